@@ -39,6 +39,7 @@ TOPICS = (
     "cross_entropy",
     "activations",
     "normalisation",
+    "rotary",
     "adam",
     "decoder",
     "quantised",

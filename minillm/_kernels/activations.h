@@ -1,4 +1,5 @@
-/* The Gaussian error linear unit in both forms: ops/gelu.py has the equations.
+/* The Gaussian error linear unit in both forms, and the gated unit of a row: ops/gelu.py and
+ * ops/swiglu.py have the equations.
  *
  * In the tanh form, (1 + tanh(u)) / 2 is the sigmoid of 2 u: the same number in fewer steps, and
  * for a negative u with all of its digits.  In the exact form, Phi(x) is the tail Q(-x) of a
@@ -58,6 +59,26 @@
         }                                                                                          \
     }
 
+#define DEFINE_SWIGLU(REAL, SUFFIX)                                                                \
+    static void swiglu_##SUFFIX(ptrdiff_t F, const REAL *RESTRICT gate, const REAL *RESTRICT up,   \
+                                REAL *RESTRICT y)                                                  \
+    {                                                                                              \
+        for (ptrdiff_t f = 0; f < F; f++)                                                          \
+            y[f] = gate[f] * sigmoid_##SUFFIX(gate[f]) * up[f];                                    \
+    }                                                                                              \
+    static void swiglu_backward_##SUFFIX(ptrdiff_t F, const REAL *RESTRICT dy,                     \
+                                         const REAL *RESTRICT gate, const REAL *RESTRICT up,       \
+                                         REAL *RESTRICT dgate, REAL *RESTRICT dup)                 \
+    {                                                                                              \
+        for (ptrdiff_t f = 0; f < F; f++) {                                                        \
+            const REAL s = sigmoid_##SUFFIX(gate[f]);                                              \
+            dgate[f] = dy[f] * up[f] * s * (1 + gate[f] * (1 - s));                                \
+            dup[f] = dy[f] * gate[f] * s;                                                          \
+        }                                                                                          \
+    }
+
+DEFINE_SWIGLU(float, f32)
+DEFINE_SWIGLU(double, f64)
 DEFINE_GELU(float, f32)
 DEFINE_GELU(double, f64)
 DEFINE_EXACT_GELU(float, f32, 14.5)

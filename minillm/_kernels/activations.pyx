@@ -1,7 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The Gaussian error linear unit, element by element: the Cython twins of its originals.
+"""The Gaussian error linear unit, element by element, and the gated unit, row by row: the Cython twins
+of their originals.
 
-One pass in each direction, in blocks that go to threads.
+One pass in each direction, in blocks or rows that go to threads.
 """
 
 from minillm._kernels._pool cimport empty
@@ -74,3 +75,47 @@ cdef void blocks_of_elements(floating *of_type, void *work, Part part) noexcept 
                 exact_gelu_block_backward(count, dy, x, result)
             else:
                 gelu_block_backward(count, dy, x, result)
+
+
+cdef struct Rows:
+    Py_ssize_t F
+    Input x, dy    # dy: NULL in a forward
+    Output result
+
+
+def swiglu_forward(const floating[:, ::1] x):
+    return gated[floating](None, x)
+
+
+def swiglu_backward(const floating[:, ::1] dy, const floating[:, ::1] x):
+    return gated[floating](dy, x)
+
+
+cdef gated(const floating[:, ::1] dy, const floating[:, ::1] x):
+    """y (N, F), or dx (N, 2 F) where dy is given."""
+    cdef Py_ssize_t N = x.shape[0], F = x.shape[1] // 2
+    result = empty((N, F if dy is None else 2 * F), dtype_of(<floating>0))
+    if N * F == 0:
+        return result
+    cdef floating[:, ::1] result_ = result
+    cdef int threads = 1 if N * F < 4 * BLOCK else max_threads()
+    cdef Rows rows
+    rows.F, rows.x, rows.dy, rows.result = F, &x[0, 0], NULL, &result_[0, 0]
+    if dy is not None:
+        rows.dy = &dy[0, 0]
+    with nogil:
+        share(<Body>gated_rows[floating], &rows, N, threads)
+    return result
+
+
+cdef void gated_rows(floating *of_type, void *work, Part part) noexcept nogil:
+    cdef Rows r = (<Rows *>work)[0]
+    cdef Py_ssize_t n
+    cdef const floating *x
+    for n in range(part.first, part.last):
+        x = <const floating *>r.x + n * 2 * r.F
+        if r.dy == NULL:
+            swiglu_row(r.F, x, <floating *>r.result + n * r.F)
+        else:
+            swiglu_row_backward(
+                r.F, <const floating *>r.dy + n * r.F, x, <floating *>r.result + n * 2 * r.F)

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""A Llama for one token of each row, in one call: the twin of its original.
+"""A Llama for a few tokens of each text, in one call: the twin of its original.
 
 The time is that of reading the weights, which are packed (quantised.pxi) or floats.  Each thread has its
 columns of every product, and its heads.  A block has five phases, each of which needs all that the one
@@ -7,7 +7,7 @@ before has computed.  What a phase reads, a norm or a gated row, each thread com
 less time than to wait for another phase.
 """
 
-from libc.math cimport INFINITY, sqrt
+from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -21,8 +21,9 @@ include "gemm.pxi"
 include "decoder.pxi"
 include "attention.pxi"
 include "past.pxi"
-include "lanes.pxi"
-include "llama.pxi"
+include "normalisation.pxi"
+include "activations.pxi"
+include "rotary.pxi"
 include "quantised.pxi"
 
 cdef enum:
@@ -37,7 +38,7 @@ cdef struct Weight:          # a matrix (I, O), or a gain (O,)
     Matrix packed
 
 cdef struct Sizes:
-    Py_ssize_t Q, D, F, N, M, width, V, S, L  # S: the most positions that a query looks at
+    Py_ssize_t Q, T, D, F, N, M, width, V, S, L  # S: the most positions that a query looks at
 
 
 cdef class Addresses:
@@ -129,7 +130,7 @@ cdef struct Step:
     double epsilon
     Py_ssize_t parts             # of a phase
     Kept *past                   # keys and values of each block
-    const int64_t *counts        # (Q,) positions of the past, the new one included
+    const int64_t *start         # (B,) positions of the past
     Input cos, sin               # (Q, width / 2)
     Output x                     # (Q, D), in place
     Output qkv, context          # (Q, (N + 2 M) width), (Q, N width)
@@ -220,62 +221,74 @@ cdef const floating *normed(
     """The RMS norm of the rows x, in y."""
     cdef Py_ssize_t D = step.sizes.D, q
     cdef const floating *x = <const floating *>step.x
+    cdef floating inverse_rms
     for q in range(step.sizes.Q):
-        scaled(D, <floating>(1 / sqrt(dot(D, x + q * D, x + q * D) / <double>D + step.epsilon)), x + q * D,
-               <const floating *>gain.numbers, y + q * D)
+        rms_norm_row(D, x + q * D, <const floating *>gain.numbers, step.epsilon, y + q * D, &inverse_rms)
     return y
 
 
 cdef void attend(const Step *step, Py_ssize_t layer, Py_ssize_t first, Py_ssize_t last, floating *of_type,
                  char *own) noexcept nogil:
-    """The context of some heads, counted over all rows.
+    """The context of some heads of some rows; those that share a head of keys follow each other.
 
-    Of those that share a head of keys, the first writes the new key and value into the past.  Another thread
-    may have the others: so each takes them from the projection.
+    The new keys and values are written into the past by one of the threads that need them.  So all take
+    them from the projection.
     """
     cdef Sizes s = step.sizes
-    cdef Py_ssize_t w = s.width, G = s.N // s.M, i, q, n, m, noted = -1, count = 0
+    cdef Py_ssize_t w = s.width, G = s.N // s.M, i, n, m, b, t, q, of_keys, noted = -1, count = 0
     cdef const Kept *keys = step.past + 2 * layer
     cdef const Kept *values = keys + 1
     cdef floating *query = <floating *>cut(&own, w * sizeof(floating))
-    cdef floating *key = <floating *>cut(&own, w * sizeof(floating))
+    cdef floating *new_keys = <floating *>cut(&own, s.T * w * sizeof(floating))
     cdef floating *weights = <floating *>cut(&own, whole_lanes(s.S) * sizeof(floating))
     cdef const floating **key_lines = <const floating **>cut(&own, s.S * sizeof(void *))
     cdef const floating **value_lines = <const floating **>cut(&own, s.S * sizeof(void *))
-    cdef const floating *row = NULL
-    cdef const floating *cos = NULL
-    cdef const floating *sin = NULL
     for i in range(first, last):
-        q, n, m = i // s.N, i % s.N, i % s.N // G
-        if q * s.M + m != noted:
-            noted, count = q * s.M + m, step.counts[q]
-            row = <const floating *>step.qkv + q * (s.N + 2 * s.M) * w
-            cos, sin = <const floating *>step.cos + q * (w // 2), <const floating *>step.sin + q * (w // 2)
-            rotate(w // 2, cos, sin, row + (s.N + m) * w, key)
-            note_lines_of(count - 1, keys, q, m, key_lines)
-            note_lines_of(count - 1, values, q, m, value_lines)
-            key_lines[count - 1], value_lines[count - 1] = key, row + (s.N + s.M + m) * w
+        of_keys, t, n = i // (G * s.T), i // G % s.T, i % G
+        b, m = of_keys // s.M, of_keys % s.M
+        n += m * G
+        if of_keys != noted:
+            noted, count = of_keys, step.start[b]
+            note_lines_of(count, keys, b, m, key_lines)
+            note_lines_of(count, values, b, m, value_lines)
+            for q in range(s.T):
+                rotated(step, b * s.T + q, s.N + m, new_keys + q * w)
+                key_lines[count + q] = new_keys + q * w
+                value_lines[count + q] = projected(step, b * s.T + q, s.N + s.M + m, of_type)
         if n == m * G:
-            memcpy(<floating *>place(keys, q, m, count - 1, of_type), key, w * sizeof(floating))
-            memcpy(<floating *>place(values, q, m, count - 1, of_type), value_lines[count - 1], w * sizeof(floating))
-        rotate(w // 2, cos, sin, row + n * w, query)
-        look(count, w, <const floating *>query, key_lines, 0, value_lines, 0, weights,
-             <floating *>step.context + i * w)
+            memcpy(place(keys, b, m, count + t, of_type), key_lines[count + t], w * sizeof(floating))
+            memcpy(place(values, b, m, count + t, of_type), value_lines[count + t], w * sizeof(floating))
+        rotated(step, b * s.T + t, n, query)
+        look(count + t + 1, w, <const floating *>query, key_lines, 0, value_lines, 0, weights,
+             <floating *>step.context + ((b * s.T + t) * s.N + n) * w)
+
+
+cdef inline const floating *projected(
+    const Step *step, Py_ssize_t q, Py_ssize_t head, floating *of_type
+) noexcept nogil:
+    """A head of row q: the N of queries come first, then M of keys and M of values."""
+    return <const floating *>step.qkv + (q * (step.sizes.N + 2 * step.sizes.M) + head) * step.sizes.width
+
+
+cdef inline void rotated(const Step *step, Py_ssize_t q, Py_ssize_t head, floating *y) noexcept nogil:
+    cdef Py_ssize_t pairs = step.sizes.width // 2
+    rotate(pairs, projected(step, q, head, y), <const floating *>step.cos + q * pairs,
+           <const floating *>step.sin + q * pairs, y)
 
 
 cdef inline floating *place(
-    const Kept *kept, Py_ssize_t q, Py_ssize_t m, Py_ssize_t position, floating *of_type
+    const Kept *kept, Py_ssize_t b, Py_ssize_t m, Py_ssize_t position, floating *of_type
 ) noexcept nogil:
-    return <floating *>kept.start + q * kept.text + m * kept.head + position * kept.line
+    return <floating *>kept.start + b * kept.text + m * kept.head + position * kept.line
 
 
 cdef void note_lines_of(
-    Py_ssize_t n, const Kept *kept, Py_ssize_t q, Py_ssize_t m, const floating **lines
+    Py_ssize_t n, const Kept *kept, Py_ssize_t b, Py_ssize_t m, const floating **lines
 ) noexcept nogil:
     """Where the first n keys or values of a head begin."""
     cdef Py_ssize_t i
     for i in range(n):
-        lines[i] = place(kept, q, m, i, <floating *>NULL)
+        lines[i] = place(kept, b, m, i, <floating *>NULL)
 
 
 cdef void part_of_block(
@@ -302,8 +315,7 @@ cdef void part_of_block(
     y = <const floating *>step.context
     if phase == CONTRACT:
         for q in range(s.Q):
-            gated(s.F, <const floating *>step.hidden + 2 * q * s.F,
-                  <const floating *>step.hidden + (2 * q + 1) * s.F, h + q * s.F)
+            swiglu_row(s.F, <const floating *>step.hidden + 2 * q * s.F, h + q * s.F)
         y = h
     multiply_columns(w + (2 if phase == JOIN else 5), s.Q, part, step.parts, y, <floating *>step.branch, own,
                      &n0, &n1)
@@ -333,45 +345,46 @@ cdef void parts_of_step(floating *of_type, void *work, Part part) noexcept nogil
 # --- the call -----------------------------------------------------------------------
 
 
-def llama_step(weights, x, cos, sin, list past, const int64_t[::1] counts, double epsilon):
+def llama_step(weights, x, cos, sin, list past, const int64_t[::1] start, double epsilon):
     if not isinstance(weights.addresses, Addresses):
         weights.addresses = Addresses(weights.arrays, x)
     if (<Addresses>weights.addresses).dtype == np.float32:
-        return run[float](weights.addresses, x, cos, sin, past, counts, epsilon)
-    return run[double](weights.addresses, x, cos, sin, past, counts, epsilon)
+        return run[float](weights.addresses, x, cos, sin, past, start, epsilon)
+    return run[double](weights.addresses, x, cos, sin, past, start, epsilon)
 
 
 cdef run(
     Addresses found, const floating[:, ::1] x, const floating[:, ::1] cos, const floating[:, ::1] sin,
-    list past, const int64_t[::1] counts, double epsilon,
+    list past, const int64_t[::1] start, double epsilon,
 ):
     cdef Step step
     cdef Sizes s = found.sizes
     cdef const Weight *w = found.weights + OF_MODEL
-    cdef Py_ssize_t item = sizeof(floating), each = 0, i
-    cdef Py_ssize_t[4] kept
+    cdef Py_ssize_t item = sizeof(floating), each = 0, B = start.shape[0], i
+    cdef Py_ssize_t[4] kept = [0, 0, 0, 0]
     cdef int threads = max_threads()
     cdef floating[:, ::1] logits
     s.Q, s.S = x.shape[0], 1
+    check(B > 0 and s.Q > 0 and s.Q % B == 0 and x.shape[1] == s.D, "x")
+    s.T = s.Q // B
     cdef Workspace addressed = Workspace((2 * s.L + 1) * sizeof(Kept) + 64)
     step.past = <Kept *>addressed.take((2 * s.L + 1) * sizeof(Kept))
     find_kept(past, 2 * s.L, kept, step.past, True, <floating>0)
     s.M, s.width = kept[1], kept[3]
     s.N = w[2].inputs // s.width
-    check(s.Q > 0 and x.shape[1] == s.D, "x")
-    check(kept[0] == s.Q and s.width % 2 == 0 and s.N * s.width == w[2].inputs and s.N % s.M == 0
+    check(kept[0] == B and s.width % 2 == 0 and s.N * s.width == w[2].inputs and s.N % s.M == 0
           and (s.N + 2 * s.M) * s.width == w[1].outputs, "the cache")
     check(cos.shape[0] == s.Q and sin.shape[0] == s.Q and 2 * cos.shape[1] == s.width
-          and 2 * sin.shape[1] == s.width and counts.shape[0] == s.Q, "the rows")
-    for i in range(s.Q):
-        check(0 < counts[i] <= kept[2], "the rows")
-        s.S = max(s.S, counts[i])
+          and 2 * sin.shape[1] == s.width, "the rows")
+    for i in range(B):
+        check(0 <= start[i] <= kept[2] - s.T, "the rows")
+        s.S = max(s.S, start[i] + s.T)
     if s.Q * found.size < WORTH_THREADS or are_cores_shared():
         threads = 1
     for i in range(OF_MODEL + s.L * OF_BLOCK):
         each = max(each, product_size(found.weights + i, s.Q, item))
-    each = max(each, (2 * s.width + whole_lanes(s.S)) * item + 2 * s.S * sizeof(void *) + 5 * 64)
-    each += s.Q * max(s.D, s.F) * item + 2 * 64
+    each = max(each, ((1 + s.T) * s.width + whole_lanes(s.S)) * item + 2 * s.S * sizeof(void *) + 5 * 64)
+    each = ceil_div(each + s.Q * max(s.D, s.F) * item, 64) * 64 + 64
     cdef Py_ssize_t rows = s.Q * (2 * s.D + w[1].outputs + w[2].inputs + 2 * s.F) * item + 5 * 64
     cdef Workspace work = Workspace(rows + threads * each + 2 * 64)
     cdef char *room = work.take(rows)
@@ -381,7 +394,7 @@ cdef run(
     step.hidden = cut(&room, s.Q * 2 * s.F * item)
     memcpy(step.x, &x[0, 0], s.Q * s.D * item)
     step.sizes, step.weights, step.epsilon, step.parts = s, found.weights, epsilon, threads
-    step.cos, step.sin, step.counts = &cos[0, 0], &sin[0, 0], &counts[0]
+    step.cos, step.sin, step.start = &cos[0, 0], &sin[0, 0], &start[0]
     result = empty((s.Q, s.V), found.dtype)
     logits = result
     step.logits = &logits[0, 0]

@@ -1,5 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Layer normalisation of rows, of a sum too: the Cython twins of the originals.
+"""Layer normalisation of rows, of a sum too, and by the root mean square, which has neither mean nor
+bias: the Cython twins of the originals.
 
 Each row goes through all passes while it is in the nearest cache, one thread to a row.
 The gradients of gain and bias are sums over rows: blocks of rows have sums of their own,
@@ -22,11 +23,13 @@ cdef enum:
 cdef struct Norm:
     Py_ssize_t N, D
     double epsilon
-    Input x, gain, bias, dy
+    Input x, gain, dy
+    Input bias          # NULL: a norm by the root mean square
     Input h             # NULL, or what is added to x first
     Input dtotal        # NULL, or what is added to dx
     Output total, y     # x + h; y, or dx
-    Output mean, inverse_std
+    Output mean         # NULL: a norm by the root mean square
+    Output inverse_std  # or 1 / root mean square
     Output sums         # of dgain and dbias, for each block
 
 
@@ -35,6 +38,11 @@ def layer_norm_forward(
 ):
     _, y, mean, inverse_std = norm_forward[floating](x, None, gain, bias, epsilon)
     return y, mean, inverse_std
+
+
+def rms_norm_forward(const floating[:, ::1] x, const floating[::1] gain, double epsilon):
+    _, y, _, inverse_rms = norm_forward[floating](x, None, gain, None, epsilon)
+    return y, inverse_rms
 
 
 def add_norm_forward(
@@ -48,11 +56,12 @@ cdef object norm_forward(
     const floating[:, ::1] x, const floating[:, ::1] h, const floating[::1] gain,
     const floating[::1] bias, double epsilon,
 ):
-    """With h None, that of layer_norm, and the total None."""
+    """With h None, the total is None; with bias None, so is the mean."""
     cdef Py_ssize_t N = x.shape[0], D = x.shape[1]
     dtype = dtype_of(<floating>0)
     total = None if h is None else empty((N, D), dtype)
-    y, mean, inverse_std = empty((N, D), dtype), np.empty(N, dtype), np.empty(N, dtype)
+    mean = None if bias is None else np.empty(N, dtype)
+    y, inverse_std = empty((N, D), dtype), np.empty(N, dtype)
     if N == 0:
         return total, y, mean, inverse_std
     cdef floating[:, ::1] total_ = total, y_ = y
@@ -60,8 +69,10 @@ cdef object norm_forward(
     cdef int threads = 1 if N * D < SMALL else max_threads()
     cdef Norm norm
     norm.D, norm.epsilon, norm.x, norm.h = D, epsilon, &x[0, 0], NULL
-    norm.gain, norm.bias, norm.y = &gain[0], &bias[0], &y_[0, 0]
-    norm.mean, norm.inverse_std = &mean_[0], &inverse_std_[0]
+    norm.gain, norm.bias, norm.y = &gain[0], NULL, &y_[0, 0]
+    norm.mean, norm.inverse_std = NULL, &inverse_std_[0]
+    if bias is not None:
+        norm.bias, norm.mean = &bias[0], &mean_[0]
     if h is not None:
         norm.h, norm.total = &h[0, 0], &total_[0, 0]
     with nogil:
@@ -78,6 +89,11 @@ cdef void rows_forward(floating *of_type, void *work, Part part) noexcept nogil:
         if w.h != NULL:
             add(w.D, x, <const floating *>w.h + n * w.D, <floating *>w.total + n * w.D)
             x = <const floating *>w.total + n * w.D
+        if w.bias == NULL:
+            rms_norm_row(
+                w.D, x, <const floating *>w.gain, w.epsilon, <floating *>w.y + n * w.D,
+                <floating *>w.inverse_std + n)
+            continue
         layer_norm_row(
             w.D, x, <const floating *>w.gain, <const floating *>w.bias, w.epsilon,
             <floating *>w.y + n * w.D, <floating *>w.mean + n, <floating *>w.inverse_std + n)
@@ -96,6 +112,14 @@ def layer_norm_backward(
     return norm_backward[floating](None, dy, x, gain, mean, inverse_std)
 
 
+def rms_norm_backward(
+    const floating[:, ::1] dy, const floating[:, ::1] x, const floating[::1] gain,
+    const floating[::1] inverse_rms,
+):
+    dx, dgain, _ = norm_backward[floating](None, dy, x, gain, None, inverse_rms)
+    return dx, dgain
+
+
 def add_norm_backward(
     const floating[:, ::1] dtotal, const floating[:, ::1] dy, const floating[:, ::1] total,
     const floating[::1] gain, const floating[::1] mean, const floating[::1] inverse_std,
@@ -107,11 +131,11 @@ cdef object norm_backward(
     const floating[:, ::1] dtotal, const floating[:, ::1] dy, const floating[:, ::1] x,
     const floating[::1] gain, const floating[::1] mean, const floating[::1] inverse_std,
 ):
-    """With dtotal None, that of layer_norm."""
+    """With dtotal None, nothing is added to dx; with mean None, dbias is None."""
     cdef Py_ssize_t N = x.shape[0], D = x.shape[1], blocks = (N + BLOCK - 1) // BLOCK
     dtype = dtype_of(<floating>0)
     dx, sums = empty((N, D), dtype), empty((blocks, 2, D), dtype)
-    dgain, dbias = np.zeros(D, dtype), np.zeros(D, dtype)
+    dgain, dbias = np.zeros(D, dtype), None if mean is None else np.zeros(D, dtype)
     cdef floating[:, ::1] dx_ = dx
     cdef floating[:, :, ::1] sums_ = sums
     cdef floating[::1] dgain_ = dgain, dbias_ = dbias
@@ -120,7 +144,9 @@ cdef object norm_backward(
     cdef Norm norm
     if N > 0:
         norm.N, norm.D, norm.dy, norm.x, norm.gain = N, D, &dy[0, 0], &x[0, 0], &gain[0]
-        norm.mean, norm.inverse_std = <void *>&mean[0], <void *>&inverse_std[0]
+        norm.mean, norm.inverse_std = NULL, <void *>&inverse_std[0]
+        if mean is not None:
+            norm.mean = <void *>&mean[0]
         norm.y, norm.sums, norm.dtotal = &dx_[0, 0], &sums_[0, 0, 0], NULL
         if dtotal is not None:
             norm.dtotal = &dtotal[0, 0]
@@ -128,7 +154,8 @@ cdef object norm_backward(
             share(<Body>blocks_backward[floating], &norm, blocks, threads)
             for i in range(blocks):
                 add(D, <const floating *>&dgain_[0], &sums_[i, 0, 0], &dgain_[0])
-                add(D, <const floating *>&dbias_[0], &sums_[i, 1, 0], &dbias_[0])
+                if norm.mean != NULL:
+                    add(D, <const floating *>&dbias_[0], &sums_[i, 1, 0], &dbias_[0])
     return dx, dgain, dbias
 
 
@@ -142,9 +169,14 @@ cdef void blocks_backward(floating *of_type, void *work, Part part) noexcept nog
         memset(dgain, 0, 2 * w.D * sizeof(floating))
         for n in range(i * BLOCK, min(w.N, (i + 1) * BLOCK)):
             dx = <floating *>w.y + n * w.D
-            layer_norm_row_backward(
-                w.D, <const floating *>w.dy + n * w.D, <const floating *>w.x + n * w.D,
-                <const floating *>w.gain, (<floating *>w.mean)[n], (<floating *>w.inverse_std)[n],
-                dx, dgain, dgain + w.D)
+            if w.mean == NULL:
+                rms_norm_row_backward(
+                    w.D, <const floating *>w.dy + n * w.D, <const floating *>w.x + n * w.D,
+                    <const floating *>w.gain, (<floating *>w.inverse_std)[n], dx, dgain)
+            else:
+                layer_norm_row_backward(
+                    w.D, <const floating *>w.dy + n * w.D, <const floating *>w.x + n * w.D,
+                    <const floating *>w.gain, (<floating *>w.mean)[n],
+                    (<floating *>w.inverse_std)[n], dx, dgain, dgain + w.D)
             if w.dtotal != NULL:
                 add(w.D, <const floating *>w.dtotal + n * w.D, <const floating *>dx, dx)

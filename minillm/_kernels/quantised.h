@@ -31,7 +31,7 @@ enum {
     PANEL = 16,  /* outputs */
     BLOCK = 32,  /* inputs that have one t */
     WORDS = 8,   /* of 4 inputs each, in a block */
-    AHEAD = 2048, /* bytes of codes that are fetched ahead */
+    AHEAD = 4096, /* bytes of codes that are fetched ahead */
 };
 
 typedef struct { /* outputs that have one format */
@@ -281,6 +281,25 @@ static void add_up_row(const Format *f, ptrdiff_t blocks, int rows, int r, const
         const int32_t sum = each == 2 ? sums[b] : sums[2 * b] + sums[2 * b + 1];
         start[b * rows + r] = -zero * sum;
         total[b * rows + r] = t[b / each * rows + r] * (float)sum;
+    }
+}
+
+/* --- the weights ----------------------------------------------------------------- */
+
+/* All weights of one output. */
+static void weights_of(const Format *f, ptrdiff_t blocks, ptrdiff_t output, float *w)
+{
+    const ptrdiff_t panel = output / PANEL, at = output % PANEL;
+    const uint8_t *codes = f->codes + panel * blocks * f->bits * 4 * PANEL + 4 * at;
+    for (ptrdiff_t i = 0; i < blocks * WORDS; i++) { /* words of 4 inputs */
+        const ptrdiff_t b = i / WORDS, word = i % WORDS, scale = (panel * blocks * WORDS / f->words + i / f->words) * PANEL + at;
+        const uint8_t *four = codes + (b * f->bits + (f->bits == 4 ? word % 4 : word)) * 4 * PANEL;
+        const float s = scale_at(f, f->scale, scale), m = f->offset ? scale_at(f, f->offset, scale) : 0;
+        for (int j = 0; j < 4; j++) {
+            const int code = f->bits == 8 ? four[j] : word < 4 ? four[j] & 15 : four[j] >> 4;
+            const float product = s * (float)(code - f->zero);
+            w[4 * i + j] = f->offset ? product + m : product;
+        }
     }
 }
 

@@ -24,6 +24,7 @@ cdef extern from "quantised.h" nogil:
     void quantised_tile(const Format *f, Py_ssize_t blocks, Py_ssize_t panel, int rows, const Rounded *x,
                         float *y, Py_ssize_t ldy, int outputs)
     void round_row(Py_ssize_t blocks, const float *x, int rows, int r, int32_t *words, float *t, int32_t *sums)
+    void weights_of(const Format *f, Py_ssize_t blocks, Py_ssize_t output, float *w)
     void add_up_row(const Format *f, Py_ssize_t blocks, int rows, int r, const float *t, const int32_t *sums,
                     int32_t *start, float *total)
 

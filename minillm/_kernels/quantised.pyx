@@ -7,6 +7,7 @@ threads.  The work is in quantised.pxi and quantised.h.
 
 import numpy as np
 
+from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
 from minillm._kernels._pool cimport Workspace, cut, empty
@@ -65,3 +66,20 @@ cdef void parts_of_rounding(void *of_type, void *work, Part part) noexcept nogil
 cdef void parts_of_product(void *of_type, void *work, Part part) noexcept nogil:
     cdef const Product *p = <const Product *>work
     multiply_panels(p.W, p.M, part.first, part.last, &p.rows, p.y, p.W.outputs)
+
+
+def quantised_rows(tuple parts, const int64_t[::1] outputs):
+    cdef Parts found = Parts(parts)
+    cdef Py_ssize_t n = outputs.shape[0], I = found.matrix.blocks * BLOCK, i, output
+    cdef int p
+    rows = empty((n, I), np.dtype(np.float32))
+    cdef float[:, ::1] rows_ = rows
+    with nogil:
+        for i in range(n):
+            output, p = outputs[i], 0
+            while p < found.matrix.count and output >= found.formats[p].outputs:
+                output -= found.formats[p].outputs
+                p += 1
+            if output >= 0 and p < found.matrix.count:
+                weights_of(found.formats + p, found.matrix.blocks, output, &rows_[i, 0])
+    return rows

@@ -224,20 +224,12 @@ def add_norm(
     gradients.
     """
     gain, bias = f"{prefix}.gain", f"{prefix}.bias"
-    if bias not in params:
-        total = x if h is None else x + h
-        y, norm_backward = norm(params, prefix, total, epsilon)
-
-        def rms_backward(dtotal, dy):
-            dx, gradients = norm_backward(dy)
-            return dx if dtotal is None else dtotal + dx, gradients
-
-        return (total, y), rms_backward
-    outputs, op_backward = ops.add_norm(x, h, params[gain], params[bias], epsilon)
+    outputs, op_backward = ops.add_norm(x, h, params[gain], params.get(bias), epsilon)
+    terms = 1 if h is None else 2
 
     def backward(dtotal, dy):
-        dx, *_, dgain, dbias = op_backward(dtotal, dy)
-        return dx, {gain: dgain, bias: dbias}
+        dx, *gradients = op_backward(dtotal, dy)
+        return dx, dict(zip((gain, bias), gradients[terms - 1 :], strict=False))
 
     return outputs, backward
 

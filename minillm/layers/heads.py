@@ -201,7 +201,12 @@ def join_qkv(*parts: NDArray) -> NDArray:
     of_one = all(part.base is whole for part in parts)
     if whole is not None and of_one and whole.shape == (B, T, len(parts), N, width):
         return whole.reshape(B, T, -1)
-    return np.concatenate([join_heads(part) for part in parts], axis=-1)
+    joined = np.empty((B, T, sum(part.shape[1] for part in parts), width), parts[0].dtype)
+    at = 0
+    for part in parts:
+        joined[:, :, at : at + part.shape[1]] = part.swapaxes(1, 2)
+        at += part.shape[1]
+    return joined.reshape(B, T, -1)
 
 
 def _rows_at(x: NDArray, start: NDArray[np.int64], T: int) -> NDArray:

@@ -6,7 +6,7 @@ A subclass such as :class:`minillm.models.gpt.GPT` defines its equations:
 - ``hidden(ids, lengths, rng, cache)`` -> y, backward: embedding, blocks, last norm;
 - ``predict(y)`` -> logits, backward; ``logits(ids, rng, cache)`` does both, ``hidden`` first;
 - ``loss((inputs, targets), rng, mask)`` -> loss, backward;
-- ``step(ids, cache)`` -> logits after one token of each row.
+- ``step(ids, cache)`` -> logits after a token of each row, or after each of a few tokens.
 
 It sees a *context* of C tokens.  For a longer text, the window slides: after C tokens, the last
 C / 2 of them are read again from position 0, and reading continues from there.  The tokens behind a
@@ -42,10 +42,12 @@ class CausalTransformer(NextTokenModel[Config]):
     logits: Callable[..., Any]
     loss: Callable[..., Any]
 
+    most_steps = 1  # tokens of each row that ``step`` reads at a time
+
     def step(self, ids: Ids, cache: Cache) -> NDArray:
-        """The logits (B, V) after one token of each row, ids (B,)."""
-        y, _ = self.hidden(ids[:, None], cache=cache)
-        return self.predict(y[:, 0])[0]
+        """The logits (B, T, V) after each of a few tokens, ids (B, T)."""
+        y, _ = self.hidden(ids, cache=cache)
+        return self.predict(y)[0]
 
     # --- reading with a cache ---------------------------------------------------
 
@@ -89,10 +91,27 @@ class CausalTransformer(NextTokenModel[Config]):
             ids, counts = self._window(ids, state, counts)
             state = self.zero_state(len(ids))
         after = _extended(state, ids, counts)
-        if ids.shape[1] == 1 and state["room"] > 0:  # there are keys and values already
-            return self.step(ids[:, 0], after), after
+        if self._are_few(ids, state):
+            return self.step(ids, after)[np.arange(len(ids)), counts - 1], after
         y, _ = self.hidden(ids, cache=after)
         return self.predict(y[np.arange(len(ids)), counts - 1])[0], after
+
+    def read_all(self, ids: Ids, state: State) -> tuple[NDArray, State]:
+        """The logits of the token after each id, and the cache after the last, for generation.
+
+        ids (B, T) -> logits (B, T, V), cache.  Raises ValueError if a row would exceed the context.
+        """
+        if not self._are_few(ids, state):
+            return self.forward(ids, state)[0]
+        self._require_own(state, len(ids))
+        counts = _counts(ids, None)
+        self.check_fits(int((state["lengths"] + counts).max()))
+        after = _extended(state, ids, counts)
+        return self.step(ids, after), after
+
+    def _are_few(self, ids: Ids, state: State) -> bool:
+        """Whether the ids are read by ``step``: there must be keys and values already."""
+        return 0 < ids.shape[1] <= self.most_steps and state["room"] > 0
 
     def cut(self, ids: Ids, state: State, *, last: bool = False) -> tuple[int, State]:
         """Cut the cache of one text back to what it has in common with the beginning of ids (T,).

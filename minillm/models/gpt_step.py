@@ -25,9 +25,9 @@ class OneTokenSteps(CausalTransformer[Config]):
     _step_weights: StepWeights | None = None  # of the last step
 
     def step(self, ids: Ids, cache: Cache) -> NDArray:
-        """The logits (B, V) after one token of each row, ids (B,)."""
+        """The logits (B, 1, V) after one token of each row, ids (B, 1)."""
         p = self.params
-        checked = _validate.ids("read", "ids", ids, self.config.vocabulary)
+        checked = _validate.ids("read", "ids", ids[:, 0], self.config.vocabulary)
         weights = self._step_weights
         if weights is None or not weights.are_in(p):
             weights = self._step_weights = StepWeights(
@@ -36,7 +36,7 @@ class OneTokenSteps(CausalTransformer[Config]):
         start = cache["start"].copy()  # another thread may write into it
         x = p["embedding.E"].take(checked, axis=0) + p["positions.E"].take(start, axis=0)
         past = list(past_of(self.config.layers)(cache))
-        return _decoder_step(weights, x, past, None, start + 1, [], None, -1)[0]
+        return _decoder_step(weights, x, past, None, start + 1, [], None, -1)[0][:, None]
 
 
 @kept

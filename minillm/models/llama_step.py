@@ -1,10 +1,13 @@
-"""Writing with a Llama, one token at a time: its equations once more, in one call.
+"""Writing with a Llama: its equations once more, for a few tokens in one call.
 
 The twin of :func:`_llama_step` reads each weight once, which takes most of its time.  Quantised
-weights (:mod:`minillm.ops.quantised`) stay packed.  :mod:`minillm.models.decoder_step` does the
-same for GPT-2's form of the block.
+weights (:mod:`minillm.ops.quantised`) stay packed.  A pass over several tokens takes little longer
+than one over a single token, so that guesses are checked cheaply
+(:mod:`minillm.decoding.speculation`).  :mod:`minillm.models.decoder_step` does the same for GPT-2's
+form of the block, one token at a time.
 
-Legend: Q rows, S positions, D width, N heads, M heads of keys, w their width, V vocabulary.
+Legend: B texts, T new tokens of each, Q = B T rows, S positions, D width, N heads, M heads of keys,
+w their width, V vocabulary.
 """
 
 from collections.abc import Iterator
@@ -43,23 +46,26 @@ class LlamaWeights(FoundWeights):
 
 
 class LlamaSteps(CausalTransformer[Config]):
-    """A Llama that reads single tokens with :func:`_llama_step`."""
+    """A Llama that reads a few tokens at a time with :func:`_llama_step`."""
+
+    most_steps = 17  # for 16 guesses; of more tokens, the arithmetic takes longer than the weights
 
     _step_weights: LlamaWeights | None = None  # of the last step
 
     def step(self, ids: Ids, cache: Cache) -> NDArray:
-        """The logits (B, V) after one token of each row, ids (B,)."""
-        c, weights = self.config, self._step_weights
+        """The logits (B, T, V) after each of a few tokens, ids (B, T)."""
+        c, weights, (B, T) = self.config, self._step_weights, ids.shape
         checked = _validate.ids("read", "ids", ids, c.vocabulary)
         if weights is None or not weights.are_in(self.params):
             names = step_names(c.layers, c.tied)
             weights = self._step_weights = LlamaWeights(self.params, names)
         start = cache["start"].copy()  # another thread may write into it
-        x, _ = embedding.layer(self.params, {"embedding.E": checked})
-        angles = start[:, None] * frequencies(c.head_width, c.rotary_base, c.rope_scaling)
+        x, _ = embedding.layer(self.params, {"embedding.E": checked.ravel()})  # (Q, D)
+        positions = (start[:, None] + np.arange(T)).reshape(B * T, 1)
+        angles = positions * frequencies(c.head_width, c.rotary_base, c.rope_scaling)
         cos, sin = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
         past = list(past_of(c.layers)(cache))
-        return _llama_step(weights, x, cos, sin, past, start + 1, c.epsilon)
+        return _llama_step(weights, x, cos, sin, past, start, c.epsilon).reshape(B, T, -1)
 
 
 def step_names(layers: int, tied: bool) -> list[str | None]:
@@ -75,25 +81,28 @@ def _llama_step(
     cos: NDArray,
     sin: NDArray,
     past: Past,
-    counts: NDArray[np.int64],
+    start: NDArray[np.int64],
     epsilon: float,
 ) -> NDArray:
     """x (Q, D), the embedded tokens -> logits (Q, V).
 
-    Row q has read counts[q] tokens, this one included, whose keys and values, (Q, M, S, w) for each
-    layer, are written into ``past``.  cos and sin (Q, w/2) are those of its rotary angles.
+    Text b has read start[b] tokens before its T = Q / B rows, which follow each other.  Their keys
+    and values are written into ``past``, (B, M, S, w) for each layer.  cos and sin (Q, w/2) are
+    those of each row's rotary angles.
     """
-    (gain, E, W), Q = weights.arrays[: len(MODEL_WEIGHTS)], len(x)
+    (gain, E, W), (Q, B) = weights.arrays[: len(MODEL_WEIGHTS)], (len(x), len(start))
+    text, place = np.divmod(np.arange(Q), Q // B)
+    place += start[text]  # of each row in its text
     for layer, w in enumerate(weights.blocks()):
         gain_1, W_qkv, W_o, gain_2, W_gate_up, W_down = w
         keys, values = past[2 * layer], past[2 * layer + 1]
-        (_, M, _, width), rows = keys.shape, np.arange(Q)
+        M, width = keys.shape[1], keys.shape[3]
         heads = _product(_rms_norm(x, gain_1, epsilon), W_qkv).reshape(Q, -1, 1, width)
         q_and_k, v = np.split(heads, [-M], axis=1)
         q, k = np.split(_rotary_rotation(q_and_k, cos[:, None], sin[:, None]), [-M], axis=1)
-        keys[rows, :, counts - 1], values[rows, :, counts - 1] = k[:, :, 0], v[:, :, 0]
-        shared = q.reshape(Q, M, -1, width)  # the queries of each head of keys
-        context, _ = look(shared, keys, values, counts)
+        keys[text, :, place], values[text, :, place] = k[:, :, 0], v[:, :, 0]
+        q = q.reshape(Q, M, -1, width)  # the queries that share a head of keys
+        context, _ = look(q, keys[text], values[text], place + 1)
         x = x + _product(context.reshape(Q, -1), W_o)
         gate, up = np.split(_product(_rms_norm(x, gain_2, epsilon), W_gate_up), 2, axis=1)
         x = x + _product(gate * logistic(gate) * up, W_down)

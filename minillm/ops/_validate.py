@@ -200,6 +200,12 @@ def contiguous(*arrays: NDArray) -> tuple[NDArray, ...]:
     return tuple([a.view() if a.flags.c_contiguous else a.copy("C") for a in arrays])
 
 
+def strided(x: NDArray) -> NDArray:
+    """Return x with its strides; it is copied only if its last axis is not contiguous."""
+    contiguous = x.strides[-1] == x.itemsize or x.shape[-1] == 1
+    return x.view(np.ndarray) if contiguous else np.ascontiguousarray(x)
+
+
 def upstream(op: str, order: Order = "C", /, **outputs: NDArray) -> Callable[..., Any]:
     """Return the check of upstream gradients that a backward starts with.
 

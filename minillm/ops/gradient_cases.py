@@ -83,9 +83,16 @@ def layer_norm(rng: Generator, B: int = 3, T: int = 4, D: int = 5) -> Case:
 @case
 def add_norm(rng: Generator, B: int = 3, T: int = 4, D: int = 5) -> Case:
     x, h, gain, bias = _normal(rng, (B, T, D), (B, T, D), D, D)
-    if rng.integers(2):
-        return ops.add_norm, (x, h, gain, bias)
-    return lambda x, gain, bias: ops.add_norm(x, None, gain, bias), (x, gain, bias)
+    given = {"x": x, "h": h, "gain": gain, "bias": bias}
+    for name in ("h", "bias"):
+        if rng.integers(2):
+            del given[name]
+
+    def op(*arrays):
+        named = dict(zip(given, arrays, strict=True))
+        return ops.add_norm(named["x"], named.get("h"), named["gain"], named.get("bias"))
+
+    return op, tuple(given.values())
 
 
 @case

@@ -87,16 +87,16 @@ class Panels:
     def rows(self, outputs: NDArray[np.integer]) -> tuple[NDArray, NDArray, NDArray | None]:
         """The codes (n, I), scales and offsets (n, I / block) of some outputs (n,)."""
         panel, place = np.divmod(outputs, PANEL)
-        codes = self.codes[panel, :, :, place].reshape(len(outputs), self.codes.shape[1], -1)
+        codes, B = self.codes[panel, :, :, place], self.codes.shape[1]  # (n, B, words, 4)
         if self.bits == 4:
             codes = np.concatenate([codes & 15, codes >> 4], axis=2)
         offset = None if self.offset is None else self.offset[panel, :, place]
-        return codes.reshape(len(outputs), -1), self.scale[panel, :, place], offset
+        return codes.reshape(len(outputs), BLOCK * B), self.scale[panel, :, place], offset
 
     def dense(self, outputs: NDArray[np.integer] | None = None) -> NDArray[np.float32]:
         """The weights of some outputs (n,), or of all: (n, I)."""
         codes, scale, offset = self.rows(np.arange(self.outputs) if outputs is None else outputs)
-        blocks = codes.reshape(*scale.shape, -1)  # (n, I / block, block)
+        blocks = codes.reshape(*scale.shape, codes.shape[1] // scale.shape[1])
         values = scale.astype(np.float32)[:, :, None] * (blocks - np.float32(self.zero))
         if offset is not None:
             values += offset.astype(np.float32)[:, :, None]
@@ -145,15 +145,9 @@ class Quantised:
 
     def rows(self, outputs: NDArray[np.integer]) -> NDArray[np.float32]:
         """The weights of some outputs: the rows of a table (V, D).  (...) -> (..., I)."""
-        (I, O), flat = (self.T if self.transposed else self).shape, outputs.ravel()
-        found, first = np.empty((flat.size, I), np.float32), 0
-        if flat.size and (flat.min() < 0 or flat.max() >= O):
-            raise ValueError(f"rows: expected 0..{O - 1}, found {flat.min()}..{flat.max()}")
-        for part in self.parts:
-            here = (first <= flat) & (flat < first + part.outputs)
-            found[here] = part.dense(flat[here] - first)
-            first += part.outputs
-        return found.reshape(*outputs.shape, I)
+        I, O = self.shape[::-1] if self.transposed else self.shape
+        places = _validate.ids("rows", "outputs", outputs, O)
+        return _quantised_rows(self.parts, places.ravel()).reshape(*places.shape, I)
 
 
 def beside(*matrices: Quantised) -> Quantised:
@@ -263,7 +257,7 @@ def round_activations(x: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray
 
     A block of numbers below 1e-36 becomes zeros.  In a block with NaN or infinity, t is NaN.
     """
-    blocks = x.reshape(len(x), -1, BLOCK)
+    blocks = x.reshape(len(x), x.shape[1] // BLOCK, BLOCK)
     t = np.abs(blocks).max(axis=2) / np.float32(127)
     t = np.where(t < np.finfo(np.float32).tiny, 0, np.where(np.isfinite(t), t, np.nan))
     a = np.divide(blocks, t[:, :, None], out=np.zeros_like(blocks), where=t[:, :, None] > 0)
@@ -306,7 +300,7 @@ def _product(a: NDArray, t: NDArray, part: Panels) -> NDArray[np.float32]:
     """a (M, B, 32), t (M, B) -> t a times a part's weights, (M, O)."""
     codes, scale, offset = part.rows(np.arange(part.outputs))  # (O, I), (O, I / block)
     block = codes.shape[1] // scale.shape[1]
-    a, t = a.reshape(len(a), -1, block), np.repeat(t, BLOCK // block, axis=1)  # (M, I / block, ...)
+    a, t = a.reshape(len(a), scale.shape[1], block), np.repeat(t, BLOCK // block, axis=1)
     q = codes.reshape(*scale.shape, block) - np.float32(part.zero)
     y = np.zeros((len(a), part.outputs), np.float32)
     for b in range(scale.shape[1]):
@@ -315,3 +309,14 @@ def _product(a: NDArray, t: NDArray, part: Panels) -> NDArray[np.float32]:
             terms += a[:, b].sum(axis=1)[:, None] * offset[:, b].astype(np.float32)
         y += t[:, b, None] * terms
     return y
+
+
+@twinned
+def _quantised_rows(parts: tuple[Panels, ...], outputs: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The weights of some outputs (n,), counted over all parts -> (n, I)."""
+    firsts = np.cumsum([0, *(part.outputs for part in parts)])
+    found = np.empty((len(outputs), BLOCK * parts[0].codes.shape[1]), np.float32)
+    for part, first, last in zip(parts, firsts, firsts[1:], strict=False):
+        here = (first <= outputs) & (outputs < last)
+        found[here] = part.dense(outputs[here] - first)
+    return found

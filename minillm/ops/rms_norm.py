@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm._kernels import twinned
 from minillm.ops import _validate
 
 
@@ -14,7 +15,8 @@ def rms_norm(x: NDArray, gain: NDArray, eps: float = 1e-5) -> tuple[NDArray, Cal
         x_hat = x / sqrt(mean(x^2) + eps)        y = gain x_hat
 
     x (..., D), gain (D,) -> y (..., D), with the mean over the last axis.
-    ``backward(dy)`` -> dx, dgain.  Keeps gain, x_hat and 1 / sqrt(mean(x^2) + eps).
+    ``backward(dy)`` -> dx, dgain.  Keeps x, gain and 1 / sqrt(mean(x^2) + eps).  x_hat
+    is computed again.
 
     It is layer_norm without the mean and the bias.  A step along x_hat itself does not change
     x_hat (apart from eps).  This component of dx_hat = gain dy is therefore subtracted.
@@ -28,20 +30,36 @@ def rms_norm(x: NDArray, gain: NDArray, eps: float = 1e-5) -> tuple[NDArray, Cal
     """
     _validate.floats("rms_norm", x=(x, "... D"), gain=(gain, "D"))
     epsilon = _validate.positive("rms_norm", "eps", eps)
-    D = x.shape[-1]
-    inverse_rms = 1 / np.sqrt((x**2).mean(axis=-1, keepdims=True) + epsilon)  # (..., 1)
-    x_hat = x * inverse_rms
-    y = gain * x_hat
-    upstream = _validate.upstream("rms_norm", dy=y)
+    shape, D = x.shape, x.shape[-1]
+    x_, gain_ = _validate.contiguous(x, gain)
+    rows = x_.reshape(-1, D)
+    y, inverse_rms = _rms_norm_forward(rows, gain_, epsilon)
+    upstream = _validate.upstream("rms_norm", dy=y.reshape(shape))
 
     def backward(dy):
-        dy = upstream(dy)
-        # y = gain x_hat
-        dgain = (dy * x_hat).reshape(-1, D).sum(axis=0)
-        dx_hat = dy * gain
-        # x_hat = x inverse_rms
-        along_x_hat = (dx_hat * x_hat).mean(axis=-1, keepdims=True)
-        dx = (dx_hat - x_hat * along_x_hat) * inverse_rms
-        return dx, dgain
+        drows = upstream(dy).reshape(-1, D)
+        dx, dgain = _rms_norm_backward(drows, rows, gain_, inverse_rms)
+        return dx.reshape(shape), dgain
 
-    return y, backward
+    return y.reshape(shape), backward
+
+
+@twinned
+def _rms_norm_forward(x: NDArray, gain: NDArray, epsilon: float) -> tuple[NDArray, NDArray]:
+    """x (N, D), gain (D,) -> y (N, D), inverse_rms (N,)."""
+    inverse_rms = 1 / np.sqrt((x**2).mean(axis=1) + epsilon)
+    return gain * (x * inverse_rms[:, None]), inverse_rms
+
+
+@twinned
+def _rms_norm_backward(
+    dy: NDArray, x: NDArray, gain: NDArray, inverse_rms: NDArray
+) -> tuple[NDArray, NDArray]:
+    """dy, x (N, D), gain (D,), inverse_rms (N,) -> dx (N, D), dgain (D,)."""
+    # y = gain x_hat
+    x_hat = x * inverse_rms[:, None]
+    dgain = (dy * x_hat).sum(axis=0)
+    dx_hat = dy * gain
+    # x_hat = x inverse_rms
+    along_x_hat = (dx_hat * x_hat).mean(axis=1, keepdims=True)
+    return (dx_hat - x_hat * along_x_hat) * inverse_rms[:, None], dgain

@@ -66,11 +66,11 @@ def rotary(
     different, inverse = np.unique(places, return_inverse=True)  # rows mostly have the same ones
     angles = different[:, None] * frequencies(D, base, scaling)
     cos, sin = (f(angles).astype(x.dtype)[inverse.reshape(B, T)] for f in (np.cos, np.sin))
-    y = _rotary_rotation(x, cos, sin)
-    upstream = _validate.upstream("rotary", dy=y)
+    y = _rotary_rotation(_validate.strided(x), cos, sin)
+    upstream = _validate.upstream("rotary", "K", dy=y)
 
     def backward(dy):
-        return _rotary_rotation(upstream(dy), cos, -sin)
+        return _rotary_rotation(_validate.strided(upstream(dy)), cos, -sin)
 
     return y, backward
 

@@ -68,12 +68,12 @@ def scaled_dot_product_attention(
     )
     if causal and start is not None:  # no query reaches the free part of a cache
         steps = np.minimum(first + T, steps)
-    inputs = _strided(q), _strided(k), _strided(v), steps, causal, first
+    inputs = _validate.strided(q), _validate.strided(k), _validate.strided(v), steps, causal, first
     y, log_sums = _scaled_attention_forward(*inputs)
     upstream = _validate.upstream(op, "K", dy=y)
 
     def backward(dy):
-        return _scaled_attention_backward(_strided(upstream(dy)), *inputs, log_sums)
+        return _scaled_attention_backward(_validate.strided(upstream(dy)), *inputs, log_sums)
 
     return y, backward
 
@@ -135,9 +135,3 @@ def _scaled_attention_backward(
     dquery = np.where(attends, dscores @ keys, 0) * D**-0.5
     dkeys = transposed(dscores) @ np.where(attends, query, 0) * D**-0.5
     return dquery, *(zero_padding(_for_each_key(dx, M), lengths) for dx in (dkeys, dvalues))
-
-
-def _strided(x: NDArray) -> NDArray:
-    """Return x with its strides; it is copied only if its last axis is not contiguous."""
-    contiguous = x.strides[-1] == x.itemsize or x.shape[-1] == 1
-    return x.view(np.ndarray) if contiguous else np.ascontiguousarray(x)

@@ -177,14 +177,14 @@ class TrainingSettings:
     )
     weight_decay: float = of_descent(
         0.01,
-        "decay of the weights towards zero, relative to the learning rate; adamw only",
+        "decay of the weights towards zero, relative to the learning rate; adamw and muon only",
         "D",
         least=0,
         rare=True,
     )
     beta2: float = of_descent(
         0.999,
-        "decay rate of the mean of squared gradients; adam and adamw only",
+        "decay rate of the mean of squared gradients; not for sgd",
         "B",
         least=0,
         below=1,
@@ -192,7 +192,7 @@ class TrainingSettings:
     )
     momentum: float = of_descent(
         0.9,
-        "fraction of the last step that is added to the next; sgd only",
+        "fraction of the last step that is added to the next; sgd and muon only",
         "M",
         least=0,
         below=1,

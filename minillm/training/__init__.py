@@ -2,6 +2,7 @@
 
 from minillm.training.checkpoints import Store, Summary, restore_checkpoint, save_checkpoint
 from minillm.training.loop import train
+from minillm.training.muon import Muon
 from minillm.training.optimisers import (
     OPTIMISERS,
     SGD,
@@ -21,6 +22,7 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "Muon",
     "Optimiser",
     "Options",
     "Store",

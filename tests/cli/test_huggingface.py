@@ -142,7 +142,9 @@ def test_bad_input_of_bert(tmp_path, fails):
     values = json.loads(config.read_text())
     config.write_text(json.dumps(values | {"model_type": "roberta"}))
     message = fails("import", folder, "--out", run)
-    assert "config.json: model_type: expected 'bert' or 'gpt2', found 'roberta'" in message
+    assert (
+        "config.json: model_type: expected 'bert' or 'gpt2' or 'llama', found 'roberta'" in message
+    )
     config.write_text(json.dumps(values | {"model_type": ["bert"]}))
     assert "found ['bert']" in fails("import", folder, "--out", run)
     config.write_text(json.dumps(values | {"hidden_act": "relu"}))

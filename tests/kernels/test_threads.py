@@ -74,6 +74,26 @@ def test_add_norm(twin, same_bits, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rms_norm(twin, same_bits, dtype):
+    x, gain, _ = layer_norm_case(np.random.default_rng(0), 1000, 70, dtype)
+    h = x[::-1].copy()
+    _, inverse_rms = same_bits(twin.rms_norm_forward, x, gain, 1e-5)
+    same_bits(twin.rms_norm_backward, h, x, gain, inverse_rms)
+    total, _, _, inverse_rms = twin.add_norm_forward(x, h, gain, None, 1e-5)
+    same_bits(twin.add_norm_backward, x, h, total, gain, None, inverse_rms)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_swiglu_and_rotary(twin, same_bits, dtype):
+    rng = np.random.default_rng(0)
+    x, dy = rng.normal(size=(900, 140)).astype(dtype), rng.normal(size=(900, 70)).astype(dtype)
+    same_bits(twin.swiglu_forward, x)
+    same_bits(twin.swiglu_backward, dy, x)
+    heads, angles = x.reshape(3, 4, 75, 140), rng.normal(size=(3, 75, 70)).astype(dtype)
+    same_bits(twin.rotary_rotation, heads, angles, angles)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_optimiser(twin, same_bits, dtype):
     rng = np.random.default_rng(0)
     starts = [rng.random(size).astype(dtype) for size in (100_000, 3, 40_000)]

@@ -254,6 +254,53 @@ def test_add_norm(twin, original, N, D, dtype, seed):
     assert_same(twin.add_norm_backward(*arguments), original.add_norm_backward(*arguments), dtype)
 
 
+@given(st.integers(0, 200), WIDTHS, DTYPES, st.integers(0, 99))
+def test_rms_norm(twin, original, N, D, dtype, seed):
+    rng = np.random.default_rng(seed)
+    x, gain, _ = layer_norm_case(rng, N, D, dtype)
+    h, dtotal, dy = rng.normal(size=(3, N, D)).astype(dtype)
+    y, inverse_rms = original.rms_norm_forward(x, gain, 0.1)
+    assert_same(twin.rms_norm_forward(x, gain, 0.1), (y, inverse_rms), dtype)
+    arguments = dy, x, gain, inverse_rms
+    assert_same(twin.rms_norm_backward(*arguments), original.rms_norm_backward(*arguments), dtype)
+    total, y, *kept = original.add_norm_forward(x, h, gain, None, 0.1)
+    assert_same(twin.add_norm_forward(x, h, gain, None, 0.1), (total, y, *kept), dtype)
+    arguments = dtotal, dy, total, gain, *kept
+    assert_same(twin.add_norm_backward(*arguments), original.add_norm_backward(*arguments), dtype)
+
+
+@given(st.integers(0, 200), WIDTHS, DTYPES, st.integers(0, 99))
+def test_swiglu(twin, original, N, F, dtype, seed):
+    rng = np.random.default_rng(seed)
+    x, dy = 3 * rng.normal(size=(N, 2 * F)).astype(dtype), rng.normal(size=(N, F)).astype(dtype)
+    assert_same(twin.swiglu_forward(x), original.swiglu_forward(x), dtype)
+    assert_same(twin.swiglu_backward(dy, x), original.swiglu_backward(dy, x), dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_swiglu_far_out(twin, original, dtype):
+    """A gate that is far open or shut; NaN stays where it is."""
+    gate = np.array([[50, -50, 1e6, -1e6, np.nan, 1]], dtype)
+    x = np.concatenate([gate, np.full_like(gate, 2)], axis=1)
+    for kernels in (twin, original):
+        y, dx = kernels.swiglu_forward(x), kernels.swiglu_backward(np.ones_like(gate), x)
+        np.testing.assert_allclose(y[0, :5], [100, 0, 2e6, 0, np.nan], atol=1e-19)
+        np.testing.assert_allclose(dx[0, :5], [2, 0, 2, 0, np.nan], atol=1e-18)
+        np.testing.assert_allclose(dx[0, 6:11], [50, 0, 1e6, 0, np.nan], atol=1e-19)
+
+
+@given(st.integers(0, 3), st.integers(0, 4), WIDTHS, WIDTHS, DTYPES, st.integers(0, 99))
+def test_rotary(twin, original, B, N, T, half, dtype, seed):
+    """Heads that lie beside each other, as a layer has them, or one after the other."""
+    rng = np.random.default_rng(seed)
+    cos, sin = rng.normal(size=(2, B, T, half)).astype(dtype)
+    joined = rng.normal(size=(B, T, N, 2 * half + 3)).astype(dtype)[..., 1 : 2 * half + 1]
+    for x in (joined.swapaxes(1, 2), np.ascontiguousarray(joined.swapaxes(1, 2))):
+        arguments = x, cos, sin
+        found, expected = (kernels.rotary_rotation(*arguments) for kernels in (twin, original))
+        assert_same(found, expected, dtype)
+
+
 ATTENTIONS = ["additive", "multiplicative", "scaled", "causal"]
 
 

@@ -4,36 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from quantised_cases import BLOCKS, FORMATS, OUTPUTS, drawn, packed
 
 from minillm import use_kernels
 from minillm.ops import Quantised, quantised_linear
 from minillm.ops.quantised import beside, pack, quantise, round_activations
 from minillm.testing import strategies
 
-BLOCKS = st.integers(1, 3)
-OUTPUTS = st.one_of(st.integers(1, 20), st.sampled_from([31, 32, 33, 64, 100]))
 ROWS = st.one_of(st.integers(1, 5), st.integers(6, 40))
-FORMATS = {  # bits, block, dtype of the scales, zero, whether there are offsets
-    "q8_0": (8, 32, np.float16, 128, False),
-    "q4_0": (4, 32, np.float16, 8, False),
-    "q4_1": (4, 32, np.float16, 0, True),
-    "q4_k": (4, 32, np.float32, 0, True),
-    "q6_k": (6, 16, np.float32, 32, False),
-}
-
-
-def drawn(rng, format, I, O):
-    """Random codes (O, I), scales and offsets (O, I / block), and zero and bits."""
-    bits, block, dtype, zero, has_offset = FORMATS[format]
-    codes = rng.integers(0, 2**bits, (O, I)).astype(np.uint8)
-    scale = rng.normal(size=(O, I // block)).astype(dtype)
-    offset = rng.normal(size=(O, I // block)).astype(dtype) if has_offset else None
-    return codes, scale, offset, zero, bits
-
-
-def packed(rng, format, I, O):
-    codes, scale, offset, zero, bits = drawn(rng, format, I, O)
-    return pack(codes, scale, offset, zero=zero, bits=bits)
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -157,7 +135,7 @@ def test_wrong_arguments_are_refused():
             quantised_linear(wrong, W)
     with pytest.raises(ValueError, match="W: expected shape"):
         quantised_linear(x, W.T)
-    with pytest.raises(ValueError, match=r"rows: expected 0\.\.2"):
+    with pytest.raises(ValueError, match=r"rows: outputs: expected 0\.\.2"):
         W.T.rows(np.array([3]))
     with pytest.raises(ValueError, match="multiple of 32"):
         quantise(np.ones((31, 3), np.float32), 8)

@@ -9,6 +9,7 @@ from minillm.training import (
     SGD,
     Adam,
     AdamW,
+    Muon,
     clip_global_norm,
     new_optimiser,
     optimisers,
@@ -40,7 +41,23 @@ def textbook_adam(p, gs, rates, beta1=0.9, beta2=0.999, epsilon=1e-8, decay=0.0)
     return p
 
 
+def textbook_muon(p, gs, rates, momentum=0.9, decay=0.2):
+    """By a decomposition: the polynomial acts on the singular values."""
+    if p.ndim < 2:
+        return textbook_adam(p, gs, rates, beta2=0.95)
+    v = 0
+    for g, rate in zip(gs, rates, strict=True):
+        v = momentum * v + (1 - momentum) * g
+        U, s, Vt = np.linalg.svd(momentum * v + (1 - momentum) * g, full_matrices=False)
+        s = s / np.sqrt((s**2).sum())
+        for _ in range(5):
+            s = 3.4445 * s - 4.775 * s**3 + 2.0315 * s**5
+        p = p - rate * decay * p - rate * 0.2 * np.sqrt(max(p.shape)) * (U * s) @ Vt
+    return p
+
+
 CASES = {
+    "muon": (lambda p: Muon(p, 0.9, 0.95, weight_decay=0.2), textbook_muon),
     "sgd": (lambda p: SGD(p, 0.8), lambda p, g, r: textbook_sgd(p, g, r, 0.8)),
     "adam": (lambda p: Adam(p, 0.8, 0.95), lambda p, g, r: textbook_adam(p, g, r, 0.8, 0.95)),
     "adamw": (
@@ -68,7 +85,7 @@ def test_textbook(case, kernels):
         np.testing.assert_allclose(p, expected, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [case for case in CASES if case != "muon"])
 def test_torch(case):
     torch = pytest.importorskip("torch")
     params = parameters(np.float32)
@@ -168,7 +185,9 @@ def test_a_replaced_parameter_is_refused(case, kernels, name, replace, error, me
     assert all(np.array_equal(before[key], params[key]) for key in params)
 
 
-@pytest.mark.parametrize(("case", "moment"), [("sgd", "v"), ("adam", "m"), ("adamw", "v")])
+@pytest.mark.parametrize(
+    ("case", "moment"), [("sgd", "v"), ("adam", "m"), ("adamw", "v"), ("muon", "v")]
+)
 @pytest.mark.parametrize(
     ("replace", "error", "message"),
     [
@@ -361,7 +380,7 @@ def test_a_gradient_that_overflows_has_an_infinite_norm_and_stays(kernels):
 def test_an_optimiser_is_made_by_its_name_with_the_settings_that_it_names():
     settings = SimpleNamespace(momentum=0.5, beta2=0.99, weight_decay=0.1, steps=3)
     params = parameters()
-    assert list(OPTIMISERS) == ["sgd", "adam", "adamw"]
+    assert list(OPTIMISERS) == ["sgd", "adam", "adamw", "muon"]
     assert new_optimiser("sgd", params, settings).momentum == 0.5
     adamw = new_optimiser("adamw", params, settings)
     assert (adamw.beta1, adamw.beta2, adamw.weight_decay) == (0.9, 0.99, 0.1)

@@ -1,0 +1,124 @@
+"""Muon: momentum, made orthogonal.
+
+The gradient of a matrix is mostly of low rank.  Its singular value decomposition G = U S V^T has
+a few large numbers in S, so that a step along G goes far in a few directions, and hardly anywhere
+in all others, which may be as useful.  Muon takes an equal step in all of them:
+
+    v = momentum v + (1 - momentum) g
+    u = momentum v + (1 - momentum) g           as if one step ahead (Nesterov)
+    O = U V^T, where u = U S V^T
+    W = (1 - learning_rate weight_decay) W - 0.2 sqrt(max(I, O)) learning_rate O
+
+Of all matrices whose singular values are at most 1, U V^T has the largest product with u: it is the
+steepest step if the length of a step is the largest factor by which it can stretch a vector.
+
+**Newton-Schulz.**  U V^T without a decomposition, by products alone.  Take an odd polynomial of a
+matrix X = U S V^T.  Since X X^T X = U S V^T V S U^T U S V^T = U S^3 V^T, and so on,
+
+    a X + b (X X^T) X + c (X X^T)^2 X = U (a S + b S^3 + c S^5) V^T
+
+So the polynomial p(s) = a s + b s^3 + c s^5 acts on each singular value, and leaves U and V as they
+are.  X = u / |u| has singular values between 0 and 1, because |u|^2, the sum of the squares of all
+numbers of u, is the sum of s^2.  Applying p repeatedly, p(p(... p(s))), should bring all of them to
+1.  With p(1) = 1 and p'(1) = p''(1) = 0, which (15, -10, 3) / 8 has, it gets there exactly, but
+small s grow by 15/8 only each time.  The numbers here grow them by 3.44, and 3.44^5 is 485.  The
+price is that p does not converge: after 5 times, each s from 0.002 up is between 0.68 and 1.21.
+For a step, that is as good as 1.
+
+**Size of a step.**  U V^T with I < O has I singular values of 1, so the mean of its squares is
+I / (I O) = 1 / max(I, O).  Those of a step of Adam are about 0.2 in practice.  With the factor
+0.2 sqrt(max(I, O)), a learning rate and a weight decay mean the same for both.
+
+Muon is for matrices that map vectors to vectors.  A table of embeddings has a row for each token.
+Few of them occur in a batch, and a step should not mix them.  The same holds for an output layer.
+Tables, outputs, gains and biases are therefore left to AdamW.
+
+Sources: Jordan, Jin, Boza, You, Cesista, Newhouse and Bernstein (2024), "Muon: an optimizer for
+hidden layers in neural networks"; Liu et al. (2025), "Muon is scalable for LLM training", section
+2.2, for the size of a step and the weight decay; Bernstein and Newhouse (2024), "Old optimizer, new
+norm", for the steepest step.
+"""
+
+import math
+import re
+
+import numpy as np
+
+from minillm.ops.linear import _matmul
+from minillm.training.optimisers import (
+    AdamW,
+    Arrays,
+    _check,
+    _check_step,
+    _kinds,
+    _require_distinct,
+    _zeros,
+    optimiser,
+)
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # a, b, c
+ITERATIONS = 5
+LIKE_ADAM = 0.2  # the root of the mean square of a step, for a learning rate of 1
+_NOT_HIDDEN = re.compile(r"\.E$|(^|\.)output\.")
+
+
+def orthogonal(u: np.ndarray) -> np.ndarray:
+    """U (about 1) V^T for u = U S V^T: (I, O) -> (I, O); zeros for zeros."""
+    a, b, c = COEFFICIENTS
+    X = u if u.shape[0] <= u.shape[1] else u.T
+    X = X / (math.sqrt((X**2).sum()) or 1.0)
+    for _ in range(ITERATIONS):
+        A = _matmul(X, X.T)
+        X = a * X + _matmul(b * A + c * _matmul(A, A), X)
+    return X if u.shape[0] <= u.shape[1] else X.T
+
+
+@optimiser
+class Muon:
+    """Muon for the matrices between embeddings and output, AdamW for all other weights."""
+
+    def __init__(
+        self,
+        params: Arrays,
+        momentum: float = 0.95,
+        beta2: float = 0.999,
+        weight_decay: float = 0.01,
+    ):
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum: expected at least 0 and below 1, found {momentum}")
+        self._kinds = _kinds("params", params)
+        _check("params", params, self._kinds)
+        hidden = [n for n, p in params.items() if p.ndim == 2 and not _NOT_HIDDEN.search(n)]
+        self._hidden = {name: self._kinds[name] for name in hidden}
+        self.params, self.momentum, self.weight_decay = params, momentum, weight_decay
+        self.v = _zeros({name: params[name] for name in hidden})
+        self.rest = AdamW(self._rest_of(params), beta2=beta2, weight_decay=weight_decay)
+
+    def step(self, grads: Arrays, learning_rate: float) -> None:
+        """Take a step down ``grads``, which has the keys and shapes of the parameters."""
+        _check_step(self._kinds, grads, learning_rate, params=self.params)
+        _check("v", self.v, self._hidden)
+        _require_distinct(params=self.params, v=self.v)
+        self.rest.params = self._rest_of(self.params)
+        self.rest.step(self._rest_of(grads), learning_rate)
+        for name, v in self.v.items():
+            p, g = self.params[name], grads[name]
+            v += (1 - self.momentum) * (g - v)
+            update = orthogonal(v + (1 - self.momentum) * (g - v))
+            p *= 1 - learning_rate * self.weight_decay
+            p -= LIKE_ADAM * math.sqrt(max(p.shape)) * learning_rate * update
+
+    def _rest_of(self, arrays: Arrays) -> dict[str, np.ndarray]:
+        return {name: array for name, array in arrays.items() if name not in self._hidden}
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict]:
+        """Return the velocities, and AdamW's moments and number of steps."""
+        arrays, values = self.rest.state()
+        return {f"v.{name}": v for name, v in self.v.items()} | arrays, values
+
+    def restore(self, arrays: Arrays, values: dict) -> None:
+        """Restore a result of :meth:`state`."""
+        saved = {name: arrays[f"v.{name}"] for name in self._hidden}
+        _check("v", saved, self._hidden, changed=False)
+        self.rest.restore(arrays, values)
+        self.v.update({name: array.copy() for name, array in saved.items()})

@@ -1,0 +1,250 @@
+"""A few tokens at a time: the kernel of a Llama's step, its packed weights, and bad input."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minillm import use_kernels, use_threads
+from minillm.models.llama import Llama, LlamaConfig
+from minillm.models.llama_step import LlamaWeights, step_names
+from minillm.ops import quantised
+from minillm.ops.quantised import Quantised, beside, quantise
+
+SIZES = st.fixed_dictionaries(
+    {
+        "layers": st.integers(1, 2),
+        "key_heads": st.integers(1, 3),
+        "shared": st.integers(1, 3),  # heads for each head of keys
+        "head_width": st.sampled_from([2, 6, 16, 34]),
+        "vocabulary": st.sampled_from([1, 7, 40]),
+        "tied": st.booleans(),
+    }
+)
+ROWS = st.sampled_from([1, 2, 3, 7, 11])  # and of each some tokens
+TOKENS = st.sampled_from([1, 1, 2, 5])
+
+
+def new(layers, key_heads, shared, head_width, vocabulary, tied, dtype=np.float32, bits=()):
+    """A Llama of width 64, whose block i has weights of bits[i]; no gain is one."""
+    rng = np.random.default_rng(0)
+    config = LlamaConfig(
+        vocabulary=vocabulary,
+        context=40,
+        layers=layers,
+        heads=key_heads * shared,
+        key_heads=key_heads,
+        width=64,
+        feed_forward=96,
+        head_width=head_width,
+        tied=tied,
+    )
+    model = Llama(config, rng, dtype=dtype)
+    for name, array in model.params.items():
+        size = 0.3 if array.ndim == 1 else len(array) ** -0.5
+        model.params[name] = array + (size * rng.standard_normal(array.shape)).astype(dtype)
+    for name in [name for name in model.params if bits and model.params[name].ndim == 2]:
+        model.params[name] = packed(name, model.params[name], bits)
+    return model
+
+
+def packed(name, W, bits):
+    """The matrix as blocks of 4 or 8 bits, or as it is where its inputs are not whole blocks."""
+    W, format = W.T if name == "embedding.E" else W, bits[len(name) % len(bits)]
+    if len(W) % quantised.BLOCK:
+        return W
+    if "qkv" in name and W.shape[1] > 7:  # parts of several formats
+        return beside(quantise(W[:, :5], 4), quantise(W[:, 5:], 8))
+    return quantise(W, format).T if name == "embedding.E" else quantise(W, format)
+
+
+def arguments(model, B, S, T=1, seed=2):
+    """The arguments of llama_step for T tokens of each of B texts, with any past."""
+    c, rng = model.config, np.random.default_rng(seed)
+    shape = (B, c.key_heads, S + T, c.head_width)
+    past = [rng.standard_normal(shape).astype(model.dtype) for _ in range(2 * c.layers)]
+    x = rng.standard_normal((B * T, c.width)).astype(model.dtype)
+    start = rng.integers(0, S + 1, B)
+    angles = 9 * rng.random((B * T, c.head_width // 2))
+    cos, sin = np.cos(angles).astype(model.dtype), np.sin(angles).astype(model.dtype)
+    weights = LlamaWeights(model.params, step_names(c.layers, c.tied))
+    return weights, x, cos, sin, past, start, c.epsilon
+
+
+def results(step, given_ones):
+    """The logits, and the keys and values after the step; the arguments stay as they are."""
+    past = [array.copy() for array in given_ones[4]]
+    return [step(*given_ones[:4], past, *given_ones[5:]), *past]
+
+
+PRECISIONS = st.sampled_from([(np.float64, 1e-12), (np.float32, 2e-5)])
+
+
+@given(SIZES, ROWS, st.integers(0, 20), TOKENS, PRECISIONS)
+def test_the_twin_is_the_original(twin, original, sizes, B, S, T, precision):
+    dtype, tolerance = precision
+    given_ones = arguments(new(**sizes, dtype=dtype), B, S, T)
+    pairs = (results(kernels.llama_step, given_ones) for kernels in (twin, original))
+    for ours, theirs in zip(*pairs, strict=True):
+        assert ours.shape == theirs.shape
+        assert ours.dtype == theirs.dtype == dtype
+        np.testing.assert_allclose(ours, theirs, atol=tolerance * max(1, np.abs(theirs).max()))
+
+
+@given(SIZES, ROWS, st.integers(0, 20), TOKENS, st.sampled_from([(8,), (4, 8)]))
+def test_packed_weights_are_those_of_the_original(twin, original, sizes, B, S, T, bits):
+    """An activation between two integers may be rounded to either: a step of 1/127 of a block."""
+    given_ones = arguments(new(**sizes, bits=bits), B, S, T)
+    pairs = (results(kernels.llama_step, given_ones) for kernels in (twin, original))
+    for ours, theirs in zip(*pairs, strict=True):
+        size = max(1, np.abs(theirs).max())
+        np.testing.assert_allclose(ours, theirs, atol=0.05 * size)
+        assert np.abs(ours - theirs).mean() <= 2e-3 * size
+
+
+@pytest.mark.parametrize("bits", [(), (4, 8)])
+@pytest.mark.parametrize("T", [1, 3])
+def test_threads_and_other_texts_change_no_bit(twin, bits, T):
+    given_ones = arguments(new(2, 3, 3, 16, 4000, True, bits=bits), 3, 20, T)
+    weights, *rows, past, start, epsilon = given_ones
+    with use_threads(1):
+        expected = results(twin.llama_step, given_ones)
+    for threads in (2, 3):
+        with use_threads(threads):
+            for ours, theirs in zip(results(twin.llama_step, given_ones), expected, strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+    if bits:  # sums of floats depend on the number of rows
+        rows = [array[T : 2 * T] for array in rows]
+        one = weights, *rows, [array[1:2] for array in past], start[1:2], epsilon
+        logits, *past = results(twin.llama_step, one)
+        np.testing.assert_array_equal(logits, expected[0][T : 2 * T])
+        for ours, theirs in zip(past, expected[1:], strict=True):
+            np.testing.assert_array_equal(ours, theirs[1:2])
+
+
+@pytest.mark.parametrize("bits", [(), (4, 8)])
+def test_steps_continue_a_prompt(kernels, bits):
+    """A step gives what reading the whole text gives, apart from the rounding of activations."""
+    model, rng = new(2, 2, 2, 16, 40, True, bits=bits), np.random.default_rng(1)
+    ids, lengths = rng.integers(0, 40, (3, 12)), np.array([3, 9, 1])
+    with use_kernels(kernels):
+        _, state = model.read(ids[:, :9], model.zero_state(3), lengths)
+        all_logits, _ = model.read_all(ids[:, 9:], state)
+        for t in range(9, 12):
+            logits, state = model.read(ids[:, t : t + 1], state)
+            tolerance = 0 if bits else 1e-5
+            np.testing.assert_allclose(all_logits[:, t - 9], logits, rtol=tolerance, atol=tolerance)
+        for row, length in enumerate(lengths):
+            whole = np.concatenate([ids[row, :length], ids[row, 9:]])[None]
+            expected, _ = model.read(whole, model.zero_state(1))
+            tolerance = (0.05 if bits else 2e-5) * np.abs(expected).max()
+            np.testing.assert_allclose(logits[row], expected[0], atol=tolerance)
+
+
+@pytest.mark.parametrize("bits", [(), (4, 8)])
+def test_a_replaced_weight_is_used_and_a_model_can_be_copied(kernels, bits):
+    model = new(1, 1, 2, 16, 7, False, bits=bits)
+    ids = np.array([[1]])
+    with use_kernels(kernels):
+        _, state = model.read(ids, model.zero_state(1))
+        before, _ = model.read(ids, state)
+        for same in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            np.testing.assert_array_equal(same.read(ids, state)[0], before)
+        model.params["norm.gain"] = 2 * model.params["norm.gain"]
+        np.testing.assert_allclose(model.read(ids, state)[0], 2 * before, rtol=1e-5, atol=1e-6)
+        name = "feed_forward.W_down"
+        model.params[f"blocks.0.{name}"] = 0 * model.params["blocks.0.norm_1.gain"] + np.zeros(
+            (96, 64), np.float32
+        )
+        assert np.abs(model.read(ids, state)[0] - 2 * before).max() > 1e-3
+
+
+def changed(place, change):
+    """The arguments with one of them changed."""
+
+    def spoil(given_ones):
+        given_ones = list(given_ones)
+        given_ones[place] = change(given_ones[place])
+        return given_ones
+
+    return spoil
+
+
+def weight(place, change):
+    def spoil(weights):
+        arrays = list(weights.arrays)
+        arrays[place] = change(arrays[place])
+        weights.arrays = tuple(arrays)
+        return weights
+
+    return changed(0, spoil)
+
+
+def fewer(weights):
+    weights.arrays = weights.arrays[:-1]
+    return weights
+
+
+def none(weights):
+    weights.arrays = weights.arrays[:3]
+    return weights
+
+
+SPOILT = {
+    "x of another dtype": changed(1, lambda x: x.astype(np.float64)),
+    "x too wide": changed(1, lambda x: np.tile(x, 2)),
+    "x with strides": changed(1, np.asfortranarray),
+    "x of more rows": changed(1, lambda x: np.tile(x, (2, 1))),
+    "no rows": changed(1, lambda x: x[:0]),
+    "fewer angles": changed(2, lambda cos: cos[:1]),
+    "angles too wide": changed(3, lambda sin: np.tile(sin, 2)),
+    "a layer less": changed(4, lambda past: past[:-2]),
+    "keys of other rows": changed(4, lambda past: [past[0][:1], *past[1:]]),
+    "keys of another dtype": changed(4, lambda past: [past[0].astype(float), *past[1:]]),
+    "keys of odd heads": changed(4, lambda past: [np.repeat(k, 2, 1)[:, :3] for k in past]),
+    "keys of a larger width": changed(4, lambda past: [np.tile(k, 2) for k in past]),
+    "keys with less room": changed(4, lambda past: [k[:, :, :1].copy() for k in past]),
+    "keys to be read only": changed(
+        4, lambda past: [np.broadcast_to(past[0][:1], past[0].shape), *past[1:]]
+    ),
+    "no heads": changed(4, lambda past: [k[:, :0] for k in past]),
+    "start of int32": changed(5, lambda start: start.astype(np.int32)),
+    "start beyond the room": changed(5, lambda start: start + 9),
+    "start below 0": changed(5, lambda start: start - 9),
+    "no start": changed(5, lambda start: start[:0]),
+    "start of fewer texts": changed(5, lambda start: start[:1]),
+    "a weight less": changed(0, fewer),
+    "no blocks": changed(0, none),
+    "no E": weight(1, lambda E: None),
+    "E and W": weight(2, lambda W: np.ones((64, 7), np.float32)),
+    "E not transposed": weight(1, lambda E: E.T if isinstance(E, Quantised) else E.T.copy()),
+    "a gain too long": weight(0, lambda gain: np.ones(65, np.float32)),
+    "a gain of two axes": weight(3, lambda gain: gain[None]),
+    "a packed gain": weight(6, lambda gain: quantise(np.ones((64, 64), np.float32), 8)),
+    "no W_qkv": weight(4, lambda W: None),
+    "W_qkv too narrow": weight(4, lambda W: np.ones((64, 8), np.float32)),
+    "W_o transposed": weight(5, lambda W: W.T),
+    "W_gate_up of one half": weight(7, lambda W: np.ones((64, 96), np.float32)),
+    "W_down with strides": weight(8, lambda W: np.asfortranarray(np.ones((96, 64), np.float32))),
+    "W_down of another dtype": weight(8, lambda W: np.ones((96, 64))),
+    "a list for a weight": weight(8, lambda W: [1.0]),
+}
+
+
+@pytest.mark.parametrize("bits", [(), (4, 8)])
+@pytest.mark.parametrize("what", SPOILT)
+def test_wrong_arguments_of_the_kernel_raise(twin, what, bits):
+    model = new(1, 2, 2, 16, 7, True, bits=bits)
+    with pytest.raises((ValueError, TypeError, AttributeError)):
+        twin.llama_step(*SPOILT[what](arguments(model, 2, 8, 2)))
+
+
+def test_packed_weights_are_of_float32(twin):
+    model = new(1, 2, 2, 16, 7, True, bits=(4,))
+    weights, *others = arguments(model, 2, 8)
+    others = [x.astype(float) if x.dtype == np.float32 else x for x in others[:3]]
+    with pytest.raises(ValueError):  # noqa: PT011
+        twin.llama_step(weights, *others, [], np.array([1, 1]), 1e-5)

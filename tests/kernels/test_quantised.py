@@ -1,0 +1,110 @@
+"""The kernel of quantised products: it equals its original, and others change none of its bits."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from quantised_cases import BLOCKS, FORMATS, OUTPUTS, packed
+
+from minillm import use_threads
+from minillm._kernels import _compiled
+from minillm.ops.quantised import beside, quantise
+
+ROWS = st.one_of(st.integers(0, 9), st.sampled_from([11, 12, 13, 24, 30]))
+SEEDS = st.integers(0, 999)
+PARTS = st.lists(st.sampled_from(list(FORMATS)), min_size=1, max_size=3)
+
+
+def drawn(seed, M, B, O, formats):
+    rng = np.random.default_rng(seed)
+    W = beside(*(packed(rng, format, 32 * B, O) for format in formats))
+    return rng.normal(size=(M, 32 * B)).astype(np.float32), W.parts
+
+
+def assert_near(ours, theirs, x, parts):
+    assert ours.shape == theirs.shape
+    assert ours.dtype == np.float32
+    size = np.abs(x) @ np.concatenate([np.abs(part.dense()) for part in parts]).T
+    assert (np.abs(ours - theirs) <= 2e-6 * size + 1e-6).all()
+
+
+@given(ROWS, BLOCKS, OUTPUTS, PARTS, SEEDS)
+def test_the_twin_is_the_original(twin, original, M, B, O, formats, seed):
+    x, parts = drawn(seed, M, B, O, formats)
+    ours = twin.quantised_product(x, parts)
+    assert_near(ours, original.quantised_product(x, parts), x, parts)
+    for m in range(min(M, 3)):  # a batch is its rows, to the bit
+        np.testing.assert_array_equal(twin.quantised_product(x[m : m + 1], parts)[0], ours[m])
+
+
+@given(BLOCKS, OUTPUTS, PARTS, st.integers(0, 9), SEEDS)
+def test_rows_are_those_of_the_original(twin, original, B, O, formats, n, seed):
+    _, parts = drawn(seed, 0, B, O, formats)
+    outputs = np.random.default_rng(seed).integers(0, O * len(formats), n)
+    ours, theirs = (kernels.quantised_rows(parts, outputs) for kernels in (twin, original))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("M", [1, 300])
+def test_threads_change_no_bit(twin, format, M):
+    x, parts = drawn(0, M, 3, 1000, [format, format])
+    with use_threads(1):
+        expected = twin.quantised_product(x, parts)
+    for threads in (2, 3):
+        with use_threads(threads):
+            np.testing.assert_array_equal(twin.quantised_product(x, parts), expected)
+
+
+def test_avx512_without_the_instruction():
+    """A CPU without it runs the same kernels, which then multiply pairs: to the same bits."""
+    if not _compiled("_cpu").has_vnni():
+        pytest.skip("this CPU has no AVX512-VNNI")
+    program = """if True:
+        import sys
+        sys.path.insert(0, "tests")
+        import minillm._kernels as kernels
+        kernels._compiled("_cpu").has_vnni = lambda: False
+        import numpy as np
+        from tests.kernels import test_quantised as tests
+        for M in (1, 7, 30):
+            x, parts = tests.drawn(M, M, 3, 70, list(tests.FORMATS))
+            twins = map(kernels.select_kernels, ("avx512", "avx2"))
+            ours, theirs = (twin.quantised_product(x, parts) for twin in twins)
+            np.testing.assert_array_equal(ours, theirs)
+        """
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_arrays_that_do_not_fit_are_refused(twin):
+    x = np.ones((2, 64), np.float32)
+    (part,) = quantise(np.ones((64, 20), np.float32), 4).parts
+    for change in (
+        {"codes": part.codes[:1]},
+        {"codes": part.codes[:, :1]},
+        {"codes": part.codes[:, :, :3]},
+        {"codes": part.codes[..., :2]},
+        {"codes": part.codes.view(np.int8)},
+        {"scale": part.scale[:1]},
+        {"scale": part.scale.repeat(2, axis=1)},
+        {"scale": part.scale.astype(np.float64)},
+        {"offset": part.offset[:, :1]},
+        {"offset": part.offset.astype(np.float32)},
+        {"outputs": 33},
+        {"outputs": 16},
+        {"zero": 256},
+        {"zero": None},
+    ):
+        with pytest.raises((ValueError, TypeError)):
+            twin.quantised_product(x, (replace(part, **change),))
+    for wrong in (x[:, :32], x.astype(float), np.ones((2, 96), np.float32)):
+        with pytest.raises((ValueError, TypeError)):
+            twin.quantised_product(np.ascontiguousarray(wrong), (part,))
+    with pytest.raises(ValueError, match="fit"):
+        twin.quantised_product(x, ())
+    with pytest.raises(ValueError, match="fit"):
+        twin.quantised_product(x, (part, *quantise(np.ones((32, 20), np.float32), 4).parts))
