@@ -70,6 +70,18 @@ MISSING = {
         "finally: del os.environ['PMI_RANK']",
         "started by mpiexec, which needs the package mpi4py and an MPI library",
     ),
+    "jinja2": (
+        "from minillm.text import ChatTemplate; ChatTemplate('{{ x }}').text([])",
+        'this chat template needs the package jinja2, which the extra "chat" has',
+    ),
+    "starlette": (
+        "from minillm.cli import serve; serve.run(None)",
+        'a server needs the packages starlette and uvicorn, which the extra "serve" has',
+    ),
+    "uvicorn": (
+        "from minillm.cli import serve; serve.run(None)",
+        'a server needs the packages starlette and uvicorn, which the extra "serve" has',
+    ),
     "hypothesis": (
         "import minillm.testing.strategies",
         "minillm.testing.strategies needs the package hypothesis",
@@ -141,5 +153,5 @@ def test_a_missing_package_is_named_with_what_it_is_for(package, without_extras)
 
 
 def test_every_package_of_an_extra_for_use_is_covered():
-    used = set().union(*map(distributions, ("plot", "data", "metrics", "mpi")))
+    used = set().union(*map(distributions, ("plot", "data", "metrics", "mpi", "chat", "serve")))
     assert used <= MISSING.keys()

@@ -40,7 +40,7 @@ LARGEST_BODY = 4 << 20  # bytes
 SLOWEST_BODY = 30  # seconds
 WAITING = 256  # requests
 CONNECTIONS = 512
-LOOK = 0.5  # seconds after which the server looks whether a client is still there
+LOOK = 0.5  # seconds between looks at whether a client that waits is still there
 
 # The page runs its own script only, and talks to this server only.
 PAGE_POLICY = (
@@ -149,7 +149,6 @@ class Server:
             message = f"{WAITING} requests wait already: try again later"
             raise RequestError(message, code="overloaded", status=503) from None
         reason: str | Exception | None = None
-        looked = loop.time()
         try:
             while reason is None:
                 piece = ""
@@ -160,10 +159,8 @@ class Server:
                     raise reason
                 if piece or reason:
                     yield (piece, reason), job.written
-                if loop.time() > looked + LOOK:
-                    if await request.is_disconnected():
-                        raise ClientDisconnect
-                    looked = loop.time()
+                if reason is None and await request.is_disconnected():
+                    raise ClientDisconnect
         finally:
             self.engine.cancel(job)
 

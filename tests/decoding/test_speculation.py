@@ -1,0 +1,203 @@
+"""Guesses change no text, cost little, and are what an n-gram model of the text says."""
+
+import numpy as np
+import pytest
+from chatting import model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minillm.decoding import Sampling, Writer, speculation
+from minillm.decoding.speculation import EACH, FIXED, ORDERS, SHARE, OwnNGrams, Speculation
+
+MODEL = model(context=48)
+IDS = st.lists(st.integers(0, 3), min_size=1, max_size=30)
+
+
+class Script(Speculation):
+    """It guesses what it is told to, the next tokens of ``text`` for example."""
+
+    def __init__(self, guesses):
+        super().__init__()
+        self.guesses, self.learned = guesses, []
+
+    def guess(self, text, most):
+        return self.guesses(text)[:most]
+
+    def learn(self, guessed, right):
+        self.learned.append((guessed, right))
+
+
+def writer(guesses=None, sampling=None, **options):
+    some = Writer(MODEL, sampling or Sampling(temperature=1.0, seed=3), **options)
+    some._speculation = guesses and Script(guesses)
+    return some
+
+
+@given(
+    st.lists(st.integers(0, 9), min_size=1, max_size=8),
+    st.integers(0, 2**32),
+    st.lists(st.integers(0, 6), min_size=1),
+    st.sampled_from([{"temperature": 0.0}, {"temperature": 1.0, "top_p": 0.9}]),
+    st.booleans(),
+)
+@settings(max_examples=30)
+def test_a_text_is_the_same_with_guesses(prompt, seed, right, options, stopping):
+    """Each guess has so many right tokens, and then wrong ones; the context is reached, too."""
+    sampling = Sampling(seed=seed, repetition_penalty=1.1, **options)
+    plain = writer(sampling=sampling)
+    plain.read(prompt)
+    list(plain.write(60))
+    stop = [plain.text[-8]] if stopping else []
+    plain = writer(sampling=sampling, stop=stop)
+    plain.read(prompt)
+    expected = list(plain.write(60))
+    turns = iter(right * 60)
+
+    def guesses(text):
+        n = next(turns)
+        return [*plain.text[len(text) : len(text) + n], 1, 2]
+
+    some = writer(guesses, sampling, stop=stop)
+    some.read(prompt)
+    assert list(some.write(60)) == expected
+    assert some.text == plain.text
+    if len(expected) > 10:
+        assert len(some._speculation.learned) > 0
+
+
+def test_a_right_guess_saves_a_pass():
+    plain = writer()
+    plain.read([1, 2])
+    expected = list(plain.write(12))
+    some = writer(lambda text: plain.text[len(text) : len(text) + 4])
+    some.read([1, 2])
+    assert list(some.write(12)) == expected
+    assert some._speculation.learned == [(4, 4), (4, 4)]  # 1, 5, 5 and 1 tokens
+
+
+def test_a_writer_that_is_given_up_among_guesses_can_go_on():
+    plain = writer()
+    plain.read([1, 2])
+    expected = list(plain.write(20))
+    some = writer(lambda text: plain.text[len(text) : len(text) + 6])
+    some.read([1, 2])
+    ids = some.write(20)
+    assert [next(ids) for _ in range(4)] == expected[:4]
+    ids.close()
+    assert some.state["lengths"].tolist() == [2 + 3]  # all but the last id
+    assert list(some.write(8)) == expected[4:12]
+
+
+class Uniforms:
+    """A generator of given numbers."""
+
+    def __init__(self, *numbers):
+        self.numbers = list(numbers)
+
+    def random(self, shape):
+        return np.full(shape, self.numbers.pop(0))
+
+
+@pytest.mark.parametrize("guess", range(3))
+def test_tokens_after_guesses_have_their_exact_probabilities(guess):
+    """The second token is drawn for evenly spaced uniform numbers, after each right first one."""
+    sampling = Sampling(temperature=1.0, top_k=3)
+    logits, state = MODEL.read(np.array([[1, 2]]), MODEL.zero_state(1))
+    p_first = sampling.probabilities(logits[0])
+    first = int(np.argsort(-p_first)[guess])
+    below = p_first[:first].sum() + p_first[first] / 2  # the uniform number that draws it
+    after, _ = MODEL.read(np.array([[first]]), state)
+    p = sampling.probabilities(after[0])
+    counts, N = np.zeros(len(p)), 40
+    for number in range(N):
+        some = writer(lambda text: [first, int(p.argmax()), 0], sampling)
+        some.rng = Uniforms(0.0, below, (number + 0.5) / N)
+        some.read([1])
+        some._drawn, some.text = [2], [1, 2]
+        some.rng.numbers.pop(0)
+        drawn = list(some.write(2))
+        assert drawn[0] == first
+        counts[drawn[1]] += 1
+    np.testing.assert_allclose(counts / N, p, atol=1 / N)
+
+
+# --- the n-gram model ----------------------------------------------------------------------------
+
+
+def by_hand(text, k):
+    """The k tokens after the last place where the longest context occurred before."""
+    for order in ORDERS:
+        places = [
+            end for end in range(order, len(text)) if text[end - order : end] == text[-order:]
+        ]
+        if places and len(text) >= order:
+            guesses = list(text)
+            for _ in range(k):
+                guesses.append(guesses[places[-1] + len(guesses) - len(text)])
+            return guesses[len(text) :]
+    return []
+
+
+@given(IDS, IDS, st.integers(1, 8))
+def test_guesses_are_what_followed_the_longest_context(first, more, k):
+    ngrams = OwnNGrams()
+    assert ngrams.guess(first, k) == by_hand(first, k)
+    text = first + more
+    assert ngrams.guess(text, k) == by_hand(text, k)
+
+
+def test_a_text_that_repeats_itself_is_guessed_beyond_its_end():
+    assert OwnNGrams().guess([7, 1, 2, 3, 1, 2, 3], 7) == [1, 2, 3, 1, 2, 3, 1]
+
+
+# --- what guesses cost ---------------------------------------------------------------------------
+
+
+@given(st.integers(0, 400), st.lists(st.integers(0, 20), min_size=1, max_size=200))
+def test_wrong_guesses_cost_a_twentieth_at_most(prompt, right):
+    """However many of the guesses of each pass are right."""
+    some, steps, time = Speculation(), 0.0, 0.0
+    some._ngrams.guess = lambda text, k: [0] * k
+    if prompt > 1:
+        some.elapse(prompt)
+        steps = time = speculation.OF_PROMPT * prompt
+    for n in right:
+        guesses = some.guess([0], 100)
+        if guesses:
+            n = min(n, len(guesses))
+            some.learn(len(guesses), n)
+            time += FIXED + EACH * len(guesses)
+            steps += n + 1
+        else:
+            some.elapse(1)
+            time, steps = time + 1, steps + 1
+        assert time <= steps / (1 - SHARE) + 1e-9
+    assert time <= 1.05 * steps
+
+
+def test_right_guesses_grow_and_save_steps():
+    some = Speculation()
+    some._ngrams.guess = lambda text, k: [0] * k
+    some.elapse(1000)
+    time, tokens = 0.0, 0
+    while tokens < 200:
+        guesses = some.guess([0], 100)
+        time += FIXED + EACH * len(guesses)
+        some.learn(len(guesses), len(guesses))
+        tokens += 1 + len(guesses)
+    assert tokens / time > 2
+    assert some.guess([0], 3) == [0, 0, 0]
+    assert some.guess([0], 0) == []
+
+
+def test_only_large_models_guess(monkeypatch):
+    assert Writer(MODEL)._speculation is None
+    monkeypatch.setattr(speculation, "LEAST_WEIGHTS", 1000)
+    some = Writer(MODEL, Sampling(temperature=0, repetition_penalty=0.2))  # it repeats itself
+    some.read([1, 2, 3, 4] * 8)
+    assert some._speculation is not None
+    learned = []
+    monkeypatch.setattr(some._speculation, "learn", lambda *counts: learned.append(counts))
+    monkeypatch.setattr(speculation, "SHARE", 1.0)
+    list(some.write(12))
+    assert learned
