@@ -20,7 +20,7 @@ Rule = Callable[[NDArray[np.float64], float], NDArray[np.bool_]]
 
 RULES: dict[str, Rule] = {}
 
-LIKELY = 256  # tokens that are ranked first: the rules seldom keep more
+LIKELY = (256, 4096)  # tokens that are ranked at first: the rules seldom keep more
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,10 @@ class Sampling:
 
     def draw(self, logits: NDArray, rng: np.random.Generator, text: Sequence[int] = ()) -> int:
         """The next id, from its logits (V,); ``text`` are the ids before it."""
+        if self.temperature == 0 and self.repetition_penalty == 1:
+            best = int(logits.argmax())
+            require_finite(logits[best])
+            return best
         return int(sample(self.probabilities(logits, text), rng))
 
     def probabilities(self, logits: NDArray, text: Sequence[int] = ()) -> NDArray[np.float64]:
@@ -183,7 +187,7 @@ def next_probabilities(
 
 def _ruled(p: NDArray, logits: NDArray, rules: dict[str, float]) -> NDArray[np.float64]:
     """Apply rules to the probabilities (V,) of one token."""
-    for most in (LIKELY, len(p)):
+    for most in (*LIKELY, len(p)):
         order = _most_probable(logits, most)
         ranked = p[order]
         for name in (name for name in RULES if name in rules):
