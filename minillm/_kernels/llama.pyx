@@ -172,7 +172,7 @@ cdef void multiply_floats(
         multiply_part(0, Q, n0, n1, W.inputs, rows, False, lines, not W.by_outputs, <const floating *>NULL, False,
                       out, own, False)
     elif not W.by_outputs:
-        multiply_lines(Q, n0, n1, W.inputs, rows, lines, <const floating *>NULL, False, out)
+        multiply_lines(LINES, Q, n0, n1, W.inputs, rows, lines, <const floating *>NULL, False, out)
     else:
         while n0 < n1:  # lines of W by dozens: all rows of x pass over them while they are near
             i = min(32, n1 - n0)

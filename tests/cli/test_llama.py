@@ -43,7 +43,9 @@ def test_sizes_without_an_option_come_from_the_run_of_init(llama, text_file, tmp
     train = ["train", "llama", text_file, "--init", str(folder.path), "--out", out, "--steps", "2"]
     assert main(train) == 0
     assert main(["train", "llama", "--out", out, "--resume", "--steps", "3"]) == 0
-    assert minillm.load(out).model.config == config
+    opened = minillm.load(out)
+    assert opened.model.config == config
+    assert (source.settings.optimiser, opened.settings.optimiser) == ("muon", "adamw")
     assert main([*train, "--overwrite", "--lora-rank", "1"]) == 0
     assert minillm.load(out).model.config == config
 

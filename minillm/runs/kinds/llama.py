@@ -1,5 +1,6 @@
 """The GPT of today: Llama (2023)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ from minillm.models.llama import Llama, LlamaConfig
 from minillm.option import option
 from minillm.runs.causal import CausalKind, CausalSettings
 from minillm.runs.run import Run
-from minillm.runs.settings import size
+from minillm.runs.settings import TrainingSettings, size, with_default
 from minillm.training.plan import operations_of_llama
 
 
@@ -43,6 +44,9 @@ class Settings(CausalSettings):
         rare=True,
     )
     context: int = size(LlamaConfig, "context")
+    optimiser: str = with_default(
+        TrainingSettings, "optimiser", "muon", default_help="muon; with --init adamw"
+    )
 
 
 class LlamaKind(CausalKind):
@@ -67,6 +71,13 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
     exports: ClassVar[dict[str, str]] = {"huggingface": "huggingface", "gguf": "llama.gguf"}
     model_type = "llama"
     read_folder = staticmethod(import_llama)
+
+    def init_defaults(self, initial: Run, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the defaults with AdamW, by which published models have been trained.
+
+        A large matrix would take Muon as long as the gradient, and those of LoRA are thin.
+        """
+        return super().init_defaults(initial, given) | {"optimiser": "adamw"}
 
     def operations(self, config: LlamaConfig) -> float:
         """Return the operations of a training for each token."""
