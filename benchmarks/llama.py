@@ -22,9 +22,9 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from minillm.formats.gguf_llama import dequantised, export_gguf, import_gguf
 from numpy.typing import NDArray
 
+from minillm.formats.gguf_llama import dequantised, export_gguf, import_gguf
 from minillm.models.llama import Llama
 from minillm.ops.softmax import log_softmax
 from minillm.training.optimisers import _sum_of_squares

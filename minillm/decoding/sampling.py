@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import InputError
-from minillm.ops.softmax import softmax_forward
 from minillm.option import checked, option
 
 # Probabilities (..., n) of the most probable tokens in descending order, and the rule's value ->
@@ -20,7 +19,7 @@ Rule = Callable[[NDArray[np.float64], float], NDArray[np.bool_]]
 
 RULES: dict[str, Rule] = {}
 
-LIKELY = 256  # tokens that are ranked first: the rules seldom keep more
+LIKELY = (256, 4096)  # tokens that are ranked at first: the rules seldom keep more
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,10 @@ class Sampling:
 
     def draw(self, logits: NDArray, rng: np.random.Generator, text: Sequence[int] = ()) -> int:
         """The next id, from its logits (V,); ``text`` are the ids before it."""
+        if self.temperature == 0 and self.repetition_penalty == 1:
+            best = int(logits.argmax())
+            require_finite(logits[best])
+            return best
         return int(sample(self.probabilities(logits, text), rng))
 
     def probabilities(self, logits: NDArray, text: Sequence[int] = ()) -> NDArray[np.float64]:
@@ -172,8 +175,11 @@ def next_probabilities(
         best = np.arange(logits.shape[-1]) == logits.argmax(axis=-1, keepdims=True)
         p = best.astype(np.float64)
     else:
+        p = logits - largest
         with np.errstate(over="ignore"):  # a tiny temperature makes minus infinity, as it should
-            p = softmax_forward((logits - largest) / temperature)
+            p /= temperature  # in place, because each new array of a large V costs as much
+        np.exp(p, out=p)
+        p /= p.sum(axis=-1, keepdims=True)
     rules = {name: value for name, value in values.items() if value is not None}
     if rules:
         for row in np.ndindex(p.shape[:-1]):
@@ -183,7 +189,7 @@ def next_probabilities(
 
 def _ruled(p: NDArray, logits: NDArray, rules: dict[str, float]) -> NDArray[np.float64]:
     """Apply rules to the probabilities (V,) of one token."""
-    for most in (LIKELY, len(p)):
+    for most in (*LIKELY, len(p)):
         order = _most_probable(logits, most)
         ranked = p[order]
         for name in (name for name in RULES if name in rules):

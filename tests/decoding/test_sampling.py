@@ -136,7 +136,7 @@ def test_rules_on_the_likely_tokens_are_rules_on_all(logits, k, share, least, li
     before = np.cumsum(softmax(np.sort(logits)[::-1][:k]))
     assume(np.abs(before - share).min() > 1e-9)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sampling, "LIKELY", likely)
+        patch.setattr(sampling, "LIKELY", (likely, 2 * likely))
         p = next_probabilities(logits, top_k=k, top_p=share, min_p=least)
     expected = rules_one_after_the_other(logits, k, share, least)
     np.testing.assert_allclose(p, expected, rtol=1e-9)

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minillm.decoding import Sampling, Writer, speculation
-from minillm.decoding.speculation import EACH, FIXED, ORDERS, SHARE, OwnNGrams, Speculation
+from minillm.decoding.speculation import OF_GUESS, ORDERS, SHARE, OwnNGrams, Speculation
+from minillm.models.llama import Llama, LlamaConfig
 
 MODEL = model(context=48)
 IDS = st.lists(st.integers(0, 3), min_size=1, max_size=30)
@@ -166,7 +167,7 @@ def test_wrong_guesses_cost_a_twentieth_at_most(prompt, right):
         if guesses:
             n = min(n, len(guesses))
             some.learn(len(guesses), n)
-            time += FIXED + EACH * len(guesses)
+            time += 1 + OF_GUESS * len(guesses)
             steps += n + 1
         else:
             some.elapse(1)
@@ -182,7 +183,7 @@ def test_right_guesses_grow_and_save_steps():
     time, tokens = 0.0, 0
     while tokens < 200:
         guesses = some.guess([0], 100)
-        time += FIXED + EACH * len(guesses)
+        time += 1 + OF_GUESS * len(guesses)
         some.learn(len(guesses), len(guesses))
         tokens += 1 + len(guesses)
     assert tokens / time > 2
@@ -191,9 +192,12 @@ def test_right_guesses_grow_and_save_steps():
 
 
 def test_only_large_models_guess(monkeypatch):
-    assert Writer(MODEL)._speculation is None
+    config = LlamaConfig(vocabulary=10, context=64, layers=1, heads=2, width=16)
+    large = Llama(config, np.random.default_rng(0))
+    assert Writer(large)._speculation is None
     monkeypatch.setattr(speculation, "LEAST_WEIGHTS", 1000)
-    some = Writer(MODEL, Sampling(temperature=0, repetition_penalty=0.2))  # it repeats itself
+    assert Writer(MODEL)._speculation is None  # it reads one token at a time
+    some = Writer(large, Sampling(temperature=0, repetition_penalty=0.2))  # it repeats itself
     some.read([1, 2, 3, 4] * 8)
     assert some._speculation is not None
     learned = []
