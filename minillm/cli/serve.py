@@ -10,8 +10,7 @@ The options of sampling are for requests that leave them out.  Ctrl-C ends the s
 examples:
   minillm serve runs/smol
   minillm serve runs/smol --port 9000 --parallel 16
-  curl http://127.0.0.1:8080/v1/chat/completions -H "Content-Type: application/json" \
-    -d '{"model": "smol", "messages": [{"role": "user", "content": "Who are you?"}]}'
+  curl http://127.0.0.1:8080/v1/models
 """
 
 import argparse

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import InputError
-from minillm.ops.softmax import softmax_forward
 from minillm.option import checked, option
 
 # Probabilities (..., n) of the most probable tokens in descending order, and the rule's value ->
@@ -176,8 +175,11 @@ def next_probabilities(
         best = np.arange(logits.shape[-1]) == logits.argmax(axis=-1, keepdims=True)
         p = best.astype(np.float64)
     else:
+        p = logits - largest
         with np.errstate(over="ignore"):  # a tiny temperature makes minus infinity, as it should
-            p = softmax_forward((logits - largest) / temperature)
+            p /= temperature  # in place, because each new array of a large V costs as much
+        np.exp(p, out=p)
+        p /= p.sum(axis=-1, keepdims=True)
     rules = {name: value for name, value in values.items() if value is not None}
     if rules:
         for row in np.ndindex(p.shape[:-1]):

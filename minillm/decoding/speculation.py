@@ -29,7 +29,7 @@ ORDERS = (5, 3)  # tokens before a guess that must have occurred, the best first
 
 # The time to check a guess, in steps: measured with 135 million weights of 4 bits, which have to
 # come from memory.  Those of a small model stay in the cache of the CPU, and guesses gain nothing.
-OF_GUESS = 0.25
+OF_GUESS = 0.3
 LEAST_WEIGHTS = 10**8
 OF_PROMPT = 0.25  # of a step: the time to read a token of a prompt
 

@@ -146,6 +146,7 @@ def number(at, code, value):
         (number((b"first", 20), "<I", 99), "BF16, found type 99"),
         (lambda data: data.replace(b"other", b"first"), "'first': expected one tensor, found two"),
         (number((b"other", 24), "<Q", 0), "'other': offset: expected 64, found 0"),
+        (number((b"other", 24), "<Q", 96), "'other': offset: expected 64, found 96"),
     ],
 )
 def test_a_damaged_file_is_one_line(tmp_path, change, complaint):

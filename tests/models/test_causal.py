@@ -265,7 +265,7 @@ def test_what_a_kernel_indexes_with_is_not_the_callers(monkeypatch):
 
     monkeypatch.setattr(gpt_step, "_decoder_step", spy)
     model.read(ids[:, :1], state)
-    model.step(ids[:, 0], state)
+    model.step(ids[:, :1], state)
 
 
 @every_model
