@@ -1,6 +1,7 @@
 """A Llama with quantised weights, here and in llama.cpp: prompts, writing, and what rounding costs.
 
-    python -m benchmarks.llama FILE.gguf [--llama-bench PROGRAM] [--threads 1 2] [--only speed|error]
+    python -m benchmarks.llama FILE.gguf [--llama-bench PROGRAM] [--threads 1 2]
+                               [--only speed|error]
 
 speed: the tokens per second of reading a prompt of 256 tokens, and of writing 64 tokens after the
 first, with the weights as they are in the file, and as Q4_0 and Q8_0 (files in a temporary folder).

@@ -191,9 +191,22 @@ class _Head:
         return np.frombuffer(self.take(dtype.itemsize, place), dtype)[0].item()
 
     def text(self, place: str) -> str:
-        length = int.from_bytes(self.take(8, place), "little")
+        return self.texts(1, place)[0]
+
+    def texts(self, count: int, place: str) -> list[str]:
+        """Texts, each after its length; they are many."""
+        texts, read, left = [], self.file.read, self.size - self.at
+        for _ in range(count):
+            length = int.from_bytes(read(8), "little")
+            left -= 8 + length
+            if left < 0:
+                raise InputError(
+                    f"{self.name}: {place}: expected a text of {length:,} bytes, but the file ends"
+                )
+            texts.append(read(length))
+        self.at = self.size - left
         try:
-            return self.take(length, place).decode()
+            return [text.decode() for text in texts]
         except UnicodeDecodeError as error:
             raise InputError(f"{self.name}: {place}: expected UTF-8: {error}") from None
 
@@ -205,7 +218,7 @@ class _Head:
         if kind == _ARRAY:
             kind, length = self.number("<u4", place), self.number("<u8", place)
             if kind == _TEXT:
-                return [self.text(place) for _ in range(self.count(length, 8, place))]
+                return self.texts(self.count(length, 8, place), place)
             dtype = self._dtype(kind, place)
             length = self.count(length, dtype.itemsize, place)
             return np.frombuffer(self.take(length * dtype.itemsize, place), dtype)

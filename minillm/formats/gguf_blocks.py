@@ -40,16 +40,19 @@ Bytes = NDArray[np.uint8]
 class Coded(NamedTuple):
     """A matrix as codes and scales: w = scale (code - zero) + offset."""
 
-    codes: Bytes  # (O, I)
+    codes: Bytes  # (O, I), or two in a byte: (O, I / 2), as Q4_0 and Q4_1 have them
     scale: NDArray  # (O, I / K), float16 if the file has it so, else float32
     offset: NDArray | None  # as scale; None: no offset
     zero: int
+    bits: int  # of a code
 
     def dense(self) -> NDArray[np.float32]:
         """The matrix in float32, (O, I)."""
         O, blocks = self.scale.shape
-        codes = self.codes.reshape(O, blocks, -1) - np.float32(self.zero)
-        w = self.scale.astype(np.float32)[..., None] * codes
+        codes = self.codes.reshape(O, blocks, -1)
+        if self.bits == 4 and codes.shape[-1] == 16:
+            codes = _nibbles(codes)
+        w = self.scale.astype(np.float32)[..., None] * (codes - np.float32(self.zero))
         if self.offset is not None:
             w = w + self.offset.astype(np.float32)[..., None]
         return w.reshape(O, -1)
@@ -117,15 +120,15 @@ def decode(type: str, rows: Bytes) -> Coded:
 
 def _decode_q8_0(blocks: Bytes) -> Coded:
     q = blocks[..., 2:] ^ 128  # from -128 .. 127 to 0 .. 255
-    return Coded(_row(q), _half(blocks, 0), None, 128)
+    return Coded(_row(q), _half(blocks, 0), None, 128, 8)
 
 
 def _decode_q4_0(blocks: Bytes) -> Coded:
-    return Coded(_row(_nibbles(blocks[..., 2:])), _half(blocks, 0), None, 8)
+    return Coded(_row(blocks[..., 2:]), _half(blocks, 0), None, 8, 4)
 
 
 def _decode_q4_1(blocks: Bytes) -> Coded:
-    return Coded(_row(_nibbles(blocks[..., 4:])), _half(blocks, 0), _half(blocks, 2), 0)
+    return Coded(_row(blocks[..., 4:]), _half(blocks, 0), _half(blocks, 2), 0, 4)
 
 
 def _decode_q4_k(blocks: Bytes) -> Coded:
@@ -136,7 +139,7 @@ def _decode_q4_k(blocks: Bytes) -> Coded:
     s = np.concatenate([low_s & 63, high & 15 | low_s >> 6 << 4], axis=-1)
     m = np.concatenate([low_m & 63, high >> 4 | low_m >> 6 << 4], axis=-1)
     q = _nibbles(blocks[..., 16:].reshape(*blocks.shape[:-1], 4, 32))
-    return Coded(_row(q), _row(d * s.astype(np.float32)), -_row(e * m.astype(np.float32)), 0)
+    return Coded(_row(q), _row(d * s.astype(np.float32)), -_row(e * m.astype(np.float32)), 0, 4)
 
 
 def _decode_q6_k(blocks: Bytes) -> Coded:
@@ -145,7 +148,7 @@ def _decode_q6_k(blocks: Bytes) -> Coded:
     high = pairs >> np.array([[0], [2], [4], [6]], np.uint8) & 3  # (..., 2, 4, 32)
     s = blocks[..., 192:208].view(np.int8).astype(np.float32)
     d = _half(blocks, 208).astype(np.float32)[..., None]
-    return Coded(_row(low | high.reshape(low.shape) << 4), _row(d * s), None, 32)
+    return Coded(_row(low | high.reshape(low.shape) << 4), _row(d * s), None, 32, 6)
 
 
 _DECODERS: dict[str, Callable[[Bytes], Coded]] = {

@@ -11,6 +11,7 @@ Weights that are quantised in the file remain so: a parameter is then an ``ops.Q
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -195,15 +196,23 @@ def _with_scaling(path: Path, config: LlamaConfig, tensors: Mapping[str, Tensor]
     if _FREQUENCIES not in tensors:
         return config
     factors = _checked(path, tensors, _FREQUENCIES, (config.head_width // 2,)).read()
-    scaling = _SCALING._replace(factor=float(factors.max()))
-    if factors.max() > 0 and np.allclose(factors, _factors(config, scaling), rtol=1e-4, atol=0):
-        return LlamaConfig(**{**vars(config), "rope_scaling": scaling})
+    if (factors == 1).all():
+        return config
+    # The slowest pair has 1 / f = s + (1 - s) / factor, where s depends on no factor.
+    s = 1 / _factors(config, _SCALING._replace(factor=np.inf))[-1]
+    slowest = float(factors[-1])
+    factor = (1 - s) / (1 / slowest - s) if slowest > 1 and s * slowest < 1 else 0.0
+    scaling = _SCALING._replace(factor=float(f"{factor:.5g}"))
+    if factor > 0 and np.allclose(factors, _factors(config, scaling), rtol=1e-4, atol=0):
+        return replace(config, rope_scaling=scaling)
     raise InputError(f"{path}: {_FREQUENCIES}: expected the factors of Llama 3, found others")
 
 
 def _factors(config: LlamaConfig, scaling: RotaryScaling) -> NDArray:
+    """What the scaling divides each angle by, (w/2,); infinite where that is all of it."""
     w, base = config.head_width, config.rotary_base
-    return frequencies(w, base) / frequencies(w, base, scaling)
+    with np.errstate(divide="ignore"):
+        return frequencies(w, base) / frequencies(w, base, scaling)
 
 
 def _params_of(
@@ -266,11 +275,10 @@ def _param(
         blocks = tensor.blocks()
         if part.heads:
             blocks = blocks[_halves(len(blocks), part.heads)]
-        codes, scale, offset, zero = decode(tensor.type, blocks)
+        codes, scale, offset, zero, bits = decode(tensor.type, blocks)
         for numbers in (scale, offset):
             if numbers is not None:
                 _check_finite(tensor, part.tensor, numbers, allow_nan)
-        bits = {0: 4, 8: 4, 32: 6, 128: 8}[zero]
         matrices.append(pack(codes, scale, offset, zero=zero, bits=bits))
     return matrices[0].T if table else beside(*matrices)
 

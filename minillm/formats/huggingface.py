@@ -19,8 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.corpora import read_text
-from minillm.data.files import new_folder, read_json, write_file
+from minillm.data.files import (
+    LARGEST_JSON,
+    new_folder,
+    read_all,
+    read_json,
+    reading,
+    write_file,
+)
 from minillm.errors import InputError, short
 from minillm.formats.tensors import Tensor, open_tensors, write_tensors
 from minillm.text import BytePairs, Vocabulary, tokenizer_files
@@ -121,7 +127,12 @@ def read_chat_template(folder: str | Path) -> str | None:
     """
     path, config = Path(folder) / CHAT_TEMPLATE, Path(folder) / "tokenizer_config.json"
     if path.exists():
-        return read_text([str(path)])
+        with reading(path, regular=True) as file:
+            data = read_all(file, str(path), LARGEST_JSON)
+        try:
+            return data.decode()  # without a line's end that it has not
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: expected UTF-8 text: {error}") from None
     template = read_json(config).get("chat_template") if config.exists() else None
     if isinstance(template, list):  # several, with names
         named = [t for t in template if isinstance(t, dict) and t.get("name") == "default"]

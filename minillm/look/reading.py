@@ -32,8 +32,11 @@ Norms = NDArray[np.floating]
 
 def with_rows(model: Any, rows: Mapping[str, Ids]) -> Any:
     """The model with E[ids] (T, D) in the place of each table E: ``rows`` has its name and ids."""
-    changed = copy(model)
-    changed.params = model.params | {E: model.params[E][ids] for E, ids in rows.items()}
+    changed, tables = copy(model), {E: model.params[E] for E in rows}
+    changed.params = model.params | {
+        E: table.rows(rows[E]) if isinstance(table, ops.Quantised) else table[rows[E]]
+        for E, table in tables.items()
+    }
     return changed
 
 

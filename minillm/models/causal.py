@@ -3,7 +3,7 @@
 A subclass such as :class:`minillm.models.gpt.GPT` defines its equations:
 
 - ``embed(ids)`` -> x, backward; ``block(layer, x, rng, cache)`` -> x, backward;
-- ``hidden(ids, lengths, rng, cache)`` -> y, backward: embedding, blocks, last norm;
+- ``hidden(ids, lengths, rng, cache, keep)`` -> y, backward: embedding, blocks, last norm;
 - ``predict(y)`` -> logits, backward; ``logits(ids, rng, cache)`` does both, ``hidden`` first;
 - ``loss((inputs, targets), rng, mask)`` -> loss, backward;
 - ``step(ids, cache)`` -> logits after a token of each row, or after each of a few tokens.
@@ -29,6 +29,8 @@ from minillm.layers.cache import Cache
 from minillm.layers.types import Backward, Ids, Rng, State
 from minillm.models.base import Config, NextTokenModel
 from minillm.ops.softmax import log_softmax
+
+ROWS_AT_ONCE = 256  # of logits, which for a large vocabulary are the largest arrays of all
 
 
 class CausalTransformer(NextTokenModel[Config]):
@@ -93,7 +95,7 @@ class CausalTransformer(NextTokenModel[Config]):
         after = _extended(state, ids, counts)
         if self._are_few(ids, state):
             return self.step(ids, after)[np.arange(len(ids)), counts - 1], after
-        y, _ = self.hidden(ids, cache=after)
+        y, _ = self.hidden(ids, cache=after, keep=False)
         return self.predict(y[np.arange(len(ids)), counts - 1])[0], after
 
     def read_all(self, ids: Ids, state: State) -> tuple[NDArray, State]:
@@ -184,9 +186,12 @@ class CausalTransformer(NextTokenModel[Config]):
         C, parts = self.config.context, []
         for begin in range(0, max(1, len(ids) - 1 - C // 2), C - C // 2):
             window = ids[begin : begin + C + 1]
-            logits = self.logits(window[None, :-1])[0][0]  # (T, V)
-            log_p = log_softmax(logits)[np.arange(len(logits)), window[1:]]
-            parts.append(log_p if begin == 0 else log_p[C // 2 :])
+            y, _ = self.hidden(window[None, :-1], keep=False)
+            new = 0 if begin == 0 else C // 2
+            for first in range(new, y.shape[1], ROWS_AT_ONCE):
+                logits, _ = self.predict(y[0, first : first + ROWS_AT_ONCE])  # (T, V)
+                expected = window[1:][first : first + ROWS_AT_ONCE]
+                parts.append(log_softmax(logits)[np.arange(len(logits)), expected])
         return np.concatenate(parts)
 
     def attention_weights(self, ids: Ids, layer: int) -> NDArray:

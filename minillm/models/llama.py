@@ -160,18 +160,26 @@ class Llama(LlamaSteps[LlamaConfig]):
         return logits, backward
 
     def hidden(
-        self, ids: Ids, lengths: Ids | None = None, rng: Rng = None, cache: Cache | None = None
+        self,
+        ids: Ids,
+        lengths: Ids | None = None,
+        rng: Rng = None,
+        cache: Cache | None = None,
+        keep: bool = True,
     ) -> tuple[NDArray, Backward]:
         """The vector of each token, which predicts the next one: ids (B, T) -> y (B, T, D).
 
         Padding follows the tokens, so they never attend to it, and ``lengths`` is not needed.
-        ``backward(dy, trained=None)`` -> gradients.
+        ``backward(dy, trained=None)`` -> gradients.  Without ``keep`` there is none, and what a
+        block keeps for it is freed at once.
         """
         x, embed_backward = self.embed(ids)
         x, dropout_backward = dropout(x, self.config.dropout, rng)
         backwards = {}
         for layer in range(self.config.layers):
-            x, backwards[f"blocks.{layer}."] = self.block(layer, x, rng, cache)
+            x, block_backward = self.block(layer, x, rng, cache)
+            if keep:
+                backwards[f"blocks.{layer}."] = block_backward
         y, norm_backward = norm(self.params, "norm", x, self.config.epsilon)
 
         def backward(dy, trained=None):

@@ -1,6 +1,7 @@
 """Rotary position embedding."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -63,9 +64,7 @@ def rotary(
         raise ValueError(f"rotary: x: expected an even D, found shape {x.shape}")
     base = _validate.positive("rotary", "base", base)
     places = _validate.ids("rotary", "positions", positions, 2**53, (B, T))
-    different, inverse = np.unique(places, return_inverse=True)  # rows mostly have the same ones
-    angles = different[:, None] * frequencies(D, base, scaling)
-    cos, sin = (f(angles).astype(x.dtype)[inverse.reshape(B, T)] for f in (np.cos, np.sin))
+    cos, sin = _cos_and_sin(places.tobytes(), (B, T), D, base, scaling, x.dtype)
     y = _rotary_rotation(_validate.strided(x), cos, sin)
     upstream = _validate.upstream("rotary", "K", dy=y)
 
@@ -83,6 +82,21 @@ def frequencies(D: int, base: float, scaling: RotaryScaling | None = None) -> ND
     factor, low, high, context = scaling
     s = np.clip((context * theta / (2 * np.pi) - low) / (high - low), 0, 1)
     return s * theta + (1 - s) * theta / factor
+
+
+@lru_cache(maxsize=2)  # queries and keys of all layers are at the same positions
+def _cos_and_sin(
+    positions: bytes,
+    shape: tuple[int, int],
+    D: int,
+    base: float,
+    scaling: RotaryScaling | None,
+    dtype: np.dtype,
+) -> tuple[NDArray, NDArray]:
+    """The cosines and sines of all angles, (B, T, D/2) each, for int64 positions (B, T)."""
+    places = np.frombuffer(positions, np.int64).reshape(shape)
+    angles = places[:, :, None] * frequencies(D, base, scaling)
+    return np.cos(angles).astype(dtype), np.sin(angles).astype(dtype)
 
 
 @twinned

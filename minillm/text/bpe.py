@@ -536,19 +536,21 @@ def _numbered(merges: Sequence[Pair], numbers: dict[bytes, int]) -> list[tuple[i
     A merge may take a token that a later one makes: Llama 3 has all pairs of each token, token
     by token.
     """
-    numbered = {}
-    for rank, pair in enumerate(merges):
-        numbers.setdefault(_merged(rank, *pair), len(numbers))
-    for rank, pair in enumerate(merges):
-        for token in pair:
-            if token not in numbers:
-                raise ValueError(f"merge {rank + 1}: no merge makes {short(token)}")
-        if pair in numbered:
-            raise ValueError(
-                f"merge {rank + 1}: {short(pair[0])} and {short(pair[1])} are merged already"
-            )
-        numbered[pair] = numbers[pair[0]], numbers[pair[1]], numbers[pair[0] + pair[1]]
-    return list(numbered.values())
+    tokens = [_merged(rank, *pair) for rank, pair in enumerate(merges)]
+    for token in tokens:
+        numbers.setdefault(token, len(numbers))
+    if unmade := set().union(*merges) - numbers.keys():
+        rank = next(rank for rank, pair in enumerate(merges) if unmade & {*pair})
+        token = next(token for token in merges[rank] if token in unmade)
+        raise ValueError(f"merge {rank + 1}: no merge makes {short(token)}")
+    if len(set(merges)) < len(merges):
+        rank = next(rank for rank, pair in enumerate(merges) if pair in merges[:rank])
+        left, right = map(short, merges[rank])
+        raise ValueError(f"merge {rank + 1}: {left} and {right} are merged already")
+    return [
+        (numbers[left], numbers[right], numbers[token])
+        for (left, right), token in zip(merges, tokens, strict=True)
+    ]
 
 
 def _checked_ids(ids: object, count: int) -> list[int]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from minillm import ops
 from minillm.data import overlapping_windows, windows_once
 from minillm.data.windows import Ids, RandomWindows, Windows
 from minillm.errors import InputError
@@ -159,10 +160,14 @@ def evaluate_in_context(model: Any, ids: Ids, batch: int) -> tuple[float, int]:
     """
     context, vocabulary = model.config.context, model.config.vocabulary
     rows = max(1, min(batch, LOGITS_AT_ONCE // (context * vocabulary)))
+    at_once = max(1, LOGITS_AT_ONCE // vocabulary)
     total, tokens = 0.0, 0
     for inputs, targets, mask in overlapping_windows(ids, rows, context):
-        (loss, _), _ = model.window_loss(inputs, targets, {}, mask=mask)
-        counted = int(mask.sum())
-        total += float(loss) * counted
-        tokens += counted
+        y, _ = model.hidden(inputs, keep=False)
+        y, expected = y[mask], targets[mask]
+        for first in range(0, len(y), at_once):
+            logits, _ = model.predict(y[first : first + at_once])
+            loss, _ = ops.cross_entropy(logits, expected[first : first + at_once])
+            total += float(loss) * len(logits)
+            tokens += len(logits)
     return total / tokens, tokens

@@ -10,6 +10,7 @@ from safetensors.numpy import load_file, save_file
 import minillm
 from minillm.cli import main
 from minillm.errors import InputError
+from minillm.formats.huggingface import read_chat_template
 from minillm.formats.llama import export_llama, import_llama
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.text import Characters
@@ -165,3 +166,28 @@ def test_the_command_line(tmp_path, capsys):
     assert main(["export", str(run), str(again)]) == 0
     for file in source.iterdir():
         assert (again / file.name).read_bytes() == file.read_bytes()
+
+
+def test_chat_templates_there_and_back(tmp_path):
+    """Of a file of its own, or of tokenizer_config.json, where there may be several."""
+    path = tmp_path / "llama"
+    export_llama(new(), TOKENIZER, path, template="{{ messages }}")
+    assert read_chat_template(path) == "{{ messages }}"
+    main(["import", str(path), "--out", str(tmp_path / "run")])
+    template = minillm.load(tmp_path / "run").chat_template()
+    assert (template.source, template.eos) == ("{{ messages }}", "<|endoftext|>")
+    (path / "chat_template.jinja").write_bytes(b"\xff")
+    with pytest.raises(InputError, match=r"chat_template.jinja.*expected UTF-8"):
+        read_chat_template(path)
+    (path / "chat_template.jinja").unlink()
+    assert read_chat_template(path) is None
+    for value, expected in (
+        ("x", "x"),
+        ([{"name": "tool", "template": "y"}, {"name": "default", "template": "z"}], "z"),
+        ([], None),
+    ):
+        (path / "tokenizer_config.json").write_text(json.dumps({"chat_template": value}))
+        assert read_chat_template(path) == expected
+    (path / "tokenizer_config.json").write_text('{"chat_template": 3}')
+    with pytest.raises(InputError, match="chat_template: expected a text, found 3"):
+        read_chat_template(path)

@@ -194,12 +194,23 @@ def _other_array(array: np.ndarray, rng: random.Random) -> np.ndarray:
     return array
 
 
+def damage_gguf(data: bytes, rng: random.Random) -> bytes:
+    """Another number of four or eight bytes, mostly among the metadata; or other bytes."""
+    if rng.random() < 0.4:
+        return damage_bytes(data, rng)
+    at = rng.randrange(len(data) if rng.random() < 0.2 else min(len(data), 400))
+    number = rng.choice([0, 1, 2, 3, 8, 9, 12, 31, 255, 2**31, 2**32 - 1, 2**63, 2**64 - 1])
+    size = 4 if number < 2**32 and rng.random() < 0.5 else 8
+    return data[:at] + number.to_bytes(size, "little") + data[at + size :]
+
+
 DAMAGES: dict[str, Callable[[bytes, random.Random], bytes]] = {
     ".json": damage_json,
     ".jsonl": damage_json_lines,
     ".safetensors": damage_tensors,
     ".gz": damage_gzip,
     ".bin": damage_bytes,
+    ".gguf": damage_gguf,
 }
 
 

@@ -17,6 +17,7 @@ from minillm.data.squad import read_squad
 from minillm.data.streams import TextStream
 from minillm.formats import arpa, word2vec
 from minillm.formats.bert import export_bert, import_bert
+from minillm.formats.gguf_llama import import_gguf
 from minillm.formats.gpt2 import import_gpt2
 from minillm.formats.llama import import_llama
 from minillm.models.ngram import NGram, NGramConfig
@@ -201,6 +202,15 @@ def read_hugging_face(
     tokenizer.decode(ids)
 
 
+def read_gguf(folder: Path, rng: random.Random) -> None:
+    [file] = folder.iterdir()
+    model, tokenizer, _ = import_gguf(file)
+    ids = tokenizer.encode(TEXT)[: model.config.context]
+    with np.errstate(all="ignore"):
+        model.hidden(ids[None].astype(np.int64))
+    tokenizer.decode(ids)
+
+
 def read_bert(folder: Path, rng: random.Random) -> None:
     model, tokenizer, sentences = import_bert(folder)
     ids = tokenizer.encode(TEXT)[: model.config.context]
@@ -242,6 +252,7 @@ READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
     "hugging-face": read_hugging_face,
     "hugging-face-llama": partial(read_hugging_face, read=import_llama),
     "hugging-face-bert": read_bert,
+    "gguf": read_gguf,
     "images": read_images,
     "shards": read_shards,
 }

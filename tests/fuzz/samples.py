@@ -13,6 +13,7 @@ from minillm.data.masking import Masking
 from minillm.data.passages import Passages
 from minillm.formats.arpa import write_arpa
 from minillm.formats.bert import export_bert
+from minillm.formats.gguf_llama import export_gguf
 from minillm.formats.gpt2 import export_gpt2
 from minillm.formats.llama import export_llama
 from minillm.formats.sentences import Sentences
@@ -272,6 +273,12 @@ def _texts(root: Path) -> None:
         )
         llama = Llama(llama_config, np.random.default_rng(0))
         export_llama(llama, PAIRS_OF_BYTES, root / "hugging-face-llama" / name)
+    llama_config = LlamaConfig(len(PAIRS_OF_BYTES), 8, 1, 2, 1, 32, 32)
+    for kind in ("F32", "Q4_1", "Q8_0"):
+        llama = Llama(llama_config, np.random.default_rng(0))
+        (root / "gguf" / kind).mkdir(parents=True)
+        file = root / "gguf" / kind / "model.gguf"
+        export_gguf(llama, PAIRS_OF_BYTES, file, kind, "{{ messages }}")
     sizes = {"vocabulary": len(PIECES), "context": 8, "layers": 1, "heads": 2, "width": 4}
     bert = root / "hugging-face-bert"
     bert.mkdir()

@@ -1,5 +1,7 @@
 """GPT and Llama: gradient, causality, the cache, the sliding window, and tasks for attention."""
 
+import weakref
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -263,4 +265,23 @@ def test_what_a_kernel_indexes_with_is_not_the_callers(monkeypatch):
 
     monkeypatch.setattr(gpt_step, "_decoder_step", spy)
     model.read(ids[:, :1], state)
-    model.step(ids[:, 0], state)
+    model.step(ids[:, :1], state)
+
+
+@every_model
+def test_reading_keeps_nothing_for_a_backward(family):
+    """What a block would keep is freed before the next one: a long prompt needs no more memory."""
+    model, alive = new(family, layers=3, context=64), []
+    block = model.block
+
+    def watched(layer, x, *others):
+        y, backward = block(layer, x, *others)
+        alive.append(weakref.ref(backward))
+        assert sum(ref() is not None for ref in alive) <= 2  # this one, and the one below
+        return y, backward
+
+    model.block = watched
+    model.read(texts(1, 40), model.zero_state(1))
+    assert len(alive) == 3
+    with pytest.raises(AssertionError):
+        model.forward(texts(1, 40))

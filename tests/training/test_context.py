@@ -39,12 +39,17 @@ def test_evaluation_is_the_mean_of_the_log_probabilities(length, batch):
 
 def test_few_windows_at_a_time_where_logits_are_many(monkeypatch):
     model, ids = make_model(), np.random.default_rng(2).integers(0, V, 90)
-    expected, rows = evaluate_in_context(model, ids, 100), []
+    expected, hidden, predict = evaluate_in_context(model, ids, 100), model.hidden, model.predict
+    rows, logits = [], []
+    model.hidden = lambda x, **named: rows.append(len(x)) or hidden(x, **named)
+    model.predict = lambda y: logits.append(len(y)) or predict(y)
     monkeypatch.setattr(language_model, "LOGITS_AT_ONCE", 2 * C * V + 1)
-    loss = model.window_loss
-    model.window_loss = lambda x, *rest, **named: rows.append(len(x)) or loss(x, *rest, **named)
     assert evaluate_in_context(model, ids, 100) == pytest.approx(expected, rel=1e-12)
     assert max(rows) == 2
+    logits.clear()
+    monkeypatch.setattr(language_model, "LOGITS_AT_ONCE", 3 * V)  # less than a window
+    assert evaluate_in_context(model, ids, 100) == pytest.approx(expected, rel=1e-12)
+    assert (max(logits), sum(logits)) == (3, 89)
 
 
 def test_validation_reads_stretches_of_all_that_was_held_out():

@@ -1,0 +1,249 @@
+"""Llamas in GGUF files: there and back, the order of rows, and what is refused by name."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from minillm import ops
+from minillm.errors import InputError
+from minillm.formats.gguf import open_gguf, write_gguf
+from minillm.formats.gguf_blocks import TYPES
+from minillm.formats.gguf_llama import dequantised, export_gguf, import_gguf, read_weights
+from minillm.models.gpt import GPTConfig
+from minillm.models.llama import Llama, LlamaConfig
+from minillm.text import BytePairs, Characters
+from minillm.text.bpe import train
+
+PLAIN = train(["she sells sea shells by the sea shore\n"], 262)
+TOKENIZER = BytePairs(
+    PLAIN.merges, ["<|bos|>", "<|eos|>"], pattern="smollm", bos="<|bos|>", eos="<|eos|>"
+)
+CONFIG = LlamaConfig(
+    len(TOKENIZER), 16, 2, heads=4, key_heads=2, width=32, feed_forward=64, head_width=8,
+    rotary_base=500.0, epsilon=1e-6,
+)  # fmt: skip
+SCALING = (8.0, 1.0, 4.0, 8192.0)
+
+
+def new(**changes):
+    model = Llama(replace(CONFIG, **changes), np.random.default_rng(0))
+    for name, array in model.params.items():
+        if name.endswith("gain"):
+            array += np.linspace(0, 1, len(array), dtype=array.dtype)
+    return model
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.gguf"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"tied": False, "key_heads": 4, "epsilon": 1e-5},
+        {"rope_scaling": SCALING, "key_heads": 1, "rotary_base": 5e5, "head_width": 12},
+        {"rope_scaling": (32.0, 1.0, 4.0, 8192.0), "rotary_base": 5e3},  # no angle has all of it
+    ],
+)
+def test_there_and_back(path, changes):
+    model = new(**changes)
+    export_gguf(model, TOKENIZER, path, template="{{ messages }}")
+    again, tokenizer, template = import_gguf(path)
+    assert again.config == model.config
+    for name, array in model.params.items():
+        np.testing.assert_array_equal(again.params[name], array, err_msg=name)
+    assert tokenizer.to_dict() == TOKENIZER.to_dict()
+    assert template == "{{ messages }}"
+
+
+def test_names_and_layout_are_theirs(path):
+    """Row 2 i + h of a head of a query or a key is ours in half h, at place i."""
+    model = new()
+    export_gguf(model, TOKENIZER, path)
+    tensors = {name: tensor.read() for name, tensor in open_gguf(path)[1].items()}
+    qkv, w = model.params["blocks.1.attention.W_qkv"].T, 8
+    for name, first, heads in (("attn_q", 0, 4), ("attn_k", 32, 2)):
+        rows = tensors[f"blk.1.{name}.weight"]
+        assert rows.shape == (heads * w, 32)
+        for head in range(heads):
+            for i in range(w // 2):
+                for half in range(2):
+                    ours = qkv[first + head * w + half * w // 2 + i]
+                    np.testing.assert_array_equal(rows[head * w + 2 * i + half], ours)
+    np.testing.assert_array_equal(tensors["blk.1.attn_v.weight"], qkv[48:])
+    gate_up = model.params["blocks.0.feed_forward.W_gate_up"].T
+    np.testing.assert_array_equal(tensors["blk.0.ffn_gate.weight"], gate_up[:64])
+    np.testing.assert_array_equal(tensors["blk.0.ffn_up.weight"], gate_up[64:])
+    np.testing.assert_array_equal(tensors["token_embd.weight"], model.params["embedding.E"])
+    assert "output.weight" not in tensors
+    assert import_gguf(path)[2] is None
+
+
+@pytest.mark.parametrize("type", [type for type in TYPES if type != "F32"])
+def test_quantised_weights_stay_quantised(path, type):
+    width = 256 if type in ("Q4_K", "Q6_K") else 32
+    model = new(width=width, feed_forward=width, tied=False)
+    export_gguf(model, TOKENIZER, path, type)
+    again, _, _ = import_gguf(path)
+    types = {name: tensor.type for name, tensor in open_gguf(path)[1].items()}
+    assert types["blk.0.attn_k.weight"] == types["token_embd.weight"] == type
+    assert types["output.weight"] == ("Q8_0" if type.startswith("Q4") else type)
+    assert types["output_norm.weight"] == "F32"
+    dense = dequantised(again)
+    for name, array in model.params.items():
+        floats = type in ("F16", "BF16") or name.endswith("gain")
+        assert isinstance(again.params[name], np.ndarray if floats else ops.Quantised), name
+        assert again.params[name].shape == array.shape
+        error = np.abs(dense.params[name] - array).max() / np.abs(array).max()
+        assert error <= {"Q8_0": 0.005, "Q6_K": 0.05, "F16": 0.001, "BF16": 0.005}.get(type, 0.15)
+    ids = np.arange(8)[None]
+    assert np.abs(again.logits(ids)[0] - dense.logits(ids)[0]).max() < 0.1  # rounded activations
+    assert np.abs(dense.logits(ids)[0] - model.logits(ids)[0]).max() < 0.5
+
+
+def test_a_matrix_of_other_blocks_and_one_of_none(path):
+    export_gguf(new(), TOKENIZER, path, "Q4_K")  # rows of 32
+    types = {tensor.type for tensor in open_gguf(path)[1].values()}
+    assert types == {"Q8_0", "F32"}
+    with pytest.raises(InputError, match=r"W_o: expected a multiple of 32 inputs.*found 24"):
+        export_gguf(new(head_width=6), TOKENIZER, path, "Q4_0")
+    model = new()
+    model.params["blocks.1.attention.W_o"][3, 3] = 1e9
+    with pytest.raises(InputError, match=r"attn_output.weight: expected finite numbers that F16"):
+        export_gguf(model, TOKENIZER, path, "F16")
+
+
+def test_parts_of_floats_and_of_integers_are_floats(path):
+    export_gguf(new(), TOKENIZER, path, "Q8_0")
+    metadata, tensors = open_gguf(path)
+    arrays = {n: (t.read(), "F16" if "attn_k" in n else t.type) for n, t in tensors.items()}
+    write_gguf(path, metadata, arrays)
+    params = import_gguf(path)[0].params
+    assert isinstance(params["blocks.0.attention.W_qkv"], np.ndarray)
+    assert isinstance(params["blocks.0.attention.W_o"], ops.Quantised)
+
+
+def test_units_without_byte_pairs_are_left_out(path):
+    tokenizer = Characters("abc")
+    model = new(vocabulary=3)
+    export_gguf(model, tokenizer, path, "Q8_0")
+    assert open_gguf(path)[0]["tokenizer.ggml.model"] == "none"
+    assert read_weights(path, model.config).keys() == model.params.keys()
+    with pytest.raises(InputError, match=r"tokenizer.ggml.model: expected 'gpt2'.*found 'none'"):
+        import_gguf(path)
+    with pytest.raises(InputError, match="only a run of llama has quantised weights"):
+        read_weights(path, GPTConfig(3))
+
+
+def refused(path, metadata=None, arrays=None, without=()):
+    """The message about a file with other entries or tensors."""
+    export_gguf(new(), TOKENIZER, path)
+    values, tensors = open_gguf(path)
+    whole = {name: (tensor.read(), "F32") for name, tensor in tensors.items()} | (arrays or {})
+    values = {**values, **(metadata or {})}
+    for name in without:
+        whole.pop(name, None)
+        values.pop(name, None)
+    write_gguf(path, values, whole)
+    with pytest.raises(InputError) as error:
+        import_gguf(path)
+    assert "\n" not in str(error.value)
+    return str(error.value).removeprefix(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "complaint"),
+    [
+        ({"general.architecture": "qwen2"}, "architecture: expected 'llama', found 'qwen2'"),
+        ({"llama.expert_count": 8}, "llama.expert_count: expected 0: a mixture of experts"),
+        ({"llama.rope.scaling.type": "yarn"}, "llama.rope.scaling.type: expected 'none'"),
+        ({"llama.rope.dimension_count": 4}, "llama.rope.dimension_count: expected 8, the width"),
+        ({"llama.attention.value_length": 9}, "llama.attention.value_length: expected 8"),
+        ({"llama.block_count": 0}, "llama.block_count: expected a whole number from 1 up, found 0"),
+        ({"llama.block_count": "2"}, "llama.block_count: expected a whole number"),
+        ({"llama.block_count": 3}, "the tensor blk.2.attn_norm.weight is missing"),
+        ({"llama.block_count": 1}, "'blk.1.attn_norm.weight': expected the tensors of a Llama"),
+        ({"llama.attention.head_count": 5}, "key_heads: expected a divisor of"),
+        ({"llama.feed_forward_length": 65}, "ffn_gate.weight: expected shape (65, 32), found (64"),
+        ({"llama.rope.freq_base": "x"}, "llama.rope.freq_base: expected a number, found 'x'"),
+        ({"tokenizer.ggml.model": "llama"}, "tokenizer.ggml.model: expected 'gpt2', byte pairs"),
+        ({"tokenizer.ggml.pre": "falcon"}, "tokenizer.ggml.pre: expected 'gpt-2' or 'smollm' or"),
+        ({"tokenizer.ggml.tokens": 3}, "tokenizer.ggml.tokens: expected a list of texts"),
+        ({"tokenizer.ggml.tokens": ["a", "a"]}, "tokenizer.ggml.token_type: expected 2 numbers"),
+        ({"tokenizer.ggml.merges": ["a"]}, "expected merges of two tokens, found 'a'"),
+        ({"tokenizer.ggml.merges": ["q q"]}, "the vocabulary has no id for 'qq'"),
+        ({"tokenizer.ggml.eos_token_id": 9999}, "tokenizer.ggml.eos_token_id: expected 0 to 262"),
+        ({"tokenizer.chat_template": 3}, "tokenizer.chat_template: expected a text, found 3"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_run_is_refused_by_name(path, metadata, complaint):
+    assert complaint in refused(path, metadata)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "complaint"),
+    [
+        ({"blk.0.attn_q.bias": (np.zeros(32), "F32")}, "'blk.0.attn_q.bias': expected the tensors"),
+        ({"output_norm.weight": (np.ones(32), "Q8_0")}, "output_norm.weight: expected floats"),
+        ({"output_norm.weight": (np.ones((32, 1)), "F32")}, "output_norm.weight: expected shape"),
+        (
+            {"token_embd.weight": (np.zeros((7, 32)), "F32")},
+            "has 7 rows, but the tokenizer has 263",
+        ),
+        (
+            {"rope_freqs.weight": (np.array([1, 2, 3, 4.0]), "F32")},
+            "expected the factors of Llama 3",
+        ),
+        ({"rope_freqs.weight": (np.ones(3), "F32")}, "rope_freqs.weight: expected shape (4,)"),
+    ],
+)
+def test_other_tensors_are_refused(path, arrays, complaint):
+    assert complaint in refused(path, arrays=arrays)
+
+
+def test_missing_tensors_are_named(path):
+    assert refused(path, without=["token_embd.weight"]) == "the tensor token_embd.weight is missing"
+    assert "output_norm.weight is missing" in refused(path, without=["output_norm.weight"])
+
+
+@pytest.mark.parametrize("type", ["F32", "Q8_0", "Q4_1"])
+def test_numbers_that_are_not_finite_are_refused(path, type):
+    export_gguf(new(), TOKENIZER, path, type)
+    tensor = open_gguf(path)[1]["blk.1.attn_v.weight"]
+    data = bytearray(path.read_bytes())
+    at = tensor.begin + (0 if type == "F32" else TYPES[type].bytes)
+    data[at : at + 4] = b"\0\x7e\0\x7e" if type != "F32" else b"\0\0\x80\x7f"  # NaN, infinity
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"blk.1.attn_v.weight: expected finite numbers"):
+        import_gguf(path)
+    assert read_weights(path, CONFIG, allow_nan=True)
+
+
+def test_llama_3_has_whole_words_and_bos(path):
+    tokenizer = BytePairs(
+        [(b"b", b"c"), (b"a", b"b"), (b"ab", b"c")], ["<|begin_of_text|>", "<|eot_id|>"],
+        pattern="llama-bpe", whole=True, bos="<|begin_of_text|>", eos="<|eot_id|>",
+    )  # fmt: skip
+    export_gguf(new(vocabulary=len(tokenizer)), tokenizer, path)
+    again = import_gguf(path)[1]
+    assert again.to_dict() == tokenizer.to_dict()
+    assert again.decode(again.encode("abc")[:1]) == "abc"
+
+
+@pytest.mark.parametrize("type", ["F32", "Q8_0"])
+def test_transformers_has_the_same_logits(path, type):
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    pytest.importorskip("gguf")
+    tied = new(rope_scaling=None)
+    export_gguf(tied, TOKENIZER, path, type)
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        path.parent, gguf_file=path.name, dtype=torch.float32
+    )
+    ids = np.arange(14)[None]
+    with torch.no_grad():
+        theirs = model(torch.tensor(ids)).logits.numpy()
+    ours, _ = dequantised(import_gguf(path)[0]).logits(ids)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
