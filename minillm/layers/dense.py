@@ -15,6 +15,7 @@ Source: Hu et al. (2021), "LoRA: low-rank adaptation of large language models", 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -51,8 +52,9 @@ def layer(
     A quantised W has no bias, and no gradient.
     """
     W, b = f"{prefix}.W{suffix}", f"{prefix}.b{suffix}"
-    if isinstance(params[W], ops.Quantised):
-        return _quantised_layer(params[W], x, activation)
+    matrix: Any = params[W]
+    if isinstance(matrix, ops.Quantised):
+        return _quantised_layer(matrix, x, activation)
     z, linear_backward = ops.linear(x, params[W], params.get(b))
     y, activation_backward = (z, None) if activation is None else activation(z)
     inputs, weight = x.view(), params[W].view()  # their shapes stay, whatever the caller does

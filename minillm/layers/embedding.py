@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import reduce
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +38,9 @@ def output(params: Params, E: str, y: NDArray, b: str | None = None) -> tuple[ND
     ``backward(dlogits)`` -> dy, gradients.
     Source: Press and Wolf (2017), "Using the output embedding to improve language models".
     """
-    if isinstance(params[E], ops.Quantised):  # constant
-        logits, quantised_backward = ops.quantised_linear(y, params[E].T)
+    table: Any = params[E]
+    if isinstance(table, ops.Quantised):  # constant
+        logits, quantised_backward = ops.quantised_linear(y, table.T)
         return logits, lambda dlogits: (quantised_backward(dlogits), {})
     bias = None if b is None else params[b]
     logits, linear_backward = ops.linear(y, params[E].T, bias)

@@ -113,7 +113,7 @@ class CausalTransformer(NextTokenModel[Config]):
 
     def _are_few(self, ids: Ids, state: State) -> bool:
         """Whether the ids are read by ``step``: there must be keys and values already."""
-        return 0 < ids.shape[1] <= self.most_steps and state["room"] > 0
+        return 0 < ids.shape[1] <= self.most_steps and int(state["room"]) > 0
 
     def cut(self, ids: Ids, state: State, *, last: bool = False) -> tuple[int, State]:
         """Cut the cache of one text back to what it has in common with the beginning of ids (T,).

@@ -83,16 +83,13 @@ def layer_norm(rng: Generator, B: int = 3, T: int = 4, D: int = 5) -> Case:
 @case
 def add_norm(rng: Generator, B: int = 3, T: int = 4, D: int = 5) -> Case:
     x, h, gain, bias = _normal(rng, (B, T, D), (B, T, D), D, D)
-    given = {"x": x, "h": h, "gain": gain, "bias": bias}
-    for name in ("h", "bias"):
-        if rng.integers(2):
-            del given[name]
-
-    def op(*arrays):
-        named = dict(zip(given, arrays, strict=True))
-        return ops.add_norm(named["x"], named.get("h"), named["gain"], named.get("bias"))
-
-    return op, tuple(given.values())
+    forms: list[Case] = [
+        (ops.add_norm, (x, h, gain, bias)),
+        (lambda x, gain, bias: ops.add_norm(x, None, gain, bias), (x, gain, bias)),
+        (lambda x, h, gain: ops.add_norm(x, h, gain, None), (x, h, gain)),
+        (lambda x, gain: ops.add_norm(x, None, gain, None), (x, gain)),
+    ]
+    return forms[rng.integers(len(forms))]
 
 
 @case

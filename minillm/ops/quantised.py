@@ -99,7 +99,7 @@ class Panels:
         """The weights of some outputs (n,), or of all: (n, I)."""
         codes, scale, offset = self.rows(np.arange(self.outputs) if outputs is None else outputs)
         blocks = codes.reshape(*scale.shape, codes.shape[1] // scale.shape[1])
-        values = scale.astype(np.float32)[:, :, None] * (blocks - np.float32(self.zero))
+        values: NDArray = scale.astype(np.float32)[:, :, None] * (blocks - np.float32(self.zero))
         if offset is not None:
             values += offset.astype(np.float32)[:, :, None]
         return values.reshape(codes.shape)
@@ -196,7 +196,7 @@ def pack(
         raise ValueError(f"pack: codes: expected 0..{2**bits - 1}, found {codes.max()}")
     if bits == 4 and not in_pairs:
         halves = codes.reshape(O, blocks, 2, 16)
-        codes = halves[:, :, 0] | halves[:, :, 1] << 4
+        codes = (halves[:, :, 0] | halves[:, :, 1] << 4).astype(np.uint8)
     words = np.ascontiguousarray(codes).view(np.uint32).reshape(O, I // BLOCK, -1)  # of 4 bytes
     panels = _in_panels(words).swapaxes(2, 3)  # (panels, B, words, 16)
     packed = _frozen(panels).view(np.uint8).reshape(*panels.shape, 4)

@@ -161,9 +161,8 @@ def test_answers(finished, files, capsys):
     text = (files / "page.txt").read_text()
     [[best], [other]] = run.answers(["What did Ada find?", "Who?"], text)
     alone = run.answer("What did Ada find?", text)
-    if minillm.kernels_info()["kernels"] == "numpy":  # BLAS rounds by the size of the batch
-        alone = alone._replace(probability=pytest.approx(alone.probability))
-    assert alone == best
+    # A product of few rows adds up in another order than one of many.
+    assert alone == best._replace(probability=pytest.approx(best.probability))
     assert run.answers([], text) == []
     for answer in (best, other):
         assert 0 < answer.probability <= 1

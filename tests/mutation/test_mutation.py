@@ -129,7 +129,8 @@ def test_functions_with_other_names_exist():
 def test_every_file_has_witnesses_that_exist():
     assert Path("minillm/ops/lstm.py") in files(ROOT)
     found = includers(ROOT, Path("minillm/_kernels/tile.h"))
-    assert found == ["matmul", "attention", "decoder", "recurrent"]
+    assert {"matmul", "attention", "decoder", "llama", "recurrent"} <= set(found)
+    assert "adam" not in found
     for path in files(ROOT):
         near, wide = witnesses(ROOT, path)
         assert near or path.suffix != ".py"

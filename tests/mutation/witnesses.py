@@ -34,9 +34,11 @@ NEAR_OF_TOPIC = {
     "cross_entropy": ((*TWINS, "tests/decoding/test_beam.py"), "entropy or probab or translating"),
     "decoder": (("tests/kernels/test_decoder_step.py",), ""),
     "embedding": (TWINS, "embedding"),
+    "llama": (("tests/kernels/test_llama_step.py",), ""),
     "matmul": (TWINS, "matmul or product or weight_gradients"),
     "ngram": (("tests/kernels/test_ngram.py",), ""),
     "normalisation": (TWINS, "norm"),
+    "quantised": (("tests/kernels/test_quantised.py",), ""),
     "recurrent": (
         (
             *TWINS,
@@ -47,6 +49,7 @@ NEAR_OF_TOPIC = {
         "not (matmul or embedding or entropy or gelu or norm or attention or adam or squares "
         "or weight_gradients or test_scale or optimiser)",
     ),
+    "rotary": (TWINS, "rotary"),
     "word2vec": (
         ("tests/models/test_word2vec.py",),
         "twins or step or rows or pieces or mean or several",
@@ -56,6 +59,7 @@ WIDE_OF_TOPIC = {
     "adam": ("tests/training/test_optimisers.py",),
     "bpe": ("tests/text",),
     "decoder": ("tests/models/test_gpt.py", "tests/models/test_transformer.py"),
+    "llama": ("tests/models/test_llama.py",),
     "ngram": ("tests/models/test_ngram.py",),
     "word2vec": ("tests/models/test_word2vec.py", "tests/kernels/test_guards.py"),
 }

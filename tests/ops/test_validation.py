@@ -152,7 +152,7 @@ def test_what_is_no_plain_float_array_is_refused(name, kernels):
     op, args = case_of(name, np.random.default_rng(0))
     names = list(inspect.signature(op).parameters)
     optional = {("linear", "b"), ("multiplicative_attention", "W"), ("additive_attention", "W_k")}
-    optional.add(("cross_entropy", "class_weights"))
+    optional |= {("cross_entropy", "class_weights"), ("add_norm", "h"), ("add_norm", "bias")}
     first = next(k for k, a in enumerate(args) if is_float(a))  # all others have its dtype
     with use_kernels(kernels):
         for k, a in enumerate(args):
