@@ -8,7 +8,9 @@ from pathlib import Path
 from minillm.ops.gradient_cases import CASES
 
 PYTHON_FOLDERS = ("minillm/ops", "minillm/layers", "minillm/models")
-TRAINING = [Path(f"minillm/training/{name}.py") for name in ("optimisers", "lora", "trained")]
+TRAINING = [
+    Path(f"minillm/training/{name}.py") for name in ("optimisers", "muon", "lora", "trained")
+]
 KERNELS = Path("minillm/_kernels")
 SHARED = {"_cpu", "_pool", "_threads"}  # no twins: what a CPU has, memory and threads
 
@@ -24,7 +26,7 @@ class Witness:
 
 TWINS = tuple(f"tests/kernels/test_{name}.py" for name in ("twins", "threads", "bfloat16"))
 NEAR_OF_TOPIC = {
-    "activations": ((*TWINS, "tests/kernels/test_maths.py"), "gelu or erf"),
+    "activations": ((*TWINS, "tests/kernels/test_maths.py"), "gelu or erf or swiglu"),
     "adam": (TWINS, "adam or squares or test_scale or optimiser"),
     "attention": (
         (*TWINS, "tests/kernels/test_scaled_attention.py"),
@@ -46,8 +48,8 @@ NEAR_OF_TOPIC = {
             "tests/kernels/test_maths.py",
             "tests/kernels/test_stacked_step.py",
         ),
-        "not (matmul or embedding or entropy or gelu or norm or attention or adam or squares "
-        "or weight_gradients or test_scale or optimiser)",
+        "not (matmul or embedding or entropy or gelu or swiglu or rotary or norm or attention or "
+        "adam or squares or weight_gradients or test_scale or optimiser)",
     ),
     "rotary": (TWINS, "rotary"),
     "word2vec": (
@@ -58,7 +60,7 @@ NEAR_OF_TOPIC = {
 WIDE_OF_TOPIC = {
     "adam": ("tests/training/test_optimisers.py",),
     "bpe": ("tests/text",),
-    "decoder": ("tests/models/test_gpt.py", "tests/models/test_transformer.py"),
+    "decoder": ("tests/models/test_causal.py", "tests/models/test_transformer.py"),
     "llama": ("tests/models/test_llama.py",),
     "ngram": ("tests/models/test_ngram.py",),
     "word2vec": ("tests/models/test_word2vec.py", "tests/kernels/test_guards.py"),
