@@ -104,7 +104,7 @@ cdef int find_weight(Addresses found, Py_ssize_t i, floating zero) except -1:
         w.outputs, w.numbers = vector.shape[0], &vector[0]
     elif hasattr(array, "parts"):
         check(sizeof(floating) == 4 and array.transposed == (i == 1), f"weight {i}")
-        parts = Parts(array.parts)
+        parts = Parts(array.parts, array.twice)
         found.parts.append(parts)
         w.packed, w.inputs, w.outputs = parts.matrix, parts.matrix.blocks * BLOCK, parts.matrix.outputs
     else:
@@ -189,7 +189,7 @@ cdef void multiply_columns(
     cdef Py_ssize_t panels = ceil_div(W.outputs, PANEL) if W.numbers != NULL else W.packed.panels
     cdef Py_ssize_t first = part * panels // parts, last = (part + 1) * panels // parts
     cdef Rows rows
-    cdef int32_t *sums
+    cdef char *spare
     if W.numbers != NULL:
         n0[0], n1[0] = min(W.outputs, first * PANEL), min(W.outputs, last * PANEL)
         multiply_floats(W, Q, n0[0], n1[0], x, y, own)
@@ -197,10 +197,10 @@ cdef void multiply_columns(
         n0[0], n1[0] = column_of(&W.packed, first), column_of(&W.packed, last)
         if last == panels:
             n1[0] = W.outputs
-        sums = <int32_t *>cut(&own, 2 * W.packed.blocks * sizeof(int32_t))
-        rows = rows_in(own, Q, W.packed.blocks, W.packed.count)
+        spare = cut(&own, spare_size(&W.packed))
+        rows = rows_in(own, &W.packed, Q)
         if first < last:
-            round_rows(&W.packed, Q, 0, Q, x, &rows, sums)
+            round_rows(&W.packed, Q, 0, rounded_rows(&W.packed, Q), x, &rows, spare)
             multiply_panels(&W.packed, Q, first, last, &rows, y, W.outputs)
 
 
@@ -208,7 +208,7 @@ cdef Py_ssize_t product_size(const Weight *W, Py_ssize_t Q, Py_ssize_t itemsize)
     """The bytes of memory that multiply_columns needs."""
     cdef Py_ssize_t word = sizeof(void *)
     if W.numbers == NULL:
-        return rows_size(Q, W.packed.blocks, W.packed.count) + 2 * W.packed.blocks * 4 + 2 * 64
+        return rows_size(&W.packed, Q) + spare_size(&W.packed) + 64
     return (2 * Q + max(W.outputs, W.inputs)) * word + scratch_size(Q, W.inputs, False, itemsize, False) + 4 * 64
 
 

@@ -251,14 +251,16 @@ static float round_block(const float *x, int8_t *a, int32_t *sums)
     return t;
 }
 
-/* Row r of a tile: its integers in the order of the tile, and t. */
+/* Row r of a tile: its integers in the order of the tile, and t; and what rounding leaves (or NULL). */
 static void round_row(ptrdiff_t blocks, const float *x, int rows, int r, int32_t *words, float *t,
-                      int32_t *sums)
+                      int32_t *sums, float *rest)
 {
     int8_t a[BLOCK];
     const int each = a_words();
     for (ptrdiff_t b = 0; b < blocks; b++) {
-        t[b * rows + r] = round_block(x + b * BLOCK, a, sums + 2 * b);
+        const float scale = t[b * rows + r] = round_block(x + b * BLOCK, a, sums + 2 * b);
+        for (int i = 0; i < BLOCK && rest; i++)
+            rest[b * BLOCK + i] = x[b * BLOCK + i] - scale * (float)a[i];
         for (int word = 0; word < WORDS; word++) {
             int32_t *to = words + ((b * WORDS + word) * rows + r) * each;
             if (each == 1)

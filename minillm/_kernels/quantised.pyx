@@ -25,42 +25,42 @@ cdef struct Product:
     Py_ssize_t M
     const float *x
     Rows rows
-    int32_t *sums            # for each thread
+    char *spare              # of each thread
     float *y
 
 
-def quantised_product(const float[:, ::1] x, tuple parts):
-    cdef Parts found = Parts(parts)
-    cdef Py_ssize_t M = x.shape[0], O = found.matrix.outputs, B = found.matrix.blocks, m = 0, tiles
+def quantised_product(const float[:, ::1] x, tuple parts, bint twice):
+    cdef Parts found = Parts(parts, twice)
+    cdef const Matrix *W = &found.matrix
+    cdef Py_ssize_t M = x.shape[0], O = W.outputs, I = W.blocks * BLOCK, m = 0, most, tiles
     cdef Product p
     cdef int threads = max_threads()
-    if len(parts) == 0 or x.shape[1] != B * BLOCK:
+    if len(parts) == 0 or x.shape[1] != I:
         raise ValueError("quantised_product: the shape of x does not fit the parts")
     y = empty((M, O), np.dtype(np.float32))
     if M == 0:
         return y
     cdef float[:, ::1] y_ = y
-    cdef Workspace work = Workspace(
-        rows_size(min(M, ROWS_AT_ONCE), B, found.matrix.count) + threads * (2 * B * 4 + 64))
-    cdef char *room = work.take(rows_size(min(M, ROWS_AT_ONCE), B, found.matrix.count))
-    p.sums = <int32_t *>work.take(threads * (2 * B * 4 + 64))
-    p.W = &found.matrix
+    most = min(M, ROWS_AT_ONCE // 2 if twice else ROWS_AT_ONCE)
+    cdef Workspace work = Workspace(rows_size(W, most) + threads * spare_size(W) + 2 * 64)
+    cdef char *room = work.take(rows_size(W, most))
+    p.spare, p.W = work.take(threads * spare_size(W)), W
     with nogil:
         while m < M:
-            p.M = min(ROWS_AT_ONCE, M - m)
+            p.M = min(most, M - m)
             p.x, p.y = &x[m, 0], &y_[m, 0]
-            p.rows = rows_in(room, p.M, B, p.W.count)
-            tiles = (p.M + most_rows() - 1) // most_rows()
-            share(<Body>parts_of_rounding, &p, tiles, 1 if p.M * B * BLOCK * 16 < SMALL else threads)
-            share(<Body>parts_of_product, &p, p.W.panels, 1 if p.M * B * BLOCK * O < SMALL else threads)
+            p.rows = rows_in(room, W, p.M)
+            tiles = (rounded_rows(W, p.M) + most_rows() - 1) // most_rows()
+            share(<Body>parts_of_rounding, &p, tiles, 1 if p.M * I * 16 < SMALL else threads)
+            share(<Body>parts_of_product, &p, W.panels, 1 if p.M * I * O < SMALL else threads)
             m += p.M
     return y
 
 
 cdef void parts_of_rounding(void *of_type, void *work, Part part) noexcept nogil:
     cdef const Product *p = <const Product *>work
-    round_rows(p.W, p.M, part.first * most_rows(), min(p.M, part.last * most_rows()), p.x, &p.rows,
-               p.sums + part.me * (2 * p.W.blocks + 16))
+    round_rows(p.W, p.M, part.first * most_rows(), min(rounded_rows(p.W, p.M), part.last * most_rows()), p.x,
+               &p.rows, p.spare + part.me * spare_size(p.W))
 
 
 cdef void parts_of_product(void *of_type, void *work, Part part) noexcept nogil:
@@ -69,7 +69,7 @@ cdef void parts_of_product(void *of_type, void *work, Part part) noexcept nogil:
 
 
 def quantised_rows(tuple parts, const int64_t[::1] outputs):
-    cdef Parts found = Parts(parts)
+    cdef Parts found = Parts(parts, False)
     cdef Py_ssize_t n = outputs.shape[0], I = found.matrix.blocks * BLOCK, i, output
     cdef int p
     rows = empty((n, I), np.dtype(np.float32))

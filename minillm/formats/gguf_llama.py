@@ -23,6 +23,7 @@ from minillm.errors import InputError, short
 from minillm.formats.gguf import Tensor, open_gguf, write_gguf
 from minillm.formats.gguf_blocks import FLOATS, TYPES, decode
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.models.llama_step import ROUNDED_TWICE
 from minillm.ops.quantised import beside, pack
 from minillm.ops.rotary import RotaryScaling, frequencies
 from minillm.text import BytePairs, Vocabulary
@@ -232,7 +233,7 @@ def _params_of(
         if name not in known:
             raise InputError(f"{path}: {short(name)}: expected the tensors of a Llama, found it")
     return {
-        name: _param(shape, name.endswith(".E"), parts, tensors, allow_nan)
+        name: _param(name, shape, parts, tensors, allow_nan)
         for name, shape, parts in _parts(config)
     }
 
@@ -252,13 +253,14 @@ def _checked(
 
 
 def _param(
+    name: str,
     shape: tuple[int, ...],
-    table: bool,
     parts: list[_Part],
     tensors: Mapping[str, Tensor],
     allow_nan: bool,
 ) -> Any:
     """A parameter of ours: quantised if all of its tensors are."""
+    table = name.endswith(".E")
     if any(tensors[part.tensor].type in FLOATS for part in parts):
         array = np.empty(shape, np.float32)
         for part in parts:
@@ -280,7 +282,8 @@ def _param(
             if numbers is not None:
                 _check_finite(tensor, part.tensor, numbers, allow_nan)
         matrices.append(pack(codes, scale, offset, zero=zero, bits=bits))
-    return matrices[0].T if table else beside(*matrices)
+    matrix = replace(beside(*matrices), twice=name.endswith(ROUNDED_TWICE))
+    return matrix.T if table else matrix
 
 
 def _check_finite(tensor: Tensor, name: str, numbers: NDArray, allow_nan: bool) -> None:

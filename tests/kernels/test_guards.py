@@ -6,6 +6,8 @@ import mmap
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,12 +77,17 @@ def run_op(case, name, dtype):
 
 
 def run_the_other_kernels():
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from quantised_cases import FORMATS, packed
+
     from minillm.decoding.beam import _most_probable, beam_search
     from minillm.models.gpt import GPT, GPTConfig
+    from minillm.models.llama import Llama, LlamaConfig
     from minillm.models.ngram import _count_keys, _find_children
     from minillm.models.transformer import Transformer, TransformerConfig
     from minillm.models.word2vec import Word2Vec, Word2VecConfig
     from minillm.ops.linear import _matmul
+    from minillm.ops.quantised import _quantised_product, _quantised_rows, quantise
     from minillm.training import AdamW, clip_global_norm
 
     rng = np.random.default_rng(0)
@@ -99,6 +106,16 @@ def run_the_other_kernels():
     words = np.sort(rng.choice(10**6, 5000, replace=False)).astype(np.int32)
     asked = rng.integers(0, 10**6, 20_001).astype(np.int32)
     _find_children(np.array([0, 5000], np.int32), words, np.zeros(20_001, np.int32), asked)
+    for format in FORMATS:
+        for M, O, twice in ((1, 37, False), (13, 16, True), (300, 131, False)):
+            (part,) = packed(rng, format, 96, O).parts
+            names = ("codes", "scale", "offset")
+            arrays = {name: getattr(part, name) for name in names}
+            ends = {name: at_an_end(a) for name, a in arrays.items() if a is not None}
+            parts = (replace(part, **ends),) * 2
+            x = at_an_end(rng.standard_normal((M, 96)).astype(np.float32))
+            _quantised_product(x, parts, twice)
+            _quantised_rows(parts, at_an_end(rng.integers(0, 2 * O, 40)))
     for dtype in (np.float32, np.float64):
         for M, N in ((1, 37), (4, 64), (9, 37), (20, 515)):
             _matmul(
@@ -113,6 +130,20 @@ def run_the_other_kernels():
             model = Transformer(TransformerConfig(5, 70, **sizes, **options), rng, dtype=dtype)
             source, lengths = rng.integers(0, 5, (3, 9)), np.array([9, 1, 4])
             beam_search(model, source, lengths, beam=K, limit=4)
+        model = Llama(LlamaConfig(65, 40, 2, 6, 2, 96, head_width=10), rng, dtype=dtype)
+        models = [model]
+        if dtype == np.float32:
+            quantised = Llama(model.config, params=dict(model.params))
+            for name, W in model.params.items():
+                if W.ndim == 2 and "W_o" not in name:
+                    W = quantise(W.T if name == "embedding.E" else W, 4)
+                    quantised.params[name] = W.T if name == "embedding.E" else W
+            models.append(quantised)
+        for model in models:
+            for B, T in ((1, 1), (9, 3)):
+                state = model.zero_state(B)
+                for _ in range(13):
+                    _, state = model.read_all(rng.integers(0, 65, (B, T)), state)
         model = GPT(GPTConfig(65, 40, 2, 3, 39), rng, dtype=dtype)
         for B in (1, 9):
             state = model.zero_state(B)

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -58,7 +59,8 @@ def packed(name, W, bits):
         return W
     if "qkv" in name and W.shape[1] > 7:  # parts of several formats
         return beside(quantise(W[:, :5], 4), quantise(W[:, 5:], 8))
-    return quantise(W, format).T if name == "embedding.E" else quantise(W, format)
+    W = replace(quantise(W, format), twice="down" in name or "E" in name)
+    return W.T if name == "embedding.E" else W
 
 
 def arguments(model, B, S, T=1, seed=2):

@@ -35,6 +35,7 @@ NEAR_OF_TOPIC = {
     "bpe": (("tests/text/test_bpe.py",), ""),
     "cross_entropy": ((*TWINS, "tests/decoding/test_beam.py"), "entropy or probab or translating"),
     "decoder": (("tests/kernels/test_decoder_step.py",), ""),
+    "llama": (("tests/kernels/test_llama_step.py",), ""),
     "embedding": (TWINS, "embedding"),
     "llama": (("tests/kernels/test_llama_step.py",), ""),
     "matmul": (TWINS, "matmul or product or weight_gradients"),
@@ -63,6 +64,7 @@ WIDE_OF_TOPIC = {
     "decoder": ("tests/models/test_causal.py", "tests/models/test_transformer.py"),
     "llama": ("tests/models/test_llama.py",),
     "ngram": ("tests/models/test_ngram.py",),
+    "quantised": ("tests/ops/test_quantised.py", "tests/kernels/test_llama_step.py"),
     "word2vec": ("tests/models/test_word2vec.py", "tests/kernels/test_guards.py"),
 }
 ALL_KERNELS = (

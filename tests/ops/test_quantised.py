@@ -1,5 +1,7 @@
 """Quantised matrices: their weights, their products, and the gradient of what they multiply."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -53,6 +55,16 @@ def test_the_product_is_that_of_the_rounded_activations(format, kernels, M, B, O
     size = np.abs(rounded) @ np.abs(W.dense())
     assert y.shape == (M, 1, O)
     assert (np.abs(y[:, 0] - expected) <= 3e-6 * size + 1e-6).all()
+
+
+@given(ROWS, BLOCKS, OUTPUTS, strategies.generators())
+def test_rounding_twice_gives_the_product_of_floats(kernels, M, B, O, rng):
+    W = replace(packed(rng, "q4_1", 32 * B, O), twice=True)
+    x = rng.normal(size=(M, 32 * B)).astype(np.float32)
+    with use_kernels(kernels):
+        y, _ = quantised_linear(x, W)
+    size = np.abs(x) @ np.abs(W.dense())
+    assert (np.abs(y - x @ W.dense()) <= 6e-5 * size + 1e-6).all()
 
 
 @given(
