@@ -336,7 +336,7 @@ def _quantised_product(
     if not twice:
         return y
     rest = x - (t[:, :, None] * a).reshape(x.shape)
-    return y + _quantised_product.__wrapped__(rest, parts, False)
+    return y + _quantised_product.__wrapped__(rest, parts, False)  # type: ignore[attr-defined]
 
 
 def _product(a: NDArray, t: NDArray, part: Panels) -> NDArray[np.float32]:

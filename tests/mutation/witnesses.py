@@ -35,7 +35,6 @@ NEAR_OF_TOPIC = {
     "bpe": (("tests/text/test_bpe.py",), ""),
     "cross_entropy": ((*TWINS, "tests/decoding/test_beam.py"), "entropy or probab or translating"),
     "decoder": (("tests/kernels/test_decoder_step.py",), ""),
-    "llama": (("tests/kernels/test_llama_step.py",), ""),
     "embedding": (TWINS, "embedding"),
     "llama": (("tests/kernels/test_llama_step.py",), ""),
     "matmul": (TWINS, "matmul or product or weight_gradients"),
