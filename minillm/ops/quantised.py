@@ -49,7 +49,6 @@ Zettlemoyer (2022), "8-bit optimizers via block-wise quantization", for blocks; 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -57,12 +56,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm._kernels import twinned
+from minillm._kernels.large_pages import WEIGHTS
 from minillm.ops import _validate
 from minillm.ops.linear import _matmul
 
 BLOCK = 32  # inputs for which activations have one scale
 PANEL = 16  # outputs whose codes lie beside each other
-LINE = 64  # bytes of a line of the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,37 +226,9 @@ def _in_panels(rows: NDArray) -> NDArray:
     return panels.reshape(-1, PANEL, *rows.shape[1:]).swapaxes(1, 2)
 
 
-class _Room:
-    """Memory for the arrays of a model, beside each other in large pieces.
-
-    For a piece of some MB NumPy asks the system for pages of 2 MB, of which the processor knows all
-    addresses.  With the usual 4 kB, it looks up thousands of them for each token.
-    """
-
-    PIECE = 1 << 25  # bytes
-    WORTH = 1 << 16  # bytes of an array
-
-    def __init__(self) -> None:
-        self._lock, self._free = threading.Lock(), np.empty(0, np.uint8)
-
-    def take(self, size: int) -> NDArray[np.uint8]:
-        """Memory of ``size`` bytes, which begins on a line of the cache."""
-        if size < self.WORTH:
-            return np.empty(size, np.uint8)
-        with self._lock:
-            if size > len(self._free):
-                piece = np.empty(max(size, self.PIECE) + LINE, np.uint8)
-                self._free = piece[-piece.ctypes.data % LINE :]
-            taken, self._free = self._free[:size], self._free[-(-size // LINE) * LINE :]
-        return taken
-
-
-_ROOM = _Room()
-
-
 def _frozen(array: NDArray) -> NDArray:
     """A copy in C order, to be read only: a kernel keeps its address."""
-    copy = _ROOM.take(array.nbytes).view(array.dtype).reshape(array.shape)
+    copy = WEIGHTS.take(array.nbytes).view(array.dtype).reshape(array.shape)
     copy[...] = array
     copy.flags.writeable = False
     return copy
