@@ -13,7 +13,9 @@ class Pieces:
     >>> pieces.add(id)  # doctest: +SKIP
 
     A piece has whole characters, and nothing that may be the beginning of a stop text.  Special
-    tokens have no text.  ``stopped``: a stop text has come, and nothing more will be added.
+    tokens have no text.  ``stopped``: a stop text is complete, and nothing more will be added.
+    Where stop texts overlap, the one that is complete first ends the text, and of two that end
+    together the longer one, so that the result is the same however tokens cut the text.
     """
 
     def __init__(self, tokenizer: BytePairs, stop: Sequence[str] = ()):
@@ -39,10 +41,10 @@ class Pieces:
         if self.stopped:
             return ""
         text = self._held + more
-        found = [at for stop in self.stop if (at := text.find(stop)) >= 0]
+        found = [(at + len(stop), at) for stop in self.stop if (at := text.find(stop)) >= 0]
         if found:
             self.stopped, self._held = True, ""
-            return text[: min(found)]
+            return text[: min(found)[1]]
         held = max(
             (k for stop in self.stop for k in range(1, len(stop)) if text.endswith(stop[:k])),
             default=0,

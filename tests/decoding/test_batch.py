@@ -101,9 +101,21 @@ def test_pieces_are_the_text_before_a_stop_text(text, stop):
             assert "".join(written) == known[: len(known) - max(ends, default=0)]
     written.append(pieces.end())
     plain = text.replace("<|im_end|>", "")
-    places = [plain.find(one) for one in stop if one in plain]
-    assert "".join(written) == plain[: min(places, default=None)]
-    assert pieces.stopped == bool(places)
+    for end in range(len(plain) + 1):  # character by character, until a stop text is complete
+        known = plain[:end]
+        starts = [end - len(one) for one in stop if known.endswith(one)]
+        if starts:
+            assert "".join(written) == plain[: min(starts)]
+            break
+    else:
+        assert "".join(written) == plain
+    assert pieces.stopped == bool(starts)
+
+
+def test_the_stop_text_that_is_complete_first_ends_the_text():
+    pieces = Pieces(TOKENIZER, ["cats", "at"])
+    written = [pieces.add(id) for id in TOKENIZER.encode("catsat").tolist()]
+    assert "".join(written) == "c"
 
 
 def test_a_character_that_stays_incomplete_is_replaced_at_the_end():
