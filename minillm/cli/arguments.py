@@ -5,7 +5,8 @@ import difflib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -81,8 +82,11 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 class ArgumentParser(argparse.ArgumentParser):
     """argparse's parser, with examples that keep their lines, and one-line errors with hints.
 
-    ``declare(parser)`` is called when the parser is first used, because only one verb is.
+    ``declare(parser)`` is called when the parser is first used, because only one verb is.  It may
+    look at ``words``, the arguments of the verb.
     """
+
+    words: Sequence[str] = ()
 
     def __init__(
         self, *args: Any, declare: "Callable[[ArgumentParser], None] | None" = None, **options: Any
@@ -119,6 +123,7 @@ class ArgumentParser(argparse.ArgumentParser):
         An unknown argument is refused here, because the parser above could not give a hint.
         """
         if self.declare:
+            self.words = list(sys.argv[1:] if args is None else args)
             self.declare(self)
             self.declare = None
         namespace, extras = super().parse_known_args(args, namespace)

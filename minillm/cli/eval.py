@@ -6,7 +6,9 @@ training text.  An encoder-decoder: also exact outputs and token errors; with th
 extra "metrics", also BLEU, chrF and ROUGE.  A classifier: accuracy, macro-F1 and the confusion
 matrix; one of texts, also the accuracy of TF-IDF with logistic regression, trained on the same
 texts (it needs the package scikit-learn).  A reader of questions: exact match and F1 in percent,
-and those of counting shared words.
+and those of counting shared words.  A llama or a chat, on JSON lines: of conversations, the loss of
+the answers, and with --pattern the share of written answers that match; of multiple choice, in the
+form of HellaSwag or ARC, the share that is right, with its standard error.
 
 examples:
   minillm eval runs/first
@@ -14,6 +16,7 @@ examples:
   cat *.txt | minillm eval runs/first -
   minillm eval runs/cmudict --part test --beam 5
   minillm eval runs/multi30k val.tsv
+  minillm eval runs/smol chats.jsonl --pattern "[0-9]+"
 """
 
 import argparse
@@ -34,6 +37,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="the part of a built-in set to measure on (default validation)",
     )
     add_beam(parser)
+    help = "of conversations: compare the last match of REGEX in the written answer and the known"
+    parser.add_argument("--pattern", metavar="REGEX", help=help)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -43,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
         files=tuple(args.files),
         part=args.part,
         beam=args.beam,
+        pattern=args.pattern,
         length_exponent=args.length_exponent,
         beside=True,
         report=lambda line: print(f"minillm: {line}", file=sys.stderr),

@@ -35,9 +35,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=("arpa", "word2vec", "huggingface", "peft", "gguf"),
+        choices=("arpa", "word2vec", "huggingface", "peft", "gguf", "gguf-adapter"),
         help="the format, if a kind of model has several: peft has only LoRA's updates, "
-        "huggingface the model with them, gguf the file that llama.cpp reads",
+        "huggingface the model with them, gguf the file that llama.cpp reads, gguf-adapter a file "
+        "with LoRA's updates for it",
     )
     add_option(
         parser,

@@ -16,7 +16,9 @@ from functools import cache
 from typing import Any
 
 from minillm.data.cmudict import CMUDict
+from minillm.data.conversations import Conversation
 from minillm.data.digits import Digits
+from minillm.data.docstring_chats import docstring_chats
 from minillm.data.docstring_questions import DocstringQuestions
 from minillm.data.docstrings import Docstrings
 from minillm.data.files import STANDARD_INPUT
@@ -33,7 +35,7 @@ class BuiltIn:
     """A data set with a name, or a family of them."""
 
     name: str  # as messages show it
-    kind: str  # "text", "pairs", "labelled", "questions" or "images"
+    kind: str  # "text", "pairs", "labelled", "questions", "chats" or "images"
     open: Callable[..., Any]  # takes the groups of the pattern's match
     pattern: str = ""  # of a family: a regular expression that matches its names
     units: tuple[str, str] = ("word", "word")  # suitable for the two sides of pairs
@@ -58,9 +60,11 @@ BUILT_IN = (
     BuiltIn("numbers-XX-YY", "pairs", Numbers, pattern=r"numbers-(\w+)-(\w+)"),
     BuiltIn("docstrings", "pairs", Docstrings, task="summary"),
     BuiltIn("docstring-questions", "questions", cache(DocstringQuestions)),  # it takes seconds
+    BuiltIn("docstring-chats", "chats", cache(docstring_chats)),
     BuiltIn("digits", "images", Digits),
 )
 DEFAULT_QUESTIONS = "docstring-questions"
+DEFAULT_CHATS = "docstring-chats"
 
 
 # --- names ---------------------------------------------------------------------------
@@ -109,6 +113,11 @@ def open_labelled(name: str, validation: str | None = None) -> LabelledData:
 def open_questions(name: str, validation: str | None = None) -> QuestionData:
     """Questions from a built-in set, or from a file of SQuAD and a file to validate on."""
     return _open(name, "questions", validation, SquadFile)
+
+
+def open_chats(name: str) -> dict[str, list[Conversation]]:
+    """The parts of a built-in set of conversations."""
+    return _open(name, "chats", None, None)
 
 
 def open_images(name: str) -> Digits:

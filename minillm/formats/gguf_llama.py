@@ -389,10 +389,43 @@ def export_gguf(
         raise InputError(f"{path}: {error}") from None
 
 
+def export_gguf_adapter(
+    model: Llama, additions: Mapping[str, NDArray], scale: float, path: str | Path
+) -> None:
+    """Write LoRA's additions as a file that llama.cpp adds to a model: W + s A B.
+
+    Theirs has alpha / r in place of s.  Each of their matrices gets A (r, I) and its columns of B
+    (O, r), transposed; rows of queries and keys are in their order.
+    """
+    tensors: dict[str, tuple[NDArray, str]] = {}
+    rank = 0
+    for name, _, parts in _parts(model.config):
+        if f"{name}.A" not in additions:
+            continue
+        A, B = additions[f"{name}.A"], additions[f"{name}.B"]
+        rank = len(B)
+        for part in parts:
+            rows = B[:, part.columns].T
+            if part.heads:
+                rows = rows[np.argsort(_halves(len(rows), part.heads))]
+            tensors[f"{part.tensor}.lora_a"] = (A.T, "F32")
+            tensors[f"{part.tensor}.lora_b"] = (rows, "F32")
+    metadata = {
+        "general.architecture": "llama",
+        "general.type": "adapter",
+        "adapter.type": "lora",
+        "adapter.lora.alpha": float(scale * rank),
+    }
+    write_gguf(path, metadata, tensors)
+
+
 def dequantised(model: Llama) -> Llama:
-    """The model with float32 in the place of weights that are quantised."""
+    """The model with float32 in the place of weights that are quantised, and of their additions."""
     params: dict[str, Any] = model.params
     dense = {n: p.dense() if isinstance(p, ops.Quantised) else p for n, p in params.items()}
+    for name in [name for name in dense if name.endswith(".A")]:
+        W = name.removesuffix(".A")
+        dense[W] = dense[W] + dense.pop(name) @ dense.pop(f"{W}.B")
     return Llama(model.config, params=dense)
 
 

@@ -94,6 +94,7 @@ def block(
     causal: bool = False,
     lengths: Ids | None = None,
     cache: Cache | None = None,
+    packed: Ids | None = None,
     memory: NDArray | None = None,
     memory_lengths: Ids | None = None,
     activation: Op = ops.gelu,
@@ -102,15 +103,16 @@ def block(
     """Self-attention, cross-attention if there is a memory, and a feed-forward layer.
 
     x (B, T, D) -> y (B, T, D).  :func:`minillm.layers.heads.self_attention` gets ``key_heads``,
-    ``rotate``, ``causal``, ``lengths`` and ``cache``.  memory (B, S, D) is the output of the
-    encoder, masked past memory_lengths (B,).  All other options are passed to :func:`residual`.
+    ``rotate``, ``causal``, ``lengths``, ``cache`` and ``packed``.  memory (B, S, D) is the output
+    of the encoder, masked past memory_lengths (B,).  All other options are passed to
+    :func:`residual`.
     ``backward(dy, trained=None)`` -> dx, dmemory if there is a memory, gradients.
     """
 
     def attention(x):
         seen: dict[str, Any] = {"causal": causal, "lengths": lengths, "cache": cache}
         name = f"{prefix}.attention"
-        return self_attention(params, name, x, heads, key_heads, rotate, **seen)
+        return self_attention(params, name, x, heads, key_heads, rotate, packed=packed, **seen)
 
     def cross(x):
         return cross_attention(params, f"{prefix}.cross", x, memory, memory_lengths, heads)

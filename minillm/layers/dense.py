@@ -11,6 +11,11 @@ large as W:
 
 That is 2 r (I + O) multiplications for each row of x instead of I O.
 
+A quantised W (:mod:`minillm.ops.quantised`) is constant, and stays packed.  With A and B beside it,
+it is W_0, and their product is never added to it (Dettmers et al. 2023, "QLoRA", equation 5):
+
+    y = f(x W_0 + (x A) B)
+
 Source: Hu et al. (2021), "LoRA: low-rank adaptation of large language models", section 4.1.
 """
 
@@ -49,12 +54,12 @@ def layer(
     such as "_1", ``prefix.W_1`` and ``prefix.b_1``.  If params has no b, there is no bias.
     ``backward(dy, trained=None)`` -> dx, gradients.  With ``trained``, the names of the trained
     weights, the other weights get no gradient.  Keeps x, W and whatever the activation keeps.
-    A quantised W has no bias, and no gradient.
+    A quantised W has no bias, and no gradient; A and B beside it have one.
     """
     W, b = f"{prefix}.W{suffix}", f"{prefix}.b{suffix}"
     matrix: Any = params[W]
     if isinstance(matrix, ops.Quantised):
-        return _quantised_layer(matrix, x, activation)
+        return _quantised_layer(params, W, matrix, x, activation)
     z, linear_backward = ops.linear(x, params[W], params.get(b))
     y, activation_backward = (z, None) if activation is None else activation(z)
     inputs, weight = x.view(), params[W].view()  # their shapes stay, whatever the caller does
@@ -86,13 +91,29 @@ def layer(
 
 
 def _quantised_layer(
-    W: ops.Quantised, x: NDArray, activation: Callable[[NDArray], tuple[NDArray, Callable]] | None
+    params: Params,
+    W: str,
+    matrix: ops.Quantised,
+    x: NDArray,
+    activation: Callable[[NDArray], tuple[NDArray, Callable]] | None,
 ) -> tuple[NDArray, Callable]:
-    """y = f(x W)."""
-    z, linear_backward = ops.quantised_linear(x, W)
+    """y = f(x W), or f(x W + (x A) B)."""
+    z, linear_backward = ops.quantised_linear(x, matrix)
+    has_lora = f"{W}.A" in params and f"{W}.B" in params
+    if has_lora:
+        h, A_backward = ops.linear(x, params[f"{W}.A"])
+        added, B_backward = ops.linear(h, params[f"{W}.B"])
+        z = z + added
     y, activation_backward = (z, None) if activation is None else activation(z)
 
     def backward(dy, trained=None):
-        return linear_backward(dy if activation_backward is None else activation_backward(dy)), {}
+        dz = dy if activation_backward is None else activation_backward(dy)
+        dx = linear_backward(dz)
+        if not has_lora:
+            return dx, {}
+        # z = x W + (x A) B
+        dh, dB = B_backward(dz)
+        dx_added, dA = A_backward(dh)
+        return dx + dx_added, {f"{W}.A": dA, f"{W}.B": dB}
 
     return y, backward

@@ -35,17 +35,19 @@ def layer(params: Params, tables: Mapping[str, Ids]) -> tuple[NDArray, Backward]
 def output(params: Params, E: str, y: NDArray, b: str | None = None) -> tuple[NDArray, Callable]:
     """Logits from a table of embeddings ("tied"): y (..., D) -> y E^T + b (..., V).
 
-    ``backward(dlogits)`` -> dy, gradients.
+    ``backward(dlogits, trained=None)`` -> dy, gradients; none of E if it is not trained.
     Source: Press and Wolf (2017), "Using the output embedding to improve language models".
     """
     table: Any = params[E]
     if isinstance(table, ops.Quantised):  # constant
         logits, quantised_backward = ops.quantised_linear(y, table.T)
-        return logits, lambda dlogits: (quantised_backward(dlogits), {})
+        return logits, lambda dlogits, trained=None: (quantised_backward(dlogits), {})
     bias = None if b is None else params[b]
     logits, linear_backward = ops.linear(y, params[E].T, bias)
 
-    def backward(dlogits):
+    def backward(dlogits, trained=None):
+        if b is None and trained is not None and E not in trained:
+            return ops.linear(dlogits, params[E])[0], {}
         dy, dE_transposed, *db = linear_backward(dlogits)
         return dy, {E: dE_transposed.T} | dict(zip([b], db, strict=False))
 

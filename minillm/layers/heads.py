@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import cache as cache_layer
-from minillm.layers import dense
+from minillm.layers import dense, packing
 from minillm.layers.cache import Cache
 from minillm.layers.fresh import Draw, Fresh, side_by_side
 from minillm.layers.gradients import merge_gradients
@@ -53,13 +53,15 @@ def self_attention(
     causal: bool,
     lengths: Ids | None = None,
     cache: Cache | None = None,
+    packed: Ids | None = None,
 ) -> tuple[NDArray, Callable]:
     """Attention of a sequence to itself: causal, or of each token to all tokens.
 
     x (B, T, D) -> y (B, T, D).  key_heads is M (None: N).  ``rotate`` is an op of queries and of
     keys, such as :func:`minillm.ops.rotary` at the positions of x.  Keys past lengths[b] are
     masked.  With a cache, the keys and values of x are written into it, and x attends to all keys
-    in it.  The backward treats the earlier ones as constant.
+    in it.  The backward treats the earlier ones as constant.  With ``packed``, the lengths of
+    sequences (n,) that fill one row, each attends to itself alone (:mod:`minillm.layers.packing`).
     ``backward(dy, trained=None)`` -> dx, gradients.
     """
     T, M = x.shape[1], key_heads or heads
@@ -71,12 +73,22 @@ def self_attention(
     if cache is not None:
         start = cache["start"]
         k, v = cache_layer.append(cache, prefix, k, v)  # (B, M, S, w)
+    if packed is not None:
+        q, k, v = (packing.below_each_other(part, packed) for part in (q, k, v))
+        lengths = packed
     context, attention_backward = ops.scaled_dot_product_attention(q, k, v, causal, lengths, start)
+    if packed is not None:
+        context = packing.in_one_row(context, packed)
     y, o_backward = dense.layer(params, prefix, join_heads(context), suffix="_o")
 
     def backward(dy, trained=None):
         dcontext, of_o = o_backward(dy, trained)
-        dq, dk, dv = attention_backward(split_heads(dcontext, heads))
+        dcontext = split_heads(dcontext, heads)
+        if packed is not None:
+            dcontext = packing.below_each_other(dcontext, packed)
+        dq, dk, dv = attention_backward(dcontext)
+        if packed is not None:
+            dq, dk, dv = (packing.in_one_row(part, packed) for part in (dq, dk, dv))
         if start is not None:
             dk, dv = (_rows_at(d, start, T) for d in (dk, dv))
         if rotate is not None:

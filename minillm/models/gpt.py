@@ -108,7 +108,7 @@ class GPT(OneTokenSteps[GPTConfig]):
         logits, predict_backward = self.predict(y)
 
         def backward(dlogits, trained=None):
-            dy, of_output = predict_backward(dlogits)
+            dy, of_output = predict_backward(dlogits, trained)
             return merge_gradients(hidden_backward(dy, trained), of_output)  # E has two uses
 
         return logits, backward

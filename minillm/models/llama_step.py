@@ -58,6 +58,8 @@ class LlamaSteps(CausalTransformer[Config]):
 
     def step(self, ids: Ids, cache: Cache) -> NDArray:
         """The logits (B, T, V) after each of a few tokens, ids (B, T)."""
+        if any(name.endswith(".A") for name in self.params):  # additions to quantised weights
+            return super().step(ids, cache)
         c, weights, (B, T) = self.config, self._step_weights, ids.shape
         checked = _validate.ids("read", "ids", ids, c.vocabulary)
         if weights is None or not weights.are_in(self.params):

@@ -15,13 +15,16 @@ from minillm.ops.gru import gru as gru
 from minillm.ops.gru import gru_step as gru_step
 from minillm.ops.layer_norm import layer_norm as layer_norm
 from minillm.ops.linear import linear as linear
+from minillm.ops.log_likelihood import log_likelihood as log_likelihood
 from minillm.ops.lstm import lstm as lstm
 from minillm.ops.lstm import lstm_step as lstm_step
 from minillm.ops.multiplicative_attention import (
     multiplicative_attention as multiplicative_attention,
 )
+from minillm.ops.policy_loss import policy_loss as policy_loss
 from minillm.ops.pooling import max_pool as max_pool
 from minillm.ops.pooling import mean_pool as mean_pool
+from minillm.ops.preference_loss import preference_loss as preference_loss
 from minillm.ops.quantised import Quantised as Quantised
 from minillm.ops.quantised import quantised_linear as quantised_linear
 from minillm.ops.recurrence import reverse as reverse

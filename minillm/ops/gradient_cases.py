@@ -38,6 +38,11 @@ def _lengths(rng: Generator, B: int, T: int) -> np.ndarray:
     return rng.integers(0, T + 1, B)
 
 
+def _like(x: np.ndarray, constants: tuple[np.ndarray, ...]) -> list[np.ndarray]:
+    """Constants in the dtype of x; the tests also call ops with what is no array."""
+    return [constant.astype(getattr(x, "dtype", constant.dtype)) for constant in constants]
+
+
 @case
 def linear(rng: Generator, B: int = 3, T: int = 4, I: int = 4, O: int = 5) -> Case:
     return ops.linear, _normal(rng, (B, T, I), (I, O), O)
@@ -127,6 +132,32 @@ def cross_entropy(rng: Generator, B: int = 3, T: int = 4, V: int = 5) -> Case:
 
     weights = (rng.random(V),) if rng.integers(2) else ()
     return op, (2 * rng.standard_normal((B, T, V)), *weights)
+
+
+@case
+def log_likelihood(rng: Generator, B: int = 3, T: int = 4, V: int = 5) -> Case:
+    targets = rng.integers(0, V, (B, T))
+    return lambda logits: ops.log_likelihood(logits, targets), _normal(rng, (B, T, V))
+
+
+@case
+def preference_loss(rng: Generator, B: int = 4) -> Case:
+    references, beta = _normal(rng, B, B), rng.choice([0.1, 2.0])
+
+    def op(chosen, rejected):
+        return ops.preference_loss(chosen, rejected, *_like(chosen, references), beta)
+
+    return op, _normal(rng, B, B)
+
+
+@case
+def policy_loss(rng: Generator, B: int = 6) -> Case:
+    constants = _normal(rng, B, B)
+
+    def op(log_p):
+        return ops.policy_loss(log_p, *_like(log_p, constants), 0.3)
+
+    return op, _normal(rng, B)
 
 
 @case

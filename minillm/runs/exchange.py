@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from minillm.data.files import STANDARD_INPUT, read_json, reading
 from minillm.data.registry import absolute
 from minillm.errors import InputError
-from minillm.formats.gguf_llama import dequantised, export_gguf
+from minillm.formats.gguf_llama import dequantised, export_gguf, export_gguf_adapter
 from minillm.formats.huggingface import wrong
 from minillm.formats.peft import is_adapter, read_adapter, write_adapter
 from minillm.formats.sentences import read_modules
@@ -95,6 +95,14 @@ def export_additions(run: Run, file: str | Path, prefix: str = "", model: Any = 
     if not isinstance(model, GPT | BERT):
         raise InputError(f"{run.path}: expected additions to a gpt or a bert")
     write_adapter(file, model, updates, scale_of(run.settings), run.data["init"], whole)
+
+
+def export_gguf_additions(run: Run, file: str | Path) -> None:
+    """Write the updates to a Llama as an adapter of llama.cpp."""
+    _check_additions(run)
+    model = dequantised(run.model)
+    updates, _ = split(run.folder.load_model(), model.params, run.folder.model_path)
+    export_gguf_adapter(model, updates, scale_of(run.settings), file)
 
 
 def _import_additions(file: str, baseline: str, folder: RunFolder) -> str:

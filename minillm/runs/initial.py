@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from minillm.errors import InputError, short
+from minillm.ops import Quantised
+from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Job, Kind, Parts
 from minillm.runs.opening import check_baseline, has_additions, scale_of, weights_from
 from minillm.runs.run import Run
@@ -76,16 +78,24 @@ def _check_tokenizer(kind: Kind, initial: Run, given: Mapping[str, Any]) -> None
             raise InputError(f"{option}: with --init {initial.path} {comes}; found {value}")
 
 
-def take_weights(kind: Kind, initial: Run, parts: Parts, data: Data) -> set[str]:
+def take_weights(
+    kind: Kind, initial: Run, parts: Parts, data: Data, constant: bool = False
+) -> set[str]:
     """Copy the weights of ``--init`` into a new model, and return the names of all other weights.
+
+    Those that are quantised, which they may be if they are ``constant``, are shared.
 
     A line about the weights taken, new and left out is added to the notes of ``parts``.  InputError
     names a weight that does not fit.
     """
     params = parts.model.params
-    taken = weights_from(initial, kind, data, {name: p.shape for name, p in params.items()})
+    shapes = {name: p.shape for name, p in params.items()}
+    taken = weights_from(initial, kind, data, shapes, constant)
     for name, array in taken.items():
-        params[name][...] = array
+        if isinstance(array, Quantised):
+            params[name] = array
+        else:
+            params[name][...] = array
     new = params.keys() - taken.keys()
     names = kind.names_from(initial, data)
     left = [theirs for theirs in initial.model.params if names.get(theirs) not in taken]
@@ -135,7 +145,8 @@ def trained_part(
     if has_additions(settings):
         check_baseline(job.data)
     if job.stored is None or has_additions(settings):
-        new = take_weights(kind, job.initial, parts, job.data)
+        constant = has_additions(settings)
+        new = take_weights(kind, job.initial, parts, job.data, constant)
     freeze = getattr(settings, "freeze", None)
     chosen = {name: params[name] for name in unfrozen(params, freeze)}
     for name in getattr(parts.model, "unused", ()):  # no loss depends on them
@@ -147,6 +158,8 @@ def trained_part(
     else:
         targets = lora_targets(chosen, settings, new)
         additions = new_additions(params, targets, settings.lora_rank, rng)
+        if begun_with := job.stored is None and job.data.get("begun_with"):
+            _copy_additions(begun_with, additions)
         lora = LoRA(params, additions, scale_of(settings))
         arrays = additions | {name: params[name] for name in sorted(new)}
         params.update(lora.beside)
@@ -156,6 +169,15 @@ def trained_part(
     if count != whole:
         parts.notes.append(f"trained are {count:,} of {whole:,} weights, {count / whole:.2%}")
     return part
+
+
+def _copy_additions(path: str, additions: Arrays) -> None:
+    """Begin with the additions of another run; InputError unless it has the same."""
+    stored = RunFolder(path).load_model()
+    if stored.keys() != additions.keys():
+        raise InputError(f"{path}: expected additions to {len(additions) // 2} matrices")
+    for name, array in additions.items():
+        array[...] = stored[name]
 
 
 def unfrozen(names: Collection[str], freeze: str | None) -> list[str]:

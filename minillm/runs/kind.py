@@ -85,6 +85,7 @@ class Evaluation:
     part: str | None = None  # "validation" or "test", of a built-in set
     beam: int = 5
     length_exponent: float = 1.0
+    pattern: str | None = None  # of what is compared in an answer that a chat model writes
     beside: bool = False  # set the model beside a simple one: TF-IDF, or the best n-gram
     title: str = ""  # of the files, in the results
     report: Callable[[str], None] = warnings.warn  # called with what cannot be measured here

@@ -36,9 +36,12 @@ def load(path: str | Path, allow_nan: bool = False) -> Run:
         weights = read_weights(folder.model_path, stored.config, allow_nan)
     else:
         weights = folder.load_model(allow_nan)
+    beside: dict[str, NDArray] = {}
     if has_additions(stored.settings):
-        weights = _with_baseline(folder, stored, weights)
+        weights, beside = _with_baseline(folder, stored, weights)
     model = _build(folder, stored, vocabularies, weights)
+    if beside:
+        model.params.update(beside)
     return Run(stored.kind, folder, model, vocabularies, stored.settings, stored.data)
 
 
@@ -105,22 +108,29 @@ def open_initial(data: Data) -> Run | None:
 
 
 def weights_from(
-    initial: Run, kind: Kind, data: Data, shapes: Mapping[str, Shape]
+    initial: Run, kind: Kind, data: Data, shapes: Mapping[str, Shape], constant: bool = False
 ) -> dict[str, NDArray]:
     """Return the weights that a run of this kind takes from another one, by their new names.
 
     ``shapes`` are those of all weights of the new run.  Some may not be taken; for a shorter
-    context, only the first positions are.  InputError names a weight that does not fit.
+    context, only the first positions are.  They may be quantised if they are ``constant``.
+    InputError names a weight that does not fit.
     """
     taken = {}
+    if beside := [name for name in initial.model.params if name.endswith((".A", ".B"))]:
+        raise InputError(
+            f"{initial.path}: {beside[0]}: expected a run without additions to quantised weights: "
+            "first merge them, with minillm merge"
+        )
     for theirs, ours in kind.names_from(initial, data).items():
         if ours not in shapes:
             continue
         array, shape = initial.model.params[theirs], shapes[ours]
-        if isinstance(array, Quantised):
+        if isinstance(array, Quantised) and not constant:
             raise InputError(
-                f"{initial.path}: its weights are quantised, and cannot be trained: first make a "
-                "run of floats, with minillm quantise --to f32"
+                f"{initial.path}: its weights are quantised, and cannot be trained: train "
+                "additions to them, with --lora-rank, or make a run of floats, with minillm "
+                "quantise --to f32"
             )
         if ours.endswith("positions.E"):
             array = array[: shape[0]]
@@ -136,6 +146,8 @@ def weights_from(
 #
 #     W' = W + s A B        W of the baseline, A and B stored as W.A and W.B
 #
+# A quantised W stays as it is, and the model has s A and B beside it (minillm.layers.dense).
+#
 # Beside the updates stand the weights that the model has and the baseline has not.  The
 # configuration has the folder of the baseline and the fingerprint of its weights.  When the run is
 # opened, the updates are merged into the weights; several such runs share one baseline.
@@ -143,7 +155,7 @@ def weights_from(
 
 def has_additions(settings: object) -> bool:
     """Return whether a run with these settings stores updates in place of weights."""
-    return getattr(settings, "lora_rank", None) is not None
+    return bool(getattr(settings, "lora_rank", None))
 
 
 def scale_of(settings: Any) -> float:
@@ -180,21 +192,32 @@ def split(stored: Arrays, weights: Arrays, path: Path) -> tuple[dict[str, NDArra
     return updates, {name: array for name, array in stored.items() if name not in updates}
 
 
-def merged(weights: Arrays, stored: Arrays, scale: float, path: Path) -> dict[str, NDArray]:
-    """Return the baseline's weights with the updates among ``stored``, and all others of these."""
+def merged(
+    weights: Arrays, stored: Arrays, scale: float, path: Path
+) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
+    """Return the baseline's weights with the updates among ``stored``, and all others of these.
+
+    Also s A and B of the weights that are quantised, which have no update.
+    """
     updates, others = split(stored, weights, path)
     whole = {**weights, **others}
+    beside: dict[str, NDArray] = {}
     for name, A in updates.items():
-        if name.endswith(".A"):
-            W = name.removesuffix(".A")
-            whole[W] = weights[W] + product(A * A.dtype.type(scale), updates[f"{W}.B"])
-    return {name: np.ascontiguousarray(array) for name, array in whole.items()}
+        if not name.endswith(".A"):
+            continue
+        W = name.removesuffix(".A")
+        scaled, B = A * A.dtype.type(scale), updates[f"{W}.B"]
+        if isinstance(weights[W], Quantised):
+            beside |= {name: scaled, f"{W}.B": B}
+        else:
+            whole[W] = np.ascontiguousarray(weights[W] + product(scaled, B))
+    return whole, beside
 
 
 def _with_baseline(
     folder: RunFolder, stored: Stored, weights: dict[str, NDArray]
-) -> dict[str, NDArray]:
-    """Return the weights of the baseline with the stored additions."""
+) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
+    """Return the weights of the baseline with the stored additions, as :func:`merged`."""
     for name in ("init", "init_sha256"):
         if not stored.data.get(name):
             raise InputError(f"{folder.path / 'config.json'}: data: {name!r} is missing")
@@ -204,5 +227,5 @@ def _with_baseline(
     except InputError as error:
         raise InputError(f"{folder.path}: its weights are additions to others: {error}") from None
     shapes = stored.kind.model.shapes(stored.config)
-    taken = weights_from(base, stored.kind, stored.data, shapes)
+    taken = weights_from(base, stored.kind, stored.data, shapes, constant=True)
     return merged(taken, weights, scale_of(stored.settings), folder.model_path)

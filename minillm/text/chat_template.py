@@ -36,14 +36,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.data.conversations import ROLES, Message
 from minillm.errors import InputError, short
 from minillm.text.bpe import BytePairs
 from minillm.text.vocabulary import SpecialTokens, check_encodable
 
-Message = Mapping[str, str]
-
-ROLES = ("system", "user", "assistant")
 SECONDS = 5  # that a template may take
+AT_ONCE = 500  # conversations that one process fills in
+
+Asked = tuple[Sequence[Message], bool]  # a conversation, and whether to prompt an answer
 
 _NONE = np.zeros(0, np.int32)
 
@@ -125,38 +126,104 @@ class ChatTemplate:
 
         InputError, in one line, where the template fails or refuses the conversation.
         """
+        return self._texts([(messages, prompt)])[0]
+
+    def _texts(self, asked: Sequence[Asked]) -> list[str]:
+        """The text of each conversation."""
         for known in KNOWN.values():
             if self.source == known.source:
-                return known.fill(messages, self.bos, prompt)
-        return _in_a_process(
-            self.source,
+                return [known.fill(messages, self.bos, prompt) for messages, prompt in asked]
+        values = [
             {
                 "messages": [dict(message) for message in messages],
                 "bos_token": self.bos,
                 "eos_token": self.eos,
                 "add_generation_prompt": prompt,
-            },
-        )
+            }
+            for messages, prompt in asked
+        ]
+        return [
+            text
+            for first in range(0, len(values), AT_ONCE)
+            for text in _in_a_process(self.source, values[first : first + AT_ONCE])
+        ]
 
     def encode(
         self, tokenizer: BytePairs, messages: Sequence[Message], prompt: bool = True
     ) -> NDArray[np.int32]:
         """The ids of :meth:`text`, (T,).  No content of a message becomes a special token."""
-        check_messages(messages)
+        return self._encoded(tokenizer, [(messages, prompt)])[0]
+
+    def _encoded(self, tokenizer: BytePairs, asked: Sequence[Asked]) -> list[NDArray[np.int32]]:
+        """The ids of each conversation."""
         special = _special_tokens(tokenizer)
-        mark = _absent_character(chain.from_iterable(m["content"] for m in messages))
+        for messages, _ in asked:
+            check_messages(messages)
+        mark = _absent_character(
+            chain.from_iterable(m["content"] for some, _ in asked for m in some)
+        )
         marked = [
-            {"role": m["role"], "content": _marked(m["content"], special.ids, mark)}
-            for m in messages
+            (
+                [
+                    {"role": m["role"], "content": _marked(m["content"], special.ids, mark)}
+                    for m in some
+                ],
+                prompt,
+            )
+            for some, prompt in asked
         ]
-        parts = special.cut(self.text(marked, prompt))
-        ids = [
-            np.array([special.ids[part]], np.int32)
-            if part in special.ids
-            else tokenizer.encode_ordinary(part.replace(mark, ""))
-            for part in parts
+        encoded = []
+        for text in self._texts(marked):
+            ids = [
+                np.array([special.ids[part]], np.int32)
+                if part in special.ids
+                else tokenizer.encode_ordinary(part.replace(mark, ""))
+                for part in special.cut(text)
+            ]
+            encoded.append(np.concatenate([_NONE, *ids]))
+        return encoded
+
+    def encode_answers(
+        self, tokenizer: BytePairs, conversations: Sequence[Sequence[Message]], most: int
+    ) -> list[tuple[NDArray[np.int32], NDArray[np.bool_], int]]:
+        """The ids of each conversation (T,), which are answers (T,), and the answers left out.
+
+        An answer is what a model has to write: its text, and the special token that ends it.  The
+        ids end with the last answer that ends within ``most`` tokens; there are none if even the
+        first one does not.
+
+        InputError where the text of a conversation does not begin with that of its first turns.
+        """
+        ends = self.ends(tokenizer)
+        answers = [
+            [at for at, message in enumerate(messages) if message["role"] == "assistant"]
+            for messages in conversations
         ]
-        return np.concatenate([_NONE, *ids])
+        asked: list[Asked] = []  # each answer's conversation before it, and with it
+        for messages, places in zip(conversations, answers, strict=True):
+            for at in places:
+                asked += [(messages[:at], True), (messages[: at + 1], False)]
+        encoded = iter(self._encoded(tokenizer, asked))
+        results = []
+        for places in answers:
+            ids, counted, kept = _NONE, np.zeros(0, bool), 0
+            for before, whole in [(next(encoded), next(encoded)) for _ in places]:
+                first = len(before)
+                begins = [(before, ids), (whole, before)]
+                if not all(np.array_equal(long[: len(short)], short) for long, short in begins):
+                    raise InputError(
+                        "the chat template: expected the text of a conversation to begin with that "
+                        "of its first messages"
+                    )
+                after = np.flatnonzero(np.isin(whole[first:], ends))
+                last = first + int(after[0]) + 1 if len(after) else len(whole)
+                if last > most:
+                    break
+                counted = np.append(counted, np.zeros(first - len(ids), bool))
+                counted = np.append(counted, np.ones(last - first, bool))
+                ids, kept = whole[:last], kept + 1
+            results.append((ids, counted, len(places) - kept))
+        return results
 
     def ends(self, tokenizer: BytePairs) -> list[int]:
         """The ids that end an answer: the special token after one, EOS, and the end of a text.
@@ -240,8 +307,8 @@ def _marked(content: str, specials: Iterable[str], mark: str) -> str:
     return content
 
 
-def _in_a_process(source: str, values: Mapping[str, Any]) -> str:
-    """Fill in a template with jinja2, in a process with limits."""
+def _in_a_process(source: str, values: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Fill in a template with jinja2, in a process with limits, for each of some values."""
     found = find_spec("jinja2")
     if found is None or found.origin is None:
         raise InputError('this chat template needs the package jinja2, which the extra "chat" has')
@@ -262,4 +329,4 @@ def _in_a_process(source: str, values: Mapping[str, Any]) -> str:
         answer = {"error": "it ended without a result; it may have needed too much memory"}
     if "error" in answer:
         raise InputError(f"the chat template: {' '.join(str(answer['error']).split())[:300]}")
-    return answer["text"]
+    return answer["texts"]

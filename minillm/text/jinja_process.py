@@ -1,4 +1,4 @@
-"""The process that fills in a chat template: values as JSON on standard input, a text on output.
+"""The process that fills in a chat template: values as JSON on standard input, texts on output.
 
 A template is a program that a stranger wrote.  The sandbox of jinja2 keeps it from files and from
 Python's internals, but it may loop or grow without an end.  So it runs in a process of its own,
@@ -16,8 +16,8 @@ MEMORY = 1 << 30  # bytes of addresses, where the system can limit them
 LONGEST = 1 << 24  # characters of a result
 
 
-def fill(source: str, values: dict[str, Any]) -> str:
-    """Return the text of a template; it gets the functions that transformers gives to templates."""
+def fill(source: str, each: list[dict[str, Any]]) -> list[str]:
+    """Return the texts of a template, which gets the functions that transformers gives to one."""
     import jinja2.ext  # in the process only: 40 ms
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -35,17 +35,20 @@ def fill(source: str, values: dict[str, Any]) -> str:
     )
     environment.filters["tojson"] = tojson
     environment.globals |= {"raise_exception": raise_exception, "strftime_now": strftime_now}
-    pieces, length = [], 0
-    for piece in environment.from_string(source).generate(**values):
-        length += len(piece)
-        if length > LONGEST:
-            raise jinja2.TemplateError(f"expected at most {LONGEST:,} characters")
-        pieces.append(piece)
-    return "".join(pieces)
+    template, texts, length = environment.from_string(source), [], 0
+    for values in each:
+        pieces = []
+        for piece in template.generate(**values):
+            length += len(piece)
+            if length > LONGEST:
+                raise jinja2.TemplateError(f"expected at most {LONGEST:,} characters")
+            pieces.append(piece)
+        texts.append("".join(pieces))
+    return texts
 
 
 def main() -> None:
-    """Fill in the template on standard input; write its text or its error."""
+    """Fill in the template on standard input; write its texts or its error."""
     sys.path.append(sys.argv[1])  # where jinja2 is installed
     try:
         import resource
@@ -55,7 +58,7 @@ def main() -> None:
         pass  # Windows has no such limit
     asked = json.load(sys.stdin.buffer)
     try:
-        answer = {"text": fill(asked["source"], asked["values"])}
+        answer: dict[str, Any] = {"texts": fill(asked["source"], asked["values"])}
     except MemoryError:
         answer = {"error": f"it needs more than {MEMORY >> 20} MB of memory"}
     except Exception as error:

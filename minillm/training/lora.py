@@ -18,6 +18,9 @@ LoRA saves memory for gradients and for an optimiser's moments.  It also saves d
 and B are stored, a hundredth of the model, and one model can have many such additions.  Forward and
 backward read W' instead of W, so no pass is slower than without LoRA.
 
+A quantised W is not changed.  Its layer adds (x s A) B to x W (:mod:`minillm.layers.dense`), which
+is 2 r (I + O) multiplications more for each row of x.
+
     lora = LoRA(model.params, new_additions(model.params, names, 8, rng), scale=2.0)
     model.params |= lora.beside        # for the cheaper gradients
     trained = Trained(lora.params, lora)
@@ -56,33 +59,38 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 class LoRA:
-    """Additions to some weights of a model, merged into them.
+    """Additions to some weights of a model, merged into them unless they are quantised.
 
     ``params`` has A and B, as ``attention.W.A`` and ``attention.W.B``.  The arrays of the model
-    are changed in place: from now on, they hold W'.  ``frozen`` has W.  ``beside`` has s A and B,
-    for the layers that use them.
+    are changed in place: from now on, they hold W'.  ``frozen`` has the W of these.  ``beside`` has
+    s A and B, for the layers that use them.
     """
 
     def __init__(self, model_params: Arrays, additions: dict[str, np.ndarray], scale: float):
-        names = [name.removesuffix(".A") for name in additions if name.endswith(".A")]
-        self.merged = {name: model_params[name] for name in names}
+        self.names = [name.removesuffix(".A") for name in additions if name.endswith(".A")]
+        self.merged = {
+            name: model_params[name]
+            for name in self.names
+            if not isinstance(model_params[name], ops.Quantised)
+        }
         self.frozen = {name: W.copy() for name, W in self.merged.items()}
         self.params, self.scale = additions, scale
-        self.beside = {f"{name}.A": np.empty_like(additions[f"{name}.A"]) for name in names}
-        self.beside |= {f"{name}.B": additions[f"{name}.B"] for name in names}
+        self.beside = {f"{name}.A": np.empty_like(additions[f"{name}.A"]) for name in self.names}
+        self.beside |= {f"{name}.B": additions[f"{name}.B"] for name in self.names}
         self.merge()
 
     def merge(self) -> None:
         """W' = W + s A B, in the arrays of the model."""
-        for name, W in self.frozen.items():
+        for name in self.names:
             A, B = self.beside[f"{name}.A"], self.params[f"{name}.B"]
             np.multiply(self.params[f"{name}.A"], A.dtype.type(self.scale), out=A)
-            np.add(W, product(A, B), out=self.merged[name])
+            if name in self.merged:
+                np.add(self.frozen[name], product(A, B), out=self.merged[name])
 
     def gradients(self, gradients: Arrays) -> dict[str, np.ndarray]:
         """The gradients of A and B, from those of W', or of s A and B."""
         additions = {}
-        for name in self.frozen:
+        for name in self.names:
             A, B = f"{name}.A", f"{name}.B"
             s = self.params[A].dtype.type(self.scale)
             if name in gradients:

@@ -25,7 +25,7 @@ class Trained(Collection[str]):
 
     def __init__(self, params: Arrays, lora: LoRA | None = None):
         self.params, self.lora = params, lora
-        self._names = {*params, *(lora.frozen if lora else ())}
+        self._names = {*params, *(lora.names if lora else ())}
 
     def __contains__(self, name: object) -> bool:
         return name in self._names

@@ -79,9 +79,7 @@ def test_only_distances_matter():
     """Rotary positions: a text that begins at another position has the same logits."""
     model, ids = new(layers=2, context=40), np.random.default_rng(3).integers(0, 5, (2, 6))
     expected, _ = model.logits(ids)
-    model.rotation = lambda x, cache=None: (
-        lambda q: ops.rotary(q, np.full((2, 1), 9) + np.arange(6))
-    )
+    model.rotation = lambda x, *_: lambda q: ops.rotary(q, np.full((2, 1), 9) + np.arange(6))
     found, _ = model.logits(ids)
     np.testing.assert_allclose(found, expected, rtol=1e-11)
 

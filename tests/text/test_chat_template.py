@@ -55,7 +55,7 @@ def test_a_known_template_is_its_jinja(name, talk, prompt):
     pytest.importorskip("jinja2")
     template = ChatTemplate(name, bos="<s>", eos="</s>")
     values = {"messages": talk, "bos_token": "<s>", "add_generation_prompt": prompt}
-    assert template.text(talk, prompt) == fill(KNOWN[name].source, values)
+    assert template.text(talk, prompt) == fill(KNOWN[name].source, [values])[0]
 
 
 @pytest.mark.parametrize("source", [*(known.source for known in KNOWN.values()), *OTHERS.values()])
@@ -68,7 +68,7 @@ def test_parity_with_transformers(source, prompt):
             [talk], chat_template=source, add_generation_prompt=prompt, **names
         )
         values = {"messages": talk, "add_generation_prompt": prompt, **names}
-        assert fill(source, values) == theirs
+        assert fill(source, [values])[0] == theirs
 
 
 def test_an_unknown_template_runs_in_a_process_of_its_own():

@@ -11,7 +11,10 @@ from minillm.formats.gguf_llama import dequantised, export_gguf, import_gguf
 from minillm.formats.llama import export_llama, import_llama
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.option import option
+from minillm.runs.answering import results_of
 from minillm.runs.causal import CausalKind, CausalSettings
+from minillm.runs.exchange import export_gguf_additions
+from minillm.runs.kind import Evaluation, Results
 from minillm.runs.run import Run
 from minillm.runs.settings import TrainingSettings, size, with_default
 from minillm.training.plan import operations_of_llama
@@ -68,7 +71,11 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
     model = Llama
     config = LlamaConfig
     settings = Settings
-    exports: ClassVar[dict[str, str]] = {"huggingface": "huggingface", "gguf": "llama.gguf"}
+    exports: ClassVar[dict[str, str]] = {
+        "huggingface": "huggingface",
+        "gguf": "llama.gguf",
+        "gguf-adapter": "adapter.gguf",
+    }
     model_type = "llama"
     read_folder = staticmethod(import_llama)
 
@@ -82,6 +89,10 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
     def operations(self, config: LlamaConfig) -> float:
         """Return the operations of a training for each token."""
         return operations_of_llama(config)
+
+    def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
+        """Return figures on a text, on conversations, or on multiple choice, as the file has it."""
+        return results_of(run, evaluation) or super().evaluate(run, evaluation)
 
     def imports(self, file: str, head: bytes) -> bool:
         """Return whether ``import_file`` reads a file that begins so."""
@@ -97,7 +108,9 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
         """Write a folder that transformers loads, with the same logits; or a GGUF file."""
         template = run.chat_template()
         source = template.source if template else None
-        if format == "huggingface":
+        if format == "gguf-adapter":
+            export_gguf_additions(run, file)
+        elif format == "huggingface":
             export_llama(dequantised(run.model), run.tokenizer, file, source)
         elif quantise is None and run.folder.model_path.suffix == ".gguf":
             copy_file(run.folder.model_path, file)

@@ -1,0 +1,207 @@
+"""Fine-tuning a chat model with LoRA, here and with PyTorch and peft: speed, memory and losses.
+
+    python -m benchmarks.lora FILE.gguf [--threads 1 2] [--rounds N] [--only speed|memory|losses]
+
+One step of both: rank 8 on all matrices, four conversations of 512 tokens, half of which count, and
+AdamW.  Here the weights stay packed as they are in the file, or are float32; PyTorch has the same
+weights in float32, or in bfloat16, from a folder of transformers that is made of the file.
+
+speed: tokens per second, medians of interleaved steps.  memory: the largest resident memory of a
+process that takes three steps.  losses: the loss on other conversations after steps with the same
+data in the same order.  For each matrix of theirs there is an addition of rank 8; ours has one for
+queries, keys and values together, and one for gate and up.
+"""
+
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from minillm.formats.gguf_llama import dequantised, import_gguf
+from minillm.formats.llama import export_llama
+from minillm.models.llama import Llama
+from minillm.training import AdamW
+from minillm.training.conversations import Encoded, packed
+from minillm.training.lora import LoRA, Merging, new_additions
+from minillm.training.trained import Trained
+
+from .pytorch import on_threads, parser
+
+B, T, RANK, ALPHA, RATE = 4, 512, 8, 16.0, 7e-4
+STEPS = 20  # of which the losses are compared
+KINDS = ("packed", "float32", "pytorch float32", "pytorch bfloat16")
+
+
+def main() -> None:
+    options = parser(__doc__, rounds=5)
+    options.add_argument("file", type=Path)
+    options.add_argument("--only", choices=("speed", "memory", "losses"))
+    options.add_argument("--alone", choices=KINDS, help="measure the memory of one of them")
+    options.add_argument("--folder", type=Path, help="of transformers, made from the file")
+    args = options.parse_args()
+    if args.alone:
+        alone(args.alone, args.file, args.folder)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch, "theirs")
+        model, tokenizer, _ = import_gguf(args.file)
+        export_llama(dequantised(model), tokenizer, folder)
+        if args.only in (None, "memory"):
+            memory(args.file, folder)
+        if args.only in (None, "losses"):
+            losses(args.file, folder)
+        if args.only in (None, "speed"):
+            speed(args.file, folder, args.threads, args.rounds)
+
+
+def batch(number: int, vocabulary: int) -> list[Encoded]:
+    """Return conversations of random tokens, of which the second half counts."""
+    rng = np.random.default_rng(number)
+    ids = rng.integers(0, vocabulary, (B, T + 1)).astype(np.int32)
+    return [Encoded(row, np.arange(T + 1) > T // 2) for row in ids]
+
+
+def texts(tokenizer: Any, count: int) -> list[list[Encoded]]:
+    """Return batches of conversations from the source of the standard library's modules."""
+    from minillm.data.python_texts import standard_library
+
+    ids = tokenizer.encode(standard_library()[: 8 * count * B * T])
+    rows = ids[: count * B * (T + 1)].reshape(count, B, T + 1).astype(np.int32)
+    return [[Encoded(row, np.arange(T + 1) > T // 2) for row in of_batch] for of_batch in rows]
+
+
+# --- the four ------------------------------------------------------------------------------------
+
+Step = Callable[[list[Encoded]], float]
+
+
+def made(kind: str, file: Path, folder: Path) -> tuple[Step, Step]:
+    """Return a function that takes a step and returns the loss before it, and one of the loss."""
+    if kind.startswith("pytorch"):
+        return theirs(folder, kind.split()[1])
+    return ours(import_gguf(file)[0], kind)
+
+
+def targets_of(model: Llama) -> list[str]:
+    """Return the names of the matrices in the blocks."""
+    return [name for name in model.params if ".W_" in name]
+
+
+def ours(model: Llama, kind: str) -> tuple[Step, Step]:
+    if kind == "float32":
+        model = dequantised(model)
+    additions = new_additions(model.params, targets_of(model), RANK, np.random.default_rng(0))
+    lora = LoRA(model.params, additions, ALPHA / RANK)
+    model.params.update(lora.beside)
+    trained = Trained(additions, lora)
+    optimiser = Merging(AdamW(additions, weight_decay=0.0), lora)
+
+    def step(conversations: list[Encoded]) -> float:
+        loss, backward = model.loss(*packed(conversations).arguments(None))
+        optimiser.step(trained.gradients(backward), RATE)
+        return float(loss)
+
+    def measured(conversations: list[Encoded]) -> float:
+        return float(model.loss(*packed(conversations).arguments(None))[0])
+
+    return step, measured
+
+
+def theirs(folder: Path, dtype: str) -> tuple[Step, Step]:
+    """Return the same with PyTorch and peft."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaForCausalLM
+
+    model: Any = LlamaForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
+    modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    config = LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=modules)
+    model = get_peft_model(model, config)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0)
+
+    def loss_of(conversations: list[Encoded]) -> Any:
+        ids = torch.tensor(np.stack([one.ids for one in conversations]).astype(np.int64))
+        counted = torch.tensor(np.stack([one.counted for one in conversations]))
+        labels = torch.where(counted, ids, -100)
+        return model(input_ids=ids[:, :-1]).logits, labels[:, 1:]
+
+    def cross_entropy(conversations: list[Encoded]) -> Any:
+        logits, labels = loss_of(conversations)
+        flat = logits.float().reshape(-1, logits.shape[-1])
+        return torch.nn.functional.cross_entropy(flat, labels.reshape(-1))
+
+    def step(conversations: list[Encoded]) -> float:
+        loss = cross_entropy(conversations)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        return float(loss.detach())
+
+    def measured(conversations: list[Encoded]) -> float:
+        with torch.no_grad():
+            return float(cross_entropy(conversations))
+
+    return step, measured
+
+
+# --- measuring -----------------------------------------------------------------------------------
+
+
+def speed(file: Path, folder: Path, threads: list[int], rounds: int) -> None:
+    """Print the tokens per second of each, on each number of threads."""
+    vocabulary = import_gguf(file)[0].config.vocabulary
+    steps = {kind: made(kind, file, folder)[0] for kind in KINDS}
+    for _ in on_threads(threads):
+        figures: dict[str, list[float]] = {kind: [] for kind in KINDS}
+        for number in range(1 + rounds):
+            for kind, step in steps.items():
+                some = batch(number, vocabulary)
+                begin = perf_counter()
+                step(some)
+                if number > 0:
+                    figures[kind].append(B * T / (perf_counter() - begin))
+        for kind, rates in figures.items():
+            against = median(rates) / median(figures["pytorch float32"])
+            print(f"  {kind:17} {median(rates):7.0f} tokens/s, {against:.2f} times float32 PyTorch")
+
+
+def memory(file: Path, folder: Path) -> None:
+    """Print the largest resident memory of a process of each."""
+    for kind in KINDS:
+        command = [sys.executable, "-m", "benchmarks.lora", str(file), "--alone", kind]
+        done = subprocess.run(
+            [*command, "--folder", str(folder)], check=True, capture_output=True, text=True
+        )
+        print(f"  {kind:17} {int(done.stdout.split()[-1]) / 1e6:6.0f} MB", flush=True)
+
+
+def alone(kind: str, file: Path, folder: Path) -> None:
+    """Take three steps, and print the largest resident memory in bytes."""
+    step, _ = made(kind, file, folder)
+    for number in range(3):
+        step(batch(number, 49152))
+    print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def losses(file: Path, folder: Path) -> None:
+    """Print the loss on other texts, before and after steps, of each."""
+    _, tokenizer, _ = import_gguf(file)
+    *training, held_out = texts(tokenizer, STEPS + 1)
+    for kind in KINDS:
+        step, measured = made(kind, file, folder)
+        before = measured(held_out)
+        for some in training:
+            step(some)
+        print(f"  {kind:17} {before:.4f} nats before, {measured(held_out):.4f} after", flush=True)
+
+
+if __name__ == "__main__":
+    main()

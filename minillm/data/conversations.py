@@ -1,0 +1,123 @@
+"""Conversations, and preferences between answers: JSON lines.
+
+A conversation is a list of messages, each with a role and a content.  A line has one, or a prompt
+and the answer to it, which is the same as two messages:
+
+    {"messages": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]}
+    {"prompt": "2 + 2?", "completion": "4"}
+
+A preference is a prompt with two answers, of which a person, or a program, has chosen one:
+
+    {"prompt": "2 + 2?", "chosen": "4", "rejected": "22"}
+
+Prompts and answers are texts, or lists of messages.
+
+Source: the forms are those of Hugging Face's TRL (2023), in which most published sets are written.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from minillm.data.files import json_object
+from minillm.data.lines import entry, read_lines
+from minillm.errors import InputError, short
+
+Message = Mapping[str, str]
+ROLES = ("system", "user", "assistant")
+
+FORMS = '"messages", "prompt" and "completion", or "prompt", "chosen" and "rejected"'
+
+
+class Conversation(NamedTuple):
+    """Messages, at least one of which is an answer."""
+
+    messages: list[Message]
+    place: str  # in the file, for messages
+
+    @property
+    def key(self) -> str:
+        """What the split into training and validation depends on: the first question."""
+        return next(m["content"] for m in self.messages if m["role"] != "system")
+
+
+class Preference(NamedTuple):
+    """Two conversations that differ in their last answer only."""
+
+    chosen: list[Message]
+    rejected: list[Message]
+    place: str
+
+    @property
+    def key(self) -> str:
+        """What the split into training and validation depends on: the first question."""
+        return Conversation(self.chosen, self.place).key
+
+
+def read_conversations(path: str | Path) -> Iterator[Conversation | Preference]:
+    """The conversations of a file, or its preferences; all lines are of one of these.
+
+    InputError names the line of an entry that is missing or of another kind.
+    """
+    found: type | None = None
+    for line, place in read_lines(path):
+        if not line.strip():
+            continue
+        one = _of_line(json_object(line, place), place)
+        if found not in (None, type(one)):
+            raise InputError(f"{place}: expected {found.__name__.lower()}s only, as above")
+        found = type(one)
+        yield one
+    if found is None:
+        raise InputError(f"{path}: expected a conversation, found none")
+
+
+def _of_line(values: Any, place: str) -> Conversation | Preference:
+    if "messages" in values:
+        return Conversation(_with_answer(values["messages"], "messages", place), place)
+    if "completion" in values:
+        prompt = _messages(values, "prompt", "user", place)
+        answer = _messages(values, "completion", "assistant", place)
+        return Conversation(_with_answer([*prompt, *answer], "completion", place), place)
+    if "chosen" in values and "rejected" in values:
+        prompt = _messages(values, "prompt", "user", place)
+        both: list[list[Message]] = []
+        for name in ("chosen", "rejected"):
+            answer = _messages(values, name, "assistant", place)
+            answer = answer[len(prompt) :] if answer[: len(prompt)] == prompt else answer
+            both.append(_with_answer([*prompt, *answer], name, place))
+            if both[-1][-1]["role"] != "assistant":
+                raise InputError(f"{place}: {name}: expected an answer as its last message")
+        chosen, rejected = both
+        return Preference(chosen, rejected, place)
+    raise InputError(f"{place}: expected {FORMS}, found {', '.join(map(short, values)) or 'none'}")
+
+
+def _messages(values: Any, name: str, role: str, place: str) -> list[Message]:
+    """The messages of an entry, which is a list of them or the text of one."""
+    value = values.get(name)
+    if isinstance(value, str):
+        return [{"role": role, "content": entry(values, name, str, place)}]
+    if not isinstance(value, list):
+        raise InputError(f"{place}: {name}: expected a text or messages, found {short(value)}")
+    return _checked(value, name, place)
+
+
+def _with_answer(messages: Any, name: str, place: str) -> list[Message]:
+    checked = _checked(messages, name, place)
+    if not any(message["role"] == "assistant" for message in checked):
+        raise InputError(f"{place}: {name}: expected a message of the assistant, found none")
+    return checked
+
+
+def _checked(messages: Any, name: str, place: str) -> list[Message]:
+    if not isinstance(messages, list):
+        raise InputError(f"{place}: {name}: expected a list of messages, found {short(messages)}")
+    checked: list[Message] = []
+    for number, message in enumerate(messages):
+        here = f"{place}: {name}[{number}]"
+        role, content = (entry(message, key, str, here) for key in ("role", "content"))
+        if role not in ROLES:
+            raise InputError(f"{here}: expected one of {', '.join(ROLES)}, found {short(role)}")
+        checked.append({"role": role, "content": content})
+    return checked

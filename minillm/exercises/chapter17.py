@@ -1,0 +1,133 @@
+"""Exercises of chapter 17: additions, preferences, rewards."""
+
+import numpy as np
+
+from minillm import ops
+from minillm.exercises.declaration import exercise
+
+
+def _additions(x, A, B):
+    h, A_backward = ops.linear(x, A)
+    y, B_backward = ops.linear(h, B)
+
+    def backward(dy):
+        dh, dB = B_backward(dy)
+        return *A_backward(dh), dB
+
+    return y, backward
+
+
+def _matrices(rng):
+    for M, I, O, r in ((3, 4, 5, 2), (1, 2, 3, 1)):
+        yield "", tuple(rng.standard_normal(shape) for shape in ((M, I), (I, r), (r, O)))
+
+
+@exercise(
+    "what LoRA adds to a frozen matrix, forward and backward",
+    reference=_additions,
+    solution="minillm/layers/dense.py: _quantised_layer",
+    cases=_matrices,
+    gradients=("dx", "dA", "dB"),
+    hints={
+        "y": ("Two products, and the thin one comes first.", "(x A) B"),
+        "dx": ("y is a linear layer of x A, and x A one of x.", "(dy B^T) A^T"),
+        "dA": ("A is a linear layer of x, with the output x A.", "x^T (dy B^T)"),
+        "dB": ("B is a linear layer of x A, with the output y.", "(x A)^T dy"),
+    },
+)
+def additions(x, A, B):
+    """Compute y = (x A) B, which is added to x W, without a product as large as x W.
+
+    x (M, I), A (I, r), B (r, O) -> y (M, O).  ``backward(dy)`` -> dx, dA, dB.
+    """
+    y = ...
+
+    def backward(dy):
+        dx = ...
+        dA = ...
+        dB = ...
+        return dx, dA, dB
+
+    return y, backward
+
+
+def _preferences(chosen, rejected):
+    zeros = np.zeros_like(chosen)
+    loss, backward = ops.preference_loss(chosen, rejected, zeros, zeros, 0.5)
+    return np.asarray(loss), lambda dy: backward(float(dy))
+
+
+def _pairs(rng):
+    for P in (1, 4):
+        yield "", tuple(2 * rng.standard_normal((2, P)))
+
+
+@exercise(
+    "the loss of preferences, forward and backward",
+    reference=_preferences,
+    solution="minillm/ops/preference_loss.py: preference_loss",
+    cases=_pairs,
+    outputs=("loss",),
+    gradients=("dchosen", "drejected"),
+    hints={
+        "loss": (
+            "-ln sigmoid(z) = ln(1 + exp(-z)), with z = beta (chosen - rejected).",
+            "np.log1p(np.exp(-0.5 * (chosen - rejected))).mean()",
+        ),
+        "dchosen": (
+            "The slope of -ln sigmoid(z) is -sigmoid(-z), and the loss is a mean.",
+            "-0.5 sigmoid(-z) / P, times the upstream gradient.",
+        ),
+        "drejected": (
+            "z depends on the difference of the two only.",
+            "It is minus dchosen.",
+        ),
+    },
+)
+def preference_loss(chosen, rejected):
+    """Compute the mean of -ln sigmoid(beta (chosen - rejected)), with beta = 0.5.
+
+    Both (P,) are log-probabilities less those of the reference -> loss, an array without axes.
+    ``backward(dloss)`` -> dchosen, drejected (P,).
+    """
+    loss = ...
+
+    def backward(dloss):
+        dchosen = ...
+        drejected = ...
+        return dchosen, drejected
+
+    return loss, backward
+
+
+def _advantages(rewards):
+    from minillm.training.rewards import group_advantages
+
+    return group_advantages(rewards)
+
+
+def _groups(rng):
+    yield "", (rng.standard_normal((3, 4)),)
+    yield "equal", (np.array([[1.0, 1.0, 1.0], [0.0, 1.0, 0.0]]),)
+
+
+@exercise(
+    "advantages within groups",
+    reference=_advantages,
+    solution="minillm/training/rewards.py: group_advantages",
+    cases=_groups,
+    hints={
+        "y": (
+            "Each row is a group: subtract its mean, divide by its standard deviation.",
+            "axis=1, keepdims=True, for both.",
+        ),
+        "equal": (
+            "Where all rewards of a group are equal, the deviation is 0.",
+            "Divide only where it is above 0; else the advantage is 0.",
+        ),
+    },
+)
+def advantages(rewards):
+    """Say how much better each answer is than its group: rewards (Q, G) -> (Q, G)."""
+    y = ...
+    return y

@@ -1,0 +1,41 @@
+"""The log-probability of each target: what a preference or a reward is about."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.ops import _validate
+from minillm.ops.cross_entropy import _cross_entropy_backward, _cross_entropy_forward
+
+
+def log_likelihood(logits: NDArray, targets: NDArray[np.integer]) -> tuple[NDArray, Callable]:
+    """log p[target] of each place in nats, where p is the softmax of the logits.
+
+    logits (..., V), targets (...) in 0..V-1 -> log_p (...).  ``backward(dlog_p)`` -> dlogits
+    (..., V).  Keeps p and the targets.
+
+    The mean of -log p is :func:`minillm.ops.cross_entropy`.  Here each place has an upstream
+    gradient of its own, because a loss may depend on the log-probabilities of whole texts, which
+    are sums of these:
+
+        dlogits = dlog_p (one_hot(target) - p)
+
+    Raises TypeError or ValueError where dtypes or shapes do not fit, or a target is out of range.
+    Source: Bridle (1990), "Probabilistic interpretation of feedforward classification network
+    outputs", section 4.
+    """
+    V = _validate.floats("log_likelihood", logits=(logits, "... V"))["V"]
+    shape = logits.shape
+    kept_targets = _validate.ids("log_likelihood", "targets", targets, V, shape[:-1]).ravel()
+    rows = _validate.contiguous(logits)[0].reshape(-1, V)
+    nats, p = _cross_entropy_forward(rows, kept_targets, 0.0)
+    log_p = -nats.reshape(shape[:-1])
+    upstream = _validate.upstream("log_likelihood", dlog_p=log_p)
+
+    def backward(dlog_p):
+        # -log p has the slope p - one_hot(target)
+        weights = -np.asarray(upstream(dlog_p)).ravel()
+        return _cross_entropy_backward(p, kept_targets, weights, 0.0).reshape(shape)
+
+    return log_p, backward

@@ -1,0 +1,63 @@
+"""Group relative policy optimisation (GRPO): to make answers with a reward more probable."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.ops import _validate
+
+
+def policy_loss(
+    log_p: NDArray, reference: NDArray, advantage: NDArray, beta: float = 0.04
+) -> tuple[np.floating, Callable]:
+    """Tokens of answers that did well become more probable, but not far from the beginning.
+
+        distance = exp(reference - log_p) - (reference - log_p) - 1
+        loss = mean over tokens of -advantage log_p + beta distance
+
+    log_p (N,) are the log-probabilities of N tokens by the model that drew them, reference (N,)
+    those by the model before the training, and advantage (N,) says how much better than others the
+    answer of each token was.  The last two are constant.
+    -> loss, a scalar.  ``backward(dloss=1.0)`` -> dlog_p (N,).
+
+    Where it comes from.  The mean reward R of answers that P draws has the slope of the mean of
+    R log P(answer), with R held constant: drawing has no derivative, but the probability of what is
+    drawn has one (Williams 1992).  The same holds for R minus any constant, and a good constant
+    makes the slopes vary less.  In GRPO it is the mean reward of a group of answers to the same
+    question, and the difference is divided by their standard deviation:
+
+        advantage = (R - mean of the group) / standard deviation of the group
+
+    The distance keeps the model near its beginning.  Its mean over tokens that P draws is the
+    Kullback-Leibler divergence KL(P || reference), and it is never negative (Schulman 2020).
+
+    The slope:
+
+        dlog_p = (-advantage + beta (1 - exp(reference - log_p))) / N
+
+    GRPO's own loss has the ratio of P to the model that drew the answer in place of log P, and
+    clips it.  With one step for each group, the ratio is 1 and has this slope.
+
+    Raises TypeError or ValueError where dtypes or shapes do not fit, or beta is negative.
+    Source: Shao et al. (2024), "DeepSeekMath: pushing the limits of mathematical reasoning in open
+    language models", equations 3, 4 and 20.
+    """
+    beta = _validate.number("policy_loss", "beta", beta)
+    if not 0 <= beta < np.inf:
+        raise ValueError(f"policy_loss: beta: expected 0 or more and finite, found {beta}")
+    N = _validate.floats(
+        "policy_loss", log_p=(log_p, "N"), reference=(reference, "N"), advantage=(advantage, "N")
+    )["N"]
+    dtype = log_p.dtype
+    toward, kept_advantage = np.exp(reference - log_p), advantage.copy()
+    distance = toward - (reference - log_p) - 1
+    loss = (dtype.type(beta) * distance - advantage * log_p).sum() / dtype.type(N)
+    upstream = _validate.upstream("policy_loss", dloss=loss)
+
+    def backward(dloss=1.0):
+        # loss = mean of -advantage log_p + beta distance
+        slope = dtype.type(beta) * (1 - toward) - kept_advantage
+        return slope * dtype.type(upstream(dloss) / N)
+
+    return loss, backward

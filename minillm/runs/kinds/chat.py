@@ -1,0 +1,349 @@
+"""A chat model, fine-tuned on conversations or preferences (2022)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, cast
+
+import numpy as np
+
+from minillm.data import registry
+from minillm.data.conversations import Conversation, Message, Preference, read_conversations
+from minillm.data.python_texts import builtin_corpus
+from minillm.data.splits import split_by_hash
+from minillm.decoding import Sampling
+from minillm.errors import InputError
+from minillm.metrics import perplexity
+from minillm.models.llama import Llama
+from minillm.option import option
+from minillm.runs.answering import on_answers
+from minillm.runs.kind import Data, Evaluation, Job, Parts, Results
+from minillm.runs.kinds.llama import LlamaKind
+from minillm.runs.opening import has_additions, load
+from minillm.runs.run import Run
+from minillm.runs.settings import Facts, LoRASettings, TrainingSettings, with_default
+from minillm.runs.stored import check_fingerprint
+from minillm.text import BytePairs
+from minillm.training import Summary
+from minillm.training.conversations import ChatTask, Encoded, mean_loss
+from minillm.training.language_model import evaluate_in_context
+from minillm.training.minibatches import fingerprint
+from minillm.training.preferences import PreferenceTask
+
+RATE, LORA_RATE, PREFERENCE_FACTOR = 0.03, 0.4, 0.1  # learning rates of a model of width 1
+SHOWN, LENGTH = 3, 60  # questions whose answers are shown, and tokens of an answer
+REMEMBERED = 4096  # tokens of another text, on which forgetting is measured
+
+
+@dataclass(frozen=True)
+class Settings(TrainingSettings, LoRASettings):
+    """The settings of fine-tuning a chat model."""
+
+    init: str | None = with_default(
+        LoRASettings,
+        "init",
+        None,
+        help="the run to begin with: of a llama with a chat template, or of another chat",
+        metavar="RUN",
+        positional=True,
+    )
+    files: tuple[str, ...] = option(
+        (),
+        "conversations or preferences, as JSON lines (default: the built-in set docstring-chats)",
+        "FILE",
+        positional=True,
+        data=True,
+    )
+    max_length: int = option(
+        512,
+        "tokens of a conversation; of a longer one, the first turns that fit are read",
+        "N",
+        least=8,
+        most=1 << 20,
+        group="the text",
+    )
+    lora_rank: int | None = with_default(
+        LoRASettings,
+        "lora_rank",
+        8,
+        help="LoRA: train only updates of rank R to the weights; 0: train all weights",
+        least=0,
+    )
+    beta: float = option(
+        0.1,
+        "how much a preference may change the model: the less, the more",
+        "B",
+        above=0,
+        group="gradient descent",
+        rare=True,
+    )
+    recompute: bool = option(
+        False,
+        "compute each block again for its backward: less memory, and a half more time",
+        group="the run",
+        rare=True,
+    )
+    minutes: float | None = with_default(TrainingSettings, "minutes", None)
+    epochs: int | None = with_default(TrainingSettings, "epochs", 3)
+    patience: int = with_default(TrainingSettings, "patience", 3)
+    batch: int = with_default(
+        TrainingSettings, "batch", 4, help="a batch has up to N times --max-length tokens"
+    )
+    learning_rate: float | None = with_default(  # type: ignore[assignment]
+        TrainingSettings,
+        "learning_rate",
+        None,
+        default_help="0.4 / width, without LoRA 0.03 / width; of preferences a tenth",
+    )
+    weight_decay: float = with_default(TrainingSettings, "weight_decay", 0.0)
+    beta2: float = with_default(TrainingSettings, "beta2", 0.99)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatFacts(Facts):
+    """Facts about the data of a fine-tuned chat model."""
+
+    begun_with: str | None = option(None, "the run whose additions it began with")
+
+
+class ChatKind(LlamaKind):
+    """A Llama that has been trained to answer as in a set of conversations."""
+
+    name = "chat"
+    description = """\
+Fine-tune a chat model. RUN is a llama with a chat template, such as an imported one, or a chat.
+Each line of FILE is a conversation, {"messages": [...]} or {"prompt": ..., "completion": ...}; the
+loss counts the tokens of the answers. Or each line is a preference, {"prompt": ..., "chosen": ...,
+"rejected": ...}: the chosen answer becomes more probable, and the rejected one less (DPO). A tenth
+is held out. Only small updates to the matrices are trained, which may be quantised."""
+    examples = """\
+  minillm import SmolLM2-135M-Instruct.Q4_1.gguf --out runs/smol
+  minillm finetune runs/smol --out runs/docs
+        on questions about Python's standard library and their answers
+  minillm finetune runs/smol chats.jsonl --out runs/mine
+  minillm finetune runs/mine preferences.jsonl --out runs/better
+
+then: minillm chat DIR, minillm eval DIR, minillm export DIR --format gguf"""
+    settings: ClassVar[Any] = Settings
+    facts = ChatFacts
+    model_type: ClassVar[Any] = None
+
+    def imports(self, file: str, head: bytes) -> bool:
+        """Return False: imported files are of the kind llama."""
+        return False
+
+    # --- settings ---
+
+    def init_defaults(self, initial: Run, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the rank of the additions that a run continues.
+
+        InputError for a run that is no Llama, has no chat template, or has additions of another
+        rank to quantised weights.
+        """
+        if not isinstance(initial.model, Llama):
+            raise InputError(
+                f"RUN: expected a run of llama or chat, found one of {initial.kind.name} in "
+                f"{initial.path}"
+            )
+        if initial.chat_template() is None:
+            raise InputError(f"{initial.path}: expected a run with a chat template, found none")
+        if not _is_packed(initial):
+            return {}
+        if not has_additions(initial.settings):
+            if given.get("lora_rank") == 0:
+                raise InputError(
+                    "--lora-rank: expected 1 or more, because the weights of "
+                    f"{initial.path} are quantised, found 0"
+                )
+            return {}
+        continued = {
+            name: getattr(initial.settings, name)
+            for name in ("lora_rank", "lora_alpha", "lora_targets")
+        }
+        for name, value in continued.items():
+            if given.get(name) not in (None, value):
+                raise InputError(
+                    f"--{name.replace('_', '-')}: expected {value}, that of the additions in "
+                    f"{initial.path}, which are trained further; found {given[name]}"
+                )
+        return continued
+
+    def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
+        """Return the settings with a length that fits the context.  InputError without a run."""
+        if not job.data.get("init"):
+            raise InputError("RUN: expected the folder of a run to begin with, found none")
+        initial = load(job.data["init"])
+        if _is_packed(initial) and has_additions(initial.settings):
+            job.data.update(init=initial.data["init"], begun_with=job.data["init"])
+        config = initial.model.config
+        length = min(settings.max_length, config.context)
+        rate = settings.learning_rate
+        if rate is None:
+            rate = (LORA_RATE if settings.lora_rank else RATE) / config.width
+            if _is_preferences(job.data["files"]):
+                rate *= PREFERENCE_FACTOR
+        return replace(settings, max_length=length, learning_rate=rate)
+
+    def tokenizer_options(self, initial: Run) -> tuple[str, ...]:
+        """Return no option: the tokenizer is that of the run."""
+        return ()
+
+    # --- training ---
+
+    def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
+        """Encode the conversations; a tenth of them is held out."""
+        settings, data, initial = job.settings, job.data, job.initial
+        assert initial is not None
+        template, tokenizer = initial.chat_template(), cast(BytePairs, initial.tokenizer)
+        assert template is not None
+        parts = read_parts(data)
+        parts.pop("test", None)
+        model = Llama(initial.model.config, params=_own(initial.model.params))
+        model.recompute = settings.recompute
+
+        encoded: dict[str, list[Any]] = {}
+        shortened = missing = 0
+        for part, items in parts.items():
+            encoded[part] = []
+            talks = [talk for item in items for talk in _talks_of(item)]
+            found = iter(template.encode_answers(tokenizer, talks, settings.max_length))
+            for item in items:
+                *ones, left_out = zip(*[next(found) for _ in _talks_of(item)], strict=True)
+                of_item = [Encoded(ids, counted) for ids, counted in zip(*ones, strict=True)]
+                if not all(len(one.ids) for one in of_item) or (len(of_item) > 1 and any(left_out)):
+                    missing += 1
+                    continue
+                encoded[part].append(of_item[0] if len(of_item) == 1 else tuple(of_item))
+                shortened += any(left_out)
+            if not encoded[part]:
+                raise InputError(
+                    f"{name_of(data)}: expected a conversation of at most {settings.max_length} "
+                    f"tokens among those for {part}, found none: see --max-length"
+                )
+        every = [one for part in encoded.values() for item in part for one in _each(item)]
+        sha256 = fingerprint((np.concatenate([one.ids for one in every]),))
+        check_fingerprint(data, sha256, name_of(data), "the data have")
+        counts = [len(items) for items in encoded.values()]
+        notes = ["{:,} for training, {:,} held out".format(*counts)]
+        if shortened:
+            notes.append(
+                f"{shortened:,} are cut to the turns that fit {settings.max_length} tokens"
+            )
+        if missing:
+            notes.append(f"{missing:,} are left out: they exceed {settings.max_length} tokens")
+        tokens = settings.batch * settings.max_length
+        task: Any
+        if _is_preferences(data["files"]):
+            task = PreferenceTask(
+                model,
+                encoded["training"],
+                encoded["validation"],
+                tokens,
+                settings.seed,
+                settings.beta,
+            )
+            unit = "pair"
+        else:
+            task = ChatTask(
+                model, encoded["training"], encoded["validation"], tokens, settings.seed
+            )
+            unit = "token"
+        return Parts(model, task, unit, vocabularies={"tokenizer": tokenizer}, notes=notes)
+
+    def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
+        """Yield what was gained on answers, what was forgotten, and some answers."""
+        before, after = load(job.data.get("begun_with") or job.data["init"]), load(job.folder.path)
+        task: Any = parts.task
+        if isinstance(task, ChatTask):
+            was, now = (mean_loss(run.model, task.validation)[0] for run in (before, after))
+            yield f"answers that were held out: {was:.4f} nats per token before, {now:.4f} after"
+        else:
+            share = task.measures["preferred"]
+            yield f"held-out pairs with a preference for the chosen answer: {share:.1%}"
+        text = builtin_corpus()[: 8 * REMEMBERED]
+        ids = before.tokenizer.encode(text)[:REMEMBERED]
+        was, now = (
+            perplexity(evaluate_in_context(run.model, ids, 1)[0]) for run in (before, after)
+        )
+        yield f"forgotten: perplexity on the built-in corpus: {was:.4g} before, {now:.4g} after"
+        for question in questions_of(read_parts(job.data)["validation"], SHOWN):
+            yield f"> {' '.join(question[-1]['content'].split())[:200]}"
+            for word, run in (("before", before), ("after", after)):
+                answer = run.answering.answer(question, LENGTH, Sampling(temperature=0))
+                yield f"  {word}: {' '.join(''.join(answer).split())}"
+
+    def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
+        """Return the loss of the held-out answers, or what a llama has on a file."""
+        if evaluation.files:
+            return super().evaluate(run, evaluation)
+        part = evaluation.part or "validation"
+        parts = read_parts(run.data)
+        if part not in parts:
+            raise InputError(f"--part: {name_of(run.data)} has no {part} part")
+        if not isinstance(parts[part][0], Conversation):
+            raise InputError(f"{run.path}: expected a FILE: its own data are preferences")
+        return {"data": f"{name_of(run.data)}, {part}"} | on_answers(run, parts[part])
+
+    def sample(self, run: Run) -> Iterator[str]:
+        """Return nothing: answers have been shown."""
+        return iter(())
+
+
+def _own(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The weights of a run without additions to quantised ones."""
+    return {name: array for name, array in params.items() if not name.endswith((".A", ".B"))}
+
+
+def _is_packed(run: Run) -> bool:
+    return run.folder.model_path.suffix == ".gguf" or any(
+        n.endswith(".A") for n in run.model.params
+    )
+
+
+def _talks_of(item: Any) -> list[list[Message]]:
+    """The conversation of an item, or the two of a preference."""
+    return [item.messages] if isinstance(item, Conversation) else [item.chosen, item.rejected]
+
+
+def _each(item: Any) -> Sequence[Encoded]:
+    return [item] if isinstance(item, Encoded) else item
+
+
+def name_of(data: Data) -> str:
+    """Return the files or the built-in set."""
+    return ", ".join(data["files"]) or registry.DEFAULT_CHATS
+
+
+def _is_preferences(files: Sequence[str]) -> bool:
+    """Whether the first line of the files is a preference."""
+    if not files:
+        return False
+    return isinstance(next(read_conversations(files[0])), Preference)
+
+
+def read_parts(data: Data) -> dict[str, list[Any]]:
+    """Return the items for training and validation.
+
+    A tenth is held out, by the first question, so that no question is in both parts.
+    """
+    if not data["files"]:
+        return dict(registry.open_chats(registry.DEFAULT_CHATS))
+    items = [item for file in data["files"] for item in read_conversations(file)]
+    questions = sorted({item.key for item in items})
+    if len(questions) < 10:
+        raise InputError(
+            f"{name_of(data)}: expected conversations with ten different beginnings or more, "
+            f"because a tenth is held out, found {len(questions)}"
+        )
+    held_out = set(split_by_hash(questions, len(questions) // 10, 0)["validation"])
+    parts: dict[str, list[Any]] = {"training": [], "validation": []}
+    for item in items:
+        parts["validation" if item.key in held_out else "training"].append(item)
+    return parts
+
+
+def questions_of(items: Sequence[Any], count: int) -> Iterator[list[Message]]:
+    """Yield the messages before the last answer of some conversations."""
+    for item in items[:: max(1, len(items) // count)][:count]:
+        messages = item.chosen if isinstance(item, Preference) else item.messages
+        last = max(at for at, message in enumerate(messages) if message["role"] == "assistant")
+        yield list(messages[:last])

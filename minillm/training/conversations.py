@@ -1,0 +1,146 @@
+"""Supervised fine-tuning: a model learns to answer as in a set of conversations.
+
+A conversation is a text (:mod:`minillm.text.chat_template`), and the model predicts each token of
+it.  But it will only have to write the answers.  The loss is therefore the mean over the tokens of
+the answers, each with the special token that ends it:
+
+    loss = - sum over t of counted_t log P(id_t | id_1 .. id_{t-1}) / sum over t of counted_t
+
+The other tokens are read, and not learned.  The output layer, which for a large vocabulary takes a
+quarter of all products, is computed at counted tokens only.
+
+Conversations are packed: a batch is as many as fit a number of tokens, one after another, and none
+attends to another (:mod:`minillm.layers.packing`).
+
+Source: Ouyang et al. (2022), "Training language models to follow instructions with human feedback",
+section 3.5.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.layers.types import Backward, Ids
+from minillm.training.task import position_from
+
+
+class Encoded(NamedTuple):
+    """The ids of a conversation (T,), and which of them the model has to write."""
+
+    ids: NDArray[np.int32]
+    counted: NDArray[np.bool_]
+
+
+class Packed(NamedTuple):
+    """Conversations one after another, of which each token but the last predicts the next."""
+
+    inputs: Ids  # (1, R)
+    targets: Ids  # (1, R)
+    mask: NDArray[np.bool_]  # (1, R): the targets that count
+    lengths: NDArray[np.int64]  # (n,), of the conversations; their sum is R
+
+    def arguments(self, rng: np.random.Generator | None) -> tuple[Any, ...]:
+        """The arguments of a model's ``loss``."""
+        return (self.inputs, self.targets), rng, self.mask, self.lengths
+
+
+def packed(conversations: Sequence[Encoded]) -> Packed:
+    """Put conversations one after another."""
+    return Packed(
+        np.concatenate([c.ids[:-1] for c in conversations])[None],
+        np.concatenate([c.ids[1:] for c in conversations])[None],
+        np.concatenate([c.counted[1:] for c in conversations])[None],
+        np.array([len(c.ids) - 1 for c in conversations]),
+    )
+
+
+def batches_of(lengths: Sequence[int], tokens: int, order: Sequence[int]) -> list[list[int]]:
+    """The numbers of the conversations of each batch, taken in an order.
+
+    A batch has at most ``tokens`` tokens, or one conversation.
+
+    >>> batches_of([3, 4, 2, 9, 1], 8, range(5))
+    [[0, 1], [2], [3], [4]]
+    """
+    batches: list[list[int]] = []
+    room = 0
+    for number in order:
+        if not batches or lengths[number] > room:
+            batches.append([])
+            room = tokens
+        batches[-1].append(number)
+        room -= lengths[number]
+    return batches
+
+
+class BatchesInEpochs:
+    """Batches that are made once, of as many items as fit a number of tokens.
+
+    Each epoch has them in another order, which depends only on the seed and the epoch's number.
+    """
+
+    def __init__(self, lengths: Sequence[int], tokens: int, seed: int):
+        self.tokens, self.seed, self.position = tokens, seed, 0
+        order = np.random.default_rng(seed).permutation(len(lengths))
+        self.batches = batches_of(lengths, tokens, order.tolist())
+        self.batches_per_epoch = len(self.batches)
+
+    def next_batch(self) -> list[int]:
+        """The numbers of the items of the next batch."""
+        epoch, place = divmod(self.position, self.batches_per_epoch)
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.batches_per_epoch)
+        self.position += 1
+        return self.batches[order[place]]
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict]:
+        """Return the position."""
+        return {}, {"position": self.position}
+
+    def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
+        """Restore a result of :meth:`state`."""
+        self.position = position_from(values)
+
+
+class ChatTask(BatchesInEpochs):
+    """A model and its conversations, as the training loop sees them."""
+
+    def __init__(
+        self,
+        model: Any,
+        training: Sequence[Encoded],
+        validation: Sequence[Encoded],
+        tokens: int,
+        seed: int,
+    ):
+        self.model, self.training = model, training
+        super().__init__([len(one.ids) - 1 for one in training], tokens, seed)
+        self.validation = in_batches(validation, tokens)
+
+    def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
+        """Return the loss of the next batch, its backward, and the number of counted tokens."""
+        batch = packed([self.training[k] for k in self.next_batch()])
+        loss, backward = self.model.loss(*batch.arguments(rng))
+        return loss, backward, int(batch.mask.sum())
+
+    def validation_loss(self) -> float:
+        """Return the mean loss over the answers of the held-out conversations."""
+        return mean_loss(self.model, self.validation)[0]
+
+
+def in_batches(conversations: Sequence[Encoded], tokens: int) -> list[Packed]:
+    """All conversations once, for evaluation: the short ones first."""
+    ordered = sorted(conversations, key=lambda one: len(one.ids))
+    groups = batches_of([len(one.ids) - 1 for one in ordered], tokens, range(len(ordered)))
+    return [packed([ordered[k] for k in group]) for group in groups]
+
+
+def mean_loss(model: Any, batches: Sequence[Packed]) -> tuple[float, int]:
+    """Return the mean loss over the counted tokens of batches, and their number."""
+    total, tokens = 0.0, 0
+    for batch in batches:
+        loss, _ = model.loss(*batch.arguments(None))
+        total += float(loss) * int(batch.mask.sum())
+        tokens += int(batch.mask.sum())
+    return total / tokens, tokens

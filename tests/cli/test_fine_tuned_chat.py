@@ -1,0 +1,163 @@
+"""``finetune`` of a model that chats, called as a user calls it."""
+
+import json
+
+import chatting
+import numpy as np
+import pytest
+from tiny import stopped_after
+
+import minillm
+from minillm.cli import main
+from minillm.formats.gguf_llama import export_gguf
+from minillm.models.llama import Llama, LlamaConfig
+from minillm.training.conversations import ChatTask
+from minillm.training.preferences import PreferenceTask
+
+WORDS = ("cat", "dog", "mat", "log", "the cat", "the dog", "sat", "on", "user", "and")
+QUICK = (
+    "--steps",
+    "6",
+    "--validations",
+    "2",
+    "--max-length",
+    "64",
+    "--batch",
+    "2",
+    "--lora-rank",
+    "2",
+)
+
+
+def lines(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("chat")
+
+
+@pytest.fixture(scope="module")
+def chats(folder):
+    return lines(
+        folder / "chats.jsonl",
+        [{"prompt": f"{a} {b}", "completion": f"the {a}"} for a in WORDS for b in WORDS[:3]],
+    )
+
+
+@pytest.fixture(scope="module")
+def preferences(folder):
+    rows = [{"prompt": f"{a} {b}", "chosen": a, "rejected": b} for a in WORDS for b in WORDS[:3]]
+    return lines(folder / "preferences.jsonl", rows)
+
+
+@pytest.fixture(scope="module", params=["packed", "floats"])
+def base(request, folder):
+    """An imported run that chats."""
+    name = request.param
+    config = LlamaConfig(
+        len(chatting.TOKENIZER), 128, 2, heads=2, key_heads=1, width=32, feed_forward=32
+    )
+    model = Llama(config, np.random.default_rng(0))
+    file = folder / f"{name}.gguf"
+    type = "Q8_0" if name == "packed" else "F32"
+    export_gguf(model, chatting.TOKENIZER, file, type, chatting.TEMPLATE.source)
+    assert main(["import", str(file), "--out", str(folder / name)]) == 0
+    return folder / name
+
+
+@pytest.fixture(scope="module")
+def tuned(base, folder, chats):
+    out = folder / f"tuned-{base.name}"
+    assert main(["finetune", str(base), str(chats), "--out", str(out), *QUICK]) == 0
+    return out
+
+
+def test_only_additions_are_stored_and_the_answers_change(base, tuned):
+    before, after = minillm.load(base), minillm.load(tuned)
+    assert (tuned / "model.safetensors").stat().st_size < (base.stat().st_size + 60_000)
+    ids = np.array([[1, 2, 3, 4]])
+    assert not np.array_equal(before.model.logits(ids)[0], after.model.logits(ids)[0])
+    assert isinstance("".join(after.chat([chatting.user("cat")], length=3)), str)
+
+
+def test_the_loss_falls(tuned):
+    losses = [
+        json.loads(line)["validation_loss"]
+        for line in (tuned / "metrics.jsonl").read_text().splitlines()
+        if "validation_loss" in line
+    ]
+    assert losses[-1] < losses[0]
+
+
+def test_writing_by_steps_equals_reading_at_once(tuned):
+    model = minillm.load(tuned).model
+    ids = np.array([[5, 9, 2, 7, 1]])
+    state = model.zero_state(1)
+    for t in range(5):
+        logits, state = model.read(ids[:, t : t + 1], state)
+    np.testing.assert_allclose(logits, model.logits(ids)[0][:, -1], rtol=1e-3, atol=1e-3)
+
+
+def test_preferences_continue_a_fine_tuned_run(tuned, preferences, folder, fails, capsys):
+    out = folder / f"better-{tuned.name}"
+    assert main(["finetune", str(tuned), str(preferences), "--out", str(out), *QUICK]) == 0
+    assert "preference for the chosen answer" in capsys.readouterr().out
+    begun, stored = minillm.load(tuned), minillm.load(out)
+    if tuned.name == "tuned-packed":
+        assert stored.data["begun_with"] == str(tuned)
+        assert stored.data["init"] == begun.data["init"]
+        line = fails("finetune", tuned, preferences, "--out", folder / "x", *QUICK[:-1], "3")
+        assert "--lora-rank: expected 2" in line
+
+
+def test_a_killed_run_resumes_with_the_same_bits(base, chats, preferences, folder):
+    for name, data in (("chats", chats), ("preferences", preferences)):
+        whole, broken = (folder / f"{kind}-{name}-{base.name}" for kind in ("whole", "broken"))
+        command = ["finetune", str(base), str(data), *QUICK, "--out"]
+        assert main([*command, str(whole)]) == 0
+        task = {"chats": ChatTask, "preferences": PreferenceTask}[name]
+        stopped_after(3, [*command, broken], task)
+        assert main(["finetune", "--out", str(broken), "--resume"]) == 0
+        ours, theirs = (minillm.load(path).model.params for path in (broken, whole))
+        for key, array in theirs.items():
+            if isinstance(array, np.ndarray):
+                np.testing.assert_array_equal(ours[key], array)
+
+
+def test_merged_and_quantised_again(tuned, folder):
+    out = folder / f"merged-{tuned.name}"
+    assert main(["quantise", str(tuned), "--to", "f32", "--out", str(out)]) == 0
+    ids = np.array([[1, 2, 3, 4]])
+    merged, whole = (minillm.load(path).model.logits(ids)[0] for path in (out, tuned))
+    np.testing.assert_allclose(merged, whole, rtol=0, atol=0.05 * np.abs(whole).max())
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"text": "x"}, 'line 2: expected "messages"'),
+        ({"messages": []}, "line 2: messages: expected a message of the assistant"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "expected one of system, user"),
+        ({"messages": [{"role": "user"}]}, 'expected an object with "content"'),
+        ({"prompt": 3, "completion": "x"}, "line 2: prompt: expected a text or messages"),
+        ({"prompt": "x", "chosen": "a", "rejected": "b"}, "line 2: expected conversations only"),
+    ],
+)
+def test_a_bad_line_is_told_by_its_number(row, expected, base, folder, fails):
+    bad = lines(folder / "bad.jsonl", [{"prompt": "x", "completion": "y"}, row])
+    out = folder / "none"
+    assert expected in fails("finetune", base, bad, "--out", out, *QUICK)
+    assert not out.exists() or not list(out.iterdir())
+
+
+def test_what_cannot_be_fine_tuned(base, folder, chats, fails):
+    few = lines(folder / "few.jsonl", [{"prompt": "x", "completion": "y"}] * 30)
+    assert "ten different beginnings" in fails("finetune", base, few, "--out", folder / "n")
+    line = fails("finetune", base, chats, "--out", folder / "n", "--max-length", "8")
+    assert "expected a conversation of at most 8 tokens" in line
+    if base.name == "packed":
+        line = fails("finetune", base, chats, "--out", folder / "n", "--lora-rank", "0")
+        assert "--lora-rank: expected 1 or more" in line

@@ -1,0 +1,338 @@
+"""Fine-tuning on conversations: what is counted, packing, recomputing, frozen packed weights."""
+
+import numpy as np
+import pytest
+from chatting import TEMPLATE, TOKENIZER, assistant, system, user
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minillm import ops
+from minillm.errors import InputError
+from minillm.layers import dense
+from minillm.models.llama import Llama, LlamaConfig
+from minillm.ops.quantised import quantise
+from minillm.testing import check_projections
+from minillm.text import ChatTemplate
+from minillm.training.conversations import (
+    ChatTask,
+    Encoded,
+    batches_of,
+    in_batches,
+    mean_loss,
+    packed,
+)
+from minillm.training.lora import LoRA, new_additions
+from minillm.training.preferences import PreferenceTask, answer_log_likelihoods
+from minillm.training.rewards import RewardTask
+from minillm.training.trained import Trained
+
+V = 11
+SIZES = {"context": 9, "layers": 2, "heads": 4, "key_heads": 2, "width": 8, "feed_forward": 6}
+
+
+def model(dtype=np.float64, dropout=0.0, seed=0, **options):
+    config = LlamaConfig(**{"vocabulary": V, **SIZES, "dropout": dropout, **options})
+    rng = np.random.default_rng(seed)
+    some = Llama(config, rng, dtype=dtype)
+    for array in some.params.values():
+        array += (0.3 * rng.standard_normal(array.shape)).astype(dtype)
+    return some
+
+
+def conversations(lengths, seed=0):
+    rng = np.random.default_rng(seed)
+    some = []
+    for length in lengths:
+        counted = rng.random(length) < 0.5
+        counted[-1] = True
+        some.append(Encoded(rng.integers(0, V, length).astype(np.int32), counted))
+    return some
+
+
+LENGTHS = st.lists(st.integers(2, 9), min_size=1, max_size=5)
+
+
+@pytest.mark.usefixtures("both_twins")
+@given(LENGTHS)
+@settings(max_examples=10)
+def test_a_packed_batch_equals_its_conversations_one_by_one(lengths):
+    """The loss and each gradient, weighted by the numbers of counted tokens."""
+    some, batch = model(), conversations(lengths)
+    loss, backward = some.loss(*packed(batch).arguments(None))
+    total, count = 0.0, 0
+    gradients = {name: np.zeros_like(array) for name, array in some.params.items()}
+    for one in batch:
+        n = one.counted[1:].sum()
+        alone, alone_backward = some.loss(
+            (one.ids[None, :-1], one.ids[None, 1:]), None, one.counted[None, 1:]
+        )
+        total, count = total + n * alone, count + n
+        for name, gradient in alone_backward().items():
+            gradients[name] += n * gradient
+    np.testing.assert_allclose(loss, total / count, rtol=1e-12)
+    for name, gradient in backward().items():
+        np.testing.assert_allclose(gradient, gradients[name] / count, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.usefixtures("both_twins")
+def test_gradients_of_a_packed_batch_against_the_checker():
+    some, batch = model(), packed(conversations([5, 2, 7]))
+    check_projections(
+        lambda: some.loss(*batch.arguments(None)), some.params, rng=np.random.default_rng(1)
+    )
+
+
+def test_what_is_not_counted_is_not_learned():
+    """A target that does not count may be any id; an input that follows it may not."""
+    some = model()
+    inputs, targets, mask, lengths = packed(conversations([6, 4]))
+    assert not mask.all()
+    others = np.where(mask, targets, (targets + 1) % V)
+    same, _ = some.loss((inputs, others), None, mask, lengths)
+    loss, _ = some.loss((inputs, targets), None, mask, lengths)
+    assert loss == same
+    other = some.loss((inputs, np.where(mask, (targets + 1) % V, targets)), None, mask, lengths)[0]
+    assert loss != other
+    with pytest.raises(ValueError, match="mask: expected a True"):
+        some.loss((inputs, targets), None, np.zeros_like(mask), lengths)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_recomputing_changes_no_bit(dropout):
+    some, batch = model(np.float32, dropout), packed(conversations([9, 3, 4]))
+    results = []
+    for recompute in (False, True):
+        some.recompute = recompute
+        rng = np.random.default_rng(7)
+        loss, backward = some.loss(*batch.arguments(rng))
+        results.append((loss, backward(), rng.random()))
+    (loss, gradients, drawn), (loss_again, gradients_again, drawn_again) = results
+    assert (loss, drawn) == (loss_again, drawn_again)
+    for name, gradient in gradients.items():
+        np.testing.assert_array_equal(gradient, gradients_again[name])
+
+
+# --- additions to packed weights -----------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("both_twins")
+@pytest.mark.parametrize("bits", [4, 8])
+def test_additions_to_a_packed_matrix(bits):
+    """y and the gradients, beside those of the dense matrix, as far as rounding x allows."""
+    rng = np.random.default_rng(0)
+    W = quantise(rng.standard_normal((64, 48)).astype(np.float32), bits)
+    params = {
+        "W": W,
+        "W.A": rng.standard_normal((64, 3)).astype(np.float32),
+        "W.B": rng.standard_normal((3, 48)).astype(np.float32),
+    }
+    x, dy = (rng.standard_normal(shape).astype(np.float32) for shape in ((5, 64), (5, 48)))
+    prefixed = {f"layer.{name}": array for name, array in params.items()}
+    y, backward = dense.layer(prefixed, "layer", x)
+    dx, gradients = backward(dy)
+    A, B = params["W.A"], params["W.B"]
+    whole = W.dense() + A @ B
+    np.testing.assert_allclose(y, x @ whole, rtol=0, atol=0.02 * np.abs(y).max())
+    np.testing.assert_allclose(dx, dy @ whole.T, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(gradients["layer.W.A"], x.T @ (dy @ B.T), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(gradients["layer.W.B"], (x @ A).T @ dy, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_model_with_packed_weights_learns_by_its_additions(exact, monkeypatch):
+    """The gradients of A and B are those of the dense model, as far as activations are rounded."""
+    if exact:  # no activation is rounded
+        monkeypatch.setattr(ops, "quantised_linear", _exact_linear)
+    some = model(np.float32, width=32, feed_forward=32, heads=2, key_heads=1)
+    rng = np.random.default_rng(3)
+    targets = [name for name in some.params if ".W_" in name]
+    dense_params = {}
+    for name in targets:
+        some.params[name] = quantised = quantise(some.params[name], 8)
+        dense_params[name] = quantised.dense()
+    additions = new_additions(some.params, targets, 2, rng)
+    for array in additions.values():
+        array[...] = 0.1 * rng.standard_normal(array.shape)
+    lora = LoRA(some.params, additions, 2.0)
+    assert not lora.merged
+    some.params.update(lora.beside)
+    batch = packed(conversations([9, 6, 4]))
+    _, backward = some.loss(*batch.arguments(None))
+    ours = Trained(additions, lora).gradients(backward)
+
+    own = {name: array for name, array in some.params.items() if name not in lora.beside}
+    plain = Llama(some.config, params=own | dense_params)
+    plain_lora = LoRA(plain.params, additions, 2.0)
+    plain.params.update(plain_lora.beside)
+    _, backward = plain.loss(*batch.arguments(None))
+    theirs = Trained(additions, plain_lora).gradients(backward)
+    assert ours.keys() == theirs.keys() == additions.keys()
+    for name, gradient in ours.items():
+        error = np.linalg.norm(gradient - theirs[name]) / np.linalg.norm(theirs[name])
+        assert error < (1e-4 if exact else 0.2), name
+
+
+def _exact_linear(x, W):
+    """x W and dy W^T with the dense matrix."""
+    y, backward = ops.linear(x, W.dense())
+    return y, lambda dy: backward(dy)[0]
+
+
+# --- what a conversation is for the model ---------------------------------------------------------
+
+TALK = [system("the dog"), user("cat"), assistant("sat on"), user("mat"), assistant("the log")]
+
+
+def encoded(talk, most):
+    [one] = TEMPLATE.encode_answers(TOKENIZER, [talk], most)
+    return one
+
+
+def test_the_answers_are_counted_each_with_the_token_that_ends_it():
+    ids, counted, left_out = encoded(TALK, 1000)
+    end = TOKENIZER.id_of(b"<|im_end|>")
+    assert left_out == 0
+    runs = np.split(ids, np.flatnonzero(np.diff(counted.astype(int))) + 1)
+    answers = runs[1::2]
+    assert [TOKENIZER.decode(answer[:-1]) for answer in answers] == ["sat on", "the log"]
+    assert all(answer[-1] == end for answer in answers)
+    whole = TEMPLATE.encode(TOKENIZER, TALK, prompt=False)
+    np.testing.assert_array_equal(ids, whole[: len(ids)])
+
+
+@given(st.integers(1, 120))
+def test_a_long_conversation_is_cut_by_whole_turns(most):
+    whole, counted, _ = encoded(TALK, 1000)
+    ids, some, left_out = encoded(TALK, most)
+    ends = [0, *(np.flatnonzero(np.diff(np.append(counted, False).astype(int)) < 0) + 1)]
+    kept = [end for end in ends if end <= most]
+    assert len(ids) == kept[-1]
+    assert left_out == len(ends) - len(kept)
+    np.testing.assert_array_equal(ids, whole[: len(ids)])
+    np.testing.assert_array_equal(some, counted[: len(ids)])
+
+
+def test_a_template_that_changes_earlier_turns_is_refused():
+    source = (
+        "{% for m in messages %}{% if m.role == 'user' or loop.last %}{{ m.content }}<|im_end|>"
+        "{% endif %}{% endfor %}"
+    )
+    pytest.importorskip("jinja2")
+    with pytest.raises(InputError, match="expected the text of a conversation to begin with"):
+        ChatTemplate(source, eos="<|im_end|>").encode_answers(TOKENIZER, [TALK], 1000)
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=30), st.integers(1, 20), st.integers(0, 9))
+def test_batches_have_every_item_once_and_fit(lengths, tokens, seed):
+    order = np.random.default_rng(seed).permutation(len(lengths)).tolist()
+    batches = batches_of(lengths, tokens, order)
+    assert [number for batch in batches for number in batch] == order
+    for batch in batches:
+        assert len(batch) == 1 or sum(lengths[k] for k in batch) <= tokens
+
+
+def test_the_order_of_an_epoch_is_another_and_is_resumed():
+    some = conversations([4] * 12)
+    task, again = (ChatTask(model(), some, some[:2], 8, seed=3) for _ in range(2))
+    n = task.batches_per_epoch
+    orders = [[task.next_batch() for _ in range(n)] for _ in range(2)]
+    assert sorted(orders[0]) == sorted(orders[1])
+    assert orders[0] != orders[1]
+    again.restore({}, {"position": n})
+    assert [again.next_batch() for _ in range(n)] == orders[1]
+
+
+def test_the_validation_loss_is_the_mean_over_all_counted_tokens():
+    some, batch = model(), conversations([9, 2, 6, 3, 3])
+    mean, tokens = mean_loss(some, in_batches(batch, 8))
+    log_p, _ = some.log_likelihood(*packed(batch).arguments(None))
+    assert tokens == len(log_p)
+    np.testing.assert_allclose(mean, -log_p.mean(), rtol=1e-12)
+
+
+# --- preferences ----------------------------------------------------------------------------------
+
+
+def pairs(count, seed=0):
+    some = conversations([3 + k % 5 for k in range(2 * count)], seed)
+    return list(zip(some[::2], some[1::2], strict=True))
+
+
+def test_at_the_start_no_answer_is_preferred_and_then_the_chosen_ones_are():
+    some, every = model(np.float64), pairs(6)
+    task = PreferenceTask(some, every, every, 20, 0, beta=0.5)
+    np.testing.assert_allclose(task.validation_loss(), np.log(2), rtol=1e-12)
+    for _ in range(30):
+        _, backward, count = task.training_loss(None)
+        assert count > 0
+        for name, gradient in backward().items():
+            some.params[name] -= 0.05 * gradient
+    assert task.validation_loss() < 0.3
+    assert task.measures == {"preferred": 1.0}
+
+
+@pytest.mark.usefixtures("both_twins")
+def test_gradients_of_preferences_against_the_checker():
+    some, every = model(), pairs(3)
+    task = PreferenceTask(some, every, every, 1000, 0, beta=0.7)
+    task.reference()
+    for array in some.params.values():
+        array *= 1.1
+
+    def loss():
+        task.position = 0
+        value, backward, _ = task.training_loss(None)
+        return value, backward
+
+    check_projections(loss, some.params, rng=np.random.default_rng(1))
+
+
+def test_the_reference_is_that_of_the_beginning_after_a_resume():
+    some, every = model(), pairs(4)
+    task = PreferenceTask(some, every[:3], every[3:], 20, 0, beta=0.5)
+    arrays, values = task.state()
+    moved = model(seed=5)
+    again = PreferenceTask(moved, every[:3], every[3:], 20, 0, beta=0.5)
+    again.restore(arrays, values)
+    np.testing.assert_array_equal(again.reference(), task.reference())
+    with pytest.raises(ValueError, match="reference: expected shape"):
+        again.restore({"reference": arrays["reference"][1:]}, values)
+
+
+def test_the_log_probability_of_an_answer_is_the_sum_over_its_tokens():
+    some, batch = model(), conversations([5, 8])
+    sums, _ = answer_log_likelihoods(some, batch)
+    for one, found in zip(batch, sums, strict=True):
+        log_p = some.log_probabilities(one.ids)
+        np.testing.assert_allclose(found, log_p[one.counted[1:]].sum(), rtol=1e-10)
+
+
+# --- rewards --------------------------------------------------------------------------------------
+
+
+def test_a_model_learns_what_is_rewarded():
+    """Answers of one token, drawn from the model: the reward is for the id of the question."""
+    some, reference = model(np.float64, context=9), model(np.float64, context=9)
+    questions = [np.array([1 + k % 4]) for k in range(40)]
+
+    def write(asked, rng):
+        logits = some.logits(np.stack(asked))[0][:, -1]
+        if rng is not None:
+            logits = logits + rng.gumbel(size=logits.shape)  # its argmax is drawn from the softmax
+        return list(logits.argmax(axis=1)[:, None])
+
+    def reward(question, answer):
+        return float(question[0] == answer[0])
+
+    task = RewardTask(some, reference, questions, write, reward, questions_at_once=8, beta=0.01)
+    rng = np.random.default_rng(0)
+    before = -task.validation_loss()
+    for _ in range(60):
+        _, backward, _ = task.training_loss(rng)
+        for name, gradient in backward().items():
+            some.params[name] -= 0.3 * gradient
+    assert before < 0.6
+    assert -task.validation_loss() == 1.0
