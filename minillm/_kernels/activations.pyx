@@ -14,8 +14,8 @@ include "activations.pxi"
 cdef enum:
     BLOCK = 8192  # elements: so few are not worth waking another thread for
 
-cdef struct Elements:
-    Py_ssize_t N
+cdef struct Work:
+    Py_ssize_t N   # elements, or half of a row
     bint exact
     Input x, dy    # dy: NULL in a forward
     Output result
@@ -45,18 +45,16 @@ cdef elementwise(const floating[::1] dy, const floating[::1] x, bint exact):
         return result
     cdef floating[::1] result_ = result
     cdef int threads = 1 if blocks < 4 else max_threads()
-    cdef Elements elements
-    elements.N, elements.exact, elements.x, elements.result = N, exact, &x[0], &result_[0]
-    elements.dy = NULL
-    if dy is not None:
-        elements.dy = &dy[0]
+    cdef Work work
+    work.N, work.exact, work.x, work.result = N, exact, &x[0], &result_[0]
+    work.dy = &dy[0] if dy is not None else NULL
     with nogil:
-        share(<Body>blocks_of_elements[floating], &elements, blocks, threads)
+        share(<Body>blocks_of_elements[floating], &work, blocks, threads)
     return result
 
 
 cdef void blocks_of_elements(floating *of_type, void *work, Part part) noexcept nogil:
-    cdef Elements e = (<Elements *>work)[0]
+    cdef Work e = (<Work *>work)[0]
     cdef Py_ssize_t i, count
     cdef const floating *x
     cdef const floating *dy
@@ -77,12 +75,6 @@ cdef void blocks_of_elements(floating *of_type, void *work, Part part) noexcept 
                 gelu_block_backward(count, dy, x, result)
 
 
-cdef struct Rows:
-    Py_ssize_t F
-    Input x, dy    # dy: NULL in a forward
-    Output result
-
-
 def swiglu_forward(const floating[:, ::1] x):
     return gated[floating](None, x)
 
@@ -99,23 +91,21 @@ cdef gated(const floating[:, ::1] dy, const floating[:, ::1] x):
         return result
     cdef floating[:, ::1] result_ = result
     cdef int threads = 1 if N * F < 4 * BLOCK else max_threads()
-    cdef Rows rows
-    rows.F, rows.x, rows.dy, rows.result = F, &x[0, 0], NULL, &result_[0, 0]
-    if dy is not None:
-        rows.dy = &dy[0, 0]
+    cdef Work work
+    work.N, work.x, work.result = F, &x[0, 0], &result_[0, 0]
+    work.dy = &dy[0, 0] if dy is not None else NULL
     with nogil:
-        share(<Body>gated_rows[floating], &rows, N, threads)
+        share(<Body>gated_rows[floating], &work, N, threads)
     return result
 
 
 cdef void gated_rows(floating *of_type, void *work, Part part) noexcept nogil:
-    cdef Rows r = (<Rows *>work)[0]
-    cdef Py_ssize_t n
+    cdef Work r = (<Work *>work)[0]
+    cdef Py_ssize_t F = r.N, n
     cdef const floating *x
     for n in range(part.first, part.last):
-        x = <const floating *>r.x + n * 2 * r.F
+        x = <const floating *>r.x + n * 2 * F
         if r.dy == NULL:
-            swiglu_row(r.F, x, <floating *>r.result + n * r.F)
+            swiglu_row(F, x, <floating *>r.result + n * F)
         else:
-            swiglu_row_backward(
-                r.F, <const floating *>r.dy + n * r.F, x, <floating *>r.result + n * 2 * r.F)
+            swiglu_row_backward(F, <const floating *>r.dy + n * F, x, <floating *>r.result + n * 2 * F)

@@ -170,7 +170,7 @@ cdef Py_ssize_t own_size(
     cdef Py_ssize_t widest = max(s.D, s.F), word = sizeof(void *)
     cdef Py_ssize_t size = (
         M * s.D * itemsize + whole_lanes(s.S) * itemsize + (widest + 2 * s.S + 4 * s.Q + s.V) * word
-        + scratch_size(s.Q, widest, False, itemsize, False))
+        + scratch_size(s.Q, widest, False, itemsize))
     return ceil_div(size, 64) * 64 + 10 * 64 + (room_size(s, M, itemsize) if by_rows else 0)
 
 

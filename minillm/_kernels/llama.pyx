@@ -209,7 +209,7 @@ cdef Py_ssize_t product_size(const Weight *W, Py_ssize_t Q, Py_ssize_t itemsize)
     cdef Py_ssize_t word = sizeof(void *)
     if W.numbers == NULL:
         return rows_size(&W.packed, Q) + spare_size(&W.packed) + 64
-    return (2 * Q + max(W.outputs, W.inputs)) * word + scratch_size(Q, W.inputs, False, itemsize, False) + 4 * 64
+    return (2 * Q + max(W.outputs, W.inputs)) * word + scratch_size(Q, W.inputs, False, itemsize) + 4 * 64
 
 
 # --- the phases of a step -----------------------------------------------------------

@@ -26,24 +26,24 @@ cdef struct Forward:
     int cell
     bint pairs
     Rows rows
-    Py_ssize_t columns, panels, scratch_each  # columns: hidden ones of a panel of W_h
+    Py_ssize_t columns, panels, depth, scratch_each  # columns: hidden ones of a panel of W_h
     const long long *ids
-    Input W_h, terms, h0, c0, b_hn
+    Input lines  # of W_h
+    Input terms, h0, c0, b_hn
     Output packed, hs, h_last, c_last, gates, more
     char *scratch
 
 
 cdef int forward_typed(
-    int cell, const floating[:, :, ::1] x, Ids ids, const floating[:, ::1] h0,
-    const floating[:, ::1] c0, const floating[:, ::1] W_x, const floating[:, ::1] W_h,
-    const floating[::1] b, const floating[::1] b_h, Lengths lengths, floating[:, :, ::1] hs,
-    floating[:, ::1] h_last, floating[:, ::1] c_last, floating[:, :, ::1] gates,
-    floating[:, :, ::1] more,
+    int cell, const floating[:, :, ::1] x, Ids ids, const floating[:, ::1] h0, const floating[:, ::1] c0,
+    const floating[:, ::1] W_x, const floating[:, ::1] W_h, const floating[::1] b, const floating[::1] b_h,
+    Lengths lengths, floating[:, :, ::1] hs, floating[:, ::1] h_last, floating[:, ::1] c_last,
+    floating[:, :, ::1] gates, floating[:, :, ::1] more,
 ) except -1:
     """Of x and ids one is None.  b: the bias of the input term (the gru's with b_h's r and z)."""
     cdef Py_ssize_t B = hs.shape[0], T = hs.shape[1], H = h0.shape[1], GH = cell * H
     cdef Py_ssize_t I = 0 if x is None else x.shape[2], V = W_x.shape[0], itemsize = sizeof(floating)
-    cdef Schedule schedule = Schedule(lengths, T)
+    cdef Schedule schedule = Schedule(lengths, T, H)
     cdef Py_ssize_t steps = schedule.steps
     cdef int threads = max_threads() if steps * (I + H) * GH > SMALL else 1
     cdef int splits = <int>max(1, min(threads, B))
@@ -58,8 +58,7 @@ cdef int forward_typed(
     if ids is None:
         product(steps, GH, I, lines_of(before, &x[0, 0, 0], steps, I, schedule.step), False,
                 lines_of(before, &W_x[0, 0], I, GH), True, &b[0], False,
-                <floating **>lines_of(before, <const floating *>terms, steps, GH, schedule.step),
-                threads, pairs)
+                <floating **>lines_of(before, <const floating *>terms, steps, GH, schedule.step), threads, pairs)
     else:
         if by_table:
             terms = <floating *>before.take(V * GH * itemsize)
@@ -69,13 +68,19 @@ cdef int forward_typed(
             share(<Body>add_biases[floating], &of_ids, V if by_table else steps, threads)
 
     cdef Forward w
-    w.cell, w.pairs, w.rows = cell, pairs, rows_of_first(schedule, H, splits)
+    w.cell, w.pairs, w.rows = cell, pairs, schedule.rows
+    w.rows.threads = splits
     w.columns = (4 if cell == RNN else 1) * VECTOR_BYTES // itemsize  # with gates, four vectors
     w.panels = ceil_div(H, w.columns)
     cdef Py_ssize_t size = ceil_div(forward_scratch(ceil_div(B, splits), H, itemsize), 64) * 64
     cdef Py_ssize_t packed_size = w.panels * w.columns * H * cell * itemsize
-    cdef Workspace work = Workspace(packed_size + splits * size + 64)
-    w.W_h, w.packed, w.scratch, w.scratch_each = &W_h[0, 0], work.take(packed_size), work.take(splits * size), size
+    cdef Workspace work = Workspace(packed_size + splits * size + lines_size(1, H) + 64), pairs_of_W_h
+    cdef const floating **lines = lines_of(work, &W_h[0, 0], H, GH)
+    w.depth = H
+    if pairs:
+        pairs_of_W_h = in_pairs(&lines, True, H, GH, threads)
+        w.depth = ceil_div(H, 2)
+    w.lines, w.packed, w.scratch, w.scratch_each = lines, work.take(packed_size), work.take(splits * size), size
     w.terms, w.ids, w.h0, w.hs, w.h_last = terms, NULL, &h0[0, 0], &hs[0, 0, 0], &h_last[0, 0]
     w.b_hn = w.c0 = w.c_last = w.gates = w.more = NULL
     if by_table:
@@ -95,21 +100,14 @@ cdef int forward_typed(
 cdef void panels_for_forward(floating *of_type, void *work, Part part) noexcept nogil:
     """Pack W_h: a line of a panel has the gates of the panel's columns side by side."""
     cdef Forward *w = <Forward *>work
-    cdef Py_ssize_t columns = w.columns, G = w.cell, H = w.rows.H, each = 2 if w.pairs else 1
-    cdef Py_ssize_t depth = ceil_div(H, each), i, g, p, count
-    cdef const floating *line
+    cdef Py_ssize_t columns = w.columns, G = w.cell, H = w.rows.H, i, g, p, count
     cdef floating *to
-    for i in range(depth):
+    for i in range(w.depth):
         for g in range(G):
             for p in range(part.first, part.last):
                 count = min(columns, H - p * columns)
-                line = <const floating *>w.W_h + (i * each * G + g) * H + p * columns
-                to = <floating *>w.packed + ((p * depth + i) * G + g) * columns
-                if w.pairs:
-                    pairs_across(<float *>to, <const float *>line,
-                                 <const float *>(line + G * H) if 2 * i + 1 < H else NULL, count)
-                else:
-                    copy_columns(to, line, count)
+                to = <floating *>w.packed + ((p * w.depth + i) * G + g) * columns
+                copy_columns(to, (<const floating **>w.lines)[i] + g * H + p * columns, count)
                 if count < columns:
                     memset(to + count, 0, (columns - count) * sizeof(floating))
 
@@ -127,9 +125,7 @@ cdef Py_ssize_t forward_scratch(Py_ssize_t B, Py_ssize_t H, Py_ssize_t itemsize)
     return TILE_SIZE + VECTOR_BYTES + 4 * B * state_stride(H, itemsize) * itemsize + 3 * 64
 
 
-cdef void forward_rows(
-    floating *of_type, const Forward *w, Rows rows, char *scratch
-) noexcept nogil:
+cdef void forward_rows(floating *of_type, const Forward *w, Rows rows, char *scratch) noexcept nogil:
     """One thread's rows through all steps."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), H = rows.H, G = w.cell
     cdef Py_ssize_t ld = state_stride(H, sizeof(floating)), all_rows = count_of(&rows, rows.B)
@@ -139,7 +135,6 @@ cdef void forward_rows(
     cdef floating *h_next = h + all_rows * ld
     cdef floating *c = h_next + all_rows * ld
     cdef floating *h_in_pairs = c + all_rows * ld
-    cdef Py_ssize_t depth = ceil_div(H, 2) if w.pairs else H
     cdef const floating *a[8]
     cdef floating *out[8]
     cdef const floating *term
@@ -149,7 +144,7 @@ cdef void forward_rows(
     for t in range(rows.T):
         now = count_of(&rows, rows.alive[t])
         for m in range(now if w.pairs else 0):
-            pairs_along(<float *>(h_in_pairs + m * ld), <const float *>(h + m * ld), H)
+            pairs_along(h_in_pairs + m * ld, h + m * ld, H)
         for p in range(w.panels if now > 0 else 0):
             j = p * w.columns
             vectors = <int>(ceil_div(min(w.columns, H - j), lanes) if w.cell == RNN else G)
@@ -165,8 +160,8 @@ cdef void forward_rows(
                     step = row_at(&rows, m) * rows.T + t
                     term = <const floating *>w.terms + (w.ids[step] if w.ids != NULL else step) * G * H + j
                     begin_sums(w, H, j, width, step, ahead, term, out[m - m0])
-                tile_of(w.pairs, <int>(m1 - m0), vectors, depth, a,
-                        <const floating *>w.packed + p * depth * G * w.columns, G * w.columns,
+                tile_of(w.pairs, <int>(m1 - m0), vectors, w.depth, a,
+                        <const floating *>w.packed + p * w.depth * G * w.columns, G * w.columns,
                         <const floating **>out, out)
                 for m in range(m0, m1):
                     step = row_at(&rows, m) * rows.T + t
