@@ -91,7 +91,7 @@ cdef void summed_rows(floating *of_type, void *work, Part part) noexcept nogil:
         memset(dE, 0, w.D * sizeof(floating))
         for i in range(w.starts[v], w.starts[v + 1]):
             prefetch(<const floating *>w.lines + w.places[i + 1] * w.D, w.D)  # it may lie anywhere
-            add_row(w.D, <const floating *>w.lines + w.places[i] * w.D, dE)
+            add_line(w.D, <const floating *>w.lines + w.places[i] * w.D, dE)
 
 
 cdef inline Py_ssize_t row_of_item(const Lookup *w, Py_ssize_t item) noexcept nogil:
@@ -104,9 +104,3 @@ cdef inline Py_ssize_t row_of_item(const Lookup *w, Py_ssize_t item) noexcept no
         else:
             high = middle
     return low
-
-
-cdef inline void add_row(Py_ssize_t D, const floating *x, floating *y) noexcept nogil:
-    cdef Py_ssize_t d
-    for d in range(D):
-        y[d] += x[d]

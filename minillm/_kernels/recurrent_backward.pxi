@@ -10,18 +10,6 @@
 # So the product of a step reads lines that lie together, and were just written.
 
 
-cdef struct Backward:
-    int cell
-    bint pairs
-    Rows rows
-    Py_ssize_t lda, ld  # of the lines of da, and of those of da_hn and of a state
-    Py_ssize_t columns, panels, depth, scratch_each  # columns: of a panel
-    Output lines, packed  # of W_h
-    Input dhs, dh_last, dc_last, h0, c0, hs, gates, more
-    Output da, da_hn, dh0, dc0
-    char *scratch
-
-
 cdef int backward_typed(
     int cell, const floating[:, :, ::1] dhs, const floating[:, ::1] dh_last, const floating[:, ::1] dc_last,
     const floating[:, :, ::1] x, Ids ids, const floating[:, ::1] h0, const floating[:, ::1] c0,
@@ -36,19 +24,20 @@ cdef int backward_typed(
     cdef Py_ssize_t steps = schedule.steps
     cdef int threads = max_threads() if steps * (I + H) * GH > SMALL else 1
     cdef bint pairs = itemsize == 4 and rounds_to_bfloat16()
-    cdef Backward w
+    cdef Recurrence w
+    memset(&w, 0, sizeof(Recurrence))
     w.cell, w.pairs, w.rows = cell, pairs, schedule.rows
     w.lda, w.ld = state_stride(GH, itemsize), state_stride(H, itemsize)
     cdef Py_ssize_t da_size = B * T * w.lda * itemsize, da_hn_size = B * T * w.ld * itemsize if cell == GRU else 0
     cdef Workspace work = Workspace(da_size + da_hn_size + lines_size(4, 3 * steps + I) + 128)
     w.da, w.da_hn = work.take(da_size), work.take(da_hn_size)
-    w.dhs, w.dh_last, w.h0, w.hs, w.dh0 = &dhs[0, 0, 0], &dh_last[0, 0], &h0[0, 0], &hs[0, 0, 0], &dh0[0, 0]
-    w.gates = w.more = w.c0 = w.dc_last = w.dc0 = NULL
+    w.dhs, w.dh_last, w.h0, w.dh0 = &dhs[0, 0, 0], &dh_last[0, 0], &h0[0, 0], &dh0[0, 0]
+    w.hs = <void *>&hs[0, 0, 0]
     if cell != RNN:
-        w.gates, w.more = &gates[0, 0, 0], &more[0, 0, 0]
+        w.gates, w.more = <void *>&gates[0, 0, 0], <void *>&more[0, 0, 0]
     if cell == LSTM:
         w.c0, w.dc_last, w.dc0 = &c0[0, 0], &dc_last[0, 0], &dc0[0, 0]
-    all_rows_backward(&w, W_h, threads)
+    run_rows(&w, W_h, threads)
 
     cdef const floating **da = lines_of(work, <const floating *>w.da, steps, w.lda, schedule.turn)
     cdef const floating **da_hn = lines_of(work, <const floating *>w.da_hn, steps, w.ld, schedule.turn)
@@ -65,47 +54,15 @@ cdef int backward_typed(
     return 0
 
 
-cdef int all_rows_backward(Backward *w, const floating[:, ::1] W_h, int threads) except -1:
-    """da of every step, dh0 and dc0."""
-    cdef Py_ssize_t H = W_h.shape[0], GH = W_h.shape[1], itemsize = sizeof(floating)
-    cdef int splits = <int>max(1, min(threads, w.rows.B))
-    w.columns = 4 * VECTOR_BYTES // itemsize
-    w.panels = ceil_div(H, w.columns)
-    w.rows.threads = splits
-    cdef Py_ssize_t a_row = (2 * w.ld + (w.lda if w.pairs else 0)) * itemsize
-    cdef Py_ssize_t packed_size = w.panels * w.columns * GH * itemsize
-    w.scratch_each = ceil_div(TILE_SIZE + 3 * 64 + ceil_div(w.rows.B, splits) * a_row, 64) * 64
-    cdef Workspace work = Workspace(packed_size + splits * w.scratch_each + lines_size(1, H) + 128), pairs_of_W_h
-    cdef const floating **lines = lines_of(work, &W_h[0, 0], H, GH)
-    w.packed, w.scratch, w.depth = work.take(packed_size), work.take(splits * w.scratch_each), GH
-    if w.pairs:
-        pairs_of_W_h = in_pairs(&lines, False, H, GH, threads)
-        w.depth = ceil_div(GH, 2)
-    w.lines = lines
-    with nogil:
-        share(<Body>panels_for_backward[floating], w, w.panels, threads)
-        share(<Body>splits_backward[floating], w, splits, splits)
-    return 0
-
-
 cdef void panels_for_backward(floating *of_type, void *work, Part part) noexcept nogil:
-    cdef Backward *w = <Backward *>work
+    cdef Recurrence *w = <Recurrence *>work
     cdef Py_ssize_t i
     for i in range(part.first, part.last):
         pack(<floating *>w.packed + i * w.columns * w.depth, w.columns, <const floating **>w.lines, False,
              0, w.depth, i * w.columns, min((i + 1) * w.columns, w.rows.H))
 
 
-cdef void splits_backward(floating *of_type, void *work, Part part) noexcept nogil:
-    cdef Backward *w = <Backward *>work
-    cdef Rows rows = w.rows
-    cdef Py_ssize_t i
-    for i in range(part.first, part.last):
-        rows.first = i
-        backward_rows(of_type, w, rows, w.scratch + part.me * w.scratch_each)
-
-
-cdef void backward_rows(floating *of_type, const Backward *w, Rows rows, char *scratch) noexcept nogil:
+cdef void backward_rows(floating *of_type, const Recurrence *w, Rows rows, char *scratch) noexcept nogil:
     """One thread's rows from the last step to the first: da of every step, dh0 and dc0."""
     cdef Py_ssize_t H = rows.H, size = H * sizeof(floating), all_rows = count_of(&rows, rows.B)
     cdef floating *acc = <floating *>cut(&scratch, TILE_SIZE)
@@ -137,7 +94,7 @@ cdef void backward_rows(floating *of_type, const Backward *w, Rows rows, char *s
 
 
 cdef void backward_tiles(
-    const Backward *w, const Rows *rows, Py_ssize_t t, Py_ssize_t j, Py_ssize_t first, Py_ssize_t last,
+    const Recurrence *w, const Rows *rows, Py_ssize_t t, Py_ssize_t j, Py_ssize_t first, Py_ssize_t last,
     bint has_later, floating *acc, floating *dh, floating *dc, const floating *da_in_pairs,
 ) noexcept nogil:
     """One panel of columns, from j on, of step t of this thread's rows first to last.
@@ -193,7 +150,7 @@ cdef void backward_tiles(
 
 
 cdef inline void fetch_cells(
-    floating *of_type, const Backward *w, Py_ssize_t H, Py_ssize_t j, Py_ssize_t count, Py_ssize_t b, Py_ssize_t t
+    floating *of_type, const Recurrence *w, Py_ssize_t H, Py_ssize_t j, Py_ssize_t count, Py_ssize_t b, Py_ssize_t t
 ) noexcept nogil:
     """Fetch what one row's cells read and write, while the tile runs whose sums they take."""
     cdef Py_ssize_t step = b * w.rows.T + t, turn = t * w.rows.B + b, g
@@ -268,7 +225,7 @@ cdef void stack_steps(floating *of_type, void *work, Part part) noexcept nogil:
 
 
 cdef int weight_gradients(
-    const Backward *w, Schedule schedule, const floating *x, Py_ssize_t I, const floating **da,
+    const Recurrence *w, Schedule schedule, const floating *x, Py_ssize_t I, const floating **da,
     const floating **da_hn, floating[:, ::1] dW_x, floating[:, ::1] dW_h, floating *db, floating *db_hn, int threads,
 ) except -1:
     """One product: stacked^T da = [dW_x, db, dW_h].  Of ids, I is 0, and dW_x left out.

@@ -1,5 +1,6 @@
 # Which rows have which steps, and which rows are whose: rows by length, the longest first,
-# so that the rows that have a step t are the first alive[t] of them.
+# so that the rows that have a step t are the first alive[t] of them.  And the run of all rows,
+# forward or backward, which differ in the panels of W_h and in what a row does.
 
 
 cdef struct Rows:
@@ -73,13 +74,60 @@ cdef inline void fetch(const floating *x, Py_ssize_t count) noexcept nogil:
     prefetch(x + 64 // <Py_ssize_t>sizeof(floating) - 1, count)
 
 
-cdef inline void add_line(Py_ssize_t n, const floating *x, floating *sums) noexcept nogil:
-    cdef Py_ssize_t j
-    for j in range(n):
-        sums[j] += x[j]
-
-
 cdef inline void add_bias(Py_ssize_t n, const floating *x, const floating *b, floating *sums) noexcept nogil:
     """sums = x + b."""
     memcpy(sums, x, n * sizeof(floating))
     add_line(n, b, sums)
+
+
+cdef struct Recurrence:  # what the threads share; what the cell or the direction does not have is NULL
+    int cell
+    bint pairs, is_forward
+    Rows rows
+    Py_ssize_t ld, lda  # of the lines of a state or of da_hn, and of those of da
+    Py_ssize_t columns, panels, depth, scratch_each  # columns, depth: of a panel of W_h
+    const long long *ids    # NULL: a term for each step
+    Output lines, packed    # of W_h
+    Input terms, b_hn
+    Input h0, c0
+    Output hs, gates, more  # more: the lstm's cs, the gru's h_n
+    Output h_last, c_last
+    Input dhs, dh_last, dc_last
+    Output da, da_hn, dh0, dc0
+    char *scratch
+
+
+cdef int run_rows(Recurrence *w, const floating[:, ::1] W_h, int threads) except -1:
+    """Pack W_h, and run each thread's rows through their steps."""
+    cdef Py_ssize_t H = W_h.shape[0], GH = W_h.shape[1], itemsize = sizeof(floating)
+    cdef int splits = <int>max(1, min(threads, w.rows.B))
+    # A panel is four vectors wide: forward, these are the gates of one hidden vector, if there are gates.
+    w.columns = (1 if w.is_forward and w.cell != RNN else 4) * VECTOR_BYTES // itemsize
+    w.panels, w.depth, w.rows.threads = ceil_div(H, w.columns), H if w.is_forward else GH, splits
+    cdef Py_ssize_t states = 4 * w.ld if w.is_forward else 2 * w.ld + (w.lda if w.pairs else 0)  # of a row
+    cdef Py_ssize_t packed_size = w.panels * w.columns * GH * itemsize
+    w.scratch_each = TILE_SIZE + VECTOR_BYTES + 3 * 64 + ceil_div(w.rows.B, splits) * states * itemsize
+    w.scratch_each = ceil_div(w.scratch_each, 64) * 64
+    cdef Workspace work = Workspace(packed_size + splits * w.scratch_each + lines_size(1, H) + 128), pairs_of_W_h
+    cdef const floating **lines = lines_of(work, &W_h[0, 0], H, GH)
+    if w.pairs:
+        pairs_of_W_h = in_pairs(&lines, w.is_forward, H, GH, threads)
+        w.depth = ceil_div(w.depth, 2)
+    w.lines, w.packed, w.scratch = lines, work.take(packed_size), work.take(splits * w.scratch_each)
+    cdef Body pack_panels = <Body>panels_for_forward[floating] if w.is_forward else <Body>panels_for_backward[floating]
+    with nogil:
+        share(pack_panels, w, w.panels, threads)
+        share(<Body>run_splits[floating], w, splits, splits)
+    return 0
+
+
+cdef void run_splits(floating *of_type, void *work, Part part) noexcept nogil:
+    cdef Recurrence *w = <Recurrence *>work
+    cdef Rows rows = w.rows
+    cdef Py_ssize_t i
+    for i in range(part.first, part.last):
+        rows.first = i
+        if w.is_forward:
+            forward_rows(of_type, w, rows, w.scratch + part.me * w.scratch_each)
+        else:
+            backward_rows(of_type, w, rows, w.scratch + part.me * w.scratch_each)

@@ -21,3 +21,9 @@ cdef inline void prefetch(const floating *start, Py_ssize_t count) noexcept nogi
     while j < count:
         PREFETCH(start + j)
         j += 64 // <Py_ssize_t>sizeof(floating)
+
+
+cdef inline void add_line(Py_ssize_t n, const floating *x, floating *sums) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(n):
+        sums[j] += x[j]

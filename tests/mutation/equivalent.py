@@ -28,13 +28,6 @@ EQUIVALENT = [
         f"any logit of a lane bounds the result: {TIME}",
     ),
     ("minillm/_kernels/cross_entropy.h", "enum { BLOCK", f"the size of a block: {TIME}"),
-    ("minillm/_kernels/bfloat16.pxi", "if n1 >>- last < taken", PADDING),
-    ("minillm/_kernels/bfloat16.pxi", "memset(panels + (last - n0)", PADDING),
-    (
-        "minillm/_kernels/bfloat16.pxi",
-        "last = n0 + (n1 - n0 >>- 1) // width * width",
-        "one more panel, without columns",
-    ),
     ("minillm/_kernels/bpe.pyx", "return >>-1", "only when no memory is left"),
     (
         "minillm/_kernels/bpe.pyx",
