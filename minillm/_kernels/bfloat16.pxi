@@ -1,7 +1,7 @@
 # Operands in bfloat16, in pairs for the tiles of bfloat16.h.
 #
-# A pair is a word of the size of a float, so that whatever is done with lines of floats, panels, blocks,
-# transposes, is done with lines of pairs as well: only the tile is another one.
+# A pair is a word of the size of a float.  So all that works on lines of floats (panels, blocks, transposes)
+# works on lines of pairs as well.  Only the tile differs.
 
 from minillm._kernels import _compiled, rounds_to_bfloat16
 
