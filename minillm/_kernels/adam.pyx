@@ -47,36 +47,33 @@ def adam_update(
     ps, gs, ms, vs, decays, double beta1, double beta2, double step_size, double root_correction,
     double epsilon,
 ):
-    cdef Piece whole
     cdef Pass all
     cdef Workspace memory = memory_of(&all, ps)
     for p, g, m, v, decay in zip(ps, gs, ms, vs, decays, strict=True):
-        whole.p, whole.g, whole.m, whole.v = address(p), address(g), address(m), address(v)
-        whole.decay, whole.count, whole.itemsize = decay, p.size, p.itemsize
-        cut(&all, whole)
+        cut(&all, p, address(p), address(g), address(m), address(v), decay)
     all.beta1, all.beta2, all.step_size = beta1, beta2, step_size
     all.root_correction, all.epsilon = root_correction, epsilon
     run(&all, UPDATE)
 
 
 def sum_of_squares(gs):
-    cdef Piece whole
+    cdef char *start
     cdef Pass all
     cdef Workspace memory = memory_of(&all, gs)
     for g in gs:
-        whole.g, whole.count, whole.itemsize = address(g), g.size, g.itemsize
-        cut(&all, whole)
+        start = address(g)
+        cut(&all, g, start, start, start, start, 0)
     return run(&all, ADD_UP)
 
 
 def scale(gs, double factor):
-    cdef Piece whole
+    cdef char *start
     cdef Pass all
     cdef Workspace memory = memory_of(&all, gs)
     for g in gs:
         if g.flags.c_contiguous:
-            whole.g, whole.count, whole.itemsize = address(g, PyBUF_WRITABLE), g.size, g.itemsize
-            cut(&all, whole)
+            start = address(g, PyBUF_WRITABLE)
+            cut(&all, g, start, start, start, start, 0)
         else:
             g *= factor
     all.factor = factor
@@ -93,16 +90,15 @@ cdef Workspace memory_of(Pass *all, arrays):
     return memory
 
 
-cdef void cut(Pass *all, Piece whole) noexcept:
-    """Add the pieces of an array."""
-    cdef Py_ssize_t step = PIECE * whole.itemsize, left = whole.count
-    while left > 0:
-        whole.count = min(left, PIECE)
-        all.pieces[all.count] = whole
-        whole.p, whole.g, whole.m, whole.v = (
-            whole.p + step, whole.g + step, whole.m + step, whole.v + step)
-        left -= PIECE
+cdef int cut(Pass *all, array, char *p, char *g, char *m, char *v, double decay) except -1:
+    """Add the pieces of an array, whose numbers and those that belong to them begin there."""
+    cdef Py_ssize_t size = array.size, item = array.itemsize, first = 0, at
+    while first < size:
+        at = first * item
+        all.pieces[all.count] = Piece(p + at, g + at, m + at, v + at, decay, 0, min(PIECE, size - first), item)
         all.count += 1
+        first += PIECE
+    return 0
 
 
 cdef double run(Pass *all, Task task) noexcept:

@@ -138,9 +138,9 @@
     /* Q(x) of an x from 0 on; *bell becomes exp(-x^2 / 2) */                                      \
     POINT REAL normal_tail_##SUFFIX(REAL x, REAL *bell)                                            \
     {                                                                                              \
-        const REAL u = 1 / (x + K);                                                                \
+        const REAL u = 1 / (x + K), p = p_##SUFFIX((x - K) * u);                                   \
         *bell = bell_##SUFFIX(x);                                                                  \
-        return *bell * (p_##SUFFIX((x - K) * u) * u);                                              \
+        return *bell * (p * u);                                                                    \
     }
 
 DEFINE_MATHS(float, f32, 32, 23, 0.693359375f, -2.12194440e-4f, -104, 89, 10, 3)

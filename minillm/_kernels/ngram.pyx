@@ -33,10 +33,8 @@ def count_keys(const int64_t[::1] keys):
     cdef int64_t[::1] b = np.empty(T, np.int64)
     cdef int32_t[::1] from_a = np.arange(T, dtype=np.int32)
     cdef int32_t[::1] from_b = np.empty(T, np.int32)
-    cdef int64_t most
+    cdef int64_t most = np.max(keys)
     cdef int shift = 0
-    with nogil:
-        most = largest(a)
     while most >> shift:
         with nogil:
             radix_pass(a, from_a, b, from_b, shift)
@@ -50,15 +48,6 @@ def count_keys(const int64_t[::1] keys):
     with nogil:
         describe_runs(a, from_a, distinct_view, places_view, counts_view)
     return distinct, places, counts
-
-
-cdef int64_t largest(const int64_t[::1] keys) noexcept nogil:
-    cdef int64_t most = 0
-    cdef Py_ssize_t t
-    for t in range(keys.shape[0]):
-        if keys[t] > most:
-            most = keys[t]
-    return most
 
 
 cdef void radix_pass(const int64_t[::1] keys, const int32_t[::1] origin, int64_t[::1] to_keys,

@@ -68,6 +68,20 @@ static inline float scale_at(const Format *f, const void *scales, ptrdiff_t i)
     return f->halves ? from_half(((const uint16_t *)scales)[i]) : ((const float *)scales)[i];
 }
 
+/* The code of input 4 word + i; `codes` are those of a panel from its output's first one on. */
+static inline int code_at(const Format *f, const uint8_t *codes, ptrdiff_t word, int i)
+{
+    const int eight = f->bits == 8;
+    const ptrdiff_t line = word / WORDS * f->bits + (eight ? word % WORDS : word % 4);
+    const uint8_t code = codes[4 * PANEL * line + i];
+    return eight ? code : word % WORDS < 4 ? code & 15 : code >> 4;
+}
+
+static inline const uint8_t *codes_of(const Format *f, ptrdiff_t blocks, ptrdiff_t output)
+{
+    return f->codes + output / PANEL * blocks * f->bits * 4 * PANEL + 4 * (output % PANEL);
+}
+
 /* MOST_ROWS: of a tile.  A_WORDS: of activations for each 4 inputs.  LEAST_CODE: the least code of 8 bits,
  * as the tile takes it. */
 #if defined(__GNUC__) && (defined(__SSE2__) || defined(__aarch64__))
@@ -170,21 +184,15 @@ static void usual_tile(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, int r
                        float *y, ptrdiff_t ldy, int outputs)
 {
     const ptrdiff_t scales = blocks * WORDS / f->words;
-    const uint8_t *codes = f->codes + panel * blocks * 8 * f->bits * 8;
     for (int r = 0; r < rows; r++)
         for (int o = 0; o < outputs; o++) {
+            const uint8_t *codes = codes_of(f, blocks, panel * PANEL + o);
             float sum = 0;
             for (ptrdiff_t b = 0; b < scales; b++) {
                 int32_t dot = x->start[b * rows + r];
-                for (ptrdiff_t word = b * f->words; word < (b + 1) * f->words; word++) {
-                    const int8_t *a = (const int8_t *)(x->a + word * rows + r);
-                    const int high = f->bits == 4 && word % 8 >= 4;
-                    const ptrdiff_t at = f->bits == 8 ? word : word / 8 * 4 + word % 4;
-                    for (int i = 0; i < 4; i++) {
-                        const int code = codes[(at * PANEL + o) * 4 + i];
-                        dot += a[i] * (f->bits == 8 ? code : high ? code >> 4 : code & 15);
-                    }
-                }
+                for (ptrdiff_t word = b * f->words; word < (b + 1) * f->words; word++)
+                    for (int i = 0; i < 4; i++)
+                        dot += ((const int8_t *)(x->a + word * rows + r))[i] * code_at(f, codes, word, i);
                 const ptrdiff_t at = (panel * scales + b) * PANEL + o;
                 sum += (float)dot * (scale_at(f, f->scale, at) * x->t[b * f->words / WORDS * rows + r]);
                 if (f->offset)
@@ -289,16 +297,14 @@ static void add_up_row(const Format *f, ptrdiff_t blocks, int rows, int r, const
 /* All weights of one output. */
 static void weights_of(const Format *f, ptrdiff_t blocks, ptrdiff_t output, float *w)
 {
-    const ptrdiff_t panel = output / PANEL, at = output % PANEL;
-    const uint8_t *codes = f->codes + panel * blocks * f->bits * 4 * PANEL + 4 * at;
-    for (ptrdiff_t i = 0; i < blocks * WORDS; i++) { /* words of 4 inputs */
-        const ptrdiff_t b = i / WORDS, word = i % WORDS, scale = (panel * blocks * WORDS / f->words + i / f->words) * PANEL + at;
-        const uint8_t *four = codes + (b * f->bits + (f->bits == 4 ? word % 4 : word)) * 4 * PANEL;
-        const float s = scale_at(f, f->scale, scale), m = f->offset ? scale_at(f, f->offset, scale) : 0;
-        for (int j = 0; j < 4; j++) {
-            const int code = f->bits == 8 ? four[j] : word < 4 ? four[j] & 15 : four[j] >> 4;
-            const float product = s * (float)(code - f->zero);
-            w[4 * i + j] = f->offset ? product + m : product;
+    const ptrdiff_t scales = blocks * WORDS / f->words;
+    const uint8_t *codes = codes_of(f, blocks, output);
+    for (ptrdiff_t word = 0; word < blocks * WORDS; word++) {
+        const ptrdiff_t at = (output / PANEL * scales + word / f->words) * PANEL + output % PANEL;
+        const float s = scale_at(f, f->scale, at), m = f->offset ? scale_at(f, f->offset, at) : 0;
+        for (int i = 0; i < 4; i++) {
+            const float product = s * (float)(code_at(f, codes, word, i) - f->zero);
+            w[4 * word + i] = f->offset ? product + m : product;
         }
     }
 }

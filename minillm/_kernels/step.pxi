@@ -89,10 +89,13 @@ cdef void multiply_numbers(
 
     cached: W comes from a cache, and not from memory, which gives long streams fastest.
     """
+    cdef bint by_outputs = W.by_outputs
     cdef Py_ssize_t I = W.inputs, O = W.outputs, count, i, j
+    cdef Py_ssize_t lines_of_W = O if by_outputs else I, length = I if by_outputs else O
     cdef const floating **rows = <const floating **>cut(&own, M * sizeof(void *))
     cdef floating **out = <floating **>cut(&own, M * sizeof(void *))
-    cdef const floating **lines = <const floating **>cut(&own, (O if W.by_outputs else I) * sizeof(void *))
+    cdef const floating **lines = <const floating **>cut(&own, lines_of_W * sizeof(void *))
+    cdef const floating *numbers = <const floating *>W.numbers
     cdef const floating *bias = <const floating *>b
     if n1 <= n0:
         return
@@ -101,20 +104,20 @@ cdef void multiply_numbers(
         if residual != NULL:
             for j in range(n0, n1):
                 out[i][j] = (<const floating *>residual)[i * O + j] + bias[j]
-    for i in range(O if W.by_outputs else I):
-        lines[i] = <const floating *>W.numbers + i * (I if W.by_outputs else O)
-    if M <= TILE_ROWS(4) and W.by_outputs:
+    for i in range(lines_of_W):
+        lines[i] = numbers + i * length
+    if M <= TILE_ROWS(4) and by_outputs:
         while n0 < n1:  # lines of W by dozens: all rows of x pass over them while they are near
             count = min(32, n1 - n0)
             for i in range(M):
                 dots(count, I, <floating>1, rows[i], lines + n0, 0, out[i] + n0)
             n0 += count
-    elif cached and not W.by_outputs:  # some hundred rows gain less by packing W than that would take
+    elif cached and not by_outputs:  # some hundred rows gain less by packing W than that would take
         multiply_few(M, n0, n1, I, rows, lines, bias, residual != NULL, out)
     elif M <= TILE_ROWS(4):
         multiply_lines(LINES, M, n0, n1, I, rows, lines, bias, residual != NULL, out)
     else:
-        multiply_part(0, M, n0, n1, I, rows, False, lines, not W.by_outputs, bias, residual != NULL, out, own,
+        multiply_part(0, M, n0, n1, I, rows, False, lines, not by_outputs, bias, residual != NULL, out, own,
                       False)
 
 

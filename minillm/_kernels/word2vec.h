@@ -30,6 +30,16 @@ static inline uint64_t next_random(uint64_t *state)
 /* 0, 1, 2, ... for whichever thread asks */
 static inline ptrdiff_t next_number(Atomic *counter) { return (ptrdiff_t)ADD(counter, 1) - 1; }
 
+/* Which of `count` copies a round exchanges of the `size` rows that follow the size - 1 most used ones;
+ * `count`: none. */
+static inline ptrdiff_t row_of_round(ptrdiff_t count, int last_is_top, ptrdiff_t size, ptrdiff_t round)
+{
+    const ptrdiff_t rank = size - 1 + round % size;
+    if (rank >= count)
+        return count;
+    return last_is_top ? count - 1 - rank : rank;
+}
+
 /* Fetch a cache line that will be written. */
 #if defined(__GNUC__) && defined(__x86_64__)
 #define PREFETCH(address) __asm__ __volatile__("prefetchw %0" : : "m"(*(const char *)(address)))

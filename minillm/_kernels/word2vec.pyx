@@ -34,6 +34,7 @@ cdef extern from "word2vec.h" nogil:
     void PREFETCH(const void *address)
     uint64_t next_random(uint64_t *state)
     Py_ssize_t next_number(Atomic *counter)
+    Py_ssize_t row_of_round(Py_ssize_t count, bint last_is_top, Py_ssize_t size, Py_ssize_t round)
     void scores(Py_ssize_t n, Py_ssize_t count, void *u, const void *h, void *p)
     void slopes(Py_ssize_t count, double rate, const void *sign, const void *size, void *p, void *g, void *move)
     void step(Py_ssize_t n, Py_ssize_t count, void *u, const void *g, const void *move, const void *h,
@@ -391,7 +392,8 @@ cdef void exchange_some(floating *of_type, Rows *rows, Py_ssize_t D) noexcept no
     """A round of exchanges."""
     cdef Py_ssize_t size = 1, now, later
     while size <= rows.count:
-        now, later = row_of_round(rows, size, rows.round), row_of_round(rows, size, rows.round + 1)
+        now = row_of_round(rows.count, rows.last_is_top, size, rows.round)
+        later = row_of_round(rows.count, rows.last_is_top, size, rows.round + 1)
         if now < rows.count:
             exchange(of_type, rows, D, now)
         if later < rows.count:  # until then, the lines may come from another core
@@ -399,12 +401,6 @@ cdef void exchange_some(floating *of_type, Rows *rows, Py_ssize_t D) noexcept no
             prefetch(D, <floating *>rows.shared + (rows.first + later) * D)
         size *= 2
     rows.round += 1
-
-
-cdef inline Py_ssize_t row_of_round(const Rows *rows, Py_ssize_t size, Py_ssize_t round) noexcept nogil:
-    """Which copy a round exchanges of the `size` rows that follow the size - 1 most used ones, or none."""
-    cdef Py_ssize_t rank = size - 1 + round % size
-    return rows.count - 1 - rank if rows.last_is_top and rank < rows.count else rank
 
 
 cdef inline void prefetch(Py_ssize_t D, const floating *row) noexcept nogil:
