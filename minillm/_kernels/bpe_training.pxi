@@ -124,10 +124,7 @@ cdef Py_ssize_t merge_all(Training *t, Py_ssize_t number, int32_t *merges) noexc
             continue
         if best.key < 2:
             break
-        if t.names[t.pairs[pair].left].length + t.names[t.pairs[pair].right].length > LONGEST:
-            continue
-        name_it(t, pair)
-        if is_known(t):
+        if not is_usable(t, pair):
             continue
         merges[2 * M], merges[2 * M + 1] = t.pairs[pair].left, t.pairs[pair].right
         M += 1
@@ -140,22 +137,18 @@ cdef Py_ssize_t merge_all(Training *t, Py_ssize_t number, int32_t *merges) noexc
     return M
 
 
-cdef void name_it(Training *t, int32_t pair) noexcept nogil:
-    """Name the next token; its bytes stand where the pair begins, for the first time."""
+cdef bint is_usable(Training *t, int32_t pair) noexcept nogil:
+    """Name the next token, whose bytes stand where the pair begins; and return whether it may be one."""
     cdef Token *new = &t.names[t.vocabulary]
-    cdef Token left = t.names[t.pairs[pair].left]
-    new.length = left.length + t.names[t.pairs[pair].right].length
-    new.bytes = t.data + t.pairs[pair].first
-
-
-cdef bint is_known(Training *t) noexcept nogil:
-    """Whether the bytes of the next token are those of another one."""
-    cdef Token new = t.names[t.vocabulary]
     cdef Py_ssize_t n
+    new.length = t.names[t.pairs[pair].left].length + t.names[t.pairs[pair].right].length
+    new.bytes = t.data + t.pairs[pair].first
+    if new.length > LONGEST:
+        return False
     for n in range(256, t.vocabulary):
         if t.names[n].length == new.length and not memcmp(t.names[n].bytes, new.bytes, new.length):
-            return True
-    return False
+            return False
+    return True
 
 
 cdef void merge_at(Training *t, int32_t place) noexcept nogil:

@@ -108,23 +108,10 @@ cdef struct Training:
 
 
 def train_sentences(
-    const int32_t[::1] words,
-    const int64_t[::1] starts,
-    const double[::1] rates,
-    floating[:, ::1] W_in,
-    floating[:, ::1] W_out,
-    const uint64_t[::1] keep,
-    int window,
-    bint skip_gram,
-    int negative,
-    const uint64_t[::1] share,
-    const int32_t[::1] alias,
-    const int32_t[::1] path_starts,
-    const int32_t[::1] path_nodes,
-    const uint8_t[::1] path_labels,
-    uint64_t seed,
-    int64_t sentence,
-    int threads,
+    const int32_t[::1] words, const int64_t[::1] starts, const double[::1] rates, floating[:, ::1] W_in,
+    floating[:, ::1] W_out, const uint64_t[::1] keep, int window, bint skip_gram, int negative,
+    const uint64_t[::1] share, const int32_t[::1] alias, const int32_t[::1] path_starts,
+    const int32_t[::1] path_nodes, const uint8_t[::1] path_labels, uint64_t seed, int64_t sentence, int threads,
 ):
     """-> the sum of all losses in nats, and the number of predictions."""
     cdef Py_ssize_t S = rates.shape[0], D = W_in.shape[1], size = sizeof(floating), thread, row
@@ -255,7 +242,7 @@ cdef void learn(floating* W_in, const Training* w, Py_ssize_t s, Scratch* scratc
                     predict(v, kept[c], rate, w, scratch, &random)
                     add_scaled(D, 1, change, v)
         elif length > 1:
-            zero(D, h)
+            memset(h, 0, D * sizeof(floating))
             for c in range(low, high):
                 if c != t:
                     add_scaled(D, 1, W_in + kept[c] * D, h)
@@ -414,7 +401,3 @@ cdef inline void add_scaled(Py_ssize_t D, floating a, const floating *x, floatin
     cdef Py_ssize_t j
     for j in range(D):
         y[j] += a * x[j]
-
-
-cdef inline void zero(Py_ssize_t D, floating *x) noexcept nogil:
-    memset(x, 0, D * sizeof(floating))
