@@ -46,7 +46,7 @@ cdef class Addresses:
 
     def __cinit__(self, arrays, dtype):
         self.arrays, self.parts, self.dtype = list(arrays), [], dtype
-        self.weights = <Weight *>calloc(len(self.arrays) + 1, sizeof(Weight))
+        self.weights = <Weight *>calloc(len(self.arrays), sizeof(Weight))
         if self.weights == NULL:
             raise MemoryError()
         if dtype == np.float32:

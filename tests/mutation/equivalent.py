@@ -80,7 +80,8 @@ EQUIVALENT = [
         "slot = (slot >>+ 1)",
         "a table may be searched downwards as well as upwards",
     ),
-    ("minillm/_kernels/step.pxi", "< WORTH_THREADS", THREADS),
+    ("minillm/_kernels/decoder.pyx", "found.size", THREADS),
+    ("minillm/_kernels/llama.pyx", "found.size", THREADS),
     (
         "minillm/_kernels/decoder.pyx",
         "<= CACHE",
