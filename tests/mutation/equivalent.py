@@ -98,9 +98,7 @@ EQUIVALENT = [
     ("minillm/_kernels/recurrent_forward.pxi", "(columns - count) >>* sizeof(floating)", PADDING),
     ("minillm/_kernels/recurrent_step.pxi", "memset(cells, 0, 8", PADDING),
     ("minillm/_kernels/word2vec.pyx", "size, rows.round >>+ 1)", AHEAD),
-    ("minillm/_kernels/word2vec.pyx", "prefetch(D, <floating *>rows.shared", AHEAD),
     ("minillm/_kernels/word2vec.pyx", "j >>+= 64", AHEAD),
-    ("minillm/_kernels/word2vec.pyx", "64 >>// <Py_ssize_t>sizeof(floating)", AHEAD),
     (
         "minillm/_kernels/word2vec.pyx",
         "rows = (rows + AT_ONCE >>- 1)",
