@@ -1,4 +1,4 @@
-"""Writing with any Transformer that predicts the next token: cache, window, log probabilities.
+"""Writing with any Transformer that predicts the next token: cache and window.
 
 A subclass such as :class:`minillm.models.gpt.GPT` defines its equations:
 
@@ -28,9 +28,6 @@ from minillm.layers import heads
 from minillm.layers.cache import Cache
 from minillm.layers.types import Backward, Ids, Rng, State
 from minillm.models.base import Config, NextTokenModel
-from minillm.ops.softmax import log_softmax
-
-ROWS_AT_ONCE = 256  # of logits, which for a large vocabulary are the largest arrays of all
 
 
 class CausalTransformer(NextTokenModel[Config]):
@@ -176,23 +173,6 @@ class CausalTransformer(NextTokenModel[Config]):
         """The loss of a window of a text, read from position 0; the state is not used."""
         loss, backward = self.loss((inputs, targets), rng, mask)
         return (loss, state), backward
-
-    def log_probabilities(self, ids: Ids) -> NDArray:
-        """log P(id_{t+1} | id_1 .. id_t) in nats for each token but the first: (T,) -> (T - 1,).
-
-        A text longer than the context is read in windows that overlap by C / 2.  After the first
-        window, each token is therefore predicted from at least C / 2 others.
-        """
-        C, parts = self.config.context, []
-        for begin in range(0, max(1, len(ids) - 1 - C // 2), C - C // 2):
-            window = ids[begin : begin + C + 1]
-            y, _ = self.hidden(window[None, :-1], keep=False)
-            new = 0 if begin == 0 else C // 2
-            for first in range(new, y.shape[1], ROWS_AT_ONCE):
-                logits, _ = self.predict(y[0, first : first + ROWS_AT_ONCE])  # (T, V)
-                expected = window[1:][first : first + ROWS_AT_ONCE]
-                parts.append(log_softmax(logits)[np.arange(len(logits)), expected])
-        return np.concatenate(parts)
 
     def attention_weights(self, ids: Ids, layer: int) -> NDArray:
         """The attention weights of each head of a layer, for plots: ids (B, T) -> (B, N, T, T)."""

@@ -186,19 +186,6 @@ def test_forward_beyond_the_context_is_refused(family):
 
 
 @every_model
-@pytest.mark.parametrize("length", [2, 13, 14, 30, 41])
-def test_log_probabilities_of_a_long_text_see_half_a_context_or_more(family, length):
-    model, text = new(family), texts(1, length)[0]
-    results = model.log_probabilities(text)
-    assert results.shape == (length - 1,)
-    for t in range(1, length):
-        begin = 0 if t <= C else -(-(t - C) // (C // 2)) * (C // 2)
-        logits = model.forward(text[None, begin:t])[0][0][0, -1]
-        expected = logits[text[t]] - np.log(np.exp(logits).sum())
-        assert results[t - 1] == pytest.approx(expected, abs=1e-10)
-
-
-@every_model
 def test_fresh_predictions_are_nearly_uniform(family):
     Model, Config, _ = FAMILIES[family]
     config = Config(vocabulary=65, context=32, layers=4, heads=4, width=64)
