@@ -4,8 +4,7 @@ A subclass such as :class:`minillm.models.gpt.GPT` defines its equations:
 
 - ``embed(ids)`` -> x, backward; ``block(layer, x, rng, cache)`` -> x, backward;
 - ``hidden(ids, lengths, rng, cache, keep)`` -> y, backward: embedding, blocks, last norm;
-- ``predict(y)`` -> logits, backward; ``logits(ids, rng, cache)`` does both, ``hidden`` first;
-- ``loss((inputs, targets), rng, mask)`` -> loss, backward;
+- ``predict(y)`` -> logits, backward;
 - ``step(ids, cache)`` -> logits after a token of each row, or after each of a few tokens.
 
 It sees a *context* of C tokens.  For a longer text, the window slides: after C tokens, the last
@@ -22,10 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import ops
 from minillm.layers import block as block_layer
 from minillm.layers import cache as cache_layer
 from minillm.layers import heads
 from minillm.layers.cache import Cache
+from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Ids, Rng, State
 from minillm.models.base import Config, NextTokenModel
 
@@ -38,8 +39,6 @@ class CausalTransformer(NextTokenModel[Config]):
     block: Callable[..., Any]
     hidden: Callable[..., Any]
     predict: Callable[..., Any]
-    logits: Callable[..., Any]
-    loss: Callable[..., Any]
 
     most_steps = 1  # tokens of each row that ``step`` reads at a time
 
@@ -161,6 +160,36 @@ class CausalTransformer(NextTokenModel[Config]):
         return padded, lengths
 
     # --- whole texts and windows ------------------------------------------------
+
+    def loss(
+        self, batch: tuple[Ids, Ids], rng: Rng = None, mask: NDArray[np.bool_] | None = None
+    ) -> tuple[np.floating, Backward]:
+        """The mean cross-entropy of each target, given the inputs up to its position, in nats.
+
+        inputs and targets (B, T), T at most C.  A target does not count where mask (B, T) is False.
+        With rng there is dropout.  ``backward(trained=None)`` -> gradients.
+        """
+        inputs, targets = batch
+        logits, logits_backward = self.logits(inputs, rng)
+        loss, loss_backward = ops.cross_entropy(logits, targets, mask)
+
+        def backward(trained=None):
+            return logits_backward(loss_backward(), trained)
+
+        return loss, backward
+
+    def logits(
+        self, ids: Ids, rng: Rng = None, cache: Cache | None = None
+    ) -> tuple[NDArray, Backward]:
+        """ids (B, T) -> logits (B, T, V).  ``backward(dlogits, trained=None)`` -> gradients."""
+        y, hidden_backward = self.hidden(ids, rng=rng, cache=cache)
+        logits, predict_backward = self.predict(y)
+
+        def backward(dlogits, trained=None):
+            dy, of_output = predict_backward(dlogits)
+            return merge_gradients(hidden_backward(dy, trained), of_output)  # E may have two uses
+
+        return logits, backward
 
     def window_loss(
         self,

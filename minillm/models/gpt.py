@@ -28,7 +28,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import ops
 from minillm.layers import embedding
 from minillm.layers.block import backward_through, block, new_block, new_norm, norm
 from minillm.layers.cache import Cache
@@ -82,36 +81,6 @@ class GPT(OneTokenSteps[GPTConfig]):
         for layer in range(L):
             params |= new_block(f"blocks.{layer}", D, 4 * D, first, qkv=first, summed=summed)
         return params | new_norm("norm", D)
-
-    def loss(
-        self, batch: tuple[Ids, Ids], rng: Rng = None, mask: NDArray[np.bool_] | None = None
-    ) -> tuple[np.floating, Backward]:
-        """The mean cross-entropy of each target, given the inputs up to its position, in nats.
-
-        inputs and targets (B, T), T at most C.  A target does not count where mask (B, T) is False.
-        With rng there is dropout.  ``backward(trained=None)`` -> gradients.
-        """
-        inputs, targets = batch
-        logits, logits_backward = self.logits(inputs, rng)
-        loss, loss_backward = ops.cross_entropy(logits, targets, mask)
-
-        def backward(trained=None):
-            return logits_backward(loss_backward(), trained)
-
-        return loss, backward
-
-    def logits(
-        self, ids: Ids, rng: Rng = None, cache: Cache | None = None
-    ) -> tuple[NDArray, Backward]:
-        """ids (B, T) -> logits (B, T, V).  ``backward(dlogits, trained=None)`` -> gradients."""
-        y, hidden_backward = self.hidden(ids, rng=rng, cache=cache)
-        logits, predict_backward = self.predict(y)
-
-        def backward(dlogits, trained=None):
-            dy, of_output = predict_backward(dlogits)
-            return merge_gradients(hidden_backward(dy, trained), of_output)  # E has two uses
-
-        return logits, backward
 
     def hidden(
         self,

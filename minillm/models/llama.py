@@ -129,36 +129,6 @@ class Llama(LlamaSteps[LlamaConfig]):
         params["norm.gain"] = Fresh((D,), ones)
         return params if c.tied else params | {"output.W": Fresh((D, c.vocabulary), first)}
 
-    def loss(
-        self, batch: tuple[Ids, Ids], rng: Rng = None, mask: NDArray[np.bool_] | None = None
-    ) -> tuple[np.floating, Backward]:
-        """The mean cross-entropy of each target, given the inputs up to its position, in nats.
-
-        inputs and targets (B, T), T at most C.  A target does not count where mask (B, T) is False.
-        With rng there is dropout.  ``backward(trained=None)`` -> gradients.
-        """
-        inputs, targets = batch
-        logits, logits_backward = self.logits(inputs, rng)
-        loss, loss_backward = ops.cross_entropy(logits, targets, mask)
-
-        def backward(trained=None):
-            return logits_backward(loss_backward(), trained)
-
-        return loss, backward
-
-    def logits(
-        self, ids: Ids, rng: Rng = None, cache: Cache | None = None
-    ) -> tuple[NDArray, Backward]:
-        """ids (B, T) -> logits (B, T, V).  ``backward(dlogits, trained=None)`` -> gradients."""
-        y, hidden_backward = self.hidden(ids, rng=rng, cache=cache)
-        logits, predict_backward = self.predict(y)
-
-        def backward(dlogits, trained=None):
-            dy, of_output = predict_backward(dlogits)
-            return merge_gradients(hidden_backward(dy, trained), of_output)  # E may have two uses
-
-        return logits, backward
-
     def hidden(
         self,
         ids: Ids,
