@@ -325,6 +325,7 @@ def test_wrong_arguments_of_a_race(options, message, quick):
         run(**{"contestants": {"one": abs, "two": abs}, **options})
 
 
+@pytest.mark.deep
 def test_the_report_and_the_figures_beside_it(quick, tmp_path):
     pytest.importorskip("matplotlib")
     path = tmp_path / "reports/squares.html"

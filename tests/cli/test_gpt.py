@@ -58,6 +58,7 @@ def test_the_end_of_training_tells_what_came_of_it(text_file, tmp_path, capsys):
     assert all(record["gradient_norm"] > 0 for record in logged)
 
 
+@pytest.mark.deep
 def test_what_is_read_often_is_trained_with_dropout(tmp_path, capsys):
     text, out, seldom = tmp_path / "text.txt", tmp_path / "often", tmp_path / "seldom"
     text.write_text(TEXT[:256])

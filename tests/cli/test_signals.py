@@ -181,6 +181,7 @@ print("interrupted")
     assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
 
 
+@pytest.mark.deep
 def test_random_kills_lose_nothing():
     command = ["--count", "4", "--seed", "3", "--kinds", "lm", "ngram", "word2vec"]
     done = subprocess.run(
