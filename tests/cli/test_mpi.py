@@ -185,6 +185,7 @@ def test_an_error_of_one_rank_ends_all(tmp_path, text_file, error, status, told)
         assert told in stderr
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("error", ["ImportError('none')", "RuntimeError('no\\nlibrary')"])
 def test_without_mpi_rank_0_says_what_is_missing(tmp_path, error):
     (tmp_path / "mpi4py.py").write_text(f"raise {error}")
