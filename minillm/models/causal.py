@@ -1,9 +1,9 @@
-"""Writing with any Transformer that predicts the next token: cache and window.
+"""What all Transformers share that predict the next token: from tokens to a loss, and writing.
 
 A subclass such as :class:`minillm.models.gpt.GPT` defines its equations:
 
-- ``embed(ids)`` -> x, backward; ``block(layer, x, rng, cache)`` -> x, backward;
-- ``hidden(ids, lengths, rng, cache, keep)`` -> y, backward: embedding, blocks, last norm;
+- ``embed(ids, start)`` -> x, backward; ``block(layer, x, rng, cache)`` -> x, backward;
+- ``last_norm(x)`` -> y, backward, if it is not the norm of a block;
 - ``predict(y)`` -> logits, backward;
 - ``step(ids, cache)`` -> logits after a token of each row, or after each of a few tokens.
 
@@ -26,6 +26,7 @@ from minillm.layers import block as block_layer
 from minillm.layers import cache as cache_layer
 from minillm.layers import heads
 from minillm.layers.cache import Cache
+from minillm.layers.dropout import dropout
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Ids, Rng, State
 from minillm.models.base import Config, NextTokenModel
@@ -37,7 +38,6 @@ class CausalTransformer(NextTokenModel[Config]):
     config: Any  # has ``context``, ``heads``, ``layers``, ``width`` and ``vocabulary``
     embed: Callable[..., Any]
     block: Callable[..., Any]
-    hidden: Callable[..., Any]
     predict: Callable[..., Any]
 
     most_steps = 1  # tokens of each row that ``step`` reads at a time
@@ -202,6 +202,43 @@ class CausalTransformer(NextTokenModel[Config]):
         """The loss of a window of a text, read from position 0; the state is not used."""
         loss, backward = self.loss((inputs, targets), rng, mask)
         return (loss, state), backward
+
+    def hidden(
+        self,
+        ids: Ids,
+        lengths: Ids | None = None,
+        rng: Rng = None,
+        cache: Cache | None = None,
+        keep: bool = True,
+    ) -> tuple[NDArray, Backward]:
+        """The vector of each token, which predicts the next one: ids (B, T) -> y (B, T, D).
+
+        Padding follows the tokens, so they never attend to it, and ``lengths`` is not needed.
+        ``backward(dy, trained=None)`` -> gradients.  Without ``keep`` there is none, and what a
+        block keeps for it is freed at once.
+        """
+        x, embed_backward = self.embed(ids, None if cache is None else cache["start"])
+        x, dropout_backward = dropout(x, self.config.dropout, rng)
+        backwards = {}
+        for layer in range(self.config.layers):
+            x, block_backward = self.block(layer, x, rng, cache)
+            if keep:
+                backwards[f"blocks.{layer}."] = block_backward
+        y, norm_backward = self.last_norm(x)
+
+        def backward(dy, trained=None):
+            dx, of_norm = norm_backward(dy)
+            dx, of_blocks = block_layer.backward_through(
+                backwards, dx, trained, "embedding.", "positions."
+            )
+            of_tables = {} if dx is None else embed_backward(dropout_backward(dx))
+            return merge_gradients(of_norm, of_blocks, of_tables)
+
+        return y, backward
+
+    def last_norm(self, x: NDArray) -> tuple[NDArray, Callable]:
+        """The norm of the sum of all blocks: x (B, T, D) -> y (B, T, D)."""
+        return block_layer.norm(self.params, "norm", x)
 
     def attention_weights(self, ids: Ids, layer: int) -> NDArray:
         """The attention weights of each head of a layer, for plots: ids (B, T) -> (B, N, T, T)."""

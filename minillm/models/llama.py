@@ -47,11 +47,9 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense, embedding
-from minillm.layers.block import backward_through, block, norm
+from minillm.layers.block import block, norm
 from minillm.layers.cache import Cache
-from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal, ones
-from minillm.layers.gradients import merge_gradients
 from minillm.layers.heads import self_attention_weights
 from minillm.layers.types import Backward, Ids, Op, Rng
 from minillm.models import sizes
@@ -129,41 +127,11 @@ class Llama(LlamaSteps[LlamaConfig]):
         params["norm.gain"] = Fresh((D,), ones)
         return params if c.tied else params | {"output.W": Fresh((D, c.vocabulary), first)}
 
-    def hidden(
-        self,
-        ids: Ids,
-        lengths: Ids | None = None,
-        rng: Rng = None,
-        cache: Cache | None = None,
-        keep: bool = True,
-    ) -> tuple[NDArray, Backward]:
-        """The vector of each token, which predicts the next one: ids (B, T) -> y (B, T, D).
-
-        Padding follows the tokens, so they never attend to it, and ``lengths`` is not needed.
-        ``backward(dy, trained=None)`` -> gradients.  Without ``keep`` there is none, and what a
-        block keeps for it is freed at once.
-        """
-        x, embed_backward = self.embed(ids)
-        x, dropout_backward = dropout(x, self.config.dropout, rng)
-        backwards = {}
-        for layer in range(self.config.layers):
-            x, block_backward = self.block(layer, x, rng, cache)
-            if keep:
-                backwards[f"blocks.{layer}."] = block_backward
-        y, norm_backward = norm(self.params, "norm", x, self.config.epsilon)
-
-        def backward(dy, trained=None):
-            dx, of_norm = norm_backward(dy)
-            dx, of_blocks = backward_through(backwards, dx, trained, "embedding.")
-            of_table = {} if dx is None else embed_backward(dropout_backward(dx))
-            return merge_gradients(of_norm, of_blocks, of_table)
-
-        return y, backward
-
-    def embed(self, ids: Ids) -> tuple[NDArray, Backward]:
+    def embed(self, ids: Ids, start: Ids | None = None) -> tuple[NDArray, Backward]:
         """x_t = E[id_t]: ids (B, T) -> x (B, T, D).  ``backward(dx)`` -> gradients.
 
-        Raises ValueError for rows longer than the context.
+        Where a row starts matters to its rotation alone.  Raises ValueError for rows longer than
+        the context.
         """
         self.check_fits(ids.shape[1])
         return embedding.layer(self.params, {"embedding.E": ids})
@@ -187,6 +155,10 @@ class Llama(LlamaSteps[LlamaConfig]):
             dropout=c.dropout,
             rng=rng,
         )
+
+    def last_norm(self, x: NDArray) -> tuple[NDArray, Callable]:
+        """The norm of the sum of all blocks: x (B, T, D) -> y (B, T, D)."""
+        return norm(self.params, "norm", x, self.config.epsilon)
 
     def rotation(self, x: NDArray, cache: Cache | None = None) -> Op:
         """The rotation of the queries and keys of x (B, T, D), at the positions after the cache."""
