@@ -31,7 +31,7 @@ enum {
     PANEL = 16,  /* outputs */
     BLOCK = 32,  /* inputs that have one t */
     WORDS = 8,   /* of 4 inputs each, in a block */
-    AHEAD = 4096, /* bytes of codes that are fetched ahead */
+    AHEAD = 8192, /* bytes of codes that are fetched ahead */
 };
 
 typedef struct { /* outputs that have one format */
@@ -223,15 +223,17 @@ static inline void quantised_tile(const Format *f, ptrdiff_t blocks, ptrdiff_t p
  * integer, of two to the even one, by adding a number so large that no fraction is left.) */
 static float round_block(const float *x, int8_t *a, int32_t *sums)
 {
-    float largest = 0;
-    int finite = 1;
+    int32_t largest_bits = 0; /* of |x|: floats without a sign are in the order of their bits */
     for (int i = 0; i < BLOCK; i++) {
-        const float size = x[i] < 0 ? -x[i] : x[i];
-        largest = size > largest ? size : largest;
-        finite &= size <= 3.40282347e38f; /* neither infinity nor NaN */
+        int32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bits &= 0x7FFFFFFF;
+        largest_bits = bits > largest_bits ? bits : largest_bits;
     }
-    float t = largest / 127;
-    const float divisor = t;
+    const int finite = largest_bits < 0x7F800000; /* neither infinity nor NaN */
+    float largest;
+    memcpy(&largest, &largest_bits, sizeof largest);
+    const float t = largest / 127;
     if (!finite || t < 1.17549435e-38f) {
         memset(a, 0, BLOCK);
         sums[0] = sums[1] = 0;
@@ -240,7 +242,7 @@ static float round_block(const float *x, int8_t *a, int32_t *sums)
     int32_t sum[2] = {0, 0};
     for (int half = 0; half < 2; half++)
         for (int i = 16 * half; i < 16 * half + 16; i++) {
-            const float shifted = x[i] / divisor + 12582912.0f; /* 1.5 * 2^23 */
+            const float shifted = x[i] / t + 12582912.0f; /* 1.5 * 2^23 */
             int32_t bits;
             memcpy(&bits, &shifted, sizeof bits);
             bits -= 0x4B400000;

@@ -39,9 +39,9 @@ ALWAYS_INLINE void VARIANT(body)(const int rows, const int bits, const int each,
         floats sum[MOST_ROWS];
         FOR_ROWS sum[r] = (floats){0};
         for (ptrdiff_t b = 0; b < blocks; b++) {
-            if (rows <= 2)
+            if (rows <= 2) /* into the first cache; into the second alone, a step takes a quarter longer */
                 for (int line = 0; line < bits; line++)
-                    PREFETCH(codes + AHEAD + 64 * line);
+                    __builtin_prefetch(codes + AHEAD + 64 * line);
             for (int first = 0; first < WORDS; first += each) {
                 ints dots[MOST_ROWS];
                 FOR_ROWS dots[r] = (ints){0} + start[r];
