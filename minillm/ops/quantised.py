@@ -35,9 +35,8 @@ multiplications, but reads the weights once.
     dx = dy W^T
 
 As in :mod:`minillm.ops.bfloat16`, the derivative of rounding is taken as 1.  Its true derivative is
-0 almost everywhere, because y is a staircase in x, so that no difference quotient shows dx.  For
-this reason dx is compared with that of the dense matrix, and the gradient checker has no case of
-this op.
+0 almost everywhere, because y is a staircase in x, so that no difference quotient shows dx.
+Activations of float64 are therefore not rounded, and gradients are checked with these.
 
 Legend: M rows, I inputs, O outputs, B = I / 32 blocks.
 
@@ -62,6 +61,7 @@ from minillm.ops.linear import _matmul
 
 BLOCK = 32  # inputs for which activations have one scale
 PANEL = 16  # outputs whose codes lie beside each other
+AT_ONCE = 1 << 20  # weights that the backward makes floats of
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,25 +273,34 @@ def round_activations(x: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray
 
 
 def quantised_linear(x: NDArray[np.float32], W: Quantised) -> tuple[NDArray, Callable]:
-    """A linear map with a quantised matrix, y = x W, where x is rounded: see the module.
+    """A linear map with a quantised matrix, y = x W, where an x of float32 is rounded.
 
     x (..., I), W (I, O) -> y (..., O).  ``backward(dy)`` -> dx; W is constant.  Keeps W.
+
+    The module derives both.  The backward makes floats of a few outputs at a time, so that the
+    matrix is never in memory as floats.
 
     Raises TypeError or ValueError where dtypes or shapes do not fit.
     """
     (I,) = _validate.floats("quantised_linear", x=(x, "... I")).values()
-    if x.dtype != np.float32:
-        raise TypeError(f"quantised_linear: x: expected float32, found {x.dtype}")
     if W.transposed or W.shape[0] != I:
         raise ValueError(f"quantised_linear: W: expected shape ({I}, O), found {W.shape}")
-    rows, shape = np.ascontiguousarray(x.reshape(-1, I)), x.shape
-    y = _quantised_product(rows, W.parts, W.twice).reshape(*shape[:-1], W.shape[1])
+    rows, shape, O = np.ascontiguousarray(x.reshape(-1, I)), x.shape, W.shape[1]
+    step = max(1, AT_ONCE // I)
+    if x.dtype == np.float32:
+        y = _quantised_product(rows, W.parts, W.twice)
+    else:
+        y = _matmul(rows, W.dense().astype(x.dtype))
+    y = y.reshape(*shape[:-1], O)
     upstream = _validate.upstream("quantised_linear", dy=y)
 
     def backward(dy):
-        drows = upstream(dy).reshape(-1, W.shape[1])
+        drows, dx = upstream(dy).reshape(-1, O), np.zeros(shape, dy.dtype).reshape(-1, I)
         # y = x W
-        return _matmul(drows, W.dense().T).reshape(shape)
+        for first in range(0, O, step):
+            some = np.arange(first, min(first + step, O))
+            dx += _matmul(drows[:, some], W.rows(some).astype(dy.dtype, copy=False))
+        return dx.reshape(shape)
 
     return y, backward
 
