@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.errors import InputError, short
 from minillm.formats.gguf import Tensor, open_gguf, write_gguf
-from minillm.formats.gguf_blocks import FLOATS, TYPES, decode
+from minillm.formats.gguf_blocks import FLOATS, TYPES, Coded, decode
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.llama_step import ROUNDED_TWICE
-from minillm.ops.quantised import beside, pack
+from minillm.ops.quantised import beside, pack_pieces
 from minillm.ops.rotary import RotaryScaling, frequencies
 from minillm.text import BytePairs, Vocabulary
 from minillm.text.bpe import PATTERNS
@@ -274,16 +274,23 @@ def _param(
     matrices = []
     for part in parts:
         tensor = tensors[part.tensor]
-        blocks = tensor.blocks()
-        if part.heads:
-            blocks = blocks[_halves(len(blocks), part.heads)]
-        codes, scale, offset, zero, bits = decode(tensor.type, blocks)
-        for numbers in (scale, offset):
-            if numbers is not None:
-                _check_finite(tensor, part.tensor, numbers, allow_nan)
-        matrices.append(pack(codes, scale, offset, zero=zero, bits=bits))
+        matrices.append(pack_pieces(tensor.rows, _coded(tensor, part, allow_nan)))
     matrix = replace(beside(*matrices), twice=name.endswith(ROUNDED_TWICE))
     return matrix.T if table else matrix
+
+
+def _coded(tensor: Tensor, part: _Part, allow_nan: bool) -> Iterator[Coded]:
+    """The codes and scales of some of our rows at a time."""
+    pieces = (piece for _, piece in tensor.pieces())
+    if part.heads:  # their order is another one
+        blocks = np.concatenate(list(pieces))
+        pieces = iter([blocks[_halves(len(blocks), part.heads)]])
+    for piece in pieces:
+        coded = decode(tensor.type, piece)
+        for numbers in (coded.scale, coded.offset):
+            if numbers is not None:
+                _check_finite(tensor, part.tensor, numbers, allow_nan)
+        yield coded
 
 
 def _check_finite(tensor: Tensor, name: str, numbers: NDArray, allow_nan: bool) -> None:

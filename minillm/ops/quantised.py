@@ -48,8 +48,9 @@ Zettlemoyer (2022), "8-bit optimizers via block-wise quantization", for blocks; 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -179,6 +180,37 @@ def pack(
 
     Raises TypeError or ValueError where types or shapes do not fit.
     """
+    return pack_pieces(len(scale), [(codes, scale, offset, zero, bits)])
+
+
+def pack_pieces(
+    O: int, pieces: Iterable[tuple[NDArray[np.uint8], NDArray, NDArray | None, int, int]]
+) -> Quantised:
+    """Pack O outputs that come some at a time, as they are read from a file.
+
+    A piece has the arguments of :func:`pack`, of a multiple of 16 outputs unless it is the last.
+    """
+    arrays: list[NDArray] = []
+    first = zero = bits = 0
+    for codes, scale, offset, zero, bits in pieces:
+        words = _words(codes, scale, offset, zero, bits)
+        rows = [words, scale] if offset is None else [words, scale, offset]
+        arrays = arrays or [_room_for(O, array) for array in rows]
+        for array, piece in zip(arrays, rows, strict=True):
+            panels = _in_panels(piece)
+            array[first // PANEL :][: len(panels)] = panels
+        first += len(scale)
+    for array in arrays:  # a kernel keeps its address
+        array.flags.writeable = False
+    words, scale, *offsets = arrays
+    codes = words.view(np.uint8).reshape(len(words), -1, 4 if bits == 4 else 8, PANEL, 4)
+    return Quantised((Panels(codes, scale, offsets[0] if offsets else None, zero, O),))
+
+
+def _words(
+    codes: NDArray[np.uint8], scale: NDArray, offset: NDArray | None, zero: int, bits: int
+) -> NDArray[np.uint32]:
+    """Check a piece, and join the codes of 4 bytes: (O, I / 4), or with 4 bits (O, I / 8)."""
     _check_floats("scale", scale, scale)
     if offset is not None:
         _check_floats("offset", offset, scale)
@@ -201,12 +233,8 @@ def pack(
         raise ValueError(f"pack: codes: expected 0..{2**bits - 1}, found {codes.max()}")
     if bits == 4 and not in_pairs:
         halves = codes.reshape(O, blocks, 2, 16)
-        codes = (halves[:, :, 0] | halves[:, :, 1] << 4).astype(np.uint8)
-    words = np.ascontiguousarray(codes).view(np.uint32).reshape(O, I // BLOCK, -1)  # of 4 bytes
-    panels = _in_panels(words).swapaxes(2, 3)  # (panels, B, words, 16)
-    packed = _frozen(panels).view(np.uint8).reshape(*panels.shape, 4)
-    offset = None if offset is None else _frozen(_in_panels(offset))
-    return Quantised((Panels(packed, _frozen(_in_panels(scale)), offset, zero, O),))
+        codes = (halves[:, :, 0] | halves[:, :, 1] << 4).astype(np.uint8).reshape(O, -1)
+    return np.ascontiguousarray(codes).view(np.uint32)
 
 
 def _check_floats(name: str, array: NDArray, scale: NDArray) -> None:
@@ -220,18 +248,16 @@ def _check_floats(name: str, array: NDArray, scale: NDArray) -> None:
 
 
 def _in_panels(rows: NDArray) -> NDArray:
-    """(O, n, ...) -> (panels, n, 16, ...), filled up with zeros."""
-    panels = np.zeros((-(-len(rows) // PANEL) * PANEL, *rows.shape[1:]), rows.dtype)
+    """(O, n) -> (panels, n, 16), filled up with zeros."""
+    panels = np.zeros((-(-len(rows) // PANEL) * PANEL, rows.shape[1]), rows.dtype)
     panels[: len(rows)] = rows
-    return panels.reshape(-1, PANEL, *rows.shape[1:]).swapaxes(1, 2)
+    return panels.reshape(-1, PANEL, rows.shape[1]).swapaxes(1, 2)
 
 
-def _frozen(array: NDArray) -> NDArray:
-    """A copy in C order, to be read only: a kernel keeps its address."""
-    copy = WEIGHTS.take(array.nbytes).view(array.dtype).reshape(array.shape)
-    copy[...] = array
-    copy.flags.writeable = False
-    return copy
+def _room_for(O: int, rows: NDArray) -> NDArray:
+    """Memory for the panels of O outputs such as these rows."""
+    shape = -(-O // PANEL), rows.shape[1], PANEL
+    return WEIGHTS.take(prod(shape) * rows.itemsize).view(rows.dtype).reshape(shape)
 
 
 def quantise(W: NDArray, bits: int) -> Quantised:

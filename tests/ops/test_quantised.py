@@ -10,7 +10,7 @@ from quantised_cases import BLOCKS, FORMATS, OUTPUTS, drawn, packed
 
 from minillm import use_kernels
 from minillm.ops import Quantised, quantised, quantised_linear
-from minillm.ops.quantised import beside, pack, quantise, round_activations
+from minillm.ops.quantised import beside, pack, pack_pieces, quantise, round_activations
 from minillm.testing import strategies
 
 ROWS = st.one_of(st.integers(1, 5), st.integers(6, 40))
@@ -39,6 +39,22 @@ def test_dense_and_rows_are_the_weights_that_were_packed(format, B, O, rng):
         pairs = (halves[:, :, 0] | halves[:, :, 1] << 4).reshape(O, 16 * B)
         again = pack(pairs, scale, offset, zero=zero, bits=4)
         np.testing.assert_array_equal(again.parts[0].codes, W.parts[0].codes)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@given(BLOCKS, OUTPUTS, st.integers(1, 3), strategies.generators())
+def test_outputs_may_come_in_pieces(format, B, O, panels, rng):
+    codes, scale, offset, zero, bits = drawn(rng, format, 32 * B, O)
+    whole = pack(codes, scale, offset, zero=zero, bits=bits).parts[0]
+    pieces = (
+        (codes[some], scale[some], None if offset is None else offset[some], zero, bits)
+        for some in (slice(first, first + 16 * panels) for first in range(0, O, 16 * panels))
+    )
+    part = pack_pieces(O, pieces).parts[0]
+    assert (part.outputs, part.zero, part.bits) == (O, zero, whole.bits)
+    np.testing.assert_array_equal(part.codes, whole.codes)
+    np.testing.assert_array_equal(part.scale, whole.scale)
+    np.testing.assert_array_equal(part.offset, whole.offset)
 
 
 @pytest.mark.parametrize("format", FORMATS)
