@@ -10,7 +10,7 @@ of quantised weights are exchanged as they are.
 Weights that are quantised in the file remain so: a parameter is then an ``ops.Quantised``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.errors import InputError, short
 from minillm.formats.gguf import Tensor, open_gguf, write_gguf
-from minillm.formats.gguf_blocks import FLOATS, TYPES, Coded, decode
+from minillm.formats.gguf_blocks import FLOATS, TYPES, Bytes, Coded, decode
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.llama_step import ROUNDED_TWICE
 from minillm.ops.quantised import beside, pack_pieces
@@ -281,10 +281,10 @@ def _param(
 
 def _coded(tensor: Tensor, part: _Part, allow_nan: bool) -> Iterator[Coded]:
     """The codes and scales of some of our rows at a time."""
-    pieces = (piece for _, piece in tensor.pieces())
+    pieces: Iterable[Bytes] = (piece for _, piece in tensor.pieces())
     if part.heads:  # their order is another one
         blocks = np.concatenate(list(pieces))
-        pieces = iter([blocks[_halves(len(blocks), part.heads)]])
+        pieces = [blocks[_halves(len(blocks), part.heads)]]
     for piece in pieces:
         coded = decode(tensor.type, piece)
         for numbers in (coded.scale, coded.offset):

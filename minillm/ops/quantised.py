@@ -298,7 +298,7 @@ def round_activations(x: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray
     return np.rint(a).astype(np.int8), t.astype(np.float32)
 
 
-def quantised_linear(x: NDArray[np.float32], W: Quantised) -> tuple[NDArray, Callable]:
+def quantised_linear(x: NDArray, W: Quantised) -> tuple[NDArray, Callable]:
     """A linear map with a quantised matrix, y = x W, where an x of float32 is rounded.
 
     x (..., I), W (I, O) -> y (..., O).  ``backward(dy)`` -> dx; W is constant.  Keeps W.
