@@ -85,7 +85,8 @@ class CausalTransformer(NextTokenModel[Config]):
 
         ids (B, T) -> logits (B, V), cache.  Ids past lengths[b] (at least 1; None: T) are padding.
         T may be any number: when a row's context is full, its window slides.  The state is not
-        changed, and several threads may go on from it.
+        changed, and several threads may go on from it.  The logits do not depend, not even in their
+        last bits, on how a text of several tokens is cut into parts of two or more.
         """
         self._require_own(state, len(ids))
         counts = _counts(ids, lengths)
@@ -93,8 +94,8 @@ class CausalTransformer(NextTokenModel[Config]):
             ids, counts = self._window(ids, state, counts)
             state = self.zero_state(len(ids))
         after = _extended(state, ids, counts)
-        if self._are_few(ids, state):
-            return self.step(ids, after)[np.arange(len(ids)), counts - 1], after
+        if ids.shape[1] == 1 and int(state["room"]) > 0:
+            return self.step(ids, after)[:, 0], after
         y, _ = self.hidden(ids, cache=after, keep=False)
         return self.predict(y[np.arange(len(ids)), counts - 1])[0], after
 
@@ -103,7 +104,7 @@ class CausalTransformer(NextTokenModel[Config]):
 
         ids (B, T) -> logits (B, T, V), cache.  Raises ValueError if a row would exceed the context.
         """
-        if not self._are_few(ids, state):
+        if not (0 < ids.shape[1] <= self.most_steps and int(state["room"]) > 0):
             return self.forward(ids, state)[0]
         self._require_own(state, len(ids))
         counts = _counts(ids, None)
@@ -111,17 +112,13 @@ class CausalTransformer(NextTokenModel[Config]):
         after = _extended(state, ids, counts)
         return self.step(ids, after), after
 
-    def _are_few(self, ids: Ids, state: State) -> bool:
-        """Whether the ids are read by ``step``: there must be keys and values already."""
-        return 0 < ids.shape[1] <= self.most_steps and int(state["room"]) > 0
-
     def cut(self, ids: Ids, state: State, *, last: bool = False) -> tuple[int, State]:
         """Cut the cache of one text back to what it has in common with the beginning of ids (T,).
 
-        -> the number of common tokens, at most T - 1, so that there is a token to read; the cache
-        after them.  ``last`` is that of :func:`minillm.layers.cache.cut`.
+        -> the number of common tokens, at most T - 2, so that the end of a prompt is not read as a
+        step is; the cache after them.  ``last`` is that of :func:`minillm.layers.cache.cut`.
         """
-        most = min(int(state["lengths"][0]), len(ids) - 1)
+        most = max(0, min(int(state["lengths"][0]), len(ids) - 2))
         differ = np.flatnonzero(state["ids"][0, :most] != ids[:most])
         n = int(differ[0]) if len(differ) else most
         return n, cache_layer.cut(state, np.array([n]), last=last)

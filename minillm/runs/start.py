@@ -139,6 +139,9 @@ def _train(kind: Kind, job: Job) -> bool:
     part = trained_part(
         kind, job, parts, lambda params: new_optimiser(settings.optimiser, params, settings), rng
     )
+    chat = None  # of a model that answers
+    if job.initial is not None and job.initial.kind is kind:
+        chat = job.initial.chat_template()
     job = replace(job, initial=None)  # its memory is free
     options = _options(settings).of(parts.task)
     task: Any = parts.task
@@ -157,6 +160,8 @@ def _train(kind: Kind, job: Job) -> bool:
     else:
         folder.begin()
         save_vocabularies(folder, kind, parts.vocabularies)
+        if chat is not None:
+            folder.save_json("chat.json", chat.to_dict())
         save_checkpoint(folder, part.stored, part.optimiser, task, rng, begin)
     save_config(folder, Stored(kind, parts.model.config, settings, job.data, parts.unit))
     summary = training.train(

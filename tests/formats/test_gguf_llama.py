@@ -12,7 +12,7 @@ from minillm.formats.gguf_blocks import TYPES
 from minillm.formats.gguf_llama import dequantised, export_gguf, import_gguf, read_weights
 from minillm.models.gpt import GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.text import BytePairs, Characters
+from minillm.text import BytePairs, Characters, ChatTemplate
 from minillm.text.bpe import train
 
 PLAIN = train(["she sells sea shells by the sea shore\n"], 262)
@@ -51,12 +51,12 @@ def path(tmp_path):
 def test_there_and_back(path, changes):
     model = new(**changes)
     export_gguf(model, TOKENIZER, path, template="{{ messages }}")
-    again, tokenizer, template = import_gguf(path)
+    again, tokenizer, chat = import_gguf(path)
     assert again.config == model.config
     for name, array in model.params.items():
         np.testing.assert_array_equal(again.params[name], array, err_msg=name)
     assert tokenizer.to_dict() == TOKENIZER.to_dict()
-    assert template == "{{ messages }}"
+    assert chat == ChatTemplate("{{ messages }}", "<|bos|>", "<|eos|>")
 
 
 def test_names_and_layout_are_theirs(path):
@@ -222,15 +222,41 @@ def test_numbers_that_are_not_finite_are_refused(path, type):
     assert read_weights(path, CONFIG, allow_nan=True)
 
 
-def test_llama_3_has_whole_words_and_bos(path):
+def changed(path, **metadata):
+    """The file with other metadata, where None takes an entry away."""
+    found, tensors = open_gguf(path)
+    values = {name: value for name, value in (found | metadata).items() if value is not None}
+    write_gguf(path, values, {n: (tensor.read(), "F32") for n, tensor in tensors.items()})
+    return import_gguf(path)
+
+
+@pytest.mark.parametrize("add_bos", [True, False])
+def test_llama_3_has_whole_words_and_bos(path, add_bos):
     tokenizer = BytePairs(
         [(b"b", b"c"), (b"a", b"b"), (b"ab", b"c")], ["<|begin_of_text|>", "<|eot_id|>"],
         pattern="llama-bpe", whole=True, bos="<|begin_of_text|>", eos="<|eot_id|>",
+        add_bos=add_bos,
     )  # fmt: skip
     export_gguf(new(vocabulary=len(tokenizer)), tokenizer, path)
     again = import_gguf(path)[1]
     assert again.to_dict() == tokenizer.to_dict()
-    assert again.decode(again.encode("abc")[:1]) == "abc"
+    assert again.decode(again.encode_known("abc")[:1]) == "abc"
+    assert again.encode("abc").tolist()[: int(add_bos)] == [again.bos] * add_bos
+    assert changed(path, **{"tokenizer.ggml.add_bos_token": None})[1].add_bos  # as llama.cpp
+    with pytest.raises(InputError, match="add_bos_token: expected true or false, found 3"):
+        changed(path, **{"tokenizer.ggml.add_bos_token": 3})
+
+
+def test_how_the_authors_sample_is_read(path):
+    export_gguf(new(), TOKENIZER, path, template="{{ messages }}")
+    assert import_gguf(path)[2].sampling == {}
+    prefix = "general.sampling."
+    chat = changed(path, **{f"{prefix}top_p": 0.9, f"{prefix}top_k": 0})[2]
+    assert chat.sampling == {"temperature": 1.0, "top_p": 0.9}
+    chat = changed(path, **{f"{prefix}temp": 0.2, f"{prefix}penalty_repeat": 1.1})[2]
+    assert chat.sampling == {"temperature": 0.2, "top_p": 0.9, "repetition_penalty": 1.1}
+    with pytest.raises(InputError, match=r"general.sampling.min_p: expected a number, found 'x'"):
+        changed(path, **{f"{prefix}min_p": "x"})
 
 
 @pytest.mark.parametrize("type", ["F32", "Q8_0"])

@@ -12,9 +12,11 @@ from minillm.formats.llama import export_llama, import_llama
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.option import option
 from minillm.runs.causal import CausalKind, CausalSettings
+from minillm.runs.exchange import export_additions
 from minillm.runs.run import Run
 from minillm.runs.settings import TrainingSettings, size, with_default
-from minillm.training.plan import operations_of_llama
+from minillm.text import ChatTemplate
+from minillm.training.plan import of_llama
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,14 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
     model = Llama
     config = LlamaConfig
     settings = Settings
-    exports: ClassVar[dict[str, str]] = {"huggingface": "huggingface", "gguf": "llama.gguf"}
+    exports: ClassVar[dict[str, str]] = {
+        "huggingface": "huggingface",
+        "gguf": "llama.gguf",
+        "peft": "peft",
+    }
     model_type = "llama"
     read_folder = staticmethod(import_llama)
+    demand = staticmethod(of_llama)
 
     def init_defaults(self, initial: Run, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the defaults with AdamW, by which published models have been trained.
@@ -79,22 +86,21 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
         """
         return super().init_defaults(initial, given) | {"optimiser": "adamw"}
 
-    def operations(self, config: LlamaConfig) -> float:
-        """Return the operations of a training for each token."""
-        return operations_of_llama(config)
-
     def imports(self, file: str, head: bytes) -> bool:
         """Return whether ``import_file`` reads a file that begins so."""
         return head.startswith(MAGIC)
 
-    def read_model(self, file: str) -> tuple[Llama, Any, str | None]:
+    def read_model(self, file: str) -> tuple[Llama, Any, ChatTemplate | None]:
         """Return the model in a folder of transformers or in a GGUF file."""
         return super().read_model(file) if Path(file).is_dir() else import_gguf(file)
 
     def export(
         self, run: Run, file: str | Path, format: str, binary: bool, quantise: str | None = None
     ) -> None:
-        """Write a folder that transformers loads, with the same logits; or a GGUF file."""
+        """Write a folder that transformers loads, a GGUF file, or LoRA's updates."""
+        if format == "peft":
+            export_additions(run, file)
+            return
         template = run.chat_template()
         source = template.source if template else None
         if format == "huggingface":

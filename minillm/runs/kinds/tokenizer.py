@@ -138,7 +138,7 @@ def measured(tokenizer: Vocabulary, blocks: Iterable[str], name: str) -> Results
     for block in blocks:
         sizes = size_of(block)
         bytes, characters = bytes + sizes[0], characters + sizes[1]
-        ids = tokenizer.encode(block, name)
+        ids = tokenizer.encode_each([block], [name])[0]  # without BOS
         tokens += len(ids)
         if tokenizer.unknown is not None:
             unknown += int((ids == tokenizer.unknown).sum())
