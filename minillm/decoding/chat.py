@@ -34,13 +34,13 @@ Ids = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class ChatSampling(Sampling):
-    """How an answer is drawn, unless the model's files say otherwise."""
+    """How an answer is drawn, unless the model's files say otherwise: greedily.
+
+    Small models answer more questions rightly so.
+    """
 
     temperature: float = with_default(
-        Sampling, "temperature", 0.2, default_help="that of the model's files, else 0.2"
-    )
-    top_p: float | None = with_default(
-        Sampling, "top_p", 0.9, default_help="that of the model's files, else 0.9"
+        Sampling, "temperature", 0.0, default_help="that of the model's files, else 0"
     )
 
 
