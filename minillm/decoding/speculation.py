@@ -28,8 +28,8 @@ from minillm.models.causal import CausalTransformer
 ORDERS = (5, 3)  # tokens before a guess that must have occurred, the best first
 
 # The time to check a guess, in steps: measured with 135 million weights of 4 bits, which have to
-# come from memory, on one thread; the first guess takes a third of it.  The weights of a small model
-# stay in the cache of the CPU, and guesses gain nothing.
+# come from memory, on one thread; a single guess takes a third of it.  The weights of a small
+# model stay in the cache of the CPU, and guesses gain nothing.
 OF_GUESS = 0.34
 LEAST_WEIGHTS = 10**8
 OF_PROMPT = 0.12  # of a step: the time to read a token of a prompt, at least
