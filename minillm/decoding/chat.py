@@ -36,7 +36,7 @@ Ids = NDArray[np.int32]
 class ChatSampling(Sampling):
     """How an answer is drawn, unless the model's files say otherwise: greedily.
 
-    Small models answer more questions rightly so.
+    Small models then answer more questions correctly.
     """
 
     temperature: float = with_default(

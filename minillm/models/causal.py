@@ -85,8 +85,8 @@ class CausalTransformer(NextTokenModel[Config]):
 
         ids (B, T) -> logits (B, V), cache.  Ids past lengths[b] (at least 1; None: T) are padding.
         T may be any number: when a row's context is full, its window slides.  The state is not
-        changed, and several threads may go on from it.  The logits do not depend, not even in their
-        last bits, on how a text of several tokens is cut into parts of two or more.
+        changed, and several threads may go on from it.  With the compiled kernels, parts of two
+        tokens or more give the bits of the whole text, whichever they are.
         """
         self._require_own(state, len(ids))
         counts = _counts(ids, lengths)
@@ -115,8 +115,9 @@ class CausalTransformer(NextTokenModel[Config]):
     def cut(self, ids: Ids, state: State, *, last: bool = False) -> tuple[int, State]:
         """Cut the cache of one text back to what it has in common with the beginning of ids (T,).
 
-        -> the number of common tokens, at most T - 2, so that the end of a prompt is not read as a
-        step is; the cache after them.  ``last`` is that of :func:`minillm.layers.cache.cut`.
+        -> the number of common tokens, at most T - 2, because a single token is read by ``step``,
+        which adds up in another order; the cache after them.  ``last`` is that of
+        :func:`minillm.layers.cache.cut`.
         """
         most = max(0, min(int(state["lengths"][0]), len(ids) - 2))
         differ = np.flatnonzero(state["ids"][0, :most] != ids[:most])

@@ -4,13 +4,15 @@ import weakref
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_checks import check_model
 
+from minillm import kernels_info, use_kernels
 from minillm.models import gpt_step
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.ops.quantised import quantise
 from minillm.training import AdamW
 
 pytestmark = pytest.mark.usefixtures("both_twins")
@@ -89,6 +91,28 @@ def test_any_split_gives_the_same_logits(family, dtype, tolerance, cuts, B):
     (whole, _), _ = model.forward(ids)
     split, _ = in_pieces(model, ids, cuts)
     np.testing.assert_allclose(split, whole, atol=tolerance * np.abs(whole).max())
+
+
+@pytest.mark.skipif(
+    kernels_info()["available"] == ["numpy"], reason="the compiled kernels are not built"
+)
+@pytest.mark.parametrize("bits", [None, 4, 8])
+@given(st.lists(st.integers(2, 30), min_size=2, max_size=6))
+@settings(max_examples=15)
+def test_parts_of_a_prompt_change_no_bit(bits, parts):
+    """So an answer does not depend on what was kept of other conversations."""
+    model = Llama(LlamaConfig(9, 200, 2, 4, 2, 64, 96), np.random.default_rng(0))
+    for name, array in model.params.items():
+        if bits and ".W_" in name:
+            model.params[name] = quantise(array, bits)
+    ids = np.random.default_rng(1).integers(0, 9, (1, sum(parts)))
+    with use_kernels("cython"):
+        whole, _ = model.read(ids, model.zero_state(1))
+        state, at = model.zero_state(1), 0
+        for T in parts:
+            logits, state = model.read(ids[:, at : at + T], state)
+            at += T
+    np.testing.assert_array_equal(logits, whole)
 
 
 @every_model
