@@ -140,7 +140,9 @@ def _sampling_of(values: "_Values") -> dict[str, Any]:
         if theirs in values.metadata
     }
     if "top_k" in found:
-        found["top_k"] = int(found["top_k"])
+        found["top_k"] = values.metadata[names["top_k"]]
+        if type(found["top_k"]) is not int:
+            raise values.wrong(names["top_k"], "a whole number")
     return sampling_of(found)
 
 

@@ -156,10 +156,10 @@ def read_sampling(folder: str | Path) -> dict[str, Any]:
 def sampling_of(values: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of Sampling that are not None; without any, none.
 
-    The temperature is 1 where there are only others.  A top_k of 0 means all tokens.
+    The temperature is 1 where there are only others.  A top_k of 0 or -1 means all tokens.
     """
     found = {name: value for name, value in values.items() if value is not None}
-    if found.get("top_k") == 0:
+    if found.get("top_k") in (0, -1):
         del found["top_k"]
     return {"temperature": 1.0} | found if found else {}
 

@@ -255,6 +255,9 @@ def test_how_the_authors_sample_is_read(path):
     assert chat.sampling == {"temperature": 1.0, "top_p": 0.9}
     chat = changed(path, **{f"{prefix}temp": 0.2, f"{prefix}penalty_repeat": 1.1})[2]
     assert chat.sampling == {"temperature": 0.2, "top_p": 0.9, "repetition_penalty": 1.1}
+    with pytest.raises(InputError, match=r"top_k: expected a whole number, found nan"):
+        changed(path, **{f"{prefix}top_k": float("nan")})
+    changed(path, **{f"{prefix}top_k": -1})
     with pytest.raises(InputError, match=r"general.sampling.min_p: expected a number, found 'x'"):
         changed(path, **{f"{prefix}min_p": "x"})
 
