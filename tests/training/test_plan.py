@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,7 @@ def test_the_operations_are_those_of_the_products(config, rows):
 
 MEMORY_OF_A_STEP = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from minillm.models.gpt import GPT, GPTConfig
@@ -185,6 +187,9 @@ def test_a_step_by_hand():
     assert alone.compute == pytest.approx(0.05 + 0.0072)
     assert alone.communication == 0
     assert alone.rate == pytest.approx(1000 / 0.0572)
+    # 10^9 operations of the optimiser take 10 ms.
+    slower = plan.weak(replace(DEMAND, step=1e9), MACHINE, 10, 1)
+    assert slower.compute == pytest.approx(alone.compute + 0.01)
     # 4 ranks: 12 numbers a weight; 2 * 3/4 of 4 MB at 1 GB/s, and 4 messages.
     step = plan.weak(DEMAND, MACHINE, 10, 4)
     assert (step.rows, step.tokens) == (40, 4000)
