@@ -8,7 +8,7 @@ conversation, and /quit, or the end of the input, ends the chat.
 
 examples:
   minillm chat runs/smol
-  minillm chat runs/smol --system "You answer in one sentence." --temperature 0
+  minillm chat runs/smol --system "You answer in one sentence." --temperature 0.8
   echo "What is the capital of France?" | minillm chat runs/smol --length 50
 """
 
