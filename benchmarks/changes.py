@@ -4,11 +4,10 @@
 
 Each variant is trained with AdamW and with Muon, from several seeds.  The first text gets all
 variants, the others get the first and the last one.  Sizes, rates and the measure are the defaults
-of `train gpt` and `train llama`; there is no dropout.
-
-All have the same time on one thread: first, steps of all variants are timed in turns, which needs
-an idle machine (`--processes 0` does no more).  A training then has as many steps as fit into the
-seconds, so that its result does not depend on what else runs.  Validation is not counted.
+of `train gpt` and `train llama`; there is no dropout.  All have the same time on one thread: first,
+steps of all variants are timed in turns, which needs an idle machine (`--processes 0` does no
+more).  A training then has as many steps as fit into the seconds, so that its result does not
+depend on what else runs.  Validation is not counted.
 
 FILE gets a line for each time and each training.  What it has already is not done again: delete it
 for other seconds.  The table is printed from the file.
@@ -127,8 +126,10 @@ class Training:
     def loss_after(self, steps: int) -> float:
         """Train, and return the best validation loss in nats per character."""
         options = Options(steps=steps, learning_rate=self.rate, validations=2)
-        params, optimiser = self.model.params, self.optimiser
-        return train(params, optimiser, self.task, options, self.rng, quiet=True).best_loss
+        summary = train(self.model.params, self.optimiser, self.task, options, self.rng, quiet=True)
+        if summary.interrupted:
+            raise RuntimeError("a training was interrupted")  # it is no result
+        return summary.best_loss
 
 
 def trained(job: tuple[Run, str, int]) -> dict[str, Any]:
