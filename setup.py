@@ -67,7 +67,7 @@ GCC_SETS = {
         "-mprefer-vector-width=512",
     ],
 }
-MSVC = ["/O2", "/fp:precise"]
+MSVC = ["/O2", "/fp:precise", "/std:c11"]  # C11 has _Generic: either.h
 
 
 class Twin(Extension):

@@ -8,6 +8,7 @@
     python -m benchmarks.parts            where the time of a training step of a GPT goes
     python -m benchmarks.gpt              writing beside PyTorch, 124 million weights, memory
     python -m benchmarks.llama            a published model beside llama.cpp, quantised errors
+    python -m benchmarks.changes          each change from GPT-2 to Llama, after equal time
     python -m benchmarks.transformer      translating beside PyTorch
     python -m benchmarks.sentences        sentence vectors beside transformers
     python -m benchmarks.fine_tuning      a step of fine-tuning beside transformers and PEFT

@@ -12,7 +12,7 @@ import math
 import types
 import typing
 from collections.abc import Collection, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
 from typing import Any, NamedTuple, NewType, TypeVar, get_type_hints
 
@@ -83,6 +83,12 @@ UNDECLARED = Option("", least=-LARGEST, most=LARGEST)
 def option(default: Any, help: str, metavar: str | None = None, **details: Any) -> Any:
     """Declare a field."""
     return field(default=default, metadata={"option": Option(help, metavar, **details)})
+
+
+def with_default(base: type, name: str, default: Any, **changes: Any) -> Any:
+    """Declare the setting ``name`` of ``base`` with another default and other changes."""
+    inherited = replace(option_of(base, name), **changes)
+    return field(default=default, metadata={"option": inherited})
 
 
 def option_of(settings: type, name: str) -> Option:

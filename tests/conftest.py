@@ -7,6 +7,7 @@ tests.mutation, which asks whether a test fails and not which is the simplest fa
 """
 
 import os
+import signal
 
 # `make test` runs a process on each core, and the arrays here are tiny: a second thread would only
 # get in the way.  Tests of threads set their number themselves.  Commands that tests start inherit
@@ -18,6 +19,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from minillm import kernels_info, use_kernels
+
+# What a script starts with "&" ignores Ctrl-C, and so do the commands that it starts: tests that
+# send it would wait until such a command ends by itself.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("ci", max_examples=20, derandomize=True, deadline=None)
 settings.register_profile("few", settings.get_profile("ci"), max_examples=5)

@@ -130,3 +130,16 @@ def check_padding(model):
     others = other_backward()
     for name, gradient in backward().items():
         np.testing.assert_allclose(others[name], gradient, rtol=1e-10, atol=1e-12)
+
+
+def loss_in_context(model, ids):
+    """The mean loss of the ids (T,) but the first, each predicted by a pass of its own.
+
+    A text longer than the context C is read in windows that overlap by C / 2.
+    """
+    C, losses = model.config.context, []
+    for t in range(1, len(ids)):
+        begin = 0 if t <= C else -(-(t - C) // (C - C // 2)) * (C - C // 2)
+        logits = model.forward(ids[None, begin:t])[0][0][0, -1].astype(np.float64)
+        losses.append(np.log(np.exp(logits).sum()) - logits[ids[t]])
+    return np.mean(losses)

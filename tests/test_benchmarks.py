@@ -17,8 +17,11 @@ from hypothesis import strategies as st
 import benchmarks
 from benchmarks import __main__ as program
 from benchmarks import compare, race, report
+from benchmarks.changes import ALL, Between, Config, Run, table
 from benchmarks.results import VERSION, Cell, Limits, Results, load, machine, new_file
 from minillm.errors import InputError
+from minillm.models.gpt import GPT, GPTConfig
+from minillm.models.llama import Llama, LlamaConfig
 
 RACE = sys.modules["benchmarks.race"]  # the package has the function under this name
 LIMITS = Limits(1, 1e11, 2e10)
@@ -325,6 +328,7 @@ def test_wrong_arguments_of_a_race(options, message, quick):
         run(**{"contestants": {"one": abs, "two": abs}, **options})
 
 
+@pytest.mark.deep
 def test_the_report_and_the_figures_beside_it(quick, tmp_path):
     pytest.importorskip("matplotlib")
     path = tmp_path / "reports/squares.html"
@@ -397,6 +401,56 @@ def test_the_parts_of_a_step_are_all_of_it(monkeypatch):
     assert len(taken) == len(parts.PARTS)
     assert whole > 0
     assert math.isclose(sum(taken), whole, abs_tol=0.1)
+
+
+# --- from GPT-2 to Llama ----------------------------------------------------------------------
+
+SIZES = {"vocabulary": 7, "context": 5, "layers": 2, "heads": 4, "width": 8}
+
+
+@pytest.mark.parametrize(
+    ("model", "config", "changes"),
+    [(GPT, GPTConfig(**SIZES), {}), (Llama, LlamaConfig(**SIZES, key_heads=2), ALL)],
+)
+def test_the_ends_are_gpt_and_llama(model, config, changes):
+    rng = np.random.default_rng(0)
+    end, ids = model(config, rng), rng.integers(0, 7, (2, 5))
+    between = Between(Config(**SIZES, **changes), params=end.params)
+    np.testing.assert_array_equal(between.logits(ids)[0], end.logits(ids)[0])
+
+
+@settings(max_examples=20)
+@given(names=st.sets(st.sampled_from([*ALL, "tied"])), seed=SEEDS)
+def test_any_changes_make_a_model_with_its_gradient(names, seed):
+    rng = np.random.default_rng(seed)
+    changes = {name: (ALL | {"tied": False})[name] for name in names}
+    model = Between(Config(**SIZES, **changes), rng, dtype=np.float64)
+    params = {name: p + rng.normal(0, 0.1, p.shape) for name, p in model.params.items()}
+    towards = {name: rng.standard_normal(p.shape) for name, p in params.items()}
+    batch = rng.integers(0, 7, (2, 3, 5))
+
+    def loss(distance):
+        model.params = {name: p + distance * towards[name] for name, p in params.items()}
+        return model.loss(tuple(batch))
+
+    gradients = loss(0.0)[1]()
+    slope = (loss(1e-5)[0] - loss(-1e-5)[0]) / 2e-5
+    assert gradients.keys() == params.keys()
+    assert all(np.any(g) for g in gradients.values())
+    expected = sum((g * towards[name]).sum() for name, g in gradients.items())
+    assert math.isclose(slope, expected, rel_tol=1e-5, abs_tol=1e-8)
+
+
+@given(st.lists(st.floats(0, 10), min_size=2, max_size=4))
+def test_the_table_has_mean_and_deviation(losses):
+    runs = [Run("text", "all", "muon", seed) for seed in range(len(losses))]
+    row = table(dict(zip(runs, losses, strict=True)), dict.fromkeys(runs, 1234)).splitlines()[-1]
+    text, variant, nothing, none, steps, cell = (part.strip() for part in row[2:-2].split("|"))
+    assert (text, variant, nothing, none, steps) == ("text", "all", "", "", "1,234")
+    mean, deviation = map(float, cell.split(" ± "))
+    assert math.isclose(mean, sum(losses) / len(losses), abs_tol=5.01e-4)
+    squares = sum((loss - sum(losses) / len(losses)) ** 2 for loss in losses)
+    assert math.isclose(deviation, math.sqrt(squares / (len(losses) - 1)), abs_tol=5.01e-4)
 
 
 def test_all_programs_are_listed():

@@ -40,6 +40,7 @@ def found(bug):
     return False
 
 
+@pytest.mark.deep
 def test_our_checker_finds_a_sample():
     sample = np.random.default_rng(0).choice(len(BUGS), 30, replace=False)
     assert [str(BUGS[k]) for k in sample if not found(BUGS[k])] == []

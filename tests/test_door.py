@@ -261,6 +261,7 @@ def test_a_model_of_any_kind_is_saved_as_a_run(tmp_path, kind):
         assert np.array_equal(array, saved.model.params[name])
 
 
+@pytest.mark.deep
 def test_a_notebook_trains_writes_and_measures(tmp_path):
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")

@@ -32,21 +32,9 @@ from typing import Any, TypeVar
 from minillm.errors import InputError, short
 
 TOPICS = (
-    "matmul",
-    "embedding",
-    "recurrent",
-    "attention",
-    "cross_entropy",
-    "activations",
-    "normalisation",
-    "rotary",
-    "adam",
-    "decoder",
-    "quantised",
-    "llama",
-    "ngram",
-    "word2vec",
-    "bpe",
+    *("matmul", "embedding", "recurrent", "attention", "cross_entropy", "activations"),
+    *("normalisation", "rotary", "adam", "decoder", "quantised", "llama"),
+    *("ngram", "word2vec", "bpe"),
 )
 INSTRUCTION_SETS = ("avx512", "avx2", "baseline")  # best first
 PRECISIONS = ("float32", "bfloat16")

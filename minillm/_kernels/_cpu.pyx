@@ -20,20 +20,17 @@ cdef extern from *:
     {
         return has_avx2() && cpu_has(bit_AVX512F | bit_AVX512DQ | bit_AVX512VL | bit_AVX512BW, 0xE6);
     }
-    #if __clang_major__ >= 9 || __GNUC__ >= 10 /* older ones do not compile it: see bfloat16.h */
-    static int has_avx512bf16(void)
+    static int has_also(unsigned subleaf, int of_register, int bit)
     {
-        unsigned a, b, c, d;
-        return has_avx512() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1);
+        unsigned r[4];
+        return has_avx512() && __get_cpuid_count(7, subleaf, r, r + 1, r + 2, r + 3) && (r[of_register] >> bit & 1);
     }
+    static int has_avx512vnni(void) { return has_also(0, 2, 11); }
+    #if __clang_major__ >= 9 || __GNUC__ >= 10 /* older ones do not compile it: see bfloat16.h */
+    static int has_avx512bf16(void) { return has_also(1, 0, 5); }
     #else
     static int has_avx512bf16(void) { return 0; }
     #endif
-    static int has_avx512vnni(void)
-    {
-        unsigned a, b, c, d;
-        return has_avx512() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c >> 11 & 1);
-    }
     #else
     static int has_avx2(void) { return 0; }
     static int has_avx512(void) { return 0; }

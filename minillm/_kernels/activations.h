@@ -83,5 +83,13 @@ DEFINE_GELU(float, f32)
 DEFINE_GELU(double, f64)
 DEFINE_EXACT_GELU(float, f32, 14.5)
 DEFINE_EXACT_GELU(double, f64, 39)
+#define gelu_block(n, x, y) EITHER(gelu, y)(n, x, y)
+#define gelu_block_backward(n, dy, x, dx) EITHER(gelu_backward, dx)(n, dy, x, dx)
+#define exact_gelu_block(n, x, y) EITHER(exact_gelu, y)(n, x, y)
+#define exact_gelu_block_backward(n, dy, x, dx) EITHER(exact_gelu_backward, dx)(n, dy, x, dx)
+/* x and dx: F numbers that gate, and F that are gated */
+#define swiglu_row(F, x, y) EITHER(swiglu, y)(F, x, (x) + (F), y)
+#define swiglu_row_backward(F, dy, x, dx)                                                          \
+    EITHER(swiglu_backward, dx)(F, dy, x, (x) + (F), dx, (dx) + (F))
 
 #endif

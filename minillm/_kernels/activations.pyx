@@ -2,7 +2,7 @@
 """The Gaussian error linear unit, element by element, and the gated unit, row by row: the Cython twins
 of their originals.
 
-One pass in each direction, in blocks or rows that go to threads.
+One pass in each direction, in pieces that go to threads: blocks of elements, or rows.
 """
 
 from minillm._kernels._pool cimport empty
@@ -14,108 +14,79 @@ include "activations.pxi"
 cdef enum:
     BLOCK = 8192  # elements: so few are not worth waking another thread for
 
-cdef struct Elements:
-    Py_ssize_t N
-    bint exact
-    Input x, dy    # dy: NULL in a forward
+cdef enum Unit:
+    GELU
+    EXACT_GELU
+    SWIGLU
+
+cdef struct Work:
+    Unit unit
+    Py_ssize_t N, size  # elements of y, and those of a piece
+    Input x, dy         # dy: NULL in a forward
     Output result
 
 
 def gelu_forward(const floating[::1] x):
-    return elementwise[floating](None, x, False)
+    return run(GELU, x.shape[0], BLOCK, (x.shape[0],), &x[0], <const floating *>NULL)
 
 
 def gelu_backward(const floating[::1] dy, const floating[::1] x):
-    return elementwise[floating](dy, x, False)
+    return run(GELU, x.shape[0], BLOCK, (x.shape[0],), &x[0], &dy[0])
 
 
 def exact_gelu_forward(const floating[::1] x):
-    return elementwise[floating](None, x, True)
+    return run(EXACT_GELU, x.shape[0], BLOCK, (x.shape[0],), &x[0], <const floating *>NULL)
 
 
 def exact_gelu_backward(const floating[::1] dy, const floating[::1] x):
-    return elementwise[floating](dy, x, True)
+    return run(EXACT_GELU, x.shape[0], BLOCK, (x.shape[0],), &x[0], &dy[0])
 
 
-cdef elementwise(const floating[::1] dy, const floating[::1] x, bint exact):
-    """y, or dx where dy is given."""
-    cdef Py_ssize_t N = x.shape[0], blocks = (N + BLOCK - 1) // BLOCK
-    result = empty((N,), dtype_of(<floating>0))
+def swiglu_forward(const floating[:, ::1] x):
+    cdef Py_ssize_t N = x.shape[0], F = x.shape[1] // 2
+    return run(SWIGLU, N * F, F, (N, F), &x[0, 0], <const floating *>NULL)
+
+
+def swiglu_backward(const floating[:, ::1] dy, const floating[:, ::1] x):
+    cdef Py_ssize_t N = x.shape[0], F = x.shape[1] // 2
+    return run(SWIGLU, N * F, F, (N, 2 * F), &x[0, 0], &dy[0, 0])
+
+
+cdef run(Unit unit, Py_ssize_t N, Py_ssize_t size, tuple shape, const floating *x, const floating *dy):
+    """y, or dx where dy is given: an array of this shape."""
+    result = empty(shape, dtype_of(<floating>0))
     if N == 0:
         return result
-    cdef floating[::1] result_ = result
-    cdef int threads = 1 if blocks < 4 else max_threads()
-    cdef Elements elements
-    elements.N, elements.exact, elements.x, elements.result = N, exact, &x[0], &result_[0]
-    elements.dy = NULL
-    if dy is not None:
-        elements.dy = &dy[0]
+    cdef floating[::1] result_ = result if len(shape) == 1 else result.reshape(-1)
+    cdef Work work
+    work.unit, work.N, work.size, work.x, work.dy, work.result = unit, N, size, x, dy, &result_[0]
+    cdef int threads = 1 if N <= 3 * BLOCK else max_threads()
     with nogil:
-        share(<Body>blocks_of_elements[floating], &elements, blocks, threads)
+        share(<Body>pieces[floating], &work, (N + size - 1) // size, threads)
     return result
 
 
-cdef void blocks_of_elements(floating *of_type, void *work, Part part) noexcept nogil:
-    cdef Elements e = (<Elements *>work)[0]
-    cdef Py_ssize_t i, count
+cdef void pieces(floating *of_type, void *work, Part part) noexcept nogil:
+    cdef Work w = (<Work *>work)[0]
+    cdef Py_ssize_t wide = 2 if w.unit == SWIGLU else 1, i, at, n  # a row of x and of dx has twice as many
     cdef const floating *x
     cdef const floating *dy
     cdef floating *result
     for i in range(part.first, part.last):
-        x, result = <const floating *>e.x + i * BLOCK, <floating *>e.result + i * BLOCK
-        count = min(BLOCK, e.N - i * BLOCK)
-        if e.dy == NULL:
-            if e.exact:
-                exact_gelu_block(count, x, result)
+        at, n = i * w.size, min(w.size, w.N - i * w.size)
+        x, result = <const floating *>w.x + wide * at, <floating *>w.result + (at if w.dy == NULL else wide * at)
+        if w.dy == NULL:
+            if w.unit == GELU:
+                gelu_block(n, x, result)
+            elif w.unit == EXACT_GELU:
+                exact_gelu_block(n, x, result)
             else:
-                gelu_block(count, x, result)
+                swiglu_row(n, x, result)
         else:
-            dy = <const floating *>e.dy + i * BLOCK
-            if e.exact:
-                exact_gelu_block_backward(count, dy, x, result)
+            dy = <const floating *>w.dy + at
+            if w.unit == GELU:
+                gelu_block_backward(n, dy, x, result)
+            elif w.unit == EXACT_GELU:
+                exact_gelu_block_backward(n, dy, x, result)
             else:
-                gelu_block_backward(count, dy, x, result)
-
-
-cdef struct Rows:
-    Py_ssize_t F
-    Input x, dy    # dy: NULL in a forward
-    Output result
-
-
-def swiglu_forward(const floating[:, ::1] x):
-    return gated[floating](None, x)
-
-
-def swiglu_backward(const floating[:, ::1] dy, const floating[:, ::1] x):
-    return gated[floating](dy, x)
-
-
-cdef gated(const floating[:, ::1] dy, const floating[:, ::1] x):
-    """y (N, F), or dx (N, 2 F) where dy is given."""
-    cdef Py_ssize_t N = x.shape[0], F = x.shape[1] // 2
-    result = empty((N, F if dy is None else 2 * F), dtype_of(<floating>0))
-    if N * F == 0:
-        return result
-    cdef floating[:, ::1] result_ = result
-    cdef int threads = 1 if N * F < 4 * BLOCK else max_threads()
-    cdef Rows rows
-    rows.F, rows.x, rows.dy, rows.result = F, &x[0, 0], NULL, &result_[0, 0]
-    if dy is not None:
-        rows.dy = &dy[0, 0]
-    with nogil:
-        share(<Body>gated_rows[floating], &rows, N, threads)
-    return result
-
-
-cdef void gated_rows(floating *of_type, void *work, Part part) noexcept nogil:
-    cdef Rows r = (<Rows *>work)[0]
-    cdef Py_ssize_t n
-    cdef const floating *x
-    for n in range(part.first, part.last):
-        x = <const floating *>r.x + n * 2 * r.F
-        if r.dy == NULL:
-            swiglu_row(r.F, x, <floating *>r.result + n * r.F)
-        else:
-            swiglu_row_backward(
-                r.F, <const floating *>r.dy + n * r.F, x, <floating *>r.result + n * 2 * r.F)
+                swiglu_row_backward(n, dy, x, result)

@@ -2,6 +2,7 @@
 #ifndef MINILLM_ADAM_H
 #define MINILLM_ADAM_H
 #include <math.h>
+#include "either.h"
 #include "lanes.h"
 
 #define DEFINE_ADAM(REAL, SUFFIX, SQRT)                                                            \
@@ -19,5 +20,6 @@
 
 DEFINE_ADAM(float, f32, sqrtf)
 DEFINE_ADAM(double, f64, sqrt)
+#define adam(n, p, ...) EITHER(adam, p)(n, p, __VA_ARGS__)
 
 #endif

@@ -14,23 +14,32 @@ from minillm._kernels._threads cimport Body, Part, max_threads, share
 
 include "floating.pxi"
 include "lanes.pxi"
-include "adam.pxi"
+
+cdef extern from "adam.h" nogil:
+    void adam(Py_ssize_t n, void *p, const void *g, void *m, void *v, double beta1, double rest1, double beta2,
+              double rest2, double step_size, double root_correction, double epsilon, double decay)
 
 cdef enum:
     PIECE = 16384  # numbers at most
     FEW = 4        # pieces that are not worth waking another thread for
+
+cdef enum Task:
+    UPDATE
+    ADD_UP
+    SCALE
 
 cdef struct Piece:
     char *p
     char *g
     char *m
     char *v
-    double decay
+    double decay, sum
     Py_ssize_t count, itemsize
 
 cdef struct Pass:  # over all pieces
+    Task task
     Piece *pieces
-    double *sums
+    Py_ssize_t count
     double beta1, beta2, step_size, root_correction, epsilon, factor
 
 
@@ -38,120 +47,94 @@ def adam_update(
     ps, gs, ms, vs, decays, double beta1, double beta2, double step_size, double root_correction,
     double epsilon,
 ):
-    cdef Py_ssize_t count = pieces_of(ps), i = 0
-    cdef Workspace work = Workspace(count * sizeof(Piece))
-    cdef Piece whole
     cdef Pass all
-    all.pieces = <Piece *>work.take(count * sizeof(Piece))
+    cdef Workspace memory = memory_of(&all, ps)
+    for p, g, m, v, decay in zip(ps, gs, ms, vs, decays, strict=True):
+        cut(&all, p, address(p), address(g), address(m), address(v), decay)
     all.beta1, all.beta2, all.step_size = beta1, beta2, step_size
     all.root_correction, all.epsilon = root_correction, epsilon
-    for p, g, m, v, decay in zip(ps, gs, ms, vs, decays, strict=True):
-        whole.p, whole.g, whole.m, whole.v = address(p), address(g), address(m), address(v)
-        whole.decay, whole.count, whole.itemsize = decay, p.size, p.itemsize
-        i += cut(whole, &all.pieces[i])
-    with nogil:
-        share(update_pieces, &all, count, threads_for(count))
-
-
-cdef void update_pieces(void *of_type, void *work, Part part) noexcept nogil:
-    cdef Pass *all = <Pass *>work
-    cdef Py_ssize_t i
-    for i in range(part.first, part.last):
-        if all.pieces[i].itemsize == sizeof(float):
-            update[float](all, &all.pieces[i], <float *>0)
-        else:
-            update[double](all, &all.pieces[i], <double *>0)
-
-
-cdef inline void update(const Pass *all, const Piece *piece, floating *of_type) noexcept nogil:
-    adam(piece.count, <floating *>piece.p, <const floating *>piece.g, <floating *>piece.m,
-         <floating *>piece.v, all.beta1, all.beta2, all.step_size, all.root_correction, all.epsilon,
-         piece.decay)
+    run(&all, UPDATE)
 
 
 def sum_of_squares(gs):
-    cdef Py_ssize_t count = pieces_of(gs), i = 0
-    cdef Workspace work = Workspace(count * (sizeof(Piece) + sizeof(double)) + 64)
-    cdef double total = 0
-    cdef Piece whole
+    cdef char *start
     cdef Pass all
-    all.pieces = <Piece *>work.take(count * sizeof(Piece))
-    all.sums = <double *>work.take(count * sizeof(double))
+    cdef Workspace memory = memory_of(&all, gs)
     for g in gs:
-        whole.g, whole.count, whole.itemsize = address(g), g.size, g.itemsize
-        i += cut(whole, &all.pieces[i])
-    with nogil:
-        share(add_up_pieces, &all, count, threads_for(count))
-    for i in range(count):
-        total += all.sums[i]
-    return total
-
-
-cdef void add_up_pieces(void *of_type, void *work, Part part) noexcept nogil:
-    cdef Pass *all = <Pass *>work
-    cdef Piece *piece
-    cdef Py_ssize_t i
-    for i in range(part.first, part.last):
-        piece = &all.pieces[i]
-        if piece.itemsize == sizeof(float):
-            all.sums[i] = dot(piece.count, <float *>piece.g, <float *>piece.g)
-        else:
-            all.sums[i] = dot(piece.count, <double *>piece.g, <double *>piece.g)
+        start = address(g)
+        cut(&all, g, start, start, start, start, 0)
+    return run(&all, ADD_UP)
 
 
 def scale(gs, double factor):
-    cdef Py_ssize_t count = pieces_of(gs), i = 0
-    cdef Workspace work = Workspace(count * sizeof(Piece))
-    cdef Piece whole
+    cdef char *start
     cdef Pass all
-    all.pieces, all.factor = <Piece *>work.take(count * sizeof(Piece)), factor
+    cdef Workspace memory = memory_of(&all, gs)
     for g in gs:
         if g.flags.c_contiguous:
-            whole.g, whole.count, whole.itemsize = address(g, PyBUF_WRITABLE), g.size, g.itemsize
-            i += cut(whole, &all.pieces[i])
+            start = address(g, PyBUF_WRITABLE)
+            cut(&all, g, start, start, start, start, 0)
         else:
             g *= factor
-    with nogil:
-        share(scale_pieces, &all, i, threads_for(i))
+    all.factor = factor
+    run(&all, SCALE)
 
 
-cdef void scale_pieces(void *of_type, void *work, Part part) noexcept nogil:
-    cdef Pass *all = <Pass *>work
-    cdef Piece *piece
-    cdef Py_ssize_t i
-    for i in range(part.first, part.last):
-        piece = &all.pieces[i]
-        if piece.itemsize == sizeof(float):
-            scale_piece(piece.count, <float *>piece.g, <float>all.factor)
-        else:
-            scale_piece(piece.count, <double *>piece.g, all.factor)
-
-
-cdef inline void scale_piece(Py_ssize_t n, floating *x, floating factor) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        x[i] *= factor
-
-
-cdef Py_ssize_t pieces_of(arrays) except -1:
-    """How many there are in all."""
+cdef Workspace memory_of(Pass *all, arrays):
+    """Memory for the pieces of all arrays."""
     cdef Py_ssize_t count = 0
     for array in arrays:
         count += (array.size + PIECE - 1) // PIECE
-    return count
+    cdef Workspace memory = Workspace(count * sizeof(Piece))
+    all.pieces, all.count = <Piece *>memory.take(count * sizeof(Piece)), 0
+    return memory
 
 
-cdef Py_ssize_t cut(Piece whole, Piece *pieces) noexcept:
-    """Write the pieces of an array, and return how many."""
-    cdef Py_ssize_t step = PIECE * whole.itemsize, left = whole.count, i = 0
-    while left > 0:
-        pieces[i] = whole
-        pieces[i].count = min(left, PIECE)
-        whole.p, whole.g, whole.m, whole.v = (
-            whole.p + step, whole.g + step, whole.m + step, whole.v + step)
-        left -= PIECE
-        i += 1
-    return i
+cdef int cut(Pass *all, array, char *p, char *g, char *m, char *v, double decay) except -1:
+    """Add the pieces of an array, whose numbers and those that belong to them begin there."""
+    cdef Py_ssize_t size = array.size, item = array.itemsize, first = 0, at
+    while first < size:
+        at = first * item
+        all.pieces[all.count] = Piece(p + at, g + at, m + at, v + at, decay, 0, min(PIECE, size - first), item)
+        all.count += 1
+        first += PIECE
+    return 0
+
+
+cdef double run(Pass *all, Task task) noexcept:
+    """Return the sum of the pieces' sums, which one of the tasks computes."""
+    cdef double total = 0
+    cdef Py_ssize_t i
+    all.task = task
+    with nogil:
+        share(run_pieces, all, all.count, 1 if all.count < FEW else max_threads())
+    for i in range(all.count if task == ADD_UP else 0):
+        total += all.pieces[i].sum
+    return total
+
+
+cdef void run_pieces(void *of_type, void *work, Part part) noexcept nogil:
+    cdef const Pass *all = <const Pass *>work
+    cdef Py_ssize_t i
+    for i in range(part.first, part.last):
+        if all.pieces[i].itemsize == sizeof(float):
+            run_piece[float](all, &all.pieces[i], <float *>all.pieces[i].g)
+        else:
+            run_piece[double](all, &all.pieces[i], <double *>all.pieces[i].g)
+
+
+cdef inline void run_piece(const Pass *all, Piece *piece, floating *g) noexcept nogil:
+    cdef floating factor = <floating>all.factor
+    cdef Py_ssize_t i
+    if all.task == UPDATE:
+        adam(piece.count, <floating *>piece.p, g, <floating *>piece.m, <floating *>piece.v, all.beta1,
+             1 - all.beta1, all.beta2, 1 - all.beta2, all.step_size, all.root_correction, all.epsilon,
+             piece.decay)
+    elif all.task == ADD_UP:
+        piece.sum = dot(piece.count, <const floating *>g, <const floating *>g)
+    else:
+        for i in range(piece.count):
+            g[i] *= factor
 
 
 cdef char *address(array, int flags=PyBUF_SIMPLE) except? NULL:
@@ -160,7 +143,3 @@ cdef char *address(array, int flags=PyBUF_SIMPLE) except? NULL:
     PyObject_GetBuffer(array, &buffer, flags)
     PyBuffer_Release(&buffer)
     return <char *>buffer.buf
-
-
-cdef inline int threads_for(Py_ssize_t pieces) noexcept nogil:
-    return 1 if pieces < FEW else max_threads()

@@ -66,6 +66,12 @@
 
 DEFINE_ATTENTION(float, f32, logf)
 DEFINE_ATTENTION(double, f64, log)
+#define add_scaled(n, a, x, y) EITHER(add_scaled, y)(n, a, x, y)
+#define softmax(n, x) EITHER(softmax, x)(n, x)
+#define softmax_backward(n, w, dw) EITHER(softmax_backward, dw)(n, w, dw)
+#define hidden(n, query, key, out) EITHER(hidden, out)(n, query, key, out)
+#define hidden_backward(n, dscore, query, key, v, dquery, dkey, dv)                                \
+    EITHER(hidden_backward, dv)(n, dscore, query, key, v, dquery, dkey, dv)
 
 /* --- many queries at once ------------------------------------------------------
  *
@@ -88,50 +94,34 @@ DEFINE_ATTENTION(double, f64, log)
 #define APART static
 #endif
 
-/* exp(x) where that is a normal number: quicker than exp_f32, with no choice between two values */
-POINT float exp_of_normal_f32(float x)
-{
-    int32_t n;
-    const float p = reduce_f32(x, &n), power = power_of_two_f32(n);
-    return power * p + power;
-}
-POINT double exp_of_normal_f64(double x)
-{
-    int64_t n;
-    const double p = reduce_f64(x, &n), power = power_of_two_f64((uint64_t)n);
-    return power * p + power;
-}
+#define DEFINE_WEIGHTS(REAL, SUFFIX, INTEGER, LOWEST, ONE, PLACE)                                  \
+    /* exp(x) where that is a normal number: quicker, with no choice between two values */         \
+    POINT REAL exp_of_normal_##SUFFIX(REAL x)                                                      \
+    {                                                                                              \
+        INTEGER n;                                                                                 \
+        const REAL p = reduce_##SUFFIX(x, &n), power = power_of_two_##SUFFIX(n);                   \
+        return power * p + power;                                                                  \
+    }                                                                                              \
+    /* exp(x) of an x that is not positive, but for rounding.  A subnormal result is 0. */         \
+    POINT REAL weight_##SUFFIX(REAL x)                                                             \
+    {                                                                                              \
+        return x < (REAL)LOWEST ? 0 : exp_of_normal_##SUFFIX(x);                                   \
+    }                                                                                              \
+    /* The logarithm of a sum of weights, 1 at least: the y with exp(y) = x, by two of Halley's    \
+     * steps from where the bits of the exponent and the fraction, read as one number, already     \
+     * are.  ONE: the bits of 1; PLACE: ln 2 / 2^23, or 2^52. */                                   \
+    POINT REAL log_##SUFFIX(REAL x)                                                                \
+    {                                                                                              \
+        INTEGER bits;                                                                              \
+        memcpy(&bits, &x, sizeof bits);                                                            \
+        const REAL rough = (REAL)(bits - ONE) * (REAL)PLACE + (REAL)0.0298;                        \
+        const REAL near = exp_of_normal_##SUFFIX(rough);                                           \
+        const REAL y = rough + 2 * (x - near) / (x + near), e = exp_of_normal_##SUFFIX(y);         \
+        return y + 2 * (x - e) / (x + e);                                                          \
+    }
 
-/* exp(x) of an x that is not positive, but for rounding.  A subnormal result is 0. */
-POINT float weight_f32(float x)
-{
-    return x < -87.0f ? 0.0f : exp_of_normal_f32(x);
-}
-POINT double weight_f64(double x)
-{
-    return x < -708.0 ? 0.0 : exp_of_normal_f64(x);
-}
-
-/* The logarithm of a sum of weights, 1 at least: the y with exp(y) = x, by two of Halley's steps
- * from where the bits of the exponent and the fraction, read as one number, already are. */
-POINT float log_f32(float x)
-{
-    int32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    const float rough = (float)(bits - 0x3F800000) * 8.26295829e-8f + 0.0298f; /* ln 2 / 2^23 */
-    const float near = exp_of_normal_f32(rough);
-    const float y = rough + 2 * (x - near) / (x + near), e = exp_of_normal_f32(y);
-    return y + 2 * (x - e) / (x + e);
-}
-POINT double log_f64(double x)
-{
-    int64_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    const double rough = (double)(bits - 0x3FF0000000000000) * 1.539095918623324e-16 + 0.0298;
-    const double near = exp_of_normal_f64(rough);
-    const double y = rough + 2 * (x - near) / (x + near), e = exp_of_normal_f64(y);
-    return y + 2 * (x - e) / (x + e);
-}
+DEFINE_WEIGHTS(float, f32, int32_t, -87, 0x3F800000, 8.26295829e-8f)
+DEFINE_WEIGHTS(double, f64, int64_t, -708, 0x3FF0000000000000, 1.539095918623324e-16)
 
 #define DEFINE_COLUMNS(REAL, SUFFIX)                                                               \
     /* Query l sees no key after position + l: its scores there become `filling` */                \
@@ -217,5 +207,13 @@ POINT double log_f64(double x)
 
 DEFINE_COLUMNS(float, f32)
 DEFINE_COLUMNS(double, f64)
+#define hide(n, ld, position, filling, x) EITHER(hide, x)(n, ld, position, filling, x)
+#define fill(n, ld, filling, x) EITHER(fill, x)(n, ld, filling, x)
+#define softmax_columns(n, ld, x, log_sums, sums)                                                  \
+    EITHER(softmax_columns, x)(n, ld, x, log_sums, sums)
+#define softmax_again_columns(n, ld, log_sums, x)                                                  \
+    EITHER(softmax_again_columns, x)(n, ld, log_sums, x)
+#define softmax_backward_columns(n, ld, w, dw, sums)                                               \
+    EITHER(softmax_backward_columns, dw)(n, ld, w, dw, sums)
 
 #endif

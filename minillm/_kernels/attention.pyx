@@ -20,7 +20,6 @@ from minillm._kernels._threads cimport Body, Input, Output, Part, are_cores_shar
 
 include "floating.pxi"
 include "gemm.pxi"
-include "lanes.pxi"
 include "attention.pxi"
 include "attention_additive.pxi"
 include "attention_heads.pxi"
@@ -43,10 +42,9 @@ def additive_attention_forward(
 
 
 def additive_attention_backward(
-    const floating[:, :, ::1] dcontext, const floating[:, :, ::1] dweights,
-    const floating[:, :, ::1] query, const floating[:, :, ::1] keys,
-    const floating[:, :, ::1] values, const floating[::1] v, const int64_t[::1] lengths,
-    const floating[:, :, ::1] weights,
+    const floating[:, :, ::1] dcontext, const floating[:, :, ::1] dweights, const floating[:, :, ::1] query,
+    const floating[:, :, ::1] keys, const floating[:, :, ::1] values, const floating[::1] v,
+    const int64_t[::1] lengths, const floating[:, :, ::1] weights,
 ):
     cdef Py_ssize_t B = query.shape[0], T = query.shape[1], S = keys.shape[1], A = v.shape[0]
     dtype = dtype_of(<floating>0)
@@ -75,16 +73,15 @@ cdef Operand operand_of(const floating[:, :, :, :] x) noexcept:
 
 
 cdef Heads heads_of(
-    const floating[:, :, :, :] query, const floating[:, :, :, :] keys,
-    const floating[:, :, :, :] values, const int64_t[::1] lengths, bint causal,
-    const int64_t[::1] start,
+    const floating[:, :, :, :] query, const floating[:, :, :, :] keys, const floating[:, :, :, :] values,
+    const int64_t[::1] lengths, bint causal, const int64_t[::1] start, double scale,
 ):
     """The sizes and the inputs."""
     cdef Heads heads
     memset(&heads, 0, sizeof(Heads))
     heads.B, heads.N, heads.M = query.shape[0], query.shape[1], keys.shape[1]
     heads.T, heads.S, heads.D, heads.E = query.shape[2], keys.shape[2], keys.shape[3], values.shape[3]
-    heads.lengths = &lengths[0]
+    heads.lengths, heads.scale = &lengths[0], scale
     if causal:
         heads.start = &start[0]
     heads.query, heads.keys, heads.values = operand_of(query), operand_of(keys), operand_of(values)
@@ -95,14 +92,12 @@ def multiplicative_attention_forward(
     const floating[:, :, ::1] query, const floating[:, :, ::1] keys,
     const floating[:, :, ::1] values, const int64_t[::1] lengths,
 ):
-    cdef Heads heads = heads_of[floating](
-        query[:, None], keys[:, None], values[:, None], lengths, False, None)
+    cdef Heads heads = heads_of[floating](query[:, None], keys[:, None], values[:, None], lengths, False, None, 1)
     dtype = dtype_of(<floating>0)
     context = empty((heads.B, heads.T, heads.E), dtype)
     weights = empty((heads.B, heads.T, heads.S), dtype)
     cdef floating[:, :, ::1] context_ = context, weights_ = weights
-    heads.scale, heads.context = 1, operand_of[floating](context_[:, None])
-    heads.weights = &weights_[0, 0, 0]
+    heads.context, heads.weights = operand_of[floating](context_[:, None]), &weights_[0, 0, 0]
     run_heads(&heads, <Body>heads_forward[floating], heads.B, sizeof(floating))
     return context, weights
 
@@ -112,14 +107,13 @@ def multiplicative_attention_backward(
     const floating[:, :, ::1] query, const floating[:, :, ::1] keys,
     const floating[:, :, ::1] values, const int64_t[::1] lengths, const floating[:, :, ::1] weights,
 ):
-    cdef Heads heads = heads_of[floating](
-        query[:, None], keys[:, None], values[:, None], lengths, False, None)
+    cdef Heads heads = heads_of[floating](query[:, None], keys[:, None], values[:, None], lengths, False, None, 1)
     dtype = dtype_of(<floating>0)
     dquery = empty((heads.B, heads.T, heads.D), dtype)
     dkeys = empty((heads.B, heads.S, heads.D), dtype)
     dvalues = empty((heads.B, heads.S, heads.E), dtype)
     cdef floating[:, :, ::1] dquery_ = dquery, dkeys_ = dkeys, dvalues_ = dvalues
-    heads.scale, heads.dcontext = 1, operand_of[floating](dcontext[:, None])
+    heads.dcontext = operand_of[floating](dcontext[:, None])
     heads.weights, heads.dweights = <void *>&weights[0, 0, 0], &dweights[0, 0, 0]
     heads.dquery, heads.dkeys = operand_of[floating](dquery_[:, None]), operand_of[floating](dkeys_[:, None])
     heads.dvalues = operand_of[floating](dvalues_[:, None])
@@ -149,33 +143,30 @@ cdef _gradients_of(const Heads *heads, dtype):
 
 
 def scaled_attention_forward(
-    const floating[:, :, :, :] query, const floating[:, :, :, :] keys,
-    const floating[:, :, :, :] values, const int64_t[::1] lengths, bint causal,
-    const int64_t[::1] start,
+    const floating[:, :, :, :] query, const floating[:, :, :, :] keys, const floating[:, :, :, :] values,
+    const int64_t[::1] lengths, bint causal, const int64_t[::1] start,
 ):
-    cdef Heads heads = heads_of(query, keys, values, lengths, causal, start)
+    cdef Heads heads = heads_of(query, keys, values, lengths, causal, start, <double>query.shape[3] ** -0.5)
     dtype = dtype_of(<floating>0)
     context = _heads_beside_each_other(heads.B, heads.N, heads.T, heads.E, dtype)
     log_sums = empty((heads.B, heads.N, heads.T), dtype)
     cdef floating[:, :, :, :] context_ = context
     cdef floating[:, :, ::1] log_sums_ = log_sums
-    heads.scale, heads.context = <double>heads.D ** -0.5, operand_of[floating](context_)
-    heads.log_sums = &log_sums_[0, 0, 0]
+    heads.context, heads.log_sums = operand_of[floating](context_), &log_sums_[0, 0, 0]
     run_heads(&heads, <Body>heads_forward[floating], heads.B * heads.N, sizeof(floating))
     return context, log_sums
 
 
 def scaled_attention_backward(
-    const floating[:, :, :, :] dcontext, const floating[:, :, :, :] query,
-    const floating[:, :, :, :] keys, const floating[:, :, :, :] values,
-    const int64_t[::1] lengths, bint causal, const int64_t[::1] start,
+    const floating[:, :, :, :] dcontext, const floating[:, :, :, :] query, const floating[:, :, :, :] keys,
+    const floating[:, :, :, :] values, const int64_t[::1] lengths, bint causal, const int64_t[::1] start,
     const floating[:, :, ::1] log_sums,
 ):
-    cdef Heads heads = heads_of(query, keys, values, lengths, causal, start)
+    cdef Heads heads = heads_of(query, keys, values, lengths, causal, start, <double>query.shape[3] ** -0.5)
     dquery, dkeys, dvalues = _gradients_of(&heads, dtype_of(<floating>0))
     cdef floating[:, :, :, :] dquery_ = dquery, dkeys_ = dkeys, dvalues_ = dvalues
-    heads.scale, heads.dcontext = <double>heads.D ** -0.5, operand_of(dcontext)
-    heads.log_sums, heads.dquery = <void *>&log_sums[0, 0, 0], operand_of[floating](dquery_)
+    heads.dcontext, heads.log_sums = operand_of(dcontext), <void *>&log_sums[0, 0, 0]
+    heads.dquery = operand_of[floating](dquery_)
     heads.dkeys, heads.dvalues = operand_of[floating](dkeys_), operand_of[floating](dvalues_)
     run_heads(&heads, <Body>heads_backward[floating], heads.B * heads.M, sizeof(floating))
     return dquery, dkeys, dvalues

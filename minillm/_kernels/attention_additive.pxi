@@ -51,7 +51,7 @@ cdef void additive_forward_rows(floating *of_type, void *work, Part part) noexce
             weights = <floating *>w.weights + t * w.S
             for s in range(n):
                 hidden(w.A, query, keys + s * w.A, layer)
-                weights[s] = dot(w.A, <const floating *>layer, <const floating *>w.v)
+                weights[s] = dot(w.A, layer, w.v)
             softmax(n, weights)
             if not are_zeros(n, <const floating *>weights):
                 for s in range(n):
@@ -75,15 +75,12 @@ cdef void additive_backward_rows(floating *of_type, void *work, Part part) noexc
             for s in range(n):
                 to_values = (b * w.S + s) * w.E
                 # context = weights values:
-                dscores[s] = (<const floating *>w.dweights)[t * w.S + s] + dot(
-                    w.E, dcontext, <const floating *>w.values + to_values)
+                dscores[s] = (<floating *>w.dweights)[t * w.S + s] + dot(w.E, dcontext, <floating *>w.values + to_values)
                 add_scaled(w.E, weights[s], dcontext, <floating *>w.dvalues + to_values)
             # weights = softmax(scores):
             softmax_backward(n, weights, dscores)
             for s in range(n):
                 to_keys = (b * w.S + s) * w.A
                 # score = v . tanh(query + key):
-                hidden_backward(
-                    w.A, dscores[s], query, <const floating *>w.keys + to_keys,
-                    <const floating *>w.v, <floating *>w.dquery + t * w.A,
-                    <floating *>w.dkeys + to_keys, <floating *>w.dv + b * w.A)
+                hidden_backward(w.A, dscores[s], query, <floating *>w.keys + to_keys, w.v, <floating *>w.dquery + t * w.A,
+                                <floating *>w.dkeys + to_keys, <floating *>w.dv + b * w.A)

@@ -33,8 +33,7 @@ cdef enum Pass:
 
 
 cdef inline void softmax_block(
-    const Heads *h, Block block, Pass which, const floating *w, floating *x, floating *log_sums,
-    floating *sums,
+    const Heads *h, Block block, Pass which, const floating *w, floating *x, floating *log_sums, floating *sums,
 ) noexcept nogil:
     """Do this to x, a vector of queries at a time; what belongs to masked keys becomes zero."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // <Py_ssize_t>sizeof(floating), i = 0, seen
@@ -44,7 +43,7 @@ cdef inline void softmax_block(
             hide(seen, block.width, block.position + i, <floating>-INFINITY, x + i)
             softmax_columns(seen, block.width, x + i, log_sums + i, sums + i)
         elif which == AGAIN:
-            softmax_again_columns(seen, block.width, <const floating *>log_sums + i, x + i)
+            softmax_again_columns(seen, block.width, log_sums + i, x + i)
         else:
             hide(seen, block.width, block.position + i, <floating>0, x + i)
             softmax_backward_columns(seen, block.width, w + i, x + i, sums + i)
@@ -69,9 +68,7 @@ cdef inline void weights_out(
         memset(weights + i * S + block.last, 0, (S - block.last) * sizeof(floating))
 
 
-cdef inline void weights_in(
-    Block block, const floating *weights, Py_ssize_t S, floating *w
-) noexcept nogil:
+cdef inline void weights_in(Block block, const floating *weights, Py_ssize_t S, floating *w) noexcept nogil:
     """The same back: w (last, block.width)."""
     cdef const floating *rows[QUERIES]
     cdef Py_ssize_t i
@@ -159,8 +156,7 @@ cdef void blocks_backward(const Heads *h, char *scratch, floating *of_type) noex
             weights_in(block, <const floating *>h.dweights + t * S, S, dw)
         # context = weights values:
         queries_by_width(block, E, <const floating **>dc, by_width)
-        block_scores(block, E, <const floating **>v, <const floating *>by_width,
-                     h.dweights != NULL, dw)
+        block_scores(block, E, <const floating **>v, <const floating *>by_width, h.dweights != NULL, dw)
         # weights = softmax(scores):
         softmax_block(h, block, BACKWARD, <const floating *>w, dw, <floating *>NULL, sums)
         # scores = scale query keys^T:

@@ -5,14 +5,11 @@ cdef Py_ssize_t one_scratch(const Heads *h, Py_ssize_t itemsize) noexcept nogil:
     return whole_lanes(h.reach) * (sizeof(void *) + 2 * itemsize)
 
 
-cdef inline floating one_softmax(
-    const Heads *h, Py_ssize_t n, floating **keys, floating *weights
-) noexcept nogil:
+cdef inline floating one_softmax(const Heads *h, Py_ssize_t n, floating **keys, floating *weights) noexcept nogil:
     """The weights of n keys, and zeros up to whole lanes; returns the logarithm of their sum."""
     cdef Py_ssize_t s
     for s in range(n):
-        weights[s] = <floating>h.scale * dot(
-            h.D, <const floating *>h.query.start, <const floating *>keys[s])
+        weights[s] = <floating>h.scale * dot(h.D, <floating *>h.query.start, keys[s])
     for s in range(n, whole_lanes(n)):
         weights[s] = <floating>-INFINITY
     return softmax(whole_lanes(n), weights)
@@ -58,14 +55,14 @@ cdef void one_backward(const Heads *h, char *scratch, floating *of_type) noexcep
     # context = weights values:
     note_lines(h.values, 0, n, lines)
     for s in range(n):
-        dscores[s] = dot(h.E, dcontext, <const floating *>lines[s])
+        dscores[s] = dot(h.E, dcontext, lines[s])
         if h.dweights != NULL:
-            dscores[s] += (<const floating *>h.dweights)[s]
+            dscores[s] += (<floating *>h.dweights)[s]
     note_lines(h.dvalues, 0, n, lines)
     for s in range(n):
         add_scaled(h.E, weights[s], dcontext, lines[s])
     # weights = softmax(scores):
-    softmax_backward(n, <const floating *>weights, dscores)
+    softmax_backward(n, weights, dscores)
     # scores = scale query keys^T:
     for s in range(n):
         dscores[s] *= <floating>h.scale
@@ -74,4 +71,4 @@ cdef void one_backward(const Heads *h, char *scratch, floating *of_type) noexcep
                  <const floating *>NULL, False, &dquery)
     note_lines(h.dkeys, 0, n, lines)
     for s in range(n):
-        add_scaled(h.D, dscores[s], <const floating *>h.query.start, lines[s])
+        add_scaled(h.D, dscores[s], <floating *>h.query.start, lines[s])

@@ -25,9 +25,7 @@ cdef inline Py_ssize_t whole_vectors(Py_ssize_t n, Py_ssize_t itemsize) noexcept
     return ceil_div(n, VECTOR_BYTES // itemsize) * (VECTOR_BYTES // itemsize)
 
 
-cdef inline Py_ssize_t packed_size(
-    Py_ssize_t depth, Py_ssize_t columns, Py_ssize_t itemsize
-) noexcept nogil:
+cdef inline Py_ssize_t packed_size(Py_ssize_t depth, Py_ssize_t columns, Py_ssize_t itemsize) noexcept nogil:
     return depth * whole_vectors(columns, itemsize) * itemsize + 64
 
 
@@ -42,8 +40,7 @@ cdef inline Packed packed(
     b.vectors = <int>max(1, ceil_div(all_vectors, max(1, ceil_div(all_vectors, 4))))
     b.panels = cut(scratch, packed_size(depth, columns, sizeof(floating)))
     if depth > 0 and columns > 0:
-        pack(<floating *>b.panels, b.vectors * lanes, <const floating **>lines, by_depth, 0, depth,
-             0, columns)
+        pack(<floating *>b.panels, b.vectors * lanes, <const floating **>lines, by_depth, 0, depth, 0, columns)
     return b
 
 
@@ -66,9 +63,9 @@ cdef inline void times_packed(
             out[m] = c[m] + j if whole else acc + m * width
             if add and not whole:
                 copy_columns(out[m], <const floating *>c[m] + j, last - j)
-        tile_apart(<int>count, <int>(width // lanes), depth, a, step,
-                   <const floating *>b.panels + j * b.depth + first * width, width,
-                   <const floating **>out if add else <const floating **>NULL, out)
+        tile(<int>count, <int>(width // lanes), depth, a, step,
+             <const floating *>b.panels + j * b.depth + first * width, width,
+             <const floating **>out if add else <const floating **>NULL, out)
         for m in range(count if not whole else 0):
             copy_columns(c[m] + j, <const floating *>out[m], last - j)
         j = last
@@ -87,9 +84,7 @@ cdef inline Py_ssize_t block_width(const Heads *h, Py_ssize_t itemsize) noexcept
     return ceil_div(vectors, ceil_div(vectors, 4)) * VECTOR_BYTES // itemsize
 
 
-cdef inline Block block_from(
-    const Heads *h, Py_ssize_t t0, Py_ssize_t itemsize
-) noexcept nogil:
+cdef inline Block block_from(const Heads *h, Py_ssize_t t0, Py_ssize_t itemsize) noexcept nogil:
     cdef Block block
     block.first, block.width = t0, block_width(h, itemsize)
     block.count = min(block.width, h.T - t0)
@@ -103,9 +98,7 @@ cdef inline Py_ssize_t first_to_see(Block block, Py_ssize_t s, Py_ssize_t lanes)
     return max(0, s - block.position) // lanes * lanes
 
 
-cdef inline void queries_by_width(
-    Block block, Py_ssize_t width, const floating **q, floating *to
-) noexcept nogil:
+cdef inline void queries_by_width(Block block, Py_ssize_t width, const floating **q, floating *to) noexcept nogil:
     """to (width, block.width): a column for each query, and zeros in the rest."""
     if block.count < block.width:
         memset(to, 0, width * block.width * sizeof(floating))
@@ -113,8 +106,7 @@ cdef inline void queries_by_width(
 
 
 cdef inline void block_scores(
-    Block block, Py_ssize_t width, const floating **k, const floating *q, bint add,
-    floating *scores,
+    Block block, Py_ssize_t width, const floating **k, const floating *q, bint add, floating *scores,
 ) noexcept nogil:
     """scores (last, block.width) = keys (last, width) q (width, block.width), or added to them.
 
@@ -129,14 +121,13 @@ cdef inline void block_scores(
         rows = min(<Py_ssize_t>TILE_ROWS(vectors), block.last - s)
         for m in range(rows):
             out[m] = scores + (s + m) * block.width + first
-        tile(<int>rows, <int>vectors, width, k + s, q + first, block.width,
+        tile(<int>rows, <int>vectors, width, k + s, 1, q + first, block.width,
              <const floating **>out if add else <const floating **>NULL, out)
         s += rows
 
 
 cdef inline void mix_block(
-    const Heads *h, Block block, const floating *weights, Packed values,
-    floating **out, floating *acc,
+    const Heads *h, Block block, const floating *weights, Packed values, floating **out, floating *acc,
 ) noexcept nogil:
     """out (count, E) = weights^T (count, last) values (last, E)."""
     cdef Py_ssize_t i = 0, rows, m
@@ -145,8 +136,7 @@ cdef inline void mix_block(
         rows = min(<Py_ssize_t>TILE_ROWS(values.vectors), block.count - i)
         for m in range(rows):
             a[m] = weights + i + m
-        times_packed(rows, a, block.width, values, 0, visible(h, block.first + i + rows - 1),
-                     False, out + i, acc)
+        times_packed(rows, a, block.width, values, 0, visible(h, block.first + i + rows - 1), False, out + i, acc)
         i += rows
 
 

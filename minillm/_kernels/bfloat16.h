@@ -68,17 +68,20 @@ DEFINE_TILES(fast_pair, tile_fast_pair)
 #endif
 #endif
 
-static void tile_pairs(int rows, int vectors, ptrdiff_t depth, const pair *const *a, const pair *b,
-                       ptrdiff_t ldb, const float *const *start, float *const *out)
+static void tile_pairs(int rows, int vectors, ptrdiff_t depth, const void *a, ptrdiff_t step,
+                       const void *b, ptrdiff_t ldb, const void *start, void *out)
 {
 #if defined(HAS_FAST_PAIRS)
     if (has_instruction) {
-        tile_fast_pair(rows, vectors, depth, a, 1, b, ldb, start, out);
+        tile_fast_pair(rows, vectors, depth, a, step, b, ldb, start, out);
         return;
     }
 #endif
-    tile_pair(rows, vectors, depth, a, 1, b, ldb, start, out);
+    tile_pair(rows, vectors, depth, a, step, b, ldb, start, out);
 }
+#define tile_of(in_pairs, rows, vectors, depth, a, b, ldb, start, out)                             \
+    ((in_pairs) ? tile_pairs(rows, vectors, depth, a, 1, b, ldb, start, out)                       \
+                : tile(rows, vectors, depth, a, 1, b, ldb, start, out))
 
 typedef uint32_t MAY_ALIAS word; /* the bits of a float, or of a pair */
 
@@ -91,10 +94,10 @@ static inline uint32_t nearest(uint32_t bits)
 }
 
 /* `count` numbers of a line along the depth; the second of the last pair may be a zero. */
-static void pairs_along(pair *to, const float *line, ptrdiff_t count)
+static void pairs_along(void *to, const void *line, ptrdiff_t count)
 {
-    const word *x = (const word *)line;
-    word *pairs = (word *)to;
+    const word *x = line;
+    word *pairs = to;
     for (ptrdiff_t i = 0; i < count / 2; i++)
         pairs[i] = nearest(x[2 * i]) | nearest(x[2 * i + 1]) << 16;
     if (count % 2)
@@ -102,10 +105,10 @@ static void pairs_along(pair *to, const float *line, ptrdiff_t count)
 }
 
 /* `count` numbers of a line that is one step of the depth, with those of the next step, or zeros. */
-static void pairs_across(pair *to, const float *line, const float *next, ptrdiff_t count)
+static void pairs_across(void *to, const void *line, const void *next, ptrdiff_t count)
 {
-    const word *x = (const word *)line, *y = (const word *)next;
-    word *pairs = (word *)to;
+    const word *x = line, *y = next;
+    word *pairs = to;
     for (ptrdiff_t j = 0; j < count && next; j++)
         pairs[j] = nearest(x[j]) | nearest(y[j]) << 16;
     for (ptrdiff_t j = 0; j < count && !next; j++)

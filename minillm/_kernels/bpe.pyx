@@ -16,6 +16,14 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memmove
 
+cdef struct Entry:  # of a heap
+    int64_t key
+    int64_t item
+
+# Whether one entry comes before another one.
+ctypedef bint (*Before)(const void *of, Entry a, Entry b) noexcept nogil
+
+include "search.pxi"
 include "bpe_training.pxi"
 
 cdef enum:
@@ -223,15 +231,8 @@ cdef inline uint64_t hash_of(const uint8_t *word, Py_ssize_t n) noexcept nogil:
 
 cdef inline int32_t rank_of(const Merges *m, int32_t left, int32_t right) noexcept nogil:
     """The rank of a pair, or -1."""
-    cdef int32_t low = m.first[left], end = m.first[left + 1], high, middle
-    high = end
-    while low < high:
-        middle = low + (high - low) // 2
-        if m.right[middle] < right:
-            low = middle + 1
-        else:
-            high = middle
-    return m.rank[low] if low < end and m.right[low] == right else -1
+    cdef int32_t place = find_in(m.right, m.first[left], m.first[left + 1], right)
+    return m.rank[place] if place >= 0 else -1
 
 
 cdef Py_ssize_t merge_short(const uint8_t *word, Py_ssize_t n, const Merges *m,
@@ -266,8 +267,7 @@ cdef struct Word:  # of n bytes; each token is linked to its neighbours
     int32_t *numbers  # -1 where a token has become a part of the one before
     int64_t *before
     int64_t *after
-    int64_t *ranks    # the heap: rank and place of a pair, one entry for each time it appeared
-    int64_t *places
+    Entry *heap       # rank and place of a pair, one entry for each time it appeared
     Py_ssize_t size   # of the heap
 
 
@@ -275,13 +275,12 @@ cdef Py_ssize_t merge_long(const uint8_t *data, Py_ssize_t n, const Merges *m,
                            int32_t *numbers) noexcept nogil:
     """Write the numbers of a word; return how many they are, or -1: out of memory."""
     cdef Word word
-    cdef int64_t *memory = <int64_t *>malloc(8 * n * sizeof(int64_t))  # 3 n entries in the heap
+    cdef int64_t *memory = <int64_t *>malloc(2 * n * sizeof(int64_t) + 3 * n * sizeof(Entry))
     cdef Py_ssize_t i, count = 0
     if memory == NULL:
         return -1
     word.n, word.size, word.numbers = n, 0, numbers
-    word.before, word.after = memory, memory + n
-    word.ranks, word.places = memory + 2 * n, memory + 5 * n
+    word.before, word.after, word.heap = memory, memory + n, <Entry *>(memory + 2 * n)
     for i in range(n):
         numbers[i], word.before[i], word.after[i] = data[i], i - 1, i + 1
     for i in range(n - 1):
@@ -305,33 +304,24 @@ cdef inline int32_t rank_at(Word *word, int64_t at, const Merges *m) noexcept no
 
 cdef void push_pair(Word *word, int64_t at, const Merges *m) noexcept nogil:
     """Put the pair that begins at a place on the heap, if it can be merged."""
-    cdef int64_t rank = rank_at(word, at, m)
-    cdef Py_ssize_t child = word.size, parent
-    if rank < 0:
-        return
-    word.size += 1
-    while child > 0:
-        parent = (child - 1) // 2
-        if not comes_before(rank, at, word.ranks[parent], word.places[parent]):
-            break
-        word.ranks[child], word.places[child] = word.ranks[parent], word.places[parent]
-        child = parent
-    word.ranks[child], word.places[child] = rank, at
+    cdef Entry pair
+    pair.key, pair.item = rank_at(word, at, m), at
+    if pair.key >= 0:
+        push(word.heap, &word.size, pair, comes_before, NULL)
 
 
-cdef inline bint comes_before(int64_t rank, int64_t at, int64_t other_rank,
-                              int64_t other) noexcept nogil:
-    return rank < other_rank or (rank == other_rank and at < other)
+cdef bint comes_before(const void *nothing, Entry a, Entry b) noexcept nogil:
+    return a.key < b.key or (a.key == b.key and a.item < b.item)
 
 
 cdef void merge_best(Word *word, const Merges *m) noexcept nogil:
     """Take the best pair off the heap, and merge it if it is still there."""
-    cdef int64_t rank = word.ranks[0], at = word.places[0], gone
-    take_first(word)
-    if rank_at(word, at, m) != rank:
+    cdef Entry best = pop(word.heap, &word.size, comes_before, NULL)
+    cdef int64_t at = best.item, gone
+    if rank_at(word, at, m) != best.key:
         return
     gone = word.after[at]
-    word.numbers[at], word.numbers[gone] = m.result[rank], -1
+    word.numbers[at], word.numbers[gone] = m.result[best.key], -1
     word.after[at] = word.after[gone]
     if word.after[at] < word.n:
         word.before[word.after[at]] = at
@@ -339,18 +329,36 @@ cdef void merge_best(Word *word, const Merges *m) noexcept nogil:
     push_pair(word, at, m)
 
 
-cdef void take_first(Word *word) noexcept nogil:
-    """Take the first entry off the heap: the last one sinks from there."""
-    cdef int64_t rank, at
-    cdef Py_ssize_t parent = 0, child = 1
-    word.size -= 1
-    rank, at = word.ranks[word.size], word.places[word.size]
-    while child < word.size:
-        if child + 1 < word.size and comes_before(word.ranks[child + 1], word.places[child + 1],
-                                                  word.ranks[child], word.places[child]):
-            child += 1
-        if not comes_before(word.ranks[child], word.places[child], rank, at):
+# --- heaps -----------------------------------------------------------------------
+
+
+cdef inline void push(
+    Entry *heap, Py_ssize_t *size, Entry new, Before before, const void *of
+) noexcept nogil:
+    """Put an entry on a heap that has room for it."""
+    cdef Py_ssize_t child = size[0], parent
+    size[0] += 1
+    while child > 0:
+        parent = (child - 1) // 2
+        if not before(of, new, heap[parent]):
             break
-        word.ranks[parent], word.places[parent] = word.ranks[child], word.places[child]
+        heap[child] = heap[parent]
+        child = parent
+    heap[child] = new
+
+
+cdef inline Entry pop(Entry *heap, Py_ssize_t *size, Before before, const void *of) noexcept nogil:
+    """Take the first entry off the heap: the last one sinks from there."""
+    cdef Py_ssize_t parent = 0, child = 1
+    cdef Entry first = heap[0], last
+    size[0] -= 1
+    last = heap[size[0]]
+    while child < size[0]:
+        if child + 1 < size[0] and before(of, heap[child + 1], heap[child]):
+            child += 1
+        if not before(of, heap[child], last):
+            break
+        heap[parent] = heap[child]
         parent, child = child, 2 * child + 1
-    word.ranks[parent], word.places[parent] = rank, at
+    heap[parent] = last
+    return first

@@ -26,11 +26,6 @@ cdef struct Pair:
     int32_t last
 
 
-cdef struct Candidate:  # an entry of the heap
-    int64_t count
-    int32_t pair
-
-
 cdef struct Training:
     int32_t *tokens   # the token that begins at a place
     int32_t *before   # the neighbours in the word, or -1
@@ -48,7 +43,7 @@ cdef struct Training:
     Py_ssize_t room
     int32_t *table    # open addressing: numbers of pairs, or -1
     Py_ssize_t slots
-    Candidate *heap
+    Entry *heap
     Py_ssize_t waiting
     Py_ssize_t heap_room
     bint failed       # out of memory
@@ -113,27 +108,23 @@ cdef void lay_out(Training *t, Py_ssize_t N, const uint8_t *alphabet) noexcept n
         if t.failed:
             return
     for i in range(t.size):
-        push(t, <int32_t>i)
+        offer(t, i)
 
 
 cdef Py_ssize_t merge_all(Training *t, Py_ssize_t number, int32_t *merges) noexcept nogil:
     """Write up to `number` merges; return how many."""
     cdef Py_ssize_t M = 0, known, i
-    cdef int32_t pair, place
-    cdef Candidate best
+    cdef int32_t pair
+    cdef Entry best
     while M < number and t.waiting and not t.failed:
-        best = t.heap[0]
-        pop(t)
-        pair = best.pair
-        if best.count != t.pairs[pair].count:
-            push(t, pair)
+        best = pop(t.heap, &t.waiting, better, t)
+        pair = <int32_t>best.item
+        if best.key != t.pairs[pair].count:
+            offer(t, pair)
             continue
-        if best.count < 2:
+        if best.key < 2:
             break
-        if t.names[t.pairs[pair].left].length + t.names[t.pairs[pair].right].length > LONGEST:
-            continue
-        name_it(t, pair)
-        if is_known(t):
+        if not is_usable(t, pair):
             continue
         merges[2 * M], merges[2 * M + 1] = t.pairs[pair].left, t.pairs[pair].right
         M += 1
@@ -142,26 +133,22 @@ cdef Py_ssize_t merge_all(Training *t, Py_ssize_t number, int32_t *merges) noexc
             merge_at(t, t.pairs[pair].first)
         t.vocabulary += 1
         for i in range(known, t.size):
-            push(t, <int32_t>i)
+            offer(t, i)
     return M
 
 
-cdef void name_it(Training *t, int32_t pair) noexcept nogil:
-    """Name the next token; its bytes stand where the pair begins, for the first time."""
+cdef bint is_usable(Training *t, int32_t pair) noexcept nogil:
+    """Name the next token, whose bytes stand where the pair begins; and return whether it may be one."""
     cdef Token *new = &t.names[t.vocabulary]
-    cdef Token left = t.names[t.pairs[pair].left]
-    new.length = left.length + t.names[t.pairs[pair].right].length
-    new.bytes = t.data + t.pairs[pair].first
-
-
-cdef bint is_known(Training *t) noexcept nogil:
-    """Whether the bytes of the next token are those of another one."""
-    cdef Token new = t.names[t.vocabulary]
     cdef Py_ssize_t n
+    new.length = t.names[t.pairs[pair].left].length + t.names[t.pairs[pair].right].length
+    new.bytes = t.data + t.pairs[pair].first
+    if new.length > LONGEST:
+        return False
     for n in range(256, t.vocabulary):
         if t.names[n].length == new.length and not memcmp(t.names[n].bytes, new.bytes, new.length):
-            return True
-    return False
+            return False
+    return True
 
 
 cdef void merge_at(Training *t, int32_t place) noexcept nogil:
@@ -268,17 +255,18 @@ cdef void make_room(Training *t) noexcept nogil:
         table[slot_of(t, t.pairs[i].left, t.pairs[i].right)] = <int32_t>i
 
 
-# --- the heap ----------------------------------------------------------------------
+# --- the heap: counts and pairs ------------------------------------------------------
 
 
-cdef bint better(Training *t, Candidate a, Candidate b) noexcept nogil:
+cdef bint better(const void *training, Entry a, Entry b) noexcept nogil:
     """Whether a is merged before b: more frequent, or the first in the order of bytes."""
+    cdef const Training *t = <const Training *>training
     cdef int order
-    if a.count != b.count:
-        return a.count > b.count
-    order = compare(&t.names[t.pairs[a.pair].left], &t.names[t.pairs[b.pair].left])
+    if a.key != b.key:
+        return a.key > b.key
+    order = compare(&t.names[t.pairs[a.item].left], &t.names[t.pairs[b.item].left])
     if order == 0:
-        order = compare(&t.names[t.pairs[a.pair].right], &t.names[t.pairs[b.pair].right])
+        order = compare(&t.names[t.pairs[a.item].right], &t.names[t.pairs[b.item].right])
     return order < 0
 
 
@@ -287,41 +275,17 @@ cdef inline int compare(const Token *a, const Token *b) noexcept nogil:
     return order if order else a.length - b.length
 
 
-cdef void push(Training *t, int32_t pair) noexcept nogil:
+cdef void offer(Training *t, int64_t pair) noexcept nogil:
     """Put a pair on the heap, with its count of now."""
-    cdef Candidate new
-    cdef Candidate *heap
-    cdef Py_ssize_t child = t.waiting, parent
-    new.pair, new.count = pair, t.pairs[pair].count
-    if new.count < 2:
+    cdef Entry new
+    cdef Entry *heap
+    new.key, new.item = t.pairs[pair].count, pair
+    if new.key < 2:
         return
     if t.waiting == t.heap_room:
-        heap = <Candidate *>realloc(t.heap, (2 * t.heap_room + 1024) * sizeof(Candidate))
+        heap = <Entry *>realloc(t.heap, (2 * t.heap_room + 1024) * sizeof(Entry))
         if heap == NULL:
             t.failed = True
             return
         t.heap, t.heap_room = heap, 2 * t.heap_room + 1024
-    t.waiting += 1
-    while child > 0:
-        parent = (child - 1) // 2
-        if not better(t, new, t.heap[parent]):
-            break
-        t.heap[child] = t.heap[parent]
-        child = parent
-    t.heap[child] = new
-
-
-cdef void pop(Training *t) noexcept nogil:
-    """Take the first candidate off the heap: the last one sinks from there."""
-    cdef Candidate last
-    cdef Py_ssize_t parent = 0, child = 1
-    t.waiting -= 1
-    last = t.heap[t.waiting]
-    while child < t.waiting:
-        if child + 1 < t.waiting and better(t, t.heap[child + 1], t.heap[child]):
-            child += 1
-        if not better(t, t.heap[child], last):
-            break
-        t.heap[parent] = t.heap[child]
-        parent, child = child, 2 * child + 1
-    t.heap[parent] = last
+    push(t.heap, &t.waiting, new, better, t)

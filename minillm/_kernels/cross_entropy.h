@@ -4,6 +4,7 @@
 #define MINILLM_CROSS_ENTROPY_H
 #include <math.h>
 #include <stdint.h>
+#include "either.h"
 #include "lanes.h"
 #include "maths.h"
 
@@ -96,5 +97,8 @@ DEFINE_CROSS_ENTROPY(double, f64, log)
 
 DEFINE_MOST_PROBABLE(float, f32)
 DEFINE_MOST_PROBABLE(double, f64)
+#define cross_entropy_row(V, z, ...) EITHER(cross_entropy_row, z)(V, z, __VA_ARGS__)
+#define cross_entropy_row_backward(V, p, ...) EITHER(cross_entropy_row_backward, p)(V, p, __VA_ARGS__)
+#define most_probable_row(V, z, count, ids, log_p) EITHER(most_probable_row, z)(V, z, count, ids, log_p)
 
 #endif

@@ -12,7 +12,14 @@ from minillm._kernels._pool cimport empty
 from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share
 
 include "floating.pxi"
-include "cross_entropy.pxi"
+
+cdef extern from "cross_entropy.h" nogil:
+    double cross_entropy_row(
+        Py_ssize_t V, const void *logits, Py_ssize_t target, double smoothing, void *p)
+    void cross_entropy_row_backward(
+        Py_ssize_t V, const void *p, Py_ssize_t target, double weight, double smoothing, void *dlogits)
+    void most_probable_row(
+        Py_ssize_t V, const void *logits, Py_ssize_t count, int64_t *ids, double *log_p)
 
 cdef enum:
     SMALL = 50_000  # logits that are not worth waking another thread for
@@ -49,7 +56,7 @@ cdef void rows_forward(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Rows r = (<Rows *>work)[0]
     cdef Py_ssize_t n
     for n in range(part.first, part.last):
-        (<floating *>r.nats)[n] = cross_entropy_row(
+        (<floating *>r.nats)[n] = <floating>cross_entropy_row(
             r.V, <const floating *>r.input + n * r.V, r.targets[n], r.smoothing,
             <floating *>r.output + n * r.V)
 

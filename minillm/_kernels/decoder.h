@@ -1,6 +1,7 @@
 /* The dot products of one query and the keys that it looks at. */
 #ifndef MINILLM_DECODER_H
 #define MINILLM_DECODER_H
+#include "either.h"
 #include "lanes.h"
 #include "tile.h"
 
@@ -61,5 +62,6 @@ enum { AT_ONCE = 8 }; /* lines, none of which waits for another */
 
 DEFINE_DOTS(float, f32)
 DEFINE_DOTS(double, f64)
+#define dots(n, width, scale, x, ...) EITHER(dots, x)(n, width, scale, x, __VA_ARGS__)
 
 #endif

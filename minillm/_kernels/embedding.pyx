@@ -44,8 +44,7 @@ cdef void copied_rows(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Lookup w = (<Lookup *>work)[0]
     cdef Py_ssize_t n
     for n in range(part.first, part.last):
-        memcpy(<floating *>w.result + n * w.D, <const floating *>w.lines + w.ids[n] * w.D,
-               w.D * sizeof(floating))
+        memcpy(<floating *>w.result + n * w.D, <const floating *>w.lines + w.ids[n] * w.D, w.D * sizeof(floating))
 
 
 def embedding_backward(const floating[:, ::1] dy, const int64_t[::1] ids, Py_ssize_t V):
@@ -67,9 +66,7 @@ def embedding_backward(const floating[:, ::1] dy, const int64_t[::1] ids, Py_ssi
     return dE
 
 
-cdef void sort_places(
-    const int64_t[::1] ids, Py_ssize_t V, Py_ssize_t *starts, Py_ssize_t *places
-) noexcept nogil:
+cdef void sort_places(const int64_t[::1] ids, Py_ssize_t V, Py_ssize_t *starts, Py_ssize_t *places) noexcept nogil:
     """`starts` has room for V + 2."""
     cdef Py_ssize_t *ends = starts + 1
     cdef Py_ssize_t n, v
@@ -93,16 +90,8 @@ cdef void summed_rows(floating *of_type, void *work, Part part) noexcept nogil:
         dE = <floating *>w.result + v * w.D
         memset(dE, 0, w.D * sizeof(floating))
         for i in range(w.starts[v], w.starts[v + 1]):
-            fetch_row(w.D, <const floating *>w.lines + w.places[i + 1] * w.D)
-            add_row(w.D, <const floating *>w.lines + w.places[i] * w.D, dE)
-
-
-cdef inline void fetch_row(Py_ssize_t D, const floating *x) noexcept nogil:
-    """The next row of dy is anywhere: it comes into the cache while this one is added."""
-    cdef Py_ssize_t d = 0
-    while d < D:
-        PREFETCH(x + d)
-        d += 64 // <Py_ssize_t>sizeof(floating)
+            prefetch(<const floating *>w.lines + w.places[i + 1] * w.D, w.D)  # it may lie anywhere
+            add_line(w.D, <const floating *>w.lines + w.places[i] * w.D, dE)
 
 
 cdef inline Py_ssize_t row_of_item(const Lookup *w, Py_ssize_t item) noexcept nogil:
@@ -115,9 +104,3 @@ cdef inline Py_ssize_t row_of_item(const Lookup *w, Py_ssize_t item) noexcept no
         else:
             high = middle
     return low
-
-
-cdef inline void add_row(Py_ssize_t D, const floating *x, floating *y) noexcept nogil:
-    cdef Py_ssize_t d
-    for d in range(D):
-        y[d] += x[d]

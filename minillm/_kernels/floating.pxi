@@ -1,7 +1,6 @@
 # The precision that a kernel is compiled for: each function over `floating` exists for
-# float and for double.  C functions stand in pairs, x_f32 and x_f64, in a header X.h;
-# X.pxi declares them and joins each pair into one function over `floating`, and nowhere
-# else does a kernel ask which of the two it is.
+# float and for double.  C functions stand in pairs, x_f32 and x_f64, in a header X.h, where
+# one name chooses between them by the type of a pointer (either.h).
 import numpy as np
 
 from cython cimport floating

@@ -7,7 +7,7 @@
 #   multiply_part  a part of C: blocks of the depth, of A's rows, of B's panels
 #   multiply_few   a part of a C of few rows, for which B is not packed
 #   multiply_lines the same by whole lines of B
-#   multiply       cuts C into a part for each thread
+#   product        cuts C into a part for each thread
 #
 # Why it is fast.  A block of B (half a megabyte: at most 512 deep, and so wide as
 # that allows) stays in the second-level cache while all rows of A pass over it,
@@ -28,7 +28,6 @@
 from libc.string cimport memcpy, memset
 
 include "tile.pxi"
-include "bfloat16.pxi"
 
 cdef enum:
     DEPTH_BYTES = 2048   # of a row of A in a block, at most
@@ -57,14 +56,6 @@ cdef inline void copy_columns(floating *to, const floating *source, Py_ssize_t c
         count -= lanes
     for j in range(count):
         to[j] = source[j]
-
-
-cdef inline void prefetch(const floating *start, Py_ssize_t count) noexcept nogil:
-    """Fetch `count` numbers into the cache, while something else is computed."""
-    cdef Py_ssize_t j = 0
-    while j < count:
-        PREFETCH(start + j)
-        j += 64 // <Py_ssize_t>sizeof(floating)
 
 
 cdef void transpose(floating *to, Py_ssize_t ld, const floating **lines, Py_ssize_t count,
@@ -114,8 +105,7 @@ cdef void pack(floating *panels, Py_ssize_t width, const floating **b, bint by_d
     else:
         j = n0
         while j <= last:
-            transpose(panels + (j - n0) * depth, width if j < last else taken, b + j,
-                      min(width, n1 - j), k0, depth)
+            transpose(panels + (j - n0) * depth, width if j < last else taken, b + j, min(width, n1 - j), k0, depth)
             j += width
 
 
@@ -166,53 +156,45 @@ cdef inline Py_ssize_t padded_row(Py_ssize_t size) noexcept nogil:
     return ceil_div(size, 64) * 64 + 64
 
 
-cdef Py_ssize_t scratch_size(Py_ssize_t M, Py_ssize_t K, bint a_by_depth, Py_ssize_t itemsize,
-                             bint pairs) noexcept nogil:
-    """The bytes of scratch that multiply needs for each thread, unless is_few and not in pairs."""
-    cdef Py_ssize_t depth = min(K, DEPTH_BYTES // itemsize)
-    cdef Py_ssize_t rows = min(M, BLOCK_ROWS) if a_by_depth or pairs else 0
+cdef Py_ssize_t scratch_size(Py_ssize_t M, Py_ssize_t K, bint a_by_depth, Py_ssize_t itemsize) noexcept nogil:
+    """The bytes of scratch that multiply_part needs."""
+    cdef Py_ssize_t depth = min(K, DEPTH_BYTES // itemsize), rows = min(M, BLOCK_ROWS) if a_by_depth else 0
     # multiply_part's blocks may be less deep, and then wider.
     cdef Py_ssize_t block = min(WIDEST_BLOCK * depth * itemsize, BLOCK_BYTES)
-    return TILE_SIZE + block + rows * padded_row(depth * itemsize) + (SPARE if pairs else 0) + 128
+    return TILE_SIZE + block + rows * padded_row(depth * itemsize) + 128
 
 
 cdef void multiply_part(
-    Py_ssize_t m0, Py_ssize_t m1, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K,
-    const floating **a, int a_by_depth, const floating **b, bint b_by_depth,
-    const floating *bias, bint add, floating **c, char *scratch, bint pairs,
+    Py_ssize_t m0, Py_ssize_t m1, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K, const floating **a, int a_by_depth,
+    const floating **b, bint b_by_depth, const floating *bias, bint add, floating **c, char *scratch, bint pairs,
 ) noexcept nogil:
-    """Rows m0 to m1 and columns n0 to n1 of C."""
+    """Rows m0 to m1 and columns n0 to n1 of C; in pairs, K is the number of those."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating)
     cdef Py_ssize_t all_vectors = ceil_div(n1 - n0, lanes)
     # Panels of equal width: five vectors are 3 + 2, which waste less than 4 + 1.
     cdef int vectors = <int>ceil_div(all_vectors, max(1, ceil_div(all_vectors, 4)))
     cdef Py_ssize_t width = vectors * lanes
     # Blocks of equal depth: 600 are 300 + 300, for a shallow one would move C for little work.
-    cdef Py_ssize_t each = 2 if pairs else 1, words = ceil_div(K, each)  # along the depth
-    cdef Py_ssize_t blocks = max(1, ceil_div(words * <Py_ssize_t>sizeof(floating), DEPTH_BYTES))
-    cdef Py_ssize_t block_depth = max(1, ceil_div(words, blocks))
+    cdef Py_ssize_t blocks = max(1, ceil_div(K * <Py_ssize_t>sizeof(floating), DEPTH_BYTES))
+    cdef Py_ssize_t block_depth = max(1, ceil_div(K, blocks))
     cdef Py_ssize_t most_columns = widest_block(block_depth, sizeof(floating))
     cdef Py_ssize_t block_columns = most_columns // max(1, width) * width
-    cdef Py_ssize_t block_rows = BLOCK_ROWS if a_by_depth or pairs else max(1, m1 - m0)
+    cdef Py_ssize_t block_rows = BLOCK_ROWS if a_by_depth else max(1, m1 - m0)
     cdef Py_ssize_t lda = padded_row(block_depth * sizeof(floating)) // <Py_ssize_t>sizeof(floating)
     cdef floating *acc = <floating *>scratch
     cdef floating *b_block = <floating *>(scratch + TILE_SIZE)
     cdef floating *a_block = b_block + block_depth * most_columns
-    cdef char *spare = <char *>(a_block + min(m1 - m0, BLOCK_ROWS) * lda)
     cdef const floating *rows[8]
     cdef Py_ssize_t k0 = 0, depth, r0, r1, c0, c1, j, t, tiles, t0, t1, m
     cdef bint ones
     if m1 <= m0 or n1 <= n0:
         return
-    while k0 == 0 or k0 < words:  # once for a depth of 0 as well: C = bias
-        depth = min(block_depth, words - k0)
+    while k0 == 0 or k0 < K:  # once for a depth of 0 as well: C = bias
+        depth = min(block_depth, K - k0)
         r0 = m0
         while r0 < m1:
             r1 = min(r0 + block_rows, m1)
-            if pairs:
-                pair_rows(<float *>a_block, lda, <const float **>a, a_by_depth, 2 * k0,
-                          min(K, 2 * (k0 + depth)), r0, r1, spare)
-            elif a_by_depth:
+            if a_by_depth:
                 ones = a_by_depth == AND_ONES and r1 == m1
                 transpose(a_block, lda, a + k0, depth, r0, r1 - r0 - ones)
                 for m in range(depth if ones else 0):
@@ -220,20 +202,13 @@ cdef void multiply_part(
             c0 = n0
             while c0 < n1:
                 c1 = min(c0 + block_columns, n1)
-                if pairs:
-                    pack_pairs(<float *>b_block, width, <const float **>b, b_by_depth, 2 * k0,
-                               min(K, 2 * (k0 + depth)), c0, c1, spare)
-                else:
-                    pack(b_block, width, b, b_by_depth, k0, k0 + depth, c0, c1)
+                pack(b_block, width, b, b_by_depth, k0, k0 + depth, c0, c1)
                 tiles = ceil_div(r1 - r0, TILE_ROWS(vectors))
                 for t in range(tiles):
                     t0 = r0 + t * (r1 - r0) // tiles
                     t1 = r0 + (t + 1) * (r1 - r0) // tiles
                     for m in range(t0, t1):
-                        if a_by_depth or pairs:
-                            rows[m - t0] = a_block + (m - r0) * lda
-                        else:
-                            rows[m - t0] = a[m] + k0
+                        rows[m - t0] = (<const floating *>a_block + (m - r0) * lda) if a_by_depth else a[m] + k0
                     j = c0
                     while j < c1:
                         # The next tile's output.  Not past c1: there, another thread may write.
@@ -292,8 +267,7 @@ cdef void multiply_lines(
         count = min(at_once, K - k)
         for m in range(M):
             a_k[m] = a[m] + k
-        tile_lines(<int>M, count, n0, whole, a_k, b + k,
-                   b[k + at_once] - b[k] if k + at_once < K else 0, c)
+        tile_lines(<int>M, count, n0, whole, a_k, b + k, b[k + at_once] - b[k] if k + at_once < K else 0, c)
         k += count
     multiply_rest(M, whole, n1, K, a, b, bias, add, c)
 
@@ -325,9 +299,28 @@ cdef int parts_of_rows(Py_ssize_t M, Py_ssize_t N, Py_ssize_t lanes, int threads
     return best
 
 
-cdef struct Product:  # the arguments of multiply, and how C is cut
+cdef Py_ssize_t lines_size(Py_ssize_t lists, Py_ssize_t lines):
+    """The bytes of so many lists, which have so many lines altogether."""
+    return lines * sizeof(void *) + lists * 64
+
+
+cdef const floating **lines_of(
+    Workspace work, const floating *x, Py_ssize_t count, Py_ssize_t apart, const Py_ssize_t *places=NULL
+):
+    """Lines of x, `apart` from each other: the first ones, or those at some places."""
+    cdef const floating **lines = <const floating **>work.take(count * sizeof(void *))
+    cdef Py_ssize_t i
+    for i in range(count):
+        lines[i] = x + (i if places == NULL else places[i]) * apart
+    return lines
+
+
+include "bfloat16.pxi"
+
+
+cdef struct Product:  # and how C is cut
     Py_ssize_t M, N, K
-    Output a, b, c
+    Output a, b, c  # pointers to lines
     Input bias
     int a_by_depth
     bint b_by_depth, add, few, pairs
@@ -350,29 +343,35 @@ cdef void multiply_parts(floating *of_type, void *work, Part part) noexcept nogi
                          <const floating *>p.bias, p.add, <floating **>p.c)
         else:
             multiply_part(row * p.M // p.row_parts, (row + 1) * p.M // p.row_parts, n0, n1, p.K,
-                          <const floating **>p.a,
-                          p.a_by_depth if row == p.row_parts - 1 else min(p.a_by_depth, 1),
+                          <const floating **>p.a, p.a_by_depth if row == p.row_parts - 1 else min(p.a_by_depth, 1),
                           <const floating **>p.b, p.b_by_depth, <const floating *>p.bias, p.add, <floating **>p.c,
                           p.scratch + part.me * p.scratch_each, p.pairs)
 
 
-cdef void multiply(
-    Py_ssize_t M, Py_ssize_t N, Py_ssize_t K,
-    const floating **a, int a_by_depth, const floating **b, bint b_by_depth,
-    const floating *bias, bint add, floating **c,
-    int threads, char *scratch, Py_ssize_t scratch_each, bint pairs,
-) noexcept nogil:
-    """C (M, N) = A (M, K) B (K, N), plus the bias (N,), or (add) plus C; of floats in pairs, if so."""
+cdef int product(
+    Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, const floating **a, int a_by_depth, const floating **b,
+    bint b_by_depth, const floating *bias, bint add, floating **c, int threads, bint pairs,
+) except -1:
+    """C (M, N) = A (M, K) B (K, N), plus the bias (N,), or (add) plus C; of operands in bfloat16, if pairs."""
     cdef Product p
+    cdef Workspace work, pairs_of_a, pairs_of_b
     if M == 0:
-        return
+        return 0
     if M * N * K < SMALL or (M * N * K < SHORT and are_cores_shared()):
         threads = 1
+    if pairs:
+        pairs_of_a = in_pairs(&a, a_by_depth != 0, K if a_by_depth else M, M if a_by_depth else K, threads)
+        pairs_of_b = in_pairs(&b, b_by_depth, K if b_by_depth else N, N if b_by_depth else K, threads)
+        K = ceil_div(K, 2)
     p.M, p.N, p.K, p.a, p.b, p.c, p.bias = M, N, K, <void *>a, <void *>b, <void *>c, bias
-    p.a_by_depth, p.b_by_depth, p.add = a_by_depth, b_by_depth, add
+    p.a_by_depth, p.b_by_depth, p.add, p.pairs = a_by_depth, b_by_depth, add, pairs
     p.few = is_few(M, N, K, a_by_depth != 0, b_by_depth, sizeof(floating)) and not pairs
-    p.pairs = pairs
     p.row_parts = 1 if p.few else parts_of_rows(M, N, VECTOR_BYTES // sizeof(floating), threads)
     p.column_parts = threads // p.row_parts
-    p.scratch, p.scratch_each = scratch, scratch_each
-    share(<Body>multiply_parts[floating], &p, p.row_parts * p.column_parts, threads)
+    if not p.few:
+        p.scratch_each = ceil_div(scratch_size(M, K, a_by_depth != 0, sizeof(floating)), 64) * 64
+        work = Workspace(threads * p.scratch_each)
+        p.scratch = work.take(threads * p.scratch_each)
+    with nogil:
+        share(<Body>multiply_parts[floating], &p, p.row_parts * p.column_parts, threads)
+    return 0

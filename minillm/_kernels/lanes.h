@@ -8,6 +8,7 @@
 #ifndef MINILLM_LANES_H
 #define MINILLM_LANES_H
 #include <stddef.h>
+#include "either.h"
 
 #define LANES 32
 
@@ -78,5 +79,6 @@
 
 DEFINE_LANES(float, f32)
 DEFINE_LANES(double, f64)
+#define dot(n, x, y) EITHER(dot, x)(n, x, y)
 
 #endif

@@ -7,112 +7,90 @@ before has computed.  What a phase reads, a norm or a gated row, each thread com
 less time than to wait for another phase.
 """
 
-from libc.math cimport INFINITY
-from libc.stdint cimport int64_t
-from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy, memset
-
-from minillm._kernels._pool cimport Workspace, cut, empty
-from minillm._kernels._threads cimport (
-    Body, Input, Output, Part, are_cores_shared, max_threads, share, share_phases)
-
-include "floating.pxi"
-include "gemm.pxi"
-include "decoder.pxi"
-include "attention.pxi"
-include "past.pxi"
-include "normalisation.pxi"
-include "activations.pxi"
-include "rotary.pxi"
-include "quantised.pxi"
+cdef extern from *:
+    """
+    /* Columns n0 to n1 of y (Q, O) += (x A) B, with x (Q, I), A (I, r), B (r, O).  h (r,) is memory for a row of
+       x A: each thread computes all of it, because it is thin. */
+    static void add_low_rank(Py_ssize_t Q, Py_ssize_t I, Py_ssize_t O, Py_ssize_t r, Py_ssize_t n0, Py_ssize_t n1,
+                             const float *restrict x, const float *restrict A, const float *restrict B,
+                             float *restrict h, float *restrict y) {
+        for (Py_ssize_t q = 0; q < Q; q++, x += I, y += O) {
+            for (Py_ssize_t k = 0; k < r; k++) h[k] = 0;
+            for (Py_ssize_t i = 0; i < I; i++)
+                for (Py_ssize_t k = 0; k < r; k++) h[k] += x[i] * A[i * r + k];
+            for (Py_ssize_t k = 0; k < r; k++)
+                for (Py_ssize_t n = n0; n < n1; n++) y[n] += h[k] * B[k * O + n];
+        }
+    }
+    """
+    void add_low_rank(Py_ssize_t Q, Py_ssize_t I, Py_ssize_t O, Py_ssize_t r, Py_ssize_t n0, Py_ssize_t n1,
+                      const float *x, const float *A, const float *B, float *h, float *y) noexcept nogil
 
 cdef enum:
     OF_MODEL = 3    # weights, in the order of llama_step.MODEL_WEIGHTS
     OF_BLOCK = 6    # in the order of llama_step.BLOCK_WEIGHTS
-    WORTH_THREADS = 400000  # multiply-adds a token, below which threads would wait for each other
-
-cdef struct Weight:          # a matrix (I, O), or a gain (O,)
-    Py_ssize_t inputs, outputs
-    const void *numbers      # NULL: it is packed
-    bint by_outputs          # the numbers are those of the transpose
-    Matrix packed
 
 cdef struct Sizes:
     Py_ssize_t Q, T, D, F, N, M, width, V, S, L  # S: the most positions that a query looks at
 
-
-cdef class Addresses:
-    """Where the weights lie, checked; and the arrays, so that they go on lying there."""
-
-    cdef Weight *weights
-    cdef Sizes sizes
-    cdef Py_ssize_t size     # multiply-adds of a token
-    cdef object arrays, parts, dtype
-
-    def __cinit__(self, arrays, x):
-        cdef Py_ssize_t count = len(arrays), i
-        cdef bint tied = count > 1 and arrays[1] is not None
-        self.arrays, self.parts, self.dtype = list(arrays), [], x.dtype
-        check(count > OF_MODEL and (count - OF_MODEL) % OF_BLOCK == 0, "the list of weights")
-        self.weights = <Weight *>calloc(count, sizeof(Weight))
-        if self.weights == NULL:
-            raise MemoryError()
-        self.sizes.L = (count - OF_MODEL) // OF_BLOCK
-        for i in range(count):
-            if self.dtype == np.float32:
-                find_weight[float](self, i, <float>0)
-            else:
-                find_weight[double](self, i, <double>0)
-        check(tied == (arrays[2] is None), "the output")
-        cdef Weight *w = self.weights
-        cdef Sizes *s = &self.sizes
-        s.D, s.V = w[0].outputs, w[1 if tied else 2].outputs
-        check(w[1 if tied else 2].inputs == s.D, "the output")
-        self.size = s.D * s.V
-        for i in range(s.L):
-            w = self.weights + OF_MODEL + i * OF_BLOCK
-            s.F = w[5].inputs
-            fits = (
-                w[0].outputs == s.D and w[1].inputs == s.D and w[2].outputs == s.D and w[3].outputs == s.D and w[4].inputs == s.D
-                and w[4].outputs == 2 * s.F and w[5].outputs == s.D
-                and w[5].inputs == self.weights[OF_MODEL + 5].inputs and w[1].outputs == self.weights[OF_MODEL + 1].outputs
-                and w[2].inputs == self.weights[OF_MODEL + 2].inputs
-            )
-            check(fits, f"the weights of block {i}")
-            self.size += s.D * w[1].outputs + w[2].inputs * s.D + 3 * s.D * s.F
-
-    def __dealloc__(self):
-        free(self.weights)
-
-    def __reduce__(self):
-        return type(None), ()  # whoever loads or copies a model looks for them again
+include "step.pxi"
+include "rotary.pxi"
+include "quantised.pxi"
 
 
-cdef int find_weight(Addresses found, Py_ssize_t i, floating zero) except -1:
-    cdef const floating[:, ::1] matrix
-    cdef const floating[::1] vector
-    cdef Weight *w = found.weights + i
+cdef int find_weights(Addresses found, floating zero) except -1:
+    cdef Py_ssize_t count = len(found.arrays), L = (count - OF_MODEL) // OF_BLOCK, i
+    cdef Weight *w
+    cdef const Weight *first = found.weights + OF_MODEL
+    cdef const Weight *output
+    cdef Sizes *s = &found.sizes
     cdef Parts parts
-    array = found.arrays[i]
-    if array is None:
-        check(i in (1, 2), f"weight {i}")
-        return 0
-    is_gain = i == 0 or (i >= OF_MODEL and (i - OF_MODEL) % OF_BLOCK in (0, 3))
-    check(array.ndim == (1 if is_gain else 2) and array.size > 0, f"weight {i}")
-    if is_gain:
-        vector = array
-        w.outputs, w.numbers = vector.shape[0], &vector[0]
-    elif hasattr(array, "parts"):
-        check(sizeof(floating) == 4 and array.transposed == (i == 1), f"weight {i}")
-        parts = Parts(array.parts, array.twice)
-        found.parts.append(parts)
-        w.packed, w.inputs, w.outputs = parts.matrix, parts.matrix.blocks * BLOCK, parts.matrix.outputs
-    else:
-        matrix = array
-        w.by_outputs = i == 1
-        w.inputs, w.outputs = matrix.shape[i == 1], matrix.shape[i != 1]
-        w.numbers = &matrix[0, 0]
+    check(L > 0 and OF_MODEL + L * OF_BLOCK == count, "the list of weights")
+    for i in range(count):
+        w, array = found.weights + i, found.arrays[i]
+        if array is None:
+            check(i in (1, 2), f"weight {i}")
+            continue
+        W = getattr(array, "W", array)
+        is_gain = i == 0 or (i >= OF_MODEL and (i - OF_MODEL) % OF_BLOCK in (0, 3))
+        check(W.ndim == (1 if is_gain else 2) and W.size > 0, f"weight {i}")
+        if hasattr(W, "parts"):
+            check(sizeof(floating) == 4 and W.transposed == (i == 1), f"weight {i}")
+            parts = Parts(W.parts, W.twice)
+            found.parts.append(parts)
+            w.packed, w.inputs, w.outputs = &parts.matrix, parts.matrix.blocks * BLOCK, parts.matrix.outputs
+            if W is not array:
+                find_additions(w, array.A, array.B, i)
+        else:
+            find_numbers(w, array, i == 1, zero)
+    check((found.arrays[1] is None) != (found.arrays[2] is None), "the output")
+    output = output_of(found.weights)
+    s.L, s.D, s.V = L, found.weights.outputs, output.outputs
+    check(output.inputs == s.D, "the output")
+    found.size = s.D * s.V
+    for i in range(L):
+        w = found.weights + OF_MODEL + i * OF_BLOCK
+        s.F = w[5].inputs
+        fits = (
+            w[0].outputs == s.D and w[1].inputs == s.D and w[2].outputs == s.D and w[3].outputs == s.D
+            and w[4].inputs == s.D and w[4].outputs == 2 * s.F and w[5].outputs == s.D
+            and w[5].inputs == first[5].inputs and w[1].outputs == first[1].outputs
+            and w[2].inputs == first[2].inputs
+        )
+        check(fits, f"the weights of block {i}")
+        found.size += s.D * w[1].outputs + w[2].inputs * s.D + 3 * s.D * s.F
     return 0
+
+
+cdef int find_additions(Weight *w, const float[:, ::1] A, const float[:, ::1] B, Py_ssize_t i) except -1:
+    fits = A.shape[0] == w.inputs and B.shape[1] == w.outputs and 0 < A.shape[1] == B.shape[0]
+    check(fits, f"the additions to weight {i}")
+    w.rank, w.A, w.B = A.shape[1], &A[0, 0], &B[0, 0]
+    return 0
+
+
+cdef inline const Weight *output_of(const Weight *weights) noexcept nogil:
+    return weights + (1 if weights[2].outputs == 0 else 2)
 
 
 cdef enum Phase:  # of a block; the last phase of the step is that of the logits
@@ -154,62 +132,38 @@ cdef Py_ssize_t column_of(const Matrix *W, Py_ssize_t panel) noexcept nogil:
     return column + panel * PANEL
 
 
-cdef void multiply_floats(
-    const Weight *W, Py_ssize_t Q, Py_ssize_t n0, Py_ssize_t n1, const floating *x, floating *y, char *own
-) noexcept nogil:
-    """Columns n0 to n1 of y (Q, O) = x (Q, I) W."""
-    cdef Py_ssize_t lines_of_W = W.outputs if W.by_outputs else W.inputs, length = W.inputs if W.by_outputs else W.outputs, i, q
-    cdef const floating **rows = <const floating **>cut(&own, Q * sizeof(void *))
-    cdef floating **out = <floating **>cut(&own, Q * sizeof(void *))
-    cdef const floating **lines = <const floating **>cut(&own, lines_of_W * sizeof(void *))
-    if n1 <= n0:
-        return
-    for q in range(Q):
-        rows[q], out[q] = x + q * W.inputs, y + q * W.outputs
-    for i in range(lines_of_W):
-        lines[i] = <const floating *>W.numbers + i * length
-    if Q > TILE_ROWS(4):
-        multiply_part(0, Q, n0, n1, W.inputs, rows, False, lines, not W.by_outputs, <const floating *>NULL, False,
-                      out, own, False)
-    elif not W.by_outputs:
-        multiply_lines(LINES, Q, n0, n1, W.inputs, rows, lines, <const floating *>NULL, False, out)
-    else:
-        while n0 < n1:  # lines of W by dozens: all rows of x pass over them while they are near
-            i = min(32, n1 - n0)
-            for q in range(Q):
-                dots(i, W.inputs, <floating>1, rows[q], lines + n0, 0, out[q] + n0)
-            n0 += i
-
-
 cdef void multiply_columns(
     const Weight *W, Py_ssize_t Q, Py_ssize_t part, Py_ssize_t parts, const floating *x, floating *y,
     char *own, Py_ssize_t *n0, Py_ssize_t *n1,
 ) noexcept nogil:
     """The columns n0 to n1 of y (Q, O) = x (Q, I) W that are of this part."""
-    cdef Py_ssize_t panels = ceil_div(W.outputs, PANEL) if W.numbers != NULL else W.packed.panels
+    cdef const Matrix *packed = <const Matrix *>W.packed
+    cdef Py_ssize_t panels = ceil_div(W.outputs, PANEL) if packed == NULL else packed.panels
     cdef Py_ssize_t first = part * panels // parts, last = (part + 1) * panels // parts
     cdef Rows rows
     cdef char *spare
-    if W.numbers != NULL:
+    if packed == NULL:
         n0[0], n1[0] = min(W.outputs, first * PANEL), min(W.outputs, last * PANEL)
-        multiply_floats(W, Q, n0[0], n1[0], x, y, own)
+        multiply_numbers(W, NULL, False, Q, n0[0], n1[0], x, NULL, y, own)
     elif floating is float:
-        n0[0], n1[0] = column_of(&W.packed, first), column_of(&W.packed, last)
+        n0[0], n1[0] = column_of(packed, first), column_of(packed, last)
         if last == panels:
             n1[0] = W.outputs
-        spare = cut(&own, spare_size(&W.packed))
-        rows = rows_in(own, &W.packed, Q)
+        spare = cut(&own, spare_size(packed))
+        rows = rows_in(own, packed, Q)
         if first < last:
-            round_rows(&W.packed, Q, 0, rounded_rows(&W.packed, Q), x, &rows, spare)
-            multiply_panels(&W.packed, Q, first, last, &rows, y, W.outputs)
+            round_rows(packed, Q, 0, rounded_rows(packed, Q), x, &rows, spare)
+            multiply_panels(packed, Q, first, last, &rows, y, W.outputs)
+            if W.rank > 0:
+                add_low_rank(Q, W.inputs, W.outputs, W.rank, n0[0], n1[0], x, W.A, W.B, <float *>own, y)
 
 
 cdef Py_ssize_t product_size(const Weight *W, Py_ssize_t Q, Py_ssize_t itemsize) noexcept nogil:
     """The bytes of memory that multiply_columns needs."""
-    cdef Py_ssize_t word = sizeof(void *)
-    if W.numbers == NULL:
-        return rows_size(&W.packed, Q) + spare_size(&W.packed) + 64
-    return (2 * Q + max(W.outputs, W.inputs)) * word + scratch_size(Q, W.inputs, False, itemsize, False) + 4 * 64
+    cdef const Matrix *packed = <const Matrix *>W.packed
+    if packed == NULL:
+        return numbers_size(Q, W.inputs, W.outputs, itemsize)
+    return rows_size(packed, Q) + spare_size(packed) + 64 + W.rank * sizeof(float)
 
 
 # --- the phases of a step -----------------------------------------------------------
@@ -249,8 +203,8 @@ cdef void attend(const Step *step, Py_ssize_t layer, Py_ssize_t first, Py_ssize_
         n += m * G
         if of_keys != noted:
             noted, count = of_keys, step.start[b]
-            note_lines_of(count, keys, b, m, key_lines)
-            note_lines_of(count, values, b, m, value_lines)
+            note_lines(count, NULL, keys, b * keys.text + m * keys.head, key_lines)
+            note_lines(count, NULL, values, b * values.text + m * values.head, value_lines)
             for q in range(s.T):
                 rotated(step, b * s.T + q, s.N + m, new_keys + q * w)
                 key_lines[count + q] = new_keys + q * w
@@ -282,15 +236,6 @@ cdef inline floating *place(
     return <floating *>kept.start + b * kept.text + m * kept.head + position * kept.line
 
 
-cdef void note_lines_of(
-    Py_ssize_t n, const Kept *kept, Py_ssize_t b, Py_ssize_t m, const floating **lines
-) noexcept nogil:
-    """Where the first n keys or values of a head begin."""
-    cdef Py_ssize_t i
-    for i in range(n):
-        lines[i] = place(kept, b, m, i, <floating *>NULL)
-
-
 cdef void part_of_block(
     const Step *step, Py_ssize_t layer, int phase, Py_ssize_t part, floating *of_type, char *own
 ) noexcept nogil:
@@ -301,16 +246,13 @@ cdef void part_of_block(
     cdef floating *h = <floating *>cut(&own, s.Q * max(s.D, s.F) * sizeof(floating))
     cdef floating *x = <floating *>step.x
     cdef const floating *y
-    if phase == PROJECT:
-        y = normed(step, w, h)
-        multiply_columns(w + 1, s.Q, part, step.parts, y, <floating *>step.qkv, own, &n0, &n1)
-        return
     if phase == ATTEND:
         attend(step, layer, part * s.Q * s.N // step.parts, (part + 1) * s.Q * s.N // step.parts, of_type, own)
         return
-    if phase == EXPAND:
-        y = normed(step, w + 3, h)
-        multiply_columns(w + 4, s.Q, part, step.parts, y, <floating *>step.hidden, own, &n0, &n1)
+    if phase == PROJECT or phase == EXPAND:
+        w += 0 if phase == PROJECT else 3
+        multiply_columns(w + 1, s.Q, part, step.parts, normed(step, w, h),
+                         <floating *>(step.qkv if phase == PROJECT else step.hidden), own, &n0, &n1)
         return
     y = <const floating *>step.context
     if phase == CONTRACT:
@@ -327,7 +269,6 @@ cdef void part_of_block(
 cdef void parts_of_step(floating *of_type, void *work, Part part) noexcept nogil:
     cdef const Step *step = <const Step *>work
     cdef char *own = step.own + part.me * step.own_each
-    cdef const Weight *output = step.weights + (1 if step.weights[2].outputs == 0 else 2)
     cdef Py_ssize_t i, phase, n0, n1
     cdef char *front
     cdef floating *h
@@ -338,19 +279,18 @@ cdef void parts_of_step(floating *of_type, void *work, Part part) noexcept nogil
         else:
             front = own
             h = <floating *>cut(&front, step.sizes.Q * step.sizes.D * sizeof(floating))
-            multiply_columns(output, step.sizes.Q, i % step.parts, step.parts, normed(step, step.weights, h),
-                             <floating *>step.logits, front, &n0, &n1)
+            multiply_columns(output_of(step.weights), step.sizes.Q, i % step.parts, step.parts,
+                             normed(step, step.weights, h), <floating *>step.logits, front, &n0, &n1)
 
 
 # --- the call -----------------------------------------------------------------------
 
 
 def llama_step(weights, x, cos, sin, list past, const int64_t[::1] start, double epsilon):
-    if not isinstance(weights.addresses, Addresses):
-        weights.addresses = Addresses(weights.arrays, x)
-    if (<Addresses>weights.addresses).dtype == np.float32:
-        return run[float](weights.addresses, x, cos, sin, past, start, epsilon)
-    return run[double](weights.addresses, x, cos, sin, past, start, epsilon)
+    cdef Addresses found = addresses_of(weights, x)
+    if found.dtype == np.float32:
+        return run[float](found, x, cos, sin, past, start, epsilon)
+    return run[double](found, x, cos, sin, past, start, epsilon)
 
 
 cdef run(
@@ -362,7 +302,7 @@ cdef run(
     cdef const Weight *w = found.weights + OF_MODEL
     cdef Py_ssize_t item = sizeof(floating), each = 0, B = start.shape[0], i
     cdef Py_ssize_t[4] kept = [0, 0, 0, 0]
-    cdef int threads = max_threads()
+    cdef int threads = threads_for(x.shape[0] * found.size)
     cdef floating[:, ::1] logits
     s.Q, s.S = x.shape[0], 1
     check(B > 0 and s.Q > 0 and s.Q % B == 0 and x.shape[1] == s.D, "x")
@@ -379,8 +319,6 @@ cdef run(
     for i in range(B):
         check(0 <= start[i] <= kept[2] - s.T, "the rows")
         s.S = max(s.S, start[i] + s.T)
-    if s.Q * found.size < WORTH_THREADS or are_cores_shared():
-        threads = 1
     for i in range(OF_MODEL + s.L * OF_BLOCK):
         each = max(each, product_size(found.weights + i, s.Q, item))
     each = max(each, ((1 + s.T) * s.width + whole_lanes(s.S)) * item + 2 * s.S * sizeof(void *) + 5 * 64)

@@ -37,196 +37,113 @@
 #define POINT static __inline
 #endif
 
-/* --- float32 --------------------------------------------------------------- */
+/* The coefficients of q and p, the highest power first */
+#define START(coefficient) sum = coefficient;
+#define THEN(coefficient) sum = sum * x + coefficient;
+#define Q_f32                                                                                      \
+    START(1.39263256e-3f) THEN(8.36329279e-3f) THEN(4.16665538e-2f) THEN(1.66665763e-1f) THEN(0.5f)
+#define P_f32                                                                                      \
+    START(3.759146721e-5f) THEN(-0.0002232922347f) THEN(-0.0009363197798f) THEN(0.001036026408f)   \
+    THEN(0.006935334589f) THEN(-0.01046836008f) THEN(-0.04725805024f) THEN(0.2300183146f)          \
+    THEN(-0.5093321716f) THEN(0.7290836818f)
+#define Q_f64                                                                                      \
+    START(2.0914831351380410561e-9) THEN(2.5105419192016336433e-8) THEN(2.7557273295539724343e-7)  \
+    THEN(2.7557254913486702019e-6) THEN(2.480158732582228205e-5) THEN(1.9841269875205076848e-4)    \
+    THEN(1.3888888888883669627e-3) THEN(8.3333333333260249508e-3) THEN(4.1666666666666669814e-2)   \
+    THEN(1.6666666666666671074e-1) THEN(0.5)
+#define P_f64                                                                                      \
+    START(-9.653425420228899157e-10) THEN(7.2695454790186440663e-11) THEN(1.3924023993501807661e-8)\
+    THEN(1.4578593347036737295e-8) THEN(-7.6380820534904578149e-8) THEN(-1.5426320536771115499e-7) \
+    THEN(2.6368248576407623878e-7) THEN(1.0198048518135176196e-6) THEN(-6.2513210404786796301e-7)  \
+    THEN(-5.9188927317632366357e-6) THEN(7.15005595621909825e-7) THEN(0.000035144181157760972795)  \
+    THEN(-1.907866531661357419e-6) THEN(-0.00023109481831937621136)                                \
+    THEN(0.00013334425401904911618) THEN(0.0016308184418903595964)                                 \
+    THEN(-0.0034796923622425333441) THEN(-0.0075401889655930590206)                                \
+    THEN(0.060396574890699464128) THEN(-0.18652185795969416326) THEN(0.3871374007422188786)        \
+    THEN(-0.60789664197189175887) THEN(0.75528513041575147989)
 
-POINT float power_of_two_f32(int32_t n) /* 2^n for -126 <= n <= 127 */
-{
-    uint32_t bits = (uint32_t)(n + 127) << 23;
-    float power;
-    memcpy(&power, &bits, sizeof power);
-    return power;
-}
+/* DIGITS: of the mantissa; BITS: of a number.  LN2_HIGH + LN2_LOW = ln 2.  Beyond LEAST
+ * and MOST, exp(x) no longer changes, nor tanh(x) beyond FLAT. */
+#define DEFINE_MATHS(REAL, SUFFIX, BITS, DIGITS, LN2_HIGH, LN2_LOW, LEAST, MOST, FLAT, K)          \
+    enum { BIAS_##SUFFIX = (1 << (BITS - DIGITS - 2)) - 1 };                                       \
+    /* 2^n, of the lowest bits of n alone: unsigned, so that it may wrap */                        \
+    POINT REAL power_of_two_##SUFFIX(uint##BITS##_t n)                                             \
+    {                                                                                              \
+        const uint##BITS##_t bits = (n + BIAS_##SUFFIX) << DIGITS;                                 \
+        REAL power;                                                                                \
+        memcpy(&power, &bits, sizeof power);                                                       \
+        return power;                                                                              \
+    }                                                                                              \
+    POINT REAL q_##SUFFIX(REAL x)                                                                  \
+    {                                                                                              \
+        REAL sum;                                                                                  \
+        Q_##SUFFIX return sum;                                                                     \
+    }                                                                                              \
+    POINT REAL p_##SUFFIX(REAL x)                                                                  \
+    {                                                                                              \
+        REAL sum;                                                                                  \
+        P_##SUFFIX return sum;                                                                     \
+    }                                                                                              \
+    /* x = n ln 2 + r; returns exp(r) - 1 */                                                       \
+    POINT REAL reduce_##SUFFIX(REAL x, int##BITS##_t *n)                                           \
+    {                                                                                              \
+        const REAL large = (REAL)((uint##BITS##_t)3 << (DIGITS - 1));                              \
+        const REAL shifted = x * (REAL)1.4426950408889634 + large;                                 \
+        const REAL whole = shifted - large;                                                        \
+        const REAL r = (x - whole * LN2_HIGH) - whole * LN2_LOW;                                   \
+        uint##BITS##_t bits, bits_of_large;                                                        \
+        memcpy(&bits, &shifted, sizeof bits);                                                      \
+        memcpy(&bits_of_large, &large, sizeof bits);                                               \
+        *n = (int##BITS##_t)(bits - bits_of_large);                                                \
+        return r * r * q_##SUFFIX(r) + r;                                                          \
+    }                                                                                              \
+    POINT REAL exp_##SUFFIX(REAL x)                                                                \
+    {                                                                                              \
+        int##BITS##_t n;                                                                           \
+        x = x > (REAL)MOST ? (REAL)MOST : x;                                                       \
+        x = x < (REAL)LEAST ? (REAL)LEAST : x;                                                     \
+        const REAL e = reduce_##SUFFIX(x, &n) + 1;                                                 \
+        /* An arithmetic shift of a 64-bit number is one instruction on AVX-512 alone.  The bit in \
+         * which a logical one differs is none of the lowest. */                                   \
+        const uint##BITS##_t half = (uint##BITS##_t)n >> 1;                                        \
+        return e * power_of_two_##SUFFIX(half) * power_of_two_##SUFFIX((uint##BITS##_t)n - half);  \
+    }                                                                                              \
+    POINT REAL sigmoid_##SUFFIX(REAL x) { return 1 / (1 + exp_##SUFFIX(-x)); }                     \
+    /* tanh(x) = e / (e + 2) with e = exp(2 |x|) - 1, which keeps its digits near zero */          \
+    POINT REAL tanh_##SUFFIX(REAL x)                                                               \
+    {                                                                                              \
+        int##BITS##_t n;                                                                           \
+        REAL size = x < 0 ? -x : x;                                                                \
+        size = size > (REAL)FLAT ? (REAL)FLAT : size;                                              \
+        const REAL p = reduce_##SUFFIX(2 * size, &n);                                              \
+        const REAL power = power_of_two_##SUFFIX((uint##BITS##_t)n);                               \
+        const REAL e = power * p + (power - 1);                                                    \
+        const REAL t = e / (e + 2);                                                                \
+        return x < 0 ? -t : t;                                                                     \
+    }                                                                                              \
+    /* exp(-x^2 / 2).  The square has two parts, h^2, which is exact (h has half of the digits),   \
+     * and the rest: rounded as a whole, it would cost x^2 / 4 units in the last place. */         \
+    POINT REAL bell_##SUFFIX(REAL x)                                                               \
+    {                                                                                              \
+        const uint##BITS##_t unit = (uint##BITS##_t)1 << (DIGITS + 2) / 2;                         \
+        uint##BITS##_t bits;                                                                       \
+        REAL h;                                                                                    \
+        memcpy(&bits, &x, sizeof bits);                                                            \
+        bits = (bits + unit / 2) & ~(unit - 1);                                                    \
+        memcpy(&h, &bits, sizeof h);                                                               \
+        const REAL rest = (REAL)0.5 * (h - x) * (h + x), sixth = (REAL)0.16666666666666667;        \
+        return exp_##SUFFIX((REAL)-0.5 * h * h) *                                                  \
+               (1 + rest * (1 + rest * ((REAL)0.5 + rest * sixth)));                               \
+    }                                                                                              \
+    /* Q(x) of an x from 0 on; *bell becomes exp(-x^2 / 2) */                                      \
+    POINT REAL normal_tail_##SUFFIX(REAL x, REAL *bell)                                            \
+    {                                                                                              \
+        const REAL u = 1 / (x + K), p = p_##SUFFIX((x - K) * u);                                   \
+        *bell = bell_##SUFFIX(x);                                                                  \
+        return *bell * (p * u);                                                                    \
+    }
 
-/* x = n ln 2 + r; returns exp(r) - 1 */
-POINT float reduce_f32(float x, int32_t *n)
-{
-    const float large = 12582912.0f; /* 1.5 * 2^23 */
-    const float shifted = x * 1.44269504f + large;
-    const float whole = shifted - large;
-    const float r = (x - whole * 0.693359375f) - whole * -2.12194440e-4f;
-    int32_t bits;
-    memcpy(&bits, &shifted, sizeof bits);
-    *n = (int32_t)((uint32_t)bits - 0x4B400000u);
-    float q = 1.39263256e-3f;
-    q = q * r + 8.36329279e-3f;
-    q = q * r + 4.16665538e-2f;
-    q = q * r + 1.66665763e-1f;
-    q = q * r + 0.5f;
-    return r * r * q + r;
-}
-
-POINT float exp_f32(float x)
-{
-    int32_t n;
-    x = x > 89.0f ? 89.0f : x;
-    x = x < -104.0f ? -104.0f : x;
-    const float e = reduce_f32(x, &n) + 1.0f;
-    const int32_t half = n >> 1;
-    return e * power_of_two_f32(half) * power_of_two_f32(n - half);
-}
-
-POINT float sigmoid_f32(float x)
-{
-    return 1.0f / (1.0f + exp_f32(-x));
-}
-
-/* tanh(x) = e / (e + 2) with e = exp(2 |x|) - 1, which keeps its digits near zero */
-POINT float tanh_f32(float x)
-{
-    int32_t n;
-    float size = x < 0.0f ? -x : x;
-    size = size > 10.0f ? 10.0f : size;
-    const float p = reduce_f32(2.0f * size, &n);
-    const float power = power_of_two_f32(n);
-    const float e = power * p + (power - 1.0f);
-    const float t = e / (e + 2.0f);
-    return x < 0.0f ? -t : t;
-}
-
-/* exp(-x^2 / 2). The square has two parts, h^2, which is exact, and the rest: rounded as a whole, it
-   would cost x^2 / 4 units in the last place. */
-POINT float bell_f32(float x)
-{
-    uint32_t bits;
-    float h;
-    memcpy(&bits, &x, sizeof bits);
-    bits = (bits + 0x800u) & 0xFFFFF000u; /* half of the digits */
-    memcpy(&h, &bits, sizeof h);
-    const float rest = 0.5f * (h - x) * (h + x);
-    return exp_f32(-0.5f * h * h) * (1.0f + rest * (1.0f + rest * (0.5f + rest * 0.166666667f)));
-}
-
-/* Q(x) of x from 0 to 14.5; *bell becomes exp(-x^2 / 2) */
-POINT float normal_tail_f32(float x, float *bell)
-{
-    const float u = 1.0f / (x + 3.0f), t = (x - 3.0f) * u;
-    float p = 3.759146721e-5f;
-    p = p * t - 0.0002232922347f;
-    p = p * t - 0.0009363197798f;
-    p = p * t + 0.001036026408f;
-    p = p * t + 0.006935334589f;
-    p = p * t - 0.01046836008f;
-    p = p * t - 0.04725805024f;
-    p = p * t + 0.2300183146f;
-    p = p * t - 0.5093321716f;
-    p = p * t + 0.7290836818f;
-    *bell = bell_f32(x);
-    return *bell * (p * u);
-}
-
-/* --- float64: the same with more digits ------------------------------------ */
-
-/* 2^n of the low 12 bits of n: unsigned, so that it may wrap */
-POINT double power_of_two_f64(uint64_t n)
-{
-    uint64_t bits = (n + 1023) << 52;
-    double power;
-    memcpy(&power, &bits, sizeof power);
-    return power;
-}
-
-POINT double reduce_f64(double x, int64_t *n)
-{
-    const double large = 6755399441055744.0; /* 1.5 * 2^52 */
-    const double shifted = x * 1.4426950408889634 + large;
-    const double whole = shifted - large;
-    const double r = (x - whole * 6.93145751953125e-1) - whole * 1.42860682030941723212e-6;
-    int64_t bits;
-    memcpy(&bits, &shifted, sizeof bits);
-    *n = (int64_t)((uint64_t)bits - 0x4338000000000000u);
-    double q = 2.0914831351380410561e-9;
-    q = q * r + 2.5105419192016336433e-8;
-    q = q * r + 2.7557273295539724343e-7;
-    q = q * r + 2.7557254913486702019e-6;
-    q = q * r + 2.480158732582228205e-5;
-    q = q * r + 1.9841269875205076848e-4;
-    q = q * r + 1.3888888888883669627e-3;
-    q = q * r + 8.3333333333260249508e-3;
-    q = q * r + 4.1666666666666669814e-2;
-    q = q * r + 1.6666666666666671074e-1;
-    q = q * r + 0.5;
-    return r * r * q + r;
-}
-
-POINT double exp_f64(double x)
-{
-    int64_t n;
-    x = x > 710.0 ? 710.0 : x;
-    x = x < -746.0 ? -746.0 : x;
-    const double e = reduce_f64(x, &n) + 1.0;
-    /* An arithmetic shift of a 64-bit number is one instruction on AVX-512 alone. The bits in
-       which a logical one differs are none of the low 12. */
-    const uint64_t half = (uint64_t)n >> 1;
-    return e * power_of_two_f64(half) * power_of_two_f64((uint64_t)n - half);
-}
-
-POINT double sigmoid_f64(double x)
-{
-    return 1.0 / (1.0 + exp_f64(-x));
-}
-
-POINT double tanh_f64(double x)
-{
-    int64_t n;
-    double size = x < 0.0 ? -x : x;
-    size = size > 20.0 ? 20.0 : size;
-    const double p = reduce_f64(2.0 * size, &n);
-    const double power = power_of_two_f64((uint64_t)n);
-    const double e = power * p + (power - 1.0);
-    const double t = e / (e + 2.0);
-    return x < 0.0 ? -t : t;
-}
-
-POINT double bell_f64(double x)
-{
-    uint64_t bits;
-    double h;
-    memcpy(&bits, &x, sizeof bits);
-    bits = (bits + 0x4000000u) & 0xFFFFFFFFF8000000u;
-    memcpy(&h, &bits, sizeof h);
-    const double rest = 0.5 * (h - x) * (h + x);
-    return exp_f64(-0.5 * h * h) * (1.0 + rest * (1.0 + rest * (0.5 + rest * 0.16666666666666667)));
-}
-
-/* of x from 0 to 39 */
-POINT double normal_tail_f64(double x, double *bell)
-{
-    const double u = 1.0 / (x + 4.0), t = (x - 4.0) * u;
-    double p = -9.653425420228899157e-10;
-    p = p * t + 7.2695454790186440663e-11;
-    p = p * t + 1.3924023993501807661e-8;
-    p = p * t + 1.4578593347036737295e-8;
-    p = p * t - 7.6380820534904578149e-8;
-    p = p * t - 1.5426320536771115499e-7;
-    p = p * t + 2.6368248576407623878e-7;
-    p = p * t + 1.0198048518135176196e-6;
-    p = p * t - 6.2513210404786796301e-7;
-    p = p * t - 5.9188927317632366357e-6;
-    p = p * t + 7.15005595621909825e-7;
-    p = p * t + 0.000035144181157760972795;
-    p = p * t - 1.907866531661357419e-6;
-    p = p * t - 0.00023109481831937621136;
-    p = p * t + 0.00013334425401904911618;
-    p = p * t + 0.0016308184418903595964;
-    p = p * t - 0.0034796923622425333441;
-    p = p * t - 0.0075401889655930590206;
-    p = p * t + 0.060396574890699464128;
-    p = p * t - 0.18652185795969416326;
-    p = p * t + 0.3871374007422188786;
-    p = p * t - 0.60789664197189175887;
-    p = p * t + 0.75528513041575147989;
-    *bell = bell_f64(x);
-    return *bell * (p * u);
-}
+DEFINE_MATHS(float, f32, 32, 23, 0.693359375f, -2.12194440e-4f, -104, 89, 10, 3)
+DEFINE_MATHS(double, f64, 64, 52, 6.93145751953125e-1, 1.42860682030941723212e-6, -746, 710, 20, 4)
 
 #endif

@@ -28,9 +28,9 @@ def matmul(a, b, bias=None):
     if bias is not None:
         bias = np.ascontiguousarray(bias)
     if a.itemsize == 4:
-        product[float](with_lines(a), with_lines(b), bias, c)
+        multiply[float](with_lines(a), with_lines(b), bias, c)
     else:
-        product[double](with_lines(a), with_lines(b), bias, c)
+        multiply[double](with_lines(a), with_lines(b), bias, c)
     return c
 
 
@@ -46,21 +46,11 @@ def weight_gradients(const floating[:, ::1] x, const floating[:, ::1] dy):
         return dW, db
     cdef floating[:, ::1] dW_ = dW
     cdef floating[::1] db_ = db
-    cdef int threads = max_threads()
-    cdef Py_ssize_t size = scratch_size(M + 1, K, True, sizeof(floating), False), i
-    cdef Workspace work = Workspace((2 * K + M + 1) * sizeof(void *) + threads * size + 256)
-    cdef const floating **x_lines = <const floating **>work.take(K * sizeof(void *))
-    cdef const floating **dy_lines = <const floating **>work.take(K * sizeof(void *))
-    cdef floating **rows = <floating **>work.take((M + 1) * sizeof(void *))
-    cdef char *scratch = work.take(threads * size)
-    for i in range(K):
-        x_lines[i], dy_lines[i] = &x[i, 0], &dy[i, 0]
-    for i in range(M):
-        rows[i] = &dW_[i, 0]
+    cdef Workspace lines = Workspace(lines_size(3, 2 * K + M + 1))
+    cdef floating **rows = <floating **>lines_of(lines, <const floating *>&dW_[0, 0], M + 1, N)
     rows[M] = &db_[0]
-    with nogil:
-        multiply(M + 1, N, K, x_lines, AND_ONES, dy_lines, True, <const floating *>NULL, False, rows,
-                 threads, scratch, size, False)
+    product(M + 1, N, K, lines_of(lines, &x[0, 0], K, M), AND_ONES, lines_of(lines, &dy[0, 0], K, N), True,
+            <const floating *>NULL, False, rows, max_threads(), False)
     return dW, db
 
 
@@ -69,7 +59,7 @@ cdef object with_lines(x):
     return x if contiguous else np.ascontiguousarray(x)
 
 
-cdef bint lines_of(const floating[:, :] x, const floating **lines) noexcept:
+cdef bint note_lines(const floating[:, :] x, const floating **lines) noexcept:
     """Note the rows of x, or its columns; return whether the lines are columns."""
     cdef bint columns = x.strides[1] != sizeof(floating) and x.shape[1] > 1
     cdef Py_ssize_t stride = x.strides[1] if columns else x.strides[0], i
@@ -78,65 +68,36 @@ cdef bint lines_of(const floating[:, :] x, const floating **lines) noexcept:
     return columns
 
 
-cdef int product(
+cdef int multiply(
     const floating[:, :] a, const floating[:, :] b, const floating[::1] bias, floating[:, ::1] c,
 ) except -1:
-    cdef Py_ssize_t M = a.shape[0], K = a.shape[1], N = b.shape[1], word = sizeof(void *), m
-    cdef int threads = max_threads()
-    cdef Workspace lines = Workspace((max(M, K) + max(K, N) + M) * word + 256)
+    cdef Py_ssize_t M = a.shape[0], K = a.shape[1], N = b.shape[1], word = sizeof(void *)
+    cdef Workspace lines = Workspace(lines_size(3, max(M, K) + max(K, N) + M))
     cdef const floating **a_lines = <const floating **>lines.take(max(M, K) * word)
     cdef const floating **b_lines = <const floating **>lines.take(max(K, N) * word)
-    cdef floating **c_rows = <floating **>lines.take(M * word)
-    cdef bint a_by_depth = lines_of(a, a_lines)
-    cdef bint b_by_depth = not lines_of(b, b_lines)
-    cdef const floating *start = NULL
+    cdef floating **c_rows = <floating **>lines_of(lines, <const floating *>&c[0, 0], M, N)
+    cdef bint a_by_depth = note_lines(a, a_lines), b_by_depth = not note_lines(b, b_lines)
     cdef bint pairs = sizeof(floating) == 4 and rounds_to_bfloat16()
-    cdef bint by_columns = M <= FEW and not a_by_depth and not b_by_depth and not pairs
-    cdef bint few = by_columns or (is_few(M, N, K, a_by_depth, b_by_depth, sizeof(floating)) and not pairs)
-    cdef Py_ssize_t size = 0 if few else scratch_size(M, K, a_by_depth, sizeof(floating), pairs)
-    cdef Workspace work = Workspace(threads * size)
-    cdef char *scratch = work.take(threads * size)
-    if bias is not None:
-        start = &bias[0]
-    for m in range(M):
-        c_rows[m] = &c[m, 0]
-    if by_columns:
-        dots(M, N, K, a_lines, b_lines, start, c_rows, threads)
-        return 0
+    cdef const floating *start = &bias[0] if bias is not None else NULL
+    cdef Product p
+    if M > FEW or a_by_depth or b_by_depth or pairs:
+        return product(M, N, K, a_lines, a_by_depth, b_lines, b_by_depth, start, False, c_rows, max_threads(), pairs)
+    p.M, p.N, p.K, p.a, p.b, p.bias, p.c = M, N, K, <void *>a_lines, <void *>b_lines, start, <void *>c_rows
     with nogil:
-        multiply(M, N, K, a_lines, a_by_depth, b_lines, b_by_depth, start,
-                 False, c_rows, threads, scratch, size, pairs)
+        share(<Body>dots_of_columns[floating], &p, N, 1 if M * N * K < SMALL else max_threads())
     return 0
 
 
-cdef struct Dots:  # of rows and columns, for the threads
-    Py_ssize_t M, N, K
-    Input a, b, bias  # a, b: pointers to lines
-    Output c          # pointers to rows
-
-
-cdef void dots(
-    Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, const floating **a, const floating **b,
-    const floating *bias, floating **c, int threads,
-) noexcept:
+cdef void dots_of_columns(floating *of_type, void *work, Part part) noexcept nogil:
     """So few rows that packing b would be a second reading: each column is read once, in order.
 
     One step of a language model is such a product, with all of its vocabulary as columns.  The
     order of these sums is that of `dot`, so that the last bits differ from those of more rows.
     """
-    cdef Dots all
-    all.M, all.N, all.K, all.a, all.b, all.bias, all.c = M, N, K, a, b, bias, c
-    with nogil:
-        share(<Body>dots_of_columns[floating], &all, N, 1 if M * N * K < SMALL else threads)
-
-
-cdef void dots_of_columns(floating *of_type, void *work, Part part) noexcept nogil:
-    cdef Dots s = (<Dots *>work)[0]
-    cdef const floating **a = <const floating **>s.a
-    cdef const floating **b = <const floating **>s.b
-    cdef const floating *bias = <const floating *>s.bias
-    cdef floating **c = <floating **>s.c
+    cdef Product p = (<Product *>work)[0]
+    cdef const floating *bias = <const floating *>p.bias
     cdef Py_ssize_t n, m
     for n in range(part.first, part.last):
-        for m in range(s.M):
-            c[m][n] = dot(s.K, a[m], b[n]) + (bias[n] if bias != NULL else 0)
+        for m in range(p.M):
+            (<floating **>p.c)[m][n] = dot(p.K, (<const floating **>p.a)[m], (<const floating **>p.b)[n]) + (
+                bias[n] if bias != NULL else 0)

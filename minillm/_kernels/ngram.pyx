@@ -16,6 +16,8 @@ from libc.stdint cimport int32_t, int64_t
 
 from minillm._kernels._threads cimport Part, max_threads, share
 
+include "search.pxi"
+
 cdef enum:
     BITS = 11       # of a key that a pass sorts by
     BUCKETS = 2048  # 2 ** BITS
@@ -31,10 +33,8 @@ def count_keys(const int64_t[::1] keys):
     cdef int64_t[::1] b = np.empty(T, np.int64)
     cdef int32_t[::1] from_a = np.arange(T, dtype=np.int32)
     cdef int32_t[::1] from_b = np.empty(T, np.int32)
-    cdef int64_t most
+    cdef int64_t most = np.max(keys)
     cdef int shift = 0
-    with nogil:
-        most = largest(a)
     while most >> shift:
         with nogil:
             radix_pass(a, from_a, b, from_b, shift)
@@ -48,15 +48,6 @@ def count_keys(const int64_t[::1] keys):
     with nogil:
         describe_runs(a, from_a, distinct_view, places_view, counts_view)
     return distinct, places, counts
-
-
-cdef int64_t largest(const int64_t[::1] keys) noexcept nogil:
-    cdef int64_t most = 0
-    cdef Py_ssize_t t
-    for t in range(keys.shape[0]):
-        if keys[t] > most:
-            most = keys[t]
-    return most
 
 
 cdef void radix_pass(const int64_t[::1] keys, const int32_t[::1] origin, int64_t[::1] to_keys,
@@ -132,22 +123,11 @@ def find_children(const int32_t[::1] first, const int32_t[::1] words, const int3
 cdef void children(void *of_type, void *work, Part part) noexcept nogil:
     cdef Search *s = <Search *>work
     cdef Py_ssize_t t
+    cdef int32_t context
     for t in range(part.first, part.last):
-        s.found[t] = find_child(s, s.contexts[t], s.last[t])
-
-
-cdef int32_t find_child(const Search *s, int32_t context, int32_t word) noexcept nogil:
-    cdef int32_t low, high, end, middle
-    if context < 0 or context >= s.contexts_known:
-        return -1
-    # The bounds hold in every model.  They are here because a caller may change its arrays.
-    low = max(s.first[context], 0)
-    end = <int32_t>min(<Py_ssize_t>s.first[context + 1], s.words_known)
-    high = end
-    while low < high:
-        middle = low + (high - low) // 2
-        if s.words[middle] < word:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low < end and s.words[low] == word else -1
+        context, s.found[t] = s.contexts[t], -1
+        if 0 <= context < s.contexts_known:
+            # The bounds hold in every model.  They are here because a caller may change its arrays.
+            s.found[t] = find_in(
+                s.words, max(s.first[context], 0),
+                <int32_t>min(<Py_ssize_t>s.first[context + 1], s.words_known), s.last[t])

@@ -1,94 +1,75 @@
-/* One row of layer normalisation, and of that by the root mean square: ops/layer_norm.py and
- * ops/rms_norm.py have the equations. */
+/* One row of layer normalisation, and of that by the root mean square, which has neither mean nor bias:
+ * ops/layer_norm.py and ops/rms_norm.py have the equations. */
 #ifndef MINILLM_NORMALISATION_H
 #define MINILLM_NORMALISATION_H
 #include <math.h>
 #include "lanes.h"
+#include "maths.h"
 
-#define LAYER_NORM_SUMS(REAL, d, l)                                                                \
+#define NORM_SUMS(REAL, d, l)                                                                      \
     {                                                                                              \
-        const REAL x_hat = (x[d] - mean) * inverse_std, dx_hat = dy[d] * gain[d];                  \
+        const REAL x_hat = (has_mean ? x[d] - mean : x[d]) * inverse, dx_hat = dy[d] * gain[d];    \
         dgain[d] += dy[d] * x_hat;                                                                 \
-        dbias[d] += dy[d];                                                                         \
-        level[l] += dx_hat;                                                                        \
         along[l] += dx_hat * x_hat;                                                                \
+        if (has_mean)                                                                              \
+            dbias[d] += dy[d], level[l] += dx_hat;                                                 \
     }
 
-#define DEFINE_LAYER_NORM(REAL, SUFFIX, SQRT)                                                      \
+#define DEFINE_NORM(REAL, SUFFIX, SQRT)                                                            \
     static void layer_norm_row_##SUFFIX(ptrdiff_t D, const REAL *RESTRICT x,                       \
                                         const REAL *RESTRICT gain, const REAL *RESTRICT bias,      \
-                                        REAL eps, REAL *RESTRICT y, REAL *RESTRICT mean,           \
+                                        REAL epsilon, REAL *RESTRICT y, REAL *RESTRICT mean,       \
                                         REAL *RESTRICT inverse_std)                                \
     {                                                                                              \
         const REAL middle = sum_##SUFFIX(D, x) / (REAL)D;                                          \
         for (ptrdiff_t d = 0; d < D; d++)                                                          \
             y[d] = x[d] - middle;                                                                  \
-        const REAL inverse = 1 / SQRT(dot_##SUFFIX(D, y, y) / (REAL)D + eps);                      \
+        const REAL inverse = 1 / SQRT(dot_##SUFFIX(D, y, y) / (REAL)D + epsilon);                  \
         for (ptrdiff_t d = 0; d < D; d++)                                                          \
             y[d] = y[d] * inverse * gain[d] + bias[d];                                             \
         *mean = middle;                                                                            \
         *inverse_std = inverse;                                                                    \
     }                                                                                              \
-    /* adds to dgain and dbias */                                                                  \
-    static void layer_norm_row_backward_##SUFFIX(                                                  \
-        ptrdiff_t D, const REAL *RESTRICT dy, const REAL *RESTRICT x, const REAL *RESTRICT gain,   \
-        REAL mean, REAL inverse_std, REAL *RESTRICT dx, REAL *RESTRICT dgain,                      \
-        REAL *RESTRICT dbias)                                                                      \
+    static void rms_norm_row_##SUFFIX(ptrdiff_t D, const REAL *RESTRICT x,                         \
+                                      const REAL *RESTRICT gain, REAL epsilon, REAL *RESTRICT y,   \
+                                      REAL *RESTRICT inverse_rms)                                  \
+    {                                                                                              \
+        const REAL inverse = 1 / SQRT(dot_##SUFFIX(D, x, x) / (REAL)D + epsilon);                  \
+        for (ptrdiff_t d = 0; d < D; d++)                                                          \
+            y[d] = gain[d] * (x[d] * inverse);                                                     \
+        *inverse_rms = inverse;                                                                    \
+    }                                                                                              \
+    /* adds to dgain and dbias; has_mean is a constant of the caller */                            \
+    POINT void norm_row_backward_##SUFFIX(                                                         \
+        const int has_mean, ptrdiff_t D, const REAL *RESTRICT dy, const REAL *RESTRICT x,          \
+        const REAL *RESTRICT gain, REAL mean, REAL inverse, REAL *RESTRICT dx,                     \
+        REAL *RESTRICT dgain, REAL *RESTRICT dbias)                                                \
     {                                                                                              \
         REAL level[LANES] = {0}, along[LANES] = {0}; /* sums of dx_hat and of dx_hat x_hat */      \
         ptrdiff_t i = 0;                                                                           \
         for (; i + LANES <= D; i += LANES)                                                         \
             for (int l = 0; l < LANES; l++)                                                        \
-                LAYER_NORM_SUMS(REAL, i + l, l)                                                    \
+                NORM_SUMS(REAL, i + l, l)                                                          \
         for (int l = 0; i < D; i++, l++)                                                           \
-            LAYER_NORM_SUMS(REAL, i, l)                                                            \
-        const REAL mean_level = sum_of_lanes_##SUFFIX(level) / (REAL)D;                            \
+            NORM_SUMS(REAL, i, l)                                                                  \
+        const REAL mean_level = has_mean ? sum_of_lanes_##SUFFIX(level) / (REAL)D : 0;             \
         const REAL mean_along = sum_of_lanes_##SUFFIX(along) / (REAL)D;                            \
         for (ptrdiff_t d = 0; d < D; d++) {                                                        \
-            const REAL x_hat = (x[d] - mean) * inverse_std;                                        \
-            dx[d] = (dy[d] * gain[d] - mean_level - x_hat * mean_along) * inverse_std;             \
+            const REAL x_hat = (has_mean ? x[d] - mean : x[d]) * inverse;                          \
+            const REAL dx_hat = dy[d] * gain[d];                                                   \
+            dx[d] = ((has_mean ? dx_hat - mean_level : dx_hat) - x_hat * mean_along) * inverse;    \
         }                                                                                          \
     }
 
-DEFINE_LAYER_NORM(float, f32, sqrtf)
-DEFINE_LAYER_NORM(double, f64, sqrt)
-
-#define RMS_NORM_SUMS(REAL, d, l)                                                                  \
-    {                                                                                              \
-        const REAL x_hat = x[d] * inverse;                                                         \
-        dgain[d] += dy[d] * x_hat;                                                                 \
-        along[l] += dy[d] * gain[d] * x_hat;                                                       \
-    }
-
-#define DEFINE_RMS_NORM(REAL, SUFFIX, SQRT)                                                        \
-    static void rms_norm_row_##SUFFIX(ptrdiff_t D, const REAL *RESTRICT x,                         \
-                                      const REAL *RESTRICT gain, REAL eps, REAL *RESTRICT y,       \
-                                      REAL *RESTRICT inverse_rms)                                  \
-    {                                                                                              \
-        const REAL inverse = 1 / SQRT(dot_##SUFFIX(D, x, x) / (REAL)D + eps);                      \
-        for (ptrdiff_t d = 0; d < D; d++)                                                          \
-            y[d] = gain[d] * (x[d] * inverse);                                                     \
-        *inverse_rms = inverse;                                                                    \
-    }                                                                                              \
-    /* adds to dgain */                                                                            \
-    static void rms_norm_row_backward_##SUFFIX(ptrdiff_t D, const REAL *RESTRICT dy,               \
-                                               const REAL *RESTRICT x,                             \
-                                               const REAL *RESTRICT gain, REAL inverse,            \
-                                               REAL *RESTRICT dx, REAL *RESTRICT dgain)            \
-    {                                                                                              \
-        REAL along[LANES] = {0}; /* sums of dx_hat x_hat */                                        \
-        ptrdiff_t i = 0;                                                                           \
-        for (; i + LANES <= D; i += LANES)                                                         \
-            for (int l = 0; l < LANES; l++)                                                        \
-                RMS_NORM_SUMS(REAL, i + l, l)                                                      \
-        for (int l = 0; i < D; i++, l++)                                                           \
-            RMS_NORM_SUMS(REAL, i, l)                                                              \
-        const REAL mean_along = sum_of_lanes_##SUFFIX(along) / (REAL)D;                            \
-        for (ptrdiff_t d = 0; d < D; d++)                                                          \
-            dx[d] = (dy[d] * gain[d] - x[d] * inverse * mean_along) * inverse;                     \
-    }
-
-DEFINE_RMS_NORM(float, f32, sqrtf)
-DEFINE_RMS_NORM(double, f64, sqrt)
+DEFINE_NORM(float, f32, sqrtf)
+DEFINE_NORM(double, f64, sqrt)
+#define layer_norm_row(D, x, gain, bias, epsilon, y, mean, inverse_std)                            \
+    EITHER(layer_norm_row, y)(D, x, gain, bias, epsilon, y, mean, inverse_std)
+#define layer_norm_row_backward(D, dy, x, gain, mean, inverse_std, dx, dgain, dbias)               \
+    EITHER(norm_row_backward, dx)(1, D, dy, x, gain, mean, inverse_std, dx, dgain, dbias)
+#define rms_norm_row(D, x, gain, epsilon, y, inverse_rms)                                          \
+    EITHER(rms_norm_row, y)(D, x, gain, epsilon, y, inverse_rms)
+#define rms_norm_row_backward(D, dy, x, gain, inverse_rms, dx, dgain)                              \
+    EITHER(norm_row_backward, dx)(0, D, dy, x, gain, 0, inverse_rms, dx, dgain, NULL)
 
 #endif

@@ -68,9 +68,8 @@ cdef object norm_forward(
     cdef floating[::1] mean_ = mean, inverse_std_ = inverse_std
     cdef int threads = 1 if N * D < SMALL else max_threads()
     cdef Norm norm
-    norm.D, norm.epsilon, norm.x, norm.h = D, epsilon, &x[0, 0], NULL
-    norm.gain, norm.bias, norm.y = &gain[0], NULL, &y_[0, 0]
-    norm.mean, norm.inverse_std = NULL, &inverse_std_[0]
+    norm.D, norm.epsilon, norm.x, norm.gain, norm.y = D, epsilon, &x[0, 0], &gain[0], &y_[0, 0]
+    norm.inverse_std, norm.bias, norm.h = &inverse_std_[0], NULL, NULL
     if bias is not None:
         norm.bias, norm.mean = &bias[0], &mean_[0]
     if h is not None:
@@ -90,13 +89,10 @@ cdef void rows_forward(floating *of_type, void *work, Part part) noexcept nogil:
             add(w.D, x, <const floating *>w.h + n * w.D, <floating *>w.total + n * w.D)
             x = <const floating *>w.total + n * w.D
         if w.bias == NULL:
-            rms_norm_row(
-                w.D, x, <const floating *>w.gain, w.epsilon, <floating *>w.y + n * w.D,
-                <floating *>w.inverse_std + n)
-            continue
-        layer_norm_row(
-            w.D, x, <const floating *>w.gain, <const floating *>w.bias, w.epsilon,
-            <floating *>w.y + n * w.D, <floating *>w.mean + n, <floating *>w.inverse_std + n)
+            rms_norm_row(w.D, x, w.gain, w.epsilon, <floating *>w.y + n * w.D, <floating *>w.inverse_std + n)
+        else:
+            layer_norm_row(w.D, x, w.gain, w.bias, w.epsilon, <floating *>w.y + n * w.D, <floating *>w.mean + n,
+                           <floating *>w.inverse_std + n)
 
 
 cdef inline void add(Py_ssize_t D, const floating *x, const floating *y, floating *total) noexcept nogil:
@@ -113,8 +109,7 @@ def layer_norm_backward(
 
 
 def rms_norm_backward(
-    const floating[:, ::1] dy, const floating[:, ::1] x, const floating[::1] gain,
-    const floating[::1] inverse_rms,
+    const floating[:, ::1] dy, const floating[:, ::1] x, const floating[::1] gain, const floating[::1] inverse_rms,
 ):
     dx, dgain, _ = norm_backward[floating](None, dy, x, gain, None, inverse_rms)
     return dx, dgain
@@ -144,12 +139,8 @@ cdef object norm_backward(
     cdef Norm norm
     if N > 0:
         norm.N, norm.D, norm.dy, norm.x, norm.gain = N, D, &dy[0, 0], &x[0, 0], &gain[0]
-        norm.mean, norm.inverse_std = NULL, <void *>&inverse_std[0]
-        if mean is not None:
-            norm.mean = <void *>&mean[0]
-        norm.y, norm.sums, norm.dtotal = &dx_[0, 0], &sums_[0, 0, 0], NULL
-        if dtotal is not None:
-            norm.dtotal = &dtotal[0, 0]
+        norm.inverse_std, norm.mean = <void *>&inverse_std[0], <void *>&mean[0] if mean is not None else NULL
+        norm.y, norm.sums, norm.dtotal = &dx_[0, 0], &sums_[0, 0, 0], &dtotal[0, 0] if dtotal is not None else NULL
         with nogil:
             share(<Body>blocks_backward[floating], &norm, blocks, threads)
             for i in range(blocks):
@@ -163,20 +154,19 @@ cdef void blocks_backward(floating *of_type, void *work, Part part) noexcept nog
     cdef Norm w = (<Norm *>work)[0]
     cdef floating *dx
     cdef floating *dgain
+    cdef const floating *dy
+    cdef const floating *x
+    cdef floating inverse
     cdef Py_ssize_t i, n
     for i in range(part.first, part.last):
         dgain = <floating *>w.sums + 2 * i * w.D  # and then dbias
         memset(dgain, 0, 2 * w.D * sizeof(floating))
         for n in range(i * BLOCK, min(w.N, (i + 1) * BLOCK)):
-            dx = <floating *>w.y + n * w.D
+            dx, inverse = <floating *>w.y + n * w.D, (<floating *>w.inverse_std)[n]
+            dy, x = <const floating *>w.dy + n * w.D, <const floating *>w.x + n * w.D
             if w.mean == NULL:
-                rms_norm_row_backward(
-                    w.D, <const floating *>w.dy + n * w.D, <const floating *>w.x + n * w.D,
-                    <const floating *>w.gain, (<floating *>w.inverse_std)[n], dx, dgain)
+                rms_norm_row_backward(w.D, dy, x, w.gain, inverse, dx, dgain)
             else:
-                layer_norm_row_backward(
-                    w.D, <const floating *>w.dy + n * w.D, <const floating *>w.x + n * w.D,
-                    <const floating *>w.gain, (<floating *>w.mean)[n],
-                    (<floating *>w.inverse_std)[n], dx, dgain, dgain + w.D)
+                layer_norm_row_backward(w.D, dy, x, w.gain, (<floating *>w.mean)[n], inverse, dx, dgain, dgain + w.D)
             if w.dtotal != NULL:
                 add(w.D, <const floating *>w.dtotal + n * w.D, <const floating *>dx, dx)

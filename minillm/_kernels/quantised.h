@@ -13,12 +13,12 @@
  * The integers are exact, and the floats are added in the order of the blocks.  So a number has the same
  * bits whatever the shape of the tile, the number of threads and the instructions that multiply.
  *
- * quantised_tile.h has the tile, for any of these instructions:
+ * quantised_tile.h has the tile, with ADD_DOTS for the products of bytes:
  *
  *     vnni     AVX512-VNNI: 64 products of bytes, chosen when the program runs
- *     pairs    SSE2, AVX2, AVX-512: codes and activations as pairs of 16 bits, multiplied and added
- *     signed   NEON: codes as signed bytes, products of 16 bits; or its own dot products of bytes
- *     plain    other machines and compilers: C
+ *     usual    SSE2, AVX2, AVX-512: codes and activations as pairs of 16 bits, multiplied and added;
+ *              NEON: codes as signed bytes, products of 16 bits, or its own dot products of bytes;
+ *              other machines and compilers: C
  */
 #ifndef MINILLM_QUANTISED_H
 #define MINILLM_QUANTISED_H
@@ -26,12 +26,11 @@
 #include <stdint.h>
 #include "tile.h"
 
-#define MOST_ROWS 12 /* of a tile */
 enum {
     PANEL = 16,  /* outputs */
     BLOCK = 32,  /* inputs that have one t */
     WORDS = 8,   /* of 4 inputs each, in a block */
-    AHEAD = 4096, /* bytes of codes that are fetched ahead */
+    AHEAD = 8192, /* bytes of codes that are fetched ahead */
 };
 
 typedef struct { /* outputs that have one format */
@@ -69,11 +68,49 @@ static inline float scale_at(const Format *f, const void *scales, ptrdiff_t i)
     return f->halves ? from_half(((const uint16_t *)scales)[i]) : ((const float *)scales)[i];
 }
 
-#if defined(__GNUC__)
+/* The code of input 4 word + i; `codes` are those of a panel from its output's first one on. */
+static inline int code_at(const Format *f, const uint8_t *codes, ptrdiff_t word, int i)
+{
+    const int eight = f->bits == 8;
+    const ptrdiff_t line = word / WORDS * f->bits + (eight ? word % WORDS : word % 4);
+    const uint8_t code = codes[4 * PANEL * line + i];
+    return eight ? code : word % WORDS < 4 ? code & 15 : code >> 4;
+}
 
+static inline const uint8_t *codes_of(const Format *f, ptrdiff_t blocks, ptrdiff_t output)
+{
+    return f->codes + output / PANEL * blocks * f->bits * 4 * PANEL + 4 * (output % PANEL);
+}
+
+/* MOST_ROWS: of a tile.  A_WORDS: of activations for each 4 inputs.  LEAST_CODE: the least code of 8 bits,
+ * as the tile takes it. */
+#if defined(__GNUC__) && (defined(__SSE2__) || defined(__aarch64__))
+
+typedef int32_t ints __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+typedef float floats __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+typedef uint32_t bytes __attribute__((vector_size(VECTOR_BYTES), aligned(1), may_alias));
+typedef uint16_t shorts __attribute__((vector_size(VECTOR_BYTES / 2), aligned(2), may_alias));
+enum { LANES_OF_TILE = VECTOR_BYTES / 4 };
 #define FOR_ROWS _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++)
 
-#if defined(__AVX512F__) && (__clang_major__ >= 7 || __GNUC__ >= 8)
+/* Scales, or offsets, of some outputs: as from_half does it. */
+ALWAYS_INLINE floats vector_of_scales(const int halves, const void *scales, ptrdiff_t i)
+{
+    if (!halves)
+        return *(const floats *)((const float *)scales + i);
+    const bytes half = __builtin_convertvector(*(const shorts *)((const uint16_t *)scales + i), bytes);
+    const floats size = (floats)((half & 0x7FFF) << 13) * 5.192296858534828e33f;
+    return (floats)((bytes)size | (half & 0x8000) << 16);
+}
+
+/* The codes of a line, of 8 bits or of 4, which begin at a bit */
+#define CODES(bits, first, line) ((line) >> (first) & ((bits) == 4 ? 0x0F0F0F0Fu : ~0u))
+
+#if defined(__AVX512F__)
+#define MOST_ROWS 12
+#define MULTIPLY_ADD(sum, x, y) (floats)_mm512_fmadd_ps((__m512)(x), (__m512)(y), (__m512)(sum))
+#define MULTIPLY_PAIRS(w, a) (ints)_mm512_madd_epi16((__m512i)(w), _mm512_set1_epi32(a))
+#if __clang_major__ >= 7 || __GNUC__ >= 8
 #define HAS_VNNI /* in what is compiled for any CPU with AVX-512, these functions alone */
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512vnni"))), apply_to = function)
@@ -82,63 +119,49 @@ static inline float scale_at(const Format *f, const void *scales, ptrdiff_t i)
 #pragma GCC target("avx512vnni")
 #endif
 #define VARIANT(name) vnni_##name
-#define VARIANT_BYTES 64
-#define VARIANT_ROWS MOST_ROWS
-#define MULTIPLY_ADD(sum, x, y) (floats)_mm512_fmadd_ps((__m512)(x), (__m512)(y), (__m512)(sum))
-#define ADD_DOTS(bits, shift, sum, codes, a)                                                       \
-    (ints)_mm512_dpbusd_epi32(                                                                     \
-        (__m512i)(sum), (__m512i)((codes) >> (shift) & ((bits) == 4 ? 0x0F0F0F0Fu : ~0u)),         \
-        _mm512_set1_epi32((a)[0]))
 #define A_WORDS 1
-#define LEAST_CODE 0
+#define ADD_DOTS(bits, first, sum, line, a)                                                        \
+    (ints)_mm512_dpbusd_epi32((__m512i)(sum), (__m512i)CODES(bits, first, line), _mm512_set1_epi32((a)[0]))
 #include "quantised_tile.h"
+#undef VARIANT
+#undef A_WORDS
+#undef ADD_DOTS
 #if defined(__clang__)
 #pragma clang attribute pop
 #else
 #pragma GCC pop_options
 #endif
 #endif
-
-/* Without VNNI: of 4 inputs, the first and the third are a pair of 16 bits, the others another one. */
-#if defined(__SSE2__)
-#define HAS_PAIRS
-#define VARIANT(name) pairs_##name
-#define VARIANT_BYTES VECTOR_BYTES
-#define A_WORDS 2
-#define LEAST_CODE 0
-#define PAIR(bits, shift, codes) ((codes) >> (shift) & ((bits) == 4 ? 0x000F000Fu : 0x00FF00FFu))
-#define ADD_DOTS(bits, shift, sum, codes, a)                                                       \
-    ((sum) + MULTIPLY_PAIRS(PAIR(bits, shift, codes), (a)[0]) +                                    \
-     MULTIPLY_PAIRS(PAIR(bits, (shift) + 8, codes), (a)[1]))
-#if defined(__AVX512F__)
-#define VARIANT_ROWS MOST_ROWS
-#define MULTIPLY_ADD(sum, x, y) (floats)_mm512_fmadd_ps((__m512)(x), (__m512)(y), (__m512)(sum))
-#define MULTIPLY_PAIRS(w, a) (ints)_mm512_madd_epi16((__m512i)(w), _mm512_set1_epi32(a))
 #elif defined(__AVX2__)
-#define VARIANT_ROWS 4
+#define MOST_ROWS 4
 #define MULTIPLY_ADD(sum, x, y) (floats)_mm256_fmadd_ps((__m256)(x), (__m256)(y), (__m256)(sum))
 #define MULTIPLY_PAIRS(w, a) (ints)_mm256_madd_epi16((__m256i)(w), _mm256_set1_epi32(a))
-#else
+#elif defined(__SSE2__)
 #include <emmintrin.h>
-#define VARIANT_ROWS 4
+#define MOST_ROWS 4
 #define MULTIPLY_ADD(sum, x, y) ((sum) + (x) * (y))
 #define MULTIPLY_PAIRS(w, a) (ints)_mm_madd_epi16((__m128i)(w), _mm_set1_epi32(a))
-#endif
-#include "quantised_tile.h"
-
-#elif defined(__aarch64__)
-#define HAS_SIGNED
-#define VARIANT(name) signed_##name
-#define VARIANT_BYTES 16
-#define VARIANT_ROWS 8
-#define A_WORDS 1
-#define LEAST_CODE -128 /* of 8 bits: the highest bit is changed */
+#else
+#define MOST_ROWS 8
 #define MULTIPLY_ADD(sum, x, y) \
     (floats)vfmaq_f32((float32x4_t)(sum), (float32x4_t)(x), (float32x4_t)(y))
-#define SIGNED(bits, shift, codes)                                                                 \
-    (int8x16_t)(((codes) >> (shift) & ((bits) == 4 ? 0x0F0F0F0Fu : ~0u)) ^ ((bits) == 4 ? 0 : 0x80808080u))
-#define ADD_DOTS(bits, shift, sum, codes, a)                                                       \
-    (ints)add_signed_dots((int32x4_t)(sum), SIGNED(bits, shift, codes), (int8x16_t)vdupq_n_s32((a)[0]))
+#endif
+
+#define VARIANT(name) usual_##name
+#if defined(__SSE2__) /* of 4 inputs, the first and the third are a pair of 16 bits, the others another one */
+#define A_WORDS 2
+#define LEAST_CODE 0
+#define PAIR(bits, first, line) (CODES(bits, first, line) & 0x00FF00FFu)
+#define ADD_DOTS(bits, first, sum, line, a)                                                        \
+    ((sum) + MULTIPLY_PAIRS(PAIR(bits, first, line), (a)[0]) +                                     \
+     MULTIPLY_PAIRS(PAIR(bits, (first) + 8, line), (a)[1]))
+#else
+#define A_WORDS 1
+#define LEAST_CODE -128 /* of 8 bits: the highest bit is changed */
+#define ADD_DOTS(bits, first, sum, line, a)                                                        \
+    (ints)add_signed_dots((int32x4_t)(sum),                                                        \
+                          (int8x16_t)(CODES(bits, first, line) ^ ((bits) == 4 ? 0 : 0x80808080u)), \
+                          (int8x16_t)vdupq_n_s32((a)[0]))
 ALWAYS_INLINE int32x4_t add_signed_dots(int32x4_t sum, int8x16_t w, int8x16_t a)
 {
 #if defined(__ARM_FEATURE_DOTPROD)
@@ -149,32 +172,27 @@ ALWAYS_INLINE int32x4_t add_signed_dots(int32x4_t sum, int8x16_t w, int8x16_t a)
     return vpadalq_s16(sum, vpaddq_s16(low, high));
 #endif
 }
+#endif
 #include "quantised_tile.h"
-#endif
-#endif
 
-/* --- C alone ------------------------------------------------------------------- */
+#else /* C alone */
 
-#if !defined(HAS_PAIRS) && !defined(HAS_SIGNED)
-static void plain_tile(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, int rows, const Rounded *x,
+#define MOST_ROWS 4
+#define A_WORDS 1
+#define LEAST_CODE 0
+static void usual_tile(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, int rows, const Rounded *x,
                        float *y, ptrdiff_t ldy, int outputs)
 {
     const ptrdiff_t scales = blocks * WORDS / f->words;
-    const uint8_t *codes = f->codes + panel * blocks * 8 * f->bits * 8;
     for (int r = 0; r < rows; r++)
         for (int o = 0; o < outputs; o++) {
+            const uint8_t *codes = codes_of(f, blocks, panel * PANEL + o);
             float sum = 0;
             for (ptrdiff_t b = 0; b < scales; b++) {
                 int32_t dot = x->start[b * rows + r];
-                for (ptrdiff_t word = b * f->words; word < (b + 1) * f->words; word++) {
-                    const int8_t *a = (const int8_t *)(x->a + word * rows + r);
-                    const int high = f->bits == 4 && word % 8 >= 4;
-                    const ptrdiff_t at = f->bits == 8 ? word : word / 8 * 4 + word % 4;
-                    for (int i = 0; i < 4; i++) {
-                        const int code = codes[(at * PANEL + o) * 4 + i];
-                        dot += a[i] * (f->bits == 8 ? code : high ? code >> 4 : code & 15);
-                    }
-                }
+                for (ptrdiff_t word = b * f->words; word < (b + 1) * f->words; word++)
+                    for (int i = 0; i < 4; i++)
+                        dot += ((const int8_t *)(x->a + word * rows + r))[i] * code_at(f, codes, word, i);
                 const ptrdiff_t at = (panel * scales + b) * PANEL + o;
                 sum += (float)dot * (scale_at(f, f->scale, at) * x->t[b * f->words / WORDS * rows + r]);
                 if (f->offset)
@@ -185,36 +203,24 @@ static void plain_tile(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, int r
 }
 #endif
 
-/* --- the choice ---------------------------------------------------------------- */
-
 #if defined(HAS_VNNI)
-#define CHOOSE(name) (has_dot_products ? vnni_##name : pairs_##name)
-#elif defined(HAS_PAIRS)
-#define CHOOSE(name) pairs_##name
-#elif defined(HAS_SIGNED)
-#define CHOOSE(name) signed_##name
+#define CHOOSE(vnni, usual) (has_dot_products ? (vnni) : (usual))
 #else
-#define CHOOSE(name) plain_##name
-enum { plain_words = 1, plain_least_code = 0, plain_most_rows = 4 };
+#define CHOOSE(vnni, usual) (usual)
 #endif
-
-static inline int most_rows(void) { return CHOOSE(most_rows); } /* of a tile */
 
 /* How many rows the next tile has, of `rows` that are left. */
 static inline int tile_rows(ptrdiff_t rows)
 {
-    const int most = most_rows();
-    return rows >= most ? most : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
+    return rows >= MOST_ROWS ? MOST_ROWS : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
 }
 
-/* Words of activations for each 4 inputs, and the least code of 8 bits as the tile takes it. */
-static inline int a_words(void) { return CHOOSE(words); }
-static inline int least_code(void) { return CHOOSE(least_code); }
+static inline int a_words(void) { return CHOOSE(1, A_WORDS); }
 
 static inline void quantised_tile(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, int rows,
                                   const Rounded *x, float *y, ptrdiff_t ldy, int outputs)
 {
-    CHOOSE(tile)(f, blocks, panel, rows, x, y, ldy, outputs);
+    CHOOSE(vnni_tile, usual_tile)(f, blocks, panel, rows, x, y, ldy, outputs);
 }
 
 /* --- the activations ------------------------------------------------------------- */
@@ -223,15 +229,17 @@ static inline void quantised_tile(const Format *f, ptrdiff_t blocks, ptrdiff_t p
  * integer, of two to the even one, by adding a number so large that no fraction is left.) */
 static float round_block(const float *x, int8_t *a, int32_t *sums)
 {
-    float largest = 0;
-    int finite = 1;
+    int32_t largest_bits = 0; /* of |x|: floats without a sign are in the order of their bits */
     for (int i = 0; i < BLOCK; i++) {
-        const float size = x[i] < 0 ? -x[i] : x[i];
-        largest = size > largest ? size : largest;
-        finite &= size <= 3.40282347e38f; /* neither infinity nor NaN */
+        int32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bits &= 0x7FFFFFFF;
+        largest_bits = bits > largest_bits ? bits : largest_bits;
     }
-    float t = largest / 127;
-    const float divisor = t;
+    const int finite = largest_bits < 0x7F800000; /* neither infinity nor NaN */
+    float largest;
+    memcpy(&largest, &largest_bits, sizeof largest);
+    const float t = largest / 127;
     if (!finite || t < 1.17549435e-38f) {
         memset(a, 0, BLOCK);
         sums[0] = sums[1] = 0;
@@ -240,7 +248,7 @@ static float round_block(const float *x, int8_t *a, int32_t *sums)
     int32_t sum[2] = {0, 0};
     for (int half = 0; half < 2; half++)
         for (int i = 16 * half; i < 16 * half + 16; i++) {
-            const float shifted = x[i] / divisor + 12582912.0f; /* 1.5 * 2^23 */
+            const float shifted = x[i] / t + 12582912.0f; /* 1.5 * 2^23 */
             int32_t bits;
             memcpy(&bits, &shifted, sizeof bits);
             bits -= 0x4B400000;
@@ -277,7 +285,7 @@ static void round_row(ptrdiff_t blocks, const float *x, int rows, int r, int32_t
 static void add_up_row(const Format *f, ptrdiff_t blocks, int rows, int r, const float *t,
                        const int32_t *sums, int32_t *start, float *total)
 {
-    const int32_t zero = f->zero + (f->bits == 8 ? least_code() : 0);
+    const int32_t zero = f->zero + (f->bits == 8 ? LEAST_CODE : 0);
     const int each = WORDS / f->words;
     for (ptrdiff_t b = 0; b < blocks * each; b++) {
         const int32_t sum = each == 2 ? sums[b] : sums[2 * b] + sums[2 * b + 1];
@@ -291,16 +299,14 @@ static void add_up_row(const Format *f, ptrdiff_t blocks, int rows, int r, const
 /* All weights of one output. */
 static void weights_of(const Format *f, ptrdiff_t blocks, ptrdiff_t output, float *w)
 {
-    const ptrdiff_t panel = output / PANEL, at = output % PANEL;
-    const uint8_t *codes = f->codes + panel * blocks * f->bits * 4 * PANEL + 4 * at;
-    for (ptrdiff_t i = 0; i < blocks * WORDS; i++) { /* words of 4 inputs */
-        const ptrdiff_t b = i / WORDS, word = i % WORDS, scale = (panel * blocks * WORDS / f->words + i / f->words) * PANEL + at;
-        const uint8_t *four = codes + (b * f->bits + (f->bits == 4 ? word % 4 : word)) * 4 * PANEL;
-        const float s = scale_at(f, f->scale, scale), m = f->offset ? scale_at(f, f->offset, scale) : 0;
-        for (int j = 0; j < 4; j++) {
-            const int code = f->bits == 8 ? four[j] : word < 4 ? four[j] & 15 : four[j] >> 4;
-            const float product = s * (float)(code - f->zero);
-            w[4 * i + j] = f->offset ? product + m : product;
+    const ptrdiff_t scales = blocks * WORDS / f->words;
+    const uint8_t *codes = codes_of(f, blocks, output);
+    for (ptrdiff_t word = 0; word < blocks * WORDS; word++) {
+        const ptrdiff_t at = (output / PANEL * scales + word / f->words) * PANEL + output % PANEL;
+        const float s = scale_at(f, f->scale, at), m = f->offset ? scale_at(f, f->offset, at) : 0;
+        for (int i = 0; i < 4; i++) {
+            const float product = s * (float)(code_at(f, codes, word, i) - f->zero);
+            w[4 * word + i] = f->offset ? product + m : product;
         }
     }
 }

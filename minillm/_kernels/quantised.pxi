@@ -1,11 +1,13 @@
 # Products of rounded activations and quantised weights: quantised.h, by tiles of rows and by panels.
 from libc.stdint cimport int32_t, uint8_t, uint16_t
+from libc.stdlib cimport free, malloc
 
 from minillm._kernels import _compiled
 
 cdef extern from "quantised.h" nogil:
     enum:
         PANEL, BLOCK, WORDS
+        MOST_ROWS
     ctypedef struct Format:
         const uint8_t *codes
         const void *scale
@@ -20,7 +22,6 @@ cdef extern from "quantised.h" nogil:
     bint has_dot_products
     int tile_rows(Py_ssize_t rows)
     int a_words()
-    int most_rows()
     void quantised_tile(const Format *f, Py_ssize_t blocks, Py_ssize_t panel, int rows, const Rounded *x,
                         float *y, Py_ssize_t ldy, int outputs)
     void round_row(Py_ssize_t blocks, const float *x, int rows, int r, int32_t *words, float *t, int32_t *sums,
@@ -37,10 +38,6 @@ cdef struct Matrix:          # with I = 32 blocks inputs
     int count                # of its parts
     const Format *parts
     bint twice               # whether what the rounding of a row leaves is rounded and multiplied, too
-
-
-cdef enum:
-    MOST_ROWS = 12           # of a tile
 
 
 cdef struct Rows:            # R rows of activations, rounded for one matrix: 2 for each of x, if twice

@@ -8,7 +8,6 @@ threads.  The work is in quantised.pxi and quantised.h.
 import numpy as np
 
 from libc.stdint cimport int64_t
-from libc.stdlib cimport free, malloc
 
 from minillm._kernels._pool cimport Workspace, cut, empty
 from minillm._kernels._threads cimport Body, Part, max_threads, share
@@ -50,7 +49,7 @@ def quantised_product(const float[:, ::1] x, tuple parts, bint twice):
             p.M = min(most, M - m)
             p.x, p.y = &x[m, 0], &y_[m, 0]
             p.rows = rows_in(room, W, p.M)
-            tiles = (rounded_rows(W, p.M) + most_rows() - 1) // most_rows()
+            tiles = (rounded_rows(W, p.M) + MOST_ROWS - 1) // MOST_ROWS
             share(<Body>parts_of_rounding, &p, tiles, 1 if p.M * I * 16 < SMALL else threads)
             share(<Body>parts_of_product, &p, W.panels, 1 if p.M * I * O < SMALL else threads)
             m += p.M
@@ -59,7 +58,7 @@ def quantised_product(const float[:, ::1] x, tuple parts, bint twice):
 
 cdef void parts_of_rounding(void *of_type, void *work, Part part) noexcept nogil:
     cdef const Product *p = <const Product *>work
-    round_rows(p.W, p.M, part.first * most_rows(), min(rounded_rows(p.W, p.M), part.last * most_rows()), p.x,
+    round_rows(p.W, p.M, part.first * MOST_ROWS, min(rounded_rows(p.W, p.M), part.last * MOST_ROWS), p.x,
                &p.rows, p.spare + part.me * spare_size(p.W))
 
 

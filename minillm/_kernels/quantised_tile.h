@@ -1,37 +1,10 @@
 /* A tile of rounded activations and one panel, with the instructions of a variant: see quantised.h, which
  * includes this for each of them. */
-#define ints VARIANT(ints)
-#define floats VARIANT(floats)
-#define bytes VARIANT(bytes)
-#define shorts VARIANT(shorts)
-
-typedef int32_t ints __attribute__((vector_size(VARIANT_BYTES), aligned(4), may_alias));
-typedef float floats __attribute__((vector_size(VARIANT_BYTES), aligned(4), may_alias));
-typedef uint32_t bytes __attribute__((vector_size(VARIANT_BYTES), aligned(1), may_alias));
-typedef uint16_t shorts __attribute__((vector_size(VARIANT_BYTES / 2), aligned(2), may_alias));
-
-enum {
-    VARIANT(lanes) = VARIANT_BYTES / 4,
-    VARIANT(words) = A_WORDS,
-    VARIANT(least_code) = LEAST_CODE,
-    VARIANT(most_rows) = VARIANT_ROWS,
-};
-
-/* Scales, or offsets, of some outputs: as from_half does it. */
-ALWAYS_INLINE floats VARIANT(scales)(const int halves, const void *scales, ptrdiff_t i)
-{
-    if (!halves)
-        return *(const floats *)((const float *)scales + i);
-    const bytes half = __builtin_convertvector(*(const shorts *)((const uint16_t *)scales + i), bytes);
-    const floats size = (floats)((half & 0x7FFF) << 13) * 5.192296858534828e33f;
-    return (floats)((bytes)size | (half & 0x8000) << 16);
-}
-
 ALWAYS_INLINE void VARIANT(body)(const int rows, const int bits, const int each, const int halves,
                                  const Format *f, ptrdiff_t blocks, ptrdiff_t panel, const Rounded *x,
                                  float *y, ptrdiff_t ldy, int outputs)
 {
-    for (int v = 0; v < outputs; v += VARIANT(lanes)) {
+    for (int v = 0; v < outputs; v += LANES_OF_TILE) {
         const uint8_t *codes = f->codes + panel * blocks * bits * 4 * PANEL + 4 * v;
         const int32_t *a = x->a, *start = x->start;
         const float *t = x->t, *total = x->total;
@@ -39,9 +12,9 @@ ALWAYS_INLINE void VARIANT(body)(const int rows, const int bits, const int each,
         floats sum[MOST_ROWS];
         FOR_ROWS sum[r] = (floats){0};
         for (ptrdiff_t b = 0; b < blocks; b++) {
-            if (rows <= 2)
+            if (rows <= 2) /* into the first cache; into the second alone, a step takes a quarter longer */
                 for (int line = 0; line < bits; line++)
-                    PREFETCH(codes + AHEAD + 64 * line);
+                    __builtin_prefetch(codes + AHEAD + 64 * line);
             for (int first = 0; first < WORDS; first += each) {
                 ints dots[MOST_ROWS];
                 FOR_ROWS dots[r] = (ints){0} + start[r];
@@ -55,11 +28,11 @@ ALWAYS_INLINE void VARIANT(body)(const int rows, const int bits, const int each,
                     if (bits == 4)
                         FOR_ROWS dots[r] = ADD_DOTS(bits, 4, dots[r], line, a_word + r * A_WORDS);
                 }
-                const floats scale = VARIANT(scales)(halves, f->scale, at);
+                const floats scale = vector_of_scales(halves, f->scale, at);
                 FOR_ROWS sum[r] =
                     MULTIPLY_ADD(sum[r], __builtin_convertvector(dots[r], floats), scale * t[r]);
                 if (f->offset) {
-                    const floats offset = VARIANT(scales)(halves, f->offset, at);
+                    const floats offset = vector_of_scales(halves, f->offset, at);
                     FOR_ROWS sum[r] = MULTIPLY_ADD(sum[r], (floats){0} + total[r], offset);
                 }
                 start += rows;
@@ -72,7 +45,7 @@ ALWAYS_INLINE void VARIANT(body)(const int rows, const int bits, const int each,
         }
         const int count = outputs - v;
         for (int r = 0; r < rows; r++)
-            if (count >= VARIANT(lanes))
+            if (count >= LANES_OF_TILE)
                 *(floats *)(y + r * ldy + v) = sum[r];
             else
                 memcpy(y + r * ldy + v, &sum[r], count * sizeof(float));
@@ -99,8 +72,8 @@ ALWAYS_INLINE void VARIANT(body)(const int rows, const int bits, const int each,
 SHAPE_OF(tile_1, 1)
 SHAPE_OF(tile_2, 2)
 SHAPE_OF(tile_4, 4)
-#if VARIANT_ROWS > 4
-SHAPE_OF(tile_most, VARIANT_ROWS)
+#if MOST_ROWS > 4
+SHAPE_OF(tile_most, MOST_ROWS)
 #endif
 
 static inline void VARIANT(tile)(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, int rows,
@@ -112,21 +85,10 @@ static inline void VARIANT(tile)(const Format *f, ptrdiff_t blocks, ptrdiff_t pa
         VARIANT(tile_2)(f, blocks, panel, x, y, ldy, outputs);
     else if (rows == 4)
         VARIANT(tile_4)(f, blocks, panel, x, y, ldy, outputs);
-#if VARIANT_ROWS > 4
+#if MOST_ROWS > 4
     else
         VARIANT(tile_most)(f, blocks, panel, x, y, ldy, outputs);
 #endif
 }
 
-#undef ints
-#undef floats
-#undef bytes
-#undef shorts
 #undef SHAPE_OF
-#undef VARIANT
-#undef VARIANT_BYTES
-#undef VARIANT_ROWS
-#undef A_WORDS
-#undef LEAST_CODE
-#undef ADD_DOTS
-#undef MULTIPLY_ADD

@@ -124,5 +124,9 @@ enum { RNN = 1, GRU = 3, LSTM = 4 }; /* the number of gates */
 
 DEFINE_CELLS(float, f32)
 DEFINE_CELLS(double, f64)
+#define run_cell(kind, n, a, more, h_prev, h) EITHER(cell, h)(kind, n, a, more, h_prev, h)
+#define run_cell_backward(cell, n, H, sums, dhs, dh_prev, dc, gates, kept, before, da, da_hn)      \
+    EITHER(cell_backward, da)                                                                      \
+    (cell, n, H, sums, dhs, dh_prev, dc, gates, kept, before, da, da_hn)
 
 #endif

@@ -4,7 +4,7 @@
 The three recurrences differ in their cells alone.  What is where:
 
     recurrent.h              the cells, forward and backward: some columns of one row
-    recurrent_schedule.pxi   which rows have which steps, and which thread takes which rows
+    recurrent_schedule.pxi   which rows have which steps, which thread takes which rows, and their run
     recurrent_forward.pxi    input terms; one thread's rows through all steps
     recurrent_backward.pxi   the same from the last step to the first; the weights' gradients
     recurrent_step.pxi       a single step that keeps nothing

@@ -10,52 +10,40 @@
 # So the product of a step reads lines that lie together, and were just written.
 
 
-cdef struct Backward:
-    int cell
-    bint pairs
-    Rows rows
-    Py_ssize_t lda, ld  # of the lines of da, and of those of da_hn and of a state
-    Py_ssize_t columns, panels, scratch_each  # columns: of a panel
-    Output lines, packed  # of W_h
-    Input dhs, dh_last, dc_last, h0, c0, hs, gates, more
-    Output da, da_hn, dh0, dc0
-    char *scratch
-    char *spare
-
-
 cdef int backward_typed(
     int cell, const floating[:, :, ::1] dhs, const floating[:, ::1] dh_last, const floating[:, ::1] dc_last,
     const floating[:, :, ::1] x, Ids ids, const floating[:, ::1] h0, const floating[:, ::1] c0,
-    const floating[:, ::1] W_x, const floating[:, ::1] W_h, Lengths lengths,
-    const floating[:, :, ::1] hs, const floating[:, :, ::1] gates, const floating[:, :, ::1] more,
-    floating[:, :, ::1] dx, floating[:, ::1] dh0, floating[:, ::1] dc0, floating[:, ::1] dW_x,
-    floating[:, ::1] dW_h, floating[::1] db, floating[::1] db_hn,
+    const floating[:, ::1] W_x, const floating[:, ::1] W_h, Lengths lengths, const floating[:, :, ::1] hs,
+    const floating[:, :, ::1] gates, const floating[:, :, ::1] more, floating[:, :, ::1] dx, floating[:, ::1] dh0,
+    floating[:, ::1] dc0, floating[:, ::1] dW_x, floating[:, ::1] dW_h, floating[::1] db, floating[::1] db_hn,
 ) except -1:
     """Of x and ids one is None."""
     cdef Py_ssize_t B = hs.shape[0], T = hs.shape[1], H = h0.shape[1], GH = cell * H
     cdef Py_ssize_t I = 0 if x is None else x.shape[2], V = W_x.shape[0], itemsize = sizeof(floating), i
-    cdef Schedule schedule = Schedule(lengths, T)
+    cdef Schedule schedule = Schedule(lengths, T, H)
     cdef Py_ssize_t steps = schedule.steps
     cdef int threads = max_threads() if steps * (I + H) * GH > SMALL else 1
     cdef bint pairs = itemsize == 4 and rounds_to_bfloat16()
-    cdef Backward w
-    w.cell, w.pairs, w.lda, w.ld = cell, pairs, state_stride(GH, itemsize), state_stride(H, itemsize)
+    cdef Recurrence w
+    memset(&w, 0, sizeof(Recurrence))
+    w.cell, w.pairs, w.rows = cell, pairs, schedule.rows
+    w.lda, w.ld = state_stride(GH, itemsize), state_stride(H, itemsize)
     cdef Py_ssize_t da_size = B * T * w.lda * itemsize, da_hn_size = B * T * w.ld * itemsize if cell == GRU else 0
     cdef Workspace work = Workspace(da_size + da_hn_size + lines_size(4, 3 * steps + I) + 128)
     w.da, w.da_hn = work.take(da_size), work.take(da_hn_size)
-    w.dhs, w.dh_last, w.h0, w.hs, w.dh0 = &dhs[0, 0, 0], &dh_last[0, 0], &h0[0, 0], &hs[0, 0, 0], &dh0[0, 0]
-    w.gates = w.more = w.c0 = w.dc_last = w.dc0 = NULL
+    w.dhs, w.dh_last, w.h0, w.dh0 = &dhs[0, 0, 0], &dh_last[0, 0], &h0[0, 0], &dh0[0, 0]
+    w.hs = <void *>&hs[0, 0, 0]
     if cell != RNN:
-        w.gates, w.more = &gates[0, 0, 0], &more[0, 0, 0]
+        w.gates, w.more = <void *>&gates[0, 0, 0], <void *>&more[0, 0, 0]
     if cell == LSTM:
         w.c0, w.dc_last, w.dc0 = &c0[0, 0], &dc_last[0, 0], &dc0[0, 0]
-    all_rows_backward(&w, schedule, W_h, threads)
+    run_rows(&w, W_h, threads)
 
     cdef const floating **da = lines_of(work, <const floating *>w.da, steps, w.lda, schedule.turn)
     cdef const floating **da_hn = lines_of(work, <const floating *>w.da_hn, steps, w.ld, schedule.turn)
     if ids is None:
         for i in range(B):
-            memset(&dx[i, 0, 0] + schedule.length[i] * I, 0, (T - schedule.length[i]) * I * itemsize)
+            memset(&dx[i, 0, 0] + w.rows.length[i] * I, 0, (T - w.rows.length[i]) * I * itemsize)
         product(steps, I, GH, da, False, lines_of(work, &W_x[0, 0], I, GH), False, <const floating *>NULL, False,
                 <floating **>lines_of(work, <const floating *>&dx[0, 0, 0], steps, I, schedule.step),
                 threads, pairs)
@@ -66,65 +54,22 @@ cdef int backward_typed(
     return 0
 
 
-cdef int all_rows_backward(
-    Backward *w, Schedule schedule, const floating[:, ::1] W_h, int threads
-) except -1:
-    """da of every step, dh0 and dc0."""
-    cdef Py_ssize_t H = W_h.shape[0], GH = W_h.shape[1], itemsize = sizeof(floating)
-    cdef int splits = <int>max(1, min(threads, schedule.B))
-    w.columns = 4 * VECTOR_BYTES // itemsize
-    w.panels = ceil_div(H, w.columns)
-    w.rows = rows_of_first(schedule, H, splits)
-    cdef Py_ssize_t in_pairs = w.lda * itemsize if w.pairs else 0
-    cdef Py_ssize_t size = ceil_div(backward_scratch(ceil_div(schedule.B, splits), w.ld * itemsize, in_pairs), 64) * 64
-    cdef Py_ssize_t packed_size = w.panels * w.columns * GH * itemsize, spare = threads * SPARE if w.pairs else 0
-    cdef Workspace work = Workspace(packed_size + splits * size + spare + lines_size(1, H) + 256)
-    w.packed, w.scratch, w.spare = work.take(packed_size), work.take(splits * size), work.take(spare)
-    w.scratch_each = size
-    w.lines = lines_of(work, &W_h[0, 0], H, GH)
-    with nogil:
-        share(<Body>panels_for_backward[floating], w, w.panels, threads)
-        share(<Body>splits_backward[floating], w, splits, splits)
-    return 0
-
-
 cdef void panels_for_backward(floating *of_type, void *work, Part part) noexcept nogil:
-    cdef Backward *w = <Backward *>work
-    cdef Py_ssize_t GH = w.cell * w.rows.H, i
-    for i in range(part.first, part.last):
-        if w.pairs:
-            pack_pairs(<float *>w.packed + i * w.columns * ceil_div(GH, 2), w.columns,
-                       <const float **>w.lines, False, 0, GH, i * w.columns,
-                       min((i + 1) * w.columns, w.rows.H), w.spare + part.me * SPARE)
-            continue
-        pack(<floating *>w.packed + i * w.columns * GH, w.columns, <const floating **>w.lines, False,
-             0, GH, i * w.columns, min((i + 1) * w.columns, w.rows.H))
-
-
-cdef void splits_backward(floating *of_type, void *work, Part part) noexcept nogil:
-    cdef Backward *w = <Backward *>work
-    cdef Rows rows = w.rows
+    cdef Recurrence *w = <Recurrence *>work
     cdef Py_ssize_t i
     for i in range(part.first, part.last):
-        rows.first = i
-        backward_rows(of_type, w, rows, w.scratch + part.me * w.scratch_each)
+        pack(<floating *>w.packed + i * w.columns * w.depth, w.columns, <const floating **>w.lines, False,
+             0, w.depth, i * w.columns, min((i + 1) * w.columns, w.rows.H))
 
 
-cdef Py_ssize_t backward_scratch(Py_ssize_t B, Py_ssize_t line, Py_ssize_t line_in_pairs) noexcept nogil:
-    return TILE_SIZE + 3 * 64 + B * (2 * line + line_in_pairs)
-
-
-cdef void backward_rows(
-    floating *of_type, const Backward *w, Rows rows, char *scratch
-) noexcept nogil:
+cdef void backward_rows(floating *of_type, const Recurrence *w, Rows rows, char *scratch) noexcept nogil:
     """One thread's rows from the last step to the first: da of every step, dh0 and dc0."""
     cdef Py_ssize_t H = rows.H, size = H * sizeof(floating), all_rows = count_of(&rows, rows.B)
     cdef floating *acc = <floating *>cut(&scratch, TILE_SIZE)
     cdef floating *dh = <floating *>cut(&scratch, 2 * all_rows * w.ld * sizeof(floating))
     cdef floating *dc = dh + all_rows * w.ld
-    cdef floating *in_pairs = <floating *>scratch
-    cdef const floating *da
-    cdef Py_ssize_t t, j, m, b, now, later
+    cdef floating *da_in_pairs = <floating *>scratch
+    cdef Py_ssize_t t, j, m, b, now, later, common = 2 * H if w.cell == GRU else w.cell * H
     memset(dh, 0, 2 * all_rows * w.ld * sizeof(floating))
     for m in range(all_rows):
         b = row_at(&rows, m)
@@ -136,25 +81,21 @@ cdef void backward_rows(
         later = count_of(&rows, rows.alive[t + 1])
         for m in range(later if w.pairs else 0):
             b = (t + 1) * rows.B + row_at(&rows, m)
-            da = <const floating *>w.da + b * w.lda
+            pairs_along(da_in_pairs + m * w.lda, <const floating *>w.da + b * w.lda, common)
             if w.cell == GRU:
-                pairs_along(<float *>(in_pairs + m * w.lda), <const float *>da, 2 * H)
-                da = <const floating *>w.da_hn + b * w.ld
-                pairs_along(<float *>(in_pairs + m * w.lda + H), <const float *>da, H)
-            else:
-                pairs_along(<float *>(in_pairs + m * w.lda), <const float *>da, w.cell * H)
+                pairs_along(da_in_pairs + m * w.lda + H, <const floating *>w.da_hn + b * w.ld, H)
         j = 0
         while j < H:
-            backward_tiles(w, &rows, t, j, 0, later, True, acc, dh, dc, <const floating *>in_pairs)
-            backward_tiles(w, &rows, t, j, later, now, False, acc, dh, dc, <const floating *>in_pairs)
+            backward_tiles(w, &rows, t, j, 0, later, True, acc, dh, dc, <const floating *>da_in_pairs)
+            backward_tiles(w, &rows, t, j, later, now, False, acc, dh, dc, <const floating *>da_in_pairs)
             j += w.columns
     for m in range(all_rows if w.cell == LSTM else 0):
         memcpy(<floating *>w.dc0 + row_at(&rows, m) * H, dc + m * w.ld, size)
 
 
 cdef void backward_tiles(
-    const Backward *w, const Rows *rows, Py_ssize_t t, Py_ssize_t j, Py_ssize_t first, Py_ssize_t last,
-    bint has_later, floating *acc, floating *dh, floating *dc, const floating *in_pairs,
+    const Recurrence *w, const Rows *rows, Py_ssize_t t, Py_ssize_t j, Py_ssize_t first, Py_ssize_t last,
+    bint has_later, floating *acc, floating *dh, floating *dc, const floating *da_in_pairs,
 ) noexcept nogil:
     """One panel of columns, from j on, of step t of this thread's rows first to last.
 
@@ -162,11 +103,11 @@ cdef void backward_tiles(
     """
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), H = rows.H, GH = w.cell * H
     cdef int vectors = <int>min(4, ceil_div(H - j, lanes))
-    cdef Py_ssize_t width = vectors * lanes, count = min(width, H - j), each = 2 if w.pairs else 1
-    cdef Py_ssize_t common = 2 * H if w.cell == GRU else GH  # of da's columns: what else there is, is of da_hn
-    cdef Py_ssize_t depth = ceil_div(common, each), depth_hn = ceil_div(GH, each) - depth
-    cdef const floating *panel = <const floating *>w.packed + j * ceil_div(GH, each)
-    cdef Py_ssize_t tiles = ceil_div(last - first, TILE_ROWS(vectors)), i, m, m0, m1, b, next_step
+    cdef Py_ssize_t width = vectors * lanes, count = min(width, H - j)
+    # The gru's da has two of the three parts of the depth, da_hn the third.
+    cdef Py_ssize_t depth = (H if w.pairs else 2 * H) if w.cell == GRU else w.depth, depth_hn = w.depth - depth
+    cdef const floating *panel = <const floating *>w.packed + j * w.depth
+    cdef Py_ssize_t tiles = ceil_div(last - first, TILE_ROWS(vectors)), i, m, m0, m1, b, step, turn, next_step
     cdef const floating *states = <const floating *>(w.more if w.cell == LSTM else w.hs)
     cdef const floating *state0 = <const floating *>(w.c0 if w.cell == LSTM else w.h0)
     cdef const floating *before
@@ -182,7 +123,7 @@ cdef void backward_tiles(
             next_step = (t + 1) * rows.B + b
             start[m - m0], out[m - m0] = dh + m * w.ld + j, acc + (m - m0) * width
             if w.pairs:
-                a[m - m0], a_hn[m - m0] = in_pairs + m * w.lda, in_pairs + m * w.lda + depth
+                a[m - m0], a_hn[m - m0] = da_in_pairs + m * w.lda, da_in_pairs + m * w.lda + depth
             else:
                 a[m - m0] = <const floating *>w.da + next_step * w.lda
                 a_hn[m - m0] = <const floating *>w.da_hn + next_step * w.ld
@@ -201,15 +142,15 @@ cdef void backward_tiles(
                 copy_columns(<floating *>w.dh0 + b * H + j, <const floating *>out[m - m0], count)
                 continue
             before = (states + (b * rows.T + t - 1) * H if t > 0 else state0 + b * H) + j
+            step, turn = b * rows.T + t, t * rows.B + b
             run_cell_backward(
-                w.cell, count, H, <const floating *>out[m - m0], <const floating *>w.dhs + (b * rows.T + t) * H + j,
-                dh + m * w.ld + j, dc + m * w.ld + j, <const floating *>w.gates + (b * rows.T + t) * GH + j,
-                <const floating *>(w.hs if w.cell == RNN else w.more) + (b * rows.T + t) * H + j, before,
-                <floating *>w.da + (t * rows.B + b) * w.lda + j, <floating *>w.da_hn + (t * rows.B + b) * w.ld + j)
+                w.cell, count, H, out[m - m0], <floating *>w.dhs + step * H + j, dh + m * w.ld + j, dc + m * w.ld + j,
+                <floating *>w.gates + step * GH + j, <floating *>(w.hs if w.cell == RNN else w.more) + step * H + j,
+                before, <floating *>w.da + turn * w.lda + j, <floating *>w.da_hn + turn * w.ld + j)
 
 
 cdef inline void fetch_cells(
-    floating *of_type, const Backward *w, Py_ssize_t H, Py_ssize_t j, Py_ssize_t count, Py_ssize_t b, Py_ssize_t t
+    floating *of_type, const Recurrence *w, Py_ssize_t H, Py_ssize_t j, Py_ssize_t count, Py_ssize_t b, Py_ssize_t t
 ) noexcept nogil:
     """Fetch what one row's cells read and write, while the tile runs whose sums they take."""
     cdef Py_ssize_t step = b * w.rows.T + t, turn = t * w.rows.B + b, g
@@ -284,7 +225,7 @@ cdef void stack_steps(floating *of_type, void *work, Part part) noexcept nogil:
 
 
 cdef int weight_gradients(
-    const Backward *w, Schedule schedule, const floating *x, Py_ssize_t I, const floating **da,
+    const Recurrence *w, Schedule schedule, const floating *x, Py_ssize_t I, const floating **da,
     const floating **da_hn, floating[:, ::1] dW_x, floating[:, ::1] dW_h, floating *db, floating *db_hn, int threads,
 ) except -1:
     """One product: stacked^T da = [dW_x, db, dW_h].  Of ids, I is 0, and dW_x left out.
@@ -305,7 +246,7 @@ cdef int weight_gradients(
         dW_n[i] = dW[i] + common
     dW_n[M] = db_hn
     cdef Stack s
-    s.I, s.H, s.T, s.stride, s.step = I, H, schedule.T, stride, schedule.step
+    s.I, s.H, s.T, s.stride, s.step = I, H, w.rows.T, stride, schedule.step
     s.x, s.h0, s.hs, s.lines = x, w.h0, w.hs, stack
     with nogil:
         share(<Body>stack_steps[floating], &s, steps, threads)

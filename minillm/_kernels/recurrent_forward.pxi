@@ -22,31 +22,18 @@ cdef void add_biases(floating *of_type, void *work, Part part) noexcept nogil:
         add_bias(w.GH, W + id * w.GH, <const floating *>w.b, <floating *>w.terms + to * w.GH)
 
 
-cdef struct Forward:
-    int cell
-    bint pairs
-    Rows rows
-    Py_ssize_t columns, panels, scratch_each  # columns: hidden ones of a panel of W_h
-    const long long *ids
-    Input W_h, terms, h0, c0, b_hn
-    Output packed, hs, h_last, c_last, gates, more
-    char *scratch
-
-
 cdef int forward_typed(
-    int cell, const floating[:, :, ::1] x, Ids ids, const floating[:, ::1] h0,
-    const floating[:, ::1] c0, const floating[:, ::1] W_x, const floating[:, ::1] W_h,
-    const floating[::1] b, const floating[::1] b_h, Lengths lengths, floating[:, :, ::1] hs,
-    floating[:, ::1] h_last, floating[:, ::1] c_last, floating[:, :, ::1] gates,
-    floating[:, :, ::1] more,
+    int cell, const floating[:, :, ::1] x, Ids ids, const floating[:, ::1] h0, const floating[:, ::1] c0,
+    const floating[:, ::1] W_x, const floating[:, ::1] W_h, const floating[::1] b, const floating[::1] b_h,
+    Lengths lengths, floating[:, :, ::1] hs, floating[:, ::1] h_last, floating[:, ::1] c_last,
+    floating[:, :, ::1] gates, floating[:, :, ::1] more,
 ) except -1:
     """Of x and ids one is None.  b: the bias of the input term (the gru's with b_h's r and z)."""
-    cdef Py_ssize_t B = hs.shape[0], T = hs.shape[1], H = h0.shape[1], GH = cell * H
+    cdef Py_ssize_t T = hs.shape[1], H = h0.shape[1], GH = cell * H
     cdef Py_ssize_t I = 0 if x is None else x.shape[2], V = W_x.shape[0], itemsize = sizeof(floating)
-    cdef Schedule schedule = Schedule(lengths, T)
+    cdef Schedule schedule = Schedule(lengths, T, H)
     cdef Py_ssize_t steps = schedule.steps
     cdef int threads = max_threads() if steps * (I + H) * GH > SMALL else 1
-    cdef int splits = <int>max(1, min(threads, B))
     cdef bint pairs = itemsize == 4 and rounds_to_bfloat16()
     # The input terms stand where the gates will be; those of ids of which there are fewer
     # than steps, in a table of their own.
@@ -58,8 +45,7 @@ cdef int forward_typed(
     if ids is None:
         product(steps, GH, I, lines_of(before, &x[0, 0, 0], steps, I, schedule.step), False,
                 lines_of(before, &W_x[0, 0], I, GH), True, &b[0], False,
-                <floating **>lines_of(before, <const floating *>terms, steps, GH, schedule.step),
-                threads, pairs)
+                <floating **>lines_of(before, <const floating *>terms, steps, GH, schedule.step), threads, pairs)
     else:
         if by_table:
             terms = <floating *>before.take(V * GH * itemsize)
@@ -68,16 +54,10 @@ cdef int forward_typed(
         with nogil:
             share(<Body>add_biases[floating], &of_ids, V if by_table else steps, threads)
 
-    cdef Forward w
-    w.cell, w.pairs, w.rows = cell, pairs, rows_of_first(schedule, H, splits)
-    w.columns = (4 if cell == RNN else 1) * VECTOR_BYTES // itemsize  # with gates, four vectors
-    w.panels = ceil_div(H, w.columns)
-    cdef Py_ssize_t size = ceil_div(forward_scratch(ceil_div(B, splits), H, itemsize), 64) * 64
-    cdef Py_ssize_t packed_size = w.panels * w.columns * H * cell * itemsize
-    cdef Workspace work = Workspace(packed_size + splits * size + 64)
-    w.W_h, w.packed, w.scratch, w.scratch_each = &W_h[0, 0], work.take(packed_size), work.take(splits * size), size
-    w.terms, w.ids, w.h0, w.hs, w.h_last = terms, NULL, &h0[0, 0], &hs[0, 0, 0], &h_last[0, 0]
-    w.b_hn = w.c0 = w.c_last = w.gates = w.more = NULL
+    cdef Recurrence w
+    memset(&w, 0, sizeof(Recurrence))
+    w.cell, w.pairs, w.is_forward, w.rows, w.ld = cell, pairs, True, schedule.rows, state_stride(H, itemsize)
+    w.terms, w.h0, w.hs, w.h_last = terms, &h0[0, 0], &hs[0, 0, 0], &h_last[0, 0]
     if by_table:
         w.ids = &ids[0, 0]
     if cell == LSTM:
@@ -86,60 +66,34 @@ cdef int forward_typed(
         w.b_hn = &b_h[2 * H]
     if cell != RNN:
         w.gates, w.more = &gates[0, 0, 0], &more[0, 0, 0]
-    with nogil:
-        share(<Body>panels_for_forward[floating], &w, w.panels, threads)
-        share(<Body>splits_forward[floating], &w, splits, splits)
-    return 0
+    return run_rows(&w, W_h, threads)
 
 
 cdef void panels_for_forward(floating *of_type, void *work, Part part) noexcept nogil:
     """Pack W_h: a line of a panel has the gates of the panel's columns side by side."""
-    cdef Forward *w = <Forward *>work
-    cdef Py_ssize_t columns = w.columns, G = w.cell, H = w.rows.H, each = 2 if w.pairs else 1
-    cdef Py_ssize_t depth = ceil_div(H, each), i, g, p, count
-    cdef const floating *line
+    cdef Recurrence *w = <Recurrence *>work
+    cdef Py_ssize_t columns = w.columns, G = w.cell, H = w.rows.H, i, g, p, count
     cdef floating *to
-    for i in range(depth):
+    for i in range(w.depth):
         for g in range(G):
             for p in range(part.first, part.last):
                 count = min(columns, H - p * columns)
-                line = <const floating *>w.W_h + (i * each * G + g) * H + p * columns
-                to = <floating *>w.packed + ((p * depth + i) * G + g) * columns
-                if w.pairs:
-                    pairs_across(<float *>to, <const float *>line,
-                                 <const float *>(line + G * H) if 2 * i + 1 < H else NULL, count)
-                else:
-                    copy_columns(to, line, count)
+                to = <floating *>w.packed + ((p * w.depth + i) * G + g) * columns
+                copy_columns(to, (<const floating **>w.lines)[i] + g * H + p * columns, count)
                 if count < columns:
                     memset(to + count, 0, (columns - count) * sizeof(floating))
 
 
-cdef void splits_forward(floating *of_type, void *work, Part part) noexcept nogil:
-    cdef Forward *w = <Forward *>work
-    cdef Rows rows = w.rows
-    cdef Py_ssize_t i
-    for i in range(part.first, part.last):
-        rows.first = i
-        forward_rows(of_type, w, rows, w.scratch + part.me * w.scratch_each)
-
-
-cdef Py_ssize_t forward_scratch(Py_ssize_t B, Py_ssize_t H, Py_ssize_t itemsize) noexcept nogil:
-    return TILE_SIZE + VECTOR_BYTES + 4 * B * state_stride(H, itemsize) * itemsize + 3 * 64
-
-
-cdef void forward_rows(
-    floating *of_type, const Forward *w, Rows rows, char *scratch
-) noexcept nogil:
+cdef void forward_rows(floating *of_type, const Recurrence *w, Rows rows, char *scratch) noexcept nogil:
     """One thread's rows through all steps."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), H = rows.H, G = w.cell
-    cdef Py_ssize_t ld = state_stride(H, sizeof(floating)), all_rows = count_of(&rows, rows.B)
+    cdef Py_ssize_t ld = w.ld, all_rows = count_of(&rows, rows.B)
     cdef floating *acc = <floating *>cut(&scratch, TILE_SIZE)
     cdef floating *n = <floating *>cut(&scratch, VECTOR_BYTES)
     cdef floating *h = <floating *>cut(&scratch, 4 * all_rows * ld * sizeof(floating))
     cdef floating *h_next = h + all_rows * ld
     cdef floating *c = h_next + all_rows * ld
     cdef floating *h_in_pairs = c + all_rows * ld
-    cdef Py_ssize_t depth = ceil_div(H, 2) if w.pairs else H
     cdef const floating *a[8]
     cdef floating *out[8]
     cdef const floating *term
@@ -149,7 +103,7 @@ cdef void forward_rows(
     for t in range(rows.T):
         now = count_of(&rows, rows.alive[t])
         for m in range(now if w.pairs else 0):
-            pairs_along(<float *>(h_in_pairs + m * ld), <const float *>(h + m * ld), H)
+            pairs_along(h_in_pairs + m * ld, h + m * ld, H)
         for p in range(w.panels if now > 0 else 0):
             j = p * w.columns
             vectors = <int>(ceil_div(min(w.columns, H - j), lanes) if w.cell == RNN else G)
@@ -165,8 +119,8 @@ cdef void forward_rows(
                     step = row_at(&rows, m) * rows.T + t
                     term = <const floating *>w.terms + (w.ids[step] if w.ids != NULL else step) * G * H + j
                     begin_sums(w, H, j, width, step, ahead, term, out[m - m0])
-                tile_of(w.pairs, <int>(m1 - m0), vectors, depth, a,
-                        <const floating *>w.packed + p * depth * G * w.columns, G * w.columns,
+                tile_of(w.pairs, <int>(m1 - m0), vectors, w.depth, a,
+                        <const floating *>w.packed + p * w.depth * G * w.columns, G * w.columns,
                         <const floating **>out, out)
                 for m in range(m0, m1):
                     step = row_at(&rows, m) * rows.T + t
@@ -181,7 +135,7 @@ cdef void forward_rows(
 
 
 cdef inline void begin_sums(
-    const Forward *w, Py_ssize_t H, Py_ssize_t j, Py_ssize_t width, Py_ssize_t step, Py_ssize_t ahead,
+    const Recurrence *w, Py_ssize_t H, Py_ssize_t j, Py_ssize_t width, Py_ssize_t step, Py_ssize_t ahead,
     const floating *term, floating *sums,
 ) noexcept nogil:
     """The sums of one row's cells begin with their input term.
@@ -206,7 +160,7 @@ cdef inline void begin_sums(
 
 
 cdef inline void end_sums(
-    const Forward *w, Py_ssize_t H, Py_ssize_t j, int vectors, Py_ssize_t step, const floating *term,
+    const Recurrence *w, Py_ssize_t H, Py_ssize_t j, int vectors, Py_ssize_t step, const floating *term,
     floating *sums, floating *n, const floating *h, floating *h_next, floating *c,
 ) noexcept nogil:
     """Run one row's cells on their sums; keep the new state and the backward's inputs."""
@@ -225,7 +179,7 @@ cdef inline void end_sums(
 
 
 cdef void begin_states(
-    const Forward *w, const Rows *rows, Py_ssize_t all_rows, Py_ssize_t ld, floating *h, floating *c,
+    const Recurrence *w, const Rows *rows, Py_ssize_t all_rows, Py_ssize_t ld, floating *h, floating *c,
 ) noexcept nogil:
     """The initial states of this thread's rows, and zeros in the rest of the three buffers."""
     cdef Py_ssize_t H = rows.H, m
@@ -237,7 +191,7 @@ cdef void begin_states(
 
 
 cdef void end_states(
-    const Forward *w, const Rows *rows, Py_ssize_t all_rows, Py_ssize_t ld, const floating *c
+    const Recurrence *w, const Rows *rows, Py_ssize_t all_rows, Py_ssize_t ld, const floating *c
 ) noexcept nogil:
     """The last states that are not noted yet, and zeros beyond the end of each row."""
     cdef Py_ssize_t H = rows.H, size = H * sizeof(floating), m, b, end, beyond

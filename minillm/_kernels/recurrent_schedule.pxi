@@ -1,48 +1,6 @@
 # Which rows have which steps, and which rows are whose: rows by length, the longest first,
-# so that the rows that have a step t are the first alive[t] of them.  And what lies around
-# the products: their lines, and their scratch.
-
-
-cdef class Schedule:
-    """Rows by length, the longest first, and all steps within the lengths."""
-    cdef Workspace memory
-    cdef Py_ssize_t B, T, steps
-    cdef Py_ssize_t *order   # (B,) rows, the longest first
-    cdef Py_ssize_t *length  # (B,) of each row
-    cdef Py_ssize_t *alive   # (T + 1,) how many rows have a step t
-    cdef Py_ssize_t *step    # (steps,) b * T + t of each step
-    cdef Py_ssize_t *turn    # (steps,) t * B + b of each step
-
-    def __cinit__(self, Lengths lengths, Py_ssize_t T):
-        cdef Py_ssize_t B = lengths.shape[0], b, t, word = sizeof(Py_ssize_t)
-        self.B, self.T, self.steps = B, T, 0
-        self.memory = Workspace((2 * B + T + 1 + 2 * B * T) * word + 320)
-        self.order = <Py_ssize_t *>self.memory.take(B * word)
-        self.length = <Py_ssize_t *>self.memory.take(B * word)
-        self.alive = <Py_ssize_t *>self.memory.take((T + 1) * word)
-        self.step = <Py_ssize_t *>self.memory.take(B * T * word)
-        self.turn = <Py_ssize_t *>self.memory.take(B * T * word)
-        memset(self.alive, 0, (T + 1) * word)
-        for b in range(B):
-            self.length[b] = lengths[b]
-            self.alive[lengths[b]] += 1  # for now: how many rows have this length
-            for t in range(lengths[b]):
-                self.step[self.steps], self.turn[self.steps] = b * T + t, t * B + b
-                self.steps += 1
-        # The rows of each length begin behind all longer ones.
-        cdef Py_ssize_t longer = 0, count
-        for t in range(T, -1, -1):
-            count = self.alive[t]
-            self.alive[t] = longer
-            longer += count
-        for b in range(B):
-            t = self.length[b]
-            self.order[self.alive[t]] = b
-            self.alive[t] += 1
-        # alive[t] counts the lengths >= t now; a row has a step t if it is longer than t.
-        for t in range(T):
-            self.alive[t] = self.alive[t + 1]
-        self.alive[T] = 0
+# so that the rows that have a step t are the first alive[t] of them.  And the run of all rows,
+# forward or backward, which differ in the panels of W_h and in what a row does.
 
 
 cdef struct Rows:
@@ -50,18 +8,50 @@ cdef struct Rows:
     # the schedule, from row `first` on.
     Py_ssize_t first, threads
     Py_ssize_t B, T, H
-    const Py_ssize_t *order
-    const Py_ssize_t *length
-    const Py_ssize_t *alive
+    Py_ssize_t *order   # (B,) rows, the longest first
+    Py_ssize_t *length  # (B,) of each row
+    Py_ssize_t *alive   # (T + 1,) how many rows have a step t
 
 
-cdef Rows rows_of_first(Schedule schedule, Py_ssize_t H, Py_ssize_t threads):
-    """The rows of the first thread."""
-    cdef Rows rows
-    rows.first, rows.threads = 0, threads
-    rows.B, rows.T, rows.H = schedule.B, schedule.T, H
-    rows.order, rows.length, rows.alive = schedule.order, schedule.length, schedule.alive
-    return rows
+cdef class Schedule:
+    """Rows by length, the longest first, and all steps within the lengths."""
+    cdef Workspace memory
+    cdef Rows rows           # of the first thread
+    cdef Py_ssize_t steps
+    cdef Py_ssize_t *step    # (steps,) b * T + t of each step
+    cdef Py_ssize_t *turn    # (steps,) t * B + b of each step
+
+    def __cinit__(self, Lengths lengths, Py_ssize_t T, Py_ssize_t H):
+        cdef Py_ssize_t B = lengths.shape[0], b, t, word = sizeof(Py_ssize_t)
+        cdef Rows *rows = &self.rows
+        self.memory = Workspace((2 * B + T + 1 + 2 * B * T) * word + 320)
+        rows.first, rows.B, rows.T, rows.H, self.steps = 0, B, T, H, 0
+        rows.order = <Py_ssize_t *>self.memory.take(B * word)
+        rows.length = <Py_ssize_t *>self.memory.take(B * word)
+        rows.alive = <Py_ssize_t *>self.memory.take((T + 1) * word)
+        self.step = <Py_ssize_t *>self.memory.take(B * T * word)
+        self.turn = <Py_ssize_t *>self.memory.take(B * T * word)
+        memset(rows.alive, 0, (T + 1) * word)
+        for b in range(B):
+            rows.length[b] = lengths[b]
+            rows.alive[lengths[b]] += 1  # for now: how many rows have this length
+            for t in range(lengths[b]):
+                self.step[self.steps], self.turn[self.steps] = b * T + t, t * B + b
+                self.steps += 1
+        # The rows of each length begin behind all longer ones.
+        cdef Py_ssize_t longer = 0, count
+        for t in range(T, -1, -1):
+            count = rows.alive[t]
+            rows.alive[t] = longer
+            longer += count
+        for b in range(B):
+            t = rows.length[b]
+            rows.order[rows.alive[t]] = b
+            rows.alive[t] += 1
+        # alive[t] counts the lengths >= t now; a row has a step t if it is longer than t.
+        for t in range(T):
+            rows.alive[t] = rows.alive[t + 1]
+        rows.alive[T] = 0
 
 
 cdef inline Py_ssize_t row_at(const Rows *rows, Py_ssize_t m) noexcept nogil:
@@ -84,48 +74,60 @@ cdef inline void fetch(const floating *x, Py_ssize_t count) noexcept nogil:
     prefetch(x + 64 // <Py_ssize_t>sizeof(floating) - 1, count)
 
 
-cdef inline void add_line(Py_ssize_t n, const floating *x, floating *sums) noexcept nogil:
-    cdef Py_ssize_t j
-    for j in range(n):
-        sums[j] += x[j]
-
-
-cdef inline void add_bias(
-    Py_ssize_t n, const floating *x, const floating *b, floating *sums
-) noexcept nogil:
+cdef inline void add_bias(Py_ssize_t n, const floating *x, const floating *b, floating *sums) noexcept nogil:
     """sums = x + b."""
     memcpy(sums, x, n * sizeof(floating))
     add_line(n, b, sums)
 
 
-cdef Py_ssize_t lines_size(Py_ssize_t lists, Py_ssize_t lines):
-    """The bytes of so many lists, which have so many lines altogether."""
-    return lines * sizeof(void *) + lists * 64
+cdef struct Recurrence:  # what the threads share; what the cell or the direction does not have is NULL
+    int cell
+    bint pairs, is_forward
+    Rows rows
+    Py_ssize_t ld, lda  # of the lines of a state or of da_hn, and of those of da
+    Py_ssize_t columns, panels, depth, scratch_each  # columns, depth: of a panel of W_h
+    const long long *ids    # NULL: a term for each step
+    Output lines, packed    # of W_h
+    Input terms, b_hn
+    Input h0, c0
+    Output hs, gates, more  # more: the lstm's cs, the gru's h_n
+    Output h_last, c_last
+    Input dhs, dh_last, dc_last
+    Output da, da_hn, dh0, dc0
+    char *scratch
 
 
-cdef const floating **lines_of(
-    Workspace work, const floating *x, Py_ssize_t count, Py_ssize_t apart, const Py_ssize_t *places=NULL
-):
-    """Lines of x, `apart` from each other: the first ones, or those at some places."""
-    cdef const floating **lines = <const floating **>work.take(count * sizeof(void *))
-    cdef Py_ssize_t i
-    for i in range(count):
-        lines[i] = x + (i if places == NULL else places[i]) * apart
-    return lines
-
-
-cdef int product(
-    Py_ssize_t M, Py_ssize_t N, Py_ssize_t K, const floating **a, int a_by_depth, const floating **b,
-    bint b_by_depth, const floating *bias, bint add, floating **c, int threads, bint pairs,
-) except -1:
-    """multiply, with scratch of its own."""
-    cdef Py_ssize_t size = 0
-    cdef Workspace work
-    cdef char *scratch = NULL
-    if pairs or not is_few(M, N, K, a_by_depth != 0, b_by_depth, sizeof(floating)):
-        size = ceil_div(scratch_size(M, K, a_by_depth != 0, sizeof(floating), pairs), 64) * 64
-        work = Workspace(threads * size)
-        scratch = work.take(threads * size)
+cdef int run_rows(Recurrence *w, const floating[:, ::1] W_h, int threads) except -1:
+    """Pack W_h, and run each thread's rows through their steps."""
+    cdef Py_ssize_t H = W_h.shape[0], GH = W_h.shape[1], itemsize = sizeof(floating)
+    cdef int splits = <int>max(1, min(threads, w.rows.B))
+    # A panel is four vectors wide: forward, these are the gates of one hidden vector, if there are gates.
+    w.columns = (1 if w.is_forward and w.cell != RNN else 4) * VECTOR_BYTES // itemsize
+    w.panels, w.depth, w.rows.threads = ceil_div(H, w.columns), H if w.is_forward else GH, splits
+    cdef Py_ssize_t states = 4 * w.ld if w.is_forward else 2 * w.ld + (w.lda if w.pairs else 0)  # of a row
+    cdef Py_ssize_t packed_size = w.panels * w.columns * GH * itemsize
+    w.scratch_each = TILE_SIZE + VECTOR_BYTES + 3 * 64 + ceil_div(w.rows.B, splits) * states * itemsize
+    w.scratch_each = ceil_div(w.scratch_each, 64) * 64
+    cdef Workspace work = Workspace(packed_size + splits * w.scratch_each + lines_size(1, H) + 128), pairs_of_W_h
+    cdef const floating **lines = lines_of(work, &W_h[0, 0], H, GH)
+    if w.pairs:
+        pairs_of_W_h = in_pairs(&lines, w.is_forward, H, GH, threads)
+        w.depth = ceil_div(w.depth, 2)
+    w.lines, w.packed, w.scratch = lines, work.take(packed_size), work.take(splits * w.scratch_each)
+    cdef Body pack_panels = <Body>panels_for_forward[floating] if w.is_forward else <Body>panels_for_backward[floating]
     with nogil:
-        multiply(M, N, K, a, a_by_depth, b, b_by_depth, bias, add, c, threads, scratch, size, pairs)
+        share(pack_panels, w, w.panels, threads)
+        share(<Body>run_splits[floating], w, splits, splits)
     return 0
+
+
+cdef void run_splits(floating *of_type, void *work, Part part) noexcept nogil:
+    cdef Recurrence *w = <Recurrence *>work
+    cdef Rows rows = w.rows
+    cdef Py_ssize_t i
+    for i in range(part.first, part.last):
+        rows.first = i
+        if w.is_forward:
+            forward_rows(of_type, w, rows, w.scratch + part.me * w.scratch_each)
+        else:
+            backward_rows(of_type, w, rows, w.scratch + part.me * w.scratch_each)

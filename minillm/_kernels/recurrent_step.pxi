@@ -36,8 +36,7 @@ cdef int step_typed(
     memset(cells, 0, 8 * VECTOR_BYTES)
     for i in range(B):
         step_cells(cell, H, <const floating *>a_lines[i], <const floating *>h_n + i * H, h_lines[i],
-                   &c[i, 0] if cell == LSTM else NULL, &h_new[i, 0],
-                   &c_new[i, 0] if cell == LSTM else NULL, cells)
+                   &c[i, 0] if cell == LSTM else NULL, &h_new[i, 0], &c_new[i, 0] if cell == LSTM else NULL, cells)
     return 0
 
 
@@ -61,7 +60,7 @@ cdef void step_cells(
             copy_columns(more, <const floating *>gates + 2 * lanes, count)
             copy_columns(gates + 2 * lanes, h_n + j, count)
             copy_columns(h_prev, h + j, count)
-        run_cell(cell, lanes, gates, more, <const floating *>h_prev, out)
+        run_cell(cell, lanes, gates, more, h_prev, out)
         copy_columns(h_new + j, <const floating *>out, count)
         if cell == LSTM:
             copy_columns(c_new + j, <const floating *>more, count)

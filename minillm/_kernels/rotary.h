@@ -1,7 +1,7 @@
 /* The rotation of a head: ops/rotary.py has the equations. */
 #ifndef MINILLM_ROTARY_H
 #define MINILLM_ROTARY_H
-#include <stddef.h>
+#include "either.h"
 #include "lanes.h"
 
 /* x and y: 2 n numbers, n of which are the first of their pairs */
@@ -17,5 +17,6 @@
 
 DEFINE_ROTARY(float, f32)
 DEFINE_ROTARY(double, f64)
+#define rotate(n, x, cos, sin, y) EITHER(rotate, y)(n, x, cos, sin, y)
 
 #endif

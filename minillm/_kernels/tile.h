@@ -31,6 +31,7 @@
 #define MINILLM_TILE_H
 #include <stddef.h>
 #include <string.h>
+#include "either.h"
 
 #if defined(__clang__)
 #define ROWS_BY_THREE 3
@@ -192,9 +193,9 @@
                 *(NAME##_vec *)(out[m] + n + v * lanes) = sum;                                     \
             }                                                                                      \
     }                                                                                              \
-    static void NAME##_lines(int rows, ptrdiff_t count, ptrdiff_t n0, ptrdiff_t n1,                \
-                             const REAL *const *a, const REAL *const *b, ptrdiff_t ahead,          \
-                             REAL *const *out)                                                     \
+    static void add_lines_##NAME(int rows, ptrdiff_t count, ptrdiff_t n0, ptrdiff_t n1,            \
+                                 const REAL *const *a, const REAL *const *b, ptrdiff_t ahead,      \
+                                 REAL *const *out)                                                 \
     {                                                                                              \
         const ptrdiff_t lanes = VECTOR_BYTES / sizeof(REAL);                                       \
         for (int m = 0; m < rows && count != LINES; m++) {                                         \
@@ -215,9 +216,9 @@
 #else
 
 #define DEFINE_LINES(REAL, NAME)                                                                   \
-    static void NAME##_lines(int rows, ptrdiff_t count, ptrdiff_t n0, ptrdiff_t n1,                \
-                             const REAL *const *a, const REAL *const *b, ptrdiff_t ahead,          \
-                             REAL *const *out)                                                     \
+    static void add_lines_##NAME(int rows, ptrdiff_t count, ptrdiff_t n0, ptrdiff_t n1,            \
+                                 const REAL *const *a, const REAL *const *b, ptrdiff_t ahead,      \
+                                 REAL *const *out)                                                 \
     {                                                                                              \
         (void)ahead;                                                                               \
         for (int m = 0; m < rows; m++)                                                             \
@@ -246,6 +247,10 @@ DEFINE_TILES(float, tile_f32)
 DEFINE_TILES(double, tile_f64)
 DEFINE_LINES(float, tile_f32)
 DEFINE_LINES(double, tile_f64)
+#define tile(rows, vectors, depth, a, step, b, ldb, start, out)                                    \
+    EITHER(tile, b)(rows, vectors, depth, a, step, b, ldb, start, out)
+#define tile_lines(rows, count, n0, n1, a, b, ahead, out)                                          \
+    EITHER(add_lines_tile, *(b))(rows, count, n0, n1, a, b, ahead, out)
 
 /* A transpose is made of squares: to[j * ld + i] = lines[i][start + j], for i and j below SIZE.
  * LOW takes turns with the first halves of two vectors, HIGH with their second halves.  So each round
@@ -297,5 +302,7 @@ DEFINE_SQUARE(double, transpose_square_f64, 8)
 #endif
 DEFINE_SQUARE(float, transpose_4x4_f32, 4)
 DEFINE_SQUARE(double, transpose_4x4_f64, 4)
+#define transpose_4x4(to, ld, lines, start) EITHER(transpose_4x4, to)(to, ld, lines, start)
+#define transpose_square(to, ld, lines, start) EITHER(transpose_square, to)(to, ld, lines, start)
 
 #endif

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include "either.h"
 #include "system.h" /* first: windows.h has a POINT of its own */
 #include "maths.h"
 
@@ -29,6 +30,16 @@ static inline uint64_t next_random(uint64_t *state)
 /* 0, 1, 2, ... for whichever thread asks */
 static inline ptrdiff_t next_number(Atomic *counter) { return (ptrdiff_t)ADD(counter, 1) - 1; }
 
+/* Which of `count` copies a round exchanges of the `size` rows that follow the size - 1 most used ones;
+ * `count`: none. */
+static inline ptrdiff_t row_of_round(ptrdiff_t count, int last_is_top, ptrdiff_t size, ptrdiff_t round)
+{
+    const ptrdiff_t rank = size - 1 + round % size;
+    if (rank >= count)
+        return count;
+    return last_is_top ? count - 1 - rank : rank;
+}
+
 /* Fetch a cache line that will be written. */
 #if defined(__GNUC__) && defined(__x86_64__)
 #define PREFETCH(address) __asm__ __volatile__("prefetchw %0" : : "m"(*(const char *)(address)))
@@ -38,51 +49,6 @@ static inline ptrdiff_t next_number(Atomic *counter) { return (ptrdiff_t)ADD(cou
 #define PREFETCH(address) ((void)(address))
 #endif
 
-/* W_out (rows, n), as one of several threads sees it.
- *
- * A core that writes a row takes its cache lines away from the others.  As all predictions change the same
- * few hundred or thousand rows, threads that share them mostly wait for lines.  So each thread has copies
- * of the rows that are used most, and changes these.  From time to time it exchanges a row: it adds the
- * change of its copy to the shared row, and so takes over what others have added.
- *
- * Until then a copy lacks the changes by others, as if less text had been read.  The best guess is that
- * others have made the same change as this thread.  So steps on a copy are twice as large, and half of
- * the change that comes out is added:
- *
- *     shared = own = before = shared + (own - before) / 2
- *
- * Two is right for two threads, and good for more, of which some have made their exchanges already.
- *
- * In a round, a thread exchanges the row that is used most, one of the two that follow, one of the four that
- * follow these, and so on, the next one in each round.  Row r of natural language is used about 1 / r times
- * as often as row 1 (Zipf's law), so that all are used about equally often between two exchanges.
- *
- * Who exchanges a row has its lock, so that no change is lost.  Nobody waits for it: a row that another
- * thread has locked is left for a later round, and after the last sentence all rows are exchanged.
- */
-typedef struct {
-    void *shared;           /* W_out */
-    ptrdiff_t first, count; /* the rows of which there are copies */
-    int last_is_top;        /* whether row first + count - 1 is used most, and not row `first` */
-    int threads;            /* 1: there are no copies */
-    int copied;             /* whether own and before are filled */
-    int64_t round;          /* of exchanges */
-    int64_t next;           /* when so many predictions are made */
-    void *own;              /* (count, n): the copies */
-    void *before;           /* (count, n): the copies as they were after the last exchange */
-    Atomic *locks;          /* (count,), the same for all threads */
-} Rows;
-
-/* Which copy a round exchanges of the `size` rows that follow the size - 1 most used ones; `count`: none. */
-static inline ptrdiff_t row_of_round(const Rows *rows, ptrdiff_t size, ptrdiff_t round)
-{
-    const ptrdiff_t rank = size - 1 + round % size;
-    if (rank >= rows->count)
-        return rows->count;
-    return rows->last_is_top ? rows->count - 1 - rank : rank;
-}
-
-enum { STEP_OF_COPY = 2 }; /* times as large as on a shared row */
 enum { AT_ONCE = 8 }; /* sigmoids: the arrays of a prediction have room for a multiple of it */
 
 #if defined(__GNUC__)
@@ -179,15 +145,6 @@ enum { AT_ONCE = 8 }; /* sigmoids: the arrays of a prediction have room for a mu
             dh[i] = change;                                                                        \
         }                                                                                          \
     }                                                                                              \
-    /* y += a x */                                                                                 \
-    static inline void add_scaled_##SUFFIX(ptrdiff_t n, REAL a, const REAL *x, REAL *y)            \
-    {                                                                                              \
-        ptrdiff_t i = 0;                                                                           \
-        for (; i + LANES_##SUFFIX <= n; i += LANES_##SUFFIX)                                       \
-            *(vector_##SUFFIX *)(y + i) += a * *(const vector_##SUFFIX *)(x + i);                  \
-        for (; i < n; i++)                                                                         \
-            y[i] += a * x[i];                                                                      \
-    }                                                                                              \
     /* From scores to the probability p of each row's label, in place; g = rate (label - sigma), and\
      * move = size g */                                                                            \
     static inline void slopes_##SUFFIX(ptrdiff_t count, REAL rate, const REAL *sign, const REAL *size,\
@@ -199,64 +156,12 @@ enum { AT_ONCE = 8 }; /* sigmoids: the arrays of a prediction have room for a mu
                 g[k] = rate * sign[k] * (1 - p[k]);                                                \
                 move[k] = g[k] * size[k];                                                          \
             }                                                                                      \
-    }                                                                                              \
-    /* Fetch a row of n numbers. */                                                                \
-    static inline void prefetch_##SUFFIX(ptrdiff_t n, const REAL *row)                             \
-    {                                                                                              \
-        for (ptrdiff_t j = 0; j < n; j += 64 / (ptrdiff_t)sizeof(REAL))                            \
-            PREFETCH(row + j);                                                                     \
-    }                                                                                              \
-    /* Row i, or this thread's copy of it; *size: of its step, 1 as it is for one thread. */       \
-    static inline REAL *row_##SUFFIX(const Rows *rows, ptrdiff_t n, ptrdiff_t i, REAL *size)       \
-    {                                                                                              \
-        const ptrdiff_t k = i - rows->first;                                                       \
-        REAL *shared = (REAL *)rows->shared + i * n;                                               \
-        if (rows->threads == 1)                                                                    \
-            return shared;                                                                         \
-        if (k >= 0 && k < rows->count) {                                                           \
-            *size = STEP_OF_COPY;                                                                  \
-            return (REAL *)rows->own + k * n;                                                      \
-        }                                                                                          \
-        *size = 1;                                                                                 \
-        prefetch_##SUFFIX(n, shared);                                                              \
-        return shared;                                                                             \
-    }                                                                                              \
-    /* Copy the rows. */                                                                           \
-    static void copy_##SUFFIX(Rows *rows, ptrdiff_t n)                                             \
-    {                                                                                              \
-        const size_t size = rows->count * n * sizeof(REAL);                                        \
-        memcpy(rows->before, (REAL *)rows->shared + rows->first * n, size);                        \
-        memcpy(rows->own, rows->before, size);                                                     \
-        rows->copied = 1;                                                                          \
-    }                                                                                              \
-    /* Exchange copy k, unless another thread has its lock. */                                     \
-    static inline void exchange_##SUFFIX(const Rows *rows, ptrdiff_t n, ptrdiff_t k)               \
-    {                                                                                              \
-        REAL *shared = (REAL *)rows->shared + (rows->first + k) * n;                               \
-        REAL *own = (REAL *)rows->own + k * n, *before = (REAL *)rows->before + k * n;             \
-        if (!replaced(rows->locks + k, 0, 1))                                                      \
-            return;                                                                                \
-        for (ptrdiff_t j = 0; j < n; j++)                                                          \
-            shared[j] = own[j] = before[j] = shared[j] + (own[j] - before[j]) / STEP_OF_COPY;      \
-        STORE(rows->locks + k, 0);                                                                 \
-    }                                                                                              \
-    /* A round of exchanges. */                                                                    \
-    static void exchange_some_##SUFFIX(Rows *rows, ptrdiff_t n)                                    \
-    {                                                                                              \
-        const ptrdiff_t round = (ptrdiff_t)rows->round++;                                          \
-        for (ptrdiff_t size = 1; size <= rows->count; size *= 2) {                                 \
-            const ptrdiff_t now = row_of_round(rows, size, round);                                 \
-            const ptrdiff_t later = row_of_round(rows, size, round + 1);                           \
-            if (now < rows->count)                                                                 \
-                exchange_##SUFFIX(rows, n, now);                                                   \
-            if (later < rows->count) { /* until then, the lines may come from another core */      \
-                PREFETCH(rows->locks + later);                                                     \
-                prefetch_##SUFFIX(n, (REAL *)rows->shared + (rows->first + later) * n);            \
-            }                                                                                      \
-        }                                                                                          \
     }
 
 DEFINE_WORD2VEC(float, f32)
 DEFINE_WORD2VEC(double, f64)
+#define scores(n, count, u, h, p) EITHER(scores, h)(n, count, u, h, p)
+#define slopes(count, rate, sign, size, p, g, move) EITHER(slopes, p)(count, rate, sign, size, p, g, move)
+#define step(n, count, u, g, move, h, change) EITHER(step, h)(n, count, u, g, move, h, change)
 
 #endif

@@ -8,7 +8,7 @@ conversation, and /quit, or the end of the input, ends the chat.
 
 examples:
   minillm chat runs/smol
-  minillm chat runs/smol --system "You answer in one sentence." --temperature 0
+  minillm chat runs/smol --system "You answer in one sentence." --temperature 0.8
   echo "What is the capital of France?" | minillm chat runs/smol --length 50
 """
 
@@ -27,9 +27,8 @@ from minillm.cli.options import (
 )
 from minillm.cli.process import first_interrupt_noted
 from minillm.data.lines import read_lines
-from minillm.decoding import Chat, Sampling
+from minillm.decoding import Chat, ChatSampling, Sampling
 from minillm.errors import InputError
-from minillm.option import make
 from minillm.text.chat_template import KNOWN, Message
 
 
@@ -40,7 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     help = "write at most N tokens in an answer (default: as many as fit the context)"
     add_option(parser, "--length N", help, integer(1, 10**8))
     add_template(parser)
-    add_settings(parser, Sampling)
+    add_settings(parser, ChatSampling)
 
 
 def add_template(parser: ArgumentParser) -> None:
@@ -53,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     """Answer the lines of standard input."""
     opened = open_run(args)
     chat = opened.answering_in(args.template)
-    sampling = make(Sampling, given_settings(args, Sampling))
+    sampling = chat.sampling_with(**given_settings(args, ChatSampling))
     beginning = [{"role": "system", "content": args.system}] if args.system is not None else []
     messages: list[Message] = list(beginning)
     terminal = sys.stdin is not None and sys.stdin.isatty()

@@ -13,10 +13,9 @@ examples:
 """
 
 import argparse
-import difflib
 from pathlib import Path
 
-from minillm.cli.arguments import ArgumentParser
+from minillm.cli.arguments import ArgumentParser, did_you_mean
 from minillm.errors import InputError
 
 
@@ -42,8 +41,7 @@ def run(args: argparse.Namespace) -> int:
         _list(known, desk.read_progress(args.dir))
         return 0
     if args.name not in known:
-        near = difflib.get_close_matches(args.name, known, n=1)
-        guess = f"; did you mean {near[0]}?" if near else ""
+        guess = did_you_mean(args.name, known)
         raise InputError(f"exercise: expected one of the list, found {args.name!r}{guess}")
     exercise = known[args.name]
     if args.solution:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from minillm.cli import train
 from minillm.cli.arguments import ArgumentParser
-from minillm.data.files import read_json
+from minillm.data.conversations import has_conversations
 from minillm.errors import InputError
 from minillm.runs.kind import find_kind
 
@@ -23,12 +23,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _kind_for(words: Sequence[str]) -> str:
-    """The kind to train, which depends on the run to begin with, or on the run to resume."""
+    """The kind to train: it depends on the data, or without data on the run."""
     outs = {after for before, after in pairwise(words) if before == "--out"}
-    for word in sorted(words, key=outs.__contains__):
-        try:
-            if read_json(Path(word, "config.json")).get("kind") in ("llama", "chat"):
-                return "chat"
-        except (InputError, OSError, ValueError):
-            continue
-    return "finetuned"
+    files = [word for word in words if word not in outs and Path(word).is_file()]
+    try:
+        if files:
+            return "chat" if has_conversations(files[0]) else "finetuned"
+    except InputError:  # the command that reads the file will say it
+        return "chat"
+    data = [word for word in words if word not in outs and Path(word).is_dir()][1:]
+    answers = any(Path(word, "chat.json").is_file() for word in words)
+    return "chat" if answers and not data else "finetuned"

@@ -1,4 +1,4 @@
-"""Plan the training of a GPT: memory, and hours on 1 to 1,024 ranks.
+"""Plan the training of a GPT or a Llama: memory, and hours on 1 to 1,024 ranks.
 
 Report the memory and the time of a training in advance.  The speed of this machine's matrix
 products and of its memory is measured, which takes a second; under mpiexec, so is the network
@@ -19,6 +19,7 @@ examples:
         network of 10 Gbit/s; --vocabulary 100 is about that of characters, its default unit
   minillm plan runs/gpt --tokens 1e9
         the model of a run, over a billion tokens
+  minillm plan --kind llama --layers 12 --heads 12 --width 768
   mpiexec -n 4 minillm plan --layers 12 --heads 12 --width 768 --context 1024
         with the network measured between 4 ranks
   minillm plan --hours 24 --ranks 64 --network 12.5 --latency 2
@@ -32,13 +33,13 @@ The equations are in minillm/training/plan.py; chapter 13 of the book derives th
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
+from typing import Any
 
 from minillm import kernels_info
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, add_settings, given_settings, integer, number
 from minillm.errors import InputError
 from minillm.models.base import sizes_of
-from minillm.models.gpt import GPTConfig
 from minillm.mpi import Ranks, ranks
 from minillm.runs.causal import CausalSettings
 from minillm.runs.folder import RunFolder
@@ -48,6 +49,7 @@ from minillm.runs.stored import read_config
 from minillm.training import plan, speed
 from minillm.training.plan import Demand, Machine
 
+KINDS = ("gpt", "llama")
 SIZES = ("layers", "heads", "width", "context")
 RANKS = [1 << power for power in range(11)]  # of the table: 1 to 1,024
 
@@ -55,8 +57,10 @@ RANKS = [1 << power for power in range(11)]  # of the table: 1 to 1,024
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the model, the budget and the machine."""
     parser.add_argument(
-        "folder", nargs="?", metavar="DIR", help="use the sizes and the batch of this run of gpt"
+        "folder", nargs="?", metavar="DIR", help="use the sizes and the batch of this run"
     )
+    help = "the kind of model, without DIR: gpt or llama (default gpt)"
+    add_option(parser, "--kind NAME", help, choices=KINDS)
     others = [entry.name for entry in fields(CausalSettings) if entry.name not in (*SIZES, "batch")]
     add_settings(parser, CausalSettings, without=others)
     help = "size of the vocabulary (default 10000)"
@@ -84,31 +88,46 @@ def run(args: argparse.Namespace) -> int:
     """Print the plan."""
     if args.ranks is not None and args.hours is None:
         raise InputError("--ranks: expected --hours with it, the budget of these ranks")
-    config, rows = _model(args)
-    demand, job = plan.of_gpt(config), ranks()
+    kind, config, settings = _model(args)
+    demand, rows, job = kind.demand(config), settings.batch, ranks()
+    if settings.optimiser == "muon":
+        demand = plan.with_muon(demand, kind.model.shapes(config))
     machine, lines = _machine(args, job)
     tokens = args.tokens or plan.TOKENS_PER_WEIGHT * demand.weights
-    lines += ["", *_of_model(config, demand, rows, tokens, args.tokens is None)]
+    lines += ["", *_of_model(kind, config, demand, rows, tokens, args.tokens is None)]
     lines += ["", *_of_ranks(demand, machine, rows, tokens)]
     operations, budget = _budget(args, demand, machine, rows, tokens)
-    lines += ["", f"{budget} of {operations:.3g} operations", *_best_model(config, operations)]
+    lines += [
+        "",
+        f"{budget} of {operations:.3g} operations",
+        *_best_model(kind, config, operations),
+    ]
     if job.rank == 0:
         print("\n".join(lines))
     return 0
 
 
-def _model(args: argparse.Namespace) -> tuple[GPTConfig, int]:
-    """The model to plan, and the rows of its batch, from a run, the defaults and options."""
+def _model(args: argparse.Namespace) -> tuple[Any, Any, Any]:
+    """The kind, the config and the settings to plan, from a run, the defaults and options."""
     given = given_settings(args, CausalSettings)
-    rows = given.pop("batch", None)
+    batch = {"batch": given.pop("batch")} if "batch" in given else {}
     if args.folder is None:
-        sizes = {"vocabulary": CausalSettings.vocabulary, **given}
-        return config_from(CausalSettings(), GPTConfig, **sizes), rows or CausalSettings.batch
-    stored = read_config(RunFolder(args.folder), find_kind("gpt"))
+        kind: Any = find_kind(args.kind or KINDS[0])
+        sizes = {"vocabulary": kind.settings.vocabulary, **given}
+        return kind, config_from(kind.settings(), kind.config, **sizes), kind.settings(**batch)
+    if args.kind is not None:
+        raise InputError("--kind: expected no DIR with it, which has a kind")
+    stored = read_config(RunFolder(args.folder))
+    if stored.kind.name not in KINDS:
+        expected = " or ".join(KINDS)
+        raise InputError(f"{args.folder}: expected a run of {expected}, found {stored.kind.name!r}")
+    if {"heads", "width"} & given.keys() and stored.kind.name == "llama":
+        given |= {"head_width": None, "feed_forward": None}  # they follow from the others again
     try:
-        return replace(stored.config, **given), rows or stored.settings.batch
+        config = replace(stored.config, **given)
     except ValueError as error:
         raise InputError(str(error)) from None
+    return stored.kind, config, replace(stored.settings, **batch)
 
 
 def _machine(args: argparse.Namespace, job: Ranks) -> tuple[Machine, list[str]]:
@@ -149,10 +168,10 @@ def _network(args: argparse.Namespace, job: Ranks) -> tuple[float, float, list[s
 
 
 def _of_model(
-    config: GPTConfig, demand: Demand, rows: int, tokens: float, by_default: bool
+    kind: Any, config: Any, demand: Demand, rows: int, tokens: float, by_default: bool
 ) -> Iterator[str]:
     """The demand of a training, wherever it runs."""
-    yield f"a GPT of {sizes_of(config)}: {demand.weights:,} weights"
+    yield f"a {kind.model.__name__} of {sizes_of(config)}: {demand.weights:,} weights"
     yield (
         f"operations: {demand.operations:.3g} a token, {demand.operations * tokens:.3g} for "
         f"{_count(tokens)} tokens{' (20 for each weight)' if by_default else ''}"
@@ -200,17 +219,17 @@ def _budget(
     return 3600 * args.hours * rate * demand.operations, name
 
 
-def _best_model(config: GPTConfig, operations: float) -> Iterator[str]:
+def _best_model(kind: Any, config: Any, operations: float) -> Iterator[str]:
     """The best model for a number of operations."""
     weights, tokens = plan.optimum(operations)
-    best = plan.shape_of(weights, config.vocabulary, config.context)
+    best = plan.shape_of(weights, config, kind.demand)
     yield (
         f"the best model for it has about {_count(weights)} weights and reads {_count(tokens)} "
         "tokens (Hoffmann et al. 2022)"
     )
     yield (
         f"such as --layers {best.layers} --heads {best.heads} --width {best.width}: "
-        f"{plan.of_gpt(best).weights:,} weights"
+        f"{kind.demand(best).weights:,} weights"
     )
 
 

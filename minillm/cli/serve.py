@@ -25,9 +25,8 @@ from minillm.cli.options import (
     integer,
     open_run,
 )
-from minillm.decoding import Sampling
+from minillm.decoding import ChatSampling
 from minillm.errors import InputError
-from minillm.option import make
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -38,7 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_option(parser, "--port N", "the port; 0: any that is free", integer(0, 65535), 8080)
     add_option(parser, "--parallel N", "answer N requests at a time", integer(1, 1024), 8)
     add_template(parser)
-    add_settings(parser, Sampling)
+    add_settings(parser, ChatSampling)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     opened = open_run(args)
     chat = opened.answering_in(args.template)
     name = opened.path.resolve().name
-    server = Server(chat, name, args.parallel, make(Sampling, given_settings(args, Sampling)))
+    sampling = chat.sampling_with(**given_settings(args, ChatSampling))
+    server = Server(chat, name, args.parallel, sampling)
 
     def started(address: str) -> None:
         print(f"{address} answers as {name}; the base URL is {address}/v1", flush=True)

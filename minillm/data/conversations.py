@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minillm.data.files import json_object
-from minillm.data.lines import entry, read_lines
+from minillm.data.lines import entry, is_json_lines, read_lines
 from minillm.errors import InputError, short
 
 Message = Mapping[str, str]
@@ -70,6 +70,14 @@ def read_conversations(path: str | Path) -> Iterator[Conversation | Preference]:
         yield one
     if found is None:
         raise InputError(f"{path}: expected a conversation, found none")
+
+
+def has_conversations(path: str | Path) -> bool:
+    """Whether the first line of a file of JSON lines is a conversation or a preference."""
+    if not is_json_lines(path):
+        return False
+    first, place = next((entry for entry in read_lines(path) if entry[0].strip()), ("{}", ""))
+    return not {"messages", "completion", "chosen"}.isdisjoint(json_object(first, place))
 
 
 def _of_line(values: Any, place: str) -> Conversation | Preference:

@@ -5,6 +5,8 @@ time.  So requests that come at the same time share each pass.  A text joins the
 prompt has been read, and leaves them when it ends.  Long prompts are read in parts, between the
 passes, so that nobody waits for the whole of another's prompt.
 
+A text that is alone is written with guesses (:mod:`minillm.decoding.speculation`).
+
 Source: Yu et al. (2022), "Orca: a distributed serving system for Transformer-based generative
 models", section 3.1, which calls it iteration-level scheduling.
 """
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 
 from minillm.decoding.chat import Kept
 from minillm.decoding.sampling import Sampling
+from minillm.decoding.speculation import Speculation, is_worthwhile
 from minillm.layers import cache as cache_layer
 from minillm.layers.types import State
 from minillm.models.causal import CausalTransformer
@@ -36,6 +39,7 @@ class Text:
 
     def __post_init__(self) -> None:
         self.prompt = len(self.ids)
+        self.speculation = Speculation()
         self.rng = np.random.default_rng(self.sampling.seed)
 
     def draw(self, logits: NDArray) -> int:
@@ -46,11 +50,16 @@ class Text:
         return self.ids[-1]
 
     @property
+    def left(self) -> int:
+        """How many ids may still be drawn."""
+        return self.length - (len(self.ids) - self.prompt)
+
+    @property
     def ended(self) -> str | None:
         """Why it has ended: "stop", "length", or None if it has not."""
         if len(self.ids) > self.prompt and self.ids[-1] in self.stop:
             return "stop"
-        return "length" if len(self.ids) - self.prompt >= self.length else None
+        return None if self.left > 0 else "length"
 
 
 class Batch:
@@ -64,6 +73,7 @@ class Batch:
         self.reading: list[tuple[Text, int, State]] = []  # how many ids are in the cache
         self.writing: list[Text] = []
         self._cache: State = {}  # of those that write; all but the last id of each are in it
+        self._guesses = is_worthwhile(model)
 
     def add(self, text: Text) -> None:
         """Let a text join; its prompt is read by the next steps."""
@@ -71,24 +81,47 @@ class Batch:
         self.reading.append((text, n, state))
 
     def step(self) -> list[Text]:
-        """Draw an id of each text that writes, and read a part of a prompt: -> those that grew."""
+        """Draw an id of each text that writes, and read a part of a prompt: -> those that grew.
+
+        A text that is alone may get several ids.
+        """
         grown = list(self.writing)
-        if self.writing:
+        if self._guesses and len(self.writing) == 1 and not self.reading:
+            self._write_alone(*self.writing)
+        elif self.writing:
             last = np.array([text.ids[-1] for text in self.writing])
             logits, self._cache = self.model.read(last[:, None], self._cache)
             for text, of_text in zip(self.writing, logits, strict=True):
                 text.draw(of_text)
+                text.speculation.elapse(1)
         if self.reading:
             text, n, state = self.reading.pop(0)
-            part = np.array(text.ids[n : n + PART])
+            end = n + PART if text.prompt != n + PART + 1 else n + PART - 1  # not a single one last
+            part = np.array(text.ids[n:end])
             logits, state = self.model.read(part[None], state)
             if n + len(part) < text.prompt:
                 self.reading.append((text, n + len(part), state))
             else:
                 text.draw(logits[0])
+                text.speculation.elapse(text.prompt)
                 grown.append(text)
                 self._change([*range(len(self.writing))], [(text, state)])
         return grown
+
+    def _write_alone(self, text: Text) -> None:
+        """Draw ids as long as they are as guessed, and one more."""
+        guesses = text.speculation.guess(text.ids, text.left - 1)
+        ids = np.array([[text.ids[-1], *guesses]])
+        logits, self._cache = self.model.read_all(ids, self._cache)
+        right = 0
+        while text.draw(logits[0, right]) in guesses[right : right + 1] and text.ended is None:
+            right += 1
+        if guesses:
+            text.speculation.learn(len(guesses), right)
+            lengths = self._cache["lengths"] - (len(guesses) - right)
+            self._cache = cache_layer.cut(self._cache, lengths, last=True)
+        else:
+            text.speculation.elapse(1)
 
     def remove(self, text: Text) -> None:
         """Let a text leave; its cache is kept, in case that the conversation goes on."""

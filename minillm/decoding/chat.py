@@ -13,6 +13,8 @@ import threading
 import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +25,23 @@ from minillm.decoding.writer import Writer
 from minillm.errors import InputError
 from minillm.layers.types import State
 from minillm.models.causal import CausalTransformer
+from minillm.option import make, with_default
 from minillm.text import BytePairs, banned_ids
 from minillm.text.chat_template import ChatTemplate, Message, check_messages
 
 Ids = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class ChatSampling(Sampling):
+    """How an answer is drawn, unless the model's files say otherwise: greedily.
+
+    Small models then answer more questions correctly.
+    """
+
+    temperature: float = with_default(
+        Sampling, "temperature", 0.0, default_help="that of the model's files, else 0"
+    )
 
 
 class Kept:
@@ -72,6 +87,12 @@ class Chat:
         self.ends = template.ends(tokenizer)
         self.banned = banned_ids(tokenizer, documents=True)
         self.kept = Kept(model)
+        own = template.sampling
+        self.sampling: Sampling = make(Sampling, own) if own else ChatSampling()
+
+    def sampling_with(self, **values: Any) -> Sampling:
+        """How answers are drawn, with other values of fields; InputError for wrong ones."""
+        return make(Sampling, {**vars(self.sampling), **values})
 
     def answer(
         self,
@@ -82,9 +103,10 @@ class Chat:
     ) -> Iterator[str]:
         """Return an answer of ``length`` tokens at most, piece by piece as it is drawn.
 
-        None: as many as fit the context.  ``report`` is called with a line if turns are left out.
-        InputError for messages that are no conversation, or of which even the last turn does not
-        fit.
+        None: as many as fit the context.  ``sampling`` is by default ``self.sampling``: that of the
+        model's files, or else ChatSampling.  ``report`` is called with a line if turns are left
+        out.  InputError for messages that are no conversation, or of which even the last turn does
+        not fit.
         """
         fitting = self.fitting(messages, length)
         if left_out := len(_turns(messages)[1]) - len(_turns(fitting)[1]):
@@ -94,7 +116,7 @@ class Chat:
                 f"{self.model.config.context:,} tokens, and {'is' if left_out == 1 else 'are'} "
                 "left out"
             )
-        return self.text(self._write(self.encode(fitting), length, sampling))
+        return self.text(self._write(self.encode(fitting), length, sampling or self.sampling))
 
     def encode(self, messages: Sequence[Message]) -> Ids:
         """The ids (T,) that an answer continues."""
@@ -135,7 +157,7 @@ class Chat:
                 raise InputError(f"messages: expected at most {most:,} tokens, found {found:,}")
         return without(dropped)
 
-    def _write(self, ids: Ids, length: int | None, sampling: Sampling | None) -> Iterator[int]:
+    def _write(self, ids: Ids, length: int | None, sampling: Sampling) -> Iterator[int]:
         """Write an answer; its ids are yielded as they are drawn."""
         n, state = self.kept.take(ids)
         writer = Writer(

@@ -28,13 +28,14 @@ from minillm.models.causal import CausalTransformer
 ORDERS = (5, 3)  # tokens before a guess that must have occurred, the best first
 
 # The time to check a guess, in steps: measured with 135 million weights of 4 bits, which have to
-# come from memory.  Those of a small model stay in the cache of the CPU, and guesses gain nothing.
-OF_GUESS = 0.3
+# come from memory, on one thread; a single guess takes a third of it.  The weights of a small
+# model stay in the cache of the CPU, and guesses gain nothing.
+OF_GUESS = 0.34
 LEAST_WEIGHTS = 10**8
-OF_PROMPT = 0.25  # of a step: the time to read a token of a prompt
+OF_PROMPT = 0.12  # of a step: the time to read a token of a prompt, at least
 
 SHARE = 0.03  # of the time that guesses may cost
-FEW, MANY = 4, 16  # guesses at a time
+MANY = 15  # guesses at a time
 SAVED = 8.0  # steps: of what has been gained, no more is spent on wrong guesses
 
 
@@ -72,11 +73,13 @@ class OwnNGrams:
 class Speculation:
     """How many tokens to guess: more after right guesses, none while they cost too much.
 
+    It is an odd number: with the token before, the guesses then fill whole tiles of rows.
+
     It counts in steps of the network, not in seconds, so that one seed always writes one text.
     """
 
     def __init__(self) -> None:
-        self.most = FEW
+        self.most = 1
         self._ngrams = OwnNGrams()
         self._balance = 0.0  # steps that guesses have gained, or lost
         self._elapsed = 0.0  # steps
@@ -96,4 +99,4 @@ class Speculation:
         """Count a pass that drew ``right`` tokens as they had been guessed, and one more."""
         self._balance = min(self._balance + right - OF_GUESS * guessed, SAVED)
         self._elapsed += 1 + OF_GUESS * guessed
-        self.most = min(2 * self.most, MANY) if right == guessed else max(self.most // 2, FEW)
+        self.most = min(self.most + 2, MANY) if right == guessed else self.most // 2 | 1

@@ -3,20 +3,15 @@
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import draw, exercise
 from minillm.training.optimisers import clip_global_norm
-
-
-def _draw(rng, *shapes):
-    return tuple(rng.standard_normal(shape) for shape in shapes)
-
 
 # --- one step -----------------------------------------------------------------------
 
 
 def _steps(rng):
     for B, I, H in ((2, 3, 2), (3, 2, 4)):
-        yield "", _draw(rng, (B, I), (B, H), (I, H), (H, H), H)
+        yield "", draw(rng, (B, I), (B, H), (I, H), (H, H), H)
 
 
 def _rnn_step(x, h_prev, W_x, W_h, b):
@@ -107,7 +102,7 @@ def rnn_step_backward(x, h_prev, W_x, W_h, b):
 
 def _sequences(rng):
     for B, T, I, H in ((2, 1, 3, 2), (2, 2, 3, 2), (3, 4, 2, 3)):
-        yield "", _draw(rng, (B, T, I), (B, H), (I, H), (H, H), H)
+        yield "", draw(rng, (B, T, I), (B, H), (I, H), (H, H), H)
 
 
 def _rnn(x, h0, W_x, W_h, b):
@@ -195,7 +190,7 @@ def _learned_state(s, x, W_h):
 
 def _states(rng):
     for B, T, H in ((1, 2, 3), (4, 3, 2)):
-        yield "", _draw(rng, H, (B, T, H), (H, H))
+        yield "", draw(rng, H, (B, T, H), (H, H))
 
 
 @exercise(
@@ -256,8 +251,8 @@ def _clipped(dW, db, maximum):
 
 
 def _gradients(rng):
-    yield "large", (*_draw(rng, (3, 4), 4), 0.5)
-    yield "small", (*_draw(rng, (2, 2), 2), 100.0)
+    yield "large", (*draw(rng, (3, 4), 4), 0.5)
+    yield "small", (*draw(rng, (2, 2), 2), 100.0)
 
 
 @exercise(

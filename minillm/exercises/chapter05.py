@@ -3,17 +3,13 @@
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import draw, exercise
 from minillm.ops.activations import logistic as sigmoid
 
 SIGMOID = """
 
 def sigmoid(a):
     return 1 / (1 + np.exp(-a))"""
-
-
-def _draw(rng, *shapes):
-    return tuple(rng.standard_normal(shape) for shape in shapes)
 
 
 # --- one step of an LSTM ----------------------------------------------------------
@@ -37,7 +33,7 @@ def _step_forward(x, h_prev, c_prev, W_x, W_h, b):
 
 def _steps(rng):
     for B, I, H in ((2, 3, 2), (3, 2, 4)):
-        yield "", _draw(rng, (B, I), (B, H), (B, H), (I, 4 * H), (H, 4 * H), 4 * H)
+        yield "", draw(rng, (B, I), (B, H), (B, H), (I, 4 * H), (H, 4 * H), 4 * H)
 
 
 @exercise(
@@ -87,8 +83,8 @@ def _cell(a, c_prev):
 
 
 def _cells(rng):
-    yield "", _draw(rng, (2, 8), (2, 2))
-    yield "", _draw(rng, (3, 12), (3, 3))
+    yield "", draw(rng, (2, 8), (2, 2))
+    yield "", draw(rng, (3, 12), (3, 3))
 
 
 GATE_HINTS = {
@@ -168,7 +164,7 @@ def _lstm(x, h0, c0, W_x, W_h, b):
 
 def _sequences(rng):
     for B, T, I, H in ((2, 1, 3, 2), (2, 2, 3, 2), (3, 4, 2, 3)):
-        yield "", _draw(rng, (B, T, I), (B, H), (B, H), (I, 4 * H), (H, 4 * H), 4 * H)
+        yield "", draw(rng, (B, T, I), (B, H), (B, H), (I, 4 * H), (H, 4 * H), 4 * H)
 
 
 EARLIER = (
@@ -276,7 +272,7 @@ def _lstm_with_lengths(x, h0, c0, W_x, W_h, b, lengths):
 def _rows_of_lengths(rng):
     for label, lengths in (("equal lengths", [3, 3]), ("lengths", [3, 1, 0, 2])):
         B, T, I, H = len(lengths), 3, 2, 2
-        arrays = _draw(rng, (B, T, I), (B, H), (B, H), (I, 4 * H), (H, 4 * H), 4 * H)
+        arrays = draw(rng, (B, T, I), (B, H), (B, H), (I, 4 * H), (H, 4 * H), 4 * H)
         yield label, (*arrays, np.array(lengths))
 
 
@@ -351,7 +347,7 @@ def _gru_step(x, h_prev, W_x, W_h, b_x, b_h):
 
 def _gru_steps(rng):
     for B, I, H in ((2, 3, 2), (3, 2, 4)):
-        yield "", _draw(rng, (B, I), (B, H), (I, 3 * H), (H, 3 * H), 3 * H, 3 * H)
+        yield "", draw(rng, (B, I), (B, H), (I, 3 * H), (H, 3 * H), 3 * H, 3 * H)
 
 
 @exercise(
@@ -390,7 +386,7 @@ def _gru(x, h0, W_x, W_h, b_x, b_h):
 
 def _gru_sequences(rng):
     for B, T, I, H in ((2, 1, 3, 2), (2, 2, 3, 2), (3, 4, 2, 3)):
-        yield "", _draw(rng, (B, T, I), (B, H), (I, 3 * H), (H, 3 * H), 3 * H, 3 * H)
+        yield "", draw(rng, (B, T, I), (B, H), (I, 3 * H), (H, 3 * H), 3 * H, 3 * H)
 
 
 GRU_GATES = {

@@ -3,7 +3,7 @@
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import draw, exercise
 from minillm.ops._padding import length_mask
 from minillm.ops.softmax import log_softmax, softmax_backward
 from minillm.ops.softmax import masked_softmax as softmax_of_allowed
@@ -122,8 +122,7 @@ def _only_context(op):
 
 def _attention_inputs(rng):
     for B, T, S, D, E in ((1, 1, 3, 2, 2), (2, 3, 4, 2, 5)):
-        shapes = ((B, T, D), (B, S, D), (B, S, E))
-        yield "", tuple(rng.standard_normal(shape) for shape in shapes)
+        yield "", draw(rng, (B, T, D), (B, S, D), (B, S, E))
 
 
 _SOFTMAX_FIRST = "If dquery and dkeys are both wrong, look at dscores first: "
@@ -190,8 +189,7 @@ def dot_attention(query, keys, values):
 
 def _additive_inputs(rng):
     for B, T, S, D, C, E, A in ((1, 1, 2, 2, 3, 2, 2), (2, 3, 4, 2, 3, 5, 6)):
-        shapes = ((B, T, D), (B, S, C), (B, S, E), (D, A), (C, A), (A,))
-        yield "", tuple(rng.standard_normal(shape) for shape in shapes)
+        yield "", draw(rng, (B, T, D), (B, S, C), (B, S, E), (D, A), (C, A), A)
 
 
 @exercise(

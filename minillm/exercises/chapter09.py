@@ -62,7 +62,7 @@ def _ids(rng):
 @exercise(
     "embeddings that are used twice",
     reference=_tied,
-    solution="minillm/models/gpt.py: GPT.logits",
+    solution="minillm/models/causal.py: CausalTransformer.logits",
     cases=_ids,
     gradients=("dE",),
     hints={

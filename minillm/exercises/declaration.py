@@ -7,9 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 # Draws cases: pairs of a label and the arguments.  A label is a key of the hints.
 Cases = Callable[[np.random.Generator], Iterator[tuple[str, tuple]]]
+
+
+def draw(rng: np.random.Generator, *shapes: int | tuple[int, ...]) -> tuple[NDArray, ...]:
+    """Arguments of a case: an array of each shape."""
+    return tuple(rng.standard_normal(shape) for shape in shapes)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@
 All numbers are little-endian, and a text is its length (8 bytes) and its bytes in UTF-8.
 :mod:`minillm.formats.gguf_blocks` explains the types of tensors.  A version 2 has the same form.
 
-A tensor is a part of the file until it is read to its place.
+A tensor is a part of the file until it is read, once and some rows at a time, to its place among
+the weights.  So loading needs no memory beyond that of the weights.  A file is not mapped:
+:func:`minillm.data.files.fill` says why.
 
 Source: ggml's ``docs/gguf.md`` (Gerganov et al. 2023).
 """
@@ -33,7 +35,7 @@ from minillm.formats.gguf_blocks import TYPES, Bytes, dequantise, quantise
 MAGIC = b"GGUF"
 VERSION = 3
 ALIGNMENT = 32  # bytes
-PIECE = 1 << 16  # numbers that are dequantised at once
+PIECE = 1 << 19  # numbers that are read or written at once
 MOST_DIMENSIONS = 4
 
 _NUMBERS = {  # kinds of values
@@ -72,32 +74,30 @@ class Tensor:
         """The bytes of its numbers in the file."""
         return self.rows * TYPES[self.type].row_bytes(self.shape[-1])
 
-    def blocks(self) -> Bytes:
-        """The bytes of its rows, in memory: (O, bytes of a row).
+    def pieces(self) -> Iterator[tuple[slice, Bytes]]:
+        """Some rows at a time, and their bytes: (rows, bytes of a row).
 
         InputError if the file has been cut short since it was opened.
         """
-        blocks = np.empty((self.rows, TYPES[self.type].row_bytes(self.shape[-1])), np.uint8)
-        with reading(self.path, regular=True) as file:
-            fill(blocks, file, str(self.path), self.begin)
-        return blocks
-
-    def read(self) -> NDArray[np.float32]:
-        """The tensor in float32, in memory: some rows at a time are dequantised."""
-        array = np.empty((self.rows, self.shape[-1]), np.float32)
         row_bytes = TYPES[self.type].row_bytes(self.shape[-1])
         with reading(self.path, regular=True) as file:
-            for rows in _slices(*array.shape):
-                piece = np.empty((len(array[rows]), row_bytes), np.uint8)
+            for rows in _slices(self.rows, self.shape[-1]):
+                piece = np.empty((rows.stop - rows.start, row_bytes), np.uint8)
                 fill(piece, file, str(self.path), self.begin + rows.start * row_bytes)
-                array[rows] = dequantise(self.type, piece)
+                yield rows, piece
+
+    def read(self) -> NDArray[np.float32]:
+        """The tensor in float32, in memory."""
+        array = np.empty((self.rows, self.shape[-1]), np.float32)
+        for rows, piece in self.pieces():
+            array[rows] = dequantise(self.type, piece)
         return array.reshape(self.shape)
 
 
 def _slices(O: int, I: int) -> Iterator[slice]:
-    """Parts of O rows of I numbers, of about PIECE numbers each."""
-    step = max(1, PIECE // I)
-    return (slice(row, row + step) for row in range(0, O, step))
+    """Parts of O rows of I numbers, of about PIECE numbers each, in multiples of 16 rows."""
+    step = max(16, PIECE // I // 16 * 16)
+    return (slice(row, min(O, row + step)) for row in range(0, O, step))
 
 
 # --- reading -------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ of quantised weights are exchanged as they are.
 Weights that are quantised in the file remain so: a parameter is then an ``ops.Quantised``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.errors import InputError, short
 from minillm.formats.gguf import Tensor, open_gguf, write_gguf
-from minillm.formats.gguf_blocks import FLOATS, TYPES, decode
+from minillm.formats.gguf_blocks import FLOATS, TYPES, Bytes, Coded, decode
+from minillm.formats.huggingface import sampling_of
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.llama_step import ROUNDED_TWICE
-from minillm.ops.quantised import beside, pack
+from minillm.ops.quantised import beside, pack_pieces
 from minillm.ops.rotary import RotaryScaling, frequencies
-from minillm.text import BytePairs, Vocabulary
+from minillm.text import BytePairs, ChatTemplate, Vocabulary
 from minillm.text.bpe import PATTERNS
 from minillm.text.tokenizer_files import assemble, spell, unspell
 
@@ -54,6 +55,13 @@ _SIZES = {
     "head_width": "attention.key_length",
 }
 _OPTIONAL = ("key_heads", "head_width")
+_SAMPLING = {  # fields of Sampling, and theirs
+    "temperature": "temp",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "repetition_penalty": "penalty_repeat",
+}
 _PATTERNS = {"llama3": "llama-bpe", "llama-v3": "llama-bpe"}  # other names of those in PATTERNS
 _NORMAL, _CONTROL = 1, 3  # types of tokens; the others are special, too
 
@@ -102,7 +110,7 @@ def _halves(rows: int, heads: int) -> NDArray[np.int64]:
 # --- reading -------------------------------------------------------------------------------------
 
 
-def import_gguf(path: str | Path) -> tuple[Llama, BytePairs, str | None]:
+def import_gguf(path: str | Path) -> tuple[Llama, BytePairs, ChatTemplate | None]:
     """The Llama in a file, its tokenizer, and its chat template if there is one.
 
     InputError names the file, and the entry or tensor that is missing, damaged or not supported by
@@ -119,7 +127,23 @@ def import_gguf(path: str | Path) -> tuple[Llama, BytePairs, str | None]:
         )
     template = values.text("tokenizer.chat_template", "")
     params = _params_of(Path(path), config, tensors)
-    return Llama(config, params=params), tokenizer, template or None
+    chat = ChatTemplate.of(template, tokenizer, _sampling_of(values))
+    return Llama(config, params=params), tokenizer, chat
+
+
+def _sampling_of(values: "_Values") -> dict[str, Any]:
+    """How the authors sample, as fields of Sampling; empty if the file does not say."""
+    names = {ours: f"general.sampling.{theirs}" for ours, theirs in _SAMPLING.items()}
+    found: dict[str, Any] = {
+        ours: values.number(theirs, 0.0)
+        for ours, theirs in names.items()
+        if theirs in values.metadata
+    }
+    if "top_k" in found:
+        found["top_k"] = values.metadata[names["top_k"]]
+        if type(found["top_k"]) is not int:
+            raise values.wrong(names["top_k"], "a whole number")
+    return sampling_of(found)
 
 
 def read_weights(
@@ -151,6 +175,12 @@ class _Values:
         value = self.metadata.get(name)
         if type(value) is not int or value < 1:
             raise self.wrong(name, "a whole number from 1 up")
+        return value
+
+    def flag(self, name: str, default: bool) -> bool:
+        value = self.metadata.get(name, default)
+        if not isinstance(value, bool):
+            raise self.wrong(name, "true or false")
         return value
 
     def number(self, name: str, default: float) -> float:
@@ -274,16 +304,23 @@ def _param(
     matrices = []
     for part in parts:
         tensor = tensors[part.tensor]
-        blocks = tensor.blocks()
-        if part.heads:
-            blocks = blocks[_halves(len(blocks), part.heads)]
-        codes, scale, offset, zero, bits = decode(tensor.type, blocks)
-        for numbers in (scale, offset):
-            if numbers is not None:
-                _check_finite(tensor, part.tensor, numbers, allow_nan)
-        matrices.append(pack(codes, scale, offset, zero=zero, bits=bits))
+        matrices.append(pack_pieces(tensor.rows, _coded(tensor, part, allow_nan)))
     matrix = replace(beside(*matrices), twice=name.endswith(ROUNDED_TWICE))
     return matrix.T if table else matrix
+
+
+def _coded(tensor: Tensor, part: _Part, allow_nan: bool) -> Iterator[Coded]:
+    """The codes and scales of some of our rows at a time."""
+    pieces: Iterable[Bytes] = (piece for _, piece in tensor.pieces())
+    if part.heads:  # their order is another one
+        blocks = np.concatenate(list(pieces))
+        pieces = [blocks[_halves(len(blocks), part.heads)]]
+    for piece in pieces:
+        coded = decode(tensor.type, piece)
+        for numbers in (coded.scale, coded.offset):
+            if numbers is not None:
+                _check_finite(tensor, part.tensor, numbers, allow_nan)
+        yield coded
 
 
 def _check_finite(tensor: Tensor, name: str, numbers: NDArray, allow_nan: bool) -> None:
@@ -316,9 +353,12 @@ def _tokenizer_of(values: _Values) -> BytePairs:
             if type(id) is not int or not 0 <= id < len(tokens):
                 raise values.wrong(f"tokenizer.ggml.{name}_token_id", f"0 to {len(tokens) - 1}")
             ends[name] = tokens[id]
+    is_llama_3 = pattern == "llama-bpe"
+    add_bos = values.flag("tokenizer.ggml.add_bos_token", is_llama_3)
+    options = {"pattern": pattern, "whole": is_llama_3, "add_bos": add_bos and "bos" in ends}
     try:
         pairs = [_pair(merge) for merge in merges]
-        return assemble(ids, pairs, added, pattern=pattern, whole=pattern == "llama-bpe", **ends)
+        return assemble(ids, pairs, added, **options, **ends)
     except ValueError as error:
         raise InputError(f"{values.path}: tokenizer.ggml: {error}") from None
 
@@ -455,6 +495,6 @@ def _of_tokenizer(tokenizer: Vocabulary) -> dict[str, Any]:
         "tokenizer.ggml.tokens": tokens,
         "tokenizer.ggml.token_type": np.array(types, np.int32),
         "tokenizer.ggml.merges": [f"{spell(a)} {spell(b)}" for a, b in tokenizer.merges],
-        "tokenizer.ggml.add_bos_token": False,
+        "tokenizer.ggml.add_bos_token": tokenizer.add_bos,
         **{f"tokenizer.ggml.{name}_token_id": id for name, id in ends.items() if id is not None},
     }

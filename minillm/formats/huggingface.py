@@ -33,6 +33,8 @@ from minillm.text import BytePairs, Vocabulary, tokenizer_files
 
 WEIGHTS = "model.safetensors"
 CHAT_TEMPLATE = "chat_template.jinja"
+GENERATION = "generation_config.json"
+SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # ours, and theirs
 LONGEST_NAME = 255  # characters of a file's name
 _LAYER = re.compile(r"\.(\d+)\.")
 _FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -140,6 +142,26 @@ def read_chat_template(folder: str | Path) -> str | None:
     if template is not None and not isinstance(template, str):
         raise wrong(config, {"chat_template": template}, "chat_template", "a text")
     return template
+
+
+def read_sampling(folder: str | Path) -> dict[str, Any]:
+    """How generation_config.json samples, as fields of Sampling; empty if it does not sample."""
+    path = Path(folder) / GENERATION
+    values = read_json(path) if path.exists() else {}
+    if values.get("do_sample") is not True:
+        return {}
+    return sampling_of({name: values.get(name) for name in SAMPLING})
+
+
+def sampling_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of Sampling that are not None; without any, none.
+
+    The temperature is 1 where there are only others.  A top_k of 0 or -1 means all tokens.
+    """
+    found = {name: value for name, value in values.items() if value is not None}
+    if found.get("top_k") in (0, -1):
+        del found["top_k"]
+    return {"temperature": 1.0} | found if found else {}
 
 
 # --- weights ---------------------------------------------------------------------

@@ -1,12 +1,13 @@
-"""LoRA's additions as Hugging Face's library PEFT stores them, for its GPT-2 or BERT.
+"""LoRA's additions as Hugging Face's library PEFT stores them, for its GPT-2, Llama or BERT.
 
     adapter_config.json         the rank r, lora_alpha, and the modules that have an addition
     adapter_model.safetensors   base_model.model. + a module's name + .lora_A.weight (r, I) and
                                 .lora_B.weight (O, r): the transposes of ours
 
 Their weight gets (lora_alpha / r) B A added, ours s A B with s = alpha / r.  In GPT-2, query, key
-and value are one module, as in ours.  In BERT they are three modules with separate additions.
-These are one addition to our weight, with columns of A and rows of B for each:
+and value are one module, as in ours.  In BERT and Llama they are three modules with separate
+additions, and in Llama gate and up are two.  These are one addition to our weight, with columns of
+A and rows of B for each:
 
     [q, k, v] = x (W + s [A_q, A_k, A_v] [[B_q, 0, 0], [0, B_k, 0], [0, 0, B_v]])
 
@@ -25,10 +26,11 @@ from numpy.typing import NDArray
 
 from minillm.data.files import read_json
 from minillm.errors import InputError, short
-from minillm.formats import bert, gpt2, huggingface
+from minillm.formats import bert, gpt2, huggingface, llama
 from minillm.formats.tensors import Tensor, open_tensors
 from minillm.models.bert import BERT
 from minillm.models.gpt import GPT
+from minillm.models.llama import Llama
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
@@ -52,23 +54,29 @@ def is_adapter(folder: str | Path) -> bool:
     return (Path(folder) / CONFIG).is_file()
 
 
-def _modules(model: GPT | BERT) -> dict[str, tuple[str, slice]]:
+Adapted = GPT | Llama | BERT
+
+_FORMATS: dict[type, Any] = {GPT: gpt2, Llama: llama, BERT: bert}
+_WITHOUT_PREFIX = (bert.HEADS, "lm_head")  # modules beside the network that is in a task's model
+
+
+def _modules(model: Adapted) -> dict[str, tuple[str, slice]]:
     """For each module, the weight of ours that contains it, and its columns."""
     modules = {}
-    weights = gpt2.weights(model.config) if isinstance(model, GPT) else bert.weights(model.config)
-    for weight in weights:
+    for weight in _FORMATS[type(model)].weights(model.config):
         if len(weight.shape) == 2 and not weight.name.endswith(".E"):
-            O = weight.shape[1] // len(weight.tensors)
-            for number, name in enumerate(weight.tensors):
-                columns = slice(number * O, (number + 1) * O)
+            begin = 0
+            for name, shape in weight.shapes().items():
+                columns = slice(begin, begin + shape[0 if weight.transposed else 1])
                 modules[name.removesuffix(".weight")] = (weight.name, columns)
+                begin = columns.stop
     return modules
 
 
 # --- reading -----------------------------------------------------------------
 
 
-def read_adapter(folder: str | Path, model: GPT | BERT) -> tuple[dict[str, NDArray], int, float]:
+def read_adapter(folder: str | Path, model: Adapted) -> tuple[dict[str, NDArray], int, float]:
     """The additions to a model's weights, named as in minillm/training/lora.py; r and alpha.
 
     InputError names the file, and the entry or tensor that is missing, damaged, or means more than
@@ -117,7 +125,9 @@ def _module_of(name: str) -> tuple[str, str]:
     for side, ending in _SIDES.items():
         if name.startswith(_PREFIX) and name.endswith(ending):
             module = name.removeprefix(_PREFIX).removesuffix(ending)
-            return module.removeprefix(gpt2.PREFIX).removeprefix(bert.PREFIX), side
+            for format in _FORMATS.values():
+                module = module.removeprefix(format.PREFIX)
+            return module, side
     return "", ""
 
 
@@ -140,7 +150,7 @@ def _read(
 
 def write_adapter(
     folder: str | Path,
-    model: GPT | BERT,
+    model: Adapted,
     additions: Mapping[str, NDArray],
     scale: float,
     baseline: str,
@@ -149,8 +159,8 @@ def write_adapter(
     """Write a new folder that PEFT loads; whole or not at all.
 
     ``baseline`` is the name of the model that the additions belong to.  ``whole``: it is loaded
-    with its heads; else as a GPT2Model or BertModel.  InputError for an addition that PEFT does not
-    support.
+    with its heads; else as a GPT2Model, LlamaModel or BertModel.  InputError for an addition that
+    PEFT does not support.
     """
     parts: dict[str, tuple[NDArray, NDArray]] = {}
     modules = _modules(model)
@@ -164,20 +174,22 @@ def write_adapter(
     supported = {ours for ours, _ in modules.values()}
     for name in additions:
         if name.rpartition(".")[0] not in supported:
-            raise InputError(f"{name}: only a linear layer of a gpt or a bert can be exported")
+            raise InputError(
+                f"{name}: only a linear layer of a gpt, a llama or a bert can be exported"
+            )
     rank = max(A.shape[1] for A, _ in parts.values())
-    prefix = gpt2.PREFIX if isinstance(model, GPT) else bert.PREFIX
+    prefix = _FORMATS[type(model)].PREFIX
     if not whole or (isinstance(model, BERT) and not bert.has_heads(model.config)):
         prefix = ""
     tensors = {}
     for module, (A, B) in parts.items():
         missing = ((0, rank - A.shape[1]), (0, 0))
-        plain = "" if module.startswith(bert.HEADS) else prefix
+        plain = "" if module.startswith(_WITHOUT_PREFIX) else prefix
         tensors[f"{_PREFIX}{plain}{module}{_SIDES['A']}"] = np.pad(A.T, missing)
         tensors[f"{_PREFIX}{plain}{module}{_SIDES['B']}"] = np.pad(B, missing).T
     config = {
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM" if isinstance(model, GPT) and whole else None,
+        "task_type": "CAUSAL_LM" if whole and not isinstance(model, BERT) else None,
         "base_model_name_or_path": baseline,
         "r": rank,
         "lora_alpha": scale * rank,

@@ -1,11 +1,10 @@
-"""Writing with any Transformer that predicts the next token: cache, window, log probabilities.
+"""What all Transformers share that predict the next token: from tokens to a loss, and writing.
 
 A subclass such as :class:`minillm.models.gpt.GPT` defines its equations:
 
-- ``embed(ids)`` -> x, backward; ``block(layer, x, rng, cache)`` -> x, backward;
-- ``hidden(ids, lengths, rng, cache, keep)`` -> y, backward: embedding, blocks, last norm;
-- ``predict(y)`` -> logits, backward; ``logits(ids, rng, cache)`` does both, ``hidden`` first;
-- ``loss((inputs, targets), rng, mask)`` -> loss, backward;
+- ``embed(ids, start)`` -> x, backward; ``block(layer, x, rng, cache)`` -> x, backward;
+- ``last_norm(x)`` -> y, backward, if it is not the norm of a block;
+- ``predict(y)`` -> logits, backward;
 - ``step(ids, cache)`` -> logits after a token of each row, or after each of a few tokens.
 
 It sees a *context* of C tokens.  For a longer text, the window slides: after C tokens, the last
@@ -17,20 +16,22 @@ Legend: B batch, T time, C context, V vocabulary, D width, N heads.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import ops
 from minillm.layers import block as block_layer
 from minillm.layers import cache as cache_layer
 from minillm.layers import heads
 from minillm.layers.cache import Cache
+from minillm.layers.dropout import dropout
+from minillm.layers.gradients import merge_gradients
+from minillm.layers.recomputing import recomputed
 from minillm.layers.types import Backward, Ids, Rng, State
 from minillm.models.base import Config, NextTokenModel
-from minillm.ops.softmax import log_softmax
-
-ROWS_AT_ONCE = 256  # of logits, which for a large vocabulary are the largest arrays of all
 
 
 class CausalTransformer(NextTokenModel[Config]):
@@ -39,11 +40,9 @@ class CausalTransformer(NextTokenModel[Config]):
     config: Any  # has ``context``, ``heads``, ``layers``, ``width`` and ``vocabulary``
     embed: Callable[..., Any]
     block: Callable[..., Any]
-    hidden: Callable[..., Any]
     predict: Callable[..., Any]
-    logits: Callable[..., Any]
-    loss: Callable[..., Any]
 
+    recompute = False  # whether a block runs again for its backward: minillm.layers.recomputing
     most_steps = 1  # tokens of each row that ``step`` reads at a time
 
     def step(self, ids: Ids, cache: Cache) -> NDArray:
@@ -85,7 +84,8 @@ class CausalTransformer(NextTokenModel[Config]):
 
         ids (B, T) -> logits (B, V), cache.  Ids past lengths[b] (at least 1; None: T) are padding.
         T may be any number: when a row's context is full, its window slides.  The state is not
-        changed, and several threads may go on from it.
+        changed, and several threads may go on from it.  With the compiled kernels, parts of two
+        tokens or more give the bits of the whole text, whichever they are.
         """
         self._require_own(state, len(ids))
         counts = _counts(ids, lengths)
@@ -93,8 +93,8 @@ class CausalTransformer(NextTokenModel[Config]):
             ids, counts = self._window(ids, state, counts)
             state = self.zero_state(len(ids))
         after = _extended(state, ids, counts)
-        if self._are_few(ids, state):
-            return self.step(ids, after)[np.arange(len(ids)), counts - 1], after
+        if ids.shape[1] == 1 and int(state["room"]) > 0:
+            return self.step(ids, after)[:, 0], after
         y, _ = self.hidden(ids, cache=after, keep=False)
         return self.predict(y[np.arange(len(ids)), counts - 1])[0], after
 
@@ -103,7 +103,7 @@ class CausalTransformer(NextTokenModel[Config]):
 
         ids (B, T) -> logits (B, T, V), cache.  Raises ValueError if a row would exceed the context.
         """
-        if not self._are_few(ids, state):
+        if not (0 < ids.shape[1] <= self.most_steps and int(state["room"]) > 0):
             return self.forward(ids, state)[0]
         self._require_own(state, len(ids))
         counts = _counts(ids, None)
@@ -111,17 +111,14 @@ class CausalTransformer(NextTokenModel[Config]):
         after = _extended(state, ids, counts)
         return self.step(ids, after), after
 
-    def _are_few(self, ids: Ids, state: State) -> bool:
-        """Whether the ids are read by ``step``: there must be keys and values already."""
-        return 0 < ids.shape[1] <= self.most_steps and int(state["room"]) > 0
-
     def cut(self, ids: Ids, state: State, *, last: bool = False) -> tuple[int, State]:
         """Cut the cache of one text back to what it has in common with the beginning of ids (T,).
 
-        -> the number of common tokens, at most T - 1, so that there is a token to read; the cache
-        after them.  ``last`` is that of :func:`minillm.layers.cache.cut`.
+        -> the number of common tokens, at most T - 2, because a single token is read by ``step``,
+        which adds up in another order; the cache after them.  ``last`` is that of
+        :func:`minillm.layers.cache.cut`.
         """
-        most = min(int(state["lengths"][0]), len(ids) - 1)
+        most = max(0, min(int(state["lengths"][0]), len(ids) - 2))
         differ = np.flatnonzero(state["ids"][0, :most] != ids[:most])
         n = int(differ[0]) if len(differ) else most
         return n, cache_layer.cut(state, np.array([n]), last=last)
@@ -165,6 +162,71 @@ class CausalTransformer(NextTokenModel[Config]):
 
     # --- whole texts and windows ------------------------------------------------
 
+    def loss(
+        self,
+        batch: tuple[Ids, Ids],
+        rng: Rng = None,
+        mask: NDArray[np.bool_] | None = None,
+        packed: Ids | None = None,
+    ) -> tuple[np.floating, Backward]:
+        """The mean cross-entropy of each target, given the inputs up to its position, in nats.
+
+        The arguments are those of :meth:`log_likelihood`, of which it is minus the mean.
+        ``backward(trained=None)`` -> gradients.
+        """
+        log_p, likelihood_backward = self.log_likelihood(batch, rng, mask, packed)
+        n = log_p.dtype.type(len(log_p))
+
+        def backward(trained=None):
+            return likelihood_backward(np.full_like(log_p, -1 / n), trained)
+
+        return -log_p.sum() / n, backward
+
+    def log_likelihood(
+        self,
+        batch: tuple[Ids, Ids],
+        rng: Rng = None,
+        mask: NDArray[np.bool_] | None = None,
+        packed: Ids | None = None,
+    ) -> tuple[NDArray, Backward]:
+        """log P(target | inputs up to its position) of each target that counts, in nats: (n,).
+
+        inputs and targets (B, T), T at most C.  A target does not count where mask (B, T) is False,
+        and its logits are not computed.  With rng there is dropout.  With ``packed``, the lengths
+        of sequences that fill one row, no sequence sees another.
+        ``backward(dlog_p, trained=None)`` -> gradients.
+
+        Raises ValueError if no target counts.
+        """
+        inputs, targets = batch
+        counted = np.ones(inputs.shape, bool) if mask is None else mask
+        if not counted.any():
+            raise ValueError("mask: expected a True, found False everywhere")
+        options: dict[str, Any] = {} if packed is None else {"packed": packed}
+        y, hidden_backward = self.hidden(inputs, rng=rng, **options)  # (B, T, D)
+        logits, predict_backward = self.predict(y[counted])  # (n, V)
+        log_p, likelihood_backward = ops.log_likelihood(logits, targets[counted])
+
+        def backward(dlog_p, trained=None):
+            dy = np.zeros_like(y)
+            dy[counted], of_output = predict_backward(likelihood_backward(dlog_p), trained)
+            return merge_gradients(hidden_backward(dy, trained), of_output)  # E may have two uses
+
+        return log_p, backward
+
+    def logits(
+        self, ids: Ids, rng: Rng = None, cache: Cache | None = None
+    ) -> tuple[NDArray, Backward]:
+        """ids (B, T) -> logits (B, T, V).  ``backward(dlogits, trained=None)`` -> gradients."""
+        y, hidden_backward = self.hidden(ids, rng=rng, cache=cache)
+        logits, predict_backward = self.predict(y)
+
+        def backward(dlogits, trained=None):
+            dy, of_output = predict_backward(dlogits, trained)
+            return merge_gradients(hidden_backward(dy, trained), of_output)  # E may have two uses
+
+        return logits, backward
+
     def window_loss(
         self,
         inputs: Ids,
@@ -177,22 +239,45 @@ class CausalTransformer(NextTokenModel[Config]):
         loss, backward = self.loss((inputs, targets), rng, mask)
         return (loss, state), backward
 
-    def log_probabilities(self, ids: Ids) -> NDArray:
-        """log P(id_{t+1} | id_1 .. id_t) in nats for each token but the first: (T,) -> (T - 1,).
+    def hidden(
+        self,
+        ids: Ids,
+        lengths: Ids | None = None,
+        rng: Rng = None,
+        cache: Cache | None = None,
+        keep: bool = True,
+        **packing: Any,
+    ) -> tuple[NDArray, Backward]:
+        """The vector of each token, which predicts the next one: ids (B, T) -> y (B, T, D).
 
-        A text longer than the context is read in windows that overlap by C / 2.  After the first
-        window, each token is therefore predicted from at least C / 2 others.
+        Padding follows the tokens, so they never attend to it, and ``lengths`` is not needed.
+        ``backward(dy, trained=None)`` -> gradients.  Without ``keep`` there is none, and what a
+        block keeps for it is freed at once.  ``packed``, of a Llama only: see :meth:`loss`.
         """
-        C, parts = self.config.context, []
-        for begin in range(0, max(1, len(ids) - 1 - C // 2), C - C // 2):
-            window = ids[begin : begin + C + 1]
-            y, _ = self.hidden(window[None, :-1], keep=False)
-            new = 0 if begin == 0 else C // 2
-            for first in range(new, y.shape[1], ROWS_AT_ONCE):
-                logits, _ = self.predict(y[0, first : first + ROWS_AT_ONCE])  # (T, V)
-                expected = window[1:][first : first + ROWS_AT_ONCE]
-                parts.append(log_softmax(logits)[np.arange(len(logits)), expected])
-        return np.concatenate(parts)
+        x, embed_backward = self.embed(ids, None if cache is None else cache["start"], **packing)
+        x, dropout_backward = dropout(x, self.config.dropout, rng)
+        backwards = {}
+        for layer in range(self.config.layers):
+            forward = partial(self.block, layer, cache=cache, **packing)
+            recomputes = keep and self.recompute
+            x, block_backward = recomputed(forward, x, rng) if recomputes else forward(x, rng)
+            if keep:
+                backwards[f"blocks.{layer}."] = block_backward
+        y, norm_backward = self.last_norm(x)
+
+        def backward(dy, trained=None):
+            dx, of_norm = norm_backward(dy)
+            dx, of_blocks = block_layer.backward_through(
+                backwards, dx, trained, "embedding.", "positions."
+            )
+            of_tables = {} if dx is None else embed_backward(dropout_backward(dx))
+            return merge_gradients(of_norm, of_blocks, of_tables)
+
+        return y, backward
+
+    def last_norm(self, x: NDArray) -> tuple[NDArray, Callable]:
+        """The norm of the sum of all blocks: x (B, T, D) -> y (B, T, D)."""
+        return block_layer.norm(self.params, "norm", x)
 
     def attention_weights(self, ids: Ids, layer: int) -> NDArray:
         """The attention weights of each head of a layer, for plots: ids (B, T) -> (B, N, T, T)."""

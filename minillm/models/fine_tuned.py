@@ -5,10 +5,10 @@
     P(label | text) = softmax(y W + b)
 
 The encoder has learned from much text how words relate, by predicting the next word
-(:mod:`minillm.models.language_model`, :mod:`minillm.models.gpt`) or masked words
-(:mod:`minillm.models.bert`).  That needs no labels.  Training begins with its weights, and only W
-and b are new, so a few hundred labels may suffice.  Then all weights are trained a little further,
-at a small learning rate, which preserves most of what the encoder has learned.
+(:mod:`minillm.models.language_model`, :mod:`minillm.models.gpt`, :mod:`minillm.models.llama`) or
+masked words (:mod:`minillm.models.bert`).  That needs no labels.  Training begins with its weights,
+and only W and b are new, so a few hundred labels may suffice.  Then all weights are trained a
+little further, at a small learning rate, which preserves most of what the encoder has learned.
 
 ``pooling`` is one of
 
@@ -42,14 +42,16 @@ from minillm.models import base, sizes
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops import pooling
 
-EncoderConfig = BERTConfig | GPTConfig | LanguageModelConfig
+EncoderConfig = BERTConfig | GPTConfig | LlamaConfig | LanguageModelConfig
 
 # By the kind of model: the class, the class of its config, and how its outputs become one vector.
 ENCODERS: dict[str, tuple[type[base.Model], type, str]] = {
     "lm": (LanguageModel, LanguageModelConfig, "max"),
     "gpt": (GPT, GPTConfig, "last"),
+    "llama": (Llama, LlamaConfig, "last"),
     "bert": (BERT, BERTConfig, "mean"),
 }
 PREFIX = "encoder."  # of the names of its weights
@@ -145,6 +147,6 @@ class FineTuned(base.LabelModel[FineTunedConfig]):
 
 
 def encoder_of(model: base.Model[Any]) -> Any:
-    """The encoder of a model: a BERT, a GPT or a LanguageModel that shares its arrays."""
+    """The encoder of a model, such as a BERT or a GPT, which shares its arrays."""
     Model, _, _ = ENCODERS[model.config.kind]
     return model.part(Model, model.config.encoder, PREFIX)

@@ -28,13 +28,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import ops
 from minillm.layers import embedding
-from minillm.layers.block import backward_through, block, new_block, new_norm, norm
+from minillm.layers.block import block, new_block, new_norm
 from minillm.layers.cache import Cache
-from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal
-from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Ids, Rng
 from minillm.models import sizes
 from minillm.models.gpt_step import OneTokenSteps
@@ -82,67 +79,6 @@ class GPT(OneTokenSteps[GPTConfig]):
         for layer in range(L):
             params |= new_block(f"blocks.{layer}", D, 4 * D, first, qkv=first, summed=summed)
         return params | new_norm("norm", D)
-
-    def loss(
-        self, batch: tuple[Ids, Ids], rng: Rng = None, mask: NDArray[np.bool_] | None = None
-    ) -> tuple[np.floating, Backward]:
-        """The mean cross-entropy of each target, given the inputs up to its position, in nats.
-
-        inputs and targets (B, T), T at most C.  A target does not count where mask (B, T) is False.
-        With rng there is dropout.  ``backward(trained=None)`` -> gradients.
-        """
-        inputs, targets = batch
-        logits, logits_backward = self.logits(inputs, rng)
-        loss, loss_backward = ops.cross_entropy(logits, targets, mask)
-
-        def backward(trained=None):
-            return logits_backward(loss_backward(), trained)
-
-        return loss, backward
-
-    def logits(
-        self, ids: Ids, rng: Rng = None, cache: Cache | None = None
-    ) -> tuple[NDArray, Backward]:
-        """ids (B, T) -> logits (B, T, V).  ``backward(dlogits, trained=None)`` -> gradients."""
-        y, hidden_backward = self.hidden(ids, rng=rng, cache=cache)
-        logits, predict_backward = self.predict(y)
-
-        def backward(dlogits, trained=None):
-            dy, of_output = predict_backward(dlogits, trained)
-            return merge_gradients(hidden_backward(dy, trained), of_output)  # E has two uses
-
-        return logits, backward
-
-    def hidden(
-        self,
-        ids: Ids,
-        lengths: Ids | None = None,
-        rng: Rng = None,
-        cache: Cache | None = None,
-        keep: bool = True,
-    ) -> tuple[NDArray, Backward]:
-        """The vector of each token, which predicts the next one: ids (B, T) -> y (B, T, D).
-
-        Padding follows the tokens, so they never attend to it, and ``lengths`` is not needed.
-        ``backward(dy, trained=None)`` -> gradients.  Without ``keep`` there is none, and what a
-        block keeps for it is freed at once.
-        """
-        x, embed_backward = self.embed(ids, None if cache is None else cache["start"])
-        x, dropout_backward = dropout(x, self.config.dropout, rng)
-        backwards = {}
-        for layer in range(self.config.layers):
-            x, block_backward = self.block(layer, x, rng, cache)
-            if keep:
-                backwards[f"blocks.{layer}."] = block_backward
-        y, norm_backward = norm(self.params, "norm", x)
-
-        def backward(dy, trained=None):
-            dx, of_norm = norm_backward(dy)
-            dx, of_blocks = backward_through(backwards, dx, trained, "embedding.", "positions.")
-            of_tables = {} if dx is None else embed_backward(dropout_backward(dx))
-            return merge_gradients(of_norm, of_blocks, of_tables)
-
-        return y, backward
 
     def embed(self, ids: Ids, start: Ids | None = None) -> tuple[NDArray, Backward]:
         """x_t = E[id_t] + P[t]: ids (B, T), at the positions from start (B,) on -> x (B, T, D).

@@ -47,13 +47,10 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense, embedding, packing
-from minillm.layers.block import backward_through, block, norm
+from minillm.layers.block import block, norm
 from minillm.layers.cache import Cache
-from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal, ones
-from minillm.layers.gradients import merge_gradients
 from minillm.layers.heads import self_attention_weights
-from minillm.layers.recomputing import recomputed
 from minillm.layers.types import Backward, Ids, Op, Rng
 from minillm.models import sizes
 from minillm.models.llama_step import LlamaSteps
@@ -130,111 +127,13 @@ class Llama(LlamaSteps[LlamaConfig]):
         params["norm.gain"] = Fresh((D,), ones)
         return params if c.tied else params | {"output.W": Fresh((D, c.vocabulary), first)}
 
-    recompute = False  # whether a block runs again for its backward: minillm.layers.recomputing
-
-    def loss(
-        self,
-        batch: tuple[Ids, Ids],
-        rng: Rng = None,
-        mask: NDArray[np.bool_] | None = None,
-        packed: Ids | None = None,
-    ) -> tuple[np.floating, Backward]:
-        """The mean cross-entropy of each target, given the inputs up to its position, in nats.
-
-        The arguments are those of :meth:`log_likelihood`, of which it is minus the mean.
-        ``backward(trained=None)`` -> gradients.
-        """
-        log_p, likelihood_backward = self.log_likelihood(batch, rng, mask, packed)
-        n = log_p.dtype.type(len(log_p))
-
-        def backward(trained=None):
-            return likelihood_backward(np.full_like(log_p, -1 / n), trained)
-
-        return -log_p.sum() / n, backward
-
-    def log_likelihood(
-        self,
-        batch: tuple[Ids, Ids],
-        rng: Rng = None,
-        mask: NDArray[np.bool_] | None = None,
-        packed: Ids | None = None,
+    def embed(
+        self, ids: Ids, start: Ids | None = None, packed: Ids | None = None
     ) -> tuple[NDArray, Backward]:
-        """log P(target | inputs up to its position) of each target that counts, in nats: (n,).
-
-        inputs and targets (B, T), T at most C.  A target does not count where mask (B, T) is False,
-        and its logits are not computed.  With rng there is dropout.  With ``packed``, the lengths
-        of sequences that fill one row, no sequence sees another.
-        ``backward(dlog_p, trained=None)`` -> gradients.
-
-        Raises ValueError if no target counts.
-        """
-        inputs, targets = batch
-        counted = np.ones(inputs.shape, bool) if mask is None else mask
-        if not counted.any():
-            raise ValueError("mask: expected a True, found False everywhere")
-        y, hidden_backward = self.hidden(inputs, rng=rng, packed=packed)  # (B, T, D)
-        logits, predict_backward = self.predict(y[counted])  # (n, V)
-        log_p, likelihood_backward = ops.log_likelihood(logits, targets[counted])
-
-        def backward(dlog_p, trained=None):
-            dy = np.zeros_like(y)
-            dy[counted], of_output = predict_backward(likelihood_backward(dlog_p), trained)
-            return merge_gradients(hidden_backward(dy, trained), of_output)  # E may have two uses
-
-        return log_p, backward
-
-    def logits(
-        self, ids: Ids, rng: Rng = None, cache: Cache | None = None
-    ) -> tuple[NDArray, Backward]:
-        """ids (B, T) -> logits (B, T, V).  ``backward(dlogits, trained=None)`` -> gradients."""
-        y, hidden_backward = self.hidden(ids, rng=rng, cache=cache)
-        logits, predict_backward = self.predict(y)
-
-        def backward(dlogits, trained=None):
-            dy, of_output = predict_backward(dlogits, trained)
-            return merge_gradients(hidden_backward(dy, trained), of_output)  # E may have two uses
-
-        return logits, backward
-
-    def hidden(
-        self,
-        ids: Ids,
-        lengths: Ids | None = None,
-        rng: Rng = None,
-        cache: Cache | None = None,
-        keep: bool = True,
-        packed: Ids | None = None,
-    ) -> tuple[NDArray, Backward]:
-        """The vector of each token, which predicts the next one: ids (B, T) -> y (B, T, D).
-
-        Padding follows the tokens, so they never attend to it, and ``lengths`` is not needed.
-        ``backward(dy, trained=None)`` -> gradients.  Without ``keep`` there is none, and what a
-        block keeps for it is freed at once.  ``packed``: see :meth:`loss`.
-        """
-        x, embed_backward = self.embed(ids, packed)
-        x, dropout_backward = dropout(x, self.config.dropout, rng)
-        backwards = {}
-        for layer in range(self.config.layers):
-            forward = partial(self.block, layer, cache=cache, packed=packed)
-            x, block_backward = (
-                recomputed(forward, x, rng) if keep and self.recompute else forward(x, rng)
-            )
-            if keep:
-                backwards[f"blocks.{layer}."] = block_backward
-        y, norm_backward = norm(self.params, "norm", x, self.config.epsilon)
-
-        def backward(dy, trained=None):
-            dx, of_norm = norm_backward(dy)
-            dx, of_blocks = backward_through(backwards, dx, trained, "embedding.")
-            of_table = {} if dx is None else embed_backward(dropout_backward(dx))
-            return merge_gradients(of_norm, of_blocks, of_table)
-
-        return y, backward
-
-    def embed(self, ids: Ids, packed: Ids | None = None) -> tuple[NDArray, Backward]:
         """x_t = E[id_t]: ids (B, T) -> x (B, T, D).  ``backward(dx)`` -> gradients.
 
-        Raises ValueError for rows, or packed sequences, longer than the context.
+        Where a row starts matters to its rotation alone.  Raises ValueError for rows, or packed
+        sequences, longer than the context.
         """
         self.check_fits(ids.shape[1] if packed is None else int(packed.max()))
         return embedding.layer(self.params, {"embedding.E": ids})
@@ -264,6 +163,10 @@ class Llama(LlamaSteps[LlamaConfig]):
             dropout=c.dropout,
             rng=rng,
         )
+
+    def last_norm(self, x: NDArray) -> tuple[NDArray, Callable]:
+        """The norm of the sum of all blocks: x (B, T, D) -> y (B, T, D)."""
+        return norm(self.params, "norm", x, self.config.epsilon)
 
     def rotation(self, x: NDArray, cache: Cache | None = None, packed: Ids | None = None) -> Op:
         """The rotation of the queries and keys of x (B, T, D), at the positions after the cache."""

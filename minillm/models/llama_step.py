@@ -10,8 +10,8 @@ Legend: B texts, T new tokens of each, Q = B T rows, S positions, D width, N hea
 w their width, V vocabulary.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from minillm._kernels import twinned
 from minillm.layers import embedding
 from minillm.layers.cache import Cache
-from minillm.layers.types import Ids
+from minillm.layers.types import Ids, Params
 from minillm.models.causal import CausalTransformer, Config
 from minillm.models.decoder_step import FoundWeights, Past, look
 from minillm.models.gpt_step import past_of
@@ -39,8 +39,33 @@ BLOCK_WEIGHTS = (
 ROUNDED_TWICE = ("embedding.E", "output.W", "attention.W_qkv", "feed_forward.W_down")
 
 
+class Added(NamedTuple):
+    """A quantised matrix, and what LoRA adds to it: x W + (x A) B."""
+
+    W: Quantised
+    A: NDArray  # (I, r)
+    B: NDArray  # (r, O)
+
+
 class LlamaWeights(FoundWeights):
     """The weights of a Llama as :func:`_llama_step` takes them."""
+
+    def __init__(self, params: Params, names: Sequence[str | None]) -> None:
+        added = [
+            name
+            for name in names
+            if name and f"{name}.A" in params and isinstance(params[name], Quantised)
+        ]
+        super().__init__(params, [*names, *(f"{name}.{side}" for name in added for side in "AB")])
+        arrays, sides = list(self.arrays[: len(names)]), iter(self.arrays[len(names) :])
+        for name in added:
+            at = names.index(name)
+            arrays[at] = Added(arrays[at], next(sides), next(sides))
+        self.arrays, self._count = tuple(arrays), len(params)
+
+    def are_in(self, params: Params) -> bool:
+        """Whether these still are the weights of the model, and no additions have come."""
+        return len(params) == self._count and super().are_in(params)
 
     def blocks(self) -> Iterator[tuple[Any, ...]]:
         """Yield the weights of each block, in the order of BLOCK_WEIGHTS."""
@@ -58,8 +83,6 @@ class LlamaSteps(CausalTransformer[Config]):
 
     def step(self, ids: Ids, cache: Cache) -> NDArray:
         """The logits (B, T, V) after each of a few tokens, ids (B, T)."""
-        if any(name.endswith(".A") for name in self.params):  # additions to quantised weights
-            return super().step(ids, cache)
         c, weights, (B, T) = self.config, self._step_weights, ids.shape
         checked = _validate.ids("read", "ids", ids, c.vocabulary)
         if weights is None or not weights.are_in(self.params):
@@ -120,5 +143,7 @@ def _rms_norm(x: NDArray, gain: NDArray, epsilon: float) -> NDArray:
 
 
 def _product(x: NDArray, W: Any) -> NDArray:
-    """x (Q, I) times an array or a quantised matrix (I, O)."""
+    """x (Q, I) times an array or a quantised matrix (I, O), which may have additions."""
+    if isinstance(W, Added):
+        return _product(x, W.W) + (x @ W.A) @ W.B
     return _quantised_product(x, W.parts, W.twice) if isinstance(W, Quantised) else x @ W

@@ -35,9 +35,8 @@ multiplications, but reads the weights once.
     dx = dy W^T
 
 As in :mod:`minillm.ops.bfloat16`, the derivative of rounding is taken as 1.  Its true derivative is
-0 almost everywhere, because y is a staircase in x, so that no difference quotient shows dx.  For
-this reason dx is compared with that of the dense matrix, and the gradient checker has no case of
-this op.
+0 almost everywhere, because y is a staircase in x, so that no difference quotient shows dx.
+Activations of float64 are therefore not rounded, and gradients are checked with these.
 
 Legend: M rows, I inputs, O outputs, B = I / 32 blocks.
 
@@ -49,8 +48,9 @@ Zettlemoyer (2022), "8-bit optimizers via block-wise quantization", for blocks; 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,7 @@ from minillm.ops.linear import _matmul
 
 BLOCK = 32  # inputs for which activations have one scale
 PANEL = 16  # outputs whose codes lie beside each other
+AT_ONCE = 1 << 20  # weights that the backward makes floats of
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,6 +180,37 @@ def pack(
 
     Raises TypeError or ValueError where types or shapes do not fit.
     """
+    return pack_pieces(len(scale), [(codes, scale, offset, zero, bits)])
+
+
+def pack_pieces(
+    O: int, pieces: Iterable[tuple[NDArray[np.uint8], NDArray, NDArray | None, int, int]]
+) -> Quantised:
+    """Pack O outputs that come some at a time, as they are read from a file.
+
+    A piece has the arguments of :func:`pack`, of a multiple of 16 outputs unless it is the last.
+    """
+    arrays: list[NDArray] = []
+    first = zero = bits = 0
+    for codes, scale, offset, zero, bits in pieces:
+        words = _words(codes, scale, offset, zero, bits)
+        rows = [words, scale] if offset is None else [words, scale, offset]
+        arrays = arrays or [_room_for(O, array) for array in rows]
+        for array, piece in zip(arrays, rows, strict=True):
+            panels = _in_panels(piece)
+            array[first // PANEL :][: len(panels)] = panels
+        first += len(scale)
+    for array in arrays:  # a kernel keeps its address
+        array.flags.writeable = False
+    words, scale, *offsets = arrays
+    codes = words.view(np.uint8).reshape(len(words), -1, 4 if bits == 4 else 8, PANEL, 4)
+    return Quantised((Panels(codes, scale, offsets[0] if offsets else None, zero, O),))
+
+
+def _words(
+    codes: NDArray[np.uint8], scale: NDArray, offset: NDArray | None, zero: int, bits: int
+) -> NDArray[np.uint32]:
+    """Check a piece, and join the codes of 4 bytes: (O, I / 4), or with 4 bits (O, I / 8)."""
     _check_floats("scale", scale, scale)
     if offset is not None:
         _check_floats("offset", offset, scale)
@@ -201,12 +233,8 @@ def pack(
         raise ValueError(f"pack: codes: expected 0..{2**bits - 1}, found {codes.max()}")
     if bits == 4 and not in_pairs:
         halves = codes.reshape(O, blocks, 2, 16)
-        codes = (halves[:, :, 0] | halves[:, :, 1] << 4).astype(np.uint8)
-    words = np.ascontiguousarray(codes).view(np.uint32).reshape(O, I // BLOCK, -1)  # of 4 bytes
-    panels = _in_panels(words).swapaxes(2, 3)  # (panels, B, words, 16)
-    packed = _frozen(panels).view(np.uint8).reshape(*panels.shape, 4)
-    offset = None if offset is None else _frozen(_in_panels(offset))
-    return Quantised((Panels(packed, _frozen(_in_panels(scale)), offset, zero, O),))
+        codes = (halves[:, :, 0] | halves[:, :, 1] << 4).astype(np.uint8).reshape(O, -1)
+    return np.ascontiguousarray(codes).view(np.uint32)
 
 
 def _check_floats(name: str, array: NDArray, scale: NDArray) -> None:
@@ -220,18 +248,16 @@ def _check_floats(name: str, array: NDArray, scale: NDArray) -> None:
 
 
 def _in_panels(rows: NDArray) -> NDArray:
-    """(O, n, ...) -> (panels, n, 16, ...), filled up with zeros."""
-    panels = np.zeros((-(-len(rows) // PANEL) * PANEL, *rows.shape[1:]), rows.dtype)
+    """(O, n) -> (panels, n, 16), filled up with zeros."""
+    panels = np.zeros((-(-len(rows) // PANEL) * PANEL, rows.shape[1]), rows.dtype)
     panels[: len(rows)] = rows
-    return panels.reshape(-1, PANEL, *rows.shape[1:]).swapaxes(1, 2)
+    return panels.reshape(-1, PANEL, rows.shape[1]).swapaxes(1, 2)
 
 
-def _frozen(array: NDArray) -> NDArray:
-    """A copy in C order, to be read only: a kernel keeps its address."""
-    copy = WEIGHTS.take(array.nbytes).view(array.dtype).reshape(array.shape)
-    copy[...] = array
-    copy.flags.writeable = False
-    return copy
+def _room_for(O: int, rows: NDArray) -> NDArray:
+    """Memory for the panels of O outputs such as these rows."""
+    shape = -(-O // PANEL), rows.shape[1], PANEL
+    return WEIGHTS.take(prod(shape) * rows.itemsize).view(rows.dtype).reshape(shape)
 
 
 def quantise(W: NDArray, bits: int) -> Quantised:
@@ -272,26 +298,35 @@ def round_activations(x: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray
     return np.rint(a).astype(np.int8), t.astype(np.float32)
 
 
-def quantised_linear(x: NDArray[np.float32], W: Quantised) -> tuple[NDArray, Callable]:
-    """A linear map with a quantised matrix, y = x W, where x is rounded: see the module.
+def quantised_linear(x: NDArray, W: Quantised) -> tuple[NDArray, Callable]:
+    """A linear map with a quantised matrix, y = x W, where an x of float32 is rounded.
 
     x (..., I), W (I, O) -> y (..., O).  ``backward(dy)`` -> dx; W is constant.  Keeps W.
+
+    The module derives both.  The backward makes floats of a few outputs at a time, so that the
+    matrix is never in memory as floats.
 
     Raises TypeError or ValueError where dtypes or shapes do not fit.
     """
     (I,) = _validate.floats("quantised_linear", x=(x, "... I")).values()
-    if x.dtype != np.float32:
-        raise TypeError(f"quantised_linear: x: expected float32, found {x.dtype}")
     if W.transposed or W.shape[0] != I:
         raise ValueError(f"quantised_linear: W: expected shape ({I}, O), found {W.shape}")
-    rows, shape = np.ascontiguousarray(x.reshape(-1, I)), x.shape
-    y = _quantised_product(rows, W.parts, W.twice).reshape(*shape[:-1], W.shape[1])
+    rows, shape, O = np.ascontiguousarray(x.reshape(-1, I)), x.shape, W.shape[1]
+    step = max(1, AT_ONCE // I)
+    if x.dtype == np.float32:
+        y = _quantised_product(rows, W.parts, W.twice)
+    else:
+        y = _matmul(rows, W.dense().astype(x.dtype))
+    y = y.reshape(*shape[:-1], O)
     upstream = _validate.upstream("quantised_linear", dy=y)
 
     def backward(dy):
-        drows = upstream(dy).reshape(-1, W.shape[1])
+        drows, dx = upstream(dy).reshape(-1, O), np.zeros(shape, dy.dtype).reshape(-1, I)
         # y = x W
-        return _matmul(drows, W.dense().T).reshape(shape)
+        for first in range(0, O, step):
+            some = np.arange(first, min(first + step, O))
+            dx += _matmul(drows[:, some], W.rows(some).astype(dy.dtype, copy=False))
+        return dx.reshape(shape)
 
     return y, backward
 

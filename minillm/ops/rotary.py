@@ -84,7 +84,9 @@ def frequencies(D: int, base: float, scaling: RotaryScaling | None = None) -> ND
     return s * theta + (1 - s) * theta / factor
 
 
-@lru_cache(maxsize=2)  # queries and keys of all layers are at the same positions
+# Queries and keys of all layers are at the same positions.  Computed anew for each, these numbers
+# took 1 to 24 % of the time of reading a batch, and up to 4 % of a step of training.
+@lru_cache(maxsize=2)
 def _cos_and_sin(
     positions: bytes,
     shape: tuple[int, int],

@@ -14,14 +14,14 @@ from minillm.data.registry import absolute
 from minillm.data.windows import Ids
 from minillm.decoding import Sampling
 from minillm.errors import InputError
-from minillm.formats.huggingface import read_chat_template
+from minillm.formats.huggingface import read_chat_template, read_sampling
 from minillm.look.inside import MOST, Inside
 from minillm.look.reading import read_gpt
 from minillm.metrics import frequency_loss
 from minillm.models.gpt import GPTConfig
 from minillm.mpi import ranks
 from minillm.ops import Quantised
-from minillm.option import names_of_sizes, option
+from minillm.option import make, names_of_sizes, option
 from minillm.runs.adaptation import with_rate, with_replay
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Job, Parts, Stored
@@ -42,6 +42,7 @@ from minillm.runs.text_data import check_longer, open_text
 from minillm.text import ChatTemplate, unit_name
 from minillm.training import Summary
 from minillm.training.language_model import ContextTask, evaluate_in_context
+from minillm.training.plan import Demand
 from minillm.training.speed import matmul_peak
 
 COUNTED = 10_000_000  # tokens of the training text whose frequencies are a baseline
@@ -80,12 +81,13 @@ class CausalSettings(ShardSettings, TextSettings, TrainingSettings, AdaptationSe
 class CausalKind(TextKind):
     """A stack of Transformer blocks over characters, words or byte pairs.
 
-    A kind of this form defines ``operations(config)``, the operations of a training for each token,
-    and, to import folders of transformers, ``read_folder(folder)`` -> model, tokenizer.
+    A kind of this form defines ``demand(config)``, what a training takes
+    (:mod:`minillm.training.plan`), and, to import folders of transformers,
+    ``read_folder(folder)`` -> model, tokenizer.
     """
 
     rate: ClassVar[float] = 0.4  # the learning rate of a model of width 1
-    operations: Callable[[Any], float]
+    demand: Callable[[Any], Demand]
     read_folder: Callable[[str], tuple[Any, Any]]
 
     def complete(self, settings: Any, given: Mapping[str, Any], job: Job) -> Any:
@@ -137,7 +139,7 @@ class CausalKind(TextKind):
         yield from super().closing(job, parts, summary)
         rate = summary.tokens / max(1e-9, summary.seconds - summary.validation_seconds)
         peak = matmul_peak() * ranks().size
-        share = rate * self.operations(parts.model.config) / peak
+        share = rate * self.demand(parts.model.config).operations / peak
         yield (
             f"{rate:,.0f} tokens per second: {share:.0%} of what this machine's matrix products "
             f"reach ({peak / 1e9:,.0f} GFLOP/s)"
@@ -153,7 +155,7 @@ class CausalKind(TextKind):
         for name, value, count in (("layer", layer, config.layers), ("head", head, config.heads)):
             if not 0 <= value < count:
                 raise InputError(f"--{name}: expected 0 to {count - 1}, found {value}")
-        ids = run.tokenizer.encode_known(text, "TEXT")
+        ids = run.tokenizer.opened(run.tokenizer.encode_known(text, "TEXT"))
         most = min(config.context, MOST_DRAWN)
         if not 1 <= len(ids) <= most:
             raise InputError(f"TEXT: expected 1 to {most} tokens, found {len(ids)}")
@@ -175,28 +177,25 @@ class CausalKind(TextKind):
             notes=notes,
         )
 
-    def read_model(self, file: str) -> tuple[Any, Any, str | None]:
+    def read_model(self, file: str) -> tuple[Any, Any, ChatTemplate | None]:
         """Return a model of another program, its tokenizer, and its chat template if it has one."""
-        return *self.read_folder(file), read_chat_template(file)
+        model, tokenizer = self.read_folder(file)
+        template = read_chat_template(file)
+        return model, tokenizer, ChatTemplate.of(template, tokenizer, read_sampling(file))
 
     def import_file(self, file: str, folder: RunFolder) -> str:
         """Make a run of a model of another program; return a line that describes it.
 
         A file with quantised weights is copied as it is.
         """
-        model, tokenizer, template = self.read_model(file)
+        model, tokenizer, chat = self.read_model(file)
+        if chat is not None:
+            make(Sampling, chat.sampling, f"{file}: its values for sampling: ")
         settings = self.settings(unit=tokenizer.unit)
         data = {"files": [], "imported": absolute(file), "documents": tokenizer.eos is not None}
         stored = Stored(self, model.config, settings, data)
         quantised = any(isinstance(array, Quantised) for array in model.params.values())
         weights = partial(copy_file, file) if quantised else model.params
-        chat = None
-        if template:
-            bos, eos = (
-                "" if id is None else tokenizer.tokens[id].decode()
-                for id in (tokenizer.bos, tokenizer.eos)
-            )
-            chat = ChatTemplate(template, bos, eos)
         save_run(folder, stored, weights, {"tokenizer": tokenizer}, chat=chat)
         weights = sum(array.size for array in model.params.values())
         return f"{weights:,} weights in {model.config.layers} layers, {len(tokenizer):,} tokens"
@@ -210,7 +209,7 @@ class CausalKind(TextKind):
         else:
             assert settings.minutes is not None
             peak = ranks().broadcast(matmul_peak()) * ranks().size
-            tokens = 60 * settings.minutes * SHARE * peak / self.operations(config)
+            tokens = 60 * settings.minutes * SHARE * peak / self.demand(config).operations
         return tokens / len(training)
 
 

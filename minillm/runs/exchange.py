@@ -13,14 +13,12 @@ from minillm.data.registry import absolute
 from minillm.errors import InputError
 from minillm.formats.gguf_llama import dequantised, export_gguf, export_gguf_adapter
 from minillm.formats.huggingface import wrong
-from minillm.formats.peft import is_adapter, read_adapter, write_adapter
+from minillm.formats.peft import Adapted, is_adapter, read_adapter, write_adapter
 from minillm.formats.sentences import read_modules
-from minillm.models.bert import BERT
-from minillm.models.gpt import GPT
 from minillm.models.llama import Llama
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Stored, kinds
-from minillm.runs.opening import has_additions, load, scale_of, split
+from minillm.runs.opening import has_additions, load, scale_of, split, weights_from
 from minillm.runs.run import Run
 from minillm.runs.stored import read_config, save_run
 from minillm.text import Vocabulary
@@ -92,31 +90,34 @@ def export_additions(run: Run, file: str | Path, prefix: str = "", model: Any = 
     updates = {name.removeprefix(prefix): array for name, array in updates.items()}
     whole = model is None
     model = run.model if whole else model
-    if not isinstance(model, GPT | BERT):
-        raise InputError(f"{run.path}: expected additions to a gpt or a bert")
+    if not isinstance(model, Adapted):
+        raise InputError(f"{run.path}: expected additions to a gpt, a llama or a bert")
     write_adapter(file, model, updates, scale_of(run.settings), run.data["init"], whole)
 
 
 def export_gguf_additions(run: Run, file: str | Path) -> None:
     """Write the updates to a Llama as an adapter of llama.cpp."""
     _check_additions(run)
-    model = dequantised(run.model)
-    updates, _ = split(run.folder.load_model(), model.params, run.folder.model_path)
-    export_gguf_adapter(model, updates, scale_of(run.settings), file)
+    updates, _ = split(run.folder.load_model(), run.model.params, run.folder.model_path)
+    export_gguf_adapter(run.model, updates, scale_of(run.settings), file)
 
 
 def _import_additions(file: str, baseline: str, folder: RunFolder) -> str:
     """Make a run from updates in PEFT's format; return a line about it."""
     base = load(baseline)
-    if base.kind.name not in ("gpt", "bert"):
-        raise InputError(f"--init: expected a run of gpt or bert, found one of {base.kind.name}")
+    if not isinstance(base.model, Adapted):
+        raise InputError(
+            f"--init: expected a run of gpt, llama or bert, found one of {base.kind.name}"
+        )
+    shapes = base.kind.model.shapes(base.model.config)
+    weights_from(base, base.kind, base.data, shapes)  # InputError for those that take no additions
     updates: Mapping[str, NDArray]
     updates, rank, alpha = read_adapter(file, base.model)
     settings = replace(base.settings, lora_rank=rank, lora_alpha=alpha, lora_targets="all")
     data = {**base.data, "init": absolute(baseline), "imported": absolute(file)}
     data["init_sha256"] = base.folder.fingerprint()
     stored = Stored(base.kind, base.model.config, settings, data)
-    save_run(folder, stored, updates, base.vocabularies)
+    save_run(folder, stored, updates, base.vocabularies, chat=base.chat_template())
     weights = sum(array.size for array in updates.values())
     return f"{weights:,} weights of additions to those of {baseline}"
 

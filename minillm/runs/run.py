@@ -3,6 +3,7 @@
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -120,12 +121,14 @@ class Run:
         Each message has a "role" ("system", "user" or "assistant") and a "content".  ``length``
         counts tokens; None: as many as fit the context.  The oldest turns are left out if not all
         fit it, and ``report`` is called with a line about it.  The other arguments are the fields
-        of :class:`minillm.decoding.Sampling`.
+        of :class:`minillm.decoding.Sampling`; the defaults are those of the model's files, or of
+        :class:`minillm.decoding.ChatSampling`.
 
         >>> run = minillm.load("runs/smol")  # doctest: +SKIP
         >>> "".join(run.chat([{"role": "user", "content": "Who are you?"}]))  # doctest: +SKIP
         """
-        return self.answering.answer(messages, length, make(Sampling, sampling), report)
+        chat = self.answering
+        return chat.answer(messages, length, chat.sampling_with(**sampling), report)
 
     @cached_property
     def answering(self) -> Chat:
@@ -142,9 +145,9 @@ class Run:
                 f"{self.path / 'config.json'}: expected a run of a Transformer that writes, such "
                 f"as a gpt, found {self.kind.name!r}"
             )
-        if template is not None:
-            return Chat(self.model, self.tokenizer, ChatTemplate(template))  # type: ignore[arg-type]
         stored = self.chat_template()
+        if template is not None:
+            stored = replace(stored, source=template) if stored else ChatTemplate(template)
         if stored is None:
             raise InputError(
                 f"{self.path}: the run has no chat template: expected one of "
@@ -157,10 +160,13 @@ class Run:
         if not self.folder.has("chat.json"):
             return None
         values = self.folder.load_json("chat.json")
+        place = f"{self.path / 'chat.json'}: it is damaged: "
         try:
-            return ChatTemplate.from_dict(values)
+            template = ChatTemplate.from_dict(values)
         except ValueError as error:
-            raise InputError(f"{self.path / 'chat.json'}: it is damaged: {error}") from None
+            raise InputError(f"{place}{error}") from None
+        make(Sampling, template.sampling, f"{place}sampling: ")
+        return template
 
     def translate(
         self, texts: str | Sequence[str], beam: int = 5, length_exponent: float = 1.0

@@ -9,14 +9,13 @@ A field carries its help and its range: see :mod:`minillm.option`.  A size belon
 default is that of the model's config, and it is stored with the model.
 """
 
-import dataclasses
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import partial
 from typing import Any, TypeVar
 
 from minillm._kernels import PRECISIONS
 from minillm.errors import InputError
-from minillm.option import names_of_sizes, option, option_of, types_of
+from minillm.option import names_of_sizes, option, option_of, types_of, with_default
 from minillm.training.optimisers import OPTIMISERS
 
 LENGTHS = ("minutes", "steps", "epochs")  # of a run, which has one of them
@@ -69,12 +68,6 @@ def size(
     if type(default) is int:
         details.setdefault("least", 1)
     return option(default, of_model=True, **details)
-
-
-def with_default(base: type, name: str, default: Any, **changes: Any) -> Any:
-    """Declare the setting ``name`` of ``base`` with another default and other changes."""
-    inherited = dataclasses.replace(option_of(base, name), **changes)
-    return field(default=default, metadata={"option": inherited})
 
 
 def config_from(settings: object, config: type[S], **values: Any) -> S:

@@ -139,7 +139,9 @@ def _train(kind: Kind, job: Job) -> bool:
     part = trained_part(
         kind, job, parts, lambda params: new_optimiser(settings.optimiser, params, settings), rng
     )
-    chat = getattr(job.initial, "chat_template", lambda: None)()
+    chat = None  # of a model that answers
+    if job.initial is not None and type(job.initial.model) is type(parts.model):
+        chat = job.initial.chat_template()
     job = replace(job, initial=None)  # its memory is free
     options = _options(settings).of(parts.task)
     task: Any = parts.task

@@ -38,8 +38,8 @@ def write_text(
     """Return the prompt and its continuation: see :meth:`minillm.runs.run.Run.write`.
 
     Without a prompt, the model starts a new line, if its vocabulary has line ends.  A model that
-    was trained on ``documents`` starts a document, and ends it with EOS.  The unknown word is never
-    written.
+    was trained on ``documents`` starts a document, and ends it with EOS.  BOS precedes the prompt
+    if the vocabulary says so, and is not written.  Nor is the unknown word.
     """
     ids = tokenizer.encode_known(prompt, "--prompt")
     if prompt and not len(ids):
@@ -48,7 +48,8 @@ def write_text(
     if tokenizer.eos is not None:
         ends.append(tokenizer.eos)
     writer = Writer(model, sampling, banned=banned_ids(tokenizer, documents), stop=ends)
-    writer.read(ids if len(ids) else np.array([opening_id(tokenizer, documents)]))
+    opening = np.array([opening_id(tokenizer, documents)])
+    writer.read(tokenizer.opened(ids) if len(ids) else opening)
     return tokenizer.stream(chain(ids, writer.write(length)))
 
 

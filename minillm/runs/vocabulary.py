@@ -1,10 +1,9 @@
 """The vocabulary of a new run: a new one, or that of another run or tokenizer."""
 
-import hashlib
-import json
 from collections.abc import Callable
 from typing import TypeVar
 
+from minillm.data.shards import digest_of
 from minillm.errors import InputError
 from minillm.runs.kind import Data, Job
 from minillm.runs.stored import check_fingerprint
@@ -35,8 +34,7 @@ def kept(data: Data, tokenizer: Vocabulary, path: str) -> Vocabulary:
 
     InputError if ``data`` has another fingerprint, because the tokenizer has changed.
     """
-    values = json.dumps(tokenizer.to_dict(), sort_keys=True)
-    sha256 = hashlib.sha256(values.encode()).hexdigest()
+    sha256 = digest_of(tokenizer.to_dict())
     check_fingerprint(data, sha256, path, "the vocabulary has", key="vocabulary_sha256")
     return tokenizer
 

@@ -29,6 +29,7 @@ class Job:
         deliver: Callable[[str, str | Exception | None], None],
     ):
         self.text, self.pieces, self.deliver = text, pieces, deliver
+        self._seen = len(text.ids)
 
     @property
     def written(self) -> int:
@@ -36,9 +37,13 @@ class Job:
         return len(self.text.ids) - self.text.prompt
 
     def grow(self) -> bool:
-        """Deliver what the last id has added; return whether the text has ended."""
-        ended = self.text.ended
-        piece = self.pieces.add(self.text.ids[-1]) if ended != "stop" else ""
+        """Deliver what the new ids have added; return whether the text has ended."""
+        ended, new = self.text.ended, self.text.ids[self._seen :]
+        self._seen += len(new)
+        piece = ""
+        for id in new[:-1] if ended == "stop" else new:
+            if not self.pieces.stopped:
+                piece += self.pieces.add(id)
         if ended is not None:
             piece += self.pieces.end()
         reason = "stop" if self.pieces.stopped else ended

@@ -40,7 +40,7 @@ import codecs
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -226,11 +226,16 @@ class MergeTable:
 
     def __init__(self, merges: Sequence[tuple[int, int, int]], tokens: int):
         self.whole: dict[bytes, list[int]] = {}
-        self.ranks = {(a, b): (rank, c) for rank, (a, b, c) in enumerate(merges)}
+        self._merges = merges
         left, right, self.result = np.array(merges, np.int32).reshape(-1, 3).T.copy()
         order = np.lexsort((right, left))
         self.right, self.rank = right[order], order.astype(np.int32)
         self.first = np.searchsorted(left[order], np.arange(tokens + 1)).astype(np.int32)
+
+    @cached_property
+    def ranks(self) -> dict[tuple[int, int], tuple[int, int]]:
+        """The rank and the result of each pair; the twin does not need them."""
+        return {(a, b): (rank, c) for rank, (a, b, c) in enumerate(self._merges)}
 
 
 def merge(word: bytes, table: MergeTable) -> list[int]:
@@ -311,6 +316,7 @@ class BytePairs(Vocabulary):
         whole: bool = False,
         bos: str = END_OF_TEXT,
         eos: str = END_OF_TEXT,
+        add_bos: bool = False,
     ):
         """``merges`` in the order of their ranks.
 
@@ -319,6 +325,7 @@ class BytePairs(Vocabulary):
         Two merges may make the same token.  pattern: one of PATTERNS, which defines words.
         whole: a word that is a token is not merged, even if merges would not make it (Llama 3).
         bos, eos: the specials that open and close texts, if they are among them.
+        add_bos: ``encode`` puts BOS before a text, as Llama 3 has learned it.
 
         ValueError if these do not fit together.
         """
@@ -344,6 +351,9 @@ class BytePairs(Vocabulary):
         self.tokens = [tokens[number] for number in np.argsort(self._ids)[len(self._missing) :]]
         self._special = SpecialTokens({text: self.id_of(text.encode()) for text in self.specials})
         self.bos, self.eos = self._special.ids.get(bos), self._special.ids.get(eos)
+        if add_bos and self.bos is None:
+            raise ValueError(f"add_bos: expected {short(bos)} among the specials, found none")
+        self.add_bos = add_bos
         self.line_end = None if self._ids[ord("\n")] < 0 else self.id_of(b"\n")
 
     def _not_merged(self, tokens: list[bytes]) -> dict[bytes, list[int]]:
@@ -366,15 +376,19 @@ class BytePairs(Vocabulary):
 
         InputError, with ``name``, line and column, for a lone surrogate, which UTF-8 cannot hold.
         """
+        return self.opened(self.encode_known(text, name))
+
+    def encode_known(self, text: str, name: str = "text") -> NDArray[np.int32]:
+        """Like :meth:`encode`, without BOS."""
         return self.encode_each([text], [name])[0]
 
     def encode_ordinary(self, text: str) -> NDArray[np.int32]:
-        """Like :meth:`encode`, but the text of a special token is split like any other."""
+        """Like :meth:`encode_known`, but the text of a special token is split like any other."""
         check_encodable(text, "text")
         return self._encode([text])[0]
 
     def encode_each(self, texts: Sequence[str], names: Sequence[str]) -> list[NDArray[np.int32]]:
-        """The ids of each of several texts; a word that occurs in several is merged once."""
+        """The ids of each of several texts, without BOS; a word in several is merged once."""
         special, cut = self._special.ids, [self._special.cut(text) for text in texts]
         ordinary = [part for parts in cut for part in parts if part not in special]
         try:
@@ -453,7 +467,9 @@ class BytePairs(Vocabulary):
             values["results"] = results.tolist()
         if (self._ids != np.arange(len(self._ids))).any():
             values["ids"] = self._ids.tolist()
-        options: dict[str, Any] = {"pattern": self.pattern, "whole": self.whole}
+        options: dict[str, Any] = {
+            name: getattr(self, name) for name in ("pattern", "whole", "add_bos")
+        }
         for name, id in (("bos", self.bos), ("eos", self.eos)):
             if id is not None:
                 options[name] = self.tokens[id].decode()
@@ -472,7 +488,7 @@ class BytePairs(Vocabulary):
         options = {name: values[name] for name in defaults if name in values}
         for name, value in options.items():
             if type(value) is not type(defaults[name]):
-                kind = "true or false" if name == "whole" else "a text"
+                kind = "true or false" if type(defaults[name]) is bool else "a text"
                 raise ValueError(f'expected "{name}": {kind}, found {short(value)}')
         return cls(pairs, specials, values.get("ids"), **options)
 
@@ -539,18 +555,21 @@ def _numbered(merges: Sequence[Pair], numbers: dict[bytes, int]) -> list[tuple[i
     tokens = [_merged(rank, *pair) for rank, pair in enumerate(merges)]
     for token in tokens:
         numbers.setdefault(token, len(numbers))
-    if unmade := set().union(*merges) - numbers.keys():
-        rank = next(rank for rank, pair in enumerate(merges) if unmade & {*pair})
-        token = next(token for token in merges[rank] if token in unmade)
-        raise ValueError(f"merge {rank + 1}: no merge makes {short(token)}")
     if len(set(merges)) < len(merges):
         rank = next(rank for rank, pair in enumerate(merges) if pair in merges[:rank])
         left, right = map(short, merges[rank])
         raise ValueError(f"merge {rank + 1}: {left} and {right} are merged already")
-    return [
-        (numbers[left], numbers[right], numbers[token])
-        for (left, right), token in zip(merges, tokens, strict=True)
-    ]
+    try:
+        return [
+            (numbers[left], numbers[right], numbers[token])
+            for (left, right), token in zip(merges, tokens, strict=True)
+        ]
+    except KeyError:
+        for rank, pair in enumerate(merges):
+            for token in pair:
+                if token not in numbers:
+                    raise ValueError(f"merge {rank + 1}: no merge makes {short(token)}") from None
+        raise
 
 
 def _checked_ids(ids: object, count: int) -> list[int]:

@@ -27,7 +27,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 from minillm.data.conversations import ROLES, Message
 from minillm.errors import InputError, short
 from minillm.text.bpe import BytePairs
-from minillm.text.vocabulary import SpecialTokens, check_encodable
+from minillm.text.vocabulary import SpecialTokens, Vocabulary, check_encodable
 
 SECONDS = 5  # that a template may take
 AT_ONCE = 500  # conversations that one process fills in
@@ -111,11 +111,16 @@ KNOWN = {
 
 @dataclass(frozen=True)
 class ChatTemplate:
-    """A template in Jinja, or the name of one in ``KNOWN``; and the texts of BOS and EOS for it."""
+    """A template in Jinja, or the name of one in ``KNOWN``; and the texts of BOS and EOS for it.
+
+    ``sampling`` has how its authors sample from the model: values of
+    :class:`minillm.decoding.Sampling`, or none.
+    """
 
     source: str
     bos: str = ""
     eos: str = ""
+    sampling: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.source in KNOWN:
@@ -131,7 +136,7 @@ class ChatTemplate:
     def _texts(self, asked: Sequence[Asked]) -> list[str]:
         """The text of each conversation."""
         for known in KNOWN.values():
-            if self.source == known.source:
+            if _with_line_ends(self.source) == _with_line_ends(known.source):
                 return [known.fill(messages, self.bos, prompt) for messages, prompt in asked]
         values = [
             {
@@ -244,17 +249,32 @@ class ChatTemplate:
             )
         return sorted(ends)
 
-    def to_dict(self) -> dict[str, str]:
+    @classmethod
+    def of(
+        cls, source: str | None, tokenizer: Vocabulary, sampling: Mapping[str, Any]
+    ) -> "ChatTemplate | None":
+        """The template of a model with this tokenizer; None if there is no source."""
+        if not source:
+            return None
+        bos, eos = (
+            "" if id is None else tokenizer.tokens[id].decode()
+            for id in (tokenizer.bos, tokenizer.eos)
+        )
+        return cls(source, bos, eos, sampling)
+
+    def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
-        return {"template": self.source, "bos": self.bos, "eos": self.eos}
+        values: dict[str, Any] = {"template": self.source, "bos": self.bos, "eos": self.eos}
+        return values | ({"sampling": dict(self.sampling)} if self.sampling else {})
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ChatTemplate":
         """The template that ``to_dict`` described; ValueError if it is damaged."""
-        texts = [values.get(name) for name in ("template", "bos", "eos")]
-        if not all(isinstance(text, str) for text in texts):
-            raise ValueError("expected texts as template, bos and eos")
-        return cls(*texts)  # type: ignore[arg-type]
+        texts: list[Any] = [values.get(name) for name in ("template", "bos", "eos")]
+        sampling = values.get("sampling", {})
+        if not all(isinstance(text, str) for text in texts) or not isinstance(sampling, dict):
+            raise ValueError("expected texts as template, bos and eos, and an object as sampling")
+        return cls(texts[0], texts[1], texts[2], sampling)
 
 
 def check_messages(messages: Any) -> None:
@@ -272,6 +292,11 @@ def check_messages(messages: Any) -> None:
         if not isinstance(content, str):
             raise InputError(f"{place}.content: expected a text, found {short(content)}")
         check_encodable(content, f"{place}.content")
+
+
+def _with_line_ends(source: str) -> str:
+    r"""A template that has a line's end itself in its literals, where some files have ``\n``."""
+    return source.replace("\\n", "\n")
 
 
 def _special_tokens(tokenizer: BytePairs) -> SpecialTokens:

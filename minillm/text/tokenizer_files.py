@@ -249,7 +249,8 @@ def _from_hugging_face(values: dict[str, Any], ends: dict[str, str]) -> BytePair
     """The tokenizer in tokenizer.json; ends: the texts of BOS and EOS, if they are known."""
     _check(values, _BYTE_LEVEL)
     pattern = _pattern_of(values)
-    ends = _opening(values) | ends
+    opening = _opening(values)
+    ends |= opening
     ids = _ids_of(values["model"].get("vocab"), "model.vocab: an id to each token")
     merges = values["model"].get("merges")
     if not isinstance(merges, list):
@@ -259,7 +260,8 @@ def _from_hugging_face(values: dict[str, Any], ends: dict[str, str]) -> BytePair
         _added(values.get("added_tokens", [])),
         bool(values["model"].get("ignore_merges")),
     )
-    return assemble(ids, pairs, added, pattern=pattern, whole=whole, **ends)
+    options = {"pattern": pattern, "whole": whole, "add_bos": bool(opening)}
+    return assemble(ids, pairs, added, **options, **ends)
 
 
 def _pattern_of(values: dict[str, Any]) -> str:
@@ -477,7 +479,7 @@ def _files_of_byte_pairs(tokenizer: BytePairs) -> dict[str, bytes]:
         {ids[text]: text for text in tokenizer.specials},
         normalizer=None,
         pre_tokenizer=_pre_tokenizer(tokenizer.pattern),
-        post_processor={**_BY_REGEX, "trim_offsets": False},
+        post_processor=_post_processor(tokenizer),
         decoder=_BY_REGEX,
         model=model,
     )
@@ -486,6 +488,25 @@ def _files_of_byte_pairs(tokenizer: BytePairs) -> dict[str, bytes]:
         "vocab.json": _json(ids),
         "merges.txt": "\n".join([_VERSION_LINE, *merges, ""]).encode(),
     }
+
+
+def _post_processor(tokenizer: BytePairs) -> dict[str, Any]:
+    """The post-processor, which puts BOS before a text if the tokenizer does."""
+    plain = {**_BY_REGEX, "trim_offsets": False}
+    if not tokenizer.add_bos or tokenizer.bos is None:
+        return plain
+    bos = tokenizer.tokens[tokenizer.bos].decode()
+    first, second = (
+        [{"SpecialToken": {"id": bos, "type_id": n}}, {"Sequence": {"id": "AB"[n], "type_id": n}}]
+        for n in (0, 1)
+    )
+    template = {
+        "type": "TemplateProcessing",
+        "single": first,
+        "pair": [*first, *second],
+        "special_tokens": {bos: {"id": bos, "ids": [tokenizer.bos], "tokens": [bos]}},
+    }
+    return {"type": "Sequence", "processors": [plain, template]}
 
 
 def _pre_tokenizer(pattern: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class Vocabulary(ABC):
     tokens: Sequence[Any]  # by id; bytes in a vocabulary of byte pairs, else strings
     pretokenised: bool = False  # the tokens of a text are separated by white space
     bos: int | None = None  # opens every text
+    add_bos: bool = False  # whether ``encode`` puts BOS before a text
     eos: int | None = None  # closes every text
     unknown: int | None = None  # stands for all tokens that the vocabulary lacks
     padding: int | None = None
@@ -45,12 +46,16 @@ class Vocabulary(ABC):
         """
 
     def encode_each(self, texts: Sequence[str], names: Sequence[str]) -> list[NDArray[np.int32]]:
-        """The ids of each of several texts; ``names`` are for error messages."""
+        """The ids of each of several texts, without BOS; ``names`` are for error messages."""
         return [self.encode(text, name) for text, name in zip(texts, names, strict=True)]
 
     def encode_known(self, text: str, name: str = "text") -> NDArray[np.int32]:
-        """Like ``encode``, but InputError for any token that the vocabulary lacks."""
+        """Like ``encode``, without BOS, and InputError for any token that the vocabulary lacks."""
         return self.encode(text, name)
+
+    def opened(self, ids: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The ids of a text (T,), after BOS if ``add_bos``: (T,) or (1 + T,)."""
+        return np.concatenate([np.array([self.bos], np.int32), ids]) if self.add_bos else ids
 
     def decode(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> str:
         """The text of ``ids``.

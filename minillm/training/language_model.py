@@ -155,8 +155,7 @@ def evaluate_in_context(model: Any, ids: Ids, batch: int) -> tuple[float, int]:
     """Return the mean loss over a text in nats per token, and the number of these tokens.
 
     The text is read at most ``batch`` windows at a time.  They overlap by half.  After the first
-    window, each token is therefore predicted from half a context or more, as in
-    :meth:`minillm.models.gpt.GPT.log_probabilities`.
+    window, each token is therefore predicted from half a context or more.
     """
     context, vocabulary = model.config.context, model.config.vocabulary
     rows = max(1, min(batch, LOGITS_AT_ONCE // (context * vocabulary)))

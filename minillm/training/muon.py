@@ -68,6 +68,17 @@ LIKE_ADAM = 0.2  # the root of the mean square of a step, for a learning rate of
 _NOT_HIDDEN = re.compile(r"\.E$|(^|\.)output\.")
 
 
+def is_hidden(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether Muon updates this weight: a matrix that is neither a table nor the output."""
+    return len(shape) == 2 and not _NOT_HIDDEN.search(name)
+
+
+def operations(shape: tuple[int, ...]) -> float:
+    """The operations of :func:`orthogonal`: two products with u, and 17 of square matrices."""
+    small, large = sorted(shape)
+    return 4.0 * small**2 * large + 2.0 * small**3 * (4 * ITERATIONS - 3)
+
+
 def orthogonal(u: np.ndarray) -> np.ndarray:
     """U (about 1) V^T for u = U S V^T: (I, O) -> (I, O); zeros for zeros."""
     X = u if u.shape[0] <= u.shape[1] else u.T
@@ -102,7 +113,7 @@ class Muon:
             raise ValueError(f"momentum: expected at least 0 and below 1, found {momentum}")
         self._kinds = _kinds("params", params)
         _check("params", params, self._kinds)
-        hidden = [n for n, p in params.items() if p.ndim == 2 and not _NOT_HIDDEN.search(n)]
+        hidden = [name for name, p in params.items() if is_hidden(name, p.shape)]
         self._hidden = {name: self._kinds[name] for name in hidden}
         self.params, self.momentum, self.weight_decay = params, momentum, weight_decay
         self.v = _zeros({name: params[name] for name in hidden})

@@ -135,7 +135,7 @@ def _ids(
                 always=["\n"],  # the end of a sentence
             )
         vocabulary = here.broadcast(vocabulary)
-    return vocabulary, (vocabulary.encode(block) for block in text.blocks(*part))
+    return vocabulary, token_blocks(text.blocks(*part), vocabulary)
 
 
 def _words(
@@ -168,8 +168,15 @@ def token_ids(
     blocks: Iterable[str], vocabulary: Vocabulary, config: NGramConfig, name: str = "text"
 ) -> Iterator[np.ndarray]:
     """Yield the ids of a text block by block, with the start of each sentence inserted."""
-    ids = (vocabulary.encode(block, name) for block in blocks)
+    ids = token_blocks(blocks, vocabulary, name)
     return sentence_starts(ids, config.start, config.line_end)
+
+
+def token_blocks(
+    blocks: Iterable[str], vocabulary: Vocabulary, name: str = "text"
+) -> Iterator[np.ndarray]:
+    """Yield the ids of a text block by block, without BOS, because a block begins anywhere."""
+    return (vocabulary.encode_each([block], [name])[0] for block in blocks)
 
 
 def score_text(

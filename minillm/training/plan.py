@@ -12,8 +12,9 @@ well-known
 
     6 weights tokens                                 of a whole training
 
-Exactly, for a GPT: the matrices have 12 D^2 weights in each layer (3 D^2 for q, k and v, D^2 after
-the attention, 8 D^2 in the feed-forward layer) and V D at the output; positions are looked up.
+Exactly, for a GPT (for a Llama, see :func:`of_llama`): the matrices have 12 D^2 weights in each
+layer (3 D^2 for q, k and v, D^2 after the attention, 8 D^2 in the feed-forward layer) and V D at
+the output; positions are looked up.
 Attention adds 4 D operations for each position attended to, for a score q . k and its share of the
 values.  A causal context has C / 2 positions on average; forward and backward that is 6 C D in each
 layer:
@@ -35,9 +36,9 @@ partial sum, and then n - 1 times one n-th of the complete sum.  No algorithm se
 A ring waits for 2 (n - 1) messages.  MPI libraries halve and double instead, which sends the same
 bytes in 2 log2 n messages.
 
-**Memory** of a rank: weights, gradients and Adam's two moments, and with several ranks the buffer
-that Allreduce sums.  The activations that the forward pass keeps grow with the tokens of the
-rank's rows: see :func:`of_gpt`.
+**Memory** of a rank: weights, gradients and the optimiser's moments, two of Adam and one of Muon,
+and with several ranks the buffer that Allreduce sums.  The activations that the forward pass keeps
+grow with the tokens of the rank's rows: see :func:`of_gpt`.
 
 **Size of the model.**  For a given number of operations, a model can be too large, so that it
 reads too little, or too small, so that it learns too little: see :func:`optimum`.
@@ -49,10 +50,15 @@ operations in MPICH"; Hoffmann et al. (2022), "Training compute-optimal large la
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from minillm.models.gpt import GPTConfig
 from minillm.models.llama import LlamaConfig
+from minillm.training.muon import is_hidden, operations
+
+Config = TypeVar("Config", GPTConfig, LlamaConfig)
 
 BYTES = 4  # of a number
 TOKENS_PER_WEIGHT = 20  # of a compute-optimal training (Hoffmann et al. 2022, table 3)
@@ -81,6 +87,8 @@ class Demand:
     operations: float  # for each token, forward and backward
     moved: float  # numbers for each token, read and written between the products
     kept: float  # numbers for each token that are in memory at once, at most
+    moments: float = 2.0  # of the optimiser, for each weight
+    step: float = 0.0  # operations of the optimiser in each step
 
 
 @dataclass(frozen=True)
@@ -116,8 +124,8 @@ def of_gpt(config: GPTConfig) -> Demand:
 
     kept, in widths D: of each layer its input, the norm of it, q, k and v (3), the heads' results,
     the sum after the attention, the norm of it, and both sides of the activation (8): 16 D.  2 D
-    for the last layer's output and its norm; V for the probabilities and V for their gradient; and
-    11 D during the backward of a layer.  Dropout keeps more.
+    for the last layer's output and its norm; V for the probabilities; and the larger of V, their
+    gradient, and 11 D, which the backward of a layer takes later.  Dropout keeps more.
     """
     L, D, C, V = config.layers, config.width, config.context, config.vocabulary
     return Demand(
@@ -125,18 +133,46 @@ def of_gpt(config: GPTConfig) -> Demand:
         context=C,
         operations=6.0 * (12 * L * D**2 + V * D) + 6.0 * L * C * D,
         moved=59 * L * D + 16 * D + 8 * V,
-        kept=16 * L * D + 13 * D + 2 * V,
+        kept=16 * L * D + 2 * D + V + max(V, 11 * D),
     )
 
 
-def operations_of_llama(config: LlamaConfig) -> float:
-    """The operations of a Llama for each token, forward and backward.
+def of_llama(config: LlamaConfig) -> Demand:
+    """The demand of a Llama, with N heads of queries, M of keys, their width w, and F.
 
-    Its matrices have D (2 N + 2 M) w + 3 D F weights in each layer; its heads attend as a GPT's do.
+    weights: D (2 N + 2 M) w + 3 D F in the matrices of each layer, and two gains; a table, an
+    output if it is not tied, and a last gain.  Its heads attend as a GPT's do.
+
+    moved, in each layer: 17 D forward and backward (2 a norm, 4 a sum with its norm, 3 a sum, 8 two
+    norms); 4 (N + M) w to rotate and rotate back; (4 N + 2 M) w the attention and its heads side by
+    side, (3 N + 4 M) w its backward, (2 N + 4 M) w to join the gradients; 8 F the gate.  12 D
+    around the layers, and 8 V.
+
+    kept, of each layer: its input, the norm of it, the sum after the attention and the norm of it,
+    4 D; q, k and v, q and k rotated, and the heads' results, 3 (N + M) w; gate, up and their
+    product, 3 F.  The rest is as in a GPT; the backward of a layer takes 3 D + 3 F.
     """
     L, D, C, V = config.layers, config.width, config.context, config.vocabulary
-    N, M, w, F = config.heads, config.key_heads, config.head_width, config.feed_forward
-    return 6.0 * (L * D * (2 * (N + M) * w + 3 * F) + V * D) + 6.0 * L * C * N * w
+    N, M, F = (
+        config.heads * config.head_width,
+        config.key_heads * config.head_width,
+        config.feed_forward,
+    )
+    matrices = D * (2 * N + 2 * M) + 3 * D * F
+    return Demand(
+        weights=L * (matrices + 2 * D) + (1 if config.tied else 2) * V * D + D,
+        context=C,
+        operations=6.0 * (L * matrices + V * D) + 6.0 * L * C * N,
+        moved=L * (17 * D + 13 * N + 14 * M + 8 * F) + 12 * D + 8 * V,
+        kept=L * (4 * D + 3 * (N + M) + 3 * F) + 2 * D + V + max(V, 3 * D + 3 * F),
+    )
+
+
+def with_muon(demand: Demand, shapes: Mapping[str, tuple[int, ...]]) -> Demand:
+    """The demand with Muon, which has one moment for the matrices that it makes orthogonal."""
+    hidden = [shape for name, shape in shapes.items() if is_hidden(name, shape)]
+    share = sum(map(math.prod, hidden)) / demand.weights
+    return replace(demand, moments=2 - share, step=sum(map(operations, hidden)))
 
 
 # --- a step -----------------------------------------------------------------------------
@@ -145,7 +181,7 @@ def operations_of_llama(config: LlamaConfig) -> float:
 def memory(demand: Demand, rows: int, ranks: int = 1) -> dict[str, float]:
     """The memory of a rank with ``rows`` rows, in bytes by purpose."""
     weights = BYTES * demand.weights
-    parts = {"weights": weights, "gradients": weights, "moments": 2 * weights}
+    parts = {"weights": weights, "gradients": weights, "moments": demand.moments * weights}
     if ranks > 1:
         parts["buffer"] = weights
     return parts | {"activations": BYTES * rows * demand.context * demand.kept}
@@ -167,7 +203,8 @@ def compute(demand: Demand, machine: Machine, rows: int, ranks: int = 1) -> floa
     tokens = rows * demand.context
     per_weight = OPTIMISER + (BUFFER if ranks > 1 else 0)
     moved = BYTES * (tokens * demand.moved + per_weight * demand.weights)
-    return tokens * demand.operations / machine.products + moved / machine.memory
+    operations = tokens * demand.operations + demand.step
+    return operations / machine.products + moved / machine.memory
 
 
 def weak(demand: Demand, machine: Machine, rows: int, ranks: int) -> Step:
@@ -219,18 +256,21 @@ def optimum(operations: float) -> tuple[float, float]:
     return weights, TOKENS_PER_WEIGHT * weights
 
 
-def shape_of(weights: float, vocabulary: int, context: int) -> GPTConfig:
-    """A GPT of about ``weights`` weights, 64 times as wide as it is deep, with heads of width 64.
+def shape_of(weights: float, like: Config, demand: Callable[[Config], Demand]) -> Config:
+    """A model of about ``weights`` weights, 64 times as wide as it is deep, with heads of width 64.
+
+    Its vocabulary and its context are those of ``like``.
 
     Over a wide range, the loss hardly depends on the shape (Kaplan et al. 2020, section 3.1).
     """
 
-    def of_depth(layers: int) -> GPTConfig:
-        return GPTConfig(vocabulary, context, layers, layers, 64 * layers)
+    def of_depth(layers: int) -> Config:
+        Config, V, C = type(like), like.vocabulary, like.context
+        return Config(V, C, layers=layers, heads=layers, width=64 * layers)
 
     layers = 1
-    while of_gpt(of_depth(layers + 1)).weights <= weights:
+    while demand(of_depth(layers + 1)).weights <= weights:
         layers += 1
     lower, upper = of_depth(layers), of_depth(layers + 1)
-    closer_below = weights / of_gpt(lower).weights < of_gpt(upper).weights / weights
+    closer_below = weights / demand(lower).weights < demand(upper).weights / weights
     return lower if closer_below else upper

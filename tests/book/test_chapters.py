@@ -13,9 +13,7 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 CHAPTERS = sorted((DOCS / "chapters").glob("*.md"))
 APPENDICES = [
-    pytest.param(path, marks=pytest.mark.deep)  # `make book` runs them, too
-    for path in sorted((DOCS / "appendices").glob("*.md"))
-    if "{code-cell}" in path.read_text()
+    path for path in sorted((DOCS / "appendices").glob("*.md")) if "{code-cell}" in path.read_text()
 ]
 sys.path.insert(0, str(DOCS / "machinery"))
 
@@ -33,6 +31,7 @@ def program(path: Path) -> str:
     return SHELL + "\n".join(re.sub(r"^!(.*)$", lambda m: f"shell({m[1]!r})", l) for l in lines)
 
 
+@pytest.mark.deep  # `make book` runs them, too
 @pytest.mark.parametrize("path", CHAPTERS + APPENDICES, ids=lambda path: path.stem)
 def test_the_cells_run(path, tmp_path):
     """As readers run them: in a process and a folder of their own."""

@@ -11,6 +11,8 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 SCRIPT = DOCS / "pictures" / "milestones.py"
 
+pytestmark = pytest.mark.deep
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):

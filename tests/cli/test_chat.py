@@ -1,11 +1,13 @@
 """``minillm chat``, and ``Run.chat``."""
 
 import io
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import chatting
 import pytest
@@ -82,6 +84,34 @@ def test_a_run_keeps_its_template_when_it_is_copied(folder, tmp_path):
     run = minillm.load(folder)
     run.save(tmp_path / "copy")
     assert minillm.load(tmp_path / "copy").answering.template == run.answering.template
+
+
+def test_a_run_keeps_its_template_when_it_is_trained_further(folder, tmp_path):
+    text, out, merged = tmp_path / "text.txt", tmp_path / "out", tmp_path / "merged"
+    text.write_text(chatting.TEXT * 20)
+    train = ["train", "gpt", str(text), "--init", str(folder), "--out", str(out), "--steps", "1"]
+    for lora in ([], ["--lora-rank", "1", "--overwrite"]):
+        assert main([*train, "--batch", "1", *lora]) == 0
+        assert minillm.load(out).chat_template() == chatting.TEMPLATE
+    assert main(["merge", str(out), "--out", str(merged)]) == 0
+    assert minillm.load(merged).chat_template() == chatting.TEMPLATE
+
+
+def test_the_run_says_how_it_is_sampled(tmp_path, fails):
+    folder = chatting.save(tmp_path / "run")
+    template = replace(chatting.TEMPLATE, sampling={"temperature": 1.0})
+    values = json.loads((folder / "chat.json").read_text())
+    (folder / "chat.json").write_text(json.dumps(values | template.to_dict()))
+    run, talk = minillm.load(folder), [user("the cat")]
+    sampled, greedy, same = (
+        "".join(run.chat(talk, length=20, seed=1, **options))
+        for options in ({}, {"temperature": 0}, {"temperature": 1})
+    )
+    assert sampled == same != greedy
+    assert run.answering_in("llama3").sampling == run.answering.sampling
+    for sampling, complaint in (([], "an object as sampling"), ({"top_k": 0}, "sampling: top_k: ")):
+        (folder / "chat.json").write_text(json.dumps(values | {"sampling": sampling}))
+        assert complaint in fails("chat", folder)
 
 
 def test_ctrl_c_stops_an_answer_and_not_the_program(tmp_path):

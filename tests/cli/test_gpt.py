@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import tiny
+from model_checks import loss_in_context
 from tiny import TEXT, metrics
 
 import minillm
@@ -57,6 +58,7 @@ def test_the_end_of_training_tells_what_came_of_it(text_file, tmp_path, capsys):
     assert all(record["gradient_norm"] > 0 for record in logged)
 
 
+@pytest.mark.deep
 def test_what_is_read_often_is_trained_with_dropout(tmp_path, capsys):
     text, out, seldom = tmp_path / "text.txt", tmp_path / "often", tmp_path / "seldom"
     text.write_text(TEXT[:256])
@@ -87,7 +89,7 @@ def test_it_writes_past_its_context(gpt, capsys):
 def test_evaluation_is_of_the_whole_held_out_text(gpt, text_file, capsys):
     run, cut = minillm.load(gpt), len(TEXT) * 9 // 10
     ids = run.tokenizer.encode(TEXT[cut:])
-    expected = -run.model.log_probabilities(ids).mean()
+    expected = loss_in_context(run.model, ids)
     results = run.evaluate()
     assert results["tokens"] == len(ids) - 1
     for name in ("token", "byte", "character"):

@@ -2,13 +2,18 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import tiny
 
 import minillm
 from minillm.cli import main
+from minillm.errors import InputError
+from minillm.formats.llama import export_llama
+from minillm.models.llama import Llama, LlamaConfig
 from minillm.runs.folder import RunFolder
 from minillm.runs.stored import read_config, save_run
+from minillm.text import BytePairs
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +53,44 @@ def test_sizes_without_an_option_come_from_the_run_of_init(llama, text_file, tmp
     assert (source.settings.optimiser, opened.settings.optimiser) == ("muon", "adamw")
     assert main([*train, "--overwrite", "--lora-rank", "1"]) == 0
     assert minillm.load(out).model.config == config
+
+
+def test_additions_there_and_back_and_a_classifier(llama, text_file, tmp_path):
+    """LoRA's updates in the format of PEFT; and a Llama that labels texts."""
+    out, adapter, back = (str(tmp_path / name) for name in ("out", "adapter", "back"))
+    lora = ["--lora-rank", "2", "--steps", "3", "--learning-rate", "0.05"]
+    assert main(["train", "llama", text_file, "--init", str(llama), "--out", out, *lora]) == 0
+    assert main(["export", out, adapter, "--format", "peft"]) == 0
+    assert main(["import", adapter, "--init", str(llama), "--out", back]) == 0
+    run, found, before = minillm.load(out), minillm.load(back), minillm.load(llama)
+    for name, array in run.model.params.items():
+        np.testing.assert_allclose(found.model.params[name], array, rtol=1e-5, atol=1e-6)
+        assert np.array_equal(array, before.model.params[name]) == (".W_" not in name)
+    labelled, tuned = tmp_path / "labelled.tsv", str(tmp_path / "tuned")
+    labelled.write_text("a\tthe cat sat\nb\tthe dog\n" * 10)
+    assert main(["finetune", str(llama), str(labelled), "--out", tuned, *lora]) == 0
+    assert minillm.load(tuned).classify("the cat sat").label in "ab"
+    assert main(["export", tuned, str(tmp_path / "of_encoder")]) == 0
+
+
+def test_bos_precedes_what_is_read_and_is_not_written(tmp_path, monkeypatch):
+    tokenizer = BytePairs([], ["<s>"], bos="<s>", add_bos=True)
+    model = Llama(LlamaConfig(257, 16, 1, 2, width=8), np.random.default_rng(0))
+    export_llama(model, tokenizer, tmp_path / "theirs")
+    assert main(["import", str(tmp_path / "theirs"), "--out", str(tmp_path / "run")]) == 0
+    run, read = minillm.load(tmp_path / "run"), []
+
+    def noted(ids, state):
+        read.append(ids.tolist())
+        return Llama.read(run.model, ids, state)
+
+    monkeypatch.setattr(run.model, "read", noted)
+    assert "".join(run.write("ab", length=1, temperature=0, stop=["c"]))[:2] == "ab"
+    assert read[0] == [[256, *b"ab"]]
+    assert "".join(run.write("", length=1, temperature=0))[:3] != "<s>"
+    assert run.evaluate(text="abc\n")["tokens"] == 4  # the first one after BOS
+    with pytest.raises(InputError, match="--stop: expected a single token"):
+        run.write("a", stop=["ab"])
 
 
 @pytest.mark.parametrize(

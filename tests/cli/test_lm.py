@@ -186,6 +186,7 @@ def test_the_reader_of_the_output_may_leave(lm):
 # Resuming
 
 
+@pytest.mark.deep
 def test_resumed_equals_uninterrupted_after_a_kill_at_any_moment(text_file, tmp_path):
     length = ["--steps", "300", "--validations", "30", "--dropout", "0.1", "--seed", "5"]
     whole = tmp_path / "whole"

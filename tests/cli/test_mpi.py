@@ -89,6 +89,7 @@ def test_ranks_train_what_one_process_does_and_tell_it_once(tmp_path, capsys):
     assert len(list((tmp_path / "two").iterdir())) == len(list((tmp_path / "one").iterdir()))
 
 
+@pytest.mark.deep
 def test_a_killed_rank_ends_the_job_which_is_resumed_bit_for_bit(tmp_path):
     whole, _, _ = train(2, tmp_path, "whole", *TINY, "--steps", "100")
     process, folder = started(tmp_path, steps=100)
@@ -102,6 +103,7 @@ def test_a_killed_rank_ends_the_job_which_is_resumed_bit_for_bit(tmp_path):
     assert all(np.array_equal(array, others[name]) for name, array in arrays.items())
 
 
+@pytest.mark.deep
 def test_a_signal_ends_the_job_after_the_same_step(tmp_path):
     process, folder = started(tmp_path)
     command = ("train", "lm", "--out", folder.path, "--resume", "--steps", "2000000")
@@ -183,6 +185,7 @@ def test_an_error_of_one_rank_ends_all(tmp_path, text_file, error, status, told)
         assert told in stderr
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("error", ["ImportError('none')", "RuntimeError('no\\nlibrary')"])
 def test_without_mpi_rank_0_says_what_is_missing(tmp_path, error):
     (tmp_path / "mpi4py.py").write_text(f"raise {error}")

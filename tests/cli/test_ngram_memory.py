@@ -81,6 +81,7 @@ def test_the_arpa_file_is_the_one_made_in_memory(tmp_path, capsys, options):
     assert told[0] == told[1]  # the measures on the held-out tenth, too
 
 
+@pytest.mark.deep
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="it says how much is resident")
 def test_memory_is_as_large_as_was_said(tmp_path):
     text = tmp_path / "text.txt"
@@ -103,7 +104,9 @@ def test_memory_is_as_large_as_was_said(tmp_path):
     assert models[0] == models[1]
 
 
-@pytest.mark.parametrize(("size", "unit"), [(2, "word"), (3, "character")])
+@pytest.mark.parametrize(
+    ("size", "unit"), [(2, "word"), pytest.param(3, "character", marks=pytest.mark.deep)]
+)
 def test_several_processes_make_the_same_model(tmp_path, text, size, unit):
     options = ["train", "ngram", text, "--unit", unit, "--order", "3", "--out"]
     status, out, error = mpiexec.run(size, "-m", "minillm", *options, tmp_path / "all")

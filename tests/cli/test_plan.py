@@ -3,11 +3,14 @@
 import re
 
 import pytest
+import tiny
 from mpiexec import run as run_ranks
 
 from minillm.cli import main
+from minillm.models.llama import Llama, LlamaConfig
+from minillm.models.sizes import sizes_of
 from minillm.runs.kind import find_kind
-from minillm.training import speed
+from minillm.training import plan, speed
 
 # No figure is measured: 100 GFLOP/s, 10 GB/s of memory, 1 GB/s and 10 microseconds of network.
 MACHINE = ["--products", "100", "--memory", "10", "--network", "1", "--latency", "10"]
@@ -75,6 +78,21 @@ def test_a_run_is_planned_as_it_is(gpt, capsys):
     assert "memory of a rank with 5 rows" in out
 
 
+def test_a_llama_is_planned_with_its_optimiser(made, capsys):
+    llama = made("llama", "--steps", "4", *tiny.LLAMA)
+    capsys.readouterr()
+    out = planned(capsys, *MACHINE, *TINY, "--kind", "llama", "--tokens", "1e9")
+    config = LlamaConfig(100, 100, 2, 2, width=64)
+    demand = plan.with_muon(plan.of_llama(config), Llama.shapes(config))
+    assert f"a Llama of {sizes_of(config)}: {demand.weights:,} weights" in out
+    step = plan.weak(demand, plan.Machine(1e11, 1e10, 1e9, 1e-5), 16, 1)
+    assert rows_of(out)[1][2] == f"{step.rate:,.0f}"
+    assert "a Llama of 2 layers of 8, " in planned(capsys, str(llama), *MACHINE)
+    out = planned(capsys, str(llama), *MACHINE, "--width", "16")
+    wider = LlamaConfig(15, 12, 2, 2, 1, 16)
+    assert f"{plan.of_llama(wider).weights:,} weights" in out
+
+
 def test_budgets(capsys):
     out = planned(capsys, *MACHINE, "--flops", "1.2e20")
     assert "a budget of 1.2e+20 operations" in out
@@ -114,6 +132,8 @@ def test_ranks_measure_their_network():
         (["--hours", "1", "--flops", "1e18"], "--flops: not allowed with argument --hours"),
         (["--ranks", "2"], "--ranks: expected --hours with it"),
         (["no/such/run"], "there is no run in it"),
+        (["no/such/run", "--kind", "gpt"], "--kind: expected no DIR with it, which has a kind"),
+        (["--kind", "lm"], "--kind: expected one of gpt, llama; found 'lm'"),
         (["--with", "3"], "there is no option '--with'; did you mean --width"),
     ],
 )
@@ -122,4 +142,4 @@ def test_bad_input(fails, arguments, expected):
 
 
 def test_a_run_of_another_kind(ngram, fails):
-    assert "expected a run of gpt, found 'ngram'" in fails("plan", ngram, *MACHINE)
+    assert "expected a run of gpt or llama, found 'ngram'" in fails("plan", ngram, *MACHINE)

@@ -9,8 +9,10 @@ import minillm
 from minillm import ops
 from minillm.cli import main
 from minillm.errors import InputError
-from minillm.formats.gguf_llama import export_gguf, import_gguf
+from minillm.formats.gguf_llama import dequantised, export_gguf, import_gguf
+from minillm.formats.peft import write_adapter
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.runs.exchange import import_file
 from minillm.text.bpe import train
 
 TEXT = "she sells sea shells by the sea shore\n" * 20
@@ -51,6 +53,19 @@ def test_import_keeps_the_file_as_it_is(file, imported, capsys):
         main(["export", str(imported), str(imported.parent / "same.gguf"), "--format", "gguf"]) == 0
     )
     assert (imported.parent / "same.gguf").read_bytes() == file.read_bytes()
+
+
+def test_they_take_no_additions(imported, tmp_path):
+    model = dequantised(minillm.load(imported).model)
+    name = "blocks.0.attention.W_o"
+    additions = {
+        f"{name}.A": np.ones((32, 1), np.float32),
+        f"{name}.B": np.ones((1, 32), np.float32),
+    }
+    write_adapter(tmp_path / "adapter", model, additions, 1.0, "base")
+    with pytest.raises(InputError, match="its weights are quantised, and cannot be trained"):
+        import_file(str(tmp_path / "adapter"), tmp_path / "out", init=str(imported))
+    assert not (tmp_path / "out" / "config.json").exists()
 
 
 def test_a_copy_and_a_run_that_is_replaced(imported, tmp_path):

@@ -102,7 +102,6 @@ sys.exit(main())
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         assert process.stdout.readline() == "there\n"
         time.sleep(moment.uniform(0, 0.3))
@@ -178,11 +177,11 @@ print("interrupted")
         capture_output=True,
         text=True,
         timeout=15,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
 
 
+@pytest.mark.deep
 def test_random_kills_lose_nothing():
     command = ["--count", "4", "--seed", "3", "--kinds", "lm", "ngram", "word2vec"]
     done = subprocess.run(

@@ -59,6 +59,7 @@ def test_the_vocabulary_of_shards_is_a_tokenizer(paths, tmp_path, capsys):
     assert Shards(first).sha256 == Shards(second).sha256
 
 
+@pytest.mark.deep
 def test_after_kills_it_ends_with_the_same_bytes(paths, tmp_path):
     options = ["--shard-tokens", "6000"]
     whole, out = tmp_path / "whole", tmp_path / "out"

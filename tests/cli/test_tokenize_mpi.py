@@ -69,6 +69,7 @@ def test_two_and_three_ranks_make_the_shards_of_one(tmp_path, corpus):
     assert (Shards(tmp_path / "of1")[:] == Shards(tmp_path / "of1").eos).sum() == 71
 
 
+@pytest.mark.deep
 def test_after_a_kill_of_a_rank_another_number_of_ranks_goes_on(tmp_path, corpus):
     command = ["tokenize", *corpus, "--out", str(tmp_path / "whole"), "--shard-tokens", "900"]
     with pytest.MonkeyPatch.context() as patched:

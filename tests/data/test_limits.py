@@ -124,7 +124,7 @@ print(peak() - before)
 """
 
 
-@pytest.mark.parametrize("unit", ["word", "character"])
+@pytest.mark.parametrize("unit", [pytest.param("word", marks=pytest.mark.deep), "character"])
 def test_a_line_of_megabytes_takes_at_most_four_times_its_size(tmp_path, unit):
     pytest.importorskip("resource", reason="only Unix tells a process its memory")
     run, short, long = (str(tmp_path / name) for name in ("run", "short", "long"))

@@ -24,7 +24,7 @@ def alone(prompt, length, sampling, stop=()):
     return writer.text
 
 
-@given(TEXTS, st.booleans(), st.integers(1, 5), st.integers(1, 3))
+@given(TEXTS, st.booleans(), st.integers(2, 5), st.integers(1, 3))
 @settings(max_examples=10)
 def test_texts_that_join_and_leave_at_any_time(texts, greedy, part, most):
     """Each joins after some steps; prompts are read in parts."""
@@ -49,6 +49,33 @@ def test_texts_that_join_and_leave_at_any_time(texts, greedy, part, most):
     for _, text in waiting:
         assert text.ended == "length"
         assert text.ids == alone(prompts[text], text.length, text.sampling)
+
+
+@pytest.mark.parametrize("right", range(5))
+def test_a_text_that_is_alone_is_guessed(monkeypatch, right):
+    """Some guesses are right, and two are wrong; a right one may be the stop id."""
+    monkeypatch.setattr(batch, "is_worthwhile", lambda model: True)
+    sampling = Sampling(temperature=1.0, seed=1)
+    free = alone([1, 2], 20, sampling)
+    free = free[: 1 + free.index(free[15], 2)]
+    assert len(free) > 8
+    kept, learned = Kept(MODEL), []
+    some = Batch(MODEL, kept)
+    text = Text([1, 2], 20, sampling, frozenset({free[-1]}), [3])
+    monkeypatch.setattr(text.speculation, "learn", lambda *counts: learned.append(counts))
+    monkeypatch.setattr(
+        text.speculation,
+        "guess",
+        lambda ids, most: [*free[len(ids) :][:right], 3, 3][:most],
+    )
+    some.add(text)
+    while text.ended is None:
+        assert some.step() == [text]
+        assert some._cache["lengths"].tolist() == [len(text.ids) - 1]
+    assert text.ids == free
+    assert learned[0] == (right + 2, right)
+    some.remove(text)
+    assert kept.take(np.array([*free, 0, 0]))[0] == len(free) - 1
 
 
 def test_a_text_ends_at_a_stop_id_and_may_be_removed_before():

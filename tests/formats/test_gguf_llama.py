@@ -9,10 +9,16 @@ from minillm import ops
 from minillm.errors import InputError
 from minillm.formats.gguf import open_gguf, write_gguf
 from minillm.formats.gguf_blocks import TYPES
-from minillm.formats.gguf_llama import dequantised, export_gguf, import_gguf, read_weights
+from minillm.formats.gguf_llama import (
+    dequantised,
+    export_gguf,
+    export_gguf_adapter,
+    import_gguf,
+    read_weights,
+)
 from minillm.models.gpt import GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.text import BytePairs, Characters
+from minillm.text import BytePairs, Characters, ChatTemplate
 from minillm.text.bpe import train
 
 PLAIN = train(["she sells sea shells by the sea shore\n"], 262)
@@ -51,12 +57,12 @@ def path(tmp_path):
 def test_there_and_back(path, changes):
     model = new(**changes)
     export_gguf(model, TOKENIZER, path, template="{{ messages }}")
-    again, tokenizer, template = import_gguf(path)
+    again, tokenizer, chat = import_gguf(path)
     assert again.config == model.config
     for name, array in model.params.items():
         np.testing.assert_array_equal(again.params[name], array, err_msg=name)
     assert tokenizer.to_dict() == TOKENIZER.to_dict()
-    assert template == "{{ messages }}"
+    assert chat == ChatTemplate("{{ messages }}", "<|bos|>", "<|eos|>")
 
 
 def test_names_and_layout_are_theirs(path):
@@ -222,15 +228,44 @@ def test_numbers_that_are_not_finite_are_refused(path, type):
     assert read_weights(path, CONFIG, allow_nan=True)
 
 
-def test_llama_3_has_whole_words_and_bos(path):
+def changed(path, **metadata):
+    """The file with other metadata, where None takes an entry away."""
+    found, tensors = open_gguf(path)
+    values = {name: value for name, value in (found | metadata).items() if value is not None}
+    write_gguf(path, values, {n: (tensor.read(), "F32") for n, tensor in tensors.items()})
+    return import_gguf(path)
+
+
+@pytest.mark.parametrize("add_bos", [True, False])
+def test_llama_3_has_whole_words_and_bos(path, add_bos):
     tokenizer = BytePairs(
         [(b"b", b"c"), (b"a", b"b"), (b"ab", b"c")], ["<|begin_of_text|>", "<|eot_id|>"],
         pattern="llama-bpe", whole=True, bos="<|begin_of_text|>", eos="<|eot_id|>",
+        add_bos=add_bos,
     )  # fmt: skip
     export_gguf(new(vocabulary=len(tokenizer)), tokenizer, path)
     again = import_gguf(path)[1]
     assert again.to_dict() == tokenizer.to_dict()
-    assert again.decode(again.encode("abc")[:1]) == "abc"
+    assert again.decode(again.encode_known("abc")[:1]) == "abc"
+    assert again.encode("abc").tolist()[: int(add_bos)] == [again.bos] * add_bos
+    assert changed(path, **{"tokenizer.ggml.add_bos_token": None})[1].add_bos  # as llama.cpp
+    with pytest.raises(InputError, match="add_bos_token: expected true or false, found 3"):
+        changed(path, **{"tokenizer.ggml.add_bos_token": 3})
+
+
+def test_how_the_authors_sample_is_read(path):
+    export_gguf(new(), TOKENIZER, path, template="{{ messages }}")
+    assert import_gguf(path)[2].sampling == {}
+    prefix = "general.sampling."
+    chat = changed(path, **{f"{prefix}top_p": 0.9, f"{prefix}top_k": 0})[2]
+    assert chat.sampling == {"temperature": 1.0, "top_p": 0.9}
+    chat = changed(path, **{f"{prefix}temp": 0.2, f"{prefix}penalty_repeat": 1.1})[2]
+    assert chat.sampling == {"temperature": 0.2, "top_p": 0.9, "repetition_penalty": 1.1}
+    with pytest.raises(InputError, match=r"top_k: expected a whole number, found nan"):
+        changed(path, **{f"{prefix}top_k": float("nan")})
+    changed(path, **{f"{prefix}top_k": -1})
+    with pytest.raises(InputError, match=r"general.sampling.min_p: expected a number, found 'x'"):
+        changed(path, **{f"{prefix}min_p": "x"})
 
 
 @pytest.mark.parametrize("type", ["F32", "Q8_0"])
@@ -247,3 +282,30 @@ def test_transformers_has_the_same_logits(path, type):
         theirs = model(torch.tensor(ids)).logits.numpy()
     ours, _ = dequantised(import_gguf(path)[0]).logits(ids)
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_an_adapter_adds_what_merging_adds(tmp_path):
+    """Each of their matrices: W + alpha / r lora_b lora_a, in their order of rows."""
+    rng = np.random.default_rng(0)
+    config, additions, scale, r = CONFIG, {}, 0.7, 3
+    model = new()
+    merged = dict(model.params)
+    for name, W in model.params.items():
+        if ".W_" in name:
+            A, B = (rng.standard_normal(shape) for shape in ((len(W), r), (r, W.shape[1])))
+            additions |= {f"{name}.A": A.astype(np.float32), f"{name}.B": B.astype(np.float32)}
+            merged[name] = W + np.float32(scale) * (additions[f"{name}.A"] @ additions[f"{name}.B"])
+    files = {name: tmp_path / f"{name}.gguf" for name in ("base", "merged", "adapter")}
+    export_gguf(model, TOKENIZER, files["base"])
+    export_gguf(Llama(config, params=merged), TOKENIZER, files["merged"])
+    export_gguf_adapter(model, additions, scale, files["adapter"])
+    (_, base), (_, whole), (metadata, adapter) = (open_gguf(path) for path in files.values())
+    assert metadata["general.type"] == "adapter"
+    changed = {name.removesuffix(".lora_a") for name in adapter if name.endswith(".lora_a")}
+    assert len(changed) == 7 * config.layers
+    for name, tensor in base.items():
+        expected = tensor.read()
+        if name in changed:
+            a, b = (adapter[f"{name}.lora_{side}"].read() for side in "ab")
+            expected = expected + metadata["adapter.lora.alpha"] / r * (b @ a)
+        np.testing.assert_allclose(whole[name].read(), expected, rtol=1e-4, atol=1e-5)

@@ -9,10 +9,12 @@ from safetensors.numpy import load_file, save_file
 
 import minillm
 from minillm.cli import main
+from minillm.decoding import ChatSampling, Sampling
 from minillm.errors import InputError
 from minillm.formats.huggingface import read_chat_template
 from minillm.formats.llama import export_llama, import_llama
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.runs.exchange import import_file
 from minillm.text import Characters
 from minillm.text.bpe import train
 
@@ -176,6 +178,7 @@ def test_chat_templates_there_and_back(tmp_path):
     main(["import", str(path), "--out", str(tmp_path / "run")])
     template = minillm.load(tmp_path / "run").chat_template()
     assert (template.source, template.eos) == ("{{ messages }}", "<|endoftext|>")
+    assert minillm.load(tmp_path / "run").answering.sampling == ChatSampling()
     (path / "chat_template.jinja").write_bytes(b"\xff")
     with pytest.raises(InputError, match=r"chat_template.jinja.*expected UTF-8"):
         read_chat_template(path)
@@ -191,3 +194,22 @@ def test_chat_templates_there_and_back(tmp_path):
     (path / "tokenizer_config.json").write_text('{"chat_template": 3}')
     with pytest.raises(InputError, match="chat_template: expected a text, found 3"):
         read_chat_template(path)
+
+
+def test_how_the_authors_sample_is_the_default_of_chat(tmp_path):
+    """The values of a model that is not sampled by default mean nothing."""
+    path, run = tmp_path / "llama", tmp_path / "run"
+    export_llama(new(), TOKENIZER, path, template="{{ messages }}")
+
+    def imported(**values):
+        (path / "generation_config.json").write_text(json.dumps(values))
+        assert main(["import", str(path), "--out", str(run), "--overwrite"]) == 0
+        return minillm.load(run).answering.sampling
+
+    assert imported(do_sample=True, top_k=20, temperature=0.6) == Sampling(0.6, top_k=20)
+    assert minillm.load(run).answering.sampling_with(top_k=None, seed=3) == Sampling(0.6, seed=3)
+    assert imported(do_sample=True, top_k=0, top_p=0.9) == Sampling(1.0, top_p=0.9)
+    assert imported(temperature=0.6) == imported(do_sample=True) == ChatSampling()
+    (path / "generation_config.json").write_text('{"do_sample": true, "temperature": "hot"}')
+    with pytest.raises(InputError, match="llama: its values for sampling: temperature: expected"):
+        import_file(str(path), tmp_path / "other")

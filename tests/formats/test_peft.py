@@ -1,24 +1,30 @@
 """LoRA's additions in PEFT's format: there and back, and what is refused."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 from minillm.errors import InputError
-from minillm.formats import bert, gpt2
+from minillm.formats import bert, gpt2, llama
 from minillm.formats.peft import CONFIG, WEIGHTS, read_adapter, write_adapter
 from minillm.formats.tensors import open_tensors, write_tensors
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.gpt import GPT, GPTConfig
+from minillm.models.llama import Llama, LlamaConfig
 from minillm.training.lora import LoRA
 
 SIZES = {"context": 6, "layers": 2, "heads": 2, "width": 4}
 
 
-def small(name):
+def small(name, vocabulary=9):
     rng = np.random.default_rng(0)
-    return GPT(GPTConfig(9, **SIZES), rng) if name == "gpt" else BERT(BERTConfig(9, **SIZES), rng)
+    if name == "llama":
+        config = LlamaConfig(vocabulary, **SIZES, key_heads=1, feed_forward=6, tied=False)
+        return Llama(config, rng)
+    Model, Config = (GPT, GPTConfig) if name == "gpt" else (BERT, BERTConfig)
+    return Model(Config(vocabulary, **SIZES), rng)
 
 
 def added_to(model, ends, r=2):
@@ -44,8 +50,10 @@ def assert_close(one, other):
         np.testing.assert_allclose(array, other[name], rtol=1e-5, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("ends", ["W_qkv", ("W_o", "W_1", "W_2", "W_qkv")])
-@pytest.mark.parametrize("name", ["gpt", "bert"])
+@pytest.mark.parametrize(
+    "ends", ["W_qkv", ("W_o", "W_1", "W_2", "W_qkv", "W_gate_up", "W_down", "output.W")]
+)
+@pytest.mark.parametrize("name", ["gpt", "llama", "bert"])
 def test_there_and_back(name, ends, tmp_path):
     model = small(name)
     additions = added_to(model, ends)
@@ -90,15 +98,25 @@ BERT_MODULES = {  # the default of PEFT, and two dense layers of equal names
 }
 
 
+LLAMA_MODULES = {  # one head of keys
+    "model.layers.0.self_attn.q_proj": ("blocks.0.attention.W_qkv", slice(0, 4)),
+    "model.layers.0.self_attn.v_proj": ("blocks.0.attention.W_qkv", slice(6, 8)),
+    "model.layers.1.mlp.up_proj": ("blocks.1.feed_forward.W_gate_up", slice(6, 12)),
+    "model.layers.1.mlp.down_proj": ("blocks.1.feed_forward.W_down", slice(0, 4)),
+    "lm_head": ("output.W", slice(0, 9)),
+}
+MODULES = {"gpt": GPT_MODULES, "llama": LLAMA_MODULES, "bert": BERT_MODULES}
+
+
 @pytest.mark.parametrize("prefix", ["with heads", "without"])
-@pytest.mark.parametrize("name", ["gpt", "bert"])
+@pytest.mark.parametrize("name", MODULES)
 def test_additions_to_modules_of_theirs(name, prefix, tmp_path):
     """Read, they are the same as W + (alpha / r) B A; written again, the same modules have them."""
     model = small(name)
-    modules = GPT_MODULES if name == "gpt" else BERT_MODULES
+    modules = MODULES[name]
     if prefix == "without":
         modules = {
-            module.removeprefix("transformer.").removeprefix("bert."): place
+            re.sub(r"^(transformer|model|bert)\.", "", module): place
             for module, place in modules.items()
         }
     tensors, expected = theirs_with(model, modules, r=3, scale=2.0)
@@ -163,13 +181,15 @@ def test_damaged_weights_are_refused(changed, message, tmp_path):
 
 def test_an_embedding_is_not_written(tmp_path):
     model = small("gpt")
-    with pytest.raises(InputError, match=r"embedding.E.A: only a linear layer of a gpt or a bert"):
+    with pytest.raises(
+        InputError, match=r"embedding.E.A: only a linear layer of a gpt, a llama or"
+    ):
         write_adapter(tmp_path / "x", model, added_to(model, ("W_o", "embedding.E")), 1.0, "base")
     assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # PEFT's use of transformers
-@pytest.mark.parametrize("name", ["gpt", "bert"])
+@pytest.mark.parametrize("name", MODULES)
 def test_peft_loads_and_saves_them(name, tmp_path):
     """PEFT computes with them what we do, and reads what it has saved the same way."""
     peft = pytest.importorskip("peft")
@@ -177,13 +197,14 @@ def test_peft_loads_and_saves_them(name, tmp_path):
     transformers = pytest.importorskip("transformers")
     from minillm.text import BytePairs, WordPieces
 
-    model = small(name)
-    additions = added_to(model, ("W_qkv", "W_1"))
+    model = small(name, 9 if name == "bert" else 257)
+    additions = added_to(model, ("W_qkv", "W_1", "W_gate_up"))
     if name == "gpt":
-        model.params["embedding.E"] = np.concatenate([model.params["embedding.E"]] * 30)[:257]
-        model = GPT(GPTConfig(257, **SIZES), params=model.params)
         gpt2.export_gpt2(model, BytePairs([]), tmp_path / "base")
         base = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "base")
+    elif name == "llama":
+        llama.export_llama(model, BytePairs([]), tmp_path / "base")
+        base = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "base")
     else:
         tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c", "d"]
         bert.export_bert(model, WordPieces(tokens), tmp_path / "base")
@@ -194,7 +215,7 @@ def test_peft_loads_and_saves_them(name, tmp_path):
     with torch.no_grad():
         theirs = loaded(torch.from_numpy(ids)).logits.numpy()
     model.params.update(merged(model, additions, 1.5))
-    if name == "gpt":
+    if name != "bert":
         ours = model.forward(ids)[0][0]
     else:
         x = model.read(ids)

@@ -38,6 +38,7 @@ def test_the_samples_are_read(reader, samples, tmp_path, monkeypatch):
     assert [bench.run(number) for number in range(8)] == [None] * 8
 
 
+@pytest.mark.deep
 def test_a_crash_a_hang_and_an_exception_are_counted(tmp_path):
     """The driver itself, on readers that go wrong."""
     program = """

@@ -48,6 +48,7 @@ def printed(program, **environment):
     return [int(number) for number in done.stdout.split()]
 
 
+@pytest.mark.deep
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs Linux's /proc")
 @pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="it keeps what is freed")
 @pytest.mark.parametrize("limit", [0, 30])
@@ -70,6 +71,7 @@ print(resident() - before)
     assert grown <= (limit + 8) << 20
 
 
+@pytest.mark.deep
 @pytest.mark.skipif("glibc" not in platform.libc_ver(), reason="only glibc's malloc is set")
 @pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="it has its own malloc")
 @pytest.mark.parametrize(("limit", "least", "most"), [(256, 95, 101), (20, -1, 22), (0, -1, 5)])
@@ -106,6 +108,7 @@ print(kept() // M)
     assert (product, gelu) == (4, 0)
 
 
+@pytest.mark.deep
 def test_the_longest_idle_is_freed_first():
     kept = printed(
         """
@@ -123,6 +126,7 @@ print(kept() // M)
     assert kept == [2, 7, 6, 4, 4, 5]
 
 
+@pytest.mark.deep
 def test_a_block_beyond_the_limit_is_not_kept():
     kept = printed(
         "y = product(2 * M); del y; y = product(9 * M); del y; print(kept() // M)",
@@ -201,6 +205,7 @@ def test_a_guard_notices_a_write_beside_a_piece(place, size, message):
     assert message in guarded.stderr or "AddressSanitizer" in guarded.stderr
 
 
+@pytest.mark.deep
 def test_a_write_within_a_piece_is_no_fault():
     for place, size in ((0, 1), (99_999, 100_000)):
         for guard in "01":
@@ -208,6 +213,7 @@ def test_a_write_within_a_piece_is_no_fault():
             assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.deep
 def test_a_guard_surrounds_small_outputs_as_well():
     program = """
 import numpy as np

@@ -76,6 +76,7 @@ def test_what_is_missing_is_refused_with_the_reason():
         assert isinstance(caught.value, ImportError)
 
 
+@pytest.mark.deep
 def test_the_environment_chooses():
     program = "import minillm; print(minillm.kernels_info())"
     assert "'kernels': 'numpy'" in run(program, MINILLM_KERNELS="numpy").stdout

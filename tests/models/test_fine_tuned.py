@@ -9,6 +9,7 @@ from minillm.models.bert import BERTConfig
 from minillm.models.fine_tuned import ENCODERS, POOLINGS, FineTuned, FineTunedConfig
 from minillm.models.gpt import GPTConfig
 from minillm.models.language_model import LanguageModelConfig
+from minillm.models.llama import LlamaConfig
 from minillm.training.fine_tuning import depths
 
 pytestmark = pytest.mark.usefixtures("both_twins")
@@ -17,6 +18,7 @@ SIZES = {"context": 6, "layers": 2, "heads": 2, "width": 4}
 CONFIGS = {
     "bert": BERTConfig(7, **SIZES, masked_words=False),
     "gpt": GPTConfig(7, **SIZES),
+    "llama": LlamaConfig(7, **SIZES, key_heads=1, feed_forward=5),
     "lm": LanguageModelConfig(7, embedding=3, hidden=4, layers=2, headless=True),
 }
 

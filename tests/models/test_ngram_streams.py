@@ -77,6 +77,7 @@ def test_it_is_the_model_that_is_estimated_in_memory(kernels, rng, order, smooth
         assert ours[::2] == pytest.approx(theirs[::2], rel=1e-12)
 
 
+@pytest.mark.deep
 @given(generators(), st.integers(2, 4), orders, smoothings, prunings, memories)
 def test_several_ranks_make_the_same_model(rng, size, order, smoothing, prune, memory):
     text = random_text(rng)
@@ -107,6 +108,7 @@ def locked(function):
     return alone
 
 
+@pytest.mark.deep
 @given(generators(), st.integers(1, 3), st.integers(1, 1000))
 def test_gathering_and_tallying(rng, size, memory):
     values = rng.standard_normal(rng.integers(1, 60))

@@ -292,8 +292,7 @@ ROW_OF_ROUND = """
 #include "word2vec.h"
 ptrdiff_t row(ptrdiff_t count, int last_is_top, ptrdiff_t size, ptrdiff_t round)
 {
-    const Rows rows = {.count = count, .last_is_top = last_is_top};
-    return row_of_round(&rows, size, round);
+    return row_of_round(count, last_is_top, size, round);
 }
 """
 

@@ -28,13 +28,6 @@ EQUIVALENT = [
         f"any logit of a lane bounds the result: {TIME}",
     ),
     ("minillm/_kernels/cross_entropy.h", "enum { BLOCK", f"the size of a block: {TIME}"),
-    ("minillm/_kernels/bfloat16.pxi", "if n1 >>- last < taken", PADDING),
-    ("minillm/_kernels/bfloat16.pxi", "memset(panels + (last - n0)", PADDING),
-    (
-        "minillm/_kernels/bfloat16.pxi",
-        "last = n0 + (n1 - n0 >>- 1) // width * width",
-        "one more panel, without columns",
-    ),
     ("minillm/_kernels/bpe.pyx", "return >>-1", "only when no memory is left"),
     (
         "minillm/_kernels/bpe.pyx",
@@ -49,15 +42,10 @@ EQUIVALENT = [
     ),
     (
         "minillm/_kernels/bpe.pyx",
-        "if child >>+ 1 < word.size",
+        "if child >>+ 1 < size[0]",
         "the entry behind the heap is the one that sinks",
     ),
     ("minillm/_kernels/bpe_training.pxi", "return >>-1", "only when no memory is left"),
-    (
-        "minillm/_kernels/bpe_training.pxi",
-        "if child >>+ 1 < t.waiting",
-        "the entry behind the heap is the one that sinks",
-    ),
     (
         "minillm/_kernels/bpe_training.pxi",
         "left, right, 0, >>-1, -1",
@@ -85,16 +73,12 @@ EQUIVALENT = [
         "slot = (slot >>+ 1)",
         "a table may be searched downwards as well as upwards",
     ),
-    ("minillm/_kernels/decoder.pyx", "< WORTH_THREADS", THREADS),
+    ("minillm/_kernels/decoder.pyx", "found.size", THREADS),
+    ("minillm/_kernels/llama.pyx", "found.size", THREADS),
     (
         "minillm/_kernels/decoder.pyx",
         "<= CACHE",
         f"which of two products reads the weights: {TIME}",
-    ),
-    (
-        "minillm/_kernels/decoder.pyx",
-        "(count >>- OF_MODEL) // OF_BLOCK",
-        "the same quotient, because twice OF_MODEL is less than OF_BLOCK",
     ),
     ("minillm/_kernels/gemm.pxi", "if k >>+ 4 < k1", AHEAD),
     ("minillm/_kernels/gemm.pxi", "K < SMALL", THREADS),
@@ -106,10 +90,8 @@ EQUIVALENT = [
     ("minillm/_kernels/recurrent_forward.pxi", "memset(h, 0, 3", PADDING),
     ("minillm/_kernels/recurrent_forward.pxi", "(columns - count) >>* sizeof(floating)", PADDING),
     ("minillm/_kernels/recurrent_step.pxi", "memset(cells, 0, 8", PADDING),
-    ("minillm/_kernels/word2vec.h", "row_of_round(rows, size, round >>+ 1)", AHEAD),
-    ("minillm/_kernels/word2vec.h", "prefetch_##SUFFIX(n, (REAL *)rows->shared", AHEAD),
-    ("minillm/_kernels/word2vec.h", "j >>+= 64 / (ptrdiff_t)sizeof(REAL))", AHEAD),
-    ("minillm/_kernels/word2vec.h", "64 >>/ (ptrdiff_t)sizeof(REAL))", AHEAD),
+    ("minillm/_kernels/word2vec.pyx", "size, rows.round >>+ 1)", AHEAD),
+    ("minillm/_kernels/word2vec.pyx", "j >>+= 64", AHEAD),
     (
         "minillm/_kernels/word2vec.pyx",
         "rows = (rows + AT_ONCE >>- 1)",

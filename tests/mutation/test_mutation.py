@@ -167,6 +167,7 @@ def test_a_copy_leaves_out_what_is_made_here_and_no_package(tmp_path):
     assert not (copy / "runs").exists()
 
 
+@pytest.mark.deep
 def test_a_survivor_is_reported_and_nothing_runs_twice(judge, monkeypatch):
     mutants = [m for m in python.mutants(Path("toy.py"), PAGE) if m.line == 8]
     judge.run(mutants, jobs=2)
@@ -181,6 +182,7 @@ def test_a_survivor_is_reported_and_nothing_runs_twice(judge, monkeypatch):
     assert {again.verdict(m) for m in other} == {UNDECIDED}  # the source is another one
 
 
+@pytest.mark.deep
 def test_where_the_tests_fail_already_nothing_is_decided(judge):
     (judge.root / "tests/test_toy.py").write_text("def test_no():\n    assert False\n")
     mutants = python.mutants(Path("toy.py"), PAGE)[:1]
@@ -189,6 +191,7 @@ def test_where_the_tests_fail_already_nothing_is_decided(judge):
     assert "fails without any change" in judge.results.path.read_text()
 
 
+@pytest.mark.deep
 def test_what_hangs_is_killed_and_the_copy_restored(judge, monkeypatch, tmp_path):
     project = Project(judge.root, tmp_path / "copy")
     hang = Mutant(Path("toy.py"), PAGE, 0, 0, "while True: pass\n", "hangs")

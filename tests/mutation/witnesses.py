@@ -3,6 +3,7 @@
 import ast
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from minillm.ops.gradient_cases import CASES
@@ -96,14 +97,16 @@ def topics(root: Path) -> list[str]:
 
 def includers(root: Path, path: Path) -> list[str]:
     """Return the topics that are compiled with this file, the smallest first."""
-
-    def parts(path: Path) -> set[str]:
-        names = re.findall(r'"(\w+\.(?:pxi|h))"', path.read_text())
-        names = [name for name in names if (root / KERNELS / name).exists()]
-        return {path.name}.union(*(parts(root / KERNELS / name) for name in names))
-
     compiled = [t for t in topics(root) if path.name in parts(root / KERNELS / f"{t}.pyx")]
     return sorted(compiled, key=lambda t: (t in ("attention", "decoder", "recurrent"), t))
+
+
+@cache
+def parts(path: Path) -> set[str]:
+    """Return the names of this file and of all that is compiled with it."""
+    names = re.findall(r'"(\w+\.(?:pxi|h))"', path.read_text())
+    beside = [path.with_name(name) for name in names]
+    return {path.name}.union(*(parts(file) for file in beside if file.exists()))
 
 
 def witnesses(root: Path, path: Path) -> tuple[list[Witness], list[Witness]]:

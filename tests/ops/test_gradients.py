@@ -26,8 +26,7 @@ def bounds(case):
 
 def test_every_op_has_a_case():
     functions = {name for name, value in vars(ops).items() if inspect.isfunction(value)}
-    staircases = {"quantised_linear"}  # test_quantised.py compares it with the dense matrix
-    assert {name for name in functions if not name.endswith("_step")} == set(CASES) | staircases
+    assert {name for name in functions if not name.endswith("_step")} == set(CASES)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from quantised_cases import BLOCKS, FORMATS, OUTPUTS, drawn, packed
 
 from minillm import use_kernels
-from minillm.ops import Quantised, quantised_linear
-from minillm.ops.quantised import beside, pack, quantise, round_activations
+from minillm.ops import Quantised, quantised, quantised_linear
+from minillm.ops.quantised import beside, pack, pack_pieces, quantise, round_activations
 from minillm.testing import strategies
 
 ROWS = st.one_of(st.integers(1, 5), st.integers(6, 40))
@@ -39,6 +39,22 @@ def test_dense_and_rows_are_the_weights_that_were_packed(format, B, O, rng):
         pairs = (halves[:, :, 0] | halves[:, :, 1] << 4).reshape(O, 16 * B)
         again = pack(pairs, scale, offset, zero=zero, bits=4)
         np.testing.assert_array_equal(again.parts[0].codes, W.parts[0].codes)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@given(BLOCKS, OUTPUTS, st.integers(1, 3), strategies.generators())
+def test_outputs_may_come_in_pieces(format, B, O, panels, rng):
+    codes, scale, offset, zero, bits = drawn(rng, format, 32 * B, O)
+    whole = pack(codes, scale, offset, zero=zero, bits=bits).parts[0]
+    pieces = (
+        (codes[some], scale[some], None if offset is None else offset[some], zero, bits)
+        for some in (slice(first, first + 16 * panels) for first in range(0, O, 16 * panels))
+    )
+    part = pack_pieces(O, pieces).parts[0]
+    assert (part.outputs, part.zero, part.bits) == (O, zero, whole.bits)
+    np.testing.assert_array_equal(part.codes, whole.codes)
+    np.testing.assert_array_equal(part.scale, whole.scale)
+    np.testing.assert_array_equal(part.offset, whole.offset)
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -81,11 +97,12 @@ def test_matrices_beside_each_other_are_multiplied_as_each_alone(kernels, M, for
     np.testing.assert_array_equal(W.dense(), np.concatenate([m.dense() for m in matrices], axis=1))
 
 
-@given(ROWS, strategies.generators())
-def test_the_backward_is_that_of_the_dense_matrix(kernels, M, rng):
+@given(ROWS, st.integers(1, 2000), strategies.generators())
+def test_the_backward_is_that_of_the_dense_matrix(kernels, M, at_once, rng):
     W = beside(packed(rng, "q4_1", 64, 7), packed(rng, "q8_0", 64, 20))
     x, dy = (rng.normal(size=(M, n)).astype(np.float32) for n in W.shape)
-    with use_kernels(kernels):
+    with use_kernels(kernels), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quantised, "AT_ONCE", at_once)
         _, backward = quantised_linear(x, W)
         dx = backward(dy)
     np.testing.assert_allclose(dx, dy @ W.dense().T, rtol=1e-4, atol=1e-3)
@@ -142,7 +159,7 @@ def test_extreme_activations_are_rounded(kernels, value):
 def test_wrong_arguments_are_refused():
     W = quantise(np.ones((32, 3), np.float32), 8)
     x = np.ones((2, 32), np.float32)
-    for wrong, error in ((x.astype(float), TypeError), (x[:, :31], ValueError)):
+    for wrong, error in ((x.astype(int), TypeError), (x[:, :31], ValueError)):
         with pytest.raises(error, match="quantised_linear: "):
             quantised_linear(wrong, W)
     with pytest.raises(ValueError, match="W: expected shape"):

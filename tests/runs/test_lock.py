@@ -97,6 +97,7 @@ def test_without_locks_it_goes_on(tmp_path, monkeypatch):
         pass
 
 
+@pytest.mark.deep
 def test_of_several_trainings_in_one_folder_one_is_left(tmp_path):
     text, out = tmp_path / "text.txt", tmp_path / "run"
     text.write_text(TEXT)

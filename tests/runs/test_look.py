@@ -527,9 +527,7 @@ def test_a_kind_that_cannot_be_looked_into(tmp_path, capsys):
     capsys.readouterr()
     assert main(["look", str(run), "the cat"]) == 2
     error = capsys.readouterr().err
-    assert (
-        "expected a run of bert or gpt or llama or lm or neural-ngram or ngram or seq2seq" in error
-    )
+    assert "expected a run of bert or chat or gpt or llama or lm or neural-ngram or ngram" in error
     assert error.count("\n") == 1
 
 
@@ -537,7 +535,11 @@ def test_a_kind_that_cannot_be_looked_into(tmp_path, capsys):
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium")
-@pytest.mark.parametrize("name", ["ngram", "lstm", "gpt", "bert", "seq2seq", "joint"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.deep) for name in ("ngram", "lstm", "bert", "seq2seq")]
+    + ["gpt", "joint"],
+)
 def test_a_browser_draws_the_page_without_an_error(runs, name, tmp_path):
     page = runs(name).look(text_of(name))
     page.save(tmp_path / "page.html")

@@ -141,6 +141,7 @@ def test_what_is_finished_is_kept(finished, monkeypatch):
     assert results(finished)["models"][-1] == lost
 
 
+@pytest.mark.deep
 def test_an_interrupted_one_goes_on_with_the_same_results(whole, text, capsys):
     stopped_after(6, command(text), LanguageModelTask)  # within the rnn
     assert "to continue: the same command again" in capsys.readouterr().out
@@ -151,6 +152,7 @@ def test_an_interrupted_one_goes_on_with_the_same_results(whole, text, capsys):
     assert list(map(without_times, results(text)["models"])) == list(map(without_times, expected))
 
 
+@pytest.mark.deep
 def test_minutes_are_those_of_each_network(text):
     out = str(text / "out")
     assert main(["milestones", str(text / "text.txt"), "--out", out, "--minutes", "0.003"]) == 0

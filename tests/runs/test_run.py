@@ -92,7 +92,8 @@ def folder(kind, runs, tmp_path):
 
 
 def test_every_kind_is_here():
-    assert {name for name in kinds() if not name.startswith("toy")} == set(GIVEN)
+    known = {name for name in kinds() if not name.startswith("toy")}
+    assert known - {"chat"} == set(GIVEN)  # a chat begins with a run: test_fine_tuned_chat.py
 
 
 def test_it_says_what_it_is_and_is_measured(kind, runs):

@@ -15,8 +15,9 @@ from chatting import system, user
 
 import minillm
 from minillm.cli import main
-from minillm.decoding import Sampling
+from minillm.decoding import Sampling, Writer
 from minillm.decoding.chat import Chat
+from minillm.decoding.speculation import Speculation
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("starlette")
@@ -162,6 +163,26 @@ def test_a_completion(server, run):
     assert answer["object"] == "text_completion"
     pieces = [event["choices"][0]["text"] for event in server.events(asked, "/v1/completions")]
     assert "".join(pieces) == written
+
+
+def test_guesses_change_no_answer(server, run, monkeypatch):
+    """Not even where a stop text ends among several right guesses."""
+    prompt, whole = run.answering.encode(TALK).tolist(), expected(run, TALK, 30)
+    writer = Writer(run.model, Sampling(temperature=0), banned=run.answering.banned)
+    writer.read(prompt)
+    list(writer.write(30))
+
+    def guess(self, text, most):
+        return writer.text[len(text) :][: min(5, most)]
+
+    monkeypatch.setattr(Speculation, "guess", guess)
+    monkeypatch.setattr(server.server.engine._batch, "_guesses", True)
+    assert server.text({**GREEDY, "max_tokens": 30}) == whole
+    deltas = [e["choices"][0]["delta"] for e in server.events({**GREEDY, "max_tokens": 30})]
+    assert "".join(delta.get("content", "") for delta in deltas) == whole
+    assert len(deltas) < 15
+    stop = whole[3:6]
+    assert server.text({**GREEDY, "max_tokens": 30, "stop": [stop]}) == whole[: whole.index(stop)]
 
 
 def test_seeds_and_defaults(run):
@@ -402,7 +423,7 @@ def test_the_verb(run, capsys, monkeypatch):
     monkeypatch.setattr(app, "serve", serve)
     assert main(["serve", str(run.path), "--port", "1", "--parallel", "3", "--min-p", "0.1"]) == 0
     assert called["server"].engine.parallel == 3
-    assert called["server"].sampling == Sampling(min_p=0.1)
+    assert called["server"].sampling == run.answering.sampling_with(min_p=0.1)
     assert (called["host"], called["port"]) == ("127.0.0.1", 1)
     line = "http://127.0.0.1:1 answers as run; the base URL is http://127.0.0.1:1/v1\n"
     assert capsys.readouterr().out == line

@@ -323,6 +323,21 @@ def test_json_keeps_it(tokenizer, ids):
     assert one.decode(one.encode(text)) == text
 
 
+def test_bos_precedes_a_text_where_the_model_asks_for_it(tokenizer):
+    plain = BytePairs(tokenizer.merges, ["<s>"], bos="<s>")
+    opening = BytePairs(tokenizer.merges, ["<s>"], bos="<s>", add_bos=True)
+    for text in (SEA, "", "<s>"):
+        ids = plain.encode(text).tolist()
+        assert opening.encode(text).tolist() == [opening.bos, *ids]
+        assert opening.encode_known(text).tolist() == ids
+        assert opening.encode_each([text], ["a"])[0].tolist() == ids
+    again = vocabulary_from_dict(json.loads(json.dumps(opening.to_dict())))
+    assert again.add_bos
+    assert not vocabulary_from_dict(plain.to_dict()).add_bos
+    with pytest.raises(ValueError, match=r"add_bos: expected '<s>' among the specials"):
+        BytePairs([], [], bos="<s>", add_bos=True)
+
+
 def test_a_token_may_be_made_by_two_merges():
     merges = [(b"a", b"b"), (b"b", b"c"), (b"ab", b"c"), (b"a", b"bc"), (b"abc", b"d")]
     tokenizer = BytePairs(merges, [])

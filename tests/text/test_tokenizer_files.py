@@ -452,7 +452,19 @@ def test_other_patterns_are_written_and_read_back(tokenizer, tmp_path, pattern):
 
     damage(tmp_path, "tokenizer.json", with_bos)
     again = load_tokenizer(tmp_path)
-    assert (again.bos, again.eos) == (tokenizer.bos, None)
+    assert (again.bos, again.eos, again.add_bos) == (tokenizer.bos, None, True)
+
+
+def test_bos_before_a_text_is_written_and_read_back(tokenizer, tmp_path):
+    tokenizer = BytePairs(tokenizer.merges, ["<|begin|>"], bos="<|begin|>", add_bos=True)
+    write(tmp_path, tokenizer_files(tokenizer))
+    again = load_tokenizer(tmp_path)
+    assert again.add_bos
+    assert again.to_dict() == tokenizer.to_dict()
+    library = pytest.importorskip("tokenizers")
+    theirs = library.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    for text in ("the cat", ""):
+        assert theirs.encode(text).ids == again.encode(text).tolist()
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ from chatting import TEMPLATE, TOKENIZER, assistant, system, user
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minillm import ops
+from minillm import kernels_info, ops, use_kernels
 from minillm.errors import InputError
 from minillm.layers import dense
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.quantised import quantise
+from minillm.ops.softmax import log_softmax
 from minillm.testing import check_projections
 from minillm.text import ChatTemplate
 from minillm.training.conversations import (
@@ -306,7 +307,9 @@ def test_the_log_probability_of_an_answer_is_the_sum_over_its_tokens():
     some, batch = model(), conversations([5, 8])
     sums, _ = answer_log_likelihoods(some, batch)
     for one, found in zip(batch, sums, strict=True):
-        log_p = some.log_probabilities(one.ids)
+        log_p = log_softmax(some.logits(one.ids[None, :-1])[0][0])[
+            range(len(one.ids) - 1), one.ids[1:]
+        ]
         np.testing.assert_allclose(found, log_p[one.counted[1:]].sum(), rtol=1e-10)
 
 
@@ -336,3 +339,45 @@ def test_a_model_learns_what_is_rewarded():
             some.params[name] -= 0.3 * gradient
     assert before < 0.6
     assert -task.validation_loss() == 1.0
+
+
+# --- writing with additions ----------------------------------------------------------------------
+
+
+@given(st.integers(1, 3), st.integers(1, 5), st.integers(0, 3))
+@settings(max_examples=10)
+def test_a_step_with_additions_is_that_of_its_original(B, T, seed):
+    """Both twins, and the model read at once."""
+    some = model(np.float32, width=32, feed_forward=64, heads=2, key_heads=1, context=40)
+    rng = np.random.default_rng(seed)
+    targets = [name for name in some.params if ".W_" in name]
+    for name in targets:
+        some.params[name] = quantise(some.params[name], 8)
+    additions = new_additions(some.params, targets[:3], 3, rng)
+    for array in additions.values():
+        array[...] = 0.3 * rng.standard_normal(array.shape)
+    some.params.update(LoRA(some.params, additions, 2.0).beside)
+    ids = rng.integers(0, V, (B, 2 + T))
+    logits = {}
+    for kernels in kernels_info()["available"]:
+        with use_kernels(kernels):
+            _, state = some.read(ids[:, :2], some.zero_state(B))
+            logits[kernels], _ = some.read_all(ids[:, 2:], state)
+    whole, _ = some.logits(ids)
+    for found in logits.values():
+        np.testing.assert_allclose(found, logits["numpy"], rtol=2e-4, atol=2e-4)
+        np.testing.assert_allclose(found, whole[:, 2:], rtol=0, atol=0.05 * np.abs(whole).max())
+
+
+def test_additions_that_come_later_are_seen():
+    some = model(np.float32, width=32, feed_forward=32, heads=2, key_heads=1)
+    name = "blocks.0.attention.W_o"
+    some.params[name] = quantise(some.params[name], 8)
+    _, state = some.read(np.array([[1, 2]]), some.zero_state(1))
+    before, _ = some.read(np.array([[3]]), state)
+    some.params |= {
+        f"{name}.A": np.ones((32, 1), np.float32),
+        f"{name}.B": np.ones((1, 32), np.float32),
+    }
+    after, _ = some.read(np.array([[3]]), state)
+    assert not np.allclose(before, after)

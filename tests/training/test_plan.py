@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 
 from minillm import kernels_info
 from minillm.models.gpt import GPT, GPTConfig
+from minillm.models.llama import Llama, LlamaConfig
 from minillm.training import plan
+from minillm.training.optimisers import OPTIMISERS
 from minillm.training.plan import Demand, Machine
 
 MACHINE = Machine(products=1e11, memory=1e10, network=1e9, latency=1e-5)
@@ -29,10 +32,28 @@ machines = st.builds(
 demands = st.builds(
     Demand, st.integers(1, 10**12), st.integers(2, 10**5), *(st.floats(1, 1e12) for _ in range(3))
 )
-configs = st.builds(
-    lambda V, C, L, N, D: GPTConfig(V, C, L, N, N * D),
-    *(st.integers(2, 40), st.integers(2, 12), sizes, sizes, sizes),
-)
+ints = (st.integers(2, 40), st.integers(2, 12), sizes, sizes, sizes)
+gpts = st.builds(lambda V, C, L, N, D: GPTConfig(V, C, L, N, N * D), *ints)
+llamas = st.builds(
+    lambda V, C, L, M, G, w, F, tied: LlamaConfig(
+        V, C, L, M * G, M, 6, F, head_width=2 * w, tied=tied
+    ),
+    *ints, sizes, sizes, st.booleans(),
+)  # fmt: skip
+configs = gpts | llamas
+
+
+def demand_of(config):
+    return (plan.of_gpt if isinstance(config, GPTConfig) else plan.of_llama)(config)
+
+
+def model_of(config):
+    return (GPT if isinstance(config, GPTConfig) else Llama)(config, np.random.default_rng(0))
+
+
+def attended(config):
+    """The width of all heads of queries."""
+    return config.width if isinstance(config, GPTConfig) else config.heads * config.head_width
 
 
 # --- of a model ------------------------------------------------------------------------
@@ -40,8 +61,17 @@ configs = st.builds(
 
 @given(configs)
 def test_the_weights_are_those_of_the_model(config):
-    model = GPT(config, np.random.default_rng(0))
-    assert plan.of_gpt(config).weights == sum(array.size for array in model.params.values())
+    assert demand_of(config).weights == sum(p.size for p in model_of(config).params.values())
+
+
+@given(llamas)
+def test_the_moments_are_those_of_the_optimiser(config):
+    model, adamw = model_of(config), plan.of_llama(config)
+    demands = {"adamw": adamw, "muon": plan.with_muon(adamw, Llama.shapes(config))}
+    for name, demand in demands.items():
+        arrays, _ = OPTIMISERS[name](model.params).state()
+        moments = sum(array.size for array in arrays.values())
+        assert demand.moments * demand.weights == pytest.approx(moments)
 
 
 def test_the_weights_of_gpt_2():
@@ -53,7 +83,7 @@ def test_the_weights_of_gpt_2():
 @given(configs, st.integers(1, 3))
 def test_the_operations_are_those_of_the_products(config, rows):
     """Each product that forward and backward make, and each score of the attention, is counted."""
-    model = GPT(config, np.random.default_rng(0))
+    model = model_of(config)
     ids = np.zeros((rows, config.context), int)
     linear = importlib.import_module("minillm.ops.linear")  # the module, not the op
     counted, product, gradients = [], linear._matmul, linear._weight_gradients
@@ -74,26 +104,33 @@ def test_the_operations_are_those_of_the_products(config, rows):
     # A query at position t has t + 1 scores: for each, 2 W operations and as many for the values,
     # and twice all that in the backward.
     scores = rows * sum(t + 1 for t in range(config.context))
-    attention = 3 * config.layers * scores * 4 * config.width
+    attention = 3 * config.layers * scores * 4 * attended(config)
     tokens = rows * config.context
-    own = 6 * config.layers * config.width * tokens  # the formula has C / 2 for (C + 1) / 2
-    assert plan.of_gpt(config).operations * tokens + own == sum(counted) + attention
+    own = 6 * config.layers * attended(config) * tokens  # the formula has C / 2 for (C + 1) / 2
+    assert demand_of(config).operations * tokens + own == sum(counted) + attention
 
 
 MEMORY_OF_A_STEP = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from minillm.models.gpt import GPT, GPTConfig
+from minillm.models.llama import Llama, LlamaConfig
 from minillm.training import AdamW
 
 def resident(name):
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * int(next(line for line in lines if line.startswith(name)).split()[1])
 
-layers, heads, width, context, vocabulary, rows = map(int, sys.argv[1:])
+name, *numbers = sys.argv[1:]
+layers, heads, width, context, vocabulary, rows = map(int, numbers)
 rng = np.random.default_rng(0)
-model = GPT(GPTConfig(vocabulary, context, layers, heads, width), rng)
+sizes = {"layers": layers, "heads": heads, "width": width}
+if name == "gpt":
+    model = GPT(GPTConfig(vocabulary, context, **sizes), rng)
+else:
+    model = Llama(LlamaConfig(vocabulary, context, key_heads=heads // 2, **sizes), rng)
 optimiser = AdamW(model.params)
 ids = rng.integers(0, vocabulary, (rows, context))
 
@@ -110,26 +147,34 @@ print(resident("VmHWM") - before)
 
 
 @pytest.mark.parametrize(
-    "numbers", [(4, 4, 128, 128, 65, 16), (2, 4, 128, 128, 5000, 8), (6, 4, 256, 64, 65, 16)]
+    ("name", *"LNDCVB"),
+    [
+        ("gpt", 4, 4, 128, 128, 65, 16),
+        ("gpt", 2, 4, 128, 128, 5000, 8),
+        ("gpt", 6, 4, 256, 64, 65, 16),
+        ("llama", 4, 4, 128, 128, 65, 16),
+        ("llama", 6, 4, 256, 64, 65, 16),
+    ],
 )
-def test_the_memory_is_within_a_tenth_of_what_is_measured(numbers):
+def test_the_memory_is_within_a_tenth_of_what_is_measured(name, L, N, D, C, V, B):
     """Gradients and activations, with the compiled kernels, on one thread."""
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("only Linux tells the peak of a part of a program")
     if kernels_info()["available"] == ["numpy"]:
         pytest.skip("the compiled kernels are not built")
-    layers, heads, width, context, vocabulary, rows = numbers
     environment = os.environ | {"MINILLM_NUM_THREADS": "1", "MINILLM_POOL_BYTES": "0"}
     environment |= {"MINILLM_KERNELS": "cython"}
     done = subprocess.run(
-        [sys.executable, "-c", MEMORY_OF_A_STEP, *map(str, numbers)],
+        [sys.executable, "-c", MEMORY_OF_A_STEP, name, *map(str, (L, N, D, C, V, B))],
         capture_output=True,
         text=True,
         env=environment,
     )
     assert done.returncode == 0, done.stderr
-    config = GPTConfig(vocabulary, context, layers, heads, width)
-    taken = plan.memory(plan.of_gpt(config), rows)
+    config = GPTConfig(V, C, L, N, D)
+    if name == "llama":
+        config = LlamaConfig(V, C, L, N, key_heads=N // 2, width=D)
+    taken = plan.memory(demand_of(config), B)
     assert int(done.stdout) == pytest.approx(taken["gradients"] + taken["activations"], rel=0.1)
 
 
@@ -142,6 +187,9 @@ def test_a_step_by_hand():
     assert alone.compute == pytest.approx(0.05 + 0.0072)
     assert alone.communication == 0
     assert alone.rate == pytest.approx(1000 / 0.0572)
+    # 10^9 operations of the optimiser take 10 ms.
+    slower = plan.weak(replace(DEMAND, step=1e9), MACHINE, 10, 1)
+    assert slower.compute == pytest.approx(alone.compute + 0.01)
     # 4 ranks: 12 numbers a weight; 2 * 3/4 of 4 MB at 1 GB/s, and 4 messages.
     step = plan.weak(DEMAND, MACHINE, 10, 4)
     assert (step.rows, step.tokens) == (40, 4000)
@@ -215,13 +263,20 @@ def test_the_optimum_of_chinchilla():
     assert weights == pytest.approx(67e9, rel=0.05)
 
 
-@given(st.floats(1e3, 1e12), st.integers(2, 100_000), st.integers(2, 4096))
-def test_the_shape_is_the_nearest(N, vocabulary, context):
-    config = plan.shape_of(N, vocabulary, context)
+@given(
+    st.floats(1e3, 1e12),
+    st.integers(2, 100_000),
+    st.integers(2, 4096),
+    st.sampled_from([(GPTConfig, plan.of_gpt), (LlamaConfig, plan.of_llama)]),
+)
+def test_the_shape_is_the_nearest(N, vocabulary, context, kind):
+    Config, demand = kind
+    config = plan.shape_of(N, Config(vocabulary, context), demand)
     assert (config.vocabulary, config.context) == (vocabulary, context)
     assert config.width == 64 * config.layers == 64 * config.heads
-    gap = abs(math.log(plan.of_gpt(config).weights / N))
+    gap = abs(math.log(demand(config).weights / N))
     for layers in (config.layers - 1, config.layers + 1):
         if layers:
-            other = plan.of_gpt(GPTConfig(vocabulary, context, layers, layers, 64 * layers))
+            sizes = {"layers": layers, "heads": layers, "width": 64 * layers}
+            other = demand(Config(vocabulary, context, **sizes))
             assert gap <= abs(math.log(other.weights / N)) + 1e-12

@@ -34,6 +34,7 @@ LONGEST = 400  # tokens of a text, where the model to begin with sets no limit
 HEADS: dict[str, dict[str, bool]] = {
     "bert": {"masked_words": False, "pooler": False, "next_sentence": False},
     "gpt": {},
+    "llama": {"tied": True},  # no output of its own
     "lm": {"headless": True},
 }
 
@@ -58,7 +59,7 @@ class Settings(TextClassifierSettings, LoRASettings):
         "the pooling of all tokens' outputs to one vector",
         choices=tuple(POOLINGS),
         of_model=True,
-        default_help="last of a gpt, max of an lm, mean of a bert",
+        default_help="last of a gpt or llama, max of an lm, mean of a bert",
     )
     dropout: float = size(FineTunedConfig, "dropout")
     label_smoothing: float = size(FineTunedConfig, "label_smoothing")
@@ -82,11 +83,11 @@ class FineTunedKind(TextClassifierKind):
 
     name = "finetuned"
     description = """\
-Fine-tune a model to label texts. RUN is a bert, a gpt or an lm, which was trained on texts without
-labels, or a classifier made from one. DATA is a file of lines label<TAB>text, or a folder with a
-subfolder of text files for each label; every tenth text of each label is held out. All weights are
-trained, or with --freeze only the upper layers, or with --lora-rank only small updates to the
-matrices; then only these are saved."""
+Fine-tune a model to label texts. RUN is a bert, a gpt, a llama or an lm, which was trained on texts
+without labels, or a classifier made from one. DATA is a file of lines label<TAB>text, or a folder
+with a subfolder of text files for each label; every tenth text of each label is held out. All
+weights are trained, or with --freeze only the upper layers, or with --lora-rank only small updates
+to the matrices; then only these are saved."""
     examples = """\
   minillm finetune runs/bert reviews.tsv --out runs/reviews
   minillm finetune runs/gpt reviews.tsv --out runs/reviews2 --lora-rank 8
@@ -168,14 +169,15 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
     ) -> Read:
         """Return a function from a text to the ids of its first tokens.
 
-        For a BERT, they are between [CLS] and [SEP]; for a GPT trained on documents, EOS follows.
+        For a BERT, they are between [CLS] and [SEP]; for a GPT or a Llama trained on documents, EOS
+        follows.
         """
         tokenizer = vocabularies["tokenizer"]
         front: list[int] = []
         behind: list[int] = []
         if config.kind == "bert":
             front, behind = [tokenizer.cls], [tokenizer.sep]
-        elif config.kind == "gpt" and tokenizer.eos is not None:
+        elif config.kind in ("gpt", "llama") and tokenizer.eos is not None:
             behind = [tokenizer.eos]
         longest = settings.max_length or LONGEST
         most = min(longest, getattr(config.encoder, "context", longest)) - len(front) - len(behind)

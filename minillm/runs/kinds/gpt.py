@@ -38,10 +38,7 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
     exports: ClassVar[dict[str, str]] = {"huggingface": "huggingface", "peft": "peft"}
     model_type = "gpt2"
     read_folder = staticmethod(import_gpt2)
-
-    def operations(self, config: GPTConfig) -> float:
-        """Return the operations of a training for each token."""
-        return of_gpt(config).operations
+    demand = staticmethod(of_gpt)
 
     def export(self, run: Run, file: str | Path, format: str, binary: bool) -> None:
         """Write a folder that transformers loads, with the same logits; or LoRA's updates."""

@@ -13,11 +13,12 @@ from minillm.models.llama import Llama, LlamaConfig
 from minillm.option import option
 from minillm.runs.answering import results_of
 from minillm.runs.causal import CausalKind, CausalSettings
-from minillm.runs.exchange import export_gguf_additions
+from minillm.runs.exchange import export_additions, export_gguf_additions
 from minillm.runs.kind import Evaluation, Results
 from minillm.runs.run import Run
 from minillm.runs.settings import TrainingSettings, size, with_default
-from minillm.training.plan import operations_of_llama
+from minillm.text import ChatTemplate
+from minillm.training.plan import of_llama
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,11 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
         "huggingface": "huggingface",
         "gguf": "llama.gguf",
         "gguf-adapter": "adapter.gguf",
+        "peft": "peft",
     }
     model_type = "llama"
     read_folder = staticmethod(import_llama)
+    demand = staticmethod(of_llama)
 
     def init_defaults(self, initial: Run, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the defaults with AdamW, by which published models have been trained.
@@ -85,10 +88,6 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
         A large matrix would take Muon as long as the gradient, and those of LoRA are thin.
         """
         return super().init_defaults(initial, given) | {"optimiser": "adamw"}
-
-    def operations(self, config: LlamaConfig) -> float:
-        """Return the operations of a training for each token."""
-        return operations_of_llama(config)
 
     def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
         """Return figures on a text, on conversations, or on multiple choice, as the file has it."""
@@ -98,19 +97,20 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
         """Return whether ``import_file`` reads a file that begins so."""
         return head.startswith(MAGIC)
 
-    def read_model(self, file: str) -> tuple[Llama, Any, str | None]:
+    def read_model(self, file: str) -> tuple[Llama, Any, ChatTemplate | None]:
         """Return the model in a folder of transformers or in a GGUF file."""
         return super().read_model(file) if Path(file).is_dir() else import_gguf(file)
 
     def export(
         self, run: Run, file: str | Path, format: str, binary: bool, quantise: str | None = None
     ) -> None:
-        """Write a folder that transformers loads, with the same logits; or a GGUF file."""
+        """Write a folder that transformers loads, a GGUF file, or LoRA's updates."""
+        if format in ("peft", "gguf-adapter"):
+            (export_additions if format == "peft" else export_gguf_additions)(run, file)
+            return
         template = run.chat_template()
         source = template.source if template else None
-        if format == "gguf-adapter":
-            export_gguf_additions(run, file)
-        elif format == "huggingface":
+        if format == "huggingface":
             export_llama(dequantised(run.model), run.tokenizer, file, source)
         elif quantise is None and run.folder.model_path.suffix == ".gguf":
             copy_file(run.folder.model_path, file)

@@ -2,8 +2,9 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from minillm.data.streams import TextStream
@@ -15,8 +16,7 @@ from minillm.runs.stored import save_run
 from minillm.runs.text_data import evaluation_stream, size_of
 from minillm.runs.vocabulary import LEAST_WORD_PIECES, check_size
 from minillm.text import BytePairs, Vocabulary, WordPieces, bpe, tokenizer_files, wordpiece
-
-REPORT_SECONDS = 5.0
+from minillm.training.ngram import Progress
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ then: minillm train lm FILE --tokenizer runs/pairs --out DIR, minillm eval runs/
         start = time.perf_counter()
         text = TextStream(job.data["files"])
         cut = text.characters * 9 // 10
-        tokenizer = learned(reported(text.blocks(stop=cut), cut, job.quiet), settings)
+        report = (lambda _: None) if job.quiet else partial(print, file=sys.stderr)
+        tokenizer = learned(reported(text.blocks(stop=cut), cut, report), settings)
         results = measured(tokenizer, text.blocks(start=cut), "the held-out last tenth")
         job.data["sha256"] = text.sha256
         stored = Stored(self, TokenizerConfig(len(tokenizer)), settings, job.data)
@@ -117,19 +118,14 @@ def learned(blocks: Iterable[str], settings: Settings) -> BytePairs | WordPieces
     return wordpiece.train(blocks, settings.vocabulary, lower_case=not settings.cased)
 
 
-def reported(blocks: Iterable[str], total: int, quiet: bool) -> Iterator[str]:
-    """Yield the blocks, and print the progress every few seconds."""
-    if quiet:
-        yield from blocks
-        return
-    read, last = 0, time.monotonic()
+def reported(blocks: Iterable[str], total: int, report: Callable[[str], None]) -> Iterator[str]:
+    """Yield the blocks, and report the progress every few seconds."""
+    progress, read = Progress(report), 0
     for block in blocks:
         yield block
         read += len(block)
-        if time.monotonic() - last > REPORT_SECONDS:
-            last = time.monotonic()
-            print(f"{read:,} of {total:,} characters read", file=sys.stderr)
-    print(f"{read:,} characters read; merging", file=sys.stderr)
+        progress(f"{read:,} of {total:,} characters read")
+    report(f"{read:,} characters read; merging")
 
 
 def measured(tokenizer: Vocabulary, blocks: Iterable[str], name: str) -> Results:
@@ -138,7 +134,7 @@ def measured(tokenizer: Vocabulary, blocks: Iterable[str], name: str) -> Results
     for block in blocks:
         sizes = size_of(block)
         bytes, characters = bytes + sizes[0], characters + sizes[1]
-        ids = tokenizer.encode(block, name)
+        ids = tokenizer.encode_each([block], [name])[0]  # without BOS
         tokens += len(ids)
         if tokenizer.unknown is not None:
             unknown += int((ids == tokenizer.unknown).sum())

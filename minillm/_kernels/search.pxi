@@ -1,0 +1,10 @@
+cdef inline int32_t find_in(const int32_t *ascending, int32_t low, int32_t end, int32_t wanted) noexcept nogil:
+    """Where a number is, from place low on and before end; -1: nowhere."""
+    cdef int32_t high = end, middle
+    while low < high:
+        middle = low + (high - low) // 2
+        if ascending[middle] < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < end and ascending[low] == wanted else -1
