@@ -80,7 +80,7 @@ class Between(Llama):
         matrices = {n: fresh for n, fresh in params.items() if ".W_" in n and c.biases}
         return params | {n.replace(".W_", ".b_"): Fresh(f.shape[1:]) for n, f in matrices.items()}
 
-    def embed(self, ids):
+    def embed(self, ids, start=None):
         """x_t = E[id_t] + P[t], or without P: ids (B, T) -> x (B, T, D)."""
         return super().embed(ids) if self.config.rotary else GPT.embed(self, ids)
 
