@@ -26,7 +26,9 @@ from minillm.formats.gguf_blocks import TYPES
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the file and its format."""
-    add_run(parser, "a run of ngram, word2vec, gpt, llama or bert, or one fine-tuned from these")
+    add_run(
+        parser, "a run of ngram, word2vec, gpt, llama, chat or bert, or one fine-tuned from these"
+    )
     parser.add_argument(
         "file",
         metavar="FILE",

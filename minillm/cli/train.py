@@ -15,14 +15,14 @@ from minillm.runs import start
 from minillm.runs.kind import Kind, find_kind, titles
 from minillm.runs.opening import load
 
-FINETUNED = ("finetuned", "chat")  # the kinds that `minillm finetune` trains
+FINETUNED = "finetuned"  # the kind that only `minillm finetune` trains
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare a parser for each kind."""
     choices = parser.add_subparsers(title="kinds", metavar="KIND", required=True)
     for name, title in titles().items():
-        if name in FINETUNED:
+        if name == FINETUNED:
             continue
 
         def declare(kind_parser: ArgumentParser, name: str = name) -> None:

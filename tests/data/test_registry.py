@@ -24,7 +24,13 @@ def test_names_and_paths(tmp_path, monkeypatch):
 
 
 def test_every_set_is_named_among_those_of_its_kind():
-    assert {entry.kind for entry in registry.BUILT_IN} == {"text", "pairs", "images", "questions"}
+    assert {entry.kind for entry in registry.BUILT_IN} == {
+        "text",
+        "pairs",
+        "images",
+        "questions",
+        "chats",
+    }
     for entry in registry.BUILT_IN:
         assert entry.name in registry.names_of(entry.kind).split(", ")
 

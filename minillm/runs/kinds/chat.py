@@ -120,7 +120,8 @@ is held out. Only small updates to the matrices are trained, which may be quanti
   minillm finetune runs/smol --out runs/docs
         on questions about Python's standard library and their answers
   minillm finetune runs/smol chats.jsonl --out runs/mine
-  minillm finetune runs/mine preferences.jsonl --out runs/better
+  minillm train chat runs/mine preferences.jsonl --out runs/better
+        finetune trains a chat where the data are conversations
 
 then: minillm chat DIR, minillm eval DIR, minillm export DIR --format gguf"""
     settings: ClassVar[Any] = Settings
