@@ -84,7 +84,7 @@ def test_an_op_that_depends_on_the_layout_is_caught(op, message):
 # --- float32 --------------------------------------------------------------------------------
 
 
-# The mask of a dropout is drawn in the dtype of its input, and only a float32 is rounded to integers.
+# The mask of a dropout is drawn in the dtype of its input; only a float32 is rounded to integers.
 @pytest.mark.parametrize("name", sorted(CASES.keys() - {"dropout", "quantised_linear"}))
 def test_our_ops_are_right_in_float32(name, kernels):
     with use_kernels(kernels):
