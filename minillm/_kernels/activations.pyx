@@ -26,30 +26,39 @@ cdef struct Work:
     Output result
 
 
+cdef inline const floating *numbers(const floating[::1] x) noexcept:
+    """Where an array begins; NULL where it has no number, and so no beginning."""
+    return &x[0] if x.shape[0] > 0 else NULL
+
+
+cdef inline const floating *of_rows(const floating[:, ::1] x) noexcept:
+    return &x[0, 0] if x.shape[0] > 0 < x.shape[1] else NULL
+
+
 def gelu_forward(const floating[::1] x):
-    return run(GELU, x.shape[0], BLOCK, (x.shape[0],), &x[0], <const floating *>NULL)
+    return run(GELU, x.shape[0], BLOCK, (x.shape[0],), numbers(x), <const floating *>NULL)
 
 
 def gelu_backward(const floating[::1] dy, const floating[::1] x):
-    return run(GELU, x.shape[0], BLOCK, (x.shape[0],), &x[0], &dy[0])
+    return run(GELU, x.shape[0], BLOCK, (x.shape[0],), numbers(x), numbers(dy))
 
 
 def exact_gelu_forward(const floating[::1] x):
-    return run(EXACT_GELU, x.shape[0], BLOCK, (x.shape[0],), &x[0], <const floating *>NULL)
+    return run(EXACT_GELU, x.shape[0], BLOCK, (x.shape[0],), numbers(x), <const floating *>NULL)
 
 
 def exact_gelu_backward(const floating[::1] dy, const floating[::1] x):
-    return run(EXACT_GELU, x.shape[0], BLOCK, (x.shape[0],), &x[0], &dy[0])
+    return run(EXACT_GELU, x.shape[0], BLOCK, (x.shape[0],), numbers(x), numbers(dy))
 
 
 def swiglu_forward(const floating[:, ::1] x):
     cdef Py_ssize_t N = x.shape[0], F = x.shape[1] // 2
-    return run(SWIGLU, N * F, F, (N, F), &x[0, 0], <const floating *>NULL)
+    return run(SWIGLU, N * F, F, (N, F), of_rows(x), <const floating *>NULL)
 
 
 def swiglu_backward(const floating[:, ::1] dy, const floating[:, ::1] x):
     cdef Py_ssize_t N = x.shape[0], F = x.shape[1] // 2
-    return run(SWIGLU, N * F, F, (N, 2 * F), &x[0, 0], &dy[0, 0])
+    return run(SWIGLU, N * F, F, (N, 2 * F), of_rows(x), of_rows(dy))
 
 
 cdef run(Unit unit, Py_ssize_t N, Py_ssize_t size, tuple shape, const floating *x, const floating *dy):

@@ -191,3 +191,15 @@ def test_stored_and_read():
     for damaged in ({}, {"template": "x", "bos": None, "eos": ""}):
         with pytest.raises(ValueError, match="expected texts as template, bos and eos"):
             ChatTemplate.from_dict(damaged)
+
+
+def test_a_template_that_changes_earlier_turns_is_refused():
+    source = (
+        "{% for m in messages %}{% if m.role == 'user' or loop.last %}{{ m.content }}<|im_end|>"
+        "{% endif %}{% endfor %}"
+    )
+    pytest.importorskip("jinja2")
+    with pytest.raises(InputError, match="expected the text of a conversation to begin with"):
+        ChatTemplate(source, eos="<|im_end|>").encode_answers(
+            TOKENIZER, [[*TALK, {"role": "assistant", "content": "ok"}]], 1000
+        )

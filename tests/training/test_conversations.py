@@ -7,13 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minillm import kernels_info, ops, use_kernels
-from minillm.errors import InputError
 from minillm.layers import dense
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.quantised import quantise
 from minillm.ops.softmax import log_softmax
 from minillm.testing import check_projections
-from minillm.text import ChatTemplate
 from minillm.training.conversations import (
     ChatTask,
     Encoded,
@@ -211,16 +209,6 @@ def test_a_long_conversation_is_cut_by_whole_turns(most):
     assert left_out == len(ends) - len(kept)
     np.testing.assert_array_equal(ids, whole[: len(ids)])
     np.testing.assert_array_equal(some, counted[: len(ids)])
-
-
-def test_a_template_that_changes_earlier_turns_is_refused():
-    source = (
-        "{% for m in messages %}{% if m.role == 'user' or loop.last %}{{ m.content }}<|im_end|>"
-        "{% endif %}{% endfor %}"
-    )
-    pytest.importorskip("jinja2")
-    with pytest.raises(InputError, match="expected the text of a conversation to begin with"):
-        ChatTemplate(source, eos="<|im_end|>").encode_answers(TOKENIZER, [TALK], 1000)
 
 
 # --- batches --------------------------------------------------------------------------------------
