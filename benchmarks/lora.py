@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from minillm.data.python_texts import standard_library
 from minillm.formats.gguf_llama import dequantised, import_gguf
 from minillm.formats.llama import export_llama
 from minillm.models.llama import Llama
@@ -70,8 +71,6 @@ def batch(number: int, vocabulary: int) -> list[Encoded]:
 
 def texts(tokenizer: Any, count: int) -> list[list[Encoded]]:
     """Return batches of conversations from the source of the standard library's modules."""
-    from minillm.data.python_texts import standard_library
-
     ids = tokenizer.encode(standard_library()[: 8 * count * B * T])
     rows = ids[: count * B * (T + 1)].reshape(count, B, T + 1).astype(np.int32)
     return [[Encoded(row, np.arange(T + 1) > T // 2) for row in of_batch] for of_batch in rows]

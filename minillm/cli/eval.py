@@ -25,6 +25,8 @@ import sys
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_beam, add_files, add_run, open_run
+from minillm.errors import InputError
+from minillm.models.llama import Llama
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -44,7 +46,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the figures."""
-    results = open_run(args).evaluate(
+    opened = open_run(args)
+    if args.pattern is not None and not isinstance(opened.model, Llama):
+        raise InputError(f"--pattern: expected a run of llama or chat, found {opened.kind.name}")
+    results = opened.evaluate(
         files=tuple(args.files),
         part=args.part,
         beam=args.beam,

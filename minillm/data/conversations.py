@@ -40,6 +40,12 @@ class Conversation(NamedTuple):
         """What the split into training and validation depends on: the first question."""
         return next(m["content"] for m in self.messages if m["role"] != "system")
 
+    @property
+    def last_answer(self) -> tuple[list[Message], str]:
+        """The messages before the last answer, and the answer."""
+        last = max(at for at, m in enumerate(self.messages) if m["role"] == "assistant")
+        return self.messages[:last], self.messages[last]["content"]
+
 
 class Preference(NamedTuple):
     """Two conversations that differ in their last answer only."""

@@ -4,6 +4,7 @@ import numpy as np
 
 from minillm import ops
 from minillm.exercises.declaration import exercise
+from minillm.training.rewards import group_advantages
 
 
 def _additions(x, A, B):
@@ -100,12 +101,6 @@ def preference_loss(chosen, rejected):
     return loss, backward
 
 
-def _advantages(rewards):
-    from minillm.training.rewards import group_advantages
-
-    return group_advantages(rewards)
-
-
 def _groups(rng):
     yield "", (rng.standard_normal((3, 4)),)
     yield "equal", (np.array([[1.0, 1.0, 1.0], [0.0, 1.0, 0.0]]),)
@@ -113,7 +108,7 @@ def _groups(rng):
 
 @exercise(
     "advantages within groups",
-    reference=_advantages,
+    reference=group_advantages,
     solution="minillm/training/rewards.py: group_advantages",
     cases=_groups,
     hints={

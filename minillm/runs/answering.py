@@ -42,16 +42,25 @@ def results_of(run: Run, evaluation: Evaluation) -> Results | None:
         return None
     first = next((line for line, _ in read_lines(evaluation.files[0]) if line.strip()), "")
     values = json_object(first, f"{evaluation.files[0]}, line 1")
+    pattern = _compiled(evaluation.pattern)
     if is_choice(values):
+        if pattern is not None:
+            raise InputError("--pattern: expected a FILE of conversations, found multiple choice")
         choices = [choice for file in evaluation.files for choice in read_choices(file)]
         return {"data": evaluation.title} | on_choices(run, choices)
     if "messages" not in values and "completion" not in values:
         return None
-    chats = [chat for file in evaluation.files for chat in read_conversations(file)]
-    results: Results = {"data": evaluation.title} | on_answers(run, chats)  # type: ignore[arg-type]
-    if evaluation.pattern is not None:
-        results |= on_matches(run, chats, evaluation.pattern)  # type: ignore[arg-type]
-    return results
+    read = (chat for file in evaluation.files for chat in read_conversations(file))
+    chats = [chat for chat in read if isinstance(chat, Conversation)]
+    results: Results = {"data": evaluation.title} | on_answers(run, chats)
+    return results if pattern is None else results | on_matches(run, chats, pattern)
+
+
+def _compiled(pattern: str | None) -> re.Pattern[str] | None:
+    try:
+        return None if pattern is None else re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"--pattern: expected a regular expression: {error}") from None
 
 
 def on_answers(run: Run, chats: Sequence[Conversation]) -> Results:
@@ -115,17 +124,13 @@ def _shortened(ids: np.ndarray, first: int, context: int) -> tuple[np.ndarray, i
     return ids[cut:], max(1, first - cut)
 
 
-def on_matches(run: Run, chats: Sequence[Conversation], pattern: str) -> Results:
+def on_matches(run: Run, chats: Sequence[Conversation], pattern: re.Pattern[str]) -> Results:
     """Return the share of last answers that match the known ones."""
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise InputError(f"--pattern: expected a regular expression: {error}") from None
     hits = []
     for chat in chats:
-        *question, known = chat.messages
+        question, known = chat.last_answer
         written = "".join(run.answering.answer(question, LENGTH, Sampling(temperature=0)))
-        hits.append(_last(compiled, written) == _last(compiled, known["content"]))
+        hits.append(_last(pattern, written) == _last(pattern, known))
     return {"exact_match": float(np.mean(hits))}
 
 

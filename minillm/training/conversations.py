@@ -7,7 +7,7 @@ the answers, each with the special token that ends it:
     loss = - sum over t of counted_t log P(id_t | id_1 .. id_{t-1}) / sum over t of counted_t
 
 The other tokens are read, and not learned.  The output layer, which for a large vocabulary takes a
-quarter of all products, is computed at counted tokens only.
+fifth of all products, is computed at counted tokens only.
 
 Conversations are packed: a batch is as many as fit a number of tokens, one after another, and none
 attends to another (:mod:`minillm.layers.packing`).

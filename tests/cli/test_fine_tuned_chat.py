@@ -161,3 +161,32 @@ def test_what_cannot_be_fine_tuned(base, folder, chats, fails):
     if base.name == "packed":
         line = fails("finetune", base, chats, "--out", folder / "n", "--lora-rank", "0")
         assert "--lora-rank: expected 1 or more" in line
+
+
+def test_a_training_that_is_interrupted_measures_nothing_at_its_end(
+    base, preferences, folder, capsys
+):
+    """Even where there was no validation yet."""
+    out = folder / f"interrupted-{base.name}"
+    stopped_after(1, ["finetune", base, preferences, *QUICK, "--out", out], PreferenceTask)
+    printed = capsys.readouterr().out
+    assert "to continue: " in printed
+    assert "before" not in printed
+
+
+def test_eval_of_conversations(tuned, folder, evaluated, fails):
+    rows = [
+        {"messages": [chatting.user("cat"), chatting.assistant("the 1 2"), chatting.user("and")]},
+        {"prompt": "dog", "completion": "the 3"},
+    ]
+    data = lines(folder / "two.jsonl", rows)
+    results = evaluated(tuned, data, "--pattern", "[a-z]{90}")  # in no answer: all are alike
+    assert results["exact_match"] == 1.0
+    assert results["conversations"] == 2
+    assert results["nats_per_token"] > 0
+    assert "exact_match" not in evaluated(tuned, data)
+    assert "expected a regular expression" in fails("eval", tuned, data, "--pattern", "[")
+    choices = lines(folder / "c.jsonl", [{"ctx": "the", "endings": ["cat", "dog"], "label": 1}])
+    assert evaluated(tuned, choices)["questions"] == 1
+    assert "found multiple choice" in fails("eval", tuned, choices, "--pattern", "x")
+    assert "expected a FILE of conversations" in fails("eval", tuned, "--pattern", "x")

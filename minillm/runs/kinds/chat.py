@@ -14,6 +14,7 @@ from minillm.decoding import Sampling
 from minillm.errors import InputError
 from minillm.metrics import perplexity
 from minillm.models.llama import Llama
+from minillm.ops import Quantised
 from minillm.option import option
 from minillm.runs.answering import on_answers
 from minillm.runs.kind import Data, Evaluation, Job, Parts, Results
@@ -22,7 +23,7 @@ from minillm.runs.opening import has_additions, load
 from minillm.runs.run import Run
 from minillm.runs.settings import Facts, LoRASettings, TrainingSettings, with_default
 from minillm.runs.stored import check_fingerprint
-from minillm.text import BytePairs
+from minillm.text import BytePairs, ChatTemplate
 from minillm.training import Summary
 from minillm.training.conversations import ChatTask, Encoded, mean_loss
 from minillm.training.language_model import evaluate_in_context
@@ -198,60 +199,44 @@ then: minillm chat DIR, minillm eval DIR, minillm export DIR --format gguf"""
         assert template is not None
         parts = read_parts(data)
         parts.pop("test", None)
-        model = Llama(initial.model.config, params=_own(initial.model.params))
+        model = Llama(initial.model.config, params=dict(initial.model.params))
         model.recompute = settings.recompute
-
-        encoded: dict[str, list[Any]] = {}
-        shortened = missing = 0
+        most = settings.max_length
+        encoded, shortened, missing = {}, 0, 0
         for part, items in parts.items():
-            encoded[part] = []
-            talks = [talk for item in items for talk in _talks_of(item)]
-            found = iter(template.encode_answers(tokenizer, talks, settings.max_length))
-            for item in items:
-                *ones, left_out = zip(*[next(found) for _ in _talks_of(item)], strict=True)
-                of_item = [Encoded(ids, counted) for ids, counted in zip(*ones, strict=True)]
-                if not all(len(one.ids) for one in of_item) or (len(of_item) > 1 and any(left_out)):
-                    missing += 1
-                    continue
-                encoded[part].append(of_item[0] if len(of_item) == 1 else tuple(of_item))
-                shortened += any(left_out)
+            encoded[part], *counts = _encoded(template, tokenizer, items, most)
             if not encoded[part]:
                 raise InputError(
-                    f"{name_of(data)}: expected a conversation of at most {settings.max_length} "
-                    f"tokens among those for {part}, found none: see --max-length"
+                    f"{name_of(data)}: expected a conversation of at most {most} tokens among "
+                    f"those for {part}, found none: see --max-length"
                 )
-        every = [one for part in encoded.values() for item in part for one in _each(item)]
-        sha256 = fingerprint((np.concatenate([one.ids for one in every]),))
+            shortened, missing = shortened + counts[0], missing + counts[1]
+        training, validation = encoded["training"], encoded["validation"]
+        ids = [one.ids for item in (*training, *validation) for one in item]
+        sha256 = fingerprint((np.concatenate(ids),))
         check_fingerprint(data, sha256, name_of(data), "the data have")
-        counts = [len(items) for items in encoded.values()]
-        notes = ["{:,} for training, {:,} held out".format(*counts)]
+        notes = [f"{len(training):,} for training, {len(validation):,} held out"]
         if shortened:
-            notes.append(
-                f"{shortened:,} are cut to the turns that fit {settings.max_length} tokens"
-            )
+            notes.append(f"{shortened:,} are cut to the turns that fit {most} tokens")
         if missing:
-            notes.append(f"{missing:,} are left out: they exceed {settings.max_length} tokens")
-        tokens = settings.batch * settings.max_length
+            notes.append(f"{missing:,} are left out: they exceed {most} tokens")
+        options: dict[str, Any] = {"tokens": settings.batch * most, "seed": settings.seed}
         task: Any
         if _is_preferences(data["files"]):
-            task = PreferenceTask(
-                model,
-                encoded["training"],
-                encoded["validation"],
-                tokens,
-                settings.seed,
-                settings.beta,
-            )
-            unit = "pair"
+            task = PreferenceTask(model, training, validation, **options, beta=settings.beta)
         else:
-            task = ChatTask(
-                model, encoded["training"], encoded["validation"], tokens, settings.seed
-            )
-            unit = "token"
+            training, validation = ([one for [one] in some] for some in (training, validation))
+            task = ChatTask(model, training, validation, **options)
+        unit = "pair" if isinstance(task, PreferenceTask) else "token"
         return Parts(model, task, unit, vocabularies={"tokenizer": tokenizer}, notes=notes)
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
-        """Yield what was gained on answers, what was forgotten, and some answers."""
+        """Yield what was gained on answers, what was forgotten, and some answers.
+
+        A training that was interrupted gets none of it, because it takes a while.
+        """
+        if summary.interrupted:
+            return
         before, after = load(job.data.get("begun_with") or job.data["init"]), load(job.folder.path)
         task: Any = parts.task
         if isinstance(task, ChatTask):
@@ -260,12 +245,15 @@ then: minillm chat DIR, minillm eval DIR, minillm export DIR --format gguf"""
         else:
             share = task.measures["preferred"]
             yield f"held-out pairs with a preference for the chosen answer: {share:.1%}"
-        text = builtin_corpus()[: 8 * REMEMBERED]
-        ids = before.tokenizer.encode(text)[:REMEMBERED]
-        was, now = (
-            perplexity(evaluate_in_context(run.model, ids, 1)[0]) for run in (before, after)
-        )
-        yield f"forgotten: perplexity on the built-in corpus: {was:.4g} before, {now:.4g} after"
+        try:
+            ids = before.tokenizer.encode(builtin_corpus()[: 8 * REMEMBERED])[:REMEMBERED]
+        except InputError as error:
+            yield f"forgotten: not measured: {error}"
+        else:
+            was, now = (
+                perplexity(evaluate_in_context(run.model, ids, 1)[0]) for run in (before, after)
+            )
+            yield f"forgotten: perplexity on the built-in corpus: {was:.4g} before, {now:.4g} after"
         for question in questions_of(read_parts(job.data)["validation"], SHOWN):
             yield f"> {' '.join(question[-1]['content'].split())[:200]}"
             for word, run in (("before", before), ("after", after)):
@@ -274,7 +262,7 @@ then: minillm chat DIR, minillm eval DIR, minillm export DIR --format gguf"""
 
     def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
         """Return the loss of the held-out answers, or what a llama has on a file."""
-        if evaluation.files:
+        if evaluation.files or evaluation.pattern is not None:
             return super().evaluate(run, evaluation)
         part = evaluation.part or "validation"
         parts = read_parts(run.data)
@@ -289,15 +277,9 @@ then: minillm chat DIR, minillm eval DIR, minillm export DIR --format gguf"""
         return iter(())
 
 
-def _own(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The weights of a run without additions to quantised ones."""
-    return {name: array for name, array in params.items() if not name.endswith((".A", ".B"))}
-
-
 def _is_packed(run: Run) -> bool:
-    return run.folder.model_path.suffix == ".gguf" or any(
-        n.endswith(".A") for n in run.model.params
-    )
+    """Whether weights are quantised."""
+    return any(isinstance(array, Quantised) for array in run.model.params.values())
 
 
 def _talks_of(item: Any) -> list[list[Message]]:
@@ -305,8 +287,26 @@ def _talks_of(item: Any) -> list[list[Message]]:
     return [item.messages] if isinstance(item, Conversation) else [item.chosen, item.rejected]
 
 
-def _each(item: Any) -> Sequence[Encoded]:
-    return [item] if isinstance(item, Encoded) else item
+def _encoded(
+    template: ChatTemplate, tokenizer: BytePairs, items: Sequence[Any], most: int
+) -> tuple[list[Any], int, int]:
+    """The ids of each item's conversation, or of its two; how many are cut, and how many missing.
+
+    Of a long conversation the first turns are left.  One of which none fits is missing, and so is a
+    preference that would have to be cut.
+    """
+    encoded, shortened, missing = [], 0, 0
+    talks = [talk for item in items for talk in _talks_of(item)]
+    found = iter(template.encode_answers(tokenizer, talks, most))
+    for item in items:
+        results = [next(found) for _ in _talks_of(item)]
+        is_cut = any(left_out for _, _, left_out in results)
+        if not all(len(ids) for ids, _, _ in results) or (len(results) > 1 and is_cut):
+            missing += 1
+        else:
+            shortened += is_cut
+            encoded.append(tuple(Encoded(ids, counted) for ids, counted, _ in results))
+    return encoded, shortened, missing
 
 
 def name_of(data: Data) -> str:
@@ -345,6 +345,4 @@ def read_parts(data: Data) -> dict[str, list[Any]]:
 def questions_of(items: Sequence[Any], count: int) -> Iterator[list[Message]]:
     """Yield the messages before the last answer of some conversations."""
     for item in items[:: max(1, len(items) // count)][:count]:
-        messages = item.chosen if isinstance(item, Preference) else item.messages
-        last = max(at for at, message in enumerate(messages) if message["role"] == "assistant")
-        yield list(messages[:last])
+        yield Conversation(_talks_of(item)[0], item.place).last_answer[0]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from minillm.data.files import copy_file
+from minillm.errors import InputError
 from minillm.formats.gguf import MAGIC
 from minillm.formats.gguf_llama import dequantised, export_gguf, import_gguf
 from minillm.formats.llama import export_llama, import_llama
@@ -91,7 +92,10 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
 
     def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
         """Return figures on a text, on conversations, or on multiple choice, as the file has it."""
-        return results_of(run, evaluation) or super().evaluate(run, evaluation)
+        results = results_of(run, evaluation)
+        if results is None and evaluation.pattern is not None:
+            raise InputError("--pattern: expected a FILE of conversations with it")
+        return results or super().evaluate(run, evaluation)
 
     def imports(self, file: str, head: bytes) -> bool:
         """Return whether ``import_file`` reads a file that begins so."""
