@@ -109,6 +109,21 @@ def test_preferences_continue_a_fine_tuned_run(tuned, preferences, folder, fails
     if tuned.name == "tuned-packed":
         assert stored.data["begun_with"] == str(tuned)
         assert stored.data["init"] == begun.data["init"]
+        still = folder / "still"
+        command = [
+            "finetune",
+            tuned,
+            preferences,
+            "--out",
+            still,
+            *QUICK,
+            "--learning-rate",
+            "1e-12",
+        ]
+        assert main([str(part) for part in command]) == 0
+        for name, array in minillm.load(still).model.params.items():
+            if name.endswith((".A", ".B")):
+                np.testing.assert_allclose(array, begun.model.params[name], atol=1e-8)
         line = fails("finetune", tuned, preferences, "--out", folder / "x", *QUICK[:-1], "3")
         assert "--lora-rank: expected 2" in line
 

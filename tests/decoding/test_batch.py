@@ -145,6 +145,18 @@ def test_the_stop_text_that_is_complete_first_ends_the_text():
     assert "".join(written) == "c"
 
 
+def test_two_stop_texts_in_one_token():
+    """The one that is complete first, although the other begins before it."""
+    tokens = {id: TOKENIZER.token(id).decode(errors="ignore") for id in range(len(TOKENIZER))}
+    plain = [id for id, text in tokens.items() if text not in TOKENIZER.specials]
+    id = max(plain, key=lambda id: len(tokens[id]))
+    text = tokens[id]
+    assert len(text) > 2
+    pieces = Pieces(TOKENIZER, [text, text[1:-1]])
+    assert pieces.add(id) == text[0]
+    assert pieces.stopped
+
+
 def test_a_character_that_stays_incomplete_is_replaced_at_the_end():
     pieces = Pieces(TOKENIZER)
     assert pieces.add(TOKENIZER.id_of(b"\xf0")) == ""

@@ -49,11 +49,11 @@ def test_accuracy_and_its_standard_error(monkeypatch):
     monkeypatch.setattr(
         answering, "ending_log_likelihoods", lambda run, choice: np.array(next(values))
     )
-    choices = [Choice("x", [" aaaaaaaa", " b"], right) for right in (0, 0, 1, 1)]
+    choices = [Choice("x", [" aaaaaaaa", " b"], right) for right in (0, 0, 0, 1)]
     results = answering.on_choices(FakeRun(), choices)
-    assert results["accuracy"] == 0.75
-    assert results["accuracy_error"] == pytest.approx(np.sqrt(0.75 * 0.25 / 4))
-    assert results["accuracy_per_byte"] == 0.5  # -4 / 9 is above -3 / 2
+    assert results["accuracy"] == 0.5
+    assert results["accuracy_per_byte"] == 0.75  # -4 / 9 is above -3 / 2
+    assert results["accuracy_per_byte_error"] == pytest.approx(np.sqrt(0.75 * 0.25 / 4))
     assert results["guessing"] == 0.5
 
 

@@ -1,5 +1,7 @@
 """Fine-tuning on conversations: what is counted, packing, recomputing, frozen packed weights."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from chatting import TEMPLATE, TOKENIZER, assistant, system, user
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from minillm import kernels_info, ops, use_kernels
 from minillm.layers import dense
+from minillm.layers.heads import self_attention
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.quantised import quantise
 from minillm.ops.softmax import log_softmax
@@ -79,6 +82,17 @@ def test_gradients_of_a_packed_batch_against_the_checker():
     check_projections(
         lambda: some.loss(*batch.arguments(None)), some.params, rng=np.random.default_rng(1)
     )
+
+
+def test_packed_sequences_do_not_see_the_padding_that_sets_them_below_each_other():
+    """Of tokens that see all others, too: there it matters that the padding is masked."""
+    rng, lengths = np.random.default_rng(0), np.array([5, 2, 3])
+    params = {"a.W_qkv": rng.standard_normal((8, 24)), "a.W_o": rng.standard_normal((8, 8))}
+    x = rng.standard_normal((1, 10, 8))
+    y, _ = self_attention(params, "a", x, 2, causal=False, packed=lengths)
+    for first, last in pairwise(np.cumsum([0, *lengths])):
+        alone, _ = self_attention(params, "a", x[:, first:last], 2, causal=False)
+        np.testing.assert_allclose(y[:, first:last], alone, rtol=1e-12)
 
 
 def test_what_is_not_counted_is_not_learned():
