@@ -3,7 +3,8 @@
     python -m benchmarks.lora FILE.gguf [--threads 1 2] [--rounds N] [--only speed|memory|losses]
 
 One step of both: rank 8 on all matrices, four conversations of 512 tokens, half of which count, and
-AdamW.  Here the weights stay packed as they are in the file, or are float32; PyTorch has the same
+AdamW.  Here the weights stay packed as they are in the file, and products of floats are in float32
+or in bfloat16, the default of `minillm finetune`; or the weights are float32.  PyTorch has the same
 weights in float32, or in bfloat16, from a folder of transformers that is made of the file.
 
 speed: tokens per second, medians of interleaved steps.  memory: the largest resident memory of a
@@ -24,6 +25,8 @@ from typing import Any
 
 import numpy as np
 
+from minillm import use_precision
+from minillm._kernels import keep_memory
 from minillm.data.python_texts import standard_library
 from minillm.formats.gguf_llama import dequantised, import_gguf
 from minillm.formats.llama import export_llama
@@ -37,7 +40,7 @@ from .pytorch import on_threads, parser
 
 B, T, RANK, ALPHA, RATE = 4, 512, 8, 16.0, 7e-4
 STEPS = 20  # of which the losses are compared
-KINDS = ("packed", "float32", "pytorch float32", "pytorch bfloat16")
+KINDS = ("packed", "packed bfloat16", "float32", "pytorch float32", "pytorch bfloat16")
 
 
 def main() -> None:
@@ -50,7 +53,7 @@ def main() -> None:
     if args.alone:
         alone(args.alone, args.file, args.folder)
         return
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, keep_memory():  # as `minillm finetune` does
         folder = Path(scratch, "theirs")
         model, tokenizer, _ = import_gguf(args.file)
         export_llama(dequantised(model), tokenizer, folder)
@@ -96,6 +99,7 @@ def targets_of(model: Llama) -> list[str]:
 def ours(model: Llama, kind: str) -> tuple[Step, Step]:
     if kind == "float32":
         model = dequantised(model)
+    precision = "bfloat16" if kind.endswith("bfloat16") else "float32"
     additions = new_additions(model.params, targets_of(model), RANK, np.random.default_rng(0))
     lora = LoRA(model.params, additions, ALPHA / RANK)
     model.params.update(lora.beside)
@@ -103,8 +107,10 @@ def ours(model: Llama, kind: str) -> tuple[Step, Step]:
     optimiser = Merging(AdamW(additions, weight_decay=0.0), lora)
 
     def step(conversations: list[Encoded]) -> float:
-        loss, backward = model.loss(*packed(conversations).arguments(None))
-        optimiser.step(trained.gradients(backward), RATE)
+        with use_precision(precision):
+            loss, backward = model.loss(*packed(conversations).arguments(None))
+            gradients = trained.gradients(backward)
+        optimiser.step(gradients, RATE)
         return float(loss)
 
     def measured(conversations: list[Encoded]) -> float:
@@ -185,8 +191,9 @@ def memory(file: Path, folder: Path) -> None:
 def alone(kind: str, file: Path, folder: Path) -> None:
     """Take three steps, and print the largest resident memory in bytes."""
     step, _ = made(kind, file, folder)
-    for number in range(3):
-        step(batch(number, 49152))
+    with keep_memory():
+        for number in range(3):
+            step(batch(number, 49152))
     print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 

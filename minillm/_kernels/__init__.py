@@ -111,6 +111,22 @@ def use_threads(count: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def keep_memory() -> Iterator[None]:
+    """Keep the memory of all kernels inside a `with` block, for a next step that needs it again.
+
+    Where MINILLM_POOL_BYTES is set, it remains the limit.
+    """
+    pool = _compiled("_pool")
+    if pool:
+        pool.keep_for_next_step(True)
+    try:
+        yield
+    finally:
+        if pool:
+            pool.keep_for_next_step(False)
+
+
+@contextlib.contextmanager
 def use_precision(name: str) -> Iterator[None]:
     """Multiply float32 matrices in a precision inside a `with` block, in this Python thread only.
 

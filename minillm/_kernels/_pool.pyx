@@ -10,6 +10,10 @@ The idle blocks of all kernels together hold at most MINILLM_POOL_BYTES bytes (a
 number, or one with K, M or G: 512M unless it is set; 0 for none at all).  Where a block
 would exceed that, those that have been idle longest are returned to the system first.
 
+A training keeps them all (keep_for_next_step), unless MINILLM_POOL_BYTES is set: its next step needs
+the same blocks again, and they are more than 512M for many models.  Blocks in use and idle ones
+together then are at most an eighth more than the most that was in use at one time.
+
 A block is a mapping of its own, since freed memory of malloc's may stay with the
 process.  Blocks below 64 kB are malloc's all the same, and never wait here.
 
@@ -104,7 +108,7 @@ cdef extern from "Python.h":
     void Py_FatalError(const char *message)
 
 cdef enum:
-    BLOCKS = 256              # idle ones at most
+    BLOCKS = 4096             # idle ones at most
     WORTH_POOLING = 65536     # bytes at least
     LINE = 64                 # bytes of a cache line
     WIDEST_MARGIN = 1 << 22   # bytes
@@ -116,7 +120,9 @@ cdef struct Block:
 
 cdef Block idle[BLOCKS]  # the longest idle first
 cdef int count = 0
-cdef Py_ssize_t idle_bytes = 0
+cdef Py_ssize_t idle_bytes = 0, used_bytes = 0
+cdef int trainings = 0        # that keep their blocks
+cdef Py_ssize_t most_used = 0  # bytes at one time, since the first of these began
 
 
 def limit_of(text: str) -> int:
@@ -132,6 +138,7 @@ def limit_of(text: str) -> int:
     return sys.maxsize if len(digits) > 20 else min(int(digits) << shift, sys.maxsize)
 
 
+cdef bint is_set = bool(os.environ.get("MINILLM_POOL_BYTES"))
 cdef Py_ssize_t limit = limit_of(os.environ.get("MINILLM_POOL_BYTES") or "512M")
 cdef bint guarded = os.environ.get("MINILLM_GUARD", "0") not in ("", "0")
 if limit > 0:
@@ -154,6 +161,20 @@ def clear() -> None:
     unlock_pool()
 
 
+def keep_for_next_step(bint begins) -> None:
+    """Keep all blocks from now on, or no longer: for each training once at its begin and its end."""
+    global trainings, most_used
+    if is_set:
+        return
+    lock_pool()
+    if trainings == 0:
+        most_used = used_bytes
+    trainings += 1 if begins else -1
+    if trainings == 0:
+        free_down_to(limit)
+    unlock_pool()
+
+
 def write_at(Py_ssize_t place, Py_ssize_t size) -> None:
     """Write one byte at `place` of a piece of `size` bytes: for the test of the guards."""
     cdef Workspace work = Workspace(size)
@@ -173,8 +194,15 @@ cdef void free_oldest() noexcept:
     free_block(oldest.memory, oldest.size)
 
 
+cdef void free_down_to(Py_ssize_t most) noexcept:
+    """Free blocks until the idle ones have at most this many bytes."""
+    while count > 0 and idle_bytes > most:
+        free_oldest()
+
+
 cdef Block take_block(Py_ssize_t size) except *:
     """The smallest idle block of `size` to 2 * `size` bytes, of several the latest; or a new one."""
+    global used_bytes, most_used
     cdef Block block
     cdef int i, best = -1
     lock_pool()
@@ -184,6 +212,10 @@ cdef Block take_block(Py_ssize_t size) except *:
     if best >= 0:
         block = idle[best]
         remove(best)
+    used_bytes += block.size if best >= 0 else size
+    most_used = max(most_used, used_bytes)
+    if best < 0 and trainings > 0:
+        free_down_to(most_used + most_used // 8 - used_bytes)
     unlock_pool()
     if best >= 0:
         return block
@@ -192,21 +224,27 @@ cdef Block take_block(Py_ssize_t size) except *:
         clear()
         block.memory = new_block(size)
     if block.memory == NULL:
+        lock_pool()
+        used_bytes -= size
+        unlock_pool()
         raise MemoryError(f"no {size} bytes of memory for a kernel")
     return block
 
 
 cdef void return_block(Block block) noexcept:
-    global count, idle_bytes
-    if block.size > limit:
-        free_block(block.memory, block.size)
-        return
+    global count, idle_bytes, used_bytes
     lock_pool()
-    while count == BLOCKS or idle_bytes + block.size > limit:
-        free_oldest()
-    idle[count] = block
-    count += 1
-    idle_bytes += block.size
+    used_bytes -= block.size
+    if trainings == 0 and block.size > limit:
+        free_block(block.memory, block.size)
+    else:
+        if trainings == 0:
+            free_down_to(limit - block.size)
+        if count == BLOCKS:
+            free_oldest()
+        idle[count] = block
+        count += 1
+        idle_bytes += block.size
     unlock_pool()
 
 

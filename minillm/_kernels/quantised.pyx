@@ -67,18 +67,34 @@ cdef void parts_of_product(void *of_type, void *work, Part part) noexcept nogil:
     multiply_panels(p.W, p.M, part.first, part.last, &p.rows, p.y, p.W.outputs)
 
 
+cdef struct Dense:
+    const Matrix *W
+    const int64_t *outputs
+    float *rows
+
+
 def quantised_rows(tuple parts, const int64_t[::1] outputs):
     cdef Parts found = Parts(parts, False)
-    cdef Py_ssize_t n = outputs.shape[0], I = found.matrix.blocks * BLOCK, i, output
-    cdef int p
+    cdef Py_ssize_t n = outputs.shape[0], I = found.matrix.blocks * BLOCK
+    cdef Dense p
     rows = empty((n, I), np.dtype(np.float32))
+    if n == 0 or I == 0:
+        return rows
     cdef float[:, ::1] rows_ = rows
+    p.W, p.outputs, p.rows = &found.matrix, &outputs[0], &rows_[0, 0]
     with nogil:
-        for i in range(n):
-            output, p = outputs[i], 0
-            while p < found.matrix.count and output >= found.formats[p].outputs:
-                output -= found.formats[p].outputs
-                p += 1
-            if output >= 0 and p < found.matrix.count:
-                weights_of(found.formats + p, found.matrix.blocks, output, &rows_[i, 0])
+        share(<Body>parts_of_rows, &p, n, 1 if n * I < SMALL else max_threads())
     return rows
+
+
+cdef void parts_of_rows(void *of_type, void *work, Part part) noexcept nogil:
+    cdef const Dense *p = <const Dense *>work
+    cdef Py_ssize_t i, output
+    cdef int f
+    for i in range(part.first, part.last):
+        output, f = p.outputs[i], 0
+        while f < p.W.count and output >= p.W.parts[f].outputs:
+            output -= p.W.parts[f].outputs
+            f += 1
+        if output >= 0 and f < p.W.count:
+            weights_of(p.W.parts + f, p.W.blocks, output, p.rows + i * p.W.blocks * BLOCK)

@@ -206,12 +206,15 @@ def feed_forward(
     """
     gated = f"{prefix}.W_gate_up" in params
     first, second = ("_gate_up", "_down") if gated else ("_1", "_2")
-    h, first_backward = dense.layer(params, prefix, x, activation, suffix=first)  # (..., F)
-    y, second_backward = dense.layer(params, prefix, h, suffix=second)
+    z, first_backward = dense.layer(params, prefix, x, suffix=first)
+    h, activation_backward = activation(z)  # (..., F)
+    y, second_backward = dense.layer(
+        params, prefix, h, suffix=second, again=lambda: activation(z)[0]
+    )
 
     def backward(dy, trained=None):
         dh, of_second = second_backward(dy, trained)
-        dx, of_first = first_backward(dh, trained)
+        dx, of_first = first_backward(activation_backward(dh), trained)
         return dx, merge_gradients(of_first, of_second)
 
     return y, backward

@@ -47,6 +47,7 @@ def layer(
     x: NDArray,
     activation: Callable[[NDArray], tuple[NDArray, Callable]] | None = None,
     suffix: str = "",
+    again: Callable[[], NDArray] | None = None,
 ) -> tuple[NDArray, Callable]:
     """y = f(x W + b), where f is an op such as ``ops.tanh``; None: y = x W + b.
 
@@ -54,12 +55,13 @@ def layer(
     such as "_1", ``prefix.W_1`` and ``prefix.b_1``.  If params has no b, there is no bias.
     ``backward(dy, trained=None)`` -> dx, gradients.  With ``trained``, the names of the trained
     weights, the other weights get no gradient.  Keeps x, W and whatever the activation keeps.
-    A quantised W has no bias, and no gradient; A and B beside it have one.
+    A quantised W has no bias, and no gradient; A and B beside it have one.  Only their gradients
+    need x, and with ``again``, which computes x, it is not kept for them.
     """
     W, b = f"{prefix}.W{suffix}", f"{prefix}.b{suffix}"
     matrix: Any = params[W]
     if isinstance(matrix, ops.Quantised):
-        return _quantised_layer(params, W, matrix, x, activation)
+        return _quantised_layer(params, W, matrix, x, activation, again)
     z, linear_backward = ops.linear(x, params[W], params.get(b))
     y, activation_backward = (z, None) if activation is None else activation(z)
     inputs, weight = x.view(), params[W].view()  # their shapes stay, whatever the caller does
@@ -96,14 +98,18 @@ def _quantised_layer(
     matrix: ops.Quantised,
     x: NDArray,
     activation: Callable[[NDArray], tuple[NDArray, Callable]] | None,
+    again: Callable[[], NDArray] | None,
 ) -> tuple[NDArray, Callable]:
     """y = f(x W), or f(x W + (x A) B)."""
     z, linear_backward = ops.quantised_linear(x, matrix)
     has_lora = f"{W}.A" in params and f"{W}.B" in params
     if has_lora:
-        h, A_backward = ops.linear(x, params[f"{W}.A"])
-        added, B_backward = ops.linear(h, params[f"{W}.B"])
-        z = z + added
+        A, B = params[f"{W}.A"].view(), params[f"{W}.B"].view()
+        _validate.floats("dense", x=(x, "... I"), A=(A, "I R"), B=(B, "R O"), z=(z, "... O"))
+        rows = x.reshape(-1, len(A))
+        h = _matmul(rows, A)
+        z += _matmul(h, B).reshape(z.shape)
+        kept = None if again else rows
     y, activation_backward = (z, None) if activation is None else activation(z)
 
     def backward(dy, trained=None):
@@ -112,8 +118,10 @@ def _quantised_layer(
         if not has_lora:
             return dx, {}
         # z = x W + (x A) B
-        dh, dB = B_backward(dz)
-        dx_added, dA = A_backward(dh)
-        return dx + dx_added, {f"{W}.A": dA, f"{W}.B": dB}
+        drows = dz.reshape(-1, B.shape[1])
+        dh = _matmul(drows, B.T)
+        dx += _matmul(dh, A.T).reshape(dx.shape)
+        inputs = again().reshape(-1, len(A)) if kept is None else kept
+        return dx, {f"{W}.A": _matmul(inputs.T, dh), f"{W}.B": _matmul(h.T, drows)}
 
     return y, backward

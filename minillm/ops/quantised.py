@@ -62,7 +62,7 @@ from minillm.ops.linear import _matmul
 
 BLOCK = 32  # inputs for which activations have one scale
 PANEL = 16  # outputs whose codes lie beside each other
-AT_ONCE = 1 << 20  # weights that the backward makes floats of
+AT_ONCE = 1 << 21  # weights that the backward makes floats of
 
 
 @dataclass(frozen=True, eq=False)
@@ -321,11 +321,12 @@ def quantised_linear(x: NDArray, W: Quantised) -> tuple[NDArray, Callable]:
     upstream = _validate.upstream("quantised_linear", dy=y)
 
     def backward(dy):
-        drows, dx = upstream(dy).reshape(-1, O), np.zeros(shape, dy.dtype).reshape(-1, I)
+        drows = upstream(dy).reshape(-1, O)
         # y = x W
+        dx = np.zeros((len(drows), I), dy.dtype)
         for first in range(0, O, step):
-            some = np.arange(first, min(first + step, O))
-            dx += _matmul(drows[:, some], W.rows(some).astype(dy.dtype, copy=False))
+            some = slice(first, min(first + step, O))
+            dx += _matmul(drows[:, some], W.rows(np.arange(O)[some]).astype(dy.dtype, copy=False))
         return dx.reshape(shape)
 
     return y, backward

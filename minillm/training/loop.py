@@ -17,7 +17,7 @@ from types import FrameType
 
 import numpy as np
 
-from minillm._kernels import use_precision
+from minillm._kernels import keep_memory, use_precision
 from minillm.errors import DivergedError
 from minillm.layers.types import Backward
 from minillm.mpi import ranks
@@ -63,7 +63,8 @@ def train(
     position = "epoch {:,.1f}" if options.in_epochs else "step {:,}"
     quiet = quiet or ranks().rank > 0
     items = items or (lambda: summary.tokens)
-    with interrupts() as interrupted, ProgressDisplay(done, quiet, unit, position) as display:
+    shown = ProgressDisplay(done, quiet, unit, position)
+    with interrupts() as interrupted, shown as display, keep_memory():
         recorder = Recorder(params, optimiser, task, options, rng, store, summary, display, items)
         while done < 1 and not options.gives_up(summary):
             if any(ranks().gather(interrupted.is_set())):

@@ -224,3 +224,40 @@ print(type(_gelu_forward(np.ones(3)).base).__name__)
     for guard, base in (("0", "NoneType"), ("1", "Workspace")):
         done = run(program, MINILLM_GUARD=guard)
         assert (done.stdout.strip(), done.stderr) == (base, "")
+
+
+KEEPING = """
+from minillm._kernels import keep_memory
+
+def step():
+    blocks = [product(size * M) for size in (2, 5, 3)]
+"""
+
+
+def test_a_training_keeps_the_blocks_of_a_step_beyond_the_usual_limit():
+    """And returns what exceeds the limit at its end."""
+    program = f"""{KEEPING}
+blocks = [product(100 * M) for _ in range(6)]
+with keep_memory():
+    with keep_memory():  # of another training
+        del blocks
+    print(kept() // M)
+print(kept() // M)
+"""
+    assert printed(program, MINILLM_POOL_BYTES="") == [600, 500]
+
+
+def test_kept_blocks_are_at_most_an_eighth_more_than_were_in_use():
+    program = f"""{KEEPING}
+with keep_memory():
+    step()
+    print(kept() // M)
+    y = product(12 * M)  # fits no idle block
+    print(kept() // M)
+"""
+    assert printed(program, MINILLM_POOL_BYTES="") == [10, 0]
+
+
+def test_a_limit_that_is_set_remains_that_of_a_training():
+    program = f"{KEEPING}\nwith keep_memory():\n    step()\n    print(kept() // M)"
+    assert printed(program, MINILLM_POOL_BYTES="4M") == [2]

@@ -97,6 +97,9 @@ class Settings(TrainingSettings, LoRASettings):
     )
     weight_decay: float = with_default(TrainingSettings, "weight_decay", 0.0)
     beta2: float = with_default(TrainingSettings, "beta2", 0.99)
+    precision: str = with_default(
+        TrainingSettings, "precision", "bfloat16", default_help="bfloat16 where that is faster"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
