@@ -47,12 +47,7 @@ def main() -> None:
     options = parser(__doc__, rounds=5)
     options.add_argument("file", type=Path)
     options.add_argument("--only", choices=("speed", "memory", "losses"))
-    options.add_argument("--alone", choices=KINDS, help="measure the memory of one of them")
-    options.add_argument("--folder", type=Path, help="of transformers, made from the file")
     args = options.parse_args()
-    if args.alone:
-        alone(args.alone, args.file, args.folder)
-        return
     with tempfile.TemporaryDirectory() as scratch, keep_memory():  # as `minillm finetune` does
         folder = Path(scratch, "theirs")
         model, tokenizer, _ = import_gguf(args.file)
@@ -179,18 +174,18 @@ def speed(file: Path, folder: Path, threads: list[int], rounds: int) -> None:
 
 
 def memory(file: Path, folder: Path) -> None:
-    """Print the largest resident memory of a process of each."""
+    """Print the largest resident memory of a process of each, of ours without PyTorch."""
     for kind in KINDS:
-        command = [sys.executable, "-m", "benchmarks.lora", str(file), "--alone", kind]
-        done = subprocess.run(
-            [*command, "--folder", str(folder)], check=True, capture_output=True, text=True
-        )
+        without = "" if kind.startswith("pytorch") else "sys.modules['torch'] = None; "
+        program = f"import sys; {without}from benchmarks.lora import alone; alone(*sys.argv[1:])"
+        command = [sys.executable, "-c", program, kind, str(file), str(folder)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
         print(f"  {kind:17} {int(done.stdout.split()[-1]) / 1e6:6.0f} MB", flush=True)
 
 
-def alone(kind: str, file: Path, folder: Path) -> None:
+def alone(kind: str, file: str, folder: str) -> None:
     """Take three steps, and print the largest resident memory in bytes."""
-    step, _ = made(kind, file, folder)
+    step, _ = made(kind, Path(file), Path(folder))
     with keep_memory():
         for number in range(3):
             step(batch(number, 49152))

@@ -1,6 +1,8 @@
 """``finetune`` of a model that chats, called as a user calls it."""
 
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import chatting
 import numpy as np
@@ -11,6 +13,7 @@ import minillm
 from minillm.cli import main
 from minillm.formats.gguf_llama import export_gguf
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.runs.kinds.chat import ChatKind, Settings
 from minillm.training.conversations import ChatTask
 from minillm.training.preferences import PreferenceTask
 
@@ -90,6 +93,13 @@ def test_the_loss_falls(tuned):
         if "validation_loss" in line
     ]
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(("given", "epochs"), [({}, 50), ({"epochs": 3}, 3)])
+def test_few_conversations_are_read_more_often(given, epochs, base, chats):
+    """They are two batches, so that three epochs would be six steps."""
+    job: Any = SimpleNamespace(data={"init": str(base), "files": [str(chats)]})
+    assert ChatKind().complete(Settings(), given, job).epochs == epochs
 
 
 def test_writing_by_steps_equals_reading_at_once(tuned):

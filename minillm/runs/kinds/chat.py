@@ -1,5 +1,6 @@
 """A chat model, fine-tuned on conversations or preferences (2022)."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
@@ -21,7 +22,7 @@ from minillm.runs.kind import Data, Evaluation, Job, Parts, Results
 from minillm.runs.kinds.llama import LlamaKind
 from minillm.runs.opening import has_additions, load
 from minillm.runs.run import Run
-from minillm.runs.settings import Facts, LoRASettings, TrainingSettings, with_default
+from minillm.runs.settings import LENGTHS, Facts, LoRASettings, TrainingSettings, with_default
 from minillm.runs.stored import check_fingerprint
 from minillm.text import BytePairs, ChatTemplate
 from minillm.training import Summary
@@ -33,6 +34,8 @@ from minillm.training.preferences import PreferenceTask
 RATE, LORA_RATE, PREFERENCE_FACTOR = 0.03, 0.4, 0.1  # learning rates of a model of width 1
 SHOWN, LENGTH = 3, 60  # questions whose answers are shown, and tokens of an answer
 REMEMBERED = 4096  # tokens of another text, on which forgetting is measured
+LEAST_STEPS = 100  # of a training whose length is not given
+SAMPLE = 1000  # items whose mean length counts for all
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,9 @@ class Settings(TrainingSettings, LoRASettings):
         rare=True,
     )
     minutes: float | None = with_default(TrainingSettings, "minutes", None)
-    epochs: int | None = with_default(TrainingSettings, "epochs", 3)
+    epochs: int | None = with_default(
+        TrainingSettings, "epochs", 3, default_help="3; for few tokens, enough for 100 steps"
+    )
     patience: int = with_default(TrainingSettings, "patience", 3)
     batch: int = with_default(
         TrainingSettings, "batch", 4, help="a batch has up to N times --max-length tokens"
@@ -181,12 +186,21 @@ then: minillm chat DIR, minillm eval DIR, minillm export DIR --format gguf"""
             job.data.update(init=initial.data["init"], begun_with=job.data["init"])
         config = initial.model.config
         length = min(settings.max_length, config.context)
+        epochs = settings.epochs
+        if all(given.get(name) is None for name in LENGTHS):
+            items = read_parts(job.data)["training"]
+            some, *_ = _encoded(*_reading(initial), items[:SAMPLE], length)
+            tokens = sum(len(one.ids) for item in some for one in item) * max(
+                1, len(items) / SAMPLE
+            )
+            steps = max(1, math.ceil(tokens / (settings.batch * settings.accumulate * length)))
+            epochs = max(epochs or 0, math.ceil(LEAST_STEPS / steps))
         rate = settings.learning_rate
         if rate is None:
             rate = (LORA_RATE if settings.lora_rank else RATE) / config.width
             if _is_preferences(job.data["files"]):
                 rate *= PREFERENCE_FACTOR
-        return replace(settings, max_length=length, learning_rate=rate)
+        return replace(settings, max_length=length, learning_rate=rate, epochs=epochs)
 
     def tokenizer_options(self, initial: Run) -> tuple[str, ...]:
         """Return no option: the tokenizer is that of the run."""
@@ -198,8 +212,7 @@ then: minillm chat DIR, minillm eval DIR, minillm export DIR --format gguf"""
         """Encode the conversations; a tenth of them is held out."""
         settings, data, initial = job.settings, job.data, job.initial
         assert initial is not None
-        template, tokenizer = initial.chat_template(), cast(BytePairs, initial.tokenizer)
-        assert template is not None
+        template, tokenizer = _reading(initial)
         parts = read_parts(data)
         parts.pop("test", None)
         model = Llama(initial.model.config, params=dict(initial.model.params))
@@ -278,6 +291,13 @@ then: minillm chat DIR, minillm eval DIR, minillm export DIR --format gguf"""
     def sample(self, run: Run) -> Iterator[str]:
         """Return nothing: answers have been shown."""
         return iter(())
+
+
+def _reading(run: Run) -> tuple[ChatTemplate, BytePairs]:
+    """The template and the tokenizer."""
+    template = run.chat_template()
+    assert template is not None
+    return template, cast(BytePairs, run.tokenizer)
 
 
 def _is_packed(run: Run) -> bool:
