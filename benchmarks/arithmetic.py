@@ -1,17 +1,17 @@
 """What rewards teach a model that half masters a task: sums of two numbers of two digits.
 
-    python -m benchmarks.arithmetic [--seeds 3] [--supervised 250] [--steps 150]
+    python -m benchmarks.arithmetic [--seeds 3] [--steps 150]
 
-A small Llama from random weights learns sums such as 07+45=52 from right answers, and is stopped
-when it has about half of them right.  From there, it goes on in two ways for an equal time: with
-rewards, where it draws answers and is told which are right (:mod:`minillm.training.rewards`), and
-with right answers as before.  A tenth of the 10,000 sums is held out.  A table has the share of
-them that the most probable answer has right, for each seed.
+A small Llama from random weights learns sums such as 07+45=52 from right answers, until it has half
+of them right.  From there, it goes on in two ways for an equal time of the processor: with rewards,
+where it draws answers and is told which are right (:mod:`minillm.training.rewards`), and with right
+answers as before.  A tenth of the 10,000 sums is held out.  A table has the share of them that the
+most probable answer has right, for each seed.
 """
 
 import argparse
 from copy import deepcopy
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,8 +82,11 @@ def stepped(optimiser: AdamW, gradients: dict, rate: float) -> None:
     optimiser.step(gradients, rate)
 
 
-def one_seed(seed: int, first_steps: int, steps: int) -> list[float]:
-    """Return the share of right sums at the start, with rewards, and with more right answers."""
+def one_seed(seed: int, steps: int) -> tuple[int, list[float]]:
+    """Return the steps before the start, and shares of right sums.
+
+    These are at the start, with rewards, and with more right answers.
+    """
     rng = np.random.default_rng(seed)
     questions = [ids_of(f"{a:02}+{b:02}=") for a in range(100) for b in range(100)]
     rng.shuffle(questions)
@@ -91,13 +94,16 @@ def one_seed(seed: int, first_steps: int, steps: int) -> list[float]:
     config = LlamaConfig(len(SIGNS), context=12, layers=2, heads=4, width=64)
     model = Llama(config, rng)
     optimiser = AdamW(model.params)
-    for _ in range(first_steps):
-        supervised(model, optimiser, training, rng, 3e-3)
 
-    def right(some: Llama) -> float:
-        answers = Writer(some)(held_out, None)
-        return float(np.mean([reward(q, a) for q, a in zip(held_out, answers, strict=True)]))
+    def right(some: Llama, questions: list = held_out) -> float:
+        answers = Writer(some)(questions, None)
+        return float(np.mean([reward(q, a) for q, a in zip(questions, answers, strict=True)]))
 
+    first_steps = 0
+    while right(model, training[:500]) < 0.5:
+        for _ in range(25):
+            supervised(model, optimiser, training, rng, 2e-3)
+        first_steps += 25
     shares = [right(model)]
     begin = deepcopy(model)
 
@@ -105,19 +111,19 @@ def one_seed(seed: int, first_steps: int, steps: int) -> list[float]:
         model, begin, training, Writer(model), reward, questions_at_once=32, group=16, seed=seed
     )
     optimiser = AdamW(model.params, weight_decay=0.0)
-    started = perf_counter()
+    started = process_time()
     for _ in range(steps):
         _, backward, _ = task.training_loss(rng)
         stepped(optimiser, backward(), 3e-4)
-    seconds = perf_counter() - started
+    seconds = process_time() - started
     shares.append(right(model))
 
     other = deepcopy(begin)
     optimiser = AdamW(other.params)
-    started = perf_counter()
-    while perf_counter() - started < seconds:
+    started = process_time()
+    while process_time() - started < seconds:
         supervised(other, optimiser, training, rng, 1e-3)
-    return [*shares, right(other)]
+    return first_steps, [*shares, right(other)]
 
 
 def main() -> None:
@@ -125,13 +131,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--seeds", type=int, default=3)
-    options.add_argument("--supervised", type=int, default=250, help="steps before the start")
     options.add_argument("--steps", type=int, default=150, help="steps with rewards")
     args = options.parse_args()
-    print("seed   start   rewards   right answers, equal time")
+    print("seed   steps   start   rewards   right answers, equal time")
     for seed in range(args.seeds):
-        start, rewards, answers = one_seed(seed, args.supervised, args.steps)
-        print(f"{seed:4} {start:7.1%} {rewards:9.1%} {answers:12.1%}", flush=True)
+        before, (start, rewards, answers) = one_seed(seed, args.steps)
+        print(f"{seed:4} {before:7,} {start:7.1%} {rewards:9.1%} {answers:12.1%}", flush=True)
 
 
 if __name__ == "__main__":

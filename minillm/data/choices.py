@@ -56,9 +56,7 @@ def _of_line(values: Any, place: str) -> Choice:
     if len(endings) < 2 or len(known) != len(endings):
         raise InputError(f"{place}: expected two endings or more, each with a label")
     if str(label) not in known:
-        raise InputError(
-            f"{place}: expected one of {', '.join(known)} as label, found {short(label)}"
-        )
+        raise InputError(f"{place}: expected one of {short(known)} as label, found {short(label)}")
     return Choice(beginning, [f" {ending.strip()}" for ending in endings], known.index(str(label)))
 
 

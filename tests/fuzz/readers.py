@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from minillm.data import RandomWindows, Shards, read_text, word_sets
+from minillm.data.choices import read_choices
+from minillm.data.conversations import has_conversations, read_conversations
 from minillm.data.labelled import LabelledData
 from minillm.data.lines import read_lines
 from minillm.data.pairs import PairFile
@@ -160,6 +162,19 @@ def read_questions(folder: Path, rng: random.Random) -> None:
             assert question.context.startswith(answer.text, answer.start)
 
 
+def read_chats(folder: Path, rng: random.Random) -> None:
+    [file] = folder.iterdir()
+    has_conversations(file)
+    for one in read_conversations(file):
+        assert isinstance(one.key, str)
+
+
+def read_questions_with_choices(folder: Path, rng: random.Random) -> None:
+    [file] = folder.iterdir()
+    for choice in read_choices(file):
+        assert choice.endings[choice.right]
+
+
 def read_scored_pairs(folder: Path, rng: random.Random) -> None:
     word_sets.read_scored_pairs(str(folder / "pairs.txt"))
 
@@ -242,6 +257,8 @@ READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
     "labelled": read_labelled,
     "labelled-folder": read_labelled_folder,
     "questions": read_questions,
+    "conversations": read_chats,
+    "choices": read_questions_with_choices,
     "scored-pairs": read_scored_pairs,
     "analogies": read_analogies,
     "vocabulary": read_vocabulary,

@@ -237,6 +237,19 @@ def _texts(root: Path) -> None:
     paragraphs = [{"context": TEXT, "qas": qas}]
     squad = {"version": "v2.0", "data": [{"title": "x", "paragraphs": paragraphs}]}
     _write(root / "questions" / "small" / "squad.json", json.dumps(squad))
+    talk = [{"role": "user", "content": "cat?"}, {"role": "assistant", "content": "sat"}]
+    for name, rows in (
+        ("messages", [[talk], [talk + talk]]),
+        ("prompt completion", [["cat?", "sat"], [talk[:1], talk[1:]]]),
+        ("prompt chosen rejected", [["cat?", "sat", "mat"], [talk[:1], talk, talk[1:]]]),
+    ):
+        file = root / "conversations" / name / "chats.jsonl"
+        _write_objects(file, tuple(name.split()), rows)
+    hellaswag, arc = root / "choices" / "hellaswag", root / "choices" / "arc"
+    rows = [["the cat", ["sat", "ran"], 1], ["a dog", ["sat", "is", "ran"], "0"]]
+    _write_objects(hellaswag / "choices.jsonl", ("ctx", "endings", "label"), rows)
+    rows = [["who sat?", {"text": ["cat", "dog"], "label": ["A", "B"]}, "B"]]
+    _write_objects(arc / "choices.jsonl", ("question", "choices", "answerKey"), rows)
     for k in range(3):
         for label in ("a", "b"):
             _write(root / "labelled-folder" / "files" / label / f"{k}.txt", f"text {k} of {label}")

@@ -80,7 +80,7 @@ def test_both_forms(tmp_path):
     ("row", "message"),
     [
         ({"ctx": "a", "endings": ["b"], "label": 0}, "two endings or more"),
-        ({"ctx": "a", "endings": ["b", "c"], "label": 2}, "expected one of 0, 1 as label, found 2"),
+        ({"ctx": "a", "endings": ["b", "c"], "label": 2}, "expected one of ['0', '1'] as label"),
         ({"ctx": "a", "endings": ["b", ""], "label": 0}, "endings: expected texts"),
         ({"ctx": 1, "endings": ["b", "c"], "label": 0}, 'expected an object with "ctx"'),
         (
