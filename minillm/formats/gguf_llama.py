@@ -385,13 +385,14 @@ def export_gguf(
     tokenizer: Vocabulary,
     path: str | Path,
     type: str = "F32",
-    template: str | None = None,
+    chat: ChatTemplate | None = None,
 ) -> None:
     """Write a file that llama.cpp loads, with all matrices of one type, and gains in float32.
 
     With 4 bits, the output, or the table that it is tied to, has Q8_0, because its errors reach
     the logits directly; and so has a matrix whose rows are not a multiple of the type's blocks.
-    A tokenizer that is not one of byte pairs is left out: llama.cpp then takes only ids.
+    A tokenizer that is not one of byte pairs is left out: llama.cpp then takes only ids.  ``chat``
+    has the model's template, and how its authors sample.
 
     InputError for weights that the type cannot hold.
     """
@@ -421,8 +422,12 @@ def export_gguf(
         "llama.vocab_size": c.vocabulary,
         **_of_tokenizer(tokenizer),
     }
-    if template:
-        metadata["tokenizer.chat_template"] = template
+    if chat is not None:
+        metadata["tokenizer.chat_template"] = chat.source
+        for ours, theirs in _SAMPLING.items():
+            if (value := chat.sampling.get(ours)) is not None:
+                value = value if ours == "top_k" else float(value)
+                metadata[f"general.sampling.{theirs}"] = value
     try:
         write_gguf(path, metadata, tensors)
     except ValueError as error:

@@ -21,7 +21,6 @@ from minillm.runs.kind import Stored, kinds
 from minillm.runs.opening import has_additions, load, scale_of, split, weights_from
 from minillm.runs.run import Run
 from minillm.runs.stored import read_config, save_run
-from minillm.text import Vocabulary
 
 
 def merge(
@@ -58,18 +57,10 @@ def quantise(path: str | Path, type: str, out: str | Path, overwrite: bool = Fal
     model = dequantised(run.model)
     weights: Any = model.params
     if type != "F32":
-        template = run.chat_template()
-        source = template.source if template else None
-        weights = partial(_write_gguf, model, run.tokenizer, type, source)
+        weights = partial(export_gguf, model, run.tokenizer, type=type, chat=run.chat_template())
     _save_with(run, weights, out, overwrite)
     before, after = (folder.model_path.stat().st_size for folder in (run.folder, RunFolder(out)))
     return f"{type.lower()}: {after:,} bytes of weights, before {before:,}"
-
-
-def _write_gguf(
-    model: Llama, tokenizer: Vocabulary, type: str, template: str | None, path: Path
-) -> None:
-    export_gguf(model, tokenizer, path, type, template)
 
 
 def _check_additions(run: Run) -> None:

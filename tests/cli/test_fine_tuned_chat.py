@@ -66,7 +66,7 @@ def base(request, folder):
     model = Llama(config, np.random.default_rng(0))
     file = folder / f"{name}.gguf"
     type = "Q8_0" if name == "packed" else "F32"
-    export_gguf(model, chatting.TOKENIZER, file, type, chatting.TEMPLATE.source)
+    export_gguf(model, chatting.TOKENIZER, file, type, chatting.TEMPLATE)
     assert main(["import", str(file), "--out", str(folder / name)]) == 0
     return folder / name
 

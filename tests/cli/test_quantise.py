@@ -13,6 +13,7 @@ from minillm.formats.gguf_llama import dequantised, export_gguf, import_gguf
 from minillm.formats.peft import write_adapter
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.runs.exchange import import_file
+from minillm.text import ChatTemplate
 from minillm.text.bpe import train
 
 TEXT = "she sells sea shells by the sea shore\n" * 20
@@ -30,7 +31,8 @@ def file(folder):
     tokenizer = train([TEXT], 270)
     config = LlamaConfig(len(tokenizer), 64, 1, heads=2, key_heads=1, width=32, feed_forward=32)
     path = folder / "theirs.gguf"
-    export_gguf(Llama(config, np.random.default_rng(0)), tokenizer, path, "Q4_1", TEMPLATE)
+    chat = ChatTemplate(TEMPLATE, sampling={"temperature": 0.2, "top_k": 30})
+    export_gguf(Llama(config, np.random.default_rng(0)), tokenizer, path, "Q4_1", chat)
     return path
 
 

@@ -25,7 +25,7 @@ from minillm.models.ngram import NGram, NGramConfig, count_ngrams, estimate
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Stored, find_kind
 from minillm.runs.stored import save_config
-from minillm.text import Characters, build_vocabulary, tokenizer_files, wordpiece
+from minillm.text import Characters, ChatTemplate, build_vocabulary, tokenizer_files, wordpiece
 from minillm.text.bpe import train
 from minillm.training import AdamW, Summary, save_checkpoint
 from minillm.training.language_model import ContextTask, LanguageModelTask
@@ -291,7 +291,7 @@ def _texts(root: Path) -> None:
         llama = Llama(llama_config, np.random.default_rng(0))
         (root / "gguf" / kind).mkdir(parents=True)
         file = root / "gguf" / kind / "model.gguf"
-        export_gguf(llama, PAIRS_OF_BYTES, file, kind, "{{ messages }}")
+        export_gguf(llama, PAIRS_OF_BYTES, file, kind, ChatTemplate("{{ messages }}"))
     sizes = {"vocabulary": len(PIECES), "context": 8, "layers": 1, "heads": 2, "width": 4}
     bert = root / "hugging-face-bert"
     bert.mkdir()

@@ -113,10 +113,10 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
             (export_additions if format == "peft" else export_gguf_additions)(run, file)
             return
         template = run.chat_template()
-        source = template.source if template else None
         if format == "huggingface":
+            source = template.source if template else None
             export_llama(dequantised(run.model), run.tokenizer, file, source)
         elif quantise is None and run.folder.model_path.suffix == ".gguf":
             copy_file(run.folder.model_path, file)
         else:
-            export_gguf(run.model, run.tokenizer, file, quantise or "F32", source)
+            export_gguf(run.model, run.tokenizer, file, quantise or "F32", template)
