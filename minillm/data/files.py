@@ -157,7 +157,8 @@ def _whole_number(digits: str) -> int:
     return int(digits)
 
 
-_LARGE = re.compile(rf"\d{{{LONGEST_NUMBER + 1}}}")
+_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
+_LARGE = b"0" * (LONGEST_NUMBER + 1)
 _DECODER = json.JSONDecoder(parse_int=_whole_number)  # a call for each number takes time
 _FAST_DECODER = json.JSONDecoder()
 
@@ -166,7 +167,8 @@ def _json(text: bytes | str, place: str) -> Any:
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8-sig", "surrogatepass")  # without a byte order mark
-        return (_DECODER if _LARGE.search(text) else _FAST_DECODER).decode(text)
+        digits = text.encode("utf-8", "surrogatepass").translate(_DIGITS)
+        return (_DECODER if _LARGE in digits else _FAST_DECODER).decode(text)
     except RecursionError:
         raise InputError(f"{place}: expected JSON, but it is damaged: nested too deep") from None
     except ValueError as error:

@@ -119,16 +119,16 @@ def decode(type: str, rows: Bytes) -> Coded:
 
 
 def _decode_q8_0(blocks: Bytes) -> Coded:
-    q = blocks[..., 2:] ^ 128  # from -128 .. 127 to 0 .. 255
-    return Coded(_row(q), _half(blocks, 0), None, 128, 8)
+    q = _from(blocks, 2) ^ 128  # from -128 .. 127 to 0 .. 255
+    return Coded(q, _half(blocks, 0), None, 128, 8)
 
 
 def _decode_q4_0(blocks: Bytes) -> Coded:
-    return Coded(_row(blocks[..., 2:]), _half(blocks, 0), None, 8, 4)
+    return Coded(_from(blocks, 2), _half(blocks, 0), None, 8, 4)
 
 
 def _decode_q4_1(blocks: Bytes) -> Coded:
-    return Coded(_row(blocks[..., 4:]), _half(blocks, 0), _half(blocks, 2), 0, 4)
+    return Coded(_from(blocks, 4), _half(blocks, 0), _half(blocks, 2), 0, 4)
 
 
 def _decode_q4_k(blocks: Bytes) -> Coded:
@@ -167,7 +167,16 @@ def _row(array: NDArray) -> NDArray:
 
 def _half(blocks: Bytes, at: int) -> NDArray[np.float16]:
     """The float16 at a place of each block."""
-    return np.ascontiguousarray(blocks[..., at : at + 2]).view("<f2")[..., 0]
+    return blocks[..., at : at + 2].view("<f2")[..., 0]
+
+
+def _from(blocks: Bytes, at: int) -> Bytes:
+    """The bytes of each block from a place on, side by side: (O, blocks, bytes) -> (O, n).
+
+    Those of a block are copied as one item, which takes a tenth of the time.
+    """
+    items = blocks[..., at:].view(f"V{blocks.shape[-1] - at}")[..., 0]
+    return np.ascontiguousarray(items).view(np.uint8)
 
 
 def _nibbles(packed: Bytes) -> Bytes:

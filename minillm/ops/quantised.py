@@ -249,9 +249,9 @@ def _check_floats(name: str, array: NDArray, scale: NDArray) -> None:
 
 def _in_panels(rows: NDArray) -> NDArray:
     """(O, n) -> (panels, n, 16), filled up with zeros."""
-    panels = np.zeros((-(-len(rows) // PANEL) * PANEL, rows.shape[1]), rows.dtype)
-    panels[: len(rows)] = rows
-    return panels.reshape(-1, PANEL, rows.shape[1]).swapaxes(1, 2)
+    if len(rows) % PANEL:
+        rows = np.pad(rows, ((0, -len(rows) % PANEL), (0, 0)))
+    return rows.reshape(-1, PANEL, rows.shape[1]).swapaxes(1, 2)
 
 
 def _room_for(O: int, rows: NDArray) -> NDArray:

@@ -5,7 +5,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from minillm.data import augmentation
 from minillm.data.augmentation import Generator, Method, Neighbours, Translate
@@ -36,6 +35,8 @@ def augmented(labelled: Sequence[Labelled], methods: str, seed: int) -> tuple[li
     The same methods and seed give the same copies.  InputError if a method's run or word vectors
     cannot be opened.
     """
+    from tqdm import tqdm  # 15 ms, which no other use of a run waits for
+
     named = parse(methods)
     opened = [open_method(name, paths) for name, paths in named.items()]
     count = max(augmentation.usual_copies(len(labelled)), len(opened))

@@ -4,8 +4,6 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from minillm.data import Shards, read_text, split_text
 from minillm.data.streams import TextStream
 from minillm.data.windows import Ids
@@ -161,6 +159,8 @@ def open_shards(files: Sequence[str]) -> Shards | None:
 
 def verify(shards: Shards) -> None:
     """Read the shards, of several ranks each its share; InputError where they are damaged."""
+    from tqdm import tqdm  # 15 ms, which no other use of a run waits for
+
     job = ranks()
     quiet = True if job.rank else None  # None: where there is no terminal
     with tqdm(desc="checking", unit="B", unit_scale=True, leave=False, disable=quiet) as bar:

@@ -41,7 +41,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -215,27 +215,38 @@ def train(texts: Iterable[str], size: int, specials: Sequence[str] = (END_OF_TEX
 
 
 class MergeTable:
-    """Merges as numbers of tokens: (left, right, result) each.
+    """Merges as numbers of tokens: the 256 bytes, then the tokens that are made.
+
+    ``tokens`` are bytes, by number.  pairs (M, 2) and result (M,) are in the order of ranks.
 
     ``ranks`` maps a pair to its rank and its result.  The twin uses sorted arrays: the pairs with
-    left token n are first[n] to first[n + 1]; right (M,) and rank (M,) are in this order, result
-    (M,) is in the order of ranks.
+    left token n are first[n] to first[n + 1]; right (M,) and rank (M,) are in this order.
 
     ``whole`` has words that are a token but that merges do not make whole, and their numbers.
     """
 
-    def __init__(self, merges: Sequence[tuple[int, int, int]], tokens: int):
-        self.whole: dict[bytes, list[int]] = {}
-        self._merges = merges
-        left, right, self.result = np.array(merges, np.int32).reshape(-1, 3).T.copy()
-        order = np.lexsort((right, left))
-        self.right, self.rank = right[order], order.astype(np.int32)
-        self.first = np.searchsorted(left[order], np.arange(tokens + 1)).astype(np.int32)
+    def __init__(
+        self, tokens: list[bytes], pairs: Iterable[Sequence[int]], results: Sequence[int]
+    ):
+        """ValueError if two of the pairs are the same."""
+        self.tokens, self.whole = tokens, dict[bytes, list[int]]()
+        self.pairs = np.fromiter(chain.from_iterable(pairs), np.int32).reshape(-1, 2)
+        self.result = np.array(results, np.int32)
+        order = np.lexsort((self.pairs[:, 1], self.pairs[:, 0]))
+        left, self.right = self.pairs[order].T.copy()
+        self.rank = order.astype(np.int32)
+        self.first = np.searchsorted(left, np.arange(len(tokens) + 1)).astype(np.int32)
+        again = order[1:][(np.diff(left) == 0) & (np.diff(self.right) == 0)]
+        if len(again):
+            rank = int(again.min())
+            a, b = (short(tokens[number]) for number in self.pairs[rank])
+            raise ValueError(f"merge {rank + 1}: {a} and {b} are merged already")
 
     @cached_property
     def ranks(self) -> dict[tuple[int, int], tuple[int, int]]:
         """The rank and the result of each pair; the twin does not need them."""
-        return {(a, b): (rank, c) for rank, (a, b, c) in enumerate(self._merges)}
+        merges = zip(self.pairs.tolist(), self.result.tolist(), strict=True)
+        return {(a, b): (rank, c) for rank, ((a, b), c) in enumerate(merges)}
 
 
 def merge(word: bytes, table: MergeTable) -> list[int]:
@@ -308,7 +319,7 @@ class BytePairs(Vocabulary):
 
     def __init__(
         self,
-        merges: Sequence[Pair],
+        merges: Sequence[Pair] | MergeTable,
         specials: Sequence[str] = (END_OF_TEXT,),
         ids: Sequence[int] | None = None,
         *,
@@ -331,30 +342,36 @@ class BytePairs(Vocabulary):
         """
         if pattern not in PATTERNS:
             raise ValueError(f"pattern: expected {' or '.join(PATTERNS)}, found {short(pattern)}")
-        self.merges, self.specials = list(merges), check_texts(list(specials), "specials")
+        self.specials = check_texts(list(specials), "specials")
         self.pattern, self.whole = pattern, whole
-        numbers = {token: number for number, token in enumerate(BYTES)}
-        self._table = MergeTable(_numbered(self.merges, numbers), len(numbers))
+        self._table = merges if isinstance(merges, MergeTable) else _numbered(merges)
         if whole:
-            self._table.whole = self._not_merged(list(numbers))
+            self._table.whole = self._not_merged(self._table.tokens)
+        numbers = {token: number for number, token in enumerate(self._table.tokens)}
         for special in self.specials:
             if not special or special.encode() in numbers:
                 raise ValueError(f"specials: expected distinct new tokens, found {short(special)}")
             numbers[special.encode()] = len(numbers)
         self._numbers = numbers
-        self._lengths = np.array(list(map(len, numbers)))
+        self._lengths = np.fromiter(map(len, numbers), np.int64)
         self._ids = np.arange(len(numbers), dtype=np.int32)
         if ids is not None:
             self._ids = np.array(_checked_ids(ids, len(numbers)), np.int32)
         self._missing = bytes(np.flatnonzero(self._ids < 0).tolist())
-        tokens = list(numbers)
-        self.tokens = [tokens[number] for number in np.argsort(self._ids)[len(self._missing) :]]
+        tokens, in_order = list(numbers), np.argsort(self._ids)[len(self._missing) :]
+        self.tokens = [tokens[number] for number in in_order.tolist()]
         self._special = SpecialTokens({text: self.id_of(text.encode()) for text in self.specials})
         self.bos, self.eos = self._special.ids.get(bos), self._special.ids.get(eos)
         if add_bos and self.bos is None:
             raise ValueError(f"add_bos: expected {short(bos)} among the specials, found none")
         self.add_bos = add_bos
         self.line_end = None if self._ids[ord("\n")] < 0 else self.id_of(b"\n")
+
+    @property
+    def merges(self) -> list[Pair]:
+        """The merges in the order of their ranks."""
+        tokens = self._table.tokens
+        return [(tokens[left], tokens[right]) for left, right in self._table.pairs.tolist()]
 
     def _not_merged(self, tokens: list[bytes]) -> dict[bytes, list[int]]:
         """The tokens that merges do not make, if they are words, and their numbers."""
@@ -427,7 +444,7 @@ class BytePairs(Vocabulary):
         data = text.encode()
         ends = word_ends(text) if self.pattern == "gpt-2" else _ends_by(text, self.pattern)
         if self._missing:
-            lost = np.flatnonzero(np.isin(np.frombuffer(data, np.uint8), list(self._missing)))
+            lost = np.flatnonzero(self._ids[np.frombuffer(data, np.uint8)] < 0)
             ends = ends - np.searchsorted(lost, ends)
             ends = ends[np.diff(ends, prepend=0) > 0]  # no word is empty
         return data.translate(None, self._missing), ends
@@ -459,11 +476,10 @@ class BytePairs(Vocabulary):
         Where a merge takes a token that a later one makes, the numbers of all results stand in
         "results".
         """
-        merges = [[self._numbers[a], self._numbers[b]] for a, b in self.merges]
-        values: dict[str, Any] = {"unit": self.unit, "merges": merges, "specials": self.specials}
-        results = self._table.result
+        pairs, results = self._table.pairs, self._table.result
+        values = {"unit": self.unit, "merges": pairs.tolist(), "specials": self.specials}
         before = np.maximum.accumulate(np.concatenate([[len(BYTES) - 1], results]))[:-1]
-        if (np.array(merges, int).reshape(-1, 2).max(axis=1) > before).any():
+        if (pairs.max(axis=1) > before).any():
             values["results"] = results.tolist()
         if (self._ids != np.arange(len(self._ids))).any():
             values["ids"] = self._ids.tolist()
@@ -480,17 +496,17 @@ class BytePairs(Vocabulary):
     def from_dict(cls, values: Mapping[str, Any]) -> "BytePairs":
         """The tokenizer that ``to_dict`` described; ValueError if it is damaged."""
         merges, specials = values.get("merges"), check_texts(values.get("specials"), "specials")
-        if not isinstance(merges, list) or not all(map(_is_pair, merges)):
+        if not _are_pairs(merges):
             raise ValueError('expected "merges": a list of pairs of numbers')
         results = values.get("results")
-        pairs = _pairs_in_order(merges) if results is None else _pairs(merges, results)
+        table = _in_order(merges) if results is None else _numbered(_pairs(merges, results))
         defaults = _options()
         options = {name: values[name] for name in defaults if name in values}
         for name, value in options.items():
             if type(value) is not type(defaults[name]):
                 kind = "true or false" if type(defaults[name]) is bool else "a text"
                 raise ValueError(f'expected "{name}": {kind}, found {short(value)}')
-        return cls(pairs, specials, values.get("ids"), **options)
+        return cls(table, specials, values.get("ids"), **options)
 
 
 def _options() -> dict[str, Any]:
@@ -498,22 +514,21 @@ def _options() -> dict[str, Any]:
     return dict(BytePairs.__init__.__kwdefaults__ or {})
 
 
-def _pairs_in_order(merges: list[list[int]]) -> list[Pair]:
-    """The tokens of merges that take only what merges before them have made."""
-    tokens, pairs = dict.fromkeys(BYTES), []
-    spelled = list(tokens)
+def _in_order(merges: list[list[int]]) -> MergeTable:
+    """The table of merges that take only what merges before them have made."""
+    tokens, results = list(BYTES), list[int]()
+    numbers = {token: number for number, token in enumerate(tokens)}
     for rank, (a, b) in enumerate(merges):
-        if not (0 <= a < len(spelled) and 0 <= b < len(spelled)):
+        if not (0 <= a < len(tokens) and 0 <= b < len(tokens)):
             raise ValueError(
-                f"merge {rank + 1}: expected two of the {len(spelled)} tokens before it, "
+                f"merge {rank + 1}: expected two of the {len(tokens)} tokens before it, "
                 f"found {short(a)} and {short(b)}"
             )
-        pairs.append((spelled[a], spelled[b]))
-        token = _merged(rank, *pairs[-1])
-        if token not in tokens:
-            tokens[token] = None
-            spelled.append(token)
-    return pairs
+        token = _merged(rank, tokens[a], tokens[b])
+        results.append(numbers.setdefault(token, len(tokens)))
+        if results[-1] == len(tokens):
+            tokens.append(token)
+    return MergeTable(tokens, merges, results)
 
 
 def _pairs(merges: list[list[int]], results: object) -> list[Pair]:
@@ -536,8 +551,14 @@ def _pairs(merges: list[list[int]], results: object) -> list[Pair]:
     return [(spelled[a], spelled[b]) for a, b in merges]
 
 
-def _is_pair(merge: object) -> bool:
-    return isinstance(merge, list) and [type(number) for number in merge] == [int, int]
+def _are_pairs(merges: Any) -> bool:
+    """Whether these are pairs of whole numbers, as JSON has them."""
+    return (
+        isinstance(merges, list)
+        and {*map(type, merges)} <= {list}
+        and {*map(len, merges)} <= {2}
+        and {*map(type, chain.from_iterable(merges))} <= {int}
+    )
 
 
 def _merged(rank: int, left: bytes, right: bytes) -> bytes:
@@ -546,35 +567,26 @@ def _merged(rank: int, left: bytes, right: bytes) -> bytes:
     return left + right
 
 
-def _numbered(merges: Sequence[Pair], numbers: dict[bytes, int]) -> list[tuple[int, int, int]]:
-    """The merges as numbers of tokens; the tokens that they make are added to ``numbers``.
+def _numbered(merges: Sequence[Pair]) -> MergeTable:
+    """The table of merges that are given as bytes.
 
     A merge may take a token that a later one makes: Llama 3 has all pairs of each token, token
     by token.
     """
-    tokens = [_merged(rank, *pair) for rank, pair in enumerate(merges)]
-    for token in tokens:
-        numbers.setdefault(token, len(numbers))
-    if len(set(merges)) < len(merges):
-        rank = next(rank for rank, pair in enumerate(merges) if pair in merges[:rank])
-        left, right = map(short, merges[rank])
-        raise ValueError(f"merge {rank + 1}: {left} and {right} are merged already")
-    try:
-        return [
-            (numbers[left], numbers[right], numbers[token])
-            for (left, right), token in zip(merges, tokens, strict=True)
-        ]
-    except KeyError:
-        for rank, pair in enumerate(merges):
-            for token in pair:
-                if token not in numbers:
-                    raise ValueError(f"merge {rank + 1}: no merge makes {short(token)}") from None
-        raise
+    made = [_merged(rank, *pair) for rank, pair in enumerate(merges)]
+    tokens = list(dict.fromkeys([*BYTES, *made]))
+    numbers = {token: number for number, token in enumerate(tokens)}
+    for rank, pair in enumerate(merges):
+        for token in pair:
+            if token not in numbers:
+                raise ValueError(f"merge {rank + 1}: no merge makes {short(token)}")
+    pairs = [(numbers[left], numbers[right]) for left, right in merges]
+    return MergeTable(tokens, pairs, [numbers[token] for token in made])
 
 
 def _checked_ids(ids: object, count: int) -> list[int]:
     """The ids; ValueError unless each number occurs once, and only bytes have none."""
-    if not isinstance(ids, list) or any(type(id) is not int for id in ids):
+    if not isinstance(ids, list) or not {*map(type, ids)} <= {int}:
         raise ValueError('expected "ids": a list of numbers')
     missing = ids[: len(BYTES)].count(-1)
     if len(ids) != count or sorted(ids)[missing:] != list(range(count - missing)):
