@@ -103,10 +103,11 @@ def _slices(O: int, I: int) -> Iterator[slice]:
 # --- reading -------------------------------------------------------------------------------------
 
 
-def open_gguf(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def open_gguf(path: str | Path, lists: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The metadata of a file, and its tensors by name, none of them read yet.
 
-    A value is a number, a truth value, a text, a list of texts, or an array of numbers.
+    A value is a number, a truth value, a text, a list of texts, or an array of numbers.  Without
+    ``lists``, those of texts are passed over: a tokenizer has 100,000 of them.
 
     InputError if the file is missing or damaged, or has types that cannot be read; every count and
     size is compared with the size of the file before memory is taken.
@@ -124,7 +125,7 @@ def open_gguf(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             name = head.text("the name of an entry")
             if name in metadata:
                 raise InputError(f"{path}: {short(name)}: expected one value, found two")
-            metadata[name] = head.value(head.number("<u4", name), name)
+            metadata[name] = head.value(head.number("<u4", name), name, lists)
         declared = {}
         for _ in range(head.count(tensors, 32, "number of tensors")):
             name = head.text("the name of a tensor")
@@ -193,8 +194,8 @@ class _Head:
     def text(self, place: str) -> str:
         return self.texts(1, place)[0]
 
-    def texts(self, count: int, place: str) -> list[str]:
-        """Texts, each after its length; they are many."""
+    def texts(self, count: int, place: str, kept: bool = True) -> list[str]:
+        """Texts, each after its length; they are many.  None if they are not ``kept``."""
         texts, read, left = [], self.file.read, self.size - self.at
         for _ in range(count):
             length = int.from_bytes(read(8), "little")
@@ -203,22 +204,24 @@ class _Head:
                 raise InputError(
                     f"{self.name}: {place}: expected a text of {length:,} bytes, but the file ends"
                 )
-            texts.append(read(length))
+            text = read(length)
+            if kept:
+                texts.append(text)
         self.at = self.size - left
         try:
             return [text.decode() for text in texts]
         except UnicodeDecodeError as error:
             raise InputError(f"{self.name}: {place}: expected UTF-8: {error}") from None
 
-    def value(self, kind: int, name: str) -> Any:
-        """The value of an entry."""
+    def value(self, kind: int, name: str, lists: bool) -> Any:
+        """The value of an entry; an empty list without ``lists`` of texts."""
         place = short(name)
         if kind == _TEXT:
             return self.text(place)
         if kind == _ARRAY:
             kind, length = self.number("<u4", place), self.number("<u8", place)
             if kind == _TEXT:
-                return self.texts(self.count(length, 8, place), place)
+                return self.texts(self.count(length, 8, place), place, lists)
             dtype = self._dtype(kind, place)
             length = self.count(length, dtype.itemsize, place)
             return np.frombuffer(self.take(length * dtype.itemsize, place), dtype)

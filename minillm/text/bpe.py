@@ -225,18 +225,17 @@ class MergeTable:
     ``whole`` has words that are a token but that merges do not make whole, and their numbers.
     """
 
-    def __init__(
-        self, tokens: list[bytes], pairs: Iterable[Sequence[int]], results: Sequence[int]
-    ):
+    def __init__(self, tokens: list[bytes], pairs: Iterable[Sequence[int]], results: Sequence[int]):
         """ValueError if two of the pairs are the same."""
         self.tokens, self.whole = tokens, dict[bytes, list[int]]()
         self.pairs = np.fromiter(chain.from_iterable(pairs), np.int32).reshape(-1, 2)
         self.result = np.array(results, np.int32)
-        order = np.lexsort((self.pairs[:, 1], self.pairs[:, 0]))
-        left, self.right = self.pairs[order].T.copy()
-        self.rank = order.astype(np.int32)
-        self.first = np.searchsorted(left, np.arange(len(tokens) + 1)).astype(np.int32)
-        again = order[1:][(np.diff(left) == 0) & (np.diff(self.right) == 0)]
+        keys = self.pairs[:, 0].astype(np.int64) * len(tokens) + self.pairs[:, 1]
+        order = np.argsort(keys, kind="stable")
+        self.right, self.rank = self.pairs[order, 1], order.astype(np.int32)
+        firsts = np.arange(len(tokens) + 1, dtype=np.int64) * len(tokens)
+        self.first = np.searchsorted(keys[order], firsts).astype(np.int32)
+        again = order[1:][np.diff(keys[order]) == 0]
         if len(again):
             rank = int(again.min())
             a, b = (short(tokens[number]) for number in self.pairs[rank])
@@ -477,7 +476,8 @@ class BytePairs(Vocabulary):
         "results".
         """
         pairs, results = self._table.pairs, self._table.result
-        values = {"unit": self.unit, "merges": pairs.tolist(), "specials": self.specials}
+        values: dict[str, Any] = {"unit": self.unit, "merges": pairs.tolist()}
+        values["specials"] = self.specials
         before = np.maximum.accumulate(np.concatenate([[len(BYTES) - 1], results]))[:-1]
         if (pairs.max(axis=1) > before).any():
             values["results"] = results.tolist()
@@ -495,7 +495,8 @@ class BytePairs(Vocabulary):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "BytePairs":
         """The tokenizer that ``to_dict`` described; ValueError if it is damaged."""
-        merges, specials = values.get("merges"), check_texts(values.get("specials"), "specials")
+        merges: Any = values.get("merges")
+        specials = check_texts(values.get("specials"), "specials")
         if not _are_pairs(merges):
             raise ValueError('expected "merges": a list of pairs of numbers')
         results = values.get("results")

@@ -89,7 +89,9 @@ def test_quantise_makes_a_run(imported, tmp_path, type, capsys):
     ids = np.arange(20)[None]
     assert np.abs(before.model.logits(ids)[0] - after.model.logits(ids)[0]).max() < 0.3
     assert after.chat_template() == before.chat_template()
-    assert import_gguf(out / "model.gguf")[1].to_dict() == before.tokenizer.to_dict()
+    _, tokenizer, chat = import_gguf(minillm.load(out).export(tmp_path / "a.gguf", "gguf"))
+    assert tokenizer.to_dict() == before.tokenizer.to_dict()
+    assert (chat, chat.sampling) == (before.chat_template(), {"temperature": 0.2, "top_k": 30})
 
 
 def test_floats_can_be_trained_and_integers_cannot(imported, tmp_path, capsys):

@@ -46,6 +46,11 @@ def test_there_and_back(path, metadata, shapes):
     assert {n: type(plain(v)) for n, v in values.items()} == {
         n: type(plain(v)) for n, v in metadata.items()
     }
+    passed, again = open_gguf(path, lists=False)
+    assert again == tensors
+    np.testing.assert_equal(
+        passed, {n: [] if isinstance(v, list) else v for n, v in values.items()}
+    )
     assert tensors.keys() == arrays.keys()
     for name, array in arrays.items():
         np.testing.assert_array_equal(tensors[name].read(), array)

@@ -1,9 +1,13 @@
 """Llamas in GGUF files: there and back, the order of rows, and what is refused by name."""
 
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from minillm import ops
 from minillm.errors import InputError
@@ -56,7 +60,7 @@ def path(tmp_path):
 )
 def test_there_and_back(path, changes):
     model = new(**changes)
-    export_gguf(model, TOKENIZER, path, template="{{ messages }}")
+    export_gguf(model, TOKENIZER, path, chat=ChatTemplate("{{ messages }}"))
     again, tokenizer, chat = import_gguf(path)
     assert again.config == model.config
     for name, array in model.params.items():
@@ -254,7 +258,7 @@ def test_llama_3_has_whole_words_and_bos(path, add_bos):
 
 
 def test_how_the_authors_sample_is_read(path):
-    export_gguf(new(), TOKENIZER, path, template="{{ messages }}")
+    export_gguf(new(), TOKENIZER, path, chat=ChatTemplate("{{ messages }}"))
     assert import_gguf(path)[2].sampling == {}
     prefix = "general.sampling."
     chat = changed(path, **{f"{prefix}top_p": 0.9, f"{prefix}top_k": 0})[2]
@@ -266,6 +270,20 @@ def test_how_the_authors_sample_is_read(path):
     changed(path, **{f"{prefix}top_k": -1})
     with pytest.raises(InputError, match=r"general.sampling.min_p: expected a number, found 'x'"):
         changed(path, **{f"{prefix}min_p": "x"})
+
+
+@given(st.fixed_dictionaries({}, optional={
+    "temperature": st.integers(0, 200).map(lambda n: n / 100), "top_k": st.integers(1, 10**6),
+    "top_p": st.sampled_from([0.1, 0.95, 1]), "min_p": st.sampled_from([0, 0.05]),
+    "repetition_penalty": st.sampled_from([1, 1.1]),
+}))  # fmt: skip
+def test_how_the_authors_sample_is_written(sampling):
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.gguf"
+        export_gguf(new(), TOKENIZER, path, chat=ChatTemplate("{{ messages }}", sampling=sampling))
+        found = import_gguf(path)[2].sampling
+    assert found == ({"temperature": 1.0} | sampling if sampling else {})
+    assert {type(value) for name, value in found.items() if name != "top_k"} <= {float}
 
 
 @pytest.mark.parametrize("type", ["F32", "Q8_0"])
