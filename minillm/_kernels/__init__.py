@@ -187,16 +187,16 @@ def select_kernels(name: str) -> SimpleNamespace:
         raise InputError(f"kernels: expected one of {', '.join(CHOICES)}; found {short(name)}")
     if name == "numpy":
         return _load("numpy")
-    missing = _missing()
     if name in INSTRUCTION_SETS:
-        if name in missing:
-            raise KernelsUnavailable(f"kernels: {name} cannot run here: {missing[name]}")
+        if why := _obstacle(name):
+            raise KernelsUnavailable(f"kernels: {name} cannot run here: {why}")
         return _load(name)
-    for best in INSTRUCTION_SETS:
-        if best not in missing:
+    for best in INSTRUCTION_SETS:  # the others are not loaded, which would take 10 ms
+        if not _obstacle(best):
             return _load(best)
     if name == "cython":
-        raise KernelsUnavailable(f"kernels: cython cannot run here: {next(iter(missing.values()))}")
+        why = _obstacle(INSTRUCTION_SETS[0])
+        raise KernelsUnavailable(f"kernels: cython cannot run here: {why}")
     return _load("numpy")
 
 
@@ -254,23 +254,26 @@ def _exported(module: ModuleType, translated: str) -> Iterator[tuple[str, Callab
             yield key, value
 
 
-@functools.cache
 def _missing() -> dict[str, str]:
     """Return the instruction sets that cannot run here, each with the reason."""
-    cpu, missing = _compiled("_cpu"), {}
-    for name in INSTRUCTION_SETS:
-        if cpu is None:
-            missing[name] = _not_built(name)
-        elif name not in cpu.instruction_sets():
-            missing[name] = f"this CPU has no {name}"
-        else:
-            try:
-                _load(name)
-            except ModuleNotFoundError:
-                missing[name] = _not_built(name)
-            except ImportError as error:
-                missing[name] = f"built, but it does not load ({error})"
-    return missing
+    return {name: why for name in INSTRUCTION_SETS if (why := _obstacle(name))}
+
+
+@functools.cache
+def _obstacle(name: str) -> str:
+    """Return why an instruction set cannot run here; "" if it can."""
+    cpu = _compiled("_cpu")
+    if cpu is None:
+        return _not_built(name)
+    if name not in cpu.instruction_sets():
+        return f"this CPU has no {name}"
+    try:
+        _load(name)
+    except ModuleNotFoundError:
+        return _not_built(name)
+    except ImportError as error:
+        return f"built, but it does not load ({error})"
+    return ""
 
 
 @functools.cache

@@ -119,7 +119,7 @@ def decode(type: str, rows: Bytes) -> Coded:
 
 
 def _decode_q8_0(blocks: Bytes) -> Coded:
-    q = _from(blocks, 2) ^ 128  # from -128 .. 127 to 0 .. 255
+    q = _from(blocks, 2) ^ np.uint8(128)  # from -128 .. 127 to 0 .. 255
     return Coded(q, _half(blocks, 0), None, 128, 8)
 
 
