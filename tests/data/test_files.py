@@ -1,6 +1,7 @@
 """Files are written whole or not at all."""
 
 import errno
+import gc
 import json
 import os
 import stat
@@ -56,6 +57,14 @@ def test_a_number_of_very_many_digits_is_refused(tmp_path, digits, sign):
         read_json_list(tmp_path / "list")
     most = sign + "9" * LONGEST_NUMBER
     assert json_object('{"a": ' + most + "}", "PLACE") == {"a": int(most)}
+
+
+def test_the_collector_runs_again_after_json_is_read():
+    json_object("{}", "PLACE")
+    assert gc.isenabled()
+    with pytest.raises(InputError, match="damaged"):
+        json_object("{", "PLACE")
+    assert gc.isenabled()
 
 
 def test_a_descriptor_of_very_many_digits_is_a_path():
