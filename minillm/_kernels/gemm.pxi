@@ -9,7 +9,7 @@
 #   multiply_lines the same by whole lines of B
 #   product        cuts C into a part for each thread
 #
-# Why it is fast.  A block of B (half a megabyte: at most 512 deep, and so wide as
+# Why it is fast.  A block of B (half a megabyte: mostly 512 deep, and so wide as
 # that allows) stays in the second-level cache while all rows of A pass over it,
 # and the 6 rows of A stay in the first level while all panels of the block pass
 # over them: so a number that comes from memory is used hundreds of times.  A is
@@ -21,16 +21,16 @@
 # `by_depth` (each line is one step of the depth) or along it.  A list of lines
 # also lets a recurrence leave out the steps beyond a sequence's end.
 #
-# Threads split C, never a sum, and a sum runs in the order of the depth in
-# whatever way C is cut: so the bits do not depend on the number of threads,
-# nor a row on its neighbours.
+# Threads split C, never a sum, and a sum runs in the order of the depth and by
+# the stretches of tile.h in whatever way C is cut: so the bits do not depend on
+# the number of threads, nor a row on its neighbours.
 
 from libc.string cimport memcpy, memset
 
 include "tile.pxi"
 
 cdef enum:
-    DEPTH_BYTES = 2048   # of a row of A in a block, at most
+    DEPTH_BYTES = 2048   # of a row of A in a block, but for the last: whole stretches of tile.h
     BLOCK_BYTES = 524288 # of B in a block, at most
     WIDEST_BLOCK = 1024  # columns of B, at most
     BLOCK_ROWS = 1024    # of A in a block, where it has to be transposed
@@ -38,6 +38,7 @@ cdef enum:
     AND_ONES = 2         # a_by_depth, where A's last row is of ones: C's last is the sum of B's lines
     FEW_ROWS = 32        # that read B where it lies, up to FEW_BYTES of it
     FEW_BYTES = 4194304  # of B: more comes from memory, which gives whole lines fastest
+    SUMS_BYTES = 16384   # of a row of C whose sums multiply_lines keeps at a time
     SMALL = 500000       # multiply-adds that are not worth waking another thread for
     SHORT = 4000000      # those that are not where other programs use the cores
 
@@ -143,6 +144,15 @@ cdef inline bint is_few(
     return M <= TILE_ROWS(4) or (M <= FEW_ROWS and N * K * itemsize <= FEW_BYTES)
 
 
+cdef inline Py_ssize_t deepest_block(Py_ssize_t K, Py_ssize_t itemsize) noexcept nogil:
+    """The most lines of a block of B: the last block is up to a stretch deeper than the others.
+
+    A shallow block would move C for little work.
+    """
+    cdef Py_ssize_t depth = DEPTH_BYTES // itemsize, blocks = max(1, ceil_div(K - STRETCH, depth))
+    return max(1, min(K, depth), K - (blocks - 1) * depth)
+
+
 cdef inline Py_ssize_t widest_block(Py_ssize_t depth, Py_ssize_t itemsize) noexcept nogil:
     """The most columns of a block of B of this depth: whole vectors."""
     return min(WIDEST_BLOCK, BLOCK_BYTES // (depth * VECTOR_BYTES) * (VECTOR_BYTES // itemsize))
@@ -158,7 +168,7 @@ cdef inline Py_ssize_t padded_row(Py_ssize_t size) noexcept nogil:
 
 cdef Py_ssize_t scratch_size(Py_ssize_t M, Py_ssize_t K, bint a_by_depth, Py_ssize_t itemsize) noexcept nogil:
     """The bytes of scratch that multiply_part needs."""
-    cdef Py_ssize_t depth = min(K, DEPTH_BYTES // itemsize), rows = min(M, BLOCK_ROWS) if a_by_depth else 0
+    cdef Py_ssize_t depth = deepest_block(K, itemsize), rows = min(M, BLOCK_ROWS) if a_by_depth else 0
     # multiply_part's blocks may be less deep, and then wider.
     cdef Py_ssize_t block = min(WIDEST_BLOCK * depth * itemsize, BLOCK_BYTES)
     return TILE_SIZE + block + rows * padded_row(depth * itemsize) + 128
@@ -174,23 +184,22 @@ cdef void multiply_part(
     # Panels of equal width: five vectors are 3 + 2, which waste less than 4 + 1.
     cdef int vectors = <int>ceil_div(all_vectors, max(1, ceil_div(all_vectors, 4)))
     cdef Py_ssize_t width = vectors * lanes
-    # Blocks of equal depth: 600 are 300 + 300, for a shallow one would move C for little work.
-    cdef Py_ssize_t blocks = max(1, ceil_div(K * <Py_ssize_t>sizeof(floating), DEPTH_BYTES))
-    cdef Py_ssize_t block_depth = max(1, ceil_div(K, blocks))
-    cdef Py_ssize_t most_columns = widest_block(block_depth, sizeof(floating))
+    cdef Py_ssize_t block_depth = DEPTH_BYTES // <Py_ssize_t>sizeof(floating)
+    cdef Py_ssize_t deepest = deepest_block(K, sizeof(floating))
+    cdef Py_ssize_t most_columns = widest_block(deepest, sizeof(floating))
     cdef Py_ssize_t block_columns = most_columns // max(1, width) * width
     cdef Py_ssize_t block_rows = BLOCK_ROWS if a_by_depth else max(1, m1 - m0)
-    cdef Py_ssize_t lda = padded_row(block_depth * sizeof(floating)) // <Py_ssize_t>sizeof(floating)
+    cdef Py_ssize_t lda = padded_row(deepest * sizeof(floating)) // <Py_ssize_t>sizeof(floating)
     cdef floating *acc = <floating *>scratch
     cdef floating *b_block = <floating *>(scratch + TILE_SIZE)
-    cdef floating *a_block = b_block + block_depth * most_columns
+    cdef floating *a_block = b_block + deepest * most_columns
     cdef const floating *rows[8]
     cdef Py_ssize_t k0 = 0, depth, r0, r1, c0, c1, j, t, tiles, t0, t1, m
     cdef bint ones
     if m1 <= m0 or n1 <= n0:
         return
     while k0 == 0 or k0 < K:  # once for a depth of 0 as well: C = bias
-        depth = min(block_depth, K - k0)
+        depth = block_depth if K - k0 > block_depth + STRETCH else K - k0
         r0 = m0
         while r0 < m1:
             r1 = min(r0 + block_rows, m1)
@@ -222,7 +231,7 @@ cdef void multiply_part(
                         j += width
                 c0 = c1
             r0 = r1
-        k0 += block_depth
+        k0 += max(1, depth)
 
 
 cdef void multiply_few(
@@ -256,20 +265,31 @@ cdef void multiply_lines(
 ) noexcept nogil:
     """At most 8 rows read `at_once` lines of B at a time: LINES from memory, all K from a cache."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), whole = n1 - (n1 - n0) % lanes
-    cdef Py_ssize_t k = 0, count, m
+    cdef Py_ssize_t k, count, last, m
+    cdef char memory[8 * (SUMS_BYTES + 64)]  # each stretch of the depth is summed from zero
     cdef const floating *a_k[8]
-    for m in range(M):
-        if not add and bias != NULL:
-            copy_columns(c[m] + n0, bias + n0, whole - n0)
-        elif not add:
-            memset(c[m] + n0, 0, (whole - n0) * sizeof(floating))
-    while k < K:
-        count = min(at_once, K - k)
-        for m in range(M):
-            a_k[m] = a[m] + k
-        tile_lines(<int>M, count, n0, whole, a_k, b + k, b[k + at_once] - b[k] if k + at_once < K else 0, c)
-        k += count
+    cdef floating *sums[8]
     multiply_rest(M, whole, n1, K, a, b, bias, add, c)
+    at_once = min(at_once, STRETCH)
+    while n0 < whole:
+        last, k = min(whole, n0 + SUMS_BYTES // <Py_ssize_t>sizeof(floating)), 0
+        for m in range(M):
+            sums[m] = <floating *>(memory + m * padded_row(SUMS_BYTES)) - n0
+            if not add and bias != NULL:
+                copy_columns(c[m] + n0, bias + n0, last - n0)
+            elif not add:
+                memset(c[m] + n0, 0, (last - n0) * sizeof(floating))
+        while k < K:
+            count = min(at_once, K - k)
+            for m in range(M):
+                a_k[m] = a[m] + k
+                if k % STRETCH == 0:
+                    memset(sums[m] + n0, 0, (last - n0) * sizeof(floating))
+            tile_lines(<int>M, count, n0, last, a_k, b + k, b[k + at_once] - b[k] if k + at_once < K else 0, sums)
+            k += count
+            for m in range(M if k % STRETCH == 0 or k == K else 0):
+                add_line(last - n0, <const floating *>sums[m] + n0, c[m] + n0)
+        n0 = last
 
 
 cdef void multiply_rest(
@@ -277,7 +297,7 @@ cdef void multiply_rest(
     const floating *bias, bint add, floating **c,
 ) noexcept nogil:
     """Fewer columns than a vector has."""
-    cdef char scratch[TILE_SIZE + (DEPTH_BYTES >> 2) * VECTOR_BYTES]
+    cdef char scratch[TILE_SIZE + ((DEPTH_BYTES >> 2) + STRETCH) * VECTOR_BYTES]
     multiply_part(0, M, n0, n1, K, a, False, b, True, bias, add, c, scratch, False)
 
 

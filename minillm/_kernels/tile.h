@@ -4,14 +4,16 @@
  *
  * For each step along the depth it loads one line of b (`vectors` vectors) and
  * one number from each row of a, and does rows * vectors multiply-adds.  A tile
- * of 6 by 4 vectors does 24 of them for 10 loads, and its 24 sums never leave
- * the registers; that is why it runs at the speed of the multipliers, where a
+ * of 6 by 4 vectors does 24 of them for 10 loads, and its 24 sums stay in
+ * registers; that is why it runs at the speed of the multipliers, where a
  * plain loop runs at the speed of the loads.
  *
- * Each sum is taken in the order of the depth, in one register, whatever the
- * shape of the tile.  So a number of the product has the same bits however the
- * product was cut: into tiles, into blocks of the depth (where sums are stored
- * and loaded again), or between threads.
+ * Each sum is taken in the order of the depth, whatever the shape of the tile.
+ * Every STRETCH terms are summed from zero, in one register, and then added to the
+ * sum of the stretches before.  An addition rounds in proportion to its result,
+ * so that many short sums have smaller errors than a long one.  A number of the
+ * product has the same bits however the product was cut: into tiles, into blocks
+ * of whole stretches (where sums are stored and loaded again), or between threads.
  *
  * a, start and out are given as pointers to their rows, which may lie anywhere; no
  * start is a start from zero.  b is best packed: the lines of one panel next to
@@ -69,6 +71,7 @@
 #define BY_LINE(rows, vectors) 0
 #endif
 #define TILE_VECTORS 4 /* the widest panel */
+#define STRETCH 256 /* terms, or pairs of them, that are summed from zero */
 #define LINES 8 /* of b, that are read at a time where it comes from memory */
 #define TILE_SIZE (24 * VECTOR_BYTES) /* bytes of the largest tile */
 
@@ -93,30 +96,37 @@
         const ptrdiff_t lanes = VECTOR_BYTES / sizeof(REAL);                                       \
         NAME##_vec sum[8][TILE_VECTORS], line[TILE_VECTORS];                                       \
         const REAL *row[8];                                                                        \
-        UNROLL for (int m = 0; m < rows; m++) {                                                    \
-            row[m] = a[m];                                                                         \
-            UNROLL for (int v = 0; v < vectors; v++)                                               \
-                sum[m][v] = start ? *(const NAME##_vec *)(start[m] + v * lanes)                    \
-                                  : (NAME##_vec){0};                                               \
-        }                                                                                          \
-        for (ptrdiff_t k = 0, at = 0; k < depth; k++, at += step, b += ldb) {                      \
-            if (BY_LINE(rows, vectors))                                                            \
-                UNROLL for (int v = 0; v < vectors; v++) {                                         \
-                    line[v] = *(const volatile NAME##_vec *)(b + v * lanes);                       \
-                    UNROLL for (int m = 0; m < rows; m++)                                          \
-                        sum[m][v] = ADD_PRODUCT_##REAL(sum[m][v], row[m][at], line[v]);            \
-                }                                                                                  \
-            else {                                                                                 \
-                UNROLL for (int v = 0; v < vectors; v++)                                           \
-                    line[v] = *(const NAME##_vec *)(b + v * lanes);                                \
-                UNROLL for (int m = 0; m < rows; m++)                                              \
-                    UNROLL for (int v = 0; v < vectors; v++)                                       \
-                        sum[m][v] = ADD_PRODUCT_##REAL(sum[m][v], row[m][at], line[v]);            \
-            }                                                                                      \
-        }                                                                                          \
         UNROLL for (int m = 0; m < rows; m++)                                                      \
-            UNROLL for (int v = 0; v < vectors; v++)                                               \
-                *(NAME##_vec *)(out[m] + v * lanes) = sum[m][v];                                   \
+            row[m] = a[m];                                                                         \
+        ptrdiff_t k = 0, at = 0;                                                                   \
+        do {                                                                                       \
+            const ptrdiff_t last = depth - k < STRETCH ? depth : k + STRETCH;                      \
+            UNROLL for (int m = 0; m < rows; m++)                                                  \
+                UNROLL for (int v = 0; v < vectors; v++)                                           \
+                    sum[m][v] = (NAME##_vec){0};                                                   \
+            for (; k < last; k++, at += step, b += ldb) {                                          \
+                if (BY_LINE(rows, vectors))                                                        \
+                    UNROLL for (int v = 0; v < vectors; v++) {                                     \
+                        line[v] = *(const volatile NAME##_vec *)(b + v * lanes);                   \
+                        UNROLL for (int m = 0; m < rows; m++)                                      \
+                            sum[m][v] = ADD_PRODUCT_##REAL(sum[m][v], row[m][at], line[v]);        \
+                    }                                                                              \
+                else {                                                                             \
+                    UNROLL for (int v = 0; v < vectors; v++)                                       \
+                        line[v] = *(const NAME##_vec *)(b + v * lanes);                            \
+                    UNROLL for (int m = 0; m < rows; m++)                                          \
+                        UNROLL for (int v = 0; v < vectors; v++)                                   \
+                            sum[m][v] = ADD_PRODUCT_##REAL(sum[m][v], row[m][at], line[v]);        \
+                }                                                                                  \
+            }                                                                                      \
+            UNROLL for (int m = 0; m < rows && start; m++)                                         \
+                UNROLL for (int v = 0; v < vectors; v++)                                           \
+                    sum[m][v] += *(const NAME##_vec *)(start[m] + v * lanes);                      \
+            UNROLL for (int m = 0; m < rows; m++)                                                  \
+                UNROLL for (int v = 0; v < vectors; v++)                                           \
+                    *(NAME##_vec *)(out[m] + v * lanes) = sum[m][v];                               \
+            start = (const REAL *const *)out;                                                      \
+        } while (k < depth);                                                                       \
     }
 
 /* One compiled function for each shape of tile, so that its loops unroll. */
@@ -232,13 +242,18 @@
                      const REAL *b, ptrdiff_t ldb, const REAL *const *start, REAL *const *out)     \
     {                                                                                              \
         const ptrdiff_t width = vectors * (ptrdiff_t)(VECTOR_BYTES / sizeof(REAL));                \
-        for (int m = 0; m < rows; m++)                                                             \
-            for (ptrdiff_t j = 0; j < width; j++)                                                  \
-                out[m][j] = start ? start[m][j] : 0;                                               \
-        for (ptrdiff_t k = 0; k < depth; k++, b += ldb)                                            \
+        ptrdiff_t k = 0;                                                                           \
+        do {                                                                                       \
+            const ptrdiff_t first = k, last = depth - k < STRETCH ? depth : k + STRETCH;           \
             for (int m = 0; m < rows; m++)                                                         \
-                for (ptrdiff_t j = 0; j < width; j++)                                              \
-                    out[m][j] += a[m][k * step] * b[j];                                            \
+                for (ptrdiff_t j = 0; j < width; j++) {                                            \
+                    REAL sum = 0;                                                                  \
+                    for (k = first; k < last; k++)                                                 \
+                        sum = ADD_PRODUCT_##REAL(sum, a[m][k * step], b[k * ldb + j]);             \
+                    out[m][j] = start ? start[m][j] + sum : sum;                                   \
+                }                                                                                  \
+            start = (const REAL *const *)out;                                                      \
+        } while (k < depth);                                                                       \
     }
 
 #endif

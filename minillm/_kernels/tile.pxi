@@ -4,6 +4,7 @@ cdef extern from "tile.h" nogil:
         VECTOR_BYTES
         TILE_SIZE
         LINES
+        STRETCH
     int TILE_ROWS(int vectors)
     int SQUARE_SIDE(int itemsize)
     void PREFETCH(const void *address)

@@ -117,7 +117,12 @@ def test_matmul_of_any_strides(twin, original, dtype):
 
 
 @given(
-    st.integers(2, 40), WIDTHS, st.one_of(WIDTHS, st.just(600)), WIDTHS, DTYPES, st.integers(0, 99)
+    st.integers(2, 40),
+    WIDTHS,
+    st.one_of(WIDTHS, st.sampled_from([257, 600, 1281])),
+    WIDTHS,
+    DTYPES,
+    st.integers(0, 99),
 )
 def test_a_row_of_a_matmul_does_not_depend_on_its_neighbours(twin, M, rows, K, N, dtype, seed):
     rng = np.random.default_rng(seed)
@@ -127,6 +132,24 @@ def test_a_row_of_a_matmul_does_not_depend_on_its_neighbours(twin, M, rows, K, N
         whole = twin.matmul(a, b, *some)
         parts = twin.matmul(a[:rows], b, *some), twin.matmul(a[rows:], b, *some)
         np.testing.assert_array_equal(whole, np.concatenate(parts))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_few_rows_by_a_matrix_from_memory_have_the_bits_of_many(twin, dtype):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(40, 1030)).astype(dtype), rng.normal(size=(1030, 1050)).astype(dtype)
+    whole = twin.matmul(a, b)
+    for rows in (1, 3):
+        np.testing.assert_array_equal(twin.matmul(a[:rows], b), whole[:rows])
+
+
+@pytest.mark.parametrize("rows", [1, 3, 40])
+@pytest.mark.parametrize("N", [20, 1050])
+def test_the_errors_of_sums_do_not_grow_with_all_terms(twin, rows, N):
+    """One sum of all terms, in their order, would have a root mean square error of 4e-7."""
+    b = np.random.default_rng(0).random((1030, N), np.float32)
+    y = twin.matmul(np.ones((rows, 1030), np.float32), b)
+    assert np.sqrt(np.mean((y / b.sum(axis=0, dtype=float) - 1) ** 2)) < 2e-7
 
 
 @given(WIDTHS, st.one_of(WIDTHS, st.just(0)), WIDTHS, DTYPES, st.integers(0, 99))
