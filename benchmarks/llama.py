@@ -10,8 +10,8 @@ figures are medians.  Writing is also given as the part of the measured bandwidt
 which the weights are read.
 
 error: each format against the file's weights in float32, on a text: the largest and the root mean
-square difference of logits, the mean Kullback-Leibler divergence to it in nats, and the perplexity.
-The first line rounds the activations alone, and the other lines the weights as well.
+square difference of logits, the mean Kullback-Leibler divergence to it in nats, that to the
+format's own weights in float32 (the cost of rounding activations alone), and the perplexity.
 """
 
 import json
@@ -145,16 +145,19 @@ def error(file: Path, text: Path, tokens: int, folder: Path) -> None:
         f"\n{len(ids) - 1} tokens of {text.name}; "
         f"in float32 the perplexity is {perplexity(exact, ids):.3f}"
     )
-    print("  format     logits: largest, root mean square   KL divergence   perplexity")
+    print(
+        "  format     logits: largest, root mean square   KL divergence   to its own   perplexity"
+    )
     for name, found in formats(model, tokenizer, file, folder):
         rounded = log_probabilities(found, ids)
         # Logits mean the same when a number is added to all of a row: their means are made equal.
         difference = rounded - exact
         difference -= difference.mean(axis=1, keepdims=True)
-        divergence = (np.exp(exact) * (exact - rounded)).sum(axis=1).mean()
+        own = log_probabilities(dequantised(found), ids)
         print(
             f"  {name:9} {np.abs(difference).max():9.3f} {np.sqrt((difference**2).mean()):9.4f}"
-            f"        {divergence:16.2e}  {perplexity(rounded, ids):12.3f}",
+            f"        {divergence(exact, rounded):16.2e} {divergence(own, rounded):12.2e}"
+            f" {perplexity(rounded, ids):12.3f}",
             flush=True,
         )
 
@@ -173,6 +176,11 @@ def log_probabilities(model: Llama, ids: NDArray) -> NDArray[np.float64]:
     """Return log P of every token after each of the ids but the last: (T - 1, V)."""
     logits = model.logits(ids[None, :-1])[0][0]
     return log_softmax(logits.astype(np.float64))
+
+
+def divergence(log_p: NDArray, log_q: NDArray) -> float:
+    """Return the mean over tokens of the Kullback-Leibler divergence from P to Q, in nats."""
+    return float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean())
 
 
 def perplexity(log_p: NDArray, ids: NDArray) -> float:
