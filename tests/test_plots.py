@@ -18,6 +18,15 @@ RECORDS = [
 ]
 
 
+DRAWN = plots._png
+
+
+@pytest.fixture(autouse=True)
+def contents(monkeypatch):
+    """Pictures have contents: the tests of commands replace them in the same process."""
+    monkeypatch.setattr(plots, "_png", DRAWN)
+
+
 def shape(png):
     pytest.importorskip("matplotlib")
     from matplotlib.image import imread
