@@ -281,7 +281,10 @@ def test_how_the_authors_sample_is_written(sampling):
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.gguf"
         export_gguf(new(), TOKENIZER, path, chat=ChatTemplate("{{ messages }}", sampling=sampling))
-        found = import_gguf(path)[2].sampling
+        found, written = import_gguf(path)[2].sampling, open_gguf(path)[0]
+    for name, value in written.items():
+        if name.startswith("general.sampling.") and not name.endswith("top_k"):
+            assert type(value) is float
     assert found == ({"temperature": 1.0} | sampling if sampling else {})
     assert {type(value) for name, value in found.items() if name != "top_k"} <= {float}
 

@@ -355,6 +355,7 @@ def test_a_token_may_be_made_by_two_merges():
         ({"merges": [[97, 98], [97, 257]]}, "merge 2: expected two of the 257 tokens before it"),
         ({"merges": [[-1, 98]]}, "merge 1: expected two of the 256"),
         ({"merges": [[97, 98], [97, 98]]}, "merge 2: b'a' and b'b' are merged already"),
+        ({"merges": 3 * [[97, 98], [98, 99]]}, "merge 3: b'a' and b'b' are merged already"),
         ({"merges": [[97, 97], *([n, n] for n in range(256, 290))]}, "at most 1024 bytes"),
         ({"specials": "x"}, '"specials": a list'),
         ({"specials": ["x", "x"]}, "distinct new tokens"),

@@ -3,6 +3,7 @@ import math
 import os
 import signal
 import threading
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,7 @@ from minillm.training import (
     AdamW,
     Options,
     Summary,
+    loop,
     recorder,
     save_checkpoint,
     train,
@@ -256,6 +258,22 @@ def test_it_trains_outside_the_main_thread(run_bigram):
     thread.start()
     thread.join()
     assert run_bigram("other", steps=3)[0].step == 3
+
+
+def test_the_memory_of_a_step_is_kept_for_the_next(run_bigram, bigram, monkeypatch):
+    events, task = [], bigram()
+    step = task.training_loss
+
+    @contextmanager
+    def keeping():
+        events.append("begin")
+        yield
+        events.append("end")
+
+    monkeypatch.setattr(loop, "keep_memory", keeping)
+    monkeypatch.setattr(task, "training_loss", lambda rng: events.append("step") or step(rng))
+    run_bigram("run", task=task, steps=2)
+    assert events == ["begin", "step", "step", "end"]
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
