@@ -162,7 +162,7 @@ def clear() -> None:
 
 
 def keep_for_next_step(bint begins) -> None:
-    """Keep all blocks from now on, or no longer: for each training once at its begin and its end."""
+    """Note that a training begins, or ends.  All blocks are kept as long as there is one."""
     global trainings, most_used
     if is_set:
         return

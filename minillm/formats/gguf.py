@@ -107,7 +107,7 @@ def open_gguf(path: str | Path, lists: bool = True) -> tuple[dict[str, Any], dic
     """The metadata of a file, and its tensors by name, none of them read yet.
 
     A value is a number, a truth value, a text, a list of texts, or an array of numbers.  Without
-    ``lists``, those of texts are passed over: a tokenizer has 100,000 of them.
+    ``lists``, lists of texts are skipped and stay empty: a tokenizer's have 100,000 entries.
 
     InputError if the file is missing or damaged, or has types that cannot be read; every count and
     size is compared with the size of the file before memory is taken.
@@ -195,7 +195,7 @@ class _Head:
         return self.texts(1, place)[0]
 
     def texts(self, count: int, place: str, kept: bool = True) -> list[str]:
-        """Texts, each after its length; they are many.  None if they are not ``kept``."""
+        """Texts, each after its length; an empty list unless they are ``kept``."""
         texts, read, left = [], self.file.read, self.size - self.at
         for _ in range(count):
             length = int.from_bytes(read(8), "little")
@@ -214,7 +214,7 @@ class _Head:
             raise InputError(f"{self.name}: {place}: expected UTF-8: {error}") from None
 
     def value(self, kind: int, name: str, lists: bool) -> Any:
-        """The value of an entry; an empty list without ``lists`` of texts."""
+        """The value of an entry.  Without ``lists``, a list of texts is skipped and empty."""
         place = short(name)
         if kind == _TEXT:
             return self.text(place)

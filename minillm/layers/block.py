@@ -209,7 +209,7 @@ def feed_forward(
     z, first_backward = dense.layer(params, prefix, x, suffix=first)
     h, activation_backward = activation(z)  # (..., F)
     y, second_backward = dense.layer(
-        params, prefix, h, suffix=second, again=lambda: activation(z)[0]
+        params, prefix, h, suffix=second, recompute=lambda: activation(z)[0]
     )
 
     def backward(dy, trained=None):

@@ -47,7 +47,7 @@ def layer(
     x: NDArray,
     activation: Callable[[NDArray], tuple[NDArray, Callable]] | None = None,
     suffix: str = "",
-    again: Callable[[], NDArray] | None = None,
+    recompute: Callable[[], NDArray] | None = None,
 ) -> tuple[NDArray, Callable]:
     """y = f(x W + b), where f is an op such as ``ops.tanh``; None: y = x W + b.
 
@@ -56,12 +56,12 @@ def layer(
     ``backward(dy, trained=None)`` -> dx, gradients.  With ``trained``, the names of the trained
     weights, the other weights get no gradient.  Keeps x, W and whatever the activation keeps.
     A quantised W has no bias, and no gradient; A and B beside it have one.  Only their gradients
-    need x, and with ``again``, which computes x, it is not kept for them.
+    need x.  With ``recompute``, which computes x once more, x is not kept for them.
     """
     W, b = f"{prefix}.W{suffix}", f"{prefix}.b{suffix}"
     matrix: Any = params[W]
     if isinstance(matrix, ops.Quantised):
-        return _quantised_layer(params, W, matrix, x, activation, again)
+        return _quantised_layer(params, W, matrix, x, activation, recompute)
     z, linear_backward = ops.linear(x, params[W], params.get(b))
     y, activation_backward = (z, None) if activation is None else activation(z)
     inputs, weight = x.view(), params[W].view()  # their shapes stay, whatever the caller does
@@ -98,7 +98,7 @@ def _quantised_layer(
     matrix: ops.Quantised,
     x: NDArray,
     activation: Callable[[NDArray], tuple[NDArray, Callable]] | None,
-    again: Callable[[], NDArray] | None,
+    recompute: Callable[[], NDArray] | None,
 ) -> tuple[NDArray, Callable]:
     """y = f(x W), or f(x W + (x A) B)."""
     z, linear_backward = ops.quantised_linear(x, matrix)
@@ -109,7 +109,7 @@ def _quantised_layer(
         rows = x.reshape(-1, len(A))
         h = _matmul(rows, A)
         z += _matmul(h, B).reshape(z.shape)
-        kept = None if again else rows
+        kept = None if recompute else rows
     y, activation_backward = (z, None) if activation is None else activation(z)
 
     def backward(dy, trained=None):
@@ -121,7 +121,7 @@ def _quantised_layer(
         drows = dz.reshape(-1, B.shape[1])
         dh = _matmul(drows, B.T)
         dx += _matmul(dh, A.T).reshape(dx.shape)
-        inputs = again().reshape(-1, len(A)) if kept is None else kept
+        inputs = recompute().reshape(-1, len(A)) if kept is None else kept
         return dx, {f"{W}.A": _matmul(inputs.T, dh), f"{W}.B": _matmul(h.T, drows)}
 
     return y, backward

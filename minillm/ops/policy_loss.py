@@ -11,7 +11,7 @@ from minillm.ops import _validate
 def policy_loss(
     log_p: NDArray, reference: NDArray, advantage: NDArray, beta: float = 0.04
 ) -> tuple[np.floating, Callable]:
-    """Tokens of answers that did well become more probable, but not far from the beginning.
+    """A loss that makes good answers more probable, and keeps the model near its beginning.
 
         distance = exp(reference - log_p) - (reference - log_p) - 1
         loss = mean over tokens of -advantage log_p + beta distance

@@ -62,7 +62,7 @@ from minillm.ops.linear import _matmul
 
 BLOCK = 32  # inputs for which activations have one scale
 PANEL = 16  # outputs whose codes lie beside each other
-AT_ONCE = 1 << 21  # weights that the backward makes floats of
+AT_ONCE = 1 << 21  # weights that the backward decodes at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,8 +303,8 @@ def quantised_linear(x: NDArray, W: Quantised) -> tuple[NDArray, Callable]:
 
     x (..., I), W (I, O) -> y (..., O).  ``backward(dy)`` -> dx; W is constant.  Keeps W.
 
-    The module derives both.  The backward makes floats of a few outputs at a time, so that the
-    matrix is never in memory as floats.
+    The module derives both.  The backward decodes the weights of some outputs at a time, so
+    that a large matrix is never in memory as floats.
 
     Raises TypeError or ValueError where dtypes or shapes do not fit.
     """
@@ -325,8 +325,9 @@ def quantised_linear(x: NDArray, W: Quantised) -> tuple[NDArray, Callable]:
         # y = x W
         dx = np.zeros((len(drows), I), dy.dtype)
         for first in range(0, O, step):
-            some = slice(first, min(first + step, O))
-            dx += _matmul(drows[:, some], W.rows(np.arange(O)[some]).astype(dy.dtype, copy=False))
+            last = min(first + step, O)
+            weights = W.rows(np.arange(first, last)).astype(dy.dtype, copy=False)
+            dx += _matmul(drows[:, first:last], weights)
         return dx.reshape(shape)
 
     return y, backward
