@@ -9,6 +9,13 @@ class InputError(ValueError):
     """
 
 
+class InputWarning(UserWarning):
+    """Something in the input has no effect here, which the reader should know; one line.
+
+    The command line prints it on standard error and goes on.
+    """
+
+
 class DivergedError(RuntimeError):
     """The loss or the gradient of a training is no longer a finite number.
 

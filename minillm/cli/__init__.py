@@ -56,7 +56,8 @@ def _run(argv: Sequence[str] | None) -> int:
                 )
             if argv is None:
                 process.begin_work()
-            return args.run(args)
+            with process.warnings_in_lines():
+                return args.run(args)
         finally:
             if sys.stdout is not None:  # here, an error can still be reported
                 sys.stdout.flush()

@@ -13,7 +13,7 @@ examples:
         the folder runs/gpt/huggingface
   minillm export runs/gpt my-gpt2 --format huggingface
   minillm export runs/adapted my-adapter --format peft
-  minillm export runs/llama llama.gguf --format gguf --quantise q8_0
+  minillm export runs/llama llama.gguf --quantise q8_0
 """
 
 import argparse

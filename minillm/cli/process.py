@@ -5,12 +5,14 @@ import io
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 from minillm import mpi
+from minillm.errors import InputWarning
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)  # batch systems send SIGTERM: it is Ctrl-C
 STOPPED = 130
@@ -30,6 +32,26 @@ def begin_work() -> None:
         signal.signal(signal.SIGALRM, _interrupt)
     sys.unraisablehook = _unraisable
     _handle(_interrupt)
+
+
+@contextmanager
+def warnings_in_lines() -> Iterator[None]:
+    """Print each warning about the input as one line on standard error; rank 0 does so for all."""
+    others = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *place: Any, **file: Any) -> None:
+        if not issubclass(category, InputWarning):
+            others(message, category, *place, **file)
+        elif mpi.ranks().rank == 0:
+            print(f"minillm: {message}", file=sys.stderr, flush=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", InputWarning)
+        warnings.showwarning = show
+        try:
+            yield
+        finally:
+            warnings.showwarning = others
 
 
 def end_work() -> None:

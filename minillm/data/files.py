@@ -10,7 +10,8 @@ import re
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Container, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from io import FileIO
 from itertools import count
@@ -20,7 +21,7 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.errors import InputError
+from minillm.errors import InputError, InputWarning, short
 
 try:
     import fcntl
@@ -33,6 +34,7 @@ LARGEST_JSON = 1 << 28  # bytes
 LONGEST_NUMBER = 100  # digits of a whole number in JSON
 MOST_IN_MEMORY = 1 << 30  # bytes of one text or file that are kept in memory
 LONGEST_LINE = 1 << 24  # bytes
+MOST_NAMED = 8  # entries in one warning
 
 
 def shown(path: str | Path) -> str:
@@ -134,6 +136,19 @@ def read_json_list(path: str | Path) -> list[Any]:
     if not isinstance(values, list):
         raise InputError(f"{path}: expected a JSON list, found {type(values).__name__}")
     return values
+
+
+def warn_of_unknown(place: str | Path, values: Mapping[str, Any], known: Container[str]) -> None:
+    """Warn of the entries of a file that a reader neither obeys nor knows to be harmless.
+
+    A reader refuses an entry that it knows and cannot obey.  An entry that is null says nothing.
+    """
+    names = [name for name, value in values.items() if value is not None and name not in known]
+    if names:
+        shown = ", ".join(map(short, names[:MOST_NAMED]))
+        more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
+        text = f"{place}: ignored, because they are not known here: {shown}{more}"
+        warnings.warn(text, InputWarning, stacklevel=2)
 
 
 def json_object(text: bytes | str, place: str) -> dict[str, Any]:

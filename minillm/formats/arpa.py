@@ -12,7 +12,7 @@
 
 A line has log10 p(word | context), the n-gram and, unless the n-gram is one of
 the longest, log10 of its backoff weight.  ``<s>`` and ``</s>`` are the start and
-the end of a sentence, ``<unk>`` is the unknown word.
+the end of a sentence, ``<unk>`` or ``<UNK>`` is the unknown word.
 
 White space separates the fields, so it cannot be written as a token.  A line's end
 is written as ``</s>``, all other white space by its code point: a space is
@@ -37,6 +37,7 @@ from minillm.models.ngram import _find_children
 from minillm.text import Characters, Vocabulary, Words, split_off_punctuation
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
+_UPPER = "<UNK>"  # KenLM reads it as <unk>
 IMPOSSIBLE = -99.0
 LONGEST = 20  # words in an n-gram
 LARGEST_BACKOFF = 1e30  # of a float32, with room for sums
@@ -226,6 +227,7 @@ def _unigrams(lines: _Lines, sizes: list[int]):
             text = name.decode()
         except UnicodeDecodeError:
             raise lines.wrong("UTF-8", numbers[k], short(name)) from None
+        text = UNKNOWN if text == _UPPER else text
         if text in known:
             raise lines.wrong("each word once", numbers[k], short(text) + " again")
         if (escaped := _ESCAPED.fullmatch(text)) and not _is_character(int(escaped[1], 16)):
@@ -247,6 +249,8 @@ def _unigrams(lines: _Lines, sizes: list[int]):
     if len(sizes) > 1:
         params["backoff.1"] = np.where(row >= 0, backoff[row], 0).astype(np.float32)
     ids = {name.encode(): id for id, name in enumerate(names)}
+    if UNKNOWN in names:
+        ids[_UPPER.encode()] = ids[UNKNOWN.encode()]
     return [_token(name) for name in names[:-1]], ids, params
 
 

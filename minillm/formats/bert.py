@@ -73,6 +73,14 @@ _SIZES = {
     "segments": "type_vocab_size",
 }
 
+# Entries that are read below, and others that change no result.
+_OTHERS = {
+    *_SIZES.values(),
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout",
+    "directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers",
+    "pooler_size_per_head", "pooler_type",
+}  # fmt: skip
+
 # The name of a model by its heads: for masked words, and for the next sentence.
 _ARCHITECTURES = {
     (False, False): "BertModel",
@@ -89,6 +97,7 @@ _FIXED: dict[str, tuple[Any, ...]] = {
     "is_decoder": (False,),
     "add_cross_attention": (False,),
 }
+_SEES_ALL: dict[str, tuple[Any, ...]] = {"is_causal": (False, None)}
 
 
 def weights(config: BERTConfig) -> Iterator[Weight]:
@@ -109,10 +118,12 @@ def import_bert(folder: str | Path) -> tuple[BERT, WordPieces, Sentences]:
     place = modules["Transformer"]
     path = place / "config.json"
     values = read_json(path)
-    huggingface.check_known(path, values, "bert", _ARCHITECTURES.values(), _FIXED)
+    huggingface.check_known(
+        path, values, "bert", _ARCHITECTURES.values(), _FIXED | _SEES_ALL, _OTHERS
+    )
     tensors = huggingface.open_weights(place, _plain)
     config = _read_config(path, values, tensors)
-    sentences = read_sentences(modules, config.width, config.context)
+    sentences = read_sentences(Path(folder), modules, config.width, config.context)
     tokenizer = _read_tokenizer(place)
     huggingface.check_vocabulary(place, config.vocabulary, len(tokenizer))
     if values.get("tie_word_embeddings") is False and config.masked_words:

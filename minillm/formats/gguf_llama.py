@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
+from minillm.data.files import warn_of_unknown
 from minillm.errors import InputError, short
 from minillm.formats.gguf import Tensor, open_gguf, write_gguf
 from minillm.formats.gguf_blocks import FLOATS, TYPES, Bytes, Coded, decode
@@ -55,6 +56,24 @@ _SIZES = {
     "head_width": "attention.key_length",
 }
 _OPTIONAL = ("key_heads", "head_width")
+# Entries that may vary in llama.cpp's Llama, but not in ours: the only value, and what it means.
+_FIXED: dict[str, tuple[Any, str]] = {
+    "expert_count": (0, "0: a mixture of experts cannot be run"),
+    "attention.causal": (True, "true: a model that sees later tokens cannot be run"),
+    "rope.scaling.attn_factor": (1, "1: scaled attention cannot be run"),
+    "rope.scaling.yarn_attn_factor": (1, "1: scaled attention cannot be run"),
+}
+_SCALES = ("rope.scaling.factor", "rope.scale_linear")  # two names of one factor
+# Entries that are read below, and others that change no result: llama.cpp obeys them in models of
+# other architectures, if at all.
+_OTHERS = {
+    *_SIZES.values(), *_FIXED, *_SCALES,
+    "attention.layer_norm_rms_epsilon", "attention.value_length", "rope.dimension_count",
+    "rope.freq_base", "rope.scaling.type", "attention.clamp_kqv", "attention.scale",
+    "attention.sliding_window", "embedding_scale", "expert_used_count", "logit_scale",
+    "residual_scale", "rope.scaling.finetuned", "rope.scaling.original_context_length",
+    "tensor_data_layout", "vocab_size",
+}  # fmt: skip
 _SAMPLING = {  # fields of Sampling, and theirs
     "temperature": "temp",
     "top_k": "top_k",
@@ -165,6 +184,12 @@ class _Values:
         found = short(self.metadata.get(name))
         return InputError(f"{self.path}: {name}: expected {expected}, found {found}")
 
+    def check(self, name: str, allowed: tuple[Any, ...], expected: str) -> None:
+        """InputError for an entry with another value than the allowed ones, the default first."""
+        value = self.metadata.get(name, allowed[0])
+        if isinstance(value, np.ndarray | list) or value not in allowed:
+            raise self.wrong(name, expected)
+
     def text(self, name: str, *default: str) -> str:
         value = self.metadata.get(name, *default)
         if not isinstance(value, str):
@@ -196,10 +221,12 @@ def _config_of(values: _Values, tensors: Mapping[str, Tensor]) -> LlamaConfig:
     path, metadata = values.path, values.metadata
     if metadata.get("general.architecture") != "llama":
         raise values.wrong("general.architecture", "'llama'")
-    if metadata.get("llama.expert_count", 0):
-        raise values.wrong("llama.expert_count", "0: a mixture of experts cannot be run")
-    if metadata.get("llama.rope.scaling.type", "none") != "none":
-        raise values.wrong("llama.rope.scaling.type", "'none'")
+    for name, (only, expected) in _FIXED.items():
+        values.check(f"llama.{name}", (only,), expected)
+    values.check("llama.rope.scaling.type", ("linear", "none"), "'none' or 'linear'")
+    if metadata.get("llama.rope.scaling.type") != "none":  # without a type, it is linear
+        for name in _SCALES:
+            values.check(f"llama.{name}", (1, 0), "1: linear scaling of the angles cannot be run")
     sizes: dict[str, Any] = {
         ours: values.size(f"llama.{theirs}")
         for ours, theirs in _SIZES.items()
@@ -217,8 +244,10 @@ def _config_of(values: _Values, tensors: Mapping[str, Tensor]) -> LlamaConfig:
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
     for name in ("rope.dimension_count", "attention.value_length"):
-        if metadata.get(f"llama.{name}", config.head_width) != config.head_width:
-            raise values.wrong(f"llama.{name}", f"{config.head_width}, the width of a head")
+        width = config.head_width
+        values.check(f"llama.{name}", (width,), f"{width}, the width of a head")
+    own = {name: value for name, value in metadata.items() if name.startswith("llama.")}
+    warn_of_unknown(path, own, {f"llama.{name}" for name in _OTHERS})
     return _with_scaling(path, config, tensors)
 
 

@@ -58,6 +58,13 @@ _FIXED: dict[str, tuple[Any, ...]] = {
     "add_cross_attention": (False,),
 }
 _ARCHITECTURES = ("GPT2LMHeadModel", "GPT2Model")
+# Entries that are read below, and others that change no result.
+_OTHERS = {
+    *_SIZES.values(),
+    "n_ctx", "n_inner", "resid_pdrop", "attn_pdrop", "embd_pdrop", "reorder_and_upcast_attn",
+    "n_special", "predict_special_tokens", "summary_activation", "summary_first_dropout",
+    "summary_proj_to_labels", "summary_type", "summary_use_proj",
+}  # fmt: skip
 
 
 def weights(config: GPTConfig) -> Iterator[Weight]:
@@ -89,7 +96,9 @@ def import_gpt2(folder: str | Path) -> tuple[GPT, Vocabulary]:
 def _read_config(path: Path) -> tuple[GPTConfig, bool]:
     """The sizes, and whether the output is tied if the weights have none."""
     values = read_json(path)
-    huggingface.check_known(path, values, "gpt2", _ARCHITECTURES, _FIXED)
+    huggingface.check_known(
+        path, values, "gpt2", _ARCHITECTURES, _FIXED | huggingface.CAUSAL, _OTHERS
+    )
     values.setdefault("n_positions", values.get("n_ctx"))  # its older name
     sizes = huggingface.read_sizes(path, values, _SIZES, "resid_pdrop")
     inner = 4 * sizes["width"]

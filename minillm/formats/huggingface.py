@@ -25,6 +25,7 @@ from minillm.data.files import (
     read_all,
     read_json,
     reading,
+    warn_of_unknown,
     write_file,
 )
 from minillm.errors import InputError, short
@@ -37,6 +38,29 @@ GENERATION = "generation_config.json"
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # ours, and theirs
 LONGEST_NAME = 255  # characters of a file's name
 _LAYER = re.compile(r"\.(\d+)\.")
+CAUSAL: dict[str, tuple[Any, ...]] = {"is_causal": (True,)}  # a model that sees no later tokens
+
+# Entries of any config.json that change no result: facts, training, and how to write, which
+# generation_config.json says.
+_HARMLESS = {
+    "_attn_implementation", "_attn_implementation_autoset", "_commit_hash", "_name_or_path",
+    "_num_labels", "attn_implementation", "auto_map", "bad_words_ids", "begin_suppress_tokens",
+    "bos_token_id", "chunk_size_feed_forward", "cross_attention_hidden_size",
+    "decoder_start_token_id", "diversity_penalty", "do_sample", "dtype", "early_stopping",
+    "encoder_no_repeat_ngram_size", "eos_token_id", "exponential_decay_length_penalty",
+    "finetuning_task", "forced_bos_token_id", "forced_eos_token_id", "gradient_checkpointing",
+    "id2label", "initializer_range", "is_decoder", "is_encoder_decoder",
+    "keys_to_ignore_at_inference", "label2id", "length_penalty", "max_length", "min_length",
+    "name_or_path", "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_labels",
+    "num_return_sequences", "output_attentions", "output_hidden_states", "output_past",
+    "output_scores", "pad_token_id", "prefix", "problem_type", "pruned_heads",
+    "remove_invalid_values", "repetition_penalty", "return_dict", "return_dict_in_generate",
+    "sep_token_id", "suppress_tokens", "task_specific_params", "temperature", "tf_legacy_loss",
+    "tie_encoder_decoder", "tie_word_embeddings", "tokenizer_class", "top_k", "top_p",
+    "torch_dtype", "torchscript", "transformers.js_config", "transformers_version", "typical_p",
+    "unsloth_fixed", "unsloth_version", "use_bfloat16", "use_cache",
+}  # fmt: skip
+
 _FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -85,10 +109,12 @@ def check_known(
     model_type: str,
     architectures: Iterable[str],
     fixed: Mapping[str, tuple[Any, ...]],
+    others: Iterable[str],
 ) -> None:
-    """InputError for a model that ours cannot represent.
+    """InputError for a model that ours cannot represent; a warning of entries that are not known.
 
     The file has to name one of the architectures, or none.  fixed: see :func:`check_fixed`.
+    ``others`` are the entries that are obeyed elsewhere, or that change no result.
     """
     if values.get("model_type") != model_type:
         raise wrong(path, values, "model_type", repr(model_type))
@@ -96,7 +122,10 @@ def check_known(
     names = values.get("architectures") or supported
     if not isinstance(names, list) or not any(name in supported for name in names):
         raise wrong(path, values, "architectures", " or ".join(supported))
+    fixed = {"quantization_config": (None,), **fixed}
     check_fixed(path, values, fixed)
+    known = {"model_type", "architectures", *fixed, *others, *_HARMLESS}
+    warn_of_unknown(path, values, known)
 
 
 def check_fixed(

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from minillm.data.files import read_json
+from minillm.data.files import read_json, warn_of_unknown
 from minillm.errors import InputError
 from minillm.formats import huggingface
 from minillm.formats.huggingface import Weight
@@ -56,15 +56,22 @@ _SCALING = {
     "high_frequency_factor": "high_freq_factor",
     "original_context": "original_max_position_embeddings",
 }
+_OF_ANGLES = {"rope_theta", "rope_type", "type", "partial_rotary_factor", *_SCALING.values()}
 
 # Entries that may vary in Hugging Face's Llama, but not in ours; the default comes first.
 _FIXED: dict[str, tuple[Any, ...]] = {
     "hidden_act": ("silu", "swish"),  # two names of one function
     "attention_bias": (False,),
     "mlp_bias": (False,),
-    "quantization_config": (None,),
 }
 _ARCHITECTURES = ("LlamaForCausalLM", "LlamaModel")
+# Entries that are read below, and others that change no result.
+_OTHERS = {
+    *_SIZES.values(),
+    "rope_theta", "rope_scaling", "rope_parameters", "partial_rotary_factor",
+    "original_max_position_embeddings", "rms_norm_eps", "attention_dropout", "pretraining_tp",
+    "is_llama_config", "rope_interleaved", "max_sequence_length",
+}  # fmt: skip
 
 
 def weights(config: LlamaConfig) -> Iterator[Weight]:
@@ -100,7 +107,9 @@ def import_llama(folder: str | Path) -> tuple[Llama, Vocabulary]:
 
 def _read_config(path: Path) -> LlamaConfig:
     values = read_json(path)
-    huggingface.check_known(path, values, "llama", _ARCHITECTURES, _FIXED)
+    huggingface.check_known(
+        path, values, "llama", _ARCHITECTURES, _FIXED | huggingface.CAUSAL, _OTHERS
+    )
     sizes = {
         ours: huggingface.size(path, values, theirs)
         for ours, theirs in _SIZES.items()
@@ -123,9 +132,12 @@ def _read_config(path: Path) -> LlamaConfig:
 
 
 def _read_angles(path: Path, values: Mapping[str, Any]) -> tuple[float, RotaryScaling | None]:
-    """The base of the angles, and their scaling; InputError for one that is not Llama 3's."""
-    angles = values.get("rope_parameters")
-    name = "rope_scaling" if angles is None else "rope_parameters"
+    """The base of the angles, and their scaling; InputError for one that is not Llama 3's.
+
+    As in transformers, ``rope_scaling`` replaces ``rope_parameters``, with the base in it, and a
+    length of the first training beside them replaces the one among them.
+    """
+    name = "rope_scaling" if values.get("rope_scaling") else "rope_parameters"
     angles = values.get(name) or {}
     if not isinstance(angles, dict):
         raise huggingface.wrong(path, values, name, "an object or null")
@@ -134,10 +146,16 @@ def _read_angles(path: Path, values: Mapping[str, Any]) -> tuple[float, RotarySc
     base = huggingface.number(place, angles, "rope_theta", 10000.0)
     kind = angles.get("rope_type", angles.get("type", "default"))
     huggingface.check_fixed(place, angles, {"partial_rotary_factor": (1.0, None)})
+    if kind in ("default", "llama3"):
+        warn_of_unknown(place, angles, _OF_ANGLES)
     if kind == "default":
         return base, None
     if kind != "llama3":
         raise huggingface.wrong(place, angles | {"rope_type": kind}, "rope_type", "'llama3'")
+    huggingface.check_fixed(path, values, {"partial_rotary_factor": (1.0, None)})
+    length = _SCALING["original_context"]
+    if values.get(length) is not None:
+        angles[length] = values[length]
     missing = float("nan")  # no scaling has it
     numbers = {
         ours: huggingface.number(place, angles, theirs, missing)

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.files import read_json
+from minillm.data.files import read_json, warn_of_unknown
 from minillm.errors import InputError, short
 from minillm.formats import bert, gpt2, huggingface, llama
 from minillm.formats.tensors import Tensor, open_tensors
@@ -36,6 +36,11 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 _SIDES = {"A": ".lora_A.weight", "B": ".lora_B.weight"}
 
+# How the weights were initialised, where this leaves those of the baseline as they are when PEFT
+# loads the adapter.  Others (PiSSA, OLoRA, CorDA, LoftQ) subtract from them.
+_INITIAL = ("gaussian", "eva", "orthogonal", "mica", "lora_ga", True, False, None)
+_CONVERTED = "True, as PEFT saves it with path_initial_model_for_weight_conversion"
+
 # Entries of an adapter that could mean more than W + s A B; the default comes first.
 _FIXED: dict[str, tuple[Any, ...]] = {
     "bias": ("none",),
@@ -46,7 +51,22 @@ _FIXED: dict[str, tuple[Any, ...]] = {
     "alpha_pattern": ({}, None),
     "modules_to_save": (None, []),
     "layer_replication": (None,),
+    "alora_invocation_tokens": (None,),
+    "arrow_config": (None,),
+    "kasa_config": (None,),
+    "monteclora_config": (None,),
+    "use_bdlora": (None, False),
 }
+# Entries that are read below, and others that change no result: the tensors tell which modules
+# have an addition.
+_OTHERS = {
+    "peft_type", "r", "lora_alpha", "init_lora_weights",
+    "auto_mapping", "base_model_name_or_path", "corda_config", "ensure_weight_tying", "eva_config",
+    "exclude_modules", "fan_in_fan_out", "inference_mode", "layers_pattern", "layers_to_transform",
+    "loftq_config", "lora_dropout", "lora_ga_config", "megatron_config", "megatron_core",
+    "peft_version", "qalora_group_size", "revision", "runtime_config", "target_modules",
+    "target_parameters", "task_type", "trainable_token_indices", "use_qalora", "velora_config",
+}  # fmt: skip
 
 
 def is_adapter(folder: str | Path) -> bool:
@@ -87,6 +107,10 @@ def read_adapter(folder: str | Path, model: Adapted) -> tuple[dict[str, NDArray]
     if values.get("peft_type") != "LORA":
         raise huggingface.wrong(path, values, "peft_type", "'LORA'")
     huggingface.check_fixed(path, values, _FIXED)
+    initial = values.get("init_lora_weights", True)
+    if (initial.lower() if isinstance(initial, str) else initial) not in _INITIAL:
+        raise huggingface.wrong(path, values, "init_lora_weights", _CONVERTED)
+    warn_of_unknown(path, values, {*_FIXED, *_OTHERS})
     r = huggingface.size(path, {"r": 8} | values, "r")
     alpha = values.get("lora_alpha", 8)
     if type(alpha) not in (int, float) or not 0 < alpha <= 1e6:

@@ -2,6 +2,8 @@
 
     modules.json                the steps from a text to its vector, and the folder of each
     sentence_bert_config.json   the largest number of tokens to read from a text
+    config_sentence_transformers.json
+                                how many numbers of the vector are kept (truncate_dim)
     1_Pooling/config.json       the pooling of the tokens' vectors to one
     2_Normalize                 a step without files, which scales the vector to the length 1
 
@@ -18,7 +20,7 @@ from pathlib import Path
 
 from minillm.data.files import read_json, read_json_list
 from minillm.errors import InputError, short
-from minillm.formats.huggingface import is_name, json_file, wrong
+from minillm.formats.huggingface import is_name, json_file, size, wrong
 
 POOLINGS = {"mean": "mean", "first": "cls", "max": "max"}  # our names, theirs
 _FLAGS = {  # their names, and the entries that most files have in place of a name
@@ -26,6 +28,7 @@ _FLAGS = {  # their names, and the entries that most files have in place of a na
     "cls": "pooling_mode_cls_token",
     "max": "pooling_mode_max_tokens",
 }
+_CONFIG = "config_sentence_transformers.json"
 _STEPS = ("Transformer", "Pooling", "Normalize")
 LEAST_TOKENS = 3  # [CLS], one of the text, [SEP]
 
@@ -37,6 +40,7 @@ class Sentences:
     pooling: str | None = None  # one of POOLINGS; None: not a sentence encoder
     normalised: bool = False  # vectors have the length 1
     longest: int | None = None  # tokens to read, including [CLS] and [SEP]; None: the context
+    dimension: int | None = None  # numbers of a vector that are kept, the first ones; None: all
 
 
 def read_modules(folder: Path) -> dict[str, Path]:
@@ -47,7 +51,7 @@ def read_modules(folder: Path) -> dict[str, Path]:
     path = folder / "modules.json"
     if not path.exists():
         return {"Transformer": folder}
-    _check_prompt(folder / "config_sentence_transformers.json")
+    _read_config(folder)
     steps = []
     for entry in read_json_list(path):
         match entry:
@@ -64,7 +68,9 @@ def read_modules(folder: Path) -> dict[str, Path]:
     return dict(steps)
 
 
-def read_sentences(modules: Mapping[str, Path], width: int, context: int) -> Sentences:
+def read_sentences(
+    folder: Path, modules: Mapping[str, Path], width: int, context: int
+) -> Sentences:
     """The settings in the files; InputError for a pooling that is not supported."""
     longest = _read_longest(modules["Transformer"], context)
     if "Pooling" not in modules:
@@ -83,7 +89,7 @@ def read_sentences(modules: Mapping[str, Path], width: int, context: int) -> Sen
         pooling = pooling[0]
     for ours, theirs in POOLINGS.items():
         if theirs == pooling:
-            return Sentences(ours, "Normalize" in modules, longest)
+            return Sentences(ours, "Normalize" in modules, longest, _read_config(folder))
     expected = ", ".join(POOLINGS.values())
     raise InputError(f"{path}: pooling_mode: expected one of {expected}, found {short(pooling)}")
 
@@ -105,10 +111,13 @@ def _read_longest(folder: Path, context: int) -> int | None:
     return None
 
 
-def _check_prompt(path: Path) -> None:
+def _read_config(folder: Path) -> int | None:
+    """How many numbers of a vector are kept; None: all.  InputError for a prompt before texts."""
+    path = folder / _CONFIG
     values = read_json(path) if path.exists() else {}
     if values.get("default_prompt_name") is not None:
         raise wrong(path, values, "default_prompt_name", "null: texts are read without a prompt")
+    return None if values.get("truncate_dim") is None else size(path, values, "truncate_dim")
 
 
 def sentence_files(sentences: Sentences, width: int, context: int) -> dict[str, bytes]:
@@ -123,7 +132,9 @@ def sentence_files(sentences: Sentences, width: int, context: int) -> dict[str, 
         if step != "Normalize" or sentences.normalised
     ]
     longest = {"max_seq_length": sentences.longest or context, "do_lower_case": False}
+    cut = {"truncate_dim": sentences.dimension}
     return {
+        **({_CONFIG: json_file(cut)} if sentences.dimension else {}),
         "modules.json": json_file(modules),
         "sentence_bert_config.json": json_file(longest),
         "1_Pooling/config.json": json_file({"word_embedding_dimension": width, **pooling}),

@@ -73,7 +73,7 @@ def embed(run: Run, texts: Sequence[str], pooling: str | None = None) -> NDArray
             vectors[together] = pool(x, batch.lengths)[0]
     if said.normalised:
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), TINY)
-    return vectors
+    return vectors[:, : said.dimension]
 
 
 def batches(lengths: Sequence[int]) -> Iterator[list[int]]:

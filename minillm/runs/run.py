@@ -305,12 +305,15 @@ class Run:
     ) -> str | Path:
         """Write the model in a format that other programs read, and return the path.
 
-        ``format`` is one of ``kind.exports``, by default the first.  ``file`` is by default the one
+        ``format`` is one of ``kind.exports``, by default the first, or "gguf" for a ``file`` whose
+        name ends with .gguf.  ``file`` is by default the one
         named there, in the run's folder.  ``quantise`` is the type of the weights in a GGUF file,
         such as "q8_0"; None: float32, or what they are quantised to.
         """
         formats = self.kind.exports
         export = self._ability("export")
+        if format is None and Path(file or "").suffix == ".gguf":
+            format = "gguf"
         if format is not None and format not in formats:
             raise InputError(
                 f"--format: a run of {self.kind.name} is exported as {' or '.join(formats)}, "

@@ -7,6 +7,7 @@ data        the paths of the data, and facts about them
 unit        of the loss, which is a mean over these
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -22,13 +23,18 @@ from minillm.text import ChatTemplate
 
 def save_config(folder: RunFolder, stored: Stored) -> None:
     """Write config.json, the last file of a new run: a folder with it is complete."""
+    values = _to_json(stored)
+    folder.save_json("config.json", values | {"data": folder.portable(stored.data)})
+
+
+def _to_json(stored: Stored) -> dict[str, Any]:
     values = {
         "kind": stored.kind.name,
         "model": asdict(stored.config),
         "training": stored_values(stored.settings),
-        "data": folder.portable(stored.data),
+        "data": stored.data,
     }
-    folder.save_json("config.json", values | ({"unit": stored.unit} if stored.unit else {}))
+    return values | ({"unit": stored.unit} if stored.unit else {})
 
 
 def save_run(
@@ -44,7 +50,11 @@ def save_run(
     ``params`` may be a function that writes weights that are quantised, as a GGUF file.
     ``files`` are files for other programs, by name.  ``chat`` is the template of a model that
     answers.
+
+    InputError, before anything is written, for a configuration that could not be read again.
     """
+    place = stored.data.get("imported", folder.path)
+    _stored_from(stored.kind, json.loads(json.dumps(_to_json(stored))), f"{place}: ")
     folder.begin()
     if chat is not None:
         folder.save_json("chat.json", chat.to_dict())
@@ -78,12 +88,16 @@ def read_config(folder: RunFolder, kind: Kind | None = None) -> Stored:
             raise InputError(f"{path}: expected an object {entry!r}")
     if not isinstance(values.get("unit", ""), str):
         raise InputError(f"{path}: unit: expected a text, found {short(values['unit'])}")
-    place = f"{path}: its configuration is damaged: "
+    values["data"] = folder.located(values["data"])
+    return _stored_from(kind, values, f"{path}: its configuration is damaged: ")
+
+
+def _stored_from(kind: Kind, values: Mapping[str, Any], place: str) -> Stored:
+    """Return the configuration in the JSON form; InputError, after ``place``, if it is wrong."""
     config = config_of(kind.config, values["model"], kind.settings, place)
     settings = _settings_of(kind, values["training"], config, place)
-    data = folder.located(values["data"])
-    _check_data(kind, data, config, place)
-    return Stored(kind, config, settings, data, values.get("unit", ""))
+    _check_data(kind, values["data"], config, place)
+    return Stored(kind, config, settings, values["data"], values.get("unit", ""))
 
 
 def _kind_of(values: Mapping[str, Any], path: Any, expected: Kind | None) -> Kind:

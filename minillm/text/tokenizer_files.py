@@ -6,7 +6,8 @@
     vocab.txt                   BERT's: a piece a line
     tokenizer_config.json       beside the others: BERT's says whether its pieces are in lower case
                                 (without this file, the pieces of a vocab.txt are), one of byte
-                                pairs which tokens open and close a text
+                                pairs which tokens open and close a text; entries that change the
+                                ids in other ways are refused
     vocabulary.json             of one of our runs
 
 The files of GPT-2 spell a byte as one printable character: the visible ones of Latin-1 as
@@ -18,7 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from minillm.data.files import read_json
+from minillm.data.files import read_json, warn_of_unknown
 from minillm.data.lines import read_lines
 from minillm.errors import InputError, short
 from minillm.text.bpe import BYTES, PATTERNS, BytePairs, Pair
@@ -91,12 +92,44 @@ def load_tokenizer(path: str | Path) -> Vocabulary:
         if values["model"].get("type") == "WordPiece":
             return _read_wordpieces(path, values, path.with_name("tokenizer_config.json"))
         config = path.with_name("tokenizer_config.json")
-        beside = read_json(config) if config.exists() else {}
+        beside = _read_config(config, byte_pairs=True)
         ends = _checked(config, lambda: _ends_in(beside))
         return _checked(path, lambda: _from_hugging_face(values, ends))
     if isinstance(values.get("unit"), str):
         return _checked(path, lambda: _from_run(values))
     return read_gpt2(path, path.with_name("merges.txt"))
+
+
+# Entries of any tokenizer_config.json that are read, here or elsewhere, or that change no ids.
+_KNOWN = {
+    "add_bos_token", "add_eos_token", "add_prefix_space", "added_tokens_decoder",
+    "additional_special_tokens", "auto_map", "backend", "bos_token", "chat_template",
+    "clean_up_tokenization_spaces", "cls_token", "do_basic_tokenize", "do_lower_case", "eos_token",
+    "errors", "extra_special_tokens", "from_slow", "is_local", "legacy", "local_files_only",
+    "mask_token", "max_len", "max_length", "model_input_names", "model_max_length",
+    "model_specific_special_tokens", "name_or_path", "never_split", "pad_to_multiple_of",
+    "pad_token", "pad_token_type_id", "padding_side", "processor_class", "response_schema",
+    "return_token_type_ids", "sep_token", "sp_model_kwargs", "spaces_between_special_tokens",
+    "special_tokens_map_file", "split_special_tokens", "stride", "strip_accents",
+    "tokenize_chinese_chars", "tokenizer_class", "tokenizer_file", "trim_offsets",
+    "truncation_side", "truncation_strategy", "unk_token", "use_default_system_prompt", "use_fast",
+    "vocab_size",
+}  # fmt: skip
+
+
+def _read_config(path: Path, byte_pairs: bool = False) -> dict[str, Any]:
+    """The entries of tokenizer_config.json; none without a file.
+
+    InputError for one that makes other ids than the tokenizer's own files do, a warning of others
+    that are not known.
+    """
+    values = read_json(path) if path.exists() else {}
+    refused = {"split_special_tokens": (False, None)}
+    if byte_pairs and _class_of(values) in (None, "GPT2Tokenizer"):  # others ignore it
+        refused["add_prefix_space"] = (False, None)
+    _checked(path, lambda: _check(values, refused))
+    warn_of_unknown(path, values, _KNOWN)
+    return values
 
 
 def _checked(path: Path, make: Callable[[], Any]) -> Any:
@@ -170,6 +203,7 @@ def _from_run(values: dict[str, Any]) -> Vocabulary:
 
 def read_gpt2(vocabulary: Path, merges: Path) -> BytePairs:
     """The tokenizer in GPT-2's two files."""
+    _read_config(vocabulary.with_name("tokenizer_config.json"), byte_pairs=True)
     values = read_json(vocabulary)
     ids = _checked(vocabulary, lambda: _ids_of(values, "an id to each token"))
     pairs = _read_merges(merges)
@@ -333,7 +367,7 @@ _CLASSES = (None, "BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer")
 
 def read_bert(vocabulary: Path, config: Path) -> WordPieces:
     """The tokenizer in vocab.txt, and in tokenizer_config.json if there is such a file."""
-    values = read_json(config) if config.exists() else {}
+    values = _read_config(config)
     options = _checked(config, lambda: _options_of(values))
     tokens = _read_pieces(vocabulary)
     if values.get("added_tokens_decoder") is not None:
@@ -388,7 +422,7 @@ def _check_specials(values: dict[str, Any]) -> None:
 
 def _read_wordpieces(path: Path, values: dict[str, Any], config: Path) -> WordPieces:
     """The tokenizer in tokenizer.json; a BERT's tokenizer_config.json overrides its normalizer."""
-    beside = read_json(config) if config.exists() else {}
+    beside = _read_config(config)
     if _class_of(beside) in _CLASSES:
         normalizer = values.get("normalizer")
         named = {theirs: beside[name] for name, theirs in _NORMALIZER.items() if name in beside}

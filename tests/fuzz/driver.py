@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-from minillm.errors import InputError
+from minillm.errors import InputError, InputWarning
 
 from .damage import damaged
 from .readers import READERS, Files, Samples
@@ -37,6 +37,7 @@ class Bench:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
+                warnings.simplefilter("ignore", InputWarning)
                 READERS[self.name](folder, rng)
         except Exception as error:
             return error

@@ -19,7 +19,7 @@ from minillm.look.inside import MOST, Inside
 from minillm.look.reading import attention_of_bert, read_hidden
 from minillm.metrics import bits, frequency_loss, perplexity
 from minillm.models.bert import BERT, BERTConfig
-from minillm.option import make, option
+from minillm.option import option
 from minillm.runs.adaptation import gained_and_forgotten, with_rate, with_replay
 from minillm.runs.embedding import (
     POOLINGS,
@@ -107,6 +107,7 @@ class SentenceFacts(Facts):
     pooling: str | None = option(None, "of a sentence encoder", choices=POOLINGS)
     normalised: bool = option(False, "its vectors have the length 1")
     longest: int | None = option(None, "tokens to read, including [CLS] and [SEP]", least=3)
+    dimension: int | None = option(None, "numbers of a vector that are kept", least=1)
 
 
 class BERTKind(Kind):
@@ -283,7 +284,6 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
         """Make a run of a BERT of transformers; return a line that describes it."""
         model, tokenizer, sentences = import_bert(file)
         config = model.config
-        make(Settings, {"context": config.context, "dropout": config.dropout}, f"{file}: ")
         data = {"files": [], "imported": absolute(file), **asdict(sentences)}
         stored = Stored(self, config, Settings(), data)
         save_run(folder, stored, model.params, {"tokenizer": tokenizer})

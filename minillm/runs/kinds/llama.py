@@ -1,17 +1,18 @@
 """The GPT of today: Llama (2023)."""
 
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from minillm.data.files import copy_file
-from minillm.errors import InputError
+from minillm.errors import InputError, InputWarning
 from minillm.formats.gguf import MAGIC
 from minillm.formats.gguf_llama import dequantised, export_gguf, import_gguf
 from minillm.formats.llama import export_llama, import_llama
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.option import option
+from minillm.option import option, option_of
 from minillm.runs.answering import results_of
 from minillm.runs.causal import CausalKind, CausalSettings
 from minillm.runs.exchange import export_additions, export_gguf_additions
@@ -103,7 +104,16 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
 
     def read_model(self, file: str) -> tuple[Llama, Any, ChatTemplate | None]:
         """Return the model in a folder of transformers or in a GGUF file."""
-        return super().read_model(file) if Path(file).is_dir() else import_gguf(file)
+        found = super().read_model(file) if Path(file).is_dir() else import_gguf(file)
+        model, most = found[0], int(option_of(Settings, "context").most)
+        if model.config.context > most:
+            warnings.warn(
+                f"{file}: its context of {model.config.context:,} tokens is cut to {most:,}",
+                InputWarning,
+                stacklevel=2,
+            )
+            model = Llama(replace(model.config, context=most), params=model.params)
+        return model, *found[1:]
 
     def export(
         self, run: Run, file: str | Path, format: str, binary: bool, quantise: str | None = None
