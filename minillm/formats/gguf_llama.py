@@ -233,12 +233,14 @@ def _config_of(values: _Values, tensors: Mapping[str, Tensor]) -> LlamaConfig:
         if ours not in _OPTIONAL or f"llama.{theirs}" in metadata
     }
     table = _checked(path, tensors, f"{_NAMES['embedding.E'][0]}.weight", (None, sizes["width"]))
+    base = values.number("llama.rope.freq_base", 10000.0)
+    epsilon = values.number("llama.attention.layer_norm_rms_epsilon", 1e-5)
     try:
         config = LlamaConfig(
             vocabulary=table.shape[0],
             **sizes,
-            rotary_base=values.number("llama.rope.freq_base", 10000.0),
-            epsilon=values.number("llama.attention.layer_norm_rms_epsilon", 1e-5),
+            rotary_base=base,
+            epsilon=epsilon,
             tied=f"{_NAMES['output.W'][0]}.weight" not in tensors,
         )
     except ValueError as error:

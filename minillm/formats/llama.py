@@ -119,12 +119,13 @@ def _read_config(path: Path) -> LlamaConfig:
     if type(tied) is not bool:
         raise huggingface.wrong(path, values, "tie_word_embeddings", "true or false")
     base, scaling = _read_angles(path, values)
+    epsilon = huggingface.number(path, values, "rms_norm_eps", 1e-6)
     try:
         return LlamaConfig(
             **sizes,
             rotary_base=base,
             rope_scaling=scaling,
-            epsilon=huggingface.number(path, values, "rms_norm_eps", 1e-6),
+            epsilon=epsilon,
             tied=tied,
         )
     except ValueError as error:

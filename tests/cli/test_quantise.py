@@ -9,6 +9,7 @@ import minillm
 from minillm import ops
 from minillm.cli import main
 from minillm.errors import InputError
+from minillm.formats.gguf import open_gguf, write_gguf
 from minillm.formats.gguf_llama import dequantised, export_gguf, import_gguf
 from minillm.formats.peft import write_adapter
 from minillm.models.llama import Llama, LlamaConfig
@@ -51,10 +52,33 @@ def test_import_keeps_the_file_as_it_is(file, imported, capsys):
     assert len("".join(run.write("she ", length=5, seed=1))) > 4
     assert run.attention("she sells", 0, 1)[0].ndim == 2
     assert "sells" in run.look("she sells").html
-    assert (
-        main(["export", str(imported), str(imported.parent / "same.gguf"), "--format", "gguf"]) == 0
-    )
-    assert (imported.parent / "same.gguf").read_bytes() == file.read_bytes()
+    for name, options in (("same.gguf", []), ("same", ["--format", "gguf"])):
+        assert main(["export", str(imported), str(imported.parent / name), *options]) == 0
+        assert (imported.parent / name).read_bytes() == file.read_bytes()
+
+
+def test_the_name_of_a_file_says_that_it_is_gguf(imported, tmp_path):
+    run = minillm.load(imported)
+    run.export(tmp_path / "a.gguf", quantise="q8_0")
+    assert (tmp_path / "a.gguf").read_bytes()[:4] == b"GGUF"
+    run.export(tmp_path / "b.gguf", "huggingface")
+    assert (tmp_path / "b.gguf").is_dir()
+
+
+def test_sizes_that_no_run_may_have(file, tmp_path, capsys):
+    """A long context is cut, anything else is refused before anything is written."""
+    metadata, tensors = open_gguf(file)
+    arrays = {name: (tensor.read(), "F32") for name, tensor in tensors.items()}
+    theirs, out = tmp_path / "theirs.gguf", tmp_path / "out"
+    write_gguf(theirs, {**metadata, "llama.context_length": 4194304}, arrays)
+    assert main(["import", str(theirs), "--out", str(out)]) == 0
+    line = f"minillm: {theirs}: its context of 4,194,304 tokens is cut to 1,048,576\n"
+    assert capsys.readouterr().err == line
+    assert minillm.load(out).model.config.context == 1 << 20
+    write_gguf(theirs, {**metadata, "llama.attention.layer_norm_rms_epsilon": 1e26}, arrays)
+    assert main(["import", str(theirs), "--out", str(tmp_path / "other")]) == 2
+    assert "theirs.gguf: epsilon: expected a number at least" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
 
 
 def test_they_take_no_additions(imported, tmp_path):
@@ -122,10 +146,12 @@ def test_a_run_over_characters_is_quantised(tmp_path, capsys):
         (["quantise", "GPT", "--to", "q8_0", "--out", "OUT"], "expected a run of llama, found one"),
         (["export", "RUN", "OUT", "--quantise", "q8_0"], "--quantise: only a GGUF file"),
         (["export", "GPT", "OUT", "--format", "gguf"], "a run of gpt is exported as huggingface"),
+        (["export", "GPT", "OUT.gguf"], "a run of gpt is exported as huggingface or peft, found"),
     ],
 )
 def test_wrong_arguments_are_one_line(imported, tmp_path, arguments, complaint, capsys):
-    names = {"RUN": str(imported), "OUT": str(tmp_path / "out"), "GPT": str(tmp_path / "gpt")}
+    names = {name: str(tmp_path / name.lower()) for name in ("OUT", "OUT.gguf", "GPT")}
+    names["RUN"] = str(imported)
     if "GPT" in arguments:
         minillm.train("gpt", tmp_path / "gpt", text=TEXT, steps=1, width=8, layers=1, heads=1)
     with pytest.raises(SystemExit) as stopped:

@@ -141,6 +141,21 @@ def test_models_that_are_neither_of_words_nor_of_characters(tmp_path):
         read_arpa(path)
 
 
+def test_the_unknown_word_in_upper_case(tmp_path):
+    """It is the same word, as for KenLM, in longer n-grams too."""
+    text = TOY.replace("\ta a\n", "\ta <unk>\n")
+    (tmp_path / "a").write_text(text)
+    expected, params = read_arpa(tmp_path / "a")
+    (tmp_path / "b").write_text(text.replace("<unk>", "<UNK>"))
+    vocabulary, found = read_arpa(tmp_path / "b")
+    assert vocabulary.to_dict() == expected.to_dict()
+    assert vocabulary.unknown == 0
+    same(found, params)
+    (tmp_path / "c").write_text(TOY.replace("-0.5\ta\t", "-0.5\t<UNK>\t"))
+    with pytest.raises(InputError, match="line 8: expected each word once, found '<unk>' again"):
+        read_arpa(tmp_path / "c")
+
+
 def test_bytes_that_are_no_text(tmp_path):
     (tmp_path / "a").write_bytes(TOY.encode().replace(b"-0.5\ta\t", b"-0.5\t\xff\t"))
     with pytest.raises(InputError, match="line 8: expected UTF-8"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from minillm.errors import InputError
+from minillm.errors import InputError, InputWarning
 from minillm.formats.bert import export_bert, import_bert
 from minillm.formats.sentences import Sentences
 from minillm.models.bert import BERT, BERTConfig
@@ -149,6 +149,26 @@ def test_no_pooler(tmp_path):
     check(make(tmp_path / "bert", weights(BODY, ""), architectures=["BertModel"]), BODY)
 
 
+PUBLISHED = {  # entries of other programs' files: the first BERTs', and those of transformers 5
+    "attention_probs_dropout_prob": 0.1, "bos_token_id": None, "chunk_size_feed_forward": 0,
+    "classifier_dropout": None, "directionality": "bidi", "gradient_checkpointing": False,
+    "initializer_range": 0.02, "is_decoder": False, "output_past": True, "pooler_fc_size": 768,
+    "pooler_num_attention_heads": 12, "pooler_num_fc_layers": 3, "pooler_size_per_head": 128,
+    "pooler_type": "first_token_transform", "transformers_version": "5.24.0", "use_cache": True,
+}  # fmt: skip
+
+
+def test_unknown_entries_are_named_in_a_warning(tmp_path):
+    import_bert(make(tmp_path / "a", **PUBLISHED))  # a warning would be an error
+    path = make(tmp_path / "b", more=3)
+    values = json.loads((path / "tokenizer_config.json").read_text())
+    (path / "tokenizer_config.json").write_text(json.dumps(values | {"less": 3}))
+    with pytest.warns(InputWarning) as warned:
+        import_bert(path)
+    assert ["config.json: ignored" in str(one.message) for one in warned] == [True, True]
+    assert [str(one.message).partition("here: ")[2] for one in warned] == ["'more'", "'less'"]
+
+
 def test_more_heads_than_the_architecture_has(tmp_path):
     """Names as in the folders of the first BERTs, which were made from pre-training checkpoints."""
     check(make(tmp_path / "bert", architectures=["BertForMaskedLM"]))
@@ -289,6 +309,18 @@ def test_poolings_that_are_not_done(tmp_path, values, message):
     assert message in refusal(path)
 
 
+def test_how_many_numbers_are_kept(tmp_path):
+    path = encoder(tmp_path / "encoder")
+    file = path / "config_sentence_transformers.json"
+    file.write_text('{"truncate_dim": 4}')
+    assert import_bert(path)[2] == Sentences("mean", True, 10, dimension=4)
+    file.write_text('{"truncate_dim": null}')
+    assert import_bert(path)[2] == Sentences("mean", True, 10)
+    for value in ("0", "true", "2.5", '"4"'):
+        file.write_text(f'{{"truncate_dim": {value}}}')
+        assert "truncate_dim: expected a whole number from 1 up" in refusal(path)
+
+
 def test_unsupported_sentence_encoders_are_refused(tmp_path):
     path = encoder(tmp_path / "dense", steps=("Transformer", "Pooling", "Dense"))
     expected = (
@@ -345,6 +377,7 @@ def refusal(path):
         ({"architectures": ["BertForTokenClassification"]}, "architectures: expected BertModel or"),
         ({"hidden_act": "relu"}, "hidden_act: expected 'gelu', found 'relu'"),
         ({"hidden_act": "gelu_new"}, "hidden_act: expected 'gelu', found 'gelu_new'"),
+        ({"is_causal": True}, "is_causal: expected False or None, found True"),
         ({"layer_norm_eps": 1e-5}, "layer_norm_eps: expected 1e-12, found 1e-05"),
         (
             {"position_embedding_type": "relative_key"},

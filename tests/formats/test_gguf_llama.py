@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm import ops
-from minillm.errors import InputError
+from minillm.errors import InputError, InputWarning
 from minillm.formats.gguf import open_gguf, write_gguf
 from minillm.formats.gguf_blocks import TYPES
 from minillm.formats.gguf_llama import (
@@ -161,6 +161,7 @@ def refused(path, metadata=None, arrays=None, without=()):
     with pytest.raises(InputError) as error:
         import_gguf(path)
     assert "\n" not in str(error.value)
+    assert str(error.value).count(str(path)) == 1
     return str(error.value).removeprefix(f"{path}: ")
 
 
@@ -170,6 +171,16 @@ def refused(path, metadata=None, arrays=None, without=()):
         ({"general.architecture": "qwen2"}, "architecture: expected 'llama', found 'qwen2'"),
         ({"llama.expert_count": 8}, "llama.expert_count: expected 0: a mixture of experts"),
         ({"llama.rope.scaling.type": "yarn"}, "llama.rope.scaling.type: expected 'none'"),
+        ({"llama.rope.scaling.factor": 4.0}, "scaling.factor: expected 1: linear scaling of"),
+        ({"llama.rope.scale_linear": 4.0}, "rope.scale_linear: expected 1: linear scaling of"),
+        (
+            {"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 2.0},
+            "llama.rope.scaling.factor: expected 1: linear scaling of the angles cannot be run, fo",
+        ),
+        ({"llama.rope.scaling.factor": np.ones(2)}, "llama.rope.scaling.factor: expected 1"),
+        ({"llama.rope.scaling.attn_factor": 1.5}, "attn_factor: expected 1: scaled attention"),
+        ({"llama.attention.causal": False}, "llama.attention.causal: expected true: a model"),
+        ({"llama.rope.dimension_count": np.ones(2)}, "rope.dimension_count: expected 8, the wid"),
         ({"llama.rope.dimension_count": 4}, "llama.rope.dimension_count: expected 8, the width"),
         ({"llama.attention.value_length": 9}, "llama.attention.value_length: expected 8"),
         ({"llama.block_count": 0}, "llama.block_count: expected a whole number from 1 up, found 0"),
@@ -191,6 +202,27 @@ def refused(path, metadata=None, arrays=None, without=()):
 )  # fmt: skip
 def test_what_cannot_be_run_is_refused_by_name(path, metadata, complaint):
     assert complaint in refused(path, metadata)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 1.0},
+        {"llama.rope.scaling.type": "none", "llama.rope.scaling.factor": 4.0},
+        {"llama.rope.scaling.attn_factor": 1.0, "llama.attention.causal": True},
+        {"llama.rope.scale_linear": 0.0, "llama.tensor_data_layout": "Meta AI original pth"},
+    ],
+)
+def test_entries_that_change_nothing(path, metadata):
+    """As in llama.cpp, which gives no warning either."""
+    export_gguf(new(), TOKENIZER, path)
+    assert changed(path, **metadata)[0].config == CONFIG
+
+
+def test_unknown_entries_are_named_in_a_warning(path):
+    export_gguf(new(), TOKENIZER, path)
+    with pytest.warns(InputWarning, match=r"model.gguf: ignored.*here: 'llama.more'$"):
+        changed(path, **{"llama.more": 3, "general.more": "text"})
 
 
 @pytest.mark.parametrize(

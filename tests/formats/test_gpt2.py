@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from minillm.errors import InputError
+from minillm.errors import InputError, InputWarning
 from minillm.formats import tensors as tensors_module
 from minillm.formats.gpt2 import export_gpt2, import_gpt2
 from minillm.models.gpt import GPT, GPTConfig
@@ -141,6 +141,23 @@ def test_several_files(tmp_path):
     check(path)
 
 
+PUBLISHED = {  # entries of other programs' files: GPT-2's, and those of transformers 5
+    "_num_labels": 1, "add_cross_attention": False, "attn_pdrop": 0.1, "dtype": "float32",
+    "embd_pdrop": 0.1, "eos_token_id": 50256, "initializer_range": 0.02, "n_ctx": 8,
+    "pad_token_id": None, "reorder_and_upcast_attn": False, "scale_attn_weights": True,
+    "summary_activation": None, "summary_first_dropout": 0.1, "summary_proj_to_labels": True,
+    "summary_type": "cls_index", "summary_use_proj": True, "tie_word_embeddings": True,
+    "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}},
+    "transformers_version": "5.24.0", "use_cache": True,
+}  # fmt: skip
+
+
+def test_unknown_entries_are_named_in_a_warning(tmp_path):
+    import_gpt2(make(tmp_path / "a", **PUBLISHED))  # a warning would be an error
+    with pytest.warns(InputWarning, match=r"config.json: ignored.*here: 'more', 'zero'$"):
+        import_gpt2(make(tmp_path / "b", more=True, none=None, zero=0))
+
+
 def test_an_older_config(tmp_path):
     """The context as n_ctx, and nothing of what has a default."""
     left = ("n_positions", "activation_function", "layer_norm_epsilon", "n_inner", "architectures")
@@ -168,6 +185,8 @@ def refusal(path):
         ({"model_type": None}, "model_type: expected 'gpt2', found None"),
         ({"architectures": ["GPT2ForSequenceClassification"]}, "architectures: expected GPT2LM"),
         ({"architectures": 3}, "architectures: expected GPT2LM"),
+        ({"is_causal": False}, "is_causal: expected True, found False"),
+        ({"quantization_config": {}}, "quantization_config: expected None, found {}"),
         ({"activation_function": "relu"}, "activation_function: expected 'gelu_new' or"),
         ({"activation_function": ["x"]}, "activation_function: expected 'gelu_new' or"),
         ({"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon: expected 1e-05, found 1e-06"),

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from minillm.errors import InputError
+from minillm.errors import InputError, InputWarning
 from minillm.formats import bert, gpt2, llama
 from minillm.formats.peft import CONFIG, WEIGHTS, read_adapter, write_adapter
 from minillm.formats.tensors import open_tensors, write_tensors
@@ -146,6 +146,14 @@ def test_additions_to_modules_of_theirs(name, prefix, tmp_path):
         ({"r": 0}, "r: expected a whole number from 1 up, found 0"),
         ({"r": 4}, "expected shape \\(4, 4\\), found \\(3, 4\\)"),
         ({"lora_alpha": "x"}, "lora_alpha: expected a number above 0"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights: expected True, as PEFT saves it with"),
+        ({"init_lora_weights": "pissa_niter_4"}, "path_initial_model.*, found 'pissa_niter_4'"),
+        ({"init_lora_weights": "OLoRA"}, "init_lora_weights: expected True, .*found 'OLoRA'"),
+        ({"init_lora_weights": "corda"}, "init_lora_weights: expected True, .*found 'corda'"),
+        ({"init_lora_weights": "loftq"}, "init_lora_weights: expected True, .*found 'loftq'"),
+        ({"init_lora_weights": ["a"]}, "init_lora_weights: expected True"),
+        ({"alora_invocation_tokens": [3]}, r"alora_invocation_tokens: expected None, found \[3\]"),
+        ({"kasa_config": {"beta": 1}}, "kasa_config: expected None, found {'beta'"),
     ],
 )
 def test_adapters_with_more_than_a_product_are_refused(values, message, tmp_path):
@@ -153,6 +161,32 @@ def test_adapters_with_more_than_a_product_are_refused(values, message, tmp_path
     tensors, _ = theirs_with(model, BERT_MODULES, r=3, scale=2.0)
     write_theirs(tmp_path / "theirs", tensors, **values)
     with pytest.raises(InputError, match=message):
+        read_adapter(tmp_path / "theirs", model)
+
+
+PUBLISHED = {  # as PEFT 0.21 writes it
+    "alora_invocation_tokens": None, "alpha_pattern": {}, "arrow_config": None,
+    "auto_mapping": None, "base_model_name_or_path": "base", "bias": "none", "corda_config": None,
+    "ensure_weight_tying": False, "eva_config": None, "exclude_modules": None,
+    "fan_in_fan_out": False, "inference_mode": True, "init_lora_weights": "gaussian",
+    "kasa_config": None, "layer_replication": None, "layers_pattern": None,
+    "layers_to_transform": None, "loftq_config": {}, "lora_alpha": 6, "lora_bias": False,
+    "lora_dropout": 0.1, "lora_ga_config": None, "megatron_config": None,
+    "megatron_core": "megatron.core", "modules_to_save": None, "monteclora_config": None,
+    "peft_type": "LORA", "peft_version": "0.21.2", "qalora_group_size": 16, "r": 3,
+    "rank_pattern": {}, "revision": None, "target_modules": ["query"], "target_parameters": None,
+    "task_type": None, "trainable_token_indices": None, "use_bdlora": None, "use_dora": False,
+    "use_qalora": False, "use_rslora": False, "velora_config": None,
+}  # fmt: skip
+
+
+def test_unknown_entries_are_named_in_a_warning(tmp_path):
+    model = small("bert")
+    tensors, _ = theirs_with(model, BERT_MODULES, r=3, scale=2.0)
+    write_theirs(tmp_path / "theirs", tensors, **PUBLISHED)
+    read_adapter(tmp_path / "theirs", model)  # a warning would be an error
+    write_theirs(tmp_path / "theirs", tensors, use_more=True, use_less=None)
+    with pytest.warns(InputWarning, match=r"adapter_config.json: ignored.*here: 'use_more'$"):
         read_adapter(tmp_path / "theirs", model)
 
 

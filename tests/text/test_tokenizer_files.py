@@ -6,7 +6,7 @@ import os
 import pytest
 from waiting import deadline
 
-from minillm.errors import InputError
+from minillm.errors import InputError, InputWarning
 from minillm.text import (
     BytePairs,
     Characters,
@@ -82,6 +82,26 @@ def test_written_files_are_read_back(tokenizer, tmp_path, names, permuted):
         text = TEXT + "<|endoftext|>"
         assert again.encode(text).tolist() == tokenizer.encode(text).tolist()
         assert {**tokenizer_files(again)} == {**tokenizer_files(tokenizer)}
+
+
+@pytest.mark.parametrize("names", [["tokenizer.json"], ["vocab.json", "merges.txt"]])
+def test_a_config_that_makes_other_ids_is_refused(tokenizer, tmp_path, names):
+    """A space before a text, which transformers' class of GPT-2 adds, and no special tokens."""
+    files = tokenizer_files(tokenizer)
+    write(tmp_path, {name: files[name] for name in names})
+    config = tmp_path / "tokenizer_config.json"
+    for name in ("GPT2Tokenizer", "GPT2TokenizerFast", None):
+        config.write_text(json.dumps({"add_prefix_space": True, "tokenizer_class": name}))
+        complaint = "tokenizer_config.json: add_prefix_space: expected False, found True"
+        assert complaint in fails(tmp_path)
+    for name in ("PreTrainedTokenizerFast", "TokenizersBackend"):  # they ignore it
+        config.write_text(json.dumps({"add_prefix_space": True, "tokenizer_class": name}))
+        assert load_tokenizer(tmp_path).tokens == tokenizer.tokens
+        config.write_text(json.dumps({"split_special_tokens": True, "tokenizer_class": name}))
+        assert "split_special_tokens: expected False, found True" in fails(tmp_path)
+    config.write_text(json.dumps({"model_max_length": 8, "more": 3}))
+    with pytest.warns(InputWarning, match=r"tokenizer_config.json: ignored.*here: 'more'$"):
+        load_tokenizer(tmp_path)
 
 
 def test_vocabularies_of_other_kinds(tmp_path):
