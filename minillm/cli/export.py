@@ -39,8 +39,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--format",
         choices=("arpa", "word2vec", "huggingface", "peft", "gguf", "gguf-adapter"),
         help="the format, if a kind of model has several: peft has only LoRA's updates, "
-        "huggingface the model with them, gguf the file that llama.cpp reads (also chosen by a FILE "
-        "whose name ends with .gguf), gguf-adapter a file with LoRA's updates for it",
+        "huggingface the model with them, gguf the file that llama.cpp reads (the default for a "
+        "name that ends with .gguf), gguf-adapter a file with LoRA's updates for it",
     )
     add_option(
         parser,
