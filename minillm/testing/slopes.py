@@ -205,6 +205,7 @@ def difference(line: Line, h: float) -> tuple[float, float, float]:
         slopes.append(float(line.dy @ gap) / width)
         own = float(np.max(np.abs(above), initial=TINY, where=changed))
         largest = max(own, float(np.max(line.sizes, initial=0)))
+        own = own if changed.any() else largest  # all of them may stand still by rounding
         moved, still = float(weights @ changed), np.where(changed, 0, weights)
         own_sizes = np.minimum(line.sizes, max(own, 1))
         rounding += (ROUNDING * own * moved + EPSILON * (still @ own_sizes)) / width
