@@ -16,6 +16,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memmove
 
+from minillm.unicode import without_late_letters
+
 cdef struct Entry:  # of a heap
     int64_t key
     int64_t item
@@ -61,7 +63,8 @@ def _character_classes(Py_ssize_t count):
     import regex
 
     if count not in _classes:
-        classes, every = bytearray(count), "".join(map(chr, range(count)))
+        classes = bytearray(count)
+        every = without_late_letters("".join(map(chr, range(count))))
         for kind, pattern in ((LETTER, r"\p{L}+"), (NUMBER, r"\p{N}+"), (SPACE, r"\s+")):
             for run in regex.finditer(pattern, every):
                 classes[run.start() : run.end()] = bytes([kind]) * (run.end() - run.start())

@@ -50,7 +50,8 @@ typedef struct { /* rounded activations of a tile, by block, word and row */
 
 static int has_dot_products; /* set when the module is imported */
 
-/* A finite float16 as a float.  A multiplication corrects the exponent, also of subnormal numbers. */
+/* A float16 as a float.  A multiplication corrects the exponent, also of subnormal numbers; that of
+ * infinity and NaN, which would become 16, is set to the largest one. */
 static inline float from_half(uint16_t half)
 {
     uint32_t bits = (uint32_t)(half & 0x7FFF) << 13, sign = (uint32_t)(half & 0x8000) << 16;
@@ -58,7 +59,7 @@ static inline float from_half(uint16_t half)
     memcpy(&x, &bits, sizeof x);
     x *= 5.192296858534828e33f; /* 2^112 */
     memcpy(&bits, &x, sizeof x);
-    bits |= sign;
+    bits |= sign | (x >= 65536.0f ? 0x7F800000 : 0);
     memcpy(&x, &bits, sizeof x);
     return x;
 }
@@ -100,7 +101,8 @@ ALWAYS_INLINE floats vector_of_scales(const int halves, const void *scales, ptrd
         return *(const floats *)((const float *)scales + i);
     const bytes half = __builtin_convertvector(*(const shorts *)((const uint16_t *)scales + i), bytes);
     const floats size = (floats)((half & 0x7FFF) << 13) * 5.192296858534828e33f;
-    return (floats)((bytes)size | (half & 0x8000) << 16);
+    const bytes not_finite = (bytes)(size >= 65536.0f) & 0x7F800000;
+    return (floats)((bytes)size | not_finite | (half & 0x8000) << 16);
 }
 
 /* The codes of a line, of 8 bits or of 4, which begin at a bit */

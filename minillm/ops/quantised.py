@@ -266,8 +266,8 @@ def quantise(W: NDArray, bits: int) -> Quantised:
     8 bits: s = max|W| / 127, zero = 128 (Q8_0).  4 bits: m = min W, s = (max W - m) / 15 (Q4_1).
     Both are rounded to float16, and then the nearest codes are taken.
 
-    Raises TypeError or ValueError unless W is a matrix of floats with a multiple of 32 inputs, and
-    bits is 4 or 8.
+    Raises TypeError or ValueError unless W is a matrix of floats with a multiple of 32 inputs, bits
+    is 4 or 8, and float16 can hold the scales and offsets.
     """
     I, O = _validate.floats("quantise", W=(W, "I O")).values()
     if I % BLOCK or bits not in (4, 8):
@@ -278,7 +278,13 @@ def quantise(W: NDArray, bits: int) -> Quantised:
     low = blocks.min(axis=2) if bits == 4 else np.zeros(blocks.shape[:2], np.float32)
     span = blocks.max(axis=2) - low if bits == 4 else np.abs(blocks).max(axis=2)
     zero, steps = (0, 15) if bits == 4 else (128, 127)
-    scale, offset = (span / steps).astype(np.float16), low.astype(np.float16)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scale, offset = (span / steps).astype(np.float16), low.astype(np.float16)
+    if not (np.isfinite(scale).all() and np.isfinite(offset).all()):
+        raise ValueError(
+            "quantise: W: expected finite numbers whose scales and offsets are below 65,520, found "
+            f"numbers from {W.min():g} to {W.max():g}"
+        )
     above = blocks - offset[:, :, None].astype(np.float32)
     s = np.broadcast_to(scale[:, :, None].astype(np.float32), blocks.shape)
     codes = np.rint(np.divide(above, s, out=np.zeros_like(above), where=s > 0)) + zero

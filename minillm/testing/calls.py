@@ -102,6 +102,16 @@ def shapes_of(values: dict[str, Any]) -> str:
     return ", ".join(f"{name} {a.shape}" for name, a in arrays.items())
 
 
+def normals_like(arrays: Sequence[NDArray], rng: np.random.Generator) -> tuple[NDArray, ...]:
+    """Draw an upstream gradient or a direction for each array, from a stream of their own.
+
+    The next draws of ``rng`` itself could be equal to an argument that was drawn from another
+    generator of the same seed, and a backward that confuses the two would pass.
+    """
+    stream = rng.spawn(1)[0]
+    return tuple(np.asarray(stream.standard_normal(a.shape)) for a in arrays)
+
+
 def parameter_names(function: Callable, count: int, otherwise: str = "argument") -> list[str]:
     """Return the names of the first parameters, and "argument 2", ... where it has no name."""
     try:

@@ -13,6 +13,7 @@ from minillm.testing.calls import (
     call_backward,
     call_op,
     copies,
+    normals_like,
     flat,
     parameter_names,
 )
@@ -69,7 +70,7 @@ class Case:
         self.held = copies(args)  # are kept by the op
         self.result, self.outputs, self.backward = call_op(op, self.held)
         _check_outputs(self.outputs)
-        self.upstream = tuple(rng.standard_normal(y.shape) for y in self.outputs)
+        self.upstream = normals_like(self.outputs, rng)
         self.upstream_names = parameter_names(self.backward, len(self.outputs), "dy")
         self._check_determinism()
 
@@ -83,11 +84,14 @@ class Case:
 
     def compare(self, claims: Sequence[NDArray]) -> list[Compared]:
         """Compare the claimed gradients with measured ones, at every coordinate."""
-        largest = []
+        largest, relative = [], []
         for k, claim in zip(self.checked, claims, strict=True):
-            slopes = np.abs(claim * _magnitude(self.args[k]))
-            largest.append(float(np.max(slopes, initial=0, where=np.isfinite(slopes))))
-        sizes, self.floor = scales(largest, flat(self.upstream), flat(self.outputs))
+            x = self.args[k]
+            own = np.where(np.isfinite(x) & (x != 0), np.abs(x), mean_size(x))
+            for found, distance in ((largest, magnitude(x)), (relative, own)):
+                slopes = np.abs(claim * distance)
+                found.append(float(np.max(slopes, initial=0, where=np.isfinite(slopes))))
+        sizes, self.floor = scales(largest, relative, flat(self.upstream), flat(self.outputs))
         self.limits = {k: SHARE * size for k, size in zip(self.checked, sizes, strict=True)}
         return [self.compare_one(k, c) for k, c in zip(self.checked, claims, strict=True)]
 
@@ -99,10 +103,9 @@ class Case:
         if self.step is not None and np.any((array + self.step == array) & np.isfinite(array)):
             raise ValueError(f"step: expected one that moves {name}, found {self.step}")
         dy = flat(self.upstream if upstream is None else upstream)
-        widest = STEPS[0] * _magnitude(array) if self.step is None else self.step
+        widest = STEPS[0] * magnitude(array) if self.step is None else self.step
         sizes = output_sizes(array, widest, self.outputs_now)
-        finite = np.isfinite(array)
-        mean = float(np.mean(np.abs(array), where=finite)) if finite.any() else 1.0
+        mean = mean_size(array)
         lines = {i: self._line(array, i, dy, sizes) for i in np.ndindex(array.shape)}
         slopes = {i: self._slope(k, i, line, float(claim[i]), mean) for i, line in lines.items()}
 
@@ -124,7 +127,7 @@ class Case:
                 f"the gradient by {name} {worst.describe(where, self.tolerance)}; "
                 f"{wrong.sum()} of {wrong.size} of its coordinates are wrong"
             )
-            remark = kink(lines[index], abs(array[index]) or mean or 1.0)
+            remark = kink(lines[index], abs(array[index]) or mean)
         return Compared(
             name=name,
             argument=array,
@@ -148,13 +151,13 @@ class Case:
             if by_complex.verdict == ACCEPTED:
                 return by_complex
         x = self.args[k][index]
-        magnitude = float(_magnitude(x))
+        size = float(magnitude(x))
         slope = compare(
             line,
             claim,
             steps=steps_at(x, mean) if self.step is None else [self.step],
-            limit=self.limits[k] / magnitude,
-            floor=self.floor / magnitude,
+            limit=self.limits[k] / size,
+            floor=self.floor / size,
             tolerance=self.tolerance if by_complex is None else max(self.tolerance, 1e-6),
         )
         if by_complex is None:
@@ -253,9 +256,15 @@ def _check_outputs(outputs: Sequence[NDArray]) -> None:
             raise GradientError(f"output {number} is NaN at {index}: it has no slope to compare")
 
 
-def _magnitude(x: NDArray) -> NDArray:
+def magnitude(x: NDArray) -> NDArray:
     """The larger of 1 and |x|; 1 for an infinity or a NaN, which nothing moves."""
     return np.where(np.isfinite(x), np.maximum(1, np.abs(x)), 1)
+
+
+def mean_size(x: NDArray) -> float:
+    """The mean of |x| over finite numbers; 1 if it is 0, or if there are none."""
+    finite = np.isfinite(x)
+    return float(np.mean(np.abs(x), where=finite)) or 1.0 if finite.any() else 1.0
 
 
 def _is_inexact(value: Any) -> bool:

@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.testing.calls import GradientError, as_tuple, copies, equal
-from minillm.testing.case import Case
+from minillm.testing.case import Case, magnitude
+
+FEW = 2  # numbers of float32: a single one may be what a cancellation left
 
 
 def check_convention(
@@ -18,7 +20,7 @@ def check_convention(
     ``returned`` is what the backward returned for the upstream gradients ``given``, and
     ``claims`` are copies of its gradients.
     """
-    for breach in (_kinds, _changes, _second_call, _absent):
+    for breach in (_kinds, _precision, _changes, _second_call, _absent):
         if text := breach(case, returned, given, claims):
             raise GradientError(f"every gradient is right, but {text}")
 
@@ -27,11 +29,34 @@ def _kinds(case: Case, returned: Any, given: Any, claims: Sequence[NDArray]) -> 
     if isinstance(returned, list):
         return "the backward returned them in a list, expected a tuple"
     for k, gradient in zip(case.checked, as_tuple(returned), strict=True):
-        if not isinstance(gradient, np.ndarray):
+        is_scalar = isinstance(gradient, np.floating) and case.args[k].ndim == 0
+        if not (isinstance(gradient, np.ndarray) or is_scalar):  # NumPy makes scalars of 0-d arrays
             return f"that by {case.names[k]} is no array: {type(gradient).__name__}"
         if gradient.dtype != np.float64:
             return f"that by {case.names[k]} is {gradient.dtype}, expected float64"
     return ""
+
+
+@np.errstate(over="ignore")
+def _precision(case: Case, returned: Any, given: Any, claims: Sequence[NDArray]) -> str:
+    """Find gradients of float64 that were rounded to float32, an error that the tolerance accepts.
+
+    A right gradient is a linear function of the random upstream gradient, so that a number of it
+    is one of float32 with a probability of 2^-29.  Zeros are, and so may be small differences of
+    equal numbers: neither counts.
+    """
+    names, count = [], 0
+    for k, claim in zip(case.checked, claims, strict=True):
+        numbers = claim[np.abs(claim) * magnitude(case.args[k]) > case.limits[k]]
+        if numbers.size and np.array_equal(numbers, numbers.astype(np.float32)):
+            names.append(case.names[k])
+            count += numbers.size
+    if count < FEW:
+        return ""
+    return (
+        f"all numbers of that by {' and '.join(names)} are rounded to float32: expected a backward "
+        "that computes in float64 (does it cast, or fill an array of float32?)"
+    )
 
 
 def _changes(case: Case, returned: Any, given: Any, claims: Sequence[NDArray]) -> str:
@@ -51,10 +76,25 @@ def _second_call(case: Case, returned: Any, given: Any, claims: Sequence[NDArray
     again = case.gradients(case.upstream, "every gradient is right, but a second call")
     if not _same(claims, again):
         return "a second call of the backward gave other gradients"
-    case.gradients([np.asarray(-dy) for dy in case.upstream])
+    opposite = case.gradients([np.asarray(-dy) for dy in case.upstream])
     if not _same(claims, returned):
         return "a later call of the backward changed them: it returned a buffer that it uses again"
+    others = as_tuple(opposite)
+    if len(others) != len(claims) or not all(
+        _is_opposite(case, k, claim, other)
+        for k, claim, other in zip(case.checked, claims, others, strict=True)
+    ):
+        return "for -dy the backward gave other gradients than -1 times those for dy"
     return ""
+
+
+def _is_opposite(case: Case, k: int, claim: NDArray, other: Any) -> bool:
+    """Whether the gradient by argument k for -dy is the opposite of the claim, up to rounding."""
+    if np.shape(other) != claim.shape:
+        return False
+    rounding = (case.floor + 1e-9 * case.limits[k]) / magnitude(case.args[k])
+    allowed = case.tolerance * np.abs(claim) + rounding
+    return bool(np.all(np.abs(claim + other) <= allowed))
 
 
 def _absent(case: Case, returned: Any, given: Any, claims: Sequence[NDArray]) -> str:

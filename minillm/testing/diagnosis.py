@@ -22,7 +22,7 @@ CHANCE = 50  # as many subsets of this size at least, or a part of an array says
 
 def guess(case: Case, compared: Sequence[Compared], wrong: Sequence[Compared]) -> str:
     """Return the class of error that fits the wrong gradients, or nothing."""
-    if text := guess_of_order(compared, case.tolerance):
+    if text := _single_forward(case) or guess_of_order(compared, case.tolerance):
         return text
     whole = (_exchanged_axes, _factor, _factor_of_arrays, _term, _shift)
     for find, gradient in itertools.product(whole, wrong):
@@ -34,6 +34,19 @@ def guess(case: Case, compared: Sequence[Compared], wrong: Sequence[Compared]) -
         if text := find(case, gradient):
             return text
     return ""
+
+
+@np.errstate(over="ignore")
+def _single_forward(case: Case) -> str:
+    """Outputs that are numbers of float32, of arguments that are not."""
+
+    def is_single(arrays: Sequence[NDArray]) -> bool:
+        return all(np.array_equal(a, a.astype(np.float32), equal_nan=True) for a in arrays)
+
+    outputs = [y for y in case.outputs if y.dtype.kind == "f" and y.any()]
+    if not outputs or not is_single(outputs) or is_single([case.args[k] for k in case.checked]):
+        return ""
+    return "a forward that rounds to float32: all outputs are numbers of float32"
 
 
 # --- what fits -----------------------------------------------------------------------------

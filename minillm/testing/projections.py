@@ -93,7 +93,10 @@ def check_projections(
         float(np.linalg.norm(gradients[name])) / max(array.size, 1) ** 0.5 * max(1, lengths[name])
         for name, array in params.items()
     ]
-    sizes, floor = scales(largest, np.ones(1), np.array([value]))
+    reaches = [min(1, length or 1) for length in lengths.values()]
+    relative = [size * reach for size, reach in zip(largest, reaches, strict=True)]
+    sizes, floor = scales(largest, relative, np.ones(1), np.array([value]))
+    directions = rng.spawn(1)[0]  # else equal to parameters from another generator of the same seed
     worst = 0.0
     for (name, array), size in zip(params.items(), sizes, strict=True):
         usual, missed, count = size / max(1, lengths[name]), 1.0, 0
@@ -103,7 +106,7 @@ def check_projections(
                     f"the gradient by {name} cannot be decided: after {MOST} directions, rounding "
                     f"hides a wrong coordinate with a probability of {missed:.3g}, above {miss:g}"
                 )
-            u = rng.standard_normal(array.shape)
+            u = directions.standard_normal(array.shape)
             u /= np.linalg.norm(u)
             slope = compare(
                 line_along(array, u),

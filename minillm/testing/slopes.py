@@ -106,11 +106,15 @@ def output_sizes(
     return np.where(changed, sizes, np.minimum(sizes, 1))
 
 
-def scales(largest: Sequence[float], dy: NDArray, outputs: NDArray) -> tuple[list[float], float]:
+def scales(
+    largest: Sequence[float], relative: Sequence[float], dy: NDArray, outputs: NDArray
+) -> tuple[list[float], float]:
     """The size of a slope by each argument, from the largest one that is claimed.
 
     An argument whose gradient is nothing but rounding has no scale of its own, and takes that
     of the op.  Such is the bias of an attention's keys, and a softmax with a weight of 1.
+    ``relative`` tells: the largest slope if x changes in proportion to its size.  The gradient of
+    x / |x| along x is zero, but the rounding of its terms is divided by |x|.
 
     Also returns what rounding excuses by any argument.  No output counts as more than 1 here,
     because a huge one must not hide the others.
@@ -118,7 +122,8 @@ def scales(largest: Sequence[float], dy: NDArray, outputs: NDArray) -> tuple[lis
     output = float(np.abs(dy) @ np.minimum(np.abs(outputs), 1))
     top = max([*largest, output])
     zero = max(4 * ROUNDING * top, VANISHING * output)
-    return [size if size > zero else top for size in largest], 10 * VANISHING * output
+    pairs = zip(largest, relative, strict=True)
+    return [size if part > zero else top for size, part in pairs], 10 * VANISHING * output
 
 
 def steps_at(x: float, mean: float) -> list[float]:
@@ -143,14 +148,15 @@ def compare(
     attempts: list[Slope] = []
     agreed = False
     for step in steps:
-        numeric, rounding, own_rounding = difference(line, step)
+        numeric, rounding, widest = difference(line, step)
         gap, size = abs(analytic - numeric), max(abs(analytic), abs(numeric))
-        excuse = max(min(rounding, max(SHARE * size, min(floor, limit))), min(own_rounding, limit))
+        share = max(SHARE * size, min(floor, limit))
+        excuse, most = min(rounding, max(share, limit)), min(widest, share)
         if not any(np.isfinite(slope.numeric) for slope in attempts):  # the widest usable step
             terms_of_1 = 3 * ROUNDING * float(np.abs(line.dy).sum()) / step
-            most = min(max(own_rounding, terms_of_1), max(limit, floor))
-            if tolerance * size + excuse < gap <= tolerance * size + most:
-                excuse = max(excuse, min(noise(line, step), most))
+            most = max(most, min(max(rounding, terms_of_1), max(limit, floor)))
+        if tolerance * size + excuse < gap <= tolerance * size + most:
+            excuse = max(excuse, min(noise(line, step), most))
         # error <= tolerance iff gap <= tolerance * size + excuse
         error = gap / (size + excuse / tolerance) if size > 0 else gap
         # A NaN or an infinity on either side is an error, never a pass.
@@ -181,9 +187,9 @@ def difference(line: Line, h: float) -> tuple[float, float, float]:
     """Return (4 D(h / 2) - D(h)) / 3, and two bounds on its rounding error.
 
     An output may be a difference of terms as large as another output.  The first bound takes
-    the largest output as the size of all terms, the second the largest that has changed.
+    the largest output that has changed as the size of all terms, the second the largest of all.
     """
-    slopes, rounding, own_rounding = [], 0.0, 0.0
+    slopes, rounding, widest = [], 0.0, 0.0
     weights = np.abs(line.dy)
     for half_width in (h, h / 2):
         (right, above), (left, below) = line.move(half_width), line.move(-half_width)
@@ -199,11 +205,12 @@ def difference(line: Line, h: float) -> tuple[float, float, float]:
         slopes.append(float(line.dy @ gap) / width)
         own = float(np.max(np.abs(above), initial=TINY, where=changed))
         largest = max(own, float(np.max(line.sizes, initial=0)))
+        own = own if changed.any() else largest  # all of them may stand still by rounding
         moved, still = float(weights @ changed), np.where(changed, 0, weights)
-        rounding += (ROUNDING * largest * moved + EPSILON * (still @ line.sizes)) / width
         own_sizes = np.minimum(line.sizes, max(own, 1))
-        own_rounding += (ROUNDING * own * moved + EPSILON * (still @ own_sizes)) / width
-    return (4 * slopes[1] - slopes[0]) / 3, rounding, own_rounding
+        rounding += (ROUNDING * own * moved + EPSILON * (still @ own_sizes)) / width
+        widest += (ROUNDING * largest * moved + EPSILON * (still @ line.sizes)) / width
+    return (4 * slopes[1] - slopes[0]) / 3, rounding, widest
 
 
 @np.errstate(all="ignore")

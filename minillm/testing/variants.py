@@ -16,6 +16,7 @@ from minillm.testing.calls import (
     call_backward,
     call_op,
     copies,
+    normals_like,
     parameter_names,
 )
 from minillm.testing.case import Case
@@ -44,7 +45,8 @@ def check_layouts(
     """
     names = parameter_names(op, len(args))
     outputs = call_op(op, copies(args))[1]
-    upstream = [rng.standard_normal(y.shape).astype(y.dtype) for y in outputs]
+    drawn = zip(normals_like(outputs, rng), outputs, strict=True)
+    upstream = [dy.astype(y.dtype) for dy, y in drawn]
     _run(op, copies(args), copies(upstream), "plain arrays")  # else no layout is to blame
     values = [*args, *upstream]
     names = [*names, *(f"the gradient of output {k}" for k in range(len(outputs)))]
@@ -163,7 +165,7 @@ def check_float32(
     single = [a.astype(np.float32) if k in floats else a for k, a in enumerate(copies(args))]
     double = [a.astype(np.float64) if k in floats else a for k, a in enumerate(copies(single))]
     outputs = call_op(op, copies(double))[1]
-    upstream = [rng.standard_normal(y.shape).astype(np.float32) for y in outputs]
+    upstream = [dy.astype(np.float32) for dy in normals_like(outputs, rng)]
     wide = [dy.astype(np.float64) for dy in upstream]
     expected = _run(op, copies(double), wide, "float64")
     found = _run(op, single, upstream, "float32")
@@ -244,8 +246,8 @@ def check_jvp(
     case = Case(op, args, rng)
     claims = claimed_gradients(case, case.gradients(case.upstream))
     worst = 0.0
-    for k, gradient in zip(case.checked, claims, strict=True):
-        v = rng.standard_normal(case.args[k].shape)
+    directions = normals_like([case.args[k] for k in case.checked], rng)
+    for k, v, gradient in zip(case.checked, directions, claims, strict=True):
         tangents = [
             np.zeros_like(a) if j in case.checked else None for j, a in enumerate(case.args)
         ]

@@ -56,6 +56,7 @@ from minillm.text.vocabulary import (
     check_texts,
     visible,
 )
+from minillm.unicode import without_late_letters
 
 Pair = tuple[bytes, bytes]
 
@@ -112,7 +113,8 @@ def word_ends(text: str) -> NDArray[np.int64]:
 
 def _ends_by(text: str, pattern: str) -> NDArray[np.int64]:
     """The ends of the words that a pattern defines."""
-    lengths = [len(word.encode()) for word in _pattern(pattern).findall(text)]
+    words = _pattern(pattern).findall(without_late_letters(text))
+    lengths = [len(word.encode()) for word in words]
     return np.cumsum(lengths, dtype=np.int64)
 
 

@@ -18,7 +18,8 @@ some place, the whole word becomes the unknown token, [UNK].
 **The words** are those of BERT's basic tokenizer.  Control characters, and those for private use,
 are removed; all other white space separates; each CJK ideograph and each punctuation mark is a word
 of its own.  A vocabulary in lower case has no accents, either: a character is decomposed (Unicode's
-NFD) and loses its nonspacing marks, so é becomes e.
+NFD) and loses its nonspacing marks, so é becomes e.  Marks and punctuation are those of Unicode 8.0
+(:mod:`minillm.unicode`).
 
 **Training** begins with the characters, and repeatedly joins two neighbours to one piece, as for
 byte pairs.  But the next pair is not the most frequent one.  It is the pair that raises the
@@ -69,6 +70,7 @@ from minillm.errors import InputError, short
 from minillm.text.bpe import join
 from minillm.text.vocabulary import SpecialTokens, Vocabulary, check_encodable, check_texts, flag
 from minillm.text.words import blocks
+from minillm.unicode import category
 
 PAD, UNKNOWN, CLS, SEP, MASK = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PREFIX = "##"  # of a piece that is not the first of its word
@@ -102,7 +104,7 @@ def is_punctuation(character: str) -> bool:
     """Whether it is punctuation in Unicode, or an ASCII symbol: $ and ` are, € is not."""
     if character.isascii():
         return character.isprintable() and not character.isalnum() and character != " "
-    return unicodedata.category(character).startswith("P")
+    return category(character).startswith("P")
 
 
 class CharacterTable(dict[int, str]):
@@ -122,15 +124,15 @@ class CharacterTable(dict[int, str]):
 
     def _of(self, character: str) -> str:
         lower_case, strip_accents, split_ideographs = self._options
-        category = unicodedata.category(character)
-        if category.startswith("Z") or character in "\t\n\r":
+        kind = category(character)
+        if kind.startswith("Z") or character in "\t\n\r":
             return " "
-        if category in ("Cc", "Cf", "Co") or character == "\ufffd":
+        if kind in ("Cc", "Cf", "Co") or character == "\ufffd":
             return ""
         alone = split_ideographs and is_ideograph(character)
-        if strip_accents:
+        if strip_accents and kind != "Cn":
             parts = unicodedata.normalize("NFD", character)
-            character = "".join(part for part in parts if unicodedata.category(part) != "Mn")
+            character = "".join(part for part in parts if category(part) != "Mn")
         if lower_case:  # each by itself: a sigma at the end of a word is like any other
             character = "".join(part.lower() for part in character)
         return "".join(f" {c} " if alone or is_punctuation(c) else c for c in character)

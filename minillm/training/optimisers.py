@@ -8,6 +8,7 @@ name in lower case.
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -260,8 +261,9 @@ def _check_step(kinds: _Kinds, grads: Arrays, learning_rate: float, **changed: A
 
     Each step checks all arrays, because the caller may have replaced any of them.
     """
-    if not 0 <= learning_rate < math.inf:
-        raise ValueError(f"learning_rate: expected a finite number from 0, found {learning_rate}")
+    if not (isinstance(learning_rate, Real) and 0 <= learning_rate < math.inf):
+        found = short(learning_rate)
+        raise ValueError(f"learning_rate: expected a finite number from 0, found {found}")
     for argument, arrays in changed.items():
         _check(argument, arrays, kinds)
     _require_distinct(**changed)

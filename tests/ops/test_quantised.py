@@ -147,6 +147,46 @@ def test_what_is_not_finite_makes_its_row_nan_and_no_other(kernels, value):
     np.testing.assert_array_equal(np.delete(y, 3, 0), np.delete(expected, 3, 0))
 
 
+@pytest.mark.parametrize("format", ["q8_0", "q4_0", "q4_1"])
+@pytest.mark.parametrize("bits", [0x7C00, 0xFC00, 0x7C01, 0x7E00, 0xFFFF])  # infinities and NaN
+def test_scales_that_are_not_finite_make_their_output_so(kernels, format, bits):
+    rng = np.random.default_rng(0)
+    codes, scale, offset, zero, width = drawn(rng, format, 64, 17)
+    largest = np.finfo(np.float16).max
+    scale[1, 0], scale[2, 1] = largest, np.float16(2**-24)  # numbers with the extreme exponents
+    usual = pack(codes, scale, offset, zero=zero, bits=width)
+    changed = scale.copy() if offset is None else offset.copy()
+    changed[[3, 16], 1] = np.uint16(bits).view(np.float16)
+    codes[[3, 16]] = 0  # no weight is 0 times infinity, which would be NaN in either case
+    parts = (changed, None) if offset is None else (scale, changed)
+    W = pack(codes, *parts, zero=zero, bits=width)
+    x = 1 + rng.random((5, 64), np.float32)
+    with use_kernels("numpy"):
+        expected = quantised_linear(x, W)[0]
+        rows = W.rows(np.arange(17))
+    with use_kernels(kernels):
+        y, y_usual = quantised_linear(x, W)[0], quantised_linear(x, usual)[0]
+        np.testing.assert_array_equal(W.rows(np.arange(17)), rows)
+    assert not np.isfinite(y[:, [3, 16]]).any()
+    np.testing.assert_array_equal(y[:, [3, 16]], expected[:, [3, 16]])
+    finite = np.delete(np.arange(17), [3, 16])
+    assert np.isfinite(y[:, finite]).all()
+    np.testing.assert_array_equal(y[:, finite], y_usual[:, finite])
+    np.testing.assert_allclose(y[:, finite], expected[:, finite], rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("bits", "value"), [(8, 1e7), (8, -1e7), (4, 1e7), (4, -7e4), (8, np.nan), (4, np.inf)]
+)
+def test_weights_too_large_for_float16_are_refused(bits, value):
+    W = np.zeros((64, 3), np.float32)
+    W[40, 1] = value
+    with pytest.raises(ValueError, match=r"quantise: W: expected finite numbers whose scales"):
+        quantise(W, bits)
+    W[40, 1] = 6e4
+    assert np.isfinite(quantise(W, bits).dense()).all()
+
+
 @pytest.mark.parametrize("value", [0.0, 1e-45, 1e-38, 1e-37, 1e37])
 def test_extreme_activations_are_rounded(kernels, value):
     W = quantise(np.eye(32, dtype=np.float32), 8)

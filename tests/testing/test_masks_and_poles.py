@@ -284,7 +284,7 @@ def test_every_op_right_and_one_percent_off(name):
         with use_kernels("numpy"):
             assert accepted(op, *args, seed=seed), seed
             y, backward = op(*args)
-            draws = np.random.default_rng(seed)
+            draws = np.random.default_rng(seed).spawn(1)[0]
             outputs = y if isinstance(y, tuple) else (y,)
             upstream = [draws.standard_normal(np.shape(part)) for part in outputs]
             gradients = backward(*upstream)

@@ -37,6 +37,18 @@ def test_its_operations_are_those_of_its_products(I, O):
     assert muon.operations((I, O)) == sum(counted)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_size_of_a_gradient_does_not_matter(dtype):
+    """Powers of 2 change no bit, and the squares of the smallest numbers are 0, or infinite."""
+    u = np.random.default_rng(0).standard_normal((4, 6)).astype(dtype)
+    least, most = np.finfo(dtype).minexp + 9, np.finfo(dtype).maxexp - 9
+    expected = orthogonal(u)
+    for exponent in (least, least // 2, -3, 3, most):
+        np.testing.assert_array_equal(orthogonal(np.ldexp(u, exponent)), expected)
+    step = orthogonal((1e-40 * u).astype(np.float32))  # subnormal numbers have fewer digits
+    np.testing.assert_allclose(step, expected, atol=1e-3)
+
+
 def test_zeros_give_no_step():
     np.testing.assert_array_equal(orthogonal(np.zeros((3, 5), np.float32)), 0)
 

@@ -334,7 +334,7 @@ def test_settings_out_of_range_are_refused(make, name):
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("rate", [np.nan, np.inf, -0.1])
+@pytest.mark.parametrize("rate", [np.nan, np.inf, -0.1, None, "x", "0.1", [0.1], 1j])
 def test_a_learning_rate_that_would_damage_the_weights_is_refused(case, rate):
     params = parameters()
     with pytest.raises(ValueError, match="learning_rate: expected a finite number from 0, found"):
