@@ -268,3 +268,67 @@ def test_long_examples_are_cut(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) < 200
     assert "mot [...]" in printed
+
+
+# --- pairs of rare words ---------------------------------------------------------------------
+
+
+def rare_pairs(path, word="a{}b"):
+    """Pairs of words that occur once: the target is the source, spelled backwards."""
+    lines = []
+    for k in range(100, 200):
+        source = word.format(k)
+        lines.append(f"say {source}\ttold {source[::-1]}\n")
+    path.write_text("".join(lines))
+    return str(path)
+
+
+UNKNOWN = "unknown words in the validation pairs: 50.0% in the sources, 50.0% in the targets"
+PAIR_SIZES = {
+    "seq2seq": ["--hidden", "8", "--embedding", "6"],
+    "transformer": ["--width", "8", "--heads", "2", "--layers", "1", "--feed-forward", "8"],
+}
+
+
+@pytest.mark.parametrize("kind", PAIR_SIZES)
+def test_rare_words_are_read_as_characters_unless_words_are_asked_for(
+    kind, tmp_path, capsys, evaluated
+):
+    path = rare_pairs(tmp_path / "pairs.tsv")
+    command = ["train", kind, path, "--steps", "1", *PAIR_SIZES[kind], "--out"]
+    assert main([*command, str(tmp_path / "characters")]) == 0
+    printed = capsys.readouterr().out
+    assert f"{UNKNOWN}: too many, so the unit is character; --unit sets another one\n" in printed
+    run = minillm.load(tmp_path / "characters")
+    assert (run.settings.unit, run.source.unit, run.target.unit) == ("character",) * 3
+    assert "unknown_target_words" not in evaluated(tmp_path / "characters")
+    assert main([*command, str(tmp_path / "characters"), "--resume", "--steps", "2"]) == 0
+    assert "unknown" not in capsys.readouterr().out
+
+    assert main([*command, str(tmp_path / "words"), "--unit", "word"]) == 0
+    assert f"{UNKNOWN}: the model will mostly write the unknown word; " in capsys.readouterr().out
+    assert minillm.load(tmp_path / "words").target.unit == "word"
+    assert evaluated(tmp_path / "words")["unknown_target_words"] == 0.5
+
+
+def test_long_texts_of_rare_words_are_read_as_byte_pairs(tmp_path, capsys):
+    path = rare_pairs(tmp_path / "pairs.tsv", word=f"{'x' * 120}{{}}")
+    command = ["train", "seq2seq", path, "--steps", "1", *PAIR_SIZES["seq2seq"], "--out"]
+    for options, size in (([], 2000), (["--vocabulary", "300"], 300)):
+        out = tmp_path / f"of {size}"
+        assert main([*command, str(out), *options]) == 0
+        assert "so the unit is bpe" in capsys.readouterr().out
+        run = minillm.load(out)
+        assert run.target.unit == "bpe"
+        assert run.settings.vocabulary == size
+        assert len(run.target) <= size
+
+
+def test_a_few_unknown_words_are_only_counted(tmp_path, capsys):
+    lines = [f"one two {'three' if k != 58 else 'four'}\tun deux trois\n" for k in range(60)]
+    (tmp_path / "pairs.tsv").write_text("".join(lines))
+    command = ["train", "seq2seq", str(tmp_path / "pairs.tsv"), "--out", str(tmp_path / "run")]
+    assert main([*command, "--steps", "1", *PAIR_SIZES["seq2seq"]]) == 0
+    counted = "unknown words in the validation pairs: 5.6% in the sources, 0.0% in the targets\n"
+    assert counted in capsys.readouterr().out
+    assert minillm.load(tmp_path / "run").target.unit == "word"
