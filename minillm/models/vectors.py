@@ -1,12 +1,11 @@
 """Word vectors: similar words, analogies, and a map."""
 
-import difflib
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.errors import InputError
+from minillm.errors import InputError, did_you_mean
 
 Floats = NDArray[np.floating]
 
@@ -38,10 +37,9 @@ class Vectors:
     def id(self, word: str) -> int:
         """Return the row of a word's vector."""
         if word not in self.ids:
-            close = difflib.get_close_matches(word, self.words, 3, 0.6)
-            hint = f"; did you mean {', '.join(close)}?" if close else ""
             raise InputError(
-                f"the word {word!r} is not among the {len(self.words):,} that the model knows{hint}"
+                f"the word {word!r} is not among the {len(self.words):,} that the model knows"
+                f"{did_you_mean(word, self.words)}"
             )
         return self.ids[word]
 

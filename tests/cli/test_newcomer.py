@@ -1,5 +1,7 @@
 """A newcomer's first steps: help, hints, limits, and short answers."""
 
+import importlib
+import inspect
 import io
 import re
 import sys
@@ -9,8 +11,8 @@ from tiny import TEXT
 
 import minillm
 from minillm.cli import main
-from minillm.cli.arguments import verbs
-from minillm.option import Size, option_of, types_of
+from minillm.cli.arguments import VERBS_ELSEWHERE, ArgumentParser, verbs
+from minillm.option import ELSEWHERE, Size, option_of, types_of
 from minillm.runs.kind import kinds
 
 
@@ -111,7 +113,8 @@ def test_the_version(capsys):
         (["similar"], "expected DIR and WORD, found none"),
         (["eval", "x", "--jsom"], "no option '--jsom'; did you mean --json\\?.* minillm eval --he"),
         (["train", "lm", "--out", "x", "--steps=3", "--hiden=4"], "'--hiden'; .* --hidden.* lm"),
-        (["generate", "x", "y"], "expected no further argument, found 'y' \\(see minillm gen"),
+        (["generate", "x", "y"], "no further argument, found 'y': .* --prompt \\(see minillm gen"),
+        (["chat", "x", "y"], "expected no further argument, found 'y' \\(see minillm chat"),
         (["train", "lm", "--out", "x", "--cell", "lstn"], "--cell: expected one .* mean lstm\\?"),
         (["x" * 1000], "VERB: expected one of .* found 'x"),
         (["train\nlm"], "VERB: expected one of .* found 'train"),
@@ -140,6 +143,20 @@ def test_an_error_is_one_line_with_a_hint(command, expected, capsys):
         ("train word2vec --out x", "--min-count", "--minimum-count"),
         ("generate x", "--max_new_tokens", "--length"),
         ("translate x", "--num-beams", "--beam"),
+        ("generate x", "--temp", "--temperature"),
+        ("generate x", "--start", "--prompt"),
+        ("generate x", "--max_tokens", "--length"),
+        ("generate", "--model", "DIR"),
+        ("train lm --out x", "--size", "--hidden"),
+        ("train gpt --out x", "--size", "--width"),
+        ("train lm --out x", "--data", "FILE"),
+        ("train seq2seq --out x", "--train_file", "DATA"),
+        ("train word2vec --out x", "--size", "--dimension"),
+        ("train word2vec --out x", "--sg", "--algorithm"),
+        ("train word2vec --out x", "--workers", "--threads"),
+        ("train word2vec --out x", "--iter", "--epochs"),
+        ("train word2vec", "--output_dir", "--out"),
+        ("train ngram --out x", "--n", "--order"),
     ],
 )
 def test_an_option_of_another_program_is_understood_but_not_accepted(
@@ -147,6 +164,38 @@ def test_an_option_of_another_program_is_understood_but_not_accepted(
 ):
     message = refused(capsys, *command.split(), elsewhere, "1")
     assert f"there is no option {elsewhere.partition('=')[0]}: here it is {here} (see " in message
+
+
+@pytest.mark.parametrize(
+    ("verb", "here"),
+    {
+        "run": 'here it is generate ("Generate text with a language model") or chat (',
+        "list": "a run is a folder, the one that --out named",
+        "sample": 'here it is generate ("Generate text',
+        "predict": 'here it is generate ("Generate text with a language model") or classify ("',
+        "perplexity": 'here it is eval ("Measure',
+        "help": "minillm --help lists",
+        "version": "minillm --version shows",
+    }.items(),
+)
+def test_a_verb_of_another_program_is_understood_but_not_accepted(verb, here, capsys):
+    for command in ([verb], [verb, "x", "--option"]):
+        assert f"there is no verb {verb}: {here}" in refused(capsys, *command)
+
+
+def test_names_of_elsewhere_lead_to_names_that_exist():
+    known = {name.rstrip("_") for name, _ in verbs()}
+    for name, here in VERBS_ELSEWHERE.items():
+        assert name not in known
+        assert isinstance(here, str) or set(here) <= known, name
+    options = {"run_folder", *inspect.signature(minillm.train).parameters}
+    options |= {field for kind in kinds().values() for field in types_of(kind.settings)}
+    for module, _ in verbs():
+        parser = ArgumentParser()
+        importlib.import_module(f"minillm.cli.{module}").add_arguments(parser)
+        options |= {action.dest for action in parser._actions}
+    for name, here in ELSEWHERE.items():
+        assert set(here) <= options, name
 
 
 @pytest.mark.parametrize(
