@@ -8,6 +8,7 @@ The options of the command line, their help texts, and the checks of values from
 from Python or from a file all follow from such a declaration.
 """
 
+import difflib
 import math
 import types
 import typing
@@ -16,7 +17,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
 from typing import Any, NamedTuple, NewType, TypeVar, get_type_hints
 
-from minillm.errors import InputError, did_you_mean, short
+from minillm.errors import InputError, short
 
 Size = NewType("Size", int)  # a number of bytes, typed as 500M or 2G
 
@@ -199,7 +200,8 @@ def name_here(name: str, known: Mapping[str, str]) -> str:
     for option in (spelled, *ELSEWHERE.get(spelled, ())):
         if option in known:
             return f": here it is {known[option]}"
-    return did_you_mean(name, known.values())
+    close = difflib.get_close_matches(spelled, list(known), 3, 0.6)
+    return f"; did you mean {', '.join(known[option] for option in close)}?" if close else ""
 
 
 UNDECLARED = Option("", least=-LARGEST, most=LARGEST)

@@ -98,7 +98,7 @@ def test_a_run_in_bfloat16_is_resumed_bit_for_bit(tmp_path, monkeypatch):
         assert np.array_equal(array, run.model.params[name])
         if name.endswith(".W_qkv"):
             assert np.array_equal(array, float32.model.params[name]) == bool(slow_bfloat16())
-    with pytest.raises(InputError, match=r"--precision: .* cannot change"):
+    with pytest.raises(InputError, match=r"precision: .* cannot change"):
         minillm.train("gpt", tmp_path / "run", resume=True, precision="float32", steps=9)
 
 
@@ -108,7 +108,7 @@ def test_kernels_without_bfloat16_train_in_float32():
         run = minillm.train("gpt", **given, precision="bfloat16", report=lines.append)
         expected = minillm.train("gpt", **given)
     assert lines == [
-        "--precision: bfloat16 would be slower here, so float32 is used: NumPy has no bfloat16"
+        "precision: bfloat16 would be slower here, so float32 is used: NumPy has no bfloat16"
     ]
     for name, array in expected.model.params.items():
         assert np.array_equal(array, run.model.params[name])

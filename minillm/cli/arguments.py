@@ -168,7 +168,7 @@ class ArgumentParser(argparse.ArgumentParser):
         missing = message.removeprefix("the following arguments are required: ")
         if missing != message:
             for word in self.words:  # the missing one may be there under another name
-                if word.startswith("--") and word.partition("=")[0] not in self._known_options():
+                if word[:2] == "--" != word and word.partition("=")[0] not in self._known_options():
                     self._refuse(word)
             message = f"expected {missing.replace(', ', ' and ')}, found none"
         self.exit(2, f"minillm: {message} (see {self.prog} --help)\n")

@@ -1,6 +1,5 @@
 """A run: a trained model and everything that belongs to it; ``minillm.load(folder)`` opens one."""
 
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -142,15 +141,15 @@ class Run:
         """
         if not isinstance(self.model, CausalTransformer):
             raise InputError(
-                f"{self.path / 'config.json'}: expected a run of a Transformer that writes, such "
-                f"as a gpt, found {self.kind.name!r}"
+                f"{self._place('config.json')}expected a run of a Transformer that writes, such as "
+                f"a gpt, found {self.kind.name!r}"
             )
         stored = self.chat_template()
         if template is not None:
             stored = replace(stored, source=template) if stored else ChatTemplate(template)
         if stored is None:
             raise InputError(
-                f"{self.path}: the run has no chat template: expected one of "
+                f"{self._place()}the run has no chat template: expected one of "
                 f"{', '.join(KNOWN)} as --template"
             )
         return Chat(self.model, self.tokenizer, stored)  # type: ignore[arg-type]
@@ -345,17 +344,18 @@ class Run:
         """
         names = tuple(map(str, [files] if isinstance(files, str | Path) else files))
         title = ", ".join(names)
-        with tempfile.TemporaryDirectory() as folder:
-            path = given.write(
+        with (
+            given.named_as({self.path: "the run"} if self.folder.temporary else {}),
+            given.written(
                 self.kind,
-                Path(folder),
                 files=names or None,
                 text=text,
                 sentences=sentences,
                 texts=texts,
                 labels=labels,
                 pairs=pairs,
-            )
+            ) as path,
+        ):
             if path is not None:
                 names, title = (str(path),), "the given data"
             return self.kind.evaluate(self, Evaluation(names, title=title, **options))
@@ -365,6 +365,10 @@ class Run:
         if ability is None:
             able = " or ".join(kind.name for kind in kinds().values() if hasattr(kind, name))
             raise InputError(
-                f"{self.path / 'config.json'}: expected a run of {able}, found {self.kind.name!r}"
+                f"{self._place('config.json')}expected a run of {able}, found {self.kind.name!r}"
             )
         return ability
+
+    def _place(self, file: str = "") -> str:
+        """Return the beginning of a message; a run in memory has no place to name."""
+        return "" if self.folder.temporary else f"{self.path / file}: "

@@ -122,7 +122,7 @@ def test_writing_ends_before_a_stop_token(runs):
     stopped = "".join(run.write("the ", length=300, seed=1, stop=["o"]))
     assert "o" in whole[4:]
     assert stopped == whole[: 4 + whole[4:].index("o")]
-    with pytest.raises(InputError, match="--stop: expected a single character, found 'on'"):
+    with pytest.raises(InputError, match="stop: expected a single character, found 'on'"):
         run.write("the ", stop=["on"])
 
 
