@@ -12,7 +12,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
 from typing import Any, NamedTuple, NewType, TypeVar, get_type_hints
@@ -204,6 +204,14 @@ def name_here(name: str, known: Mapping[str, str]) -> str:
     return f"; did you mean {', '.join(known[option] for option in close)}?" if close else ""
 
 
+def check_names(names: Iterable[str], known: Collection[str], place: str = "") -> None:
+    """InputError for a name that is not known; its message begins with ``place``."""
+    for name in names:
+        if name not in known:
+            hint = name_here(name[:60], {option: option for option in known})
+            raise InputError(f"{place}{name[:60]}: there is no such setting{hint}")
+
+
 UNDECLARED = Option("", least=-LARGEST, most=LARGEST)
 
 
@@ -280,10 +288,8 @@ def checked(
     """
     known, sizes = types_of(cls), names_of_sizes(bounds) if bounds else []
     result = {}
+    check_names(values, known, place)
     for name, value in values.items():
-        if name not in known:
-            hint = name_here(name[:60], {option: option for option in known})
-            raise InputError(f"{place}{name[:60]}: there is no such setting{hint}")
         declared = option_of(bounds if bounds and name in sizes else cls, name)
         result[name] = _checked(declared, known[name], name, value, place)
     for entry in fields(cls):

@@ -16,7 +16,7 @@ from typing import Any
 
 from minillm.errors import InputError, in_python
 from minillm.mpi import ranks
-from minillm.option import make, name_here, types_of
+from minillm.option import check_names, make, types_of
 from minillm.runs import given, start
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Stored, find_kind, kinds
@@ -55,20 +55,20 @@ def train(
     InputError for wrong settings or data.
     """
     declared = find_kind(kind)
-    known = {*types_of(declared.settings), *inspect.signature(train).parameters} - {"settings"}
-    for name in settings.keys() - known:
-        hint = name_here(name, {option: option for option in known})
-        raise InputError(f"{name}: there is no such setting{hint}")
+    check_names(settings, [*types_of(declared.settings), *inspect.signature(train).parameters])
     if resume and out is None:
         raise InputError("resume: expected out, the folder of the run to resume")
     if out is None and ranks().size > 1:
         raise InputError("out: expected a folder, which all ranks share")
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="minillm-"))
     show = report or (lambda line: None if quiet else print(line))
-    unnamed = {f"; {folder} keeps the last good state": "", folder: "the run"}
+    given_as = " or ".join((*declared.takes, "files")).replace("labels", "texts")
+    names: dict[str | Path, str] = {"DATA: ": f"{given_as}: "}
+    if out is None:
+        names |= {f"; {folder} keeps the last good state": "", folder: "the run"}
     try:
         with (
-            given.named_as(unnamed if out is None else {}),
+            given.named_as(names),
             given.written(
                 declared,
                 files=files,

@@ -15,7 +15,7 @@ from minillm.formats.gguf_blocks import type_of
 from minillm.look.page import Page
 from minillm.models.causal import CausalTransformer
 from minillm.models.vectors import Vectors
-from minillm.option import make
+from minillm.option import check_names, make, types_of
 from minillm.runs import given
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Evaluation, Kind, Results, kinds
@@ -77,6 +77,11 @@ class Run:
         """The path of its folder."""
         return self.folder.path
 
+    @property
+    def config(self) -> Any:
+        """The sizes of its model."""
+        return self.model.config
+
     def __repr__(self) -> str:
         return f"<run of {self.kind.name} in {self.path}: {self.model!r}>"
 
@@ -106,7 +111,16 @@ class Run:
         >>> run = minillm.load("runs/first")  # doctest: +SKIP
         >>> "".join(run.write("The ", length=200, seed=1))  # doctest: +SKIP
         """
-        return self._ability("write")(self, prompt, length, make(Sampling, sampling), stop)
+        ability = self._ability("write")
+        check_names(sampling, [*types_of(Sampling), "length", "stop"])
+        return ability(self, prompt, length, make(Sampling, sampling), stop)
+
+    def generate(self, prompt: str = "", **options: Any) -> str:
+        """Return the prompt and its continuation as one text; the options are those of ``write``.
+
+        >>> minillm.load("runs/first").generate("The ", length=200, seed=1)  # doctest: +SKIP
+        """
+        return "".join(self.write(prompt, **options))
 
     def chat(
         self,
@@ -127,6 +141,7 @@ class Run:
         >>> "".join(run.chat([{"role": "user", "content": "Who are you?"}]))  # doctest: +SKIP
         """
         chat = self.answering
+        check_names(sampling, [*types_of(Sampling), "length"])
         return chat.answer(messages, length, chat.sampling_with(**sampling), report)
 
     @cached_property
