@@ -71,7 +71,7 @@ class PairSettings(VocabularySettings, TrainingSettings, LoRASettings):
         "the tokens of both sides: character, word, token (between spaces), bpe or wordpiece",
         choices=UNITS,
         group="the text",
-        default_help="word, or what suits a built-in set",
+        default_help="word, or what suits the data",
     )
     max_length: int = option(
         100,
