@@ -259,12 +259,12 @@ def test_messages_of_a_run_in_memory_name_no_folder(tmp_path):
     run = minillm.train("lm", text=TEXT, steps=1, **TINY)
     with pytest.raises(InputError, match=r"^expected a run of .*, found 'lm'$"):
         run.translate("a text")
-    with pytest.raises(InputError, match="^expected a run of a Transformer that writes"):
+    with pytest.raises(InputError, match=r"^expected a run of a Transformer that writes"):
         next(run.chat([{"role": "user", "content": "hello"}]))
-    with pytest.raises(InputError, match="^text: "):
+    with pytest.raises(InputError, match=r"^text: "):
         run.evaluate(text="")
     run.save(tmp_path / "kept")
-    with pytest.raises(InputError, match="kept/config.json: expected a run of"):
+    with pytest.raises(InputError, match=r"kept/config\.json: expected a run of"):
         minillm.load(tmp_path / "kept").translate("a text")
 
 

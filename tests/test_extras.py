@@ -157,5 +157,7 @@ def test_a_missing_package_is_named_with_what_it_is_for(package, without_extras)
 
 
 def test_every_package_of_an_extra_for_use_is_covered():
-    used = set().union(*map(distributions, ("plot", "data", "metrics", "mpi", "race", "chat", "serve")))
+    used = set().union(
+        *map(distributions, ("plot", "data", "metrics", "mpi", "race", "chat", "serve"))
+    )
     assert used <= MISSING.keys()

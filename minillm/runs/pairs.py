@@ -371,7 +371,9 @@ def unknown_shares(
 def said(shares: Sequence[float]) -> str:
     """Return a line about the shares of unknown words."""
     source, target = (f"{share:.1%}" for share in shares)
-    return f"unknown words in the validation pairs: {source} in the sources, {target} in the targets"
+    return (
+        f"unknown words in the validation pairs: {source} in the sources, {target} in the targets"
+    )
 
 
 def count_tokens(batch: tuple[Any, ...]) -> int:

@@ -399,7 +399,10 @@ def test_a_text_is_classified_where_it_stands(tmp_path, capsys, fails, monkeypat
         (["fine", "rain"], ["good fine", "bad rain"]),
         (["a fine day\nwind"], ["good a fine day", "bad wind"]),
         (["lines.txt"], ["bad rain", "good fine"]),
-        (["lines.txt", "a fine day. Or is it?"], ["bad rain", "good fine", "good a fine day. Or is it?"]),
+        (
+            ["lines.txt", "a fine day. Or is it?"],
+            ["bad rain", "good fine", "good a fine day. Or is it?"],
+        ),
     ):
         capsys.readouterr()
         assert main(["classify", run, *arguments]) == 0

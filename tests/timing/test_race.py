@@ -2,7 +2,10 @@
 
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -265,6 +268,27 @@ def test_the_report_and_the_figures_beside_it(quick, tmp_path):
     assert len(files) == 2
     assert load(files[1]).cells == results.cells or load(files[0]).cells == results.cells
     assert [cell.size for cell in results.cells] == [2, 4, 8]
+
+
+ELSEWHERE = """
+import sys
+import numpy as np
+from minillm.timing import listing, load, race
+
+results = race({"NumPy": np.square, "twin": lambda x: x * x}, [3], np.ones, seconds=0.0)
+print(listing(results))
+assert results.machine["commit"] is None
+assert not [name for name in sys.modules if name.startswith("benchmarks")]
+"""
+
+
+def test_a_race_needs_no_repository(tmp_path):
+    environment = os.environ | {"GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
+    command = [sys.executable, "-c", ELSEWHERE]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "commit unknown" in done.stdout
+    assert re.search(r"\n +3  twin +", done.stdout)
 
 
 # --- tables and pictures --------------------------------------------------------------------
