@@ -1,4 +1,4 @@
-"""Benchmarks.  `race` times kernels of your own: see docs/appendices/your-own-kernel.md.
+"""Benchmarks.  `minillm.timing.race` times kernels of your own: docs/appendices/your-own-kernel.md.
 
     python -m benchmarks                  all ops and some training steps: NumPy, Cython, PyTorch
     python -m benchmarks --full           more sizes, and the training steps of all models
@@ -24,14 +24,7 @@
     python -m benchmarks.checkers         gradient checkers: bugs found, false alarms
     python -m benchmarks.startup          the time before anything happens
 
-Machinery: `race` times, `results` keeps, `compare` judges, `report` shows; `cases` and `training`
-are what the first command times, with `pytorch`, `bert` and `encoder_decoder` for PyTorch's side.
-
-asv and pyperf time one function after the other, each in processes of its own.  Here the question
-is a ratio: the contestants take turns in one process, so that a machine that slows down for a while
-slows down all of them.  So neither is used.
+Machinery: `minillm.timing` times, keeps, compares and shows; `report` has the project's own table;
+`cases` and `training` are what the first command times, with `pytorch`, `bert` and
+`encoder_decoder` for PyTorch's side.
 """
-
-from .race import race
-
-__all__ = ["race"]

@@ -14,10 +14,12 @@ from pathlib import Path
 
 from minillm import kernels_info
 from minillm.errors import InputError
+from minillm.timing import verdicts
+from minillm.timing.contest import limits, threads, timed
+from minillm.timing.report import picture
+from minillm.timing.results import Results, load, machine, new_file
 
-from . import compare, report
-from .race import limits, threads, timed
-from .results import Results, load, machine, new_file
+from . import report
 
 
 def main() -> int:
@@ -35,13 +37,13 @@ def main() -> int:
 def comparing(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks compare",
-        description=compare.__doc__,
+        description=verdicts.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("before", metavar="A")
     parser.add_argument("after", metavar="B")
     options = parser.parse_args(arguments)
-    print(compare.compare(load(options.before), load(options.after)))
+    print(verdicts.compare(load(options.before), load(options.after)))
 
 
 def timing(arguments: list[str]) -> None:
@@ -90,7 +92,7 @@ def timing(arguments: list[str]) -> None:
     path.with_suffix(".txt").write_text(text)
     print(text)
     try:
-        path.with_suffix(".png").write_bytes(report.picture(results))
+        path.with_suffix(".png").write_bytes(picture(results))
     except InputError as error:  # no matplotlib
         print(f"No picture: {error}.")
     print(f"The figures, the table and the picture are {path.with_suffix('')}.jsonl, .txt, .png.")

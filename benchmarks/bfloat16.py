@@ -18,9 +18,9 @@ from typing import Any
 
 import minillm
 from minillm._kernels import slow_bfloat16
+from minillm.timing.contest import turns
 
 from .pytorch import on_threads, parser, show, torch
-from .race import turns
 from .training import gpt_step, lstm_step
 
 STEPS: dict[str, Callable[[], Any]] = {

@@ -20,11 +20,11 @@ import numpy as np
 from minillm.models.classifier import Classifier, ClassifierConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.timing.contest import Case, threads
+from minillm.timing.results import described, machine
 
 from .cases import recurrence
 from .pytorch import our_step, parser
-from .race import Case, threads
-from .results import described, machine
 from .training import bert_step, gpt_step
 
 ROUNDS = 3

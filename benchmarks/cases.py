@@ -14,9 +14,9 @@ import numpy as np
 from minillm import ops
 from minillm._kernels import ORIGINALS, select_kernels, use_kernels
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.timing.contest import Case
 
 from .pytorch import torch
-from .race import Case
 from .training import training_steps
 
 # batch, time, input, hidden

@@ -31,11 +31,10 @@ from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.runs.kinds.llama import LlamaKind, Settings
 from minillm.text import build_vocabulary
+from minillm.timing.contest import threads, turns
+from minillm.timing.results import described, machine
 from minillm.training import Options, clip_global_norm, new_optimiser, train
 from minillm.training.language_model import ContextTask
-
-from .race import threads, turns
-from .results import described, machine
 
 
 @dataclass(frozen=True)

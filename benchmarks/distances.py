@@ -10,8 +10,7 @@ import sys
 
 import numpy as np
 
-from . import race
-from .report import listing
+from minillm.timing import listing, race
 
 try:
     from .own import distances  # type: ignore[attr-defined]  # compiled by hand

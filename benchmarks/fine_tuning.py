@@ -20,13 +20,13 @@ import numpy as np
 
 from minillm.formats.bert import import_bert
 from minillm.models.fine_tuned import FineTuned, FineTunedConfig
+from minillm.timing.contest import turns
 from minillm.training import AdamW, Optimiser, clip_global_norm
 from minillm.training.fine_tuning import depths
 from minillm.training.lora import LoRA, Merging, new_additions
 from minillm.training.trained import Trained
 
 from .pytorch import on_threads, parser, show
-from .race import turns
 from .sentences import packaged
 
 CLASSES, RANK, RATE = 6, 8, 1e-4

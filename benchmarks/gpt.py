@@ -21,9 +21,9 @@ import numpy as np
 
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.ops.linear import _matmul
+from minillm.timing.contest import limits, turns
 
 from .pytorch import on_threads, our_step, parser, show, tensors, their_step
-from .race import limits, turns
 
 SIZES = {
     "small": {"layers": 4, "heads": 4, "width": 128, "context": 64, "batch": 12},

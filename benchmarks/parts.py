@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from minillm._kernels import select_kernels
+from minillm.timing.contest import limits, threads
+from minillm.timing.results import described, machine
 
 from . import gpt
 from .pytorch import our_step, parser
-from .race import limits, threads
-from .results import described, machine
 
 Figures = defaultdict[str, float]  # by the name of a kernel
 

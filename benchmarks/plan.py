@@ -21,13 +21,13 @@ import numpy as np
 from minillm.data import RandomWindows
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.mpi import ranks
+from minillm.timing.results import described, machine
 from minillm.training import AdamW, Options, plan, train
 from minillm.training.language_model import ContextTask
 from minillm.training.plan import Machine
 from minillm.training.speed import matmul_peak, measured_network, memory_bandwidth
 
 from . import report
-from .results import described, machine
 
 MODELS = {  # layers, heads, width, context, vocabulary; rows
     "small": ((4, 4, 128, 128, 65), 16),

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from minillm import use_kernels
+from minillm.timing.contest import threads
+from minillm.timing.results import described, machine
 from minillm.training import AdamW, clip_global_norm
-
-from .race import threads
-from .results import described, machine
 
 try:
     import torch

@@ -22,9 +22,9 @@ import minillm
 from minillm.cli import main as command
 from minillm.data import builtin_corpus
 from minillm.formats.bert import import_bert
+from minillm.timing.contest import turns
 
 from .pytorch import on_threads, parser, show
-from .race import turns
 
 ROWS = 32  # sentences that transformers reads together
 

@@ -14,9 +14,7 @@ import numpy as np
 
 from minillm._kernels import select_kernels
 from minillm.ops.lstm import _lstm_forward, _lstm_step
-
-from . import race
-from .report import listing
+from minillm.timing import listing, race
 
 try:
     from .own import product  # type: ignore[attr-defined]  # compiled by hand

@@ -25,9 +25,9 @@ from minillm.data.lines import read_lines
 from minillm.decoding.beam import beam_search
 from minillm.layers.positions import sinusoids
 from minillm.models.transformer import Transformer, TransformerConfig
+from minillm.timing.contest import turns
 
 from .pytorch import on_threads, parser, show, tensors
-from .race import turns
 
 SIZES = {
     "small": {"layers": 4, "heads": 4, "width": 128, "feed_forward": 512},

@@ -1,12 +1,24 @@
 """Exceptions with messages for users."""
 
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+_OPTION = re.compile(r"(?<![\w/'\"-])--([a-z][a-z0-9-]*)")
+_of_command_line = False  # whether messages name options rather than arguments of Python
+
 
 class InputError(ValueError):
     """Bad input: a file, a line or an argument that is not as expected.
 
     The message is one line: "PLACE: expected ..., found ...".  The command line prints it and exits
-    with status 2.
+    with status 2.  A message names the options of the command line, such as ``--lora-rank``; for a
+    caller in Python they become ``lora_rank``.
     """
+
+    def __init__(self, message: str):
+        super().__init__(message if _of_command_line else in_python(message))
 
 
 class InputWarning(UserWarning):
@@ -24,6 +36,27 @@ class DivergedError(RuntimeError):
     """
 
 
+@contextmanager
+def naming_options() -> Iterator[None]:
+    """Let messages name the options of the command line, which calls this."""
+    global _of_command_line
+    before, _of_command_line = _of_command_line, True
+    try:
+        yield
+    finally:
+        _of_command_line = before
+
+
+def in_python(message: str) -> str:
+    """A message with the arguments of Python in the place of options.
+
+    >>> in_python("--lora-rank: expected 1 or more, found 0 (see --help)")
+    'lora_rank: expected 1 or more, found 0'
+    """
+    message = message.replace(" (see --help)", "")
+    return _OPTION.sub(lambda found: found[1].replace("-", "_"), message)
+
+
 def short(value: object) -> str:
     """The form of a value in a message: on one line, and not too long."""
     try:
@@ -31,3 +64,9 @@ def short(value: object) -> str:
     except ValueError:  # Python refuses to write a number of thousands of digits
         text = "a very large number"
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint at the nearest spellings among ``known``, or nothing."""
+    close = difflib.get_close_matches(word, list(known), 3, 0.6)
+    return f"; did you mean {', '.join(close)}?" if close else ""

@@ -8,10 +8,11 @@ The options of the command line, their help texts, and the checks of values from
 from Python or from a file all follow from such a declaration.
 """
 
+import difflib
 import math
 import types
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
 from typing import Any, NamedTuple, NewType, TypeVar, get_type_hints
@@ -19,6 +20,116 @@ from typing import Any, NamedTuple, NewType, TypeVar, get_type_hints
 from minillm.errors import InputError, short
 
 Size = NewType("Size", int)  # a number of bytes, typed as 500M or 2G
+
+# Names in nanoGPT, Hugging Face, gensim, PyTorch, scikit-learn and elsewhere -> those here.
+ELSEWHERE = {
+    "alpha": ("learning_rate", "lora_alpha"),
+    "batch_size": ("batch",),
+    "beam_size": ("beam",),
+    "beam_width": ("beam",),
+    "block_size": ("context", "window"),
+    "checkpoint": ("run_folder",),
+    "context_length": ("context", "window"),
+    "corpus_file": ("files", "data"),
+    "d_ff": ("feed_forward",),
+    "d_model": ("width", "hidden"),
+    "data": ("files",),
+    "dataset": ("data", "files"),
+    "dim": ("dimension", "width", "hidden"),
+    "dim_feedforward": ("feed_forward",),
+    "dtype": ("precision",),
+    "early_stopping": ("patience",),
+    "embedding_dim": ("embedding", "dimension", "width"),
+    "eval_interval": ("validations",),
+    "eval_steps": ("validations",),
+    "ffn_dim": ("feed_forward",),
+    "file": ("files", "data"),
+    "force": ("overwrite",),
+    "grad_clip": ("clip",),
+    "gradient_accumulation_steps": ("accumulate",),
+    "hidden_dim": ("hidden", "width"),
+    "hidden_size": ("hidden", "width"),
+    "input": ("files", "data"),
+    "intermediate_size": ("feed_forward",),
+    "iter": ("epochs", "steps"),
+    "iterations": ("steps", "epochs"),
+    "label_smoothing_factor": ("label_smoothing",),
+    "length_penalty": ("length_exponent",),
+    "lora_r": ("lora_rank",),
+    "lr": ("learning_rate",),
+    "lr_scheduler_type": ("schedule",),
+    "max_grad_norm": ("clip",),
+    "max_iter": ("steps", "epochs"),
+    "max_iters": ("steps",),
+    "max_length": ("length", "context"),
+    "max_new_tokens": ("length",),
+    "max_seq_length": ("context", "max_length", "window"),
+    "max_steps": ("steps",),
+    "max_tokens": ("length",),
+    "max_vocab_size": ("vocabulary",),
+    "min_alpha": ("final_rate",),
+    "min_count": ("minimum_count",),
+    "model": ("run_folder",),
+    "model_name_or_path": ("init", "run_folder"),
+    "n": ("order", "count", "n_best"),
+    "n_ctx": ("context",),
+    "n_embd": ("width", "hidden", "embedding"),
+    "n_head": ("heads",),
+    "n_heads": ("heads",),
+    "n_kv_heads": ("key_heads",),
+    "n_layer": ("layers",),
+    "n_layers": ("layers",),
+    "n_predict": ("length",),
+    "nhead": ("heads",),
+    "num_attention_heads": ("heads",),
+    "num_beams": ("beam",),
+    "num_epochs": ("epochs",),
+    "num_heads": ("heads",),
+    "num_hidden_layers": ("layers",),
+    "num_key_value_heads": ("key_heads",),
+    "num_layers": ("layers",),
+    "num_return_sequences": ("n_best",),
+    "num_steps": ("steps",),
+    "num_tokens": ("length",),
+    "num_train_epochs": ("epochs",),
+    "num_workers": ("threads",),
+    "optim": ("optimiser",),
+    "optimizer": ("optimiser",),
+    "out_dir": ("out",),
+    "output": ("out", "to"),
+    "output_dir": ("out",),
+    "output_file": ("to", "out"),
+    "per_device_train_batch_size": ("batch",),
+    "pretrained": ("init",),
+    "quantize": ("quantise",),
+    "r": ("lora_rank",),
+    "random_state": ("seed",),
+    "rank": ("lora_rank",),
+    "resume_from_checkpoint": ("resume",),
+    "rnn_type": ("cell",),
+    "run": ("run_folder",),
+    "sample": ("subsample",),
+    "save_dir": ("out",),
+    "seq_len": ("context", "window"),
+    "sg": ("algorithm",),
+    "size": ("dimension", "hidden", "width"),
+    "start": ("prompt",),
+    "system_prompt": ("system",),
+    "target_modules": ("lora_targets",),
+    "temp": ("temperature",),
+    "text": ("prompt",),
+    "tie_word_embeddings": ("tied",),
+    "topn": ("count", "top"),
+    "train_file": ("data", "files"),
+    "val_file": ("validation",),
+    "validation_file": ("validation",),
+    "vector_size": ("dimension",),
+    "vocab_size": ("vocabulary",),
+    "warmup_iters": ("warmup",),
+    "warmup_ratio": ("warmup",),
+    "warmup_steps": ("warmup",),
+    "workers": ("threads",),
+}
 
 LARGEST = 10**9  # of numbers in a file that no option declares
 
@@ -75,6 +186,30 @@ class Option:
             return True
         within = self.least <= value <= self.most and self.above < value < self.below
         return within and (isinstance(value, int) or math.isfinite(value))
+
+
+def name_here(name: str, known: Mapping[str, str]) -> str:
+    """A hint at the known name for an unknown one: of another program, or misspelt; or nothing.
+
+    ``known`` maps names to the forms to show.
+
+    >>> name_here("n_layer", {"layers": "--layers"}), name_here("layer", {"layers": "layers"})
+    (': here it is --layers', '; did you mean layers?')
+    """
+    spelled = name.strip("-").replace("-", "_").lower()
+    for option in (spelled, *ELSEWHERE.get(spelled, ())):
+        if option in known:
+            return f": here it is {known[option]}"
+    close = difflib.get_close_matches(spelled, list(known), 3, 0.6)
+    return f"; did you mean {', '.join(known[option] for option in close)}?" if close else ""
+
+
+def check_names(names: Iterable[str], known: Collection[str], place: str = "") -> None:
+    """InputError for a name that is not known; its message begins with ``place``."""
+    for name in names:
+        if name not in known:
+            hint = name_here(name[:60], {option: option for option in known})
+            raise InputError(f"{place}{name[:60]}: there is no such setting{hint}")
 
 
 UNDECLARED = Option("", least=-LARGEST, most=LARGEST)
@@ -153,9 +288,8 @@ def checked(
     """
     known, sizes = types_of(cls), names_of_sizes(bounds) if bounds else []
     result = {}
+    check_names(values, known, place)
     for name, value in values.items():
-        if name not in known:
-            raise InputError(f"{place}{name[:60]}: there is no such setting")
         declared = option_of(bounds if bounds and name in sizes else cls, name)
         result[name] = _checked(declared, known[name], name, value, place)
     for entry in fields(cls):

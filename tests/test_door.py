@@ -1,6 +1,7 @@
 """The door for Python: training, saving and opening runs without the command line."""
 
 import json
+import re
 import signal
 import threading
 
@@ -9,7 +10,7 @@ import pytest
 
 import minillm
 from minillm._kernels import slow_bfloat16
-from minillm.errors import InputError
+from minillm.errors import DivergedError, InputError
 from minillm.models.bag import Bag, BagConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
@@ -98,7 +99,7 @@ def test_a_run_in_bfloat16_is_resumed_bit_for_bit(tmp_path, monkeypatch):
         assert np.array_equal(array, run.model.params[name])
         if name.endswith(".W_qkv"):
             assert np.array_equal(array, float32.model.params[name]) == bool(slow_bfloat16())
-    with pytest.raises(InputError, match=r"--precision: .* cannot change"):
+    with pytest.raises(InputError, match=r"precision: .* cannot change"):
         minillm.train("gpt", tmp_path / "run", resume=True, precision="float32", steps=9)
 
 
@@ -108,7 +109,7 @@ def test_kernels_without_bfloat16_train_in_float32():
         run = minillm.train("gpt", **given, precision="bfloat16", report=lines.append)
         expected = minillm.train("gpt", **given)
     assert lines == [
-        "--precision: bfloat16 would be slower here, so float32 is used: NumPy has no bfloat16"
+        "precision: bfloat16 would be slower here, so float32 is used: NumPy has no bfloat16"
     ]
     for name, array in expected.model.params.items():
         assert np.array_equal(array, run.model.params[name])
@@ -203,7 +204,12 @@ def test_one_text_gets_one_answer_and_a_list_a_list(tmp_path):
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        ({"kind": "lmm"}, "kind: expected one of .*; found 'lmm'"),
+        ({"kind": "gtp"}, r"kind: expected one of .*; found 'gtp'; did you mean gpt\?"),
+        ({"n_layer": 4}, "n_layer: there is no such setting: here it is layers"),
+        ({"lr": 0.1}, "lr: there is no such setting: here it is learning_rate"),
+        ({"hiden": 8}, r"hiden: there is no such setting; did you mean hidden\?"),
+        ({"output_dir": "x"}, "output_dir: there is no such setting: here it is out"),
+        ({"data": "x"}, "data: there is no such setting: here it is files"),
         ({"text": 3}, "text: expected a text, found 3"),
         ({"text": "a\n\ud800"}, r"text, line 2, column 1: expected text, found a lone surrogate"),
         ({"text": TEXT, "files": "x"}, "expected data of one sort, found text and files"),
@@ -220,6 +226,54 @@ def test_one_text_gets_one_answer_and_a_list_a_list(tmp_path):
 def test_wrong_arguments_are_named(given, complaint):
     with pytest.raises(InputError, match=complaint):
         minillm.train(**{"kind": "lm", "quiet": True, **given})
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"text": ""}, "text: expected text, found an empty file"),
+        ({"kind": "seq2seq", "pairs": [("a", "b")]}, "pairs: expected 10 pairs or more, because"),
+        ({"kind": "seq2seq", "pairs": [("a", "")] * 9}, "pairs, line 1: expected source and"),
+        (
+            {"kind": "seq2seq", "pairs": [("a a", "b b")] * 20, "max_length": 1},
+            "pairs: no training pair is short enough for max_length",
+        ),
+        ({"kind": "seq2seq"}, "pairs or files: expected a file or a built-in set, found none"),
+        ({"kind": "classifier"}, "texts or files: expected a file or a folder, found none"),
+        ({"kind": "classifier", "texts": ["a"], "labels": ["b"]}, "texts: expected "),
+        (
+            {"text": TEXT, "unit": "bpe", "vocabulary": 99},
+            "vocabulary: expected at least 257 byte pairs, found 99",
+        ),
+    ],
+)
+def test_messages_in_python_name_arguments(given, complaint):
+    with pytest.raises(InputError) as caught:
+        minillm.train(**{"kind": "lm", "quiet": True, **given})
+    message = str(caught.value)
+    assert message.startswith(complaint)
+    assert not re.search(r"--\w|minillm-|/", message)
+
+
+def test_messages_of_a_run_in_memory_name_no_folder(tmp_path):
+    run = minillm.train("lm", text=TEXT, steps=1, **TINY)
+    with pytest.raises(InputError, match=r"^expected a run of .*, found 'lm'$"):
+        run.translate("a text")
+    with pytest.raises(InputError, match=r"^expected a run of a Transformer that writes"):
+        next(run.chat([{"role": "user", "content": "hello"}]))
+    with pytest.raises(InputError, match=r"^text: "):
+        run.evaluate(text="")
+    run.save(tmp_path / "kept")
+    with pytest.raises(InputError, match=r"kept/config\.json: expected a run of"):
+        minillm.load(tmp_path / "kept").translate("a text")
+
+
+def test_a_divergence_in_memory_names_no_folder():
+    wild = {"optimiser": "sgd", "learning_rate": 1e38, "clip": 1e38, "warmup": 0.0}
+    with pytest.raises(DivergedError) as caught:
+        minillm.train("lm", text=TEXT, steps=30, **TINY, **wild)
+    assert "minillm-" not in str(caught.value)
+    assert "keeps" not in str(caught.value)
 
 
 def test_a_model_of_a_loop_of_ones_own_is_saved_as_a_run(tmp_path):

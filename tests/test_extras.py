@@ -70,6 +70,10 @@ MISSING = {
         "finally: del os.environ['PMI_RANK']",
         "started by mpiexec, which needs the package mpi4py and an MPI library",
     ),
+    "threadpoolctl": (
+        "from minillm.timing import race; race({'a': abs, 'b': abs}, [1], float)",
+        'a race needs the package threadpoolctl, which the extra "race" has',
+    ),
     "jinja2": (
         "from minillm.text import ChatTemplate; ChatTemplate('{{ x }}').text([])",
         'this chat template needs the package jinja2, which the extra "chat" has',
@@ -153,5 +157,7 @@ def test_a_missing_package_is_named_with_what_it_is_for(package, without_extras)
 
 
 def test_every_package_of_an_extra_for_use_is_covered():
-    used = set().union(*map(distributions, ("plot", "data", "metrics", "mpi", "chat", "serve")))
+    used = set().union(
+        *map(distributions, ("plot", "data", "metrics", "mpi", "race", "chat", "serve"))
+    )
     assert used <= MISSING.keys()

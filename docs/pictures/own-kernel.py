@@ -9,8 +9,7 @@ from plotting import COLOURS, new_figure, save
 DOCS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(DOCS.parent))
 
-from benchmarks import report  # noqa: E402  (the line above says where it is)
-from benchmarks.results import load  # noqa: E402
+from minillm.timing import load, report  # noqa: E402  (the line above says where it is)
 
 mpl.rcParams["axes.prop_cycle"] = mpl.cycler(color=[*COLOURS, "#000000"])
 results = load(DOCS / "outputs/own-kernel.jsonl")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from minillm import mpi
 from minillm.cli import process
-from minillm.errors import DivergedError, InputError
+from minillm.errors import DivergedError, InputError, naming_options
 
 _TOGETHER = 3.0  # seconds in which an error of all ranks reaches each of them
 
@@ -27,12 +27,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal ends it at once until the work begins, and after the work.
     """
     if argv is not None:
-        return _run(argv)
+        with naming_options():
+            return _run(argv)
     process.begin()
     process.open_streams()
     mpi.share_cores()
     try:
-        return _run(None)
+        with naming_options():
+            return _run(None)
     finally:
         process.end_work()
 

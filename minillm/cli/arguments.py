@@ -1,57 +1,52 @@
 """The list of verbs, and argparse with readable help and one-line errors."""
 
 import argparse
-import difflib
 import importlib
 import inspect
 import pkgutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import minillm
 from minillm import cli
-from minillm.errors import short
+from minillm.errors import did_you_mean, short
 from minillm.mpi import launched_as
+from minillm.option import name_here
 
-# Options of nanoGPT, Hugging Face, gensim and others -> the options here.
-ELSEWHERE = {
-    "--batch-size": ["--batch"],
-    "--beam-size": ["--beam"],
-    "--block-size": ["--context", "--window"],
-    "--d-model": ["--width", "--hidden"],
-    "--eval-interval": ["--validations"],
-    "--eval-steps": ["--validations"],
-    "--grad-clip": ["--clip"],
-    "--gradient-accumulation-steps": ["--accumulate"],
-    "--hidden-size": ["--hidden", "--width"],
-    "--lora-r": ["--lora-rank"],
-    "--lr": ["--learning-rate"],
-    "--max-grad-norm": ["--clip"],
-    "--max-iters": ["--steps"],
-    "--max-length": ["--length", "--context"],
-    "--max-new-tokens": ["--length"],
-    "--max-steps": ["--steps"],
-    "--min-count": ["--minimum-count"],
-    "--n-embd": ["--width", "--hidden", "--embedding"],
-    "--n-head": ["--heads"],
-    "--n-layer": ["--layers"],
-    "--num-attention-heads": ["--heads"],
-    "--num-beams": ["--beam"],
-    "--num-hidden-layers": ["--layers"],
-    "--num-layers": ["--layers"],
-    "--num-train-epochs": ["--epochs"],
-    "--optim": ["--optimiser"],
-    "--optimizer": ["--optimiser"],
-    "--out-dir": ["--out"],
-    "--output-dir": ["--out"],
-    "--per-device-train-batch-size": ["--batch"],
-    "--vector-size": ["--dimension"],
-    "--vocab-size": ["--vocabulary"],
-    "--warmup-iters": ["--warmup"],
-    "--warmup-ratio": ["--warmup"],
-    "--warmup-steps": ["--warmup"],
+# Verbs of other programs -> the verbs here that do the work, or a sentence.
+VERBS_ELSEWHERE: dict[str, tuple[str, ...] | str] = {
+    "complete": ("generate",),
+    "convert": ("import", "export"),
+    "download": "download a model by other means, and read it with minillm import",
+    "encode": ("tokens", "embed"),
+    "evaluate": ("eval",),
+    "fit": ("train",),
+    "help": "minillm --help lists the verbs, and minillm VERB --help explains one",
+    "inspect": ("look", "tokens"),
+    "list": "a run is a folder, the one that --out named",
+    "ls": "a run is a folder, the one that --out named",
+    "new": ("train",),
+    "perplexity": ("eval",),
+    "ppl": ("eval",),
+    "predict": ("generate", "classify", "translate"),
+    "pull": "download a model by other means, and read it with minillm import",
+    "run": ("generate", "chat"),
+    "sample": ("generate",),
+    "score": ("eval",),
+    "server": ("serve",),
+    "show": ("look", "info"),
+    "summarise": ("translate",),
+    "summarize": ("translate",),
+    "test": ("eval",),
+    "tokenise": ("tokens", "tokenize"),
+    "tune": ("finetune",),
+    "validate": ("eval",),
+    "version": "minillm --version shows the version",
+    "visualise": ("plot", "look"),
+    "visualize": ("plot", "look"),
+    "write": ("generate",),
 }
 
 
@@ -137,19 +132,24 @@ class ArgumentParser(argparse.ArgumentParser):
         return namespace, extras
 
     def _refuse(self, word: str) -> NoReturn:
+        known = {a.dest: str(a.metavar) for a in self._actions if not a.option_strings}
+        known |= {flag[2:].replace("-", "_"): flag for flag in self._known_options()}
         if not word.startswith("-"):
-            self.error(f"expected no further argument, found {short(word)}")
+            hint = ": a text to continue is given as --prompt" if "prompt" in known else ""
+            self.error(f"expected no further argument, found {short(word)}{hint}")
         name = word.partition("=")[0]
-        known = [option for option in self._option_string_actions if option.startswith("--")]
-        spelled = name.replace("_", "-").lower()
-        for option in (spelled, *ELSEWHERE.get(spelled, ())):
-            if option in known:
-                self.error(f"there is no option {name}: here it is {option}")
-        self.error(f"there is no option {short(name)}{did_you_mean(name, known)}")
+        hint = name_here(name, known)
+        shown = name if hint.startswith(":") else short(name)
+        self.error(f"there is no option {shown}{hint}")
+
+    def _known_options(self) -> list[str]:
+        return [option for option in self._option_string_actions if option.startswith("--")]
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Check a choice like argparse; the message has the nearest spellings."""
         if action.choices is not None and value not in action.choices:
+            if action.dest == "verb" and value in VERBS_ELSEWHERE:
+                self.error(f"there is no verb {value}: {_verbs_here(VERBS_ELSEWHERE[value])}")
             choices = [str(choice) for choice in action.choices]
             raise argparse.ArgumentError(
                 action,
@@ -167,6 +167,9 @@ class ArgumentParser(argparse.ArgumentParser):
         message = " ".join(message.removeprefix("argument ").splitlines())
         missing = message.removeprefix("the following arguments are required: ")
         if missing != message:
+            for word in self.words:  # the missing one may be there under another name
+                if word[:2] == "--" != word and word.partition("=")[0] not in self._known_options():
+                    self._refuse(word)
             message = f"expected {missing.replace(', ', ' and ')}, found none"
         self.exit(2, f"minillm: {message} (see {self.prog} --help)\n")
 
@@ -182,12 +185,6 @@ class _HelpAll(argparse.Action):
             action.help = text
         parser.print_help()
         parser.exit()
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint at the nearest spellings among ``known``, or nothing."""
-    close = difflib.get_close_matches(word, list(known), 3, 0.6)
-    return f"; did you mean {', '.join(close)}?" if close else ""
 
 
 # --- the verbs --------------------------------------------------------------------------
@@ -228,6 +225,14 @@ def verbs() -> Iterator[tuple[str, str]]:
         source = Path(finder.path, f"{name}.py").read_text("utf-8")  # type: ignore[union-attr]
         if "\ndef run(" in source:
             yield name, title_of(source.removeprefix('"""'))
+
+
+def _verbs_here(here: tuple[str, ...] | str) -> str:
+    """The verbs here for a verb of another program, with their titles."""
+    if isinstance(here, str):
+        return here
+    titles = {module.rstrip("_"): title for module, title in verbs()}
+    return "here it is " + " or ".join(f'{verb} ("{titles[verb]}")' for verb in here)
 
 
 def title_of(docstring: str) -> str:

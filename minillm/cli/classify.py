@@ -1,11 +1,11 @@
 """Label texts, line by line.
 
-Label the lines of FILEs, or of standard input, with a trained classifier.  Each line of output is
-the label, its probability and the text, separated by tabs.  An empty line is also a text.  With a
-run of image-classifier, a line is an image: its pixels, 0 to 1, separated by spaces.
+Label TEXTs, the lines of FILEs, or those of standard input, with a trained classifier.  Each line
+of output is the label, its probability and the text, separated by tabs.  An empty line is also a
+text.  With a run of image-classifier, a line is an image: its pixels, 0 to 1, separated by spaces.
 
 examples:
-  echo "a fine film" | minillm classify runs/reviews
+  minillm classify runs/reviews "a fine film" "the worst of the year"
   minillm classify runs/reviews < texts.txt
   minillm classify runs/reviews texts.txt --json > labels.jsonl
         one object per line: {"label": ..., "probabilities": {...}, "text": ...}
@@ -22,7 +22,8 @@ from minillm.cli.options import add_files, add_run, open_run
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the lines, and the form of the output."""
     add_run(parser, "a run of a classifier")
-    add_files(parser, "lines of UTF-8 text (default: standard input)")
+    help = "a text, or a file of lines of UTF-8 text (default: standard input)"
+    add_files(parser, help, "TEXT|FILE")
     help = "print one JSON object a line, with the probabilities of all labels"
     parser.add_argument("--json", action="store_true", help=help)
 
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Read, classify and print, some lines at a time."""
     run = open_run(args)
     run.classify([])  # an error of the run comes before reading
-    for texts, places in chunks(args.files):
+    for texts, places in chunks(args.files, or_texts=True):
         for text, answer in zip(texts, run.classify(texts, places), strict=True):
             if args.json:
                 values = {"label": answer.label, "probabilities": answer.probabilities}

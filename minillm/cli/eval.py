@@ -2,13 +2,14 @@
 
 The data are those held out in training, or all of the FILEs.
 A language model: nats and bits per token, perplexity; and the loss of the best n-gram of the same
-training text.  An encoder-decoder: also exact outputs and token errors; with the packages of the
-extra "metrics", also BLEU, chrF and ROUGE.  A classifier: accuracy, macro-F1 and the confusion
-matrix; one of texts, also the accuracy of TF-IDF with logistic regression, trained on the same
-texts (it needs the package scikit-learn).  A reader of questions: exact match and F1 in percent,
-and those of counting shared words.  A llama or a chat, on JSON lines: of conversations, the loss of
-the answers, and with --pattern the share of written answers that match; of multiple choice, in the
-form of HellaSwag or ARC, the share that is right, with its standard error.
+training text.  An encoder-decoder: also the share of unknown words in the targets, exact outputs
+and token errors; with the packages of the extra "metrics", also BLEU, chrF and ROUGE.  A
+classifier: accuracy, macro-F1 and the confusion matrix; one of texts, also the accuracy of TF-IDF
+with logistic regression, trained on the same texts (it needs the package scikit-learn).  A reader
+of questions: exact match and F1 in percent, and those of counting shared words.  A llama or a chat,
+on JSON lines: of conversations, the loss of the answers, and with --pattern the share of written
+answers that match; of multiple choice, in the form of HellaSwag or ARC, the share that is right,
+with its standard error.
 
 examples:
   minillm eval runs/first

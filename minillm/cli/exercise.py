@@ -15,8 +15,8 @@ examples:
 import argparse
 from pathlib import Path
 
-from minillm.cli.arguments import ArgumentParser, did_you_mean
-from minillm.errors import InputError
+from minillm.cli.arguments import ArgumentParser
+from minillm.errors import InputError, did_you_mean
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -1,23 +1,51 @@
 """Lines of standard input or files, in chunks."""
 
+import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 
 from minillm.data.lines import read_lines
+from minillm.errors import short
+from minillm.text.vocabulary import check_encodable
 
 CHUNK = 1024  # lines, so that lines of similar length can be batched
 
 
-def chunks(files: Sequence[str] = ()) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+def chunks(
+    files: Sequence[str] = (), or_texts: bool = False
+) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
     """Lines of files, or of standard input, and their places; one at a time from a terminal.
 
-    The output for a chunk is flushed before the next one is read.
+    The output for a chunk is flushed before the next one is read.  or_texts: an argument may be a
+    text itself.
     """
     files = files or ["-"]
-    lines = chain.from_iterable(map(read_lines, files))
+    lines = chain.from_iterable(
+        lines_of_text(file) if or_texts and is_text(file) else read_lines(file) for file in files
+    )
     typed = "-" in files and sys.stdin is not None and sys.stdin.isatty()
     while chunk := list(islice(lines, 1 if typed else CHUNK)):
         texts, places = zip(*chunk, strict=True)
         yield texts, places
         sys.stdout.flush()
+
+
+def lines_of_text(text: str) -> Iterator[tuple[str, str]]:
+    """Each line of a text, and the beginning of the text as its place."""
+    check_encodable(text, short(text))
+    for line in text.splitlines() or [text]:
+        yield line, short(text)
+
+
+def is_text(argument: str) -> bool:
+    """Whether an argument is a text rather than a file: there is no such file, nor does it look so.
+
+    A name of a file has a suffix or a slash, and no spaces.
+
+    >>> [is_text(argument) for argument in ("a fine film", "fine", "fine.txt", "the/film", "-")]
+    [True, True, False, False, False]
+    """
+    named = argument == "-" or re.fullmatch(r"\S*(/|\\|\.\w)\S*", argument)
+    return not named and not os.path.exists(argument)

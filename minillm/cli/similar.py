@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     elif len(args.words) == 2:
         print(f"{run.vectors.similarity(*args.words):.4f}")
     else:
-        print_scored(run.vectors.most_similar(args.words[0], args.count))
+        print_scored(run.vectors.most_similar(args.words[0], topn=args.count))
     return 0
 
 

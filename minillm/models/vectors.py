@@ -1,12 +1,11 @@
 """Word vectors: similar words, analogies, and a map."""
 
-import difflib
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.errors import InputError
+from minillm.errors import InputError, did_you_mean
 
 Floats = NDArray[np.floating]
 
@@ -25,6 +24,16 @@ class Vectors:
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         self.directions = vectors / np.where(length > 0, length, 1)
 
+    @property
+    def index_to_key(self) -> list[str]:
+        """The words in order: gensim's name of ``words``."""
+        return self.words
+
+    @property
+    def vector_size(self) -> int:
+        """The length of a vector."""
+        return self.vectors.shape[1]
+
     def __len__(self) -> int:
         return len(self.words)
 
@@ -38,10 +47,9 @@ class Vectors:
     def id(self, word: str) -> int:
         """Return the row of a word's vector."""
         if word not in self.ids:
-            close = difflib.get_close_matches(word, self.words, 3, 0.6)
-            hint = f"; did you mean {', '.join(close)}?" if close else ""
             raise InputError(
-                f"the word {word!r} is not among the {len(self.words):,} that the model knows{hint}"
+                f"the word {word!r} is not among the {len(self.words):,} that the model knows"
+                f"{did_you_mean(word, self.words)}"
             )
         return self.ids[word]
 
@@ -49,9 +57,26 @@ class Vectors:
         """Return the cosine of two words' vectors."""
         return float(self.directions[self.id(a)] @ self.directions[self.id(b)])
 
-    def most_similar(self, word: str, topn: int = 10) -> list[tuple[str, float]]:
-        """Return the words most similar to a word, with their similarities."""
-        return self._nearest(self.directions[self.id(word)], [word], topn)
+    def most_similar(
+        self,
+        positive: str | Sequence[str] = (),
+        negative: str | Sequence[str] = (),
+        topn: int = 10,
+    ) -> list[tuple[str, float]]:
+        """Return the words most similar to a word, with their similarities.
+
+        Of several words, the directions are added; those of the ``negative`` ones are subtracted.
+        """
+        if isinstance(negative, int):
+            raise InputError(f"negative: expected words, found {negative}: give it as topn")
+        added, subtracted = ([w] if isinstance(w, str) else [*w] for w in (positive, negative))
+        words = [*added, *subtracted]
+        if not words:
+            raise InputError("positive: expected a word or more, found none")
+        directions = self.directions[[self.id(word) for word in words]]
+        target = directions[: len(added)].sum(axis=0) - directions[len(added) :].sum(axis=0)
+        length = np.linalg.norm(target)
+        return self._nearest(target / (length if length > 0 else 1), words, topn)
 
     def analogy(self, a: str, b: str, c: str, topn: int = 10) -> list[tuple[str, float]]:
         """Return words that are to c as b is to a: those nearest to b - a + c, except the three.
@@ -59,10 +84,7 @@ class Vectors:
         With unit vectors, these words are most similar to b and c and least similar to a, with
         equal weights (Mikolov, Yih and Zweig 2013; "3CosAdd").
         """
-        x, y, z = (self.directions[self.id(word)] for word in (a, b, c))
-        target = y - x + z
-        length = np.linalg.norm(target)
-        return self._nearest(target / (length if length > 0 else 1), [a, b, c], topn)
+        return self.most_similar([b, c], [a], topn)
 
     def _nearest(self, direction: Floats, without: list[str], topn: int) -> list[tuple[str, float]]:
         scores = self.directions @ direction

@@ -114,7 +114,7 @@ def neighbours_in(vectors: Vectors) -> Neighbours:
     def neighbours(word: str) -> list[str]:
         if word not in vectors.ids or word in common:
             return []
-        near = [other for other, _ in vectors.most_similar(word, 2 * NEAREST)]
+        near = [other for other, _ in vectors.most_similar(word, topn=2 * NEAREST)]
         lower = word.lower()
         return [w for w in near if w not in common and w.isalpha() and w.lower() != lower][:NEAREST]
 

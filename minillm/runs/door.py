@@ -6,6 +6,7 @@ run = minillm.train("transformer", pairs=[("one", "un"), ...])
 run = minillm.train("word2vec", sentences=[["a", "b"], ...])
 """
 
+import inspect
 import shutil
 import tempfile
 import weakref
@@ -13,9 +14,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from minillm.errors import InputError
+from minillm.errors import InputError, in_python
 from minillm.mpi import ranks
-from minillm.option import make, types_of
+from minillm.option import check_names, make, types_of
 from minillm.runs import given, start
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Stored, find_kind, kinds
@@ -54,23 +55,30 @@ def train(
     InputError for wrong settings or data.
     """
     declared = find_kind(kind)
+    check_names(settings, [*types_of(declared.settings), *inspect.signature(train).parameters])
     if resume and out is None:
         raise InputError("resume: expected out, the folder of the run to resume")
     if out is None and ranks().size > 1:
         raise InputError("out: expected a folder, which all ranks share")
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="minillm-"))
+    show = report or (lambda line: None if quiet else print(line))
+    given_as = " or ".join((*declared.takes, "files")).replace("labels", "texts")
+    names: dict[str | Path, str] = {"DATA: ": f"{given_as}: "}
+    if out is None:
+        names |= {f"; {folder} keeps the last good state": "", folder: "the run"}
     try:
-        with tempfile.TemporaryDirectory() as place:
-            path = given.write(
+        with (
+            given.named_as(names),
+            given.written(
                 declared,
-                Path(place),
                 files=files,
                 text=text,
                 sentences=sentences,
                 texts=texts,
                 labels=labels,
                 pairs=pairs,
-            )
+            ) as path,
+        ):
             if path is not None:
                 files = path
                 settings |= {"pretokenised": True} if sentences is not None else {}
@@ -83,7 +91,7 @@ def train(
                 settings,
                 resume=resume,
                 overwrite=overwrite,
-                report=report or (lambda line: None if quiet else print(line)),
+                report=lambda line: show(in_python(line)),
                 quiet=quiet,
                 resume_command=f'minillm.train("{kind}", "{folder}", resume=True)',
                 attached={path.name: path} if path is not None else {},
@@ -94,6 +102,7 @@ def train(
             shutil.rmtree(folder, ignore_errors=True)
         raise
     if out is None:
+        run.folder.temporary = True
         weakref.finalize(run, shutil.rmtree, folder, ignore_errors=True)
     return run
 

@@ -101,6 +101,7 @@ class RunFolder:
         self.path = Path(path)
         self.resume_path = self.path / "resume.safetensors"  # where the checkpoint is
         self.attached: dict[str, Path] = {}  # files that a new run gets, by name
+        self.temporary = False  # the folder of a run in memory, which messages do not name
         self._place = self.path  # where the files are: elsewhere while a new run is not whole
 
     def holds_run(self) -> bool:

@@ -9,12 +9,15 @@ A run has this file in its folder.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from minillm.data.files import naming
-from minillm.errors import InputError, short
+from minillm.errors import DivergedError, InputError, short
 from minillm.runs.folder import DATA_FILES
 from minillm.runs.kind import Kind
 from minillm.text.vocabulary import check_encodable
@@ -22,19 +25,20 @@ from minillm.text.vocabulary import check_encodable
 TEXT, LINES = DATA_FILES
 
 
-def write(
+@contextmanager
+def written(
     kind: Kind,
-    folder: Path,
     files: Any = None,
     text: str | None = None,
     sentences: Iterable[Sequence[str]] | None = None,
     texts: Iterable[str] | None = None,
     labels: Iterable[str] | None = None,
     pairs: Iterable[tuple[str, str]] | None = None,
-) -> Path | None:
-    """Write the data that are given, if not in files, to a file in the folder, and return its path.
+) -> Iterator[Path | None]:
+    """Write the data that are given, if not in files, to a temporary file, and yield its path.
 
-    InputError unless the kind takes such data, and one sort of them is given.
+    InputError unless the kind takes such data, and one sort of them is given.  Errors in the block
+    name the argument, not the file.
     """
     if (texts is None) != (labels is None):
         raise InputError("expected texts=[...] and labels=[...] together, found one of them")
@@ -47,17 +51,36 @@ def write(
         raise InputError(
             f"{names[0]}: a run of {kind.name} takes its data as {' or '.join((*known, 'files'))}"
         )
+    pieces: Iterable[str]
     if text is not None:
-        return _written(folder / TEXT, [_text(text, "text")])
-    if sentences is not None:
-        return _written(folder / TEXT, map(_sentence, _list(sentences, "sentences")))
-    if texts is not None and labels is not None:
+        file, pieces = TEXT, [_text(text, "text")]
+    elif sentences is not None:
+        file, pieces = TEXT, map(_sentence, _list(sentences, "sentences"))
+    elif texts is not None and labels is not None:
         named = [{"text": t, "label": str(l)} for t, l in _zipped(texts, labels)]
-        return _written(folder / LINES, map(_json, named))
-    if pairs is not None:
+        file, pieces = LINES, map(_json, named)
+    elif pairs is not None:
         named = [{"source": s, "target": t} for s, t in map(_pair, _list(pairs, "pairs"))]
-        return _written(folder / LINES, map(_json, named))
-    return None
+        file, pieces = LINES, map(_json, named)
+    else:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, file)
+        with named_as({path: names[0].replace("labels", "texts")}):
+            yield _written(path, pieces)
+
+
+@contextmanager
+def named_as(names: Mapping[str | Path, str]) -> Iterator[None]:
+    """Errors in the block have these names, or none, in the place of temporary paths."""
+    try:
+        yield
+    except (InputError, DivergedError) as error:
+        message = str(error)
+        for path, name in names.items():
+            message = message.replace(os.path.realpath(path), name).replace(str(path), name)
+        raise type(error)(message) from None
 
 
 def _written(path: Path, pieces: Iterable[str]) -> Path:

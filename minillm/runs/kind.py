@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.errors import InputError
+from minillm.errors import InputError, did_you_mean, short
 from minillm.option import names_of_sizes, types_of
 from minillm.runs.folder import RunFolder
 from minillm.runs.settings import Facts
@@ -243,7 +243,10 @@ def find_kind(name: str) -> Kind:
     if name not in _kinds and name in _modules():
         importlib.import_module(f"minillm.runs.kinds.{_modules()[name].stem}")
     if name not in _kinds:
-        raise InputError(f"kind: expected one of {', '.join(kinds())}; found {name!r}")
+        raise InputError(
+            f"kind: expected one of {', '.join(kinds())}; found {short(name)}"
+            f"{did_you_mean(str(name), kinds())}"
+        )
     return _kinds[name]
 
 

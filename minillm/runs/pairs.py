@@ -1,7 +1,7 @@
 """The shared parts of encoder-decoders: pairs of texts, translations, and their measures."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, replace
 from itertools import islice
 from textwrap import shorten
@@ -37,6 +37,9 @@ from minillm.training.minibatches import MinibatchTask, fingerprint, mean_loss
 UNITS = ("character", "word", "token", "bpe", "wordpiece")
 EXAMPLES = 3  # shown after a training
 BATCH = 256  # pairs that are measured together
+MOST_UNKNOWN = 0.2  # of the words of a side: above it, the model mostly learns the unknown word
+MOST_LEFT_OUT = 0.05  # of the pairs, because they have too many characters
+FEW_BYTE_PAIRS = 2000  # for rare words, which more byte pairs would keep whole
 BUILT_IN = """\
   cmudict        English words to phonemes (cmudict-stress: with the vowels' stress)
   numbers-en-fr  numbers in words, English to French; and between other languages
@@ -68,7 +71,7 @@ class PairSettings(VocabularySettings, TrainingSettings, LoRASettings):
         "the tokens of both sides: character, word, token (between spaces), bpe or wordpiece",
         choices=UNITS,
         group="the text",
-        default_help="word, or what suits a built-in set",
+        default_help="word, or what suits the data",
     )
     max_length: int = option(
         100,
@@ -113,6 +116,30 @@ class PairKind(Kind):
         """Return fields of the model's config that follow from settings with other names."""
         return {}
 
+    def complete(self, settings: Any, given: Mapping[str, Any], job: Job) -> Any:
+        """Return the settings with a unit of their own if too many held-out words are unknown.
+
+        The unit is the character, or the byte pair if characters make too many texts too long.
+        """
+        if settings.unit or job.data.get("init") or job.data.get("tokenizer"):
+            return settings
+        pairs = open_data(job.data)
+        if "word" not in registry.default_units(job.data["data"]):
+            return settings
+        source, target = self.new_vocabularies(pairs, job)
+        columns, _ = encode_pairs(pairs.pairs("validation"), source, target, settings.max_length)
+        shares = unknown_shares(columns, source, target)
+        if max(shares) <= MOST_UNKNOWN:
+            return settings
+        too_long = [max(map(len, pair)) > settings.max_length for pair in pairs.pairs("training")]
+        changes: dict[str, Any] = {"unit": "character"}
+        if np.mean(too_long) > MOST_LEFT_OUT:
+            changes = {"unit": "bpe", "vocabulary": given.get("vocabulary", FEW_BYTE_PAIRS)}
+        job.report(
+            f"{said(shares)}: too many, so the unit is {changes['unit']}; --unit sets another one"
+        )
+        return replace(settings, **changes)
+
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
         """Return vocabularies, and minibatches for training and validation."""
         settings, data, own = job.settings, job.data, self.sizes(job.settings)
@@ -131,6 +158,10 @@ class PairKind(Kind):
             notes.append(f"{len(encoded[0]):,} {part} pairs")
             columns.append(encoded)
         training, validation = columns
+        if source.unknown is not None or target.unknown is not None:
+            shares = unknown_shares(validation, source, target)
+            many = ": the model will mostly write the unknown word; --unit character has none"
+            notes.append(said(shares) + many * (max(shares) > MOST_UNKNOWN))
         check_fingerprint(data, fingerprint(training), data["data"], "the data have")
         data["longest_target"] = int(training[1].lengths.max())
         both = {"source_vocabulary": len(source), "target_vocabulary": len(target)}
@@ -235,6 +266,9 @@ class PairKind(Kind):
         start = time.perf_counter()
         outputs = run.translate(sources, evaluation.beam, evaluation.length_exponent)
         seconds = time.perf_counter() - start
+        unknown = {}  # the words that a model gets right if it always writes the unknown word
+        if run.target.unknown is not None:
+            unknown["unknown_target_words"] = unknown_shares(columns, run.source, run.target)[1]
         return {
             "data": name,
             "sources": len(sources),
@@ -243,6 +277,7 @@ class PairKind(Kind):
             "sources_per_second": len(sources) / seconds,
             "nats_per_token": nats,
             "perplexity": metrics.perplexity(nats),
+            **unknown,
             **output_results(run, outputs, [references[source] for source in sources]),
         }
 
@@ -319,6 +354,26 @@ def encode_pairs(
         sources.append(ids)
         targets.append([*target_ids, len(target)])
     return (sources, targets), left_out
+
+
+def unknown_shares(
+    columns: tuple[Sequences, Sequences], source: Vocabulary, target: Vocabulary
+) -> list[float]:
+    """Return the shares of unknown words among the words of the sources, and of the targets."""
+    shares = []
+    for texts, vocabulary in zip(columns, (source, target), strict=True):
+        words = texts.ids[texts.ids != len(vocabulary)]  # without EOS
+        unknown = int(np.count_nonzero(words == vocabulary.unknown))
+        shares.append(unknown / max(1, len(words)))
+    return shares
+
+
+def said(shares: Sequence[float]) -> str:
+    """Return a line about the shares of unknown words."""
+    source, target = (f"{share:.1%}" for share in shares)
+    return (
+        f"unknown words in the validation pairs: {source} in the sources, {target} in the targets"
+    )
 
 
 def count_tokens(batch: tuple[Any, ...]) -> int:

@@ -1,6 +1,5 @@
 """A run: a trained model and everything that belongs to it; ``minillm.load(folder)`` opens one."""
 
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +15,7 @@ from minillm.formats.gguf_blocks import type_of
 from minillm.look.page import Page
 from minillm.models.causal import CausalTransformer
 from minillm.models.vectors import Vectors
-from minillm.option import make
+from minillm.option import check_names, make, types_of
 from minillm.runs import given
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Evaluation, Kind, Results, kinds
@@ -78,6 +77,11 @@ class Run:
         """The path of its folder."""
         return self.folder.path
 
+    @property
+    def config(self) -> Any:
+        """The sizes of its model."""
+        return self.model.config
+
     def __repr__(self) -> str:
         return f"<run of {self.kind.name} in {self.path}: {self.model!r}>"
 
@@ -107,7 +111,16 @@ class Run:
         >>> run = minillm.load("runs/first")  # doctest: +SKIP
         >>> "".join(run.write("The ", length=200, seed=1))  # doctest: +SKIP
         """
-        return self._ability("write")(self, prompt, length, make(Sampling, sampling), stop)
+        ability = self._ability("write")
+        check_names(sampling, [*types_of(Sampling), "length", "stop"])
+        return ability(self, prompt, length, make(Sampling, sampling), stop)
+
+    def generate(self, prompt: str = "", **options: Any) -> str:
+        """Return the prompt and its continuation as one text; the options are those of ``write``.
+
+        >>> minillm.load("runs/first").generate("The ", length=200, seed=1)  # doctest: +SKIP
+        """
+        return "".join(self.write(prompt, **options))
 
     def chat(
         self,
@@ -128,6 +141,7 @@ class Run:
         >>> "".join(run.chat([{"role": "user", "content": "Who are you?"}]))  # doctest: +SKIP
         """
         chat = self.answering
+        check_names(sampling, [*types_of(Sampling), "length"])
         return chat.answer(messages, length, chat.sampling_with(**sampling), report)
 
     @cached_property
@@ -142,15 +156,15 @@ class Run:
         """
         if not isinstance(self.model, CausalTransformer):
             raise InputError(
-                f"{self.path / 'config.json'}: expected a run of a Transformer that writes, such "
-                f"as a gpt, found {self.kind.name!r}"
+                f"{self._place('config.json')}expected a run of a Transformer that writes, such as "
+                f"a gpt, found {self.kind.name!r}"
             )
         stored = self.chat_template()
         if template is not None:
             stored = replace(stored, source=template) if stored else ChatTemplate(template)
         if stored is None:
             raise InputError(
-                f"{self.path}: the run has no chat template: expected one of "
+                f"{self._place()}the run has no chat template: expected one of "
                 f"{', '.join(KNOWN)} as --template"
             )
         return Chat(self.model, self.tokenizer, stored)  # type: ignore[arg-type]
@@ -348,17 +362,18 @@ class Run:
         """
         names = tuple(map(str, [files] if isinstance(files, str | Path) else files))
         title = ", ".join(names)
-        with tempfile.TemporaryDirectory() as folder:
-            path = given.write(
+        with (
+            given.named_as({self.path: "the run"} if self.folder.temporary else {}),
+            given.written(
                 self.kind,
-                Path(folder),
                 files=names or None,
                 text=text,
                 sentences=sentences,
                 texts=texts,
                 labels=labels,
                 pairs=pairs,
-            )
+            ) as path,
+        ):
             if path is not None:
                 names, title = (str(path),), "the given data"
             return self.kind.evaluate(self, Evaluation(names, title=title, **options))
@@ -368,6 +383,10 @@ class Run:
         if ability is None:
             able = " or ".join(kind.name for kind in kinds().values() if hasattr(kind, name))
             raise InputError(
-                f"{self.path / 'config.json'}: expected a run of {able}, found {self.kind.name!r}"
+                f"{self._place('config.json')}expected a run of {able}, found {self.kind.name!r}"
             )
         return ability
+
+    def _place(self, file: str = "") -> str:
+        """Return the beginning of a message; a run in memory has no place to name."""
+        return "" if self.folder.temporary else f"{self.path / file}: "

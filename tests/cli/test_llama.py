@@ -89,7 +89,7 @@ def test_bos_precedes_what_is_read_and_is_not_written(tmp_path, monkeypatch):
     assert read[0] == [[256, *b"ab"]]
     assert "".join(run.write("", length=1, temperature=0))[:3] != "<s>"
     assert run.evaluate(text="abc\n")["tokens"] == 4  # the first one after BOS
-    with pytest.raises(InputError, match="--stop: expected a single token"):
+    with pytest.raises(InputError, match="stop: expected a single token"):
         run.write("a", stop=["ab"])
 
 

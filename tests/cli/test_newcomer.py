@@ -1,5 +1,7 @@
 """A newcomer's first steps: help, hints, limits, and short answers."""
 
+import importlib
+import inspect
 import io
 import re
 import sys
@@ -9,8 +11,8 @@ from tiny import TEXT
 
 import minillm
 from minillm.cli import main
-from minillm.cli.arguments import verbs
-from minillm.option import Size, option_of, types_of
+from minillm.cli.arguments import VERBS_ELSEWHERE, ArgumentParser, verbs
+from minillm.option import ELSEWHERE, Size, option_of, types_of
 from minillm.runs.kind import kinds
 
 
@@ -111,7 +113,8 @@ def test_the_version(capsys):
         (["similar"], "expected DIR and WORD, found none"),
         (["eval", "x", "--jsom"], "no option '--jsom'; did you mean --json\\?.* minillm eval --he"),
         (["train", "lm", "--out", "x", "--steps=3", "--hiden=4"], "'--hiden'; .* --hidden.* lm"),
-        (["generate", "x", "y"], "expected no further argument, found 'y' \\(see minillm gen"),
+        (["generate", "x", "y"], "no further argument, found 'y': .* --prompt \\(see minillm gen"),
+        (["chat", "x", "y"], "expected no further argument, found 'y' \\(see minillm chat"),
         (["train", "lm", "--out", "x", "--cell", "lstn"], "--cell: expected one .* mean lstm\\?"),
         (["x" * 1000], "VERB: expected one of .* found 'x"),
         (["train\nlm"], "VERB: expected one of .* found 'train"),
@@ -140,6 +143,20 @@ def test_an_error_is_one_line_with_a_hint(command, expected, capsys):
         ("train word2vec --out x", "--min-count", "--minimum-count"),
         ("generate x", "--max_new_tokens", "--length"),
         ("translate x", "--num-beams", "--beam"),
+        ("generate x", "--temp", "--temperature"),
+        ("generate x", "--start", "--prompt"),
+        ("generate x", "--max_tokens", "--length"),
+        ("generate", "--model", "DIR"),
+        ("train lm --out x", "--size", "--hidden"),
+        ("train gpt --out x", "--size", "--width"),
+        ("train lm --out x", "--data", "FILE"),
+        ("train seq2seq --out x", "--train_file", "DATA"),
+        ("train word2vec --out x", "--size", "--dimension"),
+        ("train word2vec --out x", "--sg", "--algorithm"),
+        ("train word2vec --out x", "--workers", "--threads"),
+        ("train word2vec --out x", "--iter", "--epochs"),
+        ("train word2vec", "--output_dir", "--out"),
+        ("train ngram --out x", "--n", "--order"),
     ],
 )
 def test_an_option_of_another_program_is_understood_but_not_accepted(
@@ -147,6 +164,38 @@ def test_an_option_of_another_program_is_understood_but_not_accepted(
 ):
     message = refused(capsys, *command.split(), elsewhere, "1")
     assert f"there is no option {elsewhere.partition('=')[0]}: here it is {here} (see " in message
+
+
+@pytest.mark.parametrize(
+    ("verb", "here"),
+    {
+        "run": 'here it is generate ("Generate text with a language model") or chat (',
+        "list": "a run is a folder, the one that --out named",
+        "sample": 'here it is generate ("Generate text',
+        "predict": 'here it is generate ("Generate text with a language model") or classify ("',
+        "perplexity": 'here it is eval ("Measure',
+        "help": "minillm --help lists",
+        "version": "minillm --version shows",
+    }.items(),
+)
+def test_a_verb_of_another_program_is_understood_but_not_accepted(verb, here, capsys):
+    for command in ([verb], [verb, "x", "--option"]):
+        assert f"there is no verb {verb}: {here}" in refused(capsys, *command)
+
+
+def test_names_of_elsewhere_lead_to_names_that_exist():
+    known = {name.rstrip("_") for name, _ in verbs()}
+    for name, here in VERBS_ELSEWHERE.items():
+        assert name not in known
+        assert isinstance(here, str) or set(here) <= known, name
+    options = {"run_folder", *inspect.signature(minillm.train).parameters}
+    options |= {field for kind in kinds().values() for field in types_of(kind.settings)}
+    for module, _ in verbs():
+        parser = ArgumentParser()
+        importlib.import_module(f"minillm.cli.{module}").add_arguments(parser)
+        options |= {action.dest for action in parser._actions}
+    for name, here in ELSEWHERE.items():
+        assert set(here) <= options, name
 
 
 @pytest.mark.parametrize(
@@ -268,3 +317,97 @@ def test_long_examples_are_cut(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) < 200
     assert "mot [...]" in printed
+
+
+# --- pairs of rare words ---------------------------------------------------------------------
+
+
+def rare_pairs(path, word="a{}b"):
+    """Pairs of words that occur once: the target is the source, spelled backwards."""
+    lines = []
+    for k in range(100, 200):
+        source = word.format(k)
+        lines.append(f"say {source}\ttold {source[::-1]}\n")
+    path.write_text("".join(lines))
+    return str(path)
+
+
+UNKNOWN = "unknown words in the validation pairs: 50.0% in the sources, 50.0% in the targets"
+PAIR_SIZES = {
+    "seq2seq": ["--hidden", "8", "--embedding", "6"],
+    "transformer": ["--width", "8", "--heads", "2", "--layers", "1", "--feed-forward", "8"],
+}
+
+
+@pytest.mark.parametrize("kind", PAIR_SIZES)
+def test_rare_words_are_read_as_characters_unless_words_are_asked_for(
+    kind, tmp_path, capsys, evaluated
+):
+    path = rare_pairs(tmp_path / "pairs.tsv")
+    command = ["train", kind, path, "--steps", "1", *PAIR_SIZES[kind], "--out"]
+    assert main([*command, str(tmp_path / "characters")]) == 0
+    printed = capsys.readouterr().out
+    assert f"{UNKNOWN}: too many, so the unit is character; --unit sets another one\n" in printed
+    run = minillm.load(tmp_path / "characters")
+    assert (run.settings.unit, run.source.unit, run.target.unit) == ("character",) * 3
+    assert "unknown_target_words" not in evaluated(tmp_path / "characters")
+    assert main([*command, str(tmp_path / "characters"), "--resume", "--steps", "2"]) == 0
+    assert "unknown" not in capsys.readouterr().out
+
+    assert main([*command, str(tmp_path / "words"), "--unit", "word"]) == 0
+    assert f"{UNKNOWN}: the model will mostly write the unknown word; " in capsys.readouterr().out
+    assert minillm.load(tmp_path / "words").target.unit == "word"
+    assert evaluated(tmp_path / "words")["unknown_target_words"] == 0.5
+
+
+def test_long_texts_of_rare_words_are_read_as_byte_pairs(tmp_path, capsys):
+    path = rare_pairs(tmp_path / "pairs.tsv", word=f"{'x' * 120}{{}}")
+    command = ["train", "seq2seq", path, "--steps", "1", *PAIR_SIZES["seq2seq"], "--out"]
+    for options, size in (([], 2000), (["--vocabulary", "300"], 300)):
+        out = tmp_path / f"of {size}"
+        assert main([*command, str(out), *options]) == 0
+        assert "so the unit is bpe" in capsys.readouterr().out
+        run = minillm.load(out)
+        assert run.target.unit == "bpe"
+        assert run.settings.vocabulary == size
+        assert len(run.target) <= size
+
+
+def test_a_few_unknown_words_are_only_counted(tmp_path, capsys):
+    lines = [f"one two {'three' if k != 58 else 'four'}\tun deux trois\n" for k in range(60)]
+    (tmp_path / "pairs.tsv").write_text("".join(lines))
+    command = ["train", "seq2seq", str(tmp_path / "pairs.tsv"), "--out", str(tmp_path / "run")]
+    assert main([*command, "--steps", "1", *PAIR_SIZES["seq2seq"]]) == 0
+    counted = "unknown words in the validation pairs: 5.6% in the sources, 0.0% in the targets\n"
+    assert counted in capsys.readouterr().out
+    assert minillm.load(tmp_path / "run").target.unit == "word"
+
+
+# --- texts as arguments ----------------------------------------------------------------------
+
+
+def test_a_text_is_classified_where_it_stands(tmp_path, capsys, fails, monkeypatch):
+    texts = ["a fine day", "rain and wind"] * 20
+    run = str(tmp_path / "run")
+    options = {"texts": texts, "labels": ["good", "bad"] * 20, "steps": 60, "quiet": True}
+    minillm.train("classifier", run, **options)
+    file = tmp_path / "lines.txt"
+    file.write_text("rain\nfine\n")
+    monkeypatch.chdir(tmp_path)
+    for arguments, expected in (
+        (["a fine day"], ["good a fine day"]),
+        (["fine", "rain"], ["good fine", "bad rain"]),
+        (["a fine day\nwind"], ["good a fine day", "bad wind"]),
+        (["lines.txt"], ["bad rain", "good fine"]),
+        (
+            ["lines.txt", "a fine day. Or is it?"],
+            ["bad rain", "good fine", "good a fine day. Or is it?"],
+        ),
+    ):
+        capsys.readouterr()
+        assert main(["classify", run, *arguments]) == 0
+        rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+        assert [f"{label} {text}" for label, _, text in rows] == expected
+    assert "line.txt: there is no such file" in fails("classify", run, "line.txt")
+    assert "no/lines: there is no such file" in fails("classify", run, "no/lines")
+    assert "lone surrogate" in fails("classify", run, "a \udcff day")

@@ -33,7 +33,6 @@ from minillm.data.streams import OnDisk
 from minillm.errors import InputError
 from minillm.mpi import ranks
 from minillm.runs import given
-from minillm.runs.kind import find_kind
 from minillm.text import Words
 
 
@@ -263,7 +262,7 @@ def test_what_is_written_to_a_full_disk_is_named(tmp_path, monkeypatch):
 
     def given_text():
         (tmp_path / "given.txt").symlink_to("/dev/full")
-        given.write(find_kind("ngram"), tmp_path, text="a b c")
+        given._written(tmp_path / "given.txt", ["a b c"])
 
     def digests():
         monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: open("/dev/full", "w+b"))  # noqa: SIM115

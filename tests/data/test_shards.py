@@ -152,7 +152,7 @@ def test_a_folder_with_other_files_is_not_overwritten(tmp_path, text_file, folde
         ([text_file], Characters.from_text(TEXT + "\0"), 500, "vocabulary"),
         ([text_file], characters, 400, "shard_tokens"),
     ):
-        with pytest.raises(InputError, match=f"shards of another {what}: give --overwrite"):
+        with pytest.raises(InputError, match=f"shards of another {what}: give overwrite"):
             write_shards(folder, files, vocabulary, size)
     assert files_of(folder) == before
     write_shards(folder, [str(tmp_path / "other")], characters, 3, overwrite=True)

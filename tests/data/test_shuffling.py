@@ -102,7 +102,7 @@ def test_a_document_that_is_too_long_is_named(tmp_path, monkeypatch):
             return shuffled(shards, tmp_path, tmp_path / "x", 0, 99, job)
 
         if fails:
-            with pytest.raises(InputError, match=r"--shuffle: expected documents of at most 20 t"):
+            with pytest.raises(InputError, match=r"shuffle: expected documents of at most 20 t"):
                 on_ranks(size, work)
         else:
             on_ranks(size, work)
@@ -110,7 +110,7 @@ def test_a_document_that_is_too_long_is_named(tmp_path, monkeypatch):
 
 def test_a_vocabulary_must_have_an_end_of_documents(tmp_path):
     (tmp_path / "text").write_text("a b\n")
-    with pytest.raises(InputError, match="--shuffle: expected a vocabulary with a token that ends"):
+    with pytest.raises(InputError, match="shuffle: expected a vocabulary with a token that ends"):
         write_shards(tmp_path / "out", [str(tmp_path / "text")], Words(["<unk>", "a"]), shuffle=1)
     assert not (tmp_path / "out").exists()
 

@@ -206,12 +206,12 @@ def test_continuing_with_another_text_is_refused(tmp_path, small):
     text = (tmp_path / "0.txt").read_text()
     for changed in ("h" + text[1:], text[:4], text[4:]):
         (tmp_path / "0.txt").write_text(changed)
-        with pytest.raises(InputError, match="shards of another text: give --overwrite"):
+        with pytest.raises(InputError, match="shards of another text: give overwrite"):
             together(1, out, files, VOCABULARY, 20)
         assert files_of(out) == before
     (tmp_path / "0.txt").write_text(text)
     for options in ({"documents": "line"}, {"deduplicate": True}, {"shuffle": 1}):
-        with pytest.raises(InputError, match=f"another {next(iter(options))}: give --overwrite"):
+        with pytest.raises(InputError, match=f"another {next(iter(options))}: give overwrite"):
             together(1, out, files, VOCABULARY, 20, **options)
     together(1, out, files, VOCABULARY, 20)
     with pytest.raises(InputError, match="shards of another text"):  # complete, too
@@ -270,5 +270,5 @@ def test_a_pipe_is_read_once(tmp_path, small):
     shards = together(3, tmp_path / "out", [str(tmp_path / "pipe"), str(tmp_path / "text")])
     feeding.join()
     assert documents_of(shards) == expected(["d e f\n" * 30, "a b c\n" * 30])
-    with pytest.raises(InputError, match="--deduplicate: it reads a text twice: expected files"):
+    with pytest.raises(InputError, match="deduplicate: it reads a text twice: expected files"):
         write_shards(tmp_path / "other", [str(tmp_path / "pipe")], VOCABULARY, deduplicate=True)

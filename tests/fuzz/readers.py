@@ -65,7 +65,7 @@ def _use(run: Run) -> None:
             case "captioner":
                 captions_of(run, np.zeros((1, run.model.config.pixels), np.float32))
             case "word2vec":
-                run.vectors.most_similar(run.vectors.words[0], 2)
+                run.vectors.most_similar(run.vectors.words[0], topn=2)
 
 
 def _score(run: Run) -> None:

@@ -446,10 +446,18 @@ TOY = Vectors(
 
 
 def test_nearest_and_analogy():
-    assert TOY.most_similar("king", 2)[0][0] == "queen"
-    assert TOY.most_similar("king", 2)[0][1] == pytest.approx(7 / 9)
-    assert len(TOY.most_similar("king", 100)) == 4
+    assert TOY.most_similar("king", topn=2)[0][0] == "queen"
+    assert TOY.most_similar("king", topn=2)[0][1] == pytest.approx(7 / 9)
+    assert len(TOY.most_similar("king", topn=100)) == 4
     assert TOY.analogy("man", "king", "woman", 1)[0][0] == "queen"
+    assert TOY.most_similar(["king", "woman"], ["man"], 1)[0][0] == "queen"
+    assert TOY.most_similar(positive="king", negative="man") == TOY.most_similar(["king"], ["man"])
+    assert {word for word, _ in TOY.most_similar(negative=["apple"])} == set(TOY.words) - {"apple"}
+    assert (TOY.index_to_key, TOY.vector_size) == (TOY.words, 3)
+    with pytest.raises(InputError, match="positive: expected a word or more, found none"):
+        TOY.most_similar()
+    with pytest.raises(InputError, match="negative: expected words, found 2: give it as topn"):
+        TOY.most_similar("king", 2)
     assert TOY.similarity("king", "king") == pytest.approx(1)
     assert TOY["king"].tolist() == [1, 2, 2]
     assert "king" in TOY
@@ -459,6 +467,18 @@ def test_nearest_and_analogy():
     for ask in (TOY.most_similar, TOY.__getitem__, lambda w: TOY.map([w])):
         with pytest.raises(InputError, match=unknown):
             ask("aple")
+
+
+def test_similar_words_are_those_of_gensim():
+    keyedvectors = pytest.importorskip("gensim.models.keyedvectors")
+    theirs = keyedvectors.KeyedVectors(3)
+    theirs.add_vectors(TOY.words, TOY.vectors)
+    for query in ({"positive": ["king", "woman"], "negative": ["man"]}, {"positive": "apple"}):
+        ours = TOY.most_similar(**query)
+        expected = theirs.most_similar(**query)
+        assert [word for word, _ in ours] == [word for word, _ in expected]
+        for (_, score), (_, expected_score) in zip(ours, expected, strict=True):
+            assert score == pytest.approx(expected_score, abs=1e-5)
 
 
 def test_the_map_keeps_the_distances_of_a_plane():

@@ -494,9 +494,9 @@ def test_a_list_of_texts_gets_a_list_of_pages(runs):
         ("bert", " ", {}, "TEXT: expected one token or more"),
         ("lstm", "été", {}, "TEXT, line 1, column 1"),
         ("seq2seq", "", {}, "TEXT: expected a text of 1 to"),
-        ("lstm", "the", {"target": "the"}, "--target: expected a run of a translator with it"),
-        ("lstm", "the", {"beside": "words"}, "--beside: expected a run that splits the text"),
-        ("transformer", "one", {"target": "one " * 200}, "--target: expected at most 127 tokens"),
+        ("lstm", "the", {"target": "the"}, "target: expected a run of a translator with it"),
+        ("lstm", "the", {"beside": "words"}, "beside: expected a run that splits the text"),
+        ("transformer", "one", {"target": "one " * 200}, "target: expected at most 127 tokens"),
     ],
 )
 def test_bad_input(runs, name, text, options, message):

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 import minillm
 from minillm.cli import main
 from minillm.errors import InputError
+from minillm.formats.word2vec import read_vectors
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import kinds
 from minillm.runs.run import Classified
@@ -122,7 +123,7 @@ def test_writing_ends_before_a_stop_token(runs):
     stopped = "".join(run.write("the ", length=300, seed=1, stop=["o"]))
     assert "o" in whole[4:]
     assert stopped == whole[: 4 + whole[4:].index("o")]
-    with pytest.raises(InputError, match="--stop: expected a single character, found 'on'"):
+    with pytest.raises(InputError, match="stop: expected a single character, found 'on'"):
         run.write("the ", stop=["on"])
 
 
@@ -155,6 +156,32 @@ def test_word_vectors_are_looked_up(runs):
     assert vectors["the"].shape == (8,)
     assert "the" in vectors
     assert "unheard" not in vectors
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_word_vectors_are_saved_for_other_programs(runs, tmp_path, binary):
+    vectors = minillm.load(runs("word2vec")).vectors
+    vectors.save_word2vec_format(tmp_path / "vectors", binary=binary)
+    words, numbers = read_vectors(tmp_path / "vectors")
+    assert words == vectors.index_to_key
+    assert np.array_equal(numbers, vectors.vectors)
+    assert numbers.shape[1] == vectors.vector_size
+
+
+def test_a_text_is_generated_at_once(runs):
+    run = minillm.load(runs("lm"))
+    text = run.generate("the ", length=9, temperature=0.5, seed=3)
+    assert text == "".join(run.write("the ", length=9, temperature=0.5, seed=3))
+    assert len(text) > 4
+    for name, here in (("max_new_tokens", "length"), ("temp", "temperature"), ("topk", "top_k")):
+        with pytest.raises(InputError, match=f"{name}: there is no such setting.*{here}"):
+            run.generate("the ", **{name: 5})
+
+
+@pytest.mark.parametrize("kind", ["lm", "word2vec", "ngram", "classifier"])
+def test_a_run_has_the_sizes_of_its_model(runs, kind):
+    run = minillm.load(runs(kind))
+    assert run.config is run.model.config
 
 
 def test_what_a_run_cannot_do_is_told(runs):

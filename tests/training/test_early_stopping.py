@@ -81,9 +81,9 @@ def test_a_run_of_epochs_validates_once_in_each(batches, accumulate, epochs):
 
 
 def test_a_task_without_epochs_says_so(run_bigram):
-    with pytest.raises(InputError, match=r"--epochs: .* have none: give --steps or --minutes"):
+    with pytest.raises(InputError, match=r"epochs: .* have none: give steps or minutes"):
         run_bigram("run", epochs=3)
-    with pytest.raises(InputError, match=r"--validations: .* no epochs: give a number"):
+    with pytest.raises(InputError, match=r"validations: .* no epochs: give a number"):
         run_bigram("run", steps=3, validations=None)
 
 

@@ -113,6 +113,14 @@ class Settings(FilesSettings):
     )
 
 
+class RunVectors(Vectors):
+    """The vectors of a run, which can be written to a file."""
+
+    def save_word2vec_format(self, path: str | Path, binary: bool = False) -> None:
+        """Write the words and their vectors in one of word2vec's formats, which gensim reads."""
+        write_vectors(path, self.words, self.vectors, binary)
+
+
 class Word2VecKind(Kind):
     """A vector for each word, from the words around it."""
 
@@ -216,10 +224,10 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
         model = Word2Vec(config, words.counts, np.random.default_rng(settings.seed))
         return model, words, Progress()
 
-    def vectors(self, run: Run) -> Vectors:
+    def vectors(self, run: Run) -> RunVectors:
         """See :attr:`minillm.runs.run.Run.vectors`."""
         words: Any = run.tokenizer
-        return Vectors(words.words, run.model.params["vectors"])
+        return RunVectors(words.words, run.model.params["vectors"])
 
     def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
         """Return the loss of a prediction on a text, by default the one it was trained on."""
@@ -235,8 +243,7 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
 
     def export(self, run: Run, file: str | Path, format: str, binary: bool) -> None:
         """Write word vectors in one of word2vec's formats, which gensim reads."""
-        vectors = self.vectors(run)
-        write_vectors(file, vectors.words, vectors.vectors, binary)
+        self.vectors(run).save_word2vec_format(file, binary)
 
     def imports(self, file: str, head: bytes) -> bool:
         """Return whether to import a file as this kind: its first line is two numbers."""

@@ -4,7 +4,7 @@ import copy
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
-import minillm
+from minillm._kernels import kernels_info, use_threads
 from minillm.errors import InputError
 from minillm.ops.linear import _matmul
+from minillm.timing import report as reports
+from minillm.timing.results import Cell, Limits, Results, machine, new_file
 from minillm.training.speed import memory_bandwidth
-
-from . import report as reports
-from .results import Cell, Limits, Results, machine, new_file
 
 ROUNDS = 5  # at least: with fewer, no difference between two files can be told from chance
 MOST_ROUNDS = 50
@@ -63,8 +62,8 @@ def race(
     sizes.  ``seconds`` is the time for a size.
 
     report is a file, .html or .png: the times against the sizes, the roofline, and (in HTML) the
-    table.  The figures are kept beside it, in a new .jsonl file each time; `python -m benchmarks
-    compare` takes two of them.  ``print(report.listing(results))`` prints the table.
+    table.  The figures are kept beside it, in a new .jsonl file each time.
+    :func:`minillm.timing.compare` takes two of them, and ``listing(results)`` returns the table.
 
     InputError where results disagree, or an argument is not as expected.
     """
@@ -116,12 +115,13 @@ def threads(count: int) -> Iterator[None]:
     try:
         from threadpoolctl import threadpool_limits
     except ImportError:
-        raise InputError("benchmarks need the package threadpoolctl") from None
-    minillm.kernels_info()  # loads the kernels and their threads: what comes later has no limit
+        raise InputError(
+            'a race needs the package threadpoolctl, which the extra "race" has'
+        ) from None
+    kernels_info()  # loads the kernels and their threads: what comes later has no limit
     torch = sys.modules.get("torch")
     before = torch.get_num_threads() if torch else 1
-    ours = minillm.use_threads(count) if hasattr(minillm, "use_threads") else nullcontext()
-    with threadpool_limits(count), ours:
+    with threadpool_limits(count), use_threads(count):
         if torch:
             torch.set_num_threads(count)
         try:

@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .race import ROUNDS
-from .report import aligned
-from .results import FINGERPRINT, VERSIONS, Cell, Results, described
+from minillm.timing.contest import ROUNDS
+from minillm.timing.report import aligned
+from minillm.timing.results import FINGERPRINT, VERSIONS, Cell, Results, described
 
 RESAMPLES = 2000
 OUTSIDE = 0.005  # the part of the resamples on either side of the interval

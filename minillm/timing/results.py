@@ -1,4 +1,4 @@
-"""The figures of a benchmark: JSON lines, one file for each run, never written over.
+"""The figures of a race or a benchmark: JSON lines, one file for each run, never written over.
 
 The first line is the machine.  A line of limits follows for each number of threads, and a line for
 each cell: one case on one number of threads, with the seconds of every turn.  Turns of the same
@@ -30,7 +30,6 @@ FINGERPRINT = ("processor", "cores", "caches", "instruction sets")  # of a machi
 VERSIONS = ("python", "numpy", "blas", "torch", "kernels", "compiler")  # of what runs on it
 OTHERS = ("date", "commit", "dirty", "load")
 DAMAGED = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,8 @@ class Results:
         """Write what there is to a file, and from now on each record when it is added."""
         self.file = file
         self._write("machine", self.machine)
-        for record in (*self.limits.values(), *self.cells):
+        records: list[Limits | Cell] = [*self.limits.values(), *self.cells]
+        for record in records:
             self._write(type(record).__name__.lower(), asdict(record))
 
     def add(self, record: Limits | Cell) -> None:
@@ -229,9 +229,9 @@ def compiler() -> str | None:
 
 
 def git(*arguments: str) -> str | None:
-    """Return what git says of this repository, if there is one."""
+    """Return what git says of the repository that the program runs in, if there is one."""
     try:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True)
     except OSError:
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,21 @@
+"""Timing of functions that do the same work: ``race`` takes a kernel of your own and its original.
+
+    from minillm.timing import compare, listing, load, race
+
+    results = race({"NumPy": original, "mine": kernel}, sizes=(64, 256), arguments=make_arguments)
+    print(listing(results))
+
+``race(..., report="runs/mine.html")`` also writes the figures to a file, and
+``compare(load(before), load(after))`` compares two of these files.
+
+asv and pyperf time one function after the other, each in processes of its own.  Here the question
+is a ratio: the contestants take turns in one process, so that a machine that slows down for a while
+slows down all of them.
+"""
+
+from minillm.timing.contest import race
+from minillm.timing.report import listing
+from minillm.timing.results import load
+from minillm.timing.verdicts import compare
+
+__all__ = ["compare", "listing", "load", "race"]
