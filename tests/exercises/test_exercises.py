@@ -2,12 +2,14 @@
 
 import importlib
 import re
+import runpy
 from pathlib import Path
 
 import pytest
 
 from minillm.cli import main
 from minillm.exercises import desk, exercises
+from minillm.exercises.answering import cases, reports
 
 from .answers import Answer
 
@@ -22,12 +24,17 @@ HERE = Path(__file__).parents[2]
 
 
 def checked(tmp_path, name: str, source: str) -> tuple[bool, str]:
-    """Write an answer where the reader would, and check it twice, for both hints."""
+    """Write an answer where the reader would, and judge it twice, for both hints.
+
+    Only here the answer runs in this process, which is faster.
+    """
     exercise = exercises()[name]
     path = desk.write(exercise, tmp_path)
     path.write_text(path.read_text().replace(exercise.source, source))
-    desk.check(exercise, tmp_path)
-    return desk.check(exercise, tmp_path)
+    function, entry = runpy.run_path(str(path))[exercise.function], desk.new_entry()
+    drawn = cases(exercise)
+    desk.verdict(exercise, reports(exercise, function, drawn), entry)
+    return desk.verdict(exercise, reports(exercise, function, drawn), entry)
 
 
 def test_each_exercise_has_an_answer_and_several_mistakes():
@@ -55,9 +62,7 @@ def test_a_wrong_answer_gets_the_hint_that_fits(tmp_path, answer, hole, text, hi
 
 @pytest.mark.parametrize("name", exercises())
 def test_an_empty_hole_is_told(tmp_path, name):
-    exercise = exercises()[name]
-    desk.write(exercise, tmp_path)
-    right, report = desk.check(exercise, tmp_path)
+    right, report = checked(tmp_path, name, exercises()[name].source)
     assert not right
     assert "the hole is not filled" in report
 
