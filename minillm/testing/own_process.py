@@ -179,7 +179,10 @@ def _encoded(value: Any) -> Any:
         if array.dtype.kind in "biufcSU":
             data = base64.b64encode(array.tobytes()).decode()
             return {"array": data, "dtype": array.dtype.str, "shape": array.shape}
-    return {"other": repr(value)}
+    try:
+        return {"other": repr(value)}
+    except Exception:  # its own __repr__ may raise, and Python writes no number of 5,000 digits
+        return {"other": f"<{type(value).__name__}>"}
 
 
 def _is_short(value: Any) -> bool:
