@@ -5,6 +5,7 @@ output or gradient, at which place, the reader's number and the right one.  The 
 gradient is measured by a central difference.
 """
 
+import keyword
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -76,12 +77,14 @@ def _raised(exercise: Exercise, case: Case, report: Report) -> WrongAnswer:
         text += f"; the shapes are {raised['shapes']}"
     if "assigned" not in raised:  # not in the reader's function
         return WrongAnswer(text, "error")
-    name, hints = raised["assigned"], exercise.hints
-    is_shape = raised["type"] == "ValueError"
-    keys = [f"{name}:shape"] * is_shape + [name]
-    keys += [key for key in hints if re.search(rf"\b{name}\b", " ".join(hints[key]))] if name else []
+    name, label = raised["assigned"], case.label
+    others = {other.label for other in cases(exercise)} - {label, ""}
+    hints = {k: both for k, both in exercise.hints.items() if k.split(":")[0] not in others}
+    keys = [f"{name}:shape"] * (raised["type"] == "ValueError") + [f"{label}:{name}", label, name]
+    if name.isidentifier() and not keyword.iskeyword(name):
+        keys += [key for key in hints if re.search(rf"\b{name}\b", " ".join(hints[key]))]
     keys += [exercise.gradients[0]] if "outputs" in report else [*exercise.outputs]
-    return WrongAnswer(text, next((key for key in keys if key in hints), next(iter(hints))))
+    return WrongAnswer(text, next((key for key in keys if key in hints), next(iter(exercise.hints))))
 
 
 def _compare_gradients(exercise: Exercise, case: Case, report: Report) -> None:
@@ -111,7 +114,7 @@ def _compare_gradients(exercise: Exercise, case: Case, report: Report) -> None:
     label = case.label
     if "all" in exercise.hints and len(failures) == len(names) and wrong.all():
         key, where = "all", ""
-    if f"{name}:only" in exercise.hints and len(failures) == 1:
+    if f"{name}:only" in exercise.hints and len(failures) == 1 and key == name:
         key, where = f"{name}:only", ""
     if "zero" in exercise.hints and not any(np.any(g) for g in gradients):
         key, where = "zero", ""

@@ -113,6 +113,19 @@ def test_shapes_that_do_not_fit_get_the_hint_of_what_the_line_computes(tmp_path)
         assert hint in report
 
 
+@pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: answer.exercise)
+@pytest.mark.parametrize("error", ["KeyError", "IndexError", "TypeError", "NameError"])
+def test_every_error_in_the_answer_gets_a_hint(tmp_path, answer, error):
+    text = {"KeyError": "{}[0]", "IndexError": "[][0]", "TypeError": "None + 1", "NameError": "nix"}
+    for hole in range(len(answer.right)):
+        source = answer.filled(exercises()[answer.exercise].source, hole, text[error])
+        right, report = checked(tmp_path / str(hole), answer.exercise, source)
+        assert not right
+        assert error in report
+        assert "hint: " in report
+        assert ("; the names here are " in report) == (error == "NameError")
+
+
 def test_an_error_in_the_answer_is_told_with_its_line(tmp_path):
     source = exercises()["square"].source.replace("dx = ...", "dx = dy @ x @ unknown")
     _, report = checked(tmp_path, "square", source)
