@@ -167,9 +167,7 @@ def check_file(
     except InputError:
         raise
     except BaseException as error:  # whatever the reader's code raises
-        raise InputError(
-            f'expected an op of arguments "{legend}", found {_told(error)}'
-        ) from None
+        raise InputError(f'expected an op of arguments "{legend}", found {_told(error)}') from None
     yield legend, worst, failure
 
 

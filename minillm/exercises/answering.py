@@ -130,9 +130,8 @@ def _described(error: BaseException, file: str) -> Report:
     report: Report = {"error": told(error), "type": type(error).__name__}
     if isinstance(error, SyntaxError):
         return report | {"place": f"line {error.lineno}"}
-    walked = zip(
-        traceback.walk_tb(error.__traceback__), traceback.extract_tb(error.__traceback__), strict=True
-    )
+    trace = error.__traceback__
+    walked = zip(traceback.walk_tb(trace), traceback.extract_tb(trace), strict=True)
     own = [(frame, at) for (frame, _), at in walked if frame.f_code.co_filename == file]
     if not own:
         return report
@@ -141,7 +140,7 @@ def _described(error: BaseException, file: str) -> Report:
     line, source = at.line or "", "".join(linecache.getlines(file, frame.f_globals))
     known = [name for name in frame.f_locals if not name.startswith("_")]
     return report | {
-        "place": f"line {at.lineno}, {line}",
+        "place": f"line {at.lineno}" + (f", {line}" if line else ""),
         "assigned": re.split(r"\W", line)[0],
         "shapes": shapes_in_line(frame, line),
         "names": ", ".join(known),

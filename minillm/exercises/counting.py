@@ -48,10 +48,9 @@ class _Counted(np.ndarray):
             _counts.append(int(np.prod(list(sizes.values()))))
         return result
 
-    def dot(self, other: Any, out: Any = None) -> Any:  # type: ignore[override]
+    def dot(self, other: Any, out: Any = None) -> Any:
         return np.dot(self, other)
 
 
 def _plain(value: Any) -> Any:
     return value.view(np.ndarray) if isinstance(value, _Counted) else value
-

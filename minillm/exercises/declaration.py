@@ -61,6 +61,12 @@ class Exercise:
     multiplications: Callable[..., tuple[int, int]] | None = None
     function: str = ""  # the name of the hole's function
 
+    @property
+    def hole(self) -> str:
+        """What the reader gets: the function with its hole, below its imports."""
+        imports = f"{self.imports}\n" if self.imports else ""
+        return f"import numpy as np\n{imports}\n\n{self.source}"
+
 
 EXERCISES: dict[str, Exercise] = {}
 

@@ -22,14 +22,13 @@ def write(exercise: Exercise, folder: Path) -> Path:
     """Write the file with the hole.  Raises InputError if there is a file already."""
     path = file_of(exercise, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    imports = f"{exercise.imports}\n" if exercise.imports else ""
     try:
         with path.open("x") as file:
             file.write(
                 f'"""Chapter {exercise.chapter}: {exercise.title}.\n\n'
                 "Replace each ... and check the answer:\n\n"
                 f'    minillm exercise {exercise.name} --check\n"""\n\n'
-                f"import numpy as np\n{imports}\n\n{exercise.source}"
+                f"{exercise.hole}"
             )
     except FileExistsError:
         raise InputError(
@@ -64,9 +63,7 @@ def verdict(exercise: Exercise, reports: Generator[Report], entry: dict) -> tupl
             cases = grade(exercise, reports)
     except WrongAnswer as error:
         entry["attempts"] += 1
-        return False, "\n".join(
-            [f"{exercise.name}: {error}", *_hints(exercise, error.key, entry)]
-        )
+        return False, "\n".join([f"{exercise.name}: {error}", *_hints(exercise, error.key, entry)])
     entry["attempts"] += 1
     entry |= {"solved": True, "failed": ""}
     return True, f"{exercise.name}: right, in {cases} case{'' if cases == 1 else 's'}"

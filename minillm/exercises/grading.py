@@ -79,12 +79,13 @@ def _raised(exercise: Exercise, case: Case, report: Report) -> WrongAnswer:
         return WrongAnswer(text, "error")
     name, label = raised["assigned"], case.label
     others = {other.label for other in cases(exercise)} - {label, ""}
-    hints = {k: both for k, both in exercise.hints.items() if k.split(":")[0] not in others}
+    hints = {k: two for k, two in exercise.hints.items() if k.split(":")[0] not in others}
     keys = [f"{name}:shape"] * (raised["type"] == "ValueError") + [f"{label}:{name}", label, name]
     if name.isidentifier() and not keyword.iskeyword(name):
         keys += [key for key in hints if re.search(rf"\b{name}\b", " ".join(hints[key]))]
     keys += [exercise.gradients[0]] if "outputs" in report else [*exercise.outputs]
-    return WrongAnswer(text, next((key for key in keys if key in hints), next(iter(exercise.hints))))
+    keys += hints
+    return WrongAnswer(text, next((key for key in keys if key in hints), "error"))
 
 
 def _compare_gradients(exercise: Exercise, case: Case, report: Report) -> None:

@@ -59,10 +59,9 @@ def messages(function: Callable[..., Iterator[Any]], *args: Any) -> Generator[An
     InputError passes through.  Raises NoAnswerError if the process ends too early or falls silent.
     """
     given = json.dumps(_encoded(list(args)))
+    program = [sys.executable, "-P", "-c", _START, "\n".join(sys.path)]
     process = subprocess.Popen(
-        [sys.executable, "-P", "-c", _START, "\n".join(sys.path)]
-        + [function.__module__, function.__name__, given],
-        stdout=subprocess.PIPE,
+        [*program, function.__module__, function.__name__, given], stdout=subprocess.PIPE
     )
     lines: queue.Queue[bytes] = queue.Queue()
     threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
@@ -120,15 +119,16 @@ def run(module: str, function: str, given: str) -> None:
     warnings.filterwarnings("ignore", "coroutine .* was never awaited")  # errors say it
     _channel = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    end, leave = ("end", None), os._exit
+    leave, kind, text = os._exit, "end", ""
     try:
-        for value in getattr(importlib.import_module(module), function)(*_decoded(json.loads(given))):
+        generator = getattr(importlib.import_module(module), function)
+        for value in generator(*_decoded(json.loads(given))):
             _send("message", value)
     except InputError as error:
-        end = ("input error", str(error))
+        kind, text = "input error", str(error)
     except BaseException as error:  # whatever the code raises
-        end = ("raised", told(error))
-    _send(*end)
+        kind, text = "raised", told(error)
+    _send(kind, text)
     leave(0)  # threads that are left would keep the process
 
 

@@ -249,7 +249,10 @@ def test_own_ops_and_those_of_the_package(mine, capsys):
             r"mine.py:has_a_bug: expected an op of .* line \d+, return x @ x, .*: ValueError: ",
         ),
         ("MINE:ends", r"mine.py:ends: .* line \d+, sys.exit\(0\): SystemExit: 0\n"),
-        ("MINE:ends_at_once", r"mine.py:ends_at_once: the code ended its process \(exit status 0\)"),
+        (
+            "MINE:ends_at_once",
+            r"ends_at_once: the code ended its process \(exit status 0\)",
+        ),
         ("MINE:ends_backwards", r"mine.py:ends_backwards: .* sys.exit\(0\): SystemExit: 0\n"),
         ("MINE:raises_what_is_no_exception", r"raise GeneratorExit: GeneratorExit\n"),
         ("MINE:has_no_text", r"raise NoText: NoText: \(its text raises an exception\)\n"),

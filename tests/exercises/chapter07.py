@@ -117,7 +117,11 @@ ANSWERS = [
                 "the parent's total plus",
             ),
             (0, "totals + logits - np.log(np.exp(logits).sum())", "All K V extensions"),
-            (0, "totals[:, None] + logits - np.log(np.exp(logits).sum())", "one number for each row"),
+            (
+                0,
+                "totals[:, None] + logits - np.log(np.exp(logits).sum())",
+                "one number for each row",
+            ),
             (1, "np.argsort(sums, axis=None)[:beam]", "The best extension comes first"),
             (1, "np.argsort(-sums[0])[:beam]", "orders all of them"),
             (2, "(best // V, best // V)", "parent times V plus id"),
