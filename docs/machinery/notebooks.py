@@ -2,7 +2,8 @@
 
 A chapter is MyST Markdown.  Its code cells become cells; text stays Markdown, in which the
 directives that a notebook does not know are replaced: an include by the source itself, a picture
-by its SVG, a citation by the names of its authors, an exercise by its text.
+by its SVG, a citation by the names of its authors, an exercise by its text.  The function with a
+hole that an exercise asks for is a cell below it, which checks itself.
 
     python docs/machinery/notebooks.py FOLDER
 """
@@ -17,6 +18,8 @@ from pathlib import Path
 import nbformat
 from pybtex.database import parse_file
 
+from minillm.exercises import exercises
+
 DOCS = Path(__file__).resolve().parents[1]
 FENCE = re.compile(
     r"^(?P<fence>`{3,}|:{3,})\{(?P<name>[\w:-]+)\} *(?P<argument>[^\n]*)\n"
@@ -24,6 +27,7 @@ FENCE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 ROLE = re.compile(r"\{(?P<name>[\w:-]+)\}`(?P<content>[^`]+)`")
+EXERCISE = re.compile("`minillm exercise ([\\w-]+)`")
 OPTION = re.compile(r"^:(?P<name>[\w-]+):(?P<value>.*)$")
 
 
@@ -33,10 +37,14 @@ def cells(text: str) -> list[tuple[str, str]]:
     result: list[tuple[str, str]] = []
     end = 0
     for match in FENCE.finditer(text):
-        if match["name"] != "code-cell":
+        if match["name"] == "code-cell":
+            result.append(("markdown", text[end : match.start()]))
+            result.append(("code", _split(match["body"])[1]))
+        elif named := EXERCISE.search(match["body"]):
+            result.append(("markdown", text[end : match.end()]))
+            result.append(("code", _hole(named[1])))
+        else:
             continue
-        result.append(("markdown", text[end : match.start()]))
-        result.append(("code", _split(match["body"])[1]))
         end = match.end()
     result.append(("markdown", text[end:]))
     return [(kind, source.strip("\n")) for kind, source in result if source.strip()]
@@ -59,6 +67,12 @@ def notebook(path: Path) -> nbformat.NotebookNode:
         cell["id"] = f"cell-{number}"  # random unless given
         book.cells.append(cell)
     return book
+
+
+def _hole(name: str) -> str:
+    """The cell of an exercise: a function with a hole, and its check."""
+    exercise = exercises()[name]
+    return f"from minillm.exercises import check\n{exercise.hole}\n\ncheck({exercise.function})"
 
 
 def write_all(chapters: Path, folder: Path) -> None:

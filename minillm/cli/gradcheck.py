@@ -19,6 +19,7 @@ examples:
 """
 
 import argparse
+import functools
 import inspect
 import re
 import runpy
@@ -39,7 +40,8 @@ from minillm.ops.gradient_cases import CASES
 from minillm.testing import GradientError, arrays, as_op, check_gradients
 from minillm.testing.calls import as_tuple, equal
 from minillm.testing.case import Case
-from minillm.testing.legends import OpCase, check_op, limits_of
+from minillm.testing.legends import OpCase, limits_of
+from minillm.testing.own_process import NoAnswerError, alive, messages, told
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -125,34 +127,59 @@ def _check_own(
     path, _, name = target.rpartition(":")
     if not path.endswith(".py") or not name:
         raise InputError(f"{target}: expected FILE.py:NAME, the name of a function or of a class")
-    before, legend = sys.path[:], shapes or ""
-    sys.path.insert(0, str(Path(path).resolve().parent))  # it may import its neighbours
+    try:
+        ((legend, worst, failure),) = messages(check_file, path, name, shapes or "", seeds, options)
+    except (InputError, NoAnswerError) as error:
+        raise InputError(f"{target}: {error}") from None
+    if failure:
+        yield f"{target}: {failure}"
+        return
+    print(f'{target} on "{legend}", worst relative error')
+    for argument, largest in worst.items():
+        print(f"  by {argument:23}{largest:12.1e}")
+
+
+def check_file(
+    path: str, name: str, legend: str, seeds: int, options: dict[str, Any]
+) -> Iterator[tuple[str, dict[str, float], str]]:
+    """Yield the legend, the worst error by each argument, and what is wrong, or an empty text.
+
+    It runs in a process of its own, because the file may end it or change anything there.
+    """
+    sys.path.insert(0, str(Path(path).resolve().parent))  # the file may import its neighbours
+    worst: dict[str, float] = {}
+    failure = ""
     try:
         thing = _defined(path, name)
-        op = as_op(thing)
+        op = _alive(as_op(thing))
         legend = legend or _stated(op, thing)
-        worst: dict[str, float] = {}
         for seed in range(seeds):
             case = arrays(legend, seed=seed)
             point = _point(op, case, options)
-            check_op(thing, case, rng=case.rng, **options)
+            try:
+                check_gradients(op, *case, rng=case.rng, **options)
+            except GradientError as error:
+                failure = f"{error}\nto repeat: {case.call(thing, **options)}"
+                break
             for gradient in point.compare(as_tuple(point.gradients(point.upstream))):
                 error_here = gradient.worst.error if gradient.worst else 0.0
                 worst[gradient.name] = max(error_here, worst.get(gradient.name, 0.0))
-    except GradientError as error:
-        yield f"{target}: {error}"
-    except InputError as error:
-        raise InputError(f"{target}: {error}") from None
-    except Exception as error:  # whatever the reader's code raises
-        raise InputError(
-            f'{target}: expected an op of arguments "{legend}", found {_told(error)}'
-        ) from None
-    else:
-        print(f'{target} on "{legend}", worst relative error')
-        for argument, largest in worst.items():
-            print(f"  by {argument:23}{largest:12.1e}")
-    finally:
-        sys.path[:] = before
+    except InputError:
+        raise
+    except BaseException as error:  # whatever the reader's code raises
+        raise InputError(f'expected an op of arguments "{legend}", found {_told(error)}') from None
+    yield legend, worst, failure
+
+
+def _alive(op: Callable) -> Callable:
+    """The op with a sign of life at each call: a check of large arrays takes long."""
+
+    @functools.wraps(op)
+    def call(*args: Any) -> Any:
+        alive()
+        return op(*args)
+
+    return call
 
 
 def _defined(path: str, names: str) -> Any:
@@ -161,7 +188,7 @@ def _defined(path: str, names: str) -> Any:
         raise InputError("expected a Python file, found none")
     try:
         defined = runpy.run_path(path)
-    except (Exception, SystemExit) as error:  # whatever the reader's code raises
+    except BaseException as error:  # whatever the reader's code raises
         raise InputError(f"expected a file that can be imported, found {_told(error)}") from None
     things = []
     for name in names.split(","):
@@ -191,7 +218,7 @@ def _point(op: Callable, case: OpCase, options: dict[str, Any]) -> Case:
 
 def _told(error: BaseException) -> str:
     """An exception in one line, with the last line of the reader's own code that led to it."""
-    what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    what = told(error)
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: {what}"
     libraries = Path(np.__file__).parents[1], Path(minillm.__file__).parent

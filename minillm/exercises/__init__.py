@@ -1,19 +1,12 @@
 """The exercises of the book: a file with a hole, a check that says what is wrong, and hints.
 
-``declaration.py`` has what an exercise is, ``grading.py`` how an answer is judged, ``desk.py`` the
-reader's files and progress.  Each module ``chapterNN.py`` holds the exercises of one chapter, and
-nothing else lists them.
+``declaration.py`` defines an exercise, ``answering.py`` runs an answer, ``grading.py`` judges what
+it returned, ``desk.py`` keeps the reader's files and progress, and ``notebook.py`` checks an answer
+in a notebook.  Each module ``chapterNN.py`` contains the exercises of one chapter, and
+``catalogue.py`` finds them.
 """
 
-import importlib
-import pkgutil
+from minillm.exercises.catalogue import exercises
+from minillm.exercises.notebook import check
 
-from minillm.exercises.declaration import EXERCISES, Exercise
-
-
-def exercises() -> dict[str, Exercise]:
-    """Return all exercises by name, in the order of the chapters."""
-    for module in sorted(pkgutil.iter_modules(__path__), key=lambda module: module.name):
-        if module.name.startswith("chapter"):
-            importlib.import_module(f"{__name__}.{module.name}")
-    return EXERCISES
+__all__ = ["check", "exercises"]

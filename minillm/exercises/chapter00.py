@@ -72,6 +72,10 @@ def _rows(rng):
             "The bias is added in every row, and uses add up.  A mean is not a sum.",
             "Sum dy over the rows, axis 0.",
         ),
+        "db:shape": (
+            "db has the shape of b, (O,): the sum over the rows drops their axis.",
+            "dy.sum(axis=0), without keepdims.",
+        ),
     },
 )
 def linear(x, W, b):

@@ -149,6 +149,7 @@ def _adam(p, g, m, v, t, learning_rate, beta1, beta2, epsilon):
 
 def _steps(rng):
     p, g, m = rng.standard_normal((3, 5))
+    yield "a late step", (p, g, m, m**2 + rng.uniform(size=5), 100_000, 0.01, 0.9, 0.999, 1e-8)
     yield "the first step", (p, g, np.zeros(5), np.zeros(5), 1, 0.01, 0.9, 0.999, 1e-8)
     yield "step 7", (p, g, m, m**2 + rng.uniform(size=5), 7, 0.1, 0.8, 0.95, 1e-8)
     yield "a large epsilon", (p, g, m, m**2 + 1, 3, 0.1, 0.9, 0.999, 0.5)
@@ -174,6 +175,11 @@ def _steps(rng):
             "sum to, then divide the one by the root of the other.",
             "m_hat = m / (1 - beta1**t), v_hat = v / (1 - beta2**t), and p minus learning_rate "
             "m_hat / (sqrt(v_hat) + epsilon).",
+        ),
+        "a late step:p": (
+            "So late, nothing has to be corrected.  The step goes against the gradient, and its "
+            "size is the average gradient over the root of the average square.",
+            "p minus learning_rate * m_hat / (np.sqrt(v_hat) + epsilon), with the new m and v.",
         ),
         "a large epsilon": (
             "epsilon is added to the root, not under it.",

@@ -119,6 +119,11 @@ def _rnn(x, h0, W_x, W_h, b):
     gradients=("dx", "dh0", "dW_x", "dW_h", "db"),
     time={"dx": 1},
     hints={
+        "zero": (
+            "Every gradient is zero: nothing arrives from the loss.  Each state is an output, so "
+            "each step receives a part of dhs.",
+            "At the top of the loop dh = dh + dhs[:, t].",
+        ),
         "all": (
             "All gradients are made of da.  It is dh times the slope of tanh.",
             "da = dh * (1 - hs[:, t]**2), with a square, where dh has all that reaches h_t.",
@@ -160,12 +165,14 @@ def rnn(x, h0, W_x, W_h, b):
         dh = np.zeros_like(h0)  # what reaches h_t from step t + 1
         for t in reversed(range(x.shape[1])):
             h_prev = hs[:, t - 1] if t > 0 else h0
+            # all that reaches h_t
             dh = ...
             da = ...
             dx[:, t] = ...
             dW_x += ...
             dW_h += ...
             db += ...
+            # what reaches h_{t-1} through this step
             dh = ...
         return dx, dh, dW_x, dW_h, db
 

@@ -107,6 +107,12 @@ GATE_HINTS = {
 }
 
 
+SIDE_BY_SIDE = (
+    "da has the shape of a, (B, 4H): the parts of i, f, g and o stand side by side.",
+    "np.concatenate([...], axis=1): without the axis, they stand one below the other.",
+)
+
+
 @exercise(
     "the backward of an LSTM cell",
     reference=_cell,
@@ -128,6 +134,13 @@ GATE_HINTS = {
             "dc = dc + dh * o * (1 - tanh_c**2): the slope of tanh(c) is made of tanh_c, not of c. "
             "da has the parts of i, f, g, o side by side, each a gradient times a slope.",
         ),
+        "da:only": (
+            "dc_prev is right, so dc is complete.  A gate's gradient is not yet the gradient of "
+            "its pre-activation: each is multiplied by a slope.",
+            "A sigmoid s has the slope s (1 - s), and the tanh g has 1 - g**2: the part of i is "
+            "di * i * (1 - i).",
+        ),
+        "da:shape": SIDE_BY_SIDE,
         **{f"da:{gate}": hints for gate, hints in GATE_HINTS.items()},
     },
 )
@@ -179,6 +192,7 @@ LSTM_HINTS = {
         "x[:, t] is used in the pre-activations of step t only.",
         "a = x W_x + ..., so dx[:, t] = da @ W_x.T.",
     ),
+    "dx:shape": SIDE_BY_SIDE,
     "dx:earlier": EARLIER,
     "dh0": (
         "h0 is the h_prev of step 0, and h_prev is used in a = x W_x + h_prev W_h + b.",
@@ -247,6 +261,7 @@ def lstm(x, h0, c0, W_x, W_h, b):
         for t in reversed(range(x.shape[1])):
             h_prev, c_prev, i, f, g, o, tanh_c = kept[t]
             dh = dh + dhs[:, t]
+            # all that reaches c_t
             dc = ...
             di, df, dg, do = ...
             da = ...
@@ -254,6 +269,7 @@ def lstm(x, h0, c0, W_x, W_h, b):
             dW_x += ...
             dW_h += ...
             db += ...
+            # what reaches h_{t-1} and c_{t-1} through this step
             dh = ...
             dc = ...
         return dx, dh, dc, dW_x, dW_h, db

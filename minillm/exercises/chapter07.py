@@ -287,13 +287,13 @@ def _decoders(rng):
 
         return step
 
-    eos = 4
-    for end, label in ((3, ""), (0, "an empty output"), (None, "the limit")):
-        table = rng.standard_normal((7, eos + 1, eos + 1))
-        table[..., eos] = -9.0
+    eos, bos = 4, 5
+    for end, label in ((5, ""), (3, ""), (0, "an empty output"), (None, "the limit")):
+        table = rng.standard_normal((7, 6, 6))
+        table[..., [eos, bos]] = -9.0
         if end is not None:
             table[1 + end, :, eos] = 9.0
-        yield label, (decoder(table), 0, eos, eos, 6)
+        yield label, (decoder(table), 0, bos, eos, 6)
 
 
 @exercise(
@@ -343,10 +343,12 @@ def _beam_step(totals, logits, beam):
 
 
 def _hypotheses(rng):
-    for K, V, beam in ((3, 6, 3), (4, 5, 4), (1, 5, 3)):
-        totals = np.sort(-2 * rng.random(K))[::-1].copy()
-        logits = 2 * rng.standard_normal((K, V)) + 3 * rng.standard_normal((K, 1))
-        yield "", (totals, logits, beam)
+    yield "one hypothesis", (np.zeros(1), log_softmax(rng.standard_normal((1, 6))), 3)
+    for label in ("log probabilities", "", ""):
+        for K, V, beam in ((3, 6, 3), (4, 5, 4), (1, 5, 3)):
+            totals = np.sort(-2 * rng.random(K))[::-1].copy()
+            logits = 2 * rng.standard_normal((K, V)) + 3 * rng.standard_normal((K, 1))
+            yield label, (totals, log_softmax(logits) if label else logits, beam)
 
 
 @exercise(
@@ -356,13 +358,30 @@ def _hypotheses(rng):
     cases=_hypotheses,
     outputs=("parents", "ids", "new_totals"),
     hints={
+        "one hypothesis:ids": (
+            "There is one hypothesis, and its logits are log probabilities already.  The best "
+            "extension comes first.  A place in the flattened array (K V) is parent times V plus "
+            "id.",
+            "np.argsort sorts upwards: np.argsort(-sums, axis=None)[:beam], then "
+            "parents, ids = np.divmod(best, V).",
+        ),
+        "log probabilities:parents": (
+            "The logits are log probabilities already.  All K V extensions compete with each "
+            "other, by the log probability of the whole hypothesis: the parent's total plus the "
+            "token's log probability.",
+            "sums is totals[:, None] + log probabilities, (K, V).  np.argsort(-sums, axis=None) "
+            "orders all of them, not those of each row.",
+        ),
+        "log probabilities:new_totals": (
+            "The new total of a hypothesis is that of its parent plus the log probability of its "
+            "new token.  Each row of logits holds log probabilities already, and normalising it "
+            "again changes nothing.",
+            "sums[parents, ids].  The log of the sum of exp(logits) is one number for each row.",
+        ),
         "parents": (
-            "All K V extensions compete with each other, by the log probability of the whole "
-            "hypothesis: that of the beginning plus that of the token.  Logits are not log "
-            "probabilities.",
-            "sums = totals[:, None] + log_p is (K, V), with log_p = logits - log of the sum of "
-            "exp(logits) of each row; np.argsort(-sums, axis=None)[:beam] chooses from all of "
-            "them, and np.divmod(best, V) gives parents and ids.",
+            "Logits are not log probabilities: each row must be normalised first.",
+            "sums = totals[:, None] + log_p with log_p = logits - log of the sum of exp(logits) of "
+            "each row: np.log(np.exp(logits).sum(axis=1, keepdims=True)).",
         ),
         "ids": (
             "A place in the flattened array (K V) is parent times V plus id.",

@@ -58,9 +58,9 @@ def _attention(q, k, v):
 
 
 def _queries(rng):
-    for T, S, D, E in ((3, 4, 5, 2), (1, 3, 4, 4), (4, 1, 2, 3)):
+    for T, S, D, E in ((3, 4, 1, 2), (3, 4, 5, 2), (1, 3, 4, 4), (4, 1, 2, 3)):
         yield (
-            "",
+            "D = 1" if D == 1 else "",
             (
                 rng.standard_normal((T, D)),
                 rng.standard_normal((S, D)),
@@ -80,10 +80,15 @@ def _queries(rng):
             "The weights are the softmax of the scores over the keys, the last axis.",
             "Divide by exp_scores.sum(axis=-1, keepdims=True): each row of weights sums to 1.",
         ),
+        "D = 1": (
+            "Here the scale is 1.  Each output is a sum of the values, by weights that sum to 1 "
+            "over the keys.",
+            "The keys are the last axis of the scores: exp_scores / exp_scores.sum(axis=-1, "
+            "keepdims=True); then y = weights @ v.",
+        ),
         "y": (
-            "Each output is a sum of the values by the weights.  If the weights are wrong, look "
-            "at the scores first: how are they scaled?",
-            "scores = q k^T / sqrt(D) with D = q.shape[-1]; y = weights v.",
+            "With D = 1 all is right: how are the scores scaled?",
+            "scores = q k^T / sqrt(D) with D = q.shape[-1].",
         ),
     },
 )

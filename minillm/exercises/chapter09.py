@@ -14,15 +14,15 @@ def _numbers(rng):
 @exercise(
     "the slope of GELU",
     reference=ops.gelu,
-    solution="minillm/ops/gelu.py: gelu_backward",
+    solution="minillm/ops/gelu.py: _gelu_backward",
     cases=_numbers,
     gradients=("dx",),
     hints={
         "dx": (
             "x stands in y twice, outside of the tanh and inside u: the product rule has two "
             "terms.  The slope of tanh(u) is 1 - tanh(u)^2, times du/dx.",
-            "du = scale (1 + 3 * 0.044715 x^2), and "
-            "dx = dy ((1 + t) / 2 + x (1 - t^2) du / 2) with t = tanh(u).",
+            "slope = scale (1 + 3 * 0.044715 x^2), and "
+            "dx = dy ((1 + t) / 2 + x (1 - t^2) slope / 2) with t = tanh(u).",
         ),
     },
 )
@@ -36,7 +36,8 @@ def gelu(x):
     y = x * (1 + t) / 2
 
     def backward(dy):
-        du = ...
+        # of u at x
+        slope = ...
         dx = ...
         return dx
 
@@ -86,7 +87,7 @@ def tied_embeddings(ids, E):
         dE = ...
         dx = ...
         for t in range(len(ids)):
-            dE[ids[t]] = ...
+            dE[ids[t]] += ...
         return dE
 
     return y, backward

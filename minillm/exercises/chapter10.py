@@ -147,8 +147,8 @@ def _tokens_to_hide(rng):
     hints={
         "read": (
             "One die for each token decides among three fates: masked, drawn, unchanged.",
-            "Below 0.8: mask, so (dice < 0.8).  From there to 0.9: drawn.  The mask comes last, "
-            "so masked_or_drawn may hold both: (dice < 0.9).",
+            "Below 0.8: mask, so dice < 0.8.  From there to 0.9: drawn.  The mask comes last, "
+            "so masked_or_drawn may hold both: dice < 0.9.",
         ),
     },
 )
@@ -158,10 +158,11 @@ def mask_tokens(ids, places, dice, drawn, mask):
     ids (B, T); places (B, T), True at the tokens to predict; dice (B, T), uniform in 0..1;
     drawn (B, T), random tokens; mask, the id of [MASK] -> the ids that the model reads.
     """
-    masked = places & ...
-    masked_or_drawn = places & ...
-    read = np.where(masked_or_drawn, drawn, ids)
-    read = np.where(masked, mask, read)
+    # two masks (B, T), by the dice alone
+    masked = ...
+    masked_or_drawn = ...
+    read = np.where(places & masked_or_drawn, drawn, ids)
+    read = np.where(places & masked, mask, read)
     return read
 
 
@@ -275,7 +276,8 @@ def _texts(rng):
         ),
         "dx": (
             "Two steps back.  The unit vector: dm is dy without its part along y, over the norm. "
-            "The mean: each token that counts gets dm / length, the padding 0.",
+            "The mean: each token that counts gets dm / length, the padding 0.  If m is a sum and "
+            "no mean, y is the same, and the norm here is too large.",
             "dm = (dy - y * (y * dy).sum(axis=1, keepdims=True)) / norm (B, D), "
             "dx = mask[..., None] * (dm / lengths[:, None])[:, None].",
         ),

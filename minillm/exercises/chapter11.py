@@ -97,11 +97,13 @@ def _logits_of_spans(rng):
     outputs=("first", "last"),
     hints={
         "first": (
-            "The two ends are chosen together: the largest sum s[i] + e[j] counts.",
-            "i runs over the places from 1 to T - 1; place 0 is [CLS], which is no answer.",
+            "The two ends are chosen together: the largest sum s[i] + e[j] counts.  For each i, j "
+            "runs over all ends of a span that is not too long and lies in the text.",
+            "s[i] + e[j], where j runs over range(i, min(i + longest, T)).",
         ),
         "last": (
-            "The two ends are chosen together: the largest sum s[i] + e[j] counts.",
+            "The two ends are chosen together: the largest sum s[i] + e[j] counts.  For each i, j "
+            "runs over all ends of a span that is not too long and lies in the text.",
             "s[i] + e[j], where j runs over range(i, min(i + longest, T)).",
         ),
         "one token": (

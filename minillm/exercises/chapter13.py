@@ -42,7 +42,8 @@ def _sizes(rng):
 def product_operations(n, I, O):
     """Count multiplications and additions of y = x W, dW = x^T dy and dx = dy W^T.
 
-    n rows, I inputs, O outputs -> three numbers.  The bias is left out.
+    n rows, I inputs, O outputs -> three numbers.  The bias is left out.  A sum begins at zero: n
+    products are n multiplications and n additions.
     """
     forward = ...
     of_dW = ...
@@ -91,7 +92,8 @@ def accumulate(losses, gradients, counts):
     """Join parts of a batch to the loss and the gradient of the whole batch.
 
     losses (R,) are means over the tokens of each part, gradients (R, D) those of these losses,
-    counts has the tokens of each part -> loss, gradient (D,).
+    counts has the tokens of each part -> loss, gradient (D,).  A part without tokens does not
+    count.
     """
     loss, gradient, tokens = 0.0, np.zeros(gradients.shape[1]), 0
     for r in range(len(counts)):

@@ -51,12 +51,16 @@ def _richardson(L, x, h):
         "slope": (
             "D(h) = L' + a h^2 and D(h / 2) = L' + a h^2 / 4, up to higher terms: remove a, and "
             "keep one times L'.",
-            "4 D(h / 2) - D(h) = 3 L': divide by 3.",
+            "4 D(h / 2) - D(h) = 3 L', so the slope is (4 D(h / 2) - D(h)) / 3.",
         ),
     },
 )
 def richardson(L, x, h):
-    """Combine the central differences with the steps h and h / 2, so that h^2 cancels."""
+    """Measure the slope of the function L at x, with an error of order h^4.
+
+    Combine the central differences with the steps h and h / 2, so that the terms in h^2 cancel and
+    the slope itself counts once.
+    """
 
     def D(h):
         return (L(x + h) - L(x - h)) / (2 * h)

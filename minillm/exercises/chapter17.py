@@ -18,6 +18,12 @@ def _additions(x, A, B):
     return y, backward
 
 
+def _cheapest(x, A, B):
+    """The multiplications of the thin products, each computed anew where it is used."""
+    thin = len(x) * (A.size + B.size)
+    return thin, 3 * thin
+
+
 def _matrices(rng):
     for M, I, O, r in ((3, 4, 5, 2), (1, 2, 3, 1)):
         yield "", tuple(rng.standard_normal(shape) for shape in ((M, I), (I, r), (r, O)))
@@ -29,7 +35,17 @@ def _matrices(rng):
     solution="minillm/layers/dense.py: _quantised_layer",
     cases=_matrices,
     gradients=("dx", "dA", "dB"),
+    multiplications=_cheapest,
     hints={
+        "forward:order": (
+            "The result is right, and A B is as large as W.  Which of the two products is thin?",
+            "(x @ A) @ B",
+        ),
+        "backward:order": (
+            "The gradients are right, and some product on the way is as large as W: A B or x^T dy. "
+            " The products that contain r are thin.",
+            "dx = (dy B^T) A^T, dA = x^T (dy B^T), dB = (x A)^T dy.",
+        ),
         "y": ("Two products, and the thin one comes first.", "(x A) B"),
         "dx": ("y is a linear layer of x A, and x A one of x.", "(dy B^T) A^T"),
         "dA": ("A is a linear layer of x, with the output x A.", "x^T (dy B^T)"),
@@ -37,9 +53,10 @@ def _matrices(rng):
     },
 )
 def additions(x, A, B):
-    """Compute y = (x A) B, which is added to x W, without a product as large as x W.
+    """Compute y = x A B, which is added to x W, by thin products: none is as large as W (I, O).
 
-    x (M, I), A (I, r), B (r, O) -> y (M, O).  ``backward(dy)`` -> dx, dA, dB.
+    x (M, I), A (I, r), B (r, O), with a small r -> y (M, O).  ``backward(dy)`` -> dx, dA, dB, by
+    thin products too.
     """
     y = ...
 
@@ -111,10 +128,12 @@ def _groups(rng):
     reference=group_advantages,
     solution="minillm/training/rewards.py: group_advantages",
     cases=_groups,
+    outputs=("advantage",),
     hints={
-        "y": (
+        "advantage": (
             "Each row is a group: subtract its mean, divide by its standard deviation.",
-            "axis=1, keepdims=True, for both.",
+            "axis=1, keepdims=True, for both.  The deviation is the root of the mean square: "
+            "rewards.std divides by G, not by G - 1.",
         ),
         "equal": (
             "Where all rewards of a group are equal, the deviation is 0.",
@@ -123,6 +142,11 @@ def _groups(rng):
     },
 )
 def advantages(rewards):
-    """Say how much better each answer is than its group: rewards (Q, G) -> (Q, G)."""
-    y = ...
-    return y
+    """Say how much better each answer is than its group, in standard deviations of the group.
+
+    rewards (Q, G), a row for each group -> advantage (Q, G).  The standard deviation is the root of
+    the mean squared distance from the mean, over the G answers.  In a group whose rewards are all
+    equal, every advantage is 0.
+    """
+    advantage = ...
+    return advantage

@@ -33,7 +33,14 @@ class Exercise:
     - "all", where every coordinate of every gradient is wrong: they share a cause;
     - a gradient that is wrong while all others are right: "dW_x:only";
     - a gradient that is right at the last time step only: "dx:earlier";
-    - the label of a case, for what is wrong in this case only: "lengths".
+    - "zero", where every gradient is zero;
+    - an output or a gradient of a wrong shape: "db:shape";
+    - the label of a case, for what is wrong in this case only: "lengths"; or "lengths:y", for one
+      output;
+    - "forward:order" and "backward:order", for more multiplications than ``multiplications``.
+
+    ``multiplications`` takes the arguments and returns how many multiplications the products of
+    matrices in the forward and in the backward may take.
     """
 
     name: str
@@ -51,7 +58,14 @@ class Exercise:
     time: dict[str, int] = field(default_factory=dict)
     hints: dict[str, tuple[str, str]] = field(default_factory=dict)
     tolerance: float = 1e-6
+    multiplications: Callable[..., tuple[int, int]] | None = None
     function: str = ""  # the name of the hole's function
+
+    @property
+    def hole(self) -> str:
+        """What the reader gets: the function with its hole, below its imports."""
+        imports = f"{self.imports}\n" if self.imports else ""
+        return f"import numpy as np\n{imports}\n\n{self.source}"
 
 
 EXERCISES: dict[str, Exercise] = {}

@@ -1,19 +1,22 @@
-"""Judge an answer: outputs first, then gradients, then the convention.
+"""Judge an answer by what it returned: outputs first, then gradients, then the convention.
 
-An answer is compared with the reference on random cases.  The first fault is told: which
+An answer is compared with the reference on random cases.  Only the first fault is reported: which
 output or gradient, at which place, the reader's number and the right one.  The right number of a
-gradient is measured by a central difference of the reader's own forward, which is known to be right
-by then.
+gradient is measured by a central difference.
 """
 
-from collections.abc import Callable
+import keyword
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.exercises.answering import Case, Report, cases
 from minillm.exercises.declaration import Exercise
-from minillm.testing import GradientError, check_gradients
+from minillm.testing.calls import as_tuple, copies
+from minillm.testing.own_process import NoAnswerError
 
 
 class WrongAnswer(Exception):
@@ -24,77 +27,111 @@ class WrongAnswer(Exception):
         self.key = key
 
 
-def grade(exercise: Exercise, answer: Callable) -> int:
+def grade(exercise: Exercise, reports: Iterator[Report]) -> int:
     """Return the number of cases that the answer passed.  Raises WrongAnswer at the first failure.
 
-    An exception of the answer passes through, except for what an empty hole raises.
+    ``reports`` has one for each case.
     """
-    rng = np.random.default_rng(0)
-    count = 0
-    for label, args in exercise.cases(rng):
-        with np.errstate(all="ignore"):  # nan and infinity are told as wrong numbers, with a hint
-            result = answer(*_copies(args))
-            if not exercise.gradients:
-                _compare_results(exercise, result, exercise.reference(*_copies(args)), label)
-            else:
-                _compare_pair(exercise, answer, result, args, label, rng)
-        count += 1
-    return count
+    drawn = cases(exercise)
+    try:
+        for case, report in zip(drawn, reports, strict=True):
+            _judge(exercise, case, report)
+    except NoAnswerError as error:
+        raise WrongAnswer(str(error), "no answer") from None
+    return len(drawn)
 
 
-def _compare_pair(
-    exercise: Exercise, answer: Callable, result: Any, args: tuple, label: str, rng: Any
-) -> None:
-    """Compare a forward and its backward with the reference."""
-    if not (isinstance(result, tuple) and len(result) == 2 and callable(result[1])):
-        raise WrongAnswer(
-            f"expected the output and a function backward, found {_kind(result)}", "convention"
-        )
-    outputs, backward = result
-    expected, reference_backward = exercise.reference(*_copies(args))
-    _compare_results(exercise, outputs, expected, label)
-    upstream = tuple(np.asarray(rng.standard_normal(np.shape(y))) for y in _tuple(expected))
-    gradients = _tuple(backward(*_copies(upstream)))
-    names, right = exercise.gradients, _tuple(reference_backward(*_copies(upstream)))
+def _judge(exercise: Exercise, case: Case, report: Report) -> None:
+    """Compare a report with the reference."""
+    if "no pair" in report:
+        found = _kind(report["no pair"])
+        raise WrongAnswer(f"expected the output and a function backward, found {found}", "pair")
+    if "outputs" in report:
+        _compare_results(exercise, report["outputs"], case)
+    if "gradients" in report:
+        _compare_gradients(exercise, case, report)
+    if "raised" in report:
+        raise _raised(exercise, case, report)
+    if "checker" in report:
+        raise WrongAnswer(report["checker"], "convention")
+    limits = exercise.multiplications(*case.args) if exercise.multiplications else ()
+    parts = ("forward", "backward")
+    for part, limit, taken in zip(parts, limits, report.get("multiplications", ()), strict=False):
+        if taken > limit:
+            raise WrongAnswer(
+                f"the {part} takes {taken} multiplications in its products of matrices; "
+                f"{limit} are enough",
+                f"{part}:order",
+            )
+
+
+def _raised(exercise: Exercise, case: Case, report: Report) -> WrongAnswer:
+    """Say what the answer raised and where, with the hint of what the line computes."""
+    raised = report["raised"]
+    text = f"{raised['place']}: {raised['error']}" if "place" in raised else raised["error"]
+    if raised.get("empty"):
+        return WrongAnswer(f"{text}; the hole is not filled", "hole")
+    if raised["type"] in ("NameError", "UnboundLocalError") and raised.get("names"):
+        text += f"; the names here are {raised['names']}"
+    elif raised.get("shapes"):
+        text += f"; the shapes are {raised['shapes']}"
+    if "assigned" not in raised:  # not in the reader's function
+        return WrongAnswer(text, "error")
+    name, label = raised["assigned"], case.label
+    others = {other.label for other in cases(exercise)} - {label, ""}
+    hints = {k: two for k, two in exercise.hints.items() if k.split(":")[0] not in others}
+    keys = [f"{name}:shape"] * (raised["type"] == "ValueError") + [f"{label}:{name}", label, name]
+    if name.isidentifier() and not keyword.iskeyword(name):
+        keys += [key for key in hints if re.search(rf"\b{name}\b", " ".join(hints[key]))]
+    keys += [exercise.gradients[0]] if "outputs" in report else [*exercise.outputs]
+    keys += hints
+    return WrongAnswer(text, next((key for key in keys if key in hints), "error"))
+
+
+def _compare_gradients(exercise: Exercise, case: Case, report: Report) -> None:
+    """Compare the gradients with the reference's."""
+    gradients, names = report["gradients"], exercise.gradients
     if len(gradients) != len(names):
         raise WrongAnswer(
             f"the backward: expected {len(names)} gradients ({', '.join(names)}), "
             f"found {len(gradients)}",
             "convention",
         )
+    fit = re.search(r"this fits .*", report.get("checker", ""))
     failures = []
-    arrays = [a for a in args if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
-    for name, gradient, truth, array in zip(names, gradients, right, arrays, strict=True):
-        gradient = _array(gradient, truth, f"the gradient {name}", name)
+    arrays = [a for a in case.args if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
+    for name, value, truth, array in zip(names, gradients, case.gradients, arrays, strict=True):
+        gradient = _array(exercise, value, truth, name, f"the gradient {name}")
         wrong = ~np.isclose(gradient, truth, rtol=exercise.tolerance, atol=1e-9)
         if wrong.any():
             failures.append((name, gradient, truth, array, wrong))
-    if failures:
-        # A mistake usually spoils several gradients: the one with the fewest wrong coordinates is
-        # nearest to it.
-        name, gradient, truth, array, wrong = min(failures, key=lambda entry: entry[-1].mean())
-        others = ", ".join(entry[0] for entry in failures if entry[0] != name)
-        key, where = _part(exercise, name, wrong, np.abs(gradient - truth))
-        if "all" in exercise.hints and len(failures) == len(names) and wrong.all():
-            key, where = "all", ""
-        if f"{name}:only" in exercise.hints and len(failures) == 1:
-            key, where = f"{name}:only", ""
-        key = label if key not in exercise.hints and label in exercise.hints else key
-        index = np.unravel_index(
-            np.argmax(np.where(wrong, np.nan_to_num(np.abs(gradient - truth), nan=np.inf), -1)),
-            wrong.shape,
-        )
-        numeric = _slope(answer, args, array, index, upstream)
-        raise WrongAnswer(
-            f"the gradient {name} is wrong at {wrong.sum()} of {wrong.size} coordinates{where}; "
-            f"the worst is {_at(name, index)}: {_two(gradient[index], 'numeric', numeric)}"
-            f"{_in_case(label)}{f'; also wrong: {others}' if others else ''}",
-            key,
-        )
-    try:
-        check_gradients(answer, *_copies(args), rng=rng)
-    except GradientError as error:
-        raise WrongAnswer(str(error), "convention") from None
+    if not failures:
+        return
+    # A mistake usually spoils several gradients: the one with the fewest wrong coordinates is
+    # nearest to it.
+    name, gradient, truth, array, wrong = min(failures, key=lambda entry: entry[-1].mean())
+    others = ", ".join(entry[0] for entry in failures if entry[0] != name)
+    key, where = _part(exercise, name, wrong, np.abs(gradient - truth))
+    label = case.label
+    if "all" in exercise.hints and len(failures) == len(names) and wrong.all():
+        key, where = "all", ""
+    if f"{name}:only" in exercise.hints and len(failures) == 1 and key == name:
+        key, where = f"{name}:only", ""
+    if "zero" in exercise.hints and not any(np.any(g) for g in gradients):
+        key, where = "zero", ""
+    key = label if key not in exercise.hints and label in exercise.hints else key
+    index = np.unravel_index(
+        np.argmax(np.where(wrong, np.nan_to_num(np.abs(gradient - truth), nan=np.inf), -1)),
+        wrong.shape,
+    )
+    numeric = _slope(exercise, case, array, index)
+    raise WrongAnswer(
+        f"the gradient {name} is wrong at {wrong.sum()} of {wrong.size} coordinates{where}; "
+        f"the worst is {_at(name, index)}: {_two(gradient[index], 'numeric', numeric)}"
+        f"{_in_case(label)}{f'; also wrong: {others}' if others else ''}"
+        + (f"\n{fit[0]}" if fit else ""),
+        key,
+    )
 
 
 def _part(exercise: Exercise, name: str, wrong: NDArray, error: NDArray) -> tuple[str, str]:
@@ -113,40 +150,39 @@ def _part(exercise: Exercise, name: str, wrong: NDArray, error: NDArray) -> tupl
     return name, ""
 
 
-def _slope(
-    answer: Callable, args: tuple, array: NDArray, index: tuple, upstream: tuple[NDArray, ...]
-) -> float:
-    """Return the central difference of sum of upstream times output at one coordinate."""
+def _slope(exercise: Exercise, case: Case, array: NDArray, index: tuple) -> float:
+    """Return the central difference of sum of upstream times output at one coordinate.
+
+    The outputs are the reference's, which the answer's are equal to.
+    """
     values, h = [], 1e-5 * max(1.0, abs(array[index]))
     for sign in (1, -1):
-        moved = [a.copy() if a is array else a for a in args]
-        place = next(k for k, a in enumerate(args) if a is array)
-        moved[place][index] += sign * h
-        outputs = _tuple(answer(*moved)[0])
-        values.append(sum(np.sum(dy * y) for dy, y in zip(upstream, outputs, strict=True)))
+        moved = copies(case.args)
+        moved[next(k for k, a in enumerate(case.args) if a is array)][index] += sign * h
+        outputs = as_tuple(exercise.reference(*moved)[0])
+        values.append(sum(np.sum(dy * y) for dy, y in zip(case.upstream, outputs, strict=True)))
     return float((values[0] - values[1]) / (2 * h))
 
 
-def _compare_results(exercise: Exercise, result: Any, expected: Any, label: str) -> None:
+def _compare_results(exercise: Exercise, result: Any, case: Case) -> None:
     """Compare outputs with the reference's; tuples one by one."""
-    names = exercise.outputs
-    expected_parts = expected if isinstance(expected, tuple) else (expected,)
+    names, expected, label = exercise.outputs, case.expected, case.label
     parts = result if isinstance(expected, tuple) and isinstance(result, tuple) else (result,)
-    if len(parts) != len(expected_parts):
+    if len(parts) != len(as_tuple(expected)):
         raise WrongAnswer(
-            f"expected {len(expected_parts)} outputs ({', '.join(names)}), found {len(parts)}",
+            f"expected {len(as_tuple(expected))} outputs ({', '.join(names)}), found {len(parts)}",
             "convention",
         )
-    for name, value, truth in zip(names, parts, expected_parts, strict=True):
+    for name, value, truth in zip(names, parts, as_tuple(expected), strict=True):
         if value is ...:
             raise WrongAnswer(f"{name} is still ...: the hole is not filled", "hole")
-        key = name if label not in exercise.hints else label
+        key = next(k for k in (f"{label}:{name}", label, name) if k in exercise.hints or k == name)
         if not isinstance(truth, np.ndarray | np.floating | float):
-            if value != truth:
+            if not _equal(value, truth):
                 yours, right = _difference(value, truth)
                 raise WrongAnswer(f"{name} is {yours}, expected {right}{_in_case(label)}", key)
             continue
-        array = _array(value, np.asarray(truth), name, key)
+        array = _array(exercise, value, np.asarray(truth), key, name)
         wrong = ~np.isclose(array, truth, rtol=exercise.tolerance, atol=1e-9, equal_nan=True)
         if wrong.any():
             index = tuple(int(i) for i in np.argwhere(wrong)[0])
@@ -158,7 +194,15 @@ def _compare_results(exercise: Exercise, result: Any, expected: Any, label: str)
             )
 
 
-def _array(value: Any, truth: NDArray, name: str, key: str) -> NDArray:
+def _equal(value: Any, truth: Any) -> bool:
+    """Whether values that are no arrays of floats are equal."""
+    try:
+        return bool(value == truth)
+    except ValueError:  # an array in place of something else
+        return False
+
+
+def _array(exercise: Exercise, value: Any, truth: NDArray, key: str, name: str) -> NDArray:
     """Return the value as an array of the right shape.  Raises WrongAnswer for others."""
     if value is ...:
         raise WrongAnswer(f"{name} is still ...: the hole is not filled", "hole")
@@ -167,6 +211,7 @@ def _array(value: Any, truth: NDArray, name: str, key: str) -> NDArray:
     except (TypeError, ValueError):
         raise WrongAnswer(f"{name}: expected numbers, found {_kind(value)}", key) from None
     if array.shape != truth.shape:
+        key = f"{key}:shape" if f"{key}:shape" in exercise.hints else key
         raise WrongAnswer(f"{name} has shape {array.shape}, expected {truth.shape}", key)
     return array
 
@@ -200,11 +245,3 @@ def _difference(value: Any, truth: Any) -> tuple[str, str]:
 def _kind(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _copies(values: tuple) -> list:
-    return [a.copy() if isinstance(a, np.ndarray) else a for a in values]
-
-
-def _tuple(result: Any) -> tuple:
-    return result if isinstance(result, tuple) else (result,)

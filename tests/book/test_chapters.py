@@ -3,12 +3,15 @@
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+
+from minillm.exercises import exercises
 
 DOCS = Path(__file__).parents[2] / "docs"
 CHAPTERS = sorted((DOCS / "chapters").glob("*.md"))
@@ -47,6 +50,18 @@ def test_the_cells_run(path, tmp_path):
         timeout=120,
     )
     assert result.returncode == 0, result.stderr[-3000:]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_each_exercise_is_a_cell_that_checks_itself(path, tmp_path, capsys):
+    sources = [cell.source for cell in notebook(path).cells if cell.cell_type == "code"]
+    own = [each for each in exercises().values() if each.chapter == int(path.stem[:2])]
+    assert own
+    for exercise in own:
+        (cell,) = (source for source in sources if exercise.source.rstrip() in source)
+        (tmp_path / "cell.py").write_text(cell)
+        runpy.run_path(str(tmp_path / "cell.py"))
+        assert re.match(f"{exercise.name}: .*the hole is not filled", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)

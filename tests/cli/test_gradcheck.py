@@ -7,11 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minillm.cli import main
-from minillm.testing import arrays, check_gradients
+from minillm.cli import gradcheck, main
+from minillm.testing import arrays, check_gradients, own_process
 
 FILE = '''"""Ops of a reader."""
 
+import os
+import sys
+import threading
+import time
 from typing import Annotated
 
 import numpy as np
@@ -88,6 +92,60 @@ def in_place(x):
 def no_op(x):
     """x (B, I)"""
     return x
+
+
+def ends(x):
+    """x (B, I)"""
+    sys.exit(0)
+
+
+def ends_at_once(x):
+    """x (B, I)"""
+    os._exit(0)
+
+
+def ends_backwards(x):
+    """x (B, I)"""
+    return x, lambda dy: sys.exit(0)
+
+
+def raises_what_is_no_exception(x):
+    """x (B, I)"""
+    raise GeneratorExit
+
+
+def has_no_text(x):
+    """x (B, I)"""
+
+    class NoText(Exception):
+        def __str__(self):
+            raise self
+
+    raise NoText
+
+
+def has_a_long_text(x):
+    """x (B, I)"""
+    raise ValueError("\\x1b[2J" + "long\\n" * 10000)
+
+
+async def waits(x):
+    """x (B, I)"""
+    return x, lambda dy: dy
+
+
+def loops(x):
+    """x (B, I)"""
+    while True:
+        pass
+
+
+def leaves_a_thread(x):
+    """x (B, I)"""
+    threading.Thread(target=time.sleep, args=(1000,)).start()
+    sys.stdout.close()
+    os.chdir("/")
+    return 2 * x, lambda dy: 2 * dy
 
 
 def has_a_bug(x):
@@ -190,6 +248,16 @@ def test_own_ops_and_those_of_the_package(mine, capsys):
             "MINE:has_a_bug",
             r"mine.py:has_a_bug: expected an op of .* line \d+, return x @ x, .*: ValueError: ",
         ),
+        ("MINE:ends", r"mine.py:ends: .* line \d+, sys.exit\(0\): SystemExit: 0\n"),
+        (
+            "MINE:ends_at_once",
+            r"ends_at_once: the code ended its process \(exit status 0\)",
+        ),
+        ("MINE:ends_backwards", r"mine.py:ends_backwards: .* sys.exit\(0\): SystemExit: 0\n"),
+        ("MINE:raises_what_is_no_exception", r"raise GeneratorExit: GeneratorExit\n"),
+        ("MINE:has_no_text", r"raise NoText: NoText: \(its text raises an exception\)\n"),
+        ("MINE:has_a_long_text", r"ValueError: \\x1b\[2Jlong long [long ]{260,300}\.\.\.\n"),
+        ("MINE:waits", r"mine.py:waits: the op: expected \(output, backward\), found coroutine\n"),
         (
             "broken.py:op",
             r"broken.py:op: .* imported, found line 2, import nothing_of_this_name: M",
@@ -207,6 +275,27 @@ def test_bad_input_is_one_line(target, message, mine, tmp_path, monkeypatch, fai
     Path("syntax.py").write_text("def op(:\n")
     Path("ends.py").write_text("raise SystemExit(3)\n")
     assert re.search(message, fails("gradcheck", target.replace("MINE", mine)))
+
+
+def test_an_endless_loop_is_stopped(mine, monkeypatch, fails):
+    monkeypatch.setattr(own_process, "SECONDS", 3.0)
+    message = fails("gradcheck", f"{mine}:loops")
+    assert message.endswith("mine.py:loops: no answer after 3 seconds: an endless loop?\n")
+
+
+def test_what_the_code_does_to_its_process_does_not_matter(mine, capsys):
+    assert main(["gradcheck", f"{mine}:leaves_a_thread"]) == 0
+    assert "every gradient agrees" in capsys.readouterr().out
+
+
+def test_each_call_of_the_op_is_a_sign_of_life(mine, monkeypatch):
+    signs = []
+    monkeypatch.setattr(gradcheck, "alive", lambda: signs.append(1))
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    ((_, worst, failure),) = gradcheck.check_file(mine, "Double", "", 1, {})
+    assert worst.keys() == {"x"}
+    assert not failure
+    assert len(signs) > 5
 
 
 @pytest.mark.parametrize(

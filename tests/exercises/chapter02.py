@@ -59,6 +59,13 @@ ANSWERS = [
             (2, "p - learning_rate * m / (np.sqrt(v) + epsilon)", "began at 0"),
             (
                 2,
+                "p + learning_rate * m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + epsilon)",
+                "against the gradient",
+            ),
+            (2, "p - learning_rate * m / v", "over the root of the average square"),
+            (2, "p - learning_rate * m_hat", "the names here are p, g, m, v, t, learning_rate"),
+            (
+                2,
                 "p - learning_rate * m / (1 - beta1**t) / np.sqrt(v / (1 - beta2**t) + epsilon)",
                 "not under it",
             ),

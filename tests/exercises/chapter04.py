@@ -45,6 +45,7 @@ ANSWERS = [
         ],
         wrong=[
             (0, "dhs[:, t]", "h_t has two uses"),
+            (0, "dh", "nothing arrives from the loss"),
             (1, "dh * (1 - hs[:, t])", "slope of tanh"),
             (2, "-da @ W_x.T", "W_x transposed"),
             (3, "-x[:, t].T @ da", "T uses: add"),

@@ -37,6 +37,8 @@ ANSWERS = [
             (3, DA.replace("dg * (1 - g**2)", "dg * g * (1 - g)"), "no sigmoid"),
             (3, DA.replace("do * o * (1 - o)", "do * o"), "o (1 - o)"),
             (3, DA.replace("di * i * (1 - i)", "di * (1 - i)"), "i (1 - i)"),
+            (3, DA.replace(", axis=1", ""), "stand side by side"),
+            (3, "np.concatenate([di, df, dg, do], axis=1)", "multiplied by a slope"),
         ],
     ),
     Answer(
@@ -58,6 +60,7 @@ ANSWERS = [
             (1, PARTS.replace("tanh_c", "tanh_c**2"), "do = dh tanh(c)"),
             (2, DA.replace("1 - g**2", "1 - g"), "1 - g**2"),
             (2, DA.replace("df * f * (1 - f)", "df * f"), "f (1 - f)"),
+            (2, DA.replace(", axis=1", ""), "stand side by side"),
             (3, "da @ W_x.T * 2", "dx[:, t] = da @ W_x.T"),
             (0, DC.replace("tanh_c**2", "tanh_c"), "dc = dc + dh * o * (1 - tanh_c**2)"),
             (4, "-x[:, t].T @ da", "One W_x has T uses"),

@@ -97,6 +97,8 @@ ANSWERS = [
             (0, "step(last, 0)", "the state before"),
             (2, "len(ids) > 0 and last == eos", "is not part of it"),
             (2, "False", "Stop at EOS"),
+            (2, "last == bos", "Stop at EOS"),
+            (1, "np.argmax(logit)", "logits, state = step(last, state)"),
         ],
     ),
     Answer(
@@ -112,9 +114,16 @@ ANSWERS = [
             (
                 0,
                 "0 * totals[:, None] + logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))",
-                "that of the beginning",
+                "the parent's total plus",
             ),
-            (1, "np.argsort(sums, axis=None)[:beam]", "All K V extensions"),
+            (0, "totals + logits - np.log(np.exp(logits).sum())", "All K V extensions"),
+            (
+                0,
+                "totals[:, None] + logits - np.log(np.exp(logits).sum())",
+                "one number for each row",
+            ),
+            (1, "np.argsort(sums, axis=None)[:beam]", "The best extension comes first"),
+            (1, "np.argsort(-sums[0])[:beam]", "orders all of them"),
             (2, "(best // V, best // V)", "parent times V plus id"),
             (3, "totals[parents]", "plus the log probability of its"),
         ],

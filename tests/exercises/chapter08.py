@@ -27,9 +27,13 @@ ANSWERS = [
             "weights @ v",
         ],
         wrong=[
-            (0, "q @ k.T", "how are they scaled"),
+            (0, "q @ k.T", "how are the scores scaled"),
             (0, "q @ k.T / q.shape[-1]", "sqrt(D)"),
-            (1, "exp_scores / exp_scores.sum(axis=0)", "a sum of the values"),
+            (1, "exp_scores / exp_scores.sum(axis=0)", "sum to 1 over the keys"),
+            (1, "exp_scores / exp_scores.sum(axis=0, keepdims=True)", "sum to 1 over the keys"),
+            (1, "exp_scores", "sum to 1 over the keys"),
+            (1, "exp_scores / exp_scores.sum(axis=-1)", "sum to 1 over the keys"),
+            (2, "weights.T @ v", "a sum of the values"),
         ],
     ),
     Answer(

@@ -7,7 +7,7 @@ ANSWERS = [
         "gelu",
         right=[
             "scale * (1 + 3 * 0.044715 * x**2)",
-            "dy * ((1 + t) / 2 + x * (1 - t**2) * du / 2)",
+            "dy * ((1 + t) / 2 + x * (1 - t**2) * slope / 2)",
         ],
         wrong=[
             (0, "scale * (1 + 0.044715 * x**2)", "3 * 0.044715 x^2"),
@@ -17,11 +17,11 @@ ANSWERS = [
     ),
     Answer(
         "tied-embeddings",
-        right=["dy.T @ x", "dy @ E", "dE[ids[t]] + dx[t]"],
+        right=["dy.T @ x", "dy @ E", "dx[t]"],
         wrong=[
             (0, "np.zeros_like(E)", "it is the output layer"),
-            (2, "dx[t]", "what the row of its id has already"),
-            (2, "dE[ids[t]]", "it is looked up"),
+            (2, "dE[ids[t]] + dx[t]", "what the row of its id has already"),
+            (2, "0 * dx[t]", "it is looked up"),
         ],
     ),
     Answer(

@@ -19,16 +19,18 @@ ANSWERS = [
         wrong=[
             (1, "pairs[0]", "that of learning, not that of the word"),
             (1, "max(pairs, key=rank.get)", "low rank means learned early"),
+            (0, "list(pairwise(pieces))", "stop if no pair of the word is in rank"),
+            (1, "min(pairs, key=lambda pair: rank[pair[0]])", "Take the pair of the smallest rank"),
         ],
     ),
     Answer(
         "mask-tokens",
-        right=["(dice < 0.8)", "(dice < 0.9)"],
+        right=["dice < 0.8", "dice < 0.9"],
         wrong=[
-            (0, "(dice < 0.9)", "three fates"),
+            (0, "dice < 0.9", "three fates"),
             (0, "places", "Below 0.8"),
             (1, "places", "From there to 0.9"),
-            (1, "(dice < 0.8)", "unchanged"),
+            (1, "dice < 0.8", "unchanged"),
         ],
     ),
     Answer(
@@ -50,6 +52,8 @@ ANSWERS = [
         wrong=[
             (0, "x.mean(axis=1)", "The padding takes no part"),
             (0, "x.max(axis=1)", "divided by the number of these tokens"),
+            (0, "(x * mask[..., None]).sum(axis=1)", "If m is a sum and no mean"),
+            (0, "(x * mask).sum(axis=1) / lengths[:, None]", "a sum over the tokens of a text"),
             (1, "dy / norm", "without its part along y"),
             (2, "(dm / lengths[:, None])[:, None] * np.ones_like(x)", "the padding 0"),
         ],

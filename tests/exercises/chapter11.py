@@ -28,6 +28,10 @@ ANSWERS = [
             (0, "range(i, min(i + longest + 1, T))", "at most longest tokens"),
             (0, "range(i + 1, min(i + longest, T))", "one token has j = i"),
             (1, "s[i]", "chosen together"),
+            (0, "range(i, min(i + longest - 1, T))", "all ends of a span"),
+            (0, "range(i, i + longest)", "lies in the text"),
+            (0, "min(i + longest, T)", "lies in the text"),
+            (1, "s[i] * e[j]", "the largest sum"),
         ],
     ),
 ]

@@ -8,6 +8,7 @@ ANSWERS = [
         right=["2 * n * I * O", "2 * n * I * O", "2 * n * I * O"],
         wrong=[
             (0, "n * I * O", "multiplications and additions of one entry"),
+            (0, "n * O * (2 * I - 1)", "I multiplications, I additions"),
             (1, "2 * I * O", "each is a sum over the rows"),
             (2, "2 * n * O", "each is a sum over the outputs"),
         ],

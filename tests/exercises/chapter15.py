@@ -16,7 +16,8 @@ ANSWERS = [
         right=["(4 * D(h / 2) - D(h)) / 3"],
         wrong=[
             (0, "(D(h / 2) + D(h)) / 2", "remove a"),
-            (0, "4 * D(h / 2) - D(h)", "divide by 3"),
+            (0, "4 * D(h / 2) - D(h)", "(4 D(h / 2) - D(h)) / 3"),
+            (0, "(D(h / 2) - D(h) / 4) / 3", "(4 D(h / 2) - D(h)) / 3"),
             (0, "(4 * D(h) - D(h / 2)) / 3", "keep one times L'"),
         ],
     ),

@@ -16,6 +16,12 @@ ANSWERS = [
             (1, "-(dy @ B.T) @ A.T", "one of x"),
             (2, "2 * x.T @ (dy @ B.T)", "with the output x A"),
             (3, "-(x @ A).T @ dy", "of x A"),
+            (0, "x @ (A @ B)", "Which of the two products is thin"),
+            (0, 'np.einsum("mi,ir,ro->mo", x, A, B)', "Which of the two products is thin"),
+            (1, "dy @ (A @ B).T", "is as large as W"),
+            (2, "(x.T @ dy) @ B.T", "is as large as W"),
+            (2, "np.dot(x.T.dot(dy), B.T)", "is as large as W"),
+            (3, "A.T @ (x.T @ dy)", "is as large as W"),
         ],
     ),
     Answer(
@@ -40,6 +46,18 @@ ANSWERS = [
         ],
         wrong=[
             (0, "rewards - rewards.mean(axis=1, keepdims=True)", "Each row is a group"),
+            (
+                0,
+                "(rewards - rewards.mean(axis=1, keepdims=True)) "
+                "/ rewards.std(axis=1, ddof=1, keepdims=True)",
+                "not by G - 1",
+            ),
+            (
+                0,
+                "(rewards - rewards.mean(axis=1, keepdims=True)) "
+                "/ rewards.std(axis=1, keepdims=True)",
+                "Divide only where it is above 0",
+            ),
             (
                 0,
                 "(rewards - rewards.mean(axis=1, keepdims=True)) "

@@ -2,12 +2,14 @@
 
 import importlib
 import re
+import runpy
 from pathlib import Path
 
 import pytest
 
 from minillm.cli import main
 from minillm.exercises import desk, exercises
+from minillm.exercises.answering import cases, reports
 
 from .answers import Answer
 
@@ -22,12 +24,17 @@ HERE = Path(__file__).parents[2]
 
 
 def checked(tmp_path, name: str, source: str) -> tuple[bool, str]:
-    """Write an answer where the reader would, and check it twice, for both hints."""
+    """Write an answer where the reader would, and judge it twice, for both hints.
+
+    Only here the answer runs in this process, which is faster.
+    """
     exercise = exercises()[name]
     path = desk.write(exercise, tmp_path)
     path.write_text(path.read_text().replace(exercise.source, source))
-    desk.check(exercise, tmp_path)
-    return desk.check(exercise, tmp_path)
+    function, entry = runpy.run_path(str(path))[exercise.function], desk.new_entry()
+    drawn = cases(exercise)
+    desk.verdict(exercise, reports(exercise, function, drawn), entry)
+    return desk.verdict(exercise, reports(exercise, function, drawn), entry)
 
 
 def test_each_exercise_has_an_answer_and_several_mistakes():
@@ -55,9 +62,7 @@ def test_a_wrong_answer_gets_the_hint_that_fits(tmp_path, answer, hole, text, hi
 
 @pytest.mark.parametrize("name", exercises())
 def test_an_empty_hole_is_told(tmp_path, name):
-    exercise = exercises()[name]
-    desk.write(exercise, tmp_path)
-    right, report = desk.check(exercise, tmp_path)
+    right, report = checked(tmp_path, name, exercises()[name].source)
     assert not right
     assert "the hole is not filled" in report
 
@@ -106,6 +111,19 @@ def test_shapes_that_do_not_fit_get_the_hint_of_what_the_line_computes(tmp_path)
         assert "ValueError" in report
         assert "the shapes are" in report
         assert hint in report
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: answer.exercise)
+@pytest.mark.parametrize("error", ["KeyError", "IndexError", "TypeError", "NameError"])
+def test_every_error_in_the_answer_gets_a_hint(tmp_path, answer, error):
+    text = {"KeyError": "{}[0]", "IndexError": "[][0]", "TypeError": "None + 1", "NameError": "nix"}
+    for hole in range(len(answer.right)):
+        source = answer.filled(exercises()[answer.exercise].source, hole, text[error])
+        right, report = checked(tmp_path / str(hole), answer.exercise, source)
+        assert not right
+        assert error in report
+        assert "hint: " in report
+        assert ("; the names here are " in report) == (error == "NameError")
 
 
 def test_an_error_in_the_answer_is_told_with_its_line(tmp_path):

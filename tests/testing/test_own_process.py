@@ -1,0 +1,120 @@
+"""A reader's code in a process of its own: what its messages hold, and how it may end."""
+
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from minillm.errors import InputError
+from minillm.testing import own_process
+from minillm.testing.own_process import NoAnswerError, messages
+
+VALUES = [
+    None,
+    True,
+    3,
+    -(2**70),
+    0.1,
+    float("inf"),
+    "text \ud800",
+    b"\x00\xff",
+    ...,
+    (1, [2, (3,)]),
+    {(b"h", b"u"): 10, "nested": {"key": (1,)}},
+]
+ARRAYS = [
+    np.arange(6.0).reshape(2, 3).T,
+    np.zeros((0, 2), np.float32),
+    np.array([True, False]),
+    np.array(2 + 3j),
+    np.float32(0.5),
+]
+
+
+def echo(*values):
+    """Send what was received."""
+    print("what the code prints")
+    yield from values
+
+
+def strange(case):
+    """Do what a reader's code should not do."""
+    yield 1
+    if case == "raises":
+        raise KeyError("k")
+    if case == "input error":
+        raise InputError("x: expected y")
+    if case == "exit":
+        sys.exit(3)
+    if case == "os._exit":
+        os._exit(4)
+    if case == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if case == "garbage":
+        own_process._channel.write(b"{\n")
+    if case == "other":
+        yield print, {1, 2}, 10**20000
+    if case == "streams":
+        sys.stdout.close()
+        sys.stderr = None
+        yield 2
+    if case == "lively":
+        own_process._BEAT = -1
+        for _ in range(3):
+            own_process.alive()
+        yield 2
+    if case == "sleeps":
+        time.sleep(1000)
+
+
+def test_values_arrive_as_they_were_sent(capfd):
+    assert list(messages(echo, *VALUES)) == VALUES
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err == "what the code prints\n"
+
+
+def test_arrays_arrive_as_they_were_sent():
+    received = list(messages(echo, *ARRAYS))
+    for sent, found in zip(ARRAYS, received, strict=True):
+        np.testing.assert_array_equal(found, sent)
+        assert found.dtype == sent.dtype
+    received[0][0, 0] = 1  # not read-only
+
+
+def test_a_value_of_another_type_arrives_as_its_repr():
+    *_, others = messages(strange, "other")
+    text, numbers, large = map(repr, others)
+    assert (text, numbers) == ("<built-in function print>", "{1, 2}")
+    assert large == "<int>"
+
+
+@pytest.mark.parametrize("case", ["streams", "lively"])
+def test_streams_and_signs_of_life_are_no_messages(case):
+    assert list(messages(strange, case)) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("case", "error", "text"),
+    [
+        ("raises", NoAnswerError, "the code raised KeyError: 'k'"),
+        ("input error", InputError, "x: expected y"),
+        ("exit", NoAnswerError, "the code raised SystemExit: 3"),
+        ("os._exit", NoAnswerError, r"the code ended its process \(exit status 4\)"),
+        ("killed", NoAnswerError, r"the code ended its process \(signal SIGKILL\)"),
+        ("garbage", NoAnswerError, r"the code ended its process \(exit status 0\)"),
+    ],
+)
+def test_the_way_in_which_the_code_ends_is_told(case, error, text):
+    received = []
+    with pytest.raises(error, match=text):
+        received.extend(messages(strange, case))
+
+
+def test_code_that_is_silent_for_too_long_is_stopped(monkeypatch):
+    monkeypatch.setattr(own_process, "SECONDS", 2.0)
+    with pytest.raises(NoAnswerError, match="no answer after 2 seconds: an endless loop"):
+        list(messages(strange, "sleeps"))
