@@ -14,6 +14,7 @@ examples:
 """
 
 import argparse
+from pathlib import Path
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.chat import add_template
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         ) from None
     opened = open_run(args)
     chat = opened.answering_in(args.template)
-    name = opened.path.resolve().name
+    name = Path(args.run_folder).resolve().name
     sampling = chat.sampling_with(**given_settings(args, ChatSampling))
     server = Server(chat, name, args.parallel, sampling)
 
