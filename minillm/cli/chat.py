@@ -3,9 +3,9 @@
 Each line of standard input is a message, and the answer is written as the model draws it.  The
 model sees the whole conversation.  What no longer fits its context is left out by whole turns.
 
-Three quotes begin a message of several lines, and three quotes end it.  Ctrl-C stops an answer, and
-ends the chat where there is none.  The line /reset begins a new conversation, and /quit, or the end
-of the input, ends the chat.
+Three quotes, \""", begin a message of several lines, and three quotes end it.  Ctrl-C stops an
+answer, and ends the chat where there is none.  The line /reset begins a new conversation, and
+/quit, or the end of the input, ends the chat.
 
 With --file, the text of a document precedes the first message of each conversation.  At most half
 of the context is for it, and only the beginning of a longer one is read.
@@ -50,7 +50,7 @@ QUOTES = '"""'  # around a message of several lines
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the system prompt, the template, the length, and how to sample."""
-    add_run(parser, "the run of a model that answers")
+    add_run(parser, "the run of a model that answers, or a GGUF file")
     add_option(parser, "--system TEXT", "the system prompt, which precedes the conversation")
     add_option(parser, "--file DOC", "a text file that precedes the first message")
     add_option(parser, "--lines FILE", "answer each line of FILE, or of standard input: -")

@@ -2,16 +2,14 @@
 
 import argparse
 from collections.abc import Sequence
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
 from minillm.cli import train
 from minillm.cli.arguments import ArgumentParser
 from minillm.data.conversations import has_conversations
-from minillm.data.files import reading
 from minillm.errors import InputError
-from minillm.formats.gguf import MAGIC
+from minillm.formats.gguf import is_gguf
 from minillm.runs.kind import find_kind
 
 
@@ -29,7 +27,7 @@ def _kind_for(words: Sequence[str]) -> str:
     """The kind to train: it depends on the data, or without data on the run."""
     outs = {after for before, after in pairwise(words) if before == "--out"}
     words = [word for word in words if word not in outs]
-    models = [word for word in words if _is_gguf(word)]
+    models = [word for word in words if is_gguf(word)]
     files = [word for word in words if Path(word).is_file() and word not in models]
     try:
         if files:
@@ -39,12 +37,3 @@ def _kind_for(words: Sequence[str]) -> str:
     data = [word for word in words if Path(word).is_dir()][0 if models else 1 :]
     answers = models or any(Path(word, "chat.json").is_file() for word in words)
     return "chat" if answers and not data else "finetuned"
-
-
-def _is_gguf(word: str) -> bool:
-    """Whether a word is the name of a GGUF file, which takes the place of a run."""
-    if not Path(word).is_file():
-        return False
-    with suppress(InputError), reading(word) as file:
-        return file.read(len(MAGIC)) == MAGIC
-    return False

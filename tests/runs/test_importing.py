@@ -127,10 +127,25 @@ def test_word_vectors(tmp_path, cache):
     assert minillm.load(tmp_path / "v.txt").vectors["dog"].tolist() == [0, 1]
 
 
+def test_what_a_verb_writes_beside_a_run_is_in_the_cache(model, cache, tmp_path, capsys):
+    assert main(["look", str(model), "the cat"]) == 0
+    assert main(["plot", "attention", str(model), "the cat"]) == 0
+    vectors = tmp_path / "v.txt"
+    vectors.write_text("3 2\ncat 1 0\ndog 0 1\nlog 1 1\n")
+    assert main(["plot", "words", str(vectors)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith(str(cache)) for line in lines) == 3
+
+
 def test_verbs(model, cache, tmp_path, capsys):
     text = tmp_path / "text.txt"
     text.write_text(chatting.TEXT)
-    for verb in (["generate", model, "--length", "3"], ["plan", model], ["eval", model, text]):
+    for verb in (
+        ["generate", model, "--length", "3"],
+        ["plan", model],
+        ["tokens", model, "the"],
+        ["eval", model, text],
+    ):
         assert main([str(word) for word in verb]) == 0
     assert capsys.readouterr().err.count("imported") == 1
     chats = tmp_path / "chats.jsonl"
