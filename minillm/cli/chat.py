@@ -71,7 +71,9 @@ def run(args: argparse.Namespace) -> int:
     opened = open_run(args)
     chat = opened.answering_in(args.template)
     sampling = chat.sampling_with(**given_settings(args, ChatSampling))
-    beginning = [{"role": "system", "content": args.system}] if args.system is not None else []
+    beginning: list[Message] = []
+    if args.system is not None:
+        beginning.append({"role": "system", "content": args.system})
     document = _document(args.file, chat) if args.file is not None else ""
     if args.lines is not None:
         conversations = (
@@ -84,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
                 answer = ""
             print(_on_one_line(answer), flush=True)
         return 0
-    messages: list[Message] = list(beginning)
+    messages = list(beginning)
     terminal = sys.stdin is not None and sys.stdin.isatty()
     if terminal:
         print(f"{opened!r}\n/reset begins anew, /quit ends, Ctrl-C stops an answer")
@@ -104,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
             if not terminal:
                 raise
             _say(str(error))
-        if document and _has(asked, document) and not _has(messages, document):
+        if _is_lost(document, asked, messages):
             _say(f"{args.file}: no longer in the conversation; /reset begins anew with it")
     return 0
 
@@ -171,8 +173,13 @@ def _asked(messages: list[Message], line: str, document: str) -> list[Message]:
     return [*messages, {"role": "user", "content": line}]
 
 
-def _has(messages: list[Message], document: str) -> bool:
-    return any(message["content"].startswith(document) for message in messages)
+def _is_lost(document: str, before: list[Message], after: list[Message]) -> bool:
+    """Whether a document has just left a conversation, of which later turns remain."""
+    before, after = ([m for m in some if m["role"] == "user"] for some in (before, after))
+    if not (document and after):
+        return False
+    had, has = (some[0]["content"].startswith(document) for some in (before, after))
+    return had and not has
 
 
 def _document(path: str, chat: Chat) -> str:
@@ -193,7 +200,7 @@ def _document(path: str, chat: Chat) -> str:
 
 
 def _lines(path: str) -> Iterator[str | None]:
-    """The lines of a file; None for one without text, which is reported if it is not UTF-8."""
+    """The lines of a file; None for an empty one, and for one that is not UTF-8: it is reported."""
     with reading(path) as file:
         for number, data in enumerate(bounded_lines(file, shown(path)), 1):
             try:

@@ -25,15 +25,14 @@ def answers(
     """
     batch = Batch(chat.model, Kept(chat.model))
     ordered: deque[Text | str | InputError] = deque()  # of the conversations not yielded yet
-    left = iter(conversations)
+    begun = (_begun(chat, one, length, sampling or chat.sampling) for one in conversations)
     writing, more = 0, True
     while more or ordered:
         while more and writing < AT_ONCE:
-            conversation = next(left, False)
-            if conversation is False:
+            entry = next(begun, None)
+            if entry is None:
                 more = False
                 break
-            entry = _begun(chat, conversation, length, sampling or chat.sampling)
             ordered.append(entry)
             if isinstance(entry, Text):
                 batch.add(entry)

@@ -14,6 +14,7 @@ import pytest
 from chatting import assistant, system, user
 
 import minillm
+from minillm.cli import chat as chat_verb
 from minillm.cli import main
 from minillm.errors import InputError
 
@@ -194,6 +195,15 @@ def test_a_document_that_is_left_out_is_said(folder, typed, capsys, tmp_path):
     assert main(["chat", str(folder), *GREEDY, "--file", str(path)]) == 0
     error = capsys.readouterr().err
     assert error.count(f"{path}: no longer in the conversation; /reset begins anew with it") == 1
+
+
+def test_an_answer_that_is_stopped_or_refused_loses_no_document():
+    said = [user("the mat and the log\n\nthe cat"), assistant("on"), user("the dog")]
+    is_lost = chat_verb._is_lost
+    assert not is_lost("the mat and the log", said[:1], [])
+    assert not is_lost("the mat and the log", said, said[:2])
+    assert is_lost("the mat and the log", said, said[2:])
+    assert not is_lost("", said, said[2:])
 
 
 def test_no_document(folder, fails, typed, tmp_path):
