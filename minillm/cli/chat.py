@@ -3,18 +3,30 @@
 Each line of standard input is a message, and the answer is written as the model draws it.  The
 model sees the whole conversation.  What no longer fits its context is left out by whole turns.
 
-Ctrl-C stops an answer, and ends the chat where there is none.  The line /reset begins a new
-conversation, and /quit, or the end of the input, ends the chat.
+Three quotes, \""", begin a message of several lines, and three quotes end it.  Ctrl-C stops an
+answer, and ends the chat where there is none.  The line /reset begins a new conversation, and
+/quit, or the end of the input, ends the chat.
+
+With --file, the text of a document precedes the first message of each conversation.  At most half
+of the context is for it, and only the beginning of a longer one is read.
+
+With --lines, each line of a file is a conversation of its own, and its answer is one line of the
+output: line breaks are written as \\n, and a backslash as \\\\.  A line that cannot be answered has
+an empty line, and a note on standard error.
 
 examples:
   minillm chat runs/smol
   minillm chat runs/smol --system "You answer in one sentence." --temperature 0.8
   echo "What is the capital of France?" | minillm chat runs/smol --length 50
+  minillm chat SmolLM2-135M-Instruct.Q4_1.gguf
+        a published model; it is imported into a cache when it is first used
+  echo "Summarise this." | minillm chat runs/smol --file report.txt
+  minillm chat runs/smol --lines questions.txt > answers.txt
 """
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import (
@@ -26,16 +38,22 @@ from minillm.cli.options import (
     open_run,
 )
 from minillm.cli.process import first_interrupt_noted
-from minillm.data.lines import read_lines
+from minillm.data.files import STANDARD_INPUT, bounded_lines, reading, shown
+from minillm.data.lines import read_lines, text_of
 from minillm.decoding import Chat, ChatSampling, Sampling
+from minillm.decoding.answers import answers
 from minillm.errors import InputError
 from minillm.text.chat_template import KNOWN, Message
+
+QUOTES = '"""'  # around a message of several lines
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the system prompt, the template, the length, and how to sample."""
-    add_run(parser, "the run of a model that answers")
+    add_run(parser, "the run of a model that answers, or a GGUF file")
     add_option(parser, "--system TEXT", "the system prompt, which precedes the conversation")
+    add_option(parser, "--file DOC", "a text file that precedes the first message")
+    add_option(parser, "--lines FILE", "answer each line of FILE, or of standard input: -")
     help = "write at most N tokens in an answer (default: as many as fit the context)"
     add_option(parser, "--length N", help, integer(1, 10**8))
     add_template(parser)
@@ -49,16 +67,30 @@ def add_template(parser: ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Answer the lines of standard input."""
+    """Answer the lines of standard input, or of a file."""
     opened = open_run(args)
     chat = opened.answering_in(args.template)
     sampling = chat.sampling_with(**given_settings(args, ChatSampling))
-    beginning = [{"role": "system", "content": args.system}] if args.system is not None else []
-    messages: list[Message] = list(beginning)
+    beginning: list[Message] = []
+    if args.system is not None:
+        beginning.append({"role": "system", "content": args.system})
+    document = _document(args.file, chat) if args.file is not None else ""
+    if args.lines is not None:
+        conversations = (
+            None if line is None else _asked(beginning, line, document)
+            for line in _lines(args.lines)
+        )
+        for number, answer in enumerate(answers(chat, conversations, args.length, sampling), 1):
+            if isinstance(answer, InputError):
+                _say(f"{shown(args.lines)}, line {number}: {answer}")
+                answer = ""
+            print(_on_one_line(answer), flush=True)
+        return 0
+    messages = list(beginning)
     terminal = sys.stdin is not None and sys.stdin.isatty()
     if terminal:
         print(f"{opened!r}\n/reset begins anew, /quit ends, Ctrl-C stops an answer")
-    for line in _typed() if terminal else (text for text, _ in read_lines("-")):
+    for line in _typed() if terminal else _piped():
         match line.strip():
             case "":
                 continue
@@ -67,13 +99,15 @@ def run(args: argparse.Namespace) -> int:
             case "/reset":
                 messages = list(beginning)
                 continue
-        asked = [*messages, {"role": "user", "content": line}]
+        asked = _asked(messages, line, document)
         try:
             messages = _answer(chat, asked, args.length, sampling)
         except InputError as error:
             if not terminal:
                 raise
             _say(str(error))
+        if _is_lost(document, asked, messages):
+            _say(f"{args.file}: no longer in the conversation; /reset begins anew with it")
     return 0
 
 
@@ -98,18 +132,88 @@ def _answer(
     return [*kept, {"role": "assistant", "content": "".join(written)}]
 
 
+# --- messages ----------------------------------------------------------------------------------
+
+
 def _typed() -> Iterator[str]:
-    """The lines that are typed at a prompt, until the end of the input."""
+    """The messages that are typed at a prompt, until the end of the input."""
     import readline  # noqa: F401  # 5 ms, at a terminal only: lines can be edited
 
     while True:
         try:
-            yield input("> ")
+            yield _whole(input("> "), lambda: input(". "))
         except EOFError:
             print()
             return
         except UnicodeDecodeError:
             _say("expected text in UTF-8")
+
+
+def _piped() -> Iterator[str]:
+    """The messages of standard input; the last one may end without its quotes."""
+    lines = (text for text, _ in read_lines("-"))
+    for line in lines:
+        yield _whole(line, lambda: next(lines, QUOTES))
+
+
+def _whole(line: str, more: Callable[[], str]) -> str:
+    """A message: a line or, if that begins with three quotes, all lines up to three others."""
+    if not line.lstrip().startswith(QUOTES):
+        return line
+    text = line.lstrip().removeprefix(QUOTES)
+    while not text.rstrip().endswith(QUOTES):
+        text += f"\n{more()}"
+    return text.rstrip().removesuffix(QUOTES).strip("\n")
+
+
+def _asked(messages: list[Message], line: str, document: str) -> list[Message]:
+    """The conversation with a further message; a document precedes the first one."""
+    if document and not any(message["role"] == "user" for message in messages):
+        line = f"{document}\n\n{line}"
+    return [*messages, {"role": "user", "content": line}]
+
+
+def _is_lost(document: str, before: list[Message], after: list[Message]) -> bool:
+    """Whether a document has just left a conversation, of which later turns remain."""
+    before, after = ([m for m in some if m["role"] == "user"] for some in (before, after))
+    if not (document and after):
+        return False
+    had, has = (some[0]["content"].startswith(document) for some in (before, after))
+    return had and not has
+
+
+def _document(path: str, chat: Chat) -> str:
+    """The text of a file or, if it exceeds half of the context, its beginning."""
+    if path == STANDARD_INPUT:
+        raise InputError("--file: expected the name of a file, found -, standard input")
+    text = "\n".join(line for line, _ in read_lines(path)).strip()
+    if not text:
+        raise InputError(f"{path}: expected a text, found none")
+    ids, most = chat.tokenizer.encode_ordinary(text), chat.model.config.context // 2
+    if len(ids) <= most:
+        return text
+    _say(f"{path}: it has {len(ids):,} tokens; only the first {most:,} fit half of the context")
+    return "".join(chat.text(iter(ids[:most].tolist()))).rstrip("\ufffd")
+
+
+# --- a file of messages --------------------------------------------------------------------------
+
+
+def _lines(path: str) -> Iterator[str | None]:
+    """The lines of a file; None for an empty one, and for one that is not UTF-8: it is reported."""
+    with reading(path) as file:
+        for number, data in enumerate(bounded_lines(file, shown(path)), 1):
+            try:
+                line = text_of(data, f"{shown(path)}, line {number}", first=number == 1)
+            except InputError as error:
+                _say(str(error))
+                line = ""
+            yield line if line.strip() else None
+
+
+def _on_one_line(text: str) -> str:
+    """An answer without line breaks: ``printf %b`` shows it as it was."""
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
 
 
 def _say(line: str) -> None:

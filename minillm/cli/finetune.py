@@ -9,6 +9,7 @@ from minillm.cli import train
 from minillm.cli.arguments import ArgumentParser
 from minillm.data.conversations import has_conversations
 from minillm.errors import InputError
+from minillm.formats.gguf import is_gguf
 from minillm.runs.kind import find_kind
 
 
@@ -25,12 +26,14 @@ def run(args: argparse.Namespace) -> int:
 def _kind_for(words: Sequence[str]) -> str:
     """The kind to train: it depends on the data, or without data on the run."""
     outs = {after for before, after in pairwise(words) if before == "--out"}
-    files = [word for word in words if word not in outs and Path(word).is_file()]
+    words = [word for word in words if word not in outs]
+    models = [word for word in words if is_gguf(word)]
+    files = [word for word in words if Path(word).is_file() and word not in models]
     try:
         if files:
             return "chat" if has_conversations(files[0]) else "finetuned"
     except InputError:  # the command that reads the file will say it
         return "chat"
-    data = [word for word in words if word not in outs and Path(word).is_dir()][1:]
-    answers = any(Path(word, "chat.json").is_file() for word in words)
+    data = [word for word in words if Path(word).is_dir()][0 if models else 1 :]
+    answers = models or any(Path(word, "chat.json").is_file() for word in words)
     return "chat" if answers and not data else "finetuned"

@@ -17,7 +17,6 @@ examples:
 
 import argparse
 import sys
-from pathlib import Path
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, add_run, open_run
@@ -41,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     first = open_run(args)
     beside = None if args.beside is None else load(args.beside, args.allow_nan)
     page = first.look(args.text, beside, args.target)
-    path = Path(args.run_folder) / "look.html" if args.out is None else args.out
+    path = first.path / "look.html" if args.out is None else args.out
     page.save(path)
     for note in page.inside.notes:
         print(f"minillm: {note}", file=sys.stderr)

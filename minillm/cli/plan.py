@@ -42,7 +42,7 @@ from minillm.errors import InputError
 from minillm.models.base import sizes_of
 from minillm.mpi import Ranks, ranks
 from minillm.runs.causal import CausalSettings
-from minillm.runs.folder import RunFolder
+from minillm.runs.importing import run_folder
 from minillm.runs.kind import find_kind
 from minillm.runs.settings import config_from
 from minillm.runs.stored import read_config
@@ -117,7 +117,7 @@ def _model(args: argparse.Namespace) -> tuple[Any, Any, Any]:
         return kind, config_from(kind.settings(), kind.config, **sizes), kind.settings(**batch)
     if args.kind is not None:
         raise InputError("--kind: expected no DIR with it, which has a kind")
-    stored = read_config(RunFolder(args.folder))
+    stored = read_config(run_folder(args.folder))
     if stored.kind.name not in KINDS:
         expected = " or ".join(KINDS)
         raise InputError(f"{args.folder}: expected a run of {expected}, found {stored.kind.name!r}")

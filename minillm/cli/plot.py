@@ -90,11 +90,12 @@ def draw_words(args: argparse.Namespace) -> None:
       minillm plot words runs/vectors --count 300 --to map.png
       minillm plot words runs/vectors class function method module package
     """
-    vectors = open_run(args).vectors
+    run = open_run(args)
+    vectors = run.vectors
     words = args.words or vectors.words[: args.count]
     if len(words) < 3:
         raise InputError(f"plot words: expected 3 words or more, found {len(words)}")
-    _write(args, args.run_folder, word_map(words, vectors.map(words)))
+    _write(args, run.path, word_map(words, vectors.map(words)))
 
 
 def draw_attention(args: argparse.Namespace) -> None:
@@ -119,7 +120,7 @@ def draw_attention(args: argparse.Namespace) -> None:
         caption, config = f"layer {layer}, head {head}", run.model.config
         picture = attention_map(weights, tokens, tokens, caption)
         line = f"{caption} (of {config.layers} layers with {config.heads} heads)"
-        _write(args, args.run_folder, picture, line)
+        _write(args, run.path, picture, line)
         return
     ((best, *_),) = run.hypotheses(
         [args.text],
@@ -143,10 +144,10 @@ def draw_attention(args: argparse.Namespace) -> None:
         raise InputError(f"{args.run_folder}: this model has no attention (--attention none)")
     target = [run.target.show(id) for id in ids] + ["(end)"] * ended
     picture = attention_map(cross, run.source.split(args.text), target, caption)
-    _write(args, args.run_folder, picture, *lines)
+    _write(args, run.path, picture, *lines)
 
 
-def _write(args: argparse.Namespace, folder: str, picture: bytes, *lines: str) -> None:
+def _write(args: argparse.Namespace, folder: str | Path, picture: bytes, *lines: str) -> None:
     """Write the plot, and print its path and lines about it unless it is a stream."""
     path: Any = Path(folder) / args.picture if args.to is None else args.to
     write_file(path, picture)

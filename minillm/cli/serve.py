@@ -1,7 +1,7 @@
 """Serve a model that answers, with OpenAI's interface and a page.
 
 Programs that talk to OpenAI's chat completions can talk to this model: their base URL is the
-address that is shown, with /v1 after it, and the name of the model is that of the run's folder.
+address that is shown, with /v1 after it, and the name of the model is that of the folder or file.
 The address itself is a page in the browser.  Requests that come at the same time are answered
 together.
 
@@ -14,6 +14,7 @@ examples:
 """
 
 import argparse
+from pathlib import Path
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.chat import add_template
@@ -31,7 +32,7 @@ from minillm.errors import InputError
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the address, the number of parallel answers, and how to sample."""
-    add_run(parser, "the run of a model that answers")
+    add_run(parser, "the run of a model that answers, or a GGUF file")
     help = "the address to listen on; others than those of this machine let everybody in"
     add_option(parser, "--host ADDRESS", help, default="127.0.0.1")
     add_option(parser, "--port N", "the port; 0: any that is free", integer(0, 65535), 8080)
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         ) from None
     opened = open_run(args)
     chat = opened.answering_in(args.template)
-    name = opened.path.resolve().name
+    name = Path(args.run_folder).resolve().name
     sampling = chat.sampling_with(**given_settings(args, ChatSampling))
     server = Server(chat, name, args.parallel, sampling)
 

@@ -15,6 +15,7 @@ import argparse
 from pathlib import Path
 
 from minillm.cli.arguments import ArgumentParser
+from minillm.formats.gguf import is_gguf
 from minillm.text import load_tokenizer
 from minillm.text.vocabulary import visible
 
@@ -23,15 +24,20 @@ SOURCE = "vocabulary.source.json"  # of an encoder-decoder
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the tokenizer and the text."""
-    help = "a run with a vocabulary, or a tokenizer's folder or file"
+    help = "a run with a vocabulary, a GGUF file, or a tokenizer's folder or file"
     parser.add_argument("folder", metavar="DIR", help=help)
     parser.add_argument("text", metavar="TEXT", help="the text to split")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the tokens."""
-    source = Path(args.folder, SOURCE)
-    tokenizer = load_tokenizer(source if source.exists() else args.folder)
+    folder = Path(args.folder)
+    if is_gguf(folder):
+        from minillm.runs.importing import run_folder  # 100 ms, which only an import needs
+
+        folder = run_folder(folder).path
+    source = folder / SOURCE
+    tokenizer = load_tokenizer(source if source.exists() else folder)
     ids = tokenizer.encode(args.text, "TEXT").tolist()
     width = len(str(len(tokenizer)))
     for id, piece in zip(ids, tokenizer.split(args.text), strict=True):

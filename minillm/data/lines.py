@@ -24,17 +24,24 @@ def lines_of(file: BinaryIO, name: str) -> Iterator[tuple[str, str]]:
     number = 0
     for number, data in enumerate(bounded_lines(file, name), start=1):
         place = f"{name}, line {number}"
-        if b"\0" in data:
-            raise InputError(f"{place}: expected UTF-8 text, found a zero byte: a binary file")
-        try:
-            line = data.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"{place}: expected UTF-8 text, found the byte 0x{data[error.start]:02x}"
-            ) from None
-        yield line.rstrip("\r\n"), place
+        yield text_of(data, place, first=number == 1), place
     if number == 0:
         raise InputError(f"{name}: expected lines of text, found an empty file")
+
+
+def text_of(data: bytes, place: str, first: bool) -> str:
+    """The text of a line, without its end; the first one may begin with a byte order mark.
+
+    InputError unless it is UTF-8.
+    """
+    if b"\0" in data:
+        raise InputError(f"{place}: expected UTF-8 text, found a zero byte: a binary file")
+    try:
+        return data.decode("utf-8-sig" if first else "utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{place}: expected UTF-8 text, found the byte 0x{data[error.start]:02x}"
+        ) from None
 
 
 def is_json_lines(path: str | Path) -> bool:

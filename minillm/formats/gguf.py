@@ -20,6 +20,7 @@ Source: ggml's ``docs/gguf.md`` (Gerganov et al. 2023).
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -101,6 +102,15 @@ def _slices(O: int, I: int) -> Iterator[slice]:
 
 
 # --- reading -------------------------------------------------------------------------------------
+
+
+def is_gguf(path: str | Path) -> bool:
+    """Whether a path is the name of a regular file that begins as one of this format."""
+    if not Path(path).is_file():
+        return False
+    with suppress(InputError), reading(path) as file:
+        return file.read(len(MAGIC)) == MAGIC
+    return False
 
 
 def open_gguf(path: str | Path, lists: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:

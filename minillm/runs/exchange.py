@@ -8,30 +8,39 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from minillm.data.files import STANDARD_INPUT, read_json, reading
 from minillm.data.registry import absolute
 from minillm.errors import InputError
 from minillm.formats.gguf_llama import dequantised, export_gguf, export_gguf_adapter
-from minillm.formats.huggingface import wrong
 from minillm.formats.peft import Adapted, is_adapter, read_adapter, write_adapter
-from minillm.formats.sentences import read_modules
 from minillm.models.llama import Llama
+from minillm.ops import Quantised
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Stored, kinds
+from minillm.runs.importing import kind_of
+from minillm.runs.kind import Stored
 from minillm.runs.opening import has_additions, load, scale_of, split, weights_from
 from minillm.runs.run import Run
 from minillm.runs.stored import read_config, save_run
+
+MERGED = "Q8_0"  # the type of weights that are merged with a quantised baseline
 
 
 def merge(
     path: str | Path, out: str | Path, overwrite: bool = False, allow_nan: bool = False
 ) -> str:
-    """Merge the updates in ``path`` and their baseline to a new run; return a line about it."""
+    """Merge the updates in ``path`` and their baseline to a new run; return a line about it.
+
+    If the baseline is quantised, the sums are quantised with 8 bits.  With 4 bits, the rounding
+    errors are larger than the updates of a short training, which would be lost.
+    """
     run = load(path, allow_nan)
     _check_additions(run)
-    _save_with(run, run.model.params, out, overwrite)
-    weights = sum(array.size for array in run.model.params.values())
-    return f"{weights:,} weights, those of {run.data['init']} with the additions of {path}"
+    weights: Any = run.model.params
+    size = sum(array.size for name, array in weights.items() if not name.endswith((".A", ".B")))
+    type = ""
+    if any(isinstance(array, Quantised) for array in weights.values()):
+        weights, type = _quantised(run, MERGED), f", as {MERGED.lower()}"
+    _save_with(run, weights, out, overwrite)
+    return f"{size:,} weights, those of {run.data['init']} with the additions of {path}{type}"
 
 
 def _save_with(run: Run, weights: Any, out: str | Path, overwrite: bool) -> None:
@@ -54,13 +63,15 @@ def quantise(path: str | Path, type: str, out: str | Path, overwrite: bool = Fal
     run = load(path)
     if not isinstance(run.model, Llama):
         raise InputError(f"{run.path}: expected a run of llama, found one of {run.kind.name}")
-    model = dequantised(run.model)
-    weights: Any = model.params
-    if type != "F32":
-        weights = partial(export_gguf, model, run.tokenizer, type=type, chat=run.chat_template())
+    weights = dequantised(run.model).params if type == "F32" else _quantised(run, type)
     _save_with(run, weights, out, overwrite)
     before, after = (folder.model_path.stat().st_size for folder in (run.folder, RunFolder(out)))
     return f"{type.lower()}: {after:,} bytes of weights, before {before:,}"
+
+
+def _quantised(run: Run, type: str) -> Any:
+    """A function that writes the weights of a run of llama, with its updates, as a GGUF file."""
+    return partial(export_gguf, run.model, run.tokenizer, type=type, chat=run.chat_template())
 
 
 def _check_additions(run: Run) -> None:
@@ -132,32 +143,4 @@ def import_file(
         folder.check_free(overwrite)
         if init is not None:
             return _import_additions(file, init, folder)
-        return _kind_of(file).import_file(file, folder)
-
-
-def _kind_of(file: str) -> Any:
-    """Return the kind that imports a file or folder of another program."""
-    if file == STANDARD_INPUT:
-        raise InputError("standard input: expected the name of a file: it is read twice")
-    if Path(file).is_dir():
-        return _kind_of_folder(Path(file))
-    with reading(file) as opened:
-        head = opened.read(64).lstrip()
-    for kind in kinds().values():
-        if hasattr(kind, "imports") and kind.imports(file, head):
-            return kind
-    raise InputError(
-        f"{file}: expected an ARPA file, which begins with \\data\\, word vectors, which begin "
-        "with their count and their width, a GGUF file, or a folder with a GPT-2, a Llama or a "
-        f"BERT; found {head[:40].decode('utf-8', 'replace')!r}"
-    )
-
-
-def _kind_of_folder(folder: Path) -> Any:
-    """Return the kind of the model that the folder's config.json describes."""
-    path = read_modules(folder)["Transformer"] / "config.json"
-    values = read_json(path)
-    known = {kind.model_type: kind for kind in kinds().values() if kind.model_type}
-    if values.get("model_type") not in list(known):
-        raise wrong(path, values, "model_type", " or ".join(map(repr, known)))
-    return known[values["model_type"]]
+        return kind_of(file).import_file(file, folder)

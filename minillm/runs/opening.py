@@ -11,6 +11,7 @@ from minillm.errors import InputError, short
 from minillm.formats.gguf_llama import read_weights
 from minillm.ops import Quantised
 from minillm.runs.folder import RunFolder
+from minillm.runs.importing import run_folder
 from minillm.runs.kind import Data, Kind, Stored
 from minillm.runs.run import Run
 from minillm.runs.stored import check_fingerprint, read_config
@@ -23,13 +24,16 @@ Shape = tuple[int, ...]
 def load(path: str | Path, allow_nan: bool = False) -> Run:
     """Open the run in a folder, of any kind.
 
+    ``path`` may also be a model of another program, such as a GGUF file: it is imported into a
+    cache when it is first used (:mod:`minillm.runs.importing`).
+
     >>> run = minillm.load("runs/first")  # doctest: +SKIP
     >>> "".join(run.write("The ", length=200, temperature=0.8, seed=1))  # doctest: +SKIP
 
     InputError names a file that is missing, incomplete or damaged.  Weights that are not finite
     are opened only with ``allow_nan``.
     """
-    folder = RunFolder(path)
+    folder = run_folder(path)
     stored = read_config(folder)
     vocabularies = open_vocabularies(folder, stored)
     if folder.model_path.suffix == ".gguf":
@@ -165,7 +169,7 @@ def scale_of(settings: Any) -> float:
 
 def check_baseline(data: Data) -> None:
     """Store the baseline's fingerprint in ``data``; InputError if it had another one before."""
-    sha256 = RunFolder(data["init"]).fingerprint()
+    sha256 = run_folder(data["init"]).fingerprint()
     check_fingerprint(data, sha256, data["init"], "its weights have", key="init_sha256")
 
 

@@ -14,6 +14,7 @@ import pytest
 from chatting import assistant, system, user
 
 import minillm
+from minillm.cli import chat as chat_verb
 from minillm.cli import main
 from minillm.errors import InputError
 
@@ -130,3 +131,131 @@ def test_ctrl_c_stops_an_answer_and_not_the_program(tmp_path):
     assert process.returncode == 0, error
     assert (first + rest).endswith(b"\n")
     assert error == b""
+
+
+# --- messages of several lines, documents, files of messages ------------------------------------
+
+
+def alone(folder, *messages):
+    return "".join(minillm.load(folder).chat([user(message) for message in messages], **OPTIONS))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"""the cat\n\nthe dog"""\n',
+        '"""\nthe cat\n\nthe dog\n"""\n',
+        '  """the cat\n\nthe dog""" \n',
+        '"""the cat\n\nthe dog',  # the end of the input
+    ],
+)
+def test_three_quotes_are_around_a_message_of_several_lines(folder, typed, capsys, text):
+    typed(text)
+    assert main(["chat", str(folder), *GREEDY]) == 0
+    assert capsys.readouterr().out == alone(folder, "the cat\n\nthe dog") + "\n"
+
+
+def test_quotes_on_one_line_and_within_a_line(folder, typed, capsys):
+    typed('"""the cat"""\n/reset\nthe """cat\n')
+    assert main(["chat", str(folder), *GREEDY]) == 0
+    answers = [alone(folder, message) for message in ("the cat", 'the """cat')]
+    assert capsys.readouterr().out == "".join(f"{answer}\n" for answer in answers)
+
+
+def test_a_document_precedes_the_first_message(folder, typed, capsys, tmp_path):
+    path = tmp_path / "doc.txt"
+    path.write_text("the mat\nand the log\n\n")
+    typed("the cat\nthe dog\n/reset\nthe cat\n")
+    assert main(["chat", str(folder), *GREEDY, "--file", str(path)]) == 0
+    question = user("the mat\nand the log\n\nthe cat")
+    run = minillm.load(folder)
+    first = "".join(run.chat([question], **OPTIONS))
+    second = "".join(run.chat([question, assistant(first), user("the dog")], **OPTIONS))
+    assert capsys.readouterr().out == f"{first}\n{second}\n{first}\n"
+    assert first != alone(folder, "the cat")
+
+
+def test_of_a_long_document_the_beginning_is_read(folder, typed, capsys, tmp_path, monkeypatch):
+    path = tmp_path / "doc.txt"
+    path.write_text("the cat sat on the mat é " * 200)
+    typed("the dog\n")
+    assert main(["chat", str(folder), *GREEDY, "--file", str(path)]) == 0
+    output = capsys.readouterr()
+    ids = chatting.TOKENIZER.encode_ordinary(path.read_text().strip())
+    line = f"minillm: {path}: it has {len(ids):,} tokens; only the first 64 fit half of the context"
+    assert output.err == f"{line}\n"
+    begin = chatting.TOKENIZER.decode(ids[:64])
+    assert output.out == alone(folder, f"{begin}\n\nthe dog") + "\n"
+
+
+def test_a_document_that_is_left_out_is_said(folder, typed, capsys, tmp_path):
+    path = tmp_path / "doc.txt"
+    path.write_text("the cat sat on the mat and the dog sat on the log")
+    typed("the cat sat on the mat\n" * 4)
+    assert main(["chat", str(folder), *GREEDY, "--file", str(path)]) == 0
+    error = capsys.readouterr().err
+    assert error.count(f"{path}: no longer in the conversation; /reset begins anew with it") == 1
+
+
+def test_an_answer_that_is_stopped_or_refused_loses_no_document():
+    said = [user("the mat and the log\n\nthe cat"), assistant("on"), user("the dog")]
+    is_lost = chat_verb._is_lost
+    assert not is_lost("the mat and the log", said[:1], [])
+    assert not is_lost("the mat and the log", said, said[:2])
+    assert is_lost("the mat and the log", said, said[2:])
+    assert not is_lost("", said, said[2:])
+
+
+def test_no_document(folder, fails, typed, tmp_path):
+    typed("the cat\n")
+    (tmp_path / "empty").write_text(" \n")
+    (tmp_path / "binary").write_bytes(b"%PDF\0")
+    assert "empty: expected a text, found none" in fails(
+        "chat", folder, "--file", tmp_path / "empty"
+    )
+    assert "a binary file" in fails("chat", folder, "--file", tmp_path / "binary")
+    assert "--file: expected the name of a file" in fails("chat", folder, "--file", "-")
+    assert "there is no such file" in fails("chat", folder, "--file", tmp_path / "none")
+    assert "there is no such file" in fails("chat", folder, "--lines", tmp_path / "none")
+
+
+def test_each_line_of_a_file_is_answered_in_its_line(folder, capsys, tmp_path):
+    path = tmp_path / "lines.txt"
+    good = [f"the {a} and the {b}" for a in ("cat", "dog", "mat") for b in ("log", "cat", "on")]
+    lines = [*(line.encode() for line in good), b"", b"\xff", b"the cat " * 80, b"the log"]
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    options = ["--system", "the mat"]
+    assert main(["chat", str(folder), *GREEDY, *options, "--lines", str(path)]) == 0
+    output = capsys.readouterr()
+    run = minillm.load(folder)
+    expected = [
+        "".join(run.chat([system("the mat"), user(line)], **OPTIONS)) for line in (*good, "the log")
+    ]
+    expected[-1:-1] = ["", "", ""]
+    shown = [answer.replace("\\", "\\\\").replace("\n", "\\n") for answer in expected]
+    assert output.out.split("\n") == [*shown, ""]
+    errors = output.err.splitlines()
+    assert errors[0] == f"minillm: {path}, line 11: expected UTF-8 text, found the byte 0xff"
+    assert errors[1].startswith(f"minillm: {path}, line 12: messages: expected at most 120 tokens")
+    assert len(errors) == 2
+
+
+def test_an_answer_of_several_lines_is_one_line(folder, capsys, tmp_path, monkeypatch):
+    answer = "a\nb \\n c\r\n"
+    monkeypatch.setattr("minillm.cli.chat.answers", lambda *_: iter([answer, "d"]))
+    (tmp_path / "two.txt").write_text("the cat\nthe dog\n")
+    assert main(["chat", str(folder), "--lines", str(tmp_path / "two.txt")]) == 0
+    first, second, end = capsys.readouterr().out.split("\n")
+    assert (second, end) == ("d", "")
+    assert first.encode().decode("unicode_escape") == answer
+
+
+def test_what_was_answered_remains_when_the_rest_is_stopped(folder, capsys, tmp_path, monkeypatch):
+    def stopped(*_):
+        yield "first"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("minillm.cli.chat.answers", stopped)
+    (tmp_path / "two.txt").write_text("the cat\nthe dog\n")
+    assert main(["chat", str(folder), "--lines", str(tmp_path / "two.txt")]) == 130
+    assert capsys.readouterr().out == "first\n"

@@ -160,6 +160,28 @@ def test_merged_and_quantised_again(tuned, folder):
     np.testing.assert_allclose(merged, whole, rtol=0, atol=0.05 * np.abs(whole).max())
 
 
+def test_a_merged_run_needs_no_baseline_and_chats(tuned, folder, chats, capsys):
+    """That of a quantised baseline has 8 bits, and can be fine-tuned again."""
+    out = folder / f"merge-{tuned.name}"
+    assert main(["merge", str(tuned), "--out", str(out)]) == 0
+    packed = tuned.name == "tuned-packed"
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line.endswith(f"with the additions of {tuned}" + ", as q8_0" * packed)
+    assert (out / ("model.gguf" if packed else "model.safetensors")).exists()
+    tuned, merged = minillm.load(tuned), minillm.load(out)
+    size = sum(array.size for array in merged.model.params.values())
+    assert line.startswith(f"{size:,} weights, those of {tuned.data['init']} ")
+    ids = np.array([[1, 2, 3, 4]])
+    ours, theirs, before = (
+        run.model.logits(ids)[0] for run in (merged, tuned, minillm.load(tuned.data["init"]))
+    )
+    assert np.abs(ours - theirs).max() < 0.5 * np.abs(before - theirs).max()
+    assert merged.chat_template() == tuned.chat_template()
+    assert isinstance("".join(merged.chat([chatting.user("cat")], length=3)), str)
+    again = folder / f"again-{out.name}"
+    assert main(["finetune", str(out), str(chats), "--out", str(again), *QUICK]) == 0
+
+
 @pytest.mark.parametrize(
     ("row", "expected"),
     [

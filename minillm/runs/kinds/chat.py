@@ -127,12 +127,13 @@ is held out. Only small updates to the matrices are trained, which may be quanti
     examples = """\
   minillm import SmolLM2-135M-Instruct.Q4_1.gguf --out runs/smol
   minillm finetune runs/smol --out runs/docs
-        on questions about Python's standard library and their answers
+        on questions about Python's standard library and their answers; the GGUF file may take the
+        place of runs/smol
   minillm finetune runs/smol chats.jsonl --out runs/mine
   minillm train chat runs/mine preferences.jsonl --out runs/better
         finetune trains a chat where the data are conversations
 
-then: minillm chat DIR, minillm eval DIR, minillm export DIR --format gguf"""
+then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR --format gguf"""
     settings: ClassVar[Any] = Settings
     facts = ChatFacts
     model_type: ClassVar[Any] = None
