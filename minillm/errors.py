@@ -1,4 +1,6 @@
-"""Exceptions with messages for users."""
+"""Exceptions with messages for users, and how texts of others are printed in them."""
+
+import re
 
 
 class InputError(ValueError):
@@ -24,3 +26,20 @@ def short(value: object) -> str:
     except ValueError:  # Python refuses to write a number of thousands of digits
         text = "a very large number"
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def escaped(text: str) -> str:
+    r"""A text whose control characters, which could command a terminal, are escapes.
+
+    >>> print(escaped("\x1b[2J \a \t and \n"), end="")
+    \x1b[2J \x07 	 and
+
+    Line ends and tabs stay.
+    """
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], text)
+
+
+def one_line(text: str, most: int = 1000) -> str:
+    """A message on one line of at most ``most`` characters, without control characters."""
+    line = escaped(" ".join(text[: 2 * most].splitlines()))
+    return line if len(line) <= most else line[: most - 3] + "..."

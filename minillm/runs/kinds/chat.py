@@ -320,7 +320,8 @@ def _encoded(
     """
     encoded, shortened, missing = [], 0, 0
     talks = [talk for item in items for talk in _talks_of(item)]
-    found = iter(template.encode_answers(tokenizer, talks, most))
+    places = [item.place for item in items for _ in _talks_of(item)]
+    found = iter(template.encode_answers(tokenizer, talks, most, places))
     for item in items:
         results = [next(found) for _ in _talks_of(item)]
         is_cut = any(left_out for _, _, left_out in results)
