@@ -39,6 +39,11 @@ def escaped(text: str) -> str:
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], text)
 
 
+def told(error: BaseException) -> str:
+    """An exception of a reader's code, on one line."""
+    return one_line(f"{type(error).__name__}: {error}", 300)
+
+
 def one_line(text: str, most: int = 1000) -> str:
     """A message on one line of at most ``most`` characters, without control characters."""
     line = escaped(" ".join(text[: 2 * most].splitlines()))

@@ -25,7 +25,7 @@ from minillm.cli.options import (
     integer,
     open_run,
 )
-from minillm.cli.process import first_interrupt_noted
+from minillm.cli.process import first_interrupt_noted, say
 from minillm.data.lines import read_lines
 from minillm.decoding import Chat, ChatSampling, Sampling
 from minillm.errors import InputError
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         except InputError as error:
             if not terminal:
                 raise
-            _say(str(error))
+            say(str(error))
     return 0
 
 
@@ -82,7 +82,7 @@ def _answer(
 ) -> list[Message]:
     """Write the answer; return the conversation with it, as far as it fits the context."""
     written = []
-    pieces = chat.answer(messages, length, sampling, _say)
+    pieces = chat.answer(messages, length, sampling, say)
     with first_interrupt_noted() as interrupts:
         for piece in pieces:
             written.append(piece)
@@ -109,8 +109,4 @@ def _typed() -> Iterator[str]:
             print()
             return
         except UnicodeDecodeError:
-            _say("expected text in UTF-8")
-
-
-def _say(line: str) -> None:
-    print(f"minillm: {line}", file=sys.stderr, flush=True)
+            say("expected text in UTF-8")

@@ -34,7 +34,7 @@ import minillm
 from minillm import kernels_info, use_kernels
 from minillm.cli.arguments import ArgumentParser, did_you_mean
 from minillm.cli.options import add_option, integer, number
-from minillm.errors import InputError
+from minillm.errors import InputError, told
 from minillm.ops.gradient_cases import CASES
 from minillm.testing import GradientError, arrays, as_op, check_gradients
 from minillm.testing.calls import as_tuple, equal
@@ -191,7 +191,7 @@ def _point(op: Callable, case: OpCase, options: dict[str, Any]) -> Case:
 
 def _told(error: BaseException) -> str:
     """An exception in one line, with the last line of the reader's own code that led to it."""
-    what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    what = told(error)
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: {what}"
     libraries = Path(np.__file__).parents[1], Path(minillm.__file__).parent

@@ -16,11 +16,11 @@ examples:
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, add_run, open_run
+from minillm.cli.process import say
 from minillm.data.files import is_stream
 from minillm.runs.opening import load
 
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     path = Path(args.run_folder) / "look.html" if args.out is None else args.out
     page.save(path)
     for note in page.inside.notes:
-        print(f"minillm: {note}", file=sys.stderr)
+        say(note)
     if not is_stream(path):
         print(path)
     return 0

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from minillm.errors import InputError
+from minillm.errors import InputError, told
 from minillm.exercises.declaration import Exercise
 from minillm.exercises.grading import WrongAnswer, grade
 from minillm.testing.calls import shapes_in_line
@@ -100,7 +100,7 @@ def _function(exercise: Exercise, path: Path) -> Callable:
 
 def _place(exercise: Exercise, error: Exception, path: Path) -> tuple[str, str]:
     """Return the error with the last line of the reader's file that led to it, and a hint's key."""
-    what, key = f"{type(error).__name__}: {error}", "error"
+    what, key = told(error), "error"
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: {what}", key
     trace = error.__traceback__

@@ -130,6 +130,10 @@ def on_matches(run: Run, chats: Sequence[Conversation], pattern: re.Pattern[str]
     hits = []
     for chat in chats:
         question, known = chat.last_answer
+        if not question:
+            raise InputError(
+                f"{chat.place}: expected a question before the last answer, found none"
+            )
         written = "".join(run.answering.answer(question, LENGTH, Sampling(temperature=0)))
         hits.append(_last(pattern, written) == _last(pattern, known))
     return {"exact_match": float(np.mean(hits))}

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.errors import told
 from minillm.testing.calls import (
     GradientError,
     as_tuple,
@@ -210,7 +211,7 @@ class Case:
             except Exception as error:
                 raise TypeError(
                     'method="complex": expected an op that takes complex arrays, found one that '
-                    f"raises {type(error).__name__}: {error}"
+                    f"raises {told(error)}"
                 ) from error
 
     def _check_determinism(self) -> None:

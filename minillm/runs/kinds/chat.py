@@ -367,6 +367,7 @@ def read_parts(data: Data) -> dict[str, list[Any]]:
 
 
 def questions_of(items: Sequence[Any], count: int) -> Iterator[list[Message]]:
-    """Yield the messages before the last answer of some conversations."""
+    """Yield the messages before the last answer of some conversations, if there are any."""
     for item in items[:: max(1, len(items) // count)][:count]:
-        yield Conversation(_talks_of(item)[0], item.place).last_answer[0]
+        if question := Conversation(_talks_of(item)[0], item.place).last_answer[0]:
+            yield question
