@@ -1,4 +1,4 @@
-"""Exceptions with messages for users."""
+"""Exceptions with messages for users, and how texts of others are printed in them."""
 
 import difflib
 import re
@@ -70,3 +70,25 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint at the nearest spellings among ``known``, or nothing."""
     close = difflib.get_close_matches(word, list(known), 3, 0.6)
     return f"; did you mean {', '.join(close)}?" if close else ""
+
+
+def escaped(text: str) -> str:
+    r"""A text whose control characters, which could command a terminal, are escapes.
+
+    >>> print(escaped("\x1b[2J \a \t and \n"), end="")
+    \x1b[2J \x07 	 and
+
+    Line ends and tabs stay.
+    """
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], text)
+
+
+def told(error: BaseException) -> str:
+    """An exception of a reader's code, on one line."""
+    return one_line(f"{type(error).__name__}: {error}", 300)
+
+
+def one_line(text: str, most: int = 1000) -> str:
+    """A message on one line of at most ``most`` characters, without control characters."""
+    line = escaped(" ".join(text[: 2 * most].splitlines()))
+    return line if len(line) <= most else line[: most - 3] + "..."

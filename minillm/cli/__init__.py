@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from minillm import mpi
 from minillm.cli import process
-from minillm.errors import DivergedError, InputError, naming_options
+from minillm.errors import DivergedError, InputError, naming_options, one_line
 
 _TOGETHER = 3.0  # seconds in which an error of all ranks reaches each of them
 
@@ -93,7 +93,7 @@ def _message(error: OSError) -> str:
 
 
 def _fail(message: str, status: int = 2) -> int:
-    return _report(" ".join(message.splitlines()), status)
+    return _report(one_line(message), status)
 
 
 def _report(text: str, status: int) -> int:

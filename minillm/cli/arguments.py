@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import minillm
 from minillm import cli
-from minillm.errors import did_you_mean, short
+from minillm.errors import did_you_mean, one_line, short
 from minillm.mpi import launched_as
 from minillm.option import name_here
 
@@ -88,6 +88,7 @@ class ArgumentParser(argparse.ArgumentParser):
     ):
         ours = {"formatter_class": HelpFormatter, "allow_abbrev": False, "add_help": False}
         super().__init__(*args, **{**ours, **options})
+        self.color = False  # of Python 3.14: a terminal gets no control characters from us
         self.declare = declare
         self.rare: dict[argparse.Action, str | None] = {}  # options that --help leaves out -> help
         self.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
@@ -164,7 +165,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2 and one line, which also names the help."""
-        message = " ".join(message.removeprefix("argument ").splitlines())
+        message = one_line(message.removeprefix("argument "))
         missing = message.removeprefix("the following arguments are required: ")
         if missing != message:
             for word in self.words:  # the missing one may be there under another name

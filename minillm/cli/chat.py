@@ -37,7 +37,7 @@ from minillm.cli.options import (
     integer,
     open_run,
 )
-from minillm.cli.process import first_interrupt_noted
+from minillm.cli.process import first_interrupt_noted, say
 from minillm.data.files import STANDARD_INPUT, bounded_lines, reading, shown
 from minillm.data.lines import read_lines, text_of
 from minillm.decoding import Chat, ChatSampling, Sampling
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         )
         for number, answer in enumerate(answers(chat, conversations, args.length, sampling), 1):
             if isinstance(answer, InputError):
-                _say(f"{shown(args.lines)}, line {number}: {answer}")
+                say(f"{shown(args.lines)}, line {number}: {answer}")
                 answer = ""
             print(_on_one_line(answer), flush=True)
         return 0
@@ -105,9 +105,9 @@ def run(args: argparse.Namespace) -> int:
         except InputError as error:
             if not terminal:
                 raise
-            _say(str(error))
+            say(str(error))
         if _is_lost(document, asked, messages):
-            _say(f"{args.file}: no longer in the conversation; /reset begins anew with it")
+            say(f"{args.file}: no longer in the conversation; /reset begins anew with it")
     return 0
 
 
@@ -116,7 +116,7 @@ def _answer(
 ) -> list[Message]:
     """Write the answer; return the conversation with it, as far as it fits the context."""
     written = []
-    pieces = chat.answer(messages, length, sampling, _say)
+    pieces = chat.answer(messages, length, sampling, say)
     with first_interrupt_noted() as interrupts:
         for piece in pieces:
             written.append(piece)
@@ -146,7 +146,7 @@ def _typed() -> Iterator[str]:
             print()
             return
         except UnicodeDecodeError:
-            _say("expected text in UTF-8")
+            say("expected text in UTF-8")
 
 
 def _piped() -> Iterator[str]:
@@ -192,7 +192,7 @@ def _document(path: str, chat: Chat) -> str:
     ids, most = chat.tokenizer.encode_ordinary(text), chat.model.config.context // 2
     if len(ids) <= most:
         return text
-    _say(f"{path}: it has {len(ids):,} tokens; only the first {most:,} fit half of the context")
+    say(f"{path}: it has {len(ids):,} tokens; only the first {most:,} fit half of the context")
     return "".join(chat.text(iter(ids[:most].tolist()))).rstrip("\ufffd")
 
 
@@ -206,7 +206,7 @@ def _lines(path: str) -> Iterator[str | None]:
             try:
                 line = text_of(data, f"{shown(path)}, line {number}", first=number == 1)
             except InputError as error:
-                _say(str(error))
+                say(str(error))
                 line = ""
             yield line if line.strip() else None
 
@@ -214,7 +214,3 @@ def _lines(path: str) -> Iterator[str | None]:
 def _on_one_line(text: str) -> str:
     """An answer without line breaks: ``printf %b`` shows it as it was."""
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
-
-
-def _say(line: str) -> None:
-    print(f"minillm: {line}", file=sys.stderr, flush=True)

@@ -22,10 +22,10 @@ examples:
 
 import argparse
 import json
-import sys
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_beam, add_files, add_run, open_run
+from minillm.cli.process import say
 from minillm.errors import InputError
 from minillm.models.llama import Llama
 
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         pattern=args.pattern,
         length_exponent=args.length_exponent,
         beside=True,
-        report=lambda line: print(f"minillm: {line}", file=sys.stderr),
+        report=say,
     )
     if args.json:
         print(json.dumps(results))

@@ -35,7 +35,7 @@ import minillm
 from minillm import kernels_info, use_kernels
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, integer, number
-from minillm.errors import InputError, did_you_mean
+from minillm.errors import InputError, did_you_mean, told
 from minillm.ops.gradient_cases import CASES
 from minillm.testing import GradientError, arrays, as_op, check_gradients
 from minillm.testing.calls import as_tuple, equal

@@ -16,10 +16,10 @@ examples:
 """
 
 import argparse
-import sys
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, add_run, open_run
+from minillm.cli.process import say
 from minillm.data.files import is_stream
 from minillm.runs.opening import load
 
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     path = first.path / "look.html" if args.out is None else args.out
     page.save(path)
     for note in page.inside.notes:
-        print(f"minillm: {note}", file=sys.stderr)
+        say(note)
     if not is_stream(path):
         print(path)
     return 0

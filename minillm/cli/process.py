@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from minillm import mpi
-from minillm.errors import InputWarning
+from minillm.errors import InputWarning, escaped, one_line
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)  # batch systems send SIGTERM: it is Ctrl-C
 STOPPED = 130
@@ -43,7 +43,7 @@ def warnings_in_lines() -> Iterator[None]:
         if not issubclass(category, InputWarning):
             others(message, category, *place, **file)
         elif mpi.ranks().rank == 0:
-            print(f"minillm: {message}", file=sys.stderr, flush=True)
+            say(str(message))
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", InputWarning)
@@ -161,18 +161,34 @@ def open_streams() -> None:
 def _text(before: Any, name: str, lossy: bool) -> io.TextIOWrapper:
     """Return a text stream like Python's; a character that a terminal lacks is escaped.
 
+    On a terminal, so are control characters of the output.
     An unbuffered one (PYTHONUNBUFFERED) is flushed after each line, because there is a buffer
     below.
     """
     if before is None:
         return io.TextIOWrapper(io.BufferedWriter(_Stream(None, name, lossy)), "utf-8")
     raw = _Stream(getattr(before.buffer, "raw", before.buffer), name, lossy)
-    return io.TextIOWrapper(
+    # Standard error has the bar of a training, which moves the cursor.
+    wrapper = _Terminal if raw.isatty() and not lossy else io.TextIOWrapper
+    return wrapper(
         io.BufferedWriter(raw),
         before.encoding,
         "backslashreplace",
         line_buffering=before.line_buffering or before.write_through,
     )
+
+
+class _Terminal(io.TextIOWrapper):
+    """A terminal that texts of models and files cannot command: control characters are escaped."""
+
+    def write(self, text: str, /) -> int:
+        super().write(escaped(text))
+        return len(text)
+
+
+def say(line: str) -> None:
+    """Write a line to standard error, whatever is in it."""
+    print(f"minillm: {one_line(line)}", file=sys.stderr, flush=True)
 
 
 def drop_output() -> None:

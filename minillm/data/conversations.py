@@ -37,8 +37,12 @@ class Conversation(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What the split into training and validation depends on: the first question."""
-        return next(m["content"] for m in self.messages if m["role"] != "system")
+        """What the split into training and validation depends on: the first question.
+
+        Without any question, the first answer.
+        """
+        order = ("user", "assistant", "system")
+        return min(self.messages, key=lambda m: order.index(m["role"]))["content"]
 
     @property
     def last_answer(self) -> tuple[list[Message], str]:

@@ -146,8 +146,20 @@ def import_gguf(path: str | Path) -> tuple[Llama, BytePairs, ChatTemplate | None
         )
     template = values.text("tokenizer.chat_template", "")
     params = _params_of(Path(path), config, tensors)
-    chat = ChatTemplate.of(template, tokenizer, _sampling_of(values))
+    chat = ChatTemplate.of(template, tokenizer, _sampling_of(values), _other_tokens_of(values))
     return Llama(config, params=params), tokenizer, chat
+
+
+def _other_tokens_of(values: "_Values") -> dict[str, str]:
+    """The texts of ``pad`` and ``unk`` for chat templates, those that the file has."""
+    tokens = _texts(values, "tokenizer.ggml.tokens")
+    ids = {
+        name: values.metadata.get(f"tokenizer.ggml.{long}_token_id")
+        for name, long in (("pad", "padding"), ("unk", "unknown"))
+    }
+    return {
+        name: tokens[id] for name, id in ids.items() if id is not None and id in range(len(tokens))
+    }
 
 
 def _sampling_of(values: "_Values") -> dict[str, Any]:

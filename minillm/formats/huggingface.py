@@ -173,6 +173,21 @@ def read_chat_template(folder: str | Path) -> str | None:
     return template
 
 
+def read_other_tokens(folder: str | Path) -> dict[str, str]:
+    """The texts of ``pad`` and ``unk`` for chat templates, those that tokenizer_config.json has."""
+    path = Path(folder) / "tokenizer_config.json"
+    values = read_json(path) if path.exists() else {}
+    found = {}
+    for name in ("pad", "unk"):
+        token = values.get(f"{name}_token")
+        token = token.get("content") if isinstance(token, dict) else token
+        if token is not None:
+            if not isinstance(token, str):
+                raise wrong(path, values, f"{name}_token", "a text")
+            found[name] = token
+    return found
+
+
 def read_sampling(folder: str | Path) -> dict[str, Any]:
     """How generation_config.json samples, as fields of Sampling; empty if it does not sample."""
     path = Path(folder) / GENERATION

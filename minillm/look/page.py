@@ -41,7 +41,7 @@ class Page:
 
     def save(self, path: str | Path) -> None:
         """Write the file."""
-        write_file(path, self.html.encode())
+        write_file(path, self.html.encode(errors="replace"))  # the name of a folder may be no UTF-8
 
     def _repr_html_(self) -> str:
         return (

@@ -68,7 +68,8 @@ def on_answers(run: Run, chats: Sequence[Conversation]) -> Results:
     template, context = run.answering.template, run.model.config.context
     messages = [chat.messages for chat in chats]
     tokenizer: Any = run.tokenizer
-    encoded = template.encode_answers(tokenizer, messages, context)
+    places = [chat.place for chat in chats]
+    encoded = template.encode_answers(tokenizer, messages, context, places)
     fitting = [Encoded(ids, counted) for ids, counted, _ in encoded if len(ids)]
     if not fitting:
         raise InputError(f"expected a conversation of at most {context} tokens, found none")
@@ -129,6 +130,10 @@ def on_matches(run: Run, chats: Sequence[Conversation], pattern: re.Pattern[str]
     hits = []
     for chat in chats:
         question, known = chat.last_answer
+        if not question:
+            raise InputError(
+                f"{chat.place}: expected a question before the last answer, found none"
+            )
         written = "".join(run.answering.answer(question, LENGTH, Sampling(temperature=0)))
         hits.append(_last(pattern, written) == _last(pattern, known))
     return {"exact_match": float(np.mean(hits))}

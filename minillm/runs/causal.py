@@ -14,7 +14,7 @@ from minillm.data.registry import absolute
 from minillm.data.windows import Ids
 from minillm.decoding import Sampling
 from minillm.errors import InputError
-from minillm.formats.huggingface import read_chat_template, read_sampling
+from minillm.formats.huggingface import read_chat_template, read_other_tokens, read_sampling
 from minillm.look.inside import MOST, Inside
 from minillm.look.reading import read_gpt
 from minillm.metrics import frequency_loss
@@ -181,7 +181,8 @@ class CausalKind(TextKind):
         """Return a model of another program, its tokenizer, and its chat template if it has one."""
         model, tokenizer = self.read_folder(file)
         template = read_chat_template(file)
-        return model, tokenizer, ChatTemplate.of(template, tokenizer, read_sampling(file))
+        sampling, others = read_sampling(file), read_other_tokens(file)
+        return model, tokenizer, ChatTemplate.of(template, tokenizer, sampling, others)
 
     def import_file(self, file: str, folder: RunFolder) -> str:
         """Make a run of a model of another program; return a line that describes it.

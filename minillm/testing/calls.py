@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.errors import told
+
 
 class GradientError(AssertionError):
     """A backward is not the derivative of its forward, or breaks the convention."""
@@ -60,7 +62,7 @@ def call_backward(
     except Exception as error:
         names = parameter_names(backward, len(upstream), "upstream gradient")
         given = dict(zip(names, upstream, strict=True)) | (arguments or {})
-        lines = [f"{call} raised {type(error).__name__}: {error}", *_place(error, backward)]
+        lines = [f"{call} raised {told(error)}", *_place(error, backward)]
         if shapes := shapes_of(given):
             lines.append(f"it was given {shapes}")
         raise GradientError("\n".join(lines)) from error

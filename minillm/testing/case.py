@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.errors import told
 from minillm.testing.calls import (
     GradientError,
     as_tuple,
     call_backward,
     call_op,
     copies,
-    normals_like,
     flat,
+    normals_like,
     parameter_names,
 )
 from minillm.testing.slopes import (
@@ -213,7 +214,7 @@ class Case:
             except Exception as error:
                 raise TypeError(
                     'method="complex": expected an op that takes complex arrays, found one that '
-                    f"raises {type(error).__name__}: {error}"
+                    f"raises {told(error)}"
                 ) from error
 
     def _check_determinism(self) -> None:

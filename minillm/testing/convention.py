@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.errors import told
 from minillm.testing.calls import GradientError, as_tuple, copies, equal
 from minillm.testing.case import Case, magnitude
 
@@ -108,7 +109,7 @@ def _absent(case: Case, returned: Any, given: Any, claims: Sequence[NDArray]) ->
         except Exception as error:
             raise GradientError(
                 "every gradient is right, but the backward does not take None for the gradient of "
-                f"output {k}: {type(error).__name__}: {error}"
+                f"output {k}: {told(error)}"
             ) from error
         if not _same(case.gradients(nothing), gradients):
             return f"None in place of a zero gradient of output {k} gave other gradients"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.errors import told
 from minillm.testing.calls import (
     GradientError,
     as_tuple,
@@ -116,7 +117,7 @@ def _run(
     except GradientError:
         raise
     except Exception as error:
-        raise GradientError(f"{what}: the op raised {type(error).__name__}: {error}") from error
+        raise GradientError(f"{what}: the op raised {told(error)}") from error
     gradients = call_backward(backward, upstream, call=f"{what}: the backward")
     return outputs, tuple(np.array(g) for g in as_tuple(gradients))
 

@@ -16,20 +16,24 @@ few in ``KNOWN`` are Python functions here.  Any other is run by the package jin
 and in a process of its own: see :mod:`minillm.text.jinja_process`.
 
 A message may contain the text of a special token, such as ``<|im_end|>``.  It must not become that
-token, because then a user could write messages in the name of others.  So a mark, a character that
-occurs in no message, is put into such a text before the template is filled in.  When the result is
-cut at its special tokens, a marked one is not found.  The marks are then removed.
+token, because then a user could write messages in the name of others.  So we note who wrote each
+character of the text, the template or a message (:class:`minillm.text.jinja_process.Written`), and
+a special token counts only if the template wrote all of it.  The template sees the messages as they
+are: it may look for ``</think>`` in an earlier answer, and leave out what precedes it.
 
 Source: the interface is that of ``apply_chat_template`` of Hugging Face's transformers (2023).
 """
 
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +41,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.conversations import ROLES, Message
-from minillm.errors import InputError, short
+from minillm.errors import InputError, one_line, short
 from minillm.text.bpe import BytePairs
+from minillm.text.jinja_process import TEMPLATE, Written, ours
 from minillm.text.vocabulary import SpecialTokens, Vocabulary, check_encodable
 
-SECONDS = 5  # that a template may take
-AT_ONCE = 500  # conversations that one process fills in
+SECONDS = 5  # that a template may take for a conversation
 
 Asked = tuple[Sequence[Message], bool]  # a conversation, and whether to prompt an answer
 
@@ -51,7 +55,8 @@ _NONE = np.zeros(0, np.int32)
 
 # --- templates that are known ------------------------------------------------------------------
 
-Filled = Callable[[Sequence[Message], str, bool], str]  # messages, BOS, whether to prompt an answer
+# Of messages, BOS, and whether to prompt an answer.
+Filled = Callable[[Sequence[Message], str, bool], Written]
 
 
 @dataclass(frozen=True)
@@ -60,25 +65,27 @@ class _Known:
     fill: Filled
 
 
-def _chatml(messages: Sequence[Message], bos: str, prompt: bool) -> str:
-    turns = [f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages]
-    return "".join(turns) + "<|im_start|>assistant\n" * prompt
+def _chatml(messages: Sequence[Message], bos: str, prompt: bool) -> Written:
+    turns = [
+        ours(f"<|im_start|>{m['role']}\n") + m["content"] + ours("<|im_end|>\n") for m in messages
+    ]
+    return ours("").join(turns) + ours("<|im_start|>assistant\n") * prompt
 
 
-def _smollm2(messages: Sequence[Message], bos: str, prompt: bool) -> str:
+def _smollm2(messages: Sequence[Message], bos: str, prompt: bool) -> Written:
     """ChatML; a conversation without a system prompt gets one."""
     if messages and messages[0]["role"] != "system":
-        content = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+        content = ours("You are a helpful AI assistant named SmolLM, trained by Hugging Face")
         messages = [{"role": "system", "content": content}, *messages]
     return _chatml(messages, bos, prompt)
 
 
-def _llama3(messages: Sequence[Message], bos: str, prompt: bool) -> str:
-    def header(role: str) -> str:
-        return f"<|start_header_id|>{role}<|end_header_id|>\n\n"
+def _llama3(messages: Sequence[Message], bos: str, prompt: bool) -> Written:
+    def header(role: str) -> Written:
+        return ours(f"<|start_header_id|>{role}<|end_header_id|>\n\n")
 
-    turns = [f"{header(m['role'])}{m['content'].strip()}<|eot_id|>" for m in messages]
-    return bos * bool(turns) + "".join(turns) + header("assistant") * prompt
+    turns = [header(m["role"]) + m["content"].strip() + ours("<|eot_id|>") for m in messages]
+    return ours(bos) * bool(turns) + ours("").join(turns) + header("assistant") * prompt
 
 
 _CHATML_TURNS = (
@@ -111,16 +118,18 @@ KNOWN = {
 
 @dataclass(frozen=True)
 class ChatTemplate:
-    """A template in Jinja, or the name of one in ``KNOWN``; and the texts of BOS and EOS for it.
+    """A template in Jinja, or the name of one in ``KNOWN``; and the texts of special tokens for it.
 
-    ``sampling`` has how its authors sample from the model: values of
-    :class:`minillm.decoding.Sampling`, or none.
+    An empty text means that the tokenizer has no such token.  ``sampling`` has how its authors
+    sample from the model: values of :class:`minillm.decoding.Sampling`, or none.
     """
 
     source: str
     bos: str = ""
     eos: str = ""
     sampling: Mapping[str, Any] = field(default_factory=dict)
+    pad: str = ""
+    unk: str = ""
 
     def __post_init__(self) -> None:
         if self.source in KNOWN:
@@ -131,65 +140,40 @@ class ChatTemplate:
 
         InputError, in one line, where the template fails or refuses the conversation.
         """
-        return self._texts([(messages, prompt)])[0]
+        [text] = self._texts([(messages, prompt)])
+        return str.__str__(text)
 
-    def _texts(self, asked: Sequence[Asked]) -> list[str]:
-        """The text of each conversation."""
+    def _texts(self, asked: Sequence[Asked]) -> Iterator[Written]:
+        """The text of each conversation, one after another."""
         for known in KNOWN.values():
             if _with_line_ends(self.source) == _with_line_ends(known.source):
-                return [known.fill(messages, self.bos, prompt) for messages, prompt in asked]
-        values = [
-            {
-                "messages": [dict(message) for message in messages],
-                "bos_token": self.bos,
-                "eos_token": self.eos,
-                "add_generation_prompt": prompt,
-            }
-            for messages, prompt in asked
-        ]
-        return [
-            text
-            for first in range(0, len(values), AT_ONCE)
-            for text in _in_a_process(self.source, values[first : first + AT_ONCE])
-        ]
+                return (known.fill(messages, self.bos, prompt) for messages, prompt in asked)
+        tokens = {f"{name}_token": getattr(self, name) for name in ("bos", "eos", "pad", "unk")}
+        values = {name: token for name, token in tokens.items() if token}
+        values |= {"tools": None, "documents": None}
+        return _in_a_process(
+            self.source,
+            (
+                values | {"messages": list(map(dict, messages)), "add_generation_prompt": prompt}
+                for messages, prompt in asked
+            ),
+        )
 
     def encode(
         self, tokenizer: BytePairs, messages: Sequence[Message], prompt: bool = True
     ) -> NDArray[np.int32]:
         """The ids of :meth:`text`, (T,).  No content of a message becomes a special token."""
-        return self._encoded(tokenizer, [(messages, prompt)])[0]
-
-    def _encoded(self, tokenizer: BytePairs, asked: Sequence[Asked]) -> list[NDArray[np.int32]]:
-        """The ids of each conversation."""
         special = _special_tokens(tokenizer)
-        for messages, _ in asked:
-            check_messages(messages)
-        mark = _absent_character(
-            chain.from_iterable(m["content"] for some, _ in asked for m in some)
-        )
-        marked = [
-            (
-                [
-                    {"role": m["role"], "content": _marked(m["content"], special.ids, mark)}
-                    for m in some
-                ],
-                prompt,
-            )
-            for some, prompt in asked
-        ]
-        encoded = []
-        for text in self._texts(marked):
-            ids = [
-                np.array([special.ids[part]], np.int32)
-                if part in special.ids
-                else tokenizer.encode_ordinary(part.replace(mark, ""))
-                for part in special.cut(text)
-            ]
-            encoded.append(np.concatenate([_NONE, *ids]))
-        return encoded
+        check_messages(messages)
+        [text] = self._texts([(messages, prompt)])
+        return _encoded(text, tokenizer, special)
 
     def encode_answers(
-        self, tokenizer: BytePairs, conversations: Sequence[Sequence[Message]], most: int
+        self,
+        tokenizer: BytePairs,
+        conversations: Sequence[Sequence[Message]],
+        most: int,
+        places: Iterable[str] = repeat(""),
     ) -> list[tuple[NDArray[np.int32], NDArray[np.bool_], int]]:
         """The ids of each conversation (T,), which are answers (T,), and the answers left out.
 
@@ -197,37 +181,36 @@ class ChatTemplate:
         ids end with the last answer that ends within ``most`` tokens; there are none if even the
         first one does not.
 
-        InputError where the text of a conversation does not begin with that of its first turns.
+        An answer that nothing precedes, a greeting, begins where the first message does.
+
+        InputError, with the place of a conversation in its file if it is given, where its text does
+        not begin with that of its first turns.
         """
-        ends = self.ends(tokenizer)
+        special, ends = _special_tokens(tokenizer), self.ends(tokenizer)
         answers = [
             [at for at, message in enumerate(messages) if message["role"] == "assistant"]
             for messages in conversations
         ]
-        asked: list[Asked] = []  # each answer's conversation before it, and with it
-        for messages, places in zip(conversations, answers, strict=True):
-            for at in places:
-                asked += [(messages[:at], True), (messages[: at + 1], False)]
-        encoded = iter(self._encoded(tokenizer, asked))
+        texts = self._texts(
+            [
+                asked
+                for messages, ats in zip(conversations, answers, strict=True)
+                for at in ats
+                for asked in [(messages[: at + 1], False), (messages[:at], True)][: 1 + (at > 0)]
+            ]
+        )
         results = []
-        for places in answers:
-            ids, counted, kept = _NONE, np.zeros(0, bool), 0
-            for before, whole in [(next(encoded), next(encoded)) for _ in places]:
-                first = len(before)
-                begins = [(before, ids), (whole, before)]
-                if not all(np.array_equal(long[: len(short)], short) for long, short in begins):
-                    raise InputError(
-                        "the chat template: expected the text of a conversation to begin with that "
-                        "of its first messages"
-                    )
-                after = np.flatnonzero(np.isin(whole[first:], ends))
-                last = first + int(after[0]) + 1 if len(after) else len(whole)
-                if last > most:
-                    break
-                counted = np.append(counted, np.zeros(first - len(ids), bool))
-                counted = np.append(counted, np.ones(last - first, bool))
-                ids, kept = whole[:last], kept + 1
-            results.append((ids, counted, len(places) - kept))
+        for messages, ats, place in zip(conversations, answers, places, strict=False):
+            try:
+                check_messages(messages)
+                pairs = []
+                for at in ats:
+                    whole = next(texts)
+                    before = next(texts) if at else _before_messages(whole)
+                    pairs.append([_encoded(text, tokenizer, special) for text in (before, whole)])
+                results.append(_answers(pairs, ends, most))
+            except InputError as error:
+                raise InputError(f"{place}: {error}" if place else str(error)) from None
         return results
 
     def ends(self, tokenizer: BytePairs) -> list[int]:
@@ -238,7 +221,14 @@ class ChatTemplate:
         special = _special_tokens(tokenizer)
         answer = _absent_character(self.source)
         talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": answer}]
-        _, found, after = self.text(talk, prompt=False).rpartition(answer)
+        [text] = self._texts([(talk, False)])
+        written = [part for part in special.cut(text) if part in special.ids]
+        if written != [part for part in special.cut(_hidden(text, special)) if part in special.ids]:
+            raise InputError(
+                "the chat template: expected special tokens as texts in it, found one that it "
+                "puts together in a way that is not followed here, such as format"
+            )
+        _, found, after = text.rpartition(answer)
         ids = [special.ids[part] for part in special.cut(after) if found and part in special.ids]
         candidates = (*ids[:1], special.ids.get(self.eos), tokenizer.eos)
         ends = {id for id in candidates if id is not None}
@@ -251,30 +241,41 @@ class ChatTemplate:
 
     @classmethod
     def of(
-        cls, source: str | None, tokenizer: Vocabulary, sampling: Mapping[str, Any]
+        cls,
+        source: str | None,
+        tokenizer: Vocabulary,
+        sampling: Mapping[str, Any],
+        others: Mapping[str, str],
     ) -> "ChatTemplate | None":
-        """The template of a model with this tokenizer; None if there is no source."""
+        """The template of a model with this tokenizer; None if there is no source.
+
+        ``others`` has the texts of ``pad`` and ``unk``, those that the tokenizer has.
+        """
         if not source:
             return None
         bos, eos = (
             "" if id is None else tokenizer.tokens[id].decode()
             for id in (tokenizer.bos, tokenizer.eos)
         )
-        return cls(source, bos, eos, sampling)
+        return cls(source, bos, eos, sampling, **others)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
         values: dict[str, Any] = {"template": self.source, "bos": self.bos, "eos": self.eos}
-        return values | ({"sampling": dict(self.sampling)} if self.sampling else {})
+        optional = {"sampling": dict(self.sampling), "pad": self.pad, "unk": self.unk}
+        return values | {name: value for name, value in optional.items() if value}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ChatTemplate":
         """The template that ``to_dict`` described; ValueError if it is damaged."""
         texts: list[Any] = [values.get(name) for name in ("template", "bos", "eos")]
+        others = {name: values.get(name, "") for name in ("pad", "unk")}
         sampling = values.get("sampling", {})
-        if not all(isinstance(text, str) for text in texts) or not isinstance(sampling, dict):
-            raise ValueError("expected texts as template, bos and eos, and an object as sampling")
-        return cls(texts[0], texts[1], texts[2], sampling)
+        if not all(isinstance(text, str) for text in (*texts, *others.values())):
+            raise ValueError("expected texts as template, bos, eos, pad and unk")
+        if not isinstance(sampling, dict):
+            raise ValueError(f"expected an object as sampling, found {short(sampling)}")
+        return cls(texts[0], texts[1], texts[2], sampling, **others)
 
 
 def check_messages(messages: Any) -> None:
@@ -311,47 +312,100 @@ def _absent_character(text: Iterable[str]) -> str:
     return next(c for c in map(chr, range(0xFDD0, sys.maxunicode)) if c not in present)
 
 
-def _marked(content: str, specials: Iterable[str], mark: str) -> str:
-    """The content, with a mark in each text of a special token.
-
-    A part of a special token at either end gets a mark, too: the rest may stand in the template,
-    which may also strip white space.
-    """
-    for special in specials:
-        first, rest = special[0], special[1:]
-        content = content.replace(special, f"{first}{mark}{rest}")
-        for end in range(1, len(special)):
-            head, tail = special[:end], special[end:]
-            for spaces in {"", content[len(content.rstrip()) :]}:
-                if content.endswith(head + spaces):
-                    kept = content[: len(content) - len(head + spaces)]
-                    content = f"{kept}{first}{mark}{head[1:]}{spaces}"
-            for spaces in {"", content[: len(content) - len(content.lstrip())]}:
-                if content.startswith(spaces + tail):
-                    content = f"{spaces}{tail[:-1]}{mark}{content[len(spaces + tail) - 1 :]}"
-    return content
+def _hidden(text: Written, special: SpecialTokens) -> str:
+    """A text of the same length, with another character in place of those of messages."""
+    absent = _absent_character(chain.from_iterable(special.ids))
+    return "".join(
+        text[run.start() : run.end()] if run[0].startswith(TEMPLATE) else absent * len(run[0])
+        for run in re.finditer(r"(.)\1*", text.by)
+    )
 
 
-def _in_a_process(source: str, values: Sequence[Mapping[str, Any]]) -> list[str]:
+def _encoded(text: Written, tokenizer: BytePairs, special: SpecialTokens) -> NDArray[np.int32]:
+    """The ids of a text; special tokens are those that the template wrote."""
+    pieces, at, plain = [_NONE], 0, str.__str__(text)
+    for part in special.cut(_hidden(text, special)):
+        if part in special.ids:
+            pieces.append(np.array([special.ids[part]], np.int32))
+        else:
+            pieces.append(tokenizer.encode_ordinary(plain[at : at + len(part)]))
+        at += len(part)
+    return np.concatenate(pieces)
+
+
+def _before_messages(text: Written) -> Written:
+    """What the template writes before the first message."""
+    return text[: len(text) - len(text.by.lstrip(TEMPLATE))]
+
+
+def _answers(
+    pairs: Sequence[Sequence[NDArray[np.int32]]], ends: Sequence[int], most: int
+) -> tuple[NDArray[np.int32], NDArray[np.bool_], int]:
+    """One result of ``encode_answers``, from the ids before each answer, and with it."""
+    ids, counted, kept = _NONE, np.zeros(0, bool), 0
+    for before, whole in pairs:
+        first = len(before)
+        if not all(
+            np.array_equal(long[: len(begin)], begin)
+            for long, begin in ((before, ids), (whole, before))
+        ):
+            raise InputError(
+                "the chat template: expected the text of a conversation to begin with that of its "
+                "first messages"
+            )
+        after = np.flatnonzero(np.isin(whole[first:], ends))
+        last = first + int(after[0]) + 1 if len(after) else len(whole)
+        if last > most:
+            break
+        counted = np.append(counted, np.zeros(first - len(ids), bool))
+        counted = np.append(counted, np.ones(last - first, bool))
+        ids, kept = whole[:last], kept + 1
+    return ids, counted, len(pairs) - kept
+
+
+def _in_a_process(source: str, each: Iterable[Mapping[str, Any]]) -> Iterator[Written]:
     """Fill in a template with jinja2, in a process with limits, for each of some values."""
     found = find_spec("jinja2")
     if found is None or found.origin is None:
         raise InputError('this chat template needs the package jinja2, which the extra "chat" has')
     program = Path(__file__).with_name("jinja_process.py")
-    command = [sys.executable, "-I", str(program), str(Path(found.origin).parents[1])]
+    process = subprocess.Popen(
+        [sys.executable, "-I", str(program), str(Path(found.origin).parents[1])],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        process.kill()
+
     try:
-        result = subprocess.run(
-            command,
-            input=json.dumps({"source": source, "values": values}).encode(),
-            capture_output=True,
-            timeout=SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise InputError(f"the chat template: it was stopped after {SECONDS} seconds") from None
-    try:
-        answer = json.loads(result.stdout)
-    except ValueError:  # it was killed
-        answer = {"error": "it ended without a result; it may have needed too much memory"}
-    if "error" in answer:
-        raise InputError(f"the chat template: {' '.join(str(answer['error']).split())[:300]}")
-    return answer["texts"]
+        asked = json.dumps(source) + "\n"
+        for values in each:
+            asked += json.dumps(values) + "\n"
+            timer = threading.Timer(SECONDS, stop)
+            timer.start()
+            try:
+                process.stdin.write(asked.encode())
+                process.stdin.flush()
+                answer = json.loads(process.stdout.readline())
+            except (OSError, ValueError):  # it was killed
+                answer = {"error": "it ended without a result; it may have needed too much memory"}
+                if late.is_set():
+                    answer = {"error": f"it was stopped after {SECONDS} seconds"}
+            finally:
+                timer.cancel()
+            if "error" in answer:
+                raise InputError(f"the chat template: {one_line(answer['error'], 300)}")
+            yield Written(answer["text"], answer["by"])
+            asked = ""
+    finally:
+        process.kill()
+        with suppress(OSError):
+            process.stdin.close()
+        process.stdout.close()
+        process.wait()

@@ -1,54 +1,213 @@
-"""The process that fills in a chat template: values as JSON on standard input, texts on output.
+"""The process that fills in a chat template: one conversation after another, a line of JSON each.
 
 A template is a program that a stranger wrote.  The sandbox of jinja2 keeps it from files and from
 Python's internals, but it may loop or grow without an end.  So it runs in a process of its own,
 which has a limit of memory, and which :mod:`minillm.text.chat_template` stops after some seconds.
+
+The constants of a template are of the class :class:`Written` here, so the result tells the
+characters that the template wrote from those of the messages.
 
 The process imports nothing of ours, so that it starts fast.
 """
 
 import json
 import sys
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 MEMORY = 1 << 30  # bytes of addresses, where the system can limit them
 LONGEST = 1 << 24  # characters of a result
 
+TEMPLATE, MESSAGE = "t", "m"  # who wrote a character
 
-def fill(source: str, each: list[dict[str, Any]]) -> list[str]:
-    """Return the texts of a template, which gets the functions that transformers gives to one."""
+
+class Written(str):
+    """A text and, for each of its characters, whether the template or a message wrote it.
+
+    >>> text = ours("<s>") + " cat " + ours("</s>")
+    >>> text, text[4:].by
+    ('<s> cat </s>', 'mmmmtttt')
+
+    A plain string counts as written by a message.  So does the result of a method that is not
+    followed here, such as ``format``: characters may lose their trust, but never gain it.
+    """
+
+    by: str
+
+    def __new__(cls, text: str = "", by: str | None = None) -> "Written":
+        self = super().__new__(cls, text)
+        self.by = MESSAGE * len(self) if by is None else by
+        return self
+
+    def __str__(self) -> "Written":
+        return self
+
+    def __add__(self, other: str) -> "Written":
+        return Written(super().__add__(other), self.by + _by(other))
+
+    def __radd__(self, other: str) -> "Written":
+        return Written(other.__add__(self), _by(other) + self.by)
+
+    def __mul__(self, count: Any) -> "Written":
+        return Written(super().__mul__(count), self.by * count)
+
+    __rmul__ = __mul__
+
+    def __getitem__(self, at: Any) -> "Written":
+        return Written(super().__getitem__(at), self.by[at])
+
+    def join(self, texts: Iterable[str], /) -> "Written":
+        texts = list(texts)
+        return Written(super().join(texts), self.by.join(map(_by, texts)))
+
+    def lstrip(self, characters: str | None = None, /) -> "Written":
+        return self[len(self) - len(super().lstrip(characters)) :]
+
+    def rstrip(self, characters: str | None = None, /) -> "Written":
+        return self[: len(super().rstrip(characters))]
+
+    def strip(self, characters: str | None = None, /) -> "Written":
+        return self.lstrip(characters).rstrip(characters)
+
+    def split(self, separator: str | None = None, maxsplit: Any = -1) -> list[str]:
+        parts, at = super().split(separator, maxsplit), 0
+        for number, part in enumerate(parts):
+            at = self.index(part, at)
+            parts[number] = self[at : at + len(part)]
+            at += len(part) + len(separator or "")
+        return parts
+
+    def replace(self, old: str, new: str, count: Any = -1, /) -> str:
+        if not old:
+            return super().replace(old, new, count)
+        return Written(new, _by(new)).join(self.split(old, count))
+
+    def upper(self) -> str:
+        return self._with(super().upper())
+
+    def lower(self) -> str:
+        return self._with(super().lower())
+
+    def capitalize(self) -> str:
+        return self._with(super().capitalize())
+
+    def title(self) -> str:
+        return self._with(super().title())
+
+    def _with(self, text: str) -> str:
+        """A text made of this one, character by character; a few become two in upper case."""
+        return Written(text, self.by) if len(text) == len(self) else text
+
+
+def ours(text: str) -> Written:
+    """A text that a template wrote."""
+    return Written(text, TEMPLATE * len(text))
+
+
+def _by(text: str) -> str:
+    return text.by if isinstance(text, Written) else MESSAGE * len(text)
+
+
+def compile(source: str) -> Callable[[Mapping[str, Any]], Written]:
+    """Return the function that fills in a template, with the functions of transformers in it."""
     import jinja2.ext  # in the process only: 40 ms
+    from jinja2.compiler import CodeGenerator
+    from jinja2.filters import do_join
     from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class WithWritten(CodeGenerator):
+        """Code whose constant texts are of the class Written."""
+
+        def visit_Const(self, node: Any, frame: Any) -> None:
+            text = isinstance(node.value, str)
+            self.write(
+                f"environment.ours({str.__repr__(node.value)})" if text else repr(node.value)
+            )
+
+        def visit_Concat(self, node: Any, frame: Any) -> None:
+            self.write("environment.concat(map(str, (")
+            for part in node.nodes:
+                self.visit(part, frame)
+                self.write(", ")
+            self.write(")))")
+
+        def _output_const_repr(self, group: Iterable[Any]) -> str:
+            return f"environment.ours({super()._output_const_repr(group)})"
+
+    class Generation(jinja2.ext.Extension):
+        """``{% generation %}``: answers in the templates of TRL, whose text is all that counts."""
+
+        tags = {"generation"}  # noqa: RUF012  # as the base class has it
+
+        def parse(self, parser: Any) -> Any:
+            line = next(parser.stream).lineno
+            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            return jinja2.nodes.Scope(body, lineno=line)
 
     def raise_exception(message: str) -> None:
         raise jinja2.TemplateError(message)
 
-    def tojson(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
-        return json.dumps(value, ensure_ascii=ensure_ascii, **options)
+    def tojson(
+        value: Any,
+        ensure_ascii: bool = False,
+        indent: Any = None,
+        separators: Any = None,
+        sort_keys: bool = False,
+    ) -> str:
+        return json.dumps(
+            value,
+            ensure_ascii=ensure_ascii,
+            indent=indent,
+            separators=separators,
+            sort_keys=sort_keys,
+        )
 
     def strftime_now(format: str) -> str:
         return datetime.now().strftime(format)
 
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols]
+    @jinja2.pass_eval_context
+    def join(context: Any, value: Any, d: str = ours(""), attribute: Any = None) -> str:
+        return do_join(context, value, d, attribute)
+
+    class Environment(ImmutableSandboxedEnvironment):
+        code_generator_class = WithWritten
+        concat = staticmethod(ours("").join)
+        ours = staticmethod(cache(ours))  # for the code above
+
+    environment = Environment(
+        trim_blocks=True,
+        lstrip_blocks=True,
+        optimized=False,  # which would make constants of expressions, of the class str
+        extensions=[jinja2.ext.loopcontrols, Generation],
     )
-    environment.filters["tojson"] = tojson
+    Written.__name__, Written.__module__ = "str", "builtins"  # for messages
+    environment.filters |= {"tojson": tojson, "join": join}
     environment.globals |= {"raise_exception": raise_exception, "strftime_now": strftime_now}
-    template, texts, length = environment.from_string(source), [], 0
-    for values in each:
-        pieces = []
-        for piece in template.generate(**values):
+    template = environment.from_string(source)
+
+    def fill(values: Mapping[str, Any]) -> Written:
+        values = {
+            n: ours(value) if isinstance(value, str) else value for n, value in values.items()
+        }
+        messages = [{**message, "role": ours(message["role"])} for message in values["messages"]]
+        pieces, length = [], 0
+        for piece in template.generate(values | {"messages": messages}):
             length += len(piece)
             if length > LONGEST:
                 raise jinja2.TemplateError(f"expected at most {LONGEST:,} characters")
             pieces.append(piece)
-        texts.append("".join(pieces))
-    return texts
+        return Written("", "").join(pieces)
+
+    return fill
 
 
 def main() -> None:
-    """Fill in the template on standard input; write its texts or its error."""
+    """Read a template and conversations; answer each with its text and who wrote it, or an error.
+
+    An error is the last answer.
+    """
     sys.path.append(sys.argv[1])  # where jinja2 is installed
     try:
         import resource
@@ -56,15 +215,23 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     except (ImportError, ValueError, OSError):
         pass  # Windows has no such limit
-    asked = json.load(sys.stdin.buffer)
-    try:
-        answer: dict[str, Any] = {"texts": fill(asked["source"], asked["values"])}
-    except MemoryError:
-        answer = {"error": f"it needs more than {MEMORY >> 20} MB of memory"}
-    except Exception as error:
-        line = getattr(error, "lineno", None)
-        answer = {"error": f"line {line}: {error}" if line else str(error) or type(error).__name__}
-    sys.stdout.buffer.write(json.dumps(answer).encode())
+    lines = sys.stdin.buffer
+    source = json.loads(lines.readline())
+    fill = None
+    for line in lines:
+        try:
+            fill = fill or compile(source)
+            text = fill(json.loads(line))
+            answer = {"text": text[:], "by": text.by}
+        except MemoryError:
+            answer = {"error": f"it needs more than {MEMORY >> 20} MB of memory"}
+        except Exception as error:
+            at = getattr(error, "lineno", None)
+            answer = {"error": f"line {at}: {error}" if at else str(error) or type(error).__name__}
+        sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
+        sys.stdout.buffer.flush()
+        if "error" in answer:
+            return
 
 
 if __name__ == "__main__":

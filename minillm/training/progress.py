@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+from minillm.errors import escaped
+
 _REFRESH_SECONDS = 0.1
 
 
@@ -88,7 +90,7 @@ class ProgressDisplay:
         """Write the sample of the task, if it has one."""
         text = "" if self.quiet or not hasattr(task, "sample") else task.sample()
         if text:
-            self.bar.write(f"  {text}", file=sys.stderr)
+            self.bar.write(f"  {escaped(text)}", file=sys.stderr)
 
 
 def minutes_and_seconds(seconds: float) -> str:

@@ -200,6 +200,39 @@ def test_a_bad_line_is_told_by_its_number(row, expected, base, folder, fails):
     assert not out.exists() or not list(out.iterdir())
 
 
+def test_a_conversation_may_begin_with_a_greeting(base, folder, fails, capsys):
+    talks = [
+        [chatting.assistant("the cat"), chatting.user(f"{a} {b}"), chatting.assistant("the dog")]
+        for a in WORDS
+        for b in WORDS[:3]
+    ]
+    talks.append([chatting.assistant("the log")])
+    data = lines(folder / "greetings.jsonl", [{"messages": talk} for talk in talks])
+    out = folder / f"greeted-{base.name}"
+    assert main(["finetune", str(base), str(data), "--out", str(out), *QUICK]) == 0
+    assert main(["eval", str(out), str(data), "--json"]) == 0
+    results = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert results["conversations"] == len(talks)
+    line = fails("eval", base, data, "--pattern", "x")
+    assert f"{data}, line {len(talks)}: expected a question before the last answer" in line
+
+
+def test_a_template_that_refuses_a_conversation_is_told_with_its_line(base, folder, fails):
+    pytest.importorskip("jinja2")
+    strict = folder / f"strict-{base.name}"
+    minillm.load(base).save(strict)
+    source = "{% for m in messages %}{% if m.content == 'bad' %}{{ raise_exception('No') }}{% endif"
+    source += " %}{{ m.content }}<|im_end|>{% endfor %}"
+    (strict / "chat.json").write_text(
+        json.dumps(json.loads((strict / "chat.json").read_text()) | {"template": source})
+    )
+    rows = [{"prompt": f"{a} {b}", "completion": "the cat"} for a in WORDS for b in WORDS[:3]]
+    data = lines(folder / "strict.jsonl", [*rows, {"prompt": "bad", "completion": "x"}])
+    for command in (["finetune", "--out", folder / "none", *QUICK], ["eval"]):
+        line = fails(command[0], strict, data, *command[1:])
+        assert line == f"minillm: {data}, line {len(rows) + 1}: the chat template: No\n"
+
+
 def test_what_cannot_be_fine_tuned(base, folder, chats, fails):
     few = lines(folder / "few.jsonl", [{"prompt": "x", "completion": "y"}] * 30)
     assert "ten different beginnings" in fails("finetune", base, few, "--out", folder / "n")

@@ -5,6 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import types
+import unicodedata
 
 import pytest
 from forked import Commands
@@ -12,6 +14,7 @@ from tiny import LM, TEXT, WORD2VEC
 
 import minillm
 from minillm.cli import main
+from minillm.errors import escaped
 from minillm.training.progress import ProgressDisplay
 
 PAIRS = "one two\ttwo one\nsix two\ttwo six\none six\tsix one\n" * 4
@@ -164,6 +167,67 @@ def test_a_display_without_standard_error_shows_nothing(monkeypatch, stderr):
             display.shown = 0.0
             display.update(0.1 * step, step, 1.0, step, float(step))
             display.validated(step, 1.0)
+
+
+CONTROLS = "\x1b[2J\x07\x9b\x7f"
+
+
+@pytest.fixture(scope="module")
+def rude(tmp_path_factory):
+    """A run whose characters are those that command terminals, and a few others."""
+    folder = tmp_path_factory.mktemp("rude")
+    (folder / "text.txt").write_bytes((CONTROLS + "é\t\n").encode() * 50)
+    command = ["train", "lm", str(folder / "text.txt"), "--out", str(folder / "run"), *LM]
+    assert main([*command, "--steps", "2"]) == 0
+    return folder / "run"
+
+
+def on_a_terminal(*command):
+    """The standard output of a command, as bytes; error output is not on the terminal."""
+    pty, tty = pytest.importorskip("pty"), pytest.importorskip("tty")
+    reader, terminal = pty.openpty()
+    tty.setraw(terminal)
+    process = subprocess.Popen(command, stdout=terminal, stderr=subprocess.PIPE)
+    os.close(terminal)
+    written = b""
+    while True:
+        try:
+            data = os.read(reader, 4096)
+        except OSError:  # Linux says it so that the other end is closed
+            data = b""
+        if not data:
+            break
+        written += data
+    os.close(reader)
+    assert process.communicate()[1] == b""
+    assert process.returncode == 0
+    return written
+
+
+def test_what_a_model_writes_cannot_command_a_terminal(rude):
+    command = [sys.executable, "-m", "minillm", "generate", str(rude), "--length", "200"]
+    command += ["--seed", "1", "--temperature", "1"]
+    piped = subprocess.run(command, check=True, capture_output=True).stdout
+    assert all(c in piped.decode() for c in CONTROLS + "é\t\n")
+    assert on_a_terminal(*command).decode() == escaped(piped.decode())
+
+
+def test_the_samples_of_a_training_cannot_either(rude, tmp_path, capsys):
+    task = types.SimpleNamespace(sample=lambda: CONTROLS)
+    with ProgressDisplay(0.0, quiet=False) as display:
+        display.sampled(task)
+    assert escaped(CONTROLS) in capsys.readouterr().err
+    every = "".join(map(chr, range(0x110000)))
+    kept = [c for c in every if unicodedata.category(c) == "Cc" and escaped(c) == c]
+    assert kept == ["\t", "\n"]
+
+
+def test_a_message_is_one_line_without_control_characters(capsys):
+    assert main(["eval", "no\x1b[2J\nrun" + "a" * 3000]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("minillm: no\\x1b[2J run")
+    assert error.rstrip("\n").isprintable()
+    assert len(error) < 1100
 
 
 def test_progress_is_seen_while_it_is_made(ready, tmp_path):

@@ -99,6 +99,15 @@ def test_the_command_writes_checks_and_lists(tmp_path, capsys, monkeypatch):
     assert "[x] linear" in capsys.readouterr().out
 
 
+def test_a_long_exception_is_told_on_one_short_line(tmp_path):
+    raises = "raise RuntimeError('\\x1b[2J' + 'a\\n' * 10000)"
+    source = exercises()["square"].source.replace("dx = ...", raises)
+    _, report = checked(tmp_path, "square", source)
+    assert r"RuntimeError: \x1b[2Ja a a" in report
+    assert "\x1b" not in report
+    assert max(map(len, report.splitlines())) < 500
+
+
 def test_shapes_that_do_not_fit_get_the_hint_of_what_the_line_computes(tmp_path):
     answers = {answer.exercise: answer for answer in ANSWERS}
     for name, hole, text, hint in (

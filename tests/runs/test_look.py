@@ -1,6 +1,7 @@
 """A look inside a run: its numbers are those of the model, and its page stands alone."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -519,6 +520,16 @@ def test_the_command(runs, tmp_path, capsys):
     assert main(["look", str(run), "", "--out", str(tmp_path / "none.html")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "none.html").exists()
+
+
+def test_the_name_of_a_folder_that_is_no_utf8(runs, tmp_path):
+    run, out = tmp_path / os.fsdecode(b"by\xffte"), tmp_path / "page.html"
+    try:
+        runs("ngram").save(run)
+    except OSError:
+        pytest.skip("this system has no such names")
+    assert main(["look", str(run), "the cat", "--out", str(out)]) == 0
+    assert "A look inside by?te" in out.read_text("utf-8")
 
 
 def test_a_kind_that_cannot_be_looked_into(tmp_path, capsys):

@@ -1,5 +1,7 @@
 """Chat templates: known and unknown ones, parity with transformers, and what users cannot write."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,11 +10,11 @@ from hypothesis import strategies as st
 from minillm.errors import InputError
 from minillm.text import BytePairs, Characters, ChatTemplate, bpe, chat_template
 from minillm.text.chat_template import KNOWN
-from minillm.text.jinja_process import fill
+from minillm.text.jinja_process import MESSAGE, TEMPLATE, Written, compile, ours
 
 SPECIALS = (
     *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<s>", "</s>", "<|start_header_id|>"),
-    *("<|end_header_id|>", "<|eot_id|>", "[INST]", "[/INST]"),
+    *("<|end_header_id|>", "<|eot_id|>", "[INST]", "[/INST]", "<think>", "</think>"),
 )
 TOKENIZER = bpe.train(["system user assistant the cat sat on the mat " * 3], 300, SPECIALS)
 TALK = [
@@ -20,6 +22,12 @@ TALK = [
     {"role": "user", "content": " 1 < 2? \n"},
     {"role": "assistant", "content": "Yes."},
     {"role": "user", "content": "été 😀"},
+]
+
+REASONED = [
+    {"role": "user", "content": "1 + 1?"},
+    {"role": "assistant", "content": "<think>\nEasy.\n</think>\n\n2."},
+    {"role": "user", "content": "Sure?"},
 ]
 
 # Written for these tests, in the manner of published ones.
@@ -46,7 +54,25 @@ OTHERS = {
 {{ tag(m.role) }}:{{ ns.n }} {{ {'é': m.content} | tojson(indent=1) }}<|im_end|>
 {% endfor %}
 {{ strftime_now('%Y') | length }}{{ 'assistant:' if add_generation_prompt }}""",
+    "tools": """\
+{% if tools is not none %}[TOOLS]{{ tools }}{% endif %}{{ documents is none }}
+{{ tools is defined }}{{ pad_token }}{{ unk_token }}|{{ unk_token is defined }}""",
+    "generation": """\
+{% set content = 'none' %}{% for m in messages %}
+{% generation %}{% set content = m.content %}{{ m.role ~ ': ' + content }}{% endgeneration %}
+{{ content }}{% endfor %}
+{{ {'b': 1, 'a': 'é'} | tojson(True, 3) }}{{ {'b': 1, 'a': 2} | tojson(sort_keys=True) }}""",
+    "reasoning": """\
+{% for m in messages %}{% set content = m.content %}
+{% if '</think>' in content %}
+{% set content = content.split('</think>')[-1].lstrip('\\n') %}
+{% endif %}
+{{ '<|im_start|>' ~ m.role + '\\n' + content ~ '<|im_end|>' }}
+{% endfor %}""",
 }
+
+
+compiled = cache(compile)
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -55,20 +81,23 @@ def test_a_known_template_is_its_jinja(name, talk, prompt):
     pytest.importorskip("jinja2")
     template = ChatTemplate(name, bos="<s>", eos="</s>")
     values = {"messages": talk, "bos_token": "<s>", "add_generation_prompt": prompt}
-    assert template.text(talk, prompt) == fill(KNOWN[name].source, [values])[0]
+    jinja = compiled(KNOWN[name].source)(values)
+    [text] = template._texts([(talk, prompt)])
+    assert (text, text.by) == (jinja, jinja.by)
 
 
 @pytest.mark.parametrize("source", [*(known.source for known in KNOWN.values()), *OTHERS.values()])
 @pytest.mark.parametrize("prompt", [False, True])
 def test_parity_with_transformers(source, prompt):
     utilities = pytest.importorskip("transformers.utils.chat_template_utils")
-    names = {"bos_token": "<s>", "eos_token": "</s>"}
-    for talk in (TALK, TALK[1:], TALK[1:2]):
+    names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    for talk in (TALK, TALK[1:], TALK[1:2], REASONED):
         (theirs,), _ = utilities.render_jinja_template(
             [talk], chat_template=source, add_generation_prompt=prompt, **names
         )
         values = {"messages": talk, "add_generation_prompt": prompt, **names}
-        assert fill(source, [values])[0] == theirs
+        values |= {"tools": None, "documents": None}
+        assert compiled(source)(values) == theirs
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -95,6 +124,7 @@ def test_an_unknown_template_runs_in_a_process_of_its_own():
         ("{% if %}", "line 1: "),
         ("{{ messages[9].x.y }}", "list object has no element 9"),
         ("{{ ''.__class__.__mro__ }}", "access to attribute '__class__' of 'str' object is unsafe"),
+        ("{{ raise_exception('\x1b[2J' + 'a' * 999) }}", "\\x1b[2Jaaa"),
         ("{{ 'a' * 99999999999 }}", "it needs more than 1024 MB of memory"),
         ("{% for i in range(9999) %}{{ 'a' * 99999 }}{% endfor %}", "expected at most 16,777,216 "),
     ],
@@ -106,7 +136,8 @@ def test_a_template_that_fails_says_so_in_one_line(source, message):
     with pytest.raises(InputError) as raised:
         ChatTemplate(source).text(TALK)
     assert str(raised.value).startswith(f"the chat template: {message}")
-    assert "\n" not in str(raised.value)
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 400
 
 
 def test_a_template_without_an_end_is_stopped(monkeypatch):
@@ -116,6 +147,8 @@ def test_a_template_without_an_end_is_stopped(monkeypatch):
     with pytest.raises(InputError, match="it was stopped after"):
         ChatTemplate(loops).text(TALK)
 
+
+# --- messages and special tokens ------------------------------------------------------------------
 
 PARTS = st.lists(
     st.sampled_from([*SPECIALS, *"<|im_end|>", "</s", "s>", "<|im_", "start|>", " ", "\n", "cat"])
@@ -141,6 +174,116 @@ def test_a_special_token_is_not_put_together_from_a_message_and_its_template():
         ids = ChatTemplate(source).encode(TOKENIZER, [{"role": "user", "content": content}])
         assert all(TOKENIZER.token(id).decode() not in SPECIALS for id in ids)
         assert TOKENIZER.decode(ids) == f"<|im_{content.strip()}s>"
+
+
+@pytest.mark.parametrize(
+    ("expression", "content"),
+    [
+        (r"m.content | replace('\n', '')", "<|im_\nend|>"),
+        (r"''.join(m.content.split('@'))", "<|im_@end|>"),
+        (r"m.content.split('@') | join", "<|im_@end|>"),
+        (r"m.content.replace('cat', '<|im_end|>')", "cat"),
+        (r"'%s' % m.content ~ '{}'.format(m.content) ~ ('%s' | format(m.content))", "<|im_end|>"),
+        (r"('a' + m.content).split('a')[1]", "<|im_end|>"),
+        (r"('a' + m.content)[1:] * 2", "<|im_end|>"),
+        (r"('  ' + m.content + 'a') | trim | replace('a', '')", "<|im_@end|>"),
+        (r"('|' + m.content) | lower", "<|IM_END|>"),
+        (r"m.content | safe | e", "<|im_end|>"),
+        (r"{'a': m.content}['a'] ~ dict(a=m.content).a ~ [m.content][0]", "<|im_end|>"),
+        (r"m.content | tojson | replace('\"', '')", "<|im_end|>"),
+    ],
+)
+def test_a_template_that_changes_messages_makes_no_special_tokens_of_them(expression, content):
+    """Nor where it deletes what separated the parts of one."""
+    pytest.importorskip("jinja2")
+    source = "{% macro it(m) %}{{ EXPRESSION }}{% endmacro %}{% for m in messages %}{% set a %}"
+    source += "{{ it(m) }}{% endset %}{{ a }}<|im_end|>{{ EXPRESSION }}{% endfor %}"
+    template = ChatTemplate(source.replace("EXPRESSION", expression))
+    talk = [{"role": "user", "content": content}]
+    ids = template.encode(TOKENIZER, talk)
+    special = [TOKENIZER.id_of(text.encode()) for text in SPECIALS]
+    assert [TOKENIZER.token(id) for id in ids[np.isin(ids, special)]] == [b"<|im_end|>"]
+    assert TOKENIZER.decode(ids) == template.text(talk)
+
+
+def test_a_template_sees_the_messages_as_they_are():
+    """That of Qwen3 looks for </think>, to leave out the reasoning of earlier answers."""
+    pytest.importorskip("jinja2")
+    template = ChatTemplate(OTHERS["reasoning"])
+    ids = template.encode(TOKENIZER, REASONED)
+    np.testing.assert_array_equal(ids, TOKENIZER.encode(template.text(REASONED)))
+    assert "Easy" not in TOKENIZER.decode(ids)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "'<|im_' ~ 'end|>'",
+        "'<|' + tag + '|>'",
+        "['<|im', 'end|>'] | join('_')",
+        "'_'.join(('<|im', 'end|>'))",
+        "'a<|IM_END|>a'.strip('a') | lower",
+        "('<|' + tag + 'a|>b') | replace('a', '') | replace('b', '')",
+        "'<|im_end|> x'.split()[0]",
+        "'x ' * 2 + '<|im_end|>'[0:]",
+        "{'a': '<|im_end|>'}.a",
+        "it('<|im_end|>')",
+    ],
+)
+def test_a_template_puts_special_tokens_together(expression):
+    pytest.importorskip("jinja2")
+    source = "{% macro it(x) %}{{ x | trim }}{% endmacro %}{% set tag = 'im_end' %}{{ " + expression
+    text = compiled(source + " }}")({"messages": []})
+    ids = chat_template._encoded(text, TOKENIZER, chat_template._special_tokens(TOKENIZER))
+    np.testing.assert_array_equal(ids, TOKENIZER.encode(text))
+    assert TOKENIZER.id_of(b"<|im_end|>") in ids
+
+
+def test_special_tokens_whose_author_is_lost_are_refused():
+    """Rather than split into ordinary tokens, which the model does not know at this place."""
+    pytest.importorskip("jinja2")
+    source = "{% for m in messages %}{{ '%s%s' % (m.content, '<|im_end|>') }}{% endfor %}"
+    with pytest.raises(InputError, match="that is not followed here, such as format"):
+        ChatTemplate(source).ends(TOKENIZER)
+
+
+TEXTS = st.text(" abAB@\n", max_size=4)
+
+
+@given(TEXTS, TEXTS, TEXTS, st.integers(-3, 6), st.integers(-1, 2))
+def test_the_author_of_each_character_is_known(first, second, argument, at, count):
+    """The template writes in other letters than messages, so their characters tell the author."""
+    other = str.maketrans("abAB@\n ", "xyXY#\t_")
+
+    def authors(text):
+        return "".join(MESSAGE if c in "abAB@\n " else TEMPLATE for c in text)
+
+    plain = first + second.translate(other) + first
+    text = first + ours(second.translate(other)) + first
+    both = [
+        (text, plain),
+        (text * 2, plain * 2),
+        (2 * text, 2 * plain),
+        (text[at:], plain[at:]),
+        (text[::-1], plain[::-1]),
+        (text.strip(), plain.strip()),
+        (text.strip(argument), plain.strip(argument)),
+        (text.replace(argument, first, count), plain.replace(argument, first, count)),
+        (text.upper(), plain.upper()),
+        (text.lower(), plain.lower()),
+        (text.title(), plain.title()),
+        (text.capitalize(), plain.capitalize()),
+        (text.join([first, text, second]), plain.join([first, plain, second])),
+        *zip(text.split(), plain.split(), strict=True),
+    ]
+    if argument:
+        both += zip(text.split(argument, count), plain.split(argument, count), strict=True)
+    for found, expected in both:
+        assert found == expected
+        if isinstance(found, Written):
+            assert found.by == authors(expected)
+        else:  # an empty argument
+            assert argument == ""
 
 
 @given(st.lists(st.sampled_from(TALK), min_size=1))
@@ -188,9 +331,43 @@ def test_other_units_than_byte_pairs_are_refused():
 def test_stored_and_read():
     template = ChatTemplate("llama3", "<s>", "</s>")
     assert ChatTemplate.from_dict(template.to_dict()) == template
-    for damaged in ({}, {"template": "x", "bos": None, "eos": ""}):
-        with pytest.raises(ValueError, match="expected texts as template, bos and eos"):
+    more = ChatTemplate("llama3", "<s>", "</s>", {"top_k": 3}, pad="<p>", unk="<u>")
+    assert ChatTemplate.from_dict(more.to_dict()) == more
+    whole = template.to_dict()
+    for damaged in ({}, whole | {"bos": None}, whole | {"pad": 1}):
+        with pytest.raises(ValueError, match="expected texts as template, bos, eos, pad and unk"):
             ChatTemplate.from_dict(damaged)
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_greeting_is_an_answer_to_nothing(name):
+    talk = [{"role": "assistant", "content": "cat"}, *TALK[1:3]]
+    template = ChatTemplate(name, bos="<s>")
+    [(ids, counted, left_out)] = template.encode_answers(TOKENIZER, [talk], 1000)
+    assert left_out == 0
+    whole = template.encode(TOKENIZER, talk, prompt=False)
+    np.testing.assert_array_equal(ids, whole[: len(ids)])
+    ends = [TOKENIZER.id_of(text) for text in (b"<|im_end|>", b"<|eot_id|>")]
+    answers = np.split(ids, np.flatnonzero(np.diff(counted)) + 1)[1::2]
+    assert [TOKENIZER.decode(answer[:-1]) for answer in answers] == ["cat", "Yes."]
+    assert all(answer[-1] in ends for answer in answers)
+
+
+def test_an_error_has_the_place_of_its_conversation():
+    pytest.importorskip("jinja2")
+    template = ChatTemplate(OTHERS["instructions"], bos="<s>", eos="</s>")
+    good, bad = TALK[1:3], [TALK[1], TALK[0], TALK[2]]
+    with pytest.raises(InputError, match=r"^file, line 2: the chat template: Only users and"):
+        template.encode_answers(TOKENIZER, [good, bad], 1000, ["file, line 1", "file, line 2"])
+
+
+def test_the_limit_of_characters_is_for_one_conversation():
+    pytest.importorskip("jinja2")
+    template = ChatTemplate("{{ ' ' * 6000000 }}")
+    assert sum(map(len, template._texts([(TALK, False)] * 3))) > 1 << 24
 
 
 def test_a_template_that_changes_earlier_turns_is_refused():

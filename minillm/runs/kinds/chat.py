@@ -321,7 +321,8 @@ def _encoded(
     """
     encoded, shortened, missing = [], 0, 0
     talks = [talk for item in items for talk in _talks_of(item)]
-    found = iter(template.encode_answers(tokenizer, talks, most))
+    places = [item.place for item in items for _ in _talks_of(item)]
+    found = iter(template.encode_answers(tokenizer, talks, most, places))
     for item in items:
         results = [next(found) for _ in _talks_of(item)]
         is_cut = any(left_out for _, _, left_out in results)
@@ -367,6 +368,7 @@ def read_parts(data: Data) -> dict[str, list[Any]]:
 
 
 def questions_of(items: Sequence[Any], count: int) -> Iterator[list[Message]]:
-    """Yield the messages before the last answer of some conversations."""
+    """Yield the messages before the last answer of some conversations, if there are any."""
     for item in items[:: max(1, len(items) // count)][:count]:
-        yield Conversation(_talks_of(item)[0], item.place).last_answer[0]
+        if question := Conversation(_talks_of(item)[0], item.place).last_answer[0]:
+            yield question
