@@ -36,7 +36,7 @@ def typeset(words: str, size: float) -> str:
     A single letter is a variable, in italics; longer words (dx, tanh) and figures are upright.
     """
     # KaTeX enlarges its letters, which are small, as well.
-    svg, height, large = "", 0.0, round(1.15 * size, 1)
+    svg, height, large = "", 0.0, round(1.1 * size, 1)
     for number, text in enumerate(words.split("$")):
         if number % 2 == 0:
             parts = [("", 0.0, size, text)] if text else []
