@@ -49,6 +49,9 @@ for (const path of chosen) {
       await page.goto(pathToFileURL(path).href, { waitUntil: "load" });
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
       if (wide > 1) tell(path, `${where}: ${wide} px wider than the window`);
+      const tables = await page.evaluate(() =>
+        [...document.querySelectorAll(".table-wrapper")].filter((table) => table.scrollWidth > table.clientWidth + 1).length);
+      if (width === 1280 && tables) tell(path, `${where}: ${tables} tables wider than their column`);
       await page.evaluate(axe);
       const result = await page.evaluate(() => axe.run(document.querySelector("article") || document.body, {
         resultTypes: ["violations"],
