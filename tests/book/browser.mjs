@@ -70,6 +70,11 @@ for (const path of chosen) {
           else if (anchor && target.endsWith(".html") && !idsOf(target).has(decodeURIComponent(anchor)))
             tell(path, `dead link ${relative(folder, target)}#${anchor}`);
         }
+        if (path === join(folder, "search.html")) {
+          const chapter = readFileSync(join(folder, "chapters", "00-derivatives.html"), "utf8");
+          const excerpt = await page.evaluate((text) => Search.htmlToText(text), chapter);
+          if (excerpt.includes("\\mathrm")) tell(path, "an excerpt repeats its formulas as TeX");
+        }
         if (await page.$(".katex-error")) tell(path, "a formula is not rendered");
       }
       await page.close();
