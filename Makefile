@@ -5,7 +5,7 @@ BIN = .venv/bin
 # A process on each core, each with one thread (tests/conftest.py).
 PYTEST = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-deep mutants lint book book-check bench kernels wheels bounds sanitize address undefined thread clean
+.PHONY: demo test test-deep mutants lint book book-full book-check bench kernels wheels bounds sanitize address undefined thread clean
 
 demo: .venv/plot
 	$(BIN)/minillm train lm --out runs/demo --minutes 1.5 --overwrite
@@ -32,10 +32,16 @@ lint: .venv/lint
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The book as static pages: build/book/html/index.html.  Outputs of cells are kept between builds.
+# The book as static pages: build/book/html/index.html.  The outputs of its cells are in the repository,
+# so that readers need neither a compiler nor minutes.
 book: .venv/book
-	$(BIN)/sphinx-build -W -n --keep-going -q -b html docs build/book/html
+	$(BIN)/sphinx-build -W -n --keep-going -b html docs build/book/html
 	@echo "open build/book/html/index.html"
+
+# Runs every cell first, and fails where outputs are others than those in the repository.
+book-full: .venv/test
+	$(BIN)/python docs/machinery/cells.py
+	$(MAKE) book
 
 # Every page in a headless Chromium, narrow and wide, light and dark.
 book-check: book
@@ -64,8 +70,10 @@ wheels: .venv/wheels
 	$(BIN)/python -m compileall -q minillm  # Python itself may not: PYTHONDONTWRITEBYTECODE
 	touch $@
 
-# Linters and wheels run nothing of the package: the kernels need not be compiled for them once more.
-.venv/lint .venv/wheels: .venv/%: .venv/test
+# Linters, wheels and the book run nothing of the package: the kernels need not be compiled for them.
+.venv/lint .venv/wheels: .venv/test
+.venv/book .venv/lint .venv/wheels: .venv/%: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
 	print(*project['optional-dependencies']['$*'], sep='\n')" > $@.txt
 	$(BIN)/pip install --quiet --requirement $@.txt

@@ -1,39 +1,26 @@
 """The configuration of Sphinx for the book: see CONTRIBUTING.md, "The book"."""
 
-import os
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parent / "build" / "book"
 sys.path.insert(0, str(HERE / "machinery"))
-# Cells run the command minillm.
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-
 import notebooks  # noqa: E402  (the line above says where it is)
 
 project = "minillm"
 author = "the authors of minillm"
 extensions = [
-    "myst_nb",
+    "myst_parser",
     "sphinx_design",
     "sphinx_exercise",
     "sphinxcontrib.bibtex",
+    "cells",
     "formulas",
     "pictures",
 ]
 exclude_patterns = ["_build", "machinery", "outputs", "pictures"]
 nitpicky = True
-
-# Code cells run at each change, in a folder of their own; outputs are kept between builds.
-nb_execution_mode = "cache"
-nb_execution_cache_path = str(BUILD / "cells")
-nb_execution_in_temp = True
-nb_execution_raise_on_error = True
-nb_execution_timeout = 600
-nb_execution_show_tb = True
-nb_merge_streams = True
-nb_ipywidgets_js = {}  # nothing is fetched from another host
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3

@@ -4,8 +4,8 @@ from drawing import Drawing
 
 picture = Drawing(440, 560)
 X = 120  # the stream
-picture.text(X, 543, "x", size=18, colour="first")
-picture.text(X, 14, "y", size=18, colour="first")
+picture.text(X, 543, "$x$", size=18, colour="first")
+picture.text(X, 14, "$y$", size=18, colour="first")
 picture.line([(X, 528), (X, 321)], colour="first", width=3)
 picture.line([(X, 289), (X, 81)], colour="first", width=3)
 picture.line([(X, 49), (X, 28)], colour="first", width=3)
@@ -17,8 +17,8 @@ for y, branch in ((305, "attention"), (65, "feed-forward")):
     picture.box(280, y + 68, 150, 40, branch, size=18, colour="second")
     picture.line([(280, y + 48), (280, y), (X + 16, y)])
 picture.line([(58, 40), (58, 520)], colour="fourth", dashed=True, width=3)
-picture.text(40, 16, "dy", size=18, colour="fourth")
-picture.text(40, 543, "dx", size=18, colour="fourth")
+picture.text(40, 16, "$dy$", size=18, colour="fourth")
+picture.text(40, 543, "$dx$", size=18, colour="fourth")
 for y in (305, 65):
     picture.line([(395, y), (395, y + 204)], colour="fourth", dashed=True)
     picture.line([(395, y + 204), (66, y + 204)], colour="fourth", dashed=True)

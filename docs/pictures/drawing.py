@@ -2,14 +2,24 @@
 
 Each script beside this one writes the SVG of its name.  Colours are variables of the page's
 style sheet (``first`` to ``fourth``), with a fallback for a picture that is opened alone; all else
-takes the colour of the text, so that a picture fits the light and the dark theme.
+takes the colour of the text, so that a picture fits the light and the dark theme.  Formulas between
+dollar signs are typeset as those of the text, whose fonts (KaTeX) a page has loaded.
 
     python docs/pictures/NAME.py
 """
 
+import re
 import sys
 from html import escape
 from pathlib import Path
+
+UPRIGHT = "font-family=\"KaTeX_Main, 'Times New Roman', serif\" font-style=\"normal\""
+ITALIC = "font-family=\"KaTeX_Math, 'Times New Roman', serif\" font-style=\"italic\""
+# A part of a formula: what stands under the line, over it, or on it.
+PART = re.compile(
+    r"_(?:\{(?P<under>[^}]*)\}|(?P<under1>.))|\^(?:\{(?P<over>[^}]*)\}|(?P<over1>.))"
+    r"|(?P<line>[^\W\d_]+|.)"
+)
 
 COLOURS = {
     "first": "var(--first, #1f6fb4)",
@@ -20,6 +30,38 @@ COLOURS = {
 }
 
 
+def typeset(words: str, size: float) -> str:
+    """Return the SVG of a line of text, in which ``$h_{prev} W^⊤$`` is a formula.
+
+    A single letter is a variable, in italics; longer words (dx, tanh) and figures are upright.
+    """
+    # KaTeX enlarges its letters, which are small, as well.
+    svg, height, large = "", 0.0, round(1.1 * size, 1)
+    for number, text in enumerate(words.split("$")):
+        if number % 2 == 0:
+            parts = [("", 0.0, size, text)] if text else []
+        else:
+            parts = [part_of(match, large) for match in PART.finditer(text)]
+        for style, up, font, part in parts:
+            move = f' dy="{height - up:.1f}"' if up != height else ""
+            if style or move:
+                part = f'<tspan{move} font-size="{font:g}" {style}'.rstrip() + f">{escape(part)}</tspan>"
+            else:
+                part = escape(part)
+            svg, height = svg + part, up
+    return svg
+
+
+def part_of(match: re.Match, size: float) -> tuple[str, float, float, str]:
+    """Return a part's style, its height above the line, its size and its text."""
+    ((name, text),) = ((name, text) for name, text in match.groupdict().items() if text)
+    small = round(0.7 * size, 1)
+    places = {"under": (-0.2 * size, small), "over": (0.35 * size, small), "line": (0.0, size)}
+    up, font = places[name.rstrip("1")]
+    variable = len(text) == 1 and text.isalpha() and text.isascii()
+    return ITALIC if variable else UPRIGHT, round(up, 1), font, text
+
+
 class Drawing:
     """A canvas of ``width`` by ``height``; x grows to the right, y grows downwards."""
 
@@ -27,12 +69,12 @@ class Drawing:
         self.width, self.height, self.parts = width, height, []
 
     def text(self, x, y, words, *, size=15, colour="plain", anchor="middle", italic=False):
-        """Write one line, centred on (x, y)."""
+        """Write one line, centred on (x, y); what stands between dollar signs is a formula."""
         style = ' font-style="italic"' if italic else ""
         fill = "" if colour == "plain" else f' style="fill:{COLOURS[colour]}"'
         self.parts.append(
             f'<text x="{x}" y="{y + size * 0.35:.1f}" font-size="{size}" text-anchor="{anchor}"'
-            f"{style}{fill}>{escape(words)}</text>"
+            f"{style}{fill}>{typeset(words, size)}</text>"
         )
 
     def box(self, x, y, width, height, words="", *, colour="plain", size=15, dashed=False):

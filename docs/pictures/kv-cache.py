@@ -23,7 +23,7 @@ for step, top in ((3, 40), (4, 272)):
         picture.line([(x + 17, top + 140), (109 + 64 * s, top + 94)], width=1.2, colour="second")
     picture.text(70, top + 25, "keys", size=17, anchor="end")
     picture.text(70, top + 73, "values", size=17, anchor="end")
-    picture.box(x + 17, top + 158, 44, 36, "q", size=18, colour="second")
+    picture.box(x + 17, top + 158, 44, 36, "$q$", size=18, colour="second")
     picture.text(70, top + 158, "query", size=17, anchor="end")
 picture.text(24, 482, "kept", size=17, colour="first", anchor="start")
 picture.text(92, 482, "computed in this step", size=17, colour="second", anchor="start")

@@ -3,12 +3,12 @@
 from drawing import Drawing
 
 picture = Drawing(440, 230)
-for y, name, colour in ((40, "x", "first"), (115, "W", "third"), (190, "b", "third")):
+for y, name, colour in ((40, "$x$", "first"), (115, "$W$", "third"), (190, "$b$", "third")):
     picture.circle(30, y, 22, name, colour=colour, size=18)
-picture.box(140, 77, 62, 40, "x W", size=18)
-picture.box(240, 115, 58, 40, "+ b", size=18)
-picture.circle(325, 115, 22, "y", colour="first", size=18)
-picture.box(407, 115, 44, 40, "L", colour="second", size=18)
+picture.box(140, 77, 62, 40, "$x W$", size=18)
+picture.box(240, 115, 58, 40, "$+ b$", size=18)
+picture.circle(325, 115, 22, "$y$", colour="first", size=18)
+picture.box(407, 115, 44, 40, "$L$", colour="second", size=18)
 for points in (
     [(52, 42), (109, 68)],
     [(52, 113), (109, 86)],
@@ -27,8 +27,8 @@ for points in (
     [(218, 135), (52, 203)],
 ):
     picture.line(points, colour="second", dashed=True)
-picture.text(366, 144, "dy", colour="second", size=18)
-picture.text(96, 28, "dx", colour="second", size=18)
-picture.text(98, 128, "dW", colour="second", size=18)
-picture.text(150, 184, "db", colour="second", size=18)
+picture.text(366, 144, "$dy$", colour="second", size=18)
+picture.text(96, 28, "$dx$", colour="second", size=18)
+picture.text(98, 128, "$dW$", colour="second", size=18)
+picture.text(150, 184, "$db$", colour="second", size=18)
 picture.save(__file__)

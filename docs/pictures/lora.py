@@ -3,17 +3,17 @@
 from drawing import Drawing
 
 picture = Drawing(440, 400)
-picture.circle(210, 370, 22, "x", colour="first", size=18)
+picture.circle(210, 370, 22, "$x$", colour="first", size=18)
 picture.box(120, 215, 150, 150, "", size=18, dashed=True)
-picture.text(120, 198, "W", size=20)
-picture.text(120, 224, "384 x 384", size=17)
+picture.text(120, 198, "$W$", size=20)
+picture.text(120, 224, "384 × 384", size=17)
 picture.text(120, 250, "frozen", size=17, italic=True)
-picture.box(320, 258, 62, 64, "A", colour="third", size=20)
-picture.text(358, 258, "384 x 8", size=17, anchor="start")
-picture.box(320, 162, 62, 64, "B", colour="third", size=20)
-picture.text(358, 162, "8 x 384", size=17, anchor="start")
+picture.box(320, 258, 62, 64, "$A$", colour="third", size=20)
+picture.text(358, 258, "384 × 8", size=17, anchor="start")
+picture.box(320, 162, 62, 64, "$B$", colour="third", size=20)
+picture.text(358, 162, "8 × 384", size=17, anchor="start")
 picture.circle(210, 85, 18, "+", size=20)
-picture.circle(210, 24, 20, "y", colour="first", size=18)
+picture.circle(210, 24, 20, "$y$", colour="first", size=18)
 for points in (
     [(196, 352), (140, 292)],
     [(224, 352), (304, 292)],
@@ -32,9 +32,9 @@ for points in (
     [(116, 292), (187, 364)],
 ):
     picture.line(points, colour="second", dashed=True)
-picture.text(248, 55, "dy", colour="second", size=18)
-picture.text(405, 200, "dA, dB", colour="second", size=18)
-picture.text(312, 342, "dx", colour="second", size=18)
-picture.text(120, 342, "dx", colour="second", size=18)
-picture.text(320, 105, "s", size=18)
+picture.text(248, 55, "$dy$", colour="second", size=18)
+picture.text(405, 200, "$dA, dB$", colour="second", size=18)
+picture.text(312, 342, "$dx$", colour="second", size=18)
+picture.text(120, 342, "$dx$", colour="second", size=18)
+picture.text(320, 105, "$s$", size=18)
 picture.save(__file__)

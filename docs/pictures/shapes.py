@@ -14,10 +14,10 @@ def network(left, top, title, inputs, outputs, states, feed=False):
         if n:
             picture.line([(places[n - 1] + 20, top + 110), (x - 20, top + 110)])
         if n in outputs:
-            picture.circle(x, top + 48, 16, "y", colour="second", size=17)
+            picture.circle(x, top + 48, 16, "$y$", colour="second", size=17)
             picture.line([(x, top + 93), (x, top + 65)])
         if n in inputs:
-            picture.circle(x, top + 170, 16, "x", colour="first", size=17)
+            picture.circle(x, top + 170, 16, "$x$", colour="first", size=17)
             picture.line([(x, top + 154), (x, top + 128)])
     for n in outputs[:-1] if feed else ():
         x, end = places[n], places[n + 1]

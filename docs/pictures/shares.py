@@ -19,5 +19,5 @@ for row, (context, counts) in enumerate(
     picture.text(380, y, "leftover", size=17, colour="second")
     picture.line([(380, y + 20), (380, y + 52)], colour="second", dashed=True)
 picture.text(8, 390, "at last", size=17, anchor="start", italic=True)
-picture.box(315, 390, 230, 40, "all V alike: 1 / V", size=17)
+picture.box(315, 390, 230, 40, "all $V$ alike: $1 / V$", size=17)
 picture.save(__file__)

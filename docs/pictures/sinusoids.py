@@ -8,7 +8,7 @@ from minillm.layers.positions import sinusoids
 picture = Drawing(440, 420)
 P, WIDTH, HEIGHT = sinusoids(np.arange(32), 16), 23, 11
 picture.text(70 + 8 * WIDTH, 14, "column", size=17)
-picture.text(58, 52, "t = 0", size=16, anchor="end")
+picture.text(58, 52, "$t = 0$", size=16, anchor="end")
 picture.text(58, 46 + 31 * HEIGHT + 6, "31", size=16, anchor="end")
 for t, row in enumerate(P):
     for column, value in enumerate(row):

@@ -123,10 +123,10 @@ def _figure(panels: int) -> Any:
 
 
 def draw_times(axes: Any, cells: Sequence[Cell]) -> None:
-    """Plot medians against sizes; n^2.0 in the legend is the slope of a line."""
+    """Plot medians against sizes; the power of n in the legend is the slope of a line."""
     for number, name in enumerate(_names(cells)):
         line = [(cell.size, 1e3 * cell.median(name)) for cell in cells if name in cell.seconds]
-        label = name if (power := slope(line)) is None else f"{name}: n^{power:.1f}"
+        label = name if (power := slope(line)) is None else f"{name}: $n^{{{power:.1f}}}$"
         axes.loglog(*zip(*line, strict=True), "o-", color=f"C{number}", markersize=4, label=label)
     ticks = sorted({cell.size for cell in cells if cell.size is not None})
     axes.minorticks_off()

@@ -49,6 +49,9 @@ for (const path of chosen) {
       await page.goto(pathToFileURL(path).href, { waitUntil: "load" });
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
       if (wide > 1) tell(path, `${where}: ${wide} px wider than the window`);
+      const tables = await page.evaluate(() =>
+        [...document.querySelectorAll(".table-wrapper")].filter((table) => table.scrollWidth > table.clientWidth + 1).length);
+      if (width === 1280 && tables) tell(path, `${where}: ${tables} tables wider than their column`);
       await page.evaluate(axe);
       const result = await page.evaluate(() => axe.run(document.querySelector("article") || document.body, {
         resultTypes: ["violations"],
@@ -66,6 +69,11 @@ for (const path of chosen) {
           if (!existsSync(target)) tell(path, `dead link ${relative(folder, target)}`);
           else if (anchor && target.endsWith(".html") && !idsOf(target).has(decodeURIComponent(anchor)))
             tell(path, `dead link ${relative(folder, target)}#${anchor}`);
+        }
+        if (path === join(folder, "search.html")) {
+          const chapter = readFileSync(join(folder, "chapters", "00-derivatives.html"), "utf8");
+          const excerpt = await page.evaluate((text) => Search.htmlToText(text), chapter);
+          if (excerpt.includes("\\mathrm")) tell(path, "an excerpt repeats its formulas as TeX");
         }
         if (await page.$(".katex-error")) tell(path, "a formula is not rendered");
       }

@@ -12,6 +12,7 @@ import pytest
 HERE = Path(__file__).parents[2]
 PICTURES = HERE / "docs/pictures"
 SVGS = sorted(PICTURES.glob("*.svg"))
+SVG = "http://www.w3.org/2000/svg"
 LONGEST = 60  # seconds: what takes longer is drawn by hand, after a change
 
 # What NumPy computes or matplotlib draws takes long, and may differ with their versions.
@@ -51,6 +52,14 @@ def drawn(svg: Path, folder: Path) -> bytes:
 @pytest.mark.parametrize("svg", DIAGRAMS, ids=lambda path: path.stem)
 def test_a_diagram_has_the_same_bytes_everywhere(svg, tmp_path):
     assert drawn(svg, tmp_path) == svg.read_bytes(), f"run docs/pictures/{svg.stem}.py again"
+
+
+@pytest.mark.parametrize("svg", SVGS, ids=lambda path: path.stem)
+def test_symbols_are_typeset(svg):
+    """As W with a small x below, not as W_x, and so with powers."""
+    texts = ["|".join(text.itertext()) for text in ElementTree.parse(svg).iter(f"{{{SVG}}}text")]
+    assert texts
+    assert not [text for text in texts if re.search(r"\w_\w|\^|[₀-₉ᵀ²]|\b[ghkmsvx]\d", text)]
 
 
 @pytest.mark.deep
