@@ -24,3 +24,10 @@ def short(value: object) -> str:
     except ValueError:  # Python refuses to write a number of thousands of digits
         text = "a very large number"
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def printable(text: str, most: int = 300) -> str:
+    """A text of others in a message: on one line, without control characters, and not too long."""
+    text = text[: most + 1]
+    text = text if text.isprintable() else repr(text)[1:-1]
+    return text if len(text) <= most else text[: most - 3] + "..."

@@ -22,7 +22,7 @@ from minillm.decoding.speculation import Speculation
 pytest.importorskip("uvicorn")
 pytest.importorskip("starlette")
 
-from minillm.serving import app, engine
+from minillm.serving import app, engine, requests
 
 UVICORN = app.uvicorn.Server
 TALK = [user("the cat")]
@@ -250,6 +250,14 @@ def test_the_client_of_openai(server, run):
         ({"max_tokens": 2.5}, 400, "max_tokens", "max_tokens: expected a whole number, found 2.5"),
         ({"stop": [""]}, 400, "stop", "stop: expected 1 to 4 texts, found ['']"),
         ({"stop": ["a"] * 5}, 400, "stop", "stop: expected 1 to 4 texts, found "),
+        ({"stop": "y" * 1001}, 400, "stop", "stop: expected at most 1,000 characters, found 1,001"),
+        ({"top_k": -2}, 400, "top_k", "top_k: expected a whole number from 1 to 1000000, found -2"),
+        ({"top_k": False}, 400, "top_k", "top_k: expected a whole number from 1 to 1000000, foun"),
+        ({"seed": 1.5}, 400, "seed", "seed: expected a whole number"),
+        ({"frequency_penalty": 0.5}, 400, "frequency_penalty", "frequency_penalty: expected 0, f"),
+        ({"n": True}, 400, "n", "n: expected 1, found True"),
+        ({"a" * 99: 1}, 400, "a" * 57 + "...", f"{'a' * 57}...: there is no such field"),
+        ({"a\x1b\ud800": 1}, 400, r"a\x1b\ud800", r"a\x1b\ud800: there is no such field"),
         ({"n": 2}, 400, "n", "n: expected 1, found 2"),
         ({"logprobs": True}, 400, "logprobs", "logprobs: expected false or 0, found True"),
         ({"tools": [{}]}, 400, "tools", "tools: expected [], found [{}]"),
@@ -277,6 +285,25 @@ def test_fields_that_change_nothing_are_accepted(server, run, stream):
         server.events(asked)
     else:
         assert server.text(asked) == expected(run, TALK)
+
+
+@pytest.mark.parametrize(
+    "neutral",
+    [
+        {"frequency_penalty": 0.0, "presence_penalty": 0.0, "n": 1.0, "top_logprobs": 0.0},
+        {"top_k": 0},
+        {"top_k": -1.0},
+        {"stop": ""},
+        {"max_tokens": 8.0, "temperature": 0.0, "top_p": 1, "seed": 3.0},
+    ],
+)
+def test_numbers_and_names_that_many_programs_send(server, run, neutral):
+    assert server.text({**GREEDY, **neutral}) == expected(run, TALK)
+
+
+def test_a_top_k_of_zero_switches_off_the_default():
+    body = json.dumps({**GREEDY, "top_k": 0}).encode()
+    assert requests.read(body, "run", Sampling(top_k=1), chat=True).sampling.top_k is None
 
 
 @pytest.mark.parametrize(
