@@ -13,7 +13,7 @@ The model continues the last line, and ends its answer with ``<|im_end|>``.
 
 A template is a program in the language Jinja.  Hugging Face's folders and GGUF files have one.  The
 few in ``KNOWN`` are Python functions here.  Any other is run by the package jinja2, in a sandbox
-and in a process of its own: see :mod:`minillm.text.jinja_process`.
+and in a process apart: see :mod:`minillm.text.template_processes`.
 
 A message may contain the text of a special token, such as ``<|im_end|>``.  It must not become that
 token, because then a user could write messages in the name of others.  So a mark, a character that
@@ -23,14 +23,10 @@ cut at its special tokens, a marked one is not found.  The marks are then remove
 Source: the interface is that of ``apply_chat_template`` of Hugging Face's transformers (2023).
 """
 
-import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,10 +34,11 @@ from numpy.typing import NDArray
 
 from minillm.data.conversations import ROLES, Message
 from minillm.errors import InputError, short
+from minillm.text import template_processes
 from minillm.text.bpe import BytePairs
 from minillm.text.vocabulary import SpecialTokens, Vocabulary, check_encodable
 
-SECONDS = 5  # that a template may take
+SECONDS = 5  # of CPU time that a template may take
 AT_ONCE = 500  # conversations that one process fills in
 
 Asked = tuple[Sequence[Message], bool]  # a conversation, and whether to prompt an answer
@@ -334,24 +331,7 @@ def _marked(content: str, specials: Iterable[str], mark: str) -> str:
 
 def _in_a_process(source: str, values: Sequence[Mapping[str, Any]]) -> list[str]:
     """Fill in a template with jinja2, in a process with limits, for each of some values."""
-    found = find_spec("jinja2")
-    if found is None or found.origin is None:
-        raise InputError('this chat template needs the package jinja2, which the extra "chat" has')
-    program = Path(__file__).with_name("jinja_process.py")
-    command = [sys.executable, "-I", str(program), str(Path(found.origin).parents[1])]
-    try:
-        result = subprocess.run(
-            command,
-            input=json.dumps({"source": source, "values": values}).encode(),
-            capture_output=True,
-            timeout=SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise InputError(f"the chat template: it was stopped after {SECONDS} seconds") from None
-    try:
-        answer = json.loads(result.stdout)
-    except ValueError:  # it was killed
-        answer = {"error": "it ended without a result; it may have needed too much memory"}
+    answer = template_processes.fill_in(source, values, SECONDS)
     if "error" in answer:
         raise InputError(f"the chat template: {' '.join(str(answer['error']).split())[:300]}")
     return answer["texts"]

@@ -1,13 +1,15 @@
-"""The process that fills in a chat template: values as JSON on standard input, texts on output.
+"""A process that fills in chat templates: lines of JSON on standard input and output.
 
 A template is a program that a stranger wrote.  The sandbox of jinja2 keeps it from files and from
 Python's internals, but it may loop or grow without an end.  So it runs in a process of its own,
-which has a limit of memory, and which :mod:`minillm.text.chat_template` stops after some seconds.
+which has a limit of memory, and a limit of CPU time for each line.  It ends with its input; see
+:mod:`minillm.text.template_processes`.
 
 The process imports nothing of ours, so that it starts fast.
 """
 
 import json
+import signal
 import sys
 from datetime import datetime
 from typing import Any
@@ -47,8 +49,19 @@ def fill(source: str, each: list[dict[str, Any]]) -> list[str]:
     return texts
 
 
+def answer(asked: dict[str, Any]) -> dict[str, Any]:
+    """Fill in a template: its texts or its error."""
+    try:
+        return {"texts": fill(asked["source"], asked["values"])}
+    except MemoryError:
+        return {"error": f"it needs more than {MEMORY >> 20} MB of memory"}
+    except Exception as error:
+        line = getattr(error, "lineno", None)
+        return {"error": f"line {line}: {error}" if line else str(error) or type(error).__name__}
+
+
 def main() -> None:
-    """Fill in the template on standard input; write its texts or its error."""
+    """Answer the lines of standard input."""
     sys.path.append(sys.argv[1])  # where jinja2 is installed
     try:
         import resource
@@ -56,15 +69,19 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     except (ImportError, ValueError, OSError):
         pass  # Windows has no such limit
-    asked = json.load(sys.stdin.buffer)
-    try:
-        answer: dict[str, Any] = {"texts": fill(asked["source"], asked["values"])}
-    except MemoryError:
-        answer = {"error": f"it needs more than {MEMORY >> 20} MB of memory"}
-    except Exception as error:
-        line = getattr(error, "lineno", None)
-        answer = {"error": f"line {line}: {error}" if line else str(error) or type(error).__name__}
-    sys.stdout.buffer.write(json.dumps(answer).encode())
+    has_timer = hasattr(signal, "setitimer")  # of CPU time; Windows has none
+    if has_timer:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the other process
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends this process at once
+    for line in sys.stdin.buffer:
+        asked = json.loads(line)
+        if has_timer:
+            signal.setitimer(signal.ITIMER_PROF, asked["seconds"])
+        written = json.dumps(answer(asked)).encode()
+        if has_timer:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+        sys.stdout.buffer.write(written + b"\n")
+        sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":
