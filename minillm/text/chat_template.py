@@ -26,6 +26,7 @@ Source: the interface is that of ``apply_chat_template`` of Hugging Face's trans
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -315,18 +316,29 @@ def _marked(content: str, specials: Iterable[str], mark: str) -> str:
     which may also strip white space.
     """
     for special in specials:
-        first, rest = special[0], special[1:]
-        content = content.replace(special, f"{first}{mark}{rest}")
-        for end in range(1, len(special)):
-            head, tail = special[:end], special[end:]
-            for spaces in {"", content[len(content.rstrip()) :]}:
-                if content.endswith(head + spaces):
-                    kept = content[: len(content) - len(head + spaces)]
-                    content = f"{kept}{first}{mark}{head[1:]}{spaces}"
-            for spaces in {"", content[: len(content) - len(content.lstrip())]}:
-                if content.startswith(spaces + tail):
-                    content = f"{spaces}{tail[:-1]}{mark}{content[len(spaces + tail) - 1 :]}"
+        content = content.replace(special, f"{special[0]}{mark}{special[1:]}")
+    heads, tails, longest = _parts(tuple(specials))
+    places = set()
+    for end in {len(content), len(content.rstrip())}:
+        for k in range(1, min(longest, end + 1)):
+            if content[end - k : end] in heads:
+                places.add(end - k + 1)
+    for begin in {0, len(content) - len(content.lstrip())}:
+        for k in range(1, min(longest, len(content) - begin + 1)):
+            if content[begin : begin + k] in tails:
+                places.add(begin + k - 1)
+    for place in sorted(places, reverse=True):
+        content = content[:place] + mark + content[place:]
     return content
+
+
+@lru_cache(maxsize=8)
+def _parts(specials: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str], int]:
+    """The beginnings of special tokens, their ends, and the length of the longest token."""
+    cuts = [(special, at) for special in specials for at in range(1, len(special))]
+    heads = frozenset(special[:at] for special, at in cuts)
+    tails = frozenset(special[at:] for special, at in cuts)
+    return heads, tails, max(map(len, specials), default=0)
 
 
 def _in_a_process(source: str, values: Sequence[Mapping[str, Any]]) -> list[str]:
