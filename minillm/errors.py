@@ -28,6 +28,5 @@ def short(value: object) -> str:
 
 def printable(text: str, most: int = 300) -> str:
     """A text of others in a message: on one line, without control characters, and not too long."""
-    text = text[: most + 1]
-    text = text if text.isprintable() else repr(text)[1:-1]
-    return text if len(text) <= most else text[: most - 3] + "..."
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: most + 1])
+    return shown if len(shown) <= most else shown[: most - 3] + "..."

@@ -43,6 +43,7 @@ class RequestError(Exception):
     """A request that cannot be answered, as the interface describes it."""
 
     def __init__(self, message: str, param: str | None = None, code: str | None = None, status=400):
+        message = printable(message)
         super().__init__(message)
         self.status = status
         kind = "invalid_request_error" if status < 500 else "server_error"

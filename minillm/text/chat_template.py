@@ -152,12 +152,24 @@ class ChatTemplate:
         ]
 
     def encode(
-        self, tokenizer: BytePairs, messages: Sequence[Message], prompt: bool = True
+        self,
+        tokenizer: BytePairs,
+        messages: Sequence[Message],
+        prompt: bool = True,
+        watch: Callable[[int], None] = lambda n: None,
     ) -> NDArray[np.int32]:
-        """The ids of :meth:`text`, (T,).  No content of a message becomes a special token."""
-        return self._encoded(tokenizer, [(messages, prompt)])[0]
+        """The ids of :meth:`text`, (T,).  No content of a message becomes a special token.
 
-    def _encoded(self, tokenizer: BytePairs, asked: Sequence[Asked]) -> list[NDArray[np.int32]]:
+        ``watch`` is called now and then with the number of ids so far, and may raise an exception.
+        """
+        return self._encoded(tokenizer, [(messages, prompt)], watch)[0]
+
+    def _encoded(
+        self,
+        tokenizer: BytePairs,
+        asked: Sequence[Asked],
+        watch: Callable[[int], None] = lambda n: None,
+    ) -> list[NDArray[np.int32]]:
         """The ids of each conversation."""
         special = _special_tokens(tokenizer)
         for messages, _ in asked:
@@ -177,13 +189,16 @@ class ChatTemplate:
         ]
         encoded = []
         for text in self._texts(marked):
-            ids = [
-                np.array([special.ids[part]], np.int32)
-                if part in special.ids
-                else tokenizer.encode_ordinary(part.replace(mark, ""))
-                for part in special.cut(text)
-            ]
-            encoded.append(np.concatenate([_NONE, *ids]))
+            ids, n = [_NONE], 0
+            for part in special.cut(text):
+                watch(n)
+                ids.append(
+                    np.array([special.ids[part]], np.int32)
+                    if part in special.ids
+                    else tokenizer.encode_ordinary(part.replace(mark, ""))
+                )
+                n += len(ids[-1])
+            encoded.append(np.concatenate(ids))
         return encoded
 
     def encode_answers(
