@@ -121,7 +121,7 @@ class Chat:
     def encode(
         self, messages: Sequence[Message], watch: Callable[[int], None] = lambda n: None
     ) -> Ids:
-        """The ids (T,) that an answer continues; ``watch`` is that of :meth:`ChatTemplate.encode`."""
+        """The ids (T,) that an answer continues; for ``watch`` see :meth:`ChatTemplate.encode`."""
         return self.template.encode(self.tokenizer, messages, watch=watch)
 
     def text(self, ids: Iterator[int]) -> Iterator[str]:

@@ -24,10 +24,11 @@ def listen(host: str, port: int) -> socket.socket:
         raise InputError("--host: expected an address, found ''")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=MOST)
+        address = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0][4]
+        return socket.create_server(address, family=family, backlog=MOST)
     except OSError as error:
         reason = str(error.strerror or error).partition(" (while attempting")[0]
-    except (TypeError, UnicodeError):
+    except (ValueError, TypeError):  # no name at all
         reason = "it cannot be the name of a host"
     raise InputError(f"{printable(host, 60)}:{port}: {reason}")
 
@@ -78,7 +79,8 @@ class Connection(H11Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._watch()
         if len(self.connections) >= MOST:
-            waiting = [some for some in self.connections if some is not self and some._waits]
+            others = [some for some in self.connections if isinstance(some, Connection)]
+            waiting = [some for some in others if some._waits and some is not self]
             if waiting:
                 oldest = min(waiting, key=lambda some: some._began)
                 self.connections.discard(oldest)

@@ -142,9 +142,7 @@ def fill_in(source: str, values: Sequence[Mapping[str, Any]], seconds: float) ->
     found = find_spec("jinja2")
     if found is None or found.origin is None:
         raise InputError('this chat template needs the package jinja2, which the extra "chat" has')
-    return _processes.answer(
-        found.origin, {"source": source, "values": values, "seconds": seconds}
-    )
+    return _processes.answer(found.origin, {"source": source, "values": values, "seconds": seconds})
 
 
 @atexit.register
