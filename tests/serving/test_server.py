@@ -696,24 +696,28 @@ def test_a_folder_whose_name_is_no_text(run, tmp_path, capsys, monkeypatch):
     assert "answers as by_ _te;" in capsys.readouterr().out
 
 
-# A server whose messages are never encoded.
+# A server in which a step of the engine, or the encoding of messages, never ends.
 ENDLESS = """
 import sys
 from minillm.cli import main
+from minillm.decoding.batch import Batch
 from minillm.decoding.chat import Chat
 
-def encode(self, messages, watch):
+def endless(*args):
     while True:
         pass
 
-if sys.argv.pop(1) == "endless":
-    Chat.encode = encode
+kind = sys.argv.pop(1)
+if kind == "encoding":
+    Chat.encode = endless
+elif kind == "step":
+    Batch.step = endless
 sys.exit(main())
 """
 
 
 @pytest.mark.deep
-@pytest.mark.parametrize("kind", ["endless", "stream"])
+@pytest.mark.parametrize("kind", ["encoding", "step", "stream"])
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no SIGTERM")
 def test_a_signal_ends_the_process_in_the_middle_of_requests(tmp_path, kind):
     folder = chatting.save(tmp_path / "run", context=65536)
