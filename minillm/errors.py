@@ -78,17 +78,24 @@ def escaped(text: str) -> str:
     >>> print(escaped("\x1b[2J \a \t and \n"), end="")
     \x1b[2J \x07 	 and
 
-    Line ends and tabs stay.
+    Line ends and tabs stay.  Halves of surrogate pairs, which cannot be encoded, are escapes too.
     """
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], text)
+    return re.sub(
+        r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", lambda found: repr(found[0])[1:-1], text
+    )
 
 
 def told(error: BaseException) -> str:
-    """An exception of a reader's code, on one line."""
-    return one_line(f"{type(error).__name__}: {error}", 300)
+    """The type and the text of an exception of a reader's code, on one line."""
+    try:
+        text = str(error)
+    except BaseException:  # its own __str__ may raise
+        text = "(its text raises an exception)"
+    name = type(error).__name__
+    return one_line(f"{name}: {text}" if text else name, 300)
 
 
 def one_line(text: str, most: int = 1000) -> str:
     """A message on one line of at most ``most`` characters, without control characters."""
-    line = escaped(" ".join(text[: 2 * most].splitlines()))
+    line = escaped(" ".join(text[: 2 * most].split()))
     return line if len(line) <= most else line[: most - 3] + "..."

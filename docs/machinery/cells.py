@@ -6,8 +6,9 @@ cells of all pages, or of those that it is given, each page in a process and a f
 
     python docs/machinery/cells.py [PAGE ...]
 
-It writes the outputs of a page where its cells or their outputs have changed, and then ends with status 1:
-they are to be read and committed.  Machines round differently, so that numbers may differ by a tenth.
+It writes the outputs of a page where its cells or their outputs have changed, and then ends with
+status 1: they are to be read and committed.  Machines round differently, so that numbers may differ
+by a tenth.
 A cell with the option ``varies`` prints times, or text that a model draws, and is not compared.
 """
 

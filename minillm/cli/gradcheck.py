@@ -41,7 +41,7 @@ from minillm.testing import GradientError, arrays, as_op, check_gradients
 from minillm.testing.calls import as_tuple, equal
 from minillm.testing.case import Case
 from minillm.testing.legends import OpCase, limits_of
-from minillm.testing.own_process import NoAnswerError, alive, messages, told
+from minillm.testing.own_process import NoAnswerError, alive, messages
 
 
 def add_arguments(parser: ArgumentParser) -> None:

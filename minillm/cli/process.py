@@ -61,6 +61,12 @@ def end_work() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
+def end_work_at_once() -> None:
+    """Let a signal end the process at once again, if one would interrupt the work so far."""
+    if signal.getsignal(signal.SIGTERM) is _interrupt:
+        end_work()
+
+
 @contextmanager
 def first_interrupt_noted() -> Iterator[list[int]]:
     """Have the first Ctrl-C in the block put into the list that it yields, and nothing else.

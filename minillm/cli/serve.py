@@ -16,6 +16,7 @@ examples:
 import argparse
 from pathlib import Path
 
+from minillm.cli import process
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.chat import add_template
 from minillm.cli.options import (
@@ -51,12 +52,13 @@ def run(args: argparse.Namespace) -> int:
         ) from None
     opened = open_run(args)
     chat = opened.answering_in(args.template)
-    name = Path(args.run_folder).resolve().name
+    name = "".join(c if c.isprintable() else "_" for c in Path(args.run_folder).resolve().name)
     sampling = chat.sampling_with(**given_settings(args, ChatSampling))
     server = Server(chat, name, args.parallel, sampling)
 
     def started(address: str) -> None:
         print(f"{address} answers as {name}; the base URL is {address}/v1", flush=True)
 
+    process.end_work_at_once()  # after the grace of the server, and not after its threads
     serve(server, args.host, args.port, started)
     return 0

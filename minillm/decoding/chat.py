@@ -118,9 +118,11 @@ class Chat:
             )
         return self.text(self._write(self.encode(fitting), length, sampling or self.sampling))
 
-    def encode(self, messages: Sequence[Message]) -> Ids:
-        """The ids (T,) that an answer continues."""
-        return self.template.encode(self.tokenizer, messages)
+    def encode(
+        self, messages: Sequence[Message], watch: Callable[[int], None] = lambda n: None
+    ) -> Ids:
+        """The ids (T,) that an answer continues; for ``watch`` see :meth:`ChatTemplate.encode`."""
+        return self.template.encode(self.tokenizer, messages, watch=watch)
 
     def text(self, ids: Iterator[int]) -> Iterator[str]:
         """The text of an answer in pieces, without special tokens."""

@@ -46,7 +46,12 @@ class Pieces:
             self.stopped, self._held = True, ""
             return text[: min(found)[1]]
         held = max(
-            (k for stop in self.stop for k in range(1, len(stop)) if text.endswith(stop[:k])),
+            (
+                k
+                for stop in self.stop
+                for k in range(1, min(len(stop), len(text) + 1))
+                if text.endswith(stop[:k])
+            ),
             default=0,
         )
         self._held = text[len(text) - held :]

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.errors import InputError
+from minillm.errors import InputError, told
 from minillm.exercises.catalogue import exercises
 from minillm.exercises.counting import counted, multiplications
 from minillm.exercises.declaration import Exercise
 from minillm.testing import GradientError, check_gradients
 from minillm.testing.calls import as_tuple, copies, shapes_in_line
-from minillm.testing.own_process import messages, told
+from minillm.testing.own_process import messages
 
 Report = dict[str, Any]
 

@@ -13,8 +13,10 @@ import asyncio
 import contextlib
 import json
 import secrets
-import socket
+import sys
+import threading
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
@@ -22,31 +24,31 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from minillm.decoding import Sampling
 from minillm.decoding.chat import Chat
-from minillm.errors import InputError
+from minillm.errors import InputError, one_line
+from minillm.serving import connections
 from minillm.serving.engine import Engine, Full
 from minillm.serving.requests import RequestError, Wanted, read
+from minillm.serving.threads import Threads
+from minillm.text.template_processes import NoTime
 
 LARGEST_BODY = 4 << 20  # bytes
 SLOWEST_BODY = 30  # seconds
 WAITING = 256  # requests
-CONNECTIONS = 512
+ENCODED = 4  # requests whose texts are encoded at a time
 LOOK = 0.5  # seconds between looks at whether a client that waits is still there
 
 # The page runs its own script only, and talks to this server only.
 PAGE_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'"
 )
-LOOPBACK = ("127.0.0.1", "localhost")
 
 Event = tuple[str, str | Exception | None]  # a piece of text, and why it was the last
 
@@ -58,14 +60,15 @@ class Server:
         self.chat, self.name, self.sampling = chat, name, sampling
         self.engine = Engine(chat, parallel, WAITING)
         self.began = int(time.time())
+        self._threads = Threads(ENCODED)
+        self._longest = max(map(len, chat.tokenizer.tokens))
 
-    def application(self, host: str) -> Starlette:
-        """The application, for a server at this address.
+    def application(self, local: str | None) -> Starlette:
+        """The application; ``local`` is the address of the server if only this machine reaches it.
 
-        At an address of this machine only, requests must name it as their host.  A web site whose
-        name someone has pointed at this machine can therefore not use the model.
+        Requests must then name this machine as their host.
         """
-        only = [Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK)]
+        only = [Middleware(connections.OnlyLocalHosts, name=local)] if local else []
         return Starlette(
             routes=[
                 Route("/", self.page),
@@ -74,7 +77,7 @@ class Server:
                 Route("/v1/chat/completions", partial(self.answer, chat=True), methods=["POST"]),
                 Route("/v1/completions", partial(self.answer, chat=False), methods=["POST"]),
             ],
-            middleware=only if host in LOOPBACK else [],
+            middleware=only,
             exception_handlers={
                 RequestError: _error,
                 ClientDisconnect: _gone,
@@ -101,15 +104,10 @@ class Server:
 
     async def answer(self, request: Request, chat: bool) -> Response:
         """Answer a chat, or continue a text."""
-        wanted = read(await _body(request), self.name, self.sampling, chat)
-        ids = await run_in_threadpool(self._ids, wanted)
+        wanted, ids = await self._read(request, await _body(request), chat)
         free = self.chat.model.config.context - len(ids)
         if free < 1:
-            raise RequestError(
-                f"expected less than {self.chat.model.config.context:,} tokens, found {len(ids):,}",
-                "messages" if chat else "prompt",
-                "context_length_exceeded",
-            )
+            raise self._too_long(chat, f"{len(ids):,}")
         length = min(wanted.length or free, free)
         form = _Form(chat, self.name, len(ids))
         events = self._events(request, ids, length, wanted)
@@ -122,16 +120,54 @@ class Server:
         text = "".join(piece for (piece, _), _ in all_events)
         return JSONResponse(form.whole(text, reason, tokens))
 
-    def _ids(self, wanted: Wanted) -> list[int]:
-        """The ids of the messages, or of the prompt."""
-        tokenizer = self.chat.tokenizer
+    async def _read(self, request: Request, body: bytes, chat: bool) -> tuple[Wanted, list[int]]:
+        """What a request asks for, and the ids of its text; it ends if the client leaves."""
+        gone = threading.Event()
+
+        def work() -> tuple[Wanted, list[int]]:
+            wanted = read(body, self.name, self.sampling, chat)
+            return wanted, self._ids(wanted, chat, gone)
+
+        task = asyncio.ensure_future(self._threads.run(work))
         try:
-            if wanted.messages:
-                return self.chat.encode(wanted.messages).tolist()
+            while not (await asyncio.wait({task}, timeout=LOOK))[0]:
+                if await request.is_disconnected():
+                    raise ClientDisconnect
+            return task.result()
+        finally:
+            gone.set()
+            task.cancel()
+
+    def _ids(self, wanted: Wanted, chat: bool, gone: threading.Event) -> list[int]:
+        """The ids of the messages, or of the prompt.  What cannot fit is not encoded."""
+        tokenizer, context = self.chat.tokenizer, self.chat.model.config.context
+
+        def watch(n: int) -> None:
+            if gone.is_set():
+                raise ClientDisconnect
+            if n >= context:
+                raise self._too_long(chat, f"{n:,} or more")
+
+        if len(wanted.messages) >= context:
+            raise self._too_long(chat, f"{len(wanted.messages):,} messages")
+        texts = [message["content"] for message in wanted.messages] or [wanted.prompt]
+        size = sum(len(text.encode("utf-8", "replace")) for text in texts)
+        if size >= context * self._longest:
+            raise self._too_long(chat, f"{size:,} bytes")
+        try:
+            watch(0)
+            if chat:
+                return self.chat.encode(wanted.messages, watch).tolist()
             ids = tokenizer.encode(wanted.prompt, "prompt").tolist()
             return ids or [tokenizer.bos or 0]
+        except NoTime as error:
+            raise RequestError(str(error), code="overloaded", status=503) from None
         except InputError as error:
             raise RequestError(str(error)) from None
+
+    def _too_long(self, chat: bool, found: str) -> RequestError:
+        message = f"expected less than {self.chat.model.config.context:,} tokens, found {found}"
+        return RequestError(message, "messages" if chat else "prompt", "context_length_exceeded")
 
     async def _events(
         self, request: Request, ids: list[int], length: int, wanted: Wanted
@@ -266,7 +302,9 @@ async def _gone(request: Request, error: Exception) -> Response:
 
 
 async def _failure(request: Request, error: Exception) -> Response:
-    """A failure of ours: its traceback is logged."""
+    """A failure of ours: its traceback is printed."""
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        print(one_line(line, 1000), file=sys.stderr, flush=True)
     return JSONResponse(RequestError(f"the server failed: {error}", status=500).body, 500)
 
 
@@ -275,25 +313,20 @@ def serve(server: Server, host: str, port: int, started: Callable[[str], None]) 
 
     InputError for an address that cannot be used.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listening = socket.create_server((host, port), family=family, backlog=CONNECTIONS)
-    except OSError as error:
-        raise InputError(f"{host}:{port}: {error.strerror or error}") from None
-    config = uvicorn.Config(
-        server.application(host),
-        http="h11",
-        ws="none",
-        lifespan="off",
-        log_level="error",
-        limit_concurrency=CONNECTIONS,
-        timeout_graceful_shutdown=2,
-        server_header=False,
-    )
-    shown = f"[{host}]" if ":" in host else host
-    with listening:
-        started(f"http://{shown}:{listening.getsockname()[1]}")
-        try:
+        with connections.listen(host, port) as listening:
+            bound, port = listening.getsockname()[:2]
+            config = uvicorn.Config(
+                server.application(host if connections.is_local(bound) else None),
+                http=connections.Connection,
+                ws="none",
+                lifespan="off",
+                log_level="critical",  # failures are printed above, and ended streams are none
+                limit_concurrency=connections.MOST,
+                timeout_graceful_shutdown=2,
+                server_header=False,
+            )
+            started(f"http://{f'[{host}]' if ':' in host else host}:{port}")
             uvicorn.Server(config).run(sockets=[listening])
-        finally:
-            server.engine.close()
+    finally:
+        server.engine.close()

@@ -6,11 +6,13 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from minillm.decoding import Sampling
-from minillm.errors import InputError, short
+from minillm.errors import InputError, one_line, short
 from minillm.option import checked
 from minillm.text.chat_template import Message, check_messages
 
 SAMPLING = tuple(entry.name for entry in fields(Sampling))
+
+LONGEST_STOP = 1000  # characters
 
 # Fields with the only values that can be done here, besides null.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -41,6 +43,7 @@ class RequestError(Exception):
     """A request that cannot be answered, as the interface describes it."""
 
     def __init__(self, message: str, param: str | None = None, code: str | None = None, status=400):
+        message = one_line(message)
         super().__init__(message)
         self.status = status
         kind = "invalid_request_error" if status < 500 else "server_error"
@@ -69,7 +72,7 @@ def read(body: bytes, model: str, defaults: Sampling, chat: bool) -> Wanted:
         raise RequestError("expected a body in JSON") from None
     if not isinstance(values, dict):
         raise RequestError(f"expected a JSON object, found {short(values)}")
-    values = {name: value for name, value in values.items() if value is not None}
+    values = {name: _whole(value) for name, value in values.items() if value is not None}
     _check_names(values, chat)
     asked = values.get("model")
     if not isinstance(asked, str):
@@ -101,7 +104,14 @@ def _check_names(values: Mapping[str, Any], chat: bool) -> None:
                 message = f"{name}: expected {expected}, found {short(value)}"
                 raise RequestError(message, name, "unsupported_value")
         elif name not in known:
-            raise RequestError(f"{name[:60]}: there is no such field", name, "unknown_parameter")
+            shown = one_line(name, 60)
+            raise RequestError(f"{shown}: there is no such field", shown, "unknown_parameter")
+
+
+def _whole(value: Any) -> Any:
+    """The value; 1 for 1.0, because some programs write all numbers as floats."""
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
+    return int(value) if whole else value
 
 
 def _messages(messages: Any) -> list[Message]:
@@ -148,6 +158,8 @@ def _length(values: Mapping[str, Any]) -> int | None:
 
 def _sampling(values: Mapping[str, Any], defaults: Sampling) -> Sampling:
     given = {name: values[name] for name in SAMPLING if name in values}
+    if given.get("top_k") in (0, -1) and not isinstance(given["top_k"], bool):
+        given["top_k"] = None  # as other servers switch it off
     try:
         return Sampling(**{**vars(defaults), **checked(Sampling, given, "")})
     except InputError as error:
@@ -155,6 +167,8 @@ def _sampling(values: Mapping[str, Any], defaults: Sampling) -> Sampling:
 
 
 def _stop(stop: Any) -> list[str]:
+    if stop == "":
+        return []
     texts = [stop] if isinstance(stop, str) else stop
     if (
         not isinstance(texts, list)
@@ -162,6 +176,10 @@ def _stop(stop: Any) -> list[str]:
         or not all(isinstance(text, str) and text for text in texts)
     ):
         raise RequestError(f"stop: expected 1 to 4 texts, found {short(stop)}", "stop")
+    longest = max(map(len, texts), default=0)
+    if longest > LONGEST_STOP:
+        message = f"stop: expected at most {LONGEST_STOP:,} characters, found {longest:,}"
+        raise RequestError(message, "stop")
     return texts
 
 

@@ -25,11 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from minillm.errors import InputError
+from minillm.errors import InputError, told
 
 SECONDS = 60.0  # without a message, after which the process is stopped
 _BEAT = 1.0  # seconds between two signs of life
-_LONGEST = 300  # characters of an exception's text
 _START = (
     "import sys; sys.path[:] = sys.argv.pop(1).split('\\n'); "
     f"from {__name__} import run; run(*sys.argv[1:])"
@@ -146,17 +145,6 @@ def _send(kind: str, value: Any) -> None:
     _channel.write(json.dumps([kind, _encoded(value)]).encode() + b"\n")
     _channel.flush()
     _last = time.monotonic()
-
-
-def told(error: BaseException) -> str:
-    """The type and the text of an exception, on one line."""
-    try:
-        text = " ".join(str(error).split())
-    except BaseException:  # its own __str__ may raise
-        text = "(its text raises an exception)"
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: 2 * _LONGEST])
-    text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 # --- values as JSON ---------------------------------------------------------------------

@@ -13,7 +13,7 @@ The model continues the last line, and ends its answer with ``<|im_end|>``.
 
 A template is a program in the language Jinja.  Hugging Face's folders and GGUF files have one.  The
 few in ``KNOWN`` are Python functions here.  Any other is run by the package jinja2, in a sandbox
-and in a process of its own: see :mod:`minillm.text.jinja_process`.
+and in a process apart: see :mod:`minillm.text.template_processes`.
 
 A message may contain the text of a special token, such as ``<|im_end|>``.  It must not become that
 token, because then a user could write messages in the name of others.  So we note who wrote each
@@ -24,17 +24,11 @@ are: it may look for ``</think>`` in an earlier answer, and leave out what prece
 Source: the interface is that of ``apply_chat_template`` of Hugging Face's transformers (2023).
 """
 
-import json
 import re
-import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from itertools import chain, repeat
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,11 +36,12 @@ from numpy.typing import NDArray
 
 from minillm.data.conversations import ROLES, Message
 from minillm.errors import InputError, one_line, short
+from minillm.text import template_processes
 from minillm.text.bpe import BytePairs
 from minillm.text.jinja_process import TEMPLATE, Written, ours
 from minillm.text.vocabulary import SpecialTokens, Vocabulary, check_encodable
 
-SECONDS = 5  # that a template may take for a conversation
+SECONDS = 5  # of CPU time that a template may take for a conversation
 
 Asked = tuple[Sequence[Message], bool]  # a conversation, and whether to prompt an answer
 
@@ -151,22 +146,29 @@ class ChatTemplate:
         tokens = {f"{name}_token": getattr(self, name) for name in ("bos", "eos", "pad", "unk")}
         values = {name: token for name, token in tokens.items() if token}
         values |= {"tools": None, "documents": None}
-        return _in_a_process(
-            self.source,
-            (
-                values | {"messages": list(map(dict, messages)), "add_generation_prompt": prompt}
-                for messages, prompt in asked
-            ),
+        return (
+            _in_a_process(
+                self.source,
+                values | {"messages": list(map(dict, messages)), "add_generation_prompt": prompt},
+            )
+            for messages, prompt in asked
         )
 
     def encode(
-        self, tokenizer: BytePairs, messages: Sequence[Message], prompt: bool = True
+        self,
+        tokenizer: BytePairs,
+        messages: Sequence[Message],
+        prompt: bool = True,
+        watch: Callable[[int], None] = lambda n: None,
     ) -> NDArray[np.int32]:
-        """The ids of :meth:`text`, (T,).  No content of a message becomes a special token."""
+        """The ids of :meth:`text`, (T,).  No content of a message becomes a special token.
+
+        ``watch`` is called now and then with the number of ids so far, and may raise an exception.
+        """
         special = _special_tokens(tokenizer)
         check_messages(messages)
         [text] = self._texts([(messages, prompt)])
-        return _encoded(text, tokenizer, special)
+        return _encoded(text, tokenizer, special, watch)
 
     def encode_answers(
         self,
@@ -321,14 +323,21 @@ def _hidden(text: Written, special: SpecialTokens) -> str:
     )
 
 
-def _encoded(text: Written, tokenizer: BytePairs, special: SpecialTokens) -> NDArray[np.int32]:
+def _encoded(
+    text: Written,
+    tokenizer: BytePairs,
+    special: SpecialTokens,
+    watch: Callable[[int], None] = lambda n: None,
+) -> NDArray[np.int32]:
     """The ids of a text; special tokens are those that the template wrote."""
-    pieces, at, plain = [_NONE], 0, str.__str__(text)
+    pieces, n, at, plain = [_NONE], 0, 0, str.__str__(text)
     for part in special.cut(_hidden(text, special)):
+        watch(n)
         if part in special.ids:
             pieces.append(np.array([special.ids[part]], np.int32))
         else:
             pieces.append(tokenizer.encode_ordinary(plain[at : at + len(part)]))
+        n += len(pieces[-1])
         at += len(part)
     return np.concatenate(pieces)
 
@@ -363,49 +372,9 @@ def _answers(
     return ids, counted, len(pairs) - kept
 
 
-def _in_a_process(source: str, each: Iterable[Mapping[str, Any]]) -> Iterator[Written]:
-    """Fill in a template with jinja2, in a process with limits, for each of some values."""
-    found = find_spec("jinja2")
-    if found is None or found.origin is None:
-        raise InputError('this chat template needs the package jinja2, which the extra "chat" has')
-    program = Path(__file__).with_name("jinja_process.py")
-    process = subprocess.Popen(
-        [sys.executable, "-I", str(program), str(Path(found.origin).parents[1])],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    late = threading.Event()
-
-    def stop() -> None:
-        late.set()
-        process.kill()
-
-    try:
-        asked = json.dumps(source) + "\n"
-        for values in each:
-            asked += json.dumps(values) + "\n"
-            timer = threading.Timer(SECONDS, stop)
-            timer.start()
-            try:
-                process.stdin.write(asked.encode())
-                process.stdin.flush()
-                answer = json.loads(process.stdout.readline())
-            except (OSError, ValueError):  # it was killed
-                answer = {"error": "it ended without a result; it may have needed too much memory"}
-                if late.is_set():
-                    answer = {"error": f"it was stopped after {SECONDS} seconds"}
-            finally:
-                timer.cancel()
-            if "error" in answer:
-                raise InputError(f"the chat template: {one_line(answer['error'], 300)}")
-            yield Written(answer["text"], answer["by"])
-            asked = ""
-    finally:
-        process.kill()
-        with suppress(OSError):
-            process.stdin.close()
-        process.stdout.close()
-        process.wait()
+def _in_a_process(source: str, values: Mapping[str, Any]) -> Written:
+    """Fill in a template with jinja2, in a process with limits."""
+    answer = template_processes.fill_in(source, values, SECONDS)
+    if "error" in answer:
+        raise InputError(f"the chat template: {one_line(answer['error'], 300)}")
+    return Written(answer["text"], answer["by"])

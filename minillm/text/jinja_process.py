@@ -1,8 +1,9 @@
-"""The process that fills in a chat template: one conversation after another, a line of JSON each.
+"""A process that fills in chat templates: one conversation after another, a line of JSON each.
 
 A template is a program that a stranger wrote.  The sandbox of jinja2 keeps it from files and from
 Python's internals, but it may loop or grow without an end.  So it runs in a process of its own,
-which has a limit of memory, and which :mod:`minillm.text.chat_template` stops after some seconds.
+which has a limit of memory, and a limit of CPU time for each line.  It ends with its input; see
+:mod:`minillm.text.template_processes`.
 
 The constants of a template are of the class :class:`Written` here, so the result tells the
 characters that the template wrote from those of the messages.
@@ -11,10 +12,11 @@ The process imports nothing of ours, so that it starts fast.
 """
 
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 MEMORY = 1 << 30  # bytes of addresses, where the system can limit them
@@ -110,6 +112,7 @@ def _by(text: str) -> str:
     return text.by if isinstance(text, Written) else MESSAGE * len(text)
 
 
+@lru_cache(maxsize=4)
 def compile(source: str) -> Callable[[Mapping[str, Any]], Written]:
     """Return the function that fills in a template, with the functions of transformers in it."""
     import jinja2.ext  # in the process only: 40 ms
@@ -203,11 +206,20 @@ def compile(source: str) -> Callable[[Mapping[str, Any]], Written]:
     return fill
 
 
-def main() -> None:
-    """Read a template and conversations; answer each with its text and who wrote it, or an error.
+def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in a template for a conversation: its text and who wrote it, or an error."""
+    try:
+        text = compile(asked["source"])(asked["values"])
+        return {"text": text[:], "by": text.by}
+    except MemoryError:
+        return {"error": f"it needs more than {MEMORY >> 20} MB of memory"}
+    except Exception as error:
+        line = getattr(error, "lineno", None)
+        return {"error": f"line {line}: {error}" if line else str(error) or type(error).__name__}
 
-    An error is the last answer.
-    """
+
+def main() -> None:
+    """Answer the lines of standard input."""
     sys.path.append(sys.argv[1])  # where jinja2 is installed
     try:
         import resource
@@ -215,23 +227,19 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     except (ImportError, ValueError, OSError):
         pass  # Windows has no such limit
-    lines = sys.stdin.buffer
-    source = json.loads(lines.readline())
-    fill = None
-    for line in lines:
-        try:
-            fill = fill or compile(source)
-            text = fill(json.loads(line))
-            answer = {"text": text[:], "by": text.by}
-        except MemoryError:
-            answer = {"error": f"it needs more than {MEMORY >> 20} MB of memory"}
-        except Exception as error:
-            at = getattr(error, "lineno", None)
-            answer = {"error": f"line {at}: {error}" if at else str(error) or type(error).__name__}
-        sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
+    has_timer = hasattr(signal, "setitimer")  # of CPU time; Windows has none
+    if has_timer:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the other process
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends this process at once
+    for line in sys.stdin.buffer:
+        asked = json.loads(line)
+        if has_timer:
+            signal.setitimer(signal.ITIMER_PROF, asked["seconds"])
+        written = json.dumps(answer(asked)).encode()
+        if has_timer:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+        sys.stdout.buffer.write(written + b"\n")
         sys.stdout.buffer.flush()
-        if "error" in answer:
-            return
 
 
 if __name__ == "__main__":

@@ -145,6 +145,18 @@ def test_the_stop_text_that_is_complete_first_ends_the_text():
     assert "".join(written) == "c"
 
 
+def test_beginnings_longer_than_the_text_are_not_compared():
+    class Stop(str):
+        def __getitem__(self, part):
+            cuts.append(part.stop)
+            return str(self)[part]
+
+    cuts: list[int] = []
+    pieces = Pieces(TOKENIZER, [Stop("y" * 1000)])
+    pieces.add(TOKENIZER.encode("y").tolist()[0])
+    assert cuts == [1]
+
+
 def test_two_stop_texts_in_one_token():
     """The one that is complete first, although the other begins before it."""
     tokens = {id: TOKENIZER.token(id).decode(errors="ignore") for id in range(len(TOKENIZER))}

@@ -3,8 +3,12 @@
 import contextlib
 import http.client
 import json
+import os
 import queue
+import shutil
+import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -18,11 +22,12 @@ from minillm.cli import main
 from minillm.decoding import Sampling, Writer
 from minillm.decoding.chat import Chat
 from minillm.decoding.speculation import Speculation
+from minillm.text import ChatTemplate, template_processes
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("starlette")
 
-from minillm.serving import app, engine
+from minillm.serving import app, connections, engine, requests
 
 UVICORN = app.uvicorn.Server
 TALK = [user("the cat")]
@@ -37,8 +42,8 @@ def run(tmp_path_factory):
 class Running:
     """A server in a thread of this process."""
 
-    def __init__(self, chat, parallel=4, **sampling):
-        self.server = app.Server(chat, "run", parallel, Sampling(**sampling))
+    def __init__(self, chat, parallel=4, host="127.0.0.1", **sampling):
+        self.host, self.server = host, app.Server(chat, "run", parallel, Sampling(**sampling))
         started, self.uvicorn = queue.Queue(), None
 
         class Recorded(UVICORN):
@@ -49,7 +54,7 @@ class Running:
         def serve():
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(app.uvicorn, "Server", Recorded)
-                app.serve(self.server, "127.0.0.1", 0, started.put)
+                app.serve(self.server, host, 0, started.put)
 
         self.thread = threading.Thread(target=serve)
         self.thread.start()
@@ -71,11 +76,25 @@ class Running:
         return answer.status, json.loads(text)
 
     def raw(self, *request):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
         with contextlib.closing(connection):
             connection.request(*request)
             answer = connection.getresponse()
             return answer, answer.read()
+
+    def connect(self, sent=b""):
+        connection = socket.create_connection((self.host, self.port), timeout=60)
+        connection.sendall(sent)
+        return connection
+
+    def post(self, values):
+        """A connection on which a request has been sent."""
+        body = json.dumps(values).encode()
+        head = (
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        return self.connect(head.encode() + body)
 
     def text(self, values):
         status, answer = self.ask(values)
@@ -250,6 +269,14 @@ def test_the_client_of_openai(server, run):
         ({"max_tokens": 2.5}, 400, "max_tokens", "max_tokens: expected a whole number, found 2.5"),
         ({"stop": [""]}, 400, "stop", "stop: expected 1 to 4 texts, found ['']"),
         ({"stop": ["a"] * 5}, 400, "stop", "stop: expected 1 to 4 texts, found "),
+        ({"stop": "y" * 1001}, 400, "stop", "stop: expected at most 1,000 characters, found 1,001"),
+        ({"top_k": -2}, 400, "top_k", "top_k: expected a whole number from 1 to 1000000, found -2"),
+        ({"top_k": False}, 400, "top_k", "top_k: expected a whole number from 1 to 1000000, foun"),
+        ({"seed": 1.5}, 400, "seed", "seed: expected a whole number"),
+        ({"frequency_penalty": 0.5}, 400, "frequency_penalty", "frequency_penalty: expected 0, f"),
+        ({"n": True}, 400, "n", "n: expected 1, found True"),
+        ({"a" * 99: 1}, 400, "a" * 57 + "...", f"{'a' * 57}...: there is no such field"),
+        ({"a\x1b\ud800": 1}, 400, r"a\x1b\ud800", r"a\x1b\ud800: there is no such field"),
         ({"n": 2}, 400, "n", "n: expected 1, found 2"),
         ({"logprobs": True}, 400, "logprobs", "logprobs: expected false or 0, found True"),
         ({"tools": [{}]}, 400, "tools", "tools: expected [], found [{}]"),
@@ -280,6 +307,25 @@ def test_fields_that_change_nothing_are_accepted(server, run, stream):
 
 
 @pytest.mark.parametrize(
+    "neutral",
+    [
+        {"frequency_penalty": 0.0, "presence_penalty": 0.0, "n": 1.0, "top_logprobs": 0.0},
+        {"top_k": 0},
+        {"top_k": -1.0},
+        {"stop": ""},
+        {"max_tokens": 8.0, "temperature": 0.0, "top_p": 1, "seed": 3.0},
+    ],
+)
+def test_numbers_and_names_that_many_programs_send(server, run, neutral):
+    assert server.text({**GREEDY, **neutral}) == expected(run, TALK)
+
+
+def test_a_top_k_of_zero_switches_off_the_default():
+    body = json.dumps({**GREEDY, "top_k": 0}).encode()
+    assert requests.read(body, "run", Sampling(top_k=1), chat=True).sampling.top_k is None
+
+
+@pytest.mark.parametrize(
     ("body", "status", "message"),
     [
         (b"{", 400, "expected a body in JSON"),
@@ -306,6 +352,65 @@ def test_other_wrong_requests(server):
     )
     answer, _ = server.raw("GET", "/v1/models", None, {"Host": "elsewhere.example"})
     assert answer.status == 400
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "LOCALHOST"])
+def test_at_a_local_address_requests_must_name_this_machine(run, host):
+    try:
+        some = Running(run.answering, host=host)
+    except queue.Empty:
+        pytest.skip("this machine has no such address")
+    try:
+        for name in (f"[{host}]:80" if ":" in host else host, "localhost:1", "[::1]", "127.0.0.3"):
+            assert some.ask(None, "/v1/models", "GET", Host=name)[0] == 200
+        for name in ("evil.example", "evil.example:1", "localhost.evil", "[::1].evil", "8.8.8.8"):
+            status, answer = some.ask(None, "/v1/models", "GET", Host=name)
+            assert status == 400
+            assert answer["error"]["message"] == "Host: expected the address of this machine"
+    finally:
+        some.close()
+
+
+def test_at_an_address_for_all_a_host_has_any_name(run):
+    some = Running(run.answering, host="0.0.0.0")
+    try:
+        assert some.ask(None, "/v1/models", "GET", Host="some.example")[0] == 200
+    finally:
+        some.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "local"),
+    [
+        ("127.0.0.1", True),
+        ("127.1.2.3", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.0.0.1", False),
+        ("::ffff:10.0.0.1", False),
+        ("localhost", False),
+    ],
+)
+def test_local_addresses(address, local):
+    assert connections.is_local(address) is local
+
+
+def test_a_failure_is_printed_without_control_characters(server, run, monkeypatch, capsys):
+    def failing(self, ids, state):
+        raise RuntimeError("\x1b[2J\ud800")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(run.model), "read", failing)
+        status, answer = server.ask(GREEDY)
+    assert status == 500
+    assert answer["error"]["message"] == r"the server failed: \x1b[2J\ud800"
+    printed = capsys.readouterr().err
+    assert printed.endswith("RuntimeError: \\x1b[2J\\ud800\n")
+    assert printed.startswith("Traceback")
+    assert printed.count("Traceback") == 1
+    assert server.text(GREEDY) == expected(run, TALK)
 
 
 def test_a_failure_of_the_model_is_said_and_the_next_request_is_answered(server, run, monkeypatch):
@@ -361,19 +466,139 @@ def test_a_client_that_leaves_stops_its_answer(server, run, monkeypatch):
     monkeypatch.setattr(app, "LOOK", 0.05)
     long = {**GREEDY, "max_tokens": 400}
     for stream in (True, False):
-        body = json.dumps({**long, "stream": stream}).encode()
-        head = (
-            "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        with socket.create_connection(("127.0.0.1", server.port)) as connection:
-            connection.sendall(head.encode() + body)
+        with server.post({**long, "stream": stream}):
             while not server.server.engine._active:
                 time.sleep(0.01)
             (job,) = server.server.engine._active.values()
         server.idle()
         assert job.written < 400
     assert server.text(GREEDY) == expected(run, TALK)
+
+
+def test_a_client_that_leaves_ends_the_encoding_of_its_messages(server, run, monkeypatch):
+    """Those that wait for it are not begun.  It would not end within the test."""
+    begun, ended = [], queue.Queue()
+
+    def encode(messages, watch):
+        begun.append(messages)
+        try:
+            while True:
+                watch(0)
+                time.sleep(0.01)
+        finally:
+            ended.put(messages)
+
+    monkeypatch.setattr(app, "LOOK", 0.05)
+    with monkeypatch.context() as patch:
+        patch.setattr(server.server.chat, "encode", encode)
+        clients = [server.post(GREEDY) for _ in range(app.ENCODED)]
+        while len(begun) < app.ENCODED:
+            time.sleep(0.01)
+        waits = server.post(GREEDY)
+        time.sleep(0.2)
+        waits.close()
+        time.sleep(0.2)
+        for client in clients:
+            client.close()
+        for _ in clients:
+            ended.get(timeout=30)
+    assert server.text(GREEDY) == expected(run, TALK)
+    assert len(begun) == app.ENCODED
+
+
+@pytest.mark.parametrize(
+    ("messages", "found"),
+    [([user("x")] * 512, "512 messages"), ([user("x" * 100_000)], "100,000 bytes")],
+)
+def test_messages_that_cannot_fit_are_not_encoded(server, monkeypatch, messages, found):
+    monkeypatch.setattr(server.server.chat, "encode", None)
+    status, answer = server.ask({**GREEDY, "messages": messages})
+    assert (status, answer["error"]["code"]) == (400, "context_length_exceeded")
+    assert answer["error"]["message"] == f"expected less than 512 tokens, found {found}"
+
+
+def test_encoding_ends_when_the_messages_no_longer_fit(server, run, monkeypatch):
+    encoded, original = [], type(run.tokenizer).encode_ordinary
+    monkeypatch.setattr(
+        type(run.tokenizer),
+        "encode_ordinary",
+        lambda self, text: encoded.append(text) or original(self, text),
+    )
+    status, answer = server.ask({**GREEDY, "messages": [user("the cat")] * 500})
+    assert status == 400
+    assert answer["error"]["message"].endswith(" or more")
+    assert 50 < len(encoded) < 512
+
+
+def with_template_of_its_own(run):
+    pytest.importorskip("jinja2")
+    source = "{% for m in messages %}<|im_start|>{{ m.content | trim }}<|im_end|>{% endfor %}"
+    return Chat(run.model, run.tokenizer, ChatTemplate(source))
+
+
+def test_clients_at_once_of_a_model_with_a_template_of_its_own(run):
+    some = Running(with_template_of_its_own(run))
+    answers = []
+
+    def ask(k):
+        answers.append(some.ask({**GREEDY, "messages": [user(f" the cat {k} ")]}))
+
+    try:
+        threads = [threading.Thread(target=ask, args=(k,)) for k in range(100)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        some.close()
+    assert [status for status, _ in answers] == [200] * 100
+
+
+def test_a_lack_of_time_for_a_template_is_no_fault_of_the_client(run, monkeypatch):
+    some = Running(with_template_of_its_own(run))
+    monkeypatch.setattr(template_processes, "LONGEST_WAIT", 0.01)
+    monkeypatch.setattr(template_processes, "MOST", 0)
+    monkeypatch.setattr(template_processes, "_processes", template_processes._Processes())
+    try:
+        status, answer = some.ask(GREEDY)
+    finally:
+        some.close()
+    assert (status, answer["error"]["code"]) == (503, "overloaded")
+
+
+def test_connections_without_a_request_keep_no_other_client_out(run, monkeypatch):
+    monkeypatch.setattr(connections, "MOST", 8)
+    some = Running(run.answering)
+    with contextlib.ExitStack() as stack:
+        stack.callback(some.close)
+        for k in range(30):
+            stack.enter_context(some.connect(b"GET / HTTP/1.1\r\nHo" if k % 2 else b""))
+        assert some.text(GREEDY) == expected(run, TALK)
+
+
+def test_a_connection_without_a_whole_header_is_closed(run, monkeypatch):
+    """After the first request, too; one whose answer takes longer is not."""
+    original = type(run.model).read
+
+    def slow(self, ids, state):
+        time.sleep(0.05)
+        return original(self, ids, state)
+
+    monkeypatch.setattr(type(run.model), "read", slow)
+    monkeypatch.setattr(connections, "LONGEST_HEADER", 0.2)
+    some = Running(run.answering)
+    try:
+        for sent in (b"", b"GET / HTTP/1.1\r\nHost: loc"):
+            with some.connect(sent) as connection:
+                assert connection.recv(1) == b""
+        with some.post(GREEDY) as connection:
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            assert (answer.status, len(answer.read()) > 0) == (200, True)
+            connection.sendall(b"GET / HT")
+            assert connection.recv(1) == b""
+    finally:
+        some.close()
 
 
 def test_too_many_requests_are_told_to_come_again(run, monkeypatch):
@@ -431,7 +656,90 @@ def test_the_verb(run, capsys, monkeypatch):
 
 def test_an_address_that_is_taken(run, capsys, server):
     assert main(["serve", str(run.path), "--port", str(server.port)]) == 2
-    assert f"127.0.0.1:{server.port}: Address already in use" in capsys.readouterr().err
+    line = f"minillm: 127.0.0.1:{server.port}: Address already in use\n"
+    assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [
+        ("", "--host: expected an address, found ''"),
+        ("a" * 300, f"{'a' * 57}...:8080: "),
+        ("é" * 70, f"{'é' * 57}...:8080: it cannot be the name of a host"),
+        ("a\x1b\0b", r"a\x1b\x00b:8080: "),
+    ],
+)
+def test_what_is_no_address(run, capsys, host, message):
+    assert main(["serve", str(run.path), "--host", host]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"minillm: {message}")
+    assert error.count("\n") == 1
+    assert len(error) < 140
+
+
+def test_a_folder_whose_name_is_no_text(run, tmp_path, capsys, monkeypatch):
+    folder = tmp_path / os.fsdecode(b"by\xff \x1bte")
+    try:
+        shutil.copytree(run.path, folder)
+    except OSError:
+        pytest.skip("files have no such names here")
+    names = []
+
+    def serve(server, host, port, started):
+        started("http://127.0.0.1:1")
+        names.append(server.name)
+        server.engine.close()
+
+    monkeypatch.setattr(app, "serve", serve)
+    assert main(["serve", str(folder)]) == 0
+    assert names == ["by_ _te"]
+    assert "answers as by_ _te;" in capsys.readouterr().out
+
+
+# A server in which a step of the engine, or the encoding of messages, never ends.
+ENDLESS = """
+import sys
+from minillm.cli import main
+from minillm.decoding.batch import Batch
+from minillm.decoding.chat import Chat
+
+def endless(*args):
+    while True:
+        pass
+
+kind = sys.argv.pop(1)
+if kind == "encoding":
+    Chat.encode = endless
+elif kind == "step":
+    Batch.step = endless
+sys.exit(main())
+"""
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("kind", ["encoding", "step", "stream"])
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no SIGTERM")
+def test_a_signal_ends_the_process_in_the_middle_of_requests(tmp_path, kind):
+    folder = chatting.save(tmp_path / "run", context=65536)
+    command = [sys.executable, "-c", ENDLESS, kind, "serve", str(folder), "--port", "0"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+    )
+    with process, contextlib.ExitStack() as stack:
+        stack.callback(process.kill)
+        address = process.stdout.readline().split()[0]
+        some = Running.__new__(Running)
+        some.host, some.port = "127.0.0.1", int(address.rpartition(":")[2])
+        asked = {**GREEDY, "stream": kind == "stream", "max_tokens": 65000}
+        for _ in range(app.ENCODED + 2):
+            client = stack.enter_context(some.post(asked))
+        if kind == "stream":
+            assert client.recv(10)
+        else:
+            time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=120)
+    assert (process.returncode, error) == (130, "minillm: stopped\n")
 
 
 def test_a_missing_package_is_named(run, capsys, monkeypatch):
