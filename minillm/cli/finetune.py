@@ -26,14 +26,14 @@ def run(args: argparse.Namespace) -> int:
 def _kind_for(words: Sequence[str]) -> str:
     """The kind to train: it depends on the data, or without data on the run."""
     outs = {after for before, after in pairwise(words) if before == "--out"}
-    words = [word for word in words if word not in outs]
-    models = [word for word in words if is_gguf(word)]
-    files = [word for word in words if Path(word).is_file() and word not in models]
+    models = [word for word in words if word not in outs and is_gguf(word)]
+    others = [word for word in words if word not in (*outs, *models)]
+    files = [word for word in others if Path(word).is_file()]
     try:
         if files:
             return "chat" if has_conversations(files[0]) else "finetuned"
     except InputError:  # the command that reads the file will say it
         return "chat"
-    data = [word for word in words if Path(word).is_dir()][0 if models else 1 :]
+    data = [word for word in others if Path(word).is_dir()][0 if models else 1 :]
     answers = models or any(Path(word, "chat.json").is_file() for word in words)
     return "chat" if answers and not data else "finetuned"
