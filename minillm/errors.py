@@ -75,8 +75,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def escaped(text: str) -> str:
     r"""A text whose control characters, which could command a terminal, are escapes.
 
-    >>> print(escaped("\x1b[2J \a \t and \n"), end="")
-    \x1b[2J \x07 	 and
+    >>> escaped("\x1b[2J and \a")
+    '\\x1b[2J and \\x07'
 
     Line ends and tabs stay.  Halves of surrogate pairs, which cannot be encoded, are escapes too.
     """
