@@ -2,10 +2,11 @@
 
     python docs/machinery/outputs.py [PAGE ...]
 
-runs the cells of all pages, or of those that are named, each page in a process and a folder of its own. It
-writes the outputs of a page where its cells or their outputs have changed, and then ends with status 1: they
-are to be read and committed.  Machines round differently, so that numbers may differ by a tenth.  A cell
-with the option ``varies`` prints times, or text that a model draws, and is not compared.
+runs the cells of all pages, or of those that are named, each page in a process and a folder of its
+own.  It writes the outputs of a page where its cells or what they print have changed, and then ends
+with status 1: they are to be read and committed.  Machines round differently, so that numbers may
+differ by a tenth.  A cell with the option ``varies`` prints times or sampled text, and is not
+compared.
 """
 
 import hashlib

@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "docs/machinery"))
 
-import outputs  # noqa: E402  (the line above says where it is)
+import outputs
 
 PAGE = """---
 file_format: mystnb
