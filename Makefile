@@ -40,7 +40,7 @@ book: .venv/book
 
 # Runs every cell first, and fails where outputs are others than those in the repository.
 book-full: .venv/test
-	$(BIN)/python docs/machinery/cells.py
+	$(BIN)/python docs/machinery/outputs.py
 	$(MAKE) book
 
 # Every page in a headless Chromium, narrow and wide, light and dark.
@@ -74,7 +74,8 @@ wheels: .venv/wheels
 .venv/lint .venv/wheels: .venv/test
 .venv/book .venv/lint .venv/wheels: .venv/%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+	@echo "installing what \`make $*\` needs, once"
+	@$(BIN)/python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
 	print(*project['optional-dependencies']['$*'], sep='\n')" > $@.txt
 	$(BIN)/pip install --quiet --requirement $@.txt
 	touch $@

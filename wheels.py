@@ -33,7 +33,9 @@ BUILD = Path("build/wheels").absolute()
 HEADERS = BUILD / "headers"
 IMPORTS = BUILD / "python3.lib"
 DIST = Path("dist").absolute()
-LARGEST = 5_000_000  # bytes of a wheel
+# Bytes of a wheel.  The wheel for Windows is the largest, because zig links its whole runtime into
+# each of some fifty modules: 70 kB, which are 35 kB when compressed.
+LARGEST = 6_000_000
 
 # The platform of a wheel, and zig's name of it.  glibc 2.17 is of 2012, musl 1.2 of 2020; Python
 # itself needs macOS 10.13, and 11 on arm64.
@@ -83,16 +85,19 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
     write_headers()
     write_import_library()
+    too_large = []
     for platform, target in PLATFORMS.items():
         begin = time.monotonic()
         wheel = build(platform, target)
         size = wheel.stat().st_size
         print(f"{wheel.name}: {size / 1e6:.1f} MB in {time.monotonic() - begin:.0f} s", flush=True)
         if size > LARGEST:
-            sys.exit(f"{wheel.name}: expected at most {LARGEST} bytes, found {size}")
+            too_large.append(f"{wheel.name}: expected at most {LARGEST} bytes, found {size}")
     subprocess.run([sys.executable, "-m", "abi3audit", "--strict", *DIST.glob("*.whl")], check=True)
     for interpreter in sys.argv[1:]:
         try_out(shlex.split(interpreter))
+    if too_large:
+        sys.exit("\n".join(too_large))
 
 
 def write_headers() -> None:

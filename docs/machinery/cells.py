@@ -1,67 +1,13 @@
-"""The cells of the chapters: their outputs are kept in docs/outputs/cells, and shown in the pages.
+"""The directive ``code-cell``: code that ran, and the output that was kept of it (outputs.py)."""
 
-Sphinx runs no cell.  Its directive ``code-cell`` shows the code and the output that was kept; where
-a cell of the page has changed since, it shows none, and warns.  As a program, this file runs the
-cells of all pages, or of those that it is given, each page in a process and a folder of its own:
-
-    python docs/machinery/cells.py [PAGE ...]
-
-It writes the outputs of a page where its cells or their outputs have changed, and then ends with
-status 1: they are to be read and committed.  Machines round differently, so that numbers may differ
-by a tenth.
-A cell with the option ``varies`` prints times, or text that a model draws, and is not compared.
-"""
-
-import hashlib
-import json
-import math
-import os
-import re
-import sys
-import tempfile
-import time
 from pathlib import Path
 
 from docutils import nodes
 from docutils.parsers.rst import Directive, directives
-from notebooks import notebook
+from outputs import KEPT, kept
 from pygments.lexer import bygroups, inherit
 from pygments.lexers import PythonLexer
 from pygments.token import Operator, Text
-
-DOCS = Path(__file__).resolve().parents[1]
-KEPT = DOCS / "outputs" / "cells"
-NUMBER = re.compile(r"(-?\d(?:[\d,]*\d)?(?:\.\d+)?(?:e[+-]?\d+)?)")
-TIMEOUT = 600  # seconds for a cell
-ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
-COLOUR = re.compile(r"\x1b\[[\d;]*m")
-
-
-def pages() -> list[Path]:
-    """Return the pages that have cells."""
-    found = [*sorted((DOCS / "chapters").glob("*.md")), *sorted((DOCS / "appendices").glob("*.md"))]
-    return [page for page in found if "```{code-cell}" in page.read_text()]
-
-
-def digest(sources: list[str]) -> str:
-    """Return what tells whether a cell of a page has changed."""
-    return hashlib.sha256(json.dumps(sources).encode()).hexdigest()[:16]
-
-
-def sources(page: Path) -> list[str]:
-    """Return the code of the cells of a page."""
-    return [cell.source for cell in notebook(page).cells if cell.cell_type == "code"]
-
-
-def kept(page: Path) -> list[str] | None:
-    """Return the kept output of each cell of a page, or None where they are of other cells."""
-    path = KEPT / f"{page.stem}.json"
-    if not path.exists():
-        return None
-    stored = json.loads(path.read_text())
-    if stored["cells"] != digest(sources(page)):
-        return None
-    return ["\n".join(lines) for lines in stored["outputs"]]
 
 
 class Cell(Directive):
@@ -101,92 +47,3 @@ def setup(app):
     app.add_directive("code-cell", Cell)
     app.add_lexer("cell", CellLexer)
     return {"parallel_read_safe": True}
-
-
-def run(page: Path) -> list[str]:
-    """Run the cells of a page, and return the output of each."""
-    # Whoever only reads the book has no nbclient.
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError
-
-    book = notebook(page)
-    with tempfile.TemporaryDirectory() as folder:
-        client = NotebookClient(
-            book,
-            timeout=TIMEOUT,
-            resources={"metadata": {"path": folder}},
-            extra_arguments=["--log-level=ERROR"],  # it would warn of its ports on this machine
-        )
-        try:
-            client.execute()
-        except CellExecutionError as error:
-            sys.exit(f"{page.stem}: {error}")
-    outputs = [printed(cell.outputs) for cell in book.cells if cell.cell_type == "code"]
-    return [output.replace(folder, "") for output in outputs]
-
-
-def printed(outputs: list) -> str:
-    """Return what a cell printed, and its value, as text without colours and addresses."""
-    texts = [
-        output["text"] if output["output_type"] == "stream" else output["data"]["text/plain"] + "\n"
-        for output in outputs
-    ]
-    text = ADDRESS.sub("0x...", COLOUR.sub("", "".join(texts)))
-    return text.replace("\r\n", "\n").rstrip()
-
-
-def alike(one: str, other: str) -> bool:
-    """Tell whether two outputs have the same words, and numbers that differ by a tenth at most.
-
-    What is below a millionth is the error of a comparison.
-    """
-    parts = [NUMBER.split(" ".join(text.split())) for text in (one, other)]
-    if parts[0][::2] != parts[1][::2]:
-        return False
-    numbers = [[float(number.replace(",", "")) for number in each[1::2]] for each in parts]
-    pairs = zip(*numbers, strict=True)
-    return all(math.isclose(*pair, rel_tol=0.1, abs_tol=1e-6) for pair in pairs)
-
-
-def compared(page: Path) -> list[bool]:
-    """Tell of each cell whether its output is the same on every machine."""
-    starts = re.findall(r"^```{code-cell}\n(.*)", page.read_text(), re.MULTILINE)
-    return [start != ":varies:" for start in starts]
-
-
-def is_new(page: Path, outputs: list[str]) -> bool:
-    """Tell whether the outputs are others than those that are kept."""
-    before = kept(page)
-    if before is None:
-        return True
-    cells = zip(compared(page), outputs, before, strict=True)
-    return any(same and not alike(one, other) for same, one, other in cells)
-
-
-def keep(page: Path, outputs: list[str]) -> None:
-    """Write the outputs of a page."""
-    KEPT.mkdir(parents=True, exist_ok=True)
-    stored = {"cells": digest(sources(page)), "outputs": [text.splitlines() for text in outputs]}
-    text = json.dumps(stored, indent=1, ensure_ascii=False)
-    (KEPT / f"{page.stem}.json").write_text(text + "\n")
-
-
-def main(names: list[str]) -> None:
-    # Cells run the command minillm, and print it without colours.
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    chosen = [Path(name).resolve() for name in names] or pages()
-    new = []
-    for number, page in enumerate(chosen, 1):
-        print(f"[{number}/{len(chosen)}] {page.stem}: ", end="", flush=True)
-        begin = time.monotonic()
-        outputs = run(page)
-        print(f"{len(outputs)} cells, {time.monotonic() - begin:.0f} s", flush=True)
-        if is_new(page, outputs):
-            keep(page, outputs)
-            new.append(f"{page.stem}.json")
-    if new:
-        sys.exit(f"docs/outputs/cells: new outputs, to be read and committed: {', '.join(new)}")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

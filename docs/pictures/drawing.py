@@ -13,8 +13,8 @@ import sys
 from html import escape
 from pathlib import Path
 
-UPRIGHT = 'font-family="KaTeX_Main, \'Times New Roman\', serif" font-style="normal"'
-ITALIC = 'font-family="KaTeX_Math, \'Times New Roman\', serif" font-style="italic"'
+UPRIGHT = ' font-family="KaTeX_Main, \'Times New Roman\', serif" font-style="normal"'
+ITALIC = ' font-family="KaTeX_Math, \'Times New Roman\', serif" font-style="italic"'
 # A part of a formula: what stands under the line, over it, or on it.
 PART = re.compile(
     r"_(?:\{(?P<under>[^}]*)\}|(?P<under1>.))|\^(?:\{(?P<over>[^}]*)\}|(?P<over1>.))"
@@ -31,7 +31,7 @@ COLOURS = {
 
 
 def typeset(words: str, size: float) -> str:
-    """Return the SVG of a line of text, in which ``$h_{prev} W^{-1}$`` is a formula.
+    """Return the SVG of a line of text, in which ``$h_{prev} W_h^2$`` is a formula.
 
     A single letter is a variable, in italics; longer words (dx, tanh) and figures are upright.
     """
@@ -45,13 +45,10 @@ def typeset(words: str, size: float) -> str:
         for style, up, font, part in parts:
             move = f' dy="{height - up:.1f}"' if up != height else ""
             if style or move:
-                part = (
-                    f'<tspan{move} font-size="{font:g}" {style}'.rstrip()
-                    + f">{escape(part)}</tspan>"
-                )
+                svg += f'<tspan{move} font-size="{font:g}"{style}>{escape(part)}</tspan>'
             else:
-                part = escape(part)
-            svg, height = svg + part, up
+                svg += escape(part)
+            height = up
     return svg
 
 

@@ -34,7 +34,7 @@ def program(path: Path) -> str:
     return SHELL + "\n".join(re.sub(r"^!(.*)$", lambda m: f"shell({m[1]!r})", l) for l in lines)
 
 
-@pytest.mark.deep  # `make book` runs them, too
+@pytest.mark.deep  # `make book-full` runs them, too
 @pytest.mark.parametrize("path", CHAPTERS + APPENDICES, ids=lambda path: path.stem)
 def test_the_cells_run(path, tmp_path):
     """As readers run them: in a process and a folder of their own."""

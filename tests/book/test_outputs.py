@@ -1,0 +1,98 @@
+"""The outputs of the book's cells are kept, for readers who run none."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "docs/machinery"))
+
+import outputs
+
+PAGE = """---
+file_format: mystnb
+---
+# A page
+
+```{code-cell}
+x = 3
+print(x)
+x
+```
+
+```{code-cell}
+:varies:
+!echo 0.5 s
+```
+"""
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    monkeypatch.setattr(outputs, "KEPT", tmp_path / "kept")
+    path = tmp_path / "page.md"
+    path.write_text(PAGE)
+    return path
+
+
+@pytest.mark.parametrize("page", outputs.pages(), ids=lambda page: page.stem)
+def test_the_kept_outputs_are_of_the_cells_of_the_page(page):
+    kept = outputs.kept(page)
+    assert kept is not None, "run docs/machinery/outputs.py, or make book-full"
+    assert len(kept) == len(outputs.sources(page))
+
+
+def test_each_kept_output_has_a_page():
+    assert {path.stem for path in outputs.KEPT.glob("*")} == {page.stem for page in outputs.pages()}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("loss 1.50 nats", "loss  1.55\nnats", True),
+        ("loss 1.5 nats", "loss 1.8 nats", False),
+        ("loss 1.5 nats", "loss 1.5 bits", False),
+        ("20,100 tokens", "20,000 tokens", True),
+        ("20,100 tokens", "10,000 tokens", False),
+        ("error 3e-14", "error 8e-13", True),
+        ("error 3e-14", "error 3e-4", False),
+        ("1 2", "1 2 3", False),
+    ],
+)
+def test_numbers_may_differ_by_a_tenth(one, other, same):
+    assert outputs.alike(one, other) is outputs.alike(other, one) is same
+
+
+def test_outputs_are_new_where_the_cells_or_what_they_print_changed(page):
+    assert outputs.is_new(page, ["3\n3", "0.5 s"])
+    outputs.keep(page, ["3\n3", "0.5 s"])
+    assert outputs.kept(page) == ["3\n3", "0.5 s"]
+    assert not outputs.is_new(page, ["3\n3", "0.5 s"])
+    assert not outputs.is_new(page, ["3\n3", "0.9 s"])  # this cell varies
+    assert outputs.is_new(page, ["4\n4", "0.5 s"])
+    page.write_text(PAGE.replace("x = 3", "x = 3.0"))
+    assert outputs.kept(page) is None
+    assert outputs.is_new(page, ["3\n3", "0.5 s"])
+
+
+def test_what_is_written_has_a_line_for_each_line(page):
+    outputs.keep(page, ["3\n3", ""])
+    stored = json.loads((outputs.KEPT / "page.json").read_text())
+    assert stored["outputs"] == [["3", "3"], []]
+
+
+@pytest.mark.deep  # a notebook's kernel needs seconds to start
+def test_a_page_runs(page, capsys):
+    with pytest.raises(SystemExit, match=r"new outputs, .* page.json"):
+        outputs.main([str(page)])
+    assert outputs.kept(page) == ["3\n3", "0.5 s"]
+    assert "[1/1] page: 2 cells" in capsys.readouterr().out
+    outputs.main([str(page)])  # nothing is new
+
+
+@pytest.mark.deep
+def test_a_cell_that_raises_is_named(page):
+    page.write_text(PAGE.replace("x = 3", "x = 1 / 0"))
+    with pytest.raises(SystemExit, match=r"(?s)page: .*1 / 0.*ZeroDivisionError"):
+        outputs.main([str(page)])
