@@ -23,9 +23,7 @@ def cell(monkeypatch, capsys):
 
 
 def test_a_right_answer_is_told(cell):
-    answer = (
-        "def square(x):\n    def backward(dy):\n        return 2 * x * dy\n    return x**2, backward\n"
-    )
+    answer = "def square(x):\n    def backward(dy):\n        return 2 * x * dy\n    return x**2, backward\n"
     assert cell(answer + "check(square)") == "square: right, in 1 case\n"
 
 
