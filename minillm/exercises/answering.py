@@ -29,6 +29,9 @@ from minillm.testing.own_process import messages
 
 Report = dict[str, Any]
 
+# What a wrong line raises: the hint of what the line computes may help.
+_OF_A_WRONG_LINE = ArithmeticError, AttributeError, LookupError, NameError, TypeError, ValueError
+
 
 @dataclass(frozen=True)
 class Case:
@@ -139,9 +142,10 @@ def _described(error: BaseException, file: str) -> Report:
     linecache.checkcache(file)
     line, source = at.line or "", "".join(linecache.getlines(file, frame.f_globals))
     known = [name for name in frame.f_locals if not name.startswith("_")]
+    if isinstance(error, _OF_A_WRONG_LINE):
+        report["assigned"] = re.split(r"\W", line)[0]
     return report | {
         "place": f"line {at.lineno}" + (f", {line}" if line else ""),
-        "assigned": re.split(r"\W", line)[0],
         "shapes": shapes_in_line(frame, line),
         "names": ", ".join(known),
         "empty": "llipsis" in report["error"] or bool(re.search(r"= \.\.\.$", source, re.M)),

@@ -75,7 +75,7 @@ def _raised(exercise: Exercise, case: Case, report: Report) -> WrongAnswer:
         text += f"; the names here are {raised['names']}"
     elif raised.get("shapes"):
         text += f"; the shapes are {raised['shapes']}"
-    if "assigned" not in raised:  # not in the reader's function
+    if "assigned" not in raised:  # a hint on a line of the function would not help
         return WrongAnswer(text, "error")
     name, label = raised["assigned"], case.label
     others = {other.label for other in cases(exercise)} - {label, ""}

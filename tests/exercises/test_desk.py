@@ -70,6 +70,7 @@ def test_a_file_that_is_no_answer_is_told_as_such(check, source, message):
     assert status == 1
     assert report.startswith("square: ")
     assert message in report
+    assert "hint: " not in report or "is wrong" in report
     assert not solved()
 
 
