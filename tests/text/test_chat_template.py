@@ -124,6 +124,10 @@ def test_an_unknown_template_runs_in_a_process_of_its_own():
         ("{% if %}", "line 1: "),
         ("{{ messages[9].x.y }}", "list object has no element 9"),
         ("{{ ''.__class__.__mro__ }}", "access to attribute '__class__' of 'str' object is unsafe"),
+        (
+            "{{ '{0.join.__func__.x}'.format('a' ~ 'b') }}",
+            "access to attribute '__func__' of 'method'",
+        ),
         ("{{ raise_exception('\x1b[2J' + 'a' * 999) }}", "\\x1b[2Jaaa"),
         ("{{ 'a' * 99999999999 }}", "it needs more than 1024 MB of memory"),
         ("{% for i in range(9999) %}{{ 'a' * 99999 }}{% endfor %}", "expected at most 16,777,216 "),
