@@ -79,7 +79,9 @@ def named_as(names: Mapping[str | Path, str]) -> Iterator[None]:
     except (InputError, DivergedError) as error:
         message = str(error)
         for path, name in names.items():
-            message = message.replace(os.path.realpath(path), name).replace(str(path), name)
+            if isinstance(path, Path):  # messages have the real path, too
+                message = message.replace(os.path.realpath(path), name)
+            message = message.replace(str(path), name)
         raise type(error)(message) from None
 
 
