@@ -143,7 +143,7 @@ def test_a_fork_has_processes_of_its_own(processes, monkeypatch):
         template_processes._end()
         os._exit(0 if right and other else 1)
     assert os.waitpid(child, 0)[1] == 0
-    for process in taken:
+    for process in reversed(taken):
         processes._free.put(process)
     assert TEMPLATE.text(talk("c")) == "[C]"
     assert processes.running == before
