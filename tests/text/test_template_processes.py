@@ -1,7 +1,11 @@
 """The processes that fill in chat templates: kept, few, replaced, and not shared with a fork."""
 
+import contextlib
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -72,17 +76,24 @@ def test_a_process_that_has_ended_is_replaced(processes):
     assert TEMPLATE.text(talk("a")) == "[A]"
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the limit is of CPU time by a timer")
-def test_time_for_which_a_process_waits_does_not_count(processes, monkeypatch):
-    TEMPLATE.text(talk("a"))
-    (process,) = processes.running
-    monkeypatch.setattr(chat_template, "SECONDS", 0.2)
-    process._process.send_signal(signal.SIGSTOP)
-    timer = threading.Timer(0.6, process._process.send_signal, [signal.SIGCONT])
-    timer.start()
-    assert TEMPLATE.text(talk("a")) == "[A]"
-    timer.join()
-    assert processes.running == {process}
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there is no timer of CPU time")
+def test_time_for_which_a_process_waits_does_not_count():
+    program = """
+import time
+from minillm.text import jinja_process
+
+def fill(source, each):
+    time.sleep(0.6)
+    return ["filled"]
+
+jinja_process.fill = fill
+jinja_process.main()
+"""
+    asked = json.dumps({"source": "", "values": [{}], "seconds": 0.2}) + "\n"
+    result = subprocess.run(
+        [sys.executable, "-c", program, ""], input=2 * asked, capture_output=True, text=True
+    )
+    assert result.stdout == 2 * '{"texts": ["filled"]}\n'
 
 
 def test_a_lack_of_time_is_not_the_fault_of_the_template(processes, monkeypatch):
@@ -99,33 +110,43 @@ def test_a_lack_of_time_is_not_the_fault_of_the_template(processes, monkeypatch)
     assert TEMPLATE.text(talk("a")) == "[A]"
 
 
-def test_an_interrupt_loses_no_answer_and_leaves_none_for_the_next(processes, monkeypatch):
-    original = chat_template.template_processes.json.loads
+def test_an_interrupt_leaves_no_answer_for_the_next_template(processes):
+    class Interrupted:
+        def __init__(self, process):
+            self.process, self.original = process, process.stdout
 
-    def interrupted(line):
-        raise KeyboardInterrupt
+        def readline(self):
+            self.process.stdout = self.original
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(template_processes.json, "loads", interrupted)
     for _ in range(template_processes.MOST + 1):
+        assert TEMPLATE.text(talk("a")) == "[A]"
+        (process,) = processes.running
+        process._process.stdout = Interrupted(process._process)
         with pytest.raises(KeyboardInterrupt):
-            TEMPLATE.text(talk("a"))
-    monkeypatch.setattr(template_processes.json, "loads", original)
-    assert TEMPLATE.text(talk("b")) == "[B]"
+            TEMPLATE.text(talk("b"))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
-def test_a_fork_has_processes_of_its_own():
+def test_a_fork_has_processes_of_its_own(processes, monkeypatch):
+    """Even if threads that it does not have are using all of them."""
     TEMPLATE.text(talk("a"))
-    before = set(template_processes._processes.running)
+    before = set(processes.running)
+    monkeypatch.setattr(template_processes, "LONGEST_WAIT", 0.01)
+    taken = [processes._free.get() for _ in range(template_processes.MOST)]
     child = os.fork()
     if child == 0:
-        right = TEMPLATE.text(talk("b")) == "[B]"
+        right = False
+        with contextlib.suppress(InputError):
+            right = TEMPLATE.text(talk("b")) == "[B]"
         other = template_processes._processes.running.isdisjoint(before)
         template_processes._end()
         os._exit(0 if right and other else 1)
     assert os.waitpid(child, 0)[1] == 0
+    for process in reversed(taken):
+        processes._free.put(process)
     assert TEMPLATE.text(talk("c")) == "[C]"
-    assert before <= template_processes._processes.running
+    assert processes.running == before
 
 
 def test_a_process_ends_with_the_program_that_started_it(processes):
