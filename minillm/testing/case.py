@@ -13,8 +13,8 @@ from minillm.testing.calls import (
     call_backward,
     call_op,
     copies,
-    normals_like,
     flat,
+    normals_like,
     parameter_names,
 )
 from minillm.testing.slopes import (
@@ -84,7 +84,8 @@ class Case:
 
     def compare(self, claims: Sequence[NDArray]) -> list[Compared]:
         """Compare the claimed gradients with measured ones, at every coordinate."""
-        largest, relative = [], []
+        largest: list[float] = []
+        relative: list[float] = []
         for k, claim in zip(self.checked, claims, strict=True):
             x = self.args[k]
             own = np.where(np.isfinite(x) & (x != 0), np.abs(x), mean_size(x))
