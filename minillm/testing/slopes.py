@@ -19,15 +19,15 @@ The only absolute error allowed is the rounding of the measured slope.  It is bo
 the sizes of the outputs that moved.  Others do not count, however large: neither a logit that
 is masked by -1e9 nor the square of another number may hide what the rest says.  Moreover,
 rounding excuses at most a thousandth of the slope itself or, at the widest step, of the
-largest slope by the same argument.  An error of 1 % of that largest slope is therefore found, unless it is below
-1e-12 of the outputs.  Where the bound is above this limit and the two slopes differ by
-less than the bound, the verdict is "cannot be decided", which is an error too.
+largest slope by the same argument.  An error of 1 % of that largest slope is therefore found,
+unless it is below 1e-12 of the outputs.  Where the bound is above this limit and the two
+slopes differ by less than the bound, the verdict is "cannot be decided", which is an error too.
 
 **Slopes near the last bits.**  The sizes of the outputs say too little in two cases.  An
 output may be small because larger terms cancel in it, such as (1 + tanh(x / 2)) / 2 at
 x = -30: its rounding is that of the terms, of size 1 or of another output.  And all slopes by
-an argument may be near the last bits of the outputs, such as those of a saturated softmax: no step measures them to a
-thousandth.  If such rounding could explain the difference at the widest usable step, the
+an argument may be near the last bits of the outputs, such as those of a saturated softmax: no
+step measures them to a thousandth.  If such rounding could explain the difference at the widest usable step, the
 rounding is measured there: by how far the outputs are from a smooth curve.  (More and
 Wild 2011 estimate it from differences of high order.)  It does not depend on the backward.
 A difference within it is excused, up to a thousandth of the largest slope or 1e-12 of
