@@ -27,8 +27,9 @@ slopes differ by less than the bound, the verdict is "cannot be decided", which 
 output may be small because larger terms cancel in it, such as (1 + tanh(x / 2)) / 2 at
 x = -30: its rounding is that of the terms, of size 1 or of another output.  And all slopes by
 an argument may be near the last bits of the outputs, such as those of a saturated softmax: no
-step measures them to a thousandth.  If such rounding could explain the difference at the widest usable step, the
-rounding is measured there: by how far the outputs are from a smooth curve.  (More and
+step measures them to a thousandth.  If such rounding could explain the difference, it is
+measured: by how far the outputs are from a smooth curve, near the last bits at the widest
+usable step alone, and for terms as large as another output at any step.  (More and
 Wild 2011 estimate it from differences of high order.)  It does not depend on the backward.
 A difference within it is excused, up to a thousandth of the largest slope or 1e-12 of
 the outputs.
