@@ -41,6 +41,7 @@ A82C A8C5 A8FF A9BD 10D24-10D27 10D69-10D6E 10EAB-10EAD 10ECB-10ED0 10EF0-10EFF
 1E944-1E94A 1E95E-1E95F
 """  # marks, punctuation, format characters, and what has a decomposition
 
+# Characters that have another category now.
 _UNTIL_8 = {"\u166d": "Po", "\u1734": "Mn", "\U000111c9": "Po", "\U0001171e": "Mn"}
 
 
@@ -75,6 +76,6 @@ def category(character: str) -> str:
 
     "Cn", unassigned, for a mark, punctuation or format character that came after 8.0.
     """
-    if _LATE_FOR_BERT.match(character):
-        return "Cn"
-    return _UNTIL_8.get(character) or unicodedata.category(character)
+    if character in _UNTIL_8:
+        return _UNTIL_8[character]
+    return "Cn" if _LATE_FOR_BERT.match(character) else unicodedata.category(character)

@@ -38,9 +38,10 @@ def check_gradients(
     (ids, lengths, masks, numbers) are passed unchanged.  The op must depend only on
     its arguments: if it draws random numbers, make a fresh generator inside it.
 
-    The upstream gradient is random (drawn from rng), never ones.  If all slopes are right,
-    the convention is checked: the dtypes of the gradients; a second call of the
-    backward gives the same bits; nothing changes an argument, an output, an
+    The upstream gradient is random, never ones, and has a stream of its own, which ``rng`` spawns.
+    If all slopes are right, the convention is checked: the dtypes of the gradients; no gradient
+    is rounded to float32 on its way; a second call of the backward gives the same bits, and one
+    with -dy the opposite gradients; nothing changes an argument, an output, an
     upstream gradient, or a gradient that was returned before; with several outputs, None
     stands for zero.  Outputs may be infinite where no coordinate changes them, and a
     coordinate that is infinite or NaN must have no gradient.

@@ -16,19 +16,20 @@ known, and the backward is wrong.
 **What rounding excuses.**  All errors are relative: a gradient of 1e-7 that should be
 2e-7 is an error, although an "absolute or relative" tolerance of 1e-6 would accept it.
 The only absolute error allowed is the rounding of the measured slope.  It is bounded from
-the sizes of the outputs.  A constant output does not count, however large: a logit that is
-masked by -1e9 must not hide what the others say.  Moreover, rounding excuses at most a
-thousandth of the slope itself or, at the widest step, of the largest slope by the same
-argument.  An error of 1 % of that largest slope is therefore found, unless it is below
-1e-12 of the outputs.  Where the bound is above this limit and the two slopes differ by
-less than the bound, the verdict is "cannot be decided", which is an error too.
+the sizes of the outputs that moved.  Others do not count, however large: neither a logit that
+is masked by -1e9 nor the square of another number may hide what the rest says.  Moreover,
+rounding excuses at most a thousandth of the slope itself or, at the widest step, of the
+largest slope by the same argument.  An error of 1 % of that largest slope is therefore found,
+unless it is below 1e-12 of the outputs.  Where the bound is above this limit and the two
+slopes differ by less than the bound, the verdict is "cannot be decided", which is an error too.
 
 **Slopes near the last bits.**  The sizes of the outputs say too little in two cases.  An
-output may be small because terms of size 1 cancel in it, such as (1 + tanh(x / 2)) / 2 at
-x = -30: its rounding is that of the terms.  And all slopes by an argument may be near the
-last bits of the outputs, such as those of a saturated softmax: no step measures them to a
-thousandth.  If such rounding could explain the difference at the widest usable step, the
-rounding is measured there: by how far the outputs are from a smooth curve.  (More and
+output may be small because larger terms cancel in it, such as (1 + tanh(x / 2)) / 2 at
+x = -30: its rounding is that of the terms, of size 1 or of another output.  And all slopes by
+an argument may be near the last bits of the outputs, such as those of a saturated softmax: no
+step measures them to a thousandth.  If such rounding could explain the difference, it is
+measured: by how far the outputs are from a smooth curve, near the last bits at the widest
+usable step alone, and for terms as large as another output at any step.  (More and
 Wild 2011 estimate it from differences of high order.)  It does not depend on the backward.
 A difference within it is excused, up to a thousandth of the largest slope or 1e-12 of
 the outputs.
