@@ -97,5 +97,5 @@ def told(error: BaseException) -> str:
 
 def one_line(text: str, most: int = 1000) -> str:
     """A message on one line of at most ``most`` characters, without control characters."""
-    line = escaped(" ".join(text[: 2 * most].split()))
+    line = escaped(" ".join(text[: 2 * most].splitlines()))
     return line if len(line) <= most else line[: most - 3] + "..."

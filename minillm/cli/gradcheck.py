@@ -35,7 +35,7 @@ import minillm
 from minillm import kernels_info, use_kernels
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, integer, number
-from minillm.errors import InputError, did_you_mean, told
+from minillm.errors import InputError, did_you_mean, naming_options, told
 from minillm.ops.gradient_cases import CASES
 from minillm.testing import GradientError, arrays, as_op, check_gradients
 from minillm.testing.calls import as_tuple, equal
@@ -149,25 +149,28 @@ def check_file(
     sys.path.insert(0, str(Path(path).resolve().parent))  # the file may import its neighbours
     worst: dict[str, float] = {}
     failure = ""
-    try:
-        thing = _defined(path, name)
-        op = _alive(as_op(thing))
-        legend = legend or _stated(op, thing)
-        for seed in range(seeds):
-            case = arrays(legend, seed=seed)
-            point = _point(op, case, options)
-            try:
-                check_gradients(op, *case, rng=case.rng, **options)
-            except GradientError as error:
-                failure = f"{error}\nto repeat: {case.call(thing, **options)}"
-                break
-            for gradient in point.compare(as_tuple(point.gradients(point.upstream))):
-                error_here = gradient.worst.error if gradient.worst else 0.0
-                worst[gradient.name] = max(error_here, worst.get(gradient.name, 0.0))
-    except InputError:
-        raise
-    except BaseException as error:  # whatever the reader's code raises
-        raise InputError(f'expected an op of arguments "{legend}", found {_told(error)}') from None
+    with naming_options():
+        try:
+            thing = _defined(path, name)
+            op = _alive(as_op(thing))
+            legend = legend or _stated(op, thing)
+            for seed in range(seeds):
+                case = arrays(legend, seed=seed)
+                point = _point(op, case, options)
+                try:
+                    check_gradients(op, *case, rng=case.rng, **options)
+                except GradientError as error:
+                    failure = f"{error}\nto repeat: {case.call(thing, **options)}"
+                    break
+                for gradient in point.compare(as_tuple(point.gradients(point.upstream))):
+                    error_here = gradient.worst.error if gradient.worst else 0.0
+                    worst[gradient.name] = max(error_here, worst.get(gradient.name, 0.0))
+        except InputError:
+            raise
+        except BaseException as error:  # whatever the reader's code raises
+            raise InputError(
+                f'expected an op of arguments "{legend}", found {_told(error)}'
+            ) from None
     yield legend, worst, failure
 
 

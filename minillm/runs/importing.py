@@ -56,8 +56,7 @@ def run_folder(path: str | Path) -> RunFolder:
     kind = kind_of(path)
     if ranks().size > 1:
         raise InputError(
-            f"{path}: expected a run, because several processes use it: "
-            f"first minillm import {path} --out DIR"
+            f"{path}: expected a run, because several processes use it: first minillm import {path}"
         )
     with folder.held(WAIT):
         if not _is_import(folder, state):  # another process may just have made it

@@ -303,7 +303,7 @@ def test_commands_that_lack_something(fails, tmp_path, text_file):
     assert "--out" in fails("train", "lm")
     assert "no run in it" in fails("generate", tmp_path)
     assert "no run in it" in fails("eval", tmp_path / "nowhere")
-    assert "expected a folder" in fails("eval", text_file)
+    assert "expected a run, which is a folder" in fails("eval", text_file)
     assert "expected a folder" in fails("train", "lm", text_file, "--out", text_file)
     assert "no run in it" in fails("train", "lm", "--out", tmp_path, "--resume")
     assert "Not a directory" in fails("train", "lm", text_file, "--out", f"{text_file}/run")

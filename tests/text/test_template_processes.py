@@ -82,18 +82,18 @@ def test_time_for_which_a_process_waits_does_not_count():
 import time
 from minillm.text import jinja_process
 
-def fill(source, each):
+def compile(source):
     time.sleep(0.6)
-    return ["filled"]
+    return lambda values: jinja_process.ours("filled")
 
-jinja_process.fill = fill
+jinja_process.compile = compile
 jinja_process.main()
 """
-    asked = json.dumps({"source": "", "values": [{}], "seconds": 0.2}) + "\n"
+    asked = json.dumps({"source": "", "values": {}, "seconds": 0.2}) + "\n"
     result = subprocess.run(
         [sys.executable, "-c", program, ""], input=2 * asked, capture_output=True, text=True
     )
-    assert result.stdout == 2 * '{"texts": ["filled"]}\n'
+    assert result.stdout == 2 * '{"text": "filled", "by": "tttttt"}\n'
 
 
 def test_a_lack_of_time_is_not_the_fault_of_the_template(processes, monkeypatch):
