@@ -70,13 +70,13 @@ wheels: .venv/wheels
 	$(BIN)/python -m compileall -q minillm  # Python itself may not: PYTHONDONTWRITEBYTECODE
 	touch $@
 
-# Linters, wheels and the book run nothing of the package: the kernels need not be compiled for them.
+# Linters, wheels and the book need no compiled kernels.
 .venv/lint .venv/wheels: .venv/test
 .venv/book .venv/lint .venv/wheels: .venv/%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing what \`make $*\` needs, once"
 	@$(BIN)/python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-	print(*project['optional-dependencies']['$*'], sep='\n')" > $@.txt
+	print(*project['dependencies'], *project['optional-dependencies']['$*'], sep='\n')" > $@.txt
 	$(BIN)/pip install --quiet --requirement $@.txt
 	touch $@
 

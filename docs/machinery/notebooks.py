@@ -18,9 +18,11 @@ from pathlib import Path
 import nbformat
 from pybtex.database import parse_file
 
-from minillm.exercises import exercises
-
 DOCS = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(DOCS.parent))  # a reader's build has not installed minillm
+
+from minillm.exercises import exercises  # noqa: E402
+
 FENCE = re.compile(
     r"^(?P<fence>`{3,}|:{3,})\{(?P<name>[\w:-]+)\} *(?P<argument>[^\n]*)\n"
     r"(?P<body>.*?)^(?P=fence) *$",
@@ -31,8 +33,11 @@ EXERCISE = re.compile("`minillm exercise ([\\w-]+)`")
 OPTION = re.compile(r"^:(?P<name>[\w-]+):(?P<value>.*)$")
 
 
-def cells(text: str) -> list[tuple[str, str]]:
-    """Return a chapter's cells as pairs: "markdown" or "code", and the source."""
+def cells(text: str, holes: bool = True) -> list[tuple[str, str]]:
+    """Return a chapter's cells as pairs: "markdown" or "code", and the source.
+
+    Without ``holes``, exercises have no cell.
+    """
     text = re.sub(r"\A---\n.*?^---\n", "", text, flags=re.MULTILINE | re.DOTALL)
     result: list[tuple[str, str]] = []
     end = 0
@@ -40,7 +45,7 @@ def cells(text: str) -> list[tuple[str, str]]:
         if match["name"] == "code-cell":
             result.append(("markdown", text[end : match.start()]))
             result.append(("code", _split(match["body"])[1]))
-        elif named := EXERCISE.search(match["body"]):
+        elif holes and (named := EXERCISE.search(match["body"])):
             result.append(("markdown", text[end : match.end()]))
             result.append(("code", _hole(named[1])))
         else:
@@ -50,8 +55,8 @@ def cells(text: str) -> list[tuple[str, str]]:
     return [(kind, source.strip("\n")) for kind, source in result if source.strip()]
 
 
-def notebook(path: Path) -> nbformat.NotebookNode:
-    """Return the notebook of the chapter at ``path``."""
+def notebook(path: Path, holes: bool = True) -> nbformat.NotebookNode:
+    """Return the notebook of the chapter at ``path``; its exercises are cells with holes."""
     book = nbformat.v4.new_notebook()
     book.metadata["kernelspec"] = {
         "name": "python3",
@@ -61,7 +66,7 @@ def notebook(path: Path) -> nbformat.NotebookNode:
     text = path.read_text()
     citations = re.findall(r"\{footcite:?\w*\}`([^`]+)`", text)
     cited = sorted({key.strip() for keys in citations for key in keys.split(",")})
-    for number, (kind, source) in enumerate(cells(text)):
+    for number, (kind, source) in enumerate(cells(text, holes)):
         make = nbformat.v4.new_code_cell if kind == "code" else nbformat.v4.new_markdown_cell
         cell = make(source if kind == "code" else _markdown(source, path.parent, cited))
         cell["id"] = f"cell-{number}"  # random unless given

@@ -42,7 +42,7 @@ def digest(sources: list[str]) -> str:
 
 def sources(page: Path) -> list[str]:
     """Return the code of the cells of a page."""
-    return [cell.source for cell in notebook(page).cells if cell.cell_type == "code"]
+    return [cell.source for cell in notebook(page, holes=False).cells if cell.cell_type == "code"]
 
 
 def kept(page: Path) -> list[str] | None:
@@ -62,7 +62,7 @@ def run(page: Path) -> list[str]:
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 
-    book = notebook(page)
+    book = notebook(page, holes=False)
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(
             book,
