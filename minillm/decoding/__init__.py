@@ -1,7 +1,13 @@
-"""Decoding: from a model's logits to tokens, and to texts."""
+"""Decoding: reading on with a model, from its logits to tokens, and to texts."""
 
 from minillm.decoding.beam import Hypothesis, beam_search, sample_outputs
 from minillm.decoding.chat import Chat, ChatSampling
+from minillm.decoding.decoder import Decoder
+from minillm.decoding.gpt_reader import GPTReader
+from minillm.decoding.hypotheses import TransformerDecoder
+from minillm.decoding.llama_reader import LlamaReader
+from minillm.decoding.reader import Reader
+from minillm.decoding.recurrent import NeuralNGramReader, RecurrentReader
 from minillm.decoding.sampling import Sampling, next_probabilities, sample
 from minillm.decoding.translator import Translation, Translator
 from minillm.decoding.writer import Writer
@@ -9,8 +15,15 @@ from minillm.decoding.writer import Writer
 __all__ = [
     "Chat",
     "ChatSampling",
+    "Decoder",
+    "GPTReader",
     "Hypothesis",
+    "LlamaReader",
+    "NeuralNGramReader",
+    "Reader",
+    "RecurrentReader",
     "Sampling",
+    "TransformerDecoder",
     "Translation",
     "Translator",
     "Writer",

@@ -23,7 +23,7 @@ def answers(
     The answer to one that does not fit the context is an InputError, which is not raised, and that
     to None is empty.  ``length`` and ``sampling`` are those of :meth:`Chat.answer`.
     """
-    batch = Batch(chat.model, Kept(chat.model))
+    batch = Batch(chat.reader, Kept(chat.reader))
     ordered: deque[Text | str | InputError] = deque()  # of the conversations not yielded yet
     begun = (_begun(chat, one, length, sampling or chat.sampling) for one in conversations)
     writing, more = 0, True
@@ -57,7 +57,7 @@ def _begun(
         ids = chat.encode(chat.fitting(messages, length)).tolist()
     except InputError as error:
         return error
-    most = chat.model.config.context - len(ids)
+    most = chat.reader.config.context - len(ids)
     return Text(ids, min(length or most, most), sampling, frozenset(chat.ends), chat.banned)
 
 

@@ -13,16 +13,17 @@ models", section 3.1, which calls it iteration-level scheduling.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.decoding.cache import Cache, gathered
+from minillm.decoding.causal import CausalReader
 from minillm.decoding.chat import Kept
+from minillm.decoding.reader import Reader
 from minillm.decoding.sampling import Sampling
 from minillm.decoding.speculation import Speculation, is_worthwhile
-from minillm.layers import cache as cache_layer
-from minillm.layers.types import State
-from minillm.models.causal import CausalTransformer
 
 PART = 256  # tokens of a prompt that are read at once
 
@@ -68,12 +69,13 @@ class Batch:
     ``add`` a text, call ``step`` until it has ``ended``, and ``remove`` it then, or earlier.
     """
 
-    def __init__(self, model: CausalTransformer, kept: Kept):
-        self.model, self.kept = model, kept
-        self.reading: list[tuple[Text, int, State]] = []  # how many ids are in the cache
+    def __init__(self, model: Any, kept: Kept):
+        self.reader: CausalReader = Reader(model)
+        self.kept = kept
+        self.reading: list[tuple[Text, int, Cache]] = []  # how many ids are in the cache
         self.writing: list[Text] = []
-        self._cache: State = {}  # of those that write; all but the last id of each are in it
-        self._guesses = is_worthwhile(model)
+        self._cache: Any = None  # of those that write; all but the last id of each are in it
+        self._guesses = is_worthwhile(self.reader)
 
     def add(self, text: Text) -> None:
         """Let a text join; its prompt is read by the next steps."""
@@ -90,7 +92,7 @@ class Batch:
             self._write_alone(*self.writing)
         elif self.writing:
             last = np.array([text.ids[-1] for text in self.writing])
-            logits, self._cache = self.model.read(last[:, None], self._cache)
+            logits, self._cache = self.reader.read(last[:, None], self._cache)
             for text, of_text in zip(self.writing, logits, strict=True):
                 text.draw(of_text)
                 text.speculation.elapse(1)
@@ -98,7 +100,7 @@ class Batch:
             text, n, state = self.reading.pop(0)
             end = n + PART if text.prompt != n + PART + 1 else n + PART - 1  # not a single one last
             part = np.array(text.ids[n:end])
-            logits, state = self.model.read(part[None], state)
+            logits, state = self.reader.read(part[None], state)
             if n + len(part) < text.prompt:
                 self.reading.append((text, n + len(part), state))
             else:
@@ -112,14 +114,14 @@ class Batch:
         """Draw ids as long as they are as guessed, and one more."""
         guesses = text.speculation.guess(text.ids, text.left - 1)
         ids = np.array([[text.ids[-1], *guesses]])
-        logits, self._cache = self.model.read_all(ids, self._cache)
+        logits, self._cache = self.reader.read_all(ids, self._cache)
         right = 0
         while text.draw(logits[0, right]) in guesses[right : right + 1] and text.ended is None:
             right += 1
         if guesses:
             text.speculation.learn(len(guesses), right)
-            lengths = self._cache["lengths"] - (len(guesses) - right)
-            self._cache = cache_layer.cut(self._cache, lengths, last=True)
+            lengths = self._cache.lengths - (len(guesses) - right)
+            self._cache = self._cache.cut(lengths, last=True)
         else:
             text.speculation.elapse(1)
 
@@ -127,12 +129,12 @@ class Batch:
         """Let a text leave; its cache is kept, in case that the conversation goes on."""
         if text in self.writing:
             row = self.writing.index(text)
-            self.kept.keep(cache_layer.gathered([(self._cache, row)]))
+            self.kept.keep(gathered([(self._cache, row)]))
             self._change([other for other in range(len(self.writing)) if other != row], [])
         self.reading = [entry for entry in self.reading if entry[0] is not text]
 
-    def _change(self, rows: list[int], new: list[tuple[Text, State]]) -> None:
+    def _change(self, rows: list[int], new: list[tuple[Text, Cache]]) -> None:
         """Continue with these rows and new texts."""
         self.writing = [self.writing[row] for row in rows] + [text for text, _ in new]
-        gathered = [(self._cache, row) for row in rows] + [(state, 0) for _, state in new]
-        self._cache = cache_layer.gathered(gathered) if gathered else {}
+        kept = [(self._cache, row) for row in rows] + [(state, 0) for _, state in new]
+        self._cache = gathered(kept) if kept else None

@@ -1,38 +1,25 @@
 """From an encoder-decoder's logits to whole outputs: beam search and sampling, in batches.
 
 The model decodes K hypotheses of each of B sources at a time.  The hypotheses of a source share its
-memory.  The state is a dictionary of arrays: see :func:`minillm.models.target.select`.
+memory.  The state is a dictionary of arrays: see :func:`minillm.decoding.decoder.select`.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm._kernels import twinned
+from minillm.decoding.decoder import Decoder, select
 from minillm.decoding.sampling import next_probabilities, require_finite, sample
 from minillm.errors import short
-from minillm.layers.types import State
-from minillm.models.target import select
 from minillm.ops.softmax import log_softmax
 
 WIDEST = 1000  # hypotheses of a source: every step sorts all of their extensions
-
-
-class Decoder(Protocol):
-    """A model that can be decoded."""
-
-    config: Any  # has ``bos`` and ``eos``: the ids before the first token and after the last
-
-    def start(self, source: NDArray, lengths: NDArray) -> State:
-        """Read sources (B, S) -> the state of one empty hypothesis each."""
-
-    def step(self, ids: NDArray[np.integer], state: State) -> tuple[NDArray, NDArray | None, State]:
-        """ids (B, K) -> logits (B, K, V), attention weights (B, K, S) or None, the new state."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +51,7 @@ class _Step(NamedTuple):
 
 
 def beam_search(
-    model: Decoder,
+    model: Any,
     source: NDArray,
     lengths: NDArray[np.integer],
     beam: int = 5,
@@ -99,8 +86,9 @@ def beam_search(
         raise ValueError(f"length_exponent: expected 0 to 10, found {short(length_exponent)}")
     finished: list[list[Hypothesis]] = [[] for _ in range(len(source))]
     sources = np.arange(len(source))  # which source each row of the arrays below is
-    state = model.start(source, lengths)
-    ids, totals = np.full((len(source), 1), model.config.bos), np.zeros((len(source), 1))
+    decoder = Decoder(model)
+    state = decoder.start(source, lengths)
+    ids, totals = np.full((len(source), 1), decoder.config.bos), np.zeros((len(source), 1))
     history: list[_Step] = []
 
     for _ in range(limit):
@@ -112,9 +100,9 @@ def beam_search(
                 sources, history = sources[rows], [step.at(rows) for step in history]
             ids, totals = history[-1].ids, history[-1].totals
             state = select(state, rows, history[-1].parents)
-        logits, weights, state = model.step(ids, state)
+        logits, weights, state = decoder.step(ids, state)
         extensions = _extend(totals, logits, weights if keep_weights else None, 2 * beam)
-        ended = (extensions.ids == model.config.eos) & np.isfinite(extensions.totals)
+        ended = (extensions.ids == decoder.config.eos) & np.isfinite(extensions.totals)
         for row, k in zip(*np.nonzero(ended[:, :beam]), strict=True):
             hypothesis = _hypothesis([*history, extensions], row, k, length_exponent, ended=True)
             finished[sources[row]].append(hypothesis)
@@ -201,7 +189,7 @@ def _log_probabilities(logits: NDArray) -> NDArray[np.float64]:
 
 
 def sample_outputs(
-    model: Decoder,
+    model: Any,
     source: NDArray,
     lengths: NDArray[np.integer],
     rng: np.random.Generator,
@@ -215,17 +203,18 @@ def sample_outputs(
     """
     _require_whole("limit", limit)
     B = len(source)
-    state = model.start(source, lengths)
-    ids = np.full((B, 1), model.config.bos)
+    decoder = Decoder(model)
+    state = decoder.start(source, lengths)
+    ids = np.full((B, 1), decoder.config.bos)
     written: list[NDArray[np.int64]] = []  # (B,) each
     log_probability, ended, T = np.zeros(B), np.zeros(B, bool), np.zeros(B, np.int64)
     for _ in range(limit):
-        logits, _, state = model.step(ids, state)
+        logits, _, state = decoder.step(ids, state)
         drawn = sample(next_probabilities(logits[:, 0], temperature), rng)  # (B,)
         log_p = _log_probabilities(logits)[np.arange(B), 0, drawn]
         log_probability += np.where(ended, 0, log_p)
         T += ~ended
-        ended |= drawn == model.config.eos
+        ended |= drawn == decoder.config.eos
         written.append(drawn)
         ids = drawn[:, None]
         if ended.all():

@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.decoding.cache import Cache
+from minillm.decoding.causal import CausalReader
 from minillm.decoding.pieces import Pieces
+from minillm.decoding.reader import Reader
 from minillm.decoding.sampling import Sampling
 from minillm.decoding.writer import Writer
 from minillm.errors import InputError
-from minillm.layers.types import State
-from minillm.models.causal import CausalTransformer
 from minillm.option import make, with_default
 from minillm.text import BytePairs, banned_ids
 from minillm.text.chat_template import ChatTemplate, Message, check_messages
@@ -47,29 +48,30 @@ class ChatSampling(Sampling):
 class Kept:
     """The caches of the last ``most`` conversations, by any number of threads."""
 
-    def __init__(self, model: CausalTransformer, most: int = 1):
-        self.model, self.most = model, most
-        self._states: list[State] = []  # the last one used comes last
+    def __init__(self, model: Any, most: int = 1):
+        self.reader: CausalReader = Reader(model)
+        self.most = most
+        self._states: list[Cache] = []  # the last one used comes last
         self._lock = threading.Lock()
 
-    def take(self, ids: Ids) -> tuple[int, State]:
+    def take(self, ids: Ids) -> tuple[int, Cache]:
         """The cache to continue to ids (T,): the number of them that are in it, and the cache.
 
         A conversation that is continued is kept no longer.  One that only begins in the same way,
         with the same system prompt for example, is kept.
         """
         with self._lock:
-            found = [(self.model.cut(ids, state)[0], at) for at, state in enumerate(self._states)]
+            found = [(self.reader.cut(ids, state)[0], at) for at, state in enumerate(self._states)]
             n, at = max(found, default=(0, 0))
             if n == 0:
-                return 0, self.model.zero_state(1)
+                return 0, self.reader.zero_state(1)
             state = self._states[at]
-            continues = 2 * n >= int(state["lengths"][0])
+            continues = 2 * n >= int(state.lengths[0])
             if continues:
                 del self._states[at]
-        return self.model.cut(ids, state, last=continues)
+        return self.reader.cut(ids, state, last=continues)
 
-    def keep(self, state: State) -> None:
+    def keep(self, state: Cache) -> None:
         """Keep the cache of a conversation that may go on."""
         with self._lock:
             self._states = [*self._states, state][-self.most :]
@@ -82,11 +84,12 @@ class Chat:
     >>> "".join(chat.answer([{"role": "user", "content": "Who are you?"}]))  # doctest: +SKIP
     """
 
-    def __init__(self, model: CausalTransformer, tokenizer: BytePairs, template: ChatTemplate):
-        self.model, self.tokenizer, self.template = model, tokenizer, template
+    def __init__(self, model: Any, tokenizer: BytePairs, template: ChatTemplate):
+        self.reader: CausalReader = Reader(model)
+        self.tokenizer, self.template = tokenizer, template
         self.ends = template.ends(tokenizer)
         self.banned = banned_ids(tokenizer, documents=True)
-        self.kept = Kept(model)
+        self.kept = Kept(self.reader)
         own = template.sampling
         self.sampling: Sampling = make(Sampling, own) if own else ChatSampling()
 
@@ -113,7 +116,7 @@ class Chat:
             turns = "turn" if left_out == 1 else f"{left_out} turns"
             report(
                 f"the oldest {turns} no longer fit{'s' * (left_out == 1)} the context of "
-                f"{self.model.config.context:,} tokens, and {'is' if left_out == 1 else 'are'} "
+                f"{self.reader.config.context:,} tokens, and {'is' if left_out == 1 else 'are'} "
                 "left out"
             )
         return self.text(self._write(self.encode(fitting), length, sampling or self.sampling))
@@ -140,7 +143,7 @@ class Chat:
         less.
         """
         check_messages(messages)
-        C = self.model.config.context
+        C = self.reader.config.context
         most = C - min(length or C, C // 4)
         system, turns = _turns(messages)
 
@@ -163,14 +166,14 @@ class Chat:
         """Write an answer; its ids are yielded as they are drawn."""
         n, state = self.kept.take(ids)
         writer = Writer(
-            self.model,
+            self.reader,
             sampling,
             banned=self.banned,
             stop=self.ends,
             text=ids[:n].tolist(),
             state=state,
         )
-        C = self.model.config.context
+        C = self.reader.config.context
         try:
             writer.read(ids[n:])
             yield from writer.write(min(length or C, C - len(ids)))

@@ -23,7 +23,7 @@ models", for guesses from the prompt; Saxena (2023), "Prompt lookup decoding".
 from collections.abc import Sequence
 from typing import Any
 
-from minillm.models.causal import CausalTransformer
+from minillm.decoding.causal import CausalReader
 
 ORDERS = (5, 3)  # tokens before a guess that must have occurred, the best first
 
@@ -39,11 +39,11 @@ MANY = 15  # guesses at a time
 SAVED = 8.0  # steps: of what has been gained, no more is spent on wrong guesses
 
 
-def is_worthwhile(model: Any) -> bool:
+def is_worthwhile(reader: Any) -> bool:
     """Whether a pass over several tokens takes little longer than a step of a model."""
-    if not isinstance(model, CausalTransformer) or model.most_steps <= MANY:
+    if not isinstance(reader, CausalReader) or reader.most_steps <= MANY:
         return False
-    return sum(array.size for array in model.params.values()) >= LEAST_WEIGHTS
+    return sum(weight.size for weight in reader.model.params.values()) >= LEAST_WEIGHTS
 
 
 class OwnNGrams:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from minillm.data import Sequences
-from minillm.decoding.beam import Decoder, Hypothesis, beam_search, sample_outputs
+from minillm.decoding.beam import Hypothesis, beam_search, sample_outputs
+from minillm.decoding.decoder import Decoder
 from minillm.errors import InputError
 from minillm.text import Vocabulary, unit_name
 
@@ -35,14 +37,14 @@ class Translator:
 
     def __init__(
         self,
-        model: Decoder,
+        model: Any,
         source: Vocabulary,
         target: Vocabulary,
         longest: int,
         limit: int | None = None,
     ):
         """``longest`` is the largest number of tokens in a source, ``limit`` in an output."""
-        self.model, self.source, self.target = model, source, target
+        self.decoder, self.source, self.target = Decoder(model), source, target
         self.longest, self.limit = longest, limit or longest
 
     def encode(self, texts: Sequence[str], places: Sequence[str] | None = None) -> Sequences:
@@ -83,11 +85,11 @@ class Translator:
             source, lengths = encoded.padded(rows)
             if temperature is None:
                 results = beam_search(
-                    self.model, source, lengths, beam, self.limit, length_exponent, keep_weights
+                    self.decoder, source, lengths, beam, self.limit, length_exponent, keep_weights
                 )
             else:
                 rng = rng or np.random.default_rng()
-                drawn = sample_outputs(self.model, source, lengths, rng, self.limit, temperature)
+                drawn = sample_outputs(self.decoder, source, lengths, rng, self.limit, temperature)
                 results = [[hypothesis] for hypothesis in drawn]
             for row, hypotheses in zip(rows, results, strict=True):
                 outputs[row] = [Translation(self._text(texts[row], h), h) for h in hypotheses]

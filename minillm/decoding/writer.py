@@ -1,32 +1,21 @@
 """Writing with a language model."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.decoding.reader import Reader
 from minillm.decoding.sampling import Sampling
 from minillm.decoding.speculation import Speculation, is_worthwhile
-from minillm.layers.cache import cut
-from minillm.layers.types import State
 from minillm.ops import _validate
 
 NO_IDS = np.zeros(0, np.int64)
 
 
-class LanguageModel(Protocol):
-    """A model that can write."""
-
-    def zero_state(self, B: int) -> State:
-        """The state before B texts begin."""
-
-    def read(self, ids: NDArray[np.integer], state: State) -> tuple[NDArray, State]:
-        """ids (B, T) -> the logits (B, V) of the token after the last, and the state after it."""
-
-
 class Writer:
-    """A language model, and its state after everything that it has read and written.
+    """A language model or its reader, and its state after everything that it has read and written.
 
     >>> writer = Writer(model, Sampling(seed=1), stop=[end_of_line])  # doctest: +SKIP
     >>> writer.read(prompt)  # many tokens at once  # doctest: +SKIP
@@ -41,26 +30,26 @@ class Writer:
 
     def __init__(
         self,
-        model: LanguageModel,
+        model: Any,
         sampling: Sampling | None = None,
         *,
         banned: Sequence[int] = (),
         stop: Sequence[int] = (),
         text: Sequence[int] = (),
-        state: State | None = None,
+        state: Any = None,
     ):
-        self.model: Any = model
+        self.reader: Any = Reader(model)
         self.sampling = sampling or Sampling()
         self.rng = np.random.default_rng(self.sampling.seed)
         self.banned = _checked("banned", banned)
         self.stop = frozenset(_checked("stop", stop).tolist())
         self.text = list(text)
-        self.state = model.zero_state(1) if state is None else state
+        self.state = self.reader.zero_state(1) if state is None else state
         self._drawn: list[int] = []  # the last id drawn, which the model has not read yet
         self._guesses: list[int] = []  # ids after the text, which the model has read
         self._guessed = 0  # the number of guesses of which these are left
         self._logits: list[NDArray] = []  # (V,) after the last id read, and after each guess
-        self._speculation = Speculation() if is_worthwhile(model) else None
+        self._speculation = Speculation() if is_worthwhile(self.reader) else None
 
     def read(self, ids: Sequence[int] | NDArray[np.integer]) -> None:
         """Continue the text with ``ids``, all in one pass of the model."""
@@ -68,7 +57,7 @@ class Writer:
         new = _checked("ids", ids)
         text = np.array([*self._drawn, *new], np.int64)
         if len(text):
-            logits, self.state = self.model.read(text[None], self.state)
+            logits, self.state = self.reader.read(text[None], self.state)
             self._logits, self._drawn = [logits[0]], []
             self.text += new.tolist()
             if self._speculation is not None:
@@ -103,11 +92,11 @@ class Writer:
         self._drop_guesses()
         guesses: list[int] = []
         if self._speculation is not None and self._drawn:
-            free = self.model.config.context - int(self.state["lengths"][0])
+            free = self.reader.config.context - int(self.state.lengths[0])
             guesses = self._speculation.guess(self.text, max(0, min(left, free) - 1))
         if guesses:
             ids = np.array([[*self._drawn, *guesses]])
-            logits, self.state = self.model.read_all(ids, self.state)
+            logits, self.state = self.reader.read_all(ids, self.state)
             self._logits, self._drawn = list(logits[0]), []
             self._guesses, self._guessed = guesses, len(guesses)
         else:
@@ -117,8 +106,8 @@ class Writer:
         """Cut the state back to the text."""
         if self._speculation is not None and self._guessed:
             self._speculation.learn(self._guessed, self._guessed - len(self._guesses))
-            lengths = self.state["lengths"] - len(self._guesses)
-            self.state = cut(self.state, lengths, last=True)
+            lengths = self.state.lengths - len(self._guesses)
+            self.state = self.state.cut(lengths, last=True)
             del self._logits[1:]
             self._guesses, self._guessed = [], 0
 

@@ -18,14 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import ops
 from minillm.data.files import warn_of_unknown
+from minillm.decoding.llama_reader import ROUNDED_TWICE
 from minillm.errors import InputError, short
 from minillm.formats.gguf import Tensor, open_gguf, write_gguf
 from minillm.formats.gguf_blocks import FLOATS, TYPES, Bytes, Coded, decode
 from minillm.formats.huggingface import sampling_of
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.models.llama_step import ROUNDED_TWICE
 from minillm.ops.quantised import beside, pack_pieces
 from minillm.ops.rotary import RotaryScaling, frequencies
 from minillm.text import BytePairs, ChatTemplate, Vocabulary
@@ -510,10 +509,7 @@ def export_gguf_adapter(
 def dequantised(model: Llama) -> Llama:
     """The model with float32 in the place of weights that are quantised, and of their additions."""
     params: dict[str, Any] = model.params
-    dense = {n: p.dense() if isinstance(p, ops.Quantised) else p for n, p in params.items()}
-    for name in [name for name in dense if name.endswith(".A")]:
-        W = name.removesuffix(".A")
-        dense[W] = dense[W] + dense.pop(name) @ dense.pop(f"{W}.B")
+    dense = {n: p if isinstance(p, np.ndarray) else p.dense() for n, p in params.items()}
     return Llama(model.config, params=dense)
 
 

@@ -64,10 +64,22 @@ def side_by_side(count: int, draw: Draw) -> Draw:
 
 
 class Fresh(NamedTuple):
-    """The declaration of a parameter."""
+    """The declaration of a parameter.
+
+    ``role`` is "matrix" where a dense layer multiplies by it, and "table" where ids select its
+    rows.  ``depth`` is that of its layer in the model: 0 for an embedding, 1 for the lowest layer;
+    None: above all layers.
+    """
 
     shape: Shape
     draw: Draw = zeros
+    role: str = ""
+    depth: int | None = None
+
+
+def at_depth(depth: int, declared: Mapping[str, Fresh]) -> dict[str, Fresh]:
+    """The declarations of a layer at this depth."""
+    return {name: fresh._replace(depth=depth) for name, fresh in declared.items()}
 
 
 def draw_all(

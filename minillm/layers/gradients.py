@@ -1,37 +1,74 @@
-"""Dictionaries of gradients: merging, and selecting the weights that are trained.
+"""Dictionaries of gradients, and parameters of which only some are trained."""
 
-A backward may be given ``trained``, the names of the trained weights, to save work; None means
-all.  It returns the gradients of these weights, and may return others too.
-"""
-
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 from numpy.typing import NDArray
 
-Trained = Collection[str] | None
+from minillm.layers.types import Gradients, Params
 
 
-def merge_gradients(*parts: Mapping[str, NDArray]) -> dict[str, NDArray]:
+def merge_gradients(*parts: Mapping[str, NDArray]) -> Gradients:
     """All gradients in one dictionary; several of one name (a weight with two uses) are added."""
-    total: dict[str, NDArray] = {}
+    total: Gradients = {}
     for gradients in parts:
         for name, gradient in gradients.items():
             total[name] = total[name] + gradient if name in total else gradient
     return total
 
 
-def prefixed(prefix: str, gradients: Mapping[str, NDArray]) -> dict[str, NDArray]:
+def prefixed(prefix: str, gradients: Mapping[str, NDArray]) -> Gradients:
     """The gradients of an inner model, under the names they have in the outer one."""
     return {prefix + name: gradient for name, gradient in gradients.items()}
 
 
-def any_trained(trained: Trained, *prefixes: str) -> bool:
-    """Whether any weight with one of these prefixes is trained; if not, a backward may stop."""
-    return trained is None or any(name.startswith(prefixes) for name in trained)
+class PartlyTrained(dict[str, Any]):
+    """Parameters of which only those named in ``trained`` are trained.
+
+    A layer does no work for the gradient of any other, and a backward stops where no weight further
+    down is trained.  The weights themselves do not change: ops and kernels see the same arrays.
+    """
+
+    def __init__(self, params: Mapping[str, Any], trained: Collection[str]) -> None:
+        super().__init__(params)
+        self.trained = frozenset(trained)
 
 
-def trained_within(trained: Trained, prefix: str) -> Trained:
-    """The names of the trained weights of an inner model, without the prefix."""
-    if trained is None:
-        return None
-    return {name.removeprefix(prefix) for name in trained if name.startswith(prefix)}
+def is_trained(params: Mapping[str, Any], *names: str) -> bool:
+    """Whether one of the weights is trained, or any weight whose name continues one of the names.
+
+    >>> is_trained(PartlyTrained({}, ["blocks.1.norm.gain"]), "blocks.0", "blocks.1")
+    True
+    """
+    if not isinstance(params, PartlyTrained):
+        return True
+    return any(
+        found == name or found.startswith(f"{name}.") for found in params.trained for name in names
+    )
+
+
+def under(params: Params, prefix: str) -> Params:
+    """The parameters of an inner model, whose names begin with the prefix, without it."""
+    start = len(prefix)
+    inner = {name[start:]: weight for name, weight in params.items() if name.startswith(prefix)}
+    if not isinstance(params, PartlyTrained):
+        return inner
+    return PartlyTrained(inner, [n[start:] for n in params.trained if n.startswith(prefix)])
+
+
+def backward_through(
+    params: Params, backwards: Mapping[str, Callable], dy: NDArray, *below: str
+) -> tuple[NDArray | None, Gradients]:
+    """Run the backwards of a stack from the last to the first, as far as a weight is trained.
+
+    ``backwards`` maps the prefix of the weights of each part to its backward; ``below`` are those
+    of the weights below all of them.  -> dx, or None if nothing below is trained; gradients.
+    """
+    prefixes, dx = list(backwards), dy
+    parts: list[Gradients] = []
+    for number in reversed(range(len(prefixes))):
+        if not is_trained(params, *below, *prefixes[: number + 1]):
+            return None, merge_gradients(*parts)
+        dx, gradients = backwards[prefixes[number]](dx)
+        parts.append(gradients)
+    return dx if is_trained(params, *below) else None, merge_gradients(*parts)

@@ -1,4 +1,4 @@
-"""Attention in heads: of a sequence to itself, to its cached past, and to another sequence.
+"""Attention in heads: of a sequence to itself, and to another sequence.
 
 A token's query says what it looks for, its key what it can be found by, and its value what it hands
 over.  Each of N heads has its own queries, keys and values, of width D / N:
@@ -16,18 +16,26 @@ Source: Vaswani et al. (2017), "Attention is all you need", section 3.2.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import cache as cache_layer
-from minillm.layers import dense, packing
-from minillm.layers.cache import Cache
+from minillm.layers import dense
 from minillm.layers.fresh import Draw, Fresh, side_by_side
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Ids, Op, Params
-from minillm.ops.softmax import masked_softmax
+
+# Queries (B, N, T, w), keys and values (B, M, S, w) -> the heads' results (B, N, T, w), backward.
+Attend = Callable[[NDArray, NDArray, NDArray], tuple[NDArray, Callable]]
+
+causal: Attend = partial(ops.scaled_dot_product_attention, causal=True)  # to no later position
+
+
+def to_all(lengths: Ids | None = None) -> Attend:
+    """Attention to all positions, those before lengths[b] of row b."""
+    return partial(ops.scaled_dot_product_attention, lengths=lengths)
 
 
 def new_self_attention(prefix: str, D: int, qkv: Draw, o: Draw) -> dict[str, Fresh]:
@@ -47,53 +55,32 @@ def self_attention(
     prefix: str,
     x: NDArray,
     heads: int,
+    attend: Attend,
     key_heads: int | None = None,
     rotate: Op | None = None,
-    *,
-    causal: bool,
-    lengths: Ids | None = None,
-    cache: Cache | None = None,
-    packed: Ids | None = None,
 ) -> tuple[NDArray, Callable]:
-    """Attention of a sequence to itself: causal, or of each token to all tokens.
+    """Attention of a sequence to itself.
 
-    x (B, T, D) -> y (B, T, D).  key_heads is M (None: N).  ``rotate`` is an op of queries and of
-    keys, such as :func:`minillm.ops.rotary` at the positions of x.  Keys past lengths[b] are
-    masked.  With a cache, the keys and values of x are written into it, and x attends to all keys
-    in it.  The backward treats the earlier ones as constant.  With ``packed``, the lengths of
-    sequences (n,) that fill one row, each attends to itself alone (:mod:`minillm.layers.packing`).
-    ``backward(dy, trained=None)`` -> dx, gradients.
+    x (B, T, D) -> y (B, T, D).  ``attend`` computes the heads' results from their queries, keys and
+    values, as :func:`causal` does.  key_heads is M (None: N).  ``rotate`` is an op of queries and
+    of keys, such as :func:`minillm.ops.rotary` at the positions of x.
+    ``backward(dy)`` -> dx, gradients.
     """
-    T, M = x.shape[1], key_heads or heads
+    # [q, k, v] = x W_qkv + b_qkv
     qkv, qkv_backward = dense.layer(params, prefix, x, suffix="_qkv")
-    q, k, v = split_qkv(qkv, heads, M)  # (B, N, T, w), (B, M, T, w) twice
+    q, k, v = split_qkv(qkv, heads, key_heads or heads)  # (B, N, T, w), (B, M, T, w) twice
     if rotate is not None:
         (q, q_backward), (k, k_backward) = rotate(q), rotate(k)
-    start = None
-    if cache is not None:
-        start = cache["start"]
-        k, v = cache_layer.append(cache, prefix, k, v)  # (B, M, S, w)
-    if packed is not None:
-        q, k, v = (packing.below_each_other(part, packed) for part in (q, k, v))
-        lengths = packed
-    context, attention_backward = ops.scaled_dot_product_attention(q, k, v, causal, lengths, start)
-    if packed is not None:
-        context = packing.in_one_row(context, packed)
+    # y = softmax(q k^T / sqrt(w)) v W_o + b_o
+    context, attend_backward = attend(q, k, v)
     y, o_backward = dense.layer(params, prefix, join_heads(context), suffix="_o")
 
-    def backward(dy, trained=None):
-        dcontext, of_o = o_backward(dy, trained)
-        dcontext = split_heads(dcontext, heads)
-        if packed is not None:
-            dcontext = packing.below_each_other(dcontext, packed)
-        dq, dk, dv = attention_backward(dcontext)
-        if packed is not None:
-            dq, dk, dv = (packing.in_one_row(part, packed) for part in (dq, dk, dv))
-        if start is not None:
-            dk, dv = (_rows_at(d, start, T) for d in (dk, dv))
+    def backward(dy):
+        dcontext, of_o = o_backward(dy)
+        dq, dk, dv = attend_backward(split_heads(dcontext, heads))
         if rotate is not None:
             dq, dk = q_backward(dq), k_backward(dk)
-        dx, of_qkv = qkv_backward(join_qkv(dq, dk, dv), trained)
+        dx, of_qkv = qkv_backward(join_qkv(dq, dk, dv))
         return dx, merge_gradients(of_qkv, of_o)
 
     return y, backward
@@ -105,14 +92,14 @@ def cross_attention(
     """Attention of a target to a source.
 
     x (B, T, D), memory (B, S, D) -> y (B, T, D).  Keys past lengths[b] are masked.
-    ``backward(dy, trained=None)`` -> dx, dmemory, gradients.
+    ``backward(dy)`` -> dx, dmemory, gradients.
     """
     (k, v), kv_backward = keys_and_values(params, prefix, memory, heads)
     y, attend_backward = attend(params, prefix, x, k, v, lengths)
 
-    def backward(dy, trained=None):
-        dx, dk, dv, of_attention = attend_backward(dy, trained)
-        dmemory, of_kv = kv_backward(dk, dv, trained)
+    def backward(dy):
+        dx, dk, dv, of_attention = attend_backward(dy)
+        dmemory, of_kv = kv_backward(dk, dv)
         return dx, dmemory, merge_gradients(of_attention, of_kv)
 
     return y, backward
@@ -124,13 +111,13 @@ def keys_and_values(
     """The part of :func:`cross_attention` that does not depend on the target.
 
     memory (B, S, D) -> k, v (B, N, S, D/N).
-    ``backward(dk, dv, trained=None)`` -> dmemory, gradients.
+    ``backward(dk, dv)`` -> dmemory, gradients.
     """
     kv, kv_backward = dense.layer(params, prefix, memory, suffix="_kv")  # (B, S, 2D)
     k, v = (split_heads(part, heads) for part in np.split(kv, 2, axis=-1))
 
-    def backward(dk, dv, trained=None):
-        return kv_backward(np.concatenate([join_heads(dk), join_heads(dv)], axis=-1), trained)
+    def backward(dk, dv):
+        return kv_backward(np.concatenate([join_heads(dk), join_heads(dv)], axis=-1))
 
     return (k, v), backward
 
@@ -140,7 +127,7 @@ def attend(
 ) -> tuple[NDArray, Callable]:
     """:func:`cross_attention` to keys and values (B, N, S, D/N): x (B, T, D) -> y (B, T, D).
 
-    ``backward(dy, trained=None)`` -> dx, dk, dv, gradients.
+    ``backward(dy)`` -> dx, dk, dv, gradients.
     """
     heads = k.shape[1]
     q, q_backward = dense.layer(params, prefix, x, suffix="_q")  # (B, T, D)
@@ -149,37 +136,13 @@ def attend(
     )
     y, o_backward = dense.layer(params, prefix, join_heads(context), suffix="_o")
 
-    def backward(dy, trained=None):
-        dcontext, of_o = o_backward(dy, trained)
+    def backward(dy):
+        dcontext, of_o = o_backward(dy)
         dq, dk, dv = attention_backward(split_heads(dcontext, heads))
-        dx, of_q = q_backward(join_heads(dq), trained)
+        dx, of_q = q_backward(join_heads(dq))
         return dx, dk, dv, merge_gradients(of_q, of_o)
 
     return y, backward
-
-
-# --- attention weights, for plots ---------------------------------------------------
-
-
-def self_attention_weights(
-    params: Params,
-    prefix: str,
-    x: NDArray,
-    heads: int,
-    key_heads: int | None = None,
-    rotate: Op | None = None,
-    *,
-    causal: bool = True,
-) -> NDArray:
-    """The softmax of :func:`self_attention`: x (B, T, D) -> (B, N, T, T)."""
-    qkv, _ = dense.layer(params, prefix, x, suffix="_qkv")
-    q, k, _ = split_qkv(qkv, heads, key_heads or heads)
-    if rotate is not None:
-        q, k = rotate(q)[0], rotate(k)[0]
-    k = np.repeat(k, q.shape[1] // k.shape[1], axis=1)  # (B, N, T, w)
-    every = np.ones((x.shape[1], x.shape[1]), bool)
-    scores = q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1], dtype=q.dtype)
-    return masked_softmax(scores, np.tril(every) if causal else every)[0]
 
 
 # --- splitting and joining heads ----------------------------------------------------
@@ -219,8 +182,3 @@ def join_qkv(*parts: NDArray) -> NDArray:
         joined[:, :, at : at + part.shape[1]] = part.swapaxes(1, 2)
         at += part.shape[1]
     return joined.reshape(B, T, -1)
-
-
-def _rows_at(x: NDArray, start: NDArray[np.int64], T: int) -> NDArray:
-    """The T positions from start[b] on: (B, N, S, D/N) -> (B, N, T, D/N)."""
-    return np.stack([x[b, :, first : first + T] for b, first in enumerate(start)])

@@ -18,7 +18,7 @@ from minillm import ops
 from minillm._kernels import twinned
 from minillm.layers.dropout import dropout as drop
 from minillm.layers.fresh import Fresh, Shape, side_by_side, uniform
-from minillm.layers.gradients import Trained, any_trained, merge_gradients
+from minillm.layers.gradients import is_trained, merge_gradients
 from minillm.layers.types import Ids, Params, Rng, State
 from minillm.ops import _validate
 from minillm.ops.recurrence import CELLS, Cell
@@ -210,16 +210,16 @@ def stack_over_ids(
 
     ids (B, T) -> outputs as of :func:`stack`.  ``embedding`` is the name of E (V, I) among the
     parameters; None: the input is one-hot, and ``prefix.0.W_x`` has a row for each id.
-    ``backward(dhs, dstate=None, trained=None)`` -> dstate, gradients, dE among them.  It ends
-    with the lowest layer that is trained.
+    ``backward(dhs, dstate=None)`` -> dstate, gradients, dE among them.  It ends with the lowest
+    layer that is trained.
     """
     x, own_params, input_backward = _input(params, f"{prefix}.0.W_x", embedding, ids, dropout, rng)
     outputs, stack_backward = stack(
         own_params, prefix, x, state, cell, layers, lengths, dropout, rng
     )
 
-    def backward(dhs, dstate=None, trained=None):
-        lowest = _lowest_trained(trained, prefix, embedding, layers)
+    def backward(dhs, dstate=None):
+        lowest = _lowest_trained(params, prefix, embedding, layers)
         dx, dfirst, gradients = stack_backward(dhs, dstate, lowest)
         if lowest == 0:
             gradients |= input_backward(dx, gradients)
@@ -255,11 +255,11 @@ def _input(
     return x, params, lambda dx, gradients: {embedding: embedding_backward(dropout_backward(dx))}
 
 
-def _lowest_trained(trained: Trained, prefix: str, embedding: str | None, layers: int) -> int:
+def _lowest_trained(params: Params, prefix: str, embedding: str | None, layers: int) -> int:
     """Return the number of the lowest layer to be trained; ``layers`` if none is."""
-    if embedding is not None and any_trained(trained, embedding):
+    if embedding is not None and is_trained(params, embedding):
         return 0
-    numbers = (n for n in range(layers) if any_trained(trained, f"{prefix}.{n}."))
+    numbers = (n for n in range(layers) if is_trained(params, f"{prefix}.{n}"))
     return next(numbers, layers)
 
 

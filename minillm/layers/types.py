@@ -1,11 +1,12 @@
 """The types that layers and models share."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Params = dict[str, NDArray]  # weights by name
+Params = dict[str, Any]  # weights by name: arrays, or see minillm.layers.weights
 State = dict[str, NDArray]  # all that a model keeps of what it has read
 Gradients = dict[str, NDArray]
 Ids = NDArray[np.integer]  # ids, positions and lengths

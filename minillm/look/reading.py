@@ -16,9 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
+from minillm.decoding import Decoder
+from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.layers import dense, recurrent
-from minillm.layers.gradients import merge_gradients
+from minillm.layers.gradients import PartlyTrained, merge_gradients
 from minillm.layers.types import Ids, State
+from minillm.look.attention import attention_weights, self_attention_weights
 from minillm.look.inside import Activity, Attention
 from minillm.models.target import teacher_forcing
 from minillm.ops.recurrence import input_term
@@ -32,10 +35,11 @@ Norms = NDArray[np.floating]
 def with_rows(model: Any, rows: Mapping[str, Ids]) -> Any:
     """The model with E[ids] (T, D) in the place of each table E: ``rows`` has its name and ids."""
     changed, tables = copy(model), {E: model.params[E] for E in rows}
-    changed.params = model.params | {
-        E: table.rows(rows[E]) if isinstance(table, ops.Quantised) else table[rows[E]]
+    own = {
+        E: table[rows[E]] if isinstance(table, np.ndarray) else table.rows(rows[E])
         for E, table in tables.items()
     }
+    changed.params = PartlyTrained(model.params | own, rows)  # no other gradient is needed
     return changed
 
 
@@ -84,9 +88,9 @@ def read_gpt(model: Any, ids: Ids) -> tuple[Logits, Norms, list[Attention]]:
     y, hidden_backward = with_rows(model, {"embedding.E": ids}).hidden(np.arange(T)[None])
     logits, predict_backward = model.predict(y[0])
     dys, _ = predict_backward(next_slopes(logits, ids))
-    norms = norms_by_place(dys, T, lambda dy: hidden_backward(dy, {E})[E])
-    weights = [model.attention_weights(ids[None], layer)[0] for layer in range(model.config.layers)]
-    attention = Attention("self-attention", "text", "text", np.stack(weights), causal=True)
+    norms = norms_by_place(dys, T, lambda dy: hidden_backward(dy)[E])
+    weights = attention_weights(model, ids[None])[:, 0]
+    attention = Attention("self-attention", "text", "text", weights, causal=True)
     return logits, of_next(norms), [attention]
 
 
@@ -98,13 +102,13 @@ def read_recurrent(model: Any, ids: Ids, state: State) -> tuple[Logits, Norms, l
     c, p, T = model.config, model.params, len(ids)
     E = "embedding.E" if c.embedding else None
     table = E or "layers.0.W_x"
-    own = p | {table: p[table][ids]}
+    own = PartlyTrained(p | {table: p[table][ids]}, [table])
     (hs, _), backward = recurrent.stack_over_ids(
         own, "layers", E, np.arange(T)[None], state, c.cell, c.layers
     )
     logits, predict_backward = model.predict(hs[0])
     dys, _ = predict_backward(next_slopes(logits, ids))
-    norms = norms_by_place(dys, T, lambda dhs: backward(dhs, None, {table})[1][table])
+    norms = norms_by_place(dys, T, lambda dhs: backward(dhs)[1][table])
     return logits, of_next(norms), _activity(model, ids, state)
 
 
@@ -159,7 +163,7 @@ def read_windows(model: Any, ids: Ids, state: State) -> tuple[Logits, Norms]:
     places = np.arange(n + T)[None]
     (logits, _), backward = own.forward(places[:, n:], {"context": places[:, :n]})
     dlogits = next_slopes(logits[0], ids)
-    norms = norms_by_place(dlogits, T, lambda dy: backward(dy, {E})[E][n:])
+    norms = norms_by_place(dlogits, T, lambda dy: backward(dy)[E][n:])
     return logits[0], of_next(norms)
 
 
@@ -204,7 +208,7 @@ def read_hidden(model: Any, ids: Ids, mask: int) -> tuple[Logits, Norms]:
         of_rows, words_backward = model.masked_words(x[rows, places])
         dx = np.zeros_like(x)
         dx[rows, places], _ = words_backward(slopes(of_rows, ids[places]))
-        gradient = hidden_backward(dx, {"embedding.E"})["embedding.E"]
+        gradient = hidden_backward(dx)["embedding.E"]
         logits[places] = of_rows
         norms[places] = np.linalg.norm(gradient, axis=-1).reshape(texts.shape)
     return logits, norms
@@ -212,8 +216,8 @@ def read_hidden(model: Any, ids: Ids, mask: int) -> tuple[Logits, Norms]:
 
 def attention_of_bert(model: Any, ids: Ids) -> list[Attention]:
     """The attention of a text in which nothing is hidden."""
-    weights = [model.attention_weights(ids[None], layer)[0] for layer in range(model.config.layers)]
-    return [Attention("self-attention", "text", "text", np.stack(weights))]
+    weights = attention_weights(model, ids[None])[:, 0]
+    return [Attention("self-attention", "text", "text", weights)]
 
 
 # --- translators ----------------------------------------------------------------------------------
@@ -234,26 +238,26 @@ def read_transformer(model: Any, source: Ids, target: Ids) -> Translated:
         own, begin = with_rows(model, {"embedding.E": np.concatenate([source, inputs])}), S
     else:
         own = with_rows(model, {"source.E": source, "target.E": inputs})
-    trained = {own.source_E, own.target_E}
     memory, encode_backward = own.encode(places[:, :S], lengths)
     y, decode_backward = own.decode(places[:, begin : begin + T], memory, lengths)
     logits, output_backward = dense.layer(model.output(), "output", y[0])
     dys, _ = output_backward(slopes(logits, target))
 
     def by_place(dy: NDArray) -> NDArray:
-        dmemory, of_decoder = decode_backward(dy, trained)
-        gradients = merge_gradients(encode_backward(dmemory, trained), of_decoder)
+        dmemory, of_decoder = decode_backward(dy)
+        gradients = merge_gradients(encode_backward(dmemory), of_decoder)
         if c.shared:
             return gradients["embedding.E"]
         return np.concatenate([gradients["source.E"], gradients["target.E"]])
 
     norms = norms_by_place(dys, S + T, by_place)
+    cross = TransformerDecoder(model)
     of_layers = [
-        model.attention_weights(source[None], lengths, target[None], layer)[0]
+        cross.attention_weights(source[None], lengths, target[None], layer)[0]
         for layer in range(c.layers)
     ]
-    encoder = model.self_attention_weights(source[None])[:, 0]
-    decoder = model.self_attention_weights(source[None], inputs[None])[:, 0]
+    encoder = self_attention_weights(model, source[None])[:, 0]
+    decoder = self_attention_weights(model, source[None], inputs[None])[:, 0]
     attention = [
         Attention("from the target to the source", "text", "source", np.stack(of_layers)),
         Attention("within the source", "source", "source", encoder),
@@ -270,13 +274,14 @@ def read_encoder_decoder(model: Any, source: Ids, target: Ids) -> Translated:
     logits, backward = own.forward(np.arange(S)[None], np.array([S]), np.arange(T)[None])
 
     def by_place(dlogits: NDArray) -> NDArray:
-        gradients = backward(dlogits, {"source.E", "target.E"})
+        gradients = backward(dlogits)
         return np.concatenate([gradients["source.E"], gradients["target.E"]])
 
     norms = norms_by_place(slopes(logits[0], target), S + T, by_place)
-    state, weights = model.start(source[None], np.array([S])), []
+    decoder = Decoder(model)
+    state, weights = decoder.start(source[None], np.array([S])), []
     for id in inputs:
-        _, at_step, state = model.step(np.array([[id]]), state)
+        _, at_step, state = decoder.step(np.array([[id]]), state)
         weights.append(at_step)
     attention = []
     if weights[0] is not None:

@@ -58,13 +58,13 @@ class Bag(base.LabelModel[BagConfig]):
     def forward(self, ids: NDArray, lengths: NDArray, rng: Rng = None) -> tuple[NDArray, Backward]:
         """ids (B, G), lengths (B,) -> logits (B, C).  There is no dropout, and nothing to draw.
 
-        ``backward(dlogits, trained=None)`` -> gradients keyed as ``params``.
+        ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
         x = self.weights(ids, lengths)  # (B, G)
         rows, embedding_backward = ops.embedding(ids, self.params["ngrams.W"])  # (B, G, C)
         logits = np.einsum("bg,bgc->bc", x, rows) + self.params["ngrams.b"]
 
-        def backward(dlogits, trained=None):
+        def backward(dlogits):
             # logits = sum over g of x_g W[g] + b:
             dW = embedding_backward(x[:, :, None] * dlogits[:, None, :])
             return {"ngrams.W": dW, "ngrams.b": dlogits.sum(axis=0)}

@@ -1,4 +1,4 @@
-"""Model: a configuration and parameters by name; and the losses of models that predict tokens."""
+"""Model: a configuration and parameters by name; and the loss of classifiers."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers.fresh import Fresh, Shape, draw_all
-from minillm.layers.types import Backward, Ids, Rng, State
+from minillm.layers.gradients import under
+from minillm.layers.types import Backward, Params, Rng
 from minillm.models.sizes import sizes_of
 
 Config = TypeVar("Config")
@@ -19,8 +20,8 @@ class Model(Generic[Config]):
 
     A model defines ``new_parameters`` and a loss.  ``model.loss(batch, rng)`` returns the loss
     and its backward; with rng there is dropout.  ``backward()`` returns gradients keyed as
-    ``params``.  ``backward(trained)`` gets the names of the trained weights and may leave out all
-    other gradients; a model that would save no work ignores the names.
+    ``params``; those of weights that are not trained may be missing
+    (:class:`minillm.layers.gradients.PartlyTrained`).
     """
 
     def __init__(
@@ -28,7 +29,7 @@ class Model(Generic[Config]):
         config: Config,
         rng: Rng = None,
         *,
-        params: dict[str, NDArray] | None = None,
+        params: Params | None = None,
         dtype: type = np.float32,
     ) -> None:
         """Draw fresh parameters from rng, or use ``params``.
@@ -58,8 +59,7 @@ class Model(Generic[Config]):
     def part(self, Part: type["Model"], config: Any, prefix: str = "") -> Any:
         """An inner model that shares the arrays whose names begin with the prefix."""
         part = Part.__new__(Part)
-        part.config, start = config, len(prefix)
-        part.params = {n[start:]: p for n, p in self.params.items() if n.startswith(prefix)}
+        part.config, part.params = config, under(self.params, prefix)
         return part
 
     @property
@@ -72,7 +72,13 @@ class Model(Generic[Config]):
         return f"<{type(self).__name__} {sizes_of(self.config)}: {count:,} parameters>"
 
 
-def check_shapes(params: Mapping[str, NDArray], expected: Mapping[str, Shape]) -> None:
+def check_fits(tokens: int, context: int) -> None:
+    """ValueError for more tokens than fit the context."""
+    if tokens > context:
+        raise ValueError(f"expected at most {context} tokens, found {tokens}")
+
+
+def check_shapes(params: Params, expected: Mapping[str, Shape]) -> None:
     """ValueError with the name of a parameter that is missing, unknown, or of another shape."""
     for name, shape in expected.items():
         if name not in params:
@@ -83,50 +89,11 @@ def check_shapes(params: Mapping[str, NDArray], expected: Mapping[str, Shape]) -
         raise ValueError(f"{min(unknown)}: expected no parameter of this name, found one")
 
 
-class NextTokenModel(Model[Config]):
-    """A language model: it predicts each token of a text from those before it.
-
-    A subclass defines
-
-    - ``zero_state(B)``: the state before a text begins, for B texts;
-    - ``forward(ids, state, rng)``: ids (B, T) -> (logits (B, T, V), state), backward;
-    - ``read(ids, state)``: ids (B, T) -> logits (B, V) of the token after the last id, state.
-
-    A text may be cut anywhere: reading continues from the state.
-    """
-
-    zero_state: Callable[..., State]
-    forward: Callable[..., Any]
-    read: Callable[..., Any]
-
-    def window_loss(
-        self, inputs: Ids, targets: Ids, state: State, rng: Rng = None
-    ) -> tuple[tuple[np.floating, State], Backward]:
-        """The loss over one window of a text, and the state after it.
-
-        inputs and targets (B, T) -> (mean cross-entropy in nats per token, state).  With
-        rng, there is dropout.  ``backward(trained=None)`` -> gradients keyed as ``params``.
-        """
-        (logits, new_state), logits_backward = self.forward(inputs, state, rng)
-        loss, loss_backward = ops.cross_entropy(logits, targets)
-
-        def backward(trained=None):
-            return logits_backward(loss_backward(), trained)
-
-        return (loss, new_state), backward
-
-    def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
-        """The loss of (inputs, targets), both (B, T), from the zero state."""
-        inputs, targets = batch
-        (loss, _), backward = self.window_loss(inputs, targets, self.zero_state(len(inputs)), rng)
-        return loss, backward
-
-
 class LabelModel(Model[Config]):
     """A classifier.
 
     A model of this kind defines ``forward(*inputs, rng)`` -> logits (B, classes), backward;
-    ``backward(dlogits, trained)`` -> gradients keyed as ``params``.
+    ``backward(dlogits)`` -> gradients keyed as ``params``.
     """
 
     forward: Callable[..., Any]
@@ -144,10 +111,10 @@ class LabelModel(Model[Config]):
         smoothing = 0.0 if rng is None else getattr(self.config, "label_smoothing", 0.0)
         loss, loss_backward = ops.cross_entropy(logits, labels, None, smoothing, class_weights)
 
-        def backward(trained=None):
+        def backward():
             dlogits = loss_backward()
             if class_weights is not None:
                 dlogits, _dclass_weights = dlogits
-            return logits_backward(dlogits, trained)
+            return logits_backward(dlogits)
 
         return loss, backward

@@ -30,26 +30,27 @@ published with it, for the head, the epsilon and the initial weights.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.data.masking import MaskedBatch
-from minillm.layers import dense, embedding, heads
-from minillm.layers.block import backward_through, block, new_block, new_norm, norm
+from minillm.layers import dense, embedding
+from minillm.layers.block import new_block, post_norm
 from minillm.layers.dropout import dropout
-from minillm.layers.fresh import Fresh, Shape, normal, side_by_side
-from minillm.layers.gradients import merge_gradients
+from minillm.layers.feed_forward import feed_forward
+from minillm.layers.fresh import Fresh, Shape, at_depth, normal, side_by_side
+from minillm.layers.gradients import backward_through, merge_gradients
+from minillm.layers.heads import Attend, self_attention, to_all
+from minillm.layers.norms import new_norm, norm
 from minillm.layers.positions import sinusoids
-from minillm.layers.types import Backward, Gradients, Ids, Rng
+from minillm.layers.types import Backward, Gradients, Ids, Params, Rng
 from minillm.models import base, sizes
 
 EPSILON = 1e-12  # of the norms
 
 exact_gelu = partial(ops.gelu, approximate=False)
-BLOCK: dict[str, Any] = {"activation": exact_gelu, "post_norm": True, "epsilon": EPSILON}
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,30 @@ class BERTConfig:
         sizes.check_divides(self, "heads", "width")
         if self.next_sentence and not self.pooler:
             raise ValueError("next_sentence: expected a pooler with it, found none")
+
+
+def bert_block(
+    params: Params,
+    prefix: str,
+    x: NDArray,
+    heads: int,
+    attend: Attend,
+    rate: float = 0.0,
+    rng: Rng = None,
+) -> tuple[NDArray, Callable]:
+    """norm(x + attention(x)), then norm(x + feed_forward(x)): x (B, T, D) -> (B, T, D).
+
+    With rng there is dropout at this rate.  ``backward(dy)`` -> dx, gradients.
+    """
+
+    def attention(x):
+        return self_attention(params, f"{prefix}.attention", x, heads, attend)
+
+    def forward(x):
+        return feed_forward(params, f"{prefix}.feed_forward", x, exact_gelu)
+
+    branches = {f"{prefix}.norm_1": attention, f"{prefix}.norm_2": forward}
+    return post_norm(params, branches, x, rate, rng, EPSILON)
 
 
 class BERT(base.Model[BERTConfig]):
@@ -117,14 +142,15 @@ class BERT(base.Model[BERTConfig]):
             return W_qkv
 
         params = {
-            "embedding.E": Fresh((c.vocabulary, D), draw),
-            "positions.E": Fresh((c.context, D), waves),
-            "segments.E": Fresh((c.segments, D), draw),
+            "embedding.E": Fresh((c.vocabulary, D), draw, "table"),
+            "positions.E": Fresh((c.context, D), waves, "table"),
+            "segments.E": Fresh((c.segments, D), draw, "table"),
         }
-        params |= new_norm("embedding.norm", D)
+        params = at_depth(0, params | new_norm("embedding.norm", D))
         for layer in range(c.layers):
             F = c.inner or 4 * D
-            params |= new_block(f"blocks.{layer}", D, F, draw, qkv=large_queries_and_keys)
+            block = new_block(f"blocks.{layer}", D, F, draw, qkv=large_queries_and_keys)
+            params |= at_depth(1 + layer, block)
         if c.masked_words:
             params |= dense.new_matrix("mask", "", D, D, draw) | new_norm("mask.norm", D)
             params["mask.output_b"] = Fresh((c.vocabulary,))
@@ -149,36 +175,22 @@ class BERT(base.Model[BERTConfig]):
 
         Ids past lengths[b] are masked (None: no padding).  segments (B, T), from 0 (None: all 0).
         With rng there is dropout.
-        ``backward(dx, trained=None)`` -> gradients of the parameters that were used.
+        ``backward(dx)`` -> gradients of the parameters that were used.
 
         Raises ValueError for rows longer than the context.
         """
+        c, p, attend = self.config, self.params, to_all(lengths)
         x, embed_backward = self.embed(ids, segments, rng)
         backwards = {}
-        for layer in range(self.config.layers):
-            x, backwards[f"blocks.{layer}."] = self.block(layer, x, lengths, rng)
+        for block in (f"blocks.{layer}" for layer in range(c.layers)):
+            x, backwards[block] = bert_block(p, block, x, c.heads, attend, c.dropout, rng)
 
-        def backward(dx, trained=None):
-            tables = ("embedding.", "positions.", "segments.")
-            dx, of_blocks = backward_through(backwards, dx, trained, *tables)
+        def backward(dx):
+            tables = ("embedding", "positions", "segments")
+            dx, of_blocks = backward_through(p, backwards, dx, *tables)
             return of_blocks if dx is None else merge_gradients(of_blocks, embed_backward(dx))
 
         return x, backward
-
-    def read(self, ids: Ids, lengths: Ids | None = None, segments: Ids | None = None) -> NDArray:
-        """Like :meth:`hidden`, without a backward; the memory of each block is freed at once."""
-        x, _ = self.embed(ids, segments)
-        for layer in range(self.config.layers):
-            x, _ = self.block(layer, x, lengths)
-        return x
-
-    def attention_weights(self, ids: Ids, layer: int) -> NDArray:
-        """The attention weights of each head of a layer: ids (B, T) -> (B, N, T, T)."""
-        x, _ = self.embed(ids, None)
-        for below in range(layer):
-            x, _ = self.block(below, x)
-        prefix = f"blocks.{layer}.attention"
-        return heads.self_attention_weights(self.params, prefix, x, self.config.heads, causal=False)
 
     def embed(self, ids: Ids, segments: Ids | None, rng: Rng = None) -> tuple[NDArray, Backward]:
         """norm(E[id] + P[t] + S[segment]): ids (B, T) -> x (B, T, D).
@@ -200,13 +212,6 @@ class BERT(base.Model[BERTConfig]):
             return merge_gradients(of_norm, tables_backward(dx))
 
         return x, backward
-
-    def block(
-        self, layer: int, x: NDArray, lengths: Ids | None = None, rng: Rng = None
-    ) -> tuple[NDArray, Callable]:
-        """norm(x + attention(x)), then norm(x + feed_forward(x)): x (B, T, D) -> (B, T, D)."""
-        p, b, N, dropout = self.params, f"blocks.{layer}", self.config.heads, self.config.dropout
-        return block(p, b, x, N, lengths=lengths, dropout=dropout, rng=rng, **BLOCK)
 
     def masked_words(self, x: NDArray) -> tuple[NDArray, Callable]:
         """The logits of the original tokens at M masked places: x (M, D) -> (M, V).
@@ -241,12 +246,6 @@ class BERT(base.Model[BERTConfig]):
 
         return pooled, backward
 
-    def pooled(self, ids: Ids, lengths: Ids | None = None, segments: Ids | None = None) -> NDArray:
-        """The pooler's vector of each text, (B, D).  ValueError for a model without one."""
-        if not self.config.pooler:
-            raise ValueError("expected a model with a pooler, found one without")
-        return self.pool(self.read(ids, lengths, segments))[0]
-
     def fill(self, batch: MaskedBatch) -> NDArray:
         """The logits of the original tokens at the masked places of a batch, (M, V).
 
@@ -254,7 +253,7 @@ class BERT(base.Model[BERTConfig]):
         """
         if not self.config.masked_words:
             raise ValueError("expected a model with a head for masked words, found one without")
-        x = self.read(batch.ids, batch.lengths, batch.segments)
+        x, _ = self.hidden(batch.ids, batch.lengths, batch.segments)
         return self.masked_words(x[batch.places])[0]
 
     # --- training ---------------------------------------------------------------
@@ -275,14 +274,14 @@ class BERT(base.Model[BERTConfig]):
             next_loss, next_backward = self._next_sentence_loss(x, unrelated)
             loss = loss + share * next_loss
 
-        def backward(trained=None):
+        def backward():
             drows, of_words = words_backward(loss_backward())
             dx, of_next = np.zeros_like(x), {}
             dx[places] = drows
             if next_backward is not None:
                 dx_next, of_next = next_backward(share)
                 dx = dx + dx_next
-            return merge_gradients(of_words, of_next, hidden_backward(dx, trained))
+            return merge_gradients(of_words, of_next, hidden_backward(dx))
 
         return loss, backward
 

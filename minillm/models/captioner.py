@@ -67,7 +67,7 @@ class Captioner(base.Model[CaptionerConfig]):
         D, H, V = c.embedding, c.hidden, c.vocabulary + 1
         params = dense.new_matrix("image", "", c.pixels, H, normal((2 / c.pixels) ** 0.5))
         params |= dense.new_matrix("first", "", H, H, normal(H**-0.5))
-        params |= {"embedding.E": Fresh((V, D), normal())}
+        params |= {"embedding.E": Fresh((V, D), normal(), "table", 0)}
         params |= recurrent.new_layer("decoder", c.cell, D, H)
         return params | dense.new_matrix("output", "", H, V, normal(H**-0.5))
 
@@ -80,12 +80,12 @@ class Captioner(base.Model[CaptionerConfig]):
         c, p = self.config, self.params
         images, captions, lengths = batch
         inputs = target.teacher_forcing(captions, c.bos)
-        state, first_backward = self._first_state(images, rng)
+        state, first_backward = self.first_state(images, rng)
         x, embedding_backward = ops.embedding(inputs, p["embedding.E"])  # (B, T, D)
         (hs, _), decoder_backward = recurrent.layer(p, "decoder", x, state, c.cell)
         loss, loss_backward = target.target_loss(p, hs, captions, lengths)
 
-        def backward(trained=None):
+        def backward():
             dhs, of_output = loss_backward()
             dx, dstate, of_decoder = decoder_backward(dhs)
             of_embedding = {"embedding.E": embedding_backward(dx)}
@@ -94,7 +94,7 @@ class Captioner(base.Model[CaptionerConfig]):
 
         return loss, backward
 
-    def _first_state(
+    def first_state(
         self, images: NDArray, rng: Rng = None
     ) -> tuple[State, Callable[[State], Gradients]]:
         """Return h_0 from the image; the cell of an lstm is zero: (B, H) each.
@@ -114,18 +114,3 @@ class Captioner(base.Model[CaptionerConfig]):
             return merge_gradients(of_first, of_image)
 
         return state, backward
-
-    # --- decoding: the interface of beam search and sampling ----------------------
-
-    def start(self, images: NDArray, lengths: NDArray | None = None) -> State:
-        """Read images (B, pixels) -> a state of one hypothesis each; ``lengths`` is not used."""
-        state, _ = self._first_state(images)
-        return target.one_hypothesis(state)
-
-    def step(self, ids: NDArray, state: State) -> tuple[NDArray, None, State]:
-        """ids (B, K) -> logits (B, K, V + 1), no attention weights, the new state."""
-        p = self.params
-        x, _ = ops.embedding(ids, p["embedding.E"])  # (B, K, D)
-        state = recurrent.layer_step(p, "decoder", x, state, self.config.cell)
-        logits, _ = dense.layer(p, "output", state["decoder.h"])
-        return logits, None, state

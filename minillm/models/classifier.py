@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.layers import dense, recurrent
 from minillm.layers.dropout import dropout
-from minillm.layers.fresh import Fresh, normal, uniform
+from minillm.layers.fresh import Fresh, at_depth, normal, uniform
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Rng
 from minillm.models import base, sizes
@@ -72,10 +72,11 @@ class Classifier(base.LabelModel[ClassifierConfig]):
         """Declare the parameters."""
         c = config
         V, D, H, M = c.vocabulary, c.embedding, c.hidden, c.width
-        params = {"embedding.E": Fresh((V, D), normal())}
+        params = {"embedding.E": Fresh((V, D), normal(), "table", 0)}
         for layer in range(c.layers):
             I = M if layer > 0 else D
-            params |= recurrent.new_layer(f"layers.{layer}", c.cell, I, H, c.bidirectional)
+            own = recurrent.new_layer(f"layers.{layer}", c.cell, I, H, c.bidirectional)
+            params |= at_depth(1 + layer, own)
         if c.pooling == "attention":
             params |= dense.new_layer("attention", M, M)
             params["attention.u"] = Fresh((M,), uniform(M**-0.5))
@@ -84,7 +85,7 @@ class Classifier(base.LabelModel[ClassifierConfig]):
     def forward(self, ids: NDArray, lengths: NDArray, rng: Rng = None) -> tuple[NDArray, Callable]:
         """ids (B, T), lengths (B,) -> logits (B, classes).  With rng, there is dropout.
 
-        ``backward(dlogits, trained=None)`` -> gradients keyed as ``params``.
+        ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
         c, p = self.config, self.params
         zero = recurrent.zero_state(p, "layers", c.cell, c.layers, len(ids))
@@ -96,11 +97,11 @@ class Classifier(base.LabelModel[ClassifierConfig]):
         y, dropout_backward = dropout(y, c.dropout, rng)
         logits, output_backward = dense.layer(p, "output", y)
 
-        def backward(dlogits, trained=None):
+        def backward(dlogits):
             # logits = y W + b
             dy, of_output = output_backward(dlogits)
             dhs, dlast, of_pool = pool_backward(dropout_backward(dy))
-            _dzero, of_layers = stack_backward(dhs, {top: dlast}, trained)
+            _dzero, of_layers = stack_backward(dhs, {top: dlast})
             return merge_gradients(of_layers, of_pool, of_output)
 
         return logits, backward

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.layers import attention, dense, recurrent
 from minillm.layers.dropout import dropout
-from minillm.layers.fresh import Fresh, normal
+from minillm.layers.fresh import Fresh, at_depth, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Rng, State
 from minillm.models import base, sizes, target
@@ -95,13 +95,14 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
         c = config
         D, H, M, V = c.embedding, c.hidden, c.memory, c.target_vocabulary + 1
         params = {
-            "source.E": Fresh((c.source_vocabulary, D), normal()),
-            "target.E": Fresh((V, D), normal()),
+            "source.E": Fresh((c.source_vocabulary, D), normal(), "table", 0),
+            "target.E": Fresh((V, D), normal(), "table"),
         }
         for layer in range(c.layers):
-            params |= recurrent.new_layer(
+            encoder = recurrent.new_layer(
                 f"encoder.{layer}", c.cell, M if layer > 0 else D, H, c.bidirectional
             )
+            params |= at_depth(1 + layer, encoder)
             for name in recurrent.CELLS[c.cell].state:
                 params |= dense.new_layer(f"bridge.{layer}.{name}", M, H)
             params |= recurrent.new_layer(f"decoder.{layer}", c.cell, H if layer > 0 else D, H)
@@ -118,10 +119,10 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
         A target ends with EOS, and its length includes it: target[b, lengths[b] - 1] is
         ``config.eos``.  With rng, it is the training loss, with dropout and label smoothing.
         Without, it is in nats per target token.
-        ``backward(trained=None)`` -> gradients keyed as ``params``.
+        ``backward()`` -> gradients keyed as ``params``.
         """
         source, source_lengths, targets, target_lengths = batch
-        state, encode_backward = self._encode(source, source_lengths, rng)
+        state, encode_backward = self.encode(source, source_lengths, rng)
         inputs = target.teacher_forcing(targets, self.config.bos)
         attentional, decode_backward = self._decode(inputs, state, rng)  # (B, T, H)
         smoothing = 0.0 if rng is None else self.config.label_smoothing
@@ -129,10 +130,10 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
             self.params, attentional, targets, target_lengths, smoothing
         )
 
-        def backward(trained=None):
+        def backward():
             dattentional, of_output = loss_backward()
             dstate, of_decoder = decode_backward(dattentional)
-            of_encoder = encode_backward(dstate, trained)
+            of_encoder = encode_backward(dstate)
             return merge_gradients(of_output, of_decoder, of_encoder)
 
         return loss, backward
@@ -143,25 +144,25 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
         """The logits of each target token, to look at each of them alone.
 
         source (B, S), lengths (B,), inputs (B, T), BOS and the target without its last token ->
-        logits (B, T, V + 1).  ``backward(dlogits, trained=None)`` -> gradients.
+        logits (B, T, V + 1).  ``backward(dlogits)`` -> gradients.
         """
-        state, encode_backward = self._encode(source, lengths)
+        state, encode_backward = self.encode(source, lengths)
         attentional, decode_backward = self._decode(inputs, state, None)
         logits, output_backward = dense.layer(self.params, "output", attentional)
 
-        def backward(dlogits, trained=None):
+        def backward(dlogits):
             dattentional, of_output = output_backward(dlogits)
             dstate, of_decoder = decode_backward(dattentional)
-            return merge_gradients(of_output, of_decoder, encode_backward(dstate, trained))
+            return merge_gradients(of_output, of_decoder, encode_backward(dstate))
 
         return logits, backward
 
     # --- the encoder ----------------------------------------------------------
 
-    def _encode(self, source: NDArray, lengths: NDArray, rng: Rng = None) -> tuple[State, Backward]:
+    def encode(self, source: NDArray, lengths: NDArray, rng: Rng = None) -> tuple[State, Backward]:
         """source (B, S), lengths (B,) -> the decoder's first state, with the memory.
 
-        ``backward(dstate, trained=None)`` -> gradients of encoder, bridge and keys.
+        ``backward(dstate)`` -> gradients of encoder, bridge and keys.
         """
         c, p = self.config, self.params
         zero = recurrent.zero_state(p, "encoder", c.cell, c.layers, len(source))
@@ -174,12 +175,12 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
         )
         state, bridge_backward = self._bridge(last)
 
-        def backward(dstate, trained=None):
+        def backward(dstate):
             dlast, of_bridge = bridge_backward(dstate)
             dhs, dtop, of_memory = memory_backward(dstate)
             if dtop is not None:
                 dlast[top] = dlast[top] + dtop
-            _dzero, of_encoder = encoder_backward(dhs, dlast, trained)
+            _dzero, of_encoder = encoder_backward(dhs, dlast)
             return merge_gradients(of_encoder, of_bridge, of_memory)
 
         return state | memory, backward
@@ -220,7 +221,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
         (hs, _), decoder_backward = recurrent.stack_over_ids(
             p, "decoder", "target.E", inputs, state, c.cell, c.layers, dropout=c.dropout, rng=rng
         )  # (B, T, H)
-        (attentional, _), attentional_backward = self._attentional_state(hs, state, rng)
+        (attentional, _), attentional_backward = self.attentional_state(hs, state, rng)
 
         def backward(dattentional):
             dhs, dmemory, of_attention = attentional_backward(dattentional)
@@ -229,7 +230,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
 
         return attentional, backward
 
-    def _attentional_state(
+    def attentional_state(
         self, hs: NDArray, state: State, rng: Rng = None
     ) -> tuple[tuple[NDArray, NDArray | None], Callable]:
         """a = tanh([context, h] W + b), with the context of the query h.
@@ -251,22 +252,3 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
             return dhs + dboth[..., M:], dmemory, merge_gradients(of_combine, of_attention)
 
         return (a, weights), backward
-
-    # --- decoding: the interface of beam search and sampling ----------------------
-
-    def start(self, source: NDArray, lengths: NDArray) -> State:
-        """Read sources (B, S) -> the state before the first step, of one hypothesis each."""
-        state, _ = self._encode(source, lengths)
-        return target.one_hypothesis(state)
-
-    def step(self, ids: NDArray, state: State) -> tuple[NDArray, NDArray | None, State]:
-        """Run one step of K hypotheses of each source, which share the source's memory.
-
-        ids (B, K) -> logits (B, K, V + 1), attention weights (B, K, S) or None, new state.
-        """
-        c, p = self.config, self.params
-        x, _ = ops.embedding(ids, p["target.E"])  # (B, K, D)
-        h, last = recurrent.stack_step(p, "decoder", x, state, c.cell, c.layers)  # (B, K, H)
-        (a, weights), _ = self._attentional_state(h, state)
-        logits, _ = dense.layer(p, "output", a)
-        return logits, weights, state | last

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from minillm.layers import dense
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh
-from minillm.layers.gradients import merge_gradients, prefixed, trained_within
+from minillm.layers.gradients import merge_gradients, prefixed
 from minillm.layers.types import Backward, Rng
 from minillm.models import base, sizes
 from minillm.models.bert import BERT, BERTConfig
@@ -130,17 +130,19 @@ class FineTuned(base.LabelModel[FineTunedConfig]):
     def forward(self, ids: NDArray, lengths: NDArray, rng: Rng = None) -> tuple[NDArray, Backward]:
         """ids (B, T), lengths (B,) -> logits (B, classes).  With rng, there is dropout.
 
-        ``backward(dlogits, trained=None)`` -> gradients keyed as ``params``.
+        ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
-        hs, encoder_backward = encoder_of(self).hidden(ids, lengths, rng=rng)  # (B, T, D)
+        # Padding follows the tokens, so a causal Transformer never attends to it.
+        options = {} if self.config.kind in ("gpt", "llama") else {"lengths": lengths}
+        hs, encoder_backward = encoder_of(self).hidden(ids, rng=rng, **options)  # (B, T, D)
         y, pool_backward = POOLINGS[self.config.pooling](hs, lengths)  # (B, D)
         y, dropout_backward = dropout(y, self.config.dropout, rng)
         logits, output_backward = dense.layer(self.params, "output", y)
 
-        def backward(dlogits, trained=None):
+        def backward(dlogits):
             dy, of_output = output_backward(dlogits)
             dhs = pool_backward(dropout_backward(dy))
-            of_encoder = encoder_backward(dhs, trained_within(trained, PREFIX))
+            of_encoder = encoder_backward(dhs)
             return merge_gradients(of_output, prefixed(PREFIX, of_encoder))
 
         return logits, backward

@@ -12,7 +12,7 @@ products, because no step waits for the result of the step before.  The price is
 are C position vectors P, and no token sees further back than C.
 
 The block is GPT-2's; :mod:`minillm.layers.block` explains the place of its norms.  E is used
-twice, for reading and for predicting.  :mod:`minillm.models.causal` is about writing with a GPT.
+twice, for reading and for predicting.  :mod:`minillm.decoding.causal` writes with a GPT.
 There is one deviation: the original applies dropout to attention weights as well.
 
 Legend: B batch, T time, C context, V vocabulary, D width, N heads, L layers.
@@ -28,13 +28,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import ops
 from minillm.layers import embedding
-from minillm.layers.block import block, new_block, new_norm
-from minillm.layers.cache import Cache
-from minillm.layers.fresh import Fresh, normal
-from minillm.layers.types import Backward, Ids, Rng
-from minillm.models import sizes
-from minillm.models.gpt_step import OneTokenSteps
+from minillm.layers.block import new_block
+from minillm.layers.dropout import dropout
+from minillm.layers.feed_forward import feed_forward
+from minillm.layers.fresh import Fresh, at_depth, normal
+from minillm.layers.gradients import backward_through, merge_gradients
+from minillm.layers.heads import Attend, causal, self_attention
+from minillm.layers.norms import add_norm, new_norm, norm
+from minillm.layers.types import Backward, Ids, Params, Rng
+from minillm.models import base, sizes
 
 DEVIATION = 0.02  # of fresh weights (Radford et al. 2018, section 4.1)
 
@@ -57,11 +61,43 @@ class GPTConfig:
         sizes.check_divides(self, "heads", "width")
 
 
-class GPT(OneTokenSteps[GPTConfig]):
+def gpt_block(
+    params: Params,
+    prefix: str,
+    x: NDArray,
+    heads: int,
+    rate: float = 0.0,
+    rng: Rng = None,
+    attend: Attend = causal,
+) -> tuple[NDArray, Callable]:
+    """x + attention(norm_1(x)), then x + feed_forward(norm_2(x)): x (B, T, D) -> (B, T, D).
+
+    With rng there is dropout at this rate.  ``backward(dy)`` -> dx, gradients.
+    """
+    (x, a), norm_1_backward = add_norm(params, f"{prefix}.norm_1", x, None)
+    a, attention_backward = self_attention(params, f"{prefix}.attention", a, heads, attend)
+    a, drop_1_backward = dropout(a, rate, rng)
+    (x, f), norm_2_backward = add_norm(params, f"{prefix}.norm_2", x, a)  # x + a, and its norm
+    f, feed_forward_backward = feed_forward(params, f"{prefix}.feed_forward", f)
+    f, drop_2_backward = dropout(f, rate, rng)
+
+    def backward(dy):
+        # y = x + feed_forward(norm_2(x))
+        df, of_feed_forward = feed_forward_backward(drop_2_backward(dy))
+        dx, of_norm_2 = norm_2_backward(dy, df)  # x has two uses
+        # x = x + attention(norm_1(x))
+        da, of_attention = attention_backward(drop_1_backward(dx))
+        dx, of_norm_1 = norm_1_backward(dx, da)
+        return dx, merge_gradients(of_feed_forward, of_norm_2, of_attention, of_norm_1)
+
+    return x + f, backward
+
+
+class GPT(base.Model[GPTConfig]):
     """Token and position embeddings, L blocks, a last norm; the output is tied to E.
 
     ``params``: ``embedding.E`` (V, D), ``positions.E`` (C, D), ``blocks.0.norm_1.gain`` and so
-    on, as :mod:`minillm.layers.block` names them, ``norm.gain`` and ``norm.bias`` (D,).
+    on, as :func:`minillm.layers.block.new_block` names them, ``norm.gain`` and ``norm.bias`` (D,).
     """
 
     @staticmethod
@@ -72,31 +108,46 @@ class GPT(OneTokenSteps[GPTConfig]):
         """
         D, L, first = config.width, config.layers, normal(DEVIATION)
         params = {
-            "embedding.E": Fresh((config.vocabulary, D), first),
-            "positions.E": Fresh((config.context, D), first),
+            "embedding.E": Fresh((config.vocabulary, D), first, "table", 0),
+            "positions.E": Fresh((config.context, D), first, "table", 0),
         }
         summed = normal(DEVIATION / np.sqrt(2 * L))
         for layer in range(L):
-            params |= new_block(f"blocks.{layer}", D, 4 * D, first, qkv=first, summed=summed)
+            block = new_block(f"blocks.{layer}", D, 4 * D, first, qkv=first, summed=summed)
+            params |= at_depth(1 + layer, block)
         return params | new_norm("norm", D)
 
-    def embed(self, ids: Ids, start: Ids | None = None) -> tuple[NDArray, Backward]:
-        """x_t = E[id_t] + P[t]: ids (B, T), at the positions from start (B,) on -> x (B, T, D).
+    def embed(self, ids: Ids, positions: Ids) -> tuple[NDArray, Backward]:
+        """x_t = E[id_t] + P[t]: ids and positions (B, T) -> x (B, T, D).
 
-        ``backward(dx)`` -> gradients.  Raises ValueError for rows longer than the context.
+        ``backward(dx)`` -> gradients.
         """
-        self.check_fits(ids.shape[1])
-        positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)  # (B, T)
-        if start is not None:
-            positions = np.minimum(start[:, None] + positions, self.config.context - 1)  # padding
         return embedding.layer(self.params, {"embedding.E": ids, "positions.E": positions})
 
-    def block(
-        self, layer: int, x: NDArray, rng: Rng = None, cache: Cache | None = None
-    ) -> tuple[NDArray, Callable]:
-        """x + attention(norm_1(x)), then x + feed_forward(norm_2(x)): x (B, T, D) -> (B, T, D)."""
-        p, b, N, dropout = self.params, f"blocks.{layer}", self.config.heads, self.config.dropout
-        return block(p, b, x, N, causal=True, cache=cache, dropout=dropout, rng=rng)
+    def hidden(self, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
+        """The vector that predicts the token after each id: ids (B, T) -> y (B, T, D).
+
+        With rng there is dropout.  ``backward(dy)`` -> gradients keyed as ``params``.
+
+        Raises ValueError for rows longer than the context.
+        """
+        c, p = self.config, self.params
+        base.check_fits(ids.shape[1], c.context)
+        positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
+        x, embed_backward = self.embed(ids, positions)  # (B, T, D)
+        x, dropout_backward = dropout(x, c.dropout, rng)
+        backwards = {}
+        for block in (f"blocks.{layer}" for layer in range(c.layers)):
+            x, backwards[block] = gpt_block(p, block, x, c.heads, c.dropout, rng)
+        y, norm_backward = norm(p, "norm", x)
+
+        def backward(dy):
+            dx, of_norm = norm_backward(dy)
+            dx, of_blocks = backward_through(p, backwards, dx, "embedding", "positions")
+            of_tables = {} if dx is None else embed_backward(dropout_backward(dx))
+            return merge_gradients(of_norm, of_blocks, of_tables)
+
+        return y, backward
 
     def predict(self, y: NDArray) -> tuple[NDArray, Callable]:
         """The logits of the next token: y (..., D) -> y E^T (..., V).
@@ -104,3 +155,31 @@ class GPT(OneTokenSteps[GPTConfig]):
         ``backward(dlogits)`` -> dy, gradients.
         """
         return embedding.output(self.params, "embedding.E", y)
+
+    def forward(self, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
+        """The logits of the token after each id: ids (B, T) -> logits (B, T, V).
+
+        With rng there is dropout.  ``backward(dlogits)`` -> gradients keyed as ``params``.
+        """
+        y, hidden_backward = self.hidden(ids, rng)
+        logits, predict_backward = self.predict(y)
+
+        def backward(dlogits):
+            dy, of_output = predict_backward(dlogits)
+            return merge_gradients(hidden_backward(dy), of_output)  # E has two uses
+
+        return logits, backward
+
+    def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
+        """The mean cross-entropy in nats per token of (inputs, targets), both (B, T).
+
+        With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.
+        """
+        inputs, targets = batch
+        logits, logits_backward = self.forward(inputs, rng)
+        loss, loss_backward = ops.cross_entropy(logits, targets)
+
+        def backward():
+            return logits_backward(loss_backward())
+
+        return loss, backward

@@ -47,13 +47,13 @@ class ImageClassifier(base.LabelModel[ImageClassifierConfig]):
     def forward(self, images: NDArray, rng: Rng = None) -> tuple[NDArray, Backward]:
         """images (B, pixels) -> logits (B, classes).  With rng, there is dropout.
 
-        ``backward(dlogits, trained=None)`` -> gradients keyed as ``params``.
+        ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
         h, hidden_backward = dense.layer(self.params, "hidden", images, ops.relu)
         h, dropout_backward = dropout(h, self.config.dropout, rng)
         logits, output_backward = dense.layer(self.params, "output", h)
 
-        def backward(dlogits, trained=None):
+        def backward(dlogits):
             dh, of_output = output_backward(dlogits)
             _dimages, of_hidden = hidden_backward(dropout_backward(dh))
             return merge_gradients(of_hidden, of_output)

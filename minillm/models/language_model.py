@@ -18,7 +18,7 @@ Williams and Peng (1990) for the truncation; Zaremba, Sutskever and Vinyals (201
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +26,10 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.layers import dense, embedding, recurrent
 from minillm.layers.dropout import dropout
-from minillm.layers.fresh import Fresh, normal
+from minillm.layers.fresh import Fresh, at_depth, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Ids, Rng, State
 from minillm.models import base, sizes
-from minillm.ops import _validate
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class LanguageModelConfig:
         return self.hidden
 
 
-class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
+class LanguageModel(base.Model[LanguageModelConfig]):
     """Embedding, L recurrent layers, output layer.
 
     ``params``: ``embedding.E`` (V, D), absent where D is 0; ``layers.0.W_x`` and so on,
@@ -81,10 +80,11 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
         if D:
             # A tied E is the output layer too, and logits should start near zero.
             scale = H**-0.5 if c.tied else 1.0
-            params["embedding.E"] = Fresh((V, D), normal(scale))
+            params["embedding.E"] = Fresh((V, D), normal(scale), "table", 0)
         for layer in range(c.layers):
             inputs = H if layer > 0 else D or V
-            params |= recurrent.new_layer(f"layers.{layer}", c.cell, inputs, H)
+            own = recurrent.new_layer(f"layers.{layer}", c.cell, inputs, H)
+            params |= at_depth(1 + layer, own)
         if c.headless:
             return params
         if c.tied:
@@ -92,34 +92,34 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
         return params | dense.new_layer("output", H, V)
 
     def zero_state(self, B: int) -> State:
-        """Return the state before a text begins, for B texts at a time."""
+        """The state before a text begins, for B texts at a time."""
         c = self.config
         return recurrent.zero_state(self.params, "layers", c.cell, c.layers, B)
 
     def forward(
         self, ids: Ids, state: State, rng: Rng = None
     ) -> tuple[tuple[NDArray, State], Callable]:
-        """Return the logits of the token after each id, and the state after the last.
+        """The logits of the token after each id, and the state after the last.
 
         ids (B, T) -> logits (B, T, V), state.  With rng there is dropout before each layer
         (but not of one-hot input) and before the output, never between steps.
-        ``backward(dlogits, trained=None)`` -> gradients keyed as ``params``.
+        ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
-        (hs, last), recurrence_backward = self._recurrence(ids, state, rng)  # (B, T, H)
+        (hs, last), recurrence_backward = self.recurrence(ids, state, rng)  # (B, T, H)
         y, dropout_backward = dropout(hs, self.config.dropout, rng)
         logits, output_backward = self.predict(y)  # (B, T, V)
 
-        def backward(dlogits, trained=None):
+        def backward(dlogits):
             # logits = y W + b
             dy, of_output = output_backward(dlogits)
             dhs = dropout_backward(dy)
-            _dstate, of_recurrence = recurrence_backward(dhs, None, trained)
+            _dstate, of_recurrence = recurrence_backward(dhs)
             return merge_gradients(of_recurrence, of_output)  # a tied E has two uses
 
         return (logits, last), backward
 
     def predict(self, y: NDArray) -> tuple[NDArray, Callable]:
-        """Return the logits: y (..., H) -> y W + b (..., V); tied, W = E^T.
+        """The logits: y (..., H) -> y W + b (..., V); tied, W = E^T.
 
         ``backward(dlogits)`` -> dy, gradients.
         """
@@ -127,57 +127,45 @@ class LanguageModel(base.NextTokenModel[LanguageModelConfig]):
             return embedding.output(self.params, "embedding.E", y, "output.b")
         return dense.layer(self.params, "output", y)
 
+    def window_loss(
+        self, inputs: Ids, targets: Ids, state: State, rng: Rng = None
+    ) -> tuple[tuple[np.floating, State], Backward]:
+        """The loss over one window of a text, and the state after it.
+
+        inputs and targets (B, T) -> (mean cross-entropy in nats per token, state).  With rng
+        there is dropout.  ``backward()`` -> gradients keyed as ``params``.
+        """
+        (logits, new_state), logits_backward = self.forward(inputs, state, rng)
+        loss, loss_backward = ops.cross_entropy(logits, targets)
+
+        def backward():
+            return logits_backward(loss_backward())
+
+        return (loss, new_state), backward
+
+    def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
+        """The loss of (inputs, targets), both (B, T), from the zero state."""
+        inputs, targets = batch
+        (loss, _), backward = self.window_loss(inputs, targets, self.zero_state(len(inputs)), rng)
+        return loss, backward
+
     def hidden(
         self, ids: Ids, lengths: Ids | None = None, rng: Rng = None
     ) -> tuple[NDArray, Backward]:
-        """Return the last layer's outputs, for a model that is made of this one.
+        """The last layer's outputs, for a model that is made of this one.
 
         ids (B, T), lengths (B,) or None: all T -> hs (B, T, H), zero in the padding.  With rng
-        there is dropout.  ``backward(dhs, trained=None)`` -> gradients.
+        there is dropout.  ``backward(dhs)`` -> gradients.
         """
         state = self.zero_state(len(ids))
-        (hs, _), recurrence_backward = self._recurrence(ids, state, rng, lengths)
+        (hs, _), recurrence_backward = self.recurrence(ids, state, rng, lengths)
 
-        def backward(dhs, trained=None):
-            return recurrence_backward(dhs, None, trained)[1]
+        def backward(dhs):
+            return recurrence_backward(dhs)[1]
 
         return hs, backward
 
-    def read(self, ids: Ids, state: State) -> tuple[NDArray, State]:
-        """Return the logits of the id after the last, and the state after it, for generation.
-
-        ids (B, T) -> logits (B, V), state.
-        """
-        c, p = self.config, self.params
-        if ids.shape[1] == 1:
-            x = _validate.ids("read", "ids", ids[:, 0], c.vocabulary)
-            if c.embedding:
-                x = p["embedding.E"].take(x, axis=0)
-            output = None if c.tied else "output"
-            y, last = recurrent.stack_step(p, "layers", x, state, c.cell, c.layers, output)
-            if c.tied:
-                y, _ = self.predict(y)
-            return y, last
-        (_, last), _ = self._recurrence(ids, state)
-        logits, _ = self.predict(last[f"layers.{c.layers - 1}.h"])
-        return logits, last
-
-    def one_hot(self) -> "LanguageModel":
-        """Return the same model with one-hot input: E W_x replaces W_x.  It generates faster.
-
-        The new model takes memory for V (gates H) more numbers.  Later changes of ``params`` do
-        not reach it.
-        """
-        c, p = self.config, self.params
-        if c.embedding == 0:
-            return self
-        params = {name: p[name] for name in p if name != "embedding.E"}
-        params["layers.0.W_x"] = ops.linear(p["embedding.E"], p["layers.0.W_x"])[0]
-        if c.tied:
-            params["output.W"] = np.ascontiguousarray(p["embedding.E"].T)
-        return LanguageModel(replace(c, embedding=0, tied=False), params=params)
-
-    def _recurrence(
+    def recurrence(
         self, ids: Ids, state: State, rng: Rng = None, lengths: Ids | None = None
     ) -> tuple[tuple[NDArray, State], Callable]:
         """x_t = E[id_t], h_t = recurrence(x_t, h_{t-1}): see ``recurrent.stack_over_ids``."""

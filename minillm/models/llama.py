@@ -6,8 +6,8 @@
     y = norm(x)
     P(id_{t+1} | id_1 .. id_t) = softmax(y_t E^T)       or softmax(y_t W)
 
-It still is a stack of blocks that predicts the next token, as :mod:`minillm.models.gpt` is.  This
-is what has changed since GPT-2 (2019), line by line:
+Like :mod:`minillm.models.gpt`, it is a stack of blocks that predicts the next token.  This is what
+has changed since GPT-2 (2019), line by line:
 
 - x_t = E[id_t]: no vector P[t] is added.  Each attention rotates its queries and keys by angles
   that grow with their positions (:mod:`minillm.ops.rotary`), so that a score depends on the
@@ -19,7 +19,7 @@ is what has changed since GPT-2 (2019), line by line:
   2019) the model gets worse; a few heads are nearly as good as N (Ainslie et al. 2023).
 - feed_forward(x) = (silu(x W_gate) * x W_up) W_down (:mod:`minillm.ops.swiglu`): one half of the
   hidden numbers gates the other.  With three matrices in place of two, F is about 8/3 D in place
-  of 4 D, for as many weights.  At equal size the loss is lower; nobody knows why (Shazeer 2020).
+  of 4 D, for as many weights.  At equal size the loss is lower; why is not understood (Shazeer 2020).
 - There are no biases: without them the training of large models is more stable (Chowdhery et al.
   2022).
 - The output is tied to E in small models, where E has a large part of all weights; in large ones
@@ -46,14 +46,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import dense, embedding, packing
-from minillm.layers.block import block, norm
-from minillm.layers.cache import Cache
-from minillm.layers.fresh import Fresh, normal, ones
-from minillm.layers.heads import self_attention_weights
-from minillm.layers.types import Backward, Ids, Op, Rng
-from minillm.models import sizes
-from minillm.models.llama_step import LlamaSteps
+from minillm.layers import dense, embedding
+from minillm.layers.dropout import dropout
+from minillm.layers.feed_forward import gated_feed_forward
+from minillm.layers.fresh import Fresh, at_depth, normal, ones
+from minillm.layers.gradients import backward_through, merge_gradients
+from minillm.layers.heads import Attend, causal, self_attention
+from minillm.layers.norms import add_norm, norm
+from minillm.layers.types import Backward, Ids, Params, Rng
+from minillm.models import base, sizes
 from minillm.ops.rotary import RotaryScaling
 
 DEVIATION = 0.02  # of fresh weights
@@ -99,7 +100,44 @@ class LlamaConfig:
             object.__setattr__(self, "rope_scaling", _scaling(self.rope_scaling))
 
 
-class Llama(LlamaSteps[LlamaConfig]):
+def llama_block(
+    params: Params,
+    prefix: str,
+    x: NDArray,
+    positions: Ids,
+    config: LlamaConfig,
+    rng: Rng = None,
+    attend: Attend = causal,
+) -> tuple[NDArray, Callable]:
+    """x + attention(norm_1(x)), then x + feed_forward(norm_2(x)): x (B, T, D) -> (B, T, D).
+
+    Queries and keys are rotated by their positions (B, T).  With rng there is dropout.
+    ``backward(dy)`` -> dx, gradients.
+    """
+    p, c, eps = params, config, config.epsilon
+    rotate = partial(ops.rotary, positions=positions, base=c.rotary_base, scaling=c.rope_scaling)
+    (x, a), norm_1_backward = add_norm(p, f"{prefix}.norm_1", x, None, eps)
+    a, attention_backward = self_attention(
+        p, f"{prefix}.attention", a, c.heads, attend, c.key_heads, rotate
+    )
+    a, drop_1_backward = dropout(a, c.dropout, rng)
+    (x, f), norm_2_backward = add_norm(p, f"{prefix}.norm_2", x, a, eps)  # x + a, and its norm
+    f, feed_forward_backward = gated_feed_forward(p, f"{prefix}.feed_forward", f)
+    f, drop_2_backward = dropout(f, c.dropout, rng)
+
+    def backward(dy):
+        # y = x + feed_forward(norm_2(x))
+        df, of_feed_forward = feed_forward_backward(drop_2_backward(dy))
+        dx, of_norm_2 = norm_2_backward(dy, df)  # x has two uses
+        # x = x + attention(norm_1(x))
+        da, of_attention = attention_backward(drop_1_backward(dx))
+        dx, of_norm_1 = norm_1_backward(dx, da)
+        return dx, merge_gradients(of_feed_forward, of_norm_2, of_attention, of_norm_1)
+
+    return x + f, backward
+
+
+class Llama(base.Model[LlamaConfig]):
     """Token embeddings, L blocks, a last norm, and an output that may be tied to E.
 
     ``params``: ``embedding.E`` (V, D); ``norm.gain`` (D,); ``output.W`` (D, V) if it is not tied;
@@ -114,88 +152,88 @@ class Llama(LlamaSteps[LlamaConfig]):
         c, first = config, normal(DEVIATION)
         D, N, M, w, F = c.width, c.heads, c.key_heads, c.head_width, c.feed_forward
         summed = normal(DEVIATION / np.sqrt(2 * c.layers))
-        params = {"embedding.E": Fresh((c.vocabulary, D), first)}
-        for b in (f"blocks.{layer}" for layer in range(c.layers)):
-            params |= {
+        params = {"embedding.E": Fresh((c.vocabulary, D), first, "table", 0)}
+        for layer in range(c.layers):
+            b = f"blocks.{layer}"
+            block = {
                 f"{b}.norm_1.gain": Fresh((D,), ones),
-                f"{b}.attention.W_qkv": Fresh((D, (N + 2 * M) * w), first),
-                f"{b}.attention.W_o": Fresh((N * w, D), summed),
+                f"{b}.attention.W_qkv": Fresh((D, (N + 2 * M) * w), first, "matrix"),
+                f"{b}.attention.W_o": Fresh((N * w, D), summed, "matrix"),
                 f"{b}.norm_2.gain": Fresh((D,), ones),
-                f"{b}.feed_forward.W_gate_up": Fresh((D, 2 * F), first),
-                f"{b}.feed_forward.W_down": Fresh((F, D), summed),
+                f"{b}.feed_forward.W_gate_up": Fresh((D, 2 * F), first, "matrix"),
+                f"{b}.feed_forward.W_down": Fresh((F, D), summed, "matrix"),
             }
+            params |= at_depth(1 + layer, block)
         params["norm.gain"] = Fresh((D,), ones)
-        return params if c.tied else params | {"output.W": Fresh((D, c.vocabulary), first)}
+        if not c.tied:
+            params["output.W"] = Fresh((D, c.vocabulary), first, "matrix")
+        return params
 
-    def embed(
-        self, ids: Ids, start: Ids | None = None, packed: Ids | None = None
-    ) -> tuple[NDArray, Backward]:
-        """x_t = E[id_t]: ids (B, T) -> x (B, T, D).  ``backward(dx)`` -> gradients.
-
-        Where a row starts matters to its rotation alone.  Raises ValueError for rows, or packed
-        sequences, longer than the context.
-        """
-        self.check_fits(ids.shape[1] if packed is None else int(packed.max()))
+    def embed(self, ids: Ids) -> tuple[NDArray, Backward]:
+        """x_t = E[id_t]: ids (B, T) -> x (B, T, D).  ``backward(dx)`` -> gradients."""
         return embedding.layer(self.params, {"embedding.E": ids})
 
-    def block(
-        self,
-        layer: int,
-        x: NDArray,
-        rng: Rng = None,
-        cache: Cache | None = None,
-        packed: Ids | None = None,
-    ) -> tuple[NDArray, Callable]:
-        """x + attention(norm_1(x)), then x + feed_forward(norm_2(x)): x (B, T, D) -> (B, T, D)."""
-        c, rotate = self.config, self.rotation(x, cache, packed)
-        return block(
-            self.params,
-            f"blocks.{layer}",
-            x,
-            c.heads,
-            key_heads=c.key_heads,
-            rotate=rotate,
-            causal=True,
-            cache=cache,
-            packed=packed,
-            activation=ops.swiglu,
-            epsilon=c.epsilon,
-            dropout=c.dropout,
-            rng=rng,
-        )
+    def hidden(self, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
+        """The vector that predicts the token after each id: ids (B, T) -> y (B, T, D).
 
-    def last_norm(self, x: NDArray) -> tuple[NDArray, Callable]:
-        """The norm of the sum of all blocks: x (B, T, D) -> y (B, T, D)."""
-        return norm(self.params, "norm", x, self.config.epsilon)
+        With rng there is dropout.  ``backward(dy)`` -> gradients keyed as ``params``.
 
-    def rotation(self, x: NDArray, cache: Cache | None = None, packed: Ids | None = None) -> Op:
-        """The rotation of the queries and keys of x (B, T, D), at the positions after the cache."""
-        c, (B, T, _) = self.config, x.shape
-        start = np.zeros(B, np.int64) if cache is None else cache["start"]
-        positions = start[:, None] + np.arange(T)  # (B, T)
-        if packed is not None:
-            positions = packing.positions(packed)[None]
-        return partial(ops.rotary, positions=positions, base=c.rotary_base, scaling=c.rope_scaling)
+        Raises ValueError for rows longer than the context.
+        """
+        c, p = self.config, self.params
+        base.check_fits(ids.shape[1], c.context)
+        positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
+        x, embed_backward = self.embed(ids)  # (B, T, D)
+        x, dropout_backward = dropout(x, c.dropout, rng)
+        backwards = {}
+        for block in (f"blocks.{layer}" for layer in range(c.layers)):
+            x, backwards[block] = llama_block(p, block, x, positions, c, rng)
+        y, norm_backward = norm(p, "norm", x, c.epsilon)
 
-    def weights_of_block(self, layer: int, x: NDArray) -> NDArray:
-        """The attention weights of a layer, from the input of its block: x (B, T, D)."""
-        c, p, b = self.config, self.params, f"blocks.{layer}"
-        h, _ = norm(p, f"{b}.norm_1", x, c.epsilon)
-        rotate = self.rotation(x)
-        return self_attention_weights(p, f"{b}.attention", h, c.heads, c.key_heads, rotate)
+        def backward(dy):
+            dx, of_norm = norm_backward(dy)
+            dx, of_blocks = backward_through(p, backwards, dx, "embedding")
+            of_table = {} if dx is None else embed_backward(dropout_backward(dx))
+            return merge_gradients(of_norm, of_blocks, of_table)
+
+        return y, backward
 
     def predict(self, y: NDArray) -> tuple[NDArray, Callable]:
         """The logits of the next token: y (..., D) -> y E^T or y W (..., V).
 
-        ``backward(dlogits, trained=None)`` -> dy, gradients.
+        ``backward(dlogits)`` -> dy, gradients.
         """
         if self.config.tied:
             return embedding.output(self.params, "embedding.E", y)
         return dense.layer(self.params, "output", y)
 
-    def key_sizes(self) -> tuple[int, int]:
-        """The number of heads of keys and values, and their width: M, w."""
-        return self.config.key_heads, self.config.head_width
+    def forward(self, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
+        """The logits of the token after each id: ids (B, T) -> logits (B, T, V).
+
+        With rng there is dropout.  ``backward(dlogits)`` -> gradients keyed as ``params``.
+        """
+        y, hidden_backward = self.hidden(ids, rng)
+        logits, predict_backward = self.predict(y)
+
+        def backward(dlogits):
+            dy, of_output = predict_backward(dlogits)
+            return merge_gradients(hidden_backward(dy), of_output)  # E may have two uses
+
+        return logits, backward
+
+    def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
+        """The mean cross-entropy in nats per token of (inputs, targets), both (B, T).
+
+        With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.
+        """
+        inputs, targets = batch
+        logits, logits_backward = self.forward(inputs, rng)
+        loss, loss_backward = ops.cross_entropy(logits, targets)
+
+        def backward():
+            return logits_backward(loss_backward())
+
+        return loss, backward
 
 
 def _scaling(values: tuple[float, ...]) -> RotaryScaling:

@@ -24,9 +24,8 @@ from minillm.layers import dense
 from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.types import Ids, Rng, State
+from minillm.layers.types import Backward, Ids, Rng, State
 from minillm.models import base, sizes
-from minillm.ops import _validate
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class NeuralNGramConfig:
         sizes.check_below_one(self, "dropout")
 
 
-class NeuralNGram(base.NextTokenModel[NeuralNGramConfig]):
+class NeuralNGram(base.Model[NeuralNGramConfig]):
     """Embedding, one hidden layer, output layer.
 
     ``params``: ``embedding.E`` (V, D); ``hidden.W`` ((n - 1) D, H), ``hidden.b``;
@@ -57,7 +56,7 @@ class NeuralNGram(base.NextTokenModel[NeuralNGramConfig]):
     def new_parameters(config: NeuralNGramConfig) -> dict[str, Fresh]:
         """Declare the parameters."""
         c = config
-        params = {"embedding.E": Fresh((c.vocabulary, c.embedding), normal())}
+        params = {"embedding.E": Fresh((c.vocabulary, c.embedding), normal(), "table", 0)}
         params |= dense.new_layer("hidden", (c.order - 1) * c.embedding, c.hidden)
         return params | dense.new_layer("output", c.hidden, c.vocabulary)
 
@@ -71,30 +70,40 @@ class NeuralNGram(base.NextTokenModel[NeuralNGramConfig]):
         """Return the logits of the token after each id, and the state after the last.
 
         ids (B, T) -> logits (B, T, V), state.  With rng there is dropout.
-        ``backward(dlogits, trained=None)`` -> gradients keyed as ``params``.
+        ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
         n = self.config.order
         text = np.concatenate([state["context"], ids], axis=1)  # (B, n - 2 + T)
         contexts = np.lib.stride_tricks.sliding_window_view(text, n - 1, axis=1)  # (B, T, n - 1)
-        logits, backward = self._predict(contexts, rng)
-        return (logits, self._state_after(text)), backward
+        logits, backward = self.predict(contexts, rng)
+        return (logits, self.state_after(text)), backward
 
-    def read(self, ids: Ids, state: State) -> tuple[NDArray, State]:
-        """Return the logits of the id after the last, and the state after it, for generation.
+    def window_loss(
+        self, inputs: Ids, targets: Ids, state: State, rng: Rng = None
+    ) -> tuple[tuple[np.floating, State], Backward]:
+        """The loss over one window of a text, and the state after it.
 
-        ids (B, T) -> logits (B, V), state.
+        inputs and targets (B, T) -> (mean cross-entropy in nats per token, state).  With rng
+        there is dropout.  ``backward()`` -> gradients keyed as ``params``.
         """
-        # Ids before the last n - 1 are not looked up, but are checked all the same.
-        shape = (len(state["context"]), *np.shape(ids)[-1:])
-        ids = _validate.ids("read", "ids", ids, self.config.vocabulary, shape)
-        text = np.concatenate([state["context"], ids], axis=1)  # (B, n - 2 + T)
-        logits, _ = self._predict(text[:, 1 - self.config.order :])
-        return logits, self._state_after(text)
+        (logits, new_state), logits_backward = self.forward(inputs, state, rng)
+        loss, loss_backward = ops.cross_entropy(logits, targets)
 
-    def _predict(self, contexts: Ids, rng: Rng = None) -> tuple[NDArray, Callable]:
+        def backward():
+            return logits_backward(loss_backward())
+
+        return (loss, new_state), backward
+
+    def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
+        """The loss of (inputs, targets), both (B, T), from the zero state."""
+        inputs, targets = batch
+        (loss, _), backward = self.window_loss(inputs, targets, self.zero_state(len(inputs)), rng)
+        return loss, backward
+
+    def predict(self, contexts: Ids, rng: Rng = None) -> tuple[NDArray, Callable]:
         """Return the logits of the id after each context: contexts (..., n - 1) -> (..., V).
 
-        ``backward(dlogits, trained=None)`` -> gradients keyed as ``params``.
+        ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
         c, p = self.config, self.params
         embedded, embedding_backward = ops.embedding(contexts, p["embedding.E"])  # (..., n - 1, D)
@@ -104,7 +113,7 @@ class NeuralNGram(base.NextTokenModel[NeuralNGramConfig]):
         h, h_dropout_backward = dropout(h, c.dropout, rng)
         logits, output_backward = dense.layer(p, "output", h)  # (..., V)
 
-        def backward(dlogits, trained=None):
+        def backward(dlogits):
             # logits = h W + b
             dh, of_output = output_backward(dlogits)
             # h = tanh(x W_h + b_h)
@@ -115,6 +124,6 @@ class NeuralNGram(base.NextTokenModel[NeuralNGramConfig]):
 
         return logits, backward
 
-    def _state_after(self, text: Ids) -> State:
+    def state_after(self, text: Ids) -> State:
         """Return the state that the last n - 2 ids of a text make."""
         return {"context": text[:, text.shape[1] - (self.config.order - 2) :].astype(np.int64)}

@@ -48,7 +48,7 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.layers import dense, embedding, recurrent
 from minillm.layers.dropout import dropout
-from minillm.layers.fresh import Fresh, normal, uniform
+from minillm.layers.fresh import Fresh, at_depth, normal, uniform
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Ids, Rng
 from minillm.models import base, sizes
@@ -113,23 +113,25 @@ class Reader(base.Model[ReaderConfig]):
         """Declare the parameters."""
         c, D = config, config.width
         if c.encoder == "bert":
-            return BERT.new_parameters(c.bert()) | {"span.W": Fresh((D, 2), uniform(D**-0.5))}
+            return BERT.new_parameters(c.bert()) | {
+                "span.W": Fresh((D, 2), uniform(D**-0.5), "matrix")
+            }
 
         def recurrence(prefix: str, I: int) -> dict[str, Fresh]:
             return recurrent.new_layer(prefix, "gru", I, D // 2, bidirectional=True)
 
         params = {
-            "embedding.E": Fresh((c.vocabulary, D), normal()),
+            "embedding.E": Fresh((c.vocabulary, D), normal(), "table", 0),
             "match.E": Fresh((2, D), normal()),
         }
-        params |= recurrence("encoder.0", D)
+        params |= at_depth(1, recurrence("encoder.0", D))
         for name in ("w_h", "w_u", "w_hu"):
             params[f"flow.{name}"] = Fresh((D,), uniform(D**-0.5))
         for layer in range(c.layers):
             params |= recurrence(f"reading.{layer}", 4 * D if layer == 0 else D)
         params |= recurrence("ending.0", D)
         for name, (I, O) in (("span", (4 * D, 2)), ("start", (D, 1)), ("end", (D, 1))):
-            params[f"{name}.W"] = Fresh((I, O), uniform(I**-0.5))
+            params[f"{name}.W"] = Fresh((I, O), uniform(I**-0.5), "matrix")
         return params
 
     def forward(
@@ -150,8 +152,8 @@ class Reader(base.Model[ReaderConfig]):
         logits, read_backward = read(question, question_lengths, context, lengths, rng)
         allowed = length_mask(lengths - 1, context.shape[1])[:, None]  # (B, 1, T)
 
-        def backward(dlogits, trained=None):
-            return read_backward(np.where(allowed, dlogits, 0).transpose(0, 2, 1), trained)
+        def backward(dlogits):
+            return read_backward(np.where(allowed, dlogits, 0).transpose(0, 2, 1))
 
         return np.where(allowed, logits.transpose(0, 2, 1), -np.inf), backward
 
@@ -161,8 +163,8 @@ class Reader(base.Model[ReaderConfig]):
         logits, logits_backward = self.forward(question, question_lengths, context, lengths, rng)
         loss, loss_backward = ops.cross_entropy(logits, np.stack([first, last], axis=1))
 
-        def backward(trained=None):
-            return logits_backward(loss_backward(), trained)
+        def backward():
+            return logits_backward(loss_backward())
 
         return loss, backward
 
@@ -188,7 +190,7 @@ class Reader(base.Model[ReaderConfig]):
         first, first_backward = dense.layer(p, "start", m)  # (B, T, 1)
         last, last_backward = dense.layer(p, "end", n)
 
-        def backward(dlogits, trained=None):
+        def backward(dlogits):
             # logits = g W + [m . v_1, n . v_2]
             dg, of_both = both_backward(dlogits)
             dm, of_first = first_backward(dlogits[..., :1])
@@ -235,11 +237,11 @@ class Reader(base.Model[ReaderConfig]):
         rows, real = np.arange(len(ids))[:, None], places >= 0
         tokens, span_backward = dense.layer(self.params, "span", x)  # (B, J + T, 2)
 
-        def backward(dlogits, trained=None):
+        def backward(dlogits):
             dtokens = np.zeros_like(tokens)
             dtokens[np.broadcast_to(rows, real.shape)[real], places[real]] = dlogits[real]
             dx, gradients = span_backward(dtokens)
-            return merge_gradients(gradients, bert_backward(dx, trained))
+            return merge_gradients(gradients, bert_backward(dx))
 
         return tokens[rows, places], backward
 

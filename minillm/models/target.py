@@ -1,7 +1,4 @@
-"""The shared parts of all models that write a target, token by token, from a source.
-
-A decoder's state is a dictionary of arrays for B sources and K hypotheses of each.
-"""
+"""The shared parts of all models that write a target, token by token, from a source."""
 
 from collections.abc import Callable
 
@@ -10,38 +7,9 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense
-from minillm.layers.types import Gradients, Ids, State
+from minillm.layers.types import Gradients, Ids, Params
 from minillm.ops import _validate
 from minillm.ops._padding import length_mask
-
-
-def select(state: State, rows: Ids, parents: Ids) -> State:
-    """Select sources of a decoder's state, and hypotheses of each of them.
-
-    rows (b,) in 0..B-1, parents (b, k) in 0..K-1 -> a state of b sources with k hypotheses each.
-    The name of an entry tells its shape.  ``memory...`` is (B, ...): the hypotheses of a source
-    share it.  ``shared...`` belongs to all sources together.  All other entries are (B, K, ...),
-    and the first entry of a state is one of them.
-    """
-    B = len(next(iter(state.values())))
-    all_rows = np.array_equal(rows, np.arange(B))  # then the memory need not be copied
-    selected = {}
-    for name, entry in state.items():
-        if name.startswith("shared."):
-            selected[name] = entry
-        elif not name.startswith("memory."):
-            selected[name] = entry[rows[:, None], parents]
-        else:
-            selected[name] = entry if all_rows else entry[rows]
-    return selected
-
-
-def one_hypothesis(state: State) -> State:
-    """Turn a state without hypotheses, (B, ...), into one of one hypothesis each, (B, 1, ...)."""
-    return {
-        name: entry if name.startswith("memory.") else entry[:, None]
-        for name, entry in state.items()
-    }
 
 
 def teacher_forcing(targets: Ids, bos: int) -> Ids:
@@ -53,7 +21,7 @@ def teacher_forcing(targets: Ids, bos: int) -> Ids:
 
 
 def target_loss(
-    params: dict[str, NDArray],
+    params: Params,
     hs: NDArray,
     targets: Ids,
     lengths: Ids,

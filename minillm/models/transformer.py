@@ -11,7 +11,7 @@ This is figure 1 of the paper.  In training, no step waits for the one before it
 recurrent encoder-decoder.  Every token is one attention away from every other.  The decoder attends
 to the source in each layer, with N heads that may look at different places.  It writes token by
 token, like any model, and keeps the keys and values of past tokens
-(:mod:`minillm.models.hypotheses`).
+(:mod:`minillm.decoding.hypotheses`).
 
 The order is the paper's, "post-norm", or that of later models, "pre-norm", which needs a norm
 after each stack (see :mod:`minillm.layers.block`).  The paper uses one matrix for the embeddings of
@@ -29,23 +29,23 @@ Paulik (2019), "Jointly learning to align and translate with Transformer models"
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense
-from minillm.layers.block import backward_through, block, new_block, new_norm, norm
+from minillm.layers.block import Branch, new_block, post_norm, pre_norm
 from minillm.layers.dropout import dropout
-from minillm.layers.fresh import Fresh, glorot, normal
-from minillm.layers.gradients import merge_gradients
-from minillm.layers.heads import self_attention_weights
+from minillm.layers.feed_forward import feed_forward
+from minillm.layers.fresh import Fresh, at_depth, glorot, normal
+from minillm.layers.gradients import backward_through, merge_gradients
+from minillm.layers.heads import Attend, causal, cross_attention, self_attention, to_all
+from minillm.layers.norms import new_norm, norm
 from minillm.layers.positions import sinusoids
-from minillm.layers.types import Backward, Rng
-from minillm.models import sizes
+from minillm.layers.types import Backward, Ids, Rng
+from minillm.models import base, sizes
 from minillm.models.encoder_decoder import Batch
-from minillm.models.hypotheses import HypothesisWriter
 from minillm.models.target import target_loss, teacher_forcing
 
 
@@ -86,12 +86,12 @@ class TransformerConfig:
     eos = bos
 
 
-class Transformer(HypothesisWriter[TransformerConfig]):
+class Transformer(base.Model[TransformerConfig]):
     """An encoder and a decoder of L blocks each.
 
     ``params``: ``source.E`` (tokens, D) and ``target.E`` (V + 1, D), or, if shared, one
     ``embedding.E`` (V + 1, D); ``encoder.0.attention.W_qkv`` and ``decoder.0.cross.W_q`` and so
-    on, as :mod:`minillm.layers.block` names them; with pre-norm ``encoder.norm.gain|bias`` and
+    on, as :func:`minillm.layers.block.new_block` names them; with pre-norm ``encoder.norm.gain|bias`` and
     ``decoder.norm.gain|bias``; ``output.W`` and ``output.b`` unless the output layer is tied.
     """
 
@@ -104,13 +104,18 @@ class Transformer(HypothesisWriter[TransformerConfig]):
         c = config
         D, F, V = c.width, c.feed_forward, c.target_vocabulary + 1
         rows = {"embedding.E": V} if c.shared else {"source.E": c.source_vocabulary, "target.E": V}
-        params = {name: Fresh((n, D), normal(D**-0.5)) for name, n in rows.items()}
-        for side in ("encoder", "decoder"):
-            for layer in range(c.layers):
-                prefix = f"{side}.{layer}"
-                params |= new_block(prefix, D, F, glorot, cross=side == "decoder")
-            if not c.post_norm:
-                params |= new_norm(f"{side}.norm", D)
+        params = {
+            name: Fresh((n, D), normal(D**-0.5), "table", None if name == "target.E" else 0)
+            for name, n in rows.items()
+        }
+        for layer in range(c.layers):
+            params |= at_depth(1 + layer, new_block(f"encoder.{layer}", D, F, glorot))
+        if not c.post_norm:
+            params |= new_norm("encoder.norm", D)
+        for layer in range(c.layers):
+            params |= new_block(f"decoder.{layer}", D, F, glorot, cross=True)
+        if not c.post_norm:
+            params |= new_norm("decoder.norm", D)
         if not (c.tied or c.shared):
             params |= dense.new_layer("output", D, V)
         return params
@@ -121,7 +126,7 @@ class Transformer(HypothesisWriter[TransformerConfig]):
         batch is source (B, S), source lengths (B,), target (B, T), target lengths (B,).
         A target ends with EOS, and its length includes it: target[b, lengths[b] - 1] is
         ``config.eos``.  With rng, it is the training loss, with dropout and label smoothing.
-        Without, it is in nats per target token.  ``backward(trained=None)`` -> gradients.
+        Without, it is in nats per target token.  ``backward()`` -> gradients.
         """
         source, source_lengths, target, target_lengths = batch
         memory, encode_backward = self.encode(source, source_lengths, rng)
@@ -130,10 +135,10 @@ class Transformer(HypothesisWriter[TransformerConfig]):
         smoothing = 0.0 if rng is None else self.config.label_smoothing
         loss, loss_backward = target_loss(self.output(), y, target, target_lengths, smoothing)
 
-        def backward(trained=None):
+        def backward():
             dy, of_output = loss_backward()
-            dmemory, of_decoder = decode_backward(dy, trained)
-            of_encoder = encode_backward(dmemory, trained)
+            dmemory, of_decoder = decode_backward(dy)
+            of_encoder = encode_backward(dmemory)
             if self._tied:
                 of_output = {self.target_E: of_output["output.W"].T}
             return merge_gradients(of_decoder, of_output, of_encoder)  # E has up to three uses
@@ -147,18 +152,17 @@ class Transformer(HypothesisWriter[TransformerConfig]):
     ) -> tuple[NDArray, Backward]:
         """source (B, S), lengths (B,) -> memory (B, S, D).
 
-        ``backward(dmemory, trained=None)`` -> gradients.
+        ``backward(dmemory)`` -> gradients.
         """
         x, embed_backward = self.embed(self.source_E, source, rng)
-        backwards = {}
-        for layer in range(self.config.layers):
-            b = f"encoder.{layer}"
-            x, backwards[f"{b}."] = self._block(b, x, rng, lengths=lengths)
+        attend, backwards = to_all(lengths), {}
+        for block in (f"encoder.{layer}" for layer in range(self.config.layers)):
+            x, backwards[block] = self.encoder_block(block, x, attend, rng)
         memory, norm_backward = self.last_norm("encoder.norm", x)
 
-        def backward(dmemory, trained=None):
+        def backward(dmemory):
             dx, of_norm = norm_backward(dmemory)
-            dx, of_blocks = backward_through(backwards, dx, trained, self.source_E)
+            dx, of_blocks = backward_through(self.params, backwards, dx, self.source_E)
             of_embedding = {} if dx is None else embed_backward(dx)
             return merge_gradients(of_norm, of_blocks, of_embedding)
 
@@ -169,21 +173,20 @@ class Transformer(HypothesisWriter[TransformerConfig]):
     ) -> tuple[NDArray, Callable]:
         """inputs (B, T), memory (B, S, D), lengths (B,) -> y (B, T, D).
 
-        ``backward(dy, trained=None)`` -> dmemory, gradients.
+        ``backward(dy)`` -> dmemory, gradients.
         """
         x, embed_backward = self.embed(self.target_E, inputs, rng)
         backwards = []
         for layer in range(self.config.layers):
-            past = {"causal": True, "memory": memory, "memory_lengths": lengths}
-            x, block_backward = self._block(f"decoder.{layer}", x, rng, **past)
+            x, block_backward = self.decoder_block(f"decoder.{layer}", x, memory, lengths, rng)
             backwards.append(block_backward)
         y, norm_backward = self.last_norm("decoder.norm", x)
 
-        def backward(dy, trained=None):
+        def backward(dy):
             dx, of_norm = norm_backward(dy)
             dmemory, of_blocks = np.zeros_like(memory), []
             for block_backward in reversed(backwards):
-                dx, dmemory_here, of_block = block_backward(dx, trained)
+                dx, dmemory_here, of_block = block_backward(dx)
                 dmemory += dmemory_here  # every layer attends to the memory
                 of_blocks.append(of_block)
             return dmemory, merge_gradients(of_norm, *of_blocks, embed_backward(dx))
@@ -205,36 +208,55 @@ class Transformer(HypothesisWriter[TransformerConfig]):
 
         return x, backward
 
-    def _block(self, prefix: str, x: NDArray, rng: Rng, **options: Any) -> tuple[NDArray, Callable]:
-        """A block of the encoder or decoder, with relu: see :func:`minillm.layers.block.block`."""
-        p, c = self.params, self.config
-        options |= {"activation": ops.relu, "post_norm": c.post_norm, "dropout": c.dropout}
-        return block(p, prefix, x, c.heads, rng=rng, **options)
+    def encoder_block(
+        self, prefix: str, x: NDArray, attend: Attend, rng: Rng = None
+    ) -> tuple[NDArray, Callable]:
+        """Self-attention, feed-forward: x (B, S, D) -> (B, S, D).  ``backward(dy)`` -> dx, gradients."""
+        branches = {
+            f"{prefix}.norm_1": self._attention(prefix, attend),
+            f"{prefix}.norm_2": self._feed_forward(prefix),
+        }
+        return self._residual(branches, x, rng)
 
-    def self_attention_weights(self, source: NDArray, inputs: NDArray | None = None) -> NDArray:
-        """The attention weights of all layers of the encoder, (L, B, N, S, S).
+    def decoder_block(
+        self,
+        prefix: str,
+        x: NDArray,
+        memory: NDArray,
+        lengths: Ids,
+        rng: Rng = None,
+        attend: Attend = causal,
+    ) -> tuple[NDArray, Callable]:
+        """Self-attention to no later token, cross-attention to the memory, feed-forward.
 
-        With ``inputs`` (B, T), BOS and the target without its last token, those of the decoder,
-        (L, B, N, T, T).  source (B, S) has no padding.
+        x (B, T, D), memory (B, S, D), lengths (B,) -> (B, T, D).
+        ``backward(dy)`` -> dx, dmemory, gradients.
         """
-        c, p, all_weights = self.config, self.params, []
-        past: dict[str, Any] = {}
-        lengths = np.full(len(source), source.shape[1])
-        side, E, ids = "encoder", self.source_E, source
-        if inputs is not None:
-            memory, _ = self.encode(source, lengths)
-            side, E, ids = "decoder", self.target_E, inputs
-            past = {"causal": True, "memory": memory, "memory_lengths": lengths}
-        x, _ = self.embed(E, ids)
-        for layer in range(c.layers):
-            b = f"{side}.{layer}"
-            y = x if c.post_norm else norm(p, f"{b}.norm_1", x)[0]
-            weights = self_attention_weights(
-                p, f"{b}.attention", y, c.heads, causal=side == "decoder"
-            )
-            all_weights.append(weights)
-            x, _ = self._block(b, x, None, **past)
-        return np.stack(all_weights)
+
+        def cross(x):
+            name, N = f"{prefix}.cross", self.config.heads
+            return cross_attention(self.params, name, x, memory, lengths, N)
+
+        branches = {
+            f"{prefix}.norm_1": self._attention(prefix, attend),
+            f"{prefix}.norm_2": cross,
+            f"{prefix}.norm_3": self._feed_forward(prefix),
+        }
+        return self._residual(branches, x, rng)
+
+    def _attention(self, prefix: str, attend: Attend) -> Branch:
+        p, name, N = self.params, f"{prefix}.attention", self.config.heads
+        return lambda x: self_attention(p, name, x, N, attend)
+
+    def _feed_forward(self, prefix: str) -> Branch:
+        p, name = self.params, f"{prefix}.feed_forward"
+        return lambda x: feed_forward(p, name, x, ops.relu)
+
+    def _residual(
+        self, branches: dict[str, Branch], x: NDArray, rng: Rng
+    ) -> tuple[NDArray, Callable]:
+        residual = post_norm if self.config.post_norm else pre_norm
+        return residual(self.params, branches, x, self.config.dropout, rng)
 
     def last_norm(self, prefix: str, x: NDArray) -> tuple[NDArray, Callable]:
         """The norm that pre-norm needs after a stack.  ``backward(dy)`` -> dx, gradients."""

@@ -151,6 +151,15 @@ class Quantised:
         rows = np.concatenate([part.dense() for part in self.parts])  # (O, I)
         return rows if self.transposed else np.ascontiguousarray(rows.T)
 
+    def linear(
+        self, x: NDArray, b: NDArray | None = None
+    ) -> tuple[NDArray, Callable[[NDArray], tuple[NDArray, dict[str, NDArray]]]]:
+        """:func:`quantised_linear`, as a layer asks for it: ``backward(dy)`` -> dx, no gradients."""
+        if b is not None:
+            raise ValueError("a quantised matrix: expected no bias with it, found one")
+        y, linear_backward = quantised_linear(x, self)
+        return y, lambda dy: (linear_backward(dy), {})
+
     def rows(self, outputs: NDArray[np.integer]) -> NDArray[np.float32]:
         """The weights of some outputs: the rows of a table (V, D).  (...) -> (..., I)."""
         I, O = self.shape[::-1] if self.transposed else self.shape

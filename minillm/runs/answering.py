@@ -30,6 +30,7 @@ from minillm.metrics import perplexity
 from minillm.runs.kind import Evaluation, Results
 from minillm.runs.run import Run
 from minillm.training.conversations import Encoded, in_batches, mean_loss
+from minillm.training.packed import Packed
 from minillm.training.preferences import answer_log_likelihoods
 
 TOKENS = 2048  # that are read at a time
@@ -73,7 +74,7 @@ def on_answers(run: Run, chats: Sequence[Conversation]) -> Results:
     fitting = [Encoded(ids, counted) for ids, counted, _ in encoded if len(ids)]
     if not fitting:
         raise InputError(f"expected a conversation of at most {context} tokens, found none")
-    nats, tokens = mean_loss(run.model, in_batches(fitting, TOKENS))
+    nats, tokens = mean_loss(Packed(run.model), in_batches(fitting, TOKENS))
     return {
         "conversations": len(fitting),
         "tokens": tokens,
@@ -116,7 +117,7 @@ def ending_log_likelihoods(run: Run, choice: Choice) -> np.ndarray:
         first = max(1, int(differ[0]) if len(differ) else most)
         ids, first = _shortened(ids, first, run.model.config.context)
         rows.append(Encoded(ids, np.arange(len(ids)) >= first))
-    return answer_log_likelihoods(run.model, rows)[0]
+    return answer_log_likelihoods(Packed(run.model), rows)[0]
 
 
 def _shortened(ids: np.ndarray, first: int, context: int) -> tuple[np.ndarray, int]:

@@ -15,12 +15,12 @@ from minillm.data.windows import Ids
 from minillm.decoding import Sampling
 from minillm.errors import InputError
 from minillm.formats.huggingface import read_chat_template, read_other_tokens, read_sampling
+from minillm.look.attention import attention_weights
 from minillm.look.inside import MOST, Inside
 from minillm.look.reading import read_gpt
 from minillm.metrics import frequency_loss
 from minillm.models.gpt import GPTConfig
 from minillm.mpi import ranks
-from minillm.ops import Quantised
 from minillm.option import make, names_of_sizes, option
 from minillm.runs.adaptation import with_rate, with_replay
 from minillm.runs.folder import RunFolder
@@ -159,8 +159,8 @@ class CausalKind(TextKind):
         most = min(config.context, MOST_DRAWN)
         if not 1 <= len(ids) <= most:
             raise InputError(f"TEXT: expected 1 to {most} tokens, found {len(ids)}")
-        weights = run.model.attention_weights(ids[None], layer)
-        return weights[0, head], [run.tokenizer.show(int(id)) for id in ids]
+        weights = attention_weights(run.model, ids[None])
+        return weights[layer, 0, head], [run.tokenizer.show(int(id)) for id in ids]
 
     def look(self, run: Run, text: str) -> Inside:
         """See :meth:`minillm.runs.run.Run.look`: with the attention of all heads."""
@@ -195,7 +195,7 @@ class CausalKind(TextKind):
         settings = self.settings(unit=tokenizer.unit)
         data = {"files": [], "imported": absolute(file), "documents": tokenizer.eos is not None}
         stored = Stored(self, model.config, settings, data)
-        quantised = any(isinstance(array, Quantised) for array in model.params.values())
+        quantised = any(not isinstance(weight, np.ndarray) for weight in model.params.values())
         weights = partial(copy_file, file) if quantised else model.params
         save_run(folder, stored, weights, {"tokenizer": tokenizer}, chat=chat)
         weights = sum(array.size for array in model.params.values())

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.data.passages import framed
+from minillm.decoding.encoder import read_texts
 from minillm.errors import InputError
 from minillm.formats.sentences import Sentences
 from minillm.runs.run import Run
@@ -65,7 +66,7 @@ def embed(run: Run, texts: Sequence[str], pooling: str | None = None) -> NDArray
     vectors = np.zeros((len(rows), model.config.width), model.dtype)
     for together in batches([len(row) + 2 for row in rows]):
         batch = framed([[rows[row]] for row in together], *frame_of(run.tokenizer))
-        x = model.read(batch.ids, batch.lengths, batch.segments)  # (B, T, D)
+        x = read_texts(model, batch.ids, batch.lengths, batch.segments)  # (B, T, D)
         if pooling == "first":
             vectors[together] = x[:, 0]
         else:

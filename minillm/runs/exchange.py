@@ -13,7 +13,6 @@ from minillm.errors import InputError
 from minillm.formats.gguf_llama import dequantised, export_gguf, export_gguf_adapter
 from minillm.formats.peft import Adapted, is_adapter, read_adapter, write_adapter
 from minillm.models.llama import Llama
-from minillm.ops import Quantised
 from minillm.runs.folder import RunFolder
 from minillm.runs.importing import kind_of
 from minillm.runs.kind import Stored
@@ -37,7 +36,7 @@ def merge(
     weights: Any = run.model.params
     size = sum(array.size for name, array in weights.items() if not name.endswith((".A", ".B")))
     type = ""
-    if any(isinstance(array, Quantised) for array in weights.values()):
+    if not all(isinstance(weight, np.ndarray) for weight in weights.values()):
         weights, type = _quantised(run, MERGED), f", as {MERGED.lower()}"
     _save_with(run, weights, out, overwrite)
     return f"{size:,} weights, those of {run.data['init']} with the additions of {path}{type}"

@@ -8,7 +8,7 @@ All weights are trained, or the upper layers, or LoRA's updates.  A run with LoR
 updates, and weights that its model has and the run of ``--init`` has not.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,7 +148,7 @@ def trained_part(
         constant = has_additions(settings)
         new = take_weights(kind, job.initial, parts, job.data, constant)
     freeze = getattr(settings, "freeze", None)
-    chosen = {name: params[name] for name in unfrozen(params, freeze)}
+    chosen = {name: params[name] for name in unfrozen(parts.model, freeze)}
     for name in getattr(parts.model, "unused", ()):  # no loss depends on them
         chosen.pop(name, None)
     whole = sum(array.size for array in params.values())
@@ -156,15 +156,15 @@ def trained_part(
         trained = Trained(chosen)
         part = TrainedPart(trained, params, new_optimiser(chosen))
     else:
-        targets = lora_targets(chosen, settings, new)
+        targets = lora_targets(parts.model, chosen, settings, new)
         additions = new_additions(params, targets, settings.lora_rank, rng)
         if begun_with := job.stored is None and job.data.get("begun_with"):
             _copy_additions(begun_with, additions)
-        lora = LoRA(params, additions, scale_of(settings))
+        lora = LoRA(parts.model, additions, scale_of(settings))
         arrays = additions | {name: params[name] for name in sorted(new)}
-        params.update(lora.beside)
         trained = Trained(arrays, lora)
         part = TrainedPart(trained, arrays, Merging(new_optimiser(arrays), lora))
+    trained.mark(parts.model)
     count = sum(array.size for array in trained.params.values())
     if count != whole:
         parts.notes.append(f"trained are {count:,} of {whole:,} weights, {count / whole:.2%}")
@@ -180,14 +180,15 @@ def _copy_additions(path: str, additions: Arrays) -> None:
         array[...] = stored[name]
 
 
-def unfrozen(names: Collection[str], freeze: str | None) -> list[str]:
+def unfrozen(model: Any, freeze: str | None) -> list[str]:
     """Return the weights that ``--freeze`` leaves.
 
     InputError where it is no number of layers, or leaves none.
     """
+    names = list(model.params)
     if freeze is None:
-        return list(names)
-    depth = depths(names)
+        return names
+    depth = depths(model)
     top = max(depth.values())
     if freeze == "encoder":
         left = [name for name in names if not name.startswith(ENCODER)]
@@ -201,12 +202,12 @@ def unfrozen(names: Collection[str], freeze: str | None) -> list[str]:
     return [name for name in names if depth[name] >= int(freeze)]
 
 
-def lora_targets(weights: Arrays, settings: Any, new: Iterable[str]) -> list[str]:
+def lora_targets(model: Any, weights: Arrays, settings: Any, new: Iterable[str]) -> list[str]:
     """Return the names of the matrices that get an update: those of the layers, or of attention.
 
     InputError where there are none, or the rank is larger than a side of one.
     """
-    depth = depths(weights)
+    depth = depths(model)
     top = max(depth.values())
     targets = [
         name

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.decoding import Reader
 from minillm.errors import InputError, short
 from minillm.look.inside import MOST, Inside
 from minillm.models.sizes import sizes_of
@@ -31,8 +32,9 @@ def text_ids(vocabulary: Vocabulary, text: str, most: int = MOST) -> tuple[NDArr
 
 def state_after(model: Any, ids: NDArray) -> Any:
     """Return the state of a language model after the beginning of a text."""
-    state = model.zero_state(1)
-    return model.read(ids[None], state)[1] if len(ids) else state
+    reader = Reader(model)
+    state = reader.zero_state(1)
+    return reader.read(ids[None], state)[1] if len(ids) else state
 
 
 def inside_of(run: Run, vocabulary: Vocabulary, shown: NDArray, **parts: Any) -> Inside:

@@ -15,7 +15,7 @@ from minillm.runs.importing import run_folder
 from minillm.runs.kind import Data, Kind, Stored
 from minillm.runs.run import Run
 from minillm.runs.stored import check_fingerprint, read_config
-from minillm.training.lora import product
+from minillm.training.lora import QuantisedLowRank, product
 
 Arrays = Mapping[str, NDArray]
 Shape = tuple[int, ...]
@@ -44,8 +44,9 @@ def load(path: str | Path, allow_nan: bool = False) -> Run:
     if has_additions(stored.settings):
         weights, beside = _with_baseline(folder, stored, weights)
     model = _build(folder, stored, vocabularies, weights)
-    if beside:
-        model.params.update(beside)
+    for name in [name for name in beside if name.endswith(".A")]:
+        W = name.removesuffix(".A")
+        model.params[W] = QuantisedLowRank(model.params[W], beside[name], beside[f"{W}.B"])
     return Run(stored.kind, folder, model, vocabularies, stored.settings, stored.data)
 
 
@@ -121,9 +122,10 @@ def weights_from(
     InputError names a weight that does not fit.
     """
     taken = {}
-    if beside := [name for name in initial.model.params if name.endswith((".A", ".B"))]:
+    tuned = [n for n, w in initial.model.params.items() if isinstance(w, QuantisedLowRank)]
+    if tuned:
         raise InputError(
-            f"{initial.path}: {beside[0]}: expected a run without additions to quantised weights: "
+            f"{initial.path}: {tuned[0]}: expected a run without additions to quantised weights: "
             "first merge them, with minillm merge"
         )
     for theirs, ours in kind.names_from(initial, data).items():
@@ -150,7 +152,7 @@ def weights_from(
 #
 #     W' = W + s A B        W of the baseline, A and B stored as W.A and W.B
 #
-# A quantised W stays as it is, and the model has s A and B beside it (minillm.layers.dense).
+# A quantised W stays as it is, and the model has s A and B beside it (minillm.training.lora).
 #
 # Beside the updates stand the weights that the model has and the baseline has not.  The
 # configuration has the folder of the baseline and the fingerprint of its weights.  When the run is

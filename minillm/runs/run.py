@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from minillm.decoding import Chat, Sampling, Translation
+from minillm.decoding import Chat, Reader, Sampling, Translation
+from minillm.decoding.causal import CausalReader
 from minillm.errors import InputError
 from minillm.formats.gguf_blocks import type_of
 from minillm.look.page import Page
-from minillm.models.causal import CausalTransformer
 from minillm.models.vectors import Vectors
 from minillm.option import check_names, make, types_of
 from minillm.runs import given
@@ -145,6 +145,11 @@ class Run:
         return chat.answer(messages, length, chat.sampling_with(**sampling), report)
 
     @cached_property
+    def reader(self) -> Any:
+        """What reads on with the model: see :class:`minillm.decoding.Reader`."""
+        return Reader(self.model)
+
+    @cached_property
     def answering(self) -> Chat:
         """The model with its tokenizer and its chat template, and the cache of a conversation."""
         return self.answering_in(None)
@@ -154,7 +159,7 @@ class Run:
 
         InputError for a model that cannot answer, and for a run without a template.
         """
-        if not isinstance(self.model, CausalTransformer):
+        if not isinstance(self.reader, CausalReader):
             raise InputError(
                 f"{self._place('config.json')}expected a run of a Transformer that writes, such as "
                 f"a gpt, found {self.kind.name!r}"
@@ -167,7 +172,7 @@ class Run:
                 f"{self._place()}the run has no chat template: expected one of "
                 f"{', '.join(KNOWN)} as --template"
             )
-        return Chat(self.model, self.tokenizer, stored)  # type: ignore[arg-type]
+        return Chat(self.reader, self.tokenizer, stored)  # type: ignore[arg-type]
 
     def chat_template(self) -> ChatTemplate | None:
         """The run's own chat template, if it has one.  InputError if its file is damaged."""

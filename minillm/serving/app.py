@@ -105,7 +105,7 @@ class Server:
     async def answer(self, request: Request, chat: bool) -> Response:
         """Answer a chat, or continue a text."""
         wanted, ids = await self._read(request, await _body(request), chat)
-        free = self.chat.model.config.context - len(ids)
+        free = self.chat.reader.config.context - len(ids)
         if free < 1:
             raise self._too_long(chat, f"{len(ids):,}")
         length = min(wanted.length or free, free)
@@ -140,7 +140,7 @@ class Server:
 
     def _ids(self, wanted: Wanted, chat: bool, gone: threading.Event) -> list[int]:
         """The ids of the messages, or of the prompt.  What cannot fit is not encoded."""
-        tokenizer, context = self.chat.tokenizer, self.chat.model.config.context
+        tokenizer, context = self.chat.tokenizer, self.chat.reader.config.context
 
         def watch(n: int) -> None:
             if gone.is_set():
@@ -166,7 +166,7 @@ class Server:
             raise RequestError(str(error)) from None
 
     def _too_long(self, chat: bool, found: str) -> RequestError:
-        message = f"expected less than {self.chat.model.config.context:,} tokens, found {found}"
+        message = f"expected less than {self.chat.reader.config.context:,} tokens, found {found}"
         return RequestError(message, "messages" if chat else "prompt", "context_length_exceeded")
 
     async def _events(

@@ -59,8 +59,8 @@ class Engine:
 
     def __init__(self, chat: Chat, parallel: int, waiting: int):
         self.chat, self.parallel, self.waiting = chat, parallel, waiting
-        self._kept = Kept(chat.model, parallel)
-        self._batch = Batch(chat.model, self._kept)
+        self._kept = Kept(chat.reader, parallel)
+        self._batch = Batch(chat.reader, self._kept)
         self._queue: deque[Job] = deque()
         self._active: dict[Text, Job] = {}
         self._cancelled: set[Job] = set()
@@ -139,7 +139,7 @@ class Engine:
         """End all texts that are continued; their caches may be wrong."""
         jobs = list(self._active.values())
         self._active.clear()
-        self._batch = Batch(self.chat.model, self._kept)
+        self._batch = Batch(self.chat.reader, self._kept)
         for job in jobs:
             with contextlib.suppress(Exception):
                 job.deliver("", error)

@@ -10,7 +10,7 @@ The other tokens are read, and not learned.  The output layer, which for a large
 fifth of all products, is computed at counted tokens only.
 
 Conversations are packed: a batch is as many as fit a number of tokens, one after another, and none
-attends to another (:mod:`minillm.layers.packing`).
+attends to another (:mod:`minillm.training.packing`).
 
 Source: Ouyang et al. (2022), "Training language models to follow instructions with human feedback",
 section 3.5.
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.layers.types import Backward, Ids
+from minillm.training.packed import Packed
 from minillm.training.task import position_from
 
 
@@ -33,7 +34,7 @@ class Encoded(NamedTuple):
     counted: NDArray[np.bool_]
 
 
-class Packed(NamedTuple):
+class PackedBatch(NamedTuple):
     """Conversations one after another, of which each token but the last predicts the next."""
 
     inputs: Ids  # (1, R)
@@ -42,13 +43,13 @@ class Packed(NamedTuple):
     lengths: NDArray[np.int64]  # (n,), of the conversations; their sum is R
 
     def arguments(self, rng: np.random.Generator | None) -> tuple[Any, ...]:
-        """The arguments of a model's ``loss``."""
+        """The arguments of :meth:`minillm.training.packed.Packed.loss`."""
         return (self.inputs, self.targets), rng, self.mask, self.lengths
 
 
-def packed(conversations: Sequence[Encoded]) -> Packed:
+def packed(conversations: Sequence[Encoded]) -> PackedBatch:
     """Put conversations one after another."""
-    return Packed(
+    return PackedBatch(
         np.concatenate([c.ids[:-1] for c in conversations])[None],
         np.concatenate([c.ids[1:] for c in conversations])[None],
         np.concatenate([c.counted[1:] for c in conversations])[None],
@@ -113,8 +114,9 @@ class ChatTask(BatchesInEpochs):
         validation: Sequence[Encoded],
         tokens: int,
         seed: int,
+        recompute: bool = False,
     ):
-        self.model, self.training = model, training
+        self.model, self.training = Packed(model, recompute), training
         super().__init__([len(one.ids) - 1 for one in training], tokens, seed)
         self.validation = in_batches(validation, tokens)
 
@@ -129,14 +131,14 @@ class ChatTask(BatchesInEpochs):
         return mean_loss(self.model, self.validation)[0]
 
 
-def in_batches(conversations: Sequence[Encoded], tokens: int) -> list[Packed]:
+def in_batches(conversations: Sequence[Encoded], tokens: int) -> list[PackedBatch]:
     """All conversations once, for evaluation: the short ones first."""
     ordered = sorted(conversations, key=lambda one: len(one.ids))
     groups = batches_of([len(one.ids) - 1 for one in ordered], tokens, range(len(ordered)))
     return [packed([ordered[k] for k in group]) for group in groups]
 
 
-def mean_loss(model: Any, batches: Sequence[Packed]) -> tuple[float, int]:
+def mean_loss(model: Packed, batches: Sequence[PackedBatch]) -> tuple[float, int]:
     """Return the mean loss over the counted tokens of batches, and their number."""
     total, tokens = 0.0, 0
     for batch in batches:

@@ -8,22 +8,18 @@ Source: Howard and Ruder (2018), "Universal language model fine-tuning for text 
 section 3.3.
 """
 
-import re
-from collections.abc import Iterable
-
-_EMBEDDING = re.compile(r"(?:encoder\.)?(?:embedding|positions|segments|source)\.")
-_LAYER = re.compile(r"(?:encoder\.)?(?:blocks|layers|encoder)\.(\d+)\.")
+from typing import Any
 
 
-def depths(names: Iterable[str]) -> dict[str, int]:
+def depths(model: Any) -> dict[str, int]:
     """The depth of each weight: 0 for an embedding, 1 + l in layer l, and one more for all others.
 
-    >>> depths(["embedding.E", "blocks.0.norm.gain", "blocks.1.norm.gain", "norm.gain"])
-    {'embedding.E': 0, 'blocks.0.norm.gain': 1, 'blocks.1.norm.gain': 2, 'norm.gain': 3}
+    >>> from minillm.models.gpt import GPT, GPTConfig
+    >>> model = GPT(GPTConfig(vocabulary=9, layers=2, heads=1, width=2), np.random.default_rng(0))
+    >>> [depths(model)[name] for name in ("embedding.E", "blocks.1.norm_1.gain", "norm.gain")]
+    [0, 2, 3]
     """
-    depth: dict[str, int | None] = {}
-    for name in names:
-        layer = _LAYER.match(name)
-        depth[name] = 1 + int(layer[1]) if layer else 0 if _EMBEDDING.match(name) else None
-    top = 1 + max((number for number in depth.values() if number is not None), default=0)
-    return {name: top if number is None else number for name, number in depth.items()}
+    declared = model.new_parameters(model.config)
+    known = [fresh.depth for fresh in declared.values() if fresh.depth is not None]
+    top = 1 + max(known, default=0)
+    return {name: top if fresh.depth is None else fresh.depth for name, fresh in declared.items()}

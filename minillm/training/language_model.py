@@ -13,9 +13,9 @@ from minillm import ops
 from minillm.data import overlapping_windows, windows_once
 from minillm.data.windows import Ids, RandomWindows, Windows
 from minillm.errors import InputError
-from minillm.layers.types import Backward
-from minillm.models.base import NextTokenModel, State
-from minillm.models.causal import CausalTransformer
+from minillm.layers.types import Backward, State
+from minillm.models.gpt import GPT
+from minillm.models.llama import Llama
 from minillm.training.checkpoints import copy_arrays
 from minillm.training.parallel import all_rows, own_generator, own_rows
 from minillm.training.task import position_from
@@ -28,7 +28,7 @@ class WindowTask:
 
     def __init__(
         self,
-        model: NextTokenModel[Any],
+        model: Any,
         windows: Windows | RandomWindows,
         validation_ids: Ids,
         batch: int,
@@ -46,10 +46,14 @@ class WindowTask:
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
         """Return the loss of the next windows in nats per token, its backward, and the tokens."""
         inputs, targets = (ids[self.own_rows] for ids in self.windows.next())
-        (loss, self.carried_state), backward = self.model.window_loss(
-            inputs, targets, self.carried_state, own_generator(rng)
-        )
+        loss, backward = self.loss_of(inputs, targets, own_generator(rng))
         return loss, backward, self.counts * targets.size
+
+    def loss_of(
+        self, inputs: Ids, targets: Ids, rng: np.random.Generator
+    ) -> tuple[np.floating, Backward]:
+        """Return the loss of windows (B, T), and its backward."""
+        raise NotImplementedError
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
         """Return the carried state, and the position in the text."""
@@ -69,7 +73,7 @@ class LanguageModelTask(WindowTask):
 
     def __init__(
         self,
-        model: NextTokenModel[Any],
+        model: Any,
         training_ids: Ids,
         validation_ids: Ids,
         batch: int,
@@ -77,6 +81,15 @@ class LanguageModelTask(WindowTask):
     ):
         super().__init__(model, Windows(training_ids, batch, window), validation_ids, batch)
         self.carried_state = self._own(model.zero_state(batch))
+
+    def loss_of(
+        self, inputs: Ids, targets: Ids, rng: np.random.Generator
+    ) -> tuple[np.floating, Backward]:
+        """Return the loss of windows (B, T) after the carried state, and its backward."""
+        (loss, self.carried_state), backward = self.model.window_loss(
+            inputs, targets, self.carried_state, rng
+        )
+        return loss, backward
 
     def validation_loss(self) -> float:
         """Return the mean loss over the whole held-out text, in nats per token."""
@@ -109,7 +122,7 @@ class ContextTask(WindowTask):
 
     def __init__(
         self,
-        model: CausalTransformer,
+        model: GPT | Llama,
         windows: RandomWindows | Windows,
         validation_ids: Ids,
         batch: int,
@@ -118,6 +131,12 @@ class ContextTask(WindowTask):
     ):
         super().__init__(model, windows, stretches(validation_ids, validation_tokens + 1), batch)
         self.sample = sample
+
+    def loss_of(
+        self, inputs: Ids, targets: Ids, rng: np.random.Generator
+    ) -> tuple[np.floating, Backward]:
+        """Return the loss of windows (B, T), and its backward."""
+        return self.model.loss((inputs, targets), rng)
 
     def validation_loss(self) -> float:
         """Return the mean loss over the stretches of the held-out text, in nats per token."""
@@ -137,9 +156,7 @@ def stretches(ids: Ids, tokens: int, count: int = 10) -> np.ndarray:
     return np.concatenate([ids[start : start + length] for start in starts])[:tokens]
 
 
-def evaluate(
-    model: NextTokenModel[Any], ids: np.ndarray, batch: int, window: int
-) -> tuple[float, int]:
+def evaluate(model: Any, ids: np.ndarray, batch: int, window: int) -> tuple[float, int]:
     """Return the mean loss over a text in nats per token, and the number of these tokens."""
     total, tokens, state = 0.0, 0, None
     for inputs, targets in windows_once(ids, batch, window):
@@ -162,8 +179,7 @@ def evaluate_in_context(model: Any, ids: Ids, batch: int) -> tuple[float, int]:
     at_once = max(1, LOGITS_AT_ONCE // vocabulary)
     total, tokens = 0.0, 0
     for inputs, targets, mask in overlapping_windows(ids, rows, context):
-        y, _ = model.hidden(inputs, keep=False)
-        y, expected = y[mask], targets[mask]
+        y, expected = model.hidden(inputs)[0][mask], targets[mask]
         for first in range(0, len(y), at_once):
             logits, _ = model.predict(y[first : first + at_once])
             loss, _ = ops.cross_entropy(logits, expected[first : first + at_once])

@@ -9,21 +9,26 @@ B only through W'.  Their gradients follow from dW', which any model's backward 
     dA = s dW' B^T        dB = s A^T dW'
 
 This works for any weight of any model, such as an embedding or a recurrent weight.  Computing
-dW' = x^T dy is a third of a step's work.  Dense layers avoid it if they find A and B beside W
-(:mod:`minillm.layers.dense`):
+dW' = x^T dy is a third of a step's work.  Dense layers avoid it, because they ask the weight for
+its gradients (:class:`LowRank`).  In another order, the products need no matrix as large as W:
 
     dA = s x^T (dy B^T)   dB = s (x A)^T dy
 
+That is 2 r (I + O) multiplications for each row of x instead of I O.
+
 LoRA saves memory for gradients and for an optimiser's moments.  It also saves disk space: only A
-and B are stored, a hundredth of the model, and one model can have many such additions.  Forward and
+and B are stored, a hundredth of the model, and one model can have many such adapters.  Forward and
 backward read W' instead of W, so no pass is slower than without LoRA.
 
-A quantised W is not changed.  Its layer adds (x s A) B to x W (:mod:`minillm.layers.dense`), which
-is 2 r (I + O) multiplications more for each row of x.
+A quantised W is not changed (Dettmers et al. 2023, "QLoRA", equation 5).  Its layer computes
 
-    lora = LoRA(model.params, new_additions(model.params, names, 8, rng), scale=2.0)
-    model.params |= lora.beside        # for the cheaper gradients
+    y = x W + (x s A) B
+
+which is 2 r (I + O) multiplications more for each row of x (:class:`QuantisedLowRank`).
+
+    lora = LoRA(model, new_additions(model.params, names, 8, rng), scale=2.0)
     trained = Trained(lora.params, lora)
+    trained.mark(model)
     optimiser = Merging(AdamW(trained.params), lora)
     loss, backward = model.loss(batch, rng)
     optimiser.step(trained.gradients(backward), 1e-3)
@@ -32,12 +37,91 @@ Source: Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang and Chen (2021), "LoRA: low-
 large language models", section 4.1.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minillm import ops
+from minillm.layers.types import Gradients
+from minillm.ops import _validate
 from minillm.training.optimisers import Arrays, Optimiser
+
+
+class LowRank:
+    """A matrix W' = W + A B (I, O), of which A (I, r) and B (r, O) are trained; A includes s.
+
+    ``array`` is W'.
+    """
+
+    ndim = 2
+
+    def __init__(self, array: NDArray, A: NDArray, B: NDArray) -> None:
+        self.array, self.A, self.B = array, A, B
+        self.shape, self.size, self.dtype = array.shape, array.size, array.dtype
+        self.nbytes = array.nbytes
+
+    def linear(
+        self, x: NDArray, b: NDArray | None = None
+    ) -> tuple[NDArray, Callable[[NDArray], tuple[NDArray, Gradients]]]:
+        """y = x W' + b: x (..., I) -> y (..., O).  ``backward(dy)`` -> dx, {".A": dA, ".B": dB}.
+
+        Keeps x, W', A and B.
+        """
+        W, A, B = self.array.view(), self.A.view(), self.B.view()
+        _validate.floats("LowRank", W=(W, "I O"), A=(A, "I R"), B=(B, "R O"))
+        y, _ = ops.linear(x, W, b)
+        rows, upstream = x.reshape(-1, len(W)), _validate.upstream("LowRank", dy=y)
+
+        def backward(dy):
+            dy = upstream(dy)
+            # y = x (W + A B) + b
+            dx, _ = ops.linear(dy, W.T)
+            drows = dy.reshape(-1, W.shape[1])
+            dA = product(rows.T, product(drows, B.T))
+            dB = product(product(rows, A).T, drows)
+            return dx, {".A": dA, ".B": dB}
+
+        return y, backward
+
+
+class QuantisedLowRank:
+    """A quantised matrix W (I, O) beside A (I, r) and B (r, O), which are trained; A includes s."""
+
+    ndim, dtype = 2, ops.Quantised.dtype
+
+    def __init__(self, W: ops.Quantised, A: NDArray, B: NDArray) -> None:
+        self.W, self.A, self.B = W, A, B
+        self.shape, self.size, self.nbytes = W.shape, W.size, W.nbytes
+
+    def dense(self) -> NDArray:
+        """W + A B in float32."""
+        return self.W.dense() + product(self.A, self.B)
+
+    def linear(
+        self, x: NDArray, b: NDArray | None = None
+    ) -> tuple[NDArray, Callable[[NDArray], tuple[NDArray, Gradients]]]:
+        """y = x W + (x A) B: x (..., I) -> y (..., O).  ``backward(dy)`` -> dx, {".A", ".B"}.
+
+        Keeps x, x A, W, A and B.
+        """
+        A, B = self.A.view(), self.B.view()
+        y, linear_backward = self.W.linear(x, b)
+        _validate.floats("QuantisedLowRank", x=(x, "... I"), A=(A, "I R"), B=(B, "R O"))
+        rows = x.reshape(-1, len(A))
+        h = product(rows, A)
+        y += product(h, B).reshape(y.shape)
+
+        def backward(dy):
+            dx, _ = linear_backward(dy)
+            # y = x W + (x A) B
+            drows = dy.reshape(-1, B.shape[1])
+            dh = product(drows, B.T)
+            dx += product(dh, A.T).reshape(dx.shape)
+            return dx, {".A": product(rows.T, dh), ".B": product(h.T, drows)}
+
+        return y, backward
 
 
 def new_additions(
@@ -59,45 +143,46 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 class LoRA:
-    """Additions to some weights of a model, merged into them unless they are quantised.
+    """Adapters of some weights of a model.
 
-    ``params`` has A and B, as ``attention.W.A`` and ``attention.W.B``.  The arrays of the model
-    are changed in place: from now on, they hold W'.  ``frozen`` has the W of these.  ``beside`` has
-    s A and B, for the layers that use them.
+    ``params`` has A and B, as ``attention.W.A`` and ``attention.W.B``.  A matrix of the model, in
+    its own ``params``, becomes a :class:`LowRank`, or a :class:`QuantisedLowRank`.  Any other
+    weight stays an array, which holds W' from now on; ``frozen`` has the W of all arrays.
     """
 
-    def __init__(self, model_params: Arrays, additions: dict[str, np.ndarray], scale: float):
+    def __init__(self, model: Any, additions: dict[str, np.ndarray], scale: float):
+        weights, declared = model.params, model.new_parameters(model.config)
         self.names = [name.removesuffix(".A") for name in additions if name.endswith(".A")]
-        self.merged = {
-            name: model_params[name]
-            for name in self.names
-            if not isinstance(model_params[name], ops.Quantised)
-        }
-        self.frozen = {name: W.copy() for name, W in self.merged.items()}
         self.params, self.scale = additions, scale
-        self.beside = {f"{name}.A": np.empty_like(additions[f"{name}.A"]) for name in self.names}
-        self.beside |= {f"{name}.B": additions[f"{name}.B"] for name in self.names}
+        self.scaled = {name: np.empty_like(additions[f"{name}.A"]) for name in self.names}  # s A
+        self.merged = {n: weights[n] for n in self.names if isinstance(weights[n], np.ndarray)}
+        self.frozen = {name: W.copy() for name, W in self.merged.items()}
+        for name, sA in self.scaled.items():
+            if name not in self.merged:
+                weights[name] = QuantisedLowRank(weights[name], sA, additions[f"{name}.B"])
+            elif declared[name].role == "matrix":
+                weights[name] = LowRank(weights[name], sA, additions[f"{name}.B"])
         self.merge()
 
     def merge(self) -> None:
         """W' = W + s A B, in the arrays of the model."""
-        for name in self.names:
-            A, B = self.beside[f"{name}.A"], self.params[f"{name}.B"]
-            np.multiply(self.params[f"{name}.A"], A.dtype.type(self.scale), out=A)
+        for name, sA in self.scaled.items():
+            A, B = self.params[f"{name}.A"], self.params[f"{name}.B"]
+            np.multiply(A, A.dtype.type(self.scale), out=sA)
             if name in self.merged:
-                np.add(self.frozen[name], product(A, B), out=self.merged[name])
+                np.add(self.frozen[name], product(sA, B), out=self.merged[name])
 
     def gradients(self, gradients: Arrays) -> dict[str, np.ndarray]:
         """The gradients of A and B, from those of W', or of s A and B."""
         additions = {}
-        for name in self.names:
+        for name, sA in self.scaled.items():
             A, B = f"{name}.A", f"{name}.B"
-            s = self.params[A].dtype.type(self.scale)
+            s = sA.dtype.type(self.scale)
             if name in gradients:
                 # W' = W + (s A) B
                 dW = gradients[name]
                 additions[A] = s * product(dW, self.params[B].T)
-                additions[B] = product(self.beside[A].T, dW)
+                additions[B] = product(sA.T, dW)
             elif A in gradients:
                 additions[A], additions[B] = s * gradients[A], gradients[B]
         return additions

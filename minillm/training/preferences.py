@@ -16,24 +16,25 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.layers.types import Backward
 from minillm.training.conversations import BatchesInEpochs, Encoded, batches_of, packed
+from minillm.training.packed import Packed
 
 Pair = tuple[Encoded, Encoded]  # chosen, rejected
 
 
 def answer_log_likelihoods(
-    model: Any, conversations: Sequence[Encoded], rng: np.random.Generator | None = None
+    model: Packed, conversations: Sequence[Encoded], rng: np.random.Generator | None = None
 ) -> tuple[NDArray, Backward]:
     """The log-probability of the answers of each conversation (n,): the sum over their tokens.
 
-    ``backward(dlog_p, trained=None)`` -> gradients.
+    ``backward(dlog_p)`` -> gradients.
     """
     log_p, likelihood_backward = model.log_likelihood(*packed(conversations).arguments(rng))
     owner = np.repeat(np.arange(len(conversations)), [c.counted[1:].sum() for c in conversations])
     sums = np.zeros(len(conversations), log_p.dtype)
     np.add.at(sums, owner, log_p)
 
-    def backward(dsums, trained=None):
-        return likelihood_backward(dsums[owner], trained)
+    def backward(dsums):
+        return likelihood_backward(dsums[owner])
 
     return sums, backward
 
@@ -52,8 +53,9 @@ class PreferenceTask(BatchesInEpochs):
         tokens: int,
         seed: int,
         beta: float,
+        recompute: bool = False,
     ):
-        self.model, self.beta = model, beta
+        self.model, self.beta = Packed(model, recompute), beta
         self.training, self.validation = training, validation
         self.measures: dict[str, float] = {}
         super().__init__([_length(pair) for pair in training], tokens, seed)
@@ -93,7 +95,7 @@ class PreferenceTask(BatchesInEpochs):
     def _loss(
         self, pairs: Sequence[Pair], reference: NDArray, rng: np.random.Generator | None = None
     ) -> tuple[tuple[np.floating, NDArray], Backward]:
-        """The loss of pairs and their margins (P,); ``backward(trained=None)`` -> gradients."""
+        """The loss of pairs and their margins (P,); ``backward()`` -> gradients."""
         log_p, sums_backward = answer_log_likelihoods(
             self.model, [one for pair in pairs for one in pair], rng
         )
@@ -105,8 +107,8 @@ class PreferenceTask(BatchesInEpochs):
         )
         margins = (both - reference) @ np.array([1, -1], both.dtype)
 
-        def backward(trained=None):
-            return sums_backward(np.stack(loss_backward(), axis=1).ravel(), trained)
+        def backward():
+            return sums_backward(np.stack(loss_backward(), axis=1).ravel())
 
         return (loss, margins), backward
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.layers.types import Backward
 from minillm.training.conversations import BatchesInEpochs, Encoded, packed
+from minillm.training.packed import Packed
 
 Ids = NDArray[np.integer]
 
@@ -48,7 +49,8 @@ class RewardTask(BatchesInEpochs):
         beta: float = 0.04,
         seed: int = 0,
     ):
-        self.model, self.reference, self.write, self.reward = model, reference, write, reward
+        self.model, self.reference = Packed(model), Packed(reference)
+        self.write, self.reward = write, reward
         self.group, self.beta = group, beta
         held_out = max(1, len(questions) // 10)
         self.questions, self.held_out = list(questions[:-held_out]), list(questions[-held_out:])
@@ -71,8 +73,8 @@ class RewardTask(BatchesInEpochs):
         of_tokens = np.repeat(advantages, [len(answer) for answer in answers]).astype(log_p.dtype)
         loss, loss_backward = ops.policy_loss(log_p, reference, of_tokens, self.beta)
 
-        def backward(trained=None):
-            return likelihood_backward(loss_backward(), trained)
+        def backward():
+            return likelihood_backward(loss_backward())
 
         return loss, backward, len(log_p)
 

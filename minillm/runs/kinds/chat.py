@@ -15,7 +15,6 @@ from minillm.decoding import Sampling
 from minillm.errors import InputError
 from minillm.metrics import perplexity
 from minillm.models.llama import Llama
-from minillm.ops import Quantised
 from minillm.option import option
 from minillm.runs.answering import on_answers
 from minillm.runs.kind import Data, Evaluation, Job, Parts, Results
@@ -29,6 +28,7 @@ from minillm.training import Summary
 from minillm.training.conversations import ChatTask, Encoded, mean_loss
 from minillm.training.language_model import evaluate_in_context
 from minillm.training.minibatches import fingerprint
+from minillm.training.packed import Packed
 from minillm.training.preferences import PreferenceTask
 
 RATE, LORA_RATE, PREFERENCE_FACTOR = 0.03, 0.4, 0.1  # learning rates of a model of width 1
@@ -217,7 +217,6 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
         parts = read_parts(data)
         parts.pop("test", None)
         model = Llama(initial.model.config, params=dict(initial.model.params))
-        model.recompute = settings.recompute
         most = settings.max_length
         encoded, shortened, missing = {}, 0, 0
         for part, items in parts.items():
@@ -237,7 +236,11 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
             notes.append(f"{shortened:,} are cut to the turns that fit {most} tokens")
         if missing:
             notes.append(f"{missing:,} are left out: they exceed {most} tokens")
-        options: dict[str, Any] = {"tokens": settings.batch * most, "seed": settings.seed}
+        options: dict[str, Any] = {
+            "tokens": settings.batch * most,
+            "seed": settings.seed,
+            "recompute": settings.recompute,
+        }
         task: Any
         if _is_preferences(data["files"]):
             task = PreferenceTask(model, training, validation, **options, beta=settings.beta)
@@ -257,7 +260,7 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
         before, after = load(job.data.get("begun_with") or job.data["init"]), load(job.folder.path)
         task: Any = parts.task
         if isinstance(task, ChatTask):
-            was, now = (mean_loss(run.model, task.validation)[0] for run in (before, after))
+            was, now = (mean_loss(Packed(run.model), task.validation)[0] for run in (before, after))
             yield f"answers that were held out: {was:.4f} nats per token before, {now:.4f} after"
         else:
             share = task.measures["preferred"]
@@ -303,7 +306,7 @@ def _reading(run: Run) -> tuple[ChatTemplate, BytePairs]:
 
 def _is_packed(run: Run) -> bool:
     """Whether weights are quantised."""
-    return any(isinstance(array, Quantised) for array in run.model.params.values())
+    return any(not isinstance(weight, np.ndarray) for weight in run.model.params.values())
 
 
 def _talks_of(item: Any) -> list[list[Message]]:

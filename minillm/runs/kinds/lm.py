@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from minillm.decoding.recurrent import one_hot
 from minillm.layers.recurrent import CELLS
 from minillm.look.inside import Inside
 from minillm.look.reading import read_recurrent
@@ -99,4 +100,4 @@ Ctrl-C saves and stops; --resume continues."""
 
     def writing_model(self, run: Run, length: int) -> LanguageModel:
         """Return the model with E W_x computed, if that has fewer rows than there are steps."""
-        return run.model.one_hot() if len(run.tokenizer) < length else run.model
+        return one_hot(run.model) if len(run.tokenizer) < length else run.model

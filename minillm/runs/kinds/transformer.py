@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.pairs import PairData
+from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.errors import InputError
 from minillm.look.reading import read_transformer
 from minillm.models.transformer import Transformer, TransformerConfig
@@ -108,10 +109,11 @@ then: minillm translate DIR, minillm eval DIR,
             if value is not None and not 0 <= value < count:
                 raise InputError(f"--{name}: expected 0 to {count - 1}, found {value}")
         source = run.source.encode(text)
-        weights = run.model.attention_weights(
+        decoder = TransformerDecoder(run.model)
+        weights = decoder.attention_weights(
             source[None],
             np.array([len(source)]),
             np.array([ids]),
-            run.model.aligning_layer if layer is None else layer,
+            decoder.aligning_layer if layer is None else layer,
         )[0]  # (N, T, S)
         return weights.mean(axis=0) if head is None else weights[head]

@@ -10,8 +10,8 @@ set below each other, with padding that is masked, and their results go back int
     b b . . . . .
     c c c c c c c
 
-In batches of conversations, whose lengths differ widely, half of the work would else be for
-padding.
+In batches of conversations, whose lengths differ widely, half of the work would otherwise be spent
+on padding.
 
 Legend: n sequences, S the longest, R = sum of lengths, N heads, w their width.
 
@@ -22,6 +22,8 @@ cross-contamination".
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import ops
+from minillm.layers.heads import Attend
 from minillm.layers.types import Ids
 
 
@@ -46,3 +48,22 @@ def in_one_row(rows: NDArray, lengths: Ids) -> NDArray:
     """The inverse of :func:`below_each_other`: rows (n, N, S, w) -> x (1, N, R, w)."""
     sequence = np.repeat(np.arange(len(lengths)), lengths)
     return rows[sequence, :, positions(lengths)].swapaxes(0, 1)[None]
+
+
+def attend_within(lengths: Ids) -> Attend:
+    """Causal attention of each sequence of one row to itself alone.
+
+    q (1, N, R, w), k and v (1, M, R, w) -> context (1, N, R, w).
+    """
+
+    def attend(q, k, v):
+        q, k, v = (below_each_other(part, lengths) for part in (q, k, v))
+        context, attention_backward = ops.scaled_dot_product_attention(q, k, v, True, lengths)
+
+        def backward(dcontext):
+            gradients = attention_backward(below_each_other(dcontext, lengths))
+            return tuple(in_one_row(gradient, lengths) for gradient in gradients)
+
+        return in_one_row(context, lengths), backward
+
+    return attend

@@ -8,24 +8,24 @@ Legend: B sources, K hypotheses of each, S source steps, T target steps so far, 
 V target vocabulary, R rows of the pool.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.decoding.cache import CLAIM
+from minillm.decoding.decoder import Decoder
+from minillm.decoding.decoder_step import BLOCK_WEIGHTS, StepWeights, _decoder_step
 from minillm.layers import heads
-from minillm.layers.cache import CLAIM
 from minillm.layers.types import State
-from minillm.models.base import Config, Model
-from minillm.models.decoder_step import BLOCK_WEIGHTS, StepWeights, _decoder_step
 from minillm.models.target import teacher_forcing
+from minillm.models.transformer import Transformer
 from minillm.ops import _validate
 
 GROWTH = 2  # factor by which a full pool grows
 
 
-class HypothesisWriter(Model[Config]):
+class TransformerDecoder(Decoder, decodes=Transformer):
     """The decoding of a Transformer, for beam search and sampling.
 
     A state has
@@ -36,16 +36,9 @@ class HypothesisWriter(Model[Config]):
       order of reading, and their number, ``shared.count`` (1,);
     - ``past`` (B, K, T), the rows of each hypothesis: nothing else has to be copied when
       hypotheses are selected.
-
-    A model of this kind defines ``encode``, ``embed`` and ``target_E``: see
-    :mod:`minillm.models.transformer`.
     """
 
-    config: Any
-    encode: Callable[..., Any]
-    embed: Callable[..., Any]
-    target_E: Any
-    _step_weights: StepWeights | None = None  # of the last step
+    _weights: StepWeights | None = None  # of the last step
 
     @property
     def aligning_layer(self) -> int:
@@ -58,8 +51,8 @@ class HypothesisWriter(Model[Config]):
 
     def start(self, source: NDArray, lengths: NDArray) -> State:
         """Read sources (B, S) -> the state before the first step, of one hypothesis each."""
-        c = self.config
-        memory, _ = self.encode(source, lengths)
+        c, p = self.config, self.model.params
+        memory, _ = self.model.encode(source, lengths)
         state = {
             "past": np.zeros((len(source), 1, 0), np.int64),
             "memory.lengths": np.array(lengths),
@@ -67,11 +60,11 @@ class HypothesisWriter(Model[Config]):
         }
         for layer in range(c.layers):
             prefix = f"decoder.{layer}.cross"
-            (k, v), _ = heads.keys_and_values(self.params, prefix, memory, c.heads)
+            (k, v), _ = heads.keys_and_values(p, prefix, memory, c.heads)
             k, v = (np.ascontiguousarray(part) for part in (k, v))  # they are read at each step
             state |= {f"memory.{layer}.keys": k, f"memory.{layer}.values": v}
             for name in ("keys", "values"):
-                state[f"shared.{layer}.{name}"] = _pool(0, c.heads, c.width, self.dtype)
+                state[f"shared.{layer}.{name}"] = _pool(0, c.heads, c.width, self.model.dtype)
         return state
 
     def step(self, ids: NDArray, state: State) -> tuple[NDArray, NDArray, State]:
@@ -80,7 +73,7 @@ class HypothesisWriter(Model[Config]):
         ids (B, K) -> logits (B, K, V + 1), attention weights (B, K, S), new state.  The weights
         are the mean over the heads of the aligning layer.
         """
-        logits, weights, state = self._step(ids, state, self.aligning_layer)
+        logits, weights, state = self.step_of(ids, state, self.aligning_layer)
         return logits, weights.mean(axis=1), state
 
     def attention_weights(
@@ -91,18 +84,19 @@ class HypothesisWriter(Model[Config]):
         state, weights = self.start(source, lengths), []
         inputs = teacher_forcing(target, self.config.bos)
         for t in range(target.shape[1]):
-            _, at_t, state = self._step(inputs[:, t : t + 1], state, layer)
+            _, at_t, state = self.step_of(inputs[:, t : t + 1], state, layer)
             weights.append(at_t)
         return np.concatenate(weights, axis=2)
 
-    def _step(self, ids: NDArray, state: State, shown: int) -> tuple[NDArray, NDArray, State]:
+    def step_of(self, ids: NDArray, state: State, shown: int) -> tuple[NDArray, NDArray, State]:
         """Like :meth:`step`, with the weights of all heads of the layer ``shown``: (B, N, K, S)."""
         self._require_own(state)
         layers, (B, K, T) = range(self.config.layers), state["past"].shape
-        x, _ = self.embed(self.target_E, ids.reshape(B * K, 1), start=T)  # (B K, 1, D)
-        weights = self._step_weights
-        if weights is None or not weights.are_in(self.params):
-            weights = self._step_weights = self._new_step_weights()
+        model = self.model
+        x, _ = model.embed(model.target_E, ids.reshape(B * K, 1), start=T)  # (B K, 1, D)
+        weights = self._weights
+        if weights is None or not weights.are_in(model.params):
+            weights = self._weights = self._new_weights()
         state = _with_room(state, B * K)
         R, S = (state[f"{kind}.0.keys"].shape[2] for kind in ("shared", "memory"))
         lengths = _validate.ids("step", "memory.lengths", state["memory.lengths"], S + 1, (B,))
@@ -118,15 +112,15 @@ class HypothesisWriter(Model[Config]):
         seen = seen.reshape(B, K, *seen.shape[1:]).swapaxes(1, 2)
         return logits.reshape(B, K, -1), seen, state
 
-    def _new_step_weights(self) -> StepWeights:
+    def _new_weights(self) -> StepWeights:
         """With post-norm, a branch reads the norm after the branch before it."""
         c = self.config
         norms: list[str | None] = []
         for layer in range(c.layers):
             norms += [f"decoder.{layer}.norm_{number}" for number in (1, 2, 3)]
         norms = [None, *norms] if c.post_norm else [*norms, "decoder.norm"]
-        output = [self.target_E, None, None]
-        if "output.W" in self.params:
+        output = [self.model.target_E, None, None]
+        if "output.W" in self.model.params:
             output = [None, "output.W", "output.b"]
         names = [*_gain_and_bias(norms[-1]), *output]
         for layer in range(c.layers):
@@ -134,7 +128,7 @@ class HypothesisWriter(Model[Config]):
             for number in range(3):
                 own[6 * number : 6 * number + 2] = _gain_and_bias(norms[3 * layer + number])
             names += own
-        return StepWeights(self.params, names, post_norm=c.post_norm, relu=True)
+        return StepWeights(self.model.params, names, post_norm=c.post_norm, relu=True)
 
     def _require_own(self, state: State) -> None:
         """ValueError for the state of a model of other sizes, or one mixed from two."""

@@ -31,13 +31,13 @@ def recomputed(
 ) -> tuple[NDArray, Callable]:
     """y = forward(x, rng), with a backward that runs ``forward`` again.
 
-    ``forward`` returns y and its ``backward(dy, trained=None)``.  Keeps x.
+    ``forward`` returns y and its ``backward(dy)``.  Keeps x.
     """
     again = deepcopy(rng)
     y, _ = forward(x, rng)
 
-    def backward(dy, trained=None):
+    def backward(dy):
         _, forward_backward = forward(x, deepcopy(again))
-        return forward_backward(dy, trained)
+        return forward_backward(dy)
 
     return y, backward

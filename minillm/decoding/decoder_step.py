@@ -27,12 +27,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm._kernels import twinned
-from minillm.layers.block import EPSILON
+from minillm.layers.norms import EPS
 from minillm.layers.types import Params
 from minillm.ops._padding import length_mask, zero_padding
 from minillm.ops.gelu import _gelu_forward
 from minillm.ops.layer_norm import _layer_norm_forward
-from minillm.ops.quantised import Quantised
 from minillm.ops.softmax import masked_softmax
 
 Past = list[NDArray]  # keys and values of each layer, (B, N, S, D/N) each
@@ -58,21 +57,25 @@ class FoundWeights:
 
     def __init__(self, params: Params, names: Sequence[str | None]) -> None:
         self._found = itemgetter(*[name for name in names if name])
-        self._used = [_in_order(weight) for weight in self._found(params)]
-        used = iter(self._used)
-        arrays: list[Any] = [next(used) if name else None for name in names]
+        self._given = self._found(params)
+        taken = [getattr(weight, "array", weight) for weight in self._given]
+        used = [_in_order(weight) for weight in taken]
+        self._copied = not all(map(is_, used, taken))
+        each = iter(used)
+        arrays: list[Any] = [next(each) if name else None for name in names]
         self.arrays = tuple(arrays)
         self.addresses: Any = None  # of the arrays; the kernel fills them in
 
     def are_in(self, params: Params) -> bool:
         """Whether these arrays still are the weights of the model: a copy never is."""
-        return all(map(is_, self._found(params), self._used))
+        return not self._copied and all(map(is_, self._found(params), self._given))
 
 
 def _in_order(weight: Any) -> Any:
-    return (
-        weight if isinstance(weight, Quantised) or weight.flags.c_contiguous else weight.copy("C")
-    )
+    """A weight as the kernels take it: an array in C order, or a quantised matrix."""
+    if not isinstance(weight, np.ndarray):
+        return weight
+    return weight if weight.flags.c_contiguous else weight.copy("C")
 
 
 class StepWeights(FoundWeights):
@@ -141,7 +144,7 @@ def _branch_input(
 ) -> tuple[NDArray, NDArray]:
     """The input norm(x) of a branch, and the term that its result is added to."""
     gain, bias = w[f"{norm}.gain"], w[f"{norm}.bias"]
-    y = x if gain is None else _layer_norm_forward(x, gain, bias, EPSILON)[0]
+    y = x if gain is None else _layer_norm_forward(x, gain, bias, EPS)[0]
     return y, y if post_norm else x
 
 

@@ -1,28 +1,28 @@
-"""Writing with a Llama: its equations once more, for a few tokens in one call.
+"""Reading on with a Llama: whole prompts by its layers, a few tokens in one call.
 
 The twin of :func:`_llama_step` reads each weight once, which takes most of its time.  Quantised
 weights (:mod:`minillm.ops.quantised`) stay packed.  A pass over several tokens takes little longer
 than one over a single token, so that guesses are checked cheaply
-(:mod:`minillm.decoding.speculation`).  :mod:`minillm.models.decoder_step` does the same for GPT-2's
+(:mod:`minillm.decoding.speculation`).  :mod:`minillm.decoding.decoder_step` does the same for GPT-2's
 form of the block, one token at a time.
 
 Legend: B texts, T new tokens of each, Q = B T rows, S positions, D width, N heads, M heads of keys,
 w their width, V vocabulary.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm._kernels import twinned
-from minillm.layers import embedding
-from minillm.layers.cache import Cache
-from minillm.layers.types import Ids, Params
-from minillm.models.causal import CausalTransformer, Config
-from minillm.models.decoder_step import FoundWeights, Past, look
-from minillm.models.gpt_step import past_of
+from minillm.decoding.cache import Cache
+from minillm.decoding.causal import CausalReader
+from minillm.decoding.decoder_step import FoundWeights, Past, look
+from minillm.layers.norms import norm
+from minillm.layers.types import Ids
+from minillm.models.llama import Llama, llama_block
 from minillm.ops import _validate
 from minillm.ops.activations import logistic
 from minillm.ops.quantised import Quantised, _quantised_product
@@ -39,33 +39,8 @@ BLOCK_WEIGHTS = (
 ROUNDED_TWICE = ("embedding.E", "output.W", "attention.W_qkv", "feed_forward.W_down")
 
 
-class Added(NamedTuple):
-    """A quantised matrix, and what LoRA adds to it: x W + (x A) B."""
-
-    W: Quantised
-    A: NDArray  # (I, r)
-    B: NDArray  # (r, O)
-
-
 class LlamaWeights(FoundWeights):
     """The weights of a Llama as :func:`_llama_step` takes them."""
-
-    def __init__(self, params: Params, names: Sequence[str | None]) -> None:
-        added = [
-            name
-            for name in names
-            if name and f"{name}.A" in params and isinstance(params[name], Quantised)
-        ]
-        super().__init__(params, [*names, *(f"{name}.{side}" for name in added for side in "AB")])
-        arrays, sides = list(self.arrays[: len(names)]), iter(self.arrays[len(names) :])
-        for name in added:
-            at = names.index(name)
-            arrays[at] = Added(arrays[at], next(sides), next(sides))
-        self.arrays, self._count = tuple(arrays), len(params)
-
-    def are_in(self, params: Params) -> bool:
-        """Whether these still are the weights of the model, and no additions have come."""
-        return len(params) == self._count and super().are_in(params)
 
     def blocks(self) -> Iterator[tuple[Any, ...]]:
         """Yield the weights of each block, in the order of BLOCK_WEIGHTS."""
@@ -74,26 +49,39 @@ class LlamaWeights(FoundWeights):
             yield self.arrays[first : first + n]
 
 
-class LlamaSteps(CausalTransformer[Config]):
-    """A Llama that reads a few tokens at a time with :func:`_llama_step`."""
+class LlamaReader(CausalReader, reads=Llama):
+    """A Llama, and the addresses of its weights at the last step."""
 
     most_steps = 17  # for 16 guesses; of more tokens, the arithmetic takes longer than the weights
 
-    _step_weights: LlamaWeights | None = None  # of the last step
+    _weights: LlamaWeights | None = None
+
+    def key_sizes(self) -> tuple[int, int]:
+        """The number of heads of keys and values, and their width: M, w."""
+        return self.config.key_heads, self.config.head_width
+
+    def hidden(self, ids: Ids, cache: Cache) -> NDArray:
+        """:meth:`minillm.models.llama.Llama.hidden` with a cache: ids (B, T) -> y (B, T, D)."""
+        c, p = self.config, self.model.params
+        positions = cache.start[:, None] + np.arange(ids.shape[1])
+        x, _ = self.model.embed(ids)
+        for layer in range(c.layers):
+            x, _ = llama_block(p, f"blocks.{layer}", x, positions, c, attend=cache.attend(layer))
+        return norm(p, "norm", x, c.epsilon)[0]
 
     def step(self, ids: Ids, cache: Cache) -> NDArray:
         """The logits (B, T, V) after each of a few tokens, ids (B, T)."""
-        c, weights, (B, T) = self.config, self._step_weights, ids.shape
+        c, weights, (B, T) = self.config, self._weights, ids.shape
         checked = _validate.ids("read", "ids", ids, c.vocabulary)
-        if weights is None or not weights.are_in(self.params):
+        if weights is None or not weights.are_in(self.model.params):
             names = step_names(c.layers, c.tied)
-            weights = self._step_weights = LlamaWeights(self.params, names)
-        start = cache["start"].copy()  # another thread may write into it
-        x, _ = embedding.layer(self.params, {"embedding.E": checked.ravel()})  # (Q, D)
+            weights = self._weights = LlamaWeights(self.model.params, names)
+        start = cache.start.copy()  # another thread may write into it
+        x, _ = self.model.embed(checked.ravel())  # (Q, D)
         positions = (start[:, None] + np.arange(T)).reshape(B * T, 1)
         angles = positions * frequencies(c.head_width, c.rotary_base, c.rope_scaling)
         cos, sin = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
-        past = list(past_of(c.layers)(cache))
+        past = cache.past()
         return _llama_step(weights, x, cos, sin, past, start, c.epsilon).reshape(B, T, -1)
 
 
@@ -144,6 +132,7 @@ def _rms_norm(x: NDArray, gain: NDArray, epsilon: float) -> NDArray:
 
 def _product(x: NDArray, W: Any) -> NDArray:
     """x (Q, I) times an array or a quantised matrix (I, O), which may have additions."""
-    if isinstance(W, Added):
-        return _product(x, W.W) + (x @ W.A) @ W.B
-    return _quantised_product(x, W.parts, W.twice) if isinstance(W, Quantised) else x @ W
+    if isinstance(W, Quantised):
+        return _quantised_product(x, W.parts, W.twice)
+    # an array, or a quantised matrix W.W to which a product of thin matrices is added
+    return x @ W if isinstance(W, np.ndarray) else _product(x, W.W) + (x @ W.A) @ W.B

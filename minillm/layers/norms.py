@@ -1,0 +1,55 @@
+"""Norms with named weights: a layer norm, or an RMS norm if there is no bias."""
+
+from collections.abc import Callable
+
+from numpy.typing import NDArray
+
+from minillm import ops
+from minillm.layers.fresh import Fresh, ones
+from minillm.layers.types import Params
+
+EPS = 1e-5
+
+
+def new_norm(prefix: str, D: int) -> dict[str, Fresh]:
+    """Declare the weights of a layer norm: gain 1, bias 0."""
+    return {f"{prefix}.gain": Fresh((D,), ones), f"{prefix}.bias": Fresh((D,))}
+
+
+def norm(params: Params, prefix: str, x: NDArray, eps: float = EPS) -> tuple[NDArray, Callable]:
+    """Layer norm, with ``prefix.gain`` and ``prefix.bias``; without a bias, RMS norm.
+
+    x (..., D) -> y (..., D).  ``backward(dy)`` -> dx, gradients.
+    """
+    names = f"{prefix}.gain", f"{prefix}.bias"
+    gain, bias = params[names[0]], params.get(names[1])
+    if bias is None:
+        y, op_backward = ops.rms_norm(x, gain, eps)
+    else:
+        y, op_backward = ops.layer_norm(x, gain, bias, eps)
+
+    def backward(dy):
+        dx, *gradients = op_backward(dy)
+        return dx, dict(zip(names, gradients, strict=False))
+
+    return y, backward
+
+
+def add_norm(
+    params: Params, prefix: str, x: NDArray, h: NDArray | None, eps: float = EPS
+) -> tuple[tuple[NDArray, NDArray], Callable]:
+    """The sum x + h (None: x alone) and its norm, in one pass: see :func:`minillm.ops.add_norm`.
+
+    x, h (..., D) -> total, y (..., D).
+    ``backward(dtotal, dy)`` -> dx, which is also dh, and gradients.  dtotal may be None: zero.
+    """
+    names = f"{prefix}.gain", f"{prefix}.bias"
+    gain, bias = params[names[0]], params.get(names[1])
+    outputs, op_backward = ops.add_norm(x, h, gain, bias, eps)
+    terms = 1 if h is None else 2
+
+    def backward(dtotal, dy):
+        dx, *gradients = op_backward(dtotal, dy)
+        return dx, dict(zip(names, gradients[terms - 1 :], strict=False))
+
+    return outputs, backward
