@@ -189,7 +189,7 @@ def _document(path: str, chat: Chat) -> str:
     text = "\n".join(line for line, _ in read_lines(path)).strip()
     if not text:
         raise InputError(f"{path}: expected a text, found none")
-    ids, most = chat.tokenizer.encode_ordinary(text), chat.model.config.context // 2
+    ids, most = chat.tokenizer.encode_ordinary(text), chat.reader.config.context // 2
     if len(ids) <= most:
         return text
     say(f"{path}: it has {len(ids):,} tokens; only the first {most:,} fit half of the context")

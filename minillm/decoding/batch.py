@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.decoding.cache import Cache, gathered
-from minillm.decoding.causal import CausalReader
 from minillm.decoding.chat import Kept
 from minillm.decoding.reader import Reader
 from minillm.decoding.sampling import Sampling
@@ -70,7 +69,7 @@ class Batch:
     """
 
     def __init__(self, model: Any, kept: Kept):
-        self.reader: CausalReader = Reader(model)
+        self.reader: Any = Reader(model)
         self.kept = kept
         self.reading: list[tuple[Text, int, Cache]] = []  # how many ids are in the cache
         self.writing: list[Text] = []

@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.decoding.cache import Cache
-from minillm.decoding.causal import CausalReader
 from minillm.decoding.pieces import Pieces
 from minillm.decoding.reader import Reader
 from minillm.decoding.sampling import Sampling
@@ -49,7 +48,7 @@ class Kept:
     """The caches of the last ``most`` conversations, by any number of threads."""
 
     def __init__(self, model: Any, most: int = 1):
-        self.reader: CausalReader = Reader(model)
+        self.reader: Any = Reader(model)
         self.most = most
         self._states: list[Cache] = []  # the last one used comes last
         self._lock = threading.Lock()
@@ -85,7 +84,7 @@ class Chat:
     """
 
     def __init__(self, model: Any, tokenizer: BytePairs, template: ChatTemplate):
-        self.reader: CausalReader = Reader(model)
+        self.reader: Any = Reader(model)
         self.tokenizer, self.template = tokenizer, template
         self.ends = template.ends(tokenizer)
         self.banned = banned_ids(tokenizer, documents=True)

@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.files import warn_of_unknown
-from minillm.decoding.llama_reader import ROUNDED_TWICE
 from minillm.errors import InputError, short
 from minillm.formats.gguf import Tensor, open_gguf, write_gguf
 from minillm.formats.gguf_blocks import FLOATS, TYPES, Bytes, Coded, decode
@@ -82,6 +81,11 @@ _SAMPLING = {  # fields of Sampling, and theirs
 }
 _PATTERNS = {"llama3": "llama-bpe", "llama-v3": "llama-bpe"}  # other names of those in PATTERNS
 _NORMAL, _CONTROL = 1, 3  # types of tokens; the others are special, too
+
+# In these matrices the rounding of activations costs most.  Rounding twice there, a Llama of 135
+# million weights has a Kullback-Leibler divergence of 0.9e-3 from one that never rounds, against
+# 3.6e-3 with single rounding.
+ROUNDED_TWICE = ("embedding.E", "output.W", "attention.W_qkv", "feed_forward.W_down")
 
 # What a file is called by its most frequent type.
 _FILE_TYPES = {

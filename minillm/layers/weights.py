@@ -54,11 +54,11 @@ def product(
     if not isinstance(weight, np.ndarray):
         y, weight_backward = weight.linear(x, bias)
 
-        def backward(dy):
+        def backward_of_weight(dy):
             dx, gradients = weight_backward(dy)
             return dx, {W + end: gradient for end, gradient in gradients.items()}
 
-        return y, backward
+        return y, backward_of_weight
     if not is_trained(params, W):
         transpose = weight.T  # its shape stays, whatever the caller does
         y, _ = ops.linear(x, weight, bias)

@@ -279,7 +279,7 @@ def read_encoder_decoder(model: Any, source: Ids, target: Ids) -> Translated:
 
     norms = norms_by_place(slopes(logits[0], target), S + T, by_place)
     decoder = Decoder(model)
-    state, weights = decoder.start(source[None], np.array([S])), []
+    state, weights = decoder.start(source[None], np.array([S])), list[Any]()
     for id in inputs:
         _, at_step, state = decoder.step(np.array([[id]]), state)
         weights.append(at_step)

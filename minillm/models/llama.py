@@ -19,7 +19,8 @@ has changed since GPT-2 (2019), line by line:
   2019) the model gets worse; a few heads are nearly as good as N (Ainslie et al. 2023).
 - feed_forward(x) = (silu(x W_gate) * x W_up) W_down (:mod:`minillm.ops.swiglu`): one half of the
   hidden numbers gates the other.  With three matrices in place of two, F is about 8/3 D in place
-  of 4 D, for as many weights.  At equal size the loss is lower; why is not understood (Shazeer 2020).
+  of 4 D, for as many weights.  At equal size the loss is lower; why is not understood (Shazeer
+  2020).
 - There are no biases: without them the training of large models is more stable (Chowdhery et al.
   2022).
 - The output is tied to E in small models, where E has a large part of all weights; in large ones
@@ -75,7 +76,7 @@ class LlamaConfig:
     epsilon: float = 1e-5  # of the norms
     tied: bool = True  # the output is E
     head_width: int = None  # type: ignore[assignment]  # w; None: D / N
-    rope_scaling: tuple[float, float, float, float] | None = None  # a RotaryScaling
+    rope_scaling: RotaryScaling | None = None
     dropout: float = 0.0
 
     def __post_init__(self) -> None:

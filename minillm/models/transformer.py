@@ -91,8 +91,9 @@ class Transformer(base.Model[TransformerConfig]):
 
     ``params``: ``source.E`` (tokens, D) and ``target.E`` (V + 1, D), or, if shared, one
     ``embedding.E`` (V + 1, D); ``encoder.0.attention.W_qkv`` and ``decoder.0.cross.W_q`` and so
-    on, as :func:`minillm.layers.block.new_block` names them; with pre-norm ``encoder.norm.gain|bias`` and
-    ``decoder.norm.gain|bias``; ``output.W`` and ``output.b`` unless the output layer is tied.
+    on, as :func:`minillm.layers.block.new_block` names them; with pre-norm
+    ``encoder.norm.gain|bias`` and ``decoder.norm.gain|bias``; ``output.W`` and ``output.b`` unless
+    the output layer is tied.
     """
 
     @staticmethod
@@ -211,7 +212,10 @@ class Transformer(base.Model[TransformerConfig]):
     def encoder_block(
         self, prefix: str, x: NDArray, attend: Attend, rng: Rng = None
     ) -> tuple[NDArray, Callable]:
-        """Self-attention, feed-forward: x (B, S, D) -> (B, S, D).  ``backward(dy)`` -> dx, gradients."""
+        """Self-attention, feed-forward: x (B, S, D) -> (B, S, D).
+
+        ``backward(dy)`` -> dx, gradients.
+        """
         branches = {
             f"{prefix}.norm_1": self._attention(prefix, attend),
             f"{prefix}.norm_2": self._feed_forward(prefix),

@@ -154,7 +154,7 @@ class Quantised:
     def linear(
         self, x: NDArray, b: NDArray | None = None
     ) -> tuple[NDArray, Callable[[NDArray], tuple[NDArray, dict[str, NDArray]]]]:
-        """:func:`quantised_linear`, as a layer asks for it: ``backward(dy)`` -> dx, no gradients."""
+        """:func:`quantised_linear` for a layer: ``backward(dy)`` -> dx, no gradients."""
         if b is not None:
             raise ValueError("a quantised matrix: expected no bias with it, found one")
         y, linear_backward = quantised_linear(x, self)

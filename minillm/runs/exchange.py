@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.registry import absolute
@@ -34,7 +35,7 @@ def merge(
     run = load(path, allow_nan)
     _check_additions(run)
     weights: Any = run.model.params
-    size = sum(array.size for name, array in weights.items() if not name.endswith((".A", ".B")))
+    size = sum(weight.size for weight in weights.values())
     type = ""
     if not all(isinstance(weight, np.ndarray) for weight in weights.values()):
         weights, type = _quantised(run, MERGED), f", as {MERGED.lower()}"

@@ -27,7 +27,7 @@ from minillm.training.recomputing import recomputed
 
 
 class Packed:
-    """A GPT or a Llama, as it is fine-tuned.  ``recompute``: blocks run again for their backward."""
+    """A GPT or a Llama in fine-tuning; with ``recompute``, blocks run again for their backward."""
 
     def __init__(self, model: GPT | Llama, recompute: bool = False) -> None:
         self.model, self.recompute = model, recompute

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm import kernels_info, use_kernels
-from minillm.models.decoder_step import StepWeights
+from minillm.decoding.decoder_step import StepWeights
 from minillm.models.gpt import GPT, GPTConfig
-from minillm.models.gpt_step import step_names
-from minillm.models.target import select
+from minillm.decoding.gpt_reader import step_names
+from minillm.decoding.decoder import select
 from minillm.models.transformer import Transformer, TransformerConfig
 
 

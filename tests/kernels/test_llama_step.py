@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from minillm import use_kernels, use_threads
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.models.llama_step import LlamaWeights, step_names
+from minillm.decoding.llama_reader import LlamaWeights, step_names
 from minillm.ops import quantised
 from minillm.ops.quantised import Quantised, beside, quantise
 

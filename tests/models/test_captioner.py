@@ -6,7 +6,7 @@ from model_checks import check_model, fit
 
 from minillm.decoding import beam_search
 from minillm.models.captioner import Captioner, CaptionerConfig
-from minillm.models.target import select
+from minillm.decoding.decoder import select
 
 pytestmark = pytest.mark.usefixtures("both_twins")
 CELLS = ("rnn", "lstm", "gru")

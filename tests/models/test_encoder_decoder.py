@@ -8,7 +8,7 @@ from minillm import ops
 from minillm.layers.attention import KINDS, Attention, kind
 from minillm.layers.fresh import Fresh, uniform
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
-from minillm.models.target import select
+from minillm.decoding.decoder import select
 from minillm.training import Adam
 
 pytestmark = pytest.mark.usefixtures("both_twins")
