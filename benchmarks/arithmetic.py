@@ -16,9 +16,11 @@ from time import process_time
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.decoding import Reader
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.training import AdamW, clip_global_norm
 from minillm.training.conversations import Encoded, packed
+from minillm.training.packed import Packed
 from minillm.training.rewards import RewardTask
 
 SIGNS = "0123456789+=\n"
@@ -46,16 +48,16 @@ class Writer:
     """Draws answers to questions of equal length, all at once."""
 
     def __init__(self, model: Llama):
-        self.model = model
+        self.reader = Reader(model)
 
     def __call__(
         self, questions: list[NDArray], rng: np.random.Generator | None
     ) -> list[NDArray[np.int64]]:
         """Draw an answer to each question; with rng None, write the most probable one."""
-        ids, state = np.stack(questions), self.model.zero_state(len(questions))
+        ids, state = np.stack(questions), self.reader.zero_state(len(questions))
         columns = []
         for _ in range(ANSWER):
-            logits, state = self.model.read(ids, state)
+            logits, state = self.reader.read(ids, state)
             if rng is not None:
                 logits = logits + rng.gumbel(size=logits.shape)
             ids = logits.argmax(axis=1)[:, None]
@@ -72,7 +74,7 @@ def supervised(model: Llama, optimiser: AdamW, questions: list, rng, rate: float
         answer = ids_of(f"{int(first) + int(second)}\n")
         ids = np.concatenate([questions[k], answer])
         some.append(Encoded(ids, np.arange(len(ids)) >= len(questions[k])))
-    _, backward = model.loss(*packed(some).arguments(None))
+    _, backward = Packed(model).loss(*packed(some).arguments(None))
     stepped(optimiser, backward(), rate)
 
 

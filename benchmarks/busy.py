@@ -17,6 +17,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from minillm.decoding import Reader
 from minillm.models.classifier import Classifier, ClassifierConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
@@ -122,11 +123,12 @@ def step_of_classifier():
 
 def writing(model):
     """Greedy writing at batch 1."""
+    reader = Reader(model)
 
     def write() -> None:
-        logits, state = model.read(np.arange(20)[None], model.zero_state(1))
+        logits, state = reader.read(np.arange(20)[None], reader.zero_state(1))
         for _ in range(WRITTEN):
-            logits, state = model.read(logits.reshape(1, -1).argmax(axis=1)[:, None], state)
+            logits, state = reader.read(logits.reshape(1, -1).argmax(axis=1)[:, None], state)
 
     return {"Cython": write}
 

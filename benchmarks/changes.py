@@ -16,6 +16,7 @@ for other seconds.  The table is printed from the file.
 import argparse
 import json
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,8 +26,12 @@ import numpy as np
 
 from minillm import ops
 from minillm.data import RandomWindows, read_text, split_text
-from minillm.layers.block import block
+from minillm.layers.block import pre_norm
+from minillm.layers.feed_forward import feed_forward, gated_feed_forward
 from minillm.layers.fresh import Fresh
+from minillm.layers.gradients import backward_through, merge_gradients
+from minillm.layers.heads import causal, self_attention
+from minillm.layers.norms import norm
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.runs.kinds.llama import LlamaKind, Settings
@@ -79,16 +84,38 @@ class Between(Llama):
         matrices = {n: fresh for n, fresh in params.items() if ".W_" in n and c.biases}
         return params | {n.replace(".W_", ".b_"): Fresh(f.shape[1:]) for n, f in matrices.items()}
 
-    def embed(self, ids, start=None):
-        """x_t = E[id_t] + P[t], or without P: ids (B, T) -> x (B, T, D)."""
-        return super().embed(ids) if self.config.rotary else GPT.embed(self, ids)
+    def hidden(self, ids, rng=None):
+        """The vector that predicts the token after each id, without dropout: (B, T, D)."""
+        c, p = self.config, self.params
+        positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
+        x, embed_backward = self.embed(ids) if c.rotary else GPT.embed(self, ids, positions)
+        rotate = partial(ops.rotary, positions=positions, base=c.rotary_base) if c.rotary else None
+        backwards = {}
+        for prefix in (f"blocks.{layer}" for layer in range(c.layers)):
+            x, backwards[prefix] = self.block(prefix, x, rotate)
+        y, norm_backward = norm(p, "norm", x)
 
-    def block(self, layer, x, rng=None, cache=None):
-        """The block of both, without dropout and cache: x (B, T, D) -> (B, T, D)."""
-        c, b = self.config, f"blocks.{layer}"
-        options = {"key_heads": c.key_heads, "rotate": self.rotation(x) if c.rotary else None}
-        activation = ops.swiglu if c.swiglu else ops.gelu
-        return block(self.params, b, x, c.heads, causal=True, activation=activation, **options)
+        def backward(dy):
+            dx, of_norm = norm_backward(dy)
+            dx, of_blocks = backward_through(p, backwards, dx, "embedding", "positions")
+            return merge_gradients(of_norm, of_blocks, embed_backward(dx))
+
+        return y, backward
+
+    def block(self, prefix, x, rotate):
+        """The block of both: x (B, T, D) -> (B, T, D)."""
+        c, p = self.config, self.params
+        forward = gated_feed_forward if c.swiglu else feed_forward
+
+        def attention(x):
+            name = f"{prefix}.attention"
+            return self_attention(p, name, x, c.heads, causal, c.key_heads, rotate)
+
+        branches = {
+            f"{prefix}.norm_1": attention,
+            f"{prefix}.norm_2": lambda x: forward(p, f"{prefix}.feed_forward", x),
+        }
+        return pre_norm(p, branches, x)
 
 
 class Run(NamedTuple):

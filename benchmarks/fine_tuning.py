@@ -86,16 +86,17 @@ class Ours:
         if part == "LoRA":
             names = [name for name in params if name.endswith(ENDS)]
             additions = new_additions(params, names, RANK, rng)
-            lora = LoRA(params, additions, scale=2.0)
+            lora = LoRA(self.model, additions, scale=2.0)
             whole = {name: params[name] for name in ("output.W", "output.b")}
-            params.update(lora.beside)
             self.trained = Trained(additions | whole, lora)
+            self.trained.mark(self.model)
             self.optimiser = Merging(AdamW(self.trained.params), lora)
             return
         if part == "all but the embeddings":
-            depth = depths(params)
+            depth = depths(self.model)
             params = {name: array for name, array in params.items() if depth[name] > 0}
         self.trained = Trained(params)
+        self.trained.mark(self.model)
         self.optimiser = AdamW(params)
 
     def step(self, batch) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minillm.decoding import Reader
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.ops.linear import _matmul
 from minillm.timing.contest import limits, turns
@@ -100,14 +101,14 @@ def write(rounds: int, count: int, tokens: int = 200) -> None:
     config = GPTConfig(vocabulary=65, context=256, layers=4, heads=4, width=128)
     model = GPT(config, np.random.default_rng(0))
     p = tensors(model.params)
-    prompt = np.arange(20)[None] % 65
+    prompt, reader = np.arange(20)[None] % 65, Reader(model)
 
     def ours() -> list[int]:
-        logits, state = model.read(prompt, model.zero_state(1))
+        logits, state = reader.read(prompt, reader.zero_state(1))
         written = []
         for _ in range(tokens):
             written.append(int(logits[0].argmax()))
-            logits, state = model.read(np.array([[written[-1]]]), state)
+            logits, state = reader.read(np.array([[written[-1]]]), state)
         return written
 
     def theirs() -> list[int]:
@@ -128,17 +129,18 @@ def large(peak: float, tokens: int = 12, prompt: int = 512) -> None:
     """Time writing with GPT-2's smallest size, and reading a prompt."""
     config = GPTConfig(**LARGE)
     model = GPT(config, np.random.default_rng(0))
+    reader = Reader(model)
     weights = sum(p.nbytes for n, p in model.params.items() if n != "positions.E")
     ids = np.random.default_rng(1).integers(0, config.vocabulary, (1, prompt))
     read, steps = [], []
     for _ in range(3):
-        state = model.zero_state(1)
+        state = reader.zero_state(1)
         start = time.perf_counter()
-        _, state = model.read(ids, state)
+        _, state = reader.read(ids, state)
         read.append(time.perf_counter() - start)
         for t in range(tokens):
             start = time.perf_counter()
-            _, state = model.read(ids[:, t : t + 1], state)
+            _, state = reader.read(ids[:, t : t + 1], state)
             steps.append(time.perf_counter() - start)
     bandwidth = reading_bandwidth()
     matrices = sum(p.size for n, p in model.params.items() if p.ndim == 2 and "E" not in n)

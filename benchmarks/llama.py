@@ -25,6 +25,7 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.decoding import Reader
 from minillm.formats.gguf_llama import dequantised, export_gguf, import_gguf
 from minillm.models.llama import Llama
 from minillm.ops.softmax import log_softmax
@@ -112,14 +113,15 @@ def seconds(run: Callable[[], object]) -> float:
 
 def ours(model: Llama) -> tuple[float, float]:
     """Return the tokens per second of a prompt, and of writing from a first token on."""
+    reader = Reader(model)
     ids = np.random.default_rng(0).integers(0, model.config.vocabulary, (1, PROMPT))
-    prompt = seconds(lambda: model.read(ids, model.zero_state(1)))
-    logits, state = model.read(ids[:, :1], model.zero_state(1))
+    prompt = seconds(lambda: reader.read(ids, reader.zero_state(1)))
+    logits, state = reader.read(ids[:, :1], reader.zero_state(1))
 
     def write() -> None:
         nonlocal logits, state
         for _ in range(WRITTEN):
-            logits, state = model.read(logits.argmax(axis=1)[:, None], state)
+            logits, state = reader.read(logits.argmax(axis=1)[:, None], state)
 
     return PROMPT / prompt, WRITTEN / seconds(write)
 

@@ -34,6 +34,7 @@ from minillm.models.llama import Llama
 from minillm.training import AdamW
 from minillm.training.conversations import Encoded, packed
 from minillm.training.lora import LoRA, Merging, new_additions
+from minillm.training.packed import Packed
 from minillm.training.trained import Trained
 
 from .pytorch import on_threads, parser
@@ -96,20 +97,21 @@ def ours(model: Llama, kind: str) -> tuple[Step, Step]:
         model = dequantised(model)
     precision = "bfloat16" if kind.endswith("bfloat16") else "float32"
     additions = new_additions(model.params, targets_of(model), RANK, np.random.default_rng(0))
-    lora = LoRA(model.params, additions, ALPHA / RANK)
-    model.params.update(lora.beside)
+    lora = LoRA(model, additions, ALPHA / RANK)
     trained = Trained(additions, lora)
+    trained.mark(model)
+    tuned = Packed(model)
     optimiser = Merging(AdamW(additions, weight_decay=0.0), lora)
 
     def step(conversations: list[Encoded]) -> float:
         with use_precision(precision):
-            loss, backward = model.loss(*packed(conversations).arguments(None))
+            loss, backward = tuned.loss(*packed(conversations).arguments(None))
             gradients = trained.gradients(backward)
         optimiser.step(gradients, RATE)
         return float(loss)
 
     def measured(conversations: list[Encoded]) -> float:
-        return float(model.loss(*packed(conversations).arguments(None))[0])
+        return float(tuned.loss(*packed(conversations).arguments(None))[0])
 
     return step, measured
 

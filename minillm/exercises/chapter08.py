@@ -329,7 +329,7 @@ def _branches(rng):
 @exercise(
     "a residual branch, pre-norm",
     reference=_residual,
-    solution="minillm/layers/block.py: residual",
+    solution="minillm/layers/block.py: pre_norm",
     cases=_branches,
     imports="\nfrom minillm import ops",
     gradients=("dx", "dgain", "dbias", "dW"),

@@ -63,7 +63,7 @@ def _ids(rng):
 @exercise(
     "embeddings that are used twice",
     reference=_tied,
-    solution="minillm/models/causal.py: CausalTransformer.logits",
+    solution="minillm/models/gpt.py: GPT.forward",
     cases=_ids,
     gradients=("dE",),
     hints={
@@ -111,7 +111,7 @@ def _steps(rng):
 @exercise(
     "a step with a cache",
     reference=_cache_step,
-    solution="minillm/models/decoder_step.py: _attend",
+    solution="minillm/decoding/decoder_step.py: _attend",
     cases=_steps,
     outputs=("keys", "values", "context"),
     hints={

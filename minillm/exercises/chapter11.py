@@ -35,7 +35,7 @@ def _rows_and_additions(rng):
 @exercise(
     "LoRA: a linear layer with a trained addition of low rank",
     reference=_lora,
-    solution="minillm/layers/dense.py: layer",
+    solution="minillm/training/lora.py: LowRank",
     cases=_rows_and_additions,
     gradients=("dx", "dA", "dB"),
     hints={
