@@ -1,0 +1,239 @@
+"""The second forward of causal Transformers equals the page, in one row and in packed ones."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minillm.layers.gradients import PartlyTrained
+from minillm.models.gpt import GPT, GPTConfig
+from minillm.models.llama import Llama, LlamaConfig
+from minillm.testing import check_projections
+from minillm.training import packed as module
+from minillm.training.packed import Packed
+
+V, C = 11, 9
+SIZES = {"context": C, "layers": 2, "heads": 4, "width": 8}
+CONFIGS = {
+    "gpt": (GPT, GPTConfig, SIZES),
+    "llama": (Llama, LlamaConfig, SIZES | {"key_heads": 2, "feed_forward": 6}),
+    "untied": (Llama, LlamaConfig, SIZES | {"feed_forward": 6, "tied": False, "epsilon": 0.1}),
+}
+LENGTHS = st.lists(st.integers(1, C), min_size=1, max_size=5)
+
+every_model = pytest.mark.parametrize("name", CONFIGS)
+with_and_without = pytest.mark.parametrize("recompute", [False, True])
+
+
+def made(name, dropout=0.0, dtype=np.float64, **options):
+    kind, config, sizes = CONFIGS[name]
+    rng = np.random.default_rng(0)
+    model = kind(config(V, **sizes | options, dropout=dropout), rng, dtype=dtype)
+    for array in model.params.values():
+        array += (0.3 * rng.standard_normal(array.shape)).astype(dtype)
+    return model
+
+
+def drawn(shape, seed=1):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, V, shape), rng.integers(0, V, shape)
+
+
+def assert_same(gradients, expected):
+    assert gradients.keys() == expected.keys()
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(gradient, expected[name], rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+# --- a row is a text: the page ------------------------------------------------------
+
+
+@pytest.mark.usefixtures("both_twins")
+@every_model
+@with_and_without
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_hidden_is_that_of_the_page(name, recompute, dropout):
+    """With dropout, too: the same numbers are drawn in the same order."""
+    model, (ids, _) = made(name, dropout), drawn((3, 7))
+    y, backward = Packed(model, recompute).hidden(ids, rng := np.random.default_rng(2))
+    expected, page_backward = model.hidden(ids, page_rng := np.random.default_rng(2))
+    np.testing.assert_array_equal(y, expected)
+    assert rng.random() == page_rng.random()
+    dy = np.random.default_rng(3).standard_normal(y.shape)
+    assert_same(backward(dy), page_backward(dy))
+    assert_same(backward(dy), page_backward(dy))  # it can be called twice
+
+
+@pytest.mark.usefixtures("both_twins")
+@every_model
+@with_and_without
+def test_the_loss_is_that_of_the_page(name, recompute):
+    model, batch = made(name, dropout=0.3), drawn((3, 7))
+    loss, backward = Packed(model, recompute).loss(batch, np.random.default_rng(2))
+    expected, page_backward = model.loss(batch, np.random.default_rng(2))
+    np.testing.assert_allclose(loss, expected, rtol=1e-12)
+    assert_same(backward(), page_backward())
+
+
+# --- a row is several texts ---------------------------------------------------------
+
+
+@pytest.mark.usefixtures("both_twins")
+@every_model
+@with_and_without
+@given(lengths=LENGTHS)
+@settings(max_examples=8)
+def test_packed_texts_have_the_outputs_and_gradients_that_they_have_alone(name, recompute, lengths):
+    """By the page, one text at a time; all of them may be longer than the context."""
+    model, lengths = made(name), np.array(lengths)
+    ids, _ = drawn((1, lengths.sum()))
+    y, backward = Packed(model, recompute).hidden(ids, None, lengths)
+    dy = np.random.default_rng(3).standard_normal(y.shape)
+    total = {}
+    ends = np.cumsum(lengths)
+    for first, last in zip(ends - lengths, ends, strict=True):
+        alone, alone_backward = model.hidden(ids[:, first:last])
+        np.testing.assert_allclose(y[:, first:last], alone, rtol=1e-10, atol=1e-12)
+        for key, gradient in alone_backward(dy[:, first:last]).items():
+            total[key] = total.get(key, 0) + gradient
+    assert_same(backward(dy), total)
+
+
+@pytest.mark.usefixtures("both_twins")
+@every_model
+@with_and_without
+@given(lengths=LENGTHS, seed=st.integers(0, 9))
+@settings(max_examples=8)
+def test_the_packed_loss_is_the_mean_over_the_targets_that_count(name, recompute, lengths, seed):
+    """Of the page's logits of each text, computed in full."""
+    model, lengths = made(name), np.array(lengths)
+    inputs, targets = drawn((1, lengths.sum()), seed)
+    mask = np.random.default_rng(seed).random(inputs.shape) < 0.5
+    mask[0, -1] = True
+    loss, backward = Packed(model, recompute).loss((inputs, targets), None, mask, lengths)
+    n, total, expected = mask.sum(), {}, 0.0
+    ends = np.cumsum(lengths)
+    for first, last in zip(ends - lengths, ends, strict=True):
+        logits, logits_backward = model.forward(inputs[:, first:last])
+        p = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        p /= p.sum(axis=-1, keepdims=True)
+        one_hot = np.eye(V)[targets[:, first:last]]
+        counted = mask[:, first:last, None]
+        expected -= (np.log(p) * one_hot * counted).sum() / n
+        for key, gradient in logits_backward((p - one_hot) * counted / n).items():
+            total[key] = total.get(key, 0) + gradient
+    np.testing.assert_allclose(loss, expected, rtol=1e-10)
+    assert_same(backward(), total)
+
+
+@pytest.mark.usefixtures("both_twins")
+@every_model
+@with_and_without
+def test_gradients_against_the_checker(name, recompute):
+    model, lengths = made(name, dropout=0.3), np.array([5, 2, 9])
+    batch, mask = drawn((1, 16)), np.arange(16)[None] % 3 > 0
+    some = Packed(model, recompute)
+    check_projections(
+        lambda: some.loss(batch, np.random.default_rng(4), mask, lengths),
+        model.params,
+        rng=np.random.default_rng(1),
+    )
+
+
+@every_model
+def test_no_text_sees_another(name):
+    """Not even a bit: another text of the row may be anything."""
+    some, lengths = Packed(made(name)), np.array([4, 5, 3])
+    ids, others = drawn((1, 12))
+    others = np.where(np.arange(12) // 4 == 0, ids, others)  # the first text stays
+    y, changed = (some.hidden(row, None, lengths)[0] for row in (ids, others))
+    np.testing.assert_array_equal(y[:, :4], changed[:, :4])
+    assert (y[:, 4:] != changed[:, 4:]).any()
+
+
+@every_model
+def test_a_text_longer_than_the_context_is_refused(name):
+    some = Packed(made(name))
+    for lengths in (None, np.array([C + 1])):
+        with pytest.raises(ValueError, match=f"expected at most {C} tokens, found {C + 1}"):
+            some.hidden(drawn((1, C + 1))[0], None, lengths)
+    some.hidden(drawn((1, C + 1))[0], None, np.array([C, 1]))
+
+
+# --- recomputing --------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("both_twins")
+@every_model
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_recomputing_changes_no_bit(name, dropout):
+    model, lengths = made(name, dropout, np.float32), np.array([9, 3, 4])
+    results = []
+    for recompute in (False, True):
+        rng = np.random.default_rng(7)
+        loss, backward = Packed(model, recompute).loss(drawn((1, 16)), rng, None, lengths)
+        results.append((loss, backward(), rng.random()))
+    (loss, gradients, number), (loss_again, gradients_again, number_again) = results
+    assert (loss, number) == (loss_again, number_again)
+    assert gradients.keys() == gradients_again.keys() == model.params.keys()
+    for key, gradient in gradients.items():
+        np.testing.assert_array_equal(gradient, gradients_again[key])
+
+
+@every_model
+def test_recomputing_keeps_the_input_of_each_block_only(name):
+    """Between the forward and the backward; a block needs some 16 times as much."""
+    model, (ids, _) = made(name, dtype=np.float32, layers=6, width=32, context=64), drawn((4, 64))
+    held = []
+    for recompute in (False, True):
+        tracemalloc.start()
+        y, backward = Packed(model, recompute).hidden(ids)
+        held.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+        del y, backward
+    assert held[1] < held[0] / 4
+
+
+# --- a part is trained --------------------------------------------------------------
+
+
+@every_model
+@with_and_without
+@pytest.mark.parametrize("trained", [["norm.gain"], ["blocks.1.norm_2.gain"], ["embedding.E"]])
+def test_a_part_has_the_gradients_that_it_has_in_the_whole(name, recompute, trained):
+    """No block below it runs backwards, nor again; nothing else of it is computed."""
+    model, lengths = made(name), np.array([9, 3, 4])
+    whole = Packed(model).loss(drawn((1, 16)), None, None, lengths)[1]()
+    model.params = PartlyTrained(model.params, trained)
+    gradients = Packed(model, recompute).loss(drawn((1, 16)), None, None, lengths)[1]()
+    assert gradients.keys() >= set(trained)
+    for key, gradient in gradients.items():
+        if key in trained:
+            np.testing.assert_allclose(gradient, whole[key], rtol=1e-12, atol=1e-15)
+        else:
+            assert model.params[key].ndim == 1, "a matrix that is not trained"
+
+
+@every_model
+@with_and_without
+@pytest.mark.parametrize(("trained", "blocks"), [("norm.gain", 0), ("blocks.1.norm_2.gain", 1)])
+def test_no_block_below_runs_backwards_or_again(name, recompute, trained, blocks, monkeypatch):
+    block = "gpt_block" if name == "gpt" else "llama_block"
+    original, ran = getattr(module, block), []
+
+    def counted(params, prefix, *arguments):
+        ran.append(prefix)
+        y, backward = original(params, prefix, *arguments)
+        return y, lambda dy: ran.append(f"{prefix} back") or backward(dy)
+
+    monkeypatch.setattr(module, block, counted)
+    model = made(name)
+    model.params = PartlyTrained(model.params, [trained])
+    _, backward = Packed(model, recompute).loss(drawn((2, 7)))
+    assert ran == ["blocks.0", "blocks.1"]
+    ran.clear()
+    backward()
+    again = ["blocks.1"] if recompute else []
+    assert ran == [*again, "blocks.1 back"][: 2 * blocks]
