@@ -210,16 +210,16 @@ def stack_over_ids(
 
     ids (B, T) -> outputs as of :func:`stack`.  ``embedding`` is the name of E (V, I) among the
     parameters; None: the input is one-hot, and ``prefix.0.W_x`` has a row for each id.
-    ``backward(dhs, dstate=None)`` -> dstate, gradients, dE among them.  It ends with the lowest
-    layer that is trained.
+    ``backward(dhs, dstate=None, whole=False)`` -> dstate, gradients, dE among them.  It ends with
+    the lowest layer that is trained, unless the dstate of all layers is needed: ``whole``.
     """
     x, own_params, input_backward = _input(params, f"{prefix}.0.W_x", embedding, ids, dropout, rng)
     outputs, stack_backward = stack(
         own_params, prefix, x, state, cell, layers, lengths, dropout, rng
     )
 
-    def backward(dhs, dstate=None):
-        lowest = _lowest_trained(params, prefix, embedding, layers)
+    def backward(dhs, dstate=None, whole=False):
+        lowest = 0 if whole else _lowest_trained(params, prefix, embedding, layers)
         dx, dfirst, gradients = stack_backward(dhs, dstate, lowest)
         if lowest == 0:
             gradients |= input_backward(dx, gradients)

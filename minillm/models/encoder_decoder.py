@@ -225,7 +225,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
 
         def backward(dattentional):
             dhs, dmemory, of_attention = attentional_backward(dattentional)
-            dfirst, of_decoder = decoder_backward(dhs)
+            dfirst, of_decoder = decoder_backward(dhs, whole=True)  # the encoder needs all of it
             return dmemory | dfirst, merge_gradients(of_attention, of_decoder)
 
         return attentional, backward

@@ -10,6 +10,7 @@ from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.reader import Reader, ReaderConfig
 from minillm.models.transformer import Transformer, TransformerConfig
+from minillm.training.fine_tuning import depths
 from minillm.training.trained import Trained
 
 SIZES = {"layers": 3, "heads": 2, "width": 4}
@@ -38,12 +39,26 @@ def test_any_part_has_the_gradients_that_it_has_in_the_whole(name, seed):
     rng = np.random.default_rng(seed)
     chosen = [n for n in model.params if rng.random() < (0.1, 0.5, 0.9, 0.02)[seed]]
     trained = Trained({n: model.params[n] for n in chosen})
-    assert sorted(trained) == sorted(chosen)
-    assert len(trained) == len(chosen)
+    trained.mark(model)
     gradients = trained.gradients(model.loss(batch, np.random.default_rng(1))[1])
     assert gradients.keys() == set(chosen)
     for n, gradient in gradients.items():
         np.testing.assert_allclose(gradient, whole[n], rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["gpt", "llama", "transformer", "lm", "reader"])
+def test_of_a_matrix_that_is_not_trained_no_gradient_is_computed(name):
+    """And nothing at all below the lowest weight that is trained."""
+    kind, config, batch = MODELS[name]
+    model = kind(config, np.random.default_rng(0), dtype=np.float64)
+    matrices = {n for n, fresh in kind.new_parameters(config).items() if fresh.role == "matrix"}
+    top = [n for n in model.params if n in matrices][-1]
+    Trained({top: model.params[top]}).mark(model)
+    computed = model.loss(batch, np.random.default_rng(1))[1]()
+    assert computed.keys() & matrices == {top}
+    depth = depths(model)
+    lowest = [n for n in computed if depth[n] < depth[top]]
+    assert lowest == []
 
 
 def test_a_pooler_that_the_loss_does_not_use_is_not_trained():
