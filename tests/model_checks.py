@@ -140,6 +140,6 @@ def loss_in_context(model, ids):
     C, losses = model.config.context, []
     for t in range(1, len(ids)):
         begin = 0 if t <= C else -(-(t - C) // (C - C // 2)) * (C - C // 2)
-        logits = model.forward(ids[None, begin:t])[0][0][0, -1].astype(np.float64)
+        logits = model.forward(ids[None, begin:t])[0][0, -1].astype(np.float64)
         losses.append(np.log(np.exp(logits).sum()) - logits[ids[t]])
     return np.mean(losses)

@@ -6,8 +6,10 @@ from model_checks import loss_in_context
 
 from minillm.data import RandomWindows, Windows
 from minillm.errors import InputError
-from minillm.layers import block, heads
-from minillm.models.gpt import GPT, GPTConfig
+from minillm.layers import heads
+from minillm.layers.norms import norm
+from minillm.look.attention import attention_weights
+from minillm.models.gpt import GPT, GPTConfig, gpt_block
 from minillm.training import AdamW, Options, language_model, train
 from minillm.training.language_model import ContextTask, evaluate_in_context
 
@@ -42,7 +44,7 @@ def test_few_windows_at_a_time_where_logits_are_many(monkeypatch):
     model, ids = make_model(), np.random.default_rng(2).integers(0, V, 90)
     expected, hidden, predict = evaluate_in_context(model, ids, 100), model.hidden, model.predict
     rows, logits = [], []
-    model.hidden = lambda x, **named: rows.append(len(x)) or hidden(x, **named)
+    model.hidden = lambda x: rows.append(len(x)) or hidden(x)
     model.predict = lambda y: logits.append(len(y)) or predict(y)
     monkeypatch.setattr(language_model, "LOGITS_AT_ONCE", 2 * C * V + 1)
     assert evaluate_in_context(model, ids, 100) == pytest.approx(expected, rel=1e-12)
@@ -107,14 +109,15 @@ def test_attention_weights_are_those_that_the_model_uses():
     model = make_model()
     ids, p = np.random.default_rng(3).integers(0, V, (2, C)), model.params
     x = p["embedding.E"][ids] + p["positions.E"]
-    for layer in range(2):
-        weights, prefix = model.attention_weights(ids, layer), f"blocks.{layer}.attention"
-        assert weights.shape == (2, 2, C, C)
+    of_all = attention_weights(model, ids)
+    assert of_all.shape == (2, 2, 2, C, C)
+    for layer, weights in enumerate(of_all):
+        prefix = f"blocks.{layer}.attention"
         assert not np.triu(weights, 1).any()
         np.testing.assert_allclose(weights.sum(axis=-1), 1)
-        h, _ = block.norm(p, f"blocks.{layer}.norm_1", x)
+        h, _ = norm(p, f"blocks.{layer}.norm_1", x)
         v = np.split(h @ p[f"{prefix}.W_qkv"] + p[f"{prefix}.b_qkv"], 3, axis=-1)[2]
         mixed = heads.join_heads(weights @ heads.split_heads(v, 2))
-        expected, _ = heads.self_attention(p, prefix, h, 2, causal=True)
+        expected, _ = heads.self_attention(p, prefix, h, 2, heads.causal)
         np.testing.assert_allclose(mixed @ p[f"{prefix}.W_o"] + p[f"{prefix}.b_o"], expected)
-        x, _ = block.block(p, f"blocks.{layer}", x, 2, causal=True)
+        x, _ = gpt_block(p, f"blocks.{layer}", x, 2)

@@ -12,7 +12,7 @@ from minillm.training.fine_tuning import depths
 
 def by_depth(model):
     results = {}
-    for name, depth in depths(model.params).items():
+    for name, depth in depths(model).items():
         results.setdefault(depth, set()).add(name)
     return results
 
