@@ -43,6 +43,9 @@ class Decoder:
         if model is not self:  # Python calls this for what __new__ has returned
             self.model = model
 
+    def __getnewargs__(self) -> tuple[Any]:
+        return (self.model,)  # copying and unpickling pass it to __new__
+
     @property
     def config(self) -> Any:
         """The configuration of the model, with ``bos`` and ``eos``."""

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm import kernels_info, use_kernels
-from minillm.decoding.decoder_step import StepWeights
-from minillm.models.gpt import GPT, GPTConfig
-from minillm.decoding.gpt_reader import step_names
+from minillm.decoding import Decoder, Reader
 from minillm.decoding.decoder import select
+from minillm.decoding.decoder_step import StepWeights
+from minillm.decoding.gpt_reader import step_names
+from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.transformer import Transformer, TransformerConfig
 
 
@@ -70,7 +71,7 @@ def arguments_with_source(model, B, K, T, S, seed=2):
     rows[:, -1] = new  # each has its own new one, which no other has read
     x = rng.standard_normal((Q, c.width)).astype(model.dtype)
     lengths = rng.integers(0, S + 1, B)
-    weights = model._new_step_weights()
+    weights = Decoder(model)._new_weights()
     return weights, x, pool, rows, np.full(Q, T), memory, lengths, c.layers - 1
 
 
@@ -80,7 +81,7 @@ def in_float64(model, arguments):
     exact = type(model)(model.config, params=params)
     weights, x, past, rows, counts, memory, lengths, shown = arguments
     is_gpt = isinstance(model, GPT)
-    weights = of_gpt(params, model.config.layers) if is_gpt else exact._new_step_weights()
+    weights = of_gpt(params, model.config.layers) if is_gpt else Decoder(exact)._new_weights()
     past, memory = ([array.astype(np.float64) for array in kept] for kept in (past, memory))
     return weights, x.astype(np.float64), past, rows, counts, memory, lengths, shown
 
@@ -195,10 +196,10 @@ def test_a_nan_reaches_its_own_row_alone(twin, original, with_source):
             assert np.isfinite(np.delete(logits, 5, axis=0)).all()
 
 
-def stepped(model, text):
-    logits, state = model.read(text[:, :3], model.zero_state(len(text)))
+def stepped(reader, text):
+    logits, state = reader.read(text[:, :3], reader.zero_state(len(text)))
     for t in range(3, text.shape[1]):
-        logits, state = model.read(text[:, t : t + 1], state)
+        logits, state = reader.read(text[:, t : t + 1], state)
     return logits
 
 
@@ -211,45 +212,63 @@ def test_a_step_sees_weights_that_have_changed(order):
     model = new()
     name = "blocks.1.feed_forward.W_1"
     model.params[name] = np.array(model.params[name], order=order)
-    before = stepped(model, TEXT)
+    reader = Reader(model)
+    before = stepped(reader, TEXT)
     model.params[name] *= 2  # in place
-    (whole, _), _ = model.forward(TEXT)
-    np.testing.assert_allclose(stepped(model, TEXT), whole[:, -1], atol=1e-12)
+    whole, _ = model.forward(TEXT)
+    np.testing.assert_allclose(stepped(reader, TEXT), whole[:, -1], atol=1e-12)
     assert np.abs(before - whole[:, -1]).max() > 1e-3
     model.params[name] = model.params[name] / 3  # another array
-    (whole, _), _ = model.forward(TEXT)
-    np.testing.assert_allclose(stepped(model, TEXT), whole[:, -1], atol=1e-12)
+    whole, _ = model.forward(TEXT)
+    np.testing.assert_allclose(stepped(reader, TEXT), whole[:, -1], atol=1e-12)
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
-def test_a_model_that_has_written_can_be_copied(copied):
-    model = new()
-    expected = stepped(model, TEXT)
-    other = copied(model)
-    model.params["embedding.E"][:] = 0
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda r: pickle.loads(pickle.dumps(r))])
+def test_a_reader_that_has_read_can_be_copied(copied):
+    reader = Reader(new())
+    expected = stepped(reader, TEXT)
+    other = copied(reader)
+    reader.model.params["embedding.E"][:] = 0
     np.testing.assert_array_equal(stepped(other, TEXT), expected)
+    other.model.params["blocks.0.norm_1.gain"] *= 2
+    whole, _ = other.model.forward(TEXT)
+    np.testing.assert_allclose(stepped(other, TEXT), whole[:, -1], atol=1e-12)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda d: pickle.loads(pickle.dumps(d))])
+def test_a_decoder_that_has_written_can_be_copied(copied):
+    decoder, source = Decoder(new_transformer()), np.array([[1, 2]])
+
+    def decoded(decoder):
+        logits, _, _ = decoder.step(np.array([[3]]), decoder.start(source, np.array([2])))
+        return logits
+
+    expected = decoded(decoder)
+    other = copied(decoder)
+    decoder.model.params["target.E"][:] = 0
+    np.testing.assert_array_equal(decoded(other), expected)
 
 
 def test_one_model_under_kernels_that_change():
-    model, results = new(), []
+    reader, results = Reader(new()), []
     for name in kernels_info()["available"]:
         with use_kernels(name):
-            results.append(stepped(model, TEXT))
+            results.append(stepped(reader, TEXT))
     for other in results[1:]:
         np.testing.assert_allclose(other, results[0], atol=1e-12)
 
 
 @pytest.mark.usefixtures("both_twins")
 def test_an_old_state_stays_as_it_is_where_the_window_slides():
-    model, rng = new(), np.random.default_rng(4)
-    _, old = model.read(TEXT[:1], model.zero_state(1))
+    reader, rng = Reader(new()), np.random.default_rng(4)
+    _, old = reader.read(TEXT[:1], reader.zero_state(1))
     branches = [rng.integers(0, 7, (1, 9)) for _ in range(2)]
     states = [old, old]
     for t in range(9):
         for i, branch in enumerate(branches):
-            logits, states[i] = model.read(branch[:, t : t + 1], states[i])
+            logits, states[i] = reader.read(branch[:, t : t + 1], states[i])
             text = np.concatenate([TEXT[:1], branch[:, : t + 1]], axis=1)
-            expected, _ = model.read(text, model.zero_state(1))
+            expected, _ = reader.read(text, reader.zero_state(1))
             np.testing.assert_allclose(logits, expected, atol=1e-12)
 
 
@@ -360,10 +379,10 @@ def test_wrong_arguments_with_a_source_raise(twin, what):
     [([[7]], ValueError), ([[-1]], ValueError), ([[1.0]], TypeError)],
 )
 def test_ids_that_cannot_be_are_refused_at_a_step(ids, error):
-    model = new()
-    _, state = model.read(TEXT[:1], model.zero_state(1))
+    reader = Reader(new())
+    _, state = reader.read(TEXT[:1], reader.zero_state(1))
     with pytest.raises(error, match="ids"):
-        model.read(np.array(ids), state)
+        reader.read(np.array(ids), state)
 
 
 @given(
@@ -385,10 +404,11 @@ def follow_hypotheses(B, K, parents, post_norm, tied):
     model = new_transformer(post_norm=post_norm, tied=tied)
     rng = np.random.default_rng(B + 10 * K)
     source, lengths = rng.integers(0, 6, (B, 5)), rng.integers(1, 6, B)
-    state, ids = model.start(source, lengths), np.full((B, 1), model.config.bos)
+    decoder = Decoder(model)
+    state, ids = decoder.start(source, lengths), np.full((B, 1), model.config.bos)
     texts = ids[..., None]
     for parent in parents:
-        logits, weights, state = model.step(ids, state)
+        logits, weights, state = decoder.step(ids, state)
         for b, k in np.ndindex(ids.shape):
             one = source[b : b + 1, : lengths[b]]
             memory, _ = model.encode(one, lengths[b : b + 1])

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm import use_kernels, use_threads
-from minillm.models.llama import Llama, LlamaConfig
+from minillm.decoding import Reader
 from minillm.decoding.llama_reader import LlamaWeights, step_names
+from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops import quantised
 from minillm.ops.quantised import Quantised, beside, quantise
 
@@ -130,38 +131,38 @@ def test_threads_and_other_texts_change_no_bit(twin, bits, T):
 @pytest.mark.parametrize("bits", [(), (4, 8)])
 def test_steps_continue_a_prompt(kernels, bits):
     """A step gives what reading the whole text gives, apart from the rounding of activations."""
-    model, rng = new(2, 2, 2, 16, 40, True, bits=bits), np.random.default_rng(1)
+    reader, rng = Reader(new(2, 2, 2, 16, 40, True, bits=bits)), np.random.default_rng(1)
     ids, lengths = rng.integers(0, 40, (3, 12)), np.array([3, 9, 1])
     with use_kernels(kernels):
-        _, state = model.read(ids[:, :9], model.zero_state(3), lengths)
-        all_logits, _ = model.read_all(ids[:, 9:], state)
+        _, state = reader.read(ids[:, :9], reader.zero_state(3), lengths)
+        all_logits, _ = reader.read_all(ids[:, 9:], state)
         for t in range(9, 12):
-            logits, state = model.read(ids[:, t : t + 1], state)
+            logits, state = reader.read(ids[:, t : t + 1], state)
             tolerance = 0 if bits else 1e-5
             np.testing.assert_allclose(all_logits[:, t - 9], logits, rtol=tolerance, atol=tolerance)
         for row, length in enumerate(lengths):
             whole = np.concatenate([ids[row, :length], ids[row, 9:]])[None]
-            expected, _ = model.read(whole, model.zero_state(1))
+            expected, _ = reader.read(whole, reader.zero_state(1))
             tolerance = (0.05 if bits else 2e-5) * np.abs(expected).max()
             np.testing.assert_allclose(logits[row], expected[0], atol=tolerance)
 
 
 @pytest.mark.parametrize("bits", [(), (4, 8)])
-def test_a_replaced_weight_is_used_and_a_model_can_be_copied(kernels, bits):
+def test_a_replaced_weight_is_used_and_a_reader_can_be_copied(kernels, bits):
     model = new(1, 1, 2, 16, 7, False, bits=bits)
-    ids = np.array([[1]])
+    reader, ids = Reader(model), np.array([[1]])
     with use_kernels(kernels):
-        _, state = model.read(ids, model.zero_state(1))
-        before, _ = model.read(ids, state)
-        for same in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        _, state = reader.read(ids, reader.zero_state(1))
+        before, _ = reader.read(ids, state)
+        for same in (copy.deepcopy(reader), pickle.loads(pickle.dumps(reader))):
             np.testing.assert_array_equal(same.read(ids, state)[0], before)
         model.params["norm.gain"] = 2 * model.params["norm.gain"]
-        np.testing.assert_allclose(model.read(ids, state)[0], 2 * before, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(reader.read(ids, state)[0], 2 * before, rtol=1e-5, atol=1e-6)
         name = "feed_forward.W_down"
         model.params[f"blocks.0.{name}"] = 0 * model.params["blocks.0.norm_1.gain"] + np.zeros(
             (96, 64), np.float32
         )
-        assert np.abs(model.read(ids, state)[0] - 2 * before).max() > 1e-3
+        assert np.abs(reader.read(ids, state)[0] - 2 * before).max() > 1e-3
 
 
 def changed(place, change):
