@@ -6,19 +6,19 @@ from chatting import TOKENIZER, model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minillm.decoding import Sampling, Writer, batch
+from minillm.decoding import Reader, Sampling, Writer, batch
 from minillm.decoding.batch import Batch, Text
+from minillm.decoding.cache import gathered
 from minillm.decoding.chat import Kept
 from minillm.decoding.pieces import Pieces
-from minillm.layers import cache as cache_layer
 
-MODEL = model()
+READER = Reader(model())
 PROMPTS = st.lists(st.integers(0, 9), min_size=1, max_size=12)
 TEXTS = st.lists(st.tuples(PROMPTS, st.integers(1, 12), st.integers(0, 5)), min_size=1, max_size=6)
 
 
 def alone(prompt, length, sampling, stop=()):
-    writer = Writer(MODEL, sampling, stop=stop, banned=[3])
+    writer = Writer(READER, sampling, stop=stop, banned=[3])
     writer.read(prompt)
     list(writer.write(length))
     return writer.text
@@ -28,7 +28,7 @@ def alone(prompt, length, sampling, stop=()):
 @settings(max_examples=10)
 def test_texts_that_join_and_leave_at_any_time(texts, greedy, part, most):
     """Each joins after some steps; prompts are read in parts."""
-    some = Batch(MODEL, Kept(MODEL, most))
+    some = Batch(READER, Kept(READER, most))
     waiting = [
         (at, Text(prompt, length, Sampling(temperature=0.0 if greedy else 1.0, seed=k), banned=[3]))
         for k, (prompt, length, at) in enumerate(texts)
@@ -54,13 +54,13 @@ def test_texts_that_join_and_leave_at_any_time(texts, greedy, part, most):
 @pytest.mark.parametrize("right", range(5))
 def test_a_text_that_is_alone_is_guessed(monkeypatch, right):
     """Some guesses are right, and two are wrong; a right one may be the stop id."""
-    monkeypatch.setattr(batch, "is_worthwhile", lambda model: True)
+    monkeypatch.setattr(batch, "is_worthwhile", lambda reader: True)
     sampling = Sampling(temperature=1.0, seed=1)
     free = alone([1, 2], 20, sampling)
     free = free[: 1 + free.index(free[15], 2)]
     assert len(free) > 8
-    kept, learned = Kept(MODEL), []
-    some = Batch(MODEL, kept)
+    kept, learned = Kept(READER), []
+    some = Batch(READER, kept)
     text = Text([1, 2], 20, sampling, frozenset({free[-1]}), [3])
     monkeypatch.setattr(text.speculation, "learn", lambda *counts: learned.append(counts))
     monkeypatch.setattr(
@@ -71,7 +71,7 @@ def test_a_text_that_is_alone_is_guessed(monkeypatch, right):
     some.add(text)
     while text.ended is None:
         assert some.step() == [text]
-        assert some._cache["lengths"].tolist() == [len(text.ids) - 1]
+        assert some._cache.lengths.tolist() == [len(text.ids) - 1]
     assert text.ids == free
     assert learned[0] == (right + 2, right)
     some.remove(text)
@@ -80,7 +80,7 @@ def test_a_text_that_is_alone_is_guessed(monkeypatch, right):
 
 def test_a_text_ends_at_a_stop_id_and_may_be_removed_before():
     free = alone([1, 2], 12, Sampling(temperature=0))
-    some = Batch(MODEL, Kept(MODEL))
+    some = Batch(READER, Kept(READER))
     texts = [
         Text([1, 2], 12, Sampling(temperature=0), frozenset({free[7]}), [3]),
         Text([4, 2], 50, Sampling(temperature=0), banned=[3]),
@@ -100,13 +100,13 @@ def test_a_text_ends_at_a_stop_id_and_may_be_removed_before():
 @given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=80), min_size=1, max_size=4))
 @settings(max_examples=10)
 def test_gathered_rows_continue_as_they_would_have(texts):
-    caches = [MODEL.read(np.array([text]), MODEL.zero_state(1))[1] for text in texts]
-    joined = cache_layer.gathered([(cache, 0) for cache in caches])
-    logits, joined = MODEL.read(np.full((len(texts), 1), 5), joined)
+    caches = [READER.read(np.array([text]), READER.zero_state(1))[1] for text in texts]
+    joined = gathered([(cache, 0) for cache in caches])
+    logits, joined = READER.read(np.full((len(texts), 1), 5), joined)
     for text, of_row in zip(texts, logits, strict=True):
-        expected, _ = MODEL.read(np.array([[*text, 5]]), MODEL.zero_state(1))
+        expected, _ = READER.read(np.array([[*text, 5]]), READER.zero_state(1))
         np.testing.assert_allclose(of_row, expected[0], rtol=1e-3, atol=1e-3)
-    assert joined["lengths"].tolist() == [len(text) + 1 for text in texts]
+    assert joined.lengths.tolist() == [len(text) + 1 for text in texts]
 
 
 # --- pieces ------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Conversations: what is read again, what is left out, and what is written."""
 
 import threading
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from chatting import SPECIALS, TEMPLATE, TOKENIZER, assistant, model, system, us
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from minillm.decoding import Chat, Sampling, Writer
+from minillm.decoding import Chat, Reader, Sampling, Writer
 from minillm.errors import InputError
 
 GREEDY = Sampling(temperature=0)
@@ -17,7 +18,7 @@ QUESTIONS = st.lists(SENTENCES, min_size=1, max_size=5)
 
 
 class Reads:
-    """A model, and how many tokens it has read at a time."""
+    """A reader, and how many tokens it has read at a time."""
 
     def __init__(self, some):
         self.some, self.counts = some, []
@@ -31,7 +32,7 @@ class Reads:
 
 
 def chat(**sizes):
-    return Chat(Reads(model(**sizes)), TOKENIZER, TEMPLATE)
+    return Chat(Reads(Reader(model(**sizes))), TOKENIZER, TEMPLATE)
 
 
 def answer(some, messages, *options, **named):
@@ -66,11 +67,11 @@ def test_only_new_tokens_are_read():
     messages = [user("the cat sat on the mat")]
     messages.append(assistant(answer(some, messages, 4, GREEDY)))
     before = len(some.encode(messages[:1]))
-    assert some.model.counts[0] == before
-    del some.model.counts[:]
+    assert some.reader.counts[0] == before
+    del some.reader.counts[:]
     messages.append(user("and the dog"))
     answer(some, messages, 4, GREEDY)
-    assert some.model.counts[0] < len(some.encode(messages)) - before + 1
+    assert some.reader.counts[0] < len(some.encode(messages)) - before + 1
 
 
 def test_another_conversation_does_not_disturb_the_first():
@@ -84,9 +85,9 @@ def test_another_conversation_does_not_disturb_the_first():
 def test_the_same_question_again_reads_its_last_two_tokens():
     some = chat()
     first = answer(some, [user("the cat")], 5, GREEDY)
-    del some.model.counts[:]
+    del some.reader.counts[:]
     assert answer(some, [user("the cat")], 5, GREEDY) == first
-    assert some.model.counts[0] == 2  # one would be read as a step is
+    assert some.reader.counts[0] == 2  # one would be read as a step is
 
 
 def test_an_answer_that_is_given_up_can_be_asked_for_again():
@@ -174,12 +175,12 @@ def test_pieces_are_whole_characters_and_no_special_tokens():
 
 
 def test_a_cache_that_is_cut_is_that_of_the_shorter_text():
-    some = model()
+    some = Reader(model())
     ids = np.arange(20)
     _, state = some.read(ids[None], some.zero_state(1))
     for other in (ids, ids[:7], np.array([0, 1, 2, 9, 9]), np.array([5])):
         for last in (False, True):
-            copy = {name: array.copy() for name, array in state.items()}
+            copy = deepcopy(state)
             n, cut = some.cut(other, copy, last=last)
             T = max(0, len(other) - 2)
             assert n == len(np.flatnonzero(np.cumsum(other[:T] != ids[:T]) == 0))
@@ -190,4 +191,4 @@ def test_a_cache_that_is_cut_is_that_of_the_shorter_text():
                 logits, _ = some.read(np.array([[3]]), copy)
                 expected, _ = some.read(np.append(ids, 3)[None], some.zero_state(1))
                 np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
-            assert after["lengths"].tolist() == [len(other)]
+            assert after.lengths.tolist() == [len(other)]

@@ -6,11 +6,11 @@ from chatting import model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minillm.decoding import Sampling, Writer, speculation
+from minillm.decoding import Reader, Sampling, Writer, speculation
 from minillm.decoding.speculation import OF_GUESS, ORDERS, SHARE, OwnNGrams, Speculation
 from minillm.models.llama import Llama, LlamaConfig
 
-MODEL = model(context=48)
+READER = Reader(model(context=48))
 IDS = st.lists(st.integers(0, 3), min_size=1, max_size=30)
 
 
@@ -29,7 +29,7 @@ class Script(Speculation):
 
 
 def writer(guesses=None, sampling=None, **options):
-    some = Writer(MODEL, sampling or Sampling(temperature=1.0, seed=3), **options)
+    some = Writer(READER, sampling or Sampling(temperature=1.0, seed=3), **options)
     some._speculation = guesses and Script(guesses)
     return some
 
@@ -85,7 +85,7 @@ def test_a_writer_that_is_given_up_among_guesses_can_go_on():
     ids = some.write(20)
     assert [next(ids) for _ in range(4)] == expected[:4]
     ids.close()
-    assert some.state["lengths"].tolist() == [2 + 3]  # all but the last id
+    assert some.state.lengths.tolist() == [2 + 3]  # all but the last id
     assert list(some.write(8)) == expected[4:12]
 
 
@@ -103,11 +103,11 @@ class Uniforms:
 def test_tokens_after_guesses_have_their_exact_probabilities(guess):
     """The second token is drawn for evenly spaced uniform numbers, after each right first one."""
     sampling = Sampling(temperature=1.0, top_k=3)
-    logits, state = MODEL.read(np.array([[1, 2]]), MODEL.zero_state(1))
+    logits, state = READER.read(np.array([[1, 2]]), READER.zero_state(1))
     p_first = sampling.probabilities(logits[0])
     first = int(np.argsort(-p_first)[guess])
     below = p_first[:first].sum() + p_first[first] / 2  # the uniform number that draws it
-    after, _ = MODEL.read(np.array([[first]]), state)
+    after, _ = READER.read(np.array([[first]]), state)
     p = sampling.probabilities(after[0])
     counts, N = np.zeros(len(p)), 40
     for number in range(N):
@@ -196,7 +196,7 @@ def test_only_large_models_guess(monkeypatch):
     large = Llama(config, np.random.default_rng(0))
     assert Writer(large)._speculation is None
     monkeypatch.setattr(speculation, "LEAST_WEIGHTS", 1000)
-    assert Writer(MODEL)._speculation is None  # it reads one token at a time
+    assert Writer(READER)._speculation is None  # it reads one token at a time
     some = Writer(large, Sampling(temperature=0, repetition_penalty=0.2))  # it repeats itself
     some.read([1, 2, 3, 4] * 8)
     assert some._speculation is not None

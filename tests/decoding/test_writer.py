@@ -173,7 +173,7 @@ def test_what_is_no_id_is_refused(ids, error, message):
     some.read([0])
     with pytest.raises(error, match=f"^Writer: ids: {message}"):
         some.read(ids)
-    assert some.model.reads == [[[0]]]  # and it can go on
+    assert some.reader.reads == [[[0]]]  # and it can go on
     assert next(some.write(1)) in range(5)
     for name in ("banned", "stop"):
         with pytest.raises(error, match=f"^Writer: {name}: {message}"):

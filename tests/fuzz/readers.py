@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from minillm import decoding
 from minillm.data import RandomWindows, Shards, read_text, word_sets
 from minillm.data.choices import read_choices
 from minillm.data.conversations import has_conversations, read_conversations
@@ -213,7 +214,8 @@ def read_hugging_face(
     model, tokenizer = read(folder)
     ids = tokenizer.encode(TEXT)[:20]
     with np.errstate(all="ignore"):
-        model.read(ids[None].astype(np.int64), model.zero_state(1))
+        reader = decoding.Reader(model)
+        reader.read(ids[None].astype(np.int64), reader.zero_state(1))
     tokenizer.decode(ids)
 
 

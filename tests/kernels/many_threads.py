@@ -12,6 +12,7 @@ import numpy as np
 
 from minillm import ops, use_threads
 from minillm._kernels import _threads
+from minillm.decoding import Reader
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
 from minillm.text import bpe
@@ -39,7 +40,7 @@ def both(op, *arguments, **named):
 B, T, I, H, V = 6, 9, 24, 40, 300
 LENGTHS, IDS = np.array([9, 3, 7, 1, 9, 5]), rng.integers(0, V, (40, 90))
 PARAMS = {"W": normal(300, 200), "b": normal(300)}
-GPT_MODEL = GPT(GPTConfig(vocabulary=V, context=16, layers=2, heads=2, width=160), rng)
+READER = Reader(GPT(GPTConfig(vocabulary=V, context=16, layers=2, heads=2, width=160), rng))
 TOKENIZER = bpe.train(["she sells sea shells by the sea shore"], 280)
 WORDS = rng.integers(0, V, 2000)
 
@@ -53,10 +54,10 @@ def adam():
 
 
 def decode():
-    logits, cache = GPT_MODEL.read(IDS[:2, :3], GPT_MODEL.zero_state(2))
+    logits, cache = READER.read(IDS[:2, :3], READER.zero_state(2))
     for t in range(3, 8):
-        logits, cache = GPT_MODEL.read(IDS[:2, t : t + 1], cache)
-    return logits, cache["blocks.0.attention.keys"]
+        logits, cache = READER.read(IDS[:2, t : t + 1], cache)
+    return logits, cache.keys[0]
 
 
 def word2vec():

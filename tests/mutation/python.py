@@ -13,7 +13,7 @@ from .mutant import Mutant
 
 # Functions that compute a gradient or a step under other names.
 ALSO = {
-    "minillm/layers/block.py": {"backward_through"},
+    "minillm/layers/gradients.py": {"backward_through"},
     "minillm/models/word2vec.py": {"_train_sentences"},
     "minillm/ops/recurrence.py": {"reversed_rows"},
     "minillm/ops/scaled_dot_product_attention.py": {"_for_each_key"},

@@ -402,7 +402,7 @@ def test_a_failure_is_printed_without_control_characters(server, run, monkeypatc
         raise RuntimeError("\x1b[2J\ud800")
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(run.model), "read", failing)
+        patch.setattr(type(run.reader), "read", failing)
         status, answer = server.ask(GREEDY)
     assert status == 500
     assert answer["error"]["message"] == r"the server failed: \x1b[2J\ud800"
@@ -414,16 +414,16 @@ def test_a_failure_is_printed_without_control_characters(server, run, monkeypatc
 
 
 def test_a_failure_of_the_model_is_said_and_the_next_request_is_answered(server, run, monkeypatch):
-    original = type(run.model).read
+    original = type(run.reader).read
 
     def failing(self, ids, state):
         raise MemoryError("out of memory")
 
-    monkeypatch.setattr(type(run.model), "read", failing)
+    monkeypatch.setattr(type(run.reader), "read", failing)
     status, answer = server.ask(GREEDY)
     assert status == 500
     assert answer["error"]["type"] == "server_error"
-    monkeypatch.setattr(type(run.model), "read", original)
+    monkeypatch.setattr(type(run.reader), "read", original)
     assert server.text(GREEDY) == expected(run, TALK)
 
 
@@ -456,13 +456,13 @@ def test_requests_at_once_get_the_answers_that_they_get_alone(server, run):
 
 def test_a_client_that_leaves_stops_its_answer(server, run, monkeypatch):
     """Neither a stream nor a whole answer would end within the test."""
-    original = type(run.model).read
+    original = type(run.reader).read
 
     def slow(self, ids, state):
         time.sleep(0.02)
         return original(self, ids, state)
 
-    monkeypatch.setattr(type(run.model), "read", slow)
+    monkeypatch.setattr(type(run.reader), "read", slow)
     monkeypatch.setattr(app, "LOOK", 0.05)
     long = {**GREEDY, "max_tokens": 400}
     for stream in (True, False):
@@ -578,13 +578,13 @@ def test_connections_without_a_request_keep_no_other_client_out(run, monkeypatch
 
 def test_a_connection_without_a_whole_header_is_closed(run, monkeypatch):
     """After the first request, too; one whose answer takes longer is not."""
-    original = type(run.model).read
+    original = type(run.reader).read
 
     def slow(self, ids, state):
         time.sleep(0.05)
         return original(self, ids, state)
 
-    monkeypatch.setattr(type(run.model), "read", slow)
+    monkeypatch.setattr(type(run.reader), "read", slow)
     monkeypatch.setattr(connections, "LONGEST_HEADER", 0.2)
     some = Running(run.answering)
     try:
