@@ -1,4 +1,4 @@
-"""Fine-tuning on conversations: what is counted, packing, recomputing, frozen packed weights."""
+"""Fine-tuning on conversations: what is counted, packing, frozen packed weights."""
 
 from itertools import pairwise
 
@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minillm import kernels_info, ops, use_kernels
+from minillm.decoding import Reader
 from minillm.layers import dense
-from minillm.layers.heads import self_attention
+from minillm.layers.heads import causal
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.ops import quantised as quantised_ops
 from minillm.ops.quantised import quantise
 from minillm.ops.softmax import log_softmax
 from minillm.testing import check_projections
@@ -23,7 +25,9 @@ from minillm.training.conversations import (
     mean_loss,
     packed,
 )
-from minillm.training.lora import LoRA, new_additions
+from minillm.training.lora import LoRA, QuantisedLowRank, new_additions
+from minillm.training.packed import Packed
+from minillm.training.packing import attend_within
 from minillm.training.preferences import PreferenceTask, answer_log_likelihoods
 from minillm.training.rewards import RewardTask
 from minillm.training.trained import Trained
@@ -60,12 +64,12 @@ LENGTHS = st.lists(st.integers(2, 9), min_size=1, max_size=5)
 def test_a_packed_batch_equals_its_conversations_one_by_one(lengths):
     """The loss and each gradient, weighted by the numbers of counted tokens."""
     some, batch = model(), conversations(lengths)
-    loss, backward = some.loss(*packed(batch).arguments(None))
+    loss, backward = Packed(some).loss(*packed(batch).arguments(None))
     total, count = 0.0, 0
     gradients = {name: np.zeros_like(array) for name, array in some.params.items()}
     for one in batch:
         n = one.counted[1:].sum()
-        alone, alone_backward = some.loss(
+        alone, alone_backward = Packed(some).loss(
             (one.ids[None, :-1], one.ids[None, 1:]), None, one.counted[None, 1:]
         )
         total, count = total + n * alone, count + n
@@ -76,28 +80,23 @@ def test_a_packed_batch_equals_its_conversations_one_by_one(lengths):
         np.testing.assert_allclose(gradient, gradients[name] / count, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.usefixtures("both_twins")
-def test_gradients_of_a_packed_batch_against_the_checker():
-    some, batch = model(), packed(conversations([5, 2, 7]))
-    check_projections(
-        lambda: some.loss(*batch.arguments(None)), some.params, rng=np.random.default_rng(1)
-    )
-
-
-def test_packed_sequences_do_not_see_the_padding_that_sets_them_below_each_other():
-    """Of tokens that see all others, too: there it matters that the padding is masked."""
+def test_attention_within_each_text_is_that_of_each_alone():
+    """Of q, k and v of one row, with its gradients."""
     rng, lengths = np.random.default_rng(0), np.array([5, 2, 3])
-    params = {"a.W_qkv": rng.standard_normal((8, 24)), "a.W_o": rng.standard_normal((8, 8))}
-    x = rng.standard_normal((1, 10, 8))
-    y, _ = self_attention(params, "a", x, 2, causal=False, packed=lengths)
+    q, k, v = (rng.standard_normal((1, heads, 10, 3)) for heads in (4, 2, 2))
+    y, backward = attend_within(lengths)(q, k, v)
+    gradients = backward(dy := rng.standard_normal(y.shape))
     for first, last in pairwise(np.cumsum([0, *lengths])):
-        alone, _ = self_attention(params, "a", x[:, first:last], 2, causal=False)
-        np.testing.assert_allclose(y[:, first:last], alone, rtol=1e-12)
+        here = np.s_[:, :, first:last]
+        alone, alone_backward = causal(q[here], k[here], v[here])
+        np.testing.assert_allclose(y[here], alone, rtol=1e-12)
+        for gradient, expected in zip(gradients, alone_backward(dy[here]), strict=True):
+            np.testing.assert_allclose(gradient[here], expected, rtol=1e-10, atol=1e-14)
 
 
 def test_what_is_not_counted_is_not_learned():
     """A target that does not count may be any id; an input that follows it may not."""
-    some = model()
+    some = Packed(model())
     inputs, targets, mask, lengths = packed(conversations([6, 4]))
     assert not mask.all()
     others = np.where(mask, targets, (targets + 1) % V)
@@ -110,19 +109,12 @@ def test_what_is_not_counted_is_not_learned():
         some.loss((inputs, targets), None, np.zeros_like(mask), lengths)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_recomputing_changes_no_bit(dropout):
-    some, batch = model(np.float32, dropout), packed(conversations([9, 3, 4]))
-    results = []
-    for recompute in (False, True):
-        some.recompute = recompute
-        rng = np.random.default_rng(7)
-        loss, backward = some.loss(*batch.arguments(rng))
-        results.append((loss, backward(), rng.random()))
-    (loss, gradients, drawn), (loss_again, gradients_again, drawn_again) = results
-    assert (loss, drawn) == (loss_again, drawn_again)
-    for name, gradient in gradients.items():
-        np.testing.assert_array_equal(gradient, gradients_again[name])
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_task_recomputes_if_it_is_told(recompute):
+    some, pair = conversations([4] * 4), (conversations([4])[0], conversations([4], 1)[0])
+    chat = ChatTask(model(), some, some[:2], 8, 0, recompute)
+    preferences = PreferenceTask(model(), [pair], [pair], 8, 0, beta=0.5, recompute=recompute)
+    assert chat.model.recompute == preferences.model.recompute == recompute
 
 
 # --- additions to packed weights -----------------------------------------------------------------
@@ -134,16 +126,11 @@ def test_additions_to_a_packed_matrix(bits):
     """y and the gradients, beside those of the dense matrix, as far as rounding x allows."""
     rng = np.random.default_rng(0)
     W = quantise(rng.standard_normal((64, 48)).astype(np.float32), bits)
-    params = {
-        "W": W,
-        "W.A": rng.standard_normal((64, 3)).astype(np.float32),
-        "W.B": rng.standard_normal((3, 48)).astype(np.float32),
-    }
+    A, B = (rng.standard_normal(shape).astype(np.float32) for shape in ((64, 3), (3, 48)))
     x, dy = (rng.standard_normal(shape).astype(np.float32) for shape in ((5, 64), (5, 48)))
-    prefixed = {f"layer.{name}": array for name, array in params.items()}
-    y, backward = dense.layer(prefixed, "layer", x)
+    y, backward = dense.layer({"layer.W": QuantisedLowRank(W, A, B)}, "layer", x)
     dx, gradients = backward(dy)
-    A, B = params["W.A"], params["W.B"]
+    assert gradients.keys() == {"layer.W.A", "layer.W.B"}
     whole = W.dense() + A @ B
     np.testing.assert_allclose(y, x @ whole, rtol=0, atol=0.02 * np.abs(y).max())
     np.testing.assert_allclose(dx, dy @ whole.T, rtol=1e-4, atol=1e-4)
@@ -155,7 +142,7 @@ def test_additions_to_a_packed_matrix(bits):
 def test_a_model_with_packed_weights_learns_by_its_additions(exact, monkeypatch):
     """The gradients of A and B are those of the dense model, as far as activations are rounded."""
     if exact:  # no activation is rounded
-        monkeypatch.setattr(ops, "quantised_linear", _exact_linear)
+        monkeypatch.setattr(quantised_ops, "quantised_linear", _exact_linear)
     some = model(np.float32, width=32, feed_forward=32, heads=2, key_heads=1)
     rng = np.random.default_rng(3)
     targets = [name for name in some.params if ".W_" in name]
@@ -166,19 +153,14 @@ def test_a_model_with_packed_weights_learns_by_its_additions(exact, monkeypatch)
     additions = new_additions(some.params, targets, 2, rng)
     for array in additions.values():
         array[...] = 0.1 * rng.standard_normal(array.shape)
-    lora = LoRA(some.params, additions, 2.0)
+    plain = Llama(some.config, params=some.params | dense_params)
+    lora, plain_lora = (LoRA(one, additions, 2.0) for one in (some, plain))
     assert not lora.merged
-    some.params.update(lora.beside)
-    batch = packed(conversations([9, 6, 4]))
-    _, backward = some.loss(*batch.arguments(None))
-    ours = Trained(additions, lora).gradients(backward)
-
-    own = {name: array for name, array in some.params.items() if name not in lora.beside}
-    plain = Llama(some.config, params=own | dense_params)
-    plain_lora = LoRA(plain.params, additions, 2.0)
-    plain.params.update(plain_lora.beside)
-    _, backward = plain.loss(*batch.arguments(None))
-    theirs = Trained(additions, plain_lora).gradients(backward)
+    arguments = packed(conversations([9, 6, 4])).arguments(None)
+    ours, theirs = (
+        Trained(additions, its_lora).gradients(Packed(one).loss(*arguments)[1])
+        for one, its_lora in ((some, lora), (plain, plain_lora))
+    )
     assert ours.keys() == theirs.keys() == additions.keys()
     for name, gradient in ours.items():
         error = np.linalg.norm(gradient - theirs[name]) / np.linalg.norm(theirs[name])
@@ -250,8 +232,8 @@ def test_the_order_of_an_epoch_is_another_and_is_resumed():
 
 def test_the_validation_loss_is_the_mean_over_all_counted_tokens():
     some, batch = model(), conversations([9, 2, 6, 3, 3])
-    mean, tokens = mean_loss(some, in_batches(batch, 8))
-    log_p, _ = some.log_likelihood(*packed(batch).arguments(None))
+    mean, tokens = mean_loss(Packed(some), in_batches(batch, 8))
+    log_p, _ = Packed(some).log_likelihood(*packed(batch).arguments(None))
     assert tokens == len(log_p)
     np.testing.assert_allclose(mean, -log_p.mean(), rtol=1e-12)
 
@@ -307,9 +289,9 @@ def test_the_reference_is_that_of_the_beginning_after_a_resume():
 
 def test_the_log_probability_of_an_answer_is_the_sum_over_its_tokens():
     some, batch = model(), conversations([5, 8])
-    sums, _ = answer_log_likelihoods(some, batch)
+    sums, _ = answer_log_likelihoods(Packed(some), batch)
     for one, found in zip(batch, sums, strict=True):
-        log_p = log_softmax(some.logits(one.ids[None, :-1])[0][0])[
+        log_p = log_softmax(some.forward(one.ids[None, :-1])[0][0])[
             range(len(one.ids) - 1), one.ids[1:]
         ]
         np.testing.assert_allclose(found, log_p[one.counted[1:]].sum(), rtol=1e-10)
@@ -324,7 +306,7 @@ def test_a_model_learns_what_is_rewarded():
     questions = [np.array([1 + k % 4]) for k in range(40)]
 
     def write(asked, rng):
-        logits = some.logits(np.stack(asked))[0][:, -1]
+        logits = some.forward(np.stack(asked))[0][:, -1]
         if rng is not None:
             logits = logits + rng.gumbel(size=logits.shape)  # its argmax is drawn from the softmax
         return list(logits.argmax(axis=1)[:, None])
@@ -358,14 +340,15 @@ def test_a_step_with_additions_is_that_of_its_original(B, T, seed):
     additions = new_additions(some.params, targets[:3], 3, rng)
     for array in additions.values():
         array[...] = 0.3 * rng.standard_normal(array.shape)
-    some.params.update(LoRA(some.params, additions, 2.0).beside)
+    LoRA(some, additions, 2.0)
+    reader = Reader(some)
     ids = rng.integers(0, V, (B, 2 + T))
     logits = {}
     for kernels in kernels_info()["available"]:
         with use_kernels(kernels):
-            _, state = some.read(ids[:, :2], some.zero_state(B))
-            logits[kernels], _ = some.read_all(ids[:, 2:], state)
-    whole, _ = some.logits(ids)
+            _, state = reader.read(ids[:, :2], reader.zero_state(B))
+            logits[kernels], _ = reader.read_all(ids[:, 2:], state)
+    whole, _ = some.forward(ids)
     for found in logits.values():
         np.testing.assert_allclose(found, logits["numpy"], rtol=2e-4, atol=2e-4)
         np.testing.assert_allclose(found, whole[:, 2:], rtol=0, atol=0.05 * np.abs(whole).max())
@@ -375,11 +358,10 @@ def test_additions_that_come_later_are_seen():
     some = model(np.float32, width=32, feed_forward=32, heads=2, key_heads=1)
     name = "blocks.0.attention.W_o"
     some.params[name] = quantise(some.params[name], 8)
-    _, state = some.read(np.array([[1, 2]]), some.zero_state(1))
-    before, _ = some.read(np.array([[3]]), state)
-    some.params |= {
-        f"{name}.A": np.ones((32, 1), np.float32),
-        f"{name}.B": np.ones((1, 32), np.float32),
-    }
-    after, _ = some.read(np.array([[3]]), state)
+    reader = Reader(some)
+    _, state = reader.read(np.array([[1, 2]]), reader.zero_state(1))
+    before, _ = reader.read(np.array([[3]]), state)
+    A, B = np.ones((32, 1), np.float32), np.ones((1, 32), np.float32)
+    some.params[name] = QuantisedLowRank(some.params[name], A, B)
+    after, _ = reader.read(np.array([[3]]), state)
     assert not np.allclose(before, after)
