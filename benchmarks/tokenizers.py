@@ -21,7 +21,9 @@ from typing import Any
 
 from minillm import kernels_info, use_kernels
 from minillm.text import BytePairs, WordPieces, load_tokenizer, tokenizer_files, wordpiece
-from minillm.text.bpe import PATTERN, learn_merges, split_words, train
+from minillm.text.bpe import PATTERN
+from minillm.text.bpe_fast import learn_merges, split_words
+from minillm.text.byte_pairs import train
 
 ENCODED = 8_000_000  # characters
 SHORT = 200  # characters of a short text

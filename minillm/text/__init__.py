@@ -1,6 +1,6 @@
 """Text to ids and back, in units of characters, words, byte pairs or pieces of words."""
 
-from minillm.text.bpe import BytePairs
+from minillm.text.byte_pairs import BytePairs
 from minillm.text.characters import Characters
 from minillm.text.chat_template import ChatTemplate
 from minillm.text.tokenizer_files import load_tokenizer, tokenizer_files

@@ -22,7 +22,8 @@ from typing import Any
 from minillm.data.files import read_json, warn_of_unknown
 from minillm.data.lines import read_lines
 from minillm.errors import InputError, short
-from minillm.text.bpe import BYTES, PATTERNS, BytePairs, Pair
+from minillm.text.bpe import BYTES, PATTERNS, Pair
+from minillm.text.byte_pairs import BytePairs
 from minillm.text.units import vocabulary_from_dict
 from minillm.text.vocabulary import Vocabulary, check_texts, flag
 from minillm.text.wordpiece import (

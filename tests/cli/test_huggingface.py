@@ -15,7 +15,7 @@ from minillm.formats.sentences import Sentences
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.text import wordpiece
-from minillm.text.bpe import train
+from minillm.text.byte_pairs import train
 
 TEXT = "she sells sea shells on the sea shore\n"
 

@@ -8,7 +8,7 @@ import minillm
 from minillm.cli import main
 from minillm.data import Shards, builtin_corpus
 from minillm.text import load_tokenizer, wordpiece
-from minillm.text.bpe import learn_merges, train
+from minillm.text.byte_pairs import learn_merges, train
 
 SMALL = ["--hidden", "16", "--steps", "3", "--batch", "4"]
 
@@ -59,14 +59,14 @@ def test_eval_measures_the_length_of_tokens(folder, text_file, evaluated):
 
 
 def test_interrupted_or_failing_it_leaves_nothing(tmp_path, text_file, monkeypatch, fails):
-    import minillm.text.bpe
+    import minillm.text.byte_pairs
 
     def interrupted(*args):
         raise KeyboardInterrupt
 
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(minillm.text.bpe, "learn_merges", interrupted)
+        patch.setattr(minillm.text.byte_pairs, "learn_merges", interrupted)
         assert main(["train", "tokenizer", text_file, "--out", str(out)]) == 130
     assert not out.exists()
     assert "no such file" in fails("train", "tokenizer", "none", "--out", str(out))

@@ -10,7 +10,7 @@ from minillm.errors import InputError, InputWarning
 from minillm.formats.bert import export_bert, import_bert
 from minillm.formats.sentences import Sentences
 from minillm.models.bert import BERT, BERTConfig
-from minillm.text.bpe import train
+from minillm.text.byte_pairs import train
 from minillm.text.tokenizer_files import tokenizer_files
 from minillm.text.wordpiece import SPECIALS, WordPieces
 

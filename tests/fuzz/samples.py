@@ -26,7 +26,7 @@ from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Stored, find_kind
 from minillm.runs.stored import save_config
 from minillm.text import Characters, ChatTemplate, build_vocabulary, tokenizer_files, wordpiece
-from minillm.text.bpe import train
+from minillm.text.byte_pairs import train
 from minillm.training import AdamW, Summary, save_checkpoint
 from minillm.training.language_model import ContextTask, LanguageModelTask
 from minillm.training.masked import MaskedTask

@@ -15,7 +15,7 @@ from minillm.text import (
     tokenizer_files,
     wordpiece,
 )
-from minillm.text.bpe import train
+from minillm.text.byte_pairs import train
 from minillm.text.tokenizer_files import spell, unspell
 
 TEXT = (
