@@ -12,7 +12,7 @@ from minillm.text.vocabulary import (
     opening_id,
     unit_name,
 )
-from minillm.text.wordpiece import WordPieces
+from minillm.text.word_pieces import WordPieces
 from minillm.text.words import Words, WordsSeen, split_off_punctuation, split_words
 
 __all__ = [

@@ -18,7 +18,7 @@ from minillm.text import (
     byte_pairs,
     opening_id,
     vocabulary_from_dict,
-    wordpiece,
+    word_pieces,
 )
 
 UNITS = ["character", "word", "token"]
@@ -42,7 +42,7 @@ HALF = "\ud800"
         lambda: BytePairs([], [HALF]),
         lambda: BytePairs([], ["<x>", f"<{HALF}>"]),
         lambda: byte_pairs.train(["a"], 300, [HALF]),
-        lambda: WordPieces([*wordpiece.SPECIALS, HALF]),
+        lambda: WordPieces([*word_pieces.SPECIALS, HALF]),
         lambda: build_vocabulary(["a"], "word", always=[HALF]),
         lambda: build_vocabulary(["a"], "character", held_out=[HALF]),
     ],
