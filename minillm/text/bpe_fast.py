@@ -175,30 +175,23 @@ def merge(word: bytes, table: MergeTable) -> list[int]:
     return [number for number in numbers if number is not None]
 
 
-@twinned
 def encode_words(data: bytes, ends: NDArray[np.int64], table: MergeTable) -> NDArray[np.int32]:
     """The numbers of the tokens of words, (T,): word w is data[ends[w - 1] : ends[w]].
 
-    ``table.whole`` is not used: see :func:`encode_whole_words`.
+    Each different word is merged once, and those of ``table.whole`` are not merged.  The twin knows
+    no such words, so the tokenizers that have them (Llama 3) use the plain function.
     """
-    return _encode(data, ends, table, {})
+    encode = _merge_words if table.whole else _encode_words
+    return encode(data, ends, table)
 
 
-def encode_whole_words(
-    data: bytes, ends: NDArray[np.int64], table: MergeTable
-) -> NDArray[np.int32]:
-    """Like :func:`encode_words`, but the words of ``table.whole`` are not merged.
-
-    It has no twin, because few tokenizers (Llama 3) have such words.
-    """
-    return _encode(data, ends, table, table.whole)
+@twinned
+def _encode_words(data: bytes, ends: NDArray[np.int64], table: MergeTable) -> NDArray[np.int32]:
+    return _merge_words(data, ends, table)
 
 
-def _encode(
-    data: bytes, ends: NDArray[np.int64], table: MergeTable, known: Mapping[bytes, list[int]]
-) -> NDArray[np.int32]:
-    """The numbers of the tokens of words, (T,), from those of known words and from merges."""
-    merged = dict(known)
+def _merge_words(data: bytes, ends: NDArray[np.int64], table: MergeTable) -> NDArray[np.int32]:
+    merged = dict(table.whole)
     numbers: list[int] = []
     for start, end in pairwise([0, *ends.tolist()]):
         word = data[start:end]

@@ -13,7 +13,6 @@ from minillm.errors import short
 from minillm.text.bpe import BYTES, LONGEST, PATTERNS, Pair
 from minillm.text.bpe_fast import (
     MergeTable,
-    encode_whole_words,
     encode_words,
     ends_by,
     learn_merges,
@@ -176,14 +175,13 @@ class BytePairs(Vocabulary):
 
     def _encode(self, texts: list[str]) -> list[NDArray[np.int32]]:
         """The ids of each of several texts without special tokens."""
-        encode = encode_whole_words if self._table.whole else encode_words
         if len(texts) == 1:  # there are no places to find
-            return [self._ids[encode(*self._words(texts[0]), self._table)]]
+            return [self._ids[encode_words(*self._words(texts[0]), self._table)]]
         data, ends = zip(*map(self._words, texts), strict=True) if texts else ((), ())
         starts = np.cumsum([0, *map(len, data)])
         shifted = [each + start for each, start in zip(ends, starts, strict=False)]
         joined = np.concatenate([np.zeros(0, np.int64), *shifted])
-        numbers = encode(b"".join(data), joined, self._table)
+        numbers = encode_words(b"".join(data), joined, self._table)
         ids, reached = self._ids[numbers], np.cumsum(self._lengths[numbers])  # in bytes
         cuts = np.searchsorted(
             reached, starts, side="right"

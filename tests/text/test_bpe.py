@@ -15,14 +15,7 @@ from minillm import use_kernels
 from minillm.errors import InputError
 from minillm.text import BytePairs, banned_ids, bpe, opening_id, vocabulary_from_dict
 from minillm.text.bpe import LONGEST, PATTERN, PATTERNS, encode_word, join
-from minillm.text.bpe_fast import (
-    encode_whole_words,
-    encode_words,
-    learn_merges,
-    merge,
-    split_words,
-    word_ends,
-)
+from minillm.text.bpe_fast import encode_words, learn_merges, merge, split_words, word_ends
 from minillm.text.byte_pairs import train
 from minillm.text.tokenizer_files import unspell
 from minillm.unicode import without_late_letters
@@ -165,10 +158,9 @@ def test_words_are_merged_as_defined(texts, words):
     expected = [token for word in texts for token in encode_word(word, merges)]
     assert [table.tokens[number] for word in texts for number in merge(word, table)] == expected
     ends = np.cumsum([len(word) for word in texts], dtype=np.int64)
-    for encode in (encode_words, encode_whole_words):
-        numbers = encode(b"".join(texts), ends, table)
-        assert [table.tokens[number] for number in numbers] == expected
-        assert numbers.dtype == np.int32
+    numbers = encode_words(b"".join(texts), ends, table)
+    assert [table.tokens[number] for number in numbers] == expected
+    assert numbers.dtype == np.int32
 
 
 @given(st.lists(st.tuples(*2 * [st.text("ab", min_size=1, max_size=3)]), unique=True, max_size=6))
