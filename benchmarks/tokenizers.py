@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from minillm import kernels_info, use_kernels
-from minillm.text import BytePairs, WordPieces, load_tokenizer, tokenizer_files, wordpiece
-from minillm.text.bpe import PATTERN, learn_merges, split_words, train
+from minillm.text import BytePairs, WordPieces, load_tokenizer, tokenizer_files, word_pieces
+from minillm.text.bpe import PATTERN
+from minillm.text.bpe_fast import learn_merges, split_words
+from minillm.text.byte_pairs import train
 
 ENCODED = 8_000_000  # characters
 SHORT = 200  # characters of a short text
@@ -145,7 +147,7 @@ def main() -> None:
     text = "".join(texts)[:ENCODED]
     encoding(tokenizer, text, tiktoken_encoder(tokenizer))
     print("\nWordPiece")
-    pieces, seconds = timed(lambda: wordpiece.train([text[: ENCODED // 2]], args.vocabulary))
+    pieces, seconds = timed(lambda: word_pieces.train([text[: ENCODED // 2]], args.vocabulary))
     print(f"{len(pieces):,} pieces from {ENCODED // 2 / 1e6:.0f} MB in {seconds:.1f} s of CPU")
     encoding(pieces, text[: ENCODED // 2], tokenizers_encoder(pieces))
 

@@ -6,11 +6,11 @@ from minillm.models.gpt import GPT, GPTConfig
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Stored, find_kind
 from minillm.runs.stored import save_run
-from minillm.text import ChatTemplate, bpe
+from minillm.text import ChatTemplate, byte_pairs
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 TEXT = "system user assistant the cat sat on the mat and the dog sat on the log " * 3
-TOKENIZER = bpe.train([TEXT], 300, SPECIALS)
+TOKENIZER = byte_pairs.train([TEXT], 300, SPECIALS)
 TEMPLATE = ChatTemplate("chatml")
 
 

@@ -19,14 +19,13 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from tqdm import tqdm
-
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_files, add_option, add_out, integer
 from minillm.data import Shards, write_shards
 from minillm.mpi import ranks
 from minillm.runs.lock import held
 from minillm.text import load_tokenizer
+from minillm.training.progress import progress_bar
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -58,11 +57,10 @@ def run(args: argparse.Namespace) -> int:
     """Encode, and report the shards."""
     tokenizer, job, started = load_tokenizer(args.tokenizer), ranks(), time.perf_counter()
     holds = job.rank == 0 and args.out and not Path(args.out).is_file()
-    quiet = True if job.rank else None  # None: where there is no terminal
     made = 0
     with (
         held(Path(args.out)) if holds else nullcontext(),
-        tqdm(unit="B", unit_scale=True, leave=False, disable=quiet) as bar,
+        progress_bar(unit="B", quiet=job.rank > 0) as bar,
     ):
 
         def progress(done: int, total: int | None, tokens: int) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from minillm.data.batching import batches_in_order
 from minillm.data.reading import ContextWindows
 from minillm.models.reader import best_spans
 
@@ -22,9 +23,8 @@ def find_spans(
     counts.
     """
     scores: list[dict[Span, float]] = [{} for _ in windows.offsets]
-    order = np.argsort(windows.contexts.lengths, kind="stable")
-    for start in range(0, len(order), BATCH):
-        rows = order[start : start + BATCH]
+    lengths = windows.contexts.lengths
+    for rows in batches_in_order(np.argsort(lengths, kind="stable"), lengths, rows=BATCH):
         texts = *windows.questions.padded(rows), *windows.contexts.padded(rows)
         logits, _ = model.forward(*texts)  # (B, 2, T)
         for row, of_row in zip(rows, logits, strict=True):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from minillm.data import Sequences
+from minillm.data.batching import batches_in_order
 from minillm.decoding.beam import Hypothesis, beam_search, sample_outputs
 from minillm.decoding.decoder import Decoder
 from minillm.errors import InputError
@@ -80,8 +81,7 @@ class Translator:
         outputs: list[list[Translation]] = [[] for _ in texts]
         keep_weights = keep_weights or self.target.unknown is not None
         order = np.argsort(encoded.lengths, kind="stable")
-        for start in range(0, len(order), batch):
-            rows = order[start : start + batch]
+        for rows in batches_in_order(order, encoded.lengths, rows=batch):
             source, lengths = encoded.padded(rows)
             if temperature is None:
                 results = beam_search(

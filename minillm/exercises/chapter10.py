@@ -74,7 +74,7 @@ def next_merge(words):
 
 
 def _encode_word(word, merges):
-    return [token.encode() for token in bpe.BytePairs(merges, specials=()).split(word.decode())]
+    return bpe.encode_word(word, merges)
 
 
 def _words_to_encode(rng):
@@ -89,7 +89,7 @@ def _words_to_encode(rng):
 @exercise(
     "encode a word by replaying merges",
     reference=_encode_word,
-    solution="minillm/text/bpe.py: merge",
+    solution="minillm/text/bpe.py: encode_word",
     cases=_words_to_encode,
     imports="from itertools import pairwise",
     outputs=("pieces",),

@@ -25,6 +25,7 @@ from minillm.look.attention import attention_weights, self_attention_weights
 from minillm.look.inside import Activity, Attention
 from minillm.models.target import teacher_forcing
 from minillm.ops.recurrence import input_term
+from minillm.training.progress import progress_bar
 
 AT_ONCE = 16  # texts with a hidden token that a BERT reads together
 
@@ -55,10 +56,8 @@ def norms_by_place(dys: NDArray, places: int, backward: Callable[[NDArray], NDAr
     ``backward(dy)``, dy (1, T, D) with one row that is not zero -> the gradients by the inputs
     (places, D).  Returns their norms, (T, places).
     """
-    from tqdm import tqdm  # 15 ms, which no other use of a run waits for
-
     norms = np.zeros((len(dys), places), dys.dtype)
-    for t, row in enumerate(tqdm(dys, "gradients", unit=" tokens", leave=False, disable=None)):
+    for t, row in enumerate(progress_bar(dys, "gradients", unit=" tokens")):
         if row.any():
             dy = np.zeros((1, *dys.shape), dys.dtype)
             dy[0, t] = row

@@ -14,6 +14,7 @@ from minillm.formats.word2vec import read_vectors
 from minillm.models.vectors import Vectors
 from minillm.runs.opening import load
 from minillm.runs.run import Run
+from minillm.training.progress import progress_bar
 
 # The methods, and their arguments.
 METHODS = {
@@ -35,15 +36,13 @@ def augmented(labelled: Sequence[Labelled], methods: str, seed: int) -> tuple[li
     The same methods and seed give the same copies.  InputError if a method's run or word vectors
     cannot be opened.
     """
-    from tqdm import tqdm  # 15 ms, which no other use of a run waits for
-
     named = parse(methods)
     opened = [open_method(name, paths) for name, paths in named.items()]
     count = max(augmentation.usual_copies(len(labelled)), len(opened))
     rng = np.random.default_rng([seed, STREAM])
     total = count * len(labelled)
     made = augmentation.augment(labelled, opened, count, rng)
-    copies = list(tqdm(made, "copies", total, unit=" texts", leave=False, disable=None))
+    copies = list(progress_bar(made, "copies", total, unit=" texts"))
     same = sum(copy == labelled[k % len(labelled)] for k, copy in enumerate(copies))
     return copies, (
         f"{total:,} changed copies of the training texts, {count} of each, by "

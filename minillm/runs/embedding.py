@@ -1,6 +1,6 @@
 """Vectors of texts by a BERT, and the special tokens around a text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
+from minillm.data.batching import batches_in_order
 from minillm.data.passages import framed
 from minillm.decoding.encoder import read_texts
 from minillm.errors import InputError
@@ -64,7 +65,9 @@ def embed(run: Run, texts: Sequence[str], pooling: str | None = None) -> NDArray
     encode = run.tokenizer.encode
     rows = [encode(text, f"text {number}")[:most] for number, text in enumerate(texts, start=1)]
     vectors = np.zeros((len(rows), model.config.width), model.dtype)
-    for together in batches([len(row) + 2 for row in rows]):
+    lengths = np.array([len(row) + 2 for row in rows], np.int64)
+    order = np.argsort(-lengths, kind="stable")
+    for together in batches_in_order(order, lengths, tokens=TOKENS, padding=PADDING):
         batch = framed([[rows[row]] for row in together], *frame_of(run.tokenizer))
         x = read_texts(model, batch.ids, batch.lengths, batch.segments)  # (B, T, D)
         if pooling == "first":
@@ -75,24 +78,3 @@ def embed(run: Run, texts: Sequence[str], pooling: str | None = None) -> NDArray
     if said.normalised:
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), TINY)
     return vectors[:, : said.dimension]
-
-
-def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Yield batches of row numbers, of similar length, longest first.
-
-    A batch ends when it has enough tokens, or when its padding would cost more than another batch.
-
-    >>> list(batches([3, 100, 4, 95]))
-    [[1, 3], [2, 0]]
-    """
-    together: list[int] = []
-    padding = 0
-    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-        longest = lengths[together[0]] if together else 0
-        padding += max(0, longest - lengths[row])
-        if together and (padding > PADDING or longest * (len(together) + 1) > TOKENS):
-            yield together
-            together, padding = [], 0
-        together.append(row)
-    if together:
-        yield together

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from minillm import metrics, ops
 from minillm.data import Minibatches, Sequences, registry
+from minillm.data.batching import batches_in_order
 from minillm.data.labelled import Labelled, LabelledData, read_labelled, without_text
 from minillm.errors import InputError
 from minillm.metrics import frequency_loss
@@ -243,9 +244,7 @@ def class_probabilities(model: Any, ids: Sequences) -> NDArray:
     """Return P(label | text) of each text, (N, classes), in batches of similar length."""
     probabilities = np.empty((len(ids), model.config.classes))
     order = np.argsort(-ids.lengths, kind="stable")
-    while len(order):
-        together = max(1, min(BATCH, TOKENS // max(1, ids.lengths[order[0]])))
-        rows, order = order[:together], order[together:]
+    for rows in batches_in_order(order, ids.lengths, rows=BATCH, tokens=TOKENS):
         logits, _ = model.forward(*ids.padded(rows))
         probabilities[rows], _ = ops.softmax(logits)
     return probabilities

@@ -15,6 +15,7 @@ from minillm.runs.run import Run
 from minillm.runs.stored import check_fingerprint
 from minillm.runs.vocabulary import vocabulary_for
 from minillm.text import Vocabulary, build_vocabulary, load_tokenizer
+from minillm.training.progress import progress_bar
 
 BLOCK = 1 << 16  # tokens that are decoded at a time
 
@@ -159,11 +160,8 @@ def open_shards(files: Sequence[str]) -> Shards | None:
 
 def verify(shards: Shards) -> None:
     """Read the shards, of several ranks each its share; InputError where they are damaged."""
-    from tqdm import tqdm  # 15 ms, which no other use of a run waits for
-
     job = ranks()
-    quiet = True if job.rank else None  # None: where there is no terminal
-    with tqdm(desc="checking", unit="B", unit_scale=True, leave=False, disable=quiet) as bar:
+    with progress_bar(name="checking", unit="B", quiet=job.rank > 0) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total

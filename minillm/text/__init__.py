@@ -1,6 +1,6 @@
 """Text to ids and back, in units of characters, words, byte pairs or pieces of words."""
 
-from minillm.text.bpe import BytePairs
+from minillm.text.byte_pairs import BytePairs
 from minillm.text.characters import Characters
 from minillm.text.chat_template import ChatTemplate
 from minillm.text.tokenizer_files import load_tokenizer, tokenizer_files
@@ -12,7 +12,7 @@ from minillm.text.vocabulary import (
     opening_id,
     unit_name,
 )
-from minillm.text.wordpiece import WordPieces
+from minillm.text.word_pieces import WordPieces
 from minillm.text.words import Words, WordsSeen, split_off_punctuation, split_words
 
 __all__ = [

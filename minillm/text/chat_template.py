@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from minillm.data.conversations import ROLES, Message
 from minillm.errors import InputError, one_line, short
 from minillm.text import template_processes
-from minillm.text.bpe import BytePairs
+from minillm.text.byte_pairs import BytePairs
 from minillm.text.jinja_process import TEMPLATE, Written, ours
 from minillm.text.vocabulary import SpecialTokens, Vocabulary, check_encodable
 

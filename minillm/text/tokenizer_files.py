@@ -22,20 +22,12 @@ from typing import Any
 from minillm.data.files import read_json, warn_of_unknown
 from minillm.data.lines import read_lines
 from minillm.errors import InputError, short
-from minillm.text.bpe import BYTES, PATTERNS, BytePairs, Pair
+from minillm.text.bpe import BYTES, PATTERNS, Pair
+from minillm.text.byte_pairs import BytePairs
 from minillm.text.units import vocabulary_from_dict
 from minillm.text.vocabulary import Vocabulary, check_texts, flag
-from minillm.text.wordpiece import (
-    CLS,
-    LONGEST,
-    MASK,
-    PAD,
-    PREFIX,
-    SEP,
-    SPECIALS,
-    UNKNOWN,
-    WordPieces,
-)
+from minillm.text.word_pieces import CLS, MASK, PAD, SEP, SPECIALS, WordPieces
+from minillm.text.wordpiece import LONGEST, PREFIX, UNKNOWN
 
 _PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
 _OTHERS = [value for value in range(256) if value not in _PRINTABLE]

@@ -10,11 +10,11 @@ from functools import partial
 from itertools import chain
 
 from minillm.errors import short
-from minillm.text import bpe, wordpiece
-from minillm.text.bpe import BytePairs
+from minillm.text import byte_pairs, word_pieces
+from minillm.text.byte_pairs import BytePairs
 from minillm.text.characters import Characters
 from minillm.text.vocabulary import Vocabulary
-from minillm.text.wordpiece import WordPieces
+from minillm.text.word_pieces import WordPieces
 from minillm.text.words import Words, blocks, split_words
 
 SIZE = 8000  # default number of byte pairs, and of pieces of words
@@ -59,8 +59,8 @@ UNITS = {
     ),
     "word": Unit(Words, partial(_learn_words, pretokenised=False)),
     "token": Unit(Words, partial(_learn_words, pretokenised=True)),
-    "bpe": Unit(BytePairs, lambda texts, limits: bpe.train(texts, limits.size)),
-    "wordpiece": Unit(WordPieces, lambda texts, limits: wordpiece.train(texts, limits.size)),
+    "bpe": Unit(BytePairs, lambda texts, limits: byte_pairs.train(texts, limits.size)),
+    "wordpiece": Unit(WordPieces, lambda texts, limits: word_pieces.train(texts, limits.size)),
 }
 
 

@@ -8,9 +8,9 @@ A text is first cut into words, much like those of a dictionary:
 Then each word is cut into pieces: the longest piece of the vocabulary that it begins with, then
 the longest one that the rest begins with, and so on.  A piece that continues a word begins with ##:
 
->>> pieces = WordPieces([*SPECIALS, "un", "##a", "##aff", "##able", "aff", "sea"])
->>> pieces.split("Unaffable sea ?")
-['un', '##aff', '##able', 'sea', '?']
+>>> pieces = {"un", "##a", "##aff", "##able", "aff", "sea"}
+>>> [split_word(word, pieces) for word in basic_tokens("Unaffable sea ?")]
+[['un', '##aff', '##able'], ['sea'], ['[UNK]']]
 
 Unlike with byte pairs, no merges are replayed: only the vocabulary is needed.  If no piece fits at
 some place, the whole word becomes the unknown token, [UNK].
@@ -23,15 +23,20 @@ NFD) and loses its nonspacing marks, so é becomes e.  Marks and punctuation are
 
 **Training** begins with the characters, and repeatedly joins two neighbours to one piece, as for
 byte pairs.  But the next pair is not the most frequent one.  It is the pair that raises the
-likelihood of the text the most.  If each piece occurs with the probability count / N, whatever its
-neighbours, then a place where a and b are neighbours has the probability
+likelihood of the text the most, approximately.  If each piece occurs with the probability
+count / N, whatever its neighbours, then a position where a and b are neighbours has the probability
 
     p(a) p(b) = count(a) count(b) / N^2    as two pieces, and
-    p(ab)     = count(ab) / N              as one,
+    p(ab)     = count(ab) / N              as one.
 
-and all count(ab) places together gain this log-likelihood:
+With N and the counts of all other pieces held fixed, the count(ab) positions together gain this
+log-likelihood:
 
     gain(ab) = count(ab) log(N count(ab) / (count(a) count(b)))
+
+The merge also takes count(ab) from count(a), count(b) and N, which changes the probabilities of
+all pieces.  To first order, the log-likelihood grows by count(ab) less than this gain.  The
+difference is left out, so a pair of independent pieces gains nothing, rather than loses.
 
 By hand, on five words with their counts, N = 113 characters:
 
@@ -54,40 +59,29 @@ needs no such bound.  (benchmarks/wordpiece.md compares the three.)
 Sources: Schuster and Nakajima (2012), "Japanese and Korean voice search", section 3; Devlin et al.
 (2018), "BERT", and its tokenizer.  The paper takes the pair that increases the likelihood the most,
 and leaves open how that is computed: here the counts of a and b are those before the merge.
+
+This page is the definition.  :mod:`minillm.text.wordpiece_fast` learns from large texts, and
+:mod:`minillm.text.word_pieces` has the vocabulary.
 """
 
-import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from minillm.errors import InputError, short
 from minillm.text.bpe import join
-from minillm.text.vocabulary import SpecialTokens, Vocabulary, check_encodable, check_texts, flag
-from minillm.text.words import blocks
 from minillm.unicode import category
 
-PAD, UNKNOWN, CLS, SEP, MASK = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+UNKNOWN = "[UNK]"
 PREFIX = "##"  # of a piece that is not the first of its word
 LONGEST = 100  # characters of a word; a longer one is unknown
 LEAST = 2  # occurrences of a pair that may become one piece
-RAREST = 1e-6  # a character with a smaller share of a text has no piece
-LEAST_SIZE = len(SPECIALS) + 2
-REMEMBERED = 1 << 16  # words whose pieces are remembered
 
 
 # --- words ---------------------------------------------------------------------------------------
-
-# A text may be cut at Unicode's white space, without the control characters, which are removed.
-_WHITE = "\t\n\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-_WHITE_SPACE, _RUN = re.compile(f"[{_WHITE}]"), re.compile(f"[^{_WHITE}]+")
-_CONTROL_SPACE = re.compile("[\x0b\x0c\x1c-\x1f\x85]")  # white space for Python, not for BERT
-_WORD = re.compile(r"\S+")
 
 _IDEOGRAPHS = (
     *((0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F)),
@@ -147,11 +141,6 @@ def basic_tokens(text: str, table: CharacterTable | None = None) -> list[str]:
     return text.translate(CharacterTable(True, True, True) if table is None else table).split()
 
 
-def _runs(text: str) -> list[str]:
-    """The parts of a text between white space."""
-    return _RUN.findall(text) if _CONTROL_SPACE.search(text) else text.split()
-
-
 # --- training ------------------------------------------------------------------------------------
 
 
@@ -170,364 +159,67 @@ def glue(left: str, right: str) -> str:
 
 
 def gain(pair: Any, left: Any, right: Any, total: Any) -> Any:
-    """The gain of the log-likelihood of a text, in nats, if a pair becomes one piece.
+    """The approximate gain of the log-likelihood of a text, in nats, if a pair becomes one piece.
 
     Counts of occurrences: of the pair, of its left and its right piece, and of all pieces in
-    total.  Numbers, or arrays (P,).
+    total.  Numbers, or arrays (P,).  All counts but that of the new piece are held fixed.
     """
     return pair * np.log(pair * total / (left * right))
 
 
 def learn_pieces(words: Mapping[str, int], number: int) -> list[str]:
-    """Learn the first ``number`` pieces from words with their counts, beside their characters.
+    """Learn the first ``number`` pieces from words with their counts, besides their characters.
 
     There are fewer if no pair that occurs ``LEAST`` times gains anything.  Pairs of equal gain are
     ordered by their left pieces, then by their right ones.  A pair whose piece exists already is
     not merged.
 
-    Each merge updates only a few words: an index lists the words of each pair.  Unlike the count of
-    a pair, its gain may rise when other pairs are merged.  So all gains are computed again, as
-    arrays.
+    >>> learn_pieces({"ba": 2, "ab": 2}, 2)
+    ['ab', 'ba']
     """
-    table = PairTable(words)
+    texts = {word: spell(word) for word in words}
+    known = {piece for pieces in texts.values() for piece in pieces}
     learned: list[str] = []
     while len(learned) < number:
-        row = table.best()
-        if row is None:
+        counts, pairs = Counter[str](), Counter[tuple[str, str]]()
+        for word, pieces in texts.items():
+            for piece in pieces:
+                counts[piece] += words[word]
+            for pair in pairwise(pieces):
+                pairs[pair] += words[word]
+        gains = {
+            (left, right): gain(count, counts[left], counts[right], counts.total())
+            for (left, right), count in pairs.items()
+            if count >= LEAST and glue(left, right) not in known
+        }
+        best = min(gains, key=lambda pair: (-gains[pair], pair), default=None)
+        if best is None or gains[best] <= 0:
             break
-        if (piece := table.merge(row)) is not None:
-            learned.append(piece)
+        piece = glue(*best)
+        texts = {word: join(pieces, best, piece) for word, pieces in texts.items()}
+        known.add(piece)
+        learned.append(piece)
     return learned
-
-
-class PairTable:
-    """The pieces of words, as numbers, and the words that contain each pair of them.
-
-    left, right, count (P,): of each pair, in the order of first occurrence.  pieces (N,): the
-    count of each piece in the words.
-    """
-
-    def __init__(self, words: Mapping[str, int]):
-        self.names: list[str] = []
-        self._numbers: dict[str, int] = {}
-        self._texts = [[self._number(piece) for piece in spell(word)] for word in words]
-        self._weights = list(words.values())
-        self._rows: dict[tuple[int, int], int] = {}
-        self._where: list[set[int]] = []  # the words that contain a pair, or once did
-        self.left, self.right = np.zeros(1024, np.int32), np.zeros(1024, np.int32)
-        self.count, self.pieces = np.zeros(1024), np.zeros(len(self.names))
-        for at, text in enumerate(self._texts):
-            for piece in text:
-                self.pieces[piece] += self._weights[at]
-            self._add(at, self._weights[at])
-
-    def _number(self, piece: str) -> int:
-        if piece not in self._numbers:
-            self._numbers[piece] = len(self.names)
-            self.names.append(piece)
-        return self._numbers[piece]
-
-    def _row(self, pair: tuple[int, int]) -> int:
-        """The row of a pair; a new one gets the next."""
-        row = self._rows.setdefault(pair, len(self._rows))
-        if row == len(self._where):
-            self._where.append(set())
-            if row == len(self.count):
-                self.left, self.right = np.tile(self.left, 2), np.tile(self.right, 2)
-                self.count = np.append(self.count, np.zeros(row))
-            self.left[row], self.right[row] = pair
-        return row
-
-    def _add(self, at: int, weight: int) -> None:
-        """Add a weight, which may be negative, to the counts of the pairs of a word."""
-        for pair in pairwise(self._texts[at]):
-            row = self._row(pair)
-            self.count[row] += weight
-            self._where[row].add(at)
-
-    def best(self) -> int | None:
-        """The row of the pair that gains the most; None if none gains anything."""
-        rows = np.flatnonzero(self.count >= LEAST)
-        left, right = self.left[rows], self.right[rows]
-        gains = gain(self.count[rows], self.pieces[left], self.pieces[right], self.pieces.sum())
-        if not len(rows) or gains.max() <= 0:
-            return None
-        names, ties = self.names, rows[gains == gains.max()].tolist()
-        return min(ties, key=lambda row: (names[self.left[row]], names[self.right[row]]))
-
-    def merge(self, row: int) -> str | None:
-        """Make one piece of a pair wherever it occurs; None if the piece exists already."""
-        pair = int(self.left[row]), int(self.right[row])
-        piece = glue(self.names[pair[0]], self.names[pair[1]])
-        if piece in self._numbers:
-            self.count[row] = -np.inf
-            return None
-        new = self._number(piece)
-        self.pieces = np.append(self.pieces, 0)
-        for at in self._where[row].copy():
-            self._add(at, -self._weights[at])
-            self._texts[at] = join(self._texts[at], pair, new)
-            self._add(at, self._weights[at])
-            made = self._texts[at].count(new) * self._weights[at]
-            for number, more in ((pair[0], -made), (pair[1], -made), (new, made)):
-                self.pieces[number] += more
-        return piece
-
-
-def alphabet(words: Mapping[str, int], most: int) -> list[str]:
-    """The characters of words as pieces, in their order: at most ``most``, the most frequent.
-
-    A character has two pieces: one for the beginning of a word and one for the rest.  Characters
-    rarer than ``RAREST`` have none: a large text has thousands of them, and each would need an id.
-
-    >>> alphabet({"ab": 3, "!": 2, "c": 1}, 5)
-    ['!', '##a', '##b', 'a', 'b']
-    """
-    counts: Counter[str] = Counter()
-    for word, count in words.items():
-        for character in word:
-            counts[character] += count
-    least = RAREST * counts.total()
-    within = {character for word in words if len(word) > 1 for character in word}
-    pieces: list[str] = []
-    for character in sorted(counts, key=lambda character: (-counts[character], character)):
-        if counts[character] < least or len(pieces) >= most:
-            break
-        pieces += [character, PREFIX + character] if character in within else [character]
-    return sorted(pieces[:most])
-
-
-def count_words(texts: Iterable[str], tokenizer: "WordPieces") -> Counter[str]:
-    """The count of each word in texts, without special tokens and words that are too long."""
-    words: Counter[str] = Counter()
-    for text in texts:
-        for part in tokenizer.cut(text):
-            if part not in tokenizer.specials:
-                for block in blocks(part, _WHITE_SPACE):
-                    every = basic_tokens(block, tokenizer.table)
-                    words.update(word for word in every if len(word) <= LONGEST)
-    return words
-
-
-def train(texts: Iterable[str], size: int, lower_case: bool = True) -> "WordPieces":
-    """Learn a tokenizer of ``size`` tokens from texts, which are read once.
-
-    Its tokens are the special ones, the characters, and the pieces in the order of learning.  There
-    are fewer if no other pair gains anything.  ValueError for a size below ``LEAST_SIZE``,
-    InputError for a lone surrogate.
-    """
-    if size < LEAST_SIZE:
-        raise ValueError(f"size: expected at least {LEAST_SIZE}, found {size}")
-    words = count_words(texts, WordPieces(SPECIALS, lower_case))
-    room = size - len(SPECIALS)
-    characters = alphabet(words, room)
-    covered = {word: words[word] for word in sorted(words) if set(spell(word)) <= set(characters)}
-    learned = learn_pieces(covered, room - len(characters))
-    return WordPieces([*SPECIALS, *characters, *learned], lower_case)
 
 
 # --- encoding ------------------------------------------------------------------------------------
 
 
-def _bytes(ids: list[int]) -> bytes:
-    """Ids as bytes, because bytes are joined faster than lists."""
-    return np.array(ids, np.int32).tobytes()
+def split_word(word: str, pieces: Collection[str]) -> list[str]:
+    """The pieces of a word: the longest one first, then the longest one of the rest, and so on.
 
+    >>> split_word("seashells", {"sea", "seas", "##s", "##shell", "##hells"})
+    ['seas', '##hells']
 
-class _Memory(dict[str, Any]):
-    """The recent results of a function of a short text."""
-
-    def __init__(self, function: Any):
-        super().__init__()
-        self._function = function
-
-    def __missing__(self, text: str) -> Any:
-        result = self._function(text)
-        if len(text) <= LONGEST:  # a text without white space may be one long run
-            if len(self) >= REMEMBERED:
-                self.clear()
-            self[text] = result
-        return result
-
-
-class WordPieces(Vocabulary):
-    """A vocabulary of pieces of words, and of special tokens.
-
-    >>> tokenizer = WordPieces([*SPECIALS, "sea", "##shell", "##s", "é"])
-    >>> tokenizer.encode("Seashells [MASK]")
-    array([5, 6, 7, 4], dtype=int32)
-    >>> ids, offsets = tokenizer.encode_with_offsets(" Séas [MASK]")
-    >>> ids.tolist(), offsets.tolist()
-    ([5, 7, 4], [[1, 4], [4, 5], [6, 12]])
-
-    ``tokens`` are strings, by id.  The text of a special token, in exactly that case, always
-    becomes that token.  [CLS] opens texts and [SEP] closes them for a model that expects them:
-    ``encode`` adds neither.  White space is not kept, so there is no token for a line's end.
+    The unknown token if no piece fits at some position, or if the word is longer than ``LONGEST``.
     """
-
-    unit = "wordpiece"
-    unknown: int
-
-    def __init__(
-        self,
-        tokens: Sequence[str],
-        lower_case: bool = True,
-        strip_accents: bool | None = None,
-        split_ideographs: bool = True,
-        specials: Sequence[str] = SPECIALS,
-    ):
-        """``tokens`` by id; [UNK] is among them.
-
-        strip_accents: None means the value of lower_case, as in most of BERT's files.
-        specials: tokens that are written only as their exact text; those not in ``tokens`` are
-        ignored.  ValueError for tokens that are no vocabulary.
-        """
-        self.tokens = check_texts(list(tokens), "tokens")
-        self.lower_case, self.split_ideographs = lower_case, split_ideographs
-        self.strip_accents = lower_case if strip_accents is None else strip_accents
-        self._ids = {token: id for id, token in enumerate(self.tokens)}
-        if UNKNOWN not in self._ids:
-            raise ValueError(f"tokens: expected {UNKNOWN} among them")
-        if len(self._ids) < len(self.tokens):
-            twice = next(token for id, token in enumerate(self.tokens) if self._ids[token] != id)
-            raise ValueError(f"tokens: expected distinct ones, found {short(twice)} twice")
-        if "" in self._ids:
-            raise ValueError("tokens: expected texts that are not empty")
-        self.specials = [token for token in dict.fromkeys(specials) if token in self._ids]
-        self._special = SpecialTokens({token: self._ids[token] for token in self.specials})
-        self._pieces = {t: id for t, id in self._ids.items() if t not in self._special.ids}
-        self._longest = max(map(len, self._pieces), default=0)
-        self.table = CharacterTable(lower_case, self.strip_accents, split_ideographs)
-        self._encoded, self._spans = _Memory(self._encode_run), _Memory(self._spans_of_run)
-        self.unknown = self._ids[UNKNOWN]
-        self.pad = self.padding = self._ids.get(PAD)
-        self.cls = self.bos = self._ids.get(CLS)
-        self.sep = self.eos = self._ids.get(SEP)
-        self.mask = self._ids.get(MASK)
-
-    def cut(self, text: str, name: str = "text") -> list[str]:
-        """The text, cut before and after each special token."""
-        check_encodable(text, name)
-        return self._special.cut(text)
-
-    def encode(self, text: str, name: str = "text") -> NDArray[np.int32]:
-        """The ids of the pieces of ``text``, (T,); a word that they do not make is [UNK].
-
-        InputError, with ``name``, line and column, for a lone surrogate.
-        """
-        runs: list[bytes] = []
-        for part in self.cut(text, name):
-            if part in self._special.ids:
-                runs.append(_bytes([self._special.ids[part]]))
-            else:
-                for block in blocks(part, _WHITE_SPACE):
-                    runs += map(self._encoded.__getitem__, _runs(block))
-        return np.frombuffer(b"".join(runs), np.int32).copy()
-
-    def encode_with_offsets(
-        self, text: str, name: str = "text"
-    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """The ids of the pieces of ``text``, (T,), and their places in it, (T, 2).
-
-        ``text[a:b]``, for the offsets a and b of a piece, is the piece in its original case and
-        with its accents.  Pieces of one decomposed character have the same offsets.
-        """
-        spans, starts, start = [np.zeros((0, 3), np.int64)], [0], 0
-        for part in self.cut(text, name):
-            if part in self._special.ids:
-                spans.append(np.array([[self._special.ids[part], 0, len(part)]]))
-                starts.append(start)
-            else:
-                for run in _RUN.finditer(part):
-                    spans.append(self._spans[run[0]])
-                    starts.append(start + run.start())
-            start += len(part)
-        rows = np.concatenate(spans)
-        offsets = rows[:, 1:] + np.repeat(starts, list(map(len, spans)))[:, None]
-        return rows[:, 0].astype(np.int32), offsets
-
-    def _encode_run(self, run: str) -> bytes:
-        return _bytes([id for word in basic_tokens(run, self.table) for id, _ in self._match(word)])
-
-    def _spans_of_run(self, run: str) -> NDArray[np.int64]:
-        """The id of each piece of a run, and its beginning and end in the run, (T, 3)."""
-        changed = [self.table[ord(character)] for character in run]
-        origin = [at for at, characters in enumerate(changed) for _ in characters]
-        spans = []
-        for word in _WORD.finditer("".join(changed)):
-            start = word.start()
-            for id, length in self._match(word[0]):
-                spans.append((id, origin[start], origin[start + length - 1] + 1))
-                start += length
-        return np.array(spans, np.int64).reshape(-1, 3)
-
-    def _match(self, word: str) -> list[tuple[int, int]]:
-        """The ids of a word's pieces, and the number of characters that each of them takes."""
-        whole = self._pieces.get(word)
-        if whole is not None and len(word) <= LONGEST:
-            return [(whole, len(word))]
-        matches, start, prefix = [], 0, ""
-        while start < len(word) <= LONGEST:
-            for end in range(min(len(word), start + self._longest), start, -1):
-                id = self._pieces.get(prefix + word[start:end])
-                if id is not None:
-                    break
-            else:
-                break
-            matches.append((id, end - start))
-            start, prefix = end, PREFIX
-        return matches if start == len(word) else [(self.unknown, len(word))]
-
-    def encode_known(self, text: str, name: str = "text") -> NDArray[np.int32]:
-        """Like :meth:`encode`, but InputError, with ``name``, for a word that becomes [UNK]."""
-        ids = self.encode(text, name)
-        if self.unknown in ids:
-            for id, (start, end) in zip(*self.encode_with_offsets(text, name), strict=True):
-                if id == self.unknown and text[start:end] != UNKNOWN:
-                    raise InputError(
-                        f"{name}: the word {short(text[start:end])} cannot be made of the "
-                        f"{len(self):,} pieces that the model knows"
-                    )
-        return ids
-
-    def stream(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> Iterator[str]:
-        """The text of ``ids``, a piece at a time, with single spaces.
-
-        Each unknown token is replaced by the next of ``unknown_words``, if there is one.
-        """
-        names = iter(unknown_words)
-        before = ""
-        for id in ids:
-            token = self.token(id)
-            if id == self.unknown:
-                token = next(names, UNKNOWN)
-            if before and token.startswith(PREFIX) and id != self.unknown:
-                yield token.removeprefix(PREFIX)
-            elif not before or token in _CLOSING:
-                yield token
-            else:
-                yield " " + token
-            before = token
-
-    def split(self, text: str) -> list[str]:
-        """The pieces of ``text``; a word that they do not make stays whole."""
-        ids, offsets = self.encode_with_offsets(text)
-        return [
-            text[start:end] if id == self.unknown else self.token(id)
-            for id, (start, end) in zip(ids.tolist(), offsets.tolist(), strict=True)
-        ]
-
-    def to_dict(self) -> dict:
-        """The JSON form; :func:`minillm.text.vocabulary_from_dict` reads it back."""
-        options = {name: getattr(self, name) for name in _OPTIONS}
-        return {"unit": self.unit, "tokens": self.tokens, "specials": self.specials, **options}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "WordPieces":
-        """The tokenizer that ``to_dict`` described; ValueError if it is damaged."""
-        tokens, specials = (check_texts(values.get(name), name) for name in ("tokens", "specials"))
-        return cls(tokens, specials=specials, **{name: flag(values, name) for name in _OPTIONS})
-
-
-_OPTIONS = ("lower_case", "strip_accents", "split_ideographs")
-_CLOSING = frozenset(".,?!")  # written without a space before them
+    found: list[str] = []
+    rest = word if len(word) <= LONGEST else ""
+    while rest:
+        prefix = PREFIX if found else ""
+        ends = [end for end in range(1, len(rest) + 1) if prefix + rest[:end] in pieces]
+        if not ends:
+            return [UNKNOWN]
+        found.append(prefix + rest[: max(ends)])
+        rest = rest[max(ends) :]
+    return found or [UNKNOWN]

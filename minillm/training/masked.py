@@ -12,7 +12,7 @@ from minillm.errors import InputError
 from minillm.layers.types import Backward
 from minillm.models.bert import BERT
 from minillm.training.parallel import own_generator, own_rows
-from minillm.training.task import position_from
+from minillm.training.task import position_from, weighted_mean
 
 HIDING = 1  # separates its random numbers from those of the passages
 
@@ -81,15 +81,14 @@ class MaskedTask:
 def evaluate_filling(model: BERT, batches: Iterable[MaskedBatch]) -> tuple[float, float, int]:
     """Return the mean loss in nats per hidden token, the accuracy of the model's first choices,
     and the number of hidden tokens."""
-    total, right, hidden = 0.0, 0, 0
+    losses, counts, right = [], [], 0
     for batch in batches:
-        if not len(batch.targets):
-            continue
-        logits = model.fill(batch)  # (M, V)
-        loss, _ = ops.cross_entropy(logits, batch.targets)
-        total += float(loss) * len(batch.targets)
-        right += int((logits.argmax(axis=1) == batch.targets).sum())
-        hidden += len(batch.targets)
-    if not hidden:
+        if len(batch.targets):
+            logits = model.fill(batch)  # (M, V)
+            losses.append(ops.cross_entropy(logits, batch.targets)[0])
+            counts.append(len(batch.targets))
+            right += int((logits.argmax(axis=1) == batch.targets).sum())
+    if not counts:
         raise InputError("the text to measure on has no token that could be hidden")
-    return total / hidden, right / hidden, hidden
+    loss, hidden = weighted_mean(zip(losses, counts, strict=True))
+    return loss, right / hidden, hidden

@@ -12,6 +12,7 @@ from minillm.data import Minibatches, Sequences
 from minillm.data.sequences import Column
 from minillm.layers.types import Backward
 from minillm.training.parallel import own_generator, own_rows
+from minillm.training.task import weighted_mean
 
 
 class MinibatchTask:
@@ -79,14 +80,10 @@ class MeasuredTask(MinibatchTask):
 
     def validation_loss(self) -> float:
         """Return the mean loss over all of the held-out rows, and keep the share that is right."""
-        total, correct, rows = 0.0, 0, 0
-        for batch in self.validation.once():
-            loss, right = self.loss_and_right(batch)
-            total += float(loss) * len(right)
-            correct += int(right.sum())
-            rows += len(right)
-        self.measures = {self.measure: correct / rows}
-        return total / rows
+        results = [self.loss_and_right(batch) for batch in self.validation.once()]
+        every = np.concatenate([right for _, right in results])
+        self.measures = {self.measure: float(every.mean())}
+        return weighted_mean((loss, len(right)) for loss, right in results)[0]
 
 
 class ClassificationTask(MeasuredTask):
@@ -164,12 +161,7 @@ def mean_loss(
     model: Any, batches: Minibatches, count: Callable[[tuple[NDArray, ...]], int]
 ) -> float:
     """Return the mean loss over all rows, each read once and each item weighted equally."""
-    total, items = 0.0, 0
-    for batch in batches.once():
-        loss, _ = model.loss(batch)
-        total += float(loss) * count(batch)
-        items += count(batch)
-    return total / items
+    return weighted_mean((model.loss(batch)[0], count(batch)) for batch in batches.once())[0]
 
 
 def fingerprint(columns: tuple[Column, ...]) -> str:

@@ -25,7 +25,7 @@ Four more attributes are optional:
 A task must not keep a backward, so that the arrays of one batch are freed before the next.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -46,6 +46,21 @@ class Task(Protocol):
     def state(self) -> tuple[dict[str, np.ndarray], dict]: ...
 
     def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None: ...
+
+
+def weighted_mean(pairs: Iterable[tuple[Any, int]]) -> tuple[float, int]:
+    """Return the mean of the losses of batches, weighted by their counts, and the total count.
+
+    ``pairs`` has the mean loss of each batch, and the number of items that it is the mean over.
+
+    >>> weighted_mean([(2.0, 1), (1.0, 3)])
+    (1.25, 4)
+    """
+    total, items = 0.0, 0
+    for loss, count in pairs:
+        total += float(loss) * count
+        items += count
+    return total / items, items
 
 
 def position_from(values: Mapping[str, Any]) -> int:

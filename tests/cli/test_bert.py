@@ -4,7 +4,6 @@ import io
 import json
 import shutil
 import sys
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from tiny import metrics, stopped_after
 import minillm
 from minillm.cli import main
 from minillm.errors import InputError
-from minillm.runs.embedding import PADDING, TOKENS, batches
 from minillm.training.masked import MaskedTask
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\nan unbelievable mouse ran.\n" * 50
@@ -142,24 +140,6 @@ def test_embed(finished, tmp_path, monkeypatch, capsys):
     command = ["embed", str(finished), "--to", str(to), "--pooling", "first"]
     assert main(command) == 0
     np.testing.assert_array_equal(np.load(to), run.embed(["the cat"], "first"))
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_what_is_read_together(seed):
-    """Every row once, and in no batch too many tokens, or too much padding."""
-    lengths = (2 + np.random.default_rng(seed).lognormal(3, 1, 300).astype(int)).tolist()
-    found = list(batches(lengths))
-    assert sorted(row for batch in found for row in batch) == list(range(300))
-    longest = [lengths[batch[0]] for batch in found]
-    assert longest == sorted(longest, reverse=True)
-    for batch, T in zip(found, longest, strict=True):
-        assert max(lengths[row] for row in batch) == T
-        assert T * len(batch) <= TOKENS or len(batch) == 1
-        assert sum(T - lengths[row] for row in batch) <= PADDING
-    for batch, after in pairwise(found):  # it had no room for the next row
-        T = lengths[batch[0]]
-        padding = sum(T - lengths[row] for row in [*batch, after[0]])
-        assert T * (len(batch) + 1) > TOKENS or padding > PADDING
 
 
 def test_similar_texts(finished, tmp_path, capsys):

@@ -14,8 +14,8 @@ from minillm.formats.gpt2 import export_gpt2
 from minillm.formats.sentences import Sentences
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.gpt import GPT, GPTConfig
-from minillm.text import wordpiece
-from minillm.text.bpe import train
+from minillm.text import word_pieces
+from minillm.text.byte_pairs import train
 
 TEXT = "she sells sea shells on the sea shore\n"
 
@@ -71,7 +71,7 @@ def test_bad_input(tmp_path, gpt2, fails):
 
 # --- BERT --------------------------------------------------------------------------------------
 
-PIECES = wordpiece.train([TEXT * 3], 40)
+PIECES = word_pieces.train([TEXT * 3], 40)
 FILES = ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 
 

@@ -15,7 +15,7 @@ from minillm.formats.peft import write_adapter
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.runs.exchange import import_file
 from minillm.text import ChatTemplate
-from minillm.text.bpe import train
+from minillm.text.byte_pairs import train
 
 TEXT = "she sells sea shells by the sea shore\n" * 20
 TEMPLATE = "{% for m in messages %}{{ m['content'] }}<|endoftext|>{% endfor %}"

@@ -14,7 +14,7 @@ import pytest
 from minillm.cli import main
 from minillm.data import Shards
 from minillm.runs.lock import held
-from minillm.text import Characters, bpe, load_tokenizer
+from minillm.text import Characters, byte_pairs, load_tokenizer
 
 TEXT = "".join(f"line {k} of a text\n" for k in range(20_000))
 
@@ -96,7 +96,7 @@ def test_a_folder_that_another_command_is_writing_into_is_refused(paths, tmp_pat
 def test_compressed_lines_without_duplicates_in_random_order(paths, tmp_path, capsys):
     lines = [f"line {k % 50} of a text\n" for k in range(200)]
     (tmp_path / "lines.gz").write_bytes(gzip.compress("".join(lines).encode()))
-    values = {"format_version": 1, **bpe.train([TEXT[:2000]], 280).to_dict()}
+    values = {"format_version": 1, **byte_pairs.train([TEXT[:2000]], 280).to_dict()}
     (tmp_path / "run" / "vocabulary.json").write_text(json.dumps(values))
     paths = str(tmp_path / "lines.gz"), paths[1]
     options = ["--documents", "line", "--deduplicate", "--shuffle", "--seed"]

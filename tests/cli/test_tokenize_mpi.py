@@ -8,7 +8,7 @@ from mpiexec import run
 
 from minillm.cli import main
 from minillm.data import Shards, documents
-from minillm.text import bpe
+from minillm.text import byte_pairs
 
 TEXTS = [f"{k % 70} is the number of this text, which is one of several\n" for k in range(400)]
 
@@ -41,7 +41,7 @@ def corpus(tmp_path):
     (tmp_path / "b.jsonl").write_text("".join(lines[:200]))
     (tmp_path / "c.jsonl.gz").write_bytes(gzip.compress("".join(lines[200:]).encode()))
     (tmp_path / "run").mkdir()
-    values = {"format_version": 1, **bpe.train(["".join(TEXTS)], 300).to_dict()}
+    values = {"format_version": 1, **byte_pairs.train(["".join(TEXTS)], 300).to_dict()}
     (tmp_path / "run" / "vocabulary.json").write_text(json.dumps(values))
     return [str(tmp_path / name) for name in ("a.txt", "b.jsonl", "c.jsonl.gz")]
 

@@ -7,8 +7,8 @@ import pytest
 import minillm
 from minillm.cli import main
 from minillm.data import Shards, builtin_corpus
-from minillm.text import load_tokenizer, wordpiece
-from minillm.text.bpe import learn_merges, train
+from minillm.text import load_tokenizer, word_pieces
+from minillm.text.byte_pairs import learn_merges, train
 
 SMALL = ["--hidden", "16", "--steps", "3", "--batch", "4"]
 
@@ -59,14 +59,14 @@ def test_eval_measures_the_length_of_tokens(folder, text_file, evaluated):
 
 
 def test_interrupted_or_failing_it_leaves_nothing(tmp_path, text_file, monkeypatch, fails):
-    import minillm.text.bpe
+    import minillm.text.byte_pairs
 
     def interrupted(*args):
         raise KeyboardInterrupt
 
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(minillm.text.bpe, "learn_merges", interrupted)
+        patch.setattr(minillm.text.byte_pairs, "learn_merges", interrupted)
         assert main(["train", "tokenizer", text_file, "--out", str(out)]) == 130
     assert not out.exists()
     assert "no such file" in fails("train", "tokenizer", "none", "--out", str(out))
@@ -159,7 +159,7 @@ def pieces(tmp_path_factory, text_file):
 def test_wordpieces_are_learned_from_the_training_part(pieces, text_file, evaluated):
     with open(text_file, encoding="utf-8") as file:
         text = file.read()
-    expected = wordpiece.train([text[: len(text) * 9 // 10]], 600)
+    expected = word_pieces.train([text[: len(text) * 9 // 10]], 600)
     assert minillm.load(pieces).tokenizer.to_dict() == expected.to_dict()
     for name in ("tokenizer.json", "vocab.txt", "vocabulary.json"):
         assert load_tokenizer(f"{pieces}/{name}").to_dict() == expected.to_dict()

@@ -18,7 +18,7 @@ from minillm.data.reading import (
 )
 from minillm.data.squad import Answer, Question
 from minillm.errors import InputError
-from minillm.text.wordpiece import SPECIALS, WordPieces
+from minillm.text.word_pieces import SPECIALS, WordPieces
 
 LETTERS = [chr(letter) for letter in range(ord("a"), ord("z") + 1)]
 PIECES = WordPieces(

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from minillm.decoding import Sampling, Writer, next_probabilities, sample, sampling
-from minillm.decoding.sampling import penalised
+from minillm.decoding.sampling import next_probabilities_fast, penalised
 from minillm.errors import InputError
 from minillm.option import option
 
@@ -111,19 +111,6 @@ def test_min_p_keeps_a_share_of_the_largest(logits, share):
     assert np.allclose(p[p > 0], softmax(logits[p > 0]))
 
 
-def rules_one_after_the_other(logits, k, share, least):
-    """The three rules on the whole vocabulary, each on what the one before it has left."""
-    order = np.argsort(-logits, kind="stable")
-    p = softmax(logits)[order]
-    p[k:] = 0
-    p /= p.sum()
-    p[1 + np.argmax(np.cumsum(p) >= share) :] = 0  # the token that crosses the limit stays
-    p[p < least * p[0]] = 0
-    result = np.zeros_like(p)
-    result[order] = p / p.sum()
-    return result
-
-
 @given(
     st.lists(st.integers(-8, 8), min_size=2, max_size=40).map(np.array),
     st.integers(1, 40),
@@ -131,15 +118,36 @@ def rules_one_after_the_other(logits, k, share, least):
     st.floats(0.01, 1),
     st.integers(1, 9),
 )
-def test_rules_on_the_likely_tokens_are_rules_on_all(logits, k, share, least, likely):
+def test_the_fast_probabilities_are_as_defined(logits, k, share, least, likely):
     """Logits are whole numbers, so that many are equal."""
     before = np.cumsum(softmax(np.sort(logits)[::-1][:k]))
     assume(np.abs(before - share).min() > 1e-9)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sampling, "LIKELY", (likely, 2 * likely))
-        p = next_probabilities(logits, top_k=k, top_p=share, min_p=least)
-    expected = rules_one_after_the_other(logits, k, share, least)
-    np.testing.assert_allclose(p, expected, rtol=1e-9)
+        for rules in (
+            {"top_k": k, "top_p": share, "min_p": least},
+            {"top_k": k, "min_p": 0},
+            {"top_k": k, "top_p": 1},
+            {"min_p": least},
+            {},
+        ):
+            p = next_probabilities_fast(logits, 1.0, **rules)
+            np.testing.assert_allclose(p, next_probabilities(logits, 1.0, **rules), rtol=1e-12)
+
+
+def test_rules_act_one_after_the_other():
+    """By hand: 8/16, 4/16, 2/16, 1/16, 1/16; each rule on what the one before it keeps."""
+    logits = np.log([1, 8, 2, 4, 1])
+    p = next_probabilities(logits, top_k=4)
+    np.testing.assert_allclose(p, np.array([1, 8, 2, 4, 0]) / 15)  # the lower id of two equals
+    p = next_probabilities(logits, top_k=3, top_p=0.8)
+    np.testing.assert_allclose(p, np.array([0, 8, 0, 4, 0]) / 12)  # 8/14 + 4/14 are enough
+    p = next_probabilities(logits, top_p=0.8)
+    np.testing.assert_allclose(p, np.array([0, 8, 2, 4, 0]) / 14)  # 12/16 are not
+    p = next_probabilities(logits, top_k=4, min_p=0.25)
+    np.testing.assert_allclose(p, np.array([0, 8, 2, 4, 0]) / 14)
+    p = next_probabilities(logits, 0.5, min_p=0.25)
+    np.testing.assert_allclose(p, np.array([0, 64, 0, 16, 0]) / 80)
 
 
 @given(logits, st.lists(st.integers(0, 100), max_size=20), st.floats(0.1, 10))

@@ -6,7 +6,7 @@ import pytest
 from minillm.data.reading import windows_of
 from minillm.decoding.spans import BATCH, find_spans
 from minillm.models.reader import Reader, ReaderConfig
-from minillm.text.wordpiece import SPECIALS, WordPieces
+from minillm.text.word_pieces import SPECIALS, WordPieces
 
 LETTERS = [chr(letter) for letter in range(ord("a"), ord("z") + 1)]
 PIECES = WordPieces([*SPECIALS, *LETTERS])

@@ -10,9 +10,9 @@ from minillm.errors import InputError, InputWarning
 from minillm.formats.bert import export_bert, import_bert
 from minillm.formats.sentences import Sentences
 from minillm.models.bert import BERT, BERTConfig
-from minillm.text.bpe import train
+from minillm.text.byte_pairs import train
 from minillm.text.tokenizer_files import tokenizer_files
-from minillm.text.wordpiece import SPECIALS, WordPieces
+from minillm.text.word_pieces import SPECIALS, WordPieces
 
 PIECES = WordPieces([*SPECIALS, "the", "sea", "##shell", "##s", "é", "##é", "S"], lower_case=False)
 V, C, D, F, LAYERS = len(PIECES), 16, 6, 10, 2

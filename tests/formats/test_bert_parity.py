@@ -16,7 +16,7 @@ from minillm.formats.sentences import Sentences
 from minillm.models.bert import BERT, BERTConfig
 from minillm.runs.exchange import import_file
 from minillm.text import load_tokenizer, tokenizer_files
-from minillm.text.wordpiece import SPECIALS, WordPieces
+from minillm.text.word_pieces import SPECIALS, WordPieces
 
 pytestmark = pytest.mark.usefixtures("both_twins")
 V, C, D, LAYERS = 40, 12, 16, 2

@@ -23,7 +23,7 @@ from minillm.formats.gguf_llama import (
 from minillm.models.gpt import GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.text import BytePairs, Characters, ChatTemplate
-from minillm.text.bpe import train
+from minillm.text.byte_pairs import train
 
 PLAIN = train(["she sells sea shells by the sea shore\n"], 262)
 TOKENIZER = BytePairs(

@@ -12,7 +12,7 @@ from minillm.formats import tensors as tensors_module
 from minillm.formats.gpt2 import export_gpt2, import_gpt2
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.text import Characters
-from minillm.text.bpe import train
+from minillm.text.byte_pairs import train
 
 TOKENIZER = train(["she sells sea shells by the sea shore\n"], 262)
 V, C, D, LAYERS = 262, 8, 6, 2

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from minillm.formats.gpt2 import export_gpt2, import_gpt2
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.text import load_tokenizer
-from minillm.text.bpe import train
+from minillm.text.byte_pairs import train
 
 pytestmark = pytest.mark.usefixtures("both_twins")
 TOKENIZER = train(["she sells sea shells by the sea shore\n"], 262)

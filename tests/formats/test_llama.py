@@ -16,7 +16,7 @@ from minillm.formats.llama import export_llama, import_llama
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.runs.exchange import import_file
 from minillm.text import Characters
-from minillm.text.bpe import train
+from minillm.text.byte_pairs import train
 
 TOKENIZER = train(["she sells sea shells by the sea shore\n"], 262)
 CONFIG = LlamaConfig(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from minillm.formats.llama import export_llama, import_llama, weights
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.text.bpe import train
+from minillm.text.byte_pairs import train
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -25,8 +25,8 @@ from minillm.models.ngram import NGram, NGramConfig, count_ngrams, estimate
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Stored, find_kind
 from minillm.runs.stored import save_config
-from minillm.text import Characters, ChatTemplate, build_vocabulary, tokenizer_files, wordpiece
-from minillm.text.bpe import train
+from minillm.text import Characters, ChatTemplate, build_vocabulary, tokenizer_files, word_pieces
+from minillm.text.byte_pairs import train
 from minillm.training import AdamW, Summary, save_checkpoint
 from minillm.training.language_model import ContextTask, LanguageModelTask
 from minillm.training.masked import MaskedTask
@@ -38,7 +38,7 @@ TEXT = "the cat sat on the mat .\na dog sat on the log .\nthe cat and the dog sa
 CHARACTERS = Characters.from_text(TEXT)
 WORDS = build_vocabulary([TEXT], "word", 1)
 PAIRS_OF_BYTES = train([TEXT], 275)
-PIECES = wordpiece.train([TEXT], 50)
+PIECES = word_pieces.train([TEXT], 50)
 PAIRS = "".join(f"{a} {b}\t{b} {a}\n" for a in ("one", "two", "six") for b in ("ten", "two", "on"))
 LABELLED = "".join(f"{label}\twhat a {label} day {k}\n" for k in range(10) for label in ("a", "b"))
 

@@ -15,7 +15,7 @@ from minillm._kernels import _threads
 from minillm.decoding import Reader
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
-from minillm.text import bpe
+from minillm.text import byte_pairs
 from minillm.training.optimisers import Adam
 
 rng = np.random.default_rng(0)
@@ -41,7 +41,7 @@ B, T, I, H, V = 6, 9, 24, 40, 300
 LENGTHS, IDS = np.array([9, 3, 7, 1, 9, 5]), rng.integers(0, V, (40, 90))
 PARAMS = {"W": normal(300, 200), "b": normal(300)}
 READER = Reader(GPT(GPTConfig(vocabulary=V, context=16, layers=2, heads=2, width=160), rng))
-TOKENIZER = bpe.train(["she sells sea shells by the sea shore"], 280)
+TOKENIZER = byte_pairs.train(["she sells sea shells by the sea shore"], 280)
 WORDS = rng.integers(0, V, 2000)
 
 
@@ -68,7 +68,7 @@ def word2vec():
 
 
 def bytes_in_pairs():
-    learnt = bpe.train(["sea shells, sea shores and sea \N{SPIRAL SHELL}"] * 3, 275)
+    learnt = byte_pairs.train(["sea shells, sea shores and sea \N{SPIRAL SHELL}"] * 3, 275)
     text = "she sells shells " * 50 + "\N{LATIN SMALL LETTER E WITH ACUTE}"
     return TOKENIZER.encode(text), learnt.encode(text)
 

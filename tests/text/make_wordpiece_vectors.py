@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 from minillm.text import WordPieces, tokenizer_files
-from minillm.text.wordpiece import SPECIALS, train
+from minillm.text.word_pieces import SPECIALS, train
 
 TEXTS = [
     "Hello world! I'm sure they'll say we've won; it's what you'd think, isn't it? 'tis, DON'T.",

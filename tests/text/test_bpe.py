@@ -13,20 +13,10 @@ from hypothesis import strategies as st
 
 from minillm import use_kernels
 from minillm.errors import InputError
-from minillm.text import BytePairs, banned_ids, opening_id, vocabulary_from_dict
-from minillm.text.bpe import (
-    BYTES,
-    LONGEST,
-    PATTERN,
-    PATTERNS,
-    _encode_words,
-    join,
-    learn_merges,
-    merge,
-    split_words,
-    train,
-    word_ends,
-)
+from minillm.text import BytePairs, banned_ids, bpe, opening_id, vocabulary_from_dict
+from minillm.text.bpe import LONGEST, PATTERN, PATTERNS, encode_word, join
+from minillm.text.bpe_fast import encode_words, learn_merges, merge, split_words, word_ends
+from minillm.text.byte_pairs import train
 from minillm.text.tokenizer_files import unspell
 from minillm.unicode import without_late_letters
 
@@ -45,41 +35,6 @@ pytestmark = pytest.mark.usefixtures("both_twins")
 @pytest.fixture(scope="module")
 def tokenizer():
     return train([SEA * 3, "é😀 é😀"], 300)
-
-
-def learn_merges_naively(words, number):
-    """The definition of learn_merges, which counts all pairs again for each merge."""
-    pieces = {word: [bytes([value]) for value in word] for word in words}
-    tokens, merges = set(BYTES), []
-    while len(merges) < number:
-        counts = Counter()
-        for word, parts in pieces.items():
-            for pair in pairwise(parts):
-                counts[pair] += words[word]
-        allowed = [
-            pair
-            for pair, count in counts.items()
-            if count >= 2 and pair[0] + pair[1] not in tokens and len(pair[0] + pair[1]) <= LONGEST
-        ]
-        if not allowed:
-            break
-        best = min(allowed, key=lambda pair: (-counts[pair], pair))
-        merges.append(best)
-        tokens.add(best[0] + best[1])
-        pieces = {word: join(parts, best, best[0] + best[1]) for word, parts in pieces.items()}
-    return merges
-
-
-def merge_naively(word, table):
-    """The definition of merge: of the pairs in the word, the one of the lowest rank is next."""
-    numbers = list(word)
-    while True:
-        pairs = enumerate(pairwise(numbers))
-        candidates = [(*table.ranks[pair], at) for at, pair in pairs if pair in table.ranks]
-        if not candidates:
-            return numbers
-        _, result, at = min(candidates, key=lambda entry: (entry[0], entry[2]))
-        numbers[at : at + 2] = [result]
 
 
 # --- words
@@ -118,18 +73,24 @@ def test_white_space_before_a_word():
     assert split_words("") == []
 
 
+@given(TEXTS)
+def test_words_are_split_as_defined(text):
+    assert split_words(text) == bpe.split_words(text)
+    assert b"".join(bpe.split_words(text, "llama-bpe")) == text.encode()
+
+
 # --- training
 
 
 @given(WORDS, st.integers(0, 25))
 def test_merges_are_learned_as_defined(words, number):
-    assert learn_merges(words, number) == learn_merges_naively(words, number)
+    assert learn_merges(words, number) == bpe.learn_merges(words, number)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=8), max_size=6), st.integers(0, 40))
 def test_merges_of_any_bytes(words, number):
     counted = Counter(words * 2)
-    assert learn_merges(counted, number) == learn_merges_naively(counted, number)
+    assert learn_merges(counted, number) == bpe.learn_merges(counted, number)
 
 
 def test_the_most_frequent_pair_first_then_the_order_of_bytes():
@@ -150,19 +111,19 @@ def test_a_pair_whose_bytes_are_a_token_is_left_alone():
     merges = learn_merges(words, 20)
     made = [left + right for left, right in merges]
     assert len(made) == len(set(made))
-    assert merges == learn_merges_naively(words, 20)
+    assert merges == bpe.learn_merges(words, 20)
 
 
 def test_runs_merge_from_left_to_right():
     assert join([b"a"] * 5, (b"a", b"a"), b"aa") == [b"aa", b"aa", b"a"]
     merges = learn_merges({b"aaaaa": 3, b"aaaa": 1}, 3)
-    assert merges == learn_merges_naively({b"aaaaa": 3, b"aaaa": 1}, 3)
+    assert merges == bpe.learn_merges({b"aaaaa": 3, b"aaaa": 1}, 3)
 
 
 def test_no_token_is_longer_than_the_limit():
     merges = learn_merges({b"a" * 5000: 2}, 100)
     assert max(len(left + right) for left, right in merges) <= LONGEST
-    assert merges == learn_merges_naively({b"a" * 5000: 2}, 100)
+    assert merges == bpe.learn_merges({b"a" * 5000: 2}, 100)
 
 
 def test_merges_among_thousands_of_pairs():
@@ -170,7 +131,7 @@ def test_merges_among_thousands_of_pairs():
     rng = np.random.default_rng(0)
     words = {rng.bytes(2): int(count) for count in rng.integers(2, 60, 6000)}
     words |= {word + b"a": 2 for word in words}
-    assert learn_merges(words, 4) == learn_merges_naively(words, 4)
+    assert learn_merges(words, 4) == bpe.learn_merges(words, 4)
 
 
 def test_training_is_deterministic():
@@ -191,14 +152,31 @@ def test_specials_are_not_learned_from():
 
 @given(st.lists(st.text(st.sampled_from("aabc"), min_size=1, max_size=50), max_size=6), WORDS)
 def test_words_are_merged_as_defined(texts, words):
-    table = BytePairs(learn_merges(words, 30))._table
+    merges = learn_merges(words, 30)
+    table = BytePairs(merges)._table
     texts = [text.encode() for text in [*texts, *texts]]
-    expected = [number for word in texts for number in merge_naively(word, table)]
-    assert [number for word in texts for number in merge(word, table)] == expected
+    expected = [token for word in texts for token in encode_word(word, merges)]
+    assert [table.tokens[number] for word in texts for number in merge(word, table)] == expected
     ends = np.cumsum([len(word) for word in texts], dtype=np.int64)
-    numbers = _encode_words(b"".join(texts), ends, table)
-    assert numbers.tolist() == expected
+    numbers = encode_words(b"".join(texts), ends, table)
+    assert [table.tokens[number] for number in numbers] == expected
     assert numbers.dtype == np.int32
+
+
+@given(st.lists(st.tuples(*2 * [st.text("ab", min_size=1, max_size=3)]), unique=True, max_size=6))
+def test_merges_in_any_order_are_replayed_as_defined(pairs):
+    """As in Llama 3, where a merge may take a token that a later one makes."""
+    merges = [tuple(part.encode() for part in pair) for pair in pairs]
+    known = {b"a", b"b"}
+    kept = []
+    while new := [pair for pair in merges if known.issuperset(pair) and pair not in kept]:
+        kept += new
+        known |= {left + right for left, right in new}
+    merges = [pair for pair in merges if pair in kept]
+    table = BytePairs(merges)._table
+    for word in (b"abababab", b"aabbaabb", b"bbbbbbb"):
+        numbers = merge(word, table)
+        assert [table.tokens[number] for number in numbers] == encode_word(word, merges)
 
 
 @given(WORDS)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm.errors import InputError
-from minillm.text import BytePairs, Characters, ChatTemplate, bpe, chat_template
+from minillm.text import BytePairs, Characters, ChatTemplate, byte_pairs, chat_template
 from minillm.text.chat_template import KNOWN
 from minillm.text.jinja_process import MESSAGE, TEMPLATE, Written, compile, ours
 
@@ -16,7 +16,7 @@ SPECIALS = (
     *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<s>", "</s>", "<|start_header_id|>"),
     *("<|end_header_id|>", "<|eot_id|>", "[INST]", "[/INST]", "<think>", "</think>"),
 )
-TOKENIZER = bpe.train(["system user assistant the cat sat on the mat " * 3], 300, SPECIALS)
+TOKENIZER = byte_pairs.train(["system user assistant the cat sat on the mat " * 3], 300, SPECIALS)
 TALK = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": " 1 < 2? \n"},

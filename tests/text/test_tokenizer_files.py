@@ -13,9 +13,9 @@ from minillm.text import (
     WordPieces,
     load_tokenizer,
     tokenizer_files,
-    wordpiece,
+    word_pieces,
 )
-from minillm.text.bpe import train
+from minillm.text.byte_pairs import train
 from minillm.text.tokenizer_files import spell, unspell
 
 TEXT = (
@@ -293,7 +293,7 @@ def test_damaged_vocabularies_of_runs(tokenizer, tmp_path, change, complaint):
 
 @pytest.fixture(scope="module")
 def pieces():
-    return wordpiece.train([TEXT * 2], 50)
+    return word_pieces.train([TEXT * 2], 50)
 
 
 def bert(folder, files, config=None):

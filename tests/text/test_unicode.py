@@ -12,7 +12,9 @@ import pytest
 from text.make_unicode_tables import CHARACTERS, FILE, characters_of, reference
 
 from minillm import use_kernels
-from minillm.text.bpe import PATTERNS, BytePairs, _ends_by, word_ends
+from minillm.text.bpe import PATTERNS
+from minillm.text.bpe_fast import ends_by, word_ends
+from minillm.text.byte_pairs import BytePairs
 from minillm.text.wordpiece import CharacterTable, is_ideograph
 from minillm.unicode import category
 
@@ -67,7 +69,7 @@ def test_letters_and_numbers_of_byte_pairs(pattern):
     some = [c for c in CHARACTERS if c not in " \r\n'"]
     letters, numbers = KNOWN["letters"], KNOWN["numbers"]
     text = "".join(f"x{c}x" for c in some)
-    ends = set(_ends_by(text, pattern).tolist())
+    ends = set(ends_by(text, pattern).tolist())
     at, joined = 0, set()
     for c in some:
         if at + 1 not in ends:
@@ -75,7 +77,7 @@ def test_letters_and_numbers_of_byte_pairs(pattern):
         at += 2 + len(c.encode())
     assert_same(joined, letters & set(some))
     text = "".join(f"-{c}-" for c in some)
-    ends = set(_ends_by(text, pattern).tolist())
+    ends = set(ends_by(text, pattern).tolist())
     at, other = 0, set()
     for c in some:
         if at + 1 not in ends:
@@ -98,7 +100,7 @@ def test_a_text_with_late_letters_comes_back():
     tokenizer = BytePairs([])
     for pattern in PATTERNS:
         assert tokenizer.decode(tokenizer.encode(text)) == text
-        assert _ends_by(text, pattern)[-1] == len(text.encode())
+        assert ends_by(text, pattern)[-1] == len(text.encode())
 
 
 def test_a_category_is_that_of_python_elsewhere():

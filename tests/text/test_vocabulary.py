@@ -15,9 +15,10 @@ from minillm.text import (
     banned_ids,
     bpe,
     build_vocabulary,
+    byte_pairs,
     opening_id,
     vocabulary_from_dict,
-    wordpiece,
+    word_pieces,
 )
 
 UNITS = ["character", "word", "token"]
@@ -40,8 +41,8 @@ HALF = "\ud800"
         lambda: Words.from_text(f"a {HALF}"),
         lambda: BytePairs([], [HALF]),
         lambda: BytePairs([], ["<x>", f"<{HALF}>"]),
-        lambda: bpe.train(["a"], 300, [HALF]),
-        lambda: WordPieces([*wordpiece.SPECIALS, HALF]),
+        lambda: byte_pairs.train(["a"], 300, [HALF]),
+        lambda: WordPieces([*word_pieces.SPECIALS, HALF]),
         lambda: build_vocabulary(["a"], "word", always=[HALF]),
         lambda: build_vocabulary(["a"], "character", held_out=[HALF]),
     ],

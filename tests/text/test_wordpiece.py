@@ -3,8 +3,6 @@
 import json
 import random
 import unicodedata
-from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,24 +17,17 @@ from minillm.text import (
     load_tokenizer,
     tokenizer_files,
     vocabulary_from_dict,
+    wordpiece,
 )
-from minillm.text.bpe import join
+from minillm.text.word_pieces import SPECIALS, _runs, alphabet, train
 from minillm.text.wordpiece import (
-    LEAST,
-    LONGEST,
-    SPECIALS,
     CharacterTable,
-    _runs,
-    alphabet,
     basic_tokens,
-    gain,
-    glue,
     is_ideograph,
     is_punctuation,
-    learn_pieces,
-    spell,
-    train,
+    split_word,
 )
+from minillm.text.wordpiece_fast import learn_pieces
 
 SEA = "She sells sea shells by the sea shore; the shells she sells are sea shells, I'm sure.\n"
 HARD = "abAB'#[]s.éÉe\u0301 \n\t\x0b\x00\xa0\u200b\u3000\u2028漢\uf900ガ가각İß!$€😀\ufffd"
@@ -55,32 +46,6 @@ def tokenizer():
 def cased():
     tokens = [*SPECIALS, *HARD.split(), "A", "B", "##A", "##B", "##b", "##é", "##É", "##ab"]
     return WordPieces(list(dict.fromkeys(tokens)), lower_case=False)
-
-
-def learn_pieces_naively(words, number):
-    """The definition of learn_pieces, which counts everything again for each piece."""
-    texts = {word: spell(word) for word in words}
-    known = {piece for pieces in texts.values() for piece in pieces}
-    learned = []
-    while len(learned) < number:
-        counts, pairs = Counter(), Counter()
-        for word, pieces in texts.items():
-            for piece in pieces:
-                counts[piece] += words[word]
-            for pair in pairwise(pieces):
-                pairs[pair] += words[word]
-        gains = {
-            (left, right): gain(count, counts[left], counts[right], counts.total())
-            for (left, right), count in pairs.items()
-            if count >= LEAST and glue(left, right) not in known
-        }
-        best = min(gains, key=lambda pair: (-gains[pair], pair), default=None)
-        if best is None or gains[best] <= 0:
-            break
-        learned.append(glue(*best))
-        known.add(learned[-1])
-        texts = {word: join(pieces, best, learned[-1]) for word, pieces in texts.items()}
-    return learned
 
 
 # --- words
@@ -143,7 +108,7 @@ def test_texts_are_cut_only_where_words_end():
 
 @given(WORDS, st.integers(0, 25))
 def test_pieces_are_learned_as_defined(words, number):
-    assert learn_pieces(words, number) == learn_pieces_naively(words, number)
+    assert learn_pieces(words, number) == wordpiece.learn_pieces(words, number)
 
 
 def test_a_piece_is_the_pair_that_gains_the_most_not_the_most_frequent():
@@ -166,7 +131,7 @@ def test_a_pair_whose_piece_exists_is_not_merged():
     words = {"abc": 9, "ab": 20, "xbc": 15, "bc": 9, "xa": 30, "abcabc": 7}
     pieces = learn_pieces(words, 30)
     assert len(pieces) == len(set(pieces))
-    assert pieces == learn_pieces_naively(words, 30)
+    assert pieces == wordpiece.learn_pieces(words, 30)
 
 
 def test_the_alphabet():
@@ -222,23 +187,12 @@ def test_json_keeps_it(tokenizer, cased):
         assert again.encode(text).tolist() == one.encode(text).tolist()
 
 
-def pieces_by_definition(tokenizer, word):
-    pieces, rest, prefix = [], word, ""
-    while rest and len(word) <= LONGEST:
-        fitting = [n for n in range(1, len(rest) + 1) if prefix + rest[:n] in tokenizer.tokens]
-        if not fitting:
-            return ["[UNK]"]
-        pieces.append(prefix + rest[: max(fitting)])
-        rest, prefix = rest[max(fitting) :], "##"
-    return pieces or ["[UNK]"]
-
-
 @given(TEXTS)
 def test_the_longest_piece_first(tokenizer, cased, text):
     for one in (tokenizer, cased):
         table = CharacterTable(one.lower_case, one.strip_accents, one.split_ideographs)
         words = basic_tokens(text, table)
-        expected = [piece for word in words for piece in pieces_by_definition(one, word)]
+        expected = [piece for word in words for piece in split_word(word, one.tokens)]
         ids = one.encode(text)
         assert [one.tokens[id] for id in ids] == expected
         assert ids.dtype == np.int32
@@ -276,7 +230,7 @@ def test_a_text_without_white_space_takes_no_time(tokenizer):
 def test_long_texts_and_more_words_than_are_kept(tokenizer, monkeypatch):
     """Texts are taken in blocks, which end at what is white space here, not for Python."""
     monkeypatch.setattr("minillm.text.words._BLOCK", 10)
-    monkeypatch.setattr("minillm.text.wordpiece.REMEMBERED", 5)
+    monkeypatch.setattr("minillm.text.word_pieces.REMEMBERED", 5)
     once = WordPieces(tokenizer.tokens)
     text = SEA + "sea\x0bshells sea\x0cshells sea\x1cshells  sea\x85shells " * 3
     expected = [once.tokens[id] for id in tokenizer.encode(text)]

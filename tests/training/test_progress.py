@@ -10,7 +10,7 @@ from minillm.cli import main
 from minillm.data import Minibatches
 from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
 from minillm.training.minibatches import ClassificationTask, mean_loss
-from minillm.training.progress import ProgressDisplay, minutes_and_seconds
+from minillm.training.progress import ProgressDisplay, minutes_and_seconds, progress_bar
 
 
 class Terminal(io.StringIO):
@@ -40,6 +40,13 @@ def test_without_a_terminal_there_are_lines_only(monkeypatch):
     with ProgressDisplay(0.0, True) as display:
         display.validated(1, 1.0)
     assert plain.getvalue().count("\n") == 1
+
+
+def test_items_pass_through_a_bar_that_only_a_terminal_shows(monkeypatch):
+    for file, quiet in ((io.StringIO(), False), (Terminal(), True), (Terminal(), False)):
+        monkeypatch.setattr(sys, "stderr", file)
+        assert list(progress_bar("abc", "copies", unit=" texts", quiet=quiet)) == ["a", "b", "c"]
+        assert ("copies" in file.getvalue()) == (file.isatty() and not quiet)
 
 
 def test_times():
@@ -97,5 +104,6 @@ def test_a_classification_task_measures_the_loss_and_the_accuracy_at_once():
     task = ClassificationTask(model, batches, batches)
     loss = task.validation_loss()
     assert loss == pytest.approx(mean_loss(model, batches, lambda batch: len(batch[0])))
+    assert loss == pytest.approx(float(model.loss((images, classes))[0]))  # the last batch has 6
     expected = (model.forward(images)[0].argmax(axis=1) == classes).mean()
     assert task.measures == {"accuracy": pytest.approx(expected)}

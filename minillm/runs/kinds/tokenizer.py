@@ -15,7 +15,7 @@ from minillm.runs.settings import FilesSettings, VocabularySettings, of_text, wi
 from minillm.runs.stored import save_run
 from minillm.runs.text_data import evaluation_stream, size_of
 from minillm.runs.vocabulary import LEAST_WORD_PIECES, check_size
-from minillm.text import BytePairs, Vocabulary, WordPieces, bpe, tokenizer_files, wordpiece
+from minillm.text import BytePairs, Vocabulary, WordPieces, byte_pairs, tokenizer_files, word_pieces
 from minillm.training.ngram import Progress
 
 
@@ -114,8 +114,8 @@ then: minillm train lm FILE --tokenizer runs/pairs --out DIR, minillm eval runs/
 def learned(blocks: Iterable[str], settings: Settings) -> BytePairs | WordPieces:
     """Learn a tokenizer from a text."""
     if settings.unit == "bpe":
-        return bpe.train(blocks, settings.vocabulary)
-    return wordpiece.train(blocks, settings.vocabulary, lower_case=not settings.cased)
+        return byte_pairs.train(blocks, settings.vocabulary)
+    return word_pieces.train(blocks, settings.vocabulary, lower_case=not settings.cased)
 
 
 def reported(blocks: Iterable[str], total: int, report: Callable[[str], None]) -> Iterator[str]:

@@ -1,0 +1,294 @@
+"""Pieces of words as a vocabulary: learned from texts, encoded with offsets, and its JSON."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.errors import InputError, short
+from minillm.text.vocabulary import SpecialTokens, Vocabulary, check_encodable, check_texts, flag
+from minillm.text.wordpiece import LONGEST, PREFIX, UNKNOWN, CharacterTable, basic_tokens, spell
+from minillm.text.wordpiece_fast import learn_pieces
+from minillm.text.words import blocks
+
+PAD, CLS, SEP, MASK = "[PAD]", "[CLS]", "[SEP]", "[MASK]"
+SPECIALS = (PAD, UNKNOWN, CLS, SEP, MASK)
+RAREST = 1e-6  # a character with a smaller share of a text has no piece
+LEAST_SIZE = len(SPECIALS) + 2
+REMEMBERED = 1 << 16  # words whose pieces are remembered
+
+# A text may be cut at Unicode's white space, without the control characters, which are removed.
+_WHITE = "\t\n\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_WHITE_SPACE, _RUN = re.compile(f"[{_WHITE}]"), re.compile(f"[^{_WHITE}]+")
+_CONTROL_SPACE = re.compile("[\x0b\x0c\x1c-\x1f\x85]")  # white space for Python, not for BERT
+_WORD = re.compile(r"\S+")
+
+
+def _runs(text: str) -> list[str]:
+    """The parts of a text between white space."""
+    return _RUN.findall(text) if _CONTROL_SPACE.search(text) else text.split()
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+def alphabet(words: Mapping[str, int], most: int) -> list[str]:
+    """The characters of words as pieces, in their order: at most ``most``, the most frequent.
+
+    A character has two pieces: one for the beginning of a word and one for the rest.  Characters
+    rarer than ``RAREST`` have none: a large text has thousands of them, and each would need an id.
+
+    >>> alphabet({"ab": 3, "!": 2, "c": 1}, 5)
+    ['!', '##a', '##b', 'a', 'b']
+    """
+    counts: Counter[str] = Counter()
+    for word, count in words.items():
+        for character in word:
+            counts[character] += count
+    least = RAREST * counts.total()
+    within = {character for word in words if len(word) > 1 for character in word}
+    pieces: list[str] = []
+    for character in sorted(counts, key=lambda character: (-counts[character], character)):
+        if counts[character] < least or len(pieces) >= most:
+            break
+        pieces += [character, PREFIX + character] if character in within else [character]
+    return sorted(pieces[:most])
+
+
+def count_words(texts: Iterable[str], tokenizer: "WordPieces") -> Counter[str]:
+    """The count of each word in texts, without special tokens and words that are too long."""
+    words: Counter[str] = Counter()
+    for text in texts:
+        for part in tokenizer.cut(text):
+            if part not in tokenizer.specials:
+                for block in blocks(part, _WHITE_SPACE):
+                    every = basic_tokens(block, tokenizer.table)
+                    words.update(word for word in every if len(word) <= LONGEST)
+    return words
+
+
+def train(texts: Iterable[str], size: int, lower_case: bool = True) -> "WordPieces":
+    """Learn a tokenizer of ``size`` tokens from texts, which are read once.
+
+    Its tokens are the special ones, the characters, and the pieces in the order of learning.  There
+    are fewer if no other pair gains anything.  ValueError for a size below ``LEAST_SIZE``,
+    InputError for a lone surrogate.
+    """
+    if size < LEAST_SIZE:
+        raise ValueError(f"size: expected at least {LEAST_SIZE}, found {size}")
+    words = count_words(texts, WordPieces(SPECIALS, lower_case))
+    room = size - len(SPECIALS)
+    characters = alphabet(words, room)
+    covered = {word: words[word] for word in sorted(words) if set(spell(word)) <= set(characters)}
+    learned = learn_pieces(covered, room - len(characters))
+    return WordPieces([*SPECIALS, *characters, *learned], lower_case)
+
+
+# --- encoding ------------------------------------------------------------------------------------
+
+
+def _bytes(ids: list[int]) -> bytes:
+    """Ids as bytes, because bytes are joined faster than lists."""
+    return np.array(ids, np.int32).tobytes()
+
+
+class _Memory(dict[str, Any]):
+    """The recent results of a function of a short text."""
+
+    def __init__(self, function: Any):
+        super().__init__()
+        self._function = function
+
+    def __missing__(self, text: str) -> Any:
+        result = self._function(text)
+        if len(text) <= LONGEST:  # a text without white space may be one long run
+            if len(self) >= REMEMBERED:
+                self.clear()
+            self[text] = result
+        return result
+
+
+class WordPieces(Vocabulary):
+    """A vocabulary of pieces of words, and of special tokens.
+
+    >>> tokenizer = WordPieces([*SPECIALS, "sea", "##shell", "##s", "é"])
+    >>> tokenizer.encode("Seashells [MASK]")
+    array([5, 6, 7, 4], dtype=int32)
+    >>> ids, offsets = tokenizer.encode_with_offsets(" Séas [MASK]")
+    >>> ids.tolist(), offsets.tolist()
+    ([5, 7, 4], [[1, 4], [4, 5], [6, 12]])
+
+    ``tokens`` are strings, by id.  The text of a special token, in exactly that case, always
+    becomes that token.  [CLS] opens texts and [SEP] closes them for a model that expects them:
+    ``encode`` adds neither.  White space is not kept, so there is no token for a line's end.
+    """
+
+    unit = "wordpiece"
+    unknown: int
+
+    def __init__(
+        self,
+        tokens: Sequence[str],
+        lower_case: bool = True,
+        strip_accents: bool | None = None,
+        split_ideographs: bool = True,
+        specials: Sequence[str] = SPECIALS,
+    ):
+        """``tokens`` by id; [UNK] is among them.
+
+        strip_accents: None means the value of lower_case, as in most of BERT's files.
+        specials: tokens that are written only as their exact text; those not in ``tokens`` are
+        ignored.  ValueError for tokens that are no vocabulary.
+        """
+        self.tokens = check_texts(list(tokens), "tokens")
+        self.lower_case, self.split_ideographs = lower_case, split_ideographs
+        self.strip_accents = lower_case if strip_accents is None else strip_accents
+        self._ids = {token: id for id, token in enumerate(self.tokens)}
+        if UNKNOWN not in self._ids:
+            raise ValueError(f"tokens: expected {UNKNOWN} among them")
+        if len(self._ids) < len(self.tokens):
+            twice = next(token for id, token in enumerate(self.tokens) if self._ids[token] != id)
+            raise ValueError(f"tokens: expected distinct ones, found {short(twice)} twice")
+        if "" in self._ids:
+            raise ValueError("tokens: expected texts that are not empty")
+        self.specials = [token for token in dict.fromkeys(specials) if token in self._ids]
+        self._special = SpecialTokens({token: self._ids[token] for token in self.specials})
+        self._pieces = {t: id for t, id in self._ids.items() if t not in self._special.ids}
+        self._longest = max(map(len, self._pieces), default=0)
+        self.table = CharacterTable(lower_case, self.strip_accents, split_ideographs)
+        self._encoded, self._spans = _Memory(self._encode_run), _Memory(self._spans_of_run)
+        self.unknown = self._ids[UNKNOWN]
+        self.pad = self.padding = self._ids.get(PAD)
+        self.cls = self.bos = self._ids.get(CLS)
+        self.sep = self.eos = self._ids.get(SEP)
+        self.mask = self._ids.get(MASK)
+
+    def cut(self, text: str, name: str = "text") -> list[str]:
+        """The text, cut before and after each special token."""
+        check_encodable(text, name)
+        return self._special.cut(text)
+
+    def encode(self, text: str, name: str = "text") -> NDArray[np.int32]:
+        """The ids of the pieces of ``text``, (T,); a word that they do not make is [UNK].
+
+        InputError, with ``name``, line and column, for a lone surrogate.
+        """
+        runs: list[bytes] = []
+        for part in self.cut(text, name):
+            if part in self._special.ids:
+                runs.append(_bytes([self._special.ids[part]]))
+            else:
+                for block in blocks(part, _WHITE_SPACE):
+                    runs += map(self._encoded.__getitem__, _runs(block))
+        return np.frombuffer(b"".join(runs), np.int32).copy()
+
+    def encode_with_offsets(
+        self, text: str, name: str = "text"
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """The ids of the pieces of ``text``, (T,), and their places in it, (T, 2).
+
+        ``text[a:b]``, for the offsets a and b of a piece, is the piece in its original case and
+        with its accents.  Pieces of one decomposed character have the same offsets.
+        """
+        spans, starts, start = [np.zeros((0, 3), np.int64)], [0], 0
+        for part in self.cut(text, name):
+            if part in self._special.ids:
+                spans.append(np.array([[self._special.ids[part], 0, len(part)]]))
+                starts.append(start)
+            else:
+                for run in _RUN.finditer(part):
+                    spans.append(self._spans[run[0]])
+                    starts.append(start + run.start())
+            start += len(part)
+        rows = np.concatenate(spans)
+        offsets = rows[:, 1:] + np.repeat(starts, list(map(len, spans)))[:, None]
+        return rows[:, 0].astype(np.int32), offsets
+
+    def _encode_run(self, run: str) -> bytes:
+        return _bytes([id for word in basic_tokens(run, self.table) for id, _ in self._match(word)])
+
+    def _spans_of_run(self, run: str) -> NDArray[np.int64]:
+        """The id of each piece of a run, and its beginning and end in the run, (T, 3)."""
+        changed = [self.table[ord(character)] for character in run]
+        origin = [at for at, characters in enumerate(changed) for _ in characters]
+        spans = []
+        for word in _WORD.finditer("".join(changed)):
+            start = word.start()
+            for id, length in self._match(word[0]):
+                spans.append((id, origin[start], origin[start + length - 1] + 1))
+                start += length
+        return np.array(spans, np.int64).reshape(-1, 3)
+
+    def _match(self, word: str) -> list[tuple[int, int]]:
+        """The ids of a word's pieces, and the number of characters that each of them takes."""
+        whole = self._pieces.get(word)
+        if whole is not None and len(word) <= LONGEST:
+            return [(whole, len(word))]
+        matches, start, prefix = [], 0, ""
+        while start < len(word) <= LONGEST:
+            for end in range(min(len(word), start + self._longest), start, -1):
+                id = self._pieces.get(prefix + word[start:end])
+                if id is not None:
+                    break
+            else:
+                break
+            matches.append((id, end - start))
+            start, prefix = end, PREFIX
+        return matches if start == len(word) else [(self.unknown, len(word))]
+
+    def encode_known(self, text: str, name: str = "text") -> NDArray[np.int32]:
+        """Like :meth:`encode`, but InputError, with ``name``, for a word that becomes [UNK]."""
+        ids = self.encode(text, name)
+        if self.unknown in ids:
+            for id, (start, end) in zip(*self.encode_with_offsets(text, name), strict=True):
+                if id == self.unknown and text[start:end] != UNKNOWN:
+                    raise InputError(
+                        f"{name}: the word {short(text[start:end])} cannot be made of the "
+                        f"{len(self):,} pieces that the model knows"
+                    )
+        return ids
+
+    def stream(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> Iterator[str]:
+        """The text of ``ids``, a piece at a time, with single spaces.
+
+        Each unknown token is replaced by the next of ``unknown_words``, if there is one.
+        """
+        names = iter(unknown_words)
+        before = ""
+        for id in ids:
+            token = self.token(id)
+            if id == self.unknown:
+                token = next(names, UNKNOWN)
+            if before and token.startswith(PREFIX) and id != self.unknown:
+                yield token.removeprefix(PREFIX)
+            elif not before or token in _CLOSING:
+                yield token
+            else:
+                yield " " + token
+            before = token
+
+    def split(self, text: str) -> list[str]:
+        """The pieces of ``text``; a word that they do not make stays whole."""
+        ids, offsets = self.encode_with_offsets(text)
+        return [
+            text[start:end] if id == self.unknown else self.token(id)
+            for id, (start, end) in zip(ids.tolist(), offsets.tolist(), strict=True)
+        ]
+
+    def to_dict(self) -> dict:
+        """The JSON form; :func:`minillm.text.vocabulary_from_dict` reads it back."""
+        options = {name: getattr(self, name) for name in _OPTIONS}
+        return {"unit": self.unit, "tokens": self.tokens, "specials": self.specials, **options}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "WordPieces":
+        """The tokenizer that ``to_dict`` described; ValueError if it is damaged."""
+        tokens, specials = (check_texts(values.get(name), name) for name in ("tokens", "specials"))
+        return cls(tokens, specials=specials, **{name: flag(values, name) for name in _OPTIONS})
+
+
+_OPTIONS = ("lower_case", "strip_accents", "split_ideographs")
+_CLOSING = frozenset(".,?!")  # written without a space before them
