@@ -49,7 +49,7 @@ from minillm.runs.stored import read_config
 from minillm.training import plan, speed
 from minillm.training.plan import Demand, Machine
 
-KINDS = ("gpt", "llama")
+DEMANDS: dict[str, Callable[[Any], Demand]] = {"gpt": plan.of_gpt, "llama": plan.of_llama}
 SIZES = ("layers", "heads", "width", "context")
 RANKS = [1 << power for power in range(11)]  # of the table: 1 to 1,024
 
@@ -60,7 +60,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "folder", nargs="?", metavar="DIR", help="use the sizes and the batch of this run"
     )
     help = "the kind of model, without DIR: gpt or llama (default gpt)"
-    add_option(parser, "--kind NAME", help, choices=KINDS)
+    add_option(parser, "--kind NAME", help, choices=tuple(DEMANDS))
     others = [entry.name for entry in fields(CausalSettings) if entry.name not in (*SIZES, "batch")]
     add_settings(parser, CausalSettings, without=others)
     help = "size of the vocabulary (default 10000)"
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     if args.ranks is not None and args.hours is None:
         raise InputError("--ranks: expected --hours with it, the budget of these ranks")
     kind, config, settings = _model(args)
-    demand, rows, job = kind.demand(config), settings.batch, ranks()
+    demand, rows, job = DEMANDS[kind.name](config), settings.batch, ranks()
     if settings.optimiser == "muon":
         demand = plan.with_muon(demand, kind.model.shapes(config))
     machine, lines = _machine(args, job)
@@ -112,14 +112,14 @@ def _model(args: argparse.Namespace) -> tuple[Any, Any, Any]:
     given = given_settings(args, CausalSettings)
     batch = {"batch": given.pop("batch")} if "batch" in given else {}
     if args.folder is None:
-        kind: Any = find_kind(args.kind or KINDS[0])
+        kind: Any = find_kind(args.kind or "gpt")
         sizes = {"vocabulary": kind.settings.vocabulary, **given}
         return kind, config_from(kind.settings(), kind.config, **sizes), kind.settings(**batch)
     if args.kind is not None:
         raise InputError("--kind: expected no DIR with it, which has a kind")
     stored = read_config(run_folder(args.folder))
-    if stored.kind.name not in KINDS:
-        expected = " or ".join(KINDS)
+    if stored.kind.name not in DEMANDS:
+        expected = " or ".join(DEMANDS)
         raise InputError(f"{args.folder}: expected a run of {expected}, found {stored.kind.name!r}")
     if {"heads", "width"} & given.keys() and stored.kind.name == "llama":
         given |= {"head_width": None, "feed_forward": None}  # they follow from the others again
@@ -222,14 +222,14 @@ def _budget(
 def _best_model(kind: Any, config: Any, operations: float) -> Iterator[str]:
     """The best model for a number of operations."""
     weights, tokens = plan.optimum(operations)
-    best = plan.shape_of(weights, config, kind.demand)
+    best = plan.shape_of(weights, config, DEMANDS[kind.name])
     yield (
         f"the best model for it has about {_count(weights)} weights and reads {_count(tokens)} "
         "tokens (Hoffmann et al. 2022)"
     )
     yield (
         f"such as --layers {best.layers} --heads {best.heads} --width {best.width}: "
-        f"{kind.demand(best).weights:,} weights"
+        f"{DEMANDS[kind.name](best).weights:,} weights"
     )
 
 
