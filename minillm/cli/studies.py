@@ -12,15 +12,19 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def program(name: str) -> ModuleType:
-    """The program of a verb; InputError where there is only the installed package."""
+    """The program of a verb, of the checkout that this package or the working directory is in.
+
+    InputError where there is none.
+    """
     file = f"benchmarks/studies/{name}.py"
-    if not (ROOT / file).exists():
+    root = next((root for root in (ROOT, Path.cwd()) if (root / file).exists()), None)
+    if root is None:
         raise InputError(
-            f"{name}: expected a checkout of minillm's source, which has this program as {file}; "
-            "found the installed package alone"
+            f"{name}: expected a checkout of minillm's source as the working directory, because "
+            f"{file} has this program; found the installed package alone"
         )
-    if str(ROOT) not in sys.path:
-        sys.path.insert(0, str(ROOT))
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
     return importlib.import_module(f"benchmarks.studies.{name}")
 
 
