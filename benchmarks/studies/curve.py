@@ -34,13 +34,14 @@ from minillm.data.registry import absolute
 from minillm.errors import InputError
 from minillm.option import option, types_of
 from minillm.runs import start
-from minillm.runs.augmentation import absolute_methods, open_vectors
 from minillm.runs.kind import find_kind
+from minillm.runs.kinds.recurrent_classifier import open_vectors
 from minillm.runs.labelled import TextClassifierSettings, by_tfidf, has_sklearn
 from minillm.runs.lock import held
 from minillm.runs.opening import load
 from minillm.runs.settings import LoRASettings
 
+from ..augmentation import absolute_methods, augmented
 from . import pictures
 
 # For each seed, the labelled texts are put in order, and a training with n labels gets the first n
@@ -71,6 +72,14 @@ class CurveSettings(TextClassifierSettings, LoRASettings):
         None,
         "a line for recurrent classifiers that begin with these word vectors",
         "FILE",
+        default_help="",
+    )
+    augment: str | None = option(
+        None,
+        "a second line for each: also trained on changed copies of the texts, by "
+        "synonyms=VECTORS, insertion=VECTORS, swap, deletion or back-translation=DIR+DIR",
+        "NAME[,NAME...]",
+        group="the text",
         default_help="",
     )
 
@@ -190,7 +199,7 @@ def check_sizes(sizes: Sequence[int], labelled: Sequence[Labelled], data: str) -
 def check_line(settings: Settings) -> None:
     """InputError if the settings of a line are wrong, or their runs or vectors cannot be opened."""
     kind = find_kind(settings.get("kind", "classifier"))
-    given = {name: value for name, value in settings.items() if name != "kind"}
+    given = {name: value for name, value in settings.items() if name not in ("kind", "augment")}
     start.new_settings(kind, given)
     if given.get("vectors"):
         open_vectors(given["vectors"])
@@ -242,12 +251,16 @@ def by_training(
 ) -> dict[str, float] | None:
     """Return the measures of a classifier trained on ``part``; None if interrupted."""
     training, validation = hold_out(part, VALIDATION)
+    given = dict(settings)
+    if augment := given.pop("augment", None):
+        copies, _ = augmented(training, augment, settings["seed"])
+        training = [*training, *copies]
     with temporary_folder(folder, ".training.") as place:
         files = {"data": training, "validation": validation, "test": held_out}
         for name, texts in files.items():
             lines = "".join(f"{label}\t{text}\n" for label, text in texts)
             write_file(place / f"{name}.tsv", lines.encode())
-        given = settings | {n: str(place / f"{n}.tsv") for n in ("data", "validation")}
+        given |= {n: str(place / f"{n}.tsv") for n in ("data", "validation")}
         kind = find_kind(given.pop("kind", "classifier"))
         if not start.train(kind, place / "run", given, report=lambda line: None, quiet=True):
             return None
