@@ -27,12 +27,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.runs.milestones import machine
 from minillm.testing import check_gradients, check_projections
 
 from .bugs import Bug, Op, arguments, as_tuple, bugs, by_hand, right_op, shows
 from .bugs.cases import CASES
 from .bugs.right import RIGHT
+from .studies.milestones import machine
 
 BUG_SEEDS, RIGHT_SEEDS = 3, 1000
 KINDS = [

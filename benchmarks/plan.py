@@ -21,13 +21,15 @@ import numpy as np
 from minillm.data import RandomWindows
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.mpi import ranks
+from minillm.timing.contest import memory_bandwidth
 from minillm.timing.results import described, machine
-from minillm.training import AdamW, Options, plan, train
+from minillm.training import AdamW, Options, train
 from minillm.training.language_model import ContextTask
-from minillm.training.plan import Machine
-from minillm.training.speed import matmul_peak, measured_network, memory_bandwidth
 
 from . import report
+from .studies import costs
+from .studies.costs import Machine
+from .studies.speed import matmul_peak, measured_network
 
 MODELS = {  # layers, heads, width, context, vocabulary; rows
     "small": ((4, 4, 128, 128, 65), 16),
@@ -124,9 +126,9 @@ def table(models: dict, args: argparse.Namespace) -> None:
     print("|---|---|--:|--:|" + "--:|" * len(columns))
     for name, (sizes, rows) in models.items():
         layers, heads, width, context, vocabulary = sizes
-        demand = plan.of_gpt(GPTConfig(vocabulary, context, layers, heads, width))
+        demand = costs.of_gpt(GPTConfig(vocabulary, context, layers, heads, width))
         alone: tuple = ()
-        for way, step in (("weak", plan.weak), ("strong", plan.strong)):
+        for way, step in (("weak", costs.weak), ("strong", costs.strong)):
             for n in args.ranks:
                 planned = step(demand, measures[n]["machine"], rows, n)
                 if planned is None:

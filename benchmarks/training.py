@@ -19,10 +19,10 @@ from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
 from minillm.timing.contest import Case
-from minillm.training.plan import of_gpt
 
 from . import bert, encoder_decoder, gpt, transformer
 from .pytorch import our_step, tensors, their_step, torch
+from .studies.costs import of_gpt
 
 BERTS = {
     "small": {"layers": 4, "heads": 4, "width": 128, "context": 128, "batch": 8},

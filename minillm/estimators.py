@@ -41,7 +41,6 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         learning_rate: float | None = None,
         batch: int | None = None,
         epochs: int | None = None,
-        augment: str | None = None,
         class_weights: str | None = None,
         settings: dict[str, Any] | None = None,
         seed: int = 0,
@@ -50,7 +49,6 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         self.learning_rate = learning_rate
         self.batch = batch
         self.epochs = epochs
-        self.augment = augment
         self.class_weights = class_weights
         self.settings = settings
         self.seed = seed
@@ -60,7 +58,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         labels = np.asarray(y)
         check_classification_targets(labels)
         self.classes_, numbers = np.unique(labels, return_inverse=True)
-        names = ("learning_rate", "batch", "epochs", "augment", "class_weights", "seed")
+        names = ("learning_rate", "batch", "epochs", "class_weights", "seed")
         settings = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         self.run_ = train(
             self.kind,

@@ -6,9 +6,10 @@ import sys
 import numpy as np
 import pytest
 
+from benchmarks.studies.pictures import learning_curve
 from minillm import plots
 from minillm.errors import InputError
-from minillm.plots import attention_map, learning_curve, loss_curve, loss_curves, word_map
+from minillm.plots import attention_map, loss_curve, loss_curves, word_map
 
 RECORDS = [
     {"step": 10, "loss": 3.0, "seconds": 1.0},

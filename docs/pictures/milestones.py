@@ -8,12 +8,12 @@ import json
 import sys
 from pathlib import Path
 
-from minillm.plots import milestones
-from minillm.runs.milestones import page
+from minillm.cli.studies import program
 
 HERE = Path(__file__).resolve().parent
 OUTPUTS = HERE.parent / "outputs"
 DRAWN = "milestones-builtin-5"
+study = program("milestones")
 
 
 def command(results):
@@ -25,7 +25,8 @@ def command(results):
 folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
 for kept in sorted(OUTPUTS.glob("milestones-*.json")):
     results = json.loads(kept.read_text())
-    text = f"```console\n{command(results)}\n```\n\n{page(results)}"
+    text = f"```console\n{command(results)}\n```\n\n{study.page(results)}"
     ((folder or OUTPUTS) / f"{kept.stem}.md").write_text(text)
     if kept.stem == DRAWN:
-        ((folder or HERE) / "milestones.svg").write_bytes(milestones(results["models"]))
+        picture = study.pictures.milestones(results["models"])
+        ((folder or HERE) / "milestones.svg").write_bytes(picture)

@@ -1,7 +1,8 @@
 """Augmentation: additional training texts, made from existing ones.
 
 A label belongs to a whole text, and usually still fits when a few words change.  So if there are
-few labels, changed copies of the labelled texts are added to the training data.
+few labels, changed copies of the labelled texts are added to the training data
+(`python -m benchmarks.augmentation`).
 
 Four methods, those of "easy data augmentation" (EDA), change the words of a text:
 
@@ -28,7 +29,7 @@ A fixed number of copies is made before the training, not new ones in each epoch
 
 - the vocabulary must have the new words before the model is made;
 - a model that translates is slow: it runs once, not once per epoch;
-- the copies can be inspected, and a resumed training has nothing to restore.
+- the copies can be inspected, and trained on by any classifier.
 
 The price is variety: after some epochs, the model has seen the copies, too.  So small sets get more
 copies (:func:`usual_copies`).
@@ -163,18 +164,6 @@ def augment(
 def usual_copies(texts: int) -> int:
     """Return the number of copies that Wei and Zou recommend for ``texts`` texts (section 3.4)."""
     return 16 if texts <= 500 else 8 if texts <= 2000 else 4
-
-
-def new_words(labelled: Sequence[Labelled], copies: Sequence[Labelled]) -> Iterator[str]:
-    """Return for each text, joined with spaces, the words that only its copies have, once each.
-
-    A vocabulary counts these instead of the copies, in which a word of one text would look as
-    frequent as a word of many texts.
-    """
-    for number, (_, text) in enumerate(labelled):
-        own = set(text.split())
-        others = (word for _, copy in copies[number :: len(labelled)] for word in copy.split())
-        yield " ".join(dict.fromkeys(word for word in others if word not in own))
 
 
 # --- the parts of words ----------------------------------------------------------------------

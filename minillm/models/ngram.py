@@ -72,7 +72,7 @@ def count_ngrams(text: Ids, order: int, start: int) -> list[Counts]:
 
     The n-gram that ends at a place of the text consists of a context, which ends at
     the place before, and the word at the place.  Its suffix ends at the place, too.
-    `models/ngram_streams.py` counts texts larger than memory.
+    `training/ngram_streams.py` counts texts larger than memory.
     """
     text = checked_ids("count_ngrams", "text", text, start)
     V = start + 1

@@ -1,7 +1,7 @@
 """The shared parts of Transformers that predict the next token: GPT and Llama."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, ClassVar
 
@@ -20,8 +20,7 @@ from minillm.look.inside import MOST, Inside
 from minillm.look.reading import read_gpt
 from minillm.metrics import frequency_loss
 from minillm.models.gpt import GPTConfig
-from minillm.mpi import ranks
-from minillm.option import make, names_of_sizes, option
+from minillm.option import make, names_of_sizes
 from minillm.runs.adaptation import with_rate, with_replay
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Job, Parts, Stored
@@ -42,15 +41,10 @@ from minillm.runs.text_data import check_longer, open_text
 from minillm.text import ChatTemplate, unit_name
 from minillm.training import Summary
 from minillm.training.language_model import ContextTask, evaluate_in_context
-from minillm.training.plan import Demand
-from minillm.training.speed import matmul_peak
 
 COUNTED = 10_000_000  # tokens of the training text whose frequencies are a baseline
 SAMPLE = 60  # tokens shown after each validation
 MOST_DRAWN = 200  # tokens of a picture of attention weights
-
-OFTEN = 25  # a model memorises a text that is read more times
-SHARE = 0.5  # rough speed of training, relative to the peak
 
 
 @dataclass(frozen=True)
@@ -61,15 +55,7 @@ class CausalSettings(ShardSettings, TextSettings, TrainingSettings, AdaptationSe
     heads: int = size(GPTConfig, "heads")
     width: int = size(GPTConfig, "width")
     context: int = size(GPTConfig, "context")
-    dropout: float | None = option(
-        None,
-        "fraction of activations zeroed in training",
-        "RATE",
-        least=0,
-        below=1,
-        default_help="0; 0.1 if the text will be read more than 25 times",
-        of_model=True,
-    )
+    dropout: float = size(GPTConfig, "dropout")
     learning_rate: float | None = with_default(  # type: ignore[assignment]
         TrainingSettings, "learning_rate", None, default_help="0.4 / width; with --init 0.3 of it"
     )
@@ -81,13 +67,11 @@ class CausalSettings(ShardSettings, TextSettings, TrainingSettings, AdaptationSe
 class CausalKind(TextKind):
     """A stack of Transformer blocks over characters, words or byte pairs.
 
-    A kind of this form defines ``demand(config)``, what a training takes
-    (:mod:`minillm.training.plan`), and, to import folders of transformers,
-    ``read_folder(folder)`` -> model, tokenizer.
+    To import folders of transformers, a kind of this form defines ``read_folder(folder)``, which
+    returns model and tokenizer.
     """
 
     rate: ClassVar[float] = 0.4  # the learning rate of a model of width 1
-    demand: Callable[[Any], Demand]
     read_folder: Callable[[str], tuple[Any, Any]]
 
     def complete(self, settings: Any, given: Mapping[str, Any], job: Job) -> Any:
@@ -104,12 +88,13 @@ class CausalKind(TextKind):
         config = config_from(settings, self.config, vocabulary=len(tokenizer), **kept)
         model = self.model(config, rng)
         notes = []
-        if (
-            settings.dropout is None
-            and (times := self.times_read(settings, config, training)) > OFTEN
-        ):
-            model.config = replace(model.config, dropout=0.1)
-            notes.append(f"dropout 0.1, because the text will be read about {times:,.0f} times")
+        weights = sum(p.size for p in model.params.values())
+        fresh = job.initial is None and job.stored is None
+        if fresh and settings.dropout == 0 and weights > len(training):
+            notes.append(
+                f"the model has {weights:,} weights, and the text {len(training):,} "
+                f"{unit_name(tokenizer)}s: if it overfits, try --dropout 0.1"
+            )
 
         def sample() -> str:
             pieces = write_text(
@@ -138,12 +123,7 @@ class CausalKind(TextKind):
         """Yield what every language model reports, and the speed of the training."""
         yield from super().closing(job, parts, summary)
         rate = summary.tokens / max(1e-9, summary.seconds - summary.validation_seconds)
-        peak = matmul_peak() * ranks().size
-        share = rate * self.demand(parts.model.config).operations / peak
-        yield (
-            f"{rate:,.0f} tokens per second: {share:.0%} of what this machine's matrix products "
-            f"reach ({peak / 1e9:,.0f} GFLOP/s)"
-        )
+        yield f"{rate:,.0f} tokens per second"
 
     def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
         """Return the mean loss on a text, in nats per token, and the number of tokens."""
@@ -200,18 +180,6 @@ class CausalKind(TextKind):
         save_run(folder, stored, weights, {"tokenizer": tokenizer}, chat=chat)
         weights = sum(array.size for array in model.params.values())
         return f"{weights:,} weights in {model.config.layers} layers, {len(tokenizer):,} tokens"
-
-    def times_read(self, settings: Any, config: Any, training: Ids) -> float:
-        """Return how often the training text will be read; with --minutes, estimate the speed."""
-        if settings.epochs is not None:
-            return settings.epochs
-        if settings.steps is not None:
-            tokens: float = settings.steps * settings.accumulate * settings.batch * settings.context
-        else:
-            assert settings.minutes is not None
-            peak = ranks().broadcast(matmul_peak()) * ranks().size
-            tokens = 60 * settings.minutes * SHARE * peak / self.demand(config).operations
-        return tokens / len(training)
 
 
 def kept_sizes(job: Job) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from itertools import chain
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,7 +16,6 @@ from minillm.data.labelled import Labelled, LabelledData, read_labelled, without
 from minillm.errors import InputError
 from minillm.metrics import frequency_loss
 from minillm.option import option
-from minillm.runs.augmentation import absolute_methods, augmented
 from minillm.runs.kind import Data, Evaluation, Job, Kind, Parts, Results
 from minillm.runs.opening import load
 from minillm.runs.run import Classified, Run
@@ -52,14 +50,6 @@ class TextClassifierSettings(LabelledSettings):
     max_length: int = option(
         400, "read the first N tokens of a text", "N", least=1, most=100_000, group="the text"
     )
-    augment: str | None = option(
-        None,
-        "also train on changed copies of the texts, by synonyms=VECTORS, insertion=VECTORS, swap, "
-        "deletion or back-translation=DIR+DIR (two runs that translate, there and back)",
-        "NAME[,NAME...]",
-        group="the text",
-        default_help="",
-    )
     epochs: int | None = with_default(
         LabelledSettings,
         "epochs",
@@ -76,12 +66,9 @@ class TextClassifierKind(Kind):
     facts = LabelFacts
 
     def new_model(
-        self, job: Job, texts: LabelledData, copies: Sequence[Labelled], rng: np.random.Generator
+        self, job: Job, texts: LabelledData, rng: np.random.Generator
     ) -> tuple[Any, dict[str, Any]]:
-        """Return a model with fresh parameters, and its vocabularies by attribute.
-
-        ``copies`` are changed copies of the training texts, in the same order.
-        """
+        """Return a model with fresh parameters, and its vocabularies by attribute."""
         raise NotImplementedError
 
     def reader(self, config: Any, settings: Any, vocabularies: Mapping[str, Any]) -> Read:
@@ -89,13 +76,10 @@ class TextClassifierKind(Kind):
         raise NotImplementedError
 
     def complete(self, settings: Any, given: Mapping[str, Any], job: Job) -> Any:
-        """Return the settings with absolute paths, and a length that fits the data.
+        """Return the settings with a length that fits the data.
 
         For few texts, there are enough epochs for ``LEAST_STEPS`` steps.
         """
-        if settings.augment:
-            vectors = getattr(settings, "vectors", None)
-            settings = replace(settings, augment=absolute_methods(settings.augment, vectors))
         if any(given.get(name) is not None for name in LENGTHS):
             return settings
         texts = sum(1 for _ in open_data(job.data).texts("training"))
@@ -111,23 +95,16 @@ class TextClassifierKind(Kind):
         settings, data = job.settings, job.data
         texts = open_data(data)
         notes = texts.notes()
-        labelled: list[Labelled] = []
-        copies: list[Labelled] = []
-        if settings.augment:
-            labelled = list(texts.texts("training"))
-            copies, note = augmented(labelled, settings.augment, settings.seed)
-            notes.append(note)
-        model, vocabularies = self.new_model(job, texts, copies, rng)
+        model, vocabularies = self.new_model(job, texts, rng)
         read = self.reader(model.config, settings, vocabularies)
         columns = {}
-        for part, more in (("training", readable(copies, read)), ("validation", iter(()))):
-            columns[part] = encode_texts(chain(texts.texts(part), more), read, texts.labels)
+        for part in ("training", "validation"):
+            columns[part] = encode_texts(texts.texts(part), read, texts.labels)
             notes.append(f"{len(columns[part][1]):,} {part} texts")
         sha256 = fingerprint(columns["training"])
-        made = ", or what --augment makes of them," if copies else ""
-        check_fingerprint(data, sha256, data["data"], f"the data{made} have")
+        check_fingerprint(data, sha256, data["data"], "the data have")
         data["labels"] = texts.labels
-        parts = classification_parts(model, columns, settings, "text", len(labelled) or None)
+        parts = classification_parts(model, columns, settings, "text")
         return replace(parts, vocabularies=vocabularies, notes=notes)
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
@@ -181,16 +158,6 @@ def open_data(data: Data) -> LabelledData:
     return registry.open_labelled(data["data"], data.get("validation"))
 
 
-def readable(copies: Iterable[Labelled], read: Read) -> Iterator[Labelled]:
-    """Yield the copies without unknown characters, which a translation may have."""
-    for label, text in copies:
-        try:
-            if len(read(text, "")) > len(read("", "")):
-                yield label, text
-        except InputError:
-            pass
-
-
 def encode_texts(
     texts: Iterable[Labelled], read: Read, labels: Sequence[str]
 ) -> tuple[Sequences, NDArray[np.int64]]:
@@ -218,12 +185,8 @@ def classification_parts(
     columns: Mapping[str, tuple[Any, NDArray]],
     settings: LabelledSettings,
     unit: str,
-    epoch: int | None = None,
 ) -> Parts:
-    """Return the parts of a classifier's training, from the inputs and classes of each part.
-
-    ``epoch`` is the number of items in an epoch, by default all.
-    """
+    """Return the parts of a classifier's training, from the inputs and classes of each part."""
     training, validation = (
         Minibatches(columns[part], settings.batch, settings.seed)
         for part in ("training", "validation")
@@ -233,7 +196,7 @@ def classification_parts(
     if settings.class_weights == "balanced":
         weights = balanced_weights(classes, model.config.classes).astype(model.dtype)
         baseline = math.log(model.config.classes)
-    task = ClassificationTask(model, training, validation, epoch, weights)
+    task = ClassificationTask(model, training, validation, weights)
     return Parts(model, task, unit, baseline=baseline)
 
 

@@ -17,7 +17,7 @@ from minillm.errors import InputError
 from minillm.ops.linear import _matmul
 from minillm.timing import report as reports
 from minillm.timing.results import Cell, Limits, Results, machine, new_file
-from minillm.training.speed import memory_bandwidth
+from minillm.training.optimisers import _scale
 
 ROUNDS = 5  # at least: with fewer, no difference between two files can be told from chance
 MOST_ROUNDS = 50
@@ -241,3 +241,23 @@ def limits(count: int, seconds: float = 1.0) -> Limits:
             while time.perf_counter() - start < seconds / 6:
                 best = max(best, 2.0 * size**3 / time_once(run))
     return Limits(count, best, memory_bandwidth(seconds / 3))
+
+
+def memory_bandwidth(seconds: float = 0.2, size: int = 1 << 25) -> float:
+    """Measure the bytes per second of an array of ``size`` numbers, read and written.
+
+    The array is larger than any cache.
+    """
+    array = np.ones(size, np.float32)
+    return 2 * array.nbytes / best_time(lambda: _scale([array], 1.0), seconds)
+
+
+def best_time(run: Callable[[], Any], seconds: float) -> float:
+    """Return the time of the fastest of the runs within ``seconds``, after a warm-up."""
+    run()
+    best, started_at = float("inf"), time.perf_counter()
+    while time.perf_counter() - started_at < seconds:
+        begin = time.perf_counter()
+        run()
+        best = min(best, time.perf_counter() - begin)
+    return best

@@ -23,7 +23,6 @@ import numpy as np
 
 from minillm import _kernels, kernels_info
 from minillm.errors import InputError, short
-from minillm.runs.milestones import processor
 
 VERSION = 1
 FINGERPRINT = ("processor", "cores", "caches", "instruction sets")  # of a machine
@@ -176,6 +175,16 @@ def _record(kind: str, values: dict[str, Any]) -> Limits | Cell:
 
 
 # --- the machine ----------------------------------------------------------------------------
+
+
+def processor() -> str:
+    """Return the name of the processor."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def machine() -> dict[str, Any]:

@@ -89,9 +89,7 @@ class MeasuredTask(MinibatchTask):
 class ClassificationTask(MeasuredTask):
     """A classifier and its minibatches; the last entry of a batch is the classes (B,).
 
-    If the rows are ``texts`` and changed copies of them, an epoch has as many rows as there are
-    texts.  The model is then validated as often as without copies.  With ``class_weights``
-    (classes,), the loss of a text is multiplied by the weight of its class.
+    With ``class_weights`` (classes,), the loss of a text is multiplied by the weight of its class.
     """
 
     measure = "accuracy"
@@ -101,13 +99,10 @@ class ClassificationTask(MeasuredTask):
         model: Any,
         training: Minibatches,
         validation: Minibatches,
-        texts: int | None = None,
         class_weights: NDArray | None = None,
     ):
         super().__init__(model, training, validation)
         self.class_weights = class_weights
-        if texts is not None:
-            self.batches_per_epoch = -(-texts // training.batch)
 
     def loss(
         self, batch: tuple[Any, ...], rng: np.random.Generator | None

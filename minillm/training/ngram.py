@@ -8,16 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minillm.data.streams import Spill, TextStream, regroup, sentence_starts
+from minillm.data.tables import Streams
 from minillm.errors import InputError
 from minillm.models.ngram import NGram, NGramConfig, Score, count_ngrams, estimate
-from minillm.models.ngram_streams import (
-    NGramOnDisk,
-    Streams,
-    count_in_streams,
-    estimate_in_streams,
-)
 from minillm.mpi import Ranks, ranks
 from minillm.text import Vocabulary, Words, WordsSeen, build_vocabulary, unit_name
+from minillm.training.ngram_streams import NGramOnDisk, count_in_streams, estimate_in_streams
 
 REPORT_SECONDS = 4.0
 LEAST_MEMORY = 1 << 24  # bytes, the minimum for the streams

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from tiny import stopped_after
 
+from benchmarks.studies import curve
 from minillm.cli import main
 from minillm.formats.word2vec import write_vectors
-from minillm.runs import curve
 from minillm.training.minibatches import MinibatchTask
 
 TINY = ["--steps", "5", "--batch", "4"]

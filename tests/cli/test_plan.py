@@ -6,11 +6,11 @@ import pytest
 import tiny
 from mpiexec import run as run_ranks
 
+from benchmarks.studies import costs, plan
 from minillm.cli import main
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.sizes import sizes_of
 from minillm.runs.kind import find_kind
-from minillm.training import plan, speed
 
 # No figure is measured: 100 GFLOP/s, 10 GB/s of memory, 1 GB/s and 10 microseconds of network.
 MACHINE = ["--products", "100", "--memory", "10", "--network", "1", "--latency", "10"]
@@ -83,14 +83,14 @@ def test_a_llama_is_planned_with_its_optimiser(made, capsys):
     capsys.readouterr()
     out = planned(capsys, *MACHINE, *TINY, "--kind", "llama", "--tokens", "1e9")
     config = LlamaConfig(100, 100, 2, 2, width=64)
-    demand = plan.with_muon(plan.of_llama(config), Llama.shapes(config))
+    demand = costs.with_muon(costs.of_llama(config), Llama.shapes(config))
     assert f"a Llama of {sizes_of(config)}: {demand.weights:,} weights" in out
-    step = plan.weak(demand, plan.Machine(1e11, 1e10, 1e9, 1e-5), 16, 1)
+    step = costs.weak(demand, costs.Machine(1e11, 1e10, 1e9, 1e-5), 16, 1)
     assert rows_of(out)[1][2] == f"{step.rate:,.0f}"
     assert "a Llama of 2 layers of 8, " in planned(capsys, str(llama), *MACHINE)
     out = planned(capsys, str(llama), *MACHINE, "--width", "16")
     wider = LlamaConfig(15, 12, 2, 2, 1, 16)
-    assert f"{plan.of_llama(wider).weights:,} weights" in out
+    assert f"{costs.of_llama(wider).weights:,} weights" in out
 
 
 def test_budgets(capsys):
@@ -106,8 +106,8 @@ def test_budgets(capsys):
 
 
 def test_this_machine_is_measured(capsys, monkeypatch):
-    monkeypatch.setattr(speed, "matmul_peak", lambda: 7e9)
-    monkeypatch.setattr(speed, "memory_bandwidth", lambda: 3e9)
+    monkeypatch.setattr(plan.speed, "matmul_peak", lambda: 7e9)
+    monkeypatch.setattr(plan, "memory_bandwidth", lambda: 3e9)
     out = planned(capsys, *TINY)
     assert "one rank  7 GFLOP/s in matrix products, 3.0 GB/s of memory (" in out
     assert "network   1.25 GB/s, 50 microseconds (mpiexec -n N minillm plan measures it)" in out

@@ -15,7 +15,6 @@ from minillm.data.augmentation import (
     each,
     how_many,
     insertion,
-    new_words,
     places_of_words,
     swap,
     synonyms,
@@ -219,12 +218,6 @@ def test_each_changes_a_tenth_of_the_words_of_every_text(texts, seed):
     made = each(synonyms, neighbours)(texts, np.random.default_rng(seed))
     rng = np.random.default_rng(seed)
     assert made == [" ".join(synonyms(text.split(), 0.1, rng, neighbours)) for text in texts]
-
-
-def test_a_new_word_counts_once_for_a_text_however_many_copies_have_it():
-    labelled = [("x", "a b"), ("y", "c")]
-    copies = [("x", "a new"), ("y", "c"), ("x", "new word"), ("y", "new a c")]
-    assert list(new_words(labelled, copies)) == ["new word", "new a"]
 
 
 def test_the_fewer_the_texts_the_more_copies():

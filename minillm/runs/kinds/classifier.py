@@ -1,12 +1,12 @@
 """A text classifier: sentiment, topic, language (2016)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from minillm.data.labelled import Labelled, LabelledData
+from minillm.data.labelled import LabelledData
 from minillm.models.bag import Bag, BagConfig
 from minillm.runs.kind import Job
 from minillm.runs.labelled import Read, TextClassifierKind, TextClassifierSettings
@@ -46,7 +46,6 @@ model, see minillm finetune; for a recurrent network, minillm train recurrent-cl
     examples = """\
   minillm train classifier reviews.tsv --out runs/reviews
   minillm train classifier topics/ --out runs/topics --class-weights balanced
-  minillm train classifier few.tsv --out runs/few --augment swap,deletion
 
 then: minillm classify DIR, minillm eval DIR"""
     model = Bag
@@ -55,7 +54,7 @@ then: minillm classify DIR, minillm eval DIR"""
     vocabularies: ClassVar[dict[str, tuple[str, str]]] = {}
 
     def new_model(
-        self, job: Job, texts: LabelledData, copies: Sequence[Labelled], rng: np.random.Generator
+        self, job: Job, texts: LabelledData, rng: np.random.Generator
     ) -> tuple[Bag, dict[str, Any]]:
         """Return a bag of zeros: hashed n-grams need no vocabulary."""
         return Bag(config_from(job.settings, BagConfig, classes=len(texts.labels)), rng), {}

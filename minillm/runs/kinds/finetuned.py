@@ -1,13 +1,13 @@
 """A text classifier that begins with a model of many texts (2018)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from minillm.data.labelled import Labelled, LabelledData
+from minillm.data.labelled import LabelledData
 from minillm.errors import InputError
 from minillm.models.fine_tuned import (
     ENCODERS,
@@ -144,7 +144,7 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
         return {n: n for n in initial.model.params if same or n.startswith(PREFIX)}
 
     def new_model(
-        self, job: Job, texts: LabelledData, copies: Sequence[Labelled], rng: np.random.Generator
+        self, job: Job, texts: LabelledData, rng: np.random.Generator
     ) -> tuple[FineTuned, dict[str, Any]]:
         """Return a model with the encoder's sizes; its weights are taken later."""
         settings, initial = job.settings, job.initial

@@ -8,7 +8,6 @@ from minillm.models.gpt import GPT, GPTConfig
 from minillm.runs.causal import CausalKind, CausalSettings
 from minillm.runs.exchange import export_additions
 from minillm.runs.run import Run
-from minillm.training.plan import of_gpt
 
 
 class GPTKind(CausalKind):
@@ -38,7 +37,6 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
     exports: ClassVar[dict[str, str]] = {"huggingface": "huggingface", "peft": "peft"}
     model_type = "gpt2"
     read_folder = staticmethod(import_gpt2)
-    demand = staticmethod(of_gpt)
 
     def export(self, run: Run, file: str | Path, format: str, binary: bool) -> None:
         """Write a folder that transformers loads, with the same logits; or LoRA's updates."""

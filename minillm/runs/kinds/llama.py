@@ -20,7 +20,6 @@ from minillm.runs.kind import Evaluation, Results
 from minillm.runs.run import Run
 from minillm.runs.settings import TrainingSettings, size, with_default
 from minillm.text import ChatTemplate
-from minillm.training.plan import of_llama
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,6 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
     }
     model_type = "llama"
     read_folder = staticmethod(import_llama)
-    demand = staticmethod(of_llama)
 
     def init_defaults(self, initial: Run, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the defaults with AdamW, by which published models have been trained.

@@ -1,21 +1,23 @@
 """A text classifier that reads a text word by word (2014)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import chain
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minillm.data.augmentation import new_words
-from minillm.data.labelled import Labelled, LabelledData
+from minillm.data.labelled import LabelledData
 from minillm.errors import InputError
+from minillm.formats.word2vec import read_vectors
 from minillm.layers.recurrent import CELLS
 from minillm.models.classifier import POOLINGS, Classifier, ClassifierConfig
+from minillm.models.vectors import Vectors
 from minillm.option import option
-from minillm.runs.augmentation import open_vectors
 from minillm.runs.kind import Job
 from minillm.runs.labelled import Read, TextClassifierKind, TextClassifierSettings
+from minillm.runs.opening import load
 from minillm.runs.settings import VocabularySettings, config_from, size, with_default
 from minillm.runs.vocabulary import vocabulary_for
 from minillm.text import Vocabulary, build_vocabulary
@@ -90,16 +92,15 @@ then: minillm classify DIR, minillm eval DIR"""
         return replace(settings, embedding=width)
 
     def new_model(
-        self, job: Job, texts: LabelledData, copies: Sequence[Labelled], rng: np.random.Generator
+        self, job: Job, texts: LabelledData, rng: np.random.Generator
     ) -> tuple[Classifier, dict[str, Any]]:
         """Return a model of the words of the texts; a run to resume has had the word vectors."""
         settings: Settings = job.settings
-        new = new_words(list(texts.texts("training")), copies) if copies else ()
         tokenizer = vocabulary_for(
             job,
             settings.unit,
             lambda: build_vocabulary(
-                chain((text for _, text in texts.texts("training")), new),
+                (text for _, text in texts.texts("training")),
                 settings.unit,
                 settings.minimum_count,
                 settings.vocabulary,
@@ -121,6 +122,12 @@ then: minillm classify DIR, minillm eval DIR"""
         """Return a function from a text to the ids of its first tokens."""
         encode = vocabularies["tokenizer"].encode
         return lambda text, place: encode(text, place)[: settings.max_length].tolist()
+
+
+@cache
+def open_vectors(path: str) -> Vectors:
+    """Return the word vectors of a file in word2vec's format, or of a run of word2vec."""
+    return load(path).vectors if Path(path).is_dir() else Vectors(*read_vectors(path))
 
 
 def start_from_vectors(model: Classifier, tokenizer: Vocabulary, path: str) -> str:

@@ -1,5 +1,17 @@
-"""``--augment``: the methods of :mod:`minillm.data.augmentation`, and the runs that they need."""
+"""Changed copies of labelled texts, to train on them, too.
 
+    python -m benchmarks.augmentation few.tsv --augment swap,deletion > more.tsv
+    minillm train classifier more.tsv --validation held.tsv --out runs/few
+
+The output has the texts of DATA, a file of lines label<TAB>text or a folder, and then their copies.
+DATA must not have the texts that are held out: a copy in the training set would be a leak.  The
+methods are synonyms=VECTORS, insertion=VECTORS, swap, deletion and back-translation=DIR+DIR, with
+word vectors or a run of word2vec, and two runs that translate, there and back.  The same seed makes
+the same copies.
+"""
+
+import argparse
+import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -8,13 +20,12 @@ import numpy as np
 
 from minillm.data import augmentation
 from minillm.data.augmentation import Generator, Method, Neighbours, Translate
-from minillm.data.labelled import Labelled
-from minillm.errors import InputError
-from minillm.formats.word2vec import read_vectors
+from minillm.data.labelled import Labelled, read_labelled
+from minillm.errors import InputError, naming_options
 from minillm.models.vectors import Vectors
+from minillm.runs.kinds.recurrent_classifier import open_vectors
 from minillm.runs.opening import load
 from minillm.runs.run import Run
-from minillm.training.progress import progress_bar
 
 # The methods, and their arguments.
 METHODS = {
@@ -42,7 +53,7 @@ def augmented(labelled: Sequence[Labelled], methods: str, seed: int) -> tuple[li
     rng = np.random.default_rng([seed, STREAM])
     total = count * len(labelled)
     made = augmentation.augment(labelled, opened, count, rng)
-    copies = list(progress_bar(made, "copies", total, unit=" texts"))
+    copies = list(made)
     same = sum(copy == labelled[k % len(labelled)] for k, copy in enumerate(copies))
     return copies, (
         f"{total:,} changed copies of the training texts, {count} of each, by "
@@ -95,12 +106,6 @@ def open_method(name: str, paths: Sequence[str]) -> Method:
     return lambda texts, rng: augmentation.back_translation(texts, rng, there, back)
 
 
-@cache
-def open_vectors(path: str) -> Vectors:
-    """Return the word vectors of a file in word2vec's format, or of a run of word2vec."""
-    return load(path).vectors if Path(path).is_dir() else Vectors(*read_vectors(path))
-
-
 def neighbours_in(vectors: Vectors) -> Neighbours:
     """Return a function from a word to the nearest words, by the cosines of their vectors.
 
@@ -144,3 +149,27 @@ def translate_with(run: Run) -> Translate:
         return outputs
 
     return translate
+
+
+def main() -> None:
+    """Print the texts and their copies."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", metavar="DATA")
+    parser.add_argument("--augment", required=True, metavar="NAME[,NAME...]")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    with naming_options():
+        try:
+            labelled = list(read_labelled(args.data))
+            copies, note = augmented(labelled, args.augment, args.seed)
+        except InputError as error:
+            parser.error(str(error))
+    for label, text in [*labelled, *copies]:
+        print(label, text, sep="\t")
+    print(note, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,25 +1,35 @@
-"""The milestones: one model after the other, on the same text, in the same unit, for the same time.
+"""Train the history of language models on one text, each for the same time.
 
-The n-grams of orders 1 to 10, the neural n-gram, the three recurrent networks and a GPT learn from
-the first nine tenths of a text, character by character.  They are measured in bits per character on
-the last tenth, which is the same for all.  Each network is trained for the same number of minutes.
-Counting takes what it takes.
+The n-grams of orders 1 to 10, the neural n-gram, three recurrent networks (rnn, lstm, gru) and a
+GPT learn from the same text, character by character.  They are measured in bits per character on
+its last tenth, which none of them has seen.  Each of the five networks is trained for M minutes,
+with the defaults of its kind; counting takes a second.
 
-Each model is a run of its own, with the defaults of its kind, in the folder of its name.  When it
-is finished, it becomes a record of ``milestones.json``.  So each is trained only once.  A run that
-was interrupted goes on where it stopped.
+DIR gets the table (milestones.md), the losses by time (milestones.svg), all figures
+(milestones.json), and a run for each model.  Ctrl-C saves and stops.  The same command again
+continues: what is finished is kept.
+
+examples:
+  minillm milestones --minutes 0.5
+        on the Python language reference, which ships with every CPython; 3 minutes in all
+  minillm milestones shakespeare.txt --minutes 5 --out runs/shakespeare
+        on a text of your own; half an hour in all
+  minillm generate runs/milestones/gpt
+        each model is a run
 """
 
+import argparse
 import hashlib
 import json
 import os
-import platform
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import minillm
+from minillm.cli.arguments import ArgumentParser
+from minillm.cli.options import add_files, add_option, add_seed, integer, number
 from minillm.data import read_text, split_text
 from minillm.data.files import STANDARD_INPUT, read_json, write_file
 from minillm.data.registry import absolute
@@ -30,7 +40,14 @@ from minillm.runs.folder import RunFolder
 from minillm.runs.kind import find_kind
 from minillm.runs.lock import held
 from minillm.runs.opening import load
+from minillm.timing.results import processor
 from minillm.training.checkpoints import Summary, numbers_from, reading_checkpoint
+
+from . import pictures
+
+# Each model is a run of its own, with the defaults of its kind, in the folder of its name.  When it
+# is finished, it becomes a record of milestones.json.  So each is trained only once.  A run that
+# was interrupted goes on where it stopped.
 
 RESULTS, TABLE, PICTURE = "milestones.json", "milestones.md", "milestones.svg"
 SAMPLE = 60  # characters
@@ -196,16 +213,6 @@ def summary_of(folder: Path) -> Summary:
 # --- the machine -------------------------------------------------------------------------------
 
 
-def processor() -> str:
-    """Return the name of the processor."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
 def machine() -> str:
     """Return a line about the machine and the kernels that run on it."""
     cores = os.cpu_count() or 1
@@ -267,3 +274,36 @@ def verdict(models: Sequence[Mapping[str, Any]]) -> str:
     better = sorted((x, name) for name, x in loss.items() if x < loss[best])
     names = ", ".join(name for _, name in better) or "no network"
     return f"the best n-gram is the {best}, with {loss[best]:.4f}; better than it: {names}"
+
+
+# --- the verb --------------------------------------------------------------------------------
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the text, the length of the trainings, and the folder."""
+    add_files(parser, "UTF-8 text, any number of files (default: the built-in corpus)")
+    help = "train each network for M minutes"
+    add_option(parser, "--minutes M", help, number(above=0, most=1e6), 1.0)
+    steps = add_option(parser, "--steps N", "train for N steps instead", integer(1, 10**12))
+    add_option(parser, "--out DIR", "the folder of the results", default="runs/milestones")
+    add_seed(parser, "seed of the first weights, and of the samples (default 0)")
+    parser.hide(steps)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train what is missing, print the table, and draw the losses."""
+    length = {"steps": args.steps} if args.steps else {"minutes": args.minutes}
+    results = measure(args.out, args.files, length, args.seed or 0)
+    if results is None:
+        print("to continue: the same command again")
+        return 130
+    text, folder = page(results), Path(args.out)
+    print(f"\n{text}")
+    write_file(folder / TABLE, text.encode("utf-8", "surrogatepass"))
+    try:
+        write_file(folder / PICTURE, pictures.milestones(results["models"]))
+    except InputError as error:
+        print(f"losses by time: not drawn: {error}")
+    else:
+        print(f"losses by time: {folder / PICTURE}")
+    return 0

@@ -12,9 +12,10 @@ import tiny
 from tiny import stopped_after
 
 import minillm
+from benchmarks.studies import milestones, pictures
 from minillm import plots
 from minillm.cli import main
-from minillm.runs import milestones, start
+from minillm.runs import start
 from minillm.runs.kind import find_kind
 from minillm.training.language_model import LanguageModelTask
 
@@ -241,8 +242,8 @@ MARKS = [record(f"{n}-gram", 1.8 + 1 / n**1.5) for n in range(1, 11)]
 @pytest.mark.parametrize("models", [[*MARKS, *LINES], MARKS, LINES, LINES[:1], MARKS[:1], []])
 def test_the_picture_takes_the_colours_of_its_page(models):
     pytest.importorskip("matplotlib")
-    svg = plots.milestones(models)
-    assert svg == plots.milestones(models)  # no date, no random names
+    svg = pictures.milestones(models)
+    assert svg == pictures.milestones(models)  # no date, no random names
     text = svg.decode()
     assert text.startswith("<svg ")
     assert "#000000" not in text
@@ -260,7 +261,7 @@ def test_the_picture_takes_the_colours_of_its_page(models):
 
 def test_names_do_not_cover_each_other():
     values = [1.0, 3.0, 1.01, 1.02, 2.98]
-    places = plots._apart(values, 0.1)
+    places = pictures._apart(values, 0.1)
     assert min(np.diff(sorted(places))) >= 0.1 - 1e-9
     assert np.argsort(places).tolist() == np.argsort(values).tolist()
     assert places[0] == 1.0

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.studies import costs
+from benchmarks.studies.costs import Demand, Machine
 from minillm import kernels_info
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.training import plan
 from minillm.training.optimisers import OPTIMISERS
-from minillm.training.plan import Demand, Machine
 
 MACHINE = Machine(products=1e11, memory=1e10, network=1e9, latency=1e-5)
 DEMAND = Demand(weights=1_000_000, context=100, operations=5e6, moved=10_000, kept=2_000)
@@ -44,7 +44,7 @@ configs = gpts | llamas
 
 
 def demand_of(config):
-    return (plan.of_gpt if isinstance(config, GPTConfig) else plan.of_llama)(config)
+    return (costs.of_gpt if isinstance(config, GPTConfig) else costs.of_llama)(config)
 
 
 def model_of(config):
@@ -66,8 +66,8 @@ def test_the_weights_are_those_of_the_model(config):
 
 @given(llamas)
 def test_the_moments_are_those_of_the_optimiser(config):
-    model, adamw = model_of(config), plan.of_llama(config)
-    demands = {"adamw": adamw, "muon": plan.with_muon(adamw, Llama.shapes(config))}
+    model, adamw = model_of(config), costs.of_llama(config)
+    demands = {"adamw": adamw, "muon": costs.with_muon(adamw, Llama.shapes(config))}
     for name, demand in demands.items():
         arrays, _ = OPTIMISERS[name](model.params).state()
         moments = sum(array.size for array in arrays.values())
@@ -77,7 +77,7 @@ def test_the_moments_are_those_of_the_optimiser(config):
 def test_the_weights_of_gpt_2():
     """Its smallest: "124M"."""
     config = GPTConfig(50257, context=1024, layers=12, heads=12, width=768)
-    assert plan.of_gpt(config).weights == 124_439_808
+    assert costs.of_gpt(config).weights == 124_439_808
 
 
 @given(configs, st.integers(1, 3))
@@ -174,7 +174,7 @@ def test_the_memory_is_within_a_tenth_of_what_is_measured(name, L, N, D, C, V, B
     config = GPTConfig(V, C, L, N, D)
     if name == "llama":
         config = LlamaConfig(V, C, L, N, key_heads=N // 2, width=D)
-    taken = plan.memory(demand_of(config), B)
+    taken = costs.memory(demand_of(config), B)
     assert int(done.stdout) == pytest.approx(taken["gradients"] + taken["activations"], rel=0.1)
 
 
@@ -183,73 +183,73 @@ def test_the_memory_is_within_a_tenth_of_what_is_measured(name, L, N, D, C, V, B
 
 def test_a_step_by_hand():
     """10 rows of 100 tokens: 5 GFLOP in 50 ms; 10^7 numbers and 8 a weight: 72 MB in 7.2 ms."""
-    alone = plan.weak(DEMAND, MACHINE, 10, 1)
+    alone = costs.weak(DEMAND, MACHINE, 10, 1)
     assert alone.compute == pytest.approx(0.05 + 0.0072)
     assert alone.communication == 0
     assert alone.rate == pytest.approx(1000 / 0.0572)
     # 10^9 operations of the optimiser take 10 ms.
-    slower = plan.weak(replace(DEMAND, step=1e9), MACHINE, 10, 1)
+    slower = costs.weak(replace(DEMAND, step=1e9), MACHINE, 10, 1)
     assert slower.compute == pytest.approx(alone.compute + 0.01)
     # 4 ranks: 12 numbers a weight; 2 * 3/4 of 4 MB at 1 GB/s, and 4 messages.
-    step = plan.weak(DEMAND, MACHINE, 10, 4)
+    step = costs.weak(DEMAND, MACHINE, 10, 4)
     assert (step.rows, step.tokens) == (40, 4000)
     assert step.compute == pytest.approx(0.05 + 0.0088)
     assert step.communication == pytest.approx(0.006 + 4e-5)
-    assert plan.efficiency(step, alone) == pytest.approx(0.0572 / (0.0588 + 0.00604))
+    assert costs.efficiency(step, alone) == pytest.approx(0.0572 / (0.0588 + 0.00604))
     # The 10 rows dealt to 4 ranks: 3 at most.
-    step = plan.strong(DEMAND, MACHINE, 10, 4)
+    step = costs.strong(DEMAND, MACHINE, 10, 4)
     assert (step.rows, step.tokens) == (10, 1000)
     assert step.compute == pytest.approx(0.3 * 0.05 + (0.3 * 4e7 + 4.8e7) / 1e10)
     assert step.communication == pytest.approx(0.00604)
-    assert plan.strong(DEMAND, MACHINE, 10, 10).rows == 10
-    assert plan.strong(DEMAND, MACHINE, 10, 11) is None
+    assert costs.strong(DEMAND, MACHINE, 10, 10).rows == 10
+    assert costs.strong(DEMAND, MACHINE, 10, 11) is None
 
 
 def test_the_memory_by_hand():
-    taken = plan.memory(DEMAND, 10)
+    taken = costs.memory(DEMAND, 10)
     assert taken == {"weights": 4e6, "gradients": 4e6, "moments": 8e6, "activations": 8e6}
-    assert plan.memory(DEMAND, 5, 2) == taken | {"buffer": 4e6, "activations": 4e6}
+    assert costs.memory(DEMAND, 5, 2) == taken | {"buffer": 4e6, "activations": 4e6}
 
 
 def test_what_a_rank_sends_is_what_a_ring_sends():
     """n - 1 times one n-th of the gradient, to sum it, and as often to hand it on."""
     for n in (1, 2, 3, 8, 1024):
         pieces = [4e6 / n for _ in range(n - 1)]
-        assert plan.sent(DEMAND, n) == pytest.approx(2 * sum(pieces))
-    messages = [plan.communication(DEMAND, MACHINE, n) for n in (2, 3, 4, 5, 1024)]
-    without = [plan.sent(DEMAND, n) / 1e9 for n in (2, 3, 4, 5, 1024)]
+        assert costs.sent(DEMAND, n) == pytest.approx(2 * sum(pieces))
+    messages = [costs.communication(DEMAND, MACHINE, n) for n in (2, 3, 4, 5, 1024)]
+    without = [costs.sent(DEMAND, n) / 1e9 for n in (2, 3, 4, 5, 1024)]
     waits = (np.array(messages) - without) / 1e-5
     assert waits == pytest.approx([2, 4, 4, 6, 20])
 
 
 @given(demands, machines, st.integers(1, 100), st.integers(1, 1024))
 def test_more_ranks_are_not_slower_to_compute_nor_more_efficient(demand, machine, rows, n):
-    alone = plan.weak(demand, machine, rows, 1)
-    for way in (plan.weak, plan.strong):
+    alone = costs.weak(demand, machine, rows, 1)
+    for way in (costs.weak, costs.strong):
         step, more = (way(demand, machine, rows, ranks) for ranks in (n, n + 1))
         if step is None:
             assert more is None
             continue
-        assert plan.efficiency(step, alone) <= 1 + 1e-12
+        assert costs.efficiency(step, alone) <= 1 + 1e-12
         assert step.rate > 0
         if more is not None and n > 1:  # one rank has no buffer
             assert more.compute <= step.compute
             assert more.communication >= step.communication
-            assert plan.efficiency(more, alone) <= plan.efficiency(step, alone) * (
-                1 + 1e-9 if way is plan.weak else math.ceil(rows / n) / (rows / n) + 1e-9
+            assert costs.efficiency(more, alone) <= costs.efficiency(step, alone) * (
+                1 + 1e-9 if way is costs.weak else math.ceil(rows / n) / (rows / n) + 1e-9
             )
 
 
 @given(demands, machines, st.integers(1, 100), st.integers(2, 1024))
 def test_faster_machines_are_faster(demand, machine, rows, n):
-    step = plan.weak(demand, machine, rows, n)
+    step = costs.weak(demand, machine, rows, n)
     for changed in (
         Machine(2 * machine.products, machine.memory, machine.network, machine.latency),
         Machine(machine.products, 2 * machine.memory, machine.network, machine.latency),
         Machine(machine.products, machine.memory, 2 * machine.network, machine.latency),
         Machine(machine.products, machine.memory, machine.network, machine.latency / 2),
     ):
-        assert plan.weak(demand, changed, rows, n).seconds <= step.seconds
+        assert costs.weak(demand, changed, rows, n).seconds <= step.seconds
 
 
 # --- how large a model -------------------------------------------------------------------
@@ -257,7 +257,7 @@ def test_faster_machines_are_faster(demand, machine, rows, n):
 
 def test_the_optimum_of_chinchilla():
     """5.76e23 operations were those of Gopher: 67 billion weights are best for them (table 3)."""
-    weights, tokens = plan.optimum(5.76e23)
+    weights, tokens = costs.optimum(5.76e23)
     assert 6 * weights * tokens == pytest.approx(5.76e23)
     assert tokens == pytest.approx(20 * weights)
     assert weights == pytest.approx(67e9, rel=0.05)
@@ -267,11 +267,11 @@ def test_the_optimum_of_chinchilla():
     st.floats(1e3, 1e12),
     st.integers(2, 100_000),
     st.integers(2, 4096),
-    st.sampled_from([(GPTConfig, plan.of_gpt), (LlamaConfig, plan.of_llama)]),
+    st.sampled_from([(GPTConfig, costs.of_gpt), (LlamaConfig, costs.of_llama)]),
 )
 def test_the_shape_is_the_nearest(N, vocabulary, context, kind):
     Config, demand = kind
-    config = plan.shape_of(N, Config(vocabulary, context), demand)
+    config = costs.shape_of(N, Config(vocabulary, context), demand)
     assert (config.vocabulary, config.context) == (vocabulary, context)
     assert config.width == 64 * config.layers == 64 * config.heads
     gap = abs(math.log(demand(config).weights / N))

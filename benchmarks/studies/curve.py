@@ -1,15 +1,21 @@
-"""The learning curve: the accuracy of classifiers that are trained with more and more labels.
+"""Plot the accuracy of classifiers by the number of labels.
 
-For each seed, the labelled texts are put in order, and a training with n labels gets the first n of
-them.  These have the same shares of labels as the whole, and at least one text of each.  A fifth of
-the n is held out, to decide when to stop.  The accuracy is measured on test texts that no training
-sees.  TF-IDF with logistic regression learns from all n, because it does not need early stopping.
+Train classifiers with more and more of the labelled texts in DATA, measure them on texts that none
+of them sees, and plot their accuracies beside those of TF-IDF with logistic regression (if
+scikit-learn is installed).  One line is that of train classifier; --vectors adds one of train
+recurrent-classifier, and --init one of finetune for each run; with --augment, each has a second
+line.  All are trained with several seeds, each of which also draws its own texts.  Every result is
+a line of DIR/results.jsonl: the same command, or one with more sizes, seeds or lines, trains only
+missing results.
 
-Each training is a line of ``results.jsonl``, with everything that determines it: its settings, its
-seed and a digest of the data.  So each is done only once: after an interruption, or with more
-sizes, seeds or lines, only missing results are trained.
+examples:
+  minillm curve questions.tsv --test questions.test.tsv --out curves/questions
+  minillm curve reviews.tsv --out curves/reviews --sizes 50,100,200,400 --seeds 3 --init runs/bert
+  minillm curve questions.tsv --test questions.test.tsv --out curves/questions \\
+      --vectors vectors.bin --augment synonyms,swap,deletion
 """
 
+import argparse
 import hashlib
 import json
 import time
@@ -20,25 +26,38 @@ from typing import Any
 
 import numpy as np
 
+from minillm.cli.arguments import ArgumentParser
+from minillm.cli.options import add_option, add_settings, given_settings, integer
 from minillm.data.files import bounded_lines, json_object, reading, temporary_folder, write_file
-from minillm.data.labelled import Labelled, read_labelled
+from minillm.data.labelled import Labelled, read_labelled, with_held_out
 from minillm.data.registry import absolute
-from minillm.data.subsets import hold_out, nested_order
 from minillm.errors import InputError
 from minillm.option import option, types_of
 from minillm.runs import start
-from minillm.runs.augmentation import absolute_methods, open_vectors
 from minillm.runs.kind import find_kind
+from minillm.runs.kinds.recurrent_classifier import open_vectors
 from minillm.runs.labelled import TextClassifierSettings, by_tfidf, has_sklearn
 from minillm.runs.lock import held
 from minillm.runs.opening import load
 from minillm.runs.settings import LoRASettings
+
+from ..augmentation import absolute_methods, augmented
+from . import pictures
+
+# For each seed, the labelled texts are put in order, and a training with n labels gets the first n
+# of them.  These have the same shares of labels as the whole, and at least one text of each.  A
+# fifth of the n is held out, to decide when to stop.  The accuracy is measured on test texts that
+# no training sees.  TF-IDF with logistic regression learns from all n, because it does not need
+# early stopping.  Each training is a line of results.jsonl, with everything that determines it: its
+# settings, its seed and a digest of the data.
 
 VALIDATION = 5  # every fifth text of a label is held out of a training
 TEST = 10  # every tenth text of a label is for the test, if there is no test set
 STREAM = 2  # of random numbers, for the order of the texts
 TFIDF = "TF-IDF"
 RESULTS, PICTURE = "results.jsonl", "curve.png"
+OWN = ("data", "validation", "seed", "init")  # the curve sets these itself
+LABELS = "50,100,300,1000"
 
 Settings = dict[str, Any]
 Accuracies = dict[str, dict[int, list[float]]]  # of each line, by the number of labels
@@ -53,6 +72,14 @@ class CurveSettings(TextClassifierSettings, LoRASettings):
         None,
         "a line for recurrent classifiers that begin with these word vectors",
         "FILE",
+        default_help="",
+    )
+    augment: str | None = option(
+        None,
+        "a second line for each: also trained on changed copies of the texts, by "
+        "synonyms=VECTORS, insertion=VECTORS, swap, deletion or back-translation=DIR+DIR",
+        "NAME[,NAME...]",
+        group="the text",
         default_help="",
     )
 
@@ -172,7 +199,7 @@ def check_sizes(sizes: Sequence[int], labelled: Sequence[Labelled], data: str) -
 def check_line(settings: Settings) -> None:
     """InputError if the settings of a line are wrong, or their runs or vectors cannot be opened."""
     kind = find_kind(settings.get("kind", "classifier"))
-    given = {name: value for name, value in settings.items() if name != "kind"}
+    given = {name: value for name, value in settings.items() if name not in ("kind", "augment")}
     start.new_settings(kind, given)
     if given.get("vectors"):
         open_vectors(given["vectors"])
@@ -182,6 +209,33 @@ def subset(labelled: Sequence[Labelled], size: int, seed: int) -> list[Labelled]
     """Return the first ``size`` texts in the order of the seed."""
     rng = np.random.default_rng([seed, STREAM])
     return [labelled[row] for row in nested_order([label for label, _ in labelled], rng)[:size]]
+
+
+def nested_order(labels: Sequence[str], rng: np.random.Generator) -> list[int]:
+    """Return an order of the rows in which the first n, for any n, have the same shares of labels.
+
+    The rows of each label are shuffled and spread evenly over the order; rows at the same place are
+    in random order.  One row of each label comes first: no label is missing if n is at least the
+    number of labels.
+
+    >>> order = nested_order(list("aabaabaab"), np.random.default_rng(0))
+    >>> "".join("aabaabaab"[row] for row in order[:6])
+    'baaaba'
+    """
+    place = np.empty(len(labels))
+    kinds = np.asarray(labels)
+    for label in sorted(set(labels)):
+        rows = rng.permutation(np.flatnonzero(kinds == label))
+        place[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
+        place[rows[0]] = 0
+    return np.lexsort([rng.random(len(labels)), place]).tolist()
+
+
+def hold_out(labelled: Sequence[Labelled], every: int) -> tuple[list[Labelled], list[Labelled]]:
+    """Split off validation texts: every second, third, ... text of each label."""
+    rows = list(with_held_out(labelled, every))
+    training = [row for held_out, row in rows if not held_out]
+    return training, [row for held_out, row in rows if held_out]
 
 
 def digest_of(*parts: Sequence[Labelled]) -> str:
@@ -197,12 +251,16 @@ def by_training(
 ) -> dict[str, float] | None:
     """Return the measures of a classifier trained on ``part``; None if interrupted."""
     training, validation = hold_out(part, VALIDATION)
+    given = dict(settings)
+    if augment := given.pop("augment", None):
+        copies, _ = augmented(training, augment, settings["seed"])
+        training = [*training, *copies]
     with temporary_folder(folder, ".training.") as place:
         files = {"data": training, "validation": validation, "test": held_out}
         for name, texts in files.items():
             lines = "".join(f"{label}\t{text}\n" for label, text in texts)
             write_file(place / f"{name}.tsv", lines.encode())
-        given = settings | {n: str(place / f"{n}.tsv") for n in ("data", "validation")}
+        given |= {n: str(place / f"{n}.tsv") for n in ("data", "validation")}
         kind = find_kind(given.pop("kind", "classifier"))
         if not start.train(kind, place / "run", given, report=lambda line: None, quiet=True):
             return None
@@ -247,3 +305,49 @@ def table(results: Mapping[str, Mapping[int, Sequence[float]]]) -> str:
             cells.append(f"{values.mean():.1f}{spread}" if len(values) else "")
         rows.append([name, *cells])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+# --- the verb --------------------------------------------------------------------------------
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the curve, and the settings of its classifiers."""
+    parser.add_argument("data", metavar="DATA", help="a file of lines label<TAB>text, or a folder")
+    curve = parser.add_argument_group("the curve")
+    add_option(curve, "--out DIR", "the folder of the results and the plot", required=True)
+    help = "test texts (default: every tenth of each label, which is not used for training)"
+    add_option(curve, "--test DATA", help)
+    add_option(curve, "--sizes N,N,...", "numbers of labels", default=LABELS)
+    add_option(curve, "--seeds N", "trainings for each point", integer(1, 1000), 5)
+    help = "fine-tune these runs, with a line for each"
+    curve.add_argument("--init", nargs="+", default=[], metavar="DIR", help=help)
+    add_settings(parser, CurveSettings, without=OWN, common=("vectors", "augment", "lora_rank"))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train missing results, print the table, and draw the plot."""
+    sizes, given = sizes_of(args.sizes), given_settings(args, CurveSettings)
+    given = {name: value for name, value in given.items() if name not in OWN}
+    lines = lines_of(given, args.init)
+    results = measure(args.out, args.data, args.test, sizes, args.seeds, lines)
+    if results is None:
+        print("to continue: the same command again")
+        return 130
+    print(f"accuracy in percent, mean and standard deviation of {args.seeds} seeds:\n")
+    print(table(results))
+    path = Path(args.out) / PICTURE
+    try:
+        write_file(path, pictures.learning_curve(results))
+    except InputError as error:
+        print(f"\nlearning curve: not drawn: {error}")
+    else:
+        print(f"\nlearning curve: {path}")
+    return 0
+
+
+def sizes_of(text: str) -> list[int]:
+    """The numbers of labels, in order.  InputError for anything else."""
+    numbers = text.split(",")
+    if not all(n.strip().isdecimal() and len(n) < 10 and int(n) > 0 for n in numbers):
+        raise InputError(f"--sizes: expected whole numbers with commas between, found {text!r}")
+    return sorted({int(n) for n in numbers})

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm.data.subsets import hold_out, nested_order
+from benchmarks.studies.curve import hold_out, nested_order
 
 LABELS = st.lists(st.sampled_from("abcd"), min_size=1, max_size=60)
 SEED = st.integers(0, 1000)

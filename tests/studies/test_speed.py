@@ -3,15 +3,16 @@
 import numpy as np
 import pytest
 
+from benchmarks.studies import costs, speed
 from minillm.mpi import Ranks
-from minillm.training import plan, speed
+from minillm.timing import contest
 
 
 def test_the_peak_is_that_of_a_product(monkeypatch):
     calls = []
     monkeypatch.setattr(speed, "_matmul", lambda a, b: calls.append((a.shape, a.dtype, b.shape)))
     ticks = iter(range(100))
-    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(ticks))
+    monkeypatch.setattr(contest.time, "perf_counter", lambda: next(ticks))
     assert speed.matmul_peak(seconds=5, size=16) == 2 * 16**3
     assert len(calls) > 1
     assert set(calls) == {((16, 16), np.dtype(np.float32), (16, 16))}
@@ -19,10 +20,10 @@ def test_the_peak_is_that_of_a_product(monkeypatch):
 
 def test_the_bandwidth_is_of_what_is_read_and_written(monkeypatch):
     calls = []
-    monkeypatch.setattr(speed, "_scale", lambda arrays, factor: calls.append(arrays[0].nbytes))
+    monkeypatch.setattr(contest, "_scale", lambda arrays, factor: calls.append(arrays[0].nbytes))
     ticks = iter(range(100))
-    monkeypatch.setattr(speed.time, "perf_counter", lambda: next(ticks))
-    assert speed.memory_bandwidth(seconds=5, size=1000) == 2 * 4000
+    monkeypatch.setattr(contest.time, "perf_counter", lambda: next(ticks))
+    assert contest.memory_bandwidth(seconds=5, size=1000) == 2 * 4000
     assert len(calls) > 1
     assert set(calls) == {4000}
 
@@ -43,12 +44,12 @@ def test_an_allreduce_takes_as_long_as_the_slowest_rank(monkeypatch):
 
 def test_the_network_is_the_one_that_the_plan_would_take(monkeypatch):
     """An Allreduce that takes as long as the plan has it gives back bandwidth and latency."""
-    ranks, machine = Ranks(), plan.Machine(1e9, 1e9, 2e9, 3e-6)
+    ranks, machine = Ranks(), costs.Machine(1e9, 1e9, 2e9, 3e-6)
     ranks.size = 5
 
     def seconds(ranks, size):
-        demand = plan.Demand(size // 4, 1, 1, 1, 1)
-        return plan.communication(demand, machine, 5)
+        demand = costs.Demand(size // 4, 1, 1, 1, 1)
+        return costs.communication(demand, machine, 5)
 
     monkeypatch.setattr(speed, "allreduce_seconds", seconds)
     network, latency, times = speed.measured_network(ranks)

@@ -10,19 +10,17 @@ from ranks_in_threads import on_ranks
 
 from minillm import use_kernels
 from minillm.data.streams import Spill
+from minillm.data.tables import Streams, gather, tally
 from minillm.errors import InputError
 from minillm.models.ngram import SMOOTHINGS, NGramConfig, count_ngrams, estimate
-from minillm.models.ngram_streams import (
-    NGramOnDisk,
-    Streams,
-    count_in_streams,
-    estimate_in_streams,
-    gather,
-    tally,
-    whole_contexts,
-)
 from minillm.mpi import Ranks, ranks
 from minillm.testing.strategies import generators
+from minillm.training.ngram_streams import (
+    NGramOnDisk,
+    count_in_streams,
+    estimate_in_streams,
+    whole_contexts,
+)
 
 V, START = 6, 5  # 4 is an unknown word, which never occurs
 

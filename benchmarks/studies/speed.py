@@ -1,15 +1,13 @@
-"""The speed of this machine: matrix products, memory, and the network between ranks."""
+"""The speed of this machine: matrix products, and the network between ranks."""
 
 import math
 import time
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from minillm.mpi import Ranks
 from minillm.ops.linear import _matmul
-from minillm.training.optimisers import _scale
+from minillm.timing.contest import best_time
 
 SIZES = tuple(1 << power for power in (12, 16, 20, 24, 26))  # bytes of an Allreduce: 4 kB to 64 MB
 
@@ -21,27 +19,7 @@ def matmul_peak(seconds: float = 0.2, size: int = 1024) -> float:
     """
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((2, size, size), np.float32)
-    return 2 * size**3 / _best_time(lambda: _matmul(a, b), seconds)
-
-
-def memory_bandwidth(seconds: float = 0.2, size: int = 1 << 25) -> float:
-    """Measure the bytes per second of an array of ``size`` numbers, read and written.
-
-    The array is larger than any cache.
-    """
-    array = np.ones(size, np.float32)
-    return 2 * array.nbytes / _best_time(lambda: _scale([array], 1.0), seconds)
-
-
-def _best_time(run: Callable[[], Any], seconds: float) -> float:
-    """Return the time of the fastest of the runs within ``seconds``, after a warm-up."""
-    run()
-    best, started_at = float("inf"), time.perf_counter()
-    while time.perf_counter() - started_at < seconds:
-        begin = time.perf_counter()
-        run()
-        best = min(best, time.perf_counter() - begin)
-    return best
+    return 2 * size**3 / best_time(lambda: _matmul(a, b), seconds)
 
 
 def allreduce_seconds(ranks: Ranks, size: int, times: int = 9) -> float:
@@ -63,7 +41,7 @@ def measured_network(ranks: Ranks) -> tuple[float, float, dict[int, float]]:
     """Measure a rank's bandwidth and latency, and the times of an Allreduce by the array's bytes.
 
     Bandwidth (bytes per second) and latency (seconds) solve the equation of
-    :mod:`minillm.training.plan`, seconds = messages latency + bytes sent / bandwidth, for the
+    `costs`, seconds = messages latency + bytes sent / bandwidth, for the
     smallest array and the largest.
     """
     n = ranks.size

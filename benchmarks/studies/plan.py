@@ -1,0 +1,256 @@
+"""Plan the training of a GPT or a Llama: memory, and hours on 1 to 1,024 ranks.
+
+Report the memory and the time of a training in advance.  The speed of this machine's matrix
+products and of its memory is measured, which takes a second; under mpiexec, so is the network
+between the ranks.  Each rank is assumed to be like this process, with as many threads.
+
+There are two ways to use more ranks, which are side by side in the table.
+  weak scaling    each rank has as many rows as a single rank, and the batch grows with the
+                  ranks: fewer steps, but a larger batch needs another learning rate
+  strong scaling  the batch is the same, and divided among the ranks, as in `minillm train`:
+                  the same number of shorter steps, until communication takes longer
+The efficiency is the tokens per second of a rank, relative to a single rank.
+
+Given a budget, --hours and --ranks or --flops, the best model for it is reported, too.
+
+examples:
+  minillm plan
+        the default sizes of `minillm train gpt` and a vocabulary of 10,000 byte pairs, with a
+        network of 10 Gbit/s; --vocabulary 100 is about that of characters, its default unit
+  minillm plan runs/gpt --tokens 1e9
+        the model of a run, over a billion tokens
+  minillm plan --kind llama --layers 12 --heads 12 --width 768
+  mpiexec -n 4 minillm plan --layers 12 --heads 12 --width 768 --context 1024
+        with the network measured between 4 ranks
+  minillm plan --hours 24 --ranks 64 --network 12.5 --latency 2
+        the best model for a day on 64 ranks, at 100 Gbit/s
+  minillm plan --flops 1e20
+        the best model for 1e20 operations
+
+The equations are in benchmarks/studies/costs.py; chapter 13 of the book derives them.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+from typing import Any
+
+from minillm import kernels_info
+from minillm.cli.arguments import ArgumentParser
+from minillm.cli.options import add_option, add_settings, given_settings, integer, number
+from minillm.errors import InputError
+from minillm.models.base import sizes_of
+from minillm.mpi import Ranks, ranks
+from minillm.runs.causal import CausalSettings
+from minillm.runs.importing import run_folder
+from minillm.runs.kind import find_kind
+from minillm.runs.settings import config_from
+from minillm.runs.stored import read_config
+from minillm.timing.contest import memory_bandwidth
+
+from . import costs, speed
+from .costs import Demand, Machine
+
+DEMANDS: dict[str, Callable[[Any], Demand]] = {"gpt": costs.of_gpt, "llama": costs.of_llama}
+SIZES = ("layers", "heads", "width", "context")
+RANKS = [1 << power for power in range(11)]  # of the table: 1 to 1,024
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the model, the budget and the machine."""
+    parser.add_argument(
+        "folder", nargs="?", metavar="DIR", help="use the sizes and the batch of this run"
+    )
+    help = "the kind of model, without DIR: gpt or llama (default gpt)"
+    add_option(parser, "--kind NAME", help, choices=tuple(DEMANDS))
+    others = [entry.name for entry in fields(CausalSettings) if entry.name not in (*SIZES, "batch")]
+    add_settings(parser, CausalSettings, without=others)
+    help = "size of the vocabulary (default 10000)"
+    add_option(parser, "--vocabulary N", help, integer(2, 10**7))
+    help = "tokens to train on, such as 3e8 (default 20 for each weight)"
+    add_option(parser, "--tokens N", help, number(above=0, most=1e18))
+    budget = parser.add_argument_group("a budget")
+    either = budget.add_mutually_exclusive_group()
+    help = "hours, at the training speed of the planned model on --ranks ranks"
+    add_option(either, "--hours H", help, number(above=0, most=1e7))
+    add_option(either, "--flops F", "operations, such as 1e18", number(least=1e9, most=1e30))
+    add_option(budget, "--ranks N", "ranks of the --hours (default 1)", integer(1))
+    machine = parser.add_argument_group("the machine, if it is another one")
+    for declared, help in (
+        ("--products GFLOP/S", "10^9 operations a second of a rank's matrix products"),
+        ("--memory GB/S", "10^9 bytes a second that a rank reads and writes"),
+        ("--network GB/S", "10^9 bytes a second that a rank sends (default 1.25: 10 Gbit/s)"),
+        ("--latency US", "microseconds until a message arrives (default 50)"),
+    ):
+        add_option(machine, declared, help, number(above=0, most=1e9))
+    parser.set_defaults(over_ranks=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the plan."""
+    if args.ranks is not None and args.hours is None:
+        raise InputError("--ranks: expected --hours with it, the budget of these ranks")
+    kind, config, settings = _model(args)
+    demand, rows, job = DEMANDS[kind.name](config), settings.batch, ranks()
+    if settings.optimiser == "muon":
+        demand = costs.with_muon(demand, kind.model.shapes(config))
+    machine, lines = _machine(args, job)
+    tokens = args.tokens or costs.TOKENS_PER_WEIGHT * demand.weights
+    lines += ["", *_of_model(kind, config, demand, rows, tokens, args.tokens is None)]
+    lines += ["", *_of_ranks(demand, machine, rows, tokens)]
+    operations, budget = _budget(args, demand, machine, rows, tokens)
+    lines += [
+        "",
+        f"{budget} of {operations:.3g} operations",
+        *_best_model(kind, config, operations),
+    ]
+    if job.rank == 0:
+        print("\n".join(lines))
+    return 0
+
+
+def _model(args: argparse.Namespace) -> tuple[Any, Any, Any]:
+    """The kind, the config and the settings to plan, from a run, the defaults and options."""
+    given = given_settings(args, CausalSettings)
+    batch = {"batch": given.pop("batch")} if "batch" in given else {}
+    if args.folder is None:
+        kind: Any = find_kind(args.kind or "gpt")
+        sizes = {"vocabulary": kind.settings.vocabulary, **given}
+        return kind, config_from(kind.settings(), kind.config, **sizes), kind.settings(**batch)
+    if args.kind is not None:
+        raise InputError("--kind: expected no DIR with it, which has a kind")
+    stored = read_config(run_folder(args.folder))
+    if stored.kind.name not in DEMANDS:
+        expected = " or ".join(DEMANDS)
+        raise InputError(f"{args.folder}: expected a run of {expected}, found {stored.kind.name!r}")
+    if {"heads", "width"} & given.keys() and stored.kind.name == "llama":
+        given |= {"head_width": None, "feed_forward": None}  # they follow from the others again
+    try:
+        config = replace(stored.config, **given)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    return stored.kind, config, replace(stored.settings, **batch)
+
+
+def _machine(args: argparse.Namespace, job: Ranks) -> tuple[Machine, list[str]]:
+    """One rank, as it is given or measured, and lines about it."""
+
+    def slowest(measure: Callable[[], float]) -> float:
+        job.wait()  # all ranks at once, as in a training
+        return min(job.gather(measure()))
+
+    products = args.products * 1e9 if args.products else slowest(speed.matmul_peak)
+    memory = args.memory * 1e9 if args.memory else slowest(memory_bandwidth)
+    network, latency, of_network = _network(args, job)
+    threads = kernels_info()["threads"]
+    how = "given" if args.products and args.memory else f"{threads} thread{'s' * (threads > 1)}"
+    return Machine(products, memory, network, latency), [
+        f"one rank  {products / 1e9:,.0f} GFLOP/s in matrix products, {memory / 1e9:,.1f} GB/s of "
+        f"memory ({how})",
+        *of_network,
+    ]
+
+
+def _network(args: argparse.Namespace, job: Ranks) -> tuple[float, float, list[str]]:
+    """Bytes a second and seconds a message; and lines about them."""
+    network, latency = (args.network or 1.25) * 1e9, (args.latency or 50) * 1e-6
+    how, table = "mpiexec -n N minillm plan measures it", []
+    if args.network or args.latency:
+        how = "given"
+    elif job.size > 1:
+        network, latency, times = speed.measured_network(job)
+        how, share = f"measured between {job.size} ranks", 2 * (job.size - 1) / job.size
+        table = [
+            f"          Allreduce of {_bytes(size):>6}: {_seconds(seconds):>8}, "
+            f"{share * size / seconds / 1e9:5.2f} GB/s"
+            for size, seconds in times.items()
+        ]
+    line = f"network   {network / 1e9:.3g} GB/s, {latency * 1e6:.3g} microseconds ({how})"
+    return network, latency, [line, *table]
+
+
+def _of_model(
+    kind: Any, config: Any, demand: Demand, rows: int, tokens: float, by_default: bool
+) -> Iterator[str]:
+    """The demand of a training, wherever it runs."""
+    yield f"a {kind.model.__name__} of {sizes_of(config)}: {demand.weights:,} weights"
+    yield (
+        f"operations: {demand.operations:.3g} a token, {demand.operations * tokens:.3g} for "
+        f"{_count(tokens)} tokens{' (20 for each weight)' if by_default else ''}"
+    )
+    parts = costs.memory(demand, rows, ranks=2)
+    buffer = parts.pop("buffer")
+    listed = ", ".join(f"{name} {_bytes(size)}" for name, size in parts.items())
+    yield f"memory of a rank with {rows} rows: {_bytes(sum(parts.values()))} ({listed})"
+    yield (
+        f"each of several ranks takes {_bytes(buffer)} more, and sends up to "
+        f"{_bytes(2 * buffer)} a step"
+    )
+
+
+def _of_ranks(demand: Demand, machine: Machine, rows: int, tokens: float) -> Iterator[str]:
+    """The table: 1 to 1,024 ranks, in both ways."""
+    columns = f"{'step':>9}{'tokens/s':>13}{'efficiency':>12}{'hours':>11}"
+    weak, strong = f"weak: {rows} rows a rank", f"strong: {rows} rows in all"
+    yield f"{'':7}{weak:^{len(columns)}}   {strong:^{len(columns)}}"
+    yield f"{'ranks':>7}{columns}   {columns}"
+    alone = costs.weak(demand, machine, rows, 1)
+    for n in RANKS:
+        cells = []
+        for step in (costs.weak(demand, machine, rows, n), costs.strong(demand, machine, rows, n)):
+            if step is not None:
+                share, hours = costs.efficiency(step, alone), tokens / step.rate / 3600
+                shown = f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
+                cells.append(
+                    f"{_seconds(step.seconds):>9}{step.rate:>13,.0f}{share:>12.1%}{shown:>11}"
+                )
+        yield f"{n:>7,}" + "   ".join(cells)
+
+
+def _budget(
+    args: argparse.Namespace, demand: Demand, machine: Machine, rows: int, tokens: float
+) -> tuple[float, str]:
+    """The operations of the budget or, without one, of the planned training; and their name."""
+    if args.flops:
+        return args.flops, "a budget"
+    if not args.hours:
+        return demand.operations * tokens, "this training: a budget"
+    n = args.ranks or 1
+    rate = costs.weak(demand, machine, rows, n).rate
+    name = f"{args.hours:g} hours on {n:,} rank{'s' * (n > 1)}, with {rows} rows each: a budget"
+    return 3600 * args.hours * rate * demand.operations, name
+
+
+def _best_model(kind: Any, config: Any, operations: float) -> Iterator[str]:
+    """The best model for a number of operations."""
+    weights, tokens = costs.optimum(operations)
+    best = costs.shape_of(weights, config, DEMANDS[kind.name])
+    yield (
+        f"the best model for it has about {_count(weights)} weights and reads {_count(tokens)} "
+        "tokens (Hoffmann et al. 2022)"
+    )
+    yield (
+        f"such as --layers {best.layers} --heads {best.heads} --width {best.width}: "
+        f"{DEMANDS[kind.name](best).weights:,} weights"
+    )
+
+
+def _count(number: float) -> str:
+    """As 950,000, 1.23 million or 4.5 billion."""
+    if number < 1e6 or number >= 1e15:
+        return f"{number:,.0f}" if number < 1e6 else f"{number:.3g}"
+    return _scaled(number, {"trillion": 1e12, "billion": 1e9, "million": 1e6})
+
+
+def _bytes(size: float) -> str:
+    return _scaled(size, {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3})
+
+
+def _seconds(seconds: float) -> str:
+    return _scaled(seconds, {"s": 1, "ms": 1e-3, "us": 1e-6})
+
+
+def _scaled(number: float, units: dict[str, float]) -> str:
+    """A number in the largest unit that is not larger, or in the smallest."""
+    name = next((name for name in units if number >= units[name]), list(units)[-1])
+    return f"{number / units[name]:,.3g} {name}"
