@@ -25,8 +25,9 @@ import copy
 import hashlib
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.files import fill, read_json, replacing, write_file
+from minillm.data.files import fill, read_json, reading, replacing, write_file
 from minillm.errors import InputError, short
 
 FORMAT_VERSION = 2
@@ -66,9 +67,7 @@ class Shards:
                 "run the same `minillm tokenize` again to continue"
             )
         self.dtype = np.dtype(index["dtype"]).newbyteorder("<")
-        self.vocabulary, self.eos, self.source = (
-            index[name] for name in ("vocabulary", "eos", "source")
-        )
+        self.vocabulary, self.eos, self.source = map(index.get, ("vocabulary", "eos", "source"))
         self._digests = [shard["sha256"] for shard in index["shards"]]
         digests = json.dumps([index["tokenizer_sha256"], self._digests])
         self.sha256 = hashlib.sha256(digests.encode()).hexdigest()
@@ -79,10 +78,11 @@ class Shards:
                 "made with, found another"
             )
         self._files = [self.path / shard["file"] for shard in index["shards"]]
-        self._ends = np.cumsum([shard["tokens"] for shard in index["shards"]])
-        for file, shard in zip(self._files, index["shards"], strict=True):
-            check_size(file, self.dtype, shard["tokens"])
-        self._start, self._stop = 0, int(self._ends[-1])
+        tokens = [shard["tokens"] for shard in index["shards"]]
+        self._begins = [0, *accumulate(tokens)]  # and the end of the last shard
+        for file, count in zip(self._files, tokens, strict=True):
+            _check_size(file, self.dtype, count)
+        self._start, self._stop = 0, self._begins[-1]
 
     def __len__(self) -> int:
         return self._stop - self._start
@@ -122,15 +122,27 @@ class Shards:
     def _read(self, start: int, stop: int) -> NDArray:
         """The ids from one place of the whole to another, from as many shards as they span."""
         ids = np.empty(stop - start, self.dtype)
-        done, at = 0, start
-        while done < len(ids):
-            number = int(np.searchsorted(self._ends, at, side="right"))
-            piece = ids[done : done + int(self._ends[number]) - at]
-            first = at - self._begin(number)
-            _read_into(piece, self._files[number], first)
-            self._check_ids(piece, number, first)
-            done, at = done + len(piece), at + len(piece)
+        at = start
+        while at < stop:
+            number = bisect_right(self._begins, at) - 1
+            piece = ids[at - start : self._begins[number + 1] - start]
+            self._fill(piece, self._files[number], at - self._begins[number])
+            at += len(piece)
         return ids
+
+    def _fill(self, ids: NDArray, path: Path, first: int) -> None:
+        """Fill an array with the ids of a shard from ``first`` on, and check them."""
+        try:
+            with open(path, "rb", buffering=0) as file:
+                fill(ids, file, str(path), first * ids.itemsize)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        if ids.max() >= self.vocabulary:
+            at = int(np.argmax(ids >= self.vocabulary))
+            raise InputError(
+                f"{path}, token {first + at}: expected an id below {self.vocabulary}, "
+                f"found {ids[at]}"
+            )
 
     def verify(
         self, progress: Callable[[int, int], None] | None = None, rank: int = 0, ranks: int = 1
@@ -141,48 +153,25 @@ class Shards:
         number of bytes that have been read, and their total.
         """
         mine = range(rank, len(self._files), ranks)
-        tokens = sum(int(self._ends[number]) - self._begin(number) for number in mine)
-        total = tokens * self.dtype.itemsize
+        spans = [self._begins[number : number + 2] for number in mine]
+        total = sum(end - begin for begin, end in spans) * self.dtype.itemsize
         done = 0
-        for number in mine:
-            digest, end = hashlib.sha256(), int(self._ends[number])
-            for start in range(self._begin(number), end, _CHECKED):
+        for number, (begin, end) in zip(mine, spans, strict=True):
+            digest = hashlib.sha256()
+            for start in range(begin, end, _CHECKED):
                 ids = self._read(start, min(start + _CHECKED, end))
                 digest.update(ids.data)
                 done += ids.nbytes
                 if progress is not None:
                     progress(done, total)
             if digest.hexdigest() != self._digests[number]:
-                raise changed(self._files[number])
-
-    def _check_ids(self, ids: NDArray, number: int, first: int) -> None:
-        """InputError for an id past the vocabulary, in the ids of a shard from ``first`` on."""
-        if len(ids) and ids.max() >= self.vocabulary:
-            at = int(np.argmax(ids >= self.vocabulary))
-            raise InputError(
-                f"{self._files[number]}, token {first + at}: expected an id below "
-                f"{self.vocabulary}, found {ids[at]}"
-            )
-
-    def _begin(self, number: int) -> int:
-        return int(self._ends[number - 1]) if number else 0
+                raise _changed(self._files[number])
 
 
-def _read_into(ids: NDArray, path: Path, first: int) -> None:
-    """Fill an array with the ids of a file from ``first`` on."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            fill(ids, file, str(path), first * ids.itemsize)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def check_size(path: Path, dtype: np.dtype, tokens: int) -> None:
+def _check_size(path: Path, dtype: np.dtype, tokens: int) -> None:
     """InputError unless the file has this number of ids."""
     try:
         size = path.stat().st_size
-    except FileNotFoundError:
-        raise InputError(f"{path}: the shard is missing") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     if size != tokens * dtype.itemsize:
@@ -192,8 +181,16 @@ def check_size(path: Path, dtype: np.dtype, tokens: int) -> None:
         )
 
 
-def changed(path: Path) -> InputError:
-    """The error for a shard that has changed since it was written."""
+def check_shards(folder: Path, entries: Iterable[Mapping[str, Any]]) -> None:
+    """InputError for a shard that is missing, or has changed since it was written."""
+    for entry in entries:
+        with reading(folder / entry["file"], regular=True) as file:
+            digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
+        if digest.hexdigest() != entry["sha256"]:
+            raise _changed(folder / entry["file"])
+
+
+def _changed(path: Path) -> InputError:
     return InputError(f"{path}: expected what was written, found other bytes: it is damaged")
 
 
@@ -214,21 +211,19 @@ def read_index(folder: Path) -> dict[str, Any]:
             f"{path}: expected format version {FORMAT_VERSION}, found {short(version)}: it was "
             "written by another version of minillm"
         )
-    size, eos, shards = index.get("vocabulary"), index.get("eos"), index.get("shards")
+    size, eos, complete = index.get("vocabulary"), index.get("eos", ""), index.get("complete")
     size = size if type(size) is int else 0
-    valid = {
+    fits = {
         "dtype": index.get("dtype") in ("uint16", "uint32"),
         "vocabulary": _is_count(size, 1, 1 << 32),
-        "eos": "eos" in index and (eos is None or _is_count(eos, 0, size - 1)),
+        "eos": eos is None or _is_count(eos, 0, size - 1),
         "tokenizer_sha256": isinstance(index.get("tokenizer_sha256"), str),
         "source": isinstance(index.get("source"), dict),
-        "complete": isinstance(index.get("complete"), bool),
-        "shards": isinstance(shards, list)
-        and all(map(is_shard, shards))
-        and bool(shards or not index.get("complete")),
+        "complete": isinstance(complete, bool),
+        "shards": are_entries(index.get("shards"), least=1 if complete else 0),
     }
-    for name, is_valid in valid.items():
-        if not is_valid:
+    for name, is_good in fits.items():
+        if not is_good:
             raise InputError(
                 f"{path}: {name}: expected an entry that `minillm tokenize` wrote, found "
                 f"{short(index.get(name))}"
@@ -236,24 +231,28 @@ def read_index(folder: Path) -> dict[str, Any]:
     return index
 
 
+def are_entries(values: Any, least: int = 0) -> bool:
+    """Whether this is a list of the entries of an index, of ``least`` shards or more."""
+    return (
+        isinstance(values, list)
+        and len(values) >= least
+        and all(
+            isinstance(entry, dict)
+            and re.fullmatch(r"\d{5,}-\d{5,}\.bin", str(entry.get("file"))) is not None
+            and _is_count(entry.get("tokens"), 1, 1 << 48)
+            and isinstance(entry.get("sha256"), str)
+            for entry in values
+        )
+    )
+
+
 def _is_count(value: Any, least: int, most: int) -> bool:
     return type(value) is int and least <= value <= most
 
 
-def is_shard(value: Any) -> bool:
-    """Whether an entry of an index describes a shard."""
-    return (
-        isinstance(value, dict)
-        and re.fullmatch(r"\d{5,}-\d{5,}\.bin", str(value.get("file"))) is not None
-        and _is_count(value.get("tokens"), 1, 1 << 48)
-        and isinstance(value.get("sha256"), str)
-    )
-
-
 def digest_of(values: Mapping[str, Any]) -> str:
     """The fingerprint of a vocabulary in its JSON form."""
-    text = json.dumps(values, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 # --- writing ----------------------------------------------------------------------------
