@@ -41,8 +41,6 @@ from minillm.errors import InputError, short
 FORMAT_VERSION = 2
 HELD_OUT = 10_000_000  # the most tokens that are held out
 
-_CHECKED = 1 << 21  # tokens that are read at a time to check them
-
 
 class Shards:
     """The ids of a folder of shards as one long array, read on demand.
@@ -67,22 +65,28 @@ class Shards:
                 "run the same `minillm tokenize` again to continue"
             )
         self.dtype = np.dtype(index["dtype"]).newbyteorder("<")
-        self.vocabulary, self.eos, self.source = map(index.get, ("vocabulary", "eos", "source"))
-        self._digests = [shard["sha256"] for shard in index["shards"]]
-        digests = json.dumps([index["tokenizer_sha256"], self._digests])
-        self.sha256 = hashlib.sha256(digests.encode()).hexdigest()
+        self.vocabulary, self.eos, self.source = map(
+            index.__getitem__, ("vocabulary", "eos", "source")
+        )
+        self._entries = index["shards"]
+        digests = [index["tokenizer_sha256"], [entry["sha256"] for entry in self._entries]]
+        self.sha256 = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
         self.tokenizer = read_json(self.path / "vocabulary.json")
         if digest_of(self.tokenizer) != index["tokenizer_sha256"]:
             raise InputError(
                 f"{self.path / 'vocabulary.json'}: expected the vocabulary that the shards were "
                 "made with, found another"
             )
-        self._files = [self.path / shard["file"] for shard in index["shards"]]
-        tokens = [shard["tokens"] for shard in index["shards"]]
-        self._begins = [0, *accumulate(tokens)]  # and the end of the last shard
-        for file, count in zip(self._files, tokens, strict=True):
-            _check_size(file, self.dtype, count)
-        self._start, self._stop = 0, self._begins[-1]
+        self._begins = [0, *accumulate(entry["tokens"] for entry in self._entries)]
+        for entry in self._entries:
+            path, size = self.path / entry["file"], entry["tokens"] * self.dtype.itemsize
+            found = path.stat().st_size if path.is_file() else 0
+            if found != size:
+                raise InputError(
+                    f"{path}: expected {entry['tokens']:,} ids of {self.dtype.itemsize} bytes, "
+                    f"found {found:,} bytes: it is missing, truncated or damaged"
+                )
+        self._start, self._stop = 0, self._begins[-1]  # of this part of the whole
 
     def __len__(self) -> int:
         return self._stop - self._start
@@ -126,12 +130,13 @@ class Shards:
         while at < stop:
             number = bisect_right(self._begins, at) - 1
             piece = ids[at - start : self._begins[number + 1] - start]
-            self._fill(piece, self._files[number], at - self._begins[number])
+            self._fill(piece, number, at - self._begins[number])
             at += len(piece)
         return ids
 
-    def _fill(self, ids: NDArray, path: Path, first: int) -> None:
+    def _fill(self, ids: NDArray, number: int, first: int) -> None:
         """Fill an array with the ids of a shard from ``first`` on, and check them."""
+        path = self.path / self._entries[number]["file"]
         try:
             with open(path, "rb", buffering=0) as file:
                 fill(ids, file, str(path), first * ids.itemsize)
@@ -147,51 +152,26 @@ class Shards:
     def verify(
         self, progress: Callable[[int, int], None] | None = None, rank: int = 0, ranks: int = 1
     ) -> None:
-        """Read the shards once: InputError at an id past the vocabulary or at a changed file.
+        """Read the shards once: InputError if one has changed since it was written.
 
         Each of several ranks reads every ``ranks``-th shard.  ``progress`` is called with the
         number of bytes that have been read, and their total.
         """
-        mine = range(rank, len(self._files), ranks)
-        spans = [self._begins[number : number + 2] for number in mine]
-        total = sum(end - begin for begin, end in spans) * self.dtype.itemsize
-        done = 0
-        for number, (begin, end) in zip(mine, spans, strict=True):
-            digest = hashlib.sha256()
-            for start in range(begin, end, _CHECKED):
-                ids = self._read(start, min(start + _CHECKED, end))
-                digest.update(ids.data)
-                done += ids.nbytes
-                if progress is not None:
-                    progress(done, total)
-            if digest.hexdigest() != self._digests[number]:
-                raise _changed(self._files[number])
+        mine = self._entries[rank::ranks]
+        ends = [end * self.dtype.itemsize for end in accumulate(entry["tokens"] for entry in mine)]
+        for entry, end in zip(mine, ends, strict=True):
+            check_shard(self.path, entry)
+            if progress is not None:
+                progress(end, ends[-1])
 
 
-def _check_size(path: Path, dtype: np.dtype, tokens: int) -> None:
-    """InputError unless the file has this number of ids."""
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    if size != tokens * dtype.itemsize:
-        raise InputError(
-            f"{path}: expected {tokens:,} ids of {dtype.itemsize} bytes, found a file of "
-            f"{size:,} bytes: it is truncated or damaged"
-        )
-
-
-def check_shards(folder: Path, entries: Iterable[Mapping[str, Any]]) -> None:
+def check_shard(folder: Path, entry: Mapping[str, Any]) -> None:
     """InputError for a shard that is missing, or has changed since it was written."""
-    for entry in entries:
-        with reading(folder / entry["file"], regular=True) as file:
-            digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
-        if digest.hexdigest() != entry["sha256"]:
-            raise _changed(folder / entry["file"])
-
-
-def _changed(path: Path) -> InputError:
-    return InputError(f"{path}: expected what was written, found other bytes: it is damaged")
+    path = folder / entry["file"]
+    with reading(path, regular=True) as file:
+        digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
+    if digest.hexdigest() != entry["sha256"]:
+        raise InputError(f"{path}: expected what was written, found other bytes: it is damaged")
 
 
 # --- the index --------------------------------------------------------------------------

@@ -35,7 +35,7 @@ from minillm.data.shards import (
     FORMAT_VERSION,
     Shards,
     are_entries,
-    check_shards,
+    check_shard,
     digest_of,
     read_index,
     write_json,
@@ -127,8 +127,9 @@ def write_shards(
         if stored["source"].get("sha256") != index["source"]["sha256"] or None in prints:
             raise _of_another("text", folder)
         if stored["complete"]:
-            check_shards(folder, stored["shards"][job.rank :: job.size])
-            return Shards(folder)
+            complete = Shards(folder)
+            complete.verify(None, job.rank, job.size)
+            return complete
     encoded = folder if shuffle is None else folder / UNSHUFFLED
     records = {number: _record(encoded, number) for number in own} if stored is not None else {}
     missing = [number for number in own if not records.get(number)]
@@ -210,7 +211,8 @@ def _record(folder: Path, number: int) -> dict[str, Any] | None:
     counted = all(type(record.get(name)) is int for name in COUNTS)
     if not counted or not are_entries(record.get("shards")):
         raise InputError(f"{path}: expected a list of shards, found it damaged")
-    check_shards(folder, record["shards"])
+    for shard in record["shards"]:
+        check_shard(folder, shard)
     return record
 
 
