@@ -100,10 +100,12 @@ def write_shards(
             "have it, found one without"
         )
     folder, job = Path(out), ranks()
+    encoded = folder if shuffle is None else folder / UNSHUFFLED
+    vocabulary = {"format_version": 1, **tokenizer.to_dict()}
     names = list(map(str, files)) or [DEFAULT_TEXT]
     parts = corpus.parts_of(names, documents=documents, whole=deduplicate)
     own = corpus.dealt(parts, job.size)[job.rank]
-    vocabulary = {"format_version": 1, **tokenizer.to_dict()}
+    prints = _of_all(job, {number: corpus.fingerprint(parts[number]) for number in own})
     index: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "dtype": "uint16" if len(tokenizer) <= 1 << 16 else "uint32",
@@ -116,29 +118,29 @@ def write_shards(
         "documents": documents,
         "deduplicate": deduplicate,
         "shuffle": shuffle,
-        "source": {"files": list(map(str, files))},
+        "source": {
+            "files": list(map(str, files)),
+            "sha256": None if None in prints else digest_of({"parts": prints}),
+        },
         "shards": [],
         "complete": False,
     }
     stored = _stored_index(folder, index, overwrite)
-    prints = _of_all(job, {number: corpus.fingerprint(parts[number]) for number in own})
-    index["source"]["sha256"] = None if None in prints else digest_of({"parts": prints})
-    if stored is not None:
-        if stored["source"].get("sha256") != index["source"]["sha256"] or None in prints:
-            raise _of_another("text", folder)
-        if stored["complete"]:
-            complete = Shards(folder)
-            complete.verify(None, job.rank, job.size)
-            return complete
-    encoded = folder if shuffle is None else folder / UNSHUFFLED
-    records = {number: _record(encoded, number) for number in own} if stored is not None else {}
-    missing = [number for number in own if not records.get(number)]
-    reader = _Reader(parts, documents, [*own * deduplicate, *missing], progress)
+    if stored is not None and stored["complete"]:
+        complete = Shards(folder)
+        complete.verify(None, job.rank, job.size)
+        return complete
+
+    records = {} if stored is None else _records(encoded, own)
+    missing = [number for number in own if number not in records]
+    to_read = [*own * deduplicate, *missing]
+    reader = _Reader(parts, to_read, documents, tokenizer, progress)
     equal = _equal_ones(reader, own, job) if deduplicate else {}
-    encodings = [_Encoding(reader, number, tokenizer, equal.get(number)) for number in missing]
+    counts = {number: dict.fromkeys(COUNTS, 0) for number in missing}
+    ids = {number: reader.ids(number, counts[number], equal.get(number)) for number in missing}
     # An error in the first block of a text is reported before anything is written.
-    is_empty = len(missing) == len(own) and not any(e.begin() for e in encodings[:1])
-    if all(job.gather(is_empty)):
+    first = list(islice(ids[missing[0]], 1)) if missing else []
+    if all(job.gather(not first and not records)):
         raise InputError(f"{', '.join(map(shown, names))}: it has no tokens"[:300])
     if job.rank == 0:
         folder.mkdir(parents=True, exist_ok=True)
@@ -146,26 +148,26 @@ def write_shards(
         if stored is None:
             _remove_unlisted(folder, index)
         encoded.mkdir(exist_ok=True)
-        write_json(encoded / "vocabulary.json", vocabulary)
     job.wait()
-    for encoding in encodings:
-        records[encoding.number] = encoding.write(encoded, shard_tokens, index["dtype"])
+    for number in missing:
+        blocks, first = chain(first, ids[number]), []
+        dtype = np.dtype(index["dtype"]).newbyteorder("<")
+        shards = write_part(encoded, number, blocks, shard_tokens, dtype)
+        records[number] = {"shards": shards, **counts[number]}
+        write_json(encoded / f"{number:05}.json", records[number])
+
     ordered = _of_all(job, records)
     index["shards"] = [shard for record in ordered for shard in record["shards"]]
     index["source"] |= {name: sum(record[name] for record in ordered) for name in COUNTS}
     index["complete"] = True
     if shuffle is not None:
-        if job.rank == 0:
-            write_json(encoded / "index.json", index)
-        job.wait()
+        _write_index(encoded, index, vocabulary, job)
         index["shards"] = shuffled(
             Shards(encoded), folder, folder / BUCKETS, shuffle, shard_tokens, job
         )
+    _write_index(folder, index, vocabulary, job)
     if job.rank == 0:
-        write_json(folder / "vocabulary.json", vocabulary)
-        write_json(folder / "index.json", index)
         _remove_unlisted(folder, index)
-    job.wait()
     return Shards(folder)
 
 
@@ -182,18 +184,21 @@ def _stored_index(folder: Path, index: dict[str, Any], overwrite: bool) -> dict[
     """The index of a folder that was begun with the same options; None: it begins anew."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: expected a folder, found a file")
-    if (folder / "index.json").exists():
-        if overwrite:
-            return None
-        stored = read_index(folder)
-        for name, value in index.items():
-            if name not in ("source", "shards", "complete") and stored.get(name) != value:
-                raise _of_another(name.replace("_sha256", ""), folder)
-        return stored
-    others = [entry.name for entry in folder.glob("[!.]*")]
-    if others:
-        raise InputError(f"{folder}: expected a new or empty folder, found {min(others)!r} in it")
-    return None
+    if not (folder / "index.json").exists():
+        if others := [entry.name for entry in folder.glob("[!.]*")]:
+            raise InputError(
+                f"{folder}: expected a new or empty folder, found {min(others)!r} in it"
+            )
+        return None
+    if overwrite:
+        return None
+    stored, text = read_index(folder), index["source"]["sha256"]
+    for name, value in index.items():
+        if name not in ("source", "shards", "complete") and stored.get(name) != value:
+            raise _of_another(name.replace("_sha256", ""), folder)
+    if text is None or stored["source"].get("sha256") != text:
+        raise _of_another("text", folder)
+    return stored
 
 
 def _of_another(name: str, folder: Path) -> InputError:
@@ -202,18 +207,29 @@ def _of_another(name: str, folder: Path) -> InputError:
     )
 
 
-def _record(folder: Path, number: int) -> dict[str, Any] | None:
-    """The counts and the shards of a part that is complete.  InputError if they have changed."""
-    path = folder / f"{number:05}.json"
-    if not path.exists():
-        return None
-    record = read_json(path)
-    counted = all(type(record.get(name)) is int for name in COUNTS)
-    if not counted or not are_entries(record.get("shards")):
-        raise InputError(f"{path}: expected a list of shards, found it damaged")
-    for shard in record["shards"]:
-        check_shard(folder, shard)
-    return record
+def _records(folder: Path, parts: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """The lists of the parts that are complete.  InputError if a list or a shard is damaged."""
+    records = {}
+    for number in parts:
+        path = folder / f"{number:05}.json"
+        if path.exists():
+            records[number] = record = read_json(path)
+            counted = all(type(record.get(name)) is int for name in COUNTS)
+            if not counted or not are_entries(record.get("shards")):
+                raise InputError(f"{path}: expected a list of shards, found it damaged")
+            for shard in record["shards"]:
+                check_shard(folder, shard)
+    return records
+
+
+def _write_index(
+    folder: Path, index: Mapping[str, Any], vocabulary: Mapping[str, Any], job: Ranks
+) -> None:
+    """Complete the folder; all ranks wait for it."""
+    if job.rank == 0:
+        write_json(folder / "vocabulary.json", vocabulary)
+        write_json(folder / "index.json", index)
+    job.wait()
 
 
 def _remove_unlisted(folder: Path, index: Mapping[str, Any]) -> None:
@@ -231,16 +247,19 @@ def _remove_unlisted(folder: Path, index: Mapping[str, Any]) -> None:
 
 
 class _Reader:
-    """Reads the parts of this rank, and reports the progress."""
+    """Reads and encodes the parts of this rank, and reports the progress."""
 
     def __init__(
         self,
         parts: Sequence[corpus.Part],
-        documents: str,
         to_read: Sequence[int],
+        documents: str,
+        tokenizer: Tokenizer,
         progress: Progress | None,
     ):
-        self.parts, self.documents, self.progress = parts, documents, progress
+        """to_read: the numbers of the parts that will be read, for the progress."""
+        self.parts, self.documents = parts, documents
+        self.tokenizer, self.progress = tokenizer, progress
         sizes = [parts[number].bytes for number in to_read]
         self.total = sum(sizes) if all(sizes) else None
         self.bytes = self.tokens = 0
@@ -251,13 +270,47 @@ class _Reader:
             data = (text or "").encode()
             if self.bytes // _RETURNED < (self.bytes + len(data)) // _RETURNED:
                 _return_memory()
-            self.bytes += len(data)
-            self.report()
+            self._report(len(data), 0)
             yield place, text, data
 
-    def report(self, tokens: int = 0) -> None:
-        """Report the progress, after so many more tokens."""
-        self.tokens += tokens
+    def ids(
+        self, number: int, counts: dict[str, int], is_dropped: NDArray[np.bool_] | None
+    ) -> Iterator[NDArray[np.int32]]:
+        """The ids of a part in blocks, with EOS after each document; ``counts`` grow.
+
+        is_dropped: for each document, whether it equals an earlier one; None: all stay.
+        """
+        group: list[Piece] = []  # because encoding short documents one by one is slow
+        characters = 0
+        for place, text, data in self.pieces(number):
+            dropped = is_dropped is not None and bool(is_dropped[counts["documents"]])
+            counts["bytes"] += len(data)
+            counts["characters"] += len(text or "")
+            counts["documents"] += text is None
+            counts["duplicates"] += dropped and text is None
+            if not dropped:
+                group.append((place, text))
+                characters += len(text or "")
+            if characters >= corpus.BLOCK:
+                yield self._encoded(group)
+                group, characters = [], 0
+        ids = self._encoded(group)
+        if len(ids):
+            yield ids
+
+    def _encoded(self, pieces: Sequence[Piece]) -> NDArray[np.int32]:
+        eos = self.tokenizer.eos
+        end = np.array([] if eos is None else [eos], np.int32)
+        places = [place for place, text in pieces if text is not None]
+        texts = [text for _, text in pieces if text is not None]
+        encoded = iter(self.tokenizer.encode_each(texts, places))
+        ids = [end if text is None else next(encoded) for _, text in pieces]
+        joined = np.concatenate([end[:0], *ids])
+        self._report(0, len(joined))
+        return joined
+
+    def _report(self, bytes: int, tokens: int) -> None:
+        self.bytes, self.tokens = self.bytes + bytes, self.tokens + tokens
         if self.progress is not None:
             self.progress(self.bytes, self.total, self.tokens)
 
@@ -282,65 +335,6 @@ def _equal_ones(reader: _Reader, own: Sequence[int], job: Ranks) -> dict[int, ND
     later = repeated(np.frombuffer(digests, np.uint64).reshape(-1, 2), all_places, job)
     ends = np.cumsum([len(of_part) for of_part in places])
     return dict(zip(own, np.split(later, ends), strict=False))  # the last one is empty
-
-
-class _Encoding:
-    """A part that is being encoded."""
-
-    def __init__(
-        self,
-        reader: _Reader,
-        number: int,
-        tokenizer: Tokenizer,
-        is_dropped: NDArray[np.bool_] | None,
-    ):
-        """is_dropped: for each document, whether it equals an earlier one; None: all stay."""
-        self.reader, self.number, self.tokenizer = reader, number, tokenizer
-        self.is_dropped, self.counts = is_dropped, dict.fromkeys(COUNTS, 0)
-        self.ids: Iterator[NDArray] = filter(len, map(self._encoded, self._groups()))
-
-    def begin(self) -> bool:
-        """Encode the first block; return whether there is one."""
-        first = list(islice(self.ids, 1))
-        self.ids = chain(first, self.ids)
-        return bool(first)
-
-    def write(self, folder: Path, shard_tokens: int, dtype: str) -> dict[str, Any]:
-        """Write the shards, and the list of them: -> this list, with the counts."""
-        stored = np.dtype(dtype).newbyteorder("<")
-        shards = write_part(folder, self.number, self.ids, shard_tokens, stored)
-        record = {"shards": shards, **self.counts}
-        write_json(folder / f"{self.number:05}.json", record)
-        return record
-
-    def _groups(self) -> Iterator[list[Piece]]:
-        """Groups of BLOCK characters, because encoding short documents one by one is slow."""
-        counts, group, characters = self.counts, [], 0
-        for place, text, data in self.reader.pieces(self.number):
-            dropped = self.is_dropped is not None and self.is_dropped[counts["documents"]]
-            counts["bytes"] += len(data)
-            counts["characters"] += len(text or "")
-            counts["documents"] += text is None
-            counts["duplicates"] += bool(dropped and text is None)
-            if not dropped:
-                group.append((place, text))
-                characters += len(text or "")
-            if characters >= corpus.BLOCK:
-                yield group
-                group, characters = [], 0
-        yield group
-
-    def _encoded(self, pieces: list[Piece]) -> NDArray[np.int32]:
-        """The ids of pieces of text, with EOS where a document ends."""
-        eos = self.tokenizer.eos
-        end = np.array([] if eos is None else [eos], np.int32)
-        places = [place for place, text in pieces if text is not None]
-        texts = [text for _, text in pieces if text is not None]
-        encoded = iter(self.tokenizer.encode_each(texts, places))
-        ids = [end if text is None else next(encoded) for _, text in pieces]
-        joined = np.concatenate([end[:0], *ids])
-        self.reader.report(len(joined))
-        return joined
 
 
 def _return_memory() -> None:
