@@ -6,13 +6,14 @@ A folder of raw integers, a vocabulary and an index:
     vocabulary.json             the vocabulary, in the format of a run
     index.json                  a description of the shards:
 
-    {"format_version": 2,
+    {"format_version": 3,
      "dtype": "uint16",                   or uint32, if the vocabulary is larger than 65,536
      "vocabulary": 50257, "eos": 50256,   its size; the id that follows each document, or null
      "tokenizer_sha256": "...",
      "source": {"files": [...], "sha256": "...", "characters": ..., ...},
      "shards": [{"file": "00000-00000.bin", "tokens": ..., "sha256": "..."}, ...],
-     "complete": true}                    false: it is being written
+     "complete": true,                    false: it is being written
+     "sha256": "..."}                     the fingerprint of these entries
 
 :class:`Shards` reads such a folder, with a plain read for each stretch of ids.  With a memory map,
 the same bytes would count as memory of the process, and truncating a mapped file would end the
@@ -24,7 +25,6 @@ process.
 import copy
 import hashlib
 import json
-import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate, groupby, pairwise
@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from minillm.data.files import fill, read_json, reading, replacing, write_file
 from minillm.errors import InputError, short
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 HELD_OUT = 10_000_000  # the most tokens that are held out
 
 
@@ -191,47 +191,18 @@ def read_index(folder: Path) -> dict[str, Any]:
             f"{path}: expected format version {FORMAT_VERSION}, found {short(version)}: it was "
             "written by another version of minillm"
         )
-    size, eos, complete = index.get("vocabulary"), index.get("eos", ""), index.get("complete")
-    size = size if type(size) is int else 0
-    fits = {
-        "dtype": index.get("dtype") in ("uint16", "uint32"),
-        "vocabulary": _is_count(size, 1, 1 << 32),
-        "eos": eos is None or _is_count(eos, 0, size - 1),
-        "tokenizer_sha256": isinstance(index.get("tokenizer_sha256"), str),
-        "source": isinstance(index.get("source"), dict),
-        "complete": isinstance(complete, bool),
-        "shards": are_entries(index.get("shards"), least=1 if complete else 0),
-    }
-    for name, is_good in fits.items():
-        if not is_good:
-            raise InputError(
-                f"{path}: {name}: expected an entry that `minillm tokenize` wrote, found "
-                f"{short(index.get(name))}"
-            )
-    return index
+    return unsealed(index, path)
 
 
-def are_entries(values: Any, least: int = 0) -> bool:
-    """Whether this is a list of the entries of an index, of ``least`` shards or more."""
-    return (
-        isinstance(values, list)
-        and len(values) >= least
-        and all(
-            isinstance(entry, dict)
-            and re.fullmatch(r"\d{5,}-\d{5,}\.bin", str(entry.get("file"))) is not None
-            and _is_count(entry.get("tokens"), 1, 1 << 48)
-            and isinstance(entry.get("sha256"), str)
-            for entry in values
-        )
-    )
-
-
-def _is_count(value: Any, least: int, most: int) -> bool:
-    return type(value) is int and least <= value <= most
+def unsealed(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The entries that :func:`write_sealed` wrote.  InputError if they have changed."""
+    if values.pop("sha256", None) != digest_of(values):
+        raise InputError(f"{path}: expected what `minillm tokenize` wrote, found it damaged")
+    return values
 
 
 def digest_of(values: Mapping[str, Any]) -> str:
-    """The fingerprint of a vocabulary in its JSON form."""
+    """The fingerprint of an object of JSON."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
@@ -271,6 +242,11 @@ def write_shard(path: Path, pieces: Iterable[NDArray], dtype: np.dtype) -> dict[
             digest.update(data)
             tokens += len(ids)
     return {"file": path.name, "tokens": tokens, "sha256": digest.hexdigest()}
+
+
+def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
+    """Write an object with its fingerprint, whole or not at all."""
+    write_json(path, {**values, "sha256": digest_of(values)})
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -34,12 +34,13 @@ from minillm.data.python_texts import DEFAULT_TEXT
 from minillm.data.shards import (
     FORMAT_VERSION,
     Shards,
-    are_entries,
     check_shard,
     digest_of,
     read_index,
+    unsealed,
     write_json,
     write_part,
+    write_sealed,
 )
 from minillm.data.shuffling import shuffled
 from minillm.errors import InputError
@@ -144,7 +145,7 @@ def write_shards(
         raise InputError(f"{', '.join(map(shown, names))}: it has no tokens"[:300])
     if job.rank == 0:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "index.json", index)  # first: a folder without one is not ours
+        write_sealed(folder / "index.json", index)  # first: a folder without one is not ours
         if stored is None:
             _remove_unlisted(folder, index)
         encoded.mkdir(exist_ok=True)
@@ -154,7 +155,7 @@ def write_shards(
         dtype = np.dtype(index["dtype"]).newbyteorder("<")
         shards = write_part(encoded, number, blocks, shard_tokens, dtype)
         records[number] = {"shards": shards, **counts[number]}
-        write_json(encoded / f"{number:05}.json", records[number])
+        write_sealed(encoded / f"{number:05}.json", records[number])
 
     ordered = _of_all(job, records)
     index["shards"] = [shard for record in ordered for shard in record["shards"]]
@@ -213,11 +214,8 @@ def _records(folder: Path, parts: Sequence[int]) -> dict[int, dict[str, Any]]:
     for number in parts:
         path = folder / f"{number:05}.json"
         if path.exists():
-            records[number] = record = read_json(path)
-            counted = all(type(record.get(name)) is int for name in COUNTS)
-            if not counted or not are_entries(record.get("shards")):
-                raise InputError(f"{path}: expected a list of shards, found it damaged")
-            for shard in record["shards"]:
+            records[number] = unsealed(read_json(path), path)
+            for shard in records[number]["shards"]:
                 check_shard(folder, shard)
     return records
 
@@ -228,7 +226,7 @@ def _write_index(
     """Complete the folder; all ranks wait for it."""
     if job.rank == 0:
         write_json(folder / "vocabulary.json", vocabulary)
-        write_json(folder / "index.json", index)
+        write_sealed(folder / "index.json", index)
     job.wait()
 
 

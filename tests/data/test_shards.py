@@ -205,7 +205,8 @@ def test_reading_large_shards_takes_little_memory(folder):
     index = json.loads((folder / "index.json").read_text())
     index["shards"] = index["shards"][:1]
     index["shards"][0]["tokens"] = 1 << 27
-    (folder / "index.json").write_text(json.dumps(index))
+    del index["sha256"]
+    shards.write_sealed(folder / "index.json", index)
     with open(folder / "00000-00000.bin", "r+b") as file:
         file.truncate(1 << 28)
     windows = RandomWindows(Shards(folder), 64, 64)
@@ -224,14 +225,10 @@ def test_damaged_shards_are_named(folder):
     shard = folder / "00000-00002.bin"
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-1])
-    with pytest.raises(
-        InputError, match=r"00002\.bin: expected 500 ids .* found 999 bytes"
-    ):
+    with pytest.raises(InputError, match=r"00002\.bin: expected 500 ids .* found 999 bytes"):
         Shards(folder)
     shard.unlink()
-    with pytest.raises(
-        InputError, match=r"00002\.bin: expected 500 ids .* found 0 bytes: it is m"
-    ):
+    with pytest.raises(InputError, match=r"00002\.bin: expected 500 ids .* found 0 bytes: it is m"):
         Shards(folder)
     V = json.loads((folder / "index.json").read_text())["vocabulary"]
     shard.write_bytes(whole[:14] + V.to_bytes(2, "little") + whole[16:])
@@ -257,7 +254,11 @@ def test_damaged_shards_are_named(folder):
         (b"", r"index\.json: expected JSON, but it is damaged"),
         (b"[" * 100_000, r"index\.json: expected JSON, but it is damaged"),
         (b"[1]", r"index\.json: expected a JSON object, found list"),
-        (b'{"format_version": 3}', r"index\.json: expected format version 2, found 3: it was"),
+        (b'{"format_version": 2}', r"index\.json: expected format version 3, found 2: it was"),
+        (
+            b'{"format_version": 3}',
+            r"index\.json: expected what `minillm tokenize` wrote, found it",
+        ),
     ],
 )
 def test_a_damaged_index_is_named(folder, content, complaint):
