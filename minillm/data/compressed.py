@@ -1,9 +1,8 @@
 """Compressed files, read like others: gzip and zstandard, recognised by their first bytes."""
 
-import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -23,15 +22,17 @@ def decompressed(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
     stream = raw if hasattr(raw, "peek") else io.BufferedReader(raw)
     start = stream.peek(4)[:4]
     if start.startswith(GZIP):
-        try:
-            with gzip.GzipFile(fileobj=stream) as contents:
-                yield contents  # type: ignore[misc]
-        except EOFError:
-            raise _cut_short(name, "gzip") from None
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise _damaged(name, "gzip", error) from None
+        yield joined(_frames(stream, name, "gzip", _gzip, zlib.error))
     elif start == ZSTANDARD:
-        yield joined(_zstandard(stream, name))
+        try:
+            import zstandard  # optional: the extra "data"
+        except ImportError:
+            raise InputError(
+                f"{name}: it is compressed with zstandard, which needs the package zstandard: "
+                "pip install zstandard"
+            ) from None
+        new = zstandard.ZstdDecompressor().decompressobj
+        yield joined(_frames(stream, name, "zstandard", new, zstandard.ZstdError))
     else:
         yield stream
 
@@ -39,39 +40,32 @@ def decompressed(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
 def is_compressed(path: str) -> bool:
     """Whether a file begins like a compressed one."""
     with open(path, "rb") as file:
-        start = file.read(4)
-    return start.startswith(GZIP) or start == ZSTANDARD
+        return file.read(4).startswith((GZIP, ZSTANDARD))
 
 
-def _zstandard(file: BinaryIO, name: str) -> Iterator[bytes]:
-    """The contents of a file of one frame or several."""
-    try:
-        import zstandard  # optional: the extra "data"
-    except ImportError:
-        raise InputError(
-            f"{name}: it is compressed with zstandard, which needs the package zstandard: "
-            "pip install zstandard"
-        ) from None
+def _gzip() -> Any:
+    return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+
+
+def _frames(
+    file: BinaryIO, name: str, format: str, new: Callable[[], Any], wrong: type[Exception]
+) -> Iterator[bytes]:
+    """The contents of a file of one frame or several; ``new`` makes a decompressor of one."""
     frame: Any = None
     while data := file.read(_INPUT):
-        while data:
-            frame = frame or zstandard.ZstdDecompressor().decompressobj()
+        while frame is not None or (data := data.lstrip(b"\0")):  # gzip files may end with zeros
+            frame = frame or new()
             try:
                 yield frame.decompress(data)
-            except zstandard.ZstdError as error:
-                raise _damaged(name, "zstandard", error) from None
-            data = frame.unused_data if frame.eof else b""
-            frame = None if frame.eof else frame
+            except wrong as error:
+                raise InputError(
+                    f"{name}: expected a {format} file, but it is damaged: {error}"
+                ) from None
+            if not frame.eof:
+                break
+            data, frame = frame.unused_data, None
     if frame is not None:
-        raise _cut_short(name, "zstandard")
-
-
-def _cut_short(name: str, format: str) -> InputError:
-    return InputError(f"{name}: expected a whole {format} file, found one that is cut short")
-
-
-def _damaged(name: str, format: str, error: Exception) -> InputError:
-    return InputError(f"{name}: expected a {format} file, but it is damaged: {error}")
+        raise InputError(f"{name}: expected a whole {format} file, found one that is cut short")
 
 
 def joined(pieces: Iterator[bytes]) -> BinaryIO:
@@ -81,17 +75,13 @@ def joined(pieces: Iterator[bytes]) -> BinaryIO:
 
 class _Joined(io.RawIOBase):
     def __init__(self, pieces: Iterator[bytes]):
-        self._pieces, self._rest = pieces, memoryview(b"")
+        self._pieces, self._rest = filter(None, pieces), memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while not self._rest:
-            piece = next(self._pieces, None)
-            if piece is None:
-                return 0
-            self._rest = memoryview(piece)
+        self._rest = self._rest or memoryview(next(self._pieces, b""))
         size = min(len(buffer), len(self._rest))
         buffer[:size], self._rest = self._rest[:size], self._rest[size:]
         return size

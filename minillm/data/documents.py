@@ -8,6 +8,7 @@ depends only on the files, not on the number of ranks.  So all results are the s
 of ranks.
 """
 
+import hashlib
 import io
 import os
 import re
@@ -15,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from minillm.data.compressed import decompressed, is_compressed, joined
 from minillm.data.corpora import decoded
@@ -39,8 +40,7 @@ _END_OF_LINE = re.compile(
 Piece = tuple[str, str | None]  # its place for messages, and its text; None: a document ends
 
 
-@dataclass(frozen=True)
-class Stretch:
+class Stretch(NamedTuple):
     """Whole lines of a file, from one byte to another; None: to its end."""
 
     file: str
@@ -51,16 +51,6 @@ class Stretch:
     def name(self) -> str:
         """The name for messages."""
         return shown(self.file) + (f", after byte {self.start}" if self.start else "")
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether it is the whole file."""
-        return self.start == 0 and self.stop is None
-
-    @property
-    def is_json_lines(self) -> bool:
-        """Whether its documents are JSON objects."""
-        return is_json_lines(self.file)
 
 
 @dataclass
@@ -83,7 +73,7 @@ def parts_of(
     size = size or PART
     parts: list[Part] = []
     for file in files:
-        split = not whole or documents == "line" or Stretch(file).is_json_lines
+        split = not whole or documents == "line" or is_json_lines(file)
         for stretch, bytes in _stretches(file, size, split):
             if not parts or parts[-1].bytes >= size:
                 parts.append(Part([]))
@@ -141,7 +131,7 @@ def _line_after(file: BinaryIO, start: int, block: int = 1 << 16) -> int | None:
 def pieces_of(part: Part, documents: str) -> Iterator[Piece]:
     """The texts of a part in pieces; None where a document ends.  documents: "file" or "line"."""
     for stretch in part.stretches:
-        by_line = documents == "line" or stretch.is_json_lines
+        by_line = documents == "line" or is_json_lines(stretch.file)
         yield from _of_lines(stretch) if by_line else _of_whole(stretch)
 
 
@@ -157,10 +147,11 @@ def _of_whole(stretch: Stretch) -> Iterator[Piece]:
 
 def _of_lines(stretch: Stretch) -> Iterator[Piece]:
     """A document of each line that is not blank."""
+    objects = is_json_lines(stretch.file)
     with _opened(stretch) as file:
         for line, place in lines_of(file, stretch.name):
             text = line
-            if stretch.is_json_lines and line.strip():
+            if objects and line.strip():
                 text = entry(json_object(line, place), "text", str, place)
             if text.strip():
                 yield place, text if text.endswith("\n") else text + "\n"
@@ -169,24 +160,42 @@ def _of_lines(stretch: Stretch) -> Iterator[Piece]:
 
 @contextmanager
 def _opened(stretch: Stretch) -> Iterator[BinaryIO]:
-    """The bytes of a stretch."""
+    """The contents of a stretch, decompressed."""
+    with _stored(stretch) as file:
+        if stretch.start or stretch.stop is not None:  # compressed files are whole
+            yield file
+        else:
+            with decompressed(file, stretch.name) as contents:
+                yield contents
+
+
+@contextmanager
+def _stored(stretch: Stretch) -> Iterator[BinaryIO]:
+    """The bytes of a stretch, as they are stored."""
     if stretch.file in TEXTS:
         yield io.BytesIO(TEXTS[stretch.file]().encode())
         return
     with reading(stretch.file) as file:
-        if stretch.is_whole:
-            with decompressed(file, stretch.name) as contents:
-                yield contents
-        else:
+        if stretch.start:
             file.seek(stretch.start)
-            stop = os.path.getsize(stretch.file) if stretch.stop is None else stretch.stop
-            yield joined(_bytes(file, stop - stretch.start))
+        yield file if stretch.stop is None else joined(_bytes(file, stretch.stop - stretch.start))
 
 
 def _bytes(file: BinaryIO, left: int) -> Iterator[bytes]:
     while left and (data := file.read(min(left, io.DEFAULT_BUFFER_SIZE * 16))):
         left -= len(data)
         yield data
+
+
+def fingerprint(part: Part) -> str | None:
+    """The fingerprint of the files of a part; None if they can be read only once."""
+    if part.once:
+        return None
+    whole = hashlib.sha256()
+    for stretch in part.stretches:
+        with _stored(stretch) as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())  # type: ignore[arg-type]
+    return whole.hexdigest()
 
 
 def cut_at_spaces(blocks: Iterable[str], longest: int = _LONGEST) -> Iterator[str]:

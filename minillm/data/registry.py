@@ -19,14 +19,13 @@ from minillm.data.cmudict import CMUDict
 from minillm.data.conversations import Conversation
 from minillm.data.digits import Digits
 from minillm.data.docstring_chats import docstring_chats
-from minillm.data.docstring_questions import DocstringQuestions
 from minillm.data.docstrings import Docstrings
 from minillm.data.files import STANDARD_INPUT
 from minillm.data.labelled import LabelledData
 from minillm.data.numbers import Numbers
 from minillm.data.pairs import PairData, PairFile
 from minillm.data.python_texts import builtin_corpus, standard_library
-from minillm.data.squad import QuestionData, SquadFile
+from minillm.data.squad import SquadFile
 from minillm.errors import InputError
 
 
@@ -35,7 +34,7 @@ class BuiltIn:
     """A data set with a name, or a family of them."""
 
     name: str  # as messages show it
-    kind: str  # "text", "pairs", "labelled", "questions", "chats" or "images"
+    kind: str  # "text", "pairs", "chats" or "images"
     open: Callable[..., Any]  # takes the groups of the pattern's match
     pattern: str = ""  # of a family: a regular expression that matches its names
     units: tuple[str, str] = ("word", "word")  # suitable for the two sides of pairs
@@ -59,11 +58,9 @@ BUILT_IN = (
     ),
     BuiltIn("numbers-XX-YY", "pairs", Numbers, pattern=r"numbers-(\w+)-(\w+)"),
     BuiltIn("docstrings", "pairs", Docstrings, task="summary"),
-    BuiltIn("docstring-questions", "questions", cache(DocstringQuestions)),  # it takes seconds
-    BuiltIn("docstring-chats", "chats", cache(docstring_chats)),
+    BuiltIn("docstring-chats", "chats", cache(docstring_chats)),  # it takes seconds
     BuiltIn("digits", "images", Digits),
 )
-DEFAULT_QUESTIONS = "docstring-questions"
 DEFAULT_CHATS = "docstring-chats"
 
 
@@ -110,8 +107,8 @@ def open_labelled(name: str, validation: str | None = None) -> LabelledData:
     return _open(name, "labelled", validation, LabelledData)
 
 
-def open_questions(name: str, validation: str | None = None) -> QuestionData:
-    """Questions from a built-in set, or from a file of SQuAD and a file to validate on."""
+def open_questions(name: str, validation: str | None = None) -> SquadFile:
+    """Questions from a file of SQuAD, and from one to validate on."""
     return _open(name, "questions", validation, SquadFile)
 
 

@@ -6,13 +6,14 @@ A folder of raw integers, a vocabulary and an index:
     vocabulary.json             the vocabulary, in the format of a run
     index.json                  a description of the shards:
 
-    {"format_version": 2,
+    {"format_version": 3,
      "dtype": "uint16",                   or uint32, if the vocabulary is larger than 65,536
      "vocabulary": 50257, "eos": 50256,   its size; the id that follows each document, or null
      "tokenizer_sha256": "...",
      "source": {"files": [...], "sha256": "...", "characters": ..., ...},
      "shards": [{"file": "00000-00000.bin", "tokens": ..., "sha256": "..."}, ...],
-     "complete": true}                    false: it is being written
+     "complete": true,                    false: it is being written
+     "sha256": "..."}                     the fingerprint of these entries
 
 :class:`Shards` reads such a folder, with a plain read for each stretch of ids.  With a memory map,
 the same bytes would count as memory of the process, and truncating a mapped file would end the
@@ -24,9 +25,9 @@ process.
 import copy
 import hashlib
 import json
-import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -34,13 +35,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.files import fill, read_json, replacing, write_file
+from minillm.data.files import fill, read_json, reading, replacing, write_file
 from minillm.errors import InputError, short
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 HELD_OUT = 10_000_000  # the most tokens that are held out
-
-_CHECKED = 1 << 21  # tokens that are read at a time to check them
 
 
 class Shards:
@@ -66,23 +65,28 @@ class Shards:
                 "run the same `minillm tokenize` again to continue"
             )
         self.dtype = np.dtype(index["dtype"]).newbyteorder("<")
-        self.vocabulary, self.eos, self.source = (
-            index[name] for name in ("vocabulary", "eos", "source")
+        self.vocabulary, self.eos, self.source = map(
+            index.__getitem__, ("vocabulary", "eos", "source")
         )
-        self._digests = [shard["sha256"] for shard in index["shards"]]
-        digests = json.dumps([index["tokenizer_sha256"], self._digests])
-        self.sha256 = hashlib.sha256(digests.encode()).hexdigest()
+        self._entries = index["shards"]
+        digests = [index["tokenizer_sha256"], [entry["sha256"] for entry in self._entries]]
+        self.sha256 = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
         self.tokenizer = read_json(self.path / "vocabulary.json")
         if digest_of(self.tokenizer) != index["tokenizer_sha256"]:
             raise InputError(
                 f"{self.path / 'vocabulary.json'}: expected the vocabulary that the shards were "
                 "made with, found another"
             )
-        self._files = [self.path / shard["file"] for shard in index["shards"]]
-        self._ends = np.cumsum([shard["tokens"] for shard in index["shards"]])
-        for file, shard in zip(self._files, index["shards"], strict=True):
-            check_size(file, self.dtype, shard["tokens"])
-        self._start, self._stop = 0, int(self._ends[-1])
+        self._begins = [0, *accumulate(entry["tokens"] for entry in self._entries)]
+        for entry in self._entries:
+            path, size = self.path / entry["file"], entry["tokens"] * self.dtype.itemsize
+            found = path.stat().st_size if path.is_file() else 0
+            if found != size:
+                raise InputError(
+                    f"{path}: expected {entry['tokens']:,} ids of {self.dtype.itemsize} bytes, "
+                    f"found {found:,} bytes: it is missing, truncated or damaged"
+                )
+        self._start, self._stop = 0, self._begins[-1]  # of this part of the whole
 
     def __len__(self) -> int:
         return self._stop - self._start
@@ -122,79 +126,52 @@ class Shards:
     def _read(self, start: int, stop: int) -> NDArray:
         """The ids from one place of the whole to another, from as many shards as they span."""
         ids = np.empty(stop - start, self.dtype)
-        done, at = 0, start
-        while done < len(ids):
-            number = int(np.searchsorted(self._ends, at, side="right"))
-            piece = ids[done : done + int(self._ends[number]) - at]
-            first = at - self._begin(number)
-            _read_into(piece, self._files[number], first)
-            self._check_ids(piece, number, first)
-            done, at = done + len(piece), at + len(piece)
+        at = start
+        while at < stop:
+            number = bisect_right(self._begins, at) - 1
+            piece = ids[at - start : self._begins[number + 1] - start]
+            self._fill(piece, number, at - self._begins[number])
+            at += len(piece)
         return ids
+
+    def _fill(self, ids: NDArray, number: int, first: int) -> None:
+        """Fill an array with the ids of a shard from ``first`` on, and check them."""
+        path = self.path / self._entries[number]["file"]
+        try:
+            with open(path, "rb", buffering=0) as file:
+                fill(ids, file, str(path), first * ids.itemsize)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        if ids.max() >= self.vocabulary:
+            at = int(np.argmax(ids >= self.vocabulary))
+            raise InputError(
+                f"{path}, token {first + at}: expected an id below {self.vocabulary}, "
+                f"found {ids[at]}"
+            )
 
     def verify(
         self, progress: Callable[[int, int], None] | None = None, rank: int = 0, ranks: int = 1
     ) -> None:
-        """Read the shards once: InputError at an id past the vocabulary or at a changed file.
+        """Read the shards once: InputError if one has changed since it was written.
 
         Each of several ranks reads every ``ranks``-th shard.  ``progress`` is called with the
         number of bytes that have been read, and their total.
         """
-        mine = range(rank, len(self._files), ranks)
-        tokens = sum(int(self._ends[number]) - self._begin(number) for number in mine)
-        total = tokens * self.dtype.itemsize
-        done = 0
-        for number in mine:
-            digest, end = hashlib.sha256(), int(self._ends[number])
-            for start in range(self._begin(number), end, _CHECKED):
-                ids = self._read(start, min(start + _CHECKED, end))
-                digest.update(ids.data)
-                done += ids.nbytes
-                if progress is not None:
-                    progress(done, total)
-            if digest.hexdigest() != self._digests[number]:
-                raise changed(self._files[number])
-
-    def _check_ids(self, ids: NDArray, number: int, first: int) -> None:
-        """InputError for an id past the vocabulary, in the ids of a shard from ``first`` on."""
-        if len(ids) and ids.max() >= self.vocabulary:
-            at = int(np.argmax(ids >= self.vocabulary))
-            raise InputError(
-                f"{self._files[number]}, token {first + at}: expected an id below "
-                f"{self.vocabulary}, found {ids[at]}"
-            )
-
-    def _begin(self, number: int) -> int:
-        return int(self._ends[number - 1]) if number else 0
+        mine = self._entries[rank::ranks]
+        ends = [end * self.dtype.itemsize for end in accumulate(entry["tokens"] for entry in mine)]
+        for entry, end in zip(mine, ends, strict=True):
+            check_shard(self.path, entry)
+            if progress is not None:
+                progress(end, ends[-1])
 
 
-def _read_into(ids: NDArray, path: Path, first: int) -> None:
-    """Fill an array with the ids of a file from ``first`` on."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            fill(ids, file, str(path), first * ids.itemsize)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def check_size(path: Path, dtype: np.dtype, tokens: int) -> None:
-    """InputError unless the file has this number of ids."""
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError:
-        raise InputError(f"{path}: the shard is missing") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    if size != tokens * dtype.itemsize:
-        raise InputError(
-            f"{path}: expected {tokens:,} ids of {dtype.itemsize} bytes, found a file of "
-            f"{size:,} bytes: it is truncated or damaged"
-        )
-
-
-def changed(path: Path) -> InputError:
-    """The error for a shard that has changed since it was written."""
-    return InputError(f"{path}: expected what was written, found other bytes: it is damaged")
+def check_shard(folder: Path, entry: Mapping[str, Any]) -> None:
+    """InputError for a shard that is missing, or has changed since it was written."""
+    path = folder / entry["file"]
+    with reading(path, regular=True) as file:
+        digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
+    if digest.hexdigest() != entry["sha256"]:
+        raise InputError(f"{path}: expected what was written, found other bytes: it is damaged")
 
 
 # --- the index --------------------------------------------------------------------------
@@ -214,46 +191,19 @@ def read_index(folder: Path) -> dict[str, Any]:
             f"{path}: expected format version {FORMAT_VERSION}, found {short(version)}: it was "
             "written by another version of minillm"
         )
-    size, eos, shards = index.get("vocabulary"), index.get("eos"), index.get("shards")
-    size = size if type(size) is int else 0
-    valid = {
-        "dtype": index.get("dtype") in ("uint16", "uint32"),
-        "vocabulary": _is_count(size, 1, 1 << 32),
-        "eos": "eos" in index and (eos is None or _is_count(eos, 0, size - 1)),
-        "tokenizer_sha256": isinstance(index.get("tokenizer_sha256"), str),
-        "source": isinstance(index.get("source"), dict),
-        "complete": isinstance(index.get("complete"), bool),
-        "shards": isinstance(shards, list)
-        and all(map(is_shard, shards))
-        and bool(shards or not index.get("complete")),
-    }
-    for name, is_valid in valid.items():
-        if not is_valid:
-            raise InputError(
-                f"{path}: {name}: expected an entry that `minillm tokenize` wrote, found "
-                f"{short(index.get(name))}"
-            )
-    return index
+    return unsealed(index, path)
 
 
-def _is_count(value: Any, least: int, most: int) -> bool:
-    return type(value) is int and least <= value <= most
-
-
-def is_shard(value: Any) -> bool:
-    """Whether an entry of an index describes a shard."""
-    return (
-        isinstance(value, dict)
-        and re.fullmatch(r"\d{5,}-\d{5,}\.bin", str(value.get("file"))) is not None
-        and _is_count(value.get("tokens"), 1, 1 << 48)
-        and isinstance(value.get("sha256"), str)
-    )
+def unsealed(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The entries that :func:`write_sealed` wrote.  InputError if they have changed."""
+    if values.pop("sha256", None) != digest_of(values):
+        raise InputError(f"{path}: expected what `minillm tokenize` wrote, found it damaged")
+    return values
 
 
 def digest_of(values: Mapping[str, Any]) -> str:
-    """The fingerprint of a vocabulary in its JSON form."""
-    text = json.dumps(values, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """The fingerprint of an object of JSON."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 # --- writing ----------------------------------------------------------------------------
@@ -292,6 +242,11 @@ def write_shard(path: Path, pieces: Iterable[NDArray], dtype: np.dtype) -> dict[
             digest.update(data)
             tokens += len(ids)
     return {"file": path.name, "tokens": tokens, "sha256": digest.hexdigest()}
+
+
+def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
+    """Write an object with its fingerprint, whole or not at all."""
+    write_json(path, {**values, "sha256": digest_of(values)})
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

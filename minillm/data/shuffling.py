@@ -18,7 +18,6 @@ hierarchical memory".
 """
 
 import shutil
-from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -56,8 +55,10 @@ def shuffled(
         files = [scratch / _name(bucket, rank) for rank in range(job.size)]
         parts = [np.fromfile(file, shards.dtype) for file in files if file.exists()]
         if parts:
-            pieces = _in_random_order(np.concatenate(parts), shards.eos, seed, bucket)
-            entries.append((bucket, write_part(folder, bucket, pieces, shard_tokens, shards.dtype)))
+            documents = _documents(np.concatenate(parts), shards.eos)[:-1]
+            order = np.random.default_rng((seed, 1, bucket)).permutation(len(documents))
+            ids = np.concatenate([documents[k] for k in order])
+            entries.append((bucket, write_part(folder, bucket, [ids], shard_tokens, shards.dtype)))
     ordered = sorted(chain(*job.gather(entries)))
     return [entry for _, of_bucket in ordered for entry in of_bucket]
 
@@ -66,59 +67,39 @@ def _name(bucket: int, rank: int) -> str:
     return f"{bucket:05}-{rank:05}"
 
 
+def _documents(ids: NDArray, eos: int | None) -> list[NDArray]:
+    """The documents, each with its EOS, and the rest after the last one."""
+    return np.split(ids, np.flatnonzero(ids == eos) + 1)
+
+
 def _scatter(shards: Shards, scratch: Path, count: int, seed: int, job: Ranks) -> None:
     """Append each document to its bucket; this rank's documents end in a range of blocks."""
     blocks = -(-len(shards) // BLOCK)
     first, last = (blocks * rank // job.size for rank in (job.rank, job.rank + 1))
     start = _end_before(shards, first * BLOCK)
     for block in range(first, last):
-        ids = shards[start : (block + 1) * BLOCK]
-        ends = np.flatnonzero(ids == shards.eos) + 1
-        if len(ids) - (ends[-1] if len(ends) else 0) > LONGEST:
-            raise _too_long(shards, start)
-        rng = np.random.default_rng((seed, 0, block))
-        bucket_of = rng.integers(0, count, len(ends))
-        order = np.argsort(bucket_of, kind="stable")
-        bounds = np.searchsorted(bucket_of[order], np.arange(count + 1))
+        stop = (block + 1) * BLOCK
+        if stop - start > LONGEST + BLOCK:
+            raise InputError(
+                f"--shuffle: expected documents of at most {LONGEST:,} tokens, found a longer one "
+                f"from token {start:,} of {shards.path} on: --documents line makes shorter ones"
+            )
+        *documents, rest = _documents(shards[start:stop], shards.eos)
+        bucket_of = np.random.default_rng((seed, 0, block)).integers(0, count, len(documents))
         for bucket in np.unique(bucket_of).tolist():
             path = scratch / _name(bucket, job.rank)
+            chosen = np.flatnonzero(bucket_of == bucket)
             with naming(path), open(path, "ab") as file:
-                for piece in _arranged(ids, ends, order[bounds[bucket] : bounds[bucket + 1]]):
-                    file.write(piece.tobytes())
-        start += int(ends[-1]) if len(ends) else 0
+                file.write(np.concatenate([documents[k] for k in chosen]).tobytes())
+        start = min(stop, len(shards)) - len(rest)
 
 
 def _end_before(shards: Shards, place: int) -> int:
     """The end of the last document that ends at ``place`` or before it."""
-    at = place
-    while at > 0 and place - at <= LONGEST:
-        begin = max(0, at - BLOCK)
-        ends = np.flatnonzero(shards[begin:at] == shards.eos)
+    while place > 0:
+        begin = max(0, place - BLOCK)
+        ends = np.flatnonzero(shards[begin:place] == shards.eos)
         if len(ends):
             return begin + int(ends[-1]) + 1
-        at = begin
-    if at > 0:
-        raise _too_long(shards, at)
+        place = begin
     return 0
-
-
-def _in_random_order(ids: NDArray, eos: int | None, seed: int, bucket: int) -> Iterator[NDArray]:
-    ends = np.flatnonzero(ids == eos) + 1
-    order = np.random.default_rng((seed, 1, bucket)).permutation(len(ends))
-    return _arranged(ids, ends, order)
-
-
-def _arranged(ids: NDArray, ends: NDArray, order: NDArray, some: int = 4096) -> Iterator[NDArray]:
-    """The documents that end at ``ends``, in the order ``order``, some at a time."""
-    starts = np.concatenate([[0], ends[:-1]])
-    for first in range(0, len(order), some):
-        chosen = order[first : first + some]
-        spans = zip(starts[chosen].tolist(), ends[chosen].tolist(), strict=True)
-        yield np.concatenate([ids[start:end] for start, end in spans])
-
-
-def _too_long(shards: Shards, start: int) -> InputError:
-    return InputError(
-        f"--shuffle: expected documents of at most {LONGEST:,} tokens, found a longer one from "
-        f"token {start:,} of {shards.path} on: --documents line makes shorter ones"
-    )

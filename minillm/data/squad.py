@@ -15,9 +15,8 @@ comprehension of text"; Rajpurkar, Jia and Liang (2018), "Know what you don't kn
 questions for SQuAD".
 """
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from minillm.data.files import read_json
 from minillm.data.lines import entry
@@ -38,13 +37,6 @@ class Question(NamedTuple):
     question: str
     context: str
     answers: tuple[Answer, ...]
-
-
-class QuestionData(Protocol):
-    """A set of questions in three parts: "training", "validation" and "test"."""
-
-    def questions(self, part: str) -> Sequence[Question]:
-        """The questions of a part.  InputError if the set has no such part."""
 
 
 class SquadFile:

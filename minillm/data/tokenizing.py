@@ -9,8 +9,8 @@ rank encodes its parts one after the other, in blocks, so its memory stays const
 When all parts are done, rank 0 writes the index, in the order of the parts, and removes the lists.
 So the shards are byte for byte the same for any number of ranks.
 
-After a kill, the same call continues: it keeps the parts that are complete.  It reads their text
-again, without encoding it, and compares its fingerprint, to make sure that the text is the same.
+After a kill, the same call continues with the parts that have no list.  The index has a fingerprint
+of the files from the beginning, to make sure that the text is the same.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,25 +28,26 @@ from numpy.typing import NDArray
 
 from minillm.data import documents as corpus
 from minillm.data.documents import Piece
-from minillm.data.duplicates import Digests, repeated
-from minillm.data.files import read_json, reading
+from minillm.data.duplicates import repeated
+from minillm.data.files import read_json, shown
 from minillm.data.python_texts import DEFAULT_TEXT
 from minillm.data.shards import (
     FORMAT_VERSION,
     Shards,
-    changed,
-    check_size,
+    check_shard,
     digest_of,
-    is_shard,
     read_index,
+    unsealed,
     write_json,
     write_part,
+    write_sealed,
 )
 from minillm.data.shuffling import shuffled
 from minillm.errors import InputError
 from minillm.mpi import Ranks, ranks
 
 SHARD_TOKENS = 1 << 26
+COUNTS = ("bytes", "characters", "documents", "duplicates")  # of the text of a part
 _RETURNED = 4 * corpus.BLOCK  # bytes of text after which free memory is given back
 
 UNSHUFFLED, BUCKETS = "unshuffled", "buckets"  # folders that exist only during the work
@@ -100,90 +101,133 @@ def write_shards(
             "have it, found one without"
         )
     folder, job = Path(out), ranks()
+    encoded = folder if shuffle is None else folder / UNSHUFFLED
+    vocabulary = {"format_version": 1, **tokenizer.to_dict()}
+    names = list(map(str, files)) or [DEFAULT_TEXT]
+    parts = corpus.parts_of(names, documents=documents, whole=deduplicate)
+    own = corpus.dealt(parts, job.size)[job.rank]
+    prints = _of_all(job, {number: corpus.fingerprint(parts[number]) for number in own})
     index: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "dtype": "uint16" if len(tokenizer) <= 1 << 16 else "uint32",
         "vocabulary": len(tokenizer),
         "eos": tokenizer.eos,
-        "tokenizer_sha256": digest_of(_vocabulary_file(tokenizer)),
+        "tokenizer_sha256": digest_of(vocabulary),
         "shard_tokens": shard_tokens,
         "part": corpus.PART,
         "block": corpus.BLOCK,
         "documents": documents,
         "deduplicate": deduplicate,
         "shuffle": shuffle,
-        "source": {"files": list(map(str, files))},
+        "source": {
+            "files": list(map(str, files)),
+            "sha256": None if None in prints else digest_of({"parts": prints}),
+        },
         "shards": [],
         "complete": False,
     }
     stored = _stored_index(folder, index, overwrite)
-    names = list(map(str, files)) or [DEFAULT_TEXT]
-    parts = corpus.parts_of(names, documents=documents, whole=deduplicate)
-    encoder = _Encoder(parts, index, tokenizer, job, progress)
     if stored is not None and stored["complete"]:
-        if encoder.fingerprint() != stored["source"].get("sha256"):
-            raise _of_another("text", folder)
         complete = Shards(folder)
         complete.verify(None, job.rank, job.size)
         return complete
-    encoder.begin()
+
+    records = {} if stored is None else _records(encoded, own)
+    missing = [number for number in own if number not in records]
+    to_read = [*own * deduplicate, *missing]
+    reader = _Reader(parts, to_read, documents, tokenizer, progress)
+    equal = _equal_ones(reader, own, job) if deduplicate else {}
+    counts = {number: dict.fromkeys(COUNTS, 0) for number in missing}
+    ids = {number: reader.ids(number, counts[number], equal.get(number)) for number in missing}
+    # An error in the first block of a text is reported before anything is written.
+    first = list(islice(ids[missing[0]], 1)) if missing else []
+    if all(job.gather(not first and not records)):
+        raise InputError(f"{', '.join(map(shown, names))}: it has no tokens"[:300])
     if job.rank == 0:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "index.json", index)  # first: a folder without one is not ours
+        write_sealed(folder / "index.json", index)  # first: a folder without one is not ours
         if stored is None:
             _remove_unlisted(folder, index)
-        write_json(folder / "vocabulary.json", _vocabulary_file(tokenizer))
+        encoded.mkdir(exist_ok=True)
     job.wait()
-    if shuffle is None:
-        index["shards"], counts = encoder.encode(folder)
-    else:
-        ordered = folder / UNSHUFFLED
-        shards, counts = encoder.encode(ordered)
-        if job.rank == 0:
-            write_json(ordered / "vocabulary.json", _vocabulary_file(tokenizer))
-            write_json(ordered / "index.json", {**index, "shards": shards, "complete": True})
-        job.wait()
-        index["shards"] = shuffled(
-            Shards(ordered), folder, folder / BUCKETS, shuffle, shard_tokens, job
-        )
-    index["source"].update(counts)
+    for number in missing:
+        blocks, first = chain(first, ids[number]), []
+        dtype = np.dtype(index["dtype"]).newbyteorder("<")
+        shards = write_part(encoded, number, blocks, shard_tokens, dtype)
+        records[number] = {"shards": shards, **counts[number]}
+        write_sealed(encoded / f"{number:05}.json", records[number])
+
+    ordered = _of_all(job, records)
+    index["shards"] = [shard for record in ordered for shard in record["shards"]]
+    index["source"] |= {name: sum(record[name] for record in ordered) for name in COUNTS}
     index["complete"] = True
+    if shuffle is not None:
+        _write_index(encoded, index, vocabulary, job)
+        index["shards"] = shuffled(
+            Shards(encoded), folder, folder / BUCKETS, shuffle, shard_tokens, job
+        )
+    _write_index(folder, index, vocabulary, job)
     if job.rank == 0:
-        write_json(folder / "index.json", index)
         _remove_unlisted(folder, index)
-    job.wait()
     return Shards(folder)
 
 
+def _of_all(job: Ranks, values: Mapping[int, Any]) -> list[Any]:
+    """The values of the parts of all ranks, in the order of the parts."""
+    joined = {number: value for of_rank in job.gather(values) for number, value in of_rank.items()}
+    return [joined[number] for number in sorted(joined)]
+
+
 # --- the folder -------------------------------------------------------------------------
-
-
-def _vocabulary_file(tokenizer: Tokenizer) -> dict[str, Any]:
-    return {"format_version": 1, **tokenizer.to_dict()}
 
 
 def _stored_index(folder: Path, index: dict[str, Any], overwrite: bool) -> dict[str, Any] | None:
     """The index of a folder that was begun with the same options; None: it begins anew."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: expected a folder, found a file")
-    if (folder / "index.json").exists():
-        if overwrite:
-            return None
-        stored = read_index(folder)
-        for name, value in index.items():
-            if name not in ("source", "shards", "complete") and stored.get(name) != value:
-                raise _of_another(name.replace("_sha256", ""), folder)
-        return stored
-    others = [entry.name for entry in folder.glob("[!.]*")]
-    if others:
-        raise InputError(f"{folder}: expected a new or empty folder, found {min(others)!r} in it")
-    return None
+    if not (folder / "index.json").exists():
+        if others := [entry.name for entry in folder.glob("[!.]*")]:
+            raise InputError(
+                f"{folder}: expected a new or empty folder, found {min(others)!r} in it"
+            )
+        return None
+    if overwrite:
+        return None
+    stored, text = read_index(folder), index["source"]["sha256"]
+    for name, value in index.items():
+        if name not in ("source", "shards", "complete") and stored.get(name) != value:
+            raise _of_another(name.replace("_sha256", ""), folder)
+    if text is None or stored["source"].get("sha256") != text:
+        raise _of_another("text", folder)
+    return stored
 
 
 def _of_another(name: str, folder: Path) -> InputError:
     return InputError(
         f"{folder}: it holds shards of another {name}: give --overwrite to replace them"
     )
+
+
+def _records(folder: Path, parts: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """The lists of the parts that are complete.  InputError if a list or a shard is damaged."""
+    records = {}
+    for number in parts:
+        path = folder / f"{number:05}.json"
+        if path.exists():
+            records[number] = unsealed(read_json(path), path)
+            for shard in records[number]["shards"]:
+                check_shard(folder, shard)
+    return records
+
+
+def _write_index(
+    folder: Path, index: Mapping[str, Any], vocabulary: Mapping[str, Any], job: Ranks
+) -> None:
+    """Complete the folder; all ranks wait for it."""
+    if job.rank == 0:
+        write_json(folder / "vocabulary.json", vocabulary)
+        write_sealed(folder / "index.json", index)
+    job.wait()
 
 
 def _remove_unlisted(folder: Path, index: Mapping[str, Any]) -> None:
@@ -200,202 +244,95 @@ def _remove_unlisted(folder: Path, index: Mapping[str, Any]) -> None:
 # --- the parts of a rank ----------------------------------------------------------------
 
 
-class _Encoder:
-    """The parts that one rank reads, counts and encodes."""
+class _Reader:
+    """Reads and encodes the parts of this rank, and reports the progress."""
 
     def __init__(
         self,
-        parts: list[corpus.Part],
-        index: Mapping[str, Any],
+        parts: Sequence[corpus.Part],
+        to_read: Sequence[int],
+        documents: str,
         tokenizer: Tokenizer,
-        job: Ranks,
         progress: Progress | None,
     ):
-        self.parts, self.index, self.tokenizer, self.job = parts, index, tokenizer, job
-        self.mine = corpus.dealt(parts, job.size)[job.rank]
-        self._progress, self._bytes, self._tokens = progress, 0, 0
-        sizes = [parts[number].bytes for number in self.mine]
-        self._total = sum(sizes) * (1 + index["deduplicate"]) if all(sizes) else None
-        self._dropped: dict[int, NDArray[np.bool_]] = {}
-        self._begun: dict[int, Iterator[Piece]] = {}
+        """to_read: the numbers of the parts that will be read, for the progress."""
+        self.parts, self.documents = parts, documents
+        self.tokenizer, self.progress = tokenizer, progress
+        sizes = [parts[number].bytes for number in to_read]
+        self.total = sum(sizes) if all(sizes) else None
+        self.bytes = self.tokens = 0
 
-    def fingerprint(self) -> str:
-        """The fingerprint of the whole corpus, which is read once."""
-        texts = [(number, self._text(number)) for number in self.mine]
-        return self._joint([(number, text.read_all()) for number, text in texts])
+    def pieces(self, number: int) -> Iterator[tuple[str, str | None, bytes]]:
+        """The pieces of a part, each with its text in UTF-8."""
+        for place, text in corpus.pieces_of(self.parts[number], self.documents):
+            data = (text or "").encode()
+            if self.bytes // _RETURNED < (self.bytes + len(data)) // _RETURNED:
+                _return_memory()
+            self._report(len(data), 0)
+            yield place, text, data
 
-    def begin(self) -> None:
-        """Find the duplicates, if they are to be dropped, and encode the first piece.
+    def ids(
+        self, number: int, counts: dict[str, int], is_dropped: NDArray[np.bool_] | None
+    ) -> Iterator[NDArray[np.int32]]:
+        """The ids of a part in blocks, with EOS after each document; ``counts`` grow.
 
-        An error in the files or in the vocabulary is reported before anything is written.
+        is_dropped: for each document, whether it equals an earlier one; None: all stay.
         """
-        if self.index["deduplicate"]:
-            self._find_duplicates()
-        empty = True
-        for number in self.mine[:1]:
-            pieces, seen = self._pieces(number), []
-            for place, piece in pieces:
-                seen.append((place, piece))
-                if piece is not None and len(self.tokenizer.encode_each([piece], [place])[0]):
-                    empty = False
-                    break
-            self._begun[number] = chain(seen, pieces)
-        if all(self.job.gather(empty)):
-            names = dict.fromkeys(s.name for part in self.parts for s in part.stretches)
-            raise InputError(f"{', '.join(names)}: it has no tokens"[:300])
+        group: list[Piece] = []  # because encoding short documents one by one is slow
+        characters = 0
+        for place, text, data in self.pieces(number):
+            dropped = is_dropped is not None and bool(is_dropped[counts["documents"]])
+            counts["bytes"] += len(data)
+            counts["characters"] += len(text or "")
+            counts["documents"] += text is None
+            counts["duplicates"] += dropped and text is None
+            if not dropped:
+                group.append((place, text))
+                characters += len(text or "")
+            if characters >= corpus.BLOCK:
+                yield self._encoded(group)
+                group, characters = [], 0
+        ids = self._encoded(group)
+        if len(ids):
+            yield ids
 
-    def encode(self, folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """Write the shards that are missing: -> the shards of all ranks, and the counts."""
-        folder.mkdir(parents=True, exist_ok=True)
-        counts, shards, prints = np.zeros(4, np.int64), [], []
-        for number in self.mine:
-            text = self._text(number)
-            shards.append((number, self._encode_part(folder, number, text)))
-            counts += (text.bytes, text.characters, text.documents, text.dropped)
-            prints.append((number, text.sha256()))
-        self._count_bytes(0)  # reports the last tokens
-        ordered = sorted(chain(*self.job.gather(shards)))
-        total = sum(self.job.gather(counts)).tolist()
-        names = ("bytes", "characters", "documents", "duplicates")
-        source = {"sha256": self._joint(prints), **dict(zip(names, total, strict=True))}
-        return [shard for _, of_part in ordered for shard in of_part], source
-
-    def _encode_part(self, folder: Path, number: int, text: "_Text") -> list[dict[str, Any]]:
-        path, dtype = folder / f"{number:05}.json", np.dtype(self.index["dtype"]).newbyteorder("<")
-        if path.exists():
-            record = _read_record(path, dtype)
-            if text.read_all() != record["sha256"]:
-                raise _of_another("text", folder)
-            return record["shards"]
-        ids = map(self._encoded, _grouped(text.pieces()))
-        shards = write_part(folder, number, ids, self.index["shard_tokens"], dtype)
-        write_json(path, {"shards": shards, "sha256": text.sha256()})
-        return shards
-
-    def _find_duplicates(self) -> None:
-        counts = []
-        with Digests() as digests:
-            for number in self.mine:
-                if self.parts[number].once:
-                    raise InputError(
-                        "--deduplicate: it reads a text twice: expected files, found standard "
-                        "input or a pipe"
-                    )
-                text = self._text(number)
-                for _, piece in text.pieces():
-                    if piece is None:
-                        digests.add(text.digest, number << 40 | text.documents)
-                counts.append(text.documents)
-            later = repeated(digests, self.job)
-        arrays = np.split(later, np.cumsum(counts)[:-1]) if counts else []
-        self._dropped = dict(zip(self.mine, arrays, strict=True))
-
-    def _pieces(self, number: int) -> Iterator[Piece]:
-        begun = self._begun.pop(number, None)
-        return begun or corpus.pieces_of(self.parts[number], self.index["documents"])
-
-    def _text(self, number: int) -> "_Text":
-        return _Text(self._pieces(number), self._count_bytes, self._dropped.get(number))
-
-    def _count_bytes(self, size: int) -> None:
-        if self._bytes // _RETURNED < (self._bytes + size) // _RETURNED:
-            _return_memory()
-        self._bytes += size
-        if self._progress is not None:
-            self._progress(self._bytes, self._total, self._tokens)
-
-    def _encoded(self, pieces: list[Piece]) -> NDArray[np.int32]:
-        """The ids of pieces of text, with EOS where a document ends."""
+    def _encoded(self, pieces: Sequence[Piece]) -> NDArray[np.int32]:
         eos = self.tokenizer.eos
         end = np.array([] if eos is None else [eos], np.int32)
         places = [place for place, text in pieces if text is not None]
         texts = [text for _, text in pieces if text is not None]
         encoded = iter(self.tokenizer.encode_each(texts, places))
-        ids = np.concatenate([end if text is None else next(encoded) for _, text in pieces])
-        self._tokens += len(ids)
-        return ids
+        ids = [end if text is None else next(encoded) for _, text in pieces]
+        joined = np.concatenate([end[:0], *ids])
+        self._report(0, len(joined))
+        return joined
 
-    def _joint(self, prints: list[tuple[int, str]]) -> str:
-        """The fingerprint of all parts, from those of each rank."""
-        ordered = sorted(chain(*self.job.gather(prints)))
-        return hashlib.sha256("".join(sha256 for _, sha256 in ordered).encode()).hexdigest()
-
-
-class _Text:
-    """The text of a part, which is counted as it is read."""
-
-    def __init__(
-        self,
-        pieces: Iterator[Piece],
-        count_bytes: Callable[[int], None],
-        is_dropped: NDArray[np.bool_] | None,
-    ):
-        """is_dropped: for each document, whether it equals an earlier one; None: all stay."""
-        self.bytes = self.characters = self.documents = self.dropped = 0
-        self.digest = b""  # of the document that has just ended
-        self._pieces, self._count_bytes, self._is_dropped = pieces, count_bytes, is_dropped
-        self._whole, self._document = hashlib.sha256(), hashlib.sha256()
-
-    def pieces(self) -> Iterator[Piece]:
-        """The pieces of the documents that are kept."""
-        for place, piece in self._pieces:
-            dropped = self._is_dropped is not None and self._is_dropped[self.documents]
-            if piece is None:
-                self.digest = self._document.digest()
-                self._whole.update(self.digest)
-                self._document = hashlib.sha256()
-                self.documents += 1
-                self.dropped += dropped
-            else:
-                data = piece.encode("utf-8", "surrogatepass")
-                self._document.update(data)
-                self.bytes += len(data)
-                self.characters += len(piece)
-                self._count_bytes(len(data))
-            if not dropped:
-                yield place, piece
-
-    def read_all(self) -> str:
-        """Read and count all of the text; return its fingerprint."""
-        for _ in self.pieces():
-            pass
-        return self.sha256()
-
-    def sha256(self) -> str:
-        """The fingerprint of the text, and of the places where documents end."""
-        whole = self._whole.copy()
-        whole.update(self._document.digest())
-        return whole.hexdigest()
+    def _report(self, bytes: int, tokens: int) -> None:
+        self.bytes, self.tokens = self.bytes + bytes, self.tokens + tokens
+        if self.progress is not None:
+            self.progress(self.bytes, self.total, self.tokens)
 
 
-def _grouped(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
-    """Group pieces to BLOCK characters, because encoding short documents one by one is slow."""
-    group: list[Piece] = []
-    characters = 0
-    for place, piece in pieces:
-        group.append((place, piece))
-        characters += len(piece or "")
-        if characters >= corpus.BLOCK:
-            yield group
-            group, characters = [], 0
-    if group:
-        yield group
-
-
-def _read_record(path: Path, dtype: np.dtype) -> dict[str, Any]:
-    """The list of a part's shards.  InputError if they have changed."""
-    record = read_json(path)
-    shards = record.get("shards")
-    if not isinstance(shards, list) or not all(map(is_shard, shards)) or "sha256" not in record:
-        raise InputError(f"{path}: expected a list of shards, found it damaged")
-    for shard in shards:
-        file = path.parent / shard["file"]
-        check_size(file, dtype, shard["tokens"])
-        with reading(file, regular=True) as opened:
-            digest = hashlib.file_digest(opened, "sha256")  # type: ignore[arg-type]
-            if digest.hexdigest() != shard["sha256"]:
-                raise changed(file)
-    return record
+def _equal_ones(reader: _Reader, own: Sequence[int], job: Ranks) -> dict[int, NDArray[np.bool_]]:
+    """For each document of each part, whether it equals an earlier one of the corpus."""
+    digests, places = bytearray(), []
+    for number in own:
+        if reader.parts[number].once:
+            raise InputError(
+                "--deduplicate: it reads a text twice: expected files, found standard input or a "
+                "pipe"
+            )
+        count, digest = 0, hashlib.sha256()
+        for _, text, data in reader.pieces(number):
+            digest.update(data)
+            if text is None:
+                digests += digest.digest()[:16]
+                count, digest = count + 1, hashlib.sha256()
+        places.append(np.uint64(number << 40) + np.arange(count, dtype=np.uint64))
+    all_places = np.concatenate([np.zeros(0, np.uint64), *places])
+    later = repeated(np.frombuffer(digests, np.uint64).reshape(-1, 2), all_places, job)
+    ends = np.cumsum([len(of_part) for of_part in places])
+    return dict(zip(own, np.split(later, ends), strict=False))  # the last one is empty
 
 
 def _return_memory() -> None:

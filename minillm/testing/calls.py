@@ -4,7 +4,7 @@ import inspect
 import linecache
 import re
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -129,6 +129,30 @@ def as_tuple(result: Any) -> tuple:
     return result if isinstance(result, tuple) else (result,)
 
 
+def bare(results: tuple) -> Any:
+    """Return the only entry of a tuple, and a tuple of several as it is."""
+    return results[0] if len(results) == 1 else results
+
+
+def named(op: Callable, parameters: Iterable[inspect.Parameter]) -> Callable[..., Any]:
+    """Return the op with the parameters that messages name."""
+    # An attribute that mypy does not know of functions; inspect reads it, and so do the messages.
+    op.__signature__ = inspect.Signature(list(parameters))  # type: ignore[attr-defined]
+    return op
+
+
+def known_as(call: Callable, backward: Callable, count: int, first: int = 0) -> Callable[..., Any]:
+    """Return a call of the author's backward, whose lines and parameters messages name."""
+    call.__wrapped__ = backward  # type: ignore[attr-defined]
+    parameters = list(inspect.signature(backward).parameters.values())
+    return named(call, parameters[first : first + count])
+
+
+def zeros_for_none(dys: Sequence[Any], outputs: Sequence[Any]) -> list[Any]:
+    """Return the upstream gradients, with zeros in place of None."""
+    return [np.zeros_like(y) if dy is None else dy for dy, y in zip(dys, outputs, strict=True)]
+
+
 def copies(values: Sequence[Any]) -> list[Any]:
     """Return the values with a copy in place of each array."""
     return [a.copy() if isinstance(a, np.ndarray) else a for a in values]
@@ -142,6 +166,11 @@ def flat(arrays: Sequence[NDArray], dtype: type = np.float64) -> NDArray:
 def equal(one: NDArray, other: NDArray) -> bool:
     """Whether two arrays are equal, where NaN equals NaN."""
     return np.array_equal(one, other, equal_nan=one.dtype.kind in "fc")
+
+
+def is_float(value: Any) -> bool:
+    """Whether a value is an array of floats."""
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
 
 
 def is_numeric(value: Any) -> bool:

@@ -208,26 +208,6 @@ def test_questions_from_standard_input(finished, files, monkeypatch, capsys):
     assert capsys.readouterr().out.count("\n") == 2
 
 
-def test_the_built_in_set(tmp_path, monkeypatch, capsys):
-    """With no file, of a set that is made small."""
-    from minillm.data import registry
-    from minillm.data.squad import Answer, Question
-
-    class Small:
-        def questions(self, part):
-            page = "f(a=1)\n\nDo something."
-            return [
-                Question(f"{part} {k}", "What is a?", page, (Answer("1", 4),)) for k in range(3)
-            ]
-
-    monkeypatch.setattr(registry, "open_questions", lambda name, validation: Small())
-    out = str(tmp_path / "run")
-    assert main(["train", "qa", "--out", out, "--steps", "2", *TINY]) == 0
-    capsys.readouterr()
-    assert main(["eval", out, "--part", "test"]) == 0
-    assert "docstring-questions, test" in capsys.readouterr().out
-
-
 # --- what does not ----------------------------------------------------------------------
 
 
@@ -239,6 +219,9 @@ def test_wrong_input(files, finished, tmp_path, fails):
     line = fails("train", "qa", tmp_path / "broken.json", *out)
     assert "broken.json, question '3': expected the answer 'gold3' at " in line
     assert "standard input: expected a file" in fails("train", "qa", "-", *out)
+    assert "FILE: expected a file of questions (see --help), found none" in fails(
+        "train", "qa", *out
+    )
     assert "found a built-in set of kind 'pairs'" in fails("train", "qa", "cmudict", *out)
     train = ["train", "qa", files / "v1.json", *out]
     assert "width: expected an even number" in fails(*train, "--width", "7")

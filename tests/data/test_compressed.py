@@ -48,6 +48,12 @@ def test_texts(tmp_path, monkeypatch, pack, name):
         assert read_text(["-"]) == TEXT
 
 
+def test_gzip_files_may_end_with_zeros():
+    data = gzip.compress(b"one, ") + bytes(600) + gzip.compress(b"two") + bytes(9000)
+    with decompressed(io.BytesIO(data), "x") as contents:
+        assert contents.read() == b"one, two"
+
+
 @PACKERS
 @pytest.mark.parametrize("left", [5, 60, 0.5, -9, -1])
 def test_a_file_that_is_cut_short_is_named(tmp_path, pack, name, left):

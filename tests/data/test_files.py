@@ -7,7 +7,6 @@ import os
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +15,6 @@ import numpy as np
 import pytest
 
 from minillm.data import shuffling, write_shards
-from minillm.data.duplicates import Digests
 from minillm.data.files import (
     LONGEST_NUMBER,
     TEMPORARY,
@@ -257,17 +255,12 @@ def test_lines_with_a_byte_order_mark_are_read(tmp_path, text):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk")
-def test_what_is_written_to_a_full_disk_is_named(tmp_path, monkeypatch):
+def test_what_is_written_to_a_full_disk_is_named(tmp_path):
     """Files that are written in place; tests/runs/test_folder.py has those that are replaced."""
 
     def given_text():
         (tmp_path / "given.txt").symlink_to("/dev/full")
         given._written(tmp_path / "given.txt", ["a b c"])
-
-    def digests():
-        monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: open("/dev/full", "w+b"))  # noqa: SIM115
-        with Digests() as opened:
-            opened.add(bytes(16), 0)
 
     def bucket():
         (tmp_path / "00000-00000").symlink_to("/dev/full")
@@ -283,7 +276,6 @@ def test_what_is_written_to_a_full_disk_is_named(tmp_path, monkeypatch):
 
     places = {
         given_text: tmp_path / "given.txt",
-        digests: tempfile.gettempdir(),
         bucket: tmp_path / "00000-00000",
         column: tmp_path / "column",
     }

@@ -14,7 +14,6 @@ def test_names_and_paths(tmp_path, monkeypatch):
     for name in ("cmudict", "cmudict-stress", "numbers-en-fr", "numbers-de-pt_BR", "docstrings"):
         assert registry.built_in(name).kind == "pairs"
         assert registry.absolute(name) == name
-    assert registry.built_in("docstring-questions").kind == "questions"
     assert registry.built_in("digits").kind == "images"
     assert registry.built_in("python-docs").kind == "text"
     for path in ("pairs.tsv", "cmudict.tsv", "./cmudict", "numbers-en", "numbers-en/a-b", "Digits"):
@@ -28,7 +27,6 @@ def test_every_set_is_named_among_those_of_its_kind():
         "text",
         "pairs",
         "images",
-        "questions",
         "chats",
     }
     for entry in registry.BUILT_IN:
@@ -85,6 +83,7 @@ def test_labelled_texts_and_images(tmp_path):
             lambda: registry.open_labelled("-"),
             "standard input: expected a file, because labelled are",
         ),
+        (lambda: registry.open_questions("cmudict"), "cmudict: expected questions, found"),
         (lambda: registry.open_images("cmudict"), "cmudict: expected images, found"),
         (lambda: registry.open_images("faces"), r"faces: expected a set of images \(digits\)"),
     ],

@@ -53,15 +53,18 @@ def files_of(folder):
 # --- reading ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("read", [lambda opened: opened[500:1500], Shards.verify])
-def test_a_shard_that_is_deleted_or_cut_short_after_opening_is_named(folder, read):
+def test_a_shard_that_is_deleted_or_cut_short_after_opening_is_named(folder):
     opened, shard = Shards(folder), folder / "00000-00001.bin"
     shard.write_bytes(shard.read_bytes()[:-2])
     with pytest.raises(InputError, match=r"00000-00001.bin: it has been cut short since it was"):
-        read(opened)
+        opened[500:1500]
+    with pytest.raises(InputError, match=r"00000-00001.bin: expected what was written, found oth"):
+        opened.verify()
     shard.unlink()
     with pytest.raises(InputError, match=r"00000-00001.bin: cannot be read: No such file"):
-        read(opened)
+        opened[500:1500]
+    with pytest.raises(InputError, match=r"00000-00001.bin: there is no such file"):
+        opened.verify()
 
 
 def test_shards_are_the_array(folder):
@@ -202,7 +205,8 @@ def test_reading_large_shards_takes_little_memory(folder):
     index = json.loads((folder / "index.json").read_text())
     index["shards"] = index["shards"][:1]
     index["shards"][0]["tokens"] = 1 << 27
-    (folder / "index.json").write_text(json.dumps(index))
+    del index["sha256"]
+    shards.write_sealed(folder / "index.json", index)
     with open(folder / "00000-00000.bin", "r+b") as file:
         file.truncate(1 << 28)
     windows = RandomWindows(Shards(folder), 64, 64)
@@ -221,10 +225,10 @@ def test_damaged_shards_are_named(folder):
     shard = folder / "00000-00002.bin"
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-1])
-    with pytest.raises(InputError, match=r"00002\.bin: expected 500 ids of 2 bytes, found a file"):
+    with pytest.raises(InputError, match=r"00002\.bin: expected 500 ids .* found 999 bytes"):
         Shards(folder)
     shard.unlink()
-    with pytest.raises(InputError, match=r"00002\.bin: the shard is missing"):
+    with pytest.raises(InputError, match=r"00002\.bin: expected 500 ids .* found 0 bytes: it is m"):
         Shards(folder)
     V = json.loads((folder / "index.json").read_text())["vocabulary"]
     shard.write_bytes(whole[:14] + V.to_bytes(2, "little") + whole[16:])
@@ -235,7 +239,6 @@ def test_damaged_shards_are_named(folder):
         lambda: opened[990:1010],
         lambda: opened[np.array([[3, 1007], [4, 5]])],
         lambda: opened.part(1000, 1100)[:],
-        opened.verify,
     ):
         with pytest.raises(InputError, match=complaint):
             read()
@@ -251,7 +254,11 @@ def test_damaged_shards_are_named(folder):
         (b"", r"index\.json: expected JSON, but it is damaged"),
         (b"[" * 100_000, r"index\.json: expected JSON, but it is damaged"),
         (b"[1]", r"index\.json: expected a JSON object, found list"),
-        (b'{"format_version": 3}', r"index\.json: expected format version 2, found 3: it was"),
+        (b'{"format_version": 2}', r"index\.json: expected format version 3, found 2: it was"),
+        (
+            b'{"format_version": 3}',
+            r"index\.json: expected what `minillm tokenize` wrote, found it",
+        ),
     ],
 )
 def test_a_damaged_index_is_named(folder, content, complaint):

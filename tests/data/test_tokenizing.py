@@ -270,5 +270,7 @@ def test_a_pipe_is_read_once(tmp_path, small):
     shards = together(3, tmp_path / "out", [str(tmp_path / "pipe"), str(tmp_path / "text")])
     feeding.join()
     assert documents_of(shards) == expected(["d e f\n" * 30, "a b c\n" * 30])
+    with pytest.raises(InputError, match="shards of another text: give overwrite"):
+        write_shards(tmp_path / "out", [str(tmp_path / "pipe"), str(tmp_path / "text")], VOCABULARY)
     with pytest.raises(InputError, match="deduplicate: it reads a text twice: expected files"):
         write_shards(tmp_path / "other", [str(tmp_path / "pipe")], VOCABULARY, deduplicate=True)

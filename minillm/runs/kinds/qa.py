@@ -9,7 +9,7 @@ import numpy as np
 from minillm import metrics, ops
 from minillm.data import Minibatches, registry
 from minillm.data.reading import targets_of, text_span, windows_of
-from minillm.data.squad import Question, QuestionData, read_squad
+from minillm.data.squad import Question, SquadFile, read_squad
 from minillm.decoding.spans import find_spans
 from minillm.errors import InputError
 from minillm.models.reader import Reader, ReaderConfig
@@ -46,8 +46,7 @@ class Settings(TokenizerSettings, TrainingSettings, LoRASettings):
 
     data: str | None = option(
         None,
-        "a JSON file in the format of SQuAD, version 1.1 or 2.0; none: the built-in set "
-        "docstring-questions",
+        "a JSON file in the format of SQuAD, version 1.1 or 2.0",
         "FILE",
         positional=True,
         data=True,
@@ -115,14 +114,13 @@ class QuestionAnsweringKind(Kind):
     description = """\
 Train a reader: it predicts where the answer to a question begins and ends in a text.  It learns
 from questions in the format of SQuAD.  Each answer is a part of the text, or marked as missing.
-Without a FILE, it learns from questions about functions of Python and NumPy, which are made from
-templates and answered by docstrings.  With --init, a pre-trained bert is fine-tuned."""
+With --init, a pre-trained bert is fine-tuned."""
     examples = """\
-  minillm train qa --out runs/qa
+  minillm train qa questions.json --out runs/qa
   minillm train qa train-v2.0.json --validation dev-v2.0.json --out runs/squad --minutes 120
   minillm train qa train-v1.1.json --init runs/bert --out runs/squad2 --minutes 60
 
-then: minillm answer DIR --context FILE "What is ... for?", minillm eval DIR [FILE]"""
+then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"""
     model = Reader
     config = ReaderConfig
     settings = Settings
@@ -250,12 +248,14 @@ def _encoder_of(config: Any) -> dict[str, Any]:
 
 
 def name_of(data: Data) -> str:
-    """Return the file or the built-in set."""
-    return data.get("data") or registry.DEFAULT_QUESTIONS
+    """Return the file of questions; InputError if there is none."""
+    if not data.get("data"):
+        raise InputError("FILE: expected a file of questions (see --help), found none")
+    return data["data"]
 
 
-def open_data(data: Data) -> QuestionData:
-    """Return the questions of a file, or of the built-in set."""
+def open_data(data: Data) -> SquadFile:
+    """Return the questions of the file."""
     return registry.open_questions(name_of(data), data.get("validation"))
 
 
