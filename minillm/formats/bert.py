@@ -15,13 +15,15 @@ to the token embedding: it has a bias, but no weight.
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from minillm.data.files import read_json
 from minillm.errors import InputError
 from minillm.formats import huggingface
-from minillm.formats.huggingface import Weight
+from minillm.formats.format import Contents
+from minillm.formats.huggingface import Transformers, Weight
 from minillm.formats.sentences import Sentences, read_modules, read_sentences, sentence_files
 from minillm.formats.tensors import Tensor
 from minillm.models.bert import BERT, EPSILON, BERTConfig
@@ -218,3 +220,24 @@ def _config_values(config: BERTConfig, tokenizer: WordPieces) -> dict[str, Any]:
         "attention_probs_dropout_prob": 0.0,
         "pad_token_id": tokenizer.pad,
     }
+
+
+class BERTFolder(Transformers):
+    """Folders of a BERT, and of sentence encoders with one."""
+
+    models = (BERT,)
+    model_type = "bert"
+    signature = "a folder with a BERT"
+
+    def recognises(self, path: Path, head: bytes) -> bool:
+        """See :meth:`minillm.formats.format.Format.recognises`."""
+        return super().recognises(read_modules(path)["Transformer"], head)
+
+    def read(self, path: str, baseline: Any = None) -> Contents:
+        """See :func:`import_bert`."""
+        model, tokenizer, sentences = import_bert(path)
+        return Contents(model, tokenizer, facts=asdict(sentences))
+
+    def write(self, contents: Contents, path: str | Path, options: Any) -> None:
+        """See :func:`export_bert`."""
+        export_bert(contents.model, contents.tokenizer, path, Sentences.of(contents.facts))

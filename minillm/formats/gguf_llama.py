@@ -11,7 +11,7 @@ Weights that are quantised in the file remain so: a parameter is then an ``ops.Q
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,15 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.data.files import warn_of_unknown
+from minillm.data.files import copy_file, warn_of_unknown
 from minillm.errors import InputError, short
-from minillm.formats.gguf import Tensor, open_gguf, write_gguf
-from minillm.formats.gguf_blocks import FLOATS, TYPES, Bytes, Coded, decode
+from minillm.formats.format import Contents, Format, Updates
+from minillm.formats.gguf import MAGIC, Tensor, open_gguf, write_gguf
+from minillm.formats.gguf_blocks import FLOATS, TYPES, Bytes, Coded, decode, type_of
 from minillm.formats.huggingface import sampling_of
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.llama_step import ROUNDED_TWICE
 from minillm.ops.quantised import beside, pack_pieces
 from minillm.ops.rotary import RotaryScaling, frequencies
+from minillm.option import option
 from minillm.text import BytePairs, ChatTemplate, Vocabulary
 from minillm.text.bpe import PATTERNS
 from minillm.text.tokenizer_files import assemble, spell, unspell
@@ -546,3 +548,57 @@ def _of_tokenizer(tokenizer: Vocabulary) -> dict[str, Any]:
         "tokenizer.ggml.add_bos_token": tokenizer.add_bos,
         **{f"tokenizer.ggml.{name}_token_id": id for name, id in ends.items() if id is not None},
     }
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of writing a GGUF file."""
+
+    quantise: str | None = option(
+        None,
+        "the type of the weights in a GGUF file",
+        "TYPE",
+        choices=tuple(map(str.lower, TYPES)),
+        default_help="f32, or that of the run",
+    )
+
+
+class GGUF(Format):
+    """GGUF files of a Llama."""
+
+    name = "gguf"
+    models = (Llama,)
+    default = "llama.gguf"
+    suffix = ".gguf"
+    signature = "a GGUF file"
+    options = Options
+
+    def recognises(self, path: Path, head: bytes) -> bool:
+        """See :meth:`minillm.formats.format.Format.recognises`."""
+        return head.startswith(MAGIC)
+
+    def read(self, path: str, baseline: Any = None) -> Contents:
+        """See :func:`import_gguf`."""
+        return Contents(*import_gguf(path))
+
+    def write(self, contents: Contents, path: str | Path, options: Options) -> None:
+        """See :func:`export_gguf`; weights of a run that are in such a file are copied."""
+        stored, type = contents.weights, type_of(options.quantise or "F32")
+        if options.quantise is None and stored and stored.suffix == self.suffix:
+            copy_file(stored, path)
+        else:
+            export_gguf(contents.model, contents.tokenizer, path, type, contents.chat)
+
+
+class GGUFAdapter(Format):
+    """GGUF files of LoRA's updates to a Llama."""
+
+    name = "gguf-adapter"
+    models = (Llama,)
+    default = "adapter.gguf"
+    updates = True
+
+    def write(self, contents: Updates, path: str | Path, options: Any) -> None:
+        """See :func:`export_gguf_adapter`."""
+        scale = contents.alpha / contents.rank
+        export_gguf_adapter(contents.model, contents.arrays, scale, path)

@@ -14,7 +14,8 @@ from typing import Any
 from minillm.data.files import read_json
 from minillm.errors import InputError
 from minillm.formats import huggingface
-from minillm.formats.huggingface import Weight
+from minillm.formats.format import Contents
+from minillm.formats.huggingface import Transformers, Weight, answering
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.text import Vocabulary, load_tokenizer
 
@@ -140,3 +141,19 @@ def _config_values(config: GPTConfig, tokenizer: Vocabulary) -> dict[str, Any]:
         "bos_token_id": tokenizer.bos,
         "eos_token_id": tokenizer.eos,
     }
+
+
+class GPT2Folder(Transformers):
+    """Folders of a GPT-2."""
+
+    models = (GPT,)
+    model_type = "gpt2"
+    signature = "a folder with a GPT-2"
+
+    def read(self, path: str, baseline: Any = None) -> Contents:
+        """See :func:`import_gpt2`."""
+        return answering(path, *import_gpt2(path))
+
+    def write(self, contents: Contents, path: str | Path, options: Any) -> None:
+        """See :func:`export_gpt2`."""
+        export_gpt2(contents.model, contents.tokenizer, path)

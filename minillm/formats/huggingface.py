@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,9 @@ from minillm.data.files import (
     write_file,
 )
 from minillm.errors import InputError, short
+from minillm.formats.format import Contents, Format
 from minillm.formats.tensors import Tensor, open_tensors, write_tensors
-from minillm.text import BytePairs, Vocabulary, tokenizer_files
+from minillm.text import BytePairs, ChatTemplate, Vocabulary, tokenizer_files
 
 WEIGHTS = "model.safetensors"
 CHAT_TEMPLATE = "chat_template.jinja"
@@ -62,6 +63,26 @@ _HARMLESS = {
 }  # fmt: skip
 
 _FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+class Transformers(Format):
+    """Folders of one of the models."""
+
+    name = "huggingface"
+    default = "huggingface"
+    model_type: ClassVar[str]  # in config.json
+
+    def recognises(self, path: Path, head: bytes) -> bool:
+        """See :meth:`minillm.formats.format.Format.recognises`."""
+        config = path / "config.json"
+        return config.is_file() and read_json(config).get("model_type") == self.model_type
+
+
+def answering(folder: str, model: Any, tokenizer: Vocabulary) -> Contents:
+    """The contents of a folder of a causal model, with its chat template if there is one."""
+    template, sampling = read_chat_template(folder), read_sampling(folder)
+    others = read_other_tokens(folder)
+    return Contents(model, tokenizer, ChatTemplate.of(template, tokenizer, sampling, others))
 
 
 # --- config.json -----------------------------------------------------------------

@@ -17,7 +17,9 @@ from typing import Any
 from minillm.data.files import read_json, warn_of_unknown
 from minillm.errors import InputError
 from minillm.formats import huggingface
-from minillm.formats.huggingface import Weight
+from minillm.formats.format import Contents
+from minillm.formats.gguf_llama import dequantised
+from minillm.formats.huggingface import Transformers, Weight, answering
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.rotary import RotaryScaling
 from minillm.text import Vocabulary, load_tokenizer
@@ -209,3 +211,20 @@ def _config_values(config: LlamaConfig, tokenizer: Vocabulary) -> dict[str, Any]
         "bos_token_id": tokenizer.bos,
         "eos_token_id": tokenizer.eos,
     }
+
+
+class LlamaFolder(Transformers):
+    """Folders of a Llama."""
+
+    models = (Llama,)
+    model_type = "llama"
+    signature = "a folder with a Llama"
+
+    def read(self, path: str, baseline: Any = None) -> Contents:
+        """See :func:`import_llama`."""
+        return answering(path, *import_llama(path))
+
+    def write(self, contents: Contents, path: str | Path, options: Any) -> None:
+        """See :func:`export_llama`."""
+        template = contents.chat.source if contents.chat else None
+        export_llama(dequantised(contents.model), contents.tokenizer, path, template)

@@ -27,8 +27,10 @@ from numpy.typing import NDArray
 from minillm.data.files import read_json, warn_of_unknown
 from minillm.errors import InputError, short
 from minillm.formats import bert, gpt2, huggingface, llama
+from minillm.formats.format import Format, Updates
 from minillm.formats.tensors import Tensor, open_tensors
 from minillm.models.bert import BERT
+from minillm.models.fine_tuned import PREFIX, FineTuned, encoder_of
 from minillm.models.gpt import GPT
 from minillm.models.llama import Llama
 
@@ -67,11 +69,6 @@ _OTHERS = {
     "peft_version", "qalora_group_size", "revision", "runtime_config", "target_modules",
     "target_parameters", "task_type", "trainable_token_indices", "use_qalora", "velora_config",
 }  # fmt: skip
-
-
-def is_adapter(folder: str | Path) -> bool:
-    """Whether a folder has additions in PEFT's format."""
-    return (Path(folder) / CONFIG).is_file()
 
 
 Adapted = GPT | Llama | BERT
@@ -225,3 +222,33 @@ def write_adapter(
         "inference_mode": True,
     }
     huggingface.write_folder(folder, {CONFIG: huggingface.json_file(config)}, tensors, WEIGHTS)
+
+
+class PEFT(Format):
+    """Folders of additions, also those to the encoder of a fine-tuned model."""
+
+    name = "peft"
+    models = (GPT, Llama, BERT, FineTuned)
+    default = "peft"
+    signature = f"a folder with {CONFIG}"
+    updates = True
+
+    def recognises(self, path: Path, head: bytes) -> bool:
+        """See :meth:`minillm.formats.format.Format.recognises`."""
+        return (path / CONFIG).is_file()
+
+    def read(self, path: str, baseline: Any = None) -> Updates:
+        """See :func:`read_adapter`."""
+        return Updates(baseline, *read_adapter(path, baseline))
+
+    def write(self, contents: Updates, path: str | Path, options: Any) -> None:
+        """See :func:`write_adapter`."""
+        model, arrays = contents.model, contents.arrays
+        whole = not isinstance(model, FineTuned)
+        if not whole:
+            model = encoder_of(model)
+            arrays = {name.removeprefix(PREFIX): array for name, array in arrays.items()}
+        if not isinstance(model, Adapted):
+            raise InputError(f"{path}: expected additions to a gpt, a llama or a bert")
+        scale = contents.alpha / contents.rank
+        write_adapter(path, model, arrays, scale, contents.baseline, whole)

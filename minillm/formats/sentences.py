@@ -15,8 +15,9 @@ BERT-networks", section 3, for the kinds of pooling.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from minillm.data.files import read_json, read_json_list
 from minillm.errors import InputError, short
@@ -41,6 +42,12 @@ class Sentences:
     normalised: bool = False  # vectors have the length 1
     longest: int | None = None  # tokens to read, including [CLS] and [SEP]; None: the context
     dimension: int | None = None  # numbers of a vector that are kept, the first ones; None: all
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> "Sentences":
+        """The settings among facts about a model."""
+        names = [entry.name for entry in fields(cls) if entry.name in facts]
+        return cls(**{name: facts[name] for name in names})
 
 
 def read_modules(folder: Path) -> dict[str, Path]:
