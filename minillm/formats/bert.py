@@ -23,20 +23,22 @@ from minillm.data.files import read_json
 from minillm.errors import InputError
 from minillm.formats import huggingface
 from minillm.formats.format import Contents
-from minillm.formats.huggingface import Transformers, Weight
+from minillm.formats.huggingface import Transformers
 from minillm.formats.sentences import Sentences, read_modules, read_sentences, sentence_files
 from minillm.formats.tensors import Tensor
+from minillm.formats.weights import Weight, weights_of
 from minillm.models.bert import BERT, EPSILON, BERTConfig
 from minillm.text import WordPieces, load_tokenizer, tokenizer_files
 
-_NAMES = {  # ours, theirs
+_OF_SELF, _QKV = "encoder.layer.*.attention.self", ("query", "key", "value")
+_NAMES: dict[str, str | tuple[str, ...]] = {  # ours, theirs
     "embedding.E": "embeddings.word_embeddings.weight",
     "positions.E": "embeddings.position_embeddings.weight",
     "segments.E": "embeddings.token_type_embeddings.weight",
     "embedding.norm.gain": "embeddings.LayerNorm.weight",
     "embedding.norm.bias": "embeddings.LayerNorm.bias",
-    "blocks.*.attention.W_qkv": "encoder.layer.*.attention.self.{}.weight",
-    "blocks.*.attention.b_qkv": "encoder.layer.*.attention.self.{}.bias",
+    "blocks.*.attention.W_qkv": tuple(f"{_OF_SELF}.{part}.weight" for part in _QKV),
+    "blocks.*.attention.b_qkv": tuple(f"{_OF_SELF}.{part}.bias" for part in _QKV),
     "blocks.*.attention.W_o": "encoder.layer.*.attention.output.dense.weight",
     "blocks.*.attention.b_o": "encoder.layer.*.attention.output.dense.bias",
     "blocks.*.norm_1.gain": "encoder.layer.*.attention.output.LayerNorm.weight",
@@ -104,7 +106,7 @@ _SEES_ALL: dict[str, tuple[Any, ...]] = {"is_causal": (False, None)}
 
 def weights(config: BERTConfig) -> Iterator[Weight]:
     """The parameters of a model, and their tensors."""
-    return huggingface.weights_of(BERT.shapes(config), _NAMES, transposed=True)
+    return weights_of(BERT.shapes(config), _NAMES, transposed=True)
 
 
 # --- reading -----------------------------------------------------------------

@@ -25,6 +25,7 @@ from minillm.formats.format import Contents, Format, Updates
 from minillm.formats.gguf import MAGIC, Tensor, open_gguf, write_gguf
 from minillm.formats.gguf_blocks import FLOATS, TYPES, Bytes, Coded, decode, type_of
 from minillm.formats.huggingface import sampling_of
+from minillm.formats.weights import weights_of
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.llama_step import ROUNDED_TWICE
 from minillm.ops.quantised import beside, pack_pieces
@@ -34,16 +35,17 @@ from minillm.text import BytePairs, ChatTemplate, Vocabulary
 from minillm.text.bpe import PATTERNS
 from minillm.text.tokenizer_files import assemble, spell, unspell
 
-_NAMES: dict[str, tuple[str, ...]] = {  # ours, theirs
-    "embedding.E": ("token_embd",),
-    "blocks.*.norm_1.gain": ("blk.*.attn_norm",),
-    "blocks.*.attention.W_qkv": ("blk.*.attn_q", "blk.*.attn_k", "blk.*.attn_v"),
-    "blocks.*.attention.W_o": ("blk.*.attn_output",),
-    "blocks.*.norm_2.gain": ("blk.*.ffn_norm",),
-    "blocks.*.feed_forward.W_gate_up": ("blk.*.ffn_gate", "blk.*.ffn_up"),
-    "blocks.*.feed_forward.W_down": ("blk.*.ffn_down",),
-    "norm.gain": ("output_norm",),
-    "output.W": ("output",),
+_EMBEDDING, _OUTPUT = "token_embd.weight", "output.weight"
+_NAMES: dict[str, str | tuple[str, ...]] = {  # ours, theirs
+    "embedding.E": _EMBEDDING,
+    "blocks.*.norm_1.gain": "blk.*.attn_norm.weight",
+    "blocks.*.attention.W_qkv": tuple(f"blk.*.attn_{name}.weight" for name in "qkv"),
+    "blocks.*.attention.W_o": "blk.*.attn_output.weight",
+    "blocks.*.norm_2.gain": "blk.*.ffn_norm.weight",
+    "blocks.*.feed_forward.W_gate_up": ("blk.*.ffn_gate.weight", "blk.*.ffn_up.weight"),
+    "blocks.*.feed_forward.W_down": "blk.*.ffn_down.weight",
+    "norm.gain": "output_norm.weight",
+    "output.W": _OUTPUT,
 }
 _FREQUENCIES = "rope_freqs.weight"  # (w/2,): what each angle is divided by
 _SCALING = RotaryScaling(1.0, 1.0, 4.0, 8192)  # of all Llamas from 3.1 on, but for the factor
@@ -102,25 +104,23 @@ class _Part(NamedTuple):
 
 def _parts(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...], list[_Part]]]:
     """Each parameter of ours, its shape, and the tensors that it consists of."""
-    c = config
-    widths = {
-        "W_qkv": (c.heads * c.head_width, *(c.key_heads * c.head_width,) * 2),
-        "W_gate_up": (c.feed_forward, c.feed_forward),
-    }
-    heads = {"attn_q": c.heads, "attn_k": c.key_heads}
-    for name, shape in Llama.shapes(config).items():
-        words = name.split(".")
-        layer = words[1] if words[0] == "blocks" else ""
-        theirs = _NAMES[".".join(["*" if word == layer else word for word in words])]
-        ends = np.cumsum([0, *widths.get(words[-1], (shape[-1],))]).tolist()
-        yield name, shape, [
-            _Part(
-                f"{their.replace('*', layer)}.weight",
-                slice(begin, end),
-                heads.get(their.removeprefix("blk.*."), 0),
-            )
-            for their, begin, end in zip(theirs, ends, ends[1:], strict=False)
-        ]  # fmt: skip
+    heads = {"attn_q": config.heads, "attn_k": config.key_heads}
+    weights = weights_of(Llama.shapes(config), _NAMES, transposed=True, widths=widths_of(config))
+    for weight in weights:
+        yield (
+            weight.name,
+            weight.shape,
+            [
+                _Part(tensor, columns, heads.get(tensor.split(".")[-2], 0))
+                for tensor, columns in weight.columns.items()
+            ],
+        )
+
+
+def widths_of(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
+    """The columns of query, key and value, by the name of the parameter."""
+    keys = config.key_heads * config.head_width
+    return {"W_qkv": (config.heads * config.head_width, keys, keys)}
 
 
 def _halves(rows: int, heads: int) -> NDArray[np.int64]:
@@ -143,7 +143,7 @@ def import_gguf(path: str | Path) -> tuple[Llama, BytePairs, ChatTemplate | None
     tokenizer = _tokenizer_of(values)
     if len(tokenizer) != config.vocabulary:
         raise InputError(
-            f"{path}: {_NAMES['embedding.E'][0]}.weight has {config.vocabulary:,} rows, "
+            f"{path}: {_EMBEDDING} has {config.vocabulary:,} rows, "
             f"but the tokenizer has {len(tokenizer):,} tokens"
         )
     template = values.text("tokenizer.chat_template", "")
@@ -246,7 +246,7 @@ def _config_of(values: _Values, tensors: Mapping[str, Tensor]) -> LlamaConfig:
         for ours, theirs in _SIZES.items()
         if ours not in _OPTIONAL or f"llama.{theirs}" in metadata
     }
-    table = _checked(path, tensors, f"{_NAMES['embedding.E'][0]}.weight", (None, sizes["width"]))
+    table = _checked(path, tensors, _EMBEDDING, (None, sizes["width"]))
     base = values.number("llama.rope.freq_base", 10000.0)
     epsilon = values.number("llama.attention.layer_norm_rms_epsilon", 1e-5)
     try:
@@ -255,7 +255,7 @@ def _config_of(values: _Values, tensors: Mapping[str, Tensor]) -> LlamaConfig:
             **sizes,
             rotary_base=base,
             epsilon=epsilon,
-            tied=f"{_NAMES['output.W'][0]}.weight" not in tensors,
+            tied=_OUTPUT not in tensors,
         )
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None

@@ -15,7 +15,8 @@ from minillm.data.files import read_json
 from minillm.errors import InputError
 from minillm.formats import huggingface
 from minillm.formats.format import Contents
-from minillm.formats.huggingface import Transformers, Weight, answering
+from minillm.formats.huggingface import Transformers, answering
+from minillm.formats.weights import Weight, weights_of
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.text import Vocabulary, load_tokenizer
 
@@ -70,7 +71,7 @@ _OTHERS = {
 
 def weights(config: GPTConfig) -> Iterator[Weight]:
     """The parameters of a model, and their tensors."""
-    return huggingface.weights_of(GPT.shapes(config), _NAMES, transposed=False)
+    return weights_of(GPT.shapes(config), _NAMES, transposed=False)
 
 
 # --- reading -----------------------------------------------------------------
@@ -122,7 +123,11 @@ def export_gpt2(model: GPT, tokenizer: Vocabulary, folder: str | Path) -> None:
     """
     files = huggingface.byte_pair_files(tokenizer, "GPT2Tokenizer", model.config.context)
     files["config.json"] = huggingface.json_file(_config_values(model.config, tokenizer))
-    tensors = {PREFIX + w.tensors[0]: model.params[w.name] for w in weights(model.config)}
+    tensors = {
+        PREFIX + name: view
+        for weight in weights(model.config)
+        for name, view in weight.views(model.params[weight.name]).items()
+    }
     huggingface.write_folder(folder, files, tensors)
 
 

@@ -10,9 +10,7 @@ This page is shared by all models; :mod:`minillm.formats.gpt2`, :mod:`minillm.fo
 """
 
 import json
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,6 +29,7 @@ from minillm.data.files import (
 from minillm.errors import InputError, short
 from minillm.formats.format import Contents, Format
 from minillm.formats.tensors import Tensor, open_tensors, write_tensors
+from minillm.formats.weights import Weight
 from minillm.text import BytePairs, ChatTemplate, Vocabulary, tokenizer_files
 
 WEIGHTS = "model.safetensors"
@@ -38,7 +37,6 @@ CHAT_TEMPLATE = "chat_template.jinja"
 GENERATION = "generation_config.json"
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # ours, and theirs
 LONGEST_NAME = 255  # characters of a file's name
-_LAYER = re.compile(r"\.(\d+)\.")
 CAUSAL: dict[str, tuple[Any, ...]] = {"is_causal": (True,)}  # a model that sees no later tokens
 
 # Entries of any config.json that change no result: facts, training, and how to write, which
@@ -232,54 +230,6 @@ def sampling_of(values: Mapping[str, Any]) -> dict[str, Any]:
 # --- weights ---------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Weight:
-    """One of our parameters, and the tensors of Hugging Face that it consists of.
-
-    Several tensors are side by side in ours, along the last axis: ``widths`` has the columns of
-    each; without it, all have as many.  transposed: ours has the transpose of each tensor.
-    """
-
-    name: str
-    tensors: tuple[str, ...]
-    shape: tuple[int, ...]
-    transposed: bool = False
-    widths: tuple[int, ...] = ()
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of each tensor."""
-        count = len(self.tensors)
-        widths = self.widths or (self.shape[-1] // count,) * count
-        shapes = [(*self.shape[:-1], width) for width in widths]
-        shapes = [shape[::-1] for shape in shapes] if self.transposed else shapes
-        return dict(zip(self.tensors, shapes, strict=True))
-
-    def views(self, array: NDArray) -> dict[str, NDArray]:
-        """The tensors as views of our parameter."""
-        count = len(self.tensors)
-        parts = np.split(array, np.cumsum(self.widths[:-1]) if self.widths else count, axis=-1)
-        return {
-            name: part.T if self.transposed else part
-            for name, part in zip(self.tensors, parts, strict=True)
-        }
-
-
-def weights_of(
-    shapes: Mapping[str, tuple[int, ...]], names: Mapping[str, str], transposed: bool
-) -> Iterator[Weight]:
-    """Yield the parameters of a model with the tensors that ``names`` gives them.
-
-    In the names, * stands for the number of a layer; where theirs has {}, there are three tensors,
-    of query, key and value.  With ``transposed``, all matrices but tables are.
-    """
-    for name, shape in shapes.items():
-        match = _LAYER.search(name)
-        theirs = names[_LAYER.sub(".*.", name)].replace("*", match[1] if match else "")
-        parts = ("query", "key", "value") if "{}" in theirs else ("",)
-        tensors = tuple(theirs.format(part) for part in parts)
-        yield Weight(name, tensors, shape, transposed and not name.endswith(".E"))
-
-
 def open_weights(folder: Path, plain: Callable[[str], str]) -> dict[str, Tensor]:
     """The tensors of one file, or of the files in an index.
 
@@ -338,7 +288,7 @@ def read_weights(
     tensor_names: set[str] = set()
     for weight in weights:
         described[weight.name] = weight
-        tensor_names.update(weight.tensors)
+        tensor_names.update(weight.columns)
         for name, shape in weight.shapes().items():
             checked(folder, name, tensors.get(name), shape)
     tensor_names |= {second for second, (_, ours) in tied.items() if ours in described}

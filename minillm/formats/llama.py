@@ -18,27 +18,30 @@ from minillm.data.files import read_json, warn_of_unknown
 from minillm.errors import InputError
 from minillm.formats import huggingface
 from minillm.formats.format import Contents
-from minillm.formats.gguf_llama import dequantised
-from minillm.formats.huggingface import Transformers, Weight, answering
+from minillm.formats.gguf_llama import dequantised, widths_of
+from minillm.formats.huggingface import Transformers, answering
+from minillm.formats.weights import Weight, weights_of
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.rotary import RotaryScaling
 from minillm.text import Vocabulary, load_tokenizer
 
-_NAMES: dict[str, tuple[str, ...]] = {  # ours, theirs
-    "embedding.E": ("embed_tokens",),
-    "blocks.*.norm_1.gain": ("layers.*.input_layernorm",),
-    "blocks.*.attention.W_qkv": tuple(f"layers.*.self_attn.{name}_proj" for name in "qkv"),
-    "blocks.*.attention.W_o": ("layers.*.self_attn.o_proj",),
-    "blocks.*.norm_2.gain": ("layers.*.post_attention_layernorm",),
-    "blocks.*.feed_forward.W_gate_up": ("layers.*.mlp.gate_proj", "layers.*.mlp.up_proj"),
-    "blocks.*.feed_forward.W_down": ("layers.*.mlp.down_proj",),
-    "norm.gain": ("norm",),
-    "output.W": ("lm_head",),
+_NAMES: dict[str, str | tuple[str, ...]] = {  # ours, theirs
+    "embedding.E": "embed_tokens.weight",
+    "blocks.*.norm_1.gain": "layers.*.input_layernorm.weight",
+    "blocks.*.attention.W_qkv": tuple(f"layers.*.self_attn.{n}_proj.weight" for n in "qkv"),
+    "blocks.*.attention.W_o": "layers.*.self_attn.o_proj.weight",
+    "blocks.*.norm_2.gain": "layers.*.post_attention_layernorm.weight",
+    "blocks.*.feed_forward.W_gate_up": (
+        "layers.*.mlp.gate_proj.weight",
+        "layers.*.mlp.up_proj.weight",
+    ),
+    "blocks.*.feed_forward.W_down": "layers.*.mlp.down_proj.weight",
+    "norm.gain": "norm.weight",
+    "output.W": "lm_head.weight",
 }
 PREFIX = "model."  # of all tensors but the output
 _OUTPUT = "lm_head.weight"
 _TIED = {_OUTPUT: ("embed_tokens.weight", "embedding.E")}
-_LAYER = re.compile(r"\.(\d+)\.")
 _ANGLES = re.compile(r"layers\.\d+\.self_attn\.rotary_emb\.inv_freq")  # a buffer of older versions
 
 _SIZES = {
@@ -78,14 +81,7 @@ _OTHERS = {
 
 def weights(config: LlamaConfig) -> Iterator[Weight]:
     """The parameters of a model, and their tensors."""
-    c = config
-    widths = {"W_qkv": (c.heads * c.head_width, *(c.key_heads * c.head_width,) * 2)}
-    for name, shape in Llama.shapes(config).items():
-        layer = _LAYER.search(name)
-        theirs = _NAMES[_LAYER.sub(".*.", name)]
-        tensors = tuple(f"{t.replace('*', layer[1] if layer else '')}.weight" for t in theirs)
-        transposed = not name.endswith(".E")
-        yield Weight(name, tensors, shape, transposed, widths.get(name.split(".")[-1], ()))
+    return weights_of(Llama.shapes(config), _NAMES, transposed=True, widths=widths_of(config))
 
 
 # --- reading -----------------------------------------------------------------

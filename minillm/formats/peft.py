@@ -82,11 +82,8 @@ def _modules(model: Adapted) -> dict[str, tuple[str, slice]]:
     modules = {}
     for weight in _FORMATS[type(model)].weights(model.config):
         if len(weight.shape) == 2 and not weight.name.endswith(".E"):
-            begin = 0
-            for name, shape in weight.shapes().items():
-                columns = slice(begin, begin + shape[0 if weight.transposed else 1])
+            for name, columns in weight.columns.items():
                 modules[name.removesuffix(".weight")] = (weight.name, columns)
-                begin = columns.stop
     return modules
 
 
