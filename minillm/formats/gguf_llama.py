@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
+from minillm.data.entries import Entries
 from minillm.data.files import copy_file, warn_of_unknown
 from minillm.errors import InputError, short
 from minillm.formats.format import Contents, Format, Updates
@@ -138,25 +139,25 @@ def import_gguf(path: str | Path) -> tuple[Llama, BytePairs, ChatTemplate | None
     :mod:`minillm.models.llama`.
     """
     metadata, tensors = open_gguf(path)
-    values = _Values(Path(path), metadata)
-    config = _config_of(values, tensors)
-    tokenizer = _tokenizer_of(values)
+    entries = Entries(Path(path), metadata)
+    config = _config_of(entries, tensors)
+    tokenizer = _tokenizer_of(entries)
     if len(tokenizer) != config.vocabulary:
         raise InputError(
             f"{path}: {_EMBEDDING} has {config.vocabulary:,} rows, "
             f"but the tokenizer has {len(tokenizer):,} tokens"
         )
-    template = values.text("tokenizer.chat_template", "")
+    template = entries.text("tokenizer.chat_template", "")
     params = _params_of(Path(path), config, tensors)
-    chat = ChatTemplate.of(template, tokenizer, _sampling_of(values), _other_tokens_of(values))
+    chat = ChatTemplate.of(template, tokenizer, _sampling_of(entries), _other_tokens_of(entries))
     return Llama(config, params=params), tokenizer, chat
 
 
-def _other_tokens_of(values: "_Values") -> dict[str, str]:
+def _other_tokens_of(entries: Entries) -> dict[str, str]:
     """The texts of ``pad`` and ``unk`` for chat templates, those that the file has."""
-    tokens = _texts(values, "tokenizer.ggml.tokens")
+    tokens = _texts(entries, "tokenizer.ggml.tokens")
     ids = {
-        name: values.metadata.get(f"tokenizer.ggml.{long}_token_id")
+        name: entries.values.get(f"tokenizer.ggml.{long}_token_id")
         for name, long in (("pad", "padding"), ("unk", "unknown"))
     }
     return {
@@ -164,18 +165,18 @@ def _other_tokens_of(values: "_Values") -> dict[str, str]:
     }
 
 
-def _sampling_of(values: "_Values") -> dict[str, Any]:
+def _sampling_of(entries: Entries) -> dict[str, Any]:
     """How the authors sample, as fields of Sampling; empty if the file does not say."""
     names = {ours: f"general.sampling.{theirs}" for ours, theirs in _SAMPLING.items()}
     found: dict[str, Any] = {
-        ours: values.number(theirs, 0.0)
+        ours: _number(entries, theirs, 0.0)
         for ours, theirs in names.items()
-        if theirs in values.metadata
+        if theirs in entries.values
     }
     if "top_k" in found:
-        found["top_k"] = values.metadata[names["top_k"]]
+        found["top_k"] = entries.values[names["top_k"]]
         if type(found["top_k"]) is not int:
-            raise values.wrong(names["top_k"], "a whole number")
+            raise entries.wrong(names["top_k"], "a whole number")
     return sampling_of(found)
 
 
@@ -188,67 +189,30 @@ def read_weights(
     return _params_of(Path(path), config, open_gguf(path, lists=False)[1], allow_nan)
 
 
-class _Values:
-    """The metadata of a file; an entry of another type than expected is an InputError."""
-
-    def __init__(self, path: Path, metadata: Mapping[str, Any]):
-        self.path, self.metadata = path, metadata
-
-    def wrong(self, name: str, expected: str) -> InputError:
-        found = short(self.metadata.get(name))
-        return InputError(f"{self.path}: {name}: expected {expected}, found {found}")
-
-    def check(self, name: str, allowed: tuple[Any, ...], expected: str) -> None:
-        """InputError for an entry with another value than the allowed ones, the default first."""
-        value = self.metadata.get(name, allowed[0])
-        if isinstance(value, np.ndarray | list) or value not in allowed:
-            raise self.wrong(name, expected)
-
-    def text(self, name: str, *default: str) -> str:
-        value = self.metadata.get(name, *default)
-        if not isinstance(value, str):
-            raise self.wrong(name, "a text")
-        return value
-
-    def size(self, name: str) -> int:
-        value = self.metadata.get(name)
-        if type(value) is not int or value < 1:
-            raise self.wrong(name, "a whole number from 1 up")
-        return value
-
-    def flag(self, name: str, default: bool) -> bool:
-        value = self.metadata.get(name, default)
-        if not isinstance(value, bool):
-            raise self.wrong(name, "true or false")
-        return value
-
-    def number(self, name: str, default: float) -> float:
-        """A float32, as the shortest decimal number that it is."""
-        value = self.metadata.get(name, default)
-        if type(value) not in (int, float):
-            raise self.wrong(name, "a number")
-        return float(str(np.float32(value)))
+def _number(entries: Entries, name: str, default: float) -> float:
+    """A float32, as the shortest decimal number that it is."""
+    return float(str(np.float32(entries.number(name, default))))
 
 
-def _config_of(values: _Values, tensors: Mapping[str, Tensor]) -> LlamaConfig:
+def _config_of(entries: Entries, tensors: Mapping[str, Tensor]) -> LlamaConfig:
     """The sizes; InputError for a model that ours cannot represent."""
-    path, metadata = values.path, values.metadata
+    path, metadata = Path(entries.path), entries.values
     if metadata.get("general.architecture") != "llama":
-        raise values.wrong("general.architecture", "'llama'")
+        raise entries.wrong("general.architecture", "'llama'")
     for name, (only, expected) in _FIXED.items():
-        values.check(f"llama.{name}", (only,), expected)
-    values.check("llama.rope.scaling.type", ("linear", "none"), "'none' or 'linear'")
+        entries.check(f"llama.{name}", (only,), expected)
+    entries.check("llama.rope.scaling.type", ("linear", "none"), "'none' or 'linear'")
     if metadata.get("llama.rope.scaling.type") != "none":  # without a type, it is linear
         for name in _SCALES:
-            values.check(f"llama.{name}", (1, 0), "1: linear scaling of the angles cannot be run")
+            entries.check(f"llama.{name}", (1, 0), "1: linear scaling of the angles cannot be run")
     sizes: dict[str, Any] = {
-        ours: values.size(f"llama.{theirs}")
+        ours: entries.size(f"llama.{theirs}")
         for ours, theirs in _SIZES.items()
         if ours not in _OPTIONAL or f"llama.{theirs}" in metadata
     }
     table = _checked(path, tensors, _EMBEDDING, (None, sizes["width"]))
-    base = values.number("llama.rope.freq_base", 10000.0)
-    epsilon = values.number("llama.attention.layer_norm_rms_epsilon", 1e-5)
+    base = _number(entries, "llama.rope.freq_base", 10000.0)
+    epsilon = _number(entries, "llama.attention.layer_norm_rms_epsilon", 1e-5)
     try:
         config = LlamaConfig(
             vocabulary=table.shape[0],
@@ -261,7 +225,7 @@ def _config_of(values: _Values, tensors: Mapping[str, Tensor]) -> LlamaConfig:
         raise InputError(f"{path}: {error}") from None
     for name in ("rope.dimension_count", "attention.value_length"):
         width = config.head_width
-        values.check(f"llama.{name}", (width,), f"{width}, the width of a head")
+        entries.check(f"llama.{name}", (width,), f"{width}, the width of a head")
     own = {name: value for name, value in metadata.items() if name.startswith("llama.")}
     warn_of_unknown(path, own, {f"llama.{name}" for name in _OTHERS})
     return _with_scaling(path, config, tensors)
@@ -375,43 +339,43 @@ def _check_finite(tensor: Tensor, name: str, numbers: NDArray, allow_nan: bool) 
         )
 
 
-def _tokenizer_of(values: _Values) -> BytePairs:
+def _tokenizer_of(entries: Entries) -> BytePairs:
     """The tokenizer; InputError for another kind than byte pairs, or for other words."""
-    if values.metadata.get("tokenizer.ggml.model") != "gpt2":
-        raise values.wrong("tokenizer.ggml.model", "'gpt2', byte pairs")
-    pattern = values.text("tokenizer.ggml.pre")
+    if entries.values.get("tokenizer.ggml.model") != "gpt2":
+        raise entries.wrong("tokenizer.ggml.model", "'gpt2', byte pairs")
+    pattern = entries.text("tokenizer.ggml.pre")
     pattern = _PATTERNS.get(pattern, pattern)
     if pattern not in PATTERNS:
-        raise values.wrong("tokenizer.ggml.pre", " or ".join(map(repr, PATTERNS)))
-    tokens, merges = (_texts(values, f"tokenizer.ggml.{name}") for name in ("tokens", "merges"))
-    types = values.metadata.get("tokenizer.ggml.token_type", np.full(len(tokens), _NORMAL))
+        raise entries.wrong("tokenizer.ggml.pre", " or ".join(map(repr, PATTERNS)))
+    tokens, merges = (_texts(entries, f"tokenizer.ggml.{name}") for name in ("tokens", "merges"))
+    types = entries.values.get("tokenizer.ggml.token_type", np.full(len(tokens), _NORMAL))
     if not isinstance(types, np.ndarray) or len(types) != len(tokens):
-        raise values.wrong("tokenizer.ggml.token_type", f"{len(tokens):,} numbers")
+        raise entries.wrong("tokenizer.ggml.token_type", f"{len(tokens):,} numbers")
     ids = {token: id for id, token in enumerate(tokens)}
     if len(ids) < len(tokens):
-        raise InputError(f"{values.path}: tokenizer.ggml.tokens: expected distinct texts")
+        raise InputError(f"{entries.path}: tokenizer.ggml.tokens: expected distinct texts")
     added = {tokens[id]: id for id in np.flatnonzero(types != _NORMAL).tolist()}
     ends = {}
     for name in ("bos", "eos"):
-        id = values.metadata.get(f"tokenizer.ggml.{name}_token_id")
+        id = entries.values.get(f"tokenizer.ggml.{name}_token_id")
         if id is not None:
             if type(id) is not int or not 0 <= id < len(tokens):
-                raise values.wrong(f"tokenizer.ggml.{name}_token_id", f"0 to {len(tokens) - 1}")
+                raise entries.wrong(f"tokenizer.ggml.{name}_token_id", f"0 to {len(tokens) - 1}")
             ends[name] = tokens[id]
     is_llama_3 = pattern == "llama-bpe"
-    add_bos = values.flag("tokenizer.ggml.add_bos_token", is_llama_3)
+    add_bos = entries.flag("tokenizer.ggml.add_bos_token", is_llama_3)
     options = {"pattern": pattern, "whole": is_llama_3, "add_bos": add_bos and "bos" in ends}
     try:
         pairs = [_pair(merge) for merge in merges]
         return assemble(ids, pairs, added, **options, **ends)
     except ValueError as error:
-        raise InputError(f"{values.path}: tokenizer.ggml: {error}") from None
+        raise InputError(f"{entries.path}: tokenizer.ggml: {error}") from None
 
 
-def _texts(values: _Values, name: str) -> list[str]:
-    texts = values.metadata.get(name)
+def _texts(entries: Entries, name: str) -> list[str]:
+    texts = entries.values.get(name)
     if not isinstance(texts, list):
-        raise values.wrong(name, "a list of texts")
+        raise entries.wrong(name, "a list of texts")
     return texts
 
 

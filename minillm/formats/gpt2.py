@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from minillm.data.entries import Entries
 from minillm.data.files import read_json
 from minillm.errors import InputError
 from minillm.formats import huggingface
@@ -105,7 +106,7 @@ def _read_config(path: Path) -> tuple[GPTConfig, bool]:
     sizes = huggingface.read_sizes(path, values, _SIZES, "resid_pdrop")
     inner = 4 * sizes["width"]
     if values.get("n_inner") not in (None, inner):
-        raise huggingface.wrong(path, values, "n_inner", f"{inner}, four times n_embd")
+        raise Entries(path, values).wrong("n_inner", f"{inner}, four times n_embd")
     try:
         config = GPTConfig(**sizes)
     except ValueError as error:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.data.entries import Entries
 from minillm.data.files import (
     LARGEST_JSON,
     new_folder,
@@ -31,6 +32,7 @@ from minillm.formats.format import Contents, Format
 from minillm.formats.tensors import Tensor, open_tensors, write_tensors
 from minillm.formats.weights import Weight
 from minillm.text import BytePairs, ChatTemplate, Vocabulary, tokenizer_files
+from minillm.text.tokenizer_files import token_texts
 
 WEIGHTS = "model.safetensors"
 CHAT_TEMPLATE = "chat_template.jinja"
@@ -86,18 +88,6 @@ def answering(folder: str, model: Any, tokenizer: Vocabulary) -> Contents:
 # --- config.json -----------------------------------------------------------------
 
 
-def wrong(path: Path, values: Mapping[str, Any], name: str, expected: str) -> InputError:
-    """The error for an entry of a file that has another value than expected."""
-    return InputError(f"{path}: {name}: expected {expected}, found {repr(values.get(name))[:200]}")
-
-
-def size(path: Path, values: Mapping[str, Any], name: str) -> int:
-    """A size.  InputError unless it is a whole number from 1 up."""
-    if type(values.get(name)) is not int or values[name] < 1:
-        raise wrong(path, values, name, "a whole number from 1 up")
-    return values[name]
-
-
 def read_sizes(
     path: Path, values: Mapping[str, Any], sizes: Mapping[str, str], dropout: str
 ) -> dict[str, Any]:
@@ -107,19 +97,11 @@ def read_sizes(
     """
     value = values.get(dropout, 0.1)
     if type(value) not in (int, float) or not 0 <= value < 1:
-        raise wrong(path, values, dropout, "a number from 0 to below 1")
+        raise Entries(path, values).wrong(dropout, "a number from 0 to below 1")
     return {
-        **{ours: size(path, values, theirs) for ours, theirs in sizes.items()},
+        **{ours: Entries(path, values).size(theirs) for ours, theirs in sizes.items()},
         "dropout": float(value),
     }
-
-
-def number(path: Path, values: Mapping[str, Any], name: str, default: float) -> float:
-    """A number.  InputError for anything else."""
-    value = values.get(name, default)
-    if type(value) not in (int, float) or abs(value) >= 2**63:
-        raise wrong(path, values, name, "a number")
-    return float(value)
 
 
 def check_known(
@@ -132,28 +114,20 @@ def check_known(
 ) -> None:
     """InputError for a model that ours cannot represent; a warning of entries that are not known.
 
-    The file has to name one of the architectures, or none.  fixed: see :func:`check_fixed`.
+    The file has to name one of the architectures, or none.  ``fixed`` has
+    the values that other entries may have, the default first.
     ``others`` are the entries that are obeyed elsewhere, or that change no result.
     """
     if values.get("model_type") != model_type:
-        raise wrong(path, values, "model_type", repr(model_type))
+        raise Entries(path, values).wrong("model_type", repr(model_type))
     supported = list(architectures)
     names = values.get("architectures") or supported
     if not isinstance(names, list) or not any(name in supported for name in names):
-        raise wrong(path, values, "architectures", " or ".join(supported))
+        raise Entries(path, values).wrong("architectures", " or ".join(supported))
     fixed = {"quantization_config": (None,), **fixed}
-    check_fixed(path, values, fixed)
+    Entries(path, values).check_all(fixed)
     known = {"model_type", "architectures", *fixed, *others, *_HARMLESS}
     warn_of_unknown(path, values, known)
-
-
-def check_fixed(
-    path: Path, values: Mapping[str, Any], fixed: Mapping[str, tuple[Any, ...]]
-) -> None:
-    """InputError for an entry with another value than the allowed ones, the default first."""
-    for name, allowed in fixed.items():
-        if values.get(name, allowed[0]) not in allowed:
-            raise wrong(path, values, name, " or ".join(map(repr, allowed)))
 
 
 def check_vocabulary(folder: Path, vocabulary: int, tokens: int) -> None:
@@ -188,23 +162,14 @@ def read_chat_template(folder: str | Path) -> str | None:
         named = [t for t in template if isinstance(t, dict) and t.get("name") == "default"]
         template = named[0].get("template") if named else None
     if template is not None and not isinstance(template, str):
-        raise wrong(config, {"chat_template": template}, "chat_template", "a text")
+        raise Entries(config, {"chat_template": template}).wrong("chat_template", "a text")
     return template
 
 
 def read_other_tokens(folder: str | Path) -> dict[str, str]:
     """The texts of ``pad`` and ``unk`` for chat templates, those that tokenizer_config.json has."""
     path = Path(folder) / "tokenizer_config.json"
-    values = read_json(path) if path.exists() else {}
-    found = {}
-    for name in ("pad", "unk"):
-        token = values.get(f"{name}_token")
-        token = token.get("content") if isinstance(token, dict) else token
-        if token is not None:
-            if not isinstance(token, str):
-                raise wrong(path, values, f"{name}_token", "a text")
-            found[name] = token
-    return found
+    return token_texts(path, read_json(path) if path.exists() else {}, "pad", "unk")
 
 
 def read_sampling(folder: str | Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from minillm.data.entries import Entries
 from minillm.data.files import read_json, warn_of_unknown
 from minillm.errors import InputError
 from minillm.formats import huggingface
@@ -109,15 +110,13 @@ def _read_config(path: Path) -> LlamaConfig:
         path, values, "llama", _ARCHITECTURES, _FIXED | huggingface.CAUSAL, _OTHERS
     )
     sizes = {
-        ours: huggingface.size(path, values, theirs)
+        ours: Entries(path, values).size(theirs)
         for ours, theirs in _SIZES.items()
         if theirs not in _OPTIONAL or values.get(theirs) is not None
     }
-    tied = values.get("tie_word_embeddings", False)
-    if type(tied) is not bool:
-        raise huggingface.wrong(path, values, "tie_word_embeddings", "true or false")
+    tied = Entries(path, values).flag("tie_word_embeddings", False)
     base, scaling = _read_angles(path, values)
-    epsilon = huggingface.number(path, values, "rms_norm_eps", 1e-6)
+    epsilon = Entries(path, values).number("rms_norm_eps", 1e-6)
     try:
         return LlamaConfig(
             **sizes,
@@ -139,26 +138,25 @@ def _read_angles(path: Path, values: Mapping[str, Any]) -> tuple[float, RotarySc
     name = "rope_scaling" if values.get("rope_scaling") else "rope_parameters"
     angles = values.get(name) or {}
     if not isinstance(angles, dict):
-        raise huggingface.wrong(path, values, name, "an object or null")
+        raise Entries(path, values).wrong(name, "an object or null")
     place, plain = Path(f"{path}: {name}"), {"rope_theta": values.get("rope_theta", 10000.0)}
     angles = plain | angles
-    base = huggingface.number(place, angles, "rope_theta", 10000.0)
+    base = Entries(place, angles).number("rope_theta", 10000.0)
     kind = angles.get("rope_type", angles.get("type", "default"))
-    huggingface.check_fixed(place, angles, {"partial_rotary_factor": (1.0, None)})
+    Entries(place, angles).check_all({"partial_rotary_factor": (1.0, None)})
     if kind in ("default", "llama3"):
         warn_of_unknown(place, angles, _OF_ANGLES)
     if kind == "default":
         return base, None
     if kind != "llama3":
-        raise huggingface.wrong(place, angles | {"rope_type": kind}, "rope_type", "'llama3'")
-    huggingface.check_fixed(path, values, {"partial_rotary_factor": (1.0, None)})
+        raise Entries(place, angles | {"rope_type": kind}).wrong("rope_type", "'llama3'")
+    Entries(path, values).check_all({"partial_rotary_factor": (1.0, None)})
     length = _SCALING["original_context"]
     if values.get(length) is not None:
         angles[length] = values[length]
     missing = float("nan")  # no scaling has it
     numbers = {
-        ours: huggingface.number(place, angles, theirs, missing)
-        for ours, theirs in _SCALING.items()
+        ours: Entries(place, angles).number(theirs, missing) for ours, theirs in _SCALING.items()
     }
     return base, RotaryScaling(**numbers)
 

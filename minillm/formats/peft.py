@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.data.entries import Entries
 from minillm.data.files import read_json, warn_of_unknown
 from minillm.errors import InputError, short
 from minillm.formats import bert, gpt2, huggingface, llama
@@ -99,16 +100,16 @@ def read_adapter(folder: str | Path, model: Adapted) -> tuple[dict[str, NDArray]
     path, weights = Path(folder) / CONFIG, Path(folder) / WEIGHTS
     values = read_json(path)
     if values.get("peft_type") != "LORA":
-        raise huggingface.wrong(path, values, "peft_type", "'LORA'")
-    huggingface.check_fixed(path, values, _FIXED)
+        raise Entries(path, values).wrong("peft_type", "'LORA'")
+    Entries(path, values).check_all(_FIXED)
     initial = values.get("init_lora_weights", True)
     if (initial.lower() if isinstance(initial, str) else initial) not in _INITIAL:
-        raise huggingface.wrong(path, values, "init_lora_weights", _CONVERTED)
+        raise Entries(path, values).wrong("init_lora_weights", _CONVERTED)
     warn_of_unknown(path, values, {*_FIXED, *_OTHERS})
-    r = huggingface.size(path, {"r": 8} | values, "r")
+    r = Entries(path, {"r": 8} | values).size("r")
     alpha = values.get("lora_alpha", 8)
     if type(alpha) not in (int, float) or not 0 < alpha <= 1e6:
-        raise huggingface.wrong(path, values, "lora_alpha", "a number above 0, at most 1,000,000")
+        raise Entries(path, values).wrong("lora_alpha", "a number above 0, at most 1,000,000")
     tensors, _ = open_tensors(weights)
     modules, stored = _modules(model), {}
     for name, tensor in tensors.items():

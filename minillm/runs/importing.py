@@ -21,10 +21,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from minillm.data.entries import Entries
 from minillm.data.files import STANDARD_INPUT, naming, read_json, reading, write_file
 from minillm.errors import InputError
 from minillm.formats.format import Format, formats
-from minillm.formats.huggingface import Transformers, wrong
+from minillm.formats.huggingface import Transformers
 from minillm.formats.sentences import read_modules
 from minillm.mpi import ranks
 from minillm.runs.folder import FORMAT_VERSION, RunFolder
@@ -126,7 +127,7 @@ def format_of(path: str | Path) -> Format:
     if Path(path).is_dir():
         path = read_modules(Path(path))["Transformer"] / "config.json"
         types = [one.model_type for one in formats() if isinstance(one, Transformers)]
-        raise wrong(path, read_json(path), "model_type", " or ".join(map(repr, types)))
+        raise Entries(path, read_json(path)).wrong("model_type", " or ".join(map(repr, types)))
     known = [one.signature for one in formats() if one.signature and not one.updates]
     raise InputError(
         f"{path}: expected a run, which is a folder, or a model of another program: "
