@@ -55,8 +55,8 @@ class Entries:
         return value
 
     def number(self, name: str, default: float) -> float:
-        """A number."""
+        """A number; a whole one has 64 bits."""
         value = self.values.get(name, default)
-        if type(value) not in (int, float) or abs(value) >= 2**63:
+        if type(value) is not float and (type(value) is not int or abs(value) >= 2**63):
             raise self.wrong(name, "a number")
         return float(value)
