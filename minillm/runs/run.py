@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from minillm.decoding import Chat, Sampling, Translation
 from minillm.errors import InputError
-from minillm.formats.format import Contents, formats
+from minillm.formats.format import Contents, Format, formats
 from minillm.look.page import Page
 from minillm.models.causal import CausalTransformer
 from minillm.models.vectors import Vectors
@@ -321,22 +321,9 @@ class Run:
         format's default name.  The options are those of the format, such as ``quantise``, the type
         of the weights in a GGUF file ("q8_0"; by default float32, or what they are quantised to).
         """
-        able = [one for one in formats() if isinstance(self.model, one.models)]
-        if not able:
-            names = [kind.name for kind in kinds().values() if _is_exported(kind)]
-            raise InputError(
-                f"{self._place('config.json')}expected a run of {' or '.join(names)}, "
-                f"found {self.kind.name!r}"
-            )
-        suffixes = {one.suffix: one.name for one in formats() if one.suffix}
-        name = format or suffixes.get(Path(file or "").suffix, able[0].name)
-        chosen = next((one for one in able if one.name == name), None)
-        if chosen is None:
-            raise InputError(
-                f"--format: a run of {self.kind.name} is exported as "
-                f"{' or '.join(one.name for one in able)}, found {name!r}"
-            )
-        given = {name: value for name, value in options.items() if value not in (None, False)}
+        chosen = self._format(file, format)
+        absent = (None, False)  # as the options are by default
+        given = {n: value for n, value in options.items() if not any(value is no for no in absent)}
         for name in given.keys() - types_of(chosen.options):
             having = [one.name for one in formats() if name in types_of(one.options)]
             if having:
@@ -357,6 +344,25 @@ class Run:
             )
         chosen.write(contents, file, written)
         return file
+
+    def _format(self, file: str | Path | None, name: str | None) -> Format:
+        """Return the format of ``export``.  InputError for one that does not hold the model."""
+        able = [one for one in formats() if isinstance(self.model, one.models)]
+        if not able:
+            names = [kind.name for kind in kinds().values() if _is_exported(kind)]
+            raise InputError(
+                f"{self._place('config.json')}expected a run of {' or '.join(names)}, "
+                f"found {self.kind.name!r}"
+            )
+        suffixes = {one.suffix: one.name for one in formats() if one.suffix}
+        name = name or suffixes.get(Path(file or "").suffix, able[0].name)
+        chosen = next((one for one in able if one.name == name), None)
+        if chosen is None:
+            raise InputError(
+                f"--format: a run of {self.kind.name} is exported as "
+                f"{' or '.join(one.name for one in able)}, found {name!r}"
+            )
+        return chosen
 
     def evaluate(
         self,
