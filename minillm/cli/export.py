@@ -17,11 +17,13 @@ examples:
 """
 
 import argparse
+from typing import Any
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_option, add_run, open_run
+from minillm.cli.options import add_argument, add_run, given_settings, open_run
 from minillm.data.files import is_stream
-from minillm.formats.gguf_blocks import TYPES
+from minillm.formats.format import formats
+from minillm.option import types_of
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -37,25 +39,27 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=("arpa", "word2vec", "huggingface", "peft", "gguf", "gguf-adapter"),
+        choices=sorted({one.name for one in formats()}),
         help="the format, if a kind of model has several: peft has only LoRA's updates, "
         "huggingface the model with them, gguf the file that llama.cpp reads (the default for a "
         "name that ends with .gguf), gguf-adapter a file with LoRA's updates for it",
     )
-    add_option(
-        parser,
-        "--quantise TYPE",
-        "the type of the weights in a GGUF file (default: f32, or that of the run)",
-        choices=[name.lower() for name in TYPES],
-    )
-    parser.add_argument(
-        "--binary", action="store_true", help="word vectors in the binary format, not as text"
-    )
+    for options in _options():
+        for name in types_of(options):
+            add_argument(parser, options, name)
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the file or folder, and print its name unless it is a stream."""
-    written = open_run(args).export(args.file, args.format, args.binary, args.quantise)
+    given: dict[str, Any] = {}
+    for options in _options():
+        given |= given_settings(args, options)
+    written = open_run(args).export(args.file, args.format, **given)
     if not is_stream(str(written)):
         print(written)
     return 0
+
+
+def _options() -> list[type]:
+    """The options of all formats."""
+    return list({one.options: None for one in formats()})

@@ -33,7 +33,7 @@ def add_settings(
             continue
         declared = option_of(settings, entry.name)
         place: Any = parser if declared.positional else groups[declared.group]
-        action = _add_argument(place, settings, entry.name, entry.default, declared)
+        action = add_argument(place, settings, entry.name)
         if declared.rare if common is None else entry.name not in common:
             parser.hide(action)
 
@@ -44,9 +44,10 @@ def given_settings(args: argparse.Namespace, settings: type) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _add_argument(
-    place: Any, settings: type, name: str, default: Any, declared: Option
-) -> argparse.Action:
+def add_argument(place: Any, settings: type, name: str) -> argparse.Action:
+    """Declare an argument for a field; without it, the result has no such attribute."""
+    declared = option_of(settings, name)
+    default = settings.__dataclass_fields__[name].default  # type: ignore[attr-defined]
     type_, several, _ = types_of(settings)[name]
     help, choices = declared.help.replace("%", "%%"), declared.choices
     if len(choices) > 1 and not all(choice in help for choice in choices):

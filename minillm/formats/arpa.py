@@ -25,7 +25,7 @@ from array import array
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,8 @@ from numpy.typing import NDArray
 from minillm.data.compressed import decompressed
 from minillm.data.files import bounded_lines, reading, replacing, seekable
 from minillm.errors import InputError, short
-from minillm.models.ngram import _find_children
+from minillm.formats.format import Contents, Format
+from minillm.models.ngram import NGram, NGramConfig, _find_children
 from minillm.text import Characters, Vocabulary, Words, split_off_punctuation
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
@@ -298,3 +299,34 @@ def _longer(
     params[f"log_p.{n}"] = log_p[order].astype(np.float32)
     if n < len(sizes):
         params[f"backoff.{n}"] = backoff[order].astype(np.float32)
+
+
+class Arpa(Format):
+    """ARPA files of n-gram models, compressed or not."""
+
+    name = "arpa"
+    models = (NGram,)
+    default = "model.arpa"
+    signature = "an ARPA file, which begins with \\data\\"
+
+    def recognises(self, path: Path, head: bytes) -> bool:
+        """See :meth:`minillm.formats.format.Format.recognises`."""
+        begins = head.startswith((b"\\data\\", b"\x1f\x8b"))
+        return begins or (".arpa" in path.name and path.is_file())
+
+    def read(self, path: str, baseline: Any = None) -> Contents:
+        """See :func:`read_arpa`."""
+        tokenizer, params = read_arpa(path)
+        order = sum(name.startswith("word.") for name in params)
+        config = NGramConfig(
+            vocabulary=len(tokenizer),
+            order=order,
+            line_end=tokenizer.sentence_end,
+            unknown=tokenizer.unknown,
+            sizes=tuple(len(params[f"word.{n}"]) for n in range(1, order + 1)),
+        )
+        return Contents(NGram(config, params), tokenizer)
+
+    def write(self, contents: Contents, path: str | Path, options: Any) -> None:
+        """See :func:`write_arpa`."""
+        write_arpa(path, contents.tokenizer, contents.model.params)

@@ -15,26 +15,30 @@ to the token embedding: it has a bias, but no weight.
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from minillm.data.files import read_json
 from minillm.errors import InputError
 from minillm.formats import huggingface
-from minillm.formats.huggingface import Weight
+from minillm.formats.format import Contents
+from minillm.formats.huggingface import Transformers
 from minillm.formats.sentences import Sentences, read_modules, read_sentences, sentence_files
 from minillm.formats.tensors import Tensor
+from minillm.formats.weights import Weight, weights_of
 from minillm.models.bert import BERT, EPSILON, BERTConfig
 from minillm.text import WordPieces, load_tokenizer, tokenizer_files
 
-_NAMES = {  # ours, theirs
+_OF_SELF, _QKV = "encoder.layer.*.attention.self", ("query", "key", "value")
+_NAMES: dict[str, str | tuple[str, ...]] = {  # ours, theirs
     "embedding.E": "embeddings.word_embeddings.weight",
     "positions.E": "embeddings.position_embeddings.weight",
     "segments.E": "embeddings.token_type_embeddings.weight",
     "embedding.norm.gain": "embeddings.LayerNorm.weight",
     "embedding.norm.bias": "embeddings.LayerNorm.bias",
-    "blocks.*.attention.W_qkv": "encoder.layer.*.attention.self.{}.weight",
-    "blocks.*.attention.b_qkv": "encoder.layer.*.attention.self.{}.bias",
+    "blocks.*.attention.W_qkv": tuple(f"{_OF_SELF}.{part}.weight" for part in _QKV),
+    "blocks.*.attention.b_qkv": tuple(f"{_OF_SELF}.{part}.bias" for part in _QKV),
     "blocks.*.attention.W_o": "encoder.layer.*.attention.output.dense.weight",
     "blocks.*.attention.b_o": "encoder.layer.*.attention.output.dense.bias",
     "blocks.*.norm_1.gain": "encoder.layer.*.attention.output.LayerNorm.weight",
@@ -102,7 +106,7 @@ _SEES_ALL: dict[str, tuple[Any, ...]] = {"is_causal": (False, None)}
 
 def weights(config: BERTConfig) -> Iterator[Weight]:
     """The parameters of a model, and their tensors."""
-    return huggingface.weights_of(BERT.shapes(config), _NAMES, transposed=True)
+    return weights_of(BERT.shapes(config), _NAMES, transposed=True)
 
 
 # --- reading -----------------------------------------------------------------
@@ -218,3 +222,24 @@ def _config_values(config: BERTConfig, tokenizer: WordPieces) -> dict[str, Any]:
         "attention_probs_dropout_prob": 0.0,
         "pad_token_id": tokenizer.pad,
     }
+
+
+class BERTFolder(Transformers):
+    """Folders of a BERT, and of sentence encoders with one."""
+
+    models = (BERT,)
+    model_type = "bert"
+    signature = "a folder with a BERT"
+
+    def recognises(self, path: Path, head: bytes) -> bool:
+        """See :meth:`minillm.formats.format.Format.recognises`."""
+        return super().recognises(read_modules(path)["Transformer"], head)
+
+    def read(self, path: str, baseline: Any = None) -> Contents:
+        """See :func:`import_bert`."""
+        model, tokenizer, sentences = import_bert(path)
+        return Contents(model, tokenizer, facts=asdict(sentences))
+
+    def write(self, contents: Contents, path: str | Path, options: Any) -> None:
+        """See :func:`export_bert`."""
+        export_bert(contents.model, contents.tokenizer, path, Sentences.of(contents.facts))

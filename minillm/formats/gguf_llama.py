@@ -11,35 +11,40 @@ Weights that are quantised in the file remain so: a parameter is then an ``ops.Q
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.files import warn_of_unknown
+from minillm.data.entries import Entries
+from minillm.data.files import copy_file, warn_of_unknown
 from minillm.errors import InputError, short
-from minillm.formats.gguf import Tensor, open_gguf, write_gguf
-from minillm.formats.gguf_blocks import FLOATS, TYPES, Bytes, Coded, decode
+from minillm.formats.format import Contents, Format, Updates
+from minillm.formats.gguf import MAGIC, Tensor, open_gguf, write_gguf
+from minillm.formats.gguf_blocks import FLOATS, TYPES, Bytes, Coded, decode, type_of
 from minillm.formats.huggingface import sampling_of
+from minillm.formats.weights import weights_of
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.quantised import beside, pack_pieces
 from minillm.ops.rotary import RotaryScaling, frequencies
+from minillm.option import option
 from minillm.text import BytePairs, ChatTemplate, Vocabulary
 from minillm.text.bpe import PATTERNS
 from minillm.text.tokenizer_files import assemble, spell, unspell
 
-_NAMES: dict[str, tuple[str, ...]] = {  # ours, theirs
-    "embedding.E": ("token_embd",),
-    "blocks.*.norm_1.gain": ("blk.*.attn_norm",),
-    "blocks.*.attention.W_qkv": ("blk.*.attn_q", "blk.*.attn_k", "blk.*.attn_v"),
-    "blocks.*.attention.W_o": ("blk.*.attn_output",),
-    "blocks.*.norm_2.gain": ("blk.*.ffn_norm",),
-    "blocks.*.feed_forward.W_gate_up": ("blk.*.ffn_gate", "blk.*.ffn_up"),
-    "blocks.*.feed_forward.W_down": ("blk.*.ffn_down",),
-    "norm.gain": ("output_norm",),
-    "output.W": ("output",),
+_EMBEDDING, _OUTPUT = "token_embd.weight", "output.weight"
+_NAMES: dict[str, str | tuple[str, ...]] = {  # ours, theirs
+    "embedding.E": _EMBEDDING,
+    "blocks.*.norm_1.gain": "blk.*.attn_norm.weight",
+    "blocks.*.attention.W_qkv": tuple(f"blk.*.attn_{name}.weight" for name in "qkv"),
+    "blocks.*.attention.W_o": "blk.*.attn_output.weight",
+    "blocks.*.norm_2.gain": "blk.*.ffn_norm.weight",
+    "blocks.*.feed_forward.W_gate_up": ("blk.*.ffn_gate.weight", "blk.*.ffn_up.weight"),
+    "blocks.*.feed_forward.W_down": "blk.*.ffn_down.weight",
+    "norm.gain": "output_norm.weight",
+    "output.W": _OUTPUT,
 }
 _FREQUENCIES = "rope_freqs.weight"  # (w/2,): what each angle is divided by
 _SCALING = RotaryScaling(1.0, 1.0, 4.0, 8192)  # of all Llamas from 3.1 on, but for the factor
@@ -103,25 +108,23 @@ class _Part(NamedTuple):
 
 def _parts(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...], list[_Part]]]:
     """Each parameter of ours, its shape, and the tensors that it consists of."""
-    c = config
-    widths = {
-        "W_qkv": (c.heads * c.head_width, *(c.key_heads * c.head_width,) * 2),
-        "W_gate_up": (c.feed_forward, c.feed_forward),
-    }
-    heads = {"attn_q": c.heads, "attn_k": c.key_heads}
-    for name, shape in Llama.shapes(config).items():
-        words = name.split(".")
-        layer = words[1] if words[0] == "blocks" else ""
-        theirs = _NAMES[".".join(["*" if word == layer else word for word in words])]
-        ends = np.cumsum([0, *widths.get(words[-1], (shape[-1],))]).tolist()
-        yield name, shape, [
-            _Part(
-                f"{their.replace('*', layer)}.weight",
-                slice(begin, end),
-                heads.get(their.removeprefix("blk.*."), 0),
-            )
-            for their, begin, end in zip(theirs, ends, ends[1:], strict=False)
-        ]  # fmt: skip
+    heads = {"attn_q": config.heads, "attn_k": config.key_heads}
+    weights = weights_of(Llama.shapes(config), _NAMES, transposed=True, widths=widths_of(config))
+    for weight in weights:
+        yield (
+            weight.name,
+            weight.shape,
+            [
+                _Part(tensor, columns, heads.get(tensor.split(".")[-2], 0))
+                for tensor, columns in weight.columns.items()
+            ],
+        )
+
+
+def widths_of(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
+    """The columns of query, key and value, by the name of the parameter."""
+    keys = config.key_heads * config.head_width
+    return {"W_qkv": (config.heads * config.head_width, keys, keys)}
 
 
 def _halves(rows: int, heads: int) -> NDArray[np.int64]:
@@ -139,25 +142,25 @@ def import_gguf(path: str | Path) -> tuple[Llama, BytePairs, ChatTemplate | None
     :mod:`minillm.models.llama`.
     """
     metadata, tensors = open_gguf(path)
-    values = _Values(Path(path), metadata)
-    config = _config_of(values, tensors)
-    tokenizer = _tokenizer_of(values)
+    entries = Entries(Path(path), metadata)
+    config = _config_of(entries, tensors)
+    tokenizer = _tokenizer_of(entries)
     if len(tokenizer) != config.vocabulary:
         raise InputError(
-            f"{path}: {_NAMES['embedding.E'][0]}.weight has {config.vocabulary:,} rows, "
+            f"{path}: {_EMBEDDING} has {config.vocabulary:,} rows, "
             f"but the tokenizer has {len(tokenizer):,} tokens"
         )
-    template = values.text("tokenizer.chat_template", "")
+    template = entries.text("tokenizer.chat_template", "")
     params = _params_of(Path(path), config, tensors)
-    chat = ChatTemplate.of(template, tokenizer, _sampling_of(values), _other_tokens_of(values))
+    chat = ChatTemplate.of(template, tokenizer, _sampling_of(entries), _other_tokens_of(entries))
     return Llama(config, params=params), tokenizer, chat
 
 
-def _other_tokens_of(values: "_Values") -> dict[str, str]:
+def _other_tokens_of(entries: Entries) -> dict[str, str]:
     """The texts of ``pad`` and ``unk`` for chat templates, those that the file has."""
-    tokens = _texts(values, "tokenizer.ggml.tokens")
+    tokens = _texts(entries, "tokenizer.ggml.tokens")
     ids = {
-        name: values.metadata.get(f"tokenizer.ggml.{long}_token_id")
+        name: entries.values.get(f"tokenizer.ggml.{long}_token_id")
         for name, long in (("pad", "padding"), ("unk", "unknown"))
     }
     return {
@@ -165,18 +168,18 @@ def _other_tokens_of(values: "_Values") -> dict[str, str]:
     }
 
 
-def _sampling_of(values: "_Values") -> dict[str, Any]:
+def _sampling_of(entries: Entries) -> dict[str, Any]:
     """How the authors sample, as fields of Sampling; empty if the file does not say."""
     names = {ours: f"general.sampling.{theirs}" for ours, theirs in _SAMPLING.items()}
     found: dict[str, Any] = {
-        ours: values.number(theirs, 0.0)
+        ours: _number(entries, theirs, 0.0)
         for ours, theirs in names.items()
-        if theirs in values.metadata
+        if theirs in entries.values
     }
     if "top_k" in found:
-        found["top_k"] = values.metadata[names["top_k"]]
+        found["top_k"] = entries.values[names["top_k"]]
         if type(found["top_k"]) is not int:
-            raise values.wrong(names["top_k"], "a whole number")
+            raise entries.wrong(names["top_k"], "a whole number")
     return sampling_of(found)
 
 
@@ -189,80 +192,43 @@ def read_weights(
     return _params_of(Path(path), config, open_gguf(path, lists=False)[1], allow_nan)
 
 
-class _Values:
-    """The metadata of a file; an entry of another type than expected is an InputError."""
-
-    def __init__(self, path: Path, metadata: Mapping[str, Any]):
-        self.path, self.metadata = path, metadata
-
-    def wrong(self, name: str, expected: str) -> InputError:
-        found = short(self.metadata.get(name))
-        return InputError(f"{self.path}: {name}: expected {expected}, found {found}")
-
-    def check(self, name: str, allowed: tuple[Any, ...], expected: str) -> None:
-        """InputError for an entry with another value than the allowed ones, the default first."""
-        value = self.metadata.get(name, allowed[0])
-        if isinstance(value, np.ndarray | list) or value not in allowed:
-            raise self.wrong(name, expected)
-
-    def text(self, name: str, *default: str) -> str:
-        value = self.metadata.get(name, *default)
-        if not isinstance(value, str):
-            raise self.wrong(name, "a text")
-        return value
-
-    def size(self, name: str) -> int:
-        value = self.metadata.get(name)
-        if type(value) is not int or value < 1:
-            raise self.wrong(name, "a whole number from 1 up")
-        return value
-
-    def flag(self, name: str, default: bool) -> bool:
-        value = self.metadata.get(name, default)
-        if not isinstance(value, bool):
-            raise self.wrong(name, "true or false")
-        return value
-
-    def number(self, name: str, default: float) -> float:
-        """A float32, as the shortest decimal number that it is."""
-        value = self.metadata.get(name, default)
-        if type(value) not in (int, float):
-            raise self.wrong(name, "a number")
-        return float(str(np.float32(value)))
+def _number(entries: Entries, name: str, default: float) -> float:
+    """A float32, as the shortest decimal number that it is."""
+    return float(str(np.float32(entries.number(name, default))))
 
 
-def _config_of(values: _Values, tensors: Mapping[str, Tensor]) -> LlamaConfig:
+def _config_of(entries: Entries, tensors: Mapping[str, Tensor]) -> LlamaConfig:
     """The sizes; InputError for a model that ours cannot represent."""
-    path, metadata = values.path, values.metadata
+    path, metadata = Path(entries.path), entries.values
     if metadata.get("general.architecture") != "llama":
-        raise values.wrong("general.architecture", "'llama'")
+        raise entries.wrong("general.architecture", "'llama'")
     for name, (only, expected) in _FIXED.items():
-        values.check(f"llama.{name}", (only,), expected)
-    values.check("llama.rope.scaling.type", ("linear", "none"), "'none' or 'linear'")
+        entries.check(f"llama.{name}", (only,), expected)
+    entries.check("llama.rope.scaling.type", ("linear", "none"), "'none' or 'linear'")
     if metadata.get("llama.rope.scaling.type") != "none":  # without a type, it is linear
         for name in _SCALES:
-            values.check(f"llama.{name}", (1, 0), "1: linear scaling of the angles cannot be run")
+            entries.check(f"llama.{name}", (1, 0), "1: linear scaling of the angles cannot be run")
     sizes: dict[str, Any] = {
-        ours: values.size(f"llama.{theirs}")
+        ours: entries.size(f"llama.{theirs}")
         for ours, theirs in _SIZES.items()
         if ours not in _OPTIONAL or f"llama.{theirs}" in metadata
     }
-    table = _checked(path, tensors, f"{_NAMES['embedding.E'][0]}.weight", (None, sizes["width"]))
-    base = values.number("llama.rope.freq_base", 10000.0)
-    epsilon = values.number("llama.attention.layer_norm_rms_epsilon", 1e-5)
+    table = _checked(path, tensors, _EMBEDDING, (None, sizes["width"]))
+    base = _number(entries, "llama.rope.freq_base", 10000.0)
+    epsilon = _number(entries, "llama.attention.layer_norm_rms_epsilon", 1e-5)
     try:
         config = LlamaConfig(
             vocabulary=table.shape[0],
             **sizes,
             rotary_base=base,
             epsilon=epsilon,
-            tied=f"{_NAMES['output.W'][0]}.weight" not in tensors,
+            tied=_OUTPUT not in tensors,
         )
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
     for name in ("rope.dimension_count", "attention.value_length"):
         width = config.head_width
-        values.check(f"llama.{name}", (width,), f"{width}, the width of a head")
+        entries.check(f"llama.{name}", (width,), f"{width}, the width of a head")
     own = {name: value for name, value in metadata.items() if name.startswith("llama.")}
     warn_of_unknown(path, own, {f"llama.{name}" for name in _OTHERS})
     return _with_scaling(path, config, tensors)
@@ -376,43 +342,43 @@ def _check_finite(tensor: Tensor, name: str, numbers: NDArray, allow_nan: bool) 
         )
 
 
-def _tokenizer_of(values: _Values) -> BytePairs:
+def _tokenizer_of(entries: Entries) -> BytePairs:
     """The tokenizer; InputError for another kind than byte pairs, or for other words."""
-    if values.metadata.get("tokenizer.ggml.model") != "gpt2":
-        raise values.wrong("tokenizer.ggml.model", "'gpt2', byte pairs")
-    pattern = values.text("tokenizer.ggml.pre")
+    if entries.values.get("tokenizer.ggml.model") != "gpt2":
+        raise entries.wrong("tokenizer.ggml.model", "'gpt2', byte pairs")
+    pattern = entries.text("tokenizer.ggml.pre")
     pattern = _PATTERNS.get(pattern, pattern)
     if pattern not in PATTERNS:
-        raise values.wrong("tokenizer.ggml.pre", " or ".join(map(repr, PATTERNS)))
-    tokens, merges = (_texts(values, f"tokenizer.ggml.{name}") for name in ("tokens", "merges"))
-    types = values.metadata.get("tokenizer.ggml.token_type", np.full(len(tokens), _NORMAL))
+        raise entries.wrong("tokenizer.ggml.pre", " or ".join(map(repr, PATTERNS)))
+    tokens, merges = (_texts(entries, f"tokenizer.ggml.{name}") for name in ("tokens", "merges"))
+    types = entries.values.get("tokenizer.ggml.token_type", np.full(len(tokens), _NORMAL))
     if not isinstance(types, np.ndarray) or len(types) != len(tokens):
-        raise values.wrong("tokenizer.ggml.token_type", f"{len(tokens):,} numbers")
+        raise entries.wrong("tokenizer.ggml.token_type", f"{len(tokens):,} numbers")
     ids = {token: id for id, token in enumerate(tokens)}
     if len(ids) < len(tokens):
-        raise InputError(f"{values.path}: tokenizer.ggml.tokens: expected distinct texts")
+        raise InputError(f"{entries.path}: tokenizer.ggml.tokens: expected distinct texts")
     added = {tokens[id]: id for id in np.flatnonzero(types != _NORMAL).tolist()}
     ends = {}
     for name in ("bos", "eos"):
-        id = values.metadata.get(f"tokenizer.ggml.{name}_token_id")
+        id = entries.values.get(f"tokenizer.ggml.{name}_token_id")
         if id is not None:
             if type(id) is not int or not 0 <= id < len(tokens):
-                raise values.wrong(f"tokenizer.ggml.{name}_token_id", f"0 to {len(tokens) - 1}")
+                raise entries.wrong(f"tokenizer.ggml.{name}_token_id", f"0 to {len(tokens) - 1}")
             ends[name] = tokens[id]
     is_llama_3 = pattern == "llama-bpe"
-    add_bos = values.flag("tokenizer.ggml.add_bos_token", is_llama_3)
+    add_bos = entries.flag("tokenizer.ggml.add_bos_token", is_llama_3)
     options = {"pattern": pattern, "whole": is_llama_3, "add_bos": add_bos and "bos" in ends}
     try:
         pairs = [_pair(merge) for merge in merges]
         return assemble(ids, pairs, added, **options, **ends)
     except ValueError as error:
-        raise InputError(f"{values.path}: tokenizer.ggml: {error}") from None
+        raise InputError(f"{entries.path}: tokenizer.ggml: {error}") from None
 
 
-def _texts(values: _Values, name: str) -> list[str]:
-    texts = values.metadata.get(name)
+def _texts(entries: Entries, name: str) -> list[str]:
+    texts = entries.values.get(name)
     if not isinstance(texts, list):
-        raise values.wrong(name, "a list of texts")
+        raise entries.wrong(name, "a list of texts")
     return texts
 
 
@@ -546,3 +512,57 @@ def _of_tokenizer(tokenizer: Vocabulary) -> dict[str, Any]:
         "tokenizer.ggml.add_bos_token": tokenizer.add_bos,
         **{f"tokenizer.ggml.{name}_token_id": id for name, id in ends.items() if id is not None},
     }
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of writing a GGUF file."""
+
+    quantise: str | None = option(
+        None,
+        "the type of the weights in a GGUF file",
+        "TYPE",
+        choices=tuple(map(str.lower, TYPES)),
+        default_help="f32, or that of the run",
+    )
+
+
+class GGUF(Format):
+    """GGUF files of a Llama."""
+
+    name = "gguf"
+    models = (Llama,)
+    default = "llama.gguf"
+    suffix = ".gguf"
+    signature = "a GGUF file"
+    options = Options
+
+    def recognises(self, path: Path, head: bytes) -> bool:
+        """See :meth:`minillm.formats.format.Format.recognises`."""
+        return head.startswith(MAGIC)
+
+    def read(self, path: str, baseline: Any = None) -> Contents:
+        """See :func:`import_gguf`."""
+        return Contents(*import_gguf(path))
+
+    def write(self, contents: Contents, path: str | Path, options: Options) -> None:
+        """See :func:`export_gguf`; weights of a run that are in such a file are copied."""
+        stored, type = contents.weights, type_of(options.quantise or "F32")
+        if options.quantise is None and stored and stored.suffix == self.suffix:
+            copy_file(stored, path)
+        else:
+            export_gguf(contents.model, contents.tokenizer, path, type, contents.chat)
+
+
+class GGUFAdapter(Format):
+    """GGUF files of LoRA's updates to a Llama."""
+
+    name = "gguf-adapter"
+    models = (Llama,)
+    default = "adapter.gguf"
+    updates = True
+
+    def write(self, contents: Updates, path: str | Path, options: Any) -> None:
+        """See :func:`export_gguf_adapter`."""
+        scale = contents.alpha / contents.rank
+        export_gguf_adapter(contents.model, contents.arrays, scale, path)

@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from minillm.data.entries import Entries
 from minillm.data.files import read_json
 from minillm.errors import InputError
 from minillm.formats import huggingface
-from minillm.formats.huggingface import Weight
+from minillm.formats.format import Contents
+from minillm.formats.huggingface import Transformers, answering
+from minillm.formats.weights import Weight, weights_of
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.text import Vocabulary, load_tokenizer
 
@@ -69,7 +72,7 @@ _OTHERS = {
 
 def weights(config: GPTConfig) -> Iterator[Weight]:
     """The parameters of a model, and their tensors."""
-    return huggingface.weights_of(GPT.shapes(config), _NAMES, transposed=False)
+    return weights_of(GPT.shapes(config), _NAMES, transposed=False)
 
 
 # --- reading -----------------------------------------------------------------
@@ -103,7 +106,7 @@ def _read_config(path: Path) -> tuple[GPTConfig, bool]:
     sizes = huggingface.read_sizes(path, values, _SIZES, "resid_pdrop")
     inner = 4 * sizes["width"]
     if values.get("n_inner") not in (None, inner):
-        raise huggingface.wrong(path, values, "n_inner", f"{inner}, four times n_embd")
+        raise Entries(path, values).wrong("n_inner", f"{inner}, four times n_embd")
     try:
         config = GPTConfig(**sizes)
     except ValueError as error:
@@ -121,7 +124,11 @@ def export_gpt2(model: GPT, tokenizer: Vocabulary, folder: str | Path) -> None:
     """
     files = huggingface.byte_pair_files(tokenizer, "GPT2Tokenizer", model.config.context)
     files["config.json"] = huggingface.json_file(_config_values(model.config, tokenizer))
-    tensors = {PREFIX + w.tensors[0]: model.params[w.name] for w in weights(model.config)}
+    tensors = {
+        PREFIX + name: view
+        for weight in weights(model.config)
+        for name, view in weight.views(model.params[weight.name]).items()
+    }
     huggingface.write_folder(folder, files, tensors)
 
 
@@ -140,3 +147,19 @@ def _config_values(config: GPTConfig, tokenizer: Vocabulary) -> dict[str, Any]:
         "bos_token_id": tokenizer.bos,
         "eos_token_id": tokenizer.eos,
     }
+
+
+class GPT2Folder(Transformers):
+    """Folders of a GPT-2."""
+
+    models = (GPT,)
+    model_type = "gpt2"
+    signature = "a folder with a GPT-2"
+
+    def read(self, path: str, baseline: Any = None) -> Contents:
+        """See :func:`import_gpt2`."""
+        return answering(path, *import_gpt2(path))
+
+    def write(self, contents: Contents, path: str | Path, options: Any) -> None:
+        """See :func:`export_gpt2`."""
+        export_gpt2(contents.model, contents.tokenizer, path)

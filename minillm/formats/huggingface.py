@@ -10,15 +10,14 @@ This page is shared by all models; :mod:`minillm.formats.gpt2`, :mod:`minillm.fo
 """
 
 import json
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.data.entries import Entries
 from minillm.data.files import (
     LARGEST_JSON,
     new_folder,
@@ -29,15 +28,17 @@ from minillm.data.files import (
     write_file,
 )
 from minillm.errors import InputError, short
+from minillm.formats.format import Contents, Format
 from minillm.formats.tensors import Tensor, open_tensors, write_tensors
-from minillm.text import BytePairs, Vocabulary, tokenizer_files
+from minillm.formats.weights import Weight
+from minillm.text import BytePairs, ChatTemplate, Vocabulary, tokenizer_files
+from minillm.text.tokenizer_files import token_texts
 
 WEIGHTS = "model.safetensors"
 CHAT_TEMPLATE = "chat_template.jinja"
 GENERATION = "generation_config.json"
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # ours, and theirs
 LONGEST_NAME = 255  # characters of a file's name
-_LAYER = re.compile(r"\.(\d+)\.")
 CAUSAL: dict[str, tuple[Any, ...]] = {"is_causal": (True,)}  # a model that sees no later tokens
 
 # Entries of any config.json that change no result: facts, training, and how to write, which
@@ -64,19 +65,27 @@ _HARMLESS = {
 _FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
+class Transformers(Format):
+    """Folders of one of the models."""
+
+    name = "huggingface"
+    default = "huggingface"
+    model_type: ClassVar[str]  # in config.json
+
+    def recognises(self, path: Path, head: bytes) -> bool:
+        """See :meth:`minillm.formats.format.Format.recognises`."""
+        config = path / "config.json"
+        return config.is_file() and read_json(config).get("model_type") == self.model_type
+
+
+def answering(folder: str, model: Any, tokenizer: Vocabulary) -> Contents:
+    """The contents of a folder of a causal model, with its chat template if there is one."""
+    template, sampling = read_chat_template(folder), read_sampling(folder)
+    others = read_other_tokens(folder)
+    return Contents(model, tokenizer, ChatTemplate.of(template, tokenizer, sampling, others))
+
+
 # --- config.json -----------------------------------------------------------------
-
-
-def wrong(path: Path, values: Mapping[str, Any], name: str, expected: str) -> InputError:
-    """The error for an entry of a file that has another value than expected."""
-    return InputError(f"{path}: {name}: expected {expected}, found {repr(values.get(name))[:200]}")
-
-
-def size(path: Path, values: Mapping[str, Any], name: str) -> int:
-    """A size.  InputError unless it is a whole number from 1 up."""
-    if type(values.get(name)) is not int or values[name] < 1:
-        raise wrong(path, values, name, "a whole number from 1 up")
-    return values[name]
 
 
 def read_sizes(
@@ -88,19 +97,11 @@ def read_sizes(
     """
     value = values.get(dropout, 0.1)
     if type(value) not in (int, float) or not 0 <= value < 1:
-        raise wrong(path, values, dropout, "a number from 0 to below 1")
+        raise Entries(path, values).wrong(dropout, "a number from 0 to below 1")
     return {
-        **{ours: size(path, values, theirs) for ours, theirs in sizes.items()},
+        **{ours: Entries(path, values).size(theirs) for ours, theirs in sizes.items()},
         "dropout": float(value),
     }
-
-
-def number(path: Path, values: Mapping[str, Any], name: str, default: float) -> float:
-    """A number.  InputError for anything else."""
-    value = values.get(name, default)
-    if type(value) not in (int, float) or abs(value) >= 2**63:
-        raise wrong(path, values, name, "a number")
-    return float(value)
 
 
 def check_known(
@@ -113,28 +114,20 @@ def check_known(
 ) -> None:
     """InputError for a model that ours cannot represent; a warning of entries that are not known.
 
-    The file has to name one of the architectures, or none.  fixed: see :func:`check_fixed`.
+    The file has to name one of the architectures, or none.  ``fixed`` has
+    the values that other entries may have, the default first.
     ``others`` are the entries that are obeyed elsewhere, or that change no result.
     """
     if values.get("model_type") != model_type:
-        raise wrong(path, values, "model_type", repr(model_type))
+        raise Entries(path, values).wrong("model_type", repr(model_type))
     supported = list(architectures)
     names = values.get("architectures") or supported
     if not isinstance(names, list) or not any(name in supported for name in names):
-        raise wrong(path, values, "architectures", " or ".join(supported))
+        raise Entries(path, values).wrong("architectures", " or ".join(supported))
     fixed = {"quantization_config": (None,), **fixed}
-    check_fixed(path, values, fixed)
+    Entries(path, values).check_all(fixed)
     known = {"model_type", "architectures", *fixed, *others, *_HARMLESS}
     warn_of_unknown(path, values, known)
-
-
-def check_fixed(
-    path: Path, values: Mapping[str, Any], fixed: Mapping[str, tuple[Any, ...]]
-) -> None:
-    """InputError for an entry with another value than the allowed ones, the default first."""
-    for name, allowed in fixed.items():
-        if values.get(name, allowed[0]) not in allowed:
-            raise wrong(path, values, name, " or ".join(map(repr, allowed)))
 
 
 def check_vocabulary(folder: Path, vocabulary: int, tokens: int) -> None:
@@ -169,23 +162,14 @@ def read_chat_template(folder: str | Path) -> str | None:
         named = [t for t in template if isinstance(t, dict) and t.get("name") == "default"]
         template = named[0].get("template") if named else None
     if template is not None and not isinstance(template, str):
-        raise wrong(config, {"chat_template": template}, "chat_template", "a text")
+        raise Entries(config, {"chat_template": template}).wrong("chat_template", "a text")
     return template
 
 
 def read_other_tokens(folder: str | Path) -> dict[str, str]:
     """The texts of ``pad`` and ``unk`` for chat templates, those that tokenizer_config.json has."""
     path = Path(folder) / "tokenizer_config.json"
-    values = read_json(path) if path.exists() else {}
-    found = {}
-    for name in ("pad", "unk"):
-        token = values.get(f"{name}_token")
-        token = token.get("content") if isinstance(token, dict) else token
-        if token is not None:
-            if not isinstance(token, str):
-                raise wrong(path, values, f"{name}_token", "a text")
-            found[name] = token
-    return found
+    return token_texts(path, read_json(path) if path.exists() else {}, "pad", "unk")
 
 
 def read_sampling(folder: str | Path) -> dict[str, Any]:
@@ -209,54 +193,6 @@ def sampling_of(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # --- weights ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Weight:
-    """One of our parameters, and the tensors of Hugging Face that it consists of.
-
-    Several tensors are side by side in ours, along the last axis: ``widths`` has the columns of
-    each; without it, all have as many.  transposed: ours has the transpose of each tensor.
-    """
-
-    name: str
-    tensors: tuple[str, ...]
-    shape: tuple[int, ...]
-    transposed: bool = False
-    widths: tuple[int, ...] = ()
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of each tensor."""
-        count = len(self.tensors)
-        widths = self.widths or (self.shape[-1] // count,) * count
-        shapes = [(*self.shape[:-1], width) for width in widths]
-        shapes = [shape[::-1] for shape in shapes] if self.transposed else shapes
-        return dict(zip(self.tensors, shapes, strict=True))
-
-    def views(self, array: NDArray) -> dict[str, NDArray]:
-        """The tensors as views of our parameter."""
-        count = len(self.tensors)
-        parts = np.split(array, np.cumsum(self.widths[:-1]) if self.widths else count, axis=-1)
-        return {
-            name: part.T if self.transposed else part
-            for name, part in zip(self.tensors, parts, strict=True)
-        }
-
-
-def weights_of(
-    shapes: Mapping[str, tuple[int, ...]], names: Mapping[str, str], transposed: bool
-) -> Iterator[Weight]:
-    """Yield the parameters of a model with the tensors that ``names`` gives them.
-
-    In the names, * stands for the number of a layer; where theirs has {}, there are three tensors,
-    of query, key and value.  With ``transposed``, all matrices but tables are.
-    """
-    for name, shape in shapes.items():
-        match = _LAYER.search(name)
-        theirs = names[_LAYER.sub(".*.", name)].replace("*", match[1] if match else "")
-        parts = ("query", "key", "value") if "{}" in theirs else ("",)
-        tensors = tuple(theirs.format(part) for part in parts)
-        yield Weight(name, tensors, shape, transposed and not name.endswith(".E"))
 
 
 def open_weights(folder: Path, plain: Callable[[str], str]) -> dict[str, Tensor]:
@@ -317,7 +253,7 @@ def read_weights(
     tensor_names: set[str] = set()
     for weight in weights:
         described[weight.name] = weight
-        tensor_names.update(weight.tensors)
+        tensor_names.update(weight.columns)
         for name, shape in weight.shapes().items():
             checked(folder, name, tensors.get(name), shape)
     tensor_names |= {second for second, (_, ours) in tied.items() if ours in described}

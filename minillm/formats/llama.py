@@ -14,29 +14,35 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from minillm.data.entries import Entries
 from minillm.data.files import read_json, warn_of_unknown
 from minillm.errors import InputError
 from minillm.formats import huggingface
-from minillm.formats.huggingface import Weight
+from minillm.formats.format import Contents
+from minillm.formats.gguf_llama import dequantised, widths_of
+from minillm.formats.huggingface import Transformers, answering
+from minillm.formats.weights import Weight, weights_of
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.rotary import RotaryScaling
 from minillm.text import Vocabulary, load_tokenizer
 
-_NAMES: dict[str, tuple[str, ...]] = {  # ours, theirs
-    "embedding.E": ("embed_tokens",),
-    "blocks.*.norm_1.gain": ("layers.*.input_layernorm",),
-    "blocks.*.attention.W_qkv": tuple(f"layers.*.self_attn.{name}_proj" for name in "qkv"),
-    "blocks.*.attention.W_o": ("layers.*.self_attn.o_proj",),
-    "blocks.*.norm_2.gain": ("layers.*.post_attention_layernorm",),
-    "blocks.*.feed_forward.W_gate_up": ("layers.*.mlp.gate_proj", "layers.*.mlp.up_proj"),
-    "blocks.*.feed_forward.W_down": ("layers.*.mlp.down_proj",),
-    "norm.gain": ("norm",),
-    "output.W": ("lm_head",),
+_NAMES: dict[str, str | tuple[str, ...]] = {  # ours, theirs
+    "embedding.E": "embed_tokens.weight",
+    "blocks.*.norm_1.gain": "layers.*.input_layernorm.weight",
+    "blocks.*.attention.W_qkv": tuple(f"layers.*.self_attn.{n}_proj.weight" for n in "qkv"),
+    "blocks.*.attention.W_o": "layers.*.self_attn.o_proj.weight",
+    "blocks.*.norm_2.gain": "layers.*.post_attention_layernorm.weight",
+    "blocks.*.feed_forward.W_gate_up": (
+        "layers.*.mlp.gate_proj.weight",
+        "layers.*.mlp.up_proj.weight",
+    ),
+    "blocks.*.feed_forward.W_down": "layers.*.mlp.down_proj.weight",
+    "norm.gain": "norm.weight",
+    "output.W": "lm_head.weight",
 }
 PREFIX = "model."  # of all tensors but the output
 _OUTPUT = "lm_head.weight"
 _TIED = {_OUTPUT: ("embed_tokens.weight", "embedding.E")}
-_LAYER = re.compile(r"\.(\d+)\.")
 _ANGLES = re.compile(r"layers\.\d+\.self_attn\.rotary_emb\.inv_freq")  # a buffer of older versions
 
 _SIZES = {
@@ -76,14 +82,7 @@ _OTHERS = {
 
 def weights(config: LlamaConfig) -> Iterator[Weight]:
     """The parameters of a model, and their tensors."""
-    c = config
-    widths = {"W_qkv": (c.heads * c.head_width, *(c.key_heads * c.head_width,) * 2)}
-    for name, shape in Llama.shapes(config).items():
-        layer = _LAYER.search(name)
-        theirs = _NAMES[_LAYER.sub(".*.", name)]
-        tensors = tuple(f"{t.replace('*', layer[1] if layer else '')}.weight" for t in theirs)
-        transposed = not name.endswith(".E")
-        yield Weight(name, tensors, shape, transposed, widths.get(name.split(".")[-1], ()))
+    return weights_of(Llama.shapes(config), _NAMES, transposed=True, widths=widths_of(config))
 
 
 # --- reading -----------------------------------------------------------------
@@ -111,15 +110,13 @@ def _read_config(path: Path) -> LlamaConfig:
         path, values, "llama", _ARCHITECTURES, _FIXED | huggingface.CAUSAL, _OTHERS
     )
     sizes = {
-        ours: huggingface.size(path, values, theirs)
+        ours: Entries(path, values).size(theirs)
         for ours, theirs in _SIZES.items()
         if theirs not in _OPTIONAL or values.get(theirs) is not None
     }
-    tied = values.get("tie_word_embeddings", False)
-    if type(tied) is not bool:
-        raise huggingface.wrong(path, values, "tie_word_embeddings", "true or false")
+    tied = Entries(path, values).flag("tie_word_embeddings", False)
     base, scaling = _read_angles(path, values)
-    epsilon = huggingface.number(path, values, "rms_norm_eps", 1e-6)
+    epsilon = Entries(path, values).number("rms_norm_eps", 1e-6)
     try:
         return LlamaConfig(
             **sizes,
@@ -141,26 +138,25 @@ def _read_angles(path: Path, values: Mapping[str, Any]) -> tuple[float, RotarySc
     name = "rope_scaling" if values.get("rope_scaling") else "rope_parameters"
     angles = values.get(name) or {}
     if not isinstance(angles, dict):
-        raise huggingface.wrong(path, values, name, "an object or null")
+        raise Entries(path, values).wrong(name, "an object or null")
     place, plain = Path(f"{path}: {name}"), {"rope_theta": values.get("rope_theta", 10000.0)}
     angles = plain | angles
-    base = huggingface.number(place, angles, "rope_theta", 10000.0)
+    base = Entries(place, angles).number("rope_theta", 10000.0)
     kind = angles.get("rope_type", angles.get("type", "default"))
-    huggingface.check_fixed(place, angles, {"partial_rotary_factor": (1.0, None)})
+    Entries(place, angles).check_all({"partial_rotary_factor": (1.0, None)})
     if kind in ("default", "llama3"):
         warn_of_unknown(place, angles, _OF_ANGLES)
     if kind == "default":
         return base, None
     if kind != "llama3":
-        raise huggingface.wrong(place, angles | {"rope_type": kind}, "rope_type", "'llama3'")
-    huggingface.check_fixed(path, values, {"partial_rotary_factor": (1.0, None)})
+        raise Entries(place, angles | {"rope_type": kind}).wrong("rope_type", "'llama3'")
+    Entries(path, values).check_all({"partial_rotary_factor": (1.0, None)})
     length = _SCALING["original_context"]
     if values.get(length) is not None:
         angles[length] = values[length]
     missing = float("nan")  # no scaling has it
     numbers = {
-        ours: huggingface.number(place, angles, theirs, missing)
-        for ours, theirs in _SCALING.items()
+        ours: Entries(place, angles).number(theirs, missing) for ours, theirs in _SCALING.items()
     }
     return base, RotaryScaling(**numbers)
 
@@ -209,3 +205,20 @@ def _config_values(config: LlamaConfig, tokenizer: Vocabulary) -> dict[str, Any]
         "bos_token_id": tokenizer.bos,
         "eos_token_id": tokenizer.eos,
     }
+
+
+class LlamaFolder(Transformers):
+    """Folders of a Llama."""
+
+    models = (Llama,)
+    model_type = "llama"
+    signature = "a folder with a Llama"
+
+    def read(self, path: str, baseline: Any = None) -> Contents:
+        """See :func:`import_llama`."""
+        return answering(path, *import_llama(path))
+
+    def write(self, contents: Contents, path: str | Path, options: Any) -> None:
+        """See :func:`export_llama`."""
+        template = contents.chat.source if contents.chat else None
+        export_llama(dequantised(contents.model), contents.tokenizer, path, template)

@@ -24,11 +24,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.data.entries import Entries
 from minillm.data.files import read_json, warn_of_unknown
 from minillm.errors import InputError, short
 from minillm.formats import bert, gpt2, huggingface, llama
+from minillm.formats.format import Format, Updates
 from minillm.formats.tensors import Tensor, open_tensors
 from minillm.models.bert import BERT
+from minillm.models.fine_tuned import PREFIX, FineTuned, encoder_of
 from minillm.models.gpt import GPT
 from minillm.models.llama import Llama
 
@@ -69,11 +72,6 @@ _OTHERS = {
 }  # fmt: skip
 
 
-def is_adapter(folder: str | Path) -> bool:
-    """Whether a folder has additions in PEFT's format."""
-    return (Path(folder) / CONFIG).is_file()
-
-
 Adapted = GPT | Llama | BERT
 
 _FORMATS: dict[type, Any] = {GPT: gpt2, Llama: llama, BERT: bert}
@@ -85,11 +83,8 @@ def _modules(model: Adapted) -> dict[str, tuple[str, slice]]:
     modules = {}
     for weight in _FORMATS[type(model)].weights(model.config):
         if len(weight.shape) == 2 and not weight.name.endswith(".E"):
-            begin = 0
-            for name, shape in weight.shapes().items():
-                columns = slice(begin, begin + shape[0 if weight.transposed else 1])
+            for name, columns in weight.columns.items():
                 modules[name.removesuffix(".weight")] = (weight.name, columns)
-                begin = columns.stop
     return modules
 
 
@@ -105,16 +100,16 @@ def read_adapter(folder: str | Path, model: Adapted) -> tuple[dict[str, NDArray]
     path, weights = Path(folder) / CONFIG, Path(folder) / WEIGHTS
     values = read_json(path)
     if values.get("peft_type") != "LORA":
-        raise huggingface.wrong(path, values, "peft_type", "'LORA'")
-    huggingface.check_fixed(path, values, _FIXED)
+        raise Entries(path, values).wrong("peft_type", "'LORA'")
+    Entries(path, values).check_all(_FIXED)
     initial = values.get("init_lora_weights", True)
     if (initial.lower() if isinstance(initial, str) else initial) not in _INITIAL:
-        raise huggingface.wrong(path, values, "init_lora_weights", _CONVERTED)
+        raise Entries(path, values).wrong("init_lora_weights", _CONVERTED)
     warn_of_unknown(path, values, {*_FIXED, *_OTHERS})
-    r = huggingface.size(path, {"r": 8} | values, "r")
+    r = Entries(path, {"r": 8} | values).size("r")
     alpha = values.get("lora_alpha", 8)
     if type(alpha) not in (int, float) or not 0 < alpha <= 1e6:
-        raise huggingface.wrong(path, values, "lora_alpha", "a number above 0, at most 1,000,000")
+        raise Entries(path, values).wrong("lora_alpha", "a number above 0, at most 1,000,000")
     tensors, _ = open_tensors(weights)
     modules, stored = _modules(model), {}
     for name, tensor in tensors.items():
@@ -225,3 +220,33 @@ def write_adapter(
         "inference_mode": True,
     }
     huggingface.write_folder(folder, {CONFIG: huggingface.json_file(config)}, tensors, WEIGHTS)
+
+
+class PEFT(Format):
+    """Folders of additions, also those to the encoder of a fine-tuned model."""
+
+    name = "peft"
+    models = (GPT, Llama, BERT, FineTuned)
+    default = "peft"
+    signature = f"a folder with {CONFIG}"
+    updates = True
+
+    def recognises(self, path: Path, head: bytes) -> bool:
+        """See :meth:`minillm.formats.format.Format.recognises`."""
+        return (path / CONFIG).is_file()
+
+    def read(self, path: str, baseline: Any = None) -> Updates:
+        """See :func:`read_adapter`."""
+        return Updates(baseline, *read_adapter(path, baseline))
+
+    def write(self, contents: Updates, path: str | Path, options: Any) -> None:
+        """See :func:`write_adapter`."""
+        model, arrays = contents.model, contents.arrays
+        whole = not isinstance(model, FineTuned)
+        if not whole:
+            model = encoder_of(model)
+            arrays = {name.removeprefix(PREFIX): array for name, array in arrays.items()}
+        if not isinstance(model, Adapted):
+            raise InputError(f"{path}: expected additions to a gpt, a llama or a bert")
+        scale = contents.alpha / contents.rank
+        write_adapter(path, model, arrays, scale, contents.baseline, whole)

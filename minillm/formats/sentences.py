@@ -15,12 +15,14 @@ BERT-networks", section 3, for the kinds of pooling.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
+from minillm.data.entries import Entries
 from minillm.data.files import read_json, read_json_list
 from minillm.errors import InputError, short
-from minillm.formats.huggingface import is_name, json_file, size, wrong
+from minillm.formats.huggingface import is_name, json_file
 
 POOLINGS = {"mean": "mean", "first": "cls", "max": "max"}  # our names, theirs
 _FLAGS = {  # their names, and the entries that most files have in place of a name
@@ -41,6 +43,12 @@ class Sentences:
     normalised: bool = False  # vectors have the length 1
     longest: int | None = None  # tokens to read, including [CLS] and [SEP]; None: the context
     dimension: int | None = None  # numbers of a vector that are kept, the first ones; None: all
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> "Sentences":
+        """The settings among facts about a model."""
+        names = [entry.name for entry in fields(cls) if entry.name in facts]
+        return cls(**{name: facts[name] for name in names})
 
 
 def read_modules(folder: Path) -> dict[str, Path]:
@@ -79,7 +87,7 @@ def read_sentences(
     values = read_json(path)
     for name in ("embedding_dimension", "word_embedding_dimension"):
         if values.get(name, width) != width:
-            raise wrong(path, values, name, f"{width}, the width of the model")
+            raise Entries(path, values).wrong(name, f"{width}, the width of the model")
     pooling = values.get("pooling_mode")
     if pooling is None:
         names = {flag: name for name, flag in _FLAGS.items()}
@@ -101,12 +109,11 @@ def _read_longest(folder: Path, context: int) -> int | None:
         ("tokenizer_config.json", "model_max_length"),
     ):
         values = read_json(folder / file) if (folder / file).exists() else {}
+        entries = Entries(folder / file, values)
         if values.get("do_lower_case") and file.startswith("sentence"):
-            raise wrong(folder / file, values, "do_lower_case", "false: the tokenizer does that")
-        longest = values.get(name)
-        if longest is not None:
-            if type(longest) is not int or longest < LEAST_TOKENS:
-                raise wrong(folder / file, values, name, f"a whole number from {LEAST_TOKENS} up")
+            raise entries.wrong("do_lower_case", "false: the tokenizer does that")
+        if values.get(name) is not None:
+            longest = entries.size(name, LEAST_TOKENS)
             return longest if longest < context else None
     return None
 
@@ -115,9 +122,10 @@ def _read_config(folder: Path) -> int | None:
     """How many numbers of a vector are kept; None: all.  InputError for a prompt before texts."""
     path = folder / _CONFIG
     values = read_json(path) if path.exists() else {}
+    entries = Entries(path, values)
     if values.get("default_prompt_name") is not None:
-        raise wrong(path, values, "default_prompt_name", "null: texts are read without a prompt")
-    return None if values.get("truncate_dim") is None else size(path, values, "truncate_dim")
+        raise entries.wrong("default_prompt_name", "null: texts are read without a prompt")
+    return None if values.get("truncate_dim") is None else entries.size("truncate_dim")
 
 
 def sentence_files(sentences: Sentences, width: int, context: int) -> dict[str, bytes]:

@@ -8,14 +8,18 @@ D little-endian float32 numbers; a line's end before the next word is optional.
 from array import array
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.files import LONGEST_LINE, bounded_lines, reading, replacing, seekable
 from minillm.errors import InputError, short
+from minillm.formats.format import Contents, Format
+from minillm.models.word2vec import Word2Vec, Word2VecConfig
+from minillm.option import option
 
 WIDEST = 65536  # numbers in a vector
 LONGEST_WORD = 1 << 20  # bytes
@@ -140,3 +144,41 @@ def _decoded(word: bytes, place: str) -> str:
         return word.decode()
     except UnicodeDecodeError:
         raise InputError(f"{place}: expected a word in UTF-8, found {word[:40]!r}") from None
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of writing word vectors."""
+
+    binary: bool = option(False, "word vectors in the binary format, not as text")
+
+
+class WordVectors(Format):
+    """Word vectors, as text or binary."""
+
+    name = "word2vec"
+    models = (Word2Vec,)
+    default = "vectors.txt"
+    signature = "word vectors, which begin with their count and their width"
+    options = Options
+
+    def recognises(self, path: Path, head: bytes) -> bool:
+        """See :meth:`minillm.formats.format.Format.recognises`: the first line is two numbers."""
+        fields = head.split(b"\n")[0].split()
+        return len(fields) == 2 and all(field.isdigit() for field in fields)
+
+    def read(self, path: str, baseline: Any = None) -> Contents:
+        """See :func:`read_vectors`.  The tokenizer is the words with their counts."""
+        words, vectors = read_vectors(path)
+        if len(words) < 2:
+            raise InputError(f"{path}: expected 2 words or more, found {len(words)}")
+        counts = np.arange(len(words), 0, -1)  # unknown: but the most frequent come first
+        config = Word2VecConfig(vocabulary=len(words), dimension=vectors.shape[1])
+        model = Word2Vec(config, counts)
+        model.params["vectors"][:] = vectors
+        return Contents(model, dict(zip(words, counts, strict=True)))
+
+    def write(self, contents: Contents, path: str | Path, options: Options) -> None:
+        """See :func:`write_vectors`."""
+        vectors = contents.model.params["vectors"]
+        write_vectors(path, contents.tokenizer.words, vectors, options.binary)

@@ -1,6 +1,6 @@
 """The shared parts of Transformers that predict the next token: GPT and Llama."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ from minillm.data.registry import absolute
 from minillm.data.windows import Ids
 from minillm.decoding import Sampling
 from minillm.errors import InputError
-from minillm.formats.huggingface import read_chat_template, read_other_tokens, read_sampling
+from minillm.formats.format import Contents
 from minillm.look.attention import attention_weights
 from minillm.look.inside import MOST, Inside
 from minillm.look.reading import read_gpt
@@ -23,7 +23,7 @@ from minillm.models.gpt import GPTConfig
 from minillm.option import make, names_of_sizes
 from minillm.runs.adaptation import with_rate, with_replay
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Job, Parts, Stored
+from minillm.runs.kind import Job, Parts, Stored, described
 from minillm.runs.looking import inside_of, predicting_next, text_ids
 from minillm.runs.run import Run
 from minillm.runs.settings import (
@@ -38,7 +38,7 @@ from minillm.runs.settings import (
 from minillm.runs.stored import save_run
 from minillm.runs.text import TextKind, write_text
 from minillm.runs.text_data import check_longer, open_text
-from minillm.text import ChatTemplate, unit_name
+from minillm.text import unit_name
 from minillm.training import Summary
 from minillm.training.language_model import ContextTask, evaluate_in_context
 
@@ -65,14 +65,9 @@ class CausalSettings(ShardSettings, TextSettings, TrainingSettings, AdaptationSe
 
 
 class CausalKind(TextKind):
-    """A stack of Transformer blocks over characters, words or byte pairs.
-
-    To import folders of transformers, a kind of this form defines ``read_folder(folder)``, which
-    returns model and tokenizer.
-    """
+    """A stack of Transformer blocks over characters, words or byte pairs."""
 
     rate: ClassVar[float] = 0.4  # the learning rate of a model of width 1
-    read_folder: Callable[[str], tuple[Any, Any]]
 
     def complete(self, settings: Any, given: Mapping[str, Any], job: Job) -> Any:
         """Return the settings with a learning rate: the best falls with the width (Yang 2022)."""
@@ -157,19 +152,9 @@ class CausalKind(TextKind):
             notes=notes,
         )
 
-    def read_model(self, file: str) -> tuple[Any, Any, ChatTemplate | None]:
-        """Return a model of another program, its tokenizer, and its chat template if it has one."""
-        model, tokenizer = self.read_folder(file)
-        template = read_chat_template(file)
-        sampling, others = read_sampling(file), read_other_tokens(file)
-        return model, tokenizer, ChatTemplate.of(template, tokenizer, sampling, others)
-
-    def import_file(self, file: str, folder: RunFolder) -> str:
-        """Make a run of a model of another program; return a line that describes it.
-
-        A file with quantised weights is copied as it is.
-        """
-        model, tokenizer, chat = self.read_model(file)
+    def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
+        """See :class:`minillm.runs.kind.Kind`; a file with quantised weights is copied as it is."""
+        model, tokenizer, chat = contents.model, contents.tokenizer, contents.chat
         if chat is not None:
             make(Sampling, chat.sampling, f"{file}: its values for sampling: ")
         settings = self.settings(unit=tokenizer.unit)
@@ -178,8 +163,7 @@ class CausalKind(TextKind):
         quantised = any(not isinstance(weight, np.ndarray) for weight in model.params.values())
         weights = partial(copy_file, file) if quantised else model.params
         save_run(folder, stored, weights, {"tokenizer": tokenizer}, chat=chat)
-        weights = sum(array.size for array in model.params.values())
-        return f"{weights:,} weights in {model.config.layers} layers, {len(tokenizer):,} tokens"
+        return described(model, tokenizer)
 
 
 def kept_sizes(job: Job) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Vectors of texts by a BERT, and the special tokens around a text."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -49,17 +48,11 @@ def frame_of(tokenizer: Any) -> tuple[int, int]:
     return tokenizer.cls, tokenizer.sep
 
 
-def sentences_of(run: Run) -> Sentences:
-    """Return the settings for vectors of texts that the run's data have."""
-    names = [entry.name for entry in fields(Sentences) if entry.name in run.data]
-    return Sentences(**{name: run.data[name] for name in names})
-
-
 def embed(run: Run, texts: Sequence[str], pooling: str | None = None) -> NDArray:
     """See :meth:`minillm.runs.run.Run.embed`."""
     if pooling not in (None, *POOLINGS):
         raise InputError(f"pooling: expected one of {', '.join(POOLINGS)}; found {pooling!r}")
-    model, said = run.model, sentences_of(run)
+    model, said = run.model, Sentences.of(run.data)
     pooling = pooling or said.pooling or "mean"
     most = min(model.config.context, said.longest or model.config.context) - 2
     encode = run.tokenizer.encode

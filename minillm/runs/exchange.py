@@ -1,23 +1,22 @@
-"""Importing models of other programs, and exporting and merging LoRA's updates."""
+"""Importing models of other programs, and quantising and merging weights."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from minillm.data.registry import absolute
 from minillm.errors import InputError
-from minillm.formats.gguf_llama import dequantised, export_gguf, export_gguf_adapter
-from minillm.formats.peft import Adapted, is_adapter, read_adapter, write_adapter
+from minillm.formats.format import Format, formats
+from minillm.formats.gguf_llama import dequantised, export_gguf
 from minillm.models.llama import Llama
+from minillm.runs.additions import check_additions
 from minillm.runs.folder import RunFolder
-from minillm.runs.importing import kind_of
+from minillm.runs.importing import format_of, import_with, importers, recognised
 from minillm.runs.kind import Stored
-from minillm.runs.opening import has_additions, load, scale_of, split, weights_from
+from minillm.runs.opening import load, weights_from
 from minillm.runs.run import Run
 from minillm.runs.stored import read_config, save_run
 
@@ -33,7 +32,7 @@ def merge(
     errors are larger than the updates of a short training, which would be lost.
     """
     run = load(path, allow_nan)
-    _check_additions(run)
+    check_additions(run)
     weights: Any = run.model.params
     size = sum(weight.size for weight in weights.values())
     type = ""
@@ -74,57 +73,30 @@ def _quantised(run: Run, type: str) -> Any:
     return partial(export_gguf, run.model, run.tokenizer, type=type, chat=run.chat_template())
 
 
-def _check_additions(run: Run) -> None:
-    if not has_additions(run.settings):
-        raise InputError(f"{run.path}: expected a run with --lora-rank, found one with all weights")
+# --- files of other programs -----------------------------------------------------------------
 
 
-# --- files of PEFT ---------------------------------------------------------------------------
-
-
-def export_additions(run: Run, file: str | Path, prefix: str = "", model: Any = None) -> None:
-    """Write the updates in PEFT's format.
-
-    ``model`` is the part of the run's model, by default all of it, whose weights have the prefix.
-    """
-    _check_additions(run)
-    updates, _ = split(run.folder.load_model(), run.model.params, run.folder.model_path)
-    updates = {name.removeprefix(prefix): array for name, array in updates.items()}
-    whole = model is None
-    model = run.model if whole else model
-    if not isinstance(model, Adapted):
-        raise InputError(f"{run.path}: expected additions to a gpt, a llama or a bert")
-    write_adapter(file, model, updates, scale_of(run.settings), run.data["init"], whole)
-
-
-def export_gguf_additions(run: Run, file: str | Path) -> None:
-    """Write the updates to a Llama as an adapter of llama.cpp."""
-    _check_additions(run)
-    updates, _ = split(run.folder.load_model(), run.model.params, run.folder.model_path)
-    export_gguf_adapter(run.model, updates, scale_of(run.settings), file)
-
-
-def _import_additions(file: str, baseline: str, folder: RunFolder) -> str:
-    """Make a run from updates in PEFT's format; return a line about it."""
-    base = load(baseline)
-    if not isinstance(base.model, Adapted):
+def _import_updates(reader: Format, file: str, baseline: str, folder: RunFolder) -> str:
+    """Make a run from updates to the weights of another one; return a line about it."""
+    base, able = load(baseline), importers(reader)
+    if base.kind.model not in [kind.model for kind in able]:
+        names = [kind.name for kind in able]
         raise InputError(
-            f"--init: expected a run of gpt, llama or bert, found one of {base.kind.name}"
+            f"--init: expected a run of {', '.join(names[:-1])} or {names[-1]}, found one of "
+            f"{base.kind.name}"
         )
     shapes = base.kind.model.shapes(base.model.config)
     weights_from(base, base.kind, base.data, shapes)  # InputError for those that take no additions
-    updates: Mapping[str, NDArray]
-    updates, rank, alpha = read_adapter(file, base.model)
-    settings = replace(base.settings, lora_rank=rank, lora_alpha=alpha, lora_targets="all")
+    updates = reader.read(file, base.model)
+    settings = replace(
+        base.settings, lora_rank=updates.rank, lora_alpha=updates.alpha, lora_targets="all"
+    )
     data = {**base.data, "init": absolute(baseline), "imported": absolute(file)}
     data["init_sha256"] = base.folder.fingerprint()
     stored = Stored(base.kind, base.model.config, settings, data)
-    save_run(folder, stored, updates, base.vocabularies, chat=base.chat_template())
-    weights = sum(array.size for array in updates.values())
+    save_run(folder, stored, updates.arrays, base.vocabularies, chat=base.chat_template())
+    weights = sum(array.size for array in updates.arrays.values())
     return f"{weights:,} weights of additions to those of {baseline}"
-
-
-# --- files of other programs -----------------------------------------------------------------
 
 
 def import_file(
@@ -135,12 +107,15 @@ def import_file(
     ``init`` is the folder of the run that an adapter updates.
     """
     folder = RunFolder(out)
-    if is_adapter(file) != (init is not None):
-        if init:
-            raise InputError(f"{file}: --init: expected a folder with adapter_config.json")
+    reader = format_of(file) if init is None else recognised(file)[0]
+    if init is not None and (reader is None or not reader.updates):
+        known = [one.signature for one in formats() if one.signature and one.updates]
+        raise InputError(f"{file}: --init: expected {' or '.join(known)}")
+    assert reader is not None
+    if init is None and reader.updates:
         raise InputError(f"{file}: expected --init DIR, the run that its additions are for")
     with folder.held():
         folder.check_free(overwrite)
         if init is not None:
-            return _import_additions(file, init, folder)
-        return kind_of(file).import_file(file, folder)
+            return _import_updates(reader, file, init, folder)
+        return import_with(reader, file, folder)

@@ -21,14 +21,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from minillm.data.entries import Entries
 from minillm.data.files import STANDARD_INPUT, naming, read_json, reading, write_file
 from minillm.errors import InputError
-from minillm.formats.huggingface import wrong
-from minillm.formats.peft import is_adapter
+from minillm.formats.format import Format, formats
+from minillm.formats.huggingface import Transformers
 from minillm.formats.sentences import read_modules
 from minillm.mpi import ranks
 from minillm.runs.folder import FORMAT_VERSION, RunFolder
-from minillm.runs.kind import kinds
+from minillm.runs.kind import Kind, kinds
 
 MARK = "imported.json"
 WAIT = 3600.0  # seconds for another process that imports the same source
@@ -43,7 +44,8 @@ def run_folder(path: str | Path) -> RunFolder:
     path = Path(path) if str(path) else path
     if not _is_foreign(path):
         return RunFolder(path)
-    if is_adapter(path):
+    found = format_of(path)
+    if found.updates:
         raise InputError(
             f"{path}: expected a run, found LoRA's updates: import them with minillm import {path} "
             "--init RUN --out DIR, where RUN is the model that they update"
@@ -53,14 +55,13 @@ def run_folder(path: str | Path) -> RunFolder:
     folder, state = RunFolder(cache_folder() / f"{source.name}-{digest}"), _state(source)
     if _is_import(folder, state):
         return folder
-    kind = kind_of(path)
     if ranks().size > 1:
         raise InputError(
             f"{path}: expected a run, because several processes use it: first minillm import {path}"
         )
     with folder.held(WAIT):
         if not _is_import(folder, state):  # another process may just have made it
-            kind.import_file(str(path), folder)
+            import_with(found, str(path), folder)
             with naming(folder.path / MARK):
                 write_file(folder.path / MARK, json.dumps(state).encode())
             print(f"minillm: imported {path} into {folder.path}, for later uses", file=sys.stderr)
@@ -84,11 +85,13 @@ def _is_foreign(path: str | Path) -> bool:
     folder = Path(path)
     if not str(path) or not folder.is_dir():
         return folder.is_file()
-    if is_adapter(folder) or (folder / "modules.json").is_file():
-        return True
     config = folder / "config.json"
     values = read_json(config) if config.is_file() else {}
-    return "model_type" in values and "kind" not in values
+    if "kind" in values:
+        return False
+    if "model_type" in values or (folder / "modules.json").is_file():
+        return True
+    return any(one.recognises(folder, b"") for one in formats())
 
 
 def _state(source: Path) -> dict[str, Any]:
@@ -113,33 +116,44 @@ def _is_import(folder: RunFolder, state: dict[str, Any]) -> bool:
     return False
 
 
-# --- the kind of a model of another program --------------------------------------------------
+# --- the format and the kind of a model of another program ------------------------------------
 
 
-def kind_of(path: str | Path) -> Any:
-    """The kind that imports a file or folder of another program; InputError if there is none."""
-    if str(path) == STANDARD_INPUT:
-        raise InputError("standard input: expected the name of a file: it is read twice")
+def format_of(path: str | Path) -> Format:
+    """The format of a file or folder of another program; InputError if none reads it."""
+    found, head = recognised(path)
+    if found is not None:
+        return found
     if Path(path).is_dir():
-        return _kind_of_folder(Path(path))
-    with reading(path) as opened:
-        head = opened.read(64).lstrip()
-    for kind in kinds().values():
-        if hasattr(kind, "imports") and kind.imports(str(path), head):
-            return kind
+        path = read_modules(Path(path))["Transformer"] / "config.json"
+        types = [one.model_type for one in formats() if isinstance(one, Transformers)]
+        raise Entries(path, read_json(path)).wrong("model_type", " or ".join(map(repr, types)))
+    known = [one.signature for one in formats() if one.signature and not one.updates]
     raise InputError(
-        f"{path}: expected a run, which is a folder, or a model of another program: an ARPA file, "
-        "which begins with \\data\\, word vectors, which begin with their count and their width, a "
-        "GGUF file, or a folder with a GPT-2, a Llama or a BERT; found "
-        f"{head[:40].decode('utf-8', 'replace')!r}"
+        f"{path}: expected a run, which is a folder, or a model of another program: "
+        f"{', '.join(known[:-1])}, or {known[-1]}; found {head[:40].decode('utf-8', 'replace')!r}"
     )
 
 
-def _kind_of_folder(folder: Path) -> Any:
-    """Return the kind of the model that the folder's config.json describes."""
-    path = read_modules(folder)["Transformer"] / "config.json"
-    values = read_json(path)
-    known = {kind.model_type: kind for kind in kinds().values() if kind.model_type}
-    if values.get("model_type") not in list(known):
-        raise wrong(path, values, "model_type", " or ".join(map(repr, known)))
-    return known[values["model_type"]]
+def recognised(path: str | Path) -> tuple[Format | None, bytes]:
+    """The format that reads a file or folder, if there is one, and the beginning of a file."""
+    if str(path) == STANDARD_INPUT:
+        raise InputError("standard input: expected the name of a file: it is read twice")
+    path, head = Path(path), b""
+    if not path.is_dir():
+        with reading(path) as opened:
+            head = opened.read(64).lstrip()
+    return next((one for one in formats() if one.recognises(path, head)), None), head
+
+
+def import_with(reader: Format, file: str, folder: RunFolder) -> str:
+    """Make a run of a file of another program; return a line about it."""
+    contents = reader.read(file)
+    kind: Any = next(kind for kind in importers(reader) if kind.model is type(contents.model))
+    return kind.import_model(contents, file, folder)
+
+
+def importers(reader: Format) -> list[Kind]:
+    """The kinds of the models in a format."""
+    able = [kind for kind in kinds().values() if kind.imports and hasattr(kind, "import_model")]
+    return [kind for kind in able if kind.model in reader.models]

@@ -16,9 +16,10 @@ import numpy as np
 
 from minillm.errors import InputError, short
 from minillm.ops import Quantised
+from minillm.runs.additions import has_additions, scale_of
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Job, Kind, Parts
-from minillm.runs.opening import check_baseline, has_additions, scale_of, weights_from
+from minillm.runs.opening import check_baseline, weights_from
 from minillm.runs.run import Run
 from minillm.runs.settings import LENGTHS, TrainingSettings
 from minillm.training.fine_tuning import depths

@@ -96,10 +96,11 @@ class Kind:
 
     In addition to the methods below, a kind defines those of its abilities: ``write``,
     ``hypotheses``, ``attention``, ``cross_attention``, ``classify``, ``answers``, ``vectors``,
-    ``fill``, ``embed``, ``look``, ``export``.  Each takes the run, then the arguments of the method
+    ``fill``, ``embed``, ``look``.  Each takes the run, then the arguments of the method
     of the same name of :class:`minillm.runs.run.Run`.  A kind that does not use the training loop
-    defines ``train(job)``, which returns False if it was interrupted.  A kind that reads files of
-    other programs defines ``import_file(file, folder)``.
+    defines ``train(job)``, which returns False if it was interrupted.  A kind whose
+    models other programs write, too, defines ``import_model(contents, file, folder)``: it makes a
+    run of the :class:`minillm.formats.format.Contents` of a file, and returns a line about it.
     """
 
     name: ClassVar[str]
@@ -116,11 +117,8 @@ class Kind:
     # "text", "sentences", "labels" (with texts), "pairs".
     takes: ClassVar[tuple[str, ...]] = ()
 
-    # The formats of other programs that ``export`` writes -> the name of the file or folder.
-    exports: ClassVar[dict[str, str]] = {}
-
-    # In config.json of the folders of transformers that ``import_file`` reads.
-    model_type: ClassVar[str | None] = None
+    # Whether models of its class that are read from a file become runs of this kind.
+    imports: ClassVar[bool] = True
 
     # The run's attribute -> the vocabulary's file, and the field of the model's config that is
     # its size.
@@ -218,6 +216,12 @@ def sizes_of(run: "Run", settings: type) -> dict[str, Any]:
         for name, value in sizes.items()
         if value is not None and not isinstance(value, float)
     }
+
+
+def described(model: Any, tokenizer: Vocabulary) -> str:
+    """Return a line about an imported Transformer."""
+    weights = sum(array.size for array in model.params.values())
+    return f"{weights:,} weights in {model.config.layers} layers, {len(tokenizer):,} tokens"
 
 
 def kinds() -> dict[str, Kind]:

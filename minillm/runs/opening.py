@@ -4,20 +4,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from minillm.errors import InputError, short
+from minillm.errors import InputError
 from minillm.formats.gguf_llama import read_weights
 from minillm.ops import Quantised
+from minillm.runs.additions import has_additions, merged, scale_of
 from minillm.runs.folder import RunFolder
 from minillm.runs.importing import run_folder
 from minillm.runs.kind import Data, Kind, Stored
 from minillm.runs.run import Run
 from minillm.runs.stored import check_fingerprint, read_config
-from minillm.training.lora import QuantisedLowRank, product
+from minillm.training.lora import QuantisedLowRank
 
-Arrays = Mapping[str, NDArray]
 Shape = tuple[int, ...]
 
 
@@ -148,76 +147,10 @@ def weights_from(
     return taken
 
 
-# --- a run whose stored weights are LoRA's updates to those of another run, its baseline ----------
-#
-#     W' = W + s A B        W of the baseline, A and B stored as W.A and W.B
-#
-# A quantised W stays as it is, and the model has s A and B beside it (minillm.training.lora).
-#
-# Beside the updates stand the weights that the model has and the baseline has not.  The
-# configuration has the folder of the baseline and the fingerprint of its weights.  When the run is
-# opened, the updates are merged into the weights; several such runs share one baseline.
-
-
-def has_additions(settings: object) -> bool:
-    """Return whether a run with these settings stores updates in place of weights."""
-    return bool(getattr(settings, "lora_rank", None))
-
-
-def scale_of(settings: Any) -> float:
-    """Return s, alpha / rank."""
-    return (settings.lora_alpha or 2 * settings.lora_rank) / settings.lora_rank
-
-
 def check_baseline(data: Data) -> None:
     """Store the baseline's fingerprint in ``data``; InputError if it had another one before."""
     sha256 = run_folder(data["init"]).fingerprint()
     check_fingerprint(data, sha256, data["init"], "its weights have", key="init_sha256")
-
-
-def split(stored: Arrays, weights: Arrays, path: Path) -> tuple[dict[str, NDArray], Arrays]:
-    """Return the updates to ``weights`` among stored arrays, and all other stored arrays.
-
-    InputError for an update that fits no weight.
-    """
-    updates = {}
-    for name, array in stored.items():
-        weight, _, side = name.rpartition(".")
-        W = weights.get(weight)
-        if W is None or side not in ("A", "B"):
-            continue
-        rank = stored[f"{weight}.A"].shape[-1] if f"{weight}.A" in stored else 0
-        expected = (W.shape[0], rank) if side == "A" else (rank, W.shape[-1])
-        other = f"{weight}.{'B' if side == 'A' else 'A'}"
-        if W.ndim != 2 or array.shape != expected or other not in stored or array.dtype != W.dtype:
-            raise InputError(
-                f"{path}: {short(name)}: expected additions A (I, r) and B (r, O) to a weight "
-                f"(I, O) of the model, found shape {array.shape}"
-            )
-        updates[name] = array
-    return updates, {name: array for name, array in stored.items() if name not in updates}
-
-
-def merged(
-    weights: Arrays, stored: Arrays, scale: float, path: Path
-) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
-    """Return the baseline's weights with the updates among ``stored``, and all others of these.
-
-    Also s A and B of the weights that are quantised, which have no update.
-    """
-    updates, others = split(stored, weights, path)
-    whole = {**weights, **others}
-    beside: dict[str, NDArray] = {}
-    for name, A in updates.items():
-        if not name.endswith(".A"):
-            continue
-        W = name.removesuffix(".A")
-        scaled, B = A * A.dtype.type(scale), updates[f"{W}.B"]
-        if isinstance(weights[W], Quantised):
-            beside |= {name: scaled, f"{W}.B": B}
-        else:
-            whole[W] = np.ascontiguousarray(weights[W] + product(scaled, B))
-    return whole, beside
 
 
 def _with_baseline(

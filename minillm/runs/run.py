@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from minillm.decoding import Chat, Reader, Sampling, Translation
 from minillm.decoding.causal import CausalReader
 from minillm.errors import InputError
-from minillm.formats.gguf_blocks import type_of
+from minillm.formats.format import Contents, Format, formats
 from minillm.look.page import Page
 from minillm.models.vectors import Vectors
 from minillm.option import check_names, make, types_of
 from minillm.runs import given
+from minillm.runs.additions import updates_of
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Evaluation, Kind, Results, kinds
 from minillm.text import ChatTemplate, Vocabulary
@@ -316,38 +317,57 @@ class Run:
         return ability(self, texts, pooling)
 
     def export(
-        self,
-        file: str | Path | None = None,
-        format: str | None = None,
-        binary: bool = False,
-        quantise: str | None = None,
+        self, file: str | Path | None = None, format: str | None = None, **options: Any
     ) -> str | Path:
         """Write the model in a format that other programs read, and return the path.
 
-        ``format`` is one of ``kind.exports``, by default the first, or "gguf" for a ``file`` whose
-        name ends with .gguf.  ``file`` is by default the one
-        named there, in the run's folder.  ``quantise`` is the type of the weights in a GGUF file,
-        such as "q8_0"; None: float32, or what they are quantised to.
+        ``format`` is the name of one of :mod:`minillm.formats`, by default the one whose suffix
+        ``file`` has, or the model's first.  ``file`` is by default in the run's folder, with the
+        format's default name.  The options are those of the format, such as ``quantise``, the type
+        of the weights in a GGUF file ("q8_0"; by default float32, or what they are quantised to).
         """
-        formats = self.kind.exports
-        export = self._ability("export")
-        if format is None and Path(file or "").suffix == ".gguf":
-            format = "gguf"
-        if format is not None and format not in formats:
-            raise InputError(
-                f"--format: a run of {self.kind.name} is exported as {' or '.join(formats)}, "
-                f"found {format!r}"
-            )
-        format = format or next(iter(formats))
-        if binary and format != "word2vec":
-            raise InputError("--binary: only word vectors have two formats")
-        if quantise is not None and format != "gguf":
-            raise InputError("--quantise: only a GGUF file has weights that are quantised")
-        options = {"quantise": type_of(quantise)} if quantise is not None else {}
+        chosen = self._format(file, format)
+        absent = (None, False)  # as the options are by default
+        given = {n: value for n, value in options.items() if not any(value is no for no in absent)}
+        for name in given.keys() - types_of(chosen.options):
+            having = [one.name for one in formats() if name in types_of(one.options)]
+            if having:
+                raise InputError(
+                    f"--{name}: expected the format {' or '.join(having)} with it, "
+                    f"found {chosen.name}"
+                )
+        written: Any = make(chosen.options, given)
         if file is None:
-            file = self.path / formats[format]
-        export(self, file, format, binary, **options)
+            file = self.path / chosen.default
+        contents: Any
+        if chosen.updates:
+            contents = updates_of(self)
+        else:
+            tokenizer = self.vocabularies["tokenizer"]
+            contents = Contents(
+                self.model, tokenizer, self.chat_template(), self.data, self.folder.model_path
+            )
+        chosen.write(contents, file, written)
         return file
+
+    def _format(self, file: str | Path | None, name: str | None) -> Format:
+        """Return the format of ``export``.  InputError for one that does not hold the model."""
+        able = [one for one in formats() if isinstance(self.model, one.models)]
+        if not able:
+            names = [kind.name for kind in kinds().values() if _is_exported(kind)]
+            raise InputError(
+                f"{self._place('config.json')}expected a run of {' or '.join(names)}, "
+                f"found {self.kind.name!r}"
+            )
+        suffixes = {one.suffix: one.name for one in formats() if one.suffix}
+        name = name or suffixes.get(Path(file or "").suffix, able[0].name)
+        chosen = next((one for one in able if one.name == name), None)
+        if chosen is None:
+            raise InputError(
+                f"--format: a run of {self.kind.name} is exported as "
+                f"{' or '.join(one.name for one in able)}, found {name!r}"
+            )
+        return chosen
 
     def evaluate(
         self,
@@ -395,3 +415,7 @@ class Run:
     def _place(self, file: str = "") -> str:
         """Return the beginning of a message; a run in memory has no place to name."""
         return "" if self.folder.temporary else f"{self.path / file}: "
+
+
+def _is_exported(kind: Kind) -> bool:
+    return any(issubclass(kind.model, one.models) for one in formats())

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from minillm.data.entries import Entries
 from minillm.data.files import read_json, warn_of_unknown
 from minillm.data.lines import read_lines
 from minillm.errors import InputError, short
@@ -85,7 +86,7 @@ def load_tokenizer(path: str | Path) -> Vocabulary:
             return _read_wordpieces(path, values, path.with_name("tokenizer_config.json"))
         config = path.with_name("tokenizer_config.json")
         beside = _read_config(config, byte_pairs=True)
-        ends = _checked(config, lambda: _ends_in(beside))
+        ends = token_texts(config, beside, "bos", "eos")
         return _checked(path, lambda: _from_hugging_face(values, ends))
     if isinstance(values.get("unit"), str):
         return _checked(path, lambda: _from_run(values))
@@ -327,17 +328,15 @@ def _opening(values: dict[str, Any]) -> dict[str, str]:
     return {}
 
 
-def _ends_in(values: dict[str, Any]) -> dict[str, str]:
-    """The texts of BOS and EOS in tokenizer_config.json, those that are there."""
-    ends = {}
-    for name in ("bos", "eos"):
+def token_texts(path: Path, values: Mapping[str, Any], *names: str) -> dict[str, str]:
+    """The texts of tokens, such as ``bos``, in a tokenizer_config.json, those that are there."""
+    texts = {}
+    for name in names:
         token = values.get(f"{name}_token")
         token = token.get("content") if isinstance(token, dict) else token
         if token is not None:
-            if not isinstance(token, str):
-                raise ValueError(f"{name}_token: expected a text, found {short(token)}")
-            ends[name] = token
-    return ends
+            texts[name] = Entries(path, {f"{name}_token": token}).text(f"{name}_token")
+    return texts
 
 
 # --- pieces of words -----------------------------------------------------------------------------

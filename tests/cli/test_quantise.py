@@ -144,7 +144,10 @@ def test_a_run_over_characters_is_quantised(tmp_path, capsys):
         ),
         (["quantise", "RUN", "--to", "q8_0", "--out", "RUN"], "it already holds a run"),
         (["quantise", "GPT", "--to", "q8_0", "--out", "OUT"], "expected a run of llama, found one"),
-        (["export", "RUN", "OUT", "--quantise", "q8_0"], "--quantise: only a GGUF file"),
+        (
+            ["export", "RUN", "OUT", "--quantise", "q8_0"],
+            "--quantise: expected the format gguf with it",
+        ),
         (["export", "GPT", "OUT", "--format", "gguf"], "a run of gpt is exported as huggingface"),
         (["export", "GPT", "OUT.gguf"], "a run of gpt is exported as huggingface or peft, found"),
     ],

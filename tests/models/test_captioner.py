@@ -5,8 +5,8 @@ import pytest
 from model_checks import check_model, fit
 
 from minillm.decoding import beam_search
-from minillm.models.captioner import Captioner, CaptionerConfig
 from minillm.decoding.decoder import select
+from minillm.models.captioner import Captioner, CaptionerConfig
 
 pytestmark = pytest.mark.usefixtures("both_twins")
 CELLS = ("rnn", "lstm", "gru")

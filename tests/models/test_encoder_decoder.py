@@ -5,10 +5,10 @@ import pytest
 from model_checks import check_model, check_padding, fit, random_pairs
 
 from minillm import ops
+from minillm.decoding.decoder import select
 from minillm.layers.attention import KINDS, Attention, kind
 from minillm.layers.fresh import Fresh, uniform
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
-from minillm.decoding.decoder import select
 from minillm.training import Adam
 
 pytestmark = pytest.mark.usefixtures("both_twins")

@@ -7,8 +7,8 @@ import pytest
 from model_checks import check_model, check_padding, random_pairs
 
 from minillm.decoding.beam import beam_search
-from minillm.layers.positions import sinusoids
 from minillm.decoding.decoder import select
+from minillm.layers.positions import sinusoids
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.training import Adam
 

@@ -73,17 +73,17 @@ def test_a_source_that_changed_is_imported_again(model, cache, changed, capsys):
 
 @pytest.mark.parametrize("early", [True, False])
 def test_an_import_that_was_stopped_is_made_again(model, cache, early, monkeypatch):
-    whole = LlamaKind.import_file
+    whole = LlamaKind.import_model
 
-    def stopped(self, file, folder):
+    def stopped(self, contents, file, folder):
         if early:
             folder.begin()
             folder.save_json("vocabulary.json", {})
         else:
-            whole(self, file, folder)
+            whole(self, contents, file, folder)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(LlamaKind, "import_file", stopped)
+    monkeypatch.setattr(LlamaKind, "import_model", stopped)
     with pytest.raises(KeyboardInterrupt):
         minillm.load(model)
     monkeypatch.undo()

@@ -1,8 +1,7 @@
 """A Transformer that fills gaps, from both sides: BERT (2018)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +13,7 @@ from minillm.data.passages import Passages, framed, passages_once
 from minillm.data.registry import absolute
 from minillm.data.windows import Ids
 from minillm.errors import InputError, short
-from minillm.formats.bert import export_bert, import_bert
+from minillm.formats.format import Contents
 from minillm.look.inside import MOST, Inside
 from minillm.look.reading import attention_of_bert, read_hidden
 from minillm.metrics import bits, frequency_loss, perplexity
@@ -27,11 +26,9 @@ from minillm.runs.embedding import (
     embed,
     frame_of,
     framing_vocabulary,
-    sentences_of,
 )
-from minillm.runs.exchange import export_additions
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results, Stored
+from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results, Stored, described
 from minillm.runs.looking import inside_of, text_ids
 from minillm.runs.run import Run
 from minillm.runs.settings import (
@@ -135,8 +132,6 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
     settings = Settings
     takes: ClassVar[tuple[str, ...]] = ("text",)
     facts = SentenceFacts
-    exports: ClassVar[dict[str, str]] = {"huggingface": "huggingface", "peft": "peft"}
-    model_type = "bert"
 
     def open_vocabulary(self, values: dict[str, Any]) -> Any:
         """Return a vocabulary of pieces with [CLS], [SEP] and [MASK]."""
@@ -269,26 +264,13 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
         """See :meth:`minillm.runs.run.Run.embed`."""
         return embed(run, texts, pooling)
 
-    def export(self, run: Run, file: str | Path, format: str, binary: bool) -> None:
-        """Write a folder that transformers loads, and sentence-transformers if it encodes texts.
-
-        In PEFT's format, write only the updates of LoRA.
-        """
-        if format == "peft":
-            export_additions(run, file)
-            return
-        tokenizer: Any = run.tokenizer
-        export_bert(run.model, tokenizer, file, sentences_of(run))
-
-    def import_file(self, file: str, folder: RunFolder) -> str:
-        """Make a run of a BERT of transformers; return a line that describes it."""
-        model, tokenizer, sentences = import_bert(file)
-        config = model.config
-        data = {"files": [], "imported": absolute(file), **asdict(sentences)}
-        stored = Stored(self, config, Settings(), data)
+    def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
+        """See :class:`minillm.runs.kind.Kind`."""
+        model, tokenizer = contents.model, contents.tokenizer
+        data = {"files": [], "imported": absolute(file), **contents.facts}
+        stored = Stored(self, model.config, Settings(), data)
         save_run(folder, stored, model.params, {"tokenizer": tokenizer})
-        weights = sum(array.size for array in model.params.values())
-        return f"{weights:,} weights in {config.layers} layers, {len(tokenizer):,} tokens"
+        return described(model, tokenizer)
 
 
 def special_ids(tokenizer: Any) -> list[int]:

@@ -16,10 +16,11 @@ from minillm.errors import InputError
 from minillm.metrics import perplexity
 from minillm.models.llama import Llama
 from minillm.option import option
+from minillm.runs.additions import has_additions
 from minillm.runs.answering import on_answers
 from minillm.runs.kind import Data, Evaluation, Job, Parts, Results
 from minillm.runs.kinds.llama import LlamaKind
-from minillm.runs.opening import has_additions, load
+from minillm.runs.opening import load
 from minillm.runs.run import Run
 from minillm.runs.settings import LENGTHS, Facts, LoRASettings, TrainingSettings, with_default
 from minillm.runs.stored import check_fingerprint
@@ -136,11 +137,7 @@ is held out. Only small updates to the matrices are trained, which may be quanti
 then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR --format gguf"""
     settings: ClassVar[Any] = Settings
     facts = ChatFacts
-    model_type: ClassVar[Any] = None
-
-    def imports(self, file: str, head: bytes) -> bool:
-        """Return False: imported files are of the kind llama."""
-        return False
+    imports = False  # imported files are of the kind llama
 
     # --- settings ---
 

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +14,8 @@ from minillm.models.fine_tuned import (
     PREFIX,
     FineTuned,
     FineTunedConfig,
-    encoder_of,
 )
 from minillm.option import option
-from minillm.runs.exchange import export_additions
 from minillm.runs.kind import Data, Job
 from minillm.runs.labelled import Read, TextClassifierKind, TextClassifierSettings
 from minillm.runs.run import Run
@@ -98,7 +95,6 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
     model = FineTuned
     config = FineTunedConfig
     settings = Settings
-    exports: ClassVar[dict[str, str]] = {"peft": "peft"}
 
     def init_defaults(self, initial: Run, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the settings that depend on the pre-trained model.
@@ -187,10 +183,6 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
             return [*front, *tokenizer.encode(text, place)[:most].tolist(), *behind]
 
         return read
-
-    def export(self, run: Run, file: str | Path, format: str, binary: bool) -> None:
-        """See :meth:`minillm.runs.run.Run.export`: the updates of LoRA to the encoder."""
-        export_additions(run, file, PREFIX, encoder_of(run.model))
 
 
 def _encoder_of(run: Run) -> tuple[str, Any]:

@@ -1,13 +1,7 @@
 """A Transformer that predicts the next token: GPT (2018)."""
 
-from pathlib import Path
-from typing import ClassVar
-
-from minillm.formats.gpt2 import export_gpt2, import_gpt2
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.runs.causal import CausalKind, CausalSettings
-from minillm.runs.exchange import export_additions
-from minillm.runs.run import Run
 
 
 class GPTKind(CausalKind):
@@ -34,13 +28,3 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
     model = GPT
     config = GPTConfig
     settings = CausalSettings
-    exports: ClassVar[dict[str, str]] = {"huggingface": "huggingface", "peft": "peft"}
-    model_type = "gpt2"
-    read_folder = staticmethod(import_gpt2)
-
-    def export(self, run: Run, file: str | Path, format: str, binary: bool) -> None:
-        """Write a folder that transformers loads, with the same logits; or LoRA's updates."""
-        if format == "peft":
-            export_additions(run, file)
-        else:
-            export_gpt2(run.model, run.tokenizer, file)

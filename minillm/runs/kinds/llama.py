@@ -3,23 +3,18 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from minillm.data.files import copy_file
 from minillm.errors import InputError, InputWarning
-from minillm.formats.gguf import MAGIC
-from minillm.formats.gguf_llama import dequantised, export_gguf, import_gguf
-from minillm.formats.llama import export_llama, import_llama
+from minillm.formats.format import Contents
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.option import option, option_of
 from minillm.runs.answering import results_of
 from minillm.runs.causal import CausalKind, CausalSettings
-from minillm.runs.exchange import export_additions, export_gguf_additions
+from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Evaluation, Results
 from minillm.runs.run import Run
 from minillm.runs.settings import TrainingSettings, size, with_default
-from minillm.text import ChatTemplate
 
 
 @dataclass(frozen=True)
@@ -73,14 +68,6 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
     model = Llama
     config = LlamaConfig
     settings = Settings
-    exports: ClassVar[dict[str, str]] = {
-        "huggingface": "huggingface",
-        "gguf": "llama.gguf",
-        "gguf-adapter": "adapter.gguf",
-        "peft": "peft",
-    }
-    model_type = "llama"
-    read_folder = staticmethod(import_llama)
 
     def init_defaults(self, initial: Run, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the defaults with AdamW, by which published models have been trained.
@@ -96,14 +83,9 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
             raise InputError("--pattern: expected a FILE of conversations with it")
         return results or super().evaluate(run, evaluation)
 
-    def imports(self, file: str, head: bytes) -> bool:
-        """Return whether ``import_file`` reads a file that begins so."""
-        return head.startswith(MAGIC)
-
-    def read_model(self, file: str) -> tuple[Llama, Any, ChatTemplate | None]:
-        """Return the model in a folder of transformers or in a GGUF file."""
-        found = super().read_model(file) if Path(file).is_dir() else import_gguf(file)
-        model, most = found[0], int(option_of(Settings, "context").most)
+    def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
+        """See :class:`minillm.runs.kind.Kind`; a longer context than the largest one is cut."""
+        model, most = contents.model, int(option_of(Settings, "context").most)
         if model.config.context > most:
             warnings.warn(
                 f"{file}: its context of {model.config.context:,} tokens is cut to {most:,}",
@@ -111,20 +93,4 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
                 stacklevel=2,
             )
             model = Llama(replace(model.config, context=most), params=model.params)
-        return model, *found[1:]
-
-    def export(
-        self, run: Run, file: str | Path, format: str, binary: bool, quantise: str | None = None
-    ) -> None:
-        """Write a folder that transformers loads, a GGUF file, or LoRA's updates."""
-        if format in ("peft", "gguf-adapter"):
-            (export_additions if format == "peft" else export_gguf_additions)(run, file)
-            return
-        template = run.chat_template()
-        if format == "huggingface":
-            source = template.source if template else None
-            export_llama(dequantised(run.model), run.tokenizer, file, source)
-        elif quantise is None and run.folder.model_path.suffix == ".gguf":
-            copy_file(run.folder.model_path, file)
-        else:
-            export_gguf(run.model, run.tokenizer, file, quantise or "F32", template)
+        return super().import_model(replace(contents, model=model), file, folder)

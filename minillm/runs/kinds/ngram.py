@@ -6,13 +6,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 from minillm.data.registry import absolute
 from minillm.data.streams import Spill, TextStream
 from minillm.errors import InputError
-from minillm.formats.arpa import read_arpa, write_arpa
+from minillm.formats.format import Contents
 from minillm.look.inside import Inside
 from minillm.look.reading import read_counted
 from minillm.metrics import perplexity
@@ -104,7 +103,6 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
     config = NGramConfig
     settings = Settings
     takes: ClassVar[tuple[str, ...]] = ("text",)
-    exports: ClassVar[dict[str, str]] = {"arpa": "model.arpa"}
     resumable = False
 
     def train(self, job: Job) -> bool:
@@ -165,29 +163,12 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
         name, text, start = evaluation_stream(run, evaluation, held_out=True)
         return text_results(run.model, run.tokenizer, text.blocks(start), name)
 
-    def export(self, run: Run, file: str | Path, format: str, binary: bool) -> None:
-        """Write an ARPA file, which SRILM and KenLM read."""
-        write_arpa(file, run.tokenizer, run.model.params)
-
-    def imports(self, file: str, head: bytes) -> bool:
-        """Return whether to import a file as this kind: an ARPA file, compressed or not."""
-        return head.startswith((b"\\data\\", b"\x1f\x8b")) or ".arpa" in Path(file).name
-
-    def import_file(self, file: str, folder: RunFolder) -> str:
-        """Make a run of an ARPA file; return a line that describes it."""
-        tokenizer, params = read_arpa(file)
-        order = sum(name.startswith("word.") for name in params)
-        config = NGramConfig(
-            vocabulary=len(tokenizer),
-            order=order,
-            line_end=tokenizer.sentence_end,
-            unknown=tokenizer.unknown,
-            sizes=tuple(len(params[f"word.{n}"]) for n in range(1, order + 1)),
-        )
-        data = {"files": [], "imported": absolute(file)}
-        model, stored = NGram(config, params), Stored(self, config, Settings(), data)
-        save_run(folder, stored, model.params, {"tokenizer": tokenizer})
-        return _sizes(config)
+    def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
+        """See :class:`minillm.runs.kind.Kind`."""
+        model, data = contents.model, {"files": [], "imported": absolute(file)}
+        stored = Stored(self, model.config, Settings(), data)
+        save_run(folder, stored, model.params, {"tokenizer": contents.tokenizer})
+        return _sizes(model.config)
 
 
 def _sizes(config: NGramConfig) -> str:

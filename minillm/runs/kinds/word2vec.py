@@ -10,7 +10,8 @@ import numpy as np
 from minillm.data.registry import absolute
 from minillm.data.streams import Spill, TextStream
 from minillm.errors import InputError
-from minillm.formats.word2vec import read_vectors, write_vectors
+from minillm.formats.format import Contents
+from minillm.formats.word2vec import write_vectors
 from minillm.models.vectors import Vectors
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
 from minillm.mpi import ranks
@@ -147,7 +148,6 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
     config = Word2VecConfig
     settings = Settings
     takes: ClassVar[tuple[str, ...]] = ("sentences", "text")
-    exports: ClassVar[dict[str, str]] = {"word2vec": "vectors.txt"}
 
     def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
         """Return the settings with the learning rate that suits the algorithm."""
@@ -241,28 +241,14 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
             "nats_per_prediction": loss,
         }
 
-    def export(self, run: Run, file: str | Path, format: str, binary: bool) -> None:
-        """Write word vectors in one of word2vec's formats, which gensim reads."""
-        self.vectors(run).save_word2vec_format(file, binary)
-
-    def imports(self, file: str, head: bytes) -> bool:
-        """Return whether to import a file as this kind: its first line is two numbers."""
-        fields = head.split(b"\n")[0].split()
-        return len(fields) == 2 and all(field.isdigit() for field in fields)
-
-    def import_file(self, file: str, folder: RunFolder) -> str:
-        """Make a run of a file of word vectors; return a line that describes it."""
-        words, vectors = read_vectors(file)
-        if len(words) < 2:
-            raise InputError(f"{file}: expected 2 words or more, found {len(words)}")
-        counts = np.arange(len(words), 0, -1)  # unknown: but the most frequent come first
-        config = Word2VecConfig(vocabulary=len(words), dimension=vectors.shape[1])
-        model = Word2Vec(config, counts)
-        model.params["vectors"][:] = vectors
+    def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
+        """See :class:`minillm.runs.kind.Kind`."""
+        model, counts = contents.model, contents.tokenizer
         data = {"files": [], "imported": absolute(file)}
-        stored = Stored(self, config, Settings(), data, "prediction")
-        save_run(folder, stored, model.params, {"tokenizer": WordCounts(words, counts, True)})
-        return f"{len(words):,} vectors of {vectors.shape[1]} numbers"
+        stored = Stored(self, model.config, Settings(), data, "prediction")
+        words = WordCounts(list(counts), np.array(list(counts.values())), True)
+        save_run(folder, stored, model.params, {"tokenizer": words})
+        return f"{len(words):,} vectors of {model.config.dimension} numbers"
 
 
 def _check_shapes(config: Word2VecConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:

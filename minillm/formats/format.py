@@ -1,0 +1,88 @@
+"""A file format of another program is one declaration, a subclass of :class:`Format`.
+
+It tells every command what to know of the format: its name, the models that it holds, how a file is
+recognised, read and written, and the options of writing.  A new format is ``formats/x.py`` and its
+test; no verb, kind of model or list names it.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+from numpy.typing import NDArray
+
+from minillm.text import ChatTemplate
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The contents of a file: a model, and what belongs to it."""
+
+    model: Any
+    tokenizer: Any
+    chat: ChatTemplate | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)  # stored with the data of a run
+    weights: Path | None = None  # of a run: the file of its weights
+
+
+@dataclass(frozen=True)
+class Updates:
+    """LoRA's updates to the weights of a model, named as in minillm/training/lora.py."""
+
+    model: Any
+    arrays: Mapping[str, NDArray]
+    rank: int
+    alpha: float
+    baseline: str = ""  # the name of the model without them
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The options of a format that has none."""
+
+
+class Format:
+    """One format.  Formats of different models may share a name, as folders of transformers do."""
+
+    name: ClassVar[str]  # the value of ``export --format``
+    models: ClassVar[tuple[type, ...]]  # the classes of models that it holds
+    default: ClassVar[str]  # the file or folder to write in the folder of a run
+    suffix: ClassVar[str | None] = None  # of the files that are written so without ``--format``
+    signature: ClassVar[str | None] = None  # for messages: what a file looks like that is read
+    updates: ClassVar[bool] = False  # whether it holds LoRA's updates to a model instead of one
+    options: ClassVar[type] = NoOptions  # of writing: a dataclass, see minillm.option
+
+    def recognises(self, path: Path, head: bytes) -> bool:
+        """Whether ``read`` is for this folder, or for this file, which begins with ``head``."""
+        return False
+
+    def read(self, path: str, baseline: Any = None) -> Any:
+        """The Contents of a file; or the Updates in it, for the model ``baseline``.
+
+        InputError names the file, and what is missing, damaged or not supported.
+        """
+        raise NotImplementedError
+
+    def write(self, contents: Any, path: str | Path, options: Any) -> None:
+        """Write Contents or Updates, whole or not at all.  InputError if the format lacks a way."""
+        raise NotImplementedError
+
+
+def formats() -> list[Format]:
+    """All formats: those of whole models first, and of these those without a suffix."""
+    folder = importlib.import_module(str(__package__))
+    names = [f"{folder.__name__}.{module.name}" for module in pkgutil.iter_modules(folder.__path__)]
+    found = [one for name in names for one in _in_module(name)]
+    return sorted(found, key=lambda one: (one.updates, one.suffix is not None, one.name))
+
+
+@cache
+def _in_module(name: str) -> list[Format]:
+    """The formats that a module declares."""
+    values = vars(importlib.import_module(name)).values()
+    classes = [value for value in values if isinstance(value, type) and issubclass(value, Format)]
+    return [one() for one in classes if one.__module__ == name and "models" in vars(one)]

@@ -1,0 +1,57 @@
+"""Our parameters and the tensors of other programs: names, and which columns are whose.
+
+Where others have a matrix each for query, key and value, or for gate and up, ours has them side by
+side, along the last axis.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LAYER = re.compile(r"\.(\d+)\.")
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One of our parameters, and the tensors of another program that it consists of."""
+
+    name: str
+    shape: tuple[int, ...]
+    columns: Mapping[str, slice]  # of ours, by the name of the tensor
+    transposed: bool = False  # ours has the transpose of each tensor
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each tensor."""
+        shapes = {n: (*self.shape[:-1], c.stop - c.start) for n, c in self.columns.items()}
+        return {n: shape[::-1] if self.transposed else shape for n, shape in shapes.items()}
+
+    def views(self, array: NDArray) -> dict[str, NDArray]:
+        """The tensors as views of our parameter."""
+        views = {name: array[..., columns] for name, columns in self.columns.items()}
+        return {name: view.T if self.transposed else view for name, view in views.items()}
+
+
+def weights_of(
+    shapes: Mapping[str, tuple[int, ...]],
+    names: Mapping[str, str | tuple[str, ...]],
+    transposed: bool,
+    widths: Mapping[str, tuple[int, ...]] | None = None,
+) -> Iterator[Weight]:
+    """Yield the parameters of a model with the tensors that ``names`` gives them.
+
+    In the names, * stands for the number of a layer.  ``widths`` has the columns of each tensor,
+    by the last part of our name; otherwise, all have as many.  With ``transposed``, all matrices
+    but tables are.
+    """
+    for name, shape in shapes.items():
+        layer = _LAYER.search(name)
+        theirs = names[_LAYER.sub(".*.", name)]
+        theirs = (theirs,) if isinstance(theirs, str) else theirs
+        same = (shape[-1] // len(theirs),) * len(theirs)
+        ends = np.cumsum([0, *(widths or {}).get(name.split(".")[-1], same)]).tolist()
+        tensors = [tensor.replace("*", layer[1] if layer else "") for tensor in theirs]
+        columns = dict(zip(tensors, map(slice, ends, ends[1:]), strict=True))
+        yield Weight(name, shape, columns, transposed and not name.endswith(".E"))

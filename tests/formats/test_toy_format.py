@@ -1,0 +1,121 @@
+"""A format that is declared in one file goes through every command."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+import minillm
+from minillm import formats
+from minillm.cli import main
+from minillm.errors import InputError
+
+TEXT = "the cat sat on the mat.\nthe dog sat on the log.\n" * 20
+
+FORMAT = '''"""An n-gram model as an ARPA file behind a line with a title."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from minillm.formats.arpa import Arpa
+from minillm.formats.format import Format
+from minillm.models.ngram import NGram
+from minillm.option import option
+
+
+@dataclass(frozen=True)
+class Options:
+    title: str = option("none", "the title of a toy-counts file", "TITLE", choices=("none", "cats"))
+
+
+class ToyCounts(Format):
+    name = "toy-counts"
+    models = (NGram,)
+    default = "model.toy"
+    suffix = ".toy"
+    signature = "a toy-counts file, which begins with toy"
+    options = Options
+
+    def recognises(self, path, head):
+        return head.startswith(b"toy ")
+
+    def read(self, path, baseline=None):
+        body = Path(path).with_suffix(".body")
+        body.write_bytes(Path(path).read_bytes().partition(b"\\n")[2])
+        return Arpa().read(str(body))
+
+    def write(self, contents, path, options):
+        Arpa().write(contents, path, None)
+        arpa = Path(path).read_bytes()
+        Path(path).write_bytes(b"toy " + options.title.encode() + b"\\n" + arpa)
+'''
+
+
+@pytest.fixture(autouse=True)
+def toy_counts(tmp_path, monkeypatch):
+    folder = tmp_path / "formats"
+    folder.mkdir()
+    (folder / "toy_counts.py").write_text(FORMAT)
+    monkeypatch.setattr(formats, "__path__", [*formats.__path__, str(folder)])
+    yield
+    sys.modules.pop("minillm.formats.toy_counts", None)
+
+
+@pytest.fixture
+def run(tmp_path):
+    return minillm.train("ngram", tmp_path / "run", text=TEXT, order=2)
+
+
+def test_a_toy_format_goes_through_every_command(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MINILLM_CACHE", str(tmp_path / "cache"))
+    file, back = str(tmp_path / "counts.toy"), str(tmp_path / "back")
+    assert main(["export", str(run.path), file, "--title", "cats"]) == 0
+    assert Path(file).read_bytes().startswith(b"toy cats\n")
+    assert main(["import", file, "--out", back]) == 0
+    capsys.readouterr()
+    expected = run.evaluate(text=TEXT)
+    for path in (back, file):  # the file itself may take the place of a run
+        assert minillm.load(path).evaluate(text=TEXT) == pytest.approx(expected)
+    assert main(["export", str(run.path), "--format", "toy-counts"]) == 0
+    assert (run.path / "model.toy").read_bytes().startswith(b"toy none\n")
+    assert run.export().name == "model.arpa"  # a format without a suffix comes first
+
+
+def test_its_options_are_its_own(run, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["export", "--help"])
+    page = " ".join(capsys.readouterr().out.split())
+    assert "toy-counts" in page
+    assert "--title TITLE the title of a toy-counts file" in page
+    assert main(["export", str(run.path), str(tmp_path / "x"), "--title", "cats"]) == 2
+    message = "--title: expected the format toy-counts with it, found arpa"
+    assert capsys.readouterr().err == f"minillm: {message}\n"
+    with pytest.raises(InputError, match="title: expected one of none, cats, found 'dogs'"):
+        run.export(tmp_path / "x", "toy-counts", title="dogs")
+    with pytest.raises(InputError, match="titel: there is no such setting"):
+        run.export(tmp_path / "x", "toy-counts", titel="cats")
+    assert not (tmp_path / "x").exists()
+
+
+def test_messages_know_it(run, tmp_path, capsys):
+    other = tmp_path / "other"
+    other.write_text("something else")
+    assert main(["import", str(other), "--out", str(tmp_path / "y")]) == 2
+    assert "a toy-counts file, which begins with toy" in capsys.readouterr().err
+    assert main(["export", str(run.path), "--format", "huggingface"]) == 2
+    assert "a run of ngram is exported as arpa or toy-counts, found" in capsys.readouterr().err
+
+
+def test_nothing_of_the_package_names_it():
+    for path in Path(minillm.__path__[0]).rglob("*.py"):
+        assert "toy-counts" not in path.read_text("utf-8"), path
+
+
+def test_kinds_and_verbs_name_no_format():
+    names = {file.stem for file in Path(formats.__path__[0]).glob("[!_]*.py")} - {"format"}
+    package = Path(minillm.__path__[0])
+    pages = [*package.glob("runs/kinds/*.py"), package / "cli/export.py", package / "runs/run.py"]
+    for path in pages:
+        text = path.read_text("utf-8")
+        for name in names - {"word2vec"}:  # a kind offers gensim's method of this name
+            assert f"formats.{name} " not in text, path
