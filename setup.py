@@ -105,7 +105,7 @@ def twins() -> list[Extension]:
 
 
 def chosen_sets(choice: str, in_place: bool, cpu: str) -> list[str]:
-    """The instruction sets to build: MINILLM_SETS, and the text of /proc/cpuinfo, "" without one."""
+    """The instruction sets to build, by MINILLM_SETS and /proc/cpuinfo ("" where there is none)."""
     if choice not in ("", "all", "best"):
         sys.exit(f"MINILLM_SETS: expected all or best, found {choice}")
     if choice == "all" or not (choice or in_place):
