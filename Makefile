@@ -68,8 +68,9 @@ wheels: .venv/wheels
 
 .venv/%: pyproject.toml setup.py $(wildcard $(addprefix minillm/_kernels/*.,pyx pxd pxi h))
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --editable '.[$*]'
+	$(BIN)/pip install --quiet --no-compile --editable '.[$*]'
 	$(BIN)/python -m compileall -q minillm  # Python itself may not: PYTHONDONTWRITEBYTECODE
+	$(BIN)/python -m compileall -qq -j 0 .venv/lib || true  # on all cores, unlike pip
 	touch $@
 
 # Linters, wheels and the book need no compiled kernels.
