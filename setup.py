@@ -8,6 +8,10 @@ what typed memoryviews need (`MEMORYVIEWS`), which Cython would otherwise add to
 lines of C.  The kernels use Python's limited API alone, so that one build serves every Python from
 `OLDEST` on.
 
+A wheel has all instruction sets.  A build in place, for development, has those that this CPU can
+run: compiling takes most of an install.  MINILLM_SETS=all builds all in place too, and
+MINILLM_SETS=best the best of this CPU alone.
+
 The twins are optional.  Where they cannot be compiled the install still
 succeeds, and `build.json` beside the kernels says why, for `minillm info`.
 """
@@ -16,7 +20,6 @@ import json
 import os
 import platform
 import re
-import subprocess
 import sys
 import sysconfig
 import tomllib
@@ -69,6 +72,9 @@ GCC_SETS = {
 }
 MSVC = ["/O2", "/fp:precise", "/std:c11"]  # C11 has _Generic: either.h
 
+# MSVC cannot ask the CPU what it has, and so builds the baseline alone; zig can.
+SETS = list(GCC_SETS) if X86 and (TARGET or not WINDOWS) else ["baseline"]
+
 
 class Twin(Extension):
     """The C module `translated`, compiled for one instruction set under a name of its own."""
@@ -83,7 +89,7 @@ class Twin(Extension):
             py_limited_api=ABI3,
             optional=True,
         )
-        self.translated, self.instruction_set = translated, instruction_set or "baseline"
+        self.translated, self.instruction_set = translated, instruction_set
 
     def write_source(self) -> None:
         """The C module again, with the function renamed by which Python finds a module."""
@@ -94,10 +100,19 @@ class Twin(Extension):
 
 
 def twins() -> list[Extension]:
-    # MSVC cannot ask the CPU what it has, and so builds the baseline alone; zig can.
-    sets = [name for name in GCC_SETS if name == "baseline" or (X86 and (TARGET or not WINDOWS))]
     shared = [Twin(name) for name in ("_cpu", "_pool", "_threads", MEMORYVIEWS)]
-    return shared + [Twin(f"_{topic}", name) for topic in TOPICS for name in sets]
+    return shared + [Twin(f"_{topic}", name) for topic in TOPICS for name in SETS]
+
+
+def chosen_sets(choice: str, in_place: bool, cpu: str) -> list[str]:
+    """The instruction sets to build, by MINILLM_SETS and /proc/cpuinfo ("" where there is none)."""
+    if choice not in ("", "all", "best"):
+        sys.exit(f"MINILLM_SETS: expected all or best, found {choice}")
+    if choice == "all" or not (choice or in_place):
+        return SETS
+    needed = {name: {flag[2:] for flag in GCC_SETS[name] if "=" not in flag} for name in SETS}
+    runnable = [name for name in SETS if not cpu or needed[name] <= set(cpu.split())]
+    return runnable[-1:] if choice == "best" else runnable
 
 
 class BuildKernels(build_ext):
@@ -118,12 +133,20 @@ class BuildKernels(build_ext):
             if ABI3:  # Python would prefer modules that were built for its version alone
                 for path in PACKAGE.glob("*" + sysconfig.get_config_var("EXT_SUFFIX")):
                     path.unlink()
-        outdated = [twin for twin in self.extensions if self.force or self.is_outdated(twin)]
+        cpu = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+        sets = chosen_sets(os.environ.get("MINILLM_SETS", ""), self.used_in_place, cpu)
+        outdated = []
+        for twin in self.extensions:
+            if self.force or self.is_outdated(twin):
+                if twin.instruction_set in ("", *sets):
+                    outdated.append(twin)
+                else:  # else old code might be loaded
+                    self.target(twin).unlink(missing_ok=True)
         # The largest first, so that no core has nothing left to do while another compiles it.
         outdated.sort(key=lambda twin: -sum(p.stat().st_size for p in sources_of(twin.translated)))
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(1) as translator, ThreadPoolExecutor(os.cpu_count()) as pool:
             names = dict.fromkeys(twin.translated for twin in outdated)
-            translations = {name: pool.submit(translate, name) for name in names}
+            translations = {name: translator.submit(translate, name) for name in names}
             needed = [translations[twin.translated] for twin in outdated]
             list(pool.map(self.build_twin, outdated, needed))
 
@@ -142,7 +165,7 @@ class BuildKernels(build_ext):
         return not target.exists() or target.stat().st_mtime <= newest
 
     def build_twin(self, twin: Twin, translation: Future) -> None:
-        instruction_set = twin.instruction_set
+        instruction_set = twin.instruction_set or "baseline"
         try:
             translation.result()
             twin.write_source()
@@ -204,11 +227,19 @@ def checking_bounds(translated: str) -> Path:
 
 
 def translate(translated: str) -> None:
-    """Write the C, in a process of its own, so that several run at the same time."""
+    """Write the C.  Cython stays loaded: a process for each topic would take twice the time."""
     Path("build/kernels").mkdir(parents=True, exist_ok=True)
     if TARGET and Path(f"build/kernels/{translated}.c").exists():
         return  # wheels.py has deleted what was older: this is of another platform's build
-    subprocess.run(cython(translated), check=True)
+    from Cython.Compiler.Main import setuptools_main  # here, where its lack is noted as a failure
+
+    ours, sys.argv = sys.argv, cython(translated)[2:]
+    try:
+        setuptools_main()
+    except SystemExit:
+        raise RuntimeError(f"Cython cannot translate {translated}") from None
+    finally:
+        sys.argv = ours
 
 
 setup(

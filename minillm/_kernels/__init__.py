@@ -292,7 +292,8 @@ def _not_built(name: str) -> str:
         failures = json.loads((Path(__file__).parent / "build.json").read_text())
     except OSError:
         return "the Cython kernels are not built"
-    return failures.get(name, "the Cython kernels are not built for it")
+    without_compiler = _compiled("_cpu") is None and next(iter(failures.values()), "")
+    return failures.get(name) or without_compiler or "the Cython kernels are not built for it"
 
 
 def _thread_limit() -> None:

@@ -40,6 +40,31 @@ def test_the_limited_api_is_that_of_the_oldest_python(recipe):
     )
 
 
+@pytest.mark.parametrize(
+    ("choice", "in_place", "cpu", "expected"),
+    [
+        ("", True, "flags : sse2 fma avx2", ["baseline", "avx2"]),
+        ("", True, "flags : sse2 avx2", ["baseline"]),
+        ("", True, "fma avx2 avx512f avx512dq avx512vl", ["baseline", "avx2"]),
+        ("", True, "fma avx2 avx512f avx512dq avx512vl avx512bw", ["baseline", "avx2", "avx512"]),
+        ("", True, "", ["baseline", "avx2", "avx512"]),
+        ("", False, "sse2", ["baseline", "avx2", "avx512"]),
+        ("all", True, "sse2", ["baseline", "avx2", "avx512"]),
+        ("best", True, "fma avx2", ["avx2"]),
+        ("best", True, "sse2", ["baseline"]),
+    ],
+)
+def test_a_build_in_place_is_for_this_cpu(recipe, choice, in_place, cpu, expected):
+    chosen_sets = recipe["chosen_sets"]
+    chosen_sets.__globals__["SETS"][:] = INSTRUCTION_SETS[::-1]
+    assert chosen_sets(choice, in_place, cpu) == expected
+
+
+def test_an_unknown_choice_of_sets(recipe):
+    with pytest.raises(SystemExit, match="MINILLM_SETS: expected all or best, found avx2"):
+        recipe["chosen_sets"]("avx2", True, "")
+
+
 def test_no_module_of_one_version_hides_those_of_all():
     """Python prefers a module whose name has its version, such as an earlier build leaves."""
     cpu = pytest.importorskip("minillm._kernels._cpu", reason="the kernels are not built")

@@ -103,6 +103,16 @@ print(minillm.kernels_info())
     assert "cannot run here" in run(program, MINILLM_KERNELS="cython").stderr
 
 
+def test_without_a_compiler_each_set_says_why(monkeypatch):
+    """The build notes its failure for the sets that it tried alone."""
+    failures = '{"baseline": "its build failed (no compiler)"}'
+    monkeypatch.setattr("pathlib.Path.read_text", lambda path: failures)
+    monkeypatch.setattr("minillm._kernels._compiled", lambda name: None)
+    assert minillm._kernels._not_built("avx512") == "its build failed (no compiler)"
+    monkeypatch.setattr("minillm._kernels._compiled", lambda name: object())
+    assert "not built for it" in minillm._kernels._not_built("avx512")
+
+
 def test_a_call_runs_the_twin_in_force(monkeypatch):
     """The one of the same name and with the same arguments; without one, the original."""
 
