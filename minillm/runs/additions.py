@@ -2,7 +2,7 @@
 
     W' = W + s A B        W of the baseline, A and B stored as W.A and W.B
 
-A quantised W stays as it is, and the model has s A and B beside it (minillm.layers.dense).
+A quantised W stays as it is, and the model has s A and B beside it (minillm.training.lora).
 
 Beside the updates stand the weights that the model has and the baseline has not.  The configuration
 has the folder of the baseline and the fingerprint of its weights.  When the run is opened, the
