@@ -3,13 +3,12 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minillm import training
 from minillm._kernels import slow_bfloat16
 from minillm.data.files import STANDARD_INPUT
 from minillm.data.registry import absolute
@@ -18,12 +17,20 @@ from minillm.mpi import ranks
 from minillm.option import make, option_of
 from minillm.plots import loss_curve
 from minillm.runs.folder import RunFolder
-from minillm.runs.initial import trained_part, with_init_defaults, with_one_length
+from minillm.runs.initial import TrainedPart, trained_part, with_init_defaults, with_one_length
 from minillm.runs.kind import Job, Kind, Parts, Stored
 from minillm.runs.opening import check_resumable, open_initial
 from minillm.runs.settings import names_of_data
 from minillm.runs.stored import read_config, save_config, save_vocabularies
-from minillm.training import Options, Summary, new_optimiser, restore_checkpoint, save_checkpoint
+from minillm.text import ChatTemplate
+from minillm.training import (
+    Options,
+    Summary,
+    loop,
+    new_optimiser,
+    restore_checkpoint,
+    save_checkpoint,
+)
 from minillm.training.progress import minutes_and_seconds
 
 BASELINE_FRACTION = 0.9  # of the baseline's loss, above which a model has hardly learned
@@ -123,6 +130,19 @@ def _changed(folder: RunFolder, stored: Any, given: Mapping[str, Any]) -> Any:
 # --- training --------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Training:
+    """Everything that gradient descent on the weights of one run needs."""
+
+    kind: Kind
+    job: Job
+    parts: Parts
+    part: TrainedPart  # of the model
+    options: Options
+    rng: np.random.Generator
+    chat: ChatTemplate | None  # of the run of --init, if its model has the same class
+
+
 def _train(kind: Kind, job: Job) -> bool:
     """Train the job's run, and return False if it was interrupted.
 
@@ -130,57 +150,102 @@ def _train(kind: Kind, job: Job) -> bool:
     """
     if hasattr(kind, "train"):
         return kind.train(job)
-    settings, folder = job.settings, job.folder
-    rng = np.random.default_rng(settings.seed)
-    job = replace(job, initial=open_initial(job.data))
-    if job.stored:
-        check_resumable(folder, job.stored)
-    parts = kind.prepare(job, rng)
-    part = trained_part(
-        kind, job, parts, lambda params: new_optimiser(settings.optimiser, params, settings), rng
-    )
-    chat = None  # of a model that answers
-    if job.initial is not None and type(job.initial.model) is type(parts.model):
-        chat = job.initial.chat_template()
-    job = replace(job, initial=None)  # its memory is free
-    options = _options(settings).of(parts.task)
-    task: Any = parts.task
-    begin = Summary()
-    if job.stored:
-        begin = restore_checkpoint(folder, part.stored, part.optimiser, task, rng)
-        _check_unfinished(folder, options, begin)
-    if options.precision == "bfloat16" and (why := slow_bfloat16()):
-        job.report(f"--precision: bfloat16 would be slower here, so float32 is used: {why}")
-        options = replace(options, precision="float32")
+    training = _prepare(kind, job)
+    start = _restore(training) if job.stored else Summary()
+    training = replace(training, options=_with_fast_precision(training.options, job.report))
     ranks().wait()  # all have read the folder; from here on, rank 0 writes it
+    _write_beginning(training, start)
+    summary = _descend(training, start)
+    ranks().wait()  # the run is on the disk
+    if not job.quiet:
+        _report(training, summary)
+    return not summary.interrupted
+
+
+def _prepare(kind: Kind, job: Job) -> _Training:
+    """Open the data, make the model, and choose the weights to train.
+
+    The run of ``--init`` is in memory only until this function returns.
+    """
+    settings = job.settings
+    rng = np.random.default_rng(settings.seed)
+    opened = replace(job, initial=open_initial(job.data))
+    if job.stored:
+        check_resumable(job.folder, job.stored)
+    parts = kind.prepare(opened, rng)
+    part = trained_part(
+        kind, opened, parts, lambda params: new_optimiser(settings.optimiser, params, settings), rng
+    )
+    options = _options(settings).of(parts.task)
+    return _Training(kind, job, parts, part, options, rng, _chat_template(opened, parts.model))
+
+
+def _chat_template(job: Job, model: Any) -> ChatTemplate | None:
+    """Return the chat template of the run of ``--init`` if its model has the same class."""
+    if job.initial is None or type(job.initial.model) is not type(model):
+        return None
+    return job.initial.chat_template()
+
+
+def _restore(training: _Training) -> Summary:
+    """Restore the checkpoint, and return the progress so far.
+
+    InputError if the run is already complete.
+    """
+    folder, part, task = training.job.folder, training.part, training.parts.task
+    start = restore_checkpoint(folder, part.stored, part.optimiser, task, training.rng)
+    _check_unfinished(folder, training.options, start)
+    return start
+
+
+def _with_fast_precision(options: Options, report: Callable[[str], None]) -> Options:
+    """Replace bfloat16 by float32 where bfloat16 is slower, and report it."""
+    if options.precision != "bfloat16" or not (why := slow_bfloat16()):
+        return options
+    report(f"--precision: bfloat16 would be slower here, so float32 is used: {why}")
+    return replace(options, precision="float32")
+
+
+def _write_beginning(training: _Training, start: Summary) -> None:
+    """Report the notes, and write the configuration; for a new run, a checkpoint before it."""
+    job, parts = training.job, training.parts
     for note in parts.notes:
         job.report(note)
     if job.stored:
-        _report_the_schedule(job, options, parts, begin)
+        _report_the_schedule(job, training.options, parts, start)
     else:
-        folder.begin()
-        save_vocabularies(folder, kind, parts.vocabularies)
-        if chat is not None:
-            folder.save_json("chat.json", chat.to_dict())
-        save_checkpoint(folder, part.stored, part.optimiser, task, rng, begin)
-    save_config(folder, Stored(kind, parts.model.config, settings, job.data, parts.unit))
-    summary = training.train(
+        _write_new_run(training, start)
+    stored = Stored(training.kind, parts.model.config, job.settings, job.data, parts.unit)
+    save_config(job.folder, stored)
+
+
+def _write_new_run(training: _Training, start: Summary) -> None:
+    """Write all files of a new run but the configuration."""
+    folder, parts, part = training.job.folder, training.parts, training.part
+    folder.begin()
+    save_vocabularies(folder, training.kind, parts.vocabularies)
+    if training.chat is not None:
+        folder.save_json("chat.json", training.chat.to_dict())
+    save_checkpoint(folder, part.stored, part.optimiser, parts.task, training.rng, start)
+
+
+def _descend(training: _Training, start: Summary) -> Summary:
+    """Run the training loop."""
+    job, parts, part = training.job, training.parts, training.part
+    task: Any = parts.task
+    return loop.train(
         params=part.stored,
         optimiser=part.optimiser,
         trained=part.trained,
         task=task,
-        options=options,
-        rng=rng,
-        store=folder,
-        start=begin,
+        options=training.options,
+        rng=training.rng,
+        store=job.folder,
+        start=start,
         quiet=job.quiet,
         unit=parts.item or parts.unit,
         items=(lambda: task.rows) if parts.item else None,
     )
-    ranks().wait()  # the run is on the disk
-    if not job.quiet:
-        _report(kind, job, summary, parts, options)
-    return not summary.interrupted
 
 
 def _options(settings: Any) -> Options:
@@ -224,34 +289,48 @@ def _no_better(summary: Summary) -> str:
     return f"{count} in a row without a better loss"
 
 
-def _report(kind: Kind, job: Job, summary: Summary, parts: Parts, options: Options) -> None:
-    unit, early = parts.unit, options.gives_up(summary)
+def _report(training: _Training, summary: Summary) -> None:
+    job = training.job
+    _report_losses(training, summary)
+    for line in training.kind.closing(job, training.parts, summary):
+        job.report(line)
+    _draw_losses(training)
+    if summary.interrupted:
+        job.report(f"to continue: {job.resume_command}")
+
+
+def _report_losses(training: _Training, summary: Summary) -> None:
+    """Report how far the training went, and the best validation loss."""
+    report, unit, options = training.job.report, training.parts.unit, training.options
+    early = options.gives_up(summary)
     how_far = f"{summary.step:,} steps, {summary.tokens:,} {unit}s"
     best = f"step {summary.best_step:,}"
     if options.in_epochs:
         how_far = f"{options.epoch(summary.step):,.3g} epochs, {how_far}"
         best = f"epoch {options.epoch(summary.best_step):,.3g}"
     word = "stopped" if summary.interrupted else "stopped early" if early else "trained"
-    job.report(f"{word} after {how_far}, {minutes_and_seconds(summary.seconds)}")
+    report(f"{word} after {how_far}, {minutes_and_seconds(summary.seconds)}")
     if early:
-        job.report(f"{_no_better(summary)}: the best was that of {best}")
+        report(f"{_no_better(summary)}: the best was that of {best}")
     if math.isfinite(summary.best_loss):
-        job.report(f"validation loss {summary.best_loss:.4f} nats per {unit} ({best})")
-        if summary.best_loss > BASELINE_FRACTION * parts.baseline:
-            job.report(
-                f"the model has hardly learned yet: predicting by frequency has a loss of "
-                f"{parts.baseline:.4f}; train it longer"
-            )
-    for line in kind.closing(job, parts, summary):
-        job.report(line)
+        report(f"validation loss {summary.best_loss:.4f} nats per {unit} ({best})")
+    baseline = training.parts.baseline
+    if BASELINE_FRACTION * baseline < summary.best_loss < math.inf:
+        report(
+            f"the model has hardly learned yet: predicting by frequency has a loss of "
+            f"{baseline:.4f}; train it longer"
+        )
+
+
+def _draw_losses(training: _Training) -> None:
+    """Draw the loss curve, and report where it is."""
+    job, parts = training.job, training.parts
     try:
         extra = extra_of(job.settings, parts.model.config)
-        job.folder.save_file("loss.png", loss_curve(job.folder.read_metrics(), unit, extra))
+        job.folder.save_file("loss.png", loss_curve(job.folder.read_metrics(), parts.unit, extra))
         job.report(f"loss curve: {job.folder.path / 'loss.png'}")
     except InputError as error:
         job.report(f"loss curve: not drawn: {error}")
-    if summary.interrupted:
-        job.report(f"to continue: {job.resume_command}")
 
 
 def extra_of(settings: Any, config: Any) -> str:
