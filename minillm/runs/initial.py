@@ -19,9 +19,10 @@ from minillm.ops import Quantised
 from minillm.runs.additions import has_additions, scale_of
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Job, Kind, Parts
-from minillm.runs.opening import check_baseline, weights_from
+from minillm.runs.opening import weights_from
 from minillm.runs.run import Run
 from minillm.runs.settings import LENGTHS, TrainingSettings
+from minillm.runs.stored import record_fingerprint
 from minillm.training.fine_tuning import depths
 from minillm.training.lora import LoRA, Merging, new_additions
 from minillm.training.optimisers import Arrays, Optimiser
@@ -144,7 +145,8 @@ def trained_part(
         return TrainedPart(None, params, new_optimiser(params))
     new: set[str] = set()
     if has_additions(settings):
-        check_baseline(job.data)
+        sha256, init = job.initial.folder.fingerprint(), job.data["init"]
+        record_fingerprint(job.data, sha256, init, "its weights have", key="init_sha256")
     if job.stored is None or has_additions(settings):
         constant = has_additions(settings)
         new = take_weights(kind, job.initial, parts, job.data, constant)

@@ -20,7 +20,7 @@ from minillm.runs.kind import Data, Evaluation, Job, Kind, Parts, Results
 from minillm.runs.opening import load
 from minillm.runs.run import Classified, Run
 from minillm.runs.settings import LENGTHS, LabelFacts, LabelledSettings, with_default
-from minillm.runs.stored import check_fingerprint
+from minillm.runs.stored import record_fingerprint
 from minillm.training import Summary
 from minillm.training.minibatches import ClassificationTask, balanced_weights, fingerprint
 
@@ -102,7 +102,7 @@ class TextClassifierKind(Kind):
             columns[part] = encode_texts(texts.texts(part), read, texts.labels)
             notes.append(f"{len(columns[part][1]):,} {part} texts")
         sha256 = fingerprint(columns["training"])
-        check_fingerprint(data, sha256, data["data"], "the data have")
+        record_fingerprint(data, sha256, data["data"], "the data have")
         data["labels"] = texts.labels
         parts = classification_parts(model, columns, settings, "text")
         return replace(parts, vocabularies=vocabularies, notes=notes)

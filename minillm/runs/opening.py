@@ -147,12 +147,6 @@ def weights_from(
     return taken
 
 
-def check_baseline(data: Data) -> None:
-    """Store the baseline's fingerprint in ``data``; InputError if it had another one before."""
-    sha256 = run_folder(data["init"]).fingerprint()
-    check_fingerprint(data, sha256, data["init"], "its weights have", key="init_sha256")
-
-
 def _with_baseline(
     folder: RunFolder, stored: Stored, weights: dict[str, NDArray]
 ) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
@@ -161,8 +155,10 @@ def _with_baseline(
         if not stored.data.get(name):
             raise InputError(f"{folder.path / 'config.json'}: data: {name!r} is missing")
     try:
-        check_baseline(stored.data)
-        base = load(stored.data["init"])
+        init = stored.data["init"]
+        sha256 = run_folder(init).fingerprint()
+        check_fingerprint(stored.data, sha256, init, "its weights have", key="init_sha256")
+        base = load(init)
     except InputError as error:
         raise InputError(f"{folder.path}: its weights are additions to others: {error}") from None
     shapes = stored.kind.model.shapes(stored.config)

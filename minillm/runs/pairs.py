@@ -29,7 +29,7 @@ from minillm.runs.settings import (
     config_from,
     with_default,
 )
-from minillm.runs.stored import check_fingerprint
+from minillm.runs.stored import record_fingerprint
 from minillm.runs.vocabulary import vocabulary_for
 from minillm.text import Vocabulary, build_vocabulary
 from minillm.training.minibatches import MinibatchTask, fingerprint, mean_loss
@@ -162,7 +162,7 @@ class PairKind(Kind):
             shares = unknown_shares(validation, source, target)
             many = ": the model will mostly write the unknown word; --unit character has none"
             notes.append(said(shares) + many * (max(shares) > MOST_UNKNOWN))
-        check_fingerprint(data, fingerprint(training), data["data"], "the data have")
+        record_fingerprint(data, fingerprint(training), data["data"], "the data have")
         data["longest_target"] = int(training[1].lengths.max())
         both = {"source_vocabulary": len(source), "target_vocabulary": len(target)}
         model = self.model(config_from(settings, self.config, **both, **own), rng)

@@ -159,9 +159,20 @@ def config_of(Config: type, values: Mapping[str, Any], settings: type, place: st
         raise InputError(reason) from None
 
 
+def record_fingerprint(
+    data: Data, sha256: str, name: str, what: str = "the text has", key: str = "sha256"
+) -> None:
+    """Store the fingerprint in the data of a new run; for a resumed one, compare it.
+
+    InputError if it differs from the fingerprint that was stored.
+    """
+    check_fingerprint(data, sha256, name, what, key)
+    data[key] = sha256
+
+
 def check_fingerprint(
     data: Data, sha256: str, name: str, what: str = "the text has", key: str = "sha256"
 ) -> None:
-    """Store a fingerprint in ``data``; InputError if there was another one before."""
-    if data.setdefault(key, sha256) != sha256:
+    """InputError if ``data`` has another fingerprint."""
+    if data.get(key, sha256) != sha256:
         raise InputError(f"{name}: {what} changed since the run was started")

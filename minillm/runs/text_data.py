@@ -12,7 +12,7 @@ from minillm.metrics import bits, perplexity
 from minillm.mpi import ranks
 from minillm.runs.kind import Data, Evaluation, Job, Results
 from minillm.runs.run import Run
-from minillm.runs.stored import check_fingerprint
+from minillm.runs.stored import check_fingerprint, record_fingerprint
 from minillm.runs.vocabulary import vocabulary_for
 from minillm.text import Vocabulary, build_vocabulary, load_tokenizer
 from minillm.training.progress import progress_bar
@@ -20,15 +20,10 @@ from minillm.training.progress import progress_bar
 BLOCK = 1 << 16  # tokens that are decoded at a time
 
 
-def read_training_text(data: Data) -> str:
-    """Return the text of a run.  ``data`` has its files, and gets the text's fingerprint.
-
-    InputError if ``data`` had another fingerprint: the text has changed.
-    """
+def read_training_text(data: Data) -> tuple[str, str]:
+    """Return the text of a run, and its fingerprint."""
     text = read_text(data["files"])  # without files: the built-in corpus
-    sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    check_fingerprint(data, sha256, name_of(data))
-    return text
+    return text, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def name_of(data: Data) -> str:
@@ -48,7 +43,9 @@ def open_text(job: Job) -> tuple[Vocabulary, Ids, Ids]:
     if shards is not None:
         tokenizer = vocabulary_for(job, "", lambda: tokenizer_of(shards))
         return (tokenizer, *_of_shards(shards, tokenizer, data))
-    training, validation = split_text(read_training_text(data))
+    text, sha256 = read_training_text(data)
+    record_fingerprint(data, sha256, name_of(data))
+    training, validation = split_text(text)
     tokenizer = vocabulary_for(
         job,
         settings.unit,
@@ -68,7 +65,7 @@ def open_text(job: Job) -> tuple[Vocabulary, Ids, Ids]:
 
 def _of_shards(shards: Shards, tokenizer: Vocabulary, data: Data) -> tuple[Ids, Ids]:
     check_same_vocabulary(shards, tokenizer, "--tokenizer")
-    check_fingerprint(data, shards.sha256, name_of(data))
+    record_fingerprint(data, shards.sha256, name_of(data))
     verify(shards)
     data["documents"] = shards.eos is not None
     return shards.split()
@@ -89,8 +86,9 @@ def _ids_of(run: Run, part: int) -> Ids:
     check_kept(run)
     name, shards = name_of(run.data), open_shards(run.data["files"])
     if shards is None:
-        text = split_text(read_training_text(run.data))[part]
-        return run.tokenizer.encode(text, name)
+        text, sha256 = read_training_text(run.data)
+        check_fingerprint(run.data, sha256, name)
+        return run.tokenizer.encode(split_text(text)[part], name)
     check_same_vocabulary(shards, run.tokenizer, str(run.path))
     check_fingerprint(run.data, shards.sha256, name)
     return shards.split()[part]

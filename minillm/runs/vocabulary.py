@@ -6,7 +6,7 @@ from typing import TypeVar
 from minillm.data.shards import digest_of
 from minillm.errors import InputError
 from minillm.runs.kind import Data, Job
-from minillm.runs.stored import check_fingerprint
+from minillm.runs.stored import record_fingerprint
 from minillm.text import Vocabulary, load_tokenizer
 
 Made = TypeVar("Made")
@@ -35,7 +35,7 @@ def kept(data: Data, tokenizer: Vocabulary, path: str) -> Vocabulary:
     InputError if ``data`` has another fingerprint, because the tokenizer has changed.
     """
     sha256 = digest_of(tokenizer.to_dict())
-    check_fingerprint(data, sha256, path, "the vocabulary has", key="vocabulary_sha256")
+    record_fingerprint(data, sha256, path, "the vocabulary has", key="vocabulary_sha256")
     return tokenizer
 
 

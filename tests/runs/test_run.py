@@ -267,6 +267,16 @@ def changed(folder, group, **entries):
     path.write_text(json.dumps(config))
 
 
+def test_measuring_a_run_stores_nothing_about_its_data(runs, tmp_path):
+    folder = shutil.copytree(runs("lm"), tmp_path / "run")
+    changed(folder, "data", sha256=REMOVED)
+    run = minillm.load(folder)
+    before = dict(run.data)
+    run.evaluate()
+    assert run.data == before
+    assert "sha256" not in before
+
+
 WRONG = {
     "ngram": [
         ("data", {"files": REMOVED}, "data: 'files' is missing"),

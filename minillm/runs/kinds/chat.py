@@ -23,7 +23,7 @@ from minillm.runs.kinds.llama import LlamaKind
 from minillm.runs.opening import load
 from minillm.runs.run import Run
 from minillm.runs.settings import LENGTHS, Facts, LoRASettings, TrainingSettings, with_default
-from minillm.runs.stored import check_fingerprint
+from minillm.runs.stored import record_fingerprint
 from minillm.text import BytePairs, ChatTemplate
 from minillm.training import Summary
 from minillm.training.conversations import ChatTask, Encoded, mean_loss
@@ -227,7 +227,7 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
         training, validation = encoded["training"], encoded["validation"]
         ids = [one.ids for item in (*training, *validation) for one in item]
         sha256 = fingerprint((np.concatenate(ids),))
-        check_fingerprint(data, sha256, name_of(data), "the data have")
+        record_fingerprint(data, sha256, name_of(data), "the data have")
         notes = [f"{len(training):,} for training, {len(validation):,} held out"]
         if shortened:
             notes.append(f"{shortened:,} are cut to the turns that fit {most} tokens")

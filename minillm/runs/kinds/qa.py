@@ -27,7 +27,7 @@ from minillm.runs.settings import (
     size,
     with_default,
 )
-from minillm.runs.stored import check_fingerprint
+from minillm.runs.stored import record_fingerprint
 from minillm.runs.vocabulary import vocabulary_for
 from minillm.text import Vocabulary, build_vocabulary
 from minillm.training import Summary
@@ -166,7 +166,7 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
             count = f" in {len(first):,} windows" if len(first) > len(questions) else ""
             notes.append(f"{len(questions):,} {part} questions{count}")
         sha256 = fingerprint(columns["training"])
-        check_fingerprint(data, sha256, name_of(data), "the data have")
+        record_fingerprint(data, sha256, name_of(data), "the data have")
         data["unanswered"] = any(not question.answers for question in parts["training"])
         model = Reader(config, rng)
         training, validation = (

@@ -29,7 +29,7 @@ from minillm.runs.settings import (
     size,
     with_default,
 )
-from minillm.runs.stored import check_fingerprint, save_config, save_run, save_vocabularies
+from minillm.runs.stored import record_fingerprint, save_config, save_run, save_vocabularies
 from minillm.runs.text_data import evaluation_stream, name_of
 from minillm.training.progress import minutes_and_seconds
 from minillm.training.word2vec import (
@@ -173,7 +173,7 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
         """Count the words, train, save, and report the result."""
         settings, folder, me = job.settings, job.folder, ranks()
         text = TextStream(job.data["files"])
-        check_fingerprint(job.data, text.sha256, name_of(job.data))
+        record_fingerprint(job.data, text.sha256, name_of(job.data))
         model, words, progress = self._begin(job, settings, text)
         with Spill() as spill:
             corpus = Corpus(words, text, spill, settings.memory, me.rank, me.size)
