@@ -13,6 +13,7 @@ from minillm.cli.options import add_beam, add_option, add_run, integer, open_run
 from minillm.data.files import is_stream, write_file
 from minillm.errors import InputError
 from minillm.plots import attention_map, loss_curve, loss_curves, word_map
+from minillm.runs.abilities import Attends, AttendsToSource
 from minillm.runs.folder import RunFolder
 from minillm.runs.start import extra_of
 from minillm.runs.stored import read_config
@@ -114,7 +115,8 @@ def draw_attention(args: argparse.Namespace) -> None:
     """
     run = open_run(args)
     chosen = args.layer is not None or args.head is not None
-    if hasattr(run.kind, "attention") or (chosen and not hasattr(run.kind, "cross_attention")):
+    crosses = isinstance(run.kind, AttendsToSource)
+    if isinstance(run.kind, Attends) or (chosen and not crosses):
         layer, head = args.layer or 0, args.head or 0
         weights, tokens = run.attention(args.text, layer, head)
         caption, config = f"layer {layer}, head {head}", run.model.config
@@ -130,7 +132,7 @@ def draw_attention(args: argparse.Namespace) -> None:
         keep_weights=True,
     )
     caption, lines = "", [best.text]
-    if hasattr(run.kind, "cross_attention"):
+    if crosses:
         layer = run.model.aligning_layer if args.layer is None else args.layer
         head = "mean over the heads" if args.head is None else f"head {args.head}"
         caption = f"layer {layer}, {head}"

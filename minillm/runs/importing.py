@@ -28,6 +28,7 @@ from minillm.formats.format import Format, formats
 from minillm.formats.huggingface import Transformers
 from minillm.formats.sentences import read_modules
 from minillm.mpi import ranks
+from minillm.runs.abilities import Imports
 from minillm.runs.folder import FORMAT_VERSION, RunFolder
 from minillm.runs.kind import Kind, kinds
 
@@ -155,5 +156,5 @@ def import_with(reader: Format, file: str, folder: RunFolder) -> str:
 
 def importers(reader: Format) -> list[Kind]:
     """The kinds of the models in a format."""
-    able = [kind for kind in kinds().values() if kind.imports and hasattr(kind, "import_model")]
+    able = [kind for kind in kinds().values() if kind.imports and isinstance(kind, Imports)]
     return [kind for kind in able if kind.model in reader.models]

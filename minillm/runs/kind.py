@@ -94,13 +94,8 @@ class Evaluation:
 class Kind:
     """One kind of model.  Every command knows all subclasses with a ``name``.
 
-    In addition to the methods below, a kind defines those of its abilities: ``write``,
-    ``hypotheses``, ``attention``, ``cross_attention``, ``classify``, ``answers``, ``vectors``,
-    ``fill``, ``embed``, ``look``.  Each takes the run, then the arguments of the method
-    of the same name of :class:`minillm.runs.run.Run`.  A kind that does not use the training loop
-    defines ``train(job)``, which returns False if it was interrupted.  A kind whose
-    models other programs write, too, defines ``import_model(contents, file, folder)``: it makes a
-    run of the :class:`minillm.formats.format.Contents` of a file, and returns a line about it.
+    In addition to the methods below, a kind defines those of its abilities, which
+    :mod:`minillm.runs.abilities` lists.
     """
 
     name: ClassVar[str]

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from numpy.typing import NDArray
 
-from minillm.decoding import Chat, Reader, Sampling, Translation
+from minillm.decoding import Chat, Reader, Sampling
 from minillm.decoding.causal import CausalReader
 from minillm.errors import InputError
 from minillm.formats.format import Contents, Format, formats
@@ -17,11 +17,26 @@ from minillm.look.page import Page
 from minillm.models.vectors import Vectors
 from minillm.option import check_names, make, types_of
 from minillm.runs import given
+from minillm.runs.abilities import (
+    Answers,
+    Attends,
+    AttendsToSource,
+    Classifies,
+    Compares,
+    Embeds,
+    Fills,
+    HasVectors,
+    Looks,
+    Translates,
+    Writes,
+)
 from minillm.runs.additions import updates_of
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Evaluation, Kind, Results, kinds
 from minillm.text import ChatTemplate, Vocabulary
 from minillm.text.chat_template import KNOWN, Message
+
+Ability = TypeVar("Ability")
 
 
 class Classified(NamedTuple):
@@ -112,9 +127,9 @@ class Run:
         >>> run = minillm.load("runs/first")  # doctest: +SKIP
         >>> "".join(run.write("The ", length=200, seed=1))  # doctest: +SKIP
         """
-        ability = self._ability("write")
+        kind = self._able(Writes)
         check_names(sampling, [*types_of(Sampling), "length", "stop"])
-        return ability(self, prompt, length, make(Sampling, sampling), stop)
+        return kind.write(self, prompt, length, make(Sampling, sampling), stop)
 
     def generate(self, prompt: str = "", **options: Any) -> str:
         """Return the prompt and its continuation as one text; the options are those of ``write``.
@@ -205,9 +220,8 @@ class Run:
         """
         if isinstance(texts, str):
             return self.hypotheses([texts], **options)[0]
-        ability = self._ability("hypotheses")
-        results: list[list[Translation]] = ability(self, texts, **options) if len(texts) else []
-        return results
+        kind = self._able(Translates)
+        return kind.hypotheses(self, texts, **options) if len(texts) else []
 
     def cross_attention(
         self, text: str, ids: Sequence[int], layer: int | None, head: int | None
@@ -217,14 +231,14 @@ class Run:
         ``ids`` are those of the output, with EOS.  Layers and heads are counted from 0.  The
         default is the last layer but one, and the mean over all heads.
         """
-        return self._ability("cross_attention")(self, text, ids, layer, head)
+        return self._able(AttendsToSource).cross_attention(self, text, ids, layer, head)
 
     def attention(self, text: str, layer: int, head: int) -> tuple[NDArray, list[str]]:
         """Return the attention weights (T, T) between the tokens of a text, and the tokens.
 
         Layers and heads are counted from 0.
         """
-        return self._ability("attention")(self, text, layer, head)
+        return self._able(Attends).attention(self, text, layer, head)
 
     def look(self, text: Any, beside: "Run | None" = None, target: str | None = None) -> Any:
         """Return a page that shows what the model does with a text: see :mod:`minillm.look`.
@@ -238,7 +252,7 @@ class Run:
         """
         if not isinstance(text, str):
             return [self.look(one, beside, target) for one in text]
-        options = {}
+        options: dict[str, str] = {}
         if target is not None:
             if "target" not in self.vocabularies:
                 raise InputError(
@@ -247,12 +261,14 @@ class Run:
             options["target"] = target
         elif beside is not None and "target" in self.vocabularies:
             options["target"] = self.translate(text)
-        inside = self._ability("look")(self, text, **options)
+        inside = self._able(Looks).look(self, text, **options)
         if beside is None:
-            counted = getattr(self.kind, "look_beside", None)
-            return Page(inside, counted and counted(self, text))
+            kind = self.kind
+            return Page(
+                inside, kind.look_beside(self, text) if isinstance(kind, Compares) else None
+            )
         options = options if "target" in beside.vocabularies else {}
-        return Page(inside, beside._ability("look")(beside, text, **options))
+        return Page(inside, beside._able(Looks).look(beside, text, **options))
 
     def classify(self, items: Any, places: Sequence[str] | None = None) -> Any:
         """Return the label of each text, or of each image (its pixels, 0 to 1), as Classified.
@@ -261,9 +277,8 @@ class Run:
         """
         if isinstance(items, str) or getattr(items, "ndim", 2) == 1:
             return self.classify([items], places)[0]
-        ability = self._ability("classify")
-        results: list[Classified] = ability(self, items, places) if len(items) else []
-        return results
+        kind = self._able(Classifies)
+        return kind.classify(self, items, places) if len(items) else []
 
     def answer(self, questions: str | Sequence[str], context: str) -> Any:
         """Return the answer to each question, as a part of a context of any length.
@@ -279,8 +294,8 @@ class Run:
         self, questions: Sequence[str], context: str, number: int = 1
     ) -> list[list[Answered]]:
         """Return the best ``number`` answers to each question about a context, best first."""
-        ability = self._ability("answers")
-        return ability(self, questions, context, number) if len(questions) else []
+        kind = self._able(Answers)
+        return kind.answers(self, questions, context, number) if len(questions) else []
 
     @property
     def vectors(self) -> Vectors:
@@ -289,7 +304,7 @@ class Run:
         >>> run = minillm.load("runs/w")  # doctest: +SKIP
         >>> run.vectors["class"], run.vectors.most_similar("class", topn=3)  # doctest: +SKIP
         """
-        return self._ability("vectors")(self)
+        return self._able(HasVectors).vectors(self)
 
     def fill(self, texts: str | Sequence[str], top: int = 5) -> Any:
         """Return for each [MASK] in a text the ``top`` most probable tokens and probabilities.
@@ -298,10 +313,10 @@ class Run:
 
         >>> minillm.load("runs/bert").fill("the [MASK] statement")  # doctest: +SKIP
         """
-        ability = self._ability("fill")
+        kind = self._able(Fills)
         if isinstance(texts, str):
-            return ability(self, texts, top)
-        return [ability(self, text, top) for text in texts]
+            return kind.fill(self, texts, top)
+        return [kind.fill(self, text, top) for text in texts]
 
     def embed(self, texts: str | Sequence[str], pooling: str | None = None) -> NDArray:
         """Return the vector of one text, (D,), or of each of a list, (n, D).
@@ -311,10 +326,10 @@ class Run:
         beginning of a text is read if it is longer than the model's context, or than the limit in
         those files.
         """
-        ability = self._ability("embed")
+        kind = self._able(Embeds)
         if isinstance(texts, str):
-            return ability(self, [texts], pooling)[0]
-        return ability(self, texts, pooling)
+            return kind.embed(self, [texts], pooling)[0]
+        return kind.embed(self, texts, pooling)
 
     def export(
         self, file: str | Path | None = None, format: str | None = None, **options: Any
@@ -403,14 +418,14 @@ class Run:
                 names, title = (str(path),), "the given data"
             return self.kind.evaluate(self, Evaluation(names, title=title, **options))
 
-    def _ability(self, name: str) -> Any:
-        ability = getattr(self.kind, name, None)
-        if ability is None:
-            able = " or ".join(kind.name for kind in kinds().values() if hasattr(kind, name))
-            raise InputError(
-                f"{self._place('config.json')}expected a run of {able}, found {self.kind.name!r}"
-            )
-        return ability
+    def _able(self, ability: type[Ability]) -> Ability:
+        """Return the kind, which has the ability; InputError if it lacks it."""
+        if isinstance(self.kind, ability):
+            return self.kind
+        able = " or ".join(kind.name for kind in kinds().values() if isinstance(kind, ability))
+        raise InputError(
+            f"{self._place('config.json')}expected a run of {able}, found {self.kind.name!r}"
+        )
 
     def _place(self, file: str = "") -> str:
         """Return the beginning of a message; a run in memory has no place to name."""

@@ -16,6 +16,7 @@ from minillm.errors import DivergedError, InputError
 from minillm.mpi import ranks
 from minillm.option import make, option_of
 from minillm.plots import loss_curve
+from minillm.runs.abilities import Trains
 from minillm.runs.folder import RunFolder
 from minillm.runs.initial import TrainedPart, trained_part, with_init_defaults, with_one_length
 from minillm.runs.kind import Job, Kind, Parts, Stored
@@ -148,7 +149,7 @@ def _train(kind: Kind, job: Job) -> bool:
 
     A kind with ``train`` trains itself; any other is trained by gradient descent.
     """
-    if hasattr(kind, "train"):
+    if isinstance(kind, Trains):
         return kind.train(job)
     training = _prepare(kind, job)
     start = _restore(training) if job.stored else Summary()

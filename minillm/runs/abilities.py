@@ -1,0 +1,123 @@
+"""What the runs of a kind are able to do: one protocol for each ability.
+
+A kind has an ability if it defines the method.  Each method receives the run, then the arguments of
+the method of the same name of :class:`minillm.runs.run.Run`, which describes it.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from numpy.typing import NDArray
+
+from minillm.decoding import Sampling, Translation
+from minillm.formats.format import Contents
+from minillm.look.inside import Inside
+from minillm.models.vectors import Vectors
+from minillm.runs.folder import RunFolder
+from minillm.runs.kind import Job
+
+if TYPE_CHECKING:
+    from minillm.runs.run import Answered, Classified, Run
+
+
+@runtime_checkable
+class Writes(Protocol):
+    """Continue a text."""
+
+    def write(
+        self, run: "Run", prompt: str, length: int, sampling: Sampling, stop: Sequence[str]
+    ) -> Iterator[str]: ...
+
+
+@runtime_checkable
+class Translates(Protocol):
+    """Turn one sequence into another."""
+
+    def hypotheses(
+        self, run: "Run", texts: Sequence[str], **options: Any
+    ) -> list[list[Translation]]: ...
+
+
+@runtime_checkable
+class Attends(Protocol):
+    """Show the attention weights between the tokens of a text."""
+
+    def attention(
+        self, run: "Run", text: str, layer: int, head: int
+    ) -> tuple[NDArray, list[str]]: ...
+
+
+@runtime_checkable
+class AttendsToSource(Protocol):
+    """Show the attention weights from the tokens of an output to those of its source."""
+
+    def cross_attention(
+        self, run: "Run", text: str, ids: Sequence[int], layer: int | None, head: int | None
+    ) -> NDArray: ...
+
+
+@runtime_checkable
+class Looks(Protocol):
+    """Show what the model does with a text; a translator also takes a ``target``."""
+
+    def look(self, run: "Run", text: str, **options: Any) -> Inside: ...
+
+
+@runtime_checkable
+class Compares(Protocol):
+    """Show next to a look the predictions of a simple model; None if there is none."""
+
+    def look_beside(self, run: "Run", text: str) -> Inside | None: ...
+
+
+@runtime_checkable
+class Classifies(Protocol):
+    """Choose a label for each text or image."""
+
+    def classify(
+        self, run: "Run", items: Sequence[Any], places: Sequence[str] | None
+    ) -> "list[Classified]": ...
+
+
+@runtime_checkable
+class Answers(Protocol):
+    """Find the answers to questions in a text."""
+
+    def answers(
+        self, run: "Run", questions: Sequence[str], context: str, number: int
+    ) -> "list[list[Answered]]": ...
+
+
+@runtime_checkable
+class HasVectors(Protocol):
+    """Return a vector for each word."""
+
+    def vectors(self, run: "Run") -> Vectors: ...
+
+
+@runtime_checkable
+class Fills(Protocol):
+    """Fill in masked tokens."""
+
+    def fill(self, run: "Run", text: str, top: int) -> list[list[tuple[str, float]]]: ...
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """Return a vector for each text."""
+
+    def embed(self, run: "Run", texts: Sequence[str], pooling: str | None) -> NDArray: ...
+
+
+@runtime_checkable
+class Trains(Protocol):
+    """Train without the training loop; the result is False if the training was interrupted."""
+
+    def train(self, job: Job) -> bool: ...
+
+
+@runtime_checkable
+class Imports(Protocol):
+    """Make a run of a model of another program; return a line about it."""
+
+    def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str: ...
