@@ -24,7 +24,7 @@ from minillm.data.labelled import Labelled, read_labelled
 from minillm.errors import InputError, naming_options
 from minillm.models.vectors import Vectors
 from minillm.runs.kinds.recurrent_classifier import open_vectors
-from minillm.runs.opening import load
+from minillm.runs.load import load
 from minillm.runs.run import Run
 
 # The methods, and their arguments.

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from minillm._kernels import kernels_info, use_kernels, use_precision, use_threads
-    from minillm.runs.door import save, train
-    from minillm.runs.opening import load
+    from minillm.runs.api import save, train
+    from minillm.runs.load import load
 
 __version__ = "0.1.0"
 __all__ = ["kernels_info", "load", "save", "train", "use_kernels", "use_precision", "use_threads"]
@@ -16,9 +16,9 @@ _MODULES = {
     "use_kernels": "_kernels",
     "use_precision": "_kernels",
     "use_threads": "_kernels",
-    "load": "runs.opening",
-    "save": "runs.door",
-    "train": "runs.door",
+    "load": "runs.load",
+    "save": "runs.api",
+    "train": "runs.api",
 }
 
 

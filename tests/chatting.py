@@ -3,9 +3,9 @@
 import numpy as np
 
 from minillm.models.gpt import GPT, GPTConfig
+from minillm.runs.config import save_run
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Stored, find_kind
-from minillm.runs.stored import save_run
 from minillm.text import ChatTemplate, byte_pairs
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")

@@ -21,7 +21,7 @@ from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, add_run, open_run
 from minillm.cli.process import say
 from minillm.data.files import is_stream
-from minillm.runs.opening import load
+from minillm.runs.load import load
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.option import Option, Size, option_of, types_of
-from minillm.runs.opening import load
+from minillm.runs.load import load
 from minillm.runs.run import Run
 from minillm.runs.settings import GROUPS, TrainingSettings
 

@@ -14,9 +14,9 @@ from minillm.data.files import is_stream, write_file
 from minillm.errors import InputError
 from minillm.plots import attention_map, loss_curve, loss_curves, word_map
 from minillm.runs.abilities import Attends, AttendsToSource
+from minillm.runs.config import read_config
 from minillm.runs.folder import RunFolder
-from minillm.runs.start import extra_of
-from minillm.runs.stored import read_config
+from minillm.runs.train import extra_of
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -23,7 +23,7 @@ from minillm.data.windows import Ids
 from minillm.errors import InputError
 from minillm.metrics import perplexity
 from minillm.runs.kind import FINE_TUNING_RATE_FACTOR, Evaluation, Job
-from minillm.runs.opening import load
+from minillm.runs.load import load
 from minillm.runs.text_data import evaluation_ids, training_ids
 from minillm.training.language_model import stretches
 

@@ -22,9 +22,10 @@ from minillm.metrics import frequency_loss
 from minillm.models.gpt import GPTConfig
 from minillm.option import make, names_of_sizes
 from minillm.runs.adaptation import with_rate, with_replay
+from minillm.runs.config import save_run
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Job, Parts, Stored, described
-from minillm.runs.looking import inside_of, predicting_next, text_ids
+from minillm.runs.look_parts import inside_of, predicting_next, text_ids
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     AdaptationSettings,
@@ -35,7 +36,6 @@ from minillm.runs.settings import (
     size,
     with_default,
 )
-from minillm.runs.stored import save_run
 from minillm.runs.text import TextKind, write_text
 from minillm.runs.text_data import check_longer, open_text
 from minillm.text import unit_name

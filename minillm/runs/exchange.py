@@ -13,12 +13,12 @@ from minillm.formats.format import Format, formats
 from minillm.formats.gguf_llama import dequantised, export_gguf
 from minillm.models.llama import Llama
 from minillm.runs.additions import check_additions
+from minillm.runs.config import read_config, save_run
 from minillm.runs.folder import RunFolder
 from minillm.runs.importing import format_of, import_with, importers, recognised
 from minillm.runs.kind import Stored
-from minillm.runs.opening import load, weights_from
+from minillm.runs.load import load, weights_from
 from minillm.runs.run import Run
-from minillm.runs.stored import read_config, save_run
 
 MERGED = "Q8_0"  # the type of weights that are merged with a quantised baseline
 

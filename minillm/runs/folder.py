@@ -54,7 +54,7 @@ from minillm.runs.lock import held
 
 FORMAT_VERSION = 1
 
-# Data that were given as Python objects: see minillm/runs/given.py.
+# Data that were given as Python objects: see minillm/runs/python_data.py.
 DATA_FILES = ("given.txt", "given.jsonl")
 
 WEIGHTS = ("model.safetensors", "model.gguf")  # a run has one of them

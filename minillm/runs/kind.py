@@ -3,7 +3,7 @@
 It tells a command all that it needs to know of a model: the kind's name and help, its settings, how
 its data are opened and its task is made, what ``eval`` measures, and what its runs are able to do.
 The first line of the file's docstring is its title, which ends with the year of the source.
-The command line, :mod:`minillm.runs.opening` and :class:`minillm.runs.run.Run` follow from it, so
+The command line, :mod:`minillm.runs.load` and :class:`minillm.runs.run.Run` follow from it, so
 that a new kind is ``models/x.py``, ``runs/kinds/x.py`` and their tests.
 """
 

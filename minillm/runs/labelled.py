@@ -16,11 +16,11 @@ from minillm.data.labelled import Labelled, LabelledData, read_labelled, without
 from minillm.errors import InputError
 from minillm.metrics import frequency_loss
 from minillm.option import option
+from minillm.runs.config import record_fingerprint
 from minillm.runs.kind import Data, Evaluation, Job, Kind, Parts, Results
-from minillm.runs.opening import load
+from minillm.runs.load import load
 from minillm.runs.run import Classified, Run
 from minillm.runs.settings import LENGTHS, LabelFacts, LabelledSettings, with_default
-from minillm.runs.stored import record_fingerprint
 from minillm.training import Summary
 from minillm.training.minibatches import ClassificationTask, balanced_weights, fingerprint
 

@@ -18,8 +18,9 @@ from minillm.look.inside import MOST, Inside
 from minillm.look.reading import Translated
 from minillm.metrics import frequency_loss
 from minillm.option import option
+from minillm.runs.config import record_fingerprint
 from minillm.runs.kind import Data, Evaluation, Job, Kind, Parts, Results
-from minillm.runs.looking import inside_of
+from minillm.runs.look_parts import inside_of
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     Facts,
@@ -29,7 +30,6 @@ from minillm.runs.settings import (
     config_from,
     with_default,
 )
-from minillm.runs.stored import record_fingerprint
 from minillm.runs.vocabulary import vocabulary_for
 from minillm.text import Vocabulary, build_vocabulary
 from minillm.training.minibatches import MinibatchTask, fingerprint, mean_loss

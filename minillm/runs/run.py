@@ -16,7 +16,7 @@ from minillm.formats.format import Contents, Format, formats
 from minillm.look.page import Page
 from minillm.models.vectors import Vectors
 from minillm.option import check_names, make, types_of
-from minillm.runs import given
+from minillm.runs import python_data
 from minillm.runs.abilities import (
     Answers,
     Attends,
@@ -403,8 +403,8 @@ class Run:
         names = tuple(map(str, [files] if isinstance(files, str | Path) else files))
         title = ", ".join(names)
         with (
-            given.named_as({self.path: "the run"} if self.folder.temporary else {}),
-            given.written(
+            python_data.named_as({self.path: "the run"} if self.folder.temporary else {}),
+            python_data.written(
                 self.kind,
                 files=names or None,
                 text=text,

@@ -5,8 +5,8 @@ from typing import TypeVar
 
 from minillm.data.shards import digest_of
 from minillm.errors import InputError
+from minillm.runs.config import record_fingerprint
 from minillm.runs.kind import Data, Job
-from minillm.runs.stored import record_fingerprint
 from minillm.text import Vocabulary, load_tokenizer
 
 Made = TypeVar("Made")

@@ -104,7 +104,7 @@ def test_resumed_equals_uninterrupted(kind, options, noise, tmp_path, monkeypatc
 
 def test_python_is_refused_two_lengths_as_well(noise, tmp_path):
     from minillm.runs.kind import find_kind
-    from minillm.runs.start import train
+    from minillm.runs.train import train
 
     given = {"data": noise, "steps": 3, "epochs": 2}
     with pytest.raises(InputError, match="expected one of minutes, steps, epochs, found steps and"):

@@ -11,8 +11,8 @@ from minillm.cli import main
 from minillm.errors import InputError
 from minillm.formats.llama import export_llama
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.runs.config import read_config, save_run
 from minillm.runs.folder import RunFolder
-from minillm.runs.stored import read_config, save_run
 from minillm.text import BytePairs
 
 

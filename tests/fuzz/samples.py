@@ -22,9 +22,9 @@ from minillm.models.bert import BERT, BERTConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.ngram import NGram, NGramConfig, count_ngrams, estimate
+from minillm.runs.config import save_config
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Stored, find_kind
-from minillm.runs.stored import save_config
 from minillm.text import Characters, ChatTemplate, build_vocabulary, tokenizer_files, word_pieces
 from minillm.text.byte_pairs import train
 from minillm.training import AdamW, Summary, save_checkpoint

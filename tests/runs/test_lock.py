@@ -12,8 +12,8 @@ import pytest
 
 from minillm.cli import main
 from minillm.errors import InputError
+from minillm.runs.load import load
 from minillm.runs.lock import NAME, held
-from minillm.runs.opening import load
 
 fcntl = pytest.importorskip("fcntl")
 

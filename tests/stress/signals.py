@@ -200,9 +200,9 @@ class Stress:
     def found(self, out, old, overwrites):
         """Which run is there, whole: "old", "new" or None."""
         from minillm.errors import InputError
+        from minillm.runs.config import read_config
         from minillm.runs.folder import RunFolder
-        from minillm.runs.opening import load
-        from minillm.runs.stored import read_config
+        from minillm.runs.load import load
 
         folder = RunFolder(out)
         folder.settle()

@@ -15,7 +15,7 @@ import minillm
 from benchmarks.studies import milestones, pictures
 from minillm import plots
 from minillm.cli import main
-from minillm.runs import start
+from minillm.runs import train
 from minillm.runs.kind import find_kind
 from minillm.training.language_model import LanguageModelTask
 
@@ -88,7 +88,7 @@ def test_the_models_are_the_milestones_in_one_unit():
     counted = [own for kind, own in MODELS.values() if kind == "ngram"]
     assert counted == [{"unit": "character", "order": n} for n in range(1, 11)]
     for kind, own in MODELS.values():
-        assert start.new_settings(find_kind(kind), own).unit == "character"
+        assert train.new_settings(find_kind(kind), own).unit == "character"
 
 
 def test_each_model_is_trained_and_measured_on_the_same_text(whole):
@@ -131,7 +131,7 @@ def test_the_losses_are_drawn(whole):
 
 def test_what_is_finished_is_kept(finished, monkeypatch):
     before = (finished / "out" / "milestones.json").read_bytes()
-    monkeypatch.setattr(start, "train", None)  # it is not called
+    monkeypatch.setattr(train, "train", None)  # it is not called
     assert main(command(finished)) == 0
     assert (finished / "out" / "milestones.json").read_bytes() == before
     # The last run was finished, and its figures were not: a kill came between.

@@ -20,6 +20,7 @@ from minillm.metrics import bits, frequency_loss, perplexity
 from minillm.models.bert import BERT, BERTConfig
 from minillm.option import option
 from minillm.runs.adaptation import gained_and_forgotten, with_rate, with_replay
+from minillm.runs.config import save_run
 from minillm.runs.embedding import (
     POOLINGS,
     check_frames,
@@ -29,7 +30,7 @@ from minillm.runs.embedding import (
 )
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results, Stored, described
-from minillm.runs.looking import inside_of, text_ids
+from minillm.runs.look_parts import inside_of, text_ids
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     AdaptationSettings,
@@ -42,7 +43,6 @@ from minillm.runs.settings import (
     size,
     with_default,
 )
-from minillm.runs.stored import save_run
 from minillm.runs.text_data import check_longer, evaluation_ids, open_text
 from minillm.text import Vocabulary
 from minillm.training import Summary

@@ -18,12 +18,12 @@ from minillm.models.llama import Llama
 from minillm.option import option
 from minillm.runs.additions import has_additions
 from minillm.runs.answering import on_answers
+from minillm.runs.config import record_fingerprint
 from minillm.runs.kind import Data, Evaluation, Job, Parts, Results
 from minillm.runs.kinds.llama import LlamaKind
-from minillm.runs.opening import load
+from minillm.runs.load import load
 from minillm.runs.run import Run
 from minillm.runs.settings import LENGTHS, Facts, LoRASettings, TrainingSettings, with_default
-from minillm.runs.stored import record_fingerprint
 from minillm.text import BytePairs, ChatTemplate
 from minillm.training import Summary
 from minillm.training.conversations import ChatTask, Encoded, mean_loss

@@ -11,7 +11,7 @@ from minillm.look.reading import read_recurrent
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.option import option
 from minillm.runs.kind import Job
-from minillm.runs.looking import inside_of, predicting_next, state_after, text_ids
+from minillm.runs.look_parts import inside_of, predicting_next, state_after, text_ids
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     AdaptationSettings,

@@ -18,12 +18,12 @@ from minillm.metrics import perplexity
 from minillm.models.ngram import SMOOTHINGS, NGram, NGramConfig
 from minillm.mpi import ranks
 from minillm.option import Size
+from minillm.runs.config import save_run
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Evaluation, Job, Kind, Results, Stored, Weights
-from minillm.runs.looking import inside_of, state_after, text_ids
+from minillm.runs.look_parts import inside_of, state_after, text_ids
 from minillm.runs.run import Run
 from minillm.runs.settings import FilesSettings, TokenizerSettings, of_text, size
-from minillm.runs.stored import save_run
 from minillm.runs.text import write_text
 from minillm.runs.text_data import (
     evaluation_stream,

@@ -14,6 +14,7 @@ from minillm.decoding.spans import find_spans
 from minillm.errors import InputError
 from minillm.models.reader import Reader, ReaderConfig
 from minillm.option import option
+from minillm.runs.config import record_fingerprint
 from minillm.runs.embedding import check_frames, framing_vocabulary
 from minillm.runs.kind import Data, Evaluation, Job, Kind, Parts, Results
 from minillm.runs.run import Answered, Run
@@ -27,7 +28,6 @@ from minillm.runs.settings import (
     size,
     with_default,
 )
-from minillm.runs.stored import record_fingerprint
 from minillm.runs.vocabulary import vocabulary_for
 from minillm.text import Vocabulary, build_vocabulary
 from minillm.training import Summary

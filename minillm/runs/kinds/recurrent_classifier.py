@@ -17,7 +17,7 @@ from minillm.models.vectors import Vectors
 from minillm.option import option
 from minillm.runs.kind import Job
 from minillm.runs.labelled import Read, TextClassifierKind, TextClassifierSettings
-from minillm.runs.opening import load
+from minillm.runs.load import load
 from minillm.runs.settings import VocabularySettings, config_from, size, with_default
 from minillm.runs.vocabulary import vocabulary_for
 from minillm.text import Vocabulary, build_vocabulary

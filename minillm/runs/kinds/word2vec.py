@@ -16,9 +16,10 @@ from minillm.models.vectors import Vectors
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
 from minillm.mpi import ranks
 from minillm.option import Size
+from minillm.runs.config import record_fingerprint, save_config, save_run, save_vocabularies
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Evaluation, Job, Kind, Results, Stored, Weights
-from minillm.runs.opening import open_vocabularies
+from minillm.runs.load import open_vocabularies
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     FilesSettings,
@@ -29,7 +30,6 @@ from minillm.runs.settings import (
     size,
     with_default,
 )
-from minillm.runs.stored import record_fingerprint, save_config, save_run, save_vocabularies
 from minillm.runs.text_data import evaluation_stream, name_of
 from minillm.training.progress import minutes_and_seconds
 from minillm.training.word2vec import (

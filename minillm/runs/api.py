@@ -17,12 +17,13 @@ from typing import Any
 from minillm.errors import InputError, in_python
 from minillm.mpi import ranks
 from minillm.option import check_names, make, types_of
-from minillm.runs import given, start
+from minillm.runs import python_data
+from minillm.runs.config import save_run
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Stored, find_kind, kinds
-from minillm.runs.opening import load
+from minillm.runs.load import load
 from minillm.runs.run import Run
-from minillm.runs.stored import save_run
+from minillm.runs.train import train as train_run
 from minillm.text import Vocabulary
 
 
@@ -68,8 +69,8 @@ def train(
         names |= {f"; {folder} keeps the last good state": "", folder: "the run"}
     try:
         with (
-            given.named_as(names),
-            given.written(
+            python_data.named_as(names),
+            python_data.written(
                 declared,
                 files=files,
                 text=text,
@@ -85,7 +86,7 @@ def train(
             settings = {n: str(v) if isinstance(v, Path) else v for n, v in settings.items()}
             if files is not None:
                 settings |= _files(declared.settings, files)
-            start.train(
+            train_run(
                 declared,
                 folder,
                 settings,

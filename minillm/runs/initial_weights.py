@@ -17,12 +17,12 @@ import numpy as np
 from minillm.errors import InputError, short
 from minillm.ops import Quantised
 from minillm.runs.additions import has_additions, scale_of
+from minillm.runs.config import record_fingerprint
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Job, Kind, Parts
-from minillm.runs.opening import weights_from
+from minillm.runs.load import weights_from
 from minillm.runs.run import Run
 from minillm.runs.settings import LENGTHS, TrainingSettings
-from minillm.runs.stored import record_fingerprint
 from minillm.training.fine_tuning import depths
 from minillm.training.lora import LoRA, Merging, new_additions
 from minillm.training.optimisers import Arrays, Optimiser

@@ -17,12 +17,17 @@ from minillm.mpi import ranks
 from minillm.option import make, option_of
 from minillm.plots import loss_curve
 from minillm.runs.abilities import Trains
+from minillm.runs.config import read_config, save_config, save_vocabularies
 from minillm.runs.folder import RunFolder
-from minillm.runs.initial import TrainedPart, trained_part, with_init_defaults, with_one_length
+from minillm.runs.initial_weights import (
+    TrainedPart,
+    trained_part,
+    with_init_defaults,
+    with_one_length,
+)
 from minillm.runs.kind import Job, Kind, Parts, Stored
-from minillm.runs.opening import check_resumable, open_initial
+from minillm.runs.load import check_resumable, open_initial
 from minillm.runs.settings import names_of_data
-from minillm.runs.stored import read_config, save_config, save_vocabularies
 from minillm.text import ChatTemplate
 from minillm.training import (
     Options,
