@@ -108,7 +108,8 @@ class QuantisedLowRank:
         """
         A, B = self.A.view(), self.B.view()
         y, linear_backward = self.W.linear(x, b)
-        _validate.floats("QuantisedLowRank", x=(x, "... I"), A=(A, "I R"), B=(B, "R O"))
+        shapes = {"x": (x, "... I"), "y": (y, "... O"), "A": (A, "I R"), "B": (B, "R O")}
+        _validate.floats("QuantisedLowRank", **shapes)
         rows = x.reshape(-1, len(A))
         h = product(rows, A)
         y += product(h, B).reshape(y.shape)
