@@ -89,9 +89,9 @@ def test_predictions_and_losses_of_language_models(runs, name):
     run, inside = runs(name), inside_of(runs, name)
     model, ids = run.model, run.tokenizer.encode(text_of(name))
     assert inside.tokens == [run.tokenizer.show(id) for id in ids]
-    state = model.zero_state(1)
+    state = run.reader.zero_state(1)
     for t, id in enumerate(ids):
-        logits, state = model.read(np.array([[id]]), state)
+        logits, state = run.reader.read(np.array([[id]]), state)
         np.testing.assert_allclose(inside.probabilities[t + 1], next_probabilities(logits[0]))
     np.testing.assert_allclose(inside.probabilities[1:].sum(axis=1), 1)
     assert np.isnan(inside.probabilities[0]).all()
@@ -317,7 +317,7 @@ def test_attention_is_what_the_model_uses(runs, name, monkeypatch):
     if name == "bert":
         ids = inside.ids.copy()
         ids[[0, -1]] = [run.tokenizer.bos, run.tokenizer.eos]
-        run.model.read(ids[None])
+        run.model.hidden(ids[None])
         expected = {"self-attention": seen}
     else:
         source, S = run.source.encode("one two")[None], np.array([2])
@@ -364,7 +364,7 @@ def test_a_long_text_is_read_whole_and_its_end_is_shown(runs, name):
     assert len(inside.tokens) == 128
     assert inside.notes == [f"the last 128 of {len(long)} characters are shown"]
     ids = run.tokenizer.encode(long)
-    logits, _ = run.model.read(ids[None], run.model.zero_state(1))
+    logits, _ = run.reader.read(ids[None], run.reader.zero_state(1))
     np.testing.assert_allclose(inside.probabilities[-1], next_probabilities(logits[0]), atol=1e-9)
 
 
