@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from minillm import ops
 from minillm.cli import main
 from minillm.decoding import next_probabilities
 from minillm.errors import InputError
+from minillm.layers.heads import causal, self_attention
 from minillm.look.page import Page
+from minillm.models import transformer
 from minillm.models.target import teacher_forcing
 from minillm.runs.best_ngram import best_ngram
 from minillm.runs.text_data import held_out_ids, training_ids
@@ -312,8 +315,13 @@ def test_attention_is_what_the_model_uses(runs, name, monkeypatch):
             seen.append(ops.softmax(scores)[0][0])
         return original(q, k, v, causal, lengths, start)
 
+    def spied(params, prefix, x, heads, attend):
+        attend = partial(spy, causal=True) if attend is causal else attend
+        return self_attention(params, prefix, x, heads, attend)
+
     run, inside = runs(name), inside_of(runs, name)
     monkeypatch.setattr(ops, "scaled_dot_product_attention", spy)
+    monkeypatch.setattr(transformer, "self_attention", spied)  # causal is bound to the original
     if name == "bert":
         ids = inside.ids.copy()
         ids[[0, -1]] = [run.tokenizer.bos, run.tokenizer.eos]
