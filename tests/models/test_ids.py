@@ -4,6 +4,7 @@ import numpy as np
 import parallel_job
 import pytest
 
+from minillm.decoding import Reader
 from minillm.models.bag import Bag, BagConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.training.minibatches import ClassificationTask
@@ -47,6 +48,7 @@ def test_numbers_that_are_not_whole_are_refused(make):
 
 @pytest.mark.parametrize("lengths", [[1.9], [0], [3], [[1]], [2**40], ["2"]])
 def test_lengths_of_a_prompt_are_whole_numbers(lengths):
-    model = GPT(GPTConfig(7, context=8, layers=1, heads=2, width=4), np.random.default_rng(0))
+    config = GPTConfig(7, context=8, layers=1, heads=2, width=4)
+    reader = Reader(GPT(config, np.random.default_rng(0)))
     with pytest.raises(ValueError, match="lengths: expected 1 whole numbers from 1 to 2, found"):
-        model.read(np.array([[1, 2]]), model.zero_state(1), np.array(lengths))
+        reader.read(np.array([[1, 2]]), reader.zero_state(1), np.array(lengths))
