@@ -3,6 +3,7 @@
 import numpy as np
 import parallel_job
 import pytest
+from model_checks import batch_of
 
 from minillm.decoding import Reader
 from minillm.models.bag import Bag, BagConfig
@@ -14,17 +15,6 @@ def bag(batch=5, longest=8):
     model = parallel_job.new(Bag, BagConfig, 3, 40)
     columns = parallel_job.texts(1, longest=longest), parallel_job.labels(2, 3)
     return ClassificationTask(model, *parallel_job.minibatches(*columns, batch=batch))
-
-
-def batch_of(task):
-    """Return the loss of a task's model, and the next batch."""
-    taken = []
-    model, loss = task.model, task.model.loss
-    model.loss = lambda batch, *options: taken.append(batch) or loss(batch, *options)
-    if hasattr(task, "windows"):
-        return loss, task.windows.next()
-    task.training_loss(np.random.default_rng(0))
-    return loss, taken[0]
 
 
 @pytest.mark.parametrize("make", [*parallel_job.TASKS, bag])
