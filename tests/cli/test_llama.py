@@ -82,9 +82,10 @@ def test_bos_precedes_what_is_read_and_is_not_written(tmp_path, monkeypatch):
 
     def noted(ids, state):
         read.append(ids.tolist())
-        return Llama.read(run.model, ids, state)
+        return type(reader).read(reader, ids, state)
 
-    monkeypatch.setattr(run.model, "read", noted)
+    reader = run.reader
+    monkeypatch.setattr(reader, "read", noted)
     assert "".join(run.write("ab", length=1, temperature=0, stop=["c"]))[:2] == "ab"
     assert read[0] == [[256, *b"ab"]]
     assert "".join(run.write("", length=1, temperature=0))[:3] != "<s>"

@@ -100,6 +100,15 @@ def test_mutants_of_a_header():
     assert {m.line for m in found} == {8}
 
 
+def test_functions_that_compute_gradients_go_by_their_names():
+    page = "".join(
+        f"def {name}(dy):\n    return -dy\n"
+        for name in ("backward", "norm_backward", "backward_of_weight", "gradients", "forward")
+    )
+    found = python.mutants(Path("page.py"), page)
+    assert {m.line for m in found} == {2, 4, 6, 8}
+
+
 def test_a_sample_is_spread_and_the_same_each_time():
     found = [Mutant(Path("a.h"), "x" * 100, i, i + 1, "y", "") for i in range(100)]
     some = compiled.sample(found, 10)

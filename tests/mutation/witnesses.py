@@ -10,7 +10,8 @@ from minillm.ops.gradient_cases import CASES
 
 PYTHON_FOLDERS = ("minillm/ops", "minillm/layers", "minillm/models")
 TRAINING = [
-    Path(f"minillm/training/{name}.py") for name in ("optimisers", "muon", "lora", "trained")
+    Path(f"minillm/training/{name}.py")
+    for name in ("optimisers", "muon", "lora", "trained", "packed", "packing", "recomputing")
 ]
 KERNELS = Path("minillm/_kernels")
 SHARED = {"_cpu", "_pool", "_threads"}  # no twins: what a CPU has, memory and threads
