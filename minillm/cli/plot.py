@@ -11,7 +11,7 @@ from typing import Any
 from minillm.cli.arguments import ArgumentParser, title_of
 from minillm.cli.options import add_beam, add_option, add_run, integer, open_run
 from minillm.data.files import is_stream, write_file
-from minillm.decoding import Decoder
+from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.errors import InputError
 from minillm.plots import attention_map, loss_curve, loss_curves, word_map
 from minillm.runs.folder import RunFolder
@@ -132,7 +132,7 @@ def draw_attention(args: argparse.Namespace) -> None:
     )
     caption, lines = "", [best.text]
     if hasattr(run.kind, "cross_attention"):
-        layer = Decoder(run.model).aligning_layer if args.layer is None else args.layer
+        layer = TransformerDecoder(run.model).aligning_layer if args.layer is None else args.layer
         head = "mean over the heads" if args.head is None else f"head {args.head}"
         caption = f"layer {layer}, {head}"
         lines = [caption, best.text]

@@ -12,7 +12,7 @@ from mutation.judge import Judge
 from mutation.mutant import Mutant
 from mutation.project import Project
 from mutation.results import KILLED, SURVIVED, UNDECIDED, Results
-from mutation.witnesses import Witness, files, includers, witnesses
+from mutation.witnesses import NEAR_OF_PAGE, Witness, files, includers, witnesses
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -140,6 +140,9 @@ def test_every_file_has_witnesses_that_exist():
     found = includers(ROOT, Path("minillm/_kernels/tile.h"))
     assert {"matmul", "attention", "decoder", "llama", "recurrent"} <= set(found)
     assert "adam" not in found
+    for path, test in NEAR_OF_PAGE.items():
+        assert Path(path) in files(ROOT)
+        assert witnesses(ROOT, Path(path))[0] == [Witness(None, (test,))]
     for path in files(ROOT):
         near, wide = witnesses(ROOT, path)
         assert near or path.suffix != ".py"
