@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -84,3 +85,16 @@ def test_every_citation_is_of_something_that_exists():
         for p in (*SOURCES, *PAGES)
     }
     assert {path: wrong for path, wrong in found.items() if wrong} == {}
+
+
+def test_contributing_tells_the_layers_of_the_contract():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (layers,) = (
+        contract["layers"]
+        for contract in contracts["tool"]["importlinter"]["contracts"]
+        if contract["name"] == "imports only run downwards"
+    )
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
+    told = [set(re.findall(r"`(\w+)`", row)) for row in rows]
+    assert told == [set(re.findall(r"minillm\.(\w+)", layer)) for layer in layers]
