@@ -176,7 +176,7 @@ def formats(
 
 def log_probabilities(model: Llama, ids: NDArray) -> NDArray[np.float64]:
     """Return log P of every token after each of the ids but the last: (T - 1, V)."""
-    logits = model.logits(ids[None, :-1])[0][0]
+    logits = model.forward(ids[None, :-1])[0][0]
     return log_softmax(logits.astype(np.float64))
 
 

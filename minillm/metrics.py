@@ -354,7 +354,9 @@ def similarity_correlation(
     """
     known = [pair for pair in pairs if pair[0] in vectors.ids and pair[1] in vectors.ids]
     if len(known) < 2:
-        raise InputError(f"the model knows {len(known)} of the {len(pairs)} pairs: expected 2")
+        raise InputError(
+            f"expected 2 pairs or more that the model knows, found {len(known)} of {len(pairs)}"
+        )
     cosines = [vectors.similarity(a, b) for a, b, _ in known]
     return rank_correlation(cosines, [score for _, _, score in known]), len(known)
 
@@ -366,7 +368,7 @@ def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
     """
     x, y = ranks(np.asarray(x)), ranks(np.asarray(y))
     if np.ptp(x) == 0 or np.ptp(y) == 0:
-        raise InputError("all values are equal: expected values that can be ranked")
+        raise InputError("expected values that can be ranked, found all equal")
     return float(np.corrcoef(x, y)[0, 1])
 
 

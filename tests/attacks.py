@@ -17,13 +17,18 @@ import numpy as np
 
 from minillm import ops, use_kernels, use_threads
 from minillm._kernels import select_kernels
+from minillm.decoding import Decoder, Reader
+from minillm.decoding.cache import Cache
 from minillm.layers import dense
+from minillm.layers.gradients import PartlyTrained
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.ops.gradient_cases import CASES
+from minillm.training.lora import LowRank
 
+CACHE = ("ids", "lengths", "start", "written")  # and keys and values
 REFUSED = (ValueError, TypeError, MemoryError, KeyError, IndexError)
 
 
@@ -197,7 +202,7 @@ def flatten(array):
 def reshaped_weights_of_layers(kernels):
     """Dense layers, with and without LoRA: x and every weight is flattened before the backward."""
     for lora in (False, True):
-        for trained in (None, {"l.W"}, {"l.b"}):
+        for trained in ({"l.W", "l.b"}, {"l.W"}, {"l.b"}):
             for activation in (None, ops.tanh, ops.gelu):
                 attempted(kernels, "LoRA" if lora else "dense", trained, activation)
                 results = [
@@ -208,14 +213,15 @@ def reshaped_weights_of_layers(kernels):
 
 def dense_gradients(lora, trained, activation, change):
     rng = np.random.default_rng(4)
-    shapes = {"l.W": (6, 40), "l.b": (40,)} | ({"l.W.A": (6, 2), "l.W.B": (2, 40)} if lora else {})
-    params = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    shapes = {"l.W": (6, 40), "l.b": (40,), "A": (6, 2), "B": (2, 40)}
+    W, b, A, B = (rng.normal(size=shape) for shape in shapes.values())
+    params = PartlyTrained({"l.W": LowRank(W, A, B) if lora else W, "l.b": b}, trained)
     x = rng.normal(size=(3, 5, 6))
     y, backward = dense.layer(params, "l", x, activation)
     dy = rng.normal(size=y.shape)
-    for array in (x, *params.values()):
+    for array in (x, W, b, A, B):
         change(array)
-    dx, gradients = backward(dy, trained)
+    dx, gradients = backward(dy)
     return [dx.ravel(), *(gradients[name].ravel() for name in sorted(gradients))]
 
 
@@ -293,8 +299,9 @@ def mixed_states(kernels, rounds):
             model = group[rng.integers(len(group))]
             one, other = (states[i] for i in rng.integers(len(states), size=2))
             word, some = str(rng.choice(["keys", "values", "h", "c", ""])), rng.random()
-            names = [n for n in other if n.endswith(word) and rng.random() < 2 * some]
-            mixed = copied(one) | {n: other[n].copy() for n in names}
+            entries = entries_of(other)
+            names = [n for n in entries if n.endswith(word) and rng.random() < 2 * some]
+            mixed = copied(one, {n: entries[n] for n in names})
             attempted(kernels, type(model).__name__, model.config, sorted(names))
             results = answer(step, model, copied(mixed))
             with use_kernels("numpy"):
@@ -305,11 +312,13 @@ def mixed_states(kernels, rounds):
 
 
 def state_after(model, ids, T):
-    if hasattr(model, "zero_state"):
-        return model.read(np.resize(ids, (len(ids), T)), model.zero_state(len(ids)))[1]
-    state = model.start(ids, np.full(len(ids), ids.shape[1]))
+    if isinstance(model, (GPT, LanguageModel)):
+        reader = Reader(model)
+        return reader.read(np.resize(ids, (len(ids), T)), reader.zero_state(len(ids)))[1]
+    decoder = Decoder(model)
+    state = decoder.start(ids, np.full(len(ids), ids.shape[1]))
     for _ in range(min(T, 20)):
-        _, _, state = model.step(np.zeros((len(ids), 1), np.int64), state)
+        _, _, state = decoder.step(np.zeros((len(ids), 1), np.int64), state)
     return state
 
 
@@ -322,13 +331,14 @@ def answer(step, model, state):
 
 
 def read(model, state):
-    logits, state = model.read(np.zeros((len(next(iter(state.values()))), 1), np.int64), state)
-    return logits + model.read(np.zeros((len(logits), 2), np.int64), state)[0]
+    B, reader = len(next(iter(entries_of(state).values()))), Reader(model)
+    logits, state = reader.read(np.zeros((B, 1), np.int64), state)
+    return logits + reader.read(np.zeros((len(logits), 2), np.int64), state)[0]
 
 
 def decode(model, state):
     first = state.get("past", next(iter(state.values())))
-    return model.step(np.zeros(first.shape[:2], np.int64), state)[0]
+    return Decoder(model).step(np.zeros(first.shape[:2], np.int64), state)[0]
 
 
 # --- threads and forks ----------------------------------------------------------------------
@@ -339,9 +349,9 @@ def two_threads_from_one_state(kernels, seconds):
     sys.setswitchinterval(1e-5)
     rng = np.random.default_rng(7)
     text, source = rng.integers(0, 5, (2, 40)), (rng.integers(0, 5, (2, 6)), np.array([6, 3]))
-    gpt = GPT(GPTConfig(5, 90, layers=2, heads=2, width=8), rng)
-    lstm = LanguageModel(LanguageModelConfig(5, 4, 6, layers=2), rng)
-    decoder = transformer(rng)
+    gpt = Reader(GPT(GPTConfig(5, 90, layers=2, heads=2, width=8), rng))
+    lstm = Reader(LanguageModel(LanguageModelConfig(5, 4, 6, layers=2), rng))
+    decoder = Decoder(transformer(rng))
     begun = [
         (gpt, read_on, gpt.read(text, gpt.zero_state(2))[1]),
         (lstm, read_on, lstm.read(text, lstm.zero_state(2))[1]),
@@ -369,22 +379,40 @@ class Rounds:
         return time.monotonic() < self.end
 
 
-def copied(state):
-    return {name: array.copy() for name, array in state.items()}
+def entries_of(state):
+    """The arrays of a state, by name; those of a cache, too."""
+    if isinstance(state, dict):
+        return state
+    entries = {name: getattr(state, name) for name in CACHE}
+    for kind in ("keys", "values"):
+        entries |= {f"{layer}.{kind}": a for layer, a in enumerate(getattr(state, kind))}
+    return entries
 
 
-def read_on(model, ids, state):
+def copied(state, others=None):
+    """A state with copies of the arrays, and of these others."""
+    entries = {name: array.copy() for name, array in (entries_of(state) | (others or {})).items()}
+    if isinstance(state, dict):
+        return entries
+    keys, values = (
+        tuple(array for name, array in entries.items() if name.endswith(kind))
+        for kind in (".keys", ".values")
+    )
+    return Cache(*[entries[name] for name in CACHE], keys, values)
+
+
+def read_on(reader, ids, state):
     logits = []
     for row in ids:
-        y, state = model.read(row[:, None], state)
+        y, state = reader.read(row[:, None], state)
         logits.append(y)
     return np.stack(logits)
 
 
-def decode_on(model, ids, state):
+def decode_on(decoder, ids, state):
     logits = []
     for row in ids:
-        y, _, state = model.step(row[:, None], state)
+        y, _, state = decoder.step(row[:, None], state)
         logits.append(y)
     return np.stack(logits)
 
@@ -405,9 +433,9 @@ def integers_that_another_thread_writes(kernels, seconds):
     """Ids, lengths and states change while the ops and models check and use them."""
     sys.setswitchinterval(1e-5)
     rng, stop = np.random.default_rng(8), threading.Event()
-    model = GPT(GPTConfig(5, 90, layers=4, heads=4, width=256), rng)
-    start = model.read(rng.integers(0, 5, (2, 40)), model.zero_state(2))[1]
-    shared = [rng.integers(0, 5, (2, 1)), start["lengths"]]
+    reader = Reader(GPT(GPTConfig(5, 90, layers=4, heads=4, width=256), rng))
+    start = reader.read(rng.integers(0, 5, (2, 40)), reader.zero_state(2))[1]
+    shared = [rng.integers(0, 5, (2, 1)), start.lengths]
     cases = [(op, arguments) for op, arguments in (CASES[n](rng) for n in CASES)]
     for _, arguments in cases:
         shared += [a for a in arguments if isinstance(a, np.ndarray) and a.dtype.kind == "i"]
@@ -425,7 +453,7 @@ def integers_that_another_thread_writes(kernels, seconds):
         rounds = Rounds(float(seconds))
         while rounds.go_on():
             attempted(kernels, "GPT")
-            quietly(model.read, shared[0], start)
+            quietly(reader.read, shared[0], start)
             for op, arguments in cases:
                 quietly(run_both, op, arguments)
     finally:
@@ -448,15 +476,15 @@ def fork_with_more_threads(kernels):
     rng = np.random.default_rng(9)
     cases = {name: CASES[name](rng) for name in CASES}
     model = GPT(GPTConfig(50, 90, layers=2, heads=2, width=256), rng)
-    ids = rng.integers(0, 50, (8, 80))
+    ids, reader = rng.integers(0, 50, (8, 80)), Reader(model)
     kernel = select_kernels(kernels)
     matrix = np.ones((400, 400), np.float32)
 
     def work():
         assert kernel.matmul(matrix, matrix)[0, 0] == 400
         loss, backward = model.loss((ids, ids))
-        state = model.read(ids, model.zero_state(8))[1]
-        results = [loss, *backward().values(), model.read(ids[:, :1], state)[0]]
+        state = reader.read(ids, reader.zero_state(8))[1]
+        results = [loss, *backward().values(), reader.read(ids[:, :1], state)[0]]
         for op, arguments in cases.values():
             results += tuple_of(op(*arguments)[0])
         return [np.asarray(a).copy() for a in results]

@@ -72,6 +72,17 @@ def fit(model, batch, steps, learning_rate=0.01):
     return float(model.loss(batch)[0])
 
 
+def batch_of(task):
+    """Return the loss of a task's model, and the next batch."""
+    taken = []
+    model, loss = task.model, task.model.loss
+    model.loss = lambda batch, *options: taken.append(batch) or loss(batch, *options)
+    if hasattr(task, "windows"):
+        return loss, task.windows.next()
+    task.training_loss(np.random.default_rng(0))
+    return loss, taken[0]
+
+
 # --- classifiers of texts -------------------------------------------------------------------
 
 

@@ -138,7 +138,7 @@ def test_the_ends_are_gpt_and_llama(model, config, changes):
     rng = np.random.default_rng(0)
     end, ids = model(config, rng), rng.integers(0, 7, (2, 5))
     between = Between(Config(**SIZES, **changes), params=end.params)
-    np.testing.assert_array_equal(between.logits(ids)[0], end.logits(ids)[0])
+    np.testing.assert_array_equal(between.forward(ids)[0], end.forward(ids)[0])
 
 
 @settings(max_examples=20)

@@ -37,7 +37,7 @@ def test_a_hopeless_model_has_no_perplexity_to_print():
 def test_rank_correlation_is_the_correlation_of_ranks(x, random):
     y = random.sample(x, len(x))
     if len(set(x)) == 1:
-        with pytest.raises(InputError, match="all values are equal"):
+        with pytest.raises(InputError, match="found all equal"):
             rank_correlation(x, y)
         return
     r = rank_correlation(x, y)
@@ -65,7 +65,7 @@ VECTORS = Vectors(
 def test_similarity_correlation_leaves_unknown_words_out():
     pairs = [("king", "man", 9.0), ("king", "woman", 1.0), ("man", "apple", 5.0), ("king", "x", 3)]
     assert similarity_correlation(VECTORS, pairs) == (pytest.approx(1), 3)
-    with pytest.raises(InputError, match="the model knows 1 of the 2 pairs"):
+    with pytest.raises(InputError, match="that the model knows, found 1 of 2"):
         similarity_correlation(VECTORS, [pairs[0], pairs[3]])
 
 

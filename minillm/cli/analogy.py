@@ -30,7 +30,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the words, or the accuracy of each section."""
     if len(args.words) != (0 if args.set else 3):
-        raise InputError("analogy: expected three words, or --set FILE")
+        raise InputError(
+            f"analogy: expected three words, or --set FILE; found {len(args.words)} words"
+        )
     vectors = open_run(args).vectors
     if args.words:
         a, b, c = args.words

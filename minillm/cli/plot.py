@@ -11,6 +11,7 @@ from typing import Any
 from minillm.cli.arguments import ArgumentParser, title_of
 from minillm.cli.options import add_beam, add_option, add_run, integer, open_run
 from minillm.data.files import is_stream, write_file
+from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.errors import InputError
 from minillm.plots import attention_map, loss_curve, loss_curves, word_map
 from minillm.runs.abilities import Attends, AttendsToSource
@@ -71,7 +72,7 @@ def draw_loss(args: argparse.Namespace) -> None:
             raise InputError(f"{path}: there is nothing to draw yet")
     first, *others = runs
     if others and args.to is None:
-        raise InputError("--to: expected a file for the picture of several runs")
+        raise InputError("--to: expected a file for the picture of several runs, found none")
     if others:
         picture = loss_curves(runs)
     else:
@@ -133,7 +134,7 @@ def draw_attention(args: argparse.Namespace) -> None:
     )
     caption, lines = "", [best.text]
     if crosses:
-        layer = run.model.aligning_layer if args.layer is None else args.layer
+        layer = TransformerDecoder(run.model).aligning_layer if args.layer is None else args.layer
         head = "mean over the heads" if args.head is None else f"head {args.head}"
         caption = f"layer {layer}, {head}"
         lines = [caption, best.text]

@@ -43,7 +43,9 @@ def run(args: argparse.Namespace) -> int:
     if args.among:
         raise InputError(f"--among: a run of {run.kind.name} compares words, not texts")
     if bool(args.set) == bool(args.words) or len(args.words) > 2:
-        raise InputError("similar: expected one word or two, or --set FILE")
+        raise InputError(
+            f"similar: expected one word or two, or --set FILE; found {len(args.words)} words"
+        )
     if args.set:
         pairs = read_scored_pairs(args.set)
         correlation, used = similarity_correlation(run.vectors, pairs)

@@ -54,7 +54,10 @@ def _of_line(values: Any, place: str) -> Choice:
         )
         label = values.get("answerKey")
     if len(endings) < 2 or len(known) != len(endings):
-        raise InputError(f"{place}: expected two endings or more, each with a label")
+        raise InputError(
+            f"{place}: expected two endings or more, each with a label, "
+            f"found {len(endings)} with {len(known)} labels"
+        )
     if str(label) not in known:
         raise InputError(f"{place}: expected one of {short(known)} as label, found {short(label)}")
     return Choice(beginning, [f" {ending.strip()}" for ending in endings], known.index(str(label)))

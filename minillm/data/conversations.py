@@ -75,7 +75,10 @@ def read_conversations(path: str | Path) -> Iterator[Conversation | Preference]:
             continue
         one = _of_line(json_object(line, place), place)
         if found not in (None, type(one)):
-            raise InputError(f"{place}: expected {found.__name__.lower()}s only, as above")
+            raise InputError(
+                f"{place}: expected {found.__name__.lower()}s only, as above, "
+                f"found a {type(one).__name__.lower()}"
+            )
         found = type(one)
         yield one
     if found is None:
@@ -105,7 +108,10 @@ def _of_line(values: Any, place: str) -> Conversation | Preference:
             answer = answer[len(prompt) :] if answer[: len(prompt)] == prompt else answer
             both.append(_with_answer([*prompt, *answer], name, place))
             if both[-1][-1]["role"] != "assistant":
-                raise InputError(f"{place}: {name}: expected an answer as its last message")
+                raise InputError(
+                    f"{place}: {name}: expected an answer as its last message, "
+                    f"found one of {short(both[-1][-1]['role'])}"
+                )
         chosen, rejected = both
         return Preference(chosen, rejected, place)
     raise InputError(f"{place}: expected {FORMS}, found {', '.join(map(short, values)) or 'none'}")

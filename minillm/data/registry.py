@@ -127,7 +127,7 @@ def _open(name: str, kind: str, validation: str | None, file: Callable[..., Any]
     entry = built_in(name)
     if entry is None:
         if file is None:
-            raise InputError(f"{name}: expected a set of {kind} ({names_of(kind)})")
+            raise InputError(f"expected a set of {kind} ({names_of(kind)}), found {name}")
         if name == STANDARD_INPUT:
             raise InputError(f"standard input: expected a file, because {kind} are read repeatedly")
         return file(name, validation)

@@ -20,8 +20,8 @@ def check_longer_than_a_window(ids: Ids, window: int) -> None:
     """InputError if a training text is not longer than a window."""
     if len(ids) <= window:
         raise InputError(
-            f"the training text has {len(ids):,} tokens: "
-            f"expected more than one window of {window:,}"
+            f"the training text: expected more than one window of {window:,} tokens, "
+            f"found {len(ids):,}"
         )
 
 
@@ -83,7 +83,7 @@ def windows_once(ids: Ids, batch: int, window: int) -> Iterator[tuple[np.ndarray
 
 def _check_two_tokens(ids: Ids) -> None:
     if len(ids) < 2:
-        raise InputError(f"the text to evaluate has {len(ids)} tokens: expected 2 or more")
+        raise InputError(f"the text to evaluate: expected 2 tokens or more, found {len(ids)}")
 
 
 class RandomWindows:

@@ -28,9 +28,10 @@ class RecurrentReader(Reader, reads=LanguageModel):
             x = _validate.ids("read", "ids", ids[:, 0], c.vocabulary)
             if c.embedding:
                 x = p["embedding.E"].take(x, axis=0)
-            output = None if c.tied else "output"
+            # An output layer that is no array, with LoRA or tied, multiplies by itself.
+            output = "output" if isinstance(p.get("output.W"), np.ndarray) else None
             y, last = recurrent.stack_step(p, "layers", x, state, c.cell, c.layers, output)
-            return model.predict(y)[0] if c.tied else y, last
+            return y if output else model.predict(y)[0], last
         (_, last), _ = model.recurrence(ids, state)
         return model.predict(last[f"layers.{c.layers - 1}.h"])[0], last
 

@@ -227,7 +227,7 @@ def next_probabilities_fast(
 def _in_order(values: dict[str, float | None]) -> list[tuple[Rule, float]]:
     """The rules that have a value, in the order in which they act, and their values."""
     if unknown := values.keys() - RULES.keys():
-        raise TypeError(f"{min(unknown)}: expected one of {', '.join(RULES)}")
+        raise TypeError(f"expected a rule of {', '.join(RULES)}, found {min(unknown)}")
     given = {name: value for name, value in values.items() if value is not None}
     return [(RULES[name], given[name]) for name in RULES if name in given]
 

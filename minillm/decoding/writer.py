@@ -70,7 +70,9 @@ class Writer:
         ``write`` then continue after it.
         """
         if not self._logits and not self._drawn:
-            raise ValueError("expected at least one id to have been read before writing")
+            raise ValueError(
+                "expected at least one id to have been read before writing, found none"
+            )
         try:
             for left in range(length, 0, -1):
                 self._read_drawn(left)

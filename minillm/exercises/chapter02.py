@@ -117,7 +117,7 @@ def _lookups(rng):
 @exercise(
     "the gradient of a table of embeddings",
     reference=ops.embedding,
-    solution="minillm/ops/embedding.py: embedding_backward",
+    solution="minillm/ops/embedding.py: _embedding_backward",
     cases=_lookups,
     gradients=("dE",),
     hints={
@@ -158,7 +158,7 @@ def _steps(rng):
 @exercise(
     "one step of Adam",
     reference=_adam,
-    solution="minillm/training/optimisers.py: adam_update",
+    solution="minillm/training/optimisers.py: _adam_update",
     cases=_steps,
     outputs=("m", "v", "p"),
     hints={

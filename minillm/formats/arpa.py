@@ -132,13 +132,17 @@ def read_arpa(path: str | Path) -> tuple[Vocabulary, dict[str, NDArray]]:
 def _vocabulary(path: str | Path, tokens: list[str]) -> Vocabulary:
     if tokens[0] == UNKNOWN:
         if "\n" not in tokens:
-            raise InputError(f"{path}: expected {END}, a sentence's end, among the 1-grams")
+            raise InputError(
+                f"{path}: expected {END}, a sentence's end, among the 1-grams, found none"
+            )
         # Only the tokens show how the text was split.
         return Words(tokens, pretokenised=not split_off_punctuation(tokens))
     try:
         return Characters(tokens)
     except ValueError:
-        raise InputError(f"{path}: expected words, or only single characters") from None
+        raise InputError(
+            f"{path}: expected words, or only single characters, found {short(tokens)}"
+        ) from None
 
 
 class _Lines:

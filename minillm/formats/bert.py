@@ -174,7 +174,9 @@ def _read_tokenizer(folder: Path) -> WordPieces:
         unit = tokenizer.unit
         raise InputError(f"{folder}: expected a tokenizer of pieces of words, found {unit}")
     if None in (tokenizer.cls, tokenizer.sep, tokenizer.mask):
-        raise InputError(f"{folder}: expected a tokenizer with [CLS], [SEP] and [MASK]")
+        raise InputError(
+            f"{folder}: expected a tokenizer with [CLS], [SEP] and [MASK], found one without"
+        )
     return tokenizer
 
 

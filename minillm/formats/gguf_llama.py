@@ -356,7 +356,10 @@ def _tokenizer_of(entries: Entries) -> BytePairs:
         raise entries.wrong("tokenizer.ggml.token_type", f"{len(tokens):,} numbers")
     ids = {token: id for id, token in enumerate(tokens)}
     if len(ids) < len(tokens):
-        raise InputError(f"{entries.path}: tokenizer.ggml.tokens: expected distinct texts")
+        raise InputError(
+            f"{entries.path}: tokenizer.ggml.tokens: expected {len(tokens):,} distinct texts, "
+            f"found {len(ids):,}"
+        )
     added = {tokens[id]: id for id in np.flatnonzero(types != _NORMAL).tolist()}
     ends = {}
     for name in ("bos", "eos"):

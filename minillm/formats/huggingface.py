@@ -219,7 +219,9 @@ def _open_listed(index: Path) -> dict[str, Tensor]:
     """The tensors in an index, each from its file."""
     weights = read_json(index).get("weight_map")
     if not isinstance(weights, dict) or not all(isinstance(v, str) for v in weights.values()):
-        raise InputError(f"{index}: expected an object 'weight_map' with names of files")
+        raise InputError(
+            f"{index}: expected an object 'weight_map' with names of files, found {short(weights)}"
+        )
     files = {}
     for file in sorted(set(weights.values())):
         if not is_name(file):

@@ -247,6 +247,9 @@ class PEFT(Format):
             model = encoder_of(model)
             arrays = {name.removeprefix(PREFIX): array for name, array in arrays.items()}
         if not isinstance(model, Adapted):
-            raise InputError(f"{path}: expected additions to a gpt, a llama or a bert")
+            raise InputError(
+                f"{path}: expected additions to a gpt, a llama or a bert, "
+                f"found {type(model).__name__}"
+            )
         scale = contents.alpha / contents.rank
         write_adapter(path, model, arrays, scale, contents.baseline, whole)

@@ -99,7 +99,9 @@ def _read_text(
         if len(words) == V:
             if not line.strip():
                 continue
-            raise InputError(f"{path}, line {number}: expected the end after {V} words")
+            raise InputError(
+                f"{path}, line {number}: expected the end after {V} words, found {short(line)}"
+            )
         word, *fields = line.split(b" ")
         fields = [field for field in fields if field.strip()]
         if len(fields) != D:
@@ -129,7 +131,9 @@ def _read_binary(
                     f"{4 * D * (V - k):,} more bytes, found {len(data) - at:,}"
                 )
             if space < 0 and len(data) - at > LONGEST_WORD:
-                raise InputError(f"{path}, word {k + 1}: expected a space after the word")
+                raise InputError(
+                    f"{path}, word {k + 1}: expected a space after the word, found none"
+                )
             data, at = data[at:] + more, 0
         words.append(_decoded(data[at:space].lstrip(b"\n"), f"{path}, word {k + 1}"))
         at = space + 1 + 4 * D

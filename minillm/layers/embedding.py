@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.layers.gradients import is_trained
 from minillm.layers.types import Backward, Ids, Params
+from minillm.ops import _validate
 
 
 def layer(params: Params, tables: Mapping[str, Ids]) -> tuple[NDArray, Backward]:
@@ -52,9 +53,10 @@ def output(params: Params, E: str, y: NDArray, b: str | None = None) -> tuple[ND
 
         return logits, backward
     table = table.view()  # its shape stays, whatever the caller does
+    upstream = _validate.upstream("output", dlogits=logits)
 
     def backward_of_constant(dlogits):
-        dy, _ = ops.linear(dlogits, table)
+        dy, _ = ops.linear(upstream(dlogits), table)
         return dy, {} if b is None else {b: dlogits.reshape(-1, len(table)).sum(axis=0)}
 
     return logits, backward_of_constant

@@ -1,7 +1,7 @@
 """Weights that know how to multiply.
 
 A weight in a model's parameters is an array, or an object that a layer uses in place of one: a
-matrix of integers with scales (:mod:`minillm.quantised.weights`), or a matrix to which a product of
+matrix of integers with scales (:mod:`minillm.ops.quantised`), or a matrix to which a product of
 two thin ones is added (:mod:`minillm.training.lora`).  Layers ask such a weight for its product,
 and for the gradients of whatever is trained in it.  Ops know arrays alone.
 """
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.layers.gradients import is_trained
 from minillm.layers.types import Gradients, Ids, Params
+from minillm.ops import _validate
 
 
 class Weight(Protocol):
@@ -53,21 +54,32 @@ def product(
     weight, bias = params[W], None if b is None else params.get(b)
     if not isinstance(weight, np.ndarray):
         y, weight_backward = weight.linear(x, bias)
+    elif not is_trained(params, W):
+        y, weight_backward = _constant(x, weight, bias)
+    else:
+        y, linear_backward = ops.linear(x, weight, bias)
+        names = W, b
 
-        def backward_of_weight(dy):
-            dx, gradients = weight_backward(dy)
-            return dx, {W + end: gradient for end, gradient in gradients.items()}
+        def backward(dy):
+            dx, *gradients = linear_backward(dy)
+            return dx, dict(zip(names, gradients, strict=False))  # no db where there is no b
 
-        return y, backward_of_weight
-    if not is_trained(params, W):
-        transpose = weight.T  # its shape stays, whatever the caller does
-        y, _ = ops.linear(x, weight, bias)
-        return y, lambda dy: (ops.linear(dy, transpose)[0], {})
-    y, linear_backward = ops.linear(x, weight, bias)
-    names = W, b
+        return y, backward
+    biases = [] if b is None or bias is None or not is_trained(params, b) else [b]
 
-    def backward(dy):
-        dx, *gradients = linear_backward(dy)
-        return dx, dict(zip(names, gradients, strict=False))  # no db where there is no b
+    def backward_of_others(dy):
+        dx, of_weight = weight_backward(dy)
+        gradients = {W + end: gradient for end, gradient in of_weight.items()}
+        return dx, gradients | {b: dy.reshape(-1, dy.shape[-1]).sum(axis=0) for b in biases}
 
-    return y, backward
+    return y, backward_of_others
+
+
+def _constant(
+    x: NDArray, W: NDArray, b: NDArray | None
+) -> tuple[NDArray, Callable[[NDArray], tuple[NDArray, Gradients]]]:
+    """y = x W + b of a constant W.  ``backward(dy)`` -> dx, no gradients.  Keeps W."""
+    transpose = W.T  # its shape stays, whatever the caller does
+    y, _ = ops.linear(x, W, b)
+    upstream = _validate.upstream("dense", dy=y)
+    return y, lambda dy: (ops.linear(upstream(dy), transpose)[0], {})

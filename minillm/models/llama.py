@@ -76,7 +76,7 @@ class LlamaConfig:
     epsilon: float = 1e-5  # of the norms
     tied: bool = True  # the output is E
     head_width: int = None  # type: ignore[assignment]  # w; None: D / N
-    rope_scaling: RotaryScaling | None = None
+    rope_scaling: tuple[float, float, float, float] | None = None  # a RotaryScaling
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
@@ -116,7 +116,7 @@ def llama_block(
     ``backward(dy)`` -> dx, gradients.
     """
     p, c, eps = params, config, config.epsilon
-    rotate = partial(ops.rotary, positions=positions, base=c.rotary_base, scaling=c.rope_scaling)
+    rotate = partial(ops.rotary, positions=positions, base=c.rotary_base, scaling=c.rope_scaling)  # type: ignore[arg-type]
     (x, a), norm_1_backward = add_norm(p, f"{prefix}.norm_1", x, None, eps)
     a, attention_backward = self_attention(
         p, f"{prefix}.attention", a, c.heads, attend, c.key_heads, rotate

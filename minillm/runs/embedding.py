@@ -25,7 +25,7 @@ def framing_vocabulary(values: dict[str, Any]) -> Any:
     """Return a vocabulary with the special tokens that BERT needs; ValueError for any other."""
     tokenizer = vocabulary_from_dict(values)
     if not frames(tokenizer):
-        raise ValueError("expected a vocabulary with [CLS], [SEP] and [MASK]")
+        raise ValueError("expected a vocabulary with [CLS], [SEP] and [MASK], found one without")
     return tokenizer
 
 

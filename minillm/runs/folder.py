@@ -402,7 +402,9 @@ def _check_record(record: dict, place: str) -> None:
     """InputError for a line of metrics without a step, or with a value that is not a number."""
     step = record.get("step")
     if type(step) is not int or not 0 <= step < 2**63:
-        raise InputError(f"{place}: expected a JSON object with a whole number as 'step'")
+        raise InputError(
+            f"{place}: expected a JSON object with a whole number as 'step', found {short(step)}"
+        )
     for name in ("loss", "validation_loss", "ngram_loss", "seconds"):
         value = record.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, int | float) or value > 1e300:

@@ -248,7 +248,9 @@ class BytePairs(Vocabulary):
         merges: Any = values.get("merges")
         specials = check_texts(values.get("specials"), "specials")
         if not _are_pairs(merges):
-            raise ValueError('expected "merges": a list of pairs of numbers')
+            raise ValueError(
+                f'expected "merges": a list of pairs of numbers, found {short(merges)}'
+            )
         results = values.get("results")
         table = _in_order(merges) if results is None else _numbered(_pairs(merges, results))
         defaults = _options()
@@ -285,7 +287,7 @@ def _in_order(merges: list[list[int]]) -> MergeTable:
 def _pairs(merges: list[list[int]], results: object) -> list[Pair]:
     """The tokens of merges in any order, whose results are known by their numbers."""
     if not isinstance(results, list) or [type(n) for n in results] != [int] * len(merges):
-        raise ValueError('expected "results": a number for each merge')
+        raise ValueError(f'expected "results": a number for each merge, found {short(results)}')
     spelled = dict(enumerate(BYTES))
     left = list(range(len(merges)))
     while left:
@@ -297,7 +299,10 @@ def _pairs(merges: list[list[int]], results: object) -> list[Pair]:
             elif results[rank] not in spelled:
                 spelled[results[rank]] = _merged(rank, spelled[a], spelled[b])
         if len(waiting) == len(left):
-            raise ValueError(f"merge {waiting[0] + 1}: expected tokens that merges make")
+            raise ValueError(
+                f"merge {waiting[0] + 1}: expected tokens that merges make, "
+                f"found {short(merges[waiting[0]])}"
+            )
         left = waiting
     return [(spelled[a], spelled[b]) for a, b in merges]
 
@@ -314,7 +319,10 @@ def _are_pairs(merges: Any) -> bool:
 
 def _merged(rank: int, left: bytes, right: bytes) -> bytes:
     if len(left) + len(right) > LONGEST:
-        raise ValueError(f"merge {rank + 1}: expected a token of at most {LONGEST} bytes")
+        raise ValueError(
+            f"merge {rank + 1}: expected a token of at most {LONGEST} bytes, "
+            f"found {len(left) + len(right)}"
+        )
     return left + right
 
 
@@ -338,8 +346,10 @@ def _numbered(merges: Sequence[Pair]) -> MergeTable:
 def _checked_ids(ids: object, count: int) -> list[int]:
     """The ids; ValueError unless each number occurs once, and only bytes have none."""
     if not isinstance(ids, list) or not {*map(type, ids)} <= {int}:
-        raise ValueError('expected "ids": a list of numbers')
+        raise ValueError(f'expected "ids": a list of numbers, found {short(ids)}')
     missing = ids[: len(BYTES)].count(-1)
     if len(ids) != count or sorted(ids)[missing:] != list(range(count - missing)):
-        raise ValueError(f'expected "ids": each number from 0 to {count - 1 - missing} once')
+        raise ValueError(
+            f'expected "ids": each number from 0 to {count - 1 - missing} once, found {short(ids)}'
+        )
     return ids

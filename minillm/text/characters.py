@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.errors import InputError
+from minillm.errors import InputError, short
 from minillm.text.vocabulary import Vocabulary, check_texts, place_of
 
 _BLOCK = 1 << 20  # characters that are encoded at a time
@@ -29,10 +29,13 @@ class Characters(Vocabulary):
     def __init__(self, tokens: Sequence[str]):
         self.tokens = check_texts(list(tokens), "tokens")
         if not self.tokens or any(len(token) != 1 for token in self.tokens):
-            raise ValueError("tokens: expected at least one, each a single character")
+            raise ValueError(f"tokens: expected single characters, found {short(self.tokens)}")
         self._codes = _code_points("".join(self.tokens))
         if not np.all(self._codes[:-1] < self._codes[1:]):
-            raise ValueError("tokens: expected distinct characters in code point order")
+            raise ValueError(
+                "tokens: expected distinct characters in code point order, "
+                f"found {short(self.tokens)}"
+            )
         self.line_end = self.tokens.index("\n") if "\n" in self.tokens else None
 
     @classmethod

@@ -274,7 +274,8 @@ class ChatTemplate:
         others = {name: values.get(name, "") for name in ("pad", "unk")}
         sampling = values.get("sampling", {})
         if not all(isinstance(text, str) for text in (*texts, *others.values())):
-            raise ValueError("expected texts as template, bos, eos, pad and unk")
+            found = short([*texts, *others.values()])
+            raise ValueError(f"expected texts as template, bos, eos, pad and unk, found {found}")
         if not isinstance(sampling, dict):
             raise ValueError(f"expected an object as sampling, found {short(sampling)}")
         return cls(texts[0], texts[1], texts[2], sampling, **others)
@@ -359,8 +360,8 @@ def _answers(
             for long, begin in ((before, ids), (whole, before))
         ):
             raise InputError(
-                "the chat template: expected the text of a conversation to begin with that of its "
-                "first messages"
+                "the chat template: expected the text of a conversation to begin with the text of "
+                "its first messages, found another beginning"
             )
         after = np.flatnonzero(np.isin(whole[first:], ends))
         last = first + int(after[0]) + 1 if len(after) else len(whole)

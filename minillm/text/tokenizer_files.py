@@ -161,7 +161,7 @@ def _ids_of(values: object, expected: str) -> dict[str, int]:
 def _added(entries: object, *refused: str) -> dict[str, int]:
     """The added tokens and their ids; ValueError for one with a flag that is refused."""
     if not isinstance(entries, list):
-        raise ValueError("added_tokens: expected a list")
+        raise ValueError(f"added_tokens: expected a list, found {short(entries)}")
     added: dict[str, int] = {}
     for entry in entries:
         token = entry.get("content") if isinstance(entry, dict) else None
@@ -281,7 +281,7 @@ def _from_hugging_face(values: dict[str, Any], ends: dict[str, str]) -> BytePair
     ids = _ids_of(values["model"].get("vocab"), "model.vocab: an id to each token")
     merges = values["model"].get("merges")
     if not isinstance(merges, list):
-        raise ValueError("expected model.merges: a list of pairs")
+        raise ValueError(f"expected model.merges: a list of pairs, found {short(merges)}")
     pairs = [_pair(pair.split(" ") if isinstance(pair, str) else pair) for pair in merges]
     added, whole = (
         _added(values.get("added_tokens", [])),
@@ -443,7 +443,10 @@ def _wordpieces_from_hugging_face(values: dict[str, Any]) -> WordPieces:
     vocabulary = _ids_of(values["model"].get("vocab"), "model.vocab: an id to each token")
     ids = _with_added(vocabulary, added)
     if sorted(ids.values()) != list(range(len(ids))):
-        raise ValueError(f"expected as ids each number from 0 to {len(ids) - 1} once")
+        raise ValueError(
+            f"expected as ids each number from 0 to {len(ids) - 1} once, "
+            f"found {short(sorted(ids.values()))}"
+        )
     return WordPieces(
         check_texts(sorted(ids, key=lambda token: ids[token]), "model.vocab"),
         lower_case=flag(normalizer, "lowercase", True),

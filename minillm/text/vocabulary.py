@@ -150,7 +150,7 @@ def visible(token: str) -> str:
 def check_texts(values: Any, name: str) -> list[str]:
     """``values``; ValueError unless they are a list of texts that UTF-8 (so a file) can hold."""
     if not isinstance(values, list) or not all(isinstance(text, str) for text in values):
-        raise ValueError(f'expected "{name}": a list of strings')
+        raise ValueError(f'expected "{name}": a list of strings, found {short(values)}')
     for text in values:
         try:
             text.encode()

@@ -148,12 +148,12 @@ class WordPieces(Vocabulary):
         self.strip_accents = lower_case if strip_accents is None else strip_accents
         self._ids = {token: id for id, token in enumerate(self.tokens)}
         if UNKNOWN not in self._ids:
-            raise ValueError(f"tokens: expected {UNKNOWN} among them")
+            raise ValueError(f"tokens: expected {UNKNOWN} among them, found {short(self.tokens)}")
         if len(self._ids) < len(self.tokens):
             twice = next(token for id, token in enumerate(self.tokens) if self._ids[token] != id)
             raise ValueError(f"tokens: expected distinct ones, found {short(twice)} twice")
         if "" in self._ids:
-            raise ValueError("tokens: expected texts that are not empty")
+            raise ValueError("tokens: expected texts that are not empty, found an empty one")
         self.specials = [token for token in dict.fromkeys(specials) if token in self._ids]
         self._special = SpecialTokens({token: self._ids[token] for token in self.specials})
         self._pieces = {t: id for t, id in self._ids.items() if t not in self._special.ids}

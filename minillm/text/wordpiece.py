@@ -54,7 +54,7 @@ Widely used trainers only approximate this.  Some take the most frequent pair, a
 and so merge pairs that are frequent only because their characters are.  Others take the largest
 fraction count(ab) / (count(a) count(b)), which is the gain of a single place: above, ##g ##s would
 come first.  Then rare pairs come before all others, unless a minimum count is tuned.  The gain
-needs no such bound.  (benchmarks/wordpiece.md compares the three.)
+needs no such bound.
 
 Sources: Schuster and Nakajima (2012), "Japanese and Korean voice search", section 3; Devlin et al.
 (2018), "BERT", and its tokenizer.  The paper takes the pair that increases the likelihood the most,

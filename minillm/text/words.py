@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.errors import InputError
+from minillm.errors import InputError, short
 from minillm.text.vocabulary import Vocabulary, check_texts, flag
 
 UNKNOWN = "<unk>"
@@ -118,9 +118,11 @@ class Words(Vocabulary):
         self.pretokenised = pretokenised
         self._ids = _Ids({token: id for id, token in enumerate(self.tokens)})
         if not self.tokens or self.tokens[_UNKNOWN_ID] != UNKNOWN:
-            raise ValueError(f"tokens: expected {UNKNOWN!r} first")
+            raise ValueError(f"tokens: expected {UNKNOWN!r} first, found {short(self.tokens[:1])}")
         if len(self._ids) != len(self.tokens):
-            raise ValueError("tokens: expected distinct words")
+            raise ValueError(
+                f"tokens: expected distinct words, found {len(self._ids)} of {len(self.tokens)}"
+            )
         self.line_end = self.sentence_end = self._ids.get("\n")
 
     @classmethod

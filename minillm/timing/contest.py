@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from minillm._kernels import kernels_info, use_threads
-from minillm.errors import InputError
+from minillm.errors import InputError, short
 from minillm.ops.linear import _matmul
 from minillm.timing import report as reports
 from minillm.timing.results import Cell, Limits, Results, machine, new_file
@@ -68,7 +68,10 @@ def race(
     InputError where results disagree, or an argument is not as expected.
     """
     if len(contestants) < 2 or not all(map(callable, contestants.values())):
-        raise InputError(f"{name}: contestants: expected two functions or more by their names")
+        raise InputError(
+            f"{name}: contestants: expected two functions or more by their names, "
+            f"found {short(contestants)}"
+        )
     if len(sizes) == 0:
         raise InputError(f"{name}: sizes: expected one or more, found none")
     path = None if report is None else reports.checked(Path(report))

@@ -72,7 +72,10 @@ def share(cell: Cell, name: str, limits: Limits) -> str:
 def checked(path: Path) -> Path:
     """Return the path of a report.  InputError if it cannot be made."""
     if path.suffix not in (".html", ".png"):
-        raise InputError(f"{path}: expected a report that ends with .html or .png")
+        raise InputError(
+            f"{path}: expected a report that ends with .html or .png, "
+            f"found {path.suffix or 'no ending'}"
+        )
     _figure(1)
     return path
 

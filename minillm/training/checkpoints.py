@@ -129,7 +129,7 @@ def numbers_from(cls: type[T], values: Any) -> T:
     """
     entries = {entry.name: entry for entry in fields(cls)}  # type: ignore[arg-type]
     if not isinstance(values, dict) or not values.keys() <= entries.keys():
-        raise ValueError(f"expected the numbers {', '.join(entries)}")
+        raise ValueError(f"expected the numbers {', '.join(entries)}, found {short(values)}")
     for name, value in values.items():
         whole = entries[name].type in (int, "int")
         fits = type(value) is int or (type(value) is float and not whole)

@@ -14,6 +14,7 @@ from typing import Any
 def depths(model: Any) -> dict[str, int]:
     """The depth of each weight: 0 for an embedding, 1 + l in layer l, and one more for all others.
 
+    >>> import numpy as np
     >>> from minillm.models.gpt import GPT, GPTConfig
     >>> model = GPT(GPTConfig(vocabulary=9, layers=2, heads=1, width=2), np.random.default_rng(0))
     >>> [depths(model)[name] for name in ("embedding.E", "blocks.1.norm_1.gain", "norm.gain")]

@@ -35,7 +35,7 @@ class WindowTask:
     ):
         if len(validation_ids) < 2:
             raise InputError(
-                f"the validation text has {len(validation_ids)} tokens: expected 2 or more"
+                f"the validation text: expected 2 tokens or more, found {len(validation_ids)}"
             )
         self.model, self.windows, self.batch = model, windows, batch
         self.batches_per_epoch = windows.batches_per_epoch

@@ -38,6 +38,7 @@ large language models", section 4.1.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -49,18 +50,22 @@ from minillm.ops import _validate
 from minillm.training.optimisers import Arrays, Optimiser
 
 
+@dataclass(frozen=True, eq=False)
 class LowRank:
     """A matrix W' = W + A B (I, O), of which A (I, r) and B (r, O) are trained; A includes s.
 
-    ``array`` is W'.
+    ``array`` is W'.  No other array may replace it, because kernels keep its address.
     """
 
-    ndim = 2
+    array: NDArray
+    A: NDArray
+    B: NDArray
 
-    def __init__(self, array: NDArray, A: NDArray, B: NDArray) -> None:
-        self.array, self.A, self.B = array, A, B
-        self.shape, self.size, self.dtype = array.shape, array.size, array.dtype
-        self.nbytes = array.nbytes
+    dtype = property(lambda self: self.array.dtype)
+    ndim = property(lambda self: self.array.ndim)
+    shape = property(lambda self: self.array.shape)
+    size = property(lambda self: self.array.size)
+    nbytes = property(lambda self: self.array.nbytes)
 
     def linear(
         self, x: NDArray, b: NDArray | None = None
@@ -86,14 +91,21 @@ class LowRank:
         return y, backward
 
 
+@dataclass(frozen=True, eq=False)
 class QuantisedLowRank:
-    """A quantised matrix W (I, O) beside A (I, r) and B (r, O), which are trained; A includes s."""
+    """A quantised matrix W (I, O) beside A (I, r) and B (r, O), which are trained; A includes s.
 
-    ndim, dtype = 2, ops.Quantised.dtype
+    No other arrays may replace them, because kernels keep their addresses.
+    """
 
-    def __init__(self, W: ops.Quantised, A: NDArray, B: NDArray) -> None:
-        self.W, self.A, self.B = W, A, B
-        self.shape, self.size, self.nbytes = W.shape, W.size, W.nbytes
+    W: ops.Quantised
+    A: NDArray
+    B: NDArray
+
+    dtype, ndim = ops.Quantised.dtype, ops.Quantised.ndim
+    shape = property(lambda self: self.W.shape)
+    size = property(lambda self: self.W.size)
+    nbytes = property(lambda self: self.W.nbytes)
 
     def dense(self) -> NDArray:
         """W + A B in float32."""
@@ -108,7 +120,8 @@ class QuantisedLowRank:
         """
         A, B = self.A.view(), self.B.view()
         y, linear_backward = self.W.linear(x, b)
-        _validate.floats("QuantisedLowRank", x=(x, "... I"), A=(A, "I R"), B=(B, "R O"))
+        shapes = {"x": (x, "... I"), "y": (y, "... O"), "A": (A, "I R"), "B": (B, "R O")}
+        _validate.floats("QuantisedLowRank", **shapes)
         rows = x.reshape(-1, len(A))
         h = product(rows, A)
         y += product(h, B).reshape(y.shape)

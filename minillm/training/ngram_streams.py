@@ -208,7 +208,7 @@ def _merged(
 def _check_numbers(many: int, what: str) -> None:
     """Raise InputError if there are more n-grams than numbers."""
     if many >= 2**31:
-        raise InputError(f"--order: there are {many:,} {what} or more, expected below 2**31")
+        raise InputError(f"--order: expected below 2**31 {what}, found {many:,} or more")
 
 
 def _numbered(

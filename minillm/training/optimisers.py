@@ -213,7 +213,9 @@ def clip_global_norm(grads: Arrays, maximum: float | None) -> float:
     for name, g in grads.items():
         _require_floats("grads", name, g)
         if maximum is not None and not g.flags.writeable:
-            raise ValueError(f"grads[{name!r}]: expected an array that can be changed")
+            raise ValueError(
+                f"grads[{name!r}]: expected an array that can be changed, found a read-only one"
+            )
     _require_distinct(grads=grads)
     with np.errstate(over="ignore"):  # the norm is infinite then
         norm = math.sqrt(_sum_of_squares([np.ascontiguousarray(g) for g in grads.values()]))

@@ -43,7 +43,10 @@ class Options:
 
     def __post_init__(self) -> None:
         if (self.steps, self.minutes, self.epochs).count(None) != 2:
-            raise ValueError("steps, minutes, epochs: expected exactly one of the three")
+            raise ValueError(
+                "expected exactly one of steps, minutes and epochs, "
+                f"found {self.steps}, {self.minutes} and {self.epochs}"
+            )
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision: expected one of {PRECISIONS}, found {self.precision}")
         for name, least in LEAST.items():

@@ -44,11 +44,11 @@ class WordCounts:
         words, counts, pretokenised = (values[name] for name in ("words", "counts", "pretokenised"))
         check_texts(words, "words")
         if not isinstance(counts, list) or len(counts) != len(words):
-            raise ValueError(f"there are {len(words)} words: expected as many counts")
+            raise ValueError(f"counts: expected {len(words)}, found {short(counts)}")
         if not all(type(count) is int and count > 0 for count in counts) or sum(counts) > 2**62:
-            raise ValueError("counts: expected whole numbers from 1 up")
+            raise ValueError(f"counts: expected whole numbers from 1 up, found {short(counts)}")
         if len(set(words)) < len(words):
-            raise ValueError("words: expected each once")
+            raise ValueError(f"words: expected each once, found {len(set(words))} of {len(words)}")
         if not isinstance(pretokenised, bool):
             raise ValueError(f"pretokenised: expected true or false, found {short(pretokenised)}")
         return cls(words, np.array(counts, np.int64), pretokenised)

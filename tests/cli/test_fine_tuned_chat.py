@@ -82,7 +82,7 @@ def test_only_additions_are_stored_and_the_answers_change(base, tuned):
     before, after = minillm.load(base), minillm.load(tuned)
     assert (tuned / "model.safetensors").stat().st_size < (base.stat().st_size + 60_000)
     ids = np.array([[1, 2, 3, 4]])
-    assert not np.array_equal(before.model.logits(ids)[0], after.model.logits(ids)[0])
+    assert not np.array_equal(before.model.forward(ids)[0], after.model.forward(ids)[0])
     assert isinstance("".join(after.chat([chatting.user("cat")], length=3)), str)
 
 
@@ -103,12 +103,11 @@ def test_few_conversations_are_read_more_often(given, epochs, base, chats):
 
 
 def test_writing_by_steps_equals_reading_at_once(tuned):
-    model = minillm.load(tuned).model
-    ids = np.array([[5, 9, 2, 7, 1]])
-    state = model.zero_state(1)
+    run = minillm.load(tuned)
+    ids, state = np.array([[5, 9, 2, 7, 1]]), run.reader.zero_state(1)
     for t in range(5):
-        logits, state = model.read(ids[:, t : t + 1], state)
-    np.testing.assert_allclose(logits, model.logits(ids)[0][:, -1], rtol=1e-3, atol=1e-3)
+        logits, state = run.reader.read(ids[:, t : t + 1], state)
+    np.testing.assert_allclose(logits, run.model.forward(ids)[0][:, -1], rtol=1e-3, atol=1e-3)
 
 
 def test_preferences_continue_a_fine_tuned_run(tuned, preferences, folder, fails, capsys):
@@ -156,7 +155,7 @@ def test_merged_and_quantised_again(tuned, folder):
     out = folder / f"merged-{tuned.name}"
     assert main(["quantise", str(tuned), "--to", "f32", "--out", str(out)]) == 0
     ids = np.array([[1, 2, 3, 4]])
-    merged, whole = (minillm.load(path).model.logits(ids)[0] for path in (out, tuned))
+    merged, whole = (minillm.load(path).model.forward(ids)[0] for path in (out, tuned))
     np.testing.assert_allclose(merged, whole, rtol=0, atol=0.05 * np.abs(whole).max())
 
 
@@ -173,7 +172,7 @@ def test_a_merged_run_needs_no_baseline_and_chats(tuned, folder, chats, capsys):
     assert line.startswith(f"{size:,} weights, those of {tuned.data['init']} ")
     ids = np.array([[1, 2, 3, 4]])
     ours, theirs, before = (
-        run.model.logits(ids)[0] for run in (merged, tuned, minillm.load(tuned.data["init"]))
+        run.model.forward(ids)[0] for run in (merged, tuned, minillm.load(tuned.data["init"]))
     )
     assert np.abs(ours - theirs).max() < 0.5 * np.abs(before - theirs).max()
     assert merged.chat_template() == tuned.chat_template()

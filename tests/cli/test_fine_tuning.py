@@ -250,7 +250,7 @@ def test_frozen_weights_keep_their_bits_and_cost_no_moments(name, freeze, bases,
 
     out = train(bases / name, "--freeze", freeze)
     base, run = minillm.load(bases / name), minillm.load(out)
-    for weight, depth in depths(run.model.params).items():
+    for weight, depth in depths(run.model).items():
         theirs = base.model.params.get(weight.removeprefix("encoder."))
         of_encoder = weight.startswith("encoder.")
         frozen = of_encoder if freeze == "encoder" else depth < int(freeze)
@@ -264,7 +264,7 @@ def test_frozen_weights_of_every_kind(name, again, tmp_path):
     from minillm.training.fine_tuning import depths
 
     base, run = again(name, "--freeze", "2")
-    depth = depths(run.model.params)
+    depth = depths(run.model)
     for weight, array in run.model.params.items():
         assert np.array_equal(array, base.model.params[weight]) == (depth[weight] < 2)
     assert moments(tmp_path / "again") == {n for n, d in depth.items() if d >= 2}

@@ -8,6 +8,7 @@ import tiny
 
 import minillm
 from minillm.cli import main
+from minillm.decoding.llama_reader import LlamaReader
 from minillm.errors import InputError
 from minillm.formats.llama import export_llama
 from minillm.models.llama import Llama, LlamaConfig
@@ -79,12 +80,13 @@ def test_bos_precedes_what_is_read_and_is_not_written(tmp_path, monkeypatch):
     export_llama(model, tokenizer, tmp_path / "theirs")
     assert main(["import", str(tmp_path / "theirs"), "--out", str(tmp_path / "run")]) == 0
     run, read = minillm.load(tmp_path / "run"), []
+    original = LlamaReader.read
 
-    def noted(ids, state):
+    def noted(reader, ids, state):
         read.append(ids.tolist())
-        return Llama.read(run.model, ids, state)
+        return original(reader, ids, state)
 
-    monkeypatch.setattr(run.model, "read", noted)
+    monkeypatch.setattr(LlamaReader, "read", noted)
     assert "".join(run.write("ab", length=1, temperature=0, stop=["c"]))[:2] == "ab"
     assert read[0] == [[256, *b"ab"]]
     assert "".join(run.write("", length=1, temperature=0))[:3] != "<s>"

@@ -254,8 +254,8 @@ def test_an_existing_run_is_not_lost(run_folder, text_file, fails, capsys):
         (b"", "empty file"),
         (b"\x7fELF\0\0", "binary"),
         (b"na\xefve", "UTF-8"),
-        (b"a text", "the training text has 6 tokens: expected more than one window of 8"),
-        (b"only one!", "the validation text has 1 tokens"),
+        (b"a text", "expected more than one window of 8 tokens, found 6"),
+        (b"only one!", "the validation text: expected 2 tokens or more, found 1"),
     ],
 )
 def test_bad_texts_write_nothing(tmp_path, fails, content, complaint):

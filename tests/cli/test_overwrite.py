@@ -131,7 +131,7 @@ def test_a_comparison_of_runs_does_not_replace_a_picture(out, lm, tmp_path, caps
     pytest.importorskip("matplotlib")
     before = contents(out)
     assert main(["plot", "loss", str(out), str(lm)]) == 2
-    error = "minillm: --to: expected a file for the picture of several runs\n"
+    error = "minillm: --to: expected a file for the picture of several runs, found none\n"
     assert capsys.readouterr().err == error
     assert contents(out) == before
     compared = str(tmp_path / "both.png")

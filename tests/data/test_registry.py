@@ -85,7 +85,7 @@ def test_labelled_texts_and_images(tmp_path):
         ),
         (lambda: registry.open_questions("cmudict"), "cmudict: expected questions, found"),
         (lambda: registry.open_images("cmudict"), "cmudict: expected images, found"),
-        (lambda: registry.open_images("faces"), r"faces: expected a set of images \(digits\)"),
+        (lambda: registry.open_images("faces"), r"a set of images \(digits\), found faces"),
     ],
 )
 def test_unsuitable_names_are_refused(open_it, message, tmp_path, monkeypatch):

@@ -33,7 +33,7 @@ def test_the_position_is_all_the_state():
 
 @pytest.mark.parametrize("kind", [Windows, RandomWindows])
 def test_a_text_of_one_window_is_too_short(kind):
-    with pytest.raises(InputError, match="10 tokens: expected more than one window of 10"):
+    with pytest.raises(InputError, match="more than one window of 10 tokens, found 10"):
         kind(np.zeros(10, int), 2, 10)
     kind(np.zeros(11, int), 2, 10).next()
 
@@ -57,7 +57,7 @@ def test_reading_once_covers_the_text(n, batch, window):
 
 @pytest.mark.parametrize("once", [windows_once, overlapping_windows])
 def test_one_token_predicts_nothing(once):
-    with pytest.raises(InputError, match="1 tokens"):
+    with pytest.raises(InputError, match="found 1"):
         list(once(np.zeros(1, int), 4, 8))
 
 

@@ -110,8 +110,8 @@ def test_quantised_weights_stay_quantised(path, type):
         error = np.abs(dense.params[name] - array).max() / np.abs(array).max()
         assert error <= {"Q8_0": 0.005, "Q6_K": 0.05, "F16": 0.001, "BF16": 0.005}.get(type, 0.15)
     ids = np.arange(8)[None]
-    assert np.abs(again.logits(ids)[0] - dense.logits(ids)[0]).max() < 0.1  # rounded activations
-    assert np.abs(dense.logits(ids)[0] - model.logits(ids)[0]).max() < 0.5
+    assert np.abs(again.forward(ids)[0] - dense.forward(ids)[0]).max() < 0.1  # rounded activations
+    assert np.abs(dense.forward(ids)[0] - model.forward(ids)[0]).max() < 0.5
 
 
 def test_a_matrix_of_other_blocks_and_one_of_none(path):
@@ -345,7 +345,7 @@ def test_transformers_has_the_same_logits(path, type):
     ids = np.arange(14)[None]
     with torch.no_grad():
         theirs = model(torch.tensor(ids)).logits.numpy()
-    ours, _ = dequantised(import_gguf(path)[0]).logits(ids)
+    ours, _ = dequantised(import_gguf(path)[0]).forward(ids)
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 

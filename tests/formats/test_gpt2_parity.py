@@ -61,7 +61,7 @@ def test_frozen(tmp_path, monkeypatch, dtype, tolerance):
     save_file(groups["weight"], path / "model.safetensors")
     model = converted(import_gpt2(path)[0], dtype)
     ids = frozen["ids"]
-    (logits, _), _ = model.forward(ids[:, :-1])
+    logits, _ = model.forward(ids[:, :-1])
     assert_close(logits, frozen["logits"], tolerance)
     loss, backward = model.loss((ids[:, :-1], ids[:, 1:]))
     assert float(loss) == pytest.approx(float(frozen["loss"]), rel=tolerance)
@@ -110,7 +110,7 @@ def test_their_folder_imports_and_exports(tmp_path, theirs, dtype, tolerance, op
     ids = np.random.default_rng(0).integers(0, V, (3, C))
     name = np.dtype(dtype).name
     own = GPT2LMHeadModel.from_pretrained(first, dtype=name)
-    (logits, _), _ = converted(model, dtype).forward(ids)
+    logits, _ = converted(model, dtype).forward(ids)
     assert_close(logits, logits_of(own, ids), tolerance)
 
     export_gpt2(model, tokenizer, again)
@@ -155,5 +155,5 @@ def test_their_half_precision(tmp_path, theirs, dtype):
     half.save_pretrained(tmp_path / "half")
     model, _ = import_gpt2(tmp_path / "half")
     ids = np.random.default_rng(0).integers(0, V, (3, C))
-    (logits, _), _ = converted(model, np.float64).forward(ids)
+    logits, _ = converted(model, np.float64).forward(ids)
     assert_close(logits, logits_of(half.double(), ids), 1e-12)

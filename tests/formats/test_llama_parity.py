@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minillm.decoding import Reader
 from minillm.formats.llama import export_llama, import_llama, weights
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.text.byte_pairs import train
@@ -116,7 +117,7 @@ def test_logits_and_gradients(sizes, B, T, seed):
     loss.backward()
     ours, backward = model.loss((ids[:, :-1], ids[:, 1:]))
     assert ours == pytest.approx(loss.item(), rel=TOLERANCE)
-    close(model.forward(ids[:, :-1])[0][0], logits.detach().numpy(), TOLERANCE)
+    close(model.forward(ids[:, :-1])[0], logits.detach().numpy(), TOLERANCE)
     expected, found = gradients_of(other, model.config), backward()
     scale = max(np.abs(array).max() for array in expected.values())
     assert found.keys() == expected.keys()
@@ -153,9 +154,10 @@ def test_padded_rows_then_a_step(side):
             **{PAST: read.past_key_values},
         )
     last = np.full(3, T - 1) if side == "left" else lengths - 1
-    ours, state = model.read(ids[:, :7], model.zero_state(3), lengths)
+    reader = Reader(model)
+    ours, state = reader.read(ids[:, :7], reader.zero_state(3), lengths)
     close(ours, read.logits.numpy()[np.arange(3), last], 1e-5)
-    ours, _ = model.read(ids[:, 7:], state)
+    ours, _ = reader.read(ids[:, 7:], state)
     close(ours, stepped.logits.numpy()[:, 0], 1e-5)
 
 
@@ -171,7 +173,7 @@ def test_folders(tmp_path, options):
     ids = np.random.default_rng(0).integers(0, len(TOKENIZER), (2, 30))
     with torch.no_grad():
         logits = loaded(torch.tensor(ids)).logits.numpy()
-    close(model.forward(ids)[0][0], logits, 1e-5)
+    close(model.forward(ids)[0], logits, 1e-5)
     reader = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
     text = "she sells  日本<|endoftext|> isn't"
     assert reader(text)["input_ids"] == TOKENIZER.encode(text).tolist()

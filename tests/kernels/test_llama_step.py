@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from minillm.decoding.llama_reader import LlamaWeights, step_names
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops import quantised
 from minillm.ops.quantised import Quantised, beside, quantise
+from minillm.training.lora import LowRank, QuantisedLowRank
 
 SIZES = st.fixed_dictionaries(
     {
@@ -64,6 +65,19 @@ def packed(name, W, bits):
     return W.T if name == "embedding.E" else W
 
 
+def with_additions(model, rank=3, seed=3):
+    """The model with thin matrices added to the weights of its blocks."""
+    rng = np.random.default_rng(seed)
+    for name, W in model.params.items():
+        if name.startswith("blocks") and W.ndim == 2:
+            A = (W.shape[0] ** -0.5 * rng.standard_normal((W.shape[0], rank))).astype(W.dtype)
+            B = rng.standard_normal((rank, W.shape[1])).astype(W.dtype)
+            is_array = isinstance(W, np.ndarray)
+            added = LowRank(W + A @ B, A, B) if is_array else QuantisedLowRank(W, A, B)
+            model.params[name] = added
+    return model
+
+
 def arguments(model, B, S, T=1, seed=2):
     """The arguments of llama_step for T tokens of each of B texts, with any past."""
     c, rng = model.config, np.random.default_rng(seed)
@@ -106,6 +120,40 @@ def test_packed_weights_are_those_of_the_original(twin, original, sizes, B, S, T
         size = max(1, np.abs(theirs).max())
         np.testing.assert_allclose(ours, theirs, atol=0.05 * size)
         assert np.abs(ours - theirs).mean() <= 2e-3 * size
+
+
+@pytest.mark.parametrize("bits", [(), (8,), (4, 8)])
+@pytest.mark.parametrize("T", [1, 5])
+def test_what_is_added_to_weights_is_that_of_the_original(twin, original, bits, T):
+    model = new(2, 2, 3, 16, 40, True, bits=bits)
+    without = results(original.llama_step, arguments(model, 3, 9, T))
+    given_ones = arguments(with_additions(model), 3, 9, T)
+    pairs = (results(kernels.llama_step, given_ones) for kernels in (twin, original))
+    for ours, theirs, before in zip(*pairs, without, strict=True):
+        size = max(1, np.abs(theirs).max())
+        np.testing.assert_allclose(ours, theirs, atol=(0.05 if bits else 2e-5) * size)
+        assert np.abs(ours - theirs).mean() <= 2e-3 * size
+        assert np.abs(theirs - before).max() > 0.1 * size
+
+
+@pytest.mark.parametrize("bits", [(), (4, 8)])
+def test_additions_that_are_trained_are_used_and_cannot_be_replaced(kernels, bits):
+    """The kernels keep the addresses of their arrays."""
+    reader, ids = Reader(with_additions(new(1, 1, 2, 16, 7, False, bits=bits))), np.array([[1]])
+    weight = reader.model.params["blocks.0.feed_forward.W_down"]
+    with use_kernels(kernels):
+        _, state = reader.read(ids, reader.zero_state(1))
+        before, _ = reader.read(ids, state)
+        if bits:
+            weight.B[:] *= -9
+        else:
+            weight.array[:] *= -9
+        after, _ = reader.read(ids, state)
+        np.testing.assert_array_equal(Reader(reader.model).read(ids, state)[0], after)
+    assert np.abs(after - before).max() > 0.1
+    for name in ("array", "W", "A", "B"):
+        with pytest.raises(FrozenInstanceError):
+            setattr(weight, name, np.ones((2, 2), np.float32))
 
 
 @pytest.mark.parametrize("bits", [(), (4, 8)])
@@ -235,6 +283,37 @@ SPOILT = {
     "W_down of another dtype": weight(8, lambda W: np.ones((96, 64))),
     "a list for a weight": weight(8, lambda W: [1.0]),
 }
+
+
+def additions(change):
+    """The same of what is added to the first weight that has additions."""
+
+    def spoil(W):
+        return QuantisedLowRank(W.W, *change(W.A, W.B))
+
+    return weight(5, spoil)
+
+
+SPOILT_ADDITIONS = {
+    "A of more inputs": additions(lambda A, B: (np.tile(A, (2, 1)), B)),
+    "A of a larger rank": additions(lambda A, B: (np.tile(A, 2), B)),
+    "A of another dtype": additions(lambda A, B: (A.astype(float), B)),
+    "A with strides": additions(lambda A, B: (np.asfortranarray(A), B)),
+    "A of one axis": additions(lambda A, B: (A[0], B)),
+    "no A": additions(lambda A, B: (None, B)),
+    "B of fewer outputs": additions(lambda A, B: (A, B[:, :-1].copy())),
+    "B of another dtype": additions(lambda A, B: (A, B.astype(float))),
+    "B with strides": additions(lambda A, B: (A, np.asfortranarray(B))),
+    "no rank": additions(lambda A, B: (A[:, :0].copy(), B[:0])),
+}
+
+
+@pytest.mark.parametrize("what", SPOILT_ADDITIONS)
+def test_wrong_additions_raise(twin, what):
+    model = with_additions(new(1, 2, 2, 16, 7, True, bits=(4, 8)))
+    twin.llama_step(*arguments(model, 2, 8, 2))
+    with pytest.raises((ValueError, TypeError, AttributeError)):
+        twin.llama_step(*SPOILT_ADDITIONS[what](arguments(model, 2, 8, 2)))
 
 
 @pytest.mark.parametrize("bits", [(), (4, 8)])

@@ -1,18 +1,18 @@
-"""Transformer blocks: gradients, padding, and masks."""
+"""Transformer blocks of either order: gradients, padding, and masks."""
 
 import numpy as np
 import pytest
 
-from minillm import ops
-from minillm.layers import block as blocks
 from minillm.layers import heads
-from minillm.layers.block import block, new_block, new_norm, norm, residual
+from minillm.layers.block import new_block, post_norm, pre_norm
+from minillm.layers.feed_forward import feed_forward, gated_feed_forward
 from minillm.layers.fresh import draw_all, glorot
+from minillm.layers.norms import new_norm, norm
 from minillm.testing import check_projections
 
 pytestmark = pytest.mark.usefixtures("both_twins")
 D, F, N, LENGTHS = 4, 6, 2, np.array([5, 2])
-ORDERS = pytest.mark.parametrize("post_norm", [True, False])
+ORDERS = pytest.mark.parametrize("order", [post_norm, pre_norm])
 
 
 def weights(cross=False, seed=0):
@@ -30,14 +30,25 @@ def inputs(seed=1, S=5, T=4):
     return rng.standard_normal((2, T, D)), rng.standard_normal((2, S, D))
 
 
-def options(post_norm):
-    return {
-        "post_norm": post_norm,
-        "activation": ops.gelu,  # it has no kink
-        "epsilon": 1e-3,
-        "dropout": 0.3,
-        "rng": np.random.default_rng(2),
-    }
+def block(order, params, x, attend, memory=None, **options):
+    """A block with cross-attention, if there is a memory, or without."""
+
+    def attention(x):
+        return heads.self_attention(params, "b.attention", x, N, attend)
+
+    def cross(x):
+        return heads.cross_attention(params, "b.cross", x, memory, LENGTHS, N)
+
+    def forward(x):
+        return feed_forward(params, "b.feed_forward", x)  # gelu has no kink
+
+    branches = [attention, forward] if memory is None else [attention, cross, forward]
+    named = {f"b.norm_{number}": branch for number, branch in enumerate(branches, start=1)}
+    return order(params, named, x, **options)
+
+
+def unusual():
+    return {"dropout": 0.3, "rng": np.random.default_rng(2), "eps": 1e-3}
 
 
 def check(layer, params, *arrays):
@@ -63,24 +74,37 @@ def check(layer, params, *arrays):
 
 
 @ORDERS
-def test_the_gradients_of_an_encoder_block(post_norm):
+def test_the_gradients_of_an_encoder_block(order):
     def encoder(params, x):
-        return block(params, "b", x, N, lengths=LENGTHS, **options(post_norm))
+        return block(order, params, x, heads.to_all(LENGTHS), **unusual())
 
     check(encoder, weights(), inputs()[1])
 
 
 @ORDERS
-def test_the_gradients_of_a_decoder_block(post_norm):
+def test_the_gradients_of_a_decoder_block(order):
     def decoder(params, x, memory):
-        past = {"causal": True, "memory": memory, "memory_lengths": LENGTHS}
-        return block(params, "b", x, N, **past, **options(post_norm))
+        return block(order, params, x, heads.causal, memory, **unusual())
 
     check(decoder, weights(cross=True), *inputs())
 
 
+def test_the_gradients_of_a_gated_feed_forward_layer():
+    rng, F = np.random.default_rng(0), 3
+    params = {
+        "f.W_gate_up": rng.standard_normal((D, 2 * F)),
+        "f.W_down": rng.standard_normal((F, D)),
+    }
+    x, _ = inputs()
+    y, _ = gated_feed_forward(params, "f", x)
+    gate, up = np.split(x @ params["f.W_gate_up"], 2, axis=-1)
+    expected = gate / (1 + np.exp(-gate)) * up @ params["f.W_down"]
+    np.testing.assert_allclose(y, expected, rtol=1e-12, atol=1e-12)
+    check(lambda params, x: gated_feed_forward(params, "f", x), params, x)
+
+
 @ORDERS
-def test_where_the_norm_stands(post_norm):
+def test_where_the_norm_stands(order):
     x, _ = inputs()
     params = draw_all(new_norm("n", D) | new_norm("m", D), np.random.default_rng(0), np.float64)
 
@@ -88,8 +112,8 @@ def test_where_the_norm_stands(post_norm):
         return norm(params, "n", x)[0]
 
     branches = {"n": lambda x: (2 * x, None), "m": lambda x: (5 * x, None)}
-    y, _ = residual(params, branches, x, post_norm=post_norm)
-    if post_norm:
+    y, _ = order(params, branches, x)
+    if order is post_norm:
         between = normed(x + 2 * x)
         expected = normed(between + 5 * between)
     else:
@@ -99,11 +123,11 @@ def test_where_the_norm_stands(post_norm):
 
 
 @ORDERS
-def test_an_encoder_sees_the_whole_row_and_nothing_past_it(post_norm):
+def test_an_encoder_sees_the_whole_row_and_nothing_past_it(order):
     params, (_, x) = weights(), inputs()
 
     def output(x):
-        return block(params, "b", x, N, lengths=LENGTHS, post_norm=post_norm)[0]
+        return block(order, params, x, heads.to_all(LENGTHS))[0]
 
     y, changed = output(x), x.copy()
     changed[1, 2:, 0] += 9
@@ -114,12 +138,11 @@ def test_an_encoder_sees_the_whole_row_and_nothing_past_it(post_norm):
 
 
 @ORDERS
-def test_a_decoder_sees_the_targets_before_and_the_whole_source(post_norm):
+def test_a_decoder_sees_the_targets_before_and_the_whole_source(order):
     params, (x, memory) = weights(cross=True), inputs()
 
     def output(x, memory):
-        past = {"causal": True, "memory": memory, "memory_lengths": LENGTHS}
-        return block(params, "b", x, N, **past, post_norm=post_norm)[0]
+        return block(order, params, x, heads.causal, memory)[0]
 
     y, later, padded = output(x, memory), x.copy(), memory.copy()
     later[:, 2, 0] += 9
@@ -159,8 +182,8 @@ def test_queries_keys_and_values_side_by_side(parts_of_one):
     assert np.shares_memory(joined, whole) == parts_of_one
 
 
-@pytest.mark.parametrize("causal", [False, True])
-def test_heads_may_share_keys_and_values(causal):
+@pytest.mark.parametrize("attend", [heads.to_all(), heads.causal])
+def test_heads_may_share_keys_and_values(attend):
     """Four heads of queries and two of keys equal four of each with repeated keys."""
     rng, width = np.random.default_rng(0), 3
     x = rng.standard_normal((2, 5, D))
@@ -178,31 +201,11 @@ def test_heads_may_share_keys_and_values(causal):
         "a.W_qkv": np.concatenate([q, twice(k), twice(v)], axis=1),
         "a.b_qkv": np.concatenate([b_q, twice(b_k), twice(b_v)]),
     }
-    y, _ = heads.self_attention(params, "a", x, 4, 2, causal=causal)
-    expected, _ = heads.self_attention(repeated, "a", x, 4, causal=causal)
+    y, _ = heads.self_attention(params, "a", x, 4, attend, 2)
+    expected, _ = heads.self_attention(repeated, "a", x, 4, attend)
     np.testing.assert_allclose(y, expected, rtol=1e-12)
 
     def layer(params, x):
-        return heads.self_attention(params, "a", x, 4, 2, causal=causal)
+        return heads.self_attention(params, "a", x, 4, attend, 2)
 
     check(layer, params, x)
-
-
-@pytest.mark.parametrize("trained", range(-1, 3))
-def test_a_backward_stops_below_the_lowest_trained_block(trained):
-    """Block n - 1 is the lowest trained one of three; -1 means the weights below the blocks."""
-    reached = []
-
-    def backward_of(number):
-        def backward(dy, trained):
-            reached.append(number)
-            return dy + 1, {f"b.{number}.W": dy}
-
-        return backward
-
-    backwards = {f"b.{number}.": backward_of(number) for number in range(3)}
-    names = {"below.E" if trained < 0 else f"b.{trained}.W"}
-    dx, gradients = blocks.backward_through(backwards, np.zeros(1), names, "below.")
-    assert reached == list(range(2, max(trained, 0) - 1, -1))
-    assert gradients.keys() == {f"b.{number}.W" for number in reached}
-    assert dx is None if trained >= 0 else dx == 3

@@ -1,8 +1,16 @@
-"""Gradients by name: sums where a name comes twice, and the parts of an outer model."""
+"""Gradients by name, and parameters of which only some are trained."""
 
 import numpy as np
+import pytest
 
-from minillm.layers.gradients import any_trained, merge_gradients, prefixed, trained_within
+from minillm.layers.gradients import (
+    PartlyTrained,
+    backward_through,
+    is_trained,
+    merge_gradients,
+    prefixed,
+    under,
+)
 
 
 def test_gradients_that_meet_are_added():
@@ -18,10 +26,56 @@ def test_gradients_that_meet_are_added():
     assert two.tolist() == [10, 30]
 
 
+def test_parameters_are_trained_unless_they_say_otherwise():
+    assert is_trained({}, "x")
+    params = PartlyTrained({"x.a": 1, "y.a": 2, "y.b": 3}, ["y.a", "blocks.10.W", "y.b.A"])
+    assert params == {"x.a": 1, "y.a": 2, "y.b": 3}
+    assert is_trained(params, "y.a")
+    assert is_trained(params, "y")
+    assert is_trained(params, "x", "y")
+    assert is_trained(params, "y.b")  # of its additions
+    assert not is_trained(params, "x")
+    assert not is_trained(params, "x.a", "y.c")
+    assert not is_trained(params, "blocks.1")
+    assert not is_trained(PartlyTrained({"x.a": 1}, ()), "x.a")
+
+
 def test_names_of_an_inner_model():
     assert prefixed("x.", {"a": 1}) == {"x.a": 1}
-    assert trained_within({"x.a", "x.b", "y.a"}, "x.") == {"a", "b"}
-    assert trained_within(None, "x.") is None
-    assert any_trained(None, "x.")
-    assert any_trained({"y.a"}, "x.", "y.")
-    assert not any_trained({"y.a"}, "x.")
+    params = {"x.a": 1, "x.b": 2, "y.a": 3}
+    inner = under(params, "x.")
+    assert inner == {"a": 1, "b": 2}
+    assert is_trained(inner, "b")
+    inner = under(PartlyTrained(params, ["x.a", "y.a"]), "x.")
+    assert inner == {"a": 1, "b": 2}
+    assert is_trained(inner, "a")
+    assert not is_trained(inner, "b")
+
+
+@pytest.mark.parametrize("lowest", range(-1, 4))
+def test_a_backward_stops_below_the_lowest_trained_block(lowest):
+    """Block n is the lowest trained one of three; -1: a weight below them; 3: one above."""
+    reached = []
+
+    def backward_of(number):
+        def backward(dy):
+            reached.append(number)
+            return dy + 1, {f"b.{number}.W": dy}
+
+        return backward
+
+    backwards = {f"b.{number}": backward_of(number) for number in range(3)}
+    params = PartlyTrained({}, {"below.E" if lowest < 0 else f"b.{lowest}.W"})
+    dx, gradients = backward_through(params, backwards, np.zeros(1), "below")
+    assert reached == list(range(2, max(lowest, 0) - 1, -1))
+    assert {name: dW.tolist() for name, dW in gradients.items()} == {
+        f"b.{number}.W": [2 - number] for number in reached
+    }
+    assert dx is None if lowest >= 0 else dx == 3
+
+
+def test_a_backward_goes_all_the_way_where_everything_is_trained():
+    backwards = {name: lambda dy, name=name: (2 * dy, {f"{name}.W": dy}) for name in ("a", "b")}
+    dx, gradients = backward_through({}, backwards, np.ones(1), "below")
+    assert dx == 4
+    assert gradients == {"b.W": 1, "a.W": 2}

@@ -8,6 +8,7 @@ from model_checks import check_layer, check_model
 from minillm import ops, use_kernels
 from minillm.layers import recurrent
 from minillm.layers.fresh import draw_all
+from minillm.layers.gradients import PartlyTrained
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.ops._padding import zero_padding
 from minillm.ops.recurrence import (
@@ -278,14 +279,19 @@ def test_what_is_not_trained_is_not_computed():
     rng = np.random.default_rng(0)
     config = LanguageModelConfig(5, 3, 4, 3, cell="gru", dropout=0.0)
     model = LanguageModel(config, rng, dtype=np.float64)
-    _, backward = model.loss(tuple(rng.integers(0, 5, (2, 3, 4))))
+    params, batch = model.params, tuple(rng.integers(0, 5, (2, 3, 4)))
+    loss, backward = model.loss(batch)
     everything = backward()
     for trained, parts in (
-        ({"embedding.E"}, ("embedding.", "layers.0.", "layers.1.", "layers.2.")),
+        ({"embedding.E"}, ("embedding.", "layers.")),
         ({"layers.1.W_h"}, ("layers.1.", "layers.2.")),
-        ({"output.W"}, ()),
+        ({"layers.2.W_h", "output.b"}, ("layers.2.", "output.b")),
+        ({"output.W"}, ("output.",)),
     ):
-        some = backward(trained)
-        assert some.keys() == {n for n in everything if n.startswith(("output.", *parts))}
+        model.params = PartlyTrained(params, trained)
+        same, backward = model.loss(batch)
+        assert same == loss
+        some = backward()
+        assert some.keys() == {n for n in everything if n.startswith(parts)}
         for name, gradient in some.items():
             np.testing.assert_array_equal(gradient, everything[name])

@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-from model_checks import check_layer, check_model
+from model_checks import check_layer
 
-from minillm import ops
-from minillm.layers.fresh import Fresh, normal
+from minillm.decoding.decoder import one_hypothesis, select
 from minillm.layers.gradients import merge_gradients
-from minillm.models import base, sizes, target
+from minillm.models import sizes, target
 from minillm.models.captioner import Captioner, CaptionerConfig
 from minillm.models.classifier import Classifier, ClassifierConfig
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
@@ -80,33 +79,6 @@ def test_a_model_says_what_it_is_and_takes_given_parameters(kind, config, _):
         kind(config)
 
 
-class Bigrams(base.NextTokenModel[int]):
-    """The smallest language model: a row of logits for each token, and nothing to remember."""
-
-    @staticmethod
-    def new_parameters(config):
-        return {"W": Fresh((config, config), normal())}
-
-    def zero_state(self, B):
-        return {"read": np.zeros(B)}
-
-    def forward(self, ids, state, rng=None):
-        logits, backward = ops.embedding(ids, self.params["W"])
-        return (logits, {"read": state["read"] + ids.shape[1]}), lambda d, trained: {
-            "W": backward(d)
-        }
-
-
-@pytest.mark.usefixtures("both_twins")
-def test_a_language_model_gets_its_losses_from_forward_alone():
-    rng = np.random.default_rng(1)
-    model, batch = Bigrams(4, rng, dtype=np.float64), tuple(rng.integers(0, 4, (2, 3, 5)))
-    check_model(model, batch)
-    (loss, state), _ = model.window_loss(*batch, {"read": np.full(3, 2)})
-    assert loss == model.loss(batch)[0]
-    assert state["read"].tolist() == [7, 7, 7]
-
-
 def test_select_takes_memory_by_source_and_all_else_by_hypothesis():
     rng = np.random.default_rng(0)
     state = {
@@ -115,22 +87,22 @@ def test_select_takes_memory_by_source_and_all_else_by_hypothesis():
         "decoder.0.h": rng.standard_normal((3, 2, 4)),
     }
     rows, parents = np.array([0, 2]), np.array([[1, 1, 0], [0, 1, 0]])
-    chosen = target.select(state, rows, parents)
+    chosen = select(state, rows, parents)
     np.testing.assert_array_equal(chosen["memory.keys"], state["memory.keys"][[0, 2]])
     np.testing.assert_array_equal(chosen["memory.lengths"], [5, 3])
     for b, row in enumerate(rows):
         for k, parent in enumerate(parents[b]):
             h = state["decoder.0.h"][row, parent]
             np.testing.assert_array_equal(chosen["decoder.0.h"][b, k], h)
-    turned = target.select(state, np.array([2, 1, 0]), np.zeros((3, 1), int))
+    turned = select(state, np.array([2, 1, 0]), np.zeros((3, 1), int))
     np.testing.assert_array_equal(turned["memory.lengths"], [3, 2, 5])
-    everything = target.select(state, np.arange(3), np.zeros((3, 1), int))
+    everything = select(state, np.arange(3), np.zeros((3, 1), int))
     assert everything["memory.keys"] is state["memory.keys"]  # not copied at every step
 
 
 def test_a_state_of_one_hypothesis_has_an_axis_for_it_but_the_memory_has_not():
     state = {"memory.keys": np.zeros((3, 5, 2)), "decoder.0.h": np.zeros((3, 4))}
-    shapes = {name: entry.shape for name, entry in target.one_hypothesis(state).items()}
+    shapes = {name: entry.shape for name, entry in one_hypothesis(state).items()}
     assert shapes == {"memory.keys": (3, 5, 2), "decoder.0.h": (3, 1, 4)}
 
 

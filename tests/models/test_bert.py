@@ -6,6 +6,7 @@ from model_checks import check_model
 
 from minillm.data.masking import MaskedBatch, Masking
 from minillm.data.passages import framed
+from minillm.decoding.encoder import read_texts
 from minillm.layers.positions import sinusoids
 from minillm.models.bert import BERT, BERTConfig
 from minillm.training import Adam
@@ -74,19 +75,19 @@ def test_the_next_sentence_adds_to_the_loss():
 def test_a_batch_equals_its_rows_and_padding_changes_nothing(dtype, tolerance):
     model, batch = new(dtype=dtype, pooler=True), batch_of([12, 4, 7, 3])
     x, _ = model.hidden(*batch[:3])
-    pooled = model.pooled(*batch[:3])
+    pooled, _ = model.pool(x)
     for row, length in enumerate(batch.lengths):
         alone, _ = model.hidden(batch.ids[row : row + 1, :length])
         np.testing.assert_allclose(x[row, :length], alone[0], atol=tolerance)
-        own = model.pooled(batch.ids[row : row + 1, :length])
+        own, _ = model.pool(alone)
         np.testing.assert_allclose(pooled[row], own[0], atol=tolerance)
 
 
 def test_reading_is_the_same_without_a_backward():
     model, batch = new(dropout=0.5), batch_of([12, 4, 7])
-    np.testing.assert_array_equal(model.read(*batch[:3]), model.hidden(*batch[:3])[0])
+    np.testing.assert_array_equal(read_texts(model, *batch[:3]), model.hidden(*batch[:3])[0])
     ids = batch.ids
-    np.testing.assert_array_equal(model.read(ids), model.hidden(ids)[0])
+    np.testing.assert_array_equal(read_texts(model, ids), model.hidden(ids)[0])
 
 
 def test_what_stands_in_the_padding_changes_nothing():
@@ -143,8 +144,6 @@ def test_segments_count():
 def test_too_long_a_row():
     with pytest.raises(ValueError, match=r"ids: expected at most 12 in a row, found 13"):
         new().hidden(np.zeros((1, 13), int))
-    with pytest.raises(ValueError, match=r"expected a model with a pooler"):
-        new().pooled(np.zeros((1, 3), int))
 
 
 def repeated(rng, B):

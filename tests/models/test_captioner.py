@@ -5,7 +5,7 @@ import pytest
 from model_checks import check_model, fit
 
 from minillm.decoding import beam_search
-from minillm.decoding.decoder import select
+from minillm.decoding.decoder import Decoder, select
 from minillm.models.captioner import Captioner, CaptionerConfig
 
 pytestmark = pytest.mark.usefixtures("both_twins")
@@ -45,10 +45,11 @@ def test_steps_equal_the_whole_caption_for_each_hypothesis(cell):
     model = Captioner(CaptionerConfig(5, 4, 3, 4, cell), rng, dtype=np.float64)
     images, captions = rng.standard_normal((3, 5)), rng.integers(0, 5, (3, 4))
     loss, _ = model.loss((images, captions, np.full(3, 4)))
-    state = select(model.start(images), np.arange(3), np.zeros((3, 2), int))
+    decoder = Decoder(model)
+    state = select(decoder.start(images), np.arange(3), np.zeros((3, 2), int))
     ids, nats = np.full((3, 2), model.config.bos), 0.0
     for t in range(4):
-        logits, weights, state = model.step(ids, state)
+        logits, weights, state = decoder.step(ids, state)
         assert weights is None
         np.testing.assert_array_equal(logits[:, 0], logits[:, 1])
         log_p = logits[:, 0] - np.log(np.exp(logits[:, 0]).sum(axis=1, keepdims=True))

@@ -1,4 +1,5 @@
-"""GPT and Llama: gradient, causality, the cache, the sliding window, and tasks for attention."""
+"""GPT and Llama: gradients, causality, reading on with a cache, the sliding window, a task for
+attention."""
 
 import weakref
 
@@ -8,12 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_checks import check_model
 
-from minillm import kernels_info, use_kernels
-from minillm.models import gpt_step
-from minillm.models.gpt import GPT, GPTConfig
+from minillm import kernels_info, ops, use_kernels
+from minillm.decoding import Reader, gpt_reader, llama_reader
+from minillm.layers import heads
+from minillm.layers.block import pre_norm
+from minillm.layers.feed_forward import feed_forward
+from minillm.layers.gradients import PartlyTrained
+from minillm.models import gpt, llama
+from minillm.models.gpt import GPT, GPTConfig, gpt_block
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.quantised import quantise
 from minillm.training import AdamW
+from minillm.training.packed import Packed
 
 pytestmark = pytest.mark.usefixtures("both_twins")
 V, C = 7, 12
@@ -46,13 +53,29 @@ def texts(B, T, seed=0):
     return np.random.default_rng(seed).integers(0, V, (B, T))
 
 
-def in_pieces(model, ids, cuts, cache=None):
+def in_pieces(reader, ids, cuts):
     """The logits of every id, read in pieces."""
-    results = []
+    results, cache = [], reader.zero_state(len(ids))
     for begin, end in zip([0, *cuts], [*cuts, ids.shape[1]], strict=True):
-        (logits, cache), _ = model.forward(ids[:, begin:end], cache)
+        logits, cache = reader.read_all(ids[:, begin:end], cache)
         results.append(logits)
-    return np.concatenate(results, axis=1), cache
+    return np.concatenate(results, axis=1)
+
+
+def watch(monkeypatch, family, seen, *modules):
+    """Let ``seen`` take the backward of each block that the modules run, and run that instead."""
+    name = f"{family}_block"
+    for module in modules:
+        block = getattr(module, name)
+
+        def watched(params, prefix, *others, block=block, **options):
+            y, backward = block(params, prefix, *others, **options)
+            return y, seen(prefix, backward)
+
+        monkeypatch.setattr(module, name, watched)
+
+
+# --- the page -------------------------------------------------------------------------------
 
 
 @every_model
@@ -61,17 +84,37 @@ def test_gradient(family, dropout):
     check_model(new(family, dropout=dropout), (texts(3, 5), texts(3, 5, seed=1)))
 
 
+def test_the_block_of_a_gpt_has_two_branches():
+    """Written line by line, it has the bits of the branches of every other Transformer."""
+    model = new("gpt")
+    p, x = model.params, np.random.default_rng(0).standard_normal((2, 5, 8))
+    branches = {
+        "blocks.0.norm_1": lambda x: heads.self_attention(
+            p, "blocks.0.attention", x, 2, heads.causal
+        ),
+        "blocks.0.norm_2": lambda x: feed_forward(p, "blocks.0.feed_forward", x),
+    }
+    y, backward = gpt_block(p, "blocks.0", x, 2, 0.3, np.random.default_rng(1))
+    expected, expected_backward = pre_norm(p, branches, x, 0.3, np.random.default_rng(1))
+    np.testing.assert_array_equal(y, expected)
+    (dx, gradients), (expected_dx, others) = backward(x), expected_backward(x)
+    np.testing.assert_array_equal(dx, expected_dx)
+    assert gradients.keys() == others.keys()
+    for name, gradient in gradients.items():
+        np.testing.assert_array_equal(gradient, others[name])
+
+
 @every_model
-def test_the_gradient_of_masked_places_is_that_of_the_others(family):
-    model, ids = new(family), texts(2, 6)
-    mask = np.ones(ids.shape, bool)
-    mask[:, 4:] = False
-    (loss, _), backward = model.window_loss(ids, ids, {}, mask=mask)
-    (short_loss, _), short_backward = model.window_loss(ids[:, :4], ids[:, :4], {})
-    assert loss == pytest.approx(short_loss, rel=1e-12)
-    short = short_backward()
-    for name, g in backward().items():
-        np.testing.assert_allclose(g, short[name], atol=1e-12)
+def test_the_backward_of_the_logits_is_that_of_the_loss(family):
+    model, ids, targets = new(family), texts(3, 5), texts(3, 5, seed=1)
+    logits, logits_backward = model.forward(ids)
+    loss, backward = ops.cross_entropy(logits, targets)
+    same, same_backward = model.loss((ids, targets))
+    assert same == loss
+    gradients, others = logits_backward(backward()), same_backward()
+    assert gradients.keys() == others.keys() == model.params.keys()
+    for name, gradient in gradients.items():
+        np.testing.assert_array_equal(gradient, others[name])
 
 
 @every_model
@@ -79,134 +122,21 @@ def test_later_tokens_change_nothing_before(family):
     model, ids = new(family), texts(2, 9)
     other = ids.copy()
     other[:, 5:] = (other[:, 5:] + 1) % V
-    before, after = (model.forward(x)[0][0][:, :5] for x in (ids, other))
+    before, after = (model.forward(x)[0][:, :5] for x in (ids, other))
     np.testing.assert_array_equal(before, after)
-
-
-@every_model
-@given(st.lists(st.integers(1, C - 1), unique=True).map(sorted), st.integers(1, 3))
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 1e-5)])
-def test_any_split_gives_the_same_logits(family, dtype, tolerance, cuts, B):
-    model, ids = new(family, dtype=dtype), texts(B, C)
-    (whole, _), _ = model.forward(ids)
-    split, _ = in_pieces(model, ids, cuts)
-    np.testing.assert_allclose(split, whole, atol=tolerance * np.abs(whole).max())
-
-
-@pytest.mark.skipif(
-    kernels_info()["available"] == ["numpy"], reason="the compiled kernels are not built"
-)
-@pytest.mark.parametrize("bits", [None, 4, 8])
-@given(st.lists(st.integers(2, 30), min_size=2, max_size=6))
-@settings(max_examples=15)
-def test_parts_of_a_prompt_change_no_bit(bits, parts):
-    """So an answer does not depend on what was kept of other conversations."""
-    model = Llama(LlamaConfig(9, 200, 2, 4, 2, 64, 96), np.random.default_rng(0))
-    for name, array in model.params.items():
-        if bits and ".W_" in name:
-            model.params[name] = quantise(array, bits)
-    ids = np.random.default_rng(1).integers(0, 9, (1, sum(parts)))
-    with use_kernels("cython"):
-        whole, _ = model.read(ids, model.zero_state(1))
-        state, at = model.zero_state(1), 0
-        for T in parts:
-            logits, state = model.read(ids[:, at : at + T], state)
-            at += T
-    np.testing.assert_array_equal(logits, whole)
-
-
-@every_model
-def test_the_backward_with_a_cache_takes_the_past_as_given(family):
-    model, ids = new(family), texts(2, 8)
-    (_, cache), _ = model.forward(ids[:, :5])
-    (logits, _), backward = model.forward(ids[:, 5:], cache)
-    rng = np.random.default_rng(3)
-    dlogits = rng.standard_normal(logits.shape)
-    direction = {name: rng.standard_normal(p.shape) for name, p in model.params.items()}
-    gradients = backward(dlogits)
-    analytic = sum((gradients[name] * d).sum() for name, d in direction.items())
-    values = []
-    for step in (1e-6, -1e-6):
-        params = {name: p + step * direction[name] for name, p in model.params.items()}
-        moved = type(model)(model.config, params=params)
-        (moved_logits, _), _ = moved.forward(ids[:, 5:], cache)
-        values.append((moved_logits * dlogits).sum())
-    assert analytic == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-6)
-
-
-@every_model
-def test_a_cache_may_be_continued_twice(family):
-    model, ids, other = new(family), texts(2, 9), texts(2, 4, seed=5)
-    (_, cache), _ = model.forward(ids[:, :5])
-    (first, one), _ = model.forward(ids[:, 5:7], cache)
-    (second, _), _ = model.forward(other, cache)  # from the same place
-    (third, _), _ = model.forward(ids[:, 7:], one)
-    (whole, _), _ = model.forward(ids)
-    np.testing.assert_allclose(np.concatenate([first, third], 1), whole[:, 5:], atol=1e-12)
-    (branch, _), _ = model.forward(np.concatenate([ids[:, :5], other], 1))
-    np.testing.assert_allclose(second, branch[:, 5:], atol=1e-12)
-
-
-@every_model
-@given(st.lists(st.integers(1, 5), min_size=2, max_size=4), st.integers(0, 4))
-def test_a_batch_of_unequal_prompts_equals_its_rows(family, lengths, steps):
-    model = new(family)
-    lengths = np.array(lengths)
-    ids = texts(len(lengths), int(lengths.max()))
-    logits, cache = model.read(ids, model.zero_state(len(ids)), lengths)
-    rows = [model.read(ids[b : b + 1, :n], model.zero_state(1)) for b, n in enumerate(lengths)]
-    for step in range(steps + 1):
-        expected = np.concatenate([row for row, _ in rows])
-        np.testing.assert_allclose(logits, expected, atol=1e-12)
-        new_ids = texts(len(ids), 1, seed=step)
-        logits, cache = model.read(new_ids, cache)
-        rows = [model.read(new_ids[b : b + 1], state) for b, (_, state) in enumerate(rows)]
-
-
-def windowed(model, text):
-    """The logits after a text, by the definition of the sliding window."""
-    context = model.config.context
-    while len(text) > context:
-        text = text[context - context // 2 :]
-    return model.forward(text[None])[0][0][0, -1]
-
-
-@every_model
-@given(st.integers(1, 40), st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(3, 9))
-def test_past_the_context_the_window_slides(family, prompt, pieces, context):
-    model = new(family, context=context)
-    text = texts(1, prompt + sum(pieces))
-    logits, state = model.read(text[:, :prompt], model.zero_state(1))
-    at = prompt
-    np.testing.assert_allclose(logits[0], windowed(model, text[0, :at]), atol=1e-12)
-    for piece in pieces:
-        logits, state = model.read(text[:, at : at + piece], state)
-        at += piece
-        np.testing.assert_allclose(logits[0], windowed(model, text[0, :at]), atol=1e-12)
-
-
-@every_model
-def test_rows_slide_each_at_its_own_time(family):
-    model, lengths = new(family, context=6), np.array([6, 2, 5])
-    ids = texts(3, 6)
-    logits, state = model.read(ids, model.zero_state(3), lengths)
-    rows = [list(ids[b, :n]) for b, n in enumerate(lengths)]
-    for step in range(8):
-        new_ids = texts(3, 1, seed=step)
-        logits, state = model.read(new_ids, state)
-        for b, row in enumerate(rows):
-            row.append(new_ids[b, 0])
-            np.testing.assert_allclose(logits[b], windowed(model, np.array(row)), atol=1e-12)
 
 
 @every_model
 def test_forward_beyond_the_context_is_refused(family):
     model = new(family)
+    reader = Reader(model)
     with pytest.raises(ValueError, match="expected at most 12 tokens, found 13"):
         model.forward(texts(1, C + 1))
-    (_, cache), _ = model.forward(texts(1, C))
+    with pytest.raises(ValueError, match="expected at most 12 tokens, found 13"):
+        reader.read_all(texts(1, C + 1), reader.zero_state(1))
+    _, cache = reader.read_all(texts(1, C), reader.zero_state(1))
     with pytest.raises(ValueError, match="at most 12 tokens, found 13"):
-        model.forward(texts(1, 1), cache)
+        reader.read_all(texts(1, 1), cache)
 
 
 @every_model
@@ -236,11 +166,194 @@ def test_induction_what_followed_before_follows_again(family):
 
     for step in range(150):
         inputs, targets, mask = batch(32)
-        _, backward = model.window_loss(inputs, targets, {}, mask=mask)
+        _, backward = Packed(model).loss((inputs, targets), mask=mask)
         optimiser.step(backward(), 1e-2 * min(1, (step + 1) / 20))
     inputs, targets, mask = batch(64)
-    (loss, _), _ = model.window_loss(inputs, targets, {}, mask=mask)
+    loss, _ = Packed(model).loss((inputs, targets), mask=mask)
     assert loss < 0.1  # log 12 is 2.5
+
+
+# --- what is trained --------------------------------------------------------------------------
+
+
+PARTS = [
+    ["embedding.E"],
+    ["positions.E", "norm.gain"],
+    ["blocks.0.attention.W_qkv", "blocks.1.attention.W_o"],
+    ["blocks.0.attention.b_o", "blocks.1.feed_forward.b_1"],  # of weights that are constant
+    ["blocks.1.norm_1.gain"],
+    ["norm.gain"],
+    [],
+]
+
+
+@every_model
+@pytest.mark.parametrize("names", PARTS)
+def test_the_gradients_of_what_is_trained_do_not_change(family, names):
+    model, batch = new(family, dropout=0.3), (texts(3, 5), texts(3, 5, seed=1))
+    trained = model.params.keys() & names
+    loss, backward = model.loss(batch, np.random.default_rng(2))
+    model.params = PartlyTrained(model.params, trained)
+    same, part_backward = model.loss(batch, np.random.default_rng(2))
+    assert same == loss
+    whole, part = backward(), part_backward()
+    assert trained <= part.keys()
+    for name in trained:
+        np.testing.assert_allclose(part[name], whole[name], rtol=1e-13, atol=1e-16)
+    assert {name for name in part.keys() - trained if model.params[name].ndim > 1} == set()
+
+
+@every_model
+@pytest.mark.parametrize(
+    ("lowest", "reached"),
+    [
+        ("norm.gain", []),
+        ("blocks.2.attention.W_o", [2]),
+        ("blocks.1.norm_1.gain", [2, 1]),
+        ("embedding.E", [2, 1, 0]),
+    ],
+)
+def test_no_block_below_what_is_trained_runs_backwards(family, lowest, reached, monkeypatch):
+    ran = []
+
+    def seen(prefix, backward):
+        return lambda dy: ran.append(prefix) or backward(dy)
+
+    watch(monkeypatch, family, seen, {"gpt": gpt, "llama": llama}[family])
+    model = new(family, layers=3)
+    model.params = PartlyTrained(model.params, {lowest})
+    model.loss((texts(2, 5), texts(2, 5)))[1]()
+    assert ran == [f"blocks.{number}" for number in reached]
+
+
+@every_model
+def test_no_gradient_of_a_constant_matrix_is_computed(family, monkeypatch):
+    """Where norms alone are trained, no backward of a product is called."""
+    model, linear, called = new(family, layers=3), ops.linear, []
+
+    def watched(*arguments):
+        y, backward = linear(*arguments)
+        return y, lambda dy: called.append(dy.shape) or backward(dy)
+
+    monkeypatch.setattr(ops, "linear", watched)
+    batch = texts(2, 5), texts(2, 5)
+    model.loss(batch)[1]()
+    assert len(called) == 3 * 4 + 1  # four matrices of each block, and the output
+    norms = {name for name in model.params if ".norm_" in name}
+    model.params = PartlyTrained(model.params, norms)
+    _, backward = model.loss(batch)
+    called.clear()
+    assert norms <= backward().keys()
+    assert not called
+
+
+# --- reading on -------------------------------------------------------------------------------
+
+
+@every_model
+@given(st.lists(st.integers(1, C - 1), unique=True).map(sorted), st.integers(1, 3), st.booleans())
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-12), (np.float32, 1e-5)])
+def test_any_split_gives_the_logits_of_the_page(family, dtype, tolerance, cuts, B, steps):
+    """By steps of a few tokens, and by whole layers with a cache."""
+    model, ids = new(family, dtype=dtype), texts(B, C)
+    reader, (whole, _) = Reader(model), model.forward(ids)
+    if not steps:
+        reader.most_steps = 0
+    split = in_pieces(reader, ids, cuts)
+    assert split.dtype == dtype
+    np.testing.assert_allclose(split, whole, atol=tolerance * np.abs(whole).max())
+
+
+@pytest.mark.skipif(
+    kernels_info()["available"] == ["numpy"], reason="the compiled kernels are not built"
+)
+@pytest.mark.parametrize("bits", [None, 4, 8])
+@given(st.lists(st.integers(2, 30), min_size=2, max_size=6))
+@settings(max_examples=15)
+def test_parts_of_a_prompt_change_no_bit(bits, parts):
+    """So an answer does not depend on what was kept of other conversations."""
+    model = Llama(LlamaConfig(9, 200, 2, 4, 2, 64, 96), np.random.default_rng(0))
+    for name, array in model.params.items():
+        if bits and ".W_" in name:
+            model.params[name] = quantise(array, bits)
+    reader, ids = Reader(model), np.random.default_rng(1).integers(0, 9, (1, sum(parts)))
+    with use_kernels("cython"):
+        whole, _ = reader.read(ids, reader.zero_state(1))
+        state, at = reader.zero_state(1), 0
+        for T in parts:
+            logits, state = reader.read(ids[:, at : at + T], state)
+            at += T
+    np.testing.assert_array_equal(logits, whole)
+
+
+@every_model
+@pytest.mark.parametrize("most", [None, 0])
+def test_a_cache_may_be_continued_twice(family, most):
+    model, ids, other = new(family), texts(2, 9), texts(2, 4, seed=5)
+    reader = Reader(model)
+    if most is not None:
+        reader.most_steps = most
+    _, cache = reader.read_all(ids[:, :5], reader.zero_state(2))
+    first, one = reader.read_all(ids[:, 5:7], cache)
+    second, _ = reader.read_all(other, cache)  # from the same place
+    third, _ = reader.read_all(ids[:, 7:], one)
+    whole, _ = model.forward(ids)
+    np.testing.assert_allclose(np.concatenate([first, third], 1), whole[:, 5:], atol=1e-12)
+    branch, _ = model.forward(np.concatenate([ids[:, :5], other], 1))
+    np.testing.assert_allclose(second, branch[:, 5:], atol=1e-12)
+
+
+@every_model
+@given(st.lists(st.integers(1, 5), min_size=2, max_size=4), st.integers(0, 4))
+def test_a_batch_of_unequal_prompts_equals_its_rows(family, lengths, steps):
+    reader = Reader(new(family))
+    lengths = np.array(lengths)
+    ids = texts(len(lengths), int(lengths.max()))
+    logits, cache = reader.read(ids, reader.zero_state(len(ids)), lengths)
+    rows = [reader.read(ids[b : b + 1, :n], reader.zero_state(1)) for b, n in enumerate(lengths)]
+    for step in range(steps + 1):
+        expected = np.concatenate([row for row, _ in rows])
+        np.testing.assert_allclose(logits, expected, atol=1e-12)
+        new_ids = texts(len(ids), 1, seed=step)
+        logits, cache = reader.read(new_ids, cache)
+        rows = [reader.read(new_ids[b : b + 1], state) for b, (_, state) in enumerate(rows)]
+
+
+def windowed(model, text):
+    """The logits after a text, by the definition of the sliding window."""
+    context = model.config.context
+    while len(text) > context:
+        text = text[context - context // 2 :]
+    return model.forward(text[None])[0][0, -1]
+
+
+@every_model
+@given(st.integers(1, 40), st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(3, 9))
+def test_past_the_context_the_window_slides(family, prompt, pieces, context):
+    model = new(family, context=context)
+    reader = Reader(model)
+    text = texts(1, prompt + sum(pieces))
+    logits, state = reader.read(text[:, :prompt], reader.zero_state(1))
+    at = prompt
+    np.testing.assert_allclose(logits[0], windowed(model, text[0, :at]), atol=1e-12)
+    for piece in pieces:
+        logits, state = reader.read(text[:, at : at + piece], state)
+        at += piece
+        np.testing.assert_allclose(logits[0], windowed(model, text[0, :at]), atol=1e-12)
+
+
+@every_model
+def test_rows_slide_each_at_its_own_time(family):
+    model, lengths = new(family, context=6), np.array([6, 2, 5])
+    reader, ids = Reader(model), texts(3, 6)
+    logits, state = reader.read(ids, reader.zero_state(3), lengths)
+    rows = [list(ids[b, :n]) for b, n in enumerate(lengths)]
+    for step in range(8):
+        new_ids = texts(3, 1, seed=step)
+        logits, state = reader.read(new_ids, state)
+        for b, row in enumerate(rows):
+            row.append(new_ids[b, 0])
+            np.testing.assert_allclose(logits[b], windowed(model, np.array(row)), atol=1e-12)
 
 
 @every_model
@@ -248,51 +361,62 @@ def test_induction_what_followed_before_follows_again(family):
 @pytest.mark.parametrize("options", [{"heads": 4}, {"layers": 1}, {"layers": 3}, {"context": 20}])
 def test_the_cache_of_another_model_of_equal_width_is_refused(family, options, T):
     ids = np.array([[1, 2, 3], [0, 1, 2]])
-    model, other = new(family), new(family, **options)
+    reader, other = Reader(new(family)), Reader(new(family, **options))
     _, state = other.read(ids, other.zero_state(2))
-    with pytest.raises(ValueError, match=r"state: expected a cache with ids \(2, "):
-        model.read(ids[:, :T], state)
-    with pytest.raises(ValueError, match=r"state: expected a cache with ids \(2, "):
-        model.forward(ids[:, :T], state)
+    for read in (reader.read, reader.read_all):
+        with pytest.raises(ValueError, match="state: expected the cache of 2 texts by a model"):
+            read(ids[:, :T], state)
 
 
 @every_model
-def test_a_cache_of_other_rows_is_refused(family):
-    model, ids = new(family), np.array([[1, 2, 3], [0, 1, 2]])
-    _, state = model.read(ids[:1], model.zero_state(1))
-    with pytest.raises(ValueError, match=r"state: expected a cache with ids \(2, "):
-        model.read(ids[:, :1], state)
+def test_a_cache_of_other_rows_or_numbers_is_refused(family):
+    reader, ids = Reader(new(family)), np.array([[1, 2, 3], [0, 1, 2]])
+    _, one = reader.read(ids[:1], reader.zero_state(1))
+    other = Reader(new(family, dtype=np.float32))
+    _, single = other.read(ids, other.zero_state(2))
+    for state in (one, single, {}):
+        with pytest.raises(ValueError, match="state: expected the cache of 2 texts by a model"):
+            reader.read(ids[:, :1], state)
 
 
 def test_what_a_kernel_indexes_with_is_not_the_callers(monkeypatch):
     """Another thread may write into the state after it has been checked."""
-    model, ids, original = new("gpt"), np.array([[1, 2], [0, 1]]), gpt_step._decoder_step
-    _, state = model.read(ids, model.zero_state(2))
+    reader, ids, checked = Reader(new("gpt")), np.array([[1, 2], [0, 1]]), []
+    original = gpt_reader._decoder_step
+    _, state = reader.read(ids, reader.zero_state(2))
+    after = state.extended(ids[:, :1], np.ones(2, int))
 
     def spy(weights, x, past, rows, counts, *others):
-        shared = [a for a in (ids, *state.values()) if np.shares_memory(a, counts)]
-        assert not shared
+        for cache in (state, after):
+            for array in (ids, cache.ids, cache.lengths, cache.start, cache.written):
+                assert not np.shares_memory(array, counts)
+        checked.append(counts)
         return original(weights, x, past, rows, counts, *others)
 
-    monkeypatch.setattr(gpt_step, "_decoder_step", spy)
-    model.read(ids[:, :1], state)
-    model.step(ids[:, :1], state)
+    monkeypatch.setattr(gpt_reader, "_decoder_step", spy)
+    reader.read(ids[:, :1], state)
+    reader.step(ids[:, :1], after)
+    assert len(checked) == 2
 
 
 @every_model
-def test_reading_keeps_nothing_for_a_backward(family):
+def test_reading_keeps_nothing_for_a_backward(family, monkeypatch):
     """What a block would keep is freed before the next one: a long prompt needs no more memory."""
-    model, alive = new(family, layers=3, context=64), []
-    block = model.block
+    alive, most = [], []
 
-    def watched(layer, x, *others, **options):
-        y, backward = block(layer, x, *others, **options)
+    def seen(prefix, backward):
         alive.append(weakref.ref(backward))
-        assert sum(ref() is not None for ref in alive) <= 2  # this one, and the one below
-        return y, backward
+        most.append(sum(ref() is not None for ref in alive))
+        return backward
 
-    model.block = watched
-    model.read(texts(1, 40), model.zero_state(1))
-    assert len(alive) == 3
-    with pytest.raises(AssertionError):
-        model.forward(texts(1, 40))
+    modules = {"gpt": (gpt, gpt_reader), "llama": (llama, llama_reader)}[family]
+    watch(monkeypatch, family, seen, *modules)
+    model = new(family, layers=3, context=64)
+    reader = Reader(model)
+    reader.read(texts(1, 40), reader.zero_state(1))
+    assert most == [1, 2, 2]  # this one, and the one below
+    alive.clear()
+    most.clear()
+    result = model.forward(texts(1, 40))
+    assert most == [1, 2, 3]
+    del result

@@ -5,7 +5,7 @@ import pytest
 from model_checks import check_model, check_padding, fit, random_pairs
 
 from minillm import ops
-from minillm.decoding.decoder import select
+from minillm.decoding.decoder import Decoder, select
 from minillm.layers.attention import KINDS, Attention, kind
 from minillm.layers.fresh import Fresh, uniform
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
@@ -81,12 +81,13 @@ def test_steps_equal_the_whole_sequence(attention, cell):
     model = small(attention=attention, cell=cell, layers=2)
     rng = np.random.default_rng(5)
     source, source_lengths, target, _ = random_pairs(model, rng)
-    state = model.start(source, source_lengths)
+    decoder = Decoder(model)
+    state = decoder.start(source, source_lengths)
     state = select(state, np.arange(3), np.zeros((3, 2), int))  # two of each
     ids = np.full((3, 2), model.config.bos)
     log_p, all_weights = 0.0, []
     for t in range(4):
-        logits, weights, state = model.step(ids, state)
+        logits, weights, state = decoder.step(ids, state)
         np.testing.assert_array_equal(logits[:, 0], logits[:, 1])
         p = np.exp(logits[:, 0]) / np.exp(logits[:, 0]).sum(-1, keepdims=True)
         log_p += np.log(p[np.arange(3), target[:, t]]).sum()

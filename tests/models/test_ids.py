@@ -3,7 +3,9 @@
 import numpy as np
 import parallel_job
 import pytest
+from model_checks import batch_of
 
+from minillm.decoding import Reader
 from minillm.models.bag import Bag, BagConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.training.minibatches import ClassificationTask
@@ -13,17 +15,6 @@ def bag(batch=5, longest=8):
     model = parallel_job.new(Bag, BagConfig, 3, 40)
     columns = parallel_job.texts(1, longest=longest), parallel_job.labels(2, 3)
     return ClassificationTask(model, *parallel_job.minibatches(*columns, batch=batch))
-
-
-def batch_of(task):
-    """Return the loss of a task's model, and the next batch."""
-    taken = []
-    model, loss = task.model, task.model.loss
-    model.loss = lambda batch, *options: taken.append(batch) or loss(batch, *options)
-    if hasattr(task, "windows"):
-        return loss, task.windows.next()
-    task.training_loss(np.random.default_rng(0))
-    return loss, taken[0]
 
 
 @pytest.mark.parametrize("make", [*parallel_job.TASKS, bag])
@@ -47,6 +38,7 @@ def test_numbers_that_are_not_whole_are_refused(make):
 
 @pytest.mark.parametrize("lengths", [[1.9], [0], [3], [[1]], [2**40], ["2"]])
 def test_lengths_of_a_prompt_are_whole_numbers(lengths):
-    model = GPT(GPTConfig(7, context=8, layers=1, heads=2, width=4), np.random.default_rng(0))
+    config = GPTConfig(7, context=8, layers=1, heads=2, width=4)
+    reader = Reader(GPT(config, np.random.default_rng(0)))
     with pytest.raises(ValueError, match="lengths: expected 1 whole numbers from 1 to 2, found"):
-        model.read(np.array([[1, 2]]), model.zero_state(1), np.array(lengths))
+        reader.read(np.array([[1, 2]]), reader.zero_state(1), np.array(lengths))

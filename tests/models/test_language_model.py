@@ -6,6 +6,8 @@ What it has in common with other language models is in test_next_token_models.py
 import numpy as np
 import pytest
 
+from minillm.decoding import Reader
+from minillm.decoding.recurrent import one_hot
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.testing import check_projections
 
@@ -62,15 +64,15 @@ def test_one_hot_input_is_the_same_model(cell, tied):
     rng = np.random.default_rng(3)
     model = small(cell, tied=tied)
     inputs, state = rng.integers(0, 7, (3, 2)), random_state(model, 3, rng)
-    one_hot = model.one_hot()
+    other = one_hot(model)
     (logits, last), _ = model.forward(inputs, state)
-    (one_hot_logits, one_hot_last), _ = one_hot.forward(inputs, state)
-    step_logits, _ = one_hot.read(inputs[:, :1], state)
-    assert one_hot.one_hot() is one_hot
-    np.testing.assert_allclose(one_hot_logits, logits, rtol=1e-12, atol=1e-12)
+    (other_logits, other_last), _ = other.forward(inputs, state)
+    step_logits, _ = Reader(other).read(inputs[:, :1], state)
+    assert one_hot(other) is other
+    np.testing.assert_allclose(other_logits, logits, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(step_logits, logits[:, 0], rtol=1e-12, atol=1e-12)
     for name, h in last.items():
-        np.testing.assert_allclose(one_hot_last[name], h, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(other_last[name], h, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -106,6 +108,7 @@ def test_fresh_parameters_predict_nearly_uniformly():
 @pytest.mark.parametrize("T", [1, 2])
 def test_the_state_of_another_model_of_equal_width_is_refused(options, T):
     ids = np.zeros((2, T), int)
-    _, state = small(**options).read(ids, small(**options).zero_state(2))
+    other = Reader(small(**options))
+    _, state = other.read(ids, other.zero_state(2))
     with pytest.raises(ValueError, match=r"state: expected \['layers.0.c', .*\], found \["):
-        small().read(ids, state)
+        Reader(small()).read(ids, state)

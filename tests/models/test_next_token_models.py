@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from minillm.decoding import Reader
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from minillm.models.ngram import NGramConfig, count_ngrams, estimate
@@ -58,9 +59,10 @@ every_model = pytest.mark.parametrize("name", MODELS)
 
 def step_by_step(model, ids):
     """Logits (B, T, V), and the state after each step."""
-    state, logits, states = model.zero_state(len(ids)), [], []
+    reader, logits, states = Reader(model), [], []
+    state = reader.zero_state(len(ids))
     for t in range(ids.shape[1]):
-        step_logits, state = model.read(ids[:, t : t + 1], state)
+        step_logits, state = reader.read(ids[:, t : t + 1], state)
         logits.append(step_logits)
         states.append(state)
     return np.stack(logits, axis=1), states
@@ -76,13 +78,13 @@ def assert_equal_states(one, other):
 @every_model
 def test_reading_at_once_equals_step_by_step_at_any_split(name):
     model, ids = MODELS[name](), np.random.default_rng(3).integers(0, V, (3, T))
-    logits, states = step_by_step(model, ids)
+    reader, (logits, states) = Reader(model), step_by_step(model, ids)
     for split in range(1, T + 1):
-        first, state = model.read(ids[:, :split], model.zero_state(3))
+        first, state = reader.read(ids[:, :split], reader.zero_state(3))
         np.testing.assert_allclose(first, logits[:, split - 1], rtol=1e-10, atol=1e-12)
         assert_equal_states(state, states[split - 1])
         if split < T:
-            second, state = model.read(ids[:, split:], state)
+            second, state = reader.read(ids[:, split:], state)
             np.testing.assert_allclose(second, logits[:, -1], rtol=1e-10, atol=1e-12)
             assert_equal_states(state, states[-1])
 
@@ -90,31 +92,31 @@ def test_reading_at_once_equals_step_by_step_at_any_split(name):
 @every_model
 def test_a_state_is_a_dictionary_of_arrays_with_a_row_for_each_text(name):
     model, ids = MODELS[name](), np.random.default_rng(4).integers(0, V, (3, T))
-    logits, states = step_by_step(model, ids)
+    reader, (logits, states) = Reader(model), step_by_step(model, ids)
     for b in range(3):
         rows = {key: entry[b : b + 1] for key, entry in states[3].items()}
-        alone, _ = model.read(ids[b : b + 1, 4:], rows)
+        alone, _ = reader.read(ids[b : b + 1, 4:], rows)
         np.testing.assert_allclose(alone[0], logits[b, -1], rtol=1e-10, atol=1e-12)
 
 
 @every_model
 @pytest.mark.parametrize("wrong", [-1, V + 1, 2**40])
 def test_an_id_that_a_model_has_not_is_named(name, wrong):
-    model = MODELS[name]()
+    reader = Reader(MODELS[name]())
     for place in range(T):  # those that a short context leaves out, too
         ids = np.random.default_rng(6).integers(0, V, (2, T))
         ids[1, place] = wrong
         with pytest.raises(ValueError, match=rf": expected 0..\d, found .*{wrong}"):
-            model.read(ids, model.zero_state(2))
+            reader.read(ids, reader.zero_state(2))
 
 
 @every_model
 def test_reading_changes_neither_ids_nor_state(name):
-    model, ids = MODELS[name](), np.random.default_rng(5).integers(0, V, (2, T))
-    _, state = model.read(ids, model.zero_state(2))
+    reader, ids = Reader(MODELS[name]()), np.random.default_rng(5).integers(0, V, (2, T))
+    _, state = reader.read(ids, reader.zero_state(2))
     before = {key: entry.copy() for key, entry in state.items()}, ids.copy()
-    model.read(ids, state)
-    model.read(ids[:, :1], state)
+    reader.read(ids, state)
+    reader.read(ids[:, :1], state)
     assert_equal_states(before[0], state)
     np.testing.assert_array_equal(before[1], ids)
 

@@ -7,7 +7,7 @@ import pytest
 from model_checks import check_model, check_padding, random_pairs
 
 from minillm.decoding.beam import beam_search
-from minillm.decoding.decoder import select
+from minillm.decoding.decoder import Decoder, select
 from minillm.layers.positions import sinusoids
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.training import Adam
@@ -73,12 +73,13 @@ def test_steps_equal_the_whole_sequence_however_hypotheses_are_selected(post_nor
     model = small(post_norm=post_norm, tied=tied, layers=3)
     rng = np.random.default_rng(5)
     source, lengths, *_ = random_pairs(model, rng, B=4)
-    state = model.start(source, lengths)
+    decoder = Decoder(model)
+    state = decoder.start(source, lengths)
     rows, texts = np.arange(4), np.full((4, 1, 0), 0)
     ids = np.full((4, 1), model.config.bos)
     for t, kept in enumerate([range(4), range(4), [0, 2, 3], [2, 0], [1]]):
         texts = np.concatenate([texts, ids[..., None]], axis=2)  # (B, K, t + 1)
-        logits, weights, state = model.step(ids, state)
+        logits, weights, state = decoder.step(ids, state)
         for k in range(texts.shape[1]):
             expected = whole(model, source[rows], lengths[rows], texts[:, k])
             np.testing.assert_allclose(logits[:, k], expected[:, -1], rtol=1e-9, atol=1e-10)
@@ -94,29 +95,31 @@ def test_steps_equal_the_whole_sequence_however_hypotheses_are_selected(post_nor
 
 def test_a_state_may_be_continued_twice():
     model = small()
+    decoder = Decoder(model)
     source, lengths, *_ = random_pairs(model, np.random.default_rng(6))
-    state = model.start(source, lengths)
+    state = decoder.start(source, lengths)
     for id in (5, 1, 2):
-        _, _, state = model.step(np.full((3, 1), id), state)
+        _, _, state = decoder.step(np.full((3, 1), id), state)
     one, other = np.full((3, 1), 3), np.full((3, 1), 4)
-    _, _, after_one = model.step(one, state)
-    expected = model.step(other, after_one)[0]
+    _, _, after_one = decoder.step(one, state)
+    expected = decoder.step(other, after_one)[0]
     for _ in range(9):
-        _, _, after_other = model.step(other, state)
-    assert np.abs(model.step(one, after_other)[0] - expected).max() > 1e-6
-    np.testing.assert_array_equal(model.step(other, after_one)[0], expected)
+        _, _, after_other = decoder.step(other, state)
+    assert np.abs(decoder.step(one, after_other)[0] - expected).max() > 1e-6
+    np.testing.assert_array_equal(decoder.step(other, after_one)[0], expected)
 
 
 def test_attention_weights_of_a_layer():
     model = small(layers=3)
     source, lengths, target, _ = random_pairs(model, np.random.default_rng(8))
-    weights = model.attention_weights(source, lengths, target, 1)  # the last but one
+    decoder = Decoder(model)
+    weights = decoder.attention_weights(source, lengths, target, 1)  # the last but one
     assert weights.shape == (3, 2, 4, 5)
-    state, inputs = model.start(source, lengths), [np.full(3, 5), *target.T]
+    state, inputs = decoder.start(source, lengths), [np.full(3, 5), *target.T]
     for t in range(4):
-        _, mean, state = model.step(inputs[t][:, None], state)
+        _, mean, state = decoder.step(inputs[t][:, None], state)
         np.testing.assert_allclose(weights[:, :, t].mean(axis=1), mean[:, 0], rtol=1e-12)
-    assert np.abs(weights - model.attention_weights(source, lengths, target, 2)).max() > 1e-3
+    assert np.abs(weights - decoder.attention_weights(source, lengths, target, 2)).max() > 1e-3
 
 
 # --- learning -----------------------------------------------------------------------------
@@ -165,9 +168,10 @@ def test_it_learns_to(task, post_norm):
 
 def after(model, steps):
     """The state after some steps of two hypotheses, one for each of two sources."""
-    state = model.start(np.array([[1, 2, 3], [4, 0, 0]]), np.array([3, 1]))
+    decoder = Decoder(model)
+    state = decoder.start(np.array([[1, 2, 3], [4, 0, 0]]), np.array([3, 1]))
     for _ in range(steps):
-        _, _, state = model.step(np.zeros((2, 1), int), state)
+        _, _, state = decoder.step(np.zeros((2, 1), int), state)
     return state
 
 
@@ -175,15 +179,16 @@ def after(model, steps):
 def test_a_state_mixed_from_two_is_refused(entry):
     """Its keys and values have other lengths, and its rows may be in one only."""
     model, source = small(), np.array([[1], [2]])
-    short, long = model.start(source, np.array([1, 1])), after(model, 20)
+    decoder = Decoder(model)
+    short, long = decoder.start(source, np.array([1, 1])), after(model, 20)
     with pytest.raises(ValueError, match=r"state: \w+\.\d\.\w+: expected \(.*\), found \("):
-        model.step(np.zeros((2, 1), int), long | {entry: short[entry]})
+        decoder.step(np.zeros((2, 1), int), long | {entry: short[entry]})
 
 
 @pytest.mark.parametrize("options", [{"heads": 4}, {"layers": 1}, {"layers": 3}, {"width": 8}])
 def test_the_state_of_another_model_is_refused(options):
     with pytest.raises(ValueError, match="state: "):
-        small().step(np.zeros((2, 1), int), after(small(**options), 2))
+        Decoder(small()).step(np.zeros((2, 1), int), after(small(**options), 2))
 
 
 @pytest.mark.parametrize(
@@ -197,4 +202,4 @@ def test_the_state_of_another_model_is_refused(options):
 def test_a_state_with_other_numbers_is_refused(entry, value, message):
     model = small()
     with pytest.raises(ValueError, match=message):
-        model.step(np.zeros((2, 1), int), after(model, 2) | {entry: value})
+        Decoder(model).step(np.zeros((2, 1), int), after(model, 2) | {entry: value})

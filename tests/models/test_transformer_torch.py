@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from minillm.decoding import Decoder
 from minillm.models.transformer import Transformer, TransformerConfig
 
 pytest.importorskip("torch")
@@ -41,9 +42,10 @@ def test_torch(post_norm, dtype, tolerance, B, S, T, layers, heads, width):
             results[name], array, atol=tolerance * scale, rtol=0, err_msg=name
         )
 
-    state, inputs = model.start(source, source_lengths), [np.full(B, config.bos), *target.T]
+    decoder, inputs = Decoder(model), [np.full(B, config.bos), *target.T]
+    state = decoder.start(source, source_lengths)
     for t in range(T):  # and token by token
-        at_t, _, state = model.step(inputs[t][:, None], state)
+        at_t, _, state = decoder.step(inputs[t][:, None], state)
         expected = logits[:, t]
         scale = np.abs(expected).max()
         np.testing.assert_allclose(at_t[:, 0], expected, atol=tolerance * scale, rtol=0)

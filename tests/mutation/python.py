@@ -13,7 +13,6 @@ from .mutant import Mutant
 
 # Functions that compute a gradient or a step under other names.
 ALSO = {
-    "minillm/layers/gradients.py": {"backward_through"},
     "minillm/models/word2vec.py": {"_train_sentences"},
     "minillm/ops/recurrence.py": {"reversed_rows"},
     "minillm/ops/scaled_dot_product_attention.py": {"_for_each_key"},
@@ -49,7 +48,8 @@ def functions(path: Path, tree: ast.Module) -> Iterator[ast.FunctionDef]:
     """Yield the functions that compute gradients, at any depth, by their names."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and (
-            node.name.endswith(("backward", "gradients", "gradient"))
+            node.name.startswith("backward")
+            or node.name.endswith(("backward", "gradients", "gradient"))
             or node.name in ALSO.get(path.as_posix(), ())
         ):
             yield node

@@ -12,7 +12,7 @@ from mutation.judge import Judge
 from mutation.mutant import Mutant
 from mutation.project import Project
 from mutation.results import KILLED, SURVIVED, UNDECIDED, Results
-from mutation.witnesses import Witness, files, includers, witnesses
+from mutation.witnesses import NEAR_OF_PAGE, Witness, files, includers, witnesses
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -100,6 +100,15 @@ def test_mutants_of_a_header():
     assert {m.line for m in found} == {8}
 
 
+def test_functions_that_compute_gradients_go_by_their_names():
+    page = "".join(
+        f"def {name}(dy):\n    return -dy\n"
+        for name in ("backward", "norm_backward", "backward_of_weight", "gradients", "forward")
+    )
+    found = python.mutants(Path("page.py"), page)
+    assert {m.line for m in found} == {2, 4, 6, 8}
+
+
 def test_a_sample_is_spread_and_the_same_each_time():
     found = [Mutant(Path("a.h"), "x" * 100, i, i + 1, "y", "") for i in range(100)]
     some = compiled.sample(found, 10)
@@ -131,6 +140,9 @@ def test_every_file_has_witnesses_that_exist():
     found = includers(ROOT, Path("minillm/_kernels/tile.h"))
     assert {"matmul", "attention", "decoder", "llama", "recurrent"} <= set(found)
     assert "adam" not in found
+    for path, test in NEAR_OF_PAGE.items():
+        assert Path(path) in files(ROOT)
+        assert witnesses(ROOT, Path(path))[0] == [Witness(None, (test,))]
     for path in files(ROOT):
         near, wide = witnesses(ROOT, path)
         assert near or path.suffix != ".py"

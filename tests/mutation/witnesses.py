@@ -10,8 +10,16 @@ from minillm.ops.gradient_cases import CASES
 
 PYTHON_FOLDERS = ("minillm/ops", "minillm/layers", "minillm/models")
 TRAINING = [
-    Path(f"minillm/training/{name}.py") for name in ("optimisers", "muon", "lora", "trained")
+    Path(f"minillm/training/{name}.py")
+    for name in ("optimisers", "muon", "lora", "trained", "packed", "packing", "recomputing")
 ]
+NEAR_OF_PAGE = {  # where it is not the test of the page's own name
+    "minillm/layers/feed_forward.py": "tests/layers/test_block.py",
+    "minillm/layers/heads.py": "tests/layers/test_block.py",
+    "minillm/models/gpt.py": "tests/models/test_causal.py",
+    "minillm/training/packing.py": "tests/training/test_packed.py",
+    "minillm/training/recomputing.py": "tests/training/test_packed.py",
+}
 KERNELS = Path("minillm/_kernels")
 SHARED = {"_cpu", "_pool", "_threads"}  # no twins: what a CPU has, memory and threads
 
@@ -117,7 +125,7 @@ def witnesses(root: Path, path: Path) -> tuple[list[Witness], list[Witness]]:
         near = [Witness(t, *NEAR_OF_TOPIC[t]) for t in compiled]
         return near, [Witness(t, WIDE_OF_TOPIC.get(t, ALL_KERNELS)) for t in compiled]
     room = path.parent.name
-    own = f"tests/{room}/test_{path.stem}.py"
+    own = NEAR_OF_PAGE.get(path.as_posix(), f"tests/{room}/test_{path.stem}.py")
     near = (own,) if (root / own).exists() else (f"tests/{room}",)
     if room == "ops":
         return near_of_op(root, path), [Witness(None, ("tests/ops", "tests/layers"))]

@@ -32,7 +32,7 @@ def expected(run, beginning, ending):
     common = 0
     while common < len(before) and before[common] == ids[common]:
         common += 1
-    log_p = log_softmax(run.model.logits(ids[None, :-1])[0][0])[range(len(ids) - 1), ids[1:]]
+    log_p = log_softmax(run.model.forward(ids[None, :-1])[0][0])[range(len(ids) - 1), ids[1:]]
     return log_p[common - 1 :].sum()
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ from minillm import ops
 from minillm.cli import main
 from minillm.decoding import next_probabilities
 from minillm.errors import InputError
+from minillm.layers.heads import causal, self_attention
 from minillm.look.page import Page
+from minillm.models import transformer
 from minillm.models.target import teacher_forcing
 from minillm.runs.best_ngram import best_ngram
 from minillm.runs.text_data import held_out_ids, training_ids
@@ -89,9 +92,9 @@ def test_predictions_and_losses_of_language_models(runs, name):
     run, inside = runs(name), inside_of(runs, name)
     model, ids = run.model, run.tokenizer.encode(text_of(name))
     assert inside.tokens == [run.tokenizer.show(id) for id in ids]
-    state = model.zero_state(1)
+    state = run.reader.zero_state(1)
     for t, id in enumerate(ids):
-        logits, state = model.read(np.array([[id]]), state)
+        logits, state = run.reader.read(np.array([[id]]), state)
         np.testing.assert_allclose(inside.probabilities[t + 1], next_probabilities(logits[0]))
     np.testing.assert_allclose(inside.probabilities[1:].sum(axis=1), 1)
     assert np.isnan(inside.probabilities[0]).all()
@@ -312,12 +315,17 @@ def test_attention_is_what_the_model_uses(runs, name, monkeypatch):
             seen.append(ops.softmax(scores)[0][0])
         return original(q, k, v, causal, lengths, start)
 
+    def spied(params, prefix, x, heads, attend):
+        attend = partial(spy, causal=True) if attend is causal else attend
+        return self_attention(params, prefix, x, heads, attend)
+
     run, inside = runs(name), inside_of(runs, name)
     monkeypatch.setattr(ops, "scaled_dot_product_attention", spy)
+    monkeypatch.setattr(transformer, "self_attention", spied)  # causal is bound to the original
     if name == "bert":
         ids = inside.ids.copy()
         ids[[0, -1]] = [run.tokenizer.bos, run.tokenizer.eos]
-        run.model.read(ids[None])
+        run.model.hidden(ids[None])
         expected = {"self-attention": seen}
     else:
         source, S = run.source.encode("one two")[None], np.array([2])
@@ -364,7 +372,7 @@ def test_a_long_text_is_read_whole_and_its_end_is_shown(runs, name):
     assert len(inside.tokens) == 128
     assert inside.notes == [f"the last 128 of {len(long)} characters are shown"]
     ids = run.tokenizer.encode(long)
-    logits, _ = run.model.read(ids[None], run.model.zero_state(1))
+    logits, _ = run.reader.read(ids[None], run.reader.zero_state(1))
     np.testing.assert_allclose(inside.probabilities[-1], next_probabilities(logits[0]), atol=1e-9)
 
 

@@ -152,7 +152,8 @@ def test_missing_files_are_named(tmp_path):
     assert f"{tmp_path / 'merges.txt'}: there is no such file" == fails(tmp_path)
     (tmp_path / "vocab.json").unlink()
     write(tmp_path, {"vocab.txt": b"[PAD]\n"})
-    assert f"{tmp_path / 'vocab.txt'}: tokens: expected [UNK] among them" == fails(tmp_path)
+    complaint = "tokens: expected [UNK] among them, found ['[PAD]']"
+    assert f"{tmp_path / 'vocab.txt'}: {complaint}" == fails(tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")

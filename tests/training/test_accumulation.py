@@ -50,7 +50,7 @@ def joined(parts):
 
 def check(make, batch, longest, accumulate):
     task = make(batch=batch, longest=longest)
-    name = "window_loss" if hasattr(task, "windows") else "loss"
+    name = "window_loss" if hasattr(task.model, "window_loss") else "loss"
     recorded = Recorded(getattr(task.model, name))
     setattr(task.model, name, recorded)
     loss, grads, tokens = _gradient(task, np.random.default_rng(0), accumulate)

@@ -92,7 +92,7 @@ def test_a_damaged_position_is_told(position):
 
 def test_a_validation_text_of_one_token():
     model = make_model()
-    with pytest.raises(InputError, match="validation text has 1 tokens"):
+    with pytest.raises(InputError, match="validation text: expected 2 tokens or more, found 1"):
         ContextTask(model, RandomWindows(np.zeros(20, int), 2, C), np.zeros(1, int), 2, 10)
 
 

@@ -80,9 +80,9 @@ def test_validation_changes_nothing():
 def test_texts_that_are_too_short():
     model = make_task().model
     ids = np.zeros(20, int)
-    with pytest.raises(InputError, match="training text has 20 tokens"):
+    with pytest.raises(InputError, match="one window of 20 tokens, found 20"):
         LanguageModelTask(model, ids, ids, 2, 20)
-    with pytest.raises(InputError, match="validation text has 1 tokens"):
+    with pytest.raises(InputError, match="validation text: expected 2 tokens or more, found 1"):
         LanguageModelTask(model, ids, ids[:1], 2, 10)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from minillm.decoding import Reader
 from minillm.models.bert import BERTConfig
 from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 from minillm.models.gpt import GPT, GPTConfig
@@ -47,15 +48,15 @@ def made(name, dtype=np.float64):
     return model, batch, additions
 
 
-@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("marked", [False, True])
 @pytest.mark.parametrize("name", TARGETS)
-def test_gradients_against_the_checker(name, beside):
-    """From the gradients of whole weights, and in the layers that take A and B."""
+def test_gradients_against_the_checker(name, marked):
+    """In the layers, which ask a matrix for A and B, and from the gradients of whole weights."""
     model, batch, additions = made(name)
-    lora = LoRA(model.params, additions, scale=1.7)
+    lora = LoRA(model, additions, scale=1.7)
     trained = Trained(additions, lora)
-    if beside:
-        model.params |= lora.beside
+    if marked:
+        trained.mark(model)
 
     def loss():
         lora.merge()
@@ -67,13 +68,56 @@ def test_gradients_against_the_checker(name, beside):
 
 
 @pytest.mark.parametrize("name", TARGETS)
+def test_outputs_and_gradients_are_those_of_the_merged_weights(name):
+    """Of a model whose W' = W + s A B are plain arrays: dA = s dW' B^T, dB = s A^T dW'."""
+    model, batch, additions = made(name)
+    merged = dict(model.params)
+    for target in TARGETS[name]:
+        A, B = additions[f"{target}.A"], additions[f"{target}.B"]
+        merged[target] = merged[target] + 1.7 * A @ B
+    plain = type(model)(model.config, params=merged)
+    lora = LoRA(model, additions, scale=1.7)
+    trained = Trained(additions, lora)
+    trained.mark(model)
+    (loss, backward), (expected, plain_backward) = (
+        one.loss(batch, np.random.default_rng(2)) for one in (model, plain)
+    )
+    np.testing.assert_allclose(loss, expected, rtol=1e-12)
+    gradients, whole = trained.gradients(backward), plain_backward()
+    assert gradients.keys() == additions.keys()
+    for target in TARGETS[name]:
+        A, B, dW = additions[f"{target}.A"], additions[f"{target}.B"], whole[target]
+        np.testing.assert_allclose(gradients[f"{target}.A"], 1.7 * dW @ B.T, rtol=1e-9, atol=1e-13)
+        np.testing.assert_allclose(gradients[f"{target}.B"], 1.7 * A.T @ dW, rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["gpt", "llama", "lm", "tied"])
+def test_a_model_in_training_reads_on(name):
+    """A prompt and single tokens; also after a step, which changes W' in place."""
+    model, (ids, _), additions = made(name)
+    lora = LoRA(model, additions, scale=0.5)
+    reader = Reader(model)
+    for _ in range(2):
+        merged = {n: getattr(weight, "array", weight) for n, weight in model.params.items()}
+        plain = Reader(type(model)(model.config, params=merged))
+        state, expected_state = reader.zero_state(3), plain.zero_state(3)
+        for part in (ids[:, :3], ids[:, 3:4], ids[:, 4:5]):
+            logits, state = reader.read(part, state)
+            expected, expected_state = plain.read(part, expected_state)
+            np.testing.assert_allclose(logits, expected, rtol=1e-12)
+        for array in additions.values():
+            array += 0.1
+        lora.merge()
+
+
+@pytest.mark.parametrize("name", TARGETS)
 def test_at_the_start_the_model_is_as_it_was(name):
     model, _, _ = made(name)
     before = {name: array.copy() for name, array in model.params.items()}
     additions = new_additions(model.params, TARGETS[name], 2, np.random.default_rng(0))
-    LoRA(model.params, additions, scale=1.7)
-    for key, array in model.params.items():
-        np.testing.assert_array_equal(array, before[key])
+    LoRA(model, additions, scale=1.7)
+    for key, weight in model.params.items():
+        np.testing.assert_array_equal(getattr(weight, "array", weight), before[key])
     for target in TARGETS[name]:
         assert additions[f"{target}.A"].any()
         assert not additions[f"{target}.B"].any()
@@ -84,9 +128,9 @@ def test_training_changes_the_additions_alone(name):
     """The frozen weights keep their bits, and what is merged is W + s A B."""
     model, batch, additions = made(name, np.float32)
     before = {name: array.copy() for name, array in model.params.items()}
-    lora = LoRA(model.params, additions, scale=0.5)
-    model.params |= lora.beside
+    lora = LoRA(model, additions, scale=0.5)
     trained = Trained(additions, lora)
+    trained.mark(model)
     optimiser = Merging(AdamW(trained.params), lora)
     losses = []
     for _ in range(60):
@@ -95,7 +139,7 @@ def test_training_changes_the_additions_alone(name):
         optimiser.step(trained.gradients(backward), 0.05)
     assert losses[-1] < 0.9 * losses[0]
     for key in before:
-        array = model.params[key]
+        array = getattr(model.params[key], "array", model.params[key])
         if key in TARGETS[name]:
             np.testing.assert_array_equal(lora.frozen[key], before[key])
             A, B = additions[f"{key}.A"], additions[f"{key}.B"]
@@ -107,7 +151,7 @@ def test_training_changes_the_additions_alone(name):
 
 def test_an_optimiser_that_is_restored_is_merged():
     model, _, additions = made("gpt")
-    lora = LoRA(model.params, additions, scale=0.5)
+    lora = LoRA(model, additions, scale=0.5)
     optimiser = Merging(AdamW(lora.params), lora)
     state = optimiser.state()
     additions["embedding.E.B"][...] += 1
@@ -123,14 +167,14 @@ def test_layers_compute_no_gradient_of_a_whole_matrix(name):
     """Neither of one with an addition, nor of one that is not trained; others are as before."""
     model, batch, additions = made(name)
     whole = model.loss(batch)[1]()
-    lora = LoRA(model.params, additions, scale=0.5)
-    model.params |= lora.beside
+    lora = LoRA(model, additions, scale=0.5)
     heads = [weight for weight in whole if weight.startswith("output.")]
     trained = Trained(additions | {weight: model.params[weight] for weight in heads}, lora)
-    computed = model.loss(batch)[1](trained)
-    assert trained.gradients(lambda names: computed).keys() == {*additions, *heads}
+    trained.mark(model)
+    computed = model.loss(batch)[1]()
+    assert trained.gradients(lambda: computed).keys() == {*additions, *heads}
     matrices = {weight for weight in computed if weight.rpartition(".")[2].startswith("W_")}
-    assert {weight for weight in matrices if model.params[weight].ndim > 1} == set()
+    assert matrices == set()
 
 
 def test_memory_is_a_small_part_of_that_of_all_weights():
@@ -139,21 +183,21 @@ def test_memory_is_a_small_part_of_that_of_all_weights():
     model = GPT(config, np.random.default_rng(0))
     ids = np.random.default_rng(0).integers(0, 50, (2, 9))
     targets = [name for name in model.params if name.endswith(("W_qkv", "W_o", "W_1", "W_2"))]
-    lora = LoRA(model.params, new_additions(model.params, targets, 1, np.random.default_rng(0)), 1)
     everything = sum(array.nbytes for array in model.params.values())
-    model.params |= lora.beside
-    _, backward = model.window_loss(ids[:, :-1], ids[:, 1:], {})
-    gradients = sum(array.nbytes for array in backward(Trained(lora.params, lora)).values())
+    lora = LoRA(model, new_additions(model.params, targets, 1, np.random.default_rng(0)), 1)
+    Trained(lora.params, lora).mark(model)
+    _, backward = model.loss((ids[:, :-1], ids[:, 1:]))
+    gradients = sum(array.nbytes for array in backward().values())
     moments = sum(array.nbytes for array in AdamW(lora.params).state()[0].values())
     assert gradients + moments < 0.1 * (everything + 2 * everything)
 
 
 def test_gradients_that_do_not_fit_are_refused():
-    params = {"W": np.ones((6, 4))}
-    lora = LoRA(params, new_additions(params, ["W"], 2, np.random.default_rng(0)), 1.0)
-    for shape in ((6, 5), (600, 4)):
+    model, _, additions = made("gpt")
+    lora, E = LoRA(model, additions, 1.0), "embedding.E"  # (7, 4)
+    for shape in ((7, 5), (700, 4)):
         with pytest.raises(ValueError, match="expected shape"):
-            lora.gradients({"W": np.ones(shape)})
-    lora.params["W.B"] = np.ones((3, 4))
+            lora.gradients({E: np.ones(shape)})
+    lora.params[f"{E}.B"] = np.ones((3, 4))
     with pytest.raises(ValueError, match="expected shape"):
         lora.merge()

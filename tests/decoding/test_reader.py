@@ -1,0 +1,119 @@
+"""Readers and decoders are found by the class of a model, and read whatever its weights are."""
+
+import numpy as np
+import pytest
+from fake_models import TinyDecoder, TinyLanguageModel
+
+from minillm import use_kernels
+from minillm.decoding import Decoder, GPTReader, LlamaReader, Reader, TransformerDecoder
+from minillm.decoding.decoder import CaptionDecoder, RecurrentDecoder
+from minillm.decoding.recurrent import NeuralNGramReader, RecurrentReader
+from minillm.models.captioner import Captioner, CaptionerConfig
+from minillm.models.classifier import Classifier, ClassifierConfig
+from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from minillm.models.gpt import GPT, GPTConfig
+from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.models.llama import Llama, LlamaConfig
+from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
+from minillm.models.transformer import Transformer, TransformerConfig
+from minillm.training.lora import LoRA, new_additions
+
+V = 6
+SIZES = {"context": 20, "layers": 2, "heads": 2, "width": 8}
+LM, PAIRS = LanguageModelConfig, EncoderDecoderConfig
+OF_TEXT = {
+    "gpt": (GPT, GPTConfig(V, **SIZES), GPTReader),
+    "llama": (Llama, LlamaConfig(V, **SIZES), LlamaReader),
+    "llama, untied": (Llama, LlamaConfig(V, **SIZES, key_heads=1, tied=False), LlamaReader),
+    "gru": (LanguageModel, LM(V, 4, 5, layers=2, cell="gru"), RecurrentReader),
+    "lstm, one-hot": (LanguageModel, LM(V, 0, 5, layers=2, cell="lstm"), RecurrentReader),
+    "rnn, tied": (LanguageModel, LM(V, 5, 5, cell="rnn", tied=True), RecurrentReader),
+    "neural-ngram": (NeuralNGram, NeuralNGramConfig(V, 3, 4, 5), NeuralNGramReader),
+}
+OF_PAIRS = {
+    "additive": (EncoderDecoder, PAIRS(V, V, 4, 6, layers=2), RecurrentDecoder),
+    "general": (EncoderDecoder, PAIRS(V, V, 4, 6, attention="general"), RecurrentDecoder),
+    "captioner": (Captioner, CaptionerConfig(9, V, 4, 5), CaptionDecoder),
+    "transformer": (Transformer, TransformerConfig(V, V, 2, 2, 8, 12), TransformerDecoder),
+    "transformer, untied": (
+        *(Transformer, TransformerConfig(V, V, 2, 2, 8, 12, post_norm=True, tied=False)),
+        TransformerDecoder,
+    ),
+}
+ALL = OF_TEXT | OF_PAIRS
+
+
+def new(name):
+    Model, config, _ = ALL[name]
+    return Model(config, np.random.default_rng(0), dtype=np.float64)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_reads_is_found_by_the_class_of_a_model(name):
+    Model, config, expected = ALL[name]
+
+    class Own(Model):
+        pass
+
+    holder = Reader if name in OF_TEXT else Decoder
+    for model in (new(name), Own(config, params=new(name).params)):
+        found = holder(model)
+        assert type(found) is expected
+        assert found.model is model
+        assert found.config is model.config
+        assert holder(found) is found
+
+
+def test_a_model_that_reads_or_decodes_is_its_own():
+    for holder, model in ((Reader, TinyLanguageModel()), (Decoder, TinyDecoder())):
+        assert holder(model) is model
+
+
+def test_a_model_that_cannot_is_refused():
+    other = Classifier(ClassifierConfig(V, 2), np.random.default_rng(0))
+    with pytest.raises(TypeError, match=r"^Reader: expected a language model, found Classifier$"):
+        Reader(other)
+    with pytest.raises(TypeError, match=r"^Decoder: expected a model of pairs, found GPT$"):
+        Decoder(new("gpt"))
+
+
+def logits_of(model):
+    """The logits after a prompt of two tokens and each of three steps, or after each of five."""
+    rng = np.random.default_rng(1)
+    ids, logits = rng.integers(0, V, (3, 5)), []
+    if isinstance(model, EncoderDecoder | Captioner | Transformer):
+        is_image = isinstance(model, Captioner)
+        source = rng.random((3, 9)) if is_image else rng.integers(0, V, (3, 4))
+        decoder = Decoder(model)
+        state = decoder.start(source, np.array([4, 1, 3]))
+        for t in range(5):
+            after, _, state = decoder.step(ids[:, t : t + 1], state)
+            logits.append(after)
+        return logits
+    reader = Reader(model)
+    state = reader.zero_state(3)
+    for part in np.split(ids, [2, 3, 4], axis=1):
+        after, state = reader.read(part, state)
+        logits.append(after)
+    return logits
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_weights_with_additions_are_read_as_their_sums(kernels, name):
+    """With LoRA for every matrix."""
+    model, rng = new(name), np.random.default_rng(2)
+    matrices = [name for name, W in model.params.items() if W.ndim == 2]
+    additions = new_additions(model.params, matrices, 2, rng)
+    with use_kernels(kernels):
+        before = logits_of(model)
+        lora = LoRA(model, additions, scale=1.5)
+        for one, other in zip(logits_of(model), before, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
+        for addition in additions.values():
+            addition += rng.standard_normal(addition.shape) / 2
+        lora.merge()
+        arrays = {name: getattr(W, "array", W).copy() for name, W in model.params.items()}
+        expected = logits_of(type(model)(model.config, params=arrays))
+        for one, other, was in zip(logits_of(model), expected, before, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
+            assert np.abs(one - was).max() > 0.01
