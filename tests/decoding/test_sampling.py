@@ -201,7 +201,7 @@ class TinyModel:
 
 
 def test_a_rule_that_is_not_known_is_refused():
-    with pytest.raises(TypeError, match="expected a rule of .*top_k, top_p, min_p.* found top_q"):
+    with pytest.raises(TypeError, match=r"expected a rule of .*top_k, top_p, min_p.* found top_q"):
         next_probabilities(LOGITS, top_q=3)
 
 
