@@ -64,7 +64,7 @@ class Cache:
         return [array for pair in zip(self.keys, self.values, strict=True) for array in pair]
 
     def extended(self, ids: NDArray[np.integer], counts: Counts) -> "Cache":
-        """A cache with room for ids (B, T), of which ``counts`` (B,) of each row are kept.
+        """A cache with room for ids (B, T); the first ``counts`` (B,) of each row are kept.
 
         The attention of each layer writes their keys and values: see :meth:`attend`.  This cache is
         not changed; the arrays are shared where that is safe.

@@ -81,7 +81,7 @@ class CausalReader(Reader):
         """Cut the cache of one text back to what it has in common with the beginning of ids (T,).
 
         -> the number of common tokens, at most T - 2, because a single token is read by ``step``,
-        which adds up in another order; the cache after them.  ``last`` is that of
+        which adds up in another order; the cache after them.  For ``last`` see
         :meth:`minillm.decoding.cache.Cache.cut`.
         """
         most = max(0, min(int(state.lengths[0]), len(ids) - 2))

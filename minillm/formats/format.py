@@ -73,7 +73,7 @@ class Format:
 
 
 def formats() -> list[Format]:
-    """All formats: those of whole models first, and of these those without a suffix."""
+    """All formats: whole models before updates, and folders before files with a suffix."""
     folder = importlib.import_module(str(__package__))
     names = [f"{folder.__name__}.{module.name}" for module in pkgutil.iter_modules(folder.__path__)]
     found = [one for name in names for one in _in_module(name)]

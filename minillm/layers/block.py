@@ -39,8 +39,8 @@ from minillm.layers.heads import new_cross_attention, new_self_attention
 from minillm.layers.norms import EPS, add_norm, new_norm
 from minillm.layers.types import Params, Rng
 
-# x (..., D) -> y (..., D), backward, which returns dx, the gradients of the branch's other inputs
-# if it has any, and those of its weights.
+# x (..., D) -> y (..., D), backward.  The backward returns dx, the gradients of any other inputs,
+# and the gradients of the weights.
 Branch = Callable[[NDArray], tuple[NDArray, Callable]]
 
 
@@ -114,7 +114,7 @@ def post_norm(
 ) -> tuple[NDArray, Callable]:
     """x = norm(x + dropout(f(x))), for each branch f in turn.
 
-    The arguments and the backward are those of :func:`pre_norm`.
+    It takes the arguments of :func:`pre_norm`, and its backward returns the same.
     """
     backwards = []
     for prefix, branch in branches.items():

@@ -67,8 +67,8 @@ class Fresh(NamedTuple):
     """The declaration of a parameter.
 
     ``role`` is "matrix" where a dense layer multiplies by it, and "table" where ids select its
-    rows.  ``depth`` is that of its layer in the model: 0 for an embedding, 1 for the lowest layer;
-    None: above all layers.
+    rows.  ``depth`` counts the layers from below: 0 for an embedding, 1 for the lowest layer; None:
+    above all layers.
     """
 
     shape: Shape

@@ -1,4 +1,4 @@
-"""Dictionaries of gradients, and parameters of which only some are trained."""
+"""Dictionaries of gradients, and parameters that are only partly trained."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -23,10 +23,10 @@ def prefixed(prefix: str, gradients: Mapping[str, NDArray]) -> Gradients:
 
 
 class PartlyTrained(dict[str, Any]):
-    """Parameters of which only those named in ``trained`` are trained.
+    """Parameters, and the names of the ones that are trained.
 
-    A layer does no work for the gradient of any other, and a backward stops where no weight further
-    down is trained.  The weights themselves do not change: ops and kernels see the same arrays.
+    A layer does no work for the gradient of any other weight, and a backward pass stops where no
+    weight further down is trained.  The weights do not change: ops and kernels see the same arrays.
     """
 
     def __init__(self, params: Mapping[str, Any], trained: Collection[str]) -> None:
@@ -61,8 +61,8 @@ def backward_through(
 ) -> tuple[NDArray | None, Gradients]:
     """Run the backwards of a stack from the last to the first, as far as a weight is trained.
 
-    ``backwards`` maps the prefix of the weights of each part to its backward; ``below`` are those
-    of the weights below all of them.  -> dx, or None if nothing below is trained; gradients.
+    ``backwards`` maps the prefix of each part's weights to its backward; ``below`` lists the
+    prefixes of the weights below all parts.  -> dx, or None if nothing below is trained; gradients.
     """
     prefixes, dx = list(backwards), dy
     parts: list[Gradients] = []

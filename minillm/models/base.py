@@ -20,7 +20,7 @@ class Model(Generic[Config]):
 
     A model defines ``new_parameters`` and a loss.  ``model.loss(batch, rng)`` returns the loss
     and its backward; with rng there is dropout.  ``backward()`` returns gradients keyed as
-    ``params``; those of weights that are not trained may be missing
+    ``params``; a weight that is not trained may have none
     (:class:`minillm.layers.gradients.PartlyTrained`).
     """
 

@@ -52,7 +52,7 @@ from minillm.training.optimisers import Arrays, Optimiser
 
 @dataclass(frozen=True, eq=False)
 class LowRank:
-    """A matrix W' = W + A B (I, O), of which A (I, r) and B (r, O) are trained; A includes s.
+    """A matrix W' = W + A B (I, O) whose A (I, r) and B (r, O) are trained; A includes s.
 
     ``array`` is W'.  No other array may replace it, because kernels keep its address.
     """

@@ -1,10 +1,10 @@
-"""A second forward of causal Transformers: conversations packed in one row, blocks recomputed.
+"""A second forward pass of causal Transformers: packed conversations, recomputed blocks.
 
-Fine-tuning for chat needs two things that the page of a model does not have.  A row has many
-conversations, none of which sees another (:mod:`minillm.training.packing`), and the output layer is
-computed at the tokens that count alone.  And a block may keep its input only, and run once more for
-its backward (:mod:`minillm.training.recomputing`).  The equations are those of the page: its block
-is called with another attention and other positions.
+Fine-tuning for chat needs two things that a model's page does not have.  One row contains many
+conversations, which do not see each other (:mod:`minillm.training.packing`), and the output layer
+is computed at counted tokens only.  A block may also keep its input alone, and run once more before
+its backward pass (:mod:`minillm.training.recomputing`).  The equations do not change: the block of
+the page is called with another attention and other positions.
 """
 
 from functools import partial
@@ -41,7 +41,7 @@ class Packed:
     ) -> tuple[np.floating, Backward]:
         """The mean cross-entropy of each target that counts, in nats.
 
-        The arguments are those of :meth:`log_likelihood`, of which it is minus the mean.
+        It takes the arguments of :meth:`log_likelihood`, and returns minus its mean.
         ``backward()`` -> gradients.
         """
         log_p, likelihood_backward = self.log_likelihood(batch, rng, mask, lengths)
@@ -62,8 +62,8 @@ class Packed:
         """log P(target | inputs up to its position) of each target that counts, in nats: (n,).
 
         inputs and targets (B, T).  A target does not count where mask (B, T) is False, and its
-        logits are not computed.  With rng there is dropout.  ``lengths`` are those of sequences
-        that fill one row; each has at most C tokens.  ``backward(dlog_p)`` -> gradients.
+        logits are not computed.  With rng there is dropout.  ``lengths`` belong to
+        sequences that fill one row; each has at most C tokens.  ``backward(dlog_p)`` -> gradients.
 
         Raises ValueError if no target counts.
         """
