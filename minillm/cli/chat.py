@@ -174,7 +174,7 @@ def _asked(messages: list[Message], line: str, document: str) -> list[Message]:
 
 
 def _is_lost(document: str, before: list[Message], after: list[Message]) -> bool:
-    """Whether a document has just left a conversation, of which later turns remain."""
+    """Whether a document has just left a conversation that still holds later turns."""
     before, after = ([m for m in some if m["role"] == "user"] for some in (before, after))
     if not (document and after):
         return False

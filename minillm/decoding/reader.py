@@ -4,8 +4,8 @@
     state = reader.zero_state(B)
     logits, state = reader.read(ids, state)     ids (B, T) -> (B, V), after the last id of each row
 
-A text may be cut anywhere: reading continues from the state, and the logits equal those of a
-single pass.  ``Reader(model)`` is the reader of the model's class.  A subclass names that class:
+A text may be cut anywhere: reading continues from the state, and a single pass gives the same
+logits.  ``Reader(model)`` is the reader of the model's class.  A subclass names that class:
 
     class RecurrentReader(Reader, reads=LanguageModel): ...
 

@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from minillm import __version__
 from minillm.data.entries import Entries
 from minillm.data.files import STANDARD_INPUT, naming, read_json, reading, write_file
 from minillm.errors import InputError
@@ -97,8 +98,6 @@ def _is_foreign(path: str | Path) -> bool:
 
 def _state(source: Path) -> dict[str, Any]:
     """The sizes and times of the files of a source, and the version that imports them."""
-    from minillm import __version__
-
     paths = [source]
     if source.is_dir():
         inside = [*source.glob("*"), *source.glob("[!.]*/*")]
