@@ -29,12 +29,12 @@ END = SIGNS.index("\n")
 
 
 def ids_of(text: str) -> NDArray[np.int64]:
-    """Return the ids of a text."""
+    """The ids of a text."""
     return np.array([SIGNS.index(sign) for sign in text])
 
 
 def text_of(ids: NDArray) -> str:
-    """Return the text of ids."""
+    """The text of ids."""
     return "".join(SIGNS[id] for id in ids)
 
 
@@ -85,7 +85,7 @@ def stepped(optimiser: AdamW, gradients: dict, rate: float) -> None:
 
 
 def one_seed(seed: int, steps: int) -> tuple[int, list[float]]:
-    """Return the steps before the start, and shares of right sums.
+    """The steps before the start, and shares of right sums.
 
     These are at the start, with rewards, and with more right answers.
     """

@@ -42,7 +42,7 @@ TEMPERATURE = 0.7  # of sampled translations: varied, but mostly correct
 
 
 def augmented(labelled: Sequence[Labelled], methods: str, seed: int) -> tuple[list[Labelled], str]:
-    """Return changed copies of the labelled texts, and a line about them.
+    """Changed copies of the labelled texts, and a line about them.
 
     The same methods and seed give the same copies.  InputError if a method's run or word vectors
     cannot be opened.
@@ -62,7 +62,7 @@ def augmented(labelled: Sequence[Labelled], methods: str, seed: int) -> tuple[li
 
 
 def absolute_methods(methods: str, vectors: str | None = None) -> str:
-    """Return the methods with absolute paths, and with ``vectors`` if they name none.
+    """The methods with absolute paths, and with ``vectors`` if they name none.
 
     InputError if they are wrong, or their runs or vectors cannot be opened.
     """
@@ -73,7 +73,7 @@ def absolute_methods(methods: str, vectors: str | None = None) -> str:
 
 
 def parse(methods: str, vectors: str | None = None) -> dict[str, list[str]]:
-    """Return the methods by name, each with the absolute paths of its files or runs.
+    """The methods by name, each with the absolute paths of its files or runs.
 
     ``vectors`` is the default file of word vectors.  InputError for anything else.
     """
@@ -96,7 +96,7 @@ def parse(methods: str, vectors: str | None = None) -> dict[str, list[str]]:
 
 
 def open_method(name: str, paths: Sequence[str]) -> Method:
-    """Return the method of that name, with its runs or word vectors opened."""
+    """The method of that name, with its runs or word vectors opened."""
     if name in ("synonyms", "insertion"):
         similar = neighbours_in(open_vectors(paths[0]))
         return augmentation.each(getattr(augmentation, name), similar)
@@ -107,7 +107,7 @@ def open_method(name: str, paths: Sequence[str]) -> Method:
 
 
 def neighbours_in(vectors: Vectors) -> Neighbours:
-    """Return a function from a word to the nearest words, by the cosines of their vectors.
+    """A function from a word to the nearest words, by the cosines of their vectors.
 
     Files of word vectors begin with the most frequent words.  These are neither replaced nor used
     as replacements, because a question changes its meaning when "who" becomes "when".
@@ -126,7 +126,7 @@ def neighbours_in(vectors: Vectors) -> Neighbours:
 
 
 def translate_with(run: Run) -> Translate:
-    """Return a function from texts to sampled translations; "" for a text that cannot be read.
+    """A function from texts to sampled translations; "" for a text that cannot be read.
 
     InputError for a run that does not translate.
     """

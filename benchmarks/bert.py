@@ -2,7 +2,7 @@
 
 
 def pytorch_loss(p, config, ids, segments, targets, places):
-    """Return the mean cross-entropy at the masked places, indices into the rows of the batch.
+    """The mean cross-entropy at the masked places, indices into the rows of the batch.
 
     Attention is the fused one; the output layer, too, computes only the masked places.
     """

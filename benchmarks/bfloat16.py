@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def contestants(make: Callable[[], Any]) -> dict[str, Callable[[], Any]]:
-    """Return the step in both precisions, each with a model of its own."""
+    """The step in both precisions, each with a model of its own."""
     first, second = make().contestants, make().contestants
     runs = {
         "float32": first["Cython"],
@@ -99,7 +99,7 @@ def losses(steps: int) -> None:
 
 
 def trained(kind: str, **settings: Any) -> float:
-    """Return the validation loss at the end."""
+    """The validation loss at the end."""
     run = minillm.train(kind, quiet=True, validations=1, **settings)
     return run.folder.read_metrics()[-1]["validation_loss"]
 

@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def measured(contestants, counts, neighbours, seconds) -> dict[tuple[str, int, int], float]:
-    """Return the mean seconds of a step by contestant, threads and neighbours."""
+    """The mean seconds of a step by contestant, threads and neighbours."""
     times: dict[tuple[str, int, int], list[tuple[int, float]]] = {}
     time.sleep(FORGETTING)
     for busy in sorted(neighbours):
@@ -109,7 +109,7 @@ def show(times: dict[tuple[str, int, int], float], args) -> None:
 
 
 def compiled(case: Case):
-    """Return the contestants without NumPy."""
+    """The contestants without NumPy."""
     return {name: run for name, run in case.contestants.items() if name != "NumPy"}
 
 

@@ -39,7 +39,7 @@ def cases(full: bool, compiled: bool = False) -> Iterator[Case]:
 
 
 def twins(function: Callable[[Any], Any]) -> dict[str, Callable[[], Any]]:
-    """Return a function of the kernels for each twin."""
+    """A function of the kernels for each twin."""
     both = {"NumPy": SimpleNamespace(**ORIGINALS), "Cython": select_kernels("cython")}
     return {name: lambda kernels=kernels: function(kernels) for name, kernels in both.items()}
 
@@ -256,7 +256,7 @@ def operations(full: bool) -> Iterator[Case]:
     x = normal(4096, 512)
 
     def lots(results: list[np.ndarray]) -> list[np.floating]:
-        """Return rate, scale and use of the masks: each contestant draws its own."""
+        """Rate, scale and use of the masks: each contestant draws its own."""
         y, dx = results
         kept = y != 0
         return [kept.mean(), (y[kept] / x[kept]).mean(), ((dx != 0) == kept).mean(), abs(dx).mean()]

@@ -159,14 +159,14 @@ class Training:
 
 
 def trained(job: tuple[Run, str, int]) -> dict[str, Any]:
-    """Return the line of a run that is trained for a number of steps on a file."""
+    """The line of a run that is trained for a number of steps on a file."""
     run, path, steps = job
     with threads(1):
         return run._asdict() | {"steps": steps, "loss": Training(run, path).loss_after(steps)}
 
 
 def table(losses: dict[Run, float], steps: dict[Run, int]) -> str:
-    """Return the mean and the standard deviation of each cell, as Markdown."""
+    """The mean and the standard deviation of each cell, as Markdown."""
     rows = ["| text | variant | steps | AdamW | steps | Muon |", "|---|---|--:|--:|--:|--:|"]
     for text, variant in dict.fromkeys((run.text, run.variant) for run in losses):
         row = f"| {text} | {variant} |"

@@ -91,7 +91,7 @@ def _is_float(value: Any) -> bool:
 
 
 def generator(seed: int) -> np.random.Generator:
-    """Return the generator of a check, which is not the one that drew the inputs."""
+    """The generator of a check, which is not the one that drew the inputs."""
     return np.random.default_rng((seed, 1))
 
 
@@ -248,7 +248,7 @@ CHECKERS = [
 
 
 def available() -> list[Checker]:
-    """Return the checkers whose libraries are installed; name the others."""
+    """The checkers whose libraries are installed; name the others."""
     found = []
     for checker in CHECKERS:
         try:
@@ -266,7 +266,7 @@ QUIET, ALARM, REFUSED = "quiet", "alarm", "refused"
 
 
 def verdict(checker: Checker, op: Op, args: Args, seed: int) -> tuple[str, float]:
-    """Return what a checker says of an op, and the seconds that it took.
+    """What a checker says of an op, and the seconds that it took.
 
     Any error is an alarm, whatever its kind.  Only where an op is right does it matter that a
     checker refuses arguments of a type, by a TypeError.
@@ -292,7 +292,7 @@ def clear() -> None:
 
 
 def seconds_of(checkers: list[Checker], seeds: int = 3) -> dict[str, float]:
-    """Return the mean seconds that each checker takes for a right op of the set."""
+    """The mean seconds that each checker takes for a right op of the set."""
     seconds = {}
     for checker in checkers:
         verdict(checker, right_op("rnn"), arguments("rnn", 0), 0)  # loads its library
@@ -344,7 +344,7 @@ def find_bugs(checkers: list[Checker], chosen: list[Bug], seeds: int) -> dict[st
 
 
 def accuse_right_ops(checkers: list[Checker], seeds: int) -> dict[str, dict[str, Any]]:
-    """Return how often each checker accuses a right op; None where it refuses its arguments."""
+    """How often each checker accuses a right op; None where it refuses its arguments."""
     results: dict[str, dict[str, Any]] = defaultdict(dict)
     for what, draw in RIGHT.items():
         for checker in checkers:
@@ -377,7 +377,7 @@ def share(part: float, whole: float) -> str:
 
 
 def page(results: dict[str, Any]) -> str:
-    """Return the tables and the lists in Markdown."""
+    """The tables and the lists in Markdown."""
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     seeds, right = results["right_seeds"], results["right"]
     parts = [
@@ -426,7 +426,7 @@ def by_right_op(right: dict[str, dict[str, int | None]]) -> str:
 
 
 def escaped(name: str, missed: dict[str, float]) -> str:
-    """Return a list of the bugs that a checker missed, by name."""
+    """A list of the bugs that a checker missed, by name."""
     if not missed:
         return f"**{name}**: no bug escapes."
     lines = [

@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def perplexity(logits_of: Logits, windows: NDArray) -> float:
-    """Return exp of the mean loss of each token but the first of a window."""
+    """Exp of the mean loss of each token but the first of a window."""
     losses = [
         -log_softmax(logits_of(ids)[:-1].astype(np.float64))[np.arange(WINDOW - 1), ids[1:]]
         for ids in windows
@@ -58,7 +58,7 @@ def perplexity(logits_of: Logits, windows: NDArray) -> float:
 
 
 def ours(model: Any) -> Logits:
-    """Return the logits of one of our models."""
+    """The logits of one of our models."""
     return lambda ids: model.forward(ids[None])[0][0]
 
 

@@ -106,7 +106,7 @@ class Ours:
         self.optimiser.step(gradients, RATE)
 
     def measured(self, batch) -> tuple[float, float]:
-        """Return the loss, and the norm of the gradient of the last layer's weights."""
+        """The loss, and the norm of the gradient of the last layer's weights."""
         loss, backward = self.model.loss(batch)
         gradients = self.trained.gradients(backward)
         assert gradients.keys() == self.trained.params.keys()

@@ -70,7 +70,7 @@ def memory() -> None:
 
 
 def memory_of_steps(kind: str, name: str, steps: int = 3) -> float:
-    """Return the peak in MB (of a million bytes), with the optimiser's moments."""
+    """The peak in MB (of a million bytes), with the optimiser's moments."""
     model, batch = model_and_batch(name)
     if kind == "minillm":
         run = our_step(model, batch)
@@ -88,7 +88,7 @@ def memory_of_steps(kind: str, name: str, steps: int = 3) -> float:
 
 
 def peak_resident() -> int:
-    """Return the most bytes of this process that were in memory at once (Linux)."""
+    """The most bytes of this process that were in memory at once (Linux)."""
     status = Path("/proc/self/status").read_text().splitlines()
     (line,) = (line for line in status if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
@@ -155,7 +155,7 @@ def large(peak: float, tokens: int = 12, prompt: int = 512) -> None:
 
 
 def reading_bandwidth() -> float:
-    """Return the bytes per second of the fastest reading of 400 MB: a product with one row."""
+    """The bytes per second of the fastest reading of 400 MB: a product with one row."""
     W = np.ones((10_000, 10_000), np.float32)
     x, best = np.ones((1, 10_000), np.float32), 0.0
     for run in (lambda: _matmul(x, W), lambda: x @ W, lambda: W.sum()):
@@ -170,7 +170,7 @@ def reading_bandwidth() -> float:
 
 
 def pytorch_loss(p, config, inputs, targets):
-    """Return the mean cross-entropy; ids (B, T) each."""
+    """The mean cross-entropy; ids (B, T) each."""
     from torch.nn import functional as F
 
     x, _ = pytorch_stack(p, config, inputs)
@@ -178,7 +178,7 @@ def pytorch_loss(p, config, inputs, targets):
 
 
 def pytorch_read(p, config, ids, cache=None):
-    """Return the logits behind the last token, and the keys and values of all so far."""
+    """The logits behind the last token, and the keys and values of all so far."""
     from torch.nn import functional as F
 
     x, cache = pytorch_stack(p, config, ids, cache)
@@ -186,7 +186,7 @@ def pytorch_read(p, config, ids, cache=None):
 
 
 def pytorch_stack(p, config, ids, cache=None):
-    """Return the normalised output of the last block, and keys and values of each."""
+    """The normalised output of the last block, and keys and values of each."""
     import torch
     from torch.nn import functional as F
 

@@ -105,14 +105,14 @@ def read_bandwidth() -> float:
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """Return the time of a call."""
+    """The time of a call."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
 def ours(model: Llama) -> tuple[float, float]:
-    """Return the tokens per second of a prompt, and of writing from a first token on."""
+    """The tokens per second of a prompt, and of writing from a first token on."""
     reader = Reader(model)
     ids = np.random.default_rng(0).integers(0, model.config.vocabulary, (1, PROMPT))
     prompt = seconds(lambda: reader.read(ids, reader.zero_state(1)))
@@ -127,7 +127,7 @@ def ours(model: Llama) -> tuple[float, float]:
 
 
 def theirs(program: str, file: Path, count: int) -> tuple[float, float]:
-    """Return the same of llama.cpp."""
+    """The same of llama.cpp."""
     sizes = ["-p", str(PROMPT), "-n", str(WRITTEN), "-t", str(count), "-r", "1"]
     command = [program, "-m", str(file), *sizes, "-o", "json"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -175,18 +175,18 @@ def formats(
 
 
 def log_probabilities(model: Llama, ids: NDArray) -> NDArray[np.float64]:
-    """Return log P of every token after each of the ids but the last: (T - 1, V)."""
+    """Log P of every token after each of the ids but the last: (T - 1, V)."""
     logits = model.forward(ids[None, :-1])[0][0]
     return log_softmax(logits.astype(np.float64))
 
 
 def divergence(log_p: NDArray, log_q: NDArray) -> float:
-    """Return the mean over tokens of the Kullback-Leibler divergence from P to Q, in nats."""
+    """The mean over tokens of the Kullback-Leibler divergence from P to Q, in nats."""
     return float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean())
 
 
 def perplexity(log_p: NDArray, ids: NDArray) -> float:
-    """Return exp of the mean of -log P of each next token."""
+    """Exp of the mean of -log P of each next token."""
     return float(np.exp(-log_p[np.arange(len(log_p)), ids[1:]].mean()))
 
 

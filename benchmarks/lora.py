@@ -62,14 +62,14 @@ def main() -> None:
 
 
 def batch(number: int, vocabulary: int) -> list[Encoded]:
-    """Return conversations of random tokens, of which the second half counts."""
+    """Conversations of random tokens, of which the second half counts."""
     rng = np.random.default_rng(number)
     ids = rng.integers(0, vocabulary, (B, T + 1)).astype(np.int32)
     return [Encoded(row, np.arange(T + 1) > T // 2) for row in ids]
 
 
 def texts(tokenizer: Any, count: int) -> list[list[Encoded]]:
-    """Return batches of conversations from the source of the standard library's modules."""
+    """Batches of conversations from the source of the standard library's modules."""
     ids = tokenizer.encode(standard_library()[: 8 * count * B * T])
     rows = ids[: count * B * (T + 1)].reshape(count, B, T + 1).astype(np.int32)
     return [[Encoded(row, np.arange(T + 1) > T // 2) for row in of_batch] for of_batch in rows]
@@ -81,14 +81,14 @@ Step = Callable[[list[Encoded]], float]
 
 
 def made(kind: str, file: Path, folder: Path) -> tuple[Step, Step]:
-    """Return a function that takes a step and returns the loss before it, and one of the loss."""
+    """A function that takes a step and returns the loss before it, and one of the loss."""
     if kind.startswith("pytorch"):
         return theirs(folder, kind.split()[1])
     return ours(import_gguf(file)[0], kind)
 
 
 def targets_of(model: Llama) -> list[str]:
-    """Return the names of the matrices in the blocks."""
+    """The names of the matrices in the blocks."""
     return [name for name in model.params if ".W_" in name]
 
 
@@ -117,7 +117,7 @@ def ours(model: Llama, kind: str) -> tuple[Step, Step]:
 
 
 def theirs(folder: Path, dtype: str) -> tuple[Step, Step]:
-    """Return the same with PyTorch and peft."""
+    """The same with PyTorch and peft."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import LlamaForCausalLM

@@ -74,7 +74,7 @@ def table(size: str, counts: Sequence[int], rounds: int) -> str:
 
 
 def timed_steps(run: Callable[[], object], rounds: int) -> tuple[list[Figures], Figures]:
-    """Return the seconds of each kernel in each step, and the operations of each in one."""
+    """The seconds of each kernel in each step, and the operations of each in one."""
     run()
     steps = []
     with clocks() as (seconds, operations):

@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def measure(models: dict, steps: int) -> dict:
-    """Return the machine of a rank, and the seconds of a step of each model, in both ways."""
+    """The machine of a rank, and the seconds of a step of each model, in both ways."""
     job = ranks()
     job.wait()
     products = min(job.gather(matmul_peak()))
@@ -76,7 +76,7 @@ def measure(models: dict, steps: int) -> dict:
 
 
 def step_of(sizes: tuple, batch: int, steps: int) -> float:
-    """Return the seconds of a step of training: the median of some."""
+    """The seconds of a step of training: the median of some."""
     layers, heads, width, context, vocabulary = sizes
     rng = np.random.default_rng(0)
     model = GPT(GPTConfig(vocabulary, context, layers, heads, width), rng)

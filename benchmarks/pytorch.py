@@ -42,7 +42,7 @@ def on_threads(counts: Sequence[int]) -> Iterator[int]:
 
 
 def is_transposed(name: str) -> bool:
-    """Return whether PyTorch stores this matrix as (out, in)."""
+    """Whether PyTorch stores this matrix as (out, in)."""
     return name.rsplit(".", 1)[-1].startswith("W")
 
 

@@ -12,7 +12,7 @@ TWIN = "Cython"
 
 
 def python(*arguments: str, ranks: int = 1) -> list[str]:
-    """Return the command that runs Python; several ranks need mpiexec."""
+    """The command that runs Python; several ranks need mpiexec."""
     beside = Path(sys.executable).with_name("mpiexec")
     start = [str(beside) if beside.exists() else "mpiexec", "-n", str(ranks)] if ranks > 1 else []
     return [*start, sys.executable, *arguments]

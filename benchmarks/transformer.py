@@ -86,7 +86,7 @@ def sources():
 
 
 def trained(folder: str, file: str):
-    """Return the model of a run, batches of sources, and the limit of an output's length."""
+    """The model of a run, batches of sources, and the limit of an output's length."""
     run = minillm.load(folder)
     encoded = Sequences(run.source.encode(line, place) for line, place in read_lines(file))
     batches = list(Minibatches((encoded,), TOGETHER, seed=0).once())
@@ -172,7 +172,7 @@ class PyTorch:
         return self.attention(name, q, *past)
 
     def memory_of(self, name, memory):
-        """Return the keys and values of a block's cross-attention."""
+        """The keys and values of a block's cross-attention."""
         return self.heads(self.linear(name, memory, "kv"), 2)
 
     def cross_attention(self, name, x, kv, mask):
@@ -202,7 +202,7 @@ class PyTorch:
         return self.dropout(x + self.places[start : start + ids.shape[-1]])
 
     def encode(self, source, lengths):
-        """Return the memory, and the mask of attention to it (None: there is no padding)."""
+        """The memory, and the mask of attention to it (None: there is no padding)."""
         mask = None
         if (lengths < source.shape[1]).any():
             mask = (self.torch.arange(source.shape[1]) < lengths[:, None])[:, None, None]
@@ -239,7 +239,7 @@ class PyTorch:
         return self.F.cross_entropy(logits, target[real], label_smoothing=smoothing)
 
     def translate(self, source, lengths, beam, limit):
-        """Return the best output of each source: ids without EOS."""
+        """The best output of each source: ids without EOS."""
         torch, config = self.torch, self.config
         memory, mask = self.encode(source, lengths)
         names = [f"decoder.{layer}" for layer in range(config.layers)]

@@ -27,7 +27,7 @@ FOUR = [(algorithm, negative) for algorithm in ("skip-gram", "cbow") for negativ
 
 
 def name(algorithm: str, negative: int) -> str:
-    """Return the name in the tables."""
+    """The name in the tables."""
     return f"{algorithm}, {'negative sampling' if negative else 'hierarchical softmax'}"
 
 
@@ -42,7 +42,7 @@ class Lines:
 
 
 def ours(lines: Lines, minimum: int, epochs: int, threads: int, seed: int, **options):
-    """Return our model, its words, and the raw words per second."""
+    """Our model, its words, and the raw words per second."""
     words = count_words(lines, minimum, True)
     rate = options.pop("rate")
     model = Word2Vec(
@@ -64,7 +64,7 @@ def ours(lines: Lines, minimum: int, epochs: int, threads: int, seed: int, **opt
 
 
 def theirs(lines: Lines, minimum: int, epochs: int, threads: int, seed: int, **options):
-    """Return gensim's model, and the raw words per second."""
+    """gensim's model, and the raw words per second."""
     from gensim.models import Word2Vec as Gensim
 
     model = Gensim(
@@ -148,7 +148,7 @@ def grid(sentences: int, seed: int) -> tuple[Lines, dict[str, list]]:
 
 
 def loss_of(model: Word2Vec, words: WordCounts, weights: dict, lines: Lines) -> float:
-    """Return the loss of a prediction with these weights, over the same draws for all."""
+    """The loss of a prediction with these weights, over the same draws for all."""
     model = Word2Vec(model.config, words.counts)
     for key, array in weights.items():
         model.params[key][:] = array

@@ -71,12 +71,12 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, X: Sequence[str]) -> NDArray:
-        """Return the most probable label of each text, (n,)."""
+        """The most probable label of each text, (n,)."""
         probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(axis=1)]
 
     def predict_proba(self, X: Sequence[str]) -> NDArray:
-        """Return the probability of each label, in the order of ``classes_``: (n, classes)."""
+        """The probability of each label, in the order of ``classes_``: (n, classes)."""
         check_is_fitted(self)
         names = [str(number) for number in range(len(self.classes_))]
         results = self.run_.classify(_texts(X))
@@ -84,7 +84,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
         return np.array(rows).reshape(len(rows), len(names))
 
     def __sklearn_tags__(self) -> Any:
-        """Return the tags that tell scikit-learn that X are texts."""
+        """The tags that tell scikit-learn that X are texts."""
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
         tags.input_tags.two_d_array = False
@@ -93,7 +93,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
 
 
 def _texts(X: Sequence[str]) -> list[str]:
-    """Return the texts as a list.  InputError for one text, or for anything else."""
+    """The texts as a list.  InputError for one text, or for anything else."""
     if isinstance(X, str):
         raise InputError("X: expected a list of texts, found one text")
     texts = list(X)

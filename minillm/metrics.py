@@ -24,7 +24,7 @@ from minillm.models.vectors import Vectors
 
 
 def frequency_loss(training: NDArray, held_out: NDArray) -> float:
-    """Return the cross-entropy in nats of predicting held-out ids by their training frequencies.
+    """The cross-entropy in nats of predicting held-out ids by their training frequencies.
 
     Ids (N,) and (M,).  One is added to each count, so that no id is impossible.
     """
@@ -38,7 +38,7 @@ def bits(nats: float) -> float:
 
 
 def perplexity(nats: float) -> float:
-    """Return the perplexity exp(H) of a mean cross-entropy of H nats per token.
+    """The perplexity exp(H) of a mean cross-entropy of H nats per token.
 
     A model of perplexity k is, on average, as uncertain as if it chose among k equally probable
     tokens.
@@ -80,7 +80,7 @@ def text_metric(package: str = "") -> Callable[[TextMetric], TextMetric]:
 
 
 def missing_packages() -> dict[str, str]:
-    """Return the measures of outputs whose packages are not installed, with these packages."""
+    """The measures of outputs whose packages are not installed, with these packages."""
     return {
         name: package
         for name, package in _PACKAGES.items()
@@ -89,7 +89,7 @@ def missing_packages() -> dict[str, str]:
 
 
 def measure_texts(outputs: Texts, references: References, **options: Any) -> dict[str, float]:
-    """Return the registered measures of outputs; each gets the options that it names.
+    """The registered measures of outputs; each gets the options that it names.
 
     Those of :func:`missing_packages` are left out.
     """
@@ -106,7 +106,7 @@ def measure_texts(outputs: Texts, references: References, **options: Any) -> dic
 
 @text_metric()
 def exact_match(outputs: Texts, references: References) -> float:
-    """Return the proportion of outputs that equal one of their references."""
+    """The proportion of outputs that equal one of their references."""
     equal = [output in texts for output, texts in zip(outputs, references, strict=True)]
     return sum(equal) / len(equal)
 
@@ -115,7 +115,7 @@ def exact_match(outputs: Texts, references: References) -> float:
 def token_error_rate(
     outputs: Texts, references: References, split: Callable[[str], Sequence[str]] = list
 ) -> float:
-    """Return the insertions, deletions and substitutions per reference token.
+    """The insertions, deletions and substitutions per reference token.
 
         sum of the edit distances to the nearest references / sum of the lengths of these references
 
@@ -135,7 +135,7 @@ def token_error_rate(
 
 @text_metric("sacrebleu")
 def bleu(outputs: Texts, references: References, tokenised: bool = False) -> float:
-    """Return the BLEU of a corpus, 0 to 100.  Needs sacrebleu.
+    """The BLEU of a corpus, 0 to 100.  Needs sacrebleu.
 
     Source: Papineni et al. (2002); Post (2018), "A call for clarity in reporting BLEU scores".
     """
@@ -148,13 +148,13 @@ def bleu(outputs: Texts, references: References, tokenised: bool = False) -> flo
 
 @text_metric("sacrebleu")
 def chrf(outputs: Texts, references: References) -> float:
-    """Return the chrF2 of a corpus, 0 to 100.  Needs sacrebleu.  Source: Popovic (2015)."""
+    """The chrF2 of a corpus, 0 to 100.  Needs sacrebleu.  Source: Popovic (2015)."""
     return _imported("sacrebleu").CHRF().corpus_score(list(outputs), _columns(references)).score
 
 
 @text_metric("rouge-score")
 def rouge(outputs: Texts, references: References) -> dict[str, float]:
-    """Return ROUGE-1, ROUGE-2 and ROUGE-L: the mean F1 over outputs, 0 to 1.  Needs rouge-score.
+    """ROUGE-1, ROUGE-2 and ROUGE-L: the mean F1 over outputs, 0 to 1.  Needs rouge-score.
 
     The best reference of each output counts; words are not stemmed.
     Source: Lin (2004), "ROUGE: a package for automatic evaluation of summaries".
@@ -170,7 +170,7 @@ def rouge(outputs: Texts, references: References) -> dict[str, float]:
 
 
 def edit_distance(one: Sequence[str], other: Sequence[str]) -> int:
-    """Return the fewest insertions, deletions and substitutions that turn one sequence into other.
+    """The fewest insertions, deletions and substitutions that turn one sequence into other.
 
         d[i, j] = min(d[i - 1, j] + 1, d[i, j - 1] + 1, d[i - 1, j - 1] + (one[i] != other[j]))
 
@@ -196,7 +196,7 @@ def edit_distance(one: Sequence[str], other: Sequence[str]) -> int:
 
 
 def _columns(references: References) -> list[list[str | None]]:
-    """Return all first references, all second ones, and so on; None if an output has fewer."""
+    """All first references, all second ones, and so on; None if an output has fewer."""
     most = max(len(known) for known in references)
     return [[known[k] if k < len(known) else None for known in references] for k in range(most)]
 
@@ -223,7 +223,7 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalised_answer(text: str) -> list[str]:
-    """Return the words of an answer in lower case, without ASCII punctuation, without articles.
+    """The words of an answer in lower case, without ASCII punctuation, without articles.
 
     >>> normalised_answer("The  well-known U.S. (a state)")
     ['wellknown', 'us', 'state']
@@ -233,13 +233,13 @@ def normalised_answer(text: str) -> list[str]:
 
 
 def answer_exact(answer: str, references: Sequence[str]) -> float:
-    """Return 1 if the answer has the words of one of its references, in the same order, else 0."""
+    """1 if the answer has the words of one of its references, in the same order, else 0."""
     words = normalised_answer(answer)
     return float(any(words == known for known in _references(references)))
 
 
 def answer_f1(answer: str, references: Sequence[str]) -> float:
-    """Return the harmonic mean of precision and recall of words, for the best of the references.
+    """The harmonic mean of precision and recall of words, for the best of the references.
 
     A word counts as often as it occurs in both.  An empty answer scores 1 if the reference is
     empty, else 0.
@@ -252,7 +252,7 @@ def answer_f1(answer: str, references: Sequence[str]) -> float:
 
 
 def _references(references: Sequence[str]) -> list[list[str]]:
-    """Return the words of the references that have any; else, one empty reference."""
+    """The words of the references that have any; else, one empty reference."""
     return [words for words in map(normalised_answer, references) if words] or [[]]
 
 
@@ -302,7 +302,7 @@ def class_metric(metric: ClassMetric) -> ClassMetric:
 
 
 def measure_classes(matrix: NDArray[np.integer]) -> dict[str, float]:
-    """Return all registered measures of a confusion matrix."""
+    """All registered measures of a confusion matrix."""
     return {name: metric(matrix) for name, metric in CLASS_METRICS.items()}
 
 
@@ -317,13 +317,13 @@ def confusion_matrix(
 
 @class_metric
 def accuracy(matrix: NDArray[np.integer]) -> float:
-    """Return the proportion of correct predictions."""
+    """The proportion of correct predictions."""
     return float(np.trace(matrix) / matrix.sum())
 
 
 @class_metric
 def macro_f1(matrix: NDArray[np.integer]) -> float:
-    """Return the mean of F1 over the classes that occur or are predicted.
+    """The mean of F1 over the classes that occur or are predicted.
 
     F1 = 2 correct / (predicted as the class + actually of the class)
     """
@@ -336,7 +336,7 @@ def macro_f1(matrix: NDArray[np.integer]) -> float:
 
 
 def cosines(vector: NDArray, vectors: NDArray) -> NDArray:
-    """Return the cosines (N,) of the angles between a vector (D,) and others (N, D); 0 for zeros.
+    """The cosines (N,) of the angles between a vector (D,) and others (N, D); 0 for zeros.
 
     >>> cosines(np.array([2.0, 0.0]), np.array([[1.0, 1.0], [0.0, 0.0]])).round(3).tolist()
     [0.707, 0.0]
@@ -348,7 +348,7 @@ def cosines(vector: NDArray, vectors: NDArray) -> NDArray:
 def similarity_correlation(
     vectors: Vectors, pairs: Sequence[tuple[str, str, float]]
 ) -> tuple[float, int]:
-    """Return the rank correlation of cosines and human scores, and the number of pairs used.
+    """The rank correlation of cosines and human scores, and the number of pairs used.
 
     Pairs with an unknown word are left out.  InputError if fewer than two remain.
     """
@@ -362,7 +362,7 @@ def similarity_correlation(
 
 
 def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
-    """Return Spearman's rank correlation (1904) of x and y, both (N,).
+    """Spearman's rank correlation (1904) of x and y, both (N,).
 
     InputError if all values of x or of y are equal, because then it is not defined.
     """

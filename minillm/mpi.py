@@ -55,7 +55,7 @@ class Ranks:
             _finish(self.communicator.Iallreduce(MPI.IN_PLACE, array), patience=math.inf)
 
     def broadcast(self, value: Any) -> Any:
-        """Return rank 0's value on every rank; the other values are not used.
+        """Rank 0's value on every rank; the other values are not used.
 
         mpi4py pickles it on the job's own rank 0; :meth:`gather` does so on every rank.
         """
@@ -63,7 +63,7 @@ class Ranks:
         return self.communicator.bcast(value) if self.size > 1 else value
 
     def gather(self, value: Any) -> list[Any]:
-        """Return the values of all ranks, in their order, on every rank."""
+        """The values of all ranks, in their order, on every rank."""
         self.wait()
         return self.communicator.allgather(value) if self.size > 1 else [value]
 
@@ -92,7 +92,7 @@ class Ranks:
             _finish(self.communicator.Ibarrier())
 
     def all_fail(self, seconds: float) -> bool:
-        """Return whether every rank calls this within ``seconds``, which means that all failed.
+        """Whether every rank calls this within ``seconds``, which means that all failed.
 
         It does not interfere with operations in which other ranks may be waiting.
         """
@@ -126,7 +126,7 @@ def _finish(request: Any, seconds: float = math.inf, patience: float = _PATIENCE
 
 
 def launched_as() -> int | None:
-    """Return this process's rank as set by mpiexec, without using MPI; None without mpiexec."""
+    """This process's rank as set by mpiexec, without using MPI; None without mpiexec."""
     return next((int(os.environ[name]) for name in _RANKS if name in os.environ), None)
 
 
@@ -145,7 +145,7 @@ def share_cores() -> None:
 
 @cache
 def ranks() -> Ranks:
-    """Return the ranks of this job.
+    """The ranks of this job.
 
     InputError if the job was started by mpiexec and mpi4py is missing, or belongs to another MPI.
     """

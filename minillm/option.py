@@ -163,7 +163,7 @@ class Option:
     of_model: bool = False
 
     def expected(self, type_: type) -> str:
-        """Return a description of the values that are allowed."""
+        """A description of the values that are allowed."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         if type_ is Size:
@@ -179,7 +179,7 @@ class Option:
         return {bool: "true or false", str: "a text"}.get(type_, str(type_))
 
     def allows(self, value: object) -> bool:
-        """Return whether a value of the right type lies within the bounds."""
+        """Whether a value of the right type lies within the bounds."""
         if self.choices:
             return value in self.choices
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -227,13 +227,13 @@ def with_default(base: type, name: str, default: Any, **changes: Any) -> Any:
 
 
 def option_of(settings: type, name: str) -> Option:
-    """Return the option of the field ``name``; the fields of a config have none."""
+    """The option of the field ``name``; the fields of a config have none."""
     metadata = settings.__dataclass_fields__[name].metadata  # type: ignore[attr-defined]
     return metadata.get("option", UNDECLARED)
 
 
 def names_of_sizes(settings: type) -> list[str]:
-    """Return the names of the settings that the model's config stores."""
+    """The names of the settings that the model's config stores."""
     return [name for name in types_of(settings) if option_of(settings, name).of_model]
 
 
@@ -246,7 +246,7 @@ class FieldType(NamedTuple):
 
 
 def types_of(settings: type) -> dict[str, FieldType]:
-    """Return the type of each field of a dataclass."""
+    """The type of each field of a dataclass."""
     return _types_of(settings)  # once: it takes a millisecond
 
 
@@ -266,7 +266,7 @@ def _types_of(settings: type) -> dict[str, FieldType]:
 
 
 def make(settings: type[S], values: Mapping[str, object], place: str = "") -> S:
-    """Return a dataclass with these values, after a check, and defaults for the others.
+    """A dataclass with these values, after a check, and defaults for the others.
 
     InputError for an unknown name, a missing value without a default, or a value with the wrong
     type or out of range; its message begins with ``place``.

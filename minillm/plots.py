@@ -104,7 +104,7 @@ _SPELLINGS = {
 
 
 def _readable(token: str) -> str:
-    """Return a token with the characters that Moses spells: d' for d&apos;"""
+    """A token with the characters that Moses spells: d' for d&apos;"""
     for spelled, character in _SPELLINGS.items():
         token = token.replace(spelled, character)
     return token
@@ -207,7 +207,7 @@ def _label_points(axes: "Axes", words: Sequence[str], coordinates: NDArray) -> i
 def _free_place(
     axes: "Axes", at: NDArray, size: tuple[float, float], taken: NDArray
 ) -> tuple[tuple[float, float], NDArray] | None:
-    """Return the first of ``_OFFSETS`` at which a word covers no other, and its box; or None."""
+    """The first of ``_OFFSETS`` at which a word covers no other, and its box; or None."""
     frame = axes.get_window_extent()
     width, height = size
     for dx, dy in _OFFSETS:
@@ -240,7 +240,7 @@ def _figure(width: float, height: float) -> "Figure":
 
 
 def _last(seconds: Mapping[int, float], step: int) -> int | None:
-    """Return the last logged step up to ``step``."""
+    """The last logged step up to ``step``."""
     return max((logged for logged in seconds if logged <= step), default=None)
 
 

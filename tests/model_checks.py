@@ -73,7 +73,7 @@ def fit(model, batch, steps, learning_rate=0.01):
 
 
 def batch_of(task):
-    """Return the loss of a task's model, and the next batch."""
+    """The loss of a task's model, and the next batch."""
     taken = []
     model, loss = task.model, task.model.loss
     model.loss = lambda batch, *options: taken.append(batch) or loss(batch, *options)

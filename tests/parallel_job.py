@@ -179,7 +179,7 @@ def trained(task, make=AdamW, begun=None, **options):
 
 
 def weights_of(model):
-    """Return the weights that have gradients; a classifier does not use its encoder's output."""
+    """The weights that have gradients; a classifier does not use its encoder's output."""
     return {n: p for n, p in model.params.items() if not n.startswith("encoder.output.")}
 
 

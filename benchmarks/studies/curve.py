@@ -85,7 +85,7 @@ class CurveSettings(TextClassifierSettings, LoRASettings):
 
 
 def lines_of(given: Mapping[str, Any], runs: Sequence[str]) -> dict[str, Settings]:
-    """Return the lines of a curve by name: the kind, and the settings that differ from defaults.
+    """The lines of a curve by name: the kind, and the settings that differ from defaults.
 
     There is one line for n-grams, one for ``vectors``, and one for each run to fine-tune.  With
     ``augment``, there is a second one for each of these.
@@ -167,7 +167,7 @@ def measure(
 
 
 def split(data: str, test: str | None) -> tuple[list[Labelled], list[Labelled]]:
-    """Return training and test texts.  InputError for a label that only test texts have."""
+    """Training and test texts.  InputError for a label that only test texts have."""
     labelled = list(read_labelled(data))
     if test is None:
         return hold_out(labelled, TEST)
@@ -206,13 +206,13 @@ def check_line(settings: Settings) -> None:
 
 
 def subset(labelled: Sequence[Labelled], size: int, seed: int) -> list[Labelled]:
-    """Return the first ``size`` texts in the order of the seed."""
+    """The first ``size`` texts in the order of the seed."""
     rng = np.random.default_rng([seed, STREAM])
     return [labelled[row] for row in nested_order([label for label, _ in labelled], rng)[:size]]
 
 
 def nested_order(labels: Sequence[str], rng: np.random.Generator) -> list[int]:
-    """Return an order of the rows in which the first n, for any n, have the same shares of labels.
+    """An order of the rows in which the first n, for any n, have the same shares of labels.
 
     The rows of each label are shuffled and spread evenly over the order; rows at the same place are
     in random order.  One row of each label comes first: no label is missing if n is at least the
@@ -239,7 +239,7 @@ def hold_out(labelled: Sequence[Labelled], every: int) -> tuple[list[Labelled], 
 
 
 def digest_of(*parts: Sequence[Labelled]) -> str:
-    """Return a digest of labelled texts."""
+    """A digest of labelled texts."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -249,7 +249,7 @@ def digest_of(*parts: Sequence[Labelled]) -> str:
 def by_training(
     folder: Path, part: Sequence[Labelled], held_out: Sequence[Labelled], settings: Settings
 ) -> dict[str, float] | None:
-    """Return the measures of a classifier trained on ``part``; None if interrupted."""
+    """The measures of a classifier trained on ``part``; None if interrupted."""
     training, validation = hold_out(part, VALIDATION)
     given = dict(settings)
     if augment := given.pop("augment", None):
@@ -272,7 +272,7 @@ def by_training(
 
 
 def read_results(folder: Path) -> list[dict[str, Any]]:
-    """Return the lines of results.jsonl.  InputError names one that is damaged."""
+    """The lines of results.jsonl.  InputError names one that is damaged."""
     path = folder / RESULTS
     if not path.exists():
         return []
@@ -294,7 +294,7 @@ def save_results(folder: Path, records: Sequence[dict[str, Any]]) -> None:
 
 
 def table(results: Mapping[str, Mapping[int, Sequence[float]]]) -> str:
-    """Return mean and standard deviation of the accuracies, in percent, as a table in Markdown."""
+    """Mean and standard deviation of the accuracies, in percent, as a table in Markdown."""
     sizes = sorted({size for line in results.values() for size in line})
     rows = [["labels", *(f"{size:,}" for size in sizes)], ["---"] + ["---:"] * len(sizes)]
     for name, line in results.items():

@@ -115,7 +115,7 @@ def measure(
 
 
 def _begun(folder: Path, task: Mapping[str, Any]) -> Results:
-    """Return the results so far.  InputError if they belong to another task."""
+    """The results so far.  InputError if they belong to another task."""
     path = folder / RESULTS
     if not path.exists():
         results = {**task, "machine": machine(), "models": []}
@@ -173,7 +173,7 @@ def _ended(summary: Summary, settings: Settings) -> bool:
 
 
 def record_of(folder: Path, seconds: float, characters: int, seed: int) -> Results:
-    """Return the figures of a finished run.
+    """The figures of a finished run.
 
     ``seconds`` and ``characters`` are those of counting; a network has stored its own.
     """
@@ -202,7 +202,7 @@ def record_of(folder: Path, seconds: float, characters: int, seed: int) -> Resul
 
 
 def summary_of(folder: Path) -> Summary:
-    """Return how far the training of a run has come."""
+    """How far the training of a run has come."""
     run = RunFolder(folder)
     run.settle()
     _, values = run.load_resume()
@@ -214,7 +214,7 @@ def summary_of(folder: Path) -> Summary:
 
 
 def machine() -> str:
-    """Return a line about the machine and the kernels that run on it."""
+    """A line about the machine and the kernels that run on it."""
     cores = os.cpu_count() or 1
     kernels = minillm.kernels_info()["kernels"]
     return f"{processor()}, {cores} core{'s' * (cores != 1)}, {kernels} kernels"
@@ -224,13 +224,13 @@ def machine() -> str:
 
 
 def page(results: Results) -> str:
-    """Return the table in Markdown, with the text and the machine above it and a verdict below."""
+    """The table in Markdown, with the text and the machine above it and a verdict below."""
     models = results["models"]
     return "\n\n".join([title(results), table(models), verdict(models)]) + "\n"
 
 
 def title(results: Results) -> str:
-    """Return a line that says what the table is of."""
+    """A line that says what the table is of."""
     length = f"{results['minutes']:g} minutes" if "minutes" in results else ""
     length = length or f"{results['steps']:,} steps"
     return (
@@ -241,7 +241,7 @@ def title(results: Results) -> str:
 
 
 def table(models: Iterable[Mapping[str, Any]]) -> str:
-    """Return the records as a table in Markdown."""
+    """The records as a table in Markdown."""
     rows = [["model", "bits per character", "weights", "seconds", "characters a second", "sample"]]
     rows.append(["---", "---:", "---:", "---:", "---:", "---"])
     for record in models:
@@ -260,14 +260,14 @@ def table(models: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _code(text: str) -> str:
-    """Return a text as code within a cell of a table."""
+    """A text as code within a cell of a table."""
     fence = "``" if "`" in text else "`"
     space = " " if fence == "``" else ""
     return f"{fence}{space}{text}{space}{fence}".replace("|", "\\|")
 
 
 def verdict(models: Sequence[Mapping[str, Any]]) -> str:
-    """Return a line that sets the networks beside the best n-gram."""
+    """A line that sets the networks beside the best n-gram."""
     loss = {record["name"]: record["bits_per_character"] for record in models}
     counted = {name: loss[name] for name in loss if MODELS[name][0] == "ngram"}
     best = min(counted, key=lambda name: counted[name])

@@ -107,7 +107,7 @@ def milestones(models: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def _apart(values: Sequence[float], gap: float) -> list[float]:
-    """Return places near the values that are at least ``gap`` apart, in the order of the values.
+    """Places near the values that are at least ``gap`` apart, in the order of the values.
 
     >>> _apart([3.0, 1.0, 1.5], 1.0)
     [3.0, 1.0, 2.0]
@@ -120,7 +120,7 @@ def _apart(values: Sequence[float], gap: float) -> list[float]:
 
 
 def _svg(figure: "Figure") -> bytes:
-    """Return a picture for a page: its text is text, and its colours are those of the page."""
+    """A picture for a page: its text is text, and its colours are those of the page."""
     from matplotlib import rc_context
 
     file = io.StringIO()

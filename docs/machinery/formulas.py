@@ -50,7 +50,7 @@ def vendor(folder: Path) -> None:
 
 
 def rendered(formulas: list[tuple[str, bool]], katex: Path) -> list[dict[str, str]]:
-    """Return the HTML, or the error, of each formula: its TeX, and whether it is displayed."""
+    """The HTML, or the error, of each formula: its TeX, and whether it is displayed."""
     with tempfile.NamedTemporaryFile("w", suffix=".js") as script:
         script.write(RENDER)
         script.flush()

@@ -34,7 +34,7 @@ OPTION = re.compile(r"^:(?P<name>[\w-]+):(?P<value>.*)$")
 
 
 def cells(text: str, holes: bool = True) -> list[tuple[str, str]]:
-    """Return a chapter's cells as pairs: "markdown" or "code", and the source.
+    """A chapter's cells as pairs: "markdown" or "code", and the source.
 
     Without ``holes``, exercises have no cell.
     """
@@ -56,7 +56,7 @@ def cells(text: str, holes: bool = True) -> list[tuple[str, str]]:
 
 
 def notebook(path: Path, holes: bool = True) -> nbformat.NotebookNode:
-    """Return the notebook of the chapter at ``path``; its exercises are cells with holes."""
+    """The notebook of the chapter at ``path``; its exercises are cells with holes."""
     book = nbformat.v4.new_notebook()
     book.metadata["kernelspec"] = {
         "name": "python3",
@@ -124,7 +124,7 @@ def _directive(match: re.Match, folder: Path, cited: list[str]) -> str:
 
 
 def _included(path: Path, options: dict[str, str]) -> str:
-    """Return the included source as a fenced block."""
+    """The included source as a fenced block."""
     source = path.resolve().read_text()
     language = {".py": "python"}.get(path.suffix, "")
     if "pyobject" in options:
@@ -143,7 +143,7 @@ def _included(path: Path, options: dict[str, str]) -> str:
 
 
 def _object(source: str, name: str) -> str:
-    """Return the lines of a function or a class, such as ``lstm`` or ``GPT.forward``."""
+    """The lines of a function or a class, such as ``lstm`` or ``GPT.forward``."""
     node: ast.AST = ast.parse(source)
     for part in name.split("."):
         node = next(n for n in ast.walk(node) if getattr(n, "name", None) == part)
@@ -166,7 +166,7 @@ def _bibliography() -> dict:
 
 
 def _short(key: str) -> str:
-    """Return "Hochreiter and Schmidhuber (1997)"."""
+    """ "Hochreiter and Schmidhuber (1997)"."""
     entry = _bibliography()[key]
     names = [" ".join(person.last_names) for person in entry.persons["author"]]
     who = " and ".join(names) if len(names) < 3 else f"{names[0]} et al."

@@ -30,23 +30,23 @@ COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
 def pages() -> list[Path]:
-    """Return the pages that have cells."""
+    """The pages that have cells."""
     found = [*sorted((DOCS / "chapters").glob("*.md")), *sorted((DOCS / "appendices").glob("*.md"))]
     return [page for page in found if "```{code-cell}" in page.read_text()]
 
 
 def digest(sources: list[str]) -> str:
-    """Return what tells whether a cell of a page has changed."""
+    """What tells whether a cell of a page has changed."""
     return hashlib.sha256(json.dumps(sources).encode()).hexdigest()[:16]
 
 
 def sources(page: Path) -> list[str]:
-    """Return the code of the cells of a page."""
+    """The code of the cells of a page."""
     return [cell.source for cell in notebook(page, holes=False).cells if cell.cell_type == "code"]
 
 
 def kept(page: Path) -> list[str] | None:
-    """Return the kept output of each cell of a page, or None where they are of other cells."""
+    """The kept output of each cell of a page, or None where they are of other cells."""
     path = KEPT / f"{page.stem}.json"
     if not path.exists():
         return None
@@ -79,7 +79,7 @@ def run(page: Path) -> list[str]:
 
 
 def printed(outputs: list) -> str:
-    """Return what a cell printed, and its value, as text without colours and addresses."""
+    """What a cell printed, and its value, as text without colours and addresses."""
     texts = [
         output["text"] if output["output_type"] == "stream" else output["data"]["text/plain"] + "\n"
         for output in outputs

@@ -15,7 +15,7 @@ PICTURES = Path(__file__).resolve().parents[1] / "pictures"
 
 
 def inline_svg(path: Path, alt: str) -> str:
-    """Return the SVG's text for use in a page, where its ids must be unique."""
+    """The SVG's text for use in a page, where its ids must be unique."""
     svg = path.read_text()
     svg = svg[svg.index("<svg") :]
     prefix = path.stem + "-"

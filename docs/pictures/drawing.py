@@ -31,7 +31,7 @@ COLOURS = {
 
 
 def typeset(words: str, size: float) -> str:
-    """Return the SVG of a line of text, in which ``$h_{prev} W_h^2$`` is a formula.
+    """The SVG of a line of text, in which ``$h_{prev} W_h^2$`` is a formula.
 
     A single letter is a variable, in italics; longer words (dx, tanh) and figures are upright.
     """
@@ -53,7 +53,7 @@ def typeset(words: str, size: float) -> str:
 
 
 def part_of(match: re.Match, size: float) -> tuple[str, float, float, str]:
-    """Return a part's style, its height above the line, its size and its text."""
+    """A part's style, its height above the line, its size and its text."""
     ((name, text),) = ((name, text) for name, text in match.groupdict().items() if text)
     small = round(0.7 * size, 1)
     places = {"under": (-0.2 * size, small), "over": (0.35 * size, small), "line": (0.0, size)}

@@ -12,7 +12,7 @@ B, T, H = 32, 61, 64
 
 
 def norms(scale):
-    """Return the norm of dx k steps before the last, relative to k = 0: (T,)."""
+    """The norm of dx k steps before the last, relative to k = 0: (T,)."""
     rng = np.random.default_rng(0)
     W_h = scale * np.linalg.qr(rng.standard_normal((H, H)))[0]
     x, W_x = 0.05 * rng.standard_normal((B, T, H)), np.eye(H)

@@ -15,7 +15,7 @@ B, T, H = 32, 61, 64
 
 
 def norms(cell, bias=None):
-    """Return the norm of dx k steps before the last, relative to k = 0: (T,)."""
+    """The norm of dx k steps before the last, relative to k = 0: (T,)."""
     rng = np.random.default_rng(0)
     params = draw_all(recurrent.new_layer("r", cell, H, H), rng, np.float64)
     if bias is not None:

@@ -22,7 +22,7 @@ LINE = "of a call (or of a class) are\nevaluated first"
 
 
 def run_over(run, text):
-    """Return gates i, f, o and the cell of every unit over a text: each (T, H)."""
+    """Gates i, f, o and the cell of every unit over a text: each (T, H)."""
     page = importlib.import_module("minillm.ops.lstm")  # ops.lstm is the function
     p = run.model.params
     W_x, zeros = p["embedding.E"] @ p["layers.0.W_x"], np.zeros((1, 128), np.float32)

@@ -6,7 +6,7 @@ GATES = {"f": 95, "i": 185, "g": 265, "o": 330}
 
 
 def cell() -> Drawing:
-    """Return a canvas with the boxes of a cell, without arrows."""
+    """A canvas with the boxes of a cell, without arrows."""
     picture = Drawing(440, 450)
     for gate, x in GATES.items():
         picture.box(x, 275, 44, 36, f"${gate}$", colour="third", size=18)

@@ -17,7 +17,7 @@ study = program("milestones")
 
 
 def command(results):
-    """Return the command of a run."""
+    """The command of a run."""
     file = "" if results["text"] == "the built-in corpus" else f"{results['text']} "
     return f"$ minillm milestones {file}--minutes {results['minutes']:g}"
 

@@ -37,7 +37,7 @@ mpl.rcParams.update(
 
 
 def new_figure(width: float = 5.2, height: float = 3.8, **options):
-    """Return a figure and its axes; a width of 5.2 is legible on a phone."""
+    """A figure and its axes; a width of 5.2 is legible on a phone."""
     return plt.subplots(figsize=(width, height), layout="constrained", **options)
 
 

@@ -144,12 +144,12 @@ def use_precision(name: str) -> Iterator[None]:
 
 
 def rounds_to_bfloat16() -> bool:
-    """Return whether the operands of products are rounded: see :func:`use_precision`."""
+    """Whether the operands of products are rounded: see :func:`use_precision`."""
     return _precision.get() == "bfloat16"
 
 
 def slow_bfloat16() -> str:
-    """Return why products in bfloat16 are no faster here than those in float32; "" if they are."""
+    """Why products in bfloat16 are no faster here than those in float32; "" if they are."""
     if _active().name == "numpy":
         return "NumPy has no bfloat16"
     if _active().name != "avx512":
@@ -158,7 +158,7 @@ def slow_bfloat16() -> str:
 
 
 def kernels_info() -> dict[str, Any]:
-    """Return the kernels in force, the reason, and the others that could run here."""
+    """The kernels in force, the reason, and the others that could run here."""
     missing = _missing()
     active = _active()
     if _chosen.get():
@@ -179,7 +179,7 @@ def kernels_info() -> dict[str, Any]:
 
 
 def select_kernels(name: str) -> SimpleNamespace:
-    """Return the kernels for a name of :func:`use_kernels`, with their compiled functions.
+    """The kernels for a name of :func:`use_kernels`, with their compiled functions.
 
     "numpy" has no compiled functions, so the originals run.
     """
@@ -209,7 +209,7 @@ _precision: contextvars.ContextVar[str] = contextvars.ContextVar(
 
 
 def _active() -> SimpleNamespace:
-    """Return the kernels in force."""
+    """The kernels in force."""
     return _chosen.get() or _default()
 
 
@@ -255,13 +255,13 @@ def _exported(module: ModuleType, translated: str) -> Iterator[tuple[str, Callab
 
 
 def _missing() -> dict[str, str]:
-    """Return the instruction sets that cannot run here, each with the reason."""
+    """The instruction sets that cannot run here, each with the reason."""
     return {name: why for name in INSTRUCTION_SETS if (why := _obstacle(name))}
 
 
 @functools.cache
 def _obstacle(name: str) -> str:
-    """Return why an instruction set cannot run here; "" if it can."""
+    """Why an instruction set cannot run here; "" if it can."""
     cpu = _compiled("_cpu")
     if cpu is None:
         return _not_built(name)
@@ -278,7 +278,7 @@ def _obstacle(name: str) -> str:
 
 @functools.cache
 def _compiled(name: str) -> Any:
-    """Return a compiled module that has no twins; None if it was not built."""
+    """A compiled module that has no twins; None if it was not built."""
     _thread_limit()
     try:
         return importlib.import_module(f"{__name__}.{name}")
@@ -287,7 +287,7 @@ def _compiled(name: str) -> Any:
 
 
 def _not_built(name: str) -> str:
-    """Return why there is no compiled module; the build wrote its failures to build.json."""
+    """Why there is no compiled module; the build wrote its failures to build.json."""
     try:
         failures = json.loads((Path(__file__).parent / "build.json").read_text())
     except OSError:

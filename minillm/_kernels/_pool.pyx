@@ -126,7 +126,7 @@ cdef Py_ssize_t most_used = 0  # bytes at one time, since the first of these beg
 
 
 def limit_of(text: str) -> int:
-    """Return the bytes given by MINILLM_POOL_BYTES.  InputError if it is not a number."""
+    """The bytes given by MINILLM_POOL_BYTES.  InputError if it is not a number."""
     shift = {"K": 10, "M": 20, "G": 30}.get(text[-1:].upper(), 0)
     digits = text[:-1] if shift else text
     if not (digits.isascii() and digits.isdecimal()):
@@ -154,7 +154,7 @@ def kept_bytes() -> int:
 
 
 def clear() -> None:
-    """Return all idle blocks to the system."""
+    """All idle blocks to the system."""
     lock_pool()
     while count > 0:
         free_oldest()
@@ -334,7 +334,7 @@ cdef Guarded *new_guarded(Py_ssize_t size, Guarded *previous) noexcept:
 
 
 cdef Guarded *checked_and_freed(Guarded *last) noexcept:
-    """Returns the one before."""
+    """The one before."""
     cdef Guarded *previous = last.previous
     ASAN_UNPOISON_MEMORY_REGION(last.begin, last.end - last.begin)
     if not are_guards(last.begin, last.piece):

@@ -23,13 +23,13 @@ cdef enum:
 
 
 def number_in(name):
-    """Return the first number of an environment variable; 0 if there is none."""
+    """The first number of an environment variable; 0 if there is none."""
     text = os.environ.get(name, "").partition(",")[0].strip()
     return int(text) if text.isdecimal() and len(text) < 8 else 0
 
 
 def cores():
-    """Return how many cores this process may use."""
+    """How many cores this process may use."""
     has = getattr(os, "sched_getaffinity", None)
     return len(has(0)) if has else os.cpu_count() or 1
 
@@ -48,7 +48,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def thread_count():
-    """Return how many threads a kernel that is called from this Python thread uses at most."""
+    """How many threads a kernel that is called from this Python thread uses at most."""
     return count_of_threads()
 
 

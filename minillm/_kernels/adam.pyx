@@ -17,7 +17,7 @@ include "lanes.pxi"
 
 cdef extern from "adam.h" nogil:
     void adam(Py_ssize_t n, void *p, const void *g, void *m, void *v, double beta1, double rest1, double beta2,
-              double rest2, double step_size, double root_correction, double epsilon, double decay)
+              double rest2, double step_size, double root_correction, double eps, double decay)
 
 cdef enum:
     PIECE = 16384  # numbers at most
@@ -40,19 +40,19 @@ cdef struct Pass:  # over all pieces
     Task task
     Piece *pieces
     Py_ssize_t count
-    double beta1, beta2, step_size, root_correction, epsilon, factor
+    double beta1, beta2, step_size, root_correction, eps, factor
 
 
 def adam_update(
     ps, gs, ms, vs, decays, double beta1, double beta2, double step_size, double root_correction,
-    double epsilon,
+    double eps,
 ):
     cdef Pass all
     cdef Workspace memory = memory_of(&all, ps)
     for p, g, m, v, decay in zip(ps, gs, ms, vs, decays, strict=True):
         cut(&all, p, address(p), address(g), address(m), address(v), decay)
     all.beta1, all.beta2, all.step_size = beta1, beta2, step_size
-    all.root_correction, all.epsilon = root_correction, epsilon
+    all.root_correction, all.eps = root_correction, eps
     run(&all, UPDATE)
 
 
@@ -102,7 +102,7 @@ cdef int cut(Pass *all, array, char *p, char *g, char *m, char *v, double decay)
 
 
 cdef double run(Pass *all, Task task) noexcept:
-    """Return the sum of the pieces' sums, which one of the tasks computes."""
+    """The sum of the pieces' sums, which one of the tasks computes."""
     cdef double total = 0
     cdef Py_ssize_t i
     all.task = task
@@ -128,7 +128,7 @@ cdef inline void run_piece(const Pass *all, Piece *piece, floating *g) noexcept 
     cdef Py_ssize_t i
     if all.task == UPDATE:
         adam(piece.count, <floating *>piece.p, g, <floating *>piece.m, <floating *>piece.v, all.beta1,
-             1 - all.beta1, all.beta2, 1 - all.beta2, all.step_size, all.root_correction, all.epsilon,
+             1 - all.beta1, all.beta2, 1 - all.beta2, all.step_size, all.root_correction, all.eps,
              piece.decay)
     elif all.task == ADD_UP:
         piece.sum = dot(piece.count, <const floating *>g, <const floating *>g)

@@ -159,7 +159,7 @@ cdef inline Py_ssize_t widest_block(Py_ssize_t depth, Py_ssize_t itemsize) noexc
 
 
 cdef inline Py_ssize_t padded_row(Py_ssize_t size) noexcept nogil:
-    """Return the bytes from row to row: whole lines of the cache, one more than the row needs.
+    """The bytes from row to row: whole lines of the cache, one more than the row needs.
 
     Rows a power of two apart would all want the same places of the cache.
     """
@@ -302,7 +302,7 @@ cdef void multiply_rest(
 
 
 cdef int parts_of_rows(Py_ssize_t M, Py_ssize_t N, Py_ssize_t lanes, int threads) noexcept nogil:
-    """Return the parts into which C's rows are cut, each for threads / parts parts of the columns.
+    """The parts into which C's rows are cut, each for threads / parts parts of the columns.
 
     The most that a thread has to do is to be little: the products, and laying out its columns
     of B and its rows of A.

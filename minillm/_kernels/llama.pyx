@@ -105,7 +105,7 @@ cdef enum Phase:  # of a block; the last phase of the step is that of the logits
 cdef struct Step:
     Sizes sizes
     const Weight *weights
-    double epsilon
+    double eps
     Py_ssize_t parts             # of a phase
     Kept *past                   # keys and values of each block
     const int64_t *start         # (B,) positions of the past
@@ -177,7 +177,7 @@ cdef const floating *normed(
     cdef const floating *x = <const floating *>step.x
     cdef floating inverse_rms
     for q in range(step.sizes.Q):
-        rms_norm_row(D, x + q * D, <const floating *>gain.numbers, step.epsilon, y + q * D, &inverse_rms)
+        rms_norm_row(D, x + q * D, <const floating *>gain.numbers, step.eps, y + q * D, &inverse_rms)
     return y
 
 
@@ -286,16 +286,16 @@ cdef void parts_of_step(floating *of_type, void *work, Part part) noexcept nogil
 # --- the call -----------------------------------------------------------------------
 
 
-def llama_step(weights, x, cos, sin, list past, const int64_t[::1] start, double epsilon):
+def llama_step(weights, x, cos, sin, list past, const int64_t[::1] start, double eps):
     cdef Addresses found = addresses_of(weights, x)
     if found.dtype == np.float32:
-        return run[float](found, x, cos, sin, past, start, epsilon)
-    return run[double](found, x, cos, sin, past, start, epsilon)
+        return run[float](found, x, cos, sin, past, start, eps)
+    return run[double](found, x, cos, sin, past, start, eps)
 
 
 cdef run(
     Addresses found, const floating[:, ::1] x, const floating[:, ::1] cos, const floating[:, ::1] sin,
-    list past, const int64_t[::1] start, double epsilon,
+    list past, const int64_t[::1] start, double eps,
 ):
     cdef Step step
     cdef Sizes s = found.sizes
@@ -331,7 +331,7 @@ cdef run(
     step.qkv, step.context = cut(&room, s.Q * w[1].outputs * item), cut(&room, s.Q * w[2].inputs * item)
     step.hidden = cut(&room, s.Q * 2 * s.F * item)
     memcpy(step.x, &x[0, 0], s.Q * s.D * item)
-    step.sizes, step.weights, step.epsilon, step.parts = s, found.weights, epsilon, threads
+    step.sizes, step.weights, step.eps, step.parts = s, found.weights, eps, threads
     step.cos, step.sin, step.start = &cos[0, 0], &sin[0, 0], &start[0]
     result = empty((s.Q, s.V), found.dtype)
     logits = result

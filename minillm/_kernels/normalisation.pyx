@@ -22,7 +22,7 @@ cdef enum:
 
 cdef struct Norm:
     Py_ssize_t N, D
-    double epsilon
+    double eps
     Input x, gain, dy
     Input bias          # NULL: a norm by the root mean square
     Input h             # NULL, or what is added to x first
@@ -34,27 +34,27 @@ cdef struct Norm:
 
 
 def layer_norm_forward(
-    const floating[:, ::1] x, const floating[::1] gain, const floating[::1] bias, double epsilon
+    const floating[:, ::1] x, const floating[::1] gain, const floating[::1] bias, double eps
 ):
-    _, y, mean, inverse_std = norm_forward[floating](x, None, gain, bias, epsilon)
+    _, y, mean, inverse_std = norm_forward[floating](x, None, gain, bias, eps)
     return y, mean, inverse_std
 
 
-def rms_norm_forward(const floating[:, ::1] x, const floating[::1] gain, double epsilon):
-    _, y, _, inverse_rms = norm_forward[floating](x, None, gain, None, epsilon)
+def rms_norm_forward(const floating[:, ::1] x, const floating[::1] gain, double eps):
+    _, y, _, inverse_rms = norm_forward[floating](x, None, gain, None, eps)
     return y, inverse_rms
 
 
 def add_norm_forward(
     const floating[:, ::1] x, const floating[:, ::1] h, const floating[::1] gain,
-    const floating[::1] bias, double epsilon,
+    const floating[::1] bias, double eps,
 ):
-    return norm_forward[floating](x, h, gain, bias, epsilon)
+    return norm_forward[floating](x, h, gain, bias, eps)
 
 
 cdef object norm_forward(
     const floating[:, ::1] x, const floating[:, ::1] h, const floating[::1] gain,
-    const floating[::1] bias, double epsilon,
+    const floating[::1] bias, double eps,
 ):
     """With h None, the total is None; with bias None, so is the mean."""
     cdef Py_ssize_t N = x.shape[0], D = x.shape[1]
@@ -68,7 +68,7 @@ cdef object norm_forward(
     cdef floating[::1] mean_ = mean, inverse_std_ = inverse_std
     cdef int threads = 1 if N * D < SMALL else max_threads()
     cdef Norm norm
-    norm.D, norm.epsilon, norm.x, norm.gain, norm.y = D, epsilon, &x[0, 0], &gain[0], &y_[0, 0]
+    norm.D, norm.eps, norm.x, norm.gain, norm.y = D, eps, &x[0, 0], &gain[0], &y_[0, 0]
     norm.inverse_std, norm.bias, norm.h = &inverse_std_[0], NULL, NULL
     if bias is not None:
         norm.bias, norm.mean = &bias[0], &mean_[0]
@@ -89,9 +89,9 @@ cdef void rows_forward(floating *of_type, void *work, Part part) noexcept nogil:
             add(w.D, x, <const floating *>w.h + n * w.D, <floating *>w.total + n * w.D)
             x = <const floating *>w.total + n * w.D
         if w.bias == NULL:
-            rms_norm_row(w.D, x, w.gain, w.epsilon, <floating *>w.y + n * w.D, <floating *>w.inverse_std + n)
+            rms_norm_row(w.D, x, w.gain, w.eps, <floating *>w.y + n * w.D, <floating *>w.inverse_std + n)
         else:
-            layer_norm_row(w.D, x, w.gain, w.bias, w.epsilon, <floating *>w.y + n * w.D, <floating *>w.mean + n,
+            layer_norm_row(w.D, x, w.gain, w.bias, w.eps, <floating *>w.y + n * w.D, <floating *>w.mean + n,
                            <floating *>w.inverse_std + n)
 
 

@@ -246,7 +246,7 @@ def _legend(text: str) -> str:
 
 
 def _stated(op: Callable, thing: Any) -> str:
-    """Return the legend that the annotations or the docstring of an op state.
+    """The legend that the annotations or the docstring of an op state.
 
     An annotation ends with the shape, as in ``Annotated[NDArray, "B T I"]``; a docstring has it
     after the name, as in "x (B, T, I)".  There, "..." is taken for "B T".

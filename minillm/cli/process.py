@@ -165,7 +165,7 @@ def open_streams() -> None:
 
 
 def _text(before: Any, name: str, lossy: bool) -> io.TextIOWrapper:
-    """Return a text stream like Python's; a character that a terminal lacks is escaped.
+    """A text stream like Python's; a character that a terminal lacks is escaped.
 
     On a terminal, so are control characters of the output.
     An unbuffered one (PYTHONUNBUFFERED) is flushed after each line, because there is a buffer

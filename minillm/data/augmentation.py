@@ -135,7 +135,7 @@ def back_translation(
 
 
 def each(change: Callable[..., list[str]], *arguments: Neighbours) -> Method:
-    """Return the method that changes a tenth of the words of each text."""
+    """The method that changes a tenth of the words of each text."""
 
     def method(texts: Sequence[str], rng: Generator) -> list[str]:
         return [" ".join(change(text.split(), SHARE, rng, *arguments)) for text in texts]
@@ -146,7 +146,7 @@ def each(change: Callable[..., list[str]], *arguments: Neighbours) -> Method:
 def augment(
     labelled: Sequence[Labelled], methods: Sequence[Method], copies: int, rng: Generator
 ) -> Iterator[Labelled]:
-    """Return (label, changed text): the first copy of each text, then the second, and so on.
+    """(label, changed text): the first copy of each text, then the second, and so on.
 
     Each copy has one method's changes; the methods take turns.
 
@@ -162,7 +162,7 @@ def augment(
 
 
 def usual_copies(texts: int) -> int:
-    """Return the number of copies that Wei and Zou recommend for ``texts`` texts (section 3.4)."""
+    """The number of copies that Wei and Zou recommend for ``texts`` texts (section 3.4)."""
     return 16 if texts <= 500 else 8 if texts <= 2000 else 4
 
 
@@ -170,19 +170,19 @@ def usual_copies(texts: int) -> int:
 
 
 def how_many(share: float, words: int) -> int:
-    """Return the number of words to change, at least one if there are words."""
+    """The number of words to change, at least one if there are words."""
     if not 0 < share <= 1:
         raise ValueError(f"share: expected above 0 and at most 1, found {share}")
     return min(words, max(1, round(share * words)))
 
 
 def places_of_words(words: Sequence[str]) -> list[int]:
-    """Return the places of words, not of mere punctuation marks."""
+    """The places of words, not of mere punctuation marks."""
     return [place for place, word in enumerate(words) if core_of(word)[1]]
 
 
 def core_of(word: str) -> tuple[str, str, str]:
-    """Return the marks before a word, the word, and the marks behind it.
+    """The marks before a word, the word, and the marks behind it.
 
     >>> core_of('"don\\'t,"')
     ('"', "don't", ',"')
@@ -193,13 +193,13 @@ def core_of(word: str) -> tuple[str, str, str]:
 
 
 def like(word: str, new: str) -> str:
-    """Return ``new`` with the punctuation marks and the capital letter of ``word``."""
+    """``new`` with the punctuation marks and the capital letter of ``word``."""
     before, core, after = core_of(word)
     return before + (new[:1].upper() + new[1:] if core[:1].isupper() else new) + after
 
 
 def similar_words(word: str, neighbours: Neighbours) -> Sequence[str]:
-    """Return the neighbours of a word without its marks, or else of its lower-case form."""
+    """The neighbours of a word without its marks, or else of its lower-case form."""
     _, core, _ = core_of(word)
     return neighbours(core) or neighbours(core.lower())
 

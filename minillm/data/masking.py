@@ -68,7 +68,7 @@ class MaskedBatch(NamedTuple):
 
 
 def parts_of_one(batches: Sequence[MaskedBatch]) -> list[MaskedBatch]:
-    """Return the batches with their shares as parts of one large batch: see MaskedBatch.part."""
+    """The batches with their shares as parts of one large batch: see MaskedBatch.part."""
     B, M = sum(len(batch.ids) for batch in batches), sum(len(batch.targets) for batch in batches)
     return [b._replace(share=(len(b.ids) / B) / (len(b.targets) / M)) for b in batches]
 

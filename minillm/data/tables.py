@@ -47,7 +47,7 @@ class Streams:
         return max(1, self.memory // 16)
 
     def rounds(self, length: int, size: int) -> int:
-        """Return how often all ranks exchange ``size`` elements of columns of unequal lengths."""
+        """How often all ranks exchange ``size`` elements of columns of unequal lengths."""
         return max(self.ranks.gather(-(-length // size)))
 
 
@@ -75,7 +75,7 @@ def _send(streams: Streams, places: OnDisk, bounds: NDArray) -> tuple[OnDisk, li
 
 
 def gather(streams: Streams, values: OnDisk, places: OnDisk, bounds: NDArray) -> OnDisk:
-    """Return values[places]; rank r has the values bounds[r] to bounds[r + 1] - 1."""
+    """values[places]; rank r has the values bounds[r] to bounds[r + 1] - 1."""
     if streams.ranks.size == 1:
         return _gather_here(streams, values, places)
     received, sizes = _send(streams, places, bounds)
@@ -138,7 +138,7 @@ def _tables(
 
 
 def tally(streams: Streams, places: OnDisk, bounds: NDArray) -> OnDisk:
-    """Return how often each number of this rank, bounds[r] to bounds[r + 1] - 1, is in places."""
+    """How often each number of this rank, bounds[r] to bounds[r + 1] - 1, is in places."""
     if streams.ranks.size > 1:
         places, _ = _send(streams, places, bounds)
     length = int(np.diff(bounds)[streams.ranks.rank])

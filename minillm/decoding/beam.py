@@ -59,7 +59,7 @@ def beam_search(
     length_exponent: float = 1.0,
     keep_weights: bool = False,
 ) -> list[list[Hypothesis]]:
-    """Return the best outputs for each source (B, S), best first, at most ``beam`` of each.
+    """The best outputs for each source (B, S), best first, at most ``beam`` of each.
 
     At every step, each hypothesis is extended by every token.  Extensions that end with EOS are
     finished if they are among the ``beam`` most probable.  Of all others, the ``beam`` most
@@ -170,7 +170,7 @@ def _hypothesis(
 
 @twinned
 def _most_probable(logits: NDArray, count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the ``count`` most probable ids of each row of logits (N, V), and their log p.
+    """The ``count`` most probable ids of each row of logits (N, V), and their log p.
 
     -> ids, log_p (N, count), or (N, V) if V is less.  The most probable come first; among equal
     ones, lower ids.
@@ -180,7 +180,7 @@ def _most_probable(logits: NDArray, count: int) -> tuple[NDArray[np.int64], NDAr
 
 
 def _log_probabilities(logits: NDArray) -> NDArray[np.float64]:
-    """Return log p (..., V) in float64; NaN where the largest logit is not finite."""
+    """Log p (..., V) in float64; NaN where the largest logit is not finite."""
     with np.errstate(invalid="ignore"):
         return log_softmax(logits.astype(np.float64))
 

@@ -103,7 +103,7 @@ class Chat:
         sampling: Sampling | None = None,
         report: Callable[[str], None] = warnings.warn,
     ) -> Iterator[str]:
-        """Return an answer of ``length`` tokens at most, piece by piece as it is drawn.
+        """An answer of ``length`` tokens at most, piece by piece as it is drawn.
 
         None: as many as fit the context.  ``sampling`` is by default ``self.sampling``: that of the
         model's files, or else ChatSampling.  ``report`` is called with a line if turns are left

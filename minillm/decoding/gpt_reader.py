@@ -5,13 +5,13 @@ See :mod:`minillm.decoding.causal` for the cache, :mod:`minillm.decoding.decoder
 
 from numpy.typing import NDArray
 
+from minillm import checks
 from minillm.decoding.cache import Cache
 from minillm.decoding.causal import CausalReader, positions_after
 from minillm.decoding.decoder_step import StepWeights, _decoder_step
 from minillm.layers.norms import norm
 from minillm.layers.types import Ids
 from minillm.models.gpt import GPT, gpt_block
-from minillm.ops import _validate
 
 BLOCK_WEIGHTS = (
     *("norm_1.gain", "norm_1.bias", "attention.W_qkv", "attention.b_qkv", "attention.W_o"),
@@ -36,7 +36,7 @@ class GPTReader(CausalReader, reads=GPT):
     def step(self, ids: Ids, cache: Cache) -> NDArray:
         """The logits (B, 1, V) after one token of each row, ids (B, 1)."""
         p = self.model.params
-        checked = _validate.ids("read", "ids", ids[:, 0], self.config.vocabulary)
+        checked = checks.ids("read", "ids", ids[:, 0], self.config.vocabulary)
         weights = self._weights
         if weights is None or not weights.are_in(p):
             names = step_names(self.config.layers)

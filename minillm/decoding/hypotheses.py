@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import checks
 from minillm.decoding.cache import CLAIM
 from minillm.decoding.decoder import Decoder
 from minillm.decoding.decoder_step import BLOCK_WEIGHTS, StepWeights, _decoder_step
@@ -20,7 +21,6 @@ from minillm.layers import heads
 from minillm.layers.types import State
 from minillm.models.target import teacher_forcing
 from minillm.models.transformer import Transformer
-from minillm.ops import _validate
 
 GROWTH = 2  # factor by which a full pool grows
 
@@ -99,8 +99,8 @@ class TransformerDecoder(Decoder, decodes=Transformer):
             weights = self._weights = self._new_weights()
         state = _with_room(state, B * K)
         R, S = (state[f"{kind}.0.keys"].shape[2] for kind in ("shared", "memory"))
-        lengths = _validate.ids("step", "memory.lengths", state["memory.lengths"], S + 1, (B,))
-        rows = _validate.ids("step", "past", state["past"], R).reshape(B * K, T + 1)
+        lengths = checks.ids("step", "memory.lengths", state["memory.lengths"], S + 1, (B,))
+        rows = checks.ids("step", "past", state["past"], R).reshape(B * K, T + 1)
         pool, memory = (
             [state[f"{kind}.{layer}.{name}"] for layer in layers for name in ("keys", "values")]
             for kind in ("shared", "memory")

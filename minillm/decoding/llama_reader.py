@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import checks
 from minillm._kernels import twinned
 from minillm.decoding.cache import Cache
 from minillm.decoding.causal import CausalReader
@@ -23,7 +24,6 @@ from minillm.decoding.decoder_step import FoundWeights, Past, look
 from minillm.layers.norms import norm
 from minillm.layers.types import Ids
 from minillm.models.llama import Llama, llama_block
-from minillm.ops import _validate
 from minillm.ops.activations import logistic
 from minillm.ops.quantised import Quantised, _quantised_product
 from minillm.ops.rotary import _rotary_rotation, frequencies
@@ -63,12 +63,12 @@ class LlamaReader(CausalReader, reads=Llama):
         x, _ = self.model.embed(ids)
         for layer in range(c.layers):
             x, _ = llama_block(p, f"blocks.{layer}", x, positions, c, attend=cache.attend(layer))
-        return norm(p, "norm", x, c.epsilon)[0]
+        return norm(p, "norm", x, c.eps)[0]
 
     def step(self, ids: Ids, cache: Cache) -> NDArray:
         """The logits (B, T, V) after each of a few tokens, ids (B, T)."""
         c, weights, (B, T) = self.config, self._weights, ids.shape
-        checked = _validate.ids("read", "ids", ids, c.vocabulary)
+        checked = checks.ids("read", "ids", ids, c.vocabulary)
         if weights is None or not weights.are_in(self.model.params):
             names = step_names(c.layers, c.tied)
             weights = self._weights = LlamaWeights(self.model.params, names)
@@ -78,7 +78,7 @@ class LlamaReader(CausalReader, reads=Llama):
         angles = positions * frequencies(c.head_width, c.rotary_base, c.rope_scaling)
         cos, sin = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
         past = cache.past()
-        return _llama_step(weights, x, cos, sin, past, start, c.epsilon).reshape(B, T, -1)
+        return _llama_step(weights, x, cos, sin, past, start, c.eps).reshape(B, T, -1)
 
 
 def step_names(layers: int, tied: bool) -> list[str | None]:
@@ -95,7 +95,7 @@ def _llama_step(
     sin: NDArray,
     past: Past,
     start: NDArray[np.int64],
-    epsilon: float,
+    eps: float,
 ) -> NDArray:
     """x (Q, D), the embedded tokens -> logits (Q, V).
 
@@ -110,20 +110,20 @@ def _llama_step(
         gain_1, W_qkv, W_o, gain_2, W_gate_up, W_down = w
         keys, values = past[2 * layer], past[2 * layer + 1]
         M, width = keys.shape[1], keys.shape[3]
-        heads = _product(_rms_norm(x, gain_1, epsilon), W_qkv).reshape(Q, -1, 1, width)
+        heads = _product(_rms_norm(x, gain_1, eps), W_qkv).reshape(Q, -1, 1, width)
         q_and_k, v = np.split(heads, [-M], axis=1)
         q, k = np.split(_rotary_rotation(q_and_k, cos[:, None], sin[:, None]), [-M], axis=1)
         keys[text, :, place], values[text, :, place] = k[:, :, 0], v[:, :, 0]
         q = q.reshape(Q, M, -1, width)  # the queries that share a head of keys
         context, _ = look(q, keys[text], values[text], place + 1)
         x = x + _product(context.reshape(Q, -1), W_o)
-        gate, up = np.split(_product(_rms_norm(x, gain_2, epsilon), W_gate_up), 2, axis=1)
+        gate, up = np.split(_product(_rms_norm(x, gain_2, eps), W_gate_up), 2, axis=1)
         x = x + _product(gate * logistic(gate) * up, W_down)
-    return _product(_rms_norm(x, gain, epsilon), W if E is None else E.T)
+    return _product(_rms_norm(x, gain, eps), W if E is None else E.T)
 
 
-def _rms_norm(x: NDArray, gain: NDArray, epsilon: float) -> NDArray:
-    return gain * (x / np.sqrt((x**2).mean(axis=1, keepdims=True) + epsilon))
+def _rms_norm(x: NDArray, gain: NDArray, eps: float) -> NDArray:
+    return gain * (x / np.sqrt((x**2).mean(axis=1, keepdims=True) + eps))
 
 
 def _product(x: NDArray, W: Any) -> NDArray:

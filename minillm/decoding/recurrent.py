@@ -5,13 +5,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import ops
+from minillm import checks, ops
 from minillm.decoding.reader import Reader
 from minillm.layers import recurrent
 from minillm.layers.types import Ids, State
 from minillm.models.language_model import LanguageModel
 from minillm.models.neural_ngram import NeuralNGram
-from minillm.ops import _validate
 
 
 class RecurrentReader(Reader, reads=LanguageModel):
@@ -25,7 +24,7 @@ class RecurrentReader(Reader, reads=LanguageModel):
         model = self.model
         c, p = model.config, model.params
         if ids.shape[1] == 1:
-            x = _validate.ids("read", "ids", ids[:, 0], c.vocabulary)
+            x = checks.ids("read", "ids", ids[:, 0], c.vocabulary)
             if c.embedding:
                 x = p["embedding.E"].take(x, axis=0)
             # An output layer that is no array, with LoRA or tied, multiplies by itself.
@@ -63,7 +62,7 @@ class NeuralNGramReader(Reader, reads=NeuralNGram):
         c = self.config
         # Ids before the last n - 1 are not looked up, but are checked all the same.
         shape = (len(state["context"]), *np.shape(ids)[-1:])
-        ids = _validate.ids("read", "ids", ids, c.vocabulary, shape)
+        ids = checks.ids("read", "ids", ids, c.vocabulary, shape)
         text = np.concatenate([state["context"], ids], axis=1)  # (B, n - 2 + T)
         logits, _ = self.model.predict(text[:, 1 - c.order :])
         return logits, self.model.state_after(text)

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import checks
 from minillm.decoding.reader import Reader
 from minillm.decoding.sampling import Sampling
 from minillm.decoding.speculation import Speculation, is_worthwhile
-from minillm.ops import _validate
 
 NO_IDS = np.zeros(0, np.int64)
 
@@ -121,7 +121,7 @@ class Writer:
 
 
 def _checked(name: str, ids: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int64]:
-    """Return ids as an array; TypeError or ValueError unless all are whole numbers from 0 up."""
+    """Ids as an array; TypeError or ValueError unless all are whole numbers from 0 up."""
     if len(ids) == 0:
         return NO_IDS
-    return _validate.ids("Writer", name, np.asarray(ids), 2**63, (len(ids),))
+    return checks.ids("Writer", name, np.asarray(ids), 2**63, (len(ids),))

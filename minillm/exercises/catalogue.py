@@ -8,7 +8,7 @@ from minillm.exercises.declaration import EXERCISES, Exercise
 
 
 def exercises() -> dict[str, Exercise]:
-    """Return all exercises by name, in the order of the chapters."""
+    """All exercises by name, in the order of the chapters."""
     for module in sorted(pkgutil.iter_modules([str(Path(__file__).parent)]), key=lambda m: m.name):
         if module.name.startswith("chapter"):
             importlib.import_module(f"{__package__}.{module.name}")

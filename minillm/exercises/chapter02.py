@@ -139,9 +139,9 @@ def embedding(ids, E):
     return y, backward
 
 
-def _adam(p, g, m, v, t, learning_rate, beta1, beta2, epsilon):
+def _adam(p, g, m, v, t, learning_rate, beta1, beta2, eps):
     params = {"p": p}
-    optimiser = Adam(params, beta1, beta2, epsilon)
+    optimiser = Adam(params, beta1, beta2, eps)
     optimiser.restore({"m.p": m, "v.p": v}, {"t": t - 1})
     optimiser.step({"p": g}, learning_rate)
     return optimiser.m["p"], optimiser.v["p"], p
@@ -152,7 +152,7 @@ def _steps(rng):
     yield "a late step", (p, g, m, m**2 + rng.uniform(size=5), 100_000, 0.01, 0.9, 0.999, 1e-8)
     yield "the first step", (p, g, np.zeros(5), np.zeros(5), 1, 0.01, 0.9, 0.999, 1e-8)
     yield "step 7", (p, g, m, m**2 + rng.uniform(size=5), 7, 0.1, 0.8, 0.95, 1e-8)
-    yield "a large epsilon", (p, g, m, m**2 + 1, 3, 0.1, 0.9, 0.999, 0.5)
+    yield "a large eps", (p, g, m, m**2 + 1, 3, 0.1, 0.9, 0.999, 0.5)
 
 
 @exercise(
@@ -174,20 +174,20 @@ def _steps(rng):
             "m and v began at 0 and are too small.  Divide each by what the weights of t steps "
             "sum to, then divide the one by the root of the other.",
             "m_hat = m / (1 - beta1**t), v_hat = v / (1 - beta2**t), and p minus learning_rate "
-            "m_hat / (sqrt(v_hat) + epsilon).",
+            "m_hat / (sqrt(v_hat) + eps).",
         ),
         "a late step:p": (
             "So late, nothing has to be corrected.  The step goes against the gradient, and its "
             "size is the average gradient over the root of the average square.",
-            "p minus learning_rate * m_hat / (np.sqrt(v_hat) + epsilon), with the new m and v.",
+            "p minus learning_rate * m_hat / (np.sqrt(v_hat) + eps), with the new m and v.",
         ),
-        "a large epsilon": (
-            "epsilon is added to the root, not under it.",
-            "learning_rate * m_hat / (np.sqrt(v_hat) + epsilon)",
+        "a large eps": (
+            "eps is added to the root, not under it.",
+            "learning_rate * m_hat / (np.sqrt(v_hat) + eps)",
         ),
     },
 )
-def adam(p, g, m, v, t, learning_rate, beta1, beta2, epsilon):
+def adam(p, g, m, v, t, learning_rate, beta1, beta2, eps):
     """Take step t (1 is the first) of Adam: parameters p and gradient g -> m, v, p, all (N,).
 
     m and v are the averages before the step.  Those returned are not corrected.

@@ -155,14 +155,14 @@ def _counts(rng):
     },
 )
 def subsampling(counts, threshold):
-    """Return the probability that each word stays in the text: counts (V,) -> keep (V,)."""
+    """The probability that each word stays in the text: counts (V,) -> keep (V,)."""
     f = ...
     keep = ...
     return keep
 
 
 def _noise(counts, power):
-    """Return the probabilities that the package's alias table draws."""
+    """The probabilities that the package's alias table draws."""
     share, alias = word2vec.alias_table((counts / counts.max()) ** power)
     part = share / 2**32
     return (part + np.bincount(alias, 1 - part, len(counts))) / len(counts)
@@ -188,7 +188,7 @@ def _noise_cases(rng):
     tolerance=1e-5,
 )
 def noise(counts, power):
-    """Return the probability of each word as a negative sample: counts (V,) -> p (V,)."""
+    """The probability of each word as a negative sample: counts (V,) -> p (V,)."""
     p = ...
     return p
 
@@ -214,7 +214,7 @@ def _word_probability(h, U, turns):
     },
 )
 def path_probability(h, U, turns):
-    """Return the probability of a word in hierarchical softmax.
+    """The probability of a word in hierarchical softmax.
 
     h (D,); U (M, D) has a row for each inner node on the word's path; turns (M,) says which way
     the path goes there, 1 or 0 -> p, a number.

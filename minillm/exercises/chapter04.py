@@ -280,7 +280,7 @@ def _gradients(rng):
     },
 )
 def clip(dW, db, maximum):
-    """Return dW and db, scaled so that their norm as one long vector is at most ``maximum``."""
+    """DW and db, scaled so that their norm as one long vector is at most ``maximum``."""
     norm = ...
     factor = ...
     return dW * factor, db * factor

@@ -236,7 +236,7 @@ def _sinusoids(T, D):
     },
 )
 def sinusoids(T, D):
-    """Return the vectors of the positions 0 to T - 1, for an even D: P (T, D).
+    """The vectors of the positions 0 to T - 1, for an even D: P (T, D).
 
     P[t, 2i] = sin(t / 10000^(2i / D)), P[t, 2i + 1] = cos(t / 10000^(2i / D)).
     """

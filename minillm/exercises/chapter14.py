@@ -28,7 +28,7 @@ def _sizes(rng):
     },
 )
 def intensity(M, K, N):
-    """Return operations for each byte of C (M, N) = A (M, K) B (K, N), numbers of 4 bytes."""
+    """Operations for each byte of C (M, N) = A (M, K) B (K, N), numbers of 4 bytes."""
     operations = ...
     bytes_moved = ...
     intensity = operations / bytes_moved

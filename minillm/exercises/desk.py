@@ -14,7 +14,7 @@ PROGRESS = "progress.json"
 
 
 def file_of(exercise: Exercise, folder: Path) -> Path:
-    """Return where the answer to the exercise lies."""
+    """Where the answer to the exercise lies."""
     return folder / f"{exercise.name.replace('-', '_')}.py"
 
 
@@ -38,7 +38,7 @@ def write(exercise: Exercise, folder: Path) -> Path:
 
 
 def check(exercise: Exercise, folder: Path) -> tuple[bool, str]:
-    """Return whether the answer is right, and what to tell the reader."""
+    """Whether the answer is right, and what to tell the reader."""
     path = file_of(exercise, folder)
     if not path.exists():
         raise InputError(
@@ -57,7 +57,7 @@ def new_entry() -> dict:
 
 
 def verdict(exercise: Exercise, reports: Generator[Report], entry: dict) -> tuple[bool, str]:
-    """Return whether the answer is right, and what to tell the reader; note the attempt."""
+    """Whether the answer is right, and what to tell the reader; note the attempt."""
     try:
         with closing(reports):  # ends the process of the answer
             cases = grade(exercise, reports)
@@ -70,7 +70,7 @@ def verdict(exercise: Exercise, reports: Generator[Report], entry: dict) -> tupl
 
 
 def _hints(exercise: Exercise, key: str, entry: dict) -> list[str]:
-    """Return the first hint of a key; if the last check failed there too, both hints."""
+    """The first hint of a key; if the last check failed there too, both hints."""
     hints = exercise.hints.get(key, ())
     shown = hints if entry["failed"] == key else hints[:1]
     entry["failed"] = key
@@ -79,7 +79,7 @@ def _hints(exercise: Exercise, key: str, entry: dict) -> list[str]:
 
 
 def read_progress(folder: Path) -> dict[str, dict]:
-    """Return what is known of each exercise: attempts, whether it is solved, the last failure."""
+    """What is known of each exercise: attempts, whether it is solved, the last failure."""
     path = folder / PROGRESS
     if not path.exists():
         return {}

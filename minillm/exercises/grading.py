@@ -28,7 +28,7 @@ class WrongAnswer(Exception):
 
 
 def grade(exercise: Exercise, reports: Iterator[Report]) -> int:
-    """Return the number of cases that the answer passed.  Raises WrongAnswer at the first failure.
+    """The number of cases that the answer passed.  Raises WrongAnswer at the first failure.
 
     ``reports`` has one for each case.
     """
@@ -135,7 +135,7 @@ def _compare_gradients(exercise: Exercise, case: Case, report: Report) -> None:
 
 
 def _part(exercise: Exercise, name: str, wrong: NDArray, error: NDArray) -> tuple[str, str]:
-    """Return the key of the hint, and words for the part of the gradient that is wrong."""
+    """The key of the hint, and words for the part of the gradient that is wrong."""
     if name in exercise.time:
         axis = exercise.time[name]
         if not np.take(wrong, -1, axis).any() and f"{name}:earlier" in exercise.hints:
@@ -151,7 +151,7 @@ def _part(exercise: Exercise, name: str, wrong: NDArray, error: NDArray) -> tupl
 
 
 def _slope(exercise: Exercise, case: Case, array: NDArray, index: tuple) -> float:
-    """Return the central difference of sum of upstream times output at one coordinate.
+    """The central difference of sum of upstream times output at one coordinate.
 
     The outputs are the reference's, which the answer's are equal to.
     """
@@ -203,7 +203,7 @@ def _equal(value: Any, truth: Any) -> bool:
 
 
 def _array(exercise: Exercise, value: Any, truth: NDArray, key: str, name: str) -> NDArray:
-    """Return the value as an array of the right shape.  Raises WrongAnswer for others."""
+    """The value as an array of the right shape.  Raises WrongAnswer for others."""
     if value is ...:
         raise WrongAnswer(f"{name} is still ...: the hole is not filled", "hole")
     try:
@@ -221,7 +221,7 @@ def _at(name: str, index: tuple) -> str:
 
 
 def _two(yours: float, word: str, other: float) -> str:
-    """Return both numbers, with as many digits as it takes to see a difference."""
+    """Both numbers, with as many digits as it takes to see a difference."""
     digits = next((n for n in (6, 9, 12) if f"{yours:.{n}g}" != f"{other:.{n}g}"), 15)
     return f"yours {yours:.{digits}g}, {word} {other:.{digits}g}"
 
@@ -231,7 +231,7 @@ def _in_case(label: str) -> str:
 
 
 def _difference(value: Any, truth: Any) -> tuple[str, str]:
-    """Return words for both; of dictionaries, the first key that differs."""
+    """Words for both; of dictionaries, the first key that differs."""
     if isinstance(value, dict) and isinstance(truth, dict):
         key = next(k for k in [*truth, *value] if value.get(k) != truth.get(k))
         yours, right = (

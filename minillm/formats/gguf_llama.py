@@ -215,13 +215,13 @@ def _config_of(entries: Entries, tensors: Mapping[str, Tensor]) -> LlamaConfig:
     }
     table = _checked(path, tensors, _EMBEDDING, (None, sizes["width"]))
     base = _number(entries, "llama.rope.freq_base", 10000.0)
-    epsilon = _number(entries, "llama.attention.layer_norm_rms_epsilon", 1e-5)
+    eps = _number(entries, "llama.attention.layer_norm_rms_epsilon", 1e-5)
     try:
         config = LlamaConfig(
             vocabulary=table.shape[0],
             **sizes,
             rotary_base=base,
-            epsilon=epsilon,
+            eps=eps,
             tied=_OUTPUT not in tensors,
         )
     except ValueError as error:
@@ -433,7 +433,7 @@ def export_gguf(
         "llama.attention.value_length": c.head_width,
         "llama.rope.dimension_count": c.head_width,
         "llama.rope.freq_base": float(c.rotary_base),
-        "llama.attention.layer_norm_rms_epsilon": float(c.epsilon),
+        "llama.attention.layer_norm_rms_epsilon": float(c.eps),
         "llama.vocab_size": c.vocabulary,
         **_of_tokenizer(tokenizer),
     }

@@ -116,13 +116,13 @@ def _read_config(path: Path) -> LlamaConfig:
     }
     tied = Entries(path, values).flag("tie_word_embeddings", False)
     base, scaling = _read_angles(path, values)
-    epsilon = Entries(path, values).number("rms_norm_eps", 1e-6)
+    eps = Entries(path, values).number("rms_norm_eps", 1e-6)
     try:
         return LlamaConfig(
             **sizes,
             rotary_base=base,
             rope_scaling=scaling,
-            epsilon=epsilon,
+            eps=eps,
             tied=tied,
         )
     except ValueError as error:
@@ -199,7 +199,7 @@ def _config_values(config: LlamaConfig, tokenizer: Vocabulary) -> dict[str, Any]
         **{name: allowed[0] for name, allowed in _FIXED.items() if allowed[0] is not None},
         "rope_theta": config.rotary_base,
         "rope_scaling": scaling,
-        "rms_norm_eps": config.epsilon,
+        "rms_norm_eps": config.eps,
         "tie_word_embeddings": config.tied,
         "attention_dropout": 0.0,
         "bos_token_id": tokenizer.bos,

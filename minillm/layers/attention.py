@@ -64,7 +64,7 @@ class Attention:
     def attend(
         self, params: Params, prefix: str, query: NDArray, memory: State
     ) -> tuple[tuple[NDArray, NDArray | None], Callable]:
-        """Return the context of each query, and its weights.
+        """The context of each query, and its weights.
 
         query (B, T, H) -> context (B, T, M), weights (B, T, S), or None without attention.
         ``backward(dcontext)`` -> dquery, dmemory, gradients.
@@ -82,7 +82,7 @@ class Attention:
         return outputs, backward
 
     def op(self, query, keys, values, lengths, *weights):
-        """Return (context, weights), backward, as the ops do."""
+        """(context, weights), backward, as the ops do."""
         raise NotImplementedError
 
 
@@ -90,7 +90,7 @@ KINDS: dict[str, Attention] = {}
 
 
 def kind(name: str) -> Callable[[type[Attention]], type[Attention]]:
-    """Return a decorator that enters a class into ``KINDS``."""
+    """A decorator that enters a class into ``KINDS``."""
 
     def enter(cls: type[Attention]) -> type[Attention]:
         KINDS[name] = cls()

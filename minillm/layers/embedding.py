@@ -6,10 +6,9 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import ops
+from minillm import checks, ops
 from minillm.layers.gradients import is_trained
 from minillm.layers.types import Backward, Ids, Params
-from minillm.ops import _validate
 
 
 def layer(params: Params, tables: Mapping[str, Ids]) -> tuple[NDArray, Backward]:
@@ -53,7 +52,7 @@ def output(params: Params, E: str, y: NDArray, b: str | None = None) -> tuple[ND
 
         return logits, backward
     table = table.view()  # its shape stays, whatever the caller does
-    upstream = _validate.upstream("output", dlogits=logits)
+    upstream = checks.upstream("output", dlogits=logits)
 
     def backward_of_constant(dlogits):
         dy, _ = ops.linear(upstream(dlogits), table)

@@ -14,13 +14,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import ops
+from minillm import checks, ops
 from minillm._kernels import twinned
 from minillm.layers.dropout import dropout as drop
 from minillm.layers.fresh import Fresh, Shape, side_by_side, uniform
 from minillm.layers.gradients import is_trained, merge_gradients
 from minillm.layers.types import Ids, Params, Rng, State
-from minillm.ops import _validate
 from minillm.ops.recurrence import CELLS, Cell
 
 
@@ -53,7 +52,7 @@ def orthogonal(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
 
 
 def zero_state(params: Params, prefix: str, cell: str, layers: int, B: int) -> State:
-    """Return the state of a stack before a sequence begins: ``prefix.0.h`` (B, M) and so on."""
+    """The state of a stack before a sequence begins: ``prefix.0.h`` (B, M) and so on."""
     forward = f"{prefix}.0.forward.W_h"
     W_h = params[forward if forward in params else f"{prefix}.0.W_h"]
     M = len(W_h) * (2 if forward in params else 1)
@@ -256,7 +255,7 @@ def _input(
 
 
 def _lowest_trained(params: Params, prefix: str, embedding: str | None, layers: int) -> int:
-    """Return the number of the lowest layer to be trained; ``layers`` if none is."""
+    """The number of the lowest layer to be trained; ``layers`` if none is."""
     if embedding is not None and is_trained(params, embedding):
         return 0
     numbers = (n for n in range(layers) if is_trained(params, f"{prefix}.{n}"))
@@ -320,9 +319,9 @@ def stack_step(
     result, new = _stacked_step(
         CELLS[cell],
         np.ascontiguousarray(rows, np.int64 if rows.dtype.kind in "iu" else None),
-        list(_validate.contiguous(*(state[name].reshape(-1, shape[-1]) for name in entries))),
-        list(_validate.contiguous(*(params[name] for name in weights))),
-        list(_validate.contiguous(*(params[name] for name in of_output))),
+        list(checks.contiguous(*(state[name].reshape(-1, shape[-1]) for name in entries))),
+        list(checks.contiguous(*(params[name] for name in weights))),
+        list(checks.contiguous(*(params[name] for name in of_output))),
     )
     named = zip(entries, new, strict=True)
     if len(shape) == 2:

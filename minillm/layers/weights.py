@@ -12,10 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import ops
+from minillm import checks, ops
 from minillm.layers.gradients import is_trained
 from minillm.layers.types import Gradients, Ids, Params
-from minillm.ops import _validate
 
 
 class Weight(Protocol):
@@ -81,5 +80,5 @@ def _constant(
     """y = x W + b of a constant W.  ``backward(dy)`` -> dx, no gradients.  Keeps W."""
     transpose = W.T  # its shape stays, whatever the caller does
     y, _ = ops.linear(x, W, b)
-    upstream = _validate.upstream("dense", dy=y)
+    upstream = checks.upstream("dense", dy=y)
     return y, lambda dy: (ops.linear(upstream(dy), transpose)[0], {})

@@ -23,11 +23,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import ops
+from minillm import checks, ops
 from minillm.layers.fresh import Fresh
 from minillm.layers.types import Backward, Rng
 from minillm.models import base, sizes
-from minillm.ops import _validate
 from minillm.ops._padding import length_mask
 from minillm.text.ngrams import GROUPS
 
@@ -73,7 +72,7 @@ class Bag(base.LabelModel[BagConfig]):
 
     def weights(self, ids: NDArray, lengths: NDArray) -> NDArray:
         """x (B, G): 1 / sqrt(n of the group), and 0 where there is no n-gram."""
-        real = length_mask(_validate.sequence_lengths("bag", lengths, *ids.shape), ids.shape[1])
+        real = length_mask(checks.sequence_lengths("bag", lengths, *ids.shape), ids.shape[1])
         groups = ids // (self.config.buckets // GROUPS)
         x = np.zeros(ids.shape, self.dtype)
         for group in range(GROUPS):

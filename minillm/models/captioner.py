@@ -97,7 +97,7 @@ class Captioner(base.Model[CaptionerConfig]):
     def first_state(
         self, images: NDArray, rng: Rng = None
     ) -> tuple[State, Callable[[State], Gradients]]:
-        """Return h_0 from the image; the cell of an lstm is zero: (B, H) each.
+        """h_0 from the image; the cell of an lstm is zero: (B, H) each.
 
         ``backward(dstate)`` -> gradients.
         """

@@ -73,7 +73,7 @@ class LlamaConfig:
     width: int = 128  # D
     feed_forward: int = None  # type: ignore[assignment]  # F; None: 8/3 D, a multiple of 32
     rotary_base: float = 10000.0
-    epsilon: float = 1e-5  # of the norms
+    eps: float = 1e-5  # of the norms
     tied: bool = True  # the output is E
     head_width: int = None  # type: ignore[assignment]  # w; None: D / N
     rope_scaling: tuple[float, float, float, float] | None = None  # a RotaryScaling
@@ -94,7 +94,7 @@ class LlamaConfig:
         sizes.check_at_least(self, 2, "context", "head_width")
         sizes.check_below_one(self, "dropout")
         sizes.check_divides(self, "key_heads", "heads")
-        sizes.check_above_zero(self, "rotary_base", "epsilon")
+        sizes.check_above_zero(self, "rotary_base", "eps")
         if self.head_width % 2:
             raise ValueError(f"head_width: expected an even number, found {self.head_width}")
         if self.rope_scaling is not None:
@@ -115,7 +115,7 @@ def llama_block(
     Queries and keys are rotated by their positions (B, T).  With rng there is dropout.
     ``backward(dy)`` -> dx, gradients.
     """
-    p, c, eps = params, config, config.epsilon
+    p, c, eps = params, config, config.eps
     rotate = partial(ops.rotary, positions=positions, base=c.rotary_base, scaling=c.rope_scaling)  # type: ignore[arg-type]
     (x, a), norm_1_backward = add_norm(p, f"{prefix}.norm_1", x, None, eps)
     a, attention_backward = self_attention(
@@ -189,7 +189,7 @@ class Llama(base.Model[LlamaConfig]):
         backwards = {}
         for block in (f"blocks.{layer}" for layer in range(c.layers)):
             x, backwards[block] = llama_block(p, block, x, positions, c, rng)
-        y, norm_backward = norm(p, "norm", x, c.epsilon)
+        y, norm_backward = norm(p, "norm", x, c.eps)
 
         def backward(dy):
             dx, of_norm = norm_backward(dy)

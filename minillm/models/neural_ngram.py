@@ -61,13 +61,13 @@ class NeuralNGram(base.Model[NeuralNGramConfig]):
         return params | dense.new_layer("output", c.hidden, c.vocabulary)
 
     def zero_state(self, B: int) -> State:
-        """Return the state before a text begins: the context is all id 0."""
+        """The state before a text begins: the context is all id 0."""
         return {"context": np.zeros((B, self.config.order - 2), np.int64)}
 
     def forward(
         self, ids: Ids, state: State, rng: Rng = None
     ) -> tuple[tuple[NDArray, State], Callable]:
-        """Return the logits of the token after each id, and the state after the last.
+        """The logits of the token after each id, and the state after the last.
 
         ids (B, T) -> logits (B, T, V), state.  With rng there is dropout.
         ``backward(dlogits)`` -> gradients keyed as ``params``.
@@ -101,7 +101,7 @@ class NeuralNGram(base.Model[NeuralNGramConfig]):
         return loss, backward
 
     def predict(self, contexts: Ids, rng: Rng = None) -> tuple[NDArray, Callable]:
-        """Return the logits of the id after each context: contexts (..., n - 1) -> (..., V).
+        """The logits of the id after each context: contexts (..., n - 1) -> (..., V).
 
         ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
@@ -125,5 +125,5 @@ class NeuralNGram(base.Model[NeuralNGramConfig]):
         return logits, backward
 
     def state_after(self, text: Ids) -> State:
-        """Return the state that the last n - 2 ids of a text make."""
+        """The state that the last n - 2 ids of a text make."""
         return {"context": text[:, text.shape[1] - (self.config.order - 2) :].astype(np.int64)}

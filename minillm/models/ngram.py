@@ -40,9 +40,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import checks
 from minillm._kernels import twinned
-from minillm.models import sizes as checks
-from minillm.ops import _validate
+from minillm.models import sizes
 
 Ids = NDArray[np.int32]
 Floats = NDArray[np.floating]
@@ -89,8 +89,8 @@ def count_ngrams(text: Ids, order: int, start: int) -> list[Counts]:
 
 
 def checked_ids(caller: str, name: str, ids: NDArray[np.integer], start: int) -> Ids:
-    """Return integers (T,) as int32.  ValueError unless they are in 0..start."""
-    return _validate.ids(caller, name, ids, start + 1, (np.size(ids),)).astype(np.int32)
+    """Integers (T,) as int32.  ValueError unless they are in 0..start."""
+    return checks.ids(caller, name, ids, start + 1, (np.size(ids),)).astype(np.int32)
 
 
 def count_longer(
@@ -112,17 +112,17 @@ def count_longer(
 
 
 def shifted(before: int, ending: Ids) -> Ids:
-    """Return the number of the n-gram that ends before each place."""
+    """The number of the n-gram that ends before each place."""
     return np.append(np.int32(before), ending)[:-1]
 
 
 def place_of(place: Ids, numbers: Ids) -> Ids:
-    """Return numbers[place], and -1 where place is -1."""
+    """numbers[place], and -1 where place is -1."""
     return np.append(numbers, np.int32(-1))[place]
 
 
 def split_keys(keys: NDArray[np.int64], V: int) -> tuple[Ids, Ids]:
-    """Return the contexts and the last words of keys."""
+    """The contexts and the last words of keys."""
     context = keys // V
     return context.astype(np.int32), (keys - context * V).astype(np.int32)
 
@@ -193,7 +193,7 @@ SMOOTHINGS: dict[str, Smoothing] = {}
 
 
 def smoothing(name: str, adjusted: bool = False) -> Callable[[Shares], Shares]:
-    """Return a decorator that enters a function into ``SMOOTHINGS``."""
+    """A decorator that enters a function into ``SMOOTHINGS``."""
 
     def enter(shares: Shares) -> Shares:
         SMOOTHINGS[name] = Smoothing(shares, adjusted)
@@ -266,12 +266,12 @@ def discounted(count: Floats, context: Ids, C: int, D: Floats) -> tuple[Floats, 
 
 
 def counts_of_counts(count: NDArray) -> NDArray[np.int64]:
-    """Return the numbers of n-grams with a count of 0, 1, 2, 3, 4: (5,)."""
+    """The numbers of n-grams with a count of 0, 1, 2, 3, 4: (5,)."""
     return np.array([np.count_nonzero(count == r) for r in range(5)])
 
 
 def absolute_discounts(n: NDArray[np.int64]) -> Floats:
-    """Return one discount D for all counts; D[0] is 0.
+    """One discount D for all counts; D[0] is 0.
 
         D = n1 / (n1 + 2 n2)
 
@@ -282,7 +282,7 @@ def absolute_discounts(n: NDArray[np.int64]) -> Floats:
 
 
 def kneser_ney_discounts(n: NDArray[np.int64]) -> Floats:
-    """Return the discounts of counts of 1, of 2 and of more; D[0] is 0.
+    """The discounts of counts of 1, of 2 and of more; D[0] is 0.
 
         Y = n1 / (n1 + 2 n2)        D_r = r - (r + 1) Y n_{r+1} / n_r        r = 1, 2, 3
 
@@ -301,7 +301,7 @@ def kneser_ney_discounts(n: NDArray[np.int64]) -> Floats:
 
 
 def adjusted_counts(level: Counts, longer: Counts | None) -> NDArray[np.int64]:
-    """Return the number of different words seen before each n-gram (Kneser and Ney 1995).
+    """The number of different words seen before each n-gram (Kneser and Ney 1995).
 
     "Francisco" is frequent, but follows only "San".  Shorter n-grams matter after a new
     context, and there "Francisco" is unlikely.  The longest n-grams keep their counts.  So
@@ -336,12 +336,12 @@ class NGramConfig:
     sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        checks.check_at_least(self, 1, "vocabulary", "order")
+        sizes.check_at_least(self, 1, "vocabulary", "order")
         for name in ("line_end", "unknown"):
             id = getattr(self, name)
             if id is not None and not 0 <= id < self.vocabulary:
                 raise ValueError(f"{name}: expected an id in 0..{self.vocabulary - 1}, found {id}")
-        checks.check_one_of(self, "smoothing", tuple(SMOOTHINGS))
+        sizes.check_one_of(self, "smoothing", tuple(SMOOTHINGS))
         if not 0 < self.k < np.inf:
             raise ValueError(f"k: expected above 0 and finite, found {self.k}")
         if sorted(self.prune) != list(self.prune):  # else an n-gram might lose its context
@@ -353,7 +353,7 @@ class NGramConfig:
         return self.vocabulary
 
     def prune_threshold(self, n: int) -> int:
-        """Return the largest count of an n-gram of length n that is left out."""
+        """The largest count of an n-gram of length n that is left out."""
         thresholds = (0, *self.prune) if n > 1 else (0,)
         return thresholds[min(n, len(thresholds)) - 1]
 
@@ -384,7 +384,7 @@ class NGram:
         check_params(config, params)
 
     def probabilities(self, ids: NDArray[np.integer]) -> Floats:
-        """Return log10 p of each token given those before it: ids (T,) -> (T,) float64.
+        """log10 p of each token given those before it: ids (T,) -> (T,) float64.
 
         The starts of sentences in ids are given, not predicted: log10 p is 0 there.
         """
@@ -399,7 +399,7 @@ class NGram:
         return log_p
 
     def _look_up(self, n: int, context: Ids, ids: Ids, log_p: Floats) -> Ids:
-        """Return the numbers of the n-grams of length n; change log_p to what they say."""
+        """The numbers of the n-grams of length n; change log_p to what they say."""
         params = self.params
         number = _find_children(params[f"first.{n}"], params[f"word.{n}"], context, ids)
         known, seen = context >= 0, number >= 0
@@ -408,7 +408,7 @@ class NGram:
         return number
 
     def score(self, chunks: Iterable[Ids]) -> Score:
-        """Return the score of a text, which may be cut into chunks anywhere."""
+        """The score of a text, which may be cut into chunks anywhere."""
         log10, unknown_log10, tokens, unknown = 0.0, 0.0, 0, 0
         before = np.zeros(0, np.int32)
         for chunk in chunks:
@@ -424,7 +424,7 @@ class NGram:
         return Score(log10, tokens, unknown_log10, unknown)
 
     def distribution(self, context: Sequence[int]) -> Floats:
-        """Return log10 p of every word after the context: (V,) float64."""
+        """log10 p of every word after the context: (V,) float64."""
         params = self.params
         ids = np.array(context) if len(context) else np.zeros(0, np.int32)
         context = checked_ids("distribution", "context", ids, self.config.start).tolist()
@@ -443,13 +443,13 @@ class NGram:
         return log_p[: self.config.vocabulary]
 
     def longest_context(self, context: Sequence[int]) -> int:
-        """Return how many of the last ids of the context make the longest one that was seen."""
+        """How many of the last ids of the context make the longest one that was seen."""
         most = min(len(context), self.config.order - 1)
         lengths = range(1, most + 1)
         return sum(self._number(context[len(context) - length :]) >= 0 for length in lengths)
 
     def _number(self, ngram: Sequence[int]) -> int:
-        """Return the number of an n-gram among those of its length, or -1."""
+        """The number of an n-gram among those of its length, or -1."""
         number = ngram[0]
         for n, word in enumerate(ngram[1:], start=2):
             first, last = self.params[f"first.{n}"][number : number + 2]
@@ -462,7 +462,7 @@ class NGram:
     # --- writing: the interface of language models --------------------------------
 
     def zero_state(self, B: int) -> dict[str, Ids]:
-        """Return the state before a text begins, for B texts: the start of a sentence.
+        """The state before a text begins, for B texts: the start of a sentence.
 
         A state has ``context`` (B, order - 1): the last ids, padded in front with -1.
         """
@@ -471,19 +471,19 @@ class NGram:
     def read(
         self, ids: NDArray[np.integer], state: dict[str, Ids]
     ) -> tuple[Floats, dict[str, Ids]]:
-        """Return the logits of the next token, and the state after the last id.
+        """The logits of the next token, and the state after the last id.
 
         ids (B, T) -> logits (B, V), state.  The logit of an impossible word is very small,
         but finite.
         """
         shape = (len(state["context"]), *np.shape(ids)[-1:])
-        ids = _validate.ids("read", "ids", ids, self.config.start + 1, shape)
+        ids = checks.ids("read", "ids", ids, self.config.start + 1, shape)
         context = self._context_after(np.concatenate([state["context"], ids], axis=1))
         log_p = np.stack([self.distribution(row[row >= 0].tolist()) for row in context])
         return np.maximum(log_p, IMPOSSIBLE) * np.log(10), {"context": context}
 
     def _context_after(self, text: NDArray[np.integer]) -> Ids:
-        """Return the last order - 1 ids of each text (B, T) within its last sentence."""
+        """The last order - 1 ids of each text (B, T) within its last sentence."""
         context = np.full((len(text), self.config.order - 1), -1, np.int32)
         for row, ids in zip(context, text, strict=True):
             if self.config.line_end is not None and self.config.line_end in ids:
@@ -599,7 +599,7 @@ def interpolate(
 
 
 def log10_of(p: Floats) -> NDArray[np.float32]:
-    """Return log10 p as in an ARPA file: never above 0, and ``IMPOSSIBLE`` for p = 0."""
+    """log10 p as in an ARPA file: never above 0, and ``IMPOSSIBLE`` for p = 0."""
     logs = np.full(len(p), IMPOSSIBLE, np.float32)
     np.log10(p, out=logs, where=p > 0, casting="same_kind")
     return np.minimum(logs, 0, out=logs)  # a sum of shares may be rounded to just above 1

@@ -5,10 +5,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import ops
+from minillm import checks, ops
 from minillm.layers import dense
 from minillm.layers.types import Gradients, Ids, Params
-from minillm.ops import _validate
 from minillm.ops._padding import length_mask
 
 
@@ -34,7 +33,7 @@ def target_loss(
 
     The padding is left out before the output layer, because that layer is wide.
     """
-    lengths = _validate.sequence_lengths("target_loss", lengths, *targets.shape)
+    lengths = checks.sequence_lengths("target_loss", lengths, *targets.shape)
     real = length_mask(lengths, targets.shape[1])  # (B, T)
     logits, output_backward = dense.layer(params, "output", hs[real])  # (tokens, V)
     loss, loss_backward = ops.cross_entropy(logits, targets[real], label_smoothing=label_smoothing)

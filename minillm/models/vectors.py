@@ -41,11 +41,11 @@ class Vectors:
         return word in self.ids
 
     def __getitem__(self, word: str) -> Floats:
-        """Return the vector of a word: (D,)."""
+        """The vector of a word: (D,)."""
         return self.vectors[self.id(word)]
 
     def id(self, word: str) -> int:
-        """Return the row of a word's vector."""
+        """The row of a word's vector."""
         if word not in self.ids:
             raise InputError(
                 f"the word {word!r} is not among the {len(self.words):,} that the model knows"
@@ -54,7 +54,7 @@ class Vectors:
         return self.ids[word]
 
     def similarity(self, a: str, b: str) -> float:
-        """Return the cosine of two words' vectors."""
+        """The cosine of two words' vectors."""
         return float(self.directions[self.id(a)] @ self.directions[self.id(b)])
 
     def most_similar(
@@ -63,7 +63,7 @@ class Vectors:
         negative: str | Sequence[str] = (),
         topn: int = 10,
     ) -> list[tuple[str, float]]:
-        """Return the words most similar to a word, with their similarities.
+        """The words most similar to a word, with their similarities.
 
         Of several words, the directions are added; those of the ``negative`` ones are subtracted.
         """
@@ -79,7 +79,7 @@ class Vectors:
         return self._nearest(target / (length if length > 0 else 1), words, topn)
 
     def analogy(self, a: str, b: str, c: str, topn: int = 10) -> list[tuple[str, float]]:
-        """Return words that are to c as b is to a: those nearest to b - a + c, except the three.
+        """Words that are to c as b is to a: those nearest to b - a + c, except the three.
 
         With unit vectors, these words are most similar to b and c and least similar to a, with
         equal weights (Mikolov, Yih and Zweig 2013; "3CosAdd").
@@ -93,7 +93,7 @@ class Vectors:
         return [(self.words[id], float(scores[id])) for id in best]
 
     def map(self, words: Sequence[str]) -> Floats:
-        """Return the coordinates of words in the plane of their largest variance: (N, 2).
+        """The coordinates of words in the plane of their largest variance: (N, 2).
 
         They are the first two principal components (Pearson 1901) of the words' directions.
         """

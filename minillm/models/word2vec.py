@@ -41,9 +41,9 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import checks
 from minillm._kernels import twinned
 from minillm.models import sizes
-from minillm.ops import _validate
 from minillm.ops.activations import logistic
 
 Floats = NDArray[np.floating]
@@ -92,7 +92,7 @@ class Word2Vec:
         dtype: type = np.float32,
     ):
         V, D = config.vocabulary, config.dimension
-        counts = _validate.ids("word2vec", "counts", counts, 2**63, (V,))
+        counts = checks.ids("word2vec", "counts", counts, 2**63, (V,))
         if counts.min() < 1:
             raise ValueError(f"word2vec: counts: expected 1 or more, found {counts.min()}")
         self.config = config
@@ -144,8 +144,8 @@ class Word2Vec:
         Raises TypeError or ValueError where words or starts do not fit.
         """
         config, op = self.config, "word2vec"
-        ids = _validate.ids(op, "words", words, config.vocabulary, (np.size(words),))
-        starts = _validate.ids(op, "starts", starts, len(ids) + 1, (len(rates) + 1,))
+        ids = checks.ids(op, "words", words, config.vocabulary, (np.size(words),))
+        starts = checks.ids(op, "starts", starts, len(ids) + 1, (len(rates) + 1,))
         if starts[0] != 0 or starts[-1] != len(ids) or (starts[1:] < starts[:-1]).any():
             raise ValueError(f"{op}: starts: expected to ascend from 0 to {len(ids)}")
         rates = np.ascontiguousarray(rates, np.float64)
@@ -176,7 +176,7 @@ class Word2Vec:
 
 
 def _aligned(rows: int, D: int, dtype: type) -> Floats:
-    """Return zeros (rows, D or a little more), in rows of whole cache lines."""
+    """Zeros (rows, D or a little more), in rows of whole cache lines."""
     line = 64 // np.dtype(dtype).itemsize
     width = -(-D // line) * line
     buffer: NDArray = np.zeros(rows * width + line, dtype)
@@ -248,7 +248,7 @@ def _train_sentences(
 
 
 def _logistic_loss(h: Floats, U: Floats, labels: Floats) -> tuple[np.floating, Callable]:
-    """Return the loss of one prediction: h (D,), U (M, D), labels (M,) of 0 and 1 -> a scalar.
+    """The loss of one prediction: h (D,), U (M, D), labels (M,) of 0 and 1 -> a scalar.
 
     ``backward()`` -> dh, dU.  With the score s = u . h, and t = s if label else -s,
 
@@ -309,7 +309,7 @@ class _Random:
         self.state = (self.next() + sentence) & self._MASK
 
     def next(self) -> int:
-        """Return 64 random bits."""
+        """64 random bits."""
         self.state = (self.state + 0x9E3779B97F4A7C15) & self._MASK
         z = self.state
         z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & self._MASK
@@ -317,7 +317,7 @@ class _Random:
         return z ^ (z >> 31)
 
     def below(self, n: int) -> tuple[int, int]:
-        """Return a number in 0..n-1 from the upper 32 bits, and the lower 32."""
+        """A number in 0..n-1 from the upper 32 bits, and the lower 32."""
         bits = self.next()
         return ((bits >> 32) * n) >> 32, bits & 0xFFFFFFFF
 
@@ -326,7 +326,7 @@ class _Random:
 
 
 def keep_table(counts: NDArray[np.int64], subsample: float) -> NDArray[np.uint64]:
-    """Return the probability, times 2**32, that a word stays in its sentence: (V,).
+    """The probability, times 2**32, that a word stays in its sentence: (V,).
 
     It is min(1, (sqrt(f / subsample) + 1) subsample / f), where f is the word's fraction of the
     text, as in the authors' program (their paper has sqrt(subsample / f)).
@@ -339,7 +339,7 @@ def keep_table(counts: NDArray[np.int64], subsample: float) -> NDArray[np.uint64
 
 
 def alias_table(weights: NDArray[np.float64]) -> tuple[NDArray[np.uint64], Ids]:
-    """Return a table to draw words by their weights in constant time: share (V,), alias (V,).
+    """A table to draw words by their weights in constant time: share (V,), alias (V,).
 
     There are V slots of equal size.  The part share[i] / 2**32 of slot i belongs to word i,
     the rest to word alias[i].  To draw a word, draw a slot, then a point in it.
@@ -361,7 +361,7 @@ def alias_table(weights: NDArray[np.float64]) -> tuple[NDArray[np.uint64], Ids]:
 
 
 def huffman_paths(counts: NDArray[np.int64]) -> tuple[Ids, Ids, NDArray[np.uint8]]:
-    """Return each word's path from the root of the Huffman tree: starts (V + 1,), nodes, labels.
+    """Each word's path from the root of the Huffman tree: starts (V + 1,), nodes, labels.
 
     The path of word w is nodes[starts[w] : starts[w + 1]], inner nodes numbered from
     0.  Each has a label: 1 if the path continues to its second child, 0 if to its

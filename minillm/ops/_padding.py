@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 
 def length_mask(lengths: NDArray[np.integer], T: int) -> NDArray[np.bool_]:
-    """Return a mask (B, T) that is True at the steps before each row's length."""
+    """A mask (B, T) that is True at the steps before each row's length."""
     return np.arange(T) < lengths[:, None]
 
 
 def zero_padding(x: NDArray[Any], lengths: NDArray[np.integer]) -> NDArray[Any]:
-    """Return x (B, ..., T, D) with zeros in the padding, with any number of axes between.
+    """x (B, ..., T, D) with zeros in the padding, with any number of axes between.
 
     The padding is replaced, not multiplied: it may be NaN or infinite, and zero times either
     is NaN.

@@ -9,11 +9,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.ops import _validate
+from minillm import checks
 
 
 def logistic(x: NDArray) -> NDArray:
-    """Return 1 / (1 + exp(-x)), computed as (1 + tanh(x / 2)) / 2, so that exp never overflows."""
+    """1 / (1 + exp(-x)), computed as (1 + tanh(x / 2)) / 2, so that exp never overflows."""
     return 0.5 * np.tanh(0.5 * x) + 0.5
 
 
@@ -22,9 +22,9 @@ def tanh(x: NDArray) -> tuple[NDArray, Callable]:
 
     ``backward(dy)`` -> dx = dy (1 - y^2).  Keeps y.
     """
-    _validate.floats("tanh", x=(x, "..."))
+    checks.floats("tanh", x=(x, "..."))
     y = np.tanh(x)
-    upstream = _validate.upstream("tanh", dy=y)
+    upstream = checks.upstream("tanh", dy=y)
 
     def backward(dy):
         return upstream(dy) * (1 - y**2)
@@ -37,9 +37,9 @@ def sigmoid(x: NDArray) -> tuple[NDArray, Callable]:
 
     ``backward(dy)`` -> dx = dy y (1 - y).  Keeps y.
     """
-    _validate.floats("sigmoid", x=(x, "..."))
+    checks.floats("sigmoid", x=(x, "..."))
     y = logistic(x)
-    upstream = _validate.upstream("sigmoid", dy=y)
+    upstream = checks.upstream("sigmoid", dy=y)
 
     def backward(dy):
         return upstream(dy) * y * (1 - y)
@@ -56,10 +56,10 @@ def relu(x: NDArray) -> tuple[NDArray, Callable]:
     Source: Nair and Hinton (2010), "Rectified linear units improve restricted
     Boltzmann machines".
     """
-    _validate.floats("relu", x=(x, "..."))
+    checks.floats("relu", x=(x, "..."))
     x = x.view()
     y = np.maximum(x, 0)
-    upstream = _validate.upstream("relu", dy=y)
+    upstream = checks.upstream("relu", dy=y)
 
     def backward(dy):
         return upstream(dy) * (x > 0)
@@ -76,11 +76,11 @@ def silu(x: NDArray) -> tuple[NDArray, Callable]:
     neural network function approximation in reinforcement learning", equation 5;
     it is the "swish" of Ramachandran, Zoph and Le (2017).
     """
-    _validate.floats("silu", x=(x, "..."))
+    checks.floats("silu", x=(x, "..."))
     x = x.view()
     s = logistic(x)
     y = x * s
-    upstream = _validate.upstream("silu", dy=y)
+    upstream = checks.upstream("silu", dy=y)
 
     def backward(dy):
         # y = x s, where ds/dx = s (1 - s)

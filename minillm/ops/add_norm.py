@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops import _validate
 from minillm.ops.layer_norm import _layer_norm_backward, _layer_norm_forward
 from minillm.ops.rms_norm import _rms_norm_backward, _rms_norm_forward
 
@@ -14,7 +14,7 @@ from minillm.ops.rms_norm import _rms_norm_backward, _rms_norm_forward
 def add_norm(
     x: NDArray, h: NDArray | None, gain: NDArray, bias: NDArray | None, eps: float = 1e-5
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
-    """Return a sum, the residual stream, and its norm, the input of a branch.
+    """A sum, the residual stream, and its norm, the input of a branch.
 
         total = x + h        y = layer_norm(total), or, without a bias, rms_norm(total)
 
@@ -32,21 +32,21 @@ def add_norm(
     """
     added = {} if h is None else {"h": (h, "... D")}
     biased = {} if bias is None else {"bias": (bias, "D")}
-    _validate.floats("add_norm", x=(x, "... D"), **added, gain=(gain, "D"), **biased)
+    checks.floats("add_norm", x=(x, "... D"), **added, gain=(gain, "D"), **biased)
     if h is not None and h.shape != x.shape:
         raise ValueError(f"add_norm: h: expected shape {x.shape}, that of x, found {h.shape}")
-    epsilon = _validate.positive("add_norm", "eps", eps)
+    eps = checks.positive("add_norm", "eps", eps)
     shape, D = x.shape, x.shape[-1]
-    x_, gain_ = _validate.contiguous(x, gain)
-    bias_ = None if bias is None else _validate.contiguous(bias)[0]
+    x_, gain_ = checks.contiguous(x, gain)
+    bias_ = None if bias is None else checks.contiguous(bias)[0]
     rows = x_.reshape(-1, D)
     if h is None:
-        total, (y, *kept) = rows, _norm_forward(rows, gain_, bias_, epsilon)
+        total, (y, *kept) = rows, _norm_forward(rows, gain_, bias_, eps)
     else:
         added_rows = np.ascontiguousarray(h).reshape(-1, D)
-        total, y, *kept = _add_norm_forward(rows, added_rows, gain_, bias_, epsilon)
+        total, y, *kept = _add_norm_forward(rows, added_rows, gain_, bias_, eps)
     outputs = total.reshape(shape), y.reshape(shape)
-    upstream = _validate.upstream("add_norm", dtotal=outputs[0], dy=outputs[1])
+    upstream = checks.upstream("add_norm", dtotal=outputs[0], dy=outputs[1])
     terms, plain = 1 if h is None else 2, bias is None  # the backward keeps neither h nor bias
 
     def backward(dtotal, dy):
@@ -59,22 +59,22 @@ def add_norm(
 
 
 def _norm_forward(
-    x: NDArray, gain: NDArray, bias: NDArray | None, epsilon: float
+    x: NDArray, gain: NDArray, bias: NDArray | None, eps: float
 ) -> tuple[NDArray, NDArray | None, NDArray]:
     """x (N, D), gain, bias (D,) or None -> y (N, D), mean (N,) or None, inverse_std (N,)."""
     if bias is not None:
-        return _layer_norm_forward(x, gain, bias, epsilon)
-    y, inverse_rms = _rms_norm_forward(x, gain, epsilon)
+        return _layer_norm_forward(x, gain, bias, eps)
+    y, inverse_rms = _rms_norm_forward(x, gain, eps)
     return y, None, inverse_rms
 
 
 @twinned
 def _add_norm_forward(
-    x: NDArray, h: NDArray, gain: NDArray, bias: NDArray | None, epsilon: float
+    x: NDArray, h: NDArray, gain: NDArray, bias: NDArray | None, eps: float
 ) -> tuple[NDArray, NDArray, NDArray | None, NDArray]:
     """x, h (N, D), gain, bias (D,) or None -> total, y (N, D), mean (or None), inverse_std (N,)."""
     total = x + h
-    return total, *_norm_forward(total, gain, bias, epsilon)
+    return total, *_norm_forward(total, gain, bias, eps)
 
 
 @twinned

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops import _validate
 from minillm.ops._padding import length_mask, zero_padding
 from minillm.ops.attention import Array, Lengths, attend, attend_backward, attending
 from minillm.ops.linear import linear
@@ -44,15 +44,15 @@ def additive_attention(
     shapes = {"query": (query, "B T D"), "W_q": (W_q, "D A"), "keys": (keys, "B S A")}
     if W_k is not None:
         shapes |= {"keys": (keys, "B S C"), "W_k": (W_k, "C A")}
-    sizes = _validate.floats("additive_attention", **shapes, values=(values, "B S E"), v=(v, "A"))
-    steps = _validate.sequence_lengths("additive_attention", lengths, sizes["B"], sizes["S"])
+    sizes = checks.floats("additive_attention", **shapes, values=(values, "B S E"), v=(v, "A"))
+    steps = checks.sequence_lengths("additive_attention", lengths, sizes["B"], sizes["S"])
 
     q, q_backward = linear(query, W_q)
     present = keys if lengths is None else zero_padding(keys, steps)  # dW_k multiplies all of them
     k, k_backward = (keys, None) if W_k is None else linear(present, W_k)
-    q, k, values, v = _validate.contiguous(q, k, values, v)
+    q, k, values, v = checks.contiguous(q, k, values, v)
     context, weights = _additive_attention_forward(q, k, values, v, steps)
-    upstream = _validate.upstream("additive_attention", dcontext=context, dweights=weights)
+    upstream = checks.upstream("additive_attention", dcontext=context, dweights=weights)
 
     def backward(dcontext, dweights=None):
         dcontext, dweights = upstream(dcontext, dweights)

@@ -31,12 +31,12 @@ Lengths = NDArray[np.int64]
 
 
 def transposed(x: Array) -> Array:
-    """Return a stack of matrices, each transposed."""
+    """A stack of matrices, each transposed."""
     return np.swapaxes(x, -1, -2)
 
 
 def attending(weights: Array) -> NDArray[np.bool_]:
-    """Return a mask of the queries that attend to any key: weights (..., T, S) -> (..., T, 1).
+    """A mask of the queries that attend to any key: weights (..., T, S) -> (..., T, 1).
 
     The other queries are left out of every product.  Their weights are zero, but zero times an
     infinite key or value would be NaN.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.ops import _validate
+from minillm import checks
 from minillm.ops._padding import length_mask, zero_padding
 from minillm.ops.attention import transposed
 from minillm.ops.softmax import masked_softmax
@@ -48,11 +48,11 @@ def attention_flow(
     machine comprehension", equations 1 and 2.
     """
     op, shapes = "attention_flow", {"h": (h, "B T D"), "u": (u, "B J D")}
-    sizes = _validate.floats(op, **shapes, w_h=(w_h, "D"), w_u=(w_u, "D"), w_hu=(w_hu, "D"))
+    sizes = checks.floats(op, **shapes, w_h=(w_h, "D"), w_u=(w_u, "D"), w_hu=(w_hu, "D"))
     B, T, J = (sizes[letter] for letter in "BTJ")
-    steps = _validate.sequence_lengths(op, lengths, B, T)
+    steps = checks.sequence_lengths(op, lengths, B, T)
     question_steps = np.full(B, J) if question_lengths is None else question_lengths
-    question_steps = _validate.ids(op, "question_lengths", question_steps, J + 1, (B,))
+    question_steps = checks.ids(op, "question_lengths", question_steps, J + 1, (B,))
     h, u = zero_padding(h, steps), zero_padding(u, question_steps)
     w_h, w_u, w_hu = (np.array(w) for w in (w_h, w_u, w_hu))
     question_mask = length_mask(question_steps, J)[:, None]  # (B, 1, J)
@@ -70,7 +70,7 @@ def attention_flow(
     c = b @ h  # (B, 1, D)
 
     g = zero_padding(np.concatenate([h, v, h * v, h * c], axis=2), steps)
-    upstream = _validate.upstream(op, dg=g)
+    upstream = checks.upstream(op, dg=g)
 
     def backward(dg):
         # g = [h, v, h v, h c]

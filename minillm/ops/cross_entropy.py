@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops import _validate
 from minillm.ops.softmax import exponentials
 
 
@@ -48,15 +48,15 @@ def cross_entropy(
     Source: Szegedy et al. (2016), "Rethinking the Inception architecture for
     computer vision", section 7, for the smoothing.
     """
-    smoothing = _validate.below_one("cross_entropy", "label_smoothing", label_smoothing)
+    smoothing = checks.below_one("cross_entropy", "label_smoothing", label_smoothing)
     weights = {} if class_weights is None else {"class_weights": (class_weights, "V")}
-    V = _validate.floats("cross_entropy", logits=(logits, "... V"), **weights)["V"]
+    V = checks.floats("cross_entropy", logits=(logits, "... V"), **weights)["V"]
     shape, dtype = logits.shape, logits.dtype
-    kept_targets = _validate.ids("cross_entropy", "targets", targets, V, shape[:-1]).ravel()
-    rows = _validate.contiguous(logits)[0].reshape(-1, V)  # (N, V)
+    kept_targets = checks.ids("cross_entropy", "targets", targets, V, shape[:-1]).ravel()
+    rows = checks.contiguous(logits)[0].reshape(-1, V)  # (N, V)
     keep = None
     if mask is not None:
-        keep = _validate.mask("cross_entropy", "mask", mask, shape[:-1]).ravel()  # (N,)
+        keep = checks.mask("cross_entropy", "mask", mask, shape[:-1]).ravel()  # (N,)
         rows, kept_targets = rows[keep], kept_targets[keep]
     count = len(rows)
     if count == 0:
@@ -65,7 +65,7 @@ def cross_entropy(
     nats, p = _cross_entropy_forward(rows, kept_targets, smoothing)  # (count,), (count, V)
     factors = np.ones(V, dtype) if class_weights is None else class_weights.copy()
     loss = (factors[kept_targets] * nats).sum() / dtype.type(count)
-    upstream = _validate.upstream("cross_entropy", dloss=loss)
+    upstream = checks.upstream("cross_entropy", dloss=loss)
 
     def backward(dloss=1.0):
         share = dtype.type(upstream(dloss) / count)

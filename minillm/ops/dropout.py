@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.ops import _validate
+from minillm import checks
 
 
 def dropout(x: NDArray, rate: float, rng: np.random.Generator) -> tuple[NDArray, Callable]:
@@ -22,14 +22,14 @@ def dropout(x: NDArray, rate: float, rng: np.random.Generator) -> tuple[NDArray,
     Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov (2014),
     "Dropout: a simple way to prevent neural networks from overfitting".
     """
-    _validate.floats("dropout", x=(x, "..."))
-    rate = _validate.below_one("dropout", "rate", rate)
+    checks.floats("dropout", x=(x, "..."))
+    rate = checks.below_one("dropout", "rate", rate)
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"dropout: rng: expected a NumPy Generator, found {type(rng).__name__}")
     mask = rng.random(x.shape, dtype=x.dtype.type) >= rate
     scale = x.dtype.type(1 / (1 - rate))
     y = x * mask * scale
-    upstream = _validate.upstream("dropout", dy=y)
+    upstream = checks.upstream("dropout", dy=y)
 
     def backward(dy):
         return upstream(dy) * mask * scale

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops import _validate
 
 
 def embedding(ids: NDArray[np.integer], E: NDArray) -> tuple[NDArray, Callable]:
@@ -22,12 +22,12 @@ def embedding(ids: NDArray[np.integer], E: NDArray) -> tuple[NDArray, Callable]:
     Source: Bengio, Ducharme, Vincent and Jauvin (2003), "A neural probabilistic
     language model", the matrix C of section 2.
     """
-    V, D = _validate.floats("embedding", E=(E, "V D")).values()
-    checked = _validate.ids("embedding", "ids", ids, V)
-    (table,) = _validate.contiguous(E)
+    V, D = checks.floats("embedding", E=(E, "V D")).values()
+    checked = checks.ids("embedding", "ids", ids, V)
+    (table,) = checks.contiguous(E)
     places = checked.ravel()  # (N,)
     y = _embedding_forward(table, places).reshape(*checked.shape, D)
-    upstream = _validate.upstream("embedding", dy=y)
+    upstream = checks.upstream("embedding", dy=y)
 
     def backward(dy):
         return _embedding_backward(upstream(dy).reshape(-1, D), places, V)

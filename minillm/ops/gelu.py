@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops import _validate
 
 _SCALE = float(np.sqrt(2 / np.pi))
 _DENSITY_AT_ZERO = float(np.sqrt(1 / (2 * np.pi)))  # of the standard normal distribution
@@ -33,12 +33,12 @@ def gelu(x: NDArray, approximate: bool = True) -> tuple[NDArray, Callable]:
     Raises TypeError where ``approximate`` is not True or False.
     Source: Hendrycks and Gimpel (2016), "Gaussian error linear units", section 2.
     """
-    _validate.floats("gelu", x=(x, "..."))
-    tanh_form = _validate.flag("gelu", "approximate", approximate)
+    checks.floats("gelu", x=(x, "..."))
+    tanh_form = checks.flag("gelu", "approximate", approximate)
     shape = x.shape
-    flat = _validate.contiguous(x)[0].ravel()
+    flat = checks.contiguous(x)[0].ravel()
     y = (_gelu_forward(flat) if tanh_form else _exact_gelu_forward(flat)).reshape(shape)
-    upstream = _validate.upstream("gelu", dy=y)
+    upstream = checks.upstream("gelu", dy=y)
 
     def backward(dy):
         dflat = upstream(dy).ravel()
@@ -69,7 +69,7 @@ _erfc = np.vectorize(math.erfc, otypes=[float])  # NumPy has no erfc
 
 
 def normal_cdf(x: NDArray) -> NDArray:
-    """Return Phi(x), the probability that a standard normal variable is below x; of any shape.
+    """Phi(x), the probability that a standard normal variable is below x; of any shape.
 
     1 + erf(x / sqrt(2)) = erfc(-x / sqrt(2)), which keeps its digits close to zero.
     """

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops import _validate
 from minillm.ops._padding import zero_padding
 from minillm.ops.activations import logistic
 from minillm.ops.bfloat16 import product
@@ -62,11 +62,11 @@ def gru(
     """
     states_and_weights = {"h0": (h0, "B H"), "W_x": (W_x, "I 3H"), "W_h": (W_h, "H 3H")}
     biases = {"b_x": (b_x, "3H"), "b_h": (b_h, "3H")}
-    x, sizes = _validate.floats_or_ids("gru", x, "B T I", **states_and_weights, **biases)
-    steps = _validate.sequence_lengths("gru", lengths, sizes["B"], sizes["T"])
-    x, h0, W_x, W_h, b_x, b_h = _validate.contiguous(x, h0, W_x, W_h, b_x, b_h)
+    x, sizes = checks.floats_or_ids("gru", x, "B T I", **states_and_weights, **biases)
+    steps = checks.sequence_lengths("gru", lengths, sizes["B"], sizes["T"])
+    x, h0, W_x, W_h, b_x, b_h = checks.contiguous(x, h0, W_x, W_h, b_x, b_h)
     hs, h_last, gates, h_n = _gru_forward(x, h0, W_x, W_h, b_x, b_h, steps)
-    upstream = _validate.upstream("gru", dhs=hs, dh_last=h_last)
+    upstream = checks.upstream("gru", dhs=hs, dh_last=h_last)
 
     def backward(dhs, dh_last=None):
         dhs, dh_last = upstream(dhs, dh_last)
@@ -169,8 +169,8 @@ def gru_step(
     """One step of ``gru`` without a backward: x (B, I) or ids (B,), h (B, H) -> h (B, H)."""
     states_and_weights = {"h": (h, "B H"), "W_x": (W_x, "I 3H"), "W_h": (W_h, "H 3H")}
     biases = {"b_x": (b_x, "3H"), "b_h": (b_h, "3H")}
-    x, _ = _validate.floats_or_ids("gru_step", x, "B I", **states_and_weights, **biases)
-    x, h, W_x, W_h, b_x, b_h = _validate.contiguous(x, h, W_x, W_h, b_x, b_h)
+    x, _ = checks.floats_or_ids("gru_step", x, "B I", **states_and_weights, **biases)
+    x, h, W_x, W_h, b_x, b_h = checks.contiguous(x, h, W_x, W_h, b_x, b_h)
     return _gru_step(x, h, W_x, W_h, b_x, b_h)
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops import _validate
 
 
 def layer_norm(
@@ -35,13 +35,13 @@ def layer_norm(
     not positive.
     Source: Ba, Kiros and Hinton (2016), "Layer normalization", equation 4.
     """
-    _validate.floats("layer_norm", x=(x, "... D"), gain=(gain, "D"), bias=(bias, "D"))
-    epsilon = _validate.positive("layer_norm", "eps", eps)
+    checks.floats("layer_norm", x=(x, "... D"), gain=(gain, "D"), bias=(bias, "D"))
+    eps = checks.positive("layer_norm", "eps", eps)
     shape, D = x.shape, x.shape[-1]
-    x_, gain_, bias_ = _validate.contiguous(x, gain, bias)
+    x_, gain_, bias_ = checks.contiguous(x, gain, bias)
     rows = x_.reshape(-1, D)
-    y, mean, inverse_std = _layer_norm_forward(rows, gain_, bias_, epsilon)
-    upstream = _validate.upstream("layer_norm", dy=y.reshape(shape))
+    y, mean, inverse_std = _layer_norm_forward(rows, gain_, bias_, eps)
+    upstream = checks.upstream("layer_norm", dy=y.reshape(shape))
 
     def backward(dy):
         drows = upstream(dy).reshape(-1, D)
@@ -53,11 +53,11 @@ def layer_norm(
 
 @twinned
 def _layer_norm_forward(
-    x: NDArray, gain: NDArray, bias: NDArray, epsilon: float
+    x: NDArray, gain: NDArray, bias: NDArray, eps: float
 ) -> tuple[NDArray, NDArray, NDArray]:
     """x (N, D), gain (D,), bias (D,) -> y (N, D), mean (N,), inverse_std (N,)."""
     mean = x.mean(axis=1)
-    inverse_std = 1 / np.sqrt(x.var(axis=1) + epsilon)
+    inverse_std = 1 / np.sqrt(x.var(axis=1) + eps)
     x_hat = (x - mean[:, None]) * inverse_std[:, None]
     return gain * x_hat + bias, mean, inverse_std
 

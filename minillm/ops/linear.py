@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops import _validate
 from minillm.ops.bfloat16 import product
 
 
@@ -24,12 +24,12 @@ def linear(x: NDArray, W: NDArray, b: NDArray | None = None) -> tuple[NDArray, C
     Raises TypeError or ValueError where dtypes or shapes do not fit.
     """
     biases = {} if b is None else {"b": (b, "O")}
-    _validate.floats("linear", x=(x, "... I"), W=(W, "I O"), **biases)
+    checks.floats("linear", x=(x, "... I"), W=(W, "I O"), **biases)
     shape, weights = x.shape, W.view()
     rows = x.reshape(-1, W.shape[0])
     bias = None if b is None else np.ascontiguousarray(b)
     y = _matmul(rows, weights, bias).reshape(*shape[:-1], W.shape[1])
-    upstream = _validate.upstream("linear", dy=y)
+    upstream = checks.upstream("linear", dy=y)
 
     def backward(dy):
         drows = upstream(dy).reshape(-1, weights.shape[1])

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.ops import _validate
+from minillm import checks
 from minillm.ops.cross_entropy import _cross_entropy_backward, _cross_entropy_forward
 
 
@@ -25,13 +25,13 @@ def log_likelihood(logits: NDArray, targets: NDArray[np.integer]) -> tuple[NDArr
     Source: Bridle (1990), "Probabilistic interpretation of feedforward classification network
     outputs", section 4.
     """
-    V = _validate.floats("log_likelihood", logits=(logits, "... V"))["V"]
+    V = checks.floats("log_likelihood", logits=(logits, "... V"))["V"]
     shape = logits.shape
-    kept_targets = _validate.ids("log_likelihood", "targets", targets, V, shape[:-1]).ravel()
-    rows = _validate.contiguous(logits)[0].reshape(-1, V)
+    kept_targets = checks.ids("log_likelihood", "targets", targets, V, shape[:-1]).ravel()
+    rows = checks.contiguous(logits)[0].reshape(-1, V)
     nats, p = _cross_entropy_forward(rows, kept_targets, 0.0)
     log_p = -nats.reshape(shape[:-1])
-    upstream = _validate.upstream("log_likelihood", dlog_p=log_p)
+    upstream = checks.upstream("log_likelihood", dlog_p=log_p)
 
     def backward(dlog_p):
         # -log p has the slope p - one_hot(target)

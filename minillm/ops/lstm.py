@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops import _validate
 from minillm.ops._padding import zero_padding
 from minillm.ops.activations import logistic
 from minillm.ops.bfloat16 import product
@@ -58,11 +58,11 @@ def lstm(
     """
     states = {"h0": (h0, "B H"), "c0": (c0, "B H")}
     weights = {"W_x": (W_x, "I 4H"), "W_h": (W_h, "H 4H"), "b": (b, "4H")}
-    x, sizes = _validate.floats_or_ids("lstm", x, "B T I", **states, **weights)
-    steps = _validate.sequence_lengths("lstm", lengths, sizes["B"], sizes["T"])
-    x, h0, c0, W_x, W_h, b = _validate.contiguous(x, h0, c0, W_x, W_h, b)
+    x, sizes = checks.floats_or_ids("lstm", x, "B T I", **states, **weights)
+    steps = checks.sequence_lengths("lstm", lengths, sizes["B"], sizes["T"])
+    x, h0, c0, W_x, W_h, b = checks.contiguous(x, h0, c0, W_x, W_h, b)
     hs, h_last, c_last, gates, cs = _lstm_forward(x, h0, c0, W_x, W_h, b, steps)
-    upstream = _validate.upstream("lstm", dhs=hs, dh_last=h_last, dc_last=c_last)
+    upstream = checks.upstream("lstm", dhs=hs, dh_last=h_last, dc_last=c_last)
 
     def backward(dhs, dh_last=None, dc_last=None):
         dhs, dh_last, dc_last = upstream(dhs, dh_last, dc_last)
@@ -171,8 +171,8 @@ def lstm_step(
     """One step of ``lstm`` without a backward: x (B, I) or ids (B,), h and c (B, H) -> h, c."""
     states = {"h": (h, "B H"), "c": (c, "B H")}
     weights = {"W_x": (W_x, "I 4H"), "W_h": (W_h, "H 4H"), "b": (b, "4H")}
-    x, _ = _validate.floats_or_ids("lstm_step", x, "B I", **states, **weights)
-    x, h, c, W_x, W_h, b = _validate.contiguous(x, h, c, W_x, W_h, b)
+    x, _ = checks.floats_or_ids("lstm_step", x, "B I", **states, **weights)
+    x, h, c, W_x, W_h, b = checks.contiguous(x, h, c, W_x, W_h, b)
     return _lstm_step(x, h, c, W_x, W_h, b)
 
 

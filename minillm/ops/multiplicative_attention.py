@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops import _validate
 from minillm.ops._padding import length_mask, zero_padding
 from minillm.ops.attention import Array, Lengths, attend, attend_backward, attending, transposed
 from minillm.ops.linear import linear
@@ -37,13 +37,13 @@ def multiplicative_attention(
     shapes = {"query": (query, "B T D"), "keys": (keys, "B S D")}
     if W is not None:
         shapes |= {"W": (W, "D C"), "keys": (keys, "B S C")}
-    sizes = _validate.floats("multiplicative_attention", **shapes, values=(values, "B S E"))
-    steps = _validate.sequence_lengths("multiplicative_attention", lengths, sizes["B"], sizes["S"])
+    sizes = checks.floats("multiplicative_attention", **shapes, values=(values, "B S E"))
+    steps = checks.sequence_lengths("multiplicative_attention", lengths, sizes["B"], sizes["S"])
 
     q, q_backward = (query, None) if W is None else linear(query, W)
-    q, keys, values = _validate.contiguous(q, keys, values)
+    q, keys, values = checks.contiguous(q, keys, values)
     context, weights = _multiplicative_attention_forward(q, keys, values, steps)
-    upstream = _validate.upstream("multiplicative_attention", dcontext=context, dweights=weights)
+    upstream = checks.upstream("multiplicative_attention", dcontext=context, dweights=weights)
 
     def backward(dcontext, dweights=None):
         dcontext, dweights = upstream(dcontext, dweights)

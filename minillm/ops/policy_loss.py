@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.ops import _validate
+from minillm import checks
 
 
 def policy_loss(
@@ -43,17 +43,17 @@ def policy_loss(
     Source: Shao et al. (2024), "DeepSeekMath: pushing the limits of mathematical reasoning in open
     language models", equations 3, 4 and 20.
     """
-    beta = _validate.number("policy_loss", "beta", beta)
+    beta = checks.number("policy_loss", "beta", beta)
     if not 0 <= beta < np.inf:
         raise ValueError(f"policy_loss: beta: expected 0 or more and finite, found {beta}")
-    N = _validate.floats(
+    N = checks.floats(
         "policy_loss", log_p=(log_p, "N"), reference=(reference, "N"), advantage=(advantage, "N")
     )["N"]
     dtype = log_p.dtype
     toward, kept_advantage = np.exp(reference - log_p), advantage.copy()
     distance = toward - (reference - log_p) - 1
     loss = (dtype.type(beta) * distance - advantage * log_p).sum() / dtype.type(N)
-    upstream = _validate.upstream("policy_loss", dloss=loss)
+    upstream = checks.upstream("policy_loss", dloss=loss)
 
     def backward(dloss=1.0):
         # loss = mean of -advantage log_p + beta distance

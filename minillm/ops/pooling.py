@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.ops import _validate
+from minillm import checks
 from minillm.ops._padding import length_mask, zero_padding
 
 
@@ -18,11 +18,11 @@ def mean_pool(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[N
 
     ``backward(dy)`` -> dx = dy / length at each step.  Keeps the lengths.
     """
-    B, T, D = _validate.floats("mean_pool", x=(x, "B T D")).values()
-    steps = _validate.sequence_lengths("mean_pool", lengths, B, T)
+    B, T, D = checks.floats("mean_pool", x=(x, "B T D")).values()
+    steps = checks.sequence_lengths("mean_pool", lengths, B, T)
     count = np.maximum(steps, 1)[:, None].astype(x.dtype)  # (B, 1)
     y = zero_padding(x, steps).sum(axis=1) / count
-    upstream = _validate.upstream("mean_pool", dy=y)
+    upstream = checks.upstream("mean_pool", dy=y)
 
     def backward(dy):
         share = (upstream(dy) / count)[:, None]  # (B, 1, D)
@@ -39,14 +39,14 @@ def max_pool(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[ND
     Source: Collobert and Weston (2008), "A unified architecture for natural language
     processing", section 3.3.
     """
-    B, T, D = _validate.floats("max_pool", x=(x, "B T D")).values()
-    steps = _validate.sequence_lengths("max_pool", lengths, B, T)
+    B, T, D = checks.floats("max_pool", x=(x, "B T D")).values()
+    steps = checks.sequence_lengths("max_pool", lengths, B, T)
     dtype = x.dtype
     among = np.where(length_mask(steps, T)[..., None], x, -np.inf)
     place = among.argmax(axis=1)[:, None]  # (B, 1, D)
     empty = (steps == 0)[:, None]
     y = np.where(empty, 0, np.take_along_axis(x, place, axis=1)[:, 0])
-    upstream = _validate.upstream("max_pool", dy=y)
+    upstream = checks.upstream("max_pool", dy=y)
 
     def backward(dy):
         dx = np.zeros((B, T, D), dtype)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.ops import _validate
+from minillm import checks
 from minillm.ops.activations import logistic
 
 
@@ -45,8 +45,8 @@ def preference_loss(
     Source: Rafailov, Sharma, Mitchell, Ermon, Manning and Finn (2023), "Direct preference
     optimization: your language model is secretly a reward model", equations 4 to 7.
     """
-    beta = _validate.positive("preference_loss", "beta", beta)
-    P = _validate.floats(
+    beta = checks.positive("preference_loss", "beta", beta)
+    P = checks.floats(
         "preference_loss",
         chosen=(chosen, "P"),
         rejected=(rejected, "P"),
@@ -56,7 +56,7 @@ def preference_loss(
     dtype = chosen.dtype
     z = dtype.type(beta) * ((chosen - reference_chosen) - (rejected - reference_rejected))
     loss = np.logaddexp(dtype.type(0), -z).sum() / dtype.type(P)  # -log sigmoid(z) = log(1 + e^-z)
-    upstream = _validate.upstream("preference_loss", dloss=loss)
+    upstream = checks.upstream("preference_loss", dloss=loss)
 
     def backward(dloss=1.0):
         # loss = mean of -log sigmoid(z)

@@ -55,9 +55,9 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import checks
 from minillm._kernels import twinned
 from minillm._kernels.large_pages import WEIGHTS
-from minillm.ops import _validate
 from minillm.ops.linear import _matmul
 
 BLOCK = 32  # inputs for which activations have one scale
@@ -163,7 +163,7 @@ class Quantised:
     def rows(self, outputs: NDArray[np.integer]) -> NDArray[np.float32]:
         """The weights of some outputs: the rows of a table (V, D).  (...) -> (..., I)."""
         I, O = self.shape[::-1] if self.transposed else self.shape
-        places = _validate.ids("rows", "outputs", outputs, O)
+        places = checks.ids("rows", "outputs", outputs, O)
         return _quantised_rows(self.parts, places.ravel()).reshape(*places.shape, I)
 
 
@@ -223,7 +223,7 @@ def _words(
     _check_floats("scale", scale, scale)
     if offset is not None:
         _check_floats("offset", offset, scale)
-    _validate.require_array("pack", "codes", codes)
+    checks.require_array("pack", "codes", codes)
     if codes.dtype != np.uint8:
         raise TypeError(f"pack: codes: expected uint8, found {codes.dtype}")
     if bits not in (4, 6, 8) or not 0 <= zero < 2**bits:
@@ -247,7 +247,7 @@ def _words(
 
 
 def _check_floats(name: str, array: NDArray, scale: NDArray) -> None:
-    _validate.require_array("pack", name, array)
+    checks.require_array("pack", name, array)
     if array.dtype not in (np.float16, np.float32) or array.dtype != scale.dtype:
         raise TypeError(
             f"pack: {name}: expected float16 or float32, as the scale, found {array.dtype}"
@@ -278,7 +278,7 @@ def quantise(W: NDArray, bits: int) -> Quantised:
     Raises TypeError or ValueError unless W is a matrix of floats with a multiple of 32 inputs, bits
     is 4 or 8, and float16 can hold the scales and offsets.
     """
-    I, O = _validate.floats("quantise", W=(W, "I O")).values()
+    I, O = checks.floats("quantise", W=(W, "I O")).values()
     if I % BLOCK or bits not in (4, 8):
         raise ValueError(
             f"quantise: expected a multiple of {BLOCK} inputs, and 4 or 8 bits; found {I}, {bits}"
@@ -323,7 +323,7 @@ def quantised_linear(x: NDArray, W: Quantised) -> tuple[NDArray, Callable]:
 
     Raises TypeError or ValueError where dtypes or shapes do not fit.
     """
-    (I,) = _validate.floats("quantised_linear", x=(x, "... I")).values()
+    (I,) = checks.floats("quantised_linear", x=(x, "... I")).values()
     if W.transposed or W.shape[0] != I:
         raise ValueError(f"quantised_linear: W: expected shape ({I}, O), found {W.shape}")
     rows, shape, O = np.ascontiguousarray(x.reshape(-1, I)), x.shape, W.shape[1]
@@ -333,7 +333,7 @@ def quantised_linear(x: NDArray, W: Quantised) -> tuple[NDArray, Callable]:
     else:
         y = _matmul(rows, W.dense().astype(x.dtype))
     y = y.reshape(*shape[:-1], O)
-    upstream = _validate.upstream("quantised_linear", dy=y)
+    upstream = checks.upstream("quantised_linear", dy=y)
 
     def backward(dy):
         drows = upstream(dy).reshape(-1, O)

@@ -35,7 +35,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.ops import _validate
+from minillm import checks
 from minillm.ops._padding import zero_padding
 from minillm.ops.bfloat16 import product
 
@@ -64,12 +64,12 @@ def sequence(steps: list[Array], lengths: Lengths) -> Array:
 
 
 def rows(x: Array) -> Array:
-    """Return all steps of all rows as one matrix: (B, T, D) -> (B T, D)."""
+    """All steps of all rows as one matrix: (B, T, D) -> (B T, D)."""
     return x.reshape(-1, x.shape[-1])
 
 
 def input_term(x: Inputs, W_x: Array, b: Array, lengths: Lengths | None = None) -> Array:
-    """Return x W_x + b for all steps, x (B, T, I) or ids (B, T) -> (B, T, G H), or for one
+    """x W_x + b for all steps, x (B, T, I) or ids (B, T) -> (B, T, G H), or for one
     step, x (B, I) or ids (B,) -> (B, G H)."""
     if x.dtype.kind == "i":
         return W_x[x] + b
@@ -102,7 +102,7 @@ def state_term_backward(da: Array, h0: Array, hs: Array, lengths: Lengths) -> Ar
 
 
 def without_ids(dx: Array | None, *gradients: Array) -> tuple[Array, ...]:
-    """Return the gradients of an op's float arguments, without dx if x is ids."""
+    """The gradients of an op's float arguments, without dx if x is ids."""
     return gradients if dx is None else (dx, *gradients)
 
 
@@ -119,8 +119,8 @@ def reverse(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[NDA
     Raises TypeError or ValueError where the dtype, the shape or lengths do not fit.
     Source: Schuster and Paliwal (1997), "Bidirectional recurrent neural networks".
     """
-    B, T, _ = _validate.floats("reverse", x=(x, "B T D")).values()
-    steps = _validate.sequence_lengths("reverse", lengths, B, T)
+    B, T, _ = checks.floats("reverse", x=(x, "B T D")).values()
+    steps = checks.sequence_lengths("reverse", lengths, B, T)
     source = steps[:, None] - 1 - np.arange(T)  # (B, T), negative in the padding
 
     def reversed_rows(a):
@@ -129,7 +129,7 @@ def reverse(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[NDA
         return y
 
     y = reversed_rows(x)
-    upstream = _validate.upstream("reverse", dy=y)
+    upstream = checks.upstream("reverse", dy=y)
 
     def backward(dy):
         return reversed_rows(upstream(dy))

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops import _validate
 
 
 def rms_norm(x: NDArray, gain: NDArray, eps: float = 1e-5) -> tuple[NDArray, Callable]:
@@ -28,13 +28,13 @@ def rms_norm(x: NDArray, gain: NDArray, eps: float = 1e-5) -> tuple[NDArray, Cal
     Source: Zhang and Sennrich (2019), "Root mean square layer normalization",
     equation 4; eps is added as in Llama.
     """
-    _validate.floats("rms_norm", x=(x, "... D"), gain=(gain, "D"))
-    epsilon = _validate.positive("rms_norm", "eps", eps)
+    checks.floats("rms_norm", x=(x, "... D"), gain=(gain, "D"))
+    eps = checks.positive("rms_norm", "eps", eps)
     shape, D = x.shape, x.shape[-1]
-    x_, gain_ = _validate.contiguous(x, gain)
+    x_, gain_ = checks.contiguous(x, gain)
     rows = x_.reshape(-1, D)
-    y, inverse_rms = _rms_norm_forward(rows, gain_, epsilon)
-    upstream = _validate.upstream("rms_norm", dy=y.reshape(shape))
+    y, inverse_rms = _rms_norm_forward(rows, gain_, eps)
+    upstream = checks.upstream("rms_norm", dy=y.reshape(shape))
 
     def backward(dy):
         drows = upstream(dy).reshape(-1, D)
@@ -45,9 +45,9 @@ def rms_norm(x: NDArray, gain: NDArray, eps: float = 1e-5) -> tuple[NDArray, Cal
 
 
 @twinned
-def _rms_norm_forward(x: NDArray, gain: NDArray, epsilon: float) -> tuple[NDArray, NDArray]:
+def _rms_norm_forward(x: NDArray, gain: NDArray, eps: float) -> tuple[NDArray, NDArray]:
     """x (N, D), gain (D,) -> y (N, D), inverse_rms (N,)."""
-    inverse_rms = 1 / np.sqrt((x**2).mean(axis=1) + epsilon)
+    inverse_rms = 1 / np.sqrt((x**2).mean(axis=1) + eps)
     return gain * (x * inverse_rms[:, None]), inverse_rms
 
 

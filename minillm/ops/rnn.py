@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops import _validate
 from minillm.ops._padding import zero_padding
 from minillm.ops.bfloat16 import product
 from minillm.ops.recurrence import (
@@ -49,11 +49,11 @@ def rnn(
     Source: Elman (1990), "Finding structure in time".
     """
     states_and_weights = {"h0": (h0, "B H"), "W_x": (W_x, "I H"), "W_h": (W_h, "H H")}
-    x, sizes = _validate.floats_or_ids("rnn", x, "B T I", **states_and_weights, b=(b, "H"))
-    steps = _validate.sequence_lengths("rnn", lengths, sizes["B"], sizes["T"])
-    x, h0, W_x, W_h, b = _validate.contiguous(x, h0, W_x, W_h, b)
+    x, sizes = checks.floats_or_ids("rnn", x, "B T I", **states_and_weights, b=(b, "H"))
+    steps = checks.sequence_lengths("rnn", lengths, sizes["B"], sizes["T"])
+    x, h0, W_x, W_h, b = checks.contiguous(x, h0, W_x, W_h, b)
     hs, h_last = _rnn_forward(x, h0, W_x, W_h, b, steps)
-    upstream = _validate.upstream("rnn", dhs=hs, dh_last=h_last)
+    upstream = checks.upstream("rnn", dhs=hs, dh_last=h_last)
 
     def backward(dhs, dh_last=None):
         dhs, dh_last = upstream(dhs, dh_last)
@@ -115,8 +115,8 @@ def _rnn_step(x: Inputs, h: Array, W_x: Array, W_h: Array, b: Array) -> Array:
 def rnn_step(x: NDArray, h: NDArray, W_x: NDArray, W_h: NDArray, b: NDArray) -> NDArray:
     """One step of ``rnn`` without a backward: x (B, I) or ids (B,), h (B, H) -> h (B, H)."""
     states_and_weights = {"h": (h, "B H"), "W_x": (W_x, "I H"), "W_h": (W_h, "H H")}
-    x, _ = _validate.floats_or_ids("rnn_step", x, "B I", **states_and_weights, b=(b, "H"))
-    x, h, W_x, W_h, b = _validate.contiguous(x, h, W_x, W_h, b)
+    x, _ = checks.floats_or_ids("rnn_step", x, "B I", **states_and_weights, b=(b, "H"))
+    x, h, W_x, W_h, b = checks.contiguous(x, h, W_x, W_h, b)
     return _rnn_step(x, h, W_x, W_h, b)
 
 

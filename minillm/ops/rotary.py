@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops import _validate
 
 
 class RotaryScaling(NamedTuple):
@@ -59,17 +59,17 @@ def rotary(
     with rotary position embedding", equation 15.  There a pair is x_{2i}, x_{2i + 1};
     here it is x_i, x_{i + D/2}, as in the weights of GPT-NeoX and Llama.
     """
-    B, _, T, D = _validate.floats("rotary", x=(x, "B N T D")).values()
+    B, _, T, D = checks.floats("rotary", x=(x, "B N T D")).values()
     if D % 2 == 1:
         raise ValueError(f"rotary: x: expected an even D, found shape {x.shape}")
-    base = _validate.positive("rotary", "base", base)
-    places = _validate.ids("rotary", "positions", positions, 2**53, (B, T))
+    base = checks.positive("rotary", "base", base)
+    places = checks.ids("rotary", "positions", positions, 2**53, (B, T))
     cos, sin = _cos_and_sin(places.tobytes(), (B, T), D, base, scaling, x.dtype)
-    y = _rotary_rotation(_validate.strided(x), cos, sin)
-    upstream = _validate.upstream("rotary", "K", dy=y)
+    y = _rotary_rotation(checks.strided(x), cos, sin)
+    upstream = checks.upstream("rotary", "K", dy=y)
 
     def backward(dy):
-        return _rotary_rotation(_validate.strided(upstream(dy)), cos, -sin)
+        return _rotary_rotation(checks.strided(upstream(dy)), cos, -sin)
 
     return y, backward
 

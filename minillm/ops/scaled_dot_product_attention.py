@@ -10,8 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops import _validate
 from minillm.ops._padding import length_mask, zero_padding
 from minillm.ops.attention import Array, Lengths, attend_backward, attending, transposed
 from minillm.ops.softmax import masked_softmax
@@ -54,26 +54,26 @@ def scaled_dot_product_attention(
     queries, Ainslie et al. (2023), "GQA".
     """
     op = "scaled_dot_product_attention"
-    sizes = _validate.floats(op, q=(q, "B N T D"), k=(k, "B M S D"), v=(v, "B M S E"))
+    sizes = checks.floats(op, q=(q, "B N T D"), k=(k, "B M S D"), v=(v, "B M S E"))
     B, N, T, M, S = (sizes[letter] for letter in "BNTMS")
     if type(causal) is not bool:
-        causal = _validate.flag(op, "causal", causal)
+        causal = checks.flag(op, "causal", causal)
     if N % M:
         raise ValueError(f"{op}: k: expected heads that divide the {N} of q, found {M}")
-    steps = _validate.sequence_lengths(op, lengths, B, S)
+    steps = checks.sequence_lengths(op, lengths, B, S)
     first = (
         np.full(B, S - T, np.int64)
         if start is None
-        else _validate.ids(op, "start", start, S + 1, (B,))
+        else checks.ids(op, "start", start, S + 1, (B,))
     )
     if causal and start is not None:  # no query reaches the free part of a cache
         steps = np.minimum(first + T, steps)
-    inputs = _validate.strided(q), _validate.strided(k), _validate.strided(v), steps, causal, first
+    inputs = checks.strided(q), checks.strided(k), checks.strided(v), steps, causal, first
     y, log_sums = _scaled_attention_forward(*inputs)
-    upstream = _validate.upstream(op, "K", dy=y)
+    upstream = checks.upstream(op, "K", dy=y)
 
     def backward(dy):
-        return _scaled_attention_backward(_validate.strided(upstream(dy)), *inputs, log_sums)
+        return _scaled_attention_backward(checks.strided(upstream(dy)), *inputs, log_sums)
 
     return y, backward
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.ops import _validate
+from minillm import checks
 
 
 def softmax(x: NDArray) -> tuple[NDArray, Callable]:
@@ -28,9 +28,9 @@ def softmax(x: NDArray) -> tuple[NDArray, Callable]:
     Source: Bridle (1990), "Probabilistic interpretation of feedforward
     classification network outputs".
     """
-    _validate.floats("softmax", x=(x, "... D"))
+    checks.floats("softmax", x=(x, "... D"))
     y = softmax_forward(x)
-    upstream = _validate.upstream("softmax", dy=y)
+    upstream = checks.upstream("softmax", dy=y)
 
     def backward(dy):
         return softmax_backward(upstream(dy), y)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops import _validate
 from minillm.ops.activations import logistic
 
 
@@ -24,13 +24,13 @@ def swiglu(x: NDArray) -> tuple[NDArray, Callable]:
     Raises TypeError or ValueError where the dtype does not fit or the rows of x have no halves.
     Source: Shazeer (2020), "GLU variants improve Transformer", equation 6.
     """
-    _validate.floats("swiglu", x=(x, "... D"))
+    checks.floats("swiglu", x=(x, "... D"))
     shape, D = x.shape, x.shape[-1]
     if D % 2 == 1:
         raise ValueError(f"swiglu: x: expected an even number of columns, found shape {shape}")
-    rows = _validate.contiguous(x)[0].reshape(-1, D)
+    rows = checks.contiguous(x)[0].reshape(-1, D)
     y = _swiglu_forward(rows).reshape(*shape[:-1], D // 2)
-    upstream = _validate.upstream("swiglu", dy=y)
+    upstream = checks.upstream("swiglu", dy=y)
 
     def backward(dy):
         return _swiglu_backward(upstream(dy).reshape(-1, D // 2), rows).reshape(shape)

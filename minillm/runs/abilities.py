@@ -90,7 +90,7 @@ class Answers(Protocol):
 
 @runtime_checkable
 class HasVectors(Protocol):
-    """Return a vector for each word."""
+    """A vector for each word."""
 
     def vectors(self, run: "Run") -> Vectors: ...
 
@@ -104,7 +104,7 @@ class Fills(Protocol):
 
 @runtime_checkable
 class Embeds(Protocol):
-    """Return a vector for each text."""
+    """A vector for each text."""
 
     def embed(self, run: "Run", texts: Sequence[str], pooling: str | None) -> NDArray: ...
 

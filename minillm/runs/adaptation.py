@@ -32,7 +32,7 @@ MEASURED = 50_000  # the most tokens of each held-out part
 
 
 def with_rate(settings: Any, job: Job, rate: float) -> Any:
-    """Return the settings with a learning rate, by default ``rate``, or less with ``--init``."""
+    """The settings with a learning rate, by default ``rate``, or less with ``--init``."""
     if settings.learning_rate is not None:
         return settings
     gently = job.data.get("init") and not settings.lora_rank
@@ -40,7 +40,7 @@ def with_rate(settings: Any, job: Job, rate: float) -> Any:
 
 
 def with_replay(training: Ids, job: Job) -> Ids:
-    """Return the training text; with ``--replay``, mixed with that of the run of ``--init``.
+    """The training text; with ``--replay``, mixed with that of the run of ``--init``.
 
     InputError if the old text cannot be read again, or the new one does not fit in memory.
     """
@@ -53,7 +53,7 @@ def with_replay(training: Ids, job: Job) -> Ids:
 
 
 def in_turns(new: NDArray, old: Ids, share: float) -> NDArray:
-    """Return all of ``new`` in pieces, each followed by a piece of ``old``, a share of the result.
+    """All of ``new`` in pieces, each followed by a piece of ``old``, a share of the result.
 
     The pieces of ``old`` are spread evenly over it.  They overlap if it is too short.
 

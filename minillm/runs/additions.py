@@ -28,7 +28,7 @@ Arrays = Mapping[str, NDArray]
 
 
 def has_additions(settings: object) -> bool:
-    """Return whether a run with these settings stores updates in place of weights."""
+    """Whether a run with these settings stores updates in place of weights."""
     return bool(getattr(settings, "lora_rank", None))
 
 
@@ -39,17 +39,17 @@ def check_additions(run: "Run") -> None:
 
 
 def scale_of(settings: Any) -> float:
-    """Return s, alpha / rank."""
+    """s, alpha / rank."""
     return alpha_of(settings) / settings.lora_rank
 
 
 def alpha_of(settings: Any) -> float:
-    """Return alpha, by default twice the rank."""
+    """Alpha, by default twice the rank."""
     return settings.lora_alpha or 2 * settings.lora_rank
 
 
 def split(stored: Arrays, weights: Arrays, path: Path) -> tuple[dict[str, NDArray], Arrays]:
-    """Return the updates to ``weights`` among stored arrays, and all other stored arrays.
+    """The updates to ``weights`` among stored arrays, and all other stored arrays.
 
     InputError for an update that fits no weight.
     """
@@ -74,7 +74,7 @@ def split(stored: Arrays, weights: Arrays, path: Path) -> tuple[dict[str, NDArra
 def merged(
     weights: Arrays, stored: Arrays, scale: float, path: Path
 ) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
-    """Return the baseline's weights with the updates among ``stored``, and all others of these.
+    """The baseline's weights with the updates among ``stored``, and all others of these.
 
     Also s A and B of the weights that are quantised, which have no update.
     """
@@ -94,7 +94,7 @@ def merged(
 
 
 def updates_of(run: "Run") -> Updates:
-    """Return the updates that a run stores.  InputError for a run without."""
+    """The updates that a run stores.  InputError for a run without."""
     check_additions(run)
     arrays, _ = split(run.folder.load_model(), run.model.params, run.folder.model_path)
     settings = run.settings

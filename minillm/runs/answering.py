@@ -65,7 +65,7 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
 
 
 def on_answers(run: Run, chats: Sequence[Conversation]) -> Results:
-    """Return the loss of the answers in nats per token, and their perplexity."""
+    """The loss of the answers in nats per token, and their perplexity."""
     template, context = run.answering.template, run.model.config.context
     messages = [chat.messages for chat in chats]
     tokenizer: Any = run.tokenizer
@@ -84,7 +84,7 @@ def on_answers(run: Run, chats: Sequence[Conversation]) -> Results:
 
 
 def on_choices(run: Run, choices: Sequence[Choice]) -> Results:
-    """Return the share of questions that are answered right, in both ways, with standard errors."""
+    """The share of questions that are answered right, in both ways, with standard errors."""
     right: dict[str, list[bool]] = {"accuracy": [], "accuracy_per_byte": []}
     for choice in choices:
         log_p = ending_log_likelihoods(run, choice)
@@ -127,7 +127,7 @@ def _shortened(ids: np.ndarray, first: int, context: int) -> tuple[np.ndarray, i
 
 
 def on_matches(run: Run, chats: Sequence[Conversation], pattern: re.Pattern[str]) -> Results:
-    """Return the share of last answers that match the known ones."""
+    """The share of last answers that match the known ones."""
     hits = []
     for chat in chats:
         question, known = chat.last_answer

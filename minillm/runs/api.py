@@ -109,7 +109,7 @@ def train(
 
 
 def _files(settings: type, files: str | Path | Sequence[str | Path]) -> dict[str, Any]:
-    """Return the setting for the files: some kinds take one, others several."""
+    """The setting for the files: some kinds take one, others several."""
     names = tuple(map(str, [files] if isinstance(files, str | Path) else files))
     if "files" in types_of(settings):
         return {"files": names}
@@ -148,7 +148,7 @@ def save(
 
 
 def _units(settings: type, tokenizer: Vocabulary) -> dict[str, Any]:
-    """Return the settings that describe the tokens."""
+    """The settings that describe the tokens."""
     known = {name: getattr(tokenizer, name, None) for name in ("unit", "pretokenised")}
     names = types_of(settings)
     return {name: value for name, value in known.items() if name in names and value is not None}

@@ -44,7 +44,7 @@ class BestNGram(NamedTuple):
     tokens: int
 
     def describe(self, unit: str) -> str:
-        """Return a line about it."""
+        """A line about it."""
         what = "the training text"
         if self.counted < self.tokens:
             what = f"the first {self.counted:,} of {self.tokens:,} training {unit}s"
@@ -55,7 +55,7 @@ class BestNGram(NamedTuple):
 
 
 def best_ngram(training: Ids, held_out: Ids, tokenizer: Vocabulary) -> BestNGram:
-    """Return the order that predicts the held-out text best, and its loss."""
+    """The order that predicts the held-out text best, and its loss."""
     return best_model(training, held_out, tokenizer)[1]
 
 
@@ -82,7 +82,7 @@ def best_model(training: Ids, held_out: Ids, tokenizer: Vocabulary) -> tuple[NGr
 
 
 def results_beside(run: Run, held_out: Ids) -> Results:
-    """Return the figures of the best n-gram of a run's training text, or why there are none."""
+    """The figures of the best n-gram of a run's training text, or why there are none."""
     if "imported" in run.data:
         return {"best_ngram": "not measured: the training text of an imported model is not here"}
     try:
@@ -97,7 +97,7 @@ def results_beside(run: Run, held_out: Ids) -> Results:
 
 
 def inside_beside(run: Run, text: str) -> Inside | None:
-    """Return the predictions of the best n-gram of a run's training text, for a look at a text.
+    """The predictions of the best n-gram of a run's training text, for a look at a text.
 
     None if the training text cannot be read again.
     """

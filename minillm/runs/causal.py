@@ -70,7 +70,7 @@ class CausalKind(TextKind):
     rate: ClassVar[float] = 0.4  # the learning rate of a model of width 1
 
     def complete(self, settings: Any, given: Mapping[str, Any], job: Job) -> Any:
-        """Return the settings with a learning rate: the best falls with the width (Yang 2022)."""
+        """The settings with a learning rate: the best falls with the width (Yang 2022)."""
         return with_rate(settings, job, self.rate / settings.width)
 
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
@@ -121,7 +121,7 @@ class CausalKind(TextKind):
         yield f"{rate:,.0f} tokens per second"
 
     def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
-        """Return the mean loss on a text, in nats per token, and the number of tokens."""
+        """The mean loss on a text, in nats per token, and the number of tokens."""
         return evaluate_in_context(run.model, ids, run.settings.batch)
 
     def attention(self, run: Run, text: str, layer: int, head: int) -> tuple[NDArray, list[str]]:
@@ -167,7 +167,7 @@ class CausalKind(TextKind):
 
 
 def kept_sizes(job: Job) -> dict[str, Any]:
-    """Return the sizes that are no settings, of the run to resume or of ``--init``."""
+    """The sizes that are no settings, of the run to resume or of ``--init``."""
     if job.stored is not None:
         config = job.stored.config
     elif job.initial is not None:

@@ -75,7 +75,7 @@ def save_vocabularies(folder: RunFolder, kind: Kind, vocabularies: Mapping[str, 
 
 
 def read_config(folder: RunFolder, kind: Kind | None = None) -> Stored:
-    """Return the configuration of a run; with ``kind``, InputError for a run of another kind.
+    """The configuration of a run; with ``kind``, InputError for a run of another kind.
 
     InputError also names a file that is missing, incomplete or damaged.
     """
@@ -93,7 +93,7 @@ def read_config(folder: RunFolder, kind: Kind | None = None) -> Stored:
 
 
 def _stored_from(kind: Kind, values: Mapping[str, Any], place: str) -> Stored:
-    """Return the configuration in the JSON form; InputError, after ``place``, if it is wrong."""
+    """The configuration in the JSON form; InputError, after ``place``, if it is wrong."""
     config = config_of(kind.config, values["model"], kind.settings, place)
     settings = _settings_of(kind, values["training"], config, place)
     _check_data(kind, values["data"], config, place)
@@ -112,7 +112,7 @@ def _kind_of(values: Mapping[str, Any], path: Any, expected: Kind | None) -> Kin
 
 
 def _settings_of(kind: Kind, training: Mapping[str, Any], config: Any, place: str) -> Any:
-    """Return the stored settings; those of the model come from its config."""
+    """The stored settings; those of the model come from its config."""
     sizes = names_of_sizes(kind.settings)
     if twice := set(sizes) & training.keys():
         raise InputError(f"{place}training: {min(twice)!r} is a size of the model")
@@ -141,7 +141,7 @@ def _check_data(kind: Kind, data: Data, config: Any, place: str) -> None:
 
 
 def config_of(Config: type, values: Mapping[str, Any], settings: type, place: str) -> Any:
-    """Return a model's config from its JSON form.
+    """A model's config from its JSON form.
 
     InputError for wrong names or types, and for sizes out of the ranges of the settings.  The
     config itself checks the rest.

@@ -22,7 +22,7 @@ TINY = 1e-12  # shorter vectors are not normalised
 
 
 def framing_vocabulary(values: dict[str, Any]) -> Any:
-    """Return a vocabulary with the special tokens that BERT needs; ValueError for any other."""
+    """A vocabulary with the special tokens that BERT needs; ValueError for any other."""
     tokenizer = vocabulary_from_dict(values)
     if not frames(tokenizer):
         raise ValueError("expected a vocabulary with [CLS], [SEP] and [MASK], found one without")
@@ -30,7 +30,7 @@ def framing_vocabulary(values: dict[str, Any]) -> Any:
 
 
 def frames(tokenizer: Any) -> bool:
-    """Return whether a vocabulary has the special tokens that BERT needs."""
+    """Whether a vocabulary has the special tokens that BERT needs."""
     return None not in [getattr(tokenizer, name, None) for name in ("cls", "sep", "mask")]
 
 
@@ -44,7 +44,7 @@ def check_frames(tokenizer: Any, source: str) -> None:
 
 
 def frame_of(tokenizer: Any) -> tuple[int, int]:
-    """Return the ids of [CLS] and [SEP]."""
+    """The ids of [CLS] and [SEP]."""
     return tokenizer.cls, tokenizer.sep
 
 

@@ -105,7 +105,7 @@ class RunFolder:
         self._place = self.path  # where the files are: elsewhere while a new run is not whole
 
     def holds_run(self) -> bool:
-        """Return whether any file of a run is here."""
+        """Whether any file of a run is here."""
         return any((self.path / name).exists() for name in _FILES)
 
     def check_free(self, overwrite: bool, resumable: bool = False) -> None:
@@ -169,7 +169,7 @@ class RunFolder:
             self._write(name, _content(file))
 
     def replaces(self) -> bool:
-        """Return whether an old run is still here, because the new one is not yet complete."""
+        """Whether an old run is still here, because the new one is not yet complete."""
         return self._place != self.path and self.holds_run()
 
     def settle(self) -> None:
@@ -217,7 +217,7 @@ class RunFolder:
         self._replace()
 
     def load_json(self, name: str) -> dict:
-        """Return the values written by :meth:`save_json`."""
+        """The values written by :meth:`save_json`."""
         path = self._place / name
         if not path.exists():
             if self.path.is_file():
@@ -235,19 +235,19 @@ class RunFolder:
         self._write(name, data)
 
     def has(self, name: str) -> bool:
-        """Return whether the run has a file of this name."""
+        """Whether the run has a file of this name."""
         return (self._place / name).exists()
 
     # Data stored in the folder
 
     def portable(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return data for config.json: those in this folder are found wherever the folder is."""
+        """Data for config.json: those in this folder are found wherever the folder is."""
         own = {os.path.abspath(self.path / name): name for name in DATA_FILES}
         own |= {str(path): name for name, path in self.attached.items()}
         return _each_text(data, lambda text: f"{_RUN}{own[text]}" if text in own else text)
 
     def located(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return data from config.json, with the paths where the folder is now."""
+        """Data from config.json, with the paths where the folder is now."""
         inside = f"{os.path.abspath(self.path)}{os.sep}"
         return _each_text(data, lambda text: text.replace(_RUN, inside))
 
@@ -284,7 +284,7 @@ class RunFolder:
         raise InputError(f"{paths[0]}: it does not exist yet: the run's first validation writes it")
 
     def load_model(self, allow_nan: bool = False) -> dict[str, NDArray]:
-        """Return the best weights.  They need no more memory than the size of their file.
+        """The best weights.  They need no more memory than the size of their file.
 
         InputError for a number that is not finite, unless ``allow_nan``.
         """
@@ -300,7 +300,7 @@ class RunFolder:
         return weights
 
     def fingerprint(self) -> str:
-        """Return a digest of the stored best weights."""
+        """A digest of the stored best weights."""
         self.settle()
         digest = hashlib.sha256()
         with reading(self.model_path, regular=True) as file:
@@ -317,12 +317,12 @@ class RunFolder:
         self._replace()
 
     def resume_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the arrays of :meth:`load_resume`, by name, without reading them."""
+        """The shapes of the arrays of :meth:`load_resume`, by name, without reading them."""
         tensors, _ = _open_tensors(self.resume_path)
         return {name: tensor.shape for name, tensor in tensors.items()}
 
     def load_resume(self) -> tuple[dict[str, np.ndarray], dict]:
-        """Return the arrays and values written by :meth:`save_resume`."""
+        """The arrays and values written by :meth:`save_resume`."""
         tensors, values = _open_tensors(self._place / self.resume_path.name)
         return {name: tensor.read() for name, tensor in tensors.items()}, values
 
@@ -337,7 +337,7 @@ class RunFolder:
             file.write(json.dumps(record) + "\n")
 
     def read_metrics(self) -> list[dict]:
-        """Return the lines of ``metrics.jsonl``, without one that a kill cut short.
+        """The lines of ``metrics.jsonl``, without one that a kill cut short.
 
         Each is an object with a "step"; InputError, with the line's number, for any other.
         """
@@ -373,7 +373,7 @@ class RunFolder:
 
 
 def _each_text(data: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
-    """Return the data with each text, and each text of a list, changed."""
+    """The data with each text, and each text of a list, changed."""
 
     def changed(value: Any) -> Any:
         if isinstance(value, list):
@@ -384,7 +384,7 @@ def _each_text(data: Mapping[str, Any], change: Callable[[str], str]) -> dict[st
 
 
 def _open_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """Return the tensors of a file of the run, not read yet, and the values beside them."""
+    """The tensors of a file of the run, not read yet, and the values beside them."""
     if not path.exists():
         raise InputError(f"{path}: the file is missing from the run")
     tensors, metadata = open_tensors(path)

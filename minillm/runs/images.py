@@ -24,7 +24,7 @@ class ImageSettings:
 def held_out_images(
     run: Run, evaluation: Evaluation
 ) -> tuple[str, tuple[NDArray, NDArray[np.integer]]]:
-    """Return the name, images and classes of the data to measure on."""
+    """The name, images and classes of the data to measure on."""
     if evaluation.files:
         raise InputError("FILE: images are measured on the built-in set only (--part)")
     part, name = evaluation.part or "validation", run.data["data"]

@@ -33,7 +33,7 @@ ONLY_WITH_LORA = ("lora_alpha", "lora_targets")
 
 
 def with_init_defaults(kind: Kind, initial: Run | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings, with the defaults of a run that begins with another one.
+    """The settings, with the defaults of a run that begins with another one.
 
     InputError for a run that this kind cannot begin with, where another tokenizer is asked for, or
     for several lengths.
@@ -50,7 +50,7 @@ def with_init_defaults(kind: Kind, initial: Run | None, given: Mapping[str, Any]
 
 
 def with_one_length(settings: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is given; a length replaces those by default.  InputError for several."""
+    """What is given; a length replaces those by default.  InputError for several."""
     lengths = [name for name in LENGTHS if given.get(name) is not None]
     if not issubclass(settings, TrainingSettings) or not lengths:
         return dict(given)
@@ -110,7 +110,7 @@ def take_weights(
 
 
 def _listed(names: list[str], most: int = 6) -> str:
-    """Return names separated by commas, at most ``most`` of them."""
+    """Names separated by commas, at most ``most`` of them."""
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest
 
@@ -184,7 +184,7 @@ def _copy_additions(path: str, additions: Arrays) -> None:
 
 
 def unfrozen(model: Any, freeze: str | None) -> list[str]:
-    """Return the weights that ``--freeze`` leaves.
+    """The weights that ``--freeze`` leaves.
 
     InputError where it is no number of layers, or leaves none.
     """
@@ -206,7 +206,7 @@ def unfrozen(model: Any, freeze: str | None) -> list[str]:
 
 
 def lora_targets(model: Any, weights: Arrays, settings: Any, new: Iterable[str]) -> list[str]:
-    """Return the names of the matrices that get an update: those of the layers, or of attention.
+    """The names of the matrices that get an update: those of the layers, or of attention.
 
     InputError where there are none, or the rank is larger than a side of one.
     """

@@ -129,7 +129,7 @@ class Kind:
     # --- settings ---
 
     def init_defaults(self, initial: "Run", given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings that replace the defaults when a run begins with another one.
+        """The settings that replace the defaults when a run begins with another one.
 
         InputError for a run that this kind cannot begin with.
         """
@@ -145,7 +145,7 @@ class Kind:
         return defaults
 
     def tokenizer_options(self, initial: "Run") -> tuple[str, ...]:
-        """Return the options that would mean another tokenizer than that of the run of --init."""
+        """The options that would mean another tokenizer than that of the run of --init."""
         return ("tokenizer", "unit", "vocabulary", "minimum_count", "pretokenised")
 
     def names_from(self, initial: "Run", data: Data) -> dict[str, str]:
@@ -170,21 +170,21 @@ class Kind:
         raise NotImplementedError
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterable[str]:
-        """Return lines to report at the end of the training."""
+        """Lines to report at the end of the training."""
         return ()
 
     def sample(self, run: "Run") -> Iterable[str]:
-        """Return a sample of the model's output, to show at the end of its training."""
+        """A sample of the model's output, to show at the end of its training."""
         return ()
 
     # --- opening ---
 
     def open_vocabulary(self, values: dict[str, Any]) -> Any:
-        """Return a vocabulary from its JSON form; ValueError if it is damaged."""
+        """A vocabulary from its JSON form; ValueError if it is damaged."""
         return vocabulary_from_dict(values)
 
     def build(self, config: Any, vocabularies: Mapping[str, Any], weights: Weights) -> Any:
-        """Return a model with these weights.  ValueError where they do not fit the config."""
+        """A model with these weights.  ValueError where they do not fit the config."""
         model = self.model(config, params=dict(weights))
         dtypes = {str(array.dtype) for array in weights.values()}
         if len(dtypes) > 1 or not dtypes <= {"float32", "float64"}:
@@ -194,12 +194,12 @@ class Kind:
     # --- abilities of every kind ---
 
     def evaluate(self, run: "Run", evaluation: Evaluation) -> Results:
-        """Return the figures of ``eval``, by name."""
+        """The figures of ``eval``, by name."""
         raise InputError(f"{run.path}: a run of {self.name} has no measures")
 
 
 def sizes_of(run: "Run", settings: type) -> dict[str, Any]:
-    """Return the settings that are sizes of a run's model, and the unit of its text."""
+    """The settings that are sizes of a run's model, and the unit of its text."""
     config, known = run.model.config, types_of(settings)
     names = {entry.name for entry in fields(config)} & set(names_of_sizes(settings))
     sizes = {name: getattr(config, name) for name in names}
@@ -214,19 +214,19 @@ def sizes_of(run: "Run", settings: type) -> dict[str, Any]:
 
 
 def described(model: Any, tokenizer: Vocabulary) -> str:
-    """Return a line about an imported Transformer."""
+    """A line about an imported Transformer."""
     weights = sum(array.size for array in model.params.values())
     return f"{weights:,} weights in {model.config.layers} layers, {len(tokenizer):,} tokens"
 
 
 def kinds() -> dict[str, Kind]:
-    """Return all kinds by name, in order: those in ``runs/kinds`` and any others."""
+    """All kinds by name, in order: those in ``runs/kinds`` and any others."""
     _import_kinds()
     return dict(sorted(_kinds.items()))
 
 
 def titles() -> dict[str, str]:
-    """Return the titles of all kinds, in historical order; none is imported for it."""
+    """The titles of all kinds, in historical order; none is imported for it."""
     docstrings = {n: inspect.getmodule(type(kind)).__doc__ or "" for n, kind in _kinds.items()}
     for name, path in _modules().items():
         docstrings[name] = path.read_text("utf-8").removeprefix('"""')
@@ -235,7 +235,7 @@ def titles() -> dict[str, str]:
 
 
 def find_kind(name: str) -> Kind:
-    """Return the kind of that name; only its module is imported.
+    """The kind of that name; only its module is imported.
 
     InputError if there is none.
     """
@@ -251,7 +251,7 @@ def find_kind(name: str) -> Kind:
 
 @cache
 def _modules() -> dict[str, Path]:
-    """Return the files in ``runs/kinds`` by the names of their kinds."""
+    """The files in ``runs/kinds`` by the names of their kinds."""
     paths = sorted(Path(__file__).with_name("kinds").glob("[!_]*.py"))
     return {path.stem.replace("_", "-"): path for path in paths}
 

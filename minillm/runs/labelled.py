@@ -68,15 +68,15 @@ class TextClassifierKind(Kind):
     def new_model(
         self, job: Job, texts: LabelledData, rng: np.random.Generator
     ) -> tuple[Any, dict[str, Any]]:
-        """Return a model with fresh parameters, and its vocabularies by attribute."""
+        """A model with fresh parameters, and its vocabularies by attribute."""
         raise NotImplementedError
 
     def reader(self, config: Any, settings: Any, vocabularies: Mapping[str, Any]) -> Read:
-        """Return a function from a text to the ids that the model reads."""
+        """A function from a text to the ids that the model reads."""
         raise NotImplementedError
 
     def complete(self, settings: Any, given: Mapping[str, Any], job: Job) -> Any:
-        """Return the settings with a length that fits the data.
+        """The settings with a length that fits the data.
 
         For few texts, there are enough epochs for ``LEAST_STEPS`` steps.
         """
@@ -128,7 +128,7 @@ class TextClassifierKind(Kind):
         return classified(class_probabilities(run.model, ids), run.data["labels"])
 
     def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
-        """Return accuracy, macro-F1 and the confusion matrix."""
+        """Accuracy, macro-F1 and the confusion matrix."""
         if evaluation.files:
             name = evaluation.title
             texts = [text for file in evaluation.files for text in read_labelled(file)]
@@ -152,7 +152,7 @@ class TextClassifierKind(Kind):
 
 
 def open_data(data: Data) -> LabelledData:
-    """Return the labelled texts of a file or a folder."""
+    """The labelled texts of a file or a folder."""
     if not data.get("data"):
         raise InputError("DATA: expected a file or a folder (see --help), found none")
     return registry.open_labelled(data["data"], data.get("validation"))
@@ -161,7 +161,7 @@ def open_data(data: Data) -> LabelledData:
 def encode_texts(
     texts: Iterable[Labelled], read: Read, labels: Sequence[str]
 ) -> tuple[Sequences, NDArray[np.int64]]:
-    """Return the ids of each text, and the number of its label.
+    """The ids of each text, and the number of its label.
 
     InputError for a label that is not among ``labels``, or a text without tokens.
     """
@@ -186,7 +186,7 @@ def classification_parts(
     settings: LabelledSettings,
     unit: str,
 ) -> Parts:
-    """Return the parts of a classifier's training, from the inputs and classes of each part."""
+    """The parts of a classifier's training, from the inputs and classes of each part."""
     training, validation = (
         Minibatches(columns[part], settings.batch, settings.seed)
         for part in ("training", "validation")
@@ -204,7 +204,7 @@ def classification_parts(
 
 
 def class_probabilities(model: Any, ids: Sequences) -> NDArray:
-    """Return P(label | text) of each text, (N, classes), in batches of similar length."""
+    """P(label | text) of each text, (N, classes), in batches of similar length."""
     probabilities = np.empty((len(ids), model.config.classes))
     order = np.argsort(-ids.lengths, kind="stable")
     for rows in batches_in_order(order, ids.lengths, rows=BATCH, tokens=TOKENS):
@@ -214,7 +214,7 @@ def class_probabilities(model: Any, ids: Sequences) -> NDArray:
 
 
 def classified(probabilities: NDArray, labels: Sequence[str]) -> list[Classified]:
-    """Return the labels for rows of probabilities (N, classes)."""
+    """The labels for rows of probabilities (N, classes)."""
     results = []
     for row in probabilities.tolist():
         ranked = sorted(zip(row, labels, strict=True), key=lambda entry: -entry[0])
@@ -226,7 +226,7 @@ def classified(probabilities: NDArray, labels: Sequence[str]) -> list[Classified
 def class_results(
     name: str, probabilities: NDArray, classes: NDArray, labels: Sequence[str]
 ) -> Results:
-    """Return the measures of every classifier.
+    """The measures of every classifier.
 
     In the confusion matrix, each row is a label, each column a prediction.
     """
@@ -243,7 +243,7 @@ def class_results(
 
 
 def tfidf_accuracy(run: Run, texts: Sequence[Labelled]) -> float | str:
-    """Return the accuracy of TF-IDF, fitted to the run's training texts; or why there is none."""
+    """The accuracy of TF-IDF, fitted to the run's training texts; or why there is none."""
     if not has_sklearn():
         return "not measured: it needs the package scikit-learn"
     try:
@@ -256,12 +256,12 @@ def tfidf_accuracy(run: Run, texts: Sequence[Labelled]) -> float | str:
 
 
 def has_sklearn() -> bool:
-    """Return whether scikit-learn is installed."""
+    """Whether scikit-learn is installed."""
     return find_spec("sklearn") is not None
 
 
 def by_tfidf(training: Sequence[Labelled], held_out: Sequence[Labelled]) -> dict[str, float]:
-    """Return the accuracy of logistic regression on the TF-IDF of words and pairs of words."""
+    """The accuracy of logistic regression on the TF-IDF of words and pairs of words."""
     # Here, because it is optional, and takes 1,500 ms.
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression

@@ -50,7 +50,7 @@ def load(path: str | Path, allow_nan: bool = False) -> Run:
 
 
 def open_vocabularies(folder: RunFolder, stored: Stored) -> dict[str, Any]:
-    """Return the vocabularies of a run by attribute.
+    """The vocabularies of a run by attribute.
 
     InputError, with the file, where one is damaged, or of another size than the model.
     """
@@ -75,7 +75,7 @@ def _build(
     vocabularies: Mapping[str, Any],
     weights: Mapping[str, NDArray],
 ) -> Any:
-    """Return the model.  InputError if config and weights do not agree, or are damaged."""
+    """The model.  InputError if config and weights do not agree, or are damaged."""
     try:
         return stored.kind.build(stored.config, vocabularies, weights)
     except (KeyError, TypeError, ValueError, ArithmeticError, MemoryError) as error:
@@ -107,14 +107,14 @@ def check_resumable(folder: RunFolder, stored: Stored) -> None:
 
 
 def open_initial(data: Data) -> Run | None:
-    """Return the run of ``--init``, if there is one."""
+    """The run of ``--init``, if there is one."""
     return load(data["init"]) if data.get("init") else None
 
 
 def weights_from(
     initial: Run, kind: Kind, data: Data, shapes: Mapping[str, Shape], constant: bool = False
 ) -> dict[str, NDArray]:
-    """Return the weights that a run of this kind takes from another one, by their new names.
+    """The weights that a run of this kind takes from another one, by their new names.
 
     ``shapes`` are those of all weights of the new run.  Some may not be taken; for a shorter
     context, only the first positions are.  They may be quantised if they are ``constant``.
@@ -150,7 +150,7 @@ def weights_from(
 def _with_baseline(
     folder: RunFolder, stored: Stored, weights: dict[str, NDArray]
 ) -> tuple[dict[str, NDArray], dict[str, NDArray]]:
-    """Return the weights of the baseline with the stored additions, as :func:`merged`."""
+    """The weights of the baseline with the stored additions, as :func:`merged`."""
     for name in ("init", "init_sha256"):
         if not stored.data.get(name):
             raise InputError(f"{folder.path / 'config.json'}: data: {name!r} is missing")

@@ -53,7 +53,7 @@ def _remove_empty(folders: Sequence[Path]) -> None:
 
 
 def _locked(folder: Path, until: float) -> ExitStack:
-    """Return the lock, which is closed to end it; the lock file names this process."""
+    """The lock, which is closed to end it; the lock file names this process."""
     path, failures = folder / NAME, 0
     while True:
         try:

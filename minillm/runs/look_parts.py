@@ -14,7 +14,7 @@ from minillm.text import Vocabulary, unit_name
 
 
 def text_ids(vocabulary: Vocabulary, text: str, most: int = MOST) -> tuple[NDArray, NDArray, list]:
-    """Return the ids of a text in two parts, and notes: those that are not shown, and those shown.
+    """The ids of a text in two parts, and notes: those that are not shown, and those shown.
 
     At most ``most`` are shown, the last ones.  InputError for a text without a token.
     """
@@ -31,14 +31,14 @@ def text_ids(vocabulary: Vocabulary, text: str, most: int = MOST) -> tuple[NDArr
 
 
 def state_after(model: Any, ids: NDArray) -> Any:
-    """Return the state of a language model after the beginning of a text."""
+    """The state of a language model after the beginning of a text."""
     reader = Reader(model)
     state = reader.zero_state(1)
     return reader.read(ids[None], state)[1] if len(ids) else state
 
 
 def inside_of(run: Run, vocabulary: Vocabulary, shown: NDArray, **parts: Any) -> Inside:
-    """Return the measurements of a run, with names for the page."""
+    """The measurements of a run, with names for the page."""
     names = {
         "model": f"{run.kind.name}: {sizes_of(run.model.config)}",
         "name": run.path.name,
@@ -50,7 +50,7 @@ def inside_of(run: Run, vocabulary: Vocabulary, shown: NDArray, **parts: Any) ->
 
 
 def predicting_next(logits: NDArray) -> NDArray:
-    """Return logits (T, V) after each token as those that predict each: (T + 1, V).
+    """Logits (T, V) after each token as those that predict each: (T + 1, V).
 
     Nothing predicts the first one.
     """

@@ -113,11 +113,11 @@ class PairKind(Kind):
     reading: ClassVar[Callable[..., Translated]]
 
     def sizes(self, settings: Any) -> dict[str, Any]:
-        """Return fields of the model's config that follow from settings with other names."""
+        """Fields of the model's config that follow from settings with other names."""
         return {}
 
     def complete(self, settings: Any, given: Mapping[str, Any], job: Job) -> Any:
-        """Return the settings with a unit of their own if too many held-out words are unknown.
+        """The settings with a unit of their own if too many held-out words are unknown.
 
         The unit is the character, or the byte pair if characters make too many texts too long.
         """
@@ -141,7 +141,7 @@ class PairKind(Kind):
         return replace(settings, **changes)
 
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
-        """Return vocabularies, and minibatches for training and validation."""
+        """Vocabularies, and minibatches for training and validation."""
         settings, data, own = job.settings, job.data, self.sizes(job.settings)
         one = {"source_vocabulary": 1, "target_vocabulary": 1}
         config_from(settings, self.config, **one, **own)  # before the data are read
@@ -183,7 +183,7 @@ class PairKind(Kind):
         )
 
     def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
-        """Return the vocabularies of source and target, or those of ``--init``."""
+        """The vocabularies of source and target, or those of ``--init``."""
         if job.initial:
             return job.initial.source, job.initial.target
         return vocabulary_of(pairs, job, 0), vocabulary_of(pairs, job, 1)
@@ -241,7 +241,7 @@ class PairKind(Kind):
             yield "  {}\n    -> {}\n    == {}\n".format(*texts)
 
     def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
-        """Return the loss, the share of exact outputs, and the usual measures of the task."""
+        """The loss, the share of exact outputs, and the usual measures of the task."""
         longest = run.settings.max_length
         if evaluation.files:
             name = evaluation.title
@@ -283,12 +283,12 @@ class PairKind(Kind):
 
 
 def is_pronunciation(run: Run) -> bool:
-    """Return whether outputs are phonemes, which have measures of their own."""
+    """Whether outputs are phonemes, which have measures of their own."""
     return registry.task_of(run.data["data"]) == "pronunciation"
 
 
 def not_measured(run: Run) -> str:
-    """Return a line about measures whose packages are not installed, or nothing."""
+    """A line about measures whose packages are not installed, or nothing."""
     missing = {} if is_pronunciation(run) else metrics.missing_packages()
     if not missing:
         return ""
@@ -299,7 +299,7 @@ def not_measured(run: Run) -> str:
 def output_results(
     run: Run, outputs: Sequence[str], references: Sequence[Sequence[str]]
 ) -> Results:
-    """Return the usual measures of the task, for outputs against their references."""
+    """The usual measures of the task, for outputs against their references."""
     split = run.target.split
     if is_pronunciation(run):
         return {
@@ -314,14 +314,14 @@ def output_results(
 
 
 def open_data(data: Data) -> PairData:
-    """Return the pairs of a file or of a built-in set."""
+    """The pairs of a file or of a built-in set."""
     if not data.get("data"):
         raise InputError("DATA: expected a file or a built-in set (see --help), found none")
     return registry.open_pairs(data["data"], data.get("validation"))
 
 
 def vocabulary_of(pairs: PairData, job: Job, *sides: int) -> Vocabulary:
-    """Return the vocabulary of the sources (side 0), of the targets (side 1), or of both."""
+    """The vocabulary of the sources (side 0), of the targets (side 1), or of both."""
     settings = job.settings
     unit = settings.unit or registry.default_units(job.data["data"])[sides[0]]
     training, held_out = (
@@ -340,7 +340,7 @@ def vocabulary_of(pairs: PairData, job: Job, *sides: int) -> Vocabulary:
 def encode_pairs(
     pairs: Iterable[Pair], source: Vocabulary, target: Vocabulary, longest: int
 ) -> tuple[tuple[Sequences, Sequences], int]:
-    """Return the pairs as ids, with EOS after each target, and the number of pairs left out.
+    """The pairs as ids, with EOS after each target, and the number of pairs left out.
 
     These have a side of more than ``longest`` tokens.
     """
@@ -359,7 +359,7 @@ def encode_pairs(
 def unknown_shares(
     columns: tuple[Sequences, Sequences], source: Vocabulary, target: Vocabulary
 ) -> list[float]:
-    """Return the shares of unknown words among the words of the sources, and of the targets."""
+    """The shares of unknown words among the words of the sources, and of the targets."""
     shares = []
     for texts, vocabulary in zip(columns, (source, target), strict=True):
         words = texts.ids[texts.ids != len(vocabulary)]  # without EOS
@@ -369,7 +369,7 @@ def unknown_shares(
 
 
 def said(shares: Sequence[float]) -> str:
-    """Return a line about the shares of unknown words."""
+    """A line about the shares of unknown words."""
     source, target = (f"{share:.1%}" for share in shares)
     return (
         f"unknown words in the validation pairs: {source} in the sources, {target} in the targets"
@@ -377,5 +377,5 @@ def said(shares: Sequence[float]) -> str:
 
 
 def count_tokens(batch: tuple[Any, ...]) -> int:
-    """Return the number of target tokens of a batch, including EOS: the loss is their mean."""
+    """The number of target tokens of a batch, including EOS: the loss is their mean."""
     return int(batch[3].sum())

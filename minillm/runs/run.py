@@ -118,7 +118,7 @@ class Run:
         stop: Sequence[str] = (),
         **sampling: Any,
     ) -> Iterator[str]:
-        """Return the prompt and its continuation, piece by piece as it is drawn.
+        """The prompt and its continuation, piece by piece as it is drawn.
 
         ``length`` counts tokens.  The text ends before a token in ``stop``.  A model that was
         trained on documents may also end it.  The other arguments, such as ``temperature`` and
@@ -132,7 +132,7 @@ class Run:
         return kind.write(self, prompt, length, make(Sampling, sampling), stop)
 
     def generate(self, prompt: str = "", **options: Any) -> str:
-        """Return the prompt and its continuation as one text; the options are those of ``write``.
+        """The prompt and its continuation as one text; the options are those of ``write``.
 
         >>> minillm.load("runs/first").generate("The ", length=200, seed=1)  # doctest: +SKIP
         """
@@ -145,7 +145,7 @@ class Run:
         report: Callable[[str], None] = warnings.warn,
         **sampling: Any,
     ) -> Iterator[str]:
-        """Return the answer to a conversation, piece by piece as it is drawn.
+        """The answer to a conversation, piece by piece as it is drawn.
 
         Each message has a "role" ("system", "user" or "assistant") and a "content".  ``length``
         counts tokens; None: as many as fit the context.  The oldest turns are left out if not all
@@ -206,14 +206,14 @@ class Run:
     def translate(
         self, texts: str | Sequence[str], beam: int = 5, length_exponent: float = 1.0
     ) -> Any:
-        """Return the best output for one text, or a list of outputs for a list of texts."""
+        """The best output for one text, or a list of outputs for a list of texts."""
         if isinstance(texts, str):
             return self.translate([texts], beam, length_exponent)[0]
         results = self.hypotheses(texts, beam=beam, length_exponent=length_exponent)
         return [best[0].text for best in results]
 
     def hypotheses(self, texts: str | Sequence[str], **options: Any) -> Any:
-        """Return the outputs for each text, best first, with scores and attention weights.
+        """The outputs for each text, best first, with scores and attention weights.
 
         For one text, it is a list of :class:`minillm.decoding.Translation`; for a list of texts, a
         list of lists.  The options are those of :meth:`minillm.decoding.Translator.translate`.
@@ -226,7 +226,7 @@ class Run:
     def cross_attention(
         self, text: str, ids: Sequence[int], layer: int | None, head: int | None
     ) -> NDArray:
-        """Return the attention weights (T, S) from the tokens of an output to those of its source.
+        """The attention weights (T, S) from the tokens of an output to those of its source.
 
         ``ids`` are those of the output, with EOS.  Layers and heads are counted from 0.  The
         default is the last layer but one, and the mean over all heads.
@@ -234,14 +234,14 @@ class Run:
         return self._able(AttendsToSource).cross_attention(self, text, ids, layer, head)
 
     def attention(self, text: str, layer: int, head: int) -> tuple[NDArray, list[str]]:
-        """Return the attention weights (T, T) between the tokens of a text, and the tokens.
+        """The attention weights (T, T) between the tokens of a text, and the tokens.
 
         Layers and heads are counted from 0.
         """
         return self._able(Attends).attention(self, text, layer, head)
 
     def look(self, text: Any, beside: "Run | None" = None, target: str | None = None) -> Any:
-        """Return a page that shows what the model does with a text: see :mod:`minillm.look`.
+        """A page that shows what the model does with a text: see :mod:`minillm.look`.
 
         A notebook shows it; ``save(file)`` writes it, and ``inside`` has its numbers.  ``beside``
         is another run, whose predictions of the same text, or of the same output, are set beside
@@ -271,7 +271,7 @@ class Run:
         return Page(inside, beside._able(Looks).look(beside, text, **options))
 
     def classify(self, items: Any, places: Sequence[str] | None = None) -> Any:
-        """Return the label of each text, or of each image (its pixels, 0 to 1), as Classified.
+        """The label of each text, or of each image (its pixels, 0 to 1), as Classified.
 
         ``places`` name the items in error messages.
         """
@@ -281,7 +281,7 @@ class Run:
         return kind.classify(self, items, places) if len(items) else []
 
     def answer(self, questions: str | Sequence[str], context: str) -> Any:
-        """Return the answer to each question, as a part of a context of any length.
+        """The answer to each question, as a part of a context of any length.
 
         >>> run = minillm.load("runs/qa")  # doctest: +SKIP
         >>> run.answer("What is the default of end?", "say(end='.')")  # doctest: +SKIP
@@ -293,7 +293,7 @@ class Run:
     def answers(
         self, questions: Sequence[str], context: str, number: int = 1
     ) -> list[list[Answered]]:
-        """Return the best ``number`` answers to each question about a context, best first."""
+        """The best ``number`` answers to each question about a context, best first."""
         kind = self._able(Answers)
         return kind.answers(self, questions, context, number) if len(questions) else []
 
@@ -307,7 +307,7 @@ class Run:
         return self._able(HasVectors).vectors(self)
 
     def fill(self, texts: str | Sequence[str], top: int = 5) -> Any:
-        """Return for each [MASK] in a text the ``top`` most probable tokens and probabilities.
+        """For each [MASK] in a text the ``top`` most probable tokens and probabilities.
 
         Each [MASK] is filled in independently.
 
@@ -319,7 +319,7 @@ class Run:
         return [kind.fill(self, text, top) for text in texts]
 
     def embed(self, texts: str | Sequence[str], pooling: str | None = None) -> NDArray:
-        """Return the vector of one text, (D,), or of each of a list, (n, D).
+        """The vector of one text, (D,), or of each of a list, (n, D).
 
         pooling: the "mean" of the tokens' vectors, the "first" one, that of [CLS], or the "max" of
         each feature; None: the setting of a sentence encoder's files, else the mean.  Only the
@@ -366,7 +366,7 @@ class Run:
         return file
 
     def _format(self, file: str | Path | None, name: str | None) -> Format:
-        """Return the format of ``export``.  InputError for one that does not hold the model."""
+        """The format of ``export``.  InputError for one that does not hold the model."""
         able = [one for one in formats() if isinstance(self.model, one.models)]
         if not able:
             names = [kind.name for kind in kinds().values() if _is_exported(kind)]
@@ -395,7 +395,7 @@ class Run:
         files: Sequence[str | Path] = (),
         **options: Any,
     ) -> Results:
-        """Return figures by name, measured on these data, by default on held-out data.
+        """Figures by name, measured on these data, by default on held-out data.
 
         The options are fields of :class:`minillm.runs.kind.Evaluation`: the ``part`` of a built-in
         set, and ``beam`` and ``length_exponent`` for beam search.
@@ -419,7 +419,7 @@ class Run:
             return self.kind.evaluate(self, Evaluation(names, title=title, **options))
 
     def _able(self, ability: type[Ability]) -> Ability:
-        """Return the kind, which has the ability; InputError if it lacks it."""
+        """The kind, which has the ability; InputError if it lacks it."""
         if isinstance(self.kind, ability):
             return self.kind
         able = " or ".join(kind.name for kind in kinds().values() if isinstance(kind, ability))
@@ -428,7 +428,7 @@ class Run:
         )
 
     def _place(self, file: str = "") -> str:
-        """Return the beginning of a message; a run in memory has no place to name."""
+        """The beginning of a message; a run in memory has no place to name."""
         return "" if self.folder.temporary else f"{self.path / file}: "
 
 

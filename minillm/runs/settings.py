@@ -71,7 +71,7 @@ def size(
 
 
 def config_from(settings: object, config: type[S], **values: Any) -> S:
-    """Return the model's config, from the sizes among the settings and other values.
+    """The model's config, from the sizes among the settings and other values.
 
     None means the config's default.  InputError if the config does not accept the values.
     """
@@ -85,12 +85,12 @@ def config_from(settings: object, config: type[S], **values: Any) -> S:
 
 
 def names_of_data(settings: type) -> list[str]:
-    """Return the names of the settings that say where the data are."""
+    """The names of the settings that say where the data are."""
     return [name for name in types_of(settings) if option_of(settings, name).data]
 
 
 def stored_values(settings: Any) -> dict[str, Any]:
-    """Return the settings that are stored with neither the data nor the model."""
+    """The settings that are stored with neither the data nor the model."""
     elsewhere = {*names_of_data(type(settings)), *names_of_sizes(type(settings))}
     return {n: value for n, value in vars(settings).items() if n not in elsewhere}
 

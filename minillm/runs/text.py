@@ -35,7 +35,7 @@ def write_text(
     *,
     documents: bool = False,
 ) -> Iterator[str]:
-    """Return the prompt and its continuation: see :meth:`minillm.runs.run.Run.write`.
+    """The prompt and its continuation: see :meth:`minillm.runs.run.Run.write`.
 
     Without a prompt, the model starts a new line, if its vocabulary has line ends.  A model that
     was trained on ``documents`` starts a document, and ends it with EOS.  BOS precedes the prompt
@@ -69,7 +69,7 @@ class TextKind(Kind):
     takes: ClassVar[tuple[str, ...]] = ("text",)
 
     def new_model(self, settings: Any, vocabulary: int, rng: np.random.Generator) -> Any:
-        """Return the model with fresh parameters."""
+        """The model with fresh parameters."""
         return self.model(config_from(settings, self.config, vocabulary=vocabulary), rng)
 
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
@@ -101,7 +101,7 @@ class TextKind(Kind):
             yield from gained_and_forgotten(job)
 
     def sample(self, run: Run) -> Iterator[str]:
-        """Return some text from the model with the best weights."""
+        """Some text from the model with the best weights."""
         length = SHOWN[run.tokenizer.unit]
         return chain(["sample:\n\n"], run.write(length=length, seed=run.settings.seed), ["\n"])
 
@@ -111,20 +111,20 @@ class TextKind(Kind):
         return write_text(model, run.tokenizer, prompt, length, *options, documents=documents)
 
     def writing_model(self, run: Run, length: int) -> Any:
-        """Return the model in the form that writes ``length`` tokens fastest."""
+        """The model in the form that writes ``length`` tokens fastest."""
         return run.model
 
     def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
-        """Return nats and bits per token, per byte and per character, and perplexity."""
+        """Nats and bits per token, per byte and per character, and perplexity."""
         name, ids = evaluation_ids(run, evaluation)
         nats, tokens = self.nats_on(run, ids)
         results = results_on(name, run.tokenizer, ids, nats, tokens)
         return results | results_beside(run, ids) if evaluation.beside else results
 
     def look_beside(self, run: Run, text: str) -> Inside | None:
-        """Return the best n-gram's predictions of a text: see :meth:`minillm.runs.run.Run.look`."""
+        """The best n-gram's predictions of a text: see :meth:`minillm.runs.run.Run.look`."""
         return inside_beside(run, text)
 
     def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
-        """Return the mean loss on a text, in nats per token, and the number of tokens."""
+        """The mean loss on a text, in nats per token, and the number of tokens."""
         return evaluate(run.model, ids[:], run.settings.batch, run.settings.window)

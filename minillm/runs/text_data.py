@@ -21,18 +21,18 @@ BLOCK = 1 << 16  # tokens that are decoded at a time
 
 
 def read_training_text(data: Data) -> tuple[str, str]:
-    """Return the text of a run, and its fingerprint."""
+    """The text of a run, and its fingerprint."""
     text = read_text(data["files"])  # without files: the built-in corpus
     return text, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def name_of(data: Data) -> str:
-    """Return the files of a text, for messages."""
+    """The files of a text, for messages."""
     return ", ".join(data["files"]) or "the built-in corpus"
 
 
 def open_text(job: Job) -> tuple[Vocabulary, Ids, Ids]:
-    """Return a vocabulary, the training ids, and the ids of the held-out last tenth.
+    """A vocabulary, the training ids, and the ids of the held-out last tenth.
 
     For files, the vocabulary is that of the training text, unless there is ``--tokenizer`` or
     ``--init``.  The job's data store whether the text consists of documents, which it does if EOS
@@ -72,17 +72,17 @@ def _of_shards(shards: Shards, tokenizer: Vocabulary, data: Data) -> tuple[Ids, 
 
 
 def training_ids(run: Run) -> Ids:
-    """Return the ids that a run was trained on.  InputError if they cannot be read again."""
+    """The ids that a run was trained on.  InputError if they cannot be read again."""
     return _ids_of(run, 0)
 
 
 def held_out_ids(run: Run) -> Ids:
-    """Return the ids that a run was validated on.  InputError if they cannot be read again."""
+    """The ids that a run was validated on.  InputError if they cannot be read again."""
     return _ids_of(run, 1)
 
 
 def _ids_of(run: Run, part: int) -> Ids:
-    """Return the ids of a run's own text: to train on (part 0), or those held out (part 1)."""
+    """The ids of a run's own text: to train on (part 0), or those held out (part 1)."""
     check_kept(run)
     name, shards = name_of(run.data), open_shards(run.data["files"])
     if shards is None:
@@ -95,7 +95,7 @@ def _ids_of(run: Run, part: int) -> Ids:
 
 
 def evaluation_ids(run: Run, evaluation: Evaluation) -> tuple[str, Ids]:
-    """Return the name and the ids of the text to measure on; for shards, their held-out end."""
+    """The name and the ids of the text to measure on; for shards, their held-out end."""
     if evaluation.part == "test":
         raise InputError("--part: the text of a language model has no test part")
     if not evaluation.files:
@@ -112,7 +112,7 @@ def evaluation_ids(run: Run, evaluation: Evaluation) -> tuple[str, Ids]:
 def evaluation_stream(
     run: Run, evaluation: Evaluation, held_out: bool
 ) -> tuple[str, TextStream, int]:
-    """Return the name of the text to measure on, the text as a stream, and where it begins."""
+    """The name of the text to measure on, the text as a stream, and where it begins."""
     if evaluation.part == "test":
         raise InputError("--part: a text has no test part")
     if evaluation.files:
@@ -147,7 +147,7 @@ def check_kept(run: Run) -> None:
 
 
 def open_shards(files: Sequence[str]) -> Shards | None:
-    """Return the shards, if ``files`` is the name of one folder of them; None: texts."""
+    """The shards, if ``files`` is the name of one folder of them; None: texts."""
     folders = [name for name in files if Path(name).is_dir()]  # texts are files
     if not folders:
         return None
@@ -169,7 +169,7 @@ def verify(shards: Shards) -> None:
 
 
 def tokenizer_of(shards: Shards) -> Vocabulary:
-    """Return the vocabulary that the shards were made with."""
+    """The vocabulary that the shards were made with."""
     tokenizer = load_tokenizer(shards.path / "vocabulary.json")
     if len(tokenizer) != shards.vocabulary:
         raise InputError(
@@ -194,7 +194,7 @@ def check_same_vocabulary(shards: Shards, tokenizer: Vocabulary, whose: str) -> 
 
 
 def language_results(name: str, tokenizer: Vocabulary, nats: float, tokens: int) -> Results:
-    """Return the figures that every language model has."""
+    """The figures that every language model has."""
     return {
         "text": name,
         "unit": tokenizer.unit,
@@ -206,7 +206,7 @@ def language_results(name: str, tokenizer: Vocabulary, nats: float, tokens: int)
 
 
 def results_on(name: str, tokenizer: Vocabulary, ids: Ids, nats: float, tokens: int) -> Results:
-    """Return the figures of a model that has predicted ``ids`` from the second on.
+    """The figures of a model that has predicted ``ids`` from the second on.
 
     Words have a share of unknown ones, and no figure per byte: a model that does not predict how a
     word is spelled does not compare with one that does.
@@ -225,7 +225,7 @@ def results_on(name: str, tokenizer: Vocabulary, ids: Ids, nats: float, tokens: 
 
 
 def per_byte_and_character(nats: float, bytes: int, characters: int) -> Results:
-    """Return a sum of nats over bytes and over characters, which no vocabulary changes."""
+    """A sum of nats over bytes and over characters, which no vocabulary changes."""
     results: Results = {}
     for name, count in (("byte", bytes), ("character", characters)):
         if count:
@@ -235,5 +235,5 @@ def per_byte_and_character(nats: float, bytes: int, characters: int) -> Results:
 
 
 def size_of(text: str) -> tuple[int, int]:
-    """Return the bytes, in UTF-8, and the characters of a text."""
+    """The bytes, in UTF-8, and the characters of a text."""
     return len(text.encode("utf-8", "surrogatepass")), len(text)

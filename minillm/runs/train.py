@@ -103,7 +103,7 @@ def held(folder: RunFolder) -> Iterator[None]:
 
 
 def new_settings(kind: Kind, given: Mapping[str, Any]) -> Any:
-    """Return the settings of a new run, checked, with the defaults for what is not given."""
+    """The settings of a new run, checked, with the defaults for what is not given."""
     initial = open_initial({"init": _absolute(given.get("init"))})
     return make(kind.settings, with_init_defaults(kind, initial, given))
 
@@ -116,7 +116,7 @@ def _absolute(value: Any) -> Any:
 
 
 def _changed(folder: RunFolder, stored: Any, given: Mapping[str, Any]) -> Any:
-    """Return the stored settings of a run to resume, replaced by the given ones.
+    """The stored settings of a run to resume, replaced by the given ones.
 
     InputError for a setting that cannot change.
     """
@@ -187,7 +187,7 @@ def _prepare(kind: Kind, job: Job) -> _Training:
 
 
 def _chat_template(job: Job, model: Any) -> ChatTemplate | None:
-    """Return the chat template of the run of ``--init`` if its model has the same class."""
+    """The chat template of the run of ``--init`` if its model has the same class."""
     if job.initial is None or type(job.initial.model) is not type(model):
         return None
     return job.initial.chat_template()
@@ -340,7 +340,7 @@ def _draw_losses(training: _Training) -> None:
 
 
 def extra_of(settings: Any, config: Any) -> str:
-    """Return the parts of the training loss that the validation loss lacks, for a plot's legend."""
+    """The parts of the training loss that the validation loss lacks, for a plot's legend."""
     names = ("dropout", "label_smoothing")
     used = [
         name.replace("_", " ")

@@ -16,7 +16,7 @@ LEAST_WORD_PIECES = 7  # the special tokens, and a character
 
 
 def vocabulary_for(job: Job, unit: str, make: Callable[[], Made]) -> Vocabulary | Made:
-    """Return the vocabulary of ``--init`` or ``--tokenizer``, or else make a new one.
+    """The vocabulary of ``--init`` or ``--tokenizer``, or else make a new one.
 
     The fingerprint of an existing vocabulary is stored in the job's data.  InputError if they have
     another one.

@@ -26,7 +26,7 @@ from minillm.testing.calls import (
 
 
 def as_op(thing: Any) -> Callable[..., Any]:
-    """Return a function whose call returns its output and its backward.
+    """A function whose call returns its output and its backward.
 
     ``thing`` is one of these:
 

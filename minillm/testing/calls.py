@@ -20,7 +20,7 @@ class GradientError(AssertionError):
 
 
 def call_op(op: Callable, args: Sequence[Any]) -> tuple[Any, tuple[NDArray, ...], Callable]:
-    """Return what ``op(*args)`` returns as its output, the outputs as copied arrays, and backward.
+    """What ``op(*args)`` returns as its output, the outputs as copied arrays, and backward.
 
     Raises GradientError for another result, and lets an exception of the op itself pass.
     """
@@ -40,7 +40,7 @@ def call_backward(
     arguments: dict[str, Any] | None = None,
     call: str = "the backward",
 ) -> Any:
-    """Return ``backward(*upstream)``.
+    """``backward(*upstream)``.
 
     Raises GradientError if it does not take so many gradients, and in place of an exception that
     it raises.  The message has the line of the exception and the shapes of the arrays.
@@ -93,13 +93,13 @@ def _place(error: BaseException, function: Callable) -> list[str]:
 
 
 def shapes_in_line(frame: FrameType, source: str) -> str:
-    """Return the names and shapes of the arrays in a line of code: "x (3, 2), W (2,)"."""
+    """The names and shapes of the arrays in a line of code: "x (3, 2), W (2,)"."""
     values = {**frame.f_globals, **frame.f_locals}
     return shapes_of({name: values.get(name) for name in re.findall(r"\w+", source)})
 
 
 def shapes_of(values: dict[str, Any]) -> str:
-    """Return the names and shapes of the arrays among some values."""
+    """The names and shapes of the arrays among some values."""
     arrays = {name: a for name, a in values.items() if isinstance(a, np.ndarray)}
     return ", ".join(f"{name} {a.shape}" for name, a in arrays.items())
 
@@ -115,7 +115,7 @@ def normals_like(arrays: Sequence[NDArray], rng: np.random.Generator) -> tuple[N
 
 
 def parameter_names(function: Callable, count: int, otherwise: str = "argument") -> list[str]:
-    """Return the names of the first parameters, and "argument 2", ... where it has no name."""
+    """The names of the first parameters, and "argument 2", ... where it has no name."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
@@ -125,41 +125,41 @@ def parameter_names(function: Callable, count: int, otherwise: str = "argument")
 
 
 def as_tuple(result: Any) -> tuple:
-    """Return a tuple as it is, and anything else as the only entry of one."""
+    """A tuple as it is, and anything else as the only entry of one."""
     return result if isinstance(result, tuple) else (result,)
 
 
 def bare(results: tuple) -> Any:
-    """Return the only entry of a tuple, and a tuple of several as it is."""
+    """The only entry of a tuple, and a tuple of several as it is."""
     return results[0] if len(results) == 1 else results
 
 
 def named(op: Callable, parameters: Iterable[inspect.Parameter]) -> Callable[..., Any]:
-    """Return the op with the parameters that messages name."""
+    """The op with the parameters that messages name."""
     # An attribute that mypy does not know of functions; inspect reads it, and so do the messages.
     op.__signature__ = inspect.Signature(list(parameters))  # type: ignore[attr-defined]
     return op
 
 
 def known_as(call: Callable, backward: Callable, count: int, first: int = 0) -> Callable[..., Any]:
-    """Return a call of the author's backward, whose lines and parameters messages name."""
+    """A call of the author's backward, whose lines and parameters messages name."""
     call.__wrapped__ = backward  # type: ignore[attr-defined]
     parameters = list(inspect.signature(backward).parameters.values())
     return named(call, parameters[first : first + count])
 
 
 def zeros_for_none(dys: Sequence[Any], outputs: Sequence[Any]) -> list[Any]:
-    """Return the upstream gradients, with zeros in place of None."""
+    """The upstream gradients, with zeros in place of None."""
     return [np.zeros_like(y) if dy is None else dy for dy, y in zip(dys, outputs, strict=True)]
 
 
 def copies(values: Sequence[Any]) -> list[Any]:
-    """Return the values with a copy in place of each array."""
+    """The values with a copy in place of each array."""
     return [a.copy() if isinstance(a, np.ndarray) else a for a in values]
 
 
 def flat(arrays: Sequence[NDArray], dtype: type = np.float64) -> NDArray:
-    """Return a copy of all values in one row."""
+    """A copy of all values in one row."""
     return np.concatenate([np.ravel(array) for array in arrays], dtype=dtype)
 
 
@@ -181,7 +181,7 @@ def is_numeric(value: Any) -> bool:
 
 
 def kind(value: Any) -> str:
-    """Return words for what a value is."""
+    """Words for what a value is."""
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype} of shape {value.shape}"
     if isinstance(value, (tuple, list)):

@@ -80,7 +80,7 @@ class Case:
         return dict(zip(self.names, self.args, strict=True))
 
     def gradients(self, upstream: Sequence[NDArray | None], call: str = "the backward") -> Any:
-        """Return what the backward returns for an upstream gradient, of which it gets a copy."""
+        """What the backward returns for an upstream gradient, of which it gets a copy."""
         return call_backward(self.backward, copies(upstream), self.arguments(), call)
 
     def compare(self, claims: Sequence[NDArray]) -> list[Compared]:
@@ -199,7 +199,7 @@ class Case:
         return Line(move, dy, sizes)
 
     def outputs_now(self) -> NDArray[np.float64]:
-        """Return all outputs in one row, for the arguments as they are now."""
+        """All outputs in one row, for the arguments as they are now."""
         return flat(as_tuple(self.op(*copies(self.args))[0]))
 
     def _complex_outputs(self, k: int, index: tuple[int, ...]) -> NDArray[np.complex128]:
@@ -232,7 +232,7 @@ class Case:
 
 
 def checked_arguments(names: Sequence[str], args: Sequence[Any]) -> list[int]:
-    """Return which arguments are arrays of floats.  Raises TypeError for what goes unchecked."""
+    """Which arguments are arrays of floats.  Raises TypeError for what goes unchecked."""
     checked = [k for k, a in enumerate(args) if _is_inexact(a)]
     for k, argument in enumerate(args):
         if k in checked and argument.dtype != np.float64:

@@ -21,7 +21,7 @@ CHANCE = 50  # as many subsets of this size at least, or a part of an array says
 
 
 def guess(case: Case, compared: Sequence[Compared], wrong: Sequence[Compared]) -> str:
-    """Return the class of error that fits the wrong gradients, or nothing."""
+    """The class of error that fits the wrong gradients, or nothing."""
     if text := _single_forward(case) or guess_of_order(compared, case.tolerance):
         return text
     whole = (_exchanged_axes, _factor, _factor_of_arrays, _term, _shift)
@@ -76,7 +76,7 @@ def _explains(candidate: NDArray, case: Case, gradient: Compared, enough: int = 
 
 
 def guess_of_order(compared: Sequence[Compared], tolerance: float) -> str:
-    """Return a text if the wrong gradients, whatever their shapes, are each other's."""
+    """A text if the wrong gradients, whatever their shapes, are each other's."""
     wrong = [gradient for gradient in compared if gradient.wrong.any()]
     left, places, shown = list(range(len(wrong))), [], 0
     for gradient in wrong:
@@ -96,7 +96,7 @@ def guess_of_order(compared: Sequence[Compared], tolerance: float) -> str:
 
 
 def guess_of_shape(gradient: Compared, tolerance: float) -> str:
-    """Return how the values of a gradient in a wrong shape are right, or nothing."""
+    """How the values of a gradient in a wrong shape are right, or nothing."""
     claim, shape = gradient.analytic, gradient.numeric.shape
 
     def right(candidate: NDArray) -> bool:
@@ -132,7 +132,7 @@ def _exchanged_axes(case: Case, gradient: Compared) -> str:
 
 
 def _ratio(case: Case, gradient: Compared) -> float | None:
-    """Return analytic / numeric if it is the same wherever the gradient is wrong."""
+    """Analytic / numeric if it is the same wherever the gradient is wrong."""
     at = gradient.wrong & _telling(gradient)
     analytic, numeric = gradient.analytic[at], gradient.numeric[at]
     # Of equal slopes, every error is a factor.
@@ -260,7 +260,7 @@ def _upstream(case: Case, compared: Sequence[Compared], gradient: Compared) -> s
     names, upstream = case.upstream_names, case.upstream
 
     def answer(changed: Sequence[NDArray]) -> list[NDArray] | None:
-        """Return the gradients of another upstream gradient, if the backward takes it."""
+        """The gradients of another upstream gradient, if the backward takes it."""
         try:
             found = [np.asarray(g, np.float64) for g in as_tuple(case.gradients(changed))]
         except (GradientError, TypeError, ValueError):

@@ -80,7 +80,7 @@ def check_gradients(
 
 
 def claimed_gradients(case: Case, returned: Any) -> list[NDArray]:
-    """Return copies of the claimed gradients.  Raises GradientError for a wrong number or shape."""
+    """Copies of the claimed gradients.  Raises GradientError for a wrong number or shape."""
     gradients = tuple(returned) if isinstance(returned, (tuple, list)) else (returned,)
     names = [case.names[k] for k in case.checked]
     if len(gradients) != len(names):

@@ -11,7 +11,7 @@ from minillm.testing.calls import as_tuple, bare, is_float, named, zeros_for_non
 
 
 def op_of_jax(function: Any) -> Callable[..., Any]:
-    """Return an op that calls ``jax.vjp``, in the precision of its arrays."""
+    """An op that calls ``jax.vjp``, in the precision of its arrays."""
 
     def op(*args: Any) -> Any:
         places = [k for k, a in enumerate(args) if is_float(a)]

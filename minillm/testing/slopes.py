@@ -185,7 +185,7 @@ def _agree(one: Slope, other: Slope, tolerance: float) -> bool:
 
 @np.errstate(all="ignore")  # a wide step may leave the domain: log(-1) is NaN, a narrower follows
 def difference(line: Line, h: float) -> tuple[float, float, float]:
-    """Return (4 D(h / 2) - D(h)) / 3, and two bounds on its rounding error.
+    """(4 D(h / 2) - D(h)) / 3, and two bounds on its rounding error.
 
     An output may be a difference of terms as large as another output.  The first bound takes
     the largest output that has changed as the size of all terms, the second the largest of all.
@@ -216,7 +216,7 @@ def difference(line: Line, h: float) -> tuple[float, float, float]:
 
 @np.errstate(all="ignore")
 def noise(line: Line, h: float) -> float:
-    """Return a bound on the rounding error of ``difference``, measured on the outputs.
+    """A bound on the rounding error of ``difference``, measured on the outputs.
 
     A smooth output is nearly a polynomial of degree 5 between -h and h.  After a fit at twelve
     places, what remains is rounding.  The places are irregular, because at regular ones the
@@ -239,7 +239,7 @@ def noise(line: Line, h: float) -> float:
 
 @np.errstate(all="ignore")
 def kink(line: Line, scale: float) -> str:
-    """Return a remark if the slopes from the left and from the right differ, at any distance."""
+    """A remark if the slopes from the left and from the right differ, at any distance."""
     remark = ""
     for h in (1e-8 * scale, 1e-6 * scale):
         (left, below), (centre, here), (right, above) = map(line.move, (-h, 0.0, h))

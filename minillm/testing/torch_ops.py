@@ -11,7 +11,7 @@ from minillm.testing.calls import as_tuple, bare, is_float, known_as, named
 
 
 def op_of_torch(function: Any) -> Callable[..., Any]:
-    """Return an op that calls ``function.apply``, in the precision of its arrays."""
+    """An op that calls ``function.apply``, in the precision of its arrays."""
 
     def op(*args: Any) -> Any:
         given = [

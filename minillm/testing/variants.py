@@ -101,7 +101,7 @@ def _layouts(array: Any) -> Iterator[tuple[str, NDArray, NDArray]]:
 
 
 def _emptied(value: Any, length: int) -> Any:
-    """Return an array without entries along all axes of a length."""
+    """An array without entries along all axes of a length."""
     if not isinstance(value, np.ndarray):
         return value
     part = value[tuple(slice(0) if n == length else slice(None) for n in value.shape)].copy()
@@ -111,7 +111,7 @@ def _emptied(value: Any, length: int) -> Any:
 def _run(
     op: Callable, args: Sequence[Any], upstream: Sequence[NDArray], what: str
 ) -> tuple[tuple[NDArray, ...], tuple[NDArray, ...]]:
-    """Return outputs and gradients."""
+    """Outputs and gradients."""
     try:
         _, outputs, backward = call_op(op, args)
     except GradientError:
@@ -206,14 +206,14 @@ def check_float32(
 
 
 def _changed(array: NDArray, rng: np.random.Generator) -> NDArray:
-    """Return the array with each entry changed by half a unit in the last place of float32."""
+    """The array with each entry changed by half a unit in the last place of float32."""
     half = np.float64(np.finfo(np.float32).eps) / 2
     return np.asarray(array * (1 + half * rng.choice([-1.0, 1.0], array.shape)))
 
 
 @np.errstate(all="ignore")
 def _gap(one: NDArray, other: NDArray) -> float:
-    """Return the largest difference; infinite, if one is infinite or NaN where the other is not."""
+    """The largest difference; infinite, if one is infinite or NaN where the other is not."""
     if one.shape != other.shape:
         return float("inf")
     other = np.asarray(other, np.float64)

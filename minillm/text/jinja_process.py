@@ -114,7 +114,7 @@ def _by(text: str) -> str:
 
 @lru_cache(maxsize=4)
 def compile(source: str) -> Callable[[Mapping[str, Any]], Written]:
-    """Return the function that fills in a template, with the functions of transformers in it."""
+    """The function that fills in a template, with the functions of transformers in it."""
     import jinja2.ext  # in the process only: 40 ms
     from jinja2.compiler import CodeGenerator
     from jinja2.filters import do_join

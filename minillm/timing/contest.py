@@ -150,7 +150,7 @@ def turns(
     rounds: int = ROUNDS,
     count: int = 1,
 ) -> dict[str, list[float]]:
-    """Return the seconds of each turn of each contestant: at least `rounds` turns each.
+    """The seconds of each turn of each contestant: at least `rounds` turns each.
 
     They run on `count` threads, in every second round in the opposite order.  What is faster than a
     millisecond is called as often as fits into one, and the mean is taken.
@@ -168,7 +168,7 @@ def turns(
 
 
 def time_once(run: Callable[[], object], pause: float = 0.0, calls: int = 1) -> float:
-    """Return the seconds of a call.
+    """The seconds of a call.
 
     pause: seconds without work before, in which the threads of the contestant before, which wait
     for more work in a busy loop, go to sleep.  Some calls that are not timed follow, so that the
@@ -210,12 +210,12 @@ def _arrays(result: object) -> list[np.ndarray]:
 
 
 def _forms(arrays: Sequence[np.ndarray]) -> str:
-    """Return shapes and types; a number may be one of Python's."""
+    """Shapes and types; a number may be one of Python's."""
     return ", ".join(f"{a.dtype.name} {a.shape}" if a.ndim else "a number" for a in arrays)
 
 
 def _gap(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
-    """Return the largest difference, and the largest finite number of ``theirs``.
+    """The largest difference, and the largest finite number of ``theirs``.
 
     Infinities of the same sign, and NaN at the same places, are no difference.
     """
@@ -256,7 +256,7 @@ def memory_bandwidth(seconds: float = 0.2, size: int = 1 << 25) -> float:
 
 
 def best_time(run: Callable[[], Any], seconds: float) -> float:
-    """Return the time of the fastest of the runs within ``seconds``, after a warm-up."""
+    """The time of the fastest of the runs within ``seconds``, after a warm-up."""
     run()
     best, started_at = float("inf"), time.perf_counter()
     while time.perf_counter() - started_at < seconds:

@@ -45,7 +45,7 @@ def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = ()) -> str:
 
 
 def spread(values: Sequence[float]) -> float:
-    """Return the distance between the quartiles, as a fraction of the median."""
+    """The distance between the quartiles, as a fraction of the median."""
     if len(values) < 2:
         return 0.0
     low, middle, high = quantiles(values, n=4)
@@ -53,7 +53,7 @@ def spread(values: Sequence[float]) -> float:
 
 
 def limit_lines(results: Results) -> list[str]:
-    """Return the limits of the machine, a line for each number of threads."""
+    """The limits of the machine, a line for each number of threads."""
     return [
         f"{count} thread{'s' * (count > 1)}: {each.flops / 1e9:.0f} GFLOP/s, "
         f"{each.bytes / 1e9:.1f} GB/s"
@@ -62,7 +62,7 @@ def limit_lines(results: Results) -> list[str]:
 
 
 def share(cell: Cell, name: str, limits: Limits) -> str:
-    """Return the part of the limit that a contestant reaches, in percent."""
+    """The part of the limit that a contestant reaches, in percent."""
     return f"{part:.0%}" if (part := limits.seconds(cell) / cell.median(name)) else "-"
 
 
@@ -70,7 +70,7 @@ def share(cell: Cell, name: str, limits: Limits) -> str:
 
 
 def checked(path: Path) -> Path:
-    """Return the path of a report.  InputError if it cannot be made."""
+    """The path of a report.  InputError if it cannot be made."""
     if path.suffix not in (".html", ".png"):
         raise InputError(
             f"{path}: expected a report that ends with .html or .png, "
@@ -140,7 +140,7 @@ def draw_times(axes: Any, cells: Sequence[Cell]) -> None:
 
 
 def slope(points: Sequence[tuple[Any, float]]) -> float | None:
-    """Return the power of the size that the time grows with; None for a single size."""
+    """The power of the size that the time grows with; None for a single size."""
     x, y = np.log(np.array(points, float)).T
     if np.ptp(x) == 0:
         return None

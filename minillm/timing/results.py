@@ -40,7 +40,7 @@ class Limits:
     bytes: float  # bytes a second, of an array beyond all caches, read and written
 
     def seconds(self, cell: "Cell") -> float:
-        """Return the shortest time that a cell can take (the roofline)."""
+        """The shortest time that a cell can take (the roofline)."""
         return max(cell.flops / self.flops, cell.bytes / self.bytes)
 
 
@@ -61,7 +61,7 @@ class Cell:
         return self.threads, self.kind, self.sizes
 
     def median(self, name: str) -> float:
-        """Return the seconds of a contestant."""
+        """The seconds of a contestant."""
         return median(self.seconds[name])
 
 
@@ -178,7 +178,7 @@ def _record(kind: str, values: dict[str, Any]) -> Limits | Cell:
 
 
 def processor() -> str:
-    """Return the name of the processor."""
+    """The name of the processor."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
@@ -188,7 +188,7 @@ def processor() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Return the fingerprint of the machine, the versions of what runs, and the load."""
+    """The fingerprint of the machine, the versions of what runs, and the load."""
     info = kernels_info()
     return {
         "version": VERSION,
@@ -211,7 +211,7 @@ def machine() -> dict[str, Any]:
 
 
 def caches() -> dict[str, str]:
-    """Return the caches of a core by name, where Linux tells them."""
+    """The caches of a core by name, where Linux tells them."""
     found = {}
     for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         level, kind, size = ((index / name).read_text().strip() for name in CACHE_FILES)
@@ -223,14 +223,14 @@ CACHE_FILES = ("level", "type", "size")
 
 
 def blas() -> str:
-    """Return the library that multiplies NumPy's matrices."""
+    """The library that multiplies NumPy's matrices."""
     built: Any = np.show_config(mode="dicts")
     library = built["Build Dependencies"]["blas"]
     return f"{library.get('name')} {library.get('version')}"
 
 
 def compiler() -> str | None:
-    """Return the compiler of the kernels: it leaves its name in the modules."""
+    """The compiler of the kernels: it leaves its name in the modules."""
     for path in Path(_kernels.__file__).parent.glob("_matmul_*"):
         if found := re.search(rb"(GCC: |clang version )[ -~]+", path.read_bytes()):
             return found[0].decode()
@@ -238,7 +238,7 @@ def compiler() -> str | None:
 
 
 def git(*arguments: str) -> str | None:
-    """Return what git says of the repository that the program runs in, if there is one."""
+    """What git says of the repository that the program runs in, if there is one."""
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True)
     except OSError:
@@ -254,7 +254,7 @@ def _version(package: str) -> str | None:
 
 
 def described(machine: dict[str, Any]) -> str:
-    """Return the machine in three lines."""
+    """The machine in three lines."""
     caches = ", ".join(f"{name} {size}" for name, size in machine["caches"].items())
     torch = f"PyTorch {machine['torch']}" if machine["torch"] else "no PyTorch"
     commit = (machine["commit"] or "unknown")[:10] + ", changed" * machine["dirty"]

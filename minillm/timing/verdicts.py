@@ -64,13 +64,13 @@ def verdict(a: Cell, b: Cell, name: str, units: tuple[float, float] | None = Non
 
 
 def _medians(rounds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return medians of rounds drawn with replacement: (rounds, k) -> (resamples, k)."""
+    """Medians of rounds drawn with replacement: (rounds, k) -> (resamples, k)."""
     drawn = rng.integers(0, len(rounds), (RESAMPLES, len(rounds)))
     return np.median(rounds[drawn], axis=1)
 
 
 def compare(a: Results, b: Results) -> str:
-    """Return a table of all cells that both have."""
+    """A table of all cells that both have."""
     same = all(a.machine[key] == b.machine[key] for key in FINGERPRINT)
     lines = [f"A: {described(a.machine)}", f"B: {described(b.machine)}", ""]
     for threads in sorted(a.limits.keys() & b.limits.keys()):
@@ -120,6 +120,6 @@ def compare(a: Results, b: Results) -> str:
 
 
 def _compared(a: Cell, b: Cell) -> list[str]:
-    """Return the contestants in both, without the first one and PyTorch, which are not ours."""
+    """The contestants in both, without the first one and PyTorch, which are not ours."""
     names = list(a.seconds)
     return [n for n in names[1:] if n in b.seconds and names[0] in b.seconds and n != "PyTorch"]

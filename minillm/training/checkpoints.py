@@ -122,7 +122,7 @@ def reading_checkpoint(name: str) -> Iterator[None]:
 
 
 def numbers_from(cls: type[T], values: Any) -> T:
-    """Return a dataclass of numbers from its JSON form; a missing number gets its default.
+    """A dataclass of numbers from its JSON form; a missing number gets its default.
 
     ValueError unless all numbers lie in 0..2**63.  A number that is infinite by default may be
     infinite.

@@ -96,7 +96,7 @@ class BatchesInEpochs:
         return self.batches[order[place]]
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
-        """Return the position."""
+        """The position."""
         return {}, {"position": self.position}
 
     def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
@@ -121,13 +121,13 @@ class ChatTask(BatchesInEpochs):
         self.validation = in_batches(validation, tokens)
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
-        """Return the loss of the next batch, its backward, and the number of counted tokens."""
+        """The loss of the next batch, its backward, and the number of counted tokens."""
         batch = packed([self.training[k] for k in self.next_batch()])
         loss, backward = self.model.loss(*batch.arguments(rng))
         return loss, backward, int(batch.mask.sum())
 
     def validation_loss(self) -> float:
-        """Return the mean loss over the answers of the held-out conversations."""
+        """The mean loss over the answers of the held-out conversations."""
         return mean_loss(self.model, self.validation)[0]
 
 
@@ -139,7 +139,7 @@ def in_batches(conversations: Sequence[Encoded], tokens: int) -> list[PackedBatc
 
 
 def mean_loss(model: Packed, batches: Sequence[PackedBatch]) -> tuple[float, int]:
-    """Return the mean loss over the counted tokens of batches, and their number."""
+    """The mean loss over the counted tokens of batches, and their number."""
     total, tokens = 0.0, 0
     for batch in batches:
         loss, _ = model.loss(*batch.arguments(None))

@@ -44,7 +44,7 @@ class WindowTask:
         self.carried_state: State = {}  # of this rank's rows
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
-        """Return the loss of the next windows in nats per token, its backward, and the tokens."""
+        """The loss of the next windows in nats per token, its backward, and the tokens."""
         inputs, targets = (ids[self.own_rows] for ids in self.windows.next())
         loss, backward = self.loss_of(inputs, targets, own_generator(rng))
         return loss, backward, self.counts * targets.size
@@ -52,11 +52,11 @@ class WindowTask:
     def loss_of(
         self, inputs: Ids, targets: Ids, rng: np.random.Generator
     ) -> tuple[np.floating, Backward]:
-        """Return the loss of windows (B, T), and its backward."""
+        """The loss of windows (B, T), and its backward."""
         raise NotImplementedError
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
-        """Return the carried state, and the position in the text."""
+        """The carried state, and the position in the text."""
         return all_rows(self.carried_state, self.batch), {"position": self.windows.position}
 
     def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
@@ -85,14 +85,14 @@ class LanguageModelTask(WindowTask):
     def loss_of(
         self, inputs: Ids, targets: Ids, rng: np.random.Generator
     ) -> tuple[np.floating, Backward]:
-        """Return the loss of windows (B, T) after the carried state, and its backward."""
+        """The loss of windows (B, T) after the carried state, and its backward."""
         (loss, self.carried_state), backward = self.model.window_loss(
             inputs, targets, self.carried_state, rng
         )
         return loss, backward
 
     def validation_loss(self) -> float:
-        """Return the mean loss over the whole held-out text, in nats per token."""
+        """The mean loss over the whole held-out text, in nats per token."""
         return evaluate(self.model, self.validation_ids, self.batch, self.windows.window)[0]
 
     def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:
@@ -135,16 +135,16 @@ class ContextTask(WindowTask):
     def loss_of(
         self, inputs: Ids, targets: Ids, rng: np.random.Generator
     ) -> tuple[np.floating, Backward]:
-        """Return the loss of windows (B, T), and its backward."""
+        """The loss of windows (B, T), and its backward."""
         return self.model.loss((inputs, targets), rng)
 
     def validation_loss(self) -> float:
-        """Return the mean loss over the stretches of the held-out text, in nats per token."""
+        """The mean loss over the stretches of the held-out text, in nats per token."""
         return evaluate_in_context(self.model, self.validation_ids, self.batch)[0]
 
 
 def stretches(ids: Ids, tokens: int, count: int = 10) -> np.ndarray:
-    """Return ``tokens`` tokens of a text: ``count`` joined stretches, spread evenly over it.
+    """``tokens`` tokens of a text: ``count`` joined stretches, spread evenly over it.
 
     >>> stretches(np.arange(100), 6, count=3).tolist()
     [0, 1, 49, 50, 98, 99]
@@ -157,7 +157,7 @@ def stretches(ids: Ids, tokens: int, count: int = 10) -> np.ndarray:
 
 
 def evaluate(model: Any, ids: np.ndarray, batch: int, window: int) -> tuple[float, int]:
-    """Return the mean loss over a text in nats per token, and the number of these tokens."""
+    """The mean loss over a text in nats per token, and the number of these tokens."""
     total, tokens, state = 0.0, 0, None
     for inputs, targets in windows_once(ids, batch, window):
         if state is None:
@@ -169,7 +169,7 @@ def evaluate(model: Any, ids: np.ndarray, batch: int, window: int) -> tuple[floa
 
 
 def evaluate_in_context(model: Any, ids: Ids, batch: int) -> tuple[float, int]:
-    """Return the mean loss over a text in nats per token, and the number of these tokens.
+    """The mean loss over a text in nats per token, and the number of these tokens.
 
     The text is read at most ``batch`` windows at a time.  They overlap by half.  After the first
     window, each token is therefore predicted from half a context or more.

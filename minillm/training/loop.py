@@ -90,7 +90,7 @@ def train(
 def _gradient(
     task: Task, rng: np.random.Generator, accumulate: int, trained: Trained | None = None
 ) -> tuple[float, dict[str, np.ndarray], int]:
-    """Return the loss and gradient of ``accumulate`` batches as if they were one, and their tokens.
+    """The loss and gradient of ``accumulate`` batches as if they were one, and their tokens.
 
     The loss of a batch is a mean over its tokens, so it is weighted by their number.
     """

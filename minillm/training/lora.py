@@ -44,9 +44,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import ops
+from minillm import checks, ops
 from minillm.layers.types import Gradients
-from minillm.ops import _validate
 from minillm.training.optimisers import Arrays, Optimiser
 
 
@@ -75,9 +74,9 @@ class LowRank:
         Keeps x, W', A and B.
         """
         W, A, B = self.array.view(), self.A.view(), self.B.view()
-        _validate.floats("LowRank", W=(W, "I O"), A=(A, "I R"), B=(B, "R O"))
+        checks.floats("LowRank", W=(W, "I O"), A=(A, "I R"), B=(B, "R O"))
         y, _ = ops.linear(x, W, b)
-        rows, upstream = x.reshape(-1, len(W)), _validate.upstream("LowRank", dy=y)
+        rows, upstream = x.reshape(-1, len(W)), checks.upstream("LowRank", dy=y)
 
         def backward(dy):
             dy = upstream(dy)
@@ -121,7 +120,7 @@ class QuantisedLowRank:
         A, B = self.A.view(), self.B.view()
         y, linear_backward = self.W.linear(x, b)
         shapes = {"x": (x, "... I"), "y": (y, "... O"), "A": (A, "I R"), "B": (B, "R O")}
-        _validate.floats("QuantisedLowRank", **shapes)
+        checks.floats("QuantisedLowRank", **shapes)
         rows = x.reshape(-1, len(A))
         h = product(rows, A)
         y += product(h, B).reshape(y.shape)

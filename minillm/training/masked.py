@@ -51,7 +51,7 @@ class MaskedTask:
         return batch
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
-        """Return the loss of the next passages, its backward, and the number of hidden tokens."""
+        """The loss of the next passages, its backward, and the number of hidden tokens."""
         if not self.drawn:
             self.begin_step(1)
         batch = self.drawn.pop(0)
@@ -64,13 +64,13 @@ class MaskedTask:
         return loss, backward, counts * len(part.targets)
 
     def validation_loss(self) -> float:
-        """Return the mean loss over the hidden tokens of the held-out passages."""
+        """The mean loss over the hidden tokens of the held-out passages."""
         loss, accuracy, _ = evaluate_filling(self.model, self.validation)
         self.measures = {"masked_accuracy": accuracy}
         return loss
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
-        """Return the position in the text."""
+        """The position in the text."""
         return {}, {"position": self.passages.position - len(self.drawn)}
 
     def restore(self, arrays: Mapping[str, np.ndarray], values: dict[str, Any]) -> None:
@@ -79,7 +79,7 @@ class MaskedTask:
 
 
 def evaluate_filling(model: BERT, batches: Iterable[MaskedBatch]) -> tuple[float, float, int]:
-    """Return the mean loss in nats per hidden token, the accuracy of the model's first choices,
+    """The mean loss in nats per hidden token, the accuracy of the model's first choices,
     and the number of hidden tokens."""
     losses, counts, right = [], [], 0
     for batch in batches:

@@ -35,7 +35,7 @@ class MinibatchTask:
         self.rows = 0  # read in training so far, in this session
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
-        """Return the loss of the next batch, its backward, and the items."""
+        """The loss of the next batch, its backward, and the items."""
         batch = self.training.next()
         self.rows += len(batch[0])
         rows, counts = own_rows(len(batch[0]))
@@ -46,15 +46,15 @@ class MinibatchTask:
     def loss(
         self, batch: tuple[Any, ...], rng: np.random.Generator | None
     ) -> tuple[np.floating, Backward]:
-        """Return the loss of a batch."""
+        """The loss of a batch."""
         return self.model.loss(batch, rng)
 
     def validation_loss(self) -> float:
-        """Return the mean loss over all of the held-out rows."""
+        """The mean loss over all of the held-out rows."""
         return mean_loss(self.model, self.validation, self.count)
 
     def state(self) -> tuple[dict[str, NDArray], dict]:
-        """Return the epoch, and the position in it."""
+        """The epoch, and the position in it."""
         return {}, self.training.state()
 
     def restore(self, arrays: Mapping[str, NDArray], values: dict) -> None:
@@ -75,11 +75,11 @@ class MeasuredTask(MinibatchTask):
         self.measures: dict[str, float] = {}
 
     def loss_and_right(self, batch: tuple[Any, ...]) -> tuple[np.floating, NDArray[np.bool_]]:
-        """Return the loss of a batch, and whether each row (B,) is predicted right."""
+        """The loss of a batch, and whether each row (B,) is predicted right."""
         raise NotImplementedError
 
     def validation_loss(self) -> float:
-        """Return the mean loss over all of the held-out rows, and keep the share that is right."""
+        """The mean loss over all of the held-out rows, and keep the share that is right."""
         results = [self.loss_and_right(batch) for batch in self.validation.once()]
         every = np.concatenate([right for _, right in results])
         self.measures = {self.measure: float(every.mean())}
@@ -107,11 +107,11 @@ class ClassificationTask(MeasuredTask):
     def loss(
         self, batch: tuple[Any, ...], rng: np.random.Generator | None
     ) -> tuple[np.floating, Backward]:
-        """Return the loss of a batch, each text weighted by its class."""
+        """The loss of a batch, each text weighted by its class."""
         return self.model.loss(batch, rng, self.class_weights)
 
     def loss_and_right(self, batch: tuple[Any, ...]) -> tuple[np.floating, NDArray[np.bool_]]:
-        """Return the loss of a batch, and whether each class is the most probable one."""
+        """The loss of a batch, and whether each class is the most probable one."""
         *inputs, classes = batch
         logits, _ = self.model.forward(*inputs)
         loss, _ = ops.cross_entropy(logits, classes, class_weights=self.class_weights)
@@ -127,7 +127,7 @@ class SpanTask(MeasuredTask):
     measure = "exact_spans"
 
     def loss_and_right(self, batch: tuple[Any, ...]) -> tuple[np.floating, NDArray[np.bool_]]:
-        """Return the loss of a batch, and whether both places of each row are the most probable."""
+        """The loss of a batch, and whether both places of each row are the most probable."""
         *texts, first, last = batch
         places = np.stack([first, last], axis=1)  # (B, 2)
         logits, _ = self.model.forward(*texts)
@@ -136,7 +136,7 @@ class SpanTask(MeasuredTask):
 
 
 def balanced_weights(classes: NDArray[np.integer], count: int) -> NDArray[np.float64]:
-    """Return weights (count,) of the classes, with which all classes count equally.
+    """Weights (count,) of the classes, with which all classes count equally.
 
         w_c = N / (C n_c)
 
@@ -155,12 +155,12 @@ def balanced_weights(classes: NDArray[np.integer], count: int) -> NDArray[np.flo
 def mean_loss(
     model: Any, batches: Minibatches, count: Callable[[tuple[NDArray, ...]], int]
 ) -> float:
-    """Return the mean loss over all rows, each read once and each item weighted equally."""
+    """The mean loss over all rows, each read once and each item weighted equally."""
     return weighted_mean((model.loss(batch)[0], count(batch)) for batch in batches.once())[0]
 
 
 def fingerprint(columns: tuple[Column, ...]) -> str:
-    """Return a digest of the data, with which a resumed run checks that they have not changed."""
+    """A digest of the data, with which a resumed run checks that they have not changed."""
     digest = hashlib.sha256()
     for column in columns:
         if isinstance(column, Sequences):

@@ -138,7 +138,7 @@ class Muon:
         return {name: array for name, array in arrays.items() if name not in self._hidden}
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
-        """Return the velocities, and AdamW's moments and number of steps."""
+        """The velocities, and AdamW's moments and number of steps."""
         arrays, values = self.rest.state()
         return {f"v.{name}": v for name, v in self.v.items()} | arrays, values
 

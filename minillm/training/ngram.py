@@ -101,7 +101,7 @@ class Progress:
 
 
 def _part(text: TextStream, stop: int, here: Ranks) -> tuple[int, int]:
-    """Return the range of this rank's characters: whole lines, about as many as the others have."""
+    """The range of this rank's characters: whole lines, about as many as the others have."""
     begin = text.line_after(stop * here.rank // here.size, stop) if here.rank else 0
     begins = [*here.gather(begin), stop]
     return begins[here.rank], begins[here.rank + 1]
@@ -116,7 +116,7 @@ def _ids(
     progress: Callable[[str], None],
     vocabulary: Vocabulary | None,
 ) -> tuple[Vocabulary, Iterator[np.ndarray]]:
-    """Return the vocabulary, and the ids of a part of the text, piece by piece."""
+    """The vocabulary, and the ids of a part of the text, piece by piece."""
     if vocabulary is None and settings.split_into in ("word", "token"):
         return _words(text.blocks(*part), settings, spill, here, progress)
     if vocabulary is None:
@@ -141,7 +141,7 @@ def _words(
     here: Ranks,
     progress: Callable[[str], None],
 ) -> tuple[Words, Iterator[np.ndarray]]:
-    """Return the words of the text, and their ids, piece by piece; the text is split once."""
+    """The words of the text, and their ids, piece by piece; the text is split once."""
     pretokenised = settings.split_into == "token"
     seen, numbers = WordsSeen(pretokenised), spill.new(np.int32)
     for block in blocks:

@@ -117,7 +117,7 @@ def _sorted_runs(
     V: int,
     what: str,
 ) -> tuple[list[list[Run]], list[OnDisk]]:
-    """Return the runs of each chunk, one from each rank, and the places of their n-grams.
+    """The runs of each chunk, one from each rank, and the places of their n-grams.
 
     In round k, every rank sorts its k-th chunk, and sends each rank its n-grams.
     """
@@ -144,7 +144,7 @@ def _sorted_runs(
 
 
 def _last_before(ranks: Ranks, ending: Sequence[OnDisk]) -> int:
-    """Return the number of the n-gram that ends the text of the lower ranks, or -1."""
+    """The number of the n-gram that ends the text of the lower ranks, or -1."""
     last_here = int(ending[-1][-1:][0]) if len(ending) else None
     before = [last for last in ranks.gather(last_here)[: ranks.rank] if last is not None]
     return before[-1] if before else -1
@@ -273,7 +273,7 @@ def _unigrams(
 
 
 def _smoothed_count(streams: Streams, levels: list[Level], config: NGramConfig) -> OnDisk:
-    """Return the counts of levels[0] to smooth: the original or, for Kneser-Ney, adjusted ones."""
+    """The counts of levels[0] to smooth: the original or, for Kneser-Ney, adjusted ones."""
     level = levels[0]
     if not SMOOTHINGS[config.smoothing].adjusted or len(levels) == 1:
         return level.count
@@ -380,7 +380,7 @@ class NGramOnDisk(NGram):
         self.params = params  # type: ignore[assignment]
 
     def score(self, chunks: Iterable[Ids]) -> Score:
-        """Return the score of a text: see `NGram.score`."""
+        """The score of a text: see `NGram.score`."""
         return super().score(regroup(chunks, self.streams.chunk))
 
     def _look_up(self, n: int, context: Ids, ids: Ids, log_p: Floats) -> Ids:

@@ -42,7 +42,7 @@ def optimiser(made: Made) -> Made:
 
 
 def new_optimiser(name: str, params: Arrays, settings: Any) -> Optimiser:
-    """Return an optimiser by name; its options are attributes of ``settings``."""
+    """An optimiser by name; its options are attributes of ``settings``."""
     _, *options = inspect.signature(OPTIMISERS[name]).parameters
     values = {option: getattr(settings, option) for option in options if hasattr(settings, option)}
     return OPTIMISERS[name](params, **values)
@@ -78,7 +78,7 @@ class SGD:
             p -= learning_rate * v
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
-        """Return the velocities, and no other values."""
+        """The velocities, and no other values."""
         return {f"v.{name}": v for name, v in self.v.items()}, {}
 
     def restore(self, arrays: Arrays, values: dict) -> None:
@@ -92,7 +92,7 @@ class Adam:
 
         m = beta1 m + (1 - beta1) g
         v = beta2 v + (1 - beta2) g^2
-        p = p - learning_rate (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon)
+        p = p - learning_rate (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
 
     m and v begin at 0.  The weights of t gradients in m sum to 1 - beta1^t, hence the divisions.
 
@@ -106,17 +106,17 @@ class Adam:
         params: Arrays,
         beta1: float = 0.9,
         beta2: float = 0.999,
-        epsilon: float = 1e-8,
+        eps: float = 1e-8,
     ):
         for name, beta in (("beta1", beta1), ("beta2", beta2)):
             if not 0 <= beta < 1:
                 raise ValueError(f"{name}: expected at least 0 and below 1, found {beta}")
-        if not 0 < epsilon < math.inf:
-            raise ValueError(f"epsilon: expected a finite number above 0, found {epsilon}")
+        if not 0 < eps < math.inf:
+            raise ValueError(f"eps: expected a finite number above 0, found {eps}")
         self._kinds = _kinds("params", params)
         _check("params", params, self._kinds)
         self.params = params
-        self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
+        self.beta1, self.beta2, self.eps = beta1, beta2, eps
         self.t = 0
         self.m, self.v = _zeros(params), _zeros(params)
 
@@ -135,11 +135,11 @@ class Adam:
             beta2=self.beta2,
             step_size=learning_rate / (1 - self.beta1**self.t),
             root_correction=1 / math.sqrt(1 - self.beta2**self.t),
-            epsilon=self.epsilon,
+            eps=self.eps,
         )
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
-        """Return the two moments, and the number of steps."""
+        """The two moments, and the number of steps."""
         arrays = {f"m.{name}": m for name, m in self.m.items()}
         arrays |= {f"v.{name}": v for name, v in self.v.items()}
         return arrays, {"t": self.t}
@@ -163,7 +163,7 @@ def _adam_update(
     beta2: float,
     step_size: float,
     root_correction: float,
-    epsilon: float,
+    eps: float,
 ) -> None:
     """Take one step of Adam: change each array of ps and its moments, in ms and vs, in place.
 
@@ -172,7 +172,7 @@ def _adam_update(
     for p, g, m, v, decay in zip(ps, gs, ms, vs, decays, strict=True):
         m[...] = beta1 * m + (1 - beta1) * g
         v[...] = beta2 * v + (1 - beta2) * g**2
-        p[...] = decay * p - step_size * m / (np.sqrt(v) * root_correction + epsilon)
+        p[...] = decay * p - step_size * m / (np.sqrt(v) * root_correction + eps)
 
 
 @optimiser
@@ -189,10 +189,10 @@ class AdamW(Adam):
         params: Arrays,
         beta1: float = 0.9,
         beta2: float = 0.999,
-        epsilon: float = 1e-8,
+        eps: float = 1e-8,
         weight_decay: float = 0.01,
     ):
-        super().__init__(params, beta1, beta2, epsilon)
+        super().__init__(params, beta1, beta2, eps)
         if not 0 <= weight_decay < math.inf:
             raise ValueError(f"weight_decay: expected a finite number from 0, found {weight_decay}")
         self.weight_decay = weight_decay
@@ -248,7 +248,7 @@ _Kinds = Mapping[str, _Kind]
 
 
 def _kinds(argument: str, arrays: Arrays) -> dict[str, _Kind]:
-    """Return the shape and dtype of each array.
+    """The shape and dtype of each array.
 
     TypeError for an array without floats; ValueError for one with two names.
     """

@@ -59,7 +59,7 @@ class Options:
                 raise ValueError(f"{name}: expected above 0, found {value}")
 
     def of(self, task: Task) -> "Options":
-        """Return these options with the length of the task's epochs.
+        """These options with the length of the task's epochs.
 
         InputError if the options need epochs and the task has none.
         """
@@ -73,7 +73,7 @@ class Options:
         return self
 
     def progress(self, step: int, seconds: float) -> float:
-        """Return the fraction of the run that is done, from 0; the run ends at 1."""
+        """The fraction of the run that is done, from 0; the run ends at 1."""
         if self.steps is not None:
             return step / self.steps
         if self.epochs is not None:
@@ -82,7 +82,7 @@ class Options:
         return seconds / (60 * self.minutes)
 
     def epoch(self, step: int) -> float:
-        """Return the number of epochs after ``step`` steps."""
+        """The number of epochs after ``step`` steps."""
         return step / self.steps_per_epoch
 
     @property
@@ -91,15 +91,15 @@ class Options:
         return self.epochs is not None or self.validations is None
 
     def gives_up(self, summary: Summary) -> bool:
-        """Return whether the patience is exhausted."""
+        """Whether the patience is exhausted."""
         return 0 < self.patience <= summary.waited
 
     def rate(self, progress: float) -> float:
-        """Return the learning rate at a progress."""
+        """The learning rate at a progress."""
         return self.learning_rate * SCHEDULES[self.schedule](progress, self.warmup, self.final)
 
     def validates(self, before: float, done: float, summary: Summary) -> bool:
-        """Return whether to validate after a step from the progress ``before`` to ``done``.
+        """Whether to validate after a step from the progress ``before`` to ``done``.
 
         The end of a run is always validated.  A run with a time limit skips a validation if past
         ones took more than a twentieth of its time.  Other runs never skip one, and so are

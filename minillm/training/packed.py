@@ -120,4 +120,4 @@ class Packed:
         def llama(prefix: str, attend: Attend, x: NDArray, rng: Rng) -> Any:
             return llama_block(p, prefix, x, places, model.config, rng, attend)
 
-        return *model.embed(ids), partial(norm, p, "norm", eps=model.config.epsilon), llama
+        return *model.embed(ids), partial(norm, p, "norm", eps=model.config.eps), llama

@@ -43,7 +43,7 @@ Arrays = dict[str, NDArray]
 
 
 def own_rows(B: int) -> tuple[slice, int]:
-    """Return this rank's rows among the B of a batch, and their weight, 1.
+    """This rank's rows among the B of a batch, and their weight, 1.
 
     Rows are dealt like cards, so that no rank gets all the longest rows of a sorted batch.  A rank
     without a row (if B is too small) computes the first one with the weight 0: its gradient is
@@ -66,14 +66,14 @@ def all_rows(part: Arrays, B: int) -> Arrays:
 
 
 def own_generator(rng: np.random.Generator) -> np.random.Generator:
-    """Return this rank's generator for the next batch; the shared ``rng`` advances equally."""
+    """This rank's generator for the next batch; the shared ``rng`` advances equally."""
     if ranks().size == 1:
         return rng
     return np.random.default_rng((int(rng.integers(2**63)), ranks().rank))
 
 
 def mean_over_ranks(loss: float, grads: Arrays, tokens: int) -> tuple[float, Arrays, int]:
-    """Return L, g and N from the L_r, g_r and N_r of each rank; all g are views of one buffer."""
+    """L, g and N from the L_r, g_r and N_r of each rank; all g are views of one buffer."""
     if ranks().size == 1:
         return loss, grads, tokens
     of_all = np.array([tokens * loss, tokens])

@@ -63,14 +63,14 @@ class PreferenceTask(BatchesInEpochs):
         self._reference: NDArray | None = None  # (training + validation, 2)
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
-        """Return the loss of the next batch, its backward, and the number of pairs."""
+        """The loss of the next batch, its backward, and the number of pairs."""
         reference = self.reference()
         batch = self.next_batch()
         (loss, _), backward = self._loss([self.training[k] for k in batch], reference[batch], rng)
         return loss, backward, len(batch)
 
     def validation_loss(self) -> float:
-        """Return the mean loss over the held-out pairs, and keep the share that is right."""
+        """The mean loss over the held-out pairs, and keep the share that is right."""
         reference = self.reference()[len(self.training) :]
         total, right = 0.0, 0
         for group in self.groups:
@@ -113,7 +113,7 @@ class PreferenceTask(BatchesInEpochs):
         return (loss, margins), backward
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
-        """Return the position and the reference."""
+        """The position and the reference."""
         return {"reference": self.reference()}, super().state()[1]
 
     def restore(self, arrays: Mapping[str, np.ndarray], values: dict) -> None:

@@ -61,11 +61,11 @@ class Recorder:
         return done
 
     def _now(self) -> float:
-        """Return the seconds of the run so far, on rank 0's clock."""
+        """The seconds of the run so far, on rank 0's clock."""
         return ranks().broadcast(time.monotonic() - self.started_at)
 
     def _position(self) -> float:
-        """Return the position to show, in epochs or in steps."""
+        """The position to show, in epochs or in steps."""
         step = self.summary.step
         return self.options.epoch(step) if self.options.in_epochs else step
 

@@ -58,7 +58,7 @@ class RewardTask(BatchesInEpochs):
         super().__init__([1] * len(self.questions), questions_at_once, seed)
 
     def training_loss(self, rng: np.random.Generator) -> tuple[np.floating, Backward, int]:
-        """Return the loss of groups of new answers, its backward, and the number of tokens."""
+        """The loss of groups of new answers, its backward, and the number of tokens."""
         asked = [self.questions[k] for k in self.next_batch() for _ in range(self.group)]
         answers = self.write(asked, rng)
         rewards = np.array([self.reward(*pair) for pair in zip(asked, answers, strict=True)])
@@ -79,7 +79,7 @@ class RewardTask(BatchesInEpochs):
         return loss, backward, len(log_p)
 
     def validation_loss(self) -> float:
-        """Return minus the mean reward of the most probable answers to the held-out questions."""
+        """Minus the mean reward of the most probable answers to the held-out questions."""
         answers = self.write(self.held_out, None)
         pairs = zip(self.held_out, answers, strict=True)
         self.measures = {"reward": float(np.mean([self.reward(*pair) for pair in pairs]))}

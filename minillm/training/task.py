@@ -49,7 +49,7 @@ class Task(Protocol):
 
 
 def weighted_mean(pairs: Iterable[tuple[Any, int]]) -> tuple[float, int]:
-    """Return the mean of the losses of batches, weighted by their counts, and the total count.
+    """The mean of the losses of batches, weighted by their counts, and the total count.
 
     ``pairs`` has the mean loss of each batch, and the number of items that it is the mean over.
 
@@ -64,7 +64,7 @@ def weighted_mean(pairs: Iterable[tuple[Any, int]]) -> tuple[float, int]:
 
 
 def position_from(values: Mapping[str, Any]) -> int:
-    """Return ``values["position"]``, checked: a position in the data that a task has stored."""
+    """``values["position"]``, checked: a position in the data that a task has stored."""
     position = values["position"]
     if type(position) is not int or not 0 <= position < 2**63:
         raise ValueError(f"position: expected a number from 0 up, found {short(position)}")

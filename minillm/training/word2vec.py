@@ -69,7 +69,7 @@ class Progress:
 def learning_rates(
     words: int, starts: NDArray[np.int64], total: int, first: float, last: float
 ) -> NDArray[np.float64]:
-    """Return the learning rate of each sentence: it falls linearly with the words before it.
+    """The learning rate of each sentence: it falls linearly with the words before it.
 
     words: the number of words before the first of these sentences.
     """
@@ -78,7 +78,7 @@ def learning_rates(
 
 
 def starting_rate(learning_rate: float) -> float:
-    """Return the initial learning rate of all ranks: see the top of this page."""
+    """The initial learning rate of all ranks: see the top of this page."""
     return learning_rate * min(ranks().size, MOST_TIMES)
 
 
@@ -179,7 +179,7 @@ def _show(
 
 
 def mean_loss(model: Word2Vec, words: WordCounts, text: TextStream) -> tuple[float, int, int]:
-    """Return the mean loss of a prediction in nats, and the numbers of predictions and words."""
+    """The mean loss of a prediction in nats, and the numbers of predictions and words."""
     total, predictions, known, sentences = 0.0, 0, 0, 0
     for ids, starts in encode_sentences(text.blocks(), words):
         loss, n = model.learn(ids, starts, np.zeros(len(starts) - 1), 0, sentences)

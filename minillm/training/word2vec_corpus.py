@@ -34,7 +34,7 @@ class WordCounts:
         return len(self.words)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
+        """The JSON form."""
         counts = self.counts.tolist()
         return {"words": self.words, "counts": counts, "pretokenised": self.pretokenised}
 
@@ -168,7 +168,7 @@ class Corpus:
 
 
 def _cuts(starts: NDArray[np.int64]) -> list[int]:
-    """Return the sentences at which stretches of about STRETCH words begin, and their number."""
+    """The sentences at which stretches of about STRETCH words begin, and their number."""
     cuts, count = [0], len(starts) - 1
     while cuts[-1] < count:
         last = int(np.searchsorted(starts, starts[cuts[-1]] + STRETCH, "right")) - 1

@@ -28,7 +28,7 @@ SHELL = (
 
 
 def program(path: Path) -> str:
-    """Return the cells of a chapter as one program, with its commands run by a shell."""
+    """The cells of a chapter as one program, with its commands run by a shell."""
     cells = [cell for cell in notebook(path).cells if cell.cell_type == "code"]
     lines = "\n\n".join(cell.source for cell in cells).splitlines()
     return SHELL + "\n".join(re.sub(r"^!(.*)$", lambda m: f"shell({m[1]!r})", l) for l in lines)

@@ -22,7 +22,7 @@ PAGES = [
 
 
 def fault(arguments: list[str]) -> str:
-    """Return what the program says of the arguments, or nothing."""
+    """What the program says of the arguments, or nothing."""
     try:
         command_line().parse_args(arguments)
     except InputError as error:

@@ -77,7 +77,7 @@ def test_sizes_that_no_run_may_have(file, tmp_path, capsys):
     assert minillm.load(out).model.config.context == 1 << 20
     write_gguf(theirs, {**metadata, "llama.attention.layer_norm_rms_epsilon": 1e26}, arrays)
     assert main(["import", str(theirs), "--out", str(tmp_path / "other")]) == 2
-    assert "theirs.gguf: epsilon: expected a number at least" in capsys.readouterr().err
+    assert "theirs.gguf: eps: expected a number at least" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
 
 

@@ -17,7 +17,7 @@ class Answer:
     wrong: Sequence[tuple[int, str, str]]
 
     def filled(self, source: str, number: int = -1, text: str = "") -> str:
-        """Return the source with its holes filled, one of them by another text."""
+        """The source with its holes filled, one of them by another text."""
         pieces = source.split("...\n")
         lines = [text if k == number else line for k, line in enumerate(self.right)]
         if len(pieces) != len(lines) + 1:

@@ -51,22 +51,22 @@ ANSWERS = [
         right=[
             "beta1 * m + (1 - beta1) * g",
             "beta2 * v + (1 - beta2) * g**2",
-            "p - learning_rate * m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + epsilon)",
+            "p - learning_rate * m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + eps)",
         ],
         wrong=[
             (0, "beta1 * m + g", "the weight of the new one"),
             (1, "beta2 * v + (1 - beta1) * g**2", "the squares"),
-            (2, "p - learning_rate * m / (np.sqrt(v) + epsilon)", "began at 0"),
+            (2, "p - learning_rate * m / (np.sqrt(v) + eps)", "began at 0"),
             (
                 2,
-                "p + learning_rate * m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + epsilon)",
+                "p + learning_rate * m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + eps)",
                 "against the gradient",
             ),
             (2, "p - learning_rate * m / v", "over the root of the average square"),
             (2, "p - learning_rate * m_hat", "the names here are p, g, m, v, t, learning_rate"),
             (
                 2,
-                "p - learning_rate * m / (1 - beta1**t) / np.sqrt(v / (1 - beta2**t) + epsilon)",
+                "p - learning_rate * m / (1 - beta1**t) / np.sqrt(v / (1 - beta2**t) + eps)",
                 "not under it",
             ),
         ],

@@ -31,7 +31,7 @@ TOKENIZER = BytePairs(
 )
 CONFIG = LlamaConfig(
     len(TOKENIZER), 16, 2, heads=4, key_heads=2, width=32, feed_forward=64, head_width=8,
-    rotary_base=500.0, epsilon=1e-6,
+    rotary_base=500.0, eps=1e-6,
 )  # fmt: skip
 SCALING = (8.0, 1.0, 4.0, 8192.0)
 
@@ -53,7 +53,7 @@ def path(tmp_path):
     "changes",
     [
         {},
-        {"tied": False, "key_heads": 4, "epsilon": 1e-5},
+        {"tied": False, "key_heads": 4, "eps": 1e-5},
         {"rope_scaling": SCALING, "key_heads": 1, "rotary_base": 5e5, "head_width": 12},
         {"rope_scaling": (32.0, 1.0, 4.0, 8192.0), "rotary_base": 5e3},  # no angle has all of it
     ],

@@ -50,7 +50,7 @@ def assert_equal(model, expected):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"tied": False, "epsilon": 1e-6}, {"rope_scaling": tuple(SCALING.values())}]
+    "changes", [{}, {"tied": False, "eps": 1e-6}, {"rope_scaling": tuple(SCALING.values())}]
 )
 def test_there_and_back(tmp_path, changes):
     model, tokenizer = import_llama(make(tmp_path / "llama", new(**changes)))
@@ -77,7 +77,7 @@ def test_names_and_layout_are_theirs(tmp_path):
 
 def test_the_defaults_of_an_older_config(tmp_path):
     """No heads of keys, no width of a head, no base: those of the first Llama."""
-    own = new(key_heads=4, head_width=3 * 2, rotary_base=10000.0, epsilon=1e-6, tied=False)
+    own = new(key_heads=4, head_width=3 * 2, rotary_base=10000.0, eps=1e-6, tied=False)
     wide = Llama(replace(own.config, width=24), np.random.default_rng(0))
     path = make(tmp_path / "a", wide)
     values = json.loads((path / "config.json").read_text())
@@ -235,7 +235,7 @@ def test_a_long_context_is_cut(tmp_path, capsys):
 
 def test_a_config_that_no_run_may_have_is_refused_before_anything_is_written(tmp_path):
     source = make(tmp_path / "llama", rms_norm_eps=1e12)
-    with pytest.raises(InputError, match="llama: epsilon: expected a number at l") as error:
+    with pytest.raises(InputError, match="llama: eps: expected a number at l") as error:
         import_file(str(source), tmp_path / "run")
     assert "damaged" not in str(error.value)
     assert not (tmp_path / "run").exists()

@@ -49,7 +49,7 @@ def theirs(model):
         head_dim=c.head_width,
         hidden_size=c.width,
         intermediate_size=c.feed_forward,
-        rms_norm_eps=c.epsilon,
+        rms_norm_eps=c.eps,
         rope_parameters=angles,
         tie_word_embeddings=c.tied,
         bos_token_id=None,
@@ -99,7 +99,7 @@ def shapes(draw):
         "head_width": w,
         "feed_forward": draw(st.integers(1, 9)),
         "rotary_base": draw(st.sampled_from([10.0, 10000.0, 5e5])),
-        "epsilon": draw(st.sampled_from([1e-5, 1e-2])),
+        "eps": draw(st.sampled_from([1e-5, 1e-2])),
         "tied": draw(st.booleans()),
         "rope_scaling": draw(st.sampled_from([None, (8.0, 1.0, 4.0, 16), (32.0, 1.0, 4.0, 9)])),
     }

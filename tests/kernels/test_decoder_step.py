@@ -276,7 +276,7 @@ NAMES = ("weights", "x", "past", "rows", "counts", "memory", "lengths", "shown")
 
 
 def changed(**changes):
-    """Return the change of arguments by name; each has a function of what it was."""
+    """The change of arguments by name; each has a function of what it was."""
 
     def change(*arguments):
         named = dict(zip(NAMES, arguments, strict=True))

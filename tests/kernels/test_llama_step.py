@@ -88,7 +88,7 @@ def arguments(model, B, S, T=1, seed=2):
     angles = 9 * rng.random((B * T, c.head_width // 2))
     cos, sin = np.cos(angles).astype(model.dtype), np.sin(angles).astype(model.dtype)
     weights = LlamaWeights(model.params, step_names(c.layers, c.tied))
-    return weights, x, cos, sin, past, start, c.epsilon
+    return weights, x, cos, sin, past, start, c.eps
 
 
 def results(step, given_ones):
@@ -160,7 +160,7 @@ def test_additions_that_are_trained_are_used_and_cannot_be_replaced(kernels, bit
 @pytest.mark.parametrize("T", [1, 3])
 def test_threads_and_other_texts_change_no_bit(twin, bits, T):
     given_ones = arguments(new(2, 3, 3, 16, 4000, True, bits=bits), 3, 20, T)
-    weights, *rows, past, start, epsilon = given_ones
+    weights, *rows, past, start, eps = given_ones
     with use_threads(1):
         expected = results(twin.llama_step, given_ones)
     for threads in (2, 3):
@@ -169,7 +169,7 @@ def test_threads_and_other_texts_change_no_bit(twin, bits, T):
                 np.testing.assert_array_equal(ours, theirs)
     if bits:  # sums of floats depend on the number of rows
         rows = [array[T : 2 * T] for array in rows]
-        one = weights, *rows, [array[1:2] for array in past], start[1:2], epsilon
+        one = weights, *rows, [array[1:2] for array in past], start[1:2], eps
         logits, *past = results(twin.llama_step, one)
         np.testing.assert_array_equal(logits, expected[0][T : 2 * T])
         for ours, theirs in zip(past, expected[1:], strict=True):

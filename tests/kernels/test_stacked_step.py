@@ -60,7 +60,7 @@ def test_a_nan_reaches_its_own_row_alone(twin, original):
 
 
 def changed(**changes):
-    """Return the change of arguments by name; each has a function of what it was."""
+    """The change of arguments by name; each has a function of what it was."""
 
     def change(cell, *arguments):
         named = dict(zip(NAMES, arguments, strict=True))

@@ -31,7 +31,7 @@ UNUSUAL = {  # of the sizes of a Llama
     "feed_forward": 10,
     "rotary_base": 50.0,
     "rope_scaling": (4.0, 1.0, 4.0, 9.0),
-    "epsilon": 1e-3,
+    "eps": 1e-3,
 }
 FAMILIES = {"gpt": (GPT, GPTConfig, {}), "llama": (Llama, LlamaConfig, UNUSUAL)}
 every_model = pytest.mark.parametrize("family", FAMILIES)

@@ -153,7 +153,7 @@ class Location(Attention):
         return {f"{prefix}.W": Fresh((9, H), uniform(H**-0.5))}
 
     def op(self, query, keys, values, lengths, W):
-        """Return (context, weights), backward."""
+        """(context, weights), backward."""
         S = values.shape[1]
         of_positions = np.tile(W[:S], (len(values), 1, 1))  # (B, S, H)
         outputs, op_backward = ops.multiplicative_attention(

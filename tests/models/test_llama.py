@@ -28,7 +28,7 @@ def new(seed=0, **options):
     "options",
     [
         {"key_heads": 1},
-        {"tied": False, "key_heads": 1, "head_width": 4, "rope_scaling": SCALING, "epsilon": 0.1},
+        {"tied": False, "key_heads": 1, "head_width": 4, "rope_scaling": SCALING, "eps": 0.1},
     ],
 )
 def test_every_coordinate_of_the_gradient(options):
@@ -45,7 +45,7 @@ def test_every_coordinate_of_the_gradient(options):
 @both_twins
 def test_the_equations():
     """A model of one block, written out for one text, a head and a token at a time."""
-    model = new(heads=4, key_heads=2, head_width=6, tied=False, epsilon=0.01, rotary_base=30.0)
+    model = new(heads=4, key_heads=2, head_width=6, tied=False, eps=0.01, rotary_base=30.0)
     p, ids, w = model.params, np.array([3, 1, 4, 1]), 6
 
     def rms(x, gain):
@@ -83,7 +83,7 @@ def test_only_distances_matter():
     for layer in range(2):
         positions = np.full((2, 1), 9) + np.arange(6)
         x, _ = llama_block(model.params, f"blocks.{layer}", x, positions, model.config)
-    found, _ = norm(model.params, "norm", x, model.config.epsilon)
+    found, _ = norm(model.params, "norm", x, model.config.eps)
     np.testing.assert_allclose(found, expected, rtol=1e-11)
 
 

@@ -44,7 +44,7 @@ SWAPPED = {"+": "-", "-": "+", "*": "/", "/": "*"}
 
 
 def mutants(path: Path, source: str) -> list[Mutant]:
-    """Return all mutants of one file, in the order of its lines."""
+    """All mutants of one file, in the order of its lines."""
     code = computing_text(path.suffix, source)
     found = []
     for match in BINARY.finditer(code):
@@ -65,7 +65,7 @@ def mutants(path: Path, source: str) -> list[Mutant]:
 
 
 def sample(found: list[Mutant], most: int) -> list[Mutant]:
-    """Return at most `most` mutants: one of each stretch, the same ones each time."""
+    """At most `most` mutants: one of each stretch, the same ones each time."""
     if len(found) <= most:
         return found
     rng = random.Random(found[0].path.name)
@@ -74,14 +74,14 @@ def sample(found: list[Mutant], most: int) -> list[Mutant]:
 
 
 def line_at(source: str, place: int) -> str:
-    """Return the line of a place, with a mark at the place."""
+    """The line of a place, with a mark at the place."""
     begin, end = source.rfind("\n", 0, place) + 1, source.find("\n", place)
     line = f"{source[begin:place]} >>{source[place:end].lstrip()}"
     return " ".join(line.rstrip("\\ ").split())
 
 
 def computing_text(suffix: str, source: str) -> str:
-    """Return the source with blanks over all that does not compute."""
+    """The source with blanks over all that does not compute."""
     code = (NOT_C if suffix == ".h" else NOT_CYTHON).sub(blank, source)
     hidden = list(calls(code))
     if suffix != ".h":
@@ -113,7 +113,7 @@ def statements(code: str) -> Iterator[tuple[int, int]]:
 
 
 def bracket_end(code: str, begin: int) -> int:
-    """Return the place behind the bracket that closes the one at `begin`."""
+    """The place behind the bracket that closes the one at `begin`."""
     depth = 0
     for place in range(begin, len(code)):
         depth += (code[place] in "([{") - (code[place] in ")]}")
@@ -123,7 +123,7 @@ def bracket_end(code: str, begin: int) -> int:
 
 
 def operand_end(code: str, begin: int) -> int:
-    """Return the place behind the operand that follows an operator."""
+    """The place behind the operand that follows an operator."""
     place = PREFIX.match(code, begin).end()
     while cast := CAST.match(code, place):
         place = PREFIX.match(code, cast.end()).end()

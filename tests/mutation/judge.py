@@ -62,7 +62,7 @@ class Judge:
         self.say(f"{verdict:10}{seconds:6.1f} s  {mutant}  [{by}]")
 
     def decide(self, project: Project, mutant: Mutant) -> tuple[str, str]:
-        """Return the verdict, and the killer or the reason why there is none."""
+        """The verdict, and the killer or the reason why there is none."""
         near, wide = witnesses(project.folder, mutant.path)
         for topic in {witness.topic for witness in near} - {None}:
             project.prepare(topic)
@@ -95,7 +95,7 @@ class Judge:
         return project.test(witness, self.killers.get(path, []), cpu, keep=False)
 
     def fails_unchanged(self, project: Project, witness: Witness) -> str:
-        """Return why these tests can decide nothing: they fail unchanged.  They run once."""
+        """Why these tests can decide nothing: they fail unchanged.  They run once."""
         with self.lock:
             if witness not in self.unchanged:
                 before = os.times()

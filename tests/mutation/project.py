@@ -52,7 +52,7 @@ class Project:
         self.built: dict[Path, bytes] = {}  # the unchanged C and modules of topics
 
     def left_out(self, folder: str, names: list[str]) -> set[str]:
-        """Return the names in a folder of the project that the copy does without."""
+        """The names in a folder of the project that the copy does without."""
         return ANYWHERE(folder, names) | (
             OF_ROOT & set(names) if Path(folder) == self.root else set()
         )
@@ -200,7 +200,7 @@ class Project:
 
 
 def output_of(process: subprocess.Popen) -> str | None:
-    """Return the output of a process; None if it had to be killed because it only waited."""
+    """The output of a process; None if it had to be killed because it only waited."""
     seen, since = -1.0, time.monotonic()
     while True:
         try:
@@ -216,7 +216,7 @@ def output_of(process: subprocess.Popen) -> str | None:
 
 
 def cpu_time_of_session(session: int) -> float:
-    """Return the CPU time of a process and its descendants; constant if there is no /proc."""
+    """The CPU time of a process and its descendants; constant if there is no /proc."""
     used = 0.0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # it has ended meanwhile
@@ -239,7 +239,7 @@ def stop_all() -> None:
 
 
 def killer_of(outcome: Outcome) -> str:
-    """Return the first test that failed, or another reason of the end."""
+    """The first test that failed, or another reason of the end."""
     if outcome.code is None:
         return "time"
     test = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", outcome.output, re.MULTILINE)

@@ -23,7 +23,7 @@ ALSO = {
 
 
 def mutants(path: Path, source: str) -> list[Mutant]:
-    """Return all mutants of one page, in the order of its lines."""
+    """All mutants of one page, in the order of its lines."""
     starts = [0]
     for line in source.splitlines(keepends=True):
         starts.append(starts[-1] + len(line.encode()))

@@ -52,7 +52,7 @@ COLUMNS = ("mutants", KILLED, SURVIVED, UNDECIDED, SAME, EQUIVALENT)
 
 
 def report(mutants: list[Mutant], results: Results) -> tuple[str, bool]:
-    """Return a table with a line for each file and the survivors, and whether there are any."""
+    """A table with a line for each file and the survivors, and whether there are any."""
     counts: dict[str, Counter] = {}
     for mutant in mutants:
         count = counts.setdefault(mutant.path.as_posix(), Counter())

@@ -87,7 +87,7 @@ ALL_KERNELS = (
 
 
 def files(root: Path) -> list[Path]:
-    """Return every file that has mutants: the NumPy pages, then the kernels."""
+    """Every file that has mutants: the NumPy pages, then the kernels."""
     python = [path for folder in PYTHON_FOLDERS for path in sorted((root / folder).glob("*.py"))]
     compiled = [path for end in ("h", "pxi", "pyx") for path in (root / KERNELS).glob(f"*.{end}")]
     compiled = sorted(
@@ -105,21 +105,21 @@ def topics(root: Path) -> list[str]:
 
 
 def includers(root: Path, path: Path) -> list[str]:
-    """Return the topics that are compiled with this file, the smallest first."""
+    """The topics that are compiled with this file, the smallest first."""
     compiled = [t for t in topics(root) if path.name in parts(root / KERNELS / f"{t}.pyx")]
     return sorted(compiled, key=lambda t: (t in ("attention", "decoder", "recurrent"), t))
 
 
 @cache
 def parts(path: Path) -> set[str]:
-    """Return the names of this file and of all that is compiled with it."""
+    """The names of this file and of all that is compiled with it."""
     names = re.findall(r'"(\w+\.(?:pxi|h))"', path.read_text())
     beside = [path.with_name(name) for name in names]
     return {path.name}.union(*(parts(file) for file in beside if file.exists()))
 
 
 def witnesses(root: Path, path: Path) -> tuple[list[Witness], list[Witness]]:
-    """Return the near ones, and the wide ones for the mutants that survive those."""
+    """The near ones, and the wide ones for the mutants that survive those."""
     if path.suffix != ".py":
         compiled = includers(root, path)
         near = [Witness(t, *NEAR_OF_TOPIC[t]) for t in compiled]
@@ -134,7 +134,7 @@ def witnesses(root: Path, path: Path) -> tuple[list[Witness], list[Witness]]:
 
 
 def near_of_op(root: Path, path: Path) -> list[Witness]:
-    """Return the gradient cases of a page's ops; all cases if other pages use it."""
+    """The gradient cases of a page's ops; all cases if other pages use it."""
     gradients, own = "tests/ops/test_gradients.py", f"tests/ops/test_{path.stem}.py"
     others = [p for p in (root / path).parent.glob("*.py") if p.name != "__init__.py"]
     cases = defined_in(root / path) & CASES.keys()

@@ -24,7 +24,7 @@ class Recorded:
         return self.loss(*arguments)
 
     def of_all(self):
-        """Return the loss of all batches as one, and its backward."""
+        """The loss of all batches as one, and its backward."""
         loss, backward = self.loss(*joined(self.calls))
         return loss[0] if isinstance(loss, tuple) else loss, backward
 

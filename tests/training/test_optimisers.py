@@ -31,13 +31,13 @@ def textbook_sgd(p, gs, rates, momentum):
     return p
 
 
-def textbook_adam(p, gs, rates, beta1=0.9, beta2=0.999, epsilon=1e-8, decay=0.0):
+def textbook_adam(p, gs, rates, beta1=0.9, beta2=0.999, eps=1e-8, decay=0.0):
     m = v = 0
     for t, (g, rate) in enumerate(zip(gs, rates, strict=True), start=1):
         p = p - rate * decay * p
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g**2
-        p = p - rate * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + epsilon)
+        p = p - rate * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps)
     return p
 
 
@@ -61,8 +61,8 @@ CASES = {
     "sgd": (lambda p: SGD(p, 0.8), lambda p, g, r: textbook_sgd(p, g, r, 0.8)),
     "adam": (lambda p: Adam(p, 0.8, 0.95), lambda p, g, r: textbook_adam(p, g, r, 0.8, 0.95)),
     "adamw": (
-        lambda p: AdamW(p, epsilon=1e-3, weight_decay=0.3),
-        lambda p, g, r: textbook_adam(p, g, r, epsilon=1e-3, decay=0.3 if p.ndim > 1 else 0.0),
+        lambda p: AdamW(p, eps=1e-3, weight_decay=0.3),
+        lambda p, g, r: textbook_adam(p, g, r, eps=1e-3, decay=0.3 if p.ndim > 1 else 0.0),
     ),
 }
 
@@ -320,10 +320,10 @@ def test_what_is_no_plain_array_is_refused(case, kernels, wrong, found):
         (lambda p: SGD(p, 1.0), "momentum"),
         (lambda p: Adam(p, beta1=1.0), "beta1"),
         (lambda p: Adam(p, beta2=-0.1), "beta2"),
-        (lambda p: Adam(p, epsilon=0), "epsilon"),
+        (lambda p: Adam(p, eps=0), "eps"),
         (lambda p: AdamW(p, weight_decay=-1), "weight_decay"),
         (lambda p: SGD(p, np.nan), "momentum"),
-        (lambda p: Adam(p, epsilon=np.inf), "epsilon"),
+        (lambda p: Adam(p, eps=np.inf), "eps"),
         (lambda p: AdamW(p, weight_decay=np.nan), "weight_decay"),
         (lambda p: AdamW(p, weight_decay=np.inf), "weight_decay"),
     ],

@@ -19,7 +19,7 @@ SIZES = {"context": C, "layers": 2, "heads": 4, "width": 8}
 CONFIGS = {
     "gpt": (GPT, GPTConfig, SIZES),
     "llama": (Llama, LlamaConfig, SIZES | {"key_heads": 2, "feed_forward": 6}),
-    "untied": (Llama, LlamaConfig, SIZES | {"feed_forward": 6, "tied": False, "epsilon": 0.1}),
+    "untied": (Llama, LlamaConfig, SIZES | {"feed_forward": 6, "tied": False, "eps": 0.1}),
 }
 LENGTHS = st.lists(st.integers(1, C), min_size=1, max_size=5)
 

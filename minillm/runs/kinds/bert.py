@@ -134,11 +134,11 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
     facts = SentenceFacts
 
     def open_vocabulary(self, values: dict[str, Any]) -> Any:
-        """Return a vocabulary of pieces with [CLS], [SEP] and [MASK]."""
+        """A vocabulary of pieces with [CLS], [SEP] and [MASK]."""
         return framing_vocabulary(values)
 
     def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
-        """Return the settings with a learning rate: the best falls with the width (Yang 2022)."""
+        """The settings with a learning rate: the best falls with the width (Yang 2022)."""
         return with_rate(settings, job, RATE / settings.width)
 
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
@@ -188,7 +188,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
             yield from gained_and_forgotten(job)
 
     def sample(self, run: Run) -> Iterator[str]:
-        """Return what the model with the best weights fills in."""
+        """What the model with the best weights fills in."""
         _, ids = evaluation_ids(run, Evaluation())
         context = run.settings.context
         first = list(hidden_in(run, ids[:context]))
@@ -196,7 +196,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
         yield shown_filled(run.model, run.tokenizer, first, most=context) + "\n"
 
     def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
-        """Return the accuracy and the nats of the hidden tokens."""
+        """The accuracy and the nats of the hidden tokens."""
         check_head(run)
         name, ids = evaluation_ids(run, evaluation)
         nats, accuracy, hidden = evaluate_filling(run.model, hidden_in(run, ids))
@@ -212,7 +212,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
         }
 
     def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
-        """Return the mean loss on a text, in nats per hidden token, and the number of these."""
+        """The mean loss on a text, in nats per hidden token, and the number of these."""
         nats, _, hidden = evaluate_filling(run.model, hidden_in(run, ids))
         return nats, hidden
 
@@ -274,12 +274,12 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
 
 
 def special_ids(tokenizer: Any) -> list[int]:
-    """Return the ids of special tokens."""
+    """The ids of special tokens."""
     return [tokenizer.tokens.index(token) for token in tokenizer.specials]
 
 
 def masking_of(tokenizer: Any, whole_words: bool) -> Masking:
-    """Return which tokens may be hidden: all but the special ones."""
+    """Which tokens may be hidden: all but the special ones."""
     ordinary = np.ones(len(tokenizer), bool)
     ordinary[special_ids(tokenizer)] = False
     continues = None
@@ -291,14 +291,14 @@ def masking_of(tokenizer: Any, whole_words: bool) -> Masking:
 def hidden_passages(
     ids: Ids, context: int, tokenizer: Any, masking: Masking
 ) -> Iterator[MaskedBatch]:
-    """Return a text in consecutive passages; the hidden tokens are always the same."""
+    """A text in consecutive passages; the hidden tokens are always the same."""
     rng = np.random.default_rng(MASKS)
     for texts in passages_once(ids, ROWS, context, *frame_of(tokenizer)):
         yield masking.hide(texts, rng)
 
 
 def hidden_in(run: Run, ids: Ids) -> Iterator[MaskedBatch]:
-    """Return a text in the passages of a run, some of whose tokens are hidden."""
+    """A text in the passages of a run, some of whose tokens are hidden."""
     masking = masking_of(run.tokenizer, run.settings.whole_words)
     return hidden_passages(ids, run.model.config.context, run.tokenizer, masking)
 
@@ -312,7 +312,7 @@ def check_head(run: Run) -> None:
 def shown_filled(
     model: Any, tokenizer: Vocabulary, batches: Sequence[MaskedBatch], most: int = SHOWN
 ) -> str:
-    """Return the beginning of the first passage, with the predictions and the original tokens."""
+    """The beginning of the first passage, with the predictions and the original tokens."""
     batch = batches[0]
     first = batch._replace(
         **{name: getattr(batch, name)[:1] for name in ("ids", "lengths", "segments", "places")}

@@ -59,7 +59,7 @@ package scikit-learn)."""
     facts = CaptionFacts
 
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
-        """Return the images for training and validation with their captions, in minibatches."""
+        """The images for training and validation with their captions, in minibatches."""
         settings = job.settings
         digits = registry.open_images(job.data["data"])
         tokenizer = build_vocabulary(digits.captions, "character")
@@ -85,14 +85,14 @@ package scikit-learn)."""
         )
 
     def sample(self, run: Run) -> Iterator[str]:
-        """Return the captions of some held-out images."""
+        """The captions of some held-out images."""
         images, classes = registry.open_images(run.data["data"]).part("validation")
         yield "held-out examples:\n"
         for digit, text in zip(classes, captions_of(run, images[:EXAMPLES]), strict=False):
             yield f"  {digit}: {text}\n"
 
     def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
-        """Return the share of exact captions, and the character error rate."""
+        """The share of exact captions, and the character error rate."""
         name, (images, classes) = held_out_images(run, evaluation)
         outputs = captions_of(run, images, evaluation.beam, evaluation.length_exponent)
         known = [[caption(digit)] for digit in classes]
@@ -108,7 +108,7 @@ package scikit-learn)."""
 def captions_of(
     run: Run, images: NDArray, beam: int = 1, length_exponent: float = 1.0
 ) -> list[str]:
-    """Return the best caption for each image (N, pixels)."""
+    """The best caption for each image (N, pixels)."""
     lengths = np.ones(len(images), np.int64)
     results = beam_search(run.model, images, lengths, beam, run.data["longest"], length_exponent)
     return [run.tokenizer.decode(hypotheses[0].ids) for hypotheses in results]

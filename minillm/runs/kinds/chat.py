@@ -142,7 +142,7 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
     # --- settings ---
 
     def init_defaults(self, initial: Run, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the rank of the additions that a run continues.
+        """The rank of the additions that a run continues.
 
         InputError for a run that is no Llama, has no chat template, or has additions of another
         rank to quantised weights.
@@ -176,7 +176,7 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
         return continued
 
     def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
-        """Return the settings with a length that fits the context.  InputError without a run."""
+        """The settings with a length that fits the context.  InputError without a run."""
         if not job.data.get("init"):
             raise InputError("RUN: expected the folder of a run to begin with, found none")
         initial = load(job.data["init"])
@@ -201,7 +201,7 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
         return replace(settings, max_length=length, learning_rate=rate, epochs=epochs)
 
     def tokenizer_options(self, initial: Run) -> tuple[str, ...]:
-        """Return no option: the tokenizer is that of the run."""
+        """No option: the tokenizer is that of the run."""
         return ()
 
     # --- training ---
@@ -278,7 +278,7 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
                 yield f"  {word}: {' '.join(''.join(answer).split())}"
 
     def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
-        """Return the loss of the held-out answers, or what a llama has on a file."""
+        """The loss of the held-out answers, or what a llama has on a file."""
         if evaluation.files or evaluation.pattern is not None:
             return super().evaluate(run, evaluation)
         part = evaluation.part or "validation"
@@ -290,7 +290,7 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
         return {"data": f"{name_of(run.data)}, {part}"} | on_answers(run, parts[part])
 
     def sample(self, run: Run) -> Iterator[str]:
-        """Return nothing: answers have been shown."""
+        """Nothing: answers have been shown."""
         return iter(())
 
 
@@ -335,7 +335,7 @@ def _encoded(
 
 
 def name_of(data: Data) -> str:
-    """Return the files or the built-in set."""
+    """The files or the built-in set."""
     return ", ".join(data["files"]) or registry.DEFAULT_CHATS
 
 
@@ -347,7 +347,7 @@ def _is_preferences(files: Sequence[str]) -> bool:
 
 
 def read_parts(data: Data) -> dict[str, list[Any]]:
-    """Return the items for training and validation.
+    """The items for training and validation.
 
     A tenth is held out, by the first question, so that no question is in both parts.
     """

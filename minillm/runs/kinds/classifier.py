@@ -56,13 +56,13 @@ then: minillm classify DIR, minillm eval DIR"""
     def new_model(
         self, job: Job, texts: LabelledData, rng: np.random.Generator
     ) -> tuple[Bag, dict[str, Any]]:
-        """Return a bag of zeros: hashed n-grams need no vocabulary."""
+        """A bag of zeros: hashed n-grams need no vocabulary."""
         return Bag(config_from(job.settings, BagConfig, classes=len(texts.labels)), rng), {}
 
     def reader(
         self, config: BagConfig, settings: Settings, vocabularies: Mapping[str, Any]
     ) -> Read:
-        """Return a function from a text to the buckets of its n-grams."""
+        """A function from a text to the buckets of its n-grams."""
         return lambda text, place: hashed_ngrams(
             split_words(text)[: settings.max_length], config.buckets
         )

@@ -97,7 +97,7 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
     settings = Settings
 
     def init_defaults(self, initial: Run, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings that depend on the pre-trained model.
+        """The settings that depend on the pre-trained model.
 
         InputError for a run that neither is an encoder nor has one.
         """
@@ -123,17 +123,17 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
         return defaults | {"max_length": min(length for length in read if length is not None)}
 
     def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
-        """Return the settings with a length that fits the data.  InputError without a run."""
+        """The settings with a length that fits the data.  InputError without a run."""
         if not job.data.get("init"):
             raise InputError("RUN: expected the folder of a run to begin with, found none")
         return super().complete(settings, given, job)
 
     def tokenizer_options(self, initial: Run) -> tuple[str, ...]:
-        """Return no option: the tokenizer is that of the run."""
+        """No option: the tokenizer is that of the run."""
         return ()
 
     def names_from(self, initial: Run, data: Data) -> dict[str, str]:
-        """Return the encoder's weights; with the same labels, the last layer, too."""
+        """The encoder's weights; with the same labels, the last layer, too."""
         if initial.kind is not self:
             return {name: f"{PREFIX}{name}" for name in initial.model.params}
         same = list(initial.data["labels"]) == list(data["labels"])
@@ -142,7 +142,7 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
     def new_model(
         self, job: Job, texts: LabelledData, rng: np.random.Generator
     ) -> tuple[FineTuned, dict[str, Any]]:
-        """Return a model with the encoder's sizes; its weights are taken later."""
+        """A model with the encoder's sizes; its weights are taken later."""
         settings, initial = job.settings, job.initial
         assert initial is not None
         name, encoder = _encoder_of(initial)
@@ -164,7 +164,7 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
     def reader(
         self, config: FineTunedConfig, settings: Settings, vocabularies: Mapping[str, Any]
     ) -> Read:
-        """Return a function from a text to the ids of its first tokens.
+        """A function from a text to the ids of its first tokens.
 
         For a BERT, they are between [CLS] and [SEP]; for a GPT or a Llama trained on documents, EOS
         follows.
@@ -186,7 +186,7 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
 
 
 def _encoder_of(run: Run) -> tuple[str, Any]:
-    """Return the kind and the config of a run's encoder, which may be the whole run."""
+    """The kind and the config of a run's encoder, which may be the whole run."""
     config = run.model.config
     if isinstance(config, FineTunedConfig):
         return config.kind, config.encoder

@@ -42,7 +42,7 @@ scikit-learn's bundled set (it needs the package scikit-learn)."""
     vocabularies: ClassVar[dict[str, tuple[str, str]]] = {}
 
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
-        """Return the images for training and validation, in minibatches."""
+        """The images for training and validation, in minibatches."""
         digits = registry.open_images(job.data["data"])
         job.data["labels"] = digits.labels
         config = config_from(
@@ -66,14 +66,14 @@ scikit-learn's bundled set (it needs the package scikit-learn)."""
         return classified(probabilities, run.data["labels"])
 
     def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
-        """Return accuracy, macro-F1 and the confusion matrix."""
+        """Accuracy, macro-F1 and the confusion matrix."""
         name, (images, classes) = held_out_images(run, evaluation)
         probabilities, _ = ops.softmax(run.model.forward(images)[0])
         return class_results(name, probabilities, classes, run.data["labels"])
 
 
 def read_image(item: Any, place: str, pixels: int) -> list[float]:
-    """Return the pixels of an image: numbers, or a line of them.
+    """The pixels of an image: numbers, or a line of them.
 
     InputError, with its place, for anything else.
     """

@@ -70,14 +70,14 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
     settings = Settings
 
     def init_defaults(self, initial: Run, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the defaults with AdamW, by which published models have been trained.
+        """The defaults with AdamW, by which published models have been trained.
 
         A large matrix would take Muon as long as the gradient, and those of LoRA are thin.
         """
         return super().init_defaults(initial, given) | {"optimiser": "adamw"}
 
     def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
-        """Return figures on a text, on conversations, or on multiple choice, as the file has it."""
+        """Figures on a text, on conversations, or on multiple choice, as the file has it."""
         results = results_of(run, evaluation)
         if results is None and evaluation.pattern is not None:
             raise InputError("--pattern: expected a FILE of conversations with it")

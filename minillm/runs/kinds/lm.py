@@ -75,7 +75,7 @@ Ctrl-C saves and stops; --resume continues."""
     settings = Settings
 
     def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
-        """Return the settings with the cell's rate, and an embedding that fits a tied output."""
+        """The settings with the cell's rate, and an embedding that fits a tied output."""
         if settings.learning_rate is None:
             rate = RATE if settings.cell == "lstm" else min(RATE, 0.8 / settings.hidden)
             settings = replace(settings, learning_rate=rate)
@@ -99,5 +99,5 @@ Ctrl-C saves and stops; --resume continues."""
         )
 
     def writing_model(self, run: Run, length: int) -> LanguageModel:
-        """Return the model with E W_x computed, if that has fewer rows than there are steps."""
+        """The model with E W_x computed, if that has fewer rows than there are steps."""
         return one_hot(run.model) if len(run.tokenizer) < length else run.model

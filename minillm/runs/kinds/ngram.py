@@ -141,7 +141,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
     def build(
         self, config: NGramConfig, vocabularies: Mapping[str, Any], weights: Weights
     ) -> NGram:
-        """Return the model.  ValueError, with the array's name, for a damaged one."""
+        """The model.  ValueError, with the array's name, for a damaged one."""
         names = [f"word.{n}" for n in range(1, config.order + 1)]
         if tuple(weights[name].size for name in names) != config.sizes:
             raise ValueError("its sizes do not agree with the tensors stored")
@@ -159,7 +159,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
         return inside_of(run, run.tokenizer, ids, logits=logits, contexts=contexts, notes=notes)
 
     def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
-        """Return nats and bits per token, and perplexity with and without the unknown words."""
+        """Nats and bits per token, and perplexity with and without the unknown words."""
         name, text, start = evaluation_stream(run, evaluation, held_out=True)
         return text_results(run.model, run.tokenizer, text.blocks(start), name)
 
@@ -176,7 +176,7 @@ def _sizes(config: NGramConfig) -> str:
 
 
 def text_results(model: NGram, tokenizer: Vocabulary, blocks: Iterable[str], name: str) -> Results:
-    """Return the figures of an n-gram model on a text, with and without its unknown words."""
+    """The figures of an n-gram model on a text, with and without its unknown words."""
     bytes, characters = 0, 0
 
     def counted() -> Iterator[str]:

@@ -127,11 +127,11 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
     facts = QuestionFacts
 
     def open_vocabulary(self, values: dict[str, Any]) -> Any:
-        """Return a vocabulary of pieces with [CLS], [SEP] and [MASK]."""
+        """A vocabulary of pieces with [CLS], [SEP] and [MASK]."""
         return framing_vocabulary(values)
 
     def init_defaults(self, initial: Run, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the sizes of a BERT, or of another reader, and the rates of fine-tuning.
+        """The sizes of a BERT, or of another reader, and the rates of fine-tuning.
 
         InputError for a run of another kind.
         """
@@ -150,7 +150,7 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
         return sizes | {"dropout": 0.1, "learning_rate": rate / config.width}
 
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
-        """Return the pieces of the questions, and windows for training and validation."""
+        """The pieces of the questions, and windows for training and validation."""
         settings, data = job.settings, job.data
         encoder = _encoder_of(job.initial.model.config) if job.initial else {}
         config_from(settings, ReaderConfig, vocabulary=2, **encoder)  # before the data are read
@@ -213,7 +213,7 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
         return answers_to(run, [Question(f"{n}", text, context, ()) for n, text in named], number)
 
     def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
-        """Return exact match and F1 in percent, and those of counting shared words."""
+        """Exact match and F1 in percent, and those of counting shared words."""
         if evaluation.files:
             name = evaluation.title
             questions = [question for file in evaluation.files for question in read_squad(file)]
@@ -242,25 +242,25 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
 
 
 def _encoder_of(config: Any) -> dict[str, Any]:
-    """Return the sizes that only the encoder of a reader, or of a BERT, has."""
+    """The sizes that only the encoder of a reader, or of a BERT, has."""
     encoder = getattr(config, "encoder", "bert")
     return {"encoder": encoder, "heads": config.heads, "inner": config.inner}
 
 
 def name_of(data: Data) -> str:
-    """Return the file of questions; InputError if there is none."""
+    """The file of questions; InputError if there is none."""
     if not data.get("data"):
         raise InputError("FILE: expected a file of questions (see --help), found none")
     return data["data"]
 
 
 def open_data(data: Data) -> SquadFile:
-    """Return the questions of the file."""
+    """The questions of the file."""
     return registry.open_questions(name_of(data), data.get("validation"))
 
 
 def texts_of(questions: Sequence[Question]) -> Iterator[str]:
-    """Return all contexts, each once, and all questions."""
+    """All contexts, each once, and all questions."""
     yield from dict.fromkeys(question.context for question in questions)
     for question in questions:
         yield question.question
@@ -273,7 +273,7 @@ def placed(questions: Sequence[Question]) -> Iterator[tuple[str, str, str]]:
 
 
 def answers_to(run: Run, questions: Sequence[Question], number: int) -> list[list[Answered]]:
-    """Return the best ``number`` answers to each question, the best first.
+    """The best ``number`` answers to each question, the best first.
 
     The probabilities are a softmax over the scores of the best spans and, if the model was trained
     with unanswerable questions, of "no answer", whose score is 0.

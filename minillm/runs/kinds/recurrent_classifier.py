@@ -76,7 +76,7 @@ then: minillm classify DIR, minillm eval DIR"""
     settings = Settings
 
     def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
-        """Return the settings with an embedding as wide as the word vectors.
+        """The settings with an embedding as wide as the word vectors.
 
         InputError for another width.
         """
@@ -94,7 +94,7 @@ then: minillm classify DIR, minillm eval DIR"""
     def new_model(
         self, job: Job, texts: LabelledData, rng: np.random.Generator
     ) -> tuple[Classifier, dict[str, Any]]:
-        """Return a model of the words of the texts; a run to resume has had the word vectors."""
+        """A model of the words of the texts; a run to resume has had the word vectors."""
         settings: Settings = job.settings
         tokenizer = vocabulary_for(
             job,
@@ -119,14 +119,14 @@ then: minillm classify DIR, minillm eval DIR"""
     def reader(
         self, config: ClassifierConfig, settings: Settings, vocabularies: Mapping[str, Any]
     ) -> Read:
-        """Return a function from a text to the ids of its first tokens."""
+        """A function from a text to the ids of its first tokens."""
         encode = vocabularies["tokenizer"].encode
         return lambda text, place: encode(text, place)[: settings.max_length].tolist()
 
 
 @cache
 def open_vectors(path: str) -> Vectors:
-    """Return the word vectors of a file in word2vec's format, or of a run of word2vec."""
+    """The word vectors of a file in word2vec's format, or of a run of word2vec."""
     return load(path).vectors if Path(path).is_dir() else Vectors(*read_vectors(path))
 
 

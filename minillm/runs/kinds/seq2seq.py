@@ -67,13 +67,13 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
     reading = staticmethod(read_encoder_decoder)
 
     def sizes(self, settings: Settings) -> dict[str, Any]:
-        """Return the direction of the encoder."""
+        """The direction of the encoder."""
         return {"bidirectional": not settings.forward_only}
 
     # --- a run of lm becomes the encoder ---
 
     def init_defaults(self, initial: Run, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the sizes of a run of seq2seq; or of an lm, which becomes the encoder."""
+        """The sizes of a run of seq2seq; or of an lm, which becomes the encoder."""
         if initial.kind.name != "lm":
             only = not getattr(initial.model.config, "bidirectional", True)
             return super().init_defaults(initial, given) | {"forward_only": only}
@@ -84,18 +84,18 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
         return {name: sizes[name] for name in names} | {"forward_only": True}
 
     def tokenizer_options(self, initial: Run) -> tuple[str, ...]:
-        """Return those of both sides; with an lm, --unit is that of the target alone."""
+        """Those of both sides; with an lm, --unit is that of the target alone."""
         return super().tokenizer_options(initial) if initial.kind is self else ()
 
     def names_from(self, initial: Run, data: Data) -> dict[str, str]:
-        """Return the same names; of an lm those of the embedding and of the layers."""
+        """The same names; of an lm those of the embedding and of the layers."""
         if initial.kind is self:
             return super().names_from(initial, data)
         layers = [name for name in initial.model.params if name.startswith("layers.")]
         return {n: n.replace("layers", "encoder", 1) for n in layers} | {"embedding.E": "source.E"}
 
     def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
-        """Return the vocabularies; that of an lm is the source's."""
+        """The vocabularies; that of an lm is the source's."""
         if job.initial is None or job.initial.kind is self:
             return super().new_vocabularies(pairs, job)
         target = vocabulary_of(pairs, job, 1)

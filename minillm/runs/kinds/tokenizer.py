@@ -106,7 +106,7 @@ then: minillm train lm FILE --tokenizer runs/pairs --out DIR, minillm eval runs/
         return True
 
     def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
-        """Return bytes and characters per token."""
+        """Bytes and characters per token."""
         name, text, start = evaluation_stream(run, evaluation, held_out=True)
         return {"text": name, **measured(run.tokenizer, text.blocks(start), name)}
 
@@ -129,7 +129,7 @@ def reported(blocks: Iterable[str], total: int, report: Callable[[str], None]) -
 
 
 def measured(tokenizer: Vocabulary, blocks: Iterable[str], name: str) -> Results:
-    """Return the bytes and characters per token of a text."""
+    """The bytes and characters per token of a text."""
     tokens, unknown, bytes, characters = 0, 0, 0, 0
     for block in blocks:
         sizes = size_of(block)

@@ -85,16 +85,16 @@ then: minillm translate DIR, minillm eval DIR,
     reading = staticmethod(read_transformer)
 
     def sizes(self, settings: Settings) -> dict[str, Any]:
-        """Return whether the embeddings are shared."""
+        """Whether the embeddings are shared."""
         return {"shared": settings.joint}
 
     def init_defaults(self, initial: Run, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the sizes of a run of transformer."""
+        """The sizes of a run of transformer."""
         joint = getattr(initial.model.config, "shared", False)
         return super().init_defaults(initial, given) | {"joint": joint}
 
     def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
-        """Return the vocabularies of source and target, which may be the same."""
+        """The vocabularies of source and target, which may be the same."""
         if not job.settings.joint or job.initial:
             return super().new_vocabularies(pairs, job)
         both = vocabulary_of(pairs, job, 0, 1)

@@ -150,19 +150,19 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
     takes: ClassVar[tuple[str, ...]] = ("sentences", "text")
 
     def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
-        """Return the settings with the learning rate that suits the algorithm."""
+        """The settings with the learning rate that suits the algorithm."""
         if settings.learning_rate is not None:
             return settings
         return replace(settings, learning_rate=RATES[settings.algorithm])
 
     def open_vocabulary(self, values: dict[str, Any]) -> WordCounts:
-        """Return the words and their counts."""
+        """The words and their counts."""
         return WordCounts.from_dict(values)
 
     def build(
         self, config: Word2VecConfig, vocabularies: Mapping[str, Any], weights: Weights
     ) -> Word2Vec:
-        """Return a model with these vectors, and tables from the words' counts."""
+        """A model with these vectors, and tables from the words' counts."""
         _check_shapes(config, {name: array.shape for name, array in weights.items()})
         model = Word2Vec(config, vocabularies["tokenizer"].counts)
         for name, array in model.params.items():
@@ -212,7 +212,7 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
     def _begin(
         self, job: Job, settings: Settings, text: TextStream
     ) -> tuple[Word2Vec, WordCounts, Progress]:
-        """Return a fresh model, or the one to resume; its words; its progress."""
+        """A fresh model, or the one to resume; its words; its progress."""
         if job.stored:
             config, shapes = job.stored.config, job.folder.resume_shapes()
             _check_shapes(config, shapes)
@@ -230,7 +230,7 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
         return RunVectors(words.words, run.model.params["vectors"])
 
     def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
-        """Return the loss of a prediction on a text, by default the one it was trained on."""
+        """The loss of a prediction on a text, by default the one it was trained on."""
         name, text, _ = evaluation_stream(run, evaluation, held_out=False)
         words: Any = run.tokenizer
         loss, predictions, known = mean_loss(run.model, words, text)

@@ -46,7 +46,7 @@ def floats(op: str, **arguments: tuple[NDArray, str]) -> dict[str, int]:
 
 @functools.lru_cache(1024)  # every training step checks the same shapes
 def _sizes(op: str, *arguments: tuple[str, str, np.dtype, tuple[int, ...]]) -> dict[str, int]:
-    """Return the size of each letter; an argument is its name, axes, dtype and shape."""
+    """The size of each letter; an argument is its name, axes, dtype and shape."""
     sizes: dict[str, int] = {}
     first_name, _, first_dtype, _ = arguments[0]
     for name, axes, dtype, shape in arguments:
@@ -74,7 +74,7 @@ def require_array(op: str, name: str, value: Any) -> None:
 
 @functools.cache  # an op's axes never change, and a step of generation takes only microseconds
 def _letters(axes: str) -> tuple[bool, tuple[tuple[str, int], ...]]:
-    """Return whether there are leading axes, and the letter and factor of each other axis."""
+    """Whether there are leading axes, and the letter and factor of each other axis."""
     letters = axes.split()
     leading = letters[0] == "..."
     return leading, tuple((a[-1], int(a[:-1] or 1)) for a in letters[leading:])  # "4H": H, 4
@@ -101,7 +101,7 @@ def _fit(op: str, name: str, shape: tuple[int, ...], axes: str, sizes: dict[str,
 def ids(
     op: str, name: str, array: NDArray, below: int, shape: tuple[int, ...] | None = None
 ) -> NDArray[np.int64]:
-    """Return an int64 copy of integers in 0..below-1, of the given shape if there is one.
+    """An int64 copy of integers in 0..below-1, of the given shape if there is one.
 
     It is a copy because a backward indexes with what its forward has checked: later writes
     into the caller's array must not reach it.
@@ -144,7 +144,7 @@ def floats_or_ids(
 
 
 def mask(op: str, name: str, array: NDArray, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return a copy of booleans of the given shape."""
+    """A copy of booleans of the given shape."""
     require_array(op, name, array)
     if array.dtype != bool:
         raise TypeError(f"{op}: {name}: expected booleans, found {array.dtype}")
@@ -153,21 +153,21 @@ def mask(op: str, name: str, array: NDArray, shape: tuple[int, ...]) -> NDArray[
 
 
 def sequence_lengths(op: str, lengths: NDArray | None, B: int, T: int) -> NDArray[np.int64]:
-    """Return lengths (B,) as int64; where they are None, every length is T."""
+    """Lengths (B,) as int64; where they are None, every length is T."""
     if lengths is None:
         return np.full(B, T, np.int64)
     return ids(op, "lengths", lengths, T + 1, (B,))
 
 
 def number(op: str, name: str, value: Any) -> float:
-    """Return a real number as a float: a NumPy scalar would change the dtype of a product."""
+    """A real number as a float: a NumPy scalar would change the dtype of a product."""
     if not isinstance(value, numbers.Real):
         raise TypeError(f"{op}: {name}: expected a number, found {type(value).__name__}")
     return float(value)
 
 
 def positive(op: str, name: str, value: Any) -> float:
-    """Return a number above 0 as a float."""
+    """A number above 0 as a float."""
     checked = number(op, name, value)
     if not 0 < checked < math.inf:
         raise ValueError(f"{op}: {name}: expected above 0 and finite, found {value}")
@@ -175,7 +175,7 @@ def positive(op: str, name: str, value: Any) -> float:
 
 
 def below_one(op: str, name: str, value: Any) -> float:
-    """Return a number in [0, 1) as a float."""
+    """A number in [0, 1) as a float."""
     checked = number(op, name, value)
     if not 0 <= checked < 1:
         raise ValueError(f"{op}: {name}: expected at least 0 and below 1, found {value}")
@@ -183,7 +183,7 @@ def below_one(op: str, name: str, value: Any) -> float:
 
 
 def flag(op: str, name: str, value: Any) -> bool:
-    """Return True or False; anything else is an error, even if it has a truth value."""
+    """True or False; anything else is an error, even if it has a truth value."""
     if not isinstance(value, bool) and (
         not isinstance(value, (np.ndarray, np.bool_)) or value.shape != () or value.dtype != bool
     ):
@@ -192,7 +192,7 @@ def flag(op: str, name: str, value: Any) -> bool:
 
 
 def contiguous(*arrays: NDArray) -> tuple[NDArray, ...]:
-    """Return the arrays in C order, each as a new array object.
+    """The arrays in C order, each as a new array object.
 
     Only arrays in another order are copied.  The others are views, so that a later change of an
     argument's ``shape`` does not reach them.
@@ -201,18 +201,18 @@ def contiguous(*arrays: NDArray) -> tuple[NDArray, ...]:
 
 
 def strided(x: NDArray) -> NDArray:
-    """Return x with its strides; it is copied only if its last axis is not contiguous."""
+    """x with its strides; it is copied only if its last axis is not contiguous."""
     contiguous = x.strides[-1] == x.itemsize or x.shape[-1] == 1
     return x.view(np.ndarray) if contiguous else np.ascontiguousarray(x)
 
 
 def upstream(op: str, order: Order = "C", /, **outputs: NDArray) -> Callable[..., Any]:
-    """Return the check of upstream gradients that a backward starts with.
+    """The check of upstream gradients that a backward starts with.
 
     A forward calls it with its outputs, each under the name of its gradient and in the order
     of the backward's arguments:
 
-        upstream = _validate.upstream("lstm", dhs=hs, dh_last=h_last, dc_last=c_last)
+        upstream = checks.upstream("lstm", dhs=hs, dh_last=h_last, dc_last=c_last)
 
     The check takes those gradients and returns them in C order ("K": in the order they have): a
     tuple, or a single array if there is one output.  It keeps shapes and dtypes, but no output.
@@ -238,7 +238,7 @@ def upstream(op: str, order: Order = "C", /, **outputs: NDArray) -> Callable[...
 def checked_gradient(
     op: str, name: str, order: Order, shape: tuple[int, ...], dtype: np.dtype, gradient: NDArray
 ) -> NDArray:
-    """Return an upstream gradient that has the shape and the dtype of its output."""
+    """An upstream gradient that has the shape and the dtype of its output."""
     if shape == () and type(gradient) in (int, float):
         return np.asarray(gradient, dtype)
     if not isinstance(gradient, np.generic):  # NumPy's scalars are what arrays without axes become
