@@ -20,7 +20,7 @@ BLOCK_WEIGHTS = (
 )
 
 
-class GPTReader(CausalReader, reads=GPT):
+class GPTReader(CausalReader, of=GPT):
     """A GPT, and the addresses of its weights at the last step."""
 
     _weights: StepWeights | None = None

@@ -25,7 +25,7 @@ from minillm.models.transformer import Transformer
 GROWTH = 2  # factor by which a full pool grows
 
 
-class TransformerDecoder(Decoder, decodes=Transformer):
+class TransformerDecoder(Decoder, of=Transformer):
     """The decoding of a Transformer, for beam search and sampling.
 
     A state has

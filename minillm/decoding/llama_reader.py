@@ -45,7 +45,7 @@ class LlamaWeights(FoundWeights):
             yield self.arrays[first : first + n]
 
 
-class LlamaReader(CausalReader, reads=Llama):
+class LlamaReader(CausalReader, of=Llama):
     """A Llama, and the addresses of its weights at the last step."""
 
     most_steps = 17  # for 16 guesses; of more tokens, the arithmetic takes longer than the weights
