@@ -218,20 +218,20 @@ def clip_global_norm(grads: Arrays, maximum: float | None) -> float:
             )
     _require_distinct(grads=grads)
     with np.errstate(over="ignore"):  # the norm is infinite then
-        norm = math.sqrt(_sum_of_squares([np.ascontiguousarray(g) for g in grads.values()]))
+        norm = math.sqrt(sum_of_squares([np.ascontiguousarray(g) for g in grads.values()]))
     if maximum is not None and maximum < norm < math.inf:
-        _scale(list(grads.values()), maximum / norm)
+        scale(list(grads.values()), maximum / norm)
     return norm
 
 
 @twinned
-def _sum_of_squares(gs: list[np.ndarray]) -> float:
+def sum_of_squares(gs: list[np.ndarray]) -> float:
     """Sum g^2 over all elements of all arrays."""
     return float(sum((g**2).sum() for g in gs))
 
 
 @twinned
-def _scale(gs: list[np.ndarray], factor: float) -> None:
+def scale(gs: list[np.ndarray], factor: float) -> None:
     """Multiply each array by factor, in place."""
     for g in gs:
         g *= factor
