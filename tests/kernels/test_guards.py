@@ -161,6 +161,7 @@ def kernels_of_several_sizes():
             run_the_other_kernels()
 
 
+@pytest.mark.deep
 @pytest.mark.skipif(os.name != "posix", reason="no mprotect here")
 def test_no_kernel_touches_what_lies_beside_its_memory():
     pytest.importorskip("minillm._kernels._cpu", reason="the compiled kernels are not built")
