@@ -169,7 +169,7 @@ def _of_all(job: Ranks, values: Mapping[int, Any]) -> list[Any]:
 
 
 def _fingerprint(names: Sequence[str], job: Ranks) -> str | None:
-    """The fingerprint of the files, of which each rank reads some; None if one is read only once."""
+    """The fingerprint of the files; None if one can be read only once.  Each rank reads some."""
     if any(map(read_once, names)):
         return None
     own = {name: _digest(name) for name in names[job.rank :: job.size]}
