@@ -17,7 +17,7 @@ from minillm.errors import InputError, short
 from minillm.ops.linear import _matmul
 from minillm.timing import report as reports
 from minillm.timing.results import Cell, Limits, Results, machine, new_file
-from minillm.training.optimisers import _scale
+from minillm.training.optimisers import scale
 
 ROUNDS = 5  # at least: with fewer, no difference between two files can be told from chance
 MOST_ROUNDS = 50
@@ -252,7 +252,7 @@ def memory_bandwidth(seconds: float = 0.2, size: int = 1 << 25) -> float:
     The array is larger than any cache.
     """
     array = np.ones(size, np.float32)
-    return 2 * array.nbytes / best_time(lambda: _scale([array], 1.0), seconds)
+    return 2 * array.nbytes / best_time(lambda: scale([array], 1.0), seconds)
 
 
 def best_time(run: Callable[[], Any], seconds: float) -> float:
