@@ -51,7 +51,8 @@ def solved():
             ("def square(x):\n    raise GeneratorExit", "raise GeneratorExit: GeneratorExit"),
             ("def square(x):\n    raise KeyboardInterrupt", "the code raised KeyboardInterrupt"),
             (
-                "class E(Exception):\n    def __str__(self): raise self\ndef square(x):\n    raise E",
+                "class E(Exception):\n    def __str__(self): raise self\n"
+                "def square(x):\n    raise E",
                 "line 4, raise E: E: (its text raises an exception)",
             ),
             ("async def square(x):\n    pass", "expected the output and a function backward"),
