@@ -3,8 +3,8 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
-from minillm.decoding.batch import Batch
-from minillm.decoding.chat import Chat, Kept
+from minillm.decoding.batch import Batch, Kept
+from minillm.decoding.chat import Chat
 from minillm.decoding.sampling import Sampling
 from minillm.decoding.writer import Text
 from minillm.errors import InputError
@@ -26,7 +26,7 @@ def answers(
     """
     batch = Batch(chat.reader, Kept(chat.reader))
     ordered: deque[Text | str | InputError] = deque()  # of the conversations not yielded yet
-    begun = (_begun(chat, one, length, sampling or chat.sampling) for one in conversations)
+    begun = (_begun(chat, one, length, sampling) for one in conversations)
     writing, more = 0, True
     while more or ordered:
         while more and writing < AT_ONCE:
@@ -49,17 +49,16 @@ def answers(
 
 
 def _begun(
-    chat: Chat, messages: Sequence[Message] | None, length: int | None, sampling: Sampling
+    chat: Chat, messages: Sequence[Message] | None, length: int | None, sampling: Sampling | None
 ) -> Text | str | InputError:
     """The text to continue to an answer."""
     if messages is None:
         return ""
     try:
-        ids = chat.encode(chat.fitting(messages, length)).tolist()
+        ids = chat.encode(chat.fitting(messages, length))
     except InputError as error:
         return error
-    most = chat.reader.config.context - len(ids)
-    return Text(ids, min(length or most, most), sampling, frozenset(chat.ends), chat.banned)
+    return chat.to_continue(ids, length, sampling)
 
 
 def _text(chat: Chat, text: Text) -> str:

@@ -11,17 +11,50 @@ Source: Yu et al. (2022), "Orca: a distributed serving system for Transformer-ba
 models", section 3.1, which calls it iteration-level scheduling.
 """
 
+import threading
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minillm.decoding.cache import Cache, gathered
-from minillm.decoding.chat import Kept
 from minillm.decoding.reader import Reader
 from minillm.decoding.speculation import is_worthwhile
 from minillm.decoding.writer import Pass, Text
 
 PART = 256  # tokens of a prompt that are read at once
+
+
+class Kept:
+    """The caches of the last ``most`` conversations, by any number of threads."""
+
+    def __init__(self, model: Any, most: int = 1):
+        self.reader: Any = Reader(model)
+        self.most = most
+        self._states: list[Cache] = []  # the last one used comes last
+        self._lock = threading.Lock()
+
+    def take(self, ids: NDArray[np.integer]) -> tuple[int, Cache]:
+        """The cache to continue to ids (T,): the number of them that are in it, and the cache.
+
+        A conversation that is continued is kept no longer.  One that only begins in the same way,
+        with the same system prompt for example, is kept.
+        """
+        with self._lock:
+            found = [(self.reader.cut(ids, state)[0], at) for at, state in enumerate(self._states)]
+            n, at = max(found, default=(0, 0))
+            if n == 0:
+                return 0, self.reader.zero_state(1)
+            state = self._states[at]
+            continues = 2 * n >= int(state.lengths[0])
+            if continues:
+                del self._states[at]
+        return self.reader.cut(ids, state, last=continues)
+
+    def keep(self, state: Cache) -> None:
+        """Keep the cache of a conversation that may go on."""
+        with self._lock:
+            self._states = [*self._states, state][-self.most :]
 
 
 class Batch:
@@ -58,10 +91,11 @@ class Batch:
                 text.draw(of_text)
                 text.speculation.elapse(1)
         if self.reading:
-            text, n, cache = self.reading.pop(0)
+            text, n, cache = self.reading[0]
             end = n + PART if text.prompt != n + PART + 1 else n + PART - 1  # not a single one last
             part = np.array([text.ids[n:end]])
             logits, cache = self.reader.read(part, cache)
+            del self.reading[0]
             if end < text.prompt:
                 self.reading.append((text, end, cache))
             else:
@@ -84,6 +118,9 @@ class Batch:
             row = self.writing.index(text)
             self.kept.keep(gathered([(self._cache, row)]))
             self._change([other for other in range(len(self.writing)) if other != row], [])
+        for _, n, cache in (entry for entry in self.reading if entry[0] is text):
+            if n:
+                self.kept.keep(cache)
         self.reading = [entry for entry in self.reading if entry[0] is not text]
 
     def _change(self, rows: list[int], new: list[tuple[Text, Cache]]) -> None:

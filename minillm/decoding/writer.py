@@ -106,8 +106,7 @@ class Writer:
     >>> line = list(writer.write(100))  # doctest: +SKIP
     >>> next_line = list(writer.write(100))  # doctest: +SKIP
 
-    ``text.ids`` are all ids so far.  A writer may begin with a text that the model has read, and
-    the state after it.
+    ``text.ids`` are all ids so far.
     """
 
     def __init__(
@@ -117,20 +116,17 @@ class Writer:
         *,
         banned: Sequence[int] = (),
         stop: Sequence[int] = (),
-        text: Sequence[int] = (),
-        state: Any = None,
     ):
         self.reader: Any = Reader(model)
         ends = frozenset(_checked("stop", stop).tolist())
-        self.text = Text(list(text), 0, sampling or Sampling(), ends, _checked("banned", banned))
-        self._first_state = self.reader.zero_state(1) if state is None else state
+        self.text = Text([], 0, sampling or Sampling(), ends, _checked("banned", banned))
         self._pass: Pass | None = None  # the last one
         self._guess = is_worthwhile(self.reader)
 
     @property
     def state(self) -> Any:
         """The state of the model after all ids but one that was drawn last."""
-        return self._first_state if self._pass is None else self._pass.end()
+        return self.reader.zero_state(1) if self._pass is None else self._pass.end()
 
     def read(self, ids: Sequence[int] | NDArray[np.integer]) -> None:
         """Continue the text with ``ids``, all in one pass of the model."""

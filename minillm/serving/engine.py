@@ -5,8 +5,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from minillm.decoding.batch import Batch
-from minillm.decoding.chat import Chat, Kept
+import numpy as np
+
+from minillm.decoding.batch import Batch, Kept
+from minillm.decoding.chat import Chat
 from minillm.decoding.pieces import Pieces
 from minillm.decoding.sampling import Sampling
 from minillm.decoding.writer import Text
@@ -82,7 +84,7 @@ class Engine:
 
         Raises Full if too many requests wait.
         """
-        text = Text(list(ids), length, sampling, frozenset(self.chat.ends), self.chat.banned)
+        text = self.chat.to_continue(np.array(ids), length, sampling)
         job = Job(text, Pieces(self.chat.tokenizer, stop), deliver)
         with self._changed:
             if len(self._queue) >= self.waiting:

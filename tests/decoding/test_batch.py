@@ -7,9 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minillm.decoding import Reader, Sampling, Writer, batch
-from minillm.decoding.batch import Batch
+from minillm.decoding.batch import Batch, Kept
 from minillm.decoding.cache import gathered
-from minillm.decoding.chat import Kept
 from minillm.decoding.pieces import Pieces
 from minillm.decoding.writer import Text
 
