@@ -1,4 +1,4 @@
-"""Answers to many conversations, each its own: a few of them share the passes of a model."""
+"""Answers to many conversations: a few of them share the passes of a model."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,8 +21,8 @@ def answers(
 ) -> Iterator[str | InputError]:
     """Yield the answers to conversations, in their order.
 
-    The answer to one that does not fit the context is an InputError, which is not raised, and that
-    to None is empty.  ``length`` and ``sampling`` are those of :meth:`Chat.answer`.
+    The answer to a conversation that does not fit the context is an InputError, which is not
+    raised; the answer to None is empty.  For ``length`` and ``sampling`` see :meth:`Chat.answer`.
     """
     batch = Batch(chat.reader, Kept(chat.reader))
     ordered: deque[Text | str | InputError] = deque()  # of the conversations not yielded yet

@@ -1,12 +1,12 @@
-"""Answering: a conversation is a text that the model continues, and of which it reads the end only.
+"""Chat: a conversation is a text for the model to continue; only the new part of it is read.
 
-Each answer is to a whole conversation.  Most of its tokens were read for the answer before, so the
-caches of the last conversations are kept.  What a new one has in common with one of them is not
+Each answer continues a whole conversation.  Most of its tokens were read for the answer before, so
+the caches of the last conversations are kept, and a beginning that two conversations share is not
 read again.
 
-A model sees no more than its context.  Messages that no longer fit are left out by whole turns, the
-oldest first: a turn is what a user says, and the answers to it.  The system prompt stays.  So that
-this is not necessary at every turn, half of the context is then made free.
+A model sees no more than its context.  Messages that no longer fit are dropped by whole turns, the
+oldest first: a turn is a message of the user and the answers to it.  The system prompt stays.  Half
+of the context is freed at once, so this is rarely needed.
 """
 
 import warnings
@@ -39,7 +39,7 @@ class ChatSampling(Sampling):
     """
 
     temperature: float = with_default(
-        Sampling, "temperature", 0.0, default_help="that of the model's files, else 0"
+        Sampling, "temperature", 0.0, default_help="as in the model's files, otherwise 0"
     )
 
 
@@ -72,10 +72,9 @@ class Chat:
     ) -> Iterator[str]:
         """An answer of ``length`` tokens at most, piece by piece as it is drawn.
 
-        None: as many as fit the context.  ``sampling`` is by default ``self.sampling``: that of the
-        model's files, or else ChatSampling.  ``report`` is called with a line if turns are left
-        out.  InputError for messages that are no conversation, or of which even the last turn does
-        not fit.
+        None: as many as fit the context.  ``sampling`` is by default ``self.sampling``, from the
+        model's files or ChatSampling.  ``report`` is called with a line if turns are left out.
+        InputError for messages that are no conversation, or whose last turn alone does not fit.
         """
         fitting = self.fitting(messages, length)
         if left_out := len(_turns(messages)[1]) - len(_turns(fitting)[1]):

@@ -105,8 +105,8 @@ def llama_step(
     """x (Q, D), the embedded tokens -> logits (Q, V).
 
     Text b has read start[b] tokens before its T = Q / B rows, which follow each other.  Their keys
-    and values are written into ``past``, (B, M, S, w) for each layer.  cos and sin (Q, w/2) are
-    those of each row's rotary angles; the blocks here compute them again, from the positions.
+    and values are written into ``past``, (B, M, S, w) for each layer.  The twin reads cos and sin
+    (Q, w/2) of each row's rotary angles, and eps; the page's blocks compute them.
     """
     (Q, _), B = x.shape, len(start)
     text, place = np.divmod(np.arange(Q), Q // B)

@@ -121,7 +121,7 @@ class Server:
         return JSONResponse(form.whole(text, reason, tokens))
 
     async def _read(self, request: Request, body: bytes, chat: bool) -> tuple[Wanted, list[int]]:
-        """What a request asks for, and the ids of its text; it ends if the client leaves."""
+        """The checked request, and the ids of its text; the work ends if the client leaves."""
         gone = threading.Event()
 
         def work() -> tuple[Wanted, list[int]]:
@@ -298,7 +298,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _gone(request: Request, error: Exception) -> Response:
-    return Response(status_code=499)  # nobody reads it
+    return Response(status_code=499)  # the client has left
 
 
 async def _failure(request: Request, error: Exception) -> Response:

@@ -40,7 +40,7 @@ class Job:
         return len(self.text.ids) - self.text.prompt
 
     def grow(self) -> bool:
-        """Deliver what the new ids have added; return whether the text has ended."""
+        """Deliver the piece that new ids have added; whether the text has ended."""
         ended, new = self.text.ended, self.text.ids[self._seen :]
         self._seen += len(new)
         piece = ""
