@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from minillm._kernels import twinned
 from minillm.layers.norms import EPS
 from minillm.layers.types import Params
-from minillm.ops._padding import length_mask, zero_padding
 from minillm.ops.gelu import gelu_forward
 from minillm.ops.layer_norm import layer_norm_forward
+from minillm.ops.padding import length_mask, zero_padding
 from minillm.ops.softmax import masked_softmax
 
 Past = list[NDArray]  # keys and values of each layer, (B, N, S, D/N) each

@@ -13,7 +13,7 @@ from minillm import kernels_info, ops, use_kernels
 from minillm.decoding import Reader, gpt_reader, llama_reader
 from minillm.layers import heads
 from minillm.layers.block import pre_norm
-from minillm.layers.feed_forward import feed_forward
+from minillm.layers.dense import feed_forward
 from minillm.layers.gradients import PartlyTrained
 from minillm.models import gpt, llama
 from minillm.models.gpt import GPT, GPTConfig, gpt_block
