@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 import minillm
 from minillm.data.python_texts import builtin_corpus
-from minillm.formats.gguf_llama import dequantised, import_gguf
+from minillm.formats.gguf import import_gguf
 from minillm.formats.llama import export_llama
 from minillm.ops.softmax import log_softmax
+from minillm.quantised.matrix import dequantised
 
 WINDOW = 512
 Logits = Callable[[NDArray], NDArray]  # ids (T,) -> logits (T, V)

@@ -28,9 +28,10 @@ import numpy as np
 from minillm import use_precision
 from minillm._kernels import keep_memory
 from minillm.data.python_texts import standard_library
-from minillm.formats.gguf_llama import dequantised, import_gguf
+from minillm.formats.gguf import import_gguf
 from minillm.formats.llama import export_llama
 from minillm.models.llama import Llama
+from minillm.quantised.matrix import dequantised
 from minillm.training import AdamW
 from minillm.training.conversations import Encoded, packed
 from minillm.training.lora import LoRA, Merging, new_additions

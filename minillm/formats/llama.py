@@ -19,11 +19,12 @@ from minillm.data.files import read_json, warn_of_unknown
 from minillm.errors import InputError
 from minillm.formats import huggingface
 from minillm.formats.format import Contents
-from minillm.formats.gguf_llama import dequantised, widths_of
+from minillm.formats.gguf import widths_of
 from minillm.formats.huggingface import Transformers, answering
 from minillm.formats.weights import Weight, weights_of
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.rotary import RotaryScaling
+from minillm.quantised.matrix import dequantised
 from minillm.text import Vocabulary, load_tokenizer
 
 _NAMES: dict[str, str | tuple[str, ...]] = {  # ours, theirs

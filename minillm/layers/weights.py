@@ -1,7 +1,7 @@
 """Weights that know how to multiply.
 
 A weight in a model's parameters is an array, or an object that a layer uses in place of one: a
-matrix of integers with scales (:mod:`minillm.ops.quantised`), or a matrix to which a product of
+matrix of integers with scales (:mod:`minillm.quantised`), or a matrix to which a product of
 two thin ones is added (:mod:`minillm.training.lora`).  Layers ask such a weight for its product,
 and for the gradients of whatever is trained in it.  Ops work on arrays only.
 """

@@ -20,7 +20,7 @@ from minillm.data.squad import read_squad
 from minillm.data.streams import TextStream
 from minillm.formats import arpa, word2vec
 from minillm.formats.bert import export_bert, import_bert
-from minillm.formats.gguf_llama import import_gguf
+from minillm.formats.gguf import import_gguf
 from minillm.formats.gpt2 import import_gpt2
 from minillm.formats.llama import import_llama
 from minillm.models.ngram import NGram, NGramConfig

@@ -13,7 +13,7 @@ from minillm.data.masking import Masking
 from minillm.data.passages import Passages
 from minillm.formats.arpa import write_arpa
 from minillm.formats.bert import export_bert
-from minillm.formats.gguf_llama import export_gguf
+from minillm.formats.gguf import export_gguf
 from minillm.formats.gpt2 import export_gpt2
 from minillm.formats.llama import export_llama
 from minillm.formats.sentences import Sentences
