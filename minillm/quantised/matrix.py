@@ -117,8 +117,13 @@ def beside(*matrices: Quantised) -> Quantised:
 
 def dequantised(model: Any) -> Any:
     """A model with float32 in the place of weights that are quantised, and of their adapters."""
-    params = {n: p if isinstance(p, np.ndarray) else p.dense() for n, p in model.params.items()}
+    params = {name: dense(weight) for name, weight in model.params.items()}
     return type(model)(model.config, params=params)
+
+
+def dense(weight: Any) -> NDArray:
+    """A weight as an array: an array itself, or a quantised one in float32."""
+    return weight if isinstance(weight, np.ndarray) else weight.dense()
 
 
 def quantised_linear(x: NDArray, W: Quantised) -> tuple[NDArray, Callable]:
