@@ -19,7 +19,7 @@ import argparse
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, add_out
-from minillm.formats.gguf_blocks import TYPES
+from minillm.quantised.blocks import TYPES
 from minillm.runs.conversion import quantise
 
 

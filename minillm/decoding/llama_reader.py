@@ -1,7 +1,7 @@
 """Reading on with a Llama: whole prompts by its layers, a few tokens in one call.
 
 The twin of :func:`_llama_step` reads each weight once, which takes most of its time.  Quantised
-weights (:mod:`minillm.ops.quantised`) stay packed.  A pass over several tokens takes little longer
+weights (:mod:`minillm.quantised`) stay packed.  A pass over several tokens takes little longer
 than one over a single token, so that guesses are checked cheaply
 (:mod:`minillm.decoding.speculation`).  :mod:`minillm.decoding.decoder_step` does the same for
 GPT-2's form of the block, one token at a time.
@@ -25,8 +25,8 @@ from minillm.layers.norms import norm
 from minillm.layers.types import Ids
 from minillm.models.llama import Llama, llama_block
 from minillm.ops.activations import logistic
-from minillm.ops.quantised import Quantised, _quantised_product
 from minillm.ops.rotary import frequencies, rotary_rotation
+from minillm.quantised.matrix import Quantised, _quantised_product
 
 MODEL_WEIGHTS = ("norm.gain", "embedding.E", "output.W")  # E, or W if the output is not tied
 BLOCK_WEIGHTS = (
