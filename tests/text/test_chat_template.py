@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from minillm.errors import InputError
 from minillm.text import BytePairs, Characters, ChatTemplate, byte_pairs, chat_template
 from minillm.text.chat_template import KNOWN
-from minillm.text.jinja_process import MESSAGE, TEMPLATE, Written, compile, ours
+from minillm.text.jinja_process import MESSAGE, TEMPLATE, Written, filler, ours
 
 SPECIALS = (
     *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<s>", "</s>", "<|start_header_id|>"),
@@ -72,7 +72,7 @@ OTHERS = {
 }
 
 
-compiled = cache(compile)
+compiled = cache(filler)
 
 
 @pytest.mark.parametrize("name", KNOWN)

@@ -82,11 +82,11 @@ def test_time_for_which_a_process_waits_does_not_count():
 import time
 from minillm.text import jinja_process
 
-def compile(source):
+def filler(source):
     time.sleep(0.6)
     return lambda values: jinja_process.ours("filled")
 
-jinja_process.compile = compile
+jinja_process.filler = filler
 jinja_process.main()
 """
     asked = json.dumps({"source": "", "values": {}, "seconds": 0.2}) + "\n"
