@@ -124,24 +124,24 @@ def _messages(values: Any, name: str, role: str, place: str) -> list[Message]:
         return [{"role": role, "content": entry(values, name, str, place)}]
     if not isinstance(value, list):
         raise InputError(f"{place}: {name}: expected a text or messages, found {short(value)}")
-    return _checked(value, name, place)
+    return _message_list(value, name, place)
 
 
 def _with_answer(messages: Any, name: str, place: str) -> list[Message]:
-    checked = _checked(messages, name, place)
-    if not any(message["role"] == "assistant" for message in checked):
+    listed = _message_list(messages, name, place)
+    if not any(message["role"] == "assistant" for message in listed):
         raise InputError(f"{place}: {name}: expected a message of the assistant, found none")
-    return checked
+    return listed
 
 
-def _checked(messages: Any, name: str, place: str) -> list[Message]:
+def _message_list(messages: Any, name: str, place: str) -> list[Message]:
     if not isinstance(messages, list):
         raise InputError(f"{place}: {name}: expected a list of messages, found {short(messages)}")
-    checked: list[Message] = []
+    listed: list[Message] = []
     for number, message in enumerate(messages):
         here = f"{place}: {name}[{number}]"
         role, content = (entry(message, key, str, here) for key in ("role", "content"))
         if role not in ROLES:
             raise InputError(f"{here}: expected one of {', '.join(ROLES)}, found {short(role)}")
-        checked.append({"role": role, "content": content})
-    return checked
+        listed.append({"role": role, "content": content})
+    return listed

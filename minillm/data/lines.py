@@ -78,9 +78,9 @@ def entry(values: Any, name: str, kind: type, place: str) -> Any:
     """
     value: Any = values.get(name) if isinstance(values, dict) else values
     if type(value) is not kind:
-        wrong = "none" if value is None else short(value)
+        found = "none" if value is None else short(value)
         raise InputError(
-            f'{place}: expected an object with "{name}": {_KINDS[kind]}, found {wrong}'
+            f'{place}: expected an object with "{name}": {_KINDS[kind]}, found {found}'
         )
     if isinstance(value, str):
         try:

@@ -50,7 +50,7 @@ _RETURNED = 4 * corpus.BLOCK  # bytes of text after which free memory is given b
 
 UNSHUFFLED, BUCKETS = "unshuffled", "buckets"  # folders that exist only during the work
 
-Progress = Callable[[int, int | None, int], None]
+Report = Callable[[int, int | None, int], None]  # see write_shards
 
 
 class Tokenizer(Protocol):
@@ -71,7 +71,7 @@ def write_shards(
     tokenizer: Tokenizer,
     shard_tokens: int = SHARD_TOKENS,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Report | None = None,
     *,
     documents: str = "file",
     deduplicate: bool = False,
@@ -255,7 +255,7 @@ class _Reader:
         to_read: Sequence[int],
         documents: str,
         tokenizer: Tokenizer,
-        progress: Progress | None,
+        progress: Report | None,
     ):
         """to_read: the numbers of the parts that will be read, for the progress."""
         self.parts, self.documents = parts, documents
