@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from minillm.data import documents as corpus
 from minillm.data.documents import Piece
-from minillm.data.files import read_json, read_once, reading, shown
+from minillm.data.files import read_json, read_once, reading, remove_temporaries, shown
 from minillm.data.python_texts import DEFAULT_TEXT, TEXTS
 from minillm.data.shards import (
     FORMAT_VERSION,
@@ -234,6 +234,7 @@ def _write_index(
 
 def _remove_unlisted(folder: Path, index: Mapping[str, Any]) -> None:
     """Remove the shards, lists and folders of ours that are not in the index."""
+    remove_temporaries(folder)
     listed = {shard["file"] for shard in index["shards"]}
     for entry in folder.iterdir():
         ours = re.fullmatch(r"\d{5,}(-\d{5,})?\.bin|\d{5,}\.json", entry.name)
