@@ -6,13 +6,13 @@ and the answer to it, which is the same as two messages:
     {"messages": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]}
     {"prompt": "2 + 2?", "completion": "4"}
 
-A preference is a prompt with two answers, of which a person, or a program, has chosen one:
+A preference is a prompt with two answers; a person or a program has chosen one of them:
 
     {"prompt": "2 + 2?", "chosen": "4", "rejected": "22"}
 
 Prompts and answers are texts, or lists of messages.
 
-Source: the forms are those of Hugging Face's TRL (2023), in which most published sets are written.
+Source: the forms come from Hugging Face's TRL (2023); most published sets are written in them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,16 +30,16 @@ FORMS = '"messages", "prompt" and "completion", or "prompt", "chosen" and "rejec
 
 
 class Conversation(NamedTuple):
-    """Messages, at least one of which is an answer."""
+    """Messages; at least one of them is an answer."""
 
     messages: list[Message]
     place: str  # in the file, for messages
 
     @property
     def key(self) -> str:
-        """What the split into training and validation depends on: the first question.
+        """The text that decides between training and validation: the first question.
 
-        Without any question, the first answer.
+        Without any question, it is the first answer.
         """
         order = ("user", "assistant", "system")
         return min(self.messages, key=lambda m: order.index(m["role"]))["content"]
@@ -60,7 +60,7 @@ class Preference(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What the split into training and validation depends on: the first question."""
+        """The text that decides between training and validation: the first question."""
         return Conversation(self.chosen, self.place).key
 
 

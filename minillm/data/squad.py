@@ -40,7 +40,7 @@ class Question(NamedTuple):
 
 
 class SquadFile:
-    """Questions of a file; the validation questions are those of another, or of a tenth of it."""
+    """Questions of a file; the validation questions come from another, or are a tenth of it."""
 
     def __init__(self, path: str | Path, validation_path: str | Path | None = None):
         self.path = path

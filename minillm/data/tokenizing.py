@@ -356,7 +356,7 @@ def _return_memory() -> None:
     """Give free memory back to the system, because glibc keeps it.
 
     Blocks of text differ a little in length, so the next one often does not fit into the memory of
-    the last.  While 2 GB of text were read, the heap grew to 700 MB, nearly all of it free.
+    the last.  While 2 GB of text were read, the heap grew to 700 MB, almost all of it free.
     """
     with suppress(AttributeError, OSError, TypeError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)

@@ -178,7 +178,7 @@ def encode_word(word: bytes, table: MergeTable) -> list[int]:
 def encode_words(data: bytes, ends: NDArray[np.int64], table: MergeTable) -> NDArray[np.int32]:
     """The numbers of the tokens of words, (T,): word w is data[ends[w - 1] : ends[w]].
 
-    Each different word is merged once, and those of ``table.whole`` are not merged.  The twin knows
+    Each different word is merged once; a word of ``table.whole`` is not merged.  The twin knows
     no such words, so the tokenizers that have them (Llama 3) use the plain function.
     """
     encode = _merge_words if table.whole else _encode_words

@@ -21,7 +21,7 @@ character of the text, the template or a message (:class:`minillm.text.jinja_pro
 a special token counts only if the template wrote all of it.  The template sees the messages as they
 are: it may look for ``</think>`` in an earlier answer, and leave out what precedes it.
 
-Source: the interface is that of ``apply_chat_template`` of Hugging Face's transformers (2023).
+Source: the interface follows ``apply_chat_template`` of Hugging Face's transformers (2023).
 """
 
 import re
@@ -186,7 +186,7 @@ class ChatTemplate:
         An answer that nothing precedes, a greeting, begins where the first message does.
 
         InputError, with the place of a conversation in its file if it is given, where its text does
-        not begin with that of its first turns.
+        not begin with the text of its first turns.
         """
         special, ends = _special_tokens(tokenizer), self.ends(tokenizer)
         answers = [
@@ -251,7 +251,7 @@ class ChatTemplate:
     ) -> "ChatTemplate | None":
         """The template of a model with this tokenizer; None if there is no source.
 
-        ``others`` has the texts of ``pad`` and ``unk``, those that the tokenizer has.
+        ``others`` has the texts of ``pad`` and ``unk``, if the tokenizer has them.
         """
         if not source:
             return None
@@ -310,13 +310,13 @@ def _special_tokens(tokenizer: BytePairs) -> SpecialTokens:
 
 
 def _absent_character(text: Iterable[str]) -> str:
-    """A character that is not in the text, among those that Unicode keeps free."""
+    """A character that is not in the text; Unicode keeps some free for such uses."""
     present = set(text)
     return next(c for c in map(chr, range(0xFDD0, sys.maxunicode)) if c not in present)
 
 
 def _hidden(text: Written, special: SpecialTokens) -> str:
-    """A text of the same length, with another character in place of those of messages."""
+    """A text of the same length; another character replaces each character of a message."""
     absent = _absent_character(chain.from_iterable(special.ids))
     return "".join(
         text[run.start() : run.end()] if run[0].startswith(TEMPLATE) else absent * len(run[0])
@@ -330,7 +330,7 @@ def _encoded(
     special: SpecialTokens,
     watch: Callable[[int], None] = lambda n: None,
 ) -> NDArray[np.int32]:
-    """The ids of a text; special tokens are those that the template wrote."""
+    """The ids of a text; only what the template wrote can be a special token."""
     pieces, n, at, plain = [_NONE], 0, 0, str.__str__(text)
     for part in special.cut(_hidden(text, special)):
         watch(n)
@@ -344,7 +344,7 @@ def _encoded(
 
 
 def _before_messages(text: Written) -> Written:
-    """What the template writes before the first message."""
+    """The beginning that the template writes before the first message."""
     return text[: len(text) - len(text.by.lstrip(TEMPLATE))]
 
 

@@ -163,7 +163,7 @@ def _words(
 def token_ids(
     blocks: Iterable[str], vocabulary: Vocabulary, config: NGramConfig, name: str = "text"
 ) -> Iterator[np.ndarray]:
-    """Yield the ids of a text block by block, with the start of each sentence inserted."""
+    """The ids of a text block by block, with the start of each sentence inserted."""
     ids = token_blocks(blocks, vocabulary, name)
     return sentence_starts(ids, config.start, config.line_end)
 
@@ -171,7 +171,7 @@ def token_ids(
 def token_blocks(
     blocks: Iterable[str], vocabulary: Vocabulary, name: str = "text"
 ) -> Iterator[np.ndarray]:
-    """Yield the ids of a text block by block, without BOS, because a block begins anywhere."""
+    """The ids of a text block by block, without BOS, because a block begins anywhere."""
     return (vocabulary.encode_each([block], [name])[0] for block in blocks)
 
 
