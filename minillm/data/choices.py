@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from minillm.data.entries import entry
 from minillm.data.files import json_object
-from minillm.data.lines import entry, read_lines
+from minillm.data.lines import read_lines
 from minillm.errors import InputError, short
 
 

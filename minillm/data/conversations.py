@@ -19,8 +19,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from minillm.data.entries import entry
 from minillm.data.files import json_object
-from minillm.data.lines import entry, is_json_lines, read_lines
+from minillm.data.lines import is_json_lines, read_lines
 from minillm.errors import InputError, short
 
 Message = Mapping[str, str]

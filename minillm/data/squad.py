@@ -18,8 +18,8 @@ questions for SQuAD".
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from minillm.data.entries import entry
 from minillm.data.files import read_json
-from minillm.data.lines import entry
 from minillm.errors import InputError, short
 
 

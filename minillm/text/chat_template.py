@@ -26,8 +26,9 @@ Source: the interface follows ``apply_chat_template`` of Hugging Face's transfor
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain, repeat
 from typing import Any
 
@@ -42,8 +43,6 @@ from minillm.text.jinja_process import TEMPLATE, Written, ours
 from minillm.text.vocabulary import SpecialTokens, Vocabulary, check_encodable
 
 SECONDS = 5  # of CPU time that a template may take for a conversation
-
-Asked = tuple[Sequence[Message], bool]  # a conversation, and whether to prompt an answer
 
 _NONE = np.zeros(0, np.int32)
 
@@ -135,24 +134,21 @@ class ChatTemplate:
 
         InputError, in one line, where the template fails or refuses the conversation.
         """
-        [text] = self._texts([(messages, prompt)])
-        return str.__str__(text)
+        return str.__str__(self._text(messages, prompt))
 
-    def _texts(self, asked: Sequence[Asked]) -> Iterator[Written]:
-        """The text of each conversation, one after another."""
-        for known in KNOWN.values():
-            if _with_line_ends(self.source) == _with_line_ends(known.source):
-                return (known.fill(messages, self.bos, prompt) for messages, prompt in asked)
+    @cached_property
+    def _known(self) -> Filled | None:
+        """The Python function that does what the template does; None if there is none."""
+        source = _with_line_ends(self.source)
+        return next((k.fill for k in KNOWN.values() if _with_line_ends(k.source) == source), None)
+
+    def _text(self, messages: Sequence[Message], prompt: bool) -> Written:
+        if self._known is not None:
+            return self._known(messages, self.bos, prompt)
         tokens = {f"{name}_token": getattr(self, name) for name in ("bos", "eos", "pad", "unk")}
-        values = {name: token for name, token in tokens.items() if token}
-        values |= {"tools": None, "documents": None}
-        return (
-            _in_a_process(
-                self.source,
-                values | {"messages": list(map(dict, messages)), "add_generation_prompt": prompt},
-            )
-            for messages, prompt in asked
-        )
+        values: dict[str, Any] = {name: token for name, token in tokens.items() if token}
+        values |= {"tools": None, "documents": None, "add_generation_prompt": prompt}
+        return _in_a_process(self.source, values | {"messages": list(map(dict, messages))})
 
     def encode(
         self,
@@ -167,8 +163,7 @@ class ChatTemplate:
         """
         special = _special_tokens(tokenizer)
         check_messages(messages)
-        [text] = self._texts([(messages, prompt)])
-        return _encoded(text, tokenizer, special, watch)
+        return _encoded(self._text(messages, prompt), tokenizer, special, watch)
 
     def encode_answers(
         self,
@@ -189,27 +184,16 @@ class ChatTemplate:
         not begin with the text of its first turns.
         """
         special, ends = _special_tokens(tokenizer), self.ends(tokenizer)
-        answers = [
-            [at for at, message in enumerate(messages) if message["role"] == "assistant"]
-            for messages in conversations
-        ]
-        texts = self._texts(
-            [
-                asked
-                for messages, ats in zip(conversations, answers, strict=True)
-                for at in ats
-                for asked in [(messages[: at + 1], False), (messages[:at], True)][: 1 + (at > 0)]
-            ]
-        )
         results = []
-        for messages, ats, place in zip(conversations, answers, places, strict=False):
+        for messages, place in zip(conversations, places, strict=False):
             try:
                 check_messages(messages)
                 pairs = []
-                for at in ats:
-                    whole = next(texts)
-                    before = next(texts) if at else _before_messages(whole)
-                    pairs.append([_encoded(text, tokenizer, special) for text in (before, whole)])
+                for at, message in enumerate(messages):
+                    if message["role"] == "assistant":
+                        whole = self._text(messages[: at + 1], False)
+                        before = self._text(messages[:at], True) if at else _before_messages(whole)
+                        pairs.append([_encoded(t, tokenizer, special) for t in (before, whole)])
                 results.append(_answers(pairs, ends, most))
             except InputError as error:
                 raise InputError(f"{place}: {error}" if place else str(error)) from None
@@ -223,7 +207,7 @@ class ChatTemplate:
         special = _special_tokens(tokenizer)
         answer = _absent_character(self.source)
         talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": answer}]
-        [text] = self._texts([(talk, False)])
+        text = self._text(talk, False)
         written = [part for part in special.cut(text) if part in special.ids]
         if written != [part for part in special.cut(_hidden(text, special)) if part in special.ids]:
             raise InputError(
