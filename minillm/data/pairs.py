@@ -34,7 +34,7 @@ def read_pairs(path: str | Path) -> Iterator[Pair]:
 
 
 class PairFile:
-    """Pairs from a file; the validation pairs are those of another file, or the last tenth."""
+    """Pairs from a file; the validation pairs come from another file, or are the last tenth."""
 
     def __init__(self, path: str | Path, validation_path: str | Path | None = None):
         self.path, self.validation_path = path, validation_path

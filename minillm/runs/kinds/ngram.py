@@ -33,7 +33,7 @@ from minillm.runs.kinds._vocabulary import vocabulary_for
 from minillm.runs.run import Run
 from minillm.runs.settings import FilesSettings, TokenizerSettings, of_text, size
 from minillm.text import Vocabulary
-from minillm.training.ngram import Progress, score_text, train_ngram
+from minillm.training.ngram import Throttled, score_text, train_ngram
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
             )
         start, rank = time.perf_counter(), ranks().rank
         report = partial(print, file=sys.stderr) if rank == 0 and not job.quiet else lambda _: None
-        text = TextStream(job.data["files"], progress=Progress(report))
+        text = TextStream(job.data["files"], progress=Throttled(report))
         cut = text.characters * 9 // 10
         # By default, the vocabulary is that of the text.
         vocabulary = vocabulary_for(job, settings.unit, lambda: None)

@@ -16,7 +16,7 @@ from minillm.runs.kinds._vocabulary import LEAST_WORD_PIECES, check_size
 from minillm.runs.run import Run
 from minillm.runs.settings import FilesSettings, VocabularySettings, of_text, with_default
 from minillm.text import BytePairs, Vocabulary, WordPieces, byte_pairs, tokenizer_files, word_pieces
-from minillm.training.ngram import Progress
+from minillm.training.ngram import Throttled
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def learned(blocks: Iterable[str], settings: Settings) -> BytePairs | WordPieces
 
 def reported(blocks: Iterable[str], total: int, report: Callable[[str], None]) -> Iterator[str]:
     """Yield the blocks, and report the progress every few seconds."""
-    progress, read = Progress(report), 0
+    progress, read = Throttled(report), 0
     for block in blocks:
         yield block
         read += len(block)
