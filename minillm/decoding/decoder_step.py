@@ -30,8 +30,8 @@ from minillm._kernels import twinned
 from minillm.layers.norms import EPS
 from minillm.layers.types import Params
 from minillm.ops._padding import length_mask, zero_padding
-from minillm.ops.gelu import _gelu_forward
-from minillm.ops.layer_norm import _layer_norm_forward
+from minillm.ops.gelu import gelu_forward
+from minillm.ops.layer_norm import layer_norm_forward
 from minillm.ops.softmax import masked_softmax
 
 Past = list[NDArray]  # keys and values of each layer, (B, N, S, D/N) each
@@ -132,7 +132,7 @@ def _decoder_step(
             attention = seen if layer == shown else attention
         y, residual = _branch_input(x, w, "norm_3", weights.post_norm)
         h = y @ w["feed_forward.W_1"] + w["feed_forward.b_1"]
-        h = np.maximum(h, 0) if weights.relu else _gelu_forward(h.ravel()).reshape(h.shape)
+        h = np.maximum(h, 0) if weights.relu else gelu_forward(h.ravel()).reshape(h.shape)
         x = residual + h @ w["feed_forward.W_2"] + w["feed_forward.b_2"]
     y, _ = _branch_input(x, last_norm, "norm", weights.post_norm)
     logits = y @ E.T if E is not None else y @ W
@@ -144,7 +144,7 @@ def _branch_input(
 ) -> tuple[NDArray, NDArray]:
     """The input norm(x) of a branch, and the term that its result is added to."""
     gain, bias = w[f"{norm}.gain"], w[f"{norm}.bias"]
-    y = x if gain is None else _layer_norm_forward(x, gain, bias, EPS)[0]
+    y = x if gain is None else layer_norm_forward(x, gain, bias, EPS)[0]
     return y, y if post_norm else x
 
 

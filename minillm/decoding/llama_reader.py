@@ -26,7 +26,7 @@ from minillm.layers.types import Ids
 from minillm.models.llama import Llama, llama_block
 from minillm.ops.activations import logistic
 from minillm.ops.quantised import Quantised, _quantised_product
-from minillm.ops.rotary import _rotary_rotation, frequencies
+from minillm.ops.rotary import frequencies, rotary_rotation
 
 MODEL_WEIGHTS = ("norm.gain", "embedding.E", "output.W")  # E, or W if the output is not tied
 BLOCK_WEIGHTS = (
@@ -112,7 +112,7 @@ def _llama_step(
         M, width = keys.shape[1], keys.shape[3]
         heads = _product(_rms_norm(x, gain_1, eps), W_qkv).reshape(Q, -1, 1, width)
         q_and_k, v = np.split(heads, [-M], axis=1)
-        q, k = np.split(_rotary_rotation(q_and_k, cos[:, None], sin[:, None]), [-M], axis=1)
+        q, k = np.split(rotary_rotation(q_and_k, cos[:, None], sin[:, None]), [-M], axis=1)
         keys[text, :, place], values[text, :, place] = k[:, :, 0], v[:, :, 0]
         q = q.reshape(Q, M, -1, width)  # the queries that share a head of keys
         context, _ = look(q, keys[text], values[text], place + 1)

@@ -24,7 +24,7 @@ def _queries_and_keys(rng):
 @exercise(
     "the scores of dot attention, and their gradients",
     reference=_dot_scores,
-    solution="minillm/ops/multiplicative_attention.py: _multiplicative_attention_forward",
+    solution="minillm/ops/multiplicative_attention.py: multiplicative_attention_forward",
     cases=_queries_and_keys,
     outputs=("scores",),
     gradients=("dquery", "dkeys"),
@@ -195,7 +195,7 @@ def _additive_inputs(rng):
 @exercise(
     "the backward of additive attention",
     reference=_only_context(ops.additive_attention),
-    solution="minillm/ops/additive_attention.py: _additive_attention_backward",
+    solution="minillm/ops/additive_attention.py: additive_attention_backward",
     cases=_additive_inputs,
     outputs=("context",),
     gradients=("dquery", "dkeys", "dvalues", "dW_q", "dW_k", "dv"),

@@ -14,7 +14,7 @@ def _numbers(rng):
 @exercise(
     "the slope of GELU",
     reference=ops.gelu,
-    solution="minillm/ops/gelu.py: _gelu_backward",
+    solution="minillm/ops/gelu.py: gelu_backward",
     cases=_numbers,
     gradients=("dx",),
     hints={

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops.layer_norm import _layer_norm_backward, _layer_norm_forward
-from minillm.ops.rms_norm import _rms_norm_backward, _rms_norm_forward
+from minillm.ops.layer_norm import layer_norm_backward, layer_norm_forward
+from minillm.ops.rms_norm import rms_norm_backward, rms_norm_forward
 
 
 def add_norm(
@@ -44,14 +44,14 @@ def add_norm(
         total, (y, *kept) = rows, _norm_forward(rows, gain_, bias_, eps)
     else:
         added_rows = np.ascontiguousarray(h).reshape(-1, D)
-        total, y, *kept = _add_norm_forward(rows, added_rows, gain_, bias_, eps)
+        total, y, *kept = add_norm_forward(rows, added_rows, gain_, bias_, eps)
     outputs = total.reshape(shape), y.reshape(shape)
     upstream = checks.upstream("add_norm", dtotal=outputs[0], dy=outputs[1])
     terms, plain = 1 if h is None else 2, bias is None  # the backward keeps neither h nor bias
 
     def backward(dtotal, dy):
         dtotal, dy = (d.reshape(-1, D) for d in upstream(dtotal, dy))
-        dx, dgain, dbias = _add_norm_backward(dtotal, dy, total, gain_, *kept)
+        dx, dgain, dbias = add_norm_backward(dtotal, dy, total, gain_, *kept)
         gradients = (dx.reshape(shape),) * terms + (dgain, dbias)
         return gradients[:-1] if plain else gradients
 
@@ -63,13 +63,13 @@ def _norm_forward(
 ) -> tuple[NDArray, NDArray | None, NDArray]:
     """x (N, D), gain, bias (D,) or None -> y (N, D), mean (N,) or None, inverse_std (N,)."""
     if bias is not None:
-        return _layer_norm_forward(x, gain, bias, eps)
-    y, inverse_rms = _rms_norm_forward(x, gain, eps)
+        return layer_norm_forward(x, gain, bias, eps)
+    y, inverse_rms = rms_norm_forward(x, gain, eps)
     return y, None, inverse_rms
 
 
 @twinned
-def _add_norm_forward(
+def add_norm_forward(
     x: NDArray, h: NDArray, gain: NDArray, bias: NDArray | None, eps: float
 ) -> tuple[NDArray, NDArray, NDArray | None, NDArray]:
     """x, h (N, D), gain, bias (D,) or None -> total, y (N, D), mean (or None), inverse_std (N,)."""
@@ -78,7 +78,7 @@ def _add_norm_forward(
 
 
 @twinned
-def _add_norm_backward(
+def add_norm_backward(
     dtotal: NDArray,
     dy: NDArray,
     total: NDArray,
@@ -91,9 +91,9 @@ def _add_norm_backward(
     dbias = None
     if mean is None:
         # y = rms_norm(total)
-        dx, dgain = _rms_norm_backward(dy, total, gain, inverse_std)
+        dx, dgain = rms_norm_backward(dy, total, gain, inverse_std)
     else:
         # y = layer_norm(total)
-        dx, dgain, dbias = _layer_norm_backward(dy, total, gain, mean, inverse_std)
+        dx, dgain, dbias = layer_norm_backward(dy, total, gain, mean, inverse_std)
     # total is an output as well
     return dtotal + dx, dgain, dbias

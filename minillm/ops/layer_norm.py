@@ -40,19 +40,19 @@ def layer_norm(
     shape, D = x.shape, x.shape[-1]
     x_, gain_, bias_ = checks.contiguous(x, gain, bias)
     rows = x_.reshape(-1, D)
-    y, mean, inverse_std = _layer_norm_forward(rows, gain_, bias_, eps)
+    y, mean, inverse_std = layer_norm_forward(rows, gain_, bias_, eps)
     upstream = checks.upstream("layer_norm", dy=y.reshape(shape))
 
     def backward(dy):
         drows = upstream(dy).reshape(-1, D)
-        dx, dgain, dbias = _layer_norm_backward(drows, rows, gain_, mean, inverse_std)
+        dx, dgain, dbias = layer_norm_backward(drows, rows, gain_, mean, inverse_std)
         return dx.reshape(shape), dgain, dbias
 
     return y.reshape(shape), backward
 
 
 @twinned
-def _layer_norm_forward(
+def layer_norm_forward(
     x: NDArray, gain: NDArray, bias: NDArray, eps: float
 ) -> tuple[NDArray, NDArray, NDArray]:
     """x (N, D), gain (D,), bias (D,) -> y (N, D), mean (N,), inverse_std (N,)."""
@@ -63,7 +63,7 @@ def _layer_norm_forward(
 
 
 @twinned
-def _layer_norm_backward(
+def layer_norm_backward(
     dy: NDArray, x: NDArray, gain: NDArray, mean: NDArray, inverse_std: NDArray
 ) -> tuple[NDArray, NDArray, NDArray]:
     """dy, x (N, D), gain (D,), mean, inverse_std (N,) -> dx (N, D), dgain (D,), dbias (D,)."""

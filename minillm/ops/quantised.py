@@ -58,7 +58,7 @@ from numpy.typing import NDArray
 from minillm import checks
 from minillm._kernels import twinned
 from minillm._kernels.large_pages import WEIGHTS
-from minillm.ops.linear import _matmul
+from minillm.ops.linear import matmul
 
 BLOCK = 32  # inputs for which activations have one scale
 PANEL = 16  # outputs whose codes lie beside each other
@@ -331,7 +331,7 @@ def quantised_linear(x: NDArray, W: Quantised) -> tuple[NDArray, Callable]:
     if x.dtype == np.float32:
         y = _quantised_product(rows, W.parts, W.twice)
     else:
-        y = _matmul(rows, W.dense().astype(x.dtype))
+        y = matmul(rows, W.dense().astype(x.dtype))
     y = y.reshape(*shape[:-1], O)
     upstream = checks.upstream("quantised_linear", dy=y)
 
@@ -342,7 +342,7 @@ def quantised_linear(x: NDArray, W: Quantised) -> tuple[NDArray, Callable]:
         for first in range(0, O, step):
             last = min(first + step, O)
             weights = W.rows(np.arange(first, last)).astype(dy.dtype, copy=False)
-            dx += _matmul(drows[:, first:last], weights)
+            dx += matmul(drows[:, first:last], weights)
         return dx.reshape(shape)
 
     return y, backward

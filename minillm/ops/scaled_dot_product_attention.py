@@ -69,11 +69,11 @@ def scaled_dot_product_attention(
     if causal and start is not None:  # no query reaches the free part of a cache
         steps = np.minimum(first + T, steps)
     inputs = checks.strided(q), checks.strided(k), checks.strided(v), steps, causal, first
-    y, log_sums = _scaled_attention_forward(*inputs)
+    y, log_sums = scaled_attention_forward(*inputs)
     upstream = checks.upstream(op, "K", dy=y)
 
     def backward(dy):
-        return _scaled_attention_backward(checks.strided(upstream(dy)), *inputs, log_sums)
+        return scaled_attention_backward(checks.strided(upstream(dy)), *inputs, log_sums)
 
     return y, backward
 
@@ -99,7 +99,7 @@ def _allowed(lengths: Lengths, causal: bool, start: Lengths, T: int, S: int) -> 
 
 
 @twinned
-def _scaled_attention_forward(
+def scaled_attention_forward(
     query: Array, keys: Array, values: Array, lengths: Lengths, causal: bool, start: Lengths
 ) -> tuple[Array, Array]:
     """query (B, N, T, D), keys (B, M, S, D), values (B, M, S, E), start (B,)
@@ -113,7 +113,7 @@ def _scaled_attention_forward(
 
 
 @twinned
-def _scaled_attention_backward(
+def scaled_attention_backward(
     dcontext: Array,
     query: Array,
     keys: Array,

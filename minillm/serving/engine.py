@@ -5,10 +5,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from minillm.decoding.batch import Batch, Text
+from minillm.decoding.batch import Batch
 from minillm.decoding.chat import Chat, Kept
 from minillm.decoding.pieces import Pieces
 from minillm.decoding.sampling import Sampling
+from minillm.decoding.writer import Text
 
 
 class Full(Exception):

@@ -233,7 +233,7 @@ class ChatTemplate:
         _, found, after = text.rpartition(answer)
         ids = [special.ids[part] for part in special.cut(after) if found and part in special.ids]
         candidates = (*ids[:1], special.ids.get(self.eos), tokenizer.eos)
-        ends = {id for id in candidates if id is not None}
+        ends = {number for number in candidates if number is not None}
         if not ends:
             raise InputError(
                 "the chat template: expected a special token of the tokenizer after an answer, "
@@ -256,8 +256,8 @@ class ChatTemplate:
         if not source:
             return None
         bos, eos = (
-            "" if id is None else tokenizer.tokens[id].decode()
-            for id in (tokenizer.bos, tokenizer.eos)
+            "" if number is None else tokenizer.tokens[number].decode()
+            for number in (tokenizer.bos, tokenizer.eos)
         )
         return cls(source, bos, eos, sampling, **others)
 

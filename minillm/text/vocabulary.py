@@ -72,15 +72,15 @@ class Vocabulary(ABC):
     def split(self, text: str) -> list[str]:
         """The tokens of ``text`` in their original form, even those that the vocabulary lacks."""
 
-    def token(self, id: int) -> Any:
+    def token(self, number: int) -> Any:
         """The token of an id; IndexError if there is none, TypeError if it is no whole number."""
-        if operator.index(id) < 0 or id >= len(self.tokens):
-            raise IndexError(f"expected an id from 0 to {len(self.tokens) - 1}, found {id}")
-        return self.tokens[id]
+        if operator.index(number) < 0 or number >= len(self.tokens):
+            raise IndexError(f"expected an id from 0 to {len(self.tokens) - 1}, found {number}")
+        return self.tokens[number]
 
-    def show(self, id: int) -> str:
+    def show(self, number: int) -> str:
         """A token as a label of a plot: on one line, and visible."""
-        return visible(self.token(id))
+        return visible(self.token(number))
 
     @abstractmethod
     def to_dict(self) -> dict:
@@ -121,7 +121,7 @@ def opening_id(vocabulary: Vocabulary, documents: bool = False) -> int:
     else a line's end, else 0.
     """
     candidates = (vocabulary.bos if documents else None, vocabulary.line_end, 0)
-    return next(id for id in candidates if id is not None)
+    return next(number for number in candidates if number is not None)
 
 
 def banned_ids(vocabulary: Vocabulary, documents: bool = False) -> list[int]:
@@ -133,7 +133,7 @@ def banned_ids(vocabulary: Vocabulary, documents: bool = False) -> list[int]:
     specials = {vocabulary.bos, vocabulary.eos, vocabulary.padding, vocabulary.unknown}
     if documents:
         specials.discard(vocabulary.eos)
-    return sorted(id for id in specials if id is not None)
+    return sorted(number for number in specials if number is not None)
 
 
 def visible(token: str) -> str:

@@ -14,10 +14,10 @@ import numpy as np
 
 from minillm._kernels import kernels_info, use_threads
 from minillm.errors import InputError, short
-from minillm.ops.linear import _matmul
+from minillm.ops.linear import matmul
 from minillm.timing import report as reports
 from minillm.timing.results import Cell, Limits, Results, machine, new_file
-from minillm.training.optimisers import _scale
+from minillm.training.optimisers import scale
 
 ROUNDS = 5  # at least: with fewer, no difference between two files can be told from chance
 MOST_ROUNDS = 50
@@ -236,7 +236,7 @@ def limits(count: int, seconds: float = 1.0) -> Limits:
     torch, best = sys.modules.get("torch"), 0.0
     for size in (384, 768):
         a, b = rng.standard_normal((2, size, size), np.float32)
-        runs = [partial(np.matmul, a, b), partial(_matmul, a, b)]
+        runs = [partial(np.matmul, a, b), partial(matmul, a, b)]
         if torch:
             runs.append(partial(torch.matmul, torch.from_numpy(a), torch.from_numpy(b)))
         for run in runs:
@@ -252,7 +252,7 @@ def memory_bandwidth(seconds: float = 0.2, size: int = 1 << 25) -> float:
     The array is larger than any cache.
     """
     array = np.ones(size, np.float32)
-    return 2 * array.nbytes / best_time(lambda: _scale([array], 1.0), seconds)
+    return 2 * array.nbytes / best_time(lambda: scale([array], 1.0), seconds)
 
 
 def best_time(run: Callable[[], Any], seconds: float) -> float:

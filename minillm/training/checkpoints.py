@@ -14,7 +14,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from minillm.errors import InputError, short
-from minillm.training.optimisers import Arrays, Optimiser
+from minillm.training.layout import Arrays
+from minillm.training.optimisers import Optimiser
 from minillm.training.parallel import check_replicas
 from minillm.training.task import Task
 

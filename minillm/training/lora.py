@@ -46,7 +46,8 @@ from numpy.typing import NDArray
 
 from minillm import checks, ops
 from minillm.layers.types import Gradients
-from minillm.training.optimisers import Arrays, Optimiser
+from minillm.training.layout import Arrays
+from minillm.training.optimisers import Optimiser
 
 
 @dataclass(frozen=True, eq=False)

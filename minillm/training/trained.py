@@ -11,8 +11,8 @@ import numpy as np
 
 from minillm.layers.gradients import PartlyTrained
 from minillm.layers.types import Backward
+from minillm.training.layout import Arrays
 from minillm.training.lora import LoRA
-from minillm.training.optimisers import Arrays
 
 
 class Trained:

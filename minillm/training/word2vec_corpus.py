@@ -86,7 +86,7 @@ def encode_sentences(
     blocks: Iterable[str], words: WordCounts
 ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
     """Yield the ids of the known words and the starts of the sentences, block by block."""
-    ids = {word: id for id, word in enumerate(words.words)}
+    ids = {word: number for number, word in enumerate(words.words)}
     ids["\n"] = -1
     for block in blocks:
         tokens = split_words(block, words.pretokenised)

@@ -13,7 +13,7 @@ from minillm.formats.gguf import open_gguf, write_gguf
 from minillm.formats.gguf_llama import dequantised, export_gguf, import_gguf
 from minillm.formats.peft import write_adapter
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.runs.exchange import import_file
+from minillm.runs.conversion import import_file
 from minillm.text import ChatTemplate
 from minillm.text.byte_pairs import train
 

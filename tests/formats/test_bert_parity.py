@@ -14,7 +14,7 @@ import minillm
 from minillm.formats.bert import export_bert, import_bert
 from minillm.formats.sentences import Sentences
 from minillm.models.bert import BERT, BERTConfig
-from minillm.runs.exchange import import_file
+from minillm.runs.conversion import import_file
 from minillm.text import load_tokenizer, tokenizer_files
 from minillm.text.word_pieces import SPECIALS, WordPieces
 

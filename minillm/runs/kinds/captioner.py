@@ -14,8 +14,8 @@ from minillm.layers.recurrent import CELLS
 from minillm.metrics import frequency_loss
 from minillm.models.captioner import Captioner, CaptionerConfig
 from minillm.option import option
-from minillm.runs.images import ImageSettings, held_out_images
 from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results
+from minillm.runs.kinds._images import ImageSettings, held_out_images
 from minillm.runs.run import Run
 from minillm.runs.settings import Facts, TrainingSettings, config_from, size, with_default
 from minillm.text import build_vocabulary

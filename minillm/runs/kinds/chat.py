@@ -17,9 +17,9 @@ from minillm.metrics import perplexity
 from minillm.models.llama import Llama
 from minillm.option import option
 from minillm.runs.additions import has_additions
-from minillm.runs.answering import on_answers
 from minillm.runs.config import record_fingerprint
 from minillm.runs.kind import Data, Evaluation, Job, Parts, Results
+from minillm.runs.kinds._answering import on_answers
 from minillm.runs.kinds.llama import LlamaKind
 from minillm.runs.load import load
 from minillm.runs.run import Run

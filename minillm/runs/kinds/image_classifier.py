@@ -10,9 +10,9 @@ from minillm import ops
 from minillm.data import registry
 from minillm.errors import InputError
 from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
-from minillm.runs.images import ImageSettings, held_out_images
 from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results
-from minillm.runs.labelled import class_results, classification_parts, classified
+from minillm.runs.kinds._images import ImageSettings, held_out_images
+from minillm.runs.kinds._labelled import class_results, classification_parts, classified
 from minillm.runs.run import Classified, Run
 from minillm.runs.settings import LabelFacts, LabelledSettings, config_from, size
 

@@ -9,10 +9,10 @@ from minillm.errors import InputError, InputWarning
 from minillm.formats.format import Contents
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.option import option, option_of
-from minillm.runs.answering import results_of
-from minillm.runs.causal import CausalKind, CausalSettings
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Evaluation, Results
+from minillm.runs.kinds._answering import results_of
+from minillm.runs.kinds._causal import CausalKind, CausalSettings
 from minillm.runs.run import Run
 from minillm.runs.settings import TrainingSettings, size, with_default
 

@@ -21,17 +21,17 @@ from minillm.option import Size
 from minillm.runs.config import save_run
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Evaluation, Job, Kind, Results, Stored, Weights
-from minillm.runs.look_parts import inside_of, state_after, text_ids
-from minillm.runs.run import Run
-from minillm.runs.settings import FilesSettings, TokenizerSettings, of_text, size
-from minillm.runs.text import write_text
-from minillm.runs.text_data import (
+from minillm.runs.kinds._look import inside_of, state_after, text_ids
+from minillm.runs.kinds._text import write_text
+from minillm.runs.kinds._text_data import (
     evaluation_stream,
     language_results,
     per_byte_and_character,
     size_of,
 )
-from minillm.runs.vocabulary import vocabulary_for
+from minillm.runs.kinds._vocabulary import vocabulary_for
+from minillm.runs.run import Run
+from minillm.runs.settings import FilesSettings, TokenizerSettings, of_text, size
 from minillm.text import Vocabulary
 from minillm.training.ngram import Progress, score_text, train_ngram
 

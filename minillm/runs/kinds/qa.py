@@ -15,8 +15,8 @@ from minillm.errors import InputError
 from minillm.models.reader import Reader, ReaderConfig
 from minillm.option import option
 from minillm.runs.config import record_fingerprint
-from minillm.runs.embedding import check_frames, framing_vocabulary
 from minillm.runs.kind import Data, Evaluation, Job, Kind, Parts, Results
+from minillm.runs.kinds._vocabulary import framing_vocabulary, vocabulary_for, with_frame
 from minillm.runs.run import Answered, Run
 from minillm.runs.settings import (
     Facts,
@@ -28,8 +28,7 @@ from minillm.runs.settings import (
     size,
     with_default,
 )
-from minillm.runs.vocabulary import vocabulary_for
-from minillm.text import Vocabulary, build_vocabulary
+from minillm.text import WordPieces, build_vocabulary
 from minillm.training import Summary
 from minillm.training.minibatches import SpanTask, fingerprint
 
@@ -126,7 +125,7 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
     settings = Settings
     facts = QuestionFacts
 
-    def open_vocabulary(self, values: dict[str, Any]) -> Any:
+    def open_vocabulary(self, values: dict[str, Any]) -> WordPieces:
         """A vocabulary of pieces with [CLS], [SEP] and [MASK]."""
         return framing_vocabulary(values)
 
@@ -181,14 +180,14 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
             baseline=float(np.log(columns["validation"][1].lengths - 1).mean()),
         )
 
-    def _vocabulary(self, job: Job, questions: Sequence[Question]) -> Any:
-        tokenizer: Vocabulary = vocabulary_for(
+    def _vocabulary(self, job: Job, questions: Sequence[Question]) -> WordPieces:
+        tokenizer = vocabulary_for(
             job,
             "wordpiece",
             lambda: build_vocabulary(texts_of(questions), "wordpiece", 1, job.settings.vocabulary),
         )
-        check_frames(tokenizer, job.data.get("init") or job.data.get("tokenizer") or "its text")
-        return tokenizer
+        source = job.data.get("init") or job.data.get("tokenizer") or "its text"
+        return with_frame(tokenizer, source)
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
         """Yield the share of answers with the correct first and last token."""

@@ -11,10 +11,10 @@ from minillm.data.streams import TextStream
 from minillm.errors import InputError
 from minillm.runs.config import save_run
 from minillm.runs.kind import Evaluation, Job, Kind, Results, Stored, Weights
+from minillm.runs.kinds._text_data import evaluation_stream, size_of
+from minillm.runs.kinds._vocabulary import LEAST_WORD_PIECES, check_size
 from minillm.runs.run import Run
 from minillm.runs.settings import FilesSettings, VocabularySettings, of_text, with_default
-from minillm.runs.text_data import evaluation_stream, size_of
-from minillm.runs.vocabulary import LEAST_WORD_PIECES, check_size
 from minillm.text import BytePairs, Vocabulary, WordPieces, byte_pairs, tokenizer_files, word_pieces
 from minillm.training.ngram import Progress
 

@@ -19,6 +19,7 @@ from minillm.option import Size
 from minillm.runs.config import record_fingerprint, save_config, save_run, save_vocabularies
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Evaluation, Job, Kind, Results, Stored, Weights
+from minillm.runs.kinds._text_data import evaluation_stream, name_of
 from minillm.runs.load import open_vocabularies
 from minillm.runs.run import Run
 from minillm.runs.settings import (
@@ -30,7 +31,6 @@ from minillm.runs.settings import (
     size,
     with_default,
 )
-from minillm.runs.text_data import evaluation_stream, name_of
 from minillm.training.progress import minutes_and_seconds
 from minillm.training.word2vec import (
     Progress,

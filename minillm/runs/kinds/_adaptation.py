@@ -23,8 +23,8 @@ from minillm.data.windows import Ids
 from minillm.errors import InputError
 from minillm.metrics import perplexity
 from minillm.runs.kind import FINE_TUNING_RATE_FACTOR, Evaluation, Job
+from minillm.runs.kinds._text_data import evaluation_ids, training_ids
 from minillm.runs.load import load
-from minillm.runs.text_data import evaluation_ids, training_ids
 from minillm.training.language_model import stretches
 
 PIECE = 4096  # tokens of the domain between two pieces of general text

@@ -11,12 +11,12 @@ from minillm.decoding import Sampling, Writer
 from minillm.errors import InputError
 from minillm.look.inside import Inside
 from minillm.metrics import frequency_loss
-from minillm.runs.adaptation import gained_and_forgotten, with_replay
-from minillm.runs.best_ngram import best_ngram, inside_beside, results_beside
 from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results
+from minillm.runs.kinds._adaptation import gained_and_forgotten, with_replay
+from minillm.runs.kinds._best_ngram import best_ngram, inside_beside, results_beside
+from minillm.runs.kinds._text_data import evaluation_ids, open_text, results_on
 from minillm.runs.run import Run
 from minillm.runs.settings import config_from
-from minillm.runs.text_data import evaluation_ids, open_text, results_on
 from minillm.text import Vocabulary, banned_ids, opening_id, unit_name
 from minillm.training import Summary
 from minillm.training.language_model import LanguageModelTask, evaluate

@@ -12,8 +12,8 @@ from minillm.metrics import bits, perplexity
 from minillm.mpi import ranks
 from minillm.runs.config import check_fingerprint, record_fingerprint
 from minillm.runs.kind import Data, Evaluation, Job, Results
+from minillm.runs.kinds._vocabulary import vocabulary_for
 from minillm.runs.run import Run
-from minillm.runs.vocabulary import vocabulary_for
 from minillm.text import Vocabulary, build_vocabulary, load_tokenizer
 from minillm.training.progress import progress_bar
 

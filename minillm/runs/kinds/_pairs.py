@@ -20,7 +20,8 @@ from minillm.metrics import frequency_loss
 from minillm.option import option
 from minillm.runs.config import record_fingerprint
 from minillm.runs.kind import Data, Evaluation, Job, Kind, Parts, Results
-from minillm.runs.look_parts import inside_of
+from minillm.runs.kinds._look import inside_of
+from minillm.runs.kinds._vocabulary import vocabulary_for
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     Facts,
@@ -30,7 +31,6 @@ from minillm.runs.settings import (
     config_from,
     with_default,
 )
-from minillm.runs.vocabulary import vocabulary_for
 from minillm.text import Vocabulary, build_vocabulary
 from minillm.training.minibatches import MinibatchTask, fingerprint, mean_loss
 
