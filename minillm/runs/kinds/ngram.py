@@ -13,7 +13,7 @@ from minillm.data.streams import Spill, TextStream
 from minillm.errors import InputError
 from minillm.formats.format import Contents
 from minillm.look.inside import Inside
-from minillm.look.reading import read_counted
+from minillm.look.measurements import read_counted
 from minillm.metrics import perplexity
 from minillm.models.ngram import SMOOTHINGS, NGram, NGramConfig
 from minillm.mpi import ranks
