@@ -3,13 +3,11 @@
 Each line of standard input is a message, and the answer appears as the model samples it.  The
 model sees the whole conversation; if this exceeds its context, the oldest turns are dropped.
 
-Three quotes, \""", start a message of several lines, and three quotes end it.  Ctrl-C stops the
-answer; at the prompt it ends the chat.  The line /reset starts a new conversation, and /quit, or
-the end of the input, ends the chat.
+Three quotes, \""", start and end a message of several lines.  Ctrl-C stops the answer; at the prompt
+it ends the chat, like /quit or the end of the input.  /reset starts a new conversation.
 
 With --file, the text of a document precedes the first message of each conversation.  It may fill
 half of the context; only the beginning of a longer document is read.
-
 With --lines, each line of a file is a separate conversation, and its answer is one line of the
 output: line breaks are written as \\n, and a backslash as \\\\.  The output is an empty line for a
 line that cannot be answered, with a note on standard error.
@@ -17,9 +15,8 @@ line that cannot be answered, with a note on standard error.
 examples:
   minillm chat runs/smol
   minillm chat runs/smol --system "You answer in one sentence." --temperature 0.8
+  minillm chat SmolLM2-135M-Instruct.Q4_1.gguf     a published model, imported into a cache
   echo "What is the capital of France?" | minillm chat runs/smol --length 50
-  minillm chat SmolLM2-135M-Instruct.Q4_1.gguf
-        a published model; it is imported into a cache when it is first used
   echo "Summarise this." | minillm chat runs/smol --file report.txt
   minillm chat runs/smol --lines questions.txt > answers.txt
 """
@@ -55,7 +52,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_option(parser, "--system TEXT", "the system prompt, which precedes the conversation")
     add_option(parser, "--file DOC", "a text file that precedes the first message")
     add_option(parser, "--lines FILE", "answer each line of FILE, or of standard input: -")
-    length = "write at most N tokens in an answer (default: as many as fit the context)"
+    length = "write at most N tokens per answer (default: as many as fit the context)"
     add_option(parser, "--length N", length, integer(1, 10**8))
     add_sampling(parser)
 
