@@ -28,7 +28,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="DIR", help="the folder of a run of llama")
     names = [name.lower() for name in TYPES]
     add_option(parser, "--to TYPE", "the type of the weights", choices=names, required=True)
-    add_out(parser, "the folder to make")
+    add_out(parser)
 
 
 def run(args: argparse.Namespace) -> int:
