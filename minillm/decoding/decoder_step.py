@@ -30,7 +30,7 @@ from minillm._kernels import twinned
 from minillm.decoding.cache import Counts
 from minillm.layers import dense, embedding, heads
 from minillm.layers.block import post_norm, pre_norm
-from minillm.layers.feed_forward import feed_forward
+from minillm.layers.dense import feed_forward
 from minillm.layers.heads import Attend
 from minillm.layers.norms import norm
 from minillm.layers.types import Ids, Params

@@ -1,7 +1,7 @@
 """Reading on with a Llama: whole prompts by its layers, a few tokens in one call.
 
 The twin of :func:`llama_step` reads each weight once, which takes most of its time.  Quantised
-weights (:mod:`minillm.ops.quantised`) stay packed.  A pass over several tokens takes little longer
+weights (:mod:`minillm.quantised`) stay packed.  A pass over several tokens takes little longer
 than one over a single token, so guesses are checked cheaply
 (:mod:`minillm.decoding.speculation`).  :mod:`minillm.decoding.decoder_step` does the same for
 GPT-2's form of the block, one token at a time.

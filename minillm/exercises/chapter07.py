@@ -4,7 +4,7 @@ import numpy as np
 
 from minillm import ops
 from minillm.exercises.declaration import draw, exercise
-from minillm.ops._padding import length_mask
+from minillm.ops.padding import length_mask
 from minillm.ops.softmax import log_softmax, softmax_backward
 from minillm.ops.softmax import masked_softmax as softmax_of_allowed
 
@@ -281,9 +281,9 @@ def _decoders(rng):
     """Draw models whose state counts their steps: they end at a step, or never."""
 
     def decoder(table):
-        def step(id, state):
+        def step(token, state):
             state = state + 1
-            return table[state % len(table), id], state
+            return table[state % len(table), token], state
 
         return step
 

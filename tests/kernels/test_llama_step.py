@@ -13,10 +13,11 @@ from minillm import use_kernels, use_threads
 from minillm.decoding import Reader
 from minillm.decoding.llama_reader import LlamaWeights
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.ops import quantised
-from minillm.ops.quantised import Quantised, beside, quantise
 from minillm.ops.rotary import frequencies
-from minillm.training.lora import LowRank, QuantisedLowRank
+from minillm.quantised import Quantised, QuantisedLowRank, quantise
+from minillm.quantised.codes import BLOCK
+from minillm.quantised.matrix import beside
+from minillm.training.lora import LowRank
 
 SIZES = st.fixed_dictionaries(
     {
@@ -58,11 +59,11 @@ def new(layers, key_heads, shared, head_width, vocabulary, tied, dtype=np.float3
 def packed(name, W, bits):
     """The matrix as blocks of 4 or 8 bits, or as it is where its inputs are not whole blocks."""
     W, format = W.T if name == "embedding.E" else W, bits[len(name) % len(bits)]
-    if len(W) % quantised.BLOCK:
+    if len(W) % BLOCK:
         return W
     if "qkv" in name and W.shape[1] > 7:  # parts of several formats
-        return beside(quantise(W[:, :5], 4), quantise(W[:, 5:], 8))
-    W = replace(quantise(W, format), twice="down" in name or "E" in name)
+        return beside(quantise(W[:, :5], "Q4_1"), quantise(W[:, 5:], "Q8_0"))
+    W = replace(quantise(W, {4: "Q4_1", 8: "Q8_0"}[format]), twice="down" in name or "E" in name)
     return W.T if name == "embedding.E" else W
 
 
@@ -275,7 +276,7 @@ SPOILT = {
     "E not transposed": weight(1, lambda E: E.T if isinstance(E, Quantised) else E.T.copy()),
     "a gain too long": weight(0, lambda gain: np.ones(65, np.float32)),
     "a gain of two axes": weight(3, lambda gain: gain[None]),
-    "a packed gain": weight(6, lambda gain: quantise(np.ones((64, 64), np.float32), 8)),
+    "a packed gain": weight(6, lambda gain: quantise(np.ones((64, 64), np.float32), "Q8_0")),
     "no W_qkv": weight(4, lambda W: None),
     "W_qkv too narrow": weight(4, lambda W: np.ones((64, 8), np.float32)),
     "W_o transposed": weight(5, lambda W: W.T),
