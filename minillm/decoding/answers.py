@@ -25,24 +25,18 @@ def answers(
     raised; the answer to None is empty.  For ``length`` and ``sampling`` see :meth:`Chat.answer`.
     """
     batch = Batch(chat.reader, Kept(chat.reader))
-    ordered: deque[Text | str | InputError] = deque()  # of the conversations not yielded yet
     begun = (_begun(chat, one, length, sampling) for one in conversations)
-    writing, more = 0, True
-    while more or ordered:
-        while more and writing < AT_ONCE:
-            entry = next(begun, None)
-            if entry is None:
-                more = False
-                break
+    ordered: deque[Text | str | InputError] = deque()  # of the conversations not yielded yet
+    while True:
+        while len(batch) < AT_ONCE and (entry := next(begun, None)) is not None:
             ordered.append(entry)
             if isinstance(entry, Text):
                 batch.add(entry)
-                writing += 1
-        if writing:
-            for text in batch.step():
-                if text.ended is not None:
-                    batch.remove(text)
-                    writing -= 1
+        if not ordered:
+            return
+        for text in batch.step():
+            if text.ended is not None:
+                batch.remove(text)
         while ordered and not (isinstance(ordered[0], Text) and ordered[0].ended is None):
             entry = ordered.popleft()
             yield _text(chat, entry) if isinstance(entry, Text) else entry
@@ -55,7 +49,7 @@ def _begun(
     if messages is None:
         return ""
     try:
-        ids = chat.encode(chat.fitting(messages, length))
+        ids = chat.encode(chat.fitting(messages, length)).tolist()
     except InputError as error:
         return error
     return chat.to_continue(ids, length, sampling)

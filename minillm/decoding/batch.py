@@ -12,7 +12,7 @@ models", section 3.1, which calls it iteration-level scheduling.
 """
 
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,14 @@ class Kept:
             self._states = [*self._states, state][-self.most :]
 
 
+class Prompt(NamedTuple):
+    """A text whose prompt is being read, and the cache of the first ``read`` ids."""
+
+    text: Text
+    read: int
+    cache: Cache
+
+
 class Batch:
     """Texts that a model continues.
 
@@ -66,15 +74,17 @@ class Batch:
     def __init__(self, model: Any, kept: Kept):
         self.reader: Any = Reader(model)
         self.kept = kept
-        self.reading: list[tuple[Text, int, Cache]] = []  # with the number of ids in the cache
+        self.reading: list[Prompt] = []
         self.writing: list[Text] = []
         self._cache: Any = None  # a row for each text in ``writing``: all of its ids but the last
         self._guess = is_worthwhile(self.reader)
 
+    def __len__(self) -> int:
+        return len(self.reading) + len(self.writing)
+
     def add(self, text: Text) -> None:
         """Let a text join; its prompt is read by the next steps."""
-        n, cache = self.kept.take(np.array(text.ids, np.int32))
-        self.reading.append((text, n, cache))
+        self.reading.append(Prompt(text, *self.kept.take(np.array(text.ids, np.int32))))
 
     def step(self) -> list[Text]:
         """Draw an id of each text that writes, and read a part of a prompt: -> those that grew.
@@ -97,7 +107,7 @@ class Batch:
             logits, cache = self.reader.read(part, cache)
             del self.reading[0]
             if end < text.prompt:
-                self.reading.append((text, end, cache))
+                self.reading.append(Prompt(text, end, cache))
             else:
                 text.draw(logits[0])
                 text.speculation.elapse(text.prompt)
@@ -118,10 +128,10 @@ class Batch:
             row = self.writing.index(text)
             self.kept.keep(gathered([(self._cache, row)]))
             self._change([other for other in range(len(self.writing)) if other != row], [])
-        for _, n, cache in (entry for entry in self.reading if entry[0] is text):
-            if n:
-                self.kept.keep(cache)
-        self.reading = [entry for entry in self.reading if entry[0] is not text]
+        for prompt in self.reading:
+            if prompt.text is text and prompt.read:
+                self.kept.keep(prompt.cache)
+        self.reading = [prompt for prompt in self.reading if prompt.text is not text]
 
     def _change(self, rows: list[int], new: list[tuple[Text, Cache]]) -> None:
         """Continue with these rows and new texts."""

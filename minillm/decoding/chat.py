@@ -127,15 +127,18 @@ class Chat:
                 raise InputError(f"messages: expected at most {most:,} tokens, found {found:,}")
         return without(dropped)
 
-    def to_continue(self, ids: Ids, length: int | None, sampling: Sampling | None = None) -> Text:
-        """The text of ids (T,), to be continued by an answer of ``length`` tokens that fits."""
+    def to_continue(
+        self, ids: Sequence[int], length: int | None = None, sampling: Sampling | None = None
+    ) -> Text:
+        """The text of these ids, to be continued by ``length`` tokens at most that fit."""
         free = self.reader.config.context - len(ids)
         ends, sampling = frozenset(self.ends), sampling or self.sampling
-        return Text(ids.tolist(), min(length or free, free), sampling, ends, self.banned)
+        return Text(list(ids), min(length or free, free), sampling, ends, self.banned)
 
     def _write(self, ids: Ids, length: int | None, sampling: Sampling | None) -> Iterator[int]:
         """Write an answer; its ids are yielded as they are drawn."""
-        text, batch = self.to_continue(ids, length, sampling), Batch(self.reader, self.kept)
+        text = self.to_continue(ids.tolist(), length, sampling)
+        batch = Batch(self.reader, self.kept)
         batch.add(text)
         try:
             while text.ended is None:

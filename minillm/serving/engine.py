@@ -5,8 +5,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from minillm.decoding.batch import Batch, Kept
 from minillm.decoding.chat import Chat
 from minillm.decoding.pieces import Pieces
@@ -84,7 +82,7 @@ class Engine:
 
         Raises Full if too many requests wait.
         """
-        text = self.chat.to_continue(np.array(ids), length, sampling)
+        text = self.chat.to_continue(ids, length, sampling)
         job = Job(text, Pieces(self.chat.tokenizer, stop), deliver)
         with self._changed:
             if len(self._queue) >= self.waiting:
