@@ -73,12 +73,12 @@ class Engine:
     def submit(
         self,
         ids: Sequence[int],
-        length: int,
+        length: int | None,
         sampling: Sampling,
         stop: Sequence[str],
         deliver: Callable[[str, str | Exception | None], None],
     ) -> Job:
-        """Continue ids with at most ``length`` others, and before a text in ``stop``.
+        """Continue ids with at most ``length`` others that fit, and before a text in ``stop``.
 
         Raises Full if too many requests wait.
         """
