@@ -1,6 +1,6 @@
 """Reading on with a Llama: whole prompts by its layers, a few tokens in one call.
 
-The twin of :func:`llama_step` reads each weight once, which takes most of its time.  Quantised
+The twin of :func:`_llama_step` reads each weight once, which takes most of its time.  Quantised
 weights (:mod:`minillm.quantised`) stay packed.  A pass over several tokens takes little longer
 than one over a single token, so guesses are checked cheaply
 (:mod:`minillm.decoding.speculation`).  :mod:`minillm.decoding.decoder_step` does the same for
@@ -61,7 +61,7 @@ class LlamaReader(CausalReader, of=Llama):
         angles = positions * frequencies(c.head_width, c.rotary_base, c.rope_scaling)
         cos, sin = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
         past = cache.past()
-        return llama_step(weights, x, cos, sin, past, start, c.eps).reshape(B, T, -1)
+        return _llama_step(weights, x, cos, sin, past, start, c.eps).reshape(B, T, -1)
 
 
 class LlamaWeights(FoundWeights):
@@ -93,7 +93,7 @@ def all_blocks(
 
 
 @twinned
-def llama_step(
+def _llama_step(
     weights: LlamaWeights,
     x: NDArray,
     cos: NDArray,

@@ -97,6 +97,17 @@ def test_a_text_ends_at_a_stop_id_and_may_be_removed_before():
     assert some.step() == []
 
 
+def test_the_part_of_a_prompt_that_was_read_is_kept(monkeypatch):
+    monkeypatch.setattr(batch, "PART", 5)
+    kept, prompt = Kept(READER), list(range(9)) * 2
+    some, text = Batch(READER, kept), Text(prompt, 4)
+    some.add(text)
+    assert some.step() == some.step() == []
+    some.remove(text)
+    assert len(some) == 0
+    assert kept.take(np.array(prompt))[0] == 10
+
+
 @given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=80), min_size=1, max_size=4))
 @settings(max_examples=10)
 def test_gathered_rows_continue_as_they_would_have(texts):
