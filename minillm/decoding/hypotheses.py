@@ -107,7 +107,14 @@ class TransformerDecoder(Decoder, of=Transformer):
         )
         seen: Any  # not None, because there are sources
         logits, seen = decoder_step(
-            weights, x[:, 0], pool, rows, np.full(B * K, T + 1), memory, lengths, shown
+            weights,
+            x[:, 0],
+            past=pool,
+            rows=rows,
+            counts=np.full(B * K, T + 1),
+            memory=memory,
+            lengths=lengths,
+            shown=shown,
         )
         seen = seen.reshape(B, K, *seen.shape[1:]).swapaxes(1, 2)
         return logits.reshape(B, K, -1), seen, state

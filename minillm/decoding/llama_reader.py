@@ -60,8 +60,10 @@ class LlamaReader(CausalReader, of=Llama):
         positions = (start[:, None] + np.arange(T)).reshape(B * T, 1)
         angles = positions * frequencies(c.head_width, c.rotary_base, c.rope_scaling)
         cos, sin = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
-        past = cache.past()
-        return _llama_step(weights, x, cos, sin, past, start, c.eps).reshape(B, T, -1)
+        logits = _llama_step(
+            weights, x, cos=cos, sin=sin, past=cache.past(), start=start, eps=c.eps
+        )
+        return logits.reshape(B, T, -1)
 
 
 class LlamaWeights(FoundWeights):
