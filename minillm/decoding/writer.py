@@ -32,10 +32,10 @@ class Text:
     sampling: Sampling = field(default_factory=Sampling)
     stop: frozenset[int] = frozenset()
     banned: Sequence[int] | NDArray[np.int64] = ()
-    ended: str | None = None  # why: "stop" or "length"
 
     def __post_init__(self) -> None:
         self.prompt = len(self.ids)
+        self.ended = None if self.left > 0 else "length"  # or "stop"
         self.rng = np.random.default_rng(self.sampling.seed)
         self.speculation = Speculation()
 
@@ -46,7 +46,7 @@ class Text:
         drawn = self.sampling.draw(logits, self.rng, self.ids)
         self.ids.append(drawn)
         self.left -= 1
-        self.ended = "stop" if drawn in self.stop else "length" if self.left <= 0 else None
+        self.ended = "stop" if drawn in self.stop else None if self.left > 0 else "length"
         return drawn
 
 
