@@ -23,7 +23,7 @@ from minillm.layers.gradients import PartlyTrained, merge_gradients
 from minillm.layers.types import Ids, State
 from minillm.look.attention import attention_weights, self_attention_weights
 from minillm.look.inside import Activity, Attention
-from minillm.models.target import teacher_forcing
+from minillm.models.teacher_forcing import teacher_forcing
 from minillm.ops.recurrence import input_term
 from minillm.training.progress import progress_bar
 

@@ -10,7 +10,7 @@ from minillm import ops
 from minillm.layers.fresh import Fresh, Shape, draw_all
 from minillm.layers.gradients import under
 from minillm.layers.types import Backward, Params, Rng
-from minillm.models.sizes import sizes_of
+from minillm.models.sizes import sizes_in_words
 
 Config = TypeVar("Config")
 
@@ -69,7 +69,7 @@ class Model(Generic[Config]):
 
     def __repr__(self) -> str:
         count = sum(p.size for p in self.params.values())
-        return f"<{type(self).__name__} {sizes_of(self.config)}: {count:,} parameters>"
+        return f"<{type(self).__name__} {sizes_in_words(self.config)}: {count:,} parameters>"
 
 
 def check_shapes(params: Params, expected: Mapping[str, Shape]) -> None:

@@ -34,7 +34,8 @@ from minillm.layers import attention, dense, recurrent
 from minillm.layers.fresh import Fresh, at_depth, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Rng, State
-from minillm.models import base, sizes, target
+from minillm.models import base, sizes
+from minillm.models.teacher_forcing import target_loss, teacher_forcing
 
 Batch = tuple[NDArray, NDArray, NDArray, NDArray]
 
@@ -122,10 +123,10 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
         """
         source, source_lengths, targets, target_lengths = batch
         state, encode_backward = self.encode(source, source_lengths, rng)
-        inputs = target.teacher_forcing(targets, self.config.bos)
+        inputs = teacher_forcing(targets, self.config.bos)
         attentional, decode_backward = self._decode(inputs, state, rng)  # (B, T, H)
         smoothing = 0.0 if rng is None else self.config.label_smoothing
-        loss, loss_backward = target.target_loss(
+        loss, loss_backward = target_loss(
             self.params, attentional, targets, target_lengths, smoothing
         )
 

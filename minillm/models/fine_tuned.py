@@ -43,7 +43,6 @@ from minillm.models.bert import BERT, BERTConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.ops import pooling
 
 EncoderConfig = BERTConfig | GPTConfig | LlamaConfig | LanguageModelConfig
 
@@ -81,7 +80,12 @@ def _token_at(places: NDArray, hs: NDArray, lengths: NDArray) -> tuple[NDArray, 
     return y, backward
 
 
-POOLINGS: dict[str, Callable] = {"first": first_token, "last": last_token} | pooling.POOLINGS
+ENCODER_POOLINGS: dict[str, Callable] = {
+    "first": first_token,
+    "last": last_token,
+    "mean": ops.mean_pool,
+    "max": ops.max_pool,
+}
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ class FineTunedConfig:
     def __post_init__(self) -> None:
         sizes.check_at_least(self, 1, "classes")
         sizes.check_one_of(self, "kind", tuple(ENCODERS))
-        sizes.check_one_of(self, "pooling", tuple(POOLINGS))
+        sizes.check_one_of(self, "pooling", tuple(ENCODER_POOLINGS))
         sizes.check_below_one(self, "dropout", "label_smoothing")
 
     @classmethod
@@ -135,7 +139,7 @@ class FineTuned(base.LabelModel[FineTunedConfig]):
         # Padding follows the tokens, so a causal Transformer never attends to it.
         options = {} if self.config.kind in ("gpt", "llama") else {"lengths": lengths}
         hs, encoder_backward = encoder_of(self).hidden(ids, rng=rng, **options)  # (B, T, D)
-        y, pool_backward = POOLINGS[self.config.pooling](hs, lengths)  # (B, D)
+        y, pool_backward = ENCODER_POOLINGS[self.config.pooling](hs, lengths)  # (B, D)
         y, dropout_backward = ops.dropout(y, self.config.dropout, rng)
         logits, output_backward = dense.layer(self.params, "output", y)
 

@@ -45,7 +45,7 @@ from minillm.layers.positions import sinusoids
 from minillm.layers.types import Backward, Ids, Rng
 from minillm.models import base, sizes
 from minillm.models.encoder_decoder import Batch
-from minillm.models.target import target_loss, teacher_forcing
+from minillm.models.teacher_forcing import target_loss, teacher_forcing
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.models.reader import Reader, ReaderConfig
+from minillm.models.question_answering import Reader, ReaderConfig
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.training.fine_tuning import depths
 from minillm.training.trained import Trained

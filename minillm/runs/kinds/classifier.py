@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minillm.data.labelled import LabelledData
-from minillm.models.bag import Bag, BagConfig
+from minillm.models.bag_of_ngrams import Bag, BagConfig
 from minillm.runs.kind import Job
 from minillm.runs.labelled import Read, TextClassifierKind, TextClassifierSettings
 from minillm.runs.settings import config_from, size, with_default

@@ -12,7 +12,7 @@ from minillm.data.reading import targets_of, text_span, windows_of
 from minillm.data.squad import Question, SquadFile, read_squad
 from minillm.decoding.spans import find_spans
 from minillm.errors import InputError
-from minillm.models.reader import Reader, ReaderConfig
+from minillm.models.question_answering import Reader, ReaderConfig
 from minillm.option import option
 from minillm.runs.config import record_fingerprint
 from minillm.runs.embedding import check_frames, framing_vocabulary
