@@ -220,7 +220,7 @@ def stack_over_ids(
         lowest = 0 if whole else _lowest_trained(params, prefix, embedding, layers)
         dx, dfirst, gradients = stack_backward(dhs, dstate, lowest)
         if lowest == 0:
-            gradients |= input_backward(dx, gradients)
+            gradients = input_backward(dx, gradients)
         return dfirst, gradients
 
     return outputs, backward
@@ -234,23 +234,27 @@ def _input(
     The first layer multiplies every x_t by its W_x.  But E[id] W_x is a row of E W_x.
     In one direction, where E has fewer rows than there are steps and nothing is dropped
     from x, this table (V, gates H) is computed instead, and each step looks up its row.
-    ``backward(dx, gradients)``, those of the stack -> the gradients that it adds or replaces.
+    ``backward(dx, gradients)``, with the gradients of the stack -> all gradients.
     """
     if embedding is None:
-        return ids, params, lambda dx, gradients: {}
+        return ids, params, lambda dx, gradients: gradients
     E, drops = params[embedding], rng is not None and dropout > 0
     if W_x in params and len(E) < ids.size and not drops:
         table, table_backward = ops.linear(E, params[W_x])
 
         def backward(dx, gradients):
-            # table = E W_x
+            # table = E W_x; for the stack, the table was its W_x
             dE, dW_x = table_backward(gradients[W_x])
-            return {embedding: dE, W_x: dW_x}
+            return gradients | {embedding: dE, W_x: dW_x}
 
         return ids, params | {W_x: table}, backward
     x, embedding_backward = ops.embedding(ids, E)
     x, dropout_backward = ops.dropout(x, dropout, rng)
-    return x, params, lambda dx, gradients: {embedding: embedding_backward(dropout_backward(dx))}
+
+    def backward_to_table(dx, gradients):
+        return gradients | {embedding: embedding_backward(dropout_backward(dx))}
+
+    return x, params, backward_to_table
 
 
 def _lowest_trained(params: Params, prefix: str, embedding: str | None, layers: int) -> int:

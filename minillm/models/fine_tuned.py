@@ -131,6 +131,11 @@ class FineTuned(base.LabelModel[FineTunedConfig]):
         params = {f"{PREFIX}{n}": f for n, f in Model.new_parameters(config.encoder).items()}
         return params | dense.new_layer("output", config.encoder.width, config.classes)
 
+    @property
+    def label_smoothing(self) -> float:  # type: ignore[override]
+        """The share of the target's probability that training spreads over all classes."""
+        return self.config.label_smoothing
+
     def forward(self, ids: NDArray, lengths: NDArray, rng: Rng = None) -> tuple[NDArray, Backward]:
         """ids (B, T), lengths (B,) -> logits (B, classes).  With rng, there is dropout.
 
