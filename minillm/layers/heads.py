@@ -34,7 +34,7 @@ causal: Attend = partial(ops.scaled_dot_product_attention, causal=True)  # to no
 
 
 def to_all(lengths: Ids | None = None) -> Attend:
-    """Attention to all positions, those before lengths[b] of row b."""
+    """Attention to all positions of row b before lengths[b]."""
     return partial(ops.scaled_dot_product_attention, lengths=lengths)
 
 

@@ -129,7 +129,7 @@ def _both_directions(
 
 
 def _split(state: State, prefix: str, cell: str) -> tuple[State, State]:
-    """Split the states of a layer (B, 2H) into those of the two directions (B, H)."""
+    """Split the states of a layer (B, 2H) into the states of its two directions (B, H)."""
     forward, reverse = {}, {}
     for name in CELLS[cell].state:
         if (both := state.get(f"{prefix}.{name}")) is not None:
@@ -288,7 +288,7 @@ def _names(prefix: str, cell: str, layers: int) -> tuple[list[str], list[str]]:
 def layer_step(params: Params, prefix: str, x: NDArray, state: State, cell: str) -> State:
     """Run one step of a layer without a backward, for generation: -> the new state.
 
-    x (..., I) or ids (...).  The leading axes are those of the state: (B,), or (B, K)
+    x (..., I) or ids (...).  The leading axes are the same as in the state: (B,), or (B, K)
     for K hypotheses of each row.  The output of the step is its h.
     """
     entries = [f"{prefix}.{name}" for name in CELLS[cell].state]

@@ -6,7 +6,7 @@
 
 ``pooling`` is one of
 
-- "last": the last state; that of a layer that reads backwards is at the first step.
+- "last": the last state; a layer that reads backwards reaches it at the first step.
 - "mean", "max": over all steps, each feature by itself.
 - "attention": a weighted mean.  The weights compare each step's output with a learned
   vector u: weights = softmax over t of u . tanh(h_t W + b).

@@ -91,7 +91,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
 
     @staticmethod
     def new_parameters(config: EncoderDecoderConfig) -> dict[str, Fresh]:
-        """Declare the parameters; the first predictions are nearly uniform."""
+        """Declare the parameters; the first predictions are almost uniform."""
         c = config
         D, H, M, V = c.embedding, c.hidden, c.memory, c.target_vocabulary + 1
         params = {
@@ -113,7 +113,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
     # --- training -------------------------------------------------------------
 
     def loss(self, batch: Batch, rng: Rng = None) -> tuple[np.floating, Backward]:
-        """The mean cross-entropy of the targets, each token given those before it.
+        """The mean cross-entropy of the targets, each token given the tokens before it.
 
         batch is source (B, S), source lengths (B,), target (B, T), target lengths (B,).
         A target ends with EOS, and its length includes it: target[b, lengths[b] - 1] is

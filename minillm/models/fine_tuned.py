@@ -120,8 +120,8 @@ class FineTunedConfig:
 class FineTuned(base.LabelModel[FineTunedConfig]):
     """An encoder, a pool, an output layer.
 
-    ``params``: those of the encoder, such as ``encoder.embedding.E``; ``output.W`` (D, classes)
-    and ``output.b``.
+    ``params``: the weights of the encoder, such as ``encoder.embedding.E``; ``output.W``
+    (D, classes) and ``output.b``.
     """
 
     @staticmethod

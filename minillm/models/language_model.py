@@ -71,7 +71,7 @@ class LanguageModel(base.WindowModel[LanguageModelConfig]):
 
     @staticmethod
     def new_parameters(config: LanguageModelConfig) -> dict[str, Fresh]:
-        """Declare the parameters; the first predictions are nearly uniform."""
+        """Declare the parameters; the first predictions are almost uniform."""
         c = config
         V, D, H = c.vocabulary, c.embedding, c.hidden
         params: dict[str, Fresh] = {}

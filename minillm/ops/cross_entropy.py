@@ -47,8 +47,8 @@ def cross_entropy(
     computer vision", section 7, for the smoothing.
     """
     smoothing = checks.below_one("cross_entropy", "label_smoothing", label_smoothing)
-    weights = {} if class_weights is None else {"class_weights": (class_weights, "V")}
-    V = checks.floats("cross_entropy", logits=(logits, "... V"), **weights)["V"]
+    arrays = {"logits": (logits, "... V"), "class_weights": (class_weights, "V?")}
+    V = checks.floats("cross_entropy", **arrays)["V"]
     shape, dtype = logits.shape, logits.dtype
     kept_targets = checks.ids("cross_entropy", "targets", targets, V, shape[:-1]).ravel()
     rows = checks.contiguous(logits)[0].reshape(-1, V)  # (N, V)
@@ -85,7 +85,7 @@ def cross_entropy_forward(
     z, exp_z, total = exponentials(logits)
     # - sum over v of q_v log p_v = log(total) - sum over v of q_v z_v, since q sums to 1
     expected = z[np.arange(len(z)), targets]
-    if smoothing > 0:  # else 0 times minus infinity would be NaN
+    if smoothing > 0:  # otherwise 0 times minus infinity would be NaN
         expected = (1 - smoothing) * expected + smoothing * z.mean(axis=1)
     return np.log(total[:, 0]) - expected, exp_z / total
 
