@@ -281,9 +281,9 @@ def _decoders(rng):
     """Draw models whose state counts their steps: they end at a step, or never."""
 
     def decoder(table):
-        def step(id, state):
+        def step(token, state):
             state = state + 1
-            return table[state % len(table), id], state
+            return table[state % len(table), token], state
 
         return step
 

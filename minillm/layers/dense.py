@@ -8,7 +8,7 @@ A feed-forward layer transforms each token separately.  Its hidden width F is us
 8/3 D where it is gated.
 
 A weight is an array, or an object that multiplies like one (:class:`Weight`): a matrix of integers
-with scales (:mod:`minillm.ops.quantised`), or a matrix to which a product of two thin ones is added
+with scales (:mod:`minillm.quantised`), or a matrix to which a product of two thin ones is added
 (:mod:`minillm.training.lora`).  Layers ask such a weight for its product, and for the gradients of
 whatever is trained in it.  Ops work on arrays only.
 

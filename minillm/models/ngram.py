@@ -338,9 +338,9 @@ class NGramConfig:
     def __post_init__(self) -> None:
         sizes.check_at_least(self, 1, "vocabulary", "order")
         for name in ("line_end", "unknown"):
-            id = getattr(self, name)
-            if id is not None and not 0 <= id < self.vocabulary:
-                raise ValueError(f"{name}: expected an id in 0..{self.vocabulary - 1}, found {id}")
+            word = getattr(self, name)
+            if word is not None and not 0 <= word < self.vocabulary:
+                raise ValueError(f"{name}: expected an id in 0..{self.vocabulary - 1}, found {word}")
         sizes.check_one_of(self, "smoothing", tuple(SMOOTHINGS))
         if not 0 < self.k < np.inf:
             raise ValueError(f"k: expected above 0 and finite, found {self.k}")

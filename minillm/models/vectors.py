@@ -20,7 +20,7 @@ class Vectors:
     def __init__(self, words: Sequence[str], vectors: Floats):
         self.words = list(words)
         self.vectors = vectors
-        self.ids = {word: id for id, word in enumerate(self.words)}
+        self.ids = {word: row for row, word in enumerate(self.words)}
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         self.directions = vectors / np.where(length > 0, length, 1)
 
@@ -90,7 +90,7 @@ class Vectors:
         scores = self.directions @ direction
         scores[[self.ids[word] for word in without]] = -np.inf
         best = np.argsort(-scores, kind="stable")[: min(topn, len(scores) - len(set(without)))]
-        return [(self.words[id], float(scores[id])) for id in best]
+        return [(self.words[row], float(scores[row])) for row in best]
 
     def map(self, words: Sequence[str]) -> Floats:
         """The coordinates of words in the plane of their largest variance: (N, 2).

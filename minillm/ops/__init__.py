@@ -25,8 +25,6 @@ from minillm.ops.policy_loss import policy_loss as policy_loss
 from minillm.ops.pooling import max_pool as max_pool
 from minillm.ops.pooling import mean_pool as mean_pool
 from minillm.ops.preference_loss import preference_loss as preference_loss
-from minillm.ops.quantised import Quantised as Quantised
-from minillm.ops.quantised import quantised_linear as quantised_linear
 from minillm.ops.recurrence import reverse as reverse
 from minillm.ops.rms_norm import rms_norm as rms_norm
 from minillm.ops.rnn import rnn as rnn

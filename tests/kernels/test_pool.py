@@ -234,6 +234,7 @@ def step():
 """
 
 
+@pytest.mark.deep
 def test_a_training_keeps_the_blocks_of_a_step_beyond_the_usual_limit():
     """And returns what exceeds the limit at its end."""
     program = f"""{KEEPING}

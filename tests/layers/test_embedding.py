@@ -6,7 +6,7 @@ from model_checks import check_layer
 
 from minillm.layers import embedding
 from minillm.layers.gradients import PartlyTrained
-from minillm.ops.quantised import quantise
+from minillm.quantised import quantise
 
 pytestmark = pytest.mark.usefixtures("both_twins")
 
@@ -67,7 +67,10 @@ def test_a_table_that_is_not_trained_has_no_gradient():
 
 def test_a_quantised_table_is_constant():
     rng = np.random.default_rng(0)
-    E, ids = quantise(rng.standard_normal((32, 7)).astype(np.float32), 8).T, rng.integers(0, 7, 4)
+    E, ids = (
+        quantise(rng.standard_normal((32, 7)).astype(np.float32), "Q8_0").T,
+        rng.integers(0, 7, 4),
+    )
     x, backward = embedding.layer({"E": E}, {"E": ids})
     np.testing.assert_array_equal(x, E.dense()[ids])
     assert backward(x) == {}

@@ -146,6 +146,7 @@ print(resident("VmHWM") - before)
 """
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     ("name", *"LNDCVB"),
     [
