@@ -338,9 +338,11 @@ class NGramConfig:
     def __post_init__(self) -> None:
         sizes.check_at_least(self, 1, "vocabulary", "order")
         for name in ("line_end", "unknown"):
-            word = getattr(self, name)
-            if word is not None and not 0 <= word < self.vocabulary:
-                raise ValueError(f"{name}: expected an id in 0..{self.vocabulary - 1}, found {word}")
+            token = getattr(self, name)
+            if token is not None and not 0 <= token < self.vocabulary:
+                raise ValueError(
+                    f"{name}: expected an id in 0..{self.vocabulary - 1}, found {token}"
+                )
         sizes.check_one_of(self, "smoothing", tuple(SMOOTHINGS))
         if not 0 < self.k < np.inf:
             raise ValueError(f"k: expected above 0 and finite, found {self.k}")
