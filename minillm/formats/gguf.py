@@ -303,20 +303,20 @@ def _tokenizer_of(entries: Entries) -> BytePairs:
     types = entries.values.get("tokenizer.ggml.token_type", np.full(len(tokens), _NORMAL))
     if not isinstance(types, np.ndarray) or len(types) != len(tokens):
         raise entries.wrong("tokenizer.ggml.token_type", f"{len(tokens):,} numbers")
-    ids = {token: id for id, token in enumerate(tokens)}
+    ids = {token: at for at, token in enumerate(tokens)}
     if len(ids) < len(tokens):
         raise InputError(
             f"{entries.path}: tokenizer.ggml.tokens: expected {len(tokens):,} distinct texts, "
             f"found {len(ids):,}"
         )
-    added = {tokens[id]: id for id in np.flatnonzero(types != _NORMAL).tolist()}
+    added = {tokens[at]: at for at in np.flatnonzero(types != _NORMAL).tolist()}
     ends = {}
     for name in ("bos", "eos"):
-        id = entries.values.get(f"tokenizer.ggml.{name}_token_id")
-        if id is not None:
-            if type(id) is not int or not 0 <= id < len(tokens):
+        at = entries.values.get(f"tokenizer.ggml.{name}_token_id")
+        if at is not None:
+            if type(at) is not int or not 0 <= at < len(tokens):
                 raise entries.wrong(f"tokenizer.ggml.{name}_token_id", f"0 to {len(tokens) - 1}")
-            ends[name] = tokens[id]
+            ends[name] = tokens[at]
     is_llama_3 = pattern == "llama-bpe"
     add_bos = entries.flag("tokenizer.ggml.add_bos_token", is_llama_3)
     options = {"pattern": pattern, "whole": is_llama_3, "add_bos": add_bos and "bos" in ends}
@@ -348,7 +348,7 @@ def export_gguf(
     model: Llama,
     tokenizer: Vocabulary,
     path: str | Path,
-    type: str = "F32",
+    block_type: str = "F32",
     chat: ChatTemplate | None = None,
 ) -> None:
     """Write a file that llama.cpp loads, with all matrices of one type, and gains in float32.
@@ -365,14 +365,14 @@ def export_gguf(
     for weight in _weights(c):
         output = weight.name == ("embedding.E" if c.tied else "output.W")
         for name, rows in weight.views(dense(model.params[weight.name])).items():
-            kind = "F32" if rows.ndim == 1 else _type_for(weight.name, type, rows, output)
+            kind = "F32" if rows.ndim == 1 else _type_for(weight.name, block_type, rows, output)
             tensors[name] = _their_order(rows, _heads(name, c)), kind
     if c.rope_scaling is not None:
         factors = _factors(c, RotaryScaling(*c.rope_scaling)).astype(np.float32)
         tensors[_FREQUENCIES] = (factors, "F32")
     metadata = {
         "general.architecture": "llama",
-        "general.file_type": _FILE_TYPES[type],
+        "general.file_type": _FILE_TYPES[block_type],
         "general.quantization_version": 2,
         **{f"llama.{theirs}": getattr(c, ours) for ours, theirs in _SIZES.items()},
         "llama.attention.value_length": c.head_width,
@@ -394,16 +394,16 @@ def export_gguf(
         raise InputError(f"{path}: {error}") from None
 
 
-def _type_for(name: str, type: str, rows: NDArray, output: bool) -> str:
+def _type_for(name: str, block_type: str, rows: NDArray, output: bool) -> str:
     """The type of a matrix; InputError where its rows are not cut into whole blocks."""
-    if rows.shape[-1] % TYPES[type].weights or (output and type.startswith("Q4")):
-        type = "Q8_0"
-    if rows.shape[-1] % TYPES[type].weights:
+    if rows.shape[-1] % TYPES[block_type].weights or (output and block_type.startswith("Q4")):
+        block_type = "Q8_0"
+    if rows.shape[-1] % (least := TYPES[block_type].weights):
         raise InputError(
-            f"{name}: expected a multiple of {TYPES[type].weights} inputs, which quantised weights "
-            f"need, found {rows.shape[-1]}"
+            f"{name}: expected a multiple of {least} inputs, which quantised weights need, "
+            f"found {rows.shape[-1]}"
         )
-    return type
+    return block_type
 
 
 def _of_tokenizer(tokenizer: Vocabulary) -> dict[str, Any]:
@@ -411,8 +411,8 @@ def _of_tokenizer(tokenizer: Vocabulary) -> dict[str, Any]:
     if not isinstance(tokenizer, BytePairs):
         return {"tokenizer.ggml.model": "none"}
     special = {tokenizer.id_of(text.encode()): text for text in tokenizer.specials}
-    tokens = [special.get(id) or spell(token) for id, token in enumerate(tokenizer.tokens)]
-    types = [_CONTROL if id in special else _NORMAL for id in range(len(tokens))]
+    tokens = [special.get(at) or spell(token) for at, token in enumerate(tokenizer.tokens)]
+    types = [_CONTROL if at in special else _NORMAL for at in range(len(tokens))]
     ends = {"bos": tokenizer.bos, "eos": tokenizer.eos}
     return {
         "tokenizer.ggml.model": "gpt2",
@@ -421,7 +421,7 @@ def _of_tokenizer(tokenizer: Vocabulary) -> dict[str, Any]:
         "tokenizer.ggml.token_type": np.array(types, np.int32),
         "tokenizer.ggml.merges": [f"{spell(a)} {spell(b)}" for a, b in tokenizer.merges],
         "tokenizer.ggml.add_bos_token": tokenizer.add_bos,
-        **{f"tokenizer.ggml.{name}_token_id": id for name, id in ends.items() if id is not None},
+        **{f"tokenizer.ggml.{name}_token_id": at for name, at in ends.items() if at is not None},
     }
 
 

@@ -78,23 +78,24 @@ def type_of(name: str) -> str:
 # --- from blocks to numbers ----------------------------------------------------------------------
 
 
-def decode(rows: Bytes, type: str) -> NDArray[np.float32]:
+def decode(rows: Bytes, block_type: str) -> NDArray[np.float32]:
     """The numbers of rows of blocks, in float32: rows (O, bytes of a row) -> (O, I)."""
-    if type == "F32":
+    if block_type == "F32":
         return rows.view("<f4").astype(np.float32, copy=False)
-    if type == "F16":
+    if block_type == "F16":
         return rows.view("<f2").astype(np.float32)
-    if type == "BF16":  # the upper half of a float32
+    if block_type == "BF16":  # the upper half of a float32
         return (rows.view("<u2").astype(np.uint32) << 16).view(np.float32)
-    return coded(rows, type).dense()
+    return coded(rows, block_type).dense()
 
 
-def coded(rows: Bytes, type: str) -> Coded:
+def coded(rows: Bytes, block_type: str) -> Coded:
     """The codes and scales of rows of blocks: rows (O, bytes of a row).
 
     KeyError for a type that has no blocks.
     """
-    return _DECODERS[type](rows.reshape(len(rows), -1, TYPES[type].bytes))  # (O, blocks, bytes)
+    blocks = rows.reshape(len(rows), -1, TYPES[block_type].bytes)
+    return _DECODERS[block_type](blocks)
 
 
 def _decode_q8_0(blocks: Bytes) -> Coded:
@@ -162,20 +163,20 @@ def _nibbles(packed: Bytes) -> Bytes:
 # --- from numbers to blocks ----------------------------------------------------------------------
 
 
-def encode(array: NDArray, type: str) -> Bytes:
+def encode(array: NDArray, block_type: str) -> Bytes:
     """Rows of blocks: array (O, I) -> (O, bytes of a row).
 
     ValueError unless I is a multiple of the weights of a block, and for numbers that are not
     finite or too large for the type.
     """
     O, I = array.shape
-    if I % TYPES[type].weights:
-        raise ValueError(f"expected rows of a multiple of {TYPES[type].weights}, found {I}")
+    if I % TYPES[block_type].weights:
+        raise ValueError(f"expected rows of a multiple of {TYPES[block_type].weights}, found {I}")
     x = array.astype(np.float32, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):
-        rows = _ENCODERS[type](x.reshape(O, -1, TYPES[type].weights)).reshape(O, -1)
-        if not (np.isfinite(x).all() and np.isfinite(decode(rows, type)).all()):
-            raise ValueError(f"expected finite numbers that {type} can hold, found others")
+        rows = _ENCODERS[block_type](x.reshape(O, -1, TYPES[block_type].weights)).reshape(O, -1)
+        if not (np.isfinite(x).all() and np.isfinite(decode(rows, block_type)).all()):
+            raise ValueError(f"expected finite numbers that {block_type} can hold, found others")
     return rows
 
 

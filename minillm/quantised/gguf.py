@@ -53,7 +53,7 @@ _OTHERS = {
     22: "IQ2_S", 23: "IQ4_XS", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M",
     34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4",
 }  # fmt: skip
-_BY_NUMBER = {type.number: type for type in TYPES.values()}
+_BY_NUMBER = {known.number: known for known in TYPES.values()}
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,8 @@ def _placed(
 ) -> dict[str, GGUFTensor]:
     """The tensors, each of which begins where the one before it ends."""
     data, end, tensors = _aligned(head.at, alignment), 0, {}
-    for name, (type, shape, offset) in declared.items():
-        tensor = GGUFTensor(Path(head.name), type, shape, data + offset)
+    for name, (block_type, shape, offset) in declared.items():
+        tensor = GGUFTensor(Path(head.name), block_type, shape, data + offset)
         if offset != end:
             raise head.wrong(f"{short(name)}: offset", f"{end:,}", offset)
         if tensor.begin + tensor.nbytes > head.size:
@@ -278,16 +278,16 @@ def write_gguf(
     for name, value in metadata.items():
         head += [_text(name), *_value(value)]
     end = 0
-    for name, (array, type) in tensors.items():
+    for name, (array, block_type) in tensors.items():
         sizes = struct.pack(f"<I{array.ndim}Q", array.ndim, *reversed(array.shape))
-        head += [_text(name), sizes, struct.pack("<IQ", TYPES[type].number, end)]
-        size = prod(array.shape[:-1]) * TYPES[type].row_bytes(array.shape[-1])
+        head += [_text(name), sizes, struct.pack("<IQ", TYPES[block_type].number, end)]
+        size = prod(array.shape[:-1]) * TYPES[block_type].row_bytes(array.shape[-1])
         end = _aligned(end + size, ALIGNMENT)
     with replacing(path) as file:
         _write_padded(file, [b"".join(head)])
-        for name, (array, type) in tensors.items():
+        for name, (array, block_type) in tensors.items():
             matrix = array.reshape(-1, array.shape[-1])
-            pieces = (encode(matrix[rows], type) for rows in _slices(*matrix.shape))
+            pieces = (encode(matrix[rows], block_type) for rows in _slices(*matrix.shape))
             try:
                 _write_padded(file, pieces)
             except ValueError as error:

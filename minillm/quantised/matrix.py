@@ -96,13 +96,13 @@ class Quantised:
         return _quantised_rows(self.parts, places.ravel()).reshape(*places.shape, I)
 
 
-def quantise(W: NDArray, type: str) -> Quantised:
+def quantise(W: NDArray, block_type: str) -> Quantised:
     """A matrix (I, O) as blocks of a type of :mod:`minillm.quantised.blocks`, such as "Q8_0".
 
     ValueError unless I is a multiple of the weights of a block, and for numbers that are not finite
     or too large for the type.
     """
-    return Quantised((pack(W.shape[1], [coded(encode(W.T, type), type)]),))
+    return Quantised((pack(W.shape[1], [coded(encode(W.T, block_type), block_type)]),))
 
 
 def beside(*matrices: Quantised) -> Quantised:

@@ -138,7 +138,7 @@ def test_other_special_tokens_for_chat_templates(path):
     metadata, tensors = open_gguf(path)
     arrays = {name: (tensor.read(), tensor.type) for name, tensor in tensors.items()}
     names = ("padding", "unknown")
-    for ids, expected in (((262, 261), "<|eos|><|bos|>"), ((999, "x"), "")):
+    for ids, expected in (((262, 261), "<|eos|><|bos|>"), ((999, "x"), ""), ((1.0, True), "")):
         given = {f"tokenizer.ggml.{n}_token_id": id for n, id in zip(names, ids, strict=True)}
         write_gguf(path, {**metadata, **given}, arrays)
         chat = import_gguf(path)[2]
