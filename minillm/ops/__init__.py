@@ -4,7 +4,6 @@ from minillm.ops.activations import relu as relu
 from minillm.ops.activations import sigmoid as sigmoid
 from minillm.ops.activations import silu as silu
 from minillm.ops.activations import tanh as tanh
-from minillm.ops.add_norm import add_norm as add_norm
 from minillm.ops.additive_attention import additive_attention as additive_attention
 from minillm.ops.attention_flow import attention_flow as attention_flow
 from minillm.ops.cross_entropy import cross_entropy as cross_entropy
@@ -13,6 +12,7 @@ from minillm.ops.embedding import embedding as embedding
 from minillm.ops.gelu import gelu as gelu
 from minillm.ops.gru import gru as gru
 from minillm.ops.gru import gru_step as gru_step
+from minillm.ops.layer_norm import add_norm as add_norm
 from minillm.ops.layer_norm import layer_norm as layer_norm
 from minillm.ops.linear import linear as linear
 from minillm.ops.log_likelihood import log_likelihood as log_likelihood

@@ -61,7 +61,7 @@ class GGUFTensor:
     """A tensor in a file, not read yet: rows (O, I), or one row (I,), of numbers of a type."""
 
     path: Path
-    type: str  # a name of gguf_blocks.TYPES
+    type: str  # a name of blocks.TYPES
     shape: tuple[int, ...]
     begin: int  # of its bytes in the file
 

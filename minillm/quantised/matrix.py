@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops.linear import _matmul
+from minillm.ops.linear import matmul
 from minillm.quantised.blocks import coded, encode
 from minillm.quantised.codes import BLOCK, rounded_product
 from minillm.quantised.panels import Panels, pack
@@ -144,7 +144,7 @@ def quantised_linear(x: NDArray, W: Quantised) -> tuple[NDArray, Callable]:
     if x.dtype == np.float32:
         y = _quantised_product(rows, W.parts, W.twice)
     else:
-        y = _matmul(rows, W.dense().astype(x.dtype))
+        y = matmul(rows, W.dense().astype(x.dtype))
     y = y.reshape(*shape[:-1], O)
     upstream = checks.upstream("quantised_linear", dy=y)
 
@@ -155,7 +155,7 @@ def quantised_linear(x: NDArray, W: Quantised) -> tuple[NDArray, Callable]:
         for first in range(0, O, step):
             last = min(first + step, O)
             weights = W.rows(np.arange(first, last)).astype(dy.dtype, copy=False)
-            dx += _matmul(drows[:, first:last], weights)
+            dx += matmul(drows[:, first:last], weights)
         return dx.reshape(shape)
 
     return y, backward

@@ -43,7 +43,8 @@ from numpy.typing import NDArray
 from minillm import checks, ops
 from minillm.layers.types import Gradients
 from minillm.quantised import QuantisedLowRank
-from minillm.training.optimisers import Arrays, Optimiser
+from minillm.training.layout import Arrays
+from minillm.training.optimisers import Optimiser
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +91,7 @@ class LowRank:
 def new_additions(
     params: Arrays, names: Iterable[str], rank: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Draw A and B for the named weights: A uniform with variance 1 / (3 I), B zero."""
+    """New A and B for the named weights: A uniform with variance 1 / (3 I), B zero."""
     additions = {}
     for name in names:
         W = params[name]
@@ -136,7 +137,7 @@ class LoRA:
                 np.add(self.frozen[name], product(sA, B), out=self.merged[name])
 
     def gradients(self, gradients: Arrays) -> dict[str, np.ndarray]:
-        """The gradients of A and B, from those of W', or of s A and B."""
+        """The gradients of A and B, from the gradients of W', or of s A and B."""
         additions = {}
         for name, sA in self.scaled.items():
             A, B = f"{name}.A", f"{name}.B"

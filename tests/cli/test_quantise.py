@@ -15,7 +15,7 @@ from minillm.models.llama import Llama, LlamaConfig
 from minillm.quantised import Quantised
 from minillm.quantised.gguf import open_gguf, write_gguf
 from minillm.quantised.matrix import dequantised
-from minillm.runs.exchange import import_file
+from minillm.runs.conversion import import_file
 from minillm.text import ChatTemplate
 from minillm.text.byte_pairs import train
 

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 import minillm
 from minillm.formats.sentences import Sentences
 from minillm.models.bert import BERT, BERTConfig
-from minillm.runs.exchange import import_file
+from minillm.runs.conversion import import_file
 from minillm.text import load_tokenizer, tokenizer_files
 from minillm.text.word_pieces import SPECIALS, WordPieces
 

@@ -14,7 +14,7 @@ from minillm.decoding import ChatSampling, Sampling
 from minillm.errors import InputError, InputWarning
 from minillm.formats.huggingface import read_chat_template, read_other_tokens
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.runs.exchange import import_file
+from minillm.runs.conversion import import_file
 from minillm.text import Characters
 from minillm.text.byte_pairs import train
 

@@ -27,11 +27,11 @@ from minillm.models.ngram import NGram, NGramConfig
 from minillm.runs.config import read_config
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Stored, find_kind
+from minillm.runs.kinds._text_data import check_kept, name_of, tokenizer_of
 from minillm.runs.kinds.captioner import captions_of
 from minillm.runs.kinds.image_classifier import read_image
 from minillm.runs.load import load, open_vocabularies
 from minillm.runs.run import Run
-from minillm.runs.text_data import check_kept, name_of, tokenizer_of
 from minillm.text import build_vocabulary, load_tokenizer, tokenizer_files
 from minillm.training import AdamW, restore_checkpoint
 from minillm.training.ngram import score_text

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from minillm import use_kernels, use_threads
 from minillm.decoding import Reader
-from minillm.decoding.llama_reader import LlamaWeights, step_names
+from minillm.decoding.llama_reader import LlamaWeights
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.ops.rotary import frequencies
 from minillm.quantised import Quantised, QuantisedLowRank, quantise
 from minillm.quantised.codes import BLOCK
 from minillm.quantised.matrix import beside
@@ -86,10 +87,10 @@ def arguments(model, B, S, T=1, seed=2):
     past = [rng.standard_normal(shape).astype(model.dtype) for _ in range(2 * c.layers)]
     x = rng.standard_normal((B * T, c.width)).astype(model.dtype)
     start = rng.integers(0, S + 1, B)
-    angles = 9 * rng.random((B * T, c.head_width // 2))
+    positions = start[:, None] + np.arange(T)
+    angles = positions.reshape(B * T, 1) * frequencies(c.head_width, c.rotary_base)
     cos, sin = np.cos(angles).astype(model.dtype), np.sin(angles).astype(model.dtype)
-    weights = LlamaWeights(model.params, step_names(c.layers, c.tied))
-    return weights, x, cos, sin, past, start, c.eps
+    return LlamaWeights(model), x, cos, sin, past, start, c.eps
 
 
 def results(step, given_ones):

@@ -61,7 +61,7 @@ def test_a_table_that_is_not_trained_has_no_gradient():
         assert found.keys() == ({"b"} if b else set())
         for name, gradient in found.items():
             np.testing.assert_array_equal(gradient, expected[name])
-        with pytest.raises(ValueError, match="dlogits: expected shape"):
+        with pytest.raises(ValueError, match="dy: expected shape"):
             some_backward(np.ones((9, 5)))
 
 

@@ -6,7 +6,6 @@ from model_checks import check_layer
 
 from minillm.layers import dense
 from minillm.layers.gradients import PartlyTrained
-from minillm.layers.weights import product
 from minillm.quantised import QuantisedLowRank, quantise
 from minillm.training.lora import LowRank
 
@@ -43,7 +42,7 @@ def test_gradients_of_an_addition_to_a_quantised_weight():
     W, x = quantise(p["W"].astype(np.float32), "Q8_0"), rng.standard_normal((2, 32))
 
     def layer(params, x):
-        return product({"W": QuantisedLowRank(W, params["W.A"], params["W.B"])}, "W", x)
+        return dense.affine({"W": QuantisedLowRank(W, params["W.A"], params["W.B"])}, "W", x)
 
     trained = {name: p[name] for name in ("W.A", "W.B")}
     expected = x @ (W.dense() + p["W.A"] @ p["W.B"])
@@ -54,13 +53,13 @@ def test_gradients_of_an_addition_to_a_quantised_weight():
 def test_a_quantised_weight_is_constant_and_has_no_bias():
     rng = np.random.default_rng(0)
     W, x = quantise(rng.standard_normal((32, 4)).astype(np.float32), "Q8_0"), rng.random((2, 32))
-    y, backward = product({"W": W}, "W", x)
+    y, backward = dense.affine({"W": W}, "W", x)
     np.testing.assert_allclose(y, x @ W.dense(), rtol=1e-5, atol=1e-5)
     dx, gradients = backward(y)
     assert gradients == {}
     np.testing.assert_allclose(dx, y @ W.dense().T, rtol=1e-5, atol=1e-5)
     with pytest.raises(ValueError, match="expected no bias with it, found one"):
-        product({"W": W, "b": np.ones(4)}, "W", x, "b")
+        dense.affine({"W": W, "b": np.ones(4)}, "W", x, "b")
 
 
 @pytest.mark.parametrize("trained", [True, False])
@@ -70,7 +69,7 @@ def test_a_bias_has_a_gradient_where_it_is_trained_whatever_its_weight_is(traine
     dy = rng.standard_normal((2, 5, 4))
     for weight in (p["W"], LowRank(p["W"], p["W.A"], p["W.B"])):
         params = PartlyTrained({"W": weight, "b": p["b"]}, ["b"] if trained else ["others"])
-        _, backward = product(params, "W", x, "b")
+        _, backward = dense.affine(params, "W", x, "b")
         db = backward(dy)[1].get("b")
         assert (db is not None) == trained
         if trained:
@@ -85,7 +84,7 @@ def test_a_gradient_of_another_shape_is_refused(shape):
         p = arrays(rng, 32, 4, dtype)
         W = p["W"] if low_rank is LowRank else quantise(p["W"], "Q8_0")
         weight = low_rank(W, p["W.A"], p["W.B"])
-        _, backward = product({"W": weight}, "W", rng.standard_normal((3, 32)).astype(dtype))
+        _, backward = dense.affine({"W": weight}, "W", rng.standard_normal((3, 32)).astype(dtype))
         with pytest.raises(ValueError, match="dy"):
             backward(rng.standard_normal(shape).astype(dtype))
 
@@ -97,4 +96,4 @@ def test_additions_that_do_not_fit_are_refused(name, shape):
     weights.append(QuantisedLowRank(quantise(np.ones((32, 4), np.float32), "Q8_0"), **additions))
     for weight in weights:
         with pytest.raises(ValueError, match=f"{name}: expected"):
-            product({"W": weight}, "W", np.ones((3, 32)))
+            dense.affine({"W": weight}, "W", np.ones((3, 32)))

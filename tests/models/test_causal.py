@@ -13,7 +13,7 @@ from minillm import kernels_info, ops, use_kernels
 from minillm.decoding import Reader, gpt_reader, llama_reader
 from minillm.layers import heads
 from minillm.layers.block import pre_norm
-from minillm.layers.feed_forward import feed_forward
+from minillm.layers.dense import feed_forward
 from minillm.layers.gradients import PartlyTrained
 from minillm.models import gpt, llama
 from minillm.models.gpt import GPT, GPTConfig, gpt_block
@@ -382,7 +382,7 @@ def test_a_cache_of_other_rows_or_numbers_is_refused(family):
 def test_what_a_kernel_indexes_with_is_not_the_callers(monkeypatch):
     """Another thread may write into the state after it has been checked."""
     reader, ids, checked = Reader(new("gpt")), np.array([[1, 2], [0, 1]]), []
-    original = gpt_reader._decoder_step
+    original = gpt_reader.decoder_step
     _, state = reader.read(ids, reader.zero_state(2))
     after = state.extended(ids[:, :1], np.ones(2, int))
 
@@ -393,7 +393,7 @@ def test_what_a_kernel_indexes_with_is_not_the_callers(monkeypatch):
         checked.append(counts)
         return original(weights, x, past, rows, counts, *others)
 
-    monkeypatch.setattr(gpt_reader, "_decoder_step", spy)
+    monkeypatch.setattr(gpt_reader, "decoder_step", spy)
     reader.read(ids[:, :1], state)
     reader.step(ids[:, :1], after)
     assert len(checked) == 2

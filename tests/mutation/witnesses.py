@@ -14,7 +14,6 @@ TRAINING = [
     for name in ("optimisers", "muon", "lora", "trained", "packed", "packing", "recomputing")
 ]
 NEAR_OF_PAGE = {  # where it is not the test of the page's own name
-    "minillm/layers/feed_forward.py": "tests/layers/test_block.py",
     "minillm/layers/heads.py": "tests/layers/test_block.py",
     "minillm/models/gpt.py": "tests/models/test_causal.py",
     "minillm/training/packing.py": "tests/training/test_packed.py",

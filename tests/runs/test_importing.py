@@ -101,6 +101,7 @@ def test_an_import_that_is_damaged_is_made_again(model, cache, lost):
     assert len(written(minillm.load(model))) > 8
 
 
+@pytest.mark.deep
 def test_two_processes_at_once_make_one_import(model, cache):
     command = [sys.executable, "-c", f"import minillm; minillm.load({str(model)!r})"]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(3)]
