@@ -17,12 +17,12 @@ Both sides are timed in turn in one process, after a warm-up; figures are median
 from dataclasses import replace
 
 import numpy as np
+from minillm.training.fine_tuning import depths
 
 from minillm.formats.bert import BERTFolder
 from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 from minillm.timing.contest import turns
 from minillm.training import AdamW, Optimiser, clip_global_norm
-from minillm.training.fine_tuning import depths
 from minillm.training.lora import LoRA, Merging, new_additions
 from minillm.training.trained import Trained
 

@@ -89,11 +89,6 @@ _SAMPLING = {  # fields of Sampling, and theirs
 _PATTERNS = {"llama3": "llama-bpe", "llama-v3": "llama-bpe"}  # other names of those in PATTERNS
 _NORMAL, _CONTROL = 1, 3  # types of tokens; the others are special, too
 
-# What a file is called by its most frequent type.
-_FILE_TYPES = {
-    "F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q4_K": 14, "Q6_K": 18, "BF16": 32,
-}  # fmt: skip
-
 
 def _weights(config: LlamaConfig) -> Iterator[Weight]:
     """Our parameters, and their tensors."""
@@ -111,16 +106,16 @@ def _heads(tensor: str, config: LlamaConfig) -> int:
     return {"attn_q": config.heads, "attn_k": config.key_heads}.get(tensor.split(".")[-2], 0)
 
 
-def _our_order(rows: NDArray, heads: int) -> NDArray:
+def _our_order(rows: NDArray, heads: int, pairs: tuple[int, int] = (-1, 2)) -> NDArray:
     """Rows (O, ...) of theirs in our order: in each head the even ones, then the odd ones."""
-    order = np.arange(len(rows)).reshape(heads, -1, 2) if heads else None
-    return rows if order is None else rows[order.swapaxes(1, 2).ravel()]
+    if not heads:
+        return rows
+    return rows[np.arange(len(rows)).reshape(heads, *pairs).swapaxes(1, 2).ravel()]
 
 
 def _their_order(rows: NDArray, heads: int) -> NDArray:
     """The inverse of :func:`_our_order`."""
-    order = np.arange(len(rows)).reshape(heads, 2, -1) if heads else None
-    return rows if order is None else rows[order.swapaxes(1, 2).ravel()]
+    return _our_order(rows, heads, (2, -1))
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -372,7 +367,7 @@ def export_gguf(
         tensors[_FREQUENCIES] = (factors, "F32")
     metadata = {
         "general.architecture": "llama",
-        "general.file_type": _FILE_TYPES[block_type],
+        "general.file_type": TYPES[block_type].file,
         "general.quantization_version": 2,
         **{f"llama.{theirs}": getattr(c, ours) for ours, theirs in _SIZES.items()},
         "llama.attention.value_length": c.head_width,
