@@ -51,7 +51,7 @@ _ESCAPED = re.compile(r"<U\+([0-9A-F]{4,6})>")
 def write_arpa(path: str | Path, vocabulary: Vocabulary, params: dict[str, NDArray]) -> None:
     """Write an n-gram model, compressed if the file's name ends with .gz.
 
-    params are those of `models.ngram.NGram`; the id after the last one of the
+    params has the names of `models.ngram.NGram`; the id after the last one of the
     vocabulary opens a sentence.  Numbers have 9 digits, enough to read back the
     same float32.
     """

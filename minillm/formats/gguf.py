@@ -1,11 +1,11 @@
 """Llamas in GGUF files, as llama.cpp stores them (:mod:`minillm.quantised.gguf`).
 
-Their matrices have rows of one output each, the transposes of ours.  Query, key and value are three
-matrices, and so are gate and up; ours are side by side.
+A row of a matrix has the weights of one output, so the matrices are the transposes of ours.  Query,
+key and value are three matrices, and so are gate and up; ours are side by side.
 
-llama.cpp rotates neighbours, x_{2i} and x_{2i + 1}; ours are x_i and x_{i + w/2}.  So the rows of
-each head of a query and a key are in another order.  A row is whole in its blocks, so that rows
-of quantised weights are exchanged as they are.
+llama.cpp rotates the neighbours x_{2i} and x_{2i + 1}; our models rotate x_i and x_{i + w/2}.  The
+rows of each head of a query and a key are therefore in another order.  No block contains parts of
+two rows, so rows of quantised weights can change places without being decoded.
 
 Weights that are quantised in the file remain so, as :class:`minillm.quantised.Quantised`.
 """
@@ -48,8 +48,8 @@ _NAMES: dict[str, str | tuple[str, ...]] = {  # ours, theirs
     "norm.gain": "output_norm.weight",
     "output.W": _OUTPUT,
 }
-_FREQUENCIES = "rope_freqs.weight"  # (w/2,): what each angle is divided by
-_SCALING = RotaryScaling(1.0, 1.0, 4.0, 8192)  # of all Llamas from 3.1 on, but for the factor
+_FREQUENCIES = "rope_freqs.weight"  # (w/2,): a divisor of each angle
+_SCALING = RotaryScaling(1.0, 1.0, 4.0, 8192)  # of all Llamas since 3.1, except for the factor
 
 _SIZES = {
     "context": "context_length",
@@ -102,12 +102,12 @@ def widths_of(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
 
 
 def _heads(tensor: str, config: LlamaConfig) -> int:
-    """The number of heads whose rows llama.cpp has in another order; 0 for other tensors."""
+    """The number of heads of a tensor whose rows are in another order; 0 for other tensors."""
     return {"attn_q": config.heads, "attn_k": config.key_heads}.get(tensor.split(".")[-2], 0)
 
 
 def _our_order(rows: NDArray, heads: int, pairs: tuple[int, int] = (-1, 2)) -> NDArray:
-    """Rows (O, ...) of theirs in our order: in each head the even ones, then the odd ones."""
+    """Their rows (O, ...) in our order: in each head the even ones, then the odd ones."""
     if not heads:
         return rows
     return rows[np.arange(len(rows)).reshape(heads, *pairs).swapaxes(1, 2).ravel()]
@@ -134,7 +134,7 @@ def _other_tokens_of(entries: Entries) -> dict[str, str]:
 
 
 def _sampling_of(entries: Entries) -> dict[str, Any]:
-    """How the authors sample, as fields of Sampling; empty if the file does not say."""
+    """The authors' fields of Sampling; empty if the file has none."""
     names = {ours: f"general.sampling.{theirs}" for ours, theirs in _SAMPLING.items()}
     return sampling_of(
         {
@@ -208,7 +208,7 @@ def _with_scaling(
 
 
 def _factors(config: LlamaConfig, scaling: RotaryScaling) -> NDArray:
-    """What the scaling divides each angle by, (w/2,); infinite where that is all of it."""
+    """The divisor of each angle, (w/2,); infinite where the scaling removes the whole angle."""
     w, base = config.head_width, config.rotary_base
     with np.errstate(divide="ignore"):
         return frequencies(w, base) / frequencies(w, base, scaling)

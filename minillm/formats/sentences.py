@@ -7,7 +7,7 @@
     1_Pooling/config.json       the pooling of the tokens' vectors to one
     2_Normalize                 a step without files, which scales the vector to the length 1
 
-The first step is a model of transformers.  It is beside modules.json or, in older folders, in
+The first step is a model of transformers.  It is next to modules.json or, in older folders, in
 0_Transformer.
 
 Source: Reimers and Gurevych (2019), "Sentence-BERT: sentence embeddings using siamese
@@ -119,7 +119,7 @@ def _read_longest(folder: Path, context: int) -> int | None:
 
 
 def _read_config(folder: Path) -> int | None:
-    """How many numbers of a vector are kept; None: all.  InputError for a prompt before texts."""
+    """The number of kept entries of a vector; None: all.  InputError for a prompt before texts."""
     path = folder / _CONFIG
     values = read_json(path) if path.exists() else {}
     entries = Entries(path, values)
