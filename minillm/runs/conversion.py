@@ -73,7 +73,7 @@ def quantise(path: str | Path, type: str, out: str | Path, overwrite: bool = Fal
 
 def _quantised(run: Run, type: str) -> Any:
     """A function that writes the weights of a run of llama, with its updates, as a GGUF file."""
-    return partial(export_gguf, run.model, run.tokenizer, type=type, chat=run.chat_template())
+    return partial(export_gguf, run.model, run.tokenizer, block_type=type, chat=run.chat_template())
 
 
 # --- files of other programs -----------------------------------------------------------------
