@@ -34,13 +34,13 @@ from minillm.data.labelled import Labelled, read_labelled, with_held_out
 from minillm.data.registry import absolute
 from minillm.errors import InputError
 from minillm.option import option, types_of
-from minillm.runs import train
+from minillm.runs.folder import held
 from minillm.runs.kind import find_kind
+from minillm.runs.kinds._labelled import TextClassifierSettings, by_tfidf, has_sklearn
 from minillm.runs.kinds.recurrent_classifier import open_vectors
-from minillm.runs.labelled import TextClassifierSettings, by_tfidf, has_sklearn
 from minillm.runs.load import load
-from minillm.runs.lock import held
 from minillm.runs.settings import LoRASettings
+from minillm.runs.train import new_settings, train_run
 
 from ..augmentation import absolute_methods, augmented
 from . import pictures
@@ -201,7 +201,7 @@ def check_line(settings: Settings) -> None:
     """InputError if the settings of a line are wrong, or their runs or vectors cannot be opened."""
     kind = find_kind(settings.get("kind", "classifier"))
     given = {name: value for name, value in settings.items() if name not in ("kind", "augment")}
-    train.new_settings(kind, given)
+    new_settings(kind, given)
     if given.get("vectors"):
         open_vectors(given["vectors"])
 
@@ -264,7 +264,7 @@ def by_training(
             write_file(place / f"{name}.tsv", lines.encode())
         given |= {n: str(place / f"{n}.tsv") for n in ("data", "validation")}
         kind = find_kind(given.pop("kind", "classifier"))
-        if not train.train(kind, place / "run", given, report=lambda line: None, quiet=True):
+        if not train_run(kind, place / "run", given, report=lambda line: None, quiet=True):
             return None
         results = load(place / "run").evaluate(files=[place / "test.tsv"])
     return {name: results[name] for name in ("accuracy", "macro_f1", "nats_per_item")}

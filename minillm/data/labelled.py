@@ -33,9 +33,14 @@ def labelled_lines(path: str | Path) -> Iterator[Labelled]:
         yield from _read_folder(Path(path))
         return
     for label, text, place in read_rows(path, ("label", "text")):
-        if not label.strip():
-            raise InputError(f"{place}: expected a label and a text, found an empty label")
-        yield label.strip(), " ".join(text.split())
+        yield labelled_text(label, text, place)
+
+
+def labelled_text(label: str, text: str, place: str) -> Labelled:
+    """A text with single spaces and its label; InputError if the label is empty."""
+    if not label.strip():
+        raise InputError(f"{place}: expected a label and a text, found an empty label")
+    return label.strip(), " ".join(text.split())
 
 
 def without_text(path: str | Path) -> int:

@@ -47,11 +47,11 @@ from minillm.models.ngram import (
     NGram,
     NGramConfig,
     Score,
-    _count_keys,
-    _find_children,
     checked_ids,
+    count_keys,
     count_longer,
     counts_of_counts,
+    find_children,
     interpolate,
     log10_of,
     place_of,
@@ -173,7 +173,7 @@ def _merged(
             bound = min(keys[-1] for keys, rest in zip(parts, more, strict=True) if rest)
             parts = [keys[: np.searchsorted(keys, bound, "right")] for keys in parts]
         sizes = [len(keys) for keys in parts]
-        distinct, place, _ = _count_keys(np.concatenate(parts))
+        distinct, place, _ = count_keys(np.concatenate(parts))
         counts, suffixes = (
             np.concatenate(
                 [
@@ -391,7 +391,7 @@ class NGramOnDisk(NGram):
             contexts_here, last = context[here] - np.int32(contexts.start), ids[here]
             ngrams = slice(int(first[0]), int(first[-1]))
             words = params[f"word.{n}"][ngrams]
-            child = _find_children(first - first[0], words, contexts_here, last)
+            child = find_children(first - first[0], words, contexts_here, last)
             log_p[here] += params[f"backoff.{n - 1}"][contexts][contexts_here]
             seen = here[child >= 0]
             child = child[child >= 0]

@@ -31,13 +31,13 @@ large minibatch SGD: training ImageNet in 1 hour", section 2.1.
 """
 
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.streams import TextStream
 from minillm.errors import DivergedError, InputError
 from minillm.models.word2vec import Word2Vec
 from minillm.mpi import ranks
@@ -178,10 +178,10 @@ def _show(
         display.line(words, {"loss": loss})
 
 
-def mean_loss(model: Word2Vec, words: WordCounts, text: TextStream) -> tuple[float, int, int]:
+def mean_loss(model: Word2Vec, words: WordCounts, blocks: Iterable[str]) -> tuple[float, int, int]:
     """The mean loss of a prediction in nats, and the numbers of predictions and words."""
     total, predictions, known, sentences = 0.0, 0, 0, 0
-    for ids, starts in encode_sentences(text.blocks(), words):
+    for ids, starts in encode_sentences(blocks, words):
         loss, n = model.learn(ids, starts, np.zeros(len(starts) - 1), 0, sentences)
         total, predictions = total + loss, predictions + n
         known, sentences = known + len(ids), sentences + len(starts) - 1

@@ -246,6 +246,7 @@ def test_longer_and_stopped_on_the_way_is_longer_at_once(tmp_path, run_folder, m
     assert models[0] == models[1]
 
 
+@pytest.mark.deep
 def test_two_ranks(tmp_path, text_file, capsys):
     """They tell what one would, and write one run, which one process may go on with."""
     folder = tmp_path / "run"

@@ -30,7 +30,7 @@ from minillm.data.lines import read_rows
 from minillm.data.streams import OnDisk
 from minillm.errors import InputError
 from minillm.mpi import ranks
-from minillm.runs import python_data
+from minillm.runs.python_data import write_pieces
 from minillm.text import Words
 
 
@@ -261,7 +261,7 @@ def test_what_is_written_to_a_full_disk_is_named(tmp_path):
 
     def given_text():
         (tmp_path / "given.txt").symlink_to("/dev/full")
-        python_data._written(tmp_path / "given.txt", ["a b c"])
+        write_pieces(tmp_path / "given.txt", ["a b c"])
 
     def bucket():
         (tmp_path / "00000-00000").symlink_to("/dev/full")

@@ -192,6 +192,7 @@ def test_every_token_once(tmp_path_factory, contents, size, part, block, shard_t
     assert shards.source["documents"] == len(texts)
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("options", [{}, {"deduplicate": True}, {"shuffle": 5}])
 def test_after_kills_any_number_of_ranks_ends_with_the_same_bytes(tmp_path, small, options):
     files, _ = corpus(tmp_path)

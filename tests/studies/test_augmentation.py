@@ -70,6 +70,7 @@ METHODS = {
 }
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("method", METHODS)
 def test_each_method_makes_16_copies_of_a_text_with_its_label(method, files):
     """For up to 500 texts."""

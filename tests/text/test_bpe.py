@@ -57,6 +57,7 @@ def test_words_are_cut_as_the_pattern_says(text):
     assert word_ends(text).dtype == np.int64
 
 
+@pytest.mark.deep
 def test_every_character_has_its_class():
     """Each between two letters, so that its class shows."""
     characters = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
