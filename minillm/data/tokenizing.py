@@ -100,7 +100,7 @@ def write_shards(
         )
     folder, job = Path(out), ranks()
     vocabulary = {"format_version": 1, **tokenizer.to_dict()}
-    names = list(map(str, files)) or [DEFAULT_TEXT]
+    names = [str(file) for file in files] or [DEFAULT_TEXT]
     index: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "dtype": "uint16" if len(tokenizer) <= 1 << 16 else "uint32",
@@ -119,12 +119,41 @@ def write_shards(
         shutil.rmtree(work, ignore_errors=True)
         return Shards(folder)
 
-    parts = corpus.parts_of(names, documents=documents, whole=deduplicate)
+    records = _encode_parts(names, index, folder, work, tokenizer, overwrite, progress)
+    index["shards"] = [shard for record in records for shard in record["shards"]]
+    index["source"] |= {name: sum(record[name] for record in records) for name in COUNTS}
+    if shuffle is not None:
+        _write_index(work, index, vocabulary, job)
+        buckets = work / "buckets"
+        index["shards"] = shuffled(Shards(work), folder, buckets, shuffle, shard_tokens, job)
+    _write_index(folder, index, vocabulary, job)
+    if job.rank == 0:
+        shutil.rmtree(work)
+        remove_temporaries(folder)
+    return Shards(folder)
+
+
+def _encode_parts(
+    names: Sequence[str],
+    index: Mapping[str, Any],
+    folder: Path,
+    work: Path,
+    tokenizer: Tokenizer,
+    overwrite: bool,
+    progress: Report | None,
+) -> list[dict[str, Any]]:
+    """Write the shards of all parts that have no list yet; return all lists.
+
+    Documents that will be shuffled are written into ``work``, others into ``folder``.
+    """
+    job, deduplicate = ranks(), index["deduplicate"]
+    parts = corpus.parts_of(names, documents=index["documents"], whole=deduplicate)
     own = corpus.dealt(parts, job.size)[job.rank]
     begun = work.exists() and not overwrite
     records = _records(work, own) if begun else {}
     missing = [number for number in own if number not in records]
-    reader = _Reader(parts, [*own * deduplicate, *missing], documents, tokenizer, progress)
+    to_read = [*own * deduplicate, *missing]
+    reader = _Reader(parts, to_read, index["documents"], tokenizer, progress)
     repeated = _repeated_ones(reader, own, job) if deduplicate else {}
     counts = {number: dict.fromkeys(COUNTS, 0) for number in missing}
     ids = {number: reader.ids(number, counts[number], repeated.get(number)) for number in missing}
@@ -137,26 +166,14 @@ def write_shards(
             _remove_shards(folder)
         work.mkdir(parents=True, exist_ok=True)
     job.wait()
-    encoded = folder if shuffle is None else work
+    encoded = folder if index["shuffle"] is None else work
     dtype = np.dtype(index["dtype"]).newbyteorder("<")
     for number in missing:
         blocks, first = chain(first, ids[number]), []
-        shards = write_part(encoded, number, blocks, shard_tokens, dtype)
+        shards = write_part(encoded, number, blocks, index["shard_tokens"], dtype)
         records[number] = {"shards": shards, **counts[number]}
         write_sealed(work / f"{number:05}.json", records[number])
-
-    ordered = _of_all(job, records)
-    index["shards"] = [shard for record in ordered for shard in record["shards"]]
-    index["source"] |= {name: sum(record[name] for record in ordered) for name in COUNTS}
-    if shuffle is not None:
-        _write_index(work, index, vocabulary, job)
-        buckets = work / "buckets"
-        index["shards"] = shuffled(Shards(work), folder, buckets, shuffle, shard_tokens, job)
-    _write_index(folder, index, vocabulary, job)
-    if job.rank == 0:
-        shutil.rmtree(work)
-        remove_temporaries(folder)
-    return Shards(folder)
+    return _of_all(job, records)
 
 
 def _of_all(job: Ranks, values: Mapping[int, Any]) -> list[Any]:
