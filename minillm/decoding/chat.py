@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.data.conversations import Message, check_messages
 from minillm.decoding.batch import Batch, Kept
 from minillm.decoding.pieces import Pieces
 from minillm.decoding.reader import Reader
@@ -26,7 +27,7 @@ from minillm.decoding.writer import Text
 from minillm.errors import InputError
 from minillm.option import make, with_default
 from minillm.text import BytePairs, banned_ids
-from minillm.text.chat_template import ChatTemplate, Message, check_messages
+from minillm.text.chat_template import ChatTemplate
 
 Ids = NDArray[np.int32]
 
