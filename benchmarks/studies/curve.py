@@ -39,7 +39,7 @@ from minillm.runs.kinds._labelled import TextClassifierSettings, by_tfidf, has_s
 from minillm.runs.kinds.recurrent_classifier import open_vectors
 from minillm.runs.load import load
 from minillm.runs.settings import LoRASettings
-from minillm.runs.train import train_run
+from minillm.runs.train import new_settings, train_run
 
 from ..augmentation import absolute_methods, augmented
 from . import pictures
@@ -200,7 +200,7 @@ def check_line(settings: Settings) -> None:
     """InputError if the settings of a line are wrong, or their runs or vectors cannot be opened."""
     kind = find_kind(settings.get("kind", "classifier"))
     given = {name: value for name, value in settings.items() if name not in ("kind", "augment")}
-    train.new_settings(kind, given)
+    new_settings(kind, given)
     if given.get("vectors"):
         open_vectors(given["vectors"])
 
