@@ -174,7 +174,12 @@ def check_names(names: Iterable[str], known: Collection[str], place: str = "") -
 UNDECLARED = Option("", least=-LARGEST, most=LARGEST)
 
 
-def option(default: Any, help: str, metavar: str | None = None, **details: Any) -> Any:
+def option(
+    default: Any,
+    help: str,  # noqa: A002
+    metavar: str | None = None,
+    **details: Any,
+) -> Any:
     """Declare a field."""
     return field(default=default, metadata={"option": Option(help, metavar, **details)})
 

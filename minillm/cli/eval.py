@@ -1,15 +1,15 @@
 """Measure a model on held-out data.
 
-The data are those held out in training, or all of the FILEs.
+The data are the part that was held out in training, or all of the FILEs.
 A language model: nats and bits per token, perplexity; and the loss of the best n-gram of the same
 training text.  An encoder-decoder: also the share of unknown words in the targets, exact outputs
 and token errors; with the packages of the extra "metrics", also BLEU, chrF and ROUGE.  A
-classifier: accuracy, macro-F1 and the confusion matrix; one of texts, also the accuracy of TF-IDF
-with logistic regression, trained on the same texts (it needs the package scikit-learn).  A reader
-of questions: exact match and F1 in percent, and those of counting shared words.  A llama or a chat,
-on JSON lines: of conversations, the loss of the answers, and with --pattern the share of written
-answers that match; of multiple choice, in the form of HellaSwag or ARC, the share that is right,
-with its standard error.
+classifier: accuracy, macro-F1 and the confusion matrix; for texts, also the accuracy of TF-IDF with
+logistic regression, trained on the same texts (this needs the package scikit-learn).  A qa model:
+exact match and F1 in percent, and both figures for counting shared words.  A llama or a chat, on
+JSON lines: for conversations, the loss of the answers, and with --pattern the share of written
+answers that match; for multiple choice, in the form of HellaSwag or ARC, the share of right
+answers, with its standard error.
 
 examples:
   minillm eval runs/first
@@ -25,7 +25,7 @@ import json
 from collections.abc import Sequence
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_argument, add_files, add_run, open_run
+from minillm.cli.options import add_argument, add_files, add_flag, add_run, open_run
 from minillm.cli.process import say
 from minillm.option import types_of
 from minillm.runs.kind import kinds
@@ -38,7 +38,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     declared = _options(parser.words)
     for name, evaluation in declared.items():
         add_argument(parser, evaluation, name)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_flag(parser, "--json", "print one JSON object")
     parser.set_defaults(options=tuple(declared))
 
 

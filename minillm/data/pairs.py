@@ -39,7 +39,7 @@ def pair_of(source: str, target: str, place: str) -> Pair:
 
 
 class PairFile:
-    """Pairs from a file; the validation pairs are those of another file, or the last tenth."""
+    """Pairs from a file; the validation pairs come from another file, or are the last tenth."""
 
     def __init__(self, path: str | Path, validation_path: str | Path | None = None):
         self.path, self.validation_path = path, validation_path

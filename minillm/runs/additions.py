@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from minillm.errors import InputError, short
 from minillm.formats.format import Updates
-from minillm.ops import Quantised
+from minillm.quantised import Quantised
 from minillm.runs.settings import LoRASettings
 from minillm.training.lora import product
 

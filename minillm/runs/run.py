@@ -335,7 +335,7 @@ class Run:
     def export(
         self,
         file: str | Path | None = None,
-        format: str | None = None,
+        format: str | None = None,  # noqa: A002
         **options: object,
     ) -> str | Path:
         """Write the model in a format that other programs read, and return the path.

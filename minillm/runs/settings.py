@@ -56,7 +56,11 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def size(
-    config: type, name: str, help: str | None = None, metavar: str | None = None, **details: Any
+    config: type,
+    name: str,
+    help: str | None = None,  # noqa: A002
+    metavar: str | None = None,
+    **details: Any,
 ) -> Any:
     """Declare a setting that is a field of the model's config, with the default there.
 

@@ -106,20 +106,20 @@ def train_word2vec(
     sums, rate = np.zeros(2), first  # loss and predictions since the last meeting
     display = ProgressDisplay(progress.words / total, quiet, "word", "{:,} words")
     with interrupts() as interrupted, display:
-        for stretch in corpus.stretches(progress.sentences, settings.epochs):
-            before = progress.words + stretch.words_before
-            rates = learning_rates(before, stretch.starts, total, first, settings.final_rate)
+        for share in corpus.shares(progress.sentences, settings.epochs):
+            before = progress.words + share.words_before
+            rates = learning_rates(before, share.starts, total, first, settings.final_rate)
             rate = float(rates[-1]) if len(rates) else rate
-            number = progress.sentences + stretch.sentences_before
+            number = progress.sentences + share.sentences_before
             loss, predictions = model.learn(
-                stretch.ids, stretch.starts, rates, settings.seed, number, settings.threads
+                share.ids, share.starts, rates, settings.seed, number, settings.threads
             )
             sums += loss, predictions
-            progress.sentences += stretch.sentences
-            progress.words += stretch.words
+            progress.sentences += share.sentences
+            progress.words += share.words
             seconds = time.monotonic() - started
             mean = loss / max(1, predictions)
-            _show(display, progress.words, stretch.words, total, mean, seconds)
+            _show(display, progress.words, share.words, total, mean, seconds)
             if progress.words < total and progress.words - met < apart:
                 continue
             progress.seconds, stopped = _meet(model, sums, seconds, interrupted.is_set())
@@ -169,12 +169,12 @@ def _meet(model: Word2Vec, sums: NDArray, seconds: float, stop: bool) -> tuple[f
 
 
 def _show(
-    display: ProgressDisplay, words: int, of_stretch: int, total: int, loss: float, seconds: float
+    display: ProgressDisplay, words: int, of_share: int, total: int, loss: float, seconds: float
 ) -> None:
-    """Show the progress after a stretch, with the loss of this rank's share."""
+    """Show the progress after a share, with the loss of this rank's share."""
     done = words / total
     display.update(done, words, loss, words, seconds)
-    if int(LINES * done) > int(LINES * (done - of_stretch / total)):
+    if int(LINES * done) > int(LINES * (done - of_share / total)):
         display.line(words, {"loss": loss})
 
 

@@ -17,12 +17,12 @@ import pytest
 from minillm.data import shuffling, write_shards
 from minillm.data.files import (
     LONGEST_NUMBER,
-    TEMPORARY,
     is_stream,
     json_object,
     new_folder,
     read_json,
     read_json_list,
+    remove_temporaries,
     replacing,
     write_file,
 )
@@ -199,19 +199,20 @@ def test_two_writers_do_not_meet(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_files_of_a_killed_writer_are_removed(tmp_path):
+def test_a_killed_writer_leaves_the_old_file_and_its_temporary_file_is_removed(tmp_path):
     code = """
 import os, signal, sys
 from minillm.data.files import replacing
 with replacing(sys.argv[1]) as file:
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    path, other = tmp_path / "file", tmp_path / f".mine{TEMPORARY}"
-    other.touch()
+    path = tmp_path / "file"
+    write_file(path, b"whole")
     subprocess.run([sys.executable, "-c", code, path])
     assert len(list(tmp_path.iterdir())) == 2
-    write_file(path, b"whole")
-    assert set(tmp_path.iterdir()) == {path, other}
+    remove_temporaries(tmp_path)
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == b"whole"
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,7 @@ def test_of_several_trainings_in_one_folder_one_is_left(tmp_path):
     assert not list(out.glob(".*"))
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("verb", ["train", "overwrite", "resume", "import"])
 def test_every_command_that_writes_a_run_holds_it(tmp_path, verb, capsys):
     text, out = tmp_path / "text.txt", tmp_path / "run"

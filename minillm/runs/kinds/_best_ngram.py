@@ -19,7 +19,7 @@ from minillm.data.streams import sentence_starts
 from minillm.data.windows import Ids
 from minillm.errors import InputError
 from minillm.look.inside import Inside
-from minillm.look.reading import read_counted
+from minillm.look.measurements import read_counted
 from minillm.models.ngram import NGram, NGramConfig, Score, count_ngrams, estimate
 from minillm.runs.kind import Results
 from minillm.runs.kinds._look import inside_of, state_after, text_ids

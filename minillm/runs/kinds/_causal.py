@@ -17,7 +17,7 @@ from minillm.errors import InputError
 from minillm.formats.format import Contents
 from minillm.look.attention import attention_weights
 from minillm.look.inside import MOST, Inside
-from minillm.look.reading import read_gpt
+from minillm.look.measurements import read_gpt
 from minillm.metrics import frequency_loss
 from minillm.models.gpt import GPTConfig
 from minillm.option import make, names_of_sizes

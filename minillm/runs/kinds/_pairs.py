@@ -16,7 +16,7 @@ from minillm.data.pairs import Pair, PairData, read_pairs
 from minillm.decoding import Translation, Translator
 from minillm.errors import InputError
 from minillm.look.inside import MOST, Inside
-from minillm.look.reading import Translated
+from minillm.look.measurements import Translated
 from minillm.metrics import frequency_loss
 from minillm.option import option
 from minillm.runs.kind import Data, Given, Job, Kind, Parts, Results
@@ -94,7 +94,7 @@ class PairKind(Kind):
         "target": ("vocabulary.target.json", "target_vocabulary"),
     }
 
-    # How the model reads a source and a target: see minillm.look.reading.
+    # How the model reads a source and a target: see minillm.look.measurements.
     reading: ClassVar[Callable[..., Translated]]
 
     def sizes(self, settings: PairSettings) -> dict[str, object]:

@@ -18,7 +18,7 @@ from minillm.errors import InputError, short
 from minillm.formats.format import Contents
 from minillm.formats.sentences import Sentences
 from minillm.look.inside import MOST, Inside
-from minillm.look.reading import attention_of_bert, read_hidden
+from minillm.look.measurements import attention_of_bert, read_hidden
 from minillm.metrics import bits, frequency_loss, perplexity
 from minillm.models.bert import BERT, BERTConfig
 from minillm.option import option

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from minillm.decoding.recurrent import one_hot
 from minillm.layers.recurrent import CELLS
 from minillm.look.inside import Inside
-from minillm.look.reading import read_recurrent
+from minillm.look.measurements import read_recurrent
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.option import option
 from minillm.runs.kind import Job

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from minillm.look.inside import Inside
-from minillm.look.reading import read_windows
+from minillm.look.measurements import read_windows
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from minillm.option import option
 from minillm.runs.kinds._look import inside_of, predicting_next, state_after, text_ids

@@ -14,7 +14,7 @@ from minillm.decoding import Sampling
 from minillm.errors import InputError
 from minillm.formats.format import Contents
 from minillm.look.inside import Inside
-from minillm.look.reading import read_counted
+from minillm.look.measurements import read_counted
 from minillm.metrics import perplexity
 from minillm.models.ngram import SMOOTHINGS, NGram, NGramConfig
 from minillm.mpi import ranks
@@ -34,7 +34,7 @@ from minillm.runs.kinds._vocabulary import vocabulary_for
 from minillm.runs.run import Run
 from minillm.runs.settings import Evaluation, Facts, FilesSettings, TokenizerSettings, of_text, size
 from minillm.text import Vocabulary
-from minillm.training.ngram import Progress, score_text, train_ngram
+from minillm.training.ngram import Throttled, score_text, train_ngram
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
             )
         start, rank = time.perf_counter(), ranks().rank
         report = partial(print, file=sys.stderr) if rank == 0 and not job.quiet else lambda _: None
-        text = TextStream(job.data["files"], progress=Progress(report))
+        text = TextStream(job.data["files"], progress=Throttled(report))
         cut = text.characters * 9 // 10
         # By default, the vocabulary is counted in the text.
         vocabulary = vocabulary_for(job, settings.unit, lambda: None)

@@ -7,7 +7,7 @@ import numpy as np
 
 from minillm import metrics, ops
 from minillm.data import Minibatches, registry
-from minillm.data.reading import targets_of, text_span, windows_of
+from minillm.data.context_windows import targets_of, text_span, windows_of
 from minillm.data.squad import Question, SquadFile, read_squad
 from minillm.decoding.spans import find_spans
 from minillm.errors import InputError
@@ -255,7 +255,7 @@ def texts_of(questions: Sequence[Question]) -> Iterator[str]:
 
 
 def placed(questions: Sequence[Question]) -> Iterator[tuple[str, str, str]]:
-    """Yield the questions for :func:`minillm.data.reading.windows_of`."""
+    """Yield the questions for :func:`minillm.data.context_windows.windows_of`."""
     for question in questions:
         yield f"question {question.id}", question.question, question.context
 

@@ -7,7 +7,7 @@ from minillm.data.pairs import PairData
 from minillm.errors import InputError
 from minillm.layers import attention
 from minillm.layers.recurrent import CELLS
-from minillm.look.reading import read_encoder_decoder
+from minillm.look.measurements import read_encoder_decoder
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.option import option
 from minillm.runs.kind import Data, Job, sizes_of

@@ -23,7 +23,7 @@ from minillm.runs.settings import (
     with_default,
 )
 from minillm.text import BytePairs, Vocabulary, WordPieces, byte_pairs, tokenizer_files, word_pieces
-from minillm.training.ngram import Progress
+from minillm.training.ngram import Throttled
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def learned(blocks: Iterable[str], settings: LearntTokenizerSettings) -> BytePai
 
 def reported(blocks: Iterable[str], total: int, report: Callable[[str], None]) -> Iterator[str]:
     """Yield the blocks, and report the progress every few seconds."""
-    progress, read = Progress(report), 0
+    progress, read = Throttled(report), 0
     for block in blocks:
         yield block
         read += len(block)

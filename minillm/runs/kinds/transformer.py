@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from minillm.data.pairs import PairData
 from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.errors import InputError
-from minillm.look.reading import read_transformer
+from minillm.look.measurements import read_transformer
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.option import option
 from minillm.runs.kind import Job
