@@ -386,7 +386,7 @@ def ranks(values: NDArray) -> NDArray[np.float64]:
 def analogy_accuracy(
     vectors: Vectors, sections: Mapping[str, Sequence[tuple[str, str, str, str]]]
 ) -> dict[str, tuple[int, int, int]]:
-    """Count the analogies of each section: those solved, those of known words, and all.
+    """Count the analogies of each section: solved, of known words, and all.
 
     "a is to b as c is to d" is solved if d is the word nearest to b - a + c, except a, b and c.
     """

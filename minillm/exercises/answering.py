@@ -85,7 +85,7 @@ def reports(exercise: Exercise, function: Callable, drawn: list[Case]) -> Genera
     """Yield a report for each case, from this process."""
     for case in drawn:
         report: Report = {}
-        with np.errstate(all="ignore"):  # nan and infinity are told as wrong numbers, with a hint
+        with np.errstate(all="ignore"):  # nan and infinity are wrong numbers, with a hint
             try:
                 for key, value in _results(exercise, function, case):
                     report[key] = value

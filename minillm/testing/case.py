@@ -42,7 +42,7 @@ class Compared(NamedTuple):
     argument: NDArray
     analytic: NDArray
     numeric: NDArray
-    rounding: NDArray  # bounds on that of the numeric ones
+    rounding: NDArray  # bounds on the rounding of the numeric gradients
     wrong: NDArray[np.bool_]
     worst: Slope  # of all coordinates
     message: str  # what is wrong at the worst coordinate; empty if nothing is

@@ -1,4 +1,4 @@
-"""The convention beside the slopes: dtypes, what may not change, a second call, None."""
+"""The convention, apart from slopes: dtypes, arrays that may not change, a second call, None."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -52,8 +52,8 @@ def check_gradients(
     differences, for a forward that is analytic and takes complex arrays.  It has no
     truncation and no cancellation, so that the tolerance may be 1e-12.
 
-    Returns the worst relative error.  Raises GradientError.  Of a wrong gradient it names
-    the worst coordinate, its analytic and numeric values, a kink if there is one, and
+    Returns the worst relative error.  Raises GradientError, which names the worst coordinate
+    of a wrong gradient, its analytic and numeric values, a kink if there is one, and
     a cause that fits, if one does.  An exception of the backward is its ``__cause__``.  Raises
     TypeError for float arrays that are not float64, because float32 has too few digits
     to tell a wrong gradient from rounding, and for float arrays inside lists or

@@ -42,8 +42,8 @@ def check_layouts(
 
     Each array among the arguments and the upstream gradients is given strided (every second entry
     of a larger array), reversed (negative strides), in column order, read-only, and
-    broadcast (strides of zero).  Outputs and gradients must be those of plain copies, up to
-    rounding.  Then every axis of one length, such as the batch, is made empty: the op may refuse
+    broadcast (strides of zero).  Outputs and gradients must equal the results of plain copies, up
+    to rounding.  Then every axis of one length, such as the batch, is made empty: the op may refuse
     that, but if it does not, its gradients must be right as well.
 
     Raises GradientError that names the array and the layout.
@@ -149,7 +149,7 @@ def check_float32(
     An error is measured in units that are derived for each output and gradient: one unit in the
     last place of its largest value, plus the most that it changes, in float64, if each entry of the
     inputs and of the upstream gradient changes by half a unit in its last place (the largest of a
-    few random changes).  So what is hard to compute from float32 inputs is excused, and a
+    few random changes).  So an error that float32 inputs imply is accepted, whereas a
     cancellation inside the op, a sum in half precision or an overflow is not.  A gradient that
     is nothing but rounding takes the size of the largest one.  The ops of this package stay below 3
     in most cases, and below 70 where a gradient is a sum that cancels.
