@@ -18,6 +18,7 @@ examples:
 import argparse
 import hashlib
 import json
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ import numpy as np
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, add_settings, given_settings, integer
-from minillm.data.files import bounded_lines, json_object, reading, temporary_folder, write_file
+from minillm.data.files import bounded_lines, json_object, reading, write_file
 from minillm.data.labelled import Labelled, read_labelled, with_held_out
 from minillm.data.registry import absolute
 from minillm.errors import InputError
@@ -255,7 +256,8 @@ def by_training(
     if augment := given.pop("augment", None):
         copies, _ = augmented(training, augment, settings["seed"])
         training = [*training, *copies]
-    with temporary_folder(folder, ".training.") as place:
+    with tempfile.TemporaryDirectory(prefix=".training.", dir=folder) as name:
+        place = Path(name)
         files = {"data": training, "validation": validation, "test": held_out}
         for name, texts in files.items():
             lines = "".join(f"{label}\t{text}\n" for label, text in texts)

@@ -24,7 +24,7 @@ from minillm.runs.conversion import merge
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the two folders."""
     add_run(parser, "a run with --lora-rank")
-    add_out(parser, "the folder to make")
+    add_out(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -19,8 +19,9 @@ from typing import BinaryIO, NamedTuple
 
 from minillm.data.compressed import decompressed, is_compressed, joined
 from minillm.data.corpora import decoded
+from minillm.data.entries import entry
 from minillm.data.files import json_object, naming, read_once, reading, shown
-from minillm.data.lines import entry, is_json_lines, lines_of
+from minillm.data.lines import is_json_lines, lines_of
 from minillm.data.python_texts import TEXTS
 
 PART = 1 << 25  # bytes

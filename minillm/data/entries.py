@@ -86,3 +86,28 @@ def in_file(path: str | Path) -> Iterator[None]:
         raise
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+_KINDS = {str: "a string", list: "a list", int: "a whole number", bool: "true or false"}
+
+
+def entry(values: Any, name: str, kind: type, place: str) -> Any:
+    """The entry ``name`` of a JSON object.  InputError if there is none of this kind.
+
+    kind: str, list, int or bool.  A string is one that UTF-8 can hold.
+    """
+    value: Any = values.get(name) if isinstance(values, dict) else values
+    if type(value) is not kind:
+        found = "none" if value is None else short(value)
+        raise InputError(
+            f'{place}: expected an object with "{name}": {_KINDS[kind]}, found {found}'
+        )
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:  # half of a surrogate pair, which JSON can spell
+            half = short(value[error.start])
+            raise InputError(
+                f"{place}: {name}: expected a text, found half of a character: {half}"
+            ) from None
+    return value

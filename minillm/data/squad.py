@@ -18,8 +18,8 @@ questions for SQuAD".
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from minillm.data.entries import entry
 from minillm.data.files import read_json
-from minillm.data.lines import entry
 from minillm.errors import InputError, short
 
 
@@ -40,7 +40,7 @@ class Question(NamedTuple):
 
 
 class SquadFile:
-    """Questions of a file; the validation questions are those of another, or of a tenth of it."""
+    """Questions of a file; the validation questions come from another, or are a tenth of it."""
 
     def __init__(self, path: str | Path, validation_path: str | Path | None = None):
         self.path = path

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from minillm.data import documents as corpus
 from minillm.data.documents import Piece
-from minillm.data.files import read_json, read_once, reading, shown
+from minillm.data.files import read_json, read_once, reading, remove_temporaries, shown
 from minillm.data.python_texts import DEFAULT_TEXT, TEXTS
 from minillm.data.shards import (
     FORMAT_VERSION,
@@ -50,7 +50,7 @@ _RETURNED = 4 * corpus.BLOCK  # bytes of text after which free memory is given b
 
 UNSHUFFLED, BUCKETS = "unshuffled", "buckets"  # folders that exist only during the work
 
-Progress = Callable[[int, int | None, int], None]
+Report = Callable[[int, int | None, int], None]  # see write_shards
 
 
 class Tokenizer(Protocol):
@@ -71,7 +71,7 @@ def write_shards(
     tokenizer: Tokenizer,
     shard_tokens: int = SHARD_TOKENS,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Report | None = None,
     *,
     documents: str = "file",
     deduplicate: bool = False,
@@ -234,6 +234,7 @@ def _write_index(
 
 def _remove_unlisted(folder: Path, index: Mapping[str, Any]) -> None:
     """Remove the shards, lists and folders of ours that are not in the index."""
+    remove_temporaries(folder)
     listed = {shard["file"] for shard in index["shards"]}
     for entry in folder.iterdir():
         ours = re.fullmatch(r"\d{5,}(-\d{5,})?\.bin|\d{5,}\.json", entry.name)
@@ -255,7 +256,7 @@ class _Reader:
         to_read: Sequence[int],
         documents: str,
         tokenizer: Tokenizer,
-        progress: Progress | None,
+        progress: Report | None,
     ):
         """to_read: the numbers of the parts that will be read, for the progress."""
         self.parts, self.documents = parts, documents
@@ -355,7 +356,7 @@ def _return_memory() -> None:
     """Give free memory back to the system, because glibc keeps it.
 
     Blocks of text differ a little in length, so the next one often does not fit into the memory of
-    the last.  While 2 GB of text were read, the heap grew to 700 MB, nearly all of it free.
+    the last.  While 2 GB of text were read, the heap grew to 700 MB, almost all of it free.
     """
     with suppress(AttributeError, OSError, TypeError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)

@@ -43,11 +43,11 @@ class Text:
         """Draw the next id from its logits (V,)."""
         logits = np.array(logits, np.float64)
         logits[np.asarray(self.banned, np.int64)] = -np.inf
-        id = self.sampling.draw(logits, self.rng, self.ids)
-        self.ids.append(id)
+        drawn = self.sampling.draw(logits, self.rng, self.ids)
+        self.ids.append(drawn)
         self.left -= 1
-        self.ended = "stop" if id in self.stop else "length" if self.left <= 0 else None
-        return id
+        self.ended = "stop" if drawn in self.stop else "length" if self.left <= 0 else None
+        return drawn
 
 
 class Pass:
@@ -84,9 +84,9 @@ class Pass:
 
     def draw(self) -> int:
         """Draw the next id of the text."""
-        id = self.text.draw(self.logits[self.drawn])
+        token = self.text.draw(self.logits[self.drawn])
         self.drawn += 1
-        return id
+        return token
 
     def end(self) -> Any:
         """The state of the model after the ids and the right guesses; the others are dropped."""
@@ -156,10 +156,10 @@ class Writer:
             if not self._pass.has_next:
                 last = text.ids[-1:]
                 self._pass = Pass(self.reader, text, last, self.state, guess=self._guess)
-            id = self._pass.draw()
+            token = self._pass.draw()
             if text.ended == "stop":
                 return
-            yield id
+            yield token
 
 
 def _checked(name: str, ids: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ import numpy as np
 
 from minillm import ops
 from minillm.exercises.declaration import draw, exercise
-from minillm.ops._padding import length_mask
+from minillm.ops.padding import length_mask
 from minillm.ops.softmax import log_softmax, softmax_backward
 from minillm.ops.softmax import masked_softmax as softmax_of_allowed
 

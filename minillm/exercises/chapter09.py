@@ -111,7 +111,7 @@ def _steps(rng):
 @exercise(
     "a step with a cache",
     reference=_cache_step,
-    solution="minillm/decoding/decoder_step.py: _attend",
+    solution="minillm/decoding/cache.py: Cache.attend",
     cases=_steps,
     outputs=("keys", "values", "context"),
     hints={

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks
-from minillm._kernels import twinned
-from minillm.ops.bfloat16 import product
+from minillm._kernels import rounds_to_bfloat16, twinned
+from minillm.ops.bfloat16 import round_to_bfloat16
 
 
 def linear(x: NDArray, W: NDArray, b: NDArray | None = None) -> tuple[NDArray, Callable]:
@@ -57,3 +57,13 @@ def weight_gradients(x: NDArray, dy: NDArray) -> tuple[NDArray, NDArray]:
     """x (N, I), dy (N, O) -> dW (I, O), db (O,)."""
     # y = x W + b
     return product(x.T, dy), dy.sum(axis=0)
+
+
+def product(a: NDArray, b: NDArray) -> NDArray:
+    """The product of two matrices: a (M, K), b (K, N) -> (M, N).
+
+    Operands of float32 are rounded within ``use_precision("bfloat16")``.
+    """
+    if rounds_to_bfloat16() and a.dtype == np.float32:
+        return round_to_bfloat16(a) @ round_to_bfloat16(b)
+    return a @ b

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops._padding import length_mask, zero_padding
 from minillm.ops.attention import Array, Lengths, attend, attend_backward, attending, transposed
 from minillm.ops.linear import linear
+from minillm.ops.padding import length_mask, zero_padding
 
 
 def multiplicative_attention(

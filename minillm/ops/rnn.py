@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops._padding import zero_padding
-from minillm.ops.bfloat16 import product
+from minillm.ops.linear import product
+from minillm.ops.padding import zero_padding
 from minillm.ops.recurrence import (
     CELLS,
     Array,

@@ -10,9 +10,10 @@ import numpy as np
 from minillm.data.registry import absolute
 from minillm.errors import InputError
 from minillm.formats.format import Format, formats
-from minillm.formats.gguf_llama import dequantised, export_gguf
+from minillm.formats.gguf import export_gguf
 from minillm.models.llama import Llama
 from minillm.option import make, types_of
+from minillm.quantised.matrix import dequantised
 from minillm.runs.additions import check_additions
 from minillm.runs.config import read_config, save_run
 from minillm.runs.folder import RunFolder
@@ -58,7 +59,7 @@ def _save_with(run: Run, weights: Any, out: str | Path, overwrite: bool) -> None
 def quantise(path: str | Path, type: str, out: str | Path, overwrite: bool = False) -> str:
     """Make a run with weights of another type; return a line about it.
 
-    ``type`` is one of :mod:`minillm.formats.gguf_blocks`.  With "F32" the weights are floats
+    ``type`` is one of :mod:`minillm.quantised.blocks`.  With "F32" the weights are floats
     again, which can be trained.  InputError for a run of another kind than llama.
     """
     run = load(path)

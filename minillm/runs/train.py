@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from minillm.errors import DivergedError, InputError, in_python
 from minillm.mpi import ranks
 from minillm.option import check_names, make, option_of, types_of
 from minillm.plots import loss_curve
-from minillm.runs import python_data
 from minillm.runs.abilities import Trains
 from minillm.runs.config import read_config, save_config, save_vocabularies
 from minillm.runs.folder import RunFolder
@@ -38,6 +37,7 @@ from minillm.runs.initial_weights import (
 )
 from minillm.runs.kind import Job, Kind, Parts, Stored, find_kind
 from minillm.runs.load import check_resumable, load, open_initial
+from minillm.runs.python_data import named_as, python_data
 from minillm.runs.run import Run
 from minillm.runs.settings import names_of_data
 from minillm.text import ChatTemplate
@@ -88,6 +88,9 @@ def train(
         raise InputError("resume: expected out, the folder of the run to resume")
     if out is None and ranks().size > 1:
         raise InputError("out: expected a folder, which all ranks share")
+    objects = python_data(declared, files, text, sentences, texts, labels, pairs)
+    if sentences is not None:
+        settings["pretokenised"] = True
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="minillm-"))
     show = report or (lambda line: None if quiet else print(line))
     given_as = " or ".join((*declared.takes, "files")).replace("labels", "texts")
@@ -96,20 +99,11 @@ def train(
         names |= {f"; {folder} keeps the last good state": "", folder: "the run"}
     try:
         with (
-            python_data.named_as(names),
-            python_data.written(
-                declared,
-                files=files,
-                text=text,
-                sentences=sentences,
-                texts=texts,
-                labels=labels,
-                pairs=pairs,
-            ) as path,
+            named_as(names),
+            objects.stored() if objects else nullcontext() as path,
         ):
             if path is not None:
                 files = path
-                settings |= {"pretokenised": True} if sentences is not None else {}
             settings = {n: str(v) if isinstance(v, Path) else v for n, v in settings.items()}
             if files is not None:
                 settings |= _files(declared.settings, files)

@@ -222,8 +222,8 @@ class BytePairs(Vocabulary):
     def to_dict(self) -> dict:
         """The JSON form: the merges as numbers of tokens, the 256 bytes first.
 
-        Where a merge takes a token that a later one makes, the numbers of all results stand in
-        "results".
+        Where a merge takes a token that a later one makes, "results" has the numbers of all
+        results.
         """
         pairs, results = self._table.pairs, self._table.result
         values: dict[str, Any] = {"unit": self.unit, "merges": pairs.tolist()}

@@ -6,7 +6,7 @@ which has a limit of memory, and a limit of CPU time for each line.  It ends wit
 :mod:`minillm.text.template_processes`.
 
 The constants of a template are of the class :class:`Written` here, so the result tells the
-characters that the template wrote from those of the messages.
+characters that the template wrote from the messages' own.
 
 The process imports nothing of ours, so that it starts fast.
 """

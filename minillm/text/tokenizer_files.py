@@ -4,7 +4,7 @@
                                 or WordPiece as in BERT
     vocab.json and merges.txt   GPT-2's: token to id, and a merge a line in the order of their ranks
     vocab.txt                   BERT's: a piece a line
-    tokenizer_config.json       beside the others: BERT's says whether its pieces are in lower case
+    tokenizer_config.json       next to the others: BERT's says whether its pieces are in lower case
                                 (without this file, the pieces of a vocab.txt are), one of byte
                                 pairs which tokens open and close a text; entries that change the
                                 ids in other ways are refused
@@ -197,7 +197,7 @@ def assemble(
     """Make a tokenizer with the ids of the files, which spell tokens: see :func:`spell`.
 
     A token that is neither a byte nor merged has to be special: ``added``, or written as <...> or
-    [...].  A byte that no merge takes may be missing.  The options are those of BytePairs.
+    [...].  A byte that no merge takes may be missing.  The options go to BytePairs.
     ValueError if these do not fit together.
     """
     learned = list(dict.fromkeys([*BYTES, *(left + right for left, right in pairs)]))
@@ -302,7 +302,7 @@ def _opening(file: Entries) -> dict[str, str]:
 
 
 def token_texts(path: Path, values: Mapping[str, Any], *names: str) -> dict[str, str]:
-    """The texts of tokens, such as ``bos``, in a tokenizer_config.json, those that are there."""
+    """The texts of tokens, such as ``bos``, that a tokenizer_config.json names."""
     texts = {}
     for name in names:
         token = _content_of(values.get(f"{name}_token"))

@@ -18,10 +18,8 @@ class Vocabulary(ABC):
     The id of a special token is None if a vocabulary has no such token.
     """
 
-    unit: (
-        str  # the kind of its tokens: "character", "word", "bpe" or "wordpiece" (a part of a word)
-    )
-    tokens: Sequence[Any]  # by id; bytes in a vocabulary of byte pairs, else strings
+    unit: str  # of its tokens: "character", "word", "bpe" or "wordpiece" (a part of a word)
+    tokens: Sequence[Any]  # by id; bytes in a vocabulary of byte pairs, otherwise strings
     pretokenised: bool = False  # the tokens of a text are separated by white space
     bos: int | None = None  # opens every text
     add_bos: bool = False  # whether ``encode`` puts BOS before a text
@@ -70,7 +68,7 @@ class Vocabulary(ABC):
 
     @abstractmethod
     def split(self, text: str) -> list[str]:
-        """The tokens of ``text`` in their original form, even those that the vocabulary lacks."""
+        """The tokens of ``text`` in their original form, even if the vocabulary lacks them."""
 
     def token(self, number: int) -> Any:
         """The token of an id; IndexError if there is none, TypeError if it is no whole number."""

@@ -206,7 +206,7 @@ def _merged(
 
 
 def _check_numbers(many: int, what: str) -> None:
-    """Raise InputError if there are more n-grams than numbers."""
+    """InputError if there are more n-grams than numbers."""
     if many >= 2**31:
         raise InputError(f"--order: expected below 2**31 {what}, found {many:,} or more")
 
@@ -214,7 +214,7 @@ def _check_numbers(many: int, what: str) -> None:
 def _numbered(
     streams: Streams, places: list[OnDisk], numbers: list[list[OnDisk]], level: Level
 ) -> list[OnDisk]:
-    """Return, for each place of the text, the number of the n-gram that ends there, or -1."""
+    """For each place of the text, the number of the n-gram that ends there, or -1."""
     ranks, ending = streams.ranks, []
     for k, columns in enumerate(numbers):
         first = int(level.bounds[ranks.rank])
@@ -401,7 +401,7 @@ class NGramOnDisk(NGram):
         return number
 
     def _families(self, n: int) -> Iterator[tuple[slice, Ids]]:
-        """Yield contexts and ``first``, which says where their n-grams are, a block at a time."""
+        """Contexts and ``first``, which says where their n-grams are, a block at a time."""
         column, block, at = self.params[f"first.{n}"], 4 * self.streams.block, 0
         while at < len(column) - 1:
             first = column[at : at + block + 1]

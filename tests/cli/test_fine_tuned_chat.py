@@ -11,7 +11,7 @@ from tiny import stopped_after
 
 import minillm
 from minillm.cli import main
-from minillm.formats.gguf_llama import export_gguf
+from minillm.formats.gguf import export_gguf
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.runs.kinds.chat import ChatKind, Settings
 from minillm.training.conversations import ChatTask

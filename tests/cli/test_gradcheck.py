@@ -17,11 +17,9 @@ import os
 import sys
 import threading
 import time
-from typing import Annotated
 
 import numpy as np
 from helper import rows
-from numpy.typing import NDArray
 
 number = 3
 
@@ -38,8 +36,8 @@ def affine(x, W, b):
     return x @ W + b, backward
 
 
-def wrong(x, W: Annotated[NDArray, "I O"], b: "Annotated[NDArray, 'O']"):
-    """As affine, x (B, I)."""
+def wrong(x, W, b):
+    """As affine, x (B, I), W (I, O), b (O,)."""
     y, backward = affine(x, W, b)
     return y, lambda dy: (*backward(dy)[:2], 2 * backward(dy)[2])
 

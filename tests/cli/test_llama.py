@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tiny
+from hugging_face import export_llama
 
 import minillm
 from minillm.cli import main
 from minillm.decoding.llama_reader import LlamaReader
 from minillm.errors import InputError
-from minillm.formats.llama import export_llama
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.runs.config import read_config, save_run
 from minillm.runs.folder import RunFolder

@@ -88,7 +88,7 @@ def run_the_other_kernels():
     from minillm.models.transformer import Transformer, TransformerConfig
     from minillm.models.word2vec import Word2Vec, Word2VecConfig
     from minillm.ops.linear import matmul
-    from minillm.ops.quantised import _quantised_product, _quantised_rows, quantise
+    from minillm.quantised.matrix import _quantised_product, _quantised_rows, quantise
     from minillm.training import AdamW, clip_global_norm
 
     rng = np.random.default_rng(0)
@@ -137,7 +137,7 @@ def run_the_other_kernels():
             quantised = Llama(model.config, params=dict(model.params))
             for name, W in model.params.items():
                 if W.ndim == 2 and "W_o" not in name:
-                    W = quantise(W.T if name == "embedding.E" else W, 4)
+                    W = quantise(W.T if name == "embedding.E" else W, "Q4_1")
                     quantised.params[name] = W.T if name == "embedding.E" else W
             models.append(quantised)
         for reader in map(Reader, models):

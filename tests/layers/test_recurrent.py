@@ -10,7 +10,7 @@ from minillm.layers import recurrent
 from minillm.layers.fresh import draw_all
 from minillm.layers.gradients import PartlyTrained
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
-from minillm.ops._padding import zero_padding
+from minillm.ops.padding import zero_padding
 from minillm.ops.recurrence import (
     Cell,
     input_term,

@@ -13,7 +13,7 @@ import pytest
 import minillm
 from minillm.cli import finetune, main
 from minillm.errors import InputError
-from minillm.formats.gguf_llama import export_gguf
+from minillm.formats.gguf import export_gguf
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.runs import importing
 from minillm.runs.importing import MARK, cache_folder, run_folder

@@ -22,7 +22,7 @@ from minillm.data import Shards
 from minillm.data.windows import Ids
 from minillm.errors import InputError
 from minillm.metrics import perplexity
-from minillm.runs.kind import FINE_TUNING_RATE_FACTOR, Evaluation, Job
+from minillm.runs.kind import FINE_TUNING_RATE_FACTOR, Job
 from minillm.runs.kinds._text_data import evaluation_ids, training_ids
 from minillm.runs.load import load
 from minillm.training.language_model import stretches
@@ -75,7 +75,7 @@ def gained_and_forgotten(job: Job) -> Iterator[str]:
     kind: Any = after.kind
     for word, owner in (("gained", after), ("forgotten", before)):
         try:
-            name, ids = evaluation_ids(owner, Evaluation())
+            name, ids = evaluation_ids(owner)
         except InputError as error:
             yield f"{word}: not measured: {error}"
             continue

@@ -24,7 +24,7 @@ from minillm.models.bert import BERT, BERTConfig
 from minillm.option import option
 from minillm.runs.config import save_run
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results, Stored, described
+from minillm.runs.kind import Given, Job, Kind, Parts, Results, Stored, described
 from minillm.runs.kinds._adaptation import gained_and_forgotten, with_rate, with_replay
 from minillm.runs.kinds._look import inside_of, text_ids
 from minillm.runs.kinds._text_data import check_longer, evaluation_ids, open_text
@@ -32,6 +32,7 @@ from minillm.runs.kinds._vocabulary import Frame, frame_of, framing_vocabulary, 
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     AdaptationSettings,
+    Evaluation,
     Facts,
     ShardSettings,
     TokenizerSettings,
@@ -193,16 +194,16 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
 
     def sample(self, run: Run) -> Iterator[str]:
         """What the model with the best weights fills in."""
-        _, ids = evaluation_ids(run, Evaluation())
+        _, ids = evaluation_ids(run)
         context = run.settings.context
         first = list(hidden_in(run, ids[:context]))
         yield "sample, in brackets what the model fills in and what stood there:\n\n"
         yield shown_filled(run.model, run.tokenizer, first, most=context) + "\n"
 
-    def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
+    def evaluate(self, run: Run, given: Given, options: Evaluation) -> Results:
         """The accuracy and the nats of the hidden tokens."""
         check_head(run)
-        name, ids = evaluation_ids(run, evaluation)
+        name, ids = evaluation_ids(run, given, options.part)
         nats, accuracy, hidden = evaluate_filling(run.model, hidden_in(run, ids))
         return {
             "text": name,
