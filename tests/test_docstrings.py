@@ -17,9 +17,8 @@ WRONG = re.compile(
 def docstrings(path):
     """The docstrings of the functions and classes of a file, each with its line."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            if text := ast.get_docstring(node):
-                yield f"{path.relative_to(ROOT)}:{node.lineno}", text
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and (text := ast.get_docstring(node)):
+            yield f"{path.relative_to(ROOT)}:{node.lineno}", text
 
 
 def test_a_docstring_begins_with_its_noun_or_with_an_imperative():

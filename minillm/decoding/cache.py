@@ -35,7 +35,7 @@ if hasattr(os, "register_at_fork"):  # no thread holds it in a child
 
 @dataclass(frozen=True, eq=False)
 class Cache:
-    """What a causal Transformer has read of B texts."""
+    """The keys and values that a causal Transformer has read of B texts."""
 
     ids: NDArray[np.int64]  # (B, C) the tokens of the window
     lengths: Counts  # (B,) positions that each row has read; the rest of its room is free

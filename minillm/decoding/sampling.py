@@ -28,7 +28,7 @@ LIKELY = (256, 4096)  # tokens that are ranked at first: the rules seldom keep m
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn, in a writer, a chat, the server and on the command line.
+    """The rules by which tokens are drawn, in a writer, a chat, the server and on the command line.
 
     A generator of random numbers begins with ``seed``; None: with an unpredictable one.
     InputError for a value out of its range.

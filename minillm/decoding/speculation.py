@@ -47,7 +47,7 @@ def is_worthwhile(reader: Any) -> bool:
 
 
 class OwnNGrams:
-    """What followed the last tokens of a text, where they occurred before in it."""
+    """The tokens that followed the last ones of a text where these occurred before."""
 
     def __init__(self) -> None:
         self._after: dict[tuple[int, ...], int] = {}  # a context -> the last place after it
@@ -71,7 +71,7 @@ class OwnNGrams:
 
 
 class Speculation:
-    """How many tokens to guess: more after right guesses, none while they cost too much.
+    """The number of tokens to guess: more after right guesses, none while they cost too much.
 
     It is an odd number: with the token before, the guesses then fill whole tiles of rows.
 

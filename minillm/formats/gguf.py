@@ -166,7 +166,7 @@ def _other_tokens_of(entries: Entries) -> dict[str, str]:
 
 
 def _sampling_of(entries: Entries) -> dict[str, Any]:
-    """How the authors sample, as fields of Sampling; empty if the file does not say."""
+    """The authors' sampling, as fields of Sampling; empty if the file does not say."""
     names = {ours: f"general.sampling.{theirs}" for ours, theirs in _SAMPLING.items()}
     found: dict[str, Any] = {
         ours: _number(entries, theirs, 0.0)
@@ -251,7 +251,7 @@ def _with_scaling(
 
 
 def _factors(config: LlamaConfig, scaling: RotaryScaling) -> NDArray:
-    """What the scaling divides each angle by, (w/2,); infinite where that is all of it."""
+    """The divisors of the angles, (w/2,); infinite where that is all of it."""
     w, base = config.head_width, config.rotary_base
     with np.errstate(divide="ignore"):
         return frequencies(w, base) / frequencies(w, base, scaling)

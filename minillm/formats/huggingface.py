@@ -264,7 +264,7 @@ def read_other_tokens(folder: str | Path) -> dict[str, str]:
 
 
 def read_sampling(folder: str | Path) -> dict[str, Any]:
-    """How generation_config.json samples, as fields of Sampling; empty if it does not sample."""
+    """The sampling of generation_config.json, as fields of Sampling; empty without any."""
     path = Path(folder) / GENERATION
     values = read_json(path) if path.exists() else {}
     if values.get("do_sample") is not True:

@@ -84,7 +84,7 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
         return {name: sizes[name] for name in names} | {"forward_only": True}
 
     def tokenizer_options(self, initial: Run) -> tuple[str, ...]:
-        """Those of both sides; with an lm, --unit is that of the target alone."""
+        """The settings of both sides; with an lm, --unit is the target's alone."""
         return super().tokenizer_options(initial) if initial.kind is self else ()
 
     def names_from(self, initial: Run, data: Data) -> dict[str, str]:
