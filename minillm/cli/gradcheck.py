@@ -38,9 +38,9 @@ from minillm.errors import InputError, did_you_mean, naming_options, told
 from minillm.ops.gradient_cases import CASES
 from minillm.testing import GradientError, arrays, as_op, check_gradients
 from minillm.testing.calls import as_tuple, equal
-from minillm.testing.case import Case
 from minillm.testing.legends import OpCase, limits_of
 from minillm.testing.own_process import NoAnswerError, alive, messages
+from minillm.testing.point import Point
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -206,10 +206,10 @@ def _defined(path: str, names: str) -> Any:
     return tuple(things) if len(things) > 1 else things[0]
 
 
-def _point(op: Callable, case: OpCase, options: dict[str, Any]) -> Case:
+def _point(op: Callable, case: OpCase, options: dict[str, Any]) -> Point:
     """The op at its arguments.  InputError if it is no op, is random, or changes an argument."""
     try:
-        point = Case(op, case, case.rng, **options)
+        point = Point(op, case, case.rng, **options)
     except GradientError as error:
         raise InputError(str(error)) from None
     for name, was, now in zip(point.names, point.args, point.held, strict=True):

@@ -119,7 +119,7 @@ def _read_longest(folder: Path, context: int) -> int | None:
 
 
 def _read_config(folder: Path) -> int | None:
-    """The kept entries of a vector; None: all.  InputError for a prompt before texts."""
+    """The number of entries kept of a vector; None: all.  InputError for a prompt."""
     path = folder / _CONFIG
     values = read_json(path) if path.exists() else {}
     entries = Entries(path, values)

@@ -22,8 +22,8 @@ from minillm.testing.calls import (
     normals_like,
     parameter_names,
 )
-from minillm.testing.case import Case
 from minillm.testing.gradients import check_gradients, claimed_gradients
+from minillm.testing.point import Point
 from minillm.testing.slopes import VANISHING, check_options
 
 Results = tuple[tuple[NDArray, ...], tuple[NDArray, ...]]  # outputs and gradients
@@ -238,13 +238,13 @@ def check_jvp(
     differ, ``check_gradients`` checks the backward first: the error says which of them is wrong.
     """
     check_options(tolerance)
-    case = Case(op, args, rng)
-    claims = claimed_gradients(case, case.gradients(case.upstream))
+    point = Point(op, args, rng)
+    claims = claimed_gradients(point, point.gradients(point.upstream))
     worst = 0.0
-    directions = normals_like([case.args[k] for k in case.checked], rng)
-    for k, v, gradient in zip(case.checked, directions, claims, strict=True):
-        moved = _tangents_of_outputs(case, jvp, k, v)
-        left = np.concatenate([np.ravel(w * t) for w, t in zip(case.upstream, moved, strict=True)])
+    directions = normals_like([point.args[k] for k in point.checked], rng)
+    for k, v, gradient in zip(point.checked, directions, claims, strict=True):
+        moved = _tangents_of_outputs(point, jvp, k, v)
+        left = np.concatenate([np.ravel(w * t) for w, t in zip(point.upstream, moved, strict=True)])
         right = v * gradient
         forward, backward = float(np.sum(left)), float(np.sum(right))
         rounding = VANISHING * float(np.sum(np.abs(left)) + np.sum(np.abs(right)))
@@ -253,24 +253,24 @@ def check_jvp(
         if not error <= tolerance:
             check_gradients(op, *args, rng=rng)
             raise GradientError(
-                f"by {case.names[k]}, the JVP gives {forward:.10g} and the backward, whose "
+                f"by {point.names[k]}, the JVP gives {forward:.10g} and the backward, whose "
                 f"slopes were measured, {backward:.10g}: the JVP is wrong"
             )
         worst = max(worst, error)
     return worst
 
 
-def _tangents_of_outputs(case: Case, jvp: Callable, k: int, v: NDArray) -> tuple[Any, ...]:
+def _tangents_of_outputs(point: Point, jvp: Callable, k: int, v: NDArray) -> tuple[Any, ...]:
     """The tangents if argument k alone moves, by v.  GradientError for another op's JVP."""
-    tangents = [np.zeros_like(a) if j in case.checked else None for j, a in enumerate(case.args)]
+    tangents = [np.zeros_like(a) if j in point.checked else None for j, a in enumerate(point.args)]
     tangents[k] = v
-    outputs, moved = map(as_tuple, jvp(tuple(copies(case.args)), tuple(tangents)))
-    if not len(outputs) == len(moved) == len(case.outputs):
+    outputs, moved = map(as_tuple, jvp(tuple(copies(point.args)), tuple(tangents)))
+    if not len(outputs) == len(moved) == len(point.outputs):
         raise GradientError(
-            f"the JVP: expected {len(case.outputs)} outputs and as many tangents, "
+            f"the JVP: expected {len(point.outputs)} outputs and as many tangents, "
             f"found {len(outputs)} and {len(moved)}"
         )
-    for number, (y, other, tangent) in enumerate(zip(case.outputs, outputs, moved, strict=True)):
+    for number, (y, other, tangent) in enumerate(zip(point.outputs, outputs, moved, strict=True)):
         if np.shape(tangent) != y.shape:
             raise GradientError(
                 f"the tangent of output {number} has shape {np.shape(tangent)}, expected {y.shape}"

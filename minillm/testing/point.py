@@ -49,7 +49,7 @@ class Compared(NamedTuple):
     kink: str  # a remark, if the worst coordinate lies on one
 
 
-class Case:
+class Point:
     """An op at a point, with a random upstream gradient.
 
     Every call of the op takes copies of the arguments.  So an op that changes them is measured
@@ -145,7 +145,7 @@ class Case:
     def _slope(
         self, k: int, index: tuple[int, ...], line: Line, claim: float, mean: float
     ) -> Slope:
-        """Compare the slope at one coordinate, by the method of the case."""
+        """Compare the slope at one coordinate, by the chosen method."""
         if self.method == "central":
             return self._central(k, index, line, claim, mean, self.tolerance)
         outputs = self._complex_outputs(k, index)
