@@ -37,7 +37,8 @@ from minillm.cli.options import add_option, integer, number
 from minillm.errors import InputError, did_you_mean, naming_options, told
 from minillm.ops.gradient_cases import CASES
 from minillm.testing import GradientError, arrays, as_op, check_gradients
-from minillm.testing.calls import as_tuple, equal
+from minillm.testing.calls import equal
+from minillm.testing.gradients import check_point
 from minillm.testing.legends import OpCase, limits_of
 from minillm.testing.own_process import NoAnswerError, alive, messages
 from minillm.testing.point import Point
@@ -157,13 +158,13 @@ def check_file(
                 case = arrays(legend, seed=seed)
                 point = _point(op, case, options)
                 try:
-                    check_gradients(op, *case, rng=case.rng, **options)
+                    compared = check_point(point)
                 except GradientError as error:
                     failure = f"{error}\nto repeat: {case.call(thing, **options)}"
                     break
-                for gradient in point.compare(as_tuple(point.gradients(point.upstream))):
-                    error_here = gradient.worst.error if gradient.worst else 0.0
-                    worst[gradient.name] = max(error_here, worst.get(gradient.name, 0.0))
+                for gradient in compared:
+                    before = worst.get(gradient.name, 0.0)
+                    worst[gradient.name] = max(gradient.worst.error, before)
         except InputError:
             raise
         except BaseException as error:  # whatever the reader's code raises

@@ -68,7 +68,12 @@ def check_gradients(
     check_options(tolerance, step)
     if method not in ("central", "complex"):
         raise ValueError(f'method: expected "central" or "complex", found {method!r}')
-    point = Point(op, args, rng, tolerance, step, method)
+    compared = check_point(Point(op, args, rng, tolerance, step, method))
+    return max(gradient.worst.error for gradient in compared)
+
+
+def check_point(point: Point) -> list[Compared]:
+    """The gradients by all arguments, which are right.  GradientError if one is wrong."""
     given = copies(point.upstream)
     returned = call_backward(point.backward, given, point.arguments())
     claims = claimed_gradients(point, returned)
@@ -76,7 +81,7 @@ def check_gradients(
     if any(gradient.message for gradient in compared):
         raise GradientError(_verdict(point, compared))
     check_convention(point, returned, given, claims)
-    return max(gradient.worst.error for gradient in compared)
+    return compared
 
 
 def claimed_gradients(point: Point, returned: Any) -> list[NDArray]:
