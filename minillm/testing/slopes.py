@@ -158,8 +158,7 @@ def compare(
             most = max(most, min(max(rounding, terms_of_1), max(limit, floor)))
         if tolerance * size + allowance < gap <= tolerance * size + most:
             allowance = max(allowance, min(noise(line, step), most))
-        # error <= tolerance iff gap <= tolerance * size + allowance
-        error = gap / (size + allowance / tolerance) if size > 0 else gap
+        error = relative_error(analytic, numeric, allowance, tolerance)
         # A NaN or an infinity on either side is an error, never a pass.
         error = error if np.isfinite(error) else float("inf")
         attempts.append(Slope(analytic, numeric, rounding, error, tolerance * size + allowance))
@@ -174,6 +173,16 @@ def compare(
         return min(attempts, key=lambda slope: slope.error)._replace(verdict=UNDECIDED)
     best = attempts[-1] if agreed else min(attempts, key=lambda slope: slope.error)
     return best._replace(verdict=WRONG)
+
+
+def relative_error(one: float, other: float, allowance: float, tolerance: float) -> float:
+    """The difference relative to the larger number.
+
+    It is at most the tolerance if the difference is at most the tolerance times the larger number
+    plus the allowance.
+    """
+    gap, size = abs(one - other), max(abs(one), abs(other))
+    return gap / (size + allowance / tolerance) if size > 0 else gap
 
 
 def _agree(one: Slope, other: Slope, tolerance: float) -> bool:
@@ -266,7 +275,7 @@ def compare_complex(
     """
     slopes = outputs.imag / COMPLEX_STEP
     numeric, allowance = float(dy @ slopes), float(ROUNDING * (np.abs(dy) @ np.abs(slopes)))
-    gap, size = abs(analytic - numeric), max(abs(analytic), abs(numeric))
-    error = gap / (size + allowance / tolerance) if size > 0 else gap
+    error = relative_error(analytic, numeric, allowance, tolerance)
+    allowed = tolerance * max(abs(analytic), abs(numeric)) + allowance
     verdict = ACCEPTED if error <= tolerance else WRONG
-    return Slope(analytic, numeric, allowance, error, tolerance * size + allowance, verdict)
+    return Slope(analytic, numeric, allowance, error, allowed, verdict)

@@ -24,7 +24,7 @@ from minillm.testing.calls import (
 )
 from minillm.testing.gradients import check_gradients, claimed_gradients
 from minillm.testing.point import Point
-from minillm.testing.slopes import VANISHING, check_options
+from minillm.testing.slopes import VANISHING, check_options, relative_error
 
 Results = tuple[tuple[NDArray, ...], tuple[NDArray, ...]]  # outputs and gradients
 
@@ -248,8 +248,7 @@ def check_jvp(
         right = v * gradient
         forward, backward = float(np.sum(left)), float(np.sum(right))
         rounding = VANISHING * float(np.sum(np.abs(left)) + np.sum(np.abs(right)))
-        gap, size = abs(forward - backward), max(abs(forward), abs(backward))
-        error = gap / (size + rounding / tolerance) if size > 0 else gap
+        error = relative_error(forward, backward, rounding, tolerance)
         if not error <= tolerance:
             check_gradients(op, *args, rng=rng)
             raise GradientError(
