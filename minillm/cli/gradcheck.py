@@ -24,7 +24,6 @@ import inspect
 import re
 import runpy
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ from minillm.cli.options import add_option, integer, number
 from minillm.errors import InputError, did_you_mean, naming_options, told
 from minillm.ops.gradient_cases import CASES
 from minillm.testing import GradientError, arrays, as_op, check_gradients
-from minillm.testing.calls import equal
+from minillm.testing.calls import equal, last_line
 from minillm.testing.gradients import check_point
 from minillm.testing.legends import OpCase, limits_of
 from minillm.testing.own_process import NoAnswerError, alive, messages
@@ -225,8 +224,8 @@ def _told(error: BaseException, path: str) -> str:
     """An exception in one line, with the last line of the reader's file that led to it."""
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: {told(error)}"
-    own = [at for at in traceback.extract_tb(error.__traceback__) if at.filename == path]
-    return f"line {own[-1].lineno}, {own[-1].line}: {told(error)}" if own else told(error)
+    found = last_line(error, lambda file: file == path)
+    return f"line {found[1]}, {found[2]}: {told(error)}" if found else told(error)
 
 
 # --- legends ----------------------------------------------------------------------------
