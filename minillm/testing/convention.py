@@ -32,9 +32,9 @@ def _kinds(point: Point, returned: Any, given: Any, claims: Sequence[NDArray]) -
     for k, gradient in zip(point.checked, as_tuple(returned), strict=True):
         is_scalar = isinstance(gradient, np.floating) and point.args[k].ndim == 0
         if not (isinstance(gradient, np.ndarray) or is_scalar):  # NumPy makes scalars of 0-d arrays
-            return f"that by {point.names[k]} is no array: {type(gradient).__name__}"
+            return f"the gradient by {point.names[k]} is no array: {type(gradient).__name__}"
         if gradient.dtype != np.float64:
-            return f"that by {point.names[k]} is {gradient.dtype}, expected float64"
+            return f"the gradient by {point.names[k]} is {gradient.dtype}, expected float64"
     return ""
 
 
@@ -55,8 +55,8 @@ def _precision(point: Point, returned: Any, given: Any, claims: Sequence[NDArray
     if count < FEW:
         return ""
     return (
-        f"all numbers of that by {' and '.join(names)} are rounded to float32: expected a backward "
-        "that computes in float64 (does it cast, or fill an array of float32?)"
+        f"all numbers of the gradient by {' and '.join(names)} are rounded to float32: expected a "
+        "backward that computes in float64 (does it cast, or fill an array of float32?)"
     )
 
 
@@ -85,7 +85,7 @@ def _second_call(point: Point, returned: Any, given: Any, claims: Sequence[NDArr
         _is_opposite(point, k, claim, other)
         for k, claim, other in zip(point.checked, claims, others, strict=True)
     ):
-        return "for -dy the backward gave other gradients than -1 times those for dy"
+        return "for -dy the backward gave other gradients than minus the gradients for dy"
     return ""
 
 

@@ -90,7 +90,7 @@ def guess_of_order(compared: Sequence[Compared], tolerance: float) -> str:
         if not fits:
             return ""
         del left[fits[0]]
-        places.append(f"that by {gradient.name} is returned for {fits[0]}")
+        places.append(f"the gradient by {gradient.name} is returned for {fits[0]}")
         shown += int(np.count_nonzero(gradient.rounding < SHARE * np.abs(gradient.numeric)))
     return f"gradients in another order: {', '.join(places)}" if shown >= ENOUGH else ""
 
@@ -240,7 +240,7 @@ def _shift(point: Point, gradient: Compared) -> str:
             if _explains(moved.analytic, point, moved):
                 return (
                     f"an index that is off by one along axis {axis}: the gradient by "
-                    f"{gradient.name} at t is that of t {'-' if step == 1 else '+'} 1"
+                    f"{gradient.name} at t is the gradient of t {'-' if step == 1 else '+'} 1"
                 )
     return ""
 
@@ -316,7 +316,9 @@ def _parts_of_upstream(
 
 def _zero(point: Point, gradient: Compared) -> str:
     if not gradient.analytic.any() and np.any(gradient.wrong & _telling(gradient)):
-        return f"a gradient that is never computed: that by {gradient.name} is zero everywhere"
+        return (
+            f"a gradient that is never computed: the gradient by {gradient.name} is zero everywhere"
+        )
     return ""
 
 

@@ -132,7 +132,9 @@ def _compare(expected: Results, found: Results, label: str) -> None:
             coarse = np.sqrt(np.finfo(one.dtype).eps) if one.dtype.kind == "f" else 0
             atol = coarse * largest(one)
             if one.shape != two.shape or not np.allclose(one, two, 0, atol, equal_nan=True):
-                raise GradientError(f"{label}: {kind} {number} is not that of a plain copy")
+                raise GradientError(
+                    f"{label}: {kind} {number} differs from the {kind} of a plain copy"
+                )
 
 
 # --- float32 --------------------------------------------------------------------------------
@@ -275,5 +277,5 @@ def _tangents_of_outputs(point: Point, jvp: Callable, k: int, v: NDArray) -> tup
                 f"the tangent of output {number} has shape {np.shape(tangent)}, expected {y.shape}"
             )
         if np.shape(other) != y.shape or not np.allclose(y, other, 0, 1e-9 * largest(y)):
-            raise GradientError(f"the JVP's output {number} is not that of the op")
+            raise GradientError(f"the JVP's output {number} is not the op's")
     return moved
