@@ -116,7 +116,7 @@ class Point:
 
         numeric = shaped([slope.numeric for slope in slopes.values()])
         wrong = np.array([s.verdict > ACCEPTED for s in slopes.values()], bool).reshape(array.shape)
-        if claim.dtype.kind == "f" and claim.dtype != np.float64:  # this is told, if all is right
+        if claim.dtype.kind == "f" and claim.dtype != np.float64:  # reported if all else is right
             coarse = 64 * np.finfo(claim.dtype).eps * np.max(np.abs(numeric), initial=0)
             wrong &= ~(np.abs(claim - numeric) <= coarse)
         none = Slope(0.0, 0.0, 0.0)  # of an array without coordinates
