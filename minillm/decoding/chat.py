@@ -34,7 +34,7 @@ Ids = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class ChatSampling(Sampling):
-    """How an answer is drawn, unless the model's files say otherwise: greedily.
+    """The sampling of an answer, unless the model's files say otherwise: greedy.
 
     Small models then answer more questions correctly.
     """
@@ -61,7 +61,7 @@ class Chat:
         self.sampling: Sampling = make(Sampling, own) if own else ChatSampling()
 
     def sampling_with(self, **values: Any) -> Sampling:
-        """How answers are drawn, with other values of fields; InputError for wrong ones."""
+        """The sampling of answers, with other values of fields; InputError for wrong ones."""
         return make(Sampling, {**vars(self.sampling), **values})
 
     def answer(

@@ -197,7 +197,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
             yield from gained_and_forgotten(job)
 
     def sample(self, run: Run) -> Iterator[str]:
-        """What the model with the best weights fills in."""
+        """The tokens that the model with the best weights fills in."""
         _, ids = evaluation_ids(run)
         context = run.settings.context
         first = list(hidden_in(run, ids[:context]))
@@ -297,7 +297,7 @@ def special_ids(tokenizer: WordPieces) -> list[int]:
 
 
 def masking_of(tokenizer: WordPieces, whole_words: bool) -> Masking:
-    """Which tokens may be hidden: all but the special ones."""
+    """A mask of the tokens that may be hidden: all but the special ones."""
     ordinary = np.ones(len(tokenizer), bool)
     ordinary[special_ids(tokenizer)] = False
     continues = None
