@@ -3,8 +3,8 @@
 Each line of standard input is a message, and the answer appears as the model samples it.  The
 model sees the whole conversation; if this exceeds its context, the oldest turns are dropped.
 
-Three quotes, \""", start and end a message of several lines.  Ctrl-C stops the answer; at the prompt
-it ends the chat, like /quit or the end of the input.  /reset starts a new conversation.
+Three quotes, \""", start and end a message of several lines.  Ctrl-C stops the answer; at the
+prompt it ends the chat, like /quit or the end of the input.  /reset starts a new conversation.
 
 With --file, the text of a document precedes the first message of each conversation.  It may fill
 half of the context; only the beginning of a longer document is read.
