@@ -26,9 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.decoding import Reader
-from minillm.formats.gguf_llama import dequantised, export_gguf, import_gguf
+from minillm.formats.gguf import export_gguf, import_gguf
 from minillm.models.llama import Llama
 from minillm.ops.softmax import log_softmax
+from minillm.quantised.matrix import dequantised
 from minillm.training.optimisers import sum_of_squares
 
 from .pytorch import on_threads, parser

@@ -24,7 +24,7 @@ import argparse
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, add_out
-from minillm.runs.exchange import import_file
+from minillm.runs.conversion import import_file
 
 
 def add_arguments(parser: ArgumentParser) -> None:

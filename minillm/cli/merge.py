@@ -18,7 +18,7 @@ import argparse
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_out, add_run
-from minillm.runs.exchange import merge
+from minillm.runs.conversion import merge
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from minillm.errors import short
 from minillm.option import Option, Size, option_of, types_of
 from minillm.runs.load import load
 from minillm.runs.run import Run
-from minillm.runs.settings import GROUPS, TrainingSettings
+from minillm.runs.settings import GROUPS, SearchEvaluation, TrainingSettings
 
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -169,8 +169,8 @@ def add_out(parser: Any, metavar: str = "DIR") -> None:
     add_flag(parser, "--overwrite", "replace an earlier result")
 
 
-def add_beam(parser: Any) -> None:
+def add_beam(parser: ArgumentParser) -> None:
     """The options of beam search."""
-    add_option(parser, "--beam K", "extend K hypotheses at each step", integer(1, 1000), 5)
-    rank = "rank outputs by log probability / length^A"
-    add_option(parser, "--length-exponent A", rank, number(least=0, most=10), 1.0)
+    for name in ("beam", "length_exponent"):
+        add_argument(parser, SearchEvaluation, name)
+        parser.set_defaults(**{name: getattr(SearchEvaluation, name)})

@@ -19,8 +19,8 @@ import argparse
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, add_out
-from minillm.formats.gguf_blocks import TYPES
-from minillm.runs.exchange import quantise
+from minillm.quantised.blocks import TYPES
+from minillm.runs.conversion import quantise
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -23,7 +23,7 @@ from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_files, add_flag, add_option, add_out, integer
 from minillm.data import Shards, write_shards
 from minillm.mpi import ranks
-from minillm.runs.lock import held
+from minillm.runs.folder import held
 from minillm.text import load_tokenizer
 from minillm.training.progress import progress_bar
 

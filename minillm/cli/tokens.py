@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.formats.gguf import is_gguf
+from minillm.quantised.gguf import is_gguf
 from minillm.text import load_tokenizer
 from minillm.text.vocabulary import visible
 

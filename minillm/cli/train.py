@@ -11,9 +11,9 @@ from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_flag, add_option, add_settings, given_settings
 from minillm.mpi import ranks
 from minillm.option import types_of
-from minillm.runs import train
 from minillm.runs.kind import Kind, find_kind, titles
 from minillm.runs.load import load
+from minillm.runs.train import train_run
 
 FINETUNED = "finetuned"  # the kind that only `minillm finetune` trains
 
@@ -48,7 +48,7 @@ def add_kind(parser: ArgumentParser, kind: Kind) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, and show a sample of the model's output."""
-    trained = train.train(
+    trained = train_run(
         args.kind,
         args.out,
         given_settings(args, args.kind.settings),

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from minillm.errors import InputError, short
-from minillm.ops import Quantised
+from minillm.quantised import Quantised
 from minillm.runs.additions import has_additions, scale_of
 from minillm.runs.config import record_fingerprint
 from minillm.runs.folder import RunFolder

@@ -51,7 +51,7 @@ import re
 import numpy as np
 
 from minillm import checks
-from minillm.ops.linear import _matmul
+from minillm.ops.linear import matmul
 from minillm.training.layout import Arrays, Layout, named, require_distinct
 from minillm.training.optimisers import AdamW, optimiser
 
@@ -77,19 +77,19 @@ def orthogonal(u: np.ndarray) -> np.ndarray:
     X = u if u.shape[0] <= u.shape[1] else u.T
     X = np.ldexp(X, -np.frexp(np.abs(X).max(initial=0))[1])  # squares of 1e-24 would be 0
     X = X / (math.sqrt((X**2).sum()) or 1.0)
-    A = _matmul(X, X.T)
+    A = matmul(X, X.T)
     Q = P = _polynomial(A)
     for _ in range(ITERATIONS - 1):
-        A = _matmul(_matmul(P, A), P)
+        A = matmul(matmul(P, A), P)
         P = _polynomial(A)
-        Q = _matmul(P, Q)
-    X = _matmul(Q, X)
+        Q = matmul(P, Q)
+    X = matmul(Q, X)
     return X if u.shape[0] <= u.shape[1] else X.T
 
 
 def _polynomial(A: np.ndarray) -> np.ndarray:
     a, b, c = COEFFICIENTS
-    return a * np.eye(len(A), dtype=A.dtype) + b * A + c * _matmul(A, A)
+    return a * np.eye(len(A), dtype=A.dtype) + b * A + c * matmul(A, A)
 
 
 @optimiser

@@ -19,12 +19,12 @@ from minillm.data.streams import sentence_starts
 from minillm.data.windows import Ids
 from minillm.errors import InputError
 from minillm.look.inside import Inside
-from minillm.look.reading import read_counted
+from minillm.look.measurements import read_counted
 from minillm.models.ngram import NGram, NGramConfig, Score, count_ngrams, estimate
 from minillm.runs.kind import Results
-from minillm.runs.look_parts import inside_of, state_after, text_ids
+from minillm.runs.kinds._look import inside_of, state_after, text_ids
+from minillm.runs.kinds._text_data import held_out_ids, training_ids
 from minillm.runs.run import Run
-from minillm.runs.text_data import held_out_ids, training_ids
 from minillm.text import Vocabulary
 from minillm.training.language_model import stretches
 

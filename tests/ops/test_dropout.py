@@ -1,6 +1,6 @@
 import numpy as np
 
-from minillm.layers.dropout import dropout
+from minillm.ops import dropout
 
 
 def test_without_an_rng_or_a_rate_x_itself_is_returned():

@@ -1,9 +1,9 @@
-"""How each kind of model reads a text: its logits, its gradients, its attention and its gates.
+"""The measurements of each kind of model on one text: logits, gradients, attention and gates.
 
-To see the gradient that reaches each place of a text, every place gets a row of the embeddings of
-its own: row t of a table E[ids] (T, D) belongs to place t alone, and the ids are 0, 1, 2 and so on.
-The backward of the model, as it is, then returns the gradient of each place in that table.  (With
-the table as it was, the gradients of equal tokens would be added up.)
+The gradient at each position of a text is measured with a table of embeddings that has a row of its
+own for each position: row t of E[ids] (T, D) belongs to position t alone, and the ids are 0, 1, 2
+and so on.  The backward of the model then returns the gradient of each position in this table.
+(In the model's own table, the gradients of equal tokens would be added.)
 
 Legend: T time, S source steps, V vocabulary, D width, H hidden width, L layers, N heads.
 """
@@ -22,9 +22,11 @@ from minillm.layers import dense, recurrent
 from minillm.layers.gradients import PartlyTrained, merge_gradients
 from minillm.layers.types import Ids, State
 from minillm.look.attention import attention_weights, self_attention_weights
-from minillm.look.inside import Activity, Attention
+from minillm.look.inside import Activity, AttentionWeights
 from minillm.models.target import teacher_forcing
-from minillm.ops.recurrence import input_term
+from minillm.ops.gru import gru_forward
+from minillm.ops.lstm import lstm_forward
+from minillm.ops.recurrence import CELLS
 from minillm.training.progress import progress_bar
 
 AT_ONCE = 16  # texts with a hidden token that a BERT reads together
@@ -77,11 +79,11 @@ def next_slopes(logits: Logits, ids: Ids) -> Logits:
 
 
 def of_next(norms: Norms) -> Norms:
-    """Move each row to the token whose loss it is: place t predicts token t + 1."""
+    """Move each row to the token whose loss it is: position t predicts token t + 1."""
     return np.concatenate([np.zeros_like(norms[:1]), norms[:-1]])
 
 
-def read_gpt(model: Any, ids: Ids) -> tuple[Logits, Norms, list[Attention]]:
+def read_gpt(model: Any, ids: Ids) -> tuple[Logits, Norms, list[AttentionWeights]]:
     """Read a text from position 0: ids (T,) -> logits (T, V), gradients (T, T), attention."""
     T, E = len(ids), "embedding.E"
     y, hidden_backward = with_rows(model, {"embedding.E": ids}).hidden(np.arange(T)[None])
@@ -89,7 +91,7 @@ def read_gpt(model: Any, ids: Ids) -> tuple[Logits, Norms, list[Attention]]:
     dys, _ = predict_backward(next_slopes(logits, ids))
     norms = norms_by_place(dys, T, lambda dy: hidden_backward(dy)[E])
     weights = attention_weights(model, ids[None])[:, 0]
-    attention = Attention("self-attention", "text", "text", weights, causal=True)
+    attention = AttentionWeights("self-attention", "text", "text", weights, causal=True)
     return logits, of_next(norms), [attention]
 
 
@@ -112,46 +114,50 @@ def read_recurrent(model: Any, ids: Ids, state: State) -> tuple[Logits, Norms, l
 
 
 def _activity(model: Any, ids: Ids, state: State) -> list[Activity]:
-    """The gates and states of each layer."""
+    """The gates and states of each layer, as the forward passes of the ops keep them."""
     c, p = model.config, model.params
+    cell, activity = CELLS[c.cell], []
     x = np.asarray(ids, np.int64)[None]
     if c.embedding:
         x = p["embedding.E"][x]
-    activity = []
     for layer in range(c.layers):
-        prefix = f"layers.{layer}"
-        (hs, _), _ = recurrent.layer(p, prefix, x, state, c.cell)
-        h_prev = np.concatenate([state[f"{prefix}.h"][:, None], hs[:, :-1]], axis=1)  # (1, T, H)
-        gates = GATES[c.cell](p, prefix, x, h_prev, state) if c.cell in GATES else {}
-        values = gates | {"h": hs}
+        first = [state[f"layers.{layer}.{name}"] for name in cell.state]
+        weights = [p[f"layers.{layer}.{name}"] for name in cell.weights]
+        values = VALUES[c.cell](x, *map(np.ascontiguousarray, first), *weights)
         activity.append(Activity({name: array[0] for name, array in values.items()}))
-        x = hs
+        x = values["h"]
     return activity
 
 
-def _gates_of_lstm(p: dict, prefix: str, x: NDArray, h_prev: NDArray, state: State) -> dict:
-    """See :mod:`minillm.ops.lstm`: the gates of all steps at once, then the cells one by one."""
-    W_x, W_h, b = (p[f"{prefix}.{name}"] for name in ("W_x", "W_h", "b"))
-    i, f, g, o = np.split(input_term(x, W_x, b) + h_prev @ W_h, 4, axis=-1)  # (1, T, H) each
-    (i, _), (f, _), (g, _), (o, _) = ops.sigmoid(i), ops.sigmoid(f), ops.tanh(g), ops.sigmoid(o)
-    c, cs = state[f"{prefix}.c"], []
-    for t in range(x.shape[1]):
-        c = f[:, t] * c + i[:, t] * g[:, t]
-        cs.append(c)
-    return {"i": i, "f": f, "g": g, "o": o, "c": np.stack(cs, axis=1)}
+def _values_of_rnn(
+    x: NDArray, h0: NDArray, W_x: NDArray, W_h: NDArray, b: NDArray
+) -> dict[str, NDArray]:
+    (hs, _), _ = ops.rnn(x, h0, W_x, W_h, b)
+    return {"h": hs}
 
 
-def _gates_of_gru(p: dict, prefix: str, x: NDArray, h_prev: NDArray, state: State) -> dict:
-    """See :mod:`minillm.ops.gru`."""
-    W_x, W_h, b_x, b_h = (p[f"{prefix}.{name}"] for name in ("W_x", "W_h", "b_x", "b_h"))
-    x_r, x_z, x_n = np.split(input_term(x, W_x, b_x), 3, axis=-1)  # (1, T, H) each
-    h_r, h_z, h_n = np.split(h_prev @ W_h + b_h, 3, axis=-1)
-    (r, _), (z, _) = ops.sigmoid(x_r + h_r), ops.sigmoid(x_z + h_z)
-    return {"r": r, "z": z, "n": np.tanh(x_n + r * h_n)}
+def _values_of_lstm(
+    x: NDArray, h0: NDArray, c0: NDArray, W_x: NDArray, W_h: NDArray, b: NDArray
+) -> dict[str, NDArray]:
+    hs, _, _, gates, cs = lstm_forward(x, h0, c0, W_x, W_h, b, np.array([x.shape[1]]))
+    i, f, g, o = np.split(gates, 4, axis=-1)
+    return {"i": i, "f": f, "g": g, "o": o, "c": cs, "h": hs}
 
 
-# A cell -> its gates over a sequence, (1, T, H) each.
-GATES: dict[str, Callable[..., dict]] = {"lstm": _gates_of_lstm, "gru": _gates_of_gru}
+def _values_of_gru(
+    x: NDArray, h0: NDArray, W_x: NDArray, W_h: NDArray, b_x: NDArray, b_h: NDArray
+) -> dict[str, NDArray]:
+    hs, _, gates, _ = gru_forward(x, h0, W_x, W_h, b_x, b_h, np.array([x.shape[1]]))
+    r, z, n = np.split(gates, 3, axis=-1)
+    return {"r": r, "z": z, "n": n, "h": hs}
+
+
+# A cell -> its gates and states over a sequence, (1, T, H) each.
+VALUES: dict[str, Callable[..., dict[str, NDArray]]] = {
+    "rnn": _values_of_rnn,
+    "lstm": _values_of_lstm,
+    "gru": _values_of_gru,
+}
 
 
 def read_windows(model: Any, ids: Ids, state: State) -> tuple[Logits, Norms]:
@@ -173,14 +179,14 @@ def read_counted(model: Any, ids: Ids, state: State) -> tuple[Logits, NDArray[np
     longest context that the model has seen; the start of a sentence is one of them.
     """
     logits, found = [], []
-    for id in [*ids, None]:
+    for token in [*ids, None]:
         context = state["context"][0]
         context = context[context >= 0].tolist()
         log_p = np.maximum(model.distribution(context), -99.0)
         logits.append(log_p * np.log(10))
         found.append(model.longest_context(context))
-        if id is not None:
-            _, state = model.read(np.array([[id]], np.int32), state)
+        if token is not None:
+            _, state = model.read(np.array([[token]], np.int32), state)
     return np.stack(logits), np.array(found)
 
 
@@ -190,8 +196,8 @@ def read_counted(model: Any, ids: Ids, state: State) -> tuple[Logits, NDArray[np
 def read_hidden(model: Any, ids: Ids, mask: int) -> tuple[Logits, Norms]:
     """Hide each token but the first and the last in turn: ids (T,) -> logits (T, V), norms (T, T).
 
-    Row t of both belongs to token t while it is hidden.  Those of the first and the last are NaN
-    and 0, as all are of a model without the head for masked words.
+    Row t of both belongs to token t while it is hidden.  The first and the last rows are NaN and
+    0, and so are all rows of a model without the head for masked words.
     """
     T, V = len(ids), model.config.vocabulary
     logits, norms = np.full((T, V), np.nan), np.zeros((T, T))
@@ -213,22 +219,22 @@ def read_hidden(model: Any, ids: Ids, mask: int) -> tuple[Logits, Norms]:
     return logits, norms
 
 
-def attention_of_bert(model: Any, ids: Ids) -> list[Attention]:
-    """The attention of a text in which nothing is hidden."""
+def attention_of_bert(model: Any, ids: Ids) -> list[AttentionWeights]:
+    """The attention in a text without masked tokens."""
     weights = attention_weights(model, ids[None])[:, 0]
-    return [Attention("self-attention", "text", "text", weights)]
+    return [AttentionWeights("self-attention", "text", "text", weights)]
 
 
 # --- translators ----------------------------------------------------------------------------------
 
-Translated = tuple[Logits, Norms, Norms, list[Attention]]
+Translated = tuple[Logits, Norms, Norms, list[AttentionWeights]]
 
 
 def read_transformer(model: Any, source: Ids, target: Ids) -> Translated:
     """Read a source and its target: ids (S,), (T,) -> logits (T, V + 1), gradients, attention.
 
-    The gradients are those by the source (T, S), and by the target (T, T).  The inputs of the
-    decoder are BOS and the target without its last token.
+    The gradients are taken with respect to the source (T, S) and the target (T, T).  The inputs of
+    the decoder are BOS and the target without its last token.
     """
     c, S, T = model.config, len(source), len(target)
     inputs = teacher_forcing(target[None], c.bos)[0]
@@ -258,9 +264,9 @@ def read_transformer(model: Any, source: Ids, target: Ids) -> Translated:
     encoder = self_attention_weights(model, source[None])[:, 0]
     decoder = self_attention_weights(model, source[None], inputs[None])[:, 0]
     attention = [
-        Attention("from the target to the source", "text", "source", np.stack(of_layers)),
-        Attention("within the source", "source", "source", encoder),
-        Attention("within the target", "text", "inputs", decoder, causal=True),
+        AttentionWeights("from the target to the source", "text", "source", np.stack(of_layers)),
+        AttentionWeights("within the source", "source", "source", encoder),
+        AttentionWeights("within the target", "text", "inputs", decoder, causal=True),
     ]
     return logits, norms[:, :S], _by_target(norms[:, S:]), attention
 
@@ -279,16 +285,16 @@ def read_encoder_decoder(model: Any, source: Ids, target: Ids) -> Translated:
     norms = norms_by_place(slopes(logits[0], target), S + T, by_place)
     decoder = Decoder(model)
     state, weights = decoder.start(source[None], np.array([S])), list[Any]()
-    for id in inputs:
-        _, at_step, state = decoder.step(np.array([[id]]), state)
+    for token in inputs:
+        _, at_step, state = decoder.step(np.array([[token]]), state)
         weights.append(at_step)
     attention = []
     if weights[0] is not None:
         cross = np.concatenate(weights, axis=1)[None]  # (1, 1, T, S)
-        attention = [Attention("from the target to the source", "text", "source", cross)]
+        attention = [AttentionWeights("from the target to the source", "text", "source", cross)]
     return logits[0], norms[:, :S], _by_target(norms[:, S:]), attention
 
 
 def _by_target(norms: Norms) -> Norms:
-    """From norms by the inputs of a decoder, which are one place later, to those by the target."""
+    """Move the norms of a decoder's inputs, which are one position late, to the target."""
     return np.concatenate([norms[:, 1:], np.zeros_like(norms[:, :1])], axis=1)

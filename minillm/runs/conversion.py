@@ -1,4 +1,4 @@
-"""Importing models of other programs, and quantising and merging weights."""
+"""Runs made without a training: saved, imported, quantised, or merged with LoRA's updates."""
 
 from dataclasses import replace
 from functools import partial
@@ -10,15 +10,18 @@ import numpy as np
 from minillm.data.registry import absolute
 from minillm.errors import InputError
 from minillm.formats.format import Format, formats
-from minillm.formats.gguf_llama import dequantised, export_gguf
+from minillm.formats.gguf import export_gguf
 from minillm.models.llama import Llama
+from minillm.option import make, types_of
+from minillm.quantised.matrix import dequantised
 from minillm.runs.additions import check_additions
 from minillm.runs.config import read_config, save_run
 from minillm.runs.folder import RunFolder
 from minillm.runs.importing import format_of, import_with, importers, recognised
-from minillm.runs.kind import Stored
+from minillm.runs.kind import Stored, kinds
 from minillm.runs.load import load, weights_from
 from minillm.runs.run import Run
+from minillm.text import Vocabulary
 
 MERGED = "Q8_0"  # the type of weights that are merged with a quantised baseline
 
@@ -56,7 +59,7 @@ def _save_with(run: Run, weights: Any, out: str | Path, overwrite: bool) -> None
 def quantise(path: str | Path, type: str, out: str | Path, overwrite: bool = False) -> str:
     """Make a run with weights of another type; return a line about it.
 
-    ``type`` is one of :mod:`minillm.formats.gguf_blocks`.  With "F32" the weights are floats
+    ``type`` is one of :mod:`minillm.quantised.blocks`.  With "F32" the weights are floats
     again, which can be trained.  InputError for a run of another kind than llama.
     """
     run = load(path)
@@ -119,3 +122,42 @@ def import_file(
         if init is not None:
             return _import_updates(reader, file, init, folder)
         return import_with(reader, file, folder)
+
+
+# --- models of a training in Python --------------------------------------------------------------
+
+
+def save(
+    model: Any,
+    tokenizer: Vocabulary | tuple[Vocabulary, ...],
+    out: str | Path,
+    overwrite: bool = False,
+    **facts: Any,
+) -> Run:
+    """Save a model that was trained elsewhere, such as in your own loop, as a run; return the run.
+
+    An encoder-decoder has two vocabularies, of source and target; a bag of n-grams has none, ().
+    ``facts`` are those that a kind stores about its data, such as the ``labels`` of a classifier.
+    InputError for a model that belongs to no kind.
+    """
+    kind = next((kind for kind in kinds().values() if type(model) is kind.model), None)
+    if kind is None:
+        raise InputError(f"expected a model of one of {', '.join(kinds())}, found {model!r}")
+    folder = RunFolder(out)
+    several = tokenizer if isinstance(tokenizer, tuple) else (tokenizer,)
+    vocabularies = dict(zip(kind.vocabularies, several, strict=True))
+    data = {"imported": "a training in Python", **facts}
+    if "files" in types_of(kind.settings):
+        data["files"] = []
+    settings = make(kind.settings, _units(kind.settings, several[0]) if several else {})
+    with folder.held():
+        folder.check_free(overwrite)
+        save_run(folder, Stored(kind, model.config, settings, data), model.params, vocabularies)
+    return load(out)
+
+
+def _units(settings: type, tokenizer: Vocabulary) -> dict[str, Any]:
+    """The settings that describe the tokens."""
+    known = {name: getattr(tokenizer, name, None) for name in ("unit", "pretokenised")}
+    names = types_of(settings)
+    return {name: value for name, value in known.items() if name in names and value is not None}

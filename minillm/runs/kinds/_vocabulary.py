@@ -1,13 +1,13 @@
 """The vocabulary of a new run: a new one, or that of another run or tokenizer."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 from minillm.data.shards import digest_of
 from minillm.errors import InputError
 from minillm.runs.config import record_fingerprint
 from minillm.runs.kind import Data, Job
-from minillm.text import Vocabulary, load_tokenizer
+from minillm.text import Vocabulary, WordPieces, load_tokenizer, vocabulary_from_dict
 
 Made = TypeVar("Made")
 
@@ -47,3 +47,44 @@ def check_size(unit: str, size: int | None) -> None:
     }.get(unit, (0, ""))
     if size is not None and size < least:
         raise InputError(f"--vocabulary: expected at least {least} {name}, found {size}")
+
+
+# --- the special tokens that BERT needs: [CLS], [SEP], [MASK] -----------------------------------
+
+
+class Frame(NamedTuple):
+    """The ids of the special tokens."""
+
+    cls: int
+    sep: int
+    mask: int
+
+
+def framing_vocabulary(values: dict[str, Any]) -> WordPieces:
+    """A vocabulary with the special tokens; ValueError for any other."""
+    tokenizer = vocabulary_from_dict(values)
+    if not has_frame(tokenizer):
+        raise ValueError("expected a vocabulary with [CLS], [SEP] and [MASK], found one without")
+    return tokenizer
+
+
+def has_frame(tokenizer: Vocabulary) -> TypeGuard[WordPieces]:
+    """Whether a vocabulary has the special tokens."""
+    if not isinstance(tokenizer, WordPieces):
+        return False
+    return None not in (tokenizer.cls, tokenizer.sep, tokenizer.mask)
+
+
+def with_frame(tokenizer: Vocabulary, source: str) -> WordPieces:
+    """The vocabulary.  InputError, with its ``source``, if it lacks the special tokens."""
+    if not has_frame(tokenizer):
+        raise InputError(
+            f"{source}: expected a vocabulary of unit wordpiece, with [CLS], [SEP] and [MASK], "
+            f"found one of unit {tokenizer.unit}"
+        )
+    return tokenizer
+
+
+def frame_of(tokenizer: WordPieces) -> Frame:
+    """The special tokens of a vocabulary that has them."""
+    return Frame(*(id for id in (tokenizer.cls, tokenizer.sep, tokenizer.mask) if id is not None))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm.data.reading import (
+from minillm.data.context_windows import (
     LONGEST_QUESTION,
     targets_of,
     text_span,

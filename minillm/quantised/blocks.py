@@ -1,11 +1,11 @@
 """The types of numbers in a GGUF file: floats, and blocks of small integers with their scales.
 
 A row of a matrix is cut into blocks.  A block stores a small integer, the code, for each weight,
-and few numbers that they share.  All types decode to the form of :mod:`minillm.ops.quantised`:
+and a few numbers that they share.  All types have the form of :mod:`minillm.quantised.codes`:
 
     w = scale (code - zero) + offset
 
-    type   weights  bytes  bits   one block, as it stands in the file
+    type   weights  bytes  bits   one block in the file
     Q8_0        32     34  8.5    scale (float16), 32 signed bytes
     Q4_0        32     18  4.5    scale (float16), 32 numbers from 0 to 15; zero is 8
     Q4_1        32     20  5.0    scale, offset (float16), 32 numbers from 0 to 15
@@ -14,48 +14,27 @@ and few numbers that they share.  All types decode to the form of :mod:`minillm.
     Q6_K       256    210  6.6    256 numbers from 0 to 63, 16 signed bytes s, d (float16);
                                   16 weights share scale d s; zero is 32
 
-Two numbers of four bits share a byte, the first half of the weights in the low halves of the bytes.
+Two numbers of four bits share a byte; the low halves contain the first half of the weights.
 
-Quantising Q8_0, Q4_0, Q4_1 and BF16 gives the same bytes as the package gguf, the reference in
-NumPy.  llama.cpp searches for the scales of Q4_K and Q6_K with the least squared error.  Here they
-follow from the largest and smallest weight of a block, which is simpler.
+Encoding to Q8_0, Q4_0, Q4_1 and BF16 gives the same bytes as the package gguf, the reference
+implementation in NumPy.  llama.cpp searches for the scales of Q4_K and Q6_K with the least squared
+error.  Here they follow from the largest and smallest weight of a block, which is simpler.
 
-Legend: O rows of a matrix (outputs), I numbers of a row (inputs), K weights that share a scale.
+Legend: O rows of a matrix (outputs), I numbers of a row (inputs).
 
 Source: ggml's ``ggml-quants.c`` (Gerganov et al., from 2023 on).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import InputError, short
+from minillm.quantised.codes import Coded
 
 Bytes = NDArray[np.uint8]
-
-
-class Coded(NamedTuple):
-    """A matrix as codes and scales: w = scale (code - zero) + offset."""
-
-    codes: Bytes  # (O, I), or two in a byte: (O, I / 2), as Q4_0 and Q4_1 have them
-    scale: NDArray  # (O, I / K), float16 if the file has it so, else float32
-    offset: NDArray | None  # as scale; None: no offset
-    zero: int
-    bits: int  # of a code
-
-    def dense(self) -> NDArray[np.float32]:
-        """The matrix in float32, (O, I)."""
-        O, blocks = self.scale.shape
-        codes = self.codes.reshape(O, blocks, -1)
-        if self.bits == 4 and codes.shape[-1] == 16:
-            codes = _nibbles(codes)
-        w = self.scale.astype(np.float32)[..., None] * (codes - np.float32(self.zero))
-        if self.offset is not None:
-            w = w + self.offset.astype(np.float32)[..., None]
-        return w.reshape(O, -1)
 
 
 @dataclass(frozen=True)
@@ -99,7 +78,7 @@ def type_of(name: str) -> str:
 # --- from blocks to numbers ----------------------------------------------------------------------
 
 
-def dequantise(type: str, rows: Bytes) -> NDArray[np.float32]:
+def decode(rows: Bytes, type: str) -> NDArray[np.float32]:
     """The numbers of rows of blocks, in float32: rows (O, bytes of a row) -> (O, I)."""
     if type == "F32":
         return rows.view("<f4").astype(np.float32, copy=False)
@@ -107,10 +86,10 @@ def dequantise(type: str, rows: Bytes) -> NDArray[np.float32]:
         return rows.view("<f2").astype(np.float32)
     if type == "BF16":  # the upper half of a float32
         return (rows.view("<u2").astype(np.uint32) << 16).view(np.float32)
-    return decode(type, rows).dense()
+    return coded(rows, type).dense()
 
 
-def decode(type: str, rows: Bytes) -> Coded:
+def coded(rows: Bytes, type: str) -> Coded:
     """The codes and scales of rows of blocks: rows (O, bytes of a row).
 
     KeyError for a type that has no blocks.
@@ -119,16 +98,16 @@ def decode(type: str, rows: Bytes) -> Coded:
 
 
 def _decode_q8_0(blocks: Bytes) -> Coded:
-    q = _from(blocks, 2) ^ np.uint8(128)  # from -128 .. 127 to 0 .. 255
+    q = blocks[..., 2:] ^ np.uint8(128)  # from -128 .. 127 to 0 .. 255
     return Coded(q, _half(blocks, 0), None, 128, 8)
 
 
 def _decode_q4_0(blocks: Bytes) -> Coded:
-    return Coded(_from(blocks, 2), _half(blocks, 0), None, 8, 4)
+    return Coded(_nibbles(blocks[..., 2:]), _half(blocks, 0), None, 8, 4)
 
 
 def _decode_q4_1(blocks: Bytes) -> Coded:
-    return Coded(_from(blocks, 4), _half(blocks, 0), _half(blocks, 2), 0, 4)
+    return Coded(_nibbles(blocks[..., 4:]), _half(blocks, 0), _half(blocks, 2), 0, 4)
 
 
 def _decode_q4_k(blocks: Bytes) -> Coded:
@@ -139,7 +118,8 @@ def _decode_q4_k(blocks: Bytes) -> Coded:
     s = np.concatenate([low_s & 63, high & 15 | low_s >> 6 << 4], axis=-1)
     m = np.concatenate([low_m & 63, high >> 4 | low_m >> 6 << 4], axis=-1)
     q = _nibbles(blocks[..., 16:].reshape(*blocks.shape[:-1], 4, 32))
-    return Coded(_row(q), _row(d * s.astype(np.float32)), -_row(e * m.astype(np.float32)), 0, 4)
+    scale, offset = d * s.astype(np.float32), -e * m.astype(np.float32)
+    return _side_by_side(q, scale, offset, 0, 4)
 
 
 def _decode_q6_k(blocks: Bytes) -> Coded:
@@ -148,7 +128,7 @@ def _decode_q6_k(blocks: Bytes) -> Coded:
     high = pairs >> np.array([[0], [2], [4], [6]], np.uint8) & 3  # (..., 2, 4, 32)
     s = blocks[..., 192:208].view(np.int8).astype(np.float32)
     d = _half(blocks, 208).astype(np.float32)[..., None]
-    return Coded(_row(low | high.reshape(low.shape) << 4), _row(d * s), None, 32, 6)
+    return _side_by_side(low | high.reshape(low.shape) << 4, d * s, None, 32, 6)
 
 
 _DECODERS: dict[str, Callable[[Bytes], Coded]] = {
@@ -160,9 +140,13 @@ _DECODERS: dict[str, Callable[[Bytes], Coded]] = {
 }
 
 
-def _row(array: NDArray) -> NDArray:
-    """The numbers of all blocks of a row side by side: (O, ...) -> (O, numbers)."""
-    return array.reshape(len(array), -1)
+def _side_by_side(
+    codes: NDArray, scale: NDArray, offset: NDArray | None, zero: int, bits: int
+) -> Coded:
+    """The parts of all blocks of a row, each with a scale: codes (O, ...), scale (O, blocks, n)."""
+    O = len(scale)
+    scale, offset = scale.reshape(O, -1), None if offset is None else offset.reshape(O, -1)
+    return Coded(codes.reshape(*scale.shape, -1), scale, offset, zero, bits)
 
 
 def _half(blocks: Bytes, at: int) -> NDArray[np.float16]:
@@ -170,24 +154,15 @@ def _half(blocks: Bytes, at: int) -> NDArray[np.float16]:
     return blocks[..., at : at + 2].view("<f2")[..., 0]
 
 
-def _from(blocks: Bytes, at: int) -> Bytes:
-    """The bytes of each block from a place on, side by side: (O, blocks, bytes) -> (O, n).
-
-    Those of a block are copied as one item, which takes a tenth of the time.
-    """
-    items = blocks[..., at:].view(f"V{blocks.shape[-1] - at}")[..., 0]
-    return np.ascontiguousarray(items).view(np.uint8)
-
-
 def _nibbles(packed: Bytes) -> Bytes:
-    """Numbers of four bits: (..., n) -> (..., 2 n), those of the low halves first."""
+    """Numbers of four bits: (..., n) -> (..., 2 n), the low halves first."""
     return np.concatenate([packed & 15, packed >> 4], axis=-1)
 
 
 # --- from numbers to blocks ----------------------------------------------------------------------
 
 
-def quantise(array: NDArray, type: str) -> Bytes:
+def encode(array: NDArray, type: str) -> Bytes:
     """Rows of blocks: array (O, I) -> (O, bytes of a row).
 
     ValueError unless I is a multiple of the weights of a block, and for numbers that are not
@@ -199,13 +174,9 @@ def quantise(array: NDArray, type: str) -> Bytes:
     x = array.astype(np.float32, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):
         rows = _ENCODERS[type](x.reshape(O, -1, TYPES[type].weights)).reshape(O, -1)
-        if not (np.isfinite(x).all() and np.isfinite(_scales(rows, type)).all()):
+        if not (np.isfinite(x).all() and np.isfinite(decode(rows, type)).all()):
             raise ValueError(f"expected finite numbers that {type} can hold, found others")
     return rows
-
-
-def _scales(rows: Bytes, type: str) -> NDArray:
-    return dequantise(type, rows) if type in FLOATS else decode(type, rows).dense()
 
 
 def _encode_f32(x: NDArray) -> Bytes:

@@ -12,15 +12,21 @@ from numpy.typing import NDArray
 from minillm import metrics, ops
 from minillm.data import Minibatches, Sequences, registry
 from minillm.data.batching import batches_in_order
-from minillm.data.labelled import Labelled, LabelledData, read_labelled, without_text
+from minillm.data.labelled import Labelled, LabelledData, labelled_lines
 from minillm.errors import InputError
 from minillm.metrics import frequency_loss
 from minillm.option import option
 from minillm.runs.config import record_fingerprint
-from minillm.runs.kind import Data, Evaluation, Job, Kind, Parts, Results
+from minillm.runs.kind import Data, Given, Job, Kind, Parts, Results
 from minillm.runs.load import load
 from minillm.runs.run import Classified, Run
-from minillm.runs.settings import LENGTHS, LabelFacts, LabelledSettings, with_default
+from minillm.runs.settings import (
+    LENGTHS,
+    ComparedEvaluation,
+    LabelFacts,
+    LabelledSettings,
+    with_default,
+)
 from minillm.training import Summary
 from minillm.training.minibatches import ClassificationTask, balanced_weights, fingerprint
 
@@ -64,6 +70,7 @@ class TextClassifierKind(Kind):
 
     takes: ClassVar[tuple[str, ...]] = ("labels",)
     facts = LabelFacts
+    evaluation = ComparedEvaluation
 
     def new_model(
         self, job: Job, texts: LabelledData, rng: np.random.Generator
@@ -127,12 +134,18 @@ class TextClassifierKind(Kind):
         ids = Sequences(read(text, place) for text, place in zip(items, names, strict=True))
         return classified(class_probabilities(run.model, ids), run.data["labels"])
 
-    def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
+    def evaluate(self, run: Run, given: Given, options: ComparedEvaluation) -> Results:
         """Accuracy, macro-F1 and the confusion matrix."""
-        if evaluation.files:
-            name = evaluation.title
-            texts = [text for file in evaluation.files for text in read_labelled(file)]
-        elif evaluation.part == "test":
+        left_out = 0
+        if given.title:
+            name, labelled = given.title, list(given.labelled or ())
+            for file in given.files:
+                labelled += labelled_lines(file)
+            texts = [(label, text) for label, text in labelled if text]
+            left_out = len(labelled) - len(texts)
+            if not texts:
+                raise InputError(f"{name}: expected a label with a text, found none")
+        elif options.part == "test":
             raise InputError("--part: the data have no test part: give the FILE to measure on")
         else:
             name = f"{run.data['data']}, validation"
@@ -141,9 +154,9 @@ class TextClassifierKind(Kind):
         read = self.reader(run.model.config, run.settings, run.vocabularies)
         ids, classes = encode_texts(texts, read, labels)
         results = class_results(name, class_probabilities(run.model, ids), classes, labels)
-        if left_out := sum(map(without_text, evaluation.files)):
+        if left_out:
             results["left_out_without_text"] = left_out
-        if evaluation.beside:
+        if options.beside:
             results["tfidf_accuracy"] = tfidf_accuracy(run, texts)
         return results
 

@@ -17,15 +17,17 @@ from minillm.errors import InputError
 from minillm.formats.format import Contents
 from minillm.look.attention import attention_weights
 from minillm.look.inside import MOST, Inside
-from minillm.look.reading import read_gpt
+from minillm.look.measurements import read_gpt
 from minillm.metrics import frequency_loss
 from minillm.models.gpt import GPTConfig
 from minillm.option import make, names_of_sizes
-from minillm.runs.adaptation import with_rate, with_replay
 from minillm.runs.config import save_run
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Job, Parts, Stored, described
-from minillm.runs.look_parts import inside_of, predicting_next, text_ids
+from minillm.runs.kinds._adaptation import with_rate, with_replay
+from minillm.runs.kinds._look import inside_of, predicting_next, text_ids
+from minillm.runs.kinds._text import TextKind, write_text
+from minillm.runs.kinds._text_data import check_longer, open_text
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     AdaptationSettings,
@@ -36,8 +38,6 @@ from minillm.runs.settings import (
     size,
     with_default,
 )
-from minillm.runs.text import TextKind, write_text
-from minillm.runs.text_data import check_longer, open_text
 from minillm.text import unit_name
 from minillm.training import Summary
 from minillm.training.language_model import ContextTask, evaluate_in_context

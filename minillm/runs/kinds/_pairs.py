@@ -15,22 +15,23 @@ from minillm.data.pairs import Pair, PairData, read_pairs
 from minillm.decoding import Translation, Translator
 from minillm.errors import InputError
 from minillm.look.inside import MOST, Inside
-from minillm.look.reading import Translated
+from minillm.look.measurements import Translated
 from minillm.metrics import frequency_loss
 from minillm.option import option
 from minillm.runs.config import record_fingerprint
-from minillm.runs.kind import Data, Evaluation, Job, Kind, Parts, Results
-from minillm.runs.look_parts import inside_of
+from minillm.runs.kind import Data, Given, Job, Kind, Parts, Results
+from minillm.runs.kinds._look import inside_of
+from minillm.runs.kinds._vocabulary import vocabulary_for
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     Facts,
     LoRASettings,
+    SearchEvaluation,
     TrainingSettings,
     VocabularySettings,
     config_from,
     with_default,
 )
-from minillm.runs.vocabulary import vocabulary_for
 from minillm.text import Vocabulary, build_vocabulary
 from minillm.training.minibatches import MinibatchTask, fingerprint, mean_loss
 
@@ -104,12 +105,13 @@ class PairKind(Kind):
 
     takes: ClassVar[tuple[str, ...]] = ("pairs",)
     facts = PairFacts
+    evaluation = SearchEvaluation
     vocabularies: ClassVar[dict[str, tuple[str, str]]] = {
         "source": ("vocabulary.source.json", "source_vocabulary"),
         "target": ("vocabulary.target.json", "target_vocabulary"),
     }
 
-    # How the model reads a source and a target: see minillm.look.reading.
+    # How the model reads a source and a target: see minillm.look.measurements.
     reading: ClassVar[Callable[..., Translated]]
 
     def sizes(self, settings: Any) -> dict[str, Any]:
@@ -240,23 +242,24 @@ class PairKind(Kind):
             texts = (shorten(text, 100) for text in (source, output, held_out[source]))
             yield "  {}\n    -> {}\n    == {}\n".format(*texts)
 
-    def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
+    def evaluate(self, run: Run, given: Given, options: SearchEvaluation) -> Results:
         """The loss, the share of exact outputs, and the usual measures of the task."""
         longest = run.settings.max_length
-        if evaluation.files:
-            name = evaluation.title
-            pairs = [pair for file in evaluation.files for pair in read_pairs(file)]
+        if given.title:
+            name, pairs = given.title, list(given.pairs or ())
+            for file in given.files:
+                pairs += read_pairs(file)
         else:
-            part = evaluation.part or "validation"
+            part = options.part or "validation"
             name, pairs = f"{run.data['data']}, {part}", list(open_data(run.data).pairs(part))
         columns, left_out = encode_pairs(pairs, run.source, run.target, longest)
-        if left_out and evaluation.files:
+        if left_out and given.title:
             raise InputError(
                 f"{name}: expected at most {longest} tokens on a side, as the model was trained, "
                 f"found {left_out} pairs with more"
             )
         if missing := not_measured(run):
-            evaluation.report(missing)
+            given.report(missing)
         nats = mean_loss(run.model, Minibatches(columns, BATCH, 0), count_tokens)
         references: dict[str, list[str]] = {}
         for source, target in pairs:
@@ -264,7 +267,7 @@ class PairKind(Kind):
         # As in training, pairs that are too long are left out.
         sources = [text for text in references if len(run.source.encode(text)) <= longest]
         start = time.perf_counter()
-        outputs = run.translate(sources, evaluation.beam, evaluation.length_exponent)
+        outputs = run.translate(sources, options.beam, options.length_exponent)
         seconds = time.perf_counter() - start
         unknown = {}  # the words that a model gets right if it always writes the unknown word
         if run.target.unknown is not None:
@@ -273,7 +276,7 @@ class PairKind(Kind):
             "data": name,
             "sources": len(sources),
             "pairs_left_out": left_out,
-            "beam": evaluation.beam,
+            "beam": options.beam,
             "sources_per_second": len(sources) / seconds,
             "nats_per_token": nats,
             "perplexity": metrics.perplexity(nats),

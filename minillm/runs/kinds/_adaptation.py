@@ -22,9 +22,9 @@ from minillm.data import Shards
 from minillm.data.windows import Ids
 from minillm.errors import InputError
 from minillm.metrics import perplexity
-from minillm.runs.kind import FINE_TUNING_RATE_FACTOR, Evaluation, Job
+from minillm.runs.kind import FINE_TUNING_RATE_FACTOR, Job
+from minillm.runs.kinds._text_data import evaluation_ids, training_ids
 from minillm.runs.load import load
-from minillm.runs.text_data import evaluation_ids, training_ids
 from minillm.training.language_model import stretches
 
 PIECE = 4096  # tokens of the domain between two pieces of general text
@@ -75,7 +75,7 @@ def gained_and_forgotten(job: Job) -> Iterator[str]:
     kind: Any = after.kind
     for word, owner in (("gained", after), ("forgotten", before)):
         try:
-            name, ids = evaluation_ids(owner, Evaluation())
+            name, ids = evaluation_ids(owner)
         except InputError as error:
             yield f"{word}: not measured: {error}"
             continue

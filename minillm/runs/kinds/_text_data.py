@@ -1,7 +1,7 @@
 """The text of a run, or its shards: training data and evaluation data."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from minillm.data import Shards, read_text, split_text
@@ -11,9 +11,9 @@ from minillm.errors import InputError
 from minillm.metrics import bits, perplexity
 from minillm.mpi import ranks
 from minillm.runs.config import check_fingerprint, record_fingerprint
-from minillm.runs.kind import Data, Evaluation, Job, Results
+from minillm.runs.kind import Data, Given, Job, Results
+from minillm.runs.kinds._vocabulary import vocabulary_for
 from minillm.runs.run import Run
-from minillm.runs.vocabulary import vocabulary_for
 from minillm.text import Vocabulary, build_vocabulary, load_tokenizer
 from minillm.training.progress import progress_bar
 
@@ -94,35 +94,38 @@ def _ids_of(run: Run, part: int) -> Ids:
     return shards.split()[part]
 
 
-def evaluation_ids(run: Run, evaluation: Evaluation) -> tuple[str, Ids]:
+def evaluation_ids(
+    run: Run, given: Given | None = None, part: str | None = None
+) -> tuple[str, Ids]:
     """The name and the ids of the text to measure on; for shards, their held-out end."""
-    if evaluation.part == "test":
+    if part == "test":
         raise InputError("--part: the text of a language model has no test part")
-    if not evaluation.files:
+    if given is None or not given.title:
         ids = held_out_ids(run)
         part = "end" if open_shards(run.data["files"]) else "last tenth"
         return f"the held-out {part} of {name_of(run.data)}", ids
-    name, shards = evaluation.title, open_shards(evaluation.files)
+    name, shards = given.title, open_shards(given.files)
     if shards is None:
-        return name, run.tokenizer.encode(read_text(evaluation.files), name)
+        return name, run.tokenizer.encode("".join(given.blocks()), name)
     check_same_vocabulary(shards, run.tokenizer, str(run.path))
     return name, shards
 
 
-def evaluation_stream(
-    run: Run, evaluation: Evaluation, held_out: bool
-) -> tuple[str, TextStream, int]:
-    """The name of the text to measure on, the text as a stream, and where it begins."""
-    if evaluation.part == "test":
+def evaluation_blocks(
+    run: Run, given: Given, part: str | None, held_out: bool
+) -> tuple[str, Iterator[str]]:
+    """The name of the text to measure on, and its blocks."""
+    if part == "test":
         raise InputError("--part: a text has no test part")
-    if evaluation.files:
-        return evaluation.title, TextStream(evaluation.files), 0
+    if given.title:
+        return given.title, given.blocks()
     check_kept(run)
     text = TextStream(run.data["files"])
     check_fingerprint(run.data, text.sha256, name_of(run.data))
     if not held_out:
-        return name_of(run.data), text, 0
-    return f"the held-out last tenth of {name_of(run.data)}", text, text.characters * 9 // 10
+        return name_of(run.data), text.blocks()
+    start = text.characters * 9 // 10
+    return f"the held-out last tenth of {name_of(run.data)}", text.blocks(start)
 
 
 def check_longer(training: Ids, context: int) -> None:

@@ -16,6 +16,7 @@ Source: Gao et al. (2021), "A framework for few-shot language model evaluation",
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,10 @@ from minillm.data.lines import is_json_lines, read_lines
 from minillm.decoding import Sampling
 from minillm.errors import InputError
 from minillm.metrics import perplexity
-from minillm.runs.kind import Evaluation, Results
+from minillm.option import option
+from minillm.runs.kind import Given, Results
 from minillm.runs.run import Run
+from minillm.runs.settings import ComparedEvaluation
 from minillm.training.conversations import Encoded, in_batches, mean_loss
 from minillm.training.packed import Packed
 from minillm.training.preferences import answer_log_likelihoods
@@ -37,23 +40,34 @@ TOKENS = 2048  # that are read at a time
 LENGTH = 256  # tokens of an answer that is to match
 
 
-def results_of(run: Run, evaluation: Evaluation) -> Results | None:
+@dataclass(frozen=True)
+class AnswerEvaluation(ComparedEvaluation):
+    """Options of measuring a model that answers."""
+
+    pattern: str | None = option(
+        None,
+        "of conversations: compare the last match of REGEX in the written answer and the known",
+        "REGEX",
+    )
+
+
+def results_of(run: Run, given: Given, expression: str | None) -> Results | None:
     """Measure on a file of conversations or of multiple choice; None for a file of another kind."""
-    if not evaluation.files or not all(map(is_json_lines, evaluation.files)):
+    if not given.files or not all(map(is_json_lines, given.files)):
         return None
-    first = next((line for line, _ in read_lines(evaluation.files[0]) if line.strip()), "")
-    values = json_object(first, f"{evaluation.files[0]}, line 1")
-    pattern = _compiled(evaluation.pattern)
+    first = next((line for line, _ in read_lines(given.files[0]) if line.strip()), "")
+    values = json_object(first, f"{given.files[0]}, line 1")
+    pattern = _compiled(expression)
     if is_choice(values):
         if pattern is not None:
             raise InputError("--pattern: expected a FILE of conversations, found multiple choice")
-        choices = [choice for file in evaluation.files for choice in read_choices(file)]
-        return {"data": evaluation.title} | on_choices(run, choices)
+        choices = [choice for file in given.files for choice in read_choices(file)]
+        return {"data": given.title} | on_choices(run, choices)
     if "messages" not in values and "completion" not in values:
         return None
-    read = (chat for file in evaluation.files for chat in read_conversations(file))
+    read = (chat for file in given.files for chat in read_conversations(file))
     chats = [chat for chat in read if isinstance(chat, Conversation)]
-    results: Results = {"data": evaluation.title} | on_answers(run, chats)
+    results: Results = {"data": given.title} | on_answers(run, chats)
     return results if pattern is None else results | on_matches(run, chats, pattern)
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from minillm.data import registry
 from minillm.errors import InputError
 from minillm.option import option
-from minillm.runs.kind import Evaluation
+from minillm.runs.kind import Given
 from minillm.runs.run import Run
 
 
@@ -22,10 +22,10 @@ class ImageSettings:
 
 
 def held_out_images(
-    run: Run, evaluation: Evaluation
+    run: Run, given: Given, part: str | None
 ) -> tuple[str, tuple[NDArray, NDArray[np.integer]]]:
     """The name, images and classes of the data to measure on."""
-    if evaluation.files:
+    if given.title:
         raise InputError("FILE: images are measured on the built-in set only (--part)")
-    part, name = evaluation.part or "validation", run.data["data"]
+    part, name = part or "validation", run.data["data"]
     return f"{name}, {part}", registry.open_images(name).part(part)

@@ -11,12 +11,12 @@ from minillm.decoding import Sampling, Writer
 from minillm.errors import InputError
 from minillm.look.inside import Inside
 from minillm.metrics import frequency_loss
-from minillm.runs.adaptation import gained_and_forgotten, with_replay
-from minillm.runs.best_ngram import best_ngram, inside_beside, results_beside
-from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results
+from minillm.runs.kind import Given, Job, Kind, Parts, Results
+from minillm.runs.kinds._adaptation import gained_and_forgotten, with_replay
+from minillm.runs.kinds._best_ngram import best_ngram, inside_beside, results_beside
+from minillm.runs.kinds._text_data import evaluation_ids, open_text, results_on
 from minillm.runs.run import Run
-from minillm.runs.settings import config_from
-from minillm.runs.text_data import evaluation_ids, open_text, results_on
+from minillm.runs.settings import ComparedEvaluation, config_from
 from minillm.text import Vocabulary, banned_ids, opening_id, unit_name
 from minillm.training import Summary
 from minillm.training.language_model import LanguageModelTask, evaluate
@@ -67,6 +67,7 @@ class TextKind(Kind):
     """
 
     takes: ClassVar[tuple[str, ...]] = ("text",)
+    evaluation = ComparedEvaluation
 
     def new_model(self, settings: Any, vocabulary: int, rng: np.random.Generator) -> Any:
         """The model with fresh parameters."""
@@ -114,12 +115,12 @@ class TextKind(Kind):
         """The model in the form that writes ``length`` tokens fastest."""
         return run.model
 
-    def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
+    def evaluate(self, run: Run, given: Given, options: ComparedEvaluation) -> Results:
         """Nats and bits per token, per byte and per character, and perplexity."""
-        name, ids = evaluation_ids(run, evaluation)
+        name, ids = evaluation_ids(run, given, options.part)
         nats, tokens = self.nats_on(run, ids)
         results = results_on(name, run.tokenizer, ids, nats, tokens)
-        return results | results_beside(run, ids) if evaluation.beside else results
+        return results | results_beside(run, ids) if options.beside else results
 
     def look_beside(self, run: Run, text: str) -> Inside | None:
         """The best n-gram's predictions of a text: see :meth:`minillm.runs.run.Run.look`."""

@@ -5,7 +5,7 @@ read in windows, one every ``stride`` tokens.  The windows overlap, so that an a
 one is whole in another.  If a window does not have the answer, or a question has none, the target
 is [CLS].
 
-Source: Devlin, Chang, Lee and Toutanova (2018), "BERT", section 4.2; the windows are those of the
+Source: Devlin, Chang, Lee and Toutanova (2018), "BERT", section 4.2; the windows follow the
 code published with it.
 """
 
