@@ -121,8 +121,8 @@ def as_tuple(result: Any) -> tuple[Any, ...]:
 def behaviour(op: Op, args: tuple[Any, ...], seed: int) -> list[Any]:
     """Return all that a caller sees of a backward.
 
-    These are its gradients at a random upstream gradient, those of a second call, those with
-    None for each output, and what it has changed.  An error ends the list.
+    These are its gradients at a random upstream gradient, in a second call and with None for each
+    output, and the arguments that it has changed.  An error ends the list.
     """
     args = tuple(np.array(a) for a in args)
     seen: list[Any] = []

@@ -1,12 +1,12 @@
 """Plot the accuracy of classifiers by the number of labels.
 
 Train classifiers with more and more of the labelled texts in DATA, measure them on texts that none
-of them sees, and plot their accuracies beside those of TF-IDF with logistic regression (if
-scikit-learn is installed).  One line is that of train classifier; --vectors adds one of train
-recurrent-classifier, and --init one of finetune for each run; with --augment, each has a second
-line.  All are trained with several seeds, each of which also draws its own texts.  Every result is
-a line of DIR/results.jsonl: the same command, or one with more sizes, seeds or lines, trains only
-missing results.
+of them sees, and compare their accuracies with TF-IDF and logistic regression (if scikit-learn is
+installed).  One line shows train classifier; --vectors adds a line for train recurrent-classifier,
+and --init a line for finetune of each run; with --augment, each has a second line.  All are trained
+with several seeds, each of which also draws its own texts.  Every result is a line of
+DIR/results.jsonl: the same command, or one with more sizes, seeds or lines, trains only missing
+results.
 
 examples:
   minillm curve questions.tsv --test questions.test.tsv --out curves/questions

@@ -77,7 +77,7 @@ def measure(
 ) -> Results | None:
     """Train and measure all that is missing in the folder ``out``; return the results.
 
-    None if interrupted.  ``length`` is that of each network's training: its ``minutes``, or its
+    None if interrupted.  ``length`` limits each network's training: its ``minutes``, or its
     ``steps``.  InputError if the folder has milestones of another text, length or seed.
     """
     if STANDARD_INPUT in files:
@@ -174,7 +174,7 @@ def _ended(summary: Summary, settings: Settings) -> bool:
 def record_of(folder: Path, seconds: float, characters: int, seed: int) -> Results:
     """The figures of a finished run.
 
-    ``seconds`` and ``characters`` are those of counting; a network has stored its own.
+    ``seconds`` and ``characters`` belong to counting; a network has stored its own.
     """
     run = load(folder)
     results = run.evaluate()

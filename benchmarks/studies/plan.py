@@ -16,7 +16,7 @@ Given a budget, --hours and --ranks or --flops, the best model for it is reporte
 examples:
   minillm plan
         the default sizes of `minillm train gpt` and a vocabulary of 10,000 byte pairs, with a
-        network of 10 Gbit/s; --vocabulary 100 is about that of characters, its default unit
+        network of 10 Gbit/s; with characters, its default unit, --vocabulary is about 100
   minillm plan runs/gpt --tokens 1e9
         the model of a run, over a billion tokens
   minillm plan --kind llama --layers 12 --heads 12 --width 768
