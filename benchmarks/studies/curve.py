@@ -317,12 +317,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", help="a file of lines label<TAB>text, or a folder")
     curve = parser.add_argument_group("the curve")
     add_option(curve, "--out DIR", "the folder of the results and the plot", required=True)
-    help = "test texts (default: every tenth of each label, which is not used for training)"
-    add_option(curve, "--test DATA", help)
+    test = "test texts (default: every tenth of each label, which is not used for training)"
+    add_option(curve, "--test DATA", test)
     add_option(curve, "--sizes N,N,...", "numbers of labels", default=LABELS)
     add_option(curve, "--seeds N", "trainings for each point", integer(1, 1000), 5)
-    help = "fine-tune these runs, with a line for each"
-    curve.add_argument("--init", nargs="+", default=[], metavar="DIR", help=help)
+    init = "fine-tune these runs, with a line for each"
+    curve.add_argument("--init", nargs="+", default=[], metavar="DIR", help=init)
     add_settings(parser, CurveSettings, without=OWN, common=("vectors", "augment", "lora_rank"))
 
 

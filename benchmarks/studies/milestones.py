@@ -281,8 +281,8 @@ def verdict(models: Sequence[Mapping[str, Any]]) -> str:
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the text, the length of the trainings, and the folder."""
     add_files(parser, "UTF-8 text, any number of files (default: the built-in corpus)")
-    help = "train each network for M minutes"
-    add_option(parser, "--minutes M", help, number(above=0, most=1e6), 1.0)
+    minutes = "train each network for M minutes"
+    add_option(parser, "--minutes M", minutes, number(above=0, most=1e6), 1.0)
     steps = add_option(parser, "--steps N", "train for N steps instead", integer(1, 10**12))
     add_option(parser, "--out DIR", "the folder of the results", default="runs/milestones")
     add_seed(parser, "seed of the first weights, and of the samples (default 0)")
