@@ -1,4 +1,4 @@
-"""What rewards teach a model that half masters a task: sums of two numbers of two digits.
+"""Rewards for a model that half masters a task: sums of two numbers of two digits.
 
     python -m benchmarks.arithmetic [--seeds 3] [--steps 150]
 

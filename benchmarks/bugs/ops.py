@@ -1,6 +1,6 @@
 """The ops that are broken on purpose.  Here all of them are right.
 
-The equations and their backwards were copied from ``minillm/ops`` on November 26, 2026, without
+The equations and their backwards are those of ``minillm/ops`` on November 26, 2026, without
 checks, kernels and derivations: one file that needs nothing but NumPy.  A few ops that the
 package does not have are at the end.  The shapes are in ``cases.py``.
 

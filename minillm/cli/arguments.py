@@ -57,9 +57,9 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, **{"max_help_position": 28, **options})
 
     def _format_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any) -> str:
-        """A usage of several lines leaves out the options, which are explained below it.
+        """The usage; one of several lines omits the options, which are explained below it.
 
-        Exclusive groups are left out, because argparse fails if some of their options are hidden.
+        It omits exclusive groups, because argparse fails if some of their options are hidden.
         """
         full = super()._format_usage(usage, actions, [], prefix)
         if full.strip().count("\n") == 0:
