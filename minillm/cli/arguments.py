@@ -227,7 +227,7 @@ def verbs() -> Iterator[tuple[str, str]]:
     """The module and the title of each verb, read without importing anything."""
     for finder, name, _ in pkgutil.iter_modules(cli.__path__):
         source = Path(finder.path, f"{name}.py").read_text("utf-8")  # type: ignore[union-attr]
-        if "\ndef run(" in source:
+        if "\ndef run(" in source or "\nadd_arguments, run = " in source:
             yield name, title_of(source.removeprefix('"""'))
 
 
