@@ -9,10 +9,10 @@ LINE = 64  # bytes of a line of the cache
 
 
 class Room:
-    """Memory for the arrays of a model, beside each other in large pieces.
+    """Memory for the arrays of a model, next to each other in large pieces.
 
-    For a piece of some MB NumPy asks the system for pages of 2 MB, of which the processor knows all
-    addresses.  With the usual 4 kB, it looks up thousands of them for each token.
+    For a piece of some MB NumPy asks the system for pages of 2 MB, whose addresses the processor
+    knows.  With the usual 4 kB, it looks up thousands of them for each token.
     """
 
     PIECE = 1 << 25  # bytes

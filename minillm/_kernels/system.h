@@ -9,7 +9,6 @@
 
 enum { UNKNOWN = -1 };
 
-#if defined(__GNUC__)
 #define THREAD_LOCAL __thread
 typedef int64_t Atomic;
 #define LOAD(place) __atomic_load_n(place, __ATOMIC_SEQ_CST)
@@ -21,28 +20,12 @@ static inline int replaced(Atomic *place, int64_t old, int64_t value)
 {
     return __atomic_compare_exchange_n(place, &old, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
-#else /* MSVC */
-#define WIN32_LEAN_AND_MEAN
-#include <windows.h>
-#define THREAD_LOCAL __declspec(thread)
-typedef volatile LONG64 Atomic;
-#define LOAD(place) ReadAcquire64(place)
-#define STORE(place, value) ((void)InterlockedExchange64(place, value))
-#define ADD(place, value) (InterlockedExchangeAdd64(place, value) + (value))
-#define EXCHANGE(place, value) InterlockedExchange64(place, value)
-static inline int replaced(Atomic *place, int64_t old, int64_t value)
-{
-    return InterlockedCompareExchange64(place, value, old) == old;
-}
-#endif
 
 /* PAUSE() tells the core that this thread only polls. */
-#if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__))
+#if defined(__x86_64__) || defined(__i386__)
 #define PAUSE() __builtin_ia32_pause()
-#elif defined(__GNUC__) && defined(__aarch64__)
+#elif defined(__aarch64__)
 #define PAUSE() __asm__ __volatile__("isb")
-#elif defined(_WIN32)
-#define PAUSE() YieldProcessor()
 #else
 #define PAUSE() ((void)0)
 #endif
