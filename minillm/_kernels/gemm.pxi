@@ -38,7 +38,6 @@ cdef enum:
     FEW_BYTES = 4194304  # of B: more comes from memory, which gives whole lines fastest
     SUMS_BYTES = 16384   # of a row of C whose sums multiply_lines keeps at a time
     SMALL = 500000       # multiply-adds that are not worth waking another thread for
-    SHORT = 4000000      # those that are not where other programs use the cores
 
 
 cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
@@ -375,7 +374,7 @@ cdef int product(
     cdef Workspace work, pairs_of_a, pairs_of_b
     if M == 0:
         return 0
-    if M * N * K < SMALL or (M * N * K < SHORT and are_cores_shared()):
+    if M * N * K < SMALL:
         threads = 1
     if pairs:
         pairs_of_a = in_pairs(&a, a_by_depth != 0, K if a_by_depth else M, M if a_by_depth else K, threads)

@@ -128,7 +128,7 @@ cdef Py_ssize_t numbers_size(Py_ssize_t M, Py_ssize_t inputs, Py_ssize_t outputs
 
 
 cdef inline int threads_for(Py_ssize_t multiply_adds) noexcept nogil:
-    return 1 if multiply_adds < WORTH_THREADS or are_cores_shared() else max_threads()
+    return 1 if multiply_adds < WORTH_THREADS else max_threads()
 
 
 # --- attention to the past ------------------------------------------------------------

@@ -10,8 +10,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from minillm._kernels._pool cimport Workspace, cut, empty
-from minillm._kernels._threads cimport (
-    Body, Input, Output, Part, are_cores_shared, max_threads, share, share_phases)
+from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share, share_phases
 
 
 cdef inline object dtype_of(floating zero):
