@@ -8,24 +8,38 @@ DATA must not have the texts that are held out: a copy in the training set would
 methods are synonyms=VECTORS, insertion=VECTORS, swap, deletion and back-translation=DIR+DIR, with
 word vectors or a run of word2vec, and two runs that translate, there and back.  The same seed makes
 the same copies.
+
+A fixed number of copies is made before the training, rather than new ones in each epoch, because
+
+- the vocabulary must have the new words before the model is made;
+- a model that translates is slow: it runs once, not once per epoch;
+- the copies can be inspected, and any classifier can be trained on them.
+
+The price is variety: after some epochs, the model has seen the copies, too.  So small sets get more
+copies (:func:`usual_copies`).
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from minillm.data import augmentation
-from minillm.data.augmentation import Generator, Method, Neighbours, Translate
+from minillm.data.augmentation import Generator, Neighbours
 from minillm.data.labelled import Labelled, read_labelled
 from minillm.errors import InputError, naming_options
 from minillm.models.vectors import Vectors
 from minillm.runs.kinds.recurrent_classifier import open_vectors
 from minillm.runs.load import load
 from minillm.runs.run import Run
+
+Translate = Callable[[Sequence[str], Generator], list[str]]  # a text for each text; "": none
+Method = Callable[[Sequence[str], Generator], list[str]]  # a changed text for each text
+
+SHARE = 0.1  # of the words of a text: the best in most of Wei and Zou's figure 2
 
 # The methods, and their arguments.
 METHODS = {
@@ -49,10 +63,10 @@ def augmented(labelled: Sequence[Labelled], methods: str, seed: int) -> tuple[li
     """
     named = parse(methods)
     opened = [open_method(name, paths) for name, paths in named.items()]
-    count = max(augmentation.usual_copies(len(labelled)), len(opened))
+    count = max(usual_copies(len(labelled)), len(opened))
     rng = np.random.default_rng([seed, STREAM])
     total = count * len(labelled)
-    made = augmentation.augment(labelled, opened, count, rng)
+    made = augment(labelled, opened, count, rng)
     copies = list(made)
     same = sum(copy == labelled[k % len(labelled)] for k, copy in enumerate(copies))
     return copies, (
@@ -99,11 +113,11 @@ def open_method(name: str, paths: Sequence[str]) -> Method:
     """The method of that name, with its runs or word vectors opened."""
     if name in ("synonyms", "insertion"):
         similar = neighbours_in(open_vectors(paths[0]))
-        return augmentation.each(getattr(augmentation, name), similar)
+        return each(getattr(augmentation, name), similar)
     if name in ("swap", "deletion"):
-        return augmentation.each(getattr(augmentation, name))
+        return each(getattr(augmentation, name))
     there, back = (translate_with(load(path)) for path in paths)
-    return lambda texts, rng: augmentation.back_translation(texts, rng, there, back)
+    return lambda texts, rng: back_translation(texts, rng, there, back)
 
 
 def neighbours_in(vectors: Vectors) -> Neighbours:
@@ -149,6 +163,53 @@ def translate_with(run: Run) -> Translate:
         return outputs
 
     return translate
+
+
+def back_translation(
+    texts: Sequence[str], rng: Generator, there: Translate, back: Translate
+) -> list[str]:
+    """Translate each text by ``there``, and the result by ``back``.
+
+    If either returns "", the text does not change.
+
+    Source: Sennrich, Haddow and Birch (2016), "Improving neural machine translation models with
+    monolingual data"; Edunov, Ott, Auli and Grangier (2018), "Understanding back-translation at
+    scale", for sampling, because the best output would be the same in every copy.
+    """
+    again = back(there(texts, rng), rng)
+    return [new or text for new, text in zip(again, texts, strict=True)]
+
+
+def each(change: Callable[..., list[str]], *arguments: Neighbours) -> Method:
+    """The method that changes a tenth of the words of each text."""
+
+    def method(texts: Sequence[str], rng: Generator) -> list[str]:
+        return [" ".join(change(text.split(), SHARE, rng, *arguments)) for text in texts]
+
+    return method
+
+
+def augment(
+    labelled: Sequence[Labelled], methods: Sequence[Method], copies: int, rng: Generator
+) -> Iterator[Labelled]:
+    """(label, changed text): the first copy of each text, then the second, and so on.
+
+    Each copy has one method's changes; the methods take turns.
+
+    >>> def shout(texts, rng):
+    ...     return [text.upper() for text in texts]
+    >>> list(augment([("good", "fine"), ("bad", "dull")], [shout], 1, np.random.default_rng(0)))
+    [('good', 'FINE'), ('bad', 'DULL')]
+    """
+    labels, texts = [label for label, _ in labelled], [text for _, text in labelled]
+    for copy in range(copies):
+        changed = methods[copy % len(methods)](texts, rng)
+        yield from zip(labels, changed, strict=True)
+
+
+def usual_copies(texts: int) -> int:
+    """The number of copies that Wei and Zou recommend for ``texts`` texts (section 3.4)."""
+    return 16 if texts <= 500 else 8 if texts <= 2000 else 4
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ import numpy as np
 from minillm import ops
 from minillm.data import RandomWindows, read_text, split_text
 from minillm.layers.block import pre_norm
-from minillm.layers.feed_forward import feed_forward, gated_feed_forward
+from minillm.layers.dense import feed_forward, gated_feed_forward
 from minillm.layers.fresh import Fresh
 from minillm.layers.gradients import backward_through, merge_gradients
 from minillm.layers.heads import causal, self_attention

@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 
 import minillm
 from minillm.data.python_texts import builtin_corpus
-from minillm.formats.gguf_llama import dequantised, import_gguf
-from minillm.formats.llama import export_llama
+from minillm.formats.format import Contents
+from minillm.formats.gguf import import_gguf
+from minillm.formats.llama import LlamaFolder
 from minillm.ops.softmax import log_softmax
+from minillm.quantised.matrix import dequantised
 
 WINDOW = 512
 Logits = Callable[[NDArray], NDArray]  # ids (T,) -> logits (T, V)
@@ -113,7 +115,7 @@ def in_transformers(run: Any, base: Path, folder: Path, windows: NDArray) -> Non
     whole = LlamaForCausalLM.from_pretrained(folder / "whole", dtype=torch.float32)
     report("transformers, merged", here, perplexity(theirs(whole), windows))
     model, tokenizer, _ = import_gguf(base)
-    export_llama(dequantised(model), tokenizer, folder / "base")
+    LlamaFolder().write(Contents(model, tokenizer), folder / "base")
     run.export(folder / "adapter", "peft")
     plain = LlamaForCausalLM.from_pretrained(folder / "base", dtype=torch.float32)
     adapted = PeftModel.from_pretrained(plain, folder / "adapter")

@@ -21,7 +21,7 @@ import numpy as np
 
 from minillm.decoding import Reader
 from minillm.models.gpt import GPT, GPTConfig
-from minillm.ops.linear import _matmul
+from minillm.ops.linear import matmul
 from minillm.timing.contest import limits, turns
 
 from .pytorch import on_threads, our_step, parser, show, tensors, their_step
@@ -158,7 +158,7 @@ def reading_bandwidth() -> float:
     """The bytes per second of the fastest reading of 400 MB: a product with one row."""
     W = np.ones((10_000, 10_000), np.float32)
     x, best = np.ones((1, 10_000), np.float32), 0.0
-    for run in (lambda: _matmul(x, W), lambda: x @ W, lambda: W.sum()):
+    for run in (lambda: matmul(x, W), lambda: x @ W, lambda: W.sum()):
         for _ in range(5):
             start = time.perf_counter()
             run()

@@ -26,10 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.decoding import Reader
-from minillm.formats.gguf_llama import dequantised, export_gguf, import_gguf
+from minillm.formats.gguf import export_gguf, import_gguf
 from minillm.models.llama import Llama
 from minillm.ops.softmax import log_softmax
-from minillm.training.optimisers import _sum_of_squares
+from minillm.quantised.matrix import dequantised
+from minillm.training.optimisers import sum_of_squares
 
 from .pytorch import on_threads, parser
 
@@ -101,7 +102,7 @@ def speed(files: dict[str, Path], llama_bench: str | None, threads: list[int], r
 def read_bandwidth() -> float:
     """Measure the bytes per second of an array that is read, beyond all caches."""
     array = np.ones(1 << 26, np.float32)
-    return array.nbytes / min(seconds(lambda: _sum_of_squares([array])) for _ in range(7))
+    return array.nbytes / min(seconds(lambda: sum_of_squares([array])) for _ in range(7))
 
 
 def seconds(run: Callable[[], object]) -> float:

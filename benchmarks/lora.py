@@ -28,9 +28,11 @@ import numpy as np
 from minillm import use_precision
 from minillm._kernels import keep_memory
 from minillm.data.python_texts import standard_library
-from minillm.formats.gguf_llama import dequantised, import_gguf
-from minillm.formats.llama import export_llama
+from minillm.formats.format import Contents
+from minillm.formats.gguf import import_gguf
+from minillm.formats.llama import LlamaFolder
 from minillm.models.llama import Llama
+from minillm.quantised.matrix import dequantised
 from minillm.training import AdamW
 from minillm.training.conversations import Encoded, packed
 from minillm.training.lora import LoRA, Merging, new_additions
@@ -52,7 +54,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, keep_memory():  # as `minillm finetune` does
         folder = Path(scratch, "theirs")
         model, tokenizer, _ = import_gguf(args.file)
-        export_llama(dequantised(model), tokenizer, folder)
+        LlamaFolder().write(Contents(model, tokenizer), folder)
         if args.only in (None, "memory"):
             memory(args.file, folder)
         if args.only in (None, "losses"):

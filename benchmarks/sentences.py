@@ -21,7 +21,8 @@ import numpy as np
 import minillm
 from minillm.cli import main as command
 from minillm.data import builtin_corpus
-from minillm.formats.bert import import_bert
+from minillm.formats.bert import BERTFolder
+from minillm.formats.sentences import Sentences
 from minillm.timing.contest import turns
 
 from .pytorch import on_threads, parser, show
@@ -92,7 +93,8 @@ class Reference:
         from transformers import AutoModel, AutoTokenizer, logging
 
         logging.set_verbosity_error()  # no message that the pooler is not used
-        model, _, self.said = import_bert(folder)
+        found = BERTFolder().read(folder)
+        model, self.said = found.model, Sentences.of(found.facts)
         self.most = self.said.longest or model.config.context
         self.torch = torch
         self.tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -12,8 +12,8 @@ import sys
 
 import numpy as np
 
-from minillm._kernels import select_kernels
-from minillm.ops.lstm import _lstm_forward, _lstm_step
+from minillm._kernels import ORIGINALS, select_kernels
+from minillm.ops.lstm import lstm_forward
 from minillm.timing import listing, race
 
 try:
@@ -67,8 +67,8 @@ def whole(forward):
 
 
 LSTMS = {
-    "NumPy, a step at a time": step_by_step(_lstm_step.__wrapped__),
-    "NumPy, the input terms first": whole(_lstm_forward.__wrapped__),
+    "NumPy, a step at a time": step_by_step(ORIGINALS["lstm_step"]),
+    "NumPy, the input terms first": whole(lstm_forward.__wrapped__),
     "Cython, a step at a time": step_by_step(KERNELS.lstm_step),
     "Cython, packed and fused": whole(KERNELS.lstm_forward),
 }

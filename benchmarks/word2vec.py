@@ -51,10 +51,10 @@ def ours(lines: Lines, minimum: int, epochs: int, threads: int, seed: int, **opt
     progress = Progress()
     corpus = Corpus(words, lines, Spill(), 1 << 40)
     raw = sum(map(len, lines.sentences))
-    stretches = list(corpus.stretches())
+    shares = list(corpus.shares())
     start = time.perf_counter()
     for _ in range(epochs):
-        for each in stretches:
+        for each in shares:
             total = epochs * corpus.words
             rates = learning_rates(progress.words, each.starts, total, rate, 1e-4)
             model.learn(each.ids, each.starts, rates, seed, progress.sentences, threads)
@@ -153,7 +153,7 @@ def loss_of(model: Word2Vec, words: WordCounts, weights: dict, lines: Lines) -> 
     for key, array in weights.items():
         model.params[key][:] = array
     total, predictions = 0.0, 0
-    for each in Corpus(words, lines, Spill(), 1 << 40).stretches():
+    for each in Corpus(words, lines, Spill(), 1 << 40).shares():
         loss, n = model.learn(each.ids, each.starts, np.zeros(each.sentences), 12345)
         total, predictions = total + loss, predictions + n
     return total / predictions

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from minillm._kernels import kernels_info, use_kernels, use_precision, use_threads
-    from minillm.runs.api import save, train
+    from minillm.runs.conversion import save
     from minillm.runs.load import load
+    from minillm.runs.train import train
 
 __version__ = "0.1.0"
 __all__ = ["kernels_info", "load", "save", "train", "use_kernels", "use_precision", "use_threads"]
@@ -17,8 +18,8 @@ _MODULES = {
     "use_precision": "_kernels",
     "use_threads": "_kernels",
     "load": "runs.load",
-    "save": "runs.api",
-    "train": "runs.api",
+    "save": "runs.conversion",
+    "train": "runs.train",
 }
 
 

@@ -159,6 +159,12 @@ def sequence_lengths(op: str, lengths: NDArray | None, B: int, T: int) -> NDArra
     return ids(op, "lengths", lengths, T + 1, (B,))
 
 
+def fits_context(tokens: int, context: int) -> None:
+    """ValueError for more tokens than fit the context."""
+    if tokens > context:
+        raise ValueError(f"expected at most {context} tokens, found {tokens}")
+
+
 def number(op: str, name: str, value: Any) -> float:
     """A real number as a float: a NumPy scalar would change the dtype of a product."""
     if not isinstance(value, numbers.Real):

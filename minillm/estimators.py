@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from minillm.errors import InputError, short
-from minillm.runs.api import train
+from minillm.runs.train import train
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin

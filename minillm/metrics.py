@@ -91,7 +91,7 @@ def missing_packages() -> dict[str, str]:
 def measure_texts(outputs: Texts, references: References, **options: Any) -> dict[str, float]:
     """The registered measures of outputs; each gets the options that it names.
 
-    Those of :func:`missing_packages` are left out.
+    Measures of :func:`missing_packages` are absent.
     """
     results: dict[str, float] = {}
     missing = missing_packages()
@@ -233,7 +233,7 @@ def normalised_answer(text: str) -> list[str]:
 
 
 def answer_exact(answer: str, references: Sequence[str]) -> float:
-    """1 if the answer has the words of one of its references, in the same order, else 0."""
+    """1 if the answer has the words of one of its references, in the same order, otherwise 0."""
     words = normalised_answer(answer)
     return float(any(words == known for known in _references(references)))
 
@@ -242,7 +242,7 @@ def answer_f1(answer: str, references: Sequence[str]) -> float:
     """The harmonic mean of precision and recall of words, for the best of the references.
 
     A word counts as often as it occurs in both.  An empty answer scores 1 if the reference is
-    empty, else 0.
+    empty, otherwise 0.
 
     >>> answer_f1("the cat sat", ["a black cat", "dog"])
     0.5
@@ -252,7 +252,7 @@ def answer_f1(answer: str, references: Sequence[str]) -> float:
 
 
 def _references(references: Sequence[str]) -> list[list[str]]:
-    """The words of the references that have any; else, one empty reference."""
+    """The words of the references that have any; otherwise one empty reference."""
     return [words for words in map(normalised_answer, references) if words] or [[]]
 
 
@@ -350,7 +350,7 @@ def similarity_correlation(
 ) -> tuple[float, int]:
     """The rank correlation of cosines and human scores, and the number of pairs used.
 
-    Pairs with an unknown word are left out.  InputError if fewer than two remain.
+    Pairs with an unknown word do not count.  InputError if fewer than two remain.
     """
     known = [pair for pair in pairs if pair[0] in vectors.ids and pair[1] in vectors.ids]
     if len(known) < 2:

@@ -3,6 +3,7 @@
 All are PNG, and need matplotlib: InputError without it.
 """
 
+import html
 import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -90,26 +91,6 @@ def _curve(axes: "Axes", points: Sequence[tuple[float, float]], **style: Any) ->
 # --- attention ---------------------------------------------------------------------------
 
 
-# How Moses, whose tokeniser many sets of translations come from, spells characters.
-_SPELLINGS = {
-    "&apos;": "'",
-    "&quot;": '"',
-    "&lt;": "<",
-    "&gt;": ">",
-    "&#91;": "[",
-    "&#93;": "]",
-    "&#124;": "|",
-    "&amp;": "&",  # last, because the others contain it
-}
-
-
-def _readable(token: str) -> str:
-    """A token with the characters that Moses spells: d' for d&apos;"""
-    for spelled, character in _SPELLINGS.items():
-        token = token.replace(spelled, character)
-    return token
-
-
 def attention_map(
     weights: NDArray, source: Sequence[str], target: Sequence[str], caption: str = ""
 ) -> bytes:
@@ -118,7 +99,8 @@ def attention_map(
     The columns are labelled with the source tokens, the rows with the target tokens.  The cells are
     smaller for a long sentence, so that it fits a page.  The caption is below.
     """
-    source, target = [*map(_readable, source)], [*map(_readable, target)]
+    # Moses, whose tokeniser many sets of translations come from, writes &apos; for an apostrophe.
+    source, target = [*map(html.unescape, source)], [*map(html.unescape, target)]
     T, S = len(target), len(source)
     cell = min(0.36, max(0.16, 20 / max(T, S)))  # all lengths in inches
     font = min(10.0, 58 * cell)
@@ -158,7 +140,7 @@ def word_map(words: Sequence[str], coordinates: NDArray) -> bytes:
     """Draw words in the plane, at coordinates (N, 2).
 
     Each word, in order, is placed as near to its point as possible without covering another.
-    Words without a place are left out, and the plot shows their number.
+    The plot shows the number of words that have no place.
     """
     figure = _figure(11, 8.5)
     axes = figure.add_subplot()

@@ -63,6 +63,39 @@ def check_layer(layer, params, x, rng, state=None):
     check_gradients(op, *floats, *state.values(), *params.values(), rng=rng)
 
 
+def check_stack(stack, params, x, rng, state):
+    """The gradients of a stack of layers along random directions, as of a model.
+
+    ``stack(params, x, state)`` -> (y, state), backward, as of :func:`check_layer`, which takes
+    each coordinate: that is for the layers of which a stack consists.
+    """
+    given = {f"state {name}": array for name, array in state.items()} | params
+    if x.dtype.kind == "f":
+        given["x"] = x
+    upstream = None
+
+    def loss():
+        nonlocal upstream
+        (y, last), backward = stack(params, x, state)
+        if upstream is None:
+            upstream = [rng.standard_normal(array.shape) for array in (y, *last.values())]
+        dy, *dlast = upstream
+
+        def gradients():
+            dx, dstate, own = backward(dy, dict(zip(last, dlast, strict=True)))
+            assert own.keys() == params.keys()
+            assert (dx is None) == ("x" not in given)
+            own = own | {f"state {name}": d for name, d in dstate.items()}
+            return own if dx is None else own | {"x": dx}
+
+        outputs = y, *last.values()
+        return sum(
+            (d * output).sum() for d, output in zip(upstream, outputs, strict=True)
+        ), gradients
+
+    check_projections(loss, given, rng=rng, miss=1e-3)
+
+
 def fit(model, batch, steps, learning_rate=0.01):
     """The loss of one batch after some steps on it."""
     optimiser = Adam(model.params)

@@ -141,6 +141,7 @@ def test_the_ends_are_gpt_and_llama(model, config, changes):
     np.testing.assert_array_equal(between.forward(ids)[0], end.forward(ids)[0])
 
 
+@pytest.mark.deep
 @settings(max_examples=20)
 @given(names=st.sets(st.sampled_from([*ALL, "tied"])), seed=SEEDS)
 def test_any_changes_make_a_model_with_its_gradient(names, seed):

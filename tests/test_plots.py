@@ -111,6 +111,7 @@ def legend(figure):
     return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
 
 
+@pytest.mark.deep
 def test_no_word_of_a_map_covers_another(drawn):
     from matplotlib.text import Text
 

@@ -60,7 +60,7 @@ def new_model():
 
 
 def main(path):
-    word2vec_corpus.STRETCH, word2vec.AVERAGE_EVERY = 50, 100
+    word2vec_corpus.SHARED_WORDS, word2vec.AVERAGE_EVERY = 50, 100
     job, meetings, meet, learn = ranks(), [], word2vec._meet, Word2Vec.learn
 
     def checked_meet(model, *arguments):

@@ -18,6 +18,7 @@ examples:
 import argparse
 import hashlib
 import json
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,18 +29,18 @@ import numpy as np
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, add_settings, given_settings, integer
-from minillm.data.files import bounded_lines, json_object, reading, temporary_folder, write_file
+from minillm.data.files import bounded_lines, json_object, reading, write_file
 from minillm.data.labelled import Labelled, read_labelled, with_held_out
 from minillm.data.registry import absolute
 from minillm.errors import InputError
 from minillm.option import option, types_of
-from minillm.runs import train
+from minillm.runs.folder import held
 from minillm.runs.kind import find_kind
+from minillm.runs.kinds._labelled import TextClassifierSettings, by_tfidf, has_sklearn
 from minillm.runs.kinds.recurrent_classifier import open_vectors
-from minillm.runs.labelled import TextClassifierSettings, by_tfidf, has_sklearn
 from minillm.runs.load import load
-from minillm.runs.lock import held
 from minillm.runs.settings import LoRASettings
+from minillm.runs.train import new_settings, train_run
 
 from ..augmentation import absolute_methods, augmented
 from . import pictures
@@ -200,7 +201,7 @@ def check_line(settings: Settings) -> None:
     """InputError if the settings of a line are wrong, or their runs or vectors cannot be opened."""
     kind = find_kind(settings.get("kind", "classifier"))
     given = {name: value for name, value in settings.items() if name not in ("kind", "augment")}
-    train.new_settings(kind, given)
+    new_settings(kind, given)
     if given.get("vectors"):
         open_vectors(given["vectors"])
 
@@ -255,14 +256,15 @@ def by_training(
     if augment := given.pop("augment", None):
         copies, _ = augmented(training, augment, settings["seed"])
         training = [*training, *copies]
-    with temporary_folder(folder, ".training.") as place:
+    with tempfile.TemporaryDirectory(prefix=".training.", dir=folder) as name:
+        place = Path(name)
         files = {"data": training, "validation": validation, "test": held_out}
         for name, texts in files.items():
             lines = "".join(f"{label}\t{text}\n" for label, text in texts)
             write_file(place / f"{name}.tsv", lines.encode())
         given |= {n: str(place / f"{n}.tsv") for n in ("data", "validation")}
         kind = find_kind(given.pop("kind", "classifier"))
-        if not train.train(kind, place / "run", given, report=lambda line: None, quiet=True):
+        if not train_run(kind, place / "run", given, report=lambda line: None, quiet=True):
             return None
         results = load(place / "run").evaluate(files=[place / "test.tsv"])
     return {name: results[name] for name in ("accuracy", "macro_f1", "nats_per_item")}

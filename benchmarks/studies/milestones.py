@@ -35,11 +35,10 @@ from minillm.data.files import STANDARD_INPUT, read_json, write_file
 from minillm.data.registry import absolute
 from minillm.errors import InputError, short
 from minillm.metrics import bits
-from minillm.runs import train
-from minillm.runs.folder import RunFolder
+from minillm.runs.folder import RunFolder, held
 from minillm.runs.kind import find_kind
 from minillm.runs.load import load
-from minillm.runs.lock import held
+from minillm.runs.train import train_run
 from minillm.timing.results import processor
 from minillm.training.checkpoints import Summary, numbers_from, reading_checkpoint
 
@@ -152,7 +151,7 @@ def _train(kind: str, folder: Path, settings: Settings) -> bool:
     resume = declared.resumable and (folder / "config.json").exists()
     if resume and _ended(summary_of(folder), settings):
         return True
-    return train.train(
+    return train_run(
         declared,
         folder,
         {} if resume else settings,

@@ -41,10 +41,10 @@ from minillm.cli.options import add_option, add_settings, given_settings, intege
 from minillm.errors import InputError
 from minillm.models.base import sizes_of
 from minillm.mpi import Ranks, ranks
-from minillm.runs.causal import CausalSettings
 from minillm.runs.config import read_config
 from minillm.runs.importing import run_folder
 from minillm.runs.kind import find_kind
+from minillm.runs.kinds._causal import CausalSettings
 from minillm.runs.settings import config_from
 from minillm.timing.contest import memory_bandwidth
 

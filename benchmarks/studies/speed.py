@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 from minillm.mpi import Ranks
-from minillm.ops.linear import _matmul
+from minillm.ops.linear import matmul
 from minillm.timing.contest import best_time
 
 SIZES = tuple(1 << power for power in (12, 16, 20, 24, 26))  # bytes of an Allreduce: 4 kB to 64 MB
@@ -19,7 +19,7 @@ def matmul_peak(seconds: float = 0.2, size: int = 1024) -> float:
     """
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((2, size, size), np.float32)
-    return 2 * size**3 / best_time(lambda: _matmul(a, b), seconds)
+    return 2 * size**3 / best_time(lambda: matmul(a, b), seconds)
 
 
 def allreduce_seconds(ranks: Ranks, size: int, times: int = 9) -> float:

@@ -27,7 +27,7 @@ def run_over(run, text):
     p = run.model.params
     W_x, zeros = p["embedding.E"] @ p["layers.0.W_x"], np.zeros((1, 128), np.float32)
     ids = np.asarray(run.tokenizer.encode(text), np.int64)[None]
-    _, _, _, gates, cs = page._lstm_forward(
+    _, _, _, gates, cs = page.lstm_forward(
         ids, zeros, zeros, W_x, p["layers.0.W_h"], p["layers.0.b"], np.array([len(text)])
     )
     i, f, _, o = np.split(gates[0], 4, axis=-1)

@@ -4,15 +4,15 @@ Every hot loop is written twice.  The NumPy original is on the page of its idea,
 next to the op that calls it.  It is marked
 
     @twinned
-    def _gelu_forward(x): ...
+    def gelu_forward(x): ...
 
 Its Cython twin ``gelu_forward`` has the same parameters.  It is in a
 `<topic>.pyx` of this folder, which is compiled once for each instruction set as
-`_<topic>_<instruction set>`.  A call of ``_gelu_forward`` runs the twin if
+`_<topic>_<instruction set>`.  A call of ``gelu_forward`` runs the twin if
 Cython kernels are in force, else the original.  Both return the same arrays in
 the same layout, so the backward of one may follow the forward of the other.
 A twin trusts its arguments: with sizes that do not fit, it may end the process.
-So the name is private, and its callers check the arguments.
+So its callers check the arguments.
 """
 
 from __future__ import annotations
@@ -53,8 +53,9 @@ class KernelsUnavailable(InputError, ImportError):
 def twinned(original: Function) -> Function:
     """Mark a NumPy original: its Cython twin runs instead where it is in force.
 
-    The twin has the original's name without the underscore: ``lstm_step`` is the twin of
-    ``_lstm_step``.  The original itself is available as ``__wrapped__``.
+    The twin has the original's name.  Where the op itself has this name, the original has an
+    underscore: ``lstm_step`` is the twin of ``_lstm_step``.  The original itself is available as
+    ``__wrapped__``.
 
     Raises ImportError if another module has an original of this name.
     """

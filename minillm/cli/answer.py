@@ -20,7 +20,7 @@ from itertools import count
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.lines import chunks
-from minillm.cli.options import add_files, add_option, add_run, integer, open_run
+from minillm.cli.options import add_files, add_flag, add_option, add_run, integer, open_run
 from minillm.data import read_text
 from minillm.errors import InputError
 
@@ -29,10 +29,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the questions and the text."""
     add_run(parser, "a run of qa")
     add_files(parser, "questions (default: the lines of standard input)", "QUESTION")
-    help = "the text with the answers, - for standard input"
-    add_option(parser, "--context FILE", help, required=True)
+    context = "the text with the answers, - for standard input"
+    add_option(parser, "--context FILE", context, required=True)
     add_option(parser, "--n-best N", "print the N best answers", integer(1, 1000))
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+    add_flag(parser, "--json", "print one JSON object per line")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -149,9 +149,12 @@ class ArgumentParser(argparse.ArgumentParser):
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Check a choice like argparse; the message has the nearest spellings."""
         if action.choices is not None and value not in action.choices:
+            choices = [str(choice) for choice in action.choices]
             if action.dest == "verb" and value in VERBS_ELSEWHERE:
                 self.error(f"there is no verb {value}: {_verbs_here(VERBS_ELSEWHERE[value])}")
-            choices = [str(choice) for choice in action.choices]
+            if action.dest == "verb":  # the help lists them, with their titles
+                guess = did_you_mean(str(value), choices)
+                self.error(f"VERB: expected a verb, found {short(value)}{guess}")
             raise argparse.ArgumentError(
                 action,
                 f"expected one of {', '.join(choices)}; found {short(value)}"

@@ -1,25 +1,22 @@
 """Talk to a model that answers.
 
-Each line of standard input is a message, and the answer is written as the model draws it.  The
-model sees the whole conversation.  What no longer fits its context is left out by whole turns.
+Each line of standard input is a message, and the answer appears as the model samples it.  The
+model sees the whole conversation; if this exceeds its context, the oldest turns are dropped.
 
-Three quotes, \""", begin a message of several lines, and three quotes end it.  Ctrl-C stops an
-answer, and ends the chat where there is none.  The line /reset begins a new conversation, and
-/quit, or the end of the input, ends the chat.
+Three quotes, \""", start and end a message of several lines.  Ctrl-C stops the answer; at the
+prompt it ends the chat, like /quit or the end of the input.  /reset starts a new conversation.
 
-With --file, the text of a document precedes the first message of each conversation.  At most half
-of the context is for it, and only the beginning of a longer one is read.
-
-With --lines, each line of a file is a conversation of its own, and its answer is one line of the
-output: line breaks are written as \\n, and a backslash as \\\\.  A line that cannot be answered has
-an empty line, and a note on standard error.
+With --file, the text of a document precedes the first message of each conversation.  It may fill
+half of the context; only the beginning of a longer document is read.
+With --lines, each line of a file is a separate conversation, and its answer is one line of the
+output: line breaks are written as \\n, and a backslash as \\\\.  The output is an empty line for a
+line that cannot be answered, with a note on standard error.
 
 examples:
   minillm chat runs/smol
   minillm chat runs/smol --system "You answer in one sentence." --temperature 0.8
+  minillm chat SmolLM2-135M-Instruct.Q4_1.gguf     a published model, imported into a cache
   echo "What is the capital of France?" | minillm chat runs/smol --length 50
-  minillm chat SmolLM2-135M-Instruct.Q4_1.gguf
-        a published model; it is imported into a cache when it is first used
   echo "Summarise this." | minillm chat runs/smol --file report.txt
   minillm chat runs/smol --lines questions.txt > answers.txt
 """
@@ -43,6 +40,7 @@ from minillm.data.lines import read_lines, text_of
 from minillm.decoding import Chat, ChatSampling, Sampling
 from minillm.decoding.answers import answers
 from minillm.errors import InputError
+from minillm.runs.run import Run
 from minillm.text.chat_template import KNOWN, Message
 
 QUOTES = '"""'  # around a message of several lines
@@ -54,23 +52,28 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_option(parser, "--system TEXT", "the system prompt, which precedes the conversation")
     add_option(parser, "--file DOC", "a text file that precedes the first message")
     add_option(parser, "--lines FILE", "answer each line of FILE, or of standard input: -")
-    help = "write at most N tokens in an answer (default: as many as fit the context)"
-    add_option(parser, "--length N", help, integer(1, 10**8))
-    add_template(parser)
+    length = "write at most N tokens per answer (default: as many as fit the context)"
+    add_option(parser, "--length N", length, integer(1, 10**8))
+    add_sampling(parser)
+
+
+def add_sampling(parser: ArgumentParser) -> None:
+    """``--template``, and the options of sampling."""
+    template = f"a chat template instead of the run's own: {', '.join(KNOWN)}"
+    add_option(parser, "--template NAME", template, choices=list(KNOWN))
     add_settings(parser, ChatSampling)
 
 
-def add_template(parser: ArgumentParser) -> None:
-    """``--template``."""
-    help = f"a chat template in the place of the run's own: {', '.join(KNOWN)}"
-    add_option(parser, "--template NAME", help, choices=list(KNOWN))
+def open_chat(args: argparse.Namespace) -> tuple[Run, Chat, Sampling]:
+    """The run, its chat, and the settings of :func:`add_sampling`."""
+    opened = open_run(args)
+    chat = opened.answering_in(args.template)
+    return opened, chat, chat.sampling_with(**given_settings(args, ChatSampling))
 
 
 def run(args: argparse.Namespace) -> int:
     """Answer the lines of standard input, or of a file."""
-    opened = open_run(args)
-    chat = opened.answering_in(args.template)
-    sampling = chat.sampling_with(**given_settings(args, ChatSampling))
+    opened, chat, sampling = open_chat(args)
     beginning: list[Message] = []
     if args.system is not None:
         beginning.append({"role": "system", "content": args.system})
@@ -89,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     messages = list(beginning)
     terminal = sys.stdin is not None and sys.stdin.isatty()
     if terminal:
-        print(f"{opened!r}\n/reset begins anew, /quit ends, Ctrl-C stops an answer")
+        print(f"{opened!r}\n/reset starts a new conversation, /quit ends, Ctrl-C stops an answer")
     for line in _typed() if terminal else _piped():
         match line.strip():
             case "":
@@ -107,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
                 raise
             say(str(error))
         if _is_lost(document, asked, messages):
-            say(f"{args.file}: no longer in the conversation; /reset begins anew with it")
+            say(f"{args.file}: no longer in the conversation; /reset starts a new one with it")
     return 0
 
 

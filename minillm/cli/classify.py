@@ -1,8 +1,9 @@
 """Label texts, line by line.
 
-Label TEXTs, the lines of FILEs, or those of standard input, with a trained classifier.  Each line
-of output is the label, its probability and the text, separated by tabs.  An empty line is also a
-text.  With a run of image-classifier, a line is an image: its pixels, 0 to 1, separated by spaces.
+Label TEXTs, the lines of FILEs, or the lines of standard input, with a trained classifier.  Each
+line of output contains the label, its probability and the text, separated by tabs.  An empty line
+is also a text.  With a run of image-classifier, a line is an image: its pixels, 0 to 1, separated
+by spaces.
 
 examples:
   minillm classify runs/reviews "a fine film" "the worst of the year"
@@ -16,16 +17,15 @@ import json
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.lines import chunks
-from minillm.cli.options import add_files, add_run, open_run
+from minillm.cli.options import add_files, add_flag, add_run, open_run
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the lines, and the form of the output."""
     add_run(parser, "a run of a classifier")
-    help = "a text, or a file of lines of UTF-8 text (default: standard input)"
-    add_files(parser, help, "TEXT|FILE")
-    help = "print one JSON object a line, with the probabilities of all labels"
-    parser.add_argument("--json", action="store_true", help=help)
+    texts = "a text, or a file of lines of UTF-8 text (default: standard input)"
+    add_files(parser, texts, "TEXT|FILE")
+    add_flag(parser, "--json", "print one JSON object a line, with the probabilities of all labels")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,15 +1,15 @@
 """Measure a model on held-out data.
 
-The data are those held out in training, or all of the FILEs.
+The data are the part that was held out in training, or all of the FILEs.
 A language model: nats and bits per token, perplexity; and the loss of the best n-gram of the same
 training text.  An encoder-decoder: also the share of unknown words in the targets, exact outputs
 and token errors; with the packages of the extra "metrics", also BLEU, chrF and ROUGE.  A
-classifier: accuracy, macro-F1 and the confusion matrix; one of texts, also the accuracy of TF-IDF
-with logistic regression, trained on the same texts (it needs the package scikit-learn).  A reader
-of questions: exact match and F1 in percent, and those of counting shared words.  A llama or a chat,
-on JSON lines: of conversations, the loss of the answers, and with --pattern the share of written
-answers that match; of multiple choice, in the form of HellaSwag or ARC, the share that is right,
-with its standard error.
+classifier: accuracy, macro-F1 and the confusion matrix; for texts, also the accuracy of TF-IDF with
+logistic regression, trained on the same texts (this needs the package scikit-learn).  A qa model:
+exact match and F1 in percent, and both figures for counting shared words.  A llama or a chat, on
+JSON lines: for conversations, the loss of the answers, and with --pattern the share of written
+answers that match; for multiple choice, in the form of HellaSwag or ARC, the share of right
+answers, with its standard error.
 
 examples:
   minillm eval runs/first
@@ -22,43 +22,46 @@ examples:
 
 import argparse
 import json
+from collections.abc import Sequence
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_beam, add_files, add_run, open_run
+from minillm.cli.options import add_argument, add_files, add_flag, add_run, open_run
 from minillm.cli.process import say
-from minillm.errors import InputError
-from minillm.models.llama import Llama
+from minillm.option import types_of
+from minillm.runs.kind import kinds
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the data, and how to decode."""
     add_run(parser)
     add_files(parser, "UTF-8 text, - for standard input")
-    parser.add_argument(
-        "--part",
-        choices=("validation", "test"),
-        help="the part of a built-in set to measure on (default validation)",
-    )
-    add_beam(parser)
-    help = "of conversations: compare the last match of REGEX in the written answer and the known"
-    parser.add_argument("--pattern", metavar="REGEX", help=help)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    declared = _options(parser.words)
+    for name, evaluation in declared.items():
+        add_argument(parser, evaluation, name)
+    add_flag(parser, "--json", "print one JSON object")
+    parser.set_defaults(options=tuple(declared))
+
+
+def _options(words: Sequence[str]) -> dict[str, type]:
+    """The options of all kinds by name, and the class that declares each.
+
+    To import all kinds takes 500 ms, so it is done only if ``words`` have such an option or --help.
+    """
+    if not any(word.startswith("--") and word != "--json" for word in words):
+        return {}
+    declared = [kind.evaluation for kind in kinds().values()]
+    options = {name: evaluation for evaluation in declared for name in types_of(evaluation)}
+    options.pop("beside")  # the simple model is always measured
+    return options
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the figures."""
     opened = open_run(args)
-    if args.pattern is not None and not isinstance(opened.model, Llama):
-        raise InputError(f"--pattern: expected a run of llama or chat, found {opened.kind.name}")
-    results = opened.evaluate(
-        files=tuple(args.files),
-        part=args.part,
-        beam=args.beam,
-        pattern=args.pattern,
-        length_exponent=args.length_exponent,
-        beside=True,
-        report=say,
-    )
+    options = {name: getattr(args, name) for name in args.options if hasattr(args, name)}
+    if "beside" in types_of(opened.kind.evaluation):
+        options["beside"] = True
+    results = opened.evaluate(files=tuple(args.files), report=say, **options)
     if args.json:
         print(json.dumps(results))
         return 0

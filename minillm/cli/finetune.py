@@ -9,7 +9,7 @@ from minillm.cli import train
 from minillm.cli.arguments import ArgumentParser
 from minillm.data.conversations import has_conversations
 from minillm.errors import InputError
-from minillm.formats.gguf import is_gguf
+from minillm.quantised.gguf import is_gguf
 from minillm.runs.kind import find_kind
 
 

@@ -28,12 +28,12 @@ from minillm.decoding import Sampling
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the prompt, the length, and how to sample."""
     add_run(parser, "the run of a language model")
-    help = "the text to continue (default: a new line, or a new document)"
-    parser.add_argument("--prompt", default="", metavar="TEXT", help=help)
-    help = "write at most N characters, words or byte pairs"
-    add_option(parser, "--length N", help, integer(1, 10**8), 500)
-    help = "end before this character, word or byte pair; may be given several times"
-    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help=help)
+    prompt = "the text to continue (default: a new line, or a new document)"
+    parser.add_argument("--prompt", default="", metavar="TEXT", help=prompt)
+    length = "write at most N characters, words or byte pairs"
+    add_option(parser, "--length N", length, integer(1, 10**8), 500)
+    stop = "end before this character, word or byte pair; may be given several times"
+    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help=stop)
     add_settings(parser, Sampling)
 
 

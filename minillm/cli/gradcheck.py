@@ -31,7 +31,6 @@ from typing import Any
 
 import numpy as np
 
-import minillm
 from minillm import kernels_info, use_kernels
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, integer, number
@@ -86,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_ours(names: list[str], seeds: int, options: dict[str, Any]) -> Iterator[str]:
-    """Print a row for each op and a column for each kernel, and yield what is wrong."""
+    """Print a row for each op and a column for each kernel, and yield the faults."""
     kernels = kernels_info()["available"]
     print(f"{'worst relative error':28}" + "".join(f"{name:>12}" for name in kernels))
     for name in names:
@@ -117,7 +116,7 @@ def _worst_error(name: str, kernel: str, seeds: int, options: dict[str, Any]) ->
     return worst
 
 
-# --- the reader's own -------------------------------------------------------------------
+# --- the reader's ops -------------------------------------------------------------------
 
 
 def _check_own(
@@ -169,7 +168,7 @@ def check_file(
             raise
         except BaseException as error:  # whatever the reader's code raises
             raise InputError(
-                f'expected an op of arguments "{legend}", found {_told(error)}'
+                f'expected an op of arguments "{legend}", found {_told(error, path)}'
             ) from None
     yield legend, worst, failure
 
@@ -192,7 +191,9 @@ def _defined(path: str, names: str) -> Any:
     try:
         defined = runpy.run_path(path)
     except BaseException as error:  # whatever the reader's code raises
-        raise InputError(f"expected a file that can be imported, found {_told(error)}") from None
+        raise InputError(
+            f"expected a file that can be imported, found {_told(error, path)}"
+        ) from None
     things = []
     for name in names.split(","):
         if name not in defined:
@@ -219,18 +220,12 @@ def _point(op: Callable, case: OpCase, options: dict[str, Any]) -> Case:
     return point
 
 
-def _told(error: BaseException) -> str:
-    """An exception in one line, with the last line of the reader's own code that led to it."""
-    what = told(error)
+def _told(error: BaseException, path: str) -> str:
+    """An exception in one line, with the last line of the reader's file that led to it."""
     if isinstance(error, SyntaxError):
-        return f"line {error.lineno}: {what}"
-    libraries = Path(np.__file__).parents[1], Path(minillm.__file__).parent
-    own = [
-        at
-        for at in traceback.extract_tb(error.__traceback__)
-        if not at.filename.startswith("<") and not set(libraries) & set(Path(at.filename).parents)
-    ]
-    return f"line {own[-1].lineno}, {own[-1].line}: {what}" if own else what
+        return f"line {error.lineno}: {told(error)}"
+    own = [at for at in traceback.extract_tb(error.__traceback__) if at.filename == path]
+    return f"line {own[-1].lineno}, {own[-1].line}: {told(error)}" if own else told(error)
 
 
 # --- legends ----------------------------------------------------------------------------
@@ -246,19 +241,17 @@ def _legend(text: str) -> str:
 
 
 def _stated(op: Callable, thing: Any) -> str:
-    """The legend that the annotations or the docstring of an op state.
+    """The legend in the docstring of an op.
 
-    An annotation ends with the shape, as in ``Annotated[NDArray, "B T I"]``; a docstring has it
-    after the name, as in "x (B, T, I)".  There, "..." is taken for "B T".
+    It follows the name, as in "x (B, T, I)".  "..." means "B T".
     """
     first = thing[0] if isinstance(thing, tuple) else thing
     docstrings = [inspect.getdoc(part) for part in (first, getattr(first, "forward", None))]
     docstring = "\n".join(filter(None, docstrings))
     parts = []
-    for parameter in inspect.signature(op).parameters.values():
+    for name, parameter in inspect.signature(op).parameters.items():
         if parameter.default is parameter.empty:
-            name, part = parameter.name, _annotated(parameter)
-            part = part or _documented(name, docstring)
+            part = _documented(name, docstring)
             if name in ("ids", "lengths", "mask"):
                 raise InputError(
                     f'{name}: expected --shapes with a part such as "ids B T < V", '
@@ -273,17 +266,11 @@ def _stated(op: Callable, thing: Any) -> str:
     return ", ".join(parts)
 
 
-def _annotated(parameter: inspect.Parameter) -> str:
-    """The text at the end of an annotation's brackets, or nothing."""
-    stated = re.search(r"""["']([\w ]+)["']\]""", str(parameter.annotation))
-    return stated[1] if stated else ""
-
-
 def _documented(name: str, docstring: str) -> str:
     """The shape that follows the name in a docstring, or nothing."""
     for stated in re.findall(rf"\b{re.escape(name)} \(([^()]*)\)", docstring):
         words = stated.replace(",", " ").split()
         is_shape = all(re.fullmatch(r"\.\.\.|\d*[A-Za-z]\w*|\d+", word) for word in words)
-        if words and is_shape and ("," in stated or stated.isupper()):  # else it is a remark
+        if words and is_shape and ("," in stated or stated.isupper()):  # otherwise it is a remark
             return " ".join("B T" if word == "..." else word for word in words)
     return ""

@@ -24,13 +24,13 @@ import argparse
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, add_out
-from minillm.runs.exchange import import_file
+from minillm.runs.conversion import import_file
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the file and the run."""
     parser.add_argument("file", metavar="FILE", help="the file or folder to read")
-    add_out(parser, "the folder to make")
+    add_out(parser)
     add_option(parser, "--init DIR", "the run that an adapter of PEFT updates")
 
 

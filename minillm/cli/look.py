@@ -3,14 +3,14 @@
 Write one HTML file that opens from disk in any browser.  It shows, for each token, the distribution
 that predicted it and its loss; the attention of all heads of a GPT, a BERT or a translator; the
 gates and cells of a recurrent language model; and the gradient of each loss that reaches each
-token.  The predictions of the best n-gram of the same training text are beside those of a network.
+token.  It compares the predictions of a network with the best n-gram of the same training text.
 For a translator, TEXT is the source.  For an n-gram model, the page shows the contexts that it
 found.
 
 examples:
   minillm look runs/first "The while statement"
   minillm look runs/first "The while statement" --beside runs/characters
-        the predictions of another run beside it
+        with the predictions of another run
   minillm look runs/bert "the while statement repeats" --out bert.html
   minillm look runs/numbers "forty-two" --target "quarante-deux"
 """
@@ -29,10 +29,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument("text", metavar="TEXT", help="the text that the model reads")
     add_option(parser, "--out FILE", "the file (default: DIR/look.html)")
-    help = "another run to set beside it, whose tokens are the same (default: the best n-gram)"
-    add_option(parser, "--beside DIR", help)
-    help = "the output of a translator to look at (default: its own)"
-    add_option(parser, "--target TEXT", help)
+    other = "another run with the same tokens, to compare with (default: the best n-gram)"
+    add_option(parser, "--beside DIR", other)
+    output = "the output of a translator to look at (default: its own)"
+    add_option(parser, "--target TEXT", output)
 
 
 def run(args: argparse.Namespace) -> int:

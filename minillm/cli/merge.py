@@ -18,13 +18,13 @@ import argparse
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_out, add_run
-from minillm.runs.exchange import merge
+from minillm.runs.conversion import merge
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the two folders."""
     add_run(parser, "a run with --lora-rank")
-    add_out(parser, "the folder to make")
+    add_out(parser)
 
 
 def run(args: argparse.Namespace) -> int:

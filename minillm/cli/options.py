@@ -1,4 +1,4 @@
-"""Options: those of a kind's settings, and those shared by several verbs."""
+"""Options: of a kind's settings, and of several verbs."""
 
 import argparse
 from collections.abc import Callable, Collection
@@ -6,10 +6,11 @@ from dataclasses import fields
 from typing import Any
 
 from minillm.cli.arguments import ArgumentParser
+from minillm.errors import short
 from minillm.option import Option, Size, option_of, types_of
 from minillm.runs.load import load
 from minillm.runs.run import Run
-from minillm.runs.settings import GROUPS, TrainingSettings
+from minillm.runs.settings import GROUPS, SearchEvaluation, TrainingSettings
 
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -49,13 +50,13 @@ def add_argument(place: Any, settings: type, name: str) -> argparse.Action:
     declared = option_of(settings, name)
     default = settings.__dataclass_fields__[name].default  # type: ignore[attr-defined]
     type_, several, _ = types_of(settings)[name]
-    help, choices = declared.help.replace("%", "%%"), declared.choices
-    if len(choices) > 1 and not all(choice in help for choice in choices):
-        help += f": {', '.join(choices[:-1])} or {choices[-1]}"
+    text, choices = declared.help.replace("%", "%%"), declared.choices
+    if len(choices) > 1 and not all(choice in text for choice in choices):
+        text += f": {', '.join(choices[:-1])} or {choices[-1]}"
     shown = declared.default_help if declared.default_help is not None else _shown(default)
     if shown and not declared.positional:
-        help += f" (default {shown})"
-    details: dict[str, Any] = {"help": help}
+        text += f" (default {shown})"
+    details: dict[str, Any] = {"help": text}
     if type_ is bool:
         details["action"] = "store_true"
     else:
@@ -90,9 +91,9 @@ def parser_of(declared: Option, type_: type) -> Callable[[str], Any]:
         except ValueError:
             right = False
         if not right:
-            shown = text if type_ is int and text.lstrip("-").isdecimal() else repr(text)
-            shown = shown if len(shown) <= 60 else shown[:57] + "..."
-            raise argparse.ArgumentTypeError(f"expected {declared.expected(type_)}, found {shown}")
+            is_integer = type_ is int and text.lstrip("-").isdecimal()
+            found = short(text).strip("'") if is_integer else short(text)
+            raise argparse.ArgumentTypeError(f"expected {declared.expected(type_)}, found {found}")
         return value
 
     return parse
@@ -122,34 +123,33 @@ def number(**bounds: Any) -> Callable[[str], float]:
 def add_option(
     parser: Any,
     declared: str,
-    help: str,
-    type: Callable[[str], Any] = str,
+    text: str,
+    convert: Callable[[str], Any] = str,
     default: Any = None,
     **details: Any,
 ) -> argparse.Action:
-    """Declare an option such as "--length N"; its help ends with its default."""
+    """Declare an option such as "--length N"; its help is a text and its default."""
     flag, _, metavar = declared.partition(" ")
+    details |= {"metavar": metavar} if metavar else {}
     shown = "" if default is None else f" (default {_shown(default)})"
-    return parser.add_argument(
-        flag, metavar=metavar, help=help + shown, type=type, default=default, **details
-    )
+    return parser.add_argument(flag, help=text + shown, type=convert, default=default, **details)
 
 
-def add_seed(parser: Any, help: str) -> None:
+def add_flag(parser: Any, flag: str, text: str) -> argparse.Action:
+    """Declare an option without a value."""
+    return parser.add_argument(flag, action="store_true", help=text)
+
+
+def add_seed(parser: Any, text: str) -> None:
     """``--seed``, with the bounds of a training's seed."""
-    add_option(parser, "--seed N", help, parser_of(option_of(TrainingSettings, "seed"), int))
+    add_option(parser, "--seed N", text, parser_of(option_of(TrainingSettings, "seed"), int))
 
 
-def add_run(parser: ArgumentParser, help: str = "the folder of a run") -> None:
+def add_run(parser: ArgumentParser, text: str = "the folder of a run") -> None:
     """The run that :func:`open_run` opens, and ``--allow-nan``."""
-    parser.add_argument("run_folder", metavar="DIR", help=help)
-    parser.hide(
-        parser.add_argument(
-            "--allow-nan",
-            action="store_true",
-            help="open a run whose weights are not all finite, to examine it",
-        )
-    )
+    parser.add_argument("run_folder", metavar="DIR", help=text)
+    allow = "open a run whose weights are not all finite, to examine it"
+    parser.hide(add_flag(parser, "--allow-nan", allow))
 
 
 def open_run(args: argparse.Namespace) -> Run:
@@ -157,20 +157,20 @@ def open_run(args: argparse.Namespace) -> Run:
     return load(args.run_folder, args.allow_nan)
 
 
-def add_files(parser: ArgumentParser, help: str, metavar: str = "FILE") -> None:
+def add_files(parser: ArgumentParser, text: str, metavar: str = "FILE") -> None:
     """Any number of FILEs, which may also follow options."""
-    parser.add_argument("files", nargs="*", default=[], metavar=metavar, help=help)
+    parser.add_argument("files", nargs="*", default=[], metavar=metavar, help=text)
     parser.set_defaults(several_files=True)
 
 
-def add_out(parser: Any, help: str, metavar: str = "DIR") -> None:
+def add_out(parser: Any, metavar: str = "DIR") -> None:
     """The folder that a verb makes."""
-    add_option(parser, f"--out {metavar}", help, required=True)
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier result")
+    add_option(parser, f"--out {metavar}", "the folder to make", required=True)
+    add_flag(parser, "--overwrite", "replace an earlier result")
 
 
-def add_beam(parser: Any) -> None:
+def add_beam(parser: ArgumentParser) -> None:
     """The options of beam search."""
-    add_option(parser, "--beam K", "extend K hypotheses at each step", integer(1, 1000), 5)
-    help = "rank outputs by log probability / length^A"
-    add_option(parser, "--length-exponent A", help, number(least=0, most=10), 1.0)
+    for name in ("beam", "length_exponent"):
+        add_argument(parser, SearchEvaluation, name)
+        parser.set_defaults(**{name: getattr(SearchEvaluation, name)})

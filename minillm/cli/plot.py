@@ -40,10 +40,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     attention = add("attention", draw_attention)
     add_run(attention, "a run of seq2seq, transformer, gpt, llama or chat")
     attention.add_argument("text", metavar="TEXT", help="the source text, or all of it")
-    help = "the layer, from 0 (default: 0 of a GPT, the last but one of a Transformer)"
-    add_option(attention, "--layer N", help, integer(0))
-    help = "the head, from 0 (default: 0 of a GPT, the mean over the heads of a Transformer)"
-    add_option(attention, "--head N", help, integer(0))
+    layer = "the layer, from 0 (default: 0 of a GPT, the last but one of a Transformer)"
+    add_option(attention, "--layer N", layer, integer(0))
+    head = "the head, from 0 (default: 0 of a GPT, the mean over the heads of a Transformer)"
+    add_option(attention, "--head N", head, integer(0))
     add_beam(attention)
 
 
@@ -145,7 +145,7 @@ def draw_attention(args: argparse.Namespace) -> None:
         cross = run.cross_attention(args.text, [*ids, *eos], args.layer, args.head)
     if cross is None:
         raise InputError(f"{args.run_folder}: this model has no attention (--attention none)")
-    target = [run.target.show(id) for id in ids] + ["(end)"] * ended
+    target = [*map(run.target.show, ids), *["(end)"] * ended]
     picture = attention_map(cross, run.source.split(args.text), target, caption)
     _write(args, run.path, picture, *lines)
 

@@ -19,8 +19,8 @@ import argparse
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, add_out
-from minillm.formats.gguf_blocks import TYPES
-from minillm.runs.exchange import quantise
+from minillm.quantised.blocks import TYPES
+from minillm.runs.conversion import quantise
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="DIR", help="the folder of a run of llama")
     names = [name.lower() for name in TYPES]
     add_option(parser, "--to TYPE", "the type of the weights", choices=names, required=True)
-    add_out(parser, "the folder to make")
+    add_out(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -20,10 +20,10 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_files, add_option, add_out, integer
+from minillm.cli.options import add_files, add_flag, add_option, add_out, integer
 from minillm.data import Shards, write_shards
 from minillm.mpi import ranks
-from minillm.runs.lock import held
+from minillm.runs.folder import held
 from minillm.text import load_tokenizer
 from minillm.training.progress import progress_bar
 
@@ -35,21 +35,21 @@ def add_arguments(parser: ArgumentParser) -> None:
         "UTF-8 text, plain or compressed with gzip or zstandard; .jsonl: JSON lines, whose "
         '"text" is a document; - for standard input; none: the built-in corpus',
     )
-    add_out(parser, "the folder to make", metavar="SHARDS")
-    help = "use the vocabulary of this run, or of a tokenizer's folder or file"
-    add_option(parser, "--tokenizer DIR", help, required=True)
+    add_out(parser, metavar="SHARDS")
+    vocabulary = "use the vocabulary of this run, or of a tokenizer's folder or file"
+    add_option(parser, "--tokenizer DIR", vocabulary, required=True)
     parser.add_argument(
         "--documents",
         choices=("file", "line"),
         default="file",
         help="a document is a whole FILE (default), or each line",
     )
-    help = "drop documents that equal an earlier one (the text is read twice)"
-    parser.add_argument("--deduplicate", action="store_true", help=help)
-    parser.add_argument("--shuffle", action="store_true", help="put the documents in random order")
+    equal = "drop documents that equal an earlier one (the text is read twice)"
+    add_flag(parser, "--deduplicate", equal)
+    add_flag(parser, "--shuffle", "put the documents in random order")
     add_option(parser, "--seed N", "seed of that order", integer(0), 0)
-    help = "the most tokens in a file"
-    add_option(parser, "--shard-tokens N", help, integer(1, 1 << 40), 1 << 26)
+    most = "the most tokens in a file"
+    add_option(parser, "--shard-tokens N", most, integer(1, 1 << 40), 1 << 26)
     parser.set_defaults(over_ranks=True)
 
 

@@ -8,14 +8,14 @@ examples:
   minillm tokens gpt2 "a few words"
         with the tokenizer in a folder of Hugging Face
   minillm tokens runs/translator/vocabulary.target.json "quelques mots"
-        an encoder-decoder has two vocabularies; its folder stands for that of the source
+        an encoder-decoder has two vocabularies; its folder means the source vocabulary
 """
 
 import argparse
 from pathlib import Path
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.formats.gguf import is_gguf
+from minillm.quantised.gguf import is_gguf
 from minillm.text import load_tokenizer
 from minillm.text.vocabulary import visible
 
@@ -24,8 +24,8 @@ SOURCE = "vocabulary.source.json"  # of an encoder-decoder
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the tokenizer and the text."""
-    help = "a run with a vocabulary, a GGUF file, or a tokenizer's folder or file"
-    parser.add_argument("folder", metavar="DIR", help=help)
+    tokenizer = "a run with a vocabulary, a GGUF file, or a tokenizer's folder or file"
+    parser.add_argument("folder", metavar="DIR", help=tokenizer)
     parser.add_argument("text", metavar="TEXT", help="the text to split")
 
 
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     tokenizer = load_tokenizer(source if source.exists() else folder)
     ids = tokenizer.encode(args.text, "TEXT").tolist()
     width = len(str(len(tokenizer)))
-    for id, piece in zip(ids, tokenizer.split(args.text), strict=True):
-        unknown = "  (unknown)" if id == tokenizer.unknown else ""
-        print(f"{id:{width}}  {visible(piece)}{unknown}")
+    for token, piece in zip(ids, tokenizer.split(args.text), strict=True):
+        unknown = "  (unknown)" if token == tokenizer.unknown else ""
+        print(f"{token:{width}}  {visible(piece)}{unknown}")
     return 0

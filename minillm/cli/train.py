@@ -8,12 +8,12 @@ import sys
 from typing import Any
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_option, add_settings, given_settings
+from minillm.cli.options import add_flag, add_option, add_settings, given_settings
 from minillm.mpi import ranks
 from minillm.option import types_of
-from minillm.runs import train
 from minillm.runs.kind import Kind, find_kind, titles
 from minillm.runs.load import load
+from minillm.runs.train import train_run
 
 FINETUNED = "finetuned"  # the kind that only `minillm finetune` trains
 
@@ -38,9 +38,8 @@ def add_kind(parser: ArgumentParser, kind: Kind) -> None:
     add_option(folder, "--out DIR", "the folder of the run", required=True)
     existing = folder.add_mutually_exclusive_group()
     if kind.resumable:
-        help = "continue the run in DIR, which has its settings"
-        existing.add_argument("--resume", action="store_true", help=help)
-    existing.add_argument("--overwrite", action="store_true", help="replace the run in DIR")
+        add_flag(existing, "--resume", "continue the run in DIR, which has its settings")
+    add_flag(existing, "--overwrite", "replace the run in DIR")
     add_settings(parser, kind.settings)
     several = "files" in types_of(kind.settings)
     defaults: dict[str, Any] = {"several_files": True} if several else {}
@@ -49,7 +48,7 @@ def add_kind(parser: ArgumentParser, kind: Kind) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, and show a sample of the model's output."""
-    trained = train.train(
+    trained = train_run(
         args.kind,
         args.out,
         given_settings(args, args.kind.settings),
@@ -59,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
     )
     if not trained:
         return 130
-    if ranks().rank == 0 and type(args.kind).sample is not Kind.sample:  # else there is no sample
+    has_sample = type(args.kind).sample is not Kind.sample
+    if has_sample and ranks().rank == 0:
         for piece in args.kind.sample(load(args.out)):
             sys.stdout.write(piece)
             sys.stdout.flush()

@@ -27,10 +27,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare how to search."""
     add_run(parser, "a run of seq2seq or transformer")
     add_beam(parser)
-    help = "print the N best outputs of each line, with their scores"
-    add_option(parser, "--n-best N", help, integer(1, 1000))
-    help = "sample; below 1, probable tokens more often, above 1 less often (default: beam search)"
-    add_option(parser, "--temperature T", help, number(least=0))
+    best = "print the N best outputs of each line, with their scores"
+    add_option(parser, "--n-best N", best, integer(1, 1000))
+    sample = "sample; below 1, probable tokens more often, above 1 less (default: beam search)"
+    add_option(parser, "--temperature T", sample, number(least=0))
     add_seed(parser, "the same seed samples the same outputs")
 
 

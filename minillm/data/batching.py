@@ -15,7 +15,7 @@ def batches_in_order(
     tokens: float = math.inf,
     padding: float = math.inf,
 ) -> Iterator[NDArray[np.int64]]:
-    """Yield the numbers of the rows of each batch, from an ``order`` that is sorted by length.
+    """The numbers of the rows of each batch, from an ``order`` that is sorted by length.
 
     A batch has at most this many ``rows``, ``tokens`` (with its padding), and tokens that are
     ``padding``; or it is one row.

@@ -1,6 +1,6 @@
 """Multiple choice: JSON lines with a beginning, its possible endings, and the right one.
 
-Two forms are read, those of HellaSwag and of ARC, as Hugging Face's sets have them:
+Two forms are read, HellaSwag's and ARC's, as in Hugging Face's sets:
 
     {"ctx": "She cracks an egg and", "endings": ["fries it.", "paints it."], "label": 0}
     {"question": "What boils?", "choices": {"text": ["ice", "water"], "label": ["A", "B"]},
@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from minillm.data.entries import entry
 from minillm.data.files import json_object
-from minillm.data.lines import entry, read_lines
+from minillm.data.lines import read_lines
 from minillm.errors import InputError, short
 
 

@@ -48,7 +48,7 @@ def _gzip() -> Any:
 
 
 def _frames(
-    file: BinaryIO, name: str, format: str, new: Callable[[], Any], wrong: type[Exception]
+    file: BinaryIO, name: str, kind: str, new: Callable[[], Any], damage: type[Exception]
 ) -> Iterator[bytes]:
     """The contents of a file of one frame or several; ``new`` makes a decompressor of one."""
     frame: Any = None
@@ -57,15 +57,15 @@ def _frames(
             frame = frame or new()
             try:
                 yield frame.decompress(data)
-            except wrong as error:
+            except damage as error:
                 raise InputError(
-                    f"{name}: expected a {format} file, but it is damaged: {error}"
+                    f"{name}: expected a {kind} file, but it is damaged: {error}"
                 ) from None
             if not frame.eof:
                 break
             data, frame = frame.unused_data, None
     if frame is not None:
-        raise InputError(f"{name}: expected a whole {format} file, found one that is cut short")
+        raise InputError(f"{name}: expected a whole {kind} file, found one that is cut short")
 
 
 def joined(pieces: Iterator[bytes]) -> BinaryIO:

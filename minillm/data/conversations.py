@@ -6,21 +6,22 @@ and the answer to it, which is the same as two messages:
     {"messages": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]}
     {"prompt": "2 + 2?", "completion": "4"}
 
-A preference is a prompt with two answers, of which a person, or a program, has chosen one:
+A preference is a prompt with two answers; a person or a program has chosen one of them:
 
     {"prompt": "2 + 2?", "chosen": "4", "rejected": "22"}
 
 Prompts and answers are texts, or lists of messages.
 
-Source: the forms are those of Hugging Face's TRL (2023), in which most published sets are written.
+Source: the forms come from Hugging Face's TRL (2023); most published sets are written in them.
 """
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from minillm.data.entries import entry
 from minillm.data.files import json_object
-from minillm.data.lines import entry, is_json_lines, read_lines
+from minillm.data.lines import is_json_lines, read_lines
 from minillm.errors import InputError, short
 
 Message = Mapping[str, str]
@@ -30,16 +31,16 @@ FORMS = '"messages", "prompt" and "completion", or "prompt", "chosen" and "rejec
 
 
 class Conversation(NamedTuple):
-    """Messages, at least one of which is an answer."""
+    """Messages; at least one of them is an answer."""
 
     messages: list[Message]
     place: str  # in the file, for messages
 
     @property
     def key(self) -> str:
-        """What the split into training and validation depends on: the first question.
+        """The text that decides between training and validation: the first question.
 
-        Without any question, the first answer.
+        Without any question, it is the first answer.
         """
         order = ("user", "assistant", "system")
         return min(self.messages, key=lambda m: order.index(m["role"]))["content"]
@@ -60,7 +61,7 @@ class Preference(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What the split into training and validation depends on: the first question."""
+        """The text that decides between training and validation: the first question."""
         return Conversation(self.chosen, self.place).key
 
 
@@ -124,24 +125,24 @@ def _messages(values: Any, name: str, role: str, place: str) -> list[Message]:
         return [{"role": role, "content": entry(values, name, str, place)}]
     if not isinstance(value, list):
         raise InputError(f"{place}: {name}: expected a text or messages, found {short(value)}")
-    return _checked(value, name, place)
+    return _message_list(value, name, place)
 
 
 def _with_answer(messages: Any, name: str, place: str) -> list[Message]:
-    checked = _checked(messages, name, place)
-    if not any(message["role"] == "assistant" for message in checked):
+    listed = _message_list(messages, name, place)
+    if not any(message["role"] == "assistant" for message in listed):
         raise InputError(f"{place}: {name}: expected a message of the assistant, found none")
-    return checked
+    return listed
 
 
-def _checked(messages: Any, name: str, place: str) -> list[Message]:
+def _message_list(messages: Any, name: str, place: str) -> list[Message]:
     if not isinstance(messages, list):
         raise InputError(f"{place}: {name}: expected a list of messages, found {short(messages)}")
-    checked: list[Message] = []
+    listed: list[Message] = []
     for number, message in enumerate(messages):
         here = f"{place}: {name}[{number}]"
         role, content = (entry(message, key, str, here) for key in ("role", "content"))
         if role not in ROLES:
             raise InputError(f"{here}: expected one of {', '.join(ROLES)}, found {short(role)}")
-        checked.append({"role": role, "content": content})
-    return checked
+        listed.append({"role": role, "content": content})
+    return listed

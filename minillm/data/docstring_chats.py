@@ -55,7 +55,7 @@ def docstring_chats() -> dict[str, list[Conversation]]:
 
 
 def functions_of(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
-    """Yield name, arguments and first sentence of each public function and method of a module."""
+    """The name, arguments and first sentence of each public function and method of a module."""
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             functions = [(f"{node.name}.", child) for child in node.body]

@@ -8,7 +8,6 @@ depends only on the files, not on the number of ranks.  So all results are the s
 of ranks.
 """
 
-import hashlib
 import io
 import os
 import re
@@ -20,14 +19,16 @@ from typing import BinaryIO, NamedTuple
 
 from minillm.data.compressed import decompressed, is_compressed, joined
 from minillm.data.corpora import decoded
+from minillm.data.entries import entry
 from minillm.data.files import json_object, naming, read_once, reading, shown
-from minillm.data.lines import entry, is_json_lines, lines_of
+from minillm.data.lines import is_json_lines, lines_of
 from minillm.data.python_texts import TEXTS
 
 PART = 1 << 25  # bytes
 BLOCK = 1 << 21  # bytes of text that are encoded at a time
 
 _SPACES = frozenset(" \t\n\r\f\v")  # white space by every definition
+_READ = 1 << 17  # bytes
 _LONGEST = 1 << 24  # characters without any space, after which a text is cut anyway
 
 # A line's end between two characters that no definition counts as white space (in UTF-8): no token
@@ -58,7 +59,7 @@ class Part:
     """Consecutive stretches, their size on disk, and whether they can be read only once."""
 
     stretches: list[Stretch]
-    bytes: int = 0
+    size: int = 0
     once: bool = False
 
 
@@ -74,11 +75,11 @@ def parts_of(
     parts: list[Part] = []
     for file in files:
         split = not whole or documents == "line" or is_json_lines(file)
-        for stretch, bytes in _stretches(file, size, split):
-            if not parts or parts[-1].bytes >= size:
+        for stretch, length in _stretches(file, size, split):
+            if not parts or parts[-1].size >= size:
                 parts.append(Part([]))
             parts[-1].stretches.append(stretch)
-            parts[-1].bytes += bytes
+            parts[-1].size += length
             parts[-1].once |= read_once(file)
     return parts
 
@@ -91,9 +92,9 @@ def dealt(parts: Sequence[Part], ranks: int) -> list[list[int]]:
     """
     loads = [0] * ranks
     hands: list[list[int]] = [[] for _ in range(ranks)]
-    for number in sorted(range(len(parts)), key=lambda k: (not parts[k].once, -parts[k].bytes)):
+    for number in sorted(range(len(parts)), key=lambda k: (not parts[k].once, -parts[k].size)):
         rank = 0 if parts[number].once else loads.index(min(loads))
-        loads[rank] += parts[number].bytes
+        loads[rank] += parts[number].size
         hands[rank].append(number)
     return [sorted(hand) for hand in hands]
 
@@ -160,42 +161,25 @@ def _of_lines(stretch: Stretch) -> Iterator[Piece]:
 
 @contextmanager
 def _opened(stretch: Stretch) -> Iterator[BinaryIO]:
-    """The contents of a stretch, decompressed."""
-    with _stored(stretch) as file:
-        if stretch.start or stretch.stop is not None:  # compressed files are whole
-            yield file
-        else:
-            with decompressed(file, stretch.name) as contents:
-                yield contents
-
-
-@contextmanager
-def _stored(stretch: Stretch) -> Iterator[BinaryIO]:
-    """The bytes of a stretch, as they are stored."""
+    """The contents of a stretch, decompressed; a compressed file is one stretch."""
     if stretch.file in TEXTS:
         yield io.BytesIO(TEXTS[stretch.file]().encode())
         return
     with reading(stretch.file) as file:
-        if stretch.start:
+        if stretch.start == 0 and stretch.stop is None:
+            with decompressed(file, stretch.name) as contents:
+                yield contents
+        else:
             file.seek(stretch.start)
-        yield file if stretch.stop is None else joined(_bytes(file, stretch.stop - stretch.start))
+            yield file if stretch.stop is None else joined(_bytes(file, stretch))
 
 
-def _bytes(file: BinaryIO, left: int) -> Iterator[bytes]:
-    while left and (data := file.read(min(left, io.DEFAULT_BUFFER_SIZE * 16))):
+def _bytes(file: BinaryIO, stretch: Stretch) -> Iterator[bytes]:
+    assert stretch.stop is not None
+    left = stretch.stop - stretch.start
+    while left and (data := file.read(min(left, _READ))):
         left -= len(data)
         yield data
-
-
-def fingerprint(part: Part) -> str | None:
-    """The fingerprint of the files of a part; None if they can be read only once."""
-    if part.once:
-        return None
-    whole = hashlib.sha256()
-    for stretch in part.stretches:
-        with _stored(stretch) as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest())  # type: ignore[arg-type]
-    return whole.hexdigest()
 
 
 def cut_at_spaces(blocks: Iterable[str], longest: int = _LONGEST) -> Iterator[str]:

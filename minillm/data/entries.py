@@ -1,6 +1,7 @@
 """The entries of a file of another program, such as an object in JSON, checked one by one."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,20 @@ class Entries:
         for name, values in allowed.items():
             self.check(name, values)
 
+    def check_nested(self, allowed: Mapping[str, tuple[Any, ...]]) -> None:
+        """InputError for an entry, named "a.b" for b in a, without one of the allowed values.
+
+        A missing entry is null.
+        """
+        for names, values in allowed.items():
+            value: Any = self.values
+            for name in names.split("."):
+                value = value.get(name) if isinstance(value, Mapping) else None
+            if value not in values:
+                raise InputError(
+                    f"{self.path}: {names}: expected {short(values[0])}, found {short(value)}"
+                )
+
     def text(self, name: str, *default: str) -> str:
         """A text."""
         value = self.values.get(name, *default)
@@ -60,3 +75,39 @@ class Entries:
         if type(value) is not float and (type(value) is not int or abs(value) >= 2**63):
             raise self.wrong(name, "a number")
         return float(value)
+
+
+@contextmanager
+def in_file(path: str | Path) -> Iterator[None]:
+    """Let a ValueError in the block become an InputError that names the file."""
+    try:
+        yield
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+_KINDS = {str: "a string", list: "a list", int: "a whole number", bool: "true or false"}
+
+
+def entry(values: Any, name: str, kind: type, place: str) -> Any:
+    """The entry ``name`` of a JSON object.  InputError if there is none of this kind.
+
+    kind: str, list, int or bool.  A string is one that UTF-8 can hold.
+    """
+    value: Any = values.get(name) if isinstance(values, dict) else values
+    if type(value) is not kind:
+        found = "none" if value is None else short(value)
+        raise InputError(
+            f'{place}: expected an object with "{name}": {_KINDS[kind]}, found {found}'
+        )
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:  # half of a surrogate pair, which JSON can spell
+            half = short(value[error.start])
+            raise InputError(
+                f"{place}: {name}: expected a text, found half of a character: {half}"
+            ) from None
+    return value

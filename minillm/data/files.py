@@ -2,7 +2,6 @@
 
 import errno
 import gc
-import glob
 import io
 import json
 import os
@@ -280,11 +279,9 @@ def _replacement(path: str | Path) -> Iterator[BinaryIO]:
     target = Path(os.path.realpath(path))
     if target.is_symlink():
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-    start = f".{target.name[:50]}."  # the longest legal name has no room for more
-    remove_temporaries(target.parent, start)
-    temporary, file = create_temporary(target.parent, start)
+    temporary = _temporary_name(target)
     try:
-        with file:
+        with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -295,67 +292,39 @@ def _replacement(path: str | Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
+def _temporary_name(target: Path) -> Path:
+    """A random name in the same folder; the longest legal name has no room for more."""
+    return target.with_name(f".{target.name[:50]}.{os.urandom(4).hex()}{TEMPORARY}")
+
+
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
     """An empty folder to fill, renamed to ``path`` when the block ends without an exception.
 
-    Whatever happens, ``path`` has all of its files or does not exist.  InputError if ``path``
-    exists already, unless it is an empty folder.  An OSError names ``path``.
+    InputError if ``path`` exists already, unless it is an empty folder.  An OSError names ``path``.
     """
     if not str(path):
         raise InputError("expected the name of a folder, found an empty one")
     target = Path(path).absolute()
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise InputError(f"{path}: expected the name of a new folder, but it exists already")
-    with naming(path), temporary_folder(target.parent, f".{target.name[:50]}.") as made:
-        yield made
-        if target.exists():
-            target.rmdir()
-        os.replace(made, target)
+    made = _temporary_name(target)
+    with naming(path):
+        made.mkdir()
+        try:
+            yield made
+            if target.exists():
+                target.rmdir()
+            os.replace(made, target)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
 
 
-@contextmanager
-def temporary_folder(parent: Path, start: str, mode: int = 0o777) -> Iterator[Path]:
-    """An empty folder in ``parent``, which is removed when the block ends.
-
-    A locked file beside it marks it as in use.  First, folders whose names have the same start are
-    removed if they are not in use: their processes were killed.
-    """
-    remove_temporaries(parent, start)
-    path, locked = create_temporary(parent, start)
-    folder = path.with_suffix("")
-    try:
-        folder.mkdir(mode)
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        locked.close()
-        path.unlink(missing_ok=True)
-
-
-def create_temporary(folder: Path, start: str) -> tuple[Path, BinaryIO]:
-    """A new file with a random name, locked while it is open."""
-    while True:
-        path = folder / f"{start}{os.urandom(4).hex()}{TEMPORARY}"
-        file = open(path, "xb")  # noqa: SIM115
-        lock(file)
-        if os.fstat(file.fileno()).st_nlink:
-            return path, file
-        file.close()  # another process removed it before it was locked
-
-
-def remove_temporaries(folder: Path, start: str = "") -> None:
-    """Remove the temporary files that no process has locked: their writers were killed.
-
-    A folder with the name of such a file, without the suffix, is removed, too.
-    """
-    for path in folder.glob(f"{glob.escape(start)}*{TEMPORARY}"):
-        if is_special(path):
-            continue
-        with suppress(OSError), open(path, "rb") as file:
-            if lock(file):
-                shutil.rmtree(path.with_suffix(""), ignore_errors=True)
-                path.unlink()
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed writers left in a folder that only this process writes."""
+    for path in folder.glob(f"*{TEMPORARY}"):
+        if not is_special(path):
+            path.unlink()
 
 
 def lock(file: IO | int) -> bool | None:

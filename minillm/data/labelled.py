@@ -15,8 +15,8 @@ def read_labelled(path: str | Path) -> Iterator[Labelled]:
 
     A file named ``.jsonl`` has lines ``{"text": "...", "label": "..."}``, any other file lines
     ``label<TAB>text``.  In a folder, each subfolder is a label, and each file in it one text.
-    White space becomes single spaces.  Labels with an empty text, a few of which are in most large
-    sets, are left out.  InputError names a line without a label or text, or a file without any.
+    White space becomes single spaces.  Labels with an empty text, which most large sets have a few
+    times, are left out.  InputError names a line without a label or text, or a file without any.
     """
     empty = True
     for label, text in labelled_lines(path):
@@ -33,9 +33,14 @@ def labelled_lines(path: str | Path) -> Iterator[Labelled]:
         yield from _read_folder(Path(path))
         return
     for label, text, place in read_rows(path, ("label", "text")):
-        if not label.strip():
-            raise InputError(f"{place}: expected a label and a text, found an empty label")
-        yield label.strip(), " ".join(text.split())
+        yield labelled_text(label, text, place)
+
+
+def labelled_text(label: str, text: str, place: str) -> Labelled:
+    """A text with single spaces and its label; InputError if the label is empty."""
+    if not label.strip():
+        raise InputError(f"{place}: expected a label and a text, found an empty label")
+    return label.strip(), " ".join(text.split())
 
 
 def without_text(path: str | Path) -> int:
@@ -67,7 +72,7 @@ def with_held_out(labelled: Iterable[Labelled], every: int) -> Iterator[tuple[bo
 
 
 class LabelledData:
-    """Labelled texts; the validation texts are those of another path, or a tenth of each label."""
+    """Labelled texts; the validation texts come from another path, or are a tenth of each label."""
 
     def __init__(self, path: str | Path, validation_path: str | Path | None = None):
         self.path, self.validation_path = path, validation_path

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+from minillm.data.entries import entry
 from minillm.data.files import bounded_lines, json_object, reading, shown
-from minillm.errors import InputError, short
+from minillm.errors import InputError
 
 
 def read_lines(path: str | Path, regular: bool = False) -> Iterator[tuple[str, str]]:
@@ -66,28 +67,3 @@ def read_rows(path: str | Path, names: tuple[str, str]) -> Iterator[tuple[str, s
             values = json_object(line, place)
             first, second = (entry(values, name, str, place) for name in names)
             yield first, second, place
-
-
-_KINDS = {str: "a string", list: "a list", int: "a whole number", bool: "true or false"}
-
-
-def entry(values: Any, name: str, kind: type, place: str) -> Any:
-    """The entry ``name`` of a JSON object.  InputError if there is none of this kind.
-
-    kind: str, list, int or bool.  A string is one that UTF-8 can hold.
-    """
-    value: Any = values.get(name) if isinstance(values, dict) else values
-    if type(value) is not kind:
-        wrong = "none" if value is None else short(value)
-        raise InputError(
-            f'{place}: expected an object with "{name}": {_KINDS[kind]}, found {wrong}'
-        )
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:  # half of a surrogate pair, which JSON can spell
-            half = short(value[error.start])
-            raise InputError(
-                f"{place}: {name}: expected a text, found half of a character: {half}"
-            ) from None
-    return value

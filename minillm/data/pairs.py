@@ -27,14 +27,19 @@ def read_pairs(path: str | Path) -> Iterator[Pair]:
         if "\t" in target and not is_json_lines(path):
             tabs = 1 + target.count("\t")
             raise InputError(f"{place}: expected source<TAB>target, found {tabs} tabs")
-        if not source.strip() or not target.strip():
-            side = "target" if source.strip() else "source"
-            raise InputError(f"{place}: expected source and target, found an empty {side}")
-        yield source.strip(), target.strip()
+        yield pair_of(source, target, place)
+
+
+def pair_of(source: str, target: str, place: str) -> Pair:
+    """A pair without white space around its sides; InputError if one of them is empty."""
+    if not source.strip() or not target.strip():
+        side = "target" if source.strip() else "source"
+        raise InputError(f"{place}: expected source and target, found an empty {side}")
+    return source.strip(), target.strip()
 
 
 class PairFile:
-    """Pairs from a file; the validation pairs are those of another file, or the last tenth."""
+    """Pairs from a file; the validation pairs come from another file, or are the last tenth."""
 
     def __init__(self, path: str | Path, validation_path: str | Path | None = None):
         self.path, self.validation_path = path, validation_path

@@ -105,7 +105,7 @@ class Shards:
     def __getitem__(self, places: slice | NDArray[np.integer]) -> NDArray:
         """The ids of a slice, or the ids at an array of places, of any shape.
 
-        Consecutive places, such as those of a window, are read at once.
+        Consecutive places, such as a window's, are read at once.
         """
         if isinstance(places, slice):
             start, stop, step = places.indices(len(self))

@@ -6,8 +6,8 @@ Each of two passes reads and writes only long stretches:
 2. Each bucket fits into memory.  It is read, its documents are shuffled, and it is written.
 
 All orders are equally likely.  The result is the same as if each document got a random number
-between 0 and 1 and all were sorted: the bucket is the number's first digit, and the order within a
-bucket is that of the other digits.
+between 0 and 1 and all were sorted: the bucket is the number's first digit, and the other digits
+order the documents within a bucket.
 
 The draws depend only on the seed and on the places in the corpus.  So the result is the same for
 any number of ranks.  Each rank scatters a range of the corpus, and shuffles some of the buckets.
@@ -38,7 +38,7 @@ LONGEST = 1 << 25  # tokens of a document
 def shuffled(
     shards: Shards, folder: Path, scratch: Path, seed: int, shard_tokens: int, job: Ranks
 ) -> list[dict[str, Any]]:
-    """Write the documents of shards in random order -> the entries of the index.
+    """Write the documents of shards in random order; return the entries of the index.
 
     ``folder`` gets files of at most ``shard_tokens``; ``scratch`` gets the buckets.  A document
     ends with EOS.  InputError if one is longer than LONGEST.

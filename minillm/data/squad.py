@@ -18,8 +18,8 @@ questions for SQuAD".
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from minillm.data.entries import entry
 from minillm.data.files import read_json
-from minillm.data.lines import entry
 from minillm.errors import InputError, short
 
 
@@ -40,7 +40,7 @@ class Question(NamedTuple):
 
 
 class SquadFile:
-    """Questions of a file; the validation questions are those of another, or of a tenth of it."""
+    """Questions of a file; the validation questions come from another, or are a tenth of it."""
 
     def __init__(self, path: str | Path, validation_path: str | Path | None = None):
         self.path = path
@@ -101,8 +101,8 @@ def _questions(paragraph: Any, place: str, path: str) -> list[Question]:
     questions = []
     context = _text(paragraph, "context", place)
     for q, values in enumerate(entry(paragraph, "qas", list, place), start=1):
-        id = _text(values, "id", f"{place}, question {q}")
-        own = f"{path}, question {short(id)}"
+        name = _text(values, "id", f"{place}, question {q}")
+        own = f"{path}, question {short(name)}"
         text = _text(values, "question", own)
         impossible = "is_impossible" in values and entry(values, "is_impossible", bool, own)
         answers = tuple(_answer(each, context, own) for each in entry(values, "answers", list, own))
@@ -110,7 +110,7 @@ def _questions(paragraph: Any, place: str, path: str) -> list[Question]:
             raise InputError(f"{own}: expected no answer, as it is marked as impossible, found one")
         if not impossible and not answers:
             raise InputError(f"{own}: expected an answer, or is_impossible, found neither")
-        questions.append(Question(id, text, context, answers))
+        questions.append(Question(name, text, context, answers))
     return questions
 
 

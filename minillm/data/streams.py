@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from minillm.data.corpora import BLOCK, text_blocks
-from minillm.data.files import MOST_IN_MEMORY, naming, read_once, temporary_folder
+from minillm.data.files import MOST_IN_MEMORY, naming, read_once
 from minillm.data.python_texts import DEFAULT_TEXT
 
 _SPILL = "minillm-spill-"
@@ -76,13 +76,12 @@ class Spill:
     """
 
     def __enter__(self) -> "Spill":
-        self._temporary = temporary_folder(Path(tempfile.gettempdir()), _SPILL, 0o700)
-        self._folder = self._temporary.__enter__()
-        self._number = 0
+        self._temporary = tempfile.TemporaryDirectory(prefix=_SPILL, ignore_cleanup_errors=True)
+        self._folder, self._number = Path(self._temporary.name), 0
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._temporary.__exit__(*error)
+        self._temporary.cleanup()
 
     def new(self, dtype: DTypeLike) -> "OnDisk":
         """An array without elements, to be extended."""

@@ -43,7 +43,7 @@ class Streams:
 
     @property
     def table(self) -> int:
-        """Elements of a table of `gather`, and twice those of `tally`."""
+        """Elements of a table of `gather`; twice as many as in a table of `tally`."""
         return max(1, self.memory // 16)
 
     def rounds(self, length: int, size: int) -> int:
@@ -149,7 +149,7 @@ def tally(streams: Streams, places: OnDisk, bounds: NDArray) -> OnDisk:
         count = np.zeros(size, np.int64)
         for part in column.blocks(table // 2 + 1):
             count += np.bincount(part, minlength=size)
-            streams.progress(f"suffixes: those of {len(out):,} of {length:,} counted")
+            streams.progress(f"suffixes: {len(out):,} of {length:,} counted")
         out.extend(count)
     return out
 

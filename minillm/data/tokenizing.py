@@ -9,8 +9,8 @@ rank encodes its parts one after the other, in blocks, so its memory stays const
 When all parts are done, rank 0 writes the index, in the order of the parts, and removes the lists.
 So the shards are byte for byte the same for any number of ranks.
 
-After a kill, the same call continues with the parts that have no list.  The index has a fingerprint
-of the files from the beginning, to make sure that the text is the same.
+After a kill, the same call keeps the parts that have a list, and makes the others again.  The index
+has a fingerprint of the files from the beginning, to make sure that the text is the same.
 """
 
 import ctypes
@@ -28,13 +28,11 @@ from numpy.typing import NDArray
 
 from minillm.data import documents as corpus
 from minillm.data.documents import Piece
-from minillm.data.duplicates import repeated
-from minillm.data.files import read_json, shown
-from minillm.data.python_texts import DEFAULT_TEXT
+from minillm.data.files import read_json, read_once, reading, remove_temporaries, shown
+from minillm.data.python_texts import DEFAULT_TEXT, TEXTS
 from minillm.data.shards import (
     FORMAT_VERSION,
     Shards,
-    check_shard,
     digest_of,
     read_index,
     unsealed,
@@ -52,7 +50,7 @@ _RETURNED = 4 * corpus.BLOCK  # bytes of text after which free memory is given b
 
 UNSHUFFLED, BUCKETS = "unshuffled", "buckets"  # folders that exist only during the work
 
-Progress = Callable[[int, int | None, int], None]
+Report = Callable[[int, int | None, int], None]  # see write_shards
 
 
 class Tokenizer(Protocol):
@@ -73,7 +71,7 @@ def write_shards(
     tokenizer: Tokenizer,
     shard_tokens: int = SHARD_TOKENS,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Report | None = None,
     *,
     documents: str = "file",
     deduplicate: bool = False,
@@ -106,7 +104,6 @@ def write_shards(
     names = list(map(str, files)) or [DEFAULT_TEXT]
     parts = corpus.parts_of(names, documents=documents, whole=deduplicate)
     own = corpus.dealt(parts, job.size)[job.rank]
-    prints = _of_all(job, {number: corpus.fingerprint(parts[number]) for number in own})
     index: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "dtype": "uint16" if len(tokenizer) <= 1 << 16 else "uint32",
@@ -114,31 +111,24 @@ def write_shards(
         "eos": tokenizer.eos,
         "tokenizer_sha256": digest_of(vocabulary),
         "shard_tokens": shard_tokens,
-        "part": corpus.PART,
-        "block": corpus.BLOCK,
         "documents": documents,
         "deduplicate": deduplicate,
         "shuffle": shuffle,
-        "source": {
-            "files": list(map(str, files)),
-            "sha256": None if None in prints else digest_of({"parts": prints}),
-        },
+        "source": {"files": list(map(str, files)), "sha256": _fingerprint(names, job)},
         "shards": [],
         "complete": False,
     }
     stored = _stored_index(folder, index, overwrite)
     if stored is not None and stored["complete"]:
-        complete = Shards(folder)
-        complete.verify(None, job.rank, job.size)
-        return complete
+        return Shards(folder)
 
     records = {} if stored is None else _records(encoded, own)
     missing = [number for number in own if number not in records]
     to_read = [*own * deduplicate, *missing]
     reader = _Reader(parts, to_read, documents, tokenizer, progress)
-    equal = _equal_ones(reader, own, job) if deduplicate else {}
+    repeated = _repeated_ones(reader, own, job) if deduplicate else {}
     counts = {number: dict.fromkeys(COUNTS, 0) for number in missing}
-    ids = {number: reader.ids(number, counts[number], equal.get(number)) for number in missing}
+    ids = {number: reader.ids(number, counts[number], repeated.get(number)) for number in missing}
     # An error in the first block of a text is reported before anything is written.
     first = list(islice(ids[missing[0]], 1)) if missing else []
     if all(job.gather(not first and not records)):
@@ -150,9 +140,9 @@ def write_shards(
             _remove_unlisted(folder, index)
         encoded.mkdir(exist_ok=True)
     job.wait()
+    dtype = np.dtype(index["dtype"]).newbyteorder("<")
     for number in missing:
         blocks, first = chain(first, ids[number]), []
-        dtype = np.dtype(index["dtype"]).newbyteorder("<")
         shards = write_part(encoded, number, blocks, shard_tokens, dtype)
         records[number] = {"shards": shards, **counts[number]}
         write_sealed(encoded / f"{number:05}.json", records[number])
@@ -176,6 +166,22 @@ def _of_all(job: Ranks, values: Mapping[int, Any]) -> list[Any]:
     """The values of the parts of all ranks, in the order of the parts."""
     joined = {number: value for of_rank in job.gather(values) for number, value in of_rank.items()}
     return [joined[number] for number in sorted(joined)]
+
+
+def _fingerprint(names: Sequence[str], job: Ranks) -> str | None:
+    """The fingerprint of the files; None if one can be read only once.  Each rank reads some."""
+    if any(map(read_once, names)):
+        return None
+    own = {name: _digest(name) for name in names[job.rank :: job.size]}
+    digests = {name: digest for of_rank in job.gather(own) for name, digest in of_rank.items()}
+    return digest_of({"files": [digests[name] for name in names]})
+
+
+def _digest(name: str) -> str:
+    if name in TEXTS:
+        return hashlib.sha256(TEXTS[name]().encode()).hexdigest()
+    with reading(name) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 # --- the folder -------------------------------------------------------------------------
@@ -209,15 +215,11 @@ def _of_another(name: str, folder: Path) -> InputError:
 
 
 def _records(folder: Path, parts: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """The lists of the parts that are complete.  InputError if a list or a shard is damaged."""
-    records = {}
-    for number in parts:
-        path = folder / f"{number:05}.json"
-        if path.exists():
-            records[number] = unsealed(read_json(path), path)
-            for shard in records[number]["shards"]:
-                check_shard(folder, shard)
-    return records
+    """The lists of the parts that are complete.  InputError for a damaged list."""
+    paths = {number: folder / f"{number:05}.json" for number in parts}
+    return {
+        number: unsealed(read_json(path), path) for number, path in paths.items() if path.exists()
+    }
 
 
 def _write_index(
@@ -232,6 +234,7 @@ def _write_index(
 
 def _remove_unlisted(folder: Path, index: Mapping[str, Any]) -> None:
     """Remove the shards, lists and folders of ours that are not in the index."""
+    remove_temporaries(folder)
     listed = {shard["file"] for shard in index["shards"]}
     for entry in folder.iterdir():
         ours = re.fullmatch(r"\d{5,}(-\d{5,})?\.bin|\d{5,}\.json", entry.name)
@@ -253,23 +256,39 @@ class _Reader:
         to_read: Sequence[int],
         documents: str,
         tokenizer: Tokenizer,
-        progress: Progress | None,
+        progress: Report | None,
     ):
         """to_read: the numbers of the parts that will be read, for the progress."""
         self.parts, self.documents = parts, documents
         self.tokenizer, self.progress = tokenizer, progress
-        sizes = [parts[number].bytes for number in to_read]
+        sizes = [parts[number].size for number in to_read]
         self.total = sum(sizes) if all(sizes) else None
-        self.bytes = self.tokens = 0
+        self.read = self.tokens = 0
 
     def pieces(self, number: int) -> Iterator[tuple[str, str | None, bytes]]:
         """The pieces of a part, each with its text in UTF-8."""
         for place, text in corpus.pieces_of(self.parts[number], self.documents):
             data = (text or "").encode()
-            if self.bytes // _RETURNED < (self.bytes + len(data)) // _RETURNED:
+            if self.read // _RETURNED < (self.read + len(data)) // _RETURNED:
                 _return_memory()
-            self._report(len(data), 0)
+            self.read += len(data)
+            self._report()
             yield place, text, data
+
+    def digests(self, number: int) -> NDArray[np.uint64]:
+        """The first 16 bytes of the SHA-256 of each document of a part, (N, 2)."""
+        if self.parts[number].once:
+            raise InputError(
+                "--deduplicate: it reads a text twice: expected files, found standard input or a "
+                "pipe"
+            )
+        digests, digest = bytearray(), hashlib.sha256()
+        for _, text, data in self.pieces(number):
+            digest.update(data)
+            if text is None:
+                digests += digest.digest()[:16]
+                digest = hashlib.sha256()
+        return np.frombuffer(digests, np.uint64).reshape(-1, 2)
 
     def ids(
         self, number: int, counts: dict[str, int], is_dropped: NDArray[np.bool_] | None
@@ -304,42 +323,40 @@ class _Reader:
         encoded = iter(self.tokenizer.encode_each(texts, places))
         ids = [end if text is None else next(encoded) for _, text in pieces]
         joined = np.concatenate([end[:0], *ids])
-        self._report(0, len(joined))
+        self.tokens += len(joined)
+        self._report()
         return joined
 
-    def _report(self, bytes: int, tokens: int) -> None:
-        self.bytes, self.tokens = self.bytes + bytes, self.tokens + tokens
+    def _report(self) -> None:
         if self.progress is not None:
-            self.progress(self.bytes, self.total, self.tokens)
+            self.progress(self.read, self.total, self.tokens)
 
 
-def _equal_ones(reader: _Reader, own: Sequence[int], job: Ranks) -> dict[int, NDArray[np.bool_]]:
+def _repeated_ones(reader: _Reader, own: Sequence[int], job: Ranks) -> dict[int, NDArray[np.bool_]]:
     """For each document of each part, whether it equals an earlier one of the corpus."""
-    digests, places = bytearray(), []
-    for number in own:
-        if reader.parts[number].once:
-            raise InputError(
-                "--deduplicate: it reads a text twice: expected files, found standard input or a "
-                "pipe"
-            )
-        count, digest = 0, hashlib.sha256()
-        for _, text, data in reader.pieces(number):
-            digest.update(data)
-            if text is None:
-                digests += digest.digest()[:16]
-                count, digest = count + 1, hashlib.sha256()
-        places.append(np.uint64(number << 40) + np.arange(count, dtype=np.uint64))
-    all_places = np.concatenate([np.zeros(0, np.uint64), *places])
-    later = repeated(np.frombuffer(digests, np.uint64).reshape(-1, 2), all_places, job)
-    ends = np.cumsum([len(of_part) for of_part in places])
-    return dict(zip(own, np.split(later, ends), strict=False))  # the last one is empty
+    of_parts = _of_all(job, {number: reader.digests(number) for number in own})
+    ends = np.cumsum([len(digests) for digests in of_parts])
+    return dict(enumerate(np.split(repeated(np.concatenate(of_parts)), ends[:-1])))
+
+
+def repeated(digests: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """For each digest, (N, 2) -> (N,), whether an earlier one is equal.
+
+    >>> repeated(np.array([[1, 2], [3, 4], [1, 2], [1, 4]], np.uint64)).tolist()
+    [False, False, True, False]
+    """
+    order = np.lexsort(digests.T)  # equal ones stay in their order
+    ordered = digests[order]
+    later = np.zeros(len(digests), bool)
+    later[order[1:]] = (ordered[1:] == ordered[:-1]).all(axis=1)
+    return later
 
 
 def _return_memory() -> None:
     """Give free memory back to the system, because glibc keeps it.
 
     Blocks of text differ a little in length, so the next one often does not fit into the memory of
-    the last.  While 2 GB of text were read, the heap grew to 700 MB, nearly all of it free.
+    the last.  While 2 GB of text were read, the heap grew to 700 MB, almost all of it free.
     """
     with suppress(AttributeError, OSError, TypeError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)

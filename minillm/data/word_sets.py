@@ -35,7 +35,7 @@ def read_scored_pairs(path: str) -> list[ScoredPair]:
 def read_analogies(path: str) -> dict[str, list[Analogy]]:
     """Analogies by section: lines of four words, after a line ": name" for each section.
 
-    The format is that of questions-words.txt (Mikolov et al. 2013).  InputError, with the line's
+    The format is the one of questions-words.txt (Mikolov et al. 2013).  InputError, with the line's
     number, for any other line.
     """
     sections: dict[str, list[Analogy]] = {}

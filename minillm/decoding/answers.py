@@ -3,9 +3,10 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
-from minillm.decoding.batch import Batch, Text
+from minillm.decoding.batch import Batch
 from minillm.decoding.chat import Chat, Kept
 from minillm.decoding.sampling import Sampling
+from minillm.decoding.writer import Text
 from minillm.errors import InputError
 from minillm.text.chat_template import Message
 

@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import checks
 from minillm.decoding.cache import Cache, Counts
 from minillm.decoding.reader import Reader
 from minillm.layers.types import Ids
-from minillm.models.base import check_fits
 
 
 class CausalReader(Reader):
@@ -71,7 +71,7 @@ class CausalReader(Reader):
         """
         self._require_own(state, len(ids))
         counts = _counts(ids, None)
-        check_fits(int((state.lengths + counts).max()), self.config.context)
+        checks.fits_context(int((state.lengths + counts).max()), self.config.context)
         after = state.extended(ids, counts)
         if ids.shape[1] <= self.most_steps and state.room > 0:
             return self.step(ids, after), after

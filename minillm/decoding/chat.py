@@ -129,8 +129,8 @@ class Chat:
     def text(self, ids: Iterator[int]) -> Iterator[str]:
         """The text of an answer in pieces, without special tokens."""
         pieces = Pieces(self.tokenizer)
-        for id in ids:
-            if piece := pieces.add(id):
+        for token in ids:
+            if piece := pieces.add(token):
                 yield piece
         if piece := pieces.end():
             yield piece

@@ -1,55 +1,26 @@
-"""Decoders: what writes a target, token by token, from a source.
+"""Decoders: a decoder writes a target, token by token, from a source.
 
     decoder = Decoder(model)
     state = decoder.start(source, lengths)          one hypothesis of each source
     logits, weights, state = decoder.step(ids, state)
 
-A state is a dictionary of arrays for B sources and K hypotheses of each.  ``Decoder(model)`` is the
-decoder of the model's class, as :mod:`minillm.decoding.reader` has it.
+A state is a dictionary of arrays for B sources and K hypotheses of each.
+:mod:`minillm.decoding.holder` finds the decoder of a model's class.
 """
-
-from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
+from minillm.decoding.holder import Holder
 from minillm.layers import dense, recurrent
 from minillm.layers.types import Ids, State
 from minillm.models.captioner import Captioner
 from minillm.models.encoder_decoder import EncoderDecoder
 
 
-class Decoder:
-    """The decoder of a model: see the module."""
-
-    _decoders: ClassVar[dict[type, type["Decoder"]]] = {}
-
-    def __init_subclass__(cls, decodes: type | None = None, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        if decodes is not None:
-            Decoder._decoders[decodes] = cls
-
-    def __new__(cls, model: Any) -> Any:
-        """The decoder of a model's class; a model that can decode is its own."""
-        for known in type(model).__mro__:
-            if known in Decoder._decoders:
-                return super().__new__(Decoder._decoders[known])
-        if hasattr(model, "start") and hasattr(model, "step"):
-            return model
-        raise TypeError(f"Decoder: expected a model of pairs, found {type(model).__name__}")
-
-    def __init__(self, model: Any) -> None:
-        if model is not self:  # Python calls this for what __new__ has returned
-            self.model = model
-
-    def __getnewargs__(self) -> tuple[Any]:
-        return (self.model,)  # copying and unpickling pass it to __new__
-
-    @property
-    def config(self) -> Any:
-        """The configuration of the model, with ``bos`` and ``eos``."""
-        return self.model.config
+class Decoder(Holder, expected="a model of pairs", methods=("start", "step")):
+    """The decoder of a model, whose configuration has ``bos`` and ``eos``: see the module."""
 
     def start(self, source: NDArray, lengths: NDArray) -> State:
         """Read sources (B, S) -> the state before the first step, of one hypothesis each."""
@@ -63,7 +34,7 @@ class Decoder:
         raise NotImplementedError
 
 
-class RecurrentDecoder(Decoder, decodes=EncoderDecoder):
+class RecurrentDecoder(Decoder, of=EncoderDecoder):
     """A recurrent encoder-decoder.
 
     A state has ``decoder.0.h`` and so on, (B, K, H), and the memory of
@@ -85,7 +56,7 @@ class RecurrentDecoder(Decoder, decodes=EncoderDecoder):
         return logits, weights, state | last
 
 
-class CaptionDecoder(Decoder, decodes=Captioner):
+class CaptionDecoder(Decoder, of=Captioner):
     """A captioner, whose sources are images.  A state has ``decoder.h`` (B, K, H)."""
 
     def start(self, source: NDArray, lengths: NDArray | None = None) -> State:

@@ -1,49 +1,47 @@
-"""One token of each row: the equations of a Transformer's decoder, in one call.
+"""One token of each row through all blocks of a Transformer's decoder, in one call.
 
 When a model writes, each weight is used once for a token of each row.  For a small model, the
 Python calls of :mod:`minillm.models.gpt` or :mod:`minillm.models.transformer` would take longer
-than the arithmetic.  The twin of :func:`_decoder_step` therefore runs all blocks in one call, and
+than the arithmetic.  The twin of :func:`decoder_step` therefore runs all blocks in one call, and
 looks up the addresses of the weights once for many tokens.  A GPT is a decoder without
 cross-attention.  There is no backward, because nothing is trained while a model writes.
 
-Each branch f of a block reads norm(x), and its result is added:
+The twin cuts post-norm in another place.  It computes each branch f as
 
     x = x + f(norm(x))          pre-norm
     x = norm(x) + f(norm(x))    post-norm
 
-Post-norm is usually written x = norm(x + f(x)).  It is the same model with the lines cut
-elsewhere: the norm after one branch is here the norm before the next, and the first branch has
-no norm.
+Post-norm is usually written x = norm(x + f(x)).  This is the same model: the norm after one branch
+is the norm before the next, and the first branch has no norm.
 
 Legend: Q rows, B texts or sources, S positions, T positions of a row's past, D width, N heads,
 V vocabulary.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from operator import is_, itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import ops
 from minillm._kernels import twinned
-from minillm.layers.norms import EPS
-from minillm.layers.types import Params
-from minillm.ops._padding import length_mask, zero_padding
-from minillm.ops.gelu import _gelu_forward
-from minillm.ops.layer_norm import _layer_norm_forward
-from minillm.ops.softmax import masked_softmax
+from minillm.decoding.cache import Counts
+from minillm.layers import dense, embedding, heads
+from minillm.layers.block import post_norm, pre_norm
+from minillm.layers.dense import feed_forward
+from minillm.layers.heads import Attend
+from minillm.layers.norms import norm
+from minillm.layers.types import Ids, Params
 
 Past = list[NDArray]  # keys and values of each layer, (B, N, S, D/N) each
 
-# The logits are y E^T, or y W + b.  None stands for a weight that the model does not have.
-MODEL_WEIGHTS = ("norm.gain", "norm.bias", "output.E", "output.W", "output.b")
-BLOCK_WEIGHTS = (
-    *("norm_1.gain", "norm_1.bias", "attention.W_qkv", "attention.b_qkv", "attention.W_o"),
-    *("attention.b_o", "norm_2.gain", "norm_2.bias", "cross.W_q", "cross.b_q", "cross.W_o"),
-    *("cross.b_o", "norm_3.gain", "norm_3.bias", "feed_forward.W_1", "feed_forward.b_1"),
-    *("feed_forward.W_2", "feed_forward.b_2"),
-)
+BRANCHES = {
+    "attention": ("W_qkv", "b_qkv", "W_o", "b_o"),
+    "cross": ("W_q", "b_q", "W_o", "b_o"),
+    "feed_forward": ("W_1", "b_1", "W_2", "b_2"),
+}
 
 
 class FoundWeights:
@@ -56,6 +54,7 @@ class FoundWeights:
     """
 
     def __init__(self, params: Params, names: Sequence[str | None]) -> None:
+        self.params = params
         self._found = itemgetter(*[name for name in names if name])
         self._given = self._found(params)
         taken = [getattr(weight, "array", weight) for weight in self._given]
@@ -78,33 +77,58 @@ def _in_order(weight: Any) -> Any:
     return weight if weight.flags.c_contiguous else weight.copy("C")
 
 
-class StepWeights(FoundWeights):
-    """The weights of a decoder as :func:`_decoder_step` takes them.
+class DecoderWeights(FoundWeights):
+    """The weights of a decoder for :func:`decoder_step`.
 
-    ``names`` has the parameter for each of MODEL_WEIGHTS, and for each of BLOCK_WEIGHTS of each
-    layer.
+    ``blocks`` and ``last_norm`` are the prefixes of their names; with ``post_norm``, there is no
+    last norm.  E is the name of the table that the output is tied to; None: ``output.W`` and
+    ``output.b`` are used.
+
+    ``arrays`` has the norm of the output, E, W and b, then for each branch of each block its norm
+    and its four weights in BRANCHES.  A norm is a gain and a bias, None where there is none: with
+    ``post_norm``, the norm of a branch is the one that the page has after the branch before.
     """
 
     def __init__(
-        self, params: Params, names: Sequence[str | None], *, post_norm: bool, relu: bool
+        self,
+        params: Params,
+        blocks: Sequence[str],
+        *,
+        last_norm: str,
+        E: str | None,
+        crosses: bool = False,
+        post_norm: bool = False,
+        relu: bool = False,
     ) -> None:
-        super().__init__(params, names)
+        self.blocks, self.last_norm, self.E = blocks, None if post_norm else last_norm, E
         self.post_norm, self.relu = post_norm, relu
+        branches = [branch for branch in BRANCHES if crosses or branch != "cross"]
+        after = [f"{block}.norm_{1 + k}" for block in blocks for k in range(len(branches))]
+        norms: list[str | None] = [None, *after] if post_norm else [*after, last_norm]
+        norm_before = iter(norms)
+        names: list[str | None] = []
+        for block in blocks:
+            for branch, weights in BRANCHES.items():
+                if branch in branches:
+                    names += _gain_and_bias(next(norm_before))
+                    names += [f"{block}.{branch}.{weight}" for weight in weights]
+                else:
+                    names += [None] * 6
+        output = (E, None, None) if E else (None, "output.W", "output.b")
+        super().__init__(params, [*_gain_and_bias(next(norm_before)), *output, *names])
 
-    def blocks(self) -> Iterator[dict[str, Any]]:
-        """Yield the weights of each block, by their names in BLOCK_WEIGHTS."""
-        n = len(BLOCK_WEIGHTS)
-        for first in range(len(MODEL_WEIGHTS), len(self.arrays), n):
-            yield dict(zip(BLOCK_WEIGHTS, self.arrays[first : first + n], strict=True))
+
+def _gain_and_bias(norm: str | None) -> list[str | None]:
+    return [norm and f"{norm}.gain", norm and f"{norm}.bias"]
 
 
 @twinned
-def _decoder_step(
-    weights: StepWeights,
+def decoder_step(
+    weights: DecoderWeights,
     x: NDArray,
     past: Past,
     rows: NDArray[np.int64] | None,
-    counts: NDArray[np.int64],
+    counts: Counts,
     memory: Past,
     lengths: NDArray[np.int64] | None,
     shown: int,
@@ -117,76 +141,80 @@ def _decoder_step(
     values of B sources with ``lengths``, Q / B rows for each; it is empty if there is no
     cross-attention.  The attention weights are those of cross-attention in the layer ``shown``.
     """
-    gain, bias, E, W, b = weights.arrays[: len(MODEL_WEIGHTS)]
-    last_norm = {"norm.gain": gain, "norm.bias": bias}
-    attention = None
-    for layer, w in enumerate(weights.blocks()):
-        y, residual = _branch_input(x, w, "norm_1", weights.post_norm)
-        context = _attend(y, w, past[2 * layer], past[2 * layer + 1], rows, counts)
-        x = residual + context @ w["attention.W_o"] + w["attention.b_o"]
-        if lengths is not None:
-            keys, values = memory[2 * layer], memory[2 * layer + 1]
-            y, residual = _branch_input(x, w, "norm_2", weights.post_norm)
-            context, seen = _attend_to_source(y, w, keys, values, lengths)
-            x = residual + context @ w["cross.W_o"] + w["cross.b_o"]
-            attention = seen if layer == shown else attention
-        y, residual = _branch_input(x, w, "norm_3", weights.post_norm)
-        h = y @ w["feed_forward.W_1"] + w["feed_forward.b_1"]
-        h = np.maximum(h, 0) if weights.relu else _gelu_forward(h.ravel()).reshape(h.shape)
-        x = residual + h @ w["feed_forward.W_2"] + w["feed_forward.b_2"]
-    y, _ = _branch_input(x, last_norm, "norm", weights.post_norm)
-    logits = y @ E.T if E is not None else y @ W
-    return logits if b is None else logits + b, attention
+    each, noted = np.arange(len(x)), None
+    text, place = (each, counts - 1) if rows is None else (0 * each, rows[each, counts - 1])
+    x = x[:, None]  # (Q, 1, D)
+    for layer, block in enumerate(weights.blocks):
+        own = slice(2 * layer, 2 * layer + 2)  # keys and values
+        attend = attend_each(past[own], text, place, rows, counts)
+        x, seen = _block(weights, block, x, past[0].shape[1], attend, memory[own], lengths)
+        noted = seen if layer == shown else noted
+    p, y = weights.params, x[:, 0]
+    if weights.last_norm:
+        y, _ = norm(p, weights.last_norm, y)
+    logits, _ = embedding.output(p, weights.E, y) if weights.E else dense.layer(p, "output", y)
+    return logits, noted
 
 
-def _branch_input(
-    x: NDArray, w: dict[str, Any], norm: str, post_norm: bool
-) -> tuple[NDArray, NDArray]:
-    """The input norm(x) of a branch, and the term that its result is added to."""
-    gain, bias = w[f"{norm}.gain"], w[f"{norm}.bias"]
-    y = x if gain is None else _layer_norm_forward(x, gain, bias, EPS)[0]
-    return y, y if post_norm else x
-
-
-def _attend(
+def _block(
+    weights: DecoderWeights,
+    block: str,
     x: NDArray,
-    w: dict[str, NDArray],
-    keys: NDArray,
-    values: NDArray,
-    rows: NDArray[np.int64] | None,
-    counts: NDArray[np.int64],
-) -> NDArray:
-    """x (Q, D) -> the context of each row's past (Q, D).
+    N: int,
+    attend: Attend,
+    memory: Past,
+    lengths: NDArray[np.int64] | None,
+) -> tuple[NDArray, NDArray | None]:
+    """x (Q, 1, D) -> (Q, 1, D), and the weights of cross-attention, if there is one."""
+    p, seen = weights.params, None
 
-    The keys and values of x become the last of each row: keys[b, :, t].
-    """
-    (Q, D), (_, N, _, width) = x.shape, keys.shape
-    q, k, v = np.split(x @ w["attention.W_qkv"] + w["attention.b_qkv"], 3, axis=1)  # (Q, D) each
-    text = np.arange(Q) if rows is None else np.zeros(Q, np.int64)
-    place = counts - 1 if rows is None else rows[np.arange(Q), counts - 1]
-    keys[text, :, place] = k.reshape(Q, N, width)
-    values[text, :, place] = v.reshape(Q, N, width)
-    if rows is not None:  # gather the past of each row: (Q, N, T, D/N)
-        keys, values = (pool[0][:, rows].swapaxes(0, 1) for pool in (keys, values))
-    context, _ = look(q.reshape(Q, N, 1, width), keys, values, counts)
-    return context.reshape(Q, D)
+    def attention(x: NDArray) -> tuple[NDArray, Any]:
+        return heads.self_attention(p, f"{block}.attention", x, N, attend)
+
+    def cross(x: NDArray) -> tuple[NDArray, Any]:
+        nonlocal seen
+        y, seen = _attend_to_source(p, f"{block}.cross", x, memory, lengths)
+        return y, None
+
+    def transform(x: NDArray) -> tuple[NDArray, Any]:
+        activation = ops.relu if weights.relu else ops.gelu
+        return feed_forward(p, f"{block}.feed_forward", x, activation)
+
+    branches = [attention, transform] if lengths is None else [attention, cross, transform]
+    residual = post_norm if weights.post_norm else pre_norm
+    y, _ = residual(p, {f"{block}.norm_{1 + k}": f for k, f in enumerate(branches)}, x)
+    return y, seen
 
 
 def _attend_to_source(
-    x: NDArray, w: dict[str, NDArray], keys: NDArray, values: NDArray, lengths: NDArray[np.int64]
+    params: Params, prefix: str, x: NDArray, memory: Past, lengths: Any
 ) -> tuple[NDArray, NDArray]:
-    """x (Q, D) -> the context of each row's source (Q, D), attention weights (Q, N, S)."""
-    (Q, D), (B, N, S, width) = x.shape, keys.shape
-    q = (x @ w["cross.W_q"] + w["cross.b_q"]).reshape(B, Q // B, N, width).swapaxes(1, 2)
-    context, seen = look(q, keys, values, lengths)  # (B, N, Q/B, D/N), (B, N, Q/B, S)
-    return context.swapaxes(1, 2).reshape(Q, D), seen.swapaxes(1, 2).reshape(Q, N, S)
+    """Cross-attention of x (Q, 1, D) to B sources -> y (Q, 1, D), its weights (Q, N, S)."""
+    keys, values = memory
+    (Q, _, D), (B, N, S, _) = x.shape, keys.shape
+    of_source = x.reshape(B, Q // B, D)
+    y, _ = heads.attend(params, prefix, of_source, keys, values, lengths)
+    # The weights are the results for values that are one-hot.
+    q, _ = dense.layer(params, prefix, of_source, suffix="_q")
+    one_hot = np.broadcast_to(np.eye(S, dtype=x.dtype), (B, N, S, S))
+    weights, _ = heads.to_all(lengths)(heads.split_heads(q, N), keys, one_hot)  # (B, N, Q/B, S)
+    return y.reshape(x.shape), weights.swapaxes(1, 2).reshape(Q, N, S)
 
 
-def look(
-    q: NDArray, keys: NDArray, values: NDArray, lengths: NDArray[np.int64]
-) -> tuple[NDArray, NDArray]:
-    """The attention of q (B, N, T, D/N) to the first lengths[b] keys: context, weights."""
-    keys, values = (zero_padding(x, lengths) for x in (keys, values))
-    scores = q @ keys.swapaxes(-1, -2) * q.shape[-1] ** -0.5  # (B, N, T, S)
-    weights, _ = masked_softmax(scores, length_mask(lengths, keys.shape[2])[:, None, None])
-    return weights @ values, weights
+def attend_each(past: Past, text: Ids, place: Ids, rows: Ids | None, counts: Ids) -> Attend:
+    """The attention of Q new tokens, each to its own past.
+
+    ``past`` has the keys and values of a layer, (B, N, S, D/N) each.  Those of token q are written
+    to ``place[q]`` of ``text[q]``.  It attends to the first counts[q] places of that text, or of
+    rows[q], with rows (Q, T).
+    """
+
+    def attend(q: NDArray, k: NDArray, v: NDArray) -> tuple[NDArray, Any]:
+        for pool, new in zip(past, (k, v), strict=True):
+            pool[text, :, place] = new[:, :, 0]
+        keys, values = (  # (Q, N, T, D/N)
+            pool[text] if rows is None else pool[0][:, rows].swapaxes(0, 1) for pool in past
+        )
+        return ops.scaled_dot_product_attention(q, keys, values, lengths=counts)
+
+    return attend

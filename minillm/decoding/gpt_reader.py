@@ -8,22 +8,16 @@ from numpy.typing import NDArray
 from minillm import checks
 from minillm.decoding.cache import Cache
 from minillm.decoding.causal import CausalReader, positions_after
-from minillm.decoding.decoder_step import StepWeights, _decoder_step
+from minillm.decoding.decoder_step import DecoderWeights, decoder_step
 from minillm.layers.norms import norm
 from minillm.layers.types import Ids
 from minillm.models.gpt import GPT, gpt_block
 
-BLOCK_WEIGHTS = (
-    *("norm_1.gain", "norm_1.bias", "attention.W_qkv", "attention.b_qkv", "attention.W_o"),
-    *("attention.b_o", "norm_2.gain", "norm_2.bias", "feed_forward.W_1", "feed_forward.b_1"),
-    *("feed_forward.W_2", "feed_forward.b_2"),
-)
 
-
-class GPTReader(CausalReader, reads=GPT):
+class GPTReader(CausalReader, of=GPT):
     """A GPT, and the addresses of its weights at the last step."""
 
-    _weights: StepWeights | None = None
+    _weights: DecoderWeights | None = None
 
     def hidden(self, ids: Ids, cache: Cache) -> NDArray:
         """:meth:`minillm.models.gpt.GPT.hidden` with a cache: ids (B, T) -> y (B, T, D)."""
@@ -39,18 +33,14 @@ class GPTReader(CausalReader, reads=GPT):
         checked = checks.ids("read", "ids", ids[:, 0], self.config.vocabulary)
         weights = self._weights
         if weights is None or not weights.are_in(p):
-            names = step_names(self.config.layers)
-            weights = self._weights = StepWeights(p, names, post_norm=False, relu=False)
+            weights = self._weights = gpt_weights(self.model)
         start = cache.start.copy()  # another thread may write into it
         x = p["embedding.E"].take(checked, axis=0) + p["positions.E"].take(start, axis=0)
-        logits, _ = _decoder_step(weights, x, cache.past(), None, start + 1, [], None, -1)
+        logits, _ = decoder_step(weights, x, cache.past(), None, start + 1, [], None, -1)
         return logits[:, None]
 
 
-def step_names(layers: int) -> list[str | None]:
-    """The names of a GPT's weights, in the order of StepWeights: there is no cross-attention."""
-    names: list[str | None] = ["norm.gain", "norm.bias", "embedding.E", None, None]
-    for layer in range(layers):
-        own: list[str | None] = [f"blocks.{layer}.{name}" for name in BLOCK_WEIGHTS]
-        names += [*own[:6], *[None] * 6, *own[6:]]
-    return names
+def gpt_weights(model: GPT) -> DecoderWeights:
+    """The weights of a GPT for its steps."""
+    blocks = [f"blocks.{layer}" for layer in range(model.config.layers)]
+    return DecoderWeights(model.params, blocks, last_norm="norm", E="embedding.E")

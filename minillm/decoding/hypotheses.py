@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from minillm import checks
 from minillm.decoding.cache import CLAIM
 from minillm.decoding.decoder import Decoder
-from minillm.decoding.decoder_step import BLOCK_WEIGHTS, StepWeights, _decoder_step
+from minillm.decoding.decoder_step import DecoderWeights, decoder_step
 from minillm.layers import heads
 from minillm.layers.types import State
 from minillm.models.target import teacher_forcing
@@ -25,7 +25,7 @@ from minillm.models.transformer import Transformer
 GROWTH = 2  # factor by which a full pool grows
 
 
-class TransformerDecoder(Decoder, decodes=Transformer):
+class TransformerDecoder(Decoder, of=Transformer):
     """The decoding of a Transformer, for beam search and sampling.
 
     A state has
@@ -38,7 +38,7 @@ class TransformerDecoder(Decoder, decodes=Transformer):
       hypotheses are selected.
     """
 
-    _weights: StepWeights | None = None  # of the last step
+    _weights: DecoderWeights | None = None  # of the last step
 
     @property
     def aligning_layer(self) -> int:
@@ -96,7 +96,7 @@ class TransformerDecoder(Decoder, decodes=Transformer):
         x, _ = model.embed(model.target_E, ids.reshape(B * K, 1), start=T)  # (B K, 1, D)
         weights = self._weights
         if weights is None or not weights.are_in(model.params):
-            weights = self._weights = self._new_weights()
+            weights = self._weights = self.new_weights()
         state = _with_room(state, B * K)
         R, S = (state[f"{kind}.0.keys"].shape[2] for kind in ("shared", "memory"))
         lengths = checks.ids("step", "memory.lengths", state["memory.lengths"], S + 1, (B,))
@@ -106,29 +106,24 @@ class TransformerDecoder(Decoder, decodes=Transformer):
             for kind in ("shared", "memory")
         )
         seen: Any  # not None, because there are sources
-        logits, seen = _decoder_step(
+        logits, seen = decoder_step(
             weights, x[:, 0], pool, rows, np.full(B * K, T + 1), memory, lengths, shown
         )
         seen = seen.reshape(B, K, *seen.shape[1:]).swapaxes(1, 2)
         return logits.reshape(B, K, -1), seen, state
 
-    def _new_weights(self) -> StepWeights:
-        """With post-norm, a branch reads the norm after the branch before it."""
-        c = self.config
-        norms: list[str | None] = []
-        for layer in range(c.layers):
-            norms += [f"decoder.{layer}.norm_{number}" for number in (1, 2, 3)]
-        norms = [None, *norms] if c.post_norm else [*norms, "decoder.norm"]
-        output = [self.model.target_E, None, None]
-        if "output.W" in self.model.params:
-            output = [None, "output.W", "output.b"]
-        names = [*_gain_and_bias(norms[-1]), *output]
-        for layer in range(c.layers):
-            own: list[str | None] = [f"decoder.{layer}.{name}" for name in BLOCK_WEIGHTS]
-            for number in range(3):
-                own[6 * number : 6 * number + 2] = _gain_and_bias(norms[3 * layer + number])
-            names += own
-        return StepWeights(self.model.params, names, post_norm=c.post_norm, relu=True)
+    def new_weights(self) -> DecoderWeights:
+        """The weights for the steps."""
+        c, model = self.config, self.model
+        return DecoderWeights(
+            model.params,
+            [f"decoder.{layer}" for layer in range(c.layers)],
+            last_norm="decoder.norm",
+            E=None if "output.W" in model.params else model.target_E,
+            crosses=True,
+            post_norm=c.post_norm,
+            relu=True,
+        )
 
     def _require_own(self, state: State) -> None:
         """ValueError for the state of a model of other sizes, or one mixed from two."""
@@ -176,7 +171,3 @@ def _with_room(state: State, count: int) -> State:
 def _pool(R: int, N: int, D: int, dtype: Any) -> NDArray:
     """New memory (1, N, R, D/N) for keys or values, in which those of a token lie side by side."""
     return np.empty((1, R, N, D // N), dtype).swapaxes(1, 2)
-
-
-def _gain_and_bias(norm: str | None) -> list[str | None]:
-    return [norm and f"{norm}.gain", norm and f"{norm}.bias"]

@@ -25,10 +25,10 @@ class Pieces:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
 
-    def add(self, id: int) -> str:
+    def add(self, token: int) -> str:
         """The piece that an id completes; it may be empty."""
-        token = b"" if id in self._special else self.tokenizer.token(id)
-        return self._extended(self._decoder.decode(token))
+        text = b"" if token in self._special else self.tokenizer.token(token)
+        return self._extended(self._decoder.decode(text))
 
     def end(self) -> str:
         """What has been held back, after the last id."""

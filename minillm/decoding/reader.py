@@ -1,54 +1,23 @@
-"""Readers: what reads on, from a state, with a language model.
+"""Readers: a reader reads on, from a state, with a language model.
 
     reader = Reader(model)
     state = reader.zero_state(B)
     logits, state = reader.read(ids, state)     ids (B, T) -> (B, V), after the last id of each row
 
 A text may be cut anywhere: reading continues from the state, and a single pass gives the same
-logits.  ``Reader(model)`` is the reader of the model's class.  A subclass names that class:
-
-    class RecurrentReader(Reader, reads=LanguageModel): ...
-
-A model that counts, such as an n-gram model, reads by itself.
+logits.  :mod:`minillm.decoding.holder` finds the reader of a model's class.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 from numpy.typing import NDArray
 
+from minillm.decoding.holder import Holder
 from minillm.layers.types import Ids
 
 
-class Reader:
+class Reader(Holder, expected="a language model", methods=("zero_state", "read")):
     """The reader of a model: see the module."""
-
-    _readers: ClassVar[dict[type, type["Reader"]]] = {}
-
-    def __init_subclass__(cls, reads: type | None = None, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        if reads is not None:
-            Reader._readers[reads] = cls
-
-    def __new__(cls, model: Any) -> Any:
-        """The reader of a model's class; a model that can read is its own."""
-        for known in type(model).__mro__:
-            if known in Reader._readers:
-                return super().__new__(Reader._readers[known])
-        if hasattr(model, "zero_state") and hasattr(model, "read"):
-            return model
-        raise TypeError(f"Reader: expected a language model, found {type(model).__name__}")
-
-    def __init__(self, model: Any) -> None:
-        if model is not self:  # Python calls this for what __new__ has returned
-            self.model = model
-
-    def __getnewargs__(self) -> tuple[Any]:
-        return (self.model,)  # copying and unpickling pass it to __new__
-
-    @property
-    def config(self) -> Any:
-        """The configuration of the model."""
-        return self.model.config
 
     def zero_state(self, B: int) -> Any:
         """The state before B texts begin."""

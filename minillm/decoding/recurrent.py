@@ -13,7 +13,7 @@ from minillm.models.language_model import LanguageModel
 from minillm.models.neural_ngram import NeuralNGram
 
 
-class RecurrentReader(Reader, reads=LanguageModel):
+class RecurrentReader(Reader, of=LanguageModel):
     """A recurrent language model: whole prompts by its layers, single tokens in one call."""
 
     def read(self, ids: Ids, state: State) -> tuple[NDArray, State]:
@@ -51,7 +51,7 @@ def one_hot(model: LanguageModel) -> LanguageModel:
     return LanguageModel(replace(c, embedding=0, tied=False), params=params)
 
 
-class NeuralNGramReader(Reader, reads=NeuralNGram):
+class NeuralNGramReader(Reader, of=NeuralNGram):
     """A neural n-gram, whose state is the last n - 2 tokens."""
 
     def read(self, ids: Ids, state: State) -> tuple[NDArray, State]:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from minillm.data.batching import batches_in_order
-from minillm.data.reading import ContextWindows
+from minillm.data.context_windows import ContextWindows
 from minillm.models.reader import best_spans
 
 BATCH = 32  # windows that are read together

@@ -100,5 +100,5 @@ class Translator:
         if weights is None or unknown not in ids:
             return self.target.decode(ids)
         tokens = self.source.split(source_text)
-        attended = (weights[t].argmax() for t, id in enumerate(ids) if id == unknown)
+        attended = (weights[t].argmax() for t, token in enumerate(ids) if token == unknown)
         return self.target.decode(ids, [tokens[place] for place in attended])

@@ -1,6 +1,12 @@
-"""Writing with a language model."""
+"""Writing with a language model: a text, the passes of the model over it, and a writer.
+
+A pass reads the last id of a text, and may read guesses of the ids after it
+(:mod:`minillm.decoding.speculation`).  Its logits give the next id, and one more for each right
+guess.  A writer continues one text in this way, :mod:`minillm.decoding.batch` several.
+"""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +20,84 @@ from minillm.decoding.speculation import Speculation, is_worthwhile
 NO_IDS = np.zeros(0, np.int64)
 
 
+@dataclass(eq=False)
+class Text:
+    """A text to continue with at most ``left`` ids; an id in ``stop`` ends it.
+
+    ``banned`` ids, such as the unknown word, are never drawn.
+    """
+
+    ids: list[int]  # of the prompt, followed by the ids that have been drawn
+    left: int
+    sampling: Sampling = field(default_factory=Sampling)
+    stop: frozenset[int] = frozenset()
+    banned: Sequence[int] | NDArray[np.int64] = ()
+    ended: str | None = None  # why: "stop" or "length"
+
+    def __post_init__(self) -> None:
+        self.prompt = len(self.ids)
+        self.rng = np.random.default_rng(self.sampling.seed)
+        self.speculation = Speculation()
+
+    def draw(self, logits: NDArray) -> int:
+        """Draw the next id from its logits (V,)."""
+        logits = np.array(logits, np.float64)
+        logits[np.asarray(self.banned, np.int64)] = -np.inf
+        drawn = self.sampling.draw(logits, self.rng, self.ids)
+        self.ids.append(drawn)
+        self.left -= 1
+        self.ended = "stop" if drawn in self.stop else "length" if self.left <= 0 else None
+        return drawn
+
+
+class Pass:
+    """A pass of a model over the next ids of a text, and over guesses of the ids after them.
+
+    The first id drawn follows the ids, the second follows the first guess if that was right, and so
+    on: of the ids drawn, all but the last were guessed right.
+
+    ``guesses``  that have been read
+    ``logits``   (1 + guesses, V) after the ids, and after each guess
+    ``drawn``    the number of ids drawn from these logits
+    """
+
+    def __init__(
+        self, reader: Any, text: Text, ids: Sequence[int], state: Any, *, guess: bool = False
+    ):
+        self.text, self.drawn = text, 0
+        self.guesses: Sequence[int] = ()
+        if guess:
+            free = reader.config.context - int(state.lengths[0])
+            most = max(0, min(text.left, free) - 1)
+            self.guesses = text.speculation.guess(text.ids, most)
+        if self.guesses:
+            logits, self._state = reader.read_all(np.array([[*ids, *self.guesses]]), state)
+            self.logits: NDArray = logits[0, len(ids) - 1 :]
+        else:
+            self.logits, self._state = reader.read(np.array([ids]), state)
+            text.speculation.elapse(len(ids))
+
+    @property
+    def has_next(self) -> bool:
+        """Whether the logits of the next id are here."""
+        return self.drawn == 0 or self.text.ids[-1] in self.guesses[self.drawn - 1 : self.drawn]
+
+    def draw(self) -> int:
+        """Draw the next id of the text."""
+        token = self.text.draw(self.logits[self.drawn])
+        self.drawn += 1
+        return token
+
+    def end(self) -> Any:
+        """The state of the model after the ids and the right guesses; the others are dropped."""
+        if self.guesses:
+            right = max(0, self.drawn - 1)
+            self.text.speculation.learn(len(self.guesses), right)
+            lengths = self._state.lengths - (len(self.guesses) - right)
+            self._state, self.guesses = self._state.cut(lengths, last=True), ()
+        return self._state
+
+
 class Writer:
     """A language model or its reader, and its state after everything that it has read and written.
 
@@ -22,10 +106,8 @@ class Writer:
     >>> line = list(writer.write(100))  # doctest: +SKIP
     >>> next_line = list(writer.write(100))  # doctest: +SKIP
 
-    ``banned`` ids, such as the unknown word, are never drawn.  A ``stop`` id ends a text.
-    A large model checks several guesses in one pass: see :mod:`minillm.decoding.speculation`.
-    ``text`` has all ids so far, and ``state`` is the model's after those that it has read; a
-    writer may begin with both.
+    ``text.ids`` are all ids so far.  A writer may begin with a text that the model has read, and
+    the state after it.
     """
 
     def __init__(
@@ -39,29 +121,24 @@ class Writer:
         state: Any = None,
     ):
         self.reader: Any = Reader(model)
-        self.sampling = sampling or Sampling()
-        self.rng = np.random.default_rng(self.sampling.seed)
-        self.banned = _checked("banned", banned)
-        self.stop = frozenset(_checked("stop", stop).tolist())
-        self.text = list(text)
-        self.state = self.reader.zero_state(1) if state is None else state
-        self._drawn: list[int] = []  # the last id drawn, which the model has not read yet
-        self._guesses: list[int] = []  # ids after the text, which the model has read
-        self._guessed = 0  # the number of guesses of which these are left
-        self._logits: list[NDArray] = []  # (V,) after the last id read, and after each guess
-        self._speculation = Speculation() if is_worthwhile(self.reader) else None
+        ends = frozenset(_checked("stop", stop).tolist())
+        self.text = Text(list(text), 0, sampling or Sampling(), ends, _checked("banned", banned))
+        self._first_state = self.reader.zero_state(1) if state is None else state
+        self._pass: Pass | None = None  # the last one
+        self._guess = is_worthwhile(self.reader)
+
+    @property
+    def state(self) -> Any:
+        """The state of the model after all ids but one that was drawn last."""
+        return self._first_state if self._pass is None else self._pass.end()
 
     def read(self, ids: Sequence[int] | NDArray[np.integer]) -> None:
         """Continue the text with ``ids``, all in one pass of the model."""
-        self._drop_guesses()
-        new = _checked("ids", ids)
-        text = np.array([*self._drawn, *new], np.int64)
-        if len(text):
-            logits, self.state = self.reader.read(text[None], self.state)
-            self._logits, self._drawn = [logits[0]], []
-            self.text += new.tolist()
-            if self._speculation is not None:
-                self._speculation.elapse(len(text))
+        new = _checked("ids", ids).tolist()
+        unread = self.text.ids[-1:] if self._pass and self._pass.drawn else []
+        if unread or new:
+            self._pass = Pass(self.reader, self.text, [*unread, *new], self.state)
+            self.text.ids += new
 
     def write(self, length: int) -> Iterator[int]:
         """Continue the text with ``length`` ids at most, each yielded when it is drawn.
@@ -69,55 +146,20 @@ class Writer:
         A stop id ends the writing; it belongs to the text, but is not yielded.  ``read`` and
         ``write`` then continue after it.
         """
-        if not self._logits and not self._drawn:
+        if self._pass is None:
             raise ValueError(
                 "expected at least one id to have been read before writing, found none"
             )
-        try:
-            for left in range(length, 0, -1):
-                self._read_drawn(left)
-                id = self._draw()
-                self._drawn = [id]
-                self.text.append(id)
-                if id in self.stop:
-                    return
-                yield id
-        finally:
-            self._drop_guesses()
-
-    def _read_drawn(self, left: int) -> None:
-        """Have the logits after the id drawn last in front; ``left`` ids will be drawn at most."""
-        if self._guesses and self._guesses[0] == self._drawn[0]:
-            self._drawn = []
-            del self._guesses[0], self._logits[0]
-            return
-        self._drop_guesses()
-        guesses: list[int] = []
-        if self._speculation is not None and self._drawn:
-            free = self.reader.config.context - int(self.state.lengths[0])
-            guesses = self._speculation.guess(self.text, max(0, min(left, free) - 1))
-        if guesses:
-            ids = np.array([[*self._drawn, *guesses]])
-            logits, self.state = self.reader.read_all(ids, self.state)
-            self._logits, self._drawn = list(logits[0]), []
-            self._guesses, self._guessed = guesses, len(guesses)
-        else:
-            self.read([])
-
-    def _drop_guesses(self) -> None:
-        """Cut the state back to the text."""
-        if self._speculation is not None and self._guessed:
-            self._speculation.learn(self._guessed, self._guessed - len(self._guesses))
-            lengths = self.state.lengths - len(self._guesses)
-            self.state = self.state.cut(lengths, last=True)
-            del self._logits[1:]
-            self._guesses, self._guessed = [], 0
-
-    def _draw(self) -> int:
-        logits = np.array(self._logits[0], np.float64)
-        if len(self.banned):
-            logits[self.banned] = -np.inf
-        return self.sampling.draw(logits, self.rng, self.text)
+        text = self.text
+        text.left = length
+        while text.left > 0:
+            if not self._pass.has_next:
+                last = text.ids[-1:]
+                self._pass = Pass(self.reader, text, last, self.state, guess=self._guess)
+            token = self._pass.draw()
+            if text.ended == "stop":
+                return
+            yield token
 
 
 def _checked(name: str, ids: Sequence[int] | NDArray[np.integer]) -> NDArray[np.int64]:

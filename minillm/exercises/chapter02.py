@@ -117,7 +117,7 @@ def _lookups(rng):
 @exercise(
     "the gradient of a table of embeddings",
     reference=ops.embedding,
-    solution="minillm/ops/embedding.py: _embedding_backward",
+    solution="minillm/ops/embedding.py: embedding_backward",
     cases=_lookups,
     gradients=("dE",),
     hints={

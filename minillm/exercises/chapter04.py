@@ -28,7 +28,7 @@ def _rnn_step(x, h_prev, W_x, W_h, b):
 @exercise(
     "one step of a recurrent network, forward",
     reference=lambda *args: _rnn_step(*args)[0],
-    solution="minillm/ops/rnn.py: _rnn_forward",
+    solution="minillm/ops/rnn.py: rnn_forward",
     cases=_steps,
     outputs=("h",),
     hints={
@@ -72,7 +72,7 @@ STEP_HINTS = {
 @exercise(
     "one step of a recurrent network, backward",
     reference=_rnn_step,
-    solution="minillm/ops/rnn.py: _rnn_backward",
+    solution="minillm/ops/rnn.py: rnn_backward",
     cases=_steps,
     outputs=("h",),
     gradients=("dx", "dh_prev", "dW_x", "dW_h", "db"),
@@ -113,7 +113,7 @@ def _rnn(x, h0, W_x, W_h, b):
 @exercise(
     "backpropagation through time",
     reference=_rnn,
-    solution="minillm/ops/rnn.py: _rnn_backward",
+    solution="minillm/ops/rnn.py: rnn_backward",
     cases=_sequences,
     outputs=("hs",),
     gradients=("dx", "dh0", "dW_x", "dW_h", "db"),
@@ -203,7 +203,7 @@ def _states(rng):
 @exercise(
     "an initial state that is learned",
     reference=_learned_state,
-    solution="minillm/ops/rnn.py: _rnn_backward",
+    solution="minillm/ops/rnn.py: rnn_backward",
     cases=_states,
     outputs=("h",),
     gradients=("ds", "dx", "dW_h"),

@@ -116,7 +116,7 @@ SIDE_BY_SIDE = (
 @exercise(
     "the backward of an LSTM cell",
     reference=_cell,
-    solution="minillm/ops/lstm.py: _lstm_backward",
+    solution="minillm/ops/lstm.py: lstm_backward",
     cases=_cells,
     imports=SIGMOID,
     outputs=("h", "c"),
@@ -229,7 +229,7 @@ LSTM_HINTS = {
 @exercise(
     "a whole LSTM, backward through time",
     reference=_lstm,
-    solution="minillm/ops/lstm.py: _lstm_backward",
+    solution="minillm/ops/lstm.py: lstm_backward",
     cases=_sequences,
     imports=SIGMOID,
     outputs=("hs",),
@@ -295,7 +295,7 @@ def _rows_of_lengths(rng):
 @exercise(
     "an LSTM whose rows end early",
     reference=_lstm_with_lengths,
-    solution="minillm/ops/lstm.py: _lstm_backward",
+    solution="minillm/ops/lstm.py: lstm_backward",
     cases=_rows_of_lengths,
     imports=SIGMOID,
     outputs=("h",),
@@ -424,7 +424,7 @@ GRU_GATES = {
 @exercise(
     "a whole GRU, backward through time",
     reference=_gru,
-    solution="minillm/ops/gru.py: _gru_backward",
+    solution="minillm/ops/gru.py: gru_backward",
     cases=_gru_sequences,
     imports=SIGMOID,
     outputs=("hs",),

@@ -5,7 +5,7 @@ import numpy as np
 from minillm import ops
 from minillm.exercises.declaration import exercise
 from minillm.models import target
-from minillm.ops._padding import length_mask
+from minillm.ops.padding import length_mask
 
 
 def _last_state(hs, lengths):

@@ -4,7 +4,7 @@ import numpy as np
 
 from minillm import ops
 from minillm.exercises.declaration import draw, exercise
-from minillm.ops._padding import length_mask
+from minillm.ops.padding import length_mask
 from minillm.ops.softmax import log_softmax, softmax_backward
 from minillm.ops.softmax import masked_softmax as softmax_of_allowed
 
@@ -24,7 +24,7 @@ def _queries_and_keys(rng):
 @exercise(
     "the scores of dot attention, and their gradients",
     reference=_dot_scores,
-    solution="minillm/ops/multiplicative_attention.py: _multiplicative_attention_forward",
+    solution="minillm/ops/multiplicative_attention.py: multiplicative_attention_forward",
     cases=_queries_and_keys,
     outputs=("scores",),
     gradients=("dquery", "dkeys"),
@@ -195,7 +195,7 @@ def _additive_inputs(rng):
 @exercise(
     "the backward of additive attention",
     reference=_only_context(ops.additive_attention),
-    solution="minillm/ops/additive_attention.py: _additive_attention_backward",
+    solution="minillm/ops/additive_attention.py: additive_attention_backward",
     cases=_additive_inputs,
     outputs=("context",),
     gradients=("dquery", "dkeys", "dvalues", "dW_q", "dW_k", "dv"),
@@ -281,9 +281,9 @@ def _decoders(rng):
     """Draw models whose state counts their steps: they end at a step, or never."""
 
     def decoder(table):
-        def step(id, state):
+        def step(token, state):
             state = state + 1
-            return table[state % len(table), id], state
+            return table[state % len(table), token], state
 
         return step
 

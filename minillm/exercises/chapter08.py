@@ -72,7 +72,7 @@ def _queries(rng):
 @exercise(
     "scaled dot-product attention, forward",
     reference=_attention,
-    solution="minillm/ops/scaled_dot_product_attention.py: _scaled_attention_forward",
+    solution="minillm/ops/scaled_dot_product_attention.py: scaled_attention_forward",
     cases=_queries,
     outputs=("y", "weights"),
     hints={
@@ -122,7 +122,7 @@ def _sequences(rng):
 @exercise(
     "the backward of causal attention",
     reference=_causal_attention,
-    solution="minillm/ops/scaled_dot_product_attention.py: _scaled_attention_backward",
+    solution="minillm/ops/scaled_dot_product_attention.py: scaled_attention_backward",
     cases=_sequences,
     gradients=("dq", "dk", "dv"),
     hints={
@@ -256,7 +256,7 @@ def _rows(rng):
 @exercise(
     "layer norm, forward and backward",
     reference=ops.layer_norm,
-    solution="minillm/ops/layer_norm.py: _layer_norm_backward",
+    solution="minillm/ops/layer_norm.py: layer_norm_backward",
     cases=_rows,
     gradients=("dx", "dgain", "dbias"),
     hints={

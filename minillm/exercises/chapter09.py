@@ -14,7 +14,7 @@ def _numbers(rng):
 @exercise(
     "the slope of GELU",
     reference=ops.gelu,
-    solution="minillm/ops/gelu.py: _gelu_backward",
+    solution="minillm/ops/gelu.py: gelu_backward",
     cases=_numbers,
     gradients=("dx",),
     hints={
@@ -111,7 +111,7 @@ def _steps(rng):
 @exercise(
     "a step with a cache",
     reference=_cache_step,
-    solution="minillm/decoding/decoder_step.py: _attend",
+    solution="minillm/decoding/cache.py: Cache.attend",
     cases=_steps,
     outputs=("keys", "values", "context"),
     hints={

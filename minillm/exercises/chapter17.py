@@ -32,7 +32,7 @@ def _matrices(rng):
 @exercise(
     "what LoRA adds to a frozen matrix, forward and backward",
     reference=_additions,
-    solution="minillm/training/lora.py: QuantisedLowRank",
+    solution="minillm/quantised/low_rank.py: QuantisedLowRank",
     cases=_matrices,
     gradients=("dx", "dA", "dB"),
     multiplications=_cheapest,

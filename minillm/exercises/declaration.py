@@ -63,7 +63,7 @@ class Exercise:
 
     @property
     def hole(self) -> str:
-        """What the reader gets: the function with its hole, below its imports."""
+        """The text that the reader receives: the function with its hole, below its imports."""
         imports = f"{self.imports}\n" if self.imports else ""
         return f"import numpy as np\n{imports}\n\n{self.source}"
 

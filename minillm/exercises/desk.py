@@ -14,7 +14,7 @@ PROGRESS = "progress.json"
 
 
 def file_of(exercise: Exercise, folder: Path) -> Path:
-    """Where the answer to the exercise lies."""
+    """The file with the answer to the exercise."""
     return folder / f"{exercise.name.replace('-', '_')}.py"
 
 
@@ -79,7 +79,7 @@ def _hints(exercise: Exercise, key: str, entry: dict) -> list[str]:
 
 
 def read_progress(folder: Path) -> dict[str, dict]:
-    """What is known of each exercise: attempts, whether it is solved, the last failure."""
+    """The progress of each exercise: attempts, whether it is solved, the last failure."""
     path = folder / PROGRESS
     if not path.exists():
         return {}

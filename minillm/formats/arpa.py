@@ -34,7 +34,7 @@ from minillm.data.compressed import decompressed
 from minillm.data.files import bounded_lines, reading, replacing, seekable
 from minillm.errors import InputError, short
 from minillm.formats.format import Contents, Format
-from minillm.models.ngram import NGram, NGramConfig, _find_children
+from minillm.models.ngram import NGram, NGramConfig, find_children
 from minillm.text import Characters, Vocabulary, Words, split_off_punctuation
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
@@ -285,7 +285,7 @@ def _longer(
     context = grams[:, 0].copy()
     for length in range(2, n):
         first, word = params[f"first.{length}"], params[f"word.{length}"]
-        context = _find_children(first, word, context, grams[:, length - 1].copy())
+        context = find_children(first, word, context, grams[:, length - 1].copy())
     if (context < 0).any():
         line = int(np.argmin(context))
         ngram = b" ".join(words[line][:-1]).decode("utf-8", "replace")

@@ -1,326 +1,561 @@
-"""GGUF files, in which llama.cpp stores a model: metadata by name, then tensors.
+"""Llamas in GGUF files, as llama.cpp stores them (:mod:`minillm.quantised.gguf`).
 
-    4 bytes    GGUF
-    4 bytes    the version, 3
-    8, 8       the number of tensors, the number of entries
-    entries    a name, the number of its kind of value, the value
-    tensors    of each: a name, the number of its dimensions, these (the innermost first), the
-               number of its type, and where it begins among the data
-    the data   of each tensor, from a multiple of the alignment on, which is 32 bytes by default
+Their matrices have rows of one output each, the transposes of ours.  Query, key and value are three
+matrices, and so are gate and up; ours are side by side.
 
-All numbers are little-endian, and a text is its length (8 bytes) and its bytes in UTF-8.
-:mod:`minillm.formats.gguf_blocks` explains the types of tensors.  A version 2 has the same form.
+llama.cpp rotates neighbours, x_{2i} and x_{2i + 1}; ours are x_i and x_{i + w/2}.  So the rows of
+each head of a query and a key are in another order.  A row is whole in its blocks, so that rows
+of quantised weights are exchanged as they are.
 
-A tensor is a part of the file until it is read, once and some rows at a time, to its place among
-the weights.  So loading needs no memory beyond that of the weights.  A file is not mapped:
-:func:`minillm.data.files.fill` says why.
-
-Source: ggml's ``docs/gguf.md`` (Gerganov et al. 2023).
+Weights that are quantised in the file remain so, as :class:`minillm.quantised.Quantised`.
 """
 
-import struct
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.files import fill, reading, replacing
+from minillm.data.entries import Entries
+from minillm.data.files import copy_file, warn_of_unknown
 from minillm.errors import InputError, short
-from minillm.formats.gguf_blocks import TYPES, Bytes, dequantise, quantise
+from minillm.formats.format import Contents, Format, Updates
+from minillm.formats.huggingface import sampling_of
+from minillm.formats.weights import weights_of
+from minillm.models.llama import Llama, LlamaConfig
+from minillm.ops.rotary import RotaryScaling, frequencies
+from minillm.option import option
+from minillm.quantised.blocks import FLOATS, TYPES, Bytes, coded, type_of
+from minillm.quantised.codes import Coded
+from minillm.quantised.gguf import MAGIC, GGUFTensor, open_gguf, write_gguf
+from minillm.quantised.matrix import ROUNDED_TWICE, Quantised, dequantised
+from minillm.quantised.panels import pack
+from minillm.text import BytePairs, ChatTemplate, Vocabulary
+from minillm.text.bpe import PATTERNS
+from minillm.text.tokenizer_files import assemble, spell, unspell
 
-MAGIC = b"GGUF"
-VERSION = 3
-ALIGNMENT = 32  # bytes
-PIECE = 1 << 19  # numbers that are read or written at once
-MOST_DIMENSIONS = 4
+_EMBEDDING, _OUTPUT = "token_embd.weight", "output.weight"
+_NAMES: dict[str, str | tuple[str, ...]] = {  # ours, theirs
+    "embedding.E": _EMBEDDING,
+    "blocks.*.norm_1.gain": "blk.*.attn_norm.weight",
+    "blocks.*.attention.W_qkv": tuple(f"blk.*.attn_{name}.weight" for name in "qkv"),
+    "blocks.*.attention.W_o": "blk.*.attn_output.weight",
+    "blocks.*.norm_2.gain": "blk.*.ffn_norm.weight",
+    "blocks.*.feed_forward.W_gate_up": ("blk.*.ffn_gate.weight", "blk.*.ffn_up.weight"),
+    "blocks.*.feed_forward.W_down": "blk.*.ffn_down.weight",
+    "norm.gain": "output_norm.weight",
+    "output.W": _OUTPUT,
+}
+_FREQUENCIES = "rope_freqs.weight"  # (w/2,): what each angle is divided by
+_SCALING = RotaryScaling(1.0, 1.0, 4.0, 8192)  # of all Llamas from 3.1 on, but for the factor
 
-_NUMBERS = {  # kinds of values
-    0: "<u1", 1: "<i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 7: "?",
-    10: "<u8", 11: "<i8", 12: "<f8",
-}  # fmt: skip
-_TEXT, _ARRAY = 8, 9
-_OF_DTYPE = {np.dtype(code): number for number, code in _NUMBERS.items()}
-
-# Types that llama.cpp has, too, for messages.
+_SIZES = {
+    "context": "context_length",
+    "layers": "block_count",
+    "heads": "attention.head_count",
+    "key_heads": "attention.head_count_kv",
+    "width": "embedding_length",
+    "feed_forward": "feed_forward_length",
+    "head_width": "attention.key_length",
+}
+_OPTIONAL = ("key_heads", "head_width")
+# Entries that may vary in llama.cpp's Llama, but not in ours: the only value, and what it means.
+_FIXED: dict[str, tuple[Any, str]] = {
+    "expert_count": (0, "0: a mixture of experts cannot be run"),
+    "attention.causal": (True, "true: a model that sees later tokens cannot be run"),
+    "rope.scaling.attn_factor": (1, "1: scaled attention cannot be run"),
+    "rope.scaling.yarn_attn_factor": (1, "1: scaled attention cannot be run"),
+}
+_SCALES = ("rope.scaling.factor", "rope.scale_linear")  # two names of one factor
+# Entries that are read below, and others that change no result: llama.cpp obeys them in models of
+# other architectures, if at all.
 _OTHERS = {
-    6: "Q5_0", 7: "Q5_1", 9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 13: "Q5_K", 15: "Q8_K",
-    16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL", 21: "IQ3_S",
-    22: "IQ2_S", 23: "IQ4_XS", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M",
-    34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4",
+    *_SIZES.values(), *_FIXED, *_SCALES,
+    "attention.layer_norm_rms_epsilon", "attention.value_length", "rope.dimension_count",
+    "rope.freq_base", "rope.scaling.type", "attention.clamp_kqv", "attention.scale",
+    "attention.sliding_window", "embedding_scale", "expert_used_count", "logit_scale",
+    "residual_scale", "rope.scaling.finetuned", "rope.scaling.original_context_length",
+    "tensor_data_layout", "vocab_size",
 }  # fmt: skip
-_BY_NUMBER = {type.number: type for type in TYPES.values()}
+_SAMPLING = {  # fields of Sampling, and theirs
+    "temperature": "temp",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "repetition_penalty": "penalty_repeat",
+}
+_PATTERNS = {"llama3": "llama-bpe", "llama-v3": "llama-bpe"}  # other names of those in PATTERNS
+_NORMAL, _CONTROL = 1, 3  # types of tokens; the others are special, too
+
+# What a file is called by its most frequent type.
+_FILE_TYPES = {
+    "F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q4_K": 14, "Q6_K": 18, "BF16": 32,
+}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Tensor:
-    """A tensor in a file, not read yet: rows (O, I), or one row (I,), of numbers of a type."""
+class _Part(NamedTuple):
+    """A tensor of theirs, and its columns among those of our parameter."""
 
-    path: Path
-    type: str  # a name of gguf_blocks.TYPES
-    shape: tuple[int, ...]
-    begin: int  # of its bytes in the file
-
-    @property
-    def rows(self) -> int:
-        """The number of its rows."""
-        return prod(self.shape[:-1])
-
-    @property
-    def nbytes(self) -> int:
-        """The bytes of its numbers in the file."""
-        return self.rows * TYPES[self.type].row_bytes(self.shape[-1])
-
-    def pieces(self) -> Iterator[tuple[slice, Bytes]]:
-        """Some rows at a time, and their bytes: (rows, bytes of a row).
-
-        InputError if the file has been cut short since it was opened.
-        """
-        row_bytes = TYPES[self.type].row_bytes(self.shape[-1])
-        with reading(self.path, regular=True) as file:
-            for rows in _slices(self.rows, self.shape[-1]):
-                piece = np.empty((rows.stop - rows.start, row_bytes), np.uint8)
-                fill(piece, file, str(self.path), self.begin + rows.start * row_bytes)
-                yield rows, piece
-
-    def read(self) -> NDArray[np.float32]:
-        """The tensor in float32, in memory."""
-        array = np.empty((self.rows, self.shape[-1]), np.float32)
-        for rows, piece in self.pieces():
-            array[rows] = dequantise(self.type, piece)
-        return array.reshape(self.shape)
+    tensor: str
+    columns: slice
+    heads: int  # whose rows are in another order; 0: none are
 
 
-def _slices(O: int, I: int) -> Iterator[slice]:
-    """Parts of O rows of I numbers, of about PIECE numbers each, in multiples of 16 rows."""
-    step = max(16, PIECE // I // 16 * 16)
-    return (slice(row, min(O, row + step)) for row in range(0, O, step))
+def _parts(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...], list[_Part]]]:
+    """Each parameter of ours, its shape, and the tensors that it consists of."""
+    heads = {"attn_q": config.heads, "attn_k": config.key_heads}
+    weights = weights_of(Llama.shapes(config), _NAMES, transposed=True, widths=widths_of(config))
+    for weight in weights:
+        yield (
+            weight.name,
+            weight.shape,
+            [
+                _Part(tensor, columns, heads.get(tensor.split(".")[-2], 0))
+                for tensor, columns in weight.columns.items()
+            ],
+        )
+
+
+def widths_of(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
+    """The columns of query, key and value, by the name of the parameter."""
+    keys = config.key_heads * config.head_width
+    return {"W_qkv": (config.heads * config.head_width, keys, keys)}
+
+
+def _halves(rows: int, heads: int) -> NDArray[np.int64]:
+    """For each row of ours its row of theirs: in each head the even ones, then the odd ones."""
+    return np.arange(rows).reshape(heads, -1, 2).swapaxes(1, 2).ravel()
 
 
 # --- reading -------------------------------------------------------------------------------------
 
 
-def is_gguf(path: str | Path) -> bool:
-    """Whether a path is the name of a regular file that begins as one of this format."""
-    if not Path(path).is_file():
-        return False
-    with suppress(InputError), reading(path) as file:
-        return file.read(len(MAGIC)) == MAGIC
-    return False
+def import_gguf(path: str | Path) -> tuple[Llama, BytePairs, ChatTemplate | None]:
+    """The Llama in a file, its tokenizer, and its chat template if there is one.
 
-
-def open_gguf(path: str | Path, lists: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The metadata of a file, and its tensors by name, none of them read yet.
-
-    A value is a number, a truth value, a text, a list of texts, or an array of numbers.  Without
-    ``lists``, lists of texts are skipped and stay empty: a tokenizer's have 100,000 entries.
-
-    InputError if the file is missing or damaged, or has types that cannot be read; every count and
-    size is compared with the size of the file before memory is taken.
+    InputError names the file, and the entry or tensor that is missing, damaged or not supported by
+    :mod:`minillm.models.llama`.
     """
-    with reading(path, regular=True) as file:
-        head = _Head(file, str(path))
-        if (magic := head.take(4, "its first bytes")) != MAGIC:
-            raise head.wrong("its first bytes", repr(MAGIC), magic)
-        version = head.number("<u4", "version")
-        if version not in (2, VERSION):
-            raise head.wrong("version", "2 or 3, in a little-endian file", version)
-        tensors, entries = head.number("<u8", "tensors"), head.number("<u8", "entries")
-        metadata: dict[str, Any] = {}
-        for _ in range(head.count(entries, 13, "number of entries")):
-            name = head.text("the name of an entry")
-            if name in metadata:
-                raise InputError(f"{path}: {short(name)}: expected one value, found two")
-            metadata[name] = head.value(head.number("<u4", name), name, lists)
-        declared = {}
-        for _ in range(head.count(tensors, 32, "number of tensors")):
-            name = head.text("the name of a tensor")
-            if name in declared:
-                raise InputError(f"{path}: {short(name)}: expected one tensor, found two")
-            declared[name] = head.tensor(name)
-        alignment = metadata.get("general.alignment", ALIGNMENT)
-        if type(alignment) is not int or not 0 < alignment <= 1 << 16 or alignment % 8:
-            raise head.wrong("general.alignment", "a multiple of 8, at most 65,536", alignment)
-        return metadata, _placed(head, declared, alignment)
+    metadata, tensors = open_gguf(path)
+    entries = Entries(Path(path), metadata)
+    config = _config_of(entries, tensors)
+    tokenizer = _tokenizer_of(entries)
+    if len(tokenizer) != config.vocabulary:
+        raise InputError(
+            f"{path}: {_EMBEDDING} has {config.vocabulary:,} rows, "
+            f"but the tokenizer has {len(tokenizer):,} tokens"
+        )
+    template = entries.text("tokenizer.chat_template", "")
+    params = _params_of(Path(path), config, tensors)
+    chat = ChatTemplate.of(template, tokenizer, _sampling_of(entries), _other_tokens_of(entries))
+    return Llama(config, params=params), tokenizer, chat
 
 
-def _placed(
-    head: "_Head", declared: Mapping[str, tuple[str, tuple[int, ...], int]], alignment: int
-) -> dict[str, Tensor]:
-    """The tensors, each of which begins where the one before it ends."""
-    data, end, tensors = _aligned(head.at, alignment), 0, {}
-    for name, (type, shape, offset) in declared.items():
-        tensor = Tensor(Path(head.name), type, shape, data + offset)
-        if offset != end:
-            raise head.wrong(f"{short(name)}: offset", f"{end:,}", offset)
-        if tensor.begin + tensor.nbytes > head.size:
-            raise InputError(
-                f"{head.name}: {short(name)}: expected {tensor.nbytes:,} bytes from "
-                f"{tensor.begin:,} on, but the file has only {head.size:,}"
-            )
-        tensors[name], end = tensor, _aligned(end + tensor.nbytes, alignment)
-    return tensors
+def _other_tokens_of(entries: Entries) -> dict[str, str]:
+    """The texts of ``pad`` and ``unk`` for chat templates, those that the file has."""
+    tokens = _texts(entries, "tokenizer.ggml.tokens")
+    ids = {
+        name: entries.values.get(f"tokenizer.ggml.{long}_token_id")
+        for name, long in (("pad", "padding"), ("unk", "unknown"))
+    }
+    return {
+        name: tokens[id] for name, id in ids.items() if id is not None and id in range(len(tokens))
+    }
 
 
-def _aligned(place: int, alignment: int) -> int:
-    return -(-place // alignment) * alignment
+def _sampling_of(entries: Entries) -> dict[str, Any]:
+    """How the authors sample, as fields of Sampling; empty if the file does not say."""
+    names = {ours: f"general.sampling.{theirs}" for ours, theirs in _SAMPLING.items()}
+    found: dict[str, Any] = {
+        ours: _number(entries, theirs, 0.0)
+        for ours, theirs in names.items()
+        if theirs in entries.values
+    }
+    if "top_k" in found:
+        found["top_k"] = entries.values[names["top_k"]]
+        if type(found["top_k"]) is not int:
+            raise entries.wrong(names["top_k"], "a whole number")
+    return sampling_of(found)
 
 
-class _Head:
-    """The part of a file before the data, read from the front."""
+def read_weights(
+    path: str | Path, config: LlamaConfig, allow_nan: bool = False
+) -> dict[str, NDArray]:
+    """The parameters of a model of these sizes; InputError for a file that has others."""
+    if not isinstance(config, LlamaConfig):
+        raise InputError(f"{path}: only a run of llama has quantised weights")
+    return _params_of(Path(path), config, open_gguf(path, lists=False)[1], allow_nan)
 
-    def __init__(self, file: BinaryIO, name: str):
-        self.file, self.name, self.at = file, name, 0
-        self.size = file.seek(0, 2)
-        file.seek(0)
 
-    def wrong(self, place: str, expected: str, found: object) -> InputError:
-        return InputError(f"{self.name}: {place}: expected {expected}, found {short(found)}")
+def _number(entries: Entries, name: str, default: float) -> float:
+    """A float32, as the shortest decimal number that it is."""
+    return float(str(np.float32(entries.number(name, default))))
 
-    def take(self, count: int, place: str) -> bytes:
-        """The next bytes.  InputError if the file has fewer."""
-        if count > self.size - self.at or len(data := self.file.read(count)) < count:
-            raise InputError(
-                f"{self.name}: {place}: expected {count:,} bytes from {self.at:,} on, but the "
-                f"file has only {self.size:,}"
-            )
-        self.at += count
-        return data
 
-    def count(self, number: int, least: int, place: str) -> int:
-        """A number of things that take at least so many bytes each.  InputError if it is wrong."""
-        if number > (self.size - self.at) // least:
-            raise self.wrong(place, f"a count that fits {self.size:,} bytes", number)
-        return number
+def _config_of(entries: Entries, tensors: Mapping[str, GGUFTensor]) -> LlamaConfig:
+    """The sizes; InputError for a model that ours cannot represent."""
+    path, metadata = Path(entries.path), entries.values
+    if metadata.get("general.architecture") != "llama":
+        raise entries.wrong("general.architecture", "'llama'")
+    for name, (only, expected) in _FIXED.items():
+        entries.check(f"llama.{name}", (only,), expected)
+    entries.check("llama.rope.scaling.type", ("linear", "none"), "'none' or 'linear'")
+    if metadata.get("llama.rope.scaling.type") != "none":  # without a type, it is linear
+        for name in _SCALES:
+            entries.check(f"llama.{name}", (1, 0), "1: linear scaling of the angles cannot be run")
+    sizes: dict[str, Any] = {
+        ours: entries.size(f"llama.{theirs}")
+        for ours, theirs in _SIZES.items()
+        if ours not in _OPTIONAL or f"llama.{theirs}" in metadata
+    }
+    table = _checked(path, tensors, _EMBEDDING, (None, sizes["width"]))
+    base = _number(entries, "llama.rope.freq_base", 10000.0)
+    eps = _number(entries, "llama.attention.layer_norm_rms_epsilon", 1e-5)
+    try:
+        config = LlamaConfig(
+            vocabulary=table.shape[0],
+            **sizes,
+            rotary_base=base,
+            eps=eps,
+            tied=_OUTPUT not in tensors,
+        )
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+    for name in ("rope.dimension_count", "attention.value_length"):
+        width = config.head_width
+        entries.check(f"llama.{name}", (width,), f"{width}, the width of a head")
+    own = {name: value for name, value in metadata.items() if name.startswith("llama.")}
+    warn_of_unknown(path, own, {f"llama.{name}" for name in _OTHERS})
+    return _with_scaling(path, config, tensors)
 
-    def number(self, code: str, place: str) -> Any:
-        dtype = np.dtype(code)
-        return np.frombuffer(self.take(dtype.itemsize, place), dtype)[0].item()
 
-    def text(self, place: str) -> str:
-        return self.texts(1, place)[0]
+def _with_scaling(
+    path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTensor]
+) -> LlamaConfig:
+    """The config with Llama 3's scaling of the angles, if the file has its factors."""
+    if _FREQUENCIES not in tensors:
+        return config
+    factors = _checked(path, tensors, _FREQUENCIES, (config.head_width // 2,)).read()
+    if (factors == 1).all():
+        return config
+    # The slowest pair has 1 / f = s + (1 - s) / factor, where s depends on no factor.
+    s = 1 / _factors(config, _SCALING._replace(factor=np.inf))[-1]
+    slowest = float(factors[-1])
+    factor = (1 - s) / (1 / slowest - s) if slowest > 1 and s * slowest < 1 else 0.0
+    scaling = _SCALING._replace(factor=float(f"{factor:.5g}"))
+    if factor > 0 and np.allclose(factors, _factors(config, scaling), rtol=1e-4, atol=0):
+        return replace(config, rope_scaling=scaling)
+    raise InputError(f"{path}: {_FREQUENCIES}: expected the factors of Llama 3, found others")
 
-    def texts(self, count: int, place: str, kept: bool = True) -> list[str]:
-        """Texts, each after its length; an empty list unless they are ``kept``."""
-        texts, read, left = [], self.file.read, self.size - self.at
-        for _ in range(count):
-            length = int.from_bytes(read(8), "little")
-            left -= 8 + length
-            if left < 0:
-                raise InputError(
-                    f"{self.name}: {place}: expected a text of {length:,} bytes, but the file ends"
-                )
-            text = read(length)
-            if kept:
-                texts.append(text)
-        self.at = self.size - left
-        try:
-            return [text.decode() for text in texts]
-        except UnicodeDecodeError as error:
-            raise InputError(f"{self.name}: {place}: expected UTF-8: {error}") from None
 
-    def value(self, kind: int, name: str, lists: bool) -> Any:
-        """The value of an entry.  Without ``lists``, a list of texts is skipped and empty."""
-        place = short(name)
-        if kind == _TEXT:
-            return self.text(place)
-        if kind == _ARRAY:
-            kind, length = self.number("<u4", place), self.number("<u8", place)
-            if kind == _TEXT:
-                return self.texts(self.count(length, 8, place), place, lists)
-            dtype = self._dtype(kind, place)
-            length = self.count(length, dtype.itemsize, place)
-            return np.frombuffer(self.take(length * dtype.itemsize, place), dtype)
-        return self.number(self._dtype(kind, place).str, place)
+def _factors(config: LlamaConfig, scaling: RotaryScaling) -> NDArray:
+    """What the scaling divides each angle by, (w/2,); infinite where that is all of it."""
+    w, base = config.head_width, config.rotary_base
+    with np.errstate(divide="ignore"):
+        return frequencies(w, base) / frequencies(w, base, scaling)
 
-    def _dtype(self, kind: int, place: str) -> np.dtype:
-        if kind not in _NUMBERS:
-            raise self.wrong(place, "numbers or texts, or an array of these", f"type {kind}")
-        return np.dtype(_NUMBERS[kind])
 
-    def tensor(self, name: str) -> tuple[str, tuple[int, ...], int]:
-        """The type, the shape and the offset of a tensor."""
-        place = short(name)
-        dimensions = self.number("<u4", place)
-        if not 1 <= dimensions <= MOST_DIMENSIONS:
-            raise self.wrong(place, f"1 to {MOST_DIMENSIONS} dimensions", dimensions)
-        sizes = [self.number("<u8", place) for _ in range(dimensions)]
-        number, offset = self.number("<u4", place), self.number("<u8", place)
-        if number not in _BY_NUMBER:
-            known, found = ", ".join(TYPES), _OTHERS.get(number, f"type {number}")
-            raise InputError(f"{self.name}: {place}: expected one of {known}, found {found}")
-        kind, shape = _BY_NUMBER[number], tuple(reversed(sizes))
-        if prod(shape) < 1 or prod(shape) > 8 * self.size or shape[-1] % kind.weights:
-            raise self.wrong(
-                place, f"rows of a multiple of {kind.weights} numbers, which fit the file", shape
-            )
-        return kind.name, shape, offset
+def _params_of(
+    path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTensor], allow_nan: bool = False
+) -> dict[str, Any]:
+    """The parameters; every tensor is checked before any is read."""
+    known = {_FREQUENCIES}
+    for name, shape, parts in _parts(config):
+        for part in parts:
+            O = part.columns.stop - part.columns.start
+            their_shape = shape if name.endswith((".E", ".gain")) else (O, shape[0])
+            tensor = _checked(path, tensors, part.tensor, their_shape)
+            if name.endswith(".gain") and tensor.type not in FLOATS:
+                raise InputError(f"{path}: {part.tensor}: expected floats, found {tensor.type}")
+            known.add(part.tensor)
+    for name in tensors:
+        if name not in known:
+            raise InputError(f"{path}: {short(name)}: expected the tensors of a Llama, found it")
+    return {
+        name: _param(name, shape, parts, tensors, allow_nan)
+        for name, shape, parts in _parts(config)
+    }
+
+
+def _checked(
+    path: Path, tensors: Mapping[str, GGUFTensor], name: str, shape: tuple[int | None, ...]
+) -> GGUFTensor:
+    """A tensor; InputError unless it is there and has this shape, where None is any size."""
+    if name not in tensors:
+        raise InputError(f"{path}: the tensor {name} is missing")
+    found = tensors[name].shape
+    if len(found) != len(shape) or any(
+        e not in (None, f) for e, f in zip(shape, found, strict=True)
+    ):
+        raise InputError(f"{path}: {name}: expected shape {shape}, found {found}")
+    return tensors[name]
+
+
+def _param(
+    name: str,
+    shape: tuple[int, ...],
+    parts: list[_Part],
+    tensors: Mapping[str, GGUFTensor],
+    allow_nan: bool,
+) -> Any:
+    """A parameter of ours: quantised if all of its tensors are."""
+    table = name.endswith(".E")
+    if any(tensors[part.tensor].type in FLOATS for part in parts):
+        array = np.empty(shape, np.float32)
+        for part in parts:
+            tensor = tensors[part.tensor]
+            read = tensor.read()
+            if part.heads:
+                read = read[_halves(len(read), part.heads)]
+            _check_finite(tensor, part.tensor, read, allow_nan)
+            array[..., part.columns] = read if table else read.T
+        return array
+    found = [(tensors[part.tensor], part) for part in parts]
+    panels = [pack(tensor.rows, _coded(tensor, part, allow_nan)) for tensor, part in found]
+    matrix = Quantised(tuple(panels), twice=name.endswith(ROUNDED_TWICE))
+    return matrix.T if table else matrix
+
+
+def _coded(tensor: GGUFTensor, part: _Part, allow_nan: bool) -> Iterator[Coded]:
+    """The codes and scales of some of our rows at a time."""
+    pieces: Iterable[Bytes] = (piece for _, piece in tensor.pieces())
+    if part.heads:  # their order is another one
+        blocks = np.concatenate(list(pieces))
+        pieces = [blocks[_halves(len(blocks), part.heads)]]
+    for piece in pieces:
+        found = coded(piece, tensor.type)
+        for numbers in (found.scale, found.offset):
+            if numbers is not None:
+                _check_finite(tensor, part.tensor, numbers, allow_nan)
+        yield found
+
+
+def _check_finite(tensor: GGUFTensor, name: str, numbers: NDArray, allow_nan: bool) -> None:
+    if not (allow_nan or np.isfinite(numbers).all()):
+        raise InputError(
+            f"{tensor.path}: {name}: expected finite numbers, found a NaN or an infinite one"
+        )
+
+
+def _tokenizer_of(entries: Entries) -> BytePairs:
+    """The tokenizer; InputError for another kind than byte pairs, or for other words."""
+    if entries.values.get("tokenizer.ggml.model") != "gpt2":
+        raise entries.wrong("tokenizer.ggml.model", "'gpt2', byte pairs")
+    pattern = entries.text("tokenizer.ggml.pre")
+    pattern = _PATTERNS.get(pattern, pattern)
+    if pattern not in PATTERNS:
+        raise entries.wrong("tokenizer.ggml.pre", " or ".join(map(repr, PATTERNS)))
+    tokens, merges = (_texts(entries, f"tokenizer.ggml.{name}") for name in ("tokens", "merges"))
+    types = entries.values.get("tokenizer.ggml.token_type", np.full(len(tokens), _NORMAL))
+    if not isinstance(types, np.ndarray) or len(types) != len(tokens):
+        raise entries.wrong("tokenizer.ggml.token_type", f"{len(tokens):,} numbers")
+    ids = {token: id for id, token in enumerate(tokens)}
+    if len(ids) < len(tokens):
+        raise InputError(
+            f"{entries.path}: tokenizer.ggml.tokens: expected {len(tokens):,} distinct texts, "
+            f"found {len(ids):,}"
+        )
+    added = {tokens[id]: id for id in np.flatnonzero(types != _NORMAL).tolist()}
+    ends = {}
+    for name in ("bos", "eos"):
+        id = entries.values.get(f"tokenizer.ggml.{name}_token_id")
+        if id is not None:
+            if type(id) is not int or not 0 <= id < len(tokens):
+                raise entries.wrong(f"tokenizer.ggml.{name}_token_id", f"0 to {len(tokens) - 1}")
+            ends[name] = tokens[id]
+    is_llama_3 = pattern == "llama-bpe"
+    add_bos = entries.flag("tokenizer.ggml.add_bos_token", is_llama_3)
+    options = {"pattern": pattern, "whole": is_llama_3, "add_bos": add_bos and "bos" in ends}
+    try:
+        pairs = [_pair(merge) for merge in merges]
+        return assemble(ids, pairs, added, **options, **ends)
+    except ValueError as error:
+        raise InputError(f"{entries.path}: tokenizer.ggml: {error}") from None
+
+
+def _texts(entries: Entries, name: str) -> list[str]:
+    texts = entries.values.get(name)
+    if not isinstance(texts, list):
+        raise entries.wrong(name, "a list of texts")
+    return texts
+
+
+def _pair(merge: str) -> tuple[bytes, bytes]:
+    left, space, right = merge.partition(" ")
+    if not (left and right and space) or " " in right:
+        raise ValueError(f"expected merges of two tokens, found {short(merge)}")
+    return unspell(left), unspell(right)
 
 
 # --- writing -------------------------------------------------------------------------------------
 
 
-def write_gguf(
+def export_gguf(
+    model: Llama,
+    tokenizer: Vocabulary,
     path: str | Path,
-    metadata: Mapping[str, Any],
-    tensors: Mapping[str, tuple[NDArray, str]],
+    type: str = "F32",
+    chat: ChatTemplate | None = None,
 ) -> None:
-    """Write a file, whole or not at all.  ``tensors``: arrays (O, I) or (I,), and their types.
+    """Write a file that llama.cpp loads, with all matrices of one type, and gains in float32.
 
-    Some rows at a time are quantised.  A whole number of the metadata takes 32 bits, or 64 if it
-    needs them; a fraction is a float32.  ValueError for an array that its type cannot hold.
+    With 4 bits, the output, or the table that it is tied to, has Q8_0, because its errors reach
+    the logits directly; and so has a matrix whose rows are not a multiple of the type's blocks.
+    A tokenizer that is not one of byte pairs is left out: llama.cpp then takes only ids.  ``chat``
+    has the model's template, and how its authors sample.
+
+    InputError for weights that the type cannot hold.
     """
-    head = [MAGIC, struct.pack("<IQQ", VERSION, len(tensors), len(metadata))]
-    for name, value in metadata.items():
-        head += [_text(name), *_value(value)]
-    end = 0
-    for name, (array, type) in tensors.items():
-        sizes = struct.pack(f"<I{array.ndim}Q", array.ndim, *reversed(array.shape))
-        head += [_text(name), sizes, struct.pack("<IQ", TYPES[type].number, end)]
-        size = prod(array.shape[:-1]) * TYPES[type].row_bytes(array.shape[-1])
-        end = _aligned(end + size, ALIGNMENT)
-    with replacing(path) as file:
-        _write_padded(file, [b"".join(head)])
-        for name, (array, type) in tensors.items():
-            matrix = array.reshape(-1, array.shape[-1])
-            pieces = (quantise(matrix[rows], type) for rows in _slices(*matrix.shape))
-            try:
-                _write_padded(file, pieces)
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
+    c, params = model.config, dequantised(model).params
+    tensors: dict[str, tuple[NDArray, str]] = {}
+    for name, _, parts in _parts(c):
+        array = params[name]
+        output = name == ("embedding.E" if c.tied else "output.W")
+        for part in parts:
+            rows = array if name.endswith(".E") else array[..., part.columns].T
+            if part.heads:
+                rows = rows[np.argsort(_halves(len(rows), part.heads))]
+            kind = "F32" if name.endswith(".gain") else _type_for(name, type, rows, output)
+            tensors[part.tensor] = (rows, kind)
+    if c.rope_scaling is not None:
+        factors = _factors(c, RotaryScaling(*c.rope_scaling)).astype(np.float32)
+        tensors[_FREQUENCIES] = (factors, "F32")
+    metadata = {
+        "general.architecture": "llama",
+        "general.file_type": _FILE_TYPES[type],
+        "general.quantization_version": 2,
+        **{f"llama.{theirs}": getattr(c, ours) for ours, theirs in _SIZES.items()},
+        "llama.attention.value_length": c.head_width,
+        "llama.rope.dimension_count": c.head_width,
+        "llama.rope.freq_base": float(c.rotary_base),
+        "llama.attention.layer_norm_rms_epsilon": float(c.eps),
+        "llama.vocab_size": c.vocabulary,
+        **_of_tokenizer(tokenizer),
+    }
+    if chat is not None:
+        metadata["tokenizer.chat_template"] = chat.source
+        for ours, theirs in _SAMPLING.items():
+            if (value := chat.sampling.get(ours)) is not None:
+                value = value if ours == "top_k" else float(value)
+                metadata[f"general.sampling.{theirs}"] = value
+    try:
+        write_gguf(path, metadata, tensors)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
-def _write_padded(file: BinaryIO, pieces: Iterable[Any]) -> None:
-    """Write bytes, then zeros up to a multiple of the alignment."""
-    size = sum(file.write(piece) for piece in pieces)
-    file.write(bytes(-size % ALIGNMENT))
+def export_gguf_adapter(
+    model: Llama, additions: Mapping[str, NDArray], scale: float, path: str | Path
+) -> None:
+    """Write LoRA's additions as a file that llama.cpp adds to a model: W + s A B.
+
+    Theirs has alpha / r in place of s.  Each of their matrices gets A (r, I) and its columns of B
+    (O, r), transposed; rows of queries and keys are in their order.
+    """
+    tensors: dict[str, tuple[NDArray, str]] = {}
+    rank = 0
+    for name, _, parts in _parts(model.config):
+        if f"{name}.A" not in additions:
+            continue
+        A, B = additions[f"{name}.A"], additions[f"{name}.B"]
+        rank = len(B)
+        for part in parts:
+            rows = B[:, part.columns].T
+            if part.heads:
+                rows = rows[np.argsort(_halves(len(rows), part.heads))]
+            tensors[f"{part.tensor}.lora_a"] = (A.T, "F32")
+            tensors[f"{part.tensor}.lora_b"] = (rows, "F32")
+    metadata = {
+        "general.architecture": "llama",
+        "general.type": "adapter",
+        "adapter.type": "lora",
+        "adapter.lora.alpha": float(scale * rank),
+    }
+    write_gguf(path, metadata, tensors)
 
 
-def _text(text: str) -> bytes:
-    data = text.encode()
-    return struct.pack("<Q", len(data)) + data
+def _type_for(name: str, type: str, rows: NDArray, output: bool) -> str:
+    """The type of a matrix; InputError where its rows are not cut into whole blocks."""
+    if rows.shape[-1] % TYPES[type].weights or (output and type.startswith("Q4")):
+        type = "Q8_0"
+    if rows.shape[-1] % TYPES[type].weights:
+        raise InputError(
+            f"{name}: expected a multiple of {TYPES[type].weights} inputs, which quantised weights "
+            f"need, found {rows.shape[-1]}"
+        )
+    return type
 
 
-def _value(value: Any) -> list[bytes]:
-    """The number of the kind of a value, and the value."""
-    if isinstance(value, str):
-        return [struct.pack("<I", _TEXT), _text(value)]
-    if isinstance(value, list):
-        return [struct.pack("<IIQ", _ARRAY, _TEXT, len(value)), *map(_text, value)]
-    if isinstance(value, np.ndarray):
-        little = value.astype(value.dtype.newbyteorder("<"))
-        head = struct.pack("<IIQ", _ARRAY, _OF_DTYPE[little.dtype], len(value))
-        return [head, little.tobytes()]
-    if isinstance(value, bool):
-        dtype = "?"
-    elif isinstance(value, float):
-        dtype = "<f4"
-    else:
-        dtypes = ("<u4", "<i4", "<u8", "<i8")
-        dtype = next(d for d in dtypes if np.iinfo(d).min <= value <= np.iinfo(d).max)
-    array = np.array(value, dtype)
-    return [struct.pack("<I", _OF_DTYPE[array.dtype]), array.tobytes()]
+def _of_tokenizer(tokenizer: Vocabulary) -> dict[str, Any]:
+    """The metadata that describe a tokenizer."""
+    if not isinstance(tokenizer, BytePairs):
+        return {"tokenizer.ggml.model": "none"}
+    special = {tokenizer.id_of(text.encode()): text for text in tokenizer.specials}
+    tokens = [special.get(id) or spell(token) for id, token in enumerate(tokenizer.tokens)]
+    types = [_CONTROL if id in special else _NORMAL for id in range(len(tokens))]
+    ends = {"bos": tokenizer.bos, "eos": tokenizer.eos}
+    return {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": tokenizer.pattern,
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": np.array(types, np.int32),
+        "tokenizer.ggml.merges": [f"{spell(a)} {spell(b)}" for a, b in tokenizer.merges],
+        "tokenizer.ggml.add_bos_token": tokenizer.add_bos,
+        **{f"tokenizer.ggml.{name}_token_id": id for name, id in ends.items() if id is not None},
+    }
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of writing a GGUF file."""
+
+    quantise: str | None = option(
+        None,
+        "the type of the weights in a GGUF file",
+        "TYPE",
+        choices=tuple(map(str.lower, TYPES)),
+        default_help="f32, or that of the run",
+    )
+
+
+class GGUF(Format):
+    """GGUF files of a Llama."""
+
+    name = "gguf"
+    models = (Llama,)
+    default = "llama.gguf"
+    suffix = ".gguf"
+    signature = "a GGUF file"
+    options = Options
+
+    def recognises(self, path: Path, head: bytes) -> bool:
+        """See :meth:`minillm.formats.format.Format.recognises`."""
+        return head.startswith(MAGIC)
+
+    def read(self, path: str, baseline: Any = None) -> Contents:
+        """See :func:`import_gguf`."""
+        return Contents(*import_gguf(path))
+
+    def write(self, contents: Contents, path: str | Path, options: Options) -> None:
+        """See :func:`export_gguf`; weights of a run that are in such a file are copied."""
+        stored, type = contents.weights, type_of(options.quantise or "F32")
+        if options.quantise is None and stored and stored.suffix == self.suffix:
+            copy_file(stored, path)
+        else:
+            export_gguf(contents.model, contents.tokenizer, path, type, contents.chat)
+
+
+class GGUFAdapter(Format):
+    """GGUF files of LoRA's updates to a Llama."""
+
+    name = "gguf-adapter"
+    models = (Llama,)
+    default = "adapter.gguf"
+    updates = True
+
+    def write(self, contents: Updates, path: str | Path, options: Any) -> None:
+        """See :func:`export_gguf_adapter`."""
+        scale = contents.alpha / contents.rank
+        export_gguf_adapter(contents.model, contents.arrays, scale, path)

@@ -5,12 +5,14 @@
                           each weight
     tokenizer.json        or other files of a tokenizer: see minillm/text/tokenizer_files.py
 
-This page is shared by all models; :mod:`minillm.formats.gpt2`, :mod:`minillm.formats.bert` and
-:mod:`minillm.formats.llama` list the names of their sizes and weights.
+This page reads and writes the folders of all models; :mod:`minillm.formats.gpt2`,
+:mod:`minillm.formats.bert` and :mod:`minillm.formats.llama` declare the names of their sizes and
+weights, and the values that our models do not vary.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,8 +32,9 @@ from minillm.data.files import (
 from minillm.errors import InputError, short
 from minillm.formats.format import Contents, Format
 from minillm.formats.tensors import Tensor, open_tensors, write_tensors
-from minillm.formats.weights import Weight
-from minillm.text import BytePairs, ChatTemplate, Vocabulary, tokenizer_files
+from minillm.formats.weights import Weight, weights_of
+from minillm.quantised.matrix import dense
+from minillm.text import BytePairs, ChatTemplate, Vocabulary, load_tokenizer, tokenizer_files
 from minillm.text.tokenizer_files import token_texts
 
 WEIGHTS = "model.safetensors"
@@ -39,7 +42,6 @@ CHAT_TEMPLATE = "chat_template.jinja"
 GENERATION = "generation_config.json"
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # ours, and theirs
 LONGEST_NAME = 255  # characters of a file's name
-CAUSAL: dict[str, tuple[Any, ...]] = {"is_causal": (True,)}  # a model that sees no later tokens
 
 # Entries of any config.json that change no result: facts, training, and how to write, which
 # generation_config.json says.
@@ -65,83 +67,172 @@ _HARMLESS = {
 _FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
+Allowed = dict[str, tuple[Any, ...]]  # the values that entries may have, the default first
+
+
 class Transformers(Format):
-    """Folders of one of the models."""
+    """Folders of one model: a subclass declares what transformers calls its parts."""
 
     name = "huggingface"
     default = "huggingface"
+    causal: ClassVar[bool] = True  # whether it sees no later tokens
+    roles: ClassVar[tuple[str, ...]] = ("bos", "eos")  # special tokens in config.json
     model_type: ClassVar[str]  # in config.json
+    architectures: ClassVar[tuple[str, ...]]  # classes of transformers that have these weights
+    sizes: ClassVar[dict[str, str]]  # ours, theirs
+    fixed: ClassVar[Allowed]  # entries that may vary in their model, but not in ours
+    others: ClassVar[set[str]]  # entries that are read below, or that change no result
+    names: ClassVar[Mapping[str, str | tuple[str, ...]]]  # of parameters: ours, theirs
+    tokenizer_class: ClassVar[str]  # of transformers, for byte pairs
+    transposed: ClassVar[bool] = True  # whether their matrices are (out, in)
+    prefix: ClassVar[str]  # of all tensors but the output's, unless a model was saved without it
+    output: ClassVar[str]  # the tensor of the output, which may be tied to the embedding
+    heads: ClassVar[str]  # the beginning of the names of the tensors without prefix
+    buffers: ClassVar[re.Pattern]  # names of tensors that are not weights
+
+    @property
+    def model(self) -> Any:
+        """The class of the model."""
+        return self.models[0]
+
+    def config(self, file: Entries, tensors: Mapping[str, Tensor]) -> Any:
+        """Our config of the model; InputError for one that ours cannot represent."""
+        raise NotImplementedError
+
+    def entries(self, config: Any) -> dict[str, Any]:
+        """The entries of config.json beside sizes and fixed ones."""
+        raise NotImplementedError
+
+    def tokenizer_files(self, tokenizer: Any, context: int) -> dict[str, bytes]:
+        """The files that describe a tokenizer; InputError for one that transformers lacks."""
+        return _byte_pair_files(tokenizer, self.tokenizer_class, context)
+
+    def tied(self, config: Any) -> dict[str, tuple[str, str]]:
+        """The second names of tensors, their first names, and our parameters."""
+        return {self.output: (str(self.names["embedding.E"]), "embedding.E")}
+
+    def plain(self, name: str) -> str:
+        """The one name of a tensor that may have several."""
+        return name.removeprefix(self.prefix)
+
+    def stored(self, name: str, config: Any) -> str:
+        """The name of a tensor in a file."""
+        return name if name.startswith(self.heads) else self.prefix + name
+
+    def read_tokenizer(self, folder: Path) -> Any:
+        """The tokenizer of a folder; InputError for one that the model cannot use."""
+        return load_tokenizer(folder)
+
+    def weights(self, config: Any) -> Iterator[Weight]:
+        """The parameters of a model, and their tensors."""
+        return weights_of(self.model.shapes(config), self.names, self.transposed)
 
     def recognises(self, path: Path, head: bytes) -> bool:
-        """See :meth:`minillm.formats.format.Format.recognises`."""
+        """Whether config.json has the model's type."""
         config = path / "config.json"
         return config.is_file() and read_json(config).get("model_type") == self.model_type
 
+    def read(self, path: str | Path, baseline: Any = None) -> Contents:
+        """The model in float32, its tokenizer, and its chat template if there is one.
 
-def answering(folder: str, model: Any, tokenizer: Vocabulary) -> Contents:
-    """The contents of a folder of a causal model, with its chat template if there is one."""
-    template, sampling = read_chat_template(folder), read_sampling(folder)
-    others = read_other_tokens(folder)
-    return Contents(model, tokenizer, ChatTemplate.of(template, tokenizer, sampling, others))
+        Each weight is read from the file into its place, so memory holds only one copy of the
+        model.  InputError names the file, and the entry or tensor that is missing, damaged or not
+        supported by our model.
+        """
+        folder = Path(path)
+        file = Entries(folder / "config.json", read_json(folder / "config.json"))
+        self._check_known(file)
+        tensors = open_weights(folder, self.plain)
+        config = self.config(file, tensors)
+        tokenizer = self.read_tokenizer(folder)
+        if len(tokenizer) != config.vocabulary:
+            raise InputError(
+                f"{folder}: config.json says vocab_size {config.vocabulary:,}, "
+                f"but the tokenizer has {len(tokenizer):,} tokens"
+            )
+        tied = self.tied(config)
+        if file.values.get("tie_word_embeddings") is False and self.output in {*tied} - {*tensors}:
+            raise InputError(f"{folder}: the tensor {self.output} is missing from the weights")
+        params = read_weights(folder, tensors, self.weights(config), tied, self.buffers.fullmatch)
+        model = self.model(config, params=params)
+        return Contents(model, tokenizer, _read_chat(folder, tokenizer) if self.causal else None)
+
+    def write(self, contents: Contents, path: str | Path, options: Any = None) -> None:
+        """Write a new folder that transformers loads, with the same outputs; whole or not at all.
+
+        InputError for a tokenizer that transformers lacks.
+        """
+        files, config = self.files(contents), contents.model.config
+        tensors = {
+            self.stored(name, config): view
+            for weight in self.weights(config)
+            for name, view in weight.views(dense(contents.model.params[weight.name])).items()
+        }
+        write_folder(path, files, tensors)
+
+    def files(self, contents: Contents) -> dict[str, bytes]:
+        """The files of a folder beside its weights, by name."""
+        config, tokenizer = contents.model.config, contents.tokenizer
+        ends = {f"{role}_token_id": getattr(tokenizer, role) for role in self.roles}
+        values = {
+            "model_type": self.model_type,
+            "architectures": list(self.architectures[:1]),
+            **{theirs: getattr(config, ours) for ours, theirs in self.sizes.items()},
+            **{name: allowed[0] for name, allowed in self.fixed.items()},
+            "tie_word_embeddings": True,
+            **ends,
+            **self.entries(config),
+        }
+        files = self.tokenizer_files(tokenizer, config.context) | {"config.json": json_file(values)}
+        if contents.chat:
+            files[CHAT_TEMPLATE] = contents.chat.source.encode()
+        return files
+
+    def _check_known(self, file: Entries) -> None:
+        """InputError for a model that ours cannot represent; a warning of unknown entries.
+
+        The file has to name one of the architectures, or none.
+        """
+        if file.values.get("model_type") != self.model_type:
+            raise file.wrong("model_type", repr(self.model_type))
+        names = file.values.get("architectures") or list(self.architectures)
+        if not isinstance(names, list) or not any(name in self.architectures for name in names):
+            raise file.wrong("architectures", " or ".join(self.architectures))
+        causal = (True,) if self.causal else (False, None)
+        fixed = {"quantization_config": (None,), "is_causal": causal, **self.fixed}
+        file.check_all(fixed)
+        known = {"model_type", "architectures", *fixed, *self.others, *self.sizes.values()}
+        warn_of_unknown(Path(file.path), file.values, known | _HARMLESS)
 
 
 # --- config.json -----------------------------------------------------------------
 
 
-def read_sizes(
-    path: Path, values: Mapping[str, Any], sizes: Mapping[str, str], dropout: str
-) -> dict[str, Any]:
-    """The arguments of our config: its sizes, and its dropout, by default 0.1.
-
-    ``sizes`` maps our names to Hugging Face's.
-    """
-    value = values.get(dropout, 0.1)
-    if type(value) not in (int, float) or not 0 <= value < 1:
-        raise Entries(path, values).wrong(dropout, "a number from 0 to below 1")
-    return {
-        **{ours: Entries(path, values).size(theirs) for ours, theirs in sizes.items()},
-        "dropout": float(value),
-    }
+def config_from(file: Entries, config: type, sizes: Mapping[str, str], **others: Any) -> Any:
+    """A config of ours, with sizes (ours, theirs) from a file; InputError if they do not fit."""
+    found = {ours: file.size(theirs) for ours, theirs in sizes.items()}
+    try:
+        return config(**found, **others)
+    except ValueError as error:
+        raise InputError(f"{file.path}: {error}") from None
 
 
-def check_known(
-    path: Path,
-    values: Mapping[str, Any],
-    model_type: str,
-    architectures: Iterable[str],
-    fixed: Mapping[str, tuple[Any, ...]],
-    others: Iterable[str],
-) -> None:
-    """InputError for a model that ours cannot represent; a warning of entries that are not known.
-
-    The file has to name one of the architectures, or none.  ``fixed`` has
-    the values that other entries may have, the default first.
-    ``others`` are the entries that are obeyed elsewhere, or that change no result.
-    """
-    if values.get("model_type") != model_type:
-        raise Entries(path, values).wrong("model_type", repr(model_type))
-    supported = list(architectures)
-    names = values.get("architectures") or supported
-    if not isinstance(names, list) or not any(name in supported for name in names):
-        raise Entries(path, values).wrong("architectures", " or ".join(supported))
-    fixed = {"quantization_config": (None,), **fixed}
-    Entries(path, values).check_all(fixed)
-    known = {"model_type", "architectures", *fixed, *others, *_HARMLESS}
-    warn_of_unknown(path, values, known)
-
-
-def check_vocabulary(folder: Path, vocabulary: int, tokens: int) -> None:
-    """InputError unless the model and the tokenizer have the same number of tokens."""
-    if tokens != vocabulary:
-        raise InputError(
-            f"{folder}: config.json says vocab_size {vocabulary:,}, "
-            f"but the tokenizer has {tokens:,} tokens"
-        )
+def read_dropout(file: Entries, name: str) -> float:
+    """The dropout, by default 0.1."""
+    value = file.number(name, 0.1)
+    if not 0 <= value < 1:
+        raise file.wrong(name, "a number from 0 to below 1")
+    return value
 
 
 def is_name(text: str) -> bool:
     """Whether a text can name a file or folder beside the file that contains it."""
     return Path(text).name == text and len(text) <= LONGEST_NAME and text.isprintable()
+
+
+def _read_chat(folder: Path, tokenizer: Vocabulary) -> ChatTemplate | None:
+    template, sampling = read_chat_template(folder), read_sampling(folder)
+    return ChatTemplate.of(template, tokenizer, sampling, read_other_tokens(folder))
 
 
 def read_chat_template(folder: str | Path) -> str | None:
@@ -302,7 +393,7 @@ def read_finite(tensor: Tensor, name: str, array: NDArray) -> None:
 # --- writing ---------------------------------------------------------------------
 
 
-def byte_pair_files(tokenizer: Vocabulary, tokenizer_class: str, context: int) -> dict[str, bytes]:
+def _byte_pair_files(tokenizer: Vocabulary, tokenizer_class: str, context: int) -> dict[str, bytes]:
     """The files that describe a tokenizer, by name.
 
     InputError for a tokenizer that is not one of byte pairs.
@@ -318,9 +409,9 @@ def byte_pair_files(tokenizer: Vocabulary, tokenizer_class: str, context: int) -
         "add_prefix_space": False,
     }
     roles = {"bos_token": tokenizer.bos, "eos_token": tokenizer.eos, "unk_token": tokenizer.eos}
-    for name, id in roles.items():
-        if id is not None:
-            settings[name] = tokenizer.tokens[id].decode()
+    for name, token in roles.items():
+        if token is not None:
+            settings[name] = tokenizer.tokens[token].decode()
     return tokenizer_files(tokenizer) | {"tokenizer_config.json": json_file(settings)}
 
 

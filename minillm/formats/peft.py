@@ -27,8 +27,11 @@ from numpy.typing import NDArray
 from minillm.data.entries import Entries
 from minillm.data.files import read_json, warn_of_unknown
 from minillm.errors import InputError, short
-from minillm.formats import bert, gpt2, huggingface, llama
+from minillm.formats.bert import BERTFolder
 from minillm.formats.format import Format, Updates
+from minillm.formats.gpt2 import GPT2Folder
+from minillm.formats.huggingface import Transformers, checked, json_file, read_finite, write_folder
+from minillm.formats.llama import LlamaFolder
 from minillm.formats.tensors import Tensor, open_tensors
 from minillm.models.bert import BERT
 from minillm.models.fine_tuned import PREFIX, FineTuned, encoder_of
@@ -74,14 +77,15 @@ _OTHERS = {
 
 Adapted = GPT | Llama | BERT
 
-_FORMATS: dict[type, Any] = {GPT: gpt2, Llama: llama, BERT: bert}
-_WITHOUT_PREFIX = (bert.HEADS, "lm_head")  # modules beside the network that is in a task's model
+_FOLDERS: dict[type, Transformers] = {
+    folder.model: folder for folder in (GPT2Folder(), LlamaFolder(), BERTFolder())
+}
 
 
 def _modules(model: Adapted) -> dict[str, tuple[str, slice]]:
     """For each module, the weight of ours that contains it, and its columns."""
     modules = {}
-    for weight in _FORMATS[type(model)].weights(model.config):
+    for weight in _FOLDERS[type(model)].weights(model.config):
         if len(weight.shape) == 2 and not weight.name.endswith(".E"):
             for name, columns in weight.columns.items():
                 modules[name.removesuffix(".weight")] = (weight.name, columns)
@@ -97,19 +101,8 @@ def read_adapter(folder: str | Path, model: Adapted) -> tuple[dict[str, NDArray]
     InputError names the file, and the entry or tensor that is missing, damaged, or means more than
     W + s A B.
     """
-    path, weights = Path(folder) / CONFIG, Path(folder) / WEIGHTS
-    values = read_json(path)
-    if values.get("peft_type") != "LORA":
-        raise Entries(path, values).wrong("peft_type", "'LORA'")
-    Entries(path, values).check_all(_FIXED)
-    initial = values.get("init_lora_weights", True)
-    if (initial.lower() if isinstance(initial, str) else initial) not in _INITIAL:
-        raise Entries(path, values).wrong("init_lora_weights", _CONVERTED)
-    warn_of_unknown(path, values, {*_FIXED, *_OTHERS})
-    r = Entries(path, {"r": 8} | values).size("r")
-    alpha = values.get("lora_alpha", 8)
-    if type(alpha) not in (int, float) or not 0 < alpha <= 1e6:
-        raise Entries(path, values).wrong("lora_alpha", "a number above 0, at most 1,000,000")
+    weights = Path(folder) / WEIGHTS
+    r, alpha = _read_config(Path(folder) / CONFIG)
     tensors, _ = open_tensors(weights)
     modules, stored = _modules(model), {}
     for name, tensor in tensors.items():
@@ -120,23 +113,35 @@ def read_adapter(folder: str | Path, model: Adapted) -> tuple[dict[str, NDArray]
                 f"baseline, such as {_PREFIX}{next(iter(modules))}{_SIDES['A']}"
             )
         stored[module, side] = tensor
-    by_weight: dict[str, dict[str, list[NDArray]]] = {}
+    additions: dict[str, NDArray] = {}
     for module, (ours, columns) in modules.items():
         if (module, "A") in stored or (module, "B") in stored:
-            I, D = model.params[ours].shape[0], columns.stop - columns.start
-            A = _read(weights, module, "A", stored, (r, I))
-            B = np.zeros((r, model.params[ours].shape[1]), np.float32)
-            B[:, columns] = _read(weights, module, "B", stored, (D, r)).T
-            sides = by_weight.setdefault(ours, {"A": [], "B": []})
-            sides["A"].append(A.T)
-            sides["B"].append(B)
-    additions = {}
-    for ours, sides in by_weight.items():
-        additions[f"{ours}.A"] = np.ascontiguousarray(np.concatenate(sides["A"], axis=1))
-        additions[f"{ours}.B"] = np.concatenate(sides["B"], axis=0)
+            I, O = model.params[ours].shape
+            A = _read(weights, module, "A", stored, (r, I)).T
+            B = np.zeros((r, O), np.float32)
+            B[:, columns] = _read(weights, module, "B", stored, (columns.stop - columns.start, r)).T
+            for name, part, axis in ((f"{ours}.A", A, 1), (f"{ours}.B", B, 0)):
+                parts = [additions[name], part] if name in additions else [part]
+                additions[name] = np.concatenate(parts, axis)
     if not additions:
         raise InputError(f"{weights}: expected the tensors of additions, found none")
-    return additions, r, float(alpha)
+    return {name: np.ascontiguousarray(array) for name, array in additions.items()}, r, alpha
+
+
+def _read_config(path: Path) -> tuple[int, float]:
+    """r and alpha; InputError for an adapter that is not W + s A B."""
+    file = Entries(path, {"r": 8, "lora_alpha": 8} | read_json(path))
+    if file.values.get("peft_type") != "LORA":
+        raise file.wrong("peft_type", "'LORA'")
+    file.check_all(_FIXED)
+    initial = file.values.get("init_lora_weights", True)
+    if (initial.lower() if isinstance(initial, str) else initial) not in _INITIAL:
+        raise file.wrong("init_lora_weights", _CONVERTED)
+    warn_of_unknown(path, file.values, {*_FIXED, *_OTHERS})
+    r, alpha = file.size("r"), file.number("lora_alpha", 8)
+    if not 0 < alpha <= 1e6:
+        raise file.wrong("lora_alpha", "a number above 0, at most 1,000,000")
+    return r, alpha
 
 
 def _module_of(name: str) -> tuple[str, str]:
@@ -144,8 +149,8 @@ def _module_of(name: str) -> tuple[str, str]:
     for side, ending in _SIDES.items():
         if name.startswith(_PREFIX) and name.endswith(ending):
             module = name.removeprefix(_PREFIX).removesuffix(ending)
-            for format in _FORMATS.values():
-                module = module.removeprefix(format.PREFIX)
+            for folder in _FOLDERS.values():
+                module = module.removeprefix(folder.prefix)
             return module, side
     return "", ""
 
@@ -158,9 +163,9 @@ def _read(
     shape: tuple[int, int],
 ) -> NDArray:
     name = f"{_PREFIX}...{module}{_SIDES[side]}"
-    tensor = huggingface.checked(path, name, stored.get((module, side)), shape)
+    tensor = checked(path, name, stored.get((module, side)), shape)
     array = np.empty(shape, np.float32)
-    huggingface.read_finite(tensor, name, array)
+    read_finite(tensor, name, array)
     return array
 
 
@@ -197,15 +202,13 @@ def write_adapter(
                 f"{name}: only a linear layer of a gpt, a llama or a bert can be exported"
             )
     rank = max(A.shape[1] for A, _ in parts.values())
-    prefix = _FORMATS[type(model)].PREFIX
-    if not whole or (isinstance(model, BERT) and not bert.has_heads(model.config)):
-        prefix = ""
+    stored = _FOLDERS[type(model)].stored
     tensors = {}
     for module, (A, B) in parts.items():
         missing = ((0, rank - A.shape[1]), (0, 0))
-        plain = "" if module.startswith(_WITHOUT_PREFIX) else prefix
-        tensors[f"{_PREFIX}{plain}{module}{_SIDES['A']}"] = np.pad(A.T, missing)
-        tensors[f"{_PREFIX}{plain}{module}{_SIDES['B']}"] = np.pad(B, missing).T
+        name = _PREFIX + (stored(module, model.config) if whole else module)
+        tensors[name + _SIDES["A"]] = np.pad(A.T, missing)
+        tensors[name + _SIDES["B"]] = np.pad(B, missing).T
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM" if whole and not isinstance(model, BERT) else None,
@@ -219,7 +222,7 @@ def write_adapter(
         "modules_to_save": None,
         "inference_mode": True,
     }
-    huggingface.write_folder(folder, {CONFIG: huggingface.json_file(config)}, tensors, WEIGHTS)
+    write_folder(folder, {CONFIG: json_file(config)}, tensors, WEIGHTS)
 
 
 class PEFT(Format):

@@ -31,8 +31,8 @@ from collections.abc import Callable, Mapping
 
 from numpy.typing import NDArray
 
+from minillm import ops
 from minillm.layers import dense
-from minillm.layers.dropout import dropout as drop
 from minillm.layers.fresh import Draw, Fresh, side_by_side
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.heads import new_cross_attention, new_self_attention
@@ -87,7 +87,7 @@ def pre_norm(
     for prefix, branch in branches.items():
         (x, y), norm_backward = add_norm(params, prefix, x, h, eps)  # x + the last h, and its norm
         h, branch_backward = branch(y)
-        h, dropout_backward = drop(h, dropout, rng)
+        h, dropout_backward = ops.dropout(h, dropout, rng)
         backwards.append((norm_backward, branch_backward, dropout_backward))
     assert h is not None
 
@@ -119,7 +119,7 @@ def post_norm(
     backwards = []
     for prefix, branch in branches.items():
         h, branch_backward = branch(x)
-        h, dropout_backward = drop(h, dropout, rng)
+        h, dropout_backward = ops.dropout(h, dropout, rng)
         (_, x), norm_backward = add_norm(params, prefix, x, h, eps)
         backwards.append((norm_backward, branch_backward, dropout_backward))
 

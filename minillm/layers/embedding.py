@@ -6,7 +6,8 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks, ops
+from minillm import ops
+from minillm.layers import dense
 from minillm.layers.gradients import is_trained
 from minillm.layers.types import Backward, Ids, Params
 
@@ -40,22 +41,4 @@ def output(params: Params, E: str, y: NDArray, b: str | None = None) -> tuple[ND
     ``backward(dlogits)`` -> dy, gradients; none of E if it is not trained.
     Source: Press and Wolf (2017), "Using the output embedding to improve language models".
     """
-    table, bias = params[E], None if b is None else params[b]
-    if not isinstance(table, np.ndarray):
-        return table.T.linear(y, bias)
-    logits, linear_backward = ops.linear(y, table.T, bias)
-    if is_trained(params, E):
-
-        def backward(dlogits):
-            dy, dE_transposed, *db = linear_backward(dlogits)
-            return dy, {E: dE_transposed.T} | dict(zip([b], db, strict=False))
-
-        return logits, backward
-    table = table.view()  # its shape stays, whatever the caller does
-    upstream = checks.upstream("output", dlogits=logits)
-
-    def backward_of_constant(dlogits):
-        dy, _ = ops.linear(upstream(dlogits), table)
-        return dy, {} if b is None else {b: dlogits.reshape(-1, len(table)).sum(axis=0)}
-
-    return logits, backward_of_constant
+    return dense.affine(params, E, y, b, transposed=True)

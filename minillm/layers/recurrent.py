@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from minillm import checks, ops
 from minillm._kernels import twinned
-from minillm.layers.dropout import dropout as drop
 from minillm.layers.fresh import Fresh, Shape, side_by_side, uniform
 from minillm.layers.gradients import is_trained, merge_gradients
 from minillm.layers.types import Ids, Params, Rng, State
@@ -175,7 +174,7 @@ def stack(
     last: State = {}
     backwards = []
     for number in range(layers):
-        x, dropout_backward = drop(x, dropout, rng if number > 0 else None)
+        x, dropout_backward = ops.dropout(x, dropout, rng if number > 0 else None)
         name = f"{prefix}.{number}"
         (x, layer_last), layer_backward = layer(params, name, x, state, cell, lengths)
         last |= layer_last
@@ -250,7 +249,7 @@ def _input(
 
         return ids, params | {W_x: table}, backward
     x, embedding_backward = ops.embedding(ids, E)
-    x, dropout_backward = drop(x, dropout, rng)
+    x, dropout_backward = ops.dropout(x, dropout, rng)
     return x, params, lambda dx, gradients: {embedding: embedding_backward(dropout_backward(dx))}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Params = dict[str, Any]  # weights by name: arrays, or see minillm.layers.weights
+Params = dict[str, Any]  # weights by name: arrays, or see minillm.layers.dense
 State = dict[str, NDArray]  # all that a model keeps of what it has read
 Gradients = dict[str, NDArray]
 Ids = NDArray[np.integer]  # ids, positions and lengths

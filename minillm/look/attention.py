@@ -44,7 +44,7 @@ def attention_weights(model: Any, ids: Ids) -> NDArray:
 def self_attention_weights(model: Transformer, source: Ids, inputs: Ids | None = None) -> NDArray:
     """The weights of all layers of a Transformer's encoder, (L, B, N, S, S).
 
-    With ``inputs`` (B, T), BOS and the target without its last token, those of the decoder,
+    With ``inputs`` (B, T), BOS and the target without its last token: the weights of the decoder,
     (L, B, N, T, T).  source (B, S) has no padding.
     """
     layers, lengths = range(model.config.layers), np.full(len(source), source.shape[1])

@@ -1,4 +1,4 @@
-"""What a model does with one text, as plain arrays.
+"""The inside of a model that reads one text, as plain arrays.
 
 Legend: T tokens of the text, S tokens of the source of a translator, V vocabulary, L layers, N
 heads, H hidden width.
@@ -16,7 +16,7 @@ MOST = 128  # tokens that are looked at
 
 
 @dataclass(frozen=True)
-class Attention:
+class AttentionWeights:
     """The attention weights of all heads of all layers, from one sequence to another."""
 
     name: str
@@ -35,7 +35,7 @@ class Activity:
 
 @dataclass(frozen=True)
 class Inside:
-    """What a model does with one text.
+    """The inside of a model that reads one text.
 
     Token t of the text is predicted from a row of logits: by a language model from the tokens
     before it, by a translator also from the source, by a BERT from all others while it is hidden.
@@ -55,14 +55,14 @@ class Inside:
     # text (T, T), and of the source (T, S).
     gradient: NDArray | None = None
     source_gradient: NDArray | None = None
-    attention: list[Attention] = field(default_factory=list)
+    attention: list[AttentionWeights] = field(default_factory=list)
     activity: list[Activity] = field(default_factory=list)  # of each recurrent layer
     contexts: NDArray | None = None  # (T + 1,) tokens of the longest context an n-gram model knew
     notes: list[str] = field(default_factory=list)
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
-        """The distribution that predicts each token, and that after the last: (T + 1, V)."""
+        """The distributions that predict each token, and the one after the last: (T + 1, V)."""
         rows = ~np.isnan(self.logits).any(axis=1)
         probabilities = np.full(self.logits.shape, np.nan)
         if rows.any():

@@ -123,7 +123,7 @@ def _predictions(inside: Inside) -> dict[str, Any]:
 def _distribution(row: NDArray, right: int, inside: Inside) -> dict[str, Any]:
     """The most probable tokens, and the probability and the rank of the right one."""
     best = np.argsort(-row, kind="stable")[:TOP].tolist()
-    values: dict[str, Any] = {"top": [[inside.label(id), _short(float(row[id]))] for id in best]}
+    values: dict[str, Any] = {"top": [[inside.label(k), _short(float(row[k]))] for k in best]}
     if right >= 0:
         values["p"] = _short(float(row[right]))
         values["rank"] = int((row > row[right]).sum()) + 1

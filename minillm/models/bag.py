@@ -27,7 +27,7 @@ from minillm import checks, ops
 from minillm.layers.fresh import Fresh
 from minillm.layers.types import Backward, Rng
 from minillm.models import base, sizes
-from minillm.ops._padding import length_mask
+from minillm.ops.padding import length_mask
 from minillm.text.ngrams import GROUPS
 
 

@@ -72,12 +72,6 @@ class Model(Generic[Config]):
         return f"<{type(self).__name__} {sizes_of(self.config)}: {count:,} parameters>"
 
 
-def check_fits(tokens: int, context: int) -> None:
-    """ValueError for more tokens than fit the context."""
-    if tokens > context:
-        raise ValueError(f"expected at most {context} tokens, found {tokens}")
-
-
 def check_shapes(params: Params, expected: Mapping[str, Shape]) -> None:
     """ValueError with the name of a parameter that is missing, unknown, or of another shape."""
     for name, shape in expected.items():

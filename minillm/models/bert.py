@@ -38,8 +38,7 @@ from minillm import ops
 from minillm.data.masking import MaskedBatch
 from minillm.layers import dense, embedding
 from minillm.layers.block import new_block, post_norm
-from minillm.layers.dropout import dropout
-from minillm.layers.feed_forward import feed_forward
+from minillm.layers.dense import feed_forward
 from minillm.layers.fresh import Fresh, Shape, at_depth, normal, side_by_side
 from minillm.layers.gradients import backward_through, merge_gradients
 from minillm.layers.heads import Attend, self_attention, to_all
@@ -205,7 +204,7 @@ class BERT(base.Model[BERTConfig]):
         tables = {"embedding.E": ids, "positions.E": positions, "segments.E": segments}
         x, tables_backward = embedding.layer(p, tables)  # (B, T, D)
         x, norm_backward = norm(p, "embedding.norm", x, EPSILON)
-        x, dropout_backward = dropout(x, c.dropout, rng)
+        x, dropout_backward = ops.dropout(x, c.dropout, rng)
 
         def backward(dx):
             dx, of_norm = norm_backward(dropout_backward(dx))

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense, recurrent
-from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Gradients, Rng, State
@@ -103,7 +102,7 @@ class Captioner(base.Model[CaptionerConfig]):
         """
         c, p = self.config, self.params
         features, image_backward = dense.layer(p, "image", images, ops.relu)  # (B, H)
-        features, dropout_backward = dropout(features, c.dropout, rng)
+        features, dropout_backward = ops.dropout(features, c.dropout, rng)
         h, first_backward = dense.layer(p, "first", features, ops.tanh)
         state = {f"decoder.{name}": np.zeros_like(h) for name in recurrent.CELLS[c.cell].state}
         state["decoder.h"] = h

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense, recurrent
-from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, at_depth, normal, uniform
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Rng
@@ -94,7 +93,7 @@ class Classifier(base.LabelModel[ClassifierConfig]):
         )  # (B, T, M)
         top = f"layers.{c.layers - 1}.h"
         y, pool_backward = self._pool(hs, state[top], lengths)  # (B, M)
-        y, dropout_backward = dropout(y, c.dropout, rng)
+        y, dropout_backward = ops.dropout(y, c.dropout, rng)
         logits, output_backward = dense.layer(p, "output", y)
 
         def backward(dlogits):

@@ -31,7 +31,6 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import attention, dense, recurrent
-from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, at_depth, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Rng, State
@@ -244,7 +243,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
         )  # (B, T, M)
         both = np.concatenate([context, hs], axis=-1)
         a, combine_backward = dense.layer(p, "combine", both, ops.tanh)
-        a, dropout_backward = dropout(a, c.dropout, rng)
+        a, dropout_backward = ops.dropout(a, c.dropout, rng)
 
         def backward(da):
             dboth, of_combine = combine_backward(dropout_backward(da))

@@ -33,8 +33,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm import ops
 from minillm.layers import dense
-from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh
 from minillm.layers.gradients import merge_gradients, prefixed
 from minillm.layers.types import Backward, Rng
@@ -136,7 +136,7 @@ class FineTuned(base.LabelModel[FineTunedConfig]):
         options = {} if self.config.kind in ("gpt", "llama") else {"lengths": lengths}
         hs, encoder_backward = encoder_of(self).hidden(ids, rng=rng, **options)  # (B, T, D)
         y, pool_backward = POOLINGS[self.config.pooling](hs, lengths)  # (B, D)
-        y, dropout_backward = dropout(y, self.config.dropout, rng)
+        y, dropout_backward = ops.dropout(y, self.config.dropout, rng)
         logits, output_backward = dense.layer(self.params, "output", y)
 
         def backward(dlogits):

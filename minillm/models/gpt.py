@@ -28,11 +28,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import ops
+from minillm import checks, ops
 from minillm.layers import embedding
 from minillm.layers.block import new_block
-from minillm.layers.dropout import dropout
-from minillm.layers.feed_forward import feed_forward
+from minillm.layers.dense import feed_forward
 from minillm.layers.fresh import Fresh, at_depth, normal
 from minillm.layers.gradients import backward_through, merge_gradients
 from minillm.layers.heads import Attend, causal, self_attention
@@ -76,10 +75,10 @@ def gpt_block(
     """
     (x, a), norm_1_backward = add_norm(params, f"{prefix}.norm_1", x, None)
     a, attention_backward = self_attention(params, f"{prefix}.attention", a, heads, attend)
-    a, drop_1_backward = dropout(a, rate, rng)
+    a, drop_1_backward = ops.dropout(a, rate, rng)
     (x, f), norm_2_backward = add_norm(params, f"{prefix}.norm_2", x, a)  # x + a, and its norm
     f, feed_forward_backward = feed_forward(params, f"{prefix}.feed_forward", f)
-    f, drop_2_backward = dropout(f, rate, rng)
+    f, drop_2_backward = ops.dropout(f, rate, rng)
 
     def backward(dy):
         # y = x + feed_forward(norm_2(x))
@@ -132,10 +131,10 @@ class GPT(base.Model[GPTConfig]):
         Raises ValueError for rows longer than the context.
         """
         c, p = self.config, self.params
-        base.check_fits(ids.shape[1], c.context)
+        checks.fits_context(ids.shape[1], c.context)
         positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
         x, embed_backward = self.embed(ids, positions)  # (B, T, D)
-        x, dropout_backward = dropout(x, c.dropout, rng)
+        x, dropout_backward = ops.dropout(x, c.dropout, rng)
         backwards = {}
         for block in (f"blocks.{layer}" for layer in range(c.layers)):
             x, backwards[block] = gpt_block(p, block, x, c.heads, c.dropout, rng)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense
-from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Rng
@@ -50,7 +49,7 @@ class ImageClassifier(base.LabelModel[ImageClassifierConfig]):
         ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
         h, hidden_backward = dense.layer(self.params, "hidden", images, ops.relu)
-        h, dropout_backward = dropout(h, self.config.dropout, rng)
+        h, dropout_backward = ops.dropout(h, self.config.dropout, rng)
         logits, output_backward = dense.layer(self.params, "output", h)
 
         def backward(dlogits):

@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense, embedding, recurrent
-from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, at_depth, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Ids, Rng, State
@@ -106,7 +105,7 @@ class LanguageModel(base.Model[LanguageModelConfig]):
         ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
         (hs, last), recurrence_backward = self.recurrence(ids, state, rng)  # (B, T, H)
-        y, dropout_backward = dropout(hs, self.config.dropout, rng)
+        y, dropout_backward = ops.dropout(hs, self.config.dropout, rng)
         logits, output_backward = self.predict(y)  # (B, T, V)
 
         def backward(dlogits):

@@ -46,10 +46,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import ops
+from minillm import checks, ops
 from minillm.layers import dense, embedding
-from minillm.layers.dropout import dropout
-from minillm.layers.feed_forward import gated_feed_forward
+from minillm.layers.dense import gated_feed_forward
 from minillm.layers.fresh import Fresh, at_depth, normal, ones
 from minillm.layers.gradients import backward_through, merge_gradients
 from minillm.layers.heads import Attend, causal, self_attention
@@ -121,10 +120,10 @@ def llama_block(
     a, attention_backward = self_attention(
         p, f"{prefix}.attention", a, c.heads, attend, c.key_heads, rotate
     )
-    a, drop_1_backward = dropout(a, c.dropout, rng)
+    a, drop_1_backward = ops.dropout(a, c.dropout, rng)
     (x, f), norm_2_backward = add_norm(p, f"{prefix}.norm_2", x, a, eps)  # x + a, and its norm
     f, feed_forward_backward = gated_feed_forward(p, f"{prefix}.feed_forward", f)
-    f, drop_2_backward = dropout(f, c.dropout, rng)
+    f, drop_2_backward = ops.dropout(f, c.dropout, rng)
 
     def backward(dy):
         # y = x + feed_forward(norm_2(x))
@@ -182,10 +181,10 @@ class Llama(base.Model[LlamaConfig]):
         Raises ValueError for rows longer than the context.
         """
         c, p = self.config, self.params
-        base.check_fits(ids.shape[1], c.context)
+        checks.fits_context(ids.shape[1], c.context)
         positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
         x, embed_backward = self.embed(ids)  # (B, T, D)
-        x, dropout_backward = dropout(x, c.dropout, rng)
+        x, dropout_backward = ops.dropout(x, c.dropout, rng)
         backwards = {}
         for block in (f"blocks.{layer}" for layer in range(c.layers)):
             x, backwards[block] = llama_block(p, block, x, positions, c, rng)

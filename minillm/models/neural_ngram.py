@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense
-from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Ids, Rng, State
@@ -108,9 +107,9 @@ class NeuralNGram(base.Model[NeuralNGramConfig]):
         c, p = self.config, self.params
         embedded, embedding_backward = ops.embedding(contexts, p["embedding.E"])  # (..., n - 1, D)
         x = embedded.reshape(*contexts.shape[:-1], -1)  # (..., (n - 1) D)
-        x, x_dropout_backward = dropout(x, c.dropout, rng)
+        x, x_dropout_backward = ops.dropout(x, c.dropout, rng)
         h, hidden_backward = dense.layer(p, "hidden", x, ops.tanh)  # (..., H)
-        h, h_dropout_backward = dropout(h, c.dropout, rng)
+        h, h_dropout_backward = ops.dropout(h, c.dropout, rng)
         logits, output_backward = dense.layer(p, "output", h)  # (..., V)
 
         def backward(dlogits):

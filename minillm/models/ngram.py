@@ -103,7 +103,7 @@ def count_longer(
     key that ends at each place, or -1.
     """
     exists = (before >= 0) & (text != V - 1)
-    keys, index, count = _count_keys(before[exists].astype(np.int64) * V + text[exists])
+    keys, index, count = count_keys(before[exists].astype(np.int64) * V + text[exists])
     suffix = np.empty(len(keys), np.int32)
     suffix[index] = ending[exists]
     place = np.full(len(text), -1, np.int32)
@@ -128,7 +128,7 @@ def split_keys(keys: NDArray[np.int64], V: int) -> tuple[Ids, Ids]:
 
 
 @twinned
-def _count_keys(
+def count_keys(
     keys: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
     """Count equal keys: keys (T,), none negative -> distinct, places, counts.
@@ -141,7 +141,7 @@ def _count_keys(
 
 
 @twinned
-def _find_children(first: Ids, words: Ids, contexts: Ids, last: Ids) -> Ids:
+def find_children(first: Ids, words: Ids, contexts: Ids, last: Ids) -> Ids:
     """Look n-grams up: contexts (T,), last words (T,) -> numbers (T,), or -1.
 
     The n-grams of context c have the numbers first[c] to first[c + 1] - 1, in the order
@@ -401,7 +401,7 @@ class NGram:
     def _look_up(self, n: int, context: Ids, ids: Ids, log_p: Floats) -> Ids:
         """The numbers of the n-grams of length n; change log_p to what they say."""
         params = self.params
-        number = _find_children(params[f"first.{n}"], params[f"word.{n}"], context, ids)
+        number = find_children(params[f"first.{n}"], params[f"word.{n}"], context, ids)
         known, seen = context >= 0, number >= 0
         log_p[known] += params[f"backoff.{n - 1}"][context[known]]
         log_p[seen] = params[f"log_p.{n}"][number[seen]]

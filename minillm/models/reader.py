@@ -47,13 +47,12 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.layers import dense, embedding, recurrent
-from minillm.layers.dropout import dropout
 from minillm.layers.fresh import Fresh, at_depth, normal, uniform
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Ids, Rng
 from minillm.models import base, sizes
 from minillm.models.bert import BERT, BERTConfig
-from minillm.ops._padding import length_mask
+from minillm.ops.padding import length_mask
 
 ENCODERS = ("recurrent", "bert")
 
@@ -215,7 +214,7 @@ class Reader(base.Model[ReaderConfig]):
         ``backward(dy)`` -> dx, gradients.
         """
         p, rate = self.params, self.config.dropout
-        x, dropout_backward = dropout(x, rate, rng)
+        x, dropout_backward = ops.dropout(x, rate, rng)
         zero = recurrent.zero_state(p, prefix, "gru", layers, len(x))
         (y, _), stack_backward = recurrent.stack(
             p, prefix, x, zero, "gru", layers, lengths, rate, rng

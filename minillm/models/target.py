@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from minillm import checks, ops
 from minillm.layers import dense
 from minillm.layers.types import Gradients, Ids, Params
-from minillm.ops._padding import length_mask
+from minillm.ops.padding import length_mask
 
 
 def teacher_forcing(targets: Ids, bos: int) -> Ids:

@@ -36,8 +36,7 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.layers import dense
 from minillm.layers.block import Branch, new_block, post_norm, pre_norm
-from minillm.layers.dropout import dropout
-from minillm.layers.feed_forward import feed_forward
+from minillm.layers.dense import feed_forward
 from minillm.layers.fresh import Fresh, at_depth, glorot, normal
 from minillm.layers.gradients import backward_through, merge_gradients
 from minillm.layers.heads import Attend, causal, cross_attention, self_attention, to_all
@@ -202,7 +201,7 @@ class Transformer(base.Model[TransformerConfig]):
         c, scale = self.config, self.dtype.type(self.config.width**0.5)
         rows, embedding_backward = ops.embedding(ids, self.params[E])  # (B, T, D)
         places = sinusoids(start + np.arange(ids.shape[1]), c.width, self.dtype.type)
-        x, dropout_backward = dropout(scale * rows + places, c.dropout, rng)
+        x, dropout_backward = ops.dropout(scale * rows + places, c.dropout, rng)
 
         def backward(dx):
             return {E: embedding_backward(scale * dropout_backward(dx))}

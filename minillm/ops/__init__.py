@@ -4,7 +4,6 @@ from minillm.ops.activations import relu as relu
 from minillm.ops.activations import sigmoid as sigmoid
 from minillm.ops.activations import silu as silu
 from minillm.ops.activations import tanh as tanh
-from minillm.ops.add_norm import add_norm as add_norm
 from minillm.ops.additive_attention import additive_attention as additive_attention
 from minillm.ops.attention_flow import attention_flow as attention_flow
 from minillm.ops.cross_entropy import cross_entropy as cross_entropy
@@ -13,6 +12,7 @@ from minillm.ops.embedding import embedding as embedding
 from minillm.ops.gelu import gelu as gelu
 from minillm.ops.gru import gru as gru
 from minillm.ops.gru import gru_step as gru_step
+from minillm.ops.layer_norm import add_norm as add_norm
 from minillm.ops.layer_norm import layer_norm as layer_norm
 from minillm.ops.linear import linear as linear
 from minillm.ops.log_likelihood import log_likelihood as log_likelihood
@@ -25,8 +25,6 @@ from minillm.ops.policy_loss import policy_loss as policy_loss
 from minillm.ops.pooling import max_pool as max_pool
 from minillm.ops.pooling import mean_pool as mean_pool
 from minillm.ops.preference_loss import preference_loss as preference_loss
-from minillm.ops.quantised import Quantised as Quantised
-from minillm.ops.quantised import quantised_linear as quantised_linear
 from minillm.ops.recurrence import reverse as reverse
 from minillm.ops.rms_norm import rms_norm as rms_norm
 from minillm.ops.rnn import rnn as rnn

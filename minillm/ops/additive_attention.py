@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops._padding import length_mask, zero_padding
 from minillm.ops.attention import Array, Lengths, attend, attend_backward, attending
 from minillm.ops.linear import linear
+from minillm.ops.padding import length_mask, zero_padding
 
 
 def additive_attention(
@@ -51,12 +51,12 @@ def additive_attention(
     present = keys if lengths is None else zero_padding(keys, steps)  # dW_k multiplies all of them
     k, k_backward = (keys, None) if W_k is None else linear(present, W_k)
     q, k, values, v = checks.contiguous(q, k, values, v)
-    context, weights = _additive_attention_forward(q, k, values, v, steps)
+    context, weights = additive_attention_forward(q, k, values, v, steps)
     upstream = checks.upstream("additive_attention", dcontext=context, dweights=weights)
 
     def backward(dcontext, dweights=None):
         dcontext, dweights = upstream(dcontext, dweights)
-        dq, dk, dvalues, dv = _additive_attention_backward(
+        dq, dk, dvalues, dv = additive_attention_backward(
             dcontext=dcontext,
             dweights=dweights,
             query=q,
@@ -76,7 +76,7 @@ def additive_attention(
 
 
 @twinned
-def _additive_attention_forward(
+def additive_attention_forward(
     query: Array, keys: Array, values: Array, v: Array, lengths: Lengths
 ) -> tuple[Array, Array]:
     """projected query (B, T, A) and keys (B, S, A), values (B, S, E), v (A,)
@@ -88,7 +88,7 @@ def _additive_attention_forward(
 
 
 @twinned
-def _additive_attention_backward(
+def additive_attention_backward(
     dcontext: Array,
     dweights: Array,
     query: Array,

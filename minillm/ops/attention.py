@@ -1,6 +1,6 @@
-"""The shared parts of all attentions: the softmax over the keys, and its backward.
+"""The shared parts of two attentions, additive and multiplicative: the softmax and its backward.
 
-Legend: B batch, N heads, T queries (the decoder's steps), S keys (the encoder's),
+Legend: B batch, T queries (the decoder's steps), S keys (the encoder's),
 D, E and A widths.  Each attention is
 
     weights = softmax over s of score(query_t, key_s)

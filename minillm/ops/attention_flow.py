@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks
-from minillm.ops._padding import length_mask, zero_padding
 from minillm.ops.attention import transposed
+from minillm.ops.padding import length_mask, zero_padding
 from minillm.ops.softmax import masked_softmax
 
 

@@ -25,18 +25,6 @@ propagating gradients through stochastic neurons", for the derivative of 1 (stra
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm._kernels import rounds_to_bfloat16
-
-
-def product(a: NDArray, b: NDArray) -> NDArray:
-    """Multiply two matrices: a (M, K), b (K, N) -> (M, N).
-
-    Operands of float32 are rounded within ``use_precision("bfloat16")``.
-    """
-    if rounds_to_bfloat16() and a.dtype == np.float32:
-        return round_to_bfloat16(a) @ round_to_bfloat16(b)
-    return a @ b
-
 
 def round_to_bfloat16(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Round to the nearest bfloat16, of two to the even one; NaN stays NaN.  -> float32."""

@@ -62,14 +62,14 @@ def cross_entropy(
     if count == 0:
         raise ValueError("cross_entropy: mask: expected a True, found False everywhere")
 
-    nats, p = _cross_entropy_forward(rows, kept_targets, smoothing)  # (count,), (count, V)
+    nats, p = cross_entropy_forward(rows, kept_targets, smoothing)  # (count,), (count, V)
     factors = np.ones(V, dtype) if class_weights is None else class_weights.copy()
     loss = (factors[kept_targets] * nats).sum() / dtype.type(count)
     upstream = checks.upstream("cross_entropy", dloss=loss)
 
     def backward(dloss=1.0):
         share = dtype.type(upstream(dloss) / count)
-        drows = _cross_entropy_backward(p, kept_targets, share * factors[kept_targets], smoothing)
+        drows = cross_entropy_backward(p, kept_targets, share * factors[kept_targets], smoothing)
         if keep is not None:
             dkept, drows = drows, np.zeros((len(keep), V), dtype)
             drows[keep] = dkept
@@ -85,7 +85,7 @@ def cross_entropy(
 
 
 @twinned
-def _cross_entropy_forward(
+def cross_entropy_forward(
     logits: NDArray, targets: NDArray[np.int64], smoothing: float
 ) -> tuple[NDArray, NDArray]:
     """logits (N, V), targets (N,) -> nats (N,), p (N, V)."""
@@ -98,7 +98,7 @@ def _cross_entropy_forward(
 
 
 @twinned
-def _cross_entropy_backward(
+def cross_entropy_backward(
     p: NDArray, targets: NDArray[np.int64], weights: NDArray, smoothing: float
 ) -> NDArray:
     """p (N, V), targets, weights (N,) -> dlogits (N, V), for the loss sum of weights nats."""

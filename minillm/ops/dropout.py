@@ -8,22 +8,26 @@ from numpy.typing import NDArray
 from minillm import checks
 
 
-def dropout(x: NDArray, rate: float, rng: np.random.Generator) -> tuple[NDArray, Callable]:
-    """Zero each entry with probability ``rate``, and scale the rest to keep the mean.
+def dropout(
+    x: NDArray, rate: float, rng: np.random.Generator | None = None
+) -> tuple[NDArray, Callable]:
+    """In training, zero each entry with probability ``rate``, and scale the rest to keep the mean.
 
         y = x m / (1 - rate)        m = 0 with probability rate, else 1
 
     x of any shape.  ``backward(dy)`` -> dx = dy m / (1 - rate).  Keeps m.
 
-    The same rng state draws the same mask.  Evaluation skips this op, because the scaling is
-    done in training ("inverted" dropout).
+    The same rng state draws the same mask.  Without rng, as in evaluation, or with a rate of 0,
+    y is x itself: the scaling is done in training ("inverted" dropout).
 
     Raises TypeError where rng is no generator, ValueError for a rate outside [0, 1).
     Source: Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov (2014),
     "Dropout: a simple way to prevent neural networks from overfitting".
     """
-    checks.floats("dropout", x=(x, "..."))
     rate = checks.below_one("dropout", "rate", rate)
+    if rng is None or rate == 0:
+        return x, lambda dy: dy
+    checks.floats("dropout", x=(x, "..."))
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"dropout: rng: expected a NumPy Generator, found {type(rng).__name__}")
     mask = rng.random(x.shape, dtype=x.dtype.type) >= rate

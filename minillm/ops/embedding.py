@@ -26,23 +26,23 @@ def embedding(ids: NDArray[np.integer], E: NDArray) -> tuple[NDArray, Callable]:
     checked = checks.ids("embedding", "ids", ids, V)
     (table,) = checks.contiguous(E)
     places = checked.ravel()  # (N,)
-    y = _embedding_forward(table, places).reshape(*checked.shape, D)
+    y = embedding_forward(table, places).reshape(*checked.shape, D)
     upstream = checks.upstream("embedding", dy=y)
 
     def backward(dy):
-        return _embedding_backward(upstream(dy).reshape(-1, D), places, V)
+        return embedding_backward(upstream(dy).reshape(-1, D), places, V)
 
     return y, backward
 
 
 @twinned
-def _embedding_forward(E: NDArray, ids: NDArray[np.int64]) -> NDArray:
+def embedding_forward(E: NDArray, ids: NDArray[np.int64]) -> NDArray:
     """E (V, D), ids (N,) -> y (N, D)."""
     return E[ids]
 
 
 @twinned
-def _embedding_backward(dy: NDArray, ids: NDArray[np.int64], V: int) -> NDArray:
+def embedding_backward(dy: NDArray, ids: NDArray[np.int64], V: int) -> NDArray:
     """dy (N, D), ids (N,) -> dE (V, D)."""
     dE = np.zeros((V, dy.shape[1]), dy.dtype)
     # y = E[ids]; the gradients of a row that is used several times add up

@@ -37,26 +37,26 @@ def gelu(x: NDArray, approximate: bool = True) -> tuple[NDArray, Callable]:
     tanh_form = checks.flag("gelu", "approximate", approximate)
     shape = x.shape
     flat = checks.contiguous(x)[0].ravel()
-    y = (_gelu_forward(flat) if tanh_form else _exact_gelu_forward(flat)).reshape(shape)
+    y = (gelu_forward(flat) if tanh_form else exact_gelu_forward(flat)).reshape(shape)
     upstream = checks.upstream("gelu", dy=y)
 
     def backward(dy):
         dflat = upstream(dy).ravel()
-        dx = _gelu_backward(dflat, flat) if tanh_form else _exact_gelu_backward(dflat, flat)
+        dx = gelu_backward(dflat, flat) if tanh_form else exact_gelu_backward(dflat, flat)
         return dx.reshape(shape)
 
     return y, backward
 
 
 @twinned
-def _gelu_forward(x: NDArray) -> NDArray:
+def gelu_forward(x: NDArray) -> NDArray:
     """x (N,) -> y (N,), in the tanh form."""
     u = _SCALE * (x + 0.044715 * x * x**2)  # x**3 would call pow, at 30 times the cost
     return x * (1 + np.tanh(u)) / 2
 
 
 @twinned
-def _gelu_backward(dy: NDArray, x: NDArray) -> NDArray:
+def gelu_backward(dy: NDArray, x: NDArray) -> NDArray:
     """dy, x (N,) -> dx (N,), in the tanh form."""
     t = np.tanh(_SCALE * (x + 0.044715 * x * x**2))
     # u = scale (x + 0.044715 x^3)
@@ -77,13 +77,13 @@ def normal_cdf(x: NDArray) -> NDArray:
 
 
 @twinned
-def _exact_gelu_forward(x: NDArray) -> NDArray:
+def exact_gelu_forward(x: NDArray) -> NDArray:
     """x (N,) -> y (N,)."""
     return x * normal_cdf(x)
 
 
 @twinned
-def _exact_gelu_backward(dy: NDArray, x: NDArray) -> NDArray:
+def exact_gelu_backward(dy: NDArray, x: NDArray) -> NDArray:
     """dy, x (N,) -> dx (N,)."""
     # y = x Phi(x), where the derivative of Phi is the density
     density = _DENSITY_AT_ZERO * np.exp(-(x**2) / 2)

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from minillm import ops
-from minillm.ops.quantised import beside, quantise
 from minillm.ops.recurrence import CELLS, Cell
 from minillm.ops.rotary import RotaryScaling
 
@@ -47,13 +46,6 @@ def _like(x: np.ndarray, constants: tuple[np.ndarray, ...]) -> list[np.ndarray]:
 @case
 def linear(rng: Generator, B: int = 3, T: int = 4, I: int = 4, O: int = 5) -> Case:
     return ops.linear, _normal(rng, (B, T, I), (I, O), O)
-
-
-@case
-def quantised_linear(rng: Generator, B: int = 3, O: int = 5) -> Case:
-    parts = (quantise(rng.standard_normal((32, O)), bits) for bits in (4, 8))
-    W = beside(*parts)
-    return lambda x: ops.quantised_linear(x, W), _normal(rng, (B, 32))
 
 
 @case

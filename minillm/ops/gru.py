@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops._padding import zero_padding
 from minillm.ops.activations import logistic
-from minillm.ops.bfloat16 import product
+from minillm.ops.linear import product
+from minillm.ops.padding import zero_padding
 from minillm.ops.recurrence import (
     CELLS,
     Array,
@@ -65,12 +65,12 @@ def gru(
     x, sizes = checks.floats_or_ids("gru", x, "B T I", **states_and_weights, **biases)
     steps = checks.sequence_lengths("gru", lengths, sizes["B"], sizes["T"])
     x, h0, W_x, W_h, b_x, b_h = checks.contiguous(x, h0, W_x, W_h, b_x, b_h)
-    hs, h_last, gates, h_n = _gru_forward(x, h0, W_x, W_h, b_x, b_h, steps)
+    hs, h_last, gates, h_n = gru_forward(x, h0, W_x, W_h, b_x, b_h, steps)
     upstream = checks.upstream("gru", dhs=hs, dh_last=h_last)
 
     def backward(dhs, dh_last=None):
         dhs, dh_last = upstream(dhs, dh_last)
-        gradients = _gru_backward(
+        gradients = gru_backward(
             dhs=dhs,
             dh_last=dh_last,
             x=x,
@@ -88,7 +88,7 @@ def gru(
 
 
 @twinned
-def _gru_forward(
+def gru_forward(
     x: Inputs, h0: Array, W_x: Array, W_h: Array, b_x: Array, b_h: Array, lengths: Lengths
 ) -> tuple[Array, Array, Array, Array]:
     """x (B, T, I), h0 (B, H), W_x (I, 3H), W_h (H, 3H), b_x and b_h (3H,)
@@ -117,7 +117,7 @@ def _cell(a_x: Array, a_h: Array, h_prev: Array) -> tuple[Array, Array, Array]:
 
 
 @twinned
-def _gru_backward(
+def gru_backward(
     dhs: Array,
     dh_last: Array,
     x: Inputs,

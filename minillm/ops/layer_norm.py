@@ -1,4 +1,5 @@
-"""Layer normalisation."""
+"""Layer normalisation; and an addition and a norm in one, the start of each branch of a residual
+stream."""
 
 from collections.abc import Callable
 
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 
 from minillm import checks
 from minillm._kernels import twinned
+from minillm.ops.rms_norm import rms_norm_backward, rms_norm_forward
 
 
 def layer_norm(
@@ -40,19 +42,19 @@ def layer_norm(
     shape, D = x.shape, x.shape[-1]
     x_, gain_, bias_ = checks.contiguous(x, gain, bias)
     rows = x_.reshape(-1, D)
-    y, mean, inverse_std = _layer_norm_forward(rows, gain_, bias_, eps)
+    y, mean, inverse_std = layer_norm_forward(rows, gain_, bias_, eps)
     upstream = checks.upstream("layer_norm", dy=y.reshape(shape))
 
     def backward(dy):
         drows = upstream(dy).reshape(-1, D)
-        dx, dgain, dbias = _layer_norm_backward(drows, rows, gain_, mean, inverse_std)
+        dx, dgain, dbias = layer_norm_backward(drows, rows, gain_, mean, inverse_std)
         return dx.reshape(shape), dgain, dbias
 
     return y.reshape(shape), backward
 
 
 @twinned
-def _layer_norm_forward(
+def layer_norm_forward(
     x: NDArray, gain: NDArray, bias: NDArray, eps: float
 ) -> tuple[NDArray, NDArray, NDArray]:
     """x (N, D), gain (D,), bias (D,) -> y (N, D), mean (N,), inverse_std (N,)."""
@@ -63,7 +65,7 @@ def _layer_norm_forward(
 
 
 @twinned
-def _layer_norm_backward(
+def layer_norm_backward(
     dy: NDArray, x: NDArray, gain: NDArray, mean: NDArray, inverse_std: NDArray
 ) -> tuple[NDArray, NDArray, NDArray]:
     """dy, x (N, D), gain (D,), mean, inverse_std (N,) -> dx (N, D), dgain (D,), dbias (D,)."""
@@ -77,3 +79,91 @@ def _layer_norm_backward(
     along_x_hat = (dx_hat * x_hat).mean(axis=1, keepdims=True)
     dx = (dx_hat - along_ones - x_hat * along_x_hat) * inverse_std[:, None]
     return dx, dgain, dbias
+
+
+def add_norm(
+    x: NDArray, h: NDArray | None, gain: NDArray, bias: NDArray | None, eps: float = 1e-5
+) -> tuple[tuple[NDArray, NDArray], Callable]:
+    """A sum, the residual stream, and its norm, the input of a branch.
+
+        total = x + h        y = layer_norm(total), or, without a bias, rms_norm(total)
+
+    x and h (..., D), gain (D,), bias (D,) -> total, y (..., D).  Where h is None, total is x.
+    ``backward(dtotal, dy)`` -> dx, dh if there is an h, dgain, dbias if there is a bias.  Keeps
+    total, gain, and what the norm keeps of each row.
+
+    The total has two uses, so its gradient is a sum of two parts.  It is that of x and of h:
+
+        dx = dh = dtotal + the norm's backward of dy
+
+    Raises TypeError or ValueError where dtypes or shapes do not fit, or eps is not positive.
+    Source: He, Zhang, Ren and Sun (2016), "Identity mappings in deep residual networks",
+    section 2, for the sum that bypasses every branch.
+    """
+    added = {} if h is None else {"h": (h, "... D")}
+    biased = {} if bias is None else {"bias": (bias, "D")}
+    checks.floats("add_norm", x=(x, "... D"), **added, gain=(gain, "D"), **biased)
+    if h is not None and h.shape != x.shape:
+        raise ValueError(f"add_norm: h: expected shape {x.shape}, that of x, found {h.shape}")
+    eps = checks.positive("add_norm", "eps", eps)
+    shape, D = x.shape, x.shape[-1]
+    x_, gain_ = checks.contiguous(x, gain)
+    bias_ = None if bias is None else checks.contiguous(bias)[0]
+    rows = x_.reshape(-1, D)
+    if h is None:
+        total, (y, *kept) = rows, _norm_forward(rows, gain_, bias_, eps)
+    else:
+        added_rows = np.ascontiguousarray(h).reshape(-1, D)
+        total, y, *kept = add_norm_forward(rows, added_rows, gain_, bias_, eps)
+    outputs = total.reshape(shape), y.reshape(shape)
+    upstream = checks.upstream("add_norm", dtotal=outputs[0], dy=outputs[1])
+    terms, plain = 1 if h is None else 2, bias is None  # the backward keeps neither h nor bias
+
+    def backward(dtotal, dy):
+        dtotal, dy = (d.reshape(-1, D) for d in upstream(dtotal, dy))
+        dx, dgain, dbias = add_norm_backward(dtotal, dy, total, gain_, *kept)
+        gradients = (dx.reshape(shape),) * terms + (dgain, dbias)
+        return gradients[:-1] if plain else gradients
+
+    return outputs, backward
+
+
+def _norm_forward(
+    x: NDArray, gain: NDArray, bias: NDArray | None, eps: float
+) -> tuple[NDArray, NDArray | None, NDArray]:
+    """x (N, D), gain, bias (D,) or None -> y (N, D), mean (N,) or None, inverse_std (N,)."""
+    if bias is not None:
+        return layer_norm_forward(x, gain, bias, eps)
+    y, inverse_rms = rms_norm_forward(x, gain, eps)
+    return y, None, inverse_rms
+
+
+@twinned
+def add_norm_forward(
+    x: NDArray, h: NDArray, gain: NDArray, bias: NDArray | None, eps: float
+) -> tuple[NDArray, NDArray, NDArray | None, NDArray]:
+    """x, h (N, D), gain, bias (D,) or None -> total, y (N, D), mean (or None), inverse_std (N,)."""
+    total = x + h
+    return total, *_norm_forward(total, gain, bias, eps)
+
+
+@twinned
+def add_norm_backward(
+    dtotal: NDArray,
+    dy: NDArray,
+    total: NDArray,
+    gain: NDArray,
+    mean: NDArray | None,
+    inverse_std: NDArray,
+) -> tuple[NDArray, NDArray, NDArray | None]:
+    """dtotal, dy, total (N, D), gain (D,), mean (or None), inverse_std (N,)
+    -> dx (N, D), dgain (D,), dbias (D,) or None."""
+    dbias = None
+    if mean is None:
+        # y = rms_norm(total)
+        dx, dgain = rms_norm_backward(dy, total, gain, inverse_std)
+    else:
+        # y = layer_norm(total)
+        dx, dgain, dbias = layer_norm_backward(dy, total, gain, mean, inverse_std)
+    # total is an output as well
+    return dtotal + dx, dgain, dbias

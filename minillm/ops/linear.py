@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks
-from minillm._kernels import twinned
-from minillm.ops.bfloat16 import product
+from minillm._kernels import rounds_to_bfloat16, twinned
+from minillm.ops.bfloat16 import round_to_bfloat16
 
 
 def linear(x: NDArray, W: NDArray, b: NDArray | None = None) -> tuple[NDArray, Callable]:
@@ -28,32 +28,42 @@ def linear(x: NDArray, W: NDArray, b: NDArray | None = None) -> tuple[NDArray, C
     shape, weights = x.shape, W.view()
     rows = x.reshape(-1, W.shape[0])
     bias = None if b is None else np.ascontiguousarray(b)
-    y = _matmul(rows, weights, bias).reshape(*shape[:-1], W.shape[1])
+    y = matmul(rows, weights, bias).reshape(*shape[:-1], W.shape[1])
     upstream = checks.upstream("linear", dy=y)
 
     def backward(dy):
         drows = upstream(dy).reshape(-1, weights.shape[1])
         # y = x W + b
-        dx = _matmul(drows, weights.T).reshape(shape)
+        dx = matmul(drows, weights.T).reshape(shape)
         if bias is None:
-            return dx, _matmul(rows.T, drows)
-        dW, db = _weight_gradients(np.ascontiguousarray(rows), drows)
+            return dx, matmul(rows.T, drows)
+        dW, db = weight_gradients(np.ascontiguousarray(rows), drows)
         return dx, dW, db
 
     return y, backward
 
 
 @twinned
-def _matmul(a: NDArray, b: NDArray, bias: NDArray | None = None) -> NDArray:
+def matmul(a: NDArray, b: NDArray, bias: NDArray | None = None) -> NDArray:
     """Multiply two matrices: (M, K) by (K, N) -> (M, N), in C order; plus a bias (N,).
 
-    Any strides will do, so a transpose is passed as a view: ``_matmul(x.T, dy)``.
+    Any strides will do, so a transpose is passed as a view: ``matmul(x.T, dy)``.
     """
     return product(a, b) if bias is None else product(a, b) + bias
 
 
 @twinned
-def _weight_gradients(x: NDArray, dy: NDArray) -> tuple[NDArray, NDArray]:
+def weight_gradients(x: NDArray, dy: NDArray) -> tuple[NDArray, NDArray]:
     """x (N, I), dy (N, O) -> dW (I, O), db (O,)."""
     # y = x W + b
     return product(x.T, dy), dy.sum(axis=0)
+
+
+def product(a: NDArray, b: NDArray) -> NDArray:
+    """The product of two matrices: a (M, K), b (K, N) -> (M, N).
+
+    Operands of float32 are rounded within ``use_precision("bfloat16")``.
+    """
+    if rounds_to_bfloat16() and a.dtype == np.float32:
+        return round_to_bfloat16(a) @ round_to_bfloat16(b)
+    return a @ b

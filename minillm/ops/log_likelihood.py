@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks
-from minillm.ops.cross_entropy import _cross_entropy_backward, _cross_entropy_forward
+from minillm.ops.cross_entropy import cross_entropy_backward, cross_entropy_forward
 
 
 def log_likelihood(logits: NDArray, targets: NDArray[np.integer]) -> tuple[NDArray, Callable]:
@@ -29,13 +29,13 @@ def log_likelihood(logits: NDArray, targets: NDArray[np.integer]) -> tuple[NDArr
     shape = logits.shape
     kept_targets = checks.ids("log_likelihood", "targets", targets, V, shape[:-1]).ravel()
     rows = checks.contiguous(logits)[0].reshape(-1, V)
-    nats, p = _cross_entropy_forward(rows, kept_targets, 0.0)
+    nats, p = cross_entropy_forward(rows, kept_targets, 0.0)
     log_p = -nats.reshape(shape[:-1])
     upstream = checks.upstream("log_likelihood", dlog_p=log_p)
 
     def backward(dlog_p):
         # -log p has the slope p - one_hot(target)
         weights = -np.asarray(upstream(dlog_p)).ravel()
-        return _cross_entropy_backward(p, kept_targets, weights, 0.0).reshape(shape)
+        return cross_entropy_backward(p, kept_targets, weights, 0.0).reshape(shape)
 
     return log_p, backward

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops._padding import zero_padding
 from minillm.ops.activations import logistic
-from minillm.ops.bfloat16 import product
+from minillm.ops.linear import product
+from minillm.ops.padding import zero_padding
 from minillm.ops.recurrence import (
     CELLS,
     Array,
@@ -61,12 +61,12 @@ def lstm(
     x, sizes = checks.floats_or_ids("lstm", x, "B T I", **states, **weights)
     steps = checks.sequence_lengths("lstm", lengths, sizes["B"], sizes["T"])
     x, h0, c0, W_x, W_h, b = checks.contiguous(x, h0, c0, W_x, W_h, b)
-    hs, h_last, c_last, gates, cs = _lstm_forward(x, h0, c0, W_x, W_h, b, steps)
+    hs, h_last, c_last, gates, cs = lstm_forward(x, h0, c0, W_x, W_h, b, steps)
     upstream = checks.upstream("lstm", dhs=hs, dh_last=h_last, dc_last=c_last)
 
     def backward(dhs, dh_last=None, dc_last=None):
         dhs, dh_last, dc_last = upstream(dhs, dh_last, dc_last)
-        gradients = _lstm_backward(
+        gradients = lstm_backward(
             dhs=dhs,
             dh_last=dh_last,
             dc_last=dc_last,
@@ -86,7 +86,7 @@ def lstm(
 
 
 @twinned
-def _lstm_forward(
+def lstm_forward(
     x: Inputs, h0: Array, c0: Array, W_x: Array, W_h: Array, b: Array, lengths: Lengths
 ) -> tuple[Array, Array, Array, Array, Array]:
     """x (B, T, I), h0 and c0 (B, H), W_x (I, 4H), W_h (H, 4H), b (4H,)
@@ -114,7 +114,7 @@ def _cell(a: Array, c_prev: Array) -> tuple[Array, Array, Array]:
 
 
 @twinned
-def _lstm_backward(
+def lstm_backward(
     dhs: Array,
     dh_last: Array,
     dc_last: Array,

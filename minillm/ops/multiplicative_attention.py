@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops._padding import length_mask, zero_padding
 from minillm.ops.attention import Array, Lengths, attend, attend_backward, attending, transposed
 from minillm.ops.linear import linear
+from minillm.ops.padding import length_mask, zero_padding
 
 
 def multiplicative_attention(
@@ -42,12 +42,12 @@ def multiplicative_attention(
 
     q, q_backward = (query, None) if W is None else linear(query, W)
     q, keys, values = checks.contiguous(q, keys, values)
-    context, weights = _multiplicative_attention_forward(q, keys, values, steps)
+    context, weights = multiplicative_attention_forward(q, keys, values, steps)
     upstream = checks.upstream("multiplicative_attention", dcontext=context, dweights=weights)
 
     def backward(dcontext, dweights=None):
         dcontext, dweights = upstream(dcontext, dweights)
-        dq, dkeys, dvalues = _multiplicative_attention_backward(
+        dq, dkeys, dvalues = multiplicative_attention_backward(
             dcontext=dcontext,
             dweights=dweights,
             query=q,
@@ -65,7 +65,7 @@ def multiplicative_attention(
 
 
 @twinned
-def _multiplicative_attention_forward(
+def multiplicative_attention_forward(
     query: Array, keys: Array, values: Array, lengths: Lengths
 ) -> tuple[Array, Array]:
     """query (B, T, D), projected where there is a W; keys (B, S, D), values (B, S, E)
@@ -76,7 +76,7 @@ def _multiplicative_attention_forward(
 
 
 @twinned
-def _multiplicative_attention_backward(
+def multiplicative_attention_backward(
     dcontext: Array,
     dweights: Array,
     query: Array,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks
-from minillm.ops._padding import length_mask, zero_padding
+from minillm.ops.padding import length_mask, zero_padding
 
 
 def mean_pool(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[NDArray, Callable]:

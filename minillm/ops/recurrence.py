@@ -36,8 +36,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks
-from minillm.ops._padding import zero_padding
-from minillm.ops.bfloat16 import product
+from minillm.ops.linear import product
+from minillm.ops.padding import zero_padding
 
 Array = NDArray[np.floating]
 Inputs = NDArray[Any]  # floats (B, T, I), or ids (B, T) as int64

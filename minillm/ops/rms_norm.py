@@ -33,26 +33,26 @@ def rms_norm(x: NDArray, gain: NDArray, eps: float = 1e-5) -> tuple[NDArray, Cal
     shape, D = x.shape, x.shape[-1]
     x_, gain_ = checks.contiguous(x, gain)
     rows = x_.reshape(-1, D)
-    y, inverse_rms = _rms_norm_forward(rows, gain_, eps)
+    y, inverse_rms = rms_norm_forward(rows, gain_, eps)
     upstream = checks.upstream("rms_norm", dy=y.reshape(shape))
 
     def backward(dy):
         drows = upstream(dy).reshape(-1, D)
-        dx, dgain = _rms_norm_backward(drows, rows, gain_, inverse_rms)
+        dx, dgain = rms_norm_backward(drows, rows, gain_, inverse_rms)
         return dx.reshape(shape), dgain
 
     return y.reshape(shape), backward
 
 
 @twinned
-def _rms_norm_forward(x: NDArray, gain: NDArray, eps: float) -> tuple[NDArray, NDArray]:
+def rms_norm_forward(x: NDArray, gain: NDArray, eps: float) -> tuple[NDArray, NDArray]:
     """x (N, D), gain (D,) -> y (N, D), inverse_rms (N,)."""
     inverse_rms = 1 / np.sqrt((x**2).mean(axis=1) + eps)
     return gain * (x * inverse_rms[:, None]), inverse_rms
 
 
 @twinned
-def _rms_norm_backward(
+def rms_norm_backward(
     dy: NDArray, x: NDArray, gain: NDArray, inverse_rms: NDArray
 ) -> tuple[NDArray, NDArray]:
     """dy, x (N, D), gain (D,), inverse_rms (N,) -> dx (N, D), dgain (D,)."""

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops._padding import zero_padding
-from minillm.ops.bfloat16 import product
+from minillm.ops.linear import product
+from minillm.ops.padding import zero_padding
 from minillm.ops.recurrence import (
     CELLS,
     Array,
@@ -52,12 +52,12 @@ def rnn(
     x, sizes = checks.floats_or_ids("rnn", x, "B T I", **states_and_weights, b=(b, "H"))
     steps = checks.sequence_lengths("rnn", lengths, sizes["B"], sizes["T"])
     x, h0, W_x, W_h, b = checks.contiguous(x, h0, W_x, W_h, b)
-    hs, h_last = _rnn_forward(x, h0, W_x, W_h, b, steps)
+    hs, h_last = rnn_forward(x, h0, W_x, W_h, b, steps)
     upstream = checks.upstream("rnn", dhs=hs, dh_last=h_last)
 
     def backward(dhs, dh_last=None):
         dhs, dh_last = upstream(dhs, dh_last)
-        gradients = _rnn_backward(
+        gradients = rnn_backward(
             dhs=dhs, dh_last=dh_last, x=x, h0=h0, W_x=W_x, W_h=W_h, lengths=steps, hs=hs
         )
         return without_ids(*gradients)
@@ -66,7 +66,7 @@ def rnn(
 
 
 @twinned
-def _rnn_forward(
+def rnn_forward(
     x: Inputs, h0: Array, W_x: Array, W_h: Array, b: Array, lengths: Lengths
 ) -> tuple[Array, Array]:
     """x (B, T, I), h0 (B, H), W_x (I, H), W_h (H, H), b (H,) -> hs (B, T, H), h_last (B, H)."""
@@ -80,7 +80,7 @@ def _rnn_forward(
 
 
 @twinned
-def _rnn_backward(
+def rnn_backward(
     dhs: Array,
     dh_last: Array,
     x: Inputs,

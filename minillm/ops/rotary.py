@@ -65,11 +65,11 @@ def rotary(
     base = checks.positive("rotary", "base", base)
     places = checks.ids("rotary", "positions", positions, 2**53, (B, T))
     cos, sin = _cos_and_sin(places.tobytes(), (B, T), D, base, scaling, x.dtype)
-    y = _rotary_rotation(checks.strided(x), cos, sin)
+    y = rotary_rotation(checks.strided(x), cos, sin)
     upstream = checks.upstream("rotary", "K", dy=y)
 
     def backward(dy):
-        return _rotary_rotation(checks.strided(upstream(dy)), cos, -sin)
+        return rotary_rotation(checks.strided(upstream(dy)), cos, -sin)
 
     return y, backward
 
@@ -102,7 +102,7 @@ def _cos_and_sin(
 
 
 @twinned
-def _rotary_rotation(x: NDArray, cos: NDArray, sin: NDArray) -> NDArray:
+def rotary_rotation(x: NDArray, cos: NDArray, sin: NDArray) -> NDArray:
     """x (B, N, T, D), cos and sin (B, T, D/2) -> y (B, N, T, D)."""
     cos, sin = cos[:, None], sin[:, None]
     first, second = np.split(x, 2, axis=-1)  # (B, N, T, D/2)

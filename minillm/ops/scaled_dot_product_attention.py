@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops._padding import length_mask, zero_padding
-from minillm.ops.attention import Array, Lengths, attend_backward, attending, transposed
-from minillm.ops.softmax import masked_softmax
+from minillm.ops.attention import Array, Lengths
+from minillm.ops.softmax import masked_softmax, softmax_backward
 
 
 def scaled_dot_product_attention(
@@ -69,29 +68,34 @@ def scaled_dot_product_attention(
     if causal and start is not None:  # no query reaches the free part of a cache
         steps = np.minimum(first + T, steps)
     inputs = checks.strided(q), checks.strided(k), checks.strided(v), steps, causal, first
-    y, log_sums = _scaled_attention_forward(*inputs)
+    y, log_sums = scaled_attention_forward(*inputs)
     upstream = checks.upstream(op, "K", dy=y)
 
     def backward(dy):
-        return _scaled_attention_backward(checks.strided(upstream(dy)), *inputs, log_sums)
+        return scaled_attention_backward(checks.strided(upstream(dy)), *inputs, log_sums)
 
     return y, backward
 
 
-def _for_each_query(x: Array, N: int) -> Array:
-    """Repeat the keys or values for each head of queries: (B, M, S, D) -> (B, N, S, D)."""
-    return np.repeat(x, N // x.shape[1], axis=1)
+def _for_each_query(x: Array, lengths: Lengths, N: int) -> Array:
+    """The keys or values of each head of queries, with zeros in the padding.
+
+    (B, M, S, D) -> (B, N, S, D).  The padding may be NaN, and zero times NaN is NaN.
+    """
+    padding = np.arange(x.shape[2]) >= lengths[:, None]  # (B, S)
+    return np.repeat(np.where(padding[:, None, :, None], 0, x), N // x.shape[1], axis=1)
 
 
-def _for_each_key(dx: Array, M: int) -> Array:
-    """Sum the gradients of the query heads that share a head of keys: N heads to M."""
+def _for_each_key(dx: Array, lengths: Lengths, M: int) -> Array:
+    """The gradients of N heads of queries, summed for each of the M heads of keys they share."""
     B, N, S, D = dx.shape
-    return dx.reshape(B, M, N // M, S, D).sum(axis=2)
+    padding = np.arange(S) >= lengths[:, None]  # (B, S)
+    return np.where(padding[:, None, :, None], 0, dx.reshape(B, M, N // M, S, D).sum(axis=2))
 
 
 def _allowed(lengths: Lengths, causal: bool, start: Lengths, T: int, S: int) -> NDArray[np.bool_]:
-    """Mask the keys of each query: (B, 1, T, S), or (B, 1, 1, S) if it is the same for all."""
-    allowed = length_mask(lengths, S)[:, None, None]  # (B, 1, 1, S)
+    """A mask of the keys of each query: (B, 1, T, S), or (B, 1, 1, S) if all have the same."""
+    allowed = np.arange(S) < lengths[:, None, None, None]
     if causal:
         position = start[:, None] + np.arange(T)  # (B, T)
         allowed = allowed & (np.arange(S) <= position[:, None, :, None])
@@ -99,21 +103,21 @@ def _allowed(lengths: Lengths, causal: bool, start: Lengths, T: int, S: int) -> 
 
 
 @twinned
-def _scaled_attention_forward(
+def scaled_attention_forward(
     query: Array, keys: Array, values: Array, lengths: Lengths, causal: bool, start: Lengths
 ) -> tuple[Array, Array]:
     """query (B, N, T, D), keys (B, M, S, D), values (B, M, S, E), start (B,)
     -> context (B, N, T, E), log_sums (B, N, T)."""
     (_, N, T, D), S = query.shape, keys.shape[2]
-    keys, values = (_for_each_query(zero_padding(x, lengths), N) for x in (keys, values))
-    scores = query @ transposed(keys) * D**-0.5  # (B, N, T, S)
+    keys, values = (_for_each_query(x, lengths, N) for x in (keys, values))
+    scores = query @ keys.mT * D**-0.5  # (B, N, T, S)
     weights, log_sums = masked_softmax(scores, _allowed(lengths, causal, start, T, S))
-    context = np.where(attending(weights), weights @ values, 0)
-    return context, log_sums[..., 0]
+    context = weights @ values
+    return np.where(_attends(weights), context, 0), log_sums[..., 0]
 
 
 @twinned
-def _scaled_attention_backward(
+def scaled_attention_backward(
     dcontext: Array,
     query: Array,
     keys: Array,
@@ -125,13 +129,26 @@ def _scaled_attention_backward(
 ) -> tuple[Array, Array, Array]:
     """-> dquery (B, N, T, D), dkeys (B, M, S, D), dvalues (B, M, S, E)."""
     (_, N, T, D), (_, M, S, _) = query.shape, keys.shape
-    keys, values = (_for_each_query(zero_padding(x, lengths), N) for x in (keys, values))
+    keys, values = (_for_each_query(x, lengths, N) for x in (keys, values))
+    scores = query @ keys.mT * D**-0.5
     allowed = _allowed(lengths, causal, start, T, S)
-    scores = query @ transposed(keys) * D**-0.5
     weights = np.exp(np.where(allowed, scores - log_sums[..., None], -np.inf))  # (B, N, T, S)
-    dscores, dvalues = attend_backward(dcontext, 0.0, values, weights, allowed)
+    attends = _attends(weights)
+    query, dcontext = np.where(attends, query, 0), np.where(attends, dcontext, 0)
+    # context = weights values
+    dweights = np.where(allowed & attends, dcontext @ values.mT, 0)
+    dvalues = weights.mT @ dcontext
+    # weights = softmax(scores)
+    dscores = np.where(allowed & attends, softmax_backward(dweights, weights), 0)
     # scores = query keys^T / sqrt(D)
-    attends = attending(weights)
     dquery = np.where(attends, dscores @ keys, 0) * D**-0.5
-    dkeys = transposed(dscores) @ np.where(attends, query, 0) * D**-0.5
-    return dquery, *(zero_padding(_for_each_key(dx, M), lengths) for dx in (dkeys, dvalues))
+    dkeys = dscores.mT @ query * D**-0.5
+    return dquery, *(_for_each_key(dx, lengths, M) for dx in (dkeys, dvalues))
+
+
+def _attends(weights: Array) -> NDArray[np.bool_]:
+    """A mask of the queries that attend to any key: weights (B, N, T, S) -> (B, N, T, 1).
+
+    The others have no context and no gradient.  Zero times an infinite key or value would be NaN.
+    """
+    return (weights != 0).any(axis=-1, keepdims=True)

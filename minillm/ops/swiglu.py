@@ -29,24 +29,24 @@ def swiglu(x: NDArray) -> tuple[NDArray, Callable]:
     if D % 2 == 1:
         raise ValueError(f"swiglu: x: expected an even number of columns, found shape {shape}")
     rows = checks.contiguous(x)[0].reshape(-1, D)
-    y = _swiglu_forward(rows).reshape(*shape[:-1], D // 2)
+    y = swiglu_forward(rows).reshape(*shape[:-1], D // 2)
     upstream = checks.upstream("swiglu", dy=y)
 
     def backward(dy):
-        return _swiglu_backward(upstream(dy).reshape(-1, D // 2), rows).reshape(shape)
+        return swiglu_backward(upstream(dy).reshape(-1, D // 2), rows).reshape(shape)
 
     return y, backward
 
 
 @twinned
-def _swiglu_forward(x: NDArray) -> NDArray:
+def swiglu_forward(x: NDArray) -> NDArray:
     """x (N, 2 F) -> y (N, F)."""
     gate, up = np.split(x, 2, axis=1)
     return gate * logistic(gate) * up
 
 
 @twinned
-def _swiglu_backward(dy: NDArray, x: NDArray) -> NDArray:
+def swiglu_backward(dy: NDArray, x: NDArray) -> NDArray:
     """dy (N, F), x (N, 2 F) -> dx (N, 2 F)."""
     gate, up = np.split(x, 2, axis=1)
     s = logistic(gate)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from minillm.errors import InputError, short
 from minillm.formats.format import Updates
-from minillm.ops import Quantised
+from minillm.quantised import Quantised
 from minillm.training.lora import product
 
 if TYPE_CHECKING:

@@ -20,15 +20,22 @@ configuration and, if it replaces an old run, its first weights.  Then it is ren
 step, to ``.minillm-whole``, and its files are moved.  If a kill stops that, the next process that
 opens the run moves the rest.
 
-If a job has several ranks, only rank 0 writes the run and locks its folder.
+Only one process at a time writes a run.  It holds two locks of the operating system, which end with
+it: one of the folder, and one of the file ``.minillm-lock`` in it, which names the process.  If
+another program deletes the file, the folder's lock still holds.  On file systems that lock no
+folders, such as NFS, the file's lock holds.  A system without such locks, such as Windows, does not
+notice a second process.  If a job has several ranks, only rank 0 writes the run and locks its
+folder.
 """
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -40,6 +47,7 @@ from minillm.data.files import (
     bounded_lines,
     check_regular,
     json_object,
+    lock,
     naming,
     read_json,
     read_json_list,
@@ -50,7 +58,6 @@ from minillm.data.files import (
 from minillm.errors import InputError, short
 from minillm.formats.tensors import Tensor, open_tensors, write_tensors
 from minillm.mpi import ranks
-from minillm.runs.lock import held
 
 FORMAT_VERSION = 1
 
@@ -78,6 +85,8 @@ _FILES = (
 )
 _NEW, _WHOLE = ".minillm-new", ".minillm-whole"
 _LIST = "files.json"  # names the files of a complete run
+LOCK = ".minillm-lock"  # names the process that holds the folder
+MOST_FAILURES = 100  # to make a folder
 _RUN = "{run}/"  # begins the path of a file in the run's own folder, which may be moved
 
 
@@ -417,3 +426,84 @@ def _check_version(path: Path, version: object) -> None:
             f"{path}: expected format version {FORMAT_VERSION}, found {short(version)}: "
             "it was written by another version of minillm"
         )
+
+
+# --- the lock -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def held(folder: Path, wait: float = 0.0) -> Iterator[None]:
+    """Make the folder, and lock it until the block ends.
+
+    A folder that was made here and is empty at the end is removed.  InputError, with the name of
+    the process, if another one holds the lock for more than ``wait`` seconds.
+    """
+    if folder.is_file():
+        raise InputError(f"{folder}: expected a folder, found a file")
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        with naming(folder):
+            locked = _locked(folder, time.monotonic() + wait)
+    except OSError:
+        _remove_empty(made)
+        raise
+    with locked:
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # Windows deletes no open file
+                (folder / LOCK).unlink()
+            _remove_empty(made)  # before the lock ends: another process may wait for it
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    with suppress(OSError):  # it is not empty
+        for folder in folders:
+            folder.rmdir()
+
+
+def _locked(folder: Path, until: float) -> ExitStack:
+    """The lock, which is closed to end it; the lock file names this process."""
+    path, failures = folder / LOCK, 0
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, FileNotFoundError):
+            failures += 1
+            if failures == MOST_FAILURES:
+                raise
+            continue  # its last holder may have just removed the folder, or a folder above it
+        check_regular(path)
+        with ExitStack() as opened:
+            try:
+                descriptors = {}
+                if os.name != "nt":  # Windows opens no folders
+                    descriptors[folder] = os.open(folder, os.O_RDONLY)
+                    opened.callback(os.close, descriptors[folder])
+                file = opened.enter_context(open(path, "a+", encoding="utf-8"))
+            except FileNotFoundError:
+                continue  # its last holder has just removed the folder
+            descriptors[path] = file.fileno()
+            if any(lock(descriptor) is False for descriptor in descriptors.values()):
+                if time.monotonic() >= until:
+                    file.seek(0)
+                    raise InputError(
+                        f"{folder}: it is in use by {file.read() or 'another process'}"
+                    )
+                time.sleep(0.01)
+                continue
+            if not all(_is_at(descriptor, place) for place, descriptor in descriptors.items()):
+                continue  # locked, but deleted by its last holder
+            with suppress(OSError):  # on a full disk, the lock works without a name
+                file.truncate(0)
+                since = time.strftime("%Y-%m-%d %H:%M:%S")
+                file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}")
+                file.flush()
+            return opened.pop_all()
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from minillm.errors import InputError, short
-from minillm.ops import Quantised
+from minillm.quantised import Quantised
 from minillm.runs.additions import has_additions, scale_of
 from minillm.runs.config import record_fingerprint
 from minillm.runs.folder import RunFolder
@@ -23,10 +23,10 @@ from minillm.runs.kind import Data, Job, Kind, Parts
 from minillm.runs.load import weights_from
 from minillm.runs.run import Run
 from minillm.runs.settings import LENGTHS, TrainingSettings
-from minillm.training.fine_tuning import depths
+from minillm.training.layout import Arrays
 from minillm.training.lora import LoRA, Merging, new_additions
-from minillm.training.optimisers import Arrays, Optimiser
-from minillm.training.trained import Trained
+from minillm.training.optimisers import Optimiser
+from minillm.training.trained import Trained, depths
 
 ONLY_WITH_INIT = ("freeze", "lora_rank", "lora_alpha", "lora_targets", "replay")
 ONLY_WITH_LORA = ("lora_alpha", "lora_targets")

@@ -11,19 +11,23 @@ import importlib
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.data.corpora import decoded, text_blocks
+from minillm.data.labelled import Labelled
+from minillm.data.pairs import Pair
 from minillm.errors import InputError, did_you_mean, short
 from minillm.option import names_of_sizes, types_of
 from minillm.runs.folder import RunFolder
-from minillm.runs.settings import Facts
+from minillm.runs.settings import Evaluation, Facts
 from minillm.text import Vocabulary, vocabulary_from_dict
 from minillm.training import Summary, Task
 
@@ -78,17 +82,27 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """The data that ``eval`` measures on, and the options of its search."""
+class Given:
+    """The data to measure a run on: files, or one sort of Python objects, or those held out."""
 
-    files: tuple[str, ...] = ()  # none: the data held out in training
-    part: str | None = None  # "validation" or "test", of a built-in set
-    beam: int = 5
-    length_exponent: float = 1.0
-    pattern: str | None = None  # of what is compared in an answer that a chat model writes
-    beside: bool = False  # set the model beside a simple one: TF-IDF, or the best n-gram
-    title: str = ""  # of the files, in the results
+    files: tuple[str, ...] = ()
+    text: str | None = None
+    labelled: Sequence[Labelled] | None = None
+    pairs: Sequence[Pair] | None = None
     report: Callable[[str], None] = warnings.warn  # called with what cannot be measured here
+
+    @property
+    def title(self) -> str:
+        """The name of the data in the results; empty for those held out in training."""
+        objects = (self.text, self.labelled, self.pairs)
+        return ", ".join(self.files) or "the given data" * (objects != (None, None, None))
+
+    def blocks(self) -> Iterator[str]:
+        """The text of the files, or the given one, in blocks of whole lines."""
+        if self.text is not None:
+            yield from decoded(BytesIO(self.text.encode()), "text")
+        for name in self.files:
+            yield from text_blocks(name)
 
 
 class Kind:
@@ -105,7 +119,8 @@ class Kind:
     model: ClassVar[type[Any]]
     config: ClassVar[type[Any]]  # of the model: a dataclass
     settings: ClassVar[type[Any]]  # a dataclass: see minillm.runs.settings
-    facts: ClassVar[type[Any]] = Facts  # a dataclass: the stored facts about the data
+    facts: ClassVar[type[Facts]] = Facts  # a dataclass: the stored facts about the data
+    evaluation: ClassVar[type[Evaluation]] = Evaluation  # a dataclass: the options of ``eval``
     resumable: ClassVar[bool] = True
 
     # The arguments of minillm.train and Run.evaluate that it takes data from, besides files:
@@ -193,8 +208,8 @@ class Kind:
 
     # --- abilities of every kind ---
 
-    def evaluate(self, run: "Run", evaluation: Evaluation) -> Results:
-        """The figures of ``eval``, by name."""
+    def evaluate(self, run: "Run", given: Given, options: Any) -> Results:
+        """The figures of ``eval``, by name; ``options`` are an object of ``evaluation``."""
         raise InputError(f"{run.path}: a run of {self.name} has no measures")
 
 

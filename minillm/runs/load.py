@@ -7,15 +7,14 @@ from typing import Any
 from numpy.typing import NDArray
 
 from minillm.errors import InputError
-from minillm.formats.gguf_llama import read_weights
-from minillm.ops import Quantised
+from minillm.formats.gguf import read_weights
+from minillm.quantised import Quantised, QuantisedLowRank
 from minillm.runs.additions import has_additions, merged, scale_of
 from minillm.runs.config import check_fingerprint, read_config
 from minillm.runs.folder import RunFolder
 from minillm.runs.importing import run_folder
 from minillm.runs.kind import Data, Kind, Stored
 from minillm.runs.run import Run
-from minillm.training.lora import QuantisedLowRank
 
 Shape = tuple[int, ...]
 

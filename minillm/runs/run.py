@@ -16,7 +16,6 @@ from minillm.formats.format import Contents, Format, formats
 from minillm.look.page import Page
 from minillm.models.vectors import Vectors
 from minillm.option import check_names, make, types_of
-from minillm.runs import python_data
 from minillm.runs.abilities import (
     Answers,
     Attends,
@@ -32,7 +31,9 @@ from minillm.runs.abilities import (
 )
 from minillm.runs.additions import updates_of
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Data, Evaluation, Kind, Results, kinds
+from minillm.runs.kind import Data, Given, Kind, Results, kinds
+from minillm.runs.python_data import named_as, python_data
+from minillm.runs.settings import Evaluation
 from minillm.text import ChatTemplate, Vocabulary
 from minillm.text.chat_template import KNOWN, Message
 
@@ -392,31 +393,34 @@ class Run:
         texts: Iterable[str] | None = None,
         labels: Iterable[str] | None = None,
         pairs: Iterable[tuple[str, str]] | None = None,
-        files: Sequence[str | Path] = (),
+        files: str | Path | Sequence[str | Path] = (),
+        report: Callable[[str], None] = warnings.warn,
         **options: Any,
     ) -> Results:
         """Figures by name, measured on these data, by default on held-out data.
 
-        The options are fields of :class:`minillm.runs.kind.Evaluation`: the ``part`` of a built-in
-        set, and ``beam`` and ``length_exponent`` for beam search.
+        ``report`` is called with a line about measures that are not available here.  The options
+        are those of the kind's ``evaluation``, such as the ``part`` of a built-in set, or ``beam``
+        and ``length_exponent`` for beam search.
         """
         names = tuple(map(str, [files] if isinstance(files, str | Path) else files))
-        title = ", ".join(names)
-        with (
-            python_data.named_as({self.path: "the run"} if self.folder.temporary else {}),
-            python_data.written(
-                self.kind,
-                files=names or None,
-                text=text,
-                sentences=sentences,
-                texts=texts,
-                labels=labels,
-                pairs=pairs,
-            ) as path,
-        ):
-            if path is not None:
-                names, title = (str(path),), "the given data"
-            return self.kind.evaluate(self, Evaluation(names, title=title, **options))
+        objects = python_data(self.kind, names or None, text, sentences, texts, labels, pairs)
+        measured = self._evaluation(options)
+        with named_as({self.path: "the run"} if self.folder.temporary else {}):
+            given = objects.given() if objects else Given(names)
+            return self.kind.evaluate(self, replace(given, report=report), measured)
+
+    def _evaluation(self, options: Mapping[str, Any]) -> Evaluation:
+        """The options of ``evaluate``.  InputError for one that the kind lacks."""
+        known = types_of(self.kind.evaluation)
+        for name in options.keys() - known:
+            having = [kind.name for kind in kinds().values() if name in types_of(kind.evaluation)]
+            if having:
+                raise InputError(
+                    f"--{name.replace('_', '-')}: expected a run of {' or '.join(having)}, "
+                    f"found {self.kind.name}"
+                )
+        return make(self.kind.evaluation, options)
 
     def _able(self, ability: type[Ability]) -> Ability:
         """The kind, which has the ability; InputError if it lacks it."""

@@ -352,6 +352,38 @@ class LabelledSettings(TrainingSettings):
     )
 
 
+# --- options of ``eval`` -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Options of measuring any run."""
+
+    part: str | None = option(
+        None,
+        "the part of a built-in set to measure on",
+        choices=("validation", "test"),
+        default_help="validation",
+    )
+
+
+@dataclass(frozen=True)
+class SearchEvaluation(Evaluation):
+    """Options of measuring what a model writes by beam search."""
+
+    beam: int = option(5, "extend K hypotheses at each step", "K", least=1, most=1000)
+    length_exponent: float = option(
+        1.0, "rank outputs by log probability / length^A", "A", least=0, most=10
+    )
+
+
+@dataclass(frozen=True)
+class ComparedEvaluation(Evaluation):
+    """Options of measuring a model that may be compared with a simple one."""
+
+    beside: bool = option(False, "also measure the best n-gram, or TF-IDF")
+
+
 # --- facts about the data of a run --------------------------------------------------------------
 
 

@@ -1,8 +1,18 @@
-"""Starting a run, or resuming one: its settings, the training, the report at the end."""
+"""Training a run: its settings, the training, the report at the end.
 
+run = minillm.train("lm", "runs/x", text="...", steps=500)
+run = minillm.train("classifier", texts=["...", ...], labels=["good", ...])
+run = minillm.train("transformer", pairs=[("one", "un"), ...])
+run = minillm.train("word2vec", sentences=[["a", "b"], ...])
+"""
+
+import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +22,9 @@ import numpy as np
 from minillm._kernels import slow_bfloat16
 from minillm.data.files import STANDARD_INPUT
 from minillm.data.registry import absolute
-from minillm.errors import DivergedError, InputError
+from minillm.errors import DivergedError, InputError, in_python
 from minillm.mpi import ranks
-from minillm.option import make, option_of
+from minillm.option import check_names, make, option_of, types_of
 from minillm.plots import loss_curve
 from minillm.runs.abilities import Trains
 from minillm.runs.config import read_config, save_config, save_vocabularies
@@ -25,8 +35,10 @@ from minillm.runs.initial_weights import (
     with_init_defaults,
     with_one_length,
 )
-from minillm.runs.kind import Job, Kind, Parts, Stored
-from minillm.runs.load import check_resumable, open_initial
+from minillm.runs.kind import Job, Kind, Parts, Stored, find_kind
+from minillm.runs.load import check_resumable, load, open_initial
+from minillm.runs.python_data import named_as, python_data
+from minillm.runs.run import Run
 from minillm.runs.settings import names_of_data
 from minillm.text import ChatTemplate
 from minillm.training import (
@@ -43,6 +55,91 @@ BASELINE_FRACTION = 0.9  # of the baseline's loss, above which a model has hardl
 
 
 def train(
+    kind: str,
+    out: str | Path | None = None,
+    *,
+    text: str | None = None,
+    files: str | Path | Sequence[str | Path] | None = None,
+    texts: Iterable[str] | None = None,
+    labels: Iterable[str] | None = None,
+    pairs: Iterable[tuple[str, str]] | None = None,
+    sentences: Iterable[Sequence[str]] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    report: Callable[[str], None] | None = None,
+    quiet: bool = False,
+    **settings: Any,
+) -> Run:
+    """Train a model of a kind, such as "lm", and return the finished run.
+
+    The run is in the folder ``out``; None: in memory, until ``run.save(folder)``.  The data are a
+    text, texts with labels, pairs of source and target, sentences as lists of words, or files.  A
+    run stores data that are not in files.  The settings are the options of
+    ``minillm train KIND --help``, as keyword arguments: ``learning_rate=1e-3``.
+
+    Ctrl-C ends the training, and the run so far is returned; ``resume=True`` continues it.
+    ``report``, by default ``print``, is called with each line of output.  ``quiet`` shows nothing.
+
+    InputError for wrong settings or data.
+    """
+    declared = find_kind(kind)
+    check_names(settings, [*types_of(declared.settings), *inspect.signature(train).parameters])
+    if resume and out is None:
+        raise InputError("resume: expected out, the folder of the run to resume")
+    if out is None and ranks().size > 1:
+        raise InputError("out: expected a folder, which all ranks share")
+    objects = python_data(declared, files, text, sentences, texts, labels, pairs)
+    if sentences is not None:
+        settings["pretokenised"] = True
+    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="minillm-"))
+    show = report or (lambda line: None if quiet else print(line))
+    given_as = " or ".join((*declared.takes, "files")).replace("labels", "texts")
+    names: dict[str | Path, str] = {"DATA: ": f"{given_as}: "}
+    if out is None:
+        names |= {f"; {folder} keeps the last good state": "", folder: "the run"}
+    try:
+        with (
+            named_as(names),
+            objects.stored() if objects else nullcontext() as path,
+        ):
+            if path is not None:
+                files = path
+            settings = {n: str(v) if isinstance(v, Path) else v for n, v in settings.items()}
+            if files is not None:
+                settings |= _files(declared.settings, files)
+            train_run(
+                declared,
+                folder,
+                settings,
+                resume=resume,
+                overwrite=overwrite,
+                report=lambda line: show(in_python(line)),
+                quiet=quiet,
+                resume_command=f'minillm.train("{kind}", "{folder}", resume=True)',
+                attached={path.name: path} if path is not None else {},
+            )
+        run = load(folder)
+    except BaseException:
+        if out is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if out is None:
+        run.folder.temporary = True
+        weakref.finalize(run, shutil.rmtree, folder, ignore_errors=True)
+    return run
+
+
+def _files(settings: type, files: str | Path | Sequence[str | Path]) -> dict[str, Any]:
+    """The setting for the files: some kinds take one, others several."""
+    names = tuple(map(str, [files] if isinstance(files, str | Path) else files))
+    if "files" in types_of(settings):
+        return {"files": names}
+    if len(names) != 1:
+        raise InputError(f"files: expected one file, found {len(names)}")
+    return {"data": names[0]}
+
+
+def train_run(
     kind: Kind,
     out: str | Path,
     given: Mapping[str, Any],
@@ -67,7 +164,7 @@ def train(
         report, quiet = lambda line: None, True
     folder = RunFolder(out)
     folder.attached = dict(attached or {})
-    with held(folder):
+    with _held(folder):
         stored = None
         if resume:
             stored = read_config(folder, kind)
@@ -89,7 +186,7 @@ def train(
 
 
 @contextmanager
-def held(folder: RunFolder) -> Iterator[None]:
+def _held(folder: RunFolder) -> Iterator[None]:
     """Keep other processes out of the folder; a divergence says what the folder has."""
     with folder.held_for_all():
         try:

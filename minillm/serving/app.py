@@ -261,8 +261,8 @@ class _Form:
         return {"choices": [{"index": 0, **part, "logprobs": None, "finish_reason": reason}]}
 
     def _event(self, values: dict[str, Any]) -> bytes:
-        object = "chat.completion.chunk" if self.chat else self.object
-        whole = values if "error" in values else {**self.common, "object": object, **values}
+        kind = "chat.completion.chunk" if self.chat else self.object
+        whole = values if "error" in values else {**self.common, "object": kind, **values}
         return f"data: {json.dumps(whole)}\n\n".encode()
 
 

@@ -5,10 +5,11 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from minillm.decoding.batch import Batch, Text
+from minillm.decoding.batch import Batch
 from minillm.decoding.chat import Chat, Kept
 from minillm.decoding.pieces import Pieces
 from minillm.decoding.sampling import Sampling
+from minillm.decoding.writer import Text
 
 
 class Full(Exception):
@@ -41,9 +42,9 @@ class Job:
         ended, new = self.text.ended, self.text.ids[self._seen :]
         self._seen += len(new)
         piece = ""
-        for id in new[:-1] if ended == "stop" else new:
+        for token in new[:-1] if ended == "stop" else new:
             if not self.pieces.stopped:
-                piece += self.pieces.add(id)
+                piece += self.pieces.add(token)
         if ended is not None:
             piece += self.pieces.end()
         reason = "stop" if self.pieces.stopped else ended
@@ -106,18 +107,17 @@ class Engine:
         self._thread.join()
 
     def _run(self) -> None:
-        open = True
-        while open:
+        while self._open:
             try:
-                open = self._take()
+                self._take()
                 for text in self._batch.step():
                     if self._active[text].grow():
                         self._end(text)
             except Exception as error:  # such as a lack of memory: other requests may succeed
                 self._fail(error)
 
-    def _take(self) -> bool:
-        """Wait for work, and let it join; return whether the engine is still open."""
+    def _take(self) -> None:
+        """Wait for work, and let it join."""
         with self._changed:
             while self._open and not self._queue and not self._active:
                 self._changed.wait()
@@ -129,7 +129,6 @@ class Engine:
                 job = self._queue.popleft()
                 self._active[job.text] = job
                 self._batch.add(job.text)
-            return self._open
 
     def _end(self, text: Text) -> None:
         del self._active[text]

@@ -20,7 +20,7 @@ class GradientError(AssertionError):
 
 
 def call_op(op: Callable, args: Sequence[Any]) -> tuple[Any, tuple[NDArray, ...], Callable]:
-    """What ``op(*args)`` returns as its output, the outputs as copied arrays, and backward.
+    """The output of ``op(*args)``, the same as a tuple of copied arrays, and the backward.
 
     Raises GradientError for another result, and lets an exception of the op itself pass.
     """
@@ -42,8 +42,8 @@ def call_backward(
 ) -> Any:
     """``backward(*upstream)``.
 
-    Raises GradientError if it does not take so many gradients, and in place of an exception that
-    it raises.  The message has the line of the exception and the shapes of the arrays.
+    Raises GradientError if it takes another number of gradients, and in place of any exception.
+    The message has the line of the exception and the shapes of the arrays.
     """
     try:
         signature = inspect.signature(backward)
@@ -71,7 +71,7 @@ def call_backward(
 def _place(error: BaseException, function: Callable) -> list[str]:
     """Say at which line the error arose, and the shapes of the arrays in this line.
 
-    The line is the last one in the file of the function, else the last one outside of NumPy.
+    The line is the last one in the file of the function, otherwise the last one outside of NumPy.
     """
     walked = [
         (frame, line)
@@ -135,8 +135,7 @@ def bare(results: tuple) -> Any:
 
 
 def named(op: Callable, parameters: Iterable[inspect.Parameter]) -> Callable[..., Any]:
-    """The op with the parameters that messages name."""
-    # An attribute that mypy does not know of functions; inspect reads it, and so do the messages.
+    """The op with the parameters that messages name: inspect reads this attribute."""
     op.__signature__ = inspect.Signature(list(parameters))  # type: ignore[attr-defined]
     return op
 
@@ -159,13 +158,18 @@ def copies(values: Sequence[Any]) -> list[Any]:
 
 
 def flat(arrays: Sequence[NDArray], dtype: type = np.float64) -> NDArray:
-    """A copy of all values in one row."""
+    """A copy of all values in one vector."""
     return np.concatenate([np.ravel(array) for array in arrays], dtype=dtype)
 
 
 def equal(one: NDArray, other: NDArray) -> bool:
     """Whether two arrays are equal, where NaN equals NaN."""
     return np.array_equal(one, other, equal_nan=one.dtype.kind in "fc")
+
+
+def largest(array: NDArray) -> float:
+    """The largest absolute value among the finite numbers; 0 if there are none."""
+    return float(np.max(np.abs(array), initial=0, where=np.isfinite(array)))
 
 
 def is_float(value: Any) -> bool:
@@ -181,7 +185,7 @@ def is_numeric(value: Any) -> bool:
 
 
 def kind(value: Any) -> str:
-    """Words for what a value is."""
+    """A value in words: its type, and the shape of an array."""
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype} of shape {value.shape}"
     if isinstance(value, (tuple, list)):

@@ -15,6 +15,7 @@ from minillm.testing.calls import (
     call_op,
     copies,
     flat,
+    largest,
     normals_like,
     parameter_names,
 )
@@ -80,20 +81,19 @@ class Case:
         return dict(zip(self.names, self.args, strict=True))
 
     def gradients(self, upstream: Sequence[NDArray | None], call: str = "the backward") -> Any:
-        """What the backward returns for an upstream gradient, of which it gets a copy."""
+        """The result of the backward for a copy of an upstream gradient."""
         return call_backward(self.backward, copies(upstream), self.arguments(), call)
 
     def compare(self, claims: Sequence[NDArray]) -> list[Compared]:
         """Compare the claimed gradients with measured ones, at every coordinate."""
-        largest: list[float] = []
+        absolute: list[float] = []
         relative: list[float] = []
         for k, claim in zip(self.checked, claims, strict=True):
             x = self.args[k]
             own = np.where(np.isfinite(x) & (x != 0), np.abs(x), mean_size(x))
-            for found, distance in ((largest, magnitude(x)), (relative, own)):
-                slopes = np.abs(claim * distance)
-                found.append(float(np.max(slopes, initial=0, where=np.isfinite(slopes))))
-        sizes, self.floor = scales(largest, relative, flat(self.upstream), flat(self.outputs))
+            for found, distance in ((absolute, magnitude(x)), (relative, own)):
+                found.append(largest(claim * distance))
+        sizes, self.floor = scales(absolute, relative, flat(self.upstream), flat(self.outputs))
         self.limits = {k: SHARE * size for k, size in zip(self.checked, sizes, strict=True)}
         return [self.compare_one(k, c) for k, c in zip(self.checked, claims, strict=True)]
 
@@ -146,24 +146,13 @@ class Case:
         self, k: int, index: tuple[int, ...], line: Line, claim: float, mean: float
     ) -> Slope:
         """Compare the slope at one coordinate, by the method of the case."""
-        by_complex = None
-        if self.method == "complex":
-            outputs = self._complex_outputs(k, index)
-            by_complex = compare_complex(outputs, line.dy, claim, self.tolerance)
-            if by_complex.verdict == ACCEPTED:
-                return by_complex
-        x = self.args[k][index]
-        size = float(magnitude(x))
-        slope = compare(
-            line,
-            claim,
-            steps=steps_at(x, mean) if self.step is None else [self.step],
-            limit=self.limits[k] / size,
-            floor=self.floor / size,
-            tolerance=self.tolerance if by_complex is None else max(self.tolerance, 1e-6),
-        )
-        if by_complex is None:
-            return slope
+        if self.method == "central":
+            return self._central(k, index, line, claim, mean, self.tolerance)
+        outputs = self._complex_outputs(k, index)
+        by_complex = compare_complex(outputs, line.dy, claim, self.tolerance)
+        if by_complex.verdict == ACCEPTED:
+            return by_complex
+        slope = self._central(k, index, line, claim, mean, max(self.tolerance, 1e-6))
         if abs(by_complex.numeric - slope.numeric) <= 2 * slope.allowed:
             return by_complex
         if slope.verdict == ACCEPTED:
@@ -175,17 +164,19 @@ class Case:
             )
         return slope
 
-    def line_along(self, k: int, direction: NDArray) -> Line:
-        """The line through argument k in a direction."""
-        array, centre = self.args[k], self.args[k].copy()
-
-        def move(distance: float) -> tuple[float, NDArray]:
-            array[...] = centre + distance * direction
-            moved = distance, self.outputs_now()
-            array[...] = centre
-            return moved
-
-        return Line(move, flat(self.upstream), output_sizes(array, STEPS[0], self.outputs_now))
+    def _central(
+        self,
+        k: int,
+        index: tuple[int, ...],
+        line: Line,
+        claim: float,
+        mean: float,
+        tolerance: float,
+    ) -> Slope:
+        x = self.args[k][index]
+        size = float(magnitude(x))
+        steps = steps_at(x, mean) if self.step is None else [self.step]
+        return compare(line, claim, steps, self.limits[k] / size, self.floor / size, tolerance)
 
     def _line(self, array: NDArray, index: tuple[int, ...], dy: NDArray, sizes: NDArray) -> Line:
         centre = array[index]
@@ -199,7 +190,7 @@ class Case:
         return Line(move, dy, sizes)
 
     def outputs_now(self) -> NDArray[np.float64]:
-        """All outputs in one row, for the arguments as they are now."""
+        """All outputs in one vector, for the arguments as they are now."""
         return flat(as_tuple(self.op(*copies(self.args))[0]))
 
     def _complex_outputs(self, k: int, index: tuple[int, ...]) -> NDArray[np.complex128]:
@@ -221,10 +212,8 @@ class Case:
     def _check_determinism(self) -> None:
         again = as_tuple(self.op(*copies(self.args))[0])
         for number, (one, other) in enumerate(zip(self.outputs, again, strict=False)):
-            size = np.max(np.abs(one), initial=0, where=np.isfinite(one))
-            if one.shape != np.shape(other) or not np.allclose(
-                one, other, rtol=1e-9, atol=1e-12 * size
-            ):
+            shape, atol = np.shape(other), 1e-12 * largest(one)
+            if one.shape != shape or not np.allclose(one, other, rtol=1e-9, atol=atol):
                 raise GradientError(
                     f"a second call of the op gave another output {number}: expected one of its "
                     "arguments alone (if it is random, make a generator with a fixed seed in it)"
@@ -232,7 +221,7 @@ class Case:
 
 
 def checked_arguments(names: Sequence[str], args: Sequence[Any]) -> list[int]:
-    """Which arguments are arrays of floats.  Raises TypeError for what goes unchecked."""
+    """The places of the float arrays among the arguments.  TypeError for what goes unchecked."""
     checked = [k for k, a in enumerate(args) if _is_inexact(a)]
     for k, argument in enumerate(args):
         if k in checked and argument.dtype != np.float64:
@@ -259,7 +248,7 @@ def _check_outputs(outputs: Sequence[NDArray]) -> None:
 
 
 def magnitude(x: NDArray) -> NDArray:
-    """The larger of 1 and |x|; 1 for an infinity or a NaN, which nothing moves."""
+    """The larger of 1 and abs(x); 1 for an infinity or a NaN, which nothing moves."""
     return np.where(np.isfinite(x), np.maximum(1, np.abs(x)), 1)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.testing.calls import GradientError, as_tuple
+from minillm.testing.calls import GradientError, as_tuple, is_numeric
 from minillm.testing.case import Case, Compared
 from minillm.testing.slopes import SHARE
 
@@ -21,19 +21,18 @@ CHANCE = 50  # as many subsets of this size at least, or a part of an array says
 
 
 def guess(case: Case, compared: Sequence[Compared], wrong: Sequence[Compared]) -> str:
-    """The class of error that fits the wrong gradients, or nothing."""
-    if text := _single_forward(case) or guess_of_order(compared, case.tolerance):
-        return text
-    whole = (_exchanged_axes, _factor, _factor_of_arrays, _term, _shift)
-    for find, gradient in itertools.product(whole, wrong):
-        if text := find(case, gradient):
-            return text
-    if text := _upstream(case, compared, wrong[0]):
-        return text
+    """The class of error that fits the wrong gradients, or an empty text."""
+    return next(filter(None, _guesses(case, compared, wrong)), "")
+
+
+def _guesses(case: Case, compared: Sequence[Compared], wrong: Sequence[Compared]) -> Iterator[str]:
+    yield _single_forward(case)
+    yield guess_of_order(compared, case.tolerance)
+    for find, gradient in itertools.product((_exchanged_axes, _factor, _array, _shift), wrong):
+        yield find(case, gradient)
+    yield _upstream(case, compared, wrong[0])
     for find, gradient in itertools.product((_zero, _part), wrong):
-        if text := find(case, gradient):
-            return text
-    return ""
+        yield find(case, gradient)
 
 
 @np.errstate(over="ignore")
@@ -54,14 +53,14 @@ def _single_forward(case: Case) -> str:
 
 @np.errstate(all="ignore")
 def _fit(candidate: NDArray, gradient: Compared, tolerance: float) -> NDArray[np.bool_]:
-    """Where a candidate agrees with the measured slopes.  It must have their shape."""
+    """A mask: where a candidate, of the same shape, agrees with the measured slopes."""
     numeric = gradient.numeric
     size = np.maximum(np.abs(candidate), np.abs(numeric))
     return np.abs(candidate - numeric) <= tolerance * size + gradient.rounding
 
 
 def _telling(gradient: Compared) -> NDArray[np.bool_]:
-    """Where a slope is large enough beside its rounding to tell one cause from another."""
+    """A mask: where a slope exceeds its rounding so far that it tells causes apart."""
     size = np.maximum(np.abs(gradient.analytic), np.abs(gradient.numeric))
     return np.isfinite(size) & (size > 0) & (gradient.rounding <= SHARE * size)
 
@@ -78,25 +77,24 @@ def _explains(candidate: NDArray, case: Case, gradient: Compared, enough: int = 
 def guess_of_order(compared: Sequence[Compared], tolerance: float) -> str:
     """A text if the wrong gradients, whatever their shapes, are each other's."""
     wrong = [gradient for gradient in compared if gradient.wrong.any()]
-    left, places, shown = list(range(len(wrong))), [], 0
+    left, places, shown = {gradient.name: gradient.analytic for gradient in wrong}, [], 0
     for gradient in wrong:
-        for k in left:
-            claim = wrong[k].analytic
-            if wrong[k] is gradient:
-                continue
-            if claim.shape == gradient.numeric.shape and _fit(claim, gradient, tolerance).all():
-                left.remove(k)
-                places.append(f"that by {gradient.name} is returned for {wrong[k].name}")
-                sharp = gradient.rounding < SHARE * np.abs(gradient.numeric)
-                shown += int(np.count_nonzero(sharp))
-                break
-        else:
+        fits = [
+            name
+            for name, claim in left.items()
+            if name != gradient.name and claim.shape == gradient.numeric.shape
+            if _fit(claim, gradient, tolerance).all()
+        ]
+        if not fits:
             return ""
+        del left[fits[0]]
+        places.append(f"that by {gradient.name} is returned for {fits[0]}")
+        shown += int(np.count_nonzero(gradient.rounding < SHARE * np.abs(gradient.numeric)))
     return f"gradients in another order: {', '.join(places)}" if shown >= ENOUGH else ""
 
 
 def guess_of_shape(gradient: Compared, tolerance: float) -> str:
-    """How the values of a gradient in a wrong shape are right, or nothing."""
+    """The mistake that explains a gradient of a wrong shape, or an empty text."""
     claim, shape = gradient.analytic, gradient.numeric.shape
 
     def right(candidate: NDArray) -> bool:
@@ -163,25 +161,25 @@ def _factor(case: Case, gradient: Compared) -> str:
 
 def _known_numbers(case: Case) -> dict[float, list[str]]:
     """Numbers that are often a factor, and where they occur in the case."""
-    numbers: dict[float, list[str]] = {2.0: []}
-
-    def enter(value: float, source: str) -> None:
-        if np.isfinite(value) and value not in (0, 1, -1):
-            numbers.setdefault(float(value), []).append(source)
-
-    for name, argument in case.arguments().items():
-        if isinstance(argument, (int, float)) and not isinstance(argument, bool):
-            enter(argument, f"the argument {name}")
-    arrays = {name: a for name, a in case.arguments().items() if isinstance(a, np.ndarray)}
+    arguments = case.arguments()
+    arrays = {name: a for name, a in arguments.items() if isinstance(a, np.ndarray)}
     arrays |= _outputs(case)
-    for name, array in arrays.items():
-        for axis, length in enumerate(array.shape):
-            enter(length, f"the length of axis {axis} of {name}")
-        if array.ndim > 1:
-            enter(array.size, f"the size of {name}")
-    for name, array in arrays.items():
-        for axis, length in enumerate(array.shape):
-            enter(math.sqrt(length), f"the root of the length of axis {axis} of {name}")
+    scalars = [
+        (float(a), f"the argument {name}")
+        for name, a in arguments.items()
+        if isinstance(a, (int, float)) and not isinstance(a, bool)
+    ]
+    lengths = [
+        (float(length), f"the length of axis {axis} of {name}")
+        for name, a in arrays.items()
+        for axis, length in enumerate(a.shape)
+    ]
+    sizes = [(float(a.size), f"the size of {name}") for name, a in arrays.items() if a.ndim > 1]
+    roots = [(math.sqrt(length), f"the root of {source}") for length, source in lengths]
+    numbers: dict[float, list[str]] = {2.0: []}
+    for value, source in scalars + lengths + sizes + roots:
+        if math.isfinite(value) and value not in (0, 1, -1):
+            numbers.setdefault(value, []).append(source)
     return numbers
 
 
@@ -192,40 +190,34 @@ def _outputs(case: Case) -> dict[str, NDArray]:
 
 
 @np.errstate(all="ignore")
-def _factor_of_arrays(case: Case, gradient: Compared) -> str:
-    """A factor that is an argument, an output or an upstream gradient."""
+def _array(case: Case, gradient: Compared) -> str:
+    """An array that is missing, or too many, as a factor or as a term."""
+    for candidate, mistake in _corrected(case, gradient.analytic):
+        if _explains(candidate, case, gradient):
+            return f"{mistake} in the gradient by {gradient.name}"
+    return ""
+
+
+def _corrected(case: Case, claim: NDArray) -> Iterator[tuple[NDArray, str]]:
+    """The claim without a mistake that is often made, and the mistake."""
     outputs = _outputs(case)
-    factors = {
-        k: a
-        for k, a in case.arguments().items()
-        if isinstance(a, np.ndarray) and a.dtype.kind in "fiub"
-    }
-    factors |= dict(zip(case.upstream_names, case.upstream, strict=True)) | outputs
-    factors |= {f"1 - {name}": 1 - y for name, y in outputs.items() if y.dtype.kind == "f"}
-    factors |= {f"1 - {name}**2": 1 - y**2 for name, y in outputs.items() if y.dtype.kind == "f"}
+    floats = {name: y for name, y in outputs.items() if y.dtype.kind == "f"}
+    upstream = dict(zip(case.upstream_names, case.upstream, strict=True))
+    factors = {name: a for name, a in case.arguments().items() if is_numeric(a)}
+    factors |= upstream | outputs | {f"1 - {name}": 1 - y for name, y in floats.items()}
+    factors |= {f"1 - {name}**2": 1 - y**2 for name, y in floats.items()}
     for name, factor in factors.items():
         try:
-            spread = np.broadcast_to(factor, gradient.numeric.shape)
+            spread = np.broadcast_to(factor, claim.shape)
         except ValueError:
             continue
-        if spread.size == 0 or np.all(spread == spread.flat[0]):  # a constant: see _factor
-            continue
-        if _explains(gradient.analytic * spread, case, gradient):
-            return f"a missing factor {name} in the gradient by {gradient.name}"
-        if _explains(gradient.analytic / spread, case, gradient):
-            return f"a factor {name} too many in the gradient by {gradient.name}"
-    return ""
-
-
-def _term(case: Case, gradient: Compared) -> str:
-    """An upstream gradient that is not added, as beside a residual connection."""
-    for name, dy in zip(case.upstream_names, case.upstream, strict=True):
-        if dy.shape == gradient.numeric.shape:
-            if _explains(gradient.analytic + dy, case, gradient):
-                return f"a missing term {name} in the gradient by {gradient.name}"
-            if _explains(gradient.analytic - dy, case, gradient):
-                return f"a term {name} too many in the gradient by {gradient.name}"
-    return ""
+        if spread.size and np.any(spread != spread.flat[0]):  # a constant: see _factor
+            yield claim * spread, f"a missing factor {name}"
+            yield claim / spread, f"a factor {name} too many"
+    for name, dy in upstream.items():  # as next to a residual connection
+        if dy.shape == claim.shape:
+            yield claim + dy, f"a missing term {name}"
+            yield claim - dy, f"a term {name} too many"
 
 
 def _shift(case: Case, gradient: Compared) -> str:
@@ -282,9 +274,9 @@ def _upstream(case: Case, compared: Sequence[Compared], gradient: Compared) -> s
             continue
         if not gradient.analytic[gradient.wrong].any():  # zeros are a part that is missing
             continue
-        if not any(dy.any() for dy in changed):
-            return text
-        if not case.compare_one(case.checked[place], gradient.analytic, changed).wrong.any():
+        unused = not any(dy.any() for dy in changed)
+        k = case.checked[place]
+        if unused or not case.compare_one(k, gradient.analytic, changed).wrong.any():
             return text
     return ""
 

@@ -4,9 +4,9 @@ With y = op(x) and a random dy, the backward claims dx = (dy/dx)^T dy.  If that 
 true, the scalar L(x) = sum of dy y(x) has the slope dx_i at every coordinate i.
 ``slopes.py`` measures it, and says how much of a difference is rounding.
 
-What is wrong is told in this order: what must be known to compare slopes (the number
-and the shapes of the gradients), then a wrong slope, with a guess of its cause
-(``diagnosis.py``), and last a breach of the convention (``convention.py``).
+Faults are reported in this order: a wrong number or shape of the gradients, without which
+slopes cannot be compared; a wrong slope, with a guess of its cause (``diagnosis.py``); a
+breach of the convention (``convention.py``).
 """
 
 from collections.abc import Callable
@@ -127,7 +127,7 @@ def _verdict(case: Case, compared: list[Compared]) -> str:
     """Say which gradients are wrong, and the class of error that fits.
 
     An error usually spoils several gradients.  The one with the fewest wrong coordinates is
-    nearest to it, and told first.
+    nearest to it, and reported first.
     """
     wrong = [gradient for gradient in compared if gradient.message]
     wrong.sort(key=lambda gradient: (-gradient.worst.verdict, gradient.wrong.mean()))

@@ -6,6 +6,7 @@ rather than wrong gradients.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -42,22 +43,14 @@ def op_cases(
     return arrays(legend, seed=draw(_SEEDS), dtype=dtype, kinks=kinks, **drawn)
 
 
-def given_op_cases(
-    legend: str,
-    *,
-    dtype: DTypeLike = np.float64,
-    kinks: float | Sequence[float] = (),
-    **sizes: Limits,
-) -> Callable:
-    """Run a test, ``test(case)``, on the cases of a legend:
+def given_op_cases(legend: str, **options: Any) -> Callable:
+    """Run a test, ``test(case)``, on the cases that :func:`op_cases` draws:
 
-        @given_op_cases("B T I, I O, O")
-        def test_affine(case):
-            case.check(affine)
-
-    It is hypothesis's ``given(case=op_cases(...))``.
+    @given_op_cases("B T I, I O, O")
+    def test_affine(case):
+        case.check(affine)
     """
-    return given(case=op_cases(legend, dtype=dtype, kinks=kinks, **sizes))
+    return given(case=op_cases(legend, **options))
 
 
 def generators() -> st.SearchStrategy[np.random.Generator]:

@@ -1,7 +1,7 @@
-"""Checks beside the slopes: memory layouts, empty arrays, float32, and a JVP against the backward.
+"""Checks on request: memory layouts, empty arrays, float32, and a JVP against the backward.
 
-``check_gradients`` passes float64 arrays that lie in memory row by row.  These functions check
-an op with other arrays.  They are called on request, because not every op must take them.
+``check_gradients`` passes float64 arrays that are contiguous, in row order.  These functions check
+an op with other arrays.  They are separate because not every op must take such arrays.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +17,16 @@ from minillm.testing.calls import (
     call_backward,
     call_op,
     copies,
+    is_float,
+    largest,
     normals_like,
     parameter_names,
 )
 from minillm.testing.case import Case
 from minillm.testing.gradients import check_gradients, claimed_gradients
-from minillm.testing.slopes import VANISHING, Line, check_options, compare, steps_at
+from minillm.testing.slopes import VANISHING, check_options
+
+Results = tuple[tuple[NDArray, ...], tuple[NDArray, ...]]  # outputs and gradients
 
 DRAWS = 4  # changes of the inputs by their last bit
 NOISE = 1e-9  # a gradient below this part of the largest one is nothing but rounding
@@ -44,25 +48,26 @@ def check_layouts(
 
     Raises GradientError that names the array and the layout.
     """
-    names = parameter_names(op, len(args))
     outputs = call_op(op, copies(args))[1]
     drawn = zip(normals_like(outputs, rng), outputs, strict=True)
-    upstream = [dy.astype(y.dtype) for dy, y in drawn]
-    _run(op, copies(args), copies(upstream), "plain arrays")  # else no layout is to blame
-    values = [*args, *upstream]
-    names = [*names, *(f"the gradient of output {k}" for k in range(len(outputs)))]
+    values = [*args, *(dy.astype(y.dtype) for dy, y in drawn)]
+    names = parameter_names(op, len(args))
+    names += [f"the gradient of output {k}" for k in range(len(outputs))]
+
+    def run_with(k: int, array: Any, label: str) -> Results:
+        given = copies(values)
+        given[k] = array
+        return _run(op, given[: len(args)], given[len(args) :], label)
+
+    run_with(0, copies(values)[0], "plain arrays")  # otherwise no layout is to blame
     for k, name in enumerate(names):
         for layout, plain, laid_out in _layouts(values[k]):
-            both = []
-            for array in (plain, laid_out):
-                given = copies(values)
-                given[k] = array
-                both.append((given[: len(args)], given[len(args) :]))
             try:
-                expected = _run(op, *both[0], "plain arrays")
+                expected = run_with(k, plain, "plain arrays")
             except GradientError:  # the op refuses rows that are all the same
                 continue
-            _compare(expected, _run(op, *both[1], f"{name} {layout}"), f"{name} {layout}")
+            label = f"{name} {layout}"
+            _compare(expected, run_with(k, laid_out, label), label)
     for length in sorted({n for a in args if isinstance(a, np.ndarray) for n in a.shape if n}):
         empty = [_emptied(a, length) for a in args]
         try:
@@ -108,35 +113,26 @@ def _emptied(value: Any, length: int) -> Any:
     return part.astype(np.float64) if value.dtype.kind == "f" else part
 
 
-def _run(
-    op: Callable, args: Sequence[Any], upstream: Sequence[NDArray], what: str
-) -> tuple[tuple[NDArray, ...], tuple[NDArray, ...]]:
-    """Outputs and gradients."""
+def _run(op: Callable, args: Sequence[Any], upstream: Sequence[NDArray], label: str) -> Results:
+    """The outputs and the gradients; GradientError, with the label, for an exception."""
     try:
         _, outputs, backward = call_op(op, args)
     except GradientError:
         raise
     except Exception as error:
-        raise GradientError(f"{what}: the op raised {told(error)}") from error
-    gradients = call_backward(backward, upstream, call=f"{what}: the backward")
+        raise GradientError(f"{label}: the op raised {told(error)}") from error
+    gradients = call_backward(backward, upstream, call=f"{label}: the backward")
     return outputs, tuple(np.array(g) for g in as_tuple(gradients))
 
 
-def _compare(
-    expected: tuple[tuple[NDArray, ...], tuple[NDArray, ...]],
-    found: tuple[tuple[NDArray, ...], tuple[NDArray, ...]],
-    what: str,
-) -> None:
+def _compare(expected: Results, found: Results, label: str) -> None:
     """Raise GradientError if outputs or gradients are not the expected ones, up to rounding."""
     for kind, plain, other in zip(("output", "gradient"), expected, found, strict=True):
         for number, (one, two) in enumerate(zip(plain, other, strict=True)):
-            size = np.max(np.abs(one), initial=0, where=np.isfinite(one))
             coarse = np.sqrt(np.finfo(one.dtype).eps) if one.dtype.kind == "f" else 0
-            same = one.shape == two.shape and np.allclose(
-                one, two, rtol=0, atol=coarse * size, equal_nan=True
-            )
-            if not same:
-                raise GradientError(f"{what}: {kind} {number} is not that of a plain copy")
+            atol = coarse * largest(one)
+            if one.shape != two.shape or not np.allclose(one, two, 0, atol, equal_nan=True):
+                raise GradientError(f"{label}: {kind} {number} is not that of a plain copy")
 
 
 # --- float32 --------------------------------------------------------------------------------
@@ -161,8 +157,7 @@ def check_float32(
     Returns the largest error in these units.  Raises GradientError above ``ulps``, and for
     results that are not float32.
     """
-    names = parameter_names(op, len(args))
-    floats = [k for k, a in enumerate(args) if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
+    floats = [k for k, a in enumerate(args) if is_float(a)]
     single = [a.astype(np.float32) if k in floats else a for k, a in enumerate(copies(args))]
     double = [a.astype(np.float64) if k in floats else a for k, a in enumerate(copies(single))]
     outputs = call_op(op, copies(double))[1]
@@ -178,23 +173,22 @@ def check_float32(
         raise GradientError(
             f"the backward returned {len(found[1])} gradients, expected {len(floats)}"
         )
+    names = parameter_names(op, len(args))
     labels = (
         [f"output {k}" for k in range(len(outputs))],
         [f"the gradient by {names[k]}" for k in floats],
     )
     worst = 0.0
-    for kind in (0, 1):
-        sizes = [np.max(np.abs(a), initial=0, where=np.isfinite(a)) for a in expected[kind]]
-        for k, (label, exact, result) in enumerate(
-            zip(labels[kind], expected[kind], found[kind], strict=True)
-        ):
+    for of_kind in zip(labels, expected, found, *changed, strict=True):  # outputs, then gradients
+        top = max(map(largest, of_kind[1]))
+        for label, exact, result, *near_by in zip(*of_kind, strict=True):
             if exact.dtype.kind != "f":
                 continue
             if result.dtype != np.float32:
                 raise GradientError(f"{label} is {result.dtype}, expected float32")
-            size = sizes[k] if sizes[k] > NOISE * max(sizes) else max(sizes)
+            size = largest(exact) if largest(exact) > NOISE * top else top
             unit = float(np.spacing(np.float32(size)))
-            unit += max(_gap(exact, other[kind][k]) for other in changed)
+            unit += max(_gap(exact, other) for other in near_by)
             error = _gap(exact, result) / unit
             if not error <= ulps:
                 raise GradientError(
@@ -240,8 +234,8 @@ def check_jvp(
     over all outputs must be the sum of v (dy/dx)^T w, which the backward returns (Claerbout
     1992).  Each argument is moved alone.  No differences are taken: the two agree up to rounding.
 
-    Returns the worst relative error.  Raises GradientError that names the argument, and says, by
-    the measured slope along v, which of the two is wrong.
+    Returns the worst relative error.  Raises GradientError that names the argument.  If the two
+    differ, ``check_gradients`` checks the backward first: the error says which of them is wrong.
     """
     check_options(tolerance)
     case = Case(op, args, rng)
@@ -249,27 +243,7 @@ def check_jvp(
     worst = 0.0
     directions = normals_like([case.args[k] for k in case.checked], rng)
     for k, v, gradient in zip(case.checked, directions, claims, strict=True):
-        tangents = [
-            np.zeros_like(a) if j in case.checked else None for j, a in enumerate(case.args)
-        ]
-        tangents[k] = v
-        outputs, moved = map(as_tuple, jvp(tuple(copies(case.args)), tuple(tangents)))
-        if not len(outputs) == len(moved) == len(case.outputs):
-            raise GradientError(
-                f"the JVP: expected {len(case.outputs)} outputs and as many tangents, "
-                f"found {len(outputs)} and {len(moved)}"
-            )
-        for number, (y, other, tangent) in enumerate(
-            zip(case.outputs, outputs, moved, strict=True)
-        ):
-            if np.shape(tangent) != y.shape:
-                raise GradientError(
-                    f"the tangent of output {number} has shape {np.shape(tangent)}, "
-                    f"expected {y.shape}"
-                )
-            size = np.max(np.abs(y), initial=0, where=np.isfinite(y))
-            if np.shape(other) != y.shape or not np.allclose(y, other, rtol=0, atol=1e-9 * size):
-                raise GradientError(f"the JVP's output {number} is not that of the op")
+        moved = _tangents_of_outputs(case, jvp, k, v)
         left = np.concatenate([np.ravel(w * t) for w, t in zip(case.upstream, moved, strict=True)])
         right = v * gradient
         forward, backward = float(np.sum(left)), float(np.sum(right))
@@ -277,24 +251,30 @@ def check_jvp(
         gap, size = abs(forward - backward), max(abs(forward), abs(backward))
         error = gap / (size + rounding / tolerance) if size > 0 else gap
         if not error <= tolerance:
+            check_gradients(op, *args, rng=rng)
             raise GradientError(
-                f"by {case.names[k]}, the JVP gives {forward:.10g} and the backward "
-                f"{backward:.10g}{_which(case.line_along(k, v), forward, backward)}"
+                f"by {case.names[k]}, the JVP gives {forward:.10g} and the backward, whose "
+                f"slopes were measured, {backward:.10g}: the JVP is wrong"
             )
         worst = max(worst, error)
     return worst
 
 
-def _which(line: Line, forward: float, backward: float) -> str:
-    """Say which of two slopes is not the measured one."""
-    # A claim of NaN: measure until two steps agree.
-    slope = compare(line, np.nan, steps_at(1.0, 1.0), limit=0.0, floor=0.0, tolerance=1e-6)
-    wrong = [
-        name
-        for name, claim in (("the JVP", forward), ("the backward", backward))
-        if not abs(claim - slope.numeric) <= 1e-6 * abs(slope.numeric) + slope.rounding
-    ]
-    if not wrong:
-        return ""
-    verb = "is" if len(wrong) == 1 else "are"
-    return f"; the measured slope is {slope.numeric:.10g}: {' and '.join(wrong)} {verb} wrong"
+def _tangents_of_outputs(case: Case, jvp: Callable, k: int, v: NDArray) -> tuple[Any, ...]:
+    """The tangents if argument k alone moves, by v.  GradientError for another op's JVP."""
+    tangents = [np.zeros_like(a) if j in case.checked else None for j, a in enumerate(case.args)]
+    tangents[k] = v
+    outputs, moved = map(as_tuple, jvp(tuple(copies(case.args)), tuple(tangents)))
+    if not len(outputs) == len(moved) == len(case.outputs):
+        raise GradientError(
+            f"the JVP: expected {len(case.outputs)} outputs and as many tangents, "
+            f"found {len(outputs)} and {len(moved)}"
+        )
+    for number, (y, other, tangent) in enumerate(zip(case.outputs, outputs, moved, strict=True)):
+        if np.shape(tangent) != y.shape:
+            raise GradientError(
+                f"the tangent of output {number} has shape {np.shape(tangent)}, expected {y.shape}"
+            )
+        if np.shape(other) != y.shape or not np.allclose(y, other, 0, 1e-9 * largest(y)):
+            raise GradientError(f"the JVP's output {number} is not that of the op")
+    return moved

@@ -109,7 +109,7 @@ class MergeTable:
 
     ``tokens`` are bytes, by number.  pairs (M, 2) and result (M,) are in the order of ranks.
 
-    ``ranks`` maps a pair to its rank and its result.  The twin uses sorted arrays: the pairs with
+    ``by_pair`` maps a pair to its rank and its result.  The twin uses sorted arrays: the pairs with
     left token n are first[n] to first[n + 1]; right (M,) and rank (M,) are in this order.
 
     ``whole`` has words that are a token but that merges do not make whole, and their numbers.
@@ -132,13 +132,13 @@ class MergeTable:
             raise ValueError(f"merge {rank + 1}: {a} and {b} are merged already")
 
     @cached_property
-    def ranks(self) -> dict[tuple[int, int], tuple[int, int]]:
+    def by_pair(self) -> dict[tuple[int, int], tuple[int, int]]:
         """The rank and the result of each pair; the twin does not need them."""
         merges = zip(self.pairs.tolist(), self.result.tolist(), strict=True)
         return {(a, b): (rank, c) for rank, ((a, b), c) in enumerate(merges)}
 
 
-def merge(word: bytes, table: MergeTable) -> list[int]:
+def encode_word(word: bytes, table: MergeTable) -> list[int]:
     """The numbers of a word's tokens: the pair of the lowest rank is always merged next.
 
     It takes n log n steps.  A heap has the places where a pair can be merged, and each place knows
@@ -152,7 +152,7 @@ def merge(word: bytes, table: MergeTable) -> list[int]:
         """The rank and the result of the pair that begins at a place."""
         if at < 0 or after[at] >= len(word):
             return None
-        return table.ranks.get((numbers[at], numbers[after[at]]))  # type: ignore[arg-type]
+        return table.by_pair.get((numbers[at], numbers[after[at]]))  # type: ignore[arg-type]
 
     def push(at: int) -> None:
         if (pair := pair_at(at)) is not None:
@@ -178,7 +178,7 @@ def merge(word: bytes, table: MergeTable) -> list[int]:
 def encode_words(data: bytes, ends: NDArray[np.int64], table: MergeTable) -> NDArray[np.int32]:
     """The numbers of the tokens of words, (T,): word w is data[ends[w - 1] : ends[w]].
 
-    Each different word is merged once, and those of ``table.whole`` are not merged.  The twin knows
+    Each different word is merged once; a word of ``table.whole`` is not merged.  The twin knows
     no such words, so the tokenizers that have them (Llama 3) use the plain function.
     """
     encode = _merge_words if table.whole else _encode_words
@@ -196,6 +196,6 @@ def _merge_words(data: bytes, ends: NDArray[np.int64], table: MergeTable) -> NDA
     for start, end in pairwise([0, *ends.tolist()]):
         word = data[start:end]
         if word not in merged:
-            merged[word] = merge(word, table)
+            merged[word] = encode_word(word, table)
         numbers += merged[word]
     return np.array(numbers, np.int32)

@@ -133,10 +133,10 @@ class BytePairs(Vocabulary):
 
     def id_of(self, token: bytes) -> int:
         """The id of a token; KeyError if there is no such token."""
-        id = int(self._ids[self._numbers[token]])
-        if id < 0:
+        number = int(self._ids[self._numbers[token]])
+        if number < 0:
             raise KeyError(token)
-        return id
+        return number
 
     def encode(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """The ids of the tokens of ``text``, (T,).
@@ -200,30 +200,30 @@ class BytePairs(Vocabulary):
 
     def decode(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> str:
         """The text of ``ids``; bytes that are not UTF-8 become U+FFFD."""
-        return b"".join([self.token(id) for id in ids]).decode("utf-8", "replace")
+        return b"".join([self.token(number) for number in ids]).decode("utf-8", "replace")
 
     def stream(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> Iterator[str]:
         """The text of ``ids`` in pieces; a character is held back until it is complete."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        for id in ids:
-            if piece := decoder.decode(self.token(id)):
+        for number in ids:
+            if piece := decoder.decode(self.token(number)):
                 yield piece
         if piece := decoder.decode(b"", final=True):
             yield piece
 
     def split(self, text: str) -> list[str]:
         """The tokens of ``text``, as ``show`` writes them: they may be parts of characters."""
-        return [self.show(id) for id in self.encode(text)]
+        return [self.show(number) for number in self.encode(text)]
 
-    def show(self, id: int) -> str:
+    def show(self, number: int) -> str:
         """A token as a label of a plot; bytes of a part of a character as ``\\xe2``."""
-        return visible(self.token(id).decode("utf-8", "backslashreplace"))
+        return visible(self.token(number).decode("utf-8", "backslashreplace"))
 
     def to_dict(self) -> dict:
         """The JSON form: the merges as numbers of tokens, the 256 bytes first.
 
-        Where a merge takes a token that a later one makes, the numbers of all results stand in
-        "results".
+        Where a merge takes a token that a later one makes, "results" has the numbers of all
+        results.
         """
         pairs, results = self._table.pairs, self._table.result
         values: dict[str, Any] = {"unit": self.unit, "merges": pairs.tolist()}
@@ -236,9 +236,9 @@ class BytePairs(Vocabulary):
         options: dict[str, Any] = {
             name: getattr(self, name) for name in ("pattern", "whole", "add_bos")
         }
-        for name, id in (("bos", self.bos), ("eos", self.eos)):
-            if id is not None:
-                options[name] = self.tokens[id].decode()
+        for name, number in (("bos", self.bos), ("eos", self.eos)):
+            if number is not None:
+                options[name] = self.tokens[number].decode()
         defaults = _options()
         return values | {name: value for name, value in options.items() if value != defaults[name]}
 

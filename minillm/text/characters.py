@@ -72,8 +72,8 @@ class Characters(Vocabulary):
 
     def stream(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> Iterator[str]:
         """The text of ``ids``, a character at a time; none is unknown."""
-        for id in ids:
-            yield self.token(id)
+        for number in ids:
+            yield self.token(number)
 
     def split(self, text: str) -> list[str]:
         """The characters of ``text``."""

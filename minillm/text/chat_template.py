@@ -21,13 +21,14 @@ character of the text, the template or a message (:class:`minillm.text.jinja_pro
 a special token counts only if the template wrote all of it.  The template sees the messages as they
 are: it may look for ``</think>`` in an earlier answer, and leave out what precedes it.
 
-Source: the interface is that of ``apply_chat_template`` of Hugging Face's transformers (2023).
+Source: the interface follows ``apply_chat_template`` of Hugging Face's transformers (2023).
 """
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain, repeat
 from typing import Any
 
@@ -42,8 +43,6 @@ from minillm.text.jinja_process import TEMPLATE, Written, ours
 from minillm.text.vocabulary import SpecialTokens, Vocabulary, check_encodable
 
 SECONDS = 5  # of CPU time that a template may take for a conversation
-
-Asked = tuple[Sequence[Message], bool]  # a conversation, and whether to prompt an answer
 
 _NONE = np.zeros(0, np.int32)
 
@@ -135,24 +134,21 @@ class ChatTemplate:
 
         InputError, in one line, where the template fails or refuses the conversation.
         """
-        [text] = self._texts([(messages, prompt)])
-        return str.__str__(text)
+        return str.__str__(self._text(messages, prompt))
 
-    def _texts(self, asked: Sequence[Asked]) -> Iterator[Written]:
-        """The text of each conversation, one after another."""
-        for known in KNOWN.values():
-            if _with_line_ends(self.source) == _with_line_ends(known.source):
-                return (known.fill(messages, self.bos, prompt) for messages, prompt in asked)
+    @cached_property
+    def _known(self) -> Filled | None:
+        """The Python function that does what the template does; None if there is none."""
+        source = _with_line_ends(self.source)
+        return next((k.fill for k in KNOWN.values() if _with_line_ends(k.source) == source), None)
+
+    def _text(self, messages: Sequence[Message], prompt: bool) -> Written:
+        if self._known is not None:
+            return self._known(messages, self.bos, prompt)
         tokens = {f"{name}_token": getattr(self, name) for name in ("bos", "eos", "pad", "unk")}
-        values = {name: token for name, token in tokens.items() if token}
-        values |= {"tools": None, "documents": None}
-        return (
-            _in_a_process(
-                self.source,
-                values | {"messages": list(map(dict, messages)), "add_generation_prompt": prompt},
-            )
-            for messages, prompt in asked
-        )
+        values: dict[str, Any] = {name: token for name, token in tokens.items() if token}
+        values |= {"tools": None, "documents": None, "add_generation_prompt": prompt}
+        return _in_a_process(self.source, values | {"messages": list(map(dict, messages))})
 
     def encode(
         self,
@@ -167,8 +163,7 @@ class ChatTemplate:
         """
         special = _special_tokens(tokenizer)
         check_messages(messages)
-        [text] = self._texts([(messages, prompt)])
-        return _encoded(text, tokenizer, special, watch)
+        return _encoded(self._text(messages, prompt), tokenizer, special, watch)
 
     def encode_answers(
         self,
@@ -186,30 +181,19 @@ class ChatTemplate:
         An answer that nothing precedes, a greeting, begins where the first message does.
 
         InputError, with the place of a conversation in its file if it is given, where its text does
-        not begin with that of its first turns.
+        not begin with the text of its first turns.
         """
         special, ends = _special_tokens(tokenizer), self.ends(tokenizer)
-        answers = [
-            [at for at, message in enumerate(messages) if message["role"] == "assistant"]
-            for messages in conversations
-        ]
-        texts = self._texts(
-            [
-                asked
-                for messages, ats in zip(conversations, answers, strict=True)
-                for at in ats
-                for asked in [(messages[: at + 1], False), (messages[:at], True)][: 1 + (at > 0)]
-            ]
-        )
         results = []
-        for messages, ats, place in zip(conversations, answers, places, strict=False):
+        for messages, place in zip(conversations, places, strict=False):
             try:
                 check_messages(messages)
                 pairs = []
-                for at in ats:
-                    whole = next(texts)
-                    before = next(texts) if at else _before_messages(whole)
-                    pairs.append([_encoded(text, tokenizer, special) for text in (before, whole)])
+                for at, message in enumerate(messages):
+                    if message["role"] == "assistant":
+                        whole = self._text(messages[: at + 1], False)
+                        before = self._text(messages[:at], True) if at else _before_messages(whole)
+                        pairs.append([_encoded(t, tokenizer, special) for t in (before, whole)])
                 results.append(_answers(pairs, ends, most))
             except InputError as error:
                 raise InputError(f"{place}: {error}" if place else str(error)) from None
@@ -223,7 +207,7 @@ class ChatTemplate:
         special = _special_tokens(tokenizer)
         answer = _absent_character(self.source)
         talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": answer}]
-        [text] = self._texts([(talk, False)])
+        text = self._text(talk, False)
         written = [part for part in special.cut(text) if part in special.ids]
         if written != [part for part in special.cut(_hidden(text, special)) if part in special.ids]:
             raise InputError(
@@ -233,7 +217,7 @@ class ChatTemplate:
         _, found, after = text.rpartition(answer)
         ids = [special.ids[part] for part in special.cut(after) if found and part in special.ids]
         candidates = (*ids[:1], special.ids.get(self.eos), tokenizer.eos)
-        ends = {id for id in candidates if id is not None}
+        ends = {number for number in candidates if number is not None}
         if not ends:
             raise InputError(
                 "the chat template: expected a special token of the tokenizer after an answer, "
@@ -251,13 +235,13 @@ class ChatTemplate:
     ) -> "ChatTemplate | None":
         """The template of a model with this tokenizer; None if there is no source.
 
-        ``others`` has the texts of ``pad`` and ``unk``, those that the tokenizer has.
+        ``others`` has the texts of ``pad`` and ``unk``, if the tokenizer has them.
         """
         if not source:
             return None
         bos, eos = (
-            "" if id is None else tokenizer.tokens[id].decode()
-            for id in (tokenizer.bos, tokenizer.eos)
+            "" if number is None else tokenizer.tokens[number].decode()
+            for number in (tokenizer.bos, tokenizer.eos)
         )
         return cls(source, bos, eos, sampling, **others)
 
@@ -310,13 +294,13 @@ def _special_tokens(tokenizer: BytePairs) -> SpecialTokens:
 
 
 def _absent_character(text: Iterable[str]) -> str:
-    """A character that is not in the text, among those that Unicode keeps free."""
+    """A character that is not in the text; Unicode keeps some free for such uses."""
     present = set(text)
     return next(c for c in map(chr, range(0xFDD0, sys.maxunicode)) if c not in present)
 
 
 def _hidden(text: Written, special: SpecialTokens) -> str:
-    """A text of the same length, with another character in place of those of messages."""
+    """A text of the same length; another character replaces each character of a message."""
     absent = _absent_character(chain.from_iterable(special.ids))
     return "".join(
         text[run.start() : run.end()] if run[0].startswith(TEMPLATE) else absent * len(run[0])
@@ -330,7 +314,7 @@ def _encoded(
     special: SpecialTokens,
     watch: Callable[[int], None] = lambda n: None,
 ) -> NDArray[np.int32]:
-    """The ids of a text; special tokens are those that the template wrote."""
+    """The ids of a text; only what the template wrote can be a special token."""
     pieces, n, at, plain = [_NONE], 0, 0, str.__str__(text)
     for part in special.cut(_hidden(text, special)):
         watch(n)
@@ -344,7 +328,7 @@ def _encoded(
 
 
 def _before_messages(text: Written) -> Written:
-    """What the template writes before the first message."""
+    """The beginning that the template writes before the first message."""
     return text[: len(text) - len(text.by.lstrip(TEMPLATE))]
 
 

@@ -6,7 +6,7 @@ which has a limit of memory, and a limit of CPU time for each line.  It ends wit
 :mod:`minillm.text.template_processes`.
 
 The constants of a template are of the class :class:`Written` here, so the result tells the
-characters that the template wrote from those of the messages.
+characters that the template wrote from the messages' own.
 
 The process imports nothing of ours, so that it starts fast.
 """
@@ -113,7 +113,7 @@ def _by(text: str) -> str:
 
 
 @lru_cache(maxsize=4)
-def compile(source: str) -> Callable[[Mapping[str, Any]], Written]:
+def filler(source: str) -> Callable[[Mapping[str, Any]], Written]:
     """The function that fills in a template, with the functions of transformers in it."""
     import jinja2.ext  # in the process only: 40 ms
     from jinja2.compiler import CodeGenerator
@@ -167,7 +167,7 @@ def compile(source: str) -> Callable[[Mapping[str, Any]], Written]:
             sort_keys=sort_keys,
         )
 
-    def strftime_now(format: str) -> str:
+    def strftime_now(format: str) -> str:  # noqa: A002  (as templates call it)
         return datetime.now().strftime(format)
 
     @jinja2.pass_eval_context
@@ -209,7 +209,7 @@ def compile(source: str) -> Callable[[Mapping[str, Any]], Written]:
 def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Fill in a template for a conversation: its text and who wrote it, or an error."""
     try:
-        text = compile(asked["source"])(asked["values"])
+        text = filler(asked["source"])(asked["values"])
         return {"text": text[:], "by": text.by}
     except MemoryError:
         return {"error": f"it needs more than {MEMORY >> 20} MB of memory"}

@@ -91,7 +91,7 @@ class _Process:
                 stream.close()
 
     def forget(self) -> None:
-        """Leave the process to the one that started it, of which this one is a fork."""
+        """Leave the process to its parent: this program is a fork of the parent."""
         self._process.returncode = 0
 
 
@@ -121,7 +121,7 @@ class _Processes:
             answer = process.answer(asked)
             kept = process if process.alive() else None
             return answer
-        finally:  # after an interrupt, its answer would be taken for that of the next template
+        finally:  # after an interrupt, its answer would be taken for the next template's
             if kept is None and process is not None:
                 self._end(process)
             self._free.put(kept)

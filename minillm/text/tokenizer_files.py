@@ -4,7 +4,7 @@
                                 or WordPiece as in BERT
     vocab.json and merges.txt   GPT-2's: token to id, and a merge a line in the order of their ranks
     vocab.txt                   BERT's: a piece a line
-    tokenizer_config.json       beside the others: BERT's says whether its pieces are in lower case
+    tokenizer_config.json       next to the others: BERT's says whether its pieces are in lower case
                                 (without this file, the pieces of a vocab.txt are), one of byte
                                 pairs which tokens open and close a text; entries that change the
                                 ids in other ways are refused
@@ -15,11 +15,11 @@ themselves, the others, in their order, from U+0100 on.  A space is "Ġ", a line
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from minillm.data.entries import Entries
+from minillm.data.entries import Entries, in_file
 from minillm.data.files import read_json, warn_of_unknown
 from minillm.data.lines import read_lines
 from minillm.errors import InputError, short
@@ -76,20 +76,19 @@ def load_tokenizer(path: str | Path) -> Vocabulary:
         if not files:
             raise InputError(f"{path}: expected one of {', '.join(names)}, found none of them")
         path = files[0]
+    config = path.with_name("tokenizer_config.json")
     if path.name.endswith("vocab.txt"):
-        return read_bert(path, path.with_name("tokenizer_config.json"))
+        return read_bert(path, config)
     if path.suffix == ".txt":  # merges.txt, beside which are the ids
         return read_gpt2(path.with_name("vocab.json"), path)
-    values = read_json(path)
-    if isinstance(values.get("model"), dict):
-        if values["model"].get("type") == "WordPiece":
-            return _read_wordpieces(path, values, path.with_name("tokenizer_config.json"))
-        config = path.with_name("tokenizer_config.json")
-        beside = _read_config(config, byte_pairs=True)
-        ends = token_texts(config, beside, "bos", "eos")
-        return _checked(path, lambda: _from_hugging_face(values, ends))
-    if isinstance(values.get("unit"), str):
-        return _checked(path, lambda: _from_run(values))
+    file = Entries(path, read_json(path))
+    with in_file(path):
+        if isinstance(model := file.values.get("model"), dict):
+            read = _read_pieces if model.get("type") == "WordPiece" else _read_byte_pairs
+            return read(file, config)
+        if isinstance(file.values.get("unit"), str):
+            file.check_nested({"format_version": (_FORMAT_VERSION,)})
+            return vocabulary_from_dict(file.values)
     return read_gpt2(path, path.with_name("merges.txt"))
 
 
@@ -110,50 +109,28 @@ _KNOWN = {
 }  # fmt: skip
 
 
-def _read_config(path: Path, byte_pairs: bool = False) -> dict[str, Any]:
+def _read_config(path: Path, byte_pairs: bool = False) -> Entries:
     """The entries of tokenizer_config.json; none without a file.
 
     InputError for one that makes other ids than the tokenizer's own files do, a warning of others
     that are not known.
     """
-    values = read_json(path) if path.exists() else {}
+    config = Entries(path, read_json(path) if path.exists() else {})
     refused = {"split_special_tokens": (False, None)}
-    if byte_pairs and _class_of(values) in (None, "GPT2Tokenizer"):  # others ignore it
+    if byte_pairs and _class_of(config) in (None, "GPT2Tokenizer"):  # others ignore it
         refused["add_prefix_space"] = (False, None)
-    _checked(path, lambda: _check(values, refused))
-    warn_of_unknown(path, values, _KNOWN)
-    return values
+    config.check_nested(refused)
+    warn_of_unknown(path, config.values, _KNOWN)
+    return config
 
 
-def _checked(path: Path, make: Callable[[], Any]) -> Any:
-    """The result of ``make``; its ValueError as an InputError that names the file."""
-    try:
-        return make()
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
-
-
-def _check(values: Mapping[str, Any], expected: Mapping[str, tuple[Any, ...]]) -> None:
-    """ValueError for an entry, named "a.b" for b in a, without one of the expected values."""
-    for path, allowed in expected.items():
-        value: Any = values
-        for name in path.split("."):
-            value = value.get(name) if isinstance(value, dict) else None
-        if value not in allowed:
-            raise ValueError(f"{path}: expected {short(allowed[0])}, found {short(value)}")
-
-
-def _object(values: Mapping[str, Any], name: str) -> dict[str, Any]:
-    value = values.get(name)
-    if not isinstance(value, dict):
-        raise ValueError(f"{name}: expected an object, found {type(value).__name__}")
-    return value
+def _class_of(config: Entries) -> Any:
+    name = config.values.get("tokenizer_class")
+    return name.removesuffix("Fast") if isinstance(name, str) else name
 
 
 def _ids_of(values: object, expected: str) -> dict[str, int]:
-    if not isinstance(values, dict) or any(type(id) is not int for id in values.values()):
+    if not isinstance(values, dict) or not {*map(type, values.values())} <= {int}:
         raise ValueError(f"expected {expected}")
     return values
 
@@ -178,17 +155,10 @@ def _added(entries: object, *refused: str) -> dict[str, int]:
 
 def _with_added(ids: dict[str, int], added: dict[str, int]) -> dict[str, int]:
     """All tokens and their ids; ValueError for an added token that has another id."""
-    for token, id in added.items():
-        if ids.get(token, id) != id:
-            raise ValueError(f"expected the id {ids[token]} of {short(token)}, found {short(id)}")
+    for token, number in added.items():
+        if ids.get(token, number) != number:
+            raise ValueError(f"expected the id {ids[token]} of {short(token)}, found {number}")
     return ids | added
-
-
-def _from_run(values: dict[str, Any]) -> Vocabulary:
-    version = values.get("format_version")
-    if version != _FORMAT_VERSION:
-        raise ValueError(f"expected format version {_FORMAT_VERSION}, found {short(version)}")
-    return vocabulary_from_dict(values)
 
 
 # --- byte pairs ----------------------------------------------------------------------------------
@@ -197,10 +167,11 @@ def _from_run(values: dict[str, Any]) -> Vocabulary:
 def read_gpt2(vocabulary: Path, merges: Path) -> BytePairs:
     """The tokenizer in GPT-2's two files."""
     _read_config(vocabulary.with_name("tokenizer_config.json"), byte_pairs=True)
-    values = read_json(vocabulary)
-    ids = _checked(vocabulary, lambda: _ids_of(values, "an id to each token"))
+    with in_file(vocabulary):
+        ids = _ids_of(read_json(vocabulary), "an id to each token")
     pairs = _read_merges(merges)
-    return _checked(merges, lambda: assemble(ids, pairs, {}))
+    with in_file(merges):
+        return assemble(ids, pairs, {})
 
 
 def _read_merges(path: Path) -> list[Pair]:
@@ -208,10 +179,8 @@ def _read_merges(path: Path) -> list[Pair]:
     pairs = []
     for number, (line, place) in enumerate(read_lines(path, regular=True)):
         if line and not (number == 0 and line.startswith("#version")):
-            try:
+            with in_file(place):
                 pairs.append(_pair(line.split(" ")))
-            except ValueError as error:
-                raise InputError(f"{place}: {error}") from None
     return pairs
 
 
@@ -228,7 +197,7 @@ def assemble(
     """Make a tokenizer with the ids of the files, which spell tokens: see :func:`spell`.
 
     A token that is neither a byte nor merged has to be special: ``added``, or written as <...> or
-    [...].  A byte that no merge takes may be missing.  The options are those of BytePairs.
+    [...].  A byte that no merge takes may be missing.  The options go to BytePairs.
     ValueError if these do not fit together.
     """
     learned = list(dict.fromkeys([*BYTES, *(left + right for left, right in pairs)]))
@@ -238,7 +207,7 @@ def assemble(
         if text not in ids and (len(token) > 1 or token in merged):
             raise ValueError(f"the vocabulary has no id for {short(text)}")
     ordinary = set(spelled)
-    specials = {token: id for token, id in ids.items() if token not in ordinary}
+    specials = {token: ids[token] for token in ids if token not in ordinary}
     for text in specials:
         bracketed = text[:1] + text[-1:] in ("<>", "[]") and len(text) > 2
         if text not in added and not bracketed:
@@ -263,6 +232,15 @@ _GPT2_WORDS = {
     "pre_tokenizer.add_prefix_space": (False,),
     "pre_tokenizer.use_regex": (True, None),
 }
+_BY_LEVEL = {"second.type": ("ByteLevel",), "second.add_prefix_space": (False,)}
+_BY_DIGITS = {"first.individual_digits": (True,), "second.use_regex": (True, None)}
+_BY_PATTERN = {
+    "first.type": ("Split",),
+    "first.pattern": ({"Regex": PATTERNS["llama-bpe"]},),
+    "first.behavior": ("Isolated",),
+    "first.invert": (False, None),
+    "second.use_regex": (False,),
+}
 _BY_REGEX = {
     "type": "ByteLevel",
     "add_prefix_space": False,
@@ -272,47 +250,42 @@ _BY_REGEX = {
 _DIGITS = {"type": "Digits", "individual_digits": True}
 
 
-def _from_hugging_face(values: dict[str, Any], ends: dict[str, str]) -> BytePairs:
-    """The tokenizer in tokenizer.json; ends: the texts of BOS and EOS, if they are known."""
-    _check(values, _BYTE_LEVEL)
-    pattern = _pattern_of(values)
-    opening = _opening(values)
-    ends |= opening
-    ids = _ids_of(values["model"].get("vocab"), "model.vocab: an id to each token")
-    merges = values["model"].get("merges")
+def _read_byte_pairs(file: Entries, config: Path) -> BytePairs:
+    """The tokenizer in tokenizer.json; tokenizer_config.json may name BOS and EOS."""
+    ends = token_texts(config, _read_config(config, byte_pairs=True).values, "bos", "eos")
+    file.check_nested(_BYTE_LEVEL)
+    model, opening = file.values["model"], _opening(file)
+    ids = _ids_of(model.get("vocab"), "model.vocab: an id to each token")
+    merges = model.get("merges")
     if not isinstance(merges, list):
         raise ValueError(f"expected model.merges: a list of pairs, found {short(merges)}")
-    pairs = [_pair(pair.split(" ") if isinstance(pair, str) else pair) for pair in merges]
-    added, whole = (
-        _added(values.get("added_tokens", [])),
-        bool(values["model"].get("ignore_merges")),
+    return assemble(
+        ids,
+        [_pair(pair.split(" ") if isinstance(pair, str) else pair) for pair in merges],
+        _added(file.values.get("added_tokens", [])),
+        pattern=_pattern_of(file),
+        whole=bool(model.get("ignore_merges")),
+        add_bos=bool(opening),
+        **ends | opening,
     )
-    options = {"pattern": pattern, "whole": whole, "add_bos": bool(opening)}
-    return assemble(ids, pairs, added, **options, **ends)
 
 
-def _pattern_of(values: dict[str, Any]) -> str:
-    """The name of the pattern by which a pre-tokenizer cuts words; ValueError for another one."""
-    match values.get("pre_tokenizer"):
+def _pattern_of(file: Entries) -> str:
+    """The name of the pattern by which a pre-tokenizer cuts words; InputError for another one."""
+    match file.values.get("pre_tokenizer"):
         case {"type": "Sequence", "pretokenizers": [dict(first), dict(second)]}:
-            steps = {"first": first, "second": second}
-            _check(steps, {"second.type": ("ByteLevel",), "second.add_prefix_space": (False,)})
-            if first.get("type") == "Digits":
-                _check(steps, {"first.individual_digits": (True,)})
-                _check(steps, {"second.use_regex": (True, None)})
-                return "smollm"
-            expected = PATTERNS["llama-bpe"]
-            _check(steps, {"first.type": ("Split",), "first.pattern": ({"Regex": expected},)})
-            _check(steps, {"first.behavior": ("Isolated",), "first.invert": (False, None)})
-            _check(steps, {"second.use_regex": (False,)})
-            return "llama-bpe"
-    _check(values, _GPT2_WORDS)
+            steps = Entries(file.path, {"first": first, "second": second})
+            steps.check_nested(_BY_LEVEL)
+            digits = first.get("type") == "Digits"
+            steps.check_nested(_BY_DIGITS if digits else _BY_PATTERN)
+            return "smollm" if digits else "llama-bpe"
+    file.check_nested(_GPT2_WORDS)
     return "gpt-2"
 
 
-def _opening(values: dict[str, Any]) -> dict[str, str]:
-    """The token that a post-processor puts before a text, as BOS; ValueError for other things."""
-    processor = values.get("post_processor")
+def _opening(file: Entries) -> dict[str, str]:
+    """The token that a post-processor puts before a text, as BOS; InputError for other things."""
+    processor = file.values.get("post_processor")
     match processor:
         case {"type": "Sequence", "processors": [{"type": "ByteLevel"}, dict(second)]}:
             processor = second
@@ -324,16 +297,15 @@ def _opening(values: dict[str, Any]) -> dict[str, str]:
             "single": [{"SpecialToken": {"id": str(bos)}}, {"Sequence": {"id": "A"}}],
         }:
             return {"bos": bos}
-    _check(values, {"post_processor.type": ("ByteLevel", None)})
+    file.check_nested({"post_processor.type": ("ByteLevel", None)})
     return {}
 
 
 def token_texts(path: Path, values: Mapping[str, Any], *names: str) -> dict[str, str]:
-    """The texts of tokens, such as ``bos``, in a tokenizer_config.json, those that are there."""
+    """The texts of tokens, such as ``bos``, that a tokenizer_config.json names."""
     texts = {}
     for name in names:
-        token = values.get(f"{name}_token")
-        token = token.get("content") if isinstance(token, dict) else token
+        token = _content_of(values.get(f"{name}_token"))
         if token is not None:
             texts[name] = Entries(path, {f"{name}_token": token}).text(f"{name}_token")
     return texts
@@ -358,15 +330,16 @@ _CLASSES = (None, "BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer")
 
 def read_bert(vocabulary: Path, config: Path) -> WordPieces:
     """The tokenizer in vocab.txt, and in tokenizer_config.json if there is such a file."""
-    values = _read_config(config)
-    options = _checked(config, lambda: _options_of(values))
-    tokens = _read_pieces(vocabulary)
-    if values.get("added_tokens_decoder") is not None:
-        _checked(config, lambda: _check_specials(values))
-    return _checked(vocabulary, lambda: WordPieces(tokens, **options))
+    beside = _read_config(config)
+    options = _options_of(beside)
+    tokens = _lines_of(vocabulary)
+    if beside.values.get("added_tokens_decoder") is not None:
+        _check_specials(beside)
+    with in_file(vocabulary):
+        return WordPieces(tokens, **options)
 
 
-def _read_pieces(path: Path) -> list[str]:
+def _lines_of(path: Path) -> list[str]:
     """The lines of vocab.txt."""
     places: dict[str, int] = {}
     for number, (line, place) in enumerate(read_lines(path, regular=True), start=1):
@@ -379,68 +352,56 @@ def _read_pieces(path: Path) -> list[str]:
     return list(places)
 
 
-def _options_of(values: dict[str, Any]) -> dict[str, Any]:
-    """The options of tokenizer_config.json; ValueError if it is another tokenizer's."""
-    if _class_of(values) not in _CLASSES:
-        name = short(values["tokenizer_class"])
-        raise ValueError(f"tokenizer_class: expected 'BertTokenizer', found {name}")
-    for role, token in _ROLES.items():
-        value = values.get(role)
-        value = value.get("content") if isinstance(value, dict) else value
-        if value not in (None, token):
-            raise ValueError(f"{role}: expected {token!r}, found {short(value)}")
-    return {
-        "lower_case": flag(values, "do_lower_case", True),
-        "strip_accents": flag(values, "strip_accents", None),
-        "split_ideographs": flag(values, "tokenize_chinese_chars", True),
-    }
+def _options_of(config: Entries) -> dict[str, Any]:
+    """The options of tokenizer_config.json; InputError if it is another tokenizer's."""
+    if _class_of(config) not in _CLASSES:
+        raise config.wrong("tokenizer_class", "'BertTokenizer'")
+    values = {role: _content_of(config.values.get(role)) for role in _ROLES}
+    roles = {role: (token, None) for role, token in _ROLES.items()}
+    Entries(config.path, values).check_nested(roles)
+    with in_file(config.path):
+        return {
+            "lower_case": flag(config.values, "do_lower_case", True),
+            "strip_accents": flag(config.values, "strip_accents", None),
+            "split_ideographs": flag(config.values, "tokenize_chinese_chars", True),
+        }
 
 
-def _class_of(values: dict[str, Any]) -> Any:
-    name = values.get("tokenizer_class")
-    return name.removesuffix("Fast") if isinstance(name, str) else name
+def _content_of(token: Any) -> Any:
+    """The text of a token, which some files write as an object with flags."""
+    return token.get("content") if isinstance(token, dict) else token
 
 
-def _check_specials(values: dict[str, Any]) -> None:
-    """ValueError for other special tokens than BERT's: tokenizer.json can have them."""
-    for added in _object(values, "added_tokens_decoder").values():
-        token = added.get("content") if isinstance(added, dict) else added
+def _check_specials(config: Entries) -> None:
+    """InputError for other special tokens than BERT's: tokenizer.json can have them."""
+    decoder = config.values["added_tokens_decoder"]
+    if not isinstance(decoder, dict):
+        raise config.wrong("added_tokens_decoder", "an object")
+    for token in map(_content_of, decoder.values()):
         if token not in SPECIALS:
-            raise ValueError(
-                f"added_tokens_decoder: expected {', '.join(SPECIALS)}, found {short(token)}"
+            expected = ", ".join(SPECIALS)
+            raise Entries(config.path, {"added_tokens_decoder": token}).wrong(
+                "added_tokens_decoder", expected
             )
 
 
-def _read_wordpieces(path: Path, values: dict[str, Any], config: Path) -> WordPieces:
+def _read_pieces(file: Entries, config: Path) -> WordPieces:
     """The tokenizer in tokenizer.json; a BERT's tokenizer_config.json overrides its normalizer."""
-    beside = _read_config(config)
-    if _class_of(beside) in _CLASSES:
-        normalizer = values.get("normalizer")
-        named = {theirs: beside[name] for name, theirs in _NORMALIZER.items() if name in beside}
-        if isinstance(normalizer, dict) and named:
-            _checked(config, lambda: _options_of(beside))
-            values = {**values, "normalizer": normalizer | named}
-    return _checked(path, lambda: _wordpieces_from_hugging_face(values))
-
-
-_WORDPIECE = {
-    "model.unk_token": (UNKNOWN,),
-    "model.continuing_subword_prefix": (PREFIX,),
-    "model.max_input_chars_per_word": (LONGEST,),
-    "normalizer.type": ("BertNormalizer",),
-    "normalizer.clean_text": (True, None),
-    "pre_tokenizer.type": ("BertPreTokenizer",),
-    "decoder.type": ("WordPiece", None),
-    "decoder.prefix": (PREFIX, None),
-}
-
-
-def _wordpieces_from_hugging_face(values: dict[str, Any]) -> WordPieces:
-    _check(values, _WORDPIECE)
-    _check_template(values.get("post_processor"))
-    normalizer = values["normalizer"]
-    added = _added(values.get("added_tokens", []), "normalized")
-    vocabulary = _ids_of(values["model"].get("vocab"), "model.vocab: an id to each token")
+    beside, normalizer = _read_config(config), file.values.get("normalizer")
+    if _class_of(beside) in _CLASSES and isinstance(normalizer, dict):
+        named = {
+            theirs: beside.values[ours]
+            for ours, theirs in _NORMALIZER.items()
+            if ours in beside.values
+        }
+        if named:
+            _options_of(beside)
+            file = Entries(file.path, {**file.values, "normalizer": normalizer | named})
+    file.check_nested(_WORDPIECE)
+    _check_template(file.values.get("post_processor"))
+    normalizer = file.values["normalizer"]
+    added = _added(file.values.get("added_tokens", []), "normalized")
+    vocabulary = _ids_of(file.values["model"].get("vocab"), "model.vocab: an id to each token")
     ids = _with_added(vocabulary, added)
     if sorted(ids.values()) != list(range(len(ids))):
         raise ValueError(
@@ -454,6 +415,18 @@ def _wordpieces_from_hugging_face(values: dict[str, Any]) -> WordPieces:
         split_ideographs=flag(normalizer, "handle_chinese_chars", True),
         specials=list(added),
     )
+
+
+_WORDPIECE = {
+    "model.unk_token": (UNKNOWN,),
+    "model.continuing_subword_prefix": (PREFIX,),
+    "model.max_input_chars_per_word": (LONGEST,),
+    "normalizer.type": ("BertNormalizer",),
+    "normalizer.clean_text": (True, None),
+    "pre_tokenizer.type": ("BertPreTokenizer",),
+    "decoder.type": ("WordPiece", None),
+    "decoder.prefix": (PREFIX, None),
+}
 
 
 def _check_template(template: Any) -> None:
@@ -489,7 +462,7 @@ def tokenizer_files(tokenizer: BytePairs | WordPieces) -> dict[str, bytes]:
 
 def _files_of_byte_pairs(tokenizer: BytePairs) -> dict[str, bytes]:
     special = {tokenizer.id_of(text.encode()): text for text in tokenizer.specials}
-    ids = {special.get(id) or spell(token): id for id, token in enumerate(tokenizer.tokens)}
+    ids = {special.get(n) or spell(token): n for n, token in enumerate(tokenizer.tokens)}
     merges = [f"{spell(left)} {spell(right)}" for left, right in tokenizer.merges]
     model = {
         "type": "BPE",
@@ -553,7 +526,7 @@ def _files_of_wordpieces(tokenizer: WordPieces) -> dict[str, bytes]:
     for token in tokenizer.tokens:
         if "\n" in token or "\r" in token:
             raise InputError(f"vocab.txt: cannot hold a token with a line's end: {short(token)}")
-    ids = {token: id for id, token in enumerate(tokenizer.tokens)}
+    ids = {token: number for number, token in enumerate(tokenizer.tokens)}
     added = {ids[token]: token for token in sorted(tokenizer.specials, key=lambda t: ids[t])}
     model = {
         "type": "WordPiece",
@@ -583,7 +556,7 @@ def _files_of_wordpieces(tokenizer: WordPieces) -> dict[str, bytes]:
         "strip_accents": tokenizer.strip_accents,
         "tokenize_chinese_chars": tokenizer.split_ideographs,
         **{role: token for role, token in _ROLES.items() if token in ids},
-        "added_tokens_decoder": {str(id): _added_token(text) for id, text in added.items()},
+        "added_tokens_decoder": {str(n): _added_token(text) for n, text in added.items()},
     }
     return {
         "tokenizer.json": whole,
@@ -594,7 +567,7 @@ def _files_of_wordpieces(tokenizer: WordPieces) -> dict[str, bytes]:
 
 def _tokenizer_json(added: dict[int, str], **parts: Any) -> bytes:
     """The content of tokenizer.json; added: the special tokens by id."""
-    tokens = [{"id": id, **_added_token(text)} for id, text in added.items()]
+    tokens = [{"id": n, **_added_token(text)} for n, text in added.items()]
     head = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": tokens}
     return _json({**head, **parts})
 

@@ -79,7 +79,7 @@ def build_vocabulary(
     "wordpiece": pieces of words in lower case.  The number of byte pairs or pieces is
     ``maximum_size``, by default ``SIZE``.  Words seen less than ``minimum_count`` times, and those
     beyond the ``maximum_size`` most frequent, become the unknown word.  The words of ``always``
-    have an id in any case.  There is no unknown character: those of the ``held_out`` texts have
+    have an id in any case.  There is no unknown character: the ``held_out`` texts' characters have
     ids, too.
     """
     if unit not in UNITS:

@@ -18,10 +18,8 @@ class Vocabulary(ABC):
     The id of a special token is None if a vocabulary has no such token.
     """
 
-    unit: (
-        str  # the kind of its tokens: "character", "word", "bpe" or "wordpiece" (a part of a word)
-    )
-    tokens: Sequence[Any]  # by id; bytes in a vocabulary of byte pairs, else strings
+    unit: str  # of its tokens: "character", "word", "bpe" or "wordpiece" (a part of a word)
+    tokens: Sequence[Any]  # by id; bytes in a vocabulary of byte pairs, otherwise strings
     pretokenised: bool = False  # the tokens of a text are separated by white space
     bos: int | None = None  # opens every text
     add_bos: bool = False  # whether ``encode`` puts BOS before a text
@@ -70,17 +68,17 @@ class Vocabulary(ABC):
 
     @abstractmethod
     def split(self, text: str) -> list[str]:
-        """The tokens of ``text`` in their original form, even those that the vocabulary lacks."""
+        """The tokens of ``text`` in their original form, even if the vocabulary lacks them."""
 
-    def token(self, id: int) -> Any:
+    def token(self, number: int) -> Any:
         """The token of an id; IndexError if there is none, TypeError if it is no whole number."""
-        if operator.index(id) < 0 or id >= len(self.tokens):
-            raise IndexError(f"expected an id from 0 to {len(self.tokens) - 1}, found {id}")
-        return self.tokens[id]
+        if operator.index(number) < 0 or number >= len(self.tokens):
+            raise IndexError(f"expected an id from 0 to {len(self.tokens) - 1}, found {number}")
+        return self.tokens[number]
 
-    def show(self, id: int) -> str:
+    def show(self, number: int) -> str:
         """A token as a label of a plot: on one line, and visible."""
-        return visible(self.token(id))
+        return visible(self.token(number))
 
     @abstractmethod
     def to_dict(self) -> dict:
@@ -121,7 +119,7 @@ def opening_id(vocabulary: Vocabulary, documents: bool = False) -> int:
     else a line's end, else 0.
     """
     candidates = (vocabulary.bos if documents else None, vocabulary.line_end, 0)
-    return next(id for id in candidates if id is not None)
+    return next(number for number in candidates if number is not None)
 
 
 def banned_ids(vocabulary: Vocabulary, documents: bool = False) -> list[int]:
@@ -133,7 +131,7 @@ def banned_ids(vocabulary: Vocabulary, documents: bool = False) -> list[int]:
     specials = {vocabulary.bos, vocabulary.eos, vocabulary.padding, vocabulary.unknown}
     if documents:
         specials.discard(vocabulary.eos)
-    return sorted(id for id in specials if id is not None)
+    return sorted(number for number in specials if number is not None)
 
 
 def visible(token: str) -> str:

@@ -146,17 +146,19 @@ class WordPieces(Vocabulary):
         self.tokens = check_texts(list(tokens), "tokens")
         self.lower_case, self.split_ideographs = lower_case, split_ideographs
         self.strip_accents = lower_case if strip_accents is None else strip_accents
-        self._ids = {token: id for id, token in enumerate(self.tokens)}
+        self._ids = {token: number for number, token in enumerate(self.tokens)}
         if UNKNOWN not in self._ids:
             raise ValueError(f"tokens: expected {UNKNOWN} among them, found {short(self.tokens)}")
         if len(self._ids) < len(self.tokens):
-            twice = next(token for id, token in enumerate(self.tokens) if self._ids[token] != id)
+            twice = next(
+                token for number, token in enumerate(self.tokens) if self._ids[token] != number
+            )
             raise ValueError(f"tokens: expected distinct ones, found {short(twice)} twice")
         if "" in self._ids:
             raise ValueError("tokens: expected texts that are not empty, found an empty one")
         self.specials = [token for token in dict.fromkeys(specials) if token in self._ids]
         self._special = SpecialTokens({token: self._ids[token] for token in self.specials})
-        self._pieces = {t: id for t, id in self._ids.items() if t not in self._special.ids}
+        self._pieces = {t: number for t, number in self._ids.items() if t not in self._special.ids}
         self._longest = max(map(len, self._pieces), default=0)
         self.table = CharacterTable(lower_case, self.strip_accents, split_ideographs)
         self._encoded, self._spans = _Memory(self._encode_run), _Memory(self._spans_of_run)
@@ -208,7 +210,9 @@ class WordPieces(Vocabulary):
         return rows[:, 0].astype(np.int32), offsets
 
     def _encode_run(self, run: str) -> bytes:
-        return _bytes([id for word in basic_tokens(run, self.table) for id, _ in self._match(word)])
+        return _bytes(
+            [number for word in basic_tokens(run, self.table) for number, _ in self._match(word)]
+        )
 
     def _spans_of_run(self, run: str) -> NDArray[np.int64]:
         """The id of each piece of a run, and its beginning and end in the run, (T, 3)."""
@@ -217,8 +221,8 @@ class WordPieces(Vocabulary):
         spans = []
         for word in _WORD.finditer("".join(changed)):
             start = word.start()
-            for id, length in self._match(word[0]):
-                spans.append((id, origin[start], origin[start + length - 1] + 1))
+            for number, length in self._match(word[0]):
+                spans.append((number, origin[start], origin[start + length - 1] + 1))
                 start += length
         return np.array(spans, np.int64).reshape(-1, 3)
 
@@ -230,12 +234,12 @@ class WordPieces(Vocabulary):
         matches, start, prefix = [], 0, ""
         while start < len(word) <= LONGEST:
             for end in range(min(len(word), start + self._longest), start, -1):
-                id = self._pieces.get(prefix + word[start:end])
-                if id is not None:
+                number = self._pieces.get(prefix + word[start:end])
+                if number is not None:
                     break
             else:
                 break
-            matches.append((id, end - start))
+            matches.append((number, end - start))
             start, prefix = end, PREFIX
         return matches if start == len(word) else [(self.unknown, len(word))]
 
@@ -243,8 +247,8 @@ class WordPieces(Vocabulary):
         """Like :meth:`encode`, but InputError, with ``name``, for a word that becomes [UNK]."""
         ids = self.encode(text, name)
         if self.unknown in ids:
-            for id, (start, end) in zip(*self.encode_with_offsets(text, name), strict=True):
-                if id == self.unknown and text[start:end] != UNKNOWN:
+            for number, (start, end) in zip(*self.encode_with_offsets(text, name), strict=True):
+                if number == self.unknown and text[start:end] != UNKNOWN:
                     raise InputError(
                         f"{name}: the word {short(text[start:end])} cannot be made of the "
                         f"{len(self):,} pieces that the model knows"
@@ -258,11 +262,11 @@ class WordPieces(Vocabulary):
         """
         names = iter(unknown_words)
         before = ""
-        for id in ids:
-            token = self.token(id)
-            if id == self.unknown:
+        for number in ids:
+            token = self.token(number)
+            if number == self.unknown:
                 token = next(names, UNKNOWN)
-            if before and token.startswith(PREFIX) and id != self.unknown:
+            if before and token.startswith(PREFIX) and number != self.unknown:
                 yield token.removeprefix(PREFIX)
             elif not before or token in _CLOSING:
                 yield token
@@ -274,8 +278,8 @@ class WordPieces(Vocabulary):
         """The pieces of ``text``; a word that they do not make stays whole."""
         ids, offsets = self.encode_with_offsets(text)
         return [
-            text[start:end] if id == self.unknown else self.token(id)
-            for id, (start, end) in zip(ids.tolist(), offsets.tolist(), strict=True)
+            text[start:end] if number == self.unknown else self.token(number)
+            for number, (start, end) in zip(ids.tolist(), offsets.tolist(), strict=True)
         ]
 
     def to_dict(self) -> dict:

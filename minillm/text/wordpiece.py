@@ -1,6 +1,6 @@
 """WordPiece: words in the pieces that a vocabulary holds, the longest first.
 
-A text is first cut into words, much like those of a dictionary:
+A text is first cut into words, much like a dictionary's:
 
 >>> basic_tokens("Élodie's 2 cafés!")
 ['elodie', "'", 's', '2', 'cafes', '!']
@@ -15,10 +15,10 @@ the longest one that the rest begins with, and so on.  A piece that continues a 
 Unlike with byte pairs, no merges are replayed: only the vocabulary is needed.  If no piece fits at
 some place, the whole word becomes the unknown token, [UNK].
 
-**The words** are those of BERT's basic tokenizer.  Control characters, and those for private use,
+**The words** follow BERT's basic tokenizer.  Control characters, and those for private use,
 are removed; all other white space separates; each CJK ideograph and each punctuation mark is a word
 of its own.  A vocabulary in lower case has no accents, either: a character is decomposed (Unicode's
-NFD) and loses its nonspacing marks, so é becomes e.  Marks and punctuation are those of Unicode 8.0
+NFD) and loses its nonspacing marks, so é becomes e.  Marks and punctuation follow Unicode 8.0
 (:mod:`minillm.unicode`).
 
 **Training** begins with the characters, and repeatedly joins two neighbours to one piece, as for
@@ -162,7 +162,7 @@ def gain(pair: Any, left: Any, right: Any, total: Any) -> Any:
     """The approximate gain of the log-likelihood of a text, in nats, if a pair becomes one piece.
 
     Counts of occurrences: of the pair, of its left and its right piece, and of all pieces in
-    total.  Numbers, or arrays (P,).  All counts but that of the new piece are held fixed.
+    total.  Numbers, or arrays (P,).  All counts except the new piece's are held fixed.
     """
     return pair * np.log(pair * total / (left * right))
 

@@ -116,7 +116,7 @@ class Words(Vocabulary):
         """``pretokenised``: white space separates the words, and punctuation marks too."""
         self.tokens = check_texts(list(tokens), "tokens")
         self.pretokenised = pretokenised
-        self._ids = _Ids({token: id for id, token in enumerate(self.tokens)})
+        self._ids = _Ids({token: number for number, token in enumerate(self.tokens)})
         if not self.tokens or self.tokens[_UNKNOWN_ID] != UNKNOWN:
             raise ValueError(f"tokens: expected {UNKNOWN!r} first, found {short(self.tokens[:1])}")
         if len(self._ids) != len(self.tokens):
@@ -191,8 +191,8 @@ class Words(Vocabulary):
         names = iter(unknown_words)
         attached = True  # no space before the next word
         quoting = False  # between a straight quotation mark and the next
-        for id in ids:
-            word = self.token(id) if id != _UNKNOWN_ID else next(names, UNKNOWN)
+        for number in ids:
+            word = self.token(number) if number != _UNKNOWN_ID else next(names, UNKNOWN)
             before = after = word == "\n"
             if not self.pretokenised:
                 before = before or word in _CLOSING or (word == '"' and quoting)

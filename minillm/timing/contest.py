@@ -14,10 +14,10 @@ import numpy as np
 
 from minillm._kernels import kernels_info, use_threads
 from minillm.errors import InputError, short
-from minillm.ops.linear import _matmul
+from minillm.ops.linear import matmul
 from minillm.timing import report as reports
 from minillm.timing.results import Cell, Limits, Results, machine, new_file
-from minillm.training.optimisers import _scale
+from minillm.training.optimisers import scale
 
 ROUNDS = 5  # at least: with fewer, no difference between two files can be told from chance
 MOST_ROUNDS = 50
@@ -45,7 +45,7 @@ def race(
     sizes: Sequence[float],
     arguments: Callable[[Any], Any],
     flops: Callable[[Any], float] | None = None,
-    bytes: Callable[[Any], float] | None = None,
+    bytes: Callable[[Any], float] | None = None,  # noqa: A002
     *,
     name: str = "race",
     tolerance: float = 1e-4,
@@ -152,8 +152,8 @@ def turns(
 ) -> dict[str, list[float]]:
     """The seconds of each turn of each contestant: at least `rounds` turns each.
 
-    They run on `count` threads, in every second round in the opposite order.  What is faster than a
-    millisecond is called as often as fits into one, and the mean is taken.
+    They run on `count` threads, in every second round in the opposite order.  A contestant that
+    takes less than a millisecond is called as often as fits into one, and the mean is taken.
     """
     calls = {name: max(1, int(TURN / time_once(run))) for name, run in contestants.items()}
     times: dict[str, list[float]] = {name: [] for name in contestants}
@@ -186,7 +186,7 @@ def time_once(run: Callable[[], object], pause: float = 0.0, calls: int = 1) -> 
 
 
 def check_agreement(where: str, results: Mapping[str, object], tolerance: float) -> None:
-    """InputError unless all results are those of the first contestant."""
+    """InputError unless all results equal the first contestant's, up to the tolerance."""
     (first, expected), *others = ((name, _arrays(result)) for name, result in results.items())
     for name, found in others:
         if _forms(found) != _forms(expected):
@@ -236,13 +236,10 @@ def limits(count: int, seconds: float = 1.0) -> Limits:
     torch, best = sys.modules.get("torch"), 0.0
     for size in (384, 768):
         a, b = rng.standard_normal((2, size, size), np.float32)
-        runs = [partial(np.matmul, a, b), partial(_matmul, a, b)]
+        runs = [partial(np.matmul, a, b), partial(matmul, a, b)]
         if torch:
             runs.append(partial(torch.matmul, torch.from_numpy(a), torch.from_numpy(b)))
-        for run in runs:
-            start = time.perf_counter()
-            while time.perf_counter() - start < seconds / 6:
-                best = max(best, 2.0 * size**3 / time_once(run))
+        best = max(best, *(2.0 * size**3 / best_time(run, seconds / 6) for run in runs))
     return Limits(count, best, memory_bandwidth(seconds / 3))
 
 
@@ -252,7 +249,7 @@ def memory_bandwidth(seconds: float = 0.2, size: int = 1 << 25) -> float:
     The array is larger than any cache.
     """
     array = np.ones(size, np.float32)
-    return 2 * array.nbytes / best_time(lambda: _scale([array], 1.0), seconds)
+    return 2 * array.nbytes / best_time(lambda: scale([array], 1.0), seconds)
 
 
 def best_time(run: Callable[[], Any], seconds: float) -> float:

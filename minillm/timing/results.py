@@ -75,7 +75,7 @@ class Results:
     file: TextIO | None = None
 
     def write_to(self, file: TextIO) -> None:
-        """Write what there is to a file, and from now on each record when it is added."""
+        """Write all records to a file, and from now on each record when it is added."""
         self.file = file
         self._write("machine", self.machine)
         records: list[Limits | Cell] = [*self.limits.values(), *self.cells]
@@ -211,7 +211,7 @@ def machine() -> dict[str, Any]:
 
 
 def caches() -> dict[str, str]:
-    """The caches of a core by name, where Linux tells them."""
+    """The caches of a core by name, where Linux lists them."""
     found = {}
     for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         level, kind, size = ((index / name).read_text().strip() for name in CACHE_FILES)
@@ -238,7 +238,7 @@ def compiler() -> str | None:
 
 
 def git(*arguments: str) -> str | None:
-    """What git says of the repository that the program runs in, if there is one."""
+    """The output of git in the repository that the program runs in, if there is one."""
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True)
     except OSError:

@@ -1,8 +1,8 @@
 """Checkpoints: everything needed to resume a training; a store decides where they are saved.
 
 The arrays are named ``params/...``, ``optimiser/...`` and ``task/...``;
-the values, which JSON can hold, are those of the optimiser and the task, the state of the random
-generator, and the progress of the training.
+the values, which JSON can hold, are numbers of the optimiser and of the task, the state of the
+random generator, and the progress of the training.
 """
 
 import math
@@ -14,7 +14,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from minillm.errors import InputError, short
-from minillm.training.optimisers import Arrays, Optimiser
+from minillm.training.layout import Arrays
+from minillm.training.optimisers import Optimiser
 from minillm.training.parallel import check_replicas
 from minillm.training.task import Task
 
@@ -88,7 +89,7 @@ def restore_checkpoint(
     task: Task,
     rng: np.random.Generator,
 ) -> Summary:
-    """Restore the result of :func:`save_checkpoint` in place, and return the progress.
+    """Restore the result of :func:`save_checkpoint` in place; the progress so far.
 
     InputError names an entry that is missing or does not fit.
     """

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from minillm.layers.types import Backward, Ids
 from minillm.training.packed import Packed
-from minillm.training.task import position_from
+from minillm.training.task import position_from, weighted_mean
 
 
 class Encoded(NamedTuple):
@@ -35,7 +35,7 @@ class Encoded(NamedTuple):
 
 
 class PackedBatch(NamedTuple):
-    """Conversations one after another, of which each token but the last predicts the next."""
+    """Conversations one after another; each token but a conversation's last predicts the next."""
 
     inputs: Ids  # (1, R)
     targets: Ids  # (1, R)
@@ -140,9 +140,6 @@ def in_batches(conversations: Sequence[Encoded], tokens: int) -> list[PackedBatc
 
 def mean_loss(model: Packed, batches: Sequence[PackedBatch]) -> tuple[float, int]:
     """The mean loss over the counted tokens of batches, and their number."""
-    total, tokens = 0.0, 0
-    for batch in batches:
-        loss, _ = model.loss(*batch.arguments(None))
-        total += float(loss) * int(batch.mask.sum())
-        tokens += int(batch.mask.sum())
-    return total / tokens, tokens
+    return weighted_mean(
+        (model.loss(*batch.arguments(None))[0], int(batch.mask.sum())) for batch in batches
+    )

@@ -4,7 +4,7 @@ A recurrent model (:class:`LanguageModelTask`) reads on from where its last wind
 Transformer (:class:`ContextTask`) reads each window from nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from minillm.models.gpt import GPT
 from minillm.models.llama import Llama
 from minillm.training.checkpoints import copy_arrays
 from minillm.training.parallel import all_rows, own_generator, own_rows
-from minillm.training.task import position_from
+from minillm.training.task import position_from, weighted_mean
 
 LOGITS_AT_ONCE = 1 << 25  # the most numbers in a batch of validation
 
@@ -158,14 +158,16 @@ def stretches(ids: Ids, tokens: int, count: int = 10) -> np.ndarray:
 
 def evaluate(model: Any, ids: np.ndarray, batch: int, window: int) -> tuple[float, int]:
     """The mean loss over a text in nats per token, and the number of these tokens."""
-    total, tokens, state = 0.0, 0, None
-    for inputs, targets in windows_once(ids, batch, window):
-        if state is None:
-            state = model.zero_state(len(inputs))
-        (loss, state), _ = model.window_loss(inputs, targets, state)
-        total += float(loss) * targets.size
-        tokens += targets.size
-    return total / tokens, tokens
+
+    def losses() -> Iterator[tuple[np.floating, int]]:
+        state = None
+        for inputs, targets in windows_once(ids, batch, window):
+            if state is None:
+                state = model.zero_state(len(inputs))
+            (loss, state), _ = model.window_loss(inputs, targets, state)
+            yield loss, targets.size
+
+    return weighted_mean(losses())
 
 
 def evaluate_in_context(model: Any, ids: Ids, batch: int) -> tuple[float, int]:
@@ -177,12 +179,13 @@ def evaluate_in_context(model: Any, ids: Ids, batch: int) -> tuple[float, int]:
     context, vocabulary = model.config.context, model.config.vocabulary
     rows = max(1, min(batch, LOGITS_AT_ONCE // (context * vocabulary)))
     at_once = max(1, LOGITS_AT_ONCE // vocabulary)
-    total, tokens = 0.0, 0
-    for inputs, targets, mask in overlapping_windows(ids, rows, context):
-        y, expected = model.hidden(inputs)[0][mask], targets[mask]
-        for first in range(0, len(y), at_once):
-            logits, _ = model.predict(y[first : first + at_once])
-            loss, _ = ops.cross_entropy(logits, expected[first : first + at_once])
-            total += float(loss) * len(logits)
-            tokens += len(logits)
-    return total / tokens, tokens
+
+    def losses() -> Iterator[tuple[np.floating, int]]:
+        for inputs, targets, mask in overlapping_windows(ids, rows, context):
+            y, expected = model.hidden(inputs)[0][mask], targets[mask]
+            for first in range(0, len(y), at_once):
+                logits, _ = model.predict(y[first : first + at_once])
+                loss, _ = ops.cross_entropy(logits, expected[first : first + at_once])
+                yield loss, len(logits)
+
+    return weighted_mean(losses())

@@ -44,14 +44,30 @@ def train(
     items: Callable[[], int] | None = None,
     trained: Trained | None = None,
 ) -> Summary:
-    """Train ``params`` on ``task`` and return a summary.
+    """Train ``params`` on ``task``; the progress at the end.
+
+    On one machine, without files, signals and metrics, the loop would be
+
+        step, done, best = 0, 0.0, math.inf
+        while done < 1:
+            learning_rate = options.rate(done)  # rises in the warm-up, then falls
+            loss, backward, tokens = task.training_loss(rng)  # of the next batch
+            grads = backward()
+            clip_global_norm(grads, options.clip)
+            optimiser.step(grads, learning_rate)  # changes params in place
+            step += 1
+            done = options.progress(step, seconds)
+            if validation is due:
+                validation_loss = task.validation_loss()  # without dropout, on held-out data
+                if validation_loss < best:
+                    best = validation_loss
+                    save(params)
 
     With a ``store``, the run is logged and saved there, including its best weights.  ``start`` is
     the summary to resume from, as :func:`restore_checkpoint` returns it.  Ctrl-C or SIGTERM ends
     the run after the current step and saves it; a second one ends it at once.  ``quiet`` hides the
-    progress.  The speed that it shows is counted in ``unit``: ``items()`` is their number so far
-    (None: the tokens of the losses).  ``trained`` is the part of the model that is trained; None:
-    all of it.
+    progress.  Its speed is counted in ``unit``: ``items()`` is their number so far (None: the
+    tokens of the losses).  ``trained`` is the part of the model that is trained; None: all of it.
 
     All ranks of a job call this with the same arguments: see :mod:`minillm.training.parallel`.
 

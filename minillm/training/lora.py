@@ -20,11 +20,7 @@ LoRA saves memory for gradients and for an optimiser's moments.  It also saves d
 and B are stored, a hundredth of the model, and one model can have many such adapters.  Forward and
 backward read W' instead of W, so no pass is slower than without LoRA.
 
-A quantised W is not changed (Dettmers et al. 2023, "QLoRA", equation 5).  Its layer computes
-
-    y = x W + (x s A) B
-
-which is 2 r (I + O) multiplications more for each row of x (:class:`QuantisedLowRank`).
+A quantised W is not changed: see :mod:`minillm.quantised.low_rank`.
 
     lora = LoRA(model, new_additions(model.params, names, 8, rng), scale=2.0)
     trained = Trained(lora.params, lora)
@@ -46,7 +42,9 @@ from numpy.typing import NDArray
 
 from minillm import checks, ops
 from minillm.layers.types import Gradients
-from minillm.training.optimisers import Arrays, Optimiser
+from minillm.quantised import QuantisedLowRank
+from minillm.training.layout import Arrays
+from minillm.training.optimisers import Optimiser
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,56 +88,10 @@ class LowRank:
         return y, backward
 
 
-@dataclass(frozen=True, eq=False)
-class QuantisedLowRank:
-    """A quantised matrix W (I, O) beside A (I, r) and B (r, O), which are trained; A includes s.
-
-    No other arrays may replace them, because kernels keep their addresses.
-    """
-
-    W: ops.Quantised
-    A: NDArray
-    B: NDArray
-
-    dtype, ndim = ops.Quantised.dtype, ops.Quantised.ndim
-    shape = property(lambda self: self.W.shape)
-    size = property(lambda self: self.W.size)
-    nbytes = property(lambda self: self.W.nbytes)
-
-    def dense(self) -> NDArray:
-        """W + A B in float32."""
-        return self.W.dense() + product(self.A, self.B)
-
-    def linear(
-        self, x: NDArray, b: NDArray | None = None
-    ) -> tuple[NDArray, Callable[[NDArray], tuple[NDArray, Gradients]]]:
-        """y = x W + (x A) B: x (..., I) -> y (..., O).  ``backward(dy)`` -> dx, {".A", ".B"}.
-
-        Keeps x, x A, W, A and B.
-        """
-        A, B = self.A.view(), self.B.view()
-        y, linear_backward = self.W.linear(x, b)
-        shapes = {"x": (x, "... I"), "y": (y, "... O"), "A": (A, "I R"), "B": (B, "R O")}
-        checks.floats("QuantisedLowRank", **shapes)
-        rows = x.reshape(-1, len(A))
-        h = product(rows, A)
-        y += product(h, B).reshape(y.shape)
-
-        def backward(dy):
-            dx, _ = linear_backward(dy)
-            # y = x W + (x A) B
-            drows = dy.reshape(-1, B.shape[1])
-            dh = product(drows, B.T)
-            dx += product(dh, A.T).reshape(dx.shape)
-            return dx, {".A": product(rows.T, dh), ".B": product(h.T, drows)}
-
-        return y, backward
-
-
 def new_additions(
     params: Arrays, names: Iterable[str], rank: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Draw A and B for the named weights: A uniform with variance 1 / (3 I), B zero."""
+    """New A and B for the named weights: A uniform with variance 1 / (3 I), B zero."""
     additions = {}
     for name in names:
         W = params[name]
@@ -185,7 +137,7 @@ class LoRA:
                 np.add(self.frozen[name], product(sA, B), out=self.merged[name])
 
     def gradients(self, gradients: Arrays) -> dict[str, np.ndarray]:
-        """The gradients of A and B, from those of W', or of s A and B."""
+        """The gradients of A and B, from the gradients of W', or of s A and B."""
         additions = {}
         for name, sA in self.scaled.items():
             A, B = f"{name}.A", f"{name}.B"

@@ -14,14 +14,14 @@ from minillm.models.bert import BERT
 from minillm.training.parallel import own_generator, own_rows
 from minillm.training.task import position_from, weighted_mean
 
-HIDING = 1  # separates its random numbers from those of the passages
+HIDING = 1  # separates its random numbers from the passages'
 
 
 class MaskedTask:
     """A model, and passages with hidden tokens that it learns to predict.
 
-    The hidden tokens are drawn again for each batch, from a separate generator; those of
-    ``validation`` stay the same.  ``measures`` has the accuracy of the last validation.
+    The hidden tokens are drawn again for each batch, from a separate generator; in ``validation``
+    they stay the same.  ``measures`` has the accuracy of the last validation.
     """
 
     def __init__(
@@ -79,16 +79,15 @@ class MaskedTask:
 
 
 def evaluate_filling(model: BERT, batches: Iterable[MaskedBatch]) -> tuple[float, float, int]:
-    """The mean loss in nats per hidden token, the accuracy of the model's first choices,
-    and the number of hidden tokens."""
-    losses, counts, right = [], [], 0
+    """The mean loss in nats per hidden token, the accuracy, and the number of hidden tokens."""
+    losses, right = [], 0
     for batch in batches:
         if len(batch.targets):
             logits = model.fill(batch)  # (M, V)
-            losses.append(ops.cross_entropy(logits, batch.targets)[0])
-            counts.append(len(batch.targets))
+            loss, _ = ops.cross_entropy(logits, batch.targets)
+            losses.append((loss, len(batch.targets)))
             right += int((logits.argmax(axis=1) == batch.targets).sum())
-    if not counts:
+    if not losses:
         raise InputError("the text to measure on has no token that could be hidden")
-    loss, hidden = weighted_mean(zip(losses, counts, strict=True))
-    return loss, right / hidden, hidden
+    mean, hidden = weighted_mean(losses)
+    return mean, right / hidden, hidden

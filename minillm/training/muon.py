@@ -50,17 +50,10 @@ import re
 
 import numpy as np
 
-from minillm.ops.linear import _matmul
-from minillm.training.optimisers import (
-    AdamW,
-    Arrays,
-    _check,
-    _check_step,
-    _kinds,
-    _require_distinct,
-    _zeros,
-    optimiser,
-)
+from minillm import checks
+from minillm.ops.linear import matmul
+from minillm.training.layout import Arrays, Layout, named, require_distinct
+from minillm.training.optimisers import AdamW, optimiser
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # a, b, c
 ITERATIONS = 5
@@ -84,19 +77,19 @@ def orthogonal(u: np.ndarray) -> np.ndarray:
     X = u if u.shape[0] <= u.shape[1] else u.T
     X = np.ldexp(X, -np.frexp(np.abs(X).max(initial=0))[1])  # squares of 1e-24 would be 0
     X = X / (math.sqrt((X**2).sum()) or 1.0)
-    A = _matmul(X, X.T)
+    A = matmul(X, X.T)
     Q = P = _polynomial(A)
     for _ in range(ITERATIONS - 1):
-        A = _matmul(_matmul(P, A), P)
+        A = matmul(matmul(P, A), P)
         P = _polynomial(A)
-        Q = _matmul(P, Q)
-    X = _matmul(Q, X)
+        Q = matmul(P, Q)
+    X = matmul(Q, X)
     return X if u.shape[0] <= u.shape[1] else X.T
 
 
 def _polynomial(A: np.ndarray) -> np.ndarray:
     a, b, c = COEFFICIENTS
-    return a * np.eye(len(A), dtype=A.dtype) + b * A + c * _matmul(A, A)
+    return a * np.eye(len(A), dtype=A.dtype) + b * A + c * matmul(A, A)
 
 
 @optimiser
@@ -110,21 +103,18 @@ class Muon:
         beta2: float = 0.999,
         weight_decay: float = 0.01,
     ):
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum: expected at least 0 and below 1, found {momentum}")
-        self._kinds = _kinds("params", params)
-        _check("params", params, self._kinds)
-        hidden = [name for name, p in params.items() if is_hidden(name, p.shape)]
-        self._hidden = {name: self._kinds[name] for name in hidden}
-        self.params, self.momentum, self.weight_decay = params, momentum, weight_decay
-        self.v = _zeros({name: params[name] for name in hidden})
+        self.momentum = checks.below_one("Muon", "momentum", momentum)
+        self.params, self.layout, self.weight_decay = params, Layout(params), weight_decay
+        hidden = {name: p for name, p in params.items() if is_hidden(name, p.shape)}
+        self.hidden = Layout(hidden)
+        self.v = self.hidden.zeros()
         self.rest = AdamW(self._rest_of(params), beta2=beta2, weight_decay=weight_decay)
 
     def step(self, grads: Arrays, learning_rate: float) -> None:
         """Take a step down ``grads``, which has the keys and shapes of the parameters."""
-        _check_step(self._kinds, grads, learning_rate, params=self.params)
-        _check("v", self.v, self._hidden)
-        _require_distinct(params=self.params, v=self.v)
+        self.layout.check_step(grads, learning_rate, params=self.params)
+        self.hidden.check("v", self.v)
+        require_distinct(params=self.params, v=self.v)
         self.rest.params = self._rest_of(self.params)
         self.rest.step(self._rest_of(grads), learning_rate)
         for name, v in self.v.items():
@@ -135,16 +125,15 @@ class Muon:
             p -= LIKE_ADAM * math.sqrt(max(p.shape)) * learning_rate * update
 
     def _rest_of(self, arrays: Arrays) -> dict[str, np.ndarray]:
-        return {name: array for name, array in arrays.items() if name not in self._hidden}
+        return {name: array for name, array in arrays.items() if name not in self.v}
 
     def state(self) -> tuple[dict[str, np.ndarray], dict]:
         """The velocities, and AdamW's moments and number of steps."""
         arrays, values = self.rest.state()
-        return {f"v.{name}": v for name, v in self.v.items()} | arrays, values
+        return named(v=self.v) | arrays, values
 
     def restore(self, arrays: Arrays, values: dict) -> None:
         """Restore a result of :meth:`state`."""
-        saved = {name: arrays[f"v.{name}"] for name in self._hidden}
-        _check("v", saved, self._hidden, changed=False)
+        v = self.hidden.copies(arrays, "v")
         self.rest.restore(arrays, values)
-        self.v.update({name: array.copy() for name, array in saved.items()})
+        self.v.update(v)

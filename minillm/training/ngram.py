@@ -50,7 +50,7 @@ def train_ngram(
     settings has split_into, order, smoothing, k, prune; minimum_count and vocabulary (its largest
     size, or None), for words; memory, the bytes that may be used.
     """
-    here, progress = ranks(), Progress(report)
+    here, progress = ranks(), Throttled(report)
     part = _part(text, text.characters - held_out, here)
     vocabulary, ids = _ids(text, part, settings, spill, here, progress, vocabulary)
     report(f"{len(vocabulary):,} {unit_name(vocabulary)}s in the vocabulary")
@@ -88,7 +88,7 @@ def train_ngram(
     return TrainedNGram(model, vocabulary, tokens)
 
 
-class Progress:
+class Throttled:
     """A report that passes on at most one line every few seconds."""
 
     def __init__(self, report: Callable[[str], None]):
@@ -163,7 +163,7 @@ def _words(
 def token_ids(
     blocks: Iterable[str], vocabulary: Vocabulary, config: NGramConfig, name: str = "text"
 ) -> Iterator[np.ndarray]:
-    """Yield the ids of a text block by block, with the start of each sentence inserted."""
+    """The ids of a text block by block, with the start of each sentence inserted."""
     ids = token_blocks(blocks, vocabulary, name)
     return sentence_starts(ids, config.start, config.line_end)
 
@@ -171,7 +171,7 @@ def token_ids(
 def token_blocks(
     blocks: Iterable[str], vocabulary: Vocabulary, name: str = "text"
 ) -> Iterator[np.ndarray]:
-    """Yield the ids of a text block by block, without BOS, because a block begins anywhere."""
+    """The ids of a text block by block, without BOS, because a block begins anywhere."""
     return (vocabulary.encode_each([block], [name])[0] for block in blocks)
 
 

@@ -47,11 +47,11 @@ from minillm.models.ngram import (
     NGram,
     NGramConfig,
     Score,
-    _count_keys,
-    _find_children,
     checked_ids,
+    count_keys,
     count_longer,
     counts_of_counts,
+    find_children,
     interpolate,
     log10_of,
     place_of,
@@ -173,7 +173,7 @@ def _merged(
             bound = min(keys[-1] for keys, rest in zip(parts, more, strict=True) if rest)
             parts = [keys[: np.searchsorted(keys, bound, "right")] for keys in parts]
         sizes = [len(keys) for keys in parts]
-        distinct, place, _ = _count_keys(np.concatenate(parts))
+        distinct, place, _ = count_keys(np.concatenate(parts))
         counts, suffixes = (
             np.concatenate(
                 [
@@ -206,7 +206,7 @@ def _merged(
 
 
 def _check_numbers(many: int, what: str) -> None:
-    """Raise InputError if there are more n-grams than numbers."""
+    """InputError if there are more n-grams than numbers."""
     if many >= 2**31:
         raise InputError(f"--order: expected below 2**31 {what}, found {many:,} or more")
 
@@ -214,7 +214,7 @@ def _check_numbers(many: int, what: str) -> None:
 def _numbered(
     streams: Streams, places: list[OnDisk], numbers: list[list[OnDisk]], level: Level
 ) -> list[OnDisk]:
-    """Return, for each place of the text, the number of the n-gram that ends there, or -1."""
+    """For each place of the text, the number of the n-gram that ends there, or -1."""
     ranks, ending = streams.ranks, []
     for k, columns in enumerate(numbers):
         first = int(level.bounds[ranks.rank])
@@ -391,7 +391,7 @@ class NGramOnDisk(NGram):
             contexts_here, last = context[here] - np.int32(contexts.start), ids[here]
             ngrams = slice(int(first[0]), int(first[-1]))
             words = params[f"word.{n}"][ngrams]
-            child = _find_children(first - first[0], words, contexts_here, last)
+            child = find_children(first - first[0], words, contexts_here, last)
             log_p[here] += params[f"backoff.{n - 1}"][contexts][contexts_here]
             seen = here[child >= 0]
             child = child[child >= 0]
@@ -401,7 +401,7 @@ class NGramOnDisk(NGram):
         return number
 
     def _families(self, n: int) -> Iterator[tuple[slice, Ids]]:
-        """Yield contexts and ``first``, which says where their n-grams are, a block at a time."""
+        """Contexts and ``first``, which says where their n-grams are, a block at a time."""
         column, block, at = self.params[f"first.{n}"], 4 * self.streams.block, 0
         while at < len(column) - 1:
             first = column[at : at + block + 1]

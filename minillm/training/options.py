@@ -1,16 +1,13 @@
 """The length of a training, its learning rate, and the actions between its steps."""
 
-import math
 from dataclasses import dataclass, replace
 
 from minillm._kernels import PRECISIONS
 from minillm.errors import InputError
+from minillm.option import checked, option
 from minillm.training.checkpoints import Summary
 from minillm.training.schedules import SCHEDULES
 from minillm.training.task import Task
-
-LEAST = {"steps": 1, "epochs": 1, "accumulate": 1, "validations": 1, "log_every": 1}
-LEAST |= dict.fromkeys(("learning_rate", "warmup", "final", "patience", "checkpoint_seconds"), 0)
 
 
 @dataclass(frozen=True)
@@ -25,21 +22,23 @@ class Options:
     patience.
     """
 
-    steps: int | None = None
-    minutes: float | None = None
-    epochs: int | None = None
-    learning_rate: float = 3e-3
-    warmup: float = 0.02  # fraction of the run
-    final: float = 0.01  # of the learning rate, at the end of the run
-    schedule: str = "cosine"  # one of SCHEDULES
-    clip: float | None = 1.0  # largest norm of the gradient
-    accumulate: int = 1  # batches per step
-    validations: int | None = 10  # evenly over the run; None: one after each epoch
-    patience: int = 0  # validations; 0: the run never stops early
-    checkpoint_seconds: float = 30.0
-    log_every: int = 10  # steps per line of metrics
-    precision: str = "float32"  # of the loss's and the gradient's products: see use_precision
-    steps_per_epoch: float = 0.0  # of the task: see :meth:`of`
+    steps: int | None = option(None, "steps", least=1)
+    minutes: float | None = option(None, "minutes", above=0)
+    epochs: int | None = option(None, "epochs", least=1)
+    learning_rate: float = option(3e-3, "peak of the learning rate", least=0)
+    warmup: float = option(0.02, "fraction of the run in which the rate rises", least=0)
+    final: float = option(0.01, "fraction of the peak, at the end of the run", least=0)
+    schedule: str = option("cosine", "one of SCHEDULES")
+    clip: float | None = option(1.0, "largest norm of the gradient", above=0)
+    accumulate: int = option(1, "batches per step", least=1)
+    validations: int | None = option(
+        10, "validations, evenly over the run; None: one after each epoch", least=1
+    )
+    patience: int = option(0, "validations; 0: the run never stops early", least=0)
+    checkpoint_seconds: float = option(30.0, "seconds between two checkpoints", least=0)
+    log_every: int = option(10, "steps per line of metrics", least=1)
+    precision: str = option("float32", "of products: see use_precision", choices=PRECISIONS)
+    steps_per_epoch: float = option(0.0, "of the task: see :meth:`of`")
 
     def __post_init__(self) -> None:
         if (self.steps, self.minutes, self.epochs).count(None) != 2:
@@ -47,16 +46,7 @@ class Options:
                 "expected exactly one of steps, minutes and epochs, "
                 f"found {self.steps}, {self.minutes} and {self.epochs}"
             )
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision: expected one of {PRECISIONS}, found {self.precision}")
-        for name, least in LEAST.items():
-            value = getattr(self, name)
-            if value is not None and not least <= value < math.inf:
-                raise ValueError(f"{name}: expected a finite number from {least}, found {value}")
-        for name in ("minutes", "clip"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name}: expected above 0, found {value}")
+        checked(Options, vars(self), "")
 
     def of(self, task: Task) -> "Options":
         """These options with the length of the task's epochs.

@@ -13,13 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import ops
-from minillm.layers.dropout import dropout
+from minillm import checks, ops
 from minillm.layers.gradients import backward_through, merge_gradients
 from minillm.layers.heads import Attend, causal
 from minillm.layers.norms import norm
 from minillm.layers.types import Backward, Ids, Op, Rng
-from minillm.models.base import check_fits
 from minillm.models.gpt import GPT, gpt_block
 from minillm.models.llama import Llama, llama_block
 from minillm.training.packing import attend_within, positions
@@ -87,11 +85,11 @@ class Packed:
     ) -> tuple[NDArray, Backward]:
         """The model's ``hidden``: ids (B, T) -> y (B, T, D).  ``backward(dy)`` -> gradients."""
         c, p = self.model.config, self.model.params
-        check_fits(ids.shape[1] if lengths is None else int(lengths.max()), c.context)
+        checks.fits_context(ids.shape[1] if lengths is None else int(lengths.max()), c.context)
         places = np.arange(ids.shape[1]) if lengths is None else positions(lengths)
         attend = causal if lengths is None else attend_within(lengths)
         x, embed_backward, norm_of, block = self._parts(ids, np.broadcast_to(places, ids.shape))
-        x, dropout_backward = dropout(x, c.dropout, rng)
+        x, dropout_backward = ops.dropout(x, c.dropout, rng)
         backwards = {}
         for prefix in (f"blocks.{layer}" for layer in range(c.layers)):
             forward = partial(block, prefix, attend)

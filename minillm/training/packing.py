@@ -1,4 +1,4 @@
-"""Packing: sequences of different lengths one after another, in place of rows filled with padding.
+"""Packing: sequences of different lengths one after another, instead of rows filled with padding.
 
     a a a a a b b c c c c c c c         one row of 14 tokens, of sequences of 5, 2 and 7
 

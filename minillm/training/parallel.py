@@ -21,9 +21,9 @@ order in which floating-point numbers are summed.
   for it forever.  So all use rank 0's clock, and a signal to one rank ends the training of all
   ranks after the same step.  All other decisions follow from numbers that the ranks share.
 
-The sum begins after the backward.  Summing the gradients of the last layers while those of the
-first are still being computed would hide some of its time.  It is not done, because a model's
-backward returns all gradients at once, and MPI would need another thread.
+The sum starts after the backward pass.  If it started while the gradients of the first layers are
+still being computed, some of its time would be hidden.  It does not, because a model's backward
+returns all gradients at once, and MPI would need another thread.
 
 Source: Zinkevich, Weimer, Li and Smola (2010), "Parallelized stochastic gradient descent", for the
 setting; Goyal et al. (2017), "Accurate, large minibatch SGD: training ImageNet in 1 hour", section

@@ -1,8 +1,8 @@
 """Learning from preferences: of two answers, the chosen one becomes more probable.
 
-The loss of :func:`minillm.ops.preference_loss` compares log-probabilities of whole answers with
-those by the model as it was.  These are constant, so they are computed once, before the first step,
-and stored with the run.
+The loss of :func:`minillm.ops.preference_loss` compares log-probabilities of whole answers by the
+model with log-probabilities by the model before its first step.  The latter are constant, so they
+are computed once and stored with the run.
 
 Source: Rafailov et al. (2023), "Direct preference optimization".
 """
@@ -17,6 +17,7 @@ from minillm import ops
 from minillm.layers.types import Backward
 from minillm.training.conversations import BatchesInEpochs, Encoded, batches_of, packed
 from minillm.training.packed import Packed
+from minillm.training.task import weighted_mean
 
 Pair = tuple[Encoded, Encoded]  # chosen, rejected
 
@@ -72,13 +73,13 @@ class PreferenceTask(BatchesInEpochs):
     def validation_loss(self) -> float:
         """The mean loss over the held-out pairs, and keep the share that is right."""
         reference = self.reference()[len(self.training) :]
-        total, right = 0.0, 0
-        for group in self.groups:
-            (loss, margins), _ = self._loss([self.validation[k] for k in group], reference[group])
-            total += float(loss) * len(group)
-            right += int((margins > 0).sum())
-        self.measures = {"preferred": right / len(self.validation)}
-        return total / len(self.validation)
+        results = [
+            self._loss([self.validation[k] for k in group], reference[group])[0]
+            for group in self.groups
+        ]
+        margins = np.concatenate([margins for _, margins in results])
+        self.measures = {"preferred": float((margins > 0).mean())}
+        return weighted_mean((loss, len(margins)) for loss, margins in results)[0]
 
     def reference(self) -> NDArray:
         """The log-probabilities (pairs, 2) of the answers by the model before its first step."""

@@ -35,8 +35,8 @@ class ProgressDisplay:
     """A progress bar with step, loss, items per second and time left.
 
     ``unit`` names the items: "character", "image", "pair".  ``position`` is the format of the
-    position in the training.  The bar is shown on terminals and in notebooks, elsewhere only the
-    lines; if standard error is closed, nothing is.
+    position in the training.  The bar is shown on terminals and in notebooks; elsewhere only lines
+    are printed, and nothing if standard error is closed.
     """
 
     def __init__(

@@ -1,16 +1,16 @@
-"""Recomputing: a block that keeps its input only, and runs once more for its backward.
+"""Recomputing: a block that keeps only its input, and runs once more for its backward pass.
 
-A backward needs what the forward computed: of a Transformer's block the norms, queries, keys,
-values and hidden numbers of every token, some 16 D floats for each.  Over L blocks that is far more
-than the weights of a small model.  A block that is recomputed keeps its input, D floats, and what
-it computed is freed at once.  Before its backward it runs forward again:
+A backward pass needs the results of the forward pass: in a Transformer's block the norms, queries,
+keys, values and hidden numbers of every token, some 16 D floats per token.  Over L blocks that is
+far more than the weights of a small model.  A recomputed block keeps its input, D floats, and
+frees all other results at once.  Before its backward pass it runs forward again:
 
     kept                     without: 16 D L for each token        with: D L, and 16 D of one block
     products of a step       without: 1 forward, 2 backward        with: 2 forward, 2 backward
 
 Thus a step takes a third longer, and with 30 layers a tenth of the memory.  Where the weights are
-frozen, as with LoRA, a backward has one product for each of the forward, and a step takes half as
-long again.
+frozen, as with LoRA, a backward pass has one product for each product of the forward pass, and a
+step takes half as long again.
 
 Dropout draws the same numbers again, because the generator is copied before the first forward.
 

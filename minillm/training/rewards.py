@@ -1,10 +1,10 @@
-"""Reinforcement on what can be verified: answers are drawn, and a function rates them.
+"""Reinforcement learning with verifiable rewards: the model samples answers, a function rates them.
 
-For some tasks nobody has to write answers: a program can tell whether one is right.  The model then
-learns from its own.  A step draws a group of answers to each of some questions.  An answer that is
-better than the rest of its group becomes more probable, and one that is worse becomes less
-(:func:`minillm.ops.policy_loss`).  Where all answers of a group have the same reward, nothing is
-learned: the questions have to be neither too easy nor too hard.
+Some tasks need no written answers, because a program can tell whether an answer is right.  The
+model then learns from its own answers.  A step samples a group of answers to each of some
+questions.  An answer that is better than the rest of its group becomes more probable, and one that
+is worse becomes less probable (:func:`minillm.ops.policy_loss`).  Where all answers of a group have
+the same reward, nothing is learned: the questions have to be neither too easy nor too hard.
 
     task = RewardTask(model, start, questions, write, reward)
     train(model.params, AdamW(model.params), task, Options(steps=200), rng)
@@ -19,18 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers.types import Backward
+from minillm.layers.types import Backward, Ids
 from minillm.training.conversations import BatchesInEpochs, Encoded, packed
 from minillm.training.packed import Packed
-
-Ids = NDArray[np.integer]
 
 
 class RewardTask(BatchesInEpochs):
     """A model and questions, as the training loop sees them.
 
-    ``write(questions, rng)`` draws an answer to each question, with the ids that end it, by the
-    model as it is at the time; with rng None it writes the most probable ones.
+    ``write(questions, rng)`` samples an answer to each question, with the ids that end it, from
+    the current model; with rng None it writes the most probable ones.
     ``reward(question, answer)`` rates an answer.  ``reference`` is the model before the training.
     The last tenth of the questions is held out.  ``measures`` has the mean reward of the most
     probable answers to them; the validation loss is minus that.

@@ -27,8 +27,8 @@ def schedule(name: str) -> Callable[[Schedule], Schedule]:
 def warmup_cosine(progress: float, warmup: float = 0.02, final: float = 0.01) -> float:
     """A linear rise from ``final`` to 1 at ``warmup``, then half a cosine down to ``final``.
 
-    Source: Loshchilov and Hutter (2017), equation 5, without restarts; the warm-up is that of
-    Goyal et al. (2017), section 2.2.
+    Source: Loshchilov and Hutter (2017), equation 5, without restarts; the warm-up was introduced
+    by Goyal et al. (2017), section 2.2.
     """
     if progress < warmup:
         return final + (1 - final) * progress / warmup

@@ -3,11 +3,11 @@
 To train something new, write the four methods of :class:`Task`.
 :class:`minillm.training.language_model.LanguageModelTask` is a good example.
 
-- ``training_loss(rng)`` takes the next batch, runs the model forward, and returns the loss, its
-  backward, and the number of tokens.  The loss is the mean over these.  Random numbers (dropout,
-  shuffling) come only from ``rng``.  In a job of several ranks, the loss is that of this rank's
-  rows: see :mod:`minillm.training.parallel`.  A task may ignore ranks: each then computes the whole
-  batch, which is correct, but no faster.
+- ``training_loss(rng)`` takes the next batch, runs the model's forward pass, and returns the loss,
+  its backward, and the number of tokens.  The loss is the mean over these.  Random numbers
+  (dropout, shuffling) come only from ``rng``.  In a job of several ranks, each computes the loss of
+  its own rows: see :mod:`minillm.training.parallel`.  A task may ignore ranks: each then computes
+  the whole batch, which is correct, but no faster.
 - ``validation_loss()`` is the mean loss over the held-out data, without dropout.
 - ``state()`` and ``restore(...)`` save and restore everything that the task changes from step to
   step, such as the position in the data or a hidden state.  With these, a resumed run of a number
@@ -17,7 +17,7 @@ Four more attributes are optional:
 
 - ``batches_per_epoch`` is the number of batches in the training data.  Without it, a run has no
   epochs.
-- ``measures``, a dictionary that ``validation_loss`` fills, is shown and logged beside the loss.
+- ``measures``, a dictionary that ``validation_loss`` fills, is shown and logged with the loss.
 - ``sample()`` is a line of text to show after each validation.
 - ``begin_step(batches)`` is called before the batches of each step.  A loss needs it if a part of
   it is not a mean over the tokens: the weight of that part depends on all batches of the step.

@@ -31,13 +31,13 @@ large minibatch SGD: training ImageNet in 1 hour", section 2.1.
 """
 
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.streams import TextStream
 from minillm.errors import DivergedError, InputError
 from minillm.models.word2vec import Word2Vec
 from minillm.mpi import ranks
@@ -106,20 +106,20 @@ def train_word2vec(
     sums, rate = np.zeros(2), first  # loss and predictions since the last meeting
     display = ProgressDisplay(progress.words / total, quiet, "word", "{:,} words")
     with interrupts() as interrupted, display:
-        for stretch in corpus.stretches(progress.sentences, settings.epochs):
-            before = progress.words + stretch.words_before
-            rates = learning_rates(before, stretch.starts, total, first, settings.final_rate)
+        for share in corpus.shares(progress.sentences, settings.epochs):
+            before = progress.words + share.words_before
+            rates = learning_rates(before, share.starts, total, first, settings.final_rate)
             rate = float(rates[-1]) if len(rates) else rate
-            number = progress.sentences + stretch.sentences_before
+            number = progress.sentences + share.sentences_before
             loss, predictions = model.learn(
-                stretch.ids, stretch.starts, rates, settings.seed, number, settings.threads
+                share.ids, share.starts, rates, settings.seed, number, settings.threads
             )
             sums += loss, predictions
-            progress.sentences += stretch.sentences
-            progress.words += stretch.words
+            progress.sentences += share.sentences
+            progress.words += share.words
             seconds = time.monotonic() - started
             mean = loss / max(1, predictions)
-            _show(display, progress.words, stretch.words, total, mean, seconds)
+            _show(display, progress.words, share.words, total, mean, seconds)
             if progress.words < total and progress.words - met < apart:
                 continue
             progress.seconds, stopped = _meet(model, sums, seconds, interrupted.is_set())
@@ -169,19 +169,19 @@ def _meet(model: Word2Vec, sums: NDArray, seconds: float, stop: bool) -> tuple[f
 
 
 def _show(
-    display: ProgressDisplay, words: int, of_stretch: int, total: int, loss: float, seconds: float
+    display: ProgressDisplay, words: int, of_share: int, total: int, loss: float, seconds: float
 ) -> None:
-    """Show the progress after a stretch, with the loss of this rank's share."""
+    """Show the progress after a share, with the loss of this rank's share."""
     done = words / total
     display.update(done, words, loss, words, seconds)
-    if int(LINES * done) > int(LINES * (done - of_stretch / total)):
+    if int(LINES * done) > int(LINES * (done - of_share / total)):
         display.line(words, {"loss": loss})
 
 
-def mean_loss(model: Word2Vec, words: WordCounts, text: TextStream) -> tuple[float, int, int]:
+def mean_loss(model: Word2Vec, words: WordCounts, blocks: Iterable[str]) -> tuple[float, int, int]:
     """The mean loss of a prediction in nats, and the numbers of predictions and words."""
     total, predictions, known, sentences = 0.0, 0, 0, 0
-    for ids, starts in encode_sentences(text.blocks(), words):
+    for ids, starts in encode_sentences(blocks, words):
         loss, n = model.learn(ids, starts, np.zeros(len(starts) - 1), 0, sentences)
         total, predictions = total + loss, predictions + n
         known, sentences = known + len(ids), sentences + len(starts) - 1

@@ -19,7 +19,7 @@ from minillm.text import check_texts
 from minillm.text.words import split_words
 
 LONGEST = 1000  # words in a sentence; a longer line becomes several sentences
-STRETCH = 100_000  # words between two checks of the clock
+SHARED_WORDS = 100_000  # words between two checks of the clock
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ def count_words(
 def encode_sentences(
     blocks: Iterable[str], words: WordCounts
 ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
-    """Yield the ids of the known words and the starts of the sentences, block by block."""
-    ids = {word: id for id, word in enumerate(words.words)}
+    """The ids of the known words, and the starts of the sentences, block by block."""
+    ids = {word: number for number, word in enumerate(words.words)}
     ids["\n"] = -1
     for block in blocks:
         tokens = split_words(block, words.pretokenised)
@@ -105,22 +105,23 @@ def encode_sentences(
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """Some sentences of the text, and a rank's share of them: ids and starts."""
+class Share:
+    """A rank's share of some sentences of the text, which all ranks divide: ids and starts."""
 
-    ids: Any  # (N,) of the share
-    starts: Any  # (S + 1,) of the share's sentences among them
+    ids: Any  # (N,)
+    starts: Any  # (S + 1,) of the sentences among them
     words: int  # of all ranks
     sentences: int
-    words_before: int  # of the stretch, before the share
+    words_before: int  # of the divided sentences, before the share
     sentences_before: int
 
 
 class Corpus:
     """The sentences of a text as ids: the first ``memory`` bytes in memory, the rest on disk.
 
-    Each of ``size`` ranks has a share of every stretch: consecutive sentences, with about the same
-    number of words for all ranks.  ``words`` and ``sentences`` are those of the whole text.
+    About SHARED_WORDS words at a time are divided among ``size`` ranks: each has consecutive
+    sentences, with about the same number of words.  ``words`` and ``sentences`` are the numbers of
+    the whole text.
     """
 
     def __init__(
@@ -132,20 +133,19 @@ class Corpus:
         rank: int = 0,
         size: int = 1,
     ):
-        self._stretches: list[Stretch] = []
+        self._shares: list[Share] = []
         self.words, self.sentences, used = 0, 0, 0
         for ids, starts in encode_sentences(text.blocks(), words):
             for first, last in pairwise(_cuts(starts)):
                 begin, end = starts[first], starts[last]
                 # The sentences that begin in the rank's part of the words.
                 bounds = begin + (end - begin) * np.arange(size + 1) // size
-                shares = first + np.searchsorted(starts[first:last], bounds)
-                a, b = shares[rank], shares[rank + 1]
+                a, b = first + np.searchsorted(starts[first:last], bounds[rank : rank + 2])
                 part, part_starts = ids[starts[a] : starts[b]], starts[a : b + 1] - starts[a]
                 used += part.nbytes + part_starts.nbytes
                 keep = spill.keep if used > memory else np.array
-                self._stretches.append(
-                    Stretch(
+                self._shares.append(
+                    Share(
                         ids=keep(part),
                         starts=keep(part_starts),
                         words=int(end - begin),
@@ -157,20 +157,20 @@ class Corpus:
             self.words += len(ids)
             self.sentences += len(starts) - 1
 
-    def stretches(self, skip: int = 0, epochs: int = 1) -> Iterator[Stretch]:
-        """Yield the stretches of ``epochs`` epochs, except the first ``skip`` sentences."""
-        for stretch in epochs * self._stretches:
-            if skip >= stretch.sentences:
-                skip -= stretch.sentences
+    def shares(self, skip: int = 0, epochs: int = 1) -> Iterator[Share]:
+        """The shares of ``epochs`` epochs, without the first ``skip`` sentences."""
+        for share in epochs * self._shares:
+            if skip >= share.sentences:
+                skip -= share.sentences
             else:
                 skip = 0
-                yield replace(stretch, ids=stretch.ids[:], starts=stretch.starts[:])
+                yield replace(share, ids=share.ids[:], starts=share.starts[:])
 
 
 def _cuts(starts: NDArray[np.int64]) -> list[int]:
-    """The sentences at which stretches of about STRETCH words begin, and their number."""
+    """The sentences before which the text is cut, about every SHARED_WORDS words; and its end."""
     cuts, count = [0], len(starts) - 1
     while cuts[-1] < count:
-        last = int(np.searchsorted(starts, starts[cuts[-1]] + STRETCH, "right")) - 1
+        last = int(np.searchsorted(starts, starts[cuts[-1]] + SHARED_WORDS, "right")) - 1
         cuts.append(min(max(last, cuts[-1] + 1), count))
     return cuts

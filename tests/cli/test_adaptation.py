@@ -52,6 +52,7 @@ def adapted(bases, files, tmp_path, capsys):
     return run
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_gained_and_forgotten_is_what_eval_says(kind, adapted, bases, tmp_path, files):
     report = adapted(kind, "--learning-rate", "0.02")

@@ -194,7 +194,8 @@ def test_a_document_that_is_left_out_is_said(folder, typed, capsys, tmp_path):
     typed("the cat sat on the mat\n" * 4)
     assert main(["chat", str(folder), *GREEDY, "--file", str(path)]) == 0
     error = capsys.readouterr().err
-    assert error.count(f"{path}: no longer in the conversation; /reset begins anew with it") == 1
+    note = f"{path}: no longer in the conversation; /reset starts a new one with it"
+    assert error.count(note) == 1
 
 
 def test_an_answer_that_is_stopped_or_refused_loses_no_document():

@@ -104,11 +104,11 @@ def test_resumed_equals_uninterrupted(kind, options, noise, tmp_path, monkeypatc
 
 def test_python_is_refused_two_lengths_as_well(noise, tmp_path):
     from minillm.runs.kind import find_kind
-    from minillm.runs.train import train
+    from minillm.runs.train import train_run
 
     given = {"data": noise, "steps": 3, "epochs": 2}
     with pytest.raises(InputError, match="expected one of minutes, steps, epochs, found steps and"):
-        train(find_kind("classifier"), tmp_path / "run", given)
+        train_run(find_kind("classifier"), tmp_path / "run", given)
 
 
 # --- beside TF-IDF -----------------------------------------------------------------------------
@@ -142,7 +142,7 @@ def test_a_classifier_is_set_beside_tfidf(weather, tmp_path, capsys):
 
 
 def test_without_scikit_learn_a_line_says_what_is_missing(weather, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("minillm.runs.labelled.has_sklearn", lambda: False)
+    monkeypatch.setattr("minillm.runs.kinds._labelled.has_sklearn", lambda: False)
     training, test = weather
     out = str(tmp_path / "run")
     assert main(["train", "classifier", training, "--out", out, *TINY, "--epochs", "1"]) == 0

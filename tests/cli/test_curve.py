@@ -78,6 +78,7 @@ def test_a_curve(data, capsys, monkeypatch):
         assert settings["seed"] in (0, 1)
 
 
+@pytest.mark.deep
 def test_each_training_is_done_once_and_more_are_added(data, capsys, monkeypatch):
     found = trained(monkeypatch)
     assert main(command(data)) == 0

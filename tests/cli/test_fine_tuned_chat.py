@@ -11,7 +11,7 @@ from tiny import stopped_after
 
 import minillm
 from minillm.cli import main
-from minillm.formats.gguf_llama import export_gguf
+from minillm.formats.gguf import export_gguf
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.runs.kinds.chat import ChatKind, Settings
 from minillm.training.conversations import ChatTask
@@ -137,6 +137,7 @@ def test_preferences_continue_a_fine_tuned_run(tuned, preferences, folder, fails
         assert "--lora-rank: expected 2" in line
 
 
+@pytest.mark.deep
 def test_a_killed_run_resumes_with_the_same_bits(base, chats, preferences, folder):
     for name, data in (("chats", chats), ("preferences", preferences)):
         whole, broken = (folder / f"{kind}-{name}-{base.name}" for kind in ("whole", "broken"))
@@ -199,6 +200,7 @@ def test_a_bad_line_is_told_by_its_number(row, expected, base, folder, fails):
     assert not out.exists() or not list(out.iterdir())
 
 
+@pytest.mark.deep
 def test_a_conversation_may_begin_with_a_greeting(base, folder, fails, capsys):
     talks = [
         [chatting.assistant("the cat"), chatting.user(f"{a} {b}"), chatting.assistant("the dog")]

@@ -246,7 +246,7 @@ def moments(folder):
     [("bert", "0"), ("bert", "3"), ("gpt", "1"), ("gpt", "encoder"), ("lm", "2"), ("tied", "2")],
 )
 def test_frozen_weights_keep_their_bits_and_cost_no_moments(name, freeze, bases, train):
-    from minillm.training.fine_tuning import depths
+    from minillm.training.trained import depths
 
     out = train(bases / name, "--freeze", freeze)
     base, run = minillm.load(bases / name), minillm.load(out)
@@ -261,7 +261,7 @@ def test_frozen_weights_keep_their_bits_and_cost_no_moments(name, freeze, bases,
 
 @pytest.mark.parametrize("name", EVERY)
 def test_frozen_weights_of_every_kind(name, again, tmp_path):
-    from minillm.training.fine_tuning import depths
+    from minillm.training.trained import depths
 
     base, run = again(name, "--freeze", "2")
     depth = depths(run.model)

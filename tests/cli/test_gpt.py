@@ -12,7 +12,7 @@ from tiny import TEXT, metrics
 import minillm
 from minillm.cli import main
 from minillm.data import Shards
-from minillm.runs.causal import SAMPLE
+from minillm.runs.kinds._causal import SAMPLE
 
 TINY = tiny.GPT
 

@@ -6,11 +6,10 @@ import sys
 
 import numpy as np
 import pytest
+from hugging_face import export_bert, export_gpt2
 
 import minillm
 from minillm.cli import main
-from minillm.formats.bert import export_bert
-from minillm.formats.gpt2 import export_gpt2
 from minillm.formats.sentences import Sentences
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.gpt import GPT, GPTConfig

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tiny
+from hugging_face import export_llama
 
 import minillm
 from minillm.cli import main
 from minillm.decoding.llama_reader import LlamaReader
 from minillm.errors import InputError
-from minillm.formats.llama import export_llama
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.runs.config import read_config, save_run
 from minillm.runs.folder import RunFolder
@@ -35,6 +35,7 @@ def test_a_run_writes_is_measured_and_has_a_picture(llama, tmp_path, capsys):
     assert "layer 0, head 1 (of 2 layers with 2 heads)" in capsys.readouterr().out
 
 
+@pytest.mark.deep
 def test_sizes_without_an_option_come_from_the_run_of_init(llama, text_file, tmp_path):
     """Otherwise an imported model would go on with other angles and another output."""
     source = minillm.load(llama)

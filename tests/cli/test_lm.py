@@ -132,6 +132,7 @@ def test_words(text_file, tmp_path, capsys):
     assert 0 < json.loads(capsys.readouterr().out)["unknown_share"] < 1
 
 
+@pytest.mark.deep
 def test_the_built_in_corpus(tmp_path, capsys):
     out = tmp_path / "run"
     options = ["--hidden", "8", "--embedding", "8", "--steps", "2", "--validations", "1"]

@@ -120,6 +120,7 @@ def test_a_signal_ends_the_job_after_the_same_step(tmp_path):
     assert minillm.load(folder.path).kind.name == "lm"
 
 
+@pytest.mark.deep
 def test_a_signal_to_one_rank_ends_the_job_for_all(tmp_path):
     process, _ = started(tmp_path)
     os.kill(children(process)[1], signal.SIGTERM)
@@ -128,6 +129,7 @@ def test_a_signal_to_one_rank_ends_the_job_for_all(tmp_path):
     assert stdout.count("stopped after ") == 1
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     ("command", "told"),
     [
@@ -162,6 +164,7 @@ sys.exit(cli.main())
 """
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     ("error", "status", "told"),
     [

@@ -49,6 +49,7 @@ def test_a_folder_in_the_way_leaves_the_old_run(out, text_file, capsys, name):
     assert (out / name).is_dir()
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     ("kind", "limit"),
     [*(("lm", 100), ("lm", 9000)), *(("ngram", 100), ("ngram", 1000), ("word2vec", 3000))],

@@ -113,6 +113,7 @@ def test_this_machine_is_measured(capsys, monkeypatch):
     assert "network   1.25 GB/s, 50 microseconds (mpiexec -n N minillm plan measures it)" in out
 
 
+@pytest.mark.deep
 def test_ranks_measure_their_network():
     status, out, errors = run_ranks(2, "-m", "minillm", "plan", *TINY)
     assert (status, errors) == (0, "")

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 import minillm
-from minillm import ops
 from minillm.cli import main
 from minillm.errors import InputError
-from minillm.formats.gguf import open_gguf, write_gguf
-from minillm.formats.gguf_llama import dequantised, export_gguf, import_gguf
+from minillm.formats.gguf import export_gguf, import_gguf
 from minillm.formats.peft import write_adapter
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.runs.exchange import import_file
+from minillm.quantised import Quantised
+from minillm.quantised.gguf import open_gguf, write_gguf
+from minillm.quantised.matrix import dequantised
+from minillm.runs.conversion import import_file
 from minillm.text import ChatTemplate
 from minillm.text.byte_pairs import train
 
@@ -48,7 +49,7 @@ def test_import_keeps_the_file_as_it_is(file, imported, capsys):
     assert not (imported / "model.safetensors").exists()
     assert json.loads((imported / "chat.json").read_text())["template"] == TEMPLATE
     run = minillm.load(imported)
-    assert isinstance(run.model.params["blocks.0.attention.W_o"], ops.Quantised)
+    assert isinstance(run.model.params["blocks.0.attention.W_o"], Quantised)
     assert len("".join(run.write("she ", length=5, seed=1))) > 4
     assert run.attention("she sells", 0, 1)[0].ndim == 2
     assert "sells" in run.look("she sells").html

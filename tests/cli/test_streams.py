@@ -9,6 +9,7 @@ import types
 import unicodedata
 
 import pytest
+from few import few
 from forked import Commands
 from tiny import LM, TEXT, WORD2VEC
 
@@ -86,7 +87,7 @@ def whole(verb, out):
     return verb in OUTPUT or minillm.load(out) is not None
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", few(VERBS, 2))
 def test_standard_output_that_cannot_be_written(run, ready, command, tmp_path, verb):
     if verb == "plot":
         pytest.importorskip("matplotlib")
@@ -104,7 +105,7 @@ def test_standard_output_that_cannot_be_written(run, ready, command, tmp_path, v
         assert whole(verb, tmp_path / "out")
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", few(VERBS, 2))
 @pytest.mark.parametrize("stderr", [None, "/dev/full"])
 def test_standard_error_that_cannot_be_written(run, ready, command, tmp_path, verb, stderr):
     if verb == "plot":
@@ -117,7 +118,7 @@ def test_standard_error_that_cannot_be_written(run, ready, command, tmp_path, ve
     assert run(tmp_path, "fly", stderr=stderr)[0] == 2
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", few(VERBS, 2))
 def test_standard_input_that_is_closed(run, command, tmp_path, verb):
     status, out, error = run(tmp_path, *command(verb), stdin=None)
     if verb in ("translate", "classify"):

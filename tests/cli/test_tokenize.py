@@ -13,7 +13,7 @@ import pytest
 
 from minillm.cli import main
 from minillm.data import Shards
-from minillm.runs.lock import held
+from minillm.runs.folder import held
 from minillm.text import Characters, byte_pairs, load_tokenizer
 
 TEXT = "".join(f"line {k} of a text\n" for k in range(20_000))

@@ -58,6 +58,7 @@ def files_of(folder):
 OPTIONS = ["--shard-tokens", "900", "--deduplicate", "--shuffle", "--seed", "3"]
 
 
+@pytest.mark.deep
 def test_two_and_three_ranks_make_the_shards_of_one(tmp_path, corpus):
     for size in (1, 2, 3):
         status, out, error = tokenize(size, tmp_path, f"of{size}", corpus, *OPTIONS)
@@ -86,6 +87,7 @@ def test_after_a_kill_of_a_rank_another_number_of_ranks_goes_on(tmp_path, corpus
     assert files_of(out) == files_of(tmp_path / "whole")
 
 
+@pytest.mark.deep
 def test_what_one_rank_finds_wrong_ends_the_job_with_a_line(tmp_path, corpus):
     (tmp_path / "a.txt").write_bytes(b"".join(b"a line\n" for _ in range(900)) + b"\xff\n")
     status, out, error = tokenize(2, tmp_path, "out", corpus[:1])

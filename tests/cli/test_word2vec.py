@@ -116,7 +116,7 @@ def test_one_seed_gives_the_same_bits(tmp_path, text_file, options, algorithm):
 def test_resumed_is_uninterrupted(tmp_path, run_folder, text_file, monkeypatch):
     """Interrupted after a few hundred words, again and again, then to the end."""
     folder = tmp_path / "run"
-    monkeypatch.setattr(word2vec_corpus, "STRETCH", 1000)
+    monkeypatch.setattr(word2vec_corpus, "SHARED_WORDS", 1000)
     learned = word2vec.Word2Vec.learn
     calls = []
 
@@ -224,7 +224,7 @@ def test_a_complete_run_is_said_to_be_so_and_goes_on_with_more_epochs(
 
 @pytest.mark.usefixtures("small_blocks")
 def test_longer_and_stopped_on_the_way_is_longer_at_once(tmp_path, run_folder, monkeypatch):
-    monkeypatch.setattr(word2vec_corpus, "STRETCH", 1000)
+    monkeypatch.setattr(word2vec_corpus, "SHARED_WORDS", 1000)
     learned = word2vec.Word2Vec.learn
     models = []
     for stop in (None, 4):
@@ -246,6 +246,7 @@ def test_longer_and_stopped_on_the_way_is_longer_at_once(tmp_path, run_folder, m
     assert models[0] == models[1]
 
 
+@pytest.mark.deep
 def test_two_ranks(tmp_path, text_file, capsys):
     """They tell what one would, and write one run, which one process may go on with."""
     folder = tmp_path / "run"

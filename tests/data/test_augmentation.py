@@ -8,24 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm.data.augmentation import (
-    augment,
-    back_translation,
     core_of,
     deletion,
-    each,
     how_many,
     insertion,
     places_of_words,
     swap,
     synonyms,
-    usual_copies,
 )
 
 WORD = st.text("abAB'.?-,", min_size=1, max_size=4)
 WORDS = st.lists(WORD, max_size=12)
 SHARE = st.floats(0.01, 1)
 SEED = st.integers(0, 1000)
-TEXTS = st.lists(WORDS.map(" ".join), max_size=6)
 
 
 def neighbours(word):
@@ -162,64 +157,3 @@ def test_the_marks_around_a_word(word, parts):
 
 def test_marks_take_time_in_proportion_to_their_number():
     core_of("a" + "!" * 10**6 + "a")  # hours, if it were with the square
-
-
-# --- texts ---------------------------------------------------------------------------------
-
-
-@given(texts=TEXTS)
-def test_back_translation_goes_there_and_back_and_keeps_what_is_lost(texts):
-    rng = np.random.default_rng(0)
-
-    def there(given, generator):
-        assert generator is rng
-        return [text.upper() if len(text) % 2 else "" for text in given]
-
-    def back(given, generator):
-        return [text[::-1] for text in given]
-
-    made = back_translation(texts, rng, there, back)
-    assert made == [text.upper()[::-1] if len(text) % 2 else text for text in texts]
-
-
-# --- copies --------------------------------------------------------------------------------
-
-LABELLED = st.lists(st.tuples(st.sampled_from("xyz"), WORDS.map(" ".join)), max_size=6)
-
-
-@given(labelled=LABELLED, copies=st.integers(0, 5), seed=SEED)
-def test_copies_keep_the_labels_and_the_methods_take_turns(labelled, copies, seed):
-    asked = []
-
-    def method(name):
-        def change(texts, rng):
-            asked.append(name)
-            assert texts == [text for _, text in labelled]
-            return [f"{name}{rng.integers(1000)} {text}" for text in texts]
-
-        return change
-
-    methods = [method("p"), method("q")]
-    made = list(augment(labelled, methods, copies, np.random.default_rng(seed)))
-    assert [label for label, _ in made] == [label for label, _ in labelled] * copies
-    assert asked == [("p", "q")[k % 2] for k in range(copies)]
-    for k, (_, text) in enumerate(made):
-        assert text.endswith(labelled[k % len(labelled)][1])
-    assert made == list(augment(labelled, methods, copies, np.random.default_rng(seed)))
-
-
-def test_a_method_that_loses_a_text_is_found_out():
-    with pytest.raises(ValueError, match="zip"):
-        list(augment([("x", "a"), ("y", "b")], [lambda texts, rng: texts[:1]], 1, None))
-
-
-@given(texts=TEXTS, seed=SEED)
-def test_each_changes_a_tenth_of_the_words_of_every_text(texts, seed):
-    made = each(synonyms, neighbours)(texts, np.random.default_rng(seed))
-    rng = np.random.default_rng(seed)
-    assert made == [" ".join(synonyms(text.split(), 0.1, rng, neighbours)) for text in texts]
-
-
-def test_the_fewer_the_texts_the_more_copies():
-    found = [usual_copies(texts) for texts in (1, 500, 501, 2000, 2001, 10**6)]
-    assert found == [16, 16, 8, 8, 4, 4]

@@ -47,7 +47,7 @@ def test_parts_have_the_tokens_of_the_whole(tmp_path_factory, contents, size, un
         files.append(str(folder / str(number)))
         (folder / str(number)).write_bytes(("a" + "\n".join(lines)).encode())
     parts = parts_of(files, size)
-    assert all(part.bytes >= size for part in parts[:-1])
+    assert all(part.size >= size for part in parts[:-1])
     assert texts_of(parts) == [read_text([file]) for file in files]
     whole = read_text(files)
     vocabulary = build_vocabulary([whole], unit, 1, 400)
@@ -63,7 +63,7 @@ def test_large_files_are_cut_in_parts_of_about_the_size(tmp_path):
         (tmp_path / name).write_bytes(data)
     parts = parts_of([str(tmp_path / "plain")], 1000)
     assert len(parts) == -(-len(text) // 1000)
-    assert max(part.bytes for part in parts[:-1]) < 1020
+    assert max(part.size for part in parts[:-1]) < 1020
     assert len(parts_of([str(tmp_path / "plain")], 1000, whole=True)) == 1
     assert len(parts_of([str(tmp_path / "plain")], 1000, "line", whole=True)) == len(parts)
     objects = tmp_path / "objects.jsonl"
@@ -130,9 +130,9 @@ def test_each_part_is_dealt_once(sizes, ranks):
     assert sorted(number for hand in hands for number in hand) == list(range(len(parts)))
     assert all(hand == sorted(hand) for hand in hands)
     assert not any(parts[number].once for hand in hands[1:] for number in hand)
-    loads = [sum(parts[number].bytes for number in hand) for hand in hands]
+    loads = [sum(parts[number].size for number in hand) for hand in hands]
     if not any(part.once for part in parts):  # no more than the largest part apart
-        assert np.ptp(loads) <= max([0, *(part.bytes for part in parts)])
+        assert np.ptp(loads) <= max([0, *(part.size for part in parts)])
 
 
 @given(st.lists(st.text(st.sampled_from("ab1 .\n\t\x1c\u3000'"), max_size=12)), st.integers(1, 30))

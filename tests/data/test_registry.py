@@ -50,6 +50,7 @@ def test_texts_may_be_built_in(tmp_path):
         assert read_text(nothing) == builtin_corpus()
 
 
+@pytest.mark.deep
 def test_pairs_by_name_and_by_path(tmp_path):
     pytest.importorskip("num2words")
     numbers = registry.open_pairs("numbers-en-fr")

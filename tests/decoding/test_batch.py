@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minillm.decoding import Reader, Sampling, Writer, batch
-from minillm.decoding.batch import Batch, Text
+from minillm.decoding.batch import Batch
 from minillm.decoding.cache import gathered
 from minillm.decoding.chat import Kept
 from minillm.decoding.pieces import Pieces
+from minillm.decoding.writer import Text
 
 READER = Reader(model())
 PROMPTS = st.lists(st.integers(0, 9), min_size=1, max_size=12)
@@ -21,7 +22,7 @@ def alone(prompt, length, sampling, stop=()):
     writer = Writer(READER, sampling, stop=stop, banned=[3])
     writer.read(prompt)
     list(writer.write(length))
-    return writer.text
+    return writer.text.ids
 
 
 @given(TEXTS, st.booleans(), st.integers(2, 5), st.integers(1, 3))
@@ -33,7 +34,7 @@ def test_texts_that_join_and_leave_at_any_time(texts, greedy, part, most):
         (at, Text(prompt, length, Sampling(temperature=0.0 if greedy else 1.0, seed=k), banned=[3]))
         for k, (prompt, length, at) in enumerate(texts)
     ]
-    prompts = {text: list(text.ids) for _, text in waiting}
+    given_ones = {text: (list(text.ids), text.left, text.sampling) for _, text in waiting}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batch, "PART", part)
         for step in range(400):
@@ -48,7 +49,7 @@ def test_texts_that_join_and_leave_at_any_time(texts, greedy, part, most):
     assert not some.reading
     for _, text in waiting:
         assert text.ended == "length"
-        assert text.ids == alone(prompts[text], text.length, text.sampling)
+        assert text.ids == alone(*given_ones[text])
 
 
 @pytest.mark.parametrize("right", range(5))

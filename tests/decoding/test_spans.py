@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minillm.data.reading import windows_of
+from minillm.data.context_windows import windows_of
 from minillm.decoding.spans import BATCH, find_spans
 from minillm.models.reader import Reader, ReaderConfig
 from minillm.text.word_pieces import SPECIALS, WordPieces

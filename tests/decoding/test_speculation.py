@@ -30,7 +30,8 @@ class Script(Speculation):
 
 def writer(guesses=None, sampling=None, **options):
     some = Writer(READER, sampling or Sampling(temperature=1.0, seed=3), **options)
-    some._speculation = guesses and Script(guesses)
+    some._guess = guesses is not None
+    some.text.speculation = Script(guesses)
     return some
 
 
@@ -48,7 +49,7 @@ def test_a_text_is_the_same_with_guesses(prompt, seed, right, options, stopping)
     plain = writer(sampling=sampling)
     plain.read(prompt)
     list(plain.write(60))
-    stop = [plain.text[-8]] if stopping else []
+    stop = [plain.text.ids[-8]] if stopping else []
     plain = writer(sampling=sampling, stop=stop)
     plain.read(prompt)
     expected = list(plain.write(60))
@@ -56,31 +57,31 @@ def test_a_text_is_the_same_with_guesses(prompt, seed, right, options, stopping)
 
     def guesses(text):
         n = next(turns)
-        return [*plain.text[len(text) : len(text) + n], 1, 2]
+        return [*plain.text.ids[len(text) : len(text) + n], 1, 2]
 
     some = writer(guesses, sampling, stop=stop)
     some.read(prompt)
     assert list(some.write(60)) == expected
-    assert some.text == plain.text
+    assert some.text.ids == plain.text.ids
     if len(expected) > 10:
-        assert len(some._speculation.learned) > 0
+        assert len(some.text.speculation.learned) > 0
 
 
 def test_a_right_guess_saves_a_pass():
     plain = writer()
     plain.read([1, 2])
     expected = list(plain.write(12))
-    some = writer(lambda text: plain.text[len(text) : len(text) + 4])
+    some = writer(lambda text: plain.text.ids[len(text) : len(text) + 4])
     some.read([1, 2])
     assert list(some.write(12)) == expected
-    assert some._speculation.learned == [(4, 4), (4, 4)]  # 1, 5, 5 and 1 tokens
+    assert some.text.speculation.learned == [(4, 4), (4, 4)]  # 1, 5, 5 and 1 tokens
 
 
 def test_a_writer_that_is_given_up_among_guesses_can_go_on():
     plain = writer()
     plain.read([1, 2])
     expected = list(plain.write(20))
-    some = writer(lambda text: plain.text[len(text) : len(text) + 6])
+    some = writer(lambda text: plain.text.ids[len(text) : len(text) + 6])
     some.read([1, 2])
     ids = some.write(20)
     assert [next(ids) for _ in range(4)] == expected[:4]
@@ -112,10 +113,10 @@ def test_tokens_after_guesses_have_their_exact_probabilities(guess):
     counts, N = np.zeros(len(p)), 40
     for number in range(N):
         some = writer(lambda text: [first, int(p.argmax()), 0], sampling)
-        some.rng = Uniforms(0.0, below, (number + 0.5) / N)
+        some.text.rng = Uniforms(below, (number + 0.5) / N)
         some.read([1])
-        some._drawn, some.text = [2], [1, 2]
-        some.rng.numbers.pop(0)
+        some.text.ids.append(2)  # as if it had been drawn
+        some._pass.drawn = 1
         drawn = list(some.write(2))
         assert drawn[0] == first
         counts[drawn[1]] += 1
@@ -194,14 +195,13 @@ def test_right_guesses_grow_and_save_steps():
 def test_only_large_models_guess(monkeypatch):
     config = LlamaConfig(vocabulary=10, context=64, layers=1, heads=2, width=16)
     large = Llama(config, np.random.default_rng(0))
-    assert Writer(large)._speculation is None
+    assert not Writer(large)._guess
     monkeypatch.setattr(speculation, "LEAST_WEIGHTS", 1000)
-    assert Writer(READER)._speculation is None  # it reads one token at a time
+    assert not Writer(READER)._guess  # it reads one token at a time
     some = Writer(large, Sampling(temperature=0, repetition_penalty=0.2))  # it repeats itself
     some.read([1, 2, 3, 4] * 8)
-    assert some._speculation is not None
     learned = []
-    monkeypatch.setattr(some._speculation, "learn", lambda *counts: learned.append(counts))
+    monkeypatch.setattr(some.text.speculation, "learn", lambda *counts: learned.append(counts))
     monkeypatch.setattr(speculation, "SHARE", 1.0)
     list(some.write(12))
     assert learned

@@ -68,7 +68,7 @@ def test_what_was_written_counts_as_read(prompt, more, length):
     one.read(more)
     other = writer(seed=2)
     other.read([*prompt, *written, *more])
-    one.rng, other.rng = np.random.default_rng(3), np.random.default_rng(3)
+    one.text.rng, other.text.rng = np.random.default_rng(3), np.random.default_rng(3)
     assert list(one.write(4)) == list(other.write(4))
 
 

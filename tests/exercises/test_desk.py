@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from few import few
 
 from minillm.cli import main
 from minillm.testing import own_process
@@ -36,34 +37,40 @@ def solved():
 
 @pytest.mark.parametrize(
     ("source", "message"),
-    [
-        ("import sys\nsys.exit(0)", "line 2, sys.exit(0): SystemExit: 0"),
-        ("import os\nos._exit(0)", "the code ended its process (exit status 0)"),
-        ("import sys\ndef square(x):\n    sys.exit(0)", "line 3, sys.exit(0): SystemExit: 0"),
-        ("import sys\ndef square(x):\n    return x**2, lambda dy: sys.exit(0)", "SystemExit: 0"),
-        ("import os\ndef square(x):\n    os._exit(0)", "the code ended its process"),
-        ("def square(x):\n    raise BaseException('b')", "BaseException: b"),
-        ("def square(x):\n    raise GeneratorExit", "raise GeneratorExit: GeneratorExit"),
-        ("def square(x):\n    raise KeyboardInterrupt", "the code raised KeyboardInterrupt"),
-        (
-            "class E(Exception):\n    def __str__(self): raise self\ndef square(x):\n    raise E",
-            "line 4, raise E: E: (its text raises an exception)",
-        ),
-        ("async def square(x):\n    pass", "expected the output and a function backward"),
-        ("def square(x:\n", "line 1: SyntaxError"),
-        ("import nothing_of_this_name", "line 1, import nothing_of_this_name: ModuleNotFound"),
-        (
-            "import numpy as np\nnp.isclose = lambda a, *b, **c: np.ones(np.shape(a), bool)\n"
-            "np.abs = None\ndef square(x):\n    return x, lambda dy: dy\n",
-            "square: y is wrong",
-        ),
-        (
-            "import sys\nfrom minillm.exercises import answering\n"
-            "answering.check_gradients = lambda *a, **k: 0\n"
-            "def square(x):\n    return x**2, lambda dy: x * dy\n",
-            "square: the gradient dx is wrong",
-        ),
-    ],
+    few(
+        [
+            ("import sys\nsys.exit(0)", "line 2, sys.exit(0): SystemExit: 0"),
+            ("import os\nos._exit(0)", "the code ended its process (exit status 0)"),
+            ("import sys\ndef square(x):\n    sys.exit(0)", "line 3, sys.exit(0): SystemExit: 0"),
+            (
+                "import sys\ndef square(x):\n    return x**2, lambda dy: sys.exit(0)",
+                "SystemExit: 0",
+            ),
+            ("import os\ndef square(x):\n    os._exit(0)", "the code ended its process"),
+            ("def square(x):\n    raise BaseException('b')", "BaseException: b"),
+            ("def square(x):\n    raise GeneratorExit", "raise GeneratorExit: GeneratorExit"),
+            ("def square(x):\n    raise KeyboardInterrupt", "the code raised KeyboardInterrupt"),
+            (
+                "class E(Exception):\n    def __str__(self): raise self\n"
+                "def square(x):\n    raise E",
+                "line 4, raise E: E: (its text raises an exception)",
+            ),
+            ("async def square(x):\n    pass", "expected the output and a function backward"),
+            ("def square(x:\n", "line 1: SyntaxError"),
+            ("import nothing_of_this_name", "line 1, import nothing_of_this_name: ModuleNotFound"),
+            (
+                "import numpy as np\nnp.isclose = lambda a, *b, **c: np.ones(np.shape(a), bool)\n"
+                "np.abs = None\ndef square(x):\n    return x, lambda dy: dy\n",
+                "square: y is wrong",
+            ),
+            (
+                "import sys\nfrom minillm.exercises import answering\n"
+                "answering.check_gradients = lambda *a, **k: 0\n"
+                "def square(x):\n    return x**2, lambda dy: x * dy\n",
+                "square: the gradient dx is wrong",
+            ),
+        ]
+    ),
 )
 def test_a_file_that_is_no_answer_is_told_as_such(check, source, message):
     status, report = check(source + "\n")
@@ -86,6 +93,7 @@ def test_what_an_answer_does_to_its_process_does_not_matter(check):
     assert solved()
 
 
+@pytest.mark.deep
 def test_an_endless_loop_is_stopped(check, monkeypatch):
     monkeypatch.setattr(own_process, "SECONDS", 3.0)
     status, report = check("def square(x):\n    while True: pass\n")

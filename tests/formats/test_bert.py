@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from hugging_face import export_bert, import_bert
 from safetensors.numpy import load_file, save_file
 
 from minillm.errors import InputError, InputWarning
-from minillm.formats.bert import export_bert, import_bert
 from minillm.formats.sentences import Sentences
 from minillm.models.bert import BERT, BERTConfig
 from minillm.text.byte_pairs import train

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hugging_face import export_bert, import_bert
 from safetensors.numpy import save_file
 
 import minillm
-from minillm.formats.bert import export_bert, import_bert
 from minillm.formats.sentences import Sentences
 from minillm.models.bert import BERT, BERTConfig
-from minillm.runs.exchange import import_file
+from minillm.runs.conversion import import_file
 from minillm.text import load_tokenizer, tokenizer_files
 from minillm.text.word_pieces import SPECIALS, WordPieces
 

@@ -1,220 +1,376 @@
-"""GGUF files: what is written is read, and a damaged file is one line."""
+"""Llamas in GGUF files: there and back, the order of rows, and what is refused by name."""
 
-import struct
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
-from minillm.errors import InputError
-from minillm.formats.gguf import open_gguf, write_gguf
-from minillm.formats.gguf_blocks import TYPES
-
-VALUES = st.one_of(
-    st.booleans(),
-    st.integers(-(2**63), 2**64 - 1),
-    st.floats(width=32, allow_nan=False),
-    st.text(max_size=5),
-    st.lists(st.text(max_size=5), max_size=3),
-    hnp.arrays(st.sampled_from(["<i4", "<u2", "<f4", "|b1"]), st.integers(0, 4)),
+from minillm.errors import InputError, InputWarning
+from minillm.formats.gguf import (
+    export_gguf,
+    export_gguf_adapter,
+    import_gguf,
+    read_weights,
 )
-METADATA = st.dictionaries(st.text(max_size=5), VALUES, max_size=5)
-ARRAY = np.arange(12, dtype=np.float32).reshape(3, 4)
+from minillm.models.gpt import GPTConfig
+from minillm.models.llama import Llama, LlamaConfig
+from minillm.quantised import Quantised
+from minillm.quantised.blocks import TYPES
+from minillm.quantised.gguf import open_gguf, write_gguf
+from minillm.quantised.matrix import dequantised
+from minillm.text import BytePairs, Characters, ChatTemplate
+from minillm.text.byte_pairs import train
+
+PLAIN = train(["she sells sea shells by the sea shore\n"], 262)
+TOKENIZER = BytePairs(
+    PLAIN.merges, ["<|bos|>", "<|eos|>"], pattern="smollm", bos="<|bos|>", eos="<|eos|>"
+)
+CONFIG = LlamaConfig(
+    len(TOKENIZER), 16, 2, heads=4, key_heads=2, width=32, feed_forward=64, head_width=8,
+    rotary_base=500.0, eps=1e-6,
+)  # fmt: skip
+SCALING = (8.0, 1.0, 4.0, 8192.0)
 
 
-def plain(value):
-    return value.tolist() if isinstance(value, np.ndarray) else value
+def new(**changes):
+    model = Llama(replace(CONFIG, **changes), np.random.default_rng(0))
+    for name, array in model.params.items():
+        if name.endswith("gain"):
+            array += np.linspace(0, 1, len(array), dtype=array.dtype)
+    return model
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return tmp_path_factory.mktemp("gguf") / "model.gguf"
-
-
-@given(METADATA, st.dictionaries(st.text(max_size=3), hnp.array_shapes(max_dims=3), max_size=3))
-def test_there_and_back(path, metadata, shapes):
-    rng = np.random.default_rng(0)
-    arrays = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-    write_gguf(path, metadata, {name: (array, "F32") for name, array in arrays.items()})
-    values, tensors = open_gguf(path)
-    np.testing.assert_equal(  # NaN is NaN
-        {n: plain(v) for n, v in values.items()}, {n: plain(v) for n, v in metadata.items()}
-    )
-    assert {n: type(plain(v)) for n, v in values.items()} == {
-        n: type(plain(v)) for n, v in metadata.items()
-    }
-    passed, again = open_gguf(path, lists=False)
-    assert again == tensors
-    np.testing.assert_equal(
-        passed, {n: [] if isinstance(v, list) else v for n, v in values.items()}
-    )
-    assert tensors.keys() == arrays.keys()
-    for name, array in arrays.items():
-        np.testing.assert_array_equal(tensors[name].read(), array)
-        assert tensors[name].begin % 32 == 0
-
-
-def test_a_file_made_by_hand(path):
-    """Version 2, values of every width, another alignment: as the format's page describes it."""
-
-    def text(value):
-        return struct.pack("<Q", len(value.encode())) + value.encode()
-
-    entries = [
-        text("general.alignment") + struct.pack("<II", 4, 8),
-        text("byte") + struct.pack("<IB", 0, 200),
-        text("small") + struct.pack("<Ih", 3, -300),
-        text("double") + struct.pack("<Id", 12, 0.1),
-        text("bytes") + struct.pack("<IIQ", 9, 1, 2) + bytes([255, 1]),
-        text("texts") + struct.pack("<IIQ", 9, 8, 2) + text("é") + text(""),
-    ]
-    tensor = text("t") + struct.pack("<IQQIQ", 2, 3, 1, 1, 0)
-    head = b"GGUF" + struct.pack("<IQQ", 2, 1, len(entries)) + b"".join(entries) + tensor
-    head += bytes(-len(head) % 8)
-    path.write_bytes(head + np.array([1, -2, 0.5], "<f2").tobytes())
-    metadata, tensors = open_gguf(path)
-    assert {name: plain(value) for name, value in metadata.items()} == {
-        "general.alignment": 8, "byte": 200, "small": -300, "double": 0.1, "bytes": [-1, 1],
-        "texts": ["é", ""],
-    }  # fmt: skip
-    assert tensors["t"].shape == (1, 3)
-    assert tensors["t"].read().tolist() == [[1, -2, 0.5]]
-
-
-@pytest.mark.parametrize("type", TYPES)
-def test_a_tensor_is_read_in_pieces_and_whole(path, type, monkeypatch):
-    array = np.random.default_rng(0).normal(size=(37, 512)).astype(np.float32)
-    write_gguf(path, {}, {"a": (ARRAY, "F32"), "b": (array, type), "c": (ARRAY, "F32")})
-    b = open_gguf(path)[1]["b"]
-    whole = b.read()
-    monkeypatch.setattr("minillm.formats.gguf.PIECE", 1024)  # numbers
-    np.testing.assert_array_equal(b.read(), whole)
-    write_gguf(path, {}, {"a": (ARRAY, "F32"), "b": (array, type), "c": (ARRAY, "F32")})
-    pieces, again = list(b.pieces()), open_gguf(path)[1]["b"].pieces()
-    assert [rows for rows, _ in pieces] == [slice(0, 16), slice(16, 32), slice(32, 37)]
-    assert b"".join(data for _, data in pieces) == b"".join(data for _, data in again)
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "a.gguf"
-    write_gguf(path, {}, {"a": (ARRAY, "F32")})
-    before = path.read_bytes()
-    with pytest.raises(ValueError, match=r"^b: expected finite numbers"):
-        write_gguf(path, {}, {"a": (ARRAY, "F32"), "b": (ARRAY + np.inf, "F32")})
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def made(path, change=lambda head: head, metadata=None, cut=0):
-    """The message about a file whose first bytes are changed, or whose end is cut off."""
-    write_gguf(path, metadata or {}, {"first": (ARRAY, "F32"), "other": (ARRAY, "F32")})
-    data = change(path.read_bytes())
-    path.write_bytes(data[: len(data) - cut])
-    with pytest.raises(InputError) as error:
-        open_gguf(path)
-    assert "\n" not in str(error.value)
-    return str(error.value).removeprefix(f"{path}: ")
-
-
-def number(at, code, value):
-    """Write a number at a place, or, if that is a text, some bytes behind the end of it."""
-
-    def change(data):
-        place = at if isinstance(at, int) else data.index(at[0]) + len(at[0]) + at[1]
-        return data[:place] + struct.pack(code, value) + data[place + struct.calcsize(code) :]
-
-    return change
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.gguf"
 
 
 @pytest.mark.parametrize(
-    ("change", "complaint"),
+    "changes",
     [
-        (lambda data: b"", "expected 4 bytes from 0 on"),
-        (lambda data: b"GGML" + data[4:], "its first bytes: expected b'GGUF', found b'GGML'"),
-        (number(4, "<I", 1), "version: expected 2 or 3"),
-        (number(4, ">I", 3), "version: expected 2 or 3, in a little-endian file"),
-        (number(8, "<Q", 2**60), "number of tensors: expected a count that fits"),
-        (number(16, "<Q", 2**60), "number of entries: expected a count that fits"),
-        (number(24, "<Q", 2**60), "the name of an entry: expected a text of 1,152,9"),
-        (number(32, "<B", 255), "the name of an entry: expected UTF-8"),
-        (number((b"n", 0), "<I", 13), "'n': expected numbers or texts, or an array of these"),
-        (number((b"list", 4), "<I", 9), "'list': expected numbers or texts"),
-        (number((b"list", 8), "<Q", 2**60), "'list': expected a count that fits"),
-        (number((b"last", 4), "<Q", 2**60), "'last': expected a count that fits"),
-        (lambda data: data.replace(b"list", b"last"), "'last': expected one value, found two"),
-        (number((b"first", 0), "<I", 5), "'first': expected 1 to 4 dimensions, found 5"),
-        (number((b"first", 4), "<Q", 2**63), "'first': expected rows of a multiple of 1"),
-        (number((b"first", 4), "<Q", 0), "'first': expected rows of a multiple of 1"),
-        (number((b"first", 4), "<Q", 99), "'first': expected 1,188 bytes from"),
-        (number((b"first", 20), "<I", 2), "'first': expected rows of a multiple of 32"),
-        (number((b"first", 20), "<I", 6), "BF16, found Q5_0"),
-        (number((b"first", 20), "<I", 99), "BF16, found type 99"),
-        (lambda data: data.replace(b"other", b"first"), "'first': expected one tensor, found two"),
-        (number((b"other", 24), "<Q", 0), "'other': offset: expected 64, found 0"),
-        (number((b"other", 24), "<Q", 96), "'other': offset: expected 64, found 96"),
+        {},
+        {"tied": False, "key_heads": 4, "eps": 1e-5},
+        {"rope_scaling": SCALING, "key_heads": 1, "rotary_base": 5e5, "head_width": 12},
+        {"rope_scaling": (32.0, 1.0, 4.0, 8192.0), "rotary_base": 5e3},  # no angle has all of it
     ],
 )
-def test_a_damaged_file_is_one_line(tmp_path, change, complaint):
-    metadata = {"n": 7, "list": ["a"], "last": np.array([1, 2], np.int32)}
-    assert complaint in made(tmp_path / "a.gguf", change, metadata)
+def test_there_and_back(path, changes):
+    model = new(**changes)
+    export_gguf(model, TOKENIZER, path, chat=ChatTemplate("{{ messages }}"))
+    again, tokenizer, chat = import_gguf(path)
+    assert again.config == model.config
+    for name, array in model.params.items():
+        np.testing.assert_array_equal(again.params[name], array, err_msg=name)
+    assert tokenizer.to_dict() == TOKENIZER.to_dict()
+    assert chat == ChatTemplate("{{ messages }}", "<|bos|>", "<|eos|>")
 
 
-def test_a_file_that_is_cut_short(tmp_path):
-    path = tmp_path / "a.gguf"
-    for cut in (17, 130, 250):  # among the data, the tensors, the metadata
-        assert "bytes" in made(path, cut=cut, metadata={"text": "x" * 60})
-    for alignment in (0, 12, 1 << 17, "x"):
-        assert "general.alignment: expected a multiple of 8" in made(
-            path, metadata={"general.alignment": alignment}
-        )
-    with pytest.raises(InputError, match="there is no such file"):
-        open_gguf(tmp_path / "none")
+def test_names_and_layout_are_theirs(path):
+    """Row 2 i + h of a head of a query or a key is ours in half h, at place i."""
+    model = new()
+    export_gguf(model, TOKENIZER, path)
+    tensors = {name: tensor.read() for name, tensor in open_gguf(path)[1].items()}
+    qkv, w = model.params["blocks.1.attention.W_qkv"].T, 8
+    for name, first, heads in (("attn_q", 0, 4), ("attn_k", 32, 2)):
+        rows = tensors[f"blk.1.{name}.weight"]
+        assert rows.shape == (heads * w, 32)
+        for head in range(heads):
+            for i in range(w // 2):
+                for half in range(2):
+                    ours = qkv[first + head * w + half * w // 2 + i]
+                    np.testing.assert_array_equal(rows[head * w + 2 * i + half], ours)
+    np.testing.assert_array_equal(tensors["blk.1.attn_v.weight"], qkv[48:])
+    gate_up = model.params["blocks.0.feed_forward.W_gate_up"].T
+    np.testing.assert_array_equal(tensors["blk.0.ffn_gate.weight"], gate_up[:64])
+    np.testing.assert_array_equal(tensors["blk.0.ffn_up.weight"], gate_up[64:])
+    np.testing.assert_array_equal(tensors["token_embd.weight"], model.params["embedding.E"])
+    assert "output.weight" not in tensors
+    assert import_gguf(path)[2] is None
 
 
-def test_a_file_that_is_cut_short_after_it_was_opened(path):
-    write_gguf(path, {}, {"a": (np.ones((9, 64), np.float32), "Q8_0")})
-    tensor = open_gguf(path)[1]["a"]
-    path.write_bytes(path.read_bytes()[:-300])
-    with pytest.raises(InputError, match="cut short since it was opened"):
-        tensor.read()
+@pytest.mark.parametrize("type", [type for type in TYPES if type != "F32"])
+def test_quantised_weights_stay_quantised(path, type):
+    width = 256 if type in ("Q4_K", "Q6_K") else 32
+    model = new(width=width, feed_forward=width, tied=False)
+    export_gguf(model, TOKENIZER, path, type)
+    again, _, _ = import_gguf(path)
+    types = {name: tensor.type for name, tensor in open_gguf(path)[1].items()}
+    assert types["blk.0.attn_k.weight"] == types["token_embd.weight"] == type
+    assert types["output.weight"] == ("Q8_0" if type.startswith("Q4") else type)
+    assert types["output_norm.weight"] == "F32"
+    dense = dequantised(again)
+    for name, array in model.params.items():
+        floats = type in ("F16", "BF16") or name.endswith("gain")
+        assert isinstance(again.params[name], np.ndarray if floats else Quantised), name
+        assert again.params[name].shape == array.shape
+        error = np.abs(dense.params[name] - array).max() / np.abs(array).max()
+        assert error <= {"Q8_0": 0.005, "Q6_K": 0.05, "F16": 0.001, "BF16": 0.005}.get(type, 0.15)
+    ids = np.arange(8)[None]
+    assert np.abs(again.forward(ids)[0] - dense.forward(ids)[0]).max() < 0.1  # rounded activations
+    assert np.abs(dense.forward(ids)[0] - model.forward(ids)[0]).max() < 0.5
 
 
-def test_the_package_gguf_reads_what_we_write(path):
-    gguf = pytest.importorskip("gguf")
-    rng, metadata = np.random.default_rng(0), {"general.architecture": "llama", "n": -5, "x": 0.25}
-    metadata |= {"texts": ["é", "b"], "ints": np.array([1, -2], np.int32), "big": 1 << 40}
-    arrays = {type: rng.normal(size=(3, 512)).astype(np.float32) for type in TYPES}
-    write_gguf(path, metadata, {type: (array, type) for type, array in arrays.items()})
-    reader, (_, ours) = gguf.GGUFReader(path), open_gguf(path)
-    for name, value in metadata.items():
-        assert reader.fields[name].contents() == plain(value)
-    for tensor in reader.tensors:
-        theirs = gguf.dequantize(tensor.data, tensor.tensor_type)
-        assert ours[tensor.name].type == tensor.tensor_type.name
-        np.testing.assert_array_equal(ours[tensor.name].read(), theirs)
+def test_a_matrix_of_other_blocks_and_one_of_none(path):
+    export_gguf(new(), TOKENIZER, path, "Q4_K")  # rows of 32
+    types = {tensor.type for tensor in open_gguf(path)[1].values()}
+    assert types == {"Q8_0", "F32"}
+    with pytest.raises(InputError, match=r"W_o: expected a multiple of 32 inputs.*found 24"):
+        export_gguf(new(head_width=6), TOKENIZER, path, "Q4_0")
+    model = new()
+    model.params["blocks.1.attention.W_o"][3, 3] = 1e9
+    with pytest.raises(InputError, match=r"attn_output.weight: expected finite numbers that F16"):
+        export_gguf(model, TOKENIZER, path, "F16")
 
 
-def test_we_read_what_the_package_gguf_writes(tmp_path):
-    gguf = pytest.importorskip("gguf")
-    writer = gguf.GGUFWriter(tmp_path / "a.gguf", "llama")
-    writer.add_uint64("big", 1 << 40)
-    writer.add_float64("double", 0.1)
-    writer.add_array("texts", ["a", "é"])
-    array = np.arange(64, dtype=np.float32).reshape(2, 32)
-    writer.add_tensor("a", array)
-    writer.add_tensor(
-        "b", gguf.quantize(array, gguf.GGMLQuantizationType.Q8_0),
-        raw_dtype=gguf.GGMLQuantizationType.Q8_0,
+def test_parts_of_floats_and_of_integers_are_floats(path):
+    export_gguf(new(), TOKENIZER, path, "Q8_0")
+    metadata, tensors = open_gguf(path)
+    arrays = {n: (t.read(), "F16" if "attn_k" in n else t.type) for n, t in tensors.items()}
+    write_gguf(path, metadata, arrays)
+    params = import_gguf(path)[0].params
+    assert isinstance(params["blocks.0.attention.W_qkv"], np.ndarray)
+    assert isinstance(params["blocks.0.attention.W_o"], Quantised)
+
+
+def test_other_special_tokens_for_chat_templates(path):
+    export_gguf(new(), TOKENIZER, path, chat=ChatTemplate("{{ pad_token }}"))
+    metadata, tensors = open_gguf(path)
+    arrays = {name: (tensor.read(), tensor.type) for name, tensor in tensors.items()}
+    names = ("padding", "unknown")
+    for ids, expected in (((262, 261), "<|eos|><|bos|>"), ((999, "x"), "")):
+        given = {f"tokenizer.ggml.{n}_token_id": id for n, id in zip(names, ids, strict=True)}
+        write_gguf(path, {**metadata, **given}, arrays)
+        chat = import_gguf(path)[2]
+        assert chat.pad + chat.unk == expected
+
+
+def test_units_without_byte_pairs_are_left_out(path):
+    tokenizer = Characters("abc")
+    model = new(vocabulary=3)
+    export_gguf(model, tokenizer, path, "Q8_0")
+    assert open_gguf(path)[0]["tokenizer.ggml.model"] == "none"
+    assert read_weights(path, model.config).keys() == model.params.keys()
+    with pytest.raises(InputError, match=r"tokenizer.ggml.model: expected 'gpt2'.*found 'none'"):
+        import_gguf(path)
+    with pytest.raises(InputError, match="only a run of llama has quantised weights"):
+        read_weights(path, GPTConfig(3))
+
+
+def refused(path, metadata=None, arrays=None, without=()):
+    """The message about a file with other entries or tensors."""
+    export_gguf(new(), TOKENIZER, path)
+    values, tensors = open_gguf(path)
+    whole = {name: (tensor.read(), "F32") for name, tensor in tensors.items()} | (arrays or {})
+    values = {**values, **(metadata or {})}
+    for name in without:
+        whole.pop(name, None)
+        values.pop(name, None)
+    write_gguf(path, values, whole)
+    with pytest.raises(InputError) as error:
+        import_gguf(path)
+    assert "\n" not in str(error.value)
+    assert str(error.value).count(str(path)) == 1
+    return str(error.value).removeprefix(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "complaint"),
+    [
+        ({"general.architecture": "qwen2"}, "architecture: expected 'llama', found 'qwen2'"),
+        ({"llama.expert_count": 8}, "llama.expert_count: expected 0: a mixture of experts"),
+        ({"llama.rope.scaling.type": "yarn"}, "llama.rope.scaling.type: expected 'none'"),
+        ({"llama.rope.scaling.factor": 4.0}, "scaling.factor: expected 1: linear scaling of"),
+        ({"llama.rope.scale_linear": 4.0}, "rope.scale_linear: expected 1: linear scaling of"),
+        (
+            {"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 2.0},
+            "llama.rope.scaling.factor: expected 1: linear scaling of the angles cannot be run, fo",
+        ),
+        ({"llama.rope.scaling.factor": np.ones(2)}, "llama.rope.scaling.factor: expected 1"),
+        ({"llama.rope.scaling.attn_factor": 1.5}, "attn_factor: expected 1: scaled attention"),
+        ({"llama.attention.causal": False}, "llama.attention.causal: expected true: a model"),
+        ({"llama.rope.dimension_count": np.ones(2)}, "rope.dimension_count: expected 8, the wid"),
+        ({"llama.rope.dimension_count": 4}, "llama.rope.dimension_count: expected 8, the width"),
+        ({"llama.attention.value_length": 9}, "llama.attention.value_length: expected 8"),
+        ({"llama.block_count": 0}, "llama.block_count: expected a whole number from 1 up, found 0"),
+        ({"llama.block_count": "2"}, "llama.block_count: expected a whole number"),
+        ({"llama.block_count": 3}, "the tensor blk.2.attn_norm.weight is missing"),
+        ({"llama.block_count": 1}, "'blk.1.attn_norm.weight': expected the tensors of a Llama"),
+        ({"llama.attention.head_count": 5}, "key_heads: expected a divisor of"),
+        ({"llama.feed_forward_length": 65}, "ffn_gate.weight: expected shape (65, 32), found (64"),
+        ({"llama.rope.freq_base": "x"}, "llama.rope.freq_base: expected a number, found 'x'"),
+        ({"tokenizer.ggml.model": "llama"}, "tokenizer.ggml.model: expected 'gpt2', byte pairs"),
+        ({"tokenizer.ggml.pre": "falcon"}, "tokenizer.ggml.pre: expected 'gpt-2' or 'smollm' or"),
+        ({"tokenizer.ggml.tokens": 3}, "tokenizer.ggml.tokens: expected a list of texts"),
+        ({"tokenizer.ggml.tokens": ["a", "a"]}, "tokenizer.ggml.token_type: expected 2 numbers"),
+        ({"tokenizer.ggml.merges": ["a"]}, "expected merges of two tokens, found 'a'"),
+        ({"tokenizer.ggml.merges": ["q q"]}, "the vocabulary has no id for 'qq'"),
+        ({"tokenizer.ggml.eos_token_id": 9999}, "tokenizer.ggml.eos_token_id: expected 0 to 262"),
+        ({"tokenizer.chat_template": 3}, "tokenizer.chat_template: expected a text, found 3"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_run_is_refused_by_name(path, metadata, complaint):
+    assert complaint in refused(path, metadata)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 1.0},
+        {"llama.rope.scaling.type": "none", "llama.rope.scaling.factor": 4.0},
+        {"llama.rope.scaling.attn_factor": 1.0, "llama.attention.causal": True},
+        {"llama.rope.scale_linear": 0.0, "llama.tensor_data_layout": "Meta AI original pth"},
+    ],
+)
+def test_entries_that_change_nothing(path, metadata):
+    """As in llama.cpp, which gives no warning either."""
+    export_gguf(new(), TOKENIZER, path)
+    assert changed(path, **metadata)[0].config == CONFIG
+
+
+def test_unknown_entries_are_named_in_a_warning(path):
+    export_gguf(new(), TOKENIZER, path)
+    with pytest.warns(InputWarning, match=r"model.gguf: ignored.*here: 'llama.more'$"):
+        changed(path, **{"llama.more": 3, "general.more": "text"})
+
+
+@pytest.mark.parametrize(
+    ("arrays", "complaint"),
+    [
+        ({"blk.0.attn_q.bias": (np.zeros(32), "F32")}, "'blk.0.attn_q.bias': expected the tensors"),
+        ({"output_norm.weight": (np.ones(32), "Q8_0")}, "output_norm.weight: expected floats"),
+        ({"output_norm.weight": (np.ones((32, 1)), "F32")}, "output_norm.weight: expected shape"),
+        (
+            {"token_embd.weight": (np.zeros((7, 32)), "F32")},
+            "has 7 rows, but the tokenizer has 263",
+        ),
+        (
+            {"rope_freqs.weight": (np.array([1, 2, 3, 4.0]), "F32")},
+            "expected the factors of Llama 3",
+        ),
+        ({"rope_freqs.weight": (np.ones(3), "F32")}, "rope_freqs.weight: expected shape (4,)"),
+    ],
+)
+def test_other_tensors_are_refused(path, arrays, complaint):
+    assert complaint in refused(path, arrays=arrays)
+
+
+def test_missing_tensors_are_named(path):
+    assert refused(path, without=["token_embd.weight"]) == "the tensor token_embd.weight is missing"
+    assert "output_norm.weight is missing" in refused(path, without=["output_norm.weight"])
+
+
+@pytest.mark.parametrize("type", ["F32", "Q8_0", "Q4_1"])
+def test_numbers_that_are_not_finite_are_refused(path, type):
+    export_gguf(new(), TOKENIZER, path, type)
+    tensor = open_gguf(path)[1]["blk.1.attn_v.weight"]
+    data = bytearray(path.read_bytes())
+    at = tensor.begin + (0 if type == "F32" else TYPES[type].bytes)
+    data[at : at + 4] = b"\0\x7e\0\x7e" if type != "F32" else b"\0\0\x80\x7f"  # NaN, infinity
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"blk.1.attn_v.weight: expected finite numbers"):
+        import_gguf(path)
+    assert read_weights(path, CONFIG, allow_nan=True)
+
+
+def changed(path, **metadata):
+    """The file with other metadata, where None takes an entry away."""
+    found, tensors = open_gguf(path)
+    values = {name: value for name, value in (found | metadata).items() if value is not None}
+    write_gguf(path, values, {n: (tensor.read(), "F32") for n, tensor in tensors.items()})
+    return import_gguf(path)
+
+
+@pytest.mark.parametrize("add_bos", [True, False])
+def test_llama_3_has_whole_words_and_bos(path, add_bos):
+    tokenizer = BytePairs(
+        [(b"b", b"c"), (b"a", b"b"), (b"ab", b"c")], ["<|begin_of_text|>", "<|eot_id|>"],
+        pattern="llama-bpe", whole=True, bos="<|begin_of_text|>", eos="<|eot_id|>",
+        add_bos=add_bos,
     )  # fmt: skip
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    metadata, tensors = open_gguf(tmp_path / "a.gguf")
-    assert (metadata["big"], metadata["double"], metadata["texts"]) == (1 << 40, 0.1, ["a", "é"])
-    np.testing.assert_array_equal(tensors["a"].read(), array)
-    assert np.abs(tensors["b"].read() - array).max() < 0.3
-    assert isinstance(tensors["a"].path, Path)
+    export_gguf(new(vocabulary=len(tokenizer)), tokenizer, path)
+    again = import_gguf(path)[1]
+    assert again.to_dict() == tokenizer.to_dict()
+    assert again.decode(again.encode_known("abc")[:1]) == "abc"
+    assert again.encode("abc").tolist()[: int(add_bos)] == [again.bos] * add_bos
+    assert changed(path, **{"tokenizer.ggml.add_bos_token": None})[1].add_bos  # as llama.cpp
+    with pytest.raises(InputError, match="add_bos_token: expected true or false, found 3"):
+        changed(path, **{"tokenizer.ggml.add_bos_token": 3})
+
+
+def test_how_the_authors_sample_is_read(path):
+    export_gguf(new(), TOKENIZER, path, chat=ChatTemplate("{{ messages }}"))
+    assert import_gguf(path)[2].sampling == {}
+    prefix = "general.sampling."
+    chat = changed(path, **{f"{prefix}top_p": 0.9, f"{prefix}top_k": 0})[2]
+    assert chat.sampling == {"temperature": 1.0, "top_p": 0.9}
+    chat = changed(path, **{f"{prefix}temp": 0.2, f"{prefix}penalty_repeat": 1.1})[2]
+    assert chat.sampling == {"temperature": 0.2, "top_p": 0.9, "repetition_penalty": 1.1}
+    with pytest.raises(InputError, match=r"top_k: expected a whole number, found nan"):
+        changed(path, **{f"{prefix}top_k": float("nan")})
+    changed(path, **{f"{prefix}top_k": -1})
+    with pytest.raises(InputError, match=r"general.sampling.min_p: expected a number, found 'x'"):
+        changed(path, **{f"{prefix}min_p": "x"})
+
+
+@given(st.fixed_dictionaries({}, optional={
+    "temperature": st.integers(0, 200).map(lambda n: n / 100), "top_k": st.integers(1, 10**6),
+    "top_p": st.sampled_from([0.1, 0.95, 1]), "min_p": st.sampled_from([0, 0.05]),
+    "repetition_penalty": st.sampled_from([1, 1.1]),
+}))  # fmt: skip
+def test_how_the_authors_sample_is_written(sampling):
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.gguf"
+        export_gguf(new(), TOKENIZER, path, chat=ChatTemplate("{{ messages }}", sampling=sampling))
+        found, written = import_gguf(path)[2].sampling, open_gguf(path)[0]
+    for name, value in written.items():
+        if name.startswith("general.sampling.") and not name.endswith("top_k"):
+            assert type(value) is float
+    assert found == ({"temperature": 1.0} | sampling if sampling else {})
+    assert {type(value) for name, value in found.items() if name != "top_k"} <= {float}
+
+
+@pytest.mark.parametrize("type", ["F32", "Q8_0"])
+def test_transformers_has_the_same_logits(path, type):
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    pytest.importorskip("gguf")
+    tied = new(rope_scaling=None)
+    export_gguf(tied, TOKENIZER, path, type)
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        path.parent, gguf_file=path.name, dtype=torch.float32
+    )
+    ids = np.arange(14)[None]
+    with torch.no_grad():
+        theirs = model(torch.tensor(ids)).logits.numpy()
+    ours, _ = dequantised(import_gguf(path)[0]).forward(ids)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_an_adapter_adds_what_merging_adds(tmp_path):
+    """Each of their matrices: W + alpha / r lora_b lora_a, in their order of rows."""
+    rng = np.random.default_rng(0)
+    config, additions, scale, r = CONFIG, {}, 0.7, 3
+    model = new()
+    merged = dict(model.params)
+    for name, W in model.params.items():
+        if ".W_" in name:
+            A, B = (rng.standard_normal(shape) for shape in ((len(W), r), (r, W.shape[1])))
+            additions |= {f"{name}.A": A.astype(np.float32), f"{name}.B": B.astype(np.float32)}
+            merged[name] = W + np.float32(scale) * (additions[f"{name}.A"] @ additions[f"{name}.B"])
+    files = {name: tmp_path / f"{name}.gguf" for name in ("base", "merged", "adapter")}
+    export_gguf(model, TOKENIZER, files["base"])
+    export_gguf(Llama(config, params=merged), TOKENIZER, files["merged"])
+    export_gguf_adapter(model, additions, scale, files["adapter"])
+    (_, base), (_, whole), (metadata, adapter) = (open_gguf(path) for path in files.values())
+    assert metadata["general.type"] == "adapter"
+    changed = {name.removesuffix(".lora_a") for name in adapter if name.endswith(".lora_a")}
+    assert len(changed) == 7 * config.layers
+    for name, tensor in base.items():
+        expected = tensor.read()
+        if name in changed:
+            a, b = (adapter[f"{name}.lora_{side}"].read() for side in "ab")
+            expected = expected + metadata["adapter.lora.alpha"] / r * (b @ a)
+        np.testing.assert_allclose(whole[name].read(), expected, rtol=1e-4, atol=1e-5)

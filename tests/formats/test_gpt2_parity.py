@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hugging_face import export_gpt2, import_gpt2
 from safetensors.numpy import save_file
 
-from minillm.formats.gpt2 import export_gpt2, import_gpt2
+from minillm.formats import huggingface
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.text import load_tokenizer
 from minillm.text.byte_pairs import train
@@ -48,7 +49,7 @@ def assert_close(result, expected, tolerance, name="logits"):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), PRECISION)
 def test_frozen(tmp_path, monkeypatch, dtype, tolerance):
-    monkeypatch.setattr("minillm.formats.gpt2.load_tokenizer", lambda folder: range(FROZEN_V))
+    monkeypatch.setattr(huggingface, "load_tokenizer", lambda folder: range(FROZEN_V))
     frozen = np.load(Path(__file__).with_name("frozen_gpt2.npz"))
     groups = {"weight": {}, "gradient": {}}
     for entry in frozen.files:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hugging_face import export_llama, import_llama
 from safetensors.numpy import load_file, save_file
 
 import minillm
@@ -12,9 +13,8 @@ from minillm.cli import main
 from minillm.decoding import ChatSampling, Sampling
 from minillm.errors import InputError, InputWarning
 from minillm.formats.huggingface import read_chat_template, read_other_tokens
-from minillm.formats.llama import export_llama, import_llama
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.runs.exchange import import_file
+from minillm.runs.conversion import import_file
 from minillm.text import Characters
 from minillm.text.byte_pairs import train
 

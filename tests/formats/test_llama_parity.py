@@ -4,11 +4,12 @@ import inspect
 
 import numpy as np
 import pytest
+from hugging_face import export_llama, import_llama
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minillm.decoding import Reader
-from minillm.formats.llama import export_llama, import_llama, weights
+from minillm.formats.llama import LlamaFolder
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.text.byte_pairs import train
 
@@ -59,7 +60,7 @@ def theirs(model):
     other = transformers.LlamaForCausalLM(config).to(getattr(torch, model.dtype.name)).eval()
     tensors = {
         name: torch.tensor(np.ascontiguousarray(view))
-        for weight in weights(c)
+        for weight in LlamaFolder().weights(c)
         for name, view in weight.views(model.params[weight.name]).items()
     }
     tensors = {n if n == "lm_head.weight" else f"model.{n}": t for n, t in tensors.items()}
@@ -73,7 +74,7 @@ def gradients_of(other, config):
     """Their gradients under our names."""
     by_name = {n.removeprefix("model."): p.grad.numpy() for n, p in other.named_parameters()}
     gradients = {}
-    for weight in weights(config):
+    for weight in LlamaFolder().weights(config):
         gradients[weight.name] = np.empty(weight.shape)
         for name, view in weight.views(gradients[weight.name]).items():
             view[...] = by_name[name]

@@ -5,9 +5,9 @@ import re
 
 import numpy as np
 import pytest
+from hugging_face import export_bert, export_gpt2, export_llama
 
 from minillm.errors import InputError, InputWarning
-from minillm.formats import bert, gpt2, llama
 from minillm.formats.peft import CONFIG, WEIGHTS, read_adapter, write_adapter
 from minillm.formats.tensors import open_tensors, write_tensors
 from minillm.models.bert import BERT, BERTConfig
@@ -145,7 +145,7 @@ def test_additions_to_modules_of_theirs(name, prefix, tmp_path):
         ({"modules_to_save": ["classifier"]}, "modules_to_save: expected None or "),
         ({"r": 0}, "r: expected a whole number from 1 up, found 0"),
         ({"r": 4}, "expected shape \\(4, 4\\), found \\(3, 4\\)"),
-        ({"lora_alpha": "x"}, "lora_alpha: expected a number above 0"),
+        ({"lora_alpha": "x"}, "lora_alpha: expected a number, found 'x'"),
         ({"init_lora_weights": "pissa"}, "init_lora_weights: expected True, as PEFT saves it with"),
         ({"init_lora_weights": "pissa_niter_4"}, "path_initial_model.*, found 'pissa_niter_4'"),
         ({"init_lora_weights": "OLoRA"}, "init_lora_weights: expected True, .*found 'OLoRA'"),
@@ -234,14 +234,14 @@ def test_peft_loads_and_saves_them(name, tmp_path):
     model = small(name, 9 if name == "bert" else 257)
     additions = added_to(model, ("W_qkv", "W_1", "W_gate_up"))
     if name == "gpt":
-        gpt2.export_gpt2(model, BytePairs([]), tmp_path / "base")
+        export_gpt2(model, BytePairs([]), tmp_path / "base")
         base = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "base")
     elif name == "llama":
-        llama.export_llama(model, BytePairs([]), tmp_path / "base")
+        export_llama(model, BytePairs([]), tmp_path / "base")
         base = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "base")
     else:
         tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c", "d"]
-        bert.export_bert(model, WordPieces(tokens), tmp_path / "base")
+        export_bert(model, WordPieces(tokens), tmp_path / "base")
         base = transformers.BertForMaskedLM.from_pretrained(tmp_path / "base")
     write_adapter(tmp_path / "made", model, additions, 1.5, str(tmp_path / "base"))
     loaded = peft.PeftModel.from_pretrained(base, tmp_path / "made").eval()

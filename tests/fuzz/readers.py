@@ -5,7 +5,6 @@ from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,19 +18,20 @@ from minillm.data.pairs import PairFile
 from minillm.data.squad import read_squad
 from minillm.data.streams import TextStream
 from minillm.formats import arpa, word2vec
-from minillm.formats.bert import export_bert, import_bert
-from minillm.formats.gguf_llama import import_gguf
-from minillm.formats.gpt2 import import_gpt2
-from minillm.formats.llama import import_llama
+from minillm.formats.bert import BERTFolder
+from minillm.formats.gguf import import_gguf
+from minillm.formats.gpt2 import GPT2Folder
+from minillm.formats.huggingface import Transformers
+from minillm.formats.llama import LlamaFolder
 from minillm.models.ngram import NGram, NGramConfig
 from minillm.runs.config import read_config
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Stored, find_kind
+from minillm.runs.kinds._text_data import check_kept, name_of, tokenizer_of
 from minillm.runs.kinds.captioner import captions_of
 from minillm.runs.kinds.image_classifier import read_image
 from minillm.runs.load import load, open_vocabularies
 from minillm.runs.run import Run
-from minillm.runs.text_data import check_kept, name_of, tokenizer_of
 from minillm.text import build_vocabulary, load_tokenizer, tokenizer_files
 from minillm.training import AdamW, restore_checkpoint
 from minillm.training.ngram import score_text
@@ -208,10 +208,9 @@ def read_wordpieces(folder: Path, rng: random.Random) -> None:
     tokenizer_files(tokenizer)
 
 
-def read_hugging_face(
-    folder: Path, rng: random.Random, read: Callable[[Path], Any] = import_gpt2
-) -> None:
-    model, tokenizer = read(folder)
+def read_hugging_face(folder: Path, rng: random.Random, format: type[Transformers]) -> None:
+    found = format().read(folder)
+    model, tokenizer = found.model, found.tokenizer
     ids = tokenizer.encode(TEXT)[:20]
     with np.errstate(all="ignore"):
         reader = decoding.Reader(model)
@@ -229,12 +228,13 @@ def read_gguf(folder: Path, rng: random.Random) -> None:
 
 
 def read_bert(folder: Path, rng: random.Random) -> None:
-    model, tokenizer, sentences = import_bert(folder)
-    ids = tokenizer.encode(TEXT)[: model.config.context]
+    found = BERTFolder().read(folder)
+    model = found.model
+    ids = found.tokenizer.encode(TEXT)[: model.config.context]
     with np.errstate(all="ignore"):
         model.hidden(ids[None])
     if rng.random() < 0.1:
-        export_bert(model, tokenizer, folder / "again", sentences)
+        BERTFolder().write(found, folder / "again")
 
 
 def read_images(folder: Path, rng: random.Random) -> None:
@@ -268,8 +268,8 @@ READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
     "tokenizer-hugging-face": read_tokenizer,
     "wordpieces-bert": read_wordpieces,
     "wordpieces-hugging-face": read_wordpieces,
-    "hugging-face": read_hugging_face,
-    "hugging-face-llama": partial(read_hugging_face, read=import_llama),
+    "hugging-face": partial(read_hugging_face, format=GPT2Folder),
+    "hugging-face-llama": partial(read_hugging_face, format=LlamaFolder),
     "hugging-face-bert": read_bert,
     "gguf": read_gguf,
     "images": read_images,

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from minillm.data import Minibatches, RandomWindows, Sequences, write_shards
 from minillm.data.masking import Masking
 from minillm.data.passages import Passages
 from minillm.formats.arpa import write_arpa
-from minillm.formats.bert import export_bert
-from minillm.formats.gguf_llama import export_gguf
-from minillm.formats.gpt2 import export_gpt2
-from minillm.formats.llama import export_llama
+from minillm.formats.bert import BERTFolder
+from minillm.formats.format import Contents
+from minillm.formats.gguf import export_gguf
+from minillm.formats.gpt2 import GPT2Folder
+from minillm.formats.llama import LlamaFolder
 from minillm.formats.sentences import Sentences
 from minillm.formats.word2vec import write_vectors
 from minillm.models.bert import BERT, BERTConfig
@@ -276,8 +278,8 @@ def _texts(root: Path) -> None:
         _write(root / "wordpieces-bert" / "small" / file, files[file])
     model = GPT(GPTConfig(len(PAIRS_OF_BYTES), 8, 2, 2, 4), np.random.default_rng(0))
     (root / "hugging-face").mkdir()
-    export_gpt2(model, PAIRS_OF_BYTES, root / "hugging-face" / "pairs")
-    export_gpt2(model, PAIRS_OF_BYTES, root / "hugging-face" / "in-two-files")
+    for name in ("pairs", "in-two-files"):
+        GPT2Folder().write(Contents(model, PAIRS_OF_BYTES), root / "hugging-face" / name)
     _in_two_files(root / "hugging-face" / "in-two-files")
     (root / "hugging-face-llama").mkdir()
     for name, scaling in (("plain", None), ("scaled", (8.0, 1.0, 4.0, 6.0))):
@@ -285,7 +287,7 @@ def _texts(root: Path) -> None:
             len(PAIRS_OF_BYTES), 8, 2, 2, 1, 4, 6, tied=scaling is None, rope_scaling=scaling
         )
         llama = Llama(llama_config, np.random.default_rng(0))
-        export_llama(llama, PAIRS_OF_BYTES, root / "hugging-face-llama" / name)
+        LlamaFolder().write(Contents(llama, PAIRS_OF_BYTES), root / "hugging-face-llama" / name)
     llama_config = LlamaConfig(len(PAIRS_OF_BYTES), 8, 1, 2, 1, 32, 32)
     for kind in ("F32", "Q4_1", "Q8_0"):
         llama = Llama(llama_config, np.random.default_rng(0))
@@ -295,9 +297,10 @@ def _texts(root: Path) -> None:
     sizes = {"vocabulary": len(PIECES), "context": 8, "layers": 1, "heads": 2, "width": 4}
     bert = root / "hugging-face-bert"
     bert.mkdir()
-    for name, sentences in (("words", None), ("sentences", Sentences("mean", True, 6))):
+    for name, sentences in (("words", Sentences()), ("sentences", Sentences("mean", True, 6))):
         config = BERTConfig(**sizes, masked_words=name == "words", pooler=True)
-        export_bert(BERT(config, np.random.default_rng(0)), PIECES, bert / name, sentences)
+        model = BERT(config, np.random.default_rng(0))
+        BERTFolder().write(Contents(model, PIECES, facts=asdict(sentences)), bert / name)
     _in_two_files(bert / "sentences")
     (bert / "words" / "tokenizer.json").unlink()
     _write(root / "images" / "lines" / "images.txt", "0 0.5 1 0 0.25 1\n" * 3)

@@ -15,7 +15,8 @@ from minillm._kernels import (
 )
 
 ROOMS = tuple(
-    f"minillm.{room}." for room in ("ops", "layers", "models", "training", "decoding", "text")
+    f"minillm.{room}."
+    for room in ("ops", "layers", "models", "quantised", "training", "decoding", "text")
 )
 
 for module in pkgutil.walk_packages(minillm.__path__, "minillm."):

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from minillm import kernels_info, use_kernels
 from minillm.decoding import Decoder, Reader
 from minillm.decoding.decoder import select
-from minillm.decoding.decoder_step import StepWeights
-from minillm.decoding.gpt_reader import step_names
+from minillm.decoding.gpt_reader import gpt_weights
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.transformer import Transformer, TransformerConfig
 
@@ -40,10 +39,6 @@ def new_transformer(dtype=np.float64, **options):
     return moved(Transformer(config, np.random.default_rng(0), dtype=dtype))
 
 
-def of_gpt(params, layers):
-    return StepWeights(params, step_names(layers), post_norm=False, relu=False)
-
-
 def arguments(model, Q, S, seed=2):
     """The arguments of decoder_step for a GPT, with any past."""
     c, rng = model.config, np.random.default_rng(seed)
@@ -51,7 +46,7 @@ def arguments(model, Q, S, seed=2):
     past = [rng.standard_normal(shape).astype(model.dtype) for _ in range(2 * c.layers)]
     x = rng.standard_normal((Q, c.width)).astype(model.dtype)
     counts = rng.integers(1, S + 1, Q)
-    return of_gpt(model.params, c.layers), x, past, None, counts, [], None, -1
+    return gpt_weights(model), x, past, None, counts, [], None, -1
 
 
 def arguments_with_source(model, B, K, T, S, seed=2):
@@ -71,7 +66,7 @@ def arguments_with_source(model, B, K, T, S, seed=2):
     rows[:, -1] = new  # each has its own new one, which no other has read
     x = rng.standard_normal((Q, c.width)).astype(model.dtype)
     lengths = rng.integers(0, S + 1, B)
-    weights = Decoder(model)._new_weights()
+    weights = Decoder(model).new_weights()
     return weights, x, pool, rows, np.full(Q, T), memory, lengths, c.layers - 1
 
 
@@ -81,7 +76,7 @@ def in_float64(model, arguments):
     exact = type(model)(model.config, params=params)
     weights, x, past, rows, counts, memory, lengths, shown = arguments
     is_gpt = isinstance(model, GPT)
-    weights = of_gpt(params, model.config.layers) if is_gpt else Decoder(exact)._new_weights()
+    weights = gpt_weights(exact) if is_gpt else Decoder(exact).new_weights()
     past, memory = ([array.astype(np.float64) for array in kept] for kept in (past, memory))
     return weights, x.astype(np.float64), past, rows, counts, memory, lengths, shown
 

@@ -84,11 +84,11 @@ def run_the_other_kernels():
     from minillm.decoding.reader import Reader
     from minillm.models.gpt import GPT, GPTConfig
     from minillm.models.llama import Llama, LlamaConfig
-    from minillm.models.ngram import _count_keys, _find_children
+    from minillm.models.ngram import count_keys, find_children
     from minillm.models.transformer import Transformer, TransformerConfig
     from minillm.models.word2vec import Word2Vec, Word2VecConfig
-    from minillm.ops.linear import _matmul
-    from minillm.ops.quantised import _quantised_product, _quantised_rows, quantise
+    from minillm.ops.linear import matmul
+    from minillm.quantised.matrix import _quantised_product, _quantised_rows, quantise
     from minillm.training import AdamW, clip_global_norm
 
     rng = np.random.default_rng(0)
@@ -103,10 +103,10 @@ def run_the_other_kernels():
     params, grads = ({"p": rng.random((300, 301))} for _ in range(2))
     AdamW(params).step(grads, 0.1)
     clip_global_norm(grads, 1.0)
-    _count_keys(rng.integers(0, 2**40, 20_001))
+    count_keys(rng.integers(0, 2**40, 20_001))
     words = np.sort(rng.choice(10**6, 5000, replace=False)).astype(np.int32)
     asked = rng.integers(0, 10**6, 20_001).astype(np.int32)
-    _find_children(np.array([0, 5000], np.int32), words, np.zeros(20_001, np.int32), asked)
+    find_children(np.array([0, 5000], np.int32), words, np.zeros(20_001, np.int32), asked)
     for format in FORMATS:
         for M, O, twice in ((1, 37, False), (13, 16, True), (300, 131, False)):
             (part,) = packed(rng, format, 96, O).parts
@@ -119,7 +119,7 @@ def run_the_other_kernels():
             _quantised_rows(parts, at_an_end(rng.integers(0, 2 * O, 40)))
     for dtype in (np.float32, np.float64):
         for M, N in ((1, 37), (4, 64), (9, 37), (20, 515)):
-            _matmul(
+            matmul(
                 at_an_end(rng.random((M, 90)).astype(dtype)),
                 at_an_end(rng.random((90, N)).astype(dtype)),
             )
@@ -137,7 +137,7 @@ def run_the_other_kernels():
             quantised = Llama(model.config, params=dict(model.params))
             for name, W in model.params.items():
                 if W.ndim == 2 and "W_o" not in name:
-                    W = quantise(W.T if name == "embedding.E" else W, 4)
+                    W = quantise(W.T if name == "embedding.E" else W, "Q4_1")
                     quantised.params[name] = W.T if name == "embedding.E" else W
             models.append(quantised)
         for reader in map(Reader, models):
@@ -161,6 +161,7 @@ def kernels_of_several_sizes():
             run_the_other_kernels()
 
 
+@pytest.mark.deep
 @pytest.mark.skipif(os.name != "posix", reason="no mprotect here")
 def test_no_kernel_touches_what_lies_beside_its_memory():
     pytest.importorskip("minillm._kernels._cpu", reason="the compiled kernels are not built")

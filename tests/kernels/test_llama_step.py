@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from minillm import use_kernels, use_threads
 from minillm.decoding import Reader
-from minillm.decoding.llama_reader import LlamaWeights, step_names
+from minillm.decoding.llama_reader import LlamaWeights
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.ops import quantised
-from minillm.ops.quantised import Quantised, beside, quantise
-from minillm.training.lora import LowRank, QuantisedLowRank
+from minillm.ops.rotary import frequencies
+from minillm.quantised import Quantised, QuantisedLowRank, quantise
+from minillm.quantised.codes import BLOCK
+from minillm.quantised.matrix import beside
+from minillm.training.lora import LowRank
 
 SIZES = st.fixed_dictionaries(
     {
@@ -57,11 +59,11 @@ def new(layers, key_heads, shared, head_width, vocabulary, tied, dtype=np.float3
 def packed(name, W, bits):
     """The matrix as blocks of 4 or 8 bits, or as it is where its inputs are not whole blocks."""
     W, format = W.T if name == "embedding.E" else W, bits[len(name) % len(bits)]
-    if len(W) % quantised.BLOCK:
+    if len(W) % BLOCK:
         return W
     if "qkv" in name and W.shape[1] > 7:  # parts of several formats
-        return beside(quantise(W[:, :5], 4), quantise(W[:, 5:], 8))
-    W = replace(quantise(W, format), twice="down" in name or "E" in name)
+        return beside(quantise(W[:, :5], "Q4_1"), quantise(W[:, 5:], "Q8_0"))
+    W = replace(quantise(W, {4: "Q4_1", 8: "Q8_0"}[format]), twice="down" in name or "E" in name)
     return W.T if name == "embedding.E" else W
 
 
@@ -85,10 +87,10 @@ def arguments(model, B, S, T=1, seed=2):
     past = [rng.standard_normal(shape).astype(model.dtype) for _ in range(2 * c.layers)]
     x = rng.standard_normal((B * T, c.width)).astype(model.dtype)
     start = rng.integers(0, S + 1, B)
-    angles = 9 * rng.random((B * T, c.head_width // 2))
+    positions = start[:, None] + np.arange(T)
+    angles = positions.reshape(B * T, 1) * frequencies(c.head_width, c.rotary_base)
     cos, sin = np.cos(angles).astype(model.dtype), np.sin(angles).astype(model.dtype)
-    weights = LlamaWeights(model.params, step_names(c.layers, c.tied))
-    return weights, x, cos, sin, past, start, c.eps
+    return LlamaWeights(model), x, cos, sin, past, start, c.eps
 
 
 def results(step, given_ones):
@@ -274,7 +276,7 @@ SPOILT = {
     "E not transposed": weight(1, lambda E: E.T if isinstance(E, Quantised) else E.T.copy()),
     "a gain too long": weight(0, lambda gain: np.ones(65, np.float32)),
     "a gain of two axes": weight(3, lambda gain: gain[None]),
-    "a packed gain": weight(6, lambda gain: quantise(np.ones((64, 64), np.float32), 8)),
+    "a packed gain": weight(6, lambda gain: quantise(np.ones((64, 64), np.float32), "Q8_0")),
     "no W_qkv": weight(4, lambda W: None),
     "W_qkv too narrow": weight(4, lambda W: np.ones((64, 8), np.float32)),
     "W_o transposed": weight(5, lambda W: W.T),

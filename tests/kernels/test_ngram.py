@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm import use_kernels
-from minillm.models.ngram import _count_keys, _find_children
+from minillm.models.ngram import count_keys, find_children
 from minillm.testing.strategies import generators
 
 
@@ -13,7 +13,7 @@ from minillm.testing.strategies import generators
 def test_count_keys(kernels, rng, T, most):
     keys = rng.integers(0, most, T)
     with use_kernels(kernels):
-        distinct, places, counts = _count_keys(keys)
+        distinct, places, counts = count_keys(keys)
     assert distinct.tolist() == sorted(set(keys.tolist()))
     assert np.array_equal(distinct[places], keys)
     assert counts.tolist() == [np.count_nonzero(keys == key) for key in distinct]
@@ -27,7 +27,7 @@ def test_find_children(kernels, rng, M, contexts, T):
     asked = rng.integers(-1, contexts, T).astype(np.int32)
     last = rng.integers(0, 20, T).astype(np.int32)
     with use_kernels(kernels):
-        results = _find_children(
+        results = find_children(
             np.array(first, np.int32), np.array([w for _, w in pairs], np.int32), asked, last
         )
     number = {pair: k for k, pair in enumerate(pairs)}
@@ -42,7 +42,7 @@ def test_find_children_on_several_threads(kernels):
     last = rng.integers(0, 10**6, 30_000).astype(np.int32)
     last[::3] = rng.choice(words, 10_000)
     with use_kernels(kernels):
-        results = _find_children(
+        results = find_children(
             np.array([0, 5000], np.int32), words, np.zeros(30_000, np.int32), last
         )
     assert np.array_equal(results >= 0, np.isin(last, words))

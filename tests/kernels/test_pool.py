@@ -217,9 +217,9 @@ def test_a_write_within_a_piece_is_no_fault():
 def test_a_guard_surrounds_small_outputs_as_well():
     program = """
 import numpy as np
-from minillm.ops.gelu import _gelu_forward
+from minillm.ops.gelu import gelu_forward
 
-print(type(_gelu_forward(np.ones(3)).base).__name__)
+print(type(gelu_forward(np.ones(3)).base).__name__)
 """
     for guard, base in (("0", "NoneType"), ("1", "Workspace")):
         done = run(program, MINILLM_GUARD=guard)
@@ -234,6 +234,7 @@ def step():
 """
 
 
+@pytest.mark.deep
 def test_a_training_keeps_the_blocks_of_a_step_beyond_the_usual_limit():
     """And returns what exceeds the limit at its end."""
     program = f"""{KEEPING}

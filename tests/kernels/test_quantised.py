@@ -12,7 +12,8 @@ from quantised_cases import BLOCKS, FORMATS, OUTPUTS, packed
 
 from minillm import use_threads
 from minillm._kernels import _compiled
-from minillm.ops.quantised import beside, quantise
+from minillm.quantised import quantise
+from minillm.quantised.matrix import beside
 
 ROWS = st.one_of(st.integers(0, 9), st.sampled_from([11, 12, 13, 24, 30]))
 SEEDS = st.integers(0, 999)
@@ -28,7 +29,7 @@ def drawn(seed, M, B, O, formats):
 def assert_near(ours, theirs, x, parts, twice):
     assert ours.shape == theirs.shape
     assert ours.dtype == np.float32
-    size = np.abs(x) @ np.concatenate([np.abs(part.dense()) for part in parts]).T
+    size = np.abs(x) @ np.concatenate([np.abs(part.coded().dense()) for part in parts]).T
     # What the first rounding leaves may be rounded to either side: a step of 2^-15.
     assert (np.abs(ours - theirs) <= (4e-5 if twice else 2e-6) * size + 1e-6).all()
 
@@ -86,7 +87,7 @@ def test_avx512_without_the_instruction():
 
 def test_arrays_that_do_not_fit_are_refused(twin):
     x = np.ones((2, 64), np.float32)
-    (part,) = quantise(np.ones((64, 20), np.float32), 4).parts
+    (part,) = quantise(np.ones((64, 20), np.float32), "Q4_1").parts
     for change in (
         {"codes": part.codes[:1]},
         {"codes": part.codes[:, :1]},
@@ -110,6 +111,6 @@ def test_arrays_that_do_not_fit_are_refused(twin):
             twin.quantised_product(np.ascontiguousarray(wrong), (part,), False)
     with pytest.raises(ValueError, match="fit"):
         twin.quantised_product(x, (), False)
-    others = quantise(np.ones((32, 20), np.float32), 4).parts
+    others = quantise(np.ones((32, 20), np.float32), "Q4_1").parts
     with pytest.raises(ValueError, match="fit"):
         twin.quantised_product(x, (part, *others), False)

@@ -5,7 +5,7 @@ import pytest
 
 from minillm.layers import heads
 from minillm.layers.block import new_block, post_norm, pre_norm
-from minillm.layers.feed_forward import feed_forward, gated_feed_forward
+from minillm.layers.dense import feed_forward, gated_feed_forward
 from minillm.layers.fresh import draw_all, glorot
 from minillm.layers.norms import new_norm, norm
 from minillm.testing import check_projections

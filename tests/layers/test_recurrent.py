@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from model_checks import check_layer, check_model
+from model_checks import check_layer, check_model, check_stack
 
 from minillm import ops, use_kernels
 from minillm.layers import recurrent
 from minillm.layers.fresh import draw_all
 from minillm.layers.gradients import PartlyTrained
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
-from minillm.ops._padding import zero_padding
+from minillm.ops.padding import zero_padding
 from minillm.ops.recurrence import (
     Cell,
     input_term,
@@ -76,7 +76,7 @@ def test_gradients_of_a_stack_with_dropout(cell, bidirectional):
             rng=np.random.default_rng(1),
         )
 
-    check_layer(layer, params, rng.standard_normal((2, 3, 2)), rng, state)
+    check_stack(layer, params, rng.standard_normal((2, 3, 2)), rng, state)
 
 
 @pytest.mark.usefixtures("both_twins")
@@ -112,7 +112,7 @@ def test_gradients_of_a_stack_over_ids(cell, embedding, V, options):
         )
         return outputs, lambda *upstream: (None, *backward(*upstream))
 
-    check_layer(layer, params, rng.integers(0, V, (2, 4)), rng, state)
+    check_stack(layer, params, rng.integers(0, V, (2, 4)), rng, state)
 
 
 @pytest.mark.usefixtures("both_twins")

@@ -6,9 +6,8 @@ from model_checks import check_layer
 
 from minillm.layers import dense
 from minillm.layers.gradients import PartlyTrained
-from minillm.layers.weights import product
-from minillm.ops.quantised import quantise
-from minillm.training.lora import LowRank, QuantisedLowRank
+from minillm.quantised import QuantisedLowRank, quantise
+from minillm.training.lora import LowRank
 
 pytestmark = pytest.mark.usefixtures("both_twins")
 
@@ -40,10 +39,10 @@ def test_gradients_of_an_addition_to_a_quantised_weight():
     """Activations of float64 are not rounded, so every coordinate can be checked."""
     rng = np.random.default_rng(0)
     p = arrays(rng, I=32, O=4)
-    W, x = quantise(p["W"].astype(np.float32), 8), rng.standard_normal((2, 32))
+    W, x = quantise(p["W"].astype(np.float32), "Q8_0"), rng.standard_normal((2, 32))
 
     def layer(params, x):
-        return product({"W": QuantisedLowRank(W, params["W.A"], params["W.B"])}, "W", x)
+        return dense.affine({"W": QuantisedLowRank(W, params["W.A"], params["W.B"])}, "W", x)
 
     trained = {name: p[name] for name in ("W.A", "W.B")}
     expected = x @ (W.dense() + p["W.A"] @ p["W.B"])
@@ -53,14 +52,14 @@ def test_gradients_of_an_addition_to_a_quantised_weight():
 
 def test_a_quantised_weight_is_constant_and_has_no_bias():
     rng = np.random.default_rng(0)
-    W, x = quantise(rng.standard_normal((32, 4)).astype(np.float32), 8), rng.random((2, 32))
-    y, backward = product({"W": W}, "W", x)
+    W, x = quantise(rng.standard_normal((32, 4)).astype(np.float32), "Q8_0"), rng.random((2, 32))
+    y, backward = dense.affine({"W": W}, "W", x)
     np.testing.assert_allclose(y, x @ W.dense(), rtol=1e-5, atol=1e-5)
     dx, gradients = backward(y)
     assert gradients == {}
     np.testing.assert_allclose(dx, y @ W.dense().T, rtol=1e-5, atol=1e-5)
     with pytest.raises(ValueError, match="expected no bias with it, found one"):
-        product({"W": W, "b": np.ones(4)}, "W", x, "b")
+        dense.affine({"W": W, "b": np.ones(4)}, "W", x, "b")
 
 
 @pytest.mark.parametrize("trained", [True, False])
@@ -70,7 +69,7 @@ def test_a_bias_has_a_gradient_where_it_is_trained_whatever_its_weight_is(traine
     dy = rng.standard_normal((2, 5, 4))
     for weight in (p["W"], LowRank(p["W"], p["W.A"], p["W.B"])):
         params = PartlyTrained({"W": weight, "b": p["b"]}, ["b"] if trained else ["others"])
-        _, backward = product(params, "W", x, "b")
+        _, backward = dense.affine(params, "W", x, "b")
         db = backward(dy)[1].get("b")
         assert (db is not None) == trained
         if trained:
@@ -83,9 +82,9 @@ def test_a_gradient_of_another_shape_is_refused(shape):
     rng = np.random.default_rng(0)
     for low_rank, dtype in ((LowRank, np.float64), (QuantisedLowRank, np.float32)):
         p = arrays(rng, 32, 4, dtype)
-        W = p["W"] if low_rank is LowRank else quantise(p["W"], 8)
+        W = p["W"] if low_rank is LowRank else quantise(p["W"], "Q8_0")
         weight = low_rank(W, p["W.A"], p["W.B"])
-        _, backward = product({"W": weight}, "W", rng.standard_normal((3, 32)).astype(dtype))
+        _, backward = dense.affine({"W": weight}, "W", rng.standard_normal((3, 32)).astype(dtype))
         with pytest.raises(ValueError, match="dy"):
             backward(rng.standard_normal(shape).astype(dtype))
 
@@ -94,7 +93,7 @@ def test_a_gradient_of_another_shape_is_refused(shape):
 def test_additions_that_do_not_fit_are_refused(name, shape):
     additions = {"A": np.ones((32, 2)), "B": np.ones((2, 4))} | {name: np.ones(shape)}
     weights = [LowRank(np.ones((32, 4)), **additions)]
-    weights.append(QuantisedLowRank(quantise(np.ones((32, 4), np.float32), 8), **additions))
+    weights.append(QuantisedLowRank(quantise(np.ones((32, 4), np.float32), "Q8_0"), **additions))
     for weight in weights:
         with pytest.raises(ValueError, match=f"{name}: expected"):
-            product({"W": weight}, "W", np.ones((3, 32)))
+            dense.affine({"W": weight}, "W", np.ones((3, 32)))

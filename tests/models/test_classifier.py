@@ -37,6 +37,7 @@ def test_padding_and_batch_mates_change_no_logits(pooling, bidirectional):
     check_rows(classifier(pooling=pooling, bidirectional=bidirectional))
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_a_classifier_finds_the_one_word_that_matters(pooling):
     """One of three words occurs somewhere in the text, and decides the label."""

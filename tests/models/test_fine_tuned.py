@@ -11,7 +11,7 @@ from minillm.models.fine_tuned import ENCODERS, POOLINGS, FineTuned, FineTunedCo
 from minillm.models.gpt import GPTConfig
 from minillm.models.language_model import LanguageModelConfig
 from minillm.models.llama import LlamaConfig
-from minillm.training.fine_tuning import depths
+from minillm.training.trained import depths
 
 pytestmark = pytest.mark.usefixtures("both_twins")
 

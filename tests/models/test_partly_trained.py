@@ -6,7 +6,7 @@ import pytest
 from model_checks import batch_of
 
 from minillm.layers.gradients import PartlyTrained
-from minillm.training.fine_tuning import depths
+from minillm.training.trained import depths
 
 
 @pytest.mark.parametrize("make", parallel_job.TASKS)

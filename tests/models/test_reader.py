@@ -98,6 +98,7 @@ def lookup(rng, B, T=8):
     return question, lengths[0], context, lengths[1], place + 1, np.minimum(place + 2, T - 2)
 
 
+@pytest.mark.deep
 def test_a_recurrent_reader_learns_to_look_up():
     """It answers in contexts that it has not seen."""
     rng = np.random.default_rng(3)

@@ -246,6 +246,7 @@ def topics(rng, S):
     return words.ravel().astype(np.int32), np.arange(S + 1) * 8
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("options", FOUR)
 def test_all_four_learn(kernels, options):
     rng = np.random.default_rng(0)

@@ -14,7 +14,6 @@ TRAINING = [
     for name in ("optimisers", "muon", "lora", "trained", "packed", "packing", "recomputing")
 ]
 NEAR_OF_PAGE = {  # where it is not the test of the page's own name
-    "minillm/layers/feed_forward.py": "tests/layers/test_block.py",
     "minillm/layers/heads.py": "tests/layers/test_block.py",
     "minillm/models/gpt.py": "tests/models/test_causal.py",
     "minillm/training/packing.py": "tests/training/test_packed.py",
@@ -73,7 +72,7 @@ WIDE_OF_TOPIC = {
     "decoder": ("tests/models/test_causal.py", "tests/models/test_transformer.py"),
     "llama": ("tests/models/test_llama.py",),
     "ngram": ("tests/models/test_ngram.py",),
-    "quantised": ("tests/ops/test_quantised.py", "tests/kernels/test_llama_step.py"),
+    "quantised": ("tests/quantised/test_matrix.py", "tests/kernels/test_llama_step.py"),
     "word2vec": ("tests/models/test_word2vec.py", "tests/kernels/test_guards.py"),
 }
 ALL_KERNELS = (

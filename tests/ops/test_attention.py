@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minillm import ops, use_kernels
-from minillm.ops.scaled_dot_product_attention import _scaled_attention_forward
+from minillm.ops.scaled_dot_product_attention import scaled_attention_forward
 from minillm.testing import check_gradients, strategies
 
 ATTENTIONS = ("additive", "projected", "dot", "general", "scaled", "causal")
@@ -288,14 +288,14 @@ def test_a_cache_with_a_position_for_each_row(kernels, rng, T):
 
 def test_a_cache_is_not_copied(monkeypatch):
     """Keys and values reach the kernel without a copy if their last axis is contiguous."""
-    forward, seen = _scaled_attention_forward.__wrapped__, []
+    forward, seen = scaled_attention_forward.__wrapped__, []
 
     def spy(query, keys, values, *rest):
         seen.extend([keys, values])
         return forward(query, keys, values, *rest)
 
     page = sys.modules[forward.__module__]  # the name `ops.scaled_...` is the function's
-    monkeypatch.setattr(page, "_scaled_attention_forward", spy)
+    monkeypatch.setattr(page, "scaled_attention_forward", spy)
     cache = np.zeros((2, 1, 2, 9, 4))
     ops.scaled_dot_product_attention(np.zeros((1, 2, 1, 4)), *cache[..., :5, :])
     ops.scaled_dot_product_attention(np.zeros((1, 2, 1, 2)), *cache[..., ::2])

@@ -10,7 +10,8 @@ from hypothesis.extra.numpy import arrays
 
 from minillm import ops, use_kernels, use_precision
 from minillm.errors import InputError
-from minillm.ops.bfloat16 import product, round_to_bfloat16
+from minillm.ops.bfloat16 import round_to_bfloat16
+from minillm.ops.linear import product
 
 HALF = 0x8000  # of the last place that stays
 # Bits of any float32, and of those half-way between two bfloat16.

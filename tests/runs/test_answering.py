@@ -10,7 +10,7 @@ from minillm.data.choices import Choice, read_choices
 from minillm.errors import InputError
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.softmax import log_softmax
-from minillm.runs import answering
+from minillm.runs.kinds import _answering as answering
 
 BEGINNING, ENDINGS = "the cat sat on the ", [" mat", " log", " dog and the cat"]
 

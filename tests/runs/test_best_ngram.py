@@ -11,8 +11,8 @@ import minillm
 from minillm.cli import main
 from minillm.data import split_text
 from minillm.models.ngram import NGramConfig, count_ngrams, estimate
-from minillm.runs import best_ngram as page
-from minillm.runs.best_ngram import best_ngram
+from minillm.runs.kinds import _best_ngram as page
+from minillm.runs.kinds._best_ngram import best_ngram
 from minillm.text import Characters, build_vocabulary
 from minillm.training.language_model import LanguageModelTask
 
@@ -126,7 +126,7 @@ def test_python_sees_it_if_it_asks(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(page, "COUNTED", 500)
     results = run.evaluate(beside=True)
     assert results["best_ngram_counted"] == f"500 of {len(TEXT) * 9 // 10:,} training tokens"
-    monkeypatch.setattr("minillm.runs.text.best_ngram", None)  # it is not called
+    monkeypatch.setattr("minillm.runs.kinds._text.best_ngram", None)  # it is not called
     capsys.readouterr()
     minillm.train("lm", tmp_path / "quiet", text=TEXT, quiet=True, **sizes)
     assert capsys.readouterr().out == ""

@@ -13,7 +13,7 @@ import pytest
 import minillm
 from minillm.cli import finetune, main
 from minillm.errors import InputError
-from minillm.formats.gguf_llama import export_gguf
+from minillm.formats.gguf import export_gguf
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.runs import importing
 from minillm.runs.importing import MARK, cache_folder, run_folder
@@ -101,6 +101,7 @@ def test_an_import_that_is_damaged_is_made_again(model, cache, lost):
     assert len(written(minillm.load(model))) > 8
 
 
+@pytest.mark.deep
 def test_two_processes_at_once_make_one_import(model, cache):
     command = [sys.executable, "-c", f"import minillm; minillm.load({str(model)!r})"]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(3)]

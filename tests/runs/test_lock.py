@@ -12,8 +12,8 @@ import pytest
 
 from minillm.cli import main
 from minillm.errors import InputError
+from minillm.runs.folder import LOCK, held
 from minillm.runs.load import load
-from minillm.runs.lock import NAME, held
 
 fcntl = pytest.importorskip("fcntl")
 
@@ -22,7 +22,7 @@ TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
 HOLDER = """\
 import sys, time
 from pathlib import Path
-from minillm.runs.lock import held
+from minillm.runs.folder import held
 with held(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -59,9 +59,9 @@ def test_it_ends_with_its_process(tmp_path, other, kill):
     if kill:
         other.kill()
     other.communicate()
-    assert (tmp_path / "run" / NAME).exists() == kill
+    assert (tmp_path / "run" / LOCK).exists() == kill
     with held(tmp_path / "run"):
-        assert (tmp_path / "run" / NAME).read_text().startswith(f"process {os.getpid()} ")
+        assert (tmp_path / "run" / LOCK).read_text().startswith(f"process {os.getpid()} ")
     assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
 
 
@@ -113,6 +113,7 @@ def test_of_several_trainings_in_one_folder_one_is_left(tmp_path):
     assert not list(out.glob(".*"))
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("verb", ["train", "overwrite", "resume", "import"])
 def test_every_command_that_writes_a_run_holds_it(tmp_path, verb, capsys):
     text, out = tmp_path / "text.txt", tmp_path / "run"
@@ -136,7 +137,7 @@ def test_every_command_that_writes_a_run_holds_it(tmp_path, verb, capsys):
 
 def test_a_lock_file_that_is_deleted_lets_no_second_process_in(tmp_path, other):
     for _ in range(2):  # the refused process may make the file again
-        (tmp_path / "run" / NAME).unlink()
+        (tmp_path / "run" / LOCK).unlink()
         refused = pytest.raises(InputError, match="run: it is in use by another process")
         with refused, held(tmp_path / "run"):
             pass
@@ -171,7 +172,7 @@ def test_a_folder_that_its_last_holder_removes_is_made_again(tmp_path, monkeypat
 
     monkeypatch.setattr(Path, "mkdir", removed_meanwhile)
     with held(tmp_path / "a" / "run"):
-        assert (tmp_path / "a" / "run" / NAME).exists()
+        assert (tmp_path / "a" / "run" / LOCK).exists()
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
@@ -197,7 +198,7 @@ def test_of_many_writers_one_writes_while_lock_files_are_deleted(tmp_path):
     def delete():
         while time.monotonic() < end:
             with suppress(OSError):
-                (run / NAME).unlink()
+                (run / LOCK).unlink()
 
     threads = [threading.Thread(target=work) for work in (write, write, write, write, delete)]
     for thread in threads:

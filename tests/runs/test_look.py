@@ -20,8 +20,8 @@ from minillm.layers.heads import causal, self_attention
 from minillm.look.page import Page
 from minillm.models import transformer
 from minillm.models.target import teacher_forcing
-from minillm.runs.best_ngram import best_ngram
-from minillm.runs.text_data import held_out_ids, training_ids
+from minillm.runs.kinds._best_ngram import best_ngram
+from minillm.runs.kinds._text_data import held_out_ids, training_ids
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
 SMALL = {"steps": 6, "batch": 4}

@@ -12,6 +12,7 @@ import minillm
 from minillm.cli import main
 from minillm.errors import InputError
 from minillm.formats.word2vec import read_vectors
+from minillm.option import types_of
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import kinds
 from minillm.runs.run import Classified
@@ -104,8 +105,12 @@ def test_it_says_what_it_is_and_is_measured(kind, runs):
     for array in run.model.params.values():
         assert np.isfinite(array).all() or kind == "ngram"
     if kind != "word2vec":
-        results = run.evaluate(beam=1)
+        options = {"beam": 1} if "beam" in types_of(run.kind.evaluation) else {}
+        results = run.evaluate(**options)
         assert len(results) >= 4
+        if not options:
+            with pytest.raises(InputError, match=f"beam: expected a run of .*, found {kind}$"):
+                run.evaluate(beam=1)
 
 
 def test_language_models_write(runs):

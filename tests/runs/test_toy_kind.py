@@ -12,8 +12,8 @@ from minillm import ops
 from minillm.cli import main
 from minillm.option import option
 from minillm.runs.kind import find_kind
+from minillm.runs.kinds._text import TextKind
 from minillm.runs.settings import TextSettings, TrainingSettings, size
-from minillm.runs.text import TextKind
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
 

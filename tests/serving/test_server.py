@@ -192,10 +192,10 @@ def test_guesses_change_no_answer(server, run, monkeypatch):
     list(writer.write(30))
 
     def guess(self, text, most):
-        return writer.text[len(text) :][: min(5, most)]
+        return writer.text.ids[len(text) :][: min(5, most)]
 
     monkeypatch.setattr(Speculation, "guess", guess)
-    monkeypatch.setattr(server.server.engine._batch, "_guesses", True)
+    monkeypatch.setattr(server.server.engine._batch, "_guess", True)
     assert server.text({**GREEDY, "max_tokens": 30}) == whole
     deltas = [e["choices"][0]["delta"] for e in server.events({**GREEDY, "max_tokens": 30})]
     assert "".join(delta.get("content", "") for delta in deltas) == whole

@@ -4,11 +4,23 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import minillm
 from benchmarks import augmentation
-from benchmarks.augmentation import absolute_methods, augmented, neighbours_in, parse
+from benchmarks.augmentation import (
+    absolute_methods,
+    augment,
+    augmented,
+    back_translation,
+    each,
+    neighbours_in,
+    parse,
+    usual_copies,
+)
 from minillm.cli import main
+from minillm.data.augmentation import synonyms
 from minillm.data.labelled import read_labelled
 from minillm.errors import InputError
 from minillm.formats.word2vec import write_vectors
@@ -58,6 +70,7 @@ METHODS = {
 }
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("method", METHODS)
 def test_each_method_makes_16_copies_of_a_text_with_its_label(method, files):
     """For up to 500 texts."""
@@ -153,3 +166,69 @@ def test_a_translator_leaves_out_what_it_cannot_read(files):
     found = translate(["", "a day", "a " * 9], np.random.default_rng(0))
     assert found[0] == found[2] == ""
     assert translate([], np.random.default_rng(0)) == []
+
+
+# --- the copies ----------------------------------------------------------------------------
+
+DRAWN = st.lists(st.text("abAB'.?-,", min_size=1, max_size=4), max_size=12)
+DRAWN_TEXTS = st.lists(DRAWN.map(" ".join), max_size=6)
+
+
+def similar(word):
+    return [word + "one", word + "two"] if "a" in word else []
+
+
+@given(texts=DRAWN_TEXTS)
+def test_back_translation_goes_there_and_back_and_keeps_what_is_lost(texts):
+    rng = np.random.default_rng(0)
+
+    def there(given, generator):
+        assert generator is rng
+        return [text.upper() if len(text) % 2 else "" for text in given]
+
+    def back(given, generator):
+        return [text[::-1] for text in given]
+
+    made = back_translation(texts, rng, there, back)
+    assert made == [text.upper()[::-1] if len(text) % 2 else text for text in texts]
+
+
+DRAWN_LABELLED = st.lists(st.tuples(st.sampled_from("xyz"), DRAWN.map(" ".join)), max_size=6)
+
+
+@given(labelled=DRAWN_LABELLED, copies=st.integers(0, 5), seed=st.integers(0, 1000))
+def test_copies_keep_the_labels_and_the_methods_take_turns(labelled, copies, seed):
+    asked = []
+
+    def method(name):
+        def change(texts, rng):
+            asked.append(name)
+            assert texts == [text for _, text in labelled]
+            return [f"{name}{rng.integers(1000)} {text}" for text in texts]
+
+        return change
+
+    methods = [method("p"), method("q")]
+    made = list(augment(labelled, methods, copies, np.random.default_rng(seed)))
+    assert [label for label, _ in made] == [label for label, _ in labelled] * copies
+    assert asked == [("p", "q")[k % 2] for k in range(copies)]
+    for k, (_, text) in enumerate(made):
+        assert text.endswith(labelled[k % len(labelled)][1])
+    assert made == list(augment(labelled, methods, copies, np.random.default_rng(seed)))
+
+
+def test_a_method_that_loses_a_text_is_found_out():
+    with pytest.raises(ValueError, match="zip"):
+        list(augment([("x", "a"), ("y", "b")], [lambda texts, rng: texts[:1]], 1, None))
+
+
+@given(texts=DRAWN_TEXTS, seed=st.integers(0, 1000))
+def test_each_changes_a_tenth_of_the_words_of_every_text(texts, seed):
+    made = each(synonyms, similar)(texts, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    assert made == [" ".join(synonyms(text.split(), 0.1, rng, similar)) for text in texts]
+
+
+def test_the_fewer_the_texts_the_more_copies():
+    found = [usual_copies(texts) for texts in (1, 500, 501, 2000, 2001, 10**6)]
+    assert found == [16, 16, 8, 8, 4, 4]

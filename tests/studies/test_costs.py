@@ -86,7 +86,7 @@ def test_the_operations_are_those_of_the_products(config, rows):
     model = model_of(config)
     ids = np.zeros((rows, config.context), int)
     linear = importlib.import_module("minillm.ops.linear")  # the module, not the op
-    counted, product, gradients = [], linear._matmul, linear._weight_gradients
+    counted, product, gradients = [], linear.matmul, linear.weight_gradients
 
     def counting(a, b, bias=None):
         counted.append(2 * a.shape[0] * a.shape[1] * b.shape[1])
@@ -97,8 +97,8 @@ def test_the_operations_are_those_of_the_products(config, rows):
         return gradients(x, dy)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(linear, "_matmul", counting)
-        patch.setattr(linear, "_weight_gradients", counting_gradients)
+        patch.setattr(linear, "matmul", counting)
+        patch.setattr(linear, "weight_gradients", counting_gradients)
         _, backward = model.loss((ids, ids))
         backward()
     # A query at position t has t + 1 scores: for each, 2 W operations and as many for the values,
@@ -146,6 +146,7 @@ print(resident("VmHWM") - before)
 """
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     ("name", *"LNDCVB"),
     [

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from few import few
 
 from minillm.errors import InputError
 from minillm.testing import own_process
@@ -99,14 +100,17 @@ def test_streams_and_signs_of_life_are_no_messages(case):
 
 @pytest.mark.parametrize(
     ("case", "error", "text"),
-    [
-        ("raises", NoAnswerError, "the code raised KeyError: 'k'"),
-        ("input error", InputError, "x: expected y"),
-        ("exit", NoAnswerError, "the code raised SystemExit: 3"),
-        ("os._exit", NoAnswerError, r"the code ended its process \(exit status 4\)"),
-        ("killed", NoAnswerError, r"the code ended its process \(signal SIGKILL\)"),
-        ("garbage", NoAnswerError, r"the code ended its process \(exit status 0\)"),
-    ],
+    few(
+        [
+            ("raises", NoAnswerError, "the code raised KeyError: 'k'"),
+            ("input error", InputError, "x: expected y"),
+            ("exit", NoAnswerError, "the code raised SystemExit: 3"),
+            ("os._exit", NoAnswerError, r"the code ended its process \(exit status 4\)"),
+            ("killed", NoAnswerError, r"the code ended its process \(signal SIGKILL\)"),
+            ("garbage", NoAnswerError, r"the code ended its process \(exit status 0\)"),
+        ],
+        kept=2,
+    ),
 )
 def test_the_way_in_which_the_code_ends_is_told(case, error, text):
     received = []
@@ -114,6 +118,7 @@ def test_the_way_in_which_the_code_ends_is_told(case, error, text):
         received.extend(messages(strange, case))
 
 
+@pytest.mark.deep
 def test_code_that_is_silent_for_too_long_is_stopped(monkeypatch):
     monkeypatch.setattr(own_process, "SECONDS", 2.0)
     with pytest.raises(NoAnswerError, match="no answer after 2 seconds: an endless loop"):

@@ -85,7 +85,7 @@ def test_an_op_that_depends_on_the_layout_is_caught(op, message):
 
 
 # The mask of a dropout is drawn in the dtype of its input; only a float32 is rounded to integers.
-@pytest.mark.parametrize("name", sorted(CASES.keys() - {"dropout", "quantised_linear"}))
+@pytest.mark.parametrize("name", sorted(CASES.keys() - {"dropout"}))
 def test_our_ops_are_right_in_float32(name, kernels):
     with use_kernels(kernels):
         for seed in range(3):
@@ -213,7 +213,7 @@ def test_a_jvp_against_the_backward(rng, shapes):
     assert check_jvp(two_outputs, jvp_of_two_outputs, *args, rng=rng) < 1e-9
     with pytest.raises(GradientError, match=r"by W, the JVP gives .*: the JVP is wrong"):
         check_jvp(two_outputs, lambda *a: jvp_of_two_outputs(*a, fault=0.1), *args, rng=rng)
-    with pytest.raises(GradientError, match=r"by x, the JVP gives .*: the backward is wrong"):
+    with pytest.raises(GradientError, match=r"the gradient by [xW] is wrong at"):
         check_jvp(two_outputs, jvp_of_two_outputs, *args, 0.1, rng=rng)
 
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from minillm import use_kernels
 from minillm.errors import InputError
-from minillm.text import BytePairs, banned_ids, bpe, opening_id, vocabulary_from_dict
+from minillm.text import BytePairs, banned_ids, bpe, bpe_fast, opening_id, vocabulary_from_dict
 from minillm.text.bpe import LONGEST, PATTERN, PATTERNS, encode_word, join
-from minillm.text.bpe_fast import encode_words, learn_merges, merge, split_words, word_ends
+from minillm.text.bpe_fast import encode_words, learn_merges, split_words, word_ends
 from minillm.text.byte_pairs import train
 from minillm.text.tokenizer_files import unspell
 from minillm.unicode import without_late_letters
@@ -57,6 +57,7 @@ def test_words_are_cut_as_the_pattern_says(text):
     assert word_ends(text).dtype == np.int64
 
 
+@pytest.mark.deep
 def test_every_character_has_its_class():
     """Each between two letters, so that its class shows."""
     characters = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
@@ -156,7 +157,9 @@ def test_words_are_merged_as_defined(texts, words):
     table = BytePairs(merges)._table
     texts = [text.encode() for text in [*texts, *texts]]
     expected = [token for word in texts for token in encode_word(word, merges)]
-    assert [table.tokens[number] for word in texts for number in merge(word, table)] == expected
+    assert [
+        table.tokens[number] for word in texts for number in bpe_fast.encode_word(word, table)
+    ] == expected
     ends = np.cumsum([len(word) for word in texts], dtype=np.int64)
     numbers = encode_words(b"".join(texts), ends, table)
     assert [table.tokens[number] for number in numbers] == expected
@@ -175,7 +178,7 @@ def test_merges_in_any_order_are_replayed_as_defined(pairs):
     merges = [pair for pair in merges if pair in kept]
     table = BytePairs(merges)._table
     for word in (b"abababab", b"aabbaabb", b"bbbbbbb"):
-        numbers = merge(word, table)
+        numbers = bpe_fast.encode_word(word, table)
         assert [table.tokens[number] for number in numbers] == encode_word(word, merges)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from minillm.errors import InputError
 from minillm.text import BytePairs, Characters, ChatTemplate, byte_pairs, chat_template
 from minillm.text.chat_template import KNOWN
-from minillm.text.jinja_process import MESSAGE, TEMPLATE, Written, compile, ours
+from minillm.text.jinja_process import MESSAGE, TEMPLATE, Written, filler, ours
 
 SPECIALS = (
     *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<s>", "</s>", "<|start_header_id|>"),
@@ -72,7 +72,7 @@ OTHERS = {
 }
 
 
-compiled = cache(compile)
+compiled = cache(filler)
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -82,7 +82,7 @@ def test_a_known_template_is_its_jinja(name, talk, prompt):
     template = ChatTemplate(name, bos="<s>", eos="</s>")
     values = {"messages": talk, "bos_token": "<s>", "add_generation_prompt": prompt}
     jinja = compiled(KNOWN[name].source)(values)
-    [text] = template._texts([(talk, prompt)])
+    text = template._text(talk, prompt)
     assert (text, text.by) == (jinja, jinja.by)
 
 
@@ -371,7 +371,7 @@ def test_an_error_has_the_place_of_its_conversation():
 def test_the_limit_of_characters_is_for_one_conversation():
     pytest.importorskip("jinja2")
     template = ChatTemplate("{{ ' ' * 6000000 }}")
-    assert sum(map(len, template._texts([(TALK, False)] * 3))) > 1 << 24
+    assert sum(len(template._text(TALK, False)) for _ in range(3)) > 1 << 24
 
 
 def test_a_template_that_changes_earlier_turns_is_refused():

@@ -59,6 +59,7 @@ def test_many_threads_share_a_few_processes(processes):
     assert len(processes.running) <= template_processes.MOST
 
 
+@pytest.mark.deep
 def test_a_process_that_was_stopped_is_replaced(processes, monkeypatch):
     monkeypatch.setattr(chat_template, "SECONDS", 0.3)
     for _ in range(template_processes.MOST + 1):
@@ -76,17 +77,18 @@ def test_a_process_that_has_ended_is_replaced(processes):
     assert TEMPLATE.text(talk("a")) == "[A]"
 
 
+@pytest.mark.deep
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there is no timer of CPU time")
 def test_time_for_which_a_process_waits_does_not_count():
     program = """
 import time
 from minillm.text import jinja_process
 
-def compile(source):
+def filler(source):
     time.sleep(0.6)
     return lambda values: jinja_process.ours("filled")
 
-jinja_process.compile = compile
+jinja_process.filler = filler
 jinja_process.main()
 """
     asked = json.dumps({"source": "", "values": {}, "seconds": 0.2}) + "\n"

@@ -271,8 +271,8 @@ def test_damaged_files_of_gpt2(tokenizer, tmp_path, name, data, complaint):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda v: v.update(format_version=2), "expected format version 1, found 2"),
-        (lambda v: v.pop("format_version"), "expected format version 1, found None"),
+        (lambda v: v.update(format_version=2), "format_version: expected 1, found 2"),
+        (lambda v: v.pop("format_version"), "format_version: expected 1, found None"),
         (
             lambda v: v.update(unit="syllable"),
             "one of character, word, bpe, wordpiece, found 'syllable'",
@@ -384,7 +384,7 @@ def test_damaged_vocab_txt(tmp_path, data, complaint):
         ({"tokenizer_class": []}, "tokenizer_class: expected 'BertTokenizer', found []"),
         ({"unk_token": "<unk>"}, "unk_token: expected '[UNK]', found '<unk>'"),
         ({"mask_token": {"content": "<mask>"}}, "mask_token: expected '[MASK]', found '<mask>'"),
-        ({"added_tokens_decoder": 3}, "added_tokens_decoder: expected an object, found int"),
+        ({"added_tokens_decoder": 3}, "added_tokens_decoder: expected an object, found 3"),
         ({"added_tokens_decoder": {"0": 3}}, "[SEP], [MASK], found 3"),
         ({"added_tokens_decoder": {"9": {"content": "x"}}}, "[SEP], [MASK], found 'x'"),
     ],

@@ -282,6 +282,7 @@ assert not [name for name in sys.modules if name.startswith("benchmarks")]
 """
 
 
+@pytest.mark.deep
 def test_a_race_needs_no_repository(tmp_path):
     environment = os.environ | {"GIT_CEILING_DIRECTORIES": str(tmp_path.parent)}
     command = [sys.executable, "-c", ELSEWHERE]

@@ -13,9 +13,8 @@ from minillm.decoding import Reader
 from minillm.layers import dense
 from minillm.layers.heads import causal
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.ops import quantised as quantised_ops
-from minillm.ops.quantised import quantise
 from minillm.ops.softmax import log_softmax
+from minillm.quantised import QuantisedLowRank, matrix, quantise
 from minillm.testing import check_projections
 from minillm.training.conversations import (
     ChatTask,
@@ -25,7 +24,7 @@ from minillm.training.conversations import (
     mean_loss,
     packed,
 )
-from minillm.training.lora import LoRA, QuantisedLowRank, new_additions
+from minillm.training.lora import LoRA, new_additions
 from minillm.training.packed import Packed
 from minillm.training.packing import attend_within
 from minillm.training.preferences import PreferenceTask, answer_log_likelihoods
@@ -121,11 +120,11 @@ def test_a_task_recomputes_if_it_is_told(recompute):
 
 
 @pytest.mark.usefixtures("both_twins")
-@pytest.mark.parametrize("bits", [4, 8])
-def test_additions_to_a_packed_matrix(bits):
+@pytest.mark.parametrize("type", ["Q4_1", "Q8_0"])
+def test_additions_to_a_packed_matrix(type):
     """y and the gradients, beside those of the dense matrix, as far as rounding x allows."""
     rng = np.random.default_rng(0)
-    W = quantise(rng.standard_normal((64, 48)).astype(np.float32), bits)
+    W = quantise(rng.standard_normal((64, 48)).astype(np.float32), type)
     A, B = (rng.standard_normal(shape).astype(np.float32) for shape in ((64, 3), (3, 48)))
     x, dy = (rng.standard_normal(shape).astype(np.float32) for shape in ((5, 64), (5, 48)))
     y, backward = dense.layer({"layer.W": QuantisedLowRank(W, A, B)}, "layer", x)
@@ -142,13 +141,13 @@ def test_additions_to_a_packed_matrix(bits):
 def test_a_model_with_packed_weights_learns_by_its_additions(exact, monkeypatch):
     """The gradients of A and B are those of the dense model, as far as activations are rounded."""
     if exact:  # no activation is rounded
-        monkeypatch.setattr(quantised_ops, "quantised_linear", _exact_linear)
+        monkeypatch.setattr(matrix, "quantised_linear", _exact_linear)
     some = model(np.float32, width=32, feed_forward=32, heads=2, key_heads=1)
     rng = np.random.default_rng(3)
     targets = [name for name in some.params if ".W_" in name]
     dense_params = {}
     for name in targets:
-        some.params[name] = quantised = quantise(some.params[name], 8)
+        some.params[name] = quantised = quantise(some.params[name], "Q8_0")
         dense_params[name] = quantised.dense()
     additions = new_additions(some.params, targets, 2, rng)
     for array in additions.values():
@@ -336,7 +335,7 @@ def test_a_step_with_additions_is_that_of_its_original(B, T, seed):
     rng = np.random.default_rng(seed)
     targets = [name for name in some.params if ".W_" in name]
     for name in targets:
-        some.params[name] = quantise(some.params[name], 8)
+        some.params[name] = quantise(some.params[name], "Q8_0")
     additions = new_additions(some.params, targets[:3], 3, rng)
     for array in additions.values():
         array[...] = 0.3 * rng.standard_normal(array.shape)
@@ -357,7 +356,7 @@ def test_a_step_with_additions_is_that_of_its_original(B, T, seed):
 def test_additions_that_come_later_are_seen():
     some = model(np.float32, width=32, feed_forward=32, heads=2, key_heads=1)
     name = "blocks.0.attention.W_o"
-    some.params[name] = quantise(some.params[name], 8)
+    some.params[name] = quantise(some.params[name], "Q8_0")
     reader = Reader(some)
     _, state = reader.read(np.array([[1, 2]]), reader.zero_state(1))
     before, _ = reader.read(np.array([[3]]), state)

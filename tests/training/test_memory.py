@@ -35,6 +35,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.deep
 def test_memory_does_not_grow_with_the_steps():
     """The longer batches have gates of more than 64 kB, which the kernels' pool keeps."""
     environment = os.environ | {"MINILLM_NUM_THREADS": "1"}

@@ -6,13 +6,13 @@ import pytest
 from minillm.models import bert, gpt, llama
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.reader import Reader, ReaderConfig
 from minillm.models.transformer import Transformer, TransformerConfig
-from minillm.training.fine_tuning import depths
-from minillm.training.trained import Trained
+from minillm.training.trained import Trained, depths
 
 SIZES = {"layers": 3, "heads": 2, "width": 4}
 IDS = np.random.default_rng(0).integers(3, 9, (3, 6))
@@ -86,3 +86,32 @@ def test_a_pooler_that_the_loss_does_not_use_is_not_trained():
     config = BERTConfig(9, context=6, **SIZES, pooler=True)
     model = BERT(config, np.random.default_rng(0))
     assert model.unused == ["pooler.W", "pooler.b"]
+
+
+def by_depth(model):
+    results = {}
+    for name, depth in depths(model).items():
+        results.setdefault(depth, set()).add(name)
+    return results
+
+
+def test_depths_of_the_models():
+    rng = np.random.default_rng(0)
+    sizes = {"context": 6, "layers": 2, "heads": 2, "width": 4}
+    bert = by_depth(BERT(BERTConfig(7, **sizes), rng))
+    assert bert[0] >= {"embedding.E", "positions.E", "segments.E", "embedding.norm.gain"}
+    assert {name[:9] for name in bert[1]} == {"blocks.0."}
+    assert {name[:9] for name in bert[2]} == {"blocks.1."}
+    assert {name.split(".")[0] for name in bert[3]} == {"mask"}
+    gpt = by_depth(FineTuned(FineTunedConfig("gpt", GPTConfig(7, **sizes), 2), rng))
+    assert gpt[0] == {"encoder.embedding.E", "encoder.positions.E"}
+    assert {name[:17] for name in gpt[2]} == {"encoder.blocks.1."}
+    assert gpt[3] == {"encoder.norm.gain", "encoder.norm.bias", "output.W", "output.b"}
+    lm = LanguageModelConfig(7, 0, 4, layers=2, headless=True)
+    one_hot = by_depth(FineTuned(FineTunedConfig("lm", lm, 2), rng))
+    assert one_hot.keys() == {1, 2, 3}
+    pairs = by_depth(EncoderDecoder(EncoderDecoderConfig(7, 7, 4, 4, layers=2), rng))
+    assert pairs[0] == {"source.E"}
+    assert {name[:10] for name in pairs[1]} == {"encoder.0."}
+    assert {name[:10] for name in pairs[2]} == {"encoder.1."}
+    assert {"target.E", "decoder.0.W_x", "output.W"} <= pairs[3]

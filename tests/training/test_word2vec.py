@@ -24,17 +24,17 @@ from minillm.training.word2vec_corpus import Corpus
     st.integers(1, 5),
     st.integers(1, 30),
 )
-def test_each_sentence_is_in_one_share(sentences, size, stretch):
+def test_each_sentence_is_in_one_share(sentences, size, share):
     """In every epoch, whatever the number of ranks, and under its own number."""
     sentences = [sentence for sentence in sentences if sentence] or [[0, 1]]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(word2vec_corpus, "STRETCH", stretch)
+        patch.setattr(word2vec_corpus, "SHARED_WORDS", share)
         corpora = [corpus_of(Lines(sentences), rank, size) for rank in range(size)]
     known = [len(sentences), sum(map(len, sentences))]
     assert all([corpus.sentences, corpus.words] == known for corpus in corpora)
     results, words = {}, {}
-    first = np.zeros(2, int)  # sentences and words before the stretch
-    for shares in zip(*(corpus.stretches() for corpus in corpora), strict=True):
+    first = np.zeros(2, int)  # sentences and words before the share
+    for shares in zip(*(corpus.shares() for corpus in corpora), strict=True):
         for share in shares:
             number, before = first[0] + share.sentences_before, first[1] + share.words_before
             for k, (a, b) in enumerate(pairwise(share.starts.tolist())):
@@ -51,22 +51,22 @@ def test_each_sentence_is_in_one_share(sentences, size, stretch):
     assert [words[k] for k in range(len(sentences))] == ends[:-1]
 
 
-def test_the_first_stretches_can_be_left_out(monkeypatch):
-    monkeypatch.setattr(word2vec_corpus, "STRETCH", 50)
+def test_the_first_shares_can_be_left_out(monkeypatch):
+    monkeypatch.setattr(word2vec_corpus, "SHARED_WORDS", 50)
     corpus = corpus_of(text(), 1, 3)
-    whole = [stretch.ids.tolist() for stretch in corpus.stretches()]
+    whole = [share.ids.tolist() for share in corpus.shares()]
     skip = 0
-    for k, stretch in enumerate(corpus.stretches()):
-        assert [later.ids.tolist() for later in corpus.stretches(skip)] == whole[k:]
-        skip += stretch.sentences
+    for k, share in enumerate(corpus.shares()):
+        assert [later.ids.tolist() for later in corpus.shares(skip)] == whole[k:]
+        skip += share.sentences
     assert skip == corpus.sentences
 
 
 def test_a_share_is_kept_on_the_disk(monkeypatch):
-    monkeypatch.setattr(word2vec_corpus, "STRETCH", 50)
+    monkeypatch.setattr(word2vec_corpus, "SHARED_WORDS", 50)
     with Spill() as spill:
         on_disk = Corpus(WORDS, text(), spill, 100, 1, 2)
-        pairs = zip(on_disk.stretches(), corpus_of(text(), 1, 2).stretches(), strict=True)
+        pairs = zip(on_disk.shares(), corpus_of(text(), 1, 2).shares(), strict=True)
         for results, expected in pairs:
             np.testing.assert_array_equal(results.ids, expected.ids)
             np.testing.assert_array_equal(results.starts, expected.starts)
@@ -111,7 +111,7 @@ def together(lines, size, settings):
     first = settings.learning_rate * size
     losses, sums = [], np.zeros(2)
     for _ in range(settings.epochs):
-        for shares in zip(*(corpus.stretches() for corpus in corpora), strict=True):
+        for shares in zip(*(corpus.shares() for corpus in corpora), strict=True):
             for model, share in zip(models, shares, strict=True):
                 before = words + share.words_before
                 rates = learning_rates(before, share.starts, total, first, settings.final_rate)
@@ -134,7 +134,7 @@ def test_ranks_learn_together(tmp_path, monkeypatch, size):
     """As in one process; all replicas are equal when they have met; resumed is uninterrupted."""
     status, _, errors = run(size, ROOT / "tests" / "word2vec_job.py", tmp_path / "params.npz")
     assert status == 0, errors
-    monkeypatch.setattr(word2vec_corpus, "STRETCH", 50)
+    monkeypatch.setattr(word2vec_corpus, "SHARED_WORDS", 50)
     monkeypatch.setattr(word2vec, "AVERAGE_EVERY", 100)
     expected, results = together(text(), size, SETTINGS), np.load(tmp_path / "params.npz")
     for name, array in expected.items():

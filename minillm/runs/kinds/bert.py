@@ -8,32 +8,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
+from minillm.data.batching import batches_in_order
 from minillm.data.masking import MaskedBatch, Masking
 from minillm.data.passages import Passages, framed, passages_once
 from minillm.data.registry import absolute
 from minillm.data.windows import Ids
+from minillm.decoding.encoder import read_texts
 from minillm.errors import InputError, short
 from minillm.formats.format import Contents
+from minillm.formats.sentences import Sentences
 from minillm.look.inside import MOST, Inside
-from minillm.look.reading import attention_of_bert, read_hidden
+from minillm.look.measurements import attention_of_bert, read_hidden
 from minillm.metrics import bits, frequency_loss, perplexity
 from minillm.models.bert import BERT, BERTConfig
 from minillm.option import option
-from minillm.runs.adaptation import gained_and_forgotten, with_rate, with_replay
 from minillm.runs.config import save_run
-from minillm.runs.embedding import (
-    POOLINGS,
-    check_frames,
-    embed,
-    frame_of,
-    framing_vocabulary,
-)
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results, Stored, described
-from minillm.runs.look_parts import inside_of, text_ids
+from minillm.runs.kind import Given, Job, Kind, Parts, Results, Stored, described
+from minillm.runs.kinds._adaptation import gained_and_forgotten, with_rate, with_replay
+from minillm.runs.kinds._look import inside_of, text_ids
+from minillm.runs.kinds._text_data import check_longer, evaluation_ids, open_text
+from minillm.runs.kinds._vocabulary import Frame, frame_of, framing_vocabulary, with_frame
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     AdaptationSettings,
+    Evaluation,
     Facts,
     ShardSettings,
     TokenizerSettings,
@@ -43,8 +42,7 @@ from minillm.runs.settings import (
     size,
     with_default,
 )
-from minillm.runs.text_data import check_longer, evaluation_ids, open_text
-from minillm.text import Vocabulary
+from minillm.text import Vocabulary, WordPieces
 from minillm.training import Summary
 from minillm.training.language_model import stretches
 from minillm.training.masked import MaskedTask, evaluate_filling
@@ -54,6 +52,11 @@ ROWS = 32  # passages in a batch, without training
 MASKS = 0  # seed of the hidden tokens in validation
 SHOWN = 48  # tokens of a sample
 RATE = 0.15  # the learning rate of a model of width 1
+
+POOLINGS = ("mean", "first", "max")
+TOKENS = 1024  # in a batch: few enough to stay in the processor's cache
+PADDING = 40  # tokens that take as long as starting a batch
+TINY = 1e-12  # shorter vectors are not normalised
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
     takes: ClassVar[tuple[str, ...]] = ("text",)
     facts = SentenceFacts
 
-    def open_vocabulary(self, values: dict[str, Any]) -> Any:
+    def open_vocabulary(self, values: dict[str, Any]) -> WordPieces:
         """A vocabulary of pieces with [CLS], [SEP] and [MASK]."""
         return framing_vocabulary(values)
 
@@ -150,9 +153,10 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
             more = {"inner": theirs.inner, "segments": theirs.segments}
             more["pooler"] = settings.next_sentence or theirs.pooler
         config_from(settings, BERTConfig, vocabulary=2, **more)  # before the data
-        tokenizer, training, validation = open_text(job)
+        opened, training, validation = open_text(job)
         training = with_replay(training, job)
-        check_frames(tokenizer, job.data.get("tokenizer") or "its text")
+        tokenizer = with_frame(opened, job.data.get("tokenizer") or "its text")
+        frame = frame_of(tokenizer)
         check_longer(training, settings.context)
         config = config_from(settings, BERTConfig, vocabulary=len(tokenizer), **more)
         model = BERT(config, rng)
@@ -160,13 +164,14 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
             training,
             settings.batch,
             settings.context,
-            *frame_of(tokenizer),
+            frame.cls,
+            frame.sep,
             seed=settings.seed,
             pairs=settings.next_sentence,
         )
         held_out = stretches(validation, settings.validation_tokens)
         masking = masking_of(tokenizer, settings.whole_words)
-        fixed = list(hidden_passages(held_out, settings.context, tokenizer, masking))
+        fixed = list(hidden_passages(held_out, settings.context, frame, masking))
         targets = np.concatenate([batch.targets for batch in fixed])
         return Parts(
             model=model,
@@ -189,16 +194,16 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
 
     def sample(self, run: Run) -> Iterator[str]:
         """What the model with the best weights fills in."""
-        _, ids = evaluation_ids(run, Evaluation())
+        _, ids = evaluation_ids(run)
         context = run.settings.context
         first = list(hidden_in(run, ids[:context]))
         yield "sample, in brackets what the model fills in and what stood there:\n\n"
         yield shown_filled(run.model, run.tokenizer, first, most=context) + "\n"
 
-    def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
+    def evaluate(self, run: Run, given: Given, options: Evaluation) -> Results:
         """The accuracy and the nats of the hidden tokens."""
         check_head(run)
-        name, ids = evaluation_ids(run, evaluation)
+        name, ids = evaluation_ids(run, given, options.part)
         nats, accuracy, hidden = evaluate_filling(run.model, hidden_in(run, ids))
         return {
             "text": name,
@@ -219,15 +224,16 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
     def fill(self, run: Run, text: str, top: int) -> list[list[tuple[str, float]]]:
         """See :meth:`minillm.runs.run.Run.fill`."""
         check_head(run)
-        tokenizer: Any = run.tokenizer
+        tokenizer = pieces_of(run)
+        frame = frame_of(tokenizer)
         ids = tokenizer.encode(text, "TEXT")
         most = run.model.config.context - 2
         if len(ids) > most:
             raise InputError(f"TEXT: expected at most {most} tokens, found {len(ids)}")
-        if tokenizer.mask not in ids:
+        if frame.mask not in ids:
             raise InputError(f"TEXT: expected [MASK] where a word is missing, found {short(text)}")
-        texts = framed([[ids]], *frame_of(tokenizer))
-        places = texts.ids == tokenizer.mask
+        texts = framed([[ids]], frame.cls, frame.sep)
+        places = texts.ids == frame.mask
         logits = run.model.fill(MaskedBatch(*texts[:3], places, texts.ids[places]))
         logits[:, special_ids(tokenizer)] = -np.inf
         probabilities, _ = ops.softmax(logits)
@@ -239,11 +245,12 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
 
     def look(self, run: Run, text: str) -> Inside:
         """See :meth:`minillm.runs.run.Run.look`: each token is predicted while it is hidden."""
-        tokenizer: Any = run.tokenizer
+        tokenizer = pieces_of(run)
+        frame = frame_of(tokenizer)
         _, inner, notes = text_ids(tokenizer, text, min(run.model.config.context - 2, MOST))
-        ids = framed([[inner]], *frame_of(tokenizer)).ids[0]
-        logits, gradient = read_hidden(run.model, ids, tokenizer.mask)
-        unknown = (ids == tokenizer.mask) | np.isnan(logits).any(axis=1)
+        ids = framed([[inner]], frame.cls, frame.sep).ids[0]
+        logits, gradient = read_hidden(run.model, ids, frame.mask)
+        unknown = (ids == frame.mask) | np.isnan(logits).any(axis=1)
         gradient[unknown] = 0
         np.fill_diagonal(gradient, 0)  # [MASK] is not of the text
         if not run.model.config.masked_words:
@@ -262,7 +269,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
 
     def embed(self, run: Run, texts: Sequence[str], pooling: str | None) -> NDArray:
         """See :meth:`minillm.runs.run.Run.embed`."""
-        return embed(run, texts, pooling)
+        return embedded(run, texts, pooling)
 
     def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
         """See :class:`minillm.runs.kind.Kind`."""
@@ -273,34 +280,42 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
         return described(model, tokenizer)
 
 
-def special_ids(tokenizer: Any) -> list[int]:
+def pieces_of(run: Run) -> WordPieces:
+    """The vocabulary of a run of bert."""
+    tokenizer = run.tokenizer
+    assert isinstance(tokenizer, WordPieces)
+    return tokenizer
+
+
+def special_ids(tokenizer: WordPieces) -> list[int]:
     """The ids of special tokens."""
     return [tokenizer.tokens.index(token) for token in tokenizer.specials]
 
 
-def masking_of(tokenizer: Any, whole_words: bool) -> Masking:
+def masking_of(tokenizer: WordPieces, whole_words: bool) -> Masking:
     """Which tokens may be hidden: all but the special ones."""
     ordinary = np.ones(len(tokenizer), bool)
     ordinary[special_ids(tokenizer)] = False
     continues = None
     if whole_words:
         continues = np.array([token.startswith("##") for token in tokenizer.tokens])
-    return Masking(tokenizer.mask, ordinary, continues)
+    return Masking(frame_of(tokenizer).mask, ordinary, continues)
 
 
 def hidden_passages(
-    ids: Ids, context: int, tokenizer: Any, masking: Masking
+    ids: Ids, context: int, frame: Frame, masking: Masking
 ) -> Iterator[MaskedBatch]:
     """A text in consecutive passages; the hidden tokens are always the same."""
     rng = np.random.default_rng(MASKS)
-    for texts in passages_once(ids, ROWS, context, *frame_of(tokenizer)):
+    for texts in passages_once(ids, ROWS, context, frame.cls, frame.sep):
         yield masking.hide(texts, rng)
 
 
 def hidden_in(run: Run, ids: Ids) -> Iterator[MaskedBatch]:
     """A text in the passages of a run, some of whose tokens are hidden."""
-    masking = masking_of(run.tokenizer, run.settings.whole_words)
-    return hidden_passages(ids, run.model.config.context, run.tokenizer, masking)
+    tokenizer = pieces_of(run)
+    masking = masking_of(tokenizer, run.settings.whole_words)
+    return hidden_passages(ids, run.model.config.context, frame_of(tokenizer), masking)
 
 
 def check_head(run: Run) -> None:
@@ -332,3 +347,28 @@ def shown_filled(
         else:
             shown.append(piece)
     return " ".join(shown)
+
+
+def embedded(run: Run, texts: Sequence[str], pooling: str | None = None) -> NDArray:
+    """See :meth:`minillm.runs.run.Run.embed`."""
+    if pooling not in (None, *POOLINGS):
+        raise InputError(f"pooling: expected one of {', '.join(POOLINGS)}; found {pooling!r}")
+    model, stated, frame = run.model, Sentences.of(run.data), frame_of(pieces_of(run))
+    pooling = pooling or stated.pooling or "mean"
+    most = min(model.config.context, stated.longest or model.config.context) - 2
+    encode = run.tokenizer.encode
+    rows = [encode(text, f"text {number}")[:most] for number, text in enumerate(texts, start=1)]
+    vectors = np.zeros((len(rows), model.config.width), model.dtype)
+    lengths = np.array([len(row) + 2 for row in rows], np.int64)
+    order = np.argsort(-lengths, kind="stable")
+    for chosen in batches_in_order(order, lengths, tokens=TOKENS, padding=PADDING):
+        batch = framed([[rows[row]] for row in chosen], frame.cls, frame.sep)
+        x = read_texts(model, batch.ids, batch.lengths, batch.segments)  # (B, T, D)
+        if pooling == "first":
+            vectors[chosen] = x[:, 0]
+        else:
+            pool = ops.mean_pool if pooling == "mean" else ops.max_pool
+            vectors[chosen] = pool(x, batch.lengths)[0]
+    if stated.normalised:
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), TINY)
+    return vectors[:, : stated.dimension]

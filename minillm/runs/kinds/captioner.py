@@ -14,10 +14,17 @@ from minillm.layers.recurrent import CELLS
 from minillm.metrics import frequency_loss
 from minillm.models.captioner import Captioner, CaptionerConfig
 from minillm.option import option
-from minillm.runs.images import ImageSettings, held_out_images
-from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results
+from minillm.runs.kind import Given, Job, Kind, Parts, Results
+from minillm.runs.kinds._images import ImageSettings, held_out_images
 from minillm.runs.run import Run
-from minillm.runs.settings import Facts, TrainingSettings, config_from, size, with_default
+from minillm.runs.settings import (
+    Facts,
+    SearchEvaluation,
+    TrainingSettings,
+    config_from,
+    size,
+    with_default,
+)
 from minillm.text import build_vocabulary
 from minillm.training.minibatches import MinibatchTask
 
@@ -57,6 +64,7 @@ package scikit-learn)."""
     config = CaptionerConfig
     settings = Settings
     facts = CaptionFacts
+    evaluation = SearchEvaluation
 
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
         """The images for training and validation with their captions, in minibatches."""
@@ -91,15 +99,15 @@ package scikit-learn)."""
         for digit, text in zip(classes, captions_of(run, images[:EXAMPLES]), strict=False):
             yield f"  {digit}: {text}\n"
 
-    def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
+    def evaluate(self, run: Run, given: Given, options: SearchEvaluation) -> Results:
         """The share of exact captions, and the character error rate."""
-        name, (images, classes) = held_out_images(run, evaluation)
-        outputs = captions_of(run, images, evaluation.beam, evaluation.length_exponent)
+        name, (images, classes) = held_out_images(run, given, options.part)
+        outputs = captions_of(run, images, options.beam, options.length_exponent)
         known = [[caption(digit)] for digit in classes]
         return {
             "data": name,
             "images": len(images),
-            "beam": evaluation.beam,
+            "beam": options.beam,
             "exact_match": metrics.exact_match(outputs, known),
             "character_error_rate": metrics.token_error_rate(outputs, known),
         }

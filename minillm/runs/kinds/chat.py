@@ -17,9 +17,9 @@ from minillm.metrics import perplexity
 from minillm.models.llama import Llama
 from minillm.option import option
 from minillm.runs.additions import has_additions
-from minillm.runs.answering import on_answers
 from minillm.runs.config import record_fingerprint
-from minillm.runs.kind import Data, Evaluation, Job, Parts, Results
+from minillm.runs.kind import Data, Given, Job, Parts, Results
+from minillm.runs.kinds._answering import AnswerEvaluation, on_answers
 from minillm.runs.kinds.llama import LlamaKind
 from minillm.runs.load import load
 from minillm.runs.run import Run
@@ -277,11 +277,11 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
                 answer = run.answering.answer(question, LENGTH, Sampling(temperature=0))
                 yield f"  {word}: {' '.join(''.join(answer).split())}"
 
-    def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
+    def evaluate(self, run: Run, given: Given, options: AnswerEvaluation) -> Results:  # type: ignore[override]
         """The loss of the held-out answers, or what a llama has on a file."""
-        if evaluation.files or evaluation.pattern is not None:
-            return super().evaluate(run, evaluation)
-        part = evaluation.part or "validation"
+        if given.title or options.pattern is not None:
+            return super().evaluate(run, given, options)
+        part = options.part or "validation"
         parts = read_parts(run.data)
         if part not in parts:
             raise InputError(f"--part: {name_of(run.data)} has no {part} part")

@@ -9,7 +9,7 @@ import numpy as np
 from minillm.data.labelled import LabelledData
 from minillm.models.bag import Bag, BagConfig
 from minillm.runs.kind import Job
-from minillm.runs.labelled import Read, TextClassifierKind, TextClassifierSettings
+from minillm.runs.kinds._labelled import Read, TextClassifierKind, TextClassifierSettings
 from minillm.runs.settings import config_from, size, with_default
 from minillm.text import split_words
 from minillm.text.ngrams import GROUPS, hashed_ngrams

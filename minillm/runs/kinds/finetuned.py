@@ -17,10 +17,10 @@ from minillm.models.fine_tuned import (
 )
 from minillm.option import option
 from minillm.runs.kind import Data, Job
-from minillm.runs.labelled import Read, TextClassifierKind, TextClassifierSettings
+from minillm.runs.kinds._labelled import Read, TextClassifierKind, TextClassifierSettings
+from minillm.runs.kinds._vocabulary import kept
 from minillm.runs.run import Run
 from minillm.runs.settings import LoRASettings, size, with_default
-from minillm.runs.vocabulary import kept
 
 # Learning rates: large models need smaller ones, and LoRA, which trains few weights, larger ones.
 RATE, LORA_FACTOR = 0.04, 10  # of a Transformer of width 1: divided by its width

@@ -1,7 +1,7 @@
 """A Transformer that predicts the next token: GPT (2018)."""
 
 from minillm.models.gpt import GPT, GPTConfig
-from minillm.runs.causal import CausalKind, CausalSettings
+from minillm.runs.kinds._causal import CausalKind, CausalSettings
 
 
 class GPTKind(CausalKind):

@@ -10,11 +10,11 @@ from minillm import ops
 from minillm.data import registry
 from minillm.errors import InputError
 from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
-from minillm.runs.images import ImageSettings, held_out_images
-from minillm.runs.kind import Evaluation, Job, Kind, Parts, Results
-from minillm.runs.labelled import class_results, classification_parts, classified
+from minillm.runs.kind import Given, Job, Kind, Parts, Results
+from minillm.runs.kinds._images import ImageSettings, held_out_images
+from minillm.runs.kinds._labelled import class_results, classification_parts, classified
 from minillm.runs.run import Classified, Run
-from minillm.runs.settings import LabelFacts, LabelledSettings, config_from, size
+from minillm.runs.settings import Evaluation, LabelFacts, LabelledSettings, config_from, size
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ scikit-learn's bundled set (it needs the package scikit-learn)."""
         probabilities, _ = ops.softmax(logits)
         return classified(probabilities, run.data["labels"])
 
-    def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
+    def evaluate(self, run: Run, given: Given, options: Evaluation) -> Results:
         """Accuracy, macro-F1 and the confusion matrix."""
-        name, (images, classes) = held_out_images(run, evaluation)
+        name, (images, classes) = held_out_images(run, given, options.part)
         probabilities, _ = ops.softmax(run.model.forward(images)[0])
         return class_results(name, probabilities, classes, run.data["labels"])
 

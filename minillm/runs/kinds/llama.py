@@ -9,10 +9,10 @@ from minillm.errors import InputError, InputWarning
 from minillm.formats.format import Contents
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.option import option, option_of
-from minillm.runs.answering import results_of
-from minillm.runs.causal import CausalKind, CausalSettings
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Evaluation, Results
+from minillm.runs.kind import Given, Results
+from minillm.runs.kinds._answering import AnswerEvaluation, results_of
+from minillm.runs.kinds._causal import CausalKind, CausalSettings
 from minillm.runs.run import Run
 from minillm.runs.settings import TrainingSettings, size, with_default
 
@@ -68,6 +68,7 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
     model = Llama
     config = LlamaConfig
     settings = Settings
+    evaluation = AnswerEvaluation
 
     def init_defaults(self, initial: Run, given: Mapping[str, Any]) -> dict[str, Any]:
         """The defaults with AdamW, by which published models have been trained.
@@ -76,12 +77,12 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
         """
         return super().init_defaults(initial, given) | {"optimiser": "adamw"}
 
-    def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
+    def evaluate(self, run: Run, given: Given, options: AnswerEvaluation) -> Results:  # type: ignore[override]
         """Figures on a text, on conversations, or on multiple choice, as the file has it."""
-        results = results_of(run, evaluation)
-        if results is None and evaluation.pattern is not None:
+        results = results_of(run, given, options.pattern)
+        if results is None and options.pattern is not None:
             raise InputError("--pattern: expected a FILE of conversations with it")
-        return results or super().evaluate(run, evaluation)
+        return results or super().evaluate(run, given, options)
 
     def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
         """See :class:`minillm.runs.kind.Kind`; a longer context than the largest one is cut."""

@@ -7,11 +7,12 @@ from typing import Any
 from minillm.decoding.recurrent import one_hot
 from minillm.layers.recurrent import CELLS
 from minillm.look.inside import Inside
-from minillm.look.reading import read_recurrent
+from minillm.look.measurements import read_recurrent
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.option import option
 from minillm.runs.kind import Job
-from minillm.runs.look_parts import inside_of, predicting_next, state_after, text_ids
+from minillm.runs.kinds._look import inside_of, predicting_next, state_after, text_ids
+from minillm.runs.kinds._text import TextKind
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     AdaptationSettings,
@@ -20,7 +21,6 @@ from minillm.runs.settings import (
     size,
     with_default,
 )
-from minillm.runs.text import TextKind
 
 RATE = 6e-3  # at which an LSTM of 512 learns best; a wide rnn or gru diverges
 

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 from minillm.look.inside import Inside
-from minillm.look.reading import read_windows
+from minillm.look.measurements import read_windows
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from minillm.option import option
-from minillm.runs.look_parts import inside_of, predicting_next, state_after, text_ids
+from minillm.runs.kinds._look import inside_of, predicting_next, state_after, text_ids
+from minillm.runs.kinds._text import TextKind
 from minillm.runs.run import Run
 from minillm.runs.settings import TextSettings, TrainingSettings, size
-from minillm.runs.text import TextKind
 
 
 @dataclass(frozen=True)

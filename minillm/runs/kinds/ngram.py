@@ -13,27 +13,27 @@ from minillm.data.streams import Spill, TextStream
 from minillm.errors import InputError
 from minillm.formats.format import Contents
 from minillm.look.inside import Inside
-from minillm.look.reading import read_counted
+from minillm.look.measurements import read_counted
 from minillm.metrics import perplexity
 from minillm.models.ngram import SMOOTHINGS, NGram, NGramConfig
 from minillm.mpi import ranks
 from minillm.option import Size
 from minillm.runs.config import save_run
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Evaluation, Job, Kind, Results, Stored, Weights
-from minillm.runs.look_parts import inside_of, state_after, text_ids
-from minillm.runs.run import Run
-from minillm.runs.settings import FilesSettings, TokenizerSettings, of_text, size
-from minillm.runs.text import write_text
-from minillm.runs.text_data import (
-    evaluation_stream,
+from minillm.runs.kind import Given, Job, Kind, Results, Stored, Weights
+from minillm.runs.kinds._look import inside_of, state_after, text_ids
+from minillm.runs.kinds._text import write_text
+from minillm.runs.kinds._text_data import (
+    evaluation_blocks,
     language_results,
     per_byte_and_character,
     size_of,
 )
-from minillm.runs.vocabulary import vocabulary_for
+from minillm.runs.kinds._vocabulary import vocabulary_for
+from minillm.runs.run import Run
+from minillm.runs.settings import Evaluation, FilesSettings, TokenizerSettings, of_text, size
 from minillm.text import Vocabulary
-from minillm.training.ngram import Progress, score_text, train_ngram
+from minillm.training.ngram import Throttled, score_text, train_ngram
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
             )
         start, rank = time.perf_counter(), ranks().rank
         report = partial(print, file=sys.stderr) if rank == 0 and not job.quiet else lambda _: None
-        text = TextStream(job.data["files"], progress=Progress(report))
+        text = TextStream(job.data["files"], progress=Throttled(report))
         cut = text.characters * 9 // 10
         # By default, the vocabulary is that of the text.
         vocabulary = vocabulary_for(job, settings.unit, lambda: None)
@@ -158,10 +158,10 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
         logits, contexts = read_counted(run.model, ids, state)
         return inside_of(run, run.tokenizer, ids, logits=logits, contexts=contexts, notes=notes)
 
-    def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
+    def evaluate(self, run: Run, given: Given, options: Evaluation) -> Results:
         """Nats and bits per token, and perplexity with and without the unknown words."""
-        name, text, start = evaluation_stream(run, evaluation, held_out=True)
-        return text_results(run.model, run.tokenizer, text.blocks(start), name)
+        name, blocks = evaluation_blocks(run, given, options.part, held_out=True)
+        return text_results(run.model, run.tokenizer, blocks, name)
 
     def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
         """See :class:`minillm.runs.kind.Kind`."""

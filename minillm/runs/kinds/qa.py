@@ -8,17 +8,18 @@ import numpy as np
 
 from minillm import metrics, ops
 from minillm.data import Minibatches, registry
-from minillm.data.reading import targets_of, text_span, windows_of
+from minillm.data.context_windows import targets_of, text_span, windows_of
 from minillm.data.squad import Question, SquadFile, read_squad
 from minillm.decoding.spans import find_spans
 from minillm.errors import InputError
 from minillm.models.reader import Reader, ReaderConfig
 from minillm.option import option
 from minillm.runs.config import record_fingerprint
-from minillm.runs.embedding import check_frames, framing_vocabulary
-from minillm.runs.kind import Data, Evaluation, Job, Kind, Parts, Results
+from minillm.runs.kind import Data, Given, Job, Kind, Parts, Results
+from minillm.runs.kinds._vocabulary import framing_vocabulary, vocabulary_for, with_frame
 from minillm.runs.run import Answered, Run
 from minillm.runs.settings import (
+    Evaluation,
     Facts,
     LoRASettings,
     TokenizerSettings,
@@ -28,8 +29,7 @@ from minillm.runs.settings import (
     size,
     with_default,
 )
-from minillm.runs.vocabulary import vocabulary_for
-from minillm.text import Vocabulary, build_vocabulary
+from minillm.text import WordPieces, build_vocabulary
 from minillm.training import Summary
 from minillm.training.minibatches import SpanTask, fingerprint
 
@@ -126,7 +126,7 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
     settings = Settings
     facts = QuestionFacts
 
-    def open_vocabulary(self, values: dict[str, Any]) -> Any:
+    def open_vocabulary(self, values: dict[str, Any]) -> WordPieces:
         """A vocabulary of pieces with [CLS], [SEP] and [MASK]."""
         return framing_vocabulary(values)
 
@@ -181,14 +181,14 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
             baseline=float(np.log(columns["validation"][1].lengths - 1).mean()),
         )
 
-    def _vocabulary(self, job: Job, questions: Sequence[Question]) -> Any:
-        tokenizer: Vocabulary = vocabulary_for(
+    def _vocabulary(self, job: Job, questions: Sequence[Question]) -> WordPieces:
+        tokenizer = vocabulary_for(
             job,
             "wordpiece",
             lambda: build_vocabulary(texts_of(questions), "wordpiece", 1, job.settings.vocabulary),
         )
-        check_frames(tokenizer, job.data.get("init") or job.data.get("tokenizer") or "its text")
-        return tokenizer
+        source = job.data.get("init") or job.data.get("tokenizer") or "its text"
+        return with_frame(tokenizer, source)
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
         """Yield the share of answers with the correct first and last token."""
@@ -212,13 +212,13 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
         named = enumerate(questions, start=1)
         return answers_to(run, [Question(f"{n}", text, context, ()) for n, text in named], number)
 
-    def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
+    def evaluate(self, run: Run, given: Given, options: Evaluation) -> Results:
         """Exact match and F1 in percent, and those of counting shared words."""
-        if evaluation.files:
-            name = evaluation.title
-            questions = [question for file in evaluation.files for question in read_squad(file)]
+        if given.files:
+            name = given.title
+            questions = [question for file in given.files for question in read_squad(file)]
         else:
-            part = evaluation.part or "validation"
+            part = options.part or "validation"
             name = f"{name_of(run.data)}, {part}"
             questions = list(open_data(run.data).questions(part))
         references = [[answer.text for answer in question.answers] for question in questions]
@@ -267,7 +267,7 @@ def texts_of(questions: Sequence[Question]) -> Iterator[str]:
 
 
 def placed(questions: Sequence[Question]) -> Iterator[tuple[str, str, str]]:
-    """Yield the questions for :func:`minillm.data.reading.windows_of`."""
+    """Yield the questions for :func:`minillm.data.context_windows.windows_of`."""
     for question in questions:
         yield f"question {question.id}", question.question, question.context
 

@@ -16,10 +16,10 @@ from minillm.models.classifier import POOLINGS, Classifier, ClassifierConfig
 from minillm.models.vectors import Vectors
 from minillm.option import option
 from minillm.runs.kind import Job
-from minillm.runs.labelled import Read, TextClassifierKind, TextClassifierSettings
+from minillm.runs.kinds._labelled import Read, TextClassifierKind, TextClassifierSettings
+from minillm.runs.kinds._vocabulary import vocabulary_for
 from minillm.runs.load import load
 from minillm.runs.settings import VocabularySettings, config_from, size, with_default
-from minillm.runs.vocabulary import vocabulary_for
 from minillm.text import Vocabulary, build_vocabulary
 
 

@@ -8,11 +8,11 @@ from minillm.data.pairs import PairData
 from minillm.errors import InputError
 from minillm.layers import attention
 from minillm.layers.recurrent import CELLS
-from minillm.look.reading import read_encoder_decoder
+from minillm.look.measurements import read_encoder_decoder
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.option import option
 from minillm.runs.kind import Data, Job, sizes_of
-from minillm.runs.pairs import BUILT_IN, PairKind, PairSettings, vocabulary_of
+from minillm.runs.kinds._pairs import BUILT_IN, PairKind, PairSettings, vocabulary_of
 from minillm.runs.run import Run
 from minillm.runs.settings import TrainingSettings, size, with_default
 from minillm.text import Vocabulary

@@ -10,13 +10,19 @@ from typing import ClassVar
 from minillm.data.streams import TextStream
 from minillm.errors import InputError
 from minillm.runs.config import save_run
-from minillm.runs.kind import Evaluation, Job, Kind, Results, Stored, Weights
+from minillm.runs.kind import Given, Job, Kind, Results, Stored, Weights
+from minillm.runs.kinds._text_data import evaluation_blocks, size_of
+from minillm.runs.kinds._vocabulary import LEAST_WORD_PIECES, check_size
 from minillm.runs.run import Run
-from minillm.runs.settings import FilesSettings, VocabularySettings, of_text, with_default
-from minillm.runs.text_data import evaluation_stream, size_of
-from minillm.runs.vocabulary import LEAST_WORD_PIECES, check_size
+from minillm.runs.settings import (
+    Evaluation,
+    FilesSettings,
+    VocabularySettings,
+    of_text,
+    with_default,
+)
 from minillm.text import BytePairs, Vocabulary, WordPieces, byte_pairs, tokenizer_files, word_pieces
-from minillm.training.ngram import Progress
+from minillm.training.ngram import Throttled
 
 
 @dataclass(frozen=True)
@@ -105,10 +111,10 @@ then: minillm train lm FILE --tokenizer runs/pairs --out DIR, minillm eval runs/
         job.report(f"saved in {job.folder.path}")
         return True
 
-    def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
+    def evaluate(self, run: Run, given: Given, options: Evaluation) -> Results:
         """Bytes and characters per token."""
-        name, text, start = evaluation_stream(run, evaluation, held_out=True)
-        return {"text": name, **measured(run.tokenizer, text.blocks(start), name)}
+        name, blocks = evaluation_blocks(run, given, options.part, held_out=True)
+        return {"text": name, **measured(run.tokenizer, blocks, name)}
 
 
 def learned(blocks: Iterable[str], settings: Settings) -> BytePairs | WordPieces:
@@ -120,7 +126,7 @@ def learned(blocks: Iterable[str], settings: Settings) -> BytePairs | WordPieces
 
 def reported(blocks: Iterable[str], total: int, report: Callable[[str], None]) -> Iterator[str]:
     """Yield the blocks, and report the progress every few seconds."""
-    progress, read = Progress(report), 0
+    progress, read = Throttled(report), 0
     for block in blocks:
         yield block
         read += len(block)

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from minillm.data.pairs import PairData
 from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.errors import InputError
-from minillm.look.reading import read_transformer
+from minillm.look.measurements import read_transformer
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.option import option
 from minillm.runs.kind import Job
-from minillm.runs.pairs import BUILT_IN, PairKind, PairSettings, vocabulary_of
+from minillm.runs.kinds._pairs import BUILT_IN, PairKind, PairSettings, vocabulary_of
 from minillm.runs.run import Run
 from minillm.runs.settings import TrainingSettings, size, with_default
 from minillm.text import Vocabulary

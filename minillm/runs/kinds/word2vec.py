@@ -18,10 +18,12 @@ from minillm.mpi import ranks
 from minillm.option import Size
 from minillm.runs.config import record_fingerprint, save_config, save_run, save_vocabularies
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Evaluation, Job, Kind, Results, Stored, Weights
+from minillm.runs.kind import Given, Job, Kind, Results, Stored, Weights
+from minillm.runs.kinds._text_data import evaluation_blocks, name_of
 from minillm.runs.load import open_vocabularies
 from minillm.runs.run import Run
 from minillm.runs.settings import (
+    Evaluation,
     FilesSettings,
     TrainingSettings,
     config_from,
@@ -30,7 +32,6 @@ from minillm.runs.settings import (
     size,
     with_default,
 )
-from minillm.runs.text_data import evaluation_stream, name_of
 from minillm.training.progress import minutes_and_seconds
 from minillm.training.word2vec import (
     Progress,
@@ -229,11 +230,11 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
         words: Any = run.tokenizer
         return RunVectors(words.words, run.model.params["vectors"])
 
-    def evaluate(self, run: Run, evaluation: Evaluation) -> Results:
+    def evaluate(self, run: Run, given: Given, options: Evaluation) -> Results:
         """The loss of a prediction on a text, by default the one it was trained on."""
-        name, text, _ = evaluation_stream(run, evaluation, held_out=False)
+        name, blocks = evaluation_blocks(run, given, options.part, held_out=False)
         words: Any = run.tokenizer
-        loss, predictions, known = mean_loss(run.model, words, text)
+        loss, predictions, known = mean_loss(run.model, words, blocks)
         return {
             "text": name,
             "known_words": known,

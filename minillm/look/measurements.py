@@ -1,0 +1,300 @@
+"""The measurements of each kind of model on one text: logits, gradients, attention and gates.
+
+The gradient at each position of a text is measured with a table of embeddings that has a row of its
+own for each position: row t of E[ids] (T, D) belongs to position t alone, and the ids are 0, 1, 2
+and so on.  The backward of the model then returns the gradient of each position in this table.
+(In the model's own table, the gradients of equal tokens would be added.)
+
+Legend: T time, S source steps, V vocabulary, D width, H hidden width, L layers, N heads.
+"""
+
+from collections.abc import Callable, Mapping
+from copy import copy
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm import ops
+from minillm.decoding import Decoder
+from minillm.decoding.hypotheses import TransformerDecoder
+from minillm.layers import dense, recurrent
+from minillm.layers.gradients import PartlyTrained, merge_gradients
+from minillm.layers.types import Ids, State
+from minillm.look.attention import attention_weights, self_attention_weights
+from minillm.look.inside import Activity, AttentionWeights
+from minillm.models.target import teacher_forcing
+from minillm.ops.gru import gru_forward
+from minillm.ops.lstm import lstm_forward
+from minillm.ops.recurrence import CELLS
+from minillm.training.progress import progress_bar
+
+AT_ONCE = 16  # texts with a hidden token that a BERT reads together
+
+Logits = NDArray[np.floating]
+Norms = NDArray[np.floating]
+
+
+def with_rows(model: Any, rows: Mapping[str, Ids]) -> Any:
+    """The model with E[ids] (T, D) in the place of each table E: ``rows`` has its name and ids."""
+    changed, tables = copy(model), {E: model.params[E] for E in rows}
+    own = {
+        E: table[rows[E]] if isinstance(table, np.ndarray) else table.rows(rows[E])
+        for E, table in tables.items()
+    }
+    changed.params = PartlyTrained(model.params | own, rows)  # no other gradient is needed
+    return changed
+
+
+def slopes(logits: Logits, targets: Ids) -> Logits:
+    """p - y: the gradient of each row's own loss by its logits, (T, V)."""
+    _, backward = ops.cross_entropy(logits, targets)
+    return backward(float(len(logits)))  # the loss is the mean over the rows
+
+
+def norms_by_place(dys: NDArray, places: int, backward: Callable[[NDArray], NDArray]) -> Norms:
+    """One backward for each loss: dys (T, D), row t is the gradient of loss t by the output t.
+
+    ``backward(dy)``, dy (1, T, D) with one row that is not zero -> the gradients by the inputs
+    (places, D).  Returns their norms, (T, places).
+    """
+    norms = np.zeros((len(dys), places), dys.dtype)
+    for t, row in enumerate(progress_bar(dys, "gradients", unit=" tokens")):
+        if row.any():
+            dy = np.zeros((1, *dys.shape), dys.dtype)
+            dy[0, t] = row
+            norms[t] = np.linalg.norm(backward(dy), axis=-1)
+    return norms
+
+
+# --- models that predict the next token -----------------------------------------------------------
+
+
+def next_slopes(logits: Logits, ids: Ids) -> Logits:
+    """The slopes of the losses of the next tokens, (T, V): zeros in the last row."""
+    dlogits = np.zeros_like(logits)
+    if len(ids) > 1:
+        dlogits[:-1] = slopes(logits[:-1], ids[1:])
+    return dlogits
+
+
+def of_next(norms: Norms) -> Norms:
+    """Move each row to the token whose loss it is: position t predicts token t + 1."""
+    return np.concatenate([np.zeros_like(norms[:1]), norms[:-1]])
+
+
+def read_gpt(model: Any, ids: Ids) -> tuple[Logits, Norms, list[AttentionWeights]]:
+    """Read a text from position 0: ids (T,) -> logits (T, V), gradients (T, T), attention."""
+    T, E = len(ids), "embedding.E"
+    y, hidden_backward = with_rows(model, {"embedding.E": ids}).hidden(np.arange(T)[None])
+    logits, predict_backward = model.predict(y[0])
+    dys, _ = predict_backward(next_slopes(logits, ids))
+    norms = norms_by_place(dys, T, lambda dy: hidden_backward(dy)[E])
+    weights = attention_weights(model, ids[None])[:, 0]
+    attention = AttentionWeights("self-attention", "text", "text", weights, causal=True)
+    return logits, of_next(norms), [attention]
+
+
+def read_recurrent(model: Any, ids: Ids, state: State) -> tuple[Logits, Norms, list[Activity]]:
+    """Read on from a state: ids (T,) -> logits (T, V), gradients (T, T), gates and states.
+
+    With one-hot input, the input vector of a token is its row of W_x.
+    """
+    c, p, T = model.config, model.params, len(ids)
+    E = "embedding.E" if c.embedding else None
+    table = E or "layers.0.W_x"
+    own = PartlyTrained(p | {table: p[table][ids]}, [table])
+    (hs, _), backward = recurrent.stack_over_ids(
+        own, "layers", E, np.arange(T)[None], state, c.cell, c.layers
+    )
+    logits, predict_backward = model.predict(hs[0])
+    dys, _ = predict_backward(next_slopes(logits, ids))
+    norms = norms_by_place(dys, T, lambda dhs: backward(dhs)[1][table])
+    return logits, of_next(norms), _activity(model, ids, state)
+
+
+def _activity(model: Any, ids: Ids, state: State) -> list[Activity]:
+    """The gates and states of each layer, as the forward passes of the ops keep them."""
+    c, p = model.config, model.params
+    cell, activity = CELLS[c.cell], []
+    x = np.asarray(ids, np.int64)[None]
+    if c.embedding:
+        x = p["embedding.E"][x]
+    for layer in range(c.layers):
+        first = [state[f"layers.{layer}.{name}"] for name in cell.state]
+        weights = [p[f"layers.{layer}.{name}"] for name in cell.weights]
+        values = VALUES[c.cell](x, *map(np.ascontiguousarray, first), *weights)
+        activity.append(Activity({name: array[0] for name, array in values.items()}))
+        x = values["h"]
+    return activity
+
+
+def _values_of_rnn(
+    x: NDArray, h0: NDArray, W_x: NDArray, W_h: NDArray, b: NDArray
+) -> dict[str, NDArray]:
+    (hs, _), _ = ops.rnn(x, h0, W_x, W_h, b)
+    return {"h": hs}
+
+
+def _values_of_lstm(
+    x: NDArray, h0: NDArray, c0: NDArray, W_x: NDArray, W_h: NDArray, b: NDArray
+) -> dict[str, NDArray]:
+    hs, _, _, gates, cs = lstm_forward(x, h0, c0, W_x, W_h, b, np.array([x.shape[1]]))
+    i, f, g, o = np.split(gates, 4, axis=-1)
+    return {"i": i, "f": f, "g": g, "o": o, "c": cs, "h": hs}
+
+
+def _values_of_gru(
+    x: NDArray, h0: NDArray, W_x: NDArray, W_h: NDArray, b_x: NDArray, b_h: NDArray
+) -> dict[str, NDArray]:
+    hs, _, gates, _ = gru_forward(x, h0, W_x, W_h, b_x, b_h, np.array([x.shape[1]]))
+    r, z, n = np.split(gates, 3, axis=-1)
+    return {"r": r, "z": z, "n": n, "h": hs}
+
+
+# A cell -> its gates and states over a sequence, (1, T, H) each.
+VALUES: dict[str, Callable[..., dict[str, NDArray]]] = {
+    "rnn": _values_of_rnn,
+    "lstm": _values_of_lstm,
+    "gru": _values_of_gru,
+}
+
+
+def read_windows(model: Any, ids: Ids, state: State) -> tuple[Logits, Norms]:
+    """Read on from the context of a neural n-gram: ids (T,) -> logits (T, V), gradients (T, T)."""
+    E, before, T = "embedding.E", state["context"][0], len(ids)
+    n = len(before)
+    own = with_rows(model, {"embedding.E": np.concatenate([before, ids])})
+    places = np.arange(n + T)[None]
+    (logits, _), backward = own.forward(places[:, n:], {"context": places[:, :n]})
+    dlogits = next_slopes(logits[0], ids)
+    norms = norms_by_place(dlogits, T, lambda dy: backward(dy)[E][n:])
+    return logits[0], of_next(norms)
+
+
+def read_counted(model: Any, ids: Ids, state: State) -> tuple[Logits, NDArray[np.int64]]:
+    """Read on from a state of an n-gram model: ids (T,) -> logits (T + 1, V), contexts (T + 1,).
+
+    The logits of row t predict token t.  The contexts are the tokens, before token t, of the
+    longest context that the model has seen; the start of a sentence is one of them.
+    """
+    logits, found = [], []
+    for token in [*ids, None]:
+        context = state["context"][0]
+        context = context[context >= 0].tolist()
+        log_p = np.maximum(model.distribution(context), -99.0)
+        logits.append(log_p * np.log(10))
+        found.append(model.longest_context(context))
+        if token is not None:
+            _, state = model.read(np.array([[token]], np.int32), state)
+    return np.stack(logits), np.array(found)
+
+
+# --- a BERT ---------------------------------------------------------------------------------------
+
+
+def read_hidden(model: Any, ids: Ids, mask: int) -> tuple[Logits, Norms]:
+    """Hide each token but the first and the last in turn: ids (T,) -> logits (T, V), norms (T, T).
+
+    Row t of both belongs to token t while it is hidden.  The first and the last rows are NaN and
+    0, and so are all rows of a model without the head for masked words.
+    """
+    T, V = len(ids), model.config.vocabulary
+    logits, norms = np.full((T, V), np.nan), np.zeros((T, T))
+    if not model.config.masked_words:
+        return logits, norms
+    for start in range(1, T - 1, AT_ONCE):
+        places = np.arange(start, min(start + AT_ONCE, T - 1))
+        rows = np.arange(len(places))
+        texts = np.tile(ids, (len(rows), 1))
+        texts[rows, places] = mask
+        own = with_rows(model, {"embedding.E": texts.ravel()})
+        x, hidden_backward = own.hidden(np.arange(texts.size).reshape(texts.shape))
+        of_rows, words_backward = model.masked_words(x[rows, places])
+        dx = np.zeros_like(x)
+        dx[rows, places], _ = words_backward(slopes(of_rows, ids[places]))
+        gradient = hidden_backward(dx)["embedding.E"]
+        logits[places] = of_rows
+        norms[places] = np.linalg.norm(gradient, axis=-1).reshape(texts.shape)
+    return logits, norms
+
+
+def attention_of_bert(model: Any, ids: Ids) -> list[AttentionWeights]:
+    """The attention in a text without masked tokens."""
+    weights = attention_weights(model, ids[None])[:, 0]
+    return [AttentionWeights("self-attention", "text", "text", weights)]
+
+
+# --- translators ----------------------------------------------------------------------------------
+
+Translated = tuple[Logits, Norms, Norms, list[AttentionWeights]]
+
+
+def read_transformer(model: Any, source: Ids, target: Ids) -> Translated:
+    """Read a source and its target: ids (S,), (T,) -> logits (T, V + 1), gradients, attention.
+
+    The gradients are taken with respect to the source (T, S) and the target (T, T).  The inputs of
+    the decoder are BOS and the target without its last token.
+    """
+    c, S, T = model.config, len(source), len(target)
+    inputs = teacher_forcing(target[None], c.bos)[0]
+    lengths, places, begin = np.array([S]), np.arange(S + T)[None], 0
+    if c.shared:  # one table for both sides
+        own, begin = with_rows(model, {"embedding.E": np.concatenate([source, inputs])}), S
+    else:
+        own = with_rows(model, {"source.E": source, "target.E": inputs})
+    memory, encode_backward = own.encode(places[:, :S], lengths)
+    y, decode_backward = own.decode(places[:, begin : begin + T], memory, lengths)
+    logits, output_backward = dense.layer(model.output(), "output", y[0])
+    dys, _ = output_backward(slopes(logits, target))
+
+    def by_place(dy: NDArray) -> NDArray:
+        dmemory, of_decoder = decode_backward(dy)
+        gradients = merge_gradients(encode_backward(dmemory), of_decoder)
+        if c.shared:
+            return gradients["embedding.E"]
+        return np.concatenate([gradients["source.E"], gradients["target.E"]])
+
+    norms = norms_by_place(dys, S + T, by_place)
+    cross = TransformerDecoder(model)
+    of_layers = [
+        cross.attention_weights(source[None], lengths, target[None], layer)[0]
+        for layer in range(c.layers)
+    ]
+    encoder = self_attention_weights(model, source[None])[:, 0]
+    decoder = self_attention_weights(model, source[None], inputs[None])[:, 0]
+    attention = [
+        AttentionWeights("from the target to the source", "text", "source", np.stack(of_layers)),
+        AttentionWeights("within the source", "source", "source", encoder),
+        AttentionWeights("within the target", "text", "inputs", decoder, causal=True),
+    ]
+    return logits, norms[:, :S], _by_target(norms[:, S:]), attention
+
+
+def read_encoder_decoder(model: Any, source: Ids, target: Ids) -> Translated:
+    """Read a source and its target, as :func:`read_transformer` does."""
+    S, T = len(source), len(target)
+    inputs = teacher_forcing(target[None], model.config.bos)[0]
+    own = with_rows(model, {"source.E": source, "target.E": inputs})
+    logits, backward = own.forward(np.arange(S)[None], np.array([S]), np.arange(T)[None])
+
+    def by_place(dlogits: NDArray) -> NDArray:
+        gradients = backward(dlogits)
+        return np.concatenate([gradients["source.E"], gradients["target.E"]])
+
+    norms = norms_by_place(slopes(logits[0], target), S + T, by_place)
+    decoder = Decoder(model)
+    state, weights = decoder.start(source[None], np.array([S])), list[Any]()
+    for token in inputs:
+        _, at_step, state = decoder.step(np.array([[token]]), state)
+        weights.append(at_step)
+    attention = []
+    if weights[0] is not None:
+        cross = np.concatenate(weights, axis=1)[None]  # (1, 1, T, S)
+        attention = [AttentionWeights("from the target to the source", "text", "source", cross)]
+    return logits[0], norms[:, :S], _by_target(norms[:, S:]), attention
+
+
+def _by_target(norms: Norms) -> Norms:
+    """Move the norms of a decoder's inputs, which are one position late, to the target."""
+    return np.concatenate([norms[:, 1:], np.zeros_like(norms[:, :1])], axis=1)

@@ -1,0 +1,163 @@
+"""Runs made without a training: saved, imported, quantised, or merged with LoRA's updates."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minillm.data.registry import absolute
+from minillm.errors import InputError
+from minillm.formats.format import Format, formats
+from minillm.formats.gguf import export_gguf
+from minillm.models.llama import Llama
+from minillm.option import make, types_of
+from minillm.quantised.matrix import dequantised
+from minillm.runs.additions import check_additions
+from minillm.runs.config import read_config, save_run
+from minillm.runs.folder import RunFolder
+from minillm.runs.importing import format_of, import_with, importers, recognised
+from minillm.runs.kind import Stored, kinds
+from minillm.runs.load import load, weights_from
+from minillm.runs.run import Run
+from minillm.text import Vocabulary
+
+MERGED = "Q8_0"  # the type of weights that are merged with a quantised baseline
+
+
+def merge(
+    path: str | Path, out: str | Path, overwrite: bool = False, allow_nan: bool = False
+) -> str:
+    """Merge the updates in ``path`` and their baseline to a new run; return a line about it.
+
+    If the baseline is quantised, the sums are quantised with 8 bits.  With 4 bits, the rounding
+    errors are larger than the updates of a short training, which would be lost.
+    """
+    run = load(path, allow_nan)
+    check_additions(run)
+    weights: Any = run.model.params
+    size = sum(weight.size for weight in weights.values())
+    type = ""
+    if not all(isinstance(weight, np.ndarray) for weight in weights.values()):
+        weights, type = _quantised(run, MERGED), f", as {MERGED.lower()}"
+    _save_with(run, weights, out, overwrite)
+    return f"{size:,} weights, those of {run.data['init']} with the additions of {path}{type}"
+
+
+def _save_with(run: Run, weights: Any, out: str | Path, overwrite: bool) -> None:
+    """Save a run with other weights, which are all that it needs."""
+    folder, stored = RunFolder(out), read_config(run.folder)
+    settings = replace(stored.settings, lora_rank=None, lora_alpha=None, lora_targets="all")
+    data = {name: value for name, value in stored.data.items() if name != "init_sha256"}
+    with folder.held():
+        folder.check_free(overwrite)
+        stored = replace(stored, settings=settings, data=data)
+        save_run(folder, stored, weights, run.vocabularies, chat=run.chat_template())
+
+
+def quantise(path: str | Path, type: str, out: str | Path, overwrite: bool = False) -> str:
+    """Make a run with weights of another type; return a line about it.
+
+    ``type`` is one of :mod:`minillm.quantised.blocks`.  With "F32" the weights are floats
+    again, which can be trained.  InputError for a run of another kind than llama.
+    """
+    run = load(path)
+    if not isinstance(run.model, Llama):
+        raise InputError(f"{run.path}: expected a run of llama, found one of {run.kind.name}")
+    weights = dequantised(run.model).params if type == "F32" else _quantised(run, type)
+    _save_with(run, weights, out, overwrite)
+    before, after = (folder.model_path.stat().st_size for folder in (run.folder, RunFolder(out)))
+    return f"{type.lower()}: {after:,} bytes of weights, before {before:,}"
+
+
+def _quantised(run: Run, type: str) -> Any:
+    """A function that writes the weights of a run of llama, with its updates, as a GGUF file."""
+    return partial(export_gguf, run.model, run.tokenizer, type=type, chat=run.chat_template())
+
+
+# --- files of other programs -----------------------------------------------------------------
+
+
+def _import_updates(reader: Format, file: str, baseline: str, folder: RunFolder) -> str:
+    """Make a run from updates to the weights of another one; return a line about it."""
+    base, able = load(baseline), importers(reader)
+    if base.kind.model not in [kind.model for kind in able]:
+        names = [kind.name for kind in able]
+        raise InputError(
+            f"--init: expected a run of {', '.join(names[:-1])} or {names[-1]}, found one of "
+            f"{base.kind.name}"
+        )
+    shapes = base.kind.model.shapes(base.model.config)
+    weights_from(base, base.kind, base.data, shapes)  # InputError for those that take no additions
+    updates = reader.read(file, base.model)
+    settings = replace(
+        base.settings, lora_rank=updates.rank, lora_alpha=updates.alpha, lora_targets="all"
+    )
+    data = {**base.data, "init": absolute(baseline), "imported": absolute(file)}
+    data["init_sha256"] = base.folder.fingerprint()
+    stored = Stored(base.kind, base.model.config, settings, data)
+    save_run(folder, stored, updates.arrays, base.vocabularies, chat=base.chat_template())
+    weights = sum(array.size for array in updates.arrays.values())
+    return f"{weights:,} weights of additions to those of {baseline}"
+
+
+def import_file(
+    file: str, out: str | Path, overwrite: bool = False, init: str | None = None
+) -> str:
+    """Make a run from a file or folder of another program; return a line about it.
+
+    ``init`` is the folder of the run that an adapter updates.
+    """
+    folder = RunFolder(out)
+    reader = format_of(file) if init is None else recognised(file)[0]
+    if init is not None and (reader is None or not reader.updates):
+        known = [one.signature for one in formats() if one.signature and one.updates]
+        raise InputError(f"{file}: --init: expected {' or '.join(known)}")
+    assert reader is not None
+    if init is None and reader.updates:
+        raise InputError(f"{file}: expected --init DIR, the run that its additions are for")
+    with folder.held():
+        folder.check_free(overwrite)
+        if init is not None:
+            return _import_updates(reader, file, init, folder)
+        return import_with(reader, file, folder)
+
+
+# --- models of a training in Python --------------------------------------------------------------
+
+
+def save(
+    model: Any,
+    tokenizer: Vocabulary | tuple[Vocabulary, ...],
+    out: str | Path,
+    overwrite: bool = False,
+    **facts: Any,
+) -> Run:
+    """Save a model that was trained elsewhere, such as in your own loop, as a run; return the run.
+
+    An encoder-decoder has two vocabularies, of source and target; a bag of n-grams has none, ().
+    ``facts`` are those that a kind stores about its data, such as the ``labels`` of a classifier.
+    InputError for a model that belongs to no kind.
+    """
+    kind = next((kind for kind in kinds().values() if type(model) is kind.model), None)
+    if kind is None:
+        raise InputError(f"expected a model of one of {', '.join(kinds())}, found {model!r}")
+    folder = RunFolder(out)
+    several = tokenizer if isinstance(tokenizer, tuple) else (tokenizer,)
+    vocabularies = dict(zip(kind.vocabularies, several, strict=True))
+    data = {"imported": "a training in Python", **facts}
+    if "files" in types_of(kind.settings):
+        data["files"] = []
+    settings = make(kind.settings, _units(kind.settings, several[0]) if several else {})
+    with folder.held():
+        folder.check_free(overwrite)
+        save_run(folder, Stored(kind, model.config, settings, data), model.params, vocabularies)
+    return load(out)
+
+
+def _units(settings: type, tokenizer: Vocabulary) -> dict[str, Any]:
+    """The settings that describe the tokens."""
+    known = {name: getattr(tokenizer, name, None) for name in ("unit", "pretokenised")}
+    names = types_of(settings)
+    return {name: value for name, value in known.items() if name in names and value is not None}

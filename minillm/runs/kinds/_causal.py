@@ -1,0 +1,179 @@
+"""The shared parts of Transformers that predict the next token: GPT and Llama."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.data import RandomWindows
+from minillm.data.files import copy_file
+from minillm.data.registry import absolute
+from minillm.data.windows import Ids
+from minillm.decoding import Sampling
+from minillm.errors import InputError
+from minillm.formats.format import Contents
+from minillm.look.attention import attention_weights
+from minillm.look.inside import MOST, Inside
+from minillm.look.measurements import read_gpt
+from minillm.metrics import frequency_loss
+from minillm.models.gpt import GPTConfig
+from minillm.option import make, names_of_sizes
+from minillm.runs.config import save_run
+from minillm.runs.folder import RunFolder
+from minillm.runs.kind import Job, Parts, Stored, described
+from minillm.runs.kinds._adaptation import with_rate, with_replay
+from minillm.runs.kinds._look import inside_of, predicting_next, text_ids
+from minillm.runs.kinds._text import TextKind, write_text
+from minillm.runs.kinds._text_data import check_longer, open_text
+from minillm.runs.run import Run
+from minillm.runs.settings import (
+    AdaptationSettings,
+    ShardSettings,
+    TextSettings,
+    TrainingSettings,
+    config_from,
+    size,
+    with_default,
+)
+from minillm.text import unit_name
+from minillm.training import Summary
+from minillm.training.language_model import ContextTask, evaluate_in_context
+
+COUNTED = 10_000_000  # tokens of the training text whose frequencies are a baseline
+SAMPLE = 60  # tokens shown after each validation
+MOST_DRAWN = 200  # tokens of a picture of attention weights
+
+
+@dataclass(frozen=True)
+class CausalSettings(ShardSettings, TextSettings, TrainingSettings, AdaptationSettings):
+    """The settings of a GPT; other kinds change them."""
+
+    layers: int = size(GPTConfig, "layers", "number of blocks")
+    heads: int = size(GPTConfig, "heads")
+    width: int = size(GPTConfig, "width")
+    context: int = size(GPTConfig, "context")
+    dropout: float = size(GPTConfig, "dropout")
+    learning_rate: float | None = with_default(  # type: ignore[assignment]
+        TrainingSettings, "learning_rate", None, default_help="0.4 / width; with --init 0.3 of it"
+    )
+    batch: int = with_default(TrainingSettings, "batch", 16)
+    beta2: float = with_default(TrainingSettings, "beta2", 0.99)
+    weight_decay: float = with_default(TrainingSettings, "weight_decay", 0.1)
+
+
+class CausalKind(TextKind):
+    """A stack of Transformer blocks over characters, words or byte pairs."""
+
+    rate: ClassVar[float] = 0.4  # the learning rate of a model of width 1
+
+    def complete(self, settings: Any, given: Mapping[str, Any], job: Job) -> Any:
+        """The settings with a learning rate: the best falls with the width (Yang 2022)."""
+        return with_rate(settings, job, self.rate / settings.width)
+
+    def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
+        """Hold out the last tenth of the text; the vocabulary is that of the rest."""
+        settings, kept = job.settings, kept_sizes(job)
+        config_from(settings, self.config, vocabulary=2, **kept)  # before the data
+        tokenizer, training, validation = open_text(job)
+        training = with_replay(training, job)
+        check_longer(training, settings.context)
+        config = config_from(settings, self.config, vocabulary=len(tokenizer), **kept)
+        model = self.model(config, rng)
+        notes = []
+        weights = sum(p.size for p in model.params.values())
+        fresh = job.initial is None and job.stored is None
+        if fresh and settings.dropout == 0 and weights > len(training):
+            notes.append(
+                f"the model has {weights:,} weights, and the text {len(training):,} "
+                f"{unit_name(tokenizer)}s: if it overfits, try --dropout 0.1"
+            )
+
+        def sample() -> str:
+            pieces = write_text(
+                model,
+                tokenizer,
+                length=SAMPLE,
+                sampling=Sampling(seed=0),
+                documents=job.data["documents"],
+            )
+            return " ".join("".join(pieces).split())
+
+        windows = RandomWindows(training, settings.batch, settings.context, settings.seed)
+        task = ContextTask(
+            model, windows, validation, settings.batch, settings.validation_tokens, sample
+        )
+        return Parts(
+            model=model,
+            task=task,
+            unit=unit_name(tokenizer),
+            vocabularies={"tokenizer": tokenizer},
+            notes=notes,
+            baseline=frequency_loss(training[:COUNTED], task.validation_ids),
+        )
+
+    def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
+        """Yield what every language model reports, and the speed of the training."""
+        yield from super().closing(job, parts, summary)
+        rate = summary.tokens / max(1e-9, summary.seconds - summary.validation_seconds)
+        yield f"{rate:,.0f} tokens per second"
+
+    def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
+        """The mean loss on a text, in nats per token, and the number of tokens."""
+        return evaluate_in_context(run.model, ids, run.settings.batch)
+
+    def attention(self, run: Run, text: str, layer: int, head: int) -> tuple[NDArray, list[str]]:
+        """See :meth:`minillm.runs.run.Run.attention`."""
+        config = run.model.config
+        for name, value, count in (("layer", layer, config.layers), ("head", head, config.heads)):
+            if not 0 <= value < count:
+                raise InputError(f"--{name}: expected 0 to {count - 1}, found {value}")
+        ids = run.tokenizer.opened(run.tokenizer.encode_known(text, "TEXT"))
+        most = min(config.context, MOST_DRAWN)
+        if not 1 <= len(ids) <= most:
+            raise InputError(f"TEXT: expected 1 to {most} tokens, found {len(ids)}")
+        weights = attention_weights(run.model, ids[None])
+        return weights[layer, 0, head], [run.tokenizer.show(int(id)) for id in ids]
+
+    def look(self, run: Run, text: str) -> Inside:
+        """See :meth:`minillm.runs.run.Run.look`: with the attention of all heads."""
+        most = min(run.model.config.context, MOST)
+        _, ids, notes = text_ids(run.tokenizer, text, most)
+        logits, gradient, attention = read_gpt(run.model, ids)
+        return inside_of(
+            run,
+            run.tokenizer,
+            ids,
+            logits=predicting_next(logits),
+            gradient=gradient,
+            attention=attention,
+            notes=notes,
+        )
+
+    def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
+        """See :class:`minillm.runs.kind.Kind`; a file with quantised weights is copied as it is."""
+        model, tokenizer, chat = contents.model, contents.tokenizer, contents.chat
+        if chat is not None:
+            make(Sampling, chat.sampling, f"{file}: its values for sampling: ")
+        settings = self.settings(unit=tokenizer.unit)
+        data = {"files": [], "imported": absolute(file), "documents": tokenizer.eos is not None}
+        stored = Stored(self, model.config, settings, data)
+        quantised = any(not isinstance(weight, np.ndarray) for weight in model.params.values())
+        weights = partial(copy_file, file) if quantised else model.params
+        save_run(folder, stored, weights, {"tokenizer": tokenizer}, chat=chat)
+        return described(model, tokenizer)
+
+
+def kept_sizes(job: Job) -> dict[str, Any]:
+    """The sizes that are no settings, of the run to resume or of ``--init``."""
+    if job.stored is not None:
+        config = job.stored.config
+    elif job.initial is not None:
+        config = job.initial.model.config
+    else:
+        return {}
+    settings = {"vocabulary", *names_of_sizes(type(job.settings))}
+    names = [entry.name for entry in fields(config) if entry.name not in settings]
+    return {name: getattr(config, name) for name in names}

@@ -1,0 +1,384 @@
+"""The shared parts of encoder-decoders: pairs of texts, translations, and their measures."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, replace
+from itertools import islice
+from textwrap import shorten
+from typing import Any, ClassVar
+
+import numpy as np
+
+from minillm import metrics
+from minillm.data import Minibatches, Sequences, registry
+from minillm.data.pairs import Pair, PairData, read_pairs
+from minillm.decoding import Translation, Translator
+from minillm.errors import InputError
+from minillm.look.inside import MOST, Inside
+from minillm.look.measurements import Translated
+from minillm.metrics import frequency_loss
+from minillm.option import option
+from minillm.runs.config import record_fingerprint
+from minillm.runs.kind import Data, Given, Job, Kind, Parts, Results
+from minillm.runs.kinds._look import inside_of
+from minillm.runs.kinds._vocabulary import vocabulary_for
+from minillm.runs.run import Run
+from minillm.runs.settings import (
+    Facts,
+    LoRASettings,
+    SearchEvaluation,
+    TrainingSettings,
+    VocabularySettings,
+    config_from,
+    with_default,
+)
+from minillm.text import Vocabulary, build_vocabulary
+from minillm.training.minibatches import MinibatchTask, fingerprint, mean_loss
+
+UNITS = ("character", "word", "token", "bpe", "wordpiece")
+EXAMPLES = 3  # shown after a training
+BATCH = 256  # pairs that are measured together
+MOST_UNKNOWN = 0.2  # of the words of a side: above it, the model mostly learns the unknown word
+MOST_LEFT_OUT = 0.05  # of the pairs, because they have too many characters
+FEW_BYTE_PAIRS = 2000  # for rare words, which more byte pairs would keep whole
+BUILT_IN = """\
+  cmudict        English words to phonemes (cmudict-stress: with the vowels' stress)
+  numbers-en-fr  numbers in words, English to French; and between other languages
+  docstrings     the body of a docstring to its summary line"""
+
+
+@dataclass(frozen=True)
+class PairSettings(VocabularySettings, TrainingSettings, LoRASettings):
+    """Settings of every model of pairs of texts."""
+
+    data: str | None = option(
+        None,
+        "a file of pairs, or one of cmudict, cmudict-stress, numbers-en-fr (or any two "
+        "languages), docstrings",
+        "DATA",
+        positional=True,
+        data=True,
+    )
+    validation: str | None = option(
+        None,
+        "pairs to measure on (default: DATA's last tenth)",
+        "FILE",
+        group="the text",
+        data=True,
+        default_help="",
+    )
+    unit: str | None = option(
+        None,
+        "the tokens of both sides: character, word, token (between spaces), bpe or wordpiece",
+        choices=UNITS,
+        group="the text",
+        default_help="word, or what suits the data",
+    )
+    max_length: int = option(
+        100,
+        "leave out pairs with more than N tokens on a side",
+        "N",
+        least=1,
+        most=10_000,
+        group="the text",
+    )
+    pretokenised: bool = option(
+        False,
+        "words are separated by spaces already, also for BLEU",
+        group="the text",
+        rare=True,
+    )
+    batch: int = with_default(TrainingSettings, "batch", 128)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairFacts(Facts):
+    """Facts about the pairs."""
+
+    longest_target: int = option(
+        MISSING, "tokens of the longest target, with EOS", least=1, most=10_001
+    )
+
+
+class PairKind(Kind):
+    """An encoder-decoder on pairs of texts."""
+
+    takes: ClassVar[tuple[str, ...]] = ("pairs",)
+    facts = PairFacts
+    evaluation = SearchEvaluation
+    vocabularies: ClassVar[dict[str, tuple[str, str]]] = {
+        "source": ("vocabulary.source.json", "source_vocabulary"),
+        "target": ("vocabulary.target.json", "target_vocabulary"),
+    }
+
+    # How the model reads a source and a target: see minillm.look.measurements.
+    reading: ClassVar[Callable[..., Translated]]
+
+    def sizes(self, settings: Any) -> dict[str, Any]:
+        """Fields of the model's config that follow from settings with other names."""
+        return {}
+
+    def complete(self, settings: Any, given: Mapping[str, Any], job: Job) -> Any:
+        """The settings with a unit of their own if too many held-out words are unknown.
+
+        The unit is the character, or the byte pair if characters make too many texts too long.
+        """
+        if settings.unit or job.data.get("init") or job.data.get("tokenizer"):
+            return settings
+        pairs = open_data(job.data)
+        if "word" not in registry.default_units(job.data["data"]):
+            return settings
+        source, target = self.new_vocabularies(pairs, job)
+        columns, _ = encode_pairs(pairs.pairs("validation"), source, target, settings.max_length)
+        shares = unknown_shares(columns, source, target)
+        if max(shares) <= MOST_UNKNOWN:
+            return settings
+        too_long = [max(map(len, pair)) > settings.max_length for pair in pairs.pairs("training")]
+        changes: dict[str, Any] = {"unit": "character"}
+        if np.mean(too_long) > MOST_LEFT_OUT:
+            changes = {"unit": "bpe", "vocabulary": given.get("vocabulary", FEW_BYTE_PAIRS)}
+        job.report(
+            f"{said(shares)}: too many, so the unit is {changes['unit']}; --unit sets another one"
+        )
+        return replace(settings, **changes)
+
+    def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
+        """Vocabularies, and minibatches for training and validation."""
+        settings, data, own = job.settings, job.data, self.sizes(job.settings)
+        one = {"source_vocabulary": 1, "target_vocabulary": 1}
+        config_from(settings, self.config, **one, **own)  # before the data are read
+        pairs = open_data(data)
+        source, target = self.new_vocabularies(pairs, job)
+        columns, notes = [], []
+        for part in ("training", "validation"):
+            encoded, left_out = encode_pairs(pairs.pairs(part), source, target, settings.max_length)
+            if left_out:
+                length = settings.max_length
+                notes.append(f"{left_out:,} {part} pairs are longer than {length} tokens")
+            if not len(encoded[0]):
+                raise InputError(f"{data['data']}: no {part} pair is short enough for --max-length")
+            notes.append(f"{len(encoded[0]):,} {part} pairs")
+            columns.append(encoded)
+        training, validation = columns
+        if source.unknown is not None or target.unknown is not None:
+            shares = unknown_shares(validation, source, target)
+            many = ": the model will mostly write the unknown word; --unit character has none"
+            notes.append(said(shares) + many * (max(shares) > MOST_UNKNOWN))
+        record_fingerprint(data, fingerprint(training), data["data"], "the data have")
+        data["longest_target"] = int(training[1].lengths.max())
+        both = {"source_vocabulary": len(source), "target_vocabulary": len(target)}
+        model = self.model(config_from(settings, self.config, **both, **own), rng)
+        task = MinibatchTask(
+            model,
+            Minibatches(training, settings.batch, settings.seed),
+            Minibatches(validation, settings.batch, settings.seed),
+            count_tokens,
+        )
+        return Parts(
+            model=model,
+            task=task,
+            unit="token",
+            vocabularies={"source": source, "target": target},
+            notes=notes,
+            item="pair",
+            baseline=frequency_loss(training[1].ids, validation[1].ids),
+        )
+
+    def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
+        """The vocabularies of source and target, or those of ``--init``."""
+        if job.initial:
+            return job.initial.source, job.initial.target
+        return vocabulary_of(pairs, job, 0), vocabulary_of(pairs, job, 1)
+
+    def hypotheses(self, run: Run, texts: Sequence[str], **options: Any) -> list[list[Translation]]:
+        """See :meth:`minillm.runs.run.Run.hypotheses`."""
+        longest, limit = run.settings.max_length, run.data["longest_target"]
+        translator = Translator(run.model, run.source, run.target, longest, limit)
+        return translator.translate(texts, **options)
+
+    def look(self, run: Run, text: str, target: str | None = None) -> Inside:
+        """See :meth:`minillm.runs.run.Run.look`; without a target, it is the model's output."""
+        longest, eos = min(run.settings.max_length, MOST), len(run.target)
+        limit = min(run.data["longest_target"], MOST)
+        translator = Translator(run.model, run.source, run.target, longest, limit)
+        source, _ = translator.encode([text], ["TEXT"]).padded(np.zeros(1, int))
+        if target is None:
+            hypothesis = translator.translate([text])[0][0].hypothesis
+            ids = [*hypothesis.ids, *[eos] * hypothesis.ended]
+            notes = ["the target is the model's own output"]
+        else:
+            ids = [*run.target.encode(target, "--target"), eos]
+            notes = ["the target is the given one"]
+            if len(ids) > MOST:
+                raise InputError(f"--target: expected at most {MOST - 1} tokens, found {len(ids)}")
+        logits, by_source, by_target, attention = self.reading(run.model, source[0], np.array(ids))
+
+        def label(id: int) -> str:
+            return "(end)" if id == eos else run.target.show(id)
+
+        return inside_of(
+            run,
+            run.target,
+            np.zeros(0, np.int64),
+            unit="token",
+            tokens=[label(id) for id in ids],
+            ids=np.array(ids),
+            label=label,
+            source=[run.source.show(int(id)) for id in source[0]],
+            logits=np.concatenate([logits, np.full_like(logits[:1], np.nan)]).astype(np.float64),
+            gradient=by_target,
+            source_gradient=by_source,
+            attention=attention,
+            notes=notes,
+        )
+
+    def sample(self, run: Run) -> Iterator[str]:
+        """Yield outputs for a few held-out sources."""
+        held_out = dict(islice(open_data(run.data).pairs("validation"), EXAMPLES))
+        longest = run.settings.max_length
+        sources = [text for text in held_out if len(run.source.encode(text)) <= longest]
+        yield "held-out examples: the source, the output, the target\n"
+        for source, output in zip(sources, run.translate(sources), strict=True):
+            texts = (shorten(text, 100) for text in (source, output, held_out[source]))
+            yield "  {}\n    -> {}\n    == {}\n".format(*texts)
+
+    def evaluate(self, run: Run, given: Given, options: SearchEvaluation) -> Results:
+        """The loss, the share of exact outputs, and the usual measures of the task."""
+        longest = run.settings.max_length
+        if given.title:
+            name, pairs = given.title, list(given.pairs or ())
+            for file in given.files:
+                pairs += read_pairs(file)
+        else:
+            part = options.part or "validation"
+            name, pairs = f"{run.data['data']}, {part}", list(open_data(run.data).pairs(part))
+        columns, left_out = encode_pairs(pairs, run.source, run.target, longest)
+        if left_out and given.title:
+            raise InputError(
+                f"{name}: expected at most {longest} tokens on a side, as the model was trained, "
+                f"found {left_out} pairs with more"
+            )
+        if missing := not_measured(run):
+            given.report(missing)
+        nats = mean_loss(run.model, Minibatches(columns, BATCH, 0), count_tokens)
+        references: dict[str, list[str]] = {}
+        for source, target in pairs:
+            references.setdefault(source, []).append(target)
+        # As in training, pairs that are too long are left out.
+        sources = [text for text in references if len(run.source.encode(text)) <= longest]
+        start = time.perf_counter()
+        outputs = run.translate(sources, options.beam, options.length_exponent)
+        seconds = time.perf_counter() - start
+        unknown = {}  # the words that a model gets right if it always writes the unknown word
+        if run.target.unknown is not None:
+            unknown["unknown_target_words"] = unknown_shares(columns, run.source, run.target)[1]
+        return {
+            "data": name,
+            "sources": len(sources),
+            "pairs_left_out": left_out,
+            "beam": options.beam,
+            "sources_per_second": len(sources) / seconds,
+            "nats_per_token": nats,
+            "perplexity": metrics.perplexity(nats),
+            **unknown,
+            **output_results(run, outputs, [references[source] for source in sources]),
+        }
+
+
+def is_pronunciation(run: Run) -> bool:
+    """Whether outputs are phonemes, which have measures of their own."""
+    return registry.task_of(run.data["data"]) == "pronunciation"
+
+
+def not_measured(run: Run) -> str:
+    """A line about measures whose packages are not installed, or nothing."""
+    missing = {} if is_pronunciation(run) else metrics.missing_packages()
+    if not missing:
+        return ""
+    packages = " and ".join(dict.fromkeys(missing.values()))
+    return f'not measured: {", ".join(missing)}: install {packages}, or the extra "metrics"'
+
+
+def output_results(
+    run: Run, outputs: Sequence[str], references: Sequence[Sequence[str]]
+) -> Results:
+    """The usual measures of the task, for outputs against their references."""
+    split = run.target.split
+    if is_pronunciation(run):
+        return {
+            "word_error_rate": 1 - metrics.exact_match(outputs, references),
+            "phoneme_error_rate": metrics.token_error_rate(outputs, references, split),
+        }
+    tokenised = run.target.pretokenised or run.settings.pretokenised
+    return metrics.measure_texts(outputs, references, split=split, tokenised=tokenised)
+
+
+# --- data ------------------------------------------------------------------------------------
+
+
+def open_data(data: Data) -> PairData:
+    """The pairs of a file or of a built-in set."""
+    if not data.get("data"):
+        raise InputError("DATA: expected a file or a built-in set (see --help), found none")
+    return registry.open_pairs(data["data"], data.get("validation"))
+
+
+def vocabulary_of(pairs: PairData, job: Job, *sides: int) -> Vocabulary:
+    """The vocabulary of the sources (side 0), of the targets (side 1), or of both."""
+    settings = job.settings
+    unit = settings.unit or registry.default_units(job.data["data"])[sides[0]]
+    training, held_out = (
+        (pair[side] for pair in pairs.pairs(part) for side in sides)
+        for part in ("training", "validation")
+    )
+    return vocabulary_for(
+        replace(job, initial=None),
+        unit,
+        lambda: build_vocabulary(
+            training, unit, settings.minimum_count, settings.vocabulary, held_out=held_out
+        ),
+    )
+
+
+def encode_pairs(
+    pairs: Iterable[Pair], source: Vocabulary, target: Vocabulary, longest: int
+) -> tuple[tuple[Sequences, Sequences], int]:
+    """The pairs as ids, with EOS after each target, and the number of pairs left out.
+
+    These have a side of more than ``longest`` tokens.
+    """
+    sources, targets, left_out = Sequences(), Sequences(), 0
+    for number, (source_text, target_text) in enumerate(pairs, start=1):
+        ids = source.encode(source_text, f"source {number}")
+        target_ids = target.encode(target_text, f"target {number}")
+        if max(len(ids), len(target_ids)) > longest:
+            left_out += 1
+            continue
+        sources.append(ids)
+        targets.append([*target_ids, len(target)])
+    return (sources, targets), left_out
+
+
+def unknown_shares(
+    columns: tuple[Sequences, Sequences], source: Vocabulary, target: Vocabulary
+) -> list[float]:
+    """The shares of unknown words among the words of the sources, and of the targets."""
+    shares = []
+    for texts, vocabulary in zip(columns, (source, target), strict=True):
+        words = texts.ids[texts.ids != len(vocabulary)]  # without EOS
+        unknown = int(np.count_nonzero(words == vocabulary.unknown))
+        shares.append(unknown / max(1, len(words)))
+    return shares
+
+
+def said(shares: Sequence[float]) -> str:
+    """A line about the shares of unknown words."""
+    source, target = (f"{share:.1%}" for share in shares)
+    return (
+        f"unknown words in the validation pairs: {source} in the sources, {target} in the targets"
+    )
+
+
+def count_tokens(batch: tuple[Any, ...]) -> int:
+    """The number of target tokens of a batch, including EOS: the loss is their mean."""
+    return int(batch[3].sum())

@@ -1,0 +1,131 @@
+"""The shared parts of models of running text: training, writing and measuring."""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any, ClassVar
+
+import numpy as np
+
+from minillm.data.windows import Ids
+from minillm.decoding import Sampling, Writer
+from minillm.errors import InputError
+from minillm.look.inside import Inside
+from minillm.metrics import frequency_loss
+from minillm.runs.kind import Given, Job, Kind, Parts, Results
+from minillm.runs.kinds._adaptation import gained_and_forgotten, with_replay
+from minillm.runs.kinds._best_ngram import best_ngram, inside_beside, results_beside
+from minillm.runs.kinds._text_data import evaluation_ids, open_text, results_on
+from minillm.runs.run import Run
+from minillm.runs.settings import ComparedEvaluation, config_from
+from minillm.text import Vocabulary, banned_ids, opening_id, unit_name
+from minillm.training import Summary
+from minillm.training.language_model import LanguageModelTask, evaluate
+
+LENGTH = 500  # tokens to write by default
+SHOWN = {"character": 240, "word": 60, "bpe": 100, "wordpiece": 100}  # tokens of a sample
+
+
+def write_text(
+    model: Any,
+    tokenizer: Vocabulary,
+    prompt: str = "",
+    length: int = LENGTH,
+    sampling: Sampling | None = None,
+    stop: Sequence[str] = (),
+    *,
+    documents: bool = False,
+) -> Iterator[str]:
+    """The prompt and its continuation: see :meth:`minillm.runs.run.Run.write`.
+
+    Without a prompt, the model starts a new line, if its vocabulary has line ends.  A model that
+    was trained on ``documents`` starts a document, and ends it with EOS.  BOS precedes the prompt
+    if the vocabulary says so, and is not written.  Nor is the unknown word.
+    """
+    ids = tokenizer.encode_known(prompt, "--prompt")
+    if prompt and not len(ids):
+        raise InputError(f"--prompt: expected one token or more, found none in {prompt!r}")
+    ends = [_one_token(tokenizer, text) for text in stop]
+    if tokenizer.eos is not None:
+        ends.append(tokenizer.eos)
+    writer = Writer(model, sampling, banned=banned_ids(tokenizer, documents), stop=ends)
+    opening = np.array([opening_id(tokenizer, documents)])
+    writer.read(tokenizer.opened(ids) if len(ids) else opening)
+    return tokenizer.stream(chain(ids, writer.write(length)))
+
+
+def _one_token(tokenizer: Vocabulary, text: str) -> int:
+    ids = tokenizer.encode_known(text, "--stop")
+    if len(ids) != 1:
+        raise InputError(f"--stop: expected a single {unit_name(tokenizer)}, found {text!r}")
+    return int(ids[0])
+
+
+class TextKind(Kind):
+    """A language model that is trained on windows of a text.
+
+    Its settings have ``unit``, ``batch`` and ``window``.
+    """
+
+    takes: ClassVar[tuple[str, ...]] = ("text",)
+    evaluation = ComparedEvaluation
+
+    def new_model(self, settings: Any, vocabulary: int, rng: np.random.Generator) -> Any:
+        """The model with fresh parameters."""
+        return self.model(config_from(settings, self.config, vocabulary=vocabulary), rng)
+
+    def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
+        """Hold out the last tenth of the text; the vocabulary is that of the rest."""
+        settings = job.settings
+        tokenizer, training, validation = open_text(job)
+        training, validation = with_replay(training, job)[:], validation[:]
+        model = self.new_model(settings, len(tokenizer), rng)
+        return Parts(
+            model=model,
+            task=LanguageModelTask(model, training, validation, settings.batch, settings.window),
+            unit=unit_name(tokenizer),
+            vocabularies={"tokenizer": tokenizer},
+            baseline=frequency_loss(training, validation),
+        )
+
+    def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
+        """Yield the loss of the best n-gram; if the model was adapted, its gain and loss."""
+        if not summary.interrupted:
+            task: Any = parts.task
+            best = best_ngram(
+                task.windows.ids, task.validation_ids, parts.vocabularies["tokenizer"]
+            )
+            job.folder.append_metrics(
+                {"step": summary.step, "ngram_loss": best.nats, "ngram_order": best.order}
+            )
+            yield best.describe(parts.unit)
+        if job.data.get("init"):
+            yield from gained_and_forgotten(job)
+
+    def sample(self, run: Run) -> Iterator[str]:
+        """Some text from the model with the best weights."""
+        length = SHOWN[run.tokenizer.unit]
+        return chain(["sample:\n\n"], run.write(length=length, seed=run.settings.seed), ["\n"])
+
+    def write(self, run: Run, prompt: str, length: int, *options: Any) -> Iterator[str]:
+        """See :meth:`minillm.runs.run.Run.write`."""
+        model, documents = self.writing_model(run, length), run.data.get("documents", False)
+        return write_text(model, run.tokenizer, prompt, length, *options, documents=documents)
+
+    def writing_model(self, run: Run, length: int) -> Any:
+        """The model in the form that writes ``length`` tokens fastest."""
+        return run.model
+
+    def evaluate(self, run: Run, given: Given, options: ComparedEvaluation) -> Results:
+        """Nats and bits per token, per byte and per character, and perplexity."""
+        name, ids = evaluation_ids(run, given, options.part)
+        nats, tokens = self.nats_on(run, ids)
+        results = results_on(name, run.tokenizer, ids, nats, tokens)
+        return results | results_beside(run, ids) if options.beside else results
+
+    def look_beside(self, run: Run, text: str) -> Inside | None:
+        """The best n-gram's predictions of a text: see :meth:`minillm.runs.run.Run.look`."""
+        return inside_beside(run, text)
+
+    def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
+        """The mean loss on a text, in nats per token, and the number of tokens."""
+        return evaluate(run.model, ids[:], run.settings.batch, run.settings.window)

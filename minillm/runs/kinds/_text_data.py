@@ -1,0 +1,242 @@
+"""The text of a run, or its shards: training data and evaluation data."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from minillm.data import Shards, read_text, split_text
+from minillm.data.streams import TextStream
+from minillm.data.windows import Ids
+from minillm.errors import InputError
+from minillm.metrics import bits, perplexity
+from minillm.mpi import ranks
+from minillm.runs.config import check_fingerprint, record_fingerprint
+from minillm.runs.kind import Data, Given, Job, Results
+from minillm.runs.kinds._vocabulary import vocabulary_for
+from minillm.runs.run import Run
+from minillm.text import Vocabulary, build_vocabulary, load_tokenizer
+from minillm.training.progress import progress_bar
+
+BLOCK = 1 << 16  # tokens that are decoded at a time
+
+
+def read_training_text(data: Data) -> tuple[str, str]:
+    """The text of a run, and its fingerprint."""
+    text = read_text(data["files"])  # without files: the built-in corpus
+    return text, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def name_of(data: Data) -> str:
+    """The files of a text, for messages."""
+    return ", ".join(data["files"]) or "the built-in corpus"
+
+
+def open_text(job: Job) -> tuple[Vocabulary, Ids, Ids]:
+    """A vocabulary, the training ids, and the ids of the held-out last tenth.
+
+    For files, the vocabulary is that of the training text, unless there is ``--tokenizer`` or
+    ``--init``.  The job's data store whether the text consists of documents, which it does if EOS
+    occurs in it.  Shards have a vocabulary; all are read once, to detect damage early.
+    """
+    settings, data = job.settings, job.data
+    shards = open_shards(data["files"])
+    if shards is not None:
+        tokenizer = vocabulary_for(job, "", lambda: tokenizer_of(shards))
+        return (tokenizer, *_of_shards(shards, tokenizer, data))
+    text, sha256 = read_training_text(data)
+    record_fingerprint(data, sha256, name_of(data))
+    training, validation = split_text(text)
+    tokenizer = vocabulary_for(
+        job,
+        settings.unit,
+        lambda: build_vocabulary(
+            [training],
+            settings.split_into,
+            settings.minimum_count,
+            settings.vocabulary,
+            held_out=[validation],
+        ),
+    )
+    name = name_of(data)
+    ids = tokenizer.encode(training, name)
+    data["documents"] = tokenizer.eos is not None and bool((ids == tokenizer.eos).any())
+    return tokenizer, ids, tokenizer.encode(validation, name)
+
+
+def _of_shards(shards: Shards, tokenizer: Vocabulary, data: Data) -> tuple[Ids, Ids]:
+    check_same_vocabulary(shards, tokenizer, "--tokenizer")
+    record_fingerprint(data, shards.sha256, name_of(data))
+    verify(shards)
+    data["documents"] = shards.eos is not None
+    return shards.split()
+
+
+def training_ids(run: Run) -> Ids:
+    """The ids that a run was trained on.  InputError if they cannot be read again."""
+    return _ids_of(run, 0)
+
+
+def held_out_ids(run: Run) -> Ids:
+    """The ids that a run was validated on.  InputError if they cannot be read again."""
+    return _ids_of(run, 1)
+
+
+def _ids_of(run: Run, part: int) -> Ids:
+    """The ids of a run's own text: to train on (part 0), or those held out (part 1)."""
+    check_kept(run)
+    name, shards = name_of(run.data), open_shards(run.data["files"])
+    if shards is None:
+        text, sha256 = read_training_text(run.data)
+        check_fingerprint(run.data, sha256, name)
+        return run.tokenizer.encode(split_text(text)[part], name)
+    check_same_vocabulary(shards, run.tokenizer, str(run.path))
+    check_fingerprint(run.data, shards.sha256, name)
+    return shards.split()[part]
+
+
+def evaluation_ids(
+    run: Run, given: Given | None = None, part: str | None = None
+) -> tuple[str, Ids]:
+    """The name and the ids of the text to measure on; for shards, their held-out end."""
+    if part == "test":
+        raise InputError("--part: the text of a language model has no test part")
+    if given is None or not given.title:
+        ids = held_out_ids(run)
+        part = "end" if open_shards(run.data["files"]) else "last tenth"
+        return f"the held-out {part} of {name_of(run.data)}", ids
+    name, shards = given.title, open_shards(given.files)
+    if shards is None:
+        return name, run.tokenizer.encode("".join(given.blocks()), name)
+    check_same_vocabulary(shards, run.tokenizer, str(run.path))
+    return name, shards
+
+
+def evaluation_blocks(
+    run: Run, given: Given, part: str | None, held_out: bool
+) -> tuple[str, Iterator[str]]:
+    """The name of the text to measure on, and its blocks."""
+    if part == "test":
+        raise InputError("--part: a text has no test part")
+    if given.title:
+        return given.title, given.blocks()
+    check_kept(run)
+    text = TextStream(run.data["files"])
+    check_fingerprint(run.data, text.sha256, name_of(run.data))
+    if not held_out:
+        return name_of(run.data), text.blocks()
+    start = text.characters * 9 // 10
+    return f"the held-out last tenth of {name_of(run.data)}", text.blocks(start)
+
+
+def check_longer(training: Ids, context: int) -> None:
+    """InputError unless the training text is longer than a context."""
+    if len(training) <= context:
+        raise InputError(
+            f"--context: expected less than the {len(training):,} tokens of the training text, "
+            f"found {context}"
+        )
+
+
+def check_kept(run: Run) -> None:
+    """InputError if the text that the run was made from cannot be read again."""
+    if "imported" in run.data or "-" in run.data["files"]:
+        source = run.data.get("imported", "standard input, which is not stored")
+        raise InputError(
+            f"{run.path}: it comes from {source}: give the text to measure it on as FILE"
+        )
+
+
+# --- shards of a text that exceeds memory ---------------------------------------------------------
+
+
+def open_shards(files: Sequence[str]) -> Shards | None:
+    """The shards, if ``files`` is the name of one folder of them; None: texts."""
+    folders = [name for name in files if Path(name).is_dir()]  # texts are files
+    if not folders:
+        return None
+    if len(files) > 1:
+        raise InputError(f"{folders[0]}: expected a folder of shards alone, or FILEs of text")
+    return Shards(folders[0])
+
+
+def verify(shards: Shards) -> None:
+    """Read the shards, of several ranks each its share; InputError where they are damaged."""
+    job = ranks()
+    with progress_bar(name="checking", unit="B", quiet=job.rank > 0) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        shards.verify(progress, job.rank, job.size)
+
+
+def tokenizer_of(shards: Shards) -> Vocabulary:
+    """The vocabulary that the shards were made with."""
+    tokenizer = load_tokenizer(shards.path / "vocabulary.json")
+    if len(tokenizer) != shards.vocabulary:
+        raise InputError(
+            f"{shards.path / 'index.json'}: vocabulary: expected {len(tokenizer)}, the size of "
+            f"vocabulary.json, found {shards.vocabulary}"
+        )
+    return tokenizer
+
+
+def check_same_vocabulary(shards: Shards, tokenizer: Vocabulary, whose: str) -> None:
+    """InputError if the ids of the shards are those of another vocabulary."""
+    own = tokenizer_of(shards)
+    if own.to_dict() != tokenizer.to_dict():
+        raise InputError(
+            f"{shards.path}: expected shards of the vocabulary of {whose} ({len(tokenizer)} "
+            f"tokens, unit {tokenizer.unit}), found those of another ({len(own)} tokens, "
+            f"unit {own.unit})"
+        )
+
+
+# --- figures ---------------------------------------------------------------------------------
+
+
+def language_results(name: str, tokenizer: Vocabulary, nats: float, tokens: int) -> Results:
+    """The figures that every language model has."""
+    return {
+        "text": name,
+        "unit": tokenizer.unit,
+        "tokens": tokens,
+        "nats_per_token": nats,
+        "bits_per_token": bits(nats),
+        "perplexity": perplexity(nats),
+    }
+
+
+def results_on(name: str, tokenizer: Vocabulary, ids: Ids, nats: float, tokens: int) -> Results:
+    """The figures of a model that has predicted ``ids`` from the second on.
+
+    Words have a share of unknown ones, and no figure per byte: a model that does not predict how a
+    word is spelled does not compare with one that does.
+    """
+    results = language_results(name, tokenizer, nats, tokens)
+    blocks = (ids[start : min(start + BLOCK, 1 + tokens)] for start in range(1, 1 + tokens, BLOCK))
+    if tokenizer.unknown is not None:
+        unknown = sum(int((block == tokenizer.unknown).sum()) for block in blocks)
+        return results | {"unknown_share": unknown / tokens}
+    known = (id for block in blocks for id in block.tolist() if id != tokenizer.eos)
+    bytes = characters = 0
+    for piece in tokenizer.stream(known):
+        sizes = size_of(piece)
+        bytes, characters = bytes + sizes[0], characters + sizes[1]
+    return results | per_byte_and_character(nats * tokens, bytes, characters)
+
+
+def per_byte_and_character(nats: float, bytes: int, characters: int) -> Results:
+    """A sum of nats over bytes and over characters, which no vocabulary changes."""
+    results: Results = {}
+    for name, count in (("byte", bytes), ("character", characters)):
+        if count:
+            results[f"nats_per_{name}"] = nats / count
+            results[f"bits_per_{name}"] = bits(nats / count)
+    return results
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """The bytes, in UTF-8, and the characters of a text."""
+    return len(text.encode("utf-8", "surrogatepass")), len(text)

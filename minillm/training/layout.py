@@ -1,0 +1,119 @@
+"""Checks of the arrays that an optimiser changes in place.
+
+Each step checks all of its arrays, because the caller may have replaced any of them.  A kernel
+trusts this check: it would write beyond the end of a smaller array, and change a copy of an array
+whose memory has another order.
+"""
+
+import math
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from minillm.errors import short
+
+Arrays = Mapping[str, np.ndarray]
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+class Layout:
+    """The names, shapes and dtypes of parameters, which gradients and moments share.
+
+    TypeError unless every parameter is an array of floats; ValueError if one array appears twice,
+    or cannot be changed in place.
+    """
+
+    def __init__(self, params: Arrays):
+        require_floats("params", params)
+        require_distinct(params=params)
+        self.expected = {name: (p.shape, p.dtype) for name, p in params.items()}
+        self.check("params", params)
+
+    def zeros(self) -> dict[str, np.ndarray]:
+        """New moments."""
+        return {name: np.zeros(shape, dtype) for name, (shape, dtype) in self.expected.items()}
+
+    def check_step(self, grads: Arrays, learning_rate: float, **changed: Arrays) -> None:
+        """Check the arguments of a step and the arrays that it changes, before it changes any."""
+        require_from_zero("learning_rate", learning_rate)
+        for argument, arrays in changed.items():
+            self.check(argument, arrays)
+        require_distinct(**changed)
+        self.check("grads", grads, changed=False)
+
+    def check(self, argument: str, arrays: Arrays, changed: bool = True) -> None:
+        """Check names, shapes and dtypes, and of arrays that are changed also their memory."""
+        if arrays.keys() != self.expected.keys():
+            odd = sorted(arrays.keys() ^ self.expected.keys())
+            raise ValueError(
+                f"{argument}: expected the keys of the parameters, found a difference in {odd}"
+            )
+        require_floats(argument, arrays)
+        for name, array in arrays.items():
+            shape, dtype = self.expected[name]
+            if array.shape != shape:
+                raise ValueError(
+                    f"{argument}[{name!r}]: expected shape {shape}, found {array.shape}"
+                )
+            if array.dtype != dtype:
+                raise TypeError(f"{argument}[{name!r}]: expected {dtype}, found {array.dtype}")
+            if changed and not ((flags := array.flags).c_contiguous and flags.writeable):
+                raise ValueError(
+                    f"{argument}[{name!r}]: expected a C-contiguous array that can be changed"
+                )
+
+    def copies(self, saved: Arrays, prefix: str) -> dict[str, np.ndarray]:
+        """Copies of the saved arrays of one moment, such as "v.W", after a check."""
+        arrays = {name: saved[f"{prefix}.{name}"] for name in self.expected}
+        self.check(prefix, arrays, changed=False)
+        return {name: array.copy() for name, array in arrays.items()}
+
+
+def named(**moments: Arrays) -> dict[str, np.ndarray]:
+    """The arrays of all moments under one name each, such as "v.W"."""
+    return {
+        f"{prefix}.{name}": array
+        for prefix, arrays in moments.items()
+        for name, array in arrays.items()
+    }
+
+
+def require_from_zero(name: str, value: Any) -> None:
+    """ValueError unless the value is a finite number from 0."""
+    if not (isinstance(value, Real) and 0 <= float(value) < math.inf):
+        raise ValueError(f"{name}: expected a finite number from 0, found {short(value)}")
+
+
+def require_floats(argument: str, arrays: Arrays) -> None:
+    """TypeError for anything but NumPy arrays of float32 or float64."""
+    for name, array in arrays.items():
+        plain = type(array) in (np.ndarray, np.memmap)  # not matrices or masked arrays
+        if not plain or array.dtype not in _FLOATS:
+            found = array.dtype if plain else type(array).__name__
+            raise TypeError(
+                f"{argument}[{name!r}]: expected a NumPy array of float32 or float64, found {found}"
+            )
+
+
+def require_distinct(**groups: Arrays) -> None:
+    """ValueError if one array has two names, because a step or a scaling would change it twice."""
+    owners = [
+        id(a if a.base is None else a.base) for arrays in groups.values() for a in arrays.values()
+    ]
+    if len(set(owners)) == len(owners):
+        return  # arrays can only overlap if the same object owns their memory
+    labels: dict[int, str] = {}  # by the address of the first number
+    for argument, arrays in groups.items():
+        for name, array in arrays.items():
+            if array.size == 0:
+                continue
+            label = f"{argument}[{name!r}]"
+            other = labels.setdefault(array.__array_interface__["data"][0], label)
+            if other != label:
+                raise ValueError(
+                    f"{other} and {label}: expected two arrays, found one: a tied weight has one "
+                    "name, and the sum of its gradients"
+                )

@@ -1,0 +1,39 @@
+"""Models, tokenizers and sentence settings from and to the folders of transformers."""
+
+from dataclasses import asdict
+
+from minillm.formats.bert import BERTFolder
+from minillm.formats.format import Contents
+from minillm.formats.gpt2 import GPT2Folder
+from minillm.formats.llama import LlamaFolder
+from minillm.formats.sentences import Sentences
+from minillm.text import ChatTemplate
+
+
+def import_gpt2(folder):
+    found = GPT2Folder().read(folder)
+    return found.model, found.tokenizer
+
+
+def import_llama(folder):
+    found = LlamaFolder().read(folder)
+    return found.model, found.tokenizer
+
+
+def import_bert(folder):
+    found = BERTFolder().read(folder)
+    return found.model, found.tokenizer, Sentences.of(found.facts)
+
+
+def export_gpt2(model, tokenizer, folder):
+    GPT2Folder().write(Contents(model, tokenizer), folder)
+
+
+def export_llama(model, tokenizer, folder, template=None):
+    chat = ChatTemplate(template) if template else None
+    LlamaFolder().write(Contents(model, tokenizer, chat), folder)
+
+
+def export_bert(model, tokenizer, folder, sentences=None):
+    facts = asdict(sentences or Sentences())
+    BERTFolder().write(Contents(model, tokenizer, facts=facts), folder)

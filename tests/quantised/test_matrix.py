@@ -1,0 +1,248 @@
+"""Quantised matrices: their weights, their products, and the gradient of what they multiply."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from quantised_cases import BLOCKS, FORMATS, OUTPUTS, drawn, matrix, packed
+
+from minillm import use_kernels
+from minillm.quantised import Quantised, quantise, quantised_linear
+from minillm.quantised import matrix as page
+from minillm.quantised.codes import round_activations, rounded_product
+from minillm.quantised.matrix import beside
+from minillm.quantised.panels import pack
+from minillm.testing import check_gradients, strategies
+
+ROWS = st.one_of(st.integers(1, 5), st.integers(6, 40))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@given(BLOCKS, OUTPUTS, strategies.generators())
+def test_panels_have_the_same_weights_as_the_codes(format, B, O, rng):
+    coded = drawn(rng, format, 32 * B, O)
+    W, expected = matrix(coded), coded.dense()
+    again = W.parts[0].coded()
+    for ours, theirs in zip(again[:3], coded[:3], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert again.zero == coded.zero
+    assert W.shape == (32 * B, O)
+    assert W.T.shape == (O, 32 * B)
+    np.testing.assert_array_equal(W.dense(), expected.T)
+    np.testing.assert_array_equal(W.T.dense(), expected)
+    ids = rng.integers(0, O, (2, 3))
+    np.testing.assert_array_equal(W.T.rows(ids), expected[ids])
+
+
+def test_weights_are_scales_times_codes_less_zero():
+    """One block by hand: 0.5 (q - 8), and 0.5 q - 2."""
+    coded = drawn(np.random.default_rng(0), "q4_0", 32, 1)
+    q = np.arange(32) % 16
+    coded = coded._replace(codes=q[None, None].astype(np.uint8), scale=np.array([[0.5]], "f2"))
+    np.testing.assert_array_equal(coded.dense(), [0.5 * (q - 8)])
+    coded = coded._replace(zero=0, offset=np.array([[-2]], "f2"))
+    np.testing.assert_array_equal(matrix(coded).dense()[:, 0], 0.5 * q - 2)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@given(BLOCKS, OUTPUTS, st.integers(1, 3), strategies.generators())
+def test_outputs_may_come_in_pieces(format, B, O, panels, rng):
+    coded = drawn(rng, format, 32 * B, O)
+    whole = pack(O, [coded])
+    starts = range(0, O, 16 * panels)
+    slices = (slice(first, first + 16 * panels) for first in starts)
+    pieces = (
+        coded._replace(
+            codes=coded.codes[some],
+            scale=coded.scale[some],
+            offset=None if coded.offset is None else coded.offset[some],
+        )
+        for some in slices
+    )
+    part = pack(O, pieces)
+    assert (part.outputs, part.zero) == (O, coded.zero)
+    np.testing.assert_array_equal(part.codes, whole.codes)
+    np.testing.assert_array_equal(part.scale, whole.scale)
+    np.testing.assert_array_equal(part.offset, whole.offset)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@given(ROWS, BLOCKS, OUTPUTS, st.booleans(), strategies.generators())
+def test_the_fast_product_is_the_plain_one(format, kernels, M, B, O, twice, rng):
+    coded = drawn(rng, format, 32 * B, O)
+    x = rng.normal(size=(M, 32 * B)).astype(np.float32)
+    expected = rounded_product(x, coded, twice)
+    with use_kernels(kernels):
+        y, _ = quantised_linear(x, replace(matrix(coded), twice=twice))
+    size = np.abs(x) @ np.abs(coded.dense()).T
+    assert (np.abs(y - expected) <= (4e-5 if twice else 2e-6) * size + 1e-6).all()
+
+
+@given(ROWS, st.lists(st.sampled_from(list(FORMATS)), min_size=1, max_size=3), st.integers(0, 99))
+def test_the_gradient_without_rounding(kernels, M, formats, seed):
+    rng = np.random.default_rng(seed)
+    W = beside(*(packed(rng, format, 32, int(rng.integers(1, 20))) for format in formats))
+    with use_kernels(kernels):
+        check_gradients(lambda x: quantised_linear(x, W), rng.normal(size=(M, 32)), rng=rng)
+
+
+@pytest.mark.parametrize("wrong", [np.ones((2, 4)), np.ones((2, 3), np.float32), "dy"])
+def test_wrong_upstream_gradients_are_refused(wrong):
+    W = quantise(np.ones((32, 3)), "Q8_0")
+    _, backward = quantised_linear(np.ones((2, 32)), W)
+    with pytest.raises((TypeError, ValueError), match="quantised_linear: dy: expected"):
+        backward(wrong)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@given(ROWS, BLOCKS, OUTPUTS, strategies.generators())
+def test_the_product_is_that_of_the_rounded_activations(format, kernels, M, B, O, rng):
+    W = packed(rng, format, 32 * B, O)
+    x = rng.normal(size=(M, 32 * B)).astype(np.float32)
+    a, t = round_activations(x)
+    rounded = (a * t[:, :, None].astype(np.float64)).reshape(x.shape)
+    assert np.abs(rounded - x).max() <= t.max() / 2 * 1.0001
+    with use_kernels(kernels):
+        y, _ = quantised_linear(x.reshape(M, 1, -1), W)
+    expected = rounded @ W.dense().astype(np.float64)
+    size = np.abs(rounded) @ np.abs(W.dense())
+    assert y.shape == (M, 1, O)
+    assert (np.abs(y[:, 0] - expected) <= 3e-6 * size + 1e-6).all()
+
+
+@given(ROWS, BLOCKS, OUTPUTS, strategies.generators())
+def test_rounding_twice_gives_the_product_of_floats(kernels, M, B, O, rng):
+    W = replace(packed(rng, "q4_1", 32 * B, O), twice=True)
+    x = rng.normal(size=(M, 32 * B)).astype(np.float32)
+    with use_kernels(kernels):
+        y, _ = quantised_linear(x, W)
+    size = np.abs(x) @ np.abs(W.dense())
+    assert (np.abs(y - x @ W.dense()) <= 6e-5 * size + 1e-6).all()
+
+
+@given(
+    ROWS, st.lists(st.sampled_from(list(FORMATS)), min_size=1, max_size=3), strategies.generators()
+)
+def test_matrices_beside_each_other_are_multiplied_as_each_alone(kernels, M, formats, rng):
+    matrices = [packed(rng, format, 64, int(rng.integers(1, 40))) for format in formats]
+    W = beside(*matrices)
+    x = rng.normal(size=(M, 64)).astype(np.float32)
+    with use_kernels(kernels):
+        y, _ = quantised_linear(x, W)
+        each = [quantised_linear(x, matrix)[0] for matrix in matrices]
+    np.testing.assert_array_equal(y, np.concatenate(each, axis=1))
+    np.testing.assert_array_equal(W.dense(), np.concatenate([m.dense() for m in matrices], axis=1))
+
+
+@given(ROWS, st.integers(1, 2000), strategies.generators())
+def test_the_backward_is_that_of_the_dense_matrix(kernels, M, at_once, rng):
+    W = beside(packed(rng, "q4_1", 64, 7), packed(rng, "q8_0", 64, 20))
+    x, dy = (rng.normal(size=(M, n)).astype(np.float32) for n in W.shape)
+    with use_kernels(kernels), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "AT_ONCE", at_once)
+        _, backward = quantised_linear(x, W)
+        dx = backward(dy)
+    np.testing.assert_allclose(dx, dy @ W.dense().T, rtol=1e-4, atol=1e-3)
+    assert dx.dtype == np.float32
+
+
+@pytest.mark.parametrize("type", ["Q4_1", "Q8_0"])
+@given(BLOCKS, OUTPUTS, st.floats(-3, 3), strategies.generators())
+def test_quantised_weights_are_within_half_a_step(type, B, O, mean, rng):
+    W = (rng.normal(size=(32 * B, O)) + mean).astype(np.float32)
+    Q = quantise(W, type)
+    blocks = W.T.reshape(O, B, 32)
+    span = np.ptp(blocks, axis=2) / 15 if type == "Q4_1" else np.abs(blocks).max(axis=2) / 127
+    # A float16 has 11 bits: the rounding of scale and offset may move the last code by as much.
+    bound = span * (0.5 + 0.01) + np.abs(blocks).max(axis=2) * 2**-10
+    error = np.abs(Q.dense().T.reshape(O, B, 32) - blocks)
+    assert (error <= bound[:, :, None]).all()
+    if type == "Q8_0":
+        assert (quantise(-W, "Q8_0").dense() == -Q.dense()).all()
+
+
+def test_constant_blocks_are_kept(kernels):
+    W = np.repeat(np.array([[0.0], [0.5]], np.float32), 32, axis=0)
+    for type in ("Q4_1", "Q8_0"):
+        Q = quantise(W, type)
+        np.testing.assert_allclose(Q.dense(), W, atol=1e-3)
+        with use_kernels(kernels):
+            y, _ = quantised_linear(np.ones((1, 64), np.float32), Q)
+        np.testing.assert_allclose(y, 16.0, rtol=1e-3)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_makes_its_row_nan_and_no_other(kernels, value):
+    rng = np.random.default_rng(0)
+    W = beside(packed(rng, "q4_1", 96, 20), packed(rng, "q8_0", 96, 20))
+    x = rng.normal(size=(15, 96)).astype(np.float32)
+    with use_kernels(kernels):
+        expected, _ = quantised_linear(x, W)
+        x[3, 40] = value
+        y, _ = quantised_linear(x, W)
+    assert np.isnan(y[3]).all()
+    np.testing.assert_array_equal(np.delete(y, 3, 0), np.delete(expected, 3, 0))
+
+
+@pytest.mark.parametrize("format", ["q8_0", "q4_0", "q4_1"])
+@pytest.mark.parametrize("bits", [0x7C00, 0xFC00, 0x7E00, 0x7FFF, 0xFE01])  # infinities and NaN
+def test_scales_that_are_not_finite_make_their_output_so(kernels, format, bits):
+    rng = np.random.default_rng(0)
+    coded = drawn(rng, format, 64, 17)
+    scale = coded.scale
+    largest = np.finfo(np.float16).max
+    scale[1, 0], scale[2, 1] = largest, np.float16(2**-24)  # numbers with the extreme exponents
+    usual = matrix(coded)
+    name = "scale" if coded.offset is None else "offset"
+    changed = getattr(coded, name).copy()
+    changed[[3, 16], 1] = np.uint16(bits).view(np.float16)
+    coded.codes[[3, 16]] = 0  # no weight is 0 times infinity, which would be NaN in either case
+    W = matrix(coded._replace(**{name: changed}))
+    x = 1 + rng.random((5, 64), np.float32)
+    with use_kernels("numpy"):
+        expected = quantised_linear(x, W)[0]
+        rows = W.rows(np.arange(17))
+    with use_kernels(kernels):
+        y, y_usual = quantised_linear(x, W)[0], quantised_linear(x, usual)[0]
+        np.testing.assert_array_equal(W.rows(np.arange(17)), rows)
+    assert not np.isfinite(y[:, [3, 16]]).any()
+    np.testing.assert_array_equal(y[:, [3, 16]], expected[:, [3, 16]])
+    finite = np.delete(np.arange(17), [3, 16])
+    assert np.isfinite(y[:, finite]).all()
+    np.testing.assert_array_equal(y[:, finite], y_usual[:, finite])
+    np.testing.assert_allclose(y[:, finite], expected[:, finite], rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-45, 1e-38, 1e-37, 1e37])
+def test_extreme_activations_are_rounded(kernels, value):
+    W = quantise(np.eye(32, dtype=np.float32), "Q8_0")
+    x = np.full((1, 32), value, np.float32)
+    with use_kernels(kernels):
+        y, _ = quantised_linear(x, W)
+    np.testing.assert_allclose(y, x, rtol=1e-3, atol=2e-36)
+
+
+def test_wrong_arguments_are_refused():
+    W = quantise(np.ones((32, 3), np.float32), "Q8_0")
+    x = np.ones((2, 32), np.float32)
+    for wrong, error in ((x.astype(int), TypeError), (x[:, :31], ValueError)):
+        with pytest.raises(error, match="quantised_linear: "):
+            quantised_linear(wrong, W)
+    with pytest.raises(ValueError, match="W: expected shape"):
+        quantised_linear(x, W.T)
+    with pytest.raises(ValueError, match=r"rows: outputs: expected 0\.\.2"):
+        W.T.rows(np.array([3]))
+    with pytest.raises(ValueError, match="multiple of 32"):
+        quantise(np.ones((31, 3), np.float32), "Q8_0")
+    with pytest.raises(ValueError, match="same number of inputs"):
+        beside(W, quantise(np.ones((64, 3), np.float32), "Q8_0"))
+
+
+def test_arrays_cannot_be_replaced():
+    W = quantise(np.ones((32, 3), np.float32), "Q8_0")
+    assert isinstance(W, Quantised)
+    for array in (W.parts[0].codes, W.parts[0].scale):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
