@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.data.conversations import Message, check_messages
 from minillm.decoding.batch import Batch, Kept
 from minillm.decoding.pieces import Pieces
 from minillm.decoding.reader import Reader
@@ -26,14 +27,14 @@ from minillm.decoding.writer import Text
 from minillm.errors import InputError
 from minillm.option import make, with_default
 from minillm.text import BytePairs, banned_ids
-from minillm.text.chat_template import ChatTemplate, Message, check_messages
+from minillm.text.chat_template import ChatTemplate
 
 Ids = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
 class ChatSampling(Sampling):
-    """How an answer is drawn, unless the model's files say otherwise: greedily.
+    """The sampling of an answer, unless the model's files say otherwise: greedy.
 
     Small models then answer more questions correctly.
     """
@@ -60,7 +61,7 @@ class Chat:
         self.sampling: Sampling = make(Sampling, own) if own else ChatSampling()
 
     def sampling_with(self, **values: Any) -> Sampling:
-        """How answers are drawn, with other values of fields; InputError for wrong ones."""
+        """The sampling of answers, with other values of fields; InputError for wrong ones."""
         return make(Sampling, {**vars(self.sampling), **values})
 
     def answer(

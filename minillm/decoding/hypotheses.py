@@ -19,7 +19,7 @@ from minillm.decoding.decoder import Decoder
 from minillm.decoding.decoder_step import DecoderWeights, decoder_step
 from minillm.layers import heads
 from minillm.layers.types import State
-from minillm.models.target import teacher_forcing
+from minillm.models.teacher_forcing import teacher_forcing
 from minillm.models.transformer import Transformer
 
 GROWTH = 2  # factor by which a full pool grows

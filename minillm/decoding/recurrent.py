@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from minillm import checks, ops
 from minillm.decoding.reader import Reader
-from minillm.layers import recurrent
+from minillm.decoding.recurrent_step import stack_step
 from minillm.layers.types import Ids, State
 from minillm.models.language_model import LanguageModel
 from minillm.models.neural_ngram import NeuralNGram
@@ -26,7 +26,7 @@ class RecurrentReader(Reader, of=LanguageModel):
                 x = p["embedding.E"].take(x, axis=0)
             # An output layer that is no array, with LoRA or tied, multiplies by itself.
             output = "output" if isinstance(p.get("output.W"), np.ndarray) else None
-            y, last = recurrent.stack_step(p, "layers", x, state, c.cell, c.layers, output)
+            y, last = stack_step(p, "layers", x, state, c.cell, c.layers, output)
             return y if output else model.predict(y)[0], last
         (_, last), _ = model.recurrence(ids, state)
         return model.predict(last[f"layers.{c.layers - 1}.h"])[0], last

@@ -71,7 +71,7 @@ class OwnNGrams:
 
 
 class Speculation:
-    """How many tokens to guess: more after right guesses, none while they cost too much.
+    """The number of tokens to guess: more after right guesses, none while they cost too much.
 
     It is an odd number: with the token before, the guesses then fill whole tiles of rows.
 
