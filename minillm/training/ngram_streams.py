@@ -66,8 +66,8 @@ class Run(NamedTuple):
     """The n-grams of a chunk that begin with this rank's words."""
 
     keys: OnDisk  # ascending
-    count: OnDisk
-    suffix: OnDisk
+    counts: OnDisk
+    suffixes: OnDisk
 
 
 @dataclass(frozen=True)
@@ -181,8 +181,10 @@ def _merged(
         sizes = [len(keys) for keys in parts]
         spans = list(map(slice, position, position + sizes))
         distinct, place, _ = count_keys(np.concatenate(parts))
-        counts = np.concatenate([run.count[span] for run, span in zip(runs, spans, strict=True)])
-        suffixes = np.concatenate([run.suffix[span] for run, span in zip(runs, spans, strict=True)])
+        counts = np.concatenate([run.counts[span] for run, span in zip(runs, spans, strict=True)])
+        suffixes = np.concatenate(
+            [run.suffixes[span] for run, span in zip(runs, spans, strict=True)]
+        )
         total = len(context)
         _check_numbers(total + len(distinct), what)
         for number, part in zip(numbers, np.split(place, np.cumsum(sizes)[:-1]), strict=True):
