@@ -257,7 +257,7 @@ def _remove_shards(folder: Path) -> None:
 
 
 class _Reader:
-    """Reads and encodes the parts of this rank, and reports the progress."""
+    """A reader and encoder of the parts of this rank, which reports its progress."""
 
     def __init__(
         self,

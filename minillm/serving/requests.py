@@ -1,4 +1,4 @@
-"""What a request may ask for: the fields of OpenAI's interface, and its errors."""
+"""Requests: the fields of OpenAI's interface, checked, and its errors."""
 
 import json
 from collections.abc import Collection, Mapping
