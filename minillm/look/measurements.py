@@ -23,7 +23,7 @@ from minillm.layers.gradients import PartlyTrained, merge_gradients
 from minillm.layers.types import Ids, State
 from minillm.look.attention import attention_weights, self_attention_weights
 from minillm.look.inside import Activity, AttentionWeights
-from minillm.models.target import teacher_forcing
+from minillm.models.teacher_forcing import teacher_forcing
 from minillm.ops.gru import gru_forward
 from minillm.ops.lstm import lstm_forward
 from minillm.ops.recurrence import CELLS
