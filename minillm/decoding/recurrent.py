@@ -17,10 +17,7 @@ class RecurrentReader(Reader, of=LanguageModel):
     """A recurrent language model: whole prompts by its layers, single tokens in one call."""
 
     def read(self, ids: Ids, state: State) -> tuple[NDArray, State]:
-        """The logits of the token after the last id, and the state after it.
-
-        ids (B, T) -> logits (B, V), state.
-        """
+        """See :meth:`Reader.read`."""
         model = self.model
         c, p = model.config, model.params
         if ids.shape[1] == 1:
@@ -55,10 +52,7 @@ class NeuralNGramReader(Reader, of=NeuralNGram):
     """A neural n-gram, whose state is the last n - 2 tokens."""
 
     def read(self, ids: Ids, state: State) -> tuple[NDArray, State]:
-        """The logits of the token after the last id, and the state after it.
-
-        ids (B, T) -> logits (B, V), state.
-        """
+        """See :meth:`Reader.read`."""
         c = self.config
         # Ids before the last n - 1 are not looked up, but are checked all the same.
         shape = (len(state["context"]), *np.shape(ids)[-1:])

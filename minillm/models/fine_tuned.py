@@ -28,7 +28,7 @@ pre-training", equations 3 and 4; Devlin, Chang, Lee and Toutanova (2018), "BERT
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,12 +46,31 @@ from minillm.models.llama import Llama, LlamaConfig
 
 EncoderConfig = BERTConfig | GPTConfig | LlamaConfig | LanguageModelConfig
 
-# By the kind of model: the class, the class of its config, and how its outputs become one vector.
-ENCODERS: dict[str, tuple[type[base.Model], type, str]] = {
-    "lm": (LanguageModel, LanguageModelConfig, "max"),
-    "gpt": (GPT, GPTConfig, "last"),
-    "llama": (Llama, LlamaConfig, "last"),
-    "bert": (BERT, BERTConfig, "mean"),
+
+class Encoder(NamedTuple):
+    """A class of models that may be fine-tuned."""
+
+    model: type[base.Model]
+    config: type
+    pooling: str  # by default
+    headless: dict[str, bool]  # fields of the config that leave out the heads of its own task
+    opened_by: str = ""  # the special token before a text: "bos" or none
+    closed_by: str = ""  # the special token after a text: "eos" or none
+
+
+# By the kind of model.
+ENCODERS = {
+    "lm": Encoder(LanguageModel, LanguageModelConfig, "max", {"headless": True}),
+    "gpt": Encoder(GPT, GPTConfig, "last", {}, closed_by="eos"),
+    "llama": Encoder(Llama, LlamaConfig, "last", {"tied": True}, closed_by="eos"),
+    "bert": Encoder(
+        BERT,
+        BERTConfig,
+        "mean",
+        {"masked_words": False, "pooler": False, "next_sentence": False},
+        opened_by="bos",  # [CLS]
+        closed_by="eos",  # [SEP]
+    ),
 }
 PREFIX = "encoder."  # of the names of its weights
 
@@ -108,8 +127,8 @@ class FineTunedConfig:
     @classmethod
     def nested(cls, values: Mapping[str, Any]) -> dict[str, type]:
         """The fields that are themselves configurations, and the class of each."""
-        kind = values.get("kind")
-        return {"encoder": ENCODERS[kind][1]} if isinstance(kind, str) and kind in ENCODERS else {}
+        kind = str(values.get("kind"))
+        return {"encoder": ENCODERS[kind].config} if kind in ENCODERS else {}
 
     @property
     def vocabulary(self) -> int:
@@ -127,7 +146,7 @@ class FineTuned(base.LabelModel[FineTunedConfig]):
     @staticmethod
     def new_parameters(config: FineTunedConfig) -> dict[str, Fresh]:
         """Declare the parameters, the encoder's included, which a trained one replaces."""
-        Model, _, _ = ENCODERS[config.kind]
+        Model = ENCODERS[config.kind].model
         params = {f"{PREFIX}{n}": f for n, f in Model.new_parameters(config.encoder).items()}
         return params | dense.new_layer("output", config.encoder.width, config.classes)
 
@@ -159,5 +178,5 @@ class FineTuned(base.LabelModel[FineTunedConfig]):
 
 def encoder_of(model: base.Model[Any]) -> Any:
     """The encoder of a model, such as a BERT or a GPT, which shares its arrays."""
-    Model, _, _ = ENCODERS[model.config.kind]
+    Model = ENCODERS[model.config.kind].model
     return model.part(Model, model.config.encoder, PREFIX)

@@ -445,7 +445,7 @@ class NGram:
         return log_p[: self.config.vocabulary]
 
     def longest_context(self, context: Sequence[int]) -> int:
-        """How many of the last ids of the context make the longest one that was seen."""
+        """The number of last ids of the context in the longest context that was seen."""
         most = min(len(context), self.config.order - 1)
         lengths = range(1, most + 1)
         return sum(self._number(context[len(context) - length :]) >= 0 for length in lengths)
