@@ -182,6 +182,13 @@ def test_queries_keys_and_values_side_by_side(parts_of_one):
     assert np.shares_memory(joined, whole) == parts_of_one
 
 
+def test_slices_in_another_order_are_joined_in_their_order():
+    whole = np.random.default_rng(0).normal(size=(2, 5, 3, 4, 6))  # (B, T, 3, N, D/N)
+    parts = [whole[:, :, part].transpose(0, 2, 1, 3) for part in (2, 0, 0)]
+    expected = np.concatenate([heads.join_heads(part) for part in parts], axis=-1)
+    np.testing.assert_array_equal(heads.join_qkv(*parts), expected)
+
+
 @pytest.mark.parametrize("attend", [heads.to_all(), heads.causal])
 def test_heads_may_share_keys_and_values(attend):
     """Four heads of queries and two of keys equal four of each with repeated keys."""
