@@ -5,8 +5,8 @@
 RUN is a run of `minillm finetune` over the weights of FILE.  It is exported as a GGUF file with the
 additions merged (float32, Q8_0, Q4_0) and as an adapter, which llama.cpp loads through the package
 llama-cpp-python, and as a folder and an adapter, which transformers and peft load.  The text is
-from the built-in corpus, in windows of 512 tokens.  Our figure is that of the exported file, read
-again; for an adapter, that of the run.  Packages that are not installed are left out.
+from the built-in corpus, in windows of 512 tokens.  Our figure is measured on the exported file,
+read again; for an adapter, on the run.  Packages that are not installed are left out.
 """
 
 import argparse

@@ -2,10 +2,10 @@
 
     python -m benchmarks.lora FILE.gguf [--threads 1 2] [--rounds N] [--only speed|memory|losses]
 
-One step of both: rank 8 on all matrices, four conversations of 512 tokens, half of which count, and
-AdamW.  Here the weights stay packed as they are in the file, and products of floats are in float32
-or in bfloat16, the default of `minillm finetune`; or the weights are float32.  PyTorch has the same
-weights in float32, or in bfloat16, from a folder of transformers that is made of the file.
+One step of both: rank 8 on all matrices, four conversations of 512 tokens, half of them counted,
+and AdamW.  Here the weights stay packed as they are in the file, and products of floats are in
+float32 or in bfloat16, the default of `minillm finetune`; or the weights are float32.  PyTorch has
+the same weights in float32, or in bfloat16, from a folder of transformers that is made of the file.
 
 speed: tokens per second, medians of interleaved steps.  memory: the largest resident memory of a
 process that takes three steps.  losses: the loss on other conversations after steps with the same
@@ -42,7 +42,7 @@ from minillm.training.trained import Trained
 from .pytorch import on_threads, parser
 
 B, T, RANK, ALPHA, RATE = 4, 512, 8, 16.0, 7e-4
-STEPS = 20  # of which the losses are compared
+STEPS = 20  # whose losses are compared
 KINDS = ("packed", "packed bfloat16", "float32", "pytorch float32", "pytorch bfloat16")
 
 
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def batch(number: int, vocabulary: int) -> list[Encoded]:
-    """Conversations of random tokens, of which the second half counts."""
+    """Conversations of random tokens; their second half counts."""
     rng = np.random.default_rng(number)
     ids = rng.integers(0, vocabulary, (B, T + 1)).astype(np.int32)
     return [Encoded(row, np.arange(T + 1) > T // 2) for row in ids]

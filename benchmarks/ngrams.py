@@ -4,14 +4,13 @@
     python -m benchmarks.ngrams --tokens 100000000 --memory 1024 --ranks 1 2
 
 Without FILE it reads the built-in corpus.  The first command prints the perplexities of all
-smoothings, and compares scores with those of KenLM's Python package, if it is installed.
+smoothings, and compares scores with KenLM's Python package, if it is installed.
 
 The second one trains on a text of that many tokens: the corpus over and over, a quarter of its
 words drawn anew with Zipf's frequencies, so that every copy has new n-grams.  KenLM's estimator
 lmplz runs beside it if it is on the PATH.  Memory is the largest resident set of a process (of
-several ranks, the largest), less that of an interpreter that has imported the same modules; for
-lmplz, all of it.  `export` has the whole model in memory.  Disk is the largest size of the
-temporary files.
+several ranks, the largest), minus the set of an interpreter with the same imports; for lmplz, all
+of it.  `export` has the whole model in memory.  Disk is the largest size of the temporary files.
 """
 
 import argparse
@@ -32,7 +31,7 @@ from minillm import kernels_info, load
 from minillm.data.streams import Spill, TextStream
 from minillm.formats.arpa import write_arpa
 from minillm.models.ngram import SMOOTHINGS
-from minillm.runs.kinds.ngram import Settings, text_results
+from minillm.runs.kinds.ngram import NGramSettings, text_results
 from minillm.text.words import split_words
 from minillm.training.ngram import token_ids, train_ngram
 
@@ -52,7 +51,7 @@ def smoothings(text: TextStream, cut: int) -> None:
     for order in range(1, 6):
         row = []
         for smoothing in SMOOTHINGS:
-            settings = Settings(order=order, smoothing=smoothing)
+            settings = NGramSettings(order=order, smoothing=smoothing)
             with Spill() as spill:
                 model, words, _ = train_ngram(text, text.characters - cut, settings, spill)
                 assert model is not None
@@ -69,7 +68,7 @@ def scoring(text: TextStream, cut: int) -> None:
         print("\nKenLM is not installed: no comparison")
         return
     with Spill() as spill:  # a text that is small enough to be estimated in memory
-        model, vocabulary, _ = train_ngram(text, text.characters - cut, Settings(), spill)
+        model, vocabulary, _ = train_ngram(text, text.characters - cut, NGramSettings(), spill)
     assert model is not None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.arpa"
@@ -214,8 +213,8 @@ def large(corpus: TextStream, args: argparse.Namespace) -> None:
         sizes = load(run).model.config.sizes
         model = (run / "model.safetensors").stat().st_size
         several = ", ".join(f"{size:,} {n}-grams" for n, size in enumerate(sizes, 1))
-        print(f"{args.tokens:,} tokens, {text.stat().st_size / 2**20:,.0f} MB of text, of which")
-        print(f"nine tenths are counted; --memory {size}.  {several}.")
+        print(f"{args.tokens:,} tokens, {text.stat().st_size / 2**20:,.0f} MB of text;")
+        print(f"nine tenths of it are counted; --memory {size}.  {several}.")
         print(f"The model has {model / 2**30:.2f} GB.\n")
         print("| | seconds | seconds of cores | tokens/s | memory (of --memory) | disk |")
         print("|---|---|---|---|---|---|")
