@@ -51,7 +51,7 @@ def with_init_defaults(
 
 
 def with_one_length(settings: type, given: Mapping[str, object]) -> dict[str, object]:
-    """What is given; a length replaces those by default.  InputError for several."""
+    """The given settings; a length replaces the default ones.  InputError for several."""
     lengths = [name for name in LENGTHS if given.get(name) is not None]
     if not issubclass(settings, TrainingSettings) or not lengths:
         return dict(given)

@@ -16,7 +16,7 @@ from minillm.data.windows import Ids
 from minillm.decoding.encoder import read_texts
 from minillm.errors import InputError, short
 from minillm.formats.format import Contents
-from minillm.formats.sentences import Sentences
+from minillm.formats.sentences import POOLINGS, Sentences
 from minillm.look.inside import MOST, Inside
 from minillm.look.measurements import attention_of_bert, read_hidden
 from minillm.metrics import bits, frequency_loss, perplexity
@@ -53,7 +53,6 @@ MASKS = 0  # seed of the hidden tokens in validation
 SHOWN = 48  # tokens of a sample
 RATE = 0.15  # the learning rate of a model of width 1
 
-POOLINGS = ("mean", "first", "max")
 TOKENS = 1024  # in a batch: few enough to stay in the processor's cache
 PADDING = 40  # tokens that take as long as starting a batch
 TINY = 1e-12  # shorter vectors are not normalised
@@ -104,7 +103,7 @@ class BERTSettings(ShardSettings, TokenizerSettings, TrainingSettings, Adaptatio
 class SentenceFacts(Facts):
     """Facts about an imported model: its settings for vectors of texts."""
 
-    pooling: str | None = option(None, "of a sentence encoder", choices=POOLINGS)
+    pooling: str | None = option(None, "of a sentence encoder", choices=tuple(POOLINGS))
     normalised: bool = option(False, "its vectors have the length 1")
     longest: int | None = option(None, "tokens to read, including [CLS] and [SEP]", least=3)
     dimension: int | None = option(None, "numbers of a vector that are kept", least=1)
@@ -197,7 +196,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
             yield from gained_and_forgotten(job)
 
     def sample(self, run: Run) -> Iterator[str]:
-        """What the model with the best weights fills in."""
+        """Yield the tokens that the model with the best weights fills in."""
         _, ids = evaluation_ids(run)
         context = run.settings.context
         first = list(hidden_in(run, ids[:context]))
