@@ -12,9 +12,10 @@
     python -m benchmarks.transformer      translating beside PyTorch
     python -m benchmarks.sentences        sentence vectors beside transformers
     python -m benchmarks.fine_tuning      a step of fine-tuning beside transformers and PEFT
+    python -m benchmarks.frozen           a step of all weights, of the last block, of the head
     python -m benchmarks.lora             fine-tuning a chat model beside PyTorch and PEFT
     python -m benchmarks.exported         its exports beside llama.cpp and transformers
-    python -m benchmarks.arithmetic       what rewards teach a model that half masters sums
+    python -m benchmarks.arithmetic       rewards for a model that half masters sums
     python -m benchmarks.augmentation     changed copies of labelled texts, to train on
     python -m benchmarks.word2vec         speed and quality beside gensim
     python -m benchmarks.ngrams           perplexities, KenLM, texts beyond memory

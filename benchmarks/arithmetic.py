@@ -1,12 +1,12 @@
-"""What rewards teach a model that half masters a task: sums of two numbers of two digits.
+"""Rewards for a model that half masters a task: sums of two numbers of two digits.
 
     python -m benchmarks.arithmetic [--seeds 3] [--steps 150]
 
 A small Llama from random weights learns sums such as 07+45=52 from right answers, until it has half
 of them right.  From there, it goes on in two ways for an equal time of the processor: with rewards,
-where it draws answers and is told which are right (:mod:`minillm.training.rewards`), and with right
-answers as before.  A tenth of the 10,000 sums is held out.  A table has the share of them that the
-most probable answer has right, for each seed.
+where it samples answers and learns which are right (:mod:`minillm.training.rewards`), and with
+right answers as before.  A tenth of the 10,000 sums is held out.  A table has the share of them
+that the most probable answer has right, for each seed.
 """
 
 import argparse

@@ -119,7 +119,7 @@ class Between(Llama):
 
 
 class Run(NamedTuple):
-    """What is trained, on the text with this name."""
+    """A training task on the text with this name."""
 
     text: str
     variant: str

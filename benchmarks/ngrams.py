@@ -4,14 +4,13 @@
     python -m benchmarks.ngrams --tokens 100000000 --memory 1024 --ranks 1 2
 
 Without FILE it reads the built-in corpus.  The first command prints the perplexities of all
-smoothings, and compares scores with those of KenLM's Python package, if it is installed.
+smoothings, and compares scores with KenLM's Python package, if it is installed.
 
 The second one trains on a text of that many tokens: the corpus over and over, a quarter of its
 words drawn anew with Zipf's frequencies, so that every copy has new n-grams.  KenLM's estimator
 lmplz runs beside it if it is on the PATH.  Memory is the largest resident set of a process (of
-several ranks, the largest), less that of an interpreter that has imported the same modules; for
-lmplz, all of it.  `export` has the whole model in memory.  Disk is the largest size of the
-temporary files.
+several ranks, the largest), minus the set of an interpreter with the same imports; for lmplz, all
+of it.  `export` has the whole model in memory.  Disk is the largest size of the temporary files.
 """
 
 import argparse
@@ -214,8 +213,8 @@ def large(corpus: TextStream, args: argparse.Namespace) -> None:
         sizes = load(run).model.config.sizes
         model = (run / "model.safetensors").stat().st_size
         several = ", ".join(f"{size:,} {n}-grams" for n, size in enumerate(sizes, 1))
-        print(f"{args.tokens:,} tokens, {text.stat().st_size / 2**20:,.0f} MB of text, of which")
-        print(f"nine tenths are counted; --memory {size}.  {several}.")
+        print(f"{args.tokens:,} tokens, {text.stat().st_size / 2**20:,.0f} MB of text;")
+        print(f"nine tenths of it are counted; --memory {size}.  {several}.")
         print(f"The model has {model / 2**30:.2f} GB.\n")
         print("| | seconds | seconds of cores | tokens/s | memory (of --memory) | disk |")
         print("|---|---|---|---|---|---|")

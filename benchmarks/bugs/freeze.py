@@ -2,8 +2,8 @@
 
     python -m benchmarks.bugs.freeze > mutants.jsonl
 
-The changes are those of ``tests/mutation``.  Left out are mutants that raise an error at the
-inputs of their op, which any caller notices, and those that change no result.
+The changes come from ``tests/mutation``, without mutants that raise an error at the inputs of their
+op, which any caller notices, and without mutants that change no result.
 """
 
 import json

@@ -259,7 +259,7 @@ def optimum(operations: float) -> tuple[float, float]:
 def shape_of(weights: float, like: Config, demand: Callable[[Config], Demand]) -> Config:
     """A model of about ``weights`` weights, 64 times as wide as it is deep, with heads of width 64.
 
-    Its vocabulary and its context are those of ``like``.
+    It has the vocabulary and the context of ``like``.
 
     Over a wide range, the loss hardly depends on the shape (Kaplan et al. 2020, section 3.1).
     """

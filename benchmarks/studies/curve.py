@@ -1,12 +1,12 @@
 """Plot the accuracy of classifiers by the number of labels.
 
 Train classifiers with more and more of the labelled texts in DATA, measure them on texts that none
-of them sees, and plot their accuracies beside those of TF-IDF with logistic regression (if
-scikit-learn is installed).  One line is that of train classifier; --vectors adds one of train
-recurrent-classifier, and --init one of finetune for each run; with --augment, each has a second
-line.  All are trained with several seeds, each of which also draws its own texts.  Every result is
-a line of DIR/results.jsonl: the same command, or one with more sizes, seeds or lines, trains only
-missing results.
+of them sees, and compare their accuracies with TF-IDF and logistic regression (if scikit-learn is
+installed).  One line shows train classifier; --vectors adds a line for train recurrent-classifier,
+and --init a line for finetune of each run; with --augment, each has a second line.  All are trained
+with several seeds, each of which also draws its own texts.  Every result is a line of
+DIR/results.jsonl: the same command, or one with more sizes, seeds or lines, trains only missing
+results.
 
 examples:
   minillm curve questions.tsv --test questions.test.tsv --out curves/questions
@@ -317,12 +317,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", help="a file of lines label<TAB>text, or a folder")
     curve = parser.add_argument_group("the curve")
     add_option(curve, "--out DIR", "the folder of the results and the plot", required=True)
-    help = "test texts (default: every tenth of each label, which is not used for training)"
-    add_option(curve, "--test DATA", help)
+    test = "test texts (default: every tenth of each label, which is not used for training)"
+    add_option(curve, "--test DATA", test)
     add_option(curve, "--sizes N,N,...", "numbers of labels", default=LABELS)
     add_option(curve, "--seeds N", "trainings for each point", integer(1, 1000), 5)
-    help = "fine-tune these runs, with a line for each"
-    curve.add_argument("--init", nargs="+", default=[], metavar="DIR", help=help)
+    init = "fine-tune these runs, with a line for each"
+    curve.add_argument("--init", nargs="+", default=[], metavar="DIR", help=init)
     add_settings(parser, CurveSettings, without=OWN, common=("vectors", "augment", "lora_rank"))
 
 

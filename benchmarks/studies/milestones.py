@@ -77,7 +77,7 @@ def measure(
 ) -> Results | None:
     """Train and measure all that is missing in the folder ``out``; return the results.
 
-    None if interrupted.  ``length`` is that of each network's training: its ``minutes``, or its
+    None if interrupted.  ``length`` limits each network's training: its ``minutes``, or its
     ``steps``.  InputError if the folder has milestones of another text, length or seed.
     """
     if STANDARD_INPUT in files:
@@ -174,7 +174,7 @@ def _ended(summary: Summary, settings: Settings) -> bool:
 def record_of(folder: Path, seconds: float, characters: int, seed: int) -> Results:
     """The figures of a finished run.
 
-    ``seconds`` and ``characters`` are those of counting; a network has stored its own.
+    ``seconds`` and ``characters`` belong to counting; a network has stored its own.
     """
     run = load(folder)
     results = run.evaluate()
@@ -281,8 +281,8 @@ def verdict(models: Sequence[Mapping[str, Any]]) -> str:
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the text, the length of the trainings, and the folder."""
     add_files(parser, "UTF-8 text, any number of files (default: the built-in corpus)")
-    help = "train each network for M minutes"
-    add_option(parser, "--minutes M", help, number(above=0, most=1e6), 1.0)
+    minutes = "train each network for M minutes"
+    add_option(parser, "--minutes M", minutes, number(above=0, most=1e6), 1.0)
     steps = add_option(parser, "--steps N", "train for N steps instead", integer(1, 10**12))
     add_option(parser, "--out DIR", "the folder of the results", default="runs/milestones")
     add_seed(parser, "seed of the first weights, and of the samples (default 0)")

@@ -56,7 +56,7 @@ def learning_curve(lines: Mapping[str, Mapping[int, Sequence[float]]]) -> bytes:
 
 
 def milestones(models: Sequence[Mapping[str, Any]]) -> bytes:
-    """Plot the bits per character of networks by time, and those of n-grams beside them, as SVG.
+    """An SVG of the bits per character of networks by time, compared with n-grams.
 
     A model is a record of `milestones.py`.  One with a ``curve`` of seconds and bits
     is a line; any other is a mark at the left, and the best of these a dashed line.  What is worse
@@ -120,7 +120,7 @@ def _apart(values: Sequence[float], gap: float) -> list[float]:
 
 
 def _svg(figure: "Figure") -> bytes:
-    """A picture for a page: its text is text, and its colours are those of the page."""
+    """A picture for a page: its text is text, and it has the colours of the page."""
     from matplotlib import rc_context
 
     file = io.StringIO()

@@ -4,30 +4,19 @@ Report the memory and the time of a training in advance.  The speed of this mach
 products and of its memory is measured, which takes a second; under mpiexec, so is the network
 between the ranks.  Each rank is assumed to be like this process, with as many threads.
 
-There are two ways to use more ranks, which are side by side in the table.
-  weak scaling    each rank has as many rows as a single rank, and the batch grows with the
-                  ranks: fewer steps, but a larger batch needs another learning rate
-  strong scaling  the batch is the same, and divided among the ranks, as in `minillm train`:
-                  the same number of shorter steps, until communication takes longer
-The efficiency is the tokens per second of a rank, relative to a single rank.
-
-Given a budget, --hours and --ranks or --flops, the best model for it is reported, too.
+The table compares two ways to use more ranks.
+  weak scaling    as many rows on each rank: fewer steps, of a batch for another learning rate
+  strong scaling  the same batch, divided among the ranks, as in `minillm train`: shorter steps
+The efficiency is the tokens per second of a rank, relative to a single rank.  Given a budget,
+--hours and --ranks or --flops, the best model for it is reported, too.  The equations are in
+benchmarks/studies/costs.py; chapter 13 of the book derives them.
 
 examples:
-  minillm plan
-        the default sizes of `minillm train gpt` and a vocabulary of 10,000 byte pairs, with a
-        network of 10 Gbit/s; --vocabulary 100 is about that of characters, its default unit
-  minillm plan runs/gpt --tokens 1e9
-        the model of a run, over a billion tokens
-  minillm plan --kind llama --layers 12 --heads 12 --width 768
-  mpiexec -n 4 minillm plan --layers 12 --heads 12 --width 768 --context 1024
-        with the network measured between 4 ranks
-  minillm plan --hours 24 --ranks 64 --network 12.5 --latency 2
-        the best model for a day on 64 ranks, at 100 Gbit/s
-  minillm plan --flops 1e20
-        the best model for 1e20 operations
-
-The equations are in benchmarks/studies/costs.py; chapter 13 of the book derives them.
+  minillm plan          the default sizes of `minillm train gpt` and a vocabulary of 10,000
+  minillm plan runs/gpt --tokens 1e9        the model of a run, over a billion tokens
+  mpiexec -n 4 minillm plan --context 1024  with the network measured between 4 ranks
+  minillm plan --hours 24 --ranks 64        the best model for a day on 64 ranks
+  minillm plan --flops 1e20                 the best model for 1e20 operations
 """
 
 import argparse
@@ -39,7 +28,7 @@ from minillm import kernels_info
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, add_settings, given_settings, integer, number
 from minillm.errors import InputError
-from minillm.models.base import sizes_of
+from minillm.models.sizes import sizes_in_words
 from minillm.mpi import Ranks, ranks
 from minillm.runs.config import read_config
 from minillm.runs.importing import run_folder
@@ -61,28 +50,28 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "folder", nargs="?", metavar="DIR", help="use the sizes and the batch of this run"
     )
-    help = "the kind of model, without DIR: gpt or llama (default gpt)"
-    add_option(parser, "--kind NAME", help, choices=tuple(DEMANDS))
+    kind = "the kind of model, without DIR: gpt or llama (default gpt)"
+    add_option(parser, "--kind NAME", kind, choices=tuple(DEMANDS))
     others = [entry.name for entry in fields(CausalSettings) if entry.name not in (*SIZES, "batch")]
     add_settings(parser, CausalSettings, without=others)
-    help = "size of the vocabulary (default 10000)"
-    add_option(parser, "--vocabulary N", help, integer(2, 10**7))
-    help = "tokens to train on, such as 3e8 (default 20 for each weight)"
-    add_option(parser, "--tokens N", help, number(above=0, most=1e18))
+    vocabulary = "size of the vocabulary (default 10000)"
+    add_option(parser, "--vocabulary N", vocabulary, integer(2, 10**7))
+    tokens = "tokens to train on, such as 3e8 (default 20 for each weight)"
+    add_option(parser, "--tokens N", tokens, number(above=0, most=1e18))
     budget = parser.add_argument_group("a budget")
     either = budget.add_mutually_exclusive_group()
-    help = "hours, at the training speed of the planned model on --ranks ranks"
-    add_option(either, "--hours H", help, number(above=0, most=1e7))
+    hours = "hours, at the training speed of the planned model on --ranks ranks"
+    add_option(either, "--hours H", hours, number(above=0, most=1e7))
     add_option(either, "--flops F", "operations, such as 1e18", number(least=1e9, most=1e30))
     add_option(budget, "--ranks N", "ranks of the --hours (default 1)", integer(1))
     machine = parser.add_argument_group("the machine, if it is another one")
-    for declared, help in (
+    for declared, text in (
         ("--products GFLOP/S", "10^9 operations a second of a rank's matrix products"),
         ("--memory GB/S", "10^9 bytes a second that a rank reads and writes"),
         ("--network GB/S", "10^9 bytes a second that a rank sends (default 1.25: 10 Gbit/s)"),
         ("--latency US", "microseconds until a message arrives (default 50)"),
     ):
-        add_option(machine, declared, help, number(above=0, most=1e9))
+        parser.hide(add_option(machine, declared, text, number(above=0, most=1e9)))
     parser.set_defaults(over_ranks=True)
 
 
@@ -173,7 +162,7 @@ def _of_model(
     kind: Any, config: Any, demand: Demand, rows: int, tokens: float, by_default: bool
 ) -> Iterator[str]:
     """The demand of a training, wherever it runs."""
-    yield f"a {kind.model.__name__} of {sizes_of(config)}: {demand.weights:,} weights"
+    yield f"a {kind.model.__name__} of {sizes_in_words(config)}: {demand.weights:,} weights"
     yield (
         f"operations: {demand.operations:.3g} a token, {demand.operations * tokens:.3g} for "
         f"{_count(tokens)} tokens{' (20 for each weight)' if by_default else ''}"

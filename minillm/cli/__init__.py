@@ -23,8 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     It is 2 for bad input, 1 for divergence, 130 after Ctrl-C or SIGTERM, 141 if the reader of the
     output has gone.  Without a verb, it shows the help and returns 1, like git.
 
-    Without ``argv``, the arguments, signals and standard streams are those of this process.  A
-    signal ends it at once until the work begins, and after the work.
+    Without ``argv``, it has the arguments, signals and standard streams of this process.  A signal
+    ends it at once until the work begins, and after the work.
     """
     if argv is not None:
         with naming_options():

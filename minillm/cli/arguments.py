@@ -57,9 +57,9 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, **{"max_help_position": 28, **options})
 
     def _format_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any) -> str:
-        """A usage of several lines leaves out the options, which are explained below it.
+        """The usage; one of several lines omits the options, which are explained below it.
 
-        Exclusive groups are left out, because argparse fails if some of their options are hidden.
+        It omits exclusive groups, because argparse fails if some of their options are hidden.
         """
         full = super()._format_usage(usage, actions, [], prefix)
         if full.strip().count("\n") == 0:
@@ -227,7 +227,7 @@ def verbs() -> Iterator[tuple[str, str]]:
     """The module and the title of each verb, read without importing anything."""
     for finder, name, _ in pkgutil.iter_modules(cli.__path__):
         source = Path(finder.path, f"{name}.py").read_text("utf-8")  # type: ignore[union-attr]
-        if "\ndef run(" in source:
+        if "\ndef run(" in source or "\nadd_arguments, run = " in source:
             yield name, title_of(source.removeprefix('"""'))
 
 

@@ -32,7 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--pooling",
         choices=("mean", "first", "max"),
         help="the mean of all tokens' vectors, the first token's, or the largest of each feature "
-        "(default: the setting of a sentence encoder, else the mean)",
+        "(default: the setting of a sentence encoder, otherwise the mean)",
     )
 
 

@@ -1,10 +1,10 @@
 """Do an exercise of the book, and have it checked.
 
-Without a name, list the exercises and what you have solved.  With a name, write a file with a
+Without a name, list the exercises and the ones you have solved.  With a name, write a file with a
 function that has a hole.  Fill it with any editor; --check compares it with the package on random
-cases and says which output or gradient is wrong, at which coordinate, and gives a hint.  A second
-hint comes with the second failure in the same place.  Your file runs in a process of its own: what
-it prints appears on standard error, and it is stopped after a minute without an answer.
+cases, reports which output or gradient is wrong, at which coordinate, and gives a hint.  A second
+failure in the same place gives a second hint.  Your file runs in a process of its own: its output
+appears on standard error, and it is stopped after a minute without an answer.
 
 In a notebook: from minillm.exercises import check; then check(linear), below your function linear.
 

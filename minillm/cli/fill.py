@@ -1,7 +1,7 @@
 """Fill in the gaps of a text.
 
 Print the most probable tokens for each [MASK], with their probabilities, by a run of bert.
-Several gaps are filled in independently, with a paragraph of tokens for each.  A token that begins
+Several gaps are filled in independently, with a paragraph of tokens per gap.  A token that begins
 with ## continues a word.
 
 examples:

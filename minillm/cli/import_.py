@@ -5,8 +5,8 @@ file with a Llama, or from a folder with a GPT-2, a Llama or a BERT as Hugging F
 stores it (config.json, model.safetensors or several files with an index, and a tokenizer).  For a
 folder of sentence-transformers, embed and similar use its pooling.
 
-Other verbs also take such a file or folder in the place of a run.  They import it into a cache when
-it is first used.
+Other verbs also accept such a file or folder instead of a run.  They import it into a cache when it
+is first used.
 
 examples:
   minillm import model.arpa.gz --out runs/words

@@ -4,8 +4,8 @@ Make a run with the weights of a base model plus the updates of a run of finetun
 needs neither of these two runs.  Every other verb merges the updates in memory.
 
 If the base model is quantised, such as a published GGUF file, the new weights are q8_0, 8.5 bits
-each.  In 4 bits, most of what a short training has learned would be lost.  For another type, such
-as f16, use minillm quantise in place of merge.
+each.  Rounding to 4 bits would lose most of the progress of a short training.  For another type,
+such as f16, use minillm quantise instead of merge.
 
 examples:
   minillm finetune runs/sentences questions.tsv --lora-rank 8 --out runs/small

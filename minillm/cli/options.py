@@ -130,9 +130,10 @@ def add_option(
 ) -> argparse.Action:
     """Declare an option such as "--length N"; its help is a text and its default."""
     flag, _, metavar = declared.partition(" ")
-    details |= {"metavar": metavar} if metavar else {}
     shown = "" if default is None else f" (default {_shown(default)})"
-    return parser.add_argument(flag, help=text + shown, type=convert, default=default, **details)
+    return parser.add_argument(
+        flag, metavar=metavar, help=text + shown, type=convert, default=default, **details
+    )
 
 
 def add_flag(parser: Any, flag: str, text: str) -> argparse.Action:

@@ -69,7 +69,7 @@ def end_work_at_once() -> None:
 
 @contextmanager
 def first_interrupt_noted() -> Iterator[list[int]]:
-    """Have the first Ctrl-C in the block put into the list that it yields, and nothing else.
+    """Yield a list that receives the first Ctrl-C in the block, which has no other effect.
 
     A second one stops the command as usual.
     """
@@ -91,7 +91,7 @@ def first_interrupt_noted() -> Iterator[list[int]]:
 
 
 def _handle(handler: Any) -> None:
-    """Have Ctrl-C and SIGTERM call ``handler``, unless the parent process ignores them."""
+    """Let Ctrl-C and SIGTERM call ``handler``, unless the parent process ignores them."""
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
@@ -111,7 +111,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     """
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, 0.1)
-    if not isinstance(sys.exc_info()[1], KeyboardInterrupt):  # else it is on its way
+    if not isinstance(sys.exc_info()[1], KeyboardInterrupt):  # otherwise it is on its way
         raise KeyboardInterrupt
 
 

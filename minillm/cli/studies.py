@@ -1,7 +1,9 @@
-"""Verbs whose programs are in ``benchmarks/studies/``: a checkout has them, an installation not."""
+"""Verbs whose programs are in ``benchmarks/studies/``, which only a checkout has."""
 
+import argparse
 import importlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -28,8 +30,15 @@ def program(name: str) -> ModuleType:
     return importlib.import_module(f"benchmarks.studies.{name}")
 
 
-def declare(name: str, parser: ArgumentParser) -> None:
-    """Declare the arguments of a program, and show its help page."""
-    study = program(name)
-    parser.set_page(study)
-    study.add_arguments(parser)
+def verb(name: str) -> tuple[Callable[..., None], Callable[..., int]]:
+    """``add_arguments`` and ``run`` of the verb whose program has this name."""
+
+    def add_arguments(parser: ArgumentParser) -> None:
+        study = program(name)
+        parser.set_page(study)
+        study.add_arguments(parser)
+
+    def run(args: argparse.Namespace) -> int:
+        return program(name).run(args)
+
+    return add_arguments, run

@@ -43,7 +43,6 @@ from minillm.models.bert import BERT, BERTConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.ops import pooling
 
 EncoderConfig = BERTConfig | GPTConfig | LlamaConfig | LanguageModelConfig
 
@@ -100,7 +99,12 @@ def _token_at(places: NDArray, hs: NDArray, lengths: NDArray) -> tuple[NDArray, 
     return y, backward
 
 
-POOLINGS: dict[str, Callable] = {"first": first_token, "last": last_token} | pooling.POOLINGS
+ENCODER_POOLINGS: dict[str, Callable] = {
+    "first": first_token,
+    "last": last_token,
+    "mean": ops.mean_pool,
+    "max": ops.max_pool,
+}
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ class FineTunedConfig:
     def __post_init__(self) -> None:
         sizes.check_at_least(self, 1, "classes")
         sizes.check_one_of(self, "kind", tuple(ENCODERS))
-        sizes.check_one_of(self, "pooling", tuple(POOLINGS))
+        sizes.check_one_of(self, "pooling", tuple(ENCODER_POOLINGS))
         sizes.check_below_one(self, "dropout", "label_smoothing")
 
     @classmethod
@@ -135,8 +139,8 @@ class FineTunedConfig:
 class FineTuned(base.LabelModel[FineTunedConfig]):
     """An encoder, a pool, an output layer.
 
-    ``params``: those of the encoder, such as ``encoder.embedding.E``; ``output.W`` (D, classes)
-    and ``output.b``.
+    ``params``: the weights of the encoder, such as ``encoder.embedding.E``; ``output.W``
+    (D, classes) and ``output.b``.
     """
 
     @staticmethod
@@ -146,6 +150,11 @@ class FineTuned(base.LabelModel[FineTunedConfig]):
         params = {f"{PREFIX}{n}": f for n, f in Model.new_parameters(config.encoder).items()}
         return params | dense.new_layer("output", config.encoder.width, config.classes)
 
+    @property
+    def label_smoothing(self) -> float:  # type: ignore[override]
+        """The share of the target's probability that training spreads over all classes."""
+        return self.config.label_smoothing
+
     def forward(self, ids: NDArray, lengths: NDArray, rng: Rng = None) -> tuple[NDArray, Backward]:
         """ids (B, T), lengths (B,) -> logits (B, classes).  With rng, there is dropout.
 
@@ -154,7 +163,7 @@ class FineTuned(base.LabelModel[FineTunedConfig]):
         # Padding follows the tokens, so a causal Transformer never attends to it.
         options = {} if self.config.kind in ("gpt", "llama") else {"lengths": lengths}
         hs, encoder_backward = encoder_of(self).hidden(ids, rng=rng, **options)  # (B, T, D)
-        y, pool_backward = POOLINGS[self.config.pooling](hs, lengths)  # (B, D)
+        y, pool_backward = ENCODER_POOLINGS[self.config.pooling](hs, lengths)  # (B, D)
         y, dropout_backward = ops.dropout(y, self.config.dropout, rng)
         logits, output_backward = dense.layer(self.params, "output", y)
 

@@ -73,7 +73,7 @@ def quantise(path: str | Path, form: str, out: str | Path, overwrite: bool = Fal
 
 def _quantised(run: Run, form: str) -> ToSave:
     """A function that writes the weights of a run of llama, with its updates, as a GGUF file."""
-    return partial(export_gguf, run.model, run.tokenizer, type=form, chat=run.chat_template())
+    return partial(export_gguf, run.model, run.tokenizer, block_type=form, chat=run.chat_template())
 
 
 # --- files of other programs -----------------------------------------------------------------

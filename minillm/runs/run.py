@@ -163,7 +163,7 @@ class Run:
 
     @cached_property
     def reader(self) -> Any:
-        """The reader that reads on with the model: see :class:`minillm.decoding.Reader`."""
+        """The reader of the model: see :class:`minillm.decoding.Reader`."""
         return Reader(self.model)
 
     @cached_property

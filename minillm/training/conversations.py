@@ -1,15 +1,15 @@
-"""Supervised fine-tuning: a model learns to answer as in a set of conversations.
+"""Supervised fine-tuning: a model learns to answer like the answers in a set of conversations.
 
-A conversation is a text (:mod:`minillm.text.chat_template`), and the model predicts each token of
-it.  But it will only have to write the answers.  The loss is therefore the mean over the tokens of
+A conversation is a text (:mod:`minillm.text.chat_template`), and the model predicts each of its
+tokens.  But in use it writes only the answers.  The loss is therefore the mean over the tokens of
 the answers, each with the special token that ends it:
 
     loss = - sum over t of counted_t log P(id_t | id_1 .. id_{t-1}) / sum over t of counted_t
 
-The other tokens are read, and not learned.  The output layer, which for a large vocabulary takes a
-fifth of all products, is computed at counted tokens only.
+The model reads the other tokens, but does not learn them.  The output layer, which takes a fifth of
+all products for a large vocabulary, is computed at counted tokens only.
 
-Conversations are packed: a batch is as many as fit a number of tokens, one after another, and none
+Conversations are packed: a batch has as many as fit a number of tokens, one after another, and none
 attends to another (:mod:`minillm.training.packing`).
 
 Source: Ouyang et al. (2022), "Training language models to follow instructions with human feedback",
@@ -58,7 +58,7 @@ def packed(conversations: Sequence[Encoded]) -> PackedBatch:
 
 
 def batches_of(lengths: Sequence[int], tokens: int, order: Sequence[int]) -> list[list[int]]:
-    """The numbers of the conversations of each batch, taken in an order.
+    """The indices of the conversations in each batch, taken in an order.
 
     A batch has at most ``tokens`` tokens, or one conversation.
 
@@ -77,7 +77,7 @@ def batches_of(lengths: Sequence[int], tokens: int, order: Sequence[int]) -> lis
 
 
 class BatchesInEpochs:
-    """Batches that are made once, of as many items as fit a number of tokens.
+    """Batches of as many items as fit a number of tokens; they are made once.
 
     Each epoch has them in another order, which depends only on the seed and the epoch's number.
     """
@@ -89,7 +89,7 @@ class BatchesInEpochs:
         self.batches_per_epoch = len(self.batches)
 
     def next_batch(self) -> list[int]:
-        """The numbers of the items of the next batch."""
+        """The indices of the items in the next batch."""
         epoch, place = divmod(self.position, self.batches_per_epoch)
         order = np.random.default_rng([self.seed, epoch]).permutation(self.batches_per_epoch)
         self.position += 1

@@ -17,6 +17,7 @@ from minillm.errors import short
 Arrays = Mapping[str, np.ndarray]
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+_ARRAYS = (np.ndarray, np.memmap)  # not matrices or masked arrays
 
 
 class Layout:
@@ -51,15 +52,15 @@ class Layout:
             raise ValueError(
                 f"{argument}: expected the keys of the parameters, found a difference in {odd}"
             )
-        require_floats(argument, arrays)
         for name, array in arrays.items():
             shape, dtype = self.expected[name]
+            if type(array) not in _ARRAYS or array.dtype != dtype:
+                require_floats(argument, {name: array})
+                raise TypeError(f"{argument}[{name!r}]: expected {dtype}, found {array.dtype}")
             if array.shape != shape:
                 raise ValueError(
                     f"{argument}[{name!r}]: expected shape {shape}, found {array.shape}"
                 )
-            if array.dtype != dtype:
-                raise TypeError(f"{argument}[{name!r}]: expected {dtype}, found {array.dtype}")
             if changed and not ((flags := array.flags).c_contiguous and flags.writeable):
                 raise ValueError(
                     f"{argument}[{name!r}]: expected a C-contiguous array that can be changed"
@@ -90,7 +91,7 @@ def require_from_zero(name: str, value: Any) -> None:
 def require_floats(argument: str, arrays: Arrays) -> None:
     """TypeError for anything but NumPy arrays of float32 or float64."""
     for name, array in arrays.items():
-        plain = type(array) in (np.ndarray, np.memmap)  # not matrices or masked arrays
+        plain = type(array) in _ARRAYS
         if not plain or array.dtype not in _FLOATS:
             found = array.dtype if plain else type(array).__name__
             raise TypeError(

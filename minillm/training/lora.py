@@ -2,9 +2,9 @@
 
     W' = W + s A B        W (I, O) frozen, A (I, r), B (r, O), s = alpha / r
 
-Adapting a pre-trained model takes far fewer directions than a weight has numbers, so a small rank r
-will do.  At the start A is random and B is zero: the model is unchanged.  The loss depends on A and
-B only through W'.  Their gradients follow from dW', which any model's backward returns:
+Adapting a pre-trained model takes far fewer directions than a weight has entries, so a small rank r
+is enough.  At the start A is random and B is zero: the model is unchanged.  The loss depends on A
+and B only through W'.  Their gradients follow from dW', which any model's backward returns:
 
     dA = s dW' B^T        dB = s A^T dW'
 

@@ -1,8 +1,8 @@
 """Muon: momentum, made orthogonal.
 
-The gradient of a matrix is mostly of low rank.  Its singular value decomposition G = U S V^T has
-a few large numbers in S, so that a step along G goes far in a few directions, and hardly anywhere
-in all others, which may be as useful.  Muon takes an equal step in all of them:
+The gradient of a matrix usually has a low rank.  Its singular value decomposition G = U S V^T has a
+few large numbers in S, so a step along G goes far in a few directions, and hardly moves in all
+others, which may be as useful.  Muon takes an equal step in all directions:
 
     v = momentum v + (1 - momentum) g
     u = momentum v + (1 - momentum) g           as if one step ahead (Nesterov)

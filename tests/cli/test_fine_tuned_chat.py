@@ -189,7 +189,7 @@ def test_a_merged_run_needs_no_baseline_and_chats(tuned, folder, chats, capsys):
         ({"text": "x"}, 'line 2: expected "messages"'),
         ({"messages": []}, "line 2: messages: expected a message of the assistant"),
         ({"messages": [{"role": "robot", "content": "x"}]}, "expected one of system, user"),
-        ({"messages": [{"role": "user"}]}, 'expected an object with "content"'),
+        ({"messages": [{"role": "user"}]}, "messages[0].content: expected a text"),
         ({"prompt": 3, "completion": "x"}, "line 2: prompt: expected a text or messages"),
         ({"prompt": "x", "chosen": "a", "rejected": "b"}, "line 2: expected conversations only"),
     ],

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from minillm.decoding import Reader
 from minillm.errors import InputError, short
 from minillm.look.inside import MOST, Inside
-from minillm.models.sizes import sizes_of
+from minillm.models.sizes import sizes_in_words
 from minillm.runs.run import Run
 from minillm.text import Vocabulary, unit_name
 
@@ -40,7 +40,7 @@ def state_after(model: Any, ids: NDArray) -> Any:
 def inside_of(run: Run, vocabulary: Vocabulary, shown: NDArray, **parts: Any) -> Inside:
     """The measurements of a run, with names for the page."""
     names = {
-        "model": f"{run.kind.name}: {sizes_of(run.model.config)}",
+        "model": f"{run.kind.name}: {sizes_in_words(run.model.config)}",
         "name": run.path.name,
         "unit": unit_name(vocabulary),
         "tokens": [vocabulary.show(int(token)) for token in shown],

@@ -16,7 +16,7 @@ from minillm.data.windows import Ids
 from minillm.decoding.encoder import read_texts
 from minillm.errors import InputError, short
 from minillm.formats.format import Contents
-from minillm.formats.sentences import POOLINGS, Sentences
+from minillm.formats.sentences import Sentences
 from minillm.look.inside import MOST, Inside
 from minillm.look.measurements import attention_of_bert, read_hidden
 from minillm.metrics import bits, frequency_loss, perplexity
@@ -53,6 +53,7 @@ MASKS = 0  # seed of the hidden tokens in validation
 SHOWN = 48  # tokens of a sample
 RATE = 0.15  # the learning rate of a model of width 1
 
+OF_TEXTS = ("mean", "first", "max")  # poolings of a text's tokens to one vector
 TOKENS = 1024  # in a batch: few enough to stay in the processor's cache
 PADDING = 40  # tokens that take as long as starting a batch
 TINY = 1e-12  # shorter vectors are not normalised
@@ -103,7 +104,7 @@ class BERTSettings(ShardSettings, TokenizerSettings, TrainingSettings, Adaptatio
 class SentenceFacts(Facts):
     """Facts about an imported model: its settings for vectors of texts."""
 
-    pooling: str | None = option(None, "of a sentence encoder", choices=tuple(POOLINGS))
+    pooling: str | None = option(None, "of a sentence encoder", choices=OF_TEXTS)
     normalised: bool = option(False, "its vectors have the length 1")
     longest: int | None = option(None, "tokens to read, including [CLS] and [SEP]", least=3)
     dimension: int | None = option(None, "numbers of a vector that are kept", least=1)
@@ -196,7 +197,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
             yield from gained_and_forgotten(job)
 
     def sample(self, run: Run) -> Iterator[str]:
-        """Yield the tokens that the model with the best weights fills in."""
+        """The tokens that the model with the best weights fills in."""
         _, ids = evaluation_ids(run)
         context = run.settings.context
         first = list(hidden_in(run, ids[:context]))
@@ -296,7 +297,7 @@ def special_ids(tokenizer: WordPieces) -> list[int]:
 
 
 def masking_of(tokenizer: WordPieces, whole_words: bool) -> Masking:
-    """Which tokens may be hidden: all but the special ones."""
+    """A mask of the tokens that may be hidden: all but the special ones."""
     ordinary = np.ones(len(tokenizer), bool)
     ordinary[special_ids(tokenizer)] = False
     continues = None
@@ -356,8 +357,8 @@ def shown_filled(
 
 def embedded(run: Run, texts: Sequence[str], pooling: str | None = None) -> NDArray:
     """See :meth:`minillm.runs.run.Run.embed`."""
-    if pooling not in (None, *POOLINGS):
-        raise InputError(f"pooling: expected one of {', '.join(POOLINGS)}; found {pooling!r}")
+    if pooling not in (None, *OF_TEXTS):
+        raise InputError(f"pooling: expected one of {', '.join(OF_TEXTS)}; found {pooling!r}")
     model, stated, frame = run.model, Sentences.of(run.data), frame_of(pieces_of(run))
     pooling = pooling or stated.pooling or "mean"
     most = min(model.config.context, stated.longest or model.config.context) - 2

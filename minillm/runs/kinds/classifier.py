@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from minillm.data.labelled import LabelledData
-from minillm.models.bag import Bag, BagConfig
+from minillm.models.bag_of_ngrams import Bag, BagConfig
 from minillm.runs.kind import Job, Vocabularies
 from minillm.runs.kinds._labelled import Read, TextClassifierKind, TextClassifierSettings
 from minillm.runs.settings import config_from, size, with_default

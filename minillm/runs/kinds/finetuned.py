@@ -9,8 +9,8 @@ import numpy as np
 from minillm.data.labelled import LabelledData
 from minillm.errors import InputError
 from minillm.models.fine_tuned import (
+    ENCODER_POOLINGS,
     ENCODERS,
-    POOLINGS,
     PREFIX,
     FineTuned,
     FineTunedConfig,
@@ -46,7 +46,7 @@ class FineTunedSettings(TextClassifierSettings, LoRASettings):
     pooling: str | None = option(
         None,
         "the pooling of all tokens' outputs to one vector",
-        choices=tuple(POOLINGS),
+        choices=tuple(ENCODER_POOLINGS),
         of_model=True,
         default_help="last of a gpt or llama, max of an lm, mean of a bert",
     )

@@ -12,7 +12,7 @@ from minillm.data.squad import Question, SquadFile, read_squad
 from minillm.decoding.spans import find_spans
 from minillm.errors import InputError
 from minillm.models.bert import BERTConfig
-from minillm.models.reader import Reader, ReaderConfig
+from minillm.models.question_answering import Reader, ReaderConfig
 from minillm.option import option
 from minillm.runs.kind import Data, Given, Job, Kind, Parts, Results
 from minillm.runs.kinds._vocabulary import framing_vocabulary, vocabulary_for, with_frame

@@ -11,7 +11,7 @@ from minillm.data.labelled import LabelledData
 from minillm.errors import InputError
 from minillm.formats.word2vec import read_vectors
 from minillm.layers.recurrent import CELLS
-from minillm.models.classifier import POOLINGS, Classifier, ClassifierConfig
+from minillm.models.classifier import CLASSIFIER_POOLINGS, Classifier, ClassifierConfig
 from minillm.models.vectors import Vectors
 from minillm.option import option
 from minillm.runs.kind import Job, Vocabularies
@@ -49,7 +49,7 @@ class RecurrentClassifierSettings(VocabularySettings, TextClassifierSettings):
         ClassifierConfig,
         "pooling",
         "the pooling of all steps' outputs to one vector",
-        choices=POOLINGS,
+        choices=CLASSIFIER_POOLINGS,
     )
     dropout: float = size(ClassifierConfig, "dropout")
     learning_rate: float = 2e-3
