@@ -11,13 +11,11 @@ from minillm.ops.gradient_cases import CASES
 PYTHON_FOLDERS = ("minillm/ops", "minillm/layers", "minillm/models")
 TRAINING = [
     Path(f"minillm/training/{name}.py")
-    for name in ("optimisers", "muon", "lora", "trained", "packed", "packing", "recomputing")
+    for name in ("optimisers", "muon", "lora", "trained", "packed")
 ]
 NEAR_OF_PAGE = {  # where it is not the test of the page's own name
     "minillm/layers/heads.py": "tests/layers/test_block.py",
     "minillm/models/gpt.py": "tests/models/test_causal.py",
-    "minillm/training/packing.py": "tests/training/test_packed.py",
-    "minillm/training/recomputing.py": "tests/training/test_packed.py",
 }
 KERNELS = Path("minillm/_kernels")
 SHARED = {"_cpu", "_pool", "_threads"}  # no twins: what a CPU has, memory and threads
