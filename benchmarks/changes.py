@@ -34,7 +34,7 @@ from minillm.layers.heads import causal, self_attention
 from minillm.layers.norms import norm
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.runs.kinds.llama import LlamaKind, Settings
+from minillm.runs.kinds.llama import LlamaKind, LlamaSettings
 from minillm.text import build_vocabulary
 from minillm.timing.contest import threads, turns
 from minillm.timing.results import described, machine
@@ -131,7 +131,7 @@ class Training:
     """A run's model, optimiser and data, as `train llama` makes them."""
 
     def __init__(self, run: Run, path: str):
-        self.settings = s = Settings(optimiser=run.optimiser, seed=run.seed)
+        self.settings = s = LlamaSettings(optimiser=run.optimiser, seed=run.seed)
         self.rate, self.rng = LlamaKind.rate / s.width, np.random.default_rng(s.seed)
         texts = split_text(read_text([path]))
         characters = build_vocabulary(texts, s.unit)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 import minillm
 from minillm.data.python_texts import builtin_corpus
 from minillm.formats.format import Contents
-from minillm.formats.gguf import import_gguf
+from minillm.formats.gguf import GGUF
 from minillm.formats.llama import LlamaFolder
 from minillm.ops.softmax import log_softmax
 from minillm.quantised.matrix import dequantised
@@ -89,7 +89,7 @@ def in_llama_cpp(run: Any, base: Path, folder: Path, windows: NDArray) -> None:
     for type in ("f32", "q8_0", "q4_0"):
         file = folder / f"{type}.gguf"
         run.export(file, "gguf", quantise=type)
-        here = perplexity(ours(import_gguf(file)[0]), windows)
+        here = perplexity(ours(GGUF().read(file).model), windows)
         report(f"llama.cpp, merged, {type}", here, perplexity(theirs(file), windows))
     adapter = folder / "adapter.gguf"
     run.export(adapter, "gguf-adapter")
@@ -114,7 +114,8 @@ def in_transformers(run: Any, base: Path, folder: Path, windows: NDArray) -> Non
     run.export(folder / "whole", "huggingface")
     whole = LlamaForCausalLM.from_pretrained(folder / "whole", dtype=torch.float32)
     report("transformers, merged", here, perplexity(theirs(whole), windows))
-    model, tokenizer, _ = import_gguf(base)
+    found = GGUF().read(base)
+    model, tokenizer = found.model, found.tokenizer
     LlamaFolder().write(Contents(model, tokenizer), folder / "base")
     run.export(folder / "adapter", "peft")
     plain = LlamaForCausalLM.from_pretrained(folder / "base", dtype=torch.float32)

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.decoding import Reader
-from minillm.formats.gguf import export_gguf, import_gguf
+from minillm.formats.gguf import GGUF, export_gguf
 from minillm.models.llama import Llama
 from minillm.ops.softmax import log_softmax
 from minillm.quantised.matrix import dequantised
@@ -50,7 +50,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if args.only != "error":
             files = {"as it is": args.file}
-            model, tokenizer, _ = import_gguf(args.file)
+            found = GGUF().read(args.file)
+            model, tokenizer = found.model, found.tokenizer
             for format in ("Q4_0", "Q8_0"):
                 files[format] = Path(folder, f"{format}.gguf")
                 export_gguf(model, tokenizer, files[format], format)
@@ -67,7 +68,7 @@ def speed(files: dict[str, Path], llama_bench: str | None, threads: list[int], r
     models = {}
     for name, file in files.items():
         start = time.perf_counter()
-        models[name] = import_gguf(file)[0]
+        models[name] = GGUF().read(file).model
         loading, size = time.perf_counter() - start, file.stat().st_size
         memory = sum(array.nbytes for array in models[name].params.values())
         print(f"{name:9} loaded in {loading:.2f} s; {memory / size:.2f} of the file in memory")
@@ -141,7 +142,8 @@ def theirs(program: str, file: Path, count: int) -> tuple[float, float]:
 
 def error(file: Path, text: Path, tokens: int, folder: Path) -> None:
     """Print a line for each format."""
-    model, tokenizer, _ = import_gguf(file)
+    found = GGUF().read(file)
+    model, tokenizer = found.model, found.tokenizer
     ids = np.asarray(tokenizer.encode(text.read_text(encoding="utf-8")))[: tokens + 1]
     exact = log_probabilities(dequantised(model), ids)
     print(
@@ -172,7 +174,7 @@ def formats(
     yield "as it is", model
     for name in FORMATS:
         export_gguf(model, tokenizer, folder / f"{name}.gguf", name)
-        yield name, import_gguf(folder / f"{name}.gguf")[0]
+        yield name, GGUF().read(folder / f"{name}.gguf").model
 
 
 def log_probabilities(model: Llama, ids: NDArray) -> NDArray[np.float64]:

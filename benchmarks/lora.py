@@ -29,7 +29,7 @@ from minillm import use_precision
 from minillm._kernels import keep_memory
 from minillm.data.python_texts import standard_library
 from minillm.formats.format import Contents
-from minillm.formats.gguf import import_gguf
+from minillm.formats.gguf import GGUF
 from minillm.formats.llama import LlamaFolder
 from minillm.models.llama import Llama
 from minillm.quantised.matrix import dequantised
@@ -53,7 +53,8 @@ def main() -> None:
     args = options.parse_args()
     with tempfile.TemporaryDirectory() as scratch, keep_memory():  # as `minillm finetune` does
         folder = Path(scratch, "theirs")
-        model, tokenizer, _ = import_gguf(args.file)
+        found = GGUF().read(args.file)
+        model, tokenizer = found.model, found.tokenizer
         LlamaFolder().write(Contents(model, tokenizer), folder)
         if args.only in (None, "memory"):
             memory(args.file, folder)
@@ -86,7 +87,7 @@ def made(kind: str, file: Path, folder: Path) -> tuple[Step, Step]:
     """A function that takes a step and returns the loss before it, and one of the loss."""
     if kind.startswith("pytorch"):
         return theirs(folder, kind.split()[1])
-    return ours(import_gguf(file)[0], kind)
+    return ours(GGUF().read(file).model, kind)
 
 
 def targets_of(model: Llama) -> list[str]:
@@ -161,7 +162,7 @@ def theirs(folder: Path, dtype: str) -> tuple[Step, Step]:
 
 def speed(file: Path, folder: Path, threads: list[int], rounds: int) -> None:
     """Print the tokens per second of each, on each number of threads."""
-    vocabulary = import_gguf(file)[0].config.vocabulary
+    vocabulary = GGUF().read(file).model.config.vocabulary
     steps = {kind: made(kind, file, folder)[0] for kind in KINDS}
     for _ in on_threads(threads):
         figures: dict[str, list[float]] = {kind: [] for kind in KINDS}
@@ -198,7 +199,7 @@ def alone(kind: str, file: str, folder: str) -> None:
 
 def losses(file: Path, folder: Path) -> None:
     """Print the loss on other texts, before and after steps, of each."""
-    _, tokenizer, _ = import_gguf(file)
+    tokenizer = GGUF().read(file).tokenizer
     *training, held_out = texts(tokenizer, STEPS + 1)
     for kind in KINDS:
         step, measured = made(kind, file, folder)

@@ -31,7 +31,7 @@ from minillm import kernels_info, load
 from minillm.data.streams import Spill, TextStream
 from minillm.formats.arpa import write_arpa
 from minillm.models.ngram import SMOOTHINGS
-from minillm.runs.kinds.ngram import Settings, text_results
+from minillm.runs.kinds.ngram import NGramSettings, text_results
 from minillm.text.words import split_words
 from minillm.training.ngram import token_ids, train_ngram
 
@@ -51,7 +51,7 @@ def smoothings(text: TextStream, cut: int) -> None:
     for order in range(1, 6):
         row = []
         for smoothing in SMOOTHINGS:
-            settings = Settings(order=order, smoothing=smoothing)
+            settings = NGramSettings(order=order, smoothing=smoothing)
             with Spill() as spill:
                 model, words, _ = train_ngram(text, text.characters - cut, settings, spill)
                 assert model is not None
@@ -68,7 +68,7 @@ def scoring(text: TextStream, cut: int) -> None:
         print("\nKenLM is not installed: no comparison")
         return
     with Spill() as spill:  # a text that is small enough to be estimated in memory
-        model, vocabulary, _ = train_ngram(text, text.characters - cut, Settings(), spill)
+        model, vocabulary, _ = train_ngram(text, text.characters - cut, NGramSettings(), spill)
     assert model is not None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.arpa"

@@ -23,12 +23,13 @@ _MOST_BYTES = 2**40
 _ARRAYS = (np.ndarray, np.memmap)  # not matrices or masked arrays: their * and @ differ
 
 
-def floats(op: str, **arguments: tuple[NDArray, str]) -> dict[str, int]:
+def floats(op: str, **arguments: tuple[NDArray | None, str]) -> dict[str, int]:
     """Check float arrays against their expected shapes.
 
     A shape is written as in the docstrings, ``"B T I"`` or ``"I 4H"``, with
     ``"..."`` in front for any leading axes.  The first use of a letter gives it
     its size; the sizes are returned, in a dictionary that must not be changed.
+    An argument whose shape ends with ``"?"`` may be None.
 
     >>> floats("linear", x=(np.ones((2, 3)), "... I"), W=(np.ones((3, 5)), "I O"))
     {'I': 3, 'O': 5}
@@ -38,9 +39,12 @@ def floats(op: str, **arguments: tuple[NDArray, str]) -> dict[str, int]:
     """
     described = []
     for name, (array, axes) in arguments.items():
+        if array is None and axes.endswith("?"):
+            continue
         if type(array) not in _ARRAYS:
             require_array(op, name, array)
-        described.append((name, axes, array.dtype, array.shape))
+        dtype, shape = array.dtype, array.shape  # type: ignore[union-attr]  # not None here
+        described.append((name, axes.removesuffix("?"), dtype, shape))
     return _sizes(op, *described)
 
 
@@ -197,13 +201,15 @@ def flag(op: str, name: str, value: Any) -> bool:
     return bool(value)
 
 
-def contiguous(*arrays: NDArray) -> tuple[NDArray, ...]:
-    """The arrays in C order, each as a new array object.
+def contiguous(*arrays: NDArray | None) -> tuple[Any, ...]:
+    """The arrays in C order, each as a new array object; None stays.
 
     Only arrays in another order are copied.  The others are views, so that a later change of an
     argument's ``shape`` does not reach them.
     """
-    return tuple([a.view() if a.flags.c_contiguous else a.copy("C") for a in arrays])
+    return tuple(
+        [a if a is None else a.view() if a.flags.c_contiguous else a.copy("C") for a in arrays]
+    )
 
 
 def strided(x: NDArray) -> NDArray:
@@ -220,7 +226,7 @@ def upstream(op: str, order: Order = "C", /, **outputs: NDArray) -> Callable[...
 
         upstream = checks.upstream("lstm", dhs=hs, dh_last=h_last, dc_last=c_last)
 
-    The check takes those gradients and returns them in C order ("K": in the order they have): a
+    The check takes these gradients and returns them in C order ("K": in the order they have): a
     tuple, or a single array if there is one output.  It keeps shapes and dtypes, but no output.
     With several outputs, None means a gradient of zero.
 

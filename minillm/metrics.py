@@ -366,16 +366,16 @@ def rank_correlation(x: ArrayLike, y: ArrayLike) -> float:
 
     InputError if all values of x or of y are equal, because then it is not defined.
     """
-    x, y = ranks(np.asarray(x)), ranks(np.asarray(y))
+    x, y = mean_ranks(np.asarray(x)), mean_ranks(np.asarray(y))
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         raise InputError("expected values that can be ranked, found all equal")
     return float(np.corrcoef(x, y)[0, 1])
 
 
-def ranks(values: NDArray) -> NDArray[np.float64]:
+def mean_ranks(values: NDArray) -> NDArray[np.float64]:
     """Rank the values in ascending order, from 1; equal values share their mean rank.
 
-    >>> ranks(np.array([3, 1, 3, 7])).tolist()
+    >>> mean_ranks(np.array([3, 1, 3, 7])).tolist()
     [2.5, 1.0, 2.5, 4.0]
     """
     _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
@@ -386,7 +386,7 @@ def ranks(values: NDArray) -> NDArray[np.float64]:
 def analogy_accuracy(
     vectors: Vectors, sections: Mapping[str, Sequence[tuple[str, str, str, str]]]
 ) -> dict[str, tuple[int, int, int]]:
-    """Count the analogies of each section: those solved, those of known words, and all.
+    """Count the analogies of each section: solved, of known words, and all.
 
     "a is to b as c is to d" is solved if d is the word nearest to b - a + c, except a, b and c.
     """

@@ -21,115 +21,74 @@ from minillm.errors import InputError, short
 
 Size = NewType("Size", int)  # a number of bytes, typed as 500M or 2G
 
-# Names in nanoGPT, Hugging Face, gensim, PyTorch, scikit-learn and elsewhere -> those here.
-ELSEWHERE = {
-    "alpha": ("learning_rate", "lora_alpha"),
-    "batch_size": ("batch",),
-    "beam_size": ("beam",),
-    "beam_width": ("beam",),
-    "block_size": ("context", "window"),
-    "checkpoint": ("run_folder",),
-    "context_length": ("context", "window"),
-    "corpus_file": ("files", "data"),
-    "d_ff": ("feed_forward",),
-    "d_model": ("width", "hidden"),
-    "data": ("files",),
-    "dataset": ("data", "files"),
-    "dim": ("dimension", "width", "hidden"),
-    "dim_feedforward": ("feed_forward",),
-    "dtype": ("precision",),
-    "early_stopping": ("patience",),
-    "embedding_dim": ("embedding", "dimension", "width"),
-    "eval_interval": ("validations",),
-    "eval_steps": ("validations",),
-    "ffn_dim": ("feed_forward",),
-    "file": ("files", "data"),
-    "force": ("overwrite",),
-    "grad_clip": ("clip",),
-    "gradient_accumulation_steps": ("accumulate",),
-    "hidden_dim": ("hidden", "width"),
-    "hidden_size": ("hidden", "width"),
-    "input": ("files", "data"),
-    "intermediate_size": ("feed_forward",),
-    "iter": ("epochs", "steps"),
-    "iterations": ("steps", "epochs"),
-    "label_smoothing_factor": ("label_smoothing",),
-    "length_penalty": ("length_exponent",),
-    "lora_r": ("lora_rank",),
-    "lr": ("learning_rate",),
-    "lr_scheduler_type": ("schedule",),
-    "max_grad_norm": ("clip",),
-    "max_iter": ("steps", "epochs"),
-    "max_iters": ("steps",),
-    "max_length": ("length", "context"),
-    "max_new_tokens": ("length",),
-    "max_seq_length": ("context", "max_length", "window"),
-    "max_steps": ("steps",),
-    "max_tokens": ("length",),
-    "max_vocab_size": ("vocabulary",),
-    "min_alpha": ("final_rate",),
-    "min_count": ("minimum_count",),
-    "model": ("run_folder",),
-    "model_name_or_path": ("init", "run_folder"),
-    "n": ("order", "count", "n_best"),
-    "n_ctx": ("context",),
-    "n_embd": ("width", "hidden", "embedding"),
-    "n_head": ("heads",),
-    "n_heads": ("heads",),
-    "n_kv_heads": ("key_heads",),
-    "n_layer": ("layers",),
-    "n_layers": ("layers",),
-    "n_predict": ("length",),
-    "nhead": ("heads",),
-    "num_attention_heads": ("heads",),
-    "num_beams": ("beam",),
-    "num_epochs": ("epochs",),
-    "num_heads": ("heads",),
-    "num_hidden_layers": ("layers",),
-    "num_key_value_heads": ("key_heads",),
-    "num_layers": ("layers",),
-    "num_return_sequences": ("n_best",),
-    "num_steps": ("steps",),
-    "num_tokens": ("length",),
-    "num_train_epochs": ("epochs",),
-    "num_workers": ("threads",),
-    "optim": ("optimiser",),
-    "optimizer": ("optimiser",),
-    "out_dir": ("out",),
-    "output": ("out", "to"),
-    "output_dir": ("out",),
-    "output_file": ("to", "out"),
-    "per_device_train_batch_size": ("batch",),
-    "pretrained": ("init",),
-    "quantize": ("quantise",),
-    "r": ("lora_rank",),
-    "random_state": ("seed",),
-    "rank": ("lora_rank",),
-    "resume_from_checkpoint": ("resume",),
-    "rnn_type": ("cell",),
-    "run": ("run_folder",),
-    "sample": ("subsample",),
-    "save_dir": ("out",),
-    "seq_len": ("context", "window"),
-    "sg": ("algorithm",),
-    "size": ("dimension", "hidden", "width"),
-    "start": ("prompt",),
-    "system_prompt": ("system",),
-    "target_modules": ("lora_targets",),
-    "temp": ("temperature",),
-    "text": ("prompt",),
-    "tie_word_embeddings": ("tied",),
-    "topn": ("count", "top"),
-    "train_file": ("data", "files"),
-    "val_file": ("validation",),
-    "validation_file": ("validation",),
-    "vector_size": ("dimension",),
-    "vocab_size": ("vocabulary",),
-    "warmup_iters": ("warmup",),
-    "warmup_ratio": ("warmup",),
-    "warmup_steps": ("warmup",),
-    "workers": ("threads",),
+# Options here -> their names in nanoGPT, Hugging Face, gensim, PyTorch, scikit-learn and elsewhere.
+_SYNONYMS = {
+    ("accumulate",): "gradient_accumulation_steps",
+    ("algorithm",): "sg",
+    ("batch",): "batch_size per_device_train_batch_size",
+    ("beam",): "beam_size beam_width num_beams",
+    ("cell",): "rnn_type",
+    ("clip",): "grad_clip max_grad_norm",
+    ("context",): "n_ctx",
+    ("context", "max_length", "window"): "max_seq_length",
+    ("context", "window"): "block_size context_length seq_len",
+    ("count", "top"): "topn",
+    ("data", "files"): "dataset train_file",
+    ("dimension",): "vector_size",
+    ("dimension", "hidden", "width"): "size",
+    ("dimension", "width", "hidden"): "dim",
+    ("embedding", "dimension", "width"): "embedding_dim",
+    ("epochs",): "num_epochs num_train_epochs",
+    ("epochs", "steps"): "iter",
+    ("feed_forward",): "d_ff dim_feedforward ffn_dim intermediate_size",
+    ("files",): "data",
+    ("files", "data"): "corpus_file file input",
+    ("final_rate",): "min_alpha",
+    ("heads",): "n_head n_heads nhead num_attention_heads num_heads",
+    ("hidden", "width"): "hidden_dim hidden_size",
+    ("init",): "pretrained",
+    ("init", "run_folder"): "model_name_or_path",
+    ("key_heads",): "n_kv_heads num_key_value_heads",
+    ("label_smoothing",): "label_smoothing_factor",
+    ("layers",): "n_layer n_layers num_hidden_layers num_layers",
+    ("learning_rate",): "lr",
+    ("learning_rate", "lora_alpha"): "alpha",
+    ("length",): "max_new_tokens max_tokens n_predict num_tokens",
+    ("length", "context"): "max_length",
+    ("length_exponent",): "length_penalty",
+    ("lora_rank",): "lora_r r rank",
+    ("lora_targets",): "target_modules",
+    ("minimum_count",): "min_count",
+    ("n_best",): "num_return_sequences",
+    ("optimiser",): "optim optimizer",
+    ("order", "count", "n_best"): "n",
+    ("out",): "out_dir output_dir save_dir",
+    ("out", "to"): "output",
+    ("overwrite",): "force",
+    ("patience",): "early_stopping",
+    ("precision",): "dtype",
+    ("prompt",): "start text",
+    ("quantise",): "quantize",
+    ("resume",): "resume_from_checkpoint",
+    ("run_folder",): "checkpoint model run",
+    ("schedule",): "lr_scheduler_type",
+    ("seed",): "random_state",
+    ("steps",): "max_iters max_steps num_steps",
+    ("steps", "epochs"): "iterations max_iter",
+    ("subsample",): "sample",
+    ("system",): "system_prompt",
+    ("temperature",): "temp",
+    ("threads",): "num_workers workers",
+    ("tied",): "tie_word_embeddings",
+    ("to", "out"): "output_file",
+    ("validation",): "val_file validation_file",
+    ("validations",): "eval_interval eval_steps",
+    ("vocabulary",): "max_vocab_size vocab_size",
+    ("warmup",): "warmup_iters warmup_ratio warmup_steps",
+    ("width", "hidden"): "d_model",
+    ("width", "hidden", "embedding"): "n_embd",
 }
+ELSEWHERE = {name: options for options, names in _SYNONYMS.items() for name in names.split()}
 
 LARGEST = 10**9  # of numbers in a file that no option declares
 
@@ -215,7 +174,12 @@ def check_names(names: Iterable[str], known: Collection[str], place: str = "") -
 UNDECLARED = Option("", least=-LARGEST, most=LARGEST)
 
 
-def option(default: Any, help: str, metavar: str | None = None, **details: Any) -> Any:
+def option(
+    default: Any,
+    help: str,  # noqa: A002
+    metavar: str | None = None,
+    **details: Any,
+) -> Any:
     """Declare a field."""
     return field(default=default, metadata={"option": Option(help, metavar, **details)})
 
@@ -227,9 +191,15 @@ def with_default(base: type, name: str, default: Any, **changes: Any) -> Any:
 
 
 def option_of(settings: type, name: str) -> Option:
-    """The option of the field ``name``; the fields of a config have none."""
-    metadata = settings.__dataclass_fields__[name].metadata  # type: ignore[attr-defined]
-    return metadata.get("option", UNDECLARED)
+    """The option of the field ``name``; a plain default in a subclass keeps the rest of it.
+
+    The fields of a config have none.
+    """
+    for base in settings.__mro__:
+        declared = getattr(base, "__dataclass_fields__", {}).get(name)
+        if declared is not None and "option" in declared.metadata:
+            return declared.metadata["option"]
+    return UNDECLARED
 
 
 def names_of_sizes(settings: type) -> list[str]:

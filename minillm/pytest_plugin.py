@@ -19,7 +19,7 @@ def gradcheck() -> Callable[..., float]:
     gradcheck(op, "B T I, I O, O")     with random ones of these shapes, from 5 seeds
 
     ``seeds`` is another number of seeds, and ``tolerance`` another tolerance than 1e-6.  Further
-    arguments are those of ``minillm.testing.arrays``, such as ``T=3`` or ``kinks=0``.  Returns the
+    arguments go to ``minillm.testing.arrays``, such as ``T=3`` or ``kinks=0``.  Returns the
     worst relative error.
     """
     import numpy as np  # with the checker: 100 ms of each start of pytest

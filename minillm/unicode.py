@@ -10,11 +10,16 @@ properties are not asked for.
 The lower case of a letter is left to Python: versions before 3.14 do not know the few capitals that
 Unicode got after 15.0.
 
+:func:`check_encodable` is for all texts: a Python string may have half of a character, which no
+file can hold.
+
 tests/text/make_unicode_tables.py makes both lists, and regex must know Unicode 16.0.
 """
 
 import re
 import unicodedata
+
+from minillm.errors import InputError
 
 _AFTER_16 = """
 558 58B-58C 88F C5C CDC 208F 209D-209F A7CE-A7CF A7D2 A7D4 A7DD-A7F1 AB6C-AB6D 107BB-107BF
@@ -79,3 +84,18 @@ def category(character: str) -> str:
     if character in _UNTIL_8:
         return _UNTIL_8[character]
     return "Cn" if _LATE_FOR_BERT.match(character) else unicodedata.category(character)
+
+
+def check_encodable(text: str, name: str) -> None:
+    """InputError, with ``name``, line and column, for a lone surrogate, which UTF-8 cannot hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        place, code = line_and_column(text, error.start, name), f"U+{ord(text[error.start]):04X}"
+        raise InputError(f"{place}: expected text, found a lone surrogate ({code})") from None
+
+
+def line_and_column(text: str, at: int, name: str) -> str:
+    """The place of a character for messages: the name of its text, the line and the column."""
+    line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
+    return f"{name}, line {line}, column {column}"

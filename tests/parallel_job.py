@@ -29,7 +29,7 @@ from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
-from minillm.models.reader import Reader, ReaderConfig
+from minillm.models.question_answering import Reader, ReaderConfig
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.mpi import ranks
 from minillm.runs.folder import RunFolder

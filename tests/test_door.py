@@ -11,7 +11,7 @@ import pytest
 import minillm
 from minillm._kernels import slow_bfloat16
 from minillm.errors import DivergedError, InputError
-from minillm.models.bag import Bag, BagConfig
+from minillm.models.bag_of_ngrams import Bag, BagConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.text import build_vocabulary

@@ -14,10 +14,10 @@ from minillm.metrics import (
     answer_f1,
     answer_of_shared_words,
     bits,
+    mean_ranks,
     normalised_answer,
     perplexity,
     rank_correlation,
-    ranks,
     similarity_correlation,
 )
 from minillm.models.vectors import Vectors
@@ -41,13 +41,13 @@ def test_rank_correlation_is_the_correlation_of_ranks(x, random):
             rank_correlation(x, y)
         return
     r = rank_correlation(x, y)
-    assert r == pytest.approx(np.corrcoef(ranks(np.array(x)), ranks(np.array(y)))[0, 1])
+    assert r == pytest.approx(np.corrcoef(mean_ranks(np.array(x)), mean_ranks(np.array(y)))[0, 1])
     assert rank_correlation(np.exp(x), y) == pytest.approx(r)  # only the order counts
     assert rank_correlation(x, [-value for value in x]) == pytest.approx(-1)
 
 
 def test_equal_values_share_their_mean_rank():
-    assert ranks(np.array([3.0, 1, 3, 7])).tolist() == [2.5, 1, 2.5, 4]
+    assert mean_ranks(np.array([3.0, 1, 3, 7])).tolist() == [2.5, 1, 2.5, 4]
 
 
 def test_rank_correlation_agrees_with_scipy():

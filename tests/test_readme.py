@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hugging_face import export_gpt2, import_gpt2
+from other_programs import export_gpt2, import_gpt2
 
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.text import BytePairs

@@ -28,7 +28,7 @@ from minillm import kernels_info
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, add_settings, given_settings, integer, number
 from minillm.errors import InputError
-from minillm.models.base import sizes_of
+from minillm.models.sizes import sizes_in_words
 from minillm.mpi import Ranks, ranks
 from minillm.runs.config import read_config
 from minillm.runs.importing import run_folder
@@ -162,7 +162,7 @@ def _of_model(
     kind: Any, config: Any, demand: Demand, rows: int, tokens: float, by_default: bool
 ) -> Iterator[str]:
     """The demand of a training, wherever it runs."""
-    yield f"a {kind.model.__name__} of {sizes_of(config)}: {demand.weights:,} weights"
+    yield f"a {kind.model.__name__} of {sizes_in_words(config)}: {demand.weights:,} weights"
     yield (
         f"operations: {demand.operations:.3g} a token, {demand.operations * tokens:.3g} for "
         f"{_count(tokens)} tokens{' (20 for each weight)' if by_default else ''}"

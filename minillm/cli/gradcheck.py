@@ -24,7 +24,6 @@ import inspect
 import re
 import runpy
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,10 +36,11 @@ from minillm.cli.options import add_option, integer, number
 from minillm.errors import InputError, did_you_mean, naming_options, told
 from minillm.ops.gradient_cases import CASES
 from minillm.testing import GradientError, arrays, as_op, check_gradients
-from minillm.testing.calls import as_tuple, equal
-from minillm.testing.case import Case
+from minillm.testing.calls import equal, last_line
+from minillm.testing.gradients import check_point
 from minillm.testing.legends import OpCase, limits_of
 from minillm.testing.own_process import NoAnswerError, alive, messages
+from minillm.testing.point import Point
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -157,13 +157,13 @@ def check_file(
                 case = arrays(legend, seed=seed)
                 point = _point(op, case, options)
                 try:
-                    check_gradients(op, *case, rng=case.rng, **options)
+                    compared = check_point(point)
                 except GradientError as error:
                     failure = f"{error}\nto repeat: {case.call(thing, **options)}"
                     break
-                for gradient in point.compare(as_tuple(point.gradients(point.upstream))):
-                    error_here = gradient.worst.error if gradient.worst else 0.0
-                    worst[gradient.name] = max(error_here, worst.get(gradient.name, 0.0))
+                for gradient in compared:
+                    before = worst.get(gradient.name, 0.0)
+                    worst[gradient.name] = max(gradient.worst.error, before)
         except InputError:
             raise
         except BaseException as error:  # whatever the reader's code raises
@@ -206,10 +206,10 @@ def _defined(path: str, names: str) -> Any:
     return tuple(things) if len(things) > 1 else things[0]
 
 
-def _point(op: Callable, case: OpCase, options: dict[str, Any]) -> Case:
+def _point(op: Callable, case: OpCase, options: dict[str, Any]) -> Point:
     """The op at its arguments.  InputError if it is no op, is random, or changes an argument."""
     try:
-        point = Case(op, case, case.rng, **options)
+        point = Point(op, case, case.rng, **options)
     except GradientError as error:
         raise InputError(str(error)) from None
     for name, was, now in zip(point.names, point.args, point.held, strict=True):
@@ -224,8 +224,8 @@ def _told(error: BaseException, path: str) -> str:
     """An exception in one line, with the last line of the reader's file that led to it."""
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: {told(error)}"
-    own = [at for at in traceback.extract_tb(error.__traceback__) if at.filename == path]
-    return f"line {own[-1].lineno}, {own[-1].line}: {told(error)}" if own else told(error)
+    found = last_line(error, lambda file: file == path)
+    return f"line {found[1]}, {found[2]}: {told(error)}" if found else told(error)
 
 
 # --- legends ----------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from itertools import chain, islice
 
 from minillm.data.lines import read_lines
 from minillm.errors import short
-from minillm.text.vocabulary import check_encodable
+from minillm.unicode import check_encodable
 
 CHUNK = 1024  # lines, so that lines of similar length can be batched
 

@@ -28,9 +28,9 @@ JOINED = ("Mn", "Mc", "Me", "Cf")  # Unicode's categories of marks on the charac
 class ContextWindows(NamedTuple):
     """N windows of the contexts of some questions.
 
-    questions and contexts: the ids for :class:`minillm.models.reader.Reader`; question (N,): the
-    number of a window's question; begin (N,): the number of a window's first token in the context;
-    offsets: for each question the places of its context's tokens in the text, (T, 2).
+    questions and contexts: the ids for :class:`minillm.models.question_answering.Reader`; question
+    (N,): the number of a window's question; begin (N,): the number of a window's first token in the
+    context; offsets: for each question the places of its context's tokens in the text, (T, 2).
     """
 
     questions: Sequences

@@ -23,6 +23,7 @@ from minillm.data.entries import entry
 from minillm.data.files import json_object
 from minillm.data.lines import is_json_lines, read_lines
 from minillm.errors import InputError, short
+from minillm.unicode import check_encodable
 
 Message = Mapping[str, str]
 ROLES = ("system", "user", "assistant")
@@ -136,13 +137,23 @@ def _with_answer(messages: Any, name: str, place: str) -> list[Message]:
 
 
 def _message_list(messages: Any, name: str, place: str) -> list[Message]:
-    if not isinstance(messages, list):
-        raise InputError(f"{place}: {name}: expected a list of messages, found {short(messages)}")
-    listed: list[Message] = []
+    if messages != []:
+        check_messages(messages, f"{place}: {name}")
+    return [{"role": message["role"], "content": message["content"]} for message in messages]
+
+
+def check_messages(messages: Any, name: str = "messages") -> None:
+    """InputError unless there is a message, and each has a role and a text as its content."""
+    if not isinstance(messages, list | tuple) or not messages:
+        raise InputError(f"{name}: expected a list of one or more, found {short(messages)}")
     for number, message in enumerate(messages):
-        here = f"{place}: {name}[{number}]"
-        role, content = (entry(message, key, str, here) for key in ("role", "content"))
-        if role not in ROLES:
-            raise InputError(f"{here}: expected one of {', '.join(ROLES)}, found {short(role)}")
-        listed.append({"role": role, "content": content})
-    return listed
+        place = f"{name}[{number}]"
+        if not isinstance(message, Mapping):
+            raise InputError(f"{place}: expected a role and a content, found {short(message)}")
+        if message.get("role") not in ROLES:
+            role = short(message.get("role"))
+            raise InputError(f"{place}.role: expected one of {', '.join(ROLES)}, found {role}")
+        content = message.get("content")
+        if not isinstance(content, str):
+            raise InputError(f"{place}.content: expected a text, found {short(content)}")
+        check_encodable(content, f"{place}.content")

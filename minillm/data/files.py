@@ -131,10 +131,7 @@ def read_json(path: str | Path, regular: bool = True) -> dict[str, Any]:
 def read_json_list(path: str | Path) -> list[Any]:
     """The list in a JSON file: see :func:`read_json`."""
     with reading(path, regular=True) as file:
-        values = _json(read_all(file, str(path), LARGEST_JSON), str(path))
-    if not isinstance(values, list):
-        raise InputError(f"{path}: expected a JSON list, found {type(values).__name__}")
-    return values
+        return _json(read_all(file, str(path), LARGEST_JSON), str(path), list)
 
 
 def warn_of_unknown(place: str | Path, values: Mapping[str, Any], known: Container[str]) -> None:
@@ -152,10 +149,7 @@ def warn_of_unknown(place: str | Path, values: Mapping[str, Any], known: Contain
 
 def json_object(text: bytes | str, place: str) -> dict[str, Any]:
     """A JSON object; InputError, with its place, for anything else."""
-    values = _json(text, place)
-    if not isinstance(values, dict):
-        raise InputError(f"{place}: expected a JSON object, found {type(values).__name__}")
-    return values
+    return _json(text, place, dict)
 
 
 def _whole_number(digits: str) -> int:
@@ -178,14 +172,14 @@ _DECODER = json.JSONDecoder(parse_int=_whole_number)  # a call for each number t
 _FAST_DECODER = json.JSONDecoder()
 
 
-def _json(text: bytes | str, place: str) -> Any:
+def _json(text: bytes | str, place: str, kind: type) -> Any:
     collecting = gc.isenabled()
     gc.disable()  # a tree has no cycles, and to look for them takes half of the time
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8-sig", "surrogatepass")  # without a byte order mark
         digits = text.encode("utf-8", "surrogatepass").translate(_DIGITS)
-        return (_DECODER if _LARGE in digits else _FAST_DECODER).decode(text)
+        values = (_DECODER if _LARGE in digits else _FAST_DECODER).decode(text)
     except RecursionError:
         raise InputError(f"{place}: expected JSON, but it is damaged: nested too deep") from None
     except ValueError as error:
@@ -193,6 +187,10 @@ def _json(text: bytes | str, place: str) -> Any:
     finally:
         if collecting:
             gc.enable()
+    if not isinstance(values, kind):
+        expected = "object" if kind is dict else "list"
+        raise InputError(f"{place}: expected a JSON {expected}, found {type(values).__name__}")
+    return values
 
 
 def seekable(file: BinaryIO, name: str) -> BinaryIO:

@@ -6,14 +6,15 @@ A folder of raw integers, a vocabulary and an index:
     vocabulary.json             the vocabulary, in the format of a run
     index.json                  a description of the shards:
 
-    {"format_version": 3,
+    {"format_version": 4,
      "dtype": "uint16",                   or uint32, if the vocabulary is larger than 65,536
      "vocabulary": 50257, "eos": 50256,   its size; the id that follows each document, or null
      "tokenizer_sha256": "...",
      "source": {"files": [...], "sha256": "...", "characters": ..., ...},
      "shards": [{"file": "00000-00000.bin", "tokens": ..., "sha256": "..."}, ...],
-     "complete": true,                    false: it is being written
      "sha256": "..."}                     the fingerprint of these entries
+
+It is written last, so a folder with an index is complete.
 
 :class:`Shards` reads such a folder, with a plain read for each stretch of ids.  With a memory map,
 the same bytes would count as memory of the process, and truncating a mapped file would end the
@@ -38,7 +39,8 @@ from numpy.typing import NDArray
 from minillm.data.files import fill, read_json, reading, replacing, write_file
 from minillm.errors import InputError, short
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
+UNFINISHED = "unfinished-"  # begins the name of a folder that exists while shards are written
 HELD_OUT = 10_000_000  # the most tokens that are held out
 
 
@@ -59,11 +61,6 @@ class Shards:
     def __init__(self, folder: str | Path):
         self.path = Path(folder)
         index = read_index(self.path)
-        if not index["complete"]:
-            raise InputError(
-                f"{self.path / 'index.json'}: the shards are not complete: "
-                "run the same `minillm tokenize` again to continue"
-            )
         self.dtype = np.dtype(index["dtype"]).newbyteorder("<")
         self.vocabulary, self.eos, self.source = map(
             index.__getitem__, ("vocabulary", "eos", "source")
@@ -181,6 +178,11 @@ def read_index(folder: Path) -> dict[str, Any]:
     """Read and check the index."""
     path = folder / "index.json"
     if not path.exists():
+        if any(folder.glob(f"{UNFINISHED}*")):
+            raise InputError(
+                f"{folder}: the shards are not complete: run the same `minillm tokenize` again to "
+                "continue"
+            )
         raise InputError(
             f"{folder}: there are no shards in it (no index.json): `minillm tokenize` makes them"
         )

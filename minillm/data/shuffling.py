@@ -10,7 +10,7 @@ between 0 and 1 and all were sorted: the bucket is the number's first digit, and
 order the documents within a bucket.
 
 The draws depend only on the seed and on the places in the corpus.  So the result is the same for
-any number of ranks.  Each rank scatters a range of the corpus, and shuffles some of the buckets.
+any number of ranks.  Rank 0 scatters the corpus, and each rank shuffles some of the buckets.
 
 Source: C. R. Rao (1961), "Generation of random permutation of given number of elements using
 random sampling numbers"; Sanders (1998), "Random permutations on distributed, external and
@@ -47,15 +47,12 @@ def shuffled(
     if job.rank == 0:
         shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed
         scratch.mkdir()
-    job.wait()
-    _scatter(shards, scratch, count, seed, job)
+        _scatter(shards, scratch, count, seed)
     job.wait()
     entries = []
     for bucket in range(job.rank, count, job.size):
-        files = [scratch / _name(bucket, rank) for rank in range(job.size)]
-        parts = [np.fromfile(file, shards.dtype) for file in files if file.exists()]
-        if parts:
-            documents = _documents(np.concatenate(parts), shards.eos)[:-1]
+        if (file := scratch / f"{bucket:05}").exists():
+            documents = _documents(np.fromfile(file, shards.dtype), shards.eos)[:-1]
             order = np.random.default_rng((seed, 1, bucket)).permutation(len(documents))
             ids = np.concatenate([documents[k] for k in order])
             entries.append((bucket, write_part(folder, bucket, [ids], shard_tokens, shards.dtype)))
@@ -63,21 +60,15 @@ def shuffled(
     return [entry for _, of_bucket in ordered for entry in of_bucket]
 
 
-def _name(bucket: int, rank: int) -> str:
-    return f"{bucket:05}-{rank:05}"
-
-
 def _documents(ids: NDArray, eos: int | None) -> list[NDArray]:
     """The documents, each with its EOS, and the rest after the last one."""
     return np.split(ids, np.flatnonzero(ids == eos) + 1)
 
 
-def _scatter(shards: Shards, scratch: Path, count: int, seed: int, job: Ranks) -> None:
-    """Append each document to its bucket; this rank's documents end in a range of blocks."""
-    blocks = -(-len(shards) // BLOCK)
-    first, last = (blocks * rank // job.size for rank in (job.rank, job.rank + 1))
-    start = _end_before(shards, first * BLOCK)
-    for block in range(first, last):
+def _scatter(shards: Shards, scratch: Path, count: int, seed: int) -> None:
+    """Append each document to its bucket, drawn with the block in which the document ends."""
+    start = 0
+    for block in range(-(-len(shards) // BLOCK)):
         stop = (block + 1) * BLOCK
         if stop - start > LONGEST + BLOCK:
             raise InputError(
@@ -87,19 +78,8 @@ def _scatter(shards: Shards, scratch: Path, count: int, seed: int, job: Ranks) -
         *documents, rest = _documents(shards[start:stop], shards.eos)
         bucket_of = np.random.default_rng((seed, 0, block)).integers(0, count, len(documents))
         for bucket in np.unique(bucket_of).tolist():
-            path = scratch / _name(bucket, job.rank)
+            path = scratch / f"{bucket:05}"
             chosen = np.flatnonzero(bucket_of == bucket)
             with naming(path), open(path, "ab") as file:
                 file.write(np.concatenate([documents[k] for k in chosen]).tobytes())
         start = min(stop, len(shards)) - len(rest)
-
-
-def _end_before(shards: Shards, place: int) -> int:
-    """The end of the last document that ends at ``place`` or before it."""
-    while place > 0:
-        begin = max(0, place - BLOCK)
-        ends = np.flatnonzero(shards[begin:place] == shards.eos)
-        if len(ends):
-            return begin + int(ends[-1]) + 1
-        place = begin
-    return 0

@@ -47,7 +47,7 @@ class Streams:
         return max(1, self.memory // 16)
 
     def rounds(self, length: int, size: int) -> int:
-        """How often all ranks exchange ``size`` elements of columns of unequal lengths."""
+        """The number of times that all ranks exchange ``size`` elements of unequal columns."""
         return max(self.ranks.gather(-(-length // size)))
 
 
@@ -138,7 +138,7 @@ def _tables(
 
 
 def tally(streams: Streams, places: OnDisk, bounds: NDArray) -> OnDisk:
-    """How often each number of this rank, bounds[r] to bounds[r + 1] - 1, is in places."""
+    """The frequency in places of each number of this rank, bounds[r] to bounds[r + 1] - 1."""
     if streams.ranks.size > 1:
         places, _ = _send(streams, places, bounds)
     length = int(np.diff(bounds)[streams.ranks.rank])

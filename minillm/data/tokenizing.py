@@ -4,17 +4,18 @@ The corpus is cut into parts (:mod:`minillm.data.documents`), which are dealt to
 rank encodes its parts one after the other, in blocks, so its memory stays constant:
 
     00003-00000.bin, 00003-00001.bin, ...   the shards of part 3
-    00003.json                              the list of them, written when the part is complete
+    unfinished-KEY/00003.json               the list of them, written when the part is complete
 
 When all parts are done, rank 0 writes the index, in the order of the parts, and removes the lists.
 So the shards are byte for byte the same for any number of ranks.
 
-After a kill, the same call keeps the parts that have a list, and makes the others again.  The index
-has a fingerprint of the files from the beginning, to make sure that the text is the same.
+KEY is a fingerprint of the files, the vocabulary and the options.  After a kill, the same call
+finds the folder of its key, keeps the parts that have a list, and makes the others again.
 """
 
 import ctypes
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ from minillm.data.files import read_json, read_once, reading, remove_temporaries
 from minillm.data.python_texts import DEFAULT_TEXT, TEXTS
 from minillm.data.shards import (
     FORMAT_VERSION,
+    UNFINISHED,
     Shards,
     digest_of,
     read_index,
@@ -47,8 +49,6 @@ from minillm.mpi import Ranks, ranks
 SHARD_TOKENS = 1 << 26
 COUNTS = ("bytes", "characters", "documents", "duplicates")  # of the text of a part
 _RETURNED = 4 * corpus.BLOCK  # bytes of text after which free memory is given back
-
-UNSHUFFLED, BUCKETS = "unshuffled", "buckets"  # folders that exist only during the work
 
 Report = Callable[[int, int | None, int], None]  # see write_shards
 
@@ -99,11 +99,8 @@ def write_shards(
             "have it, found one without"
         )
     folder, job = Path(out), ranks()
-    encoded = folder if shuffle is None else folder / UNSHUFFLED
     vocabulary = {"format_version": 1, **tokenizer.to_dict()}
-    names = list(map(str, files)) or [DEFAULT_TEXT]
-    parts = corpus.parts_of(names, documents=documents, whole=deduplicate)
-    own = corpus.dealt(parts, job.size)[job.rank]
+    names = [str(file) for file in files] or [DEFAULT_TEXT]
     index: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "dtype": "uint16" if len(tokenizer) <= 1 << 16 else "uint32",
@@ -115,17 +112,48 @@ def write_shards(
         "deduplicate": deduplicate,
         "shuffle": shuffle,
         "source": {"files": list(map(str, files)), "sha256": _fingerprint(names, job)},
-        "shards": [],
-        "complete": False,
     }
-    stored = _stored_index(folder, index, overwrite)
-    if stored is not None and stored["complete"]:
+    index["key"] = digest_of(index | {"source": index["source"]["sha256"]})
+    work = folder / f"{UNFINISHED}{index['key'][:16]}"
+    if _is_complete(folder, index["key"], work, overwrite):
+        shutil.rmtree(work, ignore_errors=True)
         return Shards(folder)
 
-    records = {} if stored is None else _records(encoded, own)
+    records = _encode_parts(names, index, folder, work, tokenizer, overwrite, progress)
+    index["shards"] = [shard for record in records for shard in record["shards"]]
+    index["source"] |= {name: sum(record[name] for record in records) for name in COUNTS}
+    if shuffle is not None:
+        _write_index(work, index, vocabulary, job)
+        buckets = work / "buckets"
+        index["shards"] = shuffled(Shards(work), folder, buckets, shuffle, shard_tokens, job)
+    _write_index(folder, index, vocabulary, job)
+    if job.rank == 0:
+        shutil.rmtree(work)
+        remove_temporaries(folder)
+    return Shards(folder)
+
+
+def _encode_parts(
+    names: Sequence[str],
+    index: Mapping[str, Any],
+    folder: Path,
+    work: Path,
+    tokenizer: Tokenizer,
+    overwrite: bool,
+    progress: Report | None,
+) -> list[dict[str, Any]]:
+    """Write the shards of all parts that have no list yet; return all lists.
+
+    Documents that will be shuffled are written into ``work``, others into ``folder``.
+    """
+    job, deduplicate = ranks(), index["deduplicate"]
+    parts = corpus.parts_of(names, documents=index["documents"], whole=deduplicate)
+    own = corpus.dealt(parts, job.size)[job.rank]
+    begun = work.exists() and not overwrite
+    records = _records(work, own) if begun else {}
     missing = [number for number in own if number not in records]
     to_read = [*own * deduplicate, *missing]
-    reader = _Reader(parts, to_read, documents, tokenizer, progress)
+    reader = _Reader(parts, to_read, index["documents"], tokenizer, progress)
     repeated = _repeated_ones(reader, own, job) if deduplicate else {}
     counts = {number: dict.fromkeys(COUNTS, 0) for number in missing}
     ids = {number: reader.ids(number, counts[number], repeated.get(number)) for number in missing}
@@ -134,32 +162,18 @@ def write_shards(
     if all(job.gather(not first and not records)):
         raise InputError(f"{', '.join(map(shown, names))}: it has no tokens"[:300])
     if job.rank == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_sealed(folder / "index.json", index)  # first: a folder without one is not ours
-        if stored is None:
-            _remove_unlisted(folder, index)
-        encoded.mkdir(exist_ok=True)
+        if not begun:
+            _remove_shards(folder)
+        work.mkdir(parents=True, exist_ok=True)
     job.wait()
+    encoded = folder if index["shuffle"] is None else work
     dtype = np.dtype(index["dtype"]).newbyteorder("<")
     for number in missing:
         blocks, first = chain(first, ids[number]), []
-        shards = write_part(encoded, number, blocks, shard_tokens, dtype)
+        shards = write_part(encoded, number, blocks, index["shard_tokens"], dtype)
         records[number] = {"shards": shards, **counts[number]}
-        write_sealed(encoded / f"{number:05}.json", records[number])
-
-    ordered = _of_all(job, records)
-    index["shards"] = [shard for record in ordered for shard in record["shards"]]
-    index["source"] |= {name: sum(record[name] for record in ordered) for name in COUNTS}
-    index["complete"] = True
-    if shuffle is not None:
-        _write_index(encoded, index, vocabulary, job)
-        index["shards"] = shuffled(
-            Shards(encoded), folder, folder / BUCKETS, shuffle, shard_tokens, job
-        )
-    _write_index(folder, index, vocabulary, job)
-    if job.rank == 0:
-        _remove_unlisted(folder, index)
-    return Shards(folder)
+        write_sealed(work / f"{number:05}.json", records[number])
+    return _of_all(job, records)
 
 
 def _of_all(job: Ranks, values: Mapping[int, Any]) -> list[Any]:
@@ -168,10 +182,13 @@ def _of_all(job: Ranks, values: Mapping[int, Any]) -> list[Any]:
     return [joined[number] for number in sorted(joined)]
 
 
-def _fingerprint(names: Sequence[str], job: Ranks) -> str | None:
-    """The fingerprint of the files; None if one can be read only once.  Each rank reads some."""
+def _fingerprint(names: Sequence[str], job: Ranks) -> str:
+    """The fingerprint of the files; each rank reads some.
+
+    It is random if one of them can be read only once, because nothing can be continued then.
+    """
     if any(map(read_once, names)):
-        return None
+        return job.broadcast(os.urandom(32).hex())
     own = {name: _digest(name) for name in names[job.rank :: job.size]}
     digests = {name: digest for of_rank in job.gather(own) for name, digest in of_rank.items()}
     return digest_of({"files": [digests[name] for name in names]})
@@ -187,31 +204,25 @@ def _digest(name: str) -> str:
 # --- the folder -------------------------------------------------------------------------
 
 
-def _stored_index(folder: Path, index: dict[str, Any], overwrite: bool) -> dict[str, Any] | None:
-    """The index of a folder that was begun with the same options; None: it begins anew."""
+def _is_complete(folder: Path, key: str, work: Path, overwrite: bool) -> bool:
+    """Whether the folder has the shards of this key already.
+
+    InputError if it has anything else in it, unless ``overwrite`` may replace other shards.
+    """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: expected a folder, found a file")
-    if not (folder / "index.json").exists():
-        if others := [entry.name for entry in folder.glob("[!.]*")]:
-            raise InputError(
-                f"{folder}: expected a new or empty folder, found {min(others)!r} in it"
-            )
-        return None
-    if overwrite:
-        return None
-    stored, text = read_index(folder), index["source"]["sha256"]
-    for name, value in index.items():
-        if name not in ("source", "shards", "complete") and stored.get(name) != value:
-            raise _of_another(name.replace("_sha256", ""), folder)
-    if text is None or stored["source"].get("sha256") != text:
-        raise _of_another("text", folder)
-    return stored
-
-
-def _of_another(name: str, folder: Path) -> InputError:
-    return InputError(
-        f"{folder}: it holds shards of another {name}: give --overwrite to replace them"
-    )
+    found = sorted(entry.name for entry in folder.glob("[!.]*"))
+    has_index = "index.json" in found
+    if found and not has_index and not any(name.startswith(UNFINISHED) for name in found):
+        raise InputError(f"{folder}: expected a new or empty folder, found {found[0]!r} in it")
+    if overwrite or not found or (work.exists() and not has_index):
+        return False
+    if not has_index or read_index(folder).get("key") != key:
+        raise InputError(
+            f"{folder}: expected the shards of this text, vocabulary and options, found others: "
+            "give --overwrite to replace them"
+        )
+    return True
 
 
 def _records(folder: Path, parts: Sequence[int]) -> dict[int, dict[str, Any]]:
@@ -232,23 +243,21 @@ def _write_index(
     job.wait()
 
 
-def _remove_unlisted(folder: Path, index: Mapping[str, Any]) -> None:
-    """Remove the shards, lists and folders of ours that are not in the index."""
-    remove_temporaries(folder)
-    listed = {shard["file"] for shard in index["shards"]}
-    for entry in folder.iterdir():
-        ours = re.fullmatch(r"\d{5,}(-\d{5,})?\.bin|\d{5,}\.json", entry.name)
-        if ours and entry.name not in listed:
+def _remove_shards(folder: Path) -> None:
+    """Remove all shards, and what other calls left unfinished."""
+    (folder / "index.json").unlink(missing_ok=True)
+    for entry in folder.glob("*"):
+        if entry.name.startswith(UNFINISHED):
+            shutil.rmtree(entry)
+        elif re.fullmatch(r"\d{5,}-\d{5,}\.bin", entry.name):
             entry.unlink()
-    for name in (UNSHUFFLED, BUCKETS):
-        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 # --- the parts of a rank ----------------------------------------------------------------
 
 
 class _Reader:
-    """Reads and encodes the parts of this rank, and reports the progress."""
+    """A reader and encoder of the parts of this rank, which reports its progress."""
 
     def __init__(
         self,

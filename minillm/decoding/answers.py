@@ -1,10 +1,10 @@
-"""Answers to many conversations, each its own: a few of them share the passes of a model."""
+"""Answers to many conversations: a few of them share the passes of a model."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
-from minillm.decoding.batch import Batch
-from minillm.decoding.chat import Chat, Kept
+from minillm.decoding.batch import Batch, Kept
+from minillm.decoding.chat import Chat
 from minillm.decoding.sampling import Sampling
 from minillm.decoding.writer import Text
 from minillm.errors import InputError
@@ -21,35 +21,29 @@ def answers(
 ) -> Iterator[str | InputError]:
     """Yield the answers to conversations, in their order.
 
-    The answer to one that does not fit the context is an InputError, which is not raised, and that
-    to None is empty.  ``length`` and ``sampling`` are those of :meth:`Chat.answer`.
+    The answer to a conversation that does not fit the context is an InputError, which is not
+    raised; the answer to None is empty.  For ``length`` and ``sampling`` see :meth:`Chat.answer`.
     """
     batch = Batch(chat.reader, Kept(chat.reader))
+    begun = (_begun(chat, one, length, sampling) for one in conversations)
     ordered: deque[Text | str | InputError] = deque()  # of the conversations not yielded yet
-    begun = (_begun(chat, one, length, sampling or chat.sampling) for one in conversations)
-    writing, more = 0, True
-    while more or ordered:
-        while more and writing < AT_ONCE:
-            entry = next(begun, None)
-            if entry is None:
-                more = False
-                break
+    while True:
+        while len(batch) < AT_ONCE and (entry := next(begun, None)) is not None:
             ordered.append(entry)
             if isinstance(entry, Text):
                 batch.add(entry)
-                writing += 1
-        if writing:
-            for text in batch.step():
-                if text.ended is not None:
-                    batch.remove(text)
-                    writing -= 1
+        if not ordered:
+            return
+        for text in batch.step():
+            if text.ended is not None:
+                batch.remove(text)
         while ordered and not (isinstance(ordered[0], Text) and ordered[0].ended is None):
             entry = ordered.popleft()
             yield _text(chat, entry) if isinstance(entry, Text) else entry
 
 
 def _begun(
-    chat: Chat, messages: Sequence[Message] | None, length: int | None, sampling: Sampling
+    chat: Chat, messages: Sequence[Message] | None, length: int | None, sampling: Sampling | None
 ) -> Text | str | InputError:
     """The text to continue to an answer."""
     if messages is None:
@@ -58,8 +52,7 @@ def _begun(
         ids = chat.encode(chat.fitting(messages, length)).tolist()
     except InputError as error:
         return error
-    most = chat.reader.config.context - len(ids)
-    return Text(ids, min(length or most, most), sampling, frozenset(chat.ends), chat.banned)
+    return chat.to_continue(ids, length, sampling)
 
 
 def _text(chat: Chat, text: Text) -> str:

@@ -11,17 +11,58 @@ Source: Yu et al. (2022), "Orca: a distributed serving system for Transformer-ba
 models", section 3.1, which calls it iteration-level scheduling.
 """
 
-from typing import Any
+import threading
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minillm.decoding.cache import Cache, gathered
-from minillm.decoding.chat import Kept
 from minillm.decoding.reader import Reader
 from minillm.decoding.speculation import is_worthwhile
 from minillm.decoding.writer import Pass, Text
 
 PART = 256  # tokens of a prompt that are read at once
+
+
+class Kept:
+    """The caches of the last ``most`` conversations, by any number of threads."""
+
+    def __init__(self, model: Any, most: int = 1):
+        self.reader: Any = Reader(model)
+        self.most = most
+        self._states: list[Cache] = []  # the last one used comes last
+        self._lock = threading.Lock()
+
+    def take(self, ids: NDArray[np.integer]) -> tuple[int, Cache]:
+        """The cache to continue to ids (T,): the number of them that are in it, and the cache.
+
+        A conversation that is continued is kept no longer.  One that only begins in the same way,
+        with the same system prompt for example, is kept.
+        """
+        with self._lock:
+            found = [(self.reader.cut(ids, state)[0], at) for at, state in enumerate(self._states)]
+            n, at = max(found, default=(0, 0))
+            if n == 0:
+                return 0, self.reader.zero_state(1)
+            state = self._states[at]
+            continues = 2 * n >= int(state.lengths[0])
+            if continues:
+                del self._states[at]
+        return self.reader.cut(ids, state, last=continues)
+
+    def keep(self, state: Cache) -> None:
+        """Keep the cache of a conversation that may go on."""
+        with self._lock:
+            self._states = [*self._states, state][-self.most :]
+
+
+class Prompt(NamedTuple):
+    """A text whose prompt is being read, and the cache of the first ``read`` ids."""
+
+    text: Text
+    read: int
+    cache: Cache
 
 
 class Batch:
@@ -33,15 +74,17 @@ class Batch:
     def __init__(self, model: Any, kept: Kept):
         self.reader: Any = Reader(model)
         self.kept = kept
-        self.reading: list[tuple[Text, int, Cache]] = []  # with the number of ids in the cache
+        self.reading: list[Prompt] = []
         self.writing: list[Text] = []
         self._cache: Any = None  # a row for each text in ``writing``: all of its ids but the last
         self._guess = is_worthwhile(self.reader)
 
+    def __len__(self) -> int:
+        return len(self.reading) + len(self.writing)
+
     def add(self, text: Text) -> None:
         """Let a text join; its prompt is read by the next steps."""
-        n, cache = self.kept.take(np.array(text.ids, np.int32))
-        self.reading.append((text, n, cache))
+        self.reading.append(Prompt(text, *self.kept.take(np.array(text.ids, np.int32))))
 
     def step(self) -> list[Text]:
         """Draw an id of each text that writes, and read a part of a prompt: -> those that grew.
@@ -58,12 +101,13 @@ class Batch:
                 text.draw(of_text)
                 text.speculation.elapse(1)
         if self.reading:
-            text, n, cache = self.reading.pop(0)
+            text, n, cache = self.reading[0]
             end = n + PART if text.prompt != n + PART + 1 else n + PART - 1  # not a single one last
             part = np.array([text.ids[n:end]])
             logits, cache = self.reader.read(part, cache)
+            del self.reading[0]
             if end < text.prompt:
-                self.reading.append((text, end, cache))
+                self.reading.append(Prompt(text, end, cache))
             else:
                 text.draw(logits[0])
                 text.speculation.elapse(text.prompt)
@@ -84,7 +128,10 @@ class Batch:
             row = self.writing.index(text)
             self.kept.keep(gathered([(self._cache, row)]))
             self._change([other for other in range(len(self.writing)) if other != row], [])
-        self.reading = [entry for entry in self.reading if entry[0] is not text]
+        for prompt in self.reading:
+            if prompt.text is text and prompt.read:
+                self.kept.keep(prompt.cache)
+        self.reading = [prompt for prompt in self.reading if prompt.text is not text]
 
     def _change(self, rows: list[int], new: list[tuple[Text, Cache]]) -> None:
         """Continue with these rows and new texts."""

@@ -77,8 +77,8 @@ def beam_search(
     logits are NaN.
 
     Source: Graves (2012), "Sequence transduction with recurrent neural networks",
-    algorithm 1, in the form of Sutskever et al. (2014), section 3.2; the length
-    normalisation is that of Bahdanau et al. (2015), section 5 (exponent 1).
+    algorithm 1, in the form of Sutskever et al. (2014), section 3.2; Bahdanau et al. (2015),
+    section 5, for the length normalisation (exponent 1).
     """
     _require_whole("beam", beam, WIDEST)
     _require_whole("limit", limit)
@@ -198,8 +198,8 @@ def sample_outputs(
 ) -> list[Hypothesis]:
     """One output for each source (B, S), drawn token by token from the model's probabilities.
 
-    The temperature is that of :func:`~minillm.decoding.sampling.next_probabilities`, but the log
-    probability is that at temperature 1.  InputError if the model's logits are NaN.
+    For the temperature see :func:`~minillm.decoding.sampling.next_probabilities`; the log
+    probability is measured at temperature 1.  InputError if the model's logits are NaN.
     """
     _require_whole("limit", limit)
     B = len(source)

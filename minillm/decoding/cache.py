@@ -35,7 +35,7 @@ if hasattr(os, "register_at_fork"):  # no thread holds it in a child
 
 @dataclass(frozen=True, eq=False)
 class Cache:
-    """What a causal Transformer has read of B texts."""
+    """The tokens that a causal Transformer has read of B texts, with their keys and values."""
 
     ids: NDArray[np.int64]  # (B, C) the tokens of the window
     lengths: Counts  # (B,) positions that each row has read; the rest of its room is free
@@ -107,8 +107,7 @@ class Cache:
 
         def attend(q: NDArray, k: NDArray, v: NDArray) -> tuple[NDArray, Any]:
             keys, values = self._with(self.keys[layer], k), self._with(self.values[layer], v)
-            context, _ = ops.scaled_dot_product_attention(q, keys, values, True, None, self.start)
-            return context, None
+            return ops.scaled_dot_product_attention(q, keys, values, causal=True, start=self.start)
 
         return attend
 
@@ -134,7 +133,7 @@ def gathered(rows: Sequence[tuple[Cache, int]]) -> Cache:
 
     def gather(layers: Sequence[tuple[NDArray, ...]]) -> tuple[NDArray, ...]:
         new = []
-        for arrays in zip(*layers, strict=True):  # those of one layer
+        for arrays in zip(*layers, strict=True):  # of one layer
             _, M, _, w = arrays[0].shape
             whole = np.zeros((len(rows), M, room, w), arrays[0].dtype)
             for place, (array, (_, row), n) in enumerate(zip(arrays, rows, lengths, strict=True)):

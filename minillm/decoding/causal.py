@@ -22,8 +22,8 @@ from minillm.layers.types import Ids
 class CausalReader(Reader):
     """The reader of a Transformer that predicts the next token: see the module.
 
-    A subclass defines ``hidden(ids, cache)`` -> y (B, T, D), its model's equations with a cache and
-    without a backward, and ``step(ids, cache)`` -> logits (B, T, V) after a few tokens.
+    A subclass defines :meth:`hidden`, its model's equations with a cache and without a backward,
+    and may have a faster :meth:`step` for a few tokens.
     """
 
     most_steps: ClassVar[int] = 1  # tokens of each row that ``step`` reads at a time
@@ -34,14 +34,14 @@ class CausalReader(Reader):
 
     def step(self, ids: Ids, cache: Cache) -> NDArray:
         """The logits (B, T, V) after each of a few tokens, ids (B, T)."""
-        raise NotImplementedError
+        return self.model.predict(self.hidden(ids, cache))[0]
 
     def key_sizes(self) -> tuple[int, int]:
         """The number of heads of keys and values, and their width: M, w."""
         return self.config.heads, self.config.width // self.config.heads
 
     def zero_state(self, B: int) -> Cache:
-        """The cache before a text begins, for B texts at a time."""
+        """The cache before the first token of B texts."""
         c = self.config
         return Cache.empty(B, c.context, c.layers, *self.key_sizes(), self.model.dtype)
 

@@ -1,15 +1,14 @@
-"""Answering: a conversation is a text that the model continues, and of which it reads the end only.
+"""Chat: a conversation is a text for the model to continue; only the new part of it is read.
 
-Each answer is to a whole conversation.  Most of its tokens were read for the answer before, so the
-caches of the last conversations are kept.  What a new one has in common with one of them is not
+Each answer continues a whole conversation.  Most of its tokens were read for the answer before, so
+the caches of the last conversations are kept, and a beginning that two conversations share is not
 read again.
 
-A model sees no more than its context.  Messages that no longer fit are left out by whole turns, the
-oldest first: a turn is what a user says, and the answers to it.  The system prompt stays.  So that
-this is not necessary at every turn, half of the context is then made free.
+A model sees no more than its context.  Messages that no longer fit are dropped by whole turns, the
+oldest first: a turn is a message of the user and the answers to it.  The system prompt stays.  Half
+of the context is freed at once, so this is rarely needed.
 """
 
-import threading
 import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
@@ -19,61 +18,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.decoding.cache import Cache
+from minillm.data.conversations import Message, check_messages
+from minillm.decoding.batch import Batch, Kept
 from minillm.decoding.pieces import Pieces
 from minillm.decoding.reader import Reader
 from minillm.decoding.sampling import Sampling
-from minillm.decoding.writer import Writer
+from minillm.decoding.writer import Text
 from minillm.errors import InputError
 from minillm.option import make, with_default
 from minillm.text import BytePairs, banned_ids
-from minillm.text.chat_template import ChatTemplate, Message, check_messages
+from minillm.text.chat_template import ChatTemplate
 
 Ids = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
 class ChatSampling(Sampling):
-    """How an answer is drawn, unless the model's files say otherwise: greedily.
+    """The sampling of an answer, unless the model's files say otherwise: greedy.
 
     Small models then answer more questions correctly.
     """
 
     temperature: float = with_default(
-        Sampling, "temperature", 0.0, default_help="that of the model's files, else 0"
+        Sampling, "temperature", 0.0, default_help="as in the model's files, otherwise 0"
     )
-
-
-class Kept:
-    """The caches of the last ``most`` conversations, by any number of threads."""
-
-    def __init__(self, model: Any, most: int = 1):
-        self.reader: Any = Reader(model)
-        self.most = most
-        self._states: list[Cache] = []  # the last one used comes last
-        self._lock = threading.Lock()
-
-    def take(self, ids: Ids) -> tuple[int, Cache]:
-        """The cache to continue to ids (T,): the number of them that are in it, and the cache.
-
-        A conversation that is continued is kept no longer.  One that only begins in the same way,
-        with the same system prompt for example, is kept.
-        """
-        with self._lock:
-            found = [(self.reader.cut(ids, state)[0], at) for at, state in enumerate(self._states)]
-            n, at = max(found, default=(0, 0))
-            if n == 0:
-                return 0, self.reader.zero_state(1)
-            state = self._states[at]
-            continues = 2 * n >= int(state.lengths[0])
-            if continues:
-                del self._states[at]
-        return self.reader.cut(ids, state, last=continues)
-
-    def keep(self, state: Cache) -> None:
-        """Keep the cache of a conversation that may go on."""
-        with self._lock:
-            self._states = [*self._states, state][-self.most :]
 
 
 class Chat:
@@ -93,7 +61,7 @@ class Chat:
         self.sampling: Sampling = make(Sampling, own) if own else ChatSampling()
 
     def sampling_with(self, **values: Any) -> Sampling:
-        """How answers are drawn, with other values of fields; InputError for wrong ones."""
+        """The sampling of answers, with other values of fields; InputError for wrong ones."""
         return make(Sampling, {**vars(self.sampling), **values})
 
     def answer(
@@ -105,10 +73,9 @@ class Chat:
     ) -> Iterator[str]:
         """An answer of ``length`` tokens at most, piece by piece as it is drawn.
 
-        None: as many as fit the context.  ``sampling`` is by default ``self.sampling``: that of the
-        model's files, or else ChatSampling.  ``report`` is called with a line if turns are left
-        out.  InputError for messages that are no conversation, or of which even the last turn does
-        not fit.
+        None: as many as fit the context.  ``sampling`` is by default ``self.sampling``, from the
+        model's files or ChatSampling.  ``report`` is called with a line if turns are left out.
+        InputError for messages that are no conversation, or whose last turn alone does not fit.
         """
         fitting = self.fitting(messages, length)
         if left_out := len(_turns(messages)[1]) - len(_turns(fitting)[1]):
@@ -118,7 +85,7 @@ class Chat:
                 f"{self.reader.config.context:,} tokens, and {'is' if left_out == 1 else 'are'} "
                 "left out"
             )
-        return self.text(self._write(self.encode(fitting), length, sampling or self.sampling))
+        return self.text(self._write(self.encode(fitting), length, sampling))
 
     def encode(
         self, messages: Sequence[Message], watch: Callable[[int], None] = lambda n: None
@@ -161,23 +128,26 @@ class Chat:
                 raise InputError(f"messages: expected at most {most:,} tokens, found {found:,}")
         return without(dropped)
 
-    def _write(self, ids: Ids, length: int | None, sampling: Sampling) -> Iterator[int]:
+    def to_continue(
+        self, ids: Sequence[int], length: int | None = None, sampling: Sampling | None = None
+    ) -> Text:
+        """The text of these ids, to be continued by ``length`` tokens at most that fit."""
+        free = self.reader.config.context - len(ids)
+        ends, sampling = frozenset(self.ends), sampling or self.sampling
+        return Text(list(ids), min(length or free, free), sampling, ends, self.banned)
+
+    def _write(self, ids: Ids, length: int | None, sampling: Sampling | None) -> Iterator[int]:
         """Write an answer; its ids are yielded as they are drawn."""
-        n, state = self.kept.take(ids)
-        writer = Writer(
-            self.reader,
-            sampling,
-            banned=self.banned,
-            stop=self.ends,
-            text=ids[:n].tolist(),
-            state=state,
-        )
-        C = self.reader.config.context
+        text = self.to_continue(ids.tolist(), length, sampling)
+        batch = Batch(self.reader, self.kept)
+        batch.add(text)
         try:
-            writer.read(ids[n:])
-            yield from writer.write(min(length or C, C - len(ids)))
+            while text.ended is None:
+                begin = len(text.ids)
+                batch.step()
+                yield from text.ids[begin : -1 if text.ended == "stop" else None]
         finally:
-            self.kept.keep(writer.state)
+            batch.remove(text)
 
 
 def _turns(messages: Sequence[Message]) -> tuple[list[Message], list[list[Message]]]:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.decoding.holder import Holder
-from minillm.layers import dense, recurrent
+from minillm.decoding.recurrent_step import layer_step, stack_step
+from minillm.layers import dense
 from minillm.layers.types import Ids, State
 from minillm.models.captioner import Captioner
 from minillm.models.encoder_decoder import EncoderDecoder
@@ -50,7 +51,7 @@ class RecurrentDecoder(Decoder, of=EncoderDecoder):
         """See :meth:`Decoder.step`."""
         c, p = self.config, self.model.params
         x, _ = ops.embedding(ids, p["target.E"])  # (B, K, D)
-        h, last = recurrent.stack_step(p, "decoder", x, state, c.cell, c.layers)  # (B, K, H)
+        h, last = stack_step(p, "decoder", x, state, c.cell, c.layers)  # (B, K, H)
         (a, weights), _ = self.model.attentional_state(h, state)
         logits, _ = dense.layer(p, "output", a)
         return logits, weights, state | last
@@ -68,7 +69,7 @@ class CaptionDecoder(Decoder, of=Captioner):
         """See :meth:`Decoder.step`; there are no attention weights."""
         p = self.model.params
         x, _ = ops.embedding(ids, p["embedding.E"])  # (B, K, D)
-        state = recurrent.layer_step(p, "decoder", x, state, self.config.cell)
+        state = layer_step(p, "decoder", x, state, self.config.cell)
         logits, _ = dense.layer(p, "output", state["decoder.h"])
         return logits, None, state
 

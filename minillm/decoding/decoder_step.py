@@ -50,7 +50,7 @@ class FoundWeights:
     ``names`` has the parameter of each weight; None stands for one that the model does not have.
 
     The arrays of one object never change, because another thread may be using them.  When a weight
-    of the model has been replaced, the model gets a new object.
+    of the model has been replaced, its reader makes a new object.
     """
 
     def __init__(self, params: Params, names: Sequence[str | None]) -> None:
@@ -58,7 +58,7 @@ class FoundWeights:
         self._found = itemgetter(*[name for name in names if name])
         self._given = self._found(params)
         taken = [getattr(weight, "array", weight) for weight in self._given]
-        used = [_in_order(weight) for weight in taken]
+        used = [_contiguous(weight) for weight in taken]
         self._copied = not all(map(is_, used, taken))
         each = iter(used)
         arrays: list[Any] = [next(each) if name else None for name in names]
@@ -70,7 +70,7 @@ class FoundWeights:
         return not self._copied and all(map(is_, self._found(params), self._given))
 
 
-def _in_order(weight: Any) -> Any:
+def _contiguous(weight: Any) -> Any:
     """A weight as the kernels take it: an array in C order, or a quantised matrix."""
     if not isinstance(weight, np.ndarray):
         return weight
@@ -80,13 +80,13 @@ def _in_order(weight: Any) -> Any:
 class DecoderWeights(FoundWeights):
     """The weights of a decoder for :func:`decoder_step`.
 
-    ``blocks`` and ``last_norm`` are the prefixes of their names; with ``post_norm``, there is no
-    last norm.  E is the name of the table that the output is tied to; None: ``output.W`` and
-    ``output.b`` are used.
+    ``blocks`` and ``last_norm`` are prefixes of names; with ``post_norm`` there is no last norm.
+    E is the table that the output is tied to; None: the output is ``output.W`` and ``output.b``.
 
-    ``arrays`` has the norm of the output, E, W and b, then for each branch of each block its norm
-    and its four weights in BRANCHES.  A norm is a gain and a bias, None where there is none: with
-    ``post_norm``, the norm of a branch is the one that the page has after the branch before.
+    ``arrays`` has the norm of the output, E, W and b, and then, for each branch of each block, its
+    norm and its four weights in BRANCHES.  A norm is a gain and a bias.  None stands for a weight
+    that the model does not have.  With ``post_norm``, the norm of a branch is the one that follows
+    the branch before.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class DecoderWeights(FoundWeights):
                     names += _gain_and_bias(next(norm_before))
                     names += [f"{block}.{branch}.{weight}" for weight in weights]
                 else:
-                    names += [None] * 6
+                    names += [None] * (2 + len(weights))
         output = (E, None, None) if E else (None, "output.W", "output.b")
         super().__init__(params, [*_gain_and_bias(next(norm_before)), *output, *names])
 
@@ -139,7 +139,7 @@ def decoder_step(
     ``past``.  Without ``rows``, row q has text q of ``past``, from position 0 on.  With rows
     (Q, T), ``past`` has one text, and row q has its positions rows[q].  ``memory`` has the keys and
     values of B sources with ``lengths``, Q / B rows for each; it is empty if there is no
-    cross-attention.  The attention weights are those of cross-attention in the layer ``shown``.
+    cross-attention.  The attention weights come from cross-attention in the layer ``shown``.
     """
     each, noted = np.arange(len(x)), None
     text, place = (each, counts - 1) if rows is None else (0 * each, rows[each, counts - 1])
@@ -204,9 +204,9 @@ def _attend_to_source(
 def attend_each(past: Past, text: Ids, place: Ids, rows: Ids | None, counts: Ids) -> Attend:
     """The attention of Q new tokens, each to its own past.
 
-    ``past`` has the keys and values of a layer, (B, N, S, D/N) each.  Those of token q are written
-    to ``place[q]`` of ``text[q]``.  It attends to the first counts[q] places of that text, or of
-    rows[q], with rows (Q, T).
+    ``past`` has the keys and values of a layer, (B, N, S, D/N) each.  The new ones of token q are
+    written to the position ``place[q]`` of ``text[q]``.  It attends to the first counts[q]
+    positions of that text or, with rows (Q, T), of rows[q].
     """
 
     def attend(q: NDArray, k: NDArray, v: NDArray) -> tuple[NDArray, Any]:
@@ -215,6 +215,6 @@ def attend_each(past: Past, text: Ids, place: Ids, rows: Ids | None, counts: Ids
         keys, values = (  # (Q, N, T, D/N)
             pool[text] if rows is None else pool[0][:, rows].swapaxes(0, 1) for pool in past
         )
-        return ops.scaled_dot_product_attention(q, keys, values, lengths=counts)
+        return ops.scaled_dot_product_attention(q, keys, values, causal=True, start=counts - 1)
 
     return attend

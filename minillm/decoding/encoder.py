@@ -10,7 +10,7 @@ from minillm.models.bert import BERT, bert_block
 def read_texts(
     model: BERT, ids: Ids, lengths: Ids | None = None, segments: Ids | None = None
 ) -> NDArray:
-    """The vector of each token, as :meth:`minillm.models.bert.BERT.hidden` has it: (B, T, D)."""
+    """The vector of each token, (B, T, D), as from :meth:`minillm.models.bert.BERT.hidden`."""
     attend = to_all(lengths)
     x, _ = model.embed(ids, segments)
     for layer in range(model.config.layers):

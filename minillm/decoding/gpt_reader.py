@@ -36,7 +36,16 @@ class GPTReader(CausalReader, of=GPT):
             weights = self._weights = gpt_weights(self.model)
         start = cache.start.copy()  # another thread may write into it
         x = p["embedding.E"].take(checked, axis=0) + p["positions.E"].take(start, axis=0)
-        logits, _ = decoder_step(weights, x, cache.past(), None, start + 1, [], None, -1)
+        logits, _ = decoder_step(
+            weights,
+            x,
+            past=cache.past(),
+            rows=None,
+            counts=start + 1,
+            memory=[],
+            lengths=None,
+            shown=-1,
+        )
         return logits[:, None]
 
 

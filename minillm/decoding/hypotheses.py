@@ -19,7 +19,7 @@ from minillm.decoding.decoder import Decoder
 from minillm.decoding.decoder_step import DecoderWeights, decoder_step
 from minillm.layers import heads
 from minillm.layers.types import State
-from minillm.models.target import teacher_forcing
+from minillm.models.teacher_forcing import teacher_forcing
 from minillm.models.transformer import Transformer
 
 GROWTH = 2  # factor by which a full pool grows
@@ -32,8 +32,8 @@ class TransformerDecoder(Decoder, of=Transformer):
 
     - ``memory.0.keys`` (B, N, S, D/N) and so on, the keys and values of the sources, and
       ``memory.lengths`` (B,);
-    - ``shared.0.keys`` (1, N, R, D/N) and so on, those of all target tokens read so far, in the
-      order of reading, and their number, ``shared.count`` (1,);
+    - ``shared.0.keys`` (1, N, R, D/N) and so on, the keys and values of all target tokens read so
+      far, in the order of reading, and their number, ``shared.count`` (1,);
     - ``past`` (B, K, T), the rows of each hypothesis: nothing else has to be copied when
       hypotheses are selected.
     """
@@ -107,7 +107,14 @@ class TransformerDecoder(Decoder, of=Transformer):
         )
         seen: Any  # not None, because there are sources
         logits, seen = decoder_step(
-            weights, x[:, 0], pool, rows, np.full(B * K, T + 1), memory, lengths, shown
+            weights,
+            x[:, 0],
+            past=pool,
+            rows=rows,
+            counts=np.full(B * K, T + 1),
+            memory=memory,
+            lengths=lengths,
+            shown=shown,
         )
         seen = seen.reshape(B, K, *seen.shape[1:]).swapaxes(1, 2)
         return logits.reshape(B, K, -1), seen, state
@@ -169,5 +176,5 @@ def _with_room(state: State, count: int) -> State:
 
 
 def _pool(R: int, N: int, D: int, dtype: Any) -> NDArray:
-    """New memory (1, N, R, D/N) for keys or values, in which those of a token lie side by side."""
+    """New memory (1, N, R, D/N) for keys or values; the heads of a token are next to each other."""
     return np.empty((1, R, N, D // N), dtype).swapaxes(1, 2)

@@ -1,6 +1,6 @@
 """Reading on with a Llama: whole prompts by its layers, a few tokens in one call.
 
-The twin of :func:`llama_step` reads each weight once, which takes most of its time.  Quantised
+The twin of :func:`_llama_step` reads each weight once, which takes most of its time.  Quantised
 weights (:mod:`minillm.quantised`) stay packed.  A pass over several tokens takes little longer
 than one over a single token, so guesses are checked cheaply
 (:mod:`minillm.decoding.speculation`).  :mod:`minillm.decoding.decoder_step` does the same for
@@ -60,8 +60,10 @@ class LlamaReader(CausalReader, of=Llama):
         positions = (start[:, None] + np.arange(T)).reshape(B * T, 1)
         angles = positions * frequencies(c.head_width, c.rotary_base, c.rope_scaling)
         cos, sin = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
-        past = cache.past()
-        return llama_step(weights, x, cos, sin, past, start, c.eps).reshape(B, T, -1)
+        logits = _llama_step(
+            weights, x, cos=cos, sin=sin, past=cache.past(), start=start, eps=c.eps
+        )
+        return logits.reshape(B, T, -1)
 
 
 class LlamaWeights(FoundWeights):
@@ -93,7 +95,7 @@ def all_blocks(
 
 
 @twinned
-def llama_step(
+def _llama_step(
     weights: LlamaWeights,
     x: NDArray,
     cos: NDArray,
@@ -105,8 +107,8 @@ def llama_step(
     """x (Q, D), the embedded tokens -> logits (Q, V).
 
     Text b has read start[b] tokens before its T = Q / B rows, which follow each other.  Their keys
-    and values are written into ``past``, (B, M, S, w) for each layer.  cos and sin (Q, w/2) are
-    those of each row's rotary angles; the blocks here compute them again, from the positions.
+    and values are written into ``past``, (B, M, S, w) for each layer.  The twin reads cos and sin
+    (Q, w/2) of each row's rotary angles, and eps; the page's blocks compute them.
     """
     (Q, _), B = x.shape, len(start)
     text, place = np.divmod(np.arange(Q), Q // B)

@@ -31,7 +31,7 @@ class Pieces:
         return self._extended(self._decoder.decode(text))
 
     def end(self) -> str:
-        """What has been held back, after the last id."""
+        """The piece that was held back, after the last id."""
         text = self._extended(self._decoder.decode(b"", final=True)) + self._held
         self._held = ""
         return text

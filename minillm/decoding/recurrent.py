@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from minillm import checks, ops
 from minillm.decoding.reader import Reader
-from minillm.layers import recurrent
+from minillm.decoding.recurrent_step import stack_step
 from minillm.layers.types import Ids, State
 from minillm.models.language_model import LanguageModel
 from minillm.models.neural_ngram import NeuralNGram
@@ -17,10 +17,7 @@ class RecurrentReader(Reader, of=LanguageModel):
     """A recurrent language model: whole prompts by its layers, single tokens in one call."""
 
     def read(self, ids: Ids, state: State) -> tuple[NDArray, State]:
-        """The logits of the token after the last id, and the state after it.
-
-        ids (B, T) -> logits (B, V), state.
-        """
+        """See :meth:`Reader.read`."""
         model = self.model
         c, p = model.config, model.params
         if ids.shape[1] == 1:
@@ -29,7 +26,7 @@ class RecurrentReader(Reader, of=LanguageModel):
                 x = p["embedding.E"].take(x, axis=0)
             # An output layer that is no array, with LoRA or tied, multiplies by itself.
             output = "output" if isinstance(p.get("output.W"), np.ndarray) else None
-            y, last = recurrent.stack_step(p, "layers", x, state, c.cell, c.layers, output)
+            y, last = stack_step(p, "layers", x, state, c.cell, c.layers, output)
             return y if output else model.predict(y)[0], last
         (_, last), _ = model.recurrence(ids, state)
         return model.predict(last[f"layers.{c.layers - 1}.h"])[0], last
@@ -55,10 +52,7 @@ class NeuralNGramReader(Reader, of=NeuralNGram):
     """A neural n-gram, whose state is the last n - 2 tokens."""
 
     def read(self, ids: Ids, state: State) -> tuple[NDArray, State]:
-        """The logits of the token after the last id, and the state after it.
-
-        ids (B, T) -> logits (B, V), state.
-        """
+        """See :meth:`Reader.read`."""
         c = self.config
         # Ids before the last n - 1 are not looked up, but are checked all the same.
         shape = (len(state["context"]), *np.shape(ids)[-1:])

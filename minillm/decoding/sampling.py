@@ -2,14 +2,15 @@
 
 A rule is a function that decides which tokens may be drawn.  It is registered by its name, which
 is also the name of its value in :func:`next_probabilities` and of its field in :class:`Sampling`.
-The fields hold the ranges of the values; the rules trust them.
+The fields declare the ranges of the values; the rules trust them.
 
-:func:`next_probabilities` is the definition.  :func:`next_probabilities_fast` has the same result
-for one token without sorting the whole vocabulary.
+:func:`next_probabilities` is the definition.  :func:`next_probabilities_fast` computes the same for
+one token without sorting the whole vocabulary.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,77 +24,7 @@ Rule = Callable[[NDArray[np.float64], float], NDArray[np.bool_]]
 
 RULES: dict[str, Rule] = {}
 
-LIKELY = (256, 4096)  # tokens that are ranked at first: the rules seldom keep more
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How tokens are drawn, in a writer, a chat, the server and on the command line.
-
-    A generator of random numbers begins with ``seed``; None: with an unpredictable one.
-    InputError for a value out of its range.
-    """
-
-    temperature: float = option(
-        0.8,
-        "below 1, probable tokens more often, above 1 less often; 0: the most probable",
-        "T",
-        least=0,
-        group="sampling",
-    )
-    top_k: int | None = option(
-        None,
-        "sample from the K most probable tokens only",
-        "K",
-        least=1,
-        most=10**6,
-        group="sampling",
-    )
-    top_p: float | None = option(
-        None,
-        "sample from the smallest set of most probable tokens whose probabilities sum to P",
-        "P",
-        above=0,
-        most=1,
-        group="sampling",
-    )
-    min_p: float | None = option(
-        None,
-        "sample from tokens with at least P times the largest probability",
-        "P",
-        least=0,
-        most=1,
-        group="sampling",
-    )
-    repetition_penalty: float = option(
-        1.0,
-        "above 1, tokens of the text so far are less probable",
-        "R",
-        above=0,
-        most=1e6,
-        group="sampling",
-    )
-    seed: int | None = option(
-        None, "the same seed draws the same text", "N", least=0, most=2**63, group="sampling"
-    )
-
-    def __post_init__(self) -> None:
-        checked(type(self), vars(self), "")
-
-    def draw(self, logits: NDArray, rng: np.random.Generator, text: Sequence[int] = ()) -> int:
-        """The next id, from its logits (V,); ``text`` are the ids before it."""
-        if self.temperature == 0 and self.repetition_penalty == 1:
-            best = int(logits.argmax())
-            require_finite(logits[best])
-            return best
-        return int(sample(self.probabilities(logits, text), rng))
-
-    def probabilities(self, logits: NDArray, text: Sequence[int] = ()) -> NDArray[np.float64]:
-        """The probabilities (V,) that the next id is drawn with."""
-        if self.repetition_penalty != 1:
-            logits = penalised(logits, text, self.repetition_penalty)
-        rules = {name: getattr(self, name, None) for name in RULES}
-        return next_probabilities_fast(logits, self.temperature, **rules)
+LIKELY = (256, 4096)  # tokens that are ranked first: the rules seldom keep more
 
 
 def rule(function: Rule) -> Rule:
@@ -170,7 +101,7 @@ def next_probabilities(
     """
     _check_ranges({"temperature": temperature, **values})
     logits = np.asarray(logits, np.float64)
-    p, rules = tempered(logits, temperature), _in_order(values)
+    p, rules = tempered(logits, temperature), _rules_with_values(values)
     if not rules:
         return p
     order = np.argsort(-logits, axis=-1, kind="stable")
@@ -197,6 +128,14 @@ def tempered(logits: NDArray[np.float64], temperature: float) -> NDArray[np.floa
     return p
 
 
+def _rules_with_values(values: dict[str, float | None]) -> list[tuple[Rule, float]]:
+    """The rules that have a value, in the order in which they act, and their values."""
+    if unknown := values.keys() - RULES.keys():
+        raise TypeError(f"expected a rule of {', '.join(RULES)}, found {min(unknown)}")
+    given = {name: value for name, value in values.items() if value is not None}
+    return [(RULES[name], given[name]) for name in RULES if name in given]
+
+
 def next_probabilities_fast(
     logits: NDArray, temperature: float = 1.0, **values: float | None
 ) -> NDArray[np.float64]:
@@ -206,11 +145,11 @@ def next_probabilities_fast(
     because then it drops all others, too.
     """
     logits = np.asarray(logits, np.float64)
-    p, rules = tempered(logits, temperature), _in_order(values)
+    p, rules = tempered(logits, temperature), _rules_with_values(values)
     if not rules:
         return p
     for most in (*LIKELY, len(p)):
-        order = _most_probable(logits, most)
+        order = _rank(logits, most)
         ranked, enough = p[order], True
         for rule, value in rules:
             kept = rule(ranked, value)
@@ -224,24 +163,7 @@ def next_probabilities_fast(
     return p
 
 
-def _in_order(values: dict[str, float | None]) -> list[tuple[Rule, float]]:
-    """The rules that have a value, in the order in which they act, and their values."""
-    if unknown := values.keys() - RULES.keys():
-        raise TypeError(f"expected a rule of {', '.join(RULES)}, found {min(unknown)}")
-    given = {name: value for name, value in values.items() if value is not None}
-    return [(RULES[name], given[name]) for name in RULES if name in given]
-
-
-def _check_ranges(values: dict[str, float | None]) -> None:
-    """InputError for a value outside the range of its field in :class:`Sampling`."""
-    for name in values.keys() & Sampling.__dataclass_fields__.keys():
-        declared = option_of(Sampling, name)
-        if not declared.allows(values[name]):
-            expected = declared.expected(float)
-            raise InputError(f"{name}: expected {expected}, found {short(values[name])}")
-
-
-def _most_probable(logits: NDArray, most: int) -> NDArray[np.intp]:
+def _rank(logits: NDArray, most: int) -> NDArray[np.intp]:
     """The ids of the ``most`` largest logits (V,), and of those that equal the least of them.
 
     The largest come first; among equal ones, lower ids.
@@ -261,6 +183,73 @@ def sample(probabilities: NDArray, rng: np.random.Generator) -> NDArray[np.int64
     total = cumulative[..., -1:]
     uniform = rng.random(total.shape) * total  # below the total, rounding included
     return (cumulative <= uniform).sum(axis=-1)
+
+
+_option = partial(option, group="sampling")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn, in a writer, a chat, the server and on the command line.
+
+    A generator of random numbers starts from ``seed``; None: from an unpredictable one.
+    InputError for a value out of its range.
+    """
+
+    temperature: float = _option(
+        0.8,
+        "below 1, probable tokens more often, above 1 less often; 0: the most probable",
+        "T",
+        least=0,
+    )
+    top_k: int | None = _option(
+        None, "sample from the K most probable tokens only", "K", least=1, most=10**6
+    )
+    top_p: float | None = _option(
+        None,
+        "sample from the smallest set of most probable tokens whose probabilities sum to P",
+        "P",
+        above=0,
+        most=1,
+    )
+    min_p: float | None = _option(
+        None,
+        "sample from tokens with at least P times the largest probability",
+        "P",
+        least=0,
+        most=1,
+    )
+    repetition_penalty: float = _option(
+        1.0, "above 1, tokens of the text so far are less probable", "R", above=0, most=1e6
+    )
+    seed: int | None = _option(None, "the same seed draws the same text", "N", least=0, most=2**63)
+
+    def __post_init__(self) -> None:
+        checked(type(self), vars(self), "")
+
+    def draw(self, logits: NDArray, rng: np.random.Generator, text: Sequence[int] = ()) -> int:
+        """The next id, from its logits (V,); ``text`` are the ids before it."""
+        if self.temperature == 0 and self.repetition_penalty == 1:
+            best = int(logits.argmax())
+            require_finite(logits[best])
+            return best
+        return int(sample(self.probabilities(logits, text), rng))
+
+    def probabilities(self, logits: NDArray, text: Sequence[int] = ()) -> NDArray[np.float64]:
+        """The probabilities (V,) that the next id is drawn with."""
+        if self.repetition_penalty != 1:
+            logits = penalised(logits, text, self.repetition_penalty)
+        rules = {name: getattr(self, name, None) for name in RULES}
+        return next_probabilities_fast(logits, self.temperature, **rules)
+
+
+def _check_ranges(values: dict[str, float | None]) -> None:
+    """InputError for a value outside the range of its field in :class:`Sampling`."""
+    for name in values.keys() & Sampling.__dataclass_fields__.keys():
+        declared = option_of(Sampling, name)
+        if not declared.allows(values[name]):
+            expected = declared.expected(float)
+            raise InputError(f"{name}: expected {expected}, found {short(values[name])}")
 
 
 def require_finite(largest: NDArray) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from minillm.data.batching import batches_in_order
 from minillm.data.context_windows import ContextWindows
-from minillm.models.reader import best_spans
+from minillm.models.question_answering import best_spans
 
 BATCH = 32  # windows that are read together
 

@@ -1,19 +1,19 @@
 """Speculation: an n-gram model guesses the next tokens, and one pass of the network checks them.
 
 A step of a large network reads all of its weights for one token.  A pass over several tokens reads
-them once, so it takes little longer.  If somebody guesses the next k tokens, one pass has the
-logits after each of them.  As long as a guess is what is drawn from the logits before it, the next
-logits are there already.  After the first wrong guess, the rest of the pass is of no use.
+them once, so it takes little longer.  Given k guesses of the next tokens, one pass yields the
+logits after each.  As long as the token drawn is the guess, the next logits are there already.
+After the first wrong guess, the rest of the pass is of no use.
 
 Each token is drawn from the network's own probabilities, with the same random numbers as without
 guesses.  The text is thus the same, greedy or sampled.  (Leviathan et al. accept a guess x of
 probability q(x) with the probability min(1, p(x) / q(x)).  The guesses here are certain, q(x) = 1,
 and to draw from p and to compare does the same.)
 
-The guess is that of an n-gram model of the text so far, of the prompt above all: where the last few
-tokens occurred before, and what followed there.  Code, summaries and corrections repeat much of
-what they are about.  Elsewhere guesses are wrong, and cost time.  A :class:`Speculation` counts its
-gains and losses, and guesses as long as the losses are small.
+An n-gram model of the text so far, above all of the prompt, makes the guesses: it finds where the
+last few tokens occurred before, and guesses the tokens that followed there.  Code, summaries and
+corrections repeat their sources.  Elsewhere guesses are wrong and cost time.  A
+:class:`Speculation` counts its gains and losses, and guesses as long as the losses are small.
 
 Sources: Leviathan, Kalman and Matias (2023), "Fast inference from Transformers via speculative
 decoding"; Yang et al. (2023), "Inference with reference: lossless acceleration of large language
@@ -47,7 +47,7 @@ def is_worthwhile(reader: Any) -> bool:
 
 
 class OwnNGrams:
-    """What followed the last tokens of a text, where they occurred before in it."""
+    """The tokens that followed the last ones of a text where they occurred before."""
 
     def __init__(self) -> None:
         self._after: dict[tuple[int, ...], int] = {}  # a context -> the last place after it
@@ -71,7 +71,7 @@ class OwnNGrams:
 
 
 class Speculation:
-    """How many tokens to guess: more after right guesses, none while they cost too much.
+    """The number of tokens to guess: more after right guesses, none while they cost too much.
 
     It is an odd number: with the token before, the guesses then fill whole tiles of rows.
 

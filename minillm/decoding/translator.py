@@ -49,7 +49,7 @@ class Translator:
         self.longest, self.limit = longest, limit or longest
 
     def encode(self, texts: Sequence[str], places: Sequence[str] | None = None) -> Sequences:
-        """The texts as ids.  InputError, with its place, for a text that is empty or too long."""
+        """The texts as ids.  InputError, with the place, for a text that is empty or too long."""
         encoded = Sequences()
         for number, text in enumerate(texts):
             place = places[number] if places else f"text {number + 1}"

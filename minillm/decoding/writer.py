@@ -32,10 +32,10 @@ class Text:
     sampling: Sampling = field(default_factory=Sampling)
     stop: frozenset[int] = frozenset()
     banned: Sequence[int] | NDArray[np.int64] = ()
-    ended: str | None = None  # why: "stop" or "length"
 
     def __post_init__(self) -> None:
         self.prompt = len(self.ids)
+        self.ended = None if self.left > 0 else "length"  # or "stop"
         self.rng = np.random.default_rng(self.sampling.seed)
         self.speculation = Speculation()
 
@@ -46,7 +46,7 @@ class Text:
         drawn = self.sampling.draw(logits, self.rng, self.ids)
         self.ids.append(drawn)
         self.left -= 1
-        self.ended = "stop" if drawn in self.stop else "length" if self.left <= 0 else None
+        self.ended = "stop" if drawn in self.stop else None if self.left > 0 else "length"
         return drawn
 
 
@@ -106,8 +106,7 @@ class Writer:
     >>> line = list(writer.write(100))  # doctest: +SKIP
     >>> next_line = list(writer.write(100))  # doctest: +SKIP
 
-    ``text.ids`` are all ids so far.  A writer may begin with a text that the model has read, and
-    the state after it.
+    ``text.ids`` are all ids so far.
     """
 
     def __init__(
@@ -117,20 +116,17 @@ class Writer:
         *,
         banned: Sequence[int] = (),
         stop: Sequence[int] = (),
-        text: Sequence[int] = (),
-        state: Any = None,
     ):
         self.reader: Any = Reader(model)
         ends = frozenset(_checked("stop", stop).tolist())
-        self.text = Text(list(text), 0, sampling or Sampling(), ends, _checked("banned", banned))
-        self._first_state = self.reader.zero_state(1) if state is None else state
+        self.text = Text([], 0, sampling or Sampling(), ends, _checked("banned", banned))
         self._pass: Pass | None = None  # the last one
         self._guess = is_worthwhile(self.reader)
 
     @property
     def state(self) -> Any:
         """The state of the model after all ids but one that was drawn last."""
-        return self._first_state if self._pass is None else self._pass.end()
+        return self.reader.zero_state(1) if self._pass is None else self._pass.end()
 
     def read(self, ids: Sequence[int] | NDArray[np.integer]) -> None:
         """Continue the text with ``ids``, all in one pass of the model."""

@@ -9,7 +9,6 @@ import inspect
 import linecache
 import re
 import runpy
-import traceback
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from minillm.exercises.catalogue import exercises
 from minillm.exercises.counting import counted, multiplications
 from minillm.exercises.declaration import Exercise
 from minillm.testing import GradientError, check_gradients
-from minillm.testing.calls import as_tuple, copies, shapes_in_line
+from minillm.testing.calls import as_tuple, copies, last_line, shapes_in_line
 from minillm.testing.own_process import messages
 
 Report = dict[str, Any]
@@ -86,7 +85,7 @@ def reports(exercise: Exercise, function: Callable, drawn: list[Case]) -> Genera
     """Yield a report for each case, from this process."""
     for case in drawn:
         report: Report = {}
-        with np.errstate(all="ignore"):  # nan and infinity are told as wrong numbers, with a hint
+        with np.errstate(all="ignore"):  # nan and infinity are wrong numbers, with a hint
             try:
                 for key, value in _results(exercise, function, case):
                     report[key] = value
@@ -133,19 +132,15 @@ def _described(error: BaseException, file: str) -> Report:
     report: Report = {"error": told(error), "type": type(error).__name__}
     if isinstance(error, SyntaxError):
         return report | {"place": f"line {error.lineno}"}
-    trace = error.__traceback__
-    walked = zip(traceback.walk_tb(trace), traceback.extract_tb(trace), strict=True)
-    own = [(frame, at) for (frame, _), at in walked if frame.f_code.co_filename == file]
-    if not own:
+    if not (found := last_line(error, lambda own: own == file)):
         return report
-    frame, at = own[-1]
-    linecache.checkcache(file)
-    line, source = at.line or "", "".join(linecache.getlines(file, frame.f_globals))
+    frame, number, line = found
+    source = "".join(linecache.getlines(file, frame.f_globals))
     known = [name for name in frame.f_locals if not name.startswith("_")]
     if isinstance(error, _OF_A_WRONG_LINE):
         report["assigned"] = re.split(r"\W", line)[0]
     return report | {
-        "place": f"line {at.lineno}" + (f", {line}" if line else ""),
+        "place": f"line {number}" + (f", {line}" if line else ""),
         "shapes": shapes_in_line(frame, line),
         "names": ", ".join(known),
         "empty": "llipsis" in report["error"] or bool(re.search(r"= \.\.\.$", source, re.M)),

@@ -4,7 +4,7 @@ import numpy as np
 
 from minillm import ops
 from minillm.exercises.declaration import exercise
-from minillm.models import target
+from minillm.models.teacher_forcing import teacher_forcing as reference_teacher_forcing
 from minillm.ops.padding import length_mask
 
 
@@ -71,7 +71,7 @@ def _predictions(rng):
 @exercise(
     "the mean loss over the real tokens of a padded batch",
     reference=_masked_loss,
-    solution="minillm/models/target.py: target_loss",
+    solution="minillm/models/teacher_forcing.py: target_loss",
     cases=_predictions,
     outputs=("loss",),
     gradients=("dlogits",),
@@ -114,8 +114,8 @@ def _targets(rng):
 
 @exercise(
     "the inputs of a decoder, from its targets",
-    reference=target.teacher_forcing,
-    solution="minillm/models/target.py: teacher_forcing",
+    reference=reference_teacher_forcing,
+    solution="minillm/models/teacher_forcing.py: teacher_forcing",
     cases=_targets,
     outputs=("inputs",),
     hints={

@@ -4,7 +4,7 @@ import numpy as np
 
 from minillm import ops
 from minillm.exercises.declaration import exercise
-from minillm.models import reader
+from minillm.models.question_answering import best_spans
 
 
 def _lora(x, A, B, frozen, s):
@@ -76,7 +76,7 @@ def lora(x, A, B, frozen, s):
 
 
 def _best_span(s, e, longest):
-    first, last, _ = reader.best_spans(np.stack([s, e]), longest)[0]
+    first, last, _ = best_spans(np.stack([s, e]), longest)[0]
     return first, last
 
 
@@ -92,7 +92,7 @@ def _logits_of_spans(rng):
 @exercise(
     "the best answer: a span of a text",
     reference=_best_span,
-    solution="minillm/models/reader.py: best_spans",
+    solution="minillm/models/question_answering.py: best_spans",
     cases=_logits_of_spans,
     outputs=("first", "last"),
     hints={

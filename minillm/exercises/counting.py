@@ -21,7 +21,7 @@ def multiplications() -> Iterator[list[int]]:
 
 
 def counted(value: Any) -> Any:
-    """A copy of an array whose products are counted, and those of all that is computed from it."""
+    """A copy of an array; its products, and the products of all results, are counted."""
     return np.array(value).view(_Counted) if isinstance(value, np.ndarray) else value
 
 

@@ -74,7 +74,7 @@ EXERCISES: dict[str, Exercise] = {}
 def exercise(title: str, **options: Any) -> Callable[[Callable], Callable]:
     """Register the decorated function as the hole of an exercise.
 
-    Its source, without the decorator, is what the reader gets.  The name is that of the function,
+    Its source, without the decorator, is the text for the reader.  The name is the function's name
     with hyphens, unless it is given; the chapter is the number in the module's name.
     """
 

@@ -51,11 +51,11 @@ _ESCAPED = re.compile(r"<U\+([0-9A-F]{4,6})>")
 def write_arpa(path: str | Path, vocabulary: Vocabulary, params: dict[str, NDArray]) -> None:
     """Write an n-gram model, compressed if the file's name ends with .gz.
 
-    params are those of `models.ngram.NGram`; the id after the last one of the
+    params has the names of `models.ngram.NGram`; the id after the last one of the
     vocabulary opens a sentence.  Numbers have 9 digits, enough to read back the
     same float32.
     """
-    names = [_name(vocabulary.decode([id])) for id in range(len(vocabulary))] + [START]
+    names = [_name(vocabulary.decode([k])) for k in range(len(vocabulary))] + [START]
     if len(set(names)) < len(names):
         twice = next(name for k, name in enumerate(names) if name in names[:k])
         raise InputError(f"{path}: expected distinct tokens, found two to write as {twice}")
@@ -253,7 +253,7 @@ def _unigrams(lines: _Lines, sizes: list[int]):
     }
     if len(sizes) > 1:
         params["backoff.1"] = np.where(row >= 0, backoff[row], 0).astype(np.float32)
-    ids = {name.encode(): id for id, name in enumerate(names)}
+    ids = {name.encode(): k for k, name in enumerate(names)}
     if UNKNOWN in names:
         ids[_UPPER.encode()] = ids[UNKNOWN.encode()]
     return [_token(name) for name in names[:-1]], ids, params

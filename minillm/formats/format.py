@@ -1,8 +1,8 @@
 """A file format of another program is one declaration, a subclass of :class:`Format`.
 
-It tells every command what to know of the format: its name, the models that it holds, how a file is
-recognised, read and written, and the options of writing.  A new format is ``formats/x.py`` and its
-test; no verb, kind of model or list names it.
+It declares the name of the format, the models that a file can hold, how a file is recognised, read
+and written, and the options of writing.  A new format is ``formats/x.py`` and its test; no verb,
+kind of model or list names it.
 """
 
 import importlib
@@ -20,13 +20,13 @@ from minillm.text import ChatTemplate
 
 @dataclass(frozen=True)
 class Contents:
-    """The contents of a file: a model, and what belongs to it."""
+    """The contents of a file: a model with its tokenizer and its chat template."""
 
     model: Any
     tokenizer: Any
     chat: ChatTemplate | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)  # stored with the data of a run
-    weights: Path | None = None  # of a run: the file of its weights
+    weights: Path | None = None  # the file of the weights, for a run
 
 
 @dataclass(frozen=True)
@@ -37,33 +37,33 @@ class Updates:
     arrays: Mapping[str, NDArray]
     rank: int
     alpha: float
-    baseline: str = ""  # the name of the model without them
+    baseline: str = ""  # the name of the model that they update
 
 
 @dataclass(frozen=True)
 class NoOptions:
-    """The options of a format that has none."""
+    """No options."""
 
 
 class Format:
-    """One format.  Formats of different models may share a name, as folders of transformers do."""
+    """One format.  Formats of different models may share a name, like folders of transformers."""
 
     name: ClassVar[str]  # the value of ``export --format``
     models: ClassVar[tuple[type, ...]]  # the classes of models that it holds
     default: ClassVar[str]  # the file or folder to write in the folder of a run
-    suffix: ClassVar[str | None] = None  # of the files that are written so without ``--format``
-    signature: ClassVar[str | None] = None  # for messages: what a file looks like that is read
+    suffix: ClassVar[str | None] = None  # of files that have this format without ``--format``
+    signature: ClassVar[str | None] = None  # for messages: a description of files to read
     updates: ClassVar[bool] = False  # whether it holds LoRA's updates to a model instead of one
     options: ClassVar[type] = NoOptions  # of writing: a dataclass, see minillm.option
 
     def recognises(self, path: Path, head: bytes) -> bool:
-        """Whether ``read`` is for this folder, or for this file, which begins with ``head``."""
+        """Whether ``read`` reads this folder, or this file, which begins with ``head``."""
         return False
 
     def read(self, path: str, baseline: Any = None) -> Any:
-        """The Contents of a file; or the Updates in it, for the model ``baseline``.
+        """The Contents of a file, or the Updates in it for the model ``baseline``.
 
-        InputError names the file, and what is missing, damaged or not supported.
+        InputError names the file, and the part that is missing, damaged or not supported.
         """
         raise NotImplementedError
 

@@ -1,11 +1,11 @@
 """Llamas in GGUF files, as llama.cpp stores them (:mod:`minillm.quantised.gguf`).
 
-Their matrices have rows of one output each, the transposes of ours.  Query, key and value are three
-matrices, and so are gate and up; ours are side by side.
+A row of a matrix has the weights of one output, so the matrices are the transposes of ours.  Query,
+key and value are three matrices, and so are gate and up; ours are side by side.
 
-llama.cpp rotates neighbours, x_{2i} and x_{2i + 1}; ours are x_i and x_{i + w/2}.  So the rows of
-each head of a query and a key are in another order.  A row is whole in its blocks, so that rows
-of quantised weights are exchanged as they are.
+llama.cpp rotates the neighbours x_{2i} and x_{2i + 1}; our models rotate x_i and x_{i + w/2}.  The
+rows of each head of a query and a key are therefore in another order.  No block contains parts of
+two rows, so rows of quantised weights can change places without being decoded.
 
 Weights that are quantised in the file remain so, as :class:`minillm.quantised.Quantised`.
 """
@@ -13,7 +13,7 @@ Weights that are quantised in the file remain so, as :class:`minillm.quantised.Q
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +22,15 @@ from minillm.data.entries import Entries
 from minillm.data.files import copy_file, warn_of_unknown
 from minillm.errors import InputError, short
 from minillm.formats.format import Contents, Format, Updates
-from minillm.formats.huggingface import sampling_of
-from minillm.formats.weights import weights_of
+from minillm.formats.huggingface import config_from, sampling_of
+from minillm.formats.weights import Weight, weights_of
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.rotary import RotaryScaling, frequencies
 from minillm.option import option
 from minillm.quantised.blocks import FLOATS, TYPES, Bytes, coded, type_of
 from minillm.quantised.codes import Coded
 from minillm.quantised.gguf import MAGIC, GGUFTensor, open_gguf, write_gguf
-from minillm.quantised.matrix import ROUNDED_TWICE, Quantised, dequantised
+from minillm.quantised.matrix import ROUNDED_TWICE, Quantised, dense
 from minillm.quantised.panels import pack
 from minillm.text import BytePairs, ChatTemplate, Vocabulary
 from minillm.text.bpe import PATTERNS
@@ -48,8 +48,8 @@ _NAMES: dict[str, str | tuple[str, ...]] = {  # ours, theirs
     "norm.gain": "output_norm.weight",
     "output.W": _OUTPUT,
 }
-_FREQUENCIES = "rope_freqs.weight"  # (w/2,): what each angle is divided by
-_SCALING = RotaryScaling(1.0, 1.0, 4.0, 8192)  # of all Llamas from 3.1 on, but for the factor
+_FREQUENCIES = "rope_freqs.weight"  # (w/2,): a divisor of each angle
+_SCALING = RotaryScaling(1.0, 1.0, 4.0, 8192)  # of all Llamas since 3.1, except for the factor
 
 _SIZES = {
     "context": "context_length",
@@ -89,33 +89,10 @@ _SAMPLING = {  # fields of Sampling, and theirs
 _PATTERNS = {"llama3": "llama-bpe", "llama-v3": "llama-bpe"}  # other names of those in PATTERNS
 _NORMAL, _CONTROL = 1, 3  # types of tokens; the others are special, too
 
-# What a file is called by its most frequent type.
-_FILE_TYPES = {
-    "F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q4_K": 14, "Q6_K": 18, "BF16": 32,
-}  # fmt: skip
 
-
-class _Part(NamedTuple):
-    """A tensor of theirs, and its columns among those of our parameter."""
-
-    tensor: str
-    columns: slice
-    heads: int  # whose rows are in another order; 0: none are
-
-
-def _parts(config: LlamaConfig) -> Iterator[tuple[str, tuple[int, ...], list[_Part]]]:
-    """Each parameter of ours, its shape, and the tensors that it consists of."""
-    heads = {"attn_q": config.heads, "attn_k": config.key_heads}
-    weights = weights_of(Llama.shapes(config), _NAMES, transposed=True, widths=widths_of(config))
-    for weight in weights:
-        yield (
-            weight.name,
-            weight.shape,
-            [
-                _Part(tensor, columns, heads.get(tensor.split(".")[-2], 0))
-                for tensor, columns in weight.columns.items()
-            ],
-        )
+def _weights(config: LlamaConfig) -> Iterator[Weight]:
+    """Our parameters, and their tensors."""
+    return weights_of(Llama.shapes(config), _NAMES, True, widths_of(config))
 
 
 def widths_of(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
@@ -124,60 +101,48 @@ def widths_of(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
     return {"W_qkv": (config.heads * config.head_width, keys, keys)}
 
 
-def _halves(rows: int, heads: int) -> NDArray[np.int64]:
-    """For each row of ours its row of theirs: in each head the even ones, then the odd ones."""
-    return np.arange(rows).reshape(heads, -1, 2).swapaxes(1, 2).ravel()
+def _heads(tensor: str, config: LlamaConfig) -> int:
+    """The number of heads of a tensor whose rows are in another order; 0 for other tensors."""
+    return {"attn_q": config.heads, "attn_k": config.key_heads}.get(tensor.split(".")[-2], 0)
+
+
+def _our_order(rows: NDArray, heads: int, pairs: tuple[int, int] = (-1, 2)) -> NDArray:
+    """Their rows (O, ...) in our order: in each head the even ones, then the odd ones."""
+    if not heads:
+        return rows
+    return rows[np.arange(len(rows)).reshape(heads, *pairs).swapaxes(1, 2).ravel()]
+
+
+def _their_order(rows: NDArray, heads: int) -> NDArray:
+    """The inverse of :func:`_our_order`."""
+    return _our_order(rows, heads, (2, -1))
 
 
 # --- reading -------------------------------------------------------------------------------------
 
 
-def import_gguf(path: str | Path) -> tuple[Llama, BytePairs, ChatTemplate | None]:
-    """The Llama in a file, its tokenizer, and its chat template if there is one.
-
-    InputError names the file, and the entry or tensor that is missing, damaged or not supported by
-    :mod:`minillm.models.llama`.
-    """
-    metadata, tensors = open_gguf(path)
-    entries = Entries(Path(path), metadata)
-    config = _config_of(entries, tensors)
-    tokenizer = _tokenizer_of(entries)
-    if len(tokenizer) != config.vocabulary:
-        raise InputError(
-            f"{path}: {_EMBEDDING} has {config.vocabulary:,} rows, "
-            f"but the tokenizer has {len(tokenizer):,} tokens"
-        )
-    template = entries.text("tokenizer.chat_template", "")
-    params = _params_of(Path(path), config, tensors)
-    chat = ChatTemplate.of(template, tokenizer, _sampling_of(entries), _other_tokens_of(entries))
-    return Llama(config, params=params), tokenizer, chat
-
-
 def _other_tokens_of(entries: Entries) -> dict[str, str]:
-    """The texts of ``pad`` and ``unk`` for chat templates, those that the file has."""
+    """The texts of ``pad`` and ``unk`` for chat templates, if the file has them."""
     tokens = _texts(entries, "tokenizer.ggml.tokens")
     ids = {
         name: entries.values.get(f"tokenizer.ggml.{long}_token_id")
         for name, long in (("pad", "padding"), ("unk", "unknown"))
     }
     return {
-        name: tokens[id] for name, id in ids.items() if id is not None and id in range(len(tokens))
+        name: tokens[at] for name, at in ids.items() if type(at) is int and 0 <= at < len(tokens)
     }
 
 
 def _sampling_of(entries: Entries) -> dict[str, Any]:
-    """How the authors sample, as fields of Sampling; empty if the file does not say."""
+    """The authors' fields of Sampling; empty if the file has none."""
     names = {ours: f"general.sampling.{theirs}" for ours, theirs in _SAMPLING.items()}
-    found: dict[str, Any] = {
-        ours: _number(entries, theirs, 0.0)
-        for ours, theirs in names.items()
-        if theirs in entries.values
-    }
-    if "top_k" in found:
-        found["top_k"] = entries.values[names["top_k"]]
-        if type(found["top_k"]) is not int:
-            raise entries.wrong(names["top_k"], "a whole number")
-    return sampling_of(found)
+    return sampling_of(
+        {
+            ours: entries.size(name, -1) if ours == "top_k" else _number(entries, name, 0.0)
+            for ours, name in names.items()
+            if name in entries.values
+        }
+    )
 
 
 def read_weights(
@@ -205,26 +170,18 @@ def _config_of(entries: Entries, tensors: Mapping[str, GGUFTensor]) -> LlamaConf
     if metadata.get("llama.rope.scaling.type") != "none":  # without a type, it is linear
         for name in _SCALES:
             entries.check(f"llama.{name}", (1, 0), "1: linear scaling of the angles cannot be run")
-    sizes: dict[str, Any] = {
-        ours: entries.size(f"llama.{theirs}")
-        for ours, theirs in _SIZES.items()
-        if ours not in _OPTIONAL or f"llama.{theirs}" in metadata
-    }
-    table = _checked(path, tensors, _EMBEDDING, (None, sizes["width"]))
-    base = _number(entries, "llama.rope.freq_base", 10000.0)
-    eps = _number(entries, "llama.attention.layer_norm_rms_epsilon", 1e-5)
-    try:
-        config = LlamaConfig(
-            vocabulary=table.shape[0],
-            **sizes,
-            rotary_base=base,
-            eps=eps,
-            tied=_OUTPUT not in tensors,
-        )
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
+    names = {ours: f"llama.{theirs}" for ours, theirs in _SIZES.items()}
+    config = config_from(
+        entries,
+        LlamaConfig,
+        {o: name for o, name in names.items() if o not in _OPTIONAL or name in metadata},
+        vocabulary=_tensor(path, tensors, _EMBEDDING).shape[0],
+        rotary_base=_number(entries, "llama.rope.freq_base", 10000.0),
+        eps=_number(entries, "llama.attention.layer_norm_rms_epsilon", 1e-5),
+        tied=_OUTPUT not in tensors,
+    )
+    width = config.head_width
     for name in ("rope.dimension_count", "attention.value_length"):
-        width = config.head_width
         entries.check(f"llama.{name}", (width,), f"{width}, the width of a head")
     own = {name: value for name, value in metadata.items() if name.startswith("llama.")}
     warn_of_unknown(path, own, {f"llama.{name}" for name in _OTHERS})
@@ -237,7 +194,7 @@ def _with_scaling(
     """The config with Llama 3's scaling of the angles, if the file has its factors."""
     if _FREQUENCIES not in tensors:
         return config
-    factors = _checked(path, tensors, _FREQUENCIES, (config.head_width // 2,)).read()
+    factors = _tensor(path, tensors, _FREQUENCIES, (config.head_width // 2,)).read()
     if (factors == 1).all():
         return config
     # The slowest pair has 1 / f = s + (1 - s) / factor, where s depends on no factor.
@@ -251,7 +208,7 @@ def _with_scaling(
 
 
 def _factors(config: LlamaConfig, scaling: RotaryScaling) -> NDArray:
-    """What the scaling divides each angle by, (w/2,); infinite where that is all of it."""
+    """The divisor of each angle, (w/2,); infinite where the scaling removes the whole angle."""
     w, base = config.head_width, config.rotary_base
     with np.errstate(divide="ignore"):
         return frequencies(w, base) / frequencies(w, base, scaling)
@@ -261,74 +218,64 @@ def _params_of(
     path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTensor], allow_nan: bool = False
 ) -> dict[str, Any]:
     """The parameters; every tensor is checked before any is read."""
+    weights = list(_weights(config))
     known = {_FREQUENCIES}
-    for name, shape, parts in _parts(config):
-        for part in parts:
-            O = part.columns.stop - part.columns.start
-            their_shape = shape if name.endswith((".E", ".gain")) else (O, shape[0])
-            tensor = _checked(path, tensors, part.tensor, their_shape)
-            if name.endswith(".gain") and tensor.type not in FLOATS:
-                raise InputError(f"{path}: {part.tensor}: expected floats, found {tensor.type}")
-            known.add(part.tensor)
+    for weight in weights:
+        for name, shape in weight.shapes().items():
+            tensor = _tensor(path, tensors, name, shape)
+            if len(shape) == 1 and tensor.type not in FLOATS:
+                raise InputError(f"{path}: {name}: expected floats, found {tensor.type}")
+            known.add(name)
     for name in tensors:
         if name not in known:
             raise InputError(f"{path}: {short(name)}: expected the tensors of a Llama, found it")
-    return {
-        name: _param(name, shape, parts, tensors, allow_nan)
-        for name, shape, parts in _parts(config)
-    }
+    return {weight.name: _param(weight, config, tensors, allow_nan) for weight in weights}
 
 
-def _checked(
-    path: Path, tensors: Mapping[str, GGUFTensor], name: str, shape: tuple[int | None, ...]
+def _tensor(
+    path: Path,
+    tensors: Mapping[str, GGUFTensor],
+    name: str,
+    shape: tuple[int, ...] | None = None,
 ) -> GGUFTensor:
-    """A tensor; InputError unless it is there and has this shape, where None is any size."""
+    """A tensor; InputError unless it is there and has this shape."""
     if name not in tensors:
         raise InputError(f"{path}: the tensor {name} is missing")
     found = tensors[name].shape
-    if len(found) != len(shape) or any(
-        e not in (None, f) for e, f in zip(shape, found, strict=True)
-    ):
+    if shape not in (None, found):
         raise InputError(f"{path}: {name}: expected shape {shape}, found {found}")
     return tensors[name]
 
 
 def _param(
-    name: str,
-    shape: tuple[int, ...],
-    parts: list[_Part],
-    tensors: Mapping[str, GGUFTensor],
-    allow_nan: bool,
+    weight: Weight, config: LlamaConfig, tensors: Mapping[str, GGUFTensor], allow_nan: bool
 ) -> Any:
     """A parameter of ours: quantised if all of its tensors are."""
-    table = name.endswith(".E")
-    if any(tensors[part.tensor].type in FLOATS for part in parts):
-        array = np.empty(shape, np.float32)
-        for part in parts:
-            tensor = tensors[part.tensor]
-            read = tensor.read()
-            if part.heads:
-                read = read[_halves(len(read), part.heads)]
-            _check_finite(tensor, part.tensor, read, allow_nan)
-            array[..., part.columns] = read if table else read.T
+    if any(tensors[name].type in FLOATS for name in weight.columns):
+        array = np.empty(weight.shape, np.float32)
+        for name, view in weight.views(array).items():
+            rows = tensors[name].read()
+            _check_finite(tensors[name], name, rows, allow_nan)
+            view[...] = _our_order(rows, _heads(name, config))
         return array
-    found = [(tensors[part.tensor], part) for part in parts]
-    panels = [pack(tensor.rows, _coded(tensor, part, allow_nan)) for tensor, part in found]
-    matrix = Quantised(tuple(panels), twice=name.endswith(ROUNDED_TWICE))
-    return matrix.T if table else matrix
+    panels = [
+        pack(tensors[name].rows, _coded(tensors[name], name, _heads(name, config), allow_nan))
+        for name in weight.columns
+    ]
+    matrix = Quantised(tuple(panels), twice=weight.name.endswith(ROUNDED_TWICE))
+    return matrix if weight.transposed else matrix.T
 
 
-def _coded(tensor: GGUFTensor, part: _Part, allow_nan: bool) -> Iterator[Coded]:
+def _coded(tensor: GGUFTensor, name: str, heads: int, allow_nan: bool) -> Iterator[Coded]:
     """The codes and scales of some of our rows at a time."""
     pieces: Iterable[Bytes] = (piece for _, piece in tensor.pieces())
-    if part.heads:  # their order is another one
-        blocks = np.concatenate(list(pieces))
-        pieces = [blocks[_halves(len(blocks), part.heads)]]
+    if heads:
+        pieces = [_our_order(np.concatenate(list(pieces)), heads)]
     for piece in pieces:
         found = coded(piece, tensor.type)
         for numbers in (found.scale, found.offset):
             if numbers is not None:
-                _check_finite(tensor, part.tensor, numbers, allow_nan)
+                _check_finite(tensor, name, numbers, allow_nan)
         yield found
 
 
@@ -351,20 +298,20 @@ def _tokenizer_of(entries: Entries) -> BytePairs:
     types = entries.values.get("tokenizer.ggml.token_type", np.full(len(tokens), _NORMAL))
     if not isinstance(types, np.ndarray) or len(types) != len(tokens):
         raise entries.wrong("tokenizer.ggml.token_type", f"{len(tokens):,} numbers")
-    ids = {token: id for id, token in enumerate(tokens)}
+    ids = {token: at for at, token in enumerate(tokens)}
     if len(ids) < len(tokens):
         raise InputError(
             f"{entries.path}: tokenizer.ggml.tokens: expected {len(tokens):,} distinct texts, "
             f"found {len(ids):,}"
         )
-    added = {tokens[id]: id for id in np.flatnonzero(types != _NORMAL).tolist()}
+    added = {tokens[at]: at for at in np.flatnonzero(types != _NORMAL).tolist()}
     ends = {}
     for name in ("bos", "eos"):
-        id = entries.values.get(f"tokenizer.ggml.{name}_token_id")
-        if id is not None:
-            if type(id) is not int or not 0 <= id < len(tokens):
+        at = entries.values.get(f"tokenizer.ggml.{name}_token_id")
+        if at is not None:
+            if type(at) is not int or not 0 <= at < len(tokens):
                 raise entries.wrong(f"tokenizer.ggml.{name}_token_id", f"0 to {len(tokens) - 1}")
-            ends[name] = tokens[id]
+            ends[name] = tokens[at]
     is_llama_3 = pattern == "llama-bpe"
     add_bos = entries.flag("tokenizer.ggml.add_bos_token", is_llama_3)
     options = {"pattern": pattern, "whole": is_llama_3, "add_bos": add_bos and "bos" in ends}
@@ -396,7 +343,7 @@ def export_gguf(
     model: Llama,
     tokenizer: Vocabulary,
     path: str | Path,
-    type: str = "F32",
+    block_type: str = "F32",
     chat: ChatTemplate | None = None,
 ) -> None:
     """Write a file that llama.cpp loads, with all matrices of one type, and gains in float32.
@@ -408,23 +355,19 @@ def export_gguf(
 
     InputError for weights that the type cannot hold.
     """
-    c, params = model.config, dequantised(model).params
+    c = model.config
     tensors: dict[str, tuple[NDArray, str]] = {}
-    for name, _, parts in _parts(c):
-        array = params[name]
-        output = name == ("embedding.E" if c.tied else "output.W")
-        for part in parts:
-            rows = array if name.endswith(".E") else array[..., part.columns].T
-            if part.heads:
-                rows = rows[np.argsort(_halves(len(rows), part.heads))]
-            kind = "F32" if name.endswith(".gain") else _type_for(name, type, rows, output)
-            tensors[part.tensor] = (rows, kind)
+    for weight in _weights(c):
+        output = weight.name == ("embedding.E" if c.tied else "output.W")
+        for name, rows in weight.views(dense(model.params[weight.name])).items():
+            kind = "F32" if rows.ndim == 1 else _type_for(weight.name, block_type, rows, output)
+            tensors[name] = _their_order(rows, _heads(name, c)), kind
     if c.rope_scaling is not None:
         factors = _factors(c, RotaryScaling(*c.rope_scaling)).astype(np.float32)
         tensors[_FREQUENCIES] = (factors, "F32")
     metadata = {
         "general.architecture": "llama",
-        "general.file_type": _FILE_TYPES[type],
+        "general.file_type": TYPES[block_type].file,
         "general.quantization_version": 2,
         **{f"llama.{theirs}": getattr(c, ours) for ours, theirs in _SIZES.items()},
         "llama.attention.value_length": c.head_width,
@@ -446,46 +389,16 @@ def export_gguf(
         raise InputError(f"{path}: {error}") from None
 
 
-def export_gguf_adapter(
-    model: Llama, additions: Mapping[str, NDArray], scale: float, path: str | Path
-) -> None:
-    """Write LoRA's additions as a file that llama.cpp adds to a model: W + s A B.
-
-    Theirs has alpha / r in place of s.  Each of their matrices gets A (r, I) and its columns of B
-    (O, r), transposed; rows of queries and keys are in their order.
-    """
-    tensors: dict[str, tuple[NDArray, str]] = {}
-    rank = 0
-    for name, _, parts in _parts(model.config):
-        if f"{name}.A" not in additions:
-            continue
-        A, B = additions[f"{name}.A"], additions[f"{name}.B"]
-        rank = len(B)
-        for part in parts:
-            rows = B[:, part.columns].T
-            if part.heads:
-                rows = rows[np.argsort(_halves(len(rows), part.heads))]
-            tensors[f"{part.tensor}.lora_a"] = (A.T, "F32")
-            tensors[f"{part.tensor}.lora_b"] = (rows, "F32")
-    metadata = {
-        "general.architecture": "llama",
-        "general.type": "adapter",
-        "adapter.type": "lora",
-        "adapter.lora.alpha": float(scale * rank),
-    }
-    write_gguf(path, metadata, tensors)
-
-
-def _type_for(name: str, type: str, rows: NDArray, output: bool) -> str:
+def _type_for(name: str, block_type: str, rows: NDArray, output: bool) -> str:
     """The type of a matrix; InputError where its rows are not cut into whole blocks."""
-    if rows.shape[-1] % TYPES[type].weights or (output and type.startswith("Q4")):
-        type = "Q8_0"
-    if rows.shape[-1] % TYPES[type].weights:
+    if rows.shape[-1] % TYPES[block_type].weights or (output and block_type.startswith("Q4")):
+        block_type = "Q8_0"
+    if rows.shape[-1] % (least := TYPES[block_type].weights):
         raise InputError(
-            f"{name}: expected a multiple of {TYPES[type].weights} inputs, which quantised weights "
-            f"need, found {rows.shape[-1]}"
+            f"{name}: expected a multiple of {least} inputs, which quantised weights need, "
+            f"found {rows.shape[-1]}"
         )
-    return type
+    return block_type
 
 
 def _of_tokenizer(tokenizer: Vocabulary) -> dict[str, Any]:
@@ -493,8 +406,8 @@ def _of_tokenizer(tokenizer: Vocabulary) -> dict[str, Any]:
     if not isinstance(tokenizer, BytePairs):
         return {"tokenizer.ggml.model": "none"}
     special = {tokenizer.id_of(text.encode()): text for text in tokenizer.specials}
-    tokens = [special.get(id) or spell(token) for id, token in enumerate(tokenizer.tokens)]
-    types = [_CONTROL if id in special else _NORMAL for id in range(len(tokens))]
+    tokens = [special.get(at) or spell(token) for at, token in enumerate(tokenizer.tokens)]
+    types = [_CONTROL if at in special else _NORMAL for at in range(len(tokens))]
     ends = {"bos": tokenizer.bos, "eos": tokenizer.eos}
     return {
         "tokenizer.ggml.model": "gpt2",
@@ -503,7 +416,7 @@ def _of_tokenizer(tokenizer: Vocabulary) -> dict[str, Any]:
         "tokenizer.ggml.token_type": np.array(types, np.int32),
         "tokenizer.ggml.merges": [f"{spell(a)} {spell(b)}" for a, b in tokenizer.merges],
         "tokenizer.ggml.add_bos_token": tokenizer.add_bos,
-        **{f"tokenizer.ggml.{name}_token_id": id for name, id in ends.items() if id is not None},
+        **{f"tokenizer.ggml.{name}_token_id": at for name, at in ends.items() if at is not None},
     }
 
 
@@ -531,31 +444,64 @@ class GGUF(Format):
     options = Options
 
     def recognises(self, path: Path, head: bytes) -> bool:
-        """See :meth:`minillm.formats.format.Format.recognises`."""
+        """Whether a file begins as one of this format."""
         return head.startswith(MAGIC)
 
-    def read(self, path: str, baseline: Any = None) -> Contents:
-        """See :func:`import_gguf`."""
-        return Contents(*import_gguf(path))
+    def read(self, path: str | Path, baseline: Any = None) -> Contents:
+        """The Llama in a file, its tokenizer, and its chat template if there is one."""
+        metadata, tensors = open_gguf(path)
+        entries = Entries(Path(path), metadata)
+        config = _config_of(entries, tensors)
+        tokenizer = _tokenizer_of(entries)
+        if len(tokenizer) != config.vocabulary:
+            raise InputError(
+                f"{path}: {_EMBEDDING} has {config.vocabulary:,} rows, "
+                f"but the tokenizer has {len(tokenizer):,} tokens"
+            )
+        template, others = entries.text("tokenizer.chat_template", ""), _other_tokens_of(entries)
+        params = _params_of(Path(path), config, tensors)
+        chat = ChatTemplate.of(template, tokenizer, _sampling_of(entries), others)
+        return Contents(Llama(config, params=params), tokenizer, chat)
 
     def write(self, contents: Contents, path: str | Path, options: Options) -> None:
         """See :func:`export_gguf`; weights of a run that are in such a file are copied."""
-        stored, type = contents.weights, type_of(options.quantise or "F32")
+        stored = contents.weights
         if options.quantise is None and stored and stored.suffix == self.suffix:
             copy_file(stored, path)
         else:
-            export_gguf(contents.model, contents.tokenizer, path, type, contents.chat)
+            kind = type_of(options.quantise or "F32")
+            export_gguf(contents.model, contents.tokenizer, path, kind, contents.chat)
 
 
 class GGUFAdapter(Format):
-    """GGUF files of LoRA's updates to a Llama."""
+    """GGUF files of LoRA's updates to a Llama, which llama.cpp adds to a model: W + s A B.
+
+    Theirs has alpha / r in place of s.  Each of their matrices gets A (r, I) and its columns of B
+    (O, r), transposed; rows of queries and keys are in their order.
+    """
 
     name = "gguf-adapter"
     models = (Llama,)
     default = "adapter.gguf"
     updates = True
 
-    def write(self, contents: Updates, path: str | Path, options: Any) -> None:
-        """See :func:`export_gguf_adapter`."""
-        scale = contents.alpha / contents.rank
-        export_gguf_adapter(contents.model, contents.arrays, scale, path)
+    def write(self, contents: Updates, path: str | Path, options: Any = None) -> None:
+        """Write a file with all updates in float32."""
+        config, arrays = contents.model.config, contents.arrays
+        tensors: dict[str, tuple[NDArray, str]] = {}
+        rank = 0
+        for weight in _weights(config):
+            if f"{weight.name}.A" in arrays:
+                A, B = arrays[f"{weight.name}.A"], arrays[f"{weight.name}.B"]
+                rank = len(B)
+                for name, columns in weight.columns.items():
+                    tensors[f"{name}.lora_a"] = A.T, "F32"
+                    rows = _their_order(B[:, columns].T, _heads(name, config))
+                    tensors[f"{name}.lora_b"] = rows, "F32"
+        metadata = {
+            "general.architecture": "llama",
+            "general.type": "adapter",
+            "adapter.type": "lora",
+            "adapter.lora.alpha": contents.alpha / contents.rank * rank,
+        }
+        write_gguf(path, metadata, tensors)

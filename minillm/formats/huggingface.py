@@ -71,7 +71,7 @@ Allowed = dict[str, tuple[Any, ...]]  # the values that entries may have, the de
 
 
 class Transformers(Format):
-    """Folders of one model: a subclass declares what transformers calls its parts."""
+    """Folders of one model: a subclass declares the names of its parts in transformers."""
 
     name = "huggingface"
     default = "huggingface"
@@ -100,7 +100,7 @@ class Transformers(Format):
         raise NotImplementedError
 
     def entries(self, config: Any) -> dict[str, Any]:
-        """The entries of config.json beside sizes and fixed ones."""
+        """The entries of config.json besides sizes and fixed ones."""
         raise NotImplementedError
 
     def tokenizer_files(self, tokenizer: Any, context: int) -> dict[str, bytes]:
@@ -171,7 +171,7 @@ class Transformers(Format):
         write_folder(path, files, tensors)
 
     def files(self, contents: Contents) -> dict[str, bytes]:
-        """The files of a folder beside its weights, by name."""
+        """The files of a folder besides its weights, by name."""
         config, tokenizer = contents.model.config, contents.tokenizer
         ends = {f"{role}_token_id": getattr(tokenizer, role) for role in self.roles}
         values = {
@@ -226,7 +226,7 @@ def read_dropout(file: Entries, name: str) -> float:
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can name a file or folder beside the file that contains it."""
+    """Whether a text can name a file or folder next to the file that contains it."""
     return Path(text).name == text and len(text) <= LONGEST_NAME and text.isprintable()
 
 
@@ -238,14 +238,14 @@ def _read_chat(folder: Path, tokenizer: Vocabulary) -> ChatTemplate | None:
 def read_chat_template(folder: str | Path) -> str | None:
     """The chat template of a folder, from a file of its own or from tokenizer_config.json.
 
-    InputError for one that is no text.
+    InputError for a template that is not a text.
     """
     path, config = Path(folder) / CHAT_TEMPLATE, Path(folder) / "tokenizer_config.json"
     if path.exists():
         with reading(path, regular=True) as file:
             data = read_all(file, str(path), LARGEST_JSON)
         try:
-            return data.decode()  # without a line's end that it has not
+            return data.decode()
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: expected UTF-8 text: {error}") from None
     template = read_json(config).get("chat_template") if config.exists() else None
@@ -264,7 +264,7 @@ def read_other_tokens(folder: str | Path) -> dict[str, str]:
 
 
 def read_sampling(folder: str | Path) -> dict[str, Any]:
-    """How generation_config.json samples, as fields of Sampling; empty if it does not sample."""
+    """The fields of Sampling in generation_config.json; empty if it does not sample."""
     path = Path(folder) / GENERATION
     values = read_json(path) if path.exists() else {}
     if values.get("do_sample") is not True:
@@ -273,9 +273,9 @@ def read_sampling(folder: str | Path) -> dict[str, Any]:
 
 
 def sampling_of(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of Sampling that are not None; without any, none.
+    """The fields of Sampling that are not None; empty if all are.
 
-    The temperature is 1 where there are only others.  A top_k of 0 or -1 means all tokens.
+    The temperature is 1 where only other fields are set.  A top_k of 0 or -1 means all tokens.
     """
     found = {name: value for name, value in values.items() if value is not None}
     if found.get("top_k") in (0, -1):

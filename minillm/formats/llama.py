@@ -5,8 +5,8 @@ tokenizer.json, or vocab.json and merges.txt.
 
 Its linear layers have weights (out, in), the transpose of ours.  Query, key and value are three
 matrices, of N, M and M heads, and so are gate and up; ours are side by side.  Pairs of rotated
-numbers are halves of a head, as ours.  The angles stand in ``rope_theta`` and ``rope_scaling``, or,
-from transformers 5 on, both in ``rope_parameters``.
+numbers are halves of a head, as in ours.  The angles are in ``rope_theta`` and ``rope_scaling``,
+or, since transformers 5, both in ``rope_parameters``.
 """
 
 import re
@@ -105,7 +105,7 @@ class LlamaFolder(Transformers):
         )
 
     def entries(self, config: LlamaConfig) -> dict[str, Any]:
-        """The angles, and what else our model has."""
+        """The angles, eps and the tie."""
         scaling = None
         if config.rope_scaling is not None:
             numbers = RotaryScaling(*config.rope_scaling)._asdict()
@@ -123,8 +123,8 @@ class LlamaFolder(Transformers):
 def _read_angles(file: Entries) -> tuple[float, RotaryScaling | None]:
     """The base of the angles, and their scaling; InputError for one that is not Llama 3's.
 
-    As in transformers, ``rope_scaling`` replaces ``rope_parameters``, with the base in it, and a
-    length of the first training beside them replaces the one among them.
+    As in transformers, ``rope_scaling`` replaces ``rope_parameters`` and its base, and an original
+    context next to them in the file replaces the one inside.
     """
     values = file.values
     name = "rope_scaling" if values.get("rope_scaling") else "rope_parameters"

@@ -11,8 +11,8 @@ A and rows of B for each:
 
     [q, k, v] = x (W + s [A_q, A_k, A_v] [[B_q, 0, 0], [0, B_k, 0], [0, 0, B_v]])
 
-When written, each module gets all of A and its own columns of B, without the ranks in which these
-are zero.  If modules have unequal ranks, zeros make them equal.
+In a written file, each module has all of A and its own columns of B, without the ranks in which
+these columns are zero.  Zeros pad unequal ranks to equal ones.
 
 Source: PEFT's documentation, "PEFT checkpoint format".
 """
@@ -42,8 +42,8 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 _SIDES = {"A": ".lora_A.weight", "B": ".lora_B.weight"}
 
-# How the weights were initialised, where this leaves those of the baseline as they are when PEFT
-# loads the adapter.  Others (PiSSA, OLoRA, CorDA, LoftQ) subtract from them.
+# The initial values with which PEFT leaves the weights of the baseline unchanged when it loads the
+# adapter.  Others (PiSSA, OLoRA, CorDA, LoftQ) subtract from these weights.
 _INITIAL = ("gaussian", "eva", "orthogonal", "mica", "lora_ga", True, False, None)
 _CONVERTED = "True, as PEFT saves it with path_initial_model_for_weight_conversion"
 
@@ -83,7 +83,7 @@ _FOLDERS: dict[type, Transformers] = {
 
 
 def _modules(model: Adapted) -> dict[str, tuple[str, slice]]:
-    """For each module, the weight of ours that contains it, and its columns."""
+    """Our weight that contains each module, and its columns."""
     modules = {}
     for weight in _FOLDERS[type(model)].weights(model.config):
         if len(weight.shape) == 2 and not weight.name.endswith(".E"):

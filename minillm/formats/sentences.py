@@ -7,7 +7,7 @@
     1_Pooling/config.json       the pooling of the tokens' vectors to one
     2_Normalize                 a step without files, which scales the vector to the length 1
 
-The first step is a model of transformers.  It is beside modules.json or, in older folders, in
+The first step is a model of transformers.  It is next to modules.json or, in older folders, in
 0_Transformer.
 
 Source: Reimers and Gurevych (2019), "Sentence-BERT: sentence embeddings using siamese
@@ -24,7 +24,7 @@ from minillm.data.files import read_json, read_json_list
 from minillm.errors import InputError, short
 from minillm.formats.huggingface import is_name, json_file
 
-POOLINGS = {"mean": "mean", "first": "cls", "max": "max"}  # our names, theirs
+_NAMES = {"mean": "mean", "first": "cls", "max": "max"}  # of poolings: ours, theirs
 _FLAGS = {  # their names, and the entries that most files have in place of a name
     "mean": "pooling_mode_mean_tokens",
     "cls": "pooling_mode_cls_token",
@@ -39,7 +39,7 @@ LEAST_TOKENS = 3  # [CLS], one of the text, [SEP]
 class Sentences:
     """The settings for making a vector of a text."""
 
-    pooling: str | None = None  # one of POOLINGS; None: not a sentence encoder
+    pooling: str | None = None  # "mean", "first" or "max"; None: not a sentence encoder
     normalised: bool = False  # vectors have the length 1
     longest: int | None = None  # tokens to read, including [CLS] and [SEP]; None: the context
     dimension: int | None = None  # numbers of a vector that are kept, the first ones; None: all
@@ -95,10 +95,10 @@ def read_sentences(
         pooling = [names.get(flag, flag) for flag in set_flags] or "mean"
     if isinstance(pooling, list) and len(pooling) == 1:
         pooling = pooling[0]
-    for ours, theirs in POOLINGS.items():
+    for ours, theirs in _NAMES.items():
         if theirs == pooling:
             return Sentences(ours, "Normalize" in modules, longest, _read_config(folder))
-    expected = ", ".join(POOLINGS.values())
+    expected = ", ".join(_NAMES.values())
     raise InputError(f"{path}: pooling_mode: expected one of {expected}, found {short(pooling)}")
 
 
@@ -119,7 +119,7 @@ def _read_longest(folder: Path, context: int) -> int | None:
 
 
 def _read_config(folder: Path) -> int | None:
-    """How many numbers of a vector are kept; None: all.  InputError for a prompt before texts."""
+    """The number of kept entries of a vector; None: all.  InputError for a prompt before texts."""
     path = folder / _CONFIG
     values = read_json(path) if path.exists() else {}
     entries = Entries(path, values)
@@ -132,7 +132,7 @@ def sentence_files(sentences: Sentences, width: int, context: int) -> dict[str, 
     """The additional files of a sentence encoder, by name; none for other models."""
     if sentences.pooling is None:
         return {}
-    pooling = {flag: theirs == POOLINGS[sentences.pooling] for theirs, flag in _FLAGS.items()}
+    pooling = {flag: theirs == _NAMES[sentences.pooling] for theirs, flag in _FLAGS.items()}
     places = ("", "1_Pooling", "2_Normalize")
     modules = [
         {"idx": at, "name": str(at), "path": place, "type": f"sentence_transformers.models.{step}"}

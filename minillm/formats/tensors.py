@@ -5,8 +5,8 @@
                "data_offsets": [0, 24]}, ...}, and perhaps texts in "__metadata__"
     the rest   the tensors, each from its first offset to its second
 
-The library safetensors makes a second copy of all that it reads or writes.  Here a tensor is a part
-of the file until it is read to its place, so that a model may be as large as the memory.
+The library safetensors makes a second copy of everything that it reads or writes.  Here a tensor
+stays in the file until it is read into its place, so a model may be as large as the memory.
 """
 
 import json
@@ -39,7 +39,7 @@ class Tensor:
     """A tensor in a file, not read yet."""
 
     path: Path
-    dtype: str  # as safetensors names it: "F32", "BF16"
+    dtype: str  # the name in safetensors: "F32", "BF16"
     shape: tuple[int, ...]
     begin: int  # of its bytes in the file
 

@@ -1,7 +1,7 @@
-"""Our parameters and the tensors of other programs: names, and which columns are whose.
+"""The map from our parameters to the tensors of other programs: names and columns.
 
-Where others have a matrix each for query, key and value, or for gate and up, ours has them side by
-side, along the last axis.
+Other programs have separate matrices for query, key and value, and for gate and up.  Ours are side
+by side, along the last axis.
 """
 
 import re
@@ -20,8 +20,8 @@ class Weight:
 
     name: str
     shape: tuple[int, ...]
-    columns: Mapping[str, slice]  # of ours, by the name of the tensor
-    transposed: bool = False  # ours has the transpose of each tensor
+    columns: Mapping[str, slice]  # of our parameter, by the name of the tensor
+    transposed: bool = False  # our parameter contains the transpose of each tensor
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of each tensor."""
@@ -40,11 +40,11 @@ def weights_of(
     transposed: bool,
     widths: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Iterator[Weight]:
-    """Yield the parameters of a model with the tensors that ``names`` gives them.
+    """Yield the parameters of a model, with their tensors by ``names``: ours, theirs.
 
-    In the names, * stands for the number of a layer.  ``widths`` has the columns of each tensor,
-    by the last part of our name; otherwise, all have as many.  With ``transposed``, all matrices
-    but tables are.
+    In the names, * is the number of a layer.  ``widths`` has the number of columns of each tensor,
+    by the last part of our name; other tensors share the columns equally.  With ``transposed``, all
+    matrices except tables are transposed.
     """
     for name, shape in shapes.items():
         layer = _LAYER.search(name)

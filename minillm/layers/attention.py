@@ -13,7 +13,7 @@ keys, is computed once: ``prepare`` makes the decoder's *memory*.  It is a dicti
 all steps at once, or step by step.
 
 Legend: B batch, S source steps, T queries (in beam search the hypotheses of one source),
-H the width of the decoder, M that of the encoder's outputs.
+H the width of the decoder, M the width of the encoder's outputs.
 """
 
 from collections.abc import Callable

@@ -34,7 +34,7 @@ causal: Attend = partial(ops.scaled_dot_product_attention, causal=True)  # to no
 
 
 def to_all(lengths: Ids | None = None) -> Attend:
-    """Attention to all positions, those before lengths[b] of row b."""
+    """Attention to all positions of row b before lengths[b]."""
     return partial(ops.scaled_dot_product_attention, lengths=lengths)
 
 
@@ -169,16 +169,18 @@ def split_qkv(qkv: NDArray, N: int, M: int) -> tuple[NDArray, NDArray, NDArray]:
 
 
 def join_qkv(*parts: NDArray) -> NDArray:
-    """The inverse of :func:`split_qkv`; nothing is copied if the parts are slices of one array, as
-    the twin returns them."""
-    B, N, T, width = parts[0].shape
-    whole = parts[0].base
-    of_one = all(part.base is whole for part in parts)
-    if whole is not None and of_one and whole.shape == (B, T, len(parts), N, width):
-        return whole.reshape(B, T, -1)
-    joined = np.empty((B, T, sum(part.shape[1] for part in parts), width), parts[0].dtype)
-    at = 0
-    for part in parts:
-        joined[:, :, at : at + part.shape[1]] = part.swapaxes(1, 2)
-        at += part.shape[1]
-    return joined.reshape(B, T, -1)
+    """The inverse of :func:`split_qkv`.
+
+    Nothing is copied where the parts already are one array's slices, as the twin returns them.
+    """
+    (B, N, T, width), whole = parts[0].shape, parts[0].base
+    if isinstance(whole, np.ndarray) and whole.shape == (B, T, len(parts), N, width):
+        slices = [whole[:, :, i].swapaxes(1, 2) for i in range(len(parts))]
+        if all(map(_same_memory, parts, slices)):
+            return whole.reshape(B, T, -1)
+    return np.concatenate([part.swapaxes(1, 2) for part in parts], axis=2).reshape(B, T, -1)
+
+
+def _same_memory(a: NDArray, b: NDArray) -> bool:
+    """Whether two arrays are the same numbers at the same addresses."""
+    return a.__array_interface__ == b.__array_interface__

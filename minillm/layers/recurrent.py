@@ -14,12 +14,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks, ops
-from minillm._kernels import twinned
+from minillm import ops
 from minillm.layers.fresh import Fresh, Shape, side_by_side, uniform
 from minillm.layers.gradients import is_trained, merge_gradients
 from minillm.layers.types import Ids, Params, Rng, State
-from minillm.ops.recurrence import CELLS, Cell
+from minillm.ops.recurrence import CELLS
 
 
 def new_layer(
@@ -129,7 +128,7 @@ def _both_directions(
 
 
 def _split(state: State, prefix: str, cell: str) -> tuple[State, State]:
-    """Split the states of a layer (B, 2H) into those of the two directions (B, H)."""
+    """Split the states of a layer (B, 2H) into the states of its two directions (B, H)."""
     forward, reverse = {}, {}
     for name in CELLS[cell].state:
         if (both := state.get(f"{prefix}.{name}")) is not None:
@@ -170,7 +169,7 @@ def stack(
     Source: Zaremba, Sutskever and Vinyals (2014), "Recurrent neural network
     regularization", for the place of the dropout.
     """
-    _require_own(state, prefix, cell, layers)
+    require_own(state, prefix, cell, layers)
     last: State = {}
     backwards = []
     for number in range(layers):
@@ -220,7 +219,7 @@ def stack_over_ids(
         lowest = 0 if whole else _lowest_trained(params, prefix, embedding, layers)
         dx, dfirst, gradients = stack_backward(dhs, dstate, lowest)
         if lowest == 0:
-            gradients |= input_backward(dx, gradients)
+            gradients = input_backward(dx, gradients)
         return dfirst, gradients
 
     return outputs, backward
@@ -234,23 +233,27 @@ def _input(
     The first layer multiplies every x_t by its W_x.  But E[id] W_x is a row of E W_x.
     In one direction, where E has fewer rows than there are steps and nothing is dropped
     from x, this table (V, gates H) is computed instead, and each step looks up its row.
-    ``backward(dx, gradients)``, those of the stack -> the gradients that it adds or replaces.
+    ``backward(dx, gradients)``, with the gradients of the stack -> all gradients.
     """
     if embedding is None:
-        return ids, params, lambda dx, gradients: {}
+        return ids, params, lambda dx, gradients: gradients
     E, drops = params[embedding], rng is not None and dropout > 0
     if W_x in params and len(E) < ids.size and not drops:
         table, table_backward = ops.linear(E, params[W_x])
 
         def backward(dx, gradients):
-            # table = E W_x
+            # table = E W_x; for the stack, the table was its W_x
             dE, dW_x = table_backward(gradients[W_x])
-            return {embedding: dE, W_x: dW_x}
+            return gradients | {embedding: dE, W_x: dW_x}
 
         return ids, params | {W_x: table}, backward
     x, embedding_backward = ops.embedding(ids, E)
     x, dropout_backward = ops.dropout(x, dropout, rng)
-    return x, params, lambda dx, gradients: {embedding: embedding_backward(dropout_backward(dx))}
+
+    def backward_to_table(dx, gradients):
+        return gradients | {embedding: embedding_backward(dropout_backward(dx))}
+
+    return x, params, backward_to_table
 
 
 def _lowest_trained(params: Params, prefix: str, embedding: str | None, layers: int) -> int:
@@ -261,9 +264,9 @@ def _lowest_trained(params: Params, prefix: str, embedding: str | None, layers: 
     return next(numbers, layers)
 
 
-def _require_own(state: State, prefix: str, cell: str, layers: int) -> None:
+def require_own(state: State, prefix: str, cell: str, layers: int) -> None:
     """ValueError for the state of another stack: of another cell, or with more layers or fewer."""
-    own, _ = _names(prefix, cell, layers)
+    own, _ = state_and_weights(prefix, cell, layers)
     start = f"{prefix}."
     found = {name for name in state if name.startswith(start)}
     if found != set(own):
@@ -271,7 +274,7 @@ def _require_own(state: State, prefix: str, cell: str, layers: int) -> None:
 
 
 @functools.cache
-def _names(prefix: str, cell: str, layers: int) -> tuple[list[str], list[str]]:
+def state_and_weights(prefix: str, cell: str, layers: int) -> tuple[list[str], list[str]]:
     """The names of a stack's states, and of its weights, layer after layer."""
     prefixes = [f"{prefix}.{number}" for number in range(layers)]
     states, weights = CELLS[cell].state, CELLS[cell].weights
@@ -279,73 +282,3 @@ def _names(prefix: str, cell: str, layers: int) -> tuple[list[str], list[str]]:
         [f"{layer}.{name}" for layer in prefixes for name in states],
         [f"{layer}.{name}" for layer in prefixes for name in weights],
     )
-
-
-def layer_step(params: Params, prefix: str, x: NDArray, state: State, cell: str) -> State:
-    """Run one step of a layer without a backward, for generation: -> the new state.
-
-    x (..., I) or ids (...).  The leading axes are those of the state: (B,), or (B, K)
-    for K hypotheses of each row.  The output of the step is its h.
-    """
-    entries = [f"{prefix}.{name}" for name in CELLS[cell].state]
-    shape = state[entries[0]].shape
-    rows = x.reshape(-1) if x.dtype.kind in "iu" else x.reshape(-1, x.shape[-1])
-    old = [state[name].reshape(-1, shape[-1]) for name in entries]
-    weights = [params[f"{prefix}.{name}"] for name in CELLS[cell].weights]
-    new = CELLS[cell].step(rows, *old, *weights)
-    new = new if isinstance(new, tuple) else (new,)
-    return {name: entry.reshape(shape) for name, entry in zip(entries, new, strict=True)}
-
-
-def stack_step(
-    params: Params,
-    prefix: str,
-    x: NDArray,
-    state: State,
-    cell: str,
-    layers: int,
-    output: str | None = None,
-) -> tuple[NDArray, State]:
-    """Run one step of a stack, like :func:`layer_step`: -> h of the last layer, new state.
-
-    With ``output``, the prefix of an output layer, the logits h W + b are returned instead of h.
-    """
-    _require_own(state, prefix, cell, layers)
-    entries, weights = _names(prefix, cell, layers)
-    shape = state[entries[0]].shape
-    rows = x.reshape(-1, *x.shape[len(shape) - 1 :])
-    of_output = [f"{output}.W", f"{output}.b"] if output else []
-    result, new = _stacked_step(
-        CELLS[cell],
-        np.ascontiguousarray(rows, np.int64 if rows.dtype.kind in "iu" else None),
-        list(checks.contiguous(*(state[name].reshape(-1, shape[-1]) for name in entries))),
-        list(checks.contiguous(*(params[name] for name in weights))),
-        list(checks.contiguous(*(params[name] for name in of_output))),
-    )
-    named = zip(entries, new, strict=True)
-    if len(shape) == 2:
-        return result, dict(named)
-    return result.reshape(*shape[:-1], -1), {name: entry.reshape(shape) for name, entry in named}
-
-
-@twinned
-def _stacked_step(
-    cell: Cell, x: NDArray, states: list[NDArray], weights: list[NDArray], output: list[NDArray]
-) -> tuple[NDArray, list[NDArray]]:
-    """One step of each layer in turn, and of the output layer.
-
-    x (B, I) or ids (B,); the states (B, H) and the weights of all layers, in their order; W (H, V)
-    and b (V,) of the output layer, or none.  -> logits (B, V), or h (B, H) of the last layer where
-    there is no output layer; the new states.
-    """
-    entries, count = len(cell.state), len(cell.weights)
-    new: list[NDArray] = []
-    for layer in range(len(weights) // count):
-        old = states[entries * layer : entries * (layer + 1)]
-        made = cell.step(x, *old, *weights[count * layer : count * (layer + 1)])
-        new += made if isinstance(made, tuple) else [made]
-        x = new[-entries]
-    if output:
-        W, b = output
-        x = x @ W + b
-    return x, new

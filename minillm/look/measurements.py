@@ -23,12 +23,13 @@ from minillm.layers.gradients import PartlyTrained, merge_gradients
 from minillm.layers.types import Ids, State
 from minillm.look.attention import attention_weights, self_attention_weights
 from minillm.look.inside import Activity, AttentionWeights
-from minillm.models.target import teacher_forcing
+from minillm.models.teacher_forcing import teacher_forcing
 from minillm.ops.gru import gru_forward
 from minillm.ops.lstm import lstm_forward
 from minillm.ops.recurrence import CELLS
 from minillm.training.progress import progress_bar
 
+FORWARDS: dict[str, Any] = {"lstm": lstm_forward, "gru": gru_forward}  # they return the gates
 AT_ONCE = 16  # texts with a hidden token that a BERT reads together
 
 Logits = NDArray[np.floating]
@@ -116,48 +117,25 @@ def read_recurrent(model: Any, ids: Ids, state: State) -> tuple[Logits, Norms, l
 def _activity(model: Any, ids: Ids, state: State) -> list[Activity]:
     """The gates and states of each layer, as the forward passes of the ops keep them."""
     c, p = model.config, model.params
-    cell, activity = CELLS[c.cell], []
-    x = np.asarray(ids, np.int64)[None]
+    cell, lengths, activity = CELLS[c.cell], np.array([len(ids)]), []
+    x: NDArray = np.asarray(ids, np.int64)[None]
     if c.embedding:
         x = p["embedding.E"][x]
     for layer in range(c.layers):
-        first = [state[f"layers.{layer}.{name}"] for name in cell.state]
+        first = [np.ascontiguousarray(state[f"layers.{layer}.{name}"]) for name in cell.state]
         weights = [p[f"layers.{layer}.{name}"] for name in cell.weights]
-        values = VALUES[c.cell](x, *map(np.ascontiguousarray, first), *weights)
-        activity.append(Activity({name: array[0] for name, array in values.items()}))
-        x = values["h"]
+        gates: Mapping[str, NDArray] = {}
+        if c.cell == "lstm":
+            hs, _, _, all_gates, cs = FORWARDS["lstm"](x, *first, *weights, lengths=lengths)
+            gates = dict(zip("ifgo", np.split(all_gates, 4, axis=-1), strict=True)) | {"c": cs}
+        elif c.cell == "gru":
+            hs, _, all_gates, _ = FORWARDS["gru"](x, *first, *weights, lengths=lengths)
+            gates = dict(zip("rzn", np.split(all_gates, 3, axis=-1), strict=True))
+        else:
+            (hs, *_), _ = cell.run(x, *first, *weights, lengths=lengths)
+        activity.append(Activity({name: a[0] for name, a in {**gates, "h": hs}.items()}))
+        x = hs
     return activity
-
-
-def _values_of_rnn(
-    x: NDArray, h0: NDArray, W_x: NDArray, W_h: NDArray, b: NDArray
-) -> dict[str, NDArray]:
-    (hs, _), _ = ops.rnn(x, h0, W_x, W_h, b)
-    return {"h": hs}
-
-
-def _values_of_lstm(
-    x: NDArray, h0: NDArray, c0: NDArray, W_x: NDArray, W_h: NDArray, b: NDArray
-) -> dict[str, NDArray]:
-    hs, _, _, gates, cs = lstm_forward(x, h0, c0, W_x, W_h, b, np.array([x.shape[1]]))
-    i, f, g, o = np.split(gates, 4, axis=-1)
-    return {"i": i, "f": f, "g": g, "o": o, "c": cs, "h": hs}
-
-
-def _values_of_gru(
-    x: NDArray, h0: NDArray, W_x: NDArray, W_h: NDArray, b_x: NDArray, b_h: NDArray
-) -> dict[str, NDArray]:
-    hs, _, gates, _ = gru_forward(x, h0, W_x, W_h, b_x, b_h, np.array([x.shape[1]]))
-    r, z, n = np.split(gates, 3, axis=-1)
-    return {"r": r, "z": z, "n": n, "h": hs}
-
-
-# A cell -> its gates and states over a sequence, (1, T, H) each.
-VALUES: dict[str, Callable[..., dict[str, NDArray]]] = {
-    "rnn": _values_of_rnn,
-    "lstm": _values_of_lstm,
-    "gru": _values_of_gru,
-}
 
 
 def read_windows(model: Any, ids: Ids, state: State) -> tuple[Logits, Norms]:

@@ -26,7 +26,7 @@ HEIGHT = 760  # pixels, in a notebook
 
 
 class Page:
-    """A page about the inside of a model, with the predictions of another one beside them.
+    """A page about the inside of a model, with the predictions of another model next to them.
 
     A notebook shows it.  ``inside`` and ``beside`` have the numbers, ``html`` is the file.
     """

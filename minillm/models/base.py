@@ -1,4 +1,4 @@
-"""Model: a configuration and parameters by name; and the loss of classifiers."""
+"""Model: a configuration and parameters by name; and the losses that several models share."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.layers.fresh import Fresh, Shape, draw_all
 from minillm.layers.gradients import under
-from minillm.layers.types import Backward, Params, Rng
-from minillm.models.sizes import sizes_of
+from minillm.layers.types import Backward, Ids, Params, Rng, State
+from minillm.models.sizes import sizes_in_words
 
 Config = TypeVar("Config")
 
@@ -69,7 +69,7 @@ class Model(Generic[Config]):
 
     def __repr__(self) -> str:
         count = sum(p.size for p in self.params.values())
-        return f"<{type(self).__name__} {sizes_of(self.config)}: {count:,} parameters>"
+        return f"<{type(self).__name__} {sizes_in_words(self.config)}: {count:,} parameters>"
 
 
 def check_shapes(params: Params, expected: Mapping[str, Shape]) -> None:
@@ -91,24 +91,54 @@ class LabelModel(Model[Config]):
     """
 
     forward: Callable[..., Any]
+    label_smoothing = 0.0  # of the training loss
 
     def loss(
         self, batch: tuple[NDArray, ...], rng: Rng = None, class_weights: NDArray | None = None
     ) -> tuple[np.floating, Backward]:
         """The mean cross-entropy of (inputs and labels (B,)) in nats, each weighted by its class.
 
-        With rng it is the loss to train on, with dropout and, if the config has it, label
-        smoothing.
+        With rng it is the loss to train on, with dropout and label smoothing.
         """
         *inputs, labels = batch
         logits, logits_backward = self.forward(*inputs, rng=rng)
-        smoothing = 0.0 if rng is None else getattr(self.config, "label_smoothing", 0.0)
+        smoothing = 0.0 if rng is None else self.label_smoothing
         loss, loss_backward = ops.cross_entropy(logits, labels, None, smoothing, class_weights)
 
         def backward():
-            dlogits = loss_backward()
-            if class_weights is not None:
-                dlogits, _dclass_weights = dlogits
-            return logits_backward(dlogits)
+            return logits_backward(loss_backward())
 
+        return loss, backward
+
+
+class WindowModel(Model[Config]):
+    """A language model that reads a text in windows, and carries a state from one to the next.
+
+    A model of this kind defines ``zero_state(B)``, and ``forward(ids, state, rng)`` ->
+    (logits (B, T, V), state), backward; ``backward(dlogits)`` -> gradients keyed as ``params``.
+    """
+
+    zero_state: Callable[[int], State]
+    forward: Callable[..., Any]
+
+    def window_loss(
+        self, inputs: Ids, targets: Ids, state: State, rng: Rng = None
+    ) -> tuple[tuple[np.floating, State], Backward]:
+        """The loss of one window of a text, and the state after it.
+
+        inputs and targets (B, T) -> (mean cross-entropy in nats per token, state).  With rng
+        there is dropout.  ``backward()`` -> gradients keyed as ``params``.
+        """
+        (logits, new_state), logits_backward = self.forward(inputs, state, rng)
+        loss, loss_backward = ops.cross_entropy(logits, targets)
+
+        def backward():
+            return logits_backward(loss_backward())
+
+        return (loss, new_state), backward
+
+    def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
+        """The loss of (inputs, targets), both (B, T), from the zero state."""
+        inputs, targets = batch
+        (loss, _), backward = self.window_loss(inputs, targets, self.zero_state(len(inputs)), rng)
         return loss, backward

@@ -161,7 +161,7 @@ class BERT(base.Model[BERTConfig]):
 
     @property
     def unused(self) -> list[str]:
-        """The names of the weights that the loss does not use: those of a pooler without a head."""
+        """The names of the weights that the loss does not use: of a pooler without a head."""
         pooler = ("pooler.W", "pooler.b")
         return [name for name in pooler if name in self.params and not self.config.next_sentence]
 
@@ -181,7 +181,8 @@ class BERT(base.Model[BERTConfig]):
         c, p, attend = self.config, self.params, to_all(lengths)
         x, embed_backward = self.embed(ids, segments, rng)
         backwards = {}
-        for block in (f"blocks.{layer}" for layer in range(c.layers)):
+        for layer in range(c.layers):
+            block = f"blocks.{layer}"
             x, backwards[block] = bert_block(p, block, x, c.heads, attend, c.dropout, rng)
 
         def backward(dx):
@@ -258,7 +259,7 @@ class BERT(base.Model[BERTConfig]):
     # --- training ---------------------------------------------------------------
 
     def loss(self, batch: MaskedBatch, rng: Rng = None) -> tuple[np.floating, Backward]:
-        """The mean cross-entropy of the masked words in nats, plus that of the next sentence.
+        """The mean cross-entropy of the masked words in nats, plus the next-sentence loss.
 
         With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.  Only the
         masked places go through the wide output layer.  The next-sentence loss is multiplied by

@@ -21,7 +21,8 @@ from minillm.layers import dense, recurrent
 from minillm.layers.fresh import Fresh, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Gradients, Rng, State
-from minillm.models import base, sizes, target
+from minillm.models import base, sizes
+from minillm.models.teacher_forcing import target_loss, teacher_forcing
 
 Batch = tuple[NDArray, NDArray, NDArray]
 
@@ -78,11 +79,11 @@ class Captioner(base.Model[CaptionerConfig]):
         """
         c, p = self.config, self.params
         images, captions, lengths = batch
-        inputs = target.teacher_forcing(captions, c.bos)
+        inputs = teacher_forcing(captions, c.bos)
         state, first_backward = self.first_state(images, rng)
         x, embedding_backward = ops.embedding(inputs, p["embedding.E"])  # (B, T, D)
         (hs, _), decoder_backward = recurrent.layer(p, "decoder", x, state, c.cell)
-        loss, loss_backward = target.target_loss(p, hs, captions, lengths)
+        loss, loss_backward = target_loss(p, hs, captions, lengths)
 
         def backward():
             dhs, of_output = loss_backward()

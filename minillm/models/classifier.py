@@ -6,7 +6,7 @@
 
 ``pooling`` is one of
 
-- "last": the last state; that of a layer that reads backwards is at the first step.
+- "last": the last state; a layer that reads backwards reaches it at the first step.
 - "mean", "max": over all steps, each feature by itself.
 - "attention": a weighted mean.  The weights compare each step's output with a learned
   vector u: weights = softmax over t of u . tanh(h_t W + b).
@@ -27,9 +27,8 @@ from minillm.layers.fresh import Fresh, at_depth, normal, uniform
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Rng
 from minillm.models import base, sizes
-from minillm.ops.pooling import POOLINGS as OPS
 
-POOLINGS = ("last", *OPS, "attention")
+CLASSIFIER_POOLINGS = ("last", "mean", "max", "attention")
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class ClassifierConfig:
     def __post_init__(self) -> None:
         sizes.check_at_least(self, 1, "vocabulary", "classes", "embedding", "hidden", "layers")
         sizes.check_one_of(self, "cell", tuple(recurrent.CELLS))
-        sizes.check_one_of(self, "pooling", POOLINGS)
+        sizes.check_one_of(self, "pooling", CLASSIFIER_POOLINGS)
         sizes.check_below_one(self, "dropout")
 
     @property
@@ -115,7 +114,8 @@ class Classifier(base.LabelModel[ClassifierConfig]):
             return last, lambda dy: (None, dy, {})
         if pooling == "attention":
             return self._attention_pool(hs, lengths)
-        y, op_backward = OPS[pooling](hs, lengths)
+        op = ops.mean_pool if pooling == "mean" else ops.max_pool
+        y, op_backward = op(hs, lengths)
         return y, lambda dy: (op_backward(dy), None, {})
 
     def _attention_pool(self, hs: NDArray, lengths: NDArray) -> tuple[NDArray, Callable]:

@@ -34,7 +34,8 @@ from minillm.layers import attention, dense, recurrent
 from minillm.layers.fresh import Fresh, at_depth, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Rng, State
-from minillm.models import base, sizes, target
+from minillm.models import base, sizes
+from minillm.models.teacher_forcing import target_loss, teacher_forcing
 
 Batch = tuple[NDArray, NDArray, NDArray, NDArray]
 
@@ -90,7 +91,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
 
     @staticmethod
     def new_parameters(config: EncoderDecoderConfig) -> dict[str, Fresh]:
-        """Declare the parameters; the first predictions are nearly uniform."""
+        """Declare the parameters; the first predictions are almost uniform."""
         c = config
         D, H, M, V = c.embedding, c.hidden, c.memory, c.target_vocabulary + 1
         params = {
@@ -112,7 +113,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
     # --- training -------------------------------------------------------------
 
     def loss(self, batch: Batch, rng: Rng = None) -> tuple[np.floating, Backward]:
-        """The mean cross-entropy of the targets, each token given those before it.
+        """The mean cross-entropy of the targets, each token given the tokens before it.
 
         batch is source (B, S), source lengths (B,), target (B, T), target lengths (B,).
         A target ends with EOS, and its length includes it: target[b, lengths[b] - 1] is
@@ -122,10 +123,10 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
         """
         source, source_lengths, targets, target_lengths = batch
         state, encode_backward = self.encode(source, source_lengths, rng)
-        inputs = target.teacher_forcing(targets, self.config.bos)
+        inputs = teacher_forcing(targets, self.config.bos)
         attentional, decode_backward = self._decode(inputs, state, rng)  # (B, T, H)
         smoothing = 0.0 if rng is None else self.config.label_smoothing
-        loss, loss_backward = target.target_loss(
+        loss, loss_backward = target_loss(
             self.params, attentional, targets, target_lengths, smoothing
         )
 

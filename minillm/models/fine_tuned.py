@@ -28,7 +28,7 @@ pre-training", equations 3 and 4; Devlin, Chang, Lee and Toutanova (2018), "BERT
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,16 +43,34 @@ from minillm.models.bert import BERT, BERTConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.ops import pooling
 
 EncoderConfig = BERTConfig | GPTConfig | LlamaConfig | LanguageModelConfig
 
-# By the kind of model: the class, the class of its config, and how its outputs become one vector.
-ENCODERS: dict[str, tuple[type[base.Model], type, str]] = {
-    "lm": (LanguageModel, LanguageModelConfig, "max"),
-    "gpt": (GPT, GPTConfig, "last"),
-    "llama": (Llama, LlamaConfig, "last"),
-    "bert": (BERT, BERTConfig, "mean"),
+
+class Encoder(NamedTuple):
+    """A class of models that may be fine-tuned."""
+
+    model: type[base.Model]
+    config: type
+    pooling: str  # by default
+    headless: dict[str, bool]  # fields of the config that leave out the heads of its own task
+    opened_by: str = ""  # the special token before a text: "bos" or none
+    closed_by: str = ""  # the special token after a text: "eos" or none
+
+
+# By the kind of model.
+ENCODERS = {
+    "lm": Encoder(LanguageModel, LanguageModelConfig, "max", {"headless": True}),
+    "gpt": Encoder(GPT, GPTConfig, "last", {}, closed_by="eos"),
+    "llama": Encoder(Llama, LlamaConfig, "last", {"tied": True}, closed_by="eos"),
+    "bert": Encoder(
+        BERT,
+        BERTConfig,
+        "mean",
+        {"masked_words": False, "pooler": False, "next_sentence": False},
+        opened_by="bos",  # [CLS]
+        closed_by="eos",  # [SEP]
+    ),
 }
 PREFIX = "encoder."  # of the names of its weights
 
@@ -81,7 +99,12 @@ def _token_at(places: NDArray, hs: NDArray, lengths: NDArray) -> tuple[NDArray, 
     return y, backward
 
 
-POOLINGS: dict[str, Callable] = {"first": first_token, "last": last_token} | pooling.POOLINGS
+ENCODER_POOLINGS: dict[str, Callable] = {
+    "first": first_token,
+    "last": last_token,
+    "mean": ops.mean_pool,
+    "max": ops.max_pool,
+}
 
 
 @dataclass(frozen=True)
@@ -98,14 +121,14 @@ class FineTunedConfig:
     def __post_init__(self) -> None:
         sizes.check_at_least(self, 1, "classes")
         sizes.check_one_of(self, "kind", tuple(ENCODERS))
-        sizes.check_one_of(self, "pooling", tuple(POOLINGS))
+        sizes.check_one_of(self, "pooling", tuple(ENCODER_POOLINGS))
         sizes.check_below_one(self, "dropout", "label_smoothing")
 
     @classmethod
     def nested(cls, values: Mapping[str, Any]) -> dict[str, type]:
         """The fields that are themselves configurations, and the class of each."""
-        kind = values.get("kind")
-        return {"encoder": ENCODERS[kind][1]} if isinstance(kind, str) and kind in ENCODERS else {}
+        kind = str(values.get("kind"))
+        return {"encoder": ENCODERS[kind].config} if kind in ENCODERS else {}
 
     @property
     def vocabulary(self) -> int:
@@ -116,16 +139,21 @@ class FineTunedConfig:
 class FineTuned(base.LabelModel[FineTunedConfig]):
     """An encoder, a pool, an output layer.
 
-    ``params``: those of the encoder, such as ``encoder.embedding.E``; ``output.W`` (D, classes)
-    and ``output.b``.
+    ``params``: the weights of the encoder, such as ``encoder.embedding.E``; ``output.W``
+    (D, classes) and ``output.b``.
     """
 
     @staticmethod
     def new_parameters(config: FineTunedConfig) -> dict[str, Fresh]:
         """Declare the parameters, the encoder's included, which a trained one replaces."""
-        Model, _, _ = ENCODERS[config.kind]
+        Model = ENCODERS[config.kind].model
         params = {f"{PREFIX}{n}": f for n, f in Model.new_parameters(config.encoder).items()}
         return params | dense.new_layer("output", config.encoder.width, config.classes)
+
+    @property
+    def label_smoothing(self) -> float:  # type: ignore[override]
+        """The share of the target's probability that training spreads over all classes."""
+        return self.config.label_smoothing
 
     def forward(self, ids: NDArray, lengths: NDArray, rng: Rng = None) -> tuple[NDArray, Backward]:
         """ids (B, T), lengths (B,) -> logits (B, classes).  With rng, there is dropout.
@@ -135,7 +163,7 @@ class FineTuned(base.LabelModel[FineTunedConfig]):
         # Padding follows the tokens, so a causal Transformer never attends to it.
         options = {} if self.config.kind in ("gpt", "llama") else {"lengths": lengths}
         hs, encoder_backward = encoder_of(self).hidden(ids, rng=rng, **options)  # (B, T, D)
-        y, pool_backward = POOLINGS[self.config.pooling](hs, lengths)  # (B, D)
+        y, pool_backward = ENCODER_POOLINGS[self.config.pooling](hs, lengths)  # (B, D)
         y, dropout_backward = ops.dropout(y, self.config.dropout, rng)
         logits, output_backward = dense.layer(self.params, "output", y)
 
@@ -150,5 +178,5 @@ class FineTuned(base.LabelModel[FineTunedConfig]):
 
 def encoder_of(model: base.Model[Any]) -> Any:
     """The encoder of a model, such as a BERT or a GPT, which shares its arrays."""
-    Model, _, _ = ENCODERS[model.config.kind]
+    Model = ENCODERS[model.config.kind].model
     return model.part(Model, model.config.encoder, PREFIX)

@@ -1,7 +1,7 @@
 """GPT: a stack of Transformer blocks that predicts the next token.
 
     x_t = E[id_t] + P[t]                        the token and its position
-    x = x + attention(norm_1(x))                L times: each token gathers from those before it,
+    x = x + attention(norm_1(x))                L times: each token gathers from earlier ones,
     x = x + feed_forward(norm_2(x))                      then each is transformed separately
     y = norm(x)
     P(id_{t+1} | id_1 .. id_t) = softmax(y_t E^T)
@@ -101,7 +101,7 @@ class GPT(base.Model[GPTConfig]):
 
     @staticmethod
     def new_parameters(config: GPTConfig) -> dict[str, Fresh]:
-        """Declare the parameters; the first predictions are nearly uniform.
+        """Declare the parameters; the first predictions are almost uniform.
 
         Matrices that write into the sum are smaller by sqrt(2 L), because 2 L results add up.
         """
@@ -136,7 +136,8 @@ class GPT(base.Model[GPTConfig]):
         x, embed_backward = self.embed(ids, positions)  # (B, T, D)
         x, dropout_backward = ops.dropout(x, c.dropout, rng)
         backwards = {}
-        for block in (f"blocks.{layer}" for layer in range(c.layers)):
+        for layer in range(c.layers):
+            block = f"blocks.{layer}"
             x, backwards[block] = gpt_block(p, block, x, c.heads, c.dropout, rng)
         y, norm_backward = norm(p, "norm", x)
 

@@ -20,7 +20,6 @@ Williams and Peng (1990) for the truncation; Zaremba, Sutskever and Vinyals (201
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
@@ -61,7 +60,7 @@ class LanguageModelConfig:
         return self.hidden
 
 
-class LanguageModel(base.Model[LanguageModelConfig]):
+class LanguageModel(base.WindowModel[LanguageModelConfig]):
     """Embedding, L recurrent layers, output layer.
 
     ``params``: ``embedding.E`` (V, D), absent where D is 0; ``layers.0.W_x`` and so on,
@@ -72,7 +71,7 @@ class LanguageModel(base.Model[LanguageModelConfig]):
 
     @staticmethod
     def new_parameters(config: LanguageModelConfig) -> dict[str, Fresh]:
-        """Declare the parameters; the first predictions are nearly uniform."""
+        """Declare the parameters; the first predictions are almost uniform."""
         c = config
         V, D, H = c.vocabulary, c.embedding, c.hidden
         params: dict[str, Fresh] = {}
@@ -125,28 +124,6 @@ class LanguageModel(base.Model[LanguageModelConfig]):
         if self.config.tied:
             return embedding.output(self.params, "embedding.E", y, "output.b")
         return dense.layer(self.params, "output", y)
-
-    def window_loss(
-        self, inputs: Ids, targets: Ids, state: State, rng: Rng = None
-    ) -> tuple[tuple[np.floating, State], Backward]:
-        """The loss over one window of a text, and the state after it.
-
-        inputs and targets (B, T) -> (mean cross-entropy in nats per token, state).  With rng
-        there is dropout.  ``backward()`` -> gradients keyed as ``params``.
-        """
-        (logits, new_state), logits_backward = self.forward(inputs, state, rng)
-        loss, loss_backward = ops.cross_entropy(logits, targets)
-
-        def backward():
-            return logits_backward(loss_backward())
-
-        return (loss, new_state), backward
-
-    def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
-        """The loss of (inputs, targets), both (B, T), from the zero state."""
-        inputs, targets = batch
-        (loss, _), backward = self.window_loss(inputs, targets, self.zero_state(len(inputs)), rng)
-        return loss, backward
 
     def hidden(
         self, ids: Ids, lengths: Ids | None = None, rng: Rng = None

@@ -11,12 +11,12 @@ has changed since GPT-2 (2019), line by line:
 
 - x_t = E[id_t]: no vector P[t] is added.  Each attention rotates its queries and keys by angles
   that grow with their positions (:mod:`minillm.ops.rotary`), so that a score depends on the
-  distance of two tokens, and not on their positions.  No table ends at C (Su et al. 2021).
+  distance of two tokens rather than on their positions.  No table ends at C (Su et al. 2021).
 - norm(x) is an RMS norm (:mod:`minillm.ops.rms_norm`): the row is divided by the root of its mean
-  square, and its mean stays.  That is less work, and no worse (Zhang and Sennrich 2019).
+  square, and its mean stays.  This is less work, and no worse (Zhang and Sennrich 2019).
 - attention: N heads of queries share M heads of keys and values, so that the cache, and what is
-  read from it for each token, is N / M times smaller.  M = N is GPT-2's.  With M = 1 (Shazeer
-  2019) the model gets worse; a few heads are nearly as good as N (Ainslie et al. 2023).
+  read from it for each token, is N / M times smaller.  GPT-2 has M = N.  With M = 1 (Shazeer
+  2019) the model gets worse; a few heads are almost as good as N (Ainslie et al. 2023).
 - feed_forward(x) = (silu(x W_gate) * x W_up) W_down (:mod:`minillm.ops.swiglu`): one half of the
   hidden numbers gates the other.  With three matrices in place of two, F is about 8/3 D in place
   of 4 D, for as many weights.  At equal size the loss is lower; why is not understood (Shazeer
@@ -26,8 +26,7 @@ has changed since GPT-2 (2019), line by line:
 - The output is tied to E in small models, where E has a large part of all weights; in large ones
   it is a matrix of its own, W.
 
-The place of the norms, before each branch, is still that of GPT-2.  Each part has its derivation in
-chapter 16.
+The norms are before each branch, as in GPT-2.  Each part has its derivation in chapter 16.
 
 Legend: B batch, T time, C context, V vocabulary, D width, F feed-forward width, N heads of queries,
 M heads of keys, w width of a head, L layers.
@@ -148,7 +147,7 @@ class Llama(base.Model[LlamaConfig]):
 
     @staticmethod
     def new_parameters(config: LlamaConfig) -> dict[str, Fresh]:
-        """Declare the parameters, drawn as those of a GPT: the first predictions are uniform."""
+        """Declare the parameters, drawn as in a GPT: the first predictions are almost uniform."""
         c, first = config, normal(DEVIATION)
         D, N, M, w, F = c.width, c.heads, c.key_heads, c.head_width, c.feed_forward
         summed = normal(DEVIATION / np.sqrt(2 * c.layers))
@@ -186,7 +185,8 @@ class Llama(base.Model[LlamaConfig]):
         x, embed_backward = self.embed(ids)  # (B, T, D)
         x, dropout_backward = ops.dropout(x, c.dropout, rng)
         backwards = {}
-        for block in (f"blocks.{layer}" for layer in range(c.layers)):
+        for layer in range(c.layers):
+            block = f"blocks.{layer}"
             x, backwards[block] = llama_block(p, block, x, positions, c, rng)
         y, norm_backward = norm(p, "norm", x, c.eps)
 

@@ -23,7 +23,7 @@ from minillm import ops
 from minillm.layers import dense
 from minillm.layers.fresh import Fresh, normal
 from minillm.layers.gradients import merge_gradients
-from minillm.layers.types import Backward, Ids, Rng, State
+from minillm.layers.types import Ids, Rng, State
 from minillm.models import base, sizes
 
 
@@ -43,7 +43,7 @@ class NeuralNGramConfig:
         sizes.check_below_one(self, "dropout")
 
 
-class NeuralNGram(base.Model[NeuralNGramConfig]):
+class NeuralNGram(base.WindowModel[NeuralNGramConfig]):
     """Embedding, one hidden layer, output layer.
 
     ``params``: ``embedding.E`` (V, D); ``hidden.W`` ((n - 1) D, H), ``hidden.b``;
@@ -76,28 +76,6 @@ class NeuralNGram(base.Model[NeuralNGramConfig]):
         contexts = np.lib.stride_tricks.sliding_window_view(text, n - 1, axis=1)  # (B, T, n - 1)
         logits, backward = self.predict(contexts, rng)
         return (logits, self.state_after(text)), backward
-
-    def window_loss(
-        self, inputs: Ids, targets: Ids, state: State, rng: Rng = None
-    ) -> tuple[tuple[np.floating, State], Backward]:
-        """The loss over one window of a text, and the state after it.
-
-        inputs and targets (B, T) -> (mean cross-entropy in nats per token, state).  With rng
-        there is dropout.  ``backward()`` -> gradients keyed as ``params``.
-        """
-        (logits, new_state), logits_backward = self.forward(inputs, state, rng)
-        loss, loss_backward = ops.cross_entropy(logits, targets)
-
-        def backward():
-            return logits_backward(loss_backward())
-
-        return (loss, new_state), backward
-
-    def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
-        """The loss of (inputs, targets), both (B, T), from the zero state."""
-        inputs, targets = batch
-        (loss, _), backward = self.window_loss(inputs, targets, self.zero_state(len(inputs)), rng)
-        return loss, backward
 
     def predict(self, contexts: Ids, rng: Rng = None) -> tuple[NDArray, Callable]:
         """The logits of the id after each context: contexts (..., n - 1) -> (..., V).

@@ -305,7 +305,7 @@ def adjusted_counts(level: Counts, longer: Counts | None) -> NDArray[np.int64]:
 
     "Francisco" is frequent, but follows only "San".  Shorter n-grams matter after a new
     context, and there "Francisco" is unlikely.  The longest n-grams keep their counts.  So
-    do those that begin with the start of a sentence, because no word precedes it.
+    do n-grams that begin with the start of a sentence, because no word precedes it.
     """
     if longer is None:
         return level.count
@@ -338,9 +338,11 @@ class NGramConfig:
     def __post_init__(self) -> None:
         sizes.check_at_least(self, 1, "vocabulary", "order")
         for name in ("line_end", "unknown"):
-            id = getattr(self, name)
-            if id is not None and not 0 <= id < self.vocabulary:
-                raise ValueError(f"{name}: expected an id in 0..{self.vocabulary - 1}, found {id}")
+            token = getattr(self, name)
+            if token is not None and not 0 <= token < self.vocabulary:
+                raise ValueError(
+                    f"{name}: expected an id in 0..{self.vocabulary - 1}, found {token}"
+                )
         sizes.check_one_of(self, "smoothing", tuple(SMOOTHINGS))
         if not 0 < self.k < np.inf:
             raise ValueError(f"k: expected above 0 and finite, found {self.k}")
@@ -384,7 +386,7 @@ class NGram:
         check_params(config, params)
 
     def probabilities(self, ids: NDArray[np.integer]) -> Floats:
-        """log10 p of each token given those before it: ids (T,) -> (T,) float64.
+        """log10 p of each token given the tokens before it: ids (T,) -> (T,) float64.
 
         The starts of sentences in ids are given, not predicted: log10 p is 0 there.
         """
@@ -443,13 +445,13 @@ class NGram:
         return log_p[: self.config.vocabulary]
 
     def longest_context(self, context: Sequence[int]) -> int:
-        """How many of the last ids of the context make the longest one that was seen."""
+        """The number of last ids of the context in the longest context that was seen."""
         most = min(len(context), self.config.order - 1)
         lengths = range(1, most + 1)
         return sum(self._number(context[len(context) - length :]) >= 0 for length in lengths)
 
     def _number(self, ngram: Sequence[int]) -> int:
-        """The number of an n-gram among those of its length, or -1."""
+        """The number of an n-gram among the n-grams of its length, or -1."""
         number = ngram[0]
         for n, word in enumerate(ngram[1:], start=2):
             first, last = self.params[f"first.{n}"][number : number + 2]

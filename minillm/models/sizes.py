@@ -7,7 +7,7 @@ from typing import Any
 MOST_LAYERS = 10_000  # a limit for damaged configurations
 
 
-def sizes_of(config: Any) -> str:
+def sizes_in_words(config: Any) -> str:
     """The sizes of a model in words, such as "lstm, 2 layers of 256, vocabulary 65"."""
     values = {entry.name: getattr(config, entry.name) for entry in fields(config)}
     shown = [value for value in values.values() if isinstance(value, str)]

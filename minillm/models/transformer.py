@@ -13,7 +13,7 @@ to the source in each layer, with N heads that may look at different places.  It
 token, like any model, and keeps the keys and values of past tokens
 (:mod:`minillm.decoding.hypotheses`).
 
-The order is the paper's, "post-norm", or that of later models, "pre-norm", which needs a norm
+The order is the paper's, "post-norm", or the order of later models, "pre-norm", which needs a norm
 after each stack (see :mod:`minillm.layers.block`).  The paper uses one matrix for the embeddings of
 source and target and for the output layer (``shared``).  That needs one vocabulary for both sides.
 ``tied`` shares it only between target and output.
@@ -45,7 +45,7 @@ from minillm.layers.positions import sinusoids
 from minillm.layers.types import Backward, Ids, Rng
 from minillm.models import base, sizes
 from minillm.models.encoder_decoder import Batch
-from minillm.models.target import target_loss, teacher_forcing
+from minillm.models.teacher_forcing import target_loss, teacher_forcing
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Transformer(base.Model[TransformerConfig]):
 
     @staticmethod
     def new_parameters(config: TransformerConfig) -> dict[str, Fresh]:
-        """Declare the parameters: matrices are those of Glorot and Bengio (2010, equation 12).
+        """Declare the parameters: matrices follow Glorot and Bengio (2010, equation 12).
 
         Embeddings have the deviation 1 / sqrt(D); the factor sqrt(D) scales them to one.
         """
@@ -121,7 +121,7 @@ class Transformer(base.Model[TransformerConfig]):
         return params
 
     def loss(self, batch: Batch, rng: Rng = None) -> tuple[np.floating, Backward]:
-        """The mean cross-entropy of the targets, each token given those before it.
+        """The mean cross-entropy of the targets, each token given the tokens before it.
 
         batch is source (B, S), source lengths (B,), target (B, T), target lengths (B,).
         A target ends with EOS, and its length includes it: target[b, lengths[b] - 1] is

@@ -20,7 +20,7 @@ class Vectors:
     def __init__(self, words: Sequence[str], vectors: Floats):
         self.words = list(words)
         self.vectors = vectors
-        self.ids = {word: id for id, word in enumerate(self.words)}
+        self.ids = {word: row for row, word in enumerate(self.words)}
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         self.directions = vectors / np.where(length > 0, length, 1)
 
@@ -65,7 +65,7 @@ class Vectors:
     ) -> list[tuple[str, float]]:
         """The words most similar to a word, with their similarities.
 
-        Of several words, the directions are added; those of the ``negative`` ones are subtracted.
+        Of several words, the directions are added; of ``negative`` words, they are subtracted.
         """
         if isinstance(negative, int):
             raise InputError(f"negative: expected words, found {negative}: give it as topn")
@@ -79,7 +79,7 @@ class Vectors:
         return self._nearest(target / (length if length > 0 else 1), words, topn)
 
     def analogy(self, a: str, b: str, c: str, topn: int = 10) -> list[tuple[str, float]]:
-        """Words that are to c as b is to a: those nearest to b - a + c, except the three.
+        """Words that are to c as b is to a: the nearest to b - a + c, except the three.
 
         With unit vectors, these words are most similar to b and c and least similar to a, with
         equal weights (Mikolov, Yih and Zweig 2013; "3CosAdd").
@@ -90,7 +90,7 @@ class Vectors:
         scores = self.directions @ direction
         scores[[self.ids[word] for word in without]] = -np.inf
         best = np.argsort(-scores, kind="stable")[: min(topn, len(scores) - len(set(without)))]
-        return [(self.words[id], float(scores[id])) for id in best]
+        return [(self.words[row], float(scores[row])) for row in best]
 
     def map(self, words: Sequence[str]) -> Floats:
         """The coordinates of words in the plane of their largest variance: (N, 2).

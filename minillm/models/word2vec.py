@@ -12,8 +12,8 @@ prediction is thus a handful of logistic regressions:
 
     loss = - sum over the rows of log sigma(u . h) if label else log sigma(-u . h)
 
-Negative sampling: the rows are the target's, with label 1, and those of `negative`
-random words, with label 0.  Hierarchical softmax: the rows are those of the inner
+Negative sampling: the rows belong to the target, with label 1, and to `negative`
+random words, with label 0.  Hierarchical softmax: the rows belong to the inner
 nodes on the target's path in the Huffman tree; the label says which way the path
 turns.
 
@@ -28,7 +28,7 @@ Legend: V words, the most frequent first, D width of a vector.
 Sources: Mikolov, Chen, Corrado and Dean (2013), "Efficient estimation of word
 representations in vector space"; Mikolov, Sutskever, Chen, Corrado and Dean
 (2013), "Distributed representations of words and phrases and their
-compositionality"; the defaults are those of their program.  Recht, Re, Wright and
+compositionality"; the defaults are taken from their program.  Recht, Re, Wright and
 Niu (2011), "Hogwild!: a lock-free approach to parallelizing stochastic gradient
 descent".
 """
@@ -239,7 +239,7 @@ def _train_sentences(
             dh, dU = backward()
             # A row that is drawn twice, or a word that occurs twice in the window, takes two steps.
             np.subtract.at(W_out, rows, W_out.dtype.type(rate) * dU)
-            # The gradient by each vector of a mean is dh / len(inputs).  Here each takes the whole
+            # The gradient of each vector of a mean is dh / len(inputs).  Here each takes the whole
             # dh, as in the authors' program: the mean then moves by dh.
             np.subtract.at(W_in, inputs, W_in.dtype.type(rate) * dh)
             total += float(loss)
@@ -287,7 +287,7 @@ def _predictions(
 def _negatives(
     target: int, count: int, share: NDArray[np.uint64], alias: Ids, random: "_Random"
 ) -> Iterator[int]:
-    """Draw words by `alias_table`, and yield those that are not the target."""
+    """Draw words by `alias_table`, and yield the words that are not the target."""
     for _ in range(count):
         slot, rest = random.below(len(share))
         word = slot if rest < share[slot] else int(alias[slot])

@@ -50,7 +50,7 @@ def sigmoid(x: NDArray) -> tuple[NDArray, Callable]:
 def relu(x: NDArray) -> tuple[NDArray, Callable]:
     """The rectifier: y = max(x, 0), of any shape.
 
-    ``backward(dy)`` -> dx = dy where x > 0, else 0; at the kink, 0 by convention.
+    ``backward(dy)`` -> dx = dy where x > 0, otherwise 0; at the kink, 0 by convention.
     Keeps x.
 
     Source: Nair and Hinton (2010), "Rectified linear units improve restricted

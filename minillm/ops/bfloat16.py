@@ -6,7 +6,7 @@ number changes by at most 1/256 of itself.  A product of two of them is exact in
 
 Some CPUs multiply two pairs of bfloat16 in the time of one pair of float32.  The errors of
 rounding are independent and mostly cancel in a sum, so a training in this *mixed precision* learns
-nearly the same.  Only the operands of products are rounded, and each time anew: weights stay
+almost the same.  Only the operands of products are rounded, and each time anew: weights stay
 float32, since a step of the optimiser is often smaller than 1/256 of a weight, and rounding would
 undo it.  Sums, norms, softmax, attention, losses and the optimiser's moments are float32 as well.
 

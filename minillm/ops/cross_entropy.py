@@ -19,29 +19,27 @@ def cross_entropy(
 ) -> tuple[np.floating, Callable]:
     """The mean of -log p[target] in nats, where p is the softmax of the logits.
 
-        p = softmax(logits)        loss = mean over unmasked places of -log p[target]
+        p = softmax(logits)        loss = mean over unmasked positions of -log p[target]
 
     With label smoothing e, the target distribution q puts probability 1 - e on the
     target and spreads e evenly over all V:
 
         q = (1 - e) one_hot(target) + e / V        loss = mean of -sum over v of q_v log p_v
 
-    With class weights w, the loss of each place is multiplied by w[target].  A rare class can
-    then count as much as a frequent one:
+    With class weights w, the loss of each position is multiplied by the constant w[target].  A rare
+    class can then count as much as a frequent one:
 
         loss = mean of w[target] times the above
 
-    logits (..., V), targets (...) in 0..V-1, mask (...) True at the places that count (None:
+    logits (..., V), targets (...) in 0..V-1, mask (...) True at the positions that count (None:
     all), class_weights (V,) or None: all 1 -> loss, a scalar of the logits' dtype.
-    ``backward(dloss=1.0)`` -> dlogits (..., V), and dclass_weights (V,) if there are any.  Keeps
-    p and the nats of the unmasked places.
+    ``backward(dloss=1.0)`` -> dlogits (..., V).  Keeps p of the unmasked positions.
 
     The gradient of the two together has no quotient:
 
-        dlogits = w[target] (p - q) / count where the mask is True, else 0
-        dw[v] = sum of nats / count over the places with target v
+        dlogits = w[target] (p - q) / count where the mask is True, otherwise 0
 
-    The logits of a masked place change nothing, even where they are NaN.
+    The logits of a masked position change nothing, even where they are NaN.
 
     Raises TypeError or ValueError where dtypes or shapes do not fit, a target is
     out of range, the mask is False everywhere, or e is outside [0, 1).
@@ -49,8 +47,8 @@ def cross_entropy(
     computer vision", section 7, for the smoothing.
     """
     smoothing = checks.below_one("cross_entropy", "label_smoothing", label_smoothing)
-    weights = {} if class_weights is None else {"class_weights": (class_weights, "V")}
-    V = checks.floats("cross_entropy", logits=(logits, "... V"), **weights)["V"]
+    arrays = {"logits": (logits, "... V"), "class_weights": (class_weights, "V?")}
+    V = checks.floats("cross_entropy", **arrays)["V"]
     shape, dtype = logits.shape, logits.dtype
     kept_targets = checks.ids("cross_entropy", "targets", targets, V, shape[:-1]).ravel()
     rows = checks.contiguous(logits)[0].reshape(-1, V)  # (N, V)
@@ -63,23 +61,18 @@ def cross_entropy(
         raise ValueError("cross_entropy: mask: expected a True, found False everywhere")
 
     nats, p = cross_entropy_forward(rows, kept_targets, smoothing)  # (count,), (count, V)
-    factors = np.ones(V, dtype) if class_weights is None else class_weights.copy()
-    loss = (factors[kept_targets] * nats).sum() / dtype.type(count)
+    factors = np.ones(count, dtype) if class_weights is None else class_weights[kept_targets]
+    loss = (factors * nats).sum() / dtype.type(count)
     upstream = checks.upstream("cross_entropy", dloss=loss)
 
     def backward(dloss=1.0):
         share = dtype.type(upstream(dloss) / count)
-        drows = cross_entropy_backward(p, kept_targets, share * factors[kept_targets], smoothing)
-        if keep is not None:
-            dkept, drows = drows, np.zeros((len(keep), V), dtype)
-            drows[keep] = dkept
-        dlogits = drows.reshape(shape)
-        if class_weights is None:
-            return dlogits
-        dclass_weights = np.zeros(V, dtype)
-        # loss = sum of w[target] nats / count; several places may have the same target
-        np.add.at(dclass_weights, kept_targets, share * nats)
-        return dlogits, dclass_weights
+        drows = cross_entropy_backward(p, kept_targets, share * factors, smoothing)
+        if keep is None:
+            return drows.reshape(shape)
+        dlogits = np.zeros((len(keep), V), dtype)
+        dlogits[keep] = drows
+        return dlogits.reshape(shape)
 
     return loss, backward
 
@@ -92,7 +85,7 @@ def cross_entropy_forward(
     z, exp_z, total = exponentials(logits)
     # - sum over v of q_v log p_v = log(total) - sum over v of q_v z_v, since q sums to 1
     expected = z[np.arange(len(z)), targets]
-    if smoothing > 0:  # else 0 times minus infinity would be NaN
+    if smoothing > 0:  # otherwise 0 times minus infinity would be NaN
         expected = (1 - smoothing) * expected + smoothing * z.mean(axis=1)
     return np.log(total[:, 0]) - expected, exp_z / total
 

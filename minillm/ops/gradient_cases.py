@@ -127,11 +127,12 @@ def cross_entropy(rng: Generator, B: int = 3, T: int = 4, V: int = 5) -> Case:
     targets = rng.integers(0, V, (B, T))
     chosen, smoothing = (mask, None)[rng.integers(2)], rng.choice([0.0, 0.2])
 
-    def op(logits, class_weights=None):
-        return ops.cross_entropy(logits, targets, chosen, smoothing, class_weights)
-
     weights = (rng.random(V),) if rng.integers(2) else ()
-    return op, (2 * rng.standard_normal((B, T, V)), *weights)
+
+    def op(logits):
+        return ops.cross_entropy(logits, targets, chosen, smoothing, *_like(logits, weights))
+
+    return op, (2 * rng.standard_normal((B, T, V)),)
 
 
 @case

@@ -24,7 +24,7 @@ def layer_norm(
     1 / sqrt(variance + eps) of each row.  x_hat is computed again.
 
     Each x also changes the mean and the variance of its row.  With r = 1 / sqrt(variance + eps),
-    the slope of the mean by x_i is 1 / D, that of r is -r^2 x_hat_i / D, and that of x_hat_j is
+    the derivative of the mean with respect to x_i is 1 / D, of r it is -r^2 x_hat_i / D, of x_hat_j
 
         r ([i = j] - 1 / D - x_hat_j x_hat_i / D)
 
@@ -92,7 +92,7 @@ def add_norm(
     ``backward(dtotal, dy)`` -> dx, dh if there is an h, dgain, dbias if there is a bias.  Keeps
     total, gain, and what the norm keeps of each row.
 
-    The total has two uses, so its gradient is a sum of two parts.  It is that of x and of h:
+    The total has two uses, so its gradient is a sum of two parts.  x and h have the same gradient:
 
         dx = dh = dtotal + the norm's backward of dy
 
@@ -100,15 +100,12 @@ def add_norm(
     Source: He, Zhang, Ren and Sun (2016), "Identity mappings in deep residual networks",
     section 2, for the sum that bypasses every branch.
     """
-    added = {} if h is None else {"h": (h, "... D")}
-    biased = {} if bias is None else {"bias": (bias, "D")}
-    checks.floats("add_norm", x=(x, "... D"), **added, gain=(gain, "D"), **biased)
+    checks.floats("add_norm", x=(x, "... D"), h=(h, "... D?"), gain=(gain, "D"), bias=(bias, "D?"))
     if h is not None and h.shape != x.shape:
-        raise ValueError(f"add_norm: h: expected shape {x.shape}, that of x, found {h.shape}")
+        raise ValueError(f"add_norm: h: expected {x.shape}, the shape of x, found {h.shape}")
     eps = checks.positive("add_norm", "eps", eps)
     shape, D = x.shape, x.shape[-1]
-    x_, gain_ = checks.contiguous(x, gain)
-    bias_ = None if bias is None else checks.contiguous(bias)[0]
+    x_, gain_, bias_ = checks.contiguous(x, gain, bias)
     rows = x_.reshape(-1, D)
     if h is None:
         total, (y, *kept) = rows, _norm_forward(rows, gain_, bias_, eps)

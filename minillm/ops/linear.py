@@ -16,18 +16,16 @@ def linear(x: NDArray, W: NDArray, b: NDArray | None = None) -> tuple[NDArray, C
     x (..., I), W (I, O), b (O,) or None -> y (..., O).
     ``backward(dy)`` -> dx, dW, and db if there is a b.  Keeps x and W.
 
-    By the chain rule, with dy the gradient by y and rows the leading axes
+    By the chain rule, with dy for the gradient with respect to y and rows for the leading axes,
     flattened into one:
 
         dx = dy W^T        dW = sum over rows of x^T dy        db = sum over rows of dy
 
     Raises TypeError or ValueError where dtypes or shapes do not fit.
     """
-    biases = {} if b is None else {"b": (b, "O")}
-    checks.floats("linear", x=(x, "... I"), W=(W, "I O"), **biases)
-    shape, weights = x.shape, W.view()
+    checks.floats("linear", x=(x, "... I"), W=(W, "I O"), b=(b, "O?"))
+    (bias,), shape, weights = checks.contiguous(b), x.shape, W.view()
     rows = x.reshape(-1, W.shape[0])
-    bias = None if b is None else np.ascontiguousarray(b)
     y = matmul(rows, weights, bias).reshape(*shape[:-1], W.shape[1])
     upstream = checks.upstream("linear", dy=y)
 

@@ -17,8 +17,8 @@ def policy_loss(
         loss = mean over tokens of -advantage log_p + beta distance
 
     log_p (N,) are the log-probabilities of N tokens by the model that drew them, reference (N,)
-    those by the model before the training, and advantage (N,) says how much better than others the
-    answer of each token was.  The last two are constant.
+    the same by the model before the training, and advantage (N,) says how much better than others
+    the answer of each token was.  The last two are constant.
     -> loss, a scalar.  ``backward(dloss=1.0)`` -> dlog_p (N,).
 
     Where it comes from.  The mean reward R of answers that P draws has the slope of the mean of

@@ -54,6 +54,3 @@ def max_pool(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[ND
         return dx
 
     return y, backward
-
-
-POOLINGS = {"mean": mean_pool, "max": max_pool}

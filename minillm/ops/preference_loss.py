@@ -21,8 +21,8 @@ def preference_loss(
         margin = (chosen - reference_chosen) - (rejected - reference_rejected)
         loss = mean of -log sigmoid(beta margin)
 
-    chosen and rejected (P,) are the log-probabilities of whole answers, the sums of those of their
-    tokens; the references (P,) are those of the model before the training, which are constant.
+    chosen and rejected (P,) are the log-probabilities of whole answers, the sums over their tokens;
+    the references (P,) are the same by the model before the training, which is constant.
     -> loss, a scalar.  ``backward(dloss=1.0)`` -> dchosen, drejected (P,).  Keeps the margins.
 
     Where it comes from.  In reinforcement learning from preferences, a reward r(x, y) is learned

@@ -12,7 +12,7 @@ from minillm._kernels import twinned
 
 
 class RotaryScaling(NamedTuple):
-    """Llama 3's change of the angles, for texts longer than those of the training.
+    """Llama 3's change of the angles, for texts longer than in training.
 
     A pair turns original_context theta_i / (2 pi) times in a text of the old length.  Where that
     is ``high_frequency_factor`` or more, its angle tells near positions apart and stays.  Where it
@@ -25,7 +25,7 @@ class RotaryScaling(NamedTuple):
 
     Sources: Chen et al. (2023), "Extending context window of large language models via positional
     interpolation", for the division; Peng et al. (2023), "YaRN", section 3.2, for the mixture; the
-    form is that of Meta's published code of Llama 3.1.
+    form is taken from Meta's published code of Llama 3.1.
     """
 
     factor: float
@@ -48,7 +48,7 @@ def rotary(
 
     x (B, N, T, D) with an even D, positions (B, T) from 0 up -> y (B, N, T, D).
     ``backward(dy)`` -> dx.  Keeps the cosines and sines, (B, T, D/2).  With ``scaling``, the
-    theta_i are those of :class:`RotaryScaling`.
+    theta_i are changed as :class:`RotaryScaling` says.
 
     The product of a rotated query and a rotated key depends only on the distance between
     their positions.  The backward of a rotation is the rotation by the opposite angle.

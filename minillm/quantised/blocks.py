@@ -37,34 +37,24 @@ from minillm.quantised.codes import Coded
 Bytes = NDArray[np.uint8]
 
 
+FLOATS = ("F32", "F16", "BF16")
+
+
 @dataclass(frozen=True)
 class Type:
-    """A type of numbers: its number in the file, and how many weights are how many bytes."""
+    """A type of numbers: its numbers in a file, and how many weights are how many bytes."""
 
     name: str
-    number: int
+    number: int  # of a tensor of this type
+    file: int  # of a file with mostly such tensors
     weights: int  # of one block
     bytes: int
+    encode: Callable[[NDArray], Bytes]  # (O, blocks, weights) -> (O, blocks, bytes)
+    decode: Callable[[Bytes], Coded] | None = None  # (O, blocks, bytes) -> codes; None: floats
 
     def row_bytes(self, I: int) -> int:
         """The bytes of a row of I numbers."""
         return I // self.weights * self.bytes
-
-
-TYPES = {
-    name: Type(name, number, weights, size)
-    for name, number, weights, size in (
-        ("F32", 0, 1, 4),
-        ("F16", 1, 1, 2),
-        ("Q4_0", 2, 32, 18),
-        ("Q4_1", 3, 32, 20),
-        ("Q8_0", 8, 32, 34),
-        ("Q4_K", 12, 256, 144),
-        ("Q6_K", 14, 256, 210),
-        ("BF16", 30, 1, 2),
-    )
-}
-FLOATS = ("F32", "F16", "BF16")
 
 
 def type_of(name: str) -> str:
@@ -78,23 +68,23 @@ def type_of(name: str) -> str:
 # --- from blocks to numbers ----------------------------------------------------------------------
 
 
-def decode(rows: Bytes, type: str) -> NDArray[np.float32]:
+def decode(rows: Bytes, block_type: str) -> NDArray[np.float32]:
     """The numbers of rows of blocks, in float32: rows (O, bytes of a row) -> (O, I)."""
-    if type == "F32":
+    if block_type == "F32":
         return rows.view("<f4").astype(np.float32, copy=False)
-    if type == "F16":
+    if block_type == "F16":
         return rows.view("<f2").astype(np.float32)
-    if type == "BF16":  # the upper half of a float32
+    if block_type == "BF16":  # the upper half of a float32
         return (rows.view("<u2").astype(np.uint32) << 16).view(np.float32)
-    return coded(rows, type).dense()
+    return coded(rows, block_type).dense()
 
 
-def coded(rows: Bytes, type: str) -> Coded:
-    """The codes and scales of rows of blocks: rows (O, bytes of a row).
-
-    KeyError for a type that has no blocks.
-    """
-    return _DECODERS[type](rows.reshape(len(rows), -1, TYPES[type].bytes))  # (O, blocks, bytes)
+def coded(rows: Bytes, block_type: str) -> Coded:
+    """The codes and scales of rows of blocks: rows (O, bytes of a row)."""
+    known = TYPES[block_type]
+    if known.decode is None:
+        raise ValueError(f"expected a type of blocks, found {block_type}")
+    return known.decode(rows.reshape(len(rows), -1, known.bytes))
 
 
 def _decode_q8_0(blocks: Bytes) -> Coded:
@@ -131,15 +121,6 @@ def _decode_q6_k(blocks: Bytes) -> Coded:
     return _side_by_side(low | high.reshape(low.shape) << 4, d * s, None, 32, 6)
 
 
-_DECODERS: dict[str, Callable[[Bytes], Coded]] = {
-    "Q8_0": _decode_q8_0,
-    "Q4_0": _decode_q4_0,
-    "Q4_1": _decode_q4_1,
-    "Q4_K": _decode_q4_k,
-    "Q6_K": _decode_q6_k,
-}
-
-
 def _side_by_side(
     codes: NDArray, scale: NDArray, offset: NDArray | None, zero: int, bits: int
 ) -> Coded:
@@ -162,20 +143,20 @@ def _nibbles(packed: Bytes) -> Bytes:
 # --- from numbers to blocks ----------------------------------------------------------------------
 
 
-def encode(array: NDArray, type: str) -> Bytes:
+def encode(array: NDArray, block_type: str) -> Bytes:
     """Rows of blocks: array (O, I) -> (O, bytes of a row).
 
     ValueError unless I is a multiple of the weights of a block, and for numbers that are not
     finite or too large for the type.
     """
-    O, I = array.shape
-    if I % TYPES[type].weights:
-        raise ValueError(f"expected rows of a multiple of {TYPES[type].weights}, found {I}")
+    (O, I), known = array.shape, TYPES[block_type]
+    if I % known.weights:
+        raise ValueError(f"expected rows of a multiple of {known.weights}, found {I}")
     x = array.astype(np.float32, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):
-        rows = _ENCODERS[type](x.reshape(O, -1, TYPES[type].weights)).reshape(O, -1)
-        if not (np.isfinite(x).all() and np.isfinite(decode(rows, type)).all()):
-            raise ValueError(f"expected finite numbers that {type} can hold, found others")
+        rows = known.encode(x.reshape(O, -1, known.weights)).reshape(O, -1)
+        if not (np.isfinite(x).all() and np.isfinite(decode(rows, block_type)).all()):
+            raise ValueError(f"expected finite numbers that {block_type} can hold, found others")
     return rows
 
 
@@ -244,18 +225,6 @@ def _encode_q6_k(x: NDArray) -> Bytes:
     return _joined(low, high.reshape(*x.shape[:-1], 64), signed, _bytes(d, "<f2"))
 
 
-_ENCODERS: dict[str, Callable[[NDArray], Bytes]] = {
-    "F32": _encode_f32,
-    "F16": _encode_f16,
-    "BF16": _encode_bf16,
-    "Q8_0": _encode_q8_0,
-    "Q4_0": _encode_q4_0,
-    "Q4_1": _encode_q4_1,
-    "Q4_K": _encode_q4_k,
-    "Q6_K": _encode_q6_k,
-}
-
-
 def _rounded(x: NDArray) -> NDArray:
     """The nearest whole number; of two, the one further from zero, as in C."""
     size = np.abs(x)
@@ -288,3 +257,18 @@ def _bytes(x: NDArray, dtype: str) -> Bytes:
 
 def _joined(*parts: Bytes) -> Bytes:
     return np.concatenate(parts, axis=-1)
+
+
+TYPES = {
+    known.name: known
+    for known in (
+        Type("F32", 0, 0, 1, 4, _encode_f32),
+        Type("F16", 1, 1, 1, 2, _encode_f16),
+        Type("Q4_0", 2, 2, 32, 18, _encode_q4_0, _decode_q4_0),
+        Type("Q4_1", 3, 3, 32, 20, _encode_q4_1, _decode_q4_1),
+        Type("Q8_0", 8, 7, 32, 34, _encode_q8_0, _decode_q8_0),
+        Type("Q4_K", 12, 14, 256, 144, _encode_q4_k, _decode_q4_k),
+        Type("Q6_K", 14, 18, 256, 210, _encode_q6_k, _decode_q6_k),
+        Type("BF16", 30, 32, 1, 2, _encode_bf16),
+    )
+}

@@ -3,16 +3,16 @@
     4 bytes    GGUF
     4 bytes    the version, 3
     8, 8       the number of tensors, the number of entries
-    entries    a name, the number of its kind of value, the value
-    tensors    of each: a name, the number of its dimensions, these (the innermost first), the
-               number of its type, and where it begins among the data
-    the data   of each tensor, from a multiple of the alignment on, which is 32 bytes by default
+    entries    for each, a name, the number of its kind of value, the value
+    tensors    for each, a name, the number of its dimensions, the dimensions (the innermost first),
+               the number of its type, and its offset in the data
+    data       for each tensor, from a multiple of the alignment, which is 32 bytes by default
 
 All numbers are little-endian, and a text is its length (8 bytes) and its bytes in UTF-8.
 :mod:`minillm.quantised.blocks` explains the types of tensors.  A version 2 has the same form.
 
-A tensor is a part of the file until it is read, once and some rows at a time, to its place among
-the weights.  So loading needs no memory beyond that of the weights.  A file is not mapped:
+A tensor stays in the file until it is read, a few rows at a time, straight into its place.  So
+loading needs hardly more memory than the weights.  A file is not mapped into memory:
 :func:`minillm.data.files.fill` says why.
 
 Source: ggml's ``docs/gguf.md`` (Gerganov et al. 2023).
@@ -53,12 +53,12 @@ _OTHERS = {
     22: "IQ2_S", 23: "IQ4_XS", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M",
     34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4",
 }  # fmt: skip
-_BY_NUMBER = {type.number: type for type in TYPES.values()}
+_BY_NUMBER = {known.number: known for known in TYPES.values()}
 
 
 @dataclass(frozen=True)
 class GGUFTensor:
-    """A tensor in a file, not read yet: rows (O, I), or one row (I,), of numbers of a type."""
+    """A tensor in a file, not read yet: rows (O, I), or one row (I,), of one type."""
 
     path: Path
     type: str  # a name of blocks.TYPES
@@ -105,7 +105,7 @@ def _slices(O: int, I: int) -> Iterator[slice]:
 
 
 def is_gguf(path: str | Path) -> bool:
-    """Whether a path is the name of a regular file that begins as one of this format."""
+    """Whether a path is a regular file that begins like one of this format."""
     if not Path(path).is_file():
         return False
     with suppress(InputError), reading(path) as file:
@@ -151,10 +151,10 @@ def open_gguf(path: str | Path, lists: bool = True) -> tuple[dict[str, Any], dic
 def _placed(
     head: "_Head", declared: Mapping[str, tuple[str, tuple[int, ...], int]], alignment: int
 ) -> dict[str, GGUFTensor]:
-    """The tensors, each of which begins where the one before it ends."""
+    """The tensors; each begins where the one before it ends."""
     data, end, tensors = _aligned(head.at, alignment), 0, {}
-    for name, (type, shape, offset) in declared.items():
-        tensor = GGUFTensor(Path(head.name), type, shape, data + offset)
+    for name, (block_type, shape, offset) in declared.items():
+        tensor = GGUFTensor(Path(head.name), block_type, shape, data + offset)
         if offset != end:
             raise head.wrong(f"{short(name)}: offset", f"{end:,}", offset)
         if tensor.begin + tensor.nbytes > head.size:
@@ -278,16 +278,16 @@ def write_gguf(
     for name, value in metadata.items():
         head += [_text(name), *_value(value)]
     end = 0
-    for name, (array, type) in tensors.items():
+    for name, (array, block_type) in tensors.items():
         sizes = struct.pack(f"<I{array.ndim}Q", array.ndim, *reversed(array.shape))
-        head += [_text(name), sizes, struct.pack("<IQ", TYPES[type].number, end)]
-        size = prod(array.shape[:-1]) * TYPES[type].row_bytes(array.shape[-1])
+        head += [_text(name), sizes, struct.pack("<IQ", TYPES[block_type].number, end)]
+        size = prod(array.shape[:-1]) * TYPES[block_type].row_bytes(array.shape[-1])
         end = _aligned(end + size, ALIGNMENT)
     with replacing(path) as file:
         _write_padded(file, [b"".join(head)])
-        for name, (array, type) in tensors.items():
+        for name, (array, block_type) in tensors.items():
             matrix = array.reshape(-1, array.shape[-1])
-            pieces = (encode(matrix[rows], type) for rows in _slices(*matrix.shape))
+            pieces = (encode(matrix[rows], block_type) for rows in _slices(*matrix.shape))
             try:
                 _write_padded(file, pieces)
             except ValueError as error:

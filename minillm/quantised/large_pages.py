@@ -1,4 +1,4 @@
-"""Memory for weights that a kernel reads at every token: large pages, where the system has them."""
+"""Memory in large pages, where the system has them, for the weights that every token reads."""
 
 import threading
 
@@ -9,10 +9,10 @@ LINE = 64  # bytes of a line of the cache
 
 
 class Room:
-    """Memory for the arrays of a model, beside each other in large pieces.
+    """Memory for the arrays of a model, side by side in large pieces.
 
-    For a piece of some MB NumPy asks the system for pages of 2 MB, of which the processor knows all
-    addresses.  With the usual 4 kB, it looks up thousands of them for each token.
+    For a piece of a few MB, NumPy asks the system for pages of 2 MB; the processor keeps all their
+    addresses at hand.  With the usual pages of 4 kB, it looks up thousands of them per token.
     """
 
     PIECE = 1 << 25  # bytes

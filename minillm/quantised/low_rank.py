@@ -13,11 +13,11 @@ quantized LLMs", equation 5.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks, ops
 from minillm.layers.types import Gradients
+from minillm.ops.linear import matmul
 from minillm.quantised.matrix import Quantised
 
 
@@ -39,7 +39,7 @@ class QuantisedLowRank:
 
     def dense(self) -> NDArray:
         """W + A B in float32."""
-        return self.W.dense() + _product(self.A, self.B)
+        return self.W.dense() + ops.linear(self.A, self.B)[0]
 
     def linear(
         self, x: NDArray, b: NDArray | None = None
@@ -53,20 +53,15 @@ class QuantisedLowRank:
         shapes = {"x": (x, "... I"), "y": (y, "... O"), "A": (A, "I R"), "B": (B, "R O")}
         checks.floats("QuantisedLowRank", **shapes)
         rows = x.reshape(-1, len(A))
-        h = _product(rows, A)
-        y += _product(h, B).reshape(y.shape)
+        h = matmul(rows, A)
+        y += matmul(h, B).reshape(y.shape)
 
         def backward(dy):
             dx, _ = linear_backward(dy)
             # y = x W + (x A) B
             drows = dy.reshape(-1, B.shape[1])
-            dh = _product(drows, B.T)
-            dx += _product(dh, A.T).reshape(dx.shape)
-            return dx, {".A": _product(rows.T, dh), ".B": _product(h.T, drows)}
+            dh = matmul(drows, B.T)
+            dx += matmul(dh, A.T).reshape(dx.shape)
+            return dx, {".A": matmul(rows.T, dh), ".B": matmul(h.T, drows)}
 
         return y, backward
-
-
-def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a b, by the kernels in force, because NumPy's threads would wait for theirs."""
-    return ops.linear(a, b)[0]

@@ -34,8 +34,8 @@ from minillm.quantised.panels import Panels, pack
 AT_ONCE = 1 << 21  # weights that the backward decodes at a time
 
 # The matrices of a Llama in which the rounding of activations costs most.  Rounding twice there, a
-# Llama of 135 million weights has a Kullback-Leibler divergence of 0.9e-3 from one that never
-# rounds, against 3.6e-3 with single rounding.
+# Llama of 135 million weights has a Kullback-Leibler divergence of 0.9e-3 from the unrounded model,
+# against 3.6e-3 with single rounding.
 ROUNDED_TWICE = ("embedding.E", "output.W", "attention.W_qkv", "feed_forward.W_down")
 
 
@@ -96,13 +96,13 @@ class Quantised:
         return _quantised_rows(self.parts, places.ravel()).reshape(*places.shape, I)
 
 
-def quantise(W: NDArray, type: str) -> Quantised:
+def quantise(W: NDArray, block_type: str) -> Quantised:
     """A matrix (I, O) as blocks of a type of :mod:`minillm.quantised.blocks`, such as "Q8_0".
 
     ValueError unless I is a multiple of the weights of a block, and for numbers that are not finite
     or too large for the type.
     """
-    return Quantised((pack(W.shape[1], [coded(encode(W.T, type), type)]),))
+    return Quantised((pack(W.shape[1], [coded(encode(W.T, block_type), block_type)]),))
 
 
 def beside(*matrices: Quantised) -> Quantised:

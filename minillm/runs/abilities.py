@@ -49,7 +49,7 @@ class Attends(Protocol):
 
 @runtime_checkable
 class AttendsToSource(Protocol):
-    """Show the attention weights from the tokens of an output to those of its source."""
+    """Show the attention weights from the tokens of an output to its source's tokens."""
 
     def cross_attention(
         self, run: "Run", text: str, ids: Sequence[int], layer: int | None, head: int | None

@@ -1,17 +1,17 @@
-"""A run whose stored weights are LoRA's updates to those of another run, its baseline.
+"""A run that stores LoRA's updates to the weights of another run, its baseline.
 
     W' = W + s A B        W of the baseline, A and B stored as W.A and W.B
 
-A quantised W stays as it is, and the model has s A and B beside it (minillm.training.lora).
+A quantised W stays as it is, and the model also has s A and B (minillm.training.lora).
 
-Beside the updates stand the weights that the model has and the baseline has not.  The configuration
+Next to the updates are the weights that the model has and the baseline has not.  The configuration
 has the folder of the baseline and the fingerprint of its weights.  When the run is opened, the
 updates are merged into the weights; several such runs share one baseline.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from minillm.errors import InputError, short
 from minillm.formats.format import Updates
 from minillm.quantised import Quantised
+from minillm.runs.settings import LoRASettings
 from minillm.training.lora import product
 
 if TYPE_CHECKING:
@@ -38,14 +39,15 @@ def check_additions(run: "Run") -> None:
         raise InputError(f"{run.path}: expected a run with --lora-rank, found one with all weights")
 
 
-def scale_of(settings: Any) -> float:
+def scale_of(settings: LoRASettings) -> float:
     """s, alpha / rank."""
+    assert settings.lora_rank is not None
     return alpha_of(settings) / settings.lora_rank
 
 
-def alpha_of(settings: Any) -> float:
+def alpha_of(settings: LoRASettings) -> float:
     """Alpha, by default twice the rank."""
-    return settings.lora_alpha or 2 * settings.lora_rank
+    return settings.lora_alpha or 2 * (settings.lora_rank or 0)
 
 
 def split(stored: Arrays, weights: Arrays, path: Path) -> tuple[dict[str, NDArray], Arrays]:
@@ -80,17 +82,17 @@ def merged(
     """
     updates, others = split(stored, weights, path)
     whole = {**weights, **others}
-    beside: dict[str, NDArray] = {}
+    factors: dict[str, NDArray] = {}
     for name, A in updates.items():
         if not name.endswith(".A"):
             continue
         W = name.removesuffix(".A")
         scaled, B = A * A.dtype.type(scale), updates[f"{W}.B"]
         if isinstance(weights[W], Quantised):
-            beside |= {name: scaled, f"{W}.B": B}
+            factors |= {name: scaled, f"{W}.B": B}
         else:
             whole[W] = np.ascontiguousarray(weights[W] + product(scaled, B))
-    return whole, beside
+    return whole, factors
 
 
 def updates_of(run: "Run") -> Updates:

@@ -13,10 +13,12 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from minillm.errors import InputError, short
 from minillm.option import checked, make, names_of_sizes, types_of
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Data, Kind, Stored, find_kind, kinds
+from minillm.runs.kind import Data, Kind, Stored, Vocabularies, find_kind, kinds
 from minillm.runs.settings import LENGTHS, TrainingSettings, names_of_data, stored_values
 from minillm.text import ChatTemplate
 
@@ -27,7 +29,7 @@ def save_config(folder: RunFolder, stored: Stored) -> None:
     folder.save_json("config.json", values | {"data": folder.portable(stored.data)})
 
 
-def _to_json(stored: Stored) -> dict[str, Any]:
+def _to_json(stored: Stored) -> dict:
     values = {
         "kind": stored.kind.name,
         "model": asdict(stored.config),
@@ -40,8 +42,8 @@ def _to_json(stored: Stored) -> dict[str, Any]:
 def save_run(
     folder: RunFolder,
     stored: Stored,
-    params: Mapping[str, Any] | Callable[[Path], None],
-    vocabularies: Mapping[str, Any],
+    params: Mapping[str, NDArray] | Callable[[Path], None],
+    vocabularies: Vocabularies,
     files: Mapping[str, bytes] | None = None,
     chat: ChatTemplate | None = None,
 ) -> None:
@@ -68,7 +70,7 @@ def save_run(
     save_config(folder, stored)
 
 
-def save_vocabularies(folder: RunFolder, kind: Kind, vocabularies: Mapping[str, Any]) -> None:
+def save_vocabularies(folder: RunFolder, kind: Kind, vocabularies: Vocabularies) -> None:
     """Write the vocabularies of a new run."""
     for name, (file, _) in kind.vocabularies.items():
         folder.save_json(file, vocabularies[name].to_dict())
@@ -92,7 +94,7 @@ def read_config(folder: RunFolder, kind: Kind | None = None) -> Stored:
     return _stored_from(kind, values, f"{path}: its configuration is damaged: ")
 
 
-def _stored_from(kind: Kind, values: Mapping[str, Any], place: str) -> Stored:
+def _stored_from(kind: Kind, values: dict, place: str) -> Stored:
     """The configuration in the JSON form; InputError, after ``place``, if it is wrong."""
     config = config_of(kind.config, values["model"], kind.settings, place)
     settings = _settings_of(kind, values["training"], config, place)
@@ -100,7 +102,7 @@ def _stored_from(kind: Kind, values: Mapping[str, Any], place: str) -> Stored:
     return Stored(kind, config, settings, values["data"], values.get("unit", ""))
 
 
-def _kind_of(values: Mapping[str, Any], path: Any, expected: Kind | None) -> Kind:
+def _kind_of(values: dict, path: Path, expected: Kind | None) -> Kind:
     name = values.get("kind")
     if isinstance(name, str) and (expected is None or name == expected.name):
         try:
@@ -111,14 +113,14 @@ def _kind_of(values: Mapping[str, Any], path: Any, expected: Kind | None) -> Kin
     raise InputError(f"{path}: expected a run of {' or '.join(known)}, found {short(name)}")
 
 
-def _settings_of(kind: Kind, training: Mapping[str, Any], config: Any, place: str) -> Any:
-    """The stored settings; those of the model come from its config."""
+def _settings_of(kind: Kind, training: dict, config: Any, place: str) -> Any:
+    """The stored settings, with the sizes from the model's config."""
     sizes = names_of_sizes(kind.settings)
     if twice := set(sizes) & training.keys():
         raise InputError(f"{place}training: {min(twice)!r} is a size of the model")
     known = {entry.name for entry in fields(config)}
-    own = {name: getattr(config, name) for name in sizes if name in known}
-    settings = make(kind.settings, {**training, **own}, place)
+    of_model = {name: getattr(config, name) for name in sizes if name in known}
+    settings = make(kind.settings, {**training, **of_model}, place)
     if isinstance(settings, TrainingSettings):
         lengths = [getattr(settings, name) for name in LENGTHS]
         if lengths.count(None) != len(LENGTHS) - 1:
@@ -140,7 +142,7 @@ def _check_data(kind: Kind, data: Data, config: Any, place: str) -> None:
         raise InputError(f"{place}labels: expected {config.classes} of them, found {labels}")
 
 
-def config_of(Config: type, values: Mapping[str, Any], settings: type, place: str) -> Any:
+def config_of(Config: type, values: dict, settings: type, place: str) -> Any:
     """A model's config from its JSON form.
 
     InputError for wrong names or types, and for sizes out of the ranges of the settings.  The
@@ -157,22 +159,3 @@ def config_of(Config: type, values: Mapping[str, Any], settings: type, place: st
     except (TypeError, ValueError) as error:
         reason = str(error) if isinstance(error, InputError) else f"{place}{str(error)[:300]}"
         raise InputError(reason) from None
-
-
-def record_fingerprint(
-    data: Data, sha256: str, name: str, what: str = "the text has", key: str = "sha256"
-) -> None:
-    """Store the fingerprint in the data of a new run; for a resumed one, compare it.
-
-    InputError if it differs from the fingerprint that was stored.
-    """
-    check_fingerprint(data, sha256, name, what, key)
-    data[key] = sha256
-
-
-def check_fingerprint(
-    data: Data, sha256: str, name: str, what: str = "the text has", key: str = "sha256"
-) -> None:
-    """InputError if ``data`` has another fingerprint."""
-    if data.get(key, sha256) != sha256:
-        raise InputError(f"{name}: {what} changed since the run was started")

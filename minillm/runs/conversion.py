@@ -11,6 +11,7 @@ from minillm.data.registry import absolute
 from minillm.errors import InputError
 from minillm.formats.format import Format, formats
 from minillm.formats.gguf import export_gguf
+from minillm.models.base import Model
 from minillm.models.llama import Llama
 from minillm.option import make, types_of
 from minillm.quantised.matrix import dequantised
@@ -38,11 +39,11 @@ def merge(
     check_additions(run)
     weights: Any = run.model.params
     size = sum(weight.size for weight in weights.values())
-    type = ""
+    suffix = ""
     if not all(isinstance(weight, np.ndarray) for weight in weights.values()):
-        weights, type = _quantised(run, MERGED), f", as {MERGED.lower()}"
+        weights, suffix = _quantised(run, MERGED), f", as {MERGED.lower()}"
     _save_with(run, weights, out, overwrite)
-    return f"{size:,} weights, those of {run.data['init']} with the additions of {path}{type}"
+    return f"{size:,} weights, those of {run.data['init']} with the additions of {path}{suffix}"
 
 
 def _save_with(run: Run, weights: Any, out: str | Path, overwrite: bool) -> None:
@@ -56,24 +57,24 @@ def _save_with(run: Run, weights: Any, out: str | Path, overwrite: bool) -> None
         save_run(folder, stored, weights, run.vocabularies, chat=run.chat_template())
 
 
-def quantise(path: str | Path, type: str, out: str | Path, overwrite: bool = False) -> str:
+def quantise(path: str | Path, form: str, out: str | Path, overwrite: bool = False) -> str:
     """Make a run with weights of another type; return a line about it.
 
-    ``type`` is one of :mod:`minillm.quantised.blocks`.  With "F32" the weights are floats
+    ``form`` is one of :mod:`minillm.quantised.blocks`.  With "F32" the weights are floats
     again, which can be trained.  InputError for a run of another kind than llama.
     """
     run = load(path)
     if not isinstance(run.model, Llama):
         raise InputError(f"{run.path}: expected a run of llama, found one of {run.kind.name}")
-    weights = dequantised(run.model).params if type == "F32" else _quantised(run, type)
+    weights = dequantised(run.model).params if form == "F32" else _quantised(run, form)
     _save_with(run, weights, out, overwrite)
     before, after = (folder.model_path.stat().st_size for folder in (run.folder, RunFolder(out)))
-    return f"{type.lower()}: {after:,} bytes of weights, before {before:,}"
+    return f"{form.lower()}: {after:,} bytes of weights, before {before:,}"
 
 
-def _quantised(run: Run, type: str) -> Any:
+def _quantised(run: Run, form: str) -> Any:
     """A function that writes the weights of a run of llama, with its updates, as a GGUF file."""
-    return partial(export_gguf, run.model, run.tokenizer, type=type, chat=run.chat_template())
+    return partial(export_gguf, run.model, run.tokenizer, block_type=form, chat=run.chat_template())
 
 
 # --- files of other programs -----------------------------------------------------------------
@@ -128,16 +129,16 @@ def import_file(
 
 
 def save(
-    model: Any,
+    model: Model,
     tokenizer: Vocabulary | tuple[Vocabulary, ...],
     out: str | Path,
     overwrite: bool = False,
-    **facts: Any,
+    **facts: object,
 ) -> Run:
     """Save a model that was trained elsewhere, such as in your own loop, as a run; return the run.
 
     An encoder-decoder has two vocabularies, of source and target; a bag of n-grams has none, ().
-    ``facts`` are those that a kind stores about its data, such as the ``labels`` of a classifier.
+    ``facts`` are what a kind stores about its data, such as the ``labels`` of a classifier.
     InputError for a model that belongs to no kind.
     """
     kind = next((kind for kind in kinds().values() if type(model) is kind.model), None)
@@ -156,7 +157,7 @@ def save(
     return load(out)
 
 
-def _units(settings: type, tokenizer: Vocabulary) -> dict[str, Any]:
+def _units(settings: type, tokenizer: Vocabulary) -> dict[str, object]:
     """The settings that describe the tokens."""
     known = {name: getattr(tokenizer, name, None) for name in ("unit", "pretokenised")}
     names = types_of(settings)

@@ -38,7 +38,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +93,7 @@ def _by_rank_0(method: Callable[..., None]) -> Callable[..., None]:
     """Make a method that writes do nothing on other ranks."""
 
     @wraps(method)
-    def alone(*arguments: Any, **options: Any) -> None:
+    def alone(*arguments: object, **options: object) -> None:
         if ranks().rank == 0:
             method(*arguments, **options)
 
@@ -249,13 +248,13 @@ class RunFolder:
 
     # Data stored in the folder
 
-    def portable(self, data: Mapping[str, Any]) -> dict[str, Any]:
+    def portable(self, data: Mapping[str, object]) -> dict[str, object]:
         """Data for config.json: those in this folder are found wherever the folder is."""
-        own = {os.path.abspath(self.path / name): name for name in DATA_FILES}
-        own |= {str(path): name for name, path in self.attached.items()}
-        return _each_text(data, lambda text: f"{_RUN}{own[text]}" if text in own else text)
+        inside = {os.path.abspath(self.path / name): name for name in DATA_FILES}
+        inside |= {str(path): name for name, path in self.attached.items()}
+        return _each_text(data, lambda text: f"{_RUN}{inside[text]}" if text in inside else text)
 
-    def located(self, data: Mapping[str, Any]) -> dict[str, Any]:
+    def located(self, data: Mapping[str, object]) -> dict[str, object]:
         """Data from config.json, with the paths where the folder is now."""
         inside = f"{os.path.abspath(self.path)}{os.sep}"
         return _each_text(data, lambda text: text.replace(_RUN, inside))
@@ -272,7 +271,7 @@ class RunFolder:
 
     @_by_rank_0
     def save_model(self, params: Mapping[str, np.ndarray], values: dict) -> None:
-        """Write the weights, and ``values`` beside them, as the best so far."""
+        """Write the weights, and ``values`` with them, as the best so far."""
         self._write_tensors("model.safetensors", params, values)
 
     @_by_rank_0
@@ -381,10 +380,10 @@ class RunFolder:
             write_tensors(self._place / name, arrays, {"minillm": json.dumps(values)})
 
 
-def _each_text(data: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+def _each_text(data: Mapping[str, object], change: Callable[[str], str]) -> dict[str, object]:
     """The data with each text, and each text of a list, changed."""
 
-    def changed(value: Any) -> Any:
+    def changed(value: object) -> object:
         if isinstance(value, list):
             return [changed(entry) for entry in value]
         return change(value) if isinstance(value, str) else value
@@ -393,7 +392,7 @@ def _each_text(data: Mapping[str, Any], change: Callable[[str], str]) -> dict[st
 
 
 def _open_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """The tensors of a file of the run, not read yet, and the values beside them."""
+    """The tensors of a file of the run, not read yet, and the values stored with them."""
     if not path.exists():
         raise InputError(f"{path}: the file is missing from the run")
     tensors, metadata = open_tensors(path)

@@ -155,5 +155,5 @@ def import_with(reader: Format, file: str, folder: RunFolder) -> str:
 
 def importers(reader: Format) -> list[Kind]:
     """The kinds of the models in a format."""
-    able = [kind for kind in kinds().values() if kind.imports and isinstance(kind, Imports)]
+    able = [kind for kind in kinds().values() if isinstance(kind, Imports)]
     return [kind for kind in able if kind.model in reader.models]

@@ -10,19 +10,18 @@ updates, and weights that its model has and the run of ``--init`` has not.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from minillm.errors import InputError, short
+from minillm.models.base import Model
 from minillm.quantised import Quantised
 from minillm.runs.additions import has_additions, scale_of
-from minillm.runs.config import record_fingerprint
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Job, Kind, Parts
 from minillm.runs.load import weights_from
 from minillm.runs.run import Run
-from minillm.runs.settings import LENGTHS, TrainingSettings
+from minillm.runs.settings import LENGTHS, LoRASettings, TrainingSettings
 from minillm.training.layout import Arrays
 from minillm.training.lora import LoRA, Merging, new_additions
 from minillm.training.optimisers import Optimiser
@@ -32,7 +31,9 @@ ONLY_WITH_INIT = ("freeze", "lora_rank", "lora_alpha", "lora_targets", "replay")
 ONLY_WITH_LORA = ("lora_alpha", "lora_targets")
 
 
-def with_init_defaults(kind: Kind, initial: Run | None, given: Mapping[str, Any]) -> dict[str, Any]:
+def with_init_defaults(
+    kind: Kind, initial: Run | None, given: Mapping[str, object]
+) -> dict[str, object]:
     """The settings, with the defaults of a run that begins with another one.
 
     InputError for a run that this kind cannot begin with, where another tokenizer is asked for, or
@@ -49,8 +50,8 @@ def with_init_defaults(kind: Kind, initial: Run | None, given: Mapping[str, Any]
     return {**defaults, **given}
 
 
-def with_one_length(settings: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What is given; a length replaces those by default.  InputError for several."""
+def with_one_length(settings: type, given: Mapping[str, object]) -> dict[str, object]:
+    """The given settings; a length replaces the default ones.  InputError for several."""
     lengths = [name for name in LENGTHS if given.get(name) is not None]
     if not issubclass(settings, TrainingSettings) or not lengths:
         return dict(given)
@@ -59,23 +60,23 @@ def with_one_length(settings: type, given: Mapping[str, Any]) -> dict[str, Any]:
     return {**given, **dict.fromkeys(LENGTHS, None), lengths[0]: given[lengths[0]]}
 
 
-def _check_without(given: Mapping[str, Any], names: Iterable[str], needed: str) -> None:
+def _check_without(given: Mapping[str, object], names: Iterable[str], needed: str) -> None:
     for name in names:
         if given.get(name):
             raise InputError(f"--{name.replace('_', '-')}: expected {needed} with it, found none")
 
 
-def _check_tokenizer(kind: Kind, initial: Run, given: Mapping[str, Any]) -> None:
+def _check_tokenizer(kind: Kind, initial: Run, given: Mapping[str, object]) -> None:
     """InputError for options that ask for another tokenizer than the run's."""
     tokenizer = getattr(initial, "tokenizer", None)
     comes = "its tokenizers are taken"
     if tokenizer is not None:
         comes = f"its tokenizer is taken ({len(tokenizer):,} tokens, {tokenizer.unit})"
     for name in kind.tokenizer_options(initial):
-        value, own = given.get(name), getattr(initial.settings, name, None)
+        value, known = given.get(name), getattr(initial.settings, name, None)
         if name == "unit" and tokenizer is not None:
-            own = tokenizer.unit
-        if value not in (None, False, own):
+            known = tokenizer.unit
+        if value not in (None, False, known):
             option = f"--{name.replace('_', '-')}"
             raise InputError(f"{option}: with --init {initial.path} {comes}; found {value}")
 
@@ -146,10 +147,11 @@ def trained_part(
     new: set[str] = set()
     if has_additions(settings):
         sha256, init = job.initial.folder.fingerprint(), job.data["init"]
-        record_fingerprint(job.data, sha256, init, "its weights have", key="init_sha256")
+        job.record(sha256, init, "its weights have", key="init_sha256")
     if job.stored is None or has_additions(settings):
         constant = has_additions(settings)
-        new = take_weights(kind, job.initial, parts, job.data, constant)
+        data = job.data_with(parts.facts)
+        new = take_weights(kind, job.initial, parts, data, constant)
     freeze = getattr(settings, "freeze", None)
     chosen = {name: params[name] for name in unfrozen(parts.model, freeze)}
     for name in getattr(parts.model, "unused", ()):  # no loss depends on them
@@ -183,7 +185,7 @@ def _copy_additions(path: str, additions: Arrays) -> None:
         array[...] = stored[name]
 
 
-def unfrozen(model: Any, freeze: str | None) -> list[str]:
+def unfrozen(model: Model, freeze: str | None) -> list[str]:
     """The weights that ``--freeze`` leaves.
 
     InputError where it is no number of layers, or leaves none.
@@ -205,8 +207,10 @@ def unfrozen(model: Any, freeze: str | None) -> list[str]:
     return [name for name in names if depth[name] >= int(freeze)]
 
 
-def lora_targets(model: Any, weights: Arrays, settings: Any, new: Iterable[str]) -> list[str]:
-    """The names of the matrices that get an update: those of the layers, or of attention.
+def lora_targets(
+    model: Model, weights: Arrays, settings: LoRASettings, new: Iterable[str]
+) -> list[str]:
+    """The names of the matrices that get an update: of all layers, or of attention.
 
     InputError where there are none, or the rank is larger than a side of one.
     """

@@ -25,6 +25,7 @@ from minillm.data.corpora import decoded, text_blocks
 from minillm.data.labelled import Labelled
 from minillm.data.pairs import Pair
 from minillm.errors import InputError, did_you_mean, short
+from minillm.models.base import Model
 from minillm.option import names_of_sizes, types_of
 from minillm.runs.folder import RunFolder
 from minillm.runs.settings import Evaluation, Facts
@@ -34,8 +35,9 @@ from minillm.training import Summary, Task
 if TYPE_CHECKING:
     from minillm.runs.run import Run
 
-Data = dict[str, Any]  # the paths of the data, and facts about them, as JSON
+Data = Mapping[str, Any]  # the paths of the data, and facts about them, as JSON
 Results = dict[str, Any]  # figures by name
+Vocabularies = Mapping[str, Any]  # by the run's attribute; of word2vec they are WordCounts
 Weights = Mapping[str, NDArray]
 
 FINE_TUNING_RATE_FACTOR = 0.3  # of the default learning rate, when weights are not fresh
@@ -60,12 +62,25 @@ class Job:
 
     folder: RunFolder
     settings: Any
-    data: Data  # the kind adds facts about them
+    data: Data  # of a run to resume with the facts about them
     stored: Stored | None  # of the run to resume
     report: Callable[[str], None]  # called with each line of output
     quiet: bool = False  # show no progress, and draw no loss curve
     resume_command: str = ""  # shown if the training is interrupted
     initial: "Run | None" = None  # the run of --init, while it is needed
+    fingerprints: dict[str, str] = field(default_factory=dict)  # of everything that was read
+
+    def record(
+        self, sha256: str, name: str, what: str = "the text has", key: str = "sha256"
+    ) -> None:
+        """Record a fingerprint.  InputError if a run to resume has another one."""
+        check_fingerprint(self.data, sha256, name, what, key)
+        self.fingerprints[key] = sha256
+
+    def data_with(self, facts: Facts) -> dict[str, object]:
+        """The data to store: their paths, the fingerprints, and other facts."""
+        known = {name: value for name, value in vars(facts).items() if value is not None}
+        return {**self.data, **self.fingerprints, **known}
 
 
 @dataclass
@@ -75,10 +90,11 @@ class Parts:
     model: Any  # has ``config`` and ``params``
     task: Task
     unit: str  # the loss is the mean over these: "character", "text", "image"
-    vocabularies: dict[str, Vocabulary] = field(default_factory=dict)  # by the run's attribute
+    vocabularies: Vocabularies = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # lines to report before the training
     item: str = ""  # for the progress display, if it counts rows of ``task``: "pair"
     baseline: float = math.inf  # the validation loss of predicting by frequency
+    facts: Facts = field(default_factory=Facts)  # an object of the kind's ``facts``
 
 
 @dataclass(frozen=True)
@@ -108,7 +124,7 @@ class Given:
 class Kind:
     """One kind of model.  Every command knows all subclasses with a ``name``.
 
-    In addition to the methods below, a kind defines those of its abilities, which
+    In addition to the methods below, a kind defines the methods of its abilities, which
     :mod:`minillm.runs.abilities` lists.
     """
 
@@ -127,23 +143,20 @@ class Kind:
     # "text", "sentences", "labels" (with texts), "pairs".
     takes: ClassVar[tuple[str, ...]] = ()
 
-    # Whether models of its class that are read from a file become runs of this kind.
-    imports: ClassVar[bool] = True
-
     # The run's attribute -> the vocabulary's file, and the field of the model's config that is
     # its size.
     vocabularies: ClassVar[dict[str, tuple[str, str]]] = {
         "tokenizer": ("vocabulary.json", "vocabulary")
     }
 
-    def __init_subclass__(cls, **options: Any) -> None:
+    def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)
         if "name" in vars(cls):
             _kinds[cls.name] = cls()
 
     # --- settings ---
 
-    def init_defaults(self, initial: "Run", given: Mapping[str, Any]) -> dict[str, Any]:
+    def init_defaults(self, initial: "Run", given: Mapping[str, object]) -> dict[str, object]:
         """The settings that replace the defaults when a run begins with another one.
 
         InputError for a run that this kind cannot begin with.
@@ -160,14 +173,18 @@ class Kind:
         return defaults
 
     def tokenizer_options(self, initial: "Run") -> tuple[str, ...]:
-        """The options that would mean another tokenizer than that of the run of --init."""
+        """The options that would mean another tokenizer than the one of the run of --init."""
         return ("tokenizer", "unit", "vocabulary", "minimum_count", "pretokenised")
 
     def names_from(self, initial: "Run", data: Data) -> dict[str, str]:
         """Map the name of each weight to take from another run to its name in this kind."""
         return {name: name for name in initial.model.params}
 
-    def complete(self, settings: Any, given: Mapping[str, Any], job: Job) -> Any:
+    def initial_data(self, initial: "Run") -> Data:
+        """The data to store about the run of --init, if not only its path."""
+        return {}
+
+    def complete(self, settings: Any, given: Mapping[str, object], job: Job) -> Any:
         """Fill in the settings of a new run that depend on other settings or on the data.
 
         ``given`` are the settings that the user has set.
@@ -179,8 +196,8 @@ class Kind:
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
         """Open the data, and make model and task.
 
-        ``job.data`` has the paths of the data.  Facts that later commands need, such as a
-        fingerprint or labels, are added to it.  InputError for wrong data.
+        ``job.data`` has the paths of the data.  Facts that later commands need, such as labels,
+        are among the parts.  InputError for wrong data.
         """
         raise NotImplementedError
 
@@ -194,11 +211,11 @@ class Kind:
 
     # --- opening ---
 
-    def open_vocabulary(self, values: dict[str, Any]) -> Any:
+    def open_vocabulary(self, values: Mapping[str, object]) -> Vocabulary:
         """A vocabulary from its JSON form; ValueError if it is damaged."""
         return vocabulary_from_dict(values)
 
-    def build(self, config: Any, vocabularies: Mapping[str, Any], weights: Weights) -> Any:
+    def build(self, config: Any, vocabularies: Vocabularies, weights: Weights) -> Any:
         """A model with these weights.  ValueError where they do not fit the config."""
         model = self.model(config, params=dict(weights))
         dtypes = {str(array.dtype) for array in weights.values()}
@@ -213,7 +230,15 @@ class Kind:
         raise InputError(f"{run.path}: a run of {self.name} has no measures")
 
 
-def sizes_of(run: "Run", settings: type) -> dict[str, Any]:
+def check_fingerprint(
+    data: Data, sha256: str, name: str, what: str = "the text has", key: str = "sha256"
+) -> None:
+    """InputError if ``data`` has another fingerprint."""
+    if data.get(key, sha256) != sha256:
+        raise InputError(f"{name}: {what} changed since the run was started")
+
+
+def sizes_of(run: "Run", settings: type) -> dict[str, object]:
     """The settings that are sizes of a run's model, and the unit of its text."""
     config, known = run.model.config, types_of(settings)
     names = {entry.name for entry in fields(config)} & set(names_of_sizes(settings))
@@ -228,7 +253,7 @@ def sizes_of(run: "Run", settings: type) -> dict[str, Any]:
     }
 
 
-def described(model: Any, tokenizer: Vocabulary) -> str:
+def described(model: Model, tokenizer: Vocabulary) -> str:
     """A line about an imported Transformer."""
     weights = sum(array.size for array in model.params.values())
     return f"{weights:,} weights in {model.config.layers} layers, {len(tokenizer):,} tokens"

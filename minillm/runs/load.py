@@ -10,10 +10,10 @@ from minillm.errors import InputError
 from minillm.formats.gguf import read_weights
 from minillm.quantised import Quantised, QuantisedLowRank
 from minillm.runs.additions import has_additions, merged, scale_of
-from minillm.runs.config import check_fingerprint, read_config
+from minillm.runs.config import read_config
 from minillm.runs.folder import RunFolder
 from minillm.runs.importing import run_folder
-from minillm.runs.kind import Data, Kind, Stored
+from minillm.runs.kind import Data, Kind, Stored, Vocabularies, check_fingerprint
 from minillm.runs.run import Run
 
 Shape = tuple[int, ...]
@@ -38,17 +38,17 @@ def load(path: str | Path, allow_nan: bool = False) -> Run:
         weights = read_weights(folder.model_path, stored.config, allow_nan)
     else:
         weights = folder.load_model(allow_nan)
-    beside: dict[str, NDArray] = {}
+    factors: dict[str, NDArray] = {}
     if has_additions(stored.settings):
-        weights, beside = _with_baseline(folder, stored, weights)
+        weights, factors = _with_baseline(folder, stored, weights)
     model = _build(folder, stored, vocabularies, weights)
-    for name in [name for name in beside if name.endswith(".A")]:
+    for name in [name for name in factors if name.endswith(".A")]:
         W = name.removesuffix(".A")
-        model.params[W] = QuantisedLowRank(model.params[W], beside[name], beside[f"{W}.B"])
+        model.params[W] = QuantisedLowRank(model.params[W], factors[name], factors[f"{W}.B"])
     return Run(stored.kind, folder, model, vocabularies, stored.settings, stored.data)
 
 
-def open_vocabularies(folder: RunFolder, stored: Stored) -> dict[str, Any]:
+def open_vocabularies(folder: RunFolder, stored: Stored) -> Vocabularies:
     """The vocabularies of a run by attribute.
 
     InputError, with the file, where one is damaged, or of another size than the model.
@@ -71,7 +71,7 @@ def open_vocabularies(folder: RunFolder, stored: Stored) -> dict[str, Any]:
 def _build(
     folder: RunFolder,
     stored: Stored,
-    vocabularies: Mapping[str, Any],
+    vocabularies: Vocabularies,
     weights: Mapping[str, NDArray],
 ) -> Any:
     """The model.  InputError if config and weights do not agree, or are damaged."""
@@ -85,7 +85,7 @@ def _build(
 
 
 def check_resumable(folder: RunFolder, stored: Stored) -> None:
-    """InputError where the sizes of a run to resume are not those of its checkpoint.
+    """InputError where the sizes of a run to resume differ from its checkpoint.
 
     The check allocates no arrays, because a damaged size may be huge.
     """
@@ -115,7 +115,7 @@ def weights_from(
 ) -> dict[str, NDArray]:
     """The weights that a run of this kind takes from another one, by their new names.
 
-    ``shapes`` are those of all weights of the new run.  Some may not be taken; for a shorter
+    ``shapes`` has all weights of the new run.  Some may not be taken; for a shorter
     context, only the first positions are.  They may be quantised if they are ``constant``.
     InputError names a weight that does not fit.
     """

@@ -24,7 +24,7 @@ from minillm.data.pairs import pair_of
 from minillm.errors import DivergedError, InputError, short
 from minillm.runs.folder import DATA_FILES
 from minillm.runs.kind import Given, Kind
-from minillm.text.vocabulary import check_encodable
+from minillm.unicode import check_encodable
 
 TEXT, LINES = DATA_FILES
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from minillm.decoding import Chat, Reader, Sampling
 from minillm.decoding.causal import CausalReader
 from minillm.errors import InputError
-from minillm.formats.format import Contents, Format, formats
+from minillm.formats.format import Contents, Format, Updates, formats
 from minillm.look.page import Page
 from minillm.models.vectors import Vectors
 from minillm.option import check_names, make, types_of
@@ -31,7 +31,7 @@ from minillm.runs.abilities import (
 )
 from minillm.runs.additions import updates_of
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Data, Given, Kind, Results, kinds
+from minillm.runs.kind import Data, Given, Kind, Results, Vocabularies, kinds
 from minillm.runs.python_data import named_as, python_data
 from minillm.runs.settings import Evaluation
 from minillm.text import ChatTemplate, Vocabulary
@@ -79,7 +79,7 @@ class Run:
         kind: Kind,
         folder: RunFolder,
         model: Any,
-        vocabularies: Mapping[str, Any],
+        vocabularies: Vocabularies,
         settings: Any,
         data: Data,
     ):
@@ -117,7 +117,7 @@ class Run:
         prompt: str = "",
         length: int = 500,
         stop: Sequence[str] = (),
-        **sampling: Any,
+        **sampling: object,
     ) -> Iterator[str]:
         """The prompt and its continuation, piece by piece as it is drawn.
 
@@ -133,7 +133,7 @@ class Run:
         return kind.write(self, prompt, length, make(Sampling, sampling), stop)
 
     def generate(self, prompt: str = "", **options: Any) -> str:
-        """The prompt and its continuation as one text; the options are those of ``write``.
+        """The prompt and its continuation as one text; it has the options of ``write``.
 
         >>> minillm.load("runs/first").generate("The ", length=200, seed=1)  # doctest: +SKIP
         """
@@ -144,14 +144,14 @@ class Run:
         messages: Sequence[Message],
         length: int | None = None,
         report: Callable[[str], None] = warnings.warn,
-        **sampling: Any,
+        **sampling: object,
     ) -> Iterator[str]:
         """The answer to a conversation, piece by piece as it is drawn.
 
         Each message has a "role" ("system", "user" or "assistant") and a "content".  ``length``
         counts tokens; None: as many as fit the context.  The oldest turns are left out if not all
         fit it, and ``report`` is called with a line about it.  The other arguments are the fields
-        of :class:`minillm.decoding.Sampling`; the defaults are those of the model's files, or of
+        of :class:`minillm.decoding.Sampling`; the defaults come from the model's files, or from
         :class:`minillm.decoding.ChatSampling`.
 
         >>> run = minillm.load("runs/smol")  # doctest: +SKIP
@@ -163,7 +163,7 @@ class Run:
 
     @cached_property
     def reader(self) -> Any:
-        """What reads on with the model: see :class:`minillm.decoding.Reader`."""
+        """The reader of the model: see :class:`minillm.decoding.Reader`."""
         return Reader(self.model)
 
     @cached_property
@@ -217,7 +217,7 @@ class Run:
         """The outputs for each text, best first, with scores and attention weights.
 
         For one text, it is a list of :class:`minillm.decoding.Translation`; for a list of texts, a
-        list of lists.  The options are those of :meth:`minillm.decoding.Translator.translate`.
+        list of lists.  See :meth:`minillm.decoding.Translator.translate` for the options.
         """
         if isinstance(texts, str):
             return self.hypotheses([texts], **options)[0]
@@ -227,9 +227,9 @@ class Run:
     def cross_attention(
         self, text: str, ids: Sequence[int], layer: int | None, head: int | None
     ) -> NDArray:
-        """The attention weights (T, S) from the tokens of an output to those of its source.
+        """The attention weights (T, S) from the tokens of an output to its source's tokens.
 
-        ``ids`` are those of the output, with EOS.  Layers and heads are counted from 0.  The
+        ``ids`` are the output's, with EOS.  Layers and heads are counted from 0.  The
         default is the last layer but one, and the mean over all heads.
         """
         return self._able(AttendsToSource).cross_attention(self, text, ids, layer, head)
@@ -322,7 +322,7 @@ class Run:
     def embed(self, texts: str | Sequence[str], pooling: str | None = None) -> NDArray:
         """The vector of one text, (D,), or of each of a list, (n, D).
 
-        pooling: the "mean" of the tokens' vectors, the "first" one, that of [CLS], or the "max" of
+        pooling: the "mean" of the tokens' vectors, the "first" one, of [CLS], or the "max" of
         each feature; None: the setting of a sentence encoder's files, else the mean.  Only the
         beginning of a text is read if it is longer than the model's context, or than the limit in
         those files.
@@ -333,13 +333,16 @@ class Run:
         return kind.embed(self, texts, pooling)
 
     def export(
-        self, file: str | Path | None = None, format: str | None = None, **options: Any
+        self,
+        file: str | Path | None = None,
+        format: str | None = None,  # noqa: A002
+        **options: object,
     ) -> str | Path:
         """Write the model in a format that other programs read, and return the path.
 
         ``format`` is the name of one of :mod:`minillm.formats`, by default the one whose suffix
         ``file`` has, or the model's first.  ``file`` is by default in the run's folder, with the
-        format's default name.  The options are those of the format, such as ``quantise``, the type
+        format's default name.  The options depend on the format, such as ``quantise``, the type
         of the weights in a GGUF file ("q8_0"; by default float32, or what they are quantised to).
         """
         chosen = self._format(file, format)
@@ -355,7 +358,7 @@ class Run:
         written: Any = make(chosen.options, given)
         if file is None:
             file = self.path / chosen.default
-        contents: Any
+        contents: Contents | Updates
         if chosen.updates:
             contents = updates_of(self)
         else:
@@ -395,12 +398,12 @@ class Run:
         pairs: Iterable[tuple[str, str]] | None = None,
         files: str | Path | Sequence[str | Path] = (),
         report: Callable[[str], None] = warnings.warn,
-        **options: Any,
+        **options: object,
     ) -> Results:
         """Figures by name, measured on these data, by default on held-out data.
 
         ``report`` is called with a line about measures that are not available here.  The options
-        are those of the kind's ``evaluation``, such as the ``part`` of a built-in set, or ``beam``
+        are fields of the kind's ``evaluation``, such as the ``part`` of a built-in set, or ``beam``
         and ``length_exponent`` for beam search.
         """
         names = tuple(map(str, [files] if isinstance(files, str | Path) else files))
@@ -410,7 +413,7 @@ class Run:
             given = objects.given() if objects else Given(names)
             return self.kind.evaluate(self, replace(given, report=report), measured)
 
-    def _evaluation(self, options: Mapping[str, Any]) -> Evaluation:
+    def _evaluation(self, options: Mapping[str, object]) -> Evaluation:
         """The options of ``evaluate``.  InputError for one that the kind lacks."""
         known = types_of(self.kind.evaluation)
         for name in options.keys() - known:

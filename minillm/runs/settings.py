@@ -6,7 +6,7 @@
         window: int = option(64, "steps of truncated backpropagation", "T", least=1, most=65536)
 
 A field carries its help and its range: see :mod:`minillm.option`.  A size belongs to the model: its
-default is that of the model's config, and it is stored with the model.
+default comes from the model's config, and it is stored with the model.
 """
 
 from dataclasses import MISSING, dataclass, fields
@@ -56,7 +56,11 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def size(
-    config: type, name: str, help: str | None = None, metavar: str | None = None, **details: Any
+    config: type,
+    name: str,
+    help: str | None = None,  # noqa: A002
+    metavar: str | None = None,
+    **details: Any,
 ) -> Any:
     """Declare a setting that is a field of the model's config, with the default there.
 
@@ -70,7 +74,7 @@ def size(
     return option(default, of_model=True, **details)
 
 
-def config_from(settings: object, config: type[S], **values: Any) -> S:
+def config_from(settings: object, config: type[S], **values: object) -> S:
     """The model's config, from the sizes among the settings and other values.
 
     None means the config's default.  InputError if the config does not accept the values.
@@ -89,7 +93,7 @@ def names_of_data(settings: type) -> list[str]:
     return [name for name in types_of(settings) if option_of(settings, name).data]
 
 
-def stored_values(settings: Any) -> dict[str, Any]:
+def stored_values(settings: object) -> dict[str, object]:
     """The settings that are stored with neither the data nor the model."""
     elsewhere = {*names_of_data(type(settings)), *names_of_sizes(type(settings))}
     return {n: value for n, value in vars(settings).items() if n not in elsewhere}
@@ -101,6 +105,8 @@ of_text = partial(option, group="the text")
 of_run = partial(option, group="the run", changeable=True)
 of_descent = partial(option, group="gradient descent")
 of_init = partial(option, group="fine-tuning", default_help="")
+of_data = partial(option, None, metavar="DATA", positional=True, data=True)
+of_validation = partial(option, None, group="the text", data=True, default_help="")
 
 
 @dataclass(frozen=True)
@@ -196,7 +202,12 @@ class TrainingSettings:
     )
     batch: int = of_descent(32, "rows in a batch", "B", least=1, most=65536)
     accumulate: int = of_descent(
-        1, "add up the gradients of N batches for one step", "N", least=1, most=10**6, rare=True
+        1,
+        "accumulate gradients over N batches per step",
+        "N",
+        least=1,
+        most=10**6,
+        rare=True,
     )
 
 
@@ -331,19 +342,19 @@ class TextSettings(FilesSettings, VocabularySettings):
     unit: str = of_text(
         "character", "the tokens that the model reads", choices=("character", "word", "bpe")
     )
-    vocabulary: int = with_default(VocabularySettings, "vocabulary", 10000)
+    vocabulary: int = 10000
 
 
 @dataclass(frozen=True)
 class LabelledSettings(TrainingSettings):
     """Settings of every classifier: small labelled sets are soon memorised."""
 
-    minutes: float | None = with_default(TrainingSettings, "minutes", None)
-    epochs: int | None = with_default(TrainingSettings, "epochs", 30)
+    minutes: float | None = None
+    epochs: int | None = 30
     validations: int | None = with_default(
         TrainingSettings, "validations", None, default_help="one after each epoch"
     )
-    patience: int = with_default(TrainingSettings, "patience", 5)
+    patience: int = 5
     class_weights: str = of_descent(
         "none",
         "balanced: all classes count equally; none: all texts do",
@@ -393,7 +404,7 @@ class Facts:
 
     sha256: str | None = option(None, "the fingerprint of the data")
     vocabulary_sha256: str | None = option(None, "the fingerprint of the vocabulary of --tokenizer")
-    documents: bool = option(False, "the text consists of documents, each closed by EOS")
+    documents: bool | None = option(None, "the text consists of documents, each closed by EOS")
     init_sha256: str | None = option(None, "the fingerprint of the weights of --init, with LoRA")
     imported: str | None = option(None, "the origin of a run that was not trained here")
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ from minillm.training import (
 )
 from minillm.training.progress import minutes_and_seconds
 
-BASELINE_FRACTION = 0.9  # of the baseline's loss, above which a model has hardly learned
+BASELINE_FRACTION = 0.9  # of the baseline's loss, above which a model has barely learned
 
 
 def train(
@@ -68,7 +69,7 @@ def train(
     overwrite: bool = False,
     report: Callable[[str], None] | None = None,
     quiet: bool = False,
-    **settings: Any,
+    **settings: object,
 ) -> Run:
     """Train a model of a kind, such as "lm", and return the finished run.
 
@@ -129,7 +130,7 @@ def train(
     return run
 
 
-def _files(settings: type, files: str | Path | Sequence[str | Path]) -> dict[str, Any]:
+def _files(settings: type, files: str | Path | Sequence[str | Path]) -> dict[str, object]:
     """The setting for the files: some kinds take one, others several."""
     names = tuple(map(str, [files] if isinstance(files, str | Path) else files))
     if "files" in types_of(settings):
@@ -142,7 +143,7 @@ def _files(settings: type, files: str | Path | Sequence[str | Path]) -> dict[str
 def train_run(
     kind: Kind,
     out: str | Path,
-    given: Mapping[str, Any],
+    given: Mapping[str, object],
     resume: bool = False,
     overwrite: bool = False,
     report: Callable[[str], None] = print,
@@ -165,24 +166,41 @@ def train_run(
     folder = RunFolder(out)
     folder.attached = dict(attached or {})
     with _held(folder):
-        stored = None
-        if resume:
-            stored = read_config(folder, kind)
-            settings = _changed(folder, stored.settings, given)
-        else:
-            folder.check_free(overwrite, kind.resumable)
-            settings = new_settings(kind, given)
-        data = dict(stored.data) if stored else {}
-        for name in names_of_data(kind.settings):
-            if name in given or name not in data:
-                data[name] = _absolute(getattr(settings, name))
-        if ranks().size > 1 and STANDARD_INPUT in (*data.get("files", ()), data.get("data")):
-            raise InputError("standard input: expected files, which every rank can read")
-        command = resume_command or f"minillm train {kind.name} --out {folder.path} --resume"
-        job = Job(folder, settings, data, stored, report, quiet, command)
-        if not stored:
-            job = replace(job, settings=kind.complete(settings, given, job))
-        return _train(kind, job)
+        return _train(
+            kind, _job(kind, folder, given, resume, overwrite, report, quiet, resume_command)
+        )
+
+
+def _job(
+    kind: Kind,
+    folder: RunFolder,
+    given: Mapping[str, object],
+    resume: bool,
+    overwrite: bool,
+    report: Callable[[str], None],
+    quiet: bool,
+    resume_command: str | None,
+) -> Job:
+    """The training to start, with the run of ``--init``, or to resume."""
+    stored = initial = None
+    if resume:
+        stored = read_config(folder, kind)
+        settings = _changed(folder, stored.settings, given)
+    else:
+        folder.check_free(overwrite, kind.resumable)
+        initial = open_initial({"init": _absolute(given.get("init"))})
+        settings = new_settings(kind, given, initial)
+    data = dict(stored.data) if stored else {}
+    for name in names_of_data(kind.settings):
+        if name in given or name not in data:
+            data[name] = _absolute(getattr(settings, name))
+    if ranks().size > 1 and STANDARD_INPUT in (*data.get("files", ()), data.get("data")):
+        raise InputError("standard input: expected files, which every rank can read")
+    if initial is not None:
+        data |= kind.initial_data(initial)
+    command = resume_command or f"minillm train {kind.name} --out {folder.path} --resume"
+    job = Job(folder, settings, MappingProxyType(data), stored, report, quiet, command, initial)
+    return job if stored else replace(job, settings=kind.complete(settings, given, job))
 
 
 @contextmanager
@@ -199,20 +217,19 @@ def _held(folder: RunFolder) -> Iterator[None]:
 # --- settings --------------------------------------------------------------------------------
 
 
-def new_settings(kind: Kind, given: Mapping[str, Any]) -> Any:
+def new_settings(kind: Kind, given: Mapping[str, object], initial: Run | None = None) -> Any:
     """The settings of a new run, checked, with the defaults for what is not given."""
-    initial = open_initial({"init": _absolute(given.get("init"))})
     return make(kind.settings, with_init_defaults(kind, initial, given))
 
 
-def _absolute(value: Any) -> Any:
+def _absolute(value: object) -> object:
     """Make paths absolute; names of built-in sets do not change."""
     if isinstance(value, tuple):
         return [absolute(name) for name in value]
     return absolute(value) if isinstance(value, str) else value
 
 
-def _changed(folder: RunFolder, stored: Any, given: Mapping[str, Any]) -> Any:
+def _changed(folder: RunFolder, stored: Any, given: Mapping[str, object]) -> Any:
     """The stored settings of a run to resume, replaced by the given ones.
 
     InputError for a setting that cannot change.
@@ -254,6 +271,7 @@ def _train(kind: Kind, job: Job) -> bool:
     if isinstance(kind, Trains):
         return kind.train(job)
     training = _prepare(kind, job)
+    job = training.job  # without the run of --init, whose weights are no longer needed
     start = _restore(training) if job.stored else Summary()
     training = replace(training, options=_with_fast_precision(training.options, job.report))
     ranks().wait()  # all have read the folder; from here on, rank 0 writes it
@@ -272,7 +290,9 @@ def _prepare(kind: Kind, job: Job) -> _Training:
     """
     settings = job.settings
     rng = np.random.default_rng(settings.seed)
-    opened = replace(job, initial=open_initial(job.data))
+    opened = job
+    if job.stored or "begun_with" in job.data:
+        opened = replace(job, initial=open_initial(job.data))
     if job.stored:
         check_resumable(job.folder, job.stored)
     parts = kind.prepare(opened, rng)
@@ -280,10 +300,11 @@ def _prepare(kind: Kind, job: Job) -> _Training:
         kind, opened, parts, lambda params: new_optimiser(settings.optimiser, params, settings), rng
     )
     options = _options(settings).of(parts.task)
-    return _Training(kind, job, parts, part, options, rng, _chat_template(opened, parts.model))
+    chat = _chat_template(opened, parts.model)
+    return _Training(kind, replace(job, initial=None), parts, part, options, rng, chat)
 
 
-def _chat_template(job: Job, model: Any) -> ChatTemplate | None:
+def _chat_template(job: Job, model: object) -> ChatTemplate | None:
     """The chat template of the run of ``--init`` if its model has the same class."""
     if job.initial is None or type(job.initial.model) is not type(model):
         return None
@@ -318,7 +339,8 @@ def _write_beginning(training: _Training, start: Summary) -> None:
         _report_the_schedule(job, training.options, parts, start)
     else:
         _write_new_run(training, start)
-    stored = Stored(training.kind, parts.model.config, job.settings, job.data, parts.unit)
+    data = job.data_with(parts.facts)
+    stored = Stored(training.kind, parts.model.config, job.settings, data, parts.unit)
     save_config(job.folder, stored)
 
 
@@ -351,7 +373,7 @@ def _descend(training: _Training, start: Summary) -> Summary:
     )
 
 
-def _options(settings: Any) -> Options:
+def _options(settings: object) -> Options:
     names = [entry.name for entry in fields(Options) if hasattr(settings, entry.name)]
     return Options(**{name: getattr(settings, name) for name in names})
 
@@ -420,7 +442,7 @@ def _report_losses(training: _Training, summary: Summary) -> None:
     baseline = training.parts.baseline
     if BASELINE_FRACTION * baseline < summary.best_loss < math.inf:
         report(
-            f"the model has hardly learned yet: predicting by frequency has a loss of "
+            f"the model has barely learned: always predicting by frequency gives a loss of "
             f"{baseline:.4f}; train it longer"
         )
 
@@ -436,7 +458,7 @@ def _draw_losses(training: _Training) -> None:
         job.report(f"loss curve: not drawn: {error}")
 
 
-def extra_of(settings: Any, config: Any) -> str:
+def extra_of(settings: object, config: object) -> str:
     """The parts of the training loss that the validation loss lacks, for a plot's legend."""
     names = ("dropout", "label_smoothing")
     used = [

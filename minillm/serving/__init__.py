@@ -1,7 +1,7 @@
 """Serving a model over HTTP, with the interface of OpenAI's chat completions.
 
 engine.py       the thread that continues the texts of all requests together
-requests.py     what a request may ask for, and its errors
+requests.py     the fields of a request, and its errors
 connections.py  the connections and the hosts that are let in
 threads.py      threads for the work before an answer
 app.py          the paths, and the answers to them

@@ -20,7 +20,7 @@ import traceback
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvicorn
 from starlette.applications import Starlette
@@ -50,7 +50,13 @@ PAGE_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'"
 )
 
-Event = tuple[str, str | Exception | None]  # a piece of text, and why it was the last
+
+class Event(NamedTuple):
+    """A piece of an answer, the reason if it is the last one, and the number of tokens so far."""
+
+    piece: str
+    reason: str | None
+    tokens: int
 
 
 class Server:
@@ -105,23 +111,19 @@ class Server:
     async def answer(self, request: Request, chat: bool) -> Response:
         """Answer a chat, or continue a text."""
         wanted, ids = await self._read(request, await _body(request), chat)
-        free = self.chat.reader.config.context - len(ids)
-        if free < 1:
+        if len(ids) >= self.chat.reader.config.context:
             raise self._too_long(chat, f"{len(ids):,}")
-        length = min(wanted.length or free, free)
         form = _Form(chat, self.name, len(ids))
-        events = self._events(request, ids, length, wanted)
+        events = self._events(request, ids, wanted)
         if wanted.stream:
             first = await anext(events)  # an error at once gets its status
             stream = form.stream(first, events, wanted.usage)
             return StreamingResponse(stream, media_type="text/event-stream")
-        all_events = [event async for event in events]
-        (_, reason), tokens = all_events[-1]
-        text = "".join(piece for (piece, _), _ in all_events)
-        return JSONResponse(form.whole(text, reason, tokens))
+        every = [event async for event in events]
+        return JSONResponse(form.whole("".join(event.piece for event in every), every[-1]))
 
     async def _read(self, request: Request, body: bytes, chat: bool) -> tuple[Wanted, list[int]]:
-        """What a request asks for, and the ids of its text; it ends if the client leaves."""
+        """The checked request, and the ids of its text; the work ends if the client leaves."""
         gone = threading.Event()
 
         def work() -> tuple[Wanted, list[int]]:
@@ -170,17 +172,18 @@ class Server:
         return RequestError(message, "messages" if chat else "prompt", "context_length_exceeded")
 
     async def _events(
-        self, request: Request, ids: list[int], length: int, wanted: Wanted
-    ) -> AsyncIterator[tuple[Event, int]]:
-        """Yield the events of a text, and how many tokens it has; it ends if the client leaves."""
-        loop, queue = asyncio.get_running_loop(), asyncio.Queue[Event]()
+        self, request: Request, ids: list[int], wanted: Wanted
+    ) -> AsyncIterator[Event]:
+        """Yield the events of a text; it ends if the client leaves."""
+        loop = asyncio.get_running_loop()
+        queue = asyncio.Queue[tuple[str, str | Exception | None]]()
 
         def deliver(piece: str, reason: str | Exception | None) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has been closed
                 loop.call_soon_threadsafe(queue.put_nowait, (piece, reason))
 
         try:
-            job = self.engine.submit(ids, length, wanted.sampling, wanted.stop, deliver)
+            job = self.engine.submit(ids, wanted.length, wanted.sampling, wanted.stop, deliver)
         except Full:
             message = f"{WAITING} requests wait already: try again later"
             raise RequestError(message, code="overloaded", status=503) from None
@@ -194,7 +197,7 @@ class Server:
                 if isinstance(reason, Exception):
                     raise reason
                 if piece or reason:
-                    yield (piece, reason), job.written
+                    yield Event(piece, reason, job.written)
                 if reason is None and await request.is_disconnected():
                     raise ClientDisconnect
         finally:
@@ -220,31 +223,30 @@ class _Form:
             "total_tokens": self.prompt_tokens + tokens,
         }
 
-    def whole(self, text: str, reason: Any, tokens: int) -> dict[str, Any]:
+    def whole(self, text: str, last: Event) -> dict[str, Any]:
         """An answer as one object."""
         message = {"role": "assistant", "content": text}
         content = {"message": message} if self.chat else {"text": text}
-        choice = {"index": 0, **content, "logprobs": None, "finish_reason": reason}
-        usage = self.usage(tokens)
+        choice = {"index": 0, **content, "logprobs": None, "finish_reason": last.reason}
+        usage = self.usage(last.tokens)
         return {**self.common, "object": self.object, "choices": [choice], "usage": usage}
 
     async def stream(
-        self, first: tuple[Event, int], others: AsyncIterator[tuple[Event, int]], usage: bool
+        self, event: Event, others: AsyncIterator[Event], usage: bool
     ) -> AsyncIterator[bytes]:
         """An answer as events."""
         if self.chat:
             yield self._event(self._choice({"role": "assistant", "content": ""}, None))
-        (piece, reason), tokens = first
         try:
             while True:
-                if piece:
-                    yield self._event(self._choice(self._delta(piece), None))
-                if reason is not None:
+                if event.piece:
+                    yield self._event(self._choice(self._delta(event.piece), None))
+                if event.reason is not None:
                     break
-                (piece, reason), tokens = await anext(others)
-            yield self._event(self._choice({} if self.chat else self._delta(""), reason))
+                event = await anext(others)
+            yield self._event(self._choice({} if self.chat else self._delta(""), event.reason))
             if usage:
-                yield self._event({"choices": [], "usage": self.usage(tokens)})
+                yield self._event({"choices": [], "usage": self.usage(event.tokens)})
             yield b"data: [DONE]\n\n"
         except ClientDisconnect:
             pass
@@ -298,7 +300,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _gone(request: Request, error: Exception) -> Response:
-    return Response(status_code=499)  # nobody reads it
+    return Response(status_code=499)  # the client has left
 
 
 async def _failure(request: Request, error: Exception) -> Response:

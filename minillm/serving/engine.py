@@ -5,8 +5,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from minillm.decoding.batch import Batch
-from minillm.decoding.chat import Chat, Kept
+from minillm.decoding.batch import Batch, Kept
+from minillm.decoding.chat import Chat
 from minillm.decoding.pieces import Pieces
 from minillm.decoding.sampling import Sampling
 from minillm.decoding.writer import Text
@@ -38,7 +38,7 @@ class Job:
         return len(self.text.ids) - self.text.prompt
 
     def grow(self) -> bool:
-        """Deliver what the new ids have added; return whether the text has ended."""
+        """Deliver the piece that new ids have added; whether the text has ended."""
         ended, new = self.text.ended, self.text.ids[self._seen :]
         self._seen += len(new)
         piece = ""
@@ -73,16 +73,16 @@ class Engine:
     def submit(
         self,
         ids: Sequence[int],
-        length: int,
+        length: int | None,
         sampling: Sampling,
         stop: Sequence[str],
         deliver: Callable[[str, str | Exception | None], None],
     ) -> Job:
-        """Continue ids with at most ``length`` others, and before a text in ``stop``.
+        """Continue ids with at most ``length`` others that fit, and before a text in ``stop``.
 
         Raises Full if too many requests wait.
         """
-        text = Text(list(ids), length, sampling, frozenset(self.chat.ends), self.chat.banned)
+        text = self.chat.to_continue(ids, length, sampling)
         job = Job(text, Pieces(self.chat.tokenizer, stop), deliver)
         with self._changed:
             if len(self._queue) >= self.waiting:

@@ -1,14 +1,14 @@
-"""What a request may ask for: the fields of OpenAI's interface, and its errors."""
+"""Requests: the fields of OpenAI's interface, checked, and its errors."""
 
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from minillm.data.conversations import Message, check_messages
 from minillm.decoding import Sampling
 from minillm.errors import InputError, one_line, short
 from minillm.option import checked
-from minillm.text.chat_template import Message, check_messages
 
 SAMPLING = tuple(entry.name for entry in fields(Sampling))
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -16,33 +17,22 @@ class Threads:
         self._places = asyncio.Semaphore(most)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """The result of some work.  It does not begin if the caller is cancelled before."""
+        """The result of some work.  It does not start if the caller is cancelled before."""
         await self._places.acquire()
-        loop = asyncio.get_running_loop()
-        done = loop.create_future()
-
-        def end(result: T | None, error: BaseException | None) -> None:
-            self._places.release()
-            if done.cancelled():
-                return
-            if error is None:
-                done.set_result(result)
-            else:
-                done.set_exception(error)
+        loop, future = asyncio.get_running_loop(), Future[T]()
+        future.set_running_or_notify_cancel()  # from now on, the work runs to its end
 
         def call() -> None:
-            result: T | None = None
-            failure: BaseException | None = None
             try:
-                result = work()
+                future.set_result(work())
             except BaseException as error:
-                failure = error
+                future.set_exception(error)
             with contextlib.suppress(RuntimeError):  # the loop has been closed
-                loop.call_soon_threadsafe(end, result, failure)
+                loop.call_soon_threadsafe(self._places.release)
 
         try:
             threading.Thread(target=call, name="minillm request", daemon=True).start()
         except BaseException:  # there can be no more threads
             self._places.release()
             raise
-        return await done
+        return await asyncio.wrap_future(future)

@@ -36,7 +36,7 @@ def as_op(thing: Any) -> Callable[..., Any]:
       ``backward(dy, cache)``; or ``forward`` returns ``y``, and it is ``backward(dy, x, W)``.
     - An object with methods ``forward(x)`` and ``backward(dy)``.
     - A class of such objects.  Each call makes a new one.  What its constructor needs are further
-      arguments, after those of ``forward``, and their gradients are its attributes: ``dW`` for
+      arguments after the arguments of ``forward``; their gradients are its attributes, ``dW`` for
       ``W``.
     - A subclass of ``torch.autograd.Function``.
     - A ``jax.custom_vjp`` function, or another function of JAX (0.8 or newer).

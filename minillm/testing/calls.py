@@ -73,23 +73,31 @@ def _place(error: BaseException, function: Callable) -> list[str]:
 
     The line is the last one in the file of the function, otherwise the last one outside of NumPy.
     """
-    walked = [
-        (frame, line)
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if frame.f_code.co_filename != __file__
-    ]
     code = getattr(inspect.unwrap(function), "__code__", None)
-    own = [at for at in walked if code and at[0].f_code.co_filename == code.co_filename]
     foreign = str(Path(np.__file__).parent)
-    others = [at for at in walked if not at[0].f_code.co_filename.startswith(foreign)]
-    if not (own or others):
+    found = last_line(error, lambda file: code is not None and file == code.co_filename)
+    found = found or last_line(error, lambda file: not file.startswith((foreign, __file__)))
+    if not found:
         return []
-    frame, line = (own or others)[-1]
-    file = frame.f_code.co_filename
-    source = linecache.getline(file, line, frame.f_globals).strip()
-    place = f"in {Path(file).name}, line {line}" + (f": {source}" if source else "")
+    frame, number, source = found
+    place = f"in {Path(frame.f_code.co_filename).name}, line {number}"
+    place += f": {source}" if source else ""
     shapes = shapes_in_line(frame, source)
     return [place + (f"  # {shapes}" if shapes else "")]
+
+
+def last_line(
+    error: BaseException, is_own: Callable[[str], bool]
+) -> tuple[FrameType, int, str] | None:
+    """The last line of a reader's own files that led to an error: its frame, number and text."""
+    walked = traceback.walk_tb(error.__traceback__)
+    own = [(frame, number) for frame, number in walked if is_own(frame.f_code.co_filename)]
+    if not own:
+        return None
+    frame, number = own[-1]
+    linecache.checkcache(frame.f_code.co_filename)
+    source = linecache.getline(frame.f_code.co_filename, number, frame.f_globals)
+    return frame, number, source.strip()
 
 
 def shapes_in_line(frame: FrameType, source: str) -> str:

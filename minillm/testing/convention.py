@@ -1,4 +1,4 @@
-"""The convention beside the slopes: dtypes, what may not change, a second call, None."""
+"""The convention, apart from slopes: dtypes, arrays that may not change, a second call, None."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from minillm.errors import told
 from minillm.testing.calls import GradientError, as_tuple, copies, equal
-from minillm.testing.case import Case, magnitude
+from minillm.testing.point import Point, magnitude
 
 FEW = 2  # numbers of float32: a single one may be what a cancellation left
 
 
 def check_convention(
-    case: Case, returned: Any, given: Sequence[NDArray], claims: Sequence[NDArray]
+    point: Point, returned: Any, given: Sequence[NDArray], claims: Sequence[NDArray]
 ) -> None:
     """Raise GradientError for the first breach of the convention, of an op whose slopes are right.
 
@@ -22,24 +22,24 @@ def check_convention(
     ``claims`` are copies of its gradients.
     """
     for breach in (_kinds, _precision, _changes, _second_call, _absent):
-        if text := breach(case, returned, given, claims):
+        if text := breach(point, returned, given, claims):
             raise GradientError(f"every gradient is right, but {text}")
 
 
-def _kinds(case: Case, returned: Any, given: Any, claims: Sequence[NDArray]) -> str:
+def _kinds(point: Point, returned: Any, given: Any, claims: Sequence[NDArray]) -> str:
     if isinstance(returned, list):
         return "the backward returned them in a list, expected a tuple"
-    for k, gradient in zip(case.checked, as_tuple(returned), strict=True):
-        is_scalar = isinstance(gradient, np.floating) and case.args[k].ndim == 0
+    for k, gradient in zip(point.checked, as_tuple(returned), strict=True):
+        is_scalar = isinstance(gradient, np.floating) and point.args[k].ndim == 0
         if not (isinstance(gradient, np.ndarray) or is_scalar):  # NumPy makes scalars of 0-d arrays
-            return f"that by {case.names[k]} is no array: {type(gradient).__name__}"
+            return f"the gradient by {point.names[k]} is no array: {type(gradient).__name__}"
         if gradient.dtype != np.float64:
-            return f"that by {case.names[k]} is {gradient.dtype}, expected float64"
+            return f"the gradient by {point.names[k]} is {gradient.dtype}, expected float64"
     return ""
 
 
 @np.errstate(over="ignore")
-def _precision(case: Case, returned: Any, given: Any, claims: Sequence[NDArray]) -> str:
+def _precision(point: Point, returned: Any, given: Any, claims: Sequence[NDArray]) -> str:
     """Find gradients of float64 that were rounded to float32, an error that the tolerance accepts.
 
     A right gradient is a linear function of the random upstream gradient, so that a number of it
@@ -47,71 +47,71 @@ def _precision(case: Case, returned: Any, given: Any, claims: Sequence[NDArray])
     equal numbers: neither counts.
     """
     names, count = [], 0
-    for k, claim in zip(case.checked, claims, strict=True):
-        numbers = claim[np.abs(claim) * magnitude(case.args[k]) > case.limits[k]]
+    for k, claim in zip(point.checked, claims, strict=True):
+        numbers = claim[np.abs(claim) * magnitude(point.args[k]) > point.limits[k]]
         if numbers.size and np.array_equal(numbers, numbers.astype(np.float32)):
-            names.append(case.names[k])
+            names.append(point.names[k])
             count += numbers.size
     if count < FEW:
         return ""
     return (
-        f"all numbers of that by {' and '.join(names)} are rounded to float32: expected a backward "
-        "that computes in float64 (does it cast, or fill an array of float32?)"
+        f"all numbers of the gradient by {' and '.join(names)} are rounded to float32: expected a "
+        "backward that computes in float64 (does it cast, or fill an array of float32?)"
     )
 
 
-def _changes(case: Case, returned: Any, given: Any, claims: Sequence[NDArray]) -> str:
-    for name, was, now in zip(case.upstream_names, case.upstream, given, strict=True):
+def _changes(point: Point, returned: Any, given: Any, claims: Sequence[NDArray]) -> str:
+    for name, was, now in zip(point.upstream_names, point.upstream, given, strict=True):
         if not equal(was, now):
             return f"the backward changed its upstream gradient {name}"
-    for name, was, now in zip(case.names, case.args, case.held, strict=True):
+    for name, was, now in zip(point.names, point.args, point.held, strict=True):
         if isinstance(was, np.ndarray) and not equal(was, now):
             return f"the op or its backward changed its argument {name}"
-    for number, (was, now) in enumerate(zip(case.outputs, as_tuple(case.result), strict=True)):
+    for number, (was, now) in enumerate(zip(point.outputs, as_tuple(point.result), strict=True)):
         if not equal(was, np.asarray(now)):
             return f"the backward changed output {number}"
     return ""
 
 
-def _second_call(case: Case, returned: Any, given: Any, claims: Sequence[NDArray]) -> str:
-    again = case.gradients(case.upstream, "every gradient is right, but a second call")
+def _second_call(point: Point, returned: Any, given: Any, claims: Sequence[NDArray]) -> str:
+    again = point.gradients(point.upstream, "every gradient is right, but a second call")
     if not _same(claims, again):
         return "a second call of the backward gave other gradients"
-    opposite = case.gradients([np.asarray(-dy) for dy in case.upstream])
+    opposite = point.gradients([np.asarray(-dy) for dy in point.upstream])
     if not _same(claims, returned):
         return "a later call of the backward changed them: it returned a buffer that it uses again"
     others = as_tuple(opposite)
     if len(others) != len(claims) or not all(
-        _is_opposite(case, k, claim, other)
-        for k, claim, other in zip(case.checked, claims, others, strict=True)
+        _is_opposite(point, k, claim, other)
+        for k, claim, other in zip(point.checked, claims, others, strict=True)
     ):
-        return "for -dy the backward gave other gradients than -1 times those for dy"
+        return "for -dy the backward gave other gradients than minus the gradients for dy"
     return ""
 
 
-def _is_opposite(case: Case, k: int, claim: NDArray, other: Any) -> bool:
+def _is_opposite(point: Point, k: int, claim: NDArray, other: Any) -> bool:
     """Whether the gradient by argument k for -dy is the opposite of the claim, up to rounding."""
     if np.shape(other) != claim.shape:
         return False
-    rounding = (case.floor + 1e-9 * case.limits[k]) / magnitude(case.args[k])
-    allowed = case.tolerance * np.abs(claim) + rounding
+    rounding = (point.floor + 1e-9 * point.limits[k]) / magnitude(point.args[k])
+    allowed = point.tolerance * np.abs(claim) + rounding
     return bool(np.all(np.abs(claim + other) <= allowed))
 
 
-def _absent(case: Case, returned: Any, given: Any, claims: Sequence[NDArray]) -> str:
-    if len(case.upstream) == 1:
+def _absent(point: Point, returned: Any, given: Any, claims: Sequence[NDArray]) -> str:
+    if len(point.upstream) == 1:
         return ""
-    for k in range(len(case.upstream)):
-        nothing = [np.zeros_like(dy) if j == k else dy for j, dy in enumerate(case.upstream)]
-        absent = [None if j == k else dy for j, dy in enumerate(case.upstream)]
+    for k in range(len(point.upstream)):
+        nothing = [np.zeros_like(dy) if j == k else dy for j, dy in enumerate(point.upstream)]
+        absent = [None if j == k else dy for j, dy in enumerate(point.upstream)]
         try:
-            gradients = case.backward(*copies(absent))
+            gradients = point.backward(*copies(absent))
         except Exception as error:
             raise GradientError(
                 "every gradient is right, but the backward does not take None for the gradient of "
                 f"output {k}: {told(error)}"
             ) from error
-        if not _same(case.gradients(nothing), gradients):
+        if not _same(point.gradients(nothing), gradients):
             return f"None in place of a zero gradient of output {k} gave other gradients"
     return ""
 

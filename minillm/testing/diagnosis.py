@@ -13,37 +13,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.testing.calls import GradientError, as_tuple, is_numeric
-from minillm.testing.case import Case, Compared
+from minillm.testing.point import Compared, Point
 from minillm.testing.slopes import SHARE
 
 ENOUGH = 3  # coordinates that a factor or a term must explain: one would fit many
 CHANCE = 50  # as many subsets of this size at least, or a part of an array says nothing
 
 
-def guess(case: Case, compared: Sequence[Compared], wrong: Sequence[Compared]) -> str:
+def guess(point: Point, compared: Sequence[Compared], wrong: Sequence[Compared]) -> str:
     """The class of error that fits the wrong gradients, or an empty text."""
-    return next(filter(None, _guesses(case, compared, wrong)), "")
+    return next(filter(None, _guesses(point, compared, wrong)), "")
 
 
-def _guesses(case: Case, compared: Sequence[Compared], wrong: Sequence[Compared]) -> Iterator[str]:
-    yield _single_forward(case)
-    yield guess_of_order(compared, case.tolerance)
+def _guesses(
+    point: Point, compared: Sequence[Compared], wrong: Sequence[Compared]
+) -> Iterator[str]:
+    yield _single_forward(point)
+    yield guess_of_order(compared, point.tolerance)
     for find, gradient in itertools.product((_exchanged_axes, _factor, _array, _shift), wrong):
-        yield find(case, gradient)
-    yield _upstream(case, compared, wrong[0])
+        yield find(point, gradient)
+    yield _upstream(point, compared, wrong[0])
     for find, gradient in itertools.product((_zero, _part), wrong):
-        yield find(case, gradient)
+        yield find(point, gradient)
 
 
 @np.errstate(over="ignore")
-def _single_forward(case: Case) -> str:
+def _single_forward(point: Point) -> str:
     """Outputs that are numbers of float32, of arguments that are not."""
 
     def is_single(arrays: Sequence[NDArray]) -> bool:
         return all(np.array_equal(a, a.astype(np.float32), equal_nan=True) for a in arrays)
 
-    outputs = [y for y in case.outputs if y.dtype.kind == "f" and y.any()]
-    if not outputs or not is_single(outputs) or is_single([case.args[k] for k in case.checked]):
+    outputs = [y for y in point.outputs if y.dtype.kind == "f" and y.any()]
+    if not outputs or not is_single(outputs) or is_single([point.args[k] for k in point.checked]):
         return ""
     return "a forward that rounds to float32: all outputs are numbers of float32"
 
@@ -65,10 +67,10 @@ def _telling(gradient: Compared) -> NDArray[np.bool_]:
     return np.isfinite(size) & (size > 0) & (gradient.rounding <= SHARE * size)
 
 
-def _explains(candidate: NDArray, case: Case, gradient: Compared, enough: int = ENOUGH) -> bool:
+def _explains(candidate: NDArray, point: Point, gradient: Compared, enough: int = ENOUGH) -> bool:
     """Whether a candidate is the measured gradient, and enough wrong coordinates show it."""
     shown = int(np.count_nonzero(gradient.wrong & _telling(gradient)))
-    return shown >= enough and bool(_fit(candidate, gradient, case.tolerance).all())
+    return shown >= enough and bool(_fit(candidate, gradient, point.tolerance).all())
 
 
 # --- the gradient of another argument, or in another shape ----------------------------------
@@ -88,7 +90,7 @@ def guess_of_order(compared: Sequence[Compared], tolerance: float) -> str:
         if not fits:
             return ""
         del left[fits[0]]
-        places.append(f"that by {gradient.name} is returned for {fits[0]}")
+        places.append(f"the gradient by {gradient.name} is returned for {fits[0]}")
         shown += int(np.count_nonzero(gradient.rounding < SHARE * np.abs(gradient.numeric)))
     return f"gradients in another order: {', '.join(places)}" if shown >= ENOUGH else ""
 
@@ -116,11 +118,11 @@ def guess_of_shape(gradient: Compared, tolerance: float) -> str:
     return ""
 
 
-def _exchanged_axes(case: Case, gradient: Compared) -> str:
+def _exchanged_axes(point: Point, gradient: Compared) -> str:
     claim = gradient.analytic
     for i, j in itertools.combinations(range(claim.ndim), 2):
         if claim.shape[i] == claim.shape[j] and _explains(
-            claim.swapaxes(i, j), case, gradient, enough=2
+            claim.swapaxes(i, j), point, gradient, enough=2
         ):
             return f"a transposed gradient by {gradient.name}: exchange its axes {i} and {j}"
     return ""
@@ -129,7 +131,7 @@ def _exchanged_axes(case: Case, gradient: Compared) -> str:
 # --- factors and terms ----------------------------------------------------------------------
 
 
-def _ratio(case: Case, gradient: Compared) -> float | None:
+def _ratio(point: Point, gradient: Compared) -> float | None:
     """Analytic / numeric if it is the same wherever the gradient is wrong."""
     at = gradient.wrong & _telling(gradient)
     analytic, numeric = gradient.analytic[at], gradient.numeric[at]
@@ -138,32 +140,32 @@ def _ratio(case: Case, gradient: Compared) -> float | None:
         return None
     ratio = float(analytic @ numeric / (numeric @ numeric))
     size, rounding = np.maximum(np.abs(analytic), np.abs(ratio * numeric)), gradient.rounding[at]
-    allowed = case.tolerance * size + abs(ratio) * rounding
+    allowed = point.tolerance * size + abs(ratio) * rounding
     return ratio if np.all(np.abs(analytic - ratio * numeric) <= allowed) else None
 
 
-def _factor(case: Case, gradient: Compared) -> str:
+def _factor(point: Point, gradient: Compared) -> str:
     """A constant factor, by the name of what it may be."""
-    ratio = _ratio(case, gradient)
+    ratio = _ratio(point, gradient)
     if not ratio or np.any(_telling(gradient) & ~gradient.wrong):
         return ""
     found = f"the gradient by {gradient.name} is {ratio:.6g} times the numeric one"
-    if math.isclose(ratio, -1, rel_tol=case.tolerance):
+    if math.isclose(ratio, -1, rel_tol=point.tolerance):
         return f"a wrong sign: {found}"
-    for value, sources in _known_numbers(case).items():
+    for value, sources in _known_numbers(point).items():
         name = f"{value:.6g}" + (f" ({' or '.join(sources[:3])})" if sources else "")
-        if math.isclose(ratio * value, 1, rel_tol=case.tolerance):
+        if math.isclose(ratio * value, 1, rel_tol=point.tolerance):
             return f"a missing factor {name}: {found}"
-        if math.isclose(ratio, value, rel_tol=case.tolerance):
+        if math.isclose(ratio, value, rel_tol=point.tolerance):
             return f"a factor {name} too many: {found}"
     return f"a wrong factor: {found}"
 
 
-def _known_numbers(case: Case) -> dict[float, list[str]]:
-    """Numbers that are often a factor, and where they occur in the case."""
-    arguments = case.arguments()
+def _known_numbers(point: Point) -> dict[float, list[str]]:
+    """Numbers that are often a factor, each with the arguments or outputs that have them."""
+    arguments = point.arguments()
     arrays = {name: a for name, a in arguments.items() if isinstance(a, np.ndarray)}
-    arrays |= _outputs(case)
+    arrays |= _outputs(point)
     scalars = [
         (float(a), f"the argument {name}")
         for name, a in arguments.items()
@@ -183,27 +185,27 @@ def _known_numbers(case: Case) -> dict[float, list[str]]:
     return numbers
 
 
-def _outputs(case: Case) -> dict[str, NDArray]:
-    if len(case.outputs) == 1:
-        return {"the output": case.outputs[0]}
-    return {f"output {k}": y for k, y in enumerate(case.outputs)}
+def _outputs(point: Point) -> dict[str, NDArray]:
+    if len(point.outputs) == 1:
+        return {"the output": point.outputs[0]}
+    return {f"output {k}": y for k, y in enumerate(point.outputs)}
 
 
 @np.errstate(all="ignore")
-def _array(case: Case, gradient: Compared) -> str:
+def _array(point: Point, gradient: Compared) -> str:
     """An array that is missing, or too many, as a factor or as a term."""
-    for candidate, mistake in _corrected(case, gradient.analytic):
-        if _explains(candidate, case, gradient):
+    for candidate, mistake in _corrected(point, gradient.analytic):
+        if _explains(candidate, point, gradient):
             return f"{mistake} in the gradient by {gradient.name}"
     return ""
 
 
-def _corrected(case: Case, claim: NDArray) -> Iterator[tuple[NDArray, str]]:
+def _corrected(point: Point, claim: NDArray) -> Iterator[tuple[NDArray, str]]:
     """The claim without a mistake that is often made, and the mistake."""
-    outputs = _outputs(case)
+    outputs = _outputs(point)
     floats = {name: y for name, y in outputs.items() if y.dtype.kind == "f"}
-    upstream = dict(zip(case.upstream_names, case.upstream, strict=True))
-    factors = {name: a for name, a in case.arguments().items() if is_numeric(a)}
+    upstream = dict(zip(point.upstream_names, point.upstream, strict=True))
+    factors = {name: a for name, a in point.arguments().items() if is_numeric(a)}
     factors |= upstream | outputs | {f"1 - {name}": 1 - y for name, y in floats.items()}
     factors |= {f"1 - {name}**2": 1 - y**2 for name, y in floats.items()}
     for name, factor in factors.items():
@@ -220,7 +222,7 @@ def _corrected(case: Case, claim: NDArray) -> Iterator[tuple[NDArray, str]]:
             yield claim - dy, f"a term {name} too many"
 
 
-def _shift(case: Case, gradient: Compared) -> str:
+def _shift(point: Point, gradient: Compared) -> str:
     """The gradient of the index before or after, along one axis."""
     for axis, length in enumerate(gradient.numeric.shape):
         for step in (1, -1) if length > 1 else ():
@@ -235,10 +237,10 @@ def _shift(case: Case, gradient: Compared) -> str:
                 rounding=gradient.rounding[*of],
                 wrong=gradient.wrong[*at],
             )
-            if _explains(moved.analytic, case, moved):
+            if _explains(moved.analytic, point, moved):
                 return (
                     f"an index that is off by one along axis {axis}: the gradient by "
-                    f"{gradient.name} at t is that of t {'-' if step == 1 else '+'} 1"
+                    f"{gradient.name} at t is the gradient of t {'-' if step == 1 else '+'} 1"
                 )
     return ""
 
@@ -246,15 +248,15 @@ def _shift(case: Case, gradient: Compared) -> str:
 # --- upstream gradients ---------------------------------------------------------------------
 
 
-def _upstream(case: Case, compared: Sequence[Compared], gradient: Compared) -> str:
+def _upstream(point: Point, compared: Sequence[Compared], gradient: Compared) -> str:
     """Two upstream gradients that are exchanged, or a part of them that is not used."""
     place = next(k for k, other in enumerate(compared) if other.name == gradient.name)
-    names, upstream = case.upstream_names, case.upstream
+    names, upstream = point.upstream_names, point.upstream
 
     def answer(changed: Sequence[NDArray]) -> list[NDArray] | None:
         """The gradients of another upstream gradient, if the backward takes it."""
         try:
-            found = [np.asarray(g, np.float64) for g in as_tuple(case.gradients(changed))]
+            found = [np.asarray(g, np.float64) for g in as_tuple(point.gradients(changed))]
         except (GradientError, TypeError, ValueError):
             return None
         shapes = [other.numeric.shape for other in compared]
@@ -265,7 +267,7 @@ def _upstream(case: Case, compared: Sequence[Compared], gradient: Compared) -> s
             swapped = list(upstream)
             swapped[i], swapped[j] = swapped[j], swapped[i]
             found = answer(swapped) or ()
-            if _explains_all(case, compared, found):
+            if _explains_all(point, compared, found):
                 return f"upstream gradients in another order: {names[i]} and {names[j]}"
 
     for changed, text in _parts_of_upstream(names, upstream):
@@ -275,15 +277,15 @@ def _upstream(case: Case, compared: Sequence[Compared], gradient: Compared) -> s
         if not gradient.analytic[gradient.wrong].any():  # zeros are a part that is missing
             continue
         unused = not any(dy.any() for dy in changed)
-        k = case.checked[place]
-        if unused or not case.compare_one(k, gradient.analytic, changed).wrong.any():
+        k = point.checked[place]
+        if unused or not point.compare_one(k, gradient.analytic, changed).wrong.any():
             return text
     return ""
 
 
-def _explains_all(case: Case, compared: Sequence[Compared], found: Sequence[NDArray]) -> bool:
+def _explains_all(point: Point, compared: Sequence[Compared], found: Sequence[NDArray]) -> bool:
     return bool(found) and all(
-        _explains(g, case, other) if other.wrong.any() else _fit(g, other, case.tolerance).all()
+        _explains(g, point, other) if other.wrong.any() else _fit(g, other, point.tolerance).all()
         for g, other in zip(found, compared, strict=True)
     )
 
@@ -312,24 +314,26 @@ def _parts_of_upstream(
 # --- a part of the coordinates --------------------------------------------------------------
 
 
-def _zero(case: Case, gradient: Compared) -> str:
+def _zero(point: Point, gradient: Compared) -> str:
     if not gradient.analytic.any() and np.any(gradient.wrong & _telling(gradient)):
-        return f"a gradient that is never computed: that by {gradient.name} is zero everywhere"
+        return (
+            f"a gradient that is never computed: the gradient by {gradient.name} is zero everywhere"
+        )
     return ""
 
 
-def _part(case: Case, gradient: Compared) -> str:
+def _part(point: Point, gradient: Compared) -> str:
     """An error in a part of the array, whose other coordinates are right."""
     telling = _telling(gradient)
     wrong, count = gradient.wrong[telling], int(np.count_nonzero(telling))
     few = int(np.count_nonzero(wrong))
     if few in (0, count):
         return ""
-    ratio = _ratio(case, gradient)
+    ratio = _ratio(point, gradient)
     there = "" if ratio is None else f"; there it is {ratio:.6g} times the numeric one"
     name = gradient.name
     if math.comb(count, few) >= CHANCE:
-        for mask, place in _places(case, gradient):
+        for mask, place in _places(point, gradient):
             if np.array_equal(np.broadcast_to(mask, telling.shape)[telling], wrong):
                 return f"an error in the gradient by {name} {place} only{there}"
     if few == 1 and count > ENOUGH:
@@ -339,7 +343,7 @@ def _part(case: Case, gradient: Compared) -> str:
     return ""
 
 
-def _places(case: Case, gradient: Compared) -> Iterator[tuple[NDArray, str]]:
+def _places(point: Point, gradient: Compared) -> Iterator[tuple[NDArray, str]]:
     """Parts of an array in which errors are usual: masks that broadcast to it, and their names."""
     shape = gradient.numeric.shape
     grid: Any = np.indices(shape, sparse=True)
@@ -353,7 +357,7 @@ def _places(case: Case, gradient: Compared) -> Iterator[tuple[NDArray, str]]:
             yield grid[axis] == k, f"at index {k} of axis {axis}"
     yield np.less(gradient.argument, 0), f"where {gradient.name} is negative"
     yield np.greater(gradient.argument, 0), f"where {gradient.name} is positive"
-    for name, other in case.arguments().items():
+    for name, other in point.arguments().items():
         if not isinstance(other, np.ndarray):
             continue
         if other.dtype.kind == "b" and other.ndim <= len(shape):

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.testing.calls import GradientError, call_backward, copies, is_numeric, kind
-from minillm.testing.case import Case, Compared
 from minillm.testing.convention import check_convention
 from minillm.testing.diagnosis import guess, guess_of_order, guess_of_shape
+from minillm.testing.point import Compared, Point
 from minillm.testing.slopes import WRONG, check_options
 
 
@@ -52,8 +52,8 @@ def check_gradients(
     differences, for a forward that is analytic and takes complex arrays.  It has no
     truncation and no cancellation, so that the tolerance may be 1e-12.
 
-    Returns the worst relative error.  Raises GradientError.  Of a wrong gradient it names
-    the worst coordinate, its analytic and numeric values, a kink if there is one, and
+    Returns the worst relative error.  Raises GradientError, which names the worst coordinate
+    of a wrong gradient, its analytic and numeric values, a kink if there is one, and
     a cause that fits, if one does.  An exception of the backward is its ``__cause__``.  Raises
     TypeError for float arrays that are not float64, because float32 has too few digits
     to tell a wrong gradient from rounding, and for float arrays inside lists or
@@ -68,24 +68,29 @@ def check_gradients(
     check_options(tolerance, step)
     if method not in ("central", "complex"):
         raise ValueError(f'method: expected "central" or "complex", found {method!r}')
-    case = Case(op, args, rng, tolerance, step, method)
-    given = copies(case.upstream)
-    returned = call_backward(case.backward, given, case.arguments())
-    claims = claimed_gradients(case, returned)
-    compared = case.compare(claims)
-    if any(gradient.message for gradient in compared):
-        raise GradientError(_verdict(case, compared))
-    check_convention(case, returned, given, claims)
+    compared = check_point(Point(op, args, rng, tolerance, step, method))
     return max(gradient.worst.error for gradient in compared)
 
 
-def claimed_gradients(case: Case, returned: Any) -> list[NDArray]:
+def check_point(point: Point) -> list[Compared]:
+    """The gradients by all arguments, which are right.  GradientError if one is wrong."""
+    given = copies(point.upstream)
+    returned = call_backward(point.backward, given, point.arguments())
+    claims = claimed_gradients(point, returned)
+    compared = point.compare(claims)
+    if any(gradient.message for gradient in compared):
+        raise GradientError(_verdict(point, compared))
+    check_convention(point, returned, given, claims)
+    return compared
+
+
+def claimed_gradients(point: Point, returned: Any) -> list[NDArray]:
     """Copies of the claimed gradients.  Raises GradientError for a wrong number or shape."""
     gradients = tuple(returned) if isinstance(returned, (tuple, list)) else (returned,)
-    names = [case.names[k] for k in case.checked]
+    names = [point.names[k] for k in point.checked]
     if len(gradients) != len(names):
         found = [str(np.shape(g)) if isinstance(g, np.ndarray) else kind(g) for g in gradients]
-        others = [name for name in case.names if name not in names]
+        others = [name for name in point.names if name not in names]
         raise GradientError(
             f"the backward returned {len(gradients)} gradients, expected {len(names)}: "
             f"{', '.join(names)} (found {', '.join(found)}"
@@ -95,35 +100,35 @@ def claimed_gradients(case: Case, returned: Any) -> list[NDArray]:
         if not is_numeric(gradient):
             raise GradientError(f"the gradient by {name} is no array: {kind(gradient)}")
     claims = [np.array(gradient) for gradient in gradients]
-    if any(g.shape != case.args[k].shape for k, g in zip(case.checked, claims, strict=True)):
-        raise GradientError(_wrong_shapes(case, claims))
+    if any(g.shape != point.args[k].shape for k, g in zip(point.checked, claims, strict=True)):
+        raise GradientError(_wrong_shapes(point, claims))
     return claims
 
 
-def _wrong_shapes(case: Case, claims: list[NDArray]) -> str:
+def _wrong_shapes(point: Point, claims: list[NDArray]) -> str:
     """Say which gradients have the wrong shape, and whether their values are right."""
-    shapes = [case.args[k].shape for k in case.checked]
+    shapes = [point.args[k].shape for k in point.checked]
     unclaimed = [
         g if g.shape == shape else np.full(shape, np.nan)
         for g, shape in zip(claims, shapes, strict=True)
     ]
     compared = [
         gradient._replace(analytic=claim)
-        for gradient, claim in zip(case.compare(unclaimed), claims, strict=True)
+        for gradient, claim in zip(point.compare(unclaimed), claims, strict=True)
     ]
     lines = []
     for gradient, shape in zip(compared, shapes, strict=True):
         if gradient.analytic.shape != shape:
             found = gradient.analytic.shape
             line = f"the gradient by {gradient.name} has shape {found}, expected {shape}"
-            fit = guess_of_shape(gradient, case.tolerance)
+            fit = guess_of_shape(gradient, point.tolerance)
             lines.append(line + (f": this fits {fit}" if fit else ""))
-    if fit := guess_of_order(compared, case.tolerance):
+    if fit := guess_of_order(compared, point.tolerance):
         lines.append(f"this fits {fit}")
     return "\n".join(lines)
 
 
-def _verdict(case: Case, compared: list[Compared]) -> str:
+def _verdict(point: Point, compared: list[Compared]) -> str:
     """Say which gradients are wrong, and the class of error that fits.
 
     An error usually spoils several gradients.  The one with the fewest wrong coordinates is
@@ -133,7 +138,7 @@ def _verdict(case: Case, compared: list[Compared]) -> str:
     wrong.sort(key=lambda gradient: (-gradient.worst.verdict, gradient.wrong.mean()))
     first, *others = wrong
     lines = [first.message + first.kink]
-    if not first.kink and first.worst.verdict == WRONG and (fit := guess(case, compared, wrong)):
+    if not first.kink and first.worst.verdict == WRONG and (fit := guess(point, compared, wrong)):
         lines.append(f"this fits {fit}")
     if others:
         counts = (f"{g.name} ({g.wrong.sum()} of {g.wrong.size})" for g in others)

@@ -6,7 +6,7 @@ A legend has a part for each argument:
     I 4H              floats of shape (I, 4H)
     ids B T < V       whole numbers from 0 to V - 1, of shape (B, T)
     lengths B <= T    whole numbers from 1 to T, of shape (B,)
-    mask B T          booleans of shape (B, T), of which each row has a true one
+    mask B T          booleans of shape (B, T), at least one of them true in each row
 
 Commas separate the parts, and equal letters are equal sizes: "B T I, I O, O" is an affine
 map's.  Sizes and values follow from a seed, and ``repr`` of a case is the call that draws
@@ -87,7 +87,7 @@ def arrays(
     ((1, 3, 2), (2, 2))
     """
     parts = _parse(legend)
-    # Streams of their own: the upstream gradient comes from default_rng(seed), and were it equal to
+    # Streams of their own: the upstream gradient comes from default_rng(seed).  If it were equal to
     # an argument, a backward that confuses the two would pass.
     of_sizes, of_values = (np.random.default_rng([seed, stream]) for stream in (1, 2))
     drawn: dict[str, int] = {}
@@ -130,7 +130,7 @@ def limits_of(legend: str, sizes: dict[str, Limits]) -> dict[str, tuple[int, int
 def check_op(op: Any, args: Sequence[Any], *, rng: np.random.Generator, **options: Any) -> float:
     """Check the gradients of anything that :func:`as_op` takes; return the worst relative error.
 
-    ``options`` are those of ``check_gradients``.  Its GradientError is raised anew, so that a
+    ``check_gradients`` takes the ``options``.  Its GradientError is raised anew, so that a
     test's report shows none of the checker's own lines.  For an :class:`OpCase`, the message ends
     with the call to paste.
     """

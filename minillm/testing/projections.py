@@ -2,7 +2,7 @@
 
 Let g be the true gradient by an array of n numbers, and e the error of the claimed one.
 Along a random direction u of length 1, the slope is u g, and the claim is wrong by u e.  The
-error passes if |u e| <= a: the tolerance times the slope, plus what rounding excuses.  One
+error passes if |u e| <= a: the tolerance times the slope, plus the allowance for rounding.  One
 coordinate of a random direction has a density of at most sqrt(n / 2 pi) around zero, and so has
 the part of u along e.  The interval from -a / |e| to a / |e| therefore has a probability of
 

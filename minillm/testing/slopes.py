@@ -13,25 +13,25 @@ from the backward's, narrower steps follow, down to a small part of |x_i| itself
 when a slope agrees with the backward, or when two agree with each other: then the slope is
 known, and the backward is wrong.
 
-**What rounding excuses.**  All errors are relative: a gradient of 1e-7 that should be
+**The allowance for rounding.**  All errors are relative: a gradient of 1e-7 that should be
 2e-7 is an error, although an "absolute or relative" tolerance of 1e-6 would accept it.
 The only absolute error allowed is the rounding of the measured slope.  It is bounded from
 the sizes of the outputs that moved.  Others do not count, however large: neither a logit that
-is masked by -1e9 nor the square of another number may hide what the rest says.  Moreover,
-rounding excuses at most a thousandth of the slope itself or, at the widest step, of the
+is masked by -1e9 nor the square of another number may mask an error elsewhere.  Moreover,
+the allowance is at most a thousandth of the slope itself or, at the widest step, of the
 largest slope by the same argument.  An error of 1 % of that largest slope is therefore found,
 unless it is below 1e-12 of the outputs.  Where the bound is above this limit and the two
 slopes differ by less than the bound, the verdict is "cannot be decided", which is an error too.
 
 **Slopes near the last bits.**  The sizes of the outputs say too little in two cases.  An
 output may be small because larger terms cancel in it, such as (1 + tanh(x / 2)) / 2 at
-x = -30: its rounding is that of the terms, of size 1 or of another output.  And all slopes by
-an argument may be near the last bits of the outputs, such as those of a saturated softmax: no
+x = -30: its rounding is due to the terms, of size 1 or of another output.  And all slopes by
+an argument may be near the last bits of the outputs, as in a saturated softmax: no
 step measures them to a thousandth.  If such rounding could explain the difference, it is
 measured: by how far the outputs are from a smooth curve, near the last bits at the widest
 usable step alone, and for terms as large as another output at any step.  (More and
 Wild 2011 estimate it from differences of high order.)  It does not depend on the backward.
-A difference within it is excused, up to a thousandth of the largest slope or 1e-12 of
+A difference within it is accepted, up to a thousandth of the largest slope or 1e-12 of
 the outputs.
 """
 
@@ -45,7 +45,7 @@ from numpy.typing import NDArray
 STEPS = tuple(2e-3 * 7.3**-k for k in range(7))
 EPSILON, TINY = float(np.finfo(np.float64).eps), float(np.finfo(np.float64).tiny)
 ROUNDING = 16 * EPSILON  # of an output that changed, relative to the largest one
-SHARE = 1e-3  # the most that rounding excuses, as a part of a slope
+SHARE = 1e-3  # the largest allowance for rounding, as a part of a slope
 VANISHING = 1e-13  # as a part of the outputs: a slope that no step can tell from zero
 COMPLEX_STEP = 1e-30
 
@@ -65,7 +65,7 @@ class Slope(NamedTuple):
 
     analytic: float
     numeric: float
-    rounding: float  # a bound on that of the numeric one
+    rounding: float  # a bound on the rounding of the numeric one
     error: float = 0.0  # at most the tolerance iff accepted
     allowed: float = 0.0  # the largest difference that is accepted
     verdict: int = ACCEPTED
@@ -117,8 +117,8 @@ def scales(
     ``relative`` tells: the largest slope if x changes in proportion to its size.  The gradient of
     x / |x| along x is zero, but the rounding of its terms is divided by |x|.
 
-    Also returns what rounding excuses by any argument.  No output counts as more than 1 here,
-    because a huge one must not hide the others.
+    Also returns the allowance for rounding, the same for each argument.  No output counts as more
+    than 1 here, because a huge one must not mask the others.
     """
     output = float(np.abs(dy) @ np.minimum(np.abs(outputs), 1))
     top = max([*largest, output])
@@ -152,17 +152,16 @@ def compare(
         numeric, rounding, widest = difference(line, step)
         gap, size = abs(analytic - numeric), max(abs(analytic), abs(numeric))
         share = max(SHARE * size, min(floor, limit))
-        excuse, most = min(rounding, max(share, limit)), min(widest, share)
+        allowance, most = min(rounding, max(share, limit)), min(widest, share)
         if not any(np.isfinite(slope.numeric) for slope in attempts):  # the widest usable step
             terms_of_1 = 3 * ROUNDING * float(np.abs(line.dy).sum()) / step
             most = max(most, min(max(rounding, terms_of_1), max(limit, floor)))
-        if tolerance * size + excuse < gap <= tolerance * size + most:
-            excuse = max(excuse, min(noise(line, step), most))
-        # error <= tolerance iff gap <= tolerance * size + excuse
-        error = gap / (size + excuse / tolerance) if size > 0 else gap
+        if tolerance * size + allowance < gap <= tolerance * size + most:
+            allowance = max(allowance, min(noise(line, step), most))
+        error = relative_error(analytic, numeric, allowance, tolerance)
         # A NaN or an infinity on either side is an error, never a pass.
         error = error if np.isfinite(error) else float("inf")
-        attempts.append(Slope(analytic, numeric, rounding, error, tolerance * size + excuse))
+        attempts.append(Slope(analytic, numeric, rounding, error, tolerance * size + allowance))
         if error <= tolerance:
             return attempts[-1]
         if len(attempts) > 1 and _agree(attempts[-2], attempts[-1], tolerance):
@@ -174,6 +173,16 @@ def compare(
         return min(attempts, key=lambda slope: slope.error)._replace(verdict=UNDECIDED)
     best = attempts[-1] if agreed else min(attempts, key=lambda slope: slope.error)
     return best._replace(verdict=WRONG)
+
+
+def relative_error(one: float, other: float, allowance: float, tolerance: float) -> float:
+    """The difference relative to the larger number.
+
+    It is at most the tolerance if the difference is at most the tolerance times the larger number
+    plus the allowance.
+    """
+    gap, size = abs(one - other), max(abs(one), abs(other))
+    return gap / (size + allowance / tolerance) if size > 0 else gap
 
 
 def _agree(one: Slope, other: Slope, tolerance: float) -> bool:
@@ -258,15 +267,15 @@ def kink(line: Line, scale: float) -> str:
 def compare_complex(
     outputs: NDArray[np.complex128], dy: NDArray, analytic: float, tolerance: float
 ) -> Slope:
-    """Compare a claimed slope with that of the complex step, given the outputs at x + i h.
+    """Compare a claimed slope with the slope of the complex step, given the outputs at x + i h.
 
     If the forward is analytic, y(x + i h) = y(x) + i h y'(x) + ..., and the imaginary part
     over h is the slope.  No difference is taken, so h is as small as 1e-30, and neither
     truncation nor cancellation remains (Squire and Trapp 1998).
     """
     slopes = outputs.imag / COMPLEX_STEP
-    numeric, excuse = float(dy @ slopes), float(ROUNDING * (np.abs(dy) @ np.abs(slopes)))
-    gap, size = abs(analytic - numeric), max(abs(analytic), abs(numeric))
-    error = gap / (size + excuse / tolerance) if size > 0 else gap
+    numeric, allowance = float(dy @ slopes), float(ROUNDING * (np.abs(dy) @ np.abs(slopes)))
+    error = relative_error(analytic, numeric, allowance, tolerance)
+    allowed = tolerance * max(abs(analytic), abs(numeric)) + allowance
     verdict = ACCEPTED if error <= tolerance else WRONG
-    return Slope(analytic, numeric, excuse, error, tolerance * size + excuse, verdict)
+    return Slope(analytic, numeric, allowance, error, allowed, verdict)

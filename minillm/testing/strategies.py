@@ -32,7 +32,7 @@ def op_cases(
     kinks: float | Sequence[float] = (),
     **sizes: Limits,
 ) -> OpCase:
-    """Cases of the legend; the arguments are those of :func:`minillm.testing.arrays`.
+    """Cases of the legend; the arguments are the same as in :func:`minillm.testing.arrays`.
 
     A failing case is shrunk to the least sizes and to the seed 0, if it fails there, too.
     """

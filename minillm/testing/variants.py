@@ -22,9 +22,9 @@ from minillm.testing.calls import (
     normals_like,
     parameter_names,
 )
-from minillm.testing.case import Case
 from minillm.testing.gradients import check_gradients, claimed_gradients
-from minillm.testing.slopes import VANISHING, check_options
+from minillm.testing.point import Point
+from minillm.testing.slopes import VANISHING, check_options, relative_error
 
 Results = tuple[tuple[NDArray, ...], tuple[NDArray, ...]]  # outputs and gradients
 
@@ -42,8 +42,8 @@ def check_layouts(
 
     Each array among the arguments and the upstream gradients is given strided (every second entry
     of a larger array), reversed (negative strides), in column order, read-only, and
-    broadcast (strides of zero).  Outputs and gradients must be those of plain copies, up to
-    rounding.  Then every axis of one length, such as the batch, is made empty: the op may refuse
+    broadcast (strides of zero).  Outputs and gradients must equal the results of plain copies, up
+    to rounding.  Then every axis of one length, such as the batch, is made empty: the op may refuse
     that, but if it does not, its gradients must be right as well.
 
     Raises GradientError that names the array and the layout.
@@ -132,7 +132,9 @@ def _compare(expected: Results, found: Results, label: str) -> None:
             coarse = np.sqrt(np.finfo(one.dtype).eps) if one.dtype.kind == "f" else 0
             atol = coarse * largest(one)
             if one.shape != two.shape or not np.allclose(one, two, 0, atol, equal_nan=True):
-                raise GradientError(f"{label}: {kind} {number} is not that of a plain copy")
+                raise GradientError(
+                    f"{label}: {kind} {number} differs from the {kind} of a plain copy"
+                )
 
 
 # --- float32 --------------------------------------------------------------------------------
@@ -149,7 +151,7 @@ def check_float32(
     An error is measured in units that are derived for each output and gradient: one unit in the
     last place of its largest value, plus the most that it changes, in float64, if each entry of the
     inputs and of the upstream gradient changes by half a unit in its last place (the largest of a
-    few random changes).  So what is hard to compute from float32 inputs is excused, and a
+    few random changes).  So an error that float32 inputs imply is accepted, whereas a
     cancellation inside the op, a sum in half precision or an overflow is not.  A gradient that
     is nothing but rounding takes the size of the largest one.  The ops of this package stay below 3
     in most cases, and below 70 where a gradient is a sum that cancels.
@@ -238,43 +240,42 @@ def check_jvp(
     differ, ``check_gradients`` checks the backward first: the error says which of them is wrong.
     """
     check_options(tolerance)
-    case = Case(op, args, rng)
-    claims = claimed_gradients(case, case.gradients(case.upstream))
+    point = Point(op, args, rng)
+    claims = claimed_gradients(point, point.gradients(point.upstream))
     worst = 0.0
-    directions = normals_like([case.args[k] for k in case.checked], rng)
-    for k, v, gradient in zip(case.checked, directions, claims, strict=True):
-        moved = _tangents_of_outputs(case, jvp, k, v)
-        left = np.concatenate([np.ravel(w * t) for w, t in zip(case.upstream, moved, strict=True)])
+    directions = normals_like([point.args[k] for k in point.checked], rng)
+    for k, v, gradient in zip(point.checked, directions, claims, strict=True):
+        moved = _tangents_of_outputs(point, jvp, k, v)
+        left = np.concatenate([np.ravel(w * t) for w, t in zip(point.upstream, moved, strict=True)])
         right = v * gradient
         forward, backward = float(np.sum(left)), float(np.sum(right))
         rounding = VANISHING * float(np.sum(np.abs(left)) + np.sum(np.abs(right)))
-        gap, size = abs(forward - backward), max(abs(forward), abs(backward))
-        error = gap / (size + rounding / tolerance) if size > 0 else gap
+        error = relative_error(forward, backward, rounding, tolerance)
         if not error <= tolerance:
             check_gradients(op, *args, rng=rng)
             raise GradientError(
-                f"by {case.names[k]}, the JVP gives {forward:.10g} and the backward, whose "
+                f"by {point.names[k]}, the JVP gives {forward:.10g} and the backward, whose "
                 f"slopes were measured, {backward:.10g}: the JVP is wrong"
             )
         worst = max(worst, error)
     return worst
 
 
-def _tangents_of_outputs(case: Case, jvp: Callable, k: int, v: NDArray) -> tuple[Any, ...]:
+def _tangents_of_outputs(point: Point, jvp: Callable, k: int, v: NDArray) -> tuple[Any, ...]:
     """The tangents if argument k alone moves, by v.  GradientError for another op's JVP."""
-    tangents = [np.zeros_like(a) if j in case.checked else None for j, a in enumerate(case.args)]
+    tangents = [np.zeros_like(a) if j in point.checked else None for j, a in enumerate(point.args)]
     tangents[k] = v
-    outputs, moved = map(as_tuple, jvp(tuple(copies(case.args)), tuple(tangents)))
-    if not len(outputs) == len(moved) == len(case.outputs):
+    outputs, moved = map(as_tuple, jvp(tuple(copies(point.args)), tuple(tangents)))
+    if not len(outputs) == len(moved) == len(point.outputs):
         raise GradientError(
-            f"the JVP: expected {len(case.outputs)} outputs and as many tangents, "
+            f"the JVP: expected {len(point.outputs)} outputs and as many tangents, "
             f"found {len(outputs)} and {len(moved)}"
         )
-    for number, (y, other, tangent) in enumerate(zip(case.outputs, outputs, moved, strict=True)):
+    for number, (y, other, tangent) in enumerate(zip(point.outputs, outputs, moved, strict=True)):
         if np.shape(tangent) != y.shape:
             raise GradientError(
                 f"the tangent of output {number} has shape {np.shape(tangent)}, expected {y.shape}"
             )
         if np.shape(other) != y.shape or not np.allclose(y, other, 0, 1e-9 * largest(y)):
-            raise GradientError(f"the JVP's output {number} is not that of the op")
+            raise GradientError(f"the JVP's output {number} is not the op's")
     return moved

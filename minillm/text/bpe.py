@@ -45,8 +45,7 @@ from functools import cache
 from itertools import accumulate, pairwise
 from typing import Any
 
-from minillm.text.vocabulary import check_encodable
-from minillm.unicode import without_late_letters
+from minillm.unicode import check_encodable, without_late_letters
 
 Pair = tuple[bytes, bytes]
 

@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from minillm._kernels import twinned
 from minillm.errors import short
 from minillm.text.bpe import BYTES, LONGEST, Pair, compiled, join
-from minillm.text.vocabulary import check_encodable
-from minillm.unicode import without_late_letters
+from minillm.unicode import check_encodable, without_late_letters
 
 # --- words ---------------------------------------------------------------------------------------
 

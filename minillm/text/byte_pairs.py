@@ -22,10 +22,10 @@ from minillm.text.bpe_fast import (
 from minillm.text.vocabulary import (
     SpecialTokens,
     Vocabulary,
-    check_encodable,
     check_texts,
     visible,
 )
+from minillm.unicode import check_encodable
 
 END_OF_TEXT = "<|endoftext|>"
 

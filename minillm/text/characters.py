@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import InputError, short
-from minillm.text.vocabulary import Vocabulary, check_texts, place_of
+from minillm.text.vocabulary import Vocabulary, check_texts
+from minillm.unicode import line_and_column
 
 _BLOCK = 1 << 20  # characters that are encoded at a time
 
@@ -64,7 +65,7 @@ class Characters(Vocabulary):
             if lacking.any():
                 at = start + int(np.argmax(lacking))
                 raise InputError(
-                    f"{place_of(text, at, name)}: the character {text[at]!r} "
+                    f"{line_and_column(text, at, name)}: the character {text[at]!r} "
                     f"(U+{ord(text[at]):04X}) is not among the {len(self)} that the model knows"
                 )
             encoded[start : start + _BLOCK] = ids

@@ -35,12 +35,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.conversations import ROLES, Message
+from minillm.data.conversations import Message, check_messages
 from minillm.errors import InputError, one_line, short
 from minillm.text import template_processes
 from minillm.text.byte_pairs import BytePairs
 from minillm.text.jinja_process import TEMPLATE, Written, ours
-from minillm.text.vocabulary import SpecialTokens, Vocabulary, check_encodable
+from minillm.text.vocabulary import SpecialTokens, Vocabulary
 
 SECONDS = 5  # of CPU time that a template may take for a conversation
 
@@ -263,23 +263,6 @@ class ChatTemplate:
         if not isinstance(sampling, dict):
             raise ValueError(f"expected an object as sampling, found {short(sampling)}")
         return cls(texts[0], texts[1], texts[2], sampling, **others)
-
-
-def check_messages(messages: Any) -> None:
-    """InputError unless there is a message, and each has a role and a text as its content."""
-    if not isinstance(messages, list | tuple) or not messages:
-        raise InputError(f"messages: expected a list of one or more, found {short(messages)}")
-    for number, message in enumerate(messages):
-        place = f"messages[{number}]"
-        if not isinstance(message, Mapping):
-            raise InputError(f"{place}: expected a role and a content, found {short(message)}")
-        if message.get("role") not in ROLES:
-            role = short(message.get("role"))
-            raise InputError(f"{place}.role: expected one of {', '.join(ROLES)}, found {role}")
-        content = message.get("content")
-        if not isinstance(content, str):
-            raise InputError(f"{place}.content: expected a text, found {short(content)}")
-        check_encodable(content, f"{place}.content")
 
 
 def _with_line_ends(source: str) -> str:

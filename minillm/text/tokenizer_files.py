@@ -15,7 +15,7 @@ themselves, the others, in their order, from U+0100 on.  A space is "Ġ", a line
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -497,16 +497,7 @@ def _post_processor(tokenizer: BytePairs) -> dict[str, Any]:
     if not tokenizer.add_bos or tokenizer.bos is None:
         return plain
     bos = tokenizer.tokens[tokenizer.bos].decode()
-    first, second = (
-        [{"SpecialToken": {"id": bos, "type_id": n}}, {"Sequence": {"id": "AB"[n], "type_id": n}}]
-        for n in (0, 1)
-    )
-    template = {
-        "type": "TemplateProcessing",
-        "single": first,
-        "pair": [*first, *second],
-        "special_tokens": {bos: {"id": bos, "ids": [tokenizer.bos], "tokens": [bos]}},
-    }
+    template = _template({bos: tokenizer.bos}, [bos, None], [bos, None])
     return {"type": "Sequence", "processors": [plain, template]}
 
 
@@ -528,6 +519,7 @@ def _files_of_wordpieces(tokenizer: WordPieces) -> dict[str, bytes]:
             raise InputError(f"vocab.txt: cannot hold a token with a line's end: {short(token)}")
     ids = {token: number for number, token in enumerate(tokenizer.tokens)}
     added = {ids[token]: token for token in sorted(tokenizer.specials, key=lambda t: ids[t])}
+    framed = CLS in ids and SEP in ids
     model = {
         "type": "WordPiece",
         "unk_token": UNKNOWN,
@@ -546,7 +538,7 @@ def _files_of_wordpieces(tokenizer: WordPieces) -> dict[str, bytes]:
         added,
         normalizer=normalizer,
         pre_tokenizer={"type": "BertPreTokenizer"},
-        post_processor=_template(ids) if CLS in ids and SEP in ids else None,
+        post_processor=_template(ids, [CLS, None, SEP], [None, SEP]) if framed else None,
         decoder={"type": "WordPiece", "prefix": PREFIX, "cleanup": True},
         model=model,
     )
@@ -577,20 +569,24 @@ def _added_token(text: str) -> dict[str, Any]:
     return {"content": text, **flags, "special": True}
 
 
-def _template(ids: dict[str, int]) -> dict[str, Any]:
-    """[CLS] A [SEP], and [CLS] A [SEP] B [SEP], whose second text is of another segment."""
+def _template(
+    ids: Mapping[str, int], first: Sequence[str | None], second: Sequence[str | None]
+) -> dict[str, Any]:
+    """The post-processor that puts special tokens around a text, and around a second one.
 
-    def special(token: str, segment: int) -> dict[str, Any]:
-        return {"SpecialToken": {"id": token, "type_id": segment}}
+    The texts, which are None here, are of segments 0 and 1.
+    """
 
-    first, second = ({"Sequence": {"id": "AB"[n], "type_id": n}} for n in (0, 1))
-    single = [special(CLS, 0), first, special(SEP, 0)]
+    def pieces(names: Sequence[str | None], n: int) -> list[dict[str, Any]]:
+        text = {"Sequence": {"id": "AB"[n], "type_id": n}}
+        return [{"SpecialToken": {"id": name, "type_id": n}} if name else text for name in names]
+
     return {
         "type": "TemplateProcessing",
-        "single": single,
-        "pair": [*single, second, special(SEP, 1)],
+        "single": pieces(first, 0),
+        "pair": [*pieces(first, 0), *pieces(second, 1)],
         "special_tokens": {
-            token: {"id": token, "ids": [ids[token]], "tokens": [token]} for token in (CLS, SEP)
+            name: {"id": name, "ids": [ids[name]], "tokens": [name]} for name in first if name
         },
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.errors import InputError, short
+from minillm.errors import short
 
 
 class Vocabulary(ABC):
@@ -166,18 +166,3 @@ def flag(values: Mapping[str, Any], name: str, *default: bool | None) -> Any:
     if not isinstance(value, bool):
         raise ValueError(f"{name}: expected true or false, found {short(value)}")
     return value
-
-
-def check_encodable(text: str, name: str) -> None:
-    """InputError, with ``name``, line and column, for a lone surrogate, which UTF-8 cannot hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        place, code = place_of(text, error.start, name), f"U+{ord(text[error.start]):04X}"
-        raise InputError(f"{place}: expected text, found a lone surrogate ({code})") from None
-
-
-def place_of(text: str, at: int, name: str) -> str:
-    """The place of a character for messages: the name of its text, the line and the column."""
-    line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
-    return f"{name}, line {line}, column {column}"

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import InputError, short
-from minillm.text.vocabulary import SpecialTokens, Vocabulary, check_encodable, check_texts, flag
+from minillm.text.vocabulary import SpecialTokens, Vocabulary, check_texts, flag
 from minillm.text.wordpiece import LONGEST, PREFIX, UNKNOWN, CharacterTable, basic_tokens, spell
 from minillm.text.wordpiece_fast import learn_pieces
 from minillm.text.words import blocks
+from minillm.unicode import check_encodable
 
 PAD, CLS, SEP, MASK = "[PAD]", "[CLS]", "[SEP]", "[MASK]"
 SPECIALS = (PAD, UNKNOWN, CLS, SEP, MASK)

@@ -62,7 +62,7 @@ def race(
     sizes.  ``seconds`` is the time for a size.
 
     report is a file, .html or .png: the times against the sizes, the roofline, and (in HTML) the
-    table.  The figures are kept beside it, in a new .jsonl file each time.
+    table.  The figures are kept next to it, in a new .jsonl file each time.
     :func:`minillm.timing.compare` takes two of them, and ``listing(results)`` returns the table.
 
     InputError where results disagree, or an argument is not as expected.
@@ -109,9 +109,9 @@ def race(
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Run all contestants on `count` threads: those of BLAS, of our kernels, and of PyTorch.
+    """Run all contestants on `count` threads of BLAS, of our kernels, and of PyTorch.
 
-    InputError without threadpoolctl, which sets those of BLAS.
+    InputError without threadpoolctl, which sets the threads of BLAS.
     """
     if count < 1:
         raise InputError(f"threads: expected 1 or more, found {count}")
@@ -229,7 +229,7 @@ def _gap(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
 def limits(count: int, seconds: float = 1.0) -> Limits:
     """Measure the operations and the bytes per second of `count` threads that are in force.
 
-    The operations are those of the fastest matrix product of NumPy, of our kernels, and of
+    The operations per second are measured by the fastest matrix product of NumPy, our kernels, and
     PyTorch, if it is loaded.
     """
     rng = np.random.default_rng(0)

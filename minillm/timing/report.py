@@ -99,7 +99,7 @@ def save(results: Results, path: Path) -> None:
 
 
 def picture(results: Results) -> bytes:
-    """Draw the roofline, and beside it the times against the sizes, if there are several."""
+    """Draw the times against the sizes, if there are several, and the roofline."""
     count = min(results.limits)
     cells = [cell for cell in results.cells if cell.threads == count]
     sized = [cell for cell in cells if cell.size is not None]

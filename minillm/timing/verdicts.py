@@ -9,7 +9,7 @@ are drawn again, with all contestants of a round together.  A contestant is bett
    machine that is slower today slows down both, and their ratio stays.
 
 The intervals have 99 %, because a file has dozens of cells.  On two machines, times say nothing
-about the code: there the ratios are those of the times in units of the shortest possible (the
+about the code: there the ratios compare the times in units of the shortest possible (the
 roofline of each machine), and the second condition is left out.
 
 Source: Efron and Tibshirani (1993), "An introduction to the bootstrap", chapter 13 (percentiles).

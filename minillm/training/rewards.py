@@ -85,7 +85,7 @@ class RewardTask(BatchesInEpochs):
 
 
 def group_advantages(rewards: NDArray) -> NDArray:
-    """How much better each answer of a group is than the others: rewards (Q, G) -> (Q, G).
+    """The advantage of each answer of a group over the others: rewards (Q, G) -> (Q, G).
 
     >>> group_advantages(np.array([[1.0, 0.0, 0.0, 1.0], [1.0, 1.0, 1.0, 1.0]])).tolist()
     [[1.0, -1.0, -1.0, 1.0], [0.0, 0.0, 0.0, 0.0]]

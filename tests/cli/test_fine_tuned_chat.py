@@ -13,7 +13,7 @@ import minillm
 from minillm.cli import main
 from minillm.formats.gguf import export_gguf
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.runs.kinds.chat import ChatKind, Settings
+from minillm.runs.kinds.chat import ChatKind, ChatSettings
 from minillm.training.conversations import ChatTask
 from minillm.training.preferences import PreferenceTask
 
@@ -98,8 +98,9 @@ def test_the_loss_falls(tuned):
 @pytest.mark.parametrize(("given", "epochs"), [({}, 50), ({"epochs": 3}, 3)])
 def test_few_conversations_are_read_more_often(given, epochs, base, chats):
     """They are two batches, so that three epochs would be six steps."""
-    job: Any = SimpleNamespace(data={"init": str(base), "files": [str(chats)]})
-    assert ChatKind().complete(Settings(), given, job).epochs == epochs
+    data = {"init": str(base), "files": [str(chats)]}
+    job: Any = SimpleNamespace(data=data, initial=minillm.load(base))
+    assert ChatKind().complete(ChatSettings(), given, job).epochs == epochs
 
 
 def test_writing_by_steps_equals_reading_at_once(tuned):
@@ -188,7 +189,7 @@ def test_a_merged_run_needs_no_baseline_and_chats(tuned, folder, chats, capsys):
         ({"text": "x"}, 'line 2: expected "messages"'),
         ({"messages": []}, "line 2: messages: expected a message of the assistant"),
         ({"messages": [{"role": "robot", "content": "x"}]}, "expected one of system, user"),
-        ({"messages": [{"role": "user"}]}, 'expected an object with "content"'),
+        ({"messages": [{"role": "user"}]}, "messages[0].content: expected a text"),
         ({"prompt": 3, "completion": "x"}, "line 2: prompt: expected a text or messages"),
         ({"prompt": "x", "chosen": "a", "rejected": "b"}, "line 2: expected conversations only"),
     ],

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hugging_face import export_bert, export_gpt2
+from other_programs import export_bert, export_gpt2
 
 import minillm
 from minillm.cli import main

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tiny
-from hugging_face import export_llama
+from other_programs import export_llama
 
 import minillm
 from minillm.cli import main

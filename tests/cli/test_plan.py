@@ -9,7 +9,7 @@ from mpiexec import run as run_ranks
 from benchmarks.studies import costs, plan
 from minillm.cli import main
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.models.sizes import sizes_of
+from minillm.models.sizes import sizes_in_words
 from minillm.runs.kind import find_kind
 
 # No figure is measured: 100 GFLOP/s, 10 GB/s of memory, 1 GB/s and 10 microseconds of network.
@@ -84,7 +84,7 @@ def test_a_llama_is_planned_with_its_optimiser(made, capsys):
     out = planned(capsys, *MACHINE, *TINY, "--kind", "llama", "--tokens", "1e9")
     config = LlamaConfig(100, 100, 2, 2, width=64)
     demand = costs.with_muon(costs.of_llama(config), Llama.shapes(config))
-    assert f"a Llama of {sizes_of(config)}: {demand.weights:,} weights" in out
+    assert f"a Llama of {sizes_in_words(config)}: {demand.weights:,} weights" in out
     step = costs.weak(demand, costs.Machine(1e11, 1e10, 1e9, 1e-5), 16, 1)
     assert rows_of(out)[1][2] == f"{step.rate:,.0f}"
     assert "a Llama of 2 layers of 8, " in planned(capsys, str(llama), *MACHINE)

@@ -4,11 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from other_programs import import_gguf
 
 import minillm
 from minillm.cli import main
 from minillm.errors import InputError
-from minillm.formats.gguf import export_gguf, import_gguf
+from minillm.formats.gguf import export_gguf
 from minillm.formats.peft import write_adapter
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.quantised import Quantised

@@ -29,7 +29,6 @@ from minillm.data.files import (
 from minillm.data.lines import read_rows
 from minillm.data.streams import OnDisk
 from minillm.errors import InputError
-from minillm.mpi import ranks
 from minillm.runs.python_data import write_pieces
 from minillm.text import Words
 
@@ -264,12 +263,12 @@ def test_what_is_written_to_a_full_disk_is_named(tmp_path):
         write_pieces(tmp_path / "given.txt", ["a b c"])
 
     def bucket():
-        (tmp_path / "00000-00000").symlink_to("/dev/full")
+        (tmp_path / "00000").symlink_to("/dev/full")
         vocabulary = Words(["<unk>", "<eos>", "a", "\n"])
         vocabulary.eos = 1
         (tmp_path / "text").write_text("a\n" * 9)
         made = write_shards(tmp_path / "shards", [str(tmp_path / "text")], vocabulary)
-        shuffling._scatter(made, tmp_path, 1, 0, ranks())
+        shuffling._scatter(made, tmp_path, 1, 0)
 
     def column():
         (tmp_path / "column").symlink_to("/dev/full")
@@ -277,7 +276,7 @@ def test_what_is_written_to_a_full_disk_is_named(tmp_path):
 
     places = {
         given_text: tmp_path / "given.txt",
-        bucket: tmp_path / "00000-00000",
+        bucket: tmp_path / "00000",
         column: tmp_path / "column",
     }
     for write, place in places.items():

@@ -149,13 +149,13 @@ def test_a_large_vocabulary_takes_four_bytes(tmp_path, text_file):
 def test_a_folder_with_other_files_is_not_overwritten(tmp_path, text_file, folder):
     characters, before = Characters.from_text(TEXT), files_of(folder)
     (tmp_path / "other").write_text("text\n")
-    for files, vocabulary, size, what in (
-        ([str(tmp_path / "other")], characters, 500, "text"),
-        ([text_file], Words.from_text(TEXT), 500, "vocabulary"),
-        ([text_file], Characters.from_text(TEXT + "\0"), 500, "vocabulary"),
-        ([text_file], characters, 400, "shard_tokens"),
+    for files, vocabulary, size in (
+        ([str(tmp_path / "other")], characters, 500),
+        ([text_file], Words.from_text(TEXT), 500),
+        ([text_file], Characters.from_text(TEXT + "\0"), 500),
+        ([text_file], characters, 400),
     ):
-        with pytest.raises(InputError, match=f"shards of another {what}: give overwrite"):
+        with pytest.raises(InputError, match=r"expected the shards of this .*: give overwrite"):
             write_shards(folder, files, vocabulary, size)
     assert files_of(folder) == before
     write_shards(folder, [str(tmp_path / "other")], characters, 3, overwrite=True)
@@ -254,9 +254,9 @@ def test_damaged_shards_are_named(folder):
         (b"", r"index\.json: expected JSON, but it is damaged"),
         (b"[" * 100_000, r"index\.json: expected JSON, but it is damaged"),
         (b"[1]", r"index\.json: expected a JSON object, found list"),
-        (b'{"format_version": 2}', r"index\.json: expected format version 3, found 2: it was"),
+        (b'{"format_version": 3}', r"index\.json: expected format version 4, found 3: it was"),
         (
-            b'{"format_version": 3}',
+            b'{"format_version": 4}',
             r"index\.json: expected what `minillm tokenize` wrote, found it",
         ),
     ],

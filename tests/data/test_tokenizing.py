@@ -74,7 +74,7 @@ def small(monkeypatch):
 
 
 def files_of(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def documents_of(shards):
@@ -220,15 +220,17 @@ def test_continuing_with_another_text_is_refused(tmp_path, small):
     text = (tmp_path / "0.txt").read_text()
     for changed in ("h" + text[1:], text[:4], text[4:]):
         (tmp_path / "0.txt").write_text(changed)
-        with pytest.raises(InputError, match="shards of another text: give overwrite"):
+        with pytest.raises(
+            InputError, match=r"expected the shards of this text.* found others: give overwrite"
+        ):
             together(1, out, files, VOCABULARY, 20)
         assert files_of(out) == before
     (tmp_path / "0.txt").write_text(text)
     for options in ({"documents": "line"}, {"deduplicate": True}, {"shuffle": 1}):
-        with pytest.raises(InputError, match=f"another {next(iter(options))}: give overwrite"):
+        with pytest.raises(InputError, match="expected the shards of this text"):
             together(1, out, files, VOCABULARY, 20, **options)
     together(1, out, files, VOCABULARY, 20)
-    with pytest.raises(InputError, match="shards of another text"):  # complete, too
+    with pytest.raises(InputError, match="expected the shards of this text"):  # complete, too
         together(2, out, files[1:], VOCABULARY, 20)
 
 
@@ -239,7 +241,8 @@ def test_a_damaged_list_of_shards_is_named(tmp_path, small, damage):
     files, _ = corpus(tmp_path)
     with pytest.raises(Killed):
         together(1, tmp_path / "out", files, Dying(9), 20)
-    (tmp_path / "out" / "00000.json").write_text(damage)
+    (path,) = (tmp_path / "out").glob("unfinished-*/00000.json")
+    path.write_text(damage)
     with pytest.raises(InputError, match=r"00000\.json: expected "):
         together(1, tmp_path / "out", files, VOCABULARY, 20)
 
@@ -270,7 +273,9 @@ def test_a_pipe_is_read_once(tmp_path, small):
     shards = together(3, tmp_path / "out", [str(tmp_path / "pipe"), str(tmp_path / "text")])
     feeding.join()
     assert documents_of(shards) == expected(["d e f\n" * 30, "a b c\n" * 30])
-    with pytest.raises(InputError, match="shards of another text: give overwrite"):
+    with pytest.raises(
+        InputError, match=r"expected the shards of this text.* found others: give overwrite"
+    ):
         write_shards(tmp_path / "out", [str(tmp_path / "pipe"), str(tmp_path / "text")], VOCABULARY)
     with pytest.raises(InputError, match="deduplicate: it reads a text twice: expected files"):
         write_shards(tmp_path / "other", [str(tmp_path / "pipe")], VOCABULARY, deduplicate=True)

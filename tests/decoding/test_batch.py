@@ -7,9 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minillm.decoding import Reader, Sampling, Writer, batch
-from minillm.decoding.batch import Batch
+from minillm.decoding.batch import Batch, Kept
 from minillm.decoding.cache import gathered
-from minillm.decoding.chat import Kept
 from minillm.decoding.pieces import Pieces
 from minillm.decoding.writer import Text
 
@@ -96,6 +95,17 @@ def test_a_text_ends_at_a_stop_id_and_may_be_removed_before():
     for text in texts:
         some.remove(text)
     assert some.step() == []
+
+
+def test_the_part_of_a_prompt_that_was_read_is_kept(monkeypatch):
+    monkeypatch.setattr(batch, "PART", 5)
+    kept, prompt = Kept(READER), list(range(9)) * 2
+    some, text = Batch(READER, kept), Text(prompt, 4)
+    some.add(text)
+    assert some.step() == some.step() == []
+    some.remove(text)
+    assert len(some) == 0
+    assert kept.take(np.array(prompt))[0] == 10
 
 
 @given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=80), min_size=1, max_size=4))

@@ -155,6 +155,7 @@ def test_an_answer_ends_with_the_context():
     some.ends = []
     ids = some.encode([user("the cat")])
     assert len(list(some._write(ids, None, GREEDY))) == 48 - len(ids)
+    assert list(some._write(np.arange(48) % 9, None, GREEDY)) == []
 
 
 def test_an_answer_ends_before_the_token_that_ends_a_turn():

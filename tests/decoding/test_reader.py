@@ -6,6 +6,7 @@ from fake_models import TinyDecoder, TinyLanguageModel
 
 from minillm import use_kernels
 from minillm.decoding import Decoder, GPTReader, LlamaReader, Reader, TransformerDecoder
+from minillm.decoding.causal import CausalReader
 from minillm.decoding.decoder import CaptionDecoder, RecurrentDecoder
 from minillm.decoding.recurrent import NeuralNGramReader, RecurrentReader
 from minillm.models.captioner import Captioner, CaptionerConfig
@@ -75,6 +76,16 @@ def test_a_model_that_cannot_is_refused():
         Reader(other)
     with pytest.raises(TypeError, match=r"^Decoder: expected a model of pairs, found GPT$"):
         Decoder(new("gpt"))
+
+
+@pytest.mark.parametrize("name", ["gpt", "llama", "llama, untied"])
+def test_a_step_is_what_the_blocks_of_the_page_give(kernels, name):
+    reader, ids = Reader(new(name)), np.array([[1, 2, 3], [0, 5, 4]])
+    with use_kernels(kernels):
+        _, state = reader.read(ids[:, :2], reader.zero_state(2))
+        after = state.extended(ids[:, 2:], np.ones(2, int))
+        expected = CausalReader.step(reader, ids[:, 2:], after)
+        np.testing.assert_allclose(reader.step(ids[:, 2:], after), expected, rtol=1e-10, atol=1e-12)
 
 
 def logits_of(model):

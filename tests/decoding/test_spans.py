@@ -5,7 +5,7 @@ import pytest
 
 from minillm.data.context_windows import windows_of
 from minillm.decoding.spans import BATCH, find_spans
-from minillm.models.reader import Reader, ReaderConfig
+from minillm.models.question_answering import Reader, ReaderConfig
 from minillm.text.word_pieces import SPECIALS, WordPieces
 
 LETTERS = [chr(letter) for letter in range(ord("a"), ord("z") + 1)]

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hugging_face import export_bert, import_bert
+from other_programs import export_bert, import_bert
 from safetensors.numpy import load_file, save_file
 
 from minillm.errors import InputError, InputWarning

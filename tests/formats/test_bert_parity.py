@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hugging_face import export_bert, import_bert
+from other_programs import export_bert, import_bert
 from safetensors.numpy import save_file
 
 import minillm

@@ -8,14 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from other_programs import import_gguf
 
 from minillm.errors import InputError, InputWarning
-from minillm.formats.gguf import (
-    export_gguf,
-    export_gguf_adapter,
-    import_gguf,
-    read_weights,
-)
+from minillm.formats.format import Updates
+from minillm.formats.gguf import GGUFAdapter, export_gguf, read_weights
 from minillm.models.gpt import GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.quantised import Quantised
@@ -141,7 +138,7 @@ def test_other_special_tokens_for_chat_templates(path):
     metadata, tensors = open_gguf(path)
     arrays = {name: (tensor.read(), tensor.type) for name, tensor in tensors.items()}
     names = ("padding", "unknown")
-    for ids, expected in (((262, 261), "<|eos|><|bos|>"), ((999, "x"), "")):
+    for ids, expected in (((262, 261), "<|eos|><|bos|>"), ((999, "x"), ""), ((1.0, True), "")):
         given = {f"tokenizer.ggml.{n}_token_id": id for n, id in zip(names, ids, strict=True)}
         write_gguf(path, {**metadata, **given}, arrays)
         chat = import_gguf(path)[2]
@@ -309,7 +306,7 @@ def test_how_the_authors_sample_is_read(path):
     assert chat.sampling == {"temperature": 1.0, "top_p": 0.9}
     chat = changed(path, **{f"{prefix}temp": 0.2, f"{prefix}penalty_repeat": 1.1})[2]
     assert chat.sampling == {"temperature": 0.2, "top_p": 0.9, "repetition_penalty": 1.1}
-    with pytest.raises(InputError, match=r"top_k: expected a whole number, found nan"):
+    with pytest.raises(InputError, match=r"top_k: expected a whole number from -1 up, found nan"):
         changed(path, **{f"{prefix}top_k": float("nan")})
     changed(path, **{f"{prefix}top_k": -1})
     with pytest.raises(InputError, match=r"general.sampling.min_p: expected a number, found 'x'"):
@@ -363,7 +360,7 @@ def test_an_adapter_adds_what_merging_adds(tmp_path):
     files = {name: tmp_path / f"{name}.gguf" for name in ("base", "merged", "adapter")}
     export_gguf(model, TOKENIZER, files["base"])
     export_gguf(Llama(config, params=merged), TOKENIZER, files["merged"])
-    export_gguf_adapter(model, additions, scale, files["adapter"])
+    GGUFAdapter().write(Updates(model, additions, r, scale * r), files["adapter"])
     (_, base), (_, whole), (metadata, adapter) = (open_gguf(path) for path in files.values())
     assert metadata["general.type"] == "adapter"
     changed = {name.removesuffix(".lora_a") for name in adapter if name.endswith(".lora_a")}

@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 import pytest
-from hugging_face import export_gpt2, import_gpt2
+from other_programs import export_gpt2, import_gpt2
 from safetensors.numpy import load_file, save_file
 
 from minillm.errors import InputError, InputWarning

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hugging_face import export_gpt2, import_gpt2
+from other_programs import export_gpt2, import_gpt2
 from safetensors.numpy import save_file
 
 from minillm.formats import huggingface

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hugging_face import export_llama, import_llama
+from other_programs import export_llama, import_llama
 from safetensors.numpy import load_file, save_file
 
 import minillm

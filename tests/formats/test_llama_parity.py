@@ -4,9 +4,9 @@ import inspect
 
 import numpy as np
 import pytest
-from hugging_face import export_llama, import_llama
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from other_programs import export_llama, import_llama
 
 from minillm.decoding import Reader
 from minillm.formats.llama import LlamaFolder

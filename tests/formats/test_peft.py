@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from hugging_face import export_bert, export_gpt2, export_llama
+from other_programs import export_bert, export_gpt2, export_llama
 
 from minillm.errors import InputError, InputWarning
 from minillm.formats.peft import CONFIG, WEIGHTS, read_adapter, write_adapter

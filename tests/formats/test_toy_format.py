@@ -9,6 +9,7 @@ import minillm
 from minillm import formats
 from minillm.cli import main
 from minillm.errors import InputError
+from minillm.formats.format import formats as declared_formats
 
 TEXT = "the cat sat on the mat.\nthe dog sat on the log.\n" * 20
 
@@ -112,7 +113,7 @@ def test_nothing_of_the_package_names_it():
 
 
 def test_kinds_and_verbs_name_no_format():
-    names = {file.stem for file in Path(formats.__path__[0]).glob("[!_]*.py")} - {"format"}
+    names = {type(one).__module__.rpartition(".")[2] for one in declared_formats()}
     package = Path(minillm.__path__[0])
     pages = [*package.glob("runs/kinds/*.py"), package / "cli/export.py", package / "runs/run.py"]
     for path in pages:

@@ -19,7 +19,7 @@ from minillm.data.squad import read_squad
 from minillm.data.streams import TextStream
 from minillm.formats import arpa, word2vec
 from minillm.formats.bert import BERTFolder
-from minillm.formats.gguf import import_gguf
+from minillm.formats.gguf import GGUF
 from minillm.formats.gpt2 import GPT2Folder
 from minillm.formats.huggingface import Transformers
 from minillm.formats.llama import LlamaFolder
@@ -220,7 +220,8 @@ def read_hugging_face(folder: Path, rng: random.Random, format: type[Transformer
 
 def read_gguf(folder: Path, rng: random.Random) -> None:
     [file] = folder.iterdir()
-    model, tokenizer, _ = import_gguf(file)
+    found = GGUF().read(file)
+    model, tokenizer = found.model, found.tokenizer
     ids = tokenizer.encode(TEXT)[: model.config.context]
     with np.errstate(all="ignore"):
         model.hidden(ids[None].astype(np.int64))

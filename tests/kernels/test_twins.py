@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import minillm
+
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
 DTYPES = st.sampled_from([np.float32, np.float64])
 WIDTHS = st.one_of(st.integers(1, 20), st.sampled_from([31, 32, 33, 64, 65, 130]))
@@ -64,10 +66,12 @@ def test_every_original_has_a_twin_and_every_twin_an_original(twin, original):
     assert functions(twin).keys() == functions(original).keys()
 
 
-def test_originals_are_private(original):
-    """A kernel trusts its arguments, so no public name leads to it unchecked."""
-    public = {name for name, f in functions(original).items() if not f.__name__.startswith("_")}
-    assert public == {"word_ends", "learn_merges"}  # they take strings
+def test_the_package_and_its_ops_export_no_original(original):
+    """A kernel trusts its arguments, so what is exported checks them first."""
+    originals = set(functions(original).values())
+    for module in (minillm, minillm.ops):
+        exported = {inspect.unwrap(value) for value in vars(module).values() if callable(value)}
+        assert not originals & exported
 
 
 def test_signatures_are_the_same(twin, original):

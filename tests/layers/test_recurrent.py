@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from model_checks import check_layer, check_model, check_stack
 
 from minillm import ops, use_kernels
+from minillm.decoding.recurrent_step import stack_step
 from minillm.layers import recurrent
 from minillm.layers.fresh import draw_all
 from minillm.layers.gradients import PartlyTrained
@@ -186,7 +187,7 @@ def test_steps_equal_the_whole_sequence_for_hypotheses_too(cell):
     for shape in ((6,), (2, 3)):  # B, or B and K
         now = {name: entry.reshape(*shape, 4) for name, entry in state.items()}
         for t in range(5):
-            h, now = recurrent.stack_step(params, "p", x[:, t].reshape(*shape, 3), now, cell, 2)
+            h, now = stack_step(params, "p", x[:, t].reshape(*shape, 3), now, cell, 2)
             np.testing.assert_allclose(h, hs[:, t].reshape(*shape, 4), rtol=1e-10, atol=1e-12)
         assert now.keys() == last.keys()
         for name, entry in last.items():

@@ -6,13 +6,14 @@ from model_checks import check_layer
 
 from minillm.decoding.decoder import one_hypothesis, select
 from minillm.layers.gradients import merge_gradients
-from minillm.models import sizes, target
+from minillm.models import sizes
 from minillm.models.captioner import Captioner, CaptionerConfig
 from minillm.models.classifier import Classifier, ClassifierConfig
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
+from minillm.models.teacher_forcing import target_loss, teacher_forcing
 
 # Projections of fresh parameters as they were drawn when they were first published: a run
 # that is repeated with its seed begins where it began then.
@@ -108,7 +109,7 @@ def test_a_state_of_one_hypothesis_has_an_axis_for_it_but_the_memory_has_not():
 
 def test_a_decoder_reads_bos_and_then_all_targets_but_the_last():
     targets = np.array([[1, 2, 3], [4, 3, 0]])
-    assert target.teacher_forcing(targets, 9).tolist() == [[9, 1, 2], [9, 4, 3]]
+    assert teacher_forcing(targets, 9).tolist() == [[9, 1, 2], [9, 4, 3]]
 
 
 @pytest.mark.usefixtures("both_twins")
@@ -119,7 +120,7 @@ def test_the_loss_of_targets_leaves_padding_out():
     hs = rng.standard_normal((2, 4, 3))
 
     def layer(params, hs):
-        loss, backward = target.target_loss(params, hs, targets, lengths, 0.1)
+        loss, backward = target_loss(params, hs, targets, lengths, 0.1)
 
         def scaled(dloss):
             dhs, gradients = backward()
@@ -129,7 +130,7 @@ def test_the_loss_of_targets_leaves_padding_out():
 
     check_layer(layer, params, hs, rng)
     hs[1, 2:] = np.nan
-    loss, backward = target.target_loss(params, hs, targets, lengths)
+    loss, backward = target_loss(params, hs, targets, lengths)
     logits = np.concatenate([hs[0], hs[1, :2]]) @ params["output.W"] + params["output.b"]
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     wanted = [*targets[0], *targets[1, :2]]
@@ -146,7 +147,7 @@ def test_a_repr_names_the_sizes():
         f"<LanguageModel lstm, 2 layers of 6, vocabulary 9, embedding 5: {count:,} parameters>"
     )
     config = ClassifierConfig(1009, 3, 4, 5, 1, bidirectional=True, pooling="last")
-    assert sizes.sizes_of(config) == (
+    assert sizes.sizes_in_words(config) == (
         "gru, last, 1 layer of 5, vocabulary 1,009, classes 3, embedding 4, bidirectional"
     )
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from model_checks import check_model, check_rows, fit, labelled_texts
 
-from minillm.models.classifier import POOLINGS, Classifier, ClassifierConfig
+from minillm.models.classifier import CLASSIFIER_POOLINGS, Classifier, ClassifierConfig
 
 pytestmark = pytest.mark.usefixtures("both_twins")
 CELLS = ("rnn", "lstm", "gru")
@@ -17,7 +17,7 @@ def classifier(dtype=np.float64, **options):
     return Classifier(config, np.random.default_rng(0), dtype=dtype)
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("pooling", CLASSIFIER_POOLINGS)
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradient_of_a_classifier(pooling, bidirectional, cell):
@@ -31,14 +31,14 @@ def test_gradient_with_class_weights():
     check_model(model, labelled_texts(np.random.default_rng(3)), class_weights=weights)
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("pooling", CLASSIFIER_POOLINGS)
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_padding_and_batch_mates_change_no_logits(pooling, bidirectional):
     check_rows(classifier(pooling=pooling, bidirectional=bidirectional))
 
 
 @pytest.mark.deep
-@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("pooling", CLASSIFIER_POOLINGS)
 def test_a_classifier_finds_the_one_word_that_matters(pooling):
     """One of three words occurs somewhere in the text, and decides the label."""
     rng = np.random.default_rng(5)

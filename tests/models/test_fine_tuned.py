@@ -7,7 +7,7 @@ from model_checks import check_model, check_rows, fit, labelled_texts
 from minillm import ops
 from minillm.layers.gradients import PartlyTrained
 from minillm.models.bert import BERTConfig
-from minillm.models.fine_tuned import ENCODERS, POOLINGS, FineTuned, FineTunedConfig
+from minillm.models.fine_tuned import ENCODER_POOLINGS, ENCODERS, FineTuned, FineTunedConfig
 from minillm.models.gpt import GPTConfig
 from minillm.models.language_model import LanguageModelConfig
 from minillm.models.llama import LlamaConfig
@@ -29,7 +29,7 @@ def fine_tuned(kind, dtype=np.float64, encoder=None, **options):
     return FineTuned(config, np.random.default_rng(0), dtype=dtype)
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("pooling", ENCODER_POOLINGS)
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_gradients(kind, pooling):
     check_model(fine_tuned(kind, pooling=pooling), labelled_texts(np.random.default_rng(3)))
@@ -59,7 +59,7 @@ def test_label_smoothing_is_in_training_alone():
     check_model(smoothed, batch)
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("pooling", ENCODER_POOLINGS)
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_padding_and_batch_mates_change_no_logits(kind, pooling):
     check_rows(fine_tuned(kind, pooling=pooling))

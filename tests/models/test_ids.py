@@ -6,7 +6,7 @@ import pytest
 from model_checks import batch_of
 
 from minillm.decoding import Reader
-from minillm.models.bag import Bag, BagConfig
+from minillm.models.bag_of_ngrams import Bag, BagConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.training.minibatches import ClassificationTask
 

@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass, replace
 import pytest
 
 import minillm.models
-from minillm.models.bag import BagConfig
+from minillm.models.bag_of_ngrams import BagConfig
 from minillm.models.bert import BERTConfig
 from minillm.models.captioner import CaptionerConfig
 from minillm.models.classifier import ClassifierConfig
@@ -20,7 +20,7 @@ from minillm.models.language_model import LanguageModelConfig
 from minillm.models.llama import LlamaConfig
 from minillm.models.neural_ngram import NeuralNGramConfig
 from minillm.models.ngram import NGramConfig
-from minillm.models.reader import ReaderConfig
+from minillm.models.question_answering import ReaderConfig
 from minillm.models.transformer import TransformerConfig
 from minillm.models.word2vec import Word2VecConfig
 

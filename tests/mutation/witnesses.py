@@ -13,9 +13,15 @@ TRAINING = [
     Path(f"minillm/training/{name}.py")
     for name in ("optimisers", "muon", "lora", "trained", "packed")
 ]
+QUANTISED = [
+    Path(f"minillm/quantised/{name}.py") for name in ("codes", "panels", "matrix", "low_rank")
+]
 NEAR_OF_PAGE = {  # where it is not the test of the page's own name
     "minillm/layers/heads.py": "tests/layers/test_block.py",
     "minillm/models/gpt.py": "tests/models/test_causal.py",
+    "minillm/quantised/codes.py": "tests/quantised/test_matrix.py",
+    "minillm/quantised/panels.py": "tests/quantised/test_matrix.py",
+    "minillm/quantised/low_rank.py": "tests/layers/test_weights.py",
 }
 KERNELS = Path("minillm/_kernels")
 SHARED = {"_cpu", "_pool", "_threads"}  # no twins: what a CPU has, memory and threads
@@ -93,6 +99,7 @@ def files(root: Path) -> list[Path]:
     return (
         [path.relative_to(root) for path in python]
         + TRAINING
+        + QUANTISED
         + [path.relative_to(root) for path in compiled]
     )
 

@@ -51,17 +51,13 @@ def test_a_class_weight_counts_a_place_as_often(kernels):
     repeated = [0, 1, 1, 2, 2, 3, 3, 3]
     with use_kernels(kernels):
         loss, backward = ops.cross_entropy(logits, targets, class_weights=weights)
-        dlogits, dweights = backward()
+        dlogits = backward()
         plain, plain_backward = ops.cross_entropy(logits[repeated], targets[repeated])
         dplain = plain_backward()
-        each = [
-            float(ops.cross_entropy(logits[k : k + 1], targets[k : k + 1])[0]) for k in range(4)
-        ]
     assert loss == pytest.approx(plain * 8 / 4)
     expected = np.zeros_like(logits)
     np.add.at(expected, repeated, dplain * 8 / 4)
     np.testing.assert_allclose(dlogits, expected, atol=1e-12)
-    np.testing.assert_allclose(dweights, np.array([each[0], each[3], each[1] + each[2]]) / 4)
 
 
 def test_class_weights_are_as_many_as_classes():

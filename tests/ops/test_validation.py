@@ -113,7 +113,7 @@ ids = np.array([[0, 1], [2, 3]])
         (
             lambda: ops.add_norm(x, x[:1], np.ones(4, np.float32), np.ones(4, np.float32)),
             ValueError,
-            r"add_norm: h: expected shape \(2, 3, 4\), that of x, found \(1, 3, 4\)",
+            r"add_norm: h: expected \(2, 3, 4\), the shape of x, found \(1, 3, 4\)",
         ),
         (
             lambda: ops.rnn(x[:, :0], h0, W_x[:, :5], W_h[:, :5], b[:5]),

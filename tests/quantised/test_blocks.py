@@ -145,6 +145,12 @@ def test_numbers_that_a_type_cannot_hold_are_refused(type, number):
         encode(x, type)
 
 
+@pytest.mark.parametrize("type", FLOATS)
+def test_floats_are_no_quantised_matrix(type):
+    with pytest.raises(ValueError, match=f"expected a type of blocks, found {type}"):
+        quantise(np.zeros((32, 2), np.float32), type)
+
+
 @pytest.mark.parametrize("type", BLOCKS)
 def test_a_row_of_parts_of_blocks_is_refused(type):
     with pytest.raises(ValueError, match=f"a multiple of {TYPES[type].weights}, found 300"):

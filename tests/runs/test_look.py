@@ -19,7 +19,7 @@ from minillm.errors import InputError
 from minillm.layers.heads import causal, self_attention
 from minillm.look.page import Page
 from minillm.models import transformer
-from minillm.models.target import teacher_forcing
+from minillm.models.teacher_forcing import teacher_forcing
 from minillm.runs.kinds._best_ngram import best_ngram
 from minillm.runs.kinds._text_data import held_out_ids, training_ids
 

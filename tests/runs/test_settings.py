@@ -73,6 +73,17 @@ def test_a_default_is_that_of_the_config():
     assert stored_values(Settings()) == {"other": 3}
 
 
+def test_another_default_keeps_help_and_range():
+    @dataclass(frozen=True)
+    class Settings(kinds()["lm"].settings):
+        batch: int = 3
+
+    assert make(Settings, {}).batch == 3
+    assert option_of(Settings, "batch") == option_of(kinds()["lm"].settings, "batch")
+    with pytest.raises(InputError, match="batch: expected a whole number from 1"):
+        make(Settings, {"batch": 0})
+
+
 def test_every_option_has_help_and_only_what_is_given_is_told(settings):
     assert parsed(settings) == {}
     for entry in fields(settings):

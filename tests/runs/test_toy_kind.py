@@ -57,7 +57,7 @@ class Unigram:
 
 
 @dataclass(frozen=True)
-class Settings(TextSettings, TrainingSettings):
+class UnigramSettings(TextSettings, TrainingSettings):
     scale: float = size(UnigramConfig, "scale", "of the logits", "S", above=0, most=10)
     window: int = option(8, "tokens of a row", "T", least=1, most=100)
 
@@ -68,7 +68,7 @@ class UnigramKind(TextKind):
     examples = "  minillm train toy-unigram --out runs/toy"
     model = Unigram
     config = UnigramConfig
-    settings = Settings
+    settings = UnigramSettings
 
 
 # --- what follows from it --------------------------------------------------------------------

@@ -251,7 +251,7 @@ def test_right_gradients_in_another_order(rng, shapes, order):
     message = told(spoiled(linear, lambda g, *_: [g[k] for k in order]), *args, rng=rng)
     for place, k in enumerate(order):
         if place != k:
-            assert f"that by {'xWb'[k]} is returned for {'xWb'[place]}" in message
+            assert f"the gradient by {'xWb'[k]} is returned for {'xWb'[place]}" in message
 
 
 @few
@@ -260,9 +260,9 @@ def test_two_gradients_that_are_exchanged(rng, n):
     args = [rng.standard_normal((n, n)) for _ in range(4)]
     message = told(spoiled(two_matrices, lambda g, *_: (g[0], g[1], g[3], g[2])), *args, rng=rng)
     assert message.startswith("the gradient by")
-    assert "this fits gradients in another order: that by" in message
-    assert "that by B is returned for A" in message
-    assert "that by A is returned for B" in message
+    assert "this fits gradients in another order: the gradient by" in message
+    assert "the gradient by B is returned for A" in message
+    assert "the gradient by A is returned for B" in message
 
 
 # --- upstream gradients ---------------------------------------------------------------------
@@ -418,14 +418,14 @@ def test_an_index_that_is_off_by_one(rng, T, step):
     )
     sign = "-" if step == 1 else "+"
     assert "this fits an index that is off by one along axis 0" in message
-    assert f"at t is that of t {sign} 1" in message
+    assert f"at t is the gradient of t {sign} 1" in message
 
 
 def test_a_gradient_that_is_never_computed():
     rng = np.random.default_rng(0)
     op = spoiled(linear, lambda g, *_: [g[0], g[1], 0 * g[2]])
     message = told(op, *linear_arguments(rng, 3, 4, 5), rng=rng)
-    assert "a gradient that is never computed: that by b is zero everywhere" in message
+    assert "a gradient that is never computed: the gradient by b is zero everywhere" in message
 
 
 # --- no guess -------------------------------------------------------------------------------

@@ -194,7 +194,10 @@ def two_outputs_none_is_one(x):
         (lambda x: (x * 1, lambda dy: (dy, dy)), "returned 2 gradients, expected 1: x"),
         (lambda x: (x * 1, lambda dy: dy.sum()), r"has shape \(\), expected \(3,\)"),
         (lambda x: (x * 1, lambda dy: dy[:, None]), r"has shape \(3, 1\), expected \(3,\)"),
-        (lambda x: (x * 1, lambda dy: dy.astype(np.float32)), "right, but that by x is float32"),
+        (
+            lambda x: (x * 1, lambda dy: dy.astype(np.float32)),
+            "right, but the gradient by x is float32",
+        ),
     ],
 )
 def test_breaches_of_the_convention_are_caught(op, message):

@@ -10,7 +10,7 @@ from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.models.reader import Reader, ReaderConfig
+from minillm.models.question_answering import Reader, ReaderConfig
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.training.trained import Trained, depths
 

@@ -4,7 +4,7 @@ After training on general text and then, with ``--init``, on the text of a domai
 the domain better and the general text worse.
 
 - The report has the perplexity on the held-out parts of both texts, before and after.
-- ``--replay SHARE`` mixes the general text, that of the run of ``--init``, into the training text.
+- ``--replay SHARE`` mixes the text of the run of ``--init`` into the training text.
   Pieces of the two texts alternate.
 
 Sources: McCloskey and Cohen (1989), "Catastrophic interference in connectionist networks"; Robins
@@ -40,7 +40,7 @@ def with_rate(settings: Any, job: Job, rate: float) -> Any:
 
 
 def with_replay(training: Ids, job: Job) -> Ids:
-    """The training text; with ``--replay``, mixed with that of the run of ``--init``.
+    """The training text; with ``--replay``, mixed with the text of the run of ``--init``.
 
     InputError if the old text cannot be read again, or the new one does not fit in memory.
     """

@@ -17,7 +17,7 @@ Source: Gao et al. (2021), "A framework for few-shot language model evaluation",
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from minillm.option import option
 from minillm.runs.kind import Given, Results
 from minillm.runs.run import Run
 from minillm.runs.settings import ComparedEvaluation
+from minillm.text import BytePairs
 from minillm.training.conversations import Encoded, in_batches, mean_loss
 from minillm.training.packed import Packed
 from minillm.training.preferences import answer_log_likelihoods
@@ -52,9 +53,20 @@ class AnswerEvaluation(ComparedEvaluation):
 
 
 def results_of(run: Run, given: Given, expression: str | None) -> Results | None:
-    """Measure on a file of conversations or of multiple choice; None for a file of another kind."""
-    if not given.files or not all(map(is_json_lines, given.files)):
-        return None
+    """The figures on files of conversations or of multiple choice; None for other data.
+
+    InputError for other data if there is an ``expression`` to compare answers by.
+    """
+    results = None
+    if given.files and all(map(is_json_lines, given.files)):
+        results = _results_on_lines(run, given, expression)
+    if results is None and expression is not None:
+        raise InputError("--pattern: expected a FILE of conversations with it")
+    return results
+
+
+def _results_on_lines(run: Run, given: Given, expression: str | None) -> Results | None:
+    """The figures on JSON lines; None for lines of another kind."""
     first = next((line for line, _ in read_lines(given.files[0]) if line.strip()), "")
     values = json_object(first, f"{given.files[0]}, line 1")
     pattern = _compiled(expression)
@@ -82,7 +94,7 @@ def on_answers(run: Run, chats: Sequence[Conversation]) -> Results:
     """The loss of the answers in nats per token, and their perplexity."""
     template, context = run.answering.template, run.model.config.context
     messages = [chat.messages for chat in chats]
-    tokenizer: Any = run.tokenizer
+    tokenizer = cast(BytePairs, run.tokenizer)
     places = [chat.place for chat in chats]
     encoded = template.encode_answers(tokenizer, messages, context, places)
     fitting = [Encoded(ids, counted) for ids, counted, _ in encoded if len(ids)]
@@ -121,7 +133,7 @@ def ending_log_likelihoods(run: Run, choice: Choice) -> np.ndarray:
 
     A token that has a part of both belongs to the ending.
     """
-    tokenizer: Any = run.tokenizer
+    tokenizer = run.tokenizer
     beginning = tokenizer.encode(choice.beginning)
     rows = []
     for ending in choice.endings:

@@ -1,4 +1,4 @@
-"""The best n-gram model of the same text, to set beside a network.
+"""The best n-gram model of the same text, to compare with a network.
 
 Counting takes a second.  So a network is worth its training only if it predicts better than the
 counts of its own training text.  The n-grams of that text are counted in the tokens of the network,
@@ -63,7 +63,7 @@ def best_model(training: Ids, held_out: Ids, tokenizer: Vocabulary) -> tuple[NGr
     """Count the n-grams of a text, and return the model that predicts the held-out text best.
 
     Time and memory are bounded: the first ``COUNTED`` tokens are counted, and orders are compared
-    on ``COMPARED`` tokens spread over the held-out text.  The loss is that of the whole.
+    on ``COMPARED`` tokens spread over the held-out text.  The loss is measured on the whole.
     """
     V, orders = len(tokenizer), CHARACTERS if tokenizer.unit == "character" else TOKENS
     text = np.asarray(training[:COUNTED])

@@ -26,7 +26,7 @@ from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Job, Parts, Stored, described
 from minillm.runs.kinds._adaptation import with_rate, with_replay
 from minillm.runs.kinds._look import inside_of, predicting_next, text_ids
-from minillm.runs.kinds._text import TextKind, write_text
+from minillm.runs.kinds._text import TextKind, WritingKind, write_text
 from minillm.runs.kinds._text_data import check_longer, open_text
 from minillm.runs.run import Run
 from minillm.runs.settings import (
@@ -59,25 +59,61 @@ class CausalSettings(ShardSettings, TextSettings, TrainingSettings, AdaptationSe
     learning_rate: float | None = with_default(  # type: ignore[assignment]
         TrainingSettings, "learning_rate", None, default_help="0.4 / width; with --init 0.3 of it"
     )
-    batch: int = with_default(TrainingSettings, "batch", 16)
-    beta2: float = with_default(TrainingSettings, "beta2", 0.99)
-    weight_decay: float = with_default(TrainingSettings, "weight_decay", 0.1)
+    batch: int = 16
+    beta2: float = 0.99
+    weight_decay: float = 0.1
 
 
-class CausalKind(TextKind):
+class CausalAbilities(WritingKind):
+    """The abilities of a stack of Transformer blocks that predicts the next token."""
+
+    def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
+        """The mean loss on a text, in nats per token, and the number of tokens."""
+        return evaluate_in_context(run.model, ids, run.settings.batch)
+
+    def attention(self, run: Run, text: str, layer: int, head: int) -> tuple[NDArray, list[str]]:
+        """See :meth:`minillm.runs.run.Run.attention`."""
+        config = run.model.config
+        for name, value, count in (("layer", layer, config.layers), ("head", head, config.heads)):
+            if not 0 <= value < count:
+                raise InputError(f"--{name}: expected 0 to {count - 1}, found {value}")
+        ids = run.tokenizer.opened(run.tokenizer.encode_known(text, "TEXT"))
+        most = min(config.context, MOST_DRAWN)
+        if not 1 <= len(ids) <= most:
+            raise InputError(f"TEXT: expected 1 to {most} tokens, found {len(ids)}")
+        weights = attention_weights(run.model, ids[None])
+        return weights[layer, 0, head], [run.tokenizer.show(int(token)) for token in ids]
+
+    def look(self, run: Run, text: str) -> Inside:
+        """See :meth:`minillm.runs.run.Run.look`: with the attention of all heads."""
+        most = min(run.model.config.context, MOST)
+        _, ids, notes = text_ids(run.tokenizer, text, most)
+        logits, gradient, attention = read_gpt(run.model, ids)
+        return inside_of(
+            run,
+            run.tokenizer,
+            ids,
+            logits=predicting_next(logits),
+            gradient=gradient,
+            attention=attention,
+            notes=notes,
+        )
+
+
+class CausalKind(CausalAbilities, TextKind):
     """A stack of Transformer blocks over characters, words or byte pairs."""
 
     rate: ClassVar[float] = 0.4  # the learning rate of a model of width 1
 
-    def complete(self, settings: Any, given: Mapping[str, Any], job: Job) -> Any:
+    def complete(self, settings: Any, given: Mapping[str, object], job: Job) -> Any:
         """The settings with a learning rate: the best falls with the width (Yang 2022)."""
         return with_rate(settings, job, self.rate / settings.width)
 
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
-        """Hold out the last tenth of the text; the vocabulary is that of the rest."""
+        """Hold out the last tenth of the text; the rest determines the vocabulary."""
         settings, kept = job.settings, kept_sizes(job)
         config_from(settings, self.config, vocabulary=2, **kept)  # before the data
-        tokenizer, training, validation = open_text(job)
+        tokenizer, training, validation, facts = open_text(job)
         training = with_replay(training, job)
         check_longer(training, settings.context)
         config = config_from(settings, self.config, vocabulary=len(tokenizer), **kept)
@@ -97,7 +133,7 @@ class CausalKind(TextKind):
                 tokenizer,
                 length=SAMPLE,
                 sampling=Sampling(seed=0),
-                documents=job.data["documents"],
+                documents=bool(facts.documents),
             )
             return " ".join("".join(pieces).split())
 
@@ -112,6 +148,7 @@ class CausalKind(TextKind):
             vocabularies={"tokenizer": tokenizer},
             notes=notes,
             baseline=frequency_loss(training[:COUNTED], task.validation_ids),
+            facts=facts,
         )
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
@@ -119,38 +156,6 @@ class CausalKind(TextKind):
         yield from super().closing(job, parts, summary)
         rate = summary.tokens / max(1e-9, summary.seconds - summary.validation_seconds)
         yield f"{rate:,.0f} tokens per second"
-
-    def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
-        """The mean loss on a text, in nats per token, and the number of tokens."""
-        return evaluate_in_context(run.model, ids, run.settings.batch)
-
-    def attention(self, run: Run, text: str, layer: int, head: int) -> tuple[NDArray, list[str]]:
-        """See :meth:`minillm.runs.run.Run.attention`."""
-        config = run.model.config
-        for name, value, count in (("layer", layer, config.layers), ("head", head, config.heads)):
-            if not 0 <= value < count:
-                raise InputError(f"--{name}: expected 0 to {count - 1}, found {value}")
-        ids = run.tokenizer.opened(run.tokenizer.encode_known(text, "TEXT"))
-        most = min(config.context, MOST_DRAWN)
-        if not 1 <= len(ids) <= most:
-            raise InputError(f"TEXT: expected 1 to {most} tokens, found {len(ids)}")
-        weights = attention_weights(run.model, ids[None])
-        return weights[layer, 0, head], [run.tokenizer.show(int(id)) for id in ids]
-
-    def look(self, run: Run, text: str) -> Inside:
-        """See :meth:`minillm.runs.run.Run.look`: with the attention of all heads."""
-        most = min(run.model.config.context, MOST)
-        _, ids, notes = text_ids(run.tokenizer, text, most)
-        logits, gradient, attention = read_gpt(run.model, ids)
-        return inside_of(
-            run,
-            run.tokenizer,
-            ids,
-            logits=predicting_next(logits),
-            gradient=gradient,
-            attention=attention,
-            notes=notes,
-        )
 
     def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
         """See :class:`minillm.runs.kind.Kind`; a file with quantised weights is copied as it is."""
@@ -166,7 +171,7 @@ class CausalKind(TextKind):
         return described(model, tokenizer)
 
 
-def kept_sizes(job: Job) -> dict[str, Any]:
+def kept_sizes(job: Job) -> dict[str, object]:
     """The sizes that are no settings, of the run to resume or of ``--init``."""
     if job.stored is not None:
         config = job.stored.config

@@ -15,9 +15,8 @@ from minillm.data.batching import batches_in_order
 from minillm.data.labelled import Labelled, LabelledData, labelled_lines
 from minillm.errors import InputError
 from minillm.metrics import frequency_loss
-from minillm.option import option
-from minillm.runs.config import record_fingerprint
-from minillm.runs.kind import Data, Given, Job, Kind, Parts, Results
+from minillm.models.base import LabelModel
+from minillm.runs.kind import Data, Given, Job, Kind, Parts, Results, Vocabularies
 from minillm.runs.load import load
 from minillm.runs.run import Classified, Run
 from minillm.runs.settings import (
@@ -25,6 +24,9 @@ from minillm.runs.settings import (
     ComparedEvaluation,
     LabelFacts,
     LabelledSettings,
+    of_data,
+    of_text,
+    of_validation,
     with_default,
 )
 from minillm.training import Summary
@@ -42,27 +44,18 @@ Read = Callable[[str, str], list[int]]  # a text, and its place in messages -> i
 class TextClassifierSettings(LabelledSettings):
     """Settings of every classifier of texts."""
 
-    data: str | None = option(
-        None, "lines label<TAB>text, or a folder for each label", "DATA", positional=True, data=True
+    data: str | None = of_data("lines label<TAB>text, or a folder for each label")
+    validation: str | None = of_validation(
+        "texts to measure on (default: every tenth of each label)", "DATA"
     )
-    validation: str | None = option(
-        None,
-        "texts to measure on (default: every tenth of each label)",
-        "DATA",
-        group="the text",
-        data=True,
-        default_help="",
-    )
-    max_length: int = option(
-        400, "read the first N tokens of a text", "N", least=1, most=100_000, group="the text"
-    )
+    max_length: int = of_text(400, "read the first N tokens of a text", "N", least=1, most=100_000)
     epochs: int | None = with_default(
         LabelledSettings,
         "epochs",
         10,
         default_help="10; for few texts, enough for 400 steps",
     )
-    warmup: float = with_default(LabelledSettings, "warmup", 0.05)
+    warmup: float = 0.05
 
 
 class TextClassifierKind(Kind):
@@ -74,15 +67,15 @@ class TextClassifierKind(Kind):
 
     def new_model(
         self, job: Job, texts: LabelledData, rng: np.random.Generator
-    ) -> tuple[Any, dict[str, Any]]:
+    ) -> tuple[LabelModel, Vocabularies]:
         """A model with fresh parameters, and its vocabularies by attribute."""
         raise NotImplementedError
 
-    def reader(self, config: Any, settings: Any, vocabularies: Mapping[str, Any]) -> Read:
+    def reader(self, config: Any, settings: Any, vocabularies: Vocabularies) -> Read:
         """A function from a text to the ids that the model reads."""
         raise NotImplementedError
 
-    def complete(self, settings: Any, given: Mapping[str, Any], job: Job) -> Any:
+    def complete(self, settings: Any, given: Mapping[str, object], job: Job) -> Any:
         """The settings with a length that fits the data.
 
         For few texts, there are enough epochs for ``LEAST_STEPS`` steps.
@@ -109,13 +102,13 @@ class TextClassifierKind(Kind):
             columns[part] = encode_texts(texts.texts(part), read, texts.labels)
             notes.append(f"{len(columns[part][1]):,} {part} texts")
         sha256 = fingerprint(columns["training"])
-        record_fingerprint(data, sha256, data["data"], "the data have")
-        data["labels"] = texts.labels
+        job.record(sha256, data["data"], "the data have")
         parts = classification_parts(model, columns, settings, "text")
-        return replace(parts, vocabularies=vocabularies, notes=notes)
+        facts = LabelFacts(labels=tuple(texts.labels))
+        return replace(parts, vocabularies=vocabularies, notes=notes, facts=facts)
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
-        """Yield the accuracy, and that of TF-IDF with logistic regression."""
+        """Yield the accuracy, and the accuracy of TF-IDF with logistic regression."""
         if summary.interrupted:
             return
         results = load(job.folder.path).evaluate(beside=True)
@@ -194,8 +187,8 @@ def encode_texts(
 
 
 def classification_parts(
-    model: Any,
-    columns: Mapping[str, tuple[Any, NDArray]],
+    model: LabelModel,
+    columns: Mapping[str, tuple[Sequences | NDArray, NDArray]],
     settings: LabelledSettings,
     unit: str,
 ) -> Parts:
@@ -216,7 +209,7 @@ def classification_parts(
 # --- measures --------------------------------------------------------------------------------
 
 
-def class_probabilities(model: Any, ids: Sequences) -> NDArray:
+def class_probabilities(model: LabelModel, ids: Sequences) -> NDArray:
     """P(label | text) of each text, (N, classes), in batches of similar length."""
     probabilities = np.empty((len(ids), model.config.classes))
     order = np.argsort(-ids.lengths, kind="stable")

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from minillm.decoding import Reader
 from minillm.errors import InputError, short
 from minillm.look.inside import MOST, Inside
-from minillm.models.sizes import sizes_of
+from minillm.models.sizes import sizes_in_words
 from minillm.runs.run import Run
 from minillm.text import Vocabulary, unit_name
 
 
 def text_ids(vocabulary: Vocabulary, text: str, most: int = MOST) -> tuple[NDArray, NDArray, list]:
-    """The ids of a text in two parts, and notes: those that are not shown, and those shown.
+    """The ids of a text that are not shown, the ids that are, and notes.
 
     At most ``most`` are shown, the last ones.  InputError for a text without a token.
     """
@@ -40,17 +40,17 @@ def state_after(model: Any, ids: NDArray) -> Any:
 def inside_of(run: Run, vocabulary: Vocabulary, shown: NDArray, **parts: Any) -> Inside:
     """The measurements of a run, with names for the page."""
     names = {
-        "model": f"{run.kind.name}: {sizes_of(run.model.config)}",
+        "model": f"{run.kind.name}: {sizes_in_words(run.model.config)}",
         "name": run.path.name,
         "unit": unit_name(vocabulary),
-        "tokens": [vocabulary.show(int(id)) for id in shown],
+        "tokens": [vocabulary.show(int(token)) for token in shown],
         "label": vocabulary.show,
     }
     return Inside(**{**names, "ids": np.asarray(shown, np.int64), **parts})
 
 
 def predicting_next(logits: NDArray) -> NDArray:
-    """Logits (T, V) after each token as those that predict each: (T + 1, V).
+    """The logits (T + 1, V) that predict each token, from the logits (T, V) after each.
 
     Nothing predicts the first one.
     """

@@ -8,6 +8,7 @@ from textwrap import shorten
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minillm import metrics
 from minillm.data import Minibatches, Sequences, registry
@@ -18,7 +19,6 @@ from minillm.look.inside import MOST, Inside
 from minillm.look.measurements import Translated
 from minillm.metrics import frequency_loss
 from minillm.option import option
-from minillm.runs.config import record_fingerprint
 from minillm.runs.kind import Data, Given, Job, Kind, Parts, Results
 from minillm.runs.kinds._look import inside_of
 from minillm.runs.kinds._vocabulary import vocabulary_for
@@ -30,12 +30,13 @@ from minillm.runs.settings import (
     TrainingSettings,
     VocabularySettings,
     config_from,
-    with_default,
+    of_data,
+    of_text,
+    of_validation,
 )
-from minillm.text import Vocabulary, build_vocabulary
+from minillm.text import UNITS, Vocabulary, build_vocabulary
 from minillm.training.minibatches import MinibatchTask, fingerprint, mean_loss
 
-UNITS = ("character", "word", "token", "bpe", "wordpiece")
 EXAMPLES = 3  # shown after a training
 BATCH = 256  # pairs that are measured together
 MOST_UNKNOWN = 0.2  # of the words of a side: above it, the model mostly learns the unknown word
@@ -51,44 +52,26 @@ BUILT_IN = """\
 class PairSettings(VocabularySettings, TrainingSettings, LoRASettings):
     """Settings of every model of pairs of texts."""
 
-    data: str | None = option(
-        None,
+    data: str | None = of_data(
         "a file of pairs, or one of cmudict, cmudict-stress, numbers-en-fr (or any two "
-        "languages), docstrings",
-        "DATA",
-        positional=True,
-        data=True,
+        "languages), docstrings"
     )
-    validation: str | None = option(
-        None,
-        "pairs to measure on (default: DATA's last tenth)",
-        "FILE",
-        group="the text",
-        data=True,
-        default_help="",
+    validation: str | None = of_validation(
+        "pairs to measure on (default: DATA's last tenth)", "FILE"
     )
-    unit: str | None = option(
+    unit: str | None = of_text(
         None,
         "the tokens of both sides: character, word, token (between spaces), bpe or wordpiece",
-        choices=UNITS,
-        group="the text",
+        choices=tuple(UNITS),
         default_help="word, or what suits the data",
     )
-    max_length: int = option(
-        100,
-        "leave out pairs with more than N tokens on a side",
-        "N",
-        least=1,
-        most=10_000,
-        group="the text",
+    max_length: int = of_text(
+        100, "leave out pairs with more than N tokens on a side", "N", least=1, most=10_000
     )
-    pretokenised: bool = option(
-        False,
-        "words are separated by spaces already, also for BLEU",
-        group="the text",
-        rare=True,
+    pretokenised: bool = of_text(
+        False, "words are separated by spaces already, also for BLEU", rare=True
     )
-    batch: int = with_default(TrainingSettings, "batch", 128)
+    batch: int = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +97,13 @@ class PairKind(Kind):
     # How the model reads a source and a target: see minillm.look.measurements.
     reading: ClassVar[Callable[..., Translated]]
 
-    def sizes(self, settings: Any) -> dict[str, Any]:
+    def sizes(self, settings: PairSettings) -> dict[str, object]:
         """Fields of the model's config that follow from settings with other names."""
         return {}
 
-    def complete(self, settings: Any, given: Mapping[str, Any], job: Job) -> Any:
+    def complete(
+        self, settings: PairSettings, given: Mapping[str, object], job: Job
+    ) -> PairSettings:
         """The settings with a unit of their own if too many held-out words are unknown.
 
         The unit is the character, or the byte pair if characters make too many texts too long.
@@ -134,19 +119,21 @@ class PairKind(Kind):
         if max(shares) <= MOST_UNKNOWN:
             return settings
         too_long = [max(map(len, pair)) > settings.max_length for pair in pairs.pairs("training")]
-        changes: dict[str, Any] = {"unit": "character"}
+        changed = replace(settings, unit="character")
         if np.mean(too_long) > MOST_LEFT_OUT:
-            changes = {"unit": "bpe", "vocabulary": given.get("vocabulary", FEW_BYTE_PAIRS)}
+            size = settings.vocabulary if "vocabulary" in given else FEW_BYTE_PAIRS
+            changed = replace(settings, unit="bpe", vocabulary=size)
         job.report(
-            f"{said(shares)}: too many, so the unit is {changes['unit']}; --unit sets another one"
+            f"{describe_unknown(shares)}: too many, so the unit is {changed.unit}; "
+            "--unit sets another one"
         )
-        return replace(settings, **changes)
+        return changed
 
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
         """Vocabularies, and minibatches for training and validation."""
-        settings, data, own = job.settings, job.data, self.sizes(job.settings)
+        settings, data, renamed = job.settings, job.data, self.sizes(job.settings)
         one = {"source_vocabulary": 1, "target_vocabulary": 1}
-        config_from(settings, self.config, **one, **own)  # before the data are read
+        config_from(settings, self.config, **one, **renamed)  # before the data are read
         pairs = open_data(data)
         source, target = self.new_vocabularies(pairs, job)
         columns, notes = [], []
@@ -163,11 +150,10 @@ class PairKind(Kind):
         if source.unknown is not None or target.unknown is not None:
             shares = unknown_shares(validation, source, target)
             many = ": the model will mostly write the unknown word; --unit character has none"
-            notes.append(said(shares) + many * (max(shares) > MOST_UNKNOWN))
-        record_fingerprint(data, fingerprint(training), data["data"], "the data have")
-        data["longest_target"] = int(training[1].lengths.max())
-        both = {"source_vocabulary": len(source), "target_vocabulary": len(target)}
-        model = self.model(config_from(settings, self.config, **both, **own), rng)
+            notes.append(describe_unknown(shares) + many * (max(shares) > MOST_UNKNOWN))
+        job.record(fingerprint(training), data["data"], "the data have")
+        lengths = {"source_vocabulary": len(source), "target_vocabulary": len(target)}
+        model = self.model(config_from(settings, self.config, **lengths, **renamed), rng)
         task = MinibatchTask(
             model,
             Minibatches(training, settings.batch, settings.seed),
@@ -182,10 +168,11 @@ class PairKind(Kind):
             notes=notes,
             item="pair",
             baseline=frequency_loss(training[1].ids, validation[1].ids),
+            facts=PairFacts(longest_target=int(training[1].lengths.max())),
         )
 
     def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
-        """The vocabularies of source and target, or those of ``--init``."""
+        """The vocabularies of source and target, which ``--init`` may give."""
         if job.initial:
             return job.initial.source, job.initial.target
         return vocabulary_of(pairs, job, 0), vocabulary_of(pairs, job, 1)
@@ -213,18 +200,18 @@ class PairKind(Kind):
                 raise InputError(f"--target: expected at most {MOST - 1} tokens, found {len(ids)}")
         logits, by_source, by_target, attention = self.reading(run.model, source[0], np.array(ids))
 
-        def label(id: int) -> str:
-            return "(end)" if id == eos else run.target.show(id)
+        def label(token: int) -> str:
+            return "(end)" if token == eos else run.target.show(token)
 
         return inside_of(
             run,
             run.target,
             np.zeros(0, np.int64),
             unit="token",
-            tokens=[label(id) for id in ids],
+            tokens=[label(token) for token in ids],
             ids=np.array(ids),
             label=label,
-            source=[run.source.show(int(id)) for id in source[0]],
+            source=[run.source.show(int(token)) for token in source[0]],
             logits=np.concatenate([logits, np.full_like(logits[:1], np.nan)]).astype(np.float64),
             gradient=by_target,
             source_gradient=by_source,
@@ -371,7 +358,7 @@ def unknown_shares(
     return shares
 
 
-def said(shares: Sequence[float]) -> str:
+def describe_unknown(shares: Sequence[float]) -> str:
     """A line about the shares of unknown words."""
     source, target = (f"{share:.1%}" for share in shares)
     return (
@@ -379,6 +366,6 @@ def said(shares: Sequence[float]) -> str:
     )
 
 
-def count_tokens(batch: tuple[Any, ...]) -> int:
+def count_tokens(batch: tuple[NDArray, ...]) -> int:
     """The number of target tokens of a batch, including EOS: the loss is their mean."""
     return int(batch[3].sum())

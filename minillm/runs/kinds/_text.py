@@ -16,7 +16,7 @@ from minillm.runs.kinds._adaptation import gained_and_forgotten, with_replay
 from minillm.runs.kinds._best_ngram import best_ngram, inside_beside, results_beside
 from minillm.runs.kinds._text_data import evaluation_ids, open_text, results_on
 from minillm.runs.run import Run
-from minillm.runs.settings import ComparedEvaluation, config_from
+from minillm.runs.settings import ComparedEvaluation, Evaluation, config_from
 from minillm.text import Vocabulary, banned_ids, opening_id, unit_name
 from minillm.training import Summary
 from minillm.training.language_model import LanguageModelTask, evaluate
@@ -60,23 +60,53 @@ def _one_token(tokenizer: Vocabulary, text: str) -> int:
     return int(ids[0])
 
 
-class TextKind(Kind):
+class WritingKind(Kind):
+    """The abilities of a language model."""
+
+    takes: ClassVar[tuple[str, ...]] = ("text",)
+    evaluation: ClassVar[type[Evaluation]] = ComparedEvaluation
+
+    def write(
+        self, run: Run, prompt: str, length: int, sampling: Sampling, stop: Sequence[str]
+    ) -> Iterator[str]:
+        """See :meth:`minillm.runs.run.Run.write`."""
+        model, documents = self.writing_model(run, length), run.data.get("documents", False)
+        return write_text(model, run.tokenizer, prompt, length, sampling, stop, documents=documents)
+
+    def writing_model(self, run: Run, length: int) -> Any:
+        """The model in the form that writes ``length`` tokens fastest."""
+        return run.model
+
+    def evaluate(self, run: Run, given: Given, options: ComparedEvaluation) -> Results:
+        """Nats and bits per token, per byte and per character, and perplexity."""
+        name, ids = evaluation_ids(run, given, options.part)
+        nats, tokens = self.nats_on(run, ids)
+        results = results_on(name, run.tokenizer, ids, nats, tokens)
+        return results | results_beside(run, ids) if options.beside else results
+
+    def look_beside(self, run: Run, text: str) -> Inside | None:
+        """The best n-gram's predictions of a text: see :meth:`minillm.runs.run.Run.look`."""
+        return inside_beside(run, text)
+
+    def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
+        """The mean loss on a text, in nats per token, and the number of tokens."""
+        return evaluate(run.model, ids[:], run.settings.batch, run.settings.window)
+
+
+class TextKind(WritingKind):
     """A language model that is trained on windows of a text.
 
     Its settings have ``unit``, ``batch`` and ``window``.
     """
-
-    takes: ClassVar[tuple[str, ...]] = ("text",)
-    evaluation = ComparedEvaluation
 
     def new_model(self, settings: Any, vocabulary: int, rng: np.random.Generator) -> Any:
         """The model with fresh parameters."""
         return self.model(config_from(settings, self.config, vocabulary=vocabulary), rng)
 
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
-        """Hold out the last tenth of the text; the vocabulary is that of the rest."""
+        """Hold out the last tenth of the text; the rest determines the vocabulary."""
         settings = job.settings
-        tokenizer, training, validation = open_text(job)
+        tokenizer, training, validation, facts = open_text(job)
         training, validation = with_replay(training, job)[:], validation[:]
         model = self.new_model(settings, len(tokenizer), rng)
         return Parts(
@@ -85,6 +115,7 @@ class TextKind(Kind):
             unit=unit_name(tokenizer),
             vocabularies={"tokenizer": tokenizer},
             baseline=frequency_loss(training, validation),
+            facts=facts,
         )
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
@@ -105,27 +136,3 @@ class TextKind(Kind):
         """Some text from the model with the best weights."""
         length = SHOWN[run.tokenizer.unit]
         return chain(["sample:\n\n"], run.write(length=length, seed=run.settings.seed), ["\n"])
-
-    def write(self, run: Run, prompt: str, length: int, *options: Any) -> Iterator[str]:
-        """See :meth:`minillm.runs.run.Run.write`."""
-        model, documents = self.writing_model(run, length), run.data.get("documents", False)
-        return write_text(model, run.tokenizer, prompt, length, *options, documents=documents)
-
-    def writing_model(self, run: Run, length: int) -> Any:
-        """The model in the form that writes ``length`` tokens fastest."""
-        return run.model
-
-    def evaluate(self, run: Run, given: Given, options: ComparedEvaluation) -> Results:
-        """Nats and bits per token, per byte and per character, and perplexity."""
-        name, ids = evaluation_ids(run, given, options.part)
-        nats, tokens = self.nats_on(run, ids)
-        results = results_on(name, run.tokenizer, ids, nats, tokens)
-        return results | results_beside(run, ids) if options.beside else results
-
-    def look_beside(self, run: Run, text: str) -> Inside | None:
-        """The best n-gram's predictions of a text: see :meth:`minillm.runs.run.Run.look`."""
-        return inside_beside(run, text)
-
-    def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
-        """The mean loss on a text, in nats per token, and the number of tokens."""
-        return evaluate(run.model, ids[:], run.settings.batch, run.settings.window)

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from minillm.data import Shards, read_text, split_text
 from minillm.data.streams import TextStream
@@ -10,10 +11,10 @@ from minillm.data.windows import Ids
 from minillm.errors import InputError
 from minillm.metrics import bits, perplexity
 from minillm.mpi import ranks
-from minillm.runs.config import check_fingerprint, record_fingerprint
-from minillm.runs.kind import Data, Given, Job, Results
+from minillm.runs.kind import Data, Given, Job, Results, check_fingerprint
 from minillm.runs.kinds._vocabulary import vocabulary_for
 from minillm.runs.run import Run
+from minillm.runs.settings import Facts
 from minillm.text import Vocabulary, build_vocabulary, load_tokenizer
 from minillm.training.progress import progress_bar
 
@@ -31,20 +32,32 @@ def name_of(data: Data) -> str:
     return ", ".join(data["files"]) or "the built-in corpus"
 
 
-def open_text(job: Job) -> tuple[Vocabulary, Ids, Ids]:
-    """A vocabulary, the training ids, and the ids of the held-out last tenth.
+class TextOfRun(NamedTuple):
+    """The text of a run in ids, and its vocabulary."""
 
-    For files, the vocabulary is that of the training text, unless there is ``--tokenizer`` or
-    ``--init``.  The job's data store whether the text consists of documents, which it does if EOS
-    occurs in it.  Shards have a vocabulary; all are read once, to detect damage early.
+    tokenizer: Vocabulary
+    training: Ids
+    validation: Ids  # the held-out last tenth
+    facts: Facts
+
+
+def open_text(job: Job) -> TextOfRun:
+    """The text to train on, and the text to validate on.
+
+    For files, the vocabulary is learned from the training text, unless there is ``--tokenizer`` or
+    ``--init``.  The text consists of documents if EOS occurs in it.  Shards have a vocabulary; all
+    are read once, to detect damage early.
     """
     settings, data = job.settings, job.data
     shards = open_shards(data["files"])
     if shards is not None:
         tokenizer = vocabulary_for(job, "", lambda: tokenizer_of(shards))
-        return (tokenizer, *_of_shards(shards, tokenizer, data))
+        check_same_vocabulary(shards, tokenizer, "--tokenizer")
+        job.record(shards.sha256, name_of(data))
+        verify(shards)
+        return TextOfRun(tokenizer, *shards.split(), Facts(documents=shards.eos is not None))
     text, sha256 = read_training_text(data)
-    record_fingerprint(data, sha256, name_of(data))
+    job.record(sha256, name_of(data))
     training, validation = split_text(text)
     tokenizer = vocabulary_for(
         job,
@@ -59,16 +72,9 @@ def open_text(job: Job) -> tuple[Vocabulary, Ids, Ids]:
     )
     name = name_of(data)
     ids = tokenizer.encode(training, name)
-    data["documents"] = tokenizer.eos is not None and bool((ids == tokenizer.eos).any())
-    return tokenizer, ids, tokenizer.encode(validation, name)
-
-
-def _of_shards(shards: Shards, tokenizer: Vocabulary, data: Data) -> tuple[Ids, Ids]:
-    check_same_vocabulary(shards, tokenizer, "--tokenizer")
-    record_fingerprint(data, shards.sha256, name_of(data))
-    verify(shards)
-    data["documents"] = shards.eos is not None
-    return shards.split()
+    documents = tokenizer.eos is not None and bool((ids == tokenizer.eos).any())
+    held_out = tokenizer.encode(validation, name)
+    return TextOfRun(tokenizer, ids, held_out, Facts(documents=documents))
 
 
 def training_ids(run: Run) -> Ids:
@@ -183,13 +189,13 @@ def tokenizer_of(shards: Shards) -> Vocabulary:
 
 
 def check_same_vocabulary(shards: Shards, tokenizer: Vocabulary, whose: str) -> None:
-    """InputError if the ids of the shards are those of another vocabulary."""
-    own = tokenizer_of(shards)
-    if own.to_dict() != tokenizer.to_dict():
+    """InputError if the ids of the shards belong to another vocabulary."""
+    made_with = tokenizer_of(shards)
+    if made_with.to_dict() != tokenizer.to_dict():
         raise InputError(
             f"{shards.path}: expected shards of the vocabulary of {whose} ({len(tokenizer)} "
-            f"tokens, unit {tokenizer.unit}), found those of another ({len(own)} tokens, "
-            f"unit {own.unit})"
+            f"tokens, unit {tokenizer.unit}), found those of another ({len(made_with)} tokens, "
+            f"unit {made_with.unit})"
         )
 
 
@@ -219,18 +225,18 @@ def results_on(name: str, tokenizer: Vocabulary, ids: Ids, nats: float, tokens: 
     if tokenizer.unknown is not None:
         unknown = sum(int((block == tokenizer.unknown).sum()) for block in blocks)
         return results | {"unknown_share": unknown / tokens}
-    known = (id for block in blocks for id in block.tolist() if id != tokenizer.eos)
-    bytes = characters = 0
+    known = (token for block in blocks for token in block.tolist() if token != tokenizer.eos)
+    size = characters = 0
     for piece in tokenizer.stream(known):
         sizes = size_of(piece)
-        bytes, characters = bytes + sizes[0], characters + sizes[1]
-    return results | per_byte_and_character(nats * tokens, bytes, characters)
+        size, characters = size + sizes[0], characters + sizes[1]
+    return results | per_byte_and_character(nats * tokens, size, characters)
 
 
-def per_byte_and_character(nats: float, bytes: int, characters: int) -> Results:
-    """A sum of nats over bytes and over characters, which no vocabulary changes."""
+def per_byte_and_character(nats: float, size: int, characters: int) -> Results:
+    """A sum of nats over a size in bytes and over characters, which no vocabulary changes."""
     results: Results = {}
-    for name, count in (("byte", bytes), ("character", characters)):
+    for name, count in (("byte", size), ("character", characters)):
         if count:
             results[f"nats_per_{name}"] = nats / count
             results[f"bits_per_{name}"] = bits(nats / count)

@@ -1,12 +1,11 @@
-"""The vocabulary of a new run: a new one, or that of another run or tokenizer."""
+"""The vocabulary of a run: a new one, or the one of another run or tokenizer."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeGuard, TypeVar
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeGuard, TypeVar
 
 from minillm.data.shards import digest_of
 from minillm.errors import InputError
-from minillm.runs.config import record_fingerprint
-from minillm.runs.kind import Data, Job
+from minillm.runs.kind import Job
 from minillm.text import Vocabulary, WordPieces, load_tokenizer, vocabulary_from_dict
 
 Made = TypeVar("Made")
@@ -18,24 +17,23 @@ LEAST_WORD_PIECES = 7  # the special tokens, and a character
 def vocabulary_for(job: Job, unit: str, make: Callable[[], Made]) -> Vocabulary | Made:
     """The vocabulary of ``--init`` or ``--tokenizer``, or else make a new one.
 
-    The fingerprint of an existing vocabulary is stored in the job's data.  InputError if they have
-    another one.
+    InputError if a run to resume had another one.
     """
     if job.initial is not None:
-        return kept(job.data, job.initial.tokenizer, job.data["init"])
+        return recorded(job, job.initial.tokenizer, job.data["init"])
     if path := job.data.get("tokenizer"):
-        return kept(job.data, load_tokenizer(path), path)
+        return recorded(job, load_tokenizer(path), path)
     check_size(unit, job.settings.vocabulary)
     return make()
 
 
-def kept(data: Data, tokenizer: Vocabulary, path: str) -> Vocabulary:
-    """Store the vocabulary's fingerprint in ``data``, and return the vocabulary.
+def recorded(job: Job, tokenizer: Vocabulary, path: str) -> Vocabulary:
+    """The vocabulary, after its fingerprint is recorded.
 
-    InputError if ``data`` has another fingerprint, because the tokenizer has changed.
+    InputError if a run to resume has another fingerprint, because the tokenizer has changed.
     """
     sha256 = digest_of(tokenizer.to_dict())
-    record_fingerprint(data, sha256, path, "the vocabulary has", key="vocabulary_sha256")
+    job.record(sha256, path, "the vocabulary has", key="vocabulary_sha256")
     return tokenizer
 
 
@@ -60,7 +58,7 @@ class Frame(NamedTuple):
     mask: int
 
 
-def framing_vocabulary(values: dict[str, Any]) -> WordPieces:
+def framing_vocabulary(values: Mapping[str, object]) -> WordPieces:
     """A vocabulary with the special tokens; ValueError for any other."""
     tokenizer = vocabulary_from_dict(values)
     if not has_frame(tokenizer):
@@ -87,4 +85,4 @@ def with_frame(tokenizer: Vocabulary, source: str) -> WordPieces:
 
 def frame_of(tokenizer: WordPieces) -> Frame:
     """The special tokens of a vocabulary that has them."""
-    return Frame(*(id for id in (tokenizer.cls, tokenizer.sep, tokenizer.mask) if id is not None))
+    return Frame(*(n for n in (tokenizer.cls, tokenizer.sep, tokenizer.mask) if n is not None))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +60,7 @@ TINY = 1e-12  # shorter vectors are not normalised
 
 
 @dataclass(frozen=True)
-class Settings(ShardSettings, TokenizerSettings, TrainingSettings, AdaptationSettings):
+class BERTSettings(ShardSettings, TokenizerSettings, TrainingSettings, AdaptationSettings):
     """The settings of a BERT."""
 
     unit: ClassVar[str] = "wordpiece"
@@ -95,9 +95,9 @@ class Settings(ShardSettings, TokenizerSettings, TrainingSettings, AdaptationSet
     learning_rate: float | None = with_default(  # type: ignore[assignment]
         TrainingSettings, "learning_rate", None, default_help="0.15 / width; with --init 0.3 of it"
     )
-    warmup: float = with_default(TrainingSettings, "warmup", 0.1)
-    batch: int = with_default(TrainingSettings, "batch", 32)
-    beta2: float = with_default(TrainingSettings, "beta2", 0.99)
+    warmup: float = 0.1
+    batch: int = 32
+    beta2: float = 0.99
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,33 +132,35 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
       minillm similar DIR "a sentence" --among lines.txt, minillm eval DIR"""
     model = BERT
     config = BERTConfig
-    settings = Settings
+    settings = BERTSettings
     takes: ClassVar[tuple[str, ...]] = ("text",)
     facts = SentenceFacts
 
-    def open_vocabulary(self, values: dict[str, Any]) -> WordPieces:
+    def open_vocabulary(self, values: Mapping[str, object]) -> WordPieces:
         """A vocabulary of pieces with [CLS], [SEP] and [MASK]."""
         return framing_vocabulary(values)
 
-    def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
+    def complete(
+        self, settings: BERTSettings, given: Mapping[str, object], job: Job
+    ) -> BERTSettings:
         """The settings with a learning rate: the best falls with the width (Yang 2022)."""
         return with_rate(settings, job, RATE / settings.width)
 
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
-        """Hold out the last tenth of the text; the pieces are those of the rest."""
-        settings: Settings = job.settings
-        more = {"pooler": settings.next_sentence}
+        """Hold out the last tenth of the text; the pieces are learned from the rest."""
+        settings: BERTSettings = job.settings
+        sizes = {"pooler": settings.next_sentence}
         if job.initial:
-            theirs = job.initial.model.config
-            more = {"inner": theirs.inner, "segments": theirs.segments}
-            more["pooler"] = settings.next_sentence or theirs.pooler
-        config_from(settings, BERTConfig, vocabulary=2, **more)  # before the data
-        opened, training, validation = open_text(job)
+            initial = job.initial.model.config
+            sizes = {"inner": initial.inner, "segments": initial.segments}
+            sizes["pooler"] = settings.next_sentence or initial.pooler
+        config_from(settings, BERTConfig, vocabulary=2, **sizes)  # before the data
+        opened, training, validation, facts = open_text(job)
         training = with_replay(training, job)
         tokenizer = with_frame(opened, job.data.get("tokenizer") or "its text")
         frame = frame_of(tokenizer)
         check_longer(training, settings.context)
-        config = config_from(settings, BERTConfig, vocabulary=len(tokenizer), **more)
+        config = config_from(settings, BERTConfig, vocabulary=len(tokenizer), **sizes)
         model = BERT(config, rng)
         passages = Passages(
             training,
@@ -182,18 +184,20 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
             vocabularies={"tokenizer": tokenizer},
             item="token",
             baseline=frequency_loss(training[:COUNTED], targets),
+            facts=facts,
         )
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
         """Yield the share of hidden tokens that the model predicts correctly."""
-        task: Any = parts.task
+        task = parts.task
+        assert isinstance(task, MaskedTask)
         if task.measures:
             yield f"masked accuracy {task.measures['masked_accuracy']:.1%}"
         if job.data.get("init"):
             yield from gained_and_forgotten(job)
 
     def sample(self, run: Run) -> Iterator[str]:
-        """What the model with the best weights fills in."""
+        """The tokens that the model with the best weights fills in."""
         _, ids = evaluation_ids(run)
         context = run.settings.context
         first = list(hidden_in(run, ids[:context]))
@@ -239,7 +243,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
         probabilities, _ = ops.softmax(logits)
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         return [
-            [(tokenizer.show(int(id)), float(row[id])) for id in ranked]
+            [(tokenizer.show(int(token)), float(row[token])) for token in ranked]
             for row, ranked in zip(probabilities, best, strict=True)
         ]
 
@@ -275,7 +279,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
         """See :class:`minillm.runs.kind.Kind`."""
         model, tokenizer = contents.model, contents.tokenizer
         data = {"files": [], "imported": absolute(file), **contents.facts}
-        stored = Stored(self, model.config, Settings(), data)
+        stored = Stored(self, model.config, BERTSettings(), data)
         save_run(folder, stored, model.params, {"tokenizer": tokenizer})
         return described(model, tokenizer)
 
@@ -293,7 +297,7 @@ def special_ids(tokenizer: WordPieces) -> list[int]:
 
 
 def masking_of(tokenizer: WordPieces, whole_words: bool) -> Masking:
-    """Which tokens may be hidden: all but the special ones."""
+    """A mask of the tokens that may be hidden: all but the special ones."""
     ordinary = np.ones(len(tokenizer), bool)
     ordinary[special_ids(tokenizer)] = False
     continues = None
@@ -325,7 +329,7 @@ def check_head(run: Run) -> None:
 
 
 def shown_filled(
-    model: Any, tokenizer: Vocabulary, batches: Sequence[MaskedBatch], most: int = SHOWN
+    model: BERT, tokenizer: Vocabulary, batches: Sequence[MaskedBatch], most: int = SHOWN
 ) -> str:
     """The beginning of the first passage, with the predictions and the original tokens."""
     batch = batches[0]
@@ -335,11 +339,13 @@ def shown_filled(
     filled = iter(model.fill(first).argmax(axis=1).tolist())
     targets = iter(batch.targets.tolist())
     pieces = []
-    for id, hidden in zip(first.ids[0, 1:-1].tolist(), first.places[0, 1:-1].tolist(), strict=True):
+    for token, hidden in zip(
+        first.ids[0, 1:-1].tolist(), first.places[0, 1:-1].tolist(), strict=True
+    ):
         if hidden:
             pieces.append(f"[{tokenizer.show(next(filled))}|{tokenizer.show(next(targets))}]")
-        elif id not in (tokenizer.bos, tokenizer.eos):
-            pieces.append(tokenizer.show(id))
+        elif token not in (tokenizer.bos, tokenizer.eos):
+            pieces.append(tokenizer.show(token))
     shown: list[str] = []
     for piece in pieces[:most]:
         if piece.startswith("##") and shown and not shown[-1].endswith("]"):

@@ -23,7 +23,6 @@ from minillm.runs.settings import (
     TrainingSettings,
     config_from,
     size,
-    with_default,
 )
 from minillm.text import build_vocabulary
 from minillm.training.minibatches import MinibatchTask
@@ -32,14 +31,14 @@ EXAMPLES = 5  # shown after a training
 
 
 @dataclass(frozen=True)
-class Settings(ImageSettings, TrainingSettings):
+class CaptionerSettings(ImageSettings, TrainingSettings):
     """The settings of a captioner."""
 
     cell: str = size(CaptionerConfig, "cell", choices=tuple(CELLS))
     hidden: int = size(CaptionerConfig, "hidden")
     embedding: int = size(CaptionerConfig, "embedding")
     dropout: float = size(CaptionerConfig, "dropout")
-    minutes: float | None = with_default(TrainingSettings, "minutes", 0.3)
+    minutes: float | None = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +61,7 @@ package scikit-learn)."""
   minillm eval runs/captions --part test"""
     model = Captioner
     config = CaptionerConfig
-    settings = Settings
+    settings = CaptionerSettings
     facts = CaptionFacts
     evaluation = SearchEvaluation
 
@@ -71,7 +70,6 @@ package scikit-learn)."""
         settings = job.settings
         digits = registry.open_images(job.data["data"])
         tokenizer = build_vocabulary(digits.captions, "character")
-        job.data["longest"] = max(map(len, digits.captions)) + 1  # with EOS
         config = config_from(
             settings, CaptionerConfig, pixels=digits.images.shape[1], vocabulary=len(tokenizer)
         )
@@ -90,6 +88,7 @@ package scikit-learn)."""
             unit="character",
             vocabularies={"tokenizer": tokenizer},
             baseline=frequency_loss(captions[0].ids, captions[1].ids),
+            facts=CaptionFacts(longest=max(map(len, digits.captions)) + 1),  # with EOS
         )
 
     def sample(self, run: Run) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, cast
+from typing import cast
 
 import numpy as np
 
@@ -14,16 +14,22 @@ from minillm.data.splits import split_by_hash
 from minillm.decoding import Sampling
 from minillm.errors import InputError
 from minillm.metrics import perplexity
-from minillm.models.llama import Llama
+from minillm.models.llama import Llama, LlamaConfig
 from minillm.option import option
 from minillm.runs.additions import has_additions
-from minillm.runs.config import record_fingerprint
 from minillm.runs.kind import Data, Given, Job, Parts, Results
-from minillm.runs.kinds._answering import AnswerEvaluation, on_answers
-from minillm.runs.kinds.llama import LlamaKind
+from minillm.runs.kinds._answering import AnswerEvaluation, on_answers, results_of
+from minillm.runs.kinds._causal import CausalAbilities
 from minillm.runs.load import load
 from minillm.runs.run import Run
-from minillm.runs.settings import LENGTHS, Facts, LoRASettings, TrainingSettings, with_default
+from minillm.runs.settings import (
+    LENGTHS,
+    Facts,
+    LoRASettings,
+    TrainingSettings,
+    of_text,
+    with_default,
+)
 from minillm.text import BytePairs, ChatTemplate
 from minillm.training import Summary
 from minillm.training.conversations import ChatTask, Encoded, mean_loss
@@ -38,9 +44,11 @@ REMEMBERED = 4096  # tokens of another text, on which forgetting is measured
 LEAST_STEPS = 100  # of a training whose length is not given
 SAMPLE = 1000  # items whose mean length counts for all
 
+Item = Conversation | Preference
+
 
 @dataclass(frozen=True)
-class Settings(TrainingSettings, LoRASettings):
+class ChatSettings(TrainingSettings, LoRASettings):
     """The settings of fine-tuning a chat model."""
 
     init: str | None = with_default(
@@ -58,13 +66,12 @@ class Settings(TrainingSettings, LoRASettings):
         positional=True,
         data=True,
     )
-    max_length: int = option(
+    max_length: int = of_text(
         512,
         "tokens of a conversation; of a longer one, the first turns that fit are read",
         "N",
         least=8,
         most=1 << 20,
-        group="the text",
     )
     lora_rank: int | None = with_default(
         LoRASettings,
@@ -75,7 +82,7 @@ class Settings(TrainingSettings, LoRASettings):
     )
     beta: float = option(
         0.1,
-        "how much a preference may change the model: the less, the more",
+        "strength of the pull towards the original model; smaller values allow larger changes",
         "B",
         above=0,
         group="gradient descent",
@@ -83,15 +90,15 @@ class Settings(TrainingSettings, LoRASettings):
     )
     recompute: bool = option(
         False,
-        "compute each block again for its backward: less memory, and a half more time",
+        "compute each block again for its backward: saves memory and takes half as long again",
         group="the run",
         rare=True,
     )
-    minutes: float | None = with_default(TrainingSettings, "minutes", None)
+    minutes: float | None = None
     epochs: int | None = with_default(
         TrainingSettings, "epochs", 3, default_help="3; for few tokens, enough for 100 steps"
     )
-    patience: int = with_default(TrainingSettings, "patience", 3)
+    patience: int = 3
     batch: int = with_default(
         TrainingSettings, "batch", 4, help="a batch has up to N times --max-length tokens"
     )
@@ -101,8 +108,8 @@ class Settings(TrainingSettings, LoRASettings):
         None,
         default_help="0.4 / width, without LoRA 0.03 / width; of preferences a tenth",
     )
-    weight_decay: float = with_default(TrainingSettings, "weight_decay", 0.0)
-    beta2: float = with_default(TrainingSettings, "beta2", 0.99)
+    weight_decay: float = 0.0
+    beta2: float = 0.99
     precision: str = with_default(
         TrainingSettings, "precision", "bfloat16", default_help="bfloat16 where that is faster"
     )
@@ -115,7 +122,7 @@ class ChatFacts(Facts):
     begun_with: str | None = option(None, "the run whose additions it began with")
 
 
-class ChatKind(LlamaKind):
+class ChatKind(CausalAbilities):
     """A Llama that has been trained to answer as in a set of conversations."""
 
     name = "chat"
@@ -135,13 +142,15 @@ is held out. Only small updates to the matrices are trained, which may be quanti
         finetune trains a chat where the data are conversations
 
 then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR --format gguf"""
-    settings: ClassVar[Any] = Settings
+    model = Llama
+    config = LlamaConfig
+    settings = ChatSettings
     facts = ChatFacts
-    imports = False  # imported files are of the kind llama
+    evaluation = AnswerEvaluation
 
     # --- settings ---
 
-    def init_defaults(self, initial: Run, given: Mapping[str, Any]) -> dict[str, Any]:
+    def init_defaults(self, initial: Run, given: Mapping[str, object]) -> dict[str, object]:
         """The rank of the additions that a run continues.
 
         InputError for a run that is no Llama, has no chat template, or has additions of another
@@ -175,13 +184,20 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
                 )
         return continued
 
-    def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
+    def initial_data(self, initial: Run) -> Data:
+        """The baseline of additions that are trained further, if its weights are quantised."""
+        if not (_is_packed(initial) and has_additions(initial.settings)):
+            return {}
+        return {"init": initial.data["init"], "begun_with": str(initial.path)}
+
+    def complete(
+        self, settings: ChatSettings, given: Mapping[str, object], job: Job
+    ) -> ChatSettings:
         """The settings with a length that fits the context.  InputError without a run."""
         if not job.data.get("init"):
             raise InputError("RUN: expected the folder of a run to begin with, found none")
-        initial = load(job.data["init"])
-        if _is_packed(initial) and has_additions(initial.settings):
-            job.data.update(init=initial.data["init"], begun_with=job.data["init"])
+        initial = job.initial
+        assert initial is not None
         config = initial.model.config
         length = min(settings.max_length, config.context)
         epochs = settings.epochs
@@ -201,7 +217,7 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
         return replace(settings, max_length=length, learning_rate=rate, epochs=epochs)
 
     def tokenizer_options(self, initial: Run) -> tuple[str, ...]:
-        """No option: the tokenizer is that of the run."""
+        """No option: the run brings its tokenizer."""
         return ()
 
     # --- training ---
@@ -227,23 +243,22 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
         training, validation = encoded["training"], encoded["validation"]
         ids = [one.ids for item in (*training, *validation) for one in item]
         sha256 = fingerprint((np.concatenate(ids),))
-        record_fingerprint(data, sha256, name_of(data), "the data have")
+        job.record(sha256, name_of(data), "the data have")
         notes = [f"{len(training):,} for training, {len(validation):,} held out"]
         if shortened:
             notes.append(f"{shortened:,} are cut to the turns that fit {most} tokens")
         if missing:
             notes.append(f"{missing:,} are left out: they exceed {most} tokens")
-        options: dict[str, Any] = {
-            "tokens": settings.batch * most,
-            "seed": settings.seed,
-            "recompute": settings.recompute,
-        }
-        task: Any
+        tokens, seed, again = settings.batch * most, settings.seed, settings.recompute
+        task: PreferenceTask | ChatTask
         if _is_preferences(data["files"]):
-            task = PreferenceTask(model, training, validation, **options, beta=settings.beta)
+            chosen, held_out = ([(a, b) for a, b in some] for some in (training, validation))
+            task = PreferenceTask(
+                model, chosen, held_out, tokens, seed, beta=settings.beta, recompute=again
+            )
         else:
-            training, validation = ([one for [one] in some] for some in (training, validation))
-            task = ChatTask(model, training, validation, **options)
+            answers, unseen = ([one for [one] in some] for some in (training, validation))
+            task = ChatTask(model, answers, unseen, tokens, seed, recompute=again)
         unit = "pair" if isinstance(task, PreferenceTask) else "token"
         return Parts(model, task, unit, vocabularies={"tokenizer": tokenizer}, notes=notes)
 
@@ -255,11 +270,11 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
         if summary.interrupted:
             return
         before, after = load(job.data.get("begun_with") or job.data["init"]), load(job.folder.path)
-        task: Any = parts.task
+        task = parts.task
         if isinstance(task, ChatTask):
             was, now = (mean_loss(Packed(run.model), task.validation)[0] for run in (before, after))
             yield f"answers that were held out: {was:.4f} nats per token before, {now:.4f} after"
-        else:
+        elif isinstance(task, PreferenceTask):
             share = task.measures["preferred"]
             yield f"held-out pairs with a preference for the chosen answer: {share:.1%}"
         try:
@@ -280,18 +295,15 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
     def evaluate(self, run: Run, given: Given, options: AnswerEvaluation) -> Results:  # type: ignore[override]
         """The loss of the held-out answers, or what a llama has on a file."""
         if given.title or options.pattern is not None:
-            return super().evaluate(run, given, options)
+            return results_of(run, given, options.pattern) or super().evaluate(run, given, options)
         part = options.part or "validation"
         parts = read_parts(run.data)
         if part not in parts:
             raise InputError(f"--part: {name_of(run.data)} has no {part} part")
-        if not isinstance(parts[part][0], Conversation):
+        chats = [item for item in parts[part] if isinstance(item, Conversation)]
+        if not chats:
             raise InputError(f"{run.path}: expected a FILE: its own data are preferences")
-        return {"data": f"{name_of(run.data)}, {part}"} | on_answers(run, parts[part])
-
-    def sample(self, run: Run) -> Iterator[str]:
-        """Nothing: answers have been shown."""
-        return iter(())
+        return {"data": f"{name_of(run.data)}, {part}"} | on_answers(run, chats)
 
 
 def _reading(run: Run) -> tuple[ChatTemplate, BytePairs]:
@@ -306,18 +318,18 @@ def _is_packed(run: Run) -> bool:
     return any(not isinstance(weight, np.ndarray) for weight in run.model.params.values())
 
 
-def _talks_of(item: Any) -> list[list[Message]]:
+def _talks_of(item: Item) -> list[list[Message]]:
     """The conversation of an item, or the two of a preference."""
     return [item.messages] if isinstance(item, Conversation) else [item.chosen, item.rejected]
 
 
 def _encoded(
-    template: ChatTemplate, tokenizer: BytePairs, items: Sequence[Any], most: int
-) -> tuple[list[Any], int, int]:
+    template: ChatTemplate, tokenizer: BytePairs, items: Sequence[Item], most: int
+) -> tuple[list[tuple[Encoded, ...]], int, int]:
     """The ids of each item's conversation, or of its two; how many are cut, and how many missing.
 
-    Of a long conversation the first turns are left.  One of which none fits is missing, and so is a
-    preference that would have to be cut.
+    A long conversation is cut to its first turns.  It is missing if its first turn does not fit,
+    and so is a preference that would have to be cut.
     """
     encoded, shortened, missing = [], 0, 0
     talks = [talk for item in items for talk in _talks_of(item)]
@@ -346,13 +358,15 @@ def _is_preferences(files: Sequence[str]) -> bool:
     return isinstance(next(read_conversations(files[0])), Preference)
 
 
-def read_parts(data: Data) -> dict[str, list[Any]]:
+def read_parts(data: Data) -> dict[str, list[Item]]:
     """The items for training and validation.
 
     A tenth is held out, by the first question, so that no question is in both parts.
     """
     if not data["files"]:
-        return dict(registry.open_chats(registry.DEFAULT_CHATS))
+        return {
+            part: [*chats] for part, chats in registry.open_chats(registry.DEFAULT_CHATS).items()
+        }
     items = [item for file in data["files"] for item in read_conversations(file)]
     questions = sorted({item.key for item in items})
     if len(questions) < 10:
@@ -361,13 +375,13 @@ def read_parts(data: Data) -> dict[str, list[Any]]:
             f"because a tenth is held out, found {len(questions)}"
         )
     held_out = set(split_by_hash(questions, len(questions) // 10, 0)["validation"])
-    parts: dict[str, list[Any]] = {"training": [], "validation": []}
+    parts: dict[str, list[Item]] = {"training": [], "validation": []}
     for item in items:
         parts["validation" if item.key in held_out else "training"].append(item)
     return parts
 
 
-def questions_of(items: Sequence[Any], count: int) -> Iterator[list[Message]]:
+def questions_of(items: Sequence[Item], count: int) -> Iterator[list[Message]]:
     """Yield the messages before the last answer of some conversations, if there are any."""
     for item in items[:: max(1, len(items) // count)][:count]:
         if question := Conversation(_talks_of(item)[0], item.place).last_answer[0]:

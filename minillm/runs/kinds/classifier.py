@@ -1,14 +1,13 @@
 """A text classifier: sentiment, topic, language (2016)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from minillm.data.labelled import LabelledData
-from minillm.models.bag import Bag, BagConfig
-from minillm.runs.kind import Job
+from minillm.models.bag_of_ngrams import Bag, BagConfig
+from minillm.runs.kind import Job, Vocabularies
 from minillm.runs.kinds._labelled import Read, TextClassifierKind, TextClassifierSettings
 from minillm.runs.settings import config_from, size, with_default
 from minillm.text import split_words
@@ -16,7 +15,7 @@ from minillm.text.ngrams import GROUPS, hashed_ngrams
 
 
 @dataclass(frozen=True)
-class Settings(TextClassifierSettings):
+class ClassifierSettings(TextClassifierSettings):
     """The settings of a bag of n-grams."""
 
     max_length: int = with_default(
@@ -31,7 +30,7 @@ class Settings(TextClassifierSettings):
         most=10**8,
         rare=True,
     )
-    learning_rate: float = with_default(TextClassifierSettings, "learning_rate", 0.02)
+    learning_rate: float = 0.02
 
 
 class ClassifierKind(TextClassifierKind):
@@ -50,17 +49,20 @@ model, see minillm finetune; for a recurrent network, minillm train recurrent-cl
 then: minillm classify DIR, minillm eval DIR"""
     model = Bag
     config = BagConfig
-    settings = Settings
+    settings = ClassifierSettings
     vocabularies: ClassVar[dict[str, tuple[str, str]]] = {}
 
     def new_model(
         self, job: Job, texts: LabelledData, rng: np.random.Generator
-    ) -> tuple[Bag, dict[str, Any]]:
+    ) -> tuple[Bag, Vocabularies]:
         """A bag of zeros: hashed n-grams need no vocabulary."""
         return Bag(config_from(job.settings, BagConfig, classes=len(texts.labels)), rng), {}
 
     def reader(
-        self, config: BagConfig, settings: Settings, vocabularies: Mapping[str, Any]
+        self,
+        config: BagConfig,
+        settings: ClassifierSettings,
+        vocabularies: Vocabularies,
     ) -> Read:
         """A function from a text to the buckets of its n-grams."""
         return lambda text, place: hashed_ngrams(

@@ -9,16 +9,16 @@ import numpy as np
 from minillm.data.labelled import LabelledData
 from minillm.errors import InputError
 from minillm.models.fine_tuned import (
+    ENCODER_POOLINGS,
     ENCODERS,
-    POOLINGS,
     PREFIX,
     FineTuned,
     FineTunedConfig,
 )
 from minillm.option import option
-from minillm.runs.kind import Data, Job
+from minillm.runs.kind import Data, Job, Vocabularies
 from minillm.runs.kinds._labelled import Read, TextClassifierKind, TextClassifierSettings
-from minillm.runs.kinds._vocabulary import kept
+from minillm.runs.kinds._vocabulary import recorded
 from minillm.runs.run import Run
 from minillm.runs.settings import LoRASettings, size, with_default
 
@@ -27,17 +27,9 @@ RATE, LORA_FACTOR = 0.04, 10  # of a Transformer of width 1: divided by its widt
 RECURRENT_RATE, RECURRENT_LORA_FACTOR = 0.005, 2
 LONGEST = 400  # tokens of a text, where the model to begin with sets no limit
 
-# Heads of the encoder that predict its own task, and are left out.
-HEADS: dict[str, dict[str, bool]] = {
-    "bert": {"masked_words": False, "pooler": False, "next_sentence": False},
-    "gpt": {},
-    "llama": {"tied": True},  # no output of its own
-    "lm": {"headless": True},
-}
-
 
 @dataclass(frozen=True)
-class Settings(TextClassifierSettings, LoRASettings):
+class FineTunedSettings(TextClassifierSettings, LoRASettings):
     """The settings of fine-tuning."""
 
     init: str | None = with_default(
@@ -54,7 +46,7 @@ class Settings(TextClassifierSettings, LoRASettings):
     pooling: str | None = option(
         None,
         "the pooling of all tokens' outputs to one vector",
-        choices=tuple(POOLINGS),
+        choices=tuple(ENCODER_POOLINGS),
         of_model=True,
         default_help="last of a gpt or llama, max of an lm, mean of a bert",
     )
@@ -72,7 +64,7 @@ class Settings(TextClassifierSettings, LoRASettings):
     epochs: int | None = with_default(
         TextClassifierSettings, "epochs", 4, default_help="4; for few texts, enough for 400 steps"
     )
-    warmup: float = with_default(TextClassifierSettings, "warmup", 0.1)
+    warmup: float = 0.1
 
 
 class FineTunedKind(TextClassifierKind):
@@ -94,9 +86,9 @@ conversations."""
 then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of LoRA)"""
     model = FineTuned
     config = FineTunedConfig
-    settings = Settings
+    settings = FineTunedSettings
 
-    def init_defaults(self, initial: Run, given: Mapping[str, Any]) -> dict[str, Any]:
+    def init_defaults(self, initial: Run, given: Mapping[str, object]) -> dict[str, object]:
         """The settings that depend on the pre-trained model.
 
         InputError for a run that neither is an encoder nor has one.
@@ -108,8 +100,8 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
             )
         name, encoder = _encoder_of(initial)
         lora = given.get("lora_rank") is not None
-        defaults: dict[str, Any]
-        if name == "lm":
+        defaults: dict[str, object]
+        if not hasattr(encoder, "context"):  # recurrent
             rate = RECURRENT_RATE * (RECURRENT_LORA_FACTOR if lora else 1)
             defaults = {"learning_rate": rate, "batch": 32}
         else:
@@ -118,18 +110,20 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
         if initial.kind is self:
             defaults["pooling"] = initial.model.config.pooling
             return defaults | {"max_length": initial.settings.max_length}
-        defaults["pooling"] = initial.data.get("pooling") or ENCODERS[name][2]
+        defaults["pooling"] = initial.data.get("pooling") or ENCODERS[name].pooling
         read = [initial.data.get("longest"), getattr(encoder, "context", None), LONGEST]
         return defaults | {"max_length": min(length for length in read if length is not None)}
 
-    def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
+    def complete(
+        self, settings: FineTunedSettings, given: Mapping[str, object], job: Job
+    ) -> FineTunedSettings:
         """The settings with a length that fits the data.  InputError without a run."""
         if not job.data.get("init"):
             raise InputError("RUN: expected the folder of a run to begin with, found none")
         return super().complete(settings, given, job)
 
     def tokenizer_options(self, initial: Run) -> tuple[str, ...]:
-        """No option: the tokenizer is that of the run."""
+        """No option: the run brings its tokenizer."""
         return ()
 
     def names_from(self, initial: Run, data: Data) -> dict[str, str]:
@@ -141,12 +135,12 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
 
     def new_model(
         self, job: Job, texts: LabelledData, rng: np.random.Generator
-    ) -> tuple[FineTuned, dict[str, Any]]:
+    ) -> tuple[FineTuned, Vocabularies]:
         """A model with the encoder's sizes; its weights are taken later."""
         settings, initial = job.settings, job.initial
         assert initial is not None
         name, encoder = _encoder_of(initial)
-        encoder = replace(encoder, dropout=settings.dropout, **HEADS[name])
+        encoder = replace(encoder, dropout=settings.dropout, **ENCODERS[name].headless)
         try:
             config = FineTunedConfig(
                 kind=name,
@@ -158,24 +152,24 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
             )
         except ValueError as error:
             raise InputError(f"{initial.path}: {error}") from None
-        tokenizer = kept(job.data, initial.tokenizer, job.data["init"])
+        tokenizer = recorded(job, initial.tokenizer, job.data["init"])
         return FineTuned(config, rng), {"tokenizer": tokenizer}
 
     def reader(
-        self, config: FineTunedConfig, settings: Settings, vocabularies: Mapping[str, Any]
+        self,
+        config: FineTunedConfig,
+        settings: FineTunedSettings,
+        vocabularies: Vocabularies,
     ) -> Read:
         """A function from a text to the ids of its first tokens.
 
-        For a BERT, they are between [CLS] and [SEP]; for a GPT or a Llama trained on documents, EOS
-        follows.
+        For a BERT, they are between [CLS] and [SEP]; for a GPT or a Llama, EOS follows if the
+        vocabulary has it.
         """
         tokenizer = vocabularies["tokenizer"]
-        front: list[int] = []
-        behind: list[int] = []
-        if config.kind == "bert":
-            front, behind = [tokenizer.cls], [tokenizer.sep]
-        elif config.kind in ("gpt", "llama") and tokenizer.eos is not None:
-            behind = [tokenizer.eos]
+        encoder = ENCODERS[config.kind]
+        ends = (getattr(tokenizer, name, None) for name in (encoder.opened_by, encoder.closed_by))
+        front, behind = ([] if token is None else [token] for token in ends)
         longest = settings.max_length or LONGEST
         most = min(longest, getattr(config.encoder, "context", longest)) - len(front) - len(behind)
 

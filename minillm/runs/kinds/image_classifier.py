@@ -1,8 +1,8 @@
 """What digit an image shows (1986)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from minillm.runs.settings import Evaluation, LabelFacts, LabelledSettings, conf
 
 
 @dataclass(frozen=True)
-class Settings(ImageSettings, LabelledSettings):
+class ImageClassifierSettings(ImageSettings, LabelledSettings):
     """The settings of an image classifier."""
 
     hidden: int = size(ImageClassifierConfig, "hidden")
@@ -37,14 +37,13 @@ scikit-learn's bundled set (it needs the package scikit-learn)."""
   minillm eval runs/digits --part test"""
     model = ImageClassifier
     config = ImageClassifierConfig
-    settings = Settings
+    settings = ImageClassifierSettings
     facts = LabelFacts
     vocabularies: ClassVar[dict[str, tuple[str, str]]] = {}
 
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
         """The images for training and validation, in minibatches."""
         digits = registry.open_images(job.data["data"])
-        job.data["labels"] = digits.labels
         config = config_from(
             job.settings,
             ImageClassifierConfig,
@@ -52,10 +51,11 @@ scikit-learn's bundled set (it needs the package scikit-learn)."""
             classes=len(digits.labels),
         )
         columns = {part: digits.part(part) for part in ("training", "validation")}
-        return classification_parts(ImageClassifier(config, rng), columns, job.settings, "image")
+        parts = classification_parts(ImageClassifier(config, rng), columns, job.settings, "image")
+        return replace(parts, facts=LabelFacts(labels=tuple(digits.labels)))
 
     def classify(
-        self, run: Run, items: Sequence[Any], places: Sequence[str] | None
+        self, run: Run, items: Sequence[str | Sequence[float]], places: Sequence[str] | None
     ) -> list[Classified]:
         """See :meth:`minillm.runs.run.Run.classify`: an image is its pixels, or a line of them."""
         pixels = run.model.config.pixels
@@ -72,7 +72,7 @@ scikit-learn's bundled set (it needs the package scikit-learn)."""
         return class_results(name, probabilities, classes, run.data["labels"])
 
 
-def read_image(item: Any, place: str, pixels: int) -> list[float]:
+def read_image(item: str | Iterable[float], place: str, pixels: int) -> list[float]:
     """The pixels of an image: numbers, or a line of them.
 
     InputError, with its place, for anything else.

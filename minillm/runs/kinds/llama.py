@@ -3,9 +3,8 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
-from minillm.errors import InputError, InputWarning
+from minillm.errors import InputWarning
 from minillm.formats.format import Contents
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.option import option, option_of
@@ -18,7 +17,7 @@ from minillm.runs.settings import TrainingSettings, size, with_default
 
 
 @dataclass(frozen=True)
-class Settings(CausalSettings):
+class LlamaSettings(CausalSettings):
     """The settings of a Llama."""
 
     layers: int = size(LlamaConfig, "layers", "number of blocks")
@@ -67,26 +66,23 @@ that may share keys, and no biases. It learns from the same texts as a GPT, as `
 then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text\""""
     model = Llama
     config = LlamaConfig
-    settings = Settings
+    settings = LlamaSettings
     evaluation = AnswerEvaluation
 
-    def init_defaults(self, initial: Run, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The defaults with AdamW, by which published models have been trained.
+    def init_defaults(self, initial: Run, given: Mapping[str, object]) -> dict[str, object]:
+        """The defaults with AdamW, which has trained the published models.
 
-        A large matrix would take Muon as long as the gradient, and those of LoRA are thin.
+        Muon would take as long as the gradient for a large matrix, and LoRA's matrices are thin.
         """
         return super().init_defaults(initial, given) | {"optimiser": "adamw"}
 
     def evaluate(self, run: Run, given: Given, options: AnswerEvaluation) -> Results:  # type: ignore[override]
         """Figures on a text, on conversations, or on multiple choice, as the file has it."""
-        results = results_of(run, given, options.pattern)
-        if results is None and options.pattern is not None:
-            raise InputError("--pattern: expected a FILE of conversations with it")
-        return results or super().evaluate(run, given, options)
+        return results_of(run, given, options.pattern) or super().evaluate(run, given, options)
 
     def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
         """See :class:`minillm.runs.kind.Kind`; a longer context than the largest one is cut."""
-        model, most = contents.model, int(option_of(Settings, "context").most)
+        model, most = contents.model, int(option_of(LlamaSettings, "context").most)
         if model.config.context > most:
             warnings.warn(
                 f"{file}: its context of {model.config.context:,} tokens is cut to {most:,}",

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from minillm.decoding.recurrent import one_hot
 from minillm.layers.recurrent import CELLS
@@ -26,7 +25,7 @@ RATE = 6e-3  # at which an LSTM of 512 learns best; a wide rnn or gru diverges
 
 
 @dataclass(frozen=True)
-class Settings(TextSettings, TrainingSettings, AdaptationSettings):
+class LanguageModelSettings(TextSettings, TrainingSettings, AdaptationSettings):
     """The settings of a recurrent language model."""
 
     learning_rate: float | None = with_default(  # type: ignore[assignment]
@@ -72,9 +71,11 @@ The last tenth of the text is held out, to measure the model on text that it has
 Ctrl-C saves and stops; --resume continues."""
     model = LanguageModel
     config = LanguageModelConfig
-    settings = Settings
+    settings = LanguageModelSettings
 
-    def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
+    def complete(
+        self, settings: LanguageModelSettings, given: Mapping[str, object], job: Job
+    ) -> LanguageModelSettings:
         """The settings with the cell's rate, and an embedding that fits a tied output."""
         if settings.learning_rate is None:
             rate = RATE if settings.cell == "lstm" else min(RATE, 0.8 / settings.hidden)

@@ -13,7 +13,7 @@ from minillm.runs.settings import TextSettings, TrainingSettings, size
 
 
 @dataclass(frozen=True)
-class Settings(TextSettings, TrainingSettings):
+class NeuralNGramSettings(TextSettings, TrainingSettings):
     """The settings of a neural n-gram model."""
 
     order: int = size(
@@ -42,7 +42,7 @@ but learns their similarities. The last tenth of the text is held out."""
   minillm train neural-ngram text.txt --out runs/words --unit word --order 5 --embedding 60
 
 then: minillm generate DIR, minillm eval DIR"""
-    settings = Settings
+    settings = NeuralNGramSettings
     model = NeuralNGram
     config = NeuralNGramConfig
 

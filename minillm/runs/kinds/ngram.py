@@ -3,13 +3,14 @@
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from minillm.data.registry import absolute
 from minillm.data.streams import Spill, TextStream
+from minillm.decoding import Sampling
 from minillm.errors import InputError
 from minillm.formats.format import Contents
 from minillm.look.inside import Inside
@@ -20,7 +21,7 @@ from minillm.mpi import ranks
 from minillm.option import Size
 from minillm.runs.config import save_run
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Given, Job, Kind, Results, Stored, Weights
+from minillm.runs.kind import Given, Job, Kind, Results, Stored, Vocabularies, Weights
 from minillm.runs.kinds._look import inside_of, state_after, text_ids
 from minillm.runs.kinds._text import write_text
 from minillm.runs.kinds._text_data import (
@@ -31,13 +32,13 @@ from minillm.runs.kinds._text_data import (
 )
 from minillm.runs.kinds._vocabulary import vocabulary_for
 from minillm.runs.run import Run
-from minillm.runs.settings import Evaluation, FilesSettings, TokenizerSettings, of_text, size
+from minillm.runs.settings import Evaluation, Facts, FilesSettings, TokenizerSettings, of_text, size
 from minillm.text import Vocabulary
 from minillm.training.ngram import Throttled, score_text, train_ngram
 
 
 @dataclass(frozen=True)
-class Settings(FilesSettings, TokenizerSettings):
+class NGramSettings(FilesSettings, TokenizerSettings):
     """The settings of an n-gram model."""
 
     order: int = size(NGramConfig, "order", "length of the longest n-grams", "N", most=20)
@@ -101,13 +102,13 @@ text that it has not seen.  In a model of words, each line is a sentence."""
 then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
     model = NGram
     config = NGramConfig
-    settings = Settings
+    settings = NGramSettings
     takes: ClassVar[tuple[str, ...]] = ("text",)
     resumable = False
 
     def train(self, job: Job) -> bool:
         """Count, smooth, save, and measure on the held-out text."""
-        settings: Settings = job.settings
+        settings: NGramSettings = job.settings
         if list(settings.prune) != sorted(settings.prune):
             raise InputError(
                 f"--prune: expected counts that do not fall, found {list(settings.prune)}"
@@ -116,7 +117,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
         report = partial(print, file=sys.stderr) if rank == 0 and not job.quiet else lambda _: None
         text = TextStream(job.data["files"], progress=Throttled(report))
         cut = text.characters * 9 // 10
-        # By default, the vocabulary is that of the text.
+        # By default, the vocabulary is counted in the text.
         vocabulary = vocabulary_for(job, settings.unit, lambda: None)
         with Spill() as spill:
             model, tokenizer, tokens = train_ngram(
@@ -127,8 +128,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
             seconds = time.perf_counter() - start
             report(f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:,.0f} tokens/s")
             report(f"saving, then measuring on {text.characters - cut:,} characters")
-            job.data["sha256"] = text.sha256
-            stored = Stored(self, model.config, settings, job.data)
+            stored = Stored(self, model.config, settings, job.data_with(Facts(sha256=text.sha256)))
             save_run(job.folder, stored, model.params, {"tokenizer": tokenizer})
             job.report(_sizes(model.config))
             held_out = text.blocks(start=cut)
@@ -138,18 +138,18 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
         job.report(f"saved in {job.folder.path}")
         return True
 
-    def build(
-        self, config: NGramConfig, vocabularies: Mapping[str, Any], weights: Weights
-    ) -> NGram:
+    def build(self, config: NGramConfig, vocabularies: Vocabularies, weights: Weights) -> NGram:
         """The model.  ValueError, with the array's name, for a damaged one."""
         names = [f"word.{n}" for n in range(1, config.order + 1)]
         if tuple(weights[name].size for name in names) != config.sizes:
             raise ValueError("its sizes do not agree with the tensors stored")
         return NGram(config, dict(weights))
 
-    def write(self, run: Run, *options: Any) -> Iterator[str]:
+    def write(
+        self, run: Run, prompt: str, length: int, sampling: Sampling, stop: Sequence[str]
+    ) -> Iterator[str]:
         """See :meth:`minillm.runs.run.Run.write`."""
-        return write_text(run.model, run.tokenizer, *options)
+        return write_text(run.model, run.tokenizer, prompt, length, sampling, stop)
 
     def look(self, run: Run, text: str) -> Inside:
         """See :meth:`minillm.runs.run.Run.look`: with the longest context that was found."""
@@ -166,7 +166,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
     def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
         """See :class:`minillm.runs.kind.Kind`."""
         model, data = contents.model, {"files": [], "imported": absolute(file)}
-        stored = Stored(self, model.config, Settings(), data)
+        stored = Stored(self, model.config, NGramSettings(), data)
         save_run(folder, stored, model.params, {"tokenizer": contents.tokenizer})
         return _sizes(model.config)
 
@@ -177,13 +177,13 @@ def _sizes(config: NGramConfig) -> str:
 
 def text_results(model: NGram, tokenizer: Vocabulary, blocks: Iterable[str], name: str) -> Results:
     """The figures of an n-gram model on a text, with and without its unknown words."""
-    bytes, characters = 0, 0
+    size, characters = 0, 0
 
     def counted() -> Iterator[str]:
-        nonlocal bytes, characters
+        nonlocal size, characters
         for block in blocks:
             sizes = size_of(block)
-            bytes, characters = bytes + sizes[0], characters + sizes[1]
+            size, characters = size + sizes[0], characters + sizes[1]
             yield block
 
     score = score_text(model, tokenizer, counted(), name)
@@ -195,4 +195,4 @@ def text_results(model: NGram, tokenizer: Vocabulary, blocks: Iterable[str], nam
         results["unknown_share"] = score.unknown / tokens
         results["perplexity_of_known"] = perplexity(known_nats)
         return results
-    return results | per_byte_and_character(nats * tokens, bytes, characters)
+    return results | per_byte_and_character(nats * tokens, size, characters)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -12,9 +11,9 @@ from minillm.data.context_windows import targets_of, text_span, windows_of
 from minillm.data.squad import Question, SquadFile, read_squad
 from minillm.decoding.spans import find_spans
 from minillm.errors import InputError
-from minillm.models.reader import Reader, ReaderConfig
+from minillm.models.bert import BERTConfig
+from minillm.models.question_answering import Reader, ReaderConfig
 from minillm.option import option
-from minillm.runs.config import record_fingerprint
 from minillm.runs.kind import Data, Given, Job, Kind, Parts, Results
 from minillm.runs.kinds._vocabulary import framing_vocabulary, vocabulary_for, with_frame
 from minillm.runs.run import Answered, Run
@@ -26,6 +25,9 @@ from minillm.runs.settings import (
     TrainingSettings,
     VocabularySettings,
     config_from,
+    of_data,
+    of_text,
+    of_validation,
     size,
     with_default,
 )
@@ -41,23 +43,14 @@ RATE, BERT_RATE, LORA_RATE = 0.002, 0.04, 0.15
 
 
 @dataclass(frozen=True)
-class Settings(TokenizerSettings, TrainingSettings, LoRASettings):
+class QuestionAnsweringSettings(TokenizerSettings, TrainingSettings, LoRASettings):
     """The settings of a reader."""
 
-    data: str | None = option(
-        None,
-        "a JSON file in the format of SQuAD, version 1.1 or 2.0",
-        "FILE",
-        positional=True,
-        data=True,
+    data: str | None = of_data(
+        "a JSON file in the format of SQuAD, version 1.1 or 2.0", metavar="FILE"
     )
-    validation: str | None = option(
-        None,
-        "a file to measure on (default: the questions about every tenth context)",
-        "FILE",
-        group="the text",
-        data=True,
-        default_help="",
+    validation: str | None = of_validation(
+        "a file to measure on (default: the questions about every tenth context)", "FILE"
     )
     tokenizer: str | None = with_default(
         TokenizerSettings,
@@ -68,17 +61,11 @@ class Settings(TokenizerSettings, TrainingSettings, LoRASettings):
     vocabulary: int = with_default(
         VocabularySettings, "vocabulary", 4000, help="learn N tokens, pieces of words", least=7
     )
-    stride: int = option(
-        128,
-        "read a window every N tokens of a long context",
-        "N",
-        least=1,
-        most=1 << 20,
-        group="the text",
-        rare=True,
+    stride: int = of_text(
+        128, "read a window every N tokens of a long context", "N", least=1, most=1 << 20, rare=True
     )
-    longest_answer: int = option(
-        64, "an answer has at most N tokens", "N", least=1, most=10_000, group="the text", rare=True
+    longest_answer: int = of_text(
+        64, "an answer has at most N tokens", "N", least=1, most=10_000, rare=True
     )
     width: int = size(
         ReaderConfig,
@@ -97,7 +84,7 @@ class Settings(TokenizerSettings, TrainingSettings, LoRASettings):
     learning_rate: float = with_default(
         TrainingSettings, "learning_rate", RATE, default_help="0.002; with --init BERT 0.04 / width"
     )
-    warmup: float = with_default(TrainingSettings, "warmup", 0.1)
+    warmup: float = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,14 +110,14 @@ With --init, a pre-trained bert is fine-tuned."""
 then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"""
     model = Reader
     config = ReaderConfig
-    settings = Settings
+    settings = QuestionAnsweringSettings
     facts = QuestionFacts
 
-    def open_vocabulary(self, values: dict[str, Any]) -> WordPieces:
+    def open_vocabulary(self, values: Mapping[str, object]) -> WordPieces:
         """A vocabulary of pieces with [CLS], [SEP] and [MASK]."""
         return framing_vocabulary(values)
 
-    def init_defaults(self, initial: Run, given: Mapping[str, Any]) -> dict[str, Any]:
+    def init_defaults(self, initial: Run, given: Mapping[str, object]) -> dict[str, object]:
         """The sizes of a BERT, or of another reader, and the rates of fine-tuning.
 
         InputError for a run of another kind.
@@ -166,8 +153,7 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
             count = f" in {len(first):,} windows" if len(first) > len(questions) else ""
             notes.append(f"{len(questions):,} {part} questions{count}")
         sha256 = fingerprint(columns["training"])
-        record_fingerprint(data, sha256, name_of(data), "the data have")
-        data["unanswered"] = any(not question.answers for question in parts["training"])
+        job.record(sha256, name_of(data), "the data have")
         model = Reader(config, rng)
         training, validation = (
             Minibatches(columns[part], settings.batch, settings.seed) for part in columns
@@ -179,6 +165,7 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
             vocabularies={"tokenizer": tokenizer},
             notes=notes,
             baseline=float(np.log(columns["validation"][1].lengths - 1).mean()),
+            facts=QuestionFacts(unanswered=not all(q.answers for q in parts["training"])),
         )
 
     def _vocabulary(self, job: Job, questions: Sequence[Question]) -> WordPieces:
@@ -192,7 +179,8 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
         """Yield the share of answers with the correct first and last token."""
-        task: Any = parts.task
+        task = parts.task
+        assert isinstance(task, SpanTask)
         if task.measures:
             share = task.measures["exact_spans"]
             yield f"answers whose first and last token are right: {share:.1%}"
@@ -213,7 +201,7 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
         return answers_to(run, [Question(f"{n}", text, context, ()) for n, text in named], number)
 
     def evaluate(self, run: Run, given: Given, options: Evaluation) -> Results:
-        """Exact match and F1 in percent, and those of counting shared words."""
+        """Exact match and F1 in percent, also of counting shared words."""
         if given.files:
             name = given.title
             questions = [question for file in given.files for question in read_squad(file)]
@@ -241,7 +229,7 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
         return results
 
 
-def _encoder_of(config: Any) -> dict[str, Any]:
+def _encoder_of(config: ReaderConfig | BERTConfig) -> dict[str, object]:
     """The sizes that only the encoder of a reader, or of a BERT, has."""
     encoder = getattr(config, "encoder", "bert")
     return {"encoder": encoder, "heads": config.heads, "inner": config.inner}

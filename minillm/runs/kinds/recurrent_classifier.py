@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,26 +11,25 @@ from minillm.data.labelled import LabelledData
 from minillm.errors import InputError
 from minillm.formats.word2vec import read_vectors
 from minillm.layers.recurrent import CELLS
-from minillm.models.classifier import POOLINGS, Classifier, ClassifierConfig
+from minillm.models.classifier import CLASSIFIER_POOLINGS, Classifier, ClassifierConfig
 from minillm.models.vectors import Vectors
 from minillm.option import option
-from minillm.runs.kind import Job
+from minillm.runs.kind import Job, Vocabularies
 from minillm.runs.kinds._labelled import Read, TextClassifierKind, TextClassifierSettings
 from minillm.runs.kinds._vocabulary import vocabulary_for
 from minillm.runs.load import load
-from minillm.runs.settings import VocabularySettings, config_from, size, with_default
-from minillm.text import Vocabulary, build_vocabulary
+from minillm.runs.settings import VocabularySettings, config_from, of_text, size
+from minillm.text import UNITS, Vocabulary, build_vocabulary
 
 
 @dataclass(frozen=True)
-class Settings(VocabularySettings, TextClassifierSettings):
+class RecurrentClassifierSettings(VocabularySettings, TextClassifierSettings):
     """The settings of a recurrent classifier."""
 
-    unit: str = option(
+    unit: str = of_text(
         "word",
         "the tokens of a text: character, word, token (between spaces), bpe or wordpiece",
-        choices=("character", "word", "token", "bpe", "wordpiece"),
-        group="the text",
+        choices=tuple(UNITS),
     )
     vectors: str | None = option(
         None,
@@ -51,10 +49,10 @@ class Settings(VocabularySettings, TextClassifierSettings):
         ClassifierConfig,
         "pooling",
         "the pooling of all steps' outputs to one vector",
-        choices=POOLINGS,
+        choices=CLASSIFIER_POOLINGS,
     )
     dropout: float = size(ClassifierConfig, "dropout")
-    learning_rate: float = with_default(TextClassifierSettings, "learning_rate", 2e-3)
+    learning_rate: float = 2e-3
 
 
 class RecurrentClassifierKind(TextClassifierKind):
@@ -73,9 +71,11 @@ many words or characters matters, it may be better than minillm train classifier
 then: minillm classify DIR, minillm eval DIR"""
     model = Classifier
     config = ClassifierConfig
-    settings = Settings
+    settings = RecurrentClassifierSettings
 
-    def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
+    def complete(
+        self, settings: RecurrentClassifierSettings, given: Mapping[str, object], job: Job
+    ) -> RecurrentClassifierSettings:
         """The settings with an embedding as wide as the word vectors.
 
         InputError for another width.
@@ -93,9 +93,9 @@ then: minillm classify DIR, minillm eval DIR"""
 
     def new_model(
         self, job: Job, texts: LabelledData, rng: np.random.Generator
-    ) -> tuple[Classifier, dict[str, Any]]:
+    ) -> tuple[Classifier, Vocabularies]:
         """A model of the words of the texts; a run to resume has had the word vectors."""
-        settings: Settings = job.settings
+        settings: RecurrentClassifierSettings = job.settings
         tokenizer = vocabulary_for(
             job,
             settings.unit,
@@ -117,7 +117,10 @@ then: minillm classify DIR, minillm eval DIR"""
         return model, {"tokenizer": tokenizer}
 
     def reader(
-        self, config: ClassifierConfig, settings: Settings, vocabularies: Mapping[str, Any]
+        self,
+        config: ClassifierConfig,
+        settings: RecurrentClassifierSettings,
+        vocabularies: Vocabularies,
     ) -> Read:
         """A function from a text to the ids of its first tokens."""
         encode = vocabularies["tokenizer"].encode
@@ -138,11 +141,11 @@ def start_from_vectors(model: Classifier, tokenizer: Vocabulary, path: str) -> s
     vectors, E = open_vectors(path), model.params["embedding.E"]
     size = max(np.sqrt(np.mean(np.square(vectors.vectors))), np.finfo(vectors.vectors.dtype).tiny)
     known = {
-        id: vectors.ids[word]
-        for id in range(len(tokenizer))
-        if (word := tokenizer.show(id)) in vectors.ids
+        token: vectors.ids[word]
+        for token in range(len(tokenizer))
+        if (word := tokenizer.show(token)) in vectors.ids
     }
     scale = E.std() / size
-    for id, row in known.items():
-        E[id] = scale * vectors.vectors[row]
+    for token, row in known.items():
+        E[token] = scale * vectors.vectors[row]
     return f"{len(known):,} of {len(tokenizer):,} words have a vector in {path}"

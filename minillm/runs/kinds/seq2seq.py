@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from minillm.data.pairs import PairData
 from minillm.errors import InputError
@@ -14,12 +13,12 @@ from minillm.option import option
 from minillm.runs.kind import Data, Job, sizes_of
 from minillm.runs.kinds._pairs import BUILT_IN, PairKind, PairSettings, vocabulary_of
 from minillm.runs.run import Run
-from minillm.runs.settings import TrainingSettings, size, with_default
+from minillm.runs.settings import size
 from minillm.text import Vocabulary
 
 
 @dataclass(frozen=True)
-class Settings(PairSettings):
+class Seq2SeqSettings(PairSettings):
     """The settings of a recurrent encoder-decoder."""
 
     attention: str = size(
@@ -41,7 +40,7 @@ class Settings(PairSettings):
     )
     dropout: float = size(EncoderDecoderConfig, "dropout")
     label_smoothing: float = size(EncoderDecoderConfig, "label_smoothing")
-    learning_rate: float = with_default(TrainingSettings, "learning_rate", 2e-3)
+    learning_rate: float = 2e-3
 
 
 class Seq2SeqKind(PairKind):
@@ -63,16 +62,16 @@ kinds of attention it sees all positions of the source at each step, as since 20
 then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a source text\""""
     model = EncoderDecoder
     config = EncoderDecoderConfig
-    settings = Settings
+    settings = Seq2SeqSettings
     reading = staticmethod(read_encoder_decoder)
 
-    def sizes(self, settings: Settings) -> dict[str, Any]:
+    def sizes(self, settings: Seq2SeqSettings) -> dict[str, object]:  # type: ignore[override]
         """The direction of the encoder."""
         return {"bidirectional": not settings.forward_only}
 
     # --- a run of lm becomes the encoder ---
 
-    def init_defaults(self, initial: Run, given: Mapping[str, Any]) -> dict[str, Any]:
+    def init_defaults(self, initial: Run, given: Mapping[str, object]) -> dict[str, object]:
         """The sizes of a run of seq2seq; or of an lm, which becomes the encoder."""
         if initial.kind.name != "lm":
             only = not getattr(initial.model.config, "bidirectional", True)
@@ -84,18 +83,18 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
         return {name: sizes[name] for name in names} | {"forward_only": True}
 
     def tokenizer_options(self, initial: Run) -> tuple[str, ...]:
-        """Those of both sides; with an lm, --unit is that of the target alone."""
+        """The options of both sides; with an lm, --unit sets the target's alone."""
         return super().tokenizer_options(initial) if initial.kind is self else ()
 
     def names_from(self, initial: Run, data: Data) -> dict[str, str]:
-        """The same names; of an lm those of the embedding and of the layers."""
+        """The same names; of an lm, the embedding and the layers become the encoder."""
         if initial.kind is self:
             return super().names_from(initial, data)
         layers = [name for name in initial.model.params if name.startswith("layers.")]
         return {n: n.replace("layers", "encoder", 1) for n in layers} | {"embedding.E": "source.E"}
 
     def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
-        """The vocabularies; that of an lm is the source's."""
+        """The vocabularies; an lm brings the source's."""
         if job.initial is None or job.initial.kind is self:
             return super().new_vocabularies(pairs, job)
         target = vocabulary_of(pairs, job, 1)

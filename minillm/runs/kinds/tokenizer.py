@@ -16,6 +16,7 @@ from minillm.runs.kinds._vocabulary import LEAST_WORD_PIECES, check_size
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     Evaluation,
+    Facts,
     FilesSettings,
     VocabularySettings,
     of_text,
@@ -26,7 +27,7 @@ from minillm.training.ngram import Throttled
 
 
 @dataclass(frozen=True)
-class Settings:
+class LearntTokenizerSettings:
     """The settings of a tokenizer."""
 
     files: tuple[str, ...] = with_default(FilesSettings, "files", ())
@@ -81,13 +82,13 @@ tokenizer_config.json."""
 then: minillm train lm FILE --tokenizer runs/pairs --out DIR, minillm eval runs/pairs FILE"""
     model = NoModel
     config = TokenizerConfig
-    settings = Settings
+    settings = LearntTokenizerSettings
     takes: ClassVar[tuple[str, ...]] = ("text",)
     resumable = False
 
     def train(self, job: Job) -> bool:
         """Learn, measure on the held-out text, and save; nothing is written earlier."""
-        settings: Settings = job.settings
+        settings: LearntTokenizerSettings = job.settings
         check_size(settings.unit, settings.vocabulary)
         if settings.cased and settings.unit != "wordpiece":
             raise InputError(
@@ -99,8 +100,8 @@ then: minillm train lm FILE --tokenizer runs/pairs --out DIR, minillm eval runs/
         report = (lambda _: None) if job.quiet else partial(print, file=sys.stderr)
         tokenizer = learned(reported(text.blocks(stop=cut), cut, report), settings)
         results = measured(tokenizer, text.blocks(start=cut), "the held-out last tenth")
-        job.data["sha256"] = text.sha256
-        stored = Stored(self, TokenizerConfig(len(tokenizer)), settings, job.data)
+        data = job.data_with(Facts(sha256=text.sha256))
+        stored = Stored(self, TokenizerConfig(len(tokenizer)), settings, data)
         files = tokenizer_files(tokenizer)
         save_run(job.folder, stored, {}, {"tokenizer": tokenizer}, files)
         seconds = time.perf_counter() - start
@@ -117,7 +118,7 @@ then: minillm train lm FILE --tokenizer runs/pairs --out DIR, minillm eval runs/
         return {"text": name, **measured(run.tokenizer, blocks, name)}
 
 
-def learned(blocks: Iterable[str], settings: Settings) -> BytePairs | WordPieces:
+def learned(blocks: Iterable[str], settings: LearntTokenizerSettings) -> BytePairs | WordPieces:
     """Learn a tokenizer from a text."""
     if settings.unit == "bpe":
         return byte_pairs.train(blocks, settings.vocabulary)
@@ -136,10 +137,10 @@ def reported(blocks: Iterable[str], total: int, report: Callable[[str], None]) -
 
 def measured(tokenizer: Vocabulary, blocks: Iterable[str], name: str) -> Results:
     """The bytes and characters per token of a text."""
-    tokens, unknown, bytes, characters = 0, 0, 0, 0
+    tokens, unknown, size, characters = 0, 0, 0, 0
     for block in blocks:
         sizes = size_of(block)
-        bytes, characters = bytes + sizes[0], characters + sizes[1]
+        size, characters = size + sizes[0], characters + sizes[1]
         ids = tokenizer.encode_each([block], [name])[0]  # without BOS
         tokens += len(ids)
         if tokenizer.unknown is not None:
@@ -149,7 +150,7 @@ def measured(tokenizer: Vocabulary, blocks: Iterable[str], name: str) -> Results
     results = {
         "vocabulary": len(tokenizer),
         "tokens": tokens,
-        "bytes_per_token": bytes / tokens,
+        "bytes_per_token": size / tokens,
         "characters_per_token": characters / tokens,
     }
     return results if tokenizer.unknown is None else {**results, "unknown_share": unknown / tokens}

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +15,13 @@ from minillm.option import option
 from minillm.runs.kind import Job
 from minillm.runs.kinds._pairs import BUILT_IN, PairKind, PairSettings, vocabulary_of
 from minillm.runs.run import Run
-from minillm.runs.settings import TrainingSettings, size, with_default
+from minillm.runs.settings import size
 from minillm.text import Vocabulary
 from minillm.training.schedules import SCHEDULES
 
 
 @dataclass(frozen=True)
-class Settings(PairSettings):
+class TransformerSettings(PairSettings):
     """The settings of a Transformer."""
 
     joint: bool = option(
@@ -30,7 +29,7 @@ class Settings(PairSettings):
         "one vocabulary for source and target, and one matrix for both embeddings and the output",
         group="the text",
     )
-    vocabulary: int = with_default(PairSettings, "vocabulary", 8000)
+    vocabulary: int = 8000
     layers: int = size(
         TransformerConfig, "layers", "blocks of the encoder, and of the decoder", most=256
     )
@@ -56,10 +55,10 @@ class Settings(PairSettings):
         group="gradient descent",
         rare=True,
     )
-    learning_rate: float = with_default(TrainingSettings, "learning_rate", 2e-3)
-    warmup: float = with_default(TrainingSettings, "warmup", 0.05)
-    batch: int = with_default(PairSettings, "batch", 64)
-    beta2: float = with_default(TrainingSettings, "beta2", 0.98)
+    learning_rate: float = 2e-3
+    warmup: float = 0.05
+    batch: int = 64
+    beta2: float = 0.98
 
 
 class TransformerKind(PairKind):
@@ -81,14 +80,14 @@ then: minillm translate DIR, minillm eval DIR,
       minillm plot attention DIR "a source text" --layer 2 --head 0"""
     model = Transformer
     config = TransformerConfig
-    settings = Settings
+    settings = TransformerSettings
     reading = staticmethod(read_transformer)
 
-    def sizes(self, settings: Settings) -> dict[str, Any]:
+    def sizes(self, settings: TransformerSettings) -> dict[str, object]:  # type: ignore[override]
         """Whether the embeddings are shared."""
         return {"shared": settings.joint}
 
-    def init_defaults(self, initial: Run, given: Mapping[str, Any]) -> dict[str, Any]:
+    def init_defaults(self, initial: Run, given: Mapping[str, object]) -> dict[str, object]:
         """The sizes of a run of transformer."""
         joint = getattr(initial.model.config, "shared", False)
         return super().init_defaults(initial, given) | {"joint": joint}
@@ -97,8 +96,8 @@ then: minillm translate DIR, minillm eval DIR,
         """The vocabularies of source and target, which may be the same."""
         if not job.settings.joint or job.initial:
             return super().new_vocabularies(pairs, job)
-        both = vocabulary_of(pairs, job, 0, 1)
-        return both, both
+        joint = vocabulary_of(pairs, job, 0, 1)
+        return joint, joint
 
     def cross_attention(
         self, run: Run, text: str, ids: Sequence[int], layer: int | None, head: int | None

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 
@@ -16,14 +16,15 @@ from minillm.models.vectors import Vectors
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
 from minillm.mpi import ranks
 from minillm.option import Size
-from minillm.runs.config import record_fingerprint, save_config, save_run, save_vocabularies
+from minillm.runs.config import save_config, save_run, save_vocabularies
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Given, Job, Kind, Results, Stored, Weights
+from minillm.runs.kind import Given, Job, Kind, Results, Stored, Vocabularies, Weights
 from minillm.runs.kinds._text_data import evaluation_blocks, name_of
 from minillm.runs.load import open_vocabularies
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     Evaluation,
+    Facts,
     FilesSettings,
     TrainingSettings,
     config_from,
@@ -46,7 +47,7 @@ RATES = {"skip-gram": 0.025, "cbow": 0.05}  # initial learning rates
 
 
 @dataclass(frozen=True)
-class Settings(FilesSettings):
+class Word2VecSettings(FilesSettings):
     """The settings of word2vec."""
 
     algorithm: str = size(
@@ -147,21 +148,23 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
       minillm export DIR vectors.txt"""
     model = Word2Vec
     config = Word2VecConfig
-    settings = Settings
+    settings = Word2VecSettings
     takes: ClassVar[tuple[str, ...]] = ("sentences", "text")
 
-    def complete(self, settings: Settings, given: Mapping[str, Any], job: Job) -> Settings:
+    def complete(
+        self, settings: Word2VecSettings, given: Mapping[str, object], job: Job
+    ) -> Word2VecSettings:
         """The settings with the learning rate that suits the algorithm."""
         if settings.learning_rate is not None:
             return settings
         return replace(settings, learning_rate=RATES[settings.algorithm])
 
-    def open_vocabulary(self, values: dict[str, Any]) -> WordCounts:
+    def open_vocabulary(self, values: Mapping[str, object]) -> WordCounts:  # type: ignore[override]
         """The words and their counts."""
         return WordCounts.from_dict(values)
 
     def build(
-        self, config: Word2VecConfig, vocabularies: Mapping[str, Any], weights: Weights
+        self, config: Word2VecConfig, vocabularies: Vocabularies, weights: Weights
     ) -> Word2Vec:
         """A model with these vectors, and tables from the words' counts."""
         _check_shapes(config, {name: array.shape for name, array in weights.items()})
@@ -174,7 +177,7 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
         """Count the words, train, save, and report the result."""
         settings, folder, me = job.settings, job.folder, ranks()
         text = TextStream(job.data["files"])
-        record_fingerprint(job.data, text.sha256, name_of(job.data))
+        job.record(text.sha256, name_of(job.data))
         model, words, progress = self._begin(job, settings, text)
         with Spill() as spill:
             corpus = Corpus(words, text, spill, settings.memory, me.rank, me.size)
@@ -188,7 +191,8 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
                 folder.begin()
                 save_vocabularies(folder, self, {"tokenizer": words})
                 save_progress(folder, model, progress)
-            save_config(folder, Stored(self, model.config, settings, job.data, "prediction"))
+            data = job.data_with(Facts())
+            save_config(folder, Stored(self, model.config, settings, data, "prediction"))
             finished = train_word2vec(model, corpus, settings, folder, progress, job.quiet)
         me.wait()  # the run is on the disk
         seconds = max(progress.seconds, 1e-9)
@@ -211,7 +215,7 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
         return True
 
     def _begin(
-        self, job: Job, settings: Settings, text: TextStream
+        self, job: Job, settings: Word2VecSettings, text: TextStream
     ) -> tuple[Word2Vec, WordCounts, Progress]:
         """A fresh model, or the one to resume; its words; its progress."""
         if job.stored:
@@ -227,13 +231,13 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
 
     def vectors(self, run: Run) -> RunVectors:
         """See :attr:`minillm.runs.run.Run.vectors`."""
-        words: Any = run.tokenizer
+        words = cast(WordCounts, run.tokenizer)
         return RunVectors(words.words, run.model.params["vectors"])
 
     def evaluate(self, run: Run, given: Given, options: Evaluation) -> Results:
         """The loss of a prediction on a text, by default the one it was trained on."""
         name, blocks = evaluation_blocks(run, given, options.part, held_out=False)
-        words: Any = run.tokenizer
+        words = cast(WordCounts, run.tokenizer)
         loss, predictions, known = mean_loss(run.model, words, blocks)
         return {
             "text": name,
@@ -246,7 +250,7 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
         """See :class:`minillm.runs.kind.Kind`."""
         model, counts = contents.model, contents.tokenizer
         data = {"files": [], "imported": absolute(file)}
-        stored = Stored(self, model.config, Settings(), data, "prediction")
+        stored = Stored(self, model.config, Word2VecSettings(), data, "prediction")
         words = WordCounts(list(counts), np.array(list(counts.values())), True)
         save_run(folder, stored, model.params, {"tokenizer": words})
         return f"{len(words):,} vectors of {model.config.dimension} numbers"

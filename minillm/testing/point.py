@@ -42,14 +42,14 @@ class Compared(NamedTuple):
     argument: NDArray
     analytic: NDArray
     numeric: NDArray
-    rounding: NDArray  # bounds on that of the numeric ones
+    rounding: NDArray  # bounds on the rounding of the numeric gradients
     wrong: NDArray[np.bool_]
     worst: Slope  # of all coordinates
     message: str  # what is wrong at the worst coordinate; empty if nothing is
     kink: str  # a remark, if the worst coordinate lies on one
 
 
-class Case:
+class Point:
     """An op at a point, with a random upstream gradient.
 
     Every call of the op takes copies of the arguments.  So an op that changes them is measured
@@ -116,7 +116,7 @@ class Case:
 
         numeric = shaped([slope.numeric for slope in slopes.values()])
         wrong = np.array([s.verdict > ACCEPTED for s in slopes.values()], bool).reshape(array.shape)
-        if claim.dtype.kind == "f" and claim.dtype != np.float64:  # this is told, if all is right
+        if claim.dtype.kind == "f" and claim.dtype != np.float64:  # reported if all else is right
             coarse = 64 * np.finfo(claim.dtype).eps * np.max(np.abs(numeric), initial=0)
             wrong &= ~(np.abs(claim - numeric) <= coarse)
         none = Slope(0.0, 0.0, 0.0)  # of an array without coordinates
@@ -145,7 +145,7 @@ class Case:
     def _slope(
         self, k: int, index: tuple[int, ...], line: Line, claim: float, mean: float
     ) -> Slope:
-        """Compare the slope at one coordinate, by the method of the case."""
+        """Compare the slope at one coordinate, by the chosen method."""
         if self.method == "central":
             return self._central(k, index, line, claim, mean, self.tolerance)
         outputs = self._complex_outputs(k, index)

@@ -6,7 +6,7 @@
 
 The groups are the words, the pairs and the triples of words, and the n-grams of characters within
 words (see :mod:`minillm.text.ngrams`).  The vector x of each group has the length 1, however many
-n-grams it has.  So a few triples count beside hundreds of n-grams of characters, and a short text
+n-grams it has.  So a few triples count next to hundreds of n-grams of characters, and a short text
 counts as much as a long one.  There is no hidden layer: a word that occurs in a few texts of one
 label counts for this label at once.
 

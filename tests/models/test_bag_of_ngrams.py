@@ -5,7 +5,7 @@ import pytest
 from model_checks import check_model, fit
 
 from minillm.data import Sequences
-from minillm.models.bag import Bag, BagConfig
+from minillm.models.bag_of_ngrams import Bag, BagConfig
 from minillm.text.ngrams import GROUPS, hashed_ngrams
 
 pytestmark = pytest.mark.usefixtures("both_twins")

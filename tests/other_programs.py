@@ -1,9 +1,10 @@
-"""Models, tokenizers and sentence settings from and to the folders of transformers."""
+"""Models and tokenizers from and to the files of other programs."""
 
 from dataclasses import asdict
 
 from minillm.formats.bert import BERTFolder
 from minillm.formats.format import Contents
+from minillm.formats.gguf import GGUF
 from minillm.formats.gpt2 import GPT2Folder
 from minillm.formats.llama import LlamaFolder
 from minillm.formats.sentences import Sentences
@@ -18,6 +19,11 @@ def import_gpt2(folder):
 def import_llama(folder):
     found = LlamaFolder().read(folder)
     return found.model, found.tokenizer
+
+
+def import_gguf(path):
+    found = GGUF().read(path)
+    return found.model, found.tokenizer, found.chat
 
 
 def import_bert(folder):

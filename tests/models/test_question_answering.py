@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from model_checks import check_model, fit
 
-from minillm.models.reader import ENCODERS, Reader, ReaderConfig, best_spans, rows_of
+from minillm.models.question_answering import ENCODERS, Reader, ReaderConfig, best_spans, rows_of
 from minillm.testing import strategies
 from minillm.training import Adam
 

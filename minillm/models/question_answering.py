@@ -104,7 +104,7 @@ class Reader(base.Model[ReaderConfig]):
     ``params`` of the recurrent reader: ``embedding.E`` (V, D), ``match.E`` (2, D);
     ``encoder.0.forward.W_x`` and so on, ``reading.0...``, ``ending.0...``; ``flow.w_h``,
     ``flow.w_u`` and ``flow.w_hu`` (D,); ``span.W`` (4D, 2), ``start.W`` and ``end.W``
-    (D, 1).  Those of the BERT reader: BERT's, and ``span.W`` (D, 2).
+    (D, 1).  The BERT reader has BERT's, and ``span.W`` (D, 2).
     """
 
     @staticmethod
