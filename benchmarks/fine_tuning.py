@@ -17,7 +17,6 @@ Both sides are timed in turn in one process, after a warm-up; figures are median
 from dataclasses import replace
 
 import numpy as np
-from minillm.training.fine_tuning import depths
 
 from minillm.formats.bert import BERTFolder
 from minillm.models.fine_tuned import FineTuned, FineTunedConfig
