@@ -60,7 +60,7 @@ kernels: .venv/test
 	$(BIN)/python setup.py build_ext --inplace
 
 # The wheels of all platforms, in dist/.  Each Python that is named, or found on the PATH, trains ten
-# steps with the wheel of its platform: docs/appendices/platforms.md has those of other platforms.
+# steps with the wheel of its platform: docs/appendices/platforms.md lists Pythons of other platforms.
 PYTHONS ?= $(shell for minor in 11 12 13 14 15; do command -v python3.$$minor; done)
 
 wheels: .venv/wheels
@@ -70,7 +70,7 @@ wheels: .venv/wheels
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-compile --editable '.[$*]'
 	$(BIN)/python -m compileall -q minillm  # Python itself may not: PYTHONDONTWRITEBYTECODE
-	$(BIN)/python -m compileall -qq -j 0 .venv/lib || true  # on all cores, unlike pip
+	$(BIN)/python -m compileall -qq -j 0 -x '/(tests|pip)/' .venv/lib || true  # on all cores, unlike pip
 	touch $@
 
 # Linters, wheels and the book need no compiled kernels.
@@ -85,13 +85,13 @@ wheels: .venv/wheels
 
 # What reaches a kernel, under the compiler's sanitizers of addresses and of undefined
 # behaviour, with every index into an array checked, guard bytes around all memory of the
-# kernels, and two threads: all at once, for compiling is half of the time.  The NumPy twin and
+# kernels, and two threads: all at once, because compiling is half of the time.  The NumPy twin and
 # what trains for long are left out, and so are tests of memory, which the sanitizer keeps after it
 # is freed.  The usual kernels are put back.  A sanitizer reports on stderr and ends the process: so
 # pytest does not keep what is written there.
 #
-# The sanitizer's library must be loaded first, and that of C++, whose exceptions matplotlib
-# throws.  CPython itself leaks what it keeps until it ends.  GCC 12 stores vectors out of line on
+# The libraries of the sanitizer and of C++, whose exceptions matplotlib throws, must be loaded
+# first.  CPython itself leaks what it keeps until it ends.  GCC 12 stores vectors out of line on
 # the stacks that it makes up to find uses after a return.
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=undefined
 LIBRARY = $$($${CC:-cc} -print-file-name=$(1))

@@ -8,12 +8,12 @@ what typed memoryviews need (`MEMORYVIEWS`), which Cython would otherwise add to
 lines of C.  The kernels use Python's limited API alone, so that one build serves every Python from
 `OLDEST` on.
 
-A wheel has all instruction sets.  A build in place, for development, has those that this CPU can
-run: compiling takes most of an install.  MINILLM_SETS=all builds all in place too, and
+A wheel has all instruction sets.  A build in place, for development, has the ones that this CPU
+can run: compiling takes most of an install.  MINILLM_SETS=all builds all in place too, and
 MINILLM_SETS=best the best of this CPU alone.
 
 The twins are optional.  Where they cannot be compiled the install still
-succeeds, and `build.json` beside the kernels says why, for `minillm info`.
+succeeds, and `build.json` next to the kernels says why, for `minillm info`.
 """
 
 import json
@@ -70,10 +70,7 @@ GCC_SETS = {
         "-mprefer-vector-width=512",
     ],
 }
-MSVC = ["/O2", "/fp:precise", "/std:c11"]  # C11 has _Generic: either.h
-
-# MSVC cannot ask the CPU what it has, and so builds the baseline alone; zig can.
-SETS = list(GCC_SETS) if X86 and (TARGET or not WINDOWS) else ["baseline"]
+SETS = list(GCC_SETS) if X86 else ["baseline"]
 
 
 class Twin(Extension):
@@ -142,8 +139,10 @@ class BuildKernels(build_ext):
                     outdated.append(twin)
                 else:  # else old code might be loaded
                     self.target(twin).unlink(missing_ok=True)
-        # The largest first, so that no core has nothing left to do while another compiles it.
-        outdated.sort(key=lambda twin: -sum(p.stat().st_size for p in sources_of(twin.translated)))
+        # The largest first, so that no core is idle while another compiles it.  Before them, what
+        # is translated at once: a core compiles it while Cython translates the largest.
+        outdated.sort(key=size_of_sources, reverse=True)
+        outdated.sort(key=lambda twin: twin.translated != MEMORYVIEWS)
         with ThreadPoolExecutor(1) as translator, ThreadPoolExecutor(os.cpu_count()) as pool:
             names = dict.fromkeys(twin.translated for twin in outdated)
             translations = {name: translator.submit(translate, name) for name in names}
@@ -170,10 +169,9 @@ class BuildKernels(build_ext):
             translation.result()
             twin.write_source()
             if self.compiler.compiler_type == "msvc":
-                twin.extra_compile_args = MSVC
-            else:
-                twin.extra_compile_args = [*GCC, *GCC_SETS[instruction_set], "-pthread"]
-                twin.extra_link_args = ["-pthread"]
+                raise RuntimeError("expected GCC or clang, found MSVC")
+            twin.extra_compile_args = [*GCC, *GCC_SETS[instruction_set], "-pthread"]
+            twin.extra_link_args = ["-pthread"]
             self.build_extension(twin)
         except Exception as error:  # whatever went wrong, NumPy still runs
             reason = str(error).strip().splitlines()[-1]
@@ -191,6 +189,10 @@ def source_of(translated: str) -> Path:
 def sources_of(translated: str) -> set[Path]:
     """The .pyx of a C module, and what it includes or cimports, and what that includes."""
     return set() if translated == MEMORYVIEWS else included(source_of(translated))
+
+
+def size_of_sources(twin: Twin) -> int:
+    return sum(path.stat().st_size for path in sources_of(twin.translated))
 
 
 def included(path: Path) -> set[Path]:

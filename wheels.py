@@ -48,13 +48,13 @@ PLATFORMS = {
     "macosx_11_0_arm64": "aarch64-macos.11.0",
     "win_amd64": "x86_64-windows-gnu",
 }
-# The wheels that an interpreter on Linux accepts, by its C library: those of NumPy are of several.
+# The wheels that an interpreter on Linux accepts, by its C library: NumPy's are of several kinds.
 ACCEPTED = {
     "gnu": ("manylinux_2_17", "manylinux2014", "manylinux_2_27", "manylinux_2_28"),
     "musl": ("musllinux_1_1", "musllinux_1_2"),
 }
 
-# What the limited API needs to know of a platform.
+# The facts about a platform that the limited API needs.
 PYCONFIG = """
 #ifdef _WIN32
 #define MS_WINDOWS 1
@@ -159,7 +159,7 @@ def try_out(interpreter: list[str]) -> None:
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--only-binary", ":all:"]
     install += ["--implementation", "cp", "--python-version", f"3.{minor}", "--abi", f"cp3{minor}"]
     install += [f"--platform={accepted}_{machine}" for accepted in ACCEPTED[library]]
-    install += ["--ignore-requires-python"]  # pip would ask for that of the Python that builds
+    install += ["--ignore-requires-python"]  # pip would compare the Python that builds
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([*install, "--target", folder, str(wheel)], check=True)
         # -S: without the packages of the interpreter; -P: without the folder of the program

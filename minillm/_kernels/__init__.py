@@ -91,7 +91,7 @@ def use_threads(count: int) -> Iterator[None]:
     """Run kernels on at most `count` threads inside a `with` block, in this Python thread only.
 
     The bits of all results are the same.  MINILLM_NUM_THREADS remains the limit.  The NumPy
-    kernels do not notice: NumPy's own threads are those of its library.  Raises InputError if
+    kernels do not notice: NumPy's own threads belong to its library.  Raises InputError if
     count is not a whole number from 1 on.
     """
     try:

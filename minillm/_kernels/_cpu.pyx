@@ -3,7 +3,7 @@
 
 cdef extern from *:
     """
-    #if defined(__GNUC__) && defined(__x86_64__)
+    #if defined(__x86_64__)
     /* The CPU is asked directly: __builtin_cpu_supports needs a library that zig does not have. */
     #include <cpuid.h>
     static int cpu_has(unsigned leaf_7, unsigned registers)

@@ -8,30 +8,24 @@ call of the same size, which in training is the next step, finds its memory in p
 
 The idle blocks of all kernels together hold at most MINILLM_POOL_BYTES bytes (a whole
 number, or one with K, M or G: 512M unless it is set; 0 for none at all).  Where a block
-would exceed that, those that have been idle longest are returned to the system first.
+would exceed that, the blocks that have been idle longest are returned to the system first.
+A training keeps all blocks (keep_for_next_step), unless MINILLM_POOL_BYTES is set: its next
+step needs them again, and they are more than 512M for many models.  Blocks in use and idle
+ones together are then at most an eighth more than the most that was in use at one time.
 
-A training keeps them all (keep_for_next_step), unless MINILLM_POOL_BYTES is set: its next step needs
-the same blocks again, and they are more than 512M for many models.  Blocks in use and idle ones
-together then are at most an eighth more than the most that was in use at one time.
-
-A block is a mapping of its own, since freed memory of malloc's may stay with the
-process.  Blocks below 64 kB are malloc's all the same, and never wait here.
-
-NumPy's own arrays, such as the sum of two, are malloc's as well.  After each step of training
-glibc returns what it can of them to the system, and the next step takes it page by page again.
-So when this is imported, glibc is told to keep as much as the pool does: up to MINILLM_POOL_BYTES
-bytes at the end of its memory, in arrays of up to 32 MB.  That holds for the whole process; with
-0, malloc stays as it is.
+A block is a mapping of its own, since freed memory of malloc's may stay with the process.
+Blocks below 64 kB are malloc's all the same, and never wait here.  NumPy's own arrays are
+malloc's as well, so glibc is told to keep as much as the pool does, for the whole process.
 
 With MINILLM_GUARD=1, each output and each piece of a workspace is a block of its own between
 two margins of guard bytes, as wide as the piece is, and nothing waits here.  A kernel that wrote
 into a margin, or took more than it had asked for, ends the process with a message; under the
 address sanitizer, touching a margin does.  As numbers the guard bytes are huge, so that a result
-shows a read of a margin.  A piece begins as 0xFF bytes, which are NaN: what was never written
-shows.
+shows a read of a margin.  A piece begins as 0xFF bytes, which are NaN: memory that was never
+written shows.
 
-A lock guards the list of idle blocks, because free-threaded Python has no GIL that would.  No Python
-code runs while it is held: so a fork, before which all Python threads stop, never finds it locked.
+A lock guards the list of idle blocks, because free-threaded Python has no GIL.  No Python code
+runs while it is held: so a fork, before which all Python threads stop, never finds it locked.
 """
 
 import os
@@ -154,7 +148,7 @@ def kept_bytes() -> int:
 
 
 def clear() -> None:
-    """All idle blocks to the system."""
+    """Return all idle blocks to the system."""
     lock_pool()
     while count > 0:
         free_oldest()
@@ -334,7 +328,7 @@ cdef Guarded *new_guarded(Py_ssize_t size, Guarded *previous) noexcept:
 
 
 cdef Guarded *checked_and_freed(Guarded *last) noexcept:
-    """The one before."""
+    """Check the margins of a piece and free it; return the piece before."""
     cdef Guarded *previous = last.previous
     ASAN_UNPOISON_MEMORY_REGION(last.begin, last.end - last.begin)
     if not are_guards(last.begin, last.piece):
@@ -354,7 +348,7 @@ cdef bint are_guards(const char *begin, const char *end) noexcept:
 
 
 cdef empty(shape, dtype):
-    """As np.empty, in memory that is used again when the array is gone."""
+    """An array like np.empty's, in memory that is used again when the array is gone."""
     cdef Py_ssize_t size = dtype.itemsize, length
     cdef Workspace memory
     for length in shape:

@@ -10,7 +10,6 @@ ctypedef const void *Input  # arrays of floats or doubles that a body reads
 ctypedef void *Output       # and writes
 
 cdef int max_threads() noexcept nogil
-cdef bint are_cores_shared() noexcept nogil
 cdef void share(Body body, void *work, Py_ssize_t count, int threads) noexcept nogil
 cdef void share_phases(
     Body body, void *work, Py_ssize_t phases, Py_ssize_t count, int threads) noexcept nogil

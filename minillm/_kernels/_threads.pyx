@@ -1,8 +1,8 @@
 # cython: language_level=3
 """The threads of the compiled kernels: one team for all of them (team.h).
 
-Their number is that of the cores which this process may use, or OMP_NUM_THREADS, and at most
-MINILLM_NUM_THREADS; `minillm.use_threads` sets it for one Python thread.
+There are as many as cores that this process may use, or OMP_NUM_THREADS, and at most
+MINILLM_NUM_THREADS; `minillm.use_threads` sets their number for one Python thread.
 """
 
 import os
@@ -13,7 +13,6 @@ cdef extern from "team.h" nogil:
                     int threads)
     void forget_threads()
     int threads_now(int threads)
-    bint short_pieces_are_alone()
     int chosen()
     void choose(int count)
     void be_patient(bint on)
@@ -76,11 +75,6 @@ cdef int max_threads() noexcept nogil:
     return threads_now(count_of_threads())
 
 
-cdef bint are_cores_shared() noexcept nogil:
-    """Whether other programs use them, so that others' help is not worth its cost in short pieces."""
-    return short_pieces_are_alone()
-
-
 cdef void share(Body body, void *work, Py_ssize_t count, int threads) noexcept nogil:
     """Run the body on items 0 to `count`, by pieces."""
     run_region(body, work, 1, count, min(count, PIECES * threads), threads)
@@ -90,6 +84,6 @@ cdef void share_phases(
     Body body, void *work, Py_ssize_t phases, Py_ssize_t count, int threads) noexcept nogil:
     """Run the body on items 0 to `phases * count`, each of which is a piece.
 
-    No item of a phase begins before all those of the phase before are done.
+    No item of a phase begins before all items of the phase before are done.
     """
     run_region(body, work, phases, count, count, threads)

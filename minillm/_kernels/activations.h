@@ -16,14 +16,14 @@
 #define DENSITY_AT_ZERO 0.3989422804014327 /* 1 / sqrt(2 pi), of the standard normal */
 
 #define DEFINE_GELU(REAL, SUFFIX)                                                                  \
-    static void gelu_##SUFFIX(ptrdiff_t n, const REAL *RESTRICT x, REAL *RESTRICT y)               \
+    static void gelu_##SUFFIX(ptrdiff_t n, const REAL *restrict x, REAL *restrict y)               \
     {                                                                                              \
         const REAL scale = (REAL)GELU_SCALE, cubic = (REAL)(GELU_SCALE * GELU_CUBIC);              \
         for (ptrdiff_t i = 0; i < n; i++)                                                          \
             y[i] = x[i] * sigmoid_##SUFFIX(x[i] * (scale + cubic * (x[i] * x[i])));                \
     }                                                                                              \
-    static void gelu_backward_##SUFFIX(ptrdiff_t n, const REAL *RESTRICT dy,                       \
-                                       const REAL *RESTRICT x, REAL *RESTRICT dx)                  \
+    static void gelu_backward_##SUFFIX(ptrdiff_t n, const REAL *restrict dy,                       \
+                                       const REAL *restrict x, REAL *restrict dx)                  \
     {                                                                                              \
         const REAL scale = (REAL)GELU_SCALE, cubic = (REAL)(GELU_SCALE * GELU_CUBIC);              \
         for (ptrdiff_t i = 0; i < n; i++) {                                                        \
@@ -35,22 +35,22 @@
 
 /* Phi(x), and exp(-x^2 / 2); beyond FAR both no longer change. */
 #define DEFINE_EXACT_GELU(REAL, SUFFIX, FAR)                                                       \
-    POINT REAL normal_cdf_##SUFFIX(REAL x, REAL *bell)                                             \
+    ALWAYS_INLINE REAL normal_cdf_##SUFFIX(REAL x, REAL *bell)                                     \
     {                                                                                              \
         REAL size = x < 0 ? -x : x;                                                                \
         size = size > (REAL)FAR ? (REAL)FAR : size;                                                \
         const REAL tail = normal_tail_##SUFFIX(size, bell);                                        \
         return x < 0 ? tail : 1 - tail;                                                            \
     }                                                                                              \
-    static void exact_gelu_##SUFFIX(ptrdiff_t n, const REAL *RESTRICT x, REAL *RESTRICT y)         \
+    static void exact_gelu_##SUFFIX(ptrdiff_t n, const REAL *restrict x, REAL *restrict y)         \
     {                                                                                              \
         for (ptrdiff_t i = 0; i < n; i++) {                                                        \
             REAL bell;                                                                             \
             y[i] = x[i] * normal_cdf_##SUFFIX(x[i], &bell);                                        \
         }                                                                                          \
     }                                                                                              \
-    static void exact_gelu_backward_##SUFFIX(ptrdiff_t n, const REAL *RESTRICT dy,                 \
-                                             const REAL *RESTRICT x, REAL *RESTRICT dx)            \
+    static void exact_gelu_backward_##SUFFIX(ptrdiff_t n, const REAL *restrict dy,                 \
+                                             const REAL *restrict x, REAL *restrict dx)            \
     {                                                                                              \
         for (ptrdiff_t i = 0; i < n; i++) {                                                        \
             REAL bell;                                                                             \
@@ -60,15 +60,15 @@
     }
 
 #define DEFINE_SWIGLU(REAL, SUFFIX)                                                                \
-    static void swiglu_##SUFFIX(ptrdiff_t F, const REAL *RESTRICT gate, const REAL *RESTRICT up,   \
-                                REAL *RESTRICT y)                                                  \
+    static void swiglu_##SUFFIX(ptrdiff_t F, const REAL *restrict gate, const REAL *restrict up,   \
+                                REAL *restrict y)                                                  \
     {                                                                                              \
         for (ptrdiff_t f = 0; f < F; f++)                                                          \
             y[f] = gate[f] * sigmoid_##SUFFIX(gate[f]) * up[f];                                    \
     }                                                                                              \
-    static void swiglu_backward_##SUFFIX(ptrdiff_t F, const REAL *RESTRICT dy,                     \
-                                         const REAL *RESTRICT gate, const REAL *RESTRICT up,       \
-                                         REAL *RESTRICT dgate, REAL *RESTRICT dup)                 \
+    static void swiglu_backward_##SUFFIX(ptrdiff_t F, const REAL *restrict dy,                     \
+                                         const REAL *restrict gate, const REAL *restrict up,       \
+                                         REAL *restrict dgate, REAL *restrict dup)                 \
     {                                                                                              \
         for (ptrdiff_t f = 0; f < F; f++) {                                                        \
             const REAL s = sigmoid_##SUFFIX(gate[f]);                                              \

@@ -5,10 +5,7 @@ of their originals.
 One pass in each direction, in pieces that go to threads: blocks of elements, or rows.
 """
 
-from minillm._kernels._pool cimport empty
-from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share
-
-include "floating.pxi"
+include "topic.pxi"
 include "activations.pxi"
 
 cdef enum:
@@ -21,13 +18,13 @@ cdef enum Unit:
 
 cdef struct Work:
     Unit unit
-    Py_ssize_t N, size  # elements of y, and those of a piece
+    Py_ssize_t N, size  # elements of y, and of a piece
     Input x, dy         # dy: NULL in a forward
     Output result
 
 
 cdef inline const floating *numbers(const floating[::1] x) noexcept:
-    """Where an array begins; NULL where it has no number, and so no beginning."""
+    """The address of the first number; NULL if there is none."""
     return &x[0] if x.shape[0] > 0 else NULL
 
 

@@ -9,10 +9,7 @@ number of threads.
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 
-from minillm._kernels._pool cimport Workspace
-from minillm._kernels._threads cimport Body, Part, max_threads, share
-
-include "floating.pxi"
+include "topic.pxi"
 include "lanes.pxi"
 
 cdef extern from "adam.h" nogil:
@@ -50,7 +47,7 @@ def adam_update(
     cdef Pass all
     cdef Workspace memory = memory_of(&all, ps)
     for p, g, m, v, decay in zip(ps, gs, ms, vs, decays, strict=True):
-        cut(&all, p, address(p), address(g), address(m), address(v), decay)
+        add_pieces(&all, p, address(p), address(g), address(m), address(v), decay)
     all.beta1, all.beta2, all.step_size = beta1, beta2, step_size
     all.root_correction, all.eps = root_correction, eps
     run(&all, UPDATE)
@@ -62,7 +59,7 @@ def sum_of_squares(gs):
     cdef Workspace memory = memory_of(&all, gs)
     for g in gs:
         start = address(g)
-        cut(&all, g, start, start, start, start, 0)
+        add_pieces(&all, g, start, start, start, start, 0)
     return run(&all, ADD_UP)
 
 
@@ -73,7 +70,7 @@ def scale(gs, double factor):
     for g in gs:
         if g.flags.c_contiguous:
             start = address(g, PyBUF_WRITABLE)
-            cut(&all, g, start, start, start, start, 0)
+            add_pieces(&all, g, start, start, start, start, 0)
         else:
             g *= factor
     all.factor = factor
@@ -90,7 +87,7 @@ cdef Workspace memory_of(Pass *all, arrays):
     return memory
 
 
-cdef int cut(Pass *all, array, char *p, char *g, char *m, char *v, double decay) except -1:
+cdef int add_pieces(Pass *all, array, char *p, char *g, char *m, char *v, double decay) except -1:
     """Add the pieces of an array, whose numbers and those that belong to them begin there."""
     cdef Py_ssize_t size = array.size, item = array.itemsize, first = 0, at
     while first < size:

@@ -10,8 +10,8 @@
 
 #define DEFINE_ATTENTION(REAL, SUFFIX, LOG)                                                        \
     /* y += a x */                                                                                 \
-    static inline void add_scaled_##SUFFIX(ptrdiff_t n, REAL a, const REAL *RESTRICT x,            \
-                                           REAL *RESTRICT y)                                       \
+    static inline void add_scaled_##SUFFIX(ptrdiff_t n, REAL a, const REAL *restrict x,            \
+                                           REAL *restrict y)                                       \
     {                                                                                              \
         for (ptrdiff_t i = 0; i < n; i++)                                                          \
             y[i] += a * x[i];                                                                      \
@@ -19,7 +19,7 @@
     /* The scores of the n keys that a query may see become its weights, in place.  Returns the    \
        logarithm of the sum of their exponentials.  Where all are minus infinity, the weights      \
        are zeros, and so is that logarithm, as where there is no key. */                           \
-    static inline REAL softmax_##SUFFIX(ptrdiff_t n, REAL *RESTRICT x)                             \
+    static inline REAL softmax_##SUFFIX(ptrdiff_t n, REAL *restrict x)                             \
     {                                                                                              \
         if (n == 0)                                                                                \
             return 0;                                                                              \
@@ -36,24 +36,24 @@
         return largest + LOG(sum);                                                                 \
     }                                                                                              \
     /* weights = softmax(scores): dweights become dscores, in place */                             \
-    static inline void softmax_backward_##SUFFIX(ptrdiff_t n, const REAL *RESTRICT w,              \
-                                                 REAL *RESTRICT dw)                                \
+    static inline void softmax_backward_##SUFFIX(ptrdiff_t n, const REAL *restrict w,              \
+                                                 REAL *restrict dw)                                \
     {                                                                                              \
         const REAL mean = dot_##SUFFIX(n, w, dw);                                                  \
         for (ptrdiff_t i = 0; i < n; i++)                                                          \
             dw[i] = w[i] * (dw[i] - mean);                                                         \
     }                                                                                              \
     /* hidden = tanh(query + key) */                                                               \
-    static inline void hidden_##SUFFIX(ptrdiff_t n, const REAL *RESTRICT query,                    \
-                                       const REAL *RESTRICT key, REAL *RESTRICT hidden)            \
+    static inline void hidden_##SUFFIX(ptrdiff_t n, const REAL *restrict query,                    \
+                                       const REAL *restrict key, REAL *restrict hidden)            \
     {                                                                                              \
         for (ptrdiff_t i = 0; i < n; i++)                                                          \
             hidden[i] = tanh_##SUFFIX(query[i] + key[i]);                                          \
     }                                                                                              \
     /* score = v . hidden; hidden = tanh(query + key) */                                           \
     static inline void hidden_backward_##SUFFIX(                                                   \
-        ptrdiff_t n, REAL dscore, const REAL *RESTRICT query, const REAL *RESTRICT key,            \
-        const REAL *RESTRICT v, REAL *RESTRICT dquery, REAL *RESTRICT dkey, REAL *RESTRICT dv)     \
+        ptrdiff_t n, REAL dscore, const REAL *restrict query, const REAL *restrict key,            \
+        const REAL *restrict v, REAL *restrict dquery, REAL *restrict dkey, REAL *restrict dv)     \
     {                                                                                              \
         for (ptrdiff_t i = 0; i < n; i++) {                                                        \
             const REAL hidden = tanh_##SUFFIX(query[i] + key[i]);                                  \
@@ -88,29 +88,25 @@ DEFINE_ATTENTION(double, f64, log)
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
 
 /* A loop over lanes in a function of its own: inside a larger one, it does not always vectorise. */
-#if defined(__GNUC__)
 #define APART static __attribute__((noinline))
-#else
-#define APART static
-#endif
 
 #define DEFINE_WEIGHTS(REAL, SUFFIX, INTEGER, LOWEST, ONE, PLACE)                                  \
     /* exp(x) where that is a normal number: quicker, with no choice between two values */         \
-    POINT REAL exp_of_normal_##SUFFIX(REAL x)                                                      \
+    ALWAYS_INLINE REAL exp_of_normal_##SUFFIX(REAL x)                                              \
     {                                                                                              \
         INTEGER n;                                                                                 \
         const REAL p = reduce_##SUFFIX(x, &n), power = power_of_two_##SUFFIX(n);                   \
         return power * p + power;                                                                  \
     }                                                                                              \
     /* exp(x) of an x that is not positive, but for rounding.  A subnormal result is 0. */         \
-    POINT REAL weight_##SUFFIX(REAL x)                                                             \
+    ALWAYS_INLINE REAL weight_##SUFFIX(REAL x)                                                     \
     {                                                                                              \
         return x < (REAL)LOWEST ? 0 : exp_of_normal_##SUFFIX(x);                                   \
     }                                                                                              \
     /* The logarithm of a sum of weights, 1 at least: the y with exp(y) = x, by two of Halley's    \
      * steps from where the bits of the exponent and the fraction, read as one number, already     \
      * are.  ONE: the bits of 1; PLACE: ln 2 / 2^23, or 2^52. */                                   \
-    POINT REAL log_##SUFFIX(REAL x)                                                                \
+    ALWAYS_INLINE REAL log_##SUFFIX(REAL x)                                                        \
     {                                                                                              \
         INTEGER bits;                                                                              \
         memcpy(&bits, &x, sizeof bits);                                                            \
@@ -141,8 +137,8 @@ DEFINE_WEIGHTS(double, f64, int64_t, -708, 0x3FF0000000000000, 1.539095918623324
                 x[s * ld + l] = filling;                                                           \
     }                                                                                              \
     /* Scores become weights.  A query that looks at nothing has the sum 0, and log_sum 0. */      \
-    APART void softmax_columns_##SUFFIX(ptrdiff_t n, ptrdiff_t ld, REAL *RESTRICT x,               \
-                                        REAL *RESTRICT log_sums, REAL *RESTRICT sums)              \
+    APART void softmax_columns_##SUFFIX(ptrdiff_t n, ptrdiff_t ld, REAL *restrict x,               \
+                                        REAL *restrict log_sums, REAL *restrict sums)              \
     {                                                                                              \
         REAL largest[PER_VECTOR(REAL)], sum[PER_VECTOR(REAL)], inverse[PER_VECTOR(REAL)];          \
         ptrdiff_t s = 0;                                                                           \
@@ -176,7 +172,7 @@ DEFINE_WEIGHTS(double, f64, int64_t, -708, 0x3FF0000000000000, 1.539095918623324
                 x[s * ld + l] *= inverse[l];                                                       \
     }                                                                                              \
     APART void softmax_again_columns_##SUFFIX(ptrdiff_t n, ptrdiff_t ld,                           \
-                                              const REAL *RESTRICT log_sums, REAL *RESTRICT x)     \
+                                              const REAL *restrict log_sums, REAL *restrict x)     \
     {                                                                                              \
         REAL log_sum[PER_VECTOR(REAL)];                                                            \
         memcpy(log_sum, log_sums, sizeof log_sum);                                                 \
@@ -186,8 +182,8 @@ DEFINE_WEIGHTS(double, f64, int64_t, -708, 0x3FF0000000000000, 1.539095918623324
     }                                                                                              \
     /* dweights become dscores, zeros for a query without weights; and the sums of weights */      \
     APART void softmax_backward_columns_##SUFFIX(ptrdiff_t n, ptrdiff_t ld,                        \
-                                                 const REAL *RESTRICT w, REAL *RESTRICT dw,        \
-                                                 REAL *RESTRICT sums)                              \
+                                                 const REAL *restrict w, REAL *restrict dw,        \
+                                                 REAL *restrict sums)                              \
     {                                                                                              \
         REAL mean[PER_VECTOR(REAL)], sum[PER_VECTOR(REAL)];                                        \
         EACH_QUERY(REAL)                                                                           \

@@ -13,12 +13,8 @@ not depend on the number of threads.
 """
 
 from libc.math cimport INFINITY
-from libc.stdint cimport int64_t
 
-from minillm._kernels._pool cimport Workspace, cut, empty
-from minillm._kernels._threads cimport Body, Input, Output, Part, are_cores_shared, max_threads, share
-
-include "floating.pxi"
+include "topic.pxi"
 include "gemm.pxi"
 include "attention.pxi"
 include "attention_additive.pxi"
@@ -121,10 +117,10 @@ def multiplicative_attention_backward(
     return dquery, dkeys, dvalues
 
 
-def _heads_beside_each_other(B, heads, steps, width, dtype):
+def _heads_side_by_side(B, heads, steps, width, dtype):
     """A new array (B, heads, steps, width) in which the heads of a step lie side by side.
 
-    So they lie in the activations of a Transformer, (B, T, D), and nobody has to copy them.
+    The activations of a Transformer, (B, T, D), have this order too, so no copy is needed.
     """
     return empty((B, steps, heads, width), dtype).transpose(0, 2, 1, 3)
 
@@ -132,14 +128,14 @@ def _heads_beside_each_other(B, heads, steps, width, dtype):
 cdef _gradients_of(const Heads *heads, dtype):
     """New arrays for dquery, dkeys and dvalues.
 
-    Of a sequence's attention to itself they are views of one, (B, T, 3, N, D): the gradient of what
-    the three are parts of, which nobody has to put together.
+    For self-attention they are views of one array, (B, T, 3, N, D): the gradient of the projection
+    that the three are parts of, so the parts need not be joined.
     """
     if heads.N == heads.M and heads.T == heads.S and heads.D == heads.E:
         whole = empty((heads.B, heads.T, 3, heads.N, heads.D), dtype)
         return [whole[:, :, part].transpose(0, 2, 1, 3) for part in range(3)]
     sizes = [(heads.N, heads.T, heads.D), (heads.M, heads.S, heads.D), (heads.M, heads.S, heads.E)]
-    return [_heads_beside_each_other(heads.B, *size, dtype) for size in sizes]
+    return [_heads_side_by_side(heads.B, *size, dtype) for size in sizes]
 
 
 def scaled_attention_forward(
@@ -148,7 +144,7 @@ def scaled_attention_forward(
 ):
     cdef Heads heads = heads_of(query, keys, values, lengths, causal, start, <double>query.shape[3] ** -0.5)
     dtype = dtype_of(<floating>0)
-    context = _heads_beside_each_other(heads.B, heads.N, heads.T, heads.E, dtype)
+    context = _heads_side_by_side(heads.B, heads.N, heads.T, heads.E, dtype)
     log_sums = empty((heads.B, heads.N, heads.T), dtype)
     cdef floating[:, :, :, :] context_ = context
     cdef floating[:, :, ::1] log_sums_ = log_sums

@@ -1,6 +1,6 @@
 # One head, a block of queries at a time.  Included by attention_heads.pxi.
 #
-# A block of the weights is all that there ever is of them, unless they are an output.
+# Only one block of the weights exists at a time, unless the weights are an output.
 
 cdef Py_ssize_t blocks_scratch(const Heads *h, Py_ssize_t itemsize) noexcept nogil:
     cdef Py_ssize_t count = block_width(h, itemsize)
@@ -69,7 +69,7 @@ cdef inline void weights_out(
 
 
 cdef inline void weights_in(Block block, const floating *weights, Py_ssize_t S, floating *w) noexcept nogil:
-    """The same back: w (last, block.width)."""
+    """The reverse of weights_out: w (last, block.width)."""
     cdef const floating *rows[QUERIES]
     cdef Py_ssize_t i
     for i in range(block.count):

@@ -67,7 +67,7 @@ cdef Heads one_head(const Heads *all, Py_ssize_t b, Py_ssize_t n, floating *of_t
 
 
 cdef inline void note_lines(Operand x, Py_ssize_t first, Py_ssize_t count, floating **lines) noexcept nogil:
-    """Where the steps of a head lie, from `first` on."""
+    """The addresses of a head's steps, from `first` on."""
     cdef Py_ssize_t i
     for i in range(count):
         lines[i] = <floating *>(x.start + (first + i) * x.step)

@@ -7,7 +7,7 @@
 #   gather_block      weights, transposed, times x:      a sum over the queries
 #
 # A block of scores has a line for each key and a column for each query: so a softmax adds up
-# vectors, not what is within them, and no product needs the weights transposed, for a tile may take
+# vectors, not what is within them, and no product needs the weights transposed, because a tile may take
 # its left matrix by rows or by columns.  The tiles of a causal head leave out nearly all masked keys.
 
 cdef enum:

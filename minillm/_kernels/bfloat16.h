@@ -35,16 +35,9 @@ static inline float second_of(pair x)
     return x;
 }
 
-#if defined(__GNUC__)
-#define MAY_ALIAS __attribute__((may_alias))
 typedef uint32_t pair_bits __attribute__((vector_size(VECTOR_BYTES)));
 #define FIRST_OF(line) (tile_pair_vec)((pair_bits)(line) << 16)
 #define SECOND_OF(line) (tile_pair_vec)((pair_bits)(line) & 0xFFFF0000u)
-#else
-#define MAY_ALIAS
-#define FIRST_OF(line) first_of(line)
-#define SECOND_OF(line) second_of(line)
-#endif
 #define ADD_PRODUCT_pair(sum, x, line)                                                             \
     ADD_PRODUCT_float(ADD_PRODUCT_float(sum, first_of(x), FIRST_OF(line)), second_of(x),           \
                       SECOND_OF(line))
@@ -83,7 +76,7 @@ static void tile_pairs(int rows, int vectors, ptrdiff_t depth, const void *a, pt
     ((in_pairs) ? tile_pairs(rows, vectors, depth, a, 1, b, ldb, start, out)                       \
                 : tile(rows, vectors, depth, a, 1, b, ldb, start, out))
 
-typedef uint32_t MAY_ALIAS word; /* the bits of a float, or of a pair */
+typedef uint32_t __attribute__((may_alias)) word; /* the bits of a float, or of a pair */
 
 /* The nearest bfloat16: what is cut off carries if it is more than half, or half of an odd number.
  * Infinity is what follows the largest number.  NaN stays NaN, which might otherwise carry. */
@@ -104,7 +97,7 @@ static void pairs_along(void *to, const void *line, ptrdiff_t count)
         pairs[count / 2] = nearest(x[count - 1]);
 }
 
-/* `count` numbers of a line that is one step of the depth, with those of the next step, or zeros. */
+/* `count` numbers of a line that is one step of the depth, paired with the next step, or with zeros. */
 static void pairs_across(void *to, const void *line, const void *next, ptrdiff_t count)
 {
     const word *x = line, *y = next;

@@ -3,7 +3,8 @@
 # A pair is a word of the size of a float.  So all that works on lines of floats (panels, blocks, transposes)
 # works on lines of pairs as well.  Only the tile differs.
 
-from minillm._kernels import _compiled, rounds_to_bfloat16
+from minillm._kernels import rounds_to_bfloat16
+from minillm._kernels._cpu import has_bfloat16
 
 cdef extern from "bfloat16.h" nogil:
     bint has_instruction
@@ -12,7 +13,7 @@ cdef extern from "bfloat16.h" nogil:
     void pairs_along(void *to, const void *line, Py_ssize_t count)
     void pairs_across(void *to, const void *line, const void *next, Py_ssize_t count)
 
-has_instruction = _compiled("_cpu").has_bfloat16()
+has_instruction = has_bfloat16()
 
 
 cdef struct Pairing:

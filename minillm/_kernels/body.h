@@ -1,4 +1,4 @@
-/* What team.h asks of a kernel: a function that does a part of its work. */
+/* A body: the function of a kernel that does a part of its work, for team.h. */
 #ifndef MINILLM_BODY_H
 #define MINILLM_BODY_H
 #include <stddef.h>

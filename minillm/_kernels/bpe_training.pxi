@@ -226,7 +226,7 @@ cdef int32_t number_of(Training *t, int32_t left, int32_t right) noexcept nogil:
 
 
 cdef inline Py_ssize_t slot_of(Training *t, int32_t left, int32_t right) noexcept nogil:
-    """Where a pair stands in the table, or where it would."""
+    """The slot of a pair in the table, or the free one that it would take."""
     cdef uint64_t hash = (<uint64_t>left << 32 | <uint64_t>right) * <uint64_t>0x9E3779B97F4A7C15
     cdef Py_ssize_t slot = <Py_ssize_t>(hash ^ hash >> 32) & (t.slots - 1)
     while t.table[slot] >= 0 and (

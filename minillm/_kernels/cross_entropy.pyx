@@ -6,12 +6,7 @@ each pass comes from memory.  Here each row goes through all passes while it is 
 thread to a row.
 """
 
-from libc.stdint cimport int64_t
-
-from minillm._kernels._pool cimport empty
-from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share
-
-include "floating.pxi"
+include "topic.pxi"
 
 cdef extern from "cross_entropy.h" nogil:
     double cross_entropy_row(
@@ -90,7 +85,7 @@ cdef void rows_backward(floating *of_type, void *work, Part part) noexcept nogil
 def most_probable(const floating[:, ::1] logits, Py_ssize_t count):
     cdef Py_ssize_t N = logits.shape[0], V = logits.shape[1]
     count = min(count, V)
-    # Zeros, for beside a NaN the search may find fewer; all log probabilities are NaN then.
+    # Zeros, because next to a NaN the search may find fewer; all log probabilities are then NaN.
     ids, log_p = np.zeros((N, count), np.int64), np.zeros((N, count))
     if N == 0 or count == 0:
         return ids, log_p

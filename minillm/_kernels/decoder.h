@@ -7,7 +7,6 @@
 
 enum { AT_ONCE = 8 }; /* lines, none of which waits for another */
 
-#if defined(__GNUC__)
 #define DEFINE_FEW_DOTS(REAL, SUFFIX)                                                              \
     static __attribute__((noinline)) void few_dots_##SUFFIX(                                       \
         ptrdiff_t width, const REAL *x, const REAL *const *line, ptrdiff_t first, REAL *out)       \
@@ -32,15 +31,6 @@ enum { AT_ONCE = 8 }; /* lines, none of which waits for another */
         UNROLL for (int i = 0; i < AT_ONCE; i++)                                                   \
             out[i] = part[i][0];                                                                   \
     }
-#else
-#define DEFINE_FEW_DOTS(REAL, SUFFIX)                                                              \
-    static void few_dots_##SUFFIX(ptrdiff_t width, const REAL *x, const REAL *const *line,         \
-                                  ptrdiff_t first, REAL *out)                                      \
-    {                                                                                              \
-        for (int i = 0; i < AT_ONCE; i++)                                                          \
-            out[i] = dot_##SUFFIX(width, x, line[i] + first);                                      \
-    }
-#endif
 
 /* out[s] = scale x . line s from column `first` on, of n lines */
 #define DEFINE_DOTS(REAL, SUFFIX)                                                                  \

@@ -4,12 +4,12 @@
 A GPT is a decoder without cross-attention.  The addresses of the weights are found once, and not at
 every token.  The work is divided among the threads in one of two ways.
 
-- Few rows, or more weights than a cache keeps: the time is that of reading the weights.  Each thread has
-  its columns of every product, and its heads.  A block has four phases, or six with cross-attention, each
-  of which needs all that the one before has computed.  Each part mostly is the same thread's, whose cache
+- Few rows, or more weights than a cache keeps: reading the weights takes most of the time.  Each thread has
+  its columns of every product, and its heads.  A block has four phases, or six with cross-attention.  A phase
+  needs everything that the phase before has computed.  A part mostly goes to the same thread, whose cache
   may still hold these columns of the weights.
-- Many rows otherwise: the time is that of the arithmetic.  A part is a group of rows, which passes through all
-  blocks at once, since no row needs another.  Its activations stay in the second-level cache.
+- Many rows otherwise: the arithmetic takes most of the time.  A part is a group of rows, which passes through
+  all blocks at once, since no row needs another.  Its activations stay in the second-level cache.
 
 The logits are a last phase, divided by columns.
 """
@@ -61,7 +61,7 @@ cdef int find_weights(Addresses found, floating zero) except -1:
     return 0
 
 
-cdef enum Phase:  # of a block; the last phase of the step is that of the logits
+cdef enum Phase:  # of a block; the last phase of the step computes the logits
     ATTEND
     PROJECT
     LOOK_BACK     # at the source

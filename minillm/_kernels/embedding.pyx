@@ -6,13 +6,7 @@ thread, while it is in the nearest cache, and its sum runs in the order of dy: t
 on the number of threads.  A piece of the work is neighbouring rows of dE and what is added to them.
 """
 
-from libc.stdint cimport int64_t
-from libc.string cimport memcpy, memset
-
-from minillm._kernels._pool cimport Workspace, empty
-from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share
-
-include "floating.pxi"
+include "topic.pxi"
 include "tile.pxi"
 
 cdef enum:
@@ -82,7 +76,7 @@ cdef void sort_places(const int64_t[::1] ids, Py_ssize_t V, Py_ssize_t *starts, 
 
 
 cdef void summed_rows(floating *of_type, void *work, Part part) noexcept nogil:
-    """The rows of dE of items part.first to part.last: an item for each row of dE, then those of dy."""
+    """The rows of dE of items part.first to part.last: an item per row of dE, then its rows of dy."""
     cdef Lookup w = (<Lookup *>work)[0]
     cdef Py_ssize_t v = row_of_item(&w, part.first), end = row_of_item(&w, part.last), i
     cdef floating *dE

@@ -14,7 +14,7 @@
 # and the 6 rows of A stay in the first level while all panels of the block pass
 # over them: so a number that comes from memory is used hundreds of times.  A is
 # read in place, because a tile takes pointers to rows; B is copied once into
-# panels, for a panel's lines would otherwise lie a page apart.
+# panels, because a panel's lines would otherwise lie a page apart.
 #
 # An operand is a list of pointers to its lines.  They are its rows, or, for an
 # operand that is a transpose, its columns: it matters whether a line runs
@@ -24,8 +24,6 @@
 # Threads split C, never a sum, and a sum runs in the order of the depth and by
 # the stretches of tile.h in whatever way C is cut: so the bits do not depend on
 # the number of threads, nor a row on its neighbours.
-
-from libc.string cimport memcpy, memset
 
 include "tile.pxi"
 
@@ -40,7 +38,6 @@ cdef enum:
     FEW_BYTES = 4194304  # of B: more comes from memory, which gives whole lines fastest
     SUMS_BYTES = 16384   # of a row of C whose sums multiply_lines keeps at a time
     SMALL = 500000       # multiply-adds that are not worth waking another thread for
-    SHORT = 4000000      # those that are not where other programs use the cores
 
 
 cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
@@ -238,7 +235,7 @@ cdef void multiply_few(
     Py_ssize_t M, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K, const floating **a, const floating **b,
     const floating *bias, bint add, floating **c,
 ) noexcept nogil:
-    """So few rows that packing B would be a second reading: they read it where it lies.
+    """Products of a few rows, for which packing B would be a second reading: they read it where it lies.
 
     Its lines are the same distance apart.
     """
@@ -377,7 +374,7 @@ cdef int product(
     cdef Workspace work, pairs_of_a, pairs_of_b
     if M == 0:
         return 0
-    if M * N * K < SMALL or (M * N * K < SHORT and are_cores_shared()):
+    if M * N * K < SMALL:
         threads = 1
     if pairs:
         pairs_of_a = in_pairs(&a, a_by_depth != 0, K if a_by_depth else M, M if a_by_depth else K, threads)

@@ -1,7 +1,7 @@
 /* Sums and maxima over n numbers, in LANES partial ones.
  *
  * A plain loop adds one number after the other into one sum, and each addition waits for
- * the one before; the compiler may not reorder them by itself, for that changes the bits.
+ * the one before; the compiler may not reorder them by itself, because that changes the bits.
  * Written in lanes, they vectorise, and the bits depend neither on the machine's vectors
  * nor on the number of threads.
  */
@@ -11,12 +11,6 @@
 #include "either.h"
 
 #define LANES 32
-
-#if defined(_MSC_VER)
-#define RESTRICT __restrict
-#else
-#define RESTRICT restrict
-#endif
 
 /* The upper half of the lanes joins the lower one, until one lane is left.  The widths are written
  * out, so that each step is one instruction. */

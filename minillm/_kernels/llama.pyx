@@ -1,10 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """A Llama for a few tokens of each text, in one call: the twin of its original.
 
-The time is that of reading the weights, which are packed (quantised.pxi) or floats.  Each thread has its
-columns of every product, and its heads.  A block has five phases, each of which needs all that the one
-before has computed.  What a phase reads, a norm or a gated row, each thread computes for itself: that takes
-less time than to wait for another phase.
+Reading the weights, which are packed (quantised.pxi) or floats, takes most of the time.  Each thread has its
+columns of every product, and its heads.  A block has five phases.  A phase needs everything that the phase
+before has computed.  Each thread computes the input of a phase, a norm or a gated row, for itself: this takes
+less time than waiting for another phase.
 """
 
 cdef extern from *:
@@ -93,7 +93,7 @@ cdef inline const Weight *output_of(const Weight *weights) noexcept nogil:
     return weights + (1 if weights[2].outputs == 0 else 2)
 
 
-cdef enum Phase:  # of a block; the last phase of the step is that of the logits
+cdef enum Phase:  # of a block; the last phase of the step computes the logits
     PROJECT
     ATTEND
     JOIN

@@ -6,7 +6,7 @@
  *
  *     exp(x) = 2^n exp(r),    n = round(x / ln 2),    r = x - n ln 2,    |r| <= ln 2 / 2
  *
- * - exp(r) - 1 is a polynomial, r + r^2 q(r), that of the smallest maximum error.
+ * - exp(r) - 1 is the polynomial r + r^2 q(r) with the smallest maximum error.
  * - n comes from adding a number so large that the sum has no room for a fraction:
  *   its low bits are then n, in place to be shifted into an exponent.
  * - ln 2 is two numbers, the first with so few bits that n times it is exact.
@@ -17,7 +17,7 @@
  *
  *     Q(x) = P(X > x) = erfc(x / sqrt(2)) / 2 = exp(-x^2 / 2) p(t) / (x + k),  t = (x - k) / (x + k)
  *
- * for x from 0 up, with one polynomial p for all of them: that of Chebyshev's nodes. The idea is
+ * for x from 0 up, with one polynomial p for all of them, through Chebyshev's nodes. The idea is
  * Shepherd and Laframboise's (1981), "Chebyshev approximation of (1 + 2x) exp(x^2) erfc x"; the
  * coefficients are for an x up to 14.5, or 39 of double, where Q is no longer a number above zero.
  * Unlike 1 - erf, it has all of its digits where it is small.
@@ -30,12 +30,7 @@
 #define MINILLM_MATHS_H
 #include <stdint.h>
 #include <string.h>
-
-#if defined(__GNUC__)
-#define POINT static inline __attribute__((always_inline))
-#else
-#define POINT static __inline
-#endif
+#include "either.h"
 
 /* The coefficients of q and p, the highest power first */
 #define START(coefficient) sum = coefficient;
@@ -67,25 +62,25 @@
 #define DEFINE_MATHS(REAL, SUFFIX, BITS, DIGITS, LN2_HIGH, LN2_LOW, LEAST, MOST, FLAT, K)          \
     enum { BIAS_##SUFFIX = (1 << (BITS - DIGITS - 2)) - 1 };                                       \
     /* 2^n, of the lowest bits of n alone: unsigned, so that it may wrap */                        \
-    POINT REAL power_of_two_##SUFFIX(uint##BITS##_t n)                                             \
+    ALWAYS_INLINE REAL power_of_two_##SUFFIX(uint##BITS##_t n)                                     \
     {                                                                                              \
         const uint##BITS##_t bits = (n + BIAS_##SUFFIX) << DIGITS;                                 \
         REAL power;                                                                                \
         memcpy(&power, &bits, sizeof power);                                                       \
         return power;                                                                              \
     }                                                                                              \
-    POINT REAL q_##SUFFIX(REAL x)                                                                  \
+    ALWAYS_INLINE REAL q_##SUFFIX(REAL x)                                                          \
     {                                                                                              \
         REAL sum;                                                                                  \
         Q_##SUFFIX return sum;                                                                     \
     }                                                                                              \
-    POINT REAL p_##SUFFIX(REAL x)                                                                  \
+    ALWAYS_INLINE REAL p_##SUFFIX(REAL x)                                                          \
     {                                                                                              \
         REAL sum;                                                                                  \
         P_##SUFFIX return sum;                                                                     \
     }                                                                                              \
     /* x = n ln 2 + r; returns exp(r) - 1 */                                                       \
-    POINT REAL reduce_##SUFFIX(REAL x, int##BITS##_t *n)                                           \
+    ALWAYS_INLINE REAL reduce_##SUFFIX(REAL x, int##BITS##_t *n)                                   \
     {                                                                                              \
         const REAL large = (REAL)((uint##BITS##_t)3 << (DIGITS - 1));                              \
         const REAL shifted = x * (REAL)1.4426950408889634 + large;                                 \
@@ -97,7 +92,7 @@
         *n = (int##BITS##_t)(bits - bits_of_large);                                                \
         return r * r * q_##SUFFIX(r) + r;                                                          \
     }                                                                                              \
-    POINT REAL exp_##SUFFIX(REAL x)                                                                \
+    ALWAYS_INLINE REAL exp_##SUFFIX(REAL x)                                                        \
     {                                                                                              \
         int##BITS##_t n;                                                                           \
         x = x > (REAL)MOST ? (REAL)MOST : x;                                                       \
@@ -108,9 +103,9 @@
         const uint##BITS##_t half = (uint##BITS##_t)n >> 1;                                        \
         return e * power_of_two_##SUFFIX(half) * power_of_two_##SUFFIX((uint##BITS##_t)n - half);  \
     }                                                                                              \
-    POINT REAL sigmoid_##SUFFIX(REAL x) { return 1 / (1 + exp_##SUFFIX(-x)); }                     \
+    ALWAYS_INLINE REAL sigmoid_##SUFFIX(REAL x) { return 1 / (1 + exp_##SUFFIX(-x)); }             \
     /* tanh(x) = e / (e + 2) with e = exp(2 |x|) - 1, which keeps its digits near zero */          \
-    POINT REAL tanh_##SUFFIX(REAL x)                                                               \
+    ALWAYS_INLINE REAL tanh_##SUFFIX(REAL x)                                                       \
     {                                                                                              \
         int##BITS##_t n;                                                                           \
         REAL size = x < 0 ? -x : x;                                                                \
@@ -123,7 +118,7 @@
     }                                                                                              \
     /* exp(-x^2 / 2).  The square has two parts, h^2, which is exact (h has half of the digits),   \
      * and the rest: rounded as a whole, it would cost x^2 / 4 units in the last place. */         \
-    POINT REAL bell_##SUFFIX(REAL x)                                                               \
+    ALWAYS_INLINE REAL bell_##SUFFIX(REAL x)                                                       \
     {                                                                                              \
         const uint##BITS##_t unit = (uint##BITS##_t)1 << (DIGITS + 2) / 2;                         \
         uint##BITS##_t bits;                                                                       \
@@ -136,7 +131,7 @@
                (1 + rest * (1 + rest * ((REAL)0.5 + rest * sixth)));                               \
     }                                                                                              \
     /* Q(x) of an x from 0 on; *bell becomes exp(-x^2 / 2) */                                      \
-    POINT REAL normal_tail_##SUFFIX(REAL x, REAL *bell)                                            \
+    ALWAYS_INLINE REAL normal_tail_##SUFFIX(REAL x, REAL *bell)                                    \
     {                                                                                              \
         const REAL u = 1 / (x + K), p = p_##SUFFIX((x - K) * u);                                   \
         *bell = bell_##SUFFIX(x);                                                                  \

@@ -6,10 +6,7 @@ strides becomes the list of its lines: rows if its rows are contiguous, columns
 if its columns are (a transpose), and a copy's rows if neither is.
 """
 
-from minillm._kernels._pool cimport Workspace, empty
-from minillm._kernels._threads cimport Body, Input, Output, Part, are_cores_shared, max_threads, share
-
-include "floating.pxi"
+include "topic.pxi"
 include "gemm.pxi"
 include "lanes.pxi"
 
@@ -89,10 +86,10 @@ cdef int multiply(
 
 
 cdef void dots_of_columns(floating *of_type, void *work, Part part) noexcept nogil:
-    """So few rows that packing b would be a second reading: each column is read once, in order.
+    """Products of a few rows, for which packing b would be a second reading: each column is read once.
 
     One step of a language model is such a product, with all of its vocabulary as columns.  The
-    order of these sums is that of `dot`, so that the last bits differ from those of more rows.
+    sums are in the order of `dot`, so that the last bits differ from a product of more rows.
     """
     cdef Product p = (<Product *>work)[0]
     cdef const floating *bias = <const floating *>p.bias

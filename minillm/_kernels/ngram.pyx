@@ -10,12 +10,9 @@ contexts, in one cache line.  The places are independent of each other, so that
 the processor overlaps the waits for memory, and threads divide them.
 """
 
-import numpy as np
+from libc.stdint cimport int32_t
 
-from libc.stdint cimport int32_t, int64_t
-
-from minillm._kernels._threads cimport Part, max_threads, share
-
+include "topic.pxi"
 include "search.pxi"
 
 cdef enum:
@@ -40,14 +37,12 @@ def count_keys(const int64_t[::1] keys):
             radix_pass(a, from_a, b, from_b, shift)
         a, b, from_a, from_b = b, a, from_b, from_a
         shift += BITS
-    with nogil:
-        M = number_of_runs(a)
-    distinct, counts = np.empty(M, np.int64), np.empty(M, np.int64)
+    distinct, counts = np.empty(T, np.int64), np.empty(T, np.int64)
     cdef int64_t[::1] distinct_view = distinct, counts_view = counts
     cdef int32_t[::1] places_view = places
     with nogil:
-        describe_runs(a, from_a, distinct_view, places_view, counts_view)
-    return distinct, places, counts
+        M = describe_runs(a, from_a, distinct_view, places_view, counts_view)
+    return distinct[:M].copy(), places, counts[:M].copy()
 
 
 cdef void radix_pass(const int64_t[::1] keys, const int32_t[::1] origin, int64_t[::1] to_keys,
@@ -72,15 +67,9 @@ cdef void radix_pass(const int64_t[::1] keys, const int32_t[::1] origin, int64_t
         to_origin[place] = origin[t]
 
 
-cdef Py_ssize_t number_of_runs(const int64_t[::1] keys) noexcept nogil:
-    cdef Py_ssize_t t, M = 1
-    for t in range(1, keys.shape[0]):
-        M += keys[t] != keys[t - 1]
-    return M
-
-
-cdef void describe_runs(const int64_t[::1] keys, const int32_t[::1] origin, int64_t[::1] distinct,
+cdef Py_ssize_t describe_runs(const int64_t[::1] keys, const int32_t[::1] origin, int64_t[::1] distinct,
                         int32_t[::1] places, int64_t[::1] counts) noexcept nogil:
+    """Describe the runs of equal keys, and return their number."""
     cdef Py_ssize_t t, m = -1
     for t in range(keys.shape[0]):
         if t == 0 or keys[t] != keys[t - 1]:
@@ -89,6 +78,7 @@ cdef void describe_runs(const int64_t[::1] keys, const int32_t[::1] origin, int6
             counts[m] = 0
         counts[m] += 1
         places[origin[t]] = <int32_t>m
+    return m + 1
 
 
 cdef struct Search:

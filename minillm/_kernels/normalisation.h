@@ -16,34 +16,34 @@
     }
 
 #define DEFINE_NORM(REAL, SUFFIX, SQRT)                                                            \
-    static void layer_norm_row_##SUFFIX(ptrdiff_t D, const REAL *RESTRICT x,                       \
-                                        const REAL *RESTRICT gain, const REAL *RESTRICT bias,      \
-                                        REAL eps, REAL *RESTRICT y, REAL *RESTRICT mean,       \
-                                        REAL *RESTRICT inverse_std)                                \
+    static void layer_norm_row_##SUFFIX(ptrdiff_t D, const REAL *restrict x,                       \
+                                        const REAL *restrict gain, const REAL *restrict bias,      \
+                                        REAL eps, REAL *restrict y, REAL *restrict mean,           \
+                                        REAL *restrict inverse_std)                                \
     {                                                                                              \
         const REAL middle = sum_##SUFFIX(D, x) / (REAL)D;                                          \
         for (ptrdiff_t d = 0; d < D; d++)                                                          \
             y[d] = x[d] - middle;                                                                  \
-        const REAL inverse = 1 / SQRT(dot_##SUFFIX(D, y, y) / (REAL)D + eps);                  \
+        const REAL inverse = 1 / SQRT(dot_##SUFFIX(D, y, y) / (REAL)D + eps);                      \
         for (ptrdiff_t d = 0; d < D; d++)                                                          \
             y[d] = y[d] * inverse * gain[d] + bias[d];                                             \
         *mean = middle;                                                                            \
         *inverse_std = inverse;                                                                    \
     }                                                                                              \
-    static void rms_norm_row_##SUFFIX(ptrdiff_t D, const REAL *RESTRICT x,                         \
-                                      const REAL *RESTRICT gain, REAL eps, REAL *RESTRICT y,   \
-                                      REAL *RESTRICT inverse_rms)                                  \
+    static void rms_norm_row_##SUFFIX(ptrdiff_t D, const REAL *restrict x,                         \
+                                      const REAL *restrict gain, REAL eps, REAL *restrict y,       \
+                                      REAL *restrict inverse_rms)                                  \
     {                                                                                              \
-        const REAL inverse = 1 / SQRT(dot_##SUFFIX(D, x, x) / (REAL)D + eps);                  \
+        const REAL inverse = 1 / SQRT(dot_##SUFFIX(D, x, x) / (REAL)D + eps);                      \
         for (ptrdiff_t d = 0; d < D; d++)                                                          \
             y[d] = gain[d] * (x[d] * inverse);                                                     \
         *inverse_rms = inverse;                                                                    \
     }                                                                                              \
     /* adds to dgain and dbias; has_mean is a constant of the caller */                            \
-    POINT void norm_row_backward_##SUFFIX(                                                         \
-        const int has_mean, ptrdiff_t D, const REAL *RESTRICT dy, const REAL *RESTRICT x,          \
-        const REAL *RESTRICT gain, REAL mean, REAL inverse, REAL *RESTRICT dx,                     \
-        REAL *RESTRICT dgain, REAL *RESTRICT dbias)                                                \
+    ALWAYS_INLINE void norm_row_backward_##SUFFIX(                                                 \
+        const int has_mean, ptrdiff_t D, const REAL *restrict dy, const REAL *restrict x,          \
+        const REAL *restrict gain, REAL mean, REAL inverse, REAL *restrict dx,                     \
+        REAL *restrict dgain, REAL *restrict dbias)                                                \
     {                                                                                              \
         REAL level[LANES] = {0}, along[LANES] = {0}; /* sums of dx_hat and of dx_hat x_hat */      \
         ptrdiff_t i = 0;                                                                           \
@@ -63,11 +63,11 @@
 
 DEFINE_NORM(float, f32, sqrtf)
 DEFINE_NORM(double, f64, sqrt)
-#define layer_norm_row(D, x, gain, bias, eps, y, mean, inverse_std)                            \
+#define layer_norm_row(D, x, gain, bias, eps, y, mean, inverse_std)                                \
     EITHER(layer_norm_row, y)(D, x, gain, bias, eps, y, mean, inverse_std)
 #define layer_norm_row_backward(D, dy, x, gain, mean, inverse_std, dx, dgain, dbias)               \
     EITHER(norm_row_backward, dx)(1, D, dy, x, gain, mean, inverse_std, dx, dgain, dbias)
-#define rms_norm_row(D, x, gain, eps, y, inverse_rms)                                          \
+#define rms_norm_row(D, x, gain, eps, y, inverse_rms)                                              \
     EITHER(rms_norm_row, y)(D, x, gain, eps, y, inverse_rms)
 #define rms_norm_row_backward(D, dy, x, gain, inverse_rms, dx, dgain)                              \
     EITHER(norm_row_backward, dx)(0, D, dy, x, gain, 0, inverse_rms, dx, dgain, NULL)

@@ -8,12 +8,7 @@ which are added in the order of the blocks, so that the bits do not depend on th
 of threads.
 """
 
-from libc.string cimport memset
-
-from minillm._kernels._pool cimport empty
-from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share
-
-include "floating.pxi"
+include "topic.pxi"
 include "normalisation.pxi"
 
 cdef enum:

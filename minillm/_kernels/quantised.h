@@ -7,8 +7,8 @@
  *     for each block:    sum = -zero (sum of a) + sum of q a              integers
  *                        y += sum (s t),  and  y += m (t (sum of a))      floats
  *
- * Codes of 4 bits are taken apart in registers.  For one row, the time is that of reading the codes, which
- * lie in the order in which they are read; for many rows, that of the multipliers.
+ * Codes of 4 bits are taken apart in registers.  For one row, reading the codes takes most of the time; they
+ * lie in the order in which they are read.  For many rows, the multipliers do.
  *
  * The integers are exact, and the floats are added in the order of the blocks.  So a number has the same
  * bits whatever the shape of the tile, the number of threads and the instructions that multiply.
@@ -50,8 +50,8 @@ typedef struct { /* rounded activations of a tile, by block, word and row */
 
 static int has_dot_products; /* set when the module is imported */
 
-/* A float16 as a float.  A multiplication corrects the exponent, also of subnormal numbers; that of
- * infinity and NaN, which would become 16, is set to the largest one. */
+/* A float16 as a float.  A multiplication corrects the exponent, also of subnormal numbers; infinity
+ * and NaN, whose exponent would become 16, get the largest one. */
 static inline float from_half(uint16_t half)
 {
     uint32_t bits = (uint32_t)(half & 0x7FFF) << 13, sign = (uint32_t)(half & 0x8000) << 16;
@@ -69,7 +69,7 @@ static inline float scale_at(const Format *f, const void *scales, ptrdiff_t i)
     return f->halves ? from_half(((const uint16_t *)scales)[i]) : ((const float *)scales)[i];
 }
 
-/* The code of input 4 word + i; `codes` are those of a panel from its output's first one on. */
+/* The code of input 4 word + i; `codes` are a panel's from the first one of the output on. */
 static inline int code_at(const Format *f, const uint8_t *codes, ptrdiff_t word, int i)
 {
     const int eight = f->bits == 8;
@@ -85,7 +85,7 @@ static inline const uint8_t *codes_of(const Format *f, ptrdiff_t blocks, ptrdiff
 
 /* MOST_ROWS: of a tile.  A_WORDS: of activations for each 4 inputs.  LEAST_CODE: the least code of 8 bits,
  * as the tile takes it. */
-#if defined(__GNUC__) && (defined(__SSE2__) || defined(__aarch64__))
+#if defined(__SSE2__) || defined(__aarch64__)
 
 typedef int32_t ints __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 typedef float floats __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
@@ -145,7 +145,7 @@ ALWAYS_INLINE floats vector_of_scales(const int halves, const void *scales, ptrd
 #define MULTIPLY_PAIRS(w, a) (ints)_mm_madd_epi16((__m128i)(w), _mm_set1_epi32(a))
 #else
 #define MOST_ROWS 8
-#define MULTIPLY_ADD(sum, x, y) \
+#define MULTIPLY_ADD(sum, x, y)                                                                    \
     (floats)vfmaq_f32((float32x4_t)(sum), (float32x4_t)(x), (float32x4_t)(y))
 #endif
 
@@ -283,7 +283,7 @@ static void round_row(ptrdiff_t blocks, const float *x, int rows, int r, int32_t
     }
 }
 
-/* What a format needs of a row: -zero (sum of a), and t (sum of a), for each of its scales. */
+/* A row's sums for a format: -zero (sum of a), and t (sum of a), for each of its scales. */
 static void add_up_row(const Format *f, ptrdiff_t blocks, int rows, int r, const float *t,
                        const int32_t *sums, int32_t *start, float *total)
 {

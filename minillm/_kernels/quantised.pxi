@@ -2,7 +2,7 @@
 from libc.stdint cimport int32_t, uint8_t, uint16_t
 from libc.stdlib cimport free, malloc
 
-from minillm._kernels import _compiled
+from minillm._kernels._cpu import has_vnni
 
 cdef extern from "quantised.h" nogil:
     enum:
@@ -30,7 +30,7 @@ cdef extern from "quantised.h" nogil:
     void add_up_row(const Format *f, Py_ssize_t blocks, int rows, int r, const float *t, const int32_t *sums,
                     int32_t *start, float *total)
 
-has_dot_products = _compiled("_cpu").has_vnni()
+has_dot_products = has_vnni()
 
 
 cdef struct Matrix:          # with I = 32 blocks inputs
@@ -137,7 +137,7 @@ cdef void multiply_panels(
 
 
 cdef class Parts:
-    """Where the arrays of a Quantised lie, checked; and the arrays, so that they go on lying there."""
+    """The addresses of a Quantised's arrays, checked; and the arrays, so that the addresses stay valid."""
 
     cdef Matrix matrix
     cdef Format *formats

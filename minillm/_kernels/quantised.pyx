@@ -5,13 +5,7 @@ The rows are rounded first, into the order of the tiles; then the panels of outp
 threads.  The work is in quantised.pxi and quantised.h.
 """
 
-import numpy as np
-
-from libc.stdint cimport int64_t
-
-from minillm._kernels._pool cimport Workspace, cut, empty
-from minillm._kernels._threads cimport Body, Part, max_threads, share
-
+include "topic.pxi"
 include "quantised.pxi"
 
 cdef enum:

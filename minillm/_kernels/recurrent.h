@@ -1,6 +1,6 @@
 /* The cells of the recurrences, forward and backward: some columns of one row of the batch.
  *
- * They are in C for the sake of RESTRICT: a cell's backward has so many arrays that a compiler which does
+ * They are in C for the sake of restrict: a cell's backward has so many arrays that a compiler which does
  * not know that they lie apart makes no vector code of it.
  *
  * Forward, one vector of hidden columns, the gates' pre-activations one vector apart (the rnn: n columns).
@@ -16,14 +16,14 @@ enum { RNN = 1, GRU = 3, LSTM = 4 }; /* the number of gates */
 
 #define DEFINE_CELLS(REAL, SUFFIX)                                                                 \
     /* h = tanh(a) */                                                                              \
-    POINT void rnn_cell_##SUFFIX(ptrdiff_t n, const REAL *RESTRICT a, REAL *RESTRICT h)            \
+    ALWAYS_INLINE void rnn_cell_##SUFFIX(ptrdiff_t n, const REAL *restrict a, REAL *restrict h)    \
     {                                                                                              \
         for (ptrdiff_t j = 0; j < n; j++)                                                          \
             h[j] = tanh_##SUFFIX(a[j]);                                                            \
     }                                                                                              \
-    static void rnn_cell_backward_##SUFFIX(ptrdiff_t n, const REAL *RESTRICT sums,                 \
-                                           const REAL *RESTRICT dhs, REAL *RESTRICT dh_prev,       \
-                                           const REAL *RESTRICT h, REAL *RESTRICT da)              \
+    static void rnn_cell_backward_##SUFFIX(ptrdiff_t n, const REAL *restrict sums,                 \
+                                           const REAL *restrict dhs, REAL *restrict dh_prev,       \
+                                           const REAL *restrict h, REAL *restrict da)              \
     {                                                                                              \
         for (ptrdiff_t j = 0; j < n; j++) {                                                        \
             da[j] = (sums[j] + dhs[j]) * (1 - h[j] * h[j]);                                        \
@@ -31,7 +31,7 @@ enum { RNN = 1, GRU = 3, LSTM = 4 }; /* the number of gates */
         }                                                                                          \
     }                                                                                              \
     /* a becomes the gates i, f, g, o; c = f c + i g; h = o tanh(c) */                             \
-    POINT void lstm_cell_##SUFFIX(REAL *RESTRICT a, REAL *RESTRICT c, REAL *RESTRICT h)            \
+    ALWAYS_INLINE void lstm_cell_##SUFFIX(REAL *restrict a, REAL *restrict c, REAL *restrict h)    \
     {                                                                                              \
         enum { lanes = VECTOR_BYTES / sizeof(REAL) };                                              \
         for (int j = 0; j < lanes; j++) {                                                          \
@@ -44,10 +44,10 @@ enum { RNN = 1, GRU = 3, LSTM = 4 }; /* the number of gates */
         }                                                                                          \
     }                                                                                              \
     static void lstm_cell_backward_##SUFFIX(                                                       \
-        ptrdiff_t n, const REAL *RESTRICT sums, const REAL *RESTRICT dhs, REAL *RESTRICT dh_prev,  \
-        REAL *RESTRICT dc, const REAL *RESTRICT gates, ptrdiff_t H, const REAL *RESTRICT c,        \
-        const REAL *RESTRICT c_prev, REAL *RESTRICT da_i, REAL *RESTRICT da_f,                     \
-        REAL *RESTRICT da_g, REAL *RESTRICT da_o)                                                  \
+        ptrdiff_t n, const REAL *restrict sums, const REAL *restrict dhs, REAL *restrict dh_prev,  \
+        REAL *restrict dc, const REAL *restrict gates, ptrdiff_t H, const REAL *restrict c,        \
+        const REAL *restrict c_prev, REAL *restrict da_i, REAL *restrict da_f,                     \
+        REAL *restrict da_g, REAL *restrict da_o)                                                  \
     {                                                                                              \
         for (ptrdiff_t j = 0; j < n; j++) {                                                        \
             const REAL i = gates[j], f = gates[H + j], g = gates[2 * H + j], o = gates[3 * H + j]; \
@@ -65,8 +65,8 @@ enum { RNN = 1, GRU = 3, LSTM = 4 }; /* the number of gates */
     }                                                                                              \
     /* a: r, z and h_n = h_prev W_hn + b_hn, of which a becomes r, z and n = tanh(x_n + r h_n);    \
      * x_n = x W_xn + b_xn becomes h_n; h = (1 - z) n + z h_prev */                                \
-    POINT void gru_cell_##SUFFIX(REAL *RESTRICT a, REAL *RESTRICT x_n,                             \
-                                 const REAL *RESTRICT h_prev, REAL *RESTRICT h)                    \
+    ALWAYS_INLINE void gru_cell_##SUFFIX(REAL *restrict a, REAL *restrict x_n,                     \
+                                 const REAL *restrict h_prev, REAL *restrict h)                    \
     {                                                                                              \
         enum { lanes = VECTOR_BYTES / sizeof(REAL) };                                              \
         for (int j = 0; j < lanes; j++) {                                                          \
@@ -78,10 +78,10 @@ enum { RNN = 1, GRU = 3, LSTM = 4 }; /* the number of gates */
     }                                                                                              \
     /* dh_prev: the part that reaches h_prev through z */                                          \
     static void gru_cell_backward_##SUFFIX(                                                        \
-        ptrdiff_t columns, const REAL *RESTRICT sums, const REAL *RESTRICT dhs,                    \
-        REAL *RESTRICT dh_prev, const REAL *RESTRICT gates, ptrdiff_t H,                           \
-        const REAL *RESTRICT h_n, const REAL *RESTRICT h_prev, REAL *RESTRICT da_r,                \
-        REAL *RESTRICT da_z, REAL *RESTRICT da_n, REAL *RESTRICT da_hn)                            \
+        ptrdiff_t columns, const REAL *restrict sums, const REAL *restrict dhs,                    \
+        REAL *restrict dh_prev, const REAL *restrict gates, ptrdiff_t H,                           \
+        const REAL *restrict h_n, const REAL *restrict h_prev, REAL *restrict da_r,                \
+        REAL *restrict da_z, REAL *restrict da_n, REAL *restrict da_hn)                            \
     {                                                                                              \
         for (ptrdiff_t j = 0; j < columns; j++) {                                                  \
             const REAL r = gates[j], z = gates[H + j], n = gates[2 * H + j];                       \

@@ -33,12 +33,18 @@ Why it is fast.
   bias.  Where there are fewer ids than steps, these sums are made once for each id.
 """
 
-from minillm._kernels._pool cimport Workspace, cut, empty
-from minillm._kernels._threads cimport Body, Input, Output, Part, are_cores_shared, max_threads, share
-
-include "floating.pxi"
+include "topic.pxi"
 include "gemm.pxi"
-include "recurrent.pxi"
+
+cdef extern from "recurrent.h" nogil:
+    enum:
+        RNN
+        GRU
+        LSTM
+    void run_cell(int cell, Py_ssize_t n, void *a, void *more, const void *h_prev, void *h)
+    void run_cell_backward(
+        int cell, Py_ssize_t n, Py_ssize_t H, const void *sums, const void *dhs, void *dh_prev, void *dc,
+        const void *gates, const void *kept, const void *before, void *da, void *da_hn)
 
 ctypedef const long long[::1] Lengths
 ctypedef const long long[:, ::1] Ids
@@ -111,10 +117,10 @@ def gru_backward(dhs, dh_last, x, h0, W_x, W_h, lengths, hs, gates, h_n):
 
 
 cdef tuple backward(int cell, dhs, dh_last, dc_last, x, h0, c0, W_x, W_h, lengths, hs, gates, more):
-    """-> dx, dh0, dW_x, dW_h, db, dc0, db_hn, None where there is none.  more is that of forward."""
+    """-> dx, dh0, dW_x, dW_h, db, dc0, db_hn, None where there is none.  more: as in forward."""
     dtype, of_ids = h0.dtype, x.ndim == 2
     dx = None if of_ids else empty(x.shape, dtype)
-    # Zeros already where x is fewer ids than W_x has rows, for most stay zeros.
+    # Zeros already if there are fewer ids than rows of W_x, because most rows stay zero.
     dW_x = np.zeros(W_x.shape, dtype) if of_ids and x.size < len(W_x) else empty(W_x.shape, dtype)
     dh0, dW_h, db = empty(h0.shape, dtype), empty(W_h.shape, dtype), empty(W_x.shape[1:], dtype)
     dc0 = empty(h0.shape, dtype) if cell == LSTM else None
@@ -194,7 +200,7 @@ cdef int fits(bint it_does, str what) except -1:
 
 
 cdef int check_step(x, list states, list weights, Py_ssize_t gates) except -1:
-    """What the typed arrays of a step do not check: the shapes, and the range of ids (B,)."""
+    """Check what the typed arrays of a step do not: the shapes, and the range of ids (B,)."""
     cdef const long long[::1] ids
     cdef Py_ssize_t i, below
     W_x, W_h = weights[:2]

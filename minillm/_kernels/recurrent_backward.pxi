@@ -1,12 +1,12 @@
-# Backward: one thread's rows from the last step to the first, which gives the gradient da
-# by the pre-activations of every step; then the rest, from all da at once:
+# Backward: one thread's rows from the last step to the first, which gives da, the gradient with respect
+# to the pre-activations of every step; then the rest, from all da at once:
 #
 #     dx = da W_x^T        dW_x = x^T da        dW_h = h_prev^T da        db = sum of da
 #
-# For the gru, da is by the input term x W_x + b_x, and da_hn by h_prev W_hn + b_hn, where
-# the two differ: the reset scales that part of the pre-activation of n alone.
+# For the gru, da is the gradient with respect to the input term x W_x + b_x, and da_hn with respect to
+# h_prev W_hn + b_hn, where the two differ: the reset scales only this part of the pre-activation of n.
 #
-# The lines of da are in the order of time: those of all rows at step t, then those at t + 1.
+# The lines of da are in the order of time: all rows at step t, then all rows at t + 1.
 # So the product of a step reads lines that lie together, and were just written.
 
 

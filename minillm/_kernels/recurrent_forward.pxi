@@ -35,8 +35,8 @@ cdef int forward_typed(
     cdef Py_ssize_t steps = schedule.steps
     cdef int threads = max_threads() if steps * (I + H) * GH > SMALL else 1
     cdef bint pairs = itemsize == 4 and rounds_to_bfloat16()
-    # The input terms stand where the gates will be; those of ids of which there are fewer
-    # than steps, in a table of their own.
+    # The input terms stand where the gates will be.  If W_x has fewer rows than there are steps, the
+    # terms of all ids are a table of their own.
     cdef bint by_table = ids is not None and V < steps
     cdef floating *terms = &hs[0, 0, 0] if cell == RNN else &gates[0, 0, 0]
     cdef Workspace before = Workspace(

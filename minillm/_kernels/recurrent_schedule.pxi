@@ -84,7 +84,7 @@ cdef struct Recurrence:  # what the threads share; what the cell or the directio
     int cell
     bint pairs, is_forward
     Rows rows
-    Py_ssize_t ld, lda  # of the lines of a state or of da_hn, and of those of da
+    Py_ssize_t ld, lda  # of the lines of a state or of da_hn, and of the lines of da
     Py_ssize_t columns, panels, depth, scratch_each  # columns, depth: of a panel of W_h
     const long long *ids    # NULL: a term for each step
     Output lines, packed    # of W_h

@@ -6,8 +6,8 @@
 
 /* x and y: 2 n numbers, n of which are the first of their pairs */
 #define DEFINE_ROTARY(REAL, SUFFIX)                                                                \
-    static void rotate_##SUFFIX(ptrdiff_t n, const REAL *RESTRICT x, const REAL *RESTRICT cos,     \
-                                const REAL *RESTRICT sin, REAL *RESTRICT y)                        \
+    static void rotate_##SUFFIX(ptrdiff_t n, const REAL *restrict x, const REAL *restrict cos,     \
+                                const REAL *restrict sin, REAL *restrict y)                        \
     {                                                                                              \
         for (ptrdiff_t i = 0; i < n; i++) {                                                        \
             y[i] = x[i] * cos[i] - x[i + n] * sin[i];                                              \

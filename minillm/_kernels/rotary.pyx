@@ -1,14 +1,11 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The rotation of queries and keys: the Cython twin of its original.
 
-The heads of a token lie beside each other in the result, as in the output of the layer before, so that
+The heads of a token lie side by side in the result, as in the output of the layer before, so that
 joining them copies rows.  One thread to a token.
 """
 
-from minillm._kernels._pool cimport empty
-from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, share
-
-include "floating.pxi"
+include "topic.pxi"
 include "rotary.pxi"
 
 cdef enum:

@@ -1,5 +1,5 @@
 cdef inline int32_t find_in(const int32_t *ascending, int32_t low, int32_t end, int32_t wanted) noexcept nogil:
-    """Where a number is, from place low on and before end; -1: nowhere."""
+    """The place of a number, from place low on and before end; -1 if it is not there."""
     cdef int32_t high = end, middle
     while low < high:
         middle = low + (high - low) // 2

@@ -1,22 +1,19 @@
-# What the steps of decoders share: the addresses of the weights, columns of a product, the keys and values
+# The shared parts of decoders' steps: the addresses of the weights, columns of a product, the keys and values
 # of past tokens, and the attention of one new token to them.  A topic that includes this has `Sizes`, and
 # `find_weights`, which fills Addresses in.
 
 from libc.math cimport INFINITY
-from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
 
-from minillm._kernels._pool cimport Workspace, cut, empty
-from minillm._kernels._threads cimport (
-    Body, Input, Output, Part, are_cores_shared, max_threads, share, share_phases)
-
-include "floating.pxi"
+include "topic.pxi"
 include "gemm.pxi"
-include "decoder.pxi"
 include "attention.pxi"
 include "normalisation.pxi"
 include "activations.pxi"
+
+cdef extern from "decoder.h" nogil:
+    void dots(Py_ssize_t n, Py_ssize_t width, double scale, const void *x, const void *lines, Py_ssize_t first,
+              void *out)
 
 cdef enum:
     WORTH_THREADS = 400000  # multiply-adds a token, below which threads would wait for each other
@@ -31,7 +28,7 @@ cdef int check(bint fits, str what) except -1:
 cdef struct Weight:          # a matrix (I, O), or a vector (O,); zeros: there is none
     Py_ssize_t inputs, outputs
     const void *numbers      # NULL: it is packed
-    bint by_outputs          # the numbers are those of the transpose
+    bint by_outputs          # the numbers are of the transpose
     const void *packed       # a Matrix
     Py_ssize_t rank          # of what is added to a packed matrix, x A B: A (I, r), B (r, O); 0: nothing is
     const float *A
@@ -39,7 +36,7 @@ cdef struct Weight:          # a matrix (I, O), or a vector (O,); zeros: there i
 
 
 cdef class Addresses:
-    """Where the weights lie, checked; and the arrays, so that they go on lying there."""
+    """The addresses of the weights, checked; and the arrays, so that the addresses stay valid."""
 
     cdef Weight *weights
     cdef Sizes sizes
@@ -131,7 +128,7 @@ cdef Py_ssize_t numbers_size(Py_ssize_t M, Py_ssize_t inputs, Py_ssize_t outputs
 
 
 cdef inline int threads_for(Py_ssize_t multiply_adds) noexcept nogil:
-    return 1 if multiply_adds < WORTH_THREADS or are_cores_shared() else max_threads()
+    return 1 if multiply_adds < WORTH_THREADS else max_threads()
 
 
 # --- attention to the past ------------------------------------------------------------
@@ -145,7 +142,7 @@ cdef struct Kept:  # keys or values (texts, N, positions, D/N), with the numbers
 cdef void note_lines(
     Py_ssize_t n, const int64_t *rows, const Kept *kept, Py_ssize_t first, const floating **lines
 ) noexcept nogil:
-    """Where the given n rows of a text, or (NULL) the first n ones, begin; `first` is where row 0 does."""
+    """Addresses of the given n rows of a text, or (NULL) of the first n; row 0 begins at `first`."""
     cdef Py_ssize_t i
     for i in range(n):
         lines[i] = <const floating *>kept.start + first + (i if rows == NULL else rows[i]) * kept.line

@@ -1,4 +1,4 @@
-/* Where compilers and systems differ: atomic operations, locks, threads, cores and clocks.
+/* Where systems differ: atomic operations, locks, threads, clocks and cores.
  *
  * All atomic operations are sequentially consistent.
  */
@@ -7,9 +7,6 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { UNKNOWN = -1 };
-
-#if defined(__GNUC__)
 #define THREAD_LOCAL __thread
 typedef int64_t Atomic;
 #define LOAD(place) __atomic_load_n(place, __ATOMIC_SEQ_CST)
@@ -21,28 +18,12 @@ static inline int replaced(Atomic *place, int64_t old, int64_t value)
 {
     return __atomic_compare_exchange_n(place, &old, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
-#else /* MSVC */
-#define WIN32_LEAN_AND_MEAN
-#include <windows.h>
-#define THREAD_LOCAL __declspec(thread)
-typedef volatile LONG64 Atomic;
-#define LOAD(place) ReadAcquire64(place)
-#define STORE(place, value) ((void)InterlockedExchange64(place, value))
-#define ADD(place, value) (InterlockedExchangeAdd64(place, value) + (value))
-#define EXCHANGE(place, value) InterlockedExchange64(place, value)
-static inline int replaced(Atomic *place, int64_t old, int64_t value)
-{
-    return InterlockedCompareExchange64(place, value, old) == old;
-}
-#endif
 
 /* PAUSE() tells the core that this thread only polls. */
-#if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__))
+#if defined(__x86_64__) || defined(__i386__)
 #define PAUSE() __builtin_ia32_pause()
-#elif defined(__GNUC__) && defined(__aarch64__)
+#elif defined(__aarch64__)
 #define PAUSE() __asm__ __volatile__("isb")
-#elif defined(_WIN32)
-#define PAUSE() YieldProcessor()
 #else
 #define PAUSE() ((void)0)
 #endif
@@ -55,7 +36,6 @@ typedef SRWLOCK Lock;
 typedef CONDITION_VARIABLE Condition;
 #define UNLOCKED SRWLOCK_INIT
 #define THREAD_MAIN(name) static unsigned __stdcall name(void *argument)
-#define THREAD_END 0
 static inline void lock(Lock *held) { AcquireSRWLockExclusive(held); }
 static inline void unlock(Lock *held) { ReleaseSRWLockExclusive(held); }
 static inline void open_condition(Lock *held, Condition *condition)
@@ -75,8 +55,6 @@ static inline int64_t nanoseconds(void)
     QueryPerformanceFrequency(&per_second);
     return (int64_t)(1e9 * (double)ticks.QuadPart / (double)per_second.QuadPart);
 }
-/* For how long this thread has had a core: Windows knows that too roughly, so always. */
-static inline int64_t own_nanoseconds(void) { return nanoseconds(); }
 /* Whether the thread could be started. */
 static inline int start_thread(unsigned(__stdcall *run)(void *), void *argument)
 {
@@ -93,7 +71,6 @@ typedef pthread_mutex_t Lock;
 typedef pthread_cond_t Condition;
 #define UNLOCKED PTHREAD_MUTEX_INITIALIZER
 #define THREAD_MAIN(name) static void *name(void *argument)
-#define THREAD_END NULL
 static inline void lock(Lock *held) { pthread_mutex_lock(held); }
 static inline void unlock(Lock *held) { pthread_mutex_unlock(held); }
 static inline void open_condition(Lock *held, Condition *condition)
@@ -103,16 +80,12 @@ static inline void open_condition(Lock *held, Condition *condition)
 }
 static inline void wait_for(Condition *condition, Lock *held) { pthread_cond_wait(condition, held); }
 static inline void wake(Condition *condition) { pthread_cond_signal(condition); }
-static inline int64_t time_of(clockid_t clock)
+static inline int64_t nanoseconds(void)
 {
     struct timespec now;
-    if (clock_gettime(clock, &now))
-        return UNKNOWN;
+    clock_gettime(CLOCK_MONOTONIC, &now);
     return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
-static inline int64_t nanoseconds(void) { return time_of(CLOCK_MONOTONIC); }
-/* For how long this thread has had a core. */
-static inline int64_t own_nanoseconds(void) { return time_of(CLOCK_THREAD_CPUTIME_ID); }
 /* Whether the thread could be started.  Signals are for Python's threads: this one takes none. */
 static inline int start_thread(void *(*run)(void *), void *argument)
 {
@@ -132,60 +105,26 @@ static inline int start_thread(void *(*run)(void *), void *argument)
 }
 #endif
 
-/* --- what Linux tells of cores and lets a thread do; elsewhere nothing is known ---------------- */
-
 #ifdef __linux__
-#include <fcntl.h>
 #include <sched.h>
-#include <stdlib.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 /* The core that this thread is on. */
 static inline int core(void) { return sched_getcpu(); }
-static inline int64_t thread_number(void) { return syscall(SYS_gettid); }
-/* For how long a thread of this process has had a core. */
-static inline int64_t run_time_of(int64_t thread)
-{
-    return time_of((clockid_t)(~(uint32_t)thread << 3 | 6));
-}
-/* For how long this thread has waited for a core, in nanoseconds. */
-static inline int64_t time_in_queue(void)
-{
-    char text[100] = "";
-    const int file = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
-    const int64_t length = file < 0 ? 0 : read(file, text, sizeof(text) - 1);
-    char *second = strchr(text, ' ');
-    if (file >= 0)
-        close(file);
-    return length > 0 && second ? strtoll(second, NULL, 10) : UNKNOWN;
-}
-/* Move a thread to a core, from which it must be released. */
-static inline void move_thread(int64_t thread, int core)
-{
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(core, &one);
-    sched_setaffinity((pid_t)thread, sizeof(one), &one);
-}
-/* Release this thread to all cores that the process may use; whether it is not on this one any more. */
-static inline int has_left(int core)
+/* Move this thread to another core that the process may use, and leave it free to move again. */
+static inline void leave_core(int core)
 {
     cpu_set_t all, others;
     if (sched_getaffinity(getpid(), sizeof(all), &all))
-        return 0;
+        return;
     others = all;
     CPU_CLR(core, &others);
-    const int left = CPU_COUNT(&others) > 0 && !sched_setaffinity(0, sizeof(others), &others);
+    if (CPU_COUNT(&others) > 0)
+        sched_setaffinity(0, sizeof(others), &others);
     sched_setaffinity(0, sizeof(all), &all);
-    return left;
 }
-#else
-static inline int core(void) { return UNKNOWN; }
-static inline int64_t thread_number(void) { return UNKNOWN; }
-static inline int64_t run_time_of(int64_t thread) { return (void)thread, UNKNOWN; }
-static inline int64_t time_in_queue(void) { return UNKNOWN; }
-static inline void move_thread(int64_t thread, int core) { (void)thread, (void)core; }
-static inline int has_left(int core) { return (void)core, 0; }
+#else /* it is not known, and the system moves threads by itself */
+static inline int core(void) { return -1; }
+static inline void leave_core(int core) { (void)core; }
 #endif
 
 #endif

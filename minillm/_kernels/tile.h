@@ -26,8 +26,7 @@
  * GCC's vector extension needs no names of instructions.  In a tile only the fused
  * multiply-add is named: left to itself the compiler fuses in tiles of some
  * shapes and not of others, and the bits would differ.  The sizes below follow
- * the flags that setup.py compiles each twin with.  Other compilers get the
- * plain loop at the end.
+ * the flags that setup.py compiles each twin with.
  */
 #ifndef MINILLM_TILE_H
 #define MINILLM_TILE_H
@@ -53,7 +52,7 @@
 #define TILE_ROWS(vectors) ((vectors) == 4 ? 3 : (vectors) == 3 ? ROWS_BY_THREE : 6)
 #define ADD_PRODUCT_float(sum, x, line) _mm256_fmadd_ps(_mm256_set1_ps(x), line, sum)
 #define ADD_PRODUCT_double(sum, x, line) _mm256_fmadd_pd(_mm256_set1_pd(x), line, sum)
-#elif defined(__aarch64__) && defined(__GNUC__)
+#elif defined(__aarch64__)
 #include <arm_neon.h>
 #define VECTOR_BYTES 16 /* 32 registers */
 #define TILE_ROWS(vectors) ((vectors) == 4 ? 6 : 8)
@@ -76,15 +75,8 @@
 #define TILE_SIZE (24 * VECTOR_BYTES) /* bytes of the largest tile */
 
 /* Fetch a line of the cache that will be needed in some microseconds. */
-#if defined(__GNUC__)
 #define PREFETCH(address) __builtin_prefetch(address, 0, 2)
-#else
-#define PREFETCH(address) ((void)(address))
-#endif
 
-#if defined(__GNUC__)
-
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 
 #define DEFINE_TILE(REAL, NAME)                                                                    \
@@ -162,7 +154,7 @@
     }
 
 /* Columns n0 to n1, whole vectors, of out (rows, :) += a (rows, count) times `count` lines of b, which
- * may lie anywhere: for few rows, where the time is that of reading b.
+ * may lie anywhere: for few rows, where reading b takes most of the time.
  *
  * From memory, long streams come fastest: of LINES lines at a time, a vector of each is read for
  * all rows.  Those that are `ahead` are fetched meanwhile, because the processor itself stops
@@ -222,41 +214,6 @@
         for (; n0 < n1 && count == LINES; n0 += lanes)                                             \
             NAME##_stream(1, rows, n0, a, b, ahead, out);                                          \
     }
-
-#else
-
-#define DEFINE_LINES(REAL, NAME)                                                                   \
-    static void add_lines_##NAME(int rows, ptrdiff_t count, ptrdiff_t n0, ptrdiff_t n1,            \
-                                 const REAL *const *a, const REAL *const *b, ptrdiff_t ahead,      \
-                                 REAL *const *out)                                                 \
-    {                                                                                              \
-        (void)ahead;                                                                               \
-        for (int m = 0; m < rows; m++)                                                             \
-            for (ptrdiff_t k = 0; k < count; k++)                                                  \
-                for (ptrdiff_t n = n0; n < n1; n++)                                                \
-                    out[m][n] += a[m][k] * b[k][n];                                                \
-    }
-
-#define DEFINE_TILES(REAL, NAME)                                                                   \
-    static void NAME(int rows, int vectors, ptrdiff_t depth, const REAL *const *a, ptrdiff_t step, \
-                     const REAL *b, ptrdiff_t ldb, const REAL *const *start, REAL *const *out)     \
-    {                                                                                              \
-        const ptrdiff_t width = vectors * (ptrdiff_t)(VECTOR_BYTES / sizeof(REAL));                \
-        ptrdiff_t k = 0;                                                                           \
-        do {                                                                                       \
-            const ptrdiff_t first = k, last = depth - k < STRETCH ? depth : k + STRETCH;           \
-            for (int m = 0; m < rows; m++)                                                         \
-                for (ptrdiff_t j = 0; j < width; j++) {                                            \
-                    REAL sum = 0;                                                                  \
-                    for (k = first; k < last; k++)                                                 \
-                        sum = ADD_PRODUCT_##REAL(sum, a[m][k * step], b[k * ldb + j]);             \
-                    out[m][j] = start ? start[m][j] + sum : sum;                                   \
-                }                                                                                  \
-            start = (const REAL *const *)out;                                                      \
-        } while (k < depth);                                                                       \
-    }
-
-#endif
 
 DEFINE_TILES(float, tile_f32)
 DEFINE_TILES(double, tile_f64)

@@ -15,8 +15,8 @@
 #include <stdint.h>
 #include <string.h>
 #include "either.h"
-#include "system.h" /* first: windows.h has a POINT of its own */
 #include "maths.h"
+#include "system.h"
 
 /* splitmix64 (Steele, Lea and Flood 2014) */
 static inline uint64_t next_random(uint64_t *state)
@@ -41,17 +41,14 @@ static inline ptrdiff_t row_of_round(ptrdiff_t count, int last_is_top, ptrdiff_t
 }
 
 /* Fetch a cache line that will be written. */
-#if defined(__GNUC__) && defined(__x86_64__)
+#if defined(__x86_64__)
 #define PREFETCH(address) __asm__ __volatile__("prefetchw %0" : : "m"(*(const char *)(address)))
-#elif defined(__GNUC__)
-#define PREFETCH(address) __builtin_prefetch(address, 1)
 #else
-#define PREFETCH(address) ((void)(address))
+#define PREFETCH(address) __builtin_prefetch(address, 1)
 #endif
 
 enum { AT_ONCE = 8 }; /* sigmoids: the arrays of a prediction have room for a multiple of it */
 
-#if defined(__GNUC__)
 #define DEFINE_VECTOR(REAL, SUFFIX)                                                                \
     typedef REAL vector_##SUFFIX __attribute__((vector_size(64), aligned(sizeof(REAL))));          \
     typedef REAL half_##SUFFIX __attribute__((vector_size(32)));                                   \
@@ -67,11 +64,6 @@ enum { AT_ONCE = 8 }; /* sigmoids: the arrays of a prediction have room for a mu
             return sums.x[0] + sums.x[1];                                                          \
         return (sums.x[0] + sums.x[LEFT / 2]) + (sums.x[1] + sums.x[LEFT - 1]);                    \
     }
-#else /* a vector of one number */
-#define DEFINE_VECTOR(REAL, SUFFIX)                                                                \
-    typedef REAL vector_##SUFFIX;                                                                  \
-    static inline REAL total_##SUFFIX(const vector_##SUFFIX *v) { return *v; }
-#endif
 
 #define DEFINE_WORD2VEC(REAL, SUFFIX)                                                              \
     DEFINE_VECTOR(REAL, SUFFIX)                                                                    \

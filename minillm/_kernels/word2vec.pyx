@@ -3,10 +3,10 @@
 
 In one thread it does step for step what the NumPy original does, with the same random numbers.
 
-Each of several threads takes one piece of the text after the other, so that all sentences are learned
-about in their order.  The threads update the same W_in without locks.  Of the most used rows of W_out
-each has copies, and exchanges them (see word2vec.h).  Copies of W_in would do harm: a vector that lacks
-some steps of others costs far more quality there.
+Each of several threads takes one piece of the text after the other, so that the sentences are learned
+in their order.  The threads update the same W_in without locks.  Each has copies of the most used rows of
+W_out, and exchanges them (see below).  Copies of W_in would do harm: a vector that lacks some steps of
+others costs far more quality there.
 
 A prediction first collects its rows, then takes all scores, turns them into
 steps together (vectors of sigmoids), and then goes across the rows once:
@@ -17,13 +17,9 @@ So the probabilities are multiplied, and the logarithm taken of a long product.
 """
 
 from libc.math cimport log
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
-from minillm._kernels._pool cimport Workspace
-from minillm._kernels._threads cimport Body, Part, max_threads, share_phases
-
-include "floating.pxi"
+include "topic.pxi"
 
 cdef extern from "word2vec.h" nogil:
     ctypedef int64_t Atomic
@@ -50,7 +46,7 @@ cdef enum:
 
 cdef struct Rows:  # of W_out, as one of several threads sees them
     void* shared
-    Py_ssize_t first, count  # the rows of which there are copies
+    Py_ssize_t first, count  # the rows that are copied
     bint last_is_top         # whether row first + count - 1 is used most, and not row `first`
     int threads              # 1: there are no copies
     bint copied              # whether own and before are filled
@@ -181,7 +177,7 @@ cdef Scratch* scratch_of(
     scratch.sign, scratch.p = memory.take(row_bytes), memory.take(row_bytes)
     scratch.g, scratch.times = memory.take(row_bytes), memory.take(row_bytes)
     scratch.size, scratch.move = memory.take(row_bytes), memory.take(row_bytes)
-    # What lies behind the last row goes through the sigmoid as well, and could be subnormal: slow.
+    # The numbers behind the last row go through the sigmoid as well, and could be subnormal: slow.
     memset(scratch.sign, 0, row_bytes)
     memset(scratch.p, 0, row_bytes)
     return scratch
@@ -331,14 +327,14 @@ cdef inline void multiply(Sum* sum, double p) noexcept nogil:
 #
 #     shared = own = before = shared + (own - before) / 2
 #
-# Two is right for two threads, and good for more, of which some have made their exchanges already.
+# Two is right for two threads, and good for more, because some have made their exchanges already.
 #
 # In a round, a thread exchanges the row that is used most, one of the two that follow, one of the four that
 # follow these, and so on, the next one in each round.  Row r of natural language is used about 1 / r times
 # as often as row 1 (Zipf's law), so that all are used about equally often between two exchanges.
 #
-# Who exchanges a row has its lock, so that no change is lost.  Nobody waits for it: a row that another
-# thread has locked is left for a later round, and after the last sentence all rows are exchanged.
+# The thread that exchanges a row has its lock, so that no change is lost.  No thread waits for a lock: a row
+# that another thread has locked is left for a later round, and after the last sentence all rows are exchanged.
 
 
 cdef inline floating *row_of(const Rows *rows, Py_ssize_t D, Py_ssize_t i, floating *size) noexcept nogil:

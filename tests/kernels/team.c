@@ -160,44 +160,13 @@ static void waiting(void)
     CHECK(threads_now(2) == 2);
 }
 
-/* So do those of short pieces where a thread finds that its core was taken away, each time for longer. */
-static void shared_core(void)
-{
-    const int64_t start = nanoseconds();
-    Core state = {0, 0, 0, TIMES};
-    int64_t times = TIMES;
-    STORE(&team.members[0].core, -2); /* the caller is elsewhere */
-    look_anew(&state);
-    state.counted -= 1000 * ms; /* it has had its core, whatever happens to this test */
-    look_at_core(&state, 1);
-    CHECK(!short_pieces_are_alone() && state.clean > 0);
-    for (int i = 0; i < 8; i++) {
-        STORE(&team.alone_until_short, 0);
-        look_anew(&state);
-        state.since -= 20 * ms;
-        look_at_core(&state, 1);
-        CHECK(short_pieces_are_alone() && team.alone_until_short >= start + times * 20 * ms);
-        CHECK(threads_now(2) == (time_in_queue() == UNKNOWN ? 1 : 2));
-        times = 2 * times < MOST_TIMES ? 2 * times : MOST_TIMES;
-        CHECK(state.times == times && state.clean == 0);
-    }
-    for (int64_t clean = 0; clean <= CLEAN; clean += LOOK_OF_CALLER) {
-        CHECK(state.times == MOST_TIMES);
-        look_anew(&state);
-        state.since -= LOOK_OF_CALLER;
-        state.counted -= 1000 * ms;
-        look_at_core(&state, 1);
-    }
-    CHECK(state.times == TIMES);
-}
-
 int main(int count, char **arguments)
 {
     static const struct {
         const char *name;
         void (*run)(void);
     } tests[] = {{"once", once},   {"callers", callers}, {"pauses", pauses}, {"slow_thread", slow_thread},
-                 {"waiting", waiting}, {"shared_core", shared_core}, {"no_threads", no_threads}};
+                 {"waiting", waiting}, {"no_threads", no_threads}};
     CHECK(count == 2);
     for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
         if (!strcmp(tests[i].name, arguments[1])) {

@@ -41,7 +41,7 @@ def run(tmp_path_factory):
     return run
 
 
-TESTS = ["once", "callers", "pauses", "slow_thread", "waiting", "shared_core"]
+TESTS = ["once", "callers", "pauses", "slow_thread", "waiting"]
 
 
 @pytest.mark.parametrize("name", TESTS)
