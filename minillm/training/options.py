@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from minillm._kernels import PRECISIONS
 from minillm.errors import InputError
-from minillm.option import checked, option
+from minillm.option import option, option_of, types_of
 from minillm.training.checkpoints import Summary
 from minillm.training.schedules import SCHEDULES
 from minillm.training.task import Task
@@ -46,7 +48,12 @@ class Options:
                 "expected exactly one of steps, minutes and epochs, "
                 f"found {self.steps}, {self.minutes} and {self.epochs}"
             )
-        checked(Options, vars(self), "")
+        for name, hint in types_of(Options).items():
+            declared, value = option_of(Options, name), getattr(self, name)
+            number = value.item() if isinstance(value, np.generic) else value
+            if value is not None and not declared.allows(number):
+                expected = declared.expected(hint.plain)
+                raise ValueError(f"{name}: expected {expected}, found {value}")
 
     def of(self, task: Task) -> "Options":
         """These options with the length of the task's epochs.
