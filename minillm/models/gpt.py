@@ -73,10 +73,12 @@ def gpt_block(
 
     With rng there is dropout at this rate.  ``backward(dy)`` -> dx, gradients.
     """
+    # x = x + attention(norm_1(x)); add_norm forms the sum with the next norm, in one pass
     (x, a), norm_1_backward = add_norm(params, f"{prefix}.norm_1", x, None)
     a, attention_backward = self_attention(params, f"{prefix}.attention", a, heads, attend)
     a, drop_1_backward = ops.dropout(a, rate, rng)
-    (x, f), norm_2_backward = add_norm(params, f"{prefix}.norm_2", x, a)  # x + a, and its norm
+    # x = x + feed_forward(norm_2(x))
+    (x, f), norm_2_backward = add_norm(params, f"{prefix}.norm_2", x, a)
     f, feed_forward_backward = feed_forward(params, f"{prefix}.feed_forward", f)
     f, drop_2_backward = ops.dropout(f, rate, rng)
 

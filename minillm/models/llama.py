@@ -115,12 +115,14 @@ def llama_block(
     """
     p, c, eps = params, config, config.eps
     rotate = partial(ops.rotary, positions=positions, base=c.rotary_base, scaling=c.rope_scaling)  # type: ignore[arg-type]
+    # x = x + attention(norm_1(x)); add_norm forms the sum with the next norm, in one pass
     (x, a), norm_1_backward = add_norm(p, f"{prefix}.norm_1", x, None, eps)
     a, attention_backward = self_attention(
         p, f"{prefix}.attention", a, c.heads, attend, c.key_heads, rotate
     )
     a, drop_1_backward = ops.dropout(a, c.dropout, rng)
-    (x, f), norm_2_backward = add_norm(p, f"{prefix}.norm_2", x, a, eps)  # x + a, and its norm
+    # x = x + feed_forward(norm_2(x))
+    (x, f), norm_2_backward = add_norm(p, f"{prefix}.norm_2", x, a, eps)
     f, feed_forward_backward = gated_feed_forward(p, f"{prefix}.feed_forward", f)
     f, drop_2_backward = ops.dropout(f, c.dropout, rng)
 
