@@ -28,7 +28,7 @@ def number_in(name):
 
 
 def cores():
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     has = getattr(os, "sched_getaffinity", None)
     return len(has(0)) if has else os.cpu_count() or 1
 
@@ -47,7 +47,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def thread_count():
-    """How many threads a kernel that is called from this Python thread uses at most."""
+    """The most threads that a kernel called from this Python thread uses."""
     return count_of_threads()
 
 
@@ -71,7 +71,7 @@ cdef int count_of_threads() noexcept nogil:
 
 
 cdef int max_threads() noexcept nogil:
-    """How many threads a kernel should use now."""
+    """The number of threads that a kernel should use now."""
     return threads_now(count_of_threads())
 
 

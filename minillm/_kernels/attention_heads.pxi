@@ -37,7 +37,7 @@ cdef inline Py_ssize_t first_position(const Heads *all, Py_ssize_t b) noexcept n
 
 
 cdef inline Py_ssize_t visible(const Heads *h, Py_ssize_t t) noexcept nogil:
-    """How many keys query t of a head may see."""
+    """The number of keys that query t of a head may see."""
     return max(0, min(h.length, h.position + t + 1))
 
 

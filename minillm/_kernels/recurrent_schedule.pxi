@@ -60,7 +60,7 @@ cdef inline Py_ssize_t row_at(const Rows *rows, Py_ssize_t m) noexcept nogil:
 
 
 cdef inline Py_ssize_t count_of(const Rows *rows, Py_ssize_t count) noexcept nogil:
-    """How many of the first `count` rows are this thread's."""
+    """The number of the first `count` rows that are this thread's."""
     return (count - rows.first + rows.threads - 1) // rows.threads if count > rows.first else 0
 
 
