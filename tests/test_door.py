@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import tempfile
 import threading
 
 import numpy as np
@@ -180,6 +181,18 @@ def test_texts_with_labels_train_a_classifier(tmp_path):
     ]
     moved = run.path.rename(tmp_path / "moved")
     assert minillm.load(moved).evaluate()["items"] == 4
+
+
+def test_python_data_are_measured_without_a_file(monkeypatch):
+    lm = minillm.train("lm", text=TEXT, steps=1, **TINY)
+    classifier = minillm.train("classifier", texts=TEXTS, labels=LABELS, steps=1, quiet=True)
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", None)  # it is not called
+    assert lm.evaluate(text=TEXT)["tokens"] > 3000
+    results = classifier.evaluate(texts=[*TEXTS, " "], labels=[*LABELS, "good"])
+    assert results["items"] == len(TEXTS)
+    assert results["left_out_without_text"] == 1
+    with pytest.raises(InputError, match="expected a label among bad, good; found 'x'"):
+        classifier.evaluate(texts=["a"], labels=["x"])
 
 
 def test_pairs_train_a_transformer():

@@ -15,8 +15,8 @@ The logits are a last phase, divided by columns.
 """
 
 cdef enum:
-    OF_MODEL = 5    # weights, in the order of decoder_step.MODEL_WEIGHTS
-    OF_BLOCK = 18   # in the order of decoder_step.BLOCK_WEIGHTS
+    OF_MODEL = 5    # weights, in the order of DecoderWeights.arrays
+    OF_BLOCK = 18   # of each block, in that order
     GROUP = 32      # rows at most, whose activations fit into the second-level cache
     LEAST_GROUP = 4  # rows for which it is worth reading all weights
     CACHE = 16777216  # bytes of weights that the last cache keeps

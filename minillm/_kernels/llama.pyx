@@ -27,8 +27,8 @@ cdef extern from *:
                       const float *x, const float *A, const float *B, float *h, float *y) noexcept nogil
 
 cdef enum:
-    OF_MODEL = 3    # weights, in the order of llama_step.MODEL_WEIGHTS
-    OF_BLOCK = 6    # in the order of llama_step.BLOCK_WEIGHTS
+    OF_MODEL = 3    # weights, in the order of LlamaWeights.arrays
+    OF_BLOCK = 6    # of each block, in that order
 
 cdef struct Sizes:
     Py_ssize_t Q, T, D, F, N, M, width, V, S, L  # S: the most positions that a query looks at

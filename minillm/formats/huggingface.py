@@ -225,6 +225,11 @@ def read_dropout(file: Entries, name: str) -> float:
     return value
 
 
+def entries_of(path: Path) -> Entries:
+    """The entries of a file of JSON; none if there is no such file."""
+    return Entries(path, read_json(path) if path.exists() else {})
+
+
 def is_name(text: str) -> bool:
     """Whether a text can name a file or folder next to the file that contains it."""
     return Path(text).name == text and len(text) <= LONGEST_NAME and text.isprintable()
@@ -240,7 +245,7 @@ def read_chat_template(folder: str | Path) -> str | None:
 
     InputError for a template that is not a text.
     """
-    path, config = Path(folder) / CHAT_TEMPLATE, Path(folder) / "tokenizer_config.json"
+    path, config = Path(folder) / CHAT_TEMPLATE, entries_of(Path(folder) / "tokenizer_config.json")
     if path.exists():
         with reading(path, regular=True) as file:
             data = read_all(file, str(path), LARGEST_JSON)
@@ -248,25 +253,24 @@ def read_chat_template(folder: str | Path) -> str | None:
             return data.decode()
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: expected UTF-8 text: {error}") from None
-    template = read_json(config).get("chat_template") if config.exists() else None
+    template = config.values.get("chat_template")
     if isinstance(template, list):  # several, with names
         named = [t for t in template if isinstance(t, dict) and t.get("name") == "default"]
         template = named[0].get("template") if named else None
     if template is not None and not isinstance(template, str):
-        raise Entries(config, {"chat_template": template}).wrong("chat_template", "a text")
+        raise Entries(config.path, {"chat_template": template}).wrong("chat_template", "a text")
     return template
 
 
 def read_other_tokens(folder: str | Path) -> dict[str, str]:
     """The texts of ``pad`` and ``unk`` for chat templates, those that tokenizer_config.json has."""
-    path = Path(folder) / "tokenizer_config.json"
-    return token_texts(path, read_json(path) if path.exists() else {}, "pad", "unk")
+    file = entries_of(Path(folder) / "tokenizer_config.json")
+    return token_texts(Path(file.path), file.values, "pad", "unk")
 
 
 def read_sampling(folder: str | Path) -> dict[str, Any]:
     """The fields of Sampling in generation_config.json; empty if it does not sample."""
-    path = Path(folder) / GENERATION
-    values = read_json(path) if path.exists() else {}
+    values = entries_of(Path(folder) / GENERATION).values
     if values.get("do_sample") is not True:
         return {}
     return sampling_of({name: values.get(name) for name in SAMPLING})

@@ -22,13 +22,12 @@ from typing import Any
 from minillm.data.entries import Entries
 from minillm.data.files import read_json, read_json_list
 from minillm.errors import InputError, short
-from minillm.formats.huggingface import is_name, json_file
+from minillm.formats.huggingface import entries_of, is_name, json_file
 
-_NAMES = {"mean": "mean", "first": "cls", "max": "max"}  # of poolings: ours, theirs
-_FLAGS = {  # their names, and the entries that most files have in place of a name
-    "mean": "pooling_mode_mean_tokens",
-    "cls": "pooling_mode_cls_token",
-    "max": "pooling_mode_max_tokens",
+_POOLINGS = {  # our name, their name, and the entry that most files have in place of a name
+    "mean": ("mean", "pooling_mode_mean_tokens"),
+    "first": ("cls", "pooling_mode_cls_token"),
+    "max": ("max", "pooling_mode_max_tokens"),
 }
 _CONFIG = "config_sentence_transformers.json"
 _STEPS = ("Transformer", "Pooling", "Normalize")
@@ -86,19 +85,18 @@ def read_sentences(
     path = modules["Pooling"] / "config.json"
     values = read_json(path)
     for name in ("embedding_dimension", "word_embedding_dimension"):
-        if values.get(name, width) != width:
-            raise Entries(path, values).wrong(name, f"{width}, the width of the model")
+        Entries(path, values).check(name, (width,), f"{width}, the width of the model")
     pooling = values.get("pooling_mode")
     if pooling is None:
-        names = {flag: name for name, flag in _FLAGS.items()}
+        names = {flag: name for name, flag in _POOLINGS.values()}
         set_flags = [key for key, on in values.items() if key.startswith("pooling_mode_") and on]
         pooling = [names.get(flag, flag) for flag in set_flags] or "mean"
     if isinstance(pooling, list) and len(pooling) == 1:
         pooling = pooling[0]
-    for ours, theirs in _NAMES.items():
+    for ours, (theirs, _) in _POOLINGS.items():
         if theirs == pooling:
             return Sentences(ours, "Normalize" in modules, longest, _read_config(folder))
-    expected = ", ".join(_NAMES.values())
+    expected = ", ".join(theirs for theirs, _ in _POOLINGS.values())
     raise InputError(f"{path}: pooling_mode: expected one of {expected}, found {short(pooling)}")
 
 
@@ -108,11 +106,10 @@ def _read_longest(folder: Path, context: int) -> int | None:
         ("sentence_bert_config.json", "max_seq_length"),
         ("tokenizer_config.json", "model_max_length"),
     ):
-        values = read_json(folder / file) if (folder / file).exists() else {}
-        entries = Entries(folder / file, values)
-        if values.get("do_lower_case") and file.startswith("sentence"):
+        entries = entries_of(folder / file)
+        if entries.values.get("do_lower_case") and file.startswith("sentence"):
             raise entries.wrong("do_lower_case", "false: the tokenizer does that")
-        if values.get(name) is not None:
+        if entries.values.get(name) is not None:
             longest = entries.size(name, LEAST_TOKENS)
             return longest if longest < context else None
     return None
@@ -120,19 +117,17 @@ def _read_longest(folder: Path, context: int) -> int | None:
 
 def _read_config(folder: Path) -> int | None:
     """The number of kept entries of a vector; None: all.  InputError for a prompt before texts."""
-    path = folder / _CONFIG
-    values = read_json(path) if path.exists() else {}
-    entries = Entries(path, values)
-    if values.get("default_prompt_name") is not None:
+    entries = entries_of(folder / _CONFIG)
+    if entries.values.get("default_prompt_name") is not None:
         raise entries.wrong("default_prompt_name", "null: texts are read without a prompt")
-    return None if values.get("truncate_dim") is None else entries.size("truncate_dim")
+    return None if entries.values.get("truncate_dim") is None else entries.size("truncate_dim")
 
 
 def sentence_files(sentences: Sentences, width: int, context: int) -> dict[str, bytes]:
     """The additional files of a sentence encoder, by name; none for other models."""
     if sentences.pooling is None:
         return {}
-    pooling = {flag: theirs == _NAMES[sentences.pooling] for theirs, flag in _FLAGS.items()}
+    pooling = {flag: ours == sentences.pooling for ours, (_, flag) in _POOLINGS.items()}
     places = ("", "1_Pooling", "2_Normalize")
     modules = [
         {"idx": at, "name": str(at), "path": place, "type": f"sentence_transformers.models.{step}"}

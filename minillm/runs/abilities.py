@@ -1,4 +1,4 @@
-"""What the runs of a kind are able to do: one protocol for each ability.
+"""The abilities of the runs of a kind, one protocol each.
 
 A kind has an ability if it defines the method.  Each method receives the run, then the arguments of
 the method of the same name of :class:`minillm.runs.run.Run`, which describes it.

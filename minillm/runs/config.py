@@ -9,7 +9,7 @@ unit        of the loss, which is a mean over these
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,17 @@ from minillm.errors import InputError, short
 from minillm.option import checked, make, names_of_sizes, types_of
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Kind, Stored, Vocabularies, find_kind, kinds
-from minillm.runs.settings import LENGTHS, TrainingSettings, names_of_data, stored_values
+from minillm.runs.settings import (
+    LENGTHS,
+    TrainingSettings,
+    names_of_data,
+    sizes_in,
+    stored_values,
+)
 from minillm.text import ChatTemplate
+
+# The weights of a run, or a function that writes those that are quantised, as a GGUF file.
+ToSave = Mapping[str, NDArray] | Callable[[Path], None]
 
 
 def save_config(folder: RunFolder, stored: Stored) -> None:
@@ -42,14 +51,13 @@ def _to_json(stored: Stored) -> dict:
 def save_run(
     folder: RunFolder,
     stored: Stored,
-    params: Mapping[str, NDArray] | Callable[[Path], None],
+    params: ToSave,
     vocabularies: Vocabularies,
     files: Mapping[str, bytes] | None = None,
     chat: ChatTemplate | None = None,
 ) -> None:
     """Write a complete run that was not made by the training loop, but counted or imported.
 
-    ``params`` may be a function that writes weights that are quantised, as a GGUF file.
     ``files`` are files for other programs, by name.  ``chat`` is the template of a model that
     answers.
 
@@ -118,9 +126,7 @@ def _settings_of(kind: Kind, training: dict, config: Any, place: str) -> Any:
     sizes = names_of_sizes(kind.settings)
     if twice := set(sizes) & training.keys():
         raise InputError(f"{place}training: {min(twice)!r} is a size of the model")
-    known = {entry.name for entry in fields(config)}
-    of_model = {name: getattr(config, name) for name in sizes if name in known}
-    settings = make(kind.settings, {**training, **of_model}, place)
+    settings = make(kind.settings, {**training, **sizes_in(config, kind.settings)}, place)
     if isinstance(settings, TrainingSettings):
         lengths = [getattr(settings, name) for name in LENGTHS]
         if lengths.count(None) != len(LENGTHS) - 1:

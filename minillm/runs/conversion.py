@@ -3,7 +3,6 @@
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from minillm.models.llama import Llama
 from minillm.option import make, types_of
 from minillm.quantised.matrix import dequantised
 from minillm.runs.additions import check_additions
-from minillm.runs.config import read_config, save_run
+from minillm.runs.config import ToSave, read_config, save_run
 from minillm.runs.folder import RunFolder
 from minillm.runs.importing import format_of, import_with, importers, recognised
 from minillm.runs.kind import Stored, kinds
@@ -37,16 +36,16 @@ def merge(
     """
     run = load(path, allow_nan)
     check_additions(run)
-    weights: Any = run.model.params
-    size = sum(weight.size for weight in weights.values())
+    weights: ToSave = run.model.params
+    size = sum(weight.size for weight in run.model.params.values())
     suffix = ""
-    if not all(isinstance(weight, np.ndarray) for weight in weights.values()):
+    if not all(isinstance(weight, np.ndarray) for weight in run.model.params.values()):
         weights, suffix = _quantised(run, MERGED), f", as {MERGED.lower()}"
     _save_with(run, weights, out, overwrite)
     return f"{size:,} weights, those of {run.data['init']} with the additions of {path}{suffix}"
 
 
-def _save_with(run: Run, weights: Any, out: str | Path, overwrite: bool) -> None:
+def _save_with(run: Run, weights: ToSave, out: str | Path, overwrite: bool) -> None:
     """Save a run with other weights, which are all that it needs."""
     folder, stored = RunFolder(out), read_config(run.folder)
     settings = replace(stored.settings, lora_rank=None, lora_alpha=None, lora_targets="all")
@@ -72,7 +71,7 @@ def quantise(path: str | Path, form: str, out: str | Path, overwrite: bool = Fal
     return f"{form.lower()}: {after:,} bytes of weights, before {before:,}"
 
 
-def _quantised(run: Run, form: str) -> Any:
+def _quantised(run: Run, form: str) -> ToSave:
     """A function that writes the weights of a run of llama, with its updates, as a GGUF file."""
     return partial(export_gguf, run.model, run.tokenizer, block_type=form, chat=run.chat_template())
 

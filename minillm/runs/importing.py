@@ -19,7 +19,6 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from minillm import __version__
 from minillm.data.entries import Entries
@@ -96,7 +95,7 @@ def _is_foreign(path: str | Path) -> bool:
     return any(one.recognises(folder, b"") for one in formats())
 
 
-def _state(source: Path) -> dict[str, Any]:
+def _state(source: Path) -> dict[str, object]:
     """The sizes and times of the files of a source, and the version that imports them."""
     paths = [source]
     if source.is_dir():
@@ -109,7 +108,7 @@ def _state(source: Path) -> dict[str, Any]:
     return {"version": [__version__, FORMAT_VERSION], "files": files}
 
 
-def _is_import(folder: RunFolder, state: dict[str, Any]) -> bool:
+def _is_import(folder: RunFolder, state: dict[str, object]) -> bool:
     """Whether the folder has a complete import of a source in this state."""
     with suppress(InputError):
         return read_json(folder.path / MARK) == state and folder.model_path.exists()
@@ -149,7 +148,8 @@ def recognised(path: str | Path) -> tuple[Format | None, bytes]:
 def import_with(reader: Format, file: str, folder: RunFolder) -> str:
     """Make a run of a file of another program; return a line about it."""
     contents = reader.read(file)
-    kind: Any = next(kind for kind in importers(reader) if kind.model is type(contents.model))
+    kind = next(kind for kind in importers(reader) if kind.model is type(contents.model))
+    assert isinstance(kind, Imports)
     return kind.import_model(contents, file, folder)
 
 

@@ -12,7 +12,7 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -26,9 +26,9 @@ from minillm.data.labelled import Labelled
 from minillm.data.pairs import Pair
 from minillm.errors import InputError, did_you_mean, short
 from minillm.models.base import Model
-from minillm.option import names_of_sizes, types_of
+from minillm.option import types_of
 from minillm.runs.folder import RunFolder
-from minillm.runs.settings import Evaluation, Facts
+from minillm.runs.settings import Evaluation, Facts, sizes_in
 from minillm.text import Vocabulary, vocabulary_from_dict
 from minillm.training import Summary, Task
 
@@ -113,12 +113,15 @@ class Given:
         objects = (self.text, self.labelled, self.pairs)
         return ", ".join(self.files) or "the given data" * (objects != (None, None, None))
 
-    def blocks(self) -> Iterator[str]:
-        """The text of the files, or the given one, in blocks of whole lines."""
+    def blocks(self, most: int | None = None) -> Iterator[str]:
+        """The text of the files, or the given one, in blocks of whole lines.
+
+        InputError for a file of more than ``most`` bytes.
+        """
         if self.text is not None:
             yield from decoded(BytesIO(self.text.encode()), "text")
         for name in self.files:
-            yield from text_blocks(name)
+            yield from text_blocks(name, most=most)
 
 
 class Kind:
@@ -240,12 +243,9 @@ def check_fingerprint(
 
 def sizes_of(run: "Run", settings: type) -> dict[str, object]:
     """The settings that are sizes of a run's model, and the unit of its text."""
-    config, known = run.model.config, types_of(settings)
-    names = {entry.name for entry in fields(config)} & set(names_of_sizes(settings))
-    sizes = {name: getattr(config, name) for name in names}
-    for name in ("unit", "pretokenised"):
-        if name in known:
-            sizes[name] = getattr(run.settings, name, None)
+    sizes = sizes_in(run.model.config, settings)
+    for name in {"unit", "pretokenised"} & types_of(settings).keys():
+        sizes[name] = getattr(run.settings, name, None)
     return {
         name: value
         for name, value in sizes.items()

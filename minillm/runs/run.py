@@ -323,7 +323,7 @@ class Run:
         """The vector of one text, (D,), or of each of a list, (n, D).
 
         pooling: the "mean" of the tokens' vectors, the "first" one, of [CLS], or the "max" of
-        each feature; None: the setting of a sentence encoder's files, else the mean.  Only the
+        each feature; None: as a sentence encoder's files say, otherwise the mean.  Only the
         beginning of a text is read if it is longer than the model's context, or than the limit in
         those files.
         """

@@ -13,10 +13,10 @@ from dataclasses import MISSING, dataclass, fields
 from functools import partial
 from typing import Any, TypeVar
 
-from minillm._kernels import PRECISIONS
 from minillm.errors import InputError
 from minillm.option import names_of_sizes, option, option_of, types_of, with_default
 from minillm.training.optimisers import OPTIMISERS
+from minillm.training.options import Options
 
 LENGTHS = ("minutes", "steps", "epochs")  # of a run, which has one of them
 
@@ -74,18 +74,25 @@ def size(
     return option(default, of_model=True, **details)
 
 
-def config_from(settings: object, config: type[S], **values: object) -> S:
+def config_from(settings: object, config: type[S], base: object = None, **values: object) -> S:
     """The model's config, from the sizes among the settings and other values.
 
-    None means the config's default.  InputError if the config does not accept the values.
+    None means the value of ``base``, another config, or the default.  InputError if the config
+    does not accept the values.
     """
-    known = {entry.name for entry in fields(config)}  # type: ignore[arg-type]
+    names = [entry.name for entry in fields(config)]  # type: ignore[arg-type]
     sizes = {name: getattr(settings, name) for name in names_of_sizes(type(settings))}
-    given = {n: v for n, v in (sizes | values).items() if n in known and v is not None}
+    known = {name: getattr(base, name) for name in names if base is not None}
+    given = {n: v for n, v in (sizes | values).items() if n in names and v is not None}
     try:
-        return config(**given)
+        return config(**known | given)
     except ValueError as error:
         raise InputError(str(error)) from None
+
+
+def sizes_in(config: object, settings: type) -> dict[str, object]:
+    """The values of a model's config that are settings."""
+    return {n: getattr(config, n) for n in names_of_sizes(settings) if hasattr(config, n)}
 
 
 def names_of_data(settings: type) -> list[str]:
@@ -109,24 +116,23 @@ of_data = partial(option, None, metavar="DATA", positional=True, data=True)
 of_validation = partial(option, None, group="the text", data=True, default_help="")
 
 
+def of_loop(name: str, help: str, metavar: str | None = None, **details: Any) -> Any:  # noqa: A002
+    """Declare a setting that is an option of the training loop, with its range and default."""
+    default = details.pop("default", Options.__dataclass_fields__[name].default)
+    changes = {"help": help, "metavar": metavar, "group": "the run", "changeable": True} | details
+    return with_default(Options, name, default, **changes)
+
+
 @dataclass(frozen=True)
 class TrainingSettings:
     """Settings of every model that uses the training loop."""
 
-    minutes: float | None = of_run(
-        5.0,
-        "train for M minutes; the learning rate follows the clock",
-        "M",
-        above=0,
-        most=1e6,
+    minutes: float | None = of_loop(
+        "minutes", "train for M minutes; the learning rate follows the clock", "M", default=5.0
     )
-    steps: int | None = of_run(None, "train for N steps", "N", least=1, most=10**12)
-    epochs: int | None = of_run(
-        None,
-        "train until the training data have been read N times",
-        "N",
-        least=1,
-        most=10**6,
+    steps: int | None = of_loop("steps", "train for N steps", "N")
+    epochs: int | None = of_loop(
+        "epochs", "train until the training data have been read N times", "N"
     )
     seed: int = option(
         0,
@@ -136,32 +142,27 @@ class TrainingSettings:
         most=2**63,
         group="the run",
     )
-    precision: str = option(
-        "float32",
+    precision: str = of_loop(
+        "precision",
         "precision of the operands of products in training: with bfloat16 they have half the bytes",
-        choices=PRECISIONS,
-        group="the run",
+        changeable=False,
         rare=True,
     )
-    validations: int | None = of_run(
-        10,
+    validations: int | None = of_loop(
+        "validations",
         "measure the validation loss N times, evenly over the run; fewer times if that would take "
         "more than a twentieth of the --minutes",
         "N",
-        least=1,
-        most=10**6,
         rare=True,
     )
-    patience: int = of_run(
-        0,
+    patience: int = of_loop(
+        "patience",
         "stop after N validations in a row without a better loss; 0: never",
         "N",
-        least=0,
-        most=10**6,
         rare=True,
     )
-    checkpoint_seconds: float = of_run(
-        30.0, "save for --resume every S seconds", "S", least=0, most=1e9, rare=True
+    checkpoint_seconds: float = of_loop(
+        "checkpoint_seconds", "save for --resume every S seconds", "S", rare=True
     )
     optimiser: str = of_descent("adamw", "update rule", choices=tuple(OPTIMISERS))
     learning_rate: float = of_descent(
@@ -171,8 +172,13 @@ class TrainingSettings:
         above=0,
         changeable=True,
     )
-    warmup: float = of_descent(
-        0.02, "fraction of the run in which the rate rises", "F", least=0, below=1, rare=True
+    warmup: float = of_loop(
+        "warmup",
+        "fraction of the run in which the rate rises",
+        "F",
+        group="gradient descent",
+        changeable=False,
+        rare=True,
     )
     weight_decay: float = of_descent(
         0.01,
@@ -197,16 +203,16 @@ class TrainingSettings:
         below=1,
         rare=True,
     )
-    clip: float = of_descent(
-        1.0, "largest norm of the gradient", "N", above=0, changeable=True, rare=True
+    clip: float = of_loop(
+        "clip", "largest norm of the gradient", "N", group="gradient descent", rare=True
     )
     batch: int = of_descent(32, "rows in a batch", "B", least=1, most=65536)
-    accumulate: int = of_descent(
-        1,
+    accumulate: int = of_loop(
+        "accumulate",
         "accumulate gradients over N batches per step",
         "N",
-        least=1,
-        most=10**6,
+        group="gradient descent",
+        changeable=False,
         rare=True,
     )
 
@@ -240,7 +246,7 @@ class LoRASettings:
     )
     lora_targets: str = of_init(
         "all",
-        "the matrices to update: all of the layers, or those of attention",
+        "the matrices to update: all of the layers, or only the attention's",
         choices=("all", "attention"),
         default_help="all",
         rare=True,

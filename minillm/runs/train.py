@@ -436,7 +436,7 @@ def _report_losses(training: _Training, summary: Summary) -> None:
     word = "stopped" if summary.interrupted else "stopped early" if early else "trained"
     report(f"{word} after {how_far}, {minutes_and_seconds(summary.seconds)}")
     if early:
-        report(f"{_no_better(summary)}: the best was that of {best}")
+        report(f"{_no_better(summary)}: the best was at {best}")
     if math.isfinite(summary.best_loss):
         report(f"validation loss {summary.best_loss:.4f} nats per {unit} ({best})")
     baseline = training.parts.baseline

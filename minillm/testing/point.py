@@ -86,13 +86,12 @@ class Point:
 
     def compare(self, claims: Sequence[NDArray]) -> list[Compared]:
         """Compare the claimed gradients with measured ones, at every coordinate."""
-        absolute: list[float] = []
-        relative: list[float] = []
+        absolute, relative = [], []
         for k, claim in zip(self.checked, claims, strict=True):
             x = self.args[k]
-            own = np.where(np.isfinite(x) & (x != 0), np.abs(x), mean_size(x))
-            for found, distance in ((absolute, magnitude(x)), (relative, own)):
-                found.append(largest(claim * distance))
+            absolute.append(largest(claim * magnitude(x)))
+            size = np.where(np.isfinite(x) & (x != 0), np.abs(x), mean_size(x))
+            relative.append(largest(claim * size))
         sizes, self.floor = scales(absolute, relative, flat(self.upstream), flat(self.outputs))
         self.limits = {k: SHARE * size for k, size in zip(self.checked, sizes, strict=True)}
         return [self.compare_one(k, c) for k, c in zip(self.checked, claims, strict=True)]

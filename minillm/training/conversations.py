@@ -10,7 +10,7 @@ The model reads the other tokens, but does not learn them.  The output layer, wh
 all products for a large vocabulary, is computed at counted tokens only.
 
 Conversations are packed: a batch has as many as fit a number of tokens, one after another, and none
-attends to another (:mod:`minillm.training.packing`).
+attends to another (:mod:`minillm.training.packed`).
 
 Source: Ouyang et al. (2022), "Training language models to follow instructions with human feedback",
 section 3.5.

@@ -32,6 +32,7 @@ suffix, known from counting, lead from one order to the other.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +61,13 @@ from minillm.models.ngram import (
 )
 from minillm.mpi import Ranks
 
-Run = tuple[OnDisk, OnDisk, OnDisk]  # ascending keys, their counts, their suffixes
+
+class Run(NamedTuple):
+    """The n-grams of a chunk that begin with this rank's words."""
+
+    keys: OnDisk  # ascending
+    counts: OnDisk
+    suffixes: OnDisk
 
 
 @dataclass(frozen=True)
@@ -116,8 +123,8 @@ def _sorted_runs(
     below: Level,
     V: int,
     what: str,
-) -> tuple[list[list[Run]], list[OnDisk]]:
-    """The runs of each chunk, one from each rank, and the places of their n-grams.
+) -> tuple[list[Run], list[OnDisk]]:
+    """The runs, one from each rank for each chunk, and the places of the chunks' n-grams.
 
     In round k, every rank sorts its k-th chunk, and sends each rank its n-grams.
     """
@@ -139,7 +146,7 @@ def _sorted_runs(
             map(keep, ranks.exchange(np.split(column, cuts)))
             for column in (keys, count.astype(np.int32), suffix)
         ]
-        runs.append(list(zip(*parts, strict=True)))
+        runs += [Run(*columns) for columns in zip(*parts, strict=True)]
     return runs, places
 
 
@@ -151,8 +158,8 @@ def _last_before(ranks: Ranks, ending: Sequence[OnDisk]) -> int:
 
 
 def _merged(
-    streams: Streams, runs: list[list[Run]], below: Level, V: int, what: str
-) -> tuple[Level, list[list[OnDisk]]]:
+    streams: Streams, runs: list[Run], below: Level, V: int, what: str
+) -> tuple[Level, list[OnDisk]]:
     """Merge the runs: return the level, and for each run the numbers of its keys in this rank.
 
     A block of each run is read at a time.  The keys of a run ascend.  So all keys up to the
@@ -161,27 +168,22 @@ def _merged(
     new, ranks = streams.spill.new, streams.ranks
     context, word, suffix = new(np.int32), new(np.int32), new(np.int32)
     count, opening = new(np.int64), np.zeros(1, np.int64)
-    flat = [run for each in runs for run in each]
-    numbers = [new(np.int32) for _ in flat]
-    position = np.zeros(len(flat), np.int64)
-    lengths = np.array([len(keys) for keys, _, _ in flat], np.int64)
-    block = max(1, streams.block // max(1, len(flat)))
+    numbers = [new(np.int32) for _ in runs]
+    position = np.zeros(len(runs), np.int64)
+    lengths = np.array([len(run.keys) for run in runs], np.int64)
+    block = max(1, streams.block // max(1, len(runs)))
     while (position < lengths).any():
-        parts = [keys[at : at + block] for at, (keys, _, _) in zip(position, flat, strict=True)]
+        parts = [run.keys[at : at + block] for at, run in zip(position, runs, strict=True)]
         more = position + block < lengths
         if more.any():
             bound = min(keys[-1] for keys, rest in zip(parts, more, strict=True) if rest)
             parts = [keys[: np.searchsorted(keys, bound, "right")] for keys in parts]
         sizes = [len(keys) for keys in parts]
+        spans = list(map(slice, position, position + sizes))
         distinct, place, _ = count_keys(np.concatenate(parts))
-        counts, suffixes = (
-            np.concatenate(
-                [
-                    run[column][at : at + size]
-                    for at, size, run in zip(position, sizes, flat, strict=True)
-                ]
-            )
-            for column in (1, 2)
+        counts = np.concatenate([run.counts[span] for run, span in zip(runs, spans, strict=True)])
+        suffixes = np.concatenate(
+            [run.suffixes[span] for run, span in zip(runs, spans, strict=True)]
         )
         total = len(context)
         _check_numbers(total + len(distinct), what)
@@ -201,8 +203,7 @@ def _merged(
     bounds = np.append(0, np.cumsum(ranks.gather(len(context))))
     _check_numbers(int(bounds[-1]), what)
     level = Level(bounds, int(opening[0]), context, word, suffix, count)
-    each = iter(numbers)
-    return level, [[next(each) for _ in sources] for sources in runs]
+    return level, numbers
 
 
 def _check_numbers(many: int, what: str) -> None:
@@ -212,13 +213,14 @@ def _check_numbers(many: int, what: str) -> None:
 
 
 def _numbered(
-    streams: Streams, places: list[OnDisk], numbers: list[list[OnDisk]], level: Level
+    streams: Streams, places: list[OnDisk], numbers: list[OnDisk], level: Level
 ) -> list[OnDisk]:
     """For each place of the text, the number of the n-gram that ends there, or -1."""
     ranks, ending = streams.ranks, []
-    for k, columns in enumerate(numbers):
-        first = int(level.bounds[ranks.rank])
-        numbers_here = np.concatenate(ranks.exchange([column[:] + first for column in columns]))
+    first = int(level.bounds[ranks.rank])
+    for k in range(len(numbers) // ranks.size):
+        of_ranks = numbers[k * ranks.size : (k + 1) * ranks.size]
+        numbers_here = np.concatenate(ranks.exchange([column[:] + first for column in of_ranks]))
         if k < len(places):
             number = place_of(places[k][:], numbers_here.astype(np.int32))
             ending.append(streams.spill.keep(number))

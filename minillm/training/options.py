@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from minillm._kernels import PRECISIONS
 from minillm.errors import InputError
-from minillm.option import checked, option
+from minillm.option import option, option_of, types_of
 from minillm.training.checkpoints import Summary
 from minillm.training.schedules import SCHEDULES
 from minillm.training.task import Task
@@ -22,20 +24,20 @@ class Options:
     patience.
     """
 
-    steps: int | None = option(None, "steps", least=1)
-    minutes: float | None = option(None, "minutes", above=0)
-    epochs: int | None = option(None, "epochs", least=1)
+    steps: int | None = option(None, "steps", least=1, most=10**12)
+    minutes: float | None = option(None, "minutes", above=0, most=1e6)
+    epochs: int | None = option(None, "epochs", least=1, most=10**6)
     learning_rate: float = option(3e-3, "peak of the learning rate", least=0)
-    warmup: float = option(0.02, "fraction of the run in which the rate rises", least=0)
+    warmup: float = option(0.02, "fraction of the run in which the rate rises", least=0, below=1)
     final: float = option(0.01, "fraction of the peak, at the end of the run", least=0)
     schedule: str = option("cosine", "one of SCHEDULES")
     clip: float | None = option(1.0, "largest norm of the gradient", above=0)
-    accumulate: int = option(1, "batches per step", least=1)
+    accumulate: int = option(1, "batches per step", least=1, most=10**6)
     validations: int | None = option(
-        10, "validations, evenly over the run; None: one after each epoch", least=1
+        10, "validations, evenly over the run; None: one after each epoch", least=1, most=10**6
     )
-    patience: int = option(0, "validations; 0: the run never stops early", least=0)
-    checkpoint_seconds: float = option(30.0, "seconds between two checkpoints", least=0)
+    patience: int = option(0, "validations; 0: the run never stops early", least=0, most=10**6)
+    checkpoint_seconds: float = option(30.0, "seconds between two checkpoints", least=0, most=1e9)
     log_every: int = option(10, "steps per line of metrics", least=1)
     precision: str = option("float32", "of products: see use_precision", choices=PRECISIONS)
     steps_per_epoch: float = option(0.0, "of the task: see :meth:`of`")
@@ -46,7 +48,12 @@ class Options:
                 "expected exactly one of steps, minutes and epochs, "
                 f"found {self.steps}, {self.minutes} and {self.epochs}"
             )
-        checked(Options, vars(self), "")
+        for name, hint in types_of(Options).items():
+            declared, value = option_of(Options, name), getattr(self, name)
+            number = value.item() if isinstance(value, np.generic) else value
+            if value is not None and not declared.allows(number):
+                expected = declared.expected(hint.plain)
+                raise ValueError(f"{name}: expected {expected}, found {value}")
 
     def of(self, task: Task) -> "Options":
         """These options with the length of the task's epochs.

@@ -47,7 +47,7 @@ def test_a_run_ends_by_itself_and_keeps_the_best_epoch(noise, tmp_path, capsys):
     assert len(losses) == best + 5  # after each epoch, and the patience is 5
     assert len(losses) < 30
     assert f"stopped early after {best + 5} epochs, " in printed.out
-    assert f"5 validations in a row without a better loss: the best was that of epoch {best}\n" in (
+    assert f"5 validations in a row without a better loss: the best was at epoch {best}\n" in (
         printed.out
     )
     assert f"(epoch {best})" in printed.out

@@ -1,4 +1,4 @@
-"""Texts that are continued together are those of each alone."""
+"""Texts that are continued together are the same as alone."""
 
 import numpy as np
 import pytest

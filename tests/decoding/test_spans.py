@@ -14,7 +14,7 @@ TEXT = " ".join(LETTERS)
 
 
 class OfIds:
-    """A reader whose logits are those of the tokens, wherever they stand: [CLS] has 1 and 2."""
+    """A reader whose logits depend on the token alone: [CLS] has 1 and 2."""
 
     def __init__(self, rng):
         self.scores = rng.standard_normal((2, len(PIECES)))

@@ -15,7 +15,7 @@ IDS = st.lists(st.integers(0, 3), min_size=1, max_size=30)
 
 
 class Script(Speculation):
-    """It guesses what it is told to, the next tokens of ``text`` for example."""
+    """It guesses as its function says: the next tokens of ``text``, for example."""
 
     def __init__(self, guesses):
         super().__init__()

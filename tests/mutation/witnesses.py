@@ -11,7 +11,7 @@ from minillm.ops.gradient_cases import CASES
 PYTHON_FOLDERS = ("minillm/ops", "minillm/layers", "minillm/models")
 TRAINING = [
     Path(f"minillm/training/{name}.py")
-    for name in ("optimisers", "muon", "lora", "trained", "packed", "packing", "recomputing")
+    for name in ("optimisers", "muon", "lora", "trained", "packed")
 ]
 QUANTISED = [
     Path(f"minillm/quantised/{name}.py") for name in ("codes", "panels", "matrix", "low_rank")
@@ -22,8 +22,6 @@ NEAR_OF_PAGE = {  # where it is not the test of the page's own name
     "minillm/quantised/codes.py": "tests/quantised/test_matrix.py",
     "minillm/quantised/panels.py": "tests/quantised/test_matrix.py",
     "minillm/quantised/low_rank.py": "tests/layers/test_weights.py",
-    "minillm/training/packing.py": "tests/training/test_packed.py",
-    "minillm/training/recomputing.py": "tests/training/test_packed.py",
 }
 KERNELS = Path("minillm/_kernels")
 SHARED = {"_cpu", "_pool", "_threads"}  # no twins: what a CPU has, memory and threads

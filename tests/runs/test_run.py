@@ -113,6 +113,16 @@ def test_it_says_what_it_is_and_is_measured(kind, runs):
                 run.evaluate(beam=1)
 
 
+def test_a_text_to_measure_on_fits_in_memory(runs, tmp_path, monkeypatch):
+    path = tmp_path / "text.txt"
+    path.write_text("the cat sat.\n" * 9)
+    run = minillm.load(runs("lm"))
+    assert run.evaluate(files=path)["tokens"] > 0
+    monkeypatch.setattr("minillm.runs.kinds._text_data.MOST_IN_MEMORY", 10)
+    with pytest.raises(InputError, match=r"text\.txt: expected at most .* bytes"):
+        run.evaluate(files=path)
+
+
 def test_language_models_write(runs):
     for kind in ("ngram", "neural-ngram", "lm", "gpt"):
         run = minillm.load(runs(kind))

@@ -25,8 +25,7 @@ from minillm.training.conversations import (
     packed,
 )
 from minillm.training.lora import LoRA, new_additions
-from minillm.training.packed import Packed
-from minillm.training.packing import attend_within
+from minillm.training.packed import Packed, attend_within
 from minillm.training.preferences import PreferenceTask, answer_log_likelihoods
 from minillm.training.rewards import RewardTask
 from minillm.training.trained import Trained

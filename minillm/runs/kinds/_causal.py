@@ -1,7 +1,7 @@
 """The shared parts of Transformers that predict the next token: GPT and Llama."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
@@ -20,7 +20,7 @@ from minillm.look.inside import MOST, Inside
 from minillm.look.measurements import read_gpt
 from minillm.metrics import frequency_loss
 from minillm.models.gpt import GPTConfig
-from minillm.option import make, names_of_sizes
+from minillm.option import make
 from minillm.runs.config import save_run
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Job, Parts, Stored, described
@@ -111,12 +111,16 @@ class CausalKind(CausalAbilities, TextKind):
 
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
         """Hold out the last tenth of the text; the rest determines the vocabulary."""
-        settings, kept = job.settings, kept_sizes(job)
-        config_from(settings, self.config, vocabulary=2, **kept)  # before the data
+        settings, known = job.settings, None
+        if job.stored is not None:
+            known = job.stored.config
+        elif job.initial is not None:
+            known = job.initial.model.config
+        config_from(settings, self.config, known, vocabulary=2)  # before the data
         tokenizer, training, validation, facts = open_text(job)
         training = with_replay(training, job)
         check_longer(training, settings.context)
-        config = config_from(settings, self.config, vocabulary=len(tokenizer), **kept)
+        config = config_from(settings, self.config, known, vocabulary=len(tokenizer))
         model = self.model(config, rng)
         notes = []
         weights = sum(p.size for p in model.params.values())
@@ -169,16 +173,3 @@ class CausalKind(CausalAbilities, TextKind):
         weights = partial(copy_file, file) if quantised else model.params
         save_run(folder, stored, weights, {"tokenizer": tokenizer}, chat=chat)
         return described(model, tokenizer)
-
-
-def kept_sizes(job: Job) -> dict[str, object]:
-    """The sizes that are no settings, of the run to resume or of ``--init``."""
-    if job.stored is not None:
-        config = job.stored.config
-    elif job.initial is not None:
-        config = job.initial.model.config
-    else:
-        return {}
-    settings = {"vocabulary", *names_of_sizes(type(job.settings))}
-    names = [entry.name for entry in fields(config) if entry.name not in settings]
-    return {name: getattr(config, name) for name in names}

@@ -19,7 +19,7 @@ from minillm.runs.run import Run
 from minillm.runs.settings import ComparedEvaluation, Evaluation, config_from
 from minillm.text import Vocabulary, banned_ids, opening_id, unit_name
 from minillm.training import Summary
-from minillm.training.language_model import LanguageModelTask, evaluate
+from minillm.training.language_model import LanguageModelTask, WindowTask, evaluate
 
 LENGTH = 500  # tokens to write by default
 SHOWN = {"character": 240, "word": 60, "bpe": 100, "wordpiece": 100}  # tokens of a sample
@@ -121,7 +121,8 @@ class TextKind(WritingKind):
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
         """Yield the loss of the best n-gram; if the model was adapted, its gain and loss."""
         if not summary.interrupted:
-            task: Any = parts.task
+            task = parts.task
+            assert isinstance(task, WindowTask)
             best = best_ngram(
                 task.windows.ids, task.validation_ids, parts.vocabularies["tokenizer"]
             )

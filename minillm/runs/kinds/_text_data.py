@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minillm.data import Shards, read_text, split_text
+from minillm.data.files import MOST_IN_MEMORY
 from minillm.data.streams import TextStream
 from minillm.data.windows import Ids
 from minillm.errors import InputError
@@ -112,7 +113,7 @@ def evaluation_ids(
         return f"the held-out {part} of {name_of(run.data)}", ids
     name, shards = given.title, open_shards(given.files)
     if shards is None:
-        return name, run.tokenizer.encode("".join(given.blocks()), name)
+        return name, run.tokenizer.encode("".join(given.blocks(MOST_IN_MEMORY)), name)
     check_same_vocabulary(shards, run.tokenizer, str(run.path))
     return name, shards
 

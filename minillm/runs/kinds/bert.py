@@ -53,7 +53,7 @@ MASKS = 0  # seed of the hidden tokens in validation
 SHOWN = 48  # tokens of a sample
 RATE = 0.15  # the learning rate of a model of width 1
 
-POOLINGS = ("mean", "first", "max")
+OF_TEXTS = ("mean", "first", "max")  # poolings of a text's tokens to one vector
 TOKENS = 1024  # in a batch: few enough to stay in the processor's cache
 PADDING = 40  # tokens that take as long as starting a batch
 TINY = 1e-12  # shorter vectors are not normalised
@@ -104,7 +104,7 @@ class BERTSettings(ShardSettings, TokenizerSettings, TrainingSettings, Adaptatio
 class SentenceFacts(Facts):
     """Facts about an imported model: its settings for vectors of texts."""
 
-    pooling: str | None = option(None, "of a sentence encoder", choices=POOLINGS)
+    pooling: str | None = option(None, "of a sentence encoder", choices=OF_TEXTS)
     normalised: bool = option(False, "its vectors have the length 1")
     longest: int | None = option(None, "tokens to read, including [CLS] and [SEP]", least=3)
     dimension: int | None = option(None, "numbers of a vector that are kept", least=1)
@@ -357,8 +357,8 @@ def shown_filled(
 
 def embedded(run: Run, texts: Sequence[str], pooling: str | None = None) -> NDArray:
     """See :meth:`minillm.runs.run.Run.embed`."""
-    if pooling not in (None, *POOLINGS):
-        raise InputError(f"pooling: expected one of {', '.join(POOLINGS)}; found {pooling!r}")
+    if pooling not in (None, *OF_TEXTS):
+        raise InputError(f"pooling: expected one of {', '.join(OF_TEXTS)}; found {pooling!r}")
     model, stated, frame = run.model, Sentences.of(run.data), frame_of(pieces_of(run))
     pooling = pooling or stated.pooling or "mean"
     most = min(model.config.context, stated.longest or model.config.context) - 2

@@ -1,4 +1,4 @@
-"""What an image shows, in words (2015)."""
+"""A description of an image in words (2015)."""
 
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass

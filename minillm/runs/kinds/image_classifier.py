@@ -1,4 +1,4 @@
-"""What digit an image shows (1986)."""
+"""The digit that an image shows (1986)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

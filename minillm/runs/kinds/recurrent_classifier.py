@@ -42,7 +42,7 @@ class RecurrentClassifierSettings(VocabularySettings, TextClassifierSettings):
     layers: int = size(ClassifierConfig, "layers", most=64)
     hidden: int = size(ClassifierConfig, "hidden", "width of a layer, in each direction")
     embedding: int = size(
-        ClassifierConfig, "embedding", default_help="128, or that of the --vectors"
+        ClassifierConfig, "embedding", default_help="128, or the width of the --vectors"
     )
     forward_only: bool = option(False, "read in one direction, not in both", rare=True)
     pooling: str = size(

@@ -49,7 +49,7 @@ class Seq2SeqKind(PairKind):
     name = "seq2seq"
     description = f"""\
 Train an encoder-decoder, which reads one sequence and writes another, on pairs of texts: a file of
-lines source<TAB>target, the last tenth of which is held out; or a built-in set:
+lines source<TAB>target, whose last tenth is held out; or a built-in set:
 {BUILT_IN}
 With --attention none, the decoder sees the source as one vector, as in 2014; with the other
 kinds of attention it sees all positions of the source at each step, as since 2015."""

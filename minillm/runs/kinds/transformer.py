@@ -67,7 +67,7 @@ class TransformerKind(PairKind):
     name = "transformer"
     description = f"""\
 Train a Transformer, which reads one sequence and writes another, on pairs of texts: a file of
-lines source<TAB>target, the last tenth of which is held out; or a built-in set:
+lines source<TAB>target, whose last tenth is held out; or a built-in set:
 {BUILT_IN}
 It is the model of "Attention is all you need" (2017); minillm train seq2seq trains a recurrent
 one."""

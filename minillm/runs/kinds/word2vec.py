@@ -142,7 +142,7 @@ Each line of the text is a sentence.  Files of any size are read as streams."""
         continue after Ctrl-C; with one thread, with the same bits as without the interruption
   minillm train word2vec --out runs/bard --resume --epochs 60
         continue to 60 epochs in all: the learning rate goes back up to where it would be by then,
-        so the vectors differ from those of a run of 60 epochs from the start
+        so the vectors differ from a run of 60 epochs from the start
 
 then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DIR,
       minillm export DIR vectors.txt"""
