@@ -38,7 +38,7 @@ from minillm.runs.folder import held
 from minillm.runs.kind import find_kind
 from minillm.runs.kinds._labelled import TextClassifierSettings, by_tfidf, has_sklearn
 from minillm.runs.kinds.recurrent_classifier import open_vectors
-from minillm.runs.load import load
+from minillm.runs.load import load, open_initial
 from minillm.runs.settings import LoRASettings
 from minillm.runs.train import new_settings, train_run
 
@@ -201,7 +201,7 @@ def check_line(settings: Settings) -> None:
     """InputError if the settings of a line are wrong, or their runs or vectors cannot be opened."""
     kind = find_kind(settings.get("kind", "classifier"))
     given = {name: value for name, value in settings.items() if name not in ("kind", "augment")}
-    new_settings(kind, given)
+    new_settings(kind, given, open_initial({"init": given.get("init")}))
     if given.get("vectors"):
         open_vectors(given["vectors"])
 
