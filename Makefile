@@ -5,10 +5,14 @@ BIN = .venv/bin
 # A process on each core, each with one thread (tests/conftest.py).
 PYTEST = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
+# Python compiles what it imports once, and not in each of the many processes of the tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-deep mutants lint book book-full book-check bench kernels wheels bounds sanitize address undefined thread clean
 
-# For the demo alone, the kernels for the best instruction set of this CPU are enough: setup.py.
-demo: export MINILLM_SETS = best
+# The kernels for the best instruction set of this CPU are enough for the demo, and for a first look at the
+# tests; `make kernels` adds those for its other sets, and .ci/run builds all of them: setup.py.
+demo test: export MINILLM_SETS ?= best
 demo: .venv/plot
 	$(BIN)/minillm train lm --out runs/demo --minutes 1.5 --overwrite
 	$(BIN)/minillm generate runs/demo --length 400 --seed 1
@@ -69,8 +73,6 @@ wheels: .venv/wheels
 .venv/%: pyproject.toml setup.py $(wildcard $(addprefix minillm/_kernels/*.,pyx pxd pxi h))
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-compile --editable '.[$*]'
-	$(BIN)/python -m compileall -q minillm  # Python itself may not: PYTHONDONTWRITEBYTECODE
-	$(BIN)/python -m compileall -qq -j 0 -x '/(tests|pip)/' .venv/lib || true  # on all cores, unlike pip
 	touch $@
 
 # Linters, wheels and the book need no compiled kernels.

@@ -24,13 +24,17 @@ from minillm import kernels_info, use_kernels
 # send it would wait until such a command ends by itself.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-settings.register_profile("ci", max_examples=20, derandomize=True, deadline=None)
+settings.register_profile("ci", max_examples=10, derandomize=True, deadline=None)
 settings.register_profile("few", settings.get_profile("ci"), max_examples=5)
 settings.register_profile(
-    "deep", max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "deep", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile(
-    "mutation", settings.get_profile("ci"), phases=[Phase.explicit, Phase.generate], database=None
+    "mutation",
+    settings.get_profile("ci"),
+    max_examples=20,
+    phases=[Phase.explicit, Phase.generate],
+    database=None,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 

@@ -141,6 +141,7 @@ def test_another_run_is_begun_with(tmp_path):
     assert resumed.settings.lora_rank == 2
 
 
+@pytest.mark.deep
 def test_ctrl_c_returns_the_run_so_far_and_says_how_to_resume(tmp_path):
     lines = []
     threading.Timer(2.0, signal.raise_signal, [signal.SIGINT]).start()

@@ -137,6 +137,7 @@ def test_where_there_is_room_every_word_is_shown(drawn):
     assert axes.get_xlabel() == " "
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(("T", "S"), [(1, 2), (9, 7), (2, 60), (100, 100)])
 def test_attention_has_a_scale_and_fits_its_page(T, S, drawn):
     source = (["a", "internationalisation", "of"] * S)[:S]

@@ -68,6 +68,7 @@ def test_what_is_gained_and_forgotten_is_what_eval_says(kind, adapted, bases, tm
     assert before == pytest.approx(np.exp(base.evaluate()[name]), rel=1e-3)
 
 
+@pytest.mark.deep
 def test_with_replay_less_is_forgotten(adapted):
     without = adapted("gpt", "--learning-rate", "0.02")
     replayed = adapted("gpt", "--learning-rate", "0.02", "--replay", "0.5", name="replayed")

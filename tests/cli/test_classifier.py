@@ -188,6 +188,7 @@ def test_few_texts_are_read_more_often(noise, options, expected):
     assert (settings.epochs, settings.patience) == expected
 
 
+@pytest.mark.deep
 def test_a_hundred_texts_are_enough_to_learn_what_one_word_tells(tmp_path, capsys):
     """With the defaults: their few steps are not what stops it."""
     draw = random.Random(1)

@@ -57,6 +57,7 @@ def test_the_end_of_training_tells_what_came_of_it(text_file, tmp_path, capsys):
     assert all(record["gradient_norm"] > 0 for record in logged)
 
 
+@pytest.mark.deep
 def test_no_default_depends_on_the_clock(tmp_path, capsys):
     """A small text gets a note about dropout, however often it is read; a run keeps its dropout."""
     text, out = tmp_path / "text.txt", tmp_path / "run"

@@ -70,6 +70,7 @@ def children(process):
     return [pid for pid, parent in sorted(parents.items()) if parent in proxies]
 
 
+@pytest.mark.deep
 def test_ranks_train_what_one_process_does_and_tell_it_once(tmp_path, capsys):
     options = (*TINY, "--steps", "12", "--dropout", "0")
     command = ["train", "lm", str(tmp_path / "text.txt"), "--out", str(tmp_path / "one")]

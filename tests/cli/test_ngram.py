@@ -110,6 +110,7 @@ def test_pruning_makes_a_smaller_model(tmp_path):
     assert np.less(sizes[1][2], sizes[0][2] / 2)
 
 
+@pytest.mark.deep
 @pytest.mark.usefixtures("both_twins")
 @pytest.mark.parametrize(
     ("text", "options"),

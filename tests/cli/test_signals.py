@@ -38,6 +38,7 @@ def progress(out):
         return []
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     ("kind", "options", "longer", "number"),
     [

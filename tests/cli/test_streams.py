@@ -231,6 +231,7 @@ def test_a_message_is_one_line_without_control_characters(capsys):
     assert len(error) < 1100
 
 
+@pytest.mark.deep
 def test_progress_is_seen_while_it_is_made(ready, tmp_path):
     steps = ["--steps", "100000", "--validations", "10000", "--checkpoint-seconds", "1000"]
     command = ["train", "lm", ready / "text.txt", "--out", tmp_path / "out", *LM, *steps]

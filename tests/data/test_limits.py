@@ -124,6 +124,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("unit", [pytest.param("word", marks=pytest.mark.deep), "character"])
 def test_a_line_of_megabytes_takes_at_most_four_times_its_size(tmp_path, unit):
     pytest.importorskip("resource", reason="only Unix tells a process its memory")

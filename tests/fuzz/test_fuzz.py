@@ -11,7 +11,7 @@ from fuzz.readers import READERS, read_samples
 from fuzz.samples import write_samples
 from minillm.errors import InputError
 
-INPUTS = int(os.environ.get("FUZZ_INPUTS", "60"))
+INPUTS = int(os.environ.get("FUZZ_INPUTS", "20"))
 
 
 @pytest.fixture(scope="module")

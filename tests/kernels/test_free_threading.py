@@ -14,6 +14,7 @@ pytest.importorskip("minillm._kernels._cpu", reason="the compiled kernels are no
 PROGRAM = Path(__file__).parent / "many_threads.py"
 
 
+@pytest.mark.deep
 def test_several_python_threads_get_the_bits_of_one():
     """The pool is small, so that blocks are taken and freed all the time."""
     environment = os.environ | {"MINILLM_POOL_BYTES": "400k", "MINILLM_KERNELS": "cython"}

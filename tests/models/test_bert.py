@@ -155,6 +155,7 @@ def repeated(rng, B):
     return MaskedBatch(read, texts.lengths, texts.segments, places, texts.ids[places])
 
 
+@pytest.mark.deep
 def test_it_learns_to_fill_a_repeated_pattern():
     """A hidden token also occurs two places further, so unseen rows can be filled in, too."""
     rng = np.random.default_rng(0)

@@ -24,6 +24,7 @@ def test_gradient_of_a_captioner(cell):
     assert model.loss(batch)[0] == model.loss((batch[0], changed, lengths))[0]
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_captioner_learns_its_captions_by_heart(cell):
     rng = np.random.default_rng(9)

@@ -133,6 +133,7 @@ def test_attention_says_again_what_one_vector_cannot_hold():
     assert loss_on_fresh_sequences("additive", -1) < 0.15
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("attention", KINDS)
 def test_one_batch_is_learned_by_heart(attention):
     rng = np.random.default_rng(9)

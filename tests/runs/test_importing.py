@@ -138,6 +138,7 @@ def test_what_a_verb_writes_beside_a_run_is_in_the_cache(model, cache, tmp_path,
     assert sum(line.startswith(str(cache)) for line in lines) == 3
 
 
+@pytest.mark.deep
 def test_verbs(model, cache, tmp_path, capsys):
     text = tmp_path / "text.txt"
     text.write_text(chatting.TEXT)

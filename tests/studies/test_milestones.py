@@ -239,6 +239,7 @@ LINES = [
 MARKS = [record(f"{n}-gram", 1.8 + 1 / n**1.5) for n in range(1, 11)]
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("models", [[*MARKS, *LINES], MARKS, LINES, LINES[:1], MARKS[:1], []])
 def test_the_picture_takes_the_colours_of_its_page(models):
     pytest.importorskip("matplotlib")

@@ -192,6 +192,7 @@ def test_the_words_of_the_training_end_as_they_were_left(words):
         assert [tokenizer.tokens[id] for id in tokenizer.encode(word.decode())] == parts
 
 
+@pytest.mark.deep
 def test_more_words_than_the_kernel_remembers():
     text = "".join(f" w{number:x}" for number in range(50_000)) * 2
     tokenizer = train([text[:20_000]], 400)

@@ -66,10 +66,8 @@ def test_later_lower_case_is_left_to_python():
     assert_same({c for c in CHARACTERS if c not in others and table[ord(c)] != c.lower()}, set())
 
 
-@pytest.mark.parametrize(
-    "pattern",
-    [pytest.param(each, marks=pytest.mark.deep) if each != "gpt-2" else each for each in PATTERNS],
-)
+@pytest.mark.deep
+@pytest.mark.parametrize("pattern", PATTERNS)
 def test_letters_and_numbers_of_byte_pairs(pattern):
     """A letter joins the x before it, and a number the 1, unless the pattern cuts numbers."""
     some = [c for c in CHARACTERS if c not in " \r\n'"]

@@ -56,6 +56,7 @@ def assert_equal(config, params, expected):
         assert column[:].tobytes() == array.tobytes(), name
 
 
+@pytest.mark.deep
 @given(generators(), orders, smoothings, prunings, memories)
 def test_it_is_the_model_that_is_estimated_in_memory(kernels, rng, order, smoothing, prune, memory):
     text = random_text(rng)

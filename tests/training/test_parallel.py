@@ -41,6 +41,7 @@ def together(request, begun):
     return [json.loads((begun / f"{r}.json").read_text()) for r in range(request.param)]
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     "name",
     [
