@@ -74,6 +74,7 @@ def test_a_run_that_stopped_early_says_so_and_goes_on_with_more_patience(
     assert metrics(out) == metrics(whole)
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     ("kind", "options"), [("classifier", TINY), ("recurrent-classifier", RECURRENT)]
 )

@@ -111,6 +111,7 @@ def test_writing_by_steps_equals_reading_at_once(tuned):
     np.testing.assert_allclose(logits, run.model.forward(ids)[0][:, -1], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.deep
 def test_preferences_continue_a_fine_tuned_run(tuned, preferences, folder, fails, capsys):
     out = folder / f"better-{tuned.name}"
     assert main(["finetune", str(tuned), str(preferences), "--out", str(out), *QUICK]) == 0

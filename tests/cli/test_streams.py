@@ -87,6 +87,7 @@ def whole(verb, out):
     return verb in OUTPUT or minillm.load(out) is not None
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("verb", few(VERBS, 2))
 def test_standard_output_that_cannot_be_written(run, ready, command, tmp_path, verb):
     if verb == "plot":

@@ -149,6 +149,7 @@ def test_fresh_predictions_are_nearly_uniform(family):
     assert abs(float(loss) - np.log(65)) < 0.1
 
 
+@pytest.mark.deep
 @every_model
 def test_induction_what_followed_before_follows_again(family):
     """The second half of a random text repeats the first: only attention can predict it."""

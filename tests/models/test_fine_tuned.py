@@ -86,6 +86,7 @@ def test_frozen_layers_have_no_gradient_and_change_none_of_the_others(kind, froz
         assert {name for name in part if name not in trained} == set()
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_it_fits_a_batch(kind):
     rng = np.random.default_rng(5)

@@ -371,6 +371,7 @@ def test_no_step_of_several_threads_is_lost(options, rng, V, D, S, threads, dtyp
     np.testing.assert_array_equal(results, expected)
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("negative", [2, 0])
 @pytest.mark.parametrize("rows", [0, 1, 3, 11])
 def test_no_step_of_a_copied_row_is_lost(rows, negative):
