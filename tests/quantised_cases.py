@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from minillm.quantised import Quantised
-from minillm.quantised.codes import Coded
+from minillm.quantised.codes import Coded, two_in_a_byte
 from minillm.quantised.panels import pack
 
 BLOCKS = st.integers(1, 3)
@@ -24,7 +24,7 @@ def drawn(rng, format, I, O):
     codes = rng.integers(0, 2**bits, (O, I // K, K)).astype(np.uint8)
     scale = rng.normal(size=codes.shape[:2]).astype(dtype)
     offset = rng.normal(size=codes.shape[:2]).astype(dtype) if has_offset else None
-    return Coded(codes, scale, offset, zero, bits)
+    return Coded(two_in_a_byte(codes) if bits == 4 else codes, scale, offset, zero, bits)
 
 
 def matrix(coded):

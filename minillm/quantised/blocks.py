@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import InputError, short
-from minillm.quantised.codes import Coded
+from minillm.quantised.codes import Coded, two_in_a_byte
 
 Bytes = NDArray[np.uint8]
 
@@ -93,11 +93,11 @@ def _decode_q8_0(blocks: Bytes) -> Coded:
 
 
 def _decode_q4_0(blocks: Bytes) -> Coded:
-    return Coded(_nibbles(blocks[..., 2:]), _half(blocks, 0), None, 8, 4)
+    return Coded(blocks[..., 2:], _half(blocks, 0), None, 8, 4)
 
 
 def _decode_q4_1(blocks: Bytes) -> Coded:
-    return Coded(_nibbles(blocks[..., 4:]), _half(blocks, 0), _half(blocks, 2), 0, 4)
+    return Coded(blocks[..., 4:], _half(blocks, 0), _half(blocks, 2), 0, 4)
 
 
 def _decode_q4_k(blocks: Bytes) -> Coded:
@@ -127,7 +127,8 @@ def _side_by_side(
     """The parts of all blocks of a row, each with a scale: codes (O, ...), scale (O, blocks, n)."""
     O = len(scale)
     scale, offset = scale.reshape(O, -1), None if offset is None else offset.reshape(O, -1)
-    return Coded(codes.reshape(*scale.shape, -1), scale, offset, zero, bits)
+    codes = codes.reshape(*scale.shape, -1)
+    return Coded(two_in_a_byte(codes) if bits == 4 else codes, scale, offset, zero, bits)
 
 
 def _half(blocks: Bytes, at: int) -> NDArray[np.float16]:
@@ -246,8 +247,7 @@ def _as_half(d: NDArray) -> NDArray:
 
 def _packed(q: NDArray) -> Bytes:
     """Two numbers in one byte, clipped to 0 .. 15: (..., 2 n) -> (..., n)."""
-    low, high = np.split(np.clip(q, 0, 15).astype(np.uint8), 2, axis=-1)
-    return low | high << 4
+    return two_in_a_byte(np.clip(q, 0, 15).astype(np.uint8))
 
 
 def _bytes(x: NDArray, dtype: str) -> Bytes:

@@ -47,19 +47,32 @@ BLOCK = 32  # inputs for which activations have one scale: a multiple of K
 class Coded(NamedTuple):
     """The weights of O outputs as codes, scales and offsets."""
 
-    codes: NDArray[np.uint8]  # (O, B, K)
+    stored: NDArray[np.uint8]  # (O, B, K) codes, or (O, B, K / 2) bytes with two codes of 4 bits
     scale: NDArray  # (O, B), float16 or float32
     offset: NDArray | None  # as scale; None: no offset
     zero: int
     bits: int  # of a code: 4, 6 or 8
 
+    @property
+    def codes(self) -> NDArray[np.uint8]:
+        """The codes (O, B, K); the lower halves of the bytes have the first half of a block."""
+        if self.bits != 4:
+            return self.stored
+        return np.concatenate([self.stored & 15, self.stored >> 4], axis=-1)
+
     def dense(self) -> NDArray[np.float32]:
         """The weights in float32, (O, I)."""
-        O, B, K = self.codes.shape
         w = self.scale[..., None].astype(np.float32) * (self.codes - np.float32(self.zero))
         if self.offset is not None:
             w = w + self.offset[..., None].astype(np.float32)
-        return w.reshape(O, B * K)
+        return w.reshape(len(w), w.shape[1] * w.shape[2])
+
+
+def two_in_a_byte(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Codes of 4 bits as they are stored: (..., K) -> (..., K / 2), the first half below."""
+    half = codes.shape[-1] // 2
+    stored: NDArray = codes[..., :half] | codes[..., half:] << 4
+    return stored
 
 
 def round_activations(x: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -77,13 +90,14 @@ def round_activations(x: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray
 
 def rounded_product(x: NDArray[np.float32], W: Coded, twice: bool) -> NDArray[np.float32]:
     """y = x W of rounded activations: x (M, I), O outputs -> y (M, O)."""
-    (M, I), (O, B, K) = x.shape, W.codes.shape
+    (M, I), codes = x.shape, W.codes
+    O, B, K = codes.shape
     a, t = round_activations(x)
     a = a.astype(np.float32)  # a sum of these products is below 2^24, so it is exact in floats
     a_blocks, t_blocks = a.reshape(M, B, K), t.repeat(BLOCK // K, axis=1)  # (M, B, K), (M, B)
     y = np.zeros((M, O), np.float32)
     for b in range(B):
-        q = W.codes[:, b] - np.float32(W.zero)  # (O, K)
+        q = codes[:, b] - np.float32(W.zero)  # (O, K)
         sums = W.scale[:, b].astype(np.float32) * (a_blocks[:, b] @ q.T)  # (M, O)
         if W.offset is not None:
             sums += a_blocks[:, b].sum(axis=1)[:, None] * W.offset[:, b].astype(np.float32)

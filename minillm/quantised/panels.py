@@ -18,7 +18,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.quantised.codes import BLOCK, Coded
+from minillm.quantised.codes import Coded
 from minillm.quantised.large_pages import WEIGHTS
 
 PANEL = 16  # outputs whose codes lie side by side
@@ -44,13 +44,11 @@ class Panels:
         """Some outputs (n,), or all of them, in plain order."""
         panel, place = np.divmod(np.arange(self.outputs) if outputs is None else outputs, PANEL)
         codes = self.codes[panel, :, :, place]  # (n, I / 32, words, 4)
-        bits = codes.shape[2]  # as many as words
-        if bits == 4:
-            codes = np.concatenate([codes & 15, codes >> 4], axis=2)
         scale = self.scale[panel, :, place]  # (n, B)
         offset = None if self.offset is None else self.offset[panel, :, place]
-        blocks = codes.reshape(*scale.shape, BLOCK * codes.shape[1] // scale.shape[1])
-        return Coded(blocks, scale, offset, self.zero, bits)
+        _, blocks, words, four = codes.shape
+        stored = codes.reshape(*scale.shape, blocks * words * four // scale.shape[1])
+        return Coded(stored, scale, offset, self.zero, bits=words)  # a block has as many
 
 
 def pack(O: int, pieces: Iterable[Coded]) -> Panels:
@@ -75,11 +73,10 @@ def pack(O: int, pieces: Iterable[Coded]) -> Panels:
 
 
 def _words(piece: Coded) -> NDArray[np.uint32]:
-    """The codes of 4 bytes each: (O, I / 4), or with 4 bits (O, I / 8)."""
-    codes: NDArray = piece.codes
-    if piece.bits == 4:
-        codes = codes[..., :16] | codes[..., 16:] << 4
-    return np.ascontiguousarray(codes).reshape(len(codes), -1).view(np.uint32)
+    """The stored codes, 4 bytes each: (O, I / 4), or with 4 bits (O, I / 8)."""
+    # The bytes of a block are copied as one item, which takes a tenth of the time.
+    blocks = piece.stored.view(f"V{piece.stored.shape[-1]}")
+    return np.ascontiguousarray(blocks).reshape(len(blocks), -1).view(np.uint32)
 
 
 def _in_panels(rows: NDArray) -> NDArray:

@@ -40,7 +40,8 @@ def test_weights_are_scales_times_codes_less_zero():
     """One block by hand: 0.5 (q - 8), and 0.5 q - 2."""
     coded = drawn(np.random.default_rng(0), "q4_0", 32, 1)
     q = np.arange(32) % 16
-    coded = coded._replace(codes=q[None, None].astype(np.uint8), scale=np.array([[0.5]], "f2"))
+    stored = 17 * np.arange(16, dtype=np.uint8)  # the codes i and 16 + i in byte i
+    coded = coded._replace(stored=stored[None, None], scale=np.array([[0.5]], "f2"))
     np.testing.assert_array_equal(coded.dense(), [0.5 * (q - 8)])
     coded = coded._replace(zero=0, offset=np.array([[-2]], "f2"))
     np.testing.assert_array_equal(matrix(coded).dense()[:, 0], 0.5 * q - 2)
@@ -55,7 +56,7 @@ def test_outputs_may_come_in_pieces(format, B, O, panels, rng):
     slices = (slice(first, first + 16 * panels) for first in starts)
     pieces = (
         coded._replace(
-            codes=coded.codes[some],
+            stored=coded.stored[some],
             scale=coded.scale[some],
             offset=None if coded.offset is None else coded.offset[some],
         )
@@ -198,7 +199,7 @@ def test_scales_that_are_not_finite_make_their_output_so(kernels, format, bits):
     name = "scale" if coded.offset is None else "offset"
     changed = getattr(coded, name).copy()
     changed[[3, 16], 1] = np.uint16(bits).view(np.float16)
-    coded.codes[[3, 16]] = 0  # no weight is 0 times infinity, which would be NaN in either case
+    coded.stored[[3, 16]] = 0  # no weight is 0 times infinity, which would be NaN in either case
     W = matrix(coded._replace(**{name: changed}))
     x = 1 + rng.random((5, 64), np.float32)
     with use_kernels("numpy"):
