@@ -75,16 +75,15 @@ class Cache:
             free = used + ids.shape[1] <= self.room and np.array_equal(self.written, start)
             if free:
                 self.written[:] = lengths
-        new = replace(self, lengths=lengths, start=start)
-        if not free:
+        if free:
+            new = Cache(self.ids, lengths, start, self.written, self.keys, self.values)
+        else:
             room = max(self.room, -(-(used + ids.shape[1]) // BLOCK) * BLOCK)
-            new = replace(
-                new,
-                ids=self.ids.copy(),
-                written=lengths.copy(),
-                keys=tuple(_copy(array, used, room) for array in self.keys),
-                values=tuple(_copy(array, used, room) for array in self.values),
+            keys, values = (
+                tuple(_copy(array, used, room) for array in arrays)
+                for arrays in (self.keys, self.values)
             )
+            new = Cache(self.ids.copy(), lengths, start, lengths.copy(), keys, values)
         for row, (first, last) in enumerate(zip(start.tolist(), lengths.tolist(), strict=True)):
             new.ids[row, first:last] = ids[row, : last - first]
         return new
