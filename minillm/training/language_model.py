@@ -17,6 +17,7 @@ from minillm.layers.types import Backward, State
 from minillm.models.gpt import GPT
 from minillm.models.llama import Llama
 from minillm.training.checkpoints import copy_arrays
+from minillm.training.packed import Packed
 from minillm.training.parallel import all_rows, own_generator, own_rows
 from minillm.training.task import position_from, weighted_mean
 
@@ -174,15 +175,17 @@ def evaluate_in_context(model: Any, ids: Ids, batch: int) -> tuple[float, int]:
     """The mean loss over a text in nats per token, and the number of these tokens.
 
     The text is read at most ``batch`` windows at a time.  They overlap by half.  After the first
-    window, each token is therefore predicted from half a context or more.
+    window, each token is therefore predicted from half a context or more.  No block keeps more
+    than its input, because nothing is differentiated.
     """
+    hidden = Packed(model, recompute=True).hidden
     context, vocabulary = model.config.context, model.config.vocabulary
     rows = max(1, min(batch, LOGITS_AT_ONCE // (context * vocabulary)))
     at_once = max(1, LOGITS_AT_ONCE // vocabulary)
 
     def losses() -> Iterator[tuple[np.floating, int]]:
         for inputs, targets, mask in overlapping_windows(ids, rows, context):
-            y, expected = model.hidden(inputs)[0][mask], targets[mask]
+            y, expected = hidden(inputs)[0][mask], targets[mask]
             for first in range(0, len(y), at_once):
                 logits, _ = model.predict(y[first : first + at_once])
                 loss, _ = ops.cross_entropy(logits, expected[first : first + at_once])

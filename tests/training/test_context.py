@@ -1,9 +1,12 @@
 """Transformers in training: validation by overlapping windows, resuming."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from model_checks import loss_in_context
 
+from minillm import use_kernels
 from minillm.data import RandomWindows, Windows
 from minillm.errors import InputError
 from minillm.layers import heads
@@ -42,9 +45,9 @@ def test_evaluation_sees_half_a_context_or_more(length, batch):
 
 def test_few_windows_at_a_time_where_logits_are_many(monkeypatch):
     model, ids = make_model(), np.random.default_rng(2).integers(0, V, 90)
-    expected, hidden, predict = evaluate_in_context(model, ids, 100), model.hidden, model.predict
+    expected, embed, predict = evaluate_in_context(model, ids, 100), model.embed, model.predict
     rows, logits = [], []
-    model.hidden = lambda x: rows.append(len(x)) or hidden(x)
+    model.embed = lambda x, places: rows.append(len(x)) or embed(x, places)
     model.predict = lambda y: logits.append(len(y)) or predict(y)
     monkeypatch.setattr(language_model, "LOGITS_AT_ONCE", 2 * C * V + 1)
     assert evaluate_in_context(model, ids, 100) == pytest.approx(expected, rel=1e-12)
@@ -121,3 +124,18 @@ def test_attention_weights_are_those_that_the_model_uses():
         expected, _ = heads.self_attention(p, prefix, h, 2, heads.causal)
         np.testing.assert_allclose(mixed @ p[f"{prefix}.W_o"] + p[f"{prefix}.b_o"], expected)
         x, _ = gpt_block(p, f"blocks.{layer}", x, 2)
+
+
+def test_an_evaluation_keeps_no_block():
+    """The memory of a model of many blocks is that of a few: nothing waits for a backward."""
+    peaks = []
+    for layers in (2, 8):
+        config = GPTConfig(vocabulary=5, context=64, layers=layers, heads=2, width=32)
+        model, ids = GPT(config, np.random.default_rng(0)), np.arange(65) % 5
+        with use_kernels("numpy"):
+            evaluate_in_context(model, ids, 1)  # so that nothing is kept for the first time
+            tracemalloc.start()
+            evaluate_in_context(model, ids, 1)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
