@@ -43,8 +43,8 @@ def floats(op: str, **arguments: tuple[NDArray | None, str]) -> dict[str, int]:
             continue
         if type(array) not in _ARRAYS:
             require_array(op, name, array)
-        dtype, shape = array.dtype, array.shape  # type: ignore[union-attr]  # not None here
-        described.append((name, axes.removesuffix("?"), dtype, shape))
+        assert array is not None  # the line above has refused it
+        described.append((name, axes.removesuffix("?"), array.dtype, array.shape))
     return _sizes(op, *described)
 
 

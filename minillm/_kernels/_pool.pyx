@@ -15,7 +15,7 @@ ones together are then at most an eighth more than the most that was in use at o
 
 A block is a mapping of its own, since freed memory of malloc's may stay with the process.
 Blocks below 64 kB are malloc's all the same, and never wait here.  NumPy's own arrays are
-malloc's as well, so glibc is told to keep as much as the pool does, for the whole process.
+malloc's as well, so the pool tells glibc to keep as much as it does itself, for the whole process.
 
 With MINILLM_GUARD=1, each output and each piece of a workspace is a block of its own between
 two margins of guard bytes, as wide as the piece is, and nothing waits here.  A kernel that wrote

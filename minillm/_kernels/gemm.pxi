@@ -235,7 +235,7 @@ cdef void multiply_few(
     Py_ssize_t M, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t K, const floating **a, const floating **b,
     const floating *bias, bint add, floating **c,
 ) noexcept nogil:
-    """Products of a few rows, for which packing B would be a second reading: they read it where it lies.
+    """Products of a few rows.  Packing B would read it a second time, so it is read in place.
 
     Its lines are the same distance apart.
     """

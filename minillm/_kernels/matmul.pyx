@@ -86,7 +86,7 @@ cdef int multiply(
 
 
 cdef void dots_of_columns(floating *of_type, void *work, Part part) noexcept nogil:
-    """Products of a few rows, for which packing b would be a second reading: each column is read once.
+    """Products of a few rows.  Packing b would read it a second time, so each column is read once, in place.
 
     One step of a language model is such a product, with all of its vocabulary as columns.  The
     sums are in the order of `dot`, so that the last bits differ from a product of more rows.

@@ -124,7 +124,7 @@ def like(word: str, new: str) -> str:
 
 
 def similar_words(word: str, neighbours: Neighbours) -> Sequence[str]:
-    """The neighbours of a word without its marks; if it has none, those of its lower-case form."""
+    """The neighbours of a word without its marks; otherwise, of its lower-case form."""
     _, core, _ = core_of(word)
     return neighbours(core) or neighbours(core.lower())
 

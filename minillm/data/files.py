@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import hashlib
 import io
 import json
 import os
@@ -72,6 +73,13 @@ def reading(path: str | Path, regular: bool = False) -> Iterator[BinaryIO]:
             yield file
     except OSError as error:
         raise InputError(f"{shown(path)}: cannot be read: {error.strerror}") from None
+
+
+def file_digest(path: str | Path, regular: bool = False) -> str:
+    """The SHA-256 of a file, in hexadecimal; see :func:`reading`."""
+    with reading(path, regular) as file:
+        # A BinaryIO may lack what file_digest uses; a file that reading() opens has it.
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def read_all(file: BinaryIO, name: str, most: int = MOST_IN_MEMORY) -> bytes:

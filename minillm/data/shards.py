@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.files import fill, read_json, reading, replacing, write_file
+from minillm.data.files import file_digest, fill, read_json, replacing, write_file
 from minillm.errors import InputError, short
 
 FORMAT_VERSION = 4
@@ -165,9 +165,7 @@ class Shards:
 def check_shard(folder: Path, entry: Mapping[str, Any]) -> None:
     """InputError for a shard that is missing, or has changed since it was written."""
     path = folder / entry["file"]
-    with reading(path, regular=True) as file:
-        digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]
-    if digest.hexdigest() != entry["sha256"]:
+    if file_digest(path, regular=True) != entry["sha256"]:
         raise InputError(f"{path}: expected what was written, found other bytes: it is damaged")
 
 

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from minillm.data import documents as corpus
 from minillm.data.documents import Piece
-from minillm.data.files import read_json, read_once, reading, remove_temporaries, shown
+from minillm.data.files import file_digest, read_json, read_once, remove_temporaries, shown
 from minillm.data.python_texts import DEFAULT_TEXT, TEXTS
 from minillm.data.shards import (
     FORMAT_VERSION,
@@ -197,8 +197,7 @@ def _fingerprint(names: Sequence[str], job: Ranks) -> str:
 def _digest(name: str) -> str:
     if name in TEXTS:
         return hashlib.sha256(TEXTS[name]().encode()).hexdigest()
-    with reading(name) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    return file_digest(name)
 
 
 # --- the folder -------------------------------------------------------------------------

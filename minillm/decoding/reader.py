@@ -1,4 +1,4 @@
-"""Readers: a reader reads on, from a state, with a language model.
+"""Readers: a reader continues a text from a state, with a language model.
 
     reader = Reader(model)
     state = reader.zero_state(B)

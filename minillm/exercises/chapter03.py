@@ -92,7 +92,7 @@ def _windows(rng):
 
 
 @exercise(
-    "CBOW: the gradient by each vector of a mean",
+    "CBOW: the gradient with respect to each vector of a mean",
     reference=_mean_input,
     solution="minillm/models/word2vec.py: _train_sentences",
     cases=_windows,

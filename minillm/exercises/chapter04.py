@@ -216,8 +216,8 @@ def _states(rng):
         ),
         "ds": (
             "Every row begins with the same s: it has B uses.",
-            "After the loop, dh is the gradient by the initial state of each row, (B, H).  ds is "
-            "its sum over the rows.",
+            "After the loop, dh is the gradient with respect to the initial state of each row, "
+            "(B, H).  ds is its sum over the rows.",
         ),
         "dx": (
             "x[:, t] is added in the pre-activation: its gradient is da.",

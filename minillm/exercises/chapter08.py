@@ -275,7 +275,7 @@ def _rows(rng):
         ),
         "dx": (
             "x acts on its row on three paths: directly, through the mean, and through the "
-            "variance.  The gradient by x_hat is dy gain.",
+            "variance.  The gradient with respect to x_hat is dy gain.",
             "dx = (dx_hat - mean(dx_hat) - x_hat mean(dx_hat x_hat)) inverse_std, with means over "
             "the row.",
         ),

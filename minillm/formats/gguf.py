@@ -429,7 +429,7 @@ class Options:
         "the type of the weights in a GGUF file",
         "TYPE",
         choices=tuple(map(str.lower, TYPES)),
-        default_help="f32, or that of the run",
+        default_help="f32, or the type of the run",
     )
 
 

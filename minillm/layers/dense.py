@@ -86,6 +86,7 @@ def gated_feed_forward(params: Params, prefix: str, x: NDArray) -> tuple[NDArray
 def _two_layers(
     params: Params, prefix: str, x: NDArray, activation: Op, first: str, second: str
 ) -> tuple[NDArray, Callable]:
+    """The feed-forward layers, by the suffixes of their two matrices."""
     h, first_backward = layer(params, prefix, x, activation, suffix=first)  # (..., F)
     y, second_backward = layer(params, prefix, h, suffix=second)
 
@@ -123,7 +124,7 @@ class Weight(Protocol):
 def affine(
     params: Params, W: str, x: NDArray, b: str | None = None, transposed: bool = False
 ) -> Product:
-    """y = x W + b, of the weight and the bias of these names; no bias if there is none.
+    """y = x W + b, with the weight and the bias of these names; y = x W if there is no bias.
 
     x (..., I) -> y (..., O).  If ``transposed``, y = x W^T + b.  ``backward(dy)`` -> dx, gradients
     by name.  Where W is not trained, x is not kept, and no gradient of W is computed.
@@ -134,7 +135,8 @@ def affine(
 
         def backward(dy):
             dx, dW, *db = linear_backward(dy)
-            return dx, {W: dW.T if transposed else dW} | dict(zip([b], db, strict=False))
+            gradients = {W: dW.T if transposed else dW}
+            return dx, gradients | {b: db[0]} if db else gradients
 
         return y, backward
     if isinstance(weight, np.ndarray):

@@ -352,11 +352,11 @@ function gradient() {
   const words = make("p", { "aria-live": "polite" });
   const left = make("div", {}, words);
   if (bySource) {
-    left.append(make("h3", {}, "source"), strip("source", "gradient by the source", look(bySource, () => false), { still: true }));
+    left.append(make("h3", {}, "source"), strip("source", "gradient with respect to the source", look(bySource, () => false), { still: true }));
   }
   if (byText) {
     if (bySource) left.append(make("h3", {}, "target"));
-    left.append(strip("text", "gradient by the text", look(byText, outside)));
+    left.append(strip("text", "gradient with respect to the text", look(byText, outside)));
   } else left.append(strip("text", "target", () => ({})));
   redraws.push(() => words.replaceChildren("The loss of ", quoted(text[row()]), data.losses[row()] === null
     ? " is not measured: nothing predicts it." : `: ${digits(data.losses[row()])} nats. Largest norm ${digits(largest())}.`));

@@ -56,8 +56,8 @@ def slopes(logits: Logits, targets: Ids) -> Logits:
 def norms_by_place(dys: NDArray, places: int, backward: Callable[[NDArray], NDArray]) -> Norms:
     """One backward for each loss: dys (T, D), row t is the gradient of loss t by the output t.
 
-    ``backward(dy)``, dy (1, T, D) with one row that is not zero -> the gradients by the inputs
-    (places, D).  Returns their norms, (T, places).
+    ``backward(dy)``, dy (1, T, D) with one row that is not zero -> the gradients with
+    respect to the inputs (places, D).  Returns their norms, (T, places).
     """
     norms = np.zeros((len(dys), places), dys.dtype)
     for t, row in enumerate(progress_bar(dys, "gradients", unit=" tokens")):

@@ -91,7 +91,11 @@ class LabelModel(Model[Config]):
     """
 
     forward: Callable[..., Any]
-    label_smoothing = 0.0  # of the training loss
+
+    @property
+    def label_smoothing(self) -> float:
+        """The label smoothing of the training loss."""
+        return 0.0
 
     def loss(
         self, batch: tuple[NDArray, ...], rng: Rng = None, class_weights: NDArray | None = None

@@ -151,7 +151,7 @@ class FineTuned(base.LabelModel[FineTunedConfig]):
         return params | dense.new_layer("output", config.encoder.width, config.classes)
 
     @property
-    def label_smoothing(self) -> float:  # type: ignore[override]
+    def label_smoothing(self) -> float:
         """The share of the target's probability that training spreads over all classes."""
         return self.config.label_smoothing
 

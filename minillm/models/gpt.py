@@ -6,14 +6,14 @@
     y = norm(x)
     P(id_{t+1} | id_1 .. id_t) = softmax(y_t E^T)
 
-A recurrent model squeezes everything it has read into one state.  Here each token attends to every
-token before it.  A recurrent model runs step by step.  Here a whole text is processed by matrix
-products, because no step waits for the result of the step before.  The price is a *context*: there
-are C position vectors P, and no token sees further back than C.
+A recurrent model squeezes everything it has read into one state, and runs step by step.  Here each
+token attends to every token before it, and no step waits for the one before, so matrix products
+process a whole text at once.  The price is a *context*: there are C position vectors P, and no
+token sees further back than C.
 
 The block is GPT-2's; :mod:`minillm.layers.block` explains the place of its norms.  E is used
-twice, for reading and for predicting.  :mod:`minillm.decoding.causal` writes with a GPT.
-There is one deviation: the original applies dropout to attention weights as well.
+twice, for reading and for predicting.  There is one deviation: the original applies dropout to
+attention weights as well.
 
 Legend: B batch, T time, C context, V vocabulary, D width, N heads, L layers.
 

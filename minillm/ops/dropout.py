@@ -13,7 +13,7 @@ def dropout(
 ) -> tuple[NDArray, Callable]:
     """In training, zero each entry with probability ``rate``, and scale the rest to keep the mean.
 
-        y = x m / (1 - rate)        m = 0 with probability rate, else 1
+        y = x m / (1 - rate)        m = 0 with probability rate, otherwise 1
 
     x of any shape.  ``backward(dy)`` -> dx = dy m / (1 - rate).  Keeps m.
 

@@ -1,5 +1,4 @@
-"""Layer normalisation; and an addition and a norm in one, the start of each branch of a residual
-stream."""
+"""Layer normalisation, alone and together with an addition: the start of each residual branch."""
 
 from collections.abc import Callable
 

@@ -28,7 +28,6 @@ notice a second process.  If a job has several ranks, only rank 0 writes the run
 folder.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -45,6 +44,7 @@ from numpy.typing import NDArray
 from minillm.data.files import (
     bounded_lines,
     check_regular,
+    file_digest,
     json_object,
     lock,
     naming,
@@ -310,11 +310,7 @@ class RunFolder:
     def fingerprint(self) -> str:
         """A digest of the stored best weights."""
         self.settle()
-        digest = hashlib.sha256()
-        with reading(self.model_path, regular=True) as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        return digest.hexdigest()
+        return file_digest(self.model_path, regular=True)
 
     # The checkpoint
 

@@ -31,10 +31,11 @@ def _kinds(point: Point, returned: Any, given: Any, claims: Sequence[NDArray]) -
         return "the backward returned them in a list, expected a tuple"
     for k, gradient in zip(point.checked, as_tuple(returned), strict=True):
         is_scalar = isinstance(gradient, np.floating) and point.args[k].ndim == 0
+        name = f"the gradient with respect to {point.names[k]}"
         if not (isinstance(gradient, np.ndarray) or is_scalar):  # NumPy makes scalars of 0-d arrays
-            return f"the gradient by {point.names[k]} is no array: {type(gradient).__name__}"
+            return f"{name} is no array: {type(gradient).__name__}"
         if gradient.dtype != np.float64:
-            return f"the gradient by {point.names[k]} is {gradient.dtype}, expected float64"
+            return f"{name} is {gradient.dtype}, expected float64"
     return ""
 
 
@@ -55,8 +56,9 @@ def _precision(point: Point, returned: Any, given: Any, claims: Sequence[NDArray
     if count < FEW:
         return ""
     return (
-        f"all numbers of the gradient by {' and '.join(names)} are rounded to float32: expected a "
-        "backward that computes in float64 (does it cast, or fill an array of float32?)"
+        f"all numbers of the gradient with respect to {' and '.join(names)} are rounded to "
+        "float32: expected a backward that computes in float64 (does it cast, or fill an array "
+        "of float32?)"
     )
 
 
@@ -90,7 +92,7 @@ def _second_call(point: Point, returned: Any, given: Any, claims: Sequence[NDArr
 
 
 def _is_opposite(point: Point, k: int, claim: NDArray, other: Any) -> bool:
-    """Whether the gradient by argument k for -dy is the opposite of the claim, up to rounding."""
+    """Whether -dy gives argument k the opposite of the claimed gradient, up to rounding."""
     if np.shape(other) != claim.shape:
         return False
     rounding = (point.floor + 1e-9 * point.limits[k]) / magnitude(point.args[k])

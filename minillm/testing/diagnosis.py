@@ -90,7 +90,7 @@ def guess_of_order(compared: Sequence[Compared], tolerance: float) -> str:
         if not fits:
             return ""
         del left[fits[0]]
-        places.append(f"the gradient by {gradient.name} is returned for {fits[0]}")
+        places.append(f"the gradient with respect to {gradient.name} is returned for {fits[0]}")
         shown += int(np.count_nonzero(gradient.rounding < SHARE * np.abs(gradient.numeric)))
     return f"gradients in another order: {', '.join(places)}" if shown >= ENOUGH else ""
 
@@ -124,7 +124,10 @@ def _exchanged_axes(point: Point, gradient: Compared) -> str:
         if claim.shape[i] == claim.shape[j] and _explains(
             claim.swapaxes(i, j), point, gradient, enough=2
         ):
-            return f"a transposed gradient by {gradient.name}: exchange its axes {i} and {j}"
+            return (
+                f"a transposed gradient with respect to {gradient.name}: "
+                f"exchange its axes {i} and {j}"
+            )
     return ""
 
 
@@ -149,7 +152,7 @@ def _factor(point: Point, gradient: Compared) -> str:
     ratio = _ratio(point, gradient)
     if not ratio or np.any(_telling(gradient) & ~gradient.wrong):
         return ""
-    found = f"the gradient by {gradient.name} is {ratio:.6g} times the numeric one"
+    found = f"the gradient with respect to {gradient.name} is {ratio:.6g} times the numeric one"
     if math.isclose(ratio, -1, rel_tol=point.tolerance):
         return f"a wrong sign: {found}"
     for value, sources in _known_numbers(point).items():
@@ -196,7 +199,7 @@ def _array(point: Point, gradient: Compared) -> str:
     """An array that is missing, or too many, as a factor or as a term."""
     for candidate, mistake in _corrected(point, gradient.analytic):
         if _explains(candidate, point, gradient):
-            return f"{mistake} in the gradient by {gradient.name}"
+            return f"{mistake} in the gradient with respect to {gradient.name}"
     return ""
 
 
@@ -239,7 +242,7 @@ def _shift(point: Point, gradient: Compared) -> str:
             )
             if _explains(moved.analytic, point, moved):
                 return (
-                    f"an index that is off by one along axis {axis}: the gradient by "
+                    f"an index that is off by one along axis {axis}: the gradient with respect to "
                     f"{gradient.name} at t is the gradient of t {'-' if step == 1 else '+'} 1"
                 )
     return ""
@@ -317,7 +320,8 @@ def _parts_of_upstream(
 def _zero(point: Point, gradient: Compared) -> str:
     if not gradient.analytic.any() and np.any(gradient.wrong & _telling(gradient)):
         return (
-            f"a gradient that is never computed: the gradient by {gradient.name} is zero everywhere"
+            f"a gradient that is never computed: the gradient with respect to {gradient.name} "
+            "is zero everywhere"
         )
     return ""
 
@@ -335,11 +339,11 @@ def _part(point: Point, gradient: Compared) -> str:
     if math.comb(count, few) >= CHANCE:
         for mask, place in _places(point, gradient):
             if np.array_equal(np.broadcast_to(mask, telling.shape)[telling], wrong):
-                return f"an error in the gradient by {name} {place} only{there}"
+                return f"an error in the gradient with respect to {name} {place} only{there}"
     if few == 1 and count > ENOUGH:
-        return f"an error in the gradient by {name} at one coordinate only"
+        return f"an error in the gradient with respect to {name} at one coordinate only"
     if ratio is not None:
-        return f"a wrong factor in a part of the gradient by {name}{there}"
+        return f"a wrong factor in a part of the gradient with respect to {name}{there}"
     return ""
 
 

@@ -73,7 +73,7 @@ def check_gradients(
 
 
 def check_point(point: Point) -> list[Compared]:
-    """The gradients by all arguments, which are right.  GradientError if one is wrong."""
+    """The gradient of each argument, which is right.  GradientError if one is wrong."""
     given = copies(point.upstream)
     returned = call_backward(point.backward, given, point.arguments())
     claims = claimed_gradients(point, returned)
@@ -98,7 +98,8 @@ def claimed_gradients(point: Point, returned: Any) -> list[NDArray]:
         )
     for name, gradient in zip(names, gradients, strict=True):
         if not is_numeric(gradient):
-            raise GradientError(f"the gradient by {name} is no array: {kind(gradient)}")
+            what = kind(gradient)
+            raise GradientError(f"the gradient with respect to {name} is no array: {what}")
     claims = [np.array(gradient) for gradient in gradients]
     if any(g.shape != point.args[k].shape for k, g in zip(point.checked, claims, strict=True)):
         raise GradientError(_wrong_shapes(point, claims))
@@ -120,7 +121,8 @@ def _wrong_shapes(point: Point, claims: list[NDArray]) -> str:
     for gradient, shape in zip(compared, shapes, strict=True):
         if gradient.analytic.shape != shape:
             found = gradient.analytic.shape
-            line = f"the gradient by {gradient.name} has shape {found}, expected {shape}"
+            line = f"the gradient with respect to {gradient.name} has shape {found}, "
+            line += f"expected {shape}"
             fit = guess_of_shape(gradient, point.tolerance)
             lines.append(line + (f": this fits {fit}" if fit else ""))
     if fit := guess_of_order(compared, point.tolerance):

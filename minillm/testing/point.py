@@ -36,7 +36,7 @@ from minillm.testing.slopes import (
 
 
 class Compared(NamedTuple):
-    """The gradient by one argument, claimed and measured.  All arrays have its shape."""
+    """The gradient of one argument, claimed and measured.  All arrays have its shape."""
 
     name: str
     argument: NDArray
@@ -99,7 +99,7 @@ class Point:
     def compare_one(
         self, k: int, claim: NDArray, upstream: Sequence[NDArray] | None = None
     ) -> Compared:
-        """Compare the claimed gradient by argument k, after ``compare`` has seen all of them."""
+        """Compare the claimed gradient of argument k, after ``compare`` has seen all of them."""
         array, name = self.args[k], self.names[k]
         if self.step is not None and np.any((array + self.step == array) & np.isfinite(array)):
             raise ValueError(f"step: expected one that moves {name}, found {self.step}")
@@ -125,7 +125,7 @@ class Point:
             index = next(i for i, slope in slopes.items() if slope is worst)
             where = f" at {list(index)}" if index else ""
             message = (
-                f"the gradient by {name} {worst.describe(where, self.tolerance)}; "
+                f"the gradient with respect to {name} {worst.describe(where, self.tolerance)}; "
                 f"{wrong.sum()} of {wrong.size} of its coordinates are wrong"
             )
             remark = kink(lines[index], abs(array[index]) or mean)

@@ -1,7 +1,7 @@
 """A check of a whole model's gradient, along random directions.
 
-Let g be the true gradient by an array of n numbers, and e the error of the claimed one.
-Along a random direction u of length 1, the slope is u g, and the claim is wrong by u e.  The
+Let g be the true gradient with respect to an array of n numbers, and e the error of the claimed
+one.  Along a random direction u of length 1, the slope is u g, and the claim is wrong by u e.  The
 error passes if |u e| <= a: the tolerance times the slope, plus the allowance for rounding.  One
 coordinate of a random direction has a density of at most sqrt(n / 2 pi) around zero, and so has
 the part of u along e.  The interval from -a / |e| to a / |e| therefore has a probability of
@@ -103,8 +103,9 @@ def check_projections(
         while missed > miss and array.size:
             if count == MOST:
                 raise GradientError(
-                    f"the gradient by {name} cannot be decided: after {MOST} directions, rounding "
-                    f"hides a wrong coordinate with a probability of {missed:.3g}, above {miss:g}"
+                    f"the gradient with respect to {name} cannot be decided: after {MOST} "
+                    f"directions, rounding hides a wrong coordinate with a probability of "
+                    f"{missed:.3g}, above {miss:g}"
                 )
             u = directions.standard_normal(array.shape)
             u /= np.linalg.norm(u)
@@ -118,7 +119,7 @@ def check_projections(
             )
             if slope.verdict > ACCEPTED:
                 description = slope.describe(" along a random direction", tolerance)
-                raise GradientError(f"the gradient by {name} {description}")
+                raise GradientError(f"the gradient with respect to {name} {description}")
             worst, count = max(worst, slope.error), count + 1
             hidden = slope.allowed / usual if usual else 0.0
             missed *= min(1, math.sqrt(2 * array.size / math.pi) * hidden)
@@ -138,9 +139,10 @@ def _check_gradients_of(params: dict[str, NDArray], gradients: dict[str, NDArray
         if array.dtype != np.float64:
             raise TypeError(f"{name} is {array.dtype}: gradients are checked in float64")
         if not is_numeric(gradients[name]):
-            raise GradientError(f"the gradient by {name} is no array: {kind(gradients[name])}")
+            found = kind(gradients[name])
+            raise GradientError(f"the gradient with respect to {name} is no array: {found}")
         if np.shape(gradients[name]) != array.shape:
             raise GradientError(
-                f"the gradient by {name} has shape {np.shape(gradients[name])}, "
+                f"the gradient with respect to {name} has shape {np.shape(gradients[name])}, "
                 f"expected {array.shape}"
             )

@@ -178,7 +178,7 @@ def check_float32(
     names = parameter_names(op, len(args))
     labels = (
         [f"output {k}" for k in range(len(outputs))],
-        [f"the gradient by {names[k]}" for k in floats],
+        [f"the gradient with respect to {names[k]}" for k in floats],
     )
     worst = 0.0
     for of_kind in zip(labels, expected, found, *changed, strict=True):  # outputs, then gradients

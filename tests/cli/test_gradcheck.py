@@ -191,7 +191,7 @@ def test_a_wrong_gradient_is_told_with_the_call_that_repeats_it(mine, capsys):
     assert main(["gradcheck", f"{mine}:affine", f"{mine}:wrong", "--seeds", "2"]) == 1
     printed = capsys.readouterr().out
     assert f"{mine}:affine on " in printed
-    assert f"{mine}:wrong: the gradient by b is wrong" in printed
+    assert f"{mine}:wrong: the gradient with respect to b is wrong" in printed
     assert "every gradient" not in printed
     call = printed.rstrip().rpartition("to repeat: ")[2]
     assert call.startswith('check_gradients(wrong, *arrays("B I, I O, O", B=')
@@ -201,7 +201,7 @@ def test_a_wrong_gradient_is_told_with_the_call_that_repeats_it(mine, capsys):
         exec(FILE, names)
     finally:
         sys.path.pop(0)
-    with pytest.raises(AssertionError, match="by b is wrong"):
+    with pytest.raises(AssertionError, match="respect to b is wrong"):
         eval(call, {**names, "arrays": arrays, "check_gradients": check_gradients, "np": np})
 
 

@@ -19,7 +19,7 @@ ANSWERS = [
             (2, "dy.sum(axis=0, keepdims=True)", "without keepdims"),
             (2, "dz.sum(axis=0)", "the names here are dy, dx, dW, W, x"),
             (2, "dy.sum(axis=2)", "A mean is not a sum"),
-            (0, "-dy @ W.T", "this fits a wrong sign: the gradient by x is -1 times"),
+            (0, "-dy @ W.T", "this fits a wrong sign: the gradient with respect to x is -1 times"),
         ],
     ),
     Answer(

@@ -94,7 +94,7 @@ ANSWERS = [
             (0, "1 / (x.std(axis=-1, keepdims=True) + 1e-5)", "variance plus eps"),
             (2, "dy.mean(axis=0)", "added in each row"),
             (3, "dy.sum(axis=0)", "its slope is x_hat"),
-            (4, "dy", "by x_hat is dy gain"),
+            (4, "dy", "respect to x_hat is dy gain"),
             (5, "dx_hat * inverse_std", "on three paths"),
             (5, "(dx_hat - dx_hat.mean(-1, keepdims=True)) * inverse_std", "through the"),
         ],

@@ -133,7 +133,7 @@ def changed(run, names, at, direction, h):
 
 @pytest.mark.parametrize("name", NEURAL)
 def test_gradients_are_those_of_the_loss(runs, name):
-    """A text of distinct tokens: the gradient by the vector of a place is that by a row of E."""
+    """A text of distinct tokens: a place has the gradient of its row of E."""
     run = runs(name)
     text = "the mando" if name != "neural-ngram" else "mathe"
     ids = run.tokenizer.encode(text)

@@ -103,7 +103,7 @@ def test_a_wrong_slope_is_told_before_every_breach_of_the_convention(rng):
 
     x, h = rng.standard_normal((2, 4))
     message = told(op, x, h, rng=rng)
-    assert message.startswith("the gradient by x is wrong at [")
+    assert message.startswith("the gradient with respect to x is wrong at [")
     assert "4 of 4 of its coordinates are wrong" in message
     assert re.search(r"analytic -?\d.*, numeric -?\d", message)
 
@@ -117,7 +117,7 @@ def test_the_gradient_with_the_fewest_wrong_coordinates_is_told_first(rng, shape
         return -dx, dW, db
 
     message = told(spoiled(linear, spoil), *linear_arguments(rng, **shapes), rng=rng)
-    assert message.startswith("the gradient by W is wrong at [0, 1]")
+    assert message.startswith("the gradient with respect to W is wrong at [0, 1]")
     assert f"also wrong: x ({shapes['B'] * shapes['I']} of" in message
 
 
@@ -135,7 +135,7 @@ def test_the_gradient_with_the_fewest_wrong_coordinates_is_told_first(rng, shape
         (lambda B, I, O: 1 / B, r"a missing factor {B} \(.*the length of axis 0 of x"),
         (lambda B, I, O: I**0.5, r"a factor .* too many|a factor 2 "),
         (lambda B, I, O: 1 / (B * O), r"a missing factor {BO} \(.*the size of the output"),
-        (lambda B, I, O: 1.001, r"a wrong factor: the gradient by \w is 1.001 times"),
+        (lambda B, I, O: 1.001, r"a wrong factor: the gradient with respect to \w is 1.001 times"),
     ],
 )
 def test_a_constant_factor_is_named(factor, text, rng, shapes, which):
@@ -163,31 +163,31 @@ def test_a_number_among_the_arguments_is_named(rng, scale):
 ARRAYS = {
     "gain": (
         lambda x, gain: (x * gain, lambda dy: (dy, (dy * x).sum(axis=0))),
-        "a missing factor gain in the gradient by x",
+        "a missing factor gain in the gradient with respect to x",
     ),
     "mask": (
         lambda x, keep: (x * keep, lambda dy: dy),
-        "a missing factor keep in the gradient by x",
+        "a missing factor keep in the gradient with respect to x",
     ),
     "sigmoid": (
         lambda x: ((y := 1 / (1 + np.exp(-x))), lambda dy: y * dy),
-        "a missing factor 1 - the output in the gradient by x",
+        "a missing factor 1 - the output in the gradient with respect to x",
     ),
     "tanh": (
         lambda x: (np.tanh(x), lambda dy: dy),
-        r"a missing factor 1 - the output\*\*2 in the gradient by x",
+        r"a missing factor 1 - the output\*\*2 in the gradient with respect to x",
     ),
     "no upstream": (
         lambda x: (x**2, lambda dy: 2 * x),
-        "a missing factor dy in the gradient by x",
+        "a missing factor dy in the gradient with respect to x",
     ),
     "too many": (
         lambda x: (x**2, lambda dy: 2 * x * dy**2),
-        "a factor dy too many in the gradient by x",
+        "a factor dy too many in the gradient with respect to x",
     ),
     "residual": (
         lambda x: (x + np.sin(x), lambda dy: dy * np.cos(x)),
-        "a missing term dy in the gradient by x",
+        "a missing term dy in the gradient with respect to x",
     ),
 }
 
@@ -214,9 +214,10 @@ def test_an_array_as_a_factor_or_a_term_is_named(name, rng, B, D):
 def test_a_transposed_gradient(rng, n, B):
     op = spoiled(linear, lambda gradients, *_: (gradients[0], gradients[1].T, gradients[2]))
     args = linear_arguments(rng, B, n, n)
-    assert "this fits a transposed gradient by W" in told(op, *args, rng=rng)
+    assert "this fits a transposed gradient with respect to W" in told(op, *args, rng=rng)
     message = told(op, *linear_arguments(rng, B, n, n + 1), rng=rng)
-    assert f"the gradient by W has shape {(n + 1, n)}, expected {(n, n + 1)}" in message
+    found = f"the gradient with respect to W has shape {(n + 1, n)}, expected {(n, n + 1)}"
+    assert found in message
     assert "this fits a transposed gradient: it is right with its axes in the order" in message
 
 
@@ -226,11 +227,13 @@ def test_a_missing_sum(rng, shapes):
     args = linear_arguments(rng, **shapes)
     wrong = spoiled(linear, lambda gradients, _, dy: [*gradients[:2], dy[0]])
     message = told(wrong, *args, rng=rng)
-    assert f"by b has shape {(shapes['B'], shapes['O'])}, expected {(shapes['O'],)}" in message
+    assert (
+        f"respect to b has shape {(shapes['B'], shapes['O'])}, expected {(shapes['O'],)}" in message
+    )
     assert "this fits a missing sum over axis 0" in message
     wrong = spoiled(linear, lambda gradients, _, dy: [*gradients[:2], dy[0][-1]])
     message = told(wrong, *args, rng=rng)
-    assert "the gradient by b is wrong at" in message
+    assert "the gradient with respect to b is wrong at" in message
     assert "this fits a missing sum over axis 0 of dy: only index" in message
 
 
@@ -238,7 +241,7 @@ def test_a_right_gradient_in_a_wrong_shape():
     rng = np.random.default_rng(0)
     message = told(lambda x: (x**2, lambda dy: (2 * x * dy).ravel()), np.ones((2, 3)), rng=rng)
     assert message == (
-        "the gradient by x has shape (6,), expected (2, 3): "
+        "the gradient with respect to x has shape (6,), expected (2, 3): "
         "this fits a right gradient in a wrong shape: reshape it"
     )
 
@@ -251,7 +254,8 @@ def test_right_gradients_in_another_order(rng, shapes, order):
     message = told(spoiled(linear, lambda g, *_: [g[k] for k in order]), *args, rng=rng)
     for place, k in enumerate(order):
         if place != k:
-            assert f"the gradient by {'xWb'[k]} is returned for {'xWb'[place]}" in message
+            given = f"the gradient with respect to {'xWb'[k]} is returned for {'xWb'[place]}"
+            assert given in message
 
 
 @few
@@ -259,10 +263,10 @@ def test_right_gradients_in_another_order(rng, shapes, order):
 def test_two_gradients_that_are_exchanged(rng, n):
     args = [rng.standard_normal((n, n)) for _ in range(4)]
     message = told(spoiled(two_matrices, lambda g, *_: (g[0], g[1], g[3], g[2])), *args, rng=rng)
-    assert message.startswith("the gradient by")
-    assert "this fits gradients in another order: the gradient by" in message
-    assert "the gradient by B is returned for A" in message
-    assert "the gradient by A is returned for B" in message
+    assert message.startswith("the gradient with respect to")
+    assert "this fits gradients in another order: the gradient with respect to" in message
+    assert "the gradient with respect to B is returned for A" in message
+    assert "the gradient with respect to A is returned for B" in message
 
 
 # --- upstream gradients ---------------------------------------------------------------------
@@ -346,7 +350,8 @@ def test_an_error_in_a_part(name, change, rng, T, D):
     x[1] = -np.abs(x[1]) * (-1) ** np.arange(D)
     message = told(spoiled(cubes, spoil), x, rng=rng)
     there = {"noise": "", "factor": "; there it is 1.001 times", "zero": "; there it is 0 times"}
-    assert re.search(f"this fits an error in the gradient by x {text}{there[change]}", message)
+    guess = f"this fits an error in the gradient with respect to x {text}{there[change]}"
+    assert re.search(guess, message)
 
 
 @few
@@ -357,7 +362,7 @@ def test_an_error_at_one_coordinate(rng, T):
         return gradients
 
     message = told(spoiled(cubes, spoil), rng.standard_normal((T, 3)), rng=rng)
-    assert "this fits an error in the gradient by x at one coordinate only" in message
+    assert "this fits an error in the gradient with respect to x at one coordinate only" in message
 
 
 def sums_to_length(x, lengths):
@@ -425,7 +430,8 @@ def test_a_gradient_that_is_never_computed():
     rng = np.random.default_rng(0)
     op = spoiled(linear, lambda g, *_: [g[0], g[1], 0 * g[2]])
     message = told(op, *linear_arguments(rng, 3, 4, 5), rng=rng)
-    assert "a gradient that is never computed: the gradient by b is zero everywhere" in message
+    guess = "a gradient that is never computed: the gradient with respect to b is zero everywhere"
+    assert guess in message
 
 
 # --- no guess -------------------------------------------------------------------------------
@@ -509,7 +515,7 @@ def fails_when_called_again(x):
         (lambda x: (x, x, lambda dy: dy), "found a tuple of 3"),
         (lambda x: (None, lambda dy: dy), "output 0: expected an array of floats, found NoneType"),
         (lambda x: (x.astype(np.float32), lambda dy: dy), "output 0 is float32: expected float64"),
-        (lambda x: (x * 1, lambda dy: None), "the gradient by x is no array: NoneType"),
+        (lambda x: (x * 1, lambda dy: None), "with respect to x is no array: NoneType"),
         (lambda x: (x * 1, lambda dy: [dy]), "right, but the backward returned them in a list"),
         (
             lambda x: ((x * 1, x * 2), lambda dy: 3 * dy),

@@ -84,7 +84,7 @@ def test_right_gradients_pass(rng):
 @given(rng=strategies.generators())
 def test_a_wrong_linear_is_caught(mistake, argument, rng):
     args = (*linear_arguments(rng), mistake)
-    with pytest.raises(GradientError, match=f"gradient by {argument} is wrong"):
+    with pytest.raises(GradientError, match=f"gradient with respect to {argument} is wrong"):
         check_gradients(linear, *args, rng=rng)
 
 
@@ -97,7 +97,9 @@ def test_a_wrong_recurrence_is_caught(mistake, rng):
 
 def test_the_message_names_the_worst_coordinate():
     rng = np.random.default_rng(0)
-    with pytest.raises(GradientError, match=r"by W is wrong at \[0, 0\].* 1 of 8 of its coord"):
+    with pytest.raises(
+        GradientError, match=r"respect to W is wrong at \[0, 0\].* 1 of 8 of its coord"
+    ):
         check_gradients(linear, *linear_arguments(rng), "one coordinate", rng=rng)
 
 
@@ -196,7 +198,7 @@ def two_outputs_none_is_one(x):
         (lambda x: (x * 1, lambda dy: dy[:, None]), r"has shape \(3, 1\), expected \(3,\)"),
         (
             lambda x: (x * 1, lambda dy: dy.astype(np.float32)),
-            "right, but the gradient by x is float32",
+            "right, but the gradient with respect to x is float32",
         ),
     ],
 )
@@ -236,7 +238,7 @@ def test_projections_of_a_model():
     assert check_projections(model(), params, rng=rng) < 1e-7
     for name in params:
         np.testing.assert_array_equal(params[name], before[name])  # put back to the bit
-    with pytest.raises(GradientError, match="gradient by b is wrong along a random direction"):
+    with pytest.raises(GradientError, match="with respect to b is wrong along a random direction"):
         check_projections(model(dropped="b"), params, rng=rng)
     with pytest.raises(GradientError, match=r"keys differ from the parameters': \['c'\]"):
         check_projections(model(extra={"c": np.ones(1)}), params, rng=rng)
@@ -272,7 +274,7 @@ def test_nan_in_the_padding_of_an_argument():
 
     rng, x = np.random.default_rng(9), np.array([[1.0, 2.0], [np.nan, np.inf]])
     check_gradients(first_row, x, rng=rng)
-    with pytest.raises(GradientError, match=r"by x is wrong at \[1, [01]\]"):
+    with pytest.raises(GradientError, match=r"respect to x is wrong at \[1, [01]\]"):
         check_gradients(
             lambda x: (x[0] ** 2, lambda dy: first_row(x)[1](dy, slice(None))), x, rng=rng
         )
@@ -367,7 +369,7 @@ def test_projections_at_any_scale(scale):
             return y, lambda: {"w": factor / params["w"], "zero": np.cos(params["zero"])}
 
         check_projections(loss, params, rng=rng)
-        with pytest.raises(GradientError, match="by w is wrong"):
+        with pytest.raises(GradientError, match="respect to w is wrong"):
             check_projections(lambda loss=loss: loss(factor=1.01), params, rng=rng)
 
 
@@ -377,5 +379,7 @@ def test_a_loss_that_is_mostly_a_constant_cannot_be_decided():
     def loss():
         return np.tanh(params["w"]).sum() + 1e13, lambda: {"w": 1 - np.tanh(params["w"]) ** 2}
 
-    with pytest.raises(GradientError, match="by w cannot be decided along a random direction"):
+    with pytest.raises(
+        GradientError, match="respect to w cannot be decided along a random direction"
+    ):
         check_projections(loss, params, rng=np.random.default_rng(15))

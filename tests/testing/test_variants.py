@@ -127,7 +127,7 @@ def test_float32_where_it_is_right(rng, scale):
         (careless_variance, 3000 + np.arange(4.0), "output 0 in float32 is wrong by"),
         (in_half_of_its_precision, np.pi * np.arange(4), "output 0 in float32 is wrong by"),
         (in_double_precision, np.ones(3), "output 0 is float64, expected float32"),
-        (lambda x: (2 * x, lambda dy: dy * np.float64(2)), np.ones(3), "gradient by x is float64"),
+        (lambda x: (2 * x, lambda dy: dy * np.float64(2)), np.ones(3), "to x is float64"),
     ],
 )
 def test_float32_where_it_is_wrong(op, x, message):
@@ -213,7 +213,7 @@ def test_a_jvp_against_the_backward(rng, shapes):
     assert check_jvp(two_outputs, jvp_of_two_outputs, *args, rng=rng) < 1e-9
     with pytest.raises(GradientError, match=r"by W, the JVP gives .*: the JVP is wrong"):
         check_jvp(two_outputs, lambda *a: jvp_of_two_outputs(*a, fault=0.1), *args, rng=rng)
-    with pytest.raises(GradientError, match=r"the gradient by [xW] is wrong at"):
+    with pytest.raises(GradientError, match=r"the gradient with respect to [xW] is wrong at"):
         check_jvp(two_outputs, jvp_of_two_outputs, *args, 0.1, rng=rng)
 
 
@@ -276,7 +276,7 @@ def test_directions_follow_until_the_probability_is_reached():
     ("loss", "message"),
     [
         (lambda w: (w.sum(), lambda: [np.ones(3)]), "expected a dictionary of gradients, found"),
-        (lambda w: (w.sum(), lambda: {"w": None}), "the gradient by w is no array: NoneType"),
+        (lambda w: (w.sum(), lambda: {"w": None}), "with respect to w is no array: NoneType"),
         (lambda w: (w.sum(), lambda: {"w": 1 / 0}), "the backward raised ZeroDivisionError"),
         (
             lambda w: (w.sum() * np.random.default_rng().random(), lambda: {"w": w}),
