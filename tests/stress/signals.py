@@ -128,6 +128,9 @@ class Stress:
         os.kill(child, number)
         status = self.wait(child)
         right = (0, -number) if number == signal.SIGKILL else (0, 130)
+        if number == signal.SIGKILL:  # nobody can delete the temporary files of such a process
+            for left in self.temporary.iterdir():
+                shutil.rmtree(left)
         check(status in right, "status", status, "after", number.name, self.errors())
         if number != signal.SIGKILL:
             check("Traceback" not in self.errors(), self.errors())
