@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from minillm.data.pairs import PairData
 from minillm.layers.recurrent import CELLS
@@ -63,7 +64,7 @@ then: minillm summarise DIR report.txt, minillm eval DIR, minillm plot attention
     model = PointerGenerator
     config = PointerGeneratorConfig
     settings = SummariserSettings
-    vocabularies = {
+    vocabularies: ClassVar[dict[str, tuple[str, str]]] = {
         "source": ("vocabulary.json", "vocabulary"),
         "target": ("vocabulary.json", "vocabulary"),
     }
@@ -73,8 +74,8 @@ then: minillm summarise DIR report.txt, minillm eval DIR, minillm plot attention
         return {"vocabulary": target}
 
     def complete(
-        self, settings: SummariserSettings, given: Mapping[str, object], job: Job
-    ) -> SummariserSettings:
+        self, settings: PairSettings, given: Mapping[str, object], job: Job
+    ) -> PairSettings:
         """The settings as they are: unknown words can be copied."""
         return settings
 
