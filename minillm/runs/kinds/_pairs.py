@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from minillm import metrics
 from minillm.data import Minibatches, Sequences, registry
-from minillm.data.pairs import Pair, PairData, read_pairs
+from minillm.data.pairs import JUDGED, Pair, PairData, read_pairs
 from minillm.decoding import Translation, Translator
 from minillm.errors import InputError
 from minillm.look.inside import MOST, Inside
@@ -21,9 +21,17 @@ from minillm.metrics import frequency_loss
 from minillm.option import option
 from minillm.runs.kind import Data, Given, Job, Kind, Parts, Results
 from minillm.runs.kinds._look import inside_of
+from minillm.runs.kinds._summaries import (
+    SHOWN,
+    TABLE,
+    extract_results,
+    summary_results,
+    summary_table,
+)
 from minillm.runs.kinds._vocabulary import vocabulary_for
 from minillm.runs.run import Run
 from minillm.runs.settings import (
+    ComparedEvaluation,
     Facts,
     LoRASettings,
     SearchEvaluation,
@@ -84,12 +92,17 @@ class PairFacts(Facts):
     )
 
 
+@dataclass(frozen=True)
+class PairEvaluation(SearchEvaluation, ComparedEvaluation):
+    """Options of measuring a model of pairs; summaries may be compared with extracts."""
+
+
 class PairKind(Kind):
     """An encoder-decoder on pairs of texts."""
 
     takes: ClassVar[tuple[str, ...]] = ("pairs",)
     facts = PairFacts
-    evaluation = SearchEvaluation
+    evaluation = PairEvaluation
     vocabularies: ClassVar[dict[str, tuple[str, str]]] = {
         "source": ("vocabulary.source.json", "source_vocabulary"),
         "target": ("vocabulary.target.json", "target_vocabulary"),
@@ -224,17 +237,32 @@ class PairKind(Kind):
             notes=notes,
         )
 
-    def sample(self, run: Run) -> Iterator[str]:
-        """Yield outputs for a few held-out sources."""
-        held_out = dict(islice(open_data(run.data).pairs("validation"), EXAMPLES))
-        longest = run.settings.max_length
-        sources = [text for text in held_out if len(run.source.encode(text)) <= longest]
-        yield "held-out examples: the source, the output, the target\n"
-        for source, output in zip(sources, run.translate(sources), strict=True):
-            texts = (shorten(text, 100) for text in (source, output, held_out[source]))
-            yield "  {}\n    -> {}\n    == {}\n".format(*texts)
+    def task(self, run: Run, pairs: Iterable[Pair]) -> str:
+        """The task of pairs, which determines the measures."""
+        return registry.task_of(run.data["data"], pairs)
 
-    def evaluate(self, run: Run, given: Given, options: SearchEvaluation) -> Results:
+    def sample(self, run: Run) -> Iterator[str]:
+        """Yield outputs for a few held-out sources; write a table of them if they are summaries."""
+        held_out = list(islice(open_data(run.data).pairs("validation"), JUDGED))
+        summaries = self.task(run, held_out) == "summary"
+        longest = run.settings.max_length
+        references = {
+            text: known
+            for text, known in islice(by_source(held_out).items(), SHOWN if summaries else EXAMPLES)
+            if len(run.source.encode(text)) <= longest
+        }
+        outputs = run.translate([*references])
+        yield "held-out examples: the source, the output, the target\n"
+        for source, output in islice(zip(references, outputs, strict=True), EXAMPLES):
+            texts = (shorten(text, 100) for text in (source, output, references[source][0]))
+            yield "  {}\n    -> {}\n    == {}\n".format(*texts)
+        if summaries:
+            table = summary_table([*references], outputs, [*references.values()])
+            with run.folder.held():
+                run.folder.save_file(TABLE, table.encode("utf-8", "surrogatepass"))
+            yield f"more of them: {run.path / TABLE}\n"
+
+    def evaluate(self, run: Run, given: Given, options: PairEvaluation) -> Results:
         """The loss, the share of exact outputs, and the usual measures of the task."""
         longest = run.settings.max_length
         if given.title:
@@ -250,15 +278,15 @@ class PairKind(Kind):
                 f"{name}: expected at most {longest} tokens on a side, as the model was trained, "
                 f"found {left_out} pairs with more"
             )
-        if missing := not_measured(run):
+        task = self.task(run, pairs)
+        if missing := not_measured(task):
             given.report(missing)
         nats = mean_loss(run.model, Minibatches(columns, BATCH, 0), count_tokens)
-        references: dict[str, list[str]] = {}
-        for source, target in pairs:
-            references.setdefault(source, []).append(target)
+        references = by_source(pairs)
         # As in training, pairs that are too long are left out.
         sources = [text for text in references if len(run.source.encode(text)) <= longest]
         start = time.perf_counter()
+        known = [references[text] for text in sources]
         outputs = run.translate(sources, **search_options(options))
         seconds = time.perf_counter() - start
         unknown = {}  # for the perplexity, a model may predict them; it does not write them
@@ -273,18 +301,23 @@ class PairKind(Kind):
             "nats_per_token": nats,
             "perplexity": metrics.perplexity(nats),
             **unknown,
-            **output_results(run, outputs, [references[source] for source in sources]),
+            **output_results(run, task, outputs, known),
+            **(summary_results(outputs, sources) if task == "summary" else {}),
+            **(extract_results(sources, known) if task == "summary" and options.beside else {}),
         }
 
 
-def is_pronunciation(run: Run) -> bool:
-    """Whether outputs are phonemes, which have measures of their own."""
-    return registry.task_of(run.data["data"]) == "pronunciation"
+def by_source(pairs: Iterable[Pair]) -> dict[str, list[str]]:
+    """The targets of each source, in their order: its references."""
+    references: dict[str, list[str]] = {}
+    for source, target in pairs:
+        references.setdefault(source, []).append(target)
+    return references
 
 
-def not_measured(run: Run) -> str:
+def not_measured(task: str) -> str:
     """A line about measures whose packages are not installed, or nothing."""
-    missing = {} if is_pronunciation(run) else metrics.missing_packages()
+    missing = {} if task == "pronunciation" else metrics.missing_packages()
     if not missing:
         return ""
     packages = " and ".join(dict.fromkeys(missing.values()))
@@ -292,11 +325,11 @@ def not_measured(run: Run) -> str:
 
 
 def output_results(
-    run: Run, outputs: Sequence[str], references: Sequence[Sequence[str]]
+    run: Run, task: str, outputs: Sequence[str], references: Sequence[Sequence[str]]
 ) -> Results:
     """The usual measures of the task, for outputs against their references."""
     split = run.target.split
-    if is_pronunciation(run):
+    if task == "pronunciation":  # outputs are phonemes
         return {
             "word_error_rate": 1 - metrics.exact_match(outputs, references),
             "phoneme_error_rate": metrics.token_error_rate(outputs, references, split),

@@ -1,15 +1,16 @@
 """A summariser: an encoder-decoder that copies from its source (2017)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from minillm.data.pairs import PairData
+from minillm.data.pairs import Pair, PairData
 from minillm.layers.recurrent import CELLS
 from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
 from minillm.runs.kind import Job
 from minillm.runs.kinds._pairs import PairKind, PairSettings, vocabulary_of
 from minillm.runs.kinds._vocabulary import vocabulary_for
+from minillm.runs.run import Run
 from minillm.runs.settings import of_text, size
 from minillm.text import Vocabulary
 from minillm.text.open_words import OpenWords
@@ -78,6 +79,10 @@ then: minillm summarise DIR report.txt, minillm eval DIR, minillm plot attention
     ) -> PairSettings:
         """The settings as they are: unknown words can be copied."""
         return settings
+
+    def task(self, run: Run, pairs: Iterable[Pair]) -> str:
+        """The task of its pairs: summaries, however long they are."""
+        return "summary"
 
     def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
         """One vocabulary for both sides, which is the same object twice."""
