@@ -23,11 +23,17 @@ def read_pairs(path: str | Path) -> Iterator[Pair]:
     A file named ``.jsonl`` has lines ``{"source": "...", "target": "..."}``, any other file lines
     ``source<TAB>target``.  InputError names a line with a missing or empty side.
     """
+    for pair, _ in read_placed_pairs(path):
+        yield pair
+
+
+def read_placed_pairs(path: str | Path) -> Iterator[tuple[Pair, str]]:
+    """The pairs of :func:`read_pairs`, each with its place in the file."""
     for source, target, place in read_rows(path, ("source", "target")):
         if "\t" in target and not is_json_lines(path):
             tabs = 1 + target.count("\t")
             raise InputError(f"{place}: expected source<TAB>target, found {tabs} tabs")
-        yield pair_of(source, target, place)
+        yield pair_of(source, target, place), place
 
 
 def pair_of(source: str, target: str, place: str) -> Pair:
