@@ -77,7 +77,10 @@ class Preference(NamedTuple):
     rejected: list[Message]
     place: str
 
-    form = "preference"
+    @property
+    def form(self) -> str:
+        """The name of the entry in its file."""
+        return "preference"
 
     @property
     def key(self) -> str:

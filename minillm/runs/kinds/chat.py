@@ -139,9 +139,9 @@ Fine-tune a chat model. RUN is a llama with a chat template, such as an imported
 Each line of FILE is a conversation, {"messages": [...]} or {"prompt": ..., "completion": ...}; the
 loss counts the tokens of the answers. Or each line is a preference, {"prompt": ..., "chosen": ...,
 "rejected": ...}: the chosen answer becomes more probable, and the rejected one less (DPO). Or each
-line is a pair, text<TAB>summary or {"source": ..., "target": ...}, which is learned as the answer to
-the prompt of `minillm summarise`. A tenth is held out. Only small updates to the matrices are
-trained, which may be quantised."""
+line is a pair, text<TAB>summary or {"source": ..., "target": ...}: the summary is the answer to the
+prompt of `minillm summarise`. A tenth is held out. Only small updates to the matrices are trained,
+which may be quantised."""
     examples = """\
   minillm import SmolLM2-135M-Instruct.Q4_1.gguf --out runs/smol
   minillm finetune runs/smol --out runs/docs
