@@ -6,6 +6,7 @@ from minillm.ops.activations import silu as silu
 from minillm.ops.activations import tanh as tanh
 from minillm.ops.additive_attention import additive_attention as additive_attention
 from minillm.ops.attention_flow import attention_flow as attention_flow
+from minillm.ops.coverage import coverage as coverage
 from minillm.ops.cross_entropy import cross_entropy as cross_entropy
 from minillm.ops.dropout import dropout as dropout
 from minillm.ops.embedding import embedding as embedding
@@ -21,6 +22,8 @@ from minillm.ops.lstm import lstm_step as lstm_step
 from minillm.ops.multiplicative_attention import (
     multiplicative_attention as multiplicative_attention,
 )
+from minillm.ops.pointer import copied_probability as copied_probability
+from minillm.ops.pointer import pointer_cross_entropy as pointer_cross_entropy
 from minillm.ops.policy_loss import policy_loss as policy_loss
 from minillm.ops.pooling import max_pool as max_pool
 from minillm.ops.pooling import mean_pool as mean_pool

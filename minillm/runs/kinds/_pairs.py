@@ -33,6 +33,7 @@ from minillm.runs.settings import (
     of_data,
     of_text,
     of_validation,
+    search_options,
 )
 from minillm.text import UNITS, Vocabulary, build_vocabulary
 from minillm.training.minibatches import MinibatchTask, fingerprint, mean_loss
@@ -149,7 +150,7 @@ class PairKind(Kind):
         training, validation = columns
         if source.unknown is not None or target.unknown is not None:
             shares = unknown_shares(validation, source, target)
-            many = ": the model will mostly write the unknown word; --unit character has none"
+            many = ": the model cannot write them; --unit character has none"
             notes.append(describe_unknown(shares) + many * (max(shares) > MOST_UNKNOWN))
         job.record(fingerprint(training), data["data"], "the data have")
         lengths = {"source_vocabulary": len(source), "target_vocabulary": len(target)}
@@ -254,9 +255,9 @@ class PairKind(Kind):
         # As in training, pairs that are too long are left out.
         sources = [text for text in references if len(run.source.encode(text)) <= longest]
         start = time.perf_counter()
-        outputs = run.translate(sources, options.beam, options.length_exponent)
+        outputs = run.translate(sources, **search_options(options))
         seconds = time.perf_counter() - start
-        unknown = {}  # the words that a model gets right if it always writes the unknown word
+        unknown = {}  # for the perplexity, a model may predict them; it does not write them
         if run.target.unknown is not None:
             unknown["unknown_target_words"] = unknown_shares(columns, run.source, run.target)[1]
         return {
