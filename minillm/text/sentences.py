@@ -7,7 +7,7 @@ brackets that close after the mark belong to the sentence.  There are exceptions
 - The next word begins in lower case, and the mark is an ellipsis, or a quotation or a bracket ends
   with it (``"Why?" he asked``).
 - The word is an abbreviation: one of a list, or letters with full stops (``e.g.``, ``J.``).  An
-  abbreviation that can end a sentence (``etc.``, ``U.S.``) does so before a capitalised word such as
+  abbreviation that can end a sentence (``etc.``, ``U.S.``) does so before capitalised words such as
   *The*, *We* or *Please*, because these words are rarely part of a name.
 - The word is the number of an item (``2. Rent a trailer``).
 

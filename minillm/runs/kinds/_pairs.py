@@ -102,6 +102,10 @@ class PairKind(Kind):
         """Fields of the model's config that follow from settings with other names."""
         return {}
 
+    def vocabulary_sizes(self, source: int, target: int) -> dict[str, object]:
+        """Fields of the model's config for vocabularies of these sizes."""
+        return {"source_vocabulary": source, "target_vocabulary": target}
+
     def complete(
         self, settings: PairSettings, given: Mapping[str, object], job: Job
     ) -> PairSettings:
@@ -133,7 +137,7 @@ class PairKind(Kind):
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
         """Vocabularies, and minibatches for training and validation."""
         settings, data, renamed = job.settings, job.data, self.sizes(job.settings)
-        one = {"source_vocabulary": 1, "target_vocabulary": 1}
+        one = self.vocabulary_sizes(1, 1)
         config_from(settings, self.config, **one, **renamed)  # before the data are read
         pairs = open_data(data)
         source, target = self.new_vocabularies(pairs, job)
@@ -153,7 +157,7 @@ class PairKind(Kind):
             many = ": the model cannot write them; --unit character has none"
             notes.append(describe_unknown(shares) + many * (max(shares) > MOST_UNKNOWN))
         job.record(fingerprint(training), data["data"], "the data have")
-        lengths = {"source_vocabulary": len(source), "target_vocabulary": len(target)}
+        lengths = self.vocabulary_sizes(len(source), len(target))
         model = self.model(config_from(settings, self.config, **lengths, **renamed), rng)
         task = MinibatchTask(
             model,
