@@ -30,11 +30,17 @@ def read_pairs(path: str | Path) -> Iterator[Pair]:
     ``source<TAB>target``.  A "target" may be a list, which makes a pair of each of its texts.
     InputError names a line with a missing or empty side.
     """
+    for pair, _ in read_placed_pairs(path):
+        yield pair
+
+
+def read_placed_pairs(path: str | Path) -> Iterator[tuple[Pair, str]]:
+    """The pairs of :func:`read_pairs`, each with its place in the file."""
     for source, target, place in read_rows(path, ("source", "target"), several=True):
         if "\t" in target and not is_json_lines(path):
             tabs = 1 + target.count("\t")
             raise InputError(f"{place}: expected source<TAB>target, found {tabs} tabs")
-        yield pair_of(source, target, place)
+        yield pair_of(source, target, place), place
 
 
 def pair_of(source: str, target: str, place: str) -> Pair:

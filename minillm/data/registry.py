@@ -57,8 +57,8 @@ BUILT_IN = (
         task="pronunciation",
     ),
     BuiltIn("numbers-XX-YY", "pairs", Numbers, pattern=r"numbers-(\w+)-(\w+)"),
-    BuiltIn("docstrings", "pairs", Docstrings, task="summary"),
-    BuiltIn("docstring-chats", "chats", cache(docstring_chats)),  # it takes seconds
+    BuiltIn("docstrings", "pairs", cache(Docstrings), task="summary"),  # it takes seconds
+    BuiltIn("docstring-chats", "chats", cache(docstring_chats)),  # as well
     BuiltIn("digits", "images", Digits),
 )
 DEFAULT_CHATS = "docstring-chats"

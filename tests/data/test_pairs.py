@@ -181,19 +181,3 @@ def test_digits_and_their_captions():
     assert images.max() == 1
     assert set(labels) == set(range(10))
     assert caption(8) == "an eight, which is even"
-
-
-def test_docstrings_come_from_this_machine(tmp_path, monkeypatch):
-    from minillm.data import docstrings
-
-    body = "It does so by looking at every one of its words in turn."
-    write(
-        tmp_path / "module.py",
-        f'def f():\n    """Count  the words.\n\n    {body}\n    """\n'
-        'def g():\n    """Too short.\n\n    No body to speak of.\n    """\n',
-    )
-    write(tmp_path / "broken.py", "def (")
-    monkeypatch.setattr(docstrings.sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
-    monkeypatch.setattr(docstrings, "find_spec", lambda name: None)
-    data = docstrings.Docstrings()
-    assert data.pairs("training") == [(body.lower(), "count the words.")]

@@ -54,7 +54,7 @@ FEW_BYTE_PAIRS = 2000  # for rare words, which more byte pairs would keep whole
 BUILT_IN = """\
   cmudict        English words to phonemes (cmudict-stress: with the vowels' stress)
   numbers-en-fr  numbers in words, English to French; and between other languages
-  docstrings     the body of a docstring to its summary line"""
+  docstrings     the source of a Python function to the first sentence of its docstring"""
 
 
 @dataclass(frozen=True)
