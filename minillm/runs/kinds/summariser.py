@@ -61,8 +61,8 @@ class SummariserKind(PairKind):
     name = "summariser"
     description = """\
 Train a summariser on pairs of a text and its summary: a file of lines text<TAB>summary, or of
-{"source": "...", "target": "..."} in a .jsonl file; its last tenth is held out.  The model writes
-words of its vocabulary, or copies words of the text: also names that it has never seen."""
+{"source": "...", "target": "..."} in a .jsonl file ("target" may be a list); its last tenth is held
+out.  The model writes words of its vocabulary, or copies words of the text: also unknown names."""
     examples = """\
   minillm train summariser emails.tsv --out runs/emails
   minillm train summariser train.tsv --validation val.tsv --out runs/papers --minutes 30
