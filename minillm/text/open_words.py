@@ -24,7 +24,16 @@ from numpy.typing import NDArray
 
 from minillm.errors import short
 from minillm.text.vocabulary import Vocabulary, check_texts
-from minillm.text.words import UNKNOWN, Words, split_words, word_spans
+from minillm.text.words import UNKNOWN, Words, word_spans
+
+
+def _spans(text: str) -> list[tuple[int, int]]:
+    """The start and the end of each word; line ends are white space."""
+    return [(start, end) for start, end in word_spans(text) if text[start:end] != "\n"]
+
+
+def _split(text: str) -> list[str]:
+    return [text[start:end] for start, end in _spans(text)]
 
 
 class OpenWords(Vocabulary):
@@ -70,7 +79,7 @@ class OpenWords(Vocabulary):
 
         At most ``maximum_size`` of them, the unknown word included.
         """
-        spellings = Counter(word for text in texts for word in split_words(text))
+        spellings = Counter(word for text in texts for word in _split(text))
         counts: Counter[str] = Counter()
         forms: dict[str, str] = {}
         for spelling, count in sorted(spellings.items(), key=lambda item: (-item[1], item[0])):
@@ -82,15 +91,15 @@ class OpenWords(Vocabulary):
 
     def encode(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """The ids of the words of a source, (T,); the words that it adds come after V."""
-        words = [word.lower() for word in split_words(text)]
+        words = [word.lower() for word in _split(text)]
         new = self._new_words(words)
         ids = [self._ids[word] if word in self._ids else new[word] for word in words]
         return np.array(ids, np.int32)
 
     def encode_target(self, text: str, source: str, most: int | None = None) -> NDArray[np.int32]:
         """The ids of the words of a target (T,), given its source, cut to ``most`` words."""
-        new = self._new_words([word.lower() for word in split_words(source)[:most]])
-        words = (word.lower() for word in split_words(text))
+        new = self._new_words([word.lower() for word in _split(source)[:most]])
+        words = (word.lower() for word in _split(text))
         return np.array([self._ids.get(word, new.get(word, 0)) for word in words], np.int32)
 
     def _new_words(self, words: Iterable[str]) -> dict[str, int]:
@@ -104,7 +113,7 @@ class OpenWords(Vocabulary):
         Where the source has the word, the source's spelling is written: of the position after the
         word before, or of the one with the largest attention weight, weights (T, S).
         """
-        words, source_ids = word_spans(source), self.encode(source)
+        words, source_ids = _spans(source), self.encode(source)
         positions = defaultdict(list)
         for j, number in enumerate(source_ids.tolist()):
             positions[number].append(j)
@@ -136,8 +145,8 @@ class OpenWords(Vocabulary):
         return self._spacing.stream([0] * len(forms), forms)
 
     def split(self, text: str) -> list[str]:
-        """The words of ``text`` in their original form, known or not."""
-        return split_words(text)
+        """The words of ``text`` in their original form, known or not, without line ends."""
+        return _split(text)
 
     def show(self, number: int) -> str:
         """A token as a label of a plot; a word that a source has added is ``<unk>``."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from minillm import metrics
 from minillm.data import Minibatches, Sequences, registry
-from minillm.data.pairs import Pair, PairData, read_pairs
+from minillm.data.pairs import JUDGED, Pair, PairData, read_pairs
 from minillm.decoding import Translation, Translator
 from minillm.errors import InputError
 from minillm.look.inside import MOST, Inside
@@ -22,9 +22,17 @@ from minillm.metrics import frequency_loss
 from minillm.option import option
 from minillm.runs.kind import Data, Given, Job, Kind, Parts, Results
 from minillm.runs.kinds._look import inside_of
+from minillm.runs.kinds._summaries import (
+    SHOWN,
+    TABLE,
+    extract_results,
+    summary_results,
+    summary_table,
+)
 from minillm.runs.kinds._vocabulary import vocabulary_for
 from minillm.runs.run import Run
 from minillm.runs.settings import (
+    ComparedEvaluation,
     Facts,
     LoRASettings,
     SearchEvaluation,
@@ -47,7 +55,7 @@ FEW_BYTE_PAIRS = 2000  # for rare words, which more byte pairs would keep whole
 BUILT_IN = """\
   cmudict        English words to phonemes (cmudict-stress: with the vowels' stress)
   numbers-en-fr  numbers in words, English to French; and between other languages
-  docstrings     the body of a docstring to its summary line"""
+  docstrings     the source of a Python function to the first sentence of its docstring"""
 
 
 @dataclass(frozen=True)
@@ -86,12 +94,17 @@ class PairFacts(Facts):
     )
 
 
+@dataclass(frozen=True)
+class PairEvaluation(SearchEvaluation, ComparedEvaluation):
+    """Options of measuring a model of pairs; summaries may be compared with extracts."""
+
+
 class PairKind(Kind):
     """An encoder-decoder on pairs of texts."""
 
     takes: ClassVar[tuple[str, ...]] = ("pairs",)
     facts = PairFacts
-    evaluation = SearchEvaluation
+    evaluation = PairEvaluation
     vocabularies: ClassVar[dict[str, tuple[str, str]]] = {
         "source": ("vocabulary.source.json", "source_vocabulary"),
         "target": ("vocabulary.target.json", "target_vocabulary"),
@@ -103,6 +116,10 @@ class PairKind(Kind):
     def sizes(self, settings: PairSettings) -> dict[str, object]:
         """Fields of the model's config that follow from settings with other names."""
         return {}
+
+    def vocabulary_sizes(self, source: int, target: int) -> dict[str, object]:
+        """Fields of the model's config for vocabularies of these sizes."""
+        return {"source_vocabulary": source, "target_vocabulary": target}
 
     def complete(
         self, settings: PairSettings, given: Mapping[str, object], job: Job
@@ -137,7 +154,7 @@ class PairKind(Kind):
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
         """Vocabularies, and minibatches for training and validation."""
         settings, data, renamed = job.settings, job.data, self.sizes(job.settings)
-        one = {"source_vocabulary": 1, "target_vocabulary": 1}
+        one = self.vocabulary_sizes(1, 1)
         config_from(settings, self.config, **one, **renamed)  # before the data are read
         pairs = open_data(data)
         source, target = self.new_vocabularies(pairs, job)
@@ -154,7 +171,7 @@ class PairKind(Kind):
             many = ": the model cannot write them; --unit character has none"
             notes.append(describe_unknown(shares) + many * (max(shares) > MOST_UNKNOWN))
         job.record(fingerprint(training), data["data"], "the data have")
-        lengths = {"source_vocabulary": len(source), "target_vocabulary": len(target)}
+        lengths = self.vocabulary_sizes(len(source), len(target))
         model = self.model(config_from(settings, self.config, **lengths, **renamed), rng)
         task = MinibatchTask(
             model,
@@ -225,15 +242,28 @@ class PairKind(Kind):
             notes=notes,
         )
 
-    def sample(self, run: Run) -> Iterator[str]:
-        """Yield outputs for a few held-out sources."""
-        held_out = dict(islice(open_data(run.data).pairs("validation"), EXAMPLES))
-        yield "held-out examples: the source, the output, the target\n"
-        for source, output in zip(held_out, run.translate(list(held_out)), strict=True):
-            texts = (shorten(text, 100) for text in (source, output, held_out[source]))
-            yield "  {}\n    -> {}\n    == {}\n".format(*texts)
+    def task(self, run: Run, pairs: Iterable[Pair]) -> str:
+        """The task of pairs, which determines the measures."""
+        return registry.task_of(run.data["data"], pairs)
 
-    def evaluate(self, run: Run, given: Given, options: SearchEvaluation) -> Results:
+    def sample(self, run: Run) -> Iterator[str]:
+        """Yield outputs for a few held-out sources; write a table of them if they are summaries."""
+        held_out = list(islice(open_data(run.data).pairs("validation"), JUDGED))
+        summaries = self.task(run, held_out) == "summary"
+        shown = islice(by_source(held_out).items(), SHOWN if summaries else EXAMPLES)
+        references = dict(shown)
+        outputs = run.translate([*references])
+        yield "held-out examples: the source, the output, the target\n"
+        for source, output in islice(zip(references, outputs, strict=True), EXAMPLES):
+            texts = (shorten(text, 100) for text in (source, output, references[source][0]))
+            yield "  {}\n    -> {}\n    == {}\n".format(*texts)
+        if summaries:
+            table = summary_table([*references], outputs, [*references.values()])
+            with run.folder.held():
+                run.folder.save_file(TABLE, table.encode("utf-8", "surrogatepass"))
+            yield f"more of them: {run.path / TABLE}\n"
+
+    def evaluate(self, run: Run, given: Given, options: PairEvaluation) -> Results:
         """The loss, the share of exact outputs, and the usual measures of the task."""
         if given.title:
             name, pairs = given.title, list(given.pairs or ())
@@ -247,38 +277,43 @@ class PairKind(Kind):
         columns, cut = encode_pairs(pairs, run.source, run.target, run.settings)
         if any(cut):
             given.report(f"{name}: {len(pairs):,} pairs{describe_cut(cut, run.settings)}")
-        if missing := not_measured(run):
+        task = self.task(run, pairs)
+        if missing := not_measured(task):
             given.report(missing)
         nats = mean_loss(run.model, Minibatches(columns, BATCH, 0), count_tokens)
-        references: dict[str, list[str]] = {}
-        for source, target in pairs:
-            references.setdefault(source, []).append(target)
+        references = by_source(pairs)
+        sources, known = [*references], [*references.values()]
         start = time.perf_counter()
-        outputs = run.translate(list(references), **search_options(options))
+        outputs = run.translate(sources, **search_options(options))
         seconds = time.perf_counter() - start
         unknown = {}  # for the perplexity, a model may predict them; it does not write them
         if run.target.unknown is not None:
             unknown["unknown_target_words"] = unknown_shares(columns, run.source, run.target)[1]
         return {
             "data": name,
-            "sources": len(references),
+            "sources": len(sources),
             "beam": options.beam,
-            "sources_per_second": len(references) / seconds,
+            "sources_per_second": len(sources) / seconds,
             "nats_per_token": nats,
             "perplexity": metrics.perplexity(nats),
             **unknown,
-            **output_results(run, outputs, list(references.values())),
+            **output_results(run, task, outputs, known),
+            **(summary_results(outputs, sources) if task == "summary" else {}),
+            **(extract_results(sources, known) if task == "summary" and options.beside else {}),
         }
 
 
-def is_pronunciation(run: Run) -> bool:
-    """Whether outputs are phonemes, which have measures of their own."""
-    return registry.task_of(run.data["data"]) == "pronunciation"
+def by_source(pairs: Iterable[Pair]) -> dict[str, list[str]]:
+    """The targets of each source, in their order: its references."""
+    references: dict[str, list[str]] = {}
+    for source, target in pairs:
+        references.setdefault(source, []).append(target)
+    return references
 
 
-def not_measured(run: Run) -> str:
+def not_measured(task: str) -> str:
     """A line about measures whose packages are not installed, or nothing."""
-    missing = {} if is_pronunciation(run) else metrics.missing_packages()
+    missing = {} if task == "pronunciation" else metrics.missing_packages()
     if not missing:
         return ""
     packages = " and ".join(dict.fromkeys(missing.values()))
@@ -286,11 +321,11 @@ def not_measured(run: Run) -> str:
 
 
 def output_results(
-    run: Run, outputs: Sequence[str], references: Sequence[Sequence[str]]
+    run: Run, task: str, outputs: Sequence[str], references: Sequence[Sequence[str]]
 ) -> Results:
     """The usual measures of the task, for outputs against their references."""
     split = run.target.split
-    if is_pronunciation(run):
+    if task == "pronunciation":  # outputs are phonemes
         return {
             "word_error_rate": 1 - metrics.exact_match(outputs, references),
             "phoneme_error_rate": metrics.token_error_rate(outputs, references, split),

@@ -1,0 +1,229 @@
+"""Extractive summaries: the graph, its scores against linear algebra, and what is chosen."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from minillm.models import extractive
+from minillm.models.extractive import central, common_words, lead, oracle, rank, textrank
+
+SENTENCES = st.lists(
+    st.lists(st.sampled_from(["cat", "sat", "mat", "dog", "the", "a"]), min_size=1, max_size=6).map(
+        lambda words: " ".join(words).capitalize() + "."
+    ),
+    min_size=1,
+    max_size=7,
+)
+
+
+@st.composite
+def graphs(draw, isolated=False):
+    """Symmetric weights (n, n) with a zero diagonal; without vertices that have no edge."""
+    n = draw(st.integers(2, 7))
+    S = draw(arrays(float, (n, n), elements=st.floats(0, 3)))
+    S = np.where(S < 0.2, 0, S) if isolated else S + 0.1
+    S = S + S.T
+    np.fill_diagonal(S, 0)
+    return S
+
+
+def steps(S):
+    totals = S.sum(axis=1, keepdims=True)
+    return np.divide(S, totals, out=np.zeros_like(S), where=totals > 0)
+
+
+# --- scores ---------------------------------------------------------------------------
+
+
+@given(graphs(), st.floats(0.1, 0.9))
+def test_scores_are_the_first_eigenvector_of_the_reader(S, d):
+    n = len(S)
+    values, vectors = np.linalg.eig((1 - d) / n + d * steps(S).T)
+    first = np.abs(vectors[:, np.argmax(values.real)].real)
+    assert rank(S, d) == pytest.approx(n * first / first.sum(), abs=1e-4)
+
+
+@given(graphs(isolated=True), st.floats(0.1, 0.9))
+def test_scores_solve_their_equation(S, d):
+    n, x = len(S), rank(S, d)
+    assert x == pytest.approx(
+        np.linalg.solve(np.eye(n) - d * steps(S).T, np.full(n, 1 - d)), abs=1e-4
+    )
+    assert x.min() >= 1 - d - 1e-9
+    assert x[S.sum(axis=1) == 0] == pytest.approx(1 - d)
+
+
+@given(graphs(isolated=True), st.randoms(use_true_random=False), st.floats(0.1, 10))
+def test_scores_depend_on_the_graph_alone(S, random, factor):
+    order = random.sample(range(len(S)), len(S))
+    assert rank(S[np.ix_(order, order)]) == pytest.approx(rank(S)[order], abs=1e-4)
+    assert rank(factor * S) == pytest.approx(rank(S), abs=1e-4)
+
+
+@given(graphs(), graphs())
+def test_graphs_without_a_common_edge_are_ranked_separately(S, T):
+    both = np.zeros((len(S) + len(T),) * 2)
+    both[: len(S), : len(S)], both[len(S) :, len(S) :] = S, T
+    assert rank(both) == pytest.approx(np.concatenate([rank(S), rank(T)]), abs=1e-4)
+    assert rank(S).mean() == pytest.approx(1, abs=1e-4)
+
+
+# --- TextRank -------------------------------------------------------------------------
+
+
+@given(SENTENCES)
+def test_weights_are_common_words_by_lengths(found):
+    S = common_words(found)
+    words = [sentence.lower().strip(".").split() for sentence in found]
+    for i, one in enumerate(words):
+        for j, other in enumerate(words):
+            lengths = math.log(len(one)) + math.log(len(other))
+            expected = len({*one} & {*other}) / lengths if i != j and lengths else 0
+            assert S[i, j] == pytest.approx(expected, rel=1e-6)
+
+
+@given(SENTENCES, st.randoms(use_true_random=False))
+def test_the_order_of_words_and_their_case_do_not_matter(found, random):
+    def shuffled(sentence):
+        words = sentence.upper().split()
+        return " ".join(random.sample(words, len(words)))
+
+    assert np.array_equal(common_words(found), common_words([shuffled(s) for s in found]))
+
+
+@given(SENTENCES)
+def test_a_sentence_that_comes_twice_scores_the_same(found):
+    x = rank(common_words([*found, found[0]]))
+    assert x[0] == pytest.approx(x[-1], abs=1e-5)
+
+
+@given(SENTENCES, st.integers(1, 8))
+def test_the_best_sentences_are_returned_in_the_order_of_the_text(found, count):
+    chosen = textrank(" ".join(found), count)
+    rest = iter(found)
+    assert all(sentence in rest for sentence in chosen)
+    assert len(chosen) == min(count, len(found))
+    assert lead(" ".join(found), count) == found[:count]
+    scores = dict(zip(found, rank(common_words(found)), strict=True))
+    worst = min(scores[sentence] for sentence in chosen)
+    assert all(score <= worst + 1e-5 for s, score in scores.items() if s not in chosen)
+
+
+def test_a_long_text_is_ranked_in_parts(monkeypatch):
+    monkeypatch.setattr(extractive, "PART", 3)
+    found = ["A cat sat.", "The cat sat.", "A dog ran.", "One mat.", "Mat one two.", "Ran.", "Mat."]
+    sizes = []
+    monkeypatch.setattr(extractive, "rank", lambda S: sizes.append(len(S)) or rank(S))
+    parts = [found[:3], found[3:5], found[5:]]
+    scores = np.concatenate([rank(common_words(part)) for part in parts])
+    best = sorted(np.argsort(-scores, kind="stable")[:3])
+    assert textrank(" ".join(found), 3) == [found[i] for i in best]
+    assert sizes == [3, 2, 2]
+
+
+def test_a_text_without_common_words_begins_with_its_summary():
+    assert textrank("One cat. Two dogs! Three mats?", 2) == ["One cat.", "Two dogs!"]
+
+
+# --- vectors --------------------------------------------------------------------------
+
+VECTORS = np.array([[1, 0.1], [1, 0.0], [1, 0.05], [-0.1, 1.0]])
+
+
+def test_maximal_marginal_relevance_weighs_the_centre_against_repetition():
+    names = list("abcd")
+    assert central(names, VECTORS, 1) == ["a"]  # the sum of the directions leans towards d
+    assert central(names, VECTORS, 2, balance=1.0) == ["a", "c"]
+    assert central(names, VECTORS, 2, balance=0.5) == ["a", "d"]
+    assert central(names, VECTORS, 9) == names
+
+
+@given(
+    arrays(float, (5, 3), elements=st.integers(-4, 4).map(float)),
+    st.integers(1, 6),
+    st.floats(0, 1),
+)
+def test_vectors_count_by_their_directions(vectors, count, balance):
+    names = list("abcde")
+    chosen = central(names, vectors, count, balance)
+    assert chosen == central(names, 4 * vectors, count, balance)
+    assert chosen == sorted(chosen)
+    assert len({*chosen}) == min(count, 5)
+
+
+@given(arrays(float, (6, 3), elements=st.floats(-1, 1)), st.floats(0, 1))
+def test_each_chosen_sentence_maximises_the_definition(vectors, balance):
+    def cosine(a, b):
+        lengths = np.linalg.norm(a) * np.linalg.norm(b)
+        return a @ b / lengths if lengths else 0.0
+
+    units = [v / np.linalg.norm(v) if np.linalg.norm(v) else v for v in vectors]
+    centre, before = sum(units), []
+    for count in range(1, 7):
+        chosen = central(range(6), vectors, count, balance)
+        (new,) = {*chosen} - {*before}
+
+        def value(i, before=before):
+            others = [cosine(vectors[i], vectors[j]) for j in before]
+            return balance * cosine(vectors[i], centre) - (1 - balance) * max(others, default=0)
+
+        assert value(new) >= max(value(i) for i in range(6) if i not in before) - 1e-9
+        before = chosen
+
+
+# --- the oracle -----------------------------------------------------------------------
+
+
+def shared(summary, references):
+    """The F1 of different words."""
+    words, known = ({*text.lower().replace(".", "").split()} for text in (summary, references[0]))
+    return 2 * len(words & known) / (len(words) + len(known))
+
+
+@given(SENTENCES, SENTENCES, st.integers(1, 4))
+def test_no_sentence_scores_above_the_oracle(found, other, count):
+    text, references = " ".join(found), [" ".join(other)]
+    chosen = oracle(text, references, shared, count)
+    best = shared(" ".join(chosen), references)
+    assert 1 <= len(chosen) <= count
+    assert best >= max(shared(sentence, references) for sentence in found)
+    assert best == shared(" ".join(chosen[:count]), references)
+
+
+def test_the_oracle_adds_sentences_as_long_as_the_score_grows():
+    text = "Dogs bark. The cat sat. It rains. On the mat."
+    assert oracle(text, ["the cat sat on the mat"], shared, 3) == ["The cat sat.", "On the mat."]
+    assert oracle(text, ["the cat sat on the mat"], shared) == ["The cat sat."]
+
+
+# --- all ------------------------------------------------------------------------------
+
+
+def test_an_empty_text_has_no_sentence():
+    for empty in ("", " \n ", "...\n\n***"):
+        assert lead(empty) == textrank(empty) == oracle(empty, ["a"], shared) == []
+    assert central([], np.zeros((0, 3))) == []
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: lead("A.", 0), "count: expected 1 or more, found 0"),
+        (lambda: textrank("A.", -1), "count: expected 1 or more, found -1"),
+        (lambda: oracle("A.", ["a"], shared, 0), "count: expected 1 or more, found 0"),
+        (lambda: central(["a"], np.ones((1, 2)), 0), "count: expected 1 or more, found 0"),
+        (lambda: central(["a"], np.ones((1, 2)), 1, 1.5), "balance: expected 0 to 1, found 1.5"),
+        (
+            lambda: central(["a"], np.ones((2, 2))),
+            r"vectors: expected shape \(1, D\), found \(2, 2\)",
+        ),
+        (lambda: central(["a"], np.ones(1)), r"vectors: expected shape \(1, D\), found \(1,\)"),
+    ],
+)
+def test_wrong_arguments(call, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        call()
