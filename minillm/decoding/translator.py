@@ -12,6 +12,7 @@ from minillm.decoding.beam import Hypothesis, beam_search, sample_outputs
 from minillm.decoding.decoder import Decoder
 from minillm.errors import InputError
 from minillm.text import Vocabulary, unit_name
+from minillm.text.open_words import OpenWords
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class Translator:
         rules: dict[str, Any] = {"no_repeat": no_repeat, "least": least}
         if self.target.unknown is not None:
             rules["banned"] = [self.target.unknown]
+        keep_weights = keep_weights or isinstance(self.target, OpenWords)  # for the spelling
         order = np.argsort(encoded.lengths, kind="stable")
         for rows in batches_in_order(order, encoded.lengths, rows=batch):
             source, lengths = encoded.padded(rows)
@@ -108,6 +110,7 @@ class Translator:
                 results = [[hypothesis] for hypothesis in drawn]
             for row, hypotheses in zip(rows, results, strict=True):
                 outputs[row] = [
-                    Translation(self.target.decode(h.ids), h, bool(cut[row])) for h in hypotheses
+                    Translation(self.target.write(h.ids, texts[row], h.weights), h, bool(cut[row]))
+                    for h in hypotheses
                 ]
         return outputs

@@ -216,16 +216,14 @@ class PairKind(Kind):
             ids = [*hypothesis.ids, *[eos] * hypothesis.ended]
             notes.append("the target is the model's own output")
         else:
-            ids = [*run.target.encode(target, "--target"), eos]
+            ids = [*run.target.encode_target(target, text, longest, "--target"), eos]
             notes.append("the target is the given one")
             if len(ids) > MOST:
                 notes.append(f"the first {MOST} of its {len(ids) - 1:,} tokens are shown")
                 ids = ids[:MOST]
         logits, by_source, by_target, attention = self.reading(run.model, source, np.array(ids))
 
-        def label(token: int) -> str:
-            return "(end)" if token == eos else run.target.show(token)
-
+        label = labels(run, text)
         return inside_of(
             run,
             run.target,
@@ -234,7 +232,7 @@ class PairKind(Kind):
             tokens=[label(token) for token in ids],
             ids=np.array(ids),
             label=label,
-            source=[run.source.show(int(token)) for token in source],
+            source=[run.source.show(token) for token in source.tolist()],
             logits=np.concatenate([logits, np.full_like(logits[:1], np.nan)]).astype(np.float64),
             gradient=by_target,
             source_gradient=by_source,
@@ -250,8 +248,8 @@ class PairKind(Kind):
         """Yield outputs for a few held-out sources; write a table of them if they are summaries."""
         held_out = list(islice(open_data(run.data).pairs("validation"), JUDGED))
         summaries = self.task(run, held_out) == "summary"
-        shown = islice(by_source(held_out).items(), SHOWN if summaries else EXAMPLES)
-        references = dict(shown)
+        shown = SHOWN if summaries else EXAMPLES
+        references = dict(islice(by_source(held_out).items(), shown))
         outputs = run.translate([*references])
         yield "held-out examples: the source, the output, the target\n"
         for source, output in islice(zip(references, outputs, strict=True), EXAMPLES):
@@ -282,7 +280,7 @@ class PairKind(Kind):
             given.report(missing)
         nats = mean_loss(run.model, Minibatches(columns, BATCH, 0), count_tokens)
         references = by_source(pairs)
-        sources, known = [*references], [*references.values()]
+        sources, known = list(references), list(references.values())
         start = time.perf_counter()
         outputs = run.translate(sources, **search_options(options))
         seconds = time.perf_counter() - start
@@ -291,9 +289,9 @@ class PairKind(Kind):
             unknown["unknown_target_words"] = unknown_shares(columns, run.source, run.target)[1]
         return {
             "data": name,
-            "sources": len(sources),
+            "sources": len(references),
             "beam": options.beam,
-            "sources_per_second": len(sources) / seconds,
+            "sources_per_second": len(references) / seconds,
             "nats_per_token": nats,
             "perplexity": metrics.perplexity(nats),
             **unknown,
@@ -301,6 +299,20 @@ class PairKind(Kind):
             **(summary_results(outputs, sources) if task == "summary" else {}),
             **(extract_results(sources, known) if task == "summary" and options.beside else {}),
         }
+
+
+def labels(run: Run, text: str) -> Callable[[int], str]:
+    """The label of each id of an output; ids above EOS are words that its source has added."""
+    eos = len(run.target)
+    ids = run.source.encode(text, "TEXT").tolist()
+    added = dict(zip(ids, run.source.split(text), strict=False))
+
+    def label(token: int) -> str:
+        if token > eos:
+            return added[token]
+        return "(end)" if token == eos else run.target.show(token)
+
+    return label
 
 
 def by_source(pairs: Iterable[Pair]) -> dict[str, list[str]]:
@@ -371,7 +383,9 @@ def encode_pairs(
     sources, targets, cut_sources, cut_targets = Sequences(), Sequences(), 0, 0
     for number, (source_text, target_text) in enumerate(pairs, start=1):
         ids = source.encode(source_text, f"source {number}")
-        target_ids = target.encode(target_text, f"target {number}")
+        target_ids = target.encode_target(
+            target_text, source_text, settings.max_source, f"target {number}"
+        )
         cut_sources += len(ids) > settings.max_source
         sources.append(ids[: settings.max_source])
         if len(target_ids) > settings.max_target:
