@@ -14,6 +14,7 @@ from minillm import metrics
 from minillm.data import Minibatches, Sequences, registry
 from minillm.data.pairs import Pair, PairData, read_pairs
 from minillm.decoding import Translation, Translator
+from minillm.decoding.summaries import Length
 from minillm.errors import InputError
 from minillm.look.inside import MOST, Inside
 from minillm.look.measurements import Translated
@@ -27,6 +28,7 @@ from minillm.runs.settings import (
     Facts,
     LoRASettings,
     SearchEvaluation,
+    SummarySearch,
     TrainingSettings,
     VocabularySettings,
     config_from,
@@ -40,6 +42,7 @@ from minillm.training.minibatches import MinibatchTask, fingerprint, mean_loss
 
 EXAMPLES = 3  # shown after a training
 BATCH = 256  # pairs that are measured together
+TOGETHER = 256  # texts that are summarised together: those of similar length share a batch
 MOST_UNKNOWN = 0.2  # of the words of a side: above it, the model mostly learns the unknown word
 MOST_LEFT_OUT = 0.05  # of the pairs, because they have too many characters
 FEW_BYTE_PAIRS = 2000  # for rare words, which more byte pairs would keep whole
@@ -184,9 +187,38 @@ class PairKind(Kind):
 
     def hypotheses(self, run: Run, texts: Sequence[str], **options: Any) -> list[list[Translation]]:
         """See :meth:`minillm.runs.run.Run.hypotheses`."""
+        return self._translator(run).translate(texts, **options)
+
+    def _translator(self, run: Run) -> Translator:
         longest, limit = run.settings.max_length, run.data["longest_target"]
-        translator = Translator(run.model, run.source, run.target, longest, limit)
-        return translator.translate(texts, **options)
+        return Translator(run.model, run.source, run.target, longest, limit)
+
+    def summaries(
+        self,
+        run: Run,
+        texts: Sequence[str],
+        places: Sequence[str],
+        length: Length,
+        report: Callable[[str], None],
+        **search: Any,
+    ) -> Iterator[str | InputError]:
+        """See :meth:`minillm.runs.run.Run.summaries`; by default no trigram is written twice."""
+        options = vars(SummarySearch(**search))
+        for at in range(0, len(texts), TOGETHER):
+            rows = range(at, min(at + TOGETHER, len(texts)))
+            refused = {row: self._refusal(run, texts[row], places[row]) for row in rows}
+            read = [row for row in rows if refused[row] is None]
+            outputs = iter(run.hypotheses([texts[row] for row in read], **options))
+            for row in rows:
+                yield refused[row] or length.cut(next(outputs)[0].text)
+
+    def _refusal(self, run: Run, text: str, place: str) -> InputError | None:
+        """The reason why a text cannot be read, or None."""
+        try:
+            self._translator(run).encode([text], [place])
+        except InputError as error:
+            return error
+        return None
 
     def look(self, run: Run, text: str, target: str | None = None) -> Inside:
         """See :meth:`minillm.runs.run.Run.look`; without a target, it is the model's output."""
