@@ -420,7 +420,7 @@ class SearchEvaluation(Search, Evaluation):
 class ComparedEvaluation(Evaluation):
     """Options of measuring a model that may be compared with a simple one."""
 
-    beside: bool = option(False, "also measure the best n-gram, or TF-IDF")
+    beside: bool = option(False, "also measure the best n-gram, TF-IDF, or extracts")
 
 
 # --- facts about the data of a run --------------------------------------------------------------

@@ -1,15 +1,16 @@
 """A summariser: an encoder-decoder that copies from its source (2017)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from minillm.data.pairs import PairData
+from minillm.data.pairs import Pair, PairData
 from minillm.layers.recurrent import CELLS
 from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
 from minillm.runs.kind import Job
 from minillm.runs.kinds._pairs import PairKind, PairSettings, vocabulary_of
 from minillm.runs.kinds._vocabulary import vocabulary_for
+from minillm.runs.run import Run
 from minillm.runs.settings import of_text, size
 from minillm.text import Vocabulary
 from minillm.text.open_words import OpenWords
@@ -54,8 +55,8 @@ class SummariserKind(PairKind):
     name = "summariser"
     description = """\
 Train a summariser on pairs of a text and its summary: a file of lines text<TAB>summary, or of
-{"source": "...", "target": "..."} in a .jsonl file; its last tenth is held out.  The model writes
-words of its vocabulary, or copies words of the text: also names that it has never seen."""
+{"source": "...", "target": "..."} in a .jsonl file ("target" may be a list); its last tenth is held
+out.  The model writes words of its vocabulary, or copies words of the text: also unknown names."""
     examples = """\
   minillm train summariser emails.tsv --out runs/emails
   minillm train summariser train.tsv --validation val.tsv --out runs/papers --minutes 30
@@ -78,6 +79,10 @@ then: minillm summarise DIR report.txt, minillm eval DIR, minillm plot attention
     ) -> PairSettings:
         """The settings as they are: unknown words can be copied."""
         return settings
+
+    def task(self, run: Run, pairs: Iterable[Pair]) -> str:
+        """The task of its pairs: summaries, however long they are."""
+        return "summary"
 
     def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
         """One vocabulary for both sides, which is the same object twice."""
