@@ -13,7 +13,7 @@ from minillm.decoding import Sampling, Translation
 from minillm.decoding.summaries import Length
 from minillm.errors import InputError
 from minillm.formats.format import Contents
-from minillm.look.inside import Inside
+from minillm.look.inside import Copying, Inside
 from minillm.models.vectors import Vectors
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Job
@@ -71,6 +71,13 @@ class AttendsToSource(Protocol):
     def cross_attention(
         self, run: "Run", text: str, ids: Sequence[int], layer: int | None, head: int | None
     ) -> NDArray: ...
+
+
+@runtime_checkable
+class Copies(Protocol):
+    """Tell the tokens of an output that are copied from its source."""
+
+    def copying(self, run: "Run", text: str, ids: Sequence[int]) -> Copying: ...
 
 
 @runtime_checkable
