@@ -6,8 +6,8 @@ textrank, those that have the most in common with the others.
 
 Each FILE is a text, and its summary one line of the output; with several FILEs, the name of the
 file and a tab precede it.  With --lines, each line is a text.  A text that exceeds the context of a
-chat model is summarised in parts, and then their summaries.  The output is an empty line for a text
-without a summary, and standard error says why.
+chat model is summarised in parts, and then their summaries.  A text that is empty or cannot be read
+has an empty summary.
 
 examples:
   minillm summarise textrank report.txt --sentences 3
@@ -69,7 +69,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Read, summarise and print; what is printed stays if the rest is stopped."""
     summaries = _summaries(args)
-    several, refused = args.lines or len(args.files) > 1, 0
+    several = args.lines or len(args.files) > 1
+    refused, empty = 0, []
     with progress_bar(total=0, unit=" texts", quiet=not several) as bar:
 
         def report(line: str) -> None:
@@ -78,16 +79,23 @@ def run(args: argparse.Namespace) -> int:
 
         for texts, places in _texts(args):
             bar.total += len(texts)
-            for place, summary in zip(places, summaries(texts, places, report), strict=True):
+            found = summaries(texts, places, report)
+            for text, place, summary in zip(texts, places, found, strict=True):
                 if isinstance(summary, InputError):
                     if not several:
                         raise summary
-                    report(str(summary))
-                    summary, refused = "", refused + 1
+                    if text.strip():
+                        report(str(summary))
+                        refused += 1
+                    else:
+                        empty.append(place)
+                    summary = ""
                 line = " ".join(summary.split())
                 with bar.external_write_mode(file=sys.stdout):
                     print(line if args.lines or not several else f"{place}\t{line}", flush=True)
                 bar.update()
+        if empty:
+            report(f"{len(empty):,} of {bar.total:,} texts are empty, first {empty[0]}")
     return 2 if refused else 0
 
 

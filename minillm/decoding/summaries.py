@@ -36,7 +36,7 @@ WORDS = 100  # of the summary of a chat model at most, unless a number is given
 TOKENS = 4  # of a word at most: an answer without spaces must end, too
 SPARE = 8  # tokens that a text may have more within its prompt than alone
 LEAST = 16  # tokens of a text that a context must have room for
-SHORTER = 4  # times that the summaries of parts are shorter than the parts at least
+SHORTER = 8  # times that the summary of a part has fewer tokens than the context has room for
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def summaries(
     """
     limited = replace(length, words=length.words or WORDS)
     tokens = TOKENS * (length.words or WORDS)
-    requests = _Requests(chat, length, tokens, report, progress)
+    requests = _Requests(chat, length, report, progress)
     asked = (requests.of(text, place) for text, place in zip(texts, places, strict=True))
     return _answered(chat, asked, limited, tokens)
 
@@ -133,15 +133,16 @@ class _Requests:
 
     chat: Chat
     length: Length
-    tokens: int  # of an answer at most
     report: Callable[[str], None]
     progress: Callable[..., Any]
 
     def of(self, text: str, place: str) -> list[Message] | InputError:
         """The messages; InputError for an empty text, and a context without room for one."""
         if (room := self._room) < LEAST:
-            context = self.chat.reader.config.context
-            return InputError(f"a context of {context} tokens is too short for a summary")
+            return InputError(
+                f"the model: expected a context with room for {LEAST} tokens of a text, found "
+                f"{max(0, room)} of {self.chat.reader.config.context}"
+            )
         while (tokens := len(self.chat.tokenizer.encode_ordinary(text))) > room:
             parts = parts_of(text, self.chat.tokenizer, room)
             self.report(
@@ -159,10 +160,9 @@ class _Requests:
 
     @property
     def _room(self) -> int:
-        """The number of tokens of a text that fit the context with the prompt and the answer."""
+        """The number of tokens of a text that fit the context with the prompt and any answer."""
         prompt = summary_request("", *vars(self.length).values())
-        most = self.chat.most_tokens(self.tokens)
-        return most - len(self.chat.encode(prompt)) - SPARE
+        return self.chat.most_tokens() - len(self.chat.encode(prompt)) - SPARE
 
 
 def parts_of(text: str, tokenizer: BytePairs, most: int) -> list[str]:
@@ -175,7 +175,7 @@ def parts_of(text: str, tokenizer: BytePairs, most: int) -> list[str]:
         ids = tokenizer.encode_ordinary(f"{sentence} ")
         pieces += [ids[at : at + most] for at in range(0, len(ids), most)]
     total = sum(map(len, pieces))
-    enough = total / -(-total // most)  # the mean of the parts if there are as few as possible
+    enough = total / max(1, -(-total // most))  # the mean of the fewest parts that are possible
     parts: list[list[NDArray[np.int32]]] = []
     size = most
     for piece in pieces:
@@ -183,4 +183,5 @@ def parts_of(text: str, tokenizer: BytePairs, most: int) -> list[str]:
             parts, size = [*parts, []], 0
         parts[-1].append(piece)
         size += len(piece)
-    return [tokenizer.decode(np.concatenate(part)).strip("\ufffd ") for part in parts]
+    texts = (tokenizer.decode(np.concatenate(part)).strip("\ufffd ") for part in parts)
+    return [text for text in texts if text]

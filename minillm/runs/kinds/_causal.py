@@ -98,13 +98,13 @@ class CausalAbilities(WritingKind):
         """See :meth:`minillm.runs.run.Run.summaries`; InputError without a chat template."""
         for name in search:
             raise InputError(
-                f"--{name.replace('_', '-')}: expected a run that was trained on pairs, found one of "
-                f"{run.kind.name}, which answers greedily"
+                f"--{name.replace('_', '-')}: expected a run that was trained on pairs, "
+                f"found one of {run.kind.name}"
             )
         if run.chat_template() is None:
             raise InputError(
-                f"{run.path}: expected a run with a chat template, or one that was trained on pairs "
-                f"of texts, found a {run.kind.name} without a chat template"
+                f"{run.path}: expected a run with a chat template, or one that was trained on "
+                f"pairs, found one of {run.kind.name} without a template"
             )
         progress = partial(progress_bar, unit=" parts")
         return summaries(run.answering, texts, places, length, report, progress)

@@ -217,22 +217,29 @@ class PairKind(Kind):
         **search: Any,
     ) -> Iterator[str | InputError]:
         """See :meth:`minillm.runs.run.Run.summaries`; by default no trigram is written twice."""
-        options = vars(SummarySearch(**search))
-        for at in range(0, len(texts), TOGETHER):
-            rows = range(at, min(at + TOGETHER, len(texts)))
-            refused = {row: self._refusal(run, texts[row], places[row]) for row in rows}
-            read = [row for row in rows if refused[row] is None]
-            outputs = iter(run.hypotheses([texts[row] for row in read], **options))
-            for row in rows:
-                yield refused[row] or length.cut(next(outputs)[0].text)
+        translator, options = self._translator(run), vars(SummarySearch(**search))
 
-    def _refusal(self, run: Run, text: str, place: str) -> InputError | None:
-        """The reason why a text cannot be read, or None."""
-        try:
-            self._translator(run).encode([text], [place])
-        except InputError as error:
-            return error
-        return None
+        def refusal(row: int) -> InputError | None:
+            try:
+                translator.encode([texts[row]], [places[row]])
+            except InputError as error:
+                return error
+            return None
+
+        cut = 0
+        for at in range(0, len(texts), TOGETHER):
+            refused = {row: refusal(row) for row in range(len(texts))[at : at + TOGETHER]}
+            read = [texts[row] for row, error in refused.items() if error is None]
+            outputs = (best[0] for best in run.hypotheses(read, **options))
+            for error in refused.values():
+                if error is not None:
+                    yield error
+                    continue
+                output = next(outputs)
+                cut += output.cut
+                yield length.cut(output.text)
+        if cut:
+            report(f"{cut:,} of {len(texts):,} texts are cut to {translator.longest:,} tokens")
 
     def look(self, run: Run, text: str, target: str | None = None) -> Inside:
         """See :meth:`minillm.runs.run.Run.look`; without a target, it is the model's output."""
