@@ -219,9 +219,17 @@ class PairKind(Kind):
             notes=notes,
         )
 
+    def held_out(self, run: Run, given: Given, part: str | None) -> tuple[str, Sequence[Pair]]:
+        """The given pairs, or those of a part of the run's data, and their name."""
+        if given.title:
+            from_files = (pair for file in given.files for pair in read_pairs(file))
+            return given.title, [*(given.pairs or ()), *from_files]
+        part = part or "validation"
+        return f"{run.data['data']}, {part}", list(open_data(run.data).pairs(part))
+
     def sample(self, run: Run) -> Iterator[str]:
         """Yield outputs for a few held-out sources."""
-        held_out = dict(islice(open_data(run.data).pairs("validation"), EXAMPLES))
+        held_out = dict(islice(self.held_out(run, Given(), "validation")[1], EXAMPLES))
         longest = run.settings.max_length
         sources = [text for text in held_out if len(run.source.encode(text)) <= longest]
         yield "held-out examples: the source, the output, the target\n"
@@ -232,13 +240,7 @@ class PairKind(Kind):
     def evaluate(self, run: Run, given: Given, options: SearchEvaluation) -> Results:
         """The loss, the share of exact outputs, and the usual measures of the task."""
         longest = run.settings.max_length
-        if given.title:
-            name, pairs = given.title, list(given.pairs or ())
-            for file in given.files:
-                pairs += read_pairs(file)
-        else:
-            part = options.part or "validation"
-            name, pairs = f"{run.data['data']}, {part}", list(open_data(run.data).pairs(part))
+        name, pairs = self.held_out(run, given, options.part)
         columns, left_out = encode_pairs(pairs, run.source, run.target, longest)
         if left_out and given.title:
             raise InputError(
@@ -274,7 +276,7 @@ class PairKind(Kind):
 
 def is_pronunciation(run: Run) -> bool:
     """Whether outputs are phonemes, which have measures of their own."""
-    return registry.task_of(run.data["data"]) == "pronunciation"
+    return registry.task_of(run.data.get("data", "")) == "pronunciation"
 
 
 def not_measured(run: Run) -> str:
