@@ -149,13 +149,30 @@ def random_pairs(model, rng, B=3, S=5, T=4):
     return source, source_lengths, target, target_lengths
 
 
-def check_padding(model):
+def pairs_to_copy(model, rng, B=3, S=5, T=4, new=3):
+    """Pairs like :func:`random_pairs`, of one vocabulary and of words that it lacks.
+
+    Every source has each of the new words, and most words of a target are in its source.
+    """
+    V = model.config.vocabulary
+    source_lengths, target_lengths = rng.integers(new, S + 1, B), rng.integers(1, T + 1, B)
+    source_lengths[0], target_lengths[0] = S, T
+    source, target = rng.integers(0, V, (B, S)), rng.integers(0, V, (B, T))
+    for row, length in enumerate(source_lengths):
+        source[row, rng.permutation(length)[:new]] = V + 1 + np.arange(new)
+        copies = rng.random(T) < 0.7
+        target[row, copies] = rng.choice(source[row, :length], copies.sum())
+    target[np.arange(B), target_lengths - 1] = model.config.eos
+    return source, source_lengths, target, target_lengths
+
+
+def check_padding(model, pairs=random_pairs):
     """More padding changes neither loss nor gradients; the loss is the mean of each pair's own.
 
     So a target sees no later one either: the padding stands behind it.
     """
     rng = np.random.default_rng(3)
-    source, source_lengths, target, target_lengths = random_pairs(model, rng)
+    source, source_lengths, target, target_lengths = pairs(model, rng)
     wider = rng.integers(0, 6, (3, 9)), source_lengths, rng.integers(0, 5, (3, 7)), target_lengths
     for row in range(3):
         wider[0][row, : source_lengths[row]] = source[row, : source_lengths[row]]

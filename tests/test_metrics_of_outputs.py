@@ -35,6 +35,22 @@ def test_overlaps():
     assert metrics.bleu(*uneven) == pytest.approx(100)
 
 
+def test_rouge_is_the_published_one():
+    """Words are stemmed, and the best reference counts for each kind by itself."""
+    scorers = pytest.importorskip("rouge_score.rouge_scorer")
+    published = scorers.RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+    output = "Prices of running shoes, in Q4: they are rising"
+    references = ["the price rises", "prices of shoes", "they run in the fourth quarter; Q4 rising"]
+    scores = metrics.rouge_scores()(output, references)
+    for kind, best in scores.items():
+        assert best == max(published.score(one, output)[kind].fmeasure for one in references)
+    assert metrics.rouge_scores()("running", ["runs"])["rouge1"] == 1
+    by_words, by_pairs = "c b a d", "a b x y z"  # the best by ROUGE-1, and by ROUGE-2
+    both = metrics.rouge(["a b c d"], [[by_words, by_pairs]])
+    assert both["rouge1"] == 1
+    assert both["rouge2"] == pytest.approx(2 / 7)
+
+
 def test_confusion_accuracy_and_f1():
     actual, predicted = np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 0])
     matrix = metrics.confusion_matrix(predicted, actual, 3)

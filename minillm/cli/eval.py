@@ -3,7 +3,10 @@
 The data are the part that was held out in training, or all of the FILEs.
 A language model: nats and bits per token, perplexity; and the loss of the best n-gram of the same
 training text.  An encoder-decoder: also the share of unknown words in the targets, exact outputs
-and token errors; with the packages of the extra "metrics", also BLEU, chrF and ROUGE.  A
+and token errors; with the packages of the extra "metrics", also BLEU, chrF and ROUGE (stemmed, 0
+to 1).  Where targets are summaries of their sources: also what is not in the source, what is
+copied, and what repeats; and ROUGE of the first sentence, of the one that TextRank chooses, and of
+the best one.  Several targets of a source are references, and the best one counts.  A
 classifier: accuracy, macro-F1 and the confusion matrix; for texts, also the accuracy of TF-IDF with
 logistic regression, trained on the same texts (this needs the package scikit-learn).  A qa model:
 exact match and F1 in percent, and both figures for counting shared words.  A llama or a chat, on

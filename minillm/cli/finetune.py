@@ -1,4 +1,4 @@
-"""Fine-tune a trained model to label texts, or to answer."""
+"""Fine-tune a trained model to label texts, to answer, or to summarise."""
 
 import argparse
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from minillm.cli import train
 from minillm.cli.arguments import ArgumentParser
-from minillm.data.conversations import has_conversations
+from minillm.data.conversations import has_conversations, has_summaries
 from minillm.errors import InputError
 from minillm.quantised.gguf import is_gguf
 from minillm.runs.kind import find_kind
@@ -29,11 +29,12 @@ def _kind_for(words: Sequence[str]) -> str:
     models = [word for word in words if word not in outs and is_gguf(word)]
     others = [word for word in words if word not in (*outs, *models)]
     files = [word for word in others if Path(word).is_file()]
+    answers = models or any(Path(word, "chat.json").is_file() for word in words)
     try:
         if files:
-            return "chat" if has_conversations(files[0]) else "finetuned"
+            chats = has_conversations(files[0]) or (answers and has_summaries(files[0]))
+            return "chat" if chats else "finetuned"
     except InputError:  # the command that reads the file will say it
         return "chat"
     data = [word for word in others if Path(word).is_dir()][0 if models else 1 :]
-    answers = models or any(Path(word, "chat.json").is_file() for word in words)
     return "chat" if answers and not data else "finetuned"

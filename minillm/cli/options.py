@@ -10,7 +10,7 @@ from minillm.errors import short
 from minillm.option import Option, Size, option_of, types_of
 from minillm.runs.load import load
 from minillm.runs.run import Run
-from minillm.runs.settings import GROUPS, SearchEvaluation, TrainingSettings
+from minillm.runs.settings import GROUPS, Search, TrainingSettings
 
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -172,6 +172,6 @@ def add_out(parser: Any, metavar: str = "DIR") -> None:
 
 def add_beam(parser: ArgumentParser) -> None:
     """The options of beam search."""
-    for name in ("beam", "length_exponent"):
-        add_argument(parser, SearchEvaluation, name)
-        parser.set_defaults(**{name: getattr(SearchEvaluation, name)})
+    for name, default in vars(Search()).items():
+        add_argument(parser, Search, name)
+        parser.set_defaults(**{name: default})

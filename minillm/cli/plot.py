@@ -17,6 +17,7 @@ from minillm.plots import attention_map, loss_curve, loss_curves, word_map
 from minillm.runs.abilities import Attends, AttendsToSource
 from minillm.runs.config import read_config
 from minillm.runs.folder import RunFolder
+from minillm.runs.settings import search_options
 from minillm.runs.train import extra_of
 
 
@@ -127,8 +128,7 @@ def draw_attention(args: argparse.Namespace) -> None:
         return
     ((best, *_),) = run.hypotheses(
         [args.text],
-        beam=args.beam,
-        length_exponent=args.length_exponent,
+        **search_options(args),
         places=["TEXT"],
         keep_weights=True,
     )

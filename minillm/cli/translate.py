@@ -21,6 +21,7 @@ from minillm.cli.arguments import ArgumentParser
 from minillm.cli.lines import chunks
 from minillm.cli.options import add_beam, add_option, add_run, add_seed, integer, number, open_run
 from minillm.errors import InputError
+from minillm.runs.settings import search_options
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -41,9 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if args.n_best and args.temperature is not None:
         raise InputError("--n-best: there is one output of each line with --temperature")
     run = open_run(args)
-    options = {
-        "beam": args.beam,
-        "length_exponent": args.length_exponent,
+    options = search_options(args) | {
         "temperature": args.temperature,
         "rng": np.random.default_rng(args.seed),
     }

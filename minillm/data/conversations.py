@@ -1,4 +1,4 @@
-"""Conversations, and preferences between answers: JSON lines.
+"""Conversations, preferences between answers, and texts with summaries: files of lines.
 
 A conversation is a list of messages, each with a role and a content.  A line has one, or a prompt
 and the answer to it, which is the same as two messages:
@@ -12,23 +12,34 @@ A preference is a prompt with two answers; a person or a program has chosen one 
 
 Prompts and answers are texts, or lists of messages.
 
+A text with its summary is a conversation, too, of a prompt with the text and the summary as the
+answer.  A line of a file named ``.jsonl`` is ``{"source": "...", "target": "..."}``, a line of
+another file ``source<TAB>target``.  :func:`summary_request` has the prompt, for training and for
+use.
+
 Source: the forms come from Hugging Face's TRL (2023); most published sets are written in them.
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from minillm.data.entries import entry
 from minillm.data.files import json_object
 from minillm.data.lines import is_json_lines, read_lines
+from minillm.data.pairs import Pair, pair_of, read_placed_pairs
 from minillm.errors import InputError, short
 from minillm.unicode import check_encodable
 
 Message = Mapping[str, str]
 ROLES = ("system", "user", "assistant")
+DECIDING = 100  # lines that show whether a file has summaries
 
-FORMS = '"messages", "prompt" and "completion", or "prompt", "chosen" and "rejected"'
+FORMS = (
+    '"messages", "prompt" and "completion", "source" and "target", or "prompt", "chosen" and '
+    '"rejected"'
+)
 
 
 class Conversation(NamedTuple):
@@ -36,6 +47,12 @@ class Conversation(NamedTuple):
 
     messages: list[Message]
     place: str  # in the file, for messages
+    pair: Pair | None = None  # the text and the summary that the conversation was made of
+
+    @property
+    def form(self) -> str:
+        """The name of the entry in its file."""
+        return "pair" if self.pair else "conversation"
 
     @property
     def key(self) -> str:
@@ -61,38 +78,72 @@ class Preference(NamedTuple):
     place: str
 
     @property
+    def form(self) -> str:
+        """The name of the entry in its file."""
+        return "preference"
+
+    @property
     def key(self) -> str:
         """The text that decides between training and validation: the first question."""
         return Conversation(self.chosen, self.place).key
 
 
-def read_conversations(path: str | Path) -> Iterator[Conversation | Preference]:
-    """The conversations of a file, or its preferences; all lines are of one of these.
+def read_conversations(*paths: str | Path) -> Iterator[Conversation | Preference]:
+    """The conversations of files, or their preferences, or their pairs as conversations.
 
-    InputError names the line of an entry that is missing or of another kind.
+    InputError names the line of an entry that is missing, or of another form than the others.
     """
-    found: type | None = None
+    found = ""
+    for path in paths:
+        for one in _of_file(path):
+            if found not in ("", one.form):
+                raise InputError(
+                    f"{one.place}: expected {found}s only, as before, found a {one.form}"
+                )
+            found = one.form
+            yield one
+    if not found:
+        raise InputError(f"{', '.join(map(str, paths))}: expected a conversation, found none")
+
+
+def _of_file(path: str | Path) -> Iterator[Conversation | Preference]:
+    """The entries of a file; one that is not named ``.jsonl`` may have pairs."""
+    if not is_json_lines(path) and "\t" in _first_line(path)[0]:
+        for pair, place in read_placed_pairs(path):
+            yield summarised(pair, place)
+        return
     for line, place in read_lines(path):
-        if not line.strip():
-            continue
-        one = _of_line(json_object(line, place), place)
-        if found not in (None, type(one)):
-            raise InputError(
-                f"{place}: expected {found.__name__.lower()}s only, as above, "
-                f"found a {type(one).__name__.lower()}"
-            )
-        found = type(one)
-        yield one
-    if found is None:
-        raise InputError(f"{path}: expected a conversation, found none")
+        if line.strip():
+            yield _of_line(json_object(line, place), place)
 
 
 def has_conversations(path: str | Path) -> bool:
-    """Whether the first line of a file of JSON lines is a conversation or a preference."""
+    """Whether the first line of a file of JSON lines is an entry of one of the forms."""
     if not is_json_lines(path):
         return False
-    first, place = next((entry for entry in read_lines(path) if entry[0].strip()), ("{}", ""))
-    return not {"messages", "completion", "chosen"}.isdisjoint(json_object(first, place))
+    return not {"messages", "completion", "chosen", "target"}.isdisjoint(
+        json_object(*_first_line(path))
+    )
+
+
+def has_summaries(path: str | Path) -> bool:
+    """Whether a file that has no JSON lines has lines ``source<TAB>target`` with longer sources.
+
+    In lines ``label<TAB>text``, which have the same form, the labels are shorter.  The first lines
+    decide.
+    """
+    if is_json_lines(path):
+        return False
+    sizes = [
+        [len(side) for side in line.split("\t")] for line, _ in islice(read_lines(path), DECIDING)
+    ]
+    pairs = [pair for pair in sizes if len(pair) == 2]
+    return len(pairs) == len(sizes) and sum(a for a, _ in pairs) > sum(b for _, b in pairs)
+
+
+def _first_line(path: str | Path) -> tuple[str, str]:
+    """The first line that is not blank, and its place."""
+    return next((entry for entry in read_lines(path) if entry[0].strip()), ("{}", str(path)))
 
 
 def _of_line(values: Any, place: str) -> Conversation | Preference:
@@ -102,6 +153,9 @@ def _of_line(values: Any, place: str) -> Conversation | Preference:
         prompt = _messages(values, "prompt", "user", place)
         answer = _messages(values, "completion", "assistant", place)
         return Conversation(_with_answer([*prompt, *answer], "completion", place), place)
+    if "source" in values and "target" in values:
+        source, target = (entry(values, name, str, place) for name in ("source", "target"))
+        return summarised(pair_of(source, target, place), place)
     if "chosen" in values and "rejected" in values:
         prompt = _messages(values, "prompt", "user", place)
         both: list[list[Message]] = []
@@ -117,6 +171,29 @@ def _of_line(values: Any, place: str) -> Conversation | Preference:
         chosen, rejected = both
         return Preference(chosen, rejected, place)
     raise InputError(f"{place}: expected {FORMS}, found {', '.join(map(short, values)) or 'none'}")
+
+
+def summarised(pair: Pair, place: str) -> Conversation:
+    """The conversation in which a text is summarised."""
+    text, summary = pair
+    answer = {"role": "assistant", "content": summary}
+    return Conversation([*summary_request(text), answer], place, pair)
+
+
+def summary_request(
+    text: str, sentences: int | None = None, words: int | None = None
+) -> list[Message]:
+    """The messages that ask for a summary of a text.
+
+    An instruction that follows the text ...
+    """
+    most = []
+    if sentences is not None:
+        most.append("one sentence" if sentences == 1 else f"at most {sentences} sentences")
+    if words is not None:
+        most.append(f"at most {words} words")
+    limit = f" in {' and '.join(most)}" if most else ""
+    return [{"role": "user", "content": f"{text}\n\nSummarize the text above{limit}."}]
 
 
 def _messages(values: Any, name: str, role: str, place: str) -> list[Message]:

@@ -22,8 +22,8 @@ import re
 from collections.abc import Iterator
 
 from minillm.data.conversations import Conversation
-from minillm.data.docstrings import parsed_modules
-from minillm.data.splits import split_by_hash
+from minillm.data.docstrings import first_sentence, parsed_modules
+from minillm.data.splits import split_groups
 
 SHARE = 10  # a tenth of the modules is for validation, and a tenth for test
 WORDS = (4, 30)  # of a first sentence
@@ -37,9 +37,9 @@ def docstring_chats() -> dict[str, list[Conversation]]:
     """The conversations of each part: "training", "validation" and "test"."""
     modules: dict[str, list[Conversation]] = {}
     seen: set[str] = set()
-    for module, tree in parsed_modules():
+    for module, _, tree in parsed_modules():
         public = not any(part.startswith("_") for part in module.split("."))
-        if not public or module.startswith("numpy."):
+        if not public:
             continue
         for name, signature, sentence in functions_of(tree):
             if sentence not in seen:  # many methods have the docstring of another
@@ -47,11 +47,7 @@ def docstring_chats() -> dict[str, list[Conversation]]:
                 modules.setdefault(module, []).extend(
                     chats_about(module, name, signature, sentence)
                 )
-    tenth = len(modules) // SHARE
-    return {
-        part: [chat for name in sorted(members) for chat in modules[name]]
-        for part, members in split_by_hash(modules, tenth, tenth).items()
-    }
+    return split_groups(modules, SHARE)
 
 
 def functions_of(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
@@ -68,16 +64,6 @@ def functions_of(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
                 words = len(sentence.split())
                 if WORDS[0] <= words <= WORDS[1] and len(arguments) <= LONGEST_SIGNATURE:
                     yield f"{prefix}{function.name}", arguments, sentence
-
-
-def first_sentence(docstring: str) -> str:
-    """The first sentence of a docstring, in one line.
-
-    >>> first_sentence("Return the size\\nof a file.  Raise OSError.")
-    'Return the size of a file.'
-    """
-    paragraph = " ".join(docstring.partition("\n\n")[0].split())
-    return re.split(r"(?<=[.!?]) (?=[A-Z])", paragraph)[0]
 
 
 def chats_about(module: str, name: str, arguments: str, sentence: str) -> list[Conversation]:

@@ -1,83 +1,176 @@
-"""Docstrings and their summary lines: a summarisation task that needs no download."""
+"""Functions and their summaries: a task that needs no download.
+
+The docstring of a function or a class begins with a sentence that says what it does.  This sentence
+is the summary, and the rest of the source is to be summarised: the head, the rest of the docstring
+and the code.  The source is given as words, because names are made of words:
+
+    def tell(self):
+        '''Return the current file position.'''
+        self._check_open()
+        return self._file.tell()
+
+    def tell self. self check open. return self file tell.
+    Return the current file position.
+
+Four of ten words of a summary are in its source, and one of twelve pairs of words: copying does not
+help much.  The first ten words of the sources in the test part have a ROUGE-L of 0.18, the best of
+the sentences and lines 0.26.
+
+Source: LeClair and McMillan (2019), "Recommendations for datasets for source code summarization",
+for names split into words, and for a split of the data that separates projects.  Here it separates
+modules, because functions of one module often have similar summaries.
+"""
 
 import ast
-import inspect
+import re
 import sysconfig
 import warnings
 from collections.abc import Iterator
-from importlib.util import find_spec
+from importlib.util import decode_source, find_spec
 from pathlib import Path
 
 from minillm.data.pairs import Pair
-from minillm.data.splits import split_by_hash
+from minillm.data.splits import split_groups
+from minillm.errors import InputError
 
-_SKIPPED = {"test", "tests", "idle_test", "site-packages", "lib2to3", "__pycache__"}
+SHARE = 10  # a tenth of the modules is for validation, and a tenth for test
+SOURCE_WORDS = (8, 100)  # a shorter source says too little; a longer one is cut
+SUMMARY_WORDS = (3, 30)
+
+_SKIPPED = {"test", "tests", "idle_test", "site-packages", "dist-packages", "lib2to3"}
+_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_MARKUP = re.compile(r":[a-z:]+:(?=`)|`|(?<!\w)\*+(?=\w)|(?<=\w)\*+(?!\w)|(?<=\w)\(\)")
+# Examples, directives and titles of sections end the text of a docstring.
+_APPARATUS = re.compile(r"^\s*(?:>>>|\.\. |\S.*\n\s*[-=~]{3,}\s*$)|::$", re.MULTILINE)
+# A sentence of English: neither names such as get_code and TarFile, nor formulas.
+_ENGLISH = re.compile(r"(?!.*(?:_|[a-z][A-Z]|\w\(| -|--| :|\.\.))[\w ,;:'\"()/.!?-]+")
 
 
 class Docstrings:
-    """The body of a docstring to its summary line, both in lower case.
+    """The source of a function or a class, as words, to the first sentence of its docstring.
 
-    From the source of the standard library and of NumPy, without their tests; nothing is imported.
-    The summary is the first paragraph, of 3 to 20 words.  The body is the rest, of at least 8
-    words, cut after 50.  Only the first of equal bodies is kept.  A hash of the body assigns a
-    tenth to validation and a tenth to test.  The set differs from one version of Python or NumPy to
-    the next.
+    From the standard library and NumPy, without their tests; nothing is imported.  The summary is a
+    sentence of 3 to 30 words without names and formulas.  The source has at least 8 words, and is
+    cut after 100.  Only the first of equal summaries is kept.  A hash of the module's name assigns
+    a tenth of the modules to validation and a tenth to test.  The set differs from one version of
+    Python or NumPy to the next.  InputError if there is no source.
     """
 
     def __init__(self) -> None:
-        seen: dict[str, str] = {}
-        for docstring in (text for _, tree in parsed_modules() for text in _docstrings_of(tree)):
-            pair = _summarised(docstring)
-            if pair:
-                seen.setdefault(*pair)
-        tenth = len(seen) // 10
-        self.parts = split_by_hash(seen.items(), tenth, tenth, key=lambda pair: pair[0])
+        modules: dict[str, list[Pair]] = {}
+        seen: set[str] = set()
+        for name, source, tree in parsed_modules("numpy"):
+            for pair in summarised_definitions(source, tree):
+                letters = re.sub(r"\W+", " ", pair[1].lower())
+                if letters not in seen:
+                    seen.add(letters)
+                    modules.setdefault(name, []).append(pair)
+        if not modules:
+            raise InputError(
+                "docstrings: this Python has no source files: expected a FILE of pairs"
+            )
+        self.parts = split_groups(modules, SHARE)
 
     def pairs(self, part: str) -> list[Pair]:
-        """(body, summary)."""
+        """(source, summary)."""
         return self.parts[part]
 
 
-def parsed_modules() -> Iterator[tuple[str, ast.Module]]:
-    """The modules of the standard library and of NumPy, by name, without their tests."""
-    roots = [Path(sysconfig.get_paths()["stdlib"])]
-    numpy = find_spec("numpy")
-    if numpy and numpy.submodule_search_locations:
-        roots += map(Path, numpy.submodule_search_locations)
-    for number, root in enumerate(roots):
-        for path in sorted(root.rglob("*.py")):
+# --- modules -------------------------------------------------------------------------
+
+
+def parsed_modules(*packages: str) -> Iterator[tuple[str, str, ast.Module]]:
+    """The name, source and tree of each module of the standard library and of the packages.
+
+    Tests are left out, and a package that is not installed.
+    """
+    roots = [("", sysconfig.get_paths()["stdlib"])]
+    for package in packages:
+        spec = find_spec(package)
+        roots += [
+            (f"{package}.", path) for path in (spec and spec.submodule_search_locations) or ()
+        ]
+    for prefix, root in roots:
+        for path in sorted(Path(root).rglob("*.py")):
             parts = path.relative_to(root).with_suffix("").parts
-            if _SKIPPED.isdisjoint(parts) and (tree := _parsed(path)):
-                yield ".".join([*(["numpy"] if number else []), *parts]), tree
+            if _SKIPPED.isdisjoint(parts) and (parsed := _parsed(path)):
+                yield prefix + ".".join(parts), *parsed
 
 
-def _parsed(path: Path) -> ast.Module | None:
+def _parsed(path: Path) -> tuple[str, ast.Module] | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about invalid escapes in other people's strings
-            return ast.parse(path.read_bytes())
+            source = decode_source(path.read_bytes())
+            return source, ast.parse(source)
     except (OSError, SyntaxError, ValueError):
         return None
 
 
-def _docstrings_of(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            docstring = ast.get_docstring(node)
-            if docstring:
-                yield docstring
-        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "add_newdoc":
-            # NumPy documents its functions in C by calls of add_newdoc.
-            for argument in node.args[2:]:
-                if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
-                    yield inspect.cleandoc(argument.value)
+# --- definitions ---------------------------------------------------------------------
 
 
-def _summarised(docstring: str) -> Pair | None:
-    """(body, summary) of a docstring that has both, of a suitable length."""
-    summary, _, body = docstring.strip().partition("\n\n")
-    words = body.lower().split()
-    summary = " ".join(summary.lower().split())
-    if len(words) < 8 or not 3 <= len(summary.split()) <= 20:
-        return None
-    return " ".join(words[:50]), summary
+def summarised_definitions(source: str, tree: ast.Module) -> Iterator[Pair]:
+    """The source, as words, and the summary of each function and class that has a good one."""
+    lines = source.split("\n")
+    documented = [
+        (node, docstring)
+        for node in _definitions(tree)
+        if (docstring := ast.get_docstring(node)) and node.body[0].lineno > node.lineno
+    ]
+    for node, _ in documented:  # the code of a class is without the docstrings of its methods
+        first, last = _lines_of(node.body[0])
+        lines[first:last] = [""] * (last - first)
+    for node, docstring in documented:
+        sentence = first_sentence(docstring)
+        summary = _MARKUP.sub("", sentence).rstrip(".!") + "."
+        least, most = SUMMARY_WORDS
+        if least <= len(summary.split()) <= most and _ENGLISH.fullmatch(summary):
+            first, last = _lines_of(node)
+            body = node.body[0].lineno - 1
+            head = _as_words(" ".join(lines[first:body]))
+            code = [_as_words(line) for line in lines[body:last]]
+            words = " ".join([head, _after(sentence, docstring), *code]).split()
+            if len(words) >= SOURCE_WORDS[0]:
+                yield " ".join(words[: SOURCE_WORDS[1]]), summary
+
+
+def _definitions(tree: ast.AST) -> Iterator[_Definition]:
+    """The functions and classes of a module, nested ones included."""
+    for node in [*getattr(tree, "body", ()), *getattr(tree, "orelse", ())]:
+        if isinstance(node, _Definition):
+            yield node
+        yield from _definitions(node)
+
+
+def _lines_of(node: ast.stmt) -> tuple[int, int]:
+    assert node.end_lineno is not None  # there is one in every tree that the parser made
+    return node.lineno - 1, node.end_lineno
+
+
+def _as_words(line: str) -> str:
+    """The words of a line of code, with a full stop; the empty string if there are none.
+
+    >>> _as_words("    return self.read_all(HTTPError, 16)")
+    'return self read all HTTP Error 16.'
+    """
+    words = _WORD.findall(line)
+    return " ".join(words) + "." if words else ""
+
+
+def first_sentence(docstring: str) -> str:
+    """The first sentence of a docstring, in one line.
+
+    >>> first_sentence("Return the size\\nof a file.  Raise OSError.")
+    'Return the size of a file.'
+    """
+    paragraph = " ".join(docstring.partition("\n\n")[0].split())
+    return re.split(r"(?<=[.!?]) (?=[A-Z])", paragraph)[0]
+
+
+def _after(sentence: str, docstring: str) -> str:
+    """The text of a docstring after its first sentence, without examples and sections."""
+    text = _MARKUP.sub("", _APPARATUS.split(docstring)[0])
+    return " ".join(text.split())[len(_MARKUP.sub("", sentence)) :]

@@ -50,11 +50,14 @@ def is_json_lines(path: str | Path) -> bool:
     return re.search(r"\.jsonl(\.gz|\.zst)?$", str(path)) is not None
 
 
-def read_rows(path: str | Path, names: tuple[str, str]) -> Iterator[tuple[str, str, str]]:
+def read_rows(
+    path: str | Path, names: tuple[str, str], several: bool = False
+) -> Iterator[tuple[str, str, str]]:
     """The two texts in each line of a file, and its place.
 
     Of JSON lines they are the entries ``names``, of any other file the texts before and after a
-    tab.  InputError names the line in which one of them is missing.
+    tab.  ``several``: the second entry may be a list of texts, each of which makes a row.
+    InputError names the line in which one of them is missing.
     """
     objects = is_json_lines(path)
     for line, place in read_lines(path):
@@ -65,5 +68,12 @@ def read_rows(path: str | Path, names: tuple[str, str]) -> Iterator[tuple[str, s
             yield first, second, place
         elif line.strip():
             values = json_object(line, place)
-            first, second = (entry(values, name, str, place) for name in names)
-            yield first, second, place
+            first = entry(values, names[0], str, place)
+            found = values.get(names[1])
+            if several and isinstance(found, list):
+                if not found:
+                    raise InputError(f"{place}: {names[1]}: expected a text or more, found none")
+                for text in found:
+                    yield first, entry({names[1]: text}, names[1], str, place), place
+            else:
+                yield first, entry(values, names[1], str, place), place

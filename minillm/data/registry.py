@@ -10,7 +10,7 @@ A new set is a line in BUILT_IN.
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -23,7 +23,7 @@ from minillm.data.docstrings import Docstrings
 from minillm.data.files import STANDARD_INPUT
 from minillm.data.labelled import LabelledData
 from minillm.data.numbers import Numbers
-from minillm.data.pairs import PairData, PairFile
+from minillm.data.pairs import Pair, PairData, PairFile, are_summaries
 from minillm.data.python_texts import builtin_corpus, standard_library
 from minillm.data.squad import SquadFile
 from minillm.errors import InputError
@@ -57,8 +57,8 @@ BUILT_IN = (
         task="pronunciation",
     ),
     BuiltIn("numbers-XX-YY", "pairs", Numbers, pattern=r"numbers-(\w+)-(\w+)"),
-    BuiltIn("docstrings", "pairs", Docstrings, task="summary"),
-    BuiltIn("docstring-chats", "chats", cache(docstring_chats)),  # it takes seconds
+    BuiltIn("docstrings", "pairs", cache(Docstrings), task="summary"),  # it takes seconds
+    BuiltIn("docstring-chats", "chats", cache(docstring_chats)),  # as well
     BuiltIn("digits", "images", Digits),
 )
 DEFAULT_CHATS = "docstring-chats"
@@ -88,10 +88,16 @@ def default_units(name: str) -> tuple[str, str]:
     return entry.units if entry else BuiltIn.units
 
 
-def task_of(name: str) -> str:
-    """The task of a set of pairs, which determines the measures; translation for a file."""
+def task_of(name: str, pairs: Iterable[Pair] = ()) -> str:
+    """The task of a set of pairs, which determines the measures.
+
+    A built-in set declares it.  The task of a file follows from its ``pairs``: "summary" if the
+    targets are much shorter than the sources (see :func:`are_summaries`), otherwise "translation".
+    """
     entry = built_in(name)
-    return entry.task if entry else BuiltIn.task
+    if entry:
+        return entry.task
+    return "summary" if are_summaries(pairs) else BuiltIn.task
 
 
 # --- opening -------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from minillm.decoding.decoder import Decoder
 from minillm.decoding.gpt_reader import GPTReader
 from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.decoding.llama_reader import LlamaReader
+from minillm.decoding.pointer import PointerDecoder
 from minillm.decoding.reader import Reader
 from minillm.decoding.recurrent import NeuralNGramReader, RecurrentReader
 from minillm.decoding.sampling import Sampling, next_probabilities, sample
@@ -20,6 +21,7 @@ __all__ = [
     "Hypothesis",
     "LlamaReader",
     "NeuralNGramReader",
+    "PointerDecoder",
     "Reader",
     "RecurrentReader",
     "Sampling",

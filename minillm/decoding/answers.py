@@ -1,7 +1,7 @@
 """Answers to many conversations: a few of them share the passes of a model."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from minillm.decoding.batch import Batch, Kept
 from minillm.decoding.chat import Chat
@@ -15,14 +15,17 @@ AT_ONCE = 8  # conversations that share a pass
 
 def answers(
     chat: Chat,
-    conversations: Iterable[Sequence[Message] | None],
+    conversations: Iterable[Sequence[Message] | InputError | None],
     length: int | None = None,
     sampling: Sampling | None = None,
+    is_enough: Callable[[str], bool] | None = None,
 ) -> Iterator[str | InputError]:
     """Yield the answers to conversations, in their order.
 
     The answer to a conversation that does not fit the context is an InputError, which is not
-    raised; the answer to None is empty.  For ``length`` and ``sampling`` see :meth:`Chat.answer`.
+    raised.  The answer to None is empty, and the one to an InputError is that error.  For
+    ``length`` and ``sampling`` see :meth:`Chat.answer`.  An answer also ends where ``is_enough`` of
+    it is true; it may then exceed by a few tokens what would have been enough.
     """
     batch = Batch(chat.reader, Kept(chat.reader))
     begun = (_begun(chat, one, length, sampling) for one in conversations)
@@ -35,6 +38,8 @@ def answers(
         if not ordered:
             return
         for text in batch.step():
+            if text.ended is None and is_enough is not None and is_enough(_text(chat, text)):
+                text.ended = "length"
             if text.ended is not None:
                 batch.remove(text)
         while ordered and not (isinstance(ordered[0], Text) and ordered[0].ended is None):
@@ -43,11 +48,14 @@ def answers(
 
 
 def _begun(
-    chat: Chat, messages: Sequence[Message] | None, length: int | None, sampling: Sampling | None
+    chat: Chat,
+    messages: Sequence[Message] | InputError | None,
+    length: int | None,
+    sampling: Sampling | None,
 ) -> Text | str | InputError:
     """The text to continue to an answer."""
-    if messages is None:
-        return ""
+    if messages is None or isinstance(messages, InputError):
+        return messages or ""
     try:
         ids = chat.encode(chat.fitting(messages, length)).tolist()
     except InputError as error:
@@ -56,6 +64,6 @@ def _begun(
 
 
 def _text(chat: Chat, text: Text) -> str:
-    """The answer in a text that has ended."""
+    """The answer in a text, so far."""
     ids = text.ids[text.prompt :]
     return "".join(chat.text(iter(ids[:-1] if text.ended == "stop" else ids)))

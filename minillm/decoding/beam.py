@@ -7,7 +7,6 @@ memory.  The state is a dictionary of arrays: see :func:`minillm.decoding.decode
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +14,10 @@ from numpy.typing import NDArray
 
 from minillm._kernels import twinned
 from minillm.decoding.decoder import Decoder, select
+from minillm.decoding.rules import Rules, require_whole
 from minillm.decoding.sampling import next_probabilities, require_finite, sample
 from minillm.errors import short
+from minillm.layers.types import State
 from minillm.ops.softmax import log_softmax
 
 WIDEST = 1000  # hypotheses of a source: every step sorts all of their extensions
@@ -28,7 +29,7 @@ class Hypothesis:
 
     ids: list[int]
     log_probability: float  # in nats, of all ids and of the EOS after them
-    score: float  # for the ranking of hypotheses
+    score: float  # for the ranking of hypotheses, less the penalty for coverage
     weights: NDArray | None  # (T, S) the attention for each id, and for EOS if it ended
     ended: bool  # by EOS, not by the limit
 
@@ -38,13 +39,23 @@ class _Step(NamedTuple):
 
     ids: NDArray[np.integer]  # (B, K)
     parents: NDArray[np.integer]  # (B, K) the hypotheses of the step before that they continue
-    totals: NDArray[np.float64]  # (B, K) log P of each hypothesis; minus infinity if absent
+    totals: NDArray[np.float64]  # (B, K) log P less the penalty; minus infinity if absent
+    penalties: NDArray[np.float64]  # (B, K) for coverage
     weights: NDArray | None  # (B, K, S) the attention for each id
 
     def at(self, index: Any) -> "_Step":
         """Select with an index: field[index] of every field."""
-        weights = None if self.weights is None else self.weights[index]
-        return _Step(self.ids[index], self.parents[index], self.totals[index], weights)
+        return _Step(
+            self.ids[index],
+            self.parents[index],
+            self.totals[index],
+            self.penalties[index],
+            None if self.weights is None else self.weights[index],
+        )
+
+    def penalised(self, penalties: NDArray) -> "_Step":
+        """Subtract a further penalty (B, K) from each hypothesis."""
+        return self._replace(totals=self.totals - penalties, penalties=self.penalties + penalties)
 
 
 # --- beam search ---------------------------------------------------------------------
@@ -58,6 +69,10 @@ def beam_search(
     limit: int = 100,
     length_exponent: float = 1.0,
     keep_weights: bool = False,
+    banned: Sequence[int] = (),
+    no_repeat: int = 0,
+    least: int = 0,
+    coverage: float = 0.0,
 ) -> list[list[Hypothesis]]:
     """The best outputs for each source (B, S), best first, at most ``beam`` of each.
 
@@ -73,22 +88,37 @@ def beam_search(
     (Stopping as soon as ``beam`` are finished would be too early: every step also finishes
     improbable hypotheses, even if the model is sure that the output continues.)
 
-    With beam 1 this is the greedy choice.  The widest beam is 1000.  InputError if the model's
-    logits are NaN.
+    With beam 1 this is the greedy choice.  The widest beam is 1000.
+
+    For ``banned``, ``no_repeat`` and ``least`` see :class:`minillm.decoding.rules.Rules`.  With
+    ``coverage`` c, log P loses a penalty for attention w to tokens of the source that had attention
+    before, so that hypotheses are ranked by the loss of a model that was trained with it:
+
+        c sum over t and j of min(w_tj, c_tj)      c_tj = sum over s < t of w_sj
+
+    ValueError with ``coverage`` if the model has no attention weights.  InputError if its logits
+    are NaN.
 
     Source: Graves (2012), "Sequence transduction with recurrent neural networks",
     algorithm 1, in the form of Sutskever et al. (2014), section 3.2; Bahdanau et al. (2015),
-    section 5, for the length normalisation (exponent 1).
+    section 5, for the length normalisation (exponent 1); See, Liu and Manning (2017), "Get to the
+    point: summarization with pointer-generator networks", equation 12, for the coverage.
     """
-    _require_whole("beam", beam, WIDEST)
-    _require_whole("limit", limit)
+    require_whole("beam", beam, most=WIDEST)
+    require_whole("limit", limit)
     if not 0 <= length_exponent <= 10:
         raise ValueError(f"length_exponent: expected 0 to 10, found {short(length_exponent)}")
-    finished: list[list[Hypothesis]] = [[] for _ in range(len(source))]
-    sources = np.arange(len(source))  # which source each row of the arrays below is
+    if not 0 <= coverage < math.inf:
+        raise ValueError(f"coverage: expected a number from 0 up, found {short(coverage)}")
+    B = len(source)
+    finished: list[list[Hypothesis]] = [[] for _ in range(B)]
+    sources = np.arange(B)  # which source each row of the arrays below is
     decoder = Decoder(model)
+    rules = Rules(decoder.config.eos, banned, no_repeat, least)
     state = decoder.start(source, lengths)
-    ids, totals = np.full((len(source), 1), decoder.config.bos), np.zeros((len(source), 1))
+    past: State = {"written": np.zeros((B, 1, 0), np.int64), "coverage": np.zeros((B, 1, 1))}
+    zero = np.zeros((B, 1))
+    last = _Step(np.full((B, 1), decoder.config.bos), zero.astype(np.int64), zero, zero, None)
     history: list[_Step] = []
 
     for _ in range(limit):
@@ -98,10 +128,19 @@ def beam_search(
                 break
             if len(rows) < len(sources):
                 sources, history = sources[rows], [step.at(rows) for step in history]
-            ids, totals = history[-1].ids, history[-1].totals
-            state = select(state, rows, history[-1].parents)
-        logits, weights, state = decoder.step(ids, state)
-        extensions = _extend(totals, logits, weights if keep_weights else None, 2 * beam)
+            last = history[-1]
+            state, past = (select(entries, rows, last.parents) for entries in (state, past))
+            past["written"] = np.concatenate([past["written"], last.ids[..., None]], axis=2)
+        logits, weights, state = decoder.step(last.ids, state)
+        if coverage:
+            if weights is None:
+                raise ValueError("coverage: expected a model with attention weights, found none")
+            penalties = coverage * np.minimum(weights, past["coverage"]).sum(axis=-1)
+            last = last.penalised(penalties)
+            past["coverage"] = past["coverage"] + weights  # (B, K, S)
+        forbidden = rules.forbidden(logits, past["written"])
+        kept = weights if keep_weights else None
+        extensions = _extend(last, logits, kept, forbidden, 2 * beam)
         ended = (extensions.ids == decoder.config.eos) & np.isfinite(extensions.totals)
         for row, k in zip(*np.nonzero(ended[:, :beam]), strict=True):
             hypothesis = _hypothesis([*history, extensions], row, k, length_exponent, ended=True)
@@ -122,19 +161,36 @@ def _unfinished(
     return np.flatnonzero(history[-1].totals.max(axis=1) / len(history) ** exponent > bars)
 
 
-def _extend(totals: NDArray, logits: NDArray, weights: NDArray | None, count: int) -> _Step:
+def _extend(
+    last: _Step,
+    logits: NDArray,
+    weights: NDArray | None,
+    forbidden: NDArray[np.bool_] | None,
+    count: int,
+) -> _Step:
     """The ``count`` most probable one-token extensions of each row's hypotheses."""
     B, K, V = logits.shape
-    ids, log_p = _most_probable(np.ascontiguousarray(logits).reshape(B * K, V), count)
+    ranked = count  # so many that ``count`` of them are allowed
+    if forbidden is not None:
+        ranked += int(np.count_nonzero(forbidden, axis=-1).max())
+    ids, log_p = _most_probable(np.ascontiguousarray(logits).reshape(B * K, V), ranked)
     if not np.isfinite(log_p[:, 0]).all():
         require_finite(logits.max(axis=-1))  # NaN if one is
+    if forbidden is not None:
+        log_p[np.take_along_axis(forbidden.reshape(B * K, V), ids, axis=1)] = -np.inf
     # The most probable extensions are among the most probable ones of each hypothesis.
-    candidates = totals.repeat(log_p.shape[1], axis=1) + log_p.reshape(B, -1)
+    candidates = last.totals.repeat(log_p.shape[1], axis=1) + log_p.reshape(B, -1)
     chosen = np.argsort(-candidates, axis=1, kind="stable")[:, :count]  # (B, count)
     rows, parents = np.arange(B)[:, None], chosen // log_p.shape[1]
     if weights is not None:
         weights = weights[rows, parents]  # (B, count, S)
-    return _Step(ids.reshape(B, -1)[rows, chosen], parents, candidates[rows, chosen], weights)
+    return _Step(
+        ids.reshape(B, -1)[rows, chosen],
+        parents,
+        candidates[rows, chosen],
+        last.penalties[rows, parents],
+        weights,
+    )
 
 
 def _best(extensions: _Step, allowed: NDArray[np.bool_], beam: int) -> _Step:
@@ -152,7 +208,7 @@ def _hypothesis(
     history: Sequence[_Step], row: int, k: int, exponent: float, ended: bool
 ) -> Hypothesis:
     """Trace hypothesis k of a row back from the last step to the first."""
-    total = float(history[-1].totals[row, k])
+    total, penalty = (float(a[row, k]) for a in (history[-1].totals, history[-1].penalties))
     ids, weights = [], []
     for step in reversed(history):
         ids.append(int(step.ids[row, k]))
@@ -161,7 +217,7 @@ def _hypothesis(
         k = step.parents[row, k]
     return Hypothesis(
         ids[:0:-1] if ended else ids[::-1],  # EOS is the first of them
-        total,
+        total + penalty,
         total / len(history) ** exponent,
         np.array(weights[::-1]) if weights else None,
         ended,
@@ -195,34 +251,40 @@ def sample_outputs(
     rng: np.random.Generator,
     limit: int = 100,
     temperature: float = 1.0,
+    banned: Sequence[int] = (),
+    no_repeat: int = 0,
+    least: int = 0,
 ) -> list[Hypothesis]:
     """One output for each source (B, S), drawn token by token from the model's probabilities.
 
     For the temperature see :func:`~minillm.decoding.sampling.next_probabilities`; the log
-    probability is measured at temperature 1.  InputError if the model's logits are NaN.
+    probability is measured at temperature 1.  For ``banned``, ``no_repeat`` and ``least`` see
+    :class:`minillm.decoding.rules.Rules`.  InputError if the model's logits are NaN.
     """
-    _require_whole("limit", limit)
+    require_whole("limit", limit)
     B = len(source)
     decoder = Decoder(model)
+    rules = Rules(decoder.config.eos, banned, no_repeat, least)
     state = decoder.start(source, lengths)
     ids = np.full((B, 1), decoder.config.bos)
-    written: list[NDArray[np.int64]] = []  # (B,) each
+    written = np.zeros((B, 1, 0), np.int64)
     log_probability, ended, T = np.zeros(B), np.zeros(B, bool), np.zeros(B, np.int64)
     for _ in range(limit):
         logits, _, state = decoder.step(ids, state)
-        drawn = sample(next_probabilities(logits[:, 0], temperature), rng)  # (B,)
+        forbidden = rules.forbidden(logits, written)
+        allowed = logits if forbidden is None else np.where(forbidden, -np.inf, logits)
+        drawn = sample(next_probabilities(allowed[:, 0], temperature), rng)  # (B,)
         log_p = _log_probabilities(logits)[np.arange(B), 0, drawn]
         log_probability += np.where(ended, 0, log_p)
         T += ~ended
         ended |= drawn == decoder.config.eos
-        written.append(drawn)
         ids = drawn[:, None]
+        written = np.concatenate([written, ids[..., None]], axis=2)
         if ended.all():
             break
-    outputs = np.stack(written, axis=1)
     return [
         Hypothesis(
-            outputs[b, : T[b] - ended[b]].tolist(),
+            written[b, 0, : T[b] - ended[b]].tolist(),
             float(log_probability[b]),
             float(log_probability[b] / T[b]),
             None,
@@ -230,9 +292,3 @@ def sample_outputs(
         )
         for b in range(B)
     ]
-
-
-def _require_whole(name: str, value: int, most: float = math.inf) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool) or not 1 <= value <= most:
-        upper = "up" if most == math.inf else f"to {most}"
-        raise ValueError(f"{name}: expected a whole number from 1 {upper}, found {short(value)}")

@@ -23,13 +23,7 @@ class Translation:
 
 
 class Translator:
-    """An encoder-decoder with its vocabularies: from texts to texts.
-
-    With attention, an unknown word in an output of beam search is replaced by the source word
-    with the largest attention weight, which is often a name or a number.
-
-    Source: Jean, Cho, Memisevic and Bengio (2015), "On using very large target vocabulary
-    for neural machine translation", section 4.1.
+    """An encoder-decoder with its vocabularies: from texts to texts without the unknown word.
 
     >>> translator = Translator(model, source, target, longest=100)  # doctest: +SKIP
     >>> translator.translate(["speech"])[0][0].text  # doctest: +SKIP
@@ -72,33 +66,41 @@ class Translator:
         places: Sequence[str] | None = None,
         batch: int = 64,
         keep_weights: bool = False,
+        no_repeat: int = 0,
+        least: int = 0,
+        coverage: float = 0.0,
     ) -> list[list[Translation]]:
         """The outputs for each text, best first: by beam search, or sampled at a temperature.
 
-        Texts of similar length are decoded together, ``batch`` of them at a time.
+        Texts of similar length are decoded together, ``batch`` of them at a time.  For the other
+        options see :func:`minillm.decoding.beam.beam_search`.
         """
         encoded = self.encode(texts, places)
         outputs: list[list[Translation]] = [[] for _ in texts]
-        keep_weights = keep_weights or self.target.unknown is not None
+        rules: dict[str, Any] = {"no_repeat": no_repeat, "least": least}
+        if self.target.unknown is not None:
+            rules["banned"] = [self.target.unknown]
         order = np.argsort(encoded.lengths, kind="stable")
         for rows in batches_in_order(order, encoded.lengths, rows=batch):
             source, lengths = encoded.padded(rows)
             if temperature is None:
                 results = beam_search(
-                    self.decoder, source, lengths, beam, self.limit, length_exponent, keep_weights
+                    self.decoder,
+                    source,
+                    lengths,
+                    beam,
+                    self.limit,
+                    length_exponent,
+                    keep_weights,
+                    coverage=coverage,
+                    **rules,
                 )
             else:
                 rng = rng or np.random.default_rng()
-                drawn = sample_outputs(self.decoder, source, lengths, rng, self.limit, temperature)
+                drawn = sample_outputs(
+                    self.decoder, source, lengths, rng, self.limit, temperature, **rules
+                )
                 results = [[hypothesis] for hypothesis in drawn]
             for row, hypotheses in zip(rows, results, strict=True):
-                outputs[row] = [Translation(self._text(texts[row], h), h) for h in hypotheses]
+                outputs[row] = [Translation(self.target.decode(h.ids), h) for h in hypotheses]
         return outputs
-
-    def _text(self, source_text: str, hypothesis: Hypothesis) -> str:
-        ids, weights, unknown = hypothesis.ids, hypothesis.weights, self.target.unknown
-        if weights is None or unknown not in ids:
-            return self.target.decode(ids)
-        tokens = self.source.split(source_text)
-        attended = (weights[t].argmax() for t, token in enumerate(ids) if token == unknown)
-        return self.target.decode(ids, [tokens[place] for place in attended])

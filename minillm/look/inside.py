@@ -24,6 +24,15 @@ class AttentionWeights:
     keys: str
     weights: NDArray  # (L, N, queries, keys): each row sums to 1
     causal: bool = False  # no token looks at those after it
+    copying: "Copying | None" = None  # of a model that copies with these weights
+
+
+@dataclass(frozen=True)
+class Copying:
+    """The origin of each token of a text: the vocabulary, or the source."""
+
+    gates: NDArray  # (T,) g, the probability of taking a word from the vocabulary, beforehand
+    copied: NDArray  # (T,) the probability that this word was copied, now that it is known
 
 
 @dataclass(frozen=True)

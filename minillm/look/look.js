@@ -267,6 +267,11 @@ function view(of) {
   let layer = layers.length > 2 ? layers.length - 2 : layers.length - 1;
   let head = heads > 1 ? heads : 0;
   const weight = (row, column) => layers[layer][head][row * keys + column] / 255;
+  const covered = (row, column) => {
+    let sum = 0;
+    for (let before = 0; before < row; before++) sum += weight(before, column);
+    return sum;
+  };
   const called = (l, h) => `layer ${l + 1}, ${h === heads ? "mean of the heads" : `head ${h + 1}`}`;
   const buttons = [];
   const grid = make("div", { class: "heads", style: `grid-template-columns: max-content repeat(${layers[0].length}, minmax(24px, 84px))` });
@@ -287,10 +292,12 @@ function view(of) {
     const from = row();
     let largest = 0;
     for (let key = 0; key < keys; key++) largest = Math.max(largest, weight(from, key));
-    return { level: weight(from, at) / (largest || 1), none: of.causal && at > from, note: percent(weight(from, at)) };
+    let note = percent(weight(from, at));
+    if (of.copying) note += `, coverage ${digits(covered(from, at))} before`;
+    return { level: weight(from, at) / (largest || 1), none: of.causal && at > from, note };
   };
   const left = make("div");
-  if (of.keys === "source" && of.queries === "text") left.append(sideBySide(row, weight, levelOf));
+  if (of.keys === "source" && of.queries === "text") left.append(sideBySide(row, weight, levelOf, of.copying));
   else if (of.keys === "inputs") {
     left.append(make("h3", {}, "while it writes"), strip("text", "target", () => ({})));
     left.append(make("h3", {}, "it looks at"), strip("inputs", "inputs", levelOf, { still: true }));
@@ -309,12 +316,23 @@ function view(of) {
     list.replaceChildren(
       make("p", {}, quoted(data.tokens[of.queries][from]), ` looks at (${called(layer, head)}):`),
       bars(order.map(rowOf)));
+    if (of.copying) list.append(make("p", {}, ...origin(of.copying, from, order, (key) => covered(from, key))));
   });
   return make("div", { class: "columns" }, make("div", {}, left, list), buttons.length ? grid : "");
 }
 
-// Source and target in two columns, with a line for each weight.
-function sideBySide(row, weight, levelOf) {
+// In words: where a token of a model that copies came from, and what it attends to again.
+function origin(copying, at, attended, covered) {
+  const [g, copied] = [copying.gates[at], copying.copied[at]];
+  const again = attended.filter((key) => covered(key) >= 0.5).map((key) => `‘${source[key]}’ (${digits(covered(key))})`);
+  return [`The gate is ${digits(g)}: the probability of a word from the vocabulary. `, quoted(text[at]),
+    ` was copied with probability ${percent(copied)}.`, again.length ? ` Attended to before: ${again.join(", ")}.` : ""];
+}
+
+// Source and target in two columns, with a line for each weight.  The colour of the target, in a
+// model that copies, is the probability that it was copied.
+function sideBySide(row, weight, levelOf, copying) {
+  const byCopied = (at) => ({ level: copying.copied[at], note: `copied ${percent(copying.copied[at])}, gate ${digits(copying.gates[at])}` });
   const step = 32;
   const height = step * Math.max(source.length, text.length);
   const lines = make("svg:svg", { viewBox: `0 0 100 ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
@@ -336,7 +354,7 @@ function sideBySide(row, weight, levelOf) {
   });
   return make("div", {}, make("div", { class: "pair" },
     strip("source", "source", levelOf, { still: true, column: true }), lines,
-    strip("text", "target", () => ({}), { column: true })));
+    strip("text", "target", copying ? byCopied : () => ({}), { column: true })));
 }
 
 // --- gradients -----------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ Legend: T time, S source steps, V vocabulary, D width, H hidden width, L layers,
 
 from collections.abc import Callable, Mapping
 from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,12 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.decoding import Decoder
 from minillm.decoding.hypotheses import TransformerDecoder
+from minillm.decoding.pointer import log_mixture
 from minillm.layers import dense, recurrent
 from minillm.layers.gradients import PartlyTrained, merge_gradients
 from minillm.layers.types import Ids, State
 from minillm.look.attention import attention_weights, self_attention_weights
-from minillm.look.inside import Activity, AttentionWeights
+from minillm.look.inside import Activity, AttentionWeights, Copying
 from minillm.models.teacher_forcing import teacher_forcing
 from minillm.ops.gru import gru_forward
 from minillm.ops.lstm import lstm_forward
@@ -271,6 +273,41 @@ def read_encoder_decoder(model: Any, source: Ids, target: Ids) -> Translated:
         cross = np.concatenate(weights, axis=1)[None]  # (1, 1, T, S)
         attention = [AttentionWeights("from the target to the source", "text", "source", cross)]
     return logits[0], norms[:, :S], _by_target(norms[:, S:]), attention
+
+
+def read_pointer_generator(model: Any, source: Ids, target: Ids) -> Translated:
+    """Read a source and its target, as :func:`read_transformer` does.
+
+    Log P of the vocabulary and of the source's new words is returned in the place of logits.
+    """
+    S, T = len(source), len(target)
+    inputs = teacher_forcing(target[None], model.config.bos)[0]
+    own = with_rows(model, {"embedding.E": model.known(np.concatenate([source, inputs]))})
+    own.config = replace(model.config, vocabulary=S + T)  # a position is no new word
+    places = np.arange(S + T)[None]
+    state, encode_backward = own.encode(places[:, :S], np.array([S]))
+    (a, weights), decode_backward = own.decode(places[:, S:], state)
+    (logits, gates), output_backward = model.output(a)
+    m, copied_backward = ops.copied_probability(weights, source[None], target[None])
+    _, loss_backward = ops.pointer_cross_entropy(logits, gates, m, target[None])
+    dlogits, dgates, dm = loss_backward(float(T))  # the loss is the mean over the rows
+    da, _ = output_backward(dlogits, dgates)
+    dboth = np.concatenate([da, copied_backward(dm)], axis=-1)[0]  # (T, D + S)
+    D = a.shape[-1]
+
+    def by_place(dy: NDArray) -> NDArray:
+        dstate, of_decoder = decode_backward(dy[..., :D].copy(), dy[..., D:].copy())
+        return merge_gradients(encode_backward(dstate), of_decoder)["embedding.E"]
+
+    norms = norms_by_place(dboth, S + T, by_place)
+    g, _ = ops.sigmoid(gates[0])
+    r = g - dgates[0]  # dz = g - r, and 1 - r is the probability that the target was copied
+    copying = Copying(g, np.clip(1 - r, 0, 1))
+    cross = AttentionWeights(
+        "from the target to the source", "text", "source", weights[None], copying=copying
+    )
+    log_P = log_mixture(logits, gates, weights, source[None])[0]
+    return log_P, norms[:, :S], _by_target(norms[:, S:]), [cross]
 
 
 def _by_target(norms: Norms) -> Norms:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from minillm.data.files import write_file
 from minillm.errors import InputError
-from minillm.look.inside import Activity, Inside
+from minillm.look.inside import Activity, Copying, Inside
 
 TOP = 10  # tokens of a distribution
 UNITS = 32  # hidden units that are shown one by one
@@ -98,10 +98,18 @@ def page_values(inside: Inside) -> dict[str, Any]:
                 "keys": part.keys,
                 "causal": part.causal,
                 "weights": [[_bytes(head) for head in layer] for layer in part.weights],
+                "copying": None if part.copying is None else _copying(part.copying),
             }
             for part in inside.attention
         ],
         "activity": [_activity(layer) for layer in inside.activity],
+    }
+
+
+def _copying(copying: Copying) -> dict[str, Any]:
+    return {
+        "gates": [_short(value) for value in copying.gates.tolist()],
+        "copied": [_short(value) for value in copying.copied.tolist()],
     }
 
 

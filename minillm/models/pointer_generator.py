@@ -114,6 +114,7 @@ class PointerGenerator(base.Model[PointerGeneratorConfig]):
         it is in nats per target token.  ``backward()`` -> gradients keyed as ``params``.
         """
         source, source_lengths, targets, lengths = batch
+        targets = checks.ids("loss", "target", targets, self.words(source))
         lengths = checks.sequence_lengths("loss", lengths, *targets.shape)
         real = length_mask(lengths, targets.shape[1])  # (B, T): the padding has no logits
         state, encode_backward = self.encode(source, source_lengths, rng)
@@ -140,6 +141,10 @@ class PointerGenerator(base.Model[PointerGeneratorConfig]):
 
     # --- the encoder ----------------------------------------------------------
 
+    def words(self, source: NDArray) -> int:
+        """The number of different ids: V, EOS, and a new word for each position of the source."""
+        return self.config.vocabulary + 1 + source.shape[-1]
+
     def known(self, ids: Ids) -> Ids:
         """The ids as the model reads them: a word outside of the vocabulary is unknown."""
         return np.where(ids > self.config.vocabulary, self.config.unknown, ids)
@@ -150,6 +155,7 @@ class PointerGenerator(base.Model[PointerGeneratorConfig]):
         ``backward(dstate)`` -> gradients.
         """
         c, p = self.config, self.params
+        source = checks.ids("encode", "source", source, self.words(source))
         zero = recurrent.zero_state(p, "encoder", c.cell, c.layers, len(source))
         (memory, last), encoder_backward = recurrent.stack_over_ids(
             p,
@@ -172,7 +178,7 @@ class PointerGenerator(base.Model[PointerGeneratorConfig]):
 
         memory_of_source = {
             "memory.values": memory,
-            "memory.source": np.array(source),
+            "memory.source": source,
             "memory.lengths": np.array(lengths),
         }
         return state | memory_of_source, backward

@@ -34,7 +34,7 @@ def coverage(
     networks", equations 10 and 12.  Their attention also reads c_t, which makes it a recurrence
     over t; here it does not.
     """
-    B, T, S = checks.floats("coverage", weights=(weights, "B T S")).values()
+    B, T, _ = checks.floats("coverage", weights=(weights, "B T S")).values()
     lengths = checks.sequence_lengths("coverage", lengths, B, T)
     real = length_mask(lengths, T)[:, :, None]  # (B, T, 1)
     count = int(lengths.sum())

@@ -204,14 +204,16 @@ class Run:
         make(Sampling, template.sampling, f"{place}sampling: ")
         return template
 
-    def translate(
-        self, texts: str | Sequence[str], beam: int = 5, length_exponent: float = 1.0
-    ) -> Any:
-        """The best output for one text, or a list of outputs for a list of texts."""
+    def translate(self, texts: str | Sequence[str], **options: Any) -> Any:
+        """The best output for one text, or a list of outputs for a list of texts.
+
+        It has the options of ``hypotheses``.
+
+        >>> minillm.load("runs/mt").translate("a man .", beam=5, no_repeat=3)  # doctest: +SKIP
+        """
         if isinstance(texts, str):
-            return self.translate([texts], beam, length_exponent)[0]
-        results = self.hypotheses(texts, beam=beam, length_exponent=length_exponent)
-        return [best[0].text for best in results]
+            return self.translate([texts], **options)[0]
+        return [best[0].text for best in self.hypotheses(texts, **options)]
 
     def hypotheses(self, texts: str | Sequence[str], **options: Any) -> Any:
         """The outputs for each text, best first, with scores and attention weights.

@@ -385,20 +385,34 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class SearchEvaluation(Evaluation):
-    """Options of measuring what a model writes by beam search."""
+class Search:
+    """Options of beam search: see :func:`minillm.decoding.beam.beam_search`."""
 
     beam: int = option(5, "extend K hypotheses at each step", "K", least=1, most=1000)
     length_exponent: float = option(
         1.0, "rank outputs by log probability / length^A", "A", least=0, most=10
     )
+    no_repeat: int = option(
+        0, "write no N-gram twice in an output; 0: any may repeat", "N", least=0, most=1000
+    )
+    least: int = option(0, "write N tokens or more", "N", least=0, most=10_000)
+
+
+def search_options(values: object) -> dict[str, Any]:
+    """The options of beam search among the attributes of an object."""
+    return {name: getattr(values, name) for name in types_of(Search)}
+
+
+@dataclass(frozen=True)
+class SearchEvaluation(Search, Evaluation):
+    """Options of measuring what a model writes by beam search."""
 
 
 @dataclass(frozen=True)
 class ComparedEvaluation(Evaluation):
     """Options of measuring a model that may be compared with a simple one."""
 
-    beside: bool = option(False, "also measure the best n-gram, or TF-IDF")
+    beside: bool = option(False, "also measure the best n-gram, TF-IDF, or extracts")
 
 
 # --- facts about the data of a run --------------------------------------------------------------

@@ -13,6 +13,7 @@ from minillm.errors import short
 from minillm.text import byte_pairs, word_pieces
 from minillm.text.byte_pairs import END_OF_TEXT, BytePairs
 from minillm.text.characters import Characters
+from minillm.text.open_words import OpenWords
 from minillm.text.vocabulary import Vocabulary
 from minillm.text.word_pieces import WordPieces
 from minillm.text.words import Words, blocks, split_words
@@ -95,7 +96,9 @@ def vocabulary_from_dict(values: object) -> Vocabulary:
     """The vocabulary that ``to_dict`` described; ValueError if it is damaged."""
     if not isinstance(values, dict):
         raise ValueError(f"expected an object, found {type(values).__name__}")
-    vocabularies = {unit.vocabulary.unit: unit.vocabulary for unit in UNITS.values()}
+    # Open words serve models that copy, so they are no unit that every model could have.
+    known: list[type[Vocabulary]] = [OpenWords, *(unit.vocabulary for unit in UNITS.values())]
+    vocabularies = {vocabulary.unit: vocabulary for vocabulary in known}
     unit = values.get("unit")
     if not isinstance(unit, str) or unit not in vocabularies:
         raise ValueError(f'expected "unit": one of {", ".join(vocabularies)}, found {short(unit)}')

@@ -18,7 +18,7 @@ class Vocabulary(ABC):
     The id of a special token is None if a vocabulary has no such token.
     """
 
-    unit: str  # of its tokens: "character", "word", "bpe" or "wordpiece" (a part of a word)
+    unit: str  # of its tokens: "character", "word", "open word", "bpe" or "wordpiece"
     tokens: Sequence[Any]  # by id; bytes in a vocabulary of byte pairs, otherwise strings
     pretokenised: bool = False  # the tokens of a text are separated by white space
     bos: int | None = None  # opens every text
@@ -51,6 +51,13 @@ class Vocabulary(ABC):
     def encode_known(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """Like ``encode``, without BOS, and InputError for any token that the vocabulary lacks."""
         return self.encode(text, name)
+
+    def encode_target(self, text: str, source: str, most: int | None = None) -> NDArray[np.int32]:
+        """The ids of a text that was written from a source, of which ``most`` tokens are read.
+
+        They are the same for every source, unless a source extends the vocabulary.
+        """
+        return self.encode(text, "target")
 
     def opened(self, ids: NDArray[np.int32]) -> NDArray[np.int32]:
         """The ids of a text (T,), after BOS if ``add_bos``: (T,) or (1 + T,)."""
@@ -112,7 +119,8 @@ class SpecialTokens:
 
 def unit_name(vocabulary: Vocabulary) -> str:
     """The name of one token, as a noun with a regular plural."""
-    return "token" if vocabulary.unit in ("bpe", "wordpiece") else vocabulary.unit
+    units = {"bpe": "token", "wordpiece": "token", "open word": "word"}
+    return units.get(vocabulary.unit, vocabulary.unit)
 
 
 def opening_id(vocabulary: Vocabulary, documents: bool = False) -> int:

@@ -38,6 +38,15 @@ def split_words(text: str, pretokenised: bool = False) -> list[str]:
     return (_TOKEN if pretokenised else _WORD).findall(text)
 
 
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """The start and the end of each word of :func:`split_words` in ``text``.
+
+    >>> word_spans("Yes, no")
+    [(0, 3), (3, 4), (5, 7)]
+    """
+    return [match.span() for match in _WORD.finditer(text)]
+
+
 def blocks(text: str, space: re.Pattern[str] = _SPACE) -> Iterator[str]:
     """The text in blocks of about a megabyte, cut at white space, to save memory."""
     start = 0
@@ -195,9 +204,9 @@ class Words(Vocabulary):
             word = self.token(number) if number != _UNKNOWN_ID else next(names, UNKNOWN)
             before = after = word == "\n"
             if not self.pretokenised:
-                before = before or word in _CLOSING or (word == '"' and quoting)
+                before = before or word[0] in _CLOSING or (word == '"' and quoting)
                 quoting = (quoting != (word == '"')) and word != "\n"
-                after = after or word in _OPENING or (word == '"' and quoting)
+                after = after or word[-1] in _OPENING or (word == '"' and quoting)
             yield word if attached or before else " " + word
             attached = after
 

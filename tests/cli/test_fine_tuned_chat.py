@@ -10,10 +10,12 @@ import pytest
 from tiny import stopped_after
 
 import minillm
-from minillm.cli import main
+from minillm.cli import finetune, main
+from minillm.data.conversations import read_conversations, summary_request
+from minillm.data.pairs import read_pairs
 from minillm.formats.gguf import export_gguf
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.runs.kinds.chat import ChatKind, ChatSettings
+from minillm.runs.kinds.chat import ChatKind, ChatSettings, _encoded
 from minillm.training.conversations import ChatTask
 from minillm.training.preferences import PreferenceTask
 
@@ -273,3 +275,50 @@ def test_eval_of_conversations(tuned, folder, evaluated, fails):
     assert evaluated(tuned, choices)["questions"] == 1
     assert "found multiple choice" in fails("eval", tuned, choices, "--pattern", "x")
     assert "expected a FILE of conversations" in fails("eval", tuned, "--pattern", "x")
+
+
+# --- pairs of a text and its summary -------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pairs(folder):
+    rows = [f"{a} {b} sat on the log\tthe {a}\n" for a in WORDS for b in WORDS[:3]]
+    path = folder / "pairs.tsv"
+    path.write_text("".join(rows))
+    return path
+
+
+def test_pairs_are_learned_as_answers_to_the_request(base, folder, pairs, evaluated, capsys):
+    out = folder / f"summaries-{base.name}"
+    assert main(["finetune", str(base), str(pairs), "--out", str(out), *QUICK, "--steps", "1"]) == 0
+    assert "Summar" in capsys.readouterr().out  # the questions are shown
+    assert minillm.load(out).kind.name == "chat"
+    asked = [
+        {"messages": [*summary_request(text), chatting.assistant(summary)]}
+        for text, summary in read_pairs(pairs)
+    ]
+    whole = lines(folder / "asked.jsonl", asked)
+    figures = [evaluated(out, path) for path in (pairs, whole)]
+    assert {**figures[0], "data": ""} == {**figures[1], "data": ""}
+
+
+def test_labels_still_make_a_classifier(base, folder):
+    path = folder / "labels.tsv"
+    path.write_text("".join(f"{a}\t{b} sat on the log\n" for a in "xy" for b in WORDS))
+    assert finetune._kind_for([str(base), str(path)]) == "finetuned"
+
+
+def test_of_a_long_pair_the_text_is_cut(folder, pairs, base, capsys):
+    """The summary stays whole, whatever the template and the tokenizer make of the text."""
+    long = folder / "long.tsv"
+    row = "é cat sat on the mat and " * 60 + "\tthe cat é sat\n"
+    long.write_text(pairs.read_text() + row + f"the cat\t{'the dog ' * 60}\n")
+    items = [*read_conversations(long)][-2:]
+    run = minillm.load(base)
+    for most in (64, 65, 66, 90):
+        (encoded, *others), cut, missing = _encoded(run.chat_template(), run.tokenizer, items, most)
+        assert (others, cut, missing) == ([], 1, 1)
+        assert most - 4 <= len(encoded[0].ids) <= most
+        text = run.tokenizer.decode(encoded[0].ids)
+        assert "user\né cat sat" in text
+        assert run.tokenizer.decode(encoded[0].ids[encoded[0].counted]).startswith("the cat é sat")

@@ -355,7 +355,7 @@ def test_rare_words_are_read_as_characters_unless_words_are_asked_for(
     assert "unknown" not in capsys.readouterr().out
 
     assert main([*command, str(tmp_path / "words"), "--unit", "word"]) == 0
-    assert f"{UNKNOWN}: the model will mostly write the unknown word; " in capsys.readouterr().out
+    assert f"{UNKNOWN}: the model cannot write them; " in capsys.readouterr().out
     assert minillm.load(tmp_path / "words").target.unit == "word"
     assert evaluated(tmp_path / "words")["unknown_target_words"] == 0.5
 

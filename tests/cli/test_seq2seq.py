@@ -59,6 +59,11 @@ def test_train_translate_eval_plot(run_folder, monkeypatch, capsys, tmp_path):
     scores = [float(row[1]) for row in rows[:3]]
     assert scores == sorted(scores, reverse=True)
 
+    typed(monkeypatch, "one two three\nfive four\n")
+    assert main(["translate", str(run_folder), "--no-repeat", "1", "--least", "3"]) == 0
+    for line in capsys.readouterr().out.splitlines():
+        assert 3 <= len(line.split()) == len(set(line.split()))
+
     written = []
     for _ in range(2):
         typed(monkeypatch, "one two three\n" * 3)
@@ -66,8 +71,13 @@ def test_train_translate_eval_plot(run_folder, monkeypatch, capsys, tmp_path):
         written.append(capsys.readouterr().out)
     assert written[0] == written[1]
 
-    assert main(["eval", str(run_folder), "--json", "--beam", "2"]) == 0
-    results = json.loads(capsys.readouterr().out)
+    lengths = []
+    for options in ([], ["--least", "4"]):
+        assert main(["eval", str(run_folder), "--json", "--beam", "2", *options]) == 0
+        results = json.loads(capsys.readouterr().out)
+        lengths.append(results["token_error_rate"])
+    assert lengths[1] > lengths[0]  # no output is right now
+    assert results["exact_match"] == 0
     assert results["sources"] == 6
     records = map(json.loads, (run_folder / "metrics.jsonl").read_text().splitlines())
     best = min(r["validation_loss"] for r in records if "validation_loss" in r)
@@ -89,9 +99,9 @@ def test_what_eval_cannot_measure_is_told_before_the_work(run_folder, monkeypatc
     told = []
     translate = Run.translate
 
-    def told_before(*arguments):
+    def told_before(*arguments, **options):
         told.append(capsys.readouterr().err)
-        return translate(*arguments)
+        return translate(*arguments, **options)
 
     monkeypatch.setattr(Run, "translate", told_before)
     assert main(["eval", str(run_folder), "--json"]) == 0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minillm.data.lines import read_lines
-from minillm.data.pairs import PairFile, read_pairs
+from minillm.data.pairs import PairFile, are_summaries, read_pairs
 from minillm.data.splits import split_by_hash
 from minillm.errors import InputError
 
@@ -52,9 +52,35 @@ def test_pairs_are_read_from_json_lines(tmp_path):
     assert list(read_pairs(file)) == [("one", "un"), ("two", "deux\tmots")]
 
 
+def test_a_source_may_have_several_targets(tmp_path):
+    file = write(
+        tmp_path / "pairs.jsonl",
+        '{"source": "a b", "target": ["a ", "b"]}\n{"source": "c", "target": ["d"]}\n'
+        '{"source": "a b", "target": "ab"}\n',
+    )
+    assert list(read_pairs(file)) == [("a b", "a"), ("a b", "b"), ("c", "d"), ("a b", "ab")]
+
+
+def test_summaries_are_known_by_their_sizes():
+    text = "Some words that make up a sentence of a longer text. " * 5
+    short = text[:40]
+    assert are_summaries([(text, short)] * 3 + [(short, text)] * 2)
+    assert not are_summaries([(text, short)] * 2 + [(short, text)] * 3)
+    assert not are_summaries([(text, text), (short, short)])
+    assert not are_summaries([(short, "a")] * 3)  # names, or sentences and labels
+    assert not are_summaries([(text, "\u6587" * (len(text) // 4))])  # a translation into Chinese
+    assert not are_summaries([])
+    endless = iter(lambda: (text, short), None)
+    assert are_summaries(endless)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        ('{"source": "a", "target": []}', "line 2: target: expected a text or more, found none"),
+        ('{"source": "a", "target": ["b", 1]}', '"target": a string, found 1'),
+        ('{"source": "a", "target": ["b", " "]}', "expected source and target, found an empty"),
+        ('{"source": ["a"], "target": "b"}', '"source": a string, found'),
         ('{"source": "a"}', 'line 2: expected an object with "target": a string, found none'),
         ('{"source": 1, "target": "b"}', 'expected an object with "source": a string, found 1'),
         ('{"source": " ", "target": "b"}', "line 2: expected source and target, found an empty"),
@@ -155,19 +181,3 @@ def test_digits_and_their_captions():
     assert images.max() == 1
     assert set(labels) == set(range(10))
     assert caption(8) == "an eight, which is even"
-
-
-def test_docstrings_come_from_this_machine(tmp_path, monkeypatch):
-    from minillm.data import docstrings
-
-    body = "It does so by looking at every one of its words in turn."
-    write(
-        tmp_path / "module.py",
-        f'def f():\n    """Count  the words.\n\n    {body}\n    """\n'
-        'def g():\n    """Too short.\n\n    No body to speak of.\n    """\n',
-    )
-    write(tmp_path / "broken.py", "def (")
-    monkeypatch.setattr(docstrings.sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
-    monkeypatch.setattr(docstrings, "find_spec", lambda name: None)
-    data = docstrings.Docstrings()
-    assert data.pairs("training") == [(body.lower(), "count the words.")]

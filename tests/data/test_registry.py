@@ -39,6 +39,9 @@ def test_default_units_and_tasks():
     assert registry.default_units("/a/file.tsv") == ("word", "word")
     tasks = {"cmudict": "pronunciation", "docstrings": "summary", "file.tsv": "translation"}
     assert {name: registry.task_of(name) for name in tasks} == tasks
+    summaries = [("a long text " * 20, "a text")]
+    assert registry.task_of("file.tsv", summaries) == "summary"
+    assert registry.task_of("numbers-en-fr", summaries) == "translation"
 
 
 def test_texts_may_be_built_in(tmp_path):

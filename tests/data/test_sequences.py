@@ -86,3 +86,15 @@ def test_a_position_beyond_the_data_is_refused(values, complaint):
     batches = Minibatches((Sequences([[1], [2], [3], [4], [5]]),), 2, 0)
     with pytest.raises(ValueError, match=complaint):
         batches.restore(values)
+
+
+def test_batches_of_much_longer_sources_are_sorted_by_the_sources():
+    rng = np.random.default_rng(0)
+    sources = Sequences(np.ones(n, int) for n in rng.integers(1, 100, 400))
+    targets = Sequences(np.ones(n, int) for n in rng.integers(1, 10, 400))
+
+    def padding(columns):
+        batches = list(Minibatches(columns, 8, 0).once())
+        return sum(b[0].size - b[1].sum() for b in batches) / sum(b[1].sum() for b in batches)
+
+    assert padding((sources, targets)) < 0.1

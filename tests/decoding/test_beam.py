@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from minillm import use_kernels
 from minillm.decoding import beam_search, sample_outputs
 from minillm.decoding.beam import _most_probable
+from minillm.decoding.rules import Rules
 from minillm.errors import InputError
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 
@@ -36,6 +37,40 @@ def greedy(model, source, lengths, limit):
             out.append(int(ids[0, 0]))
         outputs.append(out)
     return outputs
+
+
+def breaks(ids, ended, banned=(), no_repeat=0, least=0):
+    """The plain definition of the rules, for one output."""
+    grams = [tuple(ids[k : k + no_repeat]) for k in range(len(ids) - no_repeat + 1)]
+    again = no_repeat > 0 and len(set(grams)) < len(grams)
+    return again or not set(ids).isdisjoint(banned) or (ended and len(ids) < least)
+
+
+def possible_outputs(V, limit, **rules):
+    """Every output (ids, ended) of at most ``limit`` tokens, EOS included, that the rules allow."""
+    outputs = []
+    for T in range(limit + 1):
+        for ids in itertools.product(range(V), repeat=T):
+            stuck = all(breaks((*ids, more), False, **rules) for more in range(V))
+            if not breaks(ids, limit > T and not stuck, **rules):
+                outputs.append((ids, limit > T))
+    return outputs
+
+
+def attention_again(weights):
+    """The sum over steps and source tokens of min(attention, attention so far): (T, S) -> float."""
+    return sum(np.minimum(w, np.sum(weights[:t], axis=0)).sum() for t, w in enumerate(weights))
+
+
+def rules(V=4):
+    """A strategy for the rules of outputs of V tokens."""
+    return st.fixed_dictionaries(
+        {
+            "banned": st.lists(st.integers(0, V - 1), max_size=V),
+            "no_repeat": st.integers(0, 3),
+            "least": st.integers(0, 5),
+        }
+    )
 
 
 def log_probability(model, source, ids, ended=True):
@@ -103,6 +138,110 @@ def test_a_beam_as_wide_as_all_outputs_finds_the_best_of_all(exponent):
             }
             best = sorted(scores, key=lambda key: -scores[key])
             assert [(tuple(h.ids), h.ended) for h in results[b]] == best
+
+
+@pytest.mark.parametrize("coverage", [0.0, 0.7])
+@pytest.mark.parametrize("no_repeat", [0, 1, 2])
+@pytest.mark.parametrize(("banned", "least"), [([], 0), ([1], 0), ([], 2), ([0, 2], 3)])
+def test_a_beam_as_wide_as_all_outputs_finds_the_best_that_the_rules_allow(
+    banned, least, no_repeat, coverage
+):
+    limit, V, values = 4, 3, {"banned": banned, "no_repeat": no_repeat, "least": least}
+    model = TinyDecoder(V, seed=3, scale=2.0)
+    source, lengths = sources(np.random.default_rng(3), B=2)
+    outputs = possible_outputs(V, limit, **values)
+    results = beam_search(
+        model, source, lengths, 200, limit, length_exponent=0.8, coverage=coverage, **values
+    )
+    for b in range(2):
+        scores = {}
+        for ids, ended in outputs:
+            total, weights = log_probability(model, source[b, : lengths[b]], ids, ended)
+            score = (total - coverage * attention_again(weights)) / (len(ids) + ended) ** 0.8
+            scores[ids, ended] = score
+        best = sorted(scores, key=lambda key: -scores[key])
+        assert [(tuple(h.ids), h.ended) for h in results[b]] == best
+        np.testing.assert_allclose([h.score for h in results[b]], [scores[key] for key in best])
+
+
+@given(SEEDS, st.integers(1, 6), rules(), st.sampled_from([0.0, 0.5]))
+def test_outputs_keep_the_rules_and_have_the_models_own_probability(seed, beam, values, coverage):
+    model = TinyDecoder(seed=seed, scale=1.0)
+    source, lengths = sources(np.random.default_rng(seed), B=3)
+    results = beam_search(model, source, lengths, beam, limit=9, coverage=coverage, **values)
+    for b, hypotheses in enumerate(results):
+        row = source[b : b + 1, : lengths[b]], lengths[b : b + 1]
+        (alone,) = beam_search(model, *row, beam, limit=9, coverage=coverage, **values)
+        assert [h.ids for h in alone] == [h.ids for h in hypotheses]
+        assert hypotheses
+        for h in hypotheses:
+            stuck = all(breaks([*h.ids, more], False, **values) for more in range(4))
+            assert not breaks(h.ids, h.ended and not stuck, **values)
+            expected, weights = log_probability(model, row[0][0], h.ids, h.ended)
+            assert h.log_probability == pytest.approx(expected, rel=1e-10)
+            score = (expected - coverage * attention_again(weights)) / (len(h.ids) + h.ended)
+            assert h.score == pytest.approx(score)
+
+
+@given(SEEDS, rules())
+def test_samples_keep_the_rules_too_and_are_greedy_at_temperature_zero(seed, values):
+    model = TinyDecoder(seed=seed, scale=1.0)
+    source, lengths = sources(np.random.default_rng(seed), B=3)
+    for temperature in (0, 1):
+        rng = np.random.default_rng(seed)
+        drawn = sample_outputs(model, source, lengths, rng, 9, temperature, **values)
+        for b, h in enumerate(drawn):
+            stuck = all(breaks([*h.ids, more], False, **values) for more in range(4))
+            assert not breaks(h.ids, h.ended and not stuck, **values)
+            expected, _ = log_probability(model, source[b, : lengths[b]], h.ids, h.ended)
+            assert h.log_probability == pytest.approx(expected, rel=1e-10)
+        if temperature == 0:
+            best = beam_search(model, source, lengths, 1, 9, **values)
+            assert [h.ids for h in drawn] == [h.ids for (h,) in best]
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_an_output_ends_if_no_token_is_left(beam):
+    """Whatever EOS is told to wait for; and a model may have no tokens but banned ones."""
+    source, lengths = sources(np.random.default_rng(0))
+    for model, values, T in (
+        (TinyDecoder(1), {"banned": [0], "least": 3}, 0),
+        (TinyDecoder(4), {"no_repeat": 1, "least": 9}, 4),
+    ):
+        results = beam_search(model, source, lengths, beam, limit=20, **values)
+        drawn = sample_outputs(model, source, lengths, np.random.default_rng(0), 20, **values)
+        for h in [h for hypotheses in (*results, drawn) for h in hypotheses]:
+            assert (len(h.ids), h.ended) == (T, True)
+
+
+class Wide(TinyDecoder):
+    """Its rows have log P of two more tokens after EOS; the second source lacks the last one.
+
+    It reads them as token 0.
+    """
+
+    def step(self, ids, state):
+        logits, weights, state = super().step(np.where(ids > self.config.eos, 0, ids), state)
+        more = np.stack([weights[..., 0], np.log(weights[..., 0])], axis=-1) + 1
+        more[state["memory.real"].sum(axis=1) < 3, :, 1] = -np.inf
+        logits = np.concatenate([logits, more], axis=-1)
+        return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True)), weights, state
+
+
+@given(SEEDS, st.integers(1, 8), st.integers(0, 3), st.integers(0, 3))
+def test_rows_may_be_wider_than_the_vocabulary(seed, beam, no_repeat, least):
+    model, values = Wide(2, seed=seed, scale=1.0), {"no_repeat": no_repeat, "least": least}
+    rng = np.random.default_rng(seed)
+    source, lengths = rng.integers(0, 6, (2, 4)), np.array([4, 2])
+    results = beam_search(model, source, lengths, beam, limit=6, banned=[0], **values)
+    drawn = sample_outputs(model, source, lengths, rng, 6, banned=[0], **values)
+    for b in range(2):
+        for h in (*results[b], drawn[b]):
+            assert set(h.ids) <= ({1, 3, 4} if b == 0 else {1, 3})
+            assert not breaks(h.ids, False, no_repeat=no_repeat)
+            expected, _ = log_probability(model, source[b, : lengths[b]], h.ids, h.ended)
+            assert h.log_probability == pytest.approx(expected, rel=1e-10)
+    assert any(id > 2 for hypotheses in results for h in hypotheses for id in h.ids) or beam == 1
 
 
 @given(SEEDS, st.integers(1, 5))
@@ -203,6 +342,19 @@ def test_nonsense_is_refused():
             beam_search(model, *nothing, limit=limit)
         with pytest.raises(ValueError, match=r"^limit: expected a whole number from 1 up, found"):
             sample_outputs(model, *nothing, np.random.default_rng(0), limit=limit)
+    for name in ("no_repeat", "least"):
+        message = rf"^{name}: expected a whole number from 0 up, found"
+        for value in (-1, 1.5, True):
+            with pytest.raises(ValueError, match=message):
+                Rules(4, **{name: value})
+    for number in (-1, 4, 5):  # 4 is EOS
+        with pytest.raises(ValueError, match=r"^banned: expected ids below 4, found"):
+            beam_search(model, *nothing, banned=[number])
+    for coverage in (-1, np.nan, np.inf):
+        with pytest.raises(ValueError, match=r"^coverage: expected a number from 0 up, found"):
+            beam_search(model, *nothing, coverage=coverage)
+    with pytest.raises(ValueError, match=r"^coverage: expected a model with attention weights"):
+        beam_search(TinyDecoder(attention=False), *nothing, coverage=1.0)
     with pytest.raises(ValueError, match=r"^temperature: expected a number at least 0, found"):
         sample_outputs(model, *nothing, np.random.default_rng(0), temperature=np.inf)
 

@@ -22,7 +22,7 @@ from typing import cast
 import numpy as np
 
 from minillm.data.choices import Choice, is_choice, read_choices
-from minillm.data.conversations import Conversation, read_conversations
+from minillm.data.conversations import Conversation, has_summaries, read_conversations
 from minillm.data.files import json_object
 from minillm.data.lines import is_json_lines, read_lines
 from minillm.decoding import Sampling
@@ -60,6 +60,8 @@ def results_of(run: Run, given: Given, expression: str | None) -> Results | None
     results = None
     if given.files and all(map(is_json_lines, given.files)):
         results = _results_on_lines(run, given, expression)
+    elif given.files and run.chat_template() is not None and all(map(has_summaries, given.files)):
+        results = _results_on_conversations(run, given, _compiled(expression))
     if results is None and expression is not None:
         raise InputError("--pattern: expected a FILE of conversations with it")
     return results
@@ -75,10 +77,14 @@ def _results_on_lines(run: Run, given: Given, expression: str | None) -> Results
             raise InputError("--pattern: expected a FILE of conversations, found multiple choice")
         choices = [choice for file in given.files for choice in read_choices(file)]
         return {"data": given.title} | on_choices(run, choices)
-    if "messages" not in values and "completion" not in values:
+    if {"messages", "completion", "target"}.isdisjoint(values):
         return None
-    read = (chat for file in given.files for chat in read_conversations(file))
-    chats = [chat for chat in read if isinstance(chat, Conversation)]
+    return _results_on_conversations(run, given, pattern)
+
+
+def _results_on_conversations(run: Run, given: Given, pattern: re.Pattern[str] | None) -> Results:
+    """The figures on files of conversations, or of pairs of a text and its summary."""
+    chats = [chat for chat in read_conversations(*given.files) if isinstance(chat, Conversation)]
     results: Results = {"data": given.title} | on_answers(run, chats)
     return results if pattern is None else results | on_matches(run, chats, pattern)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from minillm import metrics
 from minillm.data import Minibatches, Sequences, registry
-from minillm.data.pairs import Pair, PairData, read_pairs
+from minillm.data.pairs import JUDGED, Pair, PairData, read_pairs
 from minillm.decoding import Translation, Translator
 from minillm.errors import InputError
 from minillm.look.inside import MOST, Inside
@@ -21,9 +21,17 @@ from minillm.metrics import frequency_loss
 from minillm.option import option
 from minillm.runs.kind import Data, Given, Job, Kind, Parts, Results
 from minillm.runs.kinds._look import inside_of
+from minillm.runs.kinds._summaries import (
+    SHOWN,
+    TABLE,
+    extract_results,
+    summary_results,
+    summary_table,
+)
 from minillm.runs.kinds._vocabulary import vocabulary_for
 from minillm.runs.run import Run
 from minillm.runs.settings import (
+    ComparedEvaluation,
     Facts,
     LoRASettings,
     SearchEvaluation,
@@ -33,6 +41,7 @@ from minillm.runs.settings import (
     of_data,
     of_text,
     of_validation,
+    search_options,
 )
 from minillm.text import UNITS, Vocabulary, build_vocabulary
 from minillm.training.minibatches import MinibatchTask, fingerprint, mean_loss
@@ -45,7 +54,7 @@ FEW_BYTE_PAIRS = 2000  # for rare words, which more byte pairs would keep whole
 BUILT_IN = """\
   cmudict        English words to phonemes (cmudict-stress: with the vowels' stress)
   numbers-en-fr  numbers in words, English to French; and between other languages
-  docstrings     the body of a docstring to its summary line"""
+  docstrings     the source of a Python function to the first sentence of its docstring"""
 
 
 @dataclass(frozen=True)
@@ -83,12 +92,17 @@ class PairFacts(Facts):
     )
 
 
+@dataclass(frozen=True)
+class PairEvaluation(SearchEvaluation, ComparedEvaluation):
+    """Options of measuring a model of pairs; summaries may be compared with extracts."""
+
+
 class PairKind(Kind):
     """An encoder-decoder on pairs of texts."""
 
     takes: ClassVar[tuple[str, ...]] = ("pairs",)
     facts = PairFacts
-    evaluation = SearchEvaluation
+    evaluation = PairEvaluation
     vocabularies: ClassVar[dict[str, tuple[str, str]]] = {
         "source": ("vocabulary.source.json", "source_vocabulary"),
         "target": ("vocabulary.target.json", "target_vocabulary"),
@@ -100,6 +114,10 @@ class PairKind(Kind):
     def sizes(self, settings: PairSettings) -> dict[str, object]:
         """Fields of the model's config that follow from settings with other names."""
         return {}
+
+    def vocabulary_sizes(self, source: int, target: int) -> dict[str, object]:
+        """Fields of the model's config for vocabularies of these sizes."""
+        return {"source_vocabulary": source, "target_vocabulary": target}
 
     def complete(
         self, settings: PairSettings, given: Mapping[str, object], job: Job
@@ -132,7 +150,7 @@ class PairKind(Kind):
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
         """Vocabularies, and minibatches for training and validation."""
         settings, data, renamed = job.settings, job.data, self.sizes(job.settings)
-        one = {"source_vocabulary": 1, "target_vocabulary": 1}
+        one = self.vocabulary_sizes(1, 1)
         config_from(settings, self.config, **one, **renamed)  # before the data are read
         pairs = open_data(data)
         source, target = self.new_vocabularies(pairs, job)
@@ -149,10 +167,10 @@ class PairKind(Kind):
         training, validation = columns
         if source.unknown is not None or target.unknown is not None:
             shares = unknown_shares(validation, source, target)
-            many = ": the model will mostly write the unknown word; --unit character has none"
+            many = ": the model cannot write them; --unit character has none"
             notes.append(describe_unknown(shares) + many * (max(shares) > MOST_UNKNOWN))
         job.record(fingerprint(training), data["data"], "the data have")
-        lengths = {"source_vocabulary": len(source), "target_vocabulary": len(target)}
+        lengths = self.vocabulary_sizes(len(source), len(target))
         model = self.model(config_from(settings, self.config, **lengths, **renamed), rng)
         task = MinibatchTask(
             model,
@@ -219,6 +237,10 @@ class PairKind(Kind):
             notes=notes,
         )
 
+    def task(self, run: Run, pairs: Iterable[Pair]) -> str:
+        """The task of pairs, which determines the measures."""
+        return registry.task_of(run.data["data"], pairs)
+
     def held_out(self, run: Run, given: Given, part: str | None) -> tuple[str, Sequence[Pair]]:
         """The given pairs, or those of a part of the run's data, and their name."""
         if given.title:
@@ -228,16 +250,27 @@ class PairKind(Kind):
         return f"{run.data['data']}, {part}", list(open_data(run.data).pairs(part))
 
     def sample(self, run: Run) -> Iterator[str]:
-        """Yield outputs for a few held-out sources."""
-        held_out = dict(islice(self.held_out(run, Given(), "validation")[1], EXAMPLES))
+        """Yield outputs for a few held-out sources; write a table of them if they are summaries."""
+        held_out = self.held_out(run, Given(), None)[1][:JUDGED]
+        summaries = self.task(run, held_out) == "summary"
         longest = run.settings.max_length
-        sources = [text for text in held_out if len(run.source.encode(text)) <= longest]
+        references = {
+            text: known
+            for text, known in islice(by_source(held_out).items(), SHOWN if summaries else EXAMPLES)
+            if len(run.source.encode(text)) <= longest
+        }
+        outputs = run.translate([*references])
         yield "held-out examples: the source, the output, the target\n"
-        for source, output in zip(sources, run.translate(sources), strict=True):
-            texts = (shorten(text, 100) for text in (source, output, held_out[source]))
+        for source, output in islice(zip(references, outputs, strict=True), EXAMPLES):
+            texts = (shorten(text, 100) for text in (source, output, references[source][0]))
             yield "  {}\n    -> {}\n    == {}\n".format(*texts)
+        if summaries:
+            table = summary_table([*references], outputs, [*references.values()])
+            with run.folder.held():
+                run.folder.save_file(TABLE, table.encode("utf-8", "surrogatepass"))
+            yield f"more of them: {run.path / TABLE}\n"
 
-    def evaluate(self, run: Run, given: Given, options: SearchEvaluation) -> Results:
+    def evaluate(self, run: Run, given: Given, options: PairEvaluation) -> Results:
         """The loss, the share of exact outputs, and the usual measures of the task."""
         longest = run.settings.max_length
         name, pairs = self.held_out(run, given, options.part)
@@ -247,18 +280,18 @@ class PairKind(Kind):
                 f"{name}: expected at most {longest} tokens on a side, as the model was trained, "
                 f"found {left_out} pairs with more"
             )
-        if missing := not_measured(run):
+        task = self.task(run, pairs)
+        if missing := not_measured(task):
             given.report(missing)
         nats = mean_loss(run.model, Minibatches(columns, BATCH, 0), count_tokens)
-        references: dict[str, list[str]] = {}
-        for source, target in pairs:
-            references.setdefault(source, []).append(target)
+        references = by_source(pairs)
         # As in training, pairs that are too long are left out.
         sources = [text for text in references if len(run.source.encode(text)) <= longest]
         start = time.perf_counter()
-        outputs = run.translate(sources, options.beam, options.length_exponent)
+        known = [references[text] for text in sources]
+        outputs = run.translate(sources, **search_options(options))
         seconds = time.perf_counter() - start
-        unknown = {}  # the words that a model gets right if it always writes the unknown word
+        unknown = {}  # for the perplexity, a model may predict them; it does not write them
         if run.target.unknown is not None:
             unknown["unknown_target_words"] = unknown_shares(columns, run.source, run.target)[1]
         return {
@@ -270,18 +303,23 @@ class PairKind(Kind):
             "nats_per_token": nats,
             "perplexity": metrics.perplexity(nats),
             **unknown,
-            **output_results(run, outputs, [references[source] for source in sources]),
+            **output_results(run, task, outputs, known),
+            **(summary_results(outputs, sources) if task == "summary" else {}),
+            **(extract_results(sources, known) if task == "summary" and options.beside else {}),
         }
 
 
-def is_pronunciation(run: Run) -> bool:
-    """Whether outputs are phonemes, which have measures of their own."""
-    return registry.task_of(run.data.get("data", "")) == "pronunciation"
+def by_source(pairs: Iterable[Pair]) -> dict[str, list[str]]:
+    """The targets of each source, in their order: its references."""
+    references: dict[str, list[str]] = {}
+    for source, target in pairs:
+        references.setdefault(source, []).append(target)
+    return references
 
 
-def not_measured(run: Run) -> str:
+def not_measured(task: str) -> str:
     """A line about measures whose packages are not installed, or nothing."""
-    missing = {} if is_pronunciation(run) else metrics.missing_packages()
+    missing = {} if task == "pronunciation" else metrics.missing_packages()
     if not missing:
         return ""
     packages = " and ".join(dict.fromkeys(missing.values()))
@@ -289,11 +327,11 @@ def not_measured(run: Run) -> str:
 
 
 def output_results(
-    run: Run, outputs: Sequence[str], references: Sequence[Sequence[str]]
+    run: Run, task: str, outputs: Sequence[str], references: Sequence[Sequence[str]]
 ) -> Results:
     """The usual measures of the task, for outputs against their references."""
     split = run.target.split
-    if is_pronunciation(run):
+    if task == "pronunciation":  # outputs are phonemes
         return {
             "word_error_rate": 1 - metrics.exact_match(outputs, references),
             "phoneme_error_rate": metrics.token_error_rate(outputs, references, split),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from minillm.runs.settings import (
     SearchEvaluation,
     TrainingSettings,
     config_from,
+    search_options,
     size,
 )
 from minillm.text import build_vocabulary
@@ -95,13 +97,13 @@ package scikit-learn)."""
         """The captions of some held-out images."""
         images, classes = registry.open_images(run.data["data"]).part("validation")
         yield "held-out examples:\n"
-        for digit, text in zip(classes, captions_of(run, images[:EXAMPLES]), strict=False):
+        for digit, text in zip(classes, captions_of(run, images[:EXAMPLES], beam=1), strict=False):
             yield f"  {digit}: {text}\n"
 
     def evaluate(self, run: Run, given: Given, options: SearchEvaluation) -> Results:
         """The share of exact captions, and the character error rate."""
         name, (images, classes) = held_out_images(run, given, options.part)
-        outputs = captions_of(run, images, options.beam, options.length_exponent)
+        outputs = captions_of(run, images, **search_options(options))
         known = [[caption(digit)] for digit in classes]
         return {
             "data": name,
@@ -112,10 +114,8 @@ package scikit-learn)."""
         }
 
 
-def captions_of(
-    run: Run, images: NDArray, beam: int = 1, length_exponent: float = 1.0
-) -> list[str]:
+def captions_of(run: Run, images: NDArray, **search: Any) -> list[str]:
     """The best caption for each image (N, pixels)."""
     lengths = np.ones(len(images), np.int64)
-    results = beam_search(run.model, images, lengths, beam, run.data["longest"], length_exponent)
+    results = beam_search(run.model, images, lengths, limit=run.data["longest"], **search)
     return [run.tokenizer.decode(hypotheses[0].ids) for hypotheses in results]

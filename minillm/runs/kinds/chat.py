@@ -8,7 +8,13 @@ from typing import cast
 import numpy as np
 
 from minillm.data import registry
-from minillm.data.conversations import Conversation, Message, Preference, read_conversations
+from minillm.data.conversations import (
+    Conversation,
+    Message,
+    Preference,
+    read_conversations,
+    summarised,
+)
 from minillm.data.python_texts import builtin_corpus
 from minillm.data.splits import split_by_hash
 from minillm.decoding import Sampling
@@ -61,14 +67,16 @@ class ChatSettings(TrainingSettings, LoRASettings):
     )
     files: tuple[str, ...] = option(
         (),
-        "conversations or preferences, as JSON lines (default: the built-in set docstring-chats)",
+        "conversations or preferences, as JSON lines, or pairs of a text and its summary (default: "
+        "the built-in set docstring-chats)",
         "FILE",
         positional=True,
         data=True,
     )
     max_length: int = of_text(
         512,
-        "tokens of a conversation; of a longer one, the first turns that fit are read",
+        "tokens of a conversation; of a longer one, the first turns that fit are read, and of a "
+        "longer pair the beginning of the text",
         "N",
         least=8,
         most=1 << 20,
@@ -130,14 +138,18 @@ class ChatKind(CausalAbilities):
 Fine-tune a chat model. RUN is a llama with a chat template, such as an imported one, or a chat.
 Each line of FILE is a conversation, {"messages": [...]} or {"prompt": ..., "completion": ...}; the
 loss counts the tokens of the answers. Or each line is a preference, {"prompt": ..., "chosen": ...,
-"rejected": ...}: the chosen answer becomes more probable, and the rejected one less (DPO). A tenth
-is held out. Only small updates to the matrices are trained, which may be quantised."""
+"rejected": ...}: the chosen answer becomes more probable, and the rejected one less (DPO). Or each
+line is a pair, text<TAB>summary or {"source": ..., "target": ...}: the summary is the answer to the
+prompt of `minillm summarise`. A tenth is held out. Only small updates to the matrices are trained,
+which may be quantised."""
     examples = """\
   minillm import SmolLM2-135M-Instruct.Q4_1.gguf --out runs/smol
   minillm finetune runs/smol --out runs/docs
         on questions about Python's standard library and their answers; the GGUF file may take the
         place of runs/smol
   minillm finetune runs/smol chats.jsonl --out runs/mine
+  minillm finetune runs/smol abstracts.tsv --out runs/abstracts
+        then: minillm summarise runs/abstracts paper.txt
   minillm train chat runs/mine preferences.jsonl --out runs/better
         finetune trains a chat where the data are conversations
 
@@ -246,7 +258,9 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
         job.record(sha256, name_of(data), "the data have")
         notes = [f"{len(training):,} for training, {len(validation):,} held out"]
         if shortened:
-            notes.append(f"{shortened:,} are cut to the turns that fit {most} tokens")
+            are_pairs = parts["training"][0].form == "pair"
+            to = "the beginning of the text that fits" if are_pairs else "the turns that fit"
+            notes.append(f"{shortened:,} are cut to {to} {most} tokens")
         if missing:
             notes.append(f"{missing:,} are left out: they exceed {most} tokens")
         tokens, seed, again = settings.batch * most, settings.seed, settings.recompute
@@ -328,8 +342,9 @@ def _encoded(
 ) -> tuple[list[tuple[Encoded, ...]], int, int]:
     """The ids of each item's conversation, or of its two; how many are cut, and how many missing.
 
-    A long conversation is cut to its first turns.  It is missing if its first turn does not fit,
-    and so is a preference that would have to be cut.
+    A long conversation is cut to its first turns, and the text of a long pair is cut.  It is
+    missing if its first turn does not fit, if its summary does not, and so is a preference that
+    would have to be cut.
     """
     encoded, shortened, missing = [], 0, 0
     talks = [talk for item in items for talk in _talks_of(item)]
@@ -338,12 +353,28 @@ def _encoded(
     for item in items:
         results = [next(found) for _ in _talks_of(item)]
         is_cut = any(left_out for _, _, left_out in results)
+        if is_cut and isinstance(item, Conversation) and item.pair:
+            talk = _with_less_text(template, tokenizer, item, most)
+            results = template.encode_answers(tokenizer, [talk], most, [item.place])
         if not all(len(ids) for ids, _, _ in results) or (len(results) > 1 and is_cut):
             missing += 1
         else:
             shortened += is_cut
             encoded.append(tuple(Encoded(ids, counted) for ids, counted, _ in results))
     return encoded, shortened, missing
+
+
+def _with_less_text(
+    template: ChatTemplate, tokenizer: BytePairs, item: Conversation, most: int
+) -> list[Message]:
+    """The messages of a pair, with as much of its text as fits ``most`` tokens if any does."""
+    assert item.pair is not None
+    ids, messages = tokenizer.encode_ordinary(item.pair[0]), item.messages
+    while len(ids) and (excess := len(template.encode(tokenizer, messages, False)) - most) > 0:
+        ids = ids[: max(0, len(ids) - excess)]
+        text = tokenizer.decode(ids).rstrip("\ufffd")
+        messages = summarised((text, item.pair[1]), item.place).messages
+    return messages if len(ids) else item.messages
 
 
 def name_of(data: Data) -> str:
@@ -367,7 +398,7 @@ def read_parts(data: Data) -> dict[str, list[Item]]:
         return {
             part: [*chats] for part, chats in registry.open_chats(registry.DEFAULT_CHATS).items()
         }
-    items = [item for file in data["files"] for item in read_conversations(file)]
+    items = [*read_conversations(*data["files"])]
     questions = sorted({item.key for item in items})
     if len(questions) < 10:
         raise InputError(

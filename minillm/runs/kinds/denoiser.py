@@ -1,6 +1,6 @@
 """A Transformer pre-trained to restore corrupted texts: BART (2019)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -91,7 +91,7 @@ then: minillm eval DIR, minillm translate DIR, which fills each <mask> of a text
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
         """Cut the text into passages, and hold out the last tenth of it."""
         settings, data, renamed = job.settings, job.data, self.sizes(job.settings)
-        one = {"source_vocabulary": 1, "target_vocabulary": 1}
+        one = self.vocabulary_sizes(1, 1)
         config_from(settings, self.config, **one, **renamed)  # before the data are read
         text, sha256 = read_training_text(data)
         job.record(sha256, name_of(data))
@@ -117,7 +117,7 @@ then: minillm eval DIR, minillm translate DIR, which fills each <mask> of a text
             )
             for texts in (cut["training"], spread(cut["validation"]))
         )
-        lengths = {"source_vocabulary": len(tokenizer), "target_vocabulary": len(tokenizer)}
+        lengths = self.vocabulary_sizes(len(tokenizer), len(tokenizer))
         model = self.model(config_from(settings, self.config, **lengths, **renamed), rng)
         return Parts(
             model=model,
@@ -129,6 +129,10 @@ then: minillm eval DIR, minillm translate DIR, which fills each <mask> of a text
             baseline=frequency_loss(training.targets.ids, validation.targets.ids),
             facts=PairFacts(longest_target=int(training.targets.lengths.max())),
         )
+
+    def task(self, run: Run, pairs: Iterable[Pair]) -> str:
+        """The measures of the restored passages are a translation's."""
+        return "translation"
 
     def held_out(self, run: Run, given: Given, part: str | None) -> tuple[str, Sequence[Pair]]:
         """Passages of the given text, or of the held-out one: corrupted, and as they were."""

@@ -1,0 +1,84 @@
+"""Rules about what an output may contain: banned ids, no repetition, a least length.
+
+The rules make tokens impossible.  The model's probabilities of the others stay as they are: they
+are not normalised again.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from minillm.errors import short
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules for the outputs of a model.
+
+    banned: ids that are never written.  no_repeat: n, if no n-gram may occur twice in an output; 0:
+    any may.  least: the number of tokens before which EOS is not written.
+
+    Source: Paulus, Xiong and Socher (2018), "A deep reinforced model for abstractive
+    summarization", section 2.5, for no_repeat.
+    """
+
+    eos: int
+    banned: Sequence[int] = ()
+    no_repeat: int = 0
+    least: int = 0
+
+    def __post_init__(self) -> None:
+        require_whole("no_repeat", self.no_repeat, least=0)
+        require_whole("least", self.least, least=0)
+        for number in self.banned:
+            if not 0 <= number < self.eos:
+                raise ValueError(f"banned: expected ids below {self.eos}, found {short(number)}")
+
+    def forbidden(self, logits: NDArray, written: NDArray) -> NDArray[np.bool_] | None:
+        """A mask of the tokens that must not come next, or None if all may.
+
+        logits (B, K, V), written (B, K, t) -> mask (B, K, V).  An output that no other token may
+        continue ends with EOS, however short it is.
+        """
+        t = written.shape[-1]
+        if not (self.banned or self.no_repeat or t < self.least):
+            return None
+        mask = np.zeros(logits.shape, bool)
+        mask[..., list(self.banned)] = True
+        if self.no_repeat:
+            mask[repetitions(written, self.no_repeat)] = True
+        mask[..., self.eos] = False
+        if t < self.least:
+            possible = ~mask & (logits > -np.inf)
+            possible[..., self.eos] = False
+            mask[..., self.eos] = possible.any(axis=-1)
+        return mask
+
+
+def repetitions(written: NDArray, n: int) -> tuple[NDArray, NDArray, NDArray]:
+    """Indices (b, k, id) of each token that would complete an n-gram for the second time.
+
+    The last n - 1 tokens of written (B, K, t) are compared with the beginning of each n-gram.
+    """
+    t = written.shape[-1]
+    if t < n:
+        return (np.zeros(0, np.int64),) * 3
+    grams = sliding_window_view(written, n, axis=-1)  # (B, K, t - n + 1, n)
+    last = written[..., t - n + 1 :]  # (B, K, n - 1)
+    again = (grams[..., :-1] == last[..., None, :]).all(axis=-1)  # (B, K, t - n + 1)
+    b, k, start = np.nonzero(again)
+    return b, k, grams[b, k, start, -1]
+
+
+def require_whole(name: str, value: int, least: int = 1, most: float = math.inf) -> None:
+    """ValueError unless a value is a whole number within the bounds."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or not least <= value <= most:
+        upper = "up" if most == math.inf else f"to {most}"
+        raise ValueError(
+            f"{name}: expected a whole number from {least} {upper}, found {short(value)}"
+        )

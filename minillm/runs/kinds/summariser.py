@@ -1,0 +1,105 @@
+"""A summariser: an encoder-decoder that copies from its source (2017)."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from minillm.data.pairs import Pair, PairData
+from minillm.layers.recurrent import CELLS
+from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
+from minillm.runs.kind import Job
+from minillm.runs.kinds._pairs import PairKind, PairSettings, vocabulary_of
+from minillm.runs.kinds._vocabulary import vocabulary_for
+from minillm.runs.run import Run
+from minillm.runs.settings import of_text, size
+from minillm.text import Vocabulary
+from minillm.text.open_words import OpenWords
+
+TARGETS_COUNT = 5  # times, among the words of a vocabulary: a word of a target will be written
+
+
+@dataclass(frozen=True)
+class SummariserSettings(PairSettings):
+    """The settings of a summariser."""
+
+    unit: str | None = of_text(
+        "word",
+        "tokens: word, in lower case, with the words of each source added; or bpe",
+        choices=("word", "bpe"),
+    )
+    vocabulary: int = 10_000
+    layers: int = size(
+        PointerGeneratorConfig, "layers", "layers of the encoder, and of the decoder", most=64
+    )
+    cell: str = size(PointerGeneratorConfig, "cell", choices=tuple(CELLS))
+    hidden: int = size(
+        PointerGeneratorConfig,
+        "hidden",
+        "width of the decoder, and of each direction of the encoder",
+    )
+    embedding: int = size(PointerGeneratorConfig, "embedding")
+    coverage: float = size(
+        PointerGeneratorConfig,
+        "coverage",
+        "weight of the loss for attending to the same words again",
+        least=0,
+    )
+    dropout: float = size(PointerGeneratorConfig, "dropout")
+    learning_rate: float = 2e-3
+    batch: int = 64
+
+
+class SummariserKind(PairKind):
+    """A pointer-generator on pairs of a text and its summary."""
+
+    name = "summariser"
+    description = """\
+Train a summariser on pairs of a text and its summary: a file of lines text<TAB>summary, or of
+{"source": "...", "target": "..."} in a .jsonl file; its last tenth is held out.  The model writes
+words of its vocabulary, or copies words of the text: also names that it has never seen."""
+    examples = """\
+  minillm train summariser emails.tsv --out runs/emails
+  minillm train summariser train.tsv --validation val.tsv --out runs/papers --minutes 30
+
+then: minillm summarise DIR report.txt, minillm eval DIR, minillm plot attention DIR "a text\""""
+    model = PointerGenerator
+    config = PointerGeneratorConfig
+    settings = SummariserSettings
+    vocabularies: ClassVar[dict[str, tuple[str, str]]] = {
+        "source": ("vocabulary.json", "vocabulary"),
+        "target": ("vocabulary.json", "vocabulary"),
+    }
+
+    def vocabulary_sizes(self, source: int, target: int) -> dict[str, object]:
+        """The size of the one vocabulary."""
+        return {"vocabulary": target}
+
+    def complete(
+        self, settings: PairSettings, given: Mapping[str, object], job: Job
+    ) -> PairSettings:
+        """The settings as they are: unknown words can be copied."""
+        return settings
+
+    def task(self, run: Run, pairs: Iterable[Pair]) -> str:
+        """The task of its pairs: summaries, however long they are."""
+        return "summary"
+
+    def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
+        """One vocabulary for both sides, which is the same object twice."""
+        if job.initial:
+            return super().new_vocabularies(pairs, job)
+        if job.settings.unit == "bpe":
+            joint = vocabulary_of(pairs, job, 0, 1)
+            return joint, joint
+        settings = job.settings
+        texts = (
+            text
+            for source, target in pairs.pairs("training")
+            for text in (source, *[target] * TARGETS_COUNT)
+        )
+        words = vocabulary_for(
+            job,
+            settings.unit,
+            lambda: OpenWords.from_texts(texts, settings.minimum_count, settings.vocabulary),
+        )
+        return words, words

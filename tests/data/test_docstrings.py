@@ -1,0 +1,159 @@
+"""Functions and their summaries: what is taken from a source, and how it is split."""
+
+import ast
+from textwrap import dedent
+
+import pytest
+
+from minillm.data import docstrings, registry
+from minillm.data.docstrings import Docstrings, parsed_modules, summarised_definitions
+from minillm.errors import InputError
+
+EXAMPLE = '''
+class TarReader(Reader):
+    """Read a tar archive, member by member."""
+
+    def get_size(self, HTTPError=None):
+        """Return the *size* of a :class:`file`,
+        in bytes.  Raise ``OSError`` if there is
+        none.
+
+        >>> get_size()
+        3
+        """
+        # Ask the system.
+        return os.stat(self.path).st_size or 42
+
+
+if True:
+    pass
+else:
+
+    async def total(
+        values,
+    ):
+        """Sum the values of a list
+
+        Parameters
+        ----------
+        values : list
+        """
+        return sum(value for value in values if value)
+'''
+
+
+def pairs_of(source):
+    source = dedent(source)
+    return list(summarised_definitions(source, ast.parse(source)))
+
+
+def test_the_source_as_words_and_the_first_sentence():
+    method = "Ask the system. return os stat self path st size or 42."
+    assert sorted(pairs_of(EXAMPLE)) == [
+        (
+            "async def total values. return sum value for value in values if value.",
+            "Sum the values of a list.",
+        ),
+        (
+            f"class Tar Reader Reader. def get size self HTTP Error None. {method}",
+            "Read a tar archive, member by member.",
+        ),
+        (
+            f"def get size self HTTP Error None. Raise OSError if there is none. {method}",
+            "Return the size of a file, in bytes.",
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Too short.",
+        "Sum the numbers of " + "very " * 27 + "many lists.",
+        "Call get_code for all of them.",
+        "Read a TarFile from the disk.",
+        "Evaluate f(x) for an array.",
+        "f(x) -> the value of x",
+        "Same as a <= b, if both are known.",
+        "values -- the values to be added",
+    ],
+)
+def test_what_is_no_sentence_of_english_is_left_out(sentence):
+    def described(by):
+        return f'def total(a, b):\n    """{by}"""\n    return sum((a, b)) if a else b\n'
+
+    assert pairs_of(described(by=sentence)) == []
+    assert len(pairs_of(described(by="Sum both values, if there are two (or more)."))) == 1
+
+
+def test_a_short_source_is_left_out_and_a_long_one_is_cut():
+    short = 'def f(x):\n    """Sum the values."""\n    return x\n'
+    assert pairs_of(short) == []
+    ((source, _),) = pairs_of(short + "    y = a + b\n" * 100)
+    assert len(source.split()) == 100
+    assert source.startswith("def f x. return x. y a b. y")
+
+
+def test_a_docstring_on_the_line_of_its_function_is_left_out():
+    assert pairs_of('def f(a, b, c, d): """Sum all of the values.""", a, b, c, d, a, b, c') == []
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """A standard library of 30 modules, and no NumPy."""
+    for number in range(30):
+        name = "yz"[number // 26] + chr(97 + number % 26)
+        module = ""
+        for summary, sign in [
+            (f"Sum the values of {name}", "+"),
+            (f"Subtract {name} once more", "-"),
+            ("The same in every  module", "*"),
+        ]:
+            module += f'def f(a, b, c):\n    """{summary}."""\n    return a {sign} b + c - {name}\n'
+        (tmp_path / f"{name}.py").write_text(module)
+    (tmp_path / "broken.py").write_text("def (")
+    (tmp_path / "latin.py").write_bytes(b"# -*- coding: latin-1 -*-\n# \xe9\n")
+    (tmp_path / "unreadable.py").write_bytes(b"# \xe9\n")
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "test_f.py").write_text(EXAMPLE)
+    monkeypatch.setattr(docstrings.sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
+    monkeypatch.setattr(docstrings, "find_spec", lambda name: None)
+    return tmp_path
+
+
+def test_a_module_is_in_one_part_and_no_summary_comes_twice(library):
+    data = Docstrings()
+    parts = {part: data.pairs(part) for part in ("training", "validation", "test")}
+    assert len(parts["validation"]) in (6, 7)
+    assert len(parts["test"]) in (6, 7)
+    modules = [{source.split()[-1] for source, _ in pairs} for pairs in parts.values()]
+    assert len(set.union(*modules)) == sum(map(len, modules)) == 30
+    summaries = [summary for pairs in parts.values() for _, summary in pairs]
+    assert len(summaries) == len(set(summaries)) == 61
+    assert {"Sum the values of ya.", "The same in every module."} <= set(summaries)
+
+
+def test_modules_that_cannot_be_read_are_left_out(library):
+    names = [name for name, _, _ in parsed_modules("numpy")]
+    assert len(names) == 31
+    assert "latin" in names
+
+
+def test_a_python_without_sources_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(docstrings.sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
+    monkeypatch.setattr(docstrings, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"^docstrings: this Python has no source files: expected"):
+        Docstrings()
+
+
+@pytest.mark.deep
+def test_the_set_of_this_machine():
+    data = registry.open_pairs("docstrings")
+    assert registry.open_pairs("docstrings") is data
+    sizes = {part: len(data.pairs(part)) for part in ("training", "validation", "test")}
+    assert sizes["training"] > 3000
+    assert min(sizes.values()) > sum(sizes.values()) / 30
+    for source, summary in data.pairs("test"):
+        assert 8 <= len(source.split()) <= 100
+        assert 3 <= len(summary.split()) <= 30
+        assert summary.endswith(".")
