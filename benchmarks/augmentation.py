@@ -148,7 +148,7 @@ def translate_with(run: Run) -> Translate:
 
     def can_read(text: str) -> bool:
         try:
-            return 0 < len(run.source.encode(text)) <= run.settings.max_length
+            return 0 < len(run.source.encode(text)) <= run.settings.max_source
         except InputError:  # a character that the model does not know
             return False
 

@@ -250,7 +250,7 @@ def test_wrong_arguments_are_named(given, complaint):
         ({"kind": "seq2seq", "pairs": [("a", "")] * 9}, "pairs, line 1: expected source and"),
         (
             {"kind": "seq2seq", "pairs": [("a a", "b b")] * 20, "max_length": 1},
-            "pairs: no training pair is short enough for max_length",
+            "max_length: there is no such setting: here it is max_source",
         ),
         ({"kind": "seq2seq"}, "pairs or files: expected a file or a built-in set, found none"),
         ({"kind": "classifier"}, "texts or files: expected a file or a folder, found none"),

@@ -82,6 +82,39 @@ def cross_entropy(logits, targets, mask, smoothing=0.0):
     )
 
 
+def copied_probability(weights, source, targets, dm):
+    """By a sum over all words of the sources."""
+    index = torch.tensor(np.broadcast_to(source[:, None], weights.shape))
+    width = int(max(source.max(), targets.max())) + 1
+
+    def forward(weights):
+        words = torch.zeros(*weights.shape[:2], width, dtype=weights.dtype)
+        words = words.scatter_add(-1, index, weights)
+        return words.gather(-1, torch.tensor(targets)[..., None])[..., 0]
+
+    return _run(forward, [weights], [dm])
+
+
+def pointer_cross_entropy(logits, gates, copied, targets):
+    def forward(logits, gates, copied):
+        g, width = torch.sigmoid(gates), int(targets.max()) + 1
+        p = F.pad(torch.softmax(logits, -1), (0, max(0, width - logits.shape[-1])))
+        p = p.gather(-1, torch.tensor(targets)[..., None])[..., 0]
+        return -torch.log(g * p + (1 - g) * copied).mean()
+
+    return _run(forward, [logits, gates, copied], [np.ones(())])
+
+
+def coverage(weights, lengths):
+    real = torch.arange(weights.shape[1]) < torch.tensor(lengths)[:, None]
+
+    def forward(weights):
+        before = torch.cumsum(weights, 1) - weights
+        return torch.minimum(weights, before).sum(-1)[real].sum() / real.sum()
+
+    return _run(forward, [weights], [np.ones(())])
+
+
 def recurrent(name, x, state, W_x, W_h, biases, lengths, upstream):
     """name is rnn, lstm or gru; biases are [b] or, of a gru, [b_x, b_h]; lengths at least 1."""
     I, H = W_x.shape[0], W_h.shape[0]

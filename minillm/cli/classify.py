@@ -3,7 +3,7 @@
 Label TEXTs, the lines of FILEs, or the lines of standard input, with a trained classifier.  Each
 line of output contains the label, its probability and the text, separated by tabs.  An empty line
 is also a text.  With a run of image-classifier, a line is an image: its pixels, 0 to 1, separated
-by spaces.
+by spaces.  The output of a line that cannot be read is an empty line, or null with --json.
 
 examples:
   minillm classify runs/reviews "a fine film" "the worst of the year"
@@ -16,7 +16,7 @@ import argparse
 import json
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.lines import chunks
+from minillm.cli.lines import answers, chunks
 from minillm.cli.options import add_files, add_flag, add_run, open_run
 
 
@@ -32,11 +32,15 @@ def run(args: argparse.Namespace) -> int:
     """Read, classify and print, some lines at a time."""
     run = open_run(args)
     run.classify([])  # an error of the run comes before reading
+    refused = 0
     for texts, places in chunks(args.files, or_texts=True):
-        for text, answer in zip(texts, run.classify(texts, places), strict=True):
-            if args.json:
+        for text, answer in zip(texts, answers(run.classify, texts, places), strict=True):
+            if answer is None:
+                refused += 1
+                print("null" if args.json else "")
+            elif args.json:
                 values = {"label": answer.label, "probabilities": answer.probabilities}
                 print(json.dumps(values | {"text": text}, ensure_ascii=False))
             else:
                 print(f"{answer.label}\t{answer.probability:.4f}\t{text}")
-    return 0
+    return 2 if refused else 0

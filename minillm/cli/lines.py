@@ -3,12 +3,16 @@
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
+from typing import TypeVar
 
+from minillm.cli.process import say
 from minillm.data.lines import read_lines
-from minillm.errors import short
+from minillm.errors import InputError, short
 from minillm.unicode import check_encodable
+
+Answer = TypeVar("Answer")
 
 CHUNK = 1024  # lines, so that lines of similar length can be batched
 
@@ -19,17 +23,51 @@ def chunks(
     """Lines of files, or of standard input, and their places; one at a time from a terminal.
 
     The output for a chunk is flushed before the next one is read.  or_texts: an argument may be a
-    text itself.
+    text itself.  An InputError of reading comes after the chunk with the lines before it.
     """
     files = files or ["-"]
     lines = chain.from_iterable(
         lines_of_text(file) if or_texts and is_text(file) else read_lines(file) for file in files
     )
     typed = "-" in files and sys.stdin is not None and sys.stdin.isatty()
-    while chunk := list(islice(lines, 1 if typed else CHUNK)):
-        texts, places = zip(*chunk, strict=True)
-        yield texts, places
-        sys.stdout.flush()
+    failure = None
+    while failure is None:
+        chunk: list[tuple[str, str]] = []
+        try:
+            chunk.extend(islice(lines, 1 if typed else CHUNK))
+        except InputError as error:
+            failure = error
+        if chunk:
+            texts, places = zip(*chunk, strict=True)
+            yield texts, places
+            sys.stdout.flush()
+        elif failure is None:
+            return
+    raise failure
+
+
+def answers(
+    function: Callable[[Sequence[str], Sequence[str]], Sequence[Answer]],
+    texts: Sequence[str],
+    places: Sequence[str],
+) -> list[Answer | None]:
+    """The answers of a function to texts; None for a text that cannot be read, which is reported.
+
+    ``function(texts, places)`` raises InputError, with the place, if it cannot read one of them.
+    """
+    try:
+        return list(function(texts, places))
+    except InputError as error:
+        if len(texts) == 1 and str(error).startswith(places[0]):
+            say(str(error))
+            return [None]
+        if len(texts) <= 1:
+            raise  # the reason is not the text
+    half = len(texts) // 2
+    return [
+        *answers(function, texts[:half], places[:half]),
+        *answers(function, texts[half:], places[half:]),
+    ]
 
 
 def lines_of_text(text: str) -> Iterator[tuple[str, str]]:

@@ -145,8 +145,9 @@ def draw_attention(args: argparse.Namespace) -> None:
         cross = run.cross_attention(args.text, [*ids, *eos], args.layer, args.head)
     if cross is None:
         raise InputError(f"{args.run_folder}: this model has no attention (--attention none)")
+    source = run.source.split(args.text)[: cross.shape[1]]
     target = [*map(run.target.show, ids), *["(end)"] * ended]
-    picture = attention_map(cross, run.source.split(args.text), target, caption)
+    picture = attention_map(cross, source, target, caption)
     _write(args, run.path, picture, *lines)
 
 

@@ -1,7 +1,8 @@
 """Translate texts, line by line, with an encoder-decoder.
 
 Translate standard input to standard output with a run of seq2seq or transformer.  Beam search
-extends the most probable hypotheses step by step; --beam 1 is the greedy choice.
+extends the most probable hypotheses step by step; --beam 1 is the greedy choice.  The output of a
+line that is empty or cannot be read is an empty line.
 
 examples:
   echo speech | minillm translate runs/cmudict
@@ -13,13 +14,15 @@ examples:
 """
 
 import argparse
-from itertools import count
+from collections.abc import Sequence
 
 import numpy as np
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.lines import chunks
+from minillm.cli.lines import answers, chunks
 from minillm.cli.options import add_beam, add_option, add_run, add_seed, integer, number, open_run
+from minillm.cli.process import say
+from minillm.decoding import Translation
 from minillm.errors import InputError
 from minillm.runs.settings import search_options
 
@@ -47,12 +50,35 @@ def run(args: argparse.Namespace) -> int:
         "rng": np.random.default_rng(args.seed),
     }
     run.hypotheses([], **options)  # an error of the run comes before reading
-    numbers = count(1)
+
+    def translate(texts: Sequence[str], places: Sequence[str]) -> list[list[Translation]]:
+        return run.hypotheses(texts, places=places, **options)
+
+    lines, cut, refused, empty = 0, 0, 0, []
     for texts, places in chunks():
-        for outputs in run.hypotheses(texts, places=places, **options):
-            number = next(numbers)
+        outputs: list[list[Translation]] = [[] for _ in texts]
+        filled = [k for k, text in enumerate(texts) if text.strip()]
+        results = answers(translate, [texts[k] for k in filled], [places[k] for k in filled])
+        for k, result in zip(filled, results, strict=True):
+            outputs[k] = result or []
+            refused += result is None
+        for text, place, of_line in zip(texts, places, outputs, strict=True):
+            lines += 1
+            cut += any(output.cut for output in of_line)
+            if not text.strip():
+                empty.append(place)
             if not args.n_best:
-                print(outputs[0].text)
-            for output in outputs[: args.n_best or 0]:
-                print(f"{number}\t{output.hypothesis.score:.4f}\t{output.text}")
-    return 0
+                print(_on_one_line(of_line[0].text) if of_line else "")
+            for output in of_line[: args.n_best or 0]:
+                print(f"{lines}\t{output.hypothesis.score:.4f}\t{_on_one_line(output.text)}")
+    if empty:
+        say(f"{len(empty):,} of {lines:,} lines are empty, first {empty[0]}")
+    if cut:
+        most = run.settings.max_source
+        say(f"{cut:,} of {lines:,} sources are cut to {most:,} tokens")
+    return 2 if refused else 0
+
+
+def _on_one_line(text: str) -> str:
+    """An output without line breaks, so that there are as many lines as in the input."""
+    return " ".join(text.splitlines())

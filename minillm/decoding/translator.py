@@ -12,6 +12,7 @@ from minillm.decoding.beam import Hypothesis, beam_search, sample_outputs
 from minillm.decoding.decoder import Decoder
 from minillm.errors import InputError
 from minillm.text import Vocabulary, unit_name
+from minillm.text.open_words import OpenWords
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Translation:
 
     text: str
     hypothesis: Hypothesis
+    cut: bool  # the source has more tokens than the translator reads
 
 
 class Translator:
@@ -38,21 +40,22 @@ class Translator:
         longest: int,
         limit: int | None = None,
     ):
-        """``longest`` is the largest number of tokens in a source, ``limit`` in an output."""
+        """``longest`` tokens of a source are read, and ``limit`` tokens of an output are written.
+
+        The limit counts EOS.
+        """
         self.decoder, self.source, self.target = Decoder(model), source, target
         self.longest, self.limit = longest, limit or longest
 
     def encode(self, texts: Sequence[str], places: Sequence[str] | None = None) -> Sequences:
-        """The texts as ids.  InputError, with the place, for a text that is empty or too long."""
+        """The ids of whole texts.  InputError, with the place, for a text that has none."""
         encoded = Sequences()
         for number, text in enumerate(texts):
             place = places[number] if places else f"text {number + 1}"
             ids = self.source.encode(text, place)
-            if not 0 < len(ids) <= self.longest:
-                raise InputError(
-                    f"{place}: expected a text of 1 to {self.longest} {unit_name(self.source)}s, "
-                    f"found {len(ids)}"
-                )
+            if not len(ids):
+                unit = unit_name(self.source)
+                raise InputError(f"{place}: expected a text of one {unit} or more, found none")
             encoded.append(ids)
         return encoded
 
@@ -72,14 +75,18 @@ class Translator:
     ) -> list[list[Translation]]:
         """The outputs for each text, best first: by beam search, or sampled at a temperature.
 
-        Texts of similar length are decoded together, ``batch`` of them at a time.  For the other
-        options see :func:`minillm.decoding.beam.beam_search`.
+        Of a longer text, the first ``longest`` tokens are read.  Texts of similar length are
+        decoded together, ``batch`` of them at a time.  For the other options see
+        :func:`minillm.decoding.beam.beam_search`.
         """
-        encoded = self.encode(texts, places)
+        whole = self.encode(texts, places)
+        cut = whole.lengths > self.longest
+        encoded = Sequences(whole[row][: self.longest] for row in range(len(texts)))
         outputs: list[list[Translation]] = [[] for _ in texts]
         rules: dict[str, Any] = {"no_repeat": no_repeat, "least": least}
         if self.target.unknown is not None:
             rules["banned"] = [self.target.unknown]
+        keep_weights = keep_weights or isinstance(self.target, OpenWords)  # for the spelling
         order = np.argsort(encoded.lengths, kind="stable")
         for rows in batches_in_order(order, encoded.lengths, rows=batch):
             source, lengths = encoded.padded(rows)
@@ -102,5 +109,8 @@ class Translator:
                 )
                 results = [[hypothesis] for hypothesis in drawn]
             for row, hypotheses in zip(rows, results, strict=True):
-                outputs[row] = [Translation(self.target.decode(h.ids), h) for h in hypotheses]
+                outputs[row] = [
+                    Translation(self.target.write(h.ids, texts[row], h.weights), h, bool(cut[row]))
+                    for h in hypotheses
+                ]
         return outputs

@@ -145,33 +145,21 @@ def log_likelihood(rng: Generator, B: int = 3, T: int = 4, V: int = 5) -> Case:
 def copied_probability(rng: Generator, B: int = 3, T: int = 4, S: int = 5) -> Case:
     # Of six words, some occur twice in a source, and some targets not at all.
     source, targets = rng.integers(0, 6, (B, S)), rng.integers(0, 6, (B, T))
-    return lambda weights: ops.copied_probability(weights, source, targets), _normal(rng, (B, T, S))
+    return ops.copied_probability, (rng.standard_normal((B, T, S)), source, targets)
 
 
 @case
 def pointer_cross_entropy(rng: Generator, B: int = 3, T: int = 4, V: int = 5) -> Case:
     targets = rng.integers(0, V + 2, (B, T))  # the vocabulary lacks the last two
-    # A target is in the source, or in the vocabulary alone.
-    in_source = (rng.random((B, T)) < 0.7) | (targets >= V)
-
-    def op(logits, gates, copied):
-        (kept,) = _like(copied, (in_source,))
-        loss, backward = ops.pointer_cross_entropy(logits, gates, kept * copied, targets)
-
-        def masked(dloss=1.0):
-            dlogits, dgates, dcopied = backward(dloss)
-            return dlogits, dgates, kept * dcopied
-
-        return loss, masked
-
-    return op, (*_normal(rng, (B, T, V), (B, T)), rng.uniform(0.1, 1, (B, T)))
+    logits, gates = _normal(rng, (B, T, V), (B, T))
+    return ops.pointer_cross_entropy, (logits, gates, rng.uniform(0.1, 1, (B, T)), targets)
 
 
 @case
 def coverage(rng: Generator, B: int = 3, T: int = 4, S: int = 5) -> Case:
-    lengths = rng.integers(0, T + 1, B)
+    lengths = _lengths(rng, B, T)
     lengths[0] = T
-    return lambda weights: ops.coverage(weights, lengths), (rng.uniform(0.1, 1, (B, T, S)),)
+    return ops.coverage, (rng.uniform(0.1, 1, (B, T, S)), lengths)
 
 
 @case

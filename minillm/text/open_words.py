@@ -96,7 +96,9 @@ class OpenWords(Vocabulary):
         ids = [self._ids[word] if word in self._ids else new[word] for word in words]
         return np.array(ids, np.int32)
 
-    def encode_target(self, text: str, source: str, most: int | None = None) -> NDArray[np.int32]:
+    def encode_target(
+        self, text: str, source: str, most: int | None = None, name: str = "text"
+    ) -> NDArray[np.int32]:
         """The ids of the words of a target (T,), given its source, cut to ``most`` words."""
         new = self._new_words([word.lower() for word in _split(source)[:most]])
         words = (word.lower() for word in _split(text))

@@ -52,12 +52,21 @@ class Vocabulary(ABC):
         """Like ``encode``, without BOS, and InputError for any token that the vocabulary lacks."""
         return self.encode(text, name)
 
-    def encode_target(self, text: str, source: str, most: int | None = None) -> NDArray[np.int32]:
+    def encode_target(
+        self, text: str, source: str, most: int | None = None, name: str = "text"
+    ) -> NDArray[np.int32]:
         """The ids of a text that was written from a source, of which ``most`` tokens are read.
 
         They are the same for every source, unless a source extends the vocabulary.
         """
-        return self.encode(text, "target")
+        return self.encode(text, name)
+
+    def write(self, ids: Iterable[int], source: str, weights: NDArray | None = None) -> str:
+        """The text of ``ids`` that were written from a source, with attention weights (T, S).
+
+        It is the same for every source, unless its words can be copied.
+        """
+        return self.decode(ids)
 
     def opened(self, ids: NDArray[np.int32]) -> NDArray[np.int32]:
         """The ids of a text (T,), after BOS if ``add_bos``: (T,) or (1 + T,)."""

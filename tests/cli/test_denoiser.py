@@ -17,7 +17,7 @@ from minillm.errors import InputError
 from minillm.training.minibatches import MinibatchTask
 
 SIZES = ["--width", "16", "--heads", "2", "--layers", "1", "--feed-forward", "32"]
-TINY = [*SIZES, "--vocabulary", "300", "--max-length", "32", "--batch", "8"]
+TINY = [*SIZES, "--vocabulary", "300", "--max-source", "32", "--batch", "8"]
 ANIMALS, PLACES = ["dog", "cat", "cow", "hen"], ["mat", "log", "bed"]
 
 
@@ -107,7 +107,7 @@ def test_it_learns_to_restore_a_text(tmp_path):
     """Each sentence is a passage, and any part of it tells which one it is."""
     path = tmp_path / "rhyme.txt"
     path.write_text("\n".join([RHYME] * 30))
-    options = ["--vocabulary", "330", "--max-length", "16", "--width", "32", "--dropout", "0"]
+    options = ["--vocabulary", "330", "--max-source", "16", "--width", "32", "--dropout", "0"]
     options += ["--steps", "150", "--batch", "16", "--learning-rate", "5e-3"]
     assert train(path, tmp_path / "run", *SIZES, *options) == 0
     run = minillm.load(tmp_path / "run")

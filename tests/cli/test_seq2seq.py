@@ -134,7 +134,11 @@ def test_resumed_equals_uninterrupted(tmp_path, pair_file, options):
         ("a\tb\nno tab\n", [], r"line 2: expected source<TAB>target, found no tab"),
         ("a\tb\nc\t\n", [], r"line 2: .* found an empty target"),
         ("a\tb\n", [], r"expected 10 pairs or more"),
-        (reversed_pairs(), ["--max-length", "2"], r"no training pair is short enough"),
+        (
+            reversed_pairs(),
+            ["--max-length", "2"],
+            "no option --max-length: here it is --max-source",
+        ),
         (reversed_pairs(), ["--validation", "none.tsv"], r"none.tsv: there is no such file"),
     ],
 )
@@ -152,17 +156,26 @@ def test_bad_input_to_training(tmp_path, capsys, data, options, message):
     assert not out.exists()
 
 
-def test_what_is_too_long_is_left_out_of_the_runs_own_data_and_counted(tmp_path, capsys):
+def test_what_is_too_long_is_cut_in_training_and_in_eval(tmp_path, capsys):
     path, out = tmp_path / "pairs.tsv", str(tmp_path / "run")
-    path.write_text(reversed_pairs(58) + "one two three four\tone\n" + "one\tone\n")
-    command = ["train", "seq2seq", str(path), "--out", out, "--steps", "2", "--max-length", "3"]
-    assert main([*command, *TINY]) == 0
-    assert "1 validation pairs are longer than 3 tokens" in capsys.readouterr().out
+    path.write_text(reversed_pairs(58) + "one two three four\tone two three\n" + "one\tone two\n")
+    command = ["train", "seq2seq", str(path), "--out", out, "--steps", "2", "--max-source", "3"]
+    assert main([*command, "--max-target", "2", *TINY]) == 0
+    printed = capsys.readouterr().out
+    assert "54 training pairs, 54 targets are cut to 2 tokens\n" in printed
+    cut = "1 sources are cut to 3 tokens, 5 targets are cut to 2 tokens"
+    assert f"6 validation pairs, {cut}\n" in printed
     assert main(["eval", out, "--json"]) == 0
-    results = json.loads(capsys.readouterr().out)
-    assert (results["pairs_left_out"], results["sources"]) == (1, 5)
-    assert main(["eval", out, str(path)]) == 2
-    assert "found 1 pairs with more" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["sources"] == 6
+    assert captured.err == f"minillm: {path}, validation: 6 pairs, {cut}\n"
+    assert main(["eval", out, str(path)]) == 0
+    assert "60 pairs, 1 sources are cut to 3 tokens, 59 targets" in capsys.readouterr().err
+    run = minillm.load(out)
+    whole = "one two three four five"
+    assert run.translate(whole) == run.translate("one two three")
+    cuts = [best.cut for best, *_ in run.hypotheses([whole, "one two three", "one"])]
+    assert cuts == [True, False, False]
 
 
 def test_no_data_and_unknown_languages(tmp_path, capsys):
@@ -178,8 +191,6 @@ def test_no_data_and_unknown_languages(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("one\n\ntwo\n", "standard input, line 2: expected a text of 1 to 100 words, found 0"),
-        ("one " * 101 + "\n", "line 1: expected a text of 1 to 100 words, found 101"),
         ("", "standard input: expected lines of text, found an empty file"),
         (b"\xff\n", "line 1: expected UTF-8 text"),
     ],
@@ -190,6 +201,26 @@ def test_bad_input_to_translation(run_folder, monkeypatch, capsys, text, message
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1
     assert message in error
+
+
+def test_there_are_as_many_lines_out_as_in(run_folder, monkeypatch, capsys):
+    typed(monkeypatch, "one two\n\nthree\n  \n" + "four " * 401 + "\n")
+    assert main(["translate", str(run_folder), "--least", "1"]) == 0
+    captured = capsys.readouterr()
+    written = [bool(line) for line in captured.out.splitlines()]
+    assert written == [True, False, True, False, True]
+    assert captured.err.splitlines() == [
+        "minillm: 2 of 5 lines are empty, first standard input, line 2",
+        "minillm: 1 of 5 sources are cut to 400 tokens",
+    ]
+
+
+def test_what_was_read_before_a_bad_line_is_translated(run_folder, monkeypatch, capsys):
+    typed(monkeypatch, b"one two\nthree\n\xff\nfour\n")
+    assert main(["translate", str(run_folder)]) == 2
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 2
+    assert "standard input, line 3: expected UTF-8 text" in captured.err
 
 
 def test_other_bad_input(run_folder, tmp_path, capsys):
@@ -211,8 +242,19 @@ def test_characters_that_the_model_does_not_know_are_named(tmp_path, monkeypatch
     path.write_text("".join(f"{'ab' * (k % 4 + 1)}\t{'ba' * (k % 4 + 1)}\n" for k in range(20)))
     command = ["train", "seq2seq", str(path), "--out", out, "--steps", "2", "--unit", "character"]
     assert main([*command, "--attention", "none", *TINY]) == 0
-    typed(monkeypatch, "ab\nabc\n")
-    assert main(["translate", out]) == 2
-    assert "standard input, line 2" in capsys.readouterr().err
+    capsys.readouterr()
+    typed(monkeypatch, "ab\nabc\nba\nx\n\nab\n")
+    assert main(["translate", out, "--least", "1"]) == 2
+    captured = capsys.readouterr()
+    first, *lines = captured.out.split("\n")
+    assert [bool(line) for line in lines] == [False, True, False, False, True, False]
+    assert lines[4] == first
+    errors = captured.err.splitlines()
+    assert len(errors) == 3
+    for number, error in zip((2, 4), errors, strict=False):
+        assert error.startswith(f"minillm: standard input, line {number}, ")
+    typed(monkeypatch, "ab\nabc\nab\n")
+    assert main(["translate", out, "--n-best", "1"]) == 2
+    assert [line[0] for line in capsys.readouterr().out.splitlines()] == ["1", "3"]
     assert main(["plot", "attention", out, "ab"]) == 2
     assert "this model has no attention" in capsys.readouterr().err

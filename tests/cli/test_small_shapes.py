@@ -119,7 +119,8 @@ def test_bad_texts_to_train_on(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_images_are_classified_and_measured(images, monkeypatch, capsys):
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_images_are_classified_and_measured(images, monkeypatch, capsys, options):
     assert main(["eval", images, "--part", "test", "--json"]) == 0
     results = json.loads(capsys.readouterr().out)
     assert results["items"] == 360
@@ -132,6 +133,12 @@ def test_images_are_classified_and_measured(images, monkeypatch, capsys):
         assert main(["classify", images]) == 2
         message = "standard input, line 1: expected an image: 64 numbers from 0 to 1"
         assert message in capsys.readouterr().err
+    typed(monkeypatch, "".join(f"{' '.join([one] * 64)}\n" for one in ("0.5", "x", "0.5")))
+    assert main(["classify", images, *options]) == 2
+    captured = capsys.readouterr()
+    assert "standard input, line 2: expected an image" in captured.err
+    first, second, third = captured.out.splitlines()
+    assert (first, second) == (third, "null" if options else "")
 
 
 def test_a_captioner_is_trained_and_measured(tmp_path, capsys):

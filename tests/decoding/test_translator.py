@@ -32,6 +32,9 @@ class Bytes:
     def decode(self, ids, unknown_words=()):
         return bytes(self.values[id] for id in ids).decode(errors="replace")
 
+    def write(self, ids, source, weights=None):
+        return self.decode(ids)
+
     def stream(self, ids, unknown_words=()):
         yield self.decode(ids)
 
@@ -103,10 +106,19 @@ def test_sampling_is_seeded():
     assert texts[0] == texts[1] != texts[2]
 
 
-def test_texts_that_are_empty_or_too_long_are_named():
+def test_texts_that_are_empty_are_named():
     words = Words(WORDS)
     translator = Translator(TinyDecoder(6), words, words, longest=3)
-    with pytest.raises(InputError, match=r"^text 2: expected a text of 1 to 3 words, found 0$"):
+    message = "expected a text of one word or more, found none"
+    with pytest.raises(InputError, match=rf"^text 2: {message}$"):
         translator.translate(["a", " "])
-    with pytest.raises(InputError, match=r"^line 7: expected a text of 1 to 3 words, found 4$"):
-        translator.translate(["a b c d"], places=["line 7"])
+    with pytest.raises(InputError, match=rf"^line 7: {message}$"):
+        translator.translate([""], places=["line 7"])
+
+
+def test_the_beginning_of_a_long_text_is_read():
+    words = Words(WORDS)
+    translator = Translator(TinyDecoder(6), words, words, longest=3)
+    long, short = translator.translate(["a b c d e", "a b c"])
+    assert [output.text for output in long] == [output.text for output in short]
+    assert [output.cut for output in (*long, *short)] == [True] * 5 + [False] * 5

@@ -22,6 +22,8 @@ SIZES = {
     "swiglu": {"B": 150, "D": 301},
     "rotary": {"B": 3, "N": 5, "T": 131, "D": 19},
     "cross_entropy": {"B": 9, "T": 13, "V": 1001},
+    "copied_probability": {"B": 9, "T": 40, "S": 1001},
+    "pointer_cross_entropy": {"B": 9, "T": 13, "V": 1001},
     "rnn": {"B": 9, "T": 11, "I": 70, "H": 67},
     "lstm": {"B": 9, "T": 11, "I": 35, "H": 67},
     "gru": {"B": 9, "T": 11, "I": 35, "H": 67},

@@ -58,6 +58,14 @@ def test_recurrences(twin, same_bits, cell, ids):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_copied_probability(twin, same_bits, dtype):
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, 9, (7, 900)), rng.integers(0, 9, (7, 50))
+    m = same_bits(twin.copied_probability_forward, rng.random((7, 50, 900)).astype(dtype), *ids)
+    same_bits(twin.copied_probability_backward, m, *ids)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("N", "D"), [(1000, 70), (129, 512), (1, 60_000), (60_000, 1)])
 def test_layer_norm(twin, same_bits, N, D, dtype):
     x, gain, bias = layer_norm_case(np.random.default_rng(0), N, D, dtype)

@@ -225,6 +225,18 @@ def test_cross_entropy_of_extreme_logits(twin, original):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
+@given(st.integers(0, 5), st.integers(0, 5), st.integers(0, 40), DTYPES, st.integers(0, 99))
+def test_copied_probability(twin, original, B, T, S, dtype, seed):
+    rng = np.random.default_rng(seed)
+    source, targets = rng.integers(0, 9, (B, S)), rng.integers(0, 12, (B, T))
+    ids = source, targets
+    weights = rng.random((B, T, S)).astype(dtype)
+    m = original.copied_probability_forward(weights, *ids)
+    assert_same(twin.copied_probability_forward(weights, *ids), m, dtype)
+    dweights = original.copied_probability_backward(m, *ids)
+    assert_same(twin.copied_probability_backward(m, *ids), dweights, dtype)
+
+
 @pytest.mark.parametrize("form", ["gelu", "exact_gelu"])
 @pytest.mark.parametrize("size", [0, 1, 37, 8192, 100_001])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -52,6 +52,7 @@ NEAR_OF_TOPIC = {
     "matmul": (TWINS, "matmul or product or weight_gradients"),
     "ngram": (("tests/kernels/test_ngram.py",), ""),
     "normalisation": (TWINS, "norm"),
+    "pointer": (TWINS, "copied"),
     # a mutant is built for one instruction set; the test that is left out compares two
     "quantised": (("tests/kernels/test_quantised.py",), "not without_the_instruction"),
     "recurrent": (
@@ -61,8 +62,8 @@ NEAR_OF_TOPIC = {
             "tests/kernels/test_maths.py",
             "tests/kernels/test_stacked_step.py",
         ),
-        "not (matmul or embedding or entropy or gelu or swiglu or rotary or norm or attention or "
-        "adam or squares or weight_gradients or test_scale or optimiser)",
+        "not (matmul or embedding or entropy or copied or gelu or swiglu or rotary or norm or "
+        "attention or adam or squares or weight_gradients or test_scale or optimiser)",
     ),
     "rotary": (TWINS, "rotary"),
     "word2vec": (

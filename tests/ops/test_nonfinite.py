@@ -36,6 +36,8 @@ LARGE = {
     "swiglu": {"B": 28, "D": 301},
     "rotary": {"B": 2, "N": 3, "T": 27, "D": 19},
     "cross_entropy": {"B": 3, "T": 5, "V": 101},
+    "copied_probability": {"B": 3, "T": 5, "S": 101},
+    "pointer_cross_entropy": {"B": 3, "T": 5, "V": 101},
     "rnn": {"B": 9, "T": 6, "I": 40, "H": 67},
     "lstm": {"B": 9, "T": 6, "I": 35, "H": 37},
     "gru": {"B": 9, "T": 6, "I": 35, "H": 37},

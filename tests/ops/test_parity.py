@@ -123,6 +123,28 @@ def test_cross_entropy(kernels, sizes, smoothing, rng):
         assert_close(backward(), theirs[1])
 
 
+@given(sizes=strategies.sizes(B=(1, 3), T=(1, 4), S=(1, 6), V=(1, 6)), rng=strategies.generators())
+def test_copying(kernels, sizes, rng):
+    B, T, S, V = sizes.values()
+    source, targets = rng.integers(0, V + 2, (B, S)), rng.integers(0, V + 2, (B, T))
+    weights, dm = rng.random((B, T, S)), rng.standard_normal((B, T))
+    logits, gates = rng.standard_normal((B, T, V)), rng.standard_normal((B, T))
+    copied, lengths = rng.uniform(0.1, 1, (B, T)), rng.integers(1, T + 1, B)
+    copying = torch_reference.copied_probability(weights, source, targets, dm)
+    loss = torch_reference.pointer_cross_entropy(logits, gates, copied, targets)
+    covered = torch_reference.coverage(weights, lengths)
+    with use_kernels(kernels):
+        m, backward = ops.copied_probability(weights, source, targets)
+        assert_close(m, copying[0])
+        assert_close(backward(dm), copying[1])
+        for theirs, (ours, backward) in (
+            (loss, ops.pointer_cross_entropy(logits, gates, copied, targets)),
+            (covered, ops.coverage(weights, lengths)),
+        ):
+            assert_close(ours, theirs[0])
+            assert_close(backward(), theirs[1])
+
+
 @given(
     sizes=strategies.sizes(B=(1, 3), M=(1, 2), G=(1, 3), T=(1, 4), S=(1, 5), D=(1, 4)),
     rng=strategies.generators(),

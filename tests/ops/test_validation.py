@@ -219,6 +219,9 @@ IDS = {("rnn", "x"), ("lstm", "x"), ("gru", "x")}  # floats or ids
 INTEGERS = {  # by the case, the arguments that are integers
     "embedding": ["ids"],
     "cross_entropy": ["targets"],
+    "copied_probability": ["source", "targets"],
+    "pointer_cross_entropy": ["targets"],
+    "coverage": ["lengths"],
     "rotary": ["positions"],
     "rnn": ["x", "lengths"],
     "lstm": ["x", "lengths"],
@@ -359,6 +362,26 @@ def test_other_arguments_of_a_wrong_type(call, message):
         (lambda: ops.rms_norm(x, x[0, 0], 0.0), "rms_norm: eps: expected above 0"),
         (lambda: ops.rms_norm(x, x[0, 0], np.inf), "eps: expected above 0 and finite, found inf"),
         (lambda: ops.layer_norm(x, x[0, 0], x[0, 0], np.nan), "eps: expected above 0 and finite"),
+        (
+            lambda: ops.pointer_cross_entropy(x, x[..., 0], x[:, :2, 0], ids[:, [0, 0, 0]]),
+            r"pointer_cross_entropy: copied: expected shape \(2, 3\), found \(2, 2\)",
+        ),
+        (
+            lambda: ops.pointer_cross_entropy(x, x[:1, :, 0], x[..., 0], ids[:, [0, 0, 0]]),
+            r"pointer_cross_entropy: gates: expected shape \(2, 3\), found \(1, 3\)",
+        ),
+        (
+            lambda: ops.pointer_cross_entropy(x[:0], x[:0, :, 0], x[:0, :, 0], ids[:0, [0, 0, 0]]),
+            "pointer_cross_entropy: targets: expected one or more, found none",
+        ),
+        (
+            lambda: ops.coverage(x, np.array([0, 0])),
+            "coverage: lengths: expected one above 0, found none",
+        ),
+        (
+            lambda: ops.copied_probability(x, ids[:, [0, 0, 0]], ids[:, [0, 0, 0]]),
+            r"copied_probability: source: expected shape \(2, 4\), found \(2, 3\)",
+        ),
         (
             lambda: ops.scaled_dot_product_attention(x[None, [0, 0, 1]], x[None], x[None]),
             "scaled_dot_product_attention: k: expected heads that divide the 3 of q, found 2",

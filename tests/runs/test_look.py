@@ -376,6 +376,20 @@ def test_a_long_text_is_read_whole_and_its_end_is_shown(runs, name):
     np.testing.assert_allclose(inside.probabilities[-1], next_probabilities(logits[0]), atol=1e-9)
 
 
+@pytest.mark.parametrize("name", ["seq2seq", "transformer"])
+def test_a_translator_shows_the_beginning_of_a_long_source_and_target(runs, name):
+    run, long = runs(name), "one two three " * 50
+    inside = run.look(long, target=long).inside
+    assert (len(inside.source), len(inside.tokens)) == (128, 128)
+    assert "(end)" not in inside.tokens
+    assert inside.notes == [
+        "the first 128 of 150 tokens of the source are read",
+        "the target is the given one",
+        "the first 128 of its 150 tokens are shown",
+    ]
+    assert run.look(long).inside.notes[1] == "the target is the model's own output"
+
+
 def test_a_gpt_shows_the_last_context(runs):
     inside = runs("gpt").look("the cat sat on the mat").inside
     assert "".join(inside.tokens) == "t␣on␣the␣mat"
@@ -502,10 +516,9 @@ def test_a_list_of_texts_gets_a_list_of_pages(runs):
         ("lstm", "", {}, "TEXT: expected one token or more, found none in ''"),
         ("bert", " ", {}, "TEXT: expected one token or more"),
         ("lstm", "été", {}, "TEXT, line 1, column 1"),
-        ("seq2seq", "", {}, "TEXT: expected a text of 1 to"),
+        ("seq2seq", "", {}, "TEXT: expected a text of one word or more, found none"),
         ("lstm", "the", {"target": "the"}, "target: expected a run of a translator with it"),
         ("lstm", "the", {"beside": "words"}, "beside: expected a run that splits the text"),
-        ("transformer", "one", {"target": "one " * 200}, "target: expected at most 127 tokens"),
     ],
 )
 def test_bad_input(runs, name, text, options, message):

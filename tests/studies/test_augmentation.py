@@ -54,7 +54,7 @@ def files(tmp_path_factory):
     for kind, data, options in (
         ("bert", "text.txt", [*SMALL, "--width", "8", "--heads", "2", "--layers", "1"]),
         ("word2vec", "text.txt", ["--dimension", "6", "--epochs", "1"]),
-        ("seq2seq", "pairs.tsv", [*TINY, "--minimum-count", "1", "--max-length", "8"]),
+        ("seq2seq", "pairs.tsv", [*TINY, "--minimum-count", "1", "--max-source", "8"]),
     ):
         out = ["--out", str(folder / kind)]
         assert main(["train", kind, str(folder / data), *out, *options]) == 0

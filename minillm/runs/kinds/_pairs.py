@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, replace
 from itertools import islice
+from operator import gt
 from textwrap import shorten
 from typing import Any, ClassVar
 
@@ -49,7 +50,7 @@ from minillm.training.minibatches import MinibatchTask, fingerprint, mean_loss
 EXAMPLES = 3  # shown after a training
 BATCH = 256  # pairs that are measured together
 MOST_UNKNOWN = 0.2  # of the words of a side: above it, the model mostly learns the unknown word
-MOST_LEFT_OUT = 0.05  # of the pairs, because they have too many characters
+MOST_CUT = 0.05  # of the pairs: with more characters than are read, byte pairs are better
 FEW_BYTE_PAIRS = 2000  # for rare words, which more byte pairs would keep whole
 BUILT_IN = """\
   cmudict        English words to phonemes (cmudict-stress: with the vowels' stress)
@@ -74,8 +75,9 @@ class PairSettings(VocabularySettings, TrainingSettings, LoRASettings):
         choices=tuple(UNITS),
         default_help="word, or what suits the data",
     )
-    max_length: int = of_text(
-        100, "leave out pairs with more than N tokens on a side", "N", least=1, most=10_000
+    max_source: int = of_text(400, "read the first N tokens of a source", "N", least=1, most=10_000)
+    max_target: int = of_text(
+        100, "learn to write the first N tokens of a target", "N", least=1, most=10_000
     )
     pretokenised: bool = of_text(
         False, "words are separated by spaces already, also for BLEU", rare=True
@@ -124,7 +126,8 @@ class PairKind(Kind):
     ) -> PairSettings:
         """The settings with a unit of their own if too many held-out words are unknown.
 
-        The unit is the character, or the byte pair if characters make too many texts too long.
+        The unit is the character, or the byte pair if too many texts have more characters than are
+        read.
         """
         if settings.unit or job.data.get("init") or job.data.get("tokenizer"):
             return settings
@@ -132,13 +135,14 @@ class PairKind(Kind):
         if "word" not in registry.default_units(job.data["data"]):
             return settings
         source, target = self.new_vocabularies(pairs, job)
-        columns, _ = encode_pairs(pairs.pairs("validation"), source, target, settings.max_length)
+        columns, _ = encode_pairs(pairs.pairs("validation"), source, target, settings)
         shares = unknown_shares(columns, source, target)
         if max(shares) <= MOST_UNKNOWN:
             return settings
-        too_long = [max(map(len, pair)) > settings.max_length for pair in pairs.pairs("training")]
+        most = (settings.max_source, settings.max_target)
+        cut = [any(map(gt, map(len, pair), most)) for pair in pairs.pairs("training")]
         changed = replace(settings, unit="character")
-        if np.mean(too_long) > MOST_LEFT_OUT:
+        if np.mean(cut) > MOST_CUT:
             size = settings.vocabulary if "vocabulary" in given else FEW_BYTE_PAIRS
             changed = replace(settings, unit="bpe", vocabulary=size)
         job.report(
@@ -156,13 +160,10 @@ class PairKind(Kind):
         source, target = self.new_vocabularies(pairs, job)
         columns, notes = [], []
         for part in ("training", "validation"):
-            encoded, left_out = encode_pairs(pairs.pairs(part), source, target, settings.max_length)
-            if left_out:
-                length = settings.max_length
-                notes.append(f"{left_out:,} {part} pairs are longer than {length} tokens")
+            encoded, cut = encode_pairs(pairs.pairs(part), source, target, settings)
             if not len(encoded[0]):
-                raise InputError(f"{data['data']}: no {part} pair is short enough for --max-length")
-            notes.append(f"{len(encoded[0]):,} {part} pairs")
+                raise InputError(f"{data['data']}: expected {part} pairs, found none")
+            notes.append(f"{len(encoded[0]):,} {part} pairs{describe_cut(cut, settings)}")
             columns.append(encoded)
         training, validation = columns
         if source.unknown is not None or target.unknown is not None:
@@ -197,26 +198,30 @@ class PairKind(Kind):
 
     def hypotheses(self, run: Run, texts: Sequence[str], **options: Any) -> list[list[Translation]]:
         """See :meth:`minillm.runs.run.Run.hypotheses`."""
-        longest, limit = run.settings.max_length, run.data["longest_target"]
+        longest, limit = run.settings.max_source, run.data["longest_target"]
         translator = Translator(run.model, run.source, run.target, longest, limit)
         return translator.translate(texts, **options)
 
     def look(self, run: Run, text: str, target: str | None = None) -> Inside:
         """See :meth:`minillm.runs.run.Run.look`; without a target, it is the model's output."""
-        longest, eos = min(run.settings.max_length, MOST), len(run.target)
+        longest, eos = min(run.settings.max_source, MOST), len(run.target)
         limit = min(run.data["longest_target"], MOST)
         translator = Translator(run.model, run.source, run.target, longest, limit)
-        source, _ = translator.encode([text], ["TEXT"]).padded(np.zeros(1, int))
+        whole = translator.encode([text], ["TEXT"])[0]
+        source, notes = whole[:longest], []
+        if len(whole) > longest:
+            notes.append(f"the first {longest} of {len(whole):,} tokens of the source are read")
         if target is None:
             hypothesis = translator.translate([text])[0][0].hypothesis
             ids = [*hypothesis.ids, *[eos] * hypothesis.ended]
-            notes = ["the target is the model's own output"]
+            notes.append("the target is the model's own output")
         else:
             ids = [*run.target.encode(target, "--target"), eos]
-            notes = ["the target is the given one"]
+            notes.append("the target is the given one")
             if len(ids) > MOST:
-                raise InputError(f"--target: expected at most {MOST - 1} tokens, found {len(ids)}")
-        logits, by_source, by_target, attention = self.reading(run.model, source[0], np.array(ids))
+                notes.append(f"the first {MOST} of its {len(ids) - 1:,} tokens are shown")
+                ids = ids[:MOST]
+        logits, by_source, by_target, attention = self.reading(run.model, source, np.array(ids))
 
         def label(token: int) -> str:
             return "(end)" if token == eos else run.target.show(token)
@@ -229,7 +234,7 @@ class PairKind(Kind):
             tokens=[label(token) for token in ids],
             ids=np.array(ids),
             label=label,
-            source=[run.source.show(int(token)) for token in source[0]],
+            source=[run.source.show(int(token)) for token in source],
             logits=np.concatenate([logits, np.full_like(logits[:1], np.nan)]).astype(np.float64),
             gradient=by_target,
             source_gradient=by_source,
@@ -253,12 +258,8 @@ class PairKind(Kind):
         """Yield outputs for a few held-out sources; write a table of them if they are summaries."""
         held_out = self.held_out(run, Given(), None)[1][:JUDGED]
         summaries = self.task(run, held_out) == "summary"
-        longest = run.settings.max_length
-        references = {
-            text: known
-            for text, known in islice(by_source(held_out).items(), SHOWN if summaries else EXAMPLES)
-            if len(run.source.encode(text)) <= longest
-        }
+        shown = SHOWN if summaries else EXAMPLES
+        references = dict(islice(by_source(held_out).items(), shown))
         outputs = run.translate([*references])
         yield "held-out examples: the source, the output, the target\n"
         for source, output in islice(zip(references, outputs, strict=True), EXAMPLES):
@@ -272,23 +273,19 @@ class PairKind(Kind):
 
     def evaluate(self, run: Run, given: Given, options: PairEvaluation) -> Results:
         """The loss, the share of exact outputs, and the usual measures of the task."""
-        longest = run.settings.max_length
         name, pairs = self.held_out(run, given, options.part)
-        columns, left_out = encode_pairs(pairs, run.source, run.target, longest)
-        if left_out and given.title:
-            raise InputError(
-                f"{name}: expected at most {longest} tokens on a side, as the model was trained, "
-                f"found {left_out} pairs with more"
-            )
+        if not pairs:
+            raise InputError(f"{name}: expected pairs, found none")
+        columns, cut = encode_pairs(pairs, run.source, run.target, run.settings)
+        if any(cut):
+            given.report(f"{name}: {len(pairs):,} pairs{describe_cut(cut, run.settings)}")
         task = self.task(run, pairs)
         if missing := not_measured(task):
             given.report(missing)
         nats = mean_loss(run.model, Minibatches(columns, BATCH, 0), count_tokens)
         references = by_source(pairs)
-        # As in training, pairs that are too long are left out.
-        sources = [text for text in references if len(run.source.encode(text)) <= longest]
+        sources, known = list(references), list(references.values())
         start = time.perf_counter()
-        known = [references[text] for text in sources]
         outputs = run.translate(sources, **search_options(options))
         seconds = time.perf_counter() - start
         unknown = {}  # for the perplexity, a model may predict them; it does not write them
@@ -296,10 +293,9 @@ class PairKind(Kind):
             unknown["unknown_target_words"] = unknown_shares(columns, run.source, run.target)[1]
         return {
             "data": name,
-            "sources": len(sources),
-            "pairs_left_out": left_out,
+            "sources": len(references),
             "beam": options.beam,
-            "sources_per_second": len(sources) / seconds,
+            "sources_per_second": len(references) / seconds,
             "nats_per_token": nats,
             "perplexity": metrics.perplexity(nats),
             **unknown,
@@ -368,22 +364,38 @@ def vocabulary_of(pairs: PairData, job: Job, *sides: int) -> Vocabulary:
 
 
 def encode_pairs(
-    pairs: Iterable[Pair], source: Vocabulary, target: Vocabulary, longest: int
-) -> tuple[tuple[Sequences, Sequences], int]:
-    """The pairs as ids, with EOS after each target, and the number of pairs left out.
+    pairs: Iterable[Pair], source: Vocabulary, target: Vocabulary, settings: PairSettings
+) -> tuple[tuple[Sequences, Sequences], tuple[int, int]]:
+    """The pairs as ids, and the numbers of sources and of targets that are cut.
 
-    These have a side of more than ``longest`` tokens.
+    EOS follows each target, except one that is cut, because it did not end there.
     """
-    sources, targets, left_out = Sequences(), Sequences(), 0
+    sources, targets, cut_sources, cut_targets = Sequences(), Sequences(), 0, 0
     for number, (source_text, target_text) in enumerate(pairs, start=1):
         ids = source.encode(source_text, f"source {number}")
-        target_ids = target.encode(target_text, f"target {number}")
-        if max(len(ids), len(target_ids)) > longest:
-            left_out += 1
-            continue
-        sources.append(ids)
-        targets.append([*target_ids, len(target)])
-    return (sources, targets), left_out
+        target_ids = target.encode_target(
+            target_text, source_text, settings.max_source, f"target {number}"
+        )
+        cut_sources += len(ids) > settings.max_source
+        sources.append(ids[: settings.max_source])
+        if len(target_ids) > settings.max_target:
+            cut_targets += 1
+            targets.append(target_ids[: settings.max_target])
+        else:
+            targets.append([*target_ids, len(target)])
+    return (sources, targets), (cut_sources, cut_targets)
+
+
+def describe_cut(cut: tuple[int, int], settings: PairSettings) -> str:
+    """The end of a line about pairs: how many sources and targets are cut.
+
+    >>> describe_cut((54, 0), PairSettings())
+    ', 54 sources are cut to 400 tokens'
+    """
+    most = {"sources": settings.max_source, "targets": settings.max_target}
+    counts = dict(zip(most, cut, strict=True))
+    sides = [side for side in most if counts[side]]
+    return "".join(f", {counts[s]:,} {s} are cut to {most[s]:,} tokens" for s in sides)
 
 
 def unknown_shares(

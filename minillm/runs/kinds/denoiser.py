@@ -51,10 +51,15 @@ class DenoiserSettings(FilesSettings, TransformerTraining, TokenizerSettings, Lo
     vocabulary: int = with_default(
         VocabularySettings, "vocabulary", 8000, help="learn N byte pairs", least=258
     )
-    max_length: int = of_text(
+    max_source: int = of_text(
         128, "cut the text into passages of at most N tokens", "N", least=8, most=10_000
     )
     batch: int = 32
+
+    @property
+    def max_target(self) -> int:
+        """The most tokens of a target: it is a passage, too."""
+        return self.max_source
 
 
 class DenoiserKind(TransformerKind):
@@ -108,7 +113,7 @@ then: minillm eval DIR, minillm translate DIR, which fills each <mask> of a text
         )
         mask = mask_of(tokenizer, f"--tokenizer {data.get('tokenizer')}")
         cut = {
-            part: passages_of(texts, tokenizer, settings.max_length, f"{name_of(data)}, {part}")
+            part: passages_of(texts, tokenizer, settings.max_source, f"{name_of(data)}, {part}")
             for part, texts in parts.items()
         }
         training, validation = (
@@ -138,7 +143,7 @@ then: minillm eval DIR, minillm translate DIR, which fills each <mask> of a text
         """Passages of the given text, or of the held-out one: corrupted, and as they were."""
         name, blocks = evaluation_blocks(run, given, part, held_out=True)
         tokenizer, rng = run.tokenizer, np.random.default_rng(CORRUPTION)
-        mask, longest = mask_of(tokenizer, str(run.path)), run.settings.max_length
+        mask, longest = mask_of(tokenizer, str(run.path)), run.settings.max_source
         texts = spread(passages_of(documents("".join(blocks)), tokenizer, longest, name))
         sources = (corrupted(text, encoder(tokenizer), mask, rng) for text in texts)
         return name, [

@@ -24,7 +24,7 @@ class Seq2SeqSettings(PairSettings):
     attention: str = size(
         EncoderDecoderConfig,
         "attention",
-        "attention of the decoder to the source",
+        "attention to the source",
         choices=tuple(attention.KINDS),
     )
     cell: str = size(EncoderDecoderConfig, "cell", choices=tuple(CELLS))

@@ -62,7 +62,7 @@ class TransformerSettings(TransformerTraining, PairSettings):
 
     joint: bool = option(
         False,
-        "one vocabulary for source and target, and one matrix for both embeddings and the output",
+        "one vocabulary for both sides, one matrix for embeddings and output",
         group="the text",
     )
     vocabulary: int = 8000
@@ -117,7 +117,7 @@ then: minillm translate DIR, minillm eval DIR,
         for name, value, count in (("layer", layer, config.layers), ("head", head, config.heads)):
             if value is not None and not 0 <= value < count:
                 raise InputError(f"--{name}: expected 0 to {count - 1}, found {value}")
-        source = run.source.encode(text)
+        source = run.source.encode(text)[: run.settings.max_source]
         decoder = TransformerDecoder(run.model)
         weights = decoder.attention_weights(
             source[None],
