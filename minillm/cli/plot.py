@@ -8,15 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from minillm.cli.arguments import ArgumentParser, title_of
 from minillm.cli.options import add_beam, add_option, add_run, integer, open_run
 from minillm.data.files import is_stream, write_file
 from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.errors import InputError
 from minillm.plots import attention_map, loss_curve, loss_curves, word_map
-from minillm.runs.abilities import Attends, AttendsToSource
+from minillm.runs.abilities import Attends, AttendsToSource, Copies
 from minillm.runs.config import read_config
 from minillm.runs.folder import RunFolder
+from minillm.runs.kinds._pairs import labels
 from minillm.runs.settings import search_options
 from minillm.runs.train import extra_of
 
@@ -39,7 +42,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     words.add_argument("words", nargs="*", metavar="WORD", help="the words to draw")
     add_option(words, "--count N", "draw the N most frequent words", integer(3), 150)
     attention = add("attention", draw_attention)
-    add_run(attention, "a run of seq2seq, transformer, gpt, llama or chat")
+    add_run(attention, "a run of seq2seq, transformer, summariser, gpt, llama or chat")
     attention.add_argument("text", metavar="TEXT", help="the source text, or all of it")
     layer = "the layer, from 0 (default: 0 of a GPT, the last but one of a Transformer)"
     add_option(attention, "--layer N", layer, integer(0))
@@ -106,7 +109,9 @@ def draw_attention(args: argparse.Namespace) -> None:
 
     Draw attention weights as a heat map.  An encoder-decoder has a column for each source token and
     a row for each token of its translation; for a Transformer, the mean over the heads of the last
-    layer but one, unless --layer or --head is given.  A GPT has a row for each token and a column
+    layer but one, unless --layer or --head is given.  For a summariser, p_gen is the probability of
+    taking a word from the vocabulary rather than from the source, and the last row is the sum of
+    all others, up to 1: the coverage.  A GPT has a row for each token and a column
     for each token that it attends to, in one head of one layer.
 
     examples:
@@ -140,13 +145,19 @@ def draw_attention(args: argparse.Namespace) -> None:
         lines = [caption, best.text]
     ids, ended = best.hypothesis.ids, best.hypothesis.ended
     cross = best.hypothesis.weights
+    eos = [run.model.config.eos] * ended
     if chosen:
-        eos = [run.model.config.eos] * ended
         cross = run.cross_attention(args.text, [*ids, *eos], args.layer, args.head)
     if cross is None:
         raise InputError(f"{args.run_folder}: this model has no attention (--attention none)")
     source = run.source.split(args.text)[: cross.shape[1]]
-    target = [*map(run.target.show, ids), *["(end)"] * ended]
+    target = list(map(labels(run, args.text), [*ids, *eos]))
+    if isinstance(run.kind, Copies):
+        copying = run.kind.copying(run, args.text, [*ids, *eos])
+        gates = [f"p_gen {g:.2f}" for g in copying.gates]
+        target = [f"{word}  {gate}" for word, gate in zip(target, gates, strict=True)]
+        cross = np.vstack([cross, np.minimum(cross.sum(axis=0), 1)])
+        target.append("coverage")
     picture = attention_map(cross, source, target, caption)
     _write(args, run.path, picture, *lines)
 

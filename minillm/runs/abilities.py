@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from minillm.decoding import Sampling, Translation
 from minillm.formats.format import Contents
-from minillm.look.inside import Inside
+from minillm.look.inside import Copying, Inside
 from minillm.models.vectors import Vectors
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Job
@@ -54,6 +54,13 @@ class AttendsToSource(Protocol):
     def cross_attention(
         self, run: "Run", text: str, ids: Sequence[int], layer: int | None, head: int | None
     ) -> NDArray: ...
+
+
+@runtime_checkable
+class Copies(Protocol):
+    """Tell the tokens of an output that are copied from its source."""
+
+    def copying(self, run: "Run", text: str, ids: Sequence[int]) -> Copying: ...
 
 
 @runtime_checkable

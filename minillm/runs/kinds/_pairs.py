@@ -216,16 +216,14 @@ class PairKind(Kind):
             ids = [*hypothesis.ids, *[eos] * hypothesis.ended]
             notes.append("the target is the model's own output")
         else:
-            ids = [*run.target.encode(target, "--target"), eos]
+            ids = [*run.target.encode_target(target, text, longest, "--target"), eos]
             notes.append("the target is the given one")
             if len(ids) > MOST:
                 notes.append(f"the first {MOST} of its {len(ids) - 1:,} tokens are shown")
                 ids = ids[:MOST]
         logits, by_source, by_target, attention = self.reading(run.model, source, np.array(ids))
 
-        def label(token: int) -> str:
-            return "(end)" if token == eos else run.target.show(token)
-
+        label = labels(run, text)
         return inside_of(
             run,
             run.target,
@@ -234,7 +232,7 @@ class PairKind(Kind):
             tokens=[label(token) for token in ids],
             ids=np.array(ids),
             label=label,
-            source=[run.source.show(int(token)) for token in source],
+            source=[run.source.show(token) for token in source.tolist()],
             logits=np.concatenate([logits, np.full_like(logits[:1], np.nan)]).astype(np.float64),
             gradient=by_target,
             source_gradient=by_source,
@@ -303,6 +301,20 @@ class PairKind(Kind):
             **(summary_results(outputs, sources) if task == "summary" else {}),
             **(extract_results(sources, known) if task == "summary" and options.beside else {}),
         }
+
+
+def labels(run: Run, text: str) -> Callable[[int], str]:
+    """The label of each id of an output; ids above EOS are words that its source has added."""
+    eos = len(run.target)
+    ids = run.source.encode(text, "TEXT").tolist()
+    added = dict(zip(ids, run.source.split(text), strict=False))
+
+    def label(token: int) -> str:
+        if token > eos:
+            return added[token]
+        return "(end)" if token == eos else run.target.show(token)
+
+    return label
 
 
 def by_source(pairs: Iterable[Pair]) -> dict[str, list[str]]:

@@ -1,14 +1,19 @@
 """A summariser: an encoder-decoder that copies from its source (2017)."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
 
 from minillm.data.pairs import Pair, PairData
+from minillm.decoding import Translation
 from minillm.layers.recurrent import CELLS
+from minillm.look.inside import Copying, Inside
+from minillm.look.measurements import read_pointer_generator
 from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
 from minillm.runs.kind import Job
-from minillm.runs.kinds._pairs import PairKind, PairSettings, vocabulary_of
+from minillm.runs.kinds._pairs import PairEvaluation, PairKind, PairSettings, vocabulary_of
 from minillm.runs.kinds._vocabulary import vocabulary_for
 from minillm.runs.run import Run
 from minillm.runs.settings import of_text, size
@@ -16,6 +21,7 @@ from minillm.text import Vocabulary
 from minillm.text.open_words import OpenWords
 
 TARGETS_COUNT = 5  # times, among the words of a vocabulary: a word of a target will be written
+NO_REPEAT = 3  # no trigram of a summary occurs twice
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,13 @@ class SummariserSettings(PairSettings):
     batch: int = 64
 
 
+@dataclass(frozen=True)
+class SummaryEvaluation(PairEvaluation):
+    """Options of measuring a summariser."""
+
+    no_repeat: int = NO_REPEAT
+
+
 class SummariserKind(PairKind):
     """A pointer-generator on pairs of a text and its summary."""
 
@@ -65,6 +78,8 @@ then: minillm summarise DIR report.txt, minillm eval DIR, minillm plot attention
     model = PointerGenerator
     config = PointerGeneratorConfig
     settings = SummariserSettings
+    evaluation = SummaryEvaluation
+    reading = staticmethod(read_pointer_generator)
     vocabularies: ClassVar[dict[str, tuple[str, str]]] = {
         "source": ("vocabulary.json", "vocabulary"),
         "target": ("vocabulary.json", "vocabulary"),
@@ -103,3 +118,19 @@ then: minillm summarise DIR report.txt, minillm eval DIR, minillm plot attention
             lambda: OpenWords.from_texts(texts, settings.minimum_count, settings.vocabulary),
         )
         return words, words
+
+    def hypotheses(self, run: Run, texts: Sequence[str], **options: Any) -> list[list[Translation]]:
+        """See :meth:`minillm.runs.run.Run.hypotheses`; by default, no trigram occurs twice."""
+        return super().hypotheses(run, texts, **{"no_repeat": NO_REPEAT} | options)
+
+    def copying(self, run: Run, text: str, ids: Sequence[int]) -> Copying:
+        """See :class:`minillm.runs.abilities.Copies`."""
+        source = run.source.encode(text)[: run.settings.max_source]
+        attention = self.reading(run.model, source, np.array(ids))[3][0]
+        assert attention.copying is not None  # such a model always copies
+        return attention.copying
+
+    def look(self, run: Run, text: str, target: str | None = None) -> Inside:
+        """See :meth:`minillm.runs.run.Run.look`; the words of the source are copied from it."""
+        inside = super().look(run, text, target)
+        return replace(inside, source=run.source.split(text)[: len(inside.source)])
