@@ -20,6 +20,7 @@ from minillm.models.language_model import LanguageModelConfig
 from minillm.models.llama import LlamaConfig
 from minillm.models.neural_ngram import NeuralNGramConfig
 from minillm.models.ngram import NGramConfig
+from minillm.models.pointer_generator import PointerGeneratorConfig
 from minillm.models.question_answering import ReaderConfig
 from minillm.models.transformer import TransformerConfig
 from minillm.models.word2vec import Word2VecConfig
@@ -29,7 +30,7 @@ CONFIGS = [
     *(BERT, TRANSFORMER, BagConfig(2), CaptionerConfig(5, 2), ClassifierConfig(5, 2)),
     *(EncoderDecoderConfig(6, 5), FineTunedConfig("bert", BERT, 2), GPTConfig(7), LlamaConfig(7)),
     *(ImageClassifierConfig(5, 2), LanguageModelConfig(5), NeuralNGramConfig(5)),
-    *(NGramConfig(5, 3), ReaderConfig(5), Word2VecConfig(5)),
+    *(NGramConfig(5, 3), PointerGeneratorConfig(5), ReaderConfig(5), Word2VecConfig(5)),
 ]
 
 

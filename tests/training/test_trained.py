@@ -10,6 +10,7 @@ from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
 from minillm.models.question_answering import Reader, ReaderConfig
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.training.trained import Trained, depths
@@ -27,6 +28,7 @@ MODELS = {
     "transformer": (Transformer, TransformerConfig(9, 9, **SIZES, feed_forward=6), PAIRS),
     "shared": (Transformer, TransformerConfig(9, 9, **SIZES, feed_forward=6, shared=True), PAIRS),
     "encoder-decoder": (EncoderDecoder, EncoderDecoderConfig(9, 9, 4, 4, 2), PAIRS),
+    "pointer": (PointerGenerator, PointerGeneratorConfig(9, 0, 4, 4, 2), PAIRS),
     "reader": (Reader, ReaderConfig(9, "bert", context=12, **SIZES), SPANS),
 }
 
