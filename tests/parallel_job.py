@@ -29,6 +29,7 @@ from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
+from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
 from minillm.models.question_answering import Reader, ReaderConfig
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.mpi import ranks
@@ -113,6 +114,12 @@ def transformer(batch=5, longest=8):
     return MinibatchTask(model, *pairs(batch, longest), lambda b: int(b[3].sum()))
 
 
+def pointer_generator(batch=5, longest=8):
+    sizes = {"embedding": 4, "hidden": 5, "dropout": 0.0, "coverage": 0.5}
+    model = new(PointerGenerator, PointerGeneratorConfig, V, **sizes)
+    return MinibatchTask(model, *pairs(batch, longest), lambda b: int(b[3].sum()))
+
+
 def captioner(batch=5, longest=8):
     model = new(Captioner, CaptionerConfig, 6, V, embedding=4, hidden=5, dropout=0.0)
     images = np.random.default_rng(3).random((23, 6))
@@ -156,8 +163,8 @@ def one_row():
 
 
 TASKS = [
-    *(language_model, neural_ngram, gpt, bert, encoder_decoder, transformer, captioner),
-    *(classifier, fine_tuned, image_classifier, reader, one_row),
+    *(language_model, neural_ngram, gpt, bert, encoder_decoder, transformer, pointer_generator),
+    *(captioner, classifier, fine_tuned, image_classifier, reader, one_row),
 ]
 
 

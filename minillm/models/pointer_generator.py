@@ -64,6 +64,10 @@ class PointerGeneratorConfig:
         sizes.check_at_least(self, 0, "unknown", "coverage")
         sizes.check_one_of(self, "cell", tuple(recurrent.CELLS))
         sizes.check_below_one(self, "dropout")
+        if self.unknown >= self.vocabulary:
+            raise ValueError(
+                f"unknown: expected an id below {self.vocabulary}, found {self.unknown}"
+            )
 
     @property
     def bos(self) -> int:

@@ -13,6 +13,7 @@ from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
+from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
 from minillm.models.teacher_forcing import target_loss, teacher_forcing
 
 # Projections of fresh parameters as they were drawn when they were first published: a run
@@ -44,6 +45,7 @@ FROZEN = [
         EncoderDecoderConfig(8, 9, 3, 5, 2, "lstm", True, "additive"),
         -249.5660979593987,
     ),
+    (PointerGenerator, PointerGeneratorConfig(9, 0, 3, 5, 2, "gru"), -194.31302377081917),
     (Classifier, ClassifierConfig(9, 3, 4, 5, 2, pooling="last"), 225.86329568259774),
     (
         Classifier,
