@@ -26,7 +26,12 @@ def add_arguments(parser: ArgumentParser) -> None:
             continue
 
         def declare(kind_parser: ArgumentParser, name: str = name) -> None:
-            add_kind(kind_parser, find_kind(name))
+            kind = find_kind(name)
+            chosen = [option for option in kind.variants if f"--{option}" in kind_parser.words]
+            kind_parser.prog = " --".join([kind_parser.prog, *chosen])
+            add_kind(kind_parser, kind.variant(chosen))
+            for option, (_, text) in kind.variants.items():
+                add_flag(kind_parser, f"--{option}", text)
 
         choices.add_parser(name, help=title, declare=declare)
 

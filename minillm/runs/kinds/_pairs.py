@@ -283,9 +283,17 @@ class PairKind(Kind):
         """The task of pairs, which determines the measures."""
         return registry.task_of(run.data["data"], pairs)
 
+    def held_out(self, run: Run, given: Given, part: str | None) -> tuple[str, Sequence[Pair]]:
+        """The given pairs, or those of a part of the run's data, and their name."""
+        if given.title:
+            from_files = (pair for file in given.files for pair in read_pairs(file))
+            return given.title, [*(given.pairs or ()), *from_files]
+        part = part or "validation"
+        return f"{run.data['data']}, {part}", list(open_data(run.data).pairs(part))
+
     def sample(self, run: Run) -> Iterator[str]:
         """Yield outputs for a few held-out sources; write a table of them if they are summaries."""
-        held_out = list(islice(open_data(run.data).pairs("validation"), JUDGED))
+        held_out = self.held_out(run, Given(), None)[1][:JUDGED]
         summaries = self.task(run, held_out) == "summary"
         shown = SHOWN if summaries else EXAMPLES
         references = dict(islice(by_source(held_out).items(), shown))
@@ -302,13 +310,7 @@ class PairKind(Kind):
 
     def evaluate(self, run: Run, given: Given, options: PairEvaluation) -> Results:
         """The loss, the share of exact outputs, and the usual measures of the task."""
-        if given.title:
-            name, pairs = given.title, list(given.pairs or ())
-            for file in given.files:
-                pairs += read_pairs(file)
-        else:
-            part = options.part or "validation"
-            name, pairs = f"{run.data['data']}, {part}", list(open_data(run.data).pairs(part))
+        name, pairs = self.held_out(run, given, options.part)
         if not pairs:
             raise InputError(f"{name}: expected pairs, found none")
         columns, cut = encode_pairs(pairs, run.source, run.target, run.settings)
