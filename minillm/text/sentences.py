@@ -1,9 +1,8 @@
 """Sentences of a text, found by rules.
 
-A blank line, a heading and an item of a list end a sentence; any other line end is a space.  Of
-Markdown, code between fences and the rows of tables are left out.  Elsewhere, a sentence ends at a
-word with ``.``, ``!``, ``?`` or an ellipsis.  Quotation marks and brackets that close after the
-mark belong to the sentence.  There are exceptions:
+A blank line, a heading and an item of a list end a sentence; any other line end is a space.
+Elsewhere, a sentence ends at a word with ``.``, ``!``, ``?`` or an ellipsis.  Quotation marks and
+brackets that close after the mark belong to the sentence.  There are exceptions:
 
 - The next word begins in lower case, and the mark is an ellipsis, or a quotation or a bracket ends
   with it (``"Why?" he asked``).
@@ -84,13 +83,8 @@ def sentences(text: str) -> list[str]:
 def _blocks(text: str) -> Iterator[str]:
     """The parts of a text between ends that no mark shows."""
     block: list[str] = []
-    lines = [line.strip() for line in _NO_SPACE.sub(r"\g<0>\n\n", text).splitlines()]
-    fences = [number for number, line in enumerate(lines) if line.startswith("```")]
-    for begin, end in zip(fences[::2], fences[1::2], strict=False):
-        lines[begin : end + 1] = [""] * (end + 1 - begin)
-    for line in lines:
-        if line.startswith("|"):
-            line = ""
+    for line in _NO_SPACE.sub(r"\g<0>\n\n", text).splitlines():
+        line = line.strip()
         heading = _HEADING.match(line)
         if block and (heading or not _TEXT.search(line) or _ITEM.match(line)):
             yield " ".join(block)

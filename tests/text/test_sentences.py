@@ -64,9 +64,6 @@ def test_ends_in_a_line(text):
             "buy:\n- milk\n  and tea\n- ink\n(a) b\n12. c",
             ["buy:", "- milk and tea", "- ink", "(a) b", "12. c"],
         ),
-        ("Run it:\n```\nls | wc\n```\nIt counts.", ["Run it:", "It counts."]),
-        ("One\n  ```sh\na\n\nb\n  ```\nTwo\n```\nThree", ["One", "Two", "Three"]),
-        ("One\n\n| a | b |\n|---|---|\n| c | d |\n\nTwo", ["One", "Two"]),
         ("好的。我知道！真的？是", ["好的。", "我知道！", "真的？", "是"]),
         (
             "「行くの？」と彼は言った。「はい。」「いいえ。」",
