@@ -217,7 +217,7 @@ class PairKind(Kind):
         **search: Any,
     ) -> Iterator[str | InputError]:
         """See :meth:`minillm.runs.run.Run.summaries`; by default no trigram is written twice."""
-        translator, options = self._translator(run), vars(SummarySearch(**search))
+        translator, options = self._translator(run), search_options(SummarySearch(**search))
 
         def refusal(row: int) -> InputError | None:
             try:

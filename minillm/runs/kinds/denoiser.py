@@ -72,7 +72,9 @@ spans of tokens are replaced by a mask; it learns to write the passage as it was
 byte pairs, the same for both sides.  The last tenth of the text is held out.  Fine-tuned on few
 pairs, with minillm train transformer PAIRS --init, the model learns more than from pairs alone."""
     examples = """\
+  minillm train denoiser my_text.txt --out runs/pre --minutes 60
   minillm train transformer my_text.txt --denoise --out runs/pre --minutes 60
+        the same
   minillm train transformer pairs.tsv --init runs/pre --out runs/summaries
 
 then: minillm eval DIR, minillm translate DIR, which fills each <mask> of a text"""

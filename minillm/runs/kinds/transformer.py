@@ -76,8 +76,7 @@ class TransformerKind(PairKind):
 Train a Transformer, which reads one sequence and writes another, on pairs of texts: a file of
 lines source<TAB>target, whose last tenth is held out; or a built-in set:
 {BUILT_IN}
-It is the model of "Attention is all you need" (2017); minillm train seq2seq trains a recurrent
-one."""
+It is the model of "Attention is all you need" (2017); train seq2seq trains a recurrent one."""
     examples = """\
   minillm train transformer numbers-en-fr --out runs/numbers --minutes 3
   minillm train transformer train.tsv --validation val.tsv --unit bpe --joint --pretokenised \\
@@ -90,7 +89,7 @@ then: minillm translate DIR, minillm eval DIR,
     settings = TransformerSettings
     reading = staticmethod(read_transformer)
     variants: ClassVar[dict[str, tuple[str, str]]] = {
-        "denoise": ("denoiser", "pre-train on texts, FILEs without pairs: see --denoise --help")
+        "denoise": ("denoiser", "pre-train on texts instead of pairs (--denoise --help)")
     }
 
     def sizes(self, settings: TransformerSettings) -> dict[str, object]:  # type: ignore[override]
