@@ -421,7 +421,8 @@ class SummarySearch(Search):
     """Options of beam search for summaries."""
 
     beam: int = with_default(Search, "beam", 4)
-    no_repeat: int = with_default(Search, "no_repeat", 3)
+    no_repeat: int | None = with_default(Search, "no_repeat", 3)
+    least: int | None = with_default(Search, "least", 1)
 
 
 @dataclass(frozen=True)

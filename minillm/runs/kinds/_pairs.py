@@ -53,7 +53,7 @@ EXAMPLES = 3  # shown after a training
 BATCH = 256  # pairs that are measured together
 TOGETHER = 256  # texts that are summarised together: those of similar length share a batch
 MOST_UNKNOWN = 0.2  # of the words of a side: above it, the model mostly learns the unknown word
-MOST_CUT = 0.05  # of the pairs: with more characters than are read, byte pairs are better
+MOST_CUT = 0.05  # of the pairs, by their characters: above it, the unit is the byte pair
 FEW_BYTE_PAIRS = 2000  # for rare words, which more byte pairs would keep whole
 BUILT_IN = """\
   cmudict        English words to phonemes (cmudict-stress: with the vowels' stress)
@@ -217,7 +217,7 @@ class PairKind(Kind):
         **search: Any,
     ) -> Iterator[str | InputError]:
         """See :meth:`minillm.runs.run.Run.summaries`; by default no trigram is written twice."""
-        translator, options = self._translator(run), vars(SummarySearch(**search))
+        translator, options = self._translator(run), search_options(SummarySearch(**search))
 
         def refusal(row: int) -> InputError | None:
             try:
@@ -283,9 +283,17 @@ class PairKind(Kind):
         """The task of pairs, which determines the measures."""
         return registry.task_of(run.data["data"], pairs)
 
+    def held_out(self, run: Run, given: Given, part: str | None) -> tuple[str, Sequence[Pair]]:
+        """The given pairs, or those of a part of the run's data, and their name."""
+        if given.title:
+            from_files = (pair for file in given.files for pair in read_pairs(file))
+            return given.title, [*(given.pairs or ()), *from_files]
+        part = part or "validation"
+        return f"{run.data['data']}, {part}", list(open_data(run.data).pairs(part))
+
     def sample(self, run: Run) -> Iterator[str]:
         """Yield outputs for a few held-out sources; write a table of them if they are summaries."""
-        held_out = list(islice(open_data(run.data).pairs("validation"), JUDGED))
+        held_out = self.held_out(run, Given(), None)[1][:JUDGED]
         summaries = self.task(run, held_out) == "summary"
         shown = SHOWN if summaries else EXAMPLES
         references = dict(islice(by_source(held_out).items(), shown))
@@ -302,13 +310,7 @@ class PairKind(Kind):
 
     def evaluate(self, run: Run, given: Given, options: PairEvaluation) -> Results:
         """The loss, the share of exact outputs, and the usual measures of the task."""
-        if given.title:
-            name, pairs = given.title, list(given.pairs or ())
-            for file in given.files:
-                pairs += read_pairs(file)
-        else:
-            part = options.part or "validation"
-            name, pairs = f"{run.data['data']}, {part}", list(open_data(run.data).pairs(part))
+        name, pairs = self.held_out(run, given, options.part)
         if not pairs:
             raise InputError(f"{name}: expected pairs, found none")
         columns, cut = encode_pairs(pairs, run.source, run.target, run.settings)
