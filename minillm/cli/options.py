@@ -23,10 +23,11 @@ def add_settings(
     settings: type,
     without: Collection[str] = (),
     common: Collection[str] | None = None,
-) -> None:
+) -> dict[str, Any]:
     """Declare an argument for each other field; the result has only those that were given.
 
-    ``common`` are the options that ``--help`` shows, by default those that are not rare.
+    ``common`` are the options that ``--help`` shows, by default those that are not rare.  The
+    groups of the options are returned by name.
     """
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
     for entry in fields(settings):
@@ -37,6 +38,7 @@ def add_settings(
         action = add_argument(place, settings, entry.name)
         if declared.rare if common is None else entry.name not in common:
             parser.hide(action)
+    return groups
 
 
 def given_settings(args: argparse.Namespace, settings: type) -> dict[str, Any]:
@@ -146,9 +148,11 @@ def add_seed(parser: Any, text: str) -> None:
     add_option(parser, "--seed N", text, parser_of(option_of(TrainingSettings, "seed"), int))
 
 
-def add_run(parser: ArgumentParser, text: str = "the folder of a run") -> None:
+def add_run(
+    parser: ArgumentParser, text: str = "the folder of a run", metavar: str = "DIR"
+) -> None:
     """The run that :func:`open_run` opens, and ``--allow-nan``."""
-    parser.add_argument("run_folder", metavar="DIR", help=text)
+    parser.add_argument("run_folder", metavar=metavar, help=text)
     allow = "open a run whose weights are not all finite, to examine it"
     parser.hide(add_flag(parser, "--allow-nan", allow))
 

@@ -140,7 +140,9 @@ def save(
     ``facts`` are what a kind stores about its data, such as the ``labels`` of a classifier.
     InputError for a model that belongs to no kind.
     """
-    kind = next((kind for kind in kinds().values() if type(model) is kind.model), None)
+    found = [kind for kind in kinds().values() if type(model) is kind.model]
+    variants = {name for kind in found for name, _ in kind.variants.values()}
+    kind = next((kind for kind in found if kind.name not in variants), None)
     if kind is None:
         raise InputError(f"expected a model of one of {', '.join(kinds())}, found {model!r}")
     folder = RunFolder(out)

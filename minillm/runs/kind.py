@@ -11,7 +11,7 @@ import importlib
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from io import BytesIO
@@ -142,6 +142,9 @@ class Kind:
     evaluation: ClassVar[type[Evaluation]] = Evaluation  # a dataclass: the options of ``eval``
     resumable: ClassVar[bool] = True
 
+    # An option without a value that chooses another kind -> the kind's name, and the option's help.
+    variants: ClassVar[dict[str, tuple[str, str]]] = {}
+
     # The arguments of minillm.train and Run.evaluate that it takes data from, besides files:
     # "text", "sentences", "labels" (with texts), "pairs".
     takes: ClassVar[tuple[str, ...]] = ()
@@ -157,6 +160,11 @@ class Kind:
         if "name" in vars(cls):
             _kinds[cls.name] = cls()
 
+    def variant(self, options: Container[str]) -> "Kind":
+        """The kind that one of the options chooses, or this one."""
+        chosen = (name for option, (name, _) in self.variants.items() if option in options)
+        return next(map(find_kind, chosen), self)
+
     # --- settings ---
 
     def init_defaults(self, initial: "Run", given: Mapping[str, object]) -> dict[str, object]:
@@ -164,7 +172,7 @@ class Kind:
 
         InputError for a run that this kind cannot begin with.
         """
-        if initial.kind.name != self.name:
+        if not isinstance(initial.kind, type(self)):
             raise InputError(
                 f"--init: expected a run of {self.name}, found one of {initial.kind.name} in "
                 f"{initial.path}"

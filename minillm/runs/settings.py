@@ -392,15 +392,37 @@ class Search:
     length_exponent: float = option(
         1.0, "rank outputs by log probability / length^A", "A", least=0, most=10
     )
-    no_repeat: int = option(
-        0, "write no N-gram twice in an output; 0: any may repeat", "N", least=0, most=1000
+    no_repeat: int | None = option(
+        None,
+        "write no N-gram twice in an output; 0: any may repeat",
+        "N",
+        least=0,
+        most=1000,
+        default_help="3 of a summariser, otherwise 0",
     )
-    least: int = option(0, "write N tokens or more", "N", least=0, most=10_000)
+    least: int | None = option(
+        None,
+        "write N tokens or more",
+        "N",
+        least=0,
+        most=10_000,
+        default_help="1 of a summariser, otherwise 0",
+    )
 
 
 def search_options(values: object) -> dict[str, Any]:
-    """The options of beam search among the attributes of an object."""
-    return {name: getattr(values, name) for name in types_of(Search)}
+    """The options of beam search among the attributes of an object, if they are set."""
+    values_of = {name: getattr(values, name) for name in types_of(Search)}
+    return {name: value for name, value in values_of.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class SummarySearch(Search):
+    """Options of beam search for summaries."""
+
+    beam: int = with_default(Search, "beam", 4)
+    no_repeat: int | None = with_default(Search, "no_repeat", 3)
+    least: int | None = with_default(Search, "least", 1)
 
 
 @dataclass(frozen=True)

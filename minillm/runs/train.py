@@ -84,6 +84,7 @@ def train(
     InputError for wrong settings or data.
     """
     declared = find_kind(kind)
+    declared = declared.variant([name for name in declared.variants if settings.pop(name, False)])
     check_names(settings, [*types_of(declared.settings), *inspect.signature(train).parameters])
     if resume and out is None:
         raise InputError("resume: expected out, the folder of the run to resume")
@@ -116,7 +117,7 @@ def train(
                 overwrite=overwrite,
                 report=lambda line: show(in_python(line)),
                 quiet=quiet,
-                resume_command=f'minillm.train("{kind}", "{folder}", resume=True)',
+                resume_command=f'minillm.train("{declared.name}", "{folder}", resume=True)',
                 attached={path.name: path} if path is not None else {},
             )
         run = load(folder)

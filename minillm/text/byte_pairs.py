@@ -28,6 +28,7 @@ from minillm.text.vocabulary import (
 from minillm.unicode import check_encodable
 
 END_OF_TEXT = "<|endoftext|>"
+MASK = "<mask>"
 
 _NONE = np.zeros(0, np.int32)
 
@@ -112,6 +113,7 @@ class BytePairs(Vocabulary):
         self.tokens = [tokens[number] for number in in_order.tolist()]
         self._special = SpecialTokens({text: self.id_of(text.encode()) for text in self.specials})
         self.bos, self.eos = self._special.ids.get(bos), self._special.ids.get(eos)
+        self.mask = self._special.ids.get(MASK)
         if add_bos and self.bos is None:
             raise ValueError(f"add_bos: expected {short(bos)} among the specials, found none")
         self.add_bos = add_bos

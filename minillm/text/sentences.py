@@ -123,9 +123,12 @@ def _ends(words: list[str], start: int, end: int) -> bool:
         return True
     if not word and end - 1 > start:  # the mark stands by itself
         word = words[end - 2]
-    word = re.split(r"[-–/(]", word.lstrip(_OPENING))[-1]
+    word = word.lstrip(_OPENING)
     first = end - 1 == start or words[end - 2][-1] in ":;,"
-    if word.lower() in _INSIDE or (first and _ITEM_NUMBER.fullmatch(word)):
+    if first and _ITEM_NUMBER.fullmatch(word):
+        return False
+    word = re.split(r"[-–/(]", word)[-1]  # non-U.S.
+    if word.lower() in _INSIDE:
         return False
     if word.lower() in _BEFORE_NUMBERS:
         return not following[:1].isdigit()

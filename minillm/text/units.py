@@ -11,7 +11,7 @@ from itertools import chain
 
 from minillm.errors import short
 from minillm.text import byte_pairs, word_pieces
-from minillm.text.byte_pairs import BytePairs
+from minillm.text.byte_pairs import END_OF_TEXT, BytePairs
 from minillm.text.characters import Characters
 from minillm.text.open_words import OpenWords
 from minillm.text.vocabulary import Vocabulary
@@ -54,13 +54,17 @@ def _learn_words(texts: Iterable[str], limits: Limits, pretokenised: bool) -> Wo
     )
 
 
+def _learn_byte_pairs(texts: Iterable[str], limits: Limits) -> BytePairs:
+    return byte_pairs.train(texts, limits.size, (END_OF_TEXT, *limits.always))
+
+
 UNITS = {
     "character": Unit(
         Characters, lambda texts, limits: Characters.from_texts(chain(texts, limits.held_out))
     ),
     "word": Unit(Words, partial(_learn_words, pretokenised=False)),
     "token": Unit(Words, partial(_learn_words, pretokenised=True)),
-    "bpe": Unit(BytePairs, lambda texts, limits: byte_pairs.train(texts, limits.size)),
+    "bpe": Unit(BytePairs, _learn_byte_pairs),
     "wordpiece": Unit(WordPieces, lambda texts, limits: word_pieces.train(texts, limits.size)),
 }
 
@@ -80,8 +84,8 @@ def build_vocabulary(
     "wordpiece": pieces of words in lower case.  The number of byte pairs or pieces is
     ``maximum_size``, by default ``SIZE``.  Words seen less than ``minimum_count`` times, and those
     beyond the ``maximum_size`` most frequent, become the unknown word.  The words of ``always``
-    have an id in any case.  There is no unknown character: the ``held_out`` texts' characters have
-    ids, too.
+    have an id in any case; among byte pairs, they are special tokens.  There is no unknown
+    character: the ``held_out`` texts' characters have ids, too.
     """
     if unit not in UNITS:
         raise ValueError(f"unit: expected one of {', '.join(UNITS)}, found {short(unit)}")

@@ -26,6 +26,7 @@ class Vocabulary(ABC):
     eos: int | None = None  # closes every text
     unknown: int | None = None  # stands for all tokens that the vocabulary lacks
     padding: int | None = None
+    mask: int | None = None  # stands for hidden tokens
     line_end: int | None = None  # the token "\n"
     sentence_end: int | None = None  # the token that ends a sentence, if a text has sentences
 

@@ -123,10 +123,14 @@ def test_a_long_text_is_ranked_in_parts(monkeypatch):
     best = sorted(np.argsort(-scores, kind="stable")[:3])
     assert textrank(" ".join(found), 3) == [found[i] for i in best]
     assert sizes == [3, 2, 2]
+    sizes.clear()
+    textrank(" ".join(found[:6]))
+    assert sizes == [3, 3]
 
 
 def test_a_text_without_common_words_begins_with_its_summary():
-    assert textrank("One cat. Two dogs! Three mats?", 2) == ["One cat.", "Two dogs!"]
+    found = [f"One{k} cat{k}." for k in range(100)]
+    assert textrank(" ".join(found), 3) == found[:3]
 
 
 # --- vectors --------------------------------------------------------------------------
@@ -198,6 +202,7 @@ def test_the_oracle_adds_sentences_as_long_as_the_score_grows():
     text = "Dogs bark. The cat sat. It rains. On the mat."
     assert oracle(text, ["the cat sat on the mat"], shared, 3) == ["The cat sat.", "On the mat."]
     assert oracle(text, ["the cat sat on the mat"], shared) == ["The cat sat."]
+    assert oracle(text, ["rain"], lambda summary, references: 1.0, 3) == ["Dogs bark."]
 
 
 # --- all ------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ TEXTS = st.lists(st.one_of(WORDS, st.sampled_from([" ", "\n", "\n\n"]))).map(" "
         "It costs 3.14 or 1,000.50. | No. 5 is alive. | I said no. | Then I left.",
         "See Fig. 2, Eq. (3) and vol. 7. | It was in 2010. | 25 came.",
         "There are two: 1. Rent a trailer. | 2. Buy a car.",
+        "It is in the order, RM01-11. | So it was.",
         # Quotation marks, brackets, footnotes, the marks of Markdown
         '"Why?" he asked. | "Because," she said. | "Go." | He went.',
         "(They knew.) | He said so (did he?) and left. | “So.” | It is.[1][2] | **Bold.** | Next.",

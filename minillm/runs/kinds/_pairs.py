@@ -15,6 +15,7 @@ from minillm import metrics
 from minillm.data import Minibatches, Sequences, registry
 from minillm.data.pairs import JUDGED, Pair, PairData, read_pairs
 from minillm.decoding import Translation, Translator
+from minillm.decoding.summaries import Length
 from minillm.errors import InputError
 from minillm.look.inside import MOST, Inside
 from minillm.look.measurements import Translated
@@ -36,6 +37,7 @@ from minillm.runs.settings import (
     Facts,
     LoRASettings,
     SearchEvaluation,
+    SummarySearch,
     TrainingSettings,
     VocabularySettings,
     config_from,
@@ -49,8 +51,9 @@ from minillm.training.minibatches import MinibatchTask, fingerprint, mean_loss
 
 EXAMPLES = 3  # shown after a training
 BATCH = 256  # pairs that are measured together
+TOGETHER = 256  # texts that are summarised together: those of similar length share a batch
 MOST_UNKNOWN = 0.2  # of the words of a side: above it, the model mostly learns the unknown word
-MOST_CUT = 0.05  # of the pairs: with more characters than are read, byte pairs are better
+MOST_CUT = 0.05  # of the pairs, by their characters: above it, the unit is the byte pair
 FEW_BYTE_PAIRS = 2000  # for rare words, which more byte pairs would keep whole
 BUILT_IN = """\
   cmudict        English words to phonemes (cmudict-stress: with the vowels' stress)
@@ -198,9 +201,45 @@ class PairKind(Kind):
 
     def hypotheses(self, run: Run, texts: Sequence[str], **options: Any) -> list[list[Translation]]:
         """See :meth:`minillm.runs.run.Run.hypotheses`."""
+        return self._translator(run).translate(texts, **options)
+
+    def _translator(self, run: Run) -> Translator:
         longest, limit = run.settings.max_source, run.data["longest_target"]
-        translator = Translator(run.model, run.source, run.target, longest, limit)
-        return translator.translate(texts, **options)
+        return Translator(run.model, run.source, run.target, longest, limit)
+
+    def summaries(
+        self,
+        run: Run,
+        texts: Sequence[str],
+        places: Sequence[str],
+        length: Length,
+        report: Callable[[str], None],
+        **search: Any,
+    ) -> Iterator[str | InputError]:
+        """See :meth:`minillm.runs.run.Run.summaries`; by default no trigram is written twice."""
+        translator, options = self._translator(run), search_options(SummarySearch(**search))
+
+        def refusal(row: int) -> InputError | None:
+            try:
+                translator.encode([texts[row]], [places[row]])
+            except InputError as error:
+                return error
+            return None
+
+        cut = 0
+        for at in range(0, len(texts), TOGETHER):
+            refused = {row: refusal(row) for row in range(len(texts))[at : at + TOGETHER]}
+            read = [texts[row] for row, error in refused.items() if error is None]
+            outputs = (best[0] for best in run.hypotheses(read, **options))
+            for error in refused.values():
+                if error is not None:
+                    yield error
+                    continue
+                output = next(outputs)
+                cut += output.cut
+                yield length.cut(output.text)
+        if cut:
+            report(f"{cut:,} of {len(texts):,} texts are cut to {translator.longest:,} tokens")
 
     def look(self, run: Run, text: str, target: str | None = None) -> Inside:
         """See :meth:`minillm.runs.run.Run.look`; without a target, it is the model's output."""
@@ -244,9 +283,17 @@ class PairKind(Kind):
         """The task of pairs, which determines the measures."""
         return registry.task_of(run.data["data"], pairs)
 
+    def held_out(self, run: Run, given: Given, part: str | None) -> tuple[str, Sequence[Pair]]:
+        """The given pairs, or those of a part of the run's data, and their name."""
+        if given.title:
+            from_files = (pair for file in given.files for pair in read_pairs(file))
+            return given.title, [*(given.pairs or ()), *from_files]
+        part = part or "validation"
+        return f"{run.data['data']}, {part}", list(open_data(run.data).pairs(part))
+
     def sample(self, run: Run) -> Iterator[str]:
         """Yield outputs for a few held-out sources; write a table of them if they are summaries."""
-        held_out = list(islice(open_data(run.data).pairs("validation"), JUDGED))
+        held_out = self.held_out(run, Given(), None)[1][:JUDGED]
         summaries = self.task(run, held_out) == "summary"
         shown = SHOWN if summaries else EXAMPLES
         references = dict(islice(by_source(held_out).items(), shown))
@@ -263,13 +310,7 @@ class PairKind(Kind):
 
     def evaluate(self, run: Run, given: Given, options: PairEvaluation) -> Results:
         """The loss, the share of exact outputs, and the usual measures of the task."""
-        if given.title:
-            name, pairs = given.title, list(given.pairs or ())
-            for file in given.files:
-                pairs += read_pairs(file)
-        else:
-            part = options.part or "validation"
-            name, pairs = f"{run.data['data']}, {part}", list(open_data(run.data).pairs(part))
+        name, pairs = self.held_out(run, given, options.part)
         if not pairs:
             raise InputError(f"{name}: expected pairs, found none")
         columns, cut = encode_pairs(pairs, run.source, run.target, run.settings)

@@ -13,7 +13,7 @@ from minillm.look.inside import Copying, Inside
 from minillm.look.measurements import read_pointer_generator
 from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
 from minillm.runs.kind import Job
-from minillm.runs.kinds._pairs import PairEvaluation, PairKind, PairSettings, vocabulary_of
+from minillm.runs.kinds._pairs import PairKind, PairSettings, vocabulary_of
 from minillm.runs.kinds._vocabulary import vocabulary_for
 from minillm.runs.run import Run
 from minillm.runs.settings import of_text, size
@@ -21,7 +21,7 @@ from minillm.text import Vocabulary
 from minillm.text.open_words import OpenWords
 
 TARGETS_COUNT = 5  # times, among the words of a vocabulary: a word of a target will be written
-NO_REPEAT = 3  # no trigram of a summary occurs twice
+SEARCH = {"no_repeat": 3, "least": 1}  # no trigram occurs twice, and no summary is empty
 
 
 @dataclass(frozen=True)
@@ -55,21 +55,14 @@ class SummariserSettings(PairSettings):
     batch: int = 64
 
 
-@dataclass(frozen=True)
-class SummaryEvaluation(PairEvaluation):
-    """Options of measuring a summariser."""
-
-    no_repeat: int = NO_REPEAT
-
-
 class SummariserKind(PairKind):
     """A pointer-generator on pairs of a text and its summary."""
 
     name = "summariser"
     description = """\
 Train a summariser on pairs of a text and its summary: a file of lines text<TAB>summary, or of
-{"source": "...", "target": "..."} in a .jsonl file; its last tenth is held out.  The model writes
-words of its vocabulary, or copies words of the text: also names that it has never seen."""
+{"source": "...", "target": "..."} in a .jsonl file ("target" may be a list); its last tenth is held
+out.  The model writes words of its vocabulary, or copies words of the text: also unknown names."""
     examples = """\
   minillm train summariser emails.tsv --out runs/emails
   minillm train summariser train.tsv --validation val.tsv --out runs/papers --minutes 30
@@ -78,7 +71,6 @@ then: minillm summarise DIR report.txt, minillm eval DIR, minillm plot attention
     model = PointerGenerator
     config = PointerGeneratorConfig
     settings = SummariserSettings
-    evaluation = SummaryEvaluation
     reading = staticmethod(read_pointer_generator)
     vocabularies: ClassVar[dict[str, tuple[str, str]]] = {
         "source": ("vocabulary.json", "vocabulary"),
@@ -120,8 +112,8 @@ then: minillm summarise DIR report.txt, minillm eval DIR, minillm plot attention
         return words, words
 
     def hypotheses(self, run: Run, texts: Sequence[str], **options: Any) -> list[list[Translation]]:
-        """See :meth:`minillm.runs.run.Run.hypotheses`; by default, no trigram occurs twice."""
-        return super().hypotheses(run, texts, **{"no_repeat": NO_REPEAT} | options)
+        """See :meth:`minillm.runs.run.Run.hypotheses`; the default of the search is ``SEARCH``."""
+        return super().hypotheses(run, texts, **SEARCH | options)
 
     def copying(self, run: Run, text: str, ids: Sequence[int]) -> Copying:
         """See :class:`minillm.runs.abilities.Copies`."""

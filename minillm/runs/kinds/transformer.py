@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,21 +16,15 @@ from minillm.option import option
 from minillm.runs.kind import Job
 from minillm.runs.kinds._pairs import BUILT_IN, PairKind, PairSettings, vocabulary_of
 from minillm.runs.run import Run
-from minillm.runs.settings import size
+from minillm.runs.settings import TrainingSettings, size
 from minillm.text import Vocabulary
 from minillm.training.schedules import SCHEDULES
 
 
 @dataclass(frozen=True)
-class TransformerSettings(PairSettings):
-    """The settings of a Transformer."""
+class TransformerTraining(TrainingSettings):
+    """The sizes of a Transformer and its training, whatever its data."""
 
-    joint: bool = option(
-        False,
-        "one vocabulary for both sides, one matrix for embeddings and output",
-        group="the text",
-    )
-    vocabulary: int = 8000
     layers: int = size(
         TransformerConfig, "layers", "blocks of the encoder, and of the decoder", most=256
     )
@@ -61,6 +56,18 @@ class TransformerSettings(PairSettings):
     beta2: float = 0.98
 
 
+@dataclass(frozen=True)
+class TransformerSettings(TransformerTraining, PairSettings):
+    """The settings of a Transformer on pairs."""
+
+    joint: bool = option(
+        False,
+        "one vocabulary for both sides, one matrix for embeddings and output",
+        group="the text",
+    )
+    vocabulary: int = 8000
+
+
 class TransformerKind(PairKind):
     """A Transformer on pairs of texts."""
 
@@ -69,8 +76,7 @@ class TransformerKind(PairKind):
 Train a Transformer, which reads one sequence and writes another, on pairs of texts: a file of
 lines source<TAB>target, whose last tenth is held out; or a built-in set:
 {BUILT_IN}
-It is the model of "Attention is all you need" (2017); minillm train seq2seq trains a recurrent
-one."""
+It is the model of "Attention is all you need" (2017); train seq2seq trains a recurrent one."""
     examples = """\
   minillm train transformer numbers-en-fr --out runs/numbers --minutes 3
   minillm train transformer train.tsv --validation val.tsv --unit bpe --joint --pretokenised \\
@@ -82,6 +88,9 @@ then: minillm translate DIR, minillm eval DIR,
     config = TransformerConfig
     settings = TransformerSettings
     reading = staticmethod(read_transformer)
+    variants: ClassVar[dict[str, tuple[str, str]]] = {
+        "denoise": ("denoiser", "pre-train on texts instead of pairs (--denoise --help)")
+    }
 
     def sizes(self, settings: TransformerSettings) -> dict[str, object]:  # type: ignore[override]
         """Whether the embeddings are shared."""

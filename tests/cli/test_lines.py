@@ -1,0 +1,57 @@
+"""Lines of text that are answered in chunks."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minillm.cli import lines
+from minillm.cli.lines import answers, chunks
+from minillm.errors import InputError
+
+
+@given(st.lists(st.booleans(), max_size=40))
+def test_a_text_that_cannot_be_read_is_reported_and_all_others_are_answered(good):
+    """The whole list is tried first, so that texts are answered together where it is possible."""
+    texts, calls, reported = [str(number) for number in range(len(good))], [], []
+
+    def answer(some, places):
+        calls.append(len(some))
+        for text, place in zip(some, places, strict=True):
+            if not good[int(text)]:
+                raise InputError(f"{place}: expected a good text")
+        return [f"answer {text}" for text in some]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines, "say", reported.append)
+        found = answers(answer, texts, [f"line {text}" for text in texts])
+    assert found == [f"answer {k}" if good[k] else None for k in range(len(good))]
+    bad = [k for k in range(len(good)) if not good[k]]
+    assert reported == [f"line {k}: expected a good text" for k in bad]
+    assert calls[0] == len(good)
+    assert len(calls) <= 1 + 12 * len(bad)
+
+
+@pytest.mark.parametrize("texts", [[], ["a"], ["a", "b", "c"]])
+def test_an_error_of_the_model_is_raised_not_reported_for_each_text(texts):
+    def answer(some, places):
+        raise InputError("the model's logits are NaN")
+
+    with pytest.raises(InputError, match="logits are NaN"):
+        answers(answer, texts, ["line"] * len(texts))
+
+
+@pytest.mark.parametrize("before", [0, 1, 5])
+def test_lines_before_one_that_cannot_be_read_come_first(tmp_path, monkeypatch, before):
+    monkeypatch.setattr(lines, "CHUNK", 3)
+    path = tmp_path / "lines.txt"
+    path.write_bytes(b"a\n" * before + b"\xff\n" + b"b\n")
+    read = []
+
+    def read_all():
+        for texts, places in chunks([str(path)]):
+            assert len(texts) == len(places) <= 3
+            read.extend(texts)
+
+    with pytest.raises(InputError, match=f"line {before + 1}: expected UTF-8"):
+        read_all()
+    assert read == ["a"] * before
