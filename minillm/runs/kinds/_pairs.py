@@ -53,7 +53,7 @@ EXAMPLES = 3  # shown after a training
 BATCH = 256  # pairs that are measured together
 TOGETHER = 256  # texts that are summarised together: those of similar length share a batch
 MOST_UNKNOWN = 0.2  # of the words of a side: above it, the model mostly learns the unknown word
-MOST_CUT = 0.05  # of the pairs: with more characters than are read, byte pairs are better
+MOST_CUT = 0.05  # of the pairs, by their characters: above it, the unit is the byte pair
 FEW_BYTE_PAIRS = 2000  # for rare words, which more byte pairs would keep whole
 BUILT_IN = """\
   cmudict        English words to phonemes (cmudict-stress: with the vowels' stress)
