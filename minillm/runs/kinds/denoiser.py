@@ -16,7 +16,7 @@ from minillm.runs.kind import Given, Job, Kind, Parts
 from minillm.runs.kinds._pairs import PairFacts, count_tokens
 from minillm.runs.kinds._text_data import evaluation_blocks, name_of, read_training_text
 from minillm.runs.kinds._vocabulary import vocabulary_for
-from minillm.runs.kinds.transformer import TransformerKind, TransformerTraining
+from minillm.runs.kinds.transformer import SmoothedTraining, TransformerKind
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     FilesSettings,
@@ -37,7 +37,7 @@ CORRUPTION = 0  # seed of the masks in an evaluation
 
 
 @dataclass(frozen=True)
-class DenoiserSettings(FilesSettings, TransformerTraining, TokenizerSettings, LoRASettings):
+class DenoiserSettings(FilesSettings, SmoothedTraining, TokenizerSettings, LoRASettings):
     """The settings of a Transformer on corrupted texts."""
 
     unit: ClassVar[str] = "bpe"
