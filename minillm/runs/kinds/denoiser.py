@@ -69,8 +69,8 @@ class DenoiserKind(TransformerKind):
     description = """\
 Pre-train a Transformer on text without labels: in each passage, the sentences are shuffled, and
 spans of tokens are replaced by a mask; it learns to write the passage as it was.  The tokens are
-byte pairs, the same for both sides.  The last tenth of the text is held out.  Fine-tuned on few
-pairs, with minillm train transformer PAIRS --init, the model learns more than from pairs alone."""
+byte pairs, the same for both sides.  The last tenth of the text is held out.  Then fine-tune the
+model on pairs: minillm train transformer PAIRS --init DIR."""
     examples = """\
   minillm train denoiser my_text.txt --out runs/pre --minutes 60
   minillm train transformer my_text.txt --denoise --out runs/pre --minutes 60
