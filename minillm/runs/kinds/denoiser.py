@@ -1,6 +1,6 @@
 """A Transformer pre-trained to restore corrupted texts: BART (2019)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,7 +14,12 @@ from minillm.errors import InputError
 from minillm.metrics import frequency_loss
 from minillm.runs.kind import Given, Job, Kind, Parts
 from minillm.runs.kinds._pairs import PairFacts, count_tokens
-from minillm.runs.kinds._text_data import evaluation_blocks, name_of, read_training_text
+from minillm.runs.kinds._text_data import (
+    evaluation_blocks,
+    is_kept,
+    name_of,
+    read_training_text,
+)
 from minillm.runs.kinds._vocabulary import vocabulary_for
 from minillm.runs.kinds.transformer import TransformerKind, TransformerTraining
 from minillm.runs.run import Run
@@ -136,6 +141,10 @@ then: minillm eval DIR, minillm translate DIR, which fills each <mask> of a text
             baseline=frequency_loss(training.targets.ids, validation.targets.ids),
             facts=PairFacts(longest_target=int(training.targets.lengths.max())),
         )
+
+    def sample(self, run: Run) -> Iterator[str]:
+        """Passages as they are restored, if the text can be read again."""
+        return super().sample(run) if is_kept(run) else iter(())
 
     def task(self, run: Run, pairs: Iterable[Pair]) -> str:
         """The measures of the restored passages are a translation's."""
