@@ -193,6 +193,20 @@ def check_padding(model, pairs=random_pairs):
         np.testing.assert_allclose(others[name], gradient, rtol=1e-10, atol=1e-12)
 
 
+def check_padded_targets(model):
+    """More padding of the targets changes nothing in the training loss of a model that copies."""
+    source, source_lengths, target, lengths = pairs_to_copy(model, np.random.default_rng(3))
+    results = []
+    for targets in (target, np.concatenate([target, source[:, :2]], axis=1)):
+        batch = source, source_lengths, targets, lengths
+        loss, backward = model.loss(batch, np.random.default_rng(0))  # there is no dropout
+        results.append((loss, backward()))
+    (loss, gradients), (other, others) = results
+    assert other == pytest.approx(loss, rel=1e-12)
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(others[name], gradient, rtol=1e-10, atol=1e-12)
+
+
 def loss_in_context(model, ids):
     """The mean loss of the ids (T,) but the first, each predicted by a pass of its own.
 

@@ -148,9 +148,11 @@ def add_seed(parser: Any, text: str) -> None:
     add_option(parser, "--seed N", text, parser_of(option_of(TrainingSettings, "seed"), int))
 
 
-def add_run(parser: ArgumentParser, text: str = "the folder of a run") -> None:
+def add_run(
+    parser: ArgumentParser, text: str = "the folder of a run", metavar: str = "DIR"
+) -> None:
     """The run that :func:`open_run` opens, and ``--allow-nan``."""
-    parser.add_argument("run_folder", metavar="DIR", help=text)
+    parser.add_argument("run_folder", metavar=metavar, help=text)
     allow = "open a run whose weights are not all finite, to examine it"
     parser.hide(add_flag(parser, "--allow-nan", allow))
 

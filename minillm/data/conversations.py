@@ -13,9 +13,8 @@ A preference is a prompt with two answers; a person or a program has chosen one 
 Prompts and answers are texts, or lists of messages.
 
 A text with its summary is a conversation, too, of a prompt with the text and the summary as the
-answer.  A line of a file named ``.jsonl`` is ``{"source": "...", "target": "..."}``, a line of
-another file ``source<TAB>target``.  :func:`summary_request` has the prompt, for training and for
-use.
+answer.  A file has no other lines then: see :func:`minillm.data.pairs.read_pairs`.  The prompt is
+:func:`summary_request`, for training and for use.
 
 Source: the forms come from Hugging Face's TRL (2023); most published sets are written in them.
 """
@@ -28,7 +27,7 @@ from typing import Any, NamedTuple
 from minillm.data.entries import entry
 from minillm.data.files import json_object
 from minillm.data.lines import is_json_lines, read_lines
-from minillm.data.pairs import Pair, pair_of, read_placed_pairs
+from minillm.data.pairs import Pair, read_placed_pairs
 from minillm.errors import InputError, short
 from minillm.unicode import check_encodable
 
@@ -107,8 +106,9 @@ def read_conversations(*paths: str | Path) -> Iterator[Conversation | Preference
 
 
 def _of_file(path: str | Path) -> Iterator[Conversation | Preference]:
-    """The entries of a file; one that is not named ``.jsonl`` may have pairs."""
-    if not is_json_lines(path) and "\t" in _first_line(path)[0]:
+    """The entries of a file; the first of them says whether they are pairs."""
+    line, place = _first_line(path)
+    if "target" in json_object(line, place) if is_json_lines(path) else "\t" in line:
         for pair, place in read_placed_pairs(path):
             yield summarised(pair, place)
         return
@@ -153,9 +153,6 @@ def _of_line(values: Any, place: str) -> Conversation | Preference:
         prompt = _messages(values, "prompt", "user", place)
         answer = _messages(values, "completion", "assistant", place)
         return Conversation(_with_answer([*prompt, *answer], "completion", place), place)
-    if "source" in values and "target" in values:
-        source, target = (entry(values, name, str, place) for name in ("source", "target"))
-        return summarised(pair_of(source, target, place), place)
     if "chosen" in values and "rejected" in values:
         prompt = _messages(values, "prompt", "user", place)
         both: list[list[Message]] = []

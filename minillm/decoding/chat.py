@@ -103,14 +103,9 @@ class Chat:
             yield piece
 
     def fitting(self, messages: Sequence[Message], length: int | None = None) -> list[Message]:
-        """The messages without the oldest turns, if all of them do not fit the context.
-
-        There is room for an answer: of ``length`` tokens, or a quarter of the context if that is
-        less.
-        """
+        """The messages without the oldest turns, if all of them do not fit the context."""
         check_messages(messages)
-        C = self.reader.config.context
-        most = C - min(length or C, C // 4)
+        C, most = self.reader.config.context, self.most_tokens(length)
         system, turns = _turns(messages)
 
         def without(dropped: int) -> list[Message]:
@@ -127,6 +122,14 @@ class Chat:
             if (found := tokens(dropped)) > most:
                 raise InputError(f"messages: expected at most {most:,} tokens, found {found:,}")
         return without(dropped)
+
+    def most_tokens(self, length: int | None = None) -> int:
+        """The number of tokens of a conversation that fit the context with an answer to it.
+
+        The answer has ``length`` tokens, or a quarter of the context if that is less.
+        """
+        C: int = self.reader.config.context
+        return C - min(length or C, C // 4)
 
     def to_continue(
         self, ids: Sequence[int], length: int | None = None, sampling: Sampling | None = None

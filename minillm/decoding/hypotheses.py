@@ -51,10 +51,14 @@ class TransformerDecoder(Decoder, of=Transformer):
 
     def start(self, source: NDArray, lengths: NDArray) -> State:
         """Read sources (B, S) -> the state before the first step, of one hypothesis each."""
-        c, p = self.config, self.model.params
         memory, _ = self.model.encode(source, lengths)
+        return self.start_from(memory, lengths)
+
+    def start_from(self, memory: NDArray, lengths: NDArray) -> State:
+        """Like :meth:`start`, from the memory of the sources, (B, S, D)."""
+        c, p = self.config, self.model.params
         state = {
-            "past": np.zeros((len(source), 1, 0), np.int64),
+            "past": np.zeros((len(memory), 1, 0), np.int64),
             "memory.lengths": np.array(lengths),
             "shared.count": np.zeros(1, np.int64),
         }

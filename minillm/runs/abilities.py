@@ -4,12 +4,14 @@ A kind has an ability if it defines the method.  Each method receives the run, t
 the method of the same name of :class:`minillm.runs.run.Run`, which describes it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
 from minillm.decoding import Sampling, Translation
+from minillm.decoding.summaries import Length
+from minillm.errors import InputError
 from minillm.formats.format import Contents
 from minillm.look.inside import Copying, Inside
 from minillm.models.vectors import Vectors
@@ -36,6 +38,21 @@ class Translates(Protocol):
     def hypotheses(
         self, run: "Run", texts: Sequence[str], **options: Any
     ) -> list[list[Translation]]: ...
+
+
+@runtime_checkable
+class Summarises(Protocol):
+    """Write a short text that says what a longer one says."""
+
+    def summaries(
+        self,
+        run: "Run",
+        texts: Sequence[str],
+        places: Sequence[str],
+        length: Length,
+        report: Callable[[str], None],
+        **search: Any,
+    ) -> Iterator[str | InputError]: ...
 
 
 @runtime_checkable

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from minillm.decoding import Chat, Reader, Sampling
 from minillm.decoding.causal import CausalReader
+from minillm.decoding.summaries import Length
 from minillm.errors import InputError
 from minillm.formats.format import Contents, Format, Updates, formats
 from minillm.look.page import Page
@@ -26,6 +27,7 @@ from minillm.runs.abilities import (
     Fills,
     HasVectors,
     Looks,
+    Summarises,
     Translates,
     Writes,
 )
@@ -33,7 +35,7 @@ from minillm.runs.additions import updates_of
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Given, Kind, Results, Vocabularies, kinds
 from minillm.runs.python_data import named_as, python_data
-from minillm.runs.settings import Evaluation
+from minillm.runs.settings import Evaluation, SummarySearch
 from minillm.text import ChatTemplate, Vocabulary
 from minillm.text.chat_template import KNOWN, Message
 
@@ -225,6 +227,56 @@ class Run:
             return self.hypotheses([texts], **options)[0]
         kind = self._able(Translates)
         return kind.hypotheses(self, texts, **options) if len(texts) else []
+
+    def summarise(
+        self,
+        texts: str | Sequence[str],
+        report: Callable[[str], None] = warnings.warn,
+        **options: Any,
+    ) -> Any:
+        """The summary of one text, or a list of summaries for a list of texts.
+
+        It has the options of ``summaries``.  InputError for one text without a summary.  In a list,
+        this is reported, and the summary is empty.
+
+        >>> minillm.load("runs/smol").summarise(text, sentences=1)  # doctest: +SKIP
+        """
+        if isinstance(texts, str):
+            [summary] = self.summaries([texts], report=report, **options)
+            if isinstance(summary, InputError):
+                raise summary
+            return summary
+        results = []
+        for summary in self.summaries(texts, report=report, **options):
+            if isinstance(summary, InputError):
+                report(str(summary))
+                summary = ""
+            results.append(summary)
+        return results
+
+    def summaries(
+        self,
+        texts: Sequence[str],
+        sentences: int | None = None,
+        words: int | None = None,
+        places: Sequence[str] | None = None,
+        report: Callable[[str], None] = warnings.warn,
+        **search: Any,
+    ) -> Iterator[str | InputError]:
+        """The summaries of texts, in order, as they are written.
+
+        An InputError, which is not raised, says why a text has none.  ``sentences`` and ``words``
+        limit each summary.  A run that was trained on pairs also has the options of
+        :class:`minillm.runs.settings.SummarySearch`.  A chat model is asked for a summary, and a
+        text that exceeds its context is summarised in parts: see
+        :mod:`minillm.decoding.summaries`.  ``report`` is called with a line about such a text.
+        ``places`` name the texts in these lines.
+        """
+        kind = self._able(Summarises)
+        make(SummarySearch, search)
+        length = make(Length, {"sentences": sentences, "words": words})
+        places = places or [f"text {number + 1}" for number in range(len(texts))]
+        return kind.summaries(self, texts, places, length, report, **search)
 
     def cross_attention(
         self, text: str, ids: Sequence[int], layer: int | None, head: int | None

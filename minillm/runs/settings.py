@@ -417,6 +417,15 @@ def search_options(values: object) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
+class SummarySearch(Search):
+    """Options of beam search for summaries."""
+
+    beam: int = with_default(Search, "beam", 4)
+    no_repeat: int | None = with_default(Search, "no_repeat", 3)
+    least: int | None = with_default(Search, "least", 1)
+
+
+@dataclass(frozen=True)
 class SearchEvaluation(Search, Evaluation):
     """Options of measuring what a model writes by beam search."""
 

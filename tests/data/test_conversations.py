@@ -56,8 +56,18 @@ def test_files_of_several_forms(files, tmp_path):
     with pytest.raises(InputError, match=r"tsv, line 1: expected conversations only, .*a pair"):
         list(read_conversations(chats, files[0]))
     chats.write_text('{"source": "a", "target": "b"}\n{"prompt": "a", "completion": "b"}\n')
-    with pytest.raises(InputError, match=r"line 2: expected pairs only, .*a conversation"):
+    with pytest.raises(InputError, match=r'line 2: expected an object with "source"'):
         list(read_conversations(chats))
+    chats.write_text('{"prompt": "a", "completion": "b"}\n{"source": "a", "target": "b"}\n')
+    with pytest.raises(InputError, match=r"line 2: expected .*, found 'source', 'target'"):
+        list(read_conversations(chats))
+
+
+def test_each_of_several_summaries_makes_a_conversation(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"source": "a long text", "target": ["a text", "long"]}\n')
+    found = [one.pair for one in read_conversations(path)]
+    assert found == [("a long text", "a text"), ("a long text", "long")]
 
 
 @pytest.mark.parametrize(
@@ -67,6 +77,7 @@ def test_files_of_several_forms(files, tmp_path):
         ("a.tsv", "a text\ta\na text\t\n", "line 2: expected source and target, found an empty"),
         ("a.tsv", "a text\ta\tb\n", "line 1: expected source<TAB>target, found 2 tabs"),
         ("a.jsonl", '{"source": "a"}\n', 'expected "messages", .* "source" and "target"'),
+        ("a.jsonl", '{"target": "a"}\n', 'line 1: expected an object with "source"'),
         (
             "a.jsonl",
             '{"source": "a", "target": 3}\n',

@@ -200,6 +200,15 @@ def test_samples_keep_the_rules_too_and_are_greedy_at_temperature_zero(seed, val
             assert [h.ids for h in drawn] == [h.ids for (h,) in best]
 
 
+class Silent(TinyDecoder):
+    """EOS is its only possible token but token 1."""
+
+    def step(self, ids, state):
+        logits, weights, state = super().step(ids, state)
+        logits[..., [0, 2]] = -np.inf
+        return logits, weights, state
+
+
 @pytest.mark.parametrize("beam", [1, 3])
 def test_an_output_ends_if_no_token_is_left(beam):
     """Whatever EOS is told to wait for; and a model may have no tokens but banned ones."""
@@ -207,6 +216,7 @@ def test_an_output_ends_if_no_token_is_left(beam):
     for model, values, T in (
         (TinyDecoder(1), {"banned": [0], "least": 3}, 0),
         (TinyDecoder(4), {"no_repeat": 1, "least": 9}, 4),
+        (Silent(3), {"banned": [1], "least": 2}, 0),
     ):
         results = beam_search(model, source, lengths, beam, limit=20, **values)
         drawn = sample_outputs(model, source, lengths, np.random.default_rng(0), 20, **values)
@@ -242,6 +252,17 @@ def test_rows_may_be_wider_than_the_vocabulary(seed, beam, no_repeat, least):
             expected, _ = log_probability(model, source[b, : lengths[b]], h.ids, h.ended)
             assert h.log_probability == pytest.approx(expected, rel=1e-10)
     assert any(id > 2 for hypotheses in results for h in hypotheses for id in h.ids) or beam == 1
+
+
+def test_a_sample_that_has_ended_needs_no_more_tokens():
+    """The others of its batch continue for longer than its own tokens would last."""
+    source, lengths = np.array([[0, 1, 2, 3], [4, 5, 0, 0]]), np.array([4, 2])
+    rng, ended = np.random.default_rng(0), []
+    for seed in range(20):
+        model = Wide(2, seed=seed, scale=0.1)
+        drawn = sample_outputs(model, source, lengths, rng, 6, banned=[0], no_repeat=1)
+        ended.append(tuple(len(h.ids) for h in drawn))
+    assert (3, 0) in ended
 
 
 @given(SEEDS, st.integers(1, 5))

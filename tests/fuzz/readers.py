@@ -11,7 +11,7 @@ import numpy as np
 from minillm import decoding
 from minillm.data import RandomWindows, Shards, read_text, word_sets
 from minillm.data.choices import read_choices
-from minillm.data.conversations import has_conversations, read_conversations
+from minillm.data.conversations import has_conversations, has_summaries, read_conversations
 from minillm.data.labelled import LabelledData
 from minillm.data.lines import read_lines
 from minillm.data.pairs import PairFile
@@ -166,6 +166,7 @@ def read_questions(folder: Path, rng: random.Random) -> None:
 def read_chats(folder: Path, rng: random.Random) -> None:
     [file] = folder.iterdir()
     has_conversations(file)
+    has_summaries(file)
     for one in read_conversations(file):
         assert isinstance(one.key, str)
 

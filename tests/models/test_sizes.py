@@ -12,6 +12,7 @@ from minillm.models.bag_of_ngrams import BagConfig
 from minillm.models.bert import BERTConfig
 from minillm.models.captioner import CaptionerConfig
 from minillm.models.classifier import ClassifierConfig
+from minillm.models.copying_transformer import CopyingTransformerConfig
 from minillm.models.encoder_decoder import EncoderDecoderConfig
 from minillm.models.fine_tuned import FineTunedConfig
 from minillm.models.gpt import GPTConfig
@@ -30,7 +31,13 @@ CONFIGS = [
     *(BERT, TRANSFORMER, BagConfig(2), CaptionerConfig(5, 2), ClassifierConfig(5, 2)),
     *(EncoderDecoderConfig(6, 5), FineTunedConfig("bert", BERT, 2), GPTConfig(7), LlamaConfig(7)),
     *(ImageClassifierConfig(5, 2), LanguageModelConfig(5), NeuralNGramConfig(5)),
-    *(NGramConfig(5, 3), PointerGeneratorConfig(5), ReaderConfig(5), Word2VecConfig(5)),
+    *(
+        CopyingTransformerConfig(5),
+        NGramConfig(5, 3),
+        PointerGeneratorConfig(5),
+        ReaderConfig(5),
+        Word2VecConfig(5),
+    ),
 ]
 
 

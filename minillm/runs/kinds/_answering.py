@@ -22,7 +22,12 @@ from typing import cast
 import numpy as np
 
 from minillm.data.choices import Choice, is_choice, read_choices
-from minillm.data.conversations import Conversation, has_summaries, read_conversations
+from minillm.data.conversations import (
+    Conversation,
+    has_summaries,
+    read_conversations,
+    summarised,
+)
 from minillm.data.files import json_object
 from minillm.data.lines import is_json_lines, read_lines
 from minillm.decoding import Sampling
@@ -58,7 +63,10 @@ def results_of(run: Run, given: Given, expression: str | None) -> Results | None
     InputError for other data if there is an ``expression`` to compare answers by.
     """
     results = None
-    if given.files and all(map(is_json_lines, given.files)):
+    if given.pairs is not None:
+        chats = [summarised(pair, "pairs") for pair in given.pairs]
+        results = _results_on_conversations(run, given, _compiled(expression), chats)
+    elif given.files and all(map(is_json_lines, given.files)):
         results = _results_on_lines(run, given, expression)
     elif given.files and run.chat_template() is not None and all(map(has_summaries, given.files)):
         results = _results_on_conversations(run, given, _compiled(expression))
@@ -82,9 +90,16 @@ def _results_on_lines(run: Run, given: Given, expression: str | None) -> Results
     return _results_on_conversations(run, given, pattern)
 
 
-def _results_on_conversations(run: Run, given: Given, pattern: re.Pattern[str] | None) -> Results:
-    """The figures on files of conversations, or of pairs of a text and its summary."""
-    chats = [chat for chat in read_conversations(*given.files) if isinstance(chat, Conversation)]
+def _results_on_conversations(
+    run: Run,
+    given: Given,
+    pattern: re.Pattern[str] | None,
+    chats: Sequence[Conversation] | None = None,
+) -> Results:
+    """The figures on conversations, by default those of the files, or their pairs."""
+    if chats is None:
+        read = read_conversations(*given.files)
+        chats = [chat for chat in read if isinstance(chat, Conversation)]
     results: Results = {"data": given.title} | on_answers(run, chats)
     return results if pattern is None else results | on_matches(run, chats, pattern)
 

@@ -1,6 +1,6 @@
 """The shared parts of Transformers that predict the next token: GPT and Llama."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -13,6 +13,7 @@ from minillm.data.files import copy_file
 from minillm.data.registry import absolute
 from minillm.data.windows import Ids
 from minillm.decoding import Sampling
+from minillm.decoding.summaries import Length, summaries
 from minillm.errors import InputError
 from minillm.formats.format import Contents
 from minillm.look.attention import attention_weights
@@ -41,6 +42,7 @@ from minillm.runs.settings import (
 from minillm.text import unit_name
 from minillm.training import Summary
 from minillm.training.language_model import ContextTask, evaluate_in_context
+from minillm.training.progress import progress_bar
 
 COUNTED = 10_000_000  # tokens of the training text whose frequencies are a baseline
 SAMPLE = 60  # tokens shown after each validation
@@ -83,6 +85,29 @@ class CausalAbilities(WritingKind):
             raise InputError(f"TEXT: expected 1 to {most} tokens, found {len(ids)}")
         weights = attention_weights(run.model, ids[None])
         return weights[layer, 0, head], [run.tokenizer.show(int(token)) for token in ids]
+
+    def summaries(
+        self,
+        run: Run,
+        texts: Sequence[str],
+        places: Sequence[str],
+        length: Length,
+        report: Callable[[str], None],
+        **search: Any,
+    ) -> Iterator[str | InputError]:
+        """See :meth:`minillm.runs.run.Run.summaries`; InputError without a chat template."""
+        for name in search:
+            raise InputError(
+                f"--{name.replace('_', '-')}: expected a run that was trained on pairs, "
+                f"found one of {run.kind.name}"
+            )
+        if run.chat_template() is None:
+            raise InputError(
+                f"{run.path}: expected a run with a chat template, or one that was trained on "
+                f"pairs, found one of {run.kind.name} without a template"
+            )
+        progress = partial(progress_bar, unit=" parts")
+        return summaries(run.answering, texts, places, length, report, progress)
 
     def look(self, run: Run, text: str) -> Inside:
         """See :meth:`minillm.runs.run.Run.look`: with the attention of all heads."""

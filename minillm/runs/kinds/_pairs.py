@@ -15,6 +15,7 @@ from minillm import metrics
 from minillm.data import Minibatches, Sequences, registry
 from minillm.data.pairs import JUDGED, Pair, PairData, read_pairs
 from minillm.decoding import Translation, Translator
+from minillm.decoding.summaries import Length
 from minillm.errors import InputError
 from minillm.look.inside import MOST, Inside
 from minillm.look.measurements import Translated
@@ -36,6 +37,7 @@ from minillm.runs.settings import (
     Facts,
     LoRASettings,
     SearchEvaluation,
+    SummarySearch,
     TrainingSettings,
     VocabularySettings,
     config_from,
@@ -49,8 +51,9 @@ from minillm.training.minibatches import MinibatchTask, fingerprint, mean_loss
 
 EXAMPLES = 3  # shown after a training
 BATCH = 256  # pairs that are measured together
+TOGETHER = 256  # texts that are summarised together: those of similar length share a batch
 MOST_UNKNOWN = 0.2  # of the words of a side: above it, the model mostly learns the unknown word
-MOST_CUT = 0.05  # of the pairs: with more characters than are read, byte pairs are better
+MOST_CUT = 0.05  # of the pairs, by their characters: above it, the unit is the byte pair
 FEW_BYTE_PAIRS = 2000  # for rare words, which more byte pairs would keep whole
 BUILT_IN = """\
   cmudict        English words to phonemes (cmudict-stress: with the vowels' stress)
@@ -198,9 +201,45 @@ class PairKind(Kind):
 
     def hypotheses(self, run: Run, texts: Sequence[str], **options: Any) -> list[list[Translation]]:
         """See :meth:`minillm.runs.run.Run.hypotheses`."""
+        return self._translator(run).translate(texts, **options)
+
+    def _translator(self, run: Run) -> Translator:
         longest, limit = run.settings.max_source, run.data["longest_target"]
-        translator = Translator(run.model, run.source, run.target, longest, limit)
-        return translator.translate(texts, **options)
+        return Translator(run.model, run.source, run.target, longest, limit)
+
+    def summaries(
+        self,
+        run: Run,
+        texts: Sequence[str],
+        places: Sequence[str],
+        length: Length,
+        report: Callable[[str], None],
+        **search: Any,
+    ) -> Iterator[str | InputError]:
+        """See :meth:`minillm.runs.run.Run.summaries`; by default no trigram is written twice."""
+        translator, options = self._translator(run), search_options(SummarySearch(**search))
+
+        def refusal(row: int) -> InputError | None:
+            try:
+                translator.encode([texts[row]], [places[row]])
+            except InputError as error:
+                return error
+            return None
+
+        cut = 0
+        for at in range(0, len(texts), TOGETHER):
+            refused = {row: refusal(row) for row in range(len(texts))[at : at + TOGETHER]}
+            read = [texts[row] for row, error in refused.items() if error is None]
+            outputs = (best[0] for best in run.hypotheses(read, **options))
+            for error in refused.values():
+                if error is not None:
+                    yield error
+                    continue
+                output = next(outputs)
+                cut += output.cut
+                yield length.cut(output.text)
+        if cut:
+            report(f"{cut:,} of {len(texts):,} texts are cut to {translator.longest:,} tokens")
 
     def look(self, run: Run, text: str, target: str | None = None) -> Inside:
         """See :meth:`minillm.runs.run.Run.look`; without a target, it is the model's output."""

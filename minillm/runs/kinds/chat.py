@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 
@@ -154,6 +154,7 @@ which may be quantised."""
         finetune trains a chat where the data are conversations
 
 then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR --format gguf"""
+    takes: ClassVar[tuple[str, ...]] = ("pairs",)
     model = Llama
     config = LlamaConfig
     settings = ChatSettings

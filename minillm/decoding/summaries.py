@@ -1,0 +1,187 @@
+r"""Summaries, by a model that answers or by extraction, within the length that is asked for.
+
+A chat model is asked for a summary by :func:`minillm.data.conversations.summary_request`.  It
+ignores limits now and then, so they also end its answer, which is then cut to whole sentences.
+
+A text that exceeds the context is summarised in parts, which end where sentences do.  The summaries
+of the parts, one after another, are a shorter text, which is summarised in the same way:
+
+    s(text) = answer(text)                              if the text fits the context
+    s(text) = s(answer(part 1) answer(part 2) ...)      otherwise
+
+Source: Wu et al. (2021), "Recursively summarizing books with human feedback", section 2.1.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.data.conversations import Message, summary_request
+from minillm.decoding.answers import answers
+from minillm.decoding.chat import Chat
+from minillm.decoding.sampling import Sampling
+from minillm.errors import InputError
+from minillm.option import option
+from minillm.text import BytePairs
+from minillm.text.sentences import sentences
+
+GREEDY = Sampling(temperature=0)
+WORDS = 100  # of the summary of a chat model at most, unless a number is given
+TOKENS = 4  # of a word at most: an answer without spaces must end, too
+SPARE = 8  # tokens that a text may have more within its prompt than alone
+LEAST = 16  # tokens of a text that a context must have room for
+SHORTER = 8  # times that the summary of a part has fewer tokens than the context has room for
+
+
+@dataclass(frozen=True)
+class Length:
+    """The length of a summary at most."""
+
+    sentences: int | None = option(None, "at most N sentences", "N", least=1, most=10_000)
+    words: int | None = option(None, "at most about N words", "N", least=1, most=100_000)
+
+    def is_exceeded(self, text: str) -> bool:
+        """Whether a text that grows has more than that, after its last word is whole."""
+        whole = re.sub(r"\S+$", "", text)
+        words, most = len(whole.split()), self.sentences
+        return (self.words is not None and words > self.words) or (
+            most is not None and len(sentences(whole)) > most
+        )
+
+    def cut(self, text: str) -> str:
+        """The beginning of a text that has this length: whole sentences, or one cut sentence."""
+        if self.sentences is None and self.words is None:
+            return " ".join(text.split())
+        found = sentences(text)[: self.sentences]
+        if self.words is not None and found:
+            sizes = accumulate(len(sentence.split()) for sentence in found)
+            fitting = sum(size <= self.words for size in sizes)
+            found = found[:fitting] or [" ".join(found[0].split()[: self.words])]
+        return " ".join(found)
+
+
+# --- extraction ----------------------------------------------------------------------------------
+
+
+def extracted(choose: Callable[[str, int], Sequence[str]], text: str, length: Length) -> str:
+    """The best sentences of a text: by default one, or as many as have the number of words.
+
+    ``choose(text, k)`` returns the best k sentences.
+    """
+    if length.words is None:
+        return " ".join(choose(text, length.sentences or 1))
+    most = min(len(sentences(text)), length.sentences or 10_000)
+    fitting = bisect_right(
+        range(1, most + 1), length.words, key=lambda k: len(" ".join(choose(text, k)).split())
+    )
+    return " ".join(choose(text, max(1, fitting)))
+
+
+# --- a model that answers ------------------------------------------------------------------------
+
+
+def summaries(
+    chat: Chat,
+    texts: Iterable[str],
+    places: Iterable[str],
+    length: Length,
+    report: Callable[[str], None],
+    progress: Callable[..., Any] = lambda parts, total: parts,
+) -> Iterator[str | InputError]:
+    """The summary of each text, in order, as it is written; an InputError if there is none.
+
+    ``places`` name the texts in messages.  ``report`` is called with a line about a text that
+    exceeds the context.  The answers to its parts pass through ``progress(answers, total=n)``.
+    """
+    limited = replace(length, words=length.words or WORDS)
+    tokens = TOKENS * (length.words or WORDS)
+    requests = _Requests(chat, length, report, progress)
+    asked = (requests.of(text, place) for text, place in zip(texts, places, strict=True))
+    return _answered(chat, asked, limited, tokens)
+
+
+def _answered(
+    chat: Chat, requests: Iterable[list[Message] | InputError], length: Length, tokens: int
+) -> Iterator[str | InputError]:
+    """Yield the answers of so many tokens at most: the first paragraph, cut to the length."""
+
+    def is_enough(answer: str) -> bool:
+        answer = answer.lstrip()
+        return _paragraph(answer) != answer or length.is_exceeded(answer)
+
+    for answer in answers(chat, requests, tokens, GREEDY, is_enough):
+        yield answer if isinstance(answer, InputError) else length.cut(_paragraph(answer))
+
+
+def _paragraph(answer: str) -> str:
+    """An answer up to its first blank line."""
+    return re.split(r"\n\s*\n", answer.lstrip(), maxsplit=1)[0]
+
+
+# --- texts that exceed the context ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Requests:
+    """The messages that ask for a summary of a text, or of the summaries of its parts."""
+
+    chat: Chat
+    length: Length
+    report: Callable[[str], None]
+    progress: Callable[..., Any]
+
+    def of(self, text: str, place: str) -> list[Message] | InputError:
+        """The messages; InputError for an empty text, and a context without room for one."""
+        if (room := self._room) < LEAST:
+            return InputError(
+                f"the model: expected a context with room for {LEAST} tokens of a text, found "
+                f"{max(0, room)} of {self.chat.reader.config.context}"
+            )
+        while (tokens := len(self.chat.tokenizer.encode_ordinary(text))) > room:
+            parts = parts_of(text, self.chat.tokenizer, room)
+            self.report(
+                f"{place}: {tokens:,} tokens, of which {room:,} fit the context: {len(parts)} "
+                "parts are summarised, and then their summaries"
+            )
+            asked = (summary_request(part) for part in parts)
+            answer_tokens = min(TOKENS * WORDS, room // SHORTER)
+            found = _answered(self.chat, asked, Length(words=WORDS), answer_tokens)
+            shown = self.progress(found, total=len(parts))
+            text = " ".join(one for one in shown if isinstance(one, str))
+        if not text.strip():
+            return InputError(f"{place}: expected a text, found an empty one")
+        return summary_request(text, *vars(self.length).values())
+
+    @property
+    def _room(self) -> int:
+        """The number of tokens of a text that fit the context with the prompt and any answer."""
+        prompt = summary_request("", *vars(self.length).values())
+        return self.chat.most_tokens() - len(self.chat.encode(prompt)) - SPARE
+
+
+def parts_of(text: str, tokenizer: BytePairs, most: int) -> list[str]:
+    """The parts of a text, of similar size: sentences of ``most`` tokens together at most.
+
+    A longer sentence is cut.
+    """
+    pieces = []
+    for sentence in sentences(text):
+        ids = tokenizer.encode_ordinary(f"{sentence} ")
+        pieces += [ids[at : at + most] for at in range(0, len(ids), most)]
+    total = sum(map(len, pieces))
+    enough = total / max(1, -(-total // most))  # the mean of the fewest parts that are possible
+    parts: list[list[NDArray[np.int32]]] = []
+    size = most
+    for piece in pieces:
+        if size >= enough or size + len(piece) > most:
+            parts, size = [*parts, []], 0
+        parts[-1].append(piece)
+        size += len(piece)
+    texts = (tokenizer.decode(np.concatenate(part)).strip("\ufffd ") for part in parts)
+    return [text for text in texts if text]

@@ -1,0 +1,159 @@
+"""Summaries within a length, and of texts that exceed the context."""
+
+import pytest
+from chatting import TEMPLATE, TOKENIZER, model
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minillm.data.conversations import summary_request
+from minillm.decoding import Chat
+from minillm.decoding import summaries as page
+from minillm.decoding.summaries import Length, extracted, parts_of, summaries
+from minillm.errors import InputError
+from minillm.models.extractive import lead, textrank
+from minillm.text.sentences import sentences
+
+WORDS = st.sampled_from(["The", "cat", "Dr.", "etc.", "sat.", "on.", '"So?"', "mats", "3.5", "2."])
+TEXTS = st.lists(WORDS, max_size=30).map(" ".join)
+LENGTHS = st.builds(Length, st.none() | st.integers(1, 3), st.none() | st.integers(1, 12))
+TEXT = " ".join(f"The {a} sat on the {b}." for a in ("cat", "dog", "log") for b in ("mat", "log"))
+
+
+# --- length --------------------------------------------------------------------------------------
+
+
+@given(TEXTS, LENGTHS)
+def test_a_cut_text_has_the_length(text, length):
+    cut = length.cut(text)
+    assert " ".join(text.split()).startswith(cut)
+    assert length.words is None or len(cut.split()) <= length.words
+    assert length.sentences is None or len(sentences(cut)) <= length.sentences
+    if length.sentences or length.words:
+        assert bool(cut) == bool(sentences(text))
+    assert length.cut(cut) == cut
+
+
+@given(TEXTS, LENGTHS)
+def test_more_text_changes_no_cut_once_the_length_is_exceeded(text, length):
+    """So it makes no difference by how many tokens an answer exceeds it."""
+    exceeding = [end for end in range(len(text)) if length.is_exceeded(text[:end])]
+    assert exceeding == list(range(exceeding[0], len(text))) if exceeding else True
+    assert {length.cut(text[:end]) for end in exceeding} <= {length.cut(text)}
+
+
+def test_a_text_within_the_length_is_whole():
+    assert (
+        Length(2, 7).cut("One two three. Four five six.\nSeven.") == "One two three. Four five six."
+    )
+    assert Length(2, 5).cut("One two three. Four five six.") == "One two three."
+    assert Length(words=2).cut("One two three. Four five six.") == "One two"
+    assert Length().cut(" subject: no\nend ") == "subject: no end"
+    assert not Length().is_exceeded("One. Two. Three. Four")
+    assert Length(sentences=2).is_exceeded("One. Two. Three ")
+    assert not Length(sentences=2).is_exceeded("One. Two. Three")  # the last word may go on
+
+
+# --- extraction ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("choose", [lead, textrank])
+def test_extracts_have_as_many_sentences_as_fit(choose):
+    assert extracted(choose, TEXT, Length()) == " ".join(choose(TEXT, 1))
+    assert extracted(choose, TEXT, Length(sentences=3)) == " ".join(choose(TEXT, 3))
+    for words in range(1, 40):
+        extract = extracted(choose, TEXT, Length(words=words))
+        count = max(1, min(6, words // 6))
+        assert extract == " ".join(choose(TEXT, count))
+        assert extracted(choose, TEXT, Length(2, words)) == " ".join(choose(TEXT, min(2, count)))
+    assert extracted(choose, "", Length()) == extracted(choose, "", Length(words=3)) == ""
+
+
+# --- texts that exceed the context ---------------------------------------------------------------
+
+
+@given(TEXTS, st.integers(3, 40))
+def test_parts_have_all_sentences_in_order(text, most):
+    parts = parts_of(text, TOKENIZER, most)
+    assert "".join("".join(parts).split()) == "".join("".join(sentences(text)).split())
+    assert all(len(TOKENIZER.encode_ordinary(part)) <= most for part in parts)
+    assert all(parts)
+
+
+def test_parts_end_where_sentences_do_and_have_similar_sizes():
+    one = len(TOKENIZER.encode_ordinary(sentences(TEXT)[0] + " "))
+    parts = parts_of(TEXT, TOKENIZER, 5 * one)
+    assert len(parts) == 2
+    assert [len(sentences(part)) for part in parts] == [3, 3]
+    assert " ".join(parts) == TEXT
+
+
+def test_a_long_sentence_is_cut():
+    assert max(map(len, parts_of("cat" * 50 + " sat", TOKENIZER, 20))) < 60
+
+
+@pytest.fixture(scope="module")
+def chat():
+    return Chat(model(context=320), TOKENIZER, TEMPLATE)
+
+
+def summarised(chat, *texts, length=Length(words=4)):  # noqa: B008
+    notes = []
+    places = [f"text {number + 1}" for number in range(len(texts))]
+    return list(summaries(chat, texts, places, length, notes.append)), notes
+
+
+def test_many_summaries_are_the_same_as_alone(chat):
+    texts = [f"The {a} sat. The {b} sat on the log." for a in ("cat", "dog") for b in "abcdef"]
+    together, notes = summarised(chat, *texts)
+    assert together == [summarised(chat, text)[0][0] for text in texts]
+    assert len(set(together)) > 1
+    assert all(len(summary.split()) <= 4 for summary in together)
+    assert not notes
+
+
+def test_a_summary_is_the_first_paragraph_of_the_answer(chat, monkeypatch):
+    def answered(chat, requests, length, sampling, is_enough):
+        for answer, enough in (
+            ("\n a\nb \n", False),
+            ("\nOne. Two\n \n3", True),
+            ("One. Two. No", False),
+        ):
+            assert is_enough(answer) == enough
+            assert isinstance(next(iter(requests)), list)
+            yield answer
+
+    monkeypatch.setattr(page, "answers", answered)
+    found, _ = summarised(chat, "a", "b", "c", length=Length(sentences=2))
+    assert found == ["a b", "One. Two", "One. Two."]
+
+
+def test_a_long_text_is_summarised_in_parts(chat):
+    """Of two levels, if the summaries of the parts exceed the context, too."""
+    for times, levels in ((8, 1), (40, 2)):
+        text = " ".join([TEXT] * times)
+        [summary], notes = summarised(chat, text)
+        assert len(notes) == levels
+        assert notes[0].startswith("text 1: ")
+        room = page._Requests(chat, Length(words=4), print, list)._room
+        for note in notes:
+            parts = parts_of(text, TOKENIZER, room)
+            assert f"{len(parts)} parts are summarised" in note
+            tokens = min(page.TOKENS * page.WORDS, room // page.SHORTER)
+            of_parts = page._answered(
+                chat, map(summary_request, parts), Length(words=page.WORDS), tokens
+            )
+            shorter = " ".join(of_parts)
+            assert len(shorter) < len(text)
+            text = shorter
+        assert summary == summarised(chat, text)[0][0]
+
+
+def test_texts_without_a_summary(chat):
+    found, notes = summarised(chat, "The cat sat.", " \n", "The dog sat.")
+    assert [type(one) for one in found] == [str, InputError, str]
+    assert str(found[1]) == "text 2: expected a text, found an empty one"
+    small = Chat(model(context=64), TOKENIZER, TEMPLATE)
+    assert "expected a context with room for 16 tokens" in str(
+        summarised(small, "The cat sat.")[0][0]
+    )
+    assert not notes
