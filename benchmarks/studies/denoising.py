@@ -6,9 +6,10 @@
 
 For each number n and each seed, two Transformers are trained on the same n pairs, drawn by the
 seed, for the same number of steps: one begins with the weights of the pre-trained run, the other
-with random ones.  Both have the vocabulary and the sizes of that run, and the default learning rate
-of their kind of beginning, and both read as many tokens of a source as a passage had.  A fifth of the n pairs is held out, to keep the best weights.  All are
-measured on the same test pairs, by default the last tenth of PAIRS, at most 300 of them.
+with random ones.  Both have the vocabulary and the sizes of that run, read as many tokens of a
+source as its passages have, and have the default learning rate of such a training.  A fifth of the
+n pairs is held out, to keep the best weights.  All are measured on the same test pairs, by default
+the last tenth of PAIRS, at most 300 of them.
 
 Every training is a line of DIR/results.jsonl: the same command, or one with more sizes or seeds,
 trains only what is missing.  The tables have the mean and the standard deviation over the seeds.
