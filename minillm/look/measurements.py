@@ -236,19 +236,24 @@ def read_transformer(model: Any, source: Ids, target: Ids) -> Translated:
         return np.concatenate([gradients["source.E"], gradients["target.E"]])
 
     norms = norms_by_place(dys, S + T, by_place)
+    attention = _attention_of_transformer(model, source, target)
+    return logits, norms[:, :S], _by_target(norms[:, S:]), attention
+
+
+def _attention_of_transformer(model: Any, source: Ids, target: Ids) -> list[AttentionWeights]:
+    inputs = teacher_forcing(target[None], model.config.bos)[0]
     cross = TransformerDecoder(model)
     of_layers = [
-        cross.attention_weights(source[None], lengths, target[None], layer)[0]
-        for layer in range(c.layers)
+        cross.attention_weights(source[None], np.array([len(source)]), target[None], layer)[0]
+        for layer in range(model.config.layers)
     ]
     encoder = self_attention_weights(model, source[None])[:, 0]
     decoder = self_attention_weights(model, source[None], inputs[None])[:, 0]
-    attention = [
+    return [
         AttentionWeights("from the target to the source", "text", "source", np.stack(of_layers)),
         AttentionWeights("within the source", "source", "source", encoder),
         AttentionWeights("within the target", "text", "inputs", decoder, causal=True),
     ]
-    return logits, norms[:, :S], _by_target(norms[:, S:]), attention
 
 
 def read_encoder_decoder(model: Any, source: Ids, target: Ids) -> Translated:
@@ -287,27 +292,71 @@ def read_pointer_generator(model: Any, source: Ids, target: Ids) -> Translated:
     places = np.arange(S + T)[None]
     state, encode_backward = own.encode(places[:, :S], np.array([S]))
     (a, weights), decode_backward = own.decode(places[:, S:], state)
-    (logits, gates), output_backward = model.output(a)
-    m, copied_backward = ops.copied_probability(weights, source[None], target[None])
-    _, loss_backward = ops.pointer_cross_entropy(logits, gates, m, target[None])
-    dlogits, dgates, dm = loss_backward(float(T))  # the loss is the mean over the rows
-    da, _ = output_backward(dlogits, dgates)
-    dboth = np.concatenate([da, copied_backward(dm)], axis=-1)[0]  # (T, D + S)
-    D = a.shape[-1]
+    log_P, da, dweights, copying = _copying(model, a, weights, source, target)
 
-    def by_place(dy: NDArray) -> NDArray:
-        dstate, of_decoder = decode_backward(dy[..., :D].copy(), dy[..., D:].copy())
+    def by_place(dboth: NDArray) -> NDArray:
+        da, dweights = _parted(dboth, a, weights)
+        dstate, of_decoder = decode_backward(da, dweights)
         return merge_gradients(encode_backward(dstate), of_decoder)["embedding.E"]
 
-    norms = norms_by_place(dboth, S + T, by_place)
-    g, _ = ops.sigmoid(gates[0])
-    r = g - dgates[0]  # dz = g - r, and 1 - r is the probability that the target was copied
-    copying = Copying(g, np.clip(1 - r, 0, 1))
+    norms = norms_by_place(np.concatenate([da, dweights], axis=-1), S + T, by_place)
     cross = AttentionWeights(
         "from the target to the source", "text", "source", weights[None], copying=copying
     )
-    log_P = log_mixture(logits, gates, weights, source[None])[0]
     return log_P, norms[:, :S], _by_target(norms[:, S:]), [cross]
+
+
+def read_copying_transformer(model: Any, source: Ids, target: Ids) -> Translated:
+    """Read a source and its target, as :func:`read_pointer_generator` does.
+
+    The first attention is the pointer's; the others are those of the Transformer.
+    """
+    S, T, lengths = len(source), len(target), np.array([len(source)])
+    inputs = teacher_forcing(target[None], model.config.bos)[0]
+    own = with_rows(model, {"embedding.E": model.known(np.concatenate([source, inputs]))})
+    places, transformer = np.arange(S + T)[None], own.transformer()
+    memory, encode_backward = transformer.encode(places[:, :S], lengths)
+    y, decode_backward = transformer.decode(places[:, S:], memory, lengths)
+    weights, point_backward = own.point(y, memory, lengths)
+    log_P, dy, dweights, copying = _copying(model, y, weights, source, target)
+
+    def by_place(dboth: NDArray) -> NDArray:
+        dy, dweights = _parted(dboth, y, weights)
+        dy_here, dpointed, _ = point_backward(dweights)
+        dmemory, of_decoder = decode_backward(dy + dy_here)
+        of_encoder = encode_backward(dmemory + dpointed)
+        return merge_gradients(of_encoder, of_decoder)["embedding.E"]
+
+    norms = norms_by_place(np.concatenate([dy, dweights], axis=-1), S + T, by_place)
+    pointer = AttentionWeights(
+        "copying from the source", "text", "source", weights[None], copying=copying
+    )
+    known = model.known(source), model.known(target)
+    attention = [pointer, *_attention_of_transformer(model.transformer(), *known)]
+    return log_P, norms[:, :S], _by_target(norms[:, S:]), attention
+
+
+def _copying(
+    model: Any, y: NDArray, weights: NDArray, source: Ids, target: Ids
+) -> tuple[Logits, NDArray, NDArray, Copying]:
+    """The mixture of a model that copies: its outputs y (1, T, D), weights (1, T, S)
+    -> log P (T, W), the gradients of each row's own loss, dy (T, D) and dweights (T, S), copying.
+    """
+    (logits, gates), output_backward = model.output(y)
+    m, copied_backward = ops.copied_probability(weights, source[None], target[None])
+    _, loss_backward = ops.pointer_cross_entropy(logits, gates, m, target[None])
+    dlogits, dgates, dm = loss_backward(float(len(target)))  # the loss is the mean over the rows
+    dy, _ = output_backward(dlogits, dgates)
+    g, _ = ops.sigmoid(gates[0])
+    r = g - dgates[0]  # dz = g - r, and 1 - r is the probability that the target was copied
+    log_P = log_mixture(logits, gates, weights, source[None])
+    return log_P[0], dy[0], copied_backward(dm)[0], Copying(g, np.clip(1 - r, 0, 1))
+
+
+def _parted(both: NDArray, *arrays: NDArray) -> list[NDArray]:
+    """Cut the last axis into parts as wide as the arrays."""
+    cuts = np.cumsum([array.shape[-1] for array in arrays[:-1]])
+    return [part.copy() for part in np.split(both, cuts, axis=-1)]
 
 
 def _by_target(norms: Norms) -> Norms:
