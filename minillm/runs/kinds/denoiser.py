@@ -54,7 +54,7 @@ class DenoiserSettings(FilesSettings, TransformerTraining, TokenizerSettings, Lo
         help="use the vocabulary of another run, folder or file, which has a mask",
     )
     vocabulary: int = with_default(
-        VocabularySettings, "vocabulary", 8000, help="learn N byte pairs", least=258
+        VocabularySettings, "vocabulary", 4000, help="learn N byte pairs", least=258
     )
     max_source: int = of_text(
         128, "cut the text into passages of at most N tokens", "N", least=8, most=10_000
