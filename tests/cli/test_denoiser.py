@@ -232,6 +232,18 @@ def test_a_text_that_is_too_short(tmp_path, capsys):
     )
 
 
+@pytest.mark.parametrize("kind", ["denoiser", "bert"])
+def test_a_text_from_standard_input_leaves_no_sample(
+    text_file, tmp_path, monkeypatch, capsys, kind
+):
+    data = io.BytesIO(Path(text_file).read_bytes())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(data))
+    sizes = ["--width", "16", "--heads", "2", "--layers", "1", "--vocabulary", "300"]
+    command = ["train", kind, "-", "--steps", "2", *sizes, "--out", str(tmp_path / "run")]
+    assert main([*command, *(["--context", "16"] if kind == "bert" else [])]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("loss curve: ")
+
+
 def test_from_python(text_file):
     text = Path(text_file).read_text()
     settings = {"width": 16, "heads": 2, "layers": 1, "feed_forward": 32, "vocabulary": 300}
