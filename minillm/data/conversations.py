@@ -182,15 +182,17 @@ def summary_request(
 ) -> list[Message]:
     """The messages that ask for a summary of a text.
 
-    An instruction that follows the text ...
+    The instruction follows the text.  A small model then forgets it less often, and copies less of
+    the text, than after an instruction in front of the text or in a system prompt.
     """
     most = []
     if sentences is not None:
         most.append("one sentence" if sentences == 1 else f"at most {sentences} sentences")
     if words is not None:
         most.append(f"at most {words} words")
-    limit = f" in {' and '.join(most)}" if most else ""
-    return [{"role": "user", "content": f"{text}\n\nSummarize the text above{limit}."}]
+    how = f"briefly, in {' and '.join(most)}" if most else "briefly"
+    asked = f"{text}\n\nSummarize the text above {how}. Write only the summary."
+    return [{"role": "user", "content": asked}]
 
 
 def _messages(values: Any, name: str, role: str, place: str) -> list[Message]:
