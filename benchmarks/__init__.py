@@ -27,6 +27,6 @@
     python -m benchmarks.startup          the time before anything happens
 
 Machinery: `minillm.timing` times, keeps, compares and shows; `report` has the project's own table;
-`cases` and `training` are what the first command times, with `pytorch`, `bert` and
-`encoder_decoder` for PyTorch's side.
+`cases` and `training` are what the first command times, with `pytorch`, `bert`,
+`encoder_decoder` and `pointer_generator` for PyTorch's side.
 """

@@ -44,20 +44,25 @@ def pytorch_model(config, params):
             logits = self.output(combined[real])
             return nn.functional.cross_entropy(logits, target[real])
 
-    model = Model()
-    ours = {
-        "source.weight": params["source.E"],
-        "target.weight": params["target.E"],
-        "attention.weight": params["attention.W"].T,
-    }
-    for name, prefix in (
-        ("bridge_h", "bridge.0.h"),
-        ("bridge_c", "bridge.0.c"),
-        ("combine", "combine"),
-        ("output", "output"),
-    ):
+    tables = {"source": "source.E", "target": "target.E"}
+    dense = ("bridge_h", "bridge_c", "attention", "combine", "output")
+    return with_our_weights(Model(), params, tables, dense)
+
+
+def with_our_weights(model, params, tables, dense):
+    """Copy our weights to a model of one layer on each side.
+
+    ``tables`` has our name of each embedding, ``dense`` the names of other modules.  All other
+    parameters of the model have our names.
+    """
+    import torch
+
+    ours = {f"{name}.weight": params[table] for name, table in tables.items()}
+    for name in dense:
+        prefix = name.replace("bridge_", "bridge.0.")
         ours[f"{name}.weight"] = params[f"{prefix}.W"].T
-        ours[f"{name}.bias"] = params[f"{prefix}.b"]
+        if f"{prefix}.b" in params:
+            ours[f"{name}.bias"] = params[f"{prefix}.b"]
     for name, prefix in (
         ("encoder.{}_l0", "encoder.0.forward"),
         ("encoder.{}_l0_reverse", "encoder.0.reverse"),
@@ -69,5 +74,6 @@ def pytorch_model(config, params):
         ours[name.format("bias_hh")] = 0 * params[f"{prefix}.b"]
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(torch.from_numpy(np.ascontiguousarray(ours[name])))
+            array = ours[name] if name in ours else params[name]
+            parameter.copy_(torch.from_numpy(np.ascontiguousarray(array)))
     return model

@@ -17,10 +17,11 @@ from minillm.data.passages import framed
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
 from minillm.timing.contest import Case
 
-from . import bert, encoder_decoder, gpt, transformer
+from . import bert, encoder_decoder, gpt, pointer_generator, transformer
 from .pytorch import our_step, tensors, their_step, torch
 from .studies.costs import of_gpt
 
@@ -37,6 +38,8 @@ def training_steps(full: bool, compiled: bool) -> Iterator[Case]:
     """Yield the steps of all models, or of some small ones."""
     yield lstm_step(128 if full else 64)
     yield encoder_decoder_step()
+    for shortest in (150, 130):
+        yield pointer_generator_step(shortest)
     yield gpt_step("small", compiled)
     if full:
         yield gpt_step("big", compiled)
@@ -141,6 +144,37 @@ def encoder_decoder_step() -> Case:
     flops = 6.0 * (steps * (D + H) * 4 * H + lengths[1].sum() * (5 * H * H + H * 40))
     model = EncoderDecoder(config, rng)
     return step(f"seq2seq {H}, {B} pairs", model, batch, flops, peer)
+
+
+def pointer_generator_step(shortest: int) -> Case:
+    """Make a step of the pointer-generator on pairs as long as emails and their subjects.
+
+    ``shortest`` is the length of the shortest source; the longest one has 150 tokens.
+    """
+    rng = np.random.default_rng(0)
+    B, S, T, new = 64, 150, 8, 8
+    config = PointerGeneratorConfig(10_000)
+    V, D, H = config.vocabulary, config.embedding, config.hidden
+    lengths = rng.integers(shortest, S + 1, B), rng.integers(4, T + 1, B)
+    lengths[0][0], lengths[1][0] = S, T
+    source, target = rng.integers(0, V, (B, S)), rng.integers(0, V, (B, T))
+    source[:, :new] = V + 1 + np.arange(new)  # words that the vocabulary lacks
+    target[:, ::2] = source[:, : T // 2]
+    batch = source, lengths[0], target, lengths[1]
+
+    def peer(start: Mapping[str, np.ndarray]) -> Peer:
+        model = pointer_generator.pytorch_model(config, start)
+        trained = [p for name, p in model.named_parameters() if "bias_hh" not in name]
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_("bias_hh" not in name)  # as in lstm_step
+        return trained, lambda: model.loss(batch)
+
+    steps = lengths[0].sum() * 2 + lengths[1].sum()
+    each = 2 * H * H + 2 * S * 2 * H + 3 * H * D + D * V  # of a target token, after the recurrence
+    flops = 6.0 * (steps * (D + H) * 4 * H + lengths[1].sum() * each)
+    model = PointerGenerator(config, rng)
+    sources = f"{shortest} to {S}" if shortest < S else f"{S}"
+    return step(f"pointer-generator {H}, {B} x {sources}", model, batch, flops, peer)
 
 
 def gpt_step(size: str, compiled: bool) -> Case:

@@ -2,13 +2,14 @@
 
     minillm train transformer TEXT --denoise --out runs/pre --minutes 60
     python -m benchmarks.studies.denoising runs/pre PAIRS --out gains [--test PAIRS]
-        [--sizes 100,300,1000,3000] [--seeds 5] [--steps 600] [--batch 32] [--beam 5]
+        [--sizes 100,300,1000,3000] [--seeds 5] [--steps 300] [--batch 32] [--beam 5]
 
 For each number n and each seed, two Transformers are trained on the same n pairs, drawn by the
 seed, for the same number of steps: one begins with the weights of the pre-trained run, the other
-with random ones.  Both have the vocabulary and the sizes of that run, and the default learning rate
-of their kind of beginning.  A fifth of the n pairs is held out, to keep the best weights.  All are
-measured on the same test pairs, by default the last tenth of PAIRS, at most 300 of them.
+with random ones.  Both have the vocabulary and the sizes of that run, read as many tokens of a
+source as its passages have, and have the default learning rate of such a training.  A fifth of the
+n pairs is held out, to keep the best weights.  All are measured on the same test pairs, by default
+the last tenth of PAIRS, at most 300 of them.
 
 Every training is a line of DIR/results.jsonl: the same command, or one with more sizes or seeds,
 trains only what is missing.  The tables have the mean and the standard deviation over the seeds.
@@ -36,7 +37,8 @@ from minillm.runs.train import train_run
 
 from .curve import VALIDATION, sizes_of
 
-MEASURES = ("nats_per_token", "bleu", "rouge_1", "rouge_l", "exact_match")  # if there are such
+# The measures in a table, if there are such, and the factors by which they are shown.
+MEASURES = {"nats_per_token": 1, "bleu": 1, "rouge1": 100, "rouge2": 100, "rougeL": 100}
 MOST = 300  # pairs to measure on
 STREAM = 3  # of random numbers, for the order of the pairs
 RESULTS = "results.jsonl"
@@ -55,7 +57,7 @@ def main() -> None:
     parser.add_argument("--test", metavar="PAIRS", help="pairs to measure on")
     parser.add_argument("--sizes", metavar="N,N,...", default="100,300,1000,3000")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=600, help="of each training on pairs")
+    parser.add_argument("--steps", type=int, default=300, help="of each training on pairs")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--beam", type=int, default=5)
     args = parser.parse_args()
@@ -68,9 +70,9 @@ def main() -> None:
             )
         except InputError as error:
             parser.exit(2, f"{parser.prog}: {error}\n")
-    for name in MEASURES:
-        if any(name in record for record in records):
-            print(f"\n{name}:\n\n{table(records, name)}")
+    for name, factor in MEASURES.items():
+        if all(name in record for record in records):
+            print(f"\n{name}{' in percent' * (factor == 100)}:\n\n{table(records, name)}")
 
 
 def measure(
@@ -95,6 +97,7 @@ def measure(
     held_out = list(opened.pairs("validation"))[:MOST]
     if max(sizes) > len(training):
         raise InputError(f"--sizes: expected at most {len(training):,} pairs, found {max(sizes)}")
+    cut = {**settings, "max_source": initial.settings.max_source}
     weights = initial.folder.fingerprint()
     data = hashlib.sha256(json.dumps([training, held_out]).encode()).hexdigest()[:16]
     folder, wanted = Path(out), list[Record]()
@@ -105,11 +108,11 @@ def measure(
             for size in sizes:
                 part = [training[row] for row in order[:size]]
                 for line, own in lines_of(initial).items():
-                    key = {"line": line, "pairs": size, "seed": seed, "beam": beam, **settings}
+                    key = {"line": line, "pairs": size, "seed": seed, "beam": beam, **cut}
                     key |= {"weights": weights, "data": data}
                     done = [record for record in records if key.items() <= record.items()]
                     if not done:
-                        given = {**settings, **own, "seed": seed}
+                        given = {**cut, **own, "seed": seed}
                         done = [key | by_training(folder, part, held_out, given, beam)]
                         records += done
                         lines = "".join(json.dumps(record) + "\n" for record in records)
@@ -170,7 +173,7 @@ def table(records: Sequence[Record], measure: str) -> str:
     values: dict[str, dict[int, list[float]]] = {}
     for record in records:
         values.setdefault(record["line"], {}).setdefault(record["pairs"], [])
-        values[record["line"]][record["pairs"]].append(record[measure])
+        values[record["line"]][record["pairs"]].append(MEASURES[measure] * record[measure])
     rows = [["pairs", *(f"{size:,}" for size in sizes)], ["---"] + ["---:"] * len(sizes)]
     rows += [[line, *(spread(of[size]) for size in sizes)] for line, of in values.items()]
     without, pre_trained = values.values()

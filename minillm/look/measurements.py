@@ -276,9 +276,24 @@ def read_encoder_decoder(model: Any, source: Ids, target: Ids) -> Translated:
 
 
 def read_pointer_generator(model: Any, source: Ids, target: Ids) -> Translated:
-    """Read a source and its target, as :func:`read_transformer` does.
+    """Read a source and its target, as :func:`read_copying` does."""
+    return read_copying(model, source, target, lambda own, *inputs: own.decode(*inputs))
 
-    Log P of the vocabulary and of the source's new words is returned in the place of logits.
+
+def read_copying_transformer(model: Any, source: Ids, target: Ids) -> Translated:
+    """Read a source and its target, as :func:`read_copying` does."""
+    lengths = np.array([len(source)])
+    return read_copying(model, source, target, lambda own, *inputs: own.decode(*inputs, lengths))
+
+
+def read_copying(
+    model: Any, source: Ids, target: Ids, decode: Callable[[Any, Ids, Any], Any]
+) -> Translated:
+    """Read a source and its target, as :func:`read_transformer` does, with a model that copies.
+
+    Log P of the vocabulary and of the source's new words is returned in the place of logits.  The
+    only attention is the one that copies.  ``decode(model, inputs, encoded source)`` -> (outputs
+    (1, T, D), weights (1, T, S)), backward.
     """
     S, T = len(source), len(target)
     inputs = teacher_forcing(target[None], model.config.bos)[0]
@@ -286,7 +301,7 @@ def read_pointer_generator(model: Any, source: Ids, target: Ids) -> Translated:
     own.config = replace(model.config, vocabulary=S + T)  # a position is no new word
     places = np.arange(S + T)[None]
     state, encode_backward = own.encode(places[:, :S], np.array([S]))
-    (a, weights), decode_backward = own.decode(places[:, S:], state)
+    (a, weights), decode_backward = decode(own, places[:, S:], state)
     (logits, gates), output_backward = model.output(a)
     m, copied_backward = ops.copied_probability(weights, source[None], target[None])
     _, loss_backward = ops.pointer_cross_entropy(logits, gates, m, target[None])

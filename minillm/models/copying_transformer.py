@@ -46,12 +46,12 @@ class CopyingTransformerConfig:
 
     vocabulary: int  # V, without BOS and EOS
     unknown: int = 0  # the id that words outside of the vocabulary are read as
-    layers: int = 4  # of the encoder, and of the decoder
-    heads: int = 4  # N
-    width: int = 128  # D
-    feed_forward: int = 512
-    post_norm: bool = False
-    dropout: float = 0.1
+    layers: int = TransformerConfig.layers  # of the encoder, and of the decoder
+    heads: int = TransformerConfig.heads  # N
+    width: int = TransformerConfig.width  # D
+    feed_forward: int = TransformerConfig.feed_forward
+    post_norm: bool = TransformerConfig.post_norm
+    dropout: float = TransformerConfig.dropout
     coverage: float = 0.0  # the weight of the coverage loss
 
     def __post_init__(self) -> None:
@@ -112,10 +112,9 @@ class CopyingTransformer(base.Model[CopyingTransformerConfig]):
         targets = checks.ids("loss", "target", targets, self.words(source))
         lengths = checks.sequence_lengths("loss", lengths, *targets.shape)
         real = length_mask(lengths, targets.shape[1])  # (B, T): the padding has no logits
-        inputs = self.known(teacher_forcing(targets, self.config.bos))
+        inputs = teacher_forcing(targets, self.config.bos)
         memory, encode_backward = self.encode(source, source_lengths, rng)
-        y, decode_backward = self.transformer().decode(inputs, memory, source_lengths, rng)
-        weights, point_backward = self.point(y, memory, source_lengths)
+        (y, weights), decode_backward = self.decode(inputs, memory, source_lengths, rng)
         (logits, gates), output_backward = self.output(y[real])
         copied, copied_backward = ops.copied_probability(weights, source, targets)
         loss, loss_backward = ops.pointer_cross_entropy(logits, gates, copied[real], targets[real])
@@ -130,10 +129,8 @@ class CopyingTransformer(base.Model[CopyingTransformerConfig]):
             dweights = copied_backward(dcopied)
             if coverage > 0:
                 dweights += coverage_backward(coverage)
-            dy_here, dpointed, of_pointer = point_backward(dweights)
-            dmemory, of_decoder = decode_backward(dy + dy_here)
-            of_encoder = encode_backward(dmemory + dpointed)
-            return merge_gradients(of_output, of_pointer, of_decoder, of_encoder)
+            dmemory, of_decoder = decode_backward(dy, dweights)
+            return merge_gradients(of_output, of_decoder, encode_backward(dmemory))
 
         return loss + loss.dtype.type(coverage) * repeated, backward
 
@@ -155,6 +152,23 @@ class CopyingTransformer(base.Model[CopyingTransformerConfig]):
         """source (B, S), lengths (B,) -> memory (B, S, D).  ``backward(dmemory)`` -> gradients."""
         source = checks.ids("encode", "source", source, self.words(source))
         return self.transformer().encode(self.known(source), lengths, rng)
+
+    def decode(
+        self, inputs: NDArray, memory: NDArray, lengths: NDArray, rng: Rng = None
+    ) -> tuple[tuple[NDArray, NDArray], Callable]:
+        """inputs (B, T), memory (B, S, D), lengths (B,) -> y (B, T, D), copying weights (B, T, S).
+
+        ``backward(dy, dweights)`` -> dmemory, gradients.
+        """
+        y, decode_backward = self.transformer().decode(self.known(inputs), memory, lengths, rng)
+        weights, point_backward = self.point(y, memory, lengths)
+
+        def backward(dy, dweights):
+            dy_here, dpointed, of_pointer = point_backward(dweights)
+            dmemory, of_decoder = decode_backward(dy + dy_here)
+            return dmemory + dpointed, merge_gradients(of_pointer, of_decoder)
+
+        return (y, weights), backward
 
     def point(self, y: NDArray, memory: NDArray, lengths: Ids) -> tuple[NDArray, Callable]:
         """The probability of copying each position: softmax(y W_q (memory W_k)^T / sqrt(H)).

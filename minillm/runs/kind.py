@@ -161,18 +161,25 @@ class Kind:
             _kinds[cls.name] = cls()
 
     def variant(self, options: Container[str]) -> "Kind":
-        """The kind that one of the options chooses, or this one."""
-        chosen = (name for option, (name, _) in self.variants.items() if option in options)
-        return next(map(find_kind, chosen), self)
+        """The kind that one of the options chooses, or this one.  InputError for two of them."""
+        chosen = [option for option in self.variants if option in options]
+        if len(chosen) > 1:
+            found = " and ".join(f"--{option}" for option in chosen)
+            raise InputError(f"expected one kind of training, found {found}")
+        return find_kind(self.variants[chosen[0]][0]) if chosen else self
 
     # --- settings ---
+
+    def begins_with(self, initial: "Run") -> bool:
+        """Whether this kind can begin with a run of ``--init``."""
+        return isinstance(initial.kind, type(self))
 
     def init_defaults(self, initial: "Run", given: Mapping[str, object]) -> dict[str, object]:
         """The settings that replace the defaults when a run begins with another one.
 
         InputError for a run that this kind cannot begin with.
         """
-        if not isinstance(initial.kind, type(self)):
+        if not self.begins_with(initial):
             raise InputError(
                 f"--init: expected a run of {self.name}, found one of {initial.kind.name} in "
                 f"{initial.path}"

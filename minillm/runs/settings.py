@@ -45,6 +45,10 @@ SIZES: dict[str, dict[str, Any]] = {
         "least": 0,
         "below": 1,
     },
+    "coverage": {
+        "help": "weight of the loss for attending to the same words again",
+        "least": 0,
+    },
     "label_smoothing": {
         "help": "probability that is spread over all labels or tokens in training",
         "metavar": "E",

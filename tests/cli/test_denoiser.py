@@ -139,15 +139,61 @@ def test_pairs_begin_with_all_that_it_has(run_folder, pair_file, tmp_path, capsy
     assert minillm.load(again).settings.joint
 
 
-def test_more_text_begins_with_a_denoiser(run_folder, text_file, pair_file, tmp_path, capsys):
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory, pair_file):
+    """A Transformer with one vocabulary of byte pairs."""
+    folder = tmp_path_factory.mktemp("joint") / "run"
+    command = ["train", "transformer", pair_file, "--joint", "--unit", "bpe", "--out", str(folder)]
+    assert main([*command, *SIZES, "--vocabulary", "270", "--steps", "2"]) == 0
+    return str(folder)
+
+
+@pytest.mark.parametrize("initial", ["run_folder", "joint"])
+def test_a_copying_transformer_begins_with_it(initial, request, pair_file, tmp_path, capsys):
+    path, out = request.getfixturevalue(initial), tmp_path / "run"
+    command = ["train", "transformer", pair_file, "--copying", "--init", path, "--steps", "2"]
+    capsys.readouterr()
+    assert main([*command, "--learning-rate", "1e-9", "--out", str(out)]) == 0
+    before, after = minillm.load(path), minillm.load(out)
+    new = "new: gate.W, gate.b, pointer.W_k, pointer.W_q\n"
+    assert f"({before.kind.name}): " in (shown := capsys.readouterr().out)
+    assert new in shown
+    assert after.kind.name == "copying-transformer"
+    assert after.source.to_dict() == after.target.to_dict() == before.target.to_dict()
+    assert after.settings.unit == "bpe"
+    for name, array in before.model.params.items():
+        np.testing.assert_allclose(after.model.params[name], array, atol=1e-6)
+    assert after.look("The dog sat on the mat.").inside.attention[0].copying is not None
+
+
+def test_a_copying_transformer_needs_one_vocabulary(pair_file, tmp_path, capsys):
+    for name, options, complaint in (
+        ("two", ["--unit", "bpe"], r"one vocabulary \(--joint\), found one with two"),
+        ("letters", ["--unit", "character", "--joint"], "unit word or bpe, found character"),
+    ):
+        path = str(tmp_path / name)
+        command = ["train", "transformer", pair_file, "--steps", "2", *SIZES, *options]
+        assert main([*command, "--vocabulary", "270", "--out", path]) == 0
+        capsys.readouterr()
+        command = ["train", "transformer", pair_file, "--copying", "--init", path]
+        assert main([*command, "--out", str(tmp_path / "run")]) == 2
+        assert re.search(f"--init .*: expected a .*{complaint}", capsys.readouterr().err)
+
+
+def test_one_kind_of_training_at_a_time(pair_file, tmp_path, capsys):
+    command = ["train", "transformer", pair_file, "--copying", "--denoise"]
+    assert main([*command, "--out", str(tmp_path / "run")]) == 2
+    assert "expected one kind of training, found --denoise and" in capsys.readouterr().err
+    with pytest.raises(InputError, match="found denoise and copying"):
+        minillm.train("transformer", pairs=[("a", "b")], copying=True, denoise=True)
+
+
+def test_more_text_begins_with_a_denoiser(run_folder, text_file, joint, tmp_path, capsys):
     out = tmp_path / "run"
     assert train(text_file, out, "--init", run_folder, "--steps", "2") == 0
     assert minillm.load(out).config == minillm.load(run_folder).config
-    pairs = tmp_path / "pairs"
-    command = ["train", "transformer", pair_file, "--joint", "--unit", "bpe", "--out", str(pairs)]
-    assert main([*command, *SIZES, "--vocabulary", "270", "--steps", "2"]) == 0
     capsys.readouterr()
-    assert train(text_file, tmp_path / "other", "--init", str(pairs)) == 2
+    assert train(text_file, tmp_path / "other", "--init", joint) == 2
     assert "--init: expected a run of denoiser, found one of tran" in capsys.readouterr().err
 
 
@@ -184,6 +230,18 @@ def test_a_text_that_is_too_short(tmp_path, capsys):
     assert (
         "text.txt, validation: expected a longer text, found no passage" in capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize("kind", ["denoiser", "bert"])
+def test_a_text_from_standard_input_leaves_no_sample(
+    text_file, tmp_path, monkeypatch, capsys, kind
+):
+    data = io.BytesIO(Path(text_file).read_bytes())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(data))
+    sizes = ["--width", "16", "--heads", "2", "--layers", "1", "--vocabulary", "300"]
+    command = ["train", kind, "-", "--steps", "2", *sizes, "--out", str(tmp_path / "run")]
+    assert main([*command, *(["--context", "16"] if kind == "bert" else [])]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("loss curve: ")
 
 
 def test_from_python(text_file):

@@ -14,7 +14,13 @@ from minillm.runs.run import Run
 
 TEXT = "The cat sat on the mat. The dog saw the cat. Then it rained.\n"
 OTHER = "A log fell.\nA dog sat on the log. The dog slept.\n"
-TINY = ["--hidden", "8", "--embedding", "6", "--batch", "8", "--minimum-count", "1", "--steps", "3"]
+TINY = ["--batch", "8", "--minimum-count", "1", "--steps", "3"]
+RECURRENT = ["--hidden", "8", "--embedding", "6"]
+SIZES = {
+    "seq2seq": RECURRENT,
+    "summariser": RECURRENT,
+    "copying-transformer": ["--width", "8", "--layers", "1", "--feed-forward", "8"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +28,7 @@ def chat(tmp_path_factory):
     return chatting.save(tmp_path_factory.mktemp("chat") / "run", context=320)
 
 
-@pytest.fixture(scope="module", params=["seq2seq", "summariser"])
+@pytest.fixture(scope="module", params=[*SIZES])
 def trained(request, tmp_path_factory):
     """A run that was trained on pairs."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -31,7 +37,7 @@ def trained(request, tmp_path_factory):
     rows = [f"the {a} saw the {b} on the mat . it sat\t{a} saw {b}\n" for a in words for b in words]
     pairs.write_text("".join(rows))
     command = ["train", request.param, str(pairs), "--out", str(folder / "run"), *TINY]
-    assert main([*command, "--max-source", "8"]) == 0
+    assert main([*command, *SIZES[request.param], "--max-source", "8"]) == 0
     return folder / "run"
 
 

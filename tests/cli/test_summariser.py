@@ -1,4 +1,4 @@
-"""A summariser: words that it has never seen are copied, and what it copies is shown."""
+"""Models that copy: words that they have never seen are copied, and what they copy is shown."""
 
 import random
 
@@ -22,13 +22,22 @@ def pairs(count, seed):
         yield " ".join(words), f"Call {name.lower()}"
 
 
+@pytest.fixture(scope="module", params=["summariser", "copying-transformer"])
+def kind(request):
+    return request.param
+
+
+LEARNING = {
+    "summariser": {"hidden": 24, "embedding": 16, "steps": 250, "learning_rate": 1e-2},
+    "copying-transformer": {"layers": 2, "width": 32, "feed_forward": 64, "steps": 400},
+}
+
+
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("summariser") / "run"
-    options = {"hidden": 24, "embedding": 16, "batch": 32, "steps": 250, "dropout": 0.0}
-    return minillm.train(
-        "summariser", folder, pairs=list(pairs(600, 1)), quiet=True, learning_rate=1e-2, **options
-    )
+def trained(kind, tmp_path_factory):
+    folder, options = tmp_path_factory.mktemp(kind) / "run", {"batch": 32, "dropout": 0.0}
+    options |= LEARNING[kind]
+    return minillm.train(kind, folder, pairs=list(pairs(600, 1)), quiet=True, **options)
 
 
 @pytest.mark.deep
@@ -51,15 +60,29 @@ def test_the_gate_opens_for_new_words(trained):
     assert copying.copied[-1] == pytest.approx(0)  # EOS is in no source
 
 
-TINY = ["--hidden", "8", "--embedding", "6", "--batch", "8", "--minimum-count", "1", "--steps", "3"]
+SIZES = {
+    "summariser": ["--hidden", "8", "--embedding", "6"],
+    "copying-transformer": ["--width", "8", "--layers", "1", "--feed-forward", "8"],
+}
+TINY = ["--batch", "8", "--minimum-count", "1", "--steps", "3"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def train(kind):
+    """Train a tiny run on pairs."""
+
+    def train(data, out, *options):
+        return main(["train", kind, str(data), "--out", str(out), *options]) == 0
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def folder(kind, train, tmp_path_factory):
     root = tmp_path_factory.mktemp("tiny")
     file = root / "pairs.tsv"
     file.write_text("".join(f"{s}\t{t}\n" for s, t in pairs(60, 3)))
-    assert main(["train", "summariser", str(file), "--out", str(root / "run"), *TINY]) == 0
+    assert train(file, root / "run", *TINY, *SIZES[kind])
     return root
 
 
@@ -71,17 +94,15 @@ def test_one_vocabulary_serves_both_sides(folder):
     assert vocabulary_from_dict(run.target.to_dict()).unit == "open word"
 
 
-def test_training_on_from_its_weights_keeps_the_vocabulary(folder):
+def test_training_on_from_its_weights_keeps_the_vocabulary(folder, train):
     out = folder / "more"
-    command = ["train", "summariser", str(folder / "pairs.tsv"), "--out", str(out)]
-    assert main([*command, "--init", str(folder / "run"), "--steps", "2"]) == 0
+    assert train(folder / "pairs.tsv", out, "--init", str(folder / "run"), "--steps", "2")
     assert minillm.load(out).target.tokens == minillm.load(folder / "run").target.tokens
 
 
-def test_byte_pairs_can_be_copied_too(folder):
-    out = folder / "bpe"
-    command = ["train", "summariser", str(folder / "pairs.tsv"), "--out", str(out)]
-    assert main([*command, *TINY, "--unit", "bpe", "--vocabulary", "300"]) == 0
+def test_byte_pairs_can_be_copied_too(folder, kind, train):
+    out, options = folder / "bpe", ["--unit", "bpe", "--vocabulary", "300"]
+    assert train(folder / "pairs.tsv", out, *TINY, *SIZES[kind], *options)
     run = minillm.load(out)
     assert run.target.unit == "bpe"
     assert isinstance(run.translate("call Ada soon", beam=2), str)
@@ -98,14 +119,16 @@ def test_a_summary_is_not_empty_and_repeats_no_trigram(folder):
             assert len(trigrams) == len(set(trigrams))
 
 
-def test_the_attention_of_a_summariser_can_be_drawn_and_looked_at(folder, capsys):
+def test_its_attention_can_be_drawn_and_looked_at(folder, capsys):
     pytest.importorskip("matplotlib")
     run, text = str(folder / "run"), "so call Zanzibar soon please ."
     capsys.readouterr()
     assert main(["plot", "attention", run, text]) == 0
     assert (folder / "run" / "attention.png").exists()
     assert main(["look", run, text]) == 0
-    assert "Zanzibar" in (folder / "run" / "look.html").read_text()
+    page = (folder / "run" / "look.html").read_text()
+    assert "Zanzibar" in page
+    assert '"copying"' in page
 
 
 def test_a_source_of_any_length_is_read_up_to_its_limit(folder):

@@ -13,30 +13,39 @@ import numpy as np
 import pytest
 
 from minillm.look import Inside, Page
-from minillm.look.measurements import read_pointer_generator
+from minillm.look.measurements import read_copying_transformer, read_pointer_generator
+from minillm.models.copying_transformer import CopyingTransformer, CopyingTransformerConfig
 from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
 
-V, S, T, D = 4, 5, 3, 3
+V, S, T, D = 4, 5, 3, 4
 SOURCE, TARGET = (
     np.array([1, V + 1, 3, 1, V + 2]),
     np.array([V + 2, 1, V]),
 )  # more places than words
 
 
-@pytest.fixture(scope="module")
-def model():
+@pytest.fixture(scope="module", params=["recurrent", "transformer"])
+def model(request):
+    rng = np.random.default_rng(0)
+    if request.param == "transformer":
+        sizes = {"layers": 2, "heads": 2, "width": D, "feed_forward": 6}
+        made = CopyingTransformer(CopyingTransformerConfig(V, **sizes), rng, dtype=np.float64)
+        made.params["pointer.W_q"] *= 4
+        return made
     config = PointerGeneratorConfig(V, embedding=D, hidden=4, layers=2)
-    made = PointerGenerator(config, np.random.default_rng(0), dtype=np.float64)
+    made = PointerGenerator(config, rng, dtype=np.float64)
     made.params["attention.W"] *= 4
     return made
 
 
 def page_of(model):
-    logits, by_source, by_target, attention = read_pointer_generator(model, SOURCE, TARGET)
+    copies = isinstance(model, CopyingTransformer)
+    read = read_copying_transformer if copies else read_pointer_generator
+    logits, by_source, by_target, attention = read(model, SOURCE, TARGET)
     words = [*"abcd", "(end)", "new", "other"]
     return Page(
         Inside(
-            model="pointer-generator",
+            model="a model that copies",
             name="a run",
             unit="token",
             tokens=[words[token] for token in TARGET],
@@ -67,11 +76,12 @@ def mixture(model, moved=None, step=0.0):
         table[at, k] += step
         source, inputs = np.arange(S)[None], S + np.arange(T)[None]
         read = lambda ids: ids  # noqa: E731
-    own = copy(model)
+    own, lengths = copy(model), np.array([S])
     own.params, own.known = model.params | {"embedding.E": table}, read
     own.words = lambda source: 99
-    state, _ = own.encode(source, np.array([S]))
-    (a, weights), _ = own.decode(inputs, state)
+    memory, _ = own.encode(source, lengths)
+    needed = [lengths] if isinstance(model, CopyingTransformer) else []
+    (a, weights), _ = own.decode(inputs, memory, *needed)
     (logits, gates), _ = model.output(a)
     g, p = 1 / (1 + np.exp(-gates[0])), np.exp(logits[0])
     p /= p.sum(axis=-1, keepdims=True)

@@ -51,6 +51,7 @@ GIVEN = {  # the data, and the settings of a tiny run
     "seq2seq": (PAIRS, {**TINY, "minimum_count": 1}),
     "transformer": (PAIRS, {**SMALL, "width": 8, "layers": 2, "feed_forward": 8}),
     "summariser": (PAIRS, {**TINY, "minimum_count": 1}),
+    "copying-transformer": (PAIRS, {**SMALL, "width": 8, "layers": 1, "feed_forward": 8}),
     "denoiser": (TEXT, {**SMALL, "width": 8, "layers": 1, "feed_forward": 8, "vocabulary": 300}),
     "classifier": (LABELLED, {**SMALL, "buckets": 32}),
     "recurrent-classifier": (LABELLED, TINY),

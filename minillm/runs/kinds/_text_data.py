@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minillm.data import Shards, read_text, split_text
-from minillm.data.files import MOST_IN_MEMORY
+from minillm.data.files import MOST_IN_MEMORY, STANDARD_INPUT
 from minillm.data.streams import TextStream
 from minillm.data.windows import Ids
 from minillm.errors import InputError
@@ -144,9 +144,14 @@ def check_longer(training: Ids, context: int) -> None:
         )
 
 
+def is_kept(run: Run) -> bool:
+    """Whether the text that the run was made from can be read again."""
+    return "imported" not in run.data and STANDARD_INPUT not in run.data["files"]
+
+
 def check_kept(run: Run) -> None:
     """InputError if the text that the run was made from cannot be read again."""
-    if "imported" in run.data or "-" in run.data["files"]:
+    if not is_kept(run):
         source = run.data.get("imported", "standard input, which is not stored")
         raise InputError(
             f"{run.path}: it comes from {source}: give the text to measure it on as FILE"

@@ -27,7 +27,7 @@ from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Given, Job, Kind, Parts, Results, Stored, described
 from minillm.runs.kinds._adaptation import gained_and_forgotten, with_rate, with_replay
 from minillm.runs.kinds._look import inside_of, text_ids
-from minillm.runs.kinds._text_data import check_longer, evaluation_ids, open_text
+from minillm.runs.kinds._text_data import check_longer, evaluation_ids, is_kept, open_text
 from minillm.runs.kinds._vocabulary import Frame, frame_of, framing_vocabulary, with_frame
 from minillm.runs.run import Run
 from minillm.runs.settings import (
@@ -197,7 +197,9 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
             yield from gained_and_forgotten(job)
 
     def sample(self, run: Run) -> Iterator[str]:
-        """The tokens that the model with the best weights fills in."""
+        """The tokens that the model with the best weights fills in, if the text can be read."""
+        if not is_kept(run):
+            return
         _, ids = evaluation_ids(run)
         context = run.settings.context
         first = list(hidden_in(run, ids[:context]))

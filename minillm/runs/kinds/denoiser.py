@@ -1,6 +1,6 @@
 """A Transformer pre-trained to restore corrupted texts: BART (2019)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,9 +14,14 @@ from minillm.errors import InputError
 from minillm.metrics import frequency_loss
 from minillm.runs.kind import Given, Job, Kind, Parts
 from minillm.runs.kinds._pairs import PairFacts, count_tokens
-from minillm.runs.kinds._text_data import evaluation_blocks, name_of, read_training_text
+from minillm.runs.kinds._text_data import (
+    evaluation_blocks,
+    is_kept,
+    name_of,
+    read_training_text,
+)
 from minillm.runs.kinds._vocabulary import vocabulary_for
-from minillm.runs.kinds.transformer import TransformerKind, TransformerTraining
+from minillm.runs.kinds.transformer import SmoothedTraining, TransformerKind
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     FilesSettings,
@@ -37,7 +42,7 @@ CORRUPTION = 0  # seed of the masks in an evaluation
 
 
 @dataclass(frozen=True)
-class DenoiserSettings(FilesSettings, TransformerTraining, TokenizerSettings, LoRASettings):
+class DenoiserSettings(FilesSettings, SmoothedTraining, TokenizerSettings, LoRASettings):
     """The settings of a Transformer on corrupted texts."""
 
     unit: ClassVar[str] = "bpe"
@@ -49,7 +54,7 @@ class DenoiserSettings(FilesSettings, TransformerTraining, TokenizerSettings, Lo
         help="use the vocabulary of another run, folder or file, which has a mask",
     )
     vocabulary: int = with_default(
-        VocabularySettings, "vocabulary", 8000, help="learn N byte pairs", least=258
+        VocabularySettings, "vocabulary", 4000, help="learn N byte pairs", least=258
     )
     max_source: int = of_text(
         128, "cut the text into passages of at most N tokens", "N", least=8, most=10_000
@@ -69,8 +74,8 @@ class DenoiserKind(TransformerKind):
     description = """\
 Pre-train a Transformer on text without labels: in each passage, the sentences are shuffled, and
 spans of tokens are replaced by a mask; it learns to write the passage as it was.  The tokens are
-byte pairs, the same for both sides.  The last tenth of the text is held out.  Fine-tuned on few
-pairs, with minillm train transformer PAIRS --init, the model learns more than from pairs alone."""
+byte pairs, the same for both sides.  The last tenth of the text is held out.  Then fine-tune the
+model on pairs: minillm train transformer PAIRS --init DIR."""
     examples = """\
   minillm train denoiser my_text.txt --out runs/pre --minutes 60
   minillm train transformer my_text.txt --denoise --out runs/pre --minutes 60
@@ -136,6 +141,10 @@ then: minillm eval DIR, minillm translate DIR, which fills each <mask> of a text
             baseline=frequency_loss(training.targets.ids, validation.targets.ids),
             facts=PairFacts(longest_target=int(training.targets.lengths.max())),
         )
+
+    def sample(self, run: Run) -> Iterator[str]:
+        """Passages as they are restored, if the text can be read again."""
+        return super().sample(run) if is_kept(run) else iter(())
 
     def task(self, run: Run, pairs: Iterable[Pair]) -> str:
         """The measures of the restored passages are a translation's."""

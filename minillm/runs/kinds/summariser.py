@@ -1,39 +1,18 @@
 """A summariser: an encoder-decoder that copies from its source (2017)."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass
 
-import numpy as np
-
-from minillm.data.pairs import Pair, PairData
-from minillm.decoding import Translation
 from minillm.layers.recurrent import CELLS
-from minillm.look.inside import Copying, Inside
 from minillm.look.measurements import read_pointer_generator
 from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
-from minillm.runs.kind import Job
-from minillm.runs.kinds._pairs import PairKind, PairSettings, vocabulary_of
-from minillm.runs.kinds._vocabulary import vocabulary_for
-from minillm.runs.run import Run
-from minillm.runs.settings import of_text, size
-from minillm.text import Vocabulary
-from minillm.text.open_words import OpenWords
-
-TARGETS_COUNT = 5  # times, among the words of a vocabulary: a word of a target will be written
-SEARCH = {"no_repeat": 3, "least": 1}  # no trigram occurs twice, and no summary is empty
+from minillm.runs.kinds._copying import CopyingKind, CopyingSettings
+from minillm.runs.settings import size
 
 
 @dataclass(frozen=True)
-class SummariserSettings(PairSettings):
+class SummariserSettings(CopyingSettings):
     """The settings of a summariser."""
 
-    unit: str | None = of_text(
-        "word",
-        "tokens: word, in lower case, with the words of each source added; or bpe",
-        choices=("word", "bpe"),
-    )
-    vocabulary: int = 10_000
     layers: int = size(
         PointerGeneratorConfig, "layers", "layers of the encoder, and of the decoder", most=64
     )
@@ -44,18 +23,12 @@ class SummariserSettings(PairSettings):
         "width of the decoder, and of each direction of the encoder",
     )
     embedding: int = size(PointerGeneratorConfig, "embedding")
-    coverage: float = size(
-        PointerGeneratorConfig,
-        "coverage",
-        "weight of the loss for attending to the same words again",
-        least=0,
-    )
+    coverage: float = size(PointerGeneratorConfig, "coverage")
     dropout: float = size(PointerGeneratorConfig, "dropout")
     learning_rate: float = 2e-3
-    batch: int = 64
 
 
-class SummariserKind(PairKind):
+class SummariserKind(CopyingKind):
     """A pointer-generator on pairs of a text and its summary."""
 
     name = "summariser"
@@ -72,57 +45,3 @@ then: minillm summarise DIR report.txt, minillm eval DIR, minillm plot attention
     config = PointerGeneratorConfig
     settings = SummariserSettings
     reading = staticmethod(read_pointer_generator)
-    vocabularies: ClassVar[dict[str, tuple[str, str]]] = {
-        "source": ("vocabulary.json", "vocabulary"),
-        "target": ("vocabulary.json", "vocabulary"),
-    }
-
-    def vocabulary_sizes(self, source: int, target: int) -> dict[str, object]:
-        """The size of the one vocabulary."""
-        return {"vocabulary": target}
-
-    def complete(
-        self, settings: PairSettings, given: Mapping[str, object], job: Job
-    ) -> PairSettings:
-        """The settings as they are: unknown words can be copied."""
-        return settings
-
-    def task(self, run: Run, pairs: Iterable[Pair]) -> str:
-        """The task of its pairs: summaries, however long they are."""
-        return "summary"
-
-    def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
-        """One vocabulary for both sides, which is the same object twice."""
-        if job.initial:
-            return super().new_vocabularies(pairs, job)
-        if job.settings.unit == "bpe":
-            joint = vocabulary_of(pairs, job, 0, 1)
-            return joint, joint
-        settings = job.settings
-        texts = (
-            text
-            for source, target in pairs.pairs("training")
-            for text in (source, *[target] * TARGETS_COUNT)
-        )
-        words = vocabulary_for(
-            job,
-            settings.unit,
-            lambda: OpenWords.from_texts(texts, settings.minimum_count, settings.vocabulary),
-        )
-        return words, words
-
-    def hypotheses(self, run: Run, texts: Sequence[str], **options: Any) -> list[list[Translation]]:
-        """See :meth:`minillm.runs.run.Run.hypotheses`; the default of the search is ``SEARCH``."""
-        return super().hypotheses(run, texts, **SEARCH | options)
-
-    def copying(self, run: Run, text: str, ids: Sequence[int]) -> Copying:
-        """See :class:`minillm.runs.abilities.Copies`."""
-        source = run.source.encode(text)[: run.settings.max_source]
-        attention = self.reading(run.model, source, np.array(ids))[3][0]
-        assert attention.copying is not None  # such a model always copies
-        return attention.copying
-
-    def look(self, run: Run, text: str, target: str | None = None) -> Inside:
-        """See :meth:`minillm.runs.run.Run.look`; the words of the source are copied from it."""
-        inside = super().look(run, text, target)
-        return replace(inside, source=run.source.split(text)[: len(inside.source)])

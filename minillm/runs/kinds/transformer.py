@@ -23,7 +23,7 @@ from minillm.training.schedules import SCHEDULES
 
 @dataclass(frozen=True)
 class TransformerTraining(TrainingSettings):
-    """The sizes of a Transformer and its training, whatever its data."""
+    """The sizes of a Transformer and its training, whatever its data and its output."""
 
     layers: int = size(
         TransformerConfig, "layers", "blocks of the encoder, and of the decoder", most=256
@@ -42,7 +42,6 @@ class TransformerTraining(TrainingSettings):
         rare=True,
     )
     dropout: float = size(TransformerConfig, "dropout")
-    label_smoothing: float = size(TransformerConfig, "label_smoothing")
     schedule: str = option(
         "cosine",
         "shape of the learning rate over the run; inverse-sqrt as published",
@@ -57,7 +56,14 @@ class TransformerTraining(TrainingSettings):
 
 
 @dataclass(frozen=True)
-class TransformerSettings(TransformerTraining, PairSettings):
+class SmoothedTraining(TransformerTraining):
+    """The same, for a model whose output is a softmax alone."""
+
+    label_smoothing: float = size(TransformerConfig, "label_smoothing")
+
+
+@dataclass(frozen=True)
+class TransformerSettings(SmoothedTraining, PairSettings):
     """The settings of a Transformer on pairs."""
 
     joint: bool = option(
@@ -89,7 +95,8 @@ then: minillm translate DIR, minillm eval DIR,
     settings = TransformerSettings
     reading = staticmethod(read_transformer)
     variants: ClassVar[dict[str, tuple[str, str]]] = {
-        "denoise": ("denoiser", "pre-train on texts instead of pairs (--denoise --help)")
+        "denoise": ("denoiser", "pre-train on texts instead of pairs (--denoise --help)"),
+        "copying": ("copying-transformer", "also copy words of the source (--copying --help)"),
     }
 
     def sizes(self, settings: TransformerSettings) -> dict[str, object]:  # type: ignore[override]

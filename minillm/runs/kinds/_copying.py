@@ -1,0 +1,97 @@
+"""The shared parts of models that copy: one vocabulary, which each source extends, and a summary.
+
+Its size in the model's config is ``vocabulary``.  The words of a target count several times among
+the words of the vocabulary, because a word of a source need not be written, and can be copied.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from minillm.data.pairs import Pair, PairData
+from minillm.decoding import Translation
+from minillm.look.inside import Copying, Inside
+from minillm.runs.kind import Job
+from minillm.runs.kinds._pairs import PairKind, PairSettings, vocabulary_of
+from minillm.runs.kinds._vocabulary import vocabulary_for
+from minillm.runs.run import Run
+from minillm.runs.settings import of_text
+from minillm.text import Vocabulary
+from minillm.text.open_words import OpenWords
+
+TARGETS_COUNT = 5  # times, among the words of a vocabulary: a word of a target will be written
+SEARCH = {"no_repeat": 3, "least": 1}  # no trigram occurs twice, and no summary is empty
+
+
+@dataclass(frozen=True)
+class CopyingSettings(PairSettings):
+    """The settings of every model that copies from its source."""
+
+    unit: str | None = of_text(
+        "word",
+        "tokens: word, in lower case, with the words of each source added; or bpe",
+        choices=("word", "bpe"),
+    )
+    vocabulary: int = 10_000
+    batch: int = 64
+
+
+class CopyingKind(PairKind):
+    """A model that copies, on pairs of a text and its summary."""
+
+    vocabularies: ClassVar[dict[str, tuple[str, str]]] = {
+        "source": ("vocabulary.json", "vocabulary"),
+        "target": ("vocabulary.json", "vocabulary"),
+    }
+
+    def vocabulary_sizes(self, source: int, target: int) -> dict[str, object]:
+        """The size of the one vocabulary."""
+        return {"vocabulary": target}
+
+    def complete(
+        self, settings: PairSettings, given: Mapping[str, object], job: Job
+    ) -> PairSettings:
+        """The settings as they are: unknown words can be copied."""
+        return settings
+
+    def task(self, run: Run, pairs: Iterable[Pair]) -> str:
+        """The task of its pairs: summaries, however long they are."""
+        return "summary"
+
+    def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
+        """One vocabulary for both sides, which is the same object twice."""
+        settings = job.settings
+        if job.initial:
+            return super().new_vocabularies(pairs, job)
+        if settings.unit == "bpe":
+            joint = vocabulary_of(pairs, job, 0, 1)
+            return joint, joint
+        texts = (
+            text
+            for source, target in pairs.pairs("training")
+            for text in (source, *[target] * TARGETS_COUNT)
+        )
+        words = vocabulary_for(
+            job,
+            settings.unit,
+            lambda: OpenWords.from_texts(texts, settings.minimum_count, settings.vocabulary),
+        )
+        return words, words
+
+    def hypotheses(self, run: Run, texts: Sequence[str], **options: Any) -> list[list[Translation]]:
+        """See :meth:`minillm.runs.run.Run.hypotheses`; the default of the search is ``SEARCH``."""
+        return super().hypotheses(run, texts, **SEARCH | options)
+
+    def copying(self, run: Run, text: str, ids: Sequence[int]) -> Copying:
+        """See :class:`minillm.runs.abilities.Copies`."""
+        source = run.source.encode(text)[: run.settings.max_source]
+        attention = self.reading(run.model, source, np.array(ids))[3][0]
+        assert attention.copying is not None  # such a model always copies
+        return attention.copying
+
+    def look(self, run: Run, text: str, target: str | None = None) -> Inside:
+        """See :meth:`minillm.runs.run.Run.look`; the words of the source are copied from it."""
+        inside = super().look(run, text, target)
+        return replace(inside, source=run.source.split(text)[: len(inside.source)])
