@@ -16,6 +16,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -43,8 +44,22 @@ SHORTER = 8  # times that the summary of a part has fewer tokens than the contex
 class Length:
     """The length of a summary at most."""
 
-    sentences: int | None = option(None, "at most N sentences", "N", least=1, most=10_000)
-    words: int | None = option(None, "at most about N words", "N", least=1, most=100_000)
+    sentences: int | None = option(
+        None,
+        "at most N sentences",
+        "N",
+        least=1,
+        most=10_000,
+        default_help="1 of lead and textrank",
+    )
+    words: int | None = option(
+        None,
+        "at most N words",
+        "N",
+        least=1,
+        most=100_000,
+        default_help=f"{WORDS} of a chat model",
+    )
 
     def is_exceeded(self, text: str) -> bool:
         """Whether a text that grows has more than that, after its last word is whole."""
@@ -72,7 +87,7 @@ class Length:
 def extracted(choose: Callable[[str, int], Sequence[str]], text: str, length: Length) -> str:
     """The best sentences of a text: by default one, or as many as have the number of words.
 
-    ``choose(text, k)`` returns the best k sentences.
+    There is one at least, however long it is.  ``choose(text, k)`` returns the best k sentences.
     """
     if length.words is None:
         return " ".join(choose(text, length.sentences or 1))
@@ -158,7 +173,7 @@ class _Requests:
             return InputError(f"{place}: expected a text, found an empty one")
         return summary_request(text, *vars(self.length).values())
 
-    @property
+    @cached_property
     def _room(self) -> int:
         """The number of tokens of a text that fit the context with the prompt and any answer."""
         prompt = summary_request("", *vars(self.length).values())
