@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from minillm.decoding import Decoder
 from minillm.testing import check_gradients, check_projections
 from minillm.training import Adam
 
@@ -205,6 +206,19 @@ def check_padded_targets(model):
     assert other == pytest.approx(loss, rel=1e-12)
     for name, gradient in gradients.items():
         np.testing.assert_allclose(others[name], gradient, rtol=1e-10, atol=1e-12)
+
+
+def check_ids_of_words(model, side, wrong):
+    """An id that no word of the vocabulary or of a source of 4 words has is refused in one line."""
+    V = model.config.vocabulary
+    source, target = np.array([[1, V + 1, V + 2, 0]]), np.array([[V + 2, 3, V]])
+    {"source": source, "target": target}[side][0, 1] = wrong
+    message = rf"{side}: expected 0\.\.{V + 4}, found .*{wrong}"
+    with pytest.raises(ValueError, match=message):
+        model.loss((source, np.array([4]), target, np.array([3])))
+    if side == "source":
+        with pytest.raises(ValueError, match=message):
+            Decoder(model).start(source, np.array([4]))
 
 
 def loss_in_context(model, ids):

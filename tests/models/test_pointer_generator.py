@@ -4,7 +4,14 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from model_checks import check_model, check_padded_targets, check_padding, fit, pairs_to_copy
+from model_checks import (
+    check_ids_of_words,
+    check_model,
+    check_padded_targets,
+    check_padding,
+    fit,
+    pairs_to_copy,
+)
 
 from minillm import ops
 from minillm.decoding import beam_search
@@ -109,16 +116,7 @@ def test_a_new_word_is_read_as_the_unknown_word():
 @pytest.mark.parametrize("wrong", [-1, V + 1 + 4, 2**40])
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_ids_out_of_range_are_refused(side, wrong):
-    """A source of 4 words has at most 4 new ones."""
-    model = small()
-    source, target = np.array([[1, 7, 8, 0]]), np.array([[8, 3, V]])
-    {"source": source, "target": target}[side][0, 1] = wrong
-    message = rf"{side}: expected 0\.\.{V + 4}, found .*{wrong}"
-    with pytest.raises(ValueError, match=message):
-        model.loss((source, np.array([4]), target, np.array([3])))
-    if side == "source":
-        with pytest.raises(ValueError, match=message):
-            beam_search(model, source, np.array([4]))
+    check_ids_of_words(small(), side, wrong)
 
 
 def test_the_unknown_word_is_in_the_vocabulary():
