@@ -163,7 +163,7 @@ def test_verbs(model, cache, tmp_path, capsys):
 
 def test_finetune_trains_a_chat(model, tmp_path):
     texts = tmp_path / "texts.tsv"
-    texts.write_text("good\tx\n")
+    texts.write_text("good\ta fine film\n")
     assert finetune._kind_for([str(model), "--out", "x"]) == "chat"
     assert finetune._kind_for([str(model), str(texts), "--out", "x"]) == "finetuned"
     assert finetune._kind_for([str(model), str(tmp_path), "--out", "x"]) == "finetuned"
