@@ -42,7 +42,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     words.add_argument("words", nargs="*", metavar="WORD", help="the words to draw")
     add_option(words, "--count N", "draw the N most frequent words", integer(3), 150)
     attention = add("attention", draw_attention)
-    add_run(attention, "a run of seq2seq, transformer, denoiser, summariser, gpt, llama or chat")
+    kinds = "seq2seq, transformer, denoiser, summariser, copying-transformer, gpt, llama or chat"
+    add_run(attention, f"a run of {kinds}")
     attention.add_argument("text", metavar="TEXT", help="the source text, or all of it")
     layer = "the layer, from 0 (default: 0 of a GPT, the last but one of a Transformer)"
     add_option(attention, "--layer N", layer, integer(0))
@@ -109,9 +110,9 @@ def draw_attention(args: argparse.Namespace) -> None:
 
     Draw attention weights as a heat map.  An encoder-decoder has a column for each source token and
     a row for each token of its translation; for a Transformer, the mean over the heads of the last
-    layer but one, unless --layer or --head is given.  For a summariser, p_gen is the probability of
-    taking a word from the vocabulary rather than from the source, and the last row is the sum of
-    all others, up to 1: the coverage.  A GPT has a row for each token and a column
+    layer but one, unless --layer or --head is given.  For a model that copies, p_gen is the
+    probability of taking a word from the vocabulary rather than from the source, and the last row
+    is the sum of all others, up to 1: the coverage.  A GPT has a row for each token and a column
     for each token that it attends to, in one head of one layer.
 
     examples:

@@ -236,19 +236,24 @@ def read_transformer(model: Any, source: Ids, target: Ids) -> Translated:
         return np.concatenate([gradients["source.E"], gradients["target.E"]])
 
     norms = norms_by_place(dys, S + T, by_place)
+    attention = _attention_of_transformer(model, source, target)
+    return logits, norms[:, :S], _by_target(norms[:, S:]), attention
+
+
+def _attention_of_transformer(model: Any, source: Ids, target: Ids) -> list[AttentionWeights]:
+    inputs = teacher_forcing(target[None], model.config.bos)[0]
     cross = TransformerDecoder(model)
     of_layers = [
-        cross.attention_weights(source[None], lengths, target[None], layer)[0]
-        for layer in range(c.layers)
+        cross.attention_weights(source[None], np.array([len(source)]), target[None], layer)[0]
+        for layer in range(model.config.layers)
     ]
     encoder = self_attention_weights(model, source[None])[:, 0]
     decoder = self_attention_weights(model, source[None], inputs[None])[:, 0]
-    attention = [
+    return [
         AttentionWeights("from the target to the source", "text", "source", np.stack(of_layers)),
         AttentionWeights("within the source", "source", "source", encoder),
         AttentionWeights("within the target", "text", "inputs", decoder, causal=True),
     ]
-    return logits, norms[:, :S], _by_target(norms[:, S:]), attention
 
 
 def read_encoder_decoder(model: Any, source: Ids, target: Ids) -> Translated:
@@ -281,9 +286,17 @@ def read_pointer_generator(model: Any, source: Ids, target: Ids) -> Translated:
 
 
 def read_copying_transformer(model: Any, source: Ids, target: Ids) -> Translated:
-    """Read a source and its target, as :func:`read_copying` does."""
+    """Read a source and its target, as :func:`read_copying` does.
+
+    The other attentions are those of the Transformer.
+    """
     lengths = np.array([len(source)])
-    return read_copying(model, source, target, lambda own, *inputs: own.decode(*inputs, lengths))
+    log_P, by_source, by_target, attention = read_copying(
+        model, source, target, lambda own, *inputs: own.decode(*inputs, lengths)
+    )
+    known = model.known(source), model.known(target)
+    attention += _attention_of_transformer(model.transformer(), *known)
+    return log_P, by_source, by_target, attention
 
 
 def read_copying(
@@ -292,7 +305,7 @@ def read_copying(
     """Read a source and its target, as :func:`read_transformer` does, with a model that copies.
 
     Log P of the vocabulary and of the source's new words is returned in the place of logits.  The
-    only attention is the one that copies.  ``decode(model, inputs, encoded source)`` -> (outputs
+    attention is the one that copies.  ``decode(model, inputs, encoded source)`` -> (outputs
     (1, T, D), weights (1, T, S)), backward.
     """
     S, T = len(source), len(target)
@@ -300,29 +313,29 @@ def read_copying(
     own = with_rows(model, {"embedding.E": model.known(np.concatenate([source, inputs]))})
     own.config = replace(model.config, vocabulary=S + T)  # a position is no new word
     places = np.arange(S + T)[None]
-    state, encode_backward = own.encode(places[:, :S], np.array([S]))
-    (a, weights), decode_backward = decode(own, places[:, S:], state)
-    (logits, gates), output_backward = model.output(a)
+    encoded, encode_backward = own.encode(places[:, :S], np.array([S]))
+    (y, weights), decode_backward = decode(own, places[:, S:], encoded)
+    (logits, gates), output_backward = model.output(y)
     m, copied_backward = ops.copied_probability(weights, source[None], target[None])
     _, loss_backward = ops.pointer_cross_entropy(logits, gates, m, target[None])
     dlogits, dgates, dm = loss_backward(float(T))  # the loss is the mean over the rows
-    da, _ = output_backward(dlogits, dgates)
-    dboth = np.concatenate([da, copied_backward(dm)], axis=-1)[0]  # (T, D + S)
-    D = a.shape[-1]
+    dy, _ = output_backward(dlogits, dgates)
+    dboth = np.concatenate([dy, copied_backward(dm)], axis=-1)[0]  # (T, D + S)
+    D = y.shape[-1]
 
-    def by_place(dy: NDArray) -> NDArray:
-        dstate, of_decoder = decode_backward(dy[..., :D].copy(), dy[..., D:].copy())
-        return merge_gradients(encode_backward(dstate), of_decoder)["embedding.E"]
+    def by_place(dboth: NDArray) -> NDArray:
+        dencoded, of_decoder = decode_backward(dboth[..., :D].copy(), dboth[..., D:].copy())
+        return merge_gradients(encode_backward(dencoded), of_decoder)["embedding.E"]
 
     norms = norms_by_place(dboth, S + T, by_place)
     g, _ = ops.sigmoid(gates[0])
     r = g - dgates[0]  # dz = g - r, and 1 - r is the probability that the target was copied
     copying = Copying(g, np.clip(1 - r, 0, 1))
-    cross = AttentionWeights(
-        "from the target to the source", "text", "source", weights[None], copying=copying
+    pointer = AttentionWeights(
+        "copying from the source", "text", "source", weights[None], copying=copying
     )
     log_P = log_mixture(logits, gates, weights, source[None])[0]
-    return log_P, norms[:, :S], _by_target(norms[:, S:]), [cross]
+    return log_P, norms[:, :S], _by_target(norms[:, S:]), [pointer]
 
 
 def _by_target(norms: Norms) -> Norms:

@@ -402,7 +402,7 @@ class Search:
         "N",
         least=0,
         most=1000,
-        default_help="3 of a summariser, otherwise 0",
+        default_help="3 of a model that copies, otherwise 0",
     )
     least: int | None = option(
         None,
@@ -410,7 +410,7 @@ class Search:
         "N",
         least=0,
         most=10_000,
-        default_help="1 of a summariser, otherwise 0",
+        default_help="1 of a model that copies, otherwise 0",
     )
 
 

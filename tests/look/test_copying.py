@@ -24,28 +24,38 @@ SOURCE, TARGET = (
 )  # more places than words
 
 
-@pytest.fixture(scope="module", params=["recurrent", "transformer"])
-def model(request):
-    rng = np.random.default_rng(0)
-    if request.param == "transformer":
-        sizes = {"layers": 2, "heads": 2, "width": D, "feed_forward": 6}
-        made = CopyingTransformer(CopyingTransformerConfig(V, **sizes), rng, dtype=np.float64)
-        made.params["pointer.W_q"] *= 4
-        return made
+def recurrent():
     config = PointerGeneratorConfig(V, embedding=D, hidden=4, layers=2)
-    made = PointerGenerator(config, rng, dtype=np.float64)
+    made = PointerGenerator(config, np.random.default_rng(0), dtype=np.float64)
     made.params["attention.W"] *= 4
     return made
 
 
+def transformer():
+    sizes = {"layers": 2, "heads": 2, "width": D, "feed_forward": 5}
+    config = CopyingTransformerConfig(V, **sizes)
+    made = CopyingTransformer(config, np.random.default_rng(0), dtype=np.float64)
+    made.params["pointer.W_q"] *= 4
+    return made
+
+
+READING = {
+    PointerGenerator: read_pointer_generator,
+    CopyingTransformer: read_copying_transformer,
+}
+
+
+@pytest.fixture(scope="module", params=[recurrent, transformer])
+def model(request):
+    return request.param()
+
+
 def page_of(model):
-    copies = isinstance(model, CopyingTransformer)
-    read = read_copying_transformer if copies else read_pointer_generator
-    logits, by_source, by_target, attention = read(model, SOURCE, TARGET)
+    logits, by_source, by_target, attention = READING[type(model)](model, SOURCE, TARGET)
     words = [*"abcd", "(end)", "new", "other"]
     return Page(
         Inside(
-            model="a model that copies",
+            model="pointer-generator",
             name="a run",
             unit="token",
             tokens=[words[token] for token in TARGET],
@@ -76,9 +86,10 @@ def mixture(model, moved=None, step=0.0):
         table[at, k] += step
         source, inputs = np.arange(S)[None], S + np.arange(T)[None]
         read = lambda ids: ids  # noqa: E731
-    own, lengths = copy(model), np.array([S])
+    own = copy(model)
     own.params, own.known = model.params | {"embedding.E": table}, read
     own.words = lambda source: 99
+    lengths = np.array([S])
     memory, _ = own.encode(source, lengths)
     needed = [lengths] if isinstance(model, CopyingTransformer) else []
     (a, weights), _ = own.decode(inputs, memory, *needed)
@@ -100,7 +111,10 @@ def test_predictions_gates_and_copies_are_those_of_the_mixture(model):
     np.testing.assert_allclose(inside.probabilities[:T], P, atol=1e-14)
     loss, _ = model.loss((SOURCE[None], np.array([S]), TARGET[None], np.array([T])))
     assert inside.losses.mean() == pytest.approx(loss)
-    (attention,) = inside.attention
+    attention, *others = inside.attention
+    assert len(others) == (3 if isinstance(model, CopyingTransformer) else 0)
+    for part in inside.attention:
+        np.testing.assert_allclose(part.weights.sum(axis=-1), 1)
     np.testing.assert_allclose(attention.copying.gates, g)
     np.testing.assert_allclose(attention.copying.copied, copied, atol=1e-12)
     assert attention.copying.copied[0] == pytest.approx(1)  # the vocabulary lacks it

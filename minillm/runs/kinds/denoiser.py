@@ -80,7 +80,8 @@ model on pairs: minillm train transformer PAIRS --init DIR."""
   minillm train denoiser my_text.txt --out runs/pre --minutes 60
   minillm train transformer my_text.txt --denoise --out runs/pre --minutes 60
         the same
-  minillm train transformer pairs.tsv --init runs/pre --out runs/summaries
+  minillm train transformer pairs.tsv --init runs/pre --out runs/fine-tuned
+  minillm train transformer pairs.tsv --copying --init runs/pre --out runs/summaries
 
 then: minillm eval DIR, minillm translate DIR, which fills each <mask> of a text"""
     settings = DenoiserSettings  # type: ignore[assignment]
