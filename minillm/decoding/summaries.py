@@ -1,7 +1,8 @@
 r"""Summaries, by a model that answers or by extraction, within the length that is asked for.
 
 A chat model is asked for a summary by :func:`minillm.data.conversations.summary_request`.  It
-ignores limits now and then, so they also end its answer, which is then cut to whole sentences.
+ignores limits now and then, so they also end its answer, which is then cut to whole sentences.  A
+small model may also write the same words again and again: the answer ends where it repeats itself.
 
 A text that exceeds the context is summarised in parts, which end where sentences do.  The summaries
 of the parts, one after another, are a shorter text, which is summarised in the same way:
@@ -35,6 +36,7 @@ from minillm.text.sentences import sentences
 GREEDY = Sampling(temperature=0)
 WORDS = 100  # of the summary of a chat model at most, unless a number is given
 TOKENS = 4  # of a word at most: an answer without spaces must end, too
+REPEATED = 6  # words in a row that a summary does not have twice
 SPARE = 8  # tokens that a text may have more within its prompt than alone
 LEAST = 16  # tokens of a text that a context must have room for
 SHORTER = 8  # times that the summary of a part has fewer tokens than the context has room for
@@ -63,7 +65,7 @@ class Length:
 
     def is_exceeded(self, text: str) -> bool:
         """Whether a text that grows has more than that, after its last word is whole."""
-        whole = re.sub(r"\S+$", "", text)
+        whole = _whole_words(text)
         words, most = len(whole.split()), self.sentences
         return (self.words is not None and words > self.words) or (
             most is not None and len(sentences(whole)) > most
@@ -128,15 +130,43 @@ def _answered(
 
     def is_enough(answer: str) -> bool:
         answer = answer.lstrip()
-        return _paragraph(answer) != answer or length.is_exceeded(answer)
+        repeats = words_before_repeat(_whole_words(answer)) is not None
+        return repeats or _paragraph(answer) != answer or length.is_exceeded(answer)
 
     for answer in answers(chat, requests, tokens, GREEDY, is_enough):
-        yield answer if isinstance(answer, InputError) else length.cut(_paragraph(answer))
+        yield answer if isinstance(answer, InputError) else _cut(_paragraph(answer), length)
+
+
+def _cut(answer: str, length: Length) -> str:
+    """The beginning of an answer that has this length, and no repeat."""
+    if (words := words_before_repeat(answer)) is not None:
+        answer = Length(words=words).cut(answer)
+    return length.cut(answer)
 
 
 def _paragraph(answer: str) -> str:
     """An answer up to its first blank line."""
     return re.split(r"\n\s*\n", answer.lstrip(), maxsplit=1)[0]
+
+
+def words_before_repeat(text: str) -> int | None:
+    """The number of words before the first ``REPEATED`` in a row that occur again; None: no repeat.
+
+    >>> words_before_repeat("So it ends: a b c d e f and a b c d e f")
+    10
+    """
+    words, seen = text.split(), set()
+    for start in range(len(words) - REPEATED + 1):
+        several = tuple(words[start : start + REPEATED])
+        if several in seen:
+            return start
+        seen.add(several)
+    return None
+
+
+def _whole_words(text: str) -> str:
+    """A text that grows, without its last word, which may go on."""
+    return re.sub(r"\S+$", "", text)
 
 
 # --- texts that exceed the context ---------------------------------------------------------------

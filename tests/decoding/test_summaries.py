@@ -127,6 +127,24 @@ def test_a_summary_is_the_first_paragraph_of_the_answer(chat, monkeypatch):
     assert found == ["a b", "One. Two", "One. Two."]
 
 
+def test_a_summary_ends_where_it_repeats_itself(chat, monkeypatch):
+    loop = "A cat sat. " + "The dog sat on the big mat and slept. " * 9
+    within = "The dog " + "sat on the mat and on the log and " * 9
+
+    def answered(chat, requests, length, sampling, is_enough):
+        for answer in (loop, within):
+            list(requests)
+            enough = [end for end in range(len(answer)) if is_enough(answer[:end])]
+            assert enough == list(range(enough[0], len(answer)))
+            for end in (enough[0], enough[20], len(answer)):
+                yield answer[:end]
+
+    monkeypatch.setattr(page, "answers", answered)
+    found, _ = summarised(chat, *"abcdef", length=Length(words=60))
+    assert found[:3] == ["A cat sat. The dog sat on the big mat and slept."] * 3
+    assert found[3:] == ["The dog sat on the mat and on the log and"] * 3
+
+
 def test_a_long_text_is_summarised_in_parts(chat):
     """Of two levels, if the summaries of the parts exceed the context, too."""
     for times, levels in ((8, 1), (40, 2)):
