@@ -66,8 +66,7 @@ class PairSettings(VocabularySettings, TrainingSettings, LoRASettings):
     """Settings of every model of pairs of texts."""
 
     data: str | None = of_data(
-        "a file of pairs, or one of cmudict, cmudict-stress, numbers-en-fr (or any two "
-        "languages), docstrings"
+        "a file of pairs, or cmudict, cmudict-stress, numbers-en-fr, docstrings"
     )
     validation: str | None = of_validation(
         "pairs to measure on (default: DATA's last tenth)", "FILE"
