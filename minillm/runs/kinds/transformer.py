@@ -88,8 +88,7 @@ It is the model of "Attention is all you need" (2017); train seq2seq trains a re
   minillm train transformer train.tsv --validation val.tsv --unit bpe --joint --pretokenised \\
       --vocabulary 6000 --feed-forward 256 --dropout 0.3 --out runs/multi30k --minutes 60
 
-then: minillm translate DIR, minillm eval DIR,
-      minillm plot attention DIR "a source text" --layer 2 --head 0"""
+then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a text\""""
     model = Transformer
     config = TransformerConfig
     settings = TransformerSettings
