@@ -97,7 +97,7 @@ def vocabulary_from_dict(values: object) -> Vocabulary:
     if not isinstance(values, dict):
         raise ValueError(f"expected an object, found {type(values).__name__}")
     # Open words serve models that copy, so they are no unit that every model could have.
-    known: list[type[Vocabulary]] = [OpenWords, *(unit.vocabulary for unit in UNITS.values())]
+    known: list[type[Vocabulary]] = [*(unit.vocabulary for unit in UNITS.values()), OpenWords]
     vocabularies = {vocabulary.unit: vocabulary for vocabulary in known}
     unit = values.get("unit")
     if not isinstance(unit, str) or unit not in vocabularies:
