@@ -275,7 +275,7 @@ def test_damaged_files_of_gpt2(tokenizer, tmp_path, name, data, complaint):
         (lambda v: v.pop("format_version"), "format_version: expected 1, found None"),
         (
             lambda v: v.update(unit="syllable"),
-            "one of character, word, bpe, wordpiece, found 'syllable'",
+            "one of character, word, bpe, wordpiece, open word, found 'syllable'",
         ),
         (lambda v: v.update(merges=[[0, 999]]), "merge 1: expected two of the 256 tokens"),
     ],
