@@ -25,6 +25,7 @@ Size = NewType("Size", int)  # a number of bytes, typed as 500M or 2G
 _SYNONYMS = {
     ("accumulate",): "gradient_accumulation_steps",
     ("algorithm",): "sg",
+    ("apart",): "repeat_last_n",
     ("batch",): "batch_size per_device_train_batch_size",
     ("beam",): "beam_size beam_width num_beams",
     ("cell",): "rnn_type",

@@ -71,6 +71,7 @@ def beam_search(
     keep_weights: bool = False,
     banned: Sequence[int] = (),
     no_repeat: int = 0,
+    apart: int = 0,
     least: int = 0,
     coverage: float = 0.0,
 ) -> list[list[Hypothesis]]:
@@ -90,9 +91,10 @@ def beam_search(
 
     With beam 1 this is the greedy choice.  The widest beam is 1000.
 
-    For ``banned``, ``no_repeat`` and ``least`` see :class:`minillm.decoding.rules.Rules`.  With
-    ``coverage`` c, log P loses a penalty for attention w to tokens of the source that had attention
-    before, so that hypotheses are ranked by the loss of a model that was trained with it:
+    For ``banned``, ``no_repeat``, ``apart`` and ``least`` see
+    :class:`minillm.decoding.rules.Rules`.  With ``coverage`` c, log P loses a penalty for attention
+    w to tokens of the source that had attention before, so that hypotheses are ranked by the loss
+    of a model that was trained with it:
 
         c sum over t and j of min(w_tj, c_tj)      c_tj = sum over s < t of w_sj
 
@@ -114,7 +116,7 @@ def beam_search(
     finished: list[list[Hypothesis]] = [[] for _ in range(B)]
     sources = np.arange(B)  # which source each row of the arrays below is
     decoder = Decoder(model)
-    rules = Rules(decoder.config.eos, banned, no_repeat, least)
+    rules = Rules(decoder.config.eos, banned, no_repeat, apart, least)
     state = decoder.start(source, lengths)
     past: State = {"written": np.zeros((B, 1, 0), np.int64), "coverage": np.zeros((B, 1, 1))}
     zero = np.zeros((B, 1))
@@ -253,18 +255,19 @@ def sample_outputs(
     temperature: float = 1.0,
     banned: Sequence[int] = (),
     no_repeat: int = 0,
+    apart: int = 0,
     least: int = 0,
 ) -> list[Hypothesis]:
     """One output for each source (B, S), drawn token by token from the model's probabilities.
 
     For the temperature see :func:`~minillm.decoding.sampling.next_probabilities`; the log
-    probability is measured at temperature 1.  For ``banned``, ``no_repeat`` and ``least`` see
-    :class:`minillm.decoding.rules.Rules`.  InputError if the model's logits are NaN.
+    probability is measured at temperature 1.  For ``banned``, ``no_repeat``, ``apart`` and
+    ``least`` see :class:`minillm.decoding.rules.Rules`.  InputError if the model's logits are NaN.
     """
     require_whole("limit", limit)
     B = len(source)
     decoder = Decoder(model)
-    rules = Rules(decoder.config.eos, banned, no_repeat, least)
+    rules = Rules(decoder.config.eos, banned, no_repeat, apart, least)
     state = decoder.start(source, lengths)
     ids = np.full((B, 1), decoder.config.bos)
     written = np.zeros((B, 1, 0), np.int64)

@@ -70,6 +70,7 @@ class Translator:
         batch: int = 64,
         keep_weights: bool = False,
         no_repeat: int = 0,
+        apart: int = 0,
         least: int = 0,
         coverage: float = 0.0,
     ) -> list[list[Translation]]:
@@ -83,7 +84,7 @@ class Translator:
         cut = whole.lengths > self.longest
         encoded = Sequences(whole[row][: self.longest] for row in range(len(texts)))
         outputs: list[list[Translation]] = [[] for _ in texts]
-        rules: dict[str, Any] = {"no_repeat": no_repeat, "least": least}
+        rules: dict[str, Any] = {"no_repeat": no_repeat, "apart": apart, "least": least}
         if self.target.unknown is not None:
             rules["banned"] = [self.target.unknown]
         keep_weights = keep_weights or isinstance(self.target, OpenWords)  # for the spelling

@@ -393,8 +393,13 @@ class Search:
     """Options of beam search: see :func:`minillm.decoding.beam.beam_search`."""
 
     beam: int = option(5, "extend K hypotheses at each step", "K", least=1, most=1000)
-    length_exponent: float = option(
-        1.0, "rank outputs by log probability / length^A", "A", least=0, most=10
+    length_exponent: float | None = option(
+        None,
+        "rank outputs by log probability / length^A",
+        "A",
+        least=0,
+        most=10,
+        default_help="1.5 of a model that copies, otherwise 1",
     )
     no_repeat: int | None = option(
         None,
@@ -402,7 +407,15 @@ class Search:
         "N",
         least=0,
         most=1000,
-        default_help="3 of a model that copies, otherwise 0",
+        default_help="2 of a model that copies, otherwise 0",
+    )
+    apart: int | None = option(
+        None,
+        "write none of the last N tokens again",
+        "N",
+        least=0,
+        most=1000,
+        default_help="4 of a model that copies, otherwise 0",
     )
     least: int | None = option(
         None,
@@ -422,10 +435,12 @@ def search_options(values: object) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class SummarySearch(Search):
-    """Options of beam search for summaries."""
+    """Options of beam search for summaries, in which models like to repeat themselves."""
 
     beam: int = with_default(Search, "beam", 4)
-    no_repeat: int | None = with_default(Search, "no_repeat", 3)
+    length_exponent: float | None = with_default(Search, "length_exponent", 1.5)
+    no_repeat: int | None = with_default(Search, "no_repeat", 2)
+    apart: int | None = with_default(Search, "apart", 4)
     least: int | None = with_default(Search, "least", 1)
 
 

@@ -174,9 +174,10 @@ def test_what_cannot_summarise(chat, fails, gpt, lm, files):
 def test_a_run_of_pairs(trained, printed, tmp_path):
     run = minillm.load(trained)
     texts = ["the cat saw the log on the mat", "the dog sat", "the mat " * 9]
-    known = [best[0].text for best in run.hypotheses(texts, beam=4, no_repeat=3)]
+    options = {"length_exponent": 1.5, "no_repeat": 2, "apart": 4, "least": 1}
+    known = [best[0].text for best in run.hypotheses(texts, beam=4, **options)]
     assert run.summarise(texts, report=lambda line: None) == known
-    assert run.summarise(texts[:1], beam=1) == [run.translate(texts[0], beam=1, no_repeat=3)]
+    assert run.summarise(texts[:1], beam=1) == [run.translate(texts[0], beam=1, **options)]
     (tmp_path / "lines").write_text("\n".join([*texts[:2], "", texts[2]]) + "\n")
     out, err = printed(trained, "--lines", tmp_path / "lines")
     assert out.split("\n") == [*known[:2], "", known[2], ""]

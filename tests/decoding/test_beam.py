@@ -39,10 +39,11 @@ def greedy(model, source, lengths, limit):
     return outputs
 
 
-def breaks(ids, ended, banned=(), no_repeat=0, least=0):
+def breaks(ids, ended, banned=(), no_repeat=0, apart=0, least=0):
     """The plain definition of the rules, for one output."""
     grams = [tuple(ids[k : k + no_repeat]) for k in range(len(ids) - no_repeat + 1)]
     again = no_repeat > 0 and len(set(grams)) < len(grams)
+    again = again or any(id in ids[max(0, t - apart) : t] for t, id in enumerate(ids))
     return again or not set(ids).isdisjoint(banned) or (ended and len(ids) < least)
 
 
@@ -68,6 +69,7 @@ def rules(V=4):
         {
             "banned": st.lists(st.integers(0, V - 1), max_size=V),
             "no_repeat": st.integers(0, 3),
+            "apart": st.integers(0, 3),
             "least": st.integers(0, 5),
         }
     )
@@ -142,11 +144,14 @@ def test_a_beam_as_wide_as_all_outputs_finds_the_best_of_all(exponent):
 
 @pytest.mark.parametrize("coverage", [0.0, 0.7])
 @pytest.mark.parametrize("no_repeat", [0, 1, 2])
-@pytest.mark.parametrize(("banned", "least"), [([], 0), ([1], 0), ([], 2), ([0, 2], 3)])
+@pytest.mark.parametrize(
+    ("banned", "apart", "least"), [([], 0, 0), ([1], 0, 0), ([], 1, 2), ([], 2, 0), ([0, 2], 0, 3)]
+)
 def test_a_beam_as_wide_as_all_outputs_finds_the_best_that_the_rules_allow(
-    banned, least, no_repeat, coverage
+    banned, apart, least, no_repeat, coverage
 ):
-    limit, V, values = 4, 3, {"banned": banned, "no_repeat": no_repeat, "least": least}
+    limit, V = 4, 3
+    values = {"banned": banned, "no_repeat": no_repeat, "apart": apart, "least": least}
     model = TinyDecoder(V, seed=3, scale=2.0)
     source, lengths = sources(np.random.default_rng(3), B=2)
     outputs = possible_outputs(V, limit, **values)
@@ -363,7 +368,7 @@ def test_nonsense_is_refused():
             beam_search(model, *nothing, limit=limit)
         with pytest.raises(ValueError, match=r"^limit: expected a whole number from 1 up, found"):
             sample_outputs(model, *nothing, np.random.default_rng(0), limit=limit)
-    for name in ("no_repeat", "least"):
+    for name in ("no_repeat", "apart", "least"):
         message = rf"^{name}: expected a whole number from 0 up, found"
         for value in (-1, 1.5, True):
             with pytest.raises(ValueError, match=message):

@@ -17,12 +17,11 @@ from minillm.runs.kind import Job
 from minillm.runs.kinds._pairs import PairKind, PairSettings, vocabulary_of
 from minillm.runs.kinds._vocabulary import vocabulary_for
 from minillm.runs.run import Run
-from minillm.runs.settings import of_text
+from minillm.runs.settings import SummarySearch, of_text, search_options
 from minillm.text import Vocabulary
 from minillm.text.open_words import OpenWords
 
 TARGETS_COUNT = 5  # times, among the words of a vocabulary: a word of a target will be written
-SEARCH = {"no_repeat": 3, "least": 1}  # no trigram occurs twice, and no summary is empty
 
 
 @dataclass(frozen=True)
@@ -81,8 +80,8 @@ class CopyingKind(PairKind):
         return words, words
 
     def hypotheses(self, run: Run, texts: Sequence[str], **options: Any) -> list[list[Translation]]:
-        """See :meth:`minillm.runs.run.Run.hypotheses`; the default of the search is ``SEARCH``."""
-        return super().hypotheses(run, texts, **SEARCH | options)
+        """See :meth:`minillm.runs.run.Run.hypotheses`; by default, it searches for summaries."""
+        return super().hypotheses(run, texts, **search_options(SummarySearch()) | options)
 
     def copying(self, run: Run, text: str, ids: Sequence[int]) -> Copying:
         """See :class:`minillm.runs.abilities.Copies`."""

@@ -215,7 +215,7 @@ class PairKind(Kind):
         report: Callable[[str], None],
         **search: Any,
     ) -> Iterator[str | InputError]:
-        """See :meth:`minillm.runs.run.Run.summaries`; by default no trigram is written twice."""
+        """See :meth:`minillm.runs.run.Run.summaries`; by default nothing is repeated."""
         translator, options = self._translator(run), search_options(SummarySearch(**search))
 
         def refusal(row: int) -> InputError | None:
