@@ -1,6 +1,7 @@
 """Models that copy: words that they have never seen are copied, and what they copy is shown."""
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -129,7 +130,7 @@ def test_a_summary_is_not_empty_and_does_not_repeat_itself(folder):
     for results in run.hypotheses(sources):
         for output in results:
             ids = output.hypothesis.ids
-            bigrams = list(zip(ids, ids[1:], strict=False))
+            bigrams = list(pairwise(ids))
             assert len(ids) >= 1
             assert len(bigrams) == len(set(bigrams))
             assert all(id not in ids[max(0, t - 4) : t] for t, id in enumerate(ids))
