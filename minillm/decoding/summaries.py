@@ -37,7 +37,7 @@ GREEDY = Sampling(temperature=0)
 WORDS = 100  # of the summary of a chat model at most, unless a number is given
 TOKENS = 4  # of a word at most: an answer without spaces must end, too
 REPEATED = 6  # words in a row that a summary does not have twice
-SPARE = 8  # tokens that a text may have more within its prompt than alone
+SPARE = 8  # tokens that a text may have more within its prompt, or after a cut within a word
 LEAST = 16  # tokens of a text that a context must have room for
 SHORTER = 8  # times that the summary of a part has fewer tokens than the context has room for
 
@@ -213,7 +213,8 @@ class _Requests:
 def parts_of(text: str, tokenizer: BytePairs, most: int) -> list[str]:
     """The parts of a text, of similar size: sentences of ``most`` tokens together at most.
 
-    A longer sentence is cut.
+    A longer sentence is cut between tokens.  Read again, a part that begins within a word may have a
+    few more of them.
     """
     pieces = []
     for sentence in sentences(text):

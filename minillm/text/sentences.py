@@ -77,7 +77,8 @@ def sentences(text: str) -> list[str]:
     >>> sentences("今日は雨です。「行くの？」と彼は言った。 Yes!")
     ['今日は雨です。', '「行くの？」と彼は言った。', 'Yes!']
     """
-    return [sentence for block in _blocks(text) for sentence in _split(block.split())]
+    found = (sentence for block in _blocks(text) for sentence in _split(block.split()))
+    return [sentence for sentence in found if _TEXT.search(sentence)]
 
 
 def _blocks(text: str) -> Iterator[str]:
