@@ -213,8 +213,8 @@ class _Requests:
 def parts_of(text: str, tokenizer: BytePairs, most: int) -> list[str]:
     """The parts of a text, of similar size: sentences of ``most`` tokens together at most.
 
-    A longer sentence is cut between tokens.  Read again, a part that begins within a word may have a
-    few more of them.
+    A longer sentence is cut between tokens.  Read again, a part that begins within a word may have
+    a few more of them.
     """
     pieces = []
     for sentence in sentences(text):
