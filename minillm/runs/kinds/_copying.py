@@ -34,7 +34,7 @@ class CopyingSettings(PairSettings):
         choices=("word", "bpe"),
     )
     vocabulary: int = 10_000
-    batch: int = 64
+    batch: int = 32
 
 
 class CopyingKind(PairKind):
