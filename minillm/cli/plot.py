@@ -19,7 +19,6 @@ from minillm.plots import attention_map, loss_curve, loss_curves, word_map
 from minillm.runs.abilities import Attends, AttendsToSource, Copies
 from minillm.runs.config import read_config
 from minillm.runs.folder import RunFolder
-from minillm.runs.kinds._pairs import labels
 from minillm.runs.settings import search_options
 from minillm.runs.train import extra_of
 
@@ -152,7 +151,7 @@ def draw_attention(args: argparse.Namespace) -> None:
     if cross is None:
         raise InputError(f"{args.run_folder}: this model has no attention (--attention none)")
     source = run.source.split(args.text)[: cross.shape[1]]
-    target = list(map(labels(run, args.text), [*ids, *eos]))
+    target = list(map(run.labels(args.text), [*ids, *eos]))
     if isinstance(run.kind, Copies):
         copying = run.kind.copying(run, args.text, [*ids, *eos])
         gates = [f"p_gen {g:.2f}" for g in copying.gates]

@@ -137,7 +137,7 @@ class DenoisingBatches(Minibatches):
     """An endless series of batches of corrupted passages and their originals.
 
     A batch is source (B, S), source lengths (B,), target (B, T), target lengths (B,).  A target
-    ends with EOS.  The order of the passages, the epochs and the state are those of
+    ends with EOS.  The order of the passages, the epochs and the state are the same as in
     :class:`minillm.data.sequences.Minibatches`.
     """
 

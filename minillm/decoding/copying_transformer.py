@@ -1,4 +1,4 @@
-"""Writing with a Transformer that copies: its steps are those of a Transformer.
+"""Writing with a Transformer that copies, by the steps of a Transformer.
 
 A step of a Transformer ends with logits y E^T (:mod:`minillm.decoding.hypotheses`).  The query of
 the pointer, y W_q, and the gate, y W + b, are products with the same y.  So the Transformer gets

@@ -2,8 +2,8 @@
 
     P = g softmax(logits) + (1 - g) m           m_y = sum of w_j over the positions j of y
 
-A step returns log P in the place of logits.  A softmax leaves it as it is, so beam search and
-sampling need not know.
+A step returns log P instead of logits.  Its log-softmax is log P again, so beam search and sampling
+need no change.
 
 Legend: B sources, K hypotheses of each, S source steps, V vocabulary with EOS, W words that can be
 written.
@@ -59,7 +59,7 @@ def log_mixture(logits: NDArray, gates: NDArray, weights: NDArray, source: Ids) 
     log_P = np.full((B, K, W), -np.inf, logits.dtype)
     with np.errstate(invalid="ignore", divide="ignore"):
         log_P[..., :V] = log_g + log_softmax(logits)
-        # m is 0 but at the words of the source
+        # m is 0 except at the words of the source
         written, copied = log_P[rows, hypotheses, at], np.log(m[rows, hypotheses, at])
         log_P[rows, hypotheses, at] = np.logaddexp(written, log_rest + copied)
     return log_P

@@ -191,7 +191,7 @@ class _Requests:
         while (tokens := len(self.chat.tokenizer.encode_ordinary(text))) > room:
             parts = parts_of(text, self.chat.tokenizer, room)
             self.report(
-                f"{place}: {tokens:,} tokens, of which {room:,} fit the context: {len(parts)} "
+                f"{place}: {tokens:,} tokens, {room:,} fit the context: {len(parts)} "
                 "parts are summarised, and then their summaries"
             )
             asked = (summary_request(part) for part in parts)

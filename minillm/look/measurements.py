@@ -288,7 +288,7 @@ def read_pointer_generator(model: Any, source: Ids, target: Ids) -> Translated:
 def read_copying_transformer(model: Any, source: Ids, target: Ids) -> Translated:
     """Read a source and its target, as :func:`read_copying` does.
 
-    The other attentions are those of the Transformer.
+    The other attentions are from the Transformer.
     """
     lengths = np.array([len(source)])
     log_P, by_source, by_target, attention = read_copying(

@@ -7,9 +7,9 @@
     P(target_t) = g_t p_t[target_t] + (1 - g_t) sum of w_tj over j with source_j = target_t
 
 The Transformer is the one of :mod:`minillm.models.transformer` with one vocabulary for both sides,
-and its weights keep their names, so one that is pre-trained can learn to copy.  Everything about
-words that the vocabulary lacks is the same as in :mod:`minillm.models.pointer_generator`: the k-th
-new word of a source has the id V + 1 + k, is read as the unknown word, and can only be copied.
+and its weights keep their names, so a pre-trained one can learn to copy.  Words outside of the
+vocabulary are treated as in :mod:`minillm.models.pointer_generator`: the k-th new word of a source
+has the id V + 1 + k, is read as the unknown word, and can only be copied.
 
 The heads of the blocks gather what is needed to predict the next word, often from several words at
 once.  A head of its own, above all blocks, is free to point to a single one.

@@ -278,6 +278,19 @@ class Run:
         places = places or [f"text {number + 1}" for number in range(len(texts))]
         return kind.summaries(self, texts, places, length, report, **search)
 
+    def labels(self, text: str) -> Callable[[int], str]:
+        """The label of each id of an output; ids above EOS are words that its source has added."""
+        eos = len(self.target)
+        ids = self.source.encode(text, "TEXT").tolist()
+        added = dict(zip(ids, self.source.split(text), strict=False))
+
+        def label(token: int) -> str:
+            if token > eos:
+                return added[token]
+            return "(end)" if token == eos else self.target.show(token)
+
+        return label
+
     def cross_attention(
         self, text: str, ids: Sequence[int], layer: int | None, head: int | None
     ) -> NDArray:

@@ -216,7 +216,7 @@ class Silent(TinyDecoder):
 
 @pytest.mark.parametrize("beam", [1, 3])
 def test_an_output_ends_if_no_token_is_left(beam):
-    """Whatever EOS is told to wait for; and a model may have no tokens but banned ones."""
+    """EOS ends it even before the least length; a model may have no tokens but banned ones."""
     source, lengths = sources(np.random.default_rng(0))
     for model, values, T in (
         (TinyDecoder(1), {"banned": [0], "least": 3}, 0),

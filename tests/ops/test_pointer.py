@@ -77,7 +77,7 @@ def test_a_weight_that_is_not_copied_may_be_nan():
 
 
 def test_padding_of_the_source_is_not_copied():
-    """Its ids are those of real words, but its weights are 0."""
+    """Its ids are ids of real words, but its weights are 0."""
     q, keys = np.ones((1, 1, 2)), np.random.default_rng(0).standard_normal((1, 4, 2))
     (_, weights), attend_backward = ops.multiplicative_attention(q, keys, keys, None, np.array([2]))
     m, backward = ops.copied_probability(weights, np.array([[1, 0, 0, 0]]), np.array([[0]]))
@@ -119,7 +119,7 @@ def test_a_closed_gate_copies(dtype):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_closed_gate_before_a_word_that_cannot_be_copied_is_opened(dtype):
-    """Its loss is that of the gate, though exp(-100) is 0 in float32."""
+    """The gate determines its loss, although exp(-100) is 0 in float32."""
     loss, dlogits, dgate, _ = only(-60.0, m=0.0, dtype=dtype)
     expected, backward = ops.cross_entropy(np.array([[0.5, 1.0, -2.0]], dtype), np.array([1]))
     assert loss == pytest.approx(60 + expected, rel=1e-6)

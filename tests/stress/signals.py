@@ -128,7 +128,7 @@ class Stress:
         os.kill(child, number)
         status = self.wait(child)
         right = (0, -number) if number == signal.SIGKILL else (0, 130)
-        if number == signal.SIGKILL:  # nobody can delete the temporary files of such a process
+        if number == signal.SIGKILL:  # such a process cannot delete its temporary files
             for left in self.temporary.iterdir():
                 shutil.rmtree(left)
         check(status in right, "status", status, "after", number.name, self.errors())

@@ -51,7 +51,7 @@ from minillm.training.minibatches import MinibatchTask, fingerprint, mean_loss
 
 EXAMPLES = 3  # shown after a training
 BATCH = 256  # pairs that are measured together
-TOGETHER = 256  # texts that are summarised together: those of similar length share a batch
+TOGETHER = 256  # texts that are summarised together: texts of similar length share a batch
 MOST_UNKNOWN = 0.2  # of the words of a side: above it, the model mostly learns the unknown word
 MOST_CUT = 0.05  # of the pairs, by their characters: above it, the unit is the byte pair
 FEW_BYTE_PAIRS = 2000  # for rare words, which more byte pairs would keep whole
@@ -261,7 +261,7 @@ class PairKind(Kind):
                 ids = ids[:MOST]
         logits, by_source, by_target, attention = self.reading(run.model, source, np.array(ids))
 
-        label = labels(run, text)
+        label = run.labels(text)
         return inside_of(
             run,
             run.target,
@@ -339,20 +339,6 @@ class PairKind(Kind):
             **(summary_results(outputs, sources) if task == "summary" else {}),
             **(extract_results(sources, known) if task == "summary" and options.beside else {}),
         }
-
-
-def labels(run: Run, text: str) -> Callable[[int], str]:
-    """The label of each id of an output; ids above EOS are words that its source has added."""
-    eos = len(run.target)
-    ids = run.source.encode(text, "TEXT").tolist()
-    added = dict(zip(ids, run.source.split(text), strict=False))
-
-    def label(token: int) -> str:
-        if token > eos:
-            return added[token]
-        return "(end)" if token == eos else run.target.show(token)
-
-    return label
 
 
 def by_source(pairs: Iterable[Pair]) -> dict[str, list[str]]:
