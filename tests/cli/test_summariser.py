@@ -154,3 +154,13 @@ def test_a_source_of_any_length_is_read_up_to_its_limit(folder):
     (results,) = run.hypotheses([long])
     assert results[0].cut
     assert results[0].hypothesis.weights.shape[1] == run.settings.max_source == 400
+
+
+def test_the_labels_of_an_output_are_words_of_the_vocabulary_or_of_its_source(folder):
+    run, text = minillm.load(folder / "run"), "so call Zanzibar and Quito soon"
+    ids, words = run.source.encode(text).tolist(), run.source.split(text)
+    label, eos = run.labels(text), len(run.target)
+    assert label(eos) == "(end)"
+    for number, word in zip(ids, words, strict=True):
+        assert label(number) == (word if number > eos else word.lower())
+    assert sum(number > eos for number in ids) >= 2

@@ -441,3 +441,10 @@ def test_impossible_tokens_are_no_error():
     source, lengths = sources(np.random.default_rng(0))
     results = beam_search(model, source, lengths, beam=4)
     assert all(hypotheses and 0 not in h.ids for hypotheses in results for h in hypotheses)
+
+
+def test_an_absent_hypothesis_may_end_with_a_word_of_a_source_that_has_left_the_batch():
+    """The rows are as wide as the sources that are left need."""
+    written = np.array([[[7], [1]]])
+    mask = Rules(3, no_repeat=1, apart=1).forbidden(np.zeros((1, 2, 5)), written)
+    assert mask[0, 1].tolist() == [False, True, False, False, False]
