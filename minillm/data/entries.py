@@ -40,15 +40,18 @@ class Entries:
     def check_nested(self, allowed: Mapping[str, tuple[Any, ...]]) -> None:
         """InputError for an entry, named "a.b" for b in a, without one of the allowed values.
 
-        A missing entry is null.
+        A missing entry is null.  If an object has another "type", its other entries are not
+        checked.
         """
-        reasons = Reasons()
+        reasons, others = Reasons(), set[str]()
         for names, values in allowed.items():
             value: Any = self.values
             for name in names.split("."):
                 value = value.get(name) if isinstance(value, Mapping) else None
+            parent, _, last = names.rpartition(".")
             with reasons:
-                if value not in values:
+                if value not in values and parent not in others:
+                    others |= {parent} if last == "type" else set()
                     raise InputError(
                         f"{self.path}: {names}: expected {short(values[0])}, found {short(value)}"
                     )
