@@ -66,6 +66,25 @@ def test_there_and_back(path, changes):
     assert chat == ChatTemplate("{{ messages }}", "<|bos|>", "<|eos|>")
 
 
+def test_rows_without_a_token_are_named_and_come_back(path):
+    model = new(vocabulary=320)
+    export_gguf(model, TOKENIZER, path)
+    metadata = open_gguf(path)[0]
+    size = len(TOKENIZER)
+    assert metadata["tokenizer.ggml.tokens"][size:] == [f"[PAD{n}]" for n in range(size, 320)]
+    assert set(metadata["tokenizer.ggml.token_type"][size:].tolist()) == {5}
+    again, tokenizer, _ = import_gguf(path)
+    assert again.config == model.config
+    assert tokenizer.to_dict() == TOKENIZER.to_dict()
+    np.testing.assert_array_equal(again.params["embedding.E"], model.params["embedding.E"])
+    few = {"tokenizer.ggml.tokens": metadata["tokenizer.ggml.tokens"][:size]}
+    few["tokenizer.ggml.token_type"] = metadata["tokenizer.ggml.token_type"][:size]
+    assert changed(path, **few)[1].to_dict() == TOKENIZER.to_dict()
+    assert "has 7 rows, but the tokenizer has 263" in refused(
+        path, arrays={"token_embd.weight": (np.zeros((7, 32)), "F32")}
+    )
+
+
 def test_names_and_layout_are_theirs(path):
     """Row 2 i + h of a head of a query or a key is ours in half h, at place i."""
     model = new()
