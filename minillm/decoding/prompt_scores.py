@@ -48,7 +48,7 @@ class PromptScores:
         """
         start, (B, T) = self._read, self._ids.shape
         width = max(2, PART // B)
-        end = T if T <= start + width + 1 else start + width  # not a single one last
+        end = T if T - start <= width + 1 else start + width  # not a single one last
         logits, self._cache = self.reader.read_all(self._ids[:, start:end], self._cache)
         self._read, ended = end, []
         for row, text in enumerate(self.texts):
