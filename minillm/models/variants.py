@@ -82,7 +82,7 @@ from minillm.models.llama import Llama, LlamaConfig
 
 @dataclass(frozen=True)
 class Changes:
-    """What a family changes in a Llama."""
+    """The changes of a family to a Llama."""
 
     bias: bool = False  # of queries, keys and values
     head_norms: bool = False  # of queries and keys

@@ -234,7 +234,7 @@ def test_rows_past_the_tokenizer_are_kept_and_never_written(tmp_path, capsys):
     model = new(vocabulary=320)
     model.params["embedding.E"][262:] *= 50  # by far the largest logits, of either sign
     path, run, back = tmp_path / "llama", tmp_path / "run", tmp_path / "back"
-    export_llama(model, TOKENIZER, path, ChatTemplate("{{ messages[0].content }}"))
+    export_llama(model, TOKENIZER, path, "{{ messages[0].content }}")
     again, tokenizer = import_llama(path)
     assert_equal(again, model)
     assert len(tokenizer) == 262
