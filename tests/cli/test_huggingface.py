@@ -103,7 +103,7 @@ def test_bert_there_and_back(tmp_path, capsys):
     assert not (again / "modules.json").exists()
 
 
-def test_a_bert_with_more_rows_than_pieces(tmp_path, capsys):
+def test_a_bert_with_more_rows_than_pieces(tmp_path):
     size = len(PIECES)
     model = BERT(BERTConfig(size + 9, 16, 2, 3, 6), np.random.default_rng(0))
     model.params["mask.output_b"][size:] = 99
@@ -121,7 +121,7 @@ def test_a_bert_with_more_rows_than_pieces(tmp_path, capsys):
     assert (again / weights).read_bytes() == (tmp_path / "bert" / weights).read_bytes()
     text.write_text(TEXT * 20)
     command = ["train", "bert", str(text), "--init", str(run), "--out", str(tmp_path / "more")]
-    assert main([*command, "--steps", "2", "--quiet"]) == 0
+    assert main([*command, "--steps", "2"]) == 0
     assert minillm.load(tmp_path / "more").model.config.vocabulary == size + 9
 
 

@@ -15,7 +15,7 @@ from minillm.errors import InputError, InputWarning
 from minillm.formats.huggingface import read_chat_template, read_other_tokens
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.runs.conversion import import_file
-from minillm.text import Characters, ChatTemplate
+from minillm.text import Characters
 from minillm.text.byte_pairs import train
 
 TOKENIZER = train(["she sells sea shells by the sea shore\n"], 262)
@@ -230,7 +230,7 @@ def test_all_reasons_are_named_at_once(tmp_path):
         assert reason in text
 
 
-def test_rows_past_the_tokenizer_are_kept_and_never_written(tmp_path, capsys):
+def test_rows_past_the_tokenizer_are_kept_and_never_written(tmp_path):
     model = new(vocabulary=320)
     model.params["embedding.E"][262:] *= 50  # by far the largest logits, of either sign
     path, run, back = tmp_path / "llama", tmp_path / "run", tmp_path / "back"
@@ -248,8 +248,8 @@ def test_rows_past_the_tokenizer_are_kept_and_never_written(tmp_path, capsys):
         assert logits.argmax() >= 262
     message = [{"role": "user", "content": "she"}]
     assert isinstance("".join(opened.chat(message, length=10)), str)
-    nats = opened.evaluate(text="she sells sea shells")["nats_per_token"]
-    ids = tokenizer.encode("she sells sea shells")[None]
+    nats = opened.evaluate(text="she sells")["nats_per_token"]
+    ids = tokenizer.encode("she sells\n")[None]
     np.testing.assert_allclose(nats, model.loss((ids[:, :-1], ids[:, 1:]))[0], rtol=1e-5)
     opened.look("she sells")
     opened.export(back)
@@ -257,13 +257,13 @@ def test_rows_past_the_tokenizer_are_kept_and_never_written(tmp_path, capsys):
     text = tmp_path / "text"
     text.write_text("she sells sea shells by the sea shore\n" * 9)
     command = ["train", "llama", str(text), "--init", str(run), "--out", str(tmp_path / "more")]
-    assert main([*command, "--steps", "2", "--quiet"]) == 0
+    assert main([*command, "--steps", "2"]) == 0
     assert minillm.load(tmp_path / "more").model.config.vocabulary == 320
     labels = tmp_path / "labels.tsv"
     labels.write_text("a\tshe sells\nb\tsea shells\n" * 12)
     command = ["finetune", str(run), str(labels), "--out", str(tmp_path / "labels")]
-    assert main([*command, "--steps", "2", "--quiet"]) == 0
-    assert minillm.load(tmp_path / "labels").classify("she sells") in ("a", "b")
+    assert main([*command, "--steps", "2"]) == 0
+    assert minillm.load(tmp_path / "labels").classify("she sells").label in ("a", "b")
 
 
 def test_characters_have_no_tokenizer_there(tmp_path):
