@@ -79,7 +79,9 @@ class LlamaReader(CausalReader, of=Llama):
         if not isinstance(scaling, LongRope):
             return False
         is_long = scaling.is_long(lengths)
-        return any((scaling.is_long(n) != is_long).any() for n in (cache.rotated, cache.lengths + 1))
+        return any(
+            (scaling.is_long(n) != is_long).any() for n in (cache.rotated, cache.lengths + 1)
+        )
 
     def all_blocks(
         self, x: NDArray, positions: Ids, attend: Callable[[int, int | None], Attend]
