@@ -95,7 +95,8 @@ def _weights(config: LlamaConfig) -> Iterator[Weight]:
 def widths_of(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
     """The columns of query, key and value, by the name of the parameter."""
     keys = config.key_heads * config.head_width
-    return {"W_qkv": (config.heads * config.head_width, keys, keys)}
+    columns = (config.heads * config.head_width, keys, keys)
+    return {"W_qkv": columns, "b_qkv": columns}
 
 
 def _heads(tensor: str, config: LlamaConfig) -> int:

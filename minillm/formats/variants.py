@@ -104,7 +104,7 @@ class FamilyFolder(LlamaFolder):
     def entries(self, config: VariantConfig) -> dict[str, Any]:
         """A Llama's entries, and those of the changes."""
         changes, layers = config.changes, range(config.layers)
-        entries = super().entries(config)
+        entries = super().entries(config) | {"pad_token_id": None}  # some have a default here
         if changes.windows:
             entries["sliding_window"] = config.window
         if changes.whole_every:
