@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from minillm.data.entries import Entries
 from minillm.data.files import copy_file, warn_of_unknown
-from minillm.errors import InputError, short
+from minillm.errors import InputError, Reasons, short
 from minillm.formats.format import Contents, Format, Updates
 from minillm.formats.gguf_tokenizer import metadata_of, other_tokens_of, tokenizer_of
 from minillm.formats.huggingface import config_from, sampling_of
@@ -147,28 +147,35 @@ def _number(entries: Entries, name: str, default: float) -> float:
 
 def _config_of(entries: Entries, tensors: Mapping[str, GGUFTensor]) -> LlamaConfig:
     """The sizes; InputError for a model that ours cannot represent."""
-    path, metadata = Path(entries.path), entries.values
+    path, metadata, reasons = Path(entries.path), entries.values, Reasons()
     if metadata.get("general.architecture") != "llama":
         raise entries.wrong("general.architecture", "'llama'")
     for name, (only, expected) in _FIXED.items():
-        entries.check(f"llama.{name}", (only,), expected)
-    entries.check("llama.rope.scaling.type", ("linear", "none"), "'none' or 'linear'")
+        with reasons:
+            entries.check(f"llama.{name}", (only,), expected)
+    with reasons:
+        entries.check("llama.rope.scaling.type", ("linear", "none"), "'none' or 'linear'")
     if metadata.get("llama.rope.scaling.type") != "none":  # without a type, it is linear
         for name in _SCALES:
-            entries.check(f"llama.{name}", (1, 0), "1: linear scaling of the angles cannot be run")
+            with reasons:
+                expected = "1: linear scaling of the angles cannot be run"
+                entries.check(f"llama.{name}", (1, 0), expected)
     names = {ours: f"llama.{theirs}" for ours, theirs in _SIZES.items()}
-    config = config_from(
-        entries,
-        LlamaConfig,
-        {o: name for o, name in names.items() if o not in _OPTIONAL or name in metadata},
-        vocabulary=_tensor(path, tensors, _EMBEDDING).shape[0],
-        rotary_base=_number(entries, "llama.rope.freq_base", 10000.0),
-        eps=_number(entries, "llama.attention.layer_norm_rms_epsilon", 1e-5),
-        tied=_OUTPUT not in tensors,
-    )
-    width = config.head_width
-    for name in ("rope.dimension_count", "attention.value_length"):
-        entries.check(f"llama.{name}", (width,), f"{width}, the width of a head")
+    with reasons:
+        config = config_from(
+            entries,
+            LlamaConfig,
+            {o: name for o, name in names.items() if o not in _OPTIONAL or name in metadata},
+            vocabulary=_tensor(path, tensors, _EMBEDDING).shape[0],
+            rotary_base=_number(entries, "llama.rope.freq_base", 10000.0),
+            eps=_number(entries, "llama.attention.layer_norm_rms_epsilon", 1e-5),
+            tied=_OUTPUT not in tensors,
+        )
+        width = config.head_width
+        of_heads = ("llama.rope.dimension_count", "llama.attention.value_length")
+        for name in of_heads:
+            entries.check(name, (width,), f"{width}, the width of a head")
+    reasons.check()
     own = {name: value for name, value in metadata.items() if name.startswith("llama.")}
     warn_of_unknown(path, own, {f"llama.{name}" for name in _OTHERS})
     return _with_scaling(path, config, tensors)
@@ -204,18 +211,26 @@ def _params_of(
     path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTensor], allow_nan: bool = False
 ) -> dict[str, Any]:
     """The parameters; every tensor is checked before any is read."""
-    weights = list(_weights(config))
-    known = {_FREQUENCIES}
-    for weight in weights:
+    _check_tensors(path, config, tensors)
+    return {w.name: _param(w, config, tensors, allow_nan) for w in _weights(config)}
+
+
+def _check_tensors(path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTensor]) -> None:
+    """InputError for tensors of another model."""
+    known, reasons = {_FREQUENCIES}, Reasons()
+    for weight in _weights(config):
         for name, shape in weight.shapes().items():
-            tensor = _tensor(path, tensors, name, shape)
-            if len(shape) == 1 and tensor.type not in FLOATS:
-                raise InputError(f"{path}: {name}: expected floats, found {tensor.type}")
             known.add(name)
+            with reasons:
+                tensor = _tensor(path, tensors, name, shape)
+                if len(shape) == 1 and tensor.type not in FLOATS:
+                    raise InputError(f"{path}: {name}: expected floats, found {tensor.type}")
     for name in tensors:
-        if name not in known:
-            raise InputError(f"{path}: {short(name)}: expected the tensors of a Llama, found it")
-    return {weight.name: _param(weight, config, tensors, allow_nan) for weight in weights}
+        with reasons:
+            if name not in known:
+                found = f"{path}: {short(name)}: expected the tensors of a Llama, found it"
+                raise InputError(found)
+    reasons.check()
 
 
 def _tensor(
@@ -366,18 +381,25 @@ class GGUF(Format):
 
     def read(self, path: str | Path, baseline: Any = None) -> Contents:
         """The Llama in a file, its tokenizer, and its chat template if there is one."""
-        metadata, tensors = open_gguf(path)
+        reasons = Reasons()
+        config: Any = None
+        metadata, tensors = open_gguf(path, reasons=reasons)
         entries = Entries(Path(path), metadata)
-        config = _config_of(entries, tensors)
-        tokenizer = tokenizer_of(entries)
-        if len(tokenizer) != config.vocabulary:
-            raise InputError(
-                f"{path}: {_EMBEDDING} has {config.vocabulary:,} rows, "
-                f"but the tokenizer has {len(tokenizer):,} tokens"
-            )
-        template, others = entries.text("tokenizer.chat_template", ""), other_tokens_of(entries)
+        with reasons:
+            config = _config_of(entries, tensors)
+            _check_tensors(Path(path), config, tensors)
+        with reasons:
+            tokenizer = tokenizer_of(entries)
+            if config and len(tokenizer) != config.vocabulary:
+                raise InputError(
+                    f"{path}: {_EMBEDDING} has {config.vocabulary:,} rows, "
+                    f"but the tokenizer has {len(tokenizer):,} tokens"
+                )
+            template = entries.text("tokenizer.chat_template", "")
+            others = other_tokens_of(entries)
+            chat = ChatTemplate.of(template, tokenizer, _sampling_of(entries), others)
+        reasons.check()
         params = _params_of(Path(path), config, tensors)
-        chat = ChatTemplate.of(template, tokenizer, _sampling_of(entries), others)
         return Contents(Llama(config, params=params), tokenizer, chat)
 
     def write(self, contents: Contents, path: str | Path, options: Options) -> None:

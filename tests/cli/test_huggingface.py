@@ -201,3 +201,22 @@ def test_a_context_that_no_run_may_have(tmp_path, fails):
     message = fails("import", tmp_path / "bert", "--out", tmp_path / "run")
     assert "context: expected a whole number from 8" in message
     assert not (tmp_path / "run").exists()
+
+
+def test_every_reason_is_a_line(tmp_path, gpt2, capsys):
+    config, tokenizer = gpt2 / "config.json", gpt2 / "tokenizer.json"
+    values, run = json.loads(config.read_text()), tmp_path / "run"
+    tokenizer.write_text(json.dumps(json.loads(tokenizer.read_text()) | {"normalizer": {}}))
+    for changes, names in (
+        ({"n_head": 0, "n_embd": 0}, ("config.json: n_head", "config.json: n_embd")),
+        ({"model_type": "other"}, ("config.json: model_type",)),
+    ):
+        config.write_text(json.dumps(values | changes))
+        assert main(["import", str(gpt2), "--out", str(run)]) == 2
+        output = capsys.readouterr()
+        *lines, last = output.err.splitlines()
+        for line, name in zip(lines, names, strict=True):
+            assert line.startswith(f"minillm: {gpt2}/{name}: expected ")
+        assert last.startswith(f"minillm: {tokenizer}: normalizer: expected None, found {{}}")
+        assert output.out == ""
+        assert not run.exists()

@@ -193,8 +193,41 @@ def test_what_cannot_be_run_is_refused_by_name(tmp_path, changes, message):
     path = make(tmp_path / "llama", **changes)
     with pytest.raises(InputError, match=message) as refused:
         import_llama(path)
-    assert str(refused.value).count(str(path)) == 1
-    assert "\n" not in str(refused.value)
+    for reason in refused.value.args:
+        assert reason.count(str(path)) == 1
+        assert "\n" not in reason
+
+
+def test_all_reasons_are_named_at_once(tmp_path):
+    path = make(tmp_path / "llama", hidden_act="relu", num_hidden_layers=0, rms_norm_eps="x")
+    tokenizer = json.loads((path / "tokenizer.json").read_text())
+    (path / "tokenizer.json").write_text(json.dumps(tokenizer | {"normalizer": {"type": "NFC"}}))
+    with pytest.raises(InputError) as refused:
+        import_llama(path)
+    names = [reason.removeprefix(f"{path}/").split(":")[:2] for reason in refused.value.args]
+    assert names == [
+        ["config.json", " hidden_act"],
+        ["config.json", " rms_norm_eps"],
+        ["config.json", " num_hidden_layers"],
+        ["tokenizer.json", " normalizer"],
+    ]
+    path = make(tmp_path / "sizes", intermediate_size=11, vocab_size=263)
+    tensors = load_file(path / "model.safetensors")
+    del tensors["model.norm.weight"]
+    tensors["model.layers.0.self_attn.o_proj.weight"] = np.ones((12, 24), np.int8)
+    save_file(tensors | {"more": np.ones(3, np.float32)}, path / "model.safetensors")
+    with pytest.raises(InputError) as refused:
+        import_llama(path)
+    text = "\n".join(refused.value.args)
+    for reason in (
+        "config.json says vocab_size 263, but the tokenizer has 262 tokens",
+        "embed_tokens.weight: expected shape (263, 12), found (262, 12)",
+        "o_proj.weight: expected float32 or float16 or bfloat16, found I8",
+        "down_proj.weight: expected shape (12, 11), found (12, 10)",
+        "the tensor norm.weight is missing",
+        "'more': config.json describes no such tensor",
+    ):
+        assert reason in text
 
 
 def test_characters_have_no_tokenizer_there(tmp_path):
