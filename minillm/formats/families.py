@@ -6,6 +6,9 @@ family's changes need in all files, such as the bias of a query, has one name fo
 
 Phi-3 has one matrix for query, key and value, and one for gate and up, as ours are.  Gemma stores
 a gain as its difference from 1, because weight decay pulls numbers to 0; llama.cpp adds the 1.
+
+To llama.cpp a Mistral is a Llama, without a window.  Our GGUF files of a Mistral have its window in
+an entry of our own, which llama.cpp ignores.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,6 +34,8 @@ class Files:
     architecture: str = ""  # in a GGUF file, if it is not the family's name
     gguf_names: Names = field(default_factory=dict)
     neighbours: bool = False  # whether llama.cpp rotates x_{2i} and x_{2i + 1}
+    window: str = "{}.attention.sliding_window"  # the entry of the window
+    no_window: bool = False  # whether llama.cpp has none for the family
 
 
 _BLOCK, _LAYER = "blocks.*", "layers.*"
@@ -52,6 +57,7 @@ _NO_BIAS = {"attention_bias": (False,)}
 _NO_WINDOW = {"use_sliding_window": (False,)}
 _OF_LAYERS = ("layer_types", "max_window_layers", "sliding_window")
 
+LLAMA = Files(("LlamaForCausalLM", "LlamaModel"), neighbours=True)
 FILES = {
     "mistral": Files(
         architectures=("MistralForCausalLM", "MistralModel"),
@@ -60,6 +66,8 @@ FILES = {
         others=("sliding_window",),
         architecture="llama",
         neighbours=True,
+        window="minillm.attention.sliding_window",
+        no_window=True,
     ),
     "qwen2": Files(
         architectures=("Qwen2ForCausalLM", "Qwen2Model"),
@@ -98,8 +106,13 @@ FILES = {
             "use_bidirectional_attention": (False, None),
         },
         others=(
-            *_OF_LAYERS, "_sliding_window_pattern", "cache_implementation", "hidden_act",
-            "query_pre_attn_scalar", "rope_local_base_freq", "sliding_window_pattern",
+            *_OF_LAYERS,
+            "_sliding_window_pattern",
+            "cache_implementation",
+            "hidden_act",
+            "query_pre_attn_scalar",
+            "rope_local_base_freq",
+            "sliding_window_pattern",
         ),
         refused={"gemma3": "a model that also sees images cannot be run"},
         names={
@@ -122,6 +135,7 @@ FILES = {
             f"{_BLOCK}.attention.W_qkv": "blk.*.attn_qkv.weight",
             f"{_BLOCK}.feed_forward.W_gate_up": "blk.*.ffn_up.weight",
         },
+        no_window=True,
     ),
 }
 

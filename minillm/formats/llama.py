@@ -36,8 +36,8 @@ _OF_ANGLES = {"rope_theta", "rope_type", "type", "partial_rotary_factor", *_SCAL
 class LlamaFolder(Transformers):
     """Folders of a Llama."""
 
-    models = (Llama,)
-    signature = "a folder with a Llama or one of its variants"
+    models: ClassVar[tuple[type, ...]] = (Llama,)
+    signature: ClassVar[str | None] = "a folder with a Llama or one of its variants"
     model_type = "llama"
     architectures = ("LlamaForCausalLM", "LlamaModel")
     sizes: ClassVar = {

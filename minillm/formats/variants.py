@@ -101,7 +101,7 @@ class FamilyFolder(LlamaFolder):
         with in_file(file.path):
             return VariantConfig(**vars(config), family=self.family, **given)
 
-    def entries(self, config: VariantConfig) -> dict[str, Any]:
+    def entries(self, config: Any) -> dict[str, Any]:
         """A Llama's entries, and those of the changes."""
         changes, layers = config.changes, range(config.layers)
         entries = super().entries(config) | {"pad_token_id": None}  # some have a default here
