@@ -292,8 +292,8 @@ def _check_tensors(path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTe
     for name in tensors:
         with reasons:
             if name not in known:
-                kind = _architecture(config)
-                found = f"{path}: {short(name)}: expected the tensors of a {kind}, found it"
+                expected = f"the tensors of a {_architecture(config)}"
+                found = f"{path}: {short(name)}: expected {expected}, found it"
                 raise InputError(found)
     reasons.check()
 
@@ -363,7 +363,43 @@ def _check_finite(tensor: GGUFTensor, name: str, numbers: NDArray, allow_nan: bo
         )
 
 
+_OF_TOKENS = "tokenizer.ggml.tokens"
+_LISTS = {"tokenizer.ggml.token_type": 5, "tokenizer.ggml.scores": -1e3}  # of a row without a token
+
+
+def _padding(row: int) -> str:
+    """The token of a row without one: llama.cpp wants as many tokens as rows."""
+    return f"[PAD{row}]"
+
+
+def _without_padding(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The metadata without the tokens that stand for the last rows."""
+    tokens = metadata.get(_OF_TOKENS)
+    lists = {name: metadata[name] for name in _LISTS if name in metadata}
+    if not isinstance(tokens, list) or {np.shape(one) for one in lists.values()} - {(len(tokens),)}:
+        return metadata  # damaged
+    size = len(tokens)
+    while size and tokens[size - 1] == _padding(size - 1):
+        size -= 1
+    cut = {name: one[:size] for name, one in lists.items()}
+    return {**metadata, _OF_TOKENS: tokens[:size], **cut}
+
+
 # --- writing -------------------------------------------------------------------------------------
+
+
+def _with_padding(metadata: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    """The inverse of :func:`_without_padding`, up to a number of rows."""
+    if _OF_TOKENS not in metadata:
+        return dict(metadata)
+    tokens = metadata[_OF_TOKENS]
+    padded: dict[str, Any] = {
+        name: np.append(metadata[name], np.full(rows - len(tokens), fill, metadata[name].dtype))
+        for name, fill in _LISTS.items()
+        if name in metadata
+    }
+    padded[_OF_TOKENS] = tokens + [_padding(row) for row in range(len(tokens), rows)]
+    return {**metadata, **padded}
 
 
 def export_gguf(
@@ -406,7 +442,7 @@ def export_gguf(
         f"{arch}.attention.layer_norm_rms_epsilon": float(c.eps),
         f"{arch}.vocab_size": c.vocabulary,
         **(_of_changes(c, arch) if isinstance(c, VariantConfig) else {}),
-        **metadata_of(tokenizer),
+        **_with_padding(metadata_of(tokenizer), c.vocabulary),
     }
     if chat is not None:
         metadata["tokenizer.chat_template"] = chat.source
@@ -496,13 +532,13 @@ class GGUF(Format):
         reasons = Reasons()
         config: Any = None
         metadata, tensors = open_gguf(path, reasons=reasons)
-        entries = Entries(Path(path), metadata)
+        entries = Entries(Path(path), _without_padding(metadata))
         with reasons:
             config = _config_of(entries, tensors)
             _check_tensors(Path(path), config, tensors)
         with reasons:
             tokenizer = tokenizer_of(entries)
-            if config and len(tokenizer) != config.vocabulary:
+            if config and len(tokenizer) > config.vocabulary:
                 raise InputError(
                     f"{path}: {_EMBEDDING} has {config.vocabulary:,} rows, "
                     f"but the tokenizer has {len(tokenizer):,} tokens"

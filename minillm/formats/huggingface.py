@@ -148,7 +148,7 @@ class Transformers(Format):
             config = self._supported(file, tensors)
         with reasons:
             tokenizer = self.read_tokenizer(folder)
-            if config and len(tokenizer) != config.vocabulary:
+            if config and len(tokenizer) > config.vocabulary:
                 raise InputError(
                     f"{folder}: config.json says vocab_size {config.vocabulary:,}, "
                     f"but the tokenizer has {len(tokenizer):,} tokens"

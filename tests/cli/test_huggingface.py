@@ -103,6 +103,28 @@ def test_bert_there_and_back(tmp_path, capsys):
     assert not (again / "modules.json").exists()
 
 
+def test_a_bert_with_more_rows_than_pieces(tmp_path):
+    size = len(PIECES)
+    model = BERT(BERTConfig(size + 9, 16, 2, 3, 6), np.random.default_rng(0))
+    model.params["mask.output_b"][size:] = 99
+    export_bert(model, PIECES, tmp_path / "bert")
+    run, again, text = tmp_path / "run", tmp_path / "again", tmp_path / "text"
+    assert main(["import", str(tmp_path / "bert"), "--out", str(run)]) == 0
+    opened = minillm.load(run)
+    assert opened.model.config.vocabulary == size + 9
+    for word, _ in opened.fill("she [MASK] shells", top=9)[0]:
+        assert word in PIECES.tokens
+    opened.look("she sells")
+    assert opened.embed(["she sells"]).shape == (1, 6)
+    assert main(["export", str(run), str(again), "--format", "huggingface"]) == 0
+    weights = "model.safetensors"
+    assert (again / weights).read_bytes() == (tmp_path / "bert" / weights).read_bytes()
+    text.write_text(TEXT * 20)
+    command = ["train", "bert", str(text), "--init", str(run), "--out", str(tmp_path / "more")]
+    assert main([*command, "--steps", "2"]) == 0
+    assert minillm.load(tmp_path / "more").model.config.vocabulary == size + 9
+
+
 def test_a_sentence_encoder_there_and_back(tmp_path, capsys, monkeypatch):
     sentences = Sentences("first", True, 5)
     folder = bert(tmp_path / "encoder", sentences, masked_words=False)
