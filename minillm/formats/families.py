@@ -125,7 +125,7 @@ FILES = {
     "phi3": Files(
         architectures=("Phi3ForCausalLM", "Phi3Model"),
         defaults={"rms_norm_eps": 1e-5, "original_max_position_embeddings": 4096},
-        fixed=_SILU | _NO_BIAS,
+        fixed=_SILU | _NO_BIAS | {"partial_rotary_factor": (1.0, None)},
         others=("embd_pdrop", "resid_pdrop", "sliding_window"),
         names={
             f"{_BLOCK}.attention.W_qkv": f"{_LAYER}.self_attn.qkv_proj.weight",

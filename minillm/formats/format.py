@@ -61,6 +61,10 @@ class Format:
         """The formats that the class declares: one, unless they are the rows of a table."""
         return [cls()]
 
+    def holds(self, model: Any) -> bool:
+        """Whether a file can hold this model."""
+        return isinstance(model, self.models)
+
     def recognises(self, path: Path, head: bytes) -> bool:
         """Whether ``read`` reads this folder, or this file, which begins with ``head``."""
         return False

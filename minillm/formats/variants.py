@@ -19,6 +19,7 @@ import numpy as np
 
 from minillm.data.entries import Entries, in_file
 from minillm.data.files import read_json
+from minillm.errors import Reasons
 from minillm.formats.families import FILES, NAMES, every
 from minillm.formats.format import Contents, Format
 from minillm.formats.llama import LlamaFolder
@@ -52,6 +53,10 @@ class FamilyFolder(LlamaFolder):
         """A format for each family."""
         return [cls(family) for family in FILES]
 
+    def holds(self, model: Any) -> bool:
+        """Whether the model is one of this family."""
+        return super().holds(model) and model.config.family == self.family
+
     def recognises(self, path: Path, head: bytes) -> bool:
         """Whether config.json has the family's type, or a relative's, which ``read`` refuses."""
         config = path / "config.json"
@@ -80,24 +85,35 @@ class FamilyFolder(LlamaFolder):
         }
         super().write(replace(contents, model=Variant(model.config, params=params)), path, options)
 
+    def _supported(self, file: Entries, tensors: Mapping[str, Tensor]) -> Any:
+        """Also the reason why a relative of the family is refused."""
+        reason = self.row.refused.get(str(file.values.get("model_type")))
+        if reason is not None:
+            raise file.wrong("model_type", f"{self.model_type!r}: {reason}")
+        return super()._supported(file, tensors)
+
     def config(self, file: Entries, tensors: Mapping[str, Tensor]) -> VariantConfig:
         """A Llama's sizes, and what the family's changes need."""
         file = self._completed(file)
-        config = super().config(file, tensors)
-        changes, given = FAMILIES[self.family], dict[str, Any]()
-        if changes.windows:
-            given["window"] = _window(file, config.context)
-        if changes.whole_every:
-            given["whole_every"] = _whole_every(file, changes.whole_every, config.layers)
-            given["local_base"] = file.number("rope_local_base_freq", 10000.0)
-            if file.number(_SCALE, config.head_width) <= 0:
+        changes, given, reasons = FAMILIES[self.family], dict[str, Any](), Reasons()
+        with reasons:
+            config = super().config(file, tensors)
+        with reasons:
+            if changes.windows:
+                given["window"] = _window(file)
+        with reasons:
+            if changes.whole_every:
+                given["whole_every"] = _whole_every(file, changes.whole_every)
+                given["local_base"] = file.number("rope_local_base_freq", 10000.0)
+            else:
+                _check_types(file)
+        with reasons:
+            if changes.unrotated_every:
+                given["unrotated_every"] = _unrotated_every(file, changes.unrotated_every)
+        with reasons:
+            if file.number(_SCALE, 1) <= 0:
                 raise file.wrong(_SCALE, "a number above 0")
-        else:
-            _check_types(file)
-        if changes.unrotated_every:
-            given["unrotated_every"] = _unrotated_every(
-                file, changes.unrotated_every, config.layers
-            )
+        reasons.check()
         with in_file(file.path):
             return VariantConfig(**vars(config), family=self.family, **given)
 
@@ -108,11 +124,13 @@ class FamilyFolder(LlamaFolder):
         if changes.windows:
             entries["sliding_window"] = config.window
         if changes.whole_every:
-            whole = [config.whole_every == 0 or config.is_whole(layer) for layer in layers]
+            none = not (config.whole_every or config.window)
+            local = config.local_base if config.whole_every else config.rotary_base
+            whole = [none or config.is_whole(layer) for layer in layers]
             entries |= {
                 "sliding_window": config.window or config.context,
                 "layer_types": [_WHOLE if one else _LOCAL for one in whole],
-                "rope_local_base_freq": config.local_base,
+                "rope_local_base_freq": local,
                 _SCALE: config.head_width,
             }
         if changes.unrotated_every:
@@ -124,10 +142,12 @@ class FamilyFolder(LlamaFolder):
         values = {**self.row.defaults, **file.values}
         angles = values.get("rope_parameters")
         if FAMILIES[self.family].whole_every and isinstance(angles, dict):
-            whole, local = ({**(angles.get(name) or {})} for name in (_WHOLE, _LOCAL))
-            Entries(f"{file.path}: rope_parameters: {_LOCAL}", local).check(
-                "rope_type", ("default",)
-            )
+            for name in (_WHOLE, _LOCAL):
+                if not isinstance(angles.get(name, {}), dict):
+                    raise file.wrong("rope_parameters", "an object for each type of layer")
+            whole, local = (angles.get(name, {}) for name in (_WHOLE, _LOCAL))
+            part = Entries(f"{file.path}: rope_parameters: {_LOCAL}", local)
+            part.check("rope_type", ("default",))
             values |= {"rope_parameters": whole}
             for name, of in (("rope_theta", whole), ("rope_local_base_freq", local)):
                 if "rope_theta" in of:
@@ -135,15 +155,15 @@ class FamilyFolder(LlamaFolder):
         return Entries(file.path, values)
 
 
-def _window(file: Entries, context: int) -> int | None:
+def _window(file: Entries) -> int | None:
     """The window; None for one that never hides a token."""
     if file.values.get("sliding_window") is None:
         return None
     window = file.size("sliding_window")
-    return window if window < context else None
+    return window if window < file.size("max_position_embeddings") else None
 
 
-def _whole_every(file: Entries, default: int, layers: int) -> int:
+def _whole_every(file: Entries, default: int) -> int:
     """n, if every n-th layer sees all tokens; InputError for other lists of layers."""
     names = ("sliding_window_pattern", "_sliding_window_pattern")
     given = [name for name in names if file.values.get(name) is not None]
@@ -151,23 +171,23 @@ def _whole_every(file: Entries, default: int, layers: int) -> int:
     types = file.values.get("layer_types")
     if types is None:
         return default
-    marked = [one == _WHOLE for one in _list(file, "layer_types", (_WHOLE, _LOCAL), layers)]
+    marked = [one == _WHOLE for one in _list(file, "layer_types", (_WHOLE, _LOCAL))]
     return _rule(file, "layer_types", marked, default)
 
 
-def _unrotated_every(file: Entries, default: int, layers: int) -> int:
+def _unrotated_every(file: Entries, default: int) -> int:
     """n, if every n-th layer has no rotation; InputError for other lists of layers."""
     if file.values.get("no_rope_layer_interval") is not None:
         default = file.size("no_rope_layer_interval")
     if file.values.get("no_rope_layers") is None:
         return default
-    marked = [not rotated for rotated in _list(file, "no_rope_layers", (0, 1), layers)]
+    marked = [not rotated for rotated in _list(file, "no_rope_layers", (0, 1))]
     return _rule(file, "no_rope_layers", marked, default)
 
 
-def _list(file: Entries, name: str, allowed: tuple[Any, ...], layers: int) -> list[Any]:
+def _list(file: Entries, name: str, allowed: tuple[Any, ...]) -> list[Any]:
     """An entry for each layer; InputError for others than the allowed ones."""
-    values = file.values[name]
+    values, layers = file.values[name], file.size("num_hidden_layers")
     if (
         not isinstance(values, list)
         or len(values) < layers

@@ -78,7 +78,10 @@ CASES = [
     ("qwen2", {"tie_word_embeddings": False, "num_key_value_heads": 4}),
     ("qwen3", {"tie_word_embeddings": True, "rms_norm_eps": 1e-3}),
     ("smollm3", {"no_rope_layers": [1, 1, 1, 0, 1, 1, 1], "tie_word_embeddings": False}),
-    ("gemma3", {"sliding_window_pattern": 6, "query_pre_attn_scalar": 12, "num_key_value_heads": 1}),
+    (
+        "gemma3",
+        {"sliding_window_pattern": 6, "query_pre_attn_scalar": 12, "num_key_value_heads": 1},
+    ),
     ("phi3", {"sliding_window": None, "tie_word_embeddings": True}),
 ]
 
@@ -87,7 +90,7 @@ CASES = [
 @pytest.mark.parametrize(("family", "entries"), CASES)
 def test_folders_beside_transformers(tmp_path, family, entries):
     """The logits and greedy tokens of a folder of theirs; and theirs of ours."""
-    import torch
+    torch = pytest.importorskip("torch")
 
     theirs = saved(family, tmp_path / "theirs", **entries)
     ids = torch.randint(len(TOKENIZER), (2, 30))
@@ -114,7 +117,7 @@ def test_folders_beside_transformers(tmp_path, family, entries):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_folder_in_bfloat16(tmp_path, family):
-    import torch
+    torch = pytest.importorskip("torch")
 
     theirs = reference().random_variant(family, len(TOKENIZER)).bfloat16()
     theirs.save_pretrained(tmp_path)
@@ -146,7 +149,7 @@ def without_window(model):
 def test_gguf_files_beside_llama_cpp(tmp_path, family, entries):
     """It has a GELU of float16, and no windows in a Mistral and a Phi."""
     pytest.importorskip("llama_cpp")
-    import torch
+    torch = pytest.importorskip("torch")
 
     saved(family, tmp_path / "theirs", **entries)
     contents = folder_of(tmp_path / "theirs").read(tmp_path / "theirs")
