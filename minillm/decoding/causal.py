@@ -62,8 +62,8 @@ class CausalReader(Reader):
         """
         self._require_own(state, len(ids))
         counts = _counts(ids, lengths)
-        after = state.lengths + counts
-        if max(after.tolist()) > self.config.context or self.has_other_angles(state, after):
+        lasts = state.lengths + counts
+        if max(lasts.tolist()) > self.config.context or self.has_other_angles(state, lasts):
             ids, counts = self._window(ids, state, counts)
             state = self.zero_state(len(ids))
         after = state.extended(ids, counts)

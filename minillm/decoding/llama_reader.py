@@ -66,7 +66,7 @@ class LlamaReader(CausalReader, of=Llama):
     is_gelu = False  # the gate of the feed-forward layers
 
     def hidden(self, ids: Ids, cache: Cache) -> NDArray:
-        """:meth:`minillm.models.llama.Llama.hidden` with a cache: ids (B, T) -> y (B, T, D)."""
+        """The model's ``hidden`` with a cache: ids (B, T) -> y (B, T, D)."""
         x, _ = self.model.embed(ids)
         positions = cache.start[:, None] + np.arange(ids.shape[1])
         # A row's last position is its last token: padding stays there.
@@ -79,7 +79,9 @@ class LlamaReader(CausalReader, of=Llama):
         if not isinstance(scaling, LongRope):
             return False
         is_long = scaling.is_long(lengths)
-        return any((scaling.is_long(n) != is_long).any() for n in (cache.rotated, cache.lengths + 1))
+        return any(
+            (scaling.is_long(n) != is_long).any() for n in (cache.rotated, cache.lengths + 1)
+        )
 
     def all_blocks(
         self, x: NDArray, positions: Ids, attend: Callable[[int, int | None], Attend]

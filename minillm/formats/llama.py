@@ -37,8 +37,8 @@ _OF_ANGLES = {"rope_theta", "rope_type", "type", "partial_rotary_factor", *_SCAL
 class LlamaFolder(Transformers):
     """Folders of a Llama."""
 
-    models = (Llama,)
-    signature = "a folder with a Llama"
+    models: ClassVar[tuple[type, ...]] = (Llama,)
+    signature: ClassVar[str | None] = "a folder with a Llama or one of its variants"
     model_type = "llama"
     architectures = ("LlamaForCausalLM", "LlamaModel")
     sizes: ClassVar = {
@@ -86,7 +86,7 @@ class LlamaFolder(Transformers):
 
     def weights(self, config: LlamaConfig) -> Iterator[Weight]:
         """Keys and values may have fewer heads than queries."""
-        return weights_of(Llama.shapes(config), self.names, True, widths_of(config))
+        return weights_of(self.model.shapes(config), self.names, self.transposed, widths_of(config))
 
     def config(self, file: Entries, tensors: Mapping[str, Tensor]) -> LlamaConfig:
         """The sizes, the angles, and whether the output is tied."""
@@ -149,6 +149,4 @@ def _read_angles(file: Entries) -> tuple[float, Llama3 | None]:
         return base, None
     file.check_all(whole)
     missing = float("nan")  # no scaling has it
-    return base, Llama3(
-        **{n: part.number(theirs, missing) for n, theirs in _SCALING.items()}
-    )
+    return base, Llama3(**{n: part.number(theirs, missing) for n, theirs in _SCALING.items()})

@@ -134,7 +134,9 @@ class Yarn:
     def __post_init__(self) -> None:
         _check_above_zero(self, "factor", "original_context", "beta_fast", "beta_slow")
         if self.beta_fast < self.beta_slow:
-            raise ValueError(f"beta_fast: expected {self.beta_slow} or more, found {self.beta_fast}")
+            raise ValueError(
+                f"beta_fast: expected {self.beta_slow} or more, found {self.beta_fast}"
+            )
         if self.attention_factor is None:
             object.__setattr__(self, "attention_factor", yarn_attention_factor(self.factor))
         _check_above_zero(self, "attention_factor")
