@@ -31,7 +31,7 @@ from minillm.formats.huggingface import config_from, sampling_of
 from minillm.formats.weights import Weight, weights_of
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.variants import FAMILIES, Variant, VariantConfig
-from minillm.ops.rotary import RotaryScaling, frequencies
+from minillm.ops.rotary_scaling import Llama3, plain
 from minillm.option import option
 from minillm.quantised.blocks import FLOATS, TYPES, Bytes, coded, type_of
 from minillm.quantised.codes import Coded
@@ -58,7 +58,7 @@ _ARCHITECTURES = {"llama": "llama"} | {  # theirs, the family
     if row.architecture != "llama"
 }
 _FREQUENCIES = "rope_freqs.weight"  # (w/2,): a divisor of each angle
-_SCALING = RotaryScaling(1.0, 1.0, 4.0, 8192)  # of all Llamas since 3.1, except for the factor
+_SCALING = Llama3(1.0, 1.0, 4.0, 8192)  # of all Llamas since 3.1, except for the factor
 
 _SIZES = {
     "context": "context_length",
@@ -255,20 +255,20 @@ def _with_scaling(
     if (factors == 1).all():
         return config
     # The slowest pair has 1 / f = s + (1 - s) / factor, where s depends on no factor.
-    s = 1 / _factors(config, _SCALING._replace(factor=np.inf))[-1]
+    s = 1 / _factors(config, replace(_SCALING, factor=1e300))[-1]
     slowest = float(factors[-1])
     factor = (1 - s) / (1 / slowest - s) if slowest > 1 and s * slowest < 1 else 0.0
-    scaling = _SCALING._replace(factor=float(f"{factor:.5g}"))
+    scaling = replace(_SCALING, factor=float(f"{factor:.5g}") or 1.0)
     if factor > 0 and np.allclose(factors, _factors(config, scaling), rtol=1e-4, atol=0):
         return replace(config, rope_scaling=scaling)
     raise InputError(f"{path}: {_FREQUENCIES}: expected the factors of Llama 3, found others")
 
 
-def _factors(config: LlamaConfig, scaling: RotaryScaling) -> NDArray:
+def _factors(config: LlamaConfig, scaling: Llama3) -> NDArray:
     """The divisor of each angle, (w/2,); infinite where the scaling removes the whole angle."""
     w, base = config.head_width, config.rotary_base
     with np.errstate(divide="ignore"):
-        return frequencies(w, base) / frequencies(w, base, scaling)
+        return plain(w, base) / scaling.frequencies(w, base, 0)
 
 
 def _params_of(
@@ -429,7 +429,7 @@ def export_gguf(
             kind = "F32" if rows.ndim == 1 else _type_for(weight.name, block_type, rows, output)
             tensors[name] = _their_order(rows, _heads(name, c)), kind
     if c.rope_scaling is not None:
-        factors = _factors(c, RotaryScaling(*c.rope_scaling)).astype(np.float32)
+        factors = _factors(c, c.rope_scaling).astype(np.float32)
         tensors[_FREQUENCIES] = (factors, "F32")
     metadata = {
         "general.architecture": arch,
