@@ -11,6 +11,7 @@ or, since transformers 5, both in ``rope_parameters``.
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,7 +23,7 @@ from minillm.formats.huggingface import Transformers, config_from
 from minillm.formats.tensors import Tensor
 from minillm.formats.weights import Weight, weights_of
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.ops.rotary import RotaryScaling
+from minillm.ops.rotary_scaling import Llama3
 
 _SCALING = {
     "factor": "factor",
@@ -36,8 +37,8 @@ _OF_ANGLES = {"rope_theta", "rope_type", "type", "partial_rotary_factor", *_SCAL
 class LlamaFolder(Transformers):
     """Folders of a Llama."""
 
-    models = (Llama,)
-    signature = "a folder with a Llama"
+    models: ClassVar[tuple[type, ...]] = (Llama,)
+    signature: ClassVar[str | None] = "a folder with a Llama or one of its variants"
     model_type = "llama"
     architectures = ("LlamaForCausalLM", "LlamaModel")
     sizes: ClassVar = {
@@ -85,7 +86,7 @@ class LlamaFolder(Transformers):
 
     def weights(self, config: LlamaConfig) -> Iterator[Weight]:
         """Keys and values may have fewer heads than queries."""
-        return weights_of(Llama.shapes(config), self.names, True, widths_of(config))
+        return weights_of(self.model.shapes(config), self.names, self.transposed, widths_of(config))
 
     def config(self, file: Entries, tensors: Mapping[str, Tensor]) -> LlamaConfig:
         """The sizes, the angles, and whether the output is tied."""
@@ -110,7 +111,7 @@ class LlamaFolder(Transformers):
         """The angles, eps and the tie."""
         scaling = None
         if config.rope_scaling is not None:
-            numbers = RotaryScaling(*config.rope_scaling)._asdict()
+            numbers = asdict(config.rope_scaling)
             numbers["original_context"] = int(numbers["original_context"])
             scaling = {"rope_type": "llama3", **{_SCALING[n]: v for n, v in numbers.items()}}
         return {
@@ -122,7 +123,7 @@ class LlamaFolder(Transformers):
         }
 
 
-def _read_angles(file: Entries) -> tuple[float, RotaryScaling | None]:
+def _read_angles(file: Entries) -> tuple[float, Llama3 | None]:
     """The base of the angles, and their scaling; InputError for one that is not Llama 3's.
 
     As in transformers, ``rope_scaling`` replaces ``rope_parameters`` and its base, and an original
@@ -148,6 +149,4 @@ def _read_angles(file: Entries) -> tuple[float, RotaryScaling | None]:
         return base, None
     file.check_all(whole)
     missing = float("nan")  # no scaling has it
-    return base, RotaryScaling(
-        **{n: part.number(theirs, missing) for n, theirs in _SCALING.items()}
-    )
+    return base, Llama3(**{n: part.number(theirs, missing) for n, theirs in _SCALING.items()})
