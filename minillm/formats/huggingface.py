@@ -85,6 +85,7 @@ class Transformers(Format):
     names: ClassVar[Mapping[str, str | tuple[str, ...]]]  # of parameters: ours, theirs
     tokenizer_class: ClassVar[str]  # of transformers, for byte pairs
     transposed: ClassVar[bool] = True  # whether their matrices are (out, in)
+    gain: ClassVar[float] = 0.0  # our gains are theirs and this
     prefix: ClassVar[str]  # of all tensors but the output's, unless a model was saved without it
     output: ClassVar[str]  # the tensor of the output, which may be tied to the embedding
     heads: ClassVar[str]  # the beginning of the names of the tensors without prefix
