@@ -7,7 +7,7 @@ guess.  A writer continues one text in this way, :mod:`minillm.decoding.batch` s
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,24 @@ from minillm.decoding.speculation import Speculation, is_worthwhile
 NO_IDS = np.zeros(0, np.int64)
 
 
+class Adjustment(Protocol):
+    """A change of the logits before a token is drawn, such as a penalty or a mask.
+
+    ``written`` are all ids that have been drawn so far.  An object with a state, such as how far a
+    grammar has read them, belongs to one text.
+    """
+
+    def adjust(self, logits: NDArray[np.float64], written: Sequence[int]) -> NDArray[np.float64]:
+        """The logits (V,) of the next id after the change: a new array."""
+        ...
+
+
 @dataclass(eq=False)
 class Text:
     """A text to continue with at most ``left`` ids; an id in ``stop`` ends it.
 
-    ``banned`` ids, such as the unknown word, are never drawn.
+    ``banned`` ids, such as the unknown word, are never drawn.  The ``adjustments`` then change the
+    logits, one after the other.
     """
 
     ids: list[int]  # of the prompt, followed by the ids that have been drawn
@@ -32,6 +45,7 @@ class Text:
     sampling: Sampling = field(default_factory=Sampling)
     stop: frozenset[int] = frozenset()
     banned: Sequence[int] | NDArray[np.int64] = ()
+    adjustments: Sequence[Adjustment] = ()
 
     def __post_init__(self) -> None:
         self.prompt = len(self.ids)
@@ -43,6 +57,8 @@ class Text:
         """Draw the next id from its logits (V,)."""
         logits = np.array(logits, np.float64)
         logits[np.asarray(self.banned, np.int64)] = -np.inf
+        for adjustment in self.adjustments:
+            logits = adjustment.adjust(logits, self.ids[self.prompt :])
         drawn = self.sampling.draw(logits, self.rng, self.ids)
         self.ids.append(drawn)
         self.left -= 1
