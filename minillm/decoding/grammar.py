@@ -23,8 +23,8 @@ A sequence is kept with its first part in front, as a stack is.  A byte changes 
 only, and a rule puts its definition there.  This is a pushdown automaton, so brackets may nest.
 
 A token is a string of bytes.  It may come next if reading it leads to a state that is not dead
-(:func:`allowed`).  The probabilities of the other tokens are set to zero, and the rest is normalised
-again:
+(:func:`allowed`).  The probabilities of the other tokens are set to zero, and the rest is
+normalised again:
 
     p(token | text, allowed) = p(token | text) / sum of p(t | text) over the allowed tokens t
 
@@ -41,7 +41,6 @@ Geng et al. (2023), "Grammar-constrained decoding for structured NLP tasks witho
 from collections.abc import Iterable, Sequence
 from functools import cached_property, reduce
 from itertools import groupby
-from os.path import commonprefix
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -192,7 +191,7 @@ def _refined(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int
     return np.unique(256 * one + other, return_inverse=True)[1]
 
 
-# --- how expressions are made ----------------------------------------------------------------------
+# --- how expressions are made ---------------------------------------------------------------------
 
 _EXPRESSIONS: WeakValueDictionary[tuple[Any, ...], Expression] = WeakValueDictionary()
 
@@ -227,14 +226,14 @@ def _before(part: Expression, rest: Expression) -> Expression:
     """A text of a part, then one of ``rest``."""
     if part is NOTHING or rest is NOTHING:
         return NOTHING
-    if part is EMPTY:
-        return rest
+    if part is EMPTY or rest is EMPTY:
+        return rest if part is EMPTY else part
     firsts = []
     while isinstance(part, Chain):  # (a b) rest = a (b rest)
         firsts.append(part.first)
         part = part.rest
-    whole = part if rest is EMPTY else _unique(Chain, part, rest)
-    for first in reversed(firsts):
+    whole = rest
+    for first in (part, *reversed(firsts)):
         whole = _unique(Chain, first, whole)
     return whole
 
@@ -260,24 +259,26 @@ def repeat(part: Expression, least: int = 0, most: int | None = None) -> Express
 def literals(texts: Iterable[bytes]) -> Expression:
     """One of several texts.  Common beginnings are shared, as in a trie."""
     texts = sorted(set(texts))
-    shared = len(commonprefix(texts))
     if len(texts) < 2:
         return literal(texts[0]) if texts else NOTHING
+    first, last = texts[0], texts[-1]
+    pairs = enumerate(zip(first, last, strict=False))
+    shared = next((at for at, (a, b) in pairs if a != b), len(first))
     by_next = groupby((text[shared:] for text in texts), lambda rest: rest[:1])
-    return sequence(
-        literal(texts[0][:shared]), choice(*(literals(rests) for _, rests in by_next))
-    )
+    return sequence(literal(first[:shared]), choice(*(literals(rests) for _, rests in by_next)))
 
 
-# --- reading ---------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 def read(state: Expression, text: bytes) -> Expression:
     """The state after a text; NOTHING if no continuation of it is in the grammar.
 
     >>> answer = choice(literal(b"yes"), literal(b"no"))
-    >>> read(answer, b"no").has_empty, read(answer, b"ye").has_empty, read(answer, b"maybe") is NOTHING
-    (True, False, True)
+    >>> [read(answer, text).has_empty for text in (b"no", b"ye", b"yes!")]
+    [True, False, False]
+    >>> [read(answer, text) is NOTHING for text in (b"no", b"ye", b"yes!")]
+    [False, False, True]
     """
     for byte in text:
         state = state.derivative(byte)
@@ -290,6 +291,6 @@ def allowed(state: Expression, tokens: Sequence[bytes]) -> list[bool]:
     >>> allowed(choice(literal(b"yes"), literal(b"no")), [b"y", b"yes", b"yet", b"no", b""])
     [True, True, False, True, False]
 
-    :class:`minillm.decoding.token_masks.TokenMasks` computes the same for all tokens at once.
+    :class:`minillm.decoding.token_masks.TokenMasks` computes the same for all tokens together.
     """
     return [bool(token) and read(state, token) is not NOTHING for token in tokens]

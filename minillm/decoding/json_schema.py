@@ -43,15 +43,15 @@ from minillm.decoding.grammar import (
 from minillm.errors import InputError, one_line, short
 
 LARGEST = 100_000  # characters of a schema
-DEEPEST = 50  # schemas in schemas
+DEEPEST = 50  # schemas in each other
 MOST_PROPERTIES = 300  # of an object
 INDENT = 16  # spaces
 
 # Keywords that restrict no value.
-ANNOTATIONS = frozenset(
-    ("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly")
-    + ("$schema", "$id", "$comment", "$defs", "definitions", "discriminator")
-)
+ANNOTATIONS = {
+    *("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"),
+    *("$schema", "$id", "$comment", "$defs", "definitions", "discriminator"),
+}
 # The keywords of each type.
 OF_TYPE: dict[str, tuple[str, ...]] = {
     "object": ("properties", "required", "additionalProperties"),
@@ -65,7 +65,7 @@ OF_TYPE: dict[str, tuple[str, ...]] = {
 COMBINING = ("anyOf", "oneOf", "allOf", "$ref")
 
 
-# --- JSON ------------------------------------------------------------------------------------------
+# --- JSON -----------------------------------------------------------------------------------------
 
 
 def _between(first: int, last: int) -> Expression:
@@ -140,7 +140,7 @@ def _json() -> tuple[Expression, Expression]:
 ANY, ANY_OBJECT = _json()
 
 
-# --- schemas ---------------------------------------------------------------------------------------
+# --- schemas --------------------------------------------------------------------------------------
 
 
 def grammar_of(schema: Any, name: str = "schema") -> Expression:
@@ -175,7 +175,7 @@ class _Schemas:
             raise _wrong(path, "a schema", schema)
         _check_keywords(schema, path)
         if self._depth == DEEPEST:
-            raise InputError(f"{path}: expected at most {DEEPEST} schemas in one another")
+            raise _wrong(path, f"at most {DEEPEST} schemas in each other", schema)
         self._depth += 1
         try:
             combining = [word for word in COMBINING if word in schema]
@@ -231,7 +231,7 @@ class _Schemas:
             if isinstance(found, list) and key.isdecimal() and int(key) < len(found):
                 key = int(key)
             elif not isinstance(found, dict) or key not in found:
-                raise InputError(f"{path}: {short(reference)} is not in the schema")
+                raise InputError(f"{path}: {short(reference)} is missing in the schema")
             found = found[key]
         return found
 
@@ -244,7 +244,7 @@ class _Schemas:
         if "const" in schema:
             kept = [value for value in kept if _equal(value, schema["const"])]
         if not kept:
-            raise InputError(f"{path}: none of its values has its type")
+            raise InputError(f"{path}: expected a value of its type, found none")
         return literals(text.encode() for value in kept for text in _texts(value))
 
     def _of_type(self, kind: str, schema: Mapping[str, Any], path: str) -> Expression:
@@ -279,10 +279,10 @@ class _Schemas:
         return _list(b"[", item, b"]", least, most)
 
     def _object(self, schema: Mapping[str, Any], path: str) -> Expression:
-        """The grammar of an object: its properties in their order, without the optional ones or with them.
+        """The grammar of an object: its properties in their order, optional ones or not.
 
-            from i on   = pair i, after i   | from i + 1 on, if i is optional
-            after i     = comma, from i + 1 on   | the end, if all after i are optional
+        from i on  =  pair i, after i       or  from i + 1 on, if i is optional
+        after i    =  comma, from i + 1 on  or  the end, if all after i are optional
         """
         properties, required = _properties(schema, path)
         others = schema.get("additionalProperties", True)
@@ -393,9 +393,7 @@ def _properties(schema: Mapping[str, Any], path: str) -> tuple[dict[str, Any], l
     return properties, required
 
 
-def _range(
-    schema: Mapping[str, Any], least: str, most: str, path: str
-) -> tuple[int, int | None]:
+def _range(schema: Mapping[str, Any], least: str, most: str, path: str) -> tuple[int, int | None]:
     """The values of two keywords for a number of items or characters."""
     for word in (least, most):
         if word in schema and (type(schema[word]) is not int or schema[word] < 0):

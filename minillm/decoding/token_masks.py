@@ -1,14 +1,17 @@
 """The tokens that a grammar allows, for a whole vocabulary at once, and as a change of logits.
 
-The plain definition, :func:`minillm.decoding.grammar.allowed`, reads each token from its first byte.
-Two things make it fast.  The tokens are a trie, so that a beginning of many tokens is read once.
-And the states of the grammar are numbered, with a table of the next state for each byte, so that all
-nodes of a level of the trie are read by one look into the table:
+The plain definition, :func:`minillm.decoding.grammar.allowed`, reads each token from its first
+byte.  Two things make it fast.  The tokens are a trie, so that a beginning of many tokens is read
+once.  And the states of the grammar are numbered, with a table of the next state for each byte, so
+that all nodes of a level of the trie are read by one look into the table:
 
     next states = table[states of the parents, bytes]
 
 The table is filled as far as it is needed, because a grammar with brackets has no end of states.
 The mask of a state is computed once: a text soon comes back to states that it has seen.
+
+Source: Willard and Louf (2023), "Efficient guided generation for large language models", section 3,
+for the masks by state.
 """
 
 from collections.abc import Collection, Sequence
@@ -62,10 +65,12 @@ def trie_of(tokenizer: BytePairs) -> Trie:
 class TokenMasks:
     """The tokens that each state of a grammar allows, computed when it is first asked for.
 
-    >>> answer = choice(literal(b"yes"), literal(b"no"))
-    >>> masks = TokenMasks(Trie([b"y", b"es", b"yes", b"o", b"no"]))
-    >>> masks.allowed(answer).tolist(), masks.allowed(read(answer, b"y")).tolist()
-    ([True, False, True, False, True], [False, True, False, False, False])
+    >>> from minillm.decoding.grammar import literal
+    >>> masks = TokenMasks(Trie([b"y", b"es", b"yes", b"yet"]))
+    >>> masks.allowed(literal(b"yes")).tolist()
+    [True, False, True, False]
+    >>> masks.allowed(read(literal(b"yes"), b"y")).tolist()
+    [False, True, False, False]
     """
 
     def __init__(self, trie: Trie):
@@ -128,27 +133,25 @@ class TokenMasks:
 
 
 class Constrained:
-    """A text that must belong to a grammar: a change of the logits of its next token.
+    """The adjustment of a text that must belong to a grammar.
 
-    ``ends`` are the tokens that end the text.  Each is allowed where the text is complete.
-
-    Call it with the logits (V,) and all ids of the text so far; the first ``prompt`` of them are
-    before the grammar begins.  It keeps the state after the last call.
+    Each of ``ends``, the tokens that end a text, is allowed where the text is complete.
     """
 
-    def __init__(self, masks: TokenMasks, grammar: Expression, ends: Collection[int], prompt: int):
-        self.masks, self.state, self.ends, self._read = masks, grammar, list(ends), prompt
+    def __init__(self, masks: TokenMasks, grammar: Expression, ends: Collection[int]):
+        self.masks, self.state, self.ends = masks, grammar, list(ends)
+        self._read = 0  # tokens
 
-    def __call__(self, logits: NDArray, ids: Sequence[int]) -> NDArray:
-        """The logits, with minus infinity for tokens that are not allowed: a new array.
+    def adjust(self, logits: NDArray[np.float64], written: Sequence[int]) -> NDArray[np.float64]:
+        """The logits (V,), with minus infinity for tokens that are not allowed: a new array.
 
         InputError if none is allowed, because the vocabulary lacks a byte that the grammar needs.
         """
-        for token in ids[self._read :]:
+        for token in written[self._read :]:
             self.state = read(self.state, self.masks.trie.tokens[token])
-        self._read = len(ids)
+        self._read = len(written)
         mask = self.masks.allowed(self.state)
         mask[self.ends] = self.state.has_empty
         if not mask.any():
-            raise InputError("the grammar: no token of the vocabulary may come next")
+            raise InputError("the grammar: expected a token that may come next, found none")
         return np.where(mask, logits, -np.inf)
