@@ -135,7 +135,7 @@ def next_probabilities_fast(
     if not rules:
         return p
     for most in (*LIKELY, len(p)):
-        order = _rank(logits, most)
+        order = rank(logits, most)
         ranked, enough = p[order], True
         for rule, value in rules:
             kept = rule(ranked, value)
@@ -149,7 +149,7 @@ def next_probabilities_fast(
     return p
 
 
-def _rank(logits: NDArray, most: int) -> NDArray[np.intp]:
+def rank(logits: NDArray, most: int) -> NDArray[np.intp]:
     """The ids of the ``most`` largest logits (V,), and of those that equal the least of them.
 
     The largest come first; among equal ones, lower ids.
