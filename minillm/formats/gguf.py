@@ -22,6 +22,7 @@ from minillm.data.entries import Entries
 from minillm.data.files import copy_file, warn_of_unknown
 from minillm.errors import InputError, short
 from minillm.formats.format import Contents, Format, Updates
+from minillm.formats.gguf_tokenizer import metadata_of, other_tokens_of, tokenizer_of
 from minillm.formats.huggingface import config_from, sampling_of
 from minillm.formats.weights import Weight, weights_of
 from minillm.models.llama import Llama, LlamaConfig
@@ -32,9 +33,7 @@ from minillm.quantised.codes import Coded
 from minillm.quantised.gguf import MAGIC, GGUFTensor, open_gguf, write_gguf
 from minillm.quantised.matrix import ROUNDED_TWICE, Quantised, dense
 from minillm.quantised.panels import pack
-from minillm.text import BytePairs, ChatTemplate, Vocabulary
-from minillm.text.bpe import PATTERNS
-from minillm.text.tokenizer_files import assemble, spell, unspell
+from minillm.text import ChatTemplate, Vocabulary
 
 _EMBEDDING, _OUTPUT = "token_embd.weight", "output.weight"
 _NAMES: dict[str, str | tuple[str, ...]] = {  # ours, theirs
@@ -86,8 +85,6 @@ _SAMPLING = {  # fields of Sampling, and theirs
     "min_p": "min_p",
     "repetition_penalty": "penalty_repeat",
 }
-_PATTERNS = {"llama3": "llama-bpe", "llama-v3": "llama-bpe"}  # other names of those in PATTERNS
-_NORMAL, _CONTROL = 1, 3  # types of tokens; the others are special, too
 
 
 def _weights(config: LlamaConfig) -> Iterator[Weight]:
@@ -119,18 +116,6 @@ def _their_order(rows: NDArray, heads: int) -> NDArray:
 
 
 # --- reading -------------------------------------------------------------------------------------
-
-
-def _other_tokens_of(entries: Entries) -> dict[str, str]:
-    """The texts of ``pad`` and ``unk`` for chat templates, if the file has them."""
-    tokens = _texts(entries, "tokenizer.ggml.tokens")
-    ids = {
-        name: entries.values.get(f"tokenizer.ggml.{long}_token_id")
-        for name, long in (("pad", "padding"), ("unk", "unknown"))
-    }
-    return {
-        name: tokens[at] for name, at in ids.items() if type(at) is int and 0 <= at < len(tokens)
-    }
 
 
 def _sampling_of(entries: Entries) -> dict[str, Any]:
@@ -286,56 +271,6 @@ def _check_finite(tensor: GGUFTensor, name: str, numbers: NDArray, allow_nan: bo
         )
 
 
-def _tokenizer_of(entries: Entries) -> BytePairs:
-    """The tokenizer; InputError for another kind than byte pairs, or for other words."""
-    if entries.values.get("tokenizer.ggml.model") != "gpt2":
-        raise entries.wrong("tokenizer.ggml.model", "'gpt2', byte pairs")
-    pattern = entries.text("tokenizer.ggml.pre")
-    pattern = _PATTERNS.get(pattern, pattern)
-    if pattern not in PATTERNS:
-        raise entries.wrong("tokenizer.ggml.pre", " or ".join(map(repr, PATTERNS)))
-    tokens, merges = (_texts(entries, f"tokenizer.ggml.{name}") for name in ("tokens", "merges"))
-    types = entries.values.get("tokenizer.ggml.token_type", np.full(len(tokens), _NORMAL))
-    if not isinstance(types, np.ndarray) or len(types) != len(tokens):
-        raise entries.wrong("tokenizer.ggml.token_type", f"{len(tokens):,} numbers")
-    ids = {token: at for at, token in enumerate(tokens)}
-    if len(ids) < len(tokens):
-        raise InputError(
-            f"{entries.path}: tokenizer.ggml.tokens: expected {len(tokens):,} distinct texts, "
-            f"found {len(ids):,}"
-        )
-    added = {tokens[at]: at for at in np.flatnonzero(types != _NORMAL).tolist()}
-    ends = {}
-    for name in ("bos", "eos"):
-        at = entries.values.get(f"tokenizer.ggml.{name}_token_id")
-        if at is not None:
-            if type(at) is not int or not 0 <= at < len(tokens):
-                raise entries.wrong(f"tokenizer.ggml.{name}_token_id", f"0 to {len(tokens) - 1}")
-            ends[name] = tokens[at]
-    is_llama_3 = pattern == "llama-bpe"
-    add_bos = entries.flag("tokenizer.ggml.add_bos_token", is_llama_3)
-    options = {"pattern": pattern, "whole": is_llama_3, "add_bos": add_bos and "bos" in ends}
-    try:
-        pairs = [_pair(merge) for merge in merges]
-        return assemble(ids, pairs, added, **options, **ends)
-    except ValueError as error:
-        raise InputError(f"{entries.path}: tokenizer.ggml: {error}") from None
-
-
-def _texts(entries: Entries, name: str) -> list[str]:
-    texts = entries.values.get(name)
-    if not isinstance(texts, list):
-        raise entries.wrong(name, "a list of texts")
-    return texts
-
-
-def _pair(merge: str) -> tuple[bytes, bytes]:
-    left, space, right = merge.partition(" ")
-    if not (left and right and space) or " " in right:
-        raise ValueError(f"expected merges of two tokens, found {short(merge)}")
-    return unspell(left), unspell(right)
-
-
 # --- writing -------------------------------------------------------------------------------------
 
 
@@ -375,7 +310,7 @@ def export_gguf(
         "llama.rope.freq_base": float(c.rotary_base),
         "llama.attention.layer_norm_rms_epsilon": float(c.eps),
         "llama.vocab_size": c.vocabulary,
-        **_of_tokenizer(tokenizer),
+        **metadata_of(tokenizer),
     }
     if chat is not None:
         metadata["tokenizer.chat_template"] = chat.source
@@ -399,25 +334,6 @@ def _type_for(name: str, block_type: str, rows: NDArray, output: bool) -> str:
             f"found {rows.shape[-1]}"
         )
     return block_type
-
-
-def _of_tokenizer(tokenizer: Vocabulary) -> dict[str, Any]:
-    """The metadata that describe a tokenizer."""
-    if not isinstance(tokenizer, BytePairs):
-        return {"tokenizer.ggml.model": "none"}
-    special = {tokenizer.id_of(text.encode()): text for text in tokenizer.specials}
-    tokens = [special.get(at) or spell(token) for at, token in enumerate(tokenizer.tokens)]
-    types = [_CONTROL if at in special else _NORMAL for at in range(len(tokens))]
-    ends = {"bos": tokenizer.bos, "eos": tokenizer.eos}
-    return {
-        "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": tokenizer.pattern,
-        "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.token_type": np.array(types, np.int32),
-        "tokenizer.ggml.merges": [f"{spell(a)} {spell(b)}" for a, b in tokenizer.merges],
-        "tokenizer.ggml.add_bos_token": tokenizer.add_bos,
-        **{f"tokenizer.ggml.{name}_token_id": at for name, at in ends.items() if at is not None},
-    }
 
 
 @dataclass(frozen=True)
@@ -452,13 +368,13 @@ class GGUF(Format):
         metadata, tensors = open_gguf(path)
         entries = Entries(Path(path), metadata)
         config = _config_of(entries, tensors)
-        tokenizer = _tokenizer_of(entries)
+        tokenizer = tokenizer_of(entries)
         if len(tokenizer) != config.vocabulary:
             raise InputError(
                 f"{path}: {_EMBEDDING} has {config.vocabulary:,} rows, "
                 f"but the tokenizer has {len(tokenizer):,} tokens"
             )
-        template, others = entries.text("tokenizer.chat_template", ""), _other_tokens_of(entries)
+        template, others = entries.text("tokenizer.chat_template", ""), other_tokens_of(entries)
         params = _params_of(Path(path), config, tensors)
         chat = ChatTemplate.of(template, tokenizer, _sampling_of(entries), others)
         return Contents(Llama(config, params=params), tokenizer, chat)
