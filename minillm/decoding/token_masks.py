@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from minillm.decoding.grammar import NOTHING, Expression, read
 from minillm.errors import InputError
-from minillm.text import BytePairs
+from minillm.text.byte_tokens import ByteTokens
 
 DEAD, UNKNOWN = 0, -1  # numbers of states
 MOST_STATES = 20_000  # then all are forgotten
@@ -56,10 +56,10 @@ class Trie:
             ids, nodes = ids[~ends], nodes[~ends]
 
 
-def trie_of(tokenizer: BytePairs) -> Trie:
-    """The tokens of a tokenizer; special tokens are no text, so they are not in it."""
-    special = frozenset(text.encode() for text in tokenizer.specials)
-    return Trie([b"" if token in special else token for token in tokenizer.tokens])
+def trie_of(tokenizer: ByteTokens) -> Trie:
+    """The tokens of a tokenizer, without the special tokens that are no part of a text."""
+    hidden = tokenizer.hidden
+    return Trie([b"" if number in hidden else t for number, t in enumerate(tokenizer.tokens)])
 
 
 class TokenMasks:
