@@ -58,7 +58,7 @@ class Chat:
         self.reader: Any = Reader(model)
         self.tokenizer, self.template = tokenizer, template
         self.ends = template.ends(tokenizer)
-        self.banned = banned_ids(tokenizer, documents=True)
+        self.banned = banned_ids(tokenizer, documents=True, rows=self.reader.config.vocabulary)
         self.kept = Kept(self.reader)
         own = template.sampling
         self.sampling: Sampling = make(Sampling, own) if own else ChatSampling()

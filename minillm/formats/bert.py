@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from minillm.data.entries import Entries
-from minillm.errors import InputError
+from minillm.errors import InputError, Reasons
 from minillm.formats.format import Contents
 from minillm.formats.huggingface import Transformers, config_from, json_file, read_dropout
 from minillm.formats.sentences import Sentences, read_modules, read_sentences, sentence_files
@@ -141,15 +141,18 @@ class BERTFolder(Transformers):
             return any(name.startswith(prefix) for name in tensors)
 
         next_sentence = next_sentence or any_of("cls.seq_relationship.")
-        return config_from(
-            file,
-            BERTConfig,
-            self.sizes,
-            dropout=read_dropout(file, "hidden_dropout_prob"),
-            masked_words=masked_words or any_of("cls.predictions."),
-            pooler=next_sentence or any_of("pooler."),
-            next_sentence=next_sentence,
-        )
+        others: dict[str, Any] = {
+            "masked_words": masked_words or any_of("cls.predictions."),
+            "pooler": next_sentence or any_of("pooler."),
+            "next_sentence": next_sentence,
+        }
+        reasons = Reasons()
+        with reasons:
+            others["dropout"] = read_dropout(file, "hidden_dropout_prob")
+        with reasons:
+            config = config_from(file, BERTConfig, self.sizes, **others)
+        reasons.check()
+        return config
 
     def entries(self, config: BERTConfig) -> dict[str, Any]:
         """The heads, and dropout as in our model: none of the attention's weights."""

@@ -11,17 +11,19 @@ or, since transformers 5, both in ``rope_parameters``.
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
 from minillm.data.entries import Entries
 from minillm.data.files import warn_of_unknown
+from minillm.errors import Reasons
 from minillm.formats.gguf import widths_of
 from minillm.formats.huggingface import Transformers, config_from
 from minillm.formats.tensors import Tensor
 from minillm.formats.weights import Weight, weights_of
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.ops.rotary import RotaryScaling
+from minillm.ops.rotary_scaling import Llama3
 
 _SCALING = {
     "factor": "factor",
@@ -35,8 +37,8 @@ _OF_ANGLES = {"rope_theta", "rope_type", "type", "partial_rotary_factor", *_SCAL
 class LlamaFolder(Transformers):
     """Folders of a Llama."""
 
-    models = (Llama,)
-    signature = "a folder with a Llama"
+    models: ClassVar[tuple[type, ...]] = (Llama,)
+    signature: ClassVar[str | None] = "a folder with a Llama or one of its variants"
     model_type = "llama"
     architectures = ("LlamaForCausalLM", "LlamaModel")
     sizes: ClassVar = {
@@ -84,7 +86,7 @@ class LlamaFolder(Transformers):
 
     def weights(self, config: LlamaConfig) -> Iterator[Weight]:
         """Keys and values may have fewer heads than queries."""
-        return weights_of(Llama.shapes(config), self.names, True, widths_of(config))
+        return weights_of(self.model.shapes(config), self.names, self.transposed, widths_of(config))
 
     def config(self, file: Entries, tensors: Mapping[str, Tensor]) -> LlamaConfig:
         """The sizes, the angles, and whether the output is tied."""
@@ -93,22 +95,23 @@ class LlamaFolder(Transformers):
             for ours, theirs in self.sizes.items()
             if ours not in ("key_heads", "head_width") or file.values.get(theirs) is not None
         }
-        base, scaling = _read_angles(file)
-        return config_from(
-            file,
-            LlamaConfig,
-            given,
-            rotary_base=base,
-            rope_scaling=scaling,
-            eps=file.number("rms_norm_eps", 1e-6),
-            tied=file.flag("tie_word_embeddings", False),
-        )
+        reasons, others = Reasons(), dict[str, Any]()
+        with reasons:
+            others["rotary_base"], others["rope_scaling"] = _read_angles(file)
+        with reasons:
+            others["eps"] = file.number("rms_norm_eps", 1e-6)
+        with reasons:
+            others["tied"] = file.flag("tie_word_embeddings", False)
+        with reasons:
+            config = config_from(file, LlamaConfig, given, **others)
+        reasons.check()
+        return config
 
     def entries(self, config: LlamaConfig) -> dict[str, Any]:
         """The angles, eps and the tie."""
         scaling = None
         if config.rope_scaling is not None:
-            numbers = RotaryScaling(*config.rope_scaling)._asdict()
+            numbers = asdict(config.rope_scaling)
             numbers["original_context"] = int(numbers["original_context"])
             scaling = {"rope_type": "llama3", **{_SCALING[n]: v for n, v in numbers.items()}}
         return {
@@ -120,7 +123,7 @@ class LlamaFolder(Transformers):
         }
 
 
-def _read_angles(file: Entries) -> tuple[float, RotaryScaling | None]:
+def _read_angles(file: Entries) -> tuple[float, Llama3 | None]:
     """The base of the angles, and their scaling; InputError for one that is not Llama 3's.
 
     As in transformers, ``rope_scaling`` replaces ``rope_parameters`` and its base, and an original
@@ -146,6 +149,4 @@ def _read_angles(file: Entries) -> tuple[float, RotaryScaling | None]:
         return base, None
     file.check_all(whole)
     missing = float("nan")  # no scaling has it
-    return base, RotaryScaling(
-        **{n: part.number(theirs, missing) for n, theirs in _SCALING.items()}
-    )
+    return base, Llama3(**{n: part.number(theirs, missing) for n, theirs in _SCALING.items()})

@@ -43,8 +43,9 @@ from minillm.models.bert import BERT, BERTConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.models.variants import Variant, VariantConfig
 
-EncoderConfig = BERTConfig | GPTConfig | LlamaConfig | LanguageModelConfig
+EncoderConfig = BERTConfig | GPTConfig | LlamaConfig | VariantConfig | LanguageModelConfig
 
 
 class Encoder(NamedTuple):
@@ -63,6 +64,7 @@ ENCODERS = {
     "lm": Encoder(LanguageModel, LanguageModelConfig, "max", {"headless": True}),
     "gpt": Encoder(GPT, GPTConfig, "last", {}, closed_by="eos"),
     "llama": Encoder(Llama, LlamaConfig, "last", {"tied": True}, closed_by="eos"),
+    "variant": Encoder(Variant, VariantConfig, "last", {"tied": True}, closed_by="eos"),
     "bert": Encoder(
         BERT,
         BERTConfig,
@@ -161,7 +163,7 @@ class FineTuned(base.LabelModel[FineTunedConfig]):
         ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
         # Padding follows the tokens, so a causal Transformer never attends to it.
-        options = {} if self.config.kind in ("gpt", "llama") else {"lengths": lengths}
+        options = {} if self.config.kind in ("gpt", "llama", "variant") else {"lengths": lengths}
         hs, encoder_backward = encoder_of(self).hidden(ids, rng=rng, **options)  # (B, T, D)
         y, pool_backward = ENCODER_POOLINGS[self.config.pooling](hs, lengths)  # (B, D)
         y, dropout_backward = ops.dropout(y, self.config.dropout, rng)

@@ -390,8 +390,10 @@ class Run:
             return kind.fill(self, texts, top)
         return [kind.fill(self, text, top) for text in texts]
 
-    def embed(self, texts: str | Sequence[str], pooling: str | None = None) -> NDArray:
+    def embed(self, texts: str | Sequence[str | NDArray], pooling: str | None = None) -> NDArray:
         """The vector of one text, (D,), or of each of a list, (n, D).
+
+        A text in a list may be given as the ids of its tokens, (T,).
 
         pooling: the "mean" of the tokens' vectors, the "first" one, of [CLS], or the "max" of
         each feature; None: as a sentence encoder's files say, otherwise the mean.  Only the
@@ -442,7 +444,7 @@ class Run:
 
     def _format(self, file: str | Path | None, name: str | None) -> Format:
         """The format of ``export``.  InputError for one that does not hold the model."""
-        able = [one for one in formats() if isinstance(self.model, one.models)]
+        able = [one for one in formats() if one.holds(self.model)]
         if not able:
             names = [kind.name for kind in kinds().values() if _is_exported(kind)]
             raise InputError(

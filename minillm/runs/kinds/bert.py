@@ -135,6 +135,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
     settings = BERTSettings
     takes: ClassVar[tuple[str, ...]] = ("text",)
     facts = SentenceFacts
+    padded = True
 
     def open_vocabulary(self, values: Mapping[str, object]) -> WordPieces:
         """A vocabulary of pieces with [CLS], [SEP] and [MASK]."""
@@ -160,7 +161,8 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
         tokenizer = with_frame(opened, job.data.get("tokenizer") or "its text")
         frame = frame_of(tokenizer)
         check_longer(training, settings.context)
-        config = config_from(settings, BERTConfig, vocabulary=len(tokenizer), **sizes)
+        rows = job.initial.model.config.vocabulary if job.initial else len(tokenizer)
+        config = config_from(settings, BERTConfig, vocabulary=rows, **sizes)
         model = BERT(config, rng)
         passages = Passages(
             training,
@@ -242,6 +244,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
         places = texts.ids == frame.mask
         logits = run.model.fill(MaskedBatch(*texts[:3], places, texts.ids[places]))
         logits[:, special_ids(tokenizer)] = -np.inf
+        logits[:, len(tokenizer) :] = -np.inf
         probabilities, _ = ops.softmax(logits)
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         return [
@@ -273,7 +276,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
             notes=notes,
         )
 
-    def embed(self, run: Run, texts: Sequence[str], pooling: str | None) -> NDArray:
+    def embed(self, run: Run, texts: Sequence[str | Ids], pooling: str | None) -> NDArray:
         """See :meth:`minillm.runs.run.Run.embed`."""
         return embedded(run, texts, pooling)
 
@@ -338,7 +341,7 @@ def shown_filled(
     first = batch._replace(
         **{name: getattr(batch, name)[:1] for name in ("ids", "lengths", "segments", "places")}
     )
-    filled = iter(model.fill(first).argmax(axis=1).tolist())
+    filled = iter(model.fill(first)[:, : len(tokenizer)].argmax(axis=1).tolist())
     targets = iter(batch.targets.tolist())
     pieces = []
     for token, hidden in zip(
@@ -357,7 +360,7 @@ def shown_filled(
     return " ".join(shown)
 
 
-def embedded(run: Run, texts: Sequence[str], pooling: str | None = None) -> NDArray:
+def embedded(run: Run, texts: Sequence[str | Ids], pooling: str | None = None) -> NDArray:
     """See :meth:`minillm.runs.run.Run.embed`."""
     if pooling not in (None, *OF_TEXTS):
         raise InputError(f"pooling: expected one of {', '.join(OF_TEXTS)}; found {pooling!r}")
@@ -365,7 +368,10 @@ def embedded(run: Run, texts: Sequence[str], pooling: str | None = None) -> NDAr
     pooling = pooling or stated.pooling or "mean"
     most = min(model.config.context, stated.longest or model.config.context) - 2
     encode = run.tokenizer.encode
-    rows = [encode(text, f"text {number}")[:most] for number, text in enumerate(texts, start=1)]
+    rows = [
+        (encode(text, f"text {number}") if isinstance(text, str) else text)[:most]
+        for number, text in enumerate(texts, start=1)
+    ]
     vectors = np.zeros((len(rows), model.config.width), model.dtype)
     lengths = np.array([len(row) + 2 for row in rows], np.int64)
     order = np.argsort(-lengths, kind="stable")
