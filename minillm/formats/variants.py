@@ -42,6 +42,7 @@ class FamilyFolder(LlamaFolder):
             "model_type": self.row.model_type or family,
             "architectures": self.row.architectures,
             "fixed": self.row.fixed,
+            "gain": self.row.gain,
             "others": LlamaFolder.others | {*self.row.others},
             "names": {**LlamaFolder.names, **NAMES, **self.row.names},
         }
@@ -71,14 +72,14 @@ class FamilyFolder(LlamaFolder):
         scale = np.sqrt(config.head_width / file.number(_SCALE, config.head_width))
         for name, array in params.items():
             if name.endswith(".gain"):
-                array += np.float32(self.row.gain)
+                array += np.float32(self.gain)
             if name.endswith(".norm_q.gain"):
                 array *= np.float32(scale)
         return contents
 
     def write(self, contents: Contents, path: str | Path, options: Any = None) -> None:
         """See :meth:`minillm.formats.huggingface.Transformers.write`."""
-        model, gain = contents.model, np.float32(self.row.gain)
+        model, gain = contents.model, np.float32(self.gain)
         params = {
             name: array - gain if name.endswith(".gain") else array
             for name, array in model.params.items()
