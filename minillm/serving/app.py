@@ -231,9 +231,9 @@ class Server(EmbeddingServer):
 
         if len(messages) >= context:
             raise self._too_long("messages", f"{len(messages):,} messages")
-        called = [json.dumps(message.get("tool_calls", "")) for message in messages]
+        calls = [message["tool_calls"] for message in messages if "tool_calls" in message]
         texts = [message["content"] for message in messages]
-        self._check_size("messages", [*texts, *called, json.dumps(tools)])
+        self._check_size("messages", [*texts, *map(json.dumps, [*calls, *(tools or [])])])
         try:
             watch(0)
             ids = self.chat.encode(messages, watch=watch, tools=tools).tolist()
