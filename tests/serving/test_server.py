@@ -488,7 +488,7 @@ def test_encoding_ends_when_the_messages_no_longer_fit(server, run, monkeypatch)
     monkeypatch.setattr(
         type(run.tokenizer),
         "encode_ordinary",
-        lambda self, text: encoded.append(text) or original(self, text),
+        lambda self, text, **options: encoded.append(text) or original(self, text, **options),
     )
     status, answer = server.ask({**GREEDY, "messages": [user("the cat")] * 500})
     assert status == 400
