@@ -32,7 +32,7 @@ def attention_weights(model: Any, ids: Ids) -> NDArray:
         block = lambda prefix, x: gpt_block(p, prefix, x, c.heads, attend=attend)  # noqa: E731
     elif isinstance(model, BERT):
         x, _ = model.embed(ids, None)
-        block = lambda prefix, x: bert_block(p, prefix, x, c.heads, attend)  # noqa: E731
+        block = lambda prefix, x: bert_block(p, prefix, x, c, attend)  # noqa: E731
     else:
         x, _ = model.embed(ids)
         block = lambda prefix, x: llama_block(p, prefix, x, positions, c, attend=attend)  # noqa: E731
