@@ -56,6 +56,15 @@ class Format:
     updates: ClassVar[bool] = False  # whether it holds LoRA's updates to a model instead of one
     options: ClassVar[type] = NoOptions  # of writing: a dataclass, see minillm.option
 
+    @classmethod
+    def declared(cls) -> "list[Format]":
+        """The formats that the class declares: one, unless they are the rows of a table."""
+        return [cls()]
+
+    def holds(self, model: Any) -> bool:
+        """Whether it is the format of this model."""
+        return isinstance(model, self.models)
+
     def recognises(self, path: Path, head: bytes) -> bool:
         """Whether ``read`` reads this folder, or this file, which begins with ``head``."""
         return False
@@ -85,4 +94,5 @@ def _in_module(name: str) -> list[Format]:
     """The formats that a module declares."""
     values = vars(importlib.import_module(name)).values()
     classes = [value for value in values if isinstance(value, type) and issubclass(value, Format)]
-    return [one() for one in classes if one.__module__ == name and "models" in vars(one)]
+    own = [one for one in classes if one.__module__ == name and "models" in vars(one)]
+    return [format for one in own for format in one.declared()]

@@ -87,7 +87,8 @@ class Transformers(Format):
     transposed: ClassVar[bool] = True  # whether their matrices are (out, in)
     prefix: ClassVar[str]  # of all tensors but the output's, unless a model was saved without it
     output: ClassVar[str]  # the tensor of the output, which may be tied to the embedding
-    heads: ClassVar[str]  # the beginning of the names of the tensors without prefix
+    # The beginning, or beginnings, of the names of the tensors without prefix.
+    heads: ClassVar[str | tuple[str, ...]]
     buffers: ClassVar[re.Pattern]  # names of tensors that are not weights
 
     @property

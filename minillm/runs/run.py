@@ -438,7 +438,7 @@ class Run:
 
     def _format(self, file: str | Path | None, name: str | None) -> Format:
         """The format of ``export``.  InputError for one that does not hold the model."""
-        able = [one for one in formats() if isinstance(self.model, one.models)]
+        able = [one for one in formats() if one.holds(self.model)]
         if not able:
             names = [kind.name for kind in kinds().values() if _is_exported(kind)]
             raise InputError(
