@@ -49,7 +49,7 @@ class BERTFolder(Transformers):
 
     models: ClassVar = (BERT, FineTuned)
     kind = "bert"  # of the encoder in a classifier
-    signature = "a folder with a BERT"
+    signature = "a folder with a BERT or a later encoder"
     causal = False
     roles = ("pad",)
     model_type = "bert"
