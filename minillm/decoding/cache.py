@@ -101,12 +101,17 @@ class Cache:
                 self.written[:] = lengths
         return replace(self, lengths=lengths, start=lengths)
 
-    def attend(self, layer: int) -> Attend:
-        """The attention of a layer's new tokens to all tokens of their rows; it has no backward."""
+    def attend(self, layer: int, window: int | None = None) -> Attend:
+        """The attention of a layer's new tokens to all tokens of their rows; it has no backward.
+
+        With a ``window``, each attends to the last ``window`` tokens, itself included.
+        """
 
         def attend(q: NDArray, k: NDArray, v: NDArray) -> tuple[NDArray, Any]:
             keys, values = self._with(self.keys[layer], k), self._with(self.values[layer], v)
-            return ops.scaled_dot_product_attention(q, keys, values, causal=True, start=self.start)
+            return ops.scaled_dot_product_attention(
+                q, keys, values, causal=True, start=self.start, window=window
+            )
 
         return attend
 

@@ -47,8 +47,9 @@ from minillm.models.encoders import Encoder, EncoderConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.models.variants import Variant, VariantConfig
 
-TrainedConfig = BERTConfig | GPTConfig | LlamaConfig | LanguageModelConfig
+TrainedConfig = BERTConfig | GPTConfig | LlamaConfig | VariantConfig | LanguageModelConfig
 
 
 class Trained(NamedTuple):
@@ -67,6 +68,7 @@ ENCODERS = {
     "lm": Trained(LanguageModel, LanguageModelConfig, "max", {"headless": True}),
     "gpt": Trained(GPT, GPTConfig, "last", {}, closed_by="eos"),
     "llama": Trained(Llama, LlamaConfig, "last", {"tied": True}, closed_by="eos"),
+    "variant": Trained(Variant, VariantConfig, "last", {"tied": True}, closed_by="eos"),
     "bert": Trained(
         BERT,
         BERTConfig,
@@ -180,7 +182,7 @@ class FineTuned(base.LabelModel[FineTunedConfig]):
         ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
         # Padding follows the tokens, so a causal Transformer never attends to it.
-        options = {} if self.config.kind in ("gpt", "llama") else {"lengths": lengths}
+        options = {} if self.config.kind in ("gpt", "llama", "variant") else {"lengths": lengths}
         hs, encoder_backward = encoder_of(self).hidden(ids, rng=rng, **options)  # (B, T, D)
         y, pool_backward = ENCODER_POOLINGS[self.config.pooling](hs, lengths)  # (B, D)
         y, head_backward = self._hidden_layer(y)

@@ -21,10 +21,10 @@ max|g_k|, however large the weights grow.  Without it, scores of large models gr
 the softmax has one weight of 1, and no gradient (Henry et al. 2020; Dehghani et al. 2023).
 
 **Windows** (Mistral, Gemma 3, the small Phi 3).  A token attends to the last W tokens only, itself
-included.  Then a layer's work and cache are bounded by W rather than by the text.  Information still
-travels further: one layer passes it on by W - 1 tokens, L layers by L (W - 1).  Mistral has windows
-in all layers.  In Gemma 3 every sixth layer sees everything, and the others have smaller angles
-(``local_base``), because their distances are short.
+included.  A layer's work and cache are then bounded by W rather than by the text.  Information
+still travels further: one layer passes it on by W - 1 tokens, L layers by L (W - 1).  Mistral has
+windows in all layers.  In Gemma 3 every sixth layer sees everything.  The others have a smaller
+base of their angles, ``local_base``, because their distances are short.
 
 **Layers without rotation** (SmolLM 3: every fourth).  A causal model without any position learns
 distances from the mask, because a later token attends to more keys, and does better on texts that
@@ -53,12 +53,12 @@ M heads of keys, w width of a head, W window, L layers.
 Sources: Jiang et al. (2023), "Mistral 7B", section 2; Beltagy, Peters and Cohan (2020),
 "Longformer", for windows; Yang et al. (2024), "Qwen2 technical report", section 2.2; Yang et al.
 (2025), "Qwen3 technical report", section 2; Bakouch et al. (2025), "SmolLM3"; Gemma team (2025),
-"Gemma 3 technical report", section 2; Abdin et al. (2024), "Phi-3 technical report"; Su (2023), "The
-magical effect of the bias term: RoPE + bias = better length extrapolation"; Henry et al. (2020),
-"Query-key normalization for Transformers"; Dehghani et al. (2023), "Scaling vision Transformers to
-22 billion parameters", section 2; Kazemnejad et al. (2023), "The impact of positional encoding on
-length generalization in Transformers"; Yang et al. (2025), "RoPE to NoPE and back again"; Shazeer
-(2020), "GLU variants improve Transformer", equation 6.
+"Gemma 3 technical report", section 2; Abdin et al. (2024), "Phi-3 technical report"; Su (2023),
+"The magical effect of the bias term: RoPE + bias = better length extrapolation"; Henry et al.
+(2020), "Query-key normalization for Transformers"; Dehghani et al. (2023), "Scaling vision
+Transformers to 22 billion parameters", section 2; Kazemnejad et al. (2023), "The impact of
+positional encoding on length generalization in Transformers"; Yang et al. (2025), "RoPE to NoPE and
+back again"; Shazeer (2020), "GLU variants improve Transformer", equation 6.
 """
 
 from collections.abc import Callable
@@ -86,8 +86,8 @@ class Changes:
     bias: bool = False  # of queries, keys and values
     head_norms: bool = False  # of queries and keys
     windows: bool = False  # a token attends to the last W tokens
-    whole_every: int = 0  # a layer without window, and with other angles; 0: none
-    unrotated_every: int = 0  # a layer without rotation; 0: none
+    whole_every: int | None = None  # every n-th layer has no window, and other angles
+    unrotated_every: int | None = None  # every n-th layer has no rotation
     four_norms: bool = False
     scaled_embedding: bool = False
     gate: str = "silu"  # or "gelu"
@@ -116,8 +116,8 @@ class VariantConfig(LlamaConfig):
 
     family: str = "qwen3"
     window: int | None = None  # W; None: a token attends to all before it
-    whole_every: int = None  # type: ignore[assignment]  # None: the family's
-    unrotated_every: int = None  # type: ignore[assignment]  # None: the family's
+    whole_every: int | None = None  # None: the family's; 0: no layer
+    unrotated_every: int | None = None  # None: the family's; 0: no layer
     local_base: float = 10000.0  # of the angles in layers with a window, if others have none
 
     def __post_init__(self) -> None:
@@ -127,7 +127,8 @@ class VariantConfig(LlamaConfig):
         for name in ("whole_every", "unrotated_every"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, getattr(changes, name))
-        sizes.check_at_least(self, 0, "whole_every", "unrotated_every")
+            if getattr(self, name) is not None:
+                sizes.check_at_least(self, 0, name)
         sizes.check_above_zero(self, "local_base")
         if self.window is not None:
             sizes.check_at_least(self, 1, "window")
@@ -141,7 +142,7 @@ class VariantConfig(LlamaConfig):
 
     def is_whole(self, layer: int) -> bool:
         """Whether the layer is one of those that have no window though others have."""
-        return self.whole_every > 0 and (layer + 1) % self.whole_every == 0
+        return _every(self.whole_every, layer)
 
     def window_of(self, layer: int) -> int | None:
         """The window of a layer; None: it sees all tokens before."""
@@ -149,11 +150,16 @@ class VariantConfig(LlamaConfig):
 
     def rotation_of(self, layer: int) -> tuple[float, object] | None:
         """The base of a layer's angles and their scaling; None: no rotation."""
-        if self.unrotated_every > 0 and (layer + 1) % self.unrotated_every == 0:
+        if _every(self.unrotated_every, layer):
             return None
-        if self.whole_every == 0 or self.is_whole(layer):
-            return self.rotary_base, self.rope_scaling
-        return self.local_base, None
+        if self.whole_every and not self.is_whole(layer):
+            return self.local_base, None
+        return self.rotary_base, self.rope_scaling
+
+
+def _every(n: int | None, layer: int) -> bool:
+    """Whether the layer is one of every n-th ones; with n of None or 0, none is."""
+    return bool(n) and (layer + 1) % n == 0
 
 
 def geglu(x: NDArray) -> tuple[NDArray, Callable]:

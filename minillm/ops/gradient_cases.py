@@ -240,7 +240,8 @@ def scaled_dot_product_attention(
     q, k, v = _normal(rng, (B, M * G, T, D), (B, M, S, D), (B, M, S, E))
     causal, lengths = bool(rng.integers(2)), _lengths(rng, B, S)
     start = rng.integers(0, S + 1, B) if rng.integers(2) else None
-    return ops.scaled_dot_product_attention, (2 * q, 2 * k, v, causal, lengths, start)
+    window = int(rng.integers(1, S + 1)) if causal and rng.integers(2) else None
+    return ops.scaled_dot_product_attention, (2 * q, 2 * k, v, causal, lengths, start, window)
 
 
 @case

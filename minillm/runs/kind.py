@@ -229,13 +229,21 @@ class Kind:
 
     # --- opening ---
 
+    def config_of(self, values: Mapping[str, object]) -> type[Any]:
+        """The class of the model's config, by the values of its JSON form."""
+        return self.config
+
+    def model_of(self, config: Any) -> type[Any]:
+        """The class of a model with this config."""
+        return self.model
+
     def open_vocabulary(self, values: Mapping[str, object]) -> Vocabulary:
         """A vocabulary from its JSON form; ValueError if it is damaged."""
         return vocabulary_from_dict(values)
 
     def build(self, config: Any, vocabularies: Vocabularies, weights: Weights) -> Any:
         """A model with these weights.  ValueError where they do not fit the config."""
-        model = self.model(config, params=dict(weights))
+        model = self.model_of(config)(config, params=dict(weights))
         dtypes = {str(array.dtype) for array in weights.values()}
         if len(dtypes) > 1 or not dtypes <= {"float32", "float64"}:
             raise ValueError(f"expected weights of one dtype, a float, found {sorted(dtypes)}")

@@ -1,4 +1,4 @@
-"""Variants of Llama: every coordinate of their gradients, each change by itself, and wrong sizes."""
+"""Variants of Llama: every coordinate of a gradient, each change by itself, and wrong sizes."""
 
 import numpy as np
 import pytest

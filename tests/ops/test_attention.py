@@ -245,6 +245,97 @@ def test_causal_queries_see_what_is_not_later_than_their_own_position(kernels, r
     np.testing.assert_allclose(dv_of_rows, dv, 1e-12, 1e-12)
 
 
+WINDOWS = {
+    "rng": strategies.generators(),
+    "sizes": strategies.sizes(T=(1, 6), S=(1, 8), W=(1, 9)),
+    "lengths": strategies.lengths(3, 8),
+    "cached": st.booleans(),
+}
+
+
+def within_a_window(rng, T, S, lengths, cached):
+    """-> q, k, v, lengths, the position of each row's first query, and dy."""
+    q, dy = rng.standard_normal((2, 3, 4, T, 5))
+    k, v = rng.standard_normal((2, 3, 2, S, 5))
+    start = rng.integers(0, S + 1, 3) if cached else np.full(3, S - T)
+    return q, k, v, np.minimum(lengths, S), start, dy
+
+
+def with_gradients(q, k, v, lengths, start, dy, window):
+    y, backward = ops.scaled_dot_product_attention(
+        q, k, v, True, lengths, start if (start >= 0).all() else None, window
+    )
+    return y, *backward(dy)
+
+
+@given(**WINDOWS)
+def test_a_window_is_attention_to_its_keys_alone(kernels, rng, sizes, lengths, cached):
+    T, S, W = sizes.values()
+    q, k, v, lengths, start, dy = within_a_window(rng, T, S, lengths, cached)
+    with use_kernels(kernels):
+        y, dq, dk, dv = with_gradients(q, k, v, lengths, start, dy, W)
+        dk_of_rows, dv_of_rows = np.zeros_like(dk), np.zeros_like(dv)
+        for b, t in np.ndindex(3, T):
+            last = max(0, min(lengths[b], start[b] + t + 1))
+            first = min(last, max(0, start[b] + t + 1 - W))
+            query, seen = np.s_[b : b + 1, :, t : t + 1], np.s_[b : b + 1, :, first:last]
+            if first == last:
+                assert not y[query].any()
+                assert not dq[query].any()
+                continue
+            alone, backward = ops.scaled_dot_product_attention(q[query], k[seen], v[seen])
+            np.testing.assert_allclose(alone, y[query], 1e-12, 1e-12)
+            dq_alone, dk_alone, dv_alone = backward(dy[query])
+            np.testing.assert_allclose(dq_alone, dq[query], 1e-12, 1e-12)
+            dk_of_rows[seen] += dk_alone
+            dv_of_rows[seen] += dv_alone
+    np.testing.assert_allclose(dk_of_rows, dk, 1e-12, 1e-12)
+    np.testing.assert_allclose(dv_of_rows, dv, 1e-12, 1e-12)
+
+
+@given(**WINDOWS)
+def test_a_window_as_wide_as_the_text_changes_nothing(kernels, rng, sizes, lengths, cached):
+    T, S, W = sizes.values()
+    arguments = within_a_window(rng, T, S, lengths, cached)
+    last = int(arguments[4].max()) + T  # a query stands before this position
+    with use_kernels(kernels):
+        without = with_gradients(*arguments, None)
+        for window in (max(last, 1) + W - 1, 10**30):
+            for one, other in zip(with_gradients(*arguments, window), without, strict=True):
+                np.testing.assert_array_equal(one, other)
+
+
+@given(**WINDOWS)
+def test_a_key_outside_all_windows_has_no_influence(kernels, rng, sizes, lengths, cached):
+    """Other keys and values there change no bit of the results; their gradients are zero."""
+    T, S, W = sizes.values()
+    q, k, v, lengths, start, dy = within_a_window(rng, T, S, lengths, cached)
+    first = np.maximum(0, start - W + 1)[:, None, None, None]  # in the window of the first query
+    outside = np.arange(S)[:, None] < first  # (3, 1, S, 1)
+    others = [np.where(outside, 1e3 * rng.standard_normal(x.shape), x) for x in (k, v)]
+    with use_kernels(kernels):
+        results = with_gradients(q, k, v, lengths, start, dy, W)
+        changed = with_gradients(q, *others, lengths, start, dy, W)
+    for one, other in zip(results, changed, strict=True):
+        np.testing.assert_array_equal(one, other)
+    for dx in results[2:]:
+        assert not dx[np.broadcast_to(outside, dx.shape)].any()
+
+
+@given(rng=strategies.generators(), W=st.integers(1, 9), cuts=st.sets(st.integers(1, 11)))
+def test_a_text_read_in_parts_has_the_windows_of_the_whole_text(kernels, rng, W, cuts):
+    """Each part with its start, as a cache has it."""
+    q, k, v = rng.standard_normal((3, 2, 3, 12, 4))
+    ends = [*sorted(cuts), 12]
+    with use_kernels(kernels):
+        whole, _ = ops.scaled_dot_product_attention(q, k, v, True, window=W)
+        for first, last in zip([0, *ends], ends, strict=False):
+            part, _ = ops.scaled_dot_product_attention(
+                q[:, :, first:last], k, v, True, start=np.full(2, first), window=W
+            )
+            np.testing.assert_allclose(part, whole[:, :, first:last], 1e-12, 1e-12)
+
+
 @given(
     rng=strategies.generators(),
     sizes=strategies.sizes(M=(1, 3), G=(1, 3), T=(1, 4), S=(1, 4)),
