@@ -47,9 +47,9 @@ _ARCHITECTURES = {
 class BERTFolder(Transformers):
     """Folders of a BERT, and of sentence encoders and classifiers with one."""
 
-    models: ClassVar = (BERT, FineTuned)
+    models: ClassVar[tuple[type, ...]] = (BERT, FineTuned)
     kind = "bert"  # of the encoder in a classifier
-    signature = "a folder with a BERT or a later encoder"
+    signature: ClassVar[str | None] = "a folder with a BERT or a later encoder"
     causal = False
     roles = ("pad",)
     model_type = "bert"

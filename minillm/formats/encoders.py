@@ -12,7 +12,6 @@ the output of its pre-training, which tells replaced tokens: it is left out.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from minillm.data.entries import Entries
@@ -24,7 +23,6 @@ from minillm.formats.huggingface import Allowed, config_from, read_dropout
 from minillm.formats.tensors import Tensor
 from minillm.models.encoders import FAMILIES, Encoder, EncoderConfig
 from minillm.models.fine_tuned import FineTuned
-from minillm.text import Vocabulary
 
 Names = Mapping[str, str | tuple[str, ...]]
 
@@ -57,6 +55,7 @@ _OF_BERT: Allowed = {
     "is_decoder": (False,),
     "add_cross_attention": (False,),
 }
+
 
 def _head(dense: str, layer_norm: str, bias: str) -> Names:
     """The names of the head for masked words."""
@@ -201,8 +200,10 @@ class EncoderFolder(BERTFolder):
         """The sizes of the encoder, and the numbers that its changes need."""
         file = Entries(file.path, {**self.row.defaults, **file.values})
         row, changes, given = self.row, FAMILIES[self.family], dict[str, Any](heads)
-        given["padding"] = 0 if file.values.get("pad_token_id") is None else file.size("pad_token_id", 0)
-        unread = given["padding"] + 1 if changes.after_padding else 0
+        if file.values.get("pad_token_id") is not None:
+            given["padding"] = file.size("pad_token_id", 0)
+        padding = given.get("padding", EncoderConfig.padding)
+        unread = padding + 1 if changes.after_padding else 0
         given["context"] = file.size("max_position_embeddings", unread + 2) - unread
         if row.eps is not None:
             given["eps"] = file.number(row.eps, 1e-12)

@@ -95,4 +95,4 @@ def _in_module(name: str) -> list[Format]:
     values = vars(importlib.import_module(name)).values()
     classes = [value for value in values if isinstance(value, type) and issubclass(value, Format)]
     own = [one for one in classes if one.__module__ == name and "models" in vars(one)]
-    return [format for one in own for format in one.declared()]
+    return [each for one in own for each in one.declared()]

@@ -10,10 +10,10 @@ Here the answers are masked (see :mod:`minillm.data.masking`), so each is predic
 sides.  Afterwards the vectors x of a text can be used for other tasks.  The price is that only one
 token in seven is predicted, and that a BERT cannot write text.
 
-The blocks normalise the sum (post-norm), as Vaswani et al. (2017) do, by default with an epsilon of
-1e-12, and use the exact gelu.  E is used twice, for reading and for predicting.  Optionally, the first
-token, [CLS], becomes a vector of the whole text, from which BERT predicts whether the second part
-of the text follows the first:
+The blocks normalise the sum (post-norm), as Vaswani et al. (2017) do, by default with an epsilon
+of 1e-12, and use the exact gelu.  E is used twice, for reading and for predicting.  Optionally, the
+first token, [CLS], becomes a vector of the whole text, from which BERT predicts whether the second
+part of the text follows the first:
 
     pooled = tanh(x_0 W + b)        P(the parts are unrelated) = softmax(pooled W + b)
 

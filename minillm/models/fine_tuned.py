@@ -9,9 +9,10 @@ after BERT, RoBERTa and MPNet, relu after DistilBERT, gelu after ELECTRA.  BERT'
 
 The encoder has learned from much text how words relate, by predicting the next word
 (:mod:`minillm.models.language_model`, :mod:`minillm.models.gpt`, :mod:`minillm.models.llama`) or
-masked words (:mod:`minillm.models.bert`, :mod:`minillm.models.encoders`).  That needs no labels.  Training begins with its weights,
-and only W and b are new, so a few hundred labels may suffice.  Then all weights are trained a
-little further, at a small learning rate, which preserves most of what the encoder has learned.
+masked words (:mod:`minillm.models.bert`, :mod:`minillm.models.encoders`).  That needs no labels.
+Training begins with its weights, and only W and b are new, so a few hundred labels may suffice.
+Then all weights are trained a little further, at a small learning rate, which preserves most of
+what the encoder has learned.
 
 ``pooling`` is one of
 
@@ -40,7 +41,7 @@ from minillm import ops
 from minillm.layers import dense
 from minillm.layers.fresh import Fresh
 from minillm.layers.gradients import merge_gradients, prefixed
-from minillm.layers.types import Backward, Rng
+from minillm.layers.types import Backward, Op, Rng
 from minillm.models import base, sizes
 from minillm.models.bert import BERT, BERTConfig, exact_gelu
 from minillm.models.encoders import Encoder, EncoderConfig
@@ -119,7 +120,7 @@ ENCODER_POOLINGS: dict[str, Callable] = {
     "mean": ops.mean_pool,
     "max": ops.max_pool,
 }
-HEADS = {"tanh": ops.tanh, "relu": ops.relu, "gelu": exact_gelu}
+HEADS: dict[str, Op] = {"tanh": ops.tanh, "relu": ops.relu, "gelu": exact_gelu}
 
 
 @dataclass(frozen=True)

@@ -169,6 +169,11 @@ class WordPieces(Vocabulary):
         self.sep = self.eos = self._ids.get(SEP)
         self.mask = self._ids.get(MASK)
 
+    @property
+    def special_ids(self) -> list[int]:
+        """The ids of special tokens."""
+        return list(self._special.ids.values())
+
     def cut(self, text: str, name: str = "text") -> list[str]:
         """The text, cut before and after each special token."""
         check_encodable(text, name)
