@@ -116,8 +116,10 @@ class BERTFolder(Transformers):
         return FineTuned if isinstance(config, FineTunedConfig) else self.models[0]
 
     def holds(self, model: Any) -> bool:
-        """Whether it is the encoder, or a classifier with it."""
-        return isinstance(model, self.models) and self.describes(encoder_config(model.config))
+        """Whether it is the encoder, or a classifier with it that transformers has, too."""
+        if not isinstance(model, self.models) or not self.describes(encoder_config(model.config)):
+            return False
+        return not isinstance(model, FineTuned) or self.classifier.fits(model.config)
 
     def describes(self, config: Any) -> bool:
         """Whether it is the config of the encoder."""
@@ -221,7 +223,6 @@ class BERTFolder(Transformers):
         config = encoder_config(model.config)
         classifier = isinstance(model, FineTuned)
         if classifier:
-            self.classifier.check(model.config)
             contents = replace(contents, model=encoder_of(model))
         files = super().files(contents)
         settings = json.loads(files["tokenizer_config.json"])

@@ -42,14 +42,9 @@ class Classifier(NamedTuple):
             "label2id": {label: number for number, label in enumerate(labels)},
         }
 
-    def check(self, config: FineTunedConfig) -> None:
-        """InputError for a classifier that transformers lacks."""
-        if (config.pooling, config.head) != ("first", self.activation):
-            found = f"{config.pooling!r} with {'no' if config.head is None else config.head}"
-            raise InputError(
-                f"transformers has classifiers of the pooling 'first' with a hidden layer and "
-                f"{self.activation}; found {found} hidden layer"
-            )
+    def fits(self, config: FineTunedConfig) -> bool:
+        """Whether a classifier has this hidden layer, on its first token."""
+        return (config.pooling, config.head) == ("first", self.activation)
 
 
 def labels_of(file: Entries) -> tuple[str, ...]:

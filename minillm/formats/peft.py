@@ -78,7 +78,7 @@ _OTHERS = {
 Adapted = GPT | Llama | BERT
 
 _FOLDERS: dict[type, Transformers] = {
-    folder.model: folder for folder in (GPT2Folder(), LlamaFolder(), BERTFolder())
+    folder.models[0]: folder for folder in (GPT2Folder(), LlamaFolder(), BERTFolder())
 }
 
 
@@ -229,10 +229,14 @@ class PEFT(Format):
     """Folders of additions, also those to the encoder of a fine-tuned model."""
 
     name = "peft"
-    models = (GPT, Llama, BERT, FineTuned)
+    models = (GPT, Llama, BERT)
     default = "peft"
     signature = f"a folder with {CONFIG}"
     updates = True
+
+    def holds(self, model: Any) -> bool:
+        """Whether it is one of these, or a classifier with one."""
+        return isinstance(model, (*self.models, FineTuned))
 
     def recognises(self, path: Path, head: bytes) -> bool:
         """See :meth:`minillm.formats.format.Format.recognises`."""

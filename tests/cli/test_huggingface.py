@@ -161,10 +161,10 @@ def test_bad_input_of_bert(tmp_path, fails):
     folder, run = bert(tmp_path / "bert", masked_words=False), tmp_path / "run"
     config = folder / "config.json"
     values = json.loads(config.read_text())
-    config.write_text(json.dumps(values | {"model_type": "roberta"}))
+    config.write_text(json.dumps(values | {"model_type": "t5"}))
     message = fails("import", folder, "--out", run)
     assert (
-        "config.json: model_type: expected 'bert' or 'gpt2' or 'llama', found 'roberta'" in message
+        "config.json: model_type: expected 'bert' or 'distilbert' or 'roberta'" in message
     )
     config.write_text(json.dumps(values | {"model_type": ["bert"]}))
     assert "found ['bert']" in fails("import", folder, "--out", run)
