@@ -55,7 +55,7 @@ class Chat:
         self.reader: Any = Reader(model)
         self.tokenizer, self.template = tokenizer, template
         self.ends = template.ends(tokenizer)
-        self.banned = banned_ids(tokenizer, documents=True)
+        self.banned = banned_ids(tokenizer, documents=True, rows=self.reader.config.vocabulary)
         self.kept = Kept(self.reader)
         own = template.sampling
         self.sampling: Sampling = make(Sampling, own) if own else ChatSampling()
@@ -132,12 +132,20 @@ class Chat:
         return C - min(length or C, C // 4)
 
     def to_continue(
-        self, ids: Sequence[int], length: int | None = None, sampling: Sampling | None = None
+        self,
+        ids: Sequence[int],
+        length: int | None = None,
+        sampling: Sampling | None = None,
+        **options: Any,
     ) -> Text:
-        """The text of these ids, to be continued by ``length`` tokens at most that fit."""
+        """The text of these ids, to be continued by ``length`` tokens at most that fit.
+
+        The ``options`` are fields of :class:`minillm.decoding.writer.Text`.
+        """
         free = self.reader.config.context - len(ids)
+        length = free if length is None else min(length, free)
         ends, sampling = frozenset(self.ends), sampling or self.sampling
-        return Text(list(ids), min(length or free, free), sampling, ends, self.banned)
+        return Text(list(ids), length, sampling, ends, self.banned, **options)
 
     def _write(self, ids: Ids, length: int | None, sampling: Sampling | None) -> Iterator[int]:
         """Write an answer; its ids are yielded as they are drawn."""

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 
 from minillm.data.entries import Entries, in_file
 from minillm.data.files import read_json
-from minillm.errors import InputError
+from minillm.errors import InputError, Reasons
 from minillm.formats.classification import Classifier, labels_of
 from minillm.formats.format import Contents
 from minillm.formats.huggingface import Transformers, config_from, json_file, read_dropout
@@ -117,7 +117,7 @@ class BERTFolder(Transformers):
 
     def holds(self, model: Any) -> bool:
         """Whether it is the encoder, or a classifier with it that transformers has, too."""
-        if not isinstance(model, self.models) or not self.describes(encoder_config(model.config)):
+        if type(model) not in self.models or not self.describes(encoder_config(model.config)):
             return False
         return not isinstance(model, FineTuned) or self.classifier.fits(model.config)
 
@@ -189,9 +189,15 @@ class BERTFolder(Transformers):
 
     def encoder(self, file: Entries, **heads: bool) -> Any:
         """The sizes of the encoder."""
-        dropout = read_dropout(file, "hidden_dropout_prob")
-        eps = file.number("layer_norm_eps", 1e-12)
-        return config_from(file, BERTConfig, self.sizes, dropout=dropout, eps=eps, **heads)
+        reasons, others = Reasons(), dict[str, Any](heads)
+        with reasons:
+            others["dropout"] = read_dropout(file, "hidden_dropout_prob")
+        with reasons:
+            others["eps"] = file.number("layer_norm_eps", 1e-12)
+        with reasons:
+            config = config_from(file, BERTConfig, self.sizes, **others)
+        reasons.check()
+        return config
 
     def heads_of(self, file: Entries, tensors: Mapping[str, Tensor]) -> dict[str, bool]:
         """The heads of the architecture, and all that have weights."""

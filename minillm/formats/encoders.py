@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from minillm.data.entries import Entries
-from minillm.errors import InputError
+from minillm.errors import InputError, Reasons
 from minillm.formats.bert import BERTFolder, any_of
 from minillm.formats.classification import Classifier
 from minillm.formats.format import Format
@@ -200,22 +200,28 @@ class EncoderFolder(BERTFolder):
         """The sizes of the encoder, and the numbers that its changes need."""
         file = Entries(file.path, {**self.row.defaults, **file.values})
         row, changes, given = self.row, FAMILIES[self.family], dict[str, Any](heads)
-        if file.values.get("pad_token_id") is not None:
-            given["padding"] = file.size("pad_token_id", 0)
-        padding = given.get("padding", EncoderConfig.padding)
-        unread = padding + 1 if changes.after_padding else 0
-        given["context"] = file.size("max_position_embeddings", unread + 2) - unread
-        if row.eps is not None:
-            given["eps"] = file.number(row.eps, 1e-12)
-        if changes.narrow:
-            width = file.size("embedding_size")
-            given["embedding"] = None if width == file.size("hidden_size") else width
+        reasons, unread = Reasons(), 0
+        with reasons:
+            if file.values.get("pad_token_id") is not None:
+                given["padding"] = file.size("pad_token_id", 0)
+            if changes.after_padding:
+                unread = given.get("padding", EncoderConfig.padding) + 1
+            given["context"] = file.size("max_position_embeddings", unread + 2) - unread
+        with reasons:
+            given["dropout"] = read_dropout(file, row.dropout[0])
+        with reasons:
+            if row.eps is not None:
+                given["eps"] = file.number(row.eps, EncoderConfig.eps)
+        with reasons:
+            if changes.narrow:
+                width = file.size("embedding_size")
+                given["embedding"] = None if width == file.size("hidden_size") else width
         if not changes.segments:
             given["segments"] = 1
-        dropout = read_dropout(file, row.dropout[0])
-        return config_from(
-            file, EncoderConfig, self.sizes, family=self.family, dropout=dropout, **given
-        )
+        with reasons:
+            config = config_from(file, EncoderConfig, self.sizes, family=self.family, **given)
+        reasons.check()
+        return config
 
     def heads_of(self, file: Entries, tensors: Mapping[str, Tensor]) -> dict[str, bool]:
         """The heads that have weights: sentence encoders name architectures with heads, too."""

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from minillm.data.entries import Entries
 from minillm.data.files import copy_file, warn_of_unknown
-from minillm.errors import InputError, short
+from minillm.errors import InputError, Reasons, short
 from minillm.formats.format import Contents, Format, Updates
+from minillm.formats.gguf_tokenizer import metadata_of, other_tokens_of, tokenizer_of
 from minillm.formats.huggingface import config_from, sampling_of
 from minillm.formats.weights import Weight, weights_of
 from minillm.models.llama import Llama, LlamaConfig
@@ -32,9 +33,7 @@ from minillm.quantised.codes import Coded
 from minillm.quantised.gguf import MAGIC, GGUFTensor, open_gguf, write_gguf
 from minillm.quantised.matrix import ROUNDED_TWICE, Quantised, dense
 from minillm.quantised.panels import pack
-from minillm.text import BytePairs, ChatTemplate, Vocabulary
-from minillm.text.bpe import PATTERNS
-from minillm.text.tokenizer_files import assemble, spell, unspell
+from minillm.text import ChatTemplate, Vocabulary
 
 _EMBEDDING, _OUTPUT = "token_embd.weight", "output.weight"
 _NAMES: dict[str, str | tuple[str, ...]] = {  # ours, theirs
@@ -86,8 +85,6 @@ _SAMPLING = {  # fields of Sampling, and theirs
     "min_p": "min_p",
     "repetition_penalty": "penalty_repeat",
 }
-_PATTERNS = {"llama3": "llama-bpe", "llama-v3": "llama-bpe"}  # other names of those in PATTERNS
-_NORMAL, _CONTROL = 1, 3  # types of tokens; the others are special, too
 
 
 def _weights(config: LlamaConfig) -> Iterator[Weight]:
@@ -121,18 +118,6 @@ def _their_order(rows: NDArray, heads: int) -> NDArray:
 # --- reading -------------------------------------------------------------------------------------
 
 
-def _other_tokens_of(entries: Entries) -> dict[str, str]:
-    """The texts of ``pad`` and ``unk`` for chat templates, if the file has them."""
-    tokens = _texts(entries, "tokenizer.ggml.tokens")
-    ids = {
-        name: entries.values.get(f"tokenizer.ggml.{long}_token_id")
-        for name, long in (("pad", "padding"), ("unk", "unknown"))
-    }
-    return {
-        name: tokens[at] for name, at in ids.items() if type(at) is int and 0 <= at < len(tokens)
-    }
-
-
 def _sampling_of(entries: Entries) -> dict[str, Any]:
     """The authors' fields of Sampling; empty if the file has none."""
     names = {ours: f"general.sampling.{theirs}" for ours, theirs in _SAMPLING.items()}
@@ -161,28 +146,35 @@ def _number(entries: Entries, name: str, default: float) -> float:
 
 def _config_of(entries: Entries, tensors: Mapping[str, GGUFTensor]) -> LlamaConfig:
     """The sizes; InputError for a model that ours cannot represent."""
-    path, metadata = Path(entries.path), entries.values
+    path, metadata, reasons = Path(entries.path), entries.values, Reasons()
     if metadata.get("general.architecture") != "llama":
         raise entries.wrong("general.architecture", "'llama'")
     for name, (only, expected) in _FIXED.items():
-        entries.check(f"llama.{name}", (only,), expected)
-    entries.check("llama.rope.scaling.type", ("linear", "none"), "'none' or 'linear'")
+        with reasons:
+            entries.check(f"llama.{name}", (only,), expected)
+    with reasons:
+        entries.check("llama.rope.scaling.type", ("linear", "none"), "'none' or 'linear'")
     if metadata.get("llama.rope.scaling.type") != "none":  # without a type, it is linear
         for name in _SCALES:
-            entries.check(f"llama.{name}", (1, 0), "1: linear scaling of the angles cannot be run")
+            with reasons:
+                expected = "1: linear scaling of the angles cannot be run"
+                entries.check(f"llama.{name}", (1, 0), expected)
     names = {ours: f"llama.{theirs}" for ours, theirs in _SIZES.items()}
-    config = config_from(
-        entries,
-        LlamaConfig,
-        {o: name for o, name in names.items() if o not in _OPTIONAL or name in metadata},
-        vocabulary=_tensor(path, tensors, _EMBEDDING).shape[0],
-        rotary_base=_number(entries, "llama.rope.freq_base", 10000.0),
-        eps=_number(entries, "llama.attention.layer_norm_rms_epsilon", 1e-5),
-        tied=_OUTPUT not in tensors,
-    )
-    width = config.head_width
-    for name in ("rope.dimension_count", "attention.value_length"):
-        entries.check(f"llama.{name}", (width,), f"{width}, the width of a head")
+    with reasons:
+        config = config_from(
+            entries,
+            LlamaConfig,
+            {o: name for o, name in names.items() if o not in _OPTIONAL or name in metadata},
+            vocabulary=_tensor(path, tensors, _EMBEDDING).shape[0],
+            rotary_base=_number(entries, "llama.rope.freq_base", 10000.0),
+            eps=_number(entries, "llama.attention.layer_norm_rms_epsilon", 1e-5),
+            tied=_OUTPUT not in tensors,
+        )
+        width = config.head_width
+        of_heads = ("llama.rope.dimension_count", "llama.attention.value_length")
+        for name in of_heads:
+            entries.check(name, (width,), f"{width}, the width of a head")
+    reasons.check()
     own = {name: value for name, value in metadata.items() if name.startswith("llama.")}
     warn_of_unknown(path, own, {f"llama.{name}" for name in _OTHERS})
     return _with_scaling(path, config, tensors)
@@ -218,18 +210,26 @@ def _params_of(
     path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTensor], allow_nan: bool = False
 ) -> dict[str, Any]:
     """The parameters; every tensor is checked before any is read."""
-    weights = list(_weights(config))
-    known = {_FREQUENCIES}
-    for weight in weights:
+    _check_tensors(path, config, tensors)
+    return {w.name: _param(w, config, tensors, allow_nan) for w in _weights(config)}
+
+
+def _check_tensors(path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTensor]) -> None:
+    """InputError for tensors of another model."""
+    known, reasons = {_FREQUENCIES}, Reasons()
+    for weight in _weights(config):
         for name, shape in weight.shapes().items():
-            tensor = _tensor(path, tensors, name, shape)
-            if len(shape) == 1 and tensor.type not in FLOATS:
-                raise InputError(f"{path}: {name}: expected floats, found {tensor.type}")
             known.add(name)
+            with reasons:
+                tensor = _tensor(path, tensors, name, shape)
+                if len(shape) == 1 and tensor.type not in FLOATS:
+                    raise InputError(f"{path}: {name}: expected floats, found {tensor.type}")
     for name in tensors:
-        if name not in known:
-            raise InputError(f"{path}: {short(name)}: expected the tensors of a Llama, found it")
-    return {weight.name: _param(weight, config, tensors, allow_nan) for weight in weights}
+        with reasons:
+            if name not in known:
+                found = f"{path}: {short(name)}: expected the tensors of a Llama, found it"
+                raise InputError(found)
+    reasons.check()
 
 
 def _tensor(
@@ -286,57 +286,43 @@ def _check_finite(tensor: GGUFTensor, name: str, numbers: NDArray, allow_nan: bo
         )
 
 
-def _tokenizer_of(entries: Entries) -> BytePairs:
-    """The tokenizer; InputError for another kind than byte pairs, or for other words."""
-    if entries.values.get("tokenizer.ggml.model") != "gpt2":
-        raise entries.wrong("tokenizer.ggml.model", "'gpt2', byte pairs")
-    pattern = entries.text("tokenizer.ggml.pre")
-    pattern = _PATTERNS.get(pattern, pattern)
-    if pattern not in PATTERNS:
-        raise entries.wrong("tokenizer.ggml.pre", " or ".join(map(repr, PATTERNS)))
-    tokens, merges = (_texts(entries, f"tokenizer.ggml.{name}") for name in ("tokens", "merges"))
-    types = entries.values.get("tokenizer.ggml.token_type", np.full(len(tokens), _NORMAL))
-    if not isinstance(types, np.ndarray) or len(types) != len(tokens):
-        raise entries.wrong("tokenizer.ggml.token_type", f"{len(tokens):,} numbers")
-    ids = {token: at for at, token in enumerate(tokens)}
-    if len(ids) < len(tokens):
-        raise InputError(
-            f"{entries.path}: tokenizer.ggml.tokens: expected {len(tokens):,} distinct texts, "
-            f"found {len(ids):,}"
-        )
-    added = {tokens[at]: at for at in np.flatnonzero(types != _NORMAL).tolist()}
-    ends = {}
-    for name in ("bos", "eos"):
-        at = entries.values.get(f"tokenizer.ggml.{name}_token_id")
-        if at is not None:
-            if type(at) is not int or not 0 <= at < len(tokens):
-                raise entries.wrong(f"tokenizer.ggml.{name}_token_id", f"0 to {len(tokens) - 1}")
-            ends[name] = tokens[at]
-    is_llama_3 = pattern == "llama-bpe"
-    add_bos = entries.flag("tokenizer.ggml.add_bos_token", is_llama_3)
-    options = {"pattern": pattern, "whole": is_llama_3, "add_bos": add_bos and "bos" in ends}
-    try:
-        pairs = [_pair(merge) for merge in merges]
-        return assemble(ids, pairs, added, **options, **ends)
-    except ValueError as error:
-        raise InputError(f"{entries.path}: tokenizer.ggml: {error}") from None
+_OF_TOKENS = "tokenizer.ggml.tokens"
+_LISTS = {"tokenizer.ggml.token_type": 5, "tokenizer.ggml.scores": -1e3}  # of a row without a token
 
 
-def _texts(entries: Entries, name: str) -> list[str]:
-    texts = entries.values.get(name)
-    if not isinstance(texts, list):
-        raise entries.wrong(name, "a list of texts")
-    return texts
+def _padding(row: int) -> str:
+    """The token of a row without one: llama.cpp wants as many tokens as rows."""
+    return f"[PAD{row}]"
 
 
-def _pair(merge: str) -> tuple[bytes, bytes]:
-    left, space, right = merge.partition(" ")
-    if not (left and right and space) or " " in right:
-        raise ValueError(f"expected merges of two tokens, found {short(merge)}")
-    return unspell(left), unspell(right)
+def _without_padding(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The metadata without the tokens that stand for the last rows."""
+    tokens = metadata.get(_OF_TOKENS)
+    lists = {name: metadata[name] for name in _LISTS if name in metadata}
+    if not isinstance(tokens, list) or {np.shape(one) for one in lists.values()} - {(len(tokens),)}:
+        return metadata  # damaged
+    size = len(tokens)
+    while size and tokens[size - 1] == _padding(size - 1):
+        size -= 1
+    cut = {name: one[:size] for name, one in lists.items()}
+    return {**metadata, _OF_TOKENS: tokens[:size], **cut}
 
 
 # --- writing -------------------------------------------------------------------------------------
+
+
+def _with_padding(metadata: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    """The inverse of :func:`_without_padding`, up to a number of rows."""
+    if _OF_TOKENS not in metadata:
+        return dict(metadata)
+    tokens = metadata[_OF_TOKENS]
+    padded: dict[str, Any] = {
+        name: np.append(metadata[name], np.full(rows - len(tokens), fill, metadata[name].dtype))
+        for name, fill in _LISTS.items()
+        if name in metadata
+    }
+    padded[_OF_TOKENS] = tokens + [_padding(row) for row in range(len(tokens), rows)]
+    return {**metadata, **padded}
 
 
 def export_gguf(
@@ -375,7 +361,7 @@ def export_gguf(
         "llama.rope.freq_base": float(c.rotary_base),
         "llama.attention.layer_norm_rms_epsilon": float(c.eps),
         "llama.vocab_size": c.vocabulary,
-        **_of_tokenizer(tokenizer),
+        **_with_padding(metadata_of(tokenizer), c.vocabulary),
     }
     if chat is not None:
         metadata["tokenizer.chat_template"] = chat.source
@@ -399,25 +385,6 @@ def _type_for(name: str, block_type: str, rows: NDArray, output: bool) -> str:
             f"found {rows.shape[-1]}"
         )
     return block_type
-
-
-def _of_tokenizer(tokenizer: Vocabulary) -> dict[str, Any]:
-    """The metadata that describe a tokenizer."""
-    if not isinstance(tokenizer, BytePairs):
-        return {"tokenizer.ggml.model": "none"}
-    special = {tokenizer.id_of(text.encode()): text for text in tokenizer.specials}
-    tokens = [special.get(at) or spell(token) for at, token in enumerate(tokenizer.tokens)]
-    types = [_CONTROL if at in special else _NORMAL for at in range(len(tokens))]
-    ends = {"bos": tokenizer.bos, "eos": tokenizer.eos}
-    return {
-        "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": tokenizer.pattern,
-        "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.token_type": np.array(types, np.int32),
-        "tokenizer.ggml.merges": [f"{spell(a)} {spell(b)}" for a, b in tokenizer.merges],
-        "tokenizer.ggml.add_bos_token": tokenizer.add_bos,
-        **{f"tokenizer.ggml.{name}_token_id": at for name, at in ends.items() if at is not None},
-    }
 
 
 @dataclass(frozen=True)
@@ -449,18 +416,25 @@ class GGUF(Format):
 
     def read(self, path: str | Path, baseline: Any = None) -> Contents:
         """The Llama in a file, its tokenizer, and its chat template if there is one."""
-        metadata, tensors = open_gguf(path)
-        entries = Entries(Path(path), metadata)
-        config = _config_of(entries, tensors)
-        tokenizer = _tokenizer_of(entries)
-        if len(tokenizer) != config.vocabulary:
-            raise InputError(
-                f"{path}: {_EMBEDDING} has {config.vocabulary:,} rows, "
-                f"but the tokenizer has {len(tokenizer):,} tokens"
-            )
-        template, others = entries.text("tokenizer.chat_template", ""), _other_tokens_of(entries)
+        reasons = Reasons()
+        config: Any = None
+        metadata, tensors = open_gguf(path, reasons=reasons)
+        entries = Entries(Path(path), _without_padding(metadata))
+        with reasons:
+            config = _config_of(entries, tensors)
+            _check_tensors(Path(path), config, tensors)
+        with reasons:
+            tokenizer = tokenizer_of(entries)
+            if config and len(tokenizer) > config.vocabulary:
+                raise InputError(
+                    f"{path}: {_EMBEDDING} has {config.vocabulary:,} rows, "
+                    f"but the tokenizer has {len(tokenizer):,} tokens"
+                )
+            template = entries.text("tokenizer.chat_template", "")
+            others = other_tokens_of(entries)
+            chat = ChatTemplate.of(template, tokenizer, _sampling_of(entries), others)
+        reasons.check()
         params = _params_of(Path(path), config, tensors)
-        chat = ChatTemplate.of(template, tokenizer, _sampling_of(entries), others)
         return Contents(Llama(config, params=params), tokenizer, chat)
 
     def write(self, contents: Contents, path: str | Path, options: Options) -> None:

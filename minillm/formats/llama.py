@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from minillm.data.entries import Entries
 from minillm.data.files import warn_of_unknown
+from minillm.errors import Reasons
 from minillm.formats.gguf import widths_of
 from minillm.formats.huggingface import Transformers, config_from
 from minillm.formats.tensors import Tensor
@@ -93,16 +94,17 @@ class LlamaFolder(Transformers):
             for ours, theirs in self.sizes.items()
             if ours not in ("key_heads", "head_width") or file.values.get(theirs) is not None
         }
-        base, scaling = _read_angles(file)
-        return config_from(
-            file,
-            LlamaConfig,
-            given,
-            rotary_base=base,
-            rope_scaling=scaling,
-            eps=file.number("rms_norm_eps", 1e-6),
-            tied=file.flag("tie_word_embeddings", False),
-        )
+        reasons, others = Reasons(), dict[str, Any]()
+        with reasons:
+            others["rotary_base"], others["rope_scaling"] = _read_angles(file)
+        with reasons:
+            others["eps"] = file.number("rms_norm_eps", 1e-6)
+        with reasons:
+            others["tied"] = file.flag("tie_word_embeddings", False)
+        with reasons:
+            config = config_from(file, LlamaConfig, given, **others)
+        reasons.check()
+        return config
 
     def entries(self, config: LlamaConfig) -> dict[str, Any]:
         """The angles, eps and the tie."""

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from minillm.data.entries import Entries
 from minillm.data.files import read_json, warn_of_unknown
-from minillm.errors import InputError, short
+from minillm.errors import InputError, Reasons, short
 from minillm.formats.bert import BERTFolder
 from minillm.formats.format import Format, Updates
 from minillm.formats.gpt2 import GPT2Folder
@@ -133,14 +133,21 @@ def _read_config(path: Path) -> tuple[int, float]:
     file = Entries(path, {"r": 8, "lora_alpha": 8} | read_json(path))
     if file.values.get("peft_type") != "LORA":
         raise file.wrong("peft_type", "'LORA'")
-    file.check_all(_FIXED)
-    initial = file.values.get("init_lora_weights", True)
-    if (initial.lower() if isinstance(initial, str) else initial) not in _INITIAL:
-        raise file.wrong("init_lora_weights", _CONVERTED)
+    reasons = Reasons()
+    with reasons:
+        file.check_all(_FIXED)
+    with reasons:
+        initial = file.values.get("init_lora_weights", True)
+        if (initial.lower() if isinstance(initial, str) else initial) not in _INITIAL:
+            raise file.wrong("init_lora_weights", _CONVERTED)
     warn_of_unknown(path, file.values, {*_FIXED, *_OTHERS})
-    r, alpha = file.size("r"), file.number("lora_alpha", 8)
-    if not 0 < alpha <= 1e6:
-        raise file.wrong("lora_alpha", "a number above 0, at most 1,000,000")
+    with reasons:
+        r = file.size("r")
+    with reasons:
+        alpha = file.number("lora_alpha", 8)
+        if not 0 < alpha <= 1e6:
+            raise file.wrong("lora_alpha", "a number above 0, at most 1,000,000")
+    reasons.check()
     return r, alpha
 
 

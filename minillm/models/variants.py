@@ -64,6 +64,7 @@ back again"; Shazeer (2020), "GLU variants improve Transformer", equation 6.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +82,7 @@ from minillm.models.llama import Llama, LlamaConfig
 
 @dataclass(frozen=True)
 class Changes:
-    """What a family changes in a Llama."""
+    """The changes of a family to a Llama."""
 
     bias: bool = False  # of queries, keys and values
     head_norms: bool = False  # of queries and keys
@@ -148,7 +149,7 @@ class VariantConfig(LlamaConfig):
         """The window of a layer; None: it sees all tokens before."""
         return None if self.is_whole(layer) else self.window
 
-    def rotation_of(self, layer: int) -> tuple[float, object] | None:
+    def rotation_of(self, layer: int) -> tuple[float, Any] | None:
         """The base of a layer's angles and their scaling; None: no rotation."""
         if _every(self.unrotated_every, layer):
             return None
@@ -159,7 +160,7 @@ class VariantConfig(LlamaConfig):
 
 def _every(n: int | None, layer: int) -> bool:
     """Whether the layer is one of every n-th ones; with n of None or 0, none is."""
-    return bool(n) and (layer + 1) % n == 0
+    return n is not None and n > 0 and (layer + 1) % n == 0
 
 
 def geglu(x: NDArray) -> tuple[NDArray, Callable]:

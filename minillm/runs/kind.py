@@ -154,6 +154,7 @@ class Kind:
     vocabularies: ClassVar[dict[str, tuple[str, str]]] = {
         "tokenizer": ("vocabulary.json", "vocabulary")
     }
+    padded: ClassVar[bool] = False  # whether its models may have more rows than tokens
 
     def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)

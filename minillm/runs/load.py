@@ -61,7 +61,8 @@ def open_vocabularies(folder: RunFolder, stored: Stored) -> Vocabularies:
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{folder.path / file}: it is damaged: {error}") from None
         expected, tokens = getattr(stored.config, size, None), len(vocabularies[name])
-        if expected is not None and expected != tokens:
+        fits = expected in (None, tokens) or (stored.kind.padded and expected > tokens)
+        if not fits:
             raise InputError(
                 f"{folder.path}: the model knows {expected} tokens, but {file} has {tokens}"
             )

@@ -11,8 +11,6 @@ interface is described in OpenAI's API reference ("Chat completions", 2023).
 
 import asyncio
 import contextlib
-import json
-import secrets
 import sys
 import threading
 import time
@@ -20,7 +18,7 @@ import traceback
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import uvicorn
 from starlette.applications import Starlette
@@ -32,12 +30,17 @@ from starlette.routing import Route
 
 from minillm.decoding import Sampling
 from minillm.decoding.chat import Chat
+from minillm.decoding.pieces import Pieces
 from minillm.errors import InputError, one_line
 from minillm.serving import connections
-from minillm.serving.engine import Engine, Full
+from minillm.serving.engine import Engine, Full, Growth, Job
+from minillm.serving.forms import Event, Form
 from minillm.serving.requests import RequestError, Wanted, read
 from minillm.serving.threads import Threads
+from minillm.text.chat_template import Message
 from minillm.text.template_processes import NoTime
+
+T = TypeVar("T")
 
 LARGEST_BODY = 4 << 20  # bytes
 SLOWEST_BODY = 30  # seconds
@@ -51,12 +54,15 @@ PAGE_POLICY = (
 )
 
 
-class Event(NamedTuple):
-    """A piece of an answer, the reason if it is the last one, and the number of tokens so far."""
+class Prompt(NamedTuple):
+    """The ids of the messages or of a prompt, and its text.
 
-    piece: str
-    reason: str | None
-    tokens: int
+    ``silent`` ids at the beginning, such as BOS, are not in the text.
+    """
+
+    ids: list[int]
+    text: str = ""
+    silent: int = 0
 
 
 class Server:
@@ -109,28 +115,41 @@ class Server:
         return JSONResponse(model)
 
     async def answer(self, request: Request, chat: bool) -> Response:
-        """Answer a chat, or continue a text."""
-        wanted, ids = await self._read(request, await _body(request), chat)
-        if len(ids) >= self.chat.reader.config.context:
-            raise self._too_long(chat, f"{len(ids):,}")
-        form = _Form(chat, self.name, len(ids))
-        events = self._events(request, ids, wanted)
+        """Answer a chat, or continue a text or several."""
+        wanted, prompts = await self._read(request, await _body(request), chat)
+        silent = None
+        if wanted.top is not None:
+            silent = [p.silent if wanted.echo else 0 for p in prompts for _ in range(wanted.n)]
+        form = Form(
+            chat,
+            self.name,
+            self.chat.tokenizer,
+            sum(len(prompt.ids) for prompt in prompts),
+            len(prompts) * wanted.n,
+            silent,
+        )
+        events = self._events(request, prompts, wanted)
         if wanted.stream:
             first = await anext(events)  # an error at once gets its status
             stream = form.stream(first, events, wanted.usage)
             return StreamingResponse(stream, media_type="text/event-stream")
-        every = [event async for event in events]
-        return JSONResponse(form.whole("".join(event.piece for event in every), every[-1]))
+        return JSONResponse(form.whole([event async for event in events]))
 
-    async def _read(self, request: Request, body: bytes, chat: bool) -> tuple[Wanted, list[int]]:
-        """The checked request, and the ids of its text; the work ends if the client leaves."""
+    async def _read(self, request: Request, body: bytes, chat: bool) -> tuple[Wanted, list[Prompt]]:
+        """The checked request, and the ids of its texts."""
+
+        def work(gone: threading.Event) -> tuple[Wanted, list[Prompt]]:
+            wanted = read(body, self.name, self.sampling, len(self.chat.tokenizer), chat)
+            if chat:
+                return wanted, [Prompt(self._encoded(wanted.messages, gone))]
+            return wanted, self._prompts(wanted, gone)
+
+        return await self._worked(request, work)
+
+    async def _worked(self, request: Request, work: Callable[[threading.Event], T]) -> T:
+        """The result of some work in a thread; its event is set if the client leaves."""
         gone = threading.Event()
-
-        def work() -> tuple[Wanted, list[int]]:
-            wanted = read(body, self.name, self.sampling, chat)
-            return wanted, self._ids(wanted, chat, gone)
-
-        task = asyncio.ensure_future(self._threads.run(work))
+        task = asyncio.ensure_future(self._threads.run(partial(work, gone)))
         try:
             while not (await asyncio.wait({task}, timeout=LOOK))[0]:
                 if await request.is_disconnected():
@@ -140,132 +159,127 @@ class Server:
             gone.set()
             task.cancel()
 
-    def _ids(self, wanted: Wanted, chat: bool, gone: threading.Event) -> list[int]:
-        """The ids of the messages, or of the prompt.  What cannot fit is not encoded."""
-        tokenizer, context = self.chat.tokenizer, self.chat.reader.config.context
+    def _encoded(self, messages: list[Message], gone: threading.Event) -> list[int]:
+        """The ids of messages.  What cannot fit is not encoded."""
+        context = self.chat.reader.config.context
 
         def watch(n: int) -> None:
             if gone.is_set():
                 raise ClientDisconnect
             if n >= context:
-                raise self._too_long(chat, f"{n:,} or more")
+                raise self._too_long("messages", f"{n:,} or more")
 
-        if len(wanted.messages) >= context:
-            raise self._too_long(chat, f"{len(wanted.messages):,} messages")
-        texts = [message["content"] for message in wanted.messages] or [wanted.prompt]
-        size = sum(len(text.encode("utf-8", "replace")) for text in texts)
-        if size >= context * self._longest:
-            raise self._too_long(chat, f"{size:,} bytes")
+        if len(messages) >= context:
+            raise self._too_long("messages", f"{len(messages):,} messages")
+        self._check_size("messages", [message["content"] for message in messages])
         try:
             watch(0)
-            if chat:
-                return self.chat.encode(wanted.messages, watch).tolist()
-            ids = tokenizer.encode(wanted.prompt, "prompt").tolist()
-            return ids or [tokenizer.bos or 0]
+            ids = self.chat.encode(messages, watch).tolist()
         except NoTime as error:
             raise RequestError(str(error), code="overloaded", status=503) from None
         except InputError as error:
             raise RequestError(str(error)) from None
+        self._check_length("messages", len(ids))
+        return ids
 
-    def _too_long(self, chat: bool, found: str) -> RequestError:
-        message = f"expected less than {self.chat.reader.config.context:,} tokens, found {found}"
-        return RequestError(message, "messages" if chat else "prompt", "context_length_exceeded")
+    def _prompts(self, wanted: Wanted, gone: threading.Event) -> list[Prompt]:
+        """The prompts of a completion, and their ids."""
+        tokenizer, prompts = self.chat.tokenizer, []
+        for number, prompt in enumerate(wanted.prompts):
+            if gone.is_set():
+                raise ClientDisconnect
+            name = "prompt" if len(wanted.prompts) == 1 else f"prompt[{number}]"
+            if isinstance(prompt, str):
+                self._check_size(name, [prompt])
+                try:
+                    ids = tokenizer.encode(prompt, name).tolist()
+                except InputError as error:
+                    raise RequestError(str(error), "prompt") from None
+                silent = 1 if tokenizer.add_bos or not ids else 0
+                read = Prompt(ids or [tokenizer.bos or 0], prompt, silent)
+            else:
+                read = Prompt(prompt, tokenizer.decode(prompt) if wanted.echo else "")
+            self._check_length(name, len(read.ids), only_scored=wanted.length == 0)
+            prompts.append(read)
+        return prompts
+
+    def _check_size(self, name: str, texts: list[str]) -> None:
+        """RequestError for texts of so many bytes that they cannot fit the context."""
+        size = sum(len(text.encode("utf-8", "replace")) for text in texts)
+        if size >= (self.chat.reader.config.context + 1) * self._longest:
+            raise self._too_long(name, f"{size:,} bytes")
+
+    def _check_length(self, name: str, length: int, only_scored: bool = False) -> None:
+        """RequestError unless there is room for a token after a prompt, if there will be one."""
+        if length >= self.chat.reader.config.context + only_scored:
+            raise self._too_long(name, f"{length:,}", only_scored)
+
+    def _too_long(self, name: str, found: str, only_scored: bool = False) -> RequestError:
+        most = self.chat.reader.config.context + only_scored
+        message = f"expected less than {most:,} tokens, found {found}"
+        where = "" if name in ("messages", "prompt") else f"{name}: "
+        param = name.partition("[")[0]
+        return RequestError(where + message, param, "context_length_exceeded")
+
+    def _jobs(
+        self, prompts: list[Prompt], wanted: Wanted, deliver: Callable[[int, Growth], None]
+    ) -> list[Job]:
+        """The jobs of a request: ``n`` choices for each prompt."""
+        jobs: list[Job] = []
+        for prompt in prompts:
+            for choice in range(wanted.n):
+                text = self.chat.to_continue(
+                    prompt.ids,
+                    wanted.length,
+                    wanted.sampling_of(choice),
+                    adjustments=wanted.adjustments(),
+                    top=wanted.top,
+                    scores_prompt=wanted.echo and wanted.top is not None,
+                )
+                pieces = Pieces(self.chat.tokenizer, wanted.stop)
+                echo = prompt.text if wanted.echo else ""
+                jobs.append(Job(text, pieces, partial(deliver, len(jobs)), echo))
+        return jobs
 
     async def _events(
-        self, request: Request, ids: list[int], wanted: Wanted
+        self, request: Request, prompts: list[Prompt], wanted: Wanted
     ) -> AsyncIterator[Event]:
-        """Yield the events of a text; it ends if the client leaves."""
+        """Yield the events of all choices; they end if the client leaves."""
         loop = asyncio.get_running_loop()
-        queue = asyncio.Queue[tuple[str, str | Exception | None]]()
+        queue = asyncio.Queue[Event | Exception]()
 
-        def deliver(piece: str, reason: str | Exception | None) -> None:
+        def deliver(choice: int, growth: Growth) -> None:
+            piece, scores, reason = growth
+            event: Event | Exception
+            if isinstance(reason, Exception):
+                event = reason
+            else:
+                event = Event(choice, piece, scores, reason, jobs[choice].written)
             with contextlib.suppress(RuntimeError):  # the loop has been closed
-                loop.call_soon_threadsafe(queue.put_nowait, (piece, reason))
+                loop.call_soon_threadsafe(queue.put_nowait, event)
 
+        jobs = self._jobs(prompts, wanted, deliver)
         try:
-            job = self.engine.submit(ids, wanted.length, wanted.sampling, wanted.stop, deliver)
+            self.engine.submit(jobs)
         except Full:
             message = f"{WAITING} requests wait already: try again later"
             raise RequestError(message, code="overloaded", status=503) from None
-        reason: str | Exception | None = None
+        active = len(jobs)
         try:
-            while reason is None:
-                piece = ""
+            while active:
+                event: Event | Exception | None = None
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK):
-                        piece, reason = await queue.get()
-                if isinstance(reason, Exception):
-                    raise reason
-                if piece or reason:
-                    yield Event(piece, reason, job.written)
-                if reason is None and await request.is_disconnected():
+                        event = await queue.get()
+                if isinstance(event, Exception):
+                    raise event
+                if event is not None and (event.piece or event.scores or event.reason):
+                    active -= event.reason is not None
+                    yield event
+                if active and await request.is_disconnected():
                     raise ClientDisconnect
         finally:
-            self.engine.cancel(job)
-
-
-class _Form:
-    """The objects of an answer."""
-
-    def __init__(self, chat: bool, model: str, prompt_tokens: int):
-        self.chat, self.prompt_tokens = chat, prompt_tokens
-        self.object = "chat.completion" if chat else "text_completion"
-        self.common = {
-            "id": f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}",
-            "created": int(time.time()),
-            "model": model,
-        }
-
-    def usage(self, tokens: int) -> dict[str, int]:
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": tokens,
-            "total_tokens": self.prompt_tokens + tokens,
-        }
-
-    def whole(self, text: str, last: Event) -> dict[str, Any]:
-        """An answer as one object."""
-        message = {"role": "assistant", "content": text}
-        content = {"message": message} if self.chat else {"text": text}
-        choice = {"index": 0, **content, "logprobs": None, "finish_reason": last.reason}
-        usage = self.usage(last.tokens)
-        return {**self.common, "object": self.object, "choices": [choice], "usage": usage}
-
-    async def stream(
-        self, event: Event, others: AsyncIterator[Event], usage: bool
-    ) -> AsyncIterator[bytes]:
-        """An answer as events."""
-        if self.chat:
-            yield self._event(self._choice({"role": "assistant", "content": ""}, None))
-        try:
-            while True:
-                if event.piece:
-                    yield self._event(self._choice(self._delta(event.piece), None))
-                if event.reason is not None:
-                    break
-                event = await anext(others)
-            yield self._event(self._choice({} if self.chat else self._delta(""), event.reason))
-            if usage:
-                yield self._event({"choices": [], "usage": self.usage(event.tokens)})
-            yield b"data: [DONE]\n\n"
-        except ClientDisconnect:
-            pass
-        except (InputError, MemoryError) as error:
-            yield self._event(RequestError(str(error), status=500).body)
-        finally:
-            await others.aclose()  # type: ignore[attr-defined]
-
-    def _delta(self, piece: str) -> dict[str, str]:
-        return {"content": piece} if self.chat else {"text": piece}
-
-    def _choice(self, delta: dict[str, str], reason: Any) -> dict[str, Any]:
-        part = {"delta": delta} if self.chat else delta
-        return {"choices": [{"index": 0, **part, "logprobs": None, "finish_reason": reason}]}
-
-    def _event(self, values: dict[str, Any]) -> bytes:
-        kind = "chat.completion.chunk" if self.chat else self.object
-        whole = values if "error" in values else {**self.common, "object": kind, **values}
-        return f"data: {json.dumps(whole)}\n\n".encode()
+            self.engine.cancel(jobs)
 
 
 async def _body(request: Request) -> bytes:

@@ -18,6 +18,7 @@ from minillm.models.fine_tuned import (
 from minillm.models.gpt import GPTConfig
 from minillm.models.language_model import LanguageModelConfig
 from minillm.models.llama import LlamaConfig
+from minillm.models.variants import VariantConfig
 from minillm.training.trained import depths
 
 pytestmark = pytest.mark.usefixtures("both_twins")
@@ -28,6 +29,7 @@ CONFIGS = {
     "encoder": EncoderConfig(7, **SIZES, family="mpnet", padding=1, masked_words=False),
     "gpt": GPTConfig(7, **SIZES),
     "llama": LlamaConfig(7, **SIZES, key_heads=1, feed_forward=5),
+    "variant": VariantConfig(7, **SIZES, key_heads=1, feed_forward=5, window=3, family="gemma3"),
     "lm": LanguageModelConfig(7, embedding=3, hidden=4, layers=2, headless=True),
 }
 

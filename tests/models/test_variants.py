@@ -84,8 +84,8 @@ def test_the_lengths_of_queries_do_not_count_after_a_norm():
 
 @both_twins
 def test_layers_of_gemma_have_their_own_angles():
-    model = new("gemma3", window=8)
-    other = new("gemma3", window=8, rotary_base=20.0)
+    model = new("gemma3", window=8, unrotated_every=0)
+    other = new("gemma3", window=8, unrotated_every=0, rotary_base=20.0)
     assert [model.config.rotation_of(layer)[0] for layer in range(2)] == [10000.0, 10000.0]
     assert [other.config.rotation_of(layer)[0] for layer in range(2)] == [10000.0, 20.0]
     assert model.config.window_of(0) == 8

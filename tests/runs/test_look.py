@@ -41,6 +41,7 @@ GIVEN = {  # a name -> the kind, and the settings of a tiny run
     "rnn": ("lm", {**TINY, "window": 8, "cell": "rnn", "embedding": 8, "tied": True}),
     "gpt": ("gpt", {**BLOCKS, "context": 12}),
     "llama": ("llama", {**BLOCKS, "context": 12, "key_heads": 1}),
+    "variant": ("variant", {**BLOCKS, "context": 12, "family": "mistral", "window": 4}),
     "bert": ("bert", {**BLOCKS, "context": 12}),
     "seq2seq": ("seq2seq", {**TINY, "minimum_count": 1}),
     "dot": ("seq2seq", {**TINY, "minimum_count": 1, "attention": "dot", "layers": 2}),
@@ -51,7 +52,7 @@ GIVEN = {  # a name -> the kind, and the settings of a tiny run
         {**SMALL, "width": 8, "layers": 2, "feed_forward": 8, "joint": True, "post_norm": True},
     ),
 }
-LANGUAGE = ["ngram", "words", "neural-ngram", "lstm", "gru", "rnn", "gpt", "llama"]
+LANGUAGE = ["ngram", "words", "neural-ngram", "lstm", "gru", "rnn", "gpt", "llama", "variant"]
 NEURAL = [name for name in LANGUAGE if name not in ("ngram", "words")]
 TRANSLATORS = ["seq2seq", "dot", "none", "transformer", "joint"]
 
@@ -140,7 +141,7 @@ def test_gradients_are_those_of_the_loss(runs, name):
     assert len(set(ids)) == len(ids)
     inside, model = run.look(text).inside, run.model
     table = "embedding.E" if "embedding.E" in model.params else "layers.0.W_x"
-    tied = name in ("gpt", "llama", "rnn")
+    tied = name in ("gpt", "llama", "variant", "rnn")
     T, h = len(ids), 1e-5
     kept = model.params
     output = kept[table].copy()
@@ -284,7 +285,7 @@ def test_predictions_and_gradients_of_translators(runs, name):
         np.testing.assert_allclose(inside.gradient[:, at], numeric("target", at + 1), atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["gpt", "llama", "bert", *TRANSLATORS])
+@pytest.mark.parametrize("name", ["gpt", "llama", "variant", "bert", *TRANSLATORS])
 def test_attention_rows_sum_to_one(runs, name):
     inside = inside_of(runs, name)
     lengths = {
@@ -293,7 +294,7 @@ def test_attention_rows_sum_to_one(runs, name):
         "inputs": len(inside.tokens),
     }
     assert len(inside.attention) == {"seq2seq": 1, "dot": 1, "none": 0}.get(
-        name, 1 if name in ("gpt", "llama", "bert") else 3
+        name, 1 if name in ("gpt", "llama", "variant", "bert") else 3
     )
     for part in inside.attention:
         np.testing.assert_allclose(part.weights.sum(axis=-1), 1)
@@ -559,7 +560,10 @@ def test_a_kind_that_cannot_be_looked_into(tmp_path, capsys):
     capsys.readouterr()
     assert main(["look", str(run), "the cat"]) == 2
     error = capsys.readouterr().err
-    assert "expected a run of bert or chat or copying-transformer or denoiser or encoder or gpt or" in error
+    assert (
+        "expected a run of bert or chat or copying-transformer or denoiser or encoder or gpt"
+        in error
+    )
     assert error.count("\n") == 1
 
 

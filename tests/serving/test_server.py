@@ -21,6 +21,7 @@ import minillm
 from minillm.cli import main
 from minillm.decoding import Sampling, Writer
 from minillm.decoding.chat import Chat
+from minillm.decoding.pieces import Pieces
 from minillm.decoding.speculation import Speculation
 from minillm.text import ChatTemplate, template_processes
 
@@ -265,20 +266,53 @@ def test_the_client_of_openai(server, run):
         ({"temperature": -1}, 400, "temperature", "temperature: expected a number at least 0, f"),
         ({"temperature": "hot"}, 400, "temperature", "temperature: expected a number at least 0"),
         ({"top_p": 1.5}, 400, "top_p", "top_p: expected a number above 0 and at most 1, found 1.5"),
-        ({"max_tokens": 0}, 400, "max_tokens", "max_tokens: expected 1 or more, found 0"),
-        ({"max_tokens": 2.5}, 400, "max_tokens", "max_tokens: expected a whole number, found 2.5"),
-        ({"stop": [""]}, 400, "stop", "stop: expected 1 to 4 texts, found ['']"),
-        ({"stop": ["a"] * 5}, 400, "stop", "stop: expected 1 to 4 texts, found "),
+        ({"max_tokens": 0}, 400, "max_tokens", "max_tokens: expected a whole number from 1 up, fo"),
+        ({"max_tokens": -1}, 400, "max_tokens", "max_tokens: expected a whole number from 1 up, f"),
+        ({"max_tokens": 2.5}, 400, "max_tokens", "max_tokens: expected a whole number from 1 up,"),
+        ({"stop": [3]}, 400, "stop", "stop: expected at most 16 texts, found [3]"),
+        ({"stop": ["a"] * 17}, 400, "stop", "stop: expected at most 16 texts, found "),
         ({"stop": "y" * 1001}, 400, "stop", "stop: expected at most 1,000 characters, found 1,001"),
         ({"top_k": -2}, 400, "top_k", "top_k: expected a whole number from 1 to 1000000, found -2"),
         ({"top_k": False}, 400, "top_k", "top_k: expected a whole number from 1 to 1000000, foun"),
         ({"seed": 1.5}, 400, "seed", "seed: expected a whole number"),
-        ({"frequency_penalty": 0.5}, 400, "frequency_penalty", "frequency_penalty: expected 0, f"),
-        ({"n": True}, 400, "n", "n: expected 1, found True"),
+        ({"seed": 2**63}, 400, "seed", "seed: expected a whole number"),
+        ({"frequency_penalty": 2.5}, 400, "frequency_penalty", "frequency_penalty: expected a num"),
+        ({"presence_penalty": float("nan")}, 400, "presence_penalty", "presence_penalty: expected"),
+        ({"repetition_penalty": 0}, 400, "repetition_penalty", "repetition_penalty: expected a nu"),
+        ({"repeat_penalty": 0}, 400, "repeat_penalty", "repeat_penalty: expected a number above "),
+        (
+            {"repeat_penalty": 2, "repetition_penalty": 2},
+            400,
+            "repeat_penalty",
+            "repeat_penalty: expected one name, found repetition_penalty as well",
+        ),
+        ({"logit_bias": []}, 400, "logit_bias", "logit_bias: expected an object of token ids and "),
+        ({"logit_bias": {"999": 1}}, 400, "logit_bias", "logit_bias: expected token ids below 29"),
+        ({"logit_bias": {"-1": 1}}, 400, "logit_bias", "logit_bias: expected token ids below 295"),
+        ({"logit_bias": {"²": 1}}, 400, "logit_bias", "logit_bias: expected token ids below 295"),
+        ({"logit_bias": {"1": 101}}, 400, "logit_bias", "logit_bias: expected biases from -100 to"),
+        (
+            {"logit_bias": {"1": float("nan")}},
+            400,
+            "logit_bias",
+            "logit_bias: expected biases from -100 to 100, found nan",
+        ),
+        ({"n": True}, 400, "n", "n: expected a whole number from 1 to 128, found True"),
+        ({"n": 0}, 400, "n", "n: expected a whole number from 1 to 128, found 0"),
+        ({"n": 10**9}, 400, "n", "n: expected a whole number from 1 to 128, found 1000000000"),
+        ({"logprobs": 2}, 400, "logprobs", "logprobs: expected true or false, found 2"),
+        (
+            {"logprobs": True, "top_logprobs": 21},
+            400,
+            "top_logprobs",
+            "top_logprobs: expected a wh",
+        ),
+        ({"top_logprobs": 1}, 400, "top_logprobs", "top_logprobs: expected logprobs true with it"),
+        ({"typical_p": 0.5}, 400, "typical_p", "typical_p: expected 1, found 0.5"),
+        ({"ignore_eos": True}, 400, "ignore_eos", "ignore_eos: expected false, found True"),
+        ({"best_of": 1}, 400, "best_of", "best_of: there is no such field"),
         ({"a" * 99: 1}, 400, "a" * 57 + "...", f"{'a' * 57}...: there is no such field"),
         ({"a\x1b\ud800": 1}, 400, r"a\x1b\ud800", r"a\x1b\ud800: there is no such field"),
-        ({"n": 2}, 400, "n", "n: expected 1, found 2"),
-        ({"logprobs": True}, 400, "logprobs", "logprobs: expected false or 0, found True"),
         ({"tools": [{}]}, 400, "tools", "tools: expected [], found [{}]"),
         ({"stream": 1}, 400, "stream", "stream: expected true or false, found 1"),
         ({"stream_options": []}, 400, "stream_options", "stream_options: expected an object, fo"),
@@ -313,6 +347,11 @@ def test_fields_that_change_nothing_are_accepted(server, run, stream):
         {"top_k": 0},
         {"top_k": -1.0},
         {"stop": ""},
+        {"stop": ["", ""]},
+        {"seed": -1},
+        {"logit_bias": {}, "logprobs": False, "top_logprobs": 0},
+        {"cache_prompt": True, "ignore_eos": False, "typical_p": 1.0, "repeat_penalty": 1.0},
+        {"repetition_penalty": 1.0, "mirostat": 0, "mirostat_tau": 5.0, "min_tokens": 0},
         {"max_tokens": 8.0, "temperature": 0.0, "top_p": 1, "seed": 3.0},
     ],
 )
@@ -322,7 +361,18 @@ def test_numbers_and_names_that_many_programs_send(server, run, neutral):
 
 def test_a_top_k_of_zero_switches_off_the_default():
     body = json.dumps({**GREEDY, "top_k": 0}).encode()
-    assert requests.read(body, "run", Sampling(top_k=1), chat=True).sampling.top_k is None
+    assert requests.read(body, "run", Sampling(top_k=1), 300, chat=True).sampling.top_k is None
+
+
+def test_seeds_of_other_programs():
+    def seed(value, choice=0):
+        body = json.dumps({**GREEDY, "seed": value}).encode()
+        read = requests.read(body, "run", Sampling(seed=7), 300, chat=True)
+        return read.sampling_of(choice).seed
+
+    assert [seed(None), seed(-1), seed(-1, 3), seed(5, 3)] == [7, None, None, 8]
+    assert 0 <= seed(-2) != seed(-3)
+    assert seed(2**63 - 1, 1) == 0
 
 
 @pytest.mark.parametrize(
@@ -619,17 +669,23 @@ def test_the_engine_ends_jobs_that_wait_or_run():
     first, others = queue.Queue(), queue.Queue()
     ids = chat.encode(TALK)
     greedy = Sampling(temperature=0)
-    long = running.submit(ids, 400, greedy, [], lambda *event: first.put(event))
+
+    def job(length, into):
+        text = chat.to_continue(ids, length, greedy)
+        return engine.Job(text, Pieces(chatting.TOKENIZER), into.put)
+
+    long, waits = [job(400, first)], [job(400, others), job(400, others)]
+    running.submit(long)
     first.get(timeout=30)
-    waits = running.submit(ids, 400, greedy, [], lambda *event: others.put(event))
+    running.submit(waits)
     running.cancel(waits)
     running.cancel(long)
     after = queue.Queue()
-    running.submit(ids, 3, greedy, [], lambda *event: after.put(event))
-    while after.get(timeout=30)[1] is None:
+    running.submit([job(3, after)])
+    while after.get(timeout=30).reason is None:
         pass
     assert others.empty()
-    assert long.written < 400
+    assert long[0].written < 400
     running.cancel(long)  # it has ended already
     running.close()
 
@@ -702,6 +758,7 @@ import sys
 from minillm.cli import main
 from minillm.decoding.batch import Batch
 from minillm.decoding.chat import Chat
+from minillm.decoding.pieces import Pieces
 
 def endless(*args):
     while True:

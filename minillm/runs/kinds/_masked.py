@@ -109,6 +109,7 @@ class MaskedKind(Kind):
 
     takes: ClassVar[tuple[str, ...]] = ("text",)
     facts = SentenceFacts
+    padded = True
     tokenizers: ClassVar[tuple[type, ...]] = (WordPieces,)
 
     def open_vocabulary(self, values: Mapping[str, object]) -> Vocabulary:
@@ -137,7 +138,8 @@ class MaskedKind(Kind):
         tokenizer = with_frame(opened, source, self.tokenizers)
         frame = frame_of(tokenizer)
         check_longer(training, settings.context)
-        config = config_from(settings, self.config, initial, vocabulary=len(tokenizer), **heads)
+        rows = len(tokenizer) if initial is None else initial.vocabulary
+        config = config_from(settings, self.config, initial, vocabulary=rows, **heads)
         model = self.model(config, rng)
         passages = Passages(
             training,
@@ -220,6 +222,7 @@ class MaskedKind(Kind):
         places = texts.ids == frame.mask
         logits = run.model.fill(MaskedBatch(*texts[:3], places, texts.ids[places]))
         logits[:, tokenizer.special_ids] = -np.inf
+        logits[:, len(tokenizer) :] = -np.inf
         probabilities, _ = ops.softmax(logits)
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         return [
@@ -309,7 +312,7 @@ def shown_filled(
     first = batch._replace(
         **{name: getattr(batch, name)[:1] for name in ("ids", "lengths", "segments", "places")}
     )
-    filled = iter(model.fill(first).argmax(axis=1).tolist())
+    filled = iter(model.fill(first)[:, : len(tokenizer)].argmax(axis=1).tolist())
     targets = iter(batch.targets.tolist())
     pieces = []
     for token, hidden in zip(

@@ -88,6 +88,7 @@ conversations."""
   minillm finetune runs/lm few.tsv --out runs/few --freeze encoder
 
 then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of LoRA)"""
+    padded = True
     model = FineTuned
     config = FineTunedConfig
     settings = FineTunedSettings

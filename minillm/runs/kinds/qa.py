@@ -108,6 +108,7 @@ With --init, a pre-trained bert is fine-tuned."""
   minillm train qa train-v1.1.json --init runs/bert --out runs/squad2 --minutes 60
 
 then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"""
+    padded = True
     model = Reader
     config = ReaderConfig
     settings = QuestionAnsweringSettings
@@ -144,7 +145,8 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
         opened = open_data(data)
         parts = {part: list(opened.questions(part)) for part in ("training", "validation")}
         tokenizer = self._vocabulary(job, parts["training"])
-        config = config_from(settings, ReaderConfig, vocabulary=len(tokenizer), **encoder)
+        rows = job.initial.model.config.vocabulary if job.initial else len(tokenizer)
+        config = config_from(settings, ReaderConfig, vocabulary=rows, **encoder)
         columns, notes = {}, []
         for part, questions in parts.items():
             windows = windows_of(placed(questions), tokenizer, config.context, settings.stride)
