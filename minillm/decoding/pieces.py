@@ -21,13 +21,12 @@ class Pieces:
     def __init__(self, tokenizer: BytePairs, stop: Sequence[str] = ()):
         self.tokenizer, self.stop = tokenizer, tuple(stop)
         self.stopped = False
-        self._special = frozenset(tokenizer.id_of(text.encode()) for text in tokenizer.specials)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
 
     def add(self, token: int) -> str:
         """The piece that an id completes; it may be empty."""
-        text = b"" if token in self._special else self.tokenizer.token(token)
+        text = b"" if token in self.tokenizer.hidden else self.tokenizer.token(token)
         return self._extended(self._decoder.decode(text))
 
     def end(self) -> str:

@@ -20,6 +20,7 @@ from minillm.quantised.blocks import TYPES
 from minillm.quantised.gguf import open_gguf, write_gguf
 from minillm.quantised.matrix import dequantised
 from minillm.text import BytePairs, Characters, ChatTemplate
+from minillm.text.bpe import PATTERNS
 from minillm.text.byte_pairs import train
 
 PLAIN = train(["she sells sea shells by the sea shore\n"], 262)
@@ -220,7 +221,7 @@ def refused(path, metadata=None, arrays=None, without=()):
         ({"llama.feed_forward_length": 65}, "ffn_gate.weight: expected shape (65, 32), found (64"),
         ({"llama.rope.freq_base": "x"}, "llama.rope.freq_base: expected a number, found 'x'"),
         ({"tokenizer.ggml.model": "llama"}, "tokenizer.ggml.model: expected 'gpt2', byte pairs"),
-        ({"tokenizer.ggml.pre": "falcon"}, "tokenizer.ggml.pre: expected 'gpt-2' or 'smollm' or"),
+        ({"tokenizer.ggml.pre": "superbpe"}, "tokenizer.ggml.pre: expected 'gpt-2' or 'phi-2' or"),
         ({"tokenizer.ggml.tokens": 3}, "tokenizer.ggml.tokens: expected a list of texts"),
         ({"tokenizer.ggml.tokens": ["a", "a"]}, "tokenizer.ggml.token_type: expected 2 numbers"),
         ({"tokenizer.ggml.merges": ["a"]}, "expected merges of two tokens, found 'a'"),
@@ -414,3 +415,25 @@ def test_an_adapter_adds_what_merging_adds(tmp_path):
             a, b = (adapter[f"{name}.lora_{side}"].read() for side in "ab")
             expected = expected + metadata["adapter.lora.alpha"] / r * (b @ a)
         np.testing.assert_allclose(whole[name].read(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("options", [{}, {"nfc": True}, {"whole": True, "add_bos": True}])
+def test_words_and_options_of_byte_pairs_are_written_and_read_back(path, pattern, options):
+    """As far as the names of words have the options; the others are not in such files."""
+    names = ["<|bos|>", "<|eos|>", "<think>"]
+    tokenizer = BytePairs(
+        TOKENIZER.merges, names, pattern=pattern, bos=names[0], eos=names[1], shown=names[2:],
+        **options,
+    )  # fmt: skip
+    export_gguf(new(vocabulary=len(tokenizer)), tokenizer, path)
+    again = import_gguf(path)[1]
+    expected, found = tokenizer.to_dict(), again.to_dict()
+    pre = open_gguf(path)[0]["tokenizer.ggml.pre"]
+    if (pattern, *options) in [("qwen2",), ("qwen2", "nfc"), ("tekken", "whole", "add_bos")]:
+        assert found == expected
+        assert pre in ("qwen2", "deepseek-r1-qwen", "tekken")
+    for one in (expected, found):
+        one.pop("nfc", None)
+        one.pop("whole", None)
+    assert found == expected
