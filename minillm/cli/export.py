@@ -29,7 +29,9 @@ from minillm.option import types_of
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the file and its format."""
     add_run(
-        parser, "a run of ngram, word2vec, gpt, llama, variant, chat or bert, or one fine-tuned from these"
+        parser,
+        "a run of ngram, word2vec, gpt, llama, variant, chat, bert or encoder, or one fine-tuned "
+        "from these",
     )
     parser.add_argument(
         "file",

@@ -106,7 +106,7 @@ class Transformers(Format):
 
     def tokenizer_files(self, tokenizer: Any, context: int) -> dict[str, bytes]:
         """The files that describe a tokenizer; InputError for one that transformers lacks."""
-        return _byte_pair_files(tokenizer, self.tokenizer_class, context)
+        return byte_pair_files(tokenizer, self.tokenizer_class, context)
 
     def tied(self, config: Any) -> dict[str, tuple[str, str]]:
         """The second names of tensors, their first names, and our parameters."""
@@ -444,7 +444,7 @@ def read_finite(tensor: Tensor, name: str, array: NDArray) -> None:
 # --- writing ---------------------------------------------------------------------
 
 
-def _byte_pair_files(tokenizer: Vocabulary, tokenizer_class: str, context: int) -> dict[str, bytes]:
+def byte_pair_files(tokenizer: Vocabulary, tokenizer_class: str, context: int) -> dict[str, bytes]:
     """The files that describe a tokenizer, by name.
 
     InputError for a tokenizer that is not one of byte pairs.

@@ -79,9 +79,9 @@ class FineTunedKind(TextClassifierKind):
 Fine-tune a model to label texts. RUN is a bert, an encoder, a gpt, a llama or an lm, which was
 trained on texts without labels, or a classifier made from one. DATA is a file of lines
 label<TAB>text, or a folder with a subfolder of text files for each label; every tenth text of each
-label is held out. All weights are trained, or with --freeze only the upper layers, or with --lora-rank only small updates
-to the matrices; then only these are saved. `minillm train chat` has the options for
-conversations."""
+label is held out. All weights are trained, or with --freeze only the upper layers, or with
+--lora-rank only small updates to the matrices; then only these are saved. `minillm train chat` has
+the options for conversations."""
     examples = """\
   minillm finetune runs/bert reviews.tsv --out runs/reviews
   minillm finetune runs/gpt reviews.tsv --out runs/reviews2 --lora-rank 8
