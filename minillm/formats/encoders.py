@@ -29,7 +29,7 @@ from minillm.formats.huggingface import (
     read_dropout,
 )
 from minillm.formats.tensors import Tensor
-from minillm.models.encoders import FAMILIES, Encoder, EncoderConfig
+from minillm.models.encoders import BUCKETS, FAMILIES, Encoder, EncoderConfig
 from minillm.models.fine_tuned import FineTuned
 from minillm.text import BytePairs, Vocabulary, WordPieces, load_tokenizer, tokenizer_files
 from minillm.text.byte_pairs import MASK
@@ -141,9 +141,12 @@ FILES = {
         heads="lm_head.",
         output="lm_head.decoder.weight",
         classifier=(*_ON_FIRST, "tanh"),
-        sizes={"buckets": "relative_attention_num_buckets"},
-        fixed={"hidden_act": ("gelu",), "pad_token_id": (1,)},
-        defaults={"relative_attention_num_buckets": 32, "pad_token_id": 1},
+        fixed={
+            "hidden_act": ("gelu",),
+            "pad_token_id": (1,),
+            "relative_attention_num_buckets": (BUCKETS,),
+        },
+        defaults={"pad_token_id": 1},
         ignored=r"pooler\..*",
     ),
     "electra": Files(

@@ -41,7 +41,7 @@ def attention_weights(model: Any, ids: Ids) -> NDArray:
         x, _ = model.embed(ids, None)
         own = attend
         if isinstance(model, Encoder) and c.changes.relative:
-            own = partial(attend, bias=relative_bias(p, ids.shape[1], c.buckets)[0])
+            own = partial(attend, bias=relative_bias(p, ids.shape[1])[0])
 
         def block(n: int, x: NDArray) -> Any:
             return bert_block(p, f"blocks.{n}", x, c, own)

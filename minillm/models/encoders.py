@@ -80,7 +80,7 @@ from minillm.layers.types import Backward, Gradients, Ids, Params, Rng
 from minillm.models import base, sizes
 from minillm.models.bert import BERT, BERTConfig, bert_block, exact_gelu
 
-FARTHEST = 128  # M: all larger distances share a bucket
+BUCKETS, FARTHEST = 32, 128  # of distances; M: all larger ones share a bucket
 
 
 @dataclass(frozen=True)
@@ -110,26 +110,23 @@ class EncoderConfig(BERTConfig):
     family: str = "roberta"
     padding: int = 0  # the id of the padding token, p
     embedding: int | None = None  # width of the embeddings; None: D
-    buckets: int = 32  # of distances
 
     def __post_init__(self) -> None:
         super().__post_init__()
         sizes.check_one_of(self, "family", tuple(FAMILIES))
         sizes.check_at_least(self, 0, "padding")
-        sizes.check_at_least(self, 4, "buckets")
         changes, given = self.changes, self.embedding is not None
         if given:
             sizes.check_at_least(self, 1, "embedding")
         for name, found, may in (
-            ("buckets", self.buckets % 4 > 0, False),
             ("embedding", given, changes.narrow),
             ("masked_words", self.masked_words, changes.masked_words),
             ("pooler", self.pooler, changes.pooler),
             ("next_sentence", self.next_sentence, False),
         ):
             if found and not may:
-                expected = "a multiple of 4" if name == "buckets" else f"none in a {self.family}"
-                raise ValueError(f"{name}: expected {expected}, found {getattr(self, name)}")
+                found = getattr(self, name)
+                raise ValueError(f"{name}: expected none in a {self.family}, found {found}")
 
     @property
     def changes(self) -> Changes:
@@ -142,7 +139,7 @@ class EncoderConfig(BERTConfig):
         return self.padding + 1 if self.changes.after_padding else 0
 
 
-def buckets_of(T: int, buckets: int = 32) -> NDArray[np.int64]:
+def buckets_of(T: int, buckets: int = BUCKETS) -> NDArray[np.int64]:
     """The bucket of each query's distance to each key, (T, T).
 
     >>> buckets_of(4, 8)
@@ -161,9 +158,9 @@ def buckets_of(T: int, buckets: int = 32) -> NDArray[np.int64]:
     return np.where(n < single, n, shared) + half * (distance > 0)
 
 
-def relative_bias(params: Params, T: int, buckets: int) -> tuple[NDArray, Backward]:
+def relative_bias(params: Params, T: int) -> tuple[NDArray, Backward]:
     """The bias of each head: R[bucket(s - t)], (N, T, T).  ``backward(dbias)`` -> gradients."""
-    bias, table_backward = embedding.layer(params, {"relative.E": buckets_of(T, buckets)})
+    bias, table_backward = embedding.layer(params, {"relative.E": buckets_of(T)})
 
     def backward(dbias):
         return table_backward(np.ascontiguousarray(dbias.transpose(1, 2, 0)))
@@ -176,7 +173,7 @@ class Encoder(base.Model[EncoderConfig]):
 
     ``params``: as a BERT's, without ``segments.E`` where a family has no segments;
     ``positions.E`` (C + p + 1, D) where positions follow the padding's; ``relative.E``
-    (buckets, N), R of a relative bias; of narrow embeddings tables of width E, and ``project.W``
+    (32, N), R of a relative bias; of narrow embeddings tables of width E, and ``project.W``
     (E, D) and ``project.b`` (D,).
     """
 
@@ -195,7 +192,7 @@ class Encoder(base.Model[EncoderConfig]):
         if not c.changes.segments:
             del params["segments.E"]
         if c.changes.relative:
-            params["relative.E"] = Fresh((c.buckets, c.heads), normal(0.02), "table")
+            params["relative.E"] = Fresh((BUCKETS, c.heads), normal(0.02), "table")
         below = {name: fresh for name, fresh in params.items() if name.startswith(_BELOW)}
         return params | at_depth(0, below)
 
@@ -239,7 +236,7 @@ class Encoder(base.Model[EncoderConfig]):
         """The attention of all blocks, and the backward of its bias (none without one)."""
         if not self.config.changes.relative:
             return to_all(lengths), lambda dbias: {}
-        bias, backward = relative_bias(self.params, T, self.config.buckets)
+        bias, backward = relative_bias(self.params, T)
         return partial(ops.biased_attention, bias=bias, lengths=lengths), backward
 
     def embed(

@@ -559,6 +559,9 @@ _WORDPIECE = {
 }
 
 
+_FRAMES = ((CLS, SEP), (MPNET_CLS, MPNET_SEP))
+
+
 def _check_template(template: Any) -> None:
     """ValueError unless a text gets [CLS] and [SEP] around it, or MPNet's tokens, or nothing."""
     match template:
@@ -571,7 +574,13 @@ def _check_template(template: Any) -> None:
                 {"Sequence": {"id": "A"}},
                 {"SpecialToken": {"id": sep}},
             ],
-        } if (cls, sep) in ((CLS, SEP), (MPNET_CLS, MPNET_SEP)):
+        } if (cls, sep) in _FRAMES:
+            return
+        case {
+            "type": "BertProcessing" | "RobertaProcessing",
+            "cls": [cls, int()],
+            "sep": [sep, int()],
+        } if (cls, sep) in _FRAMES:
             return
     raise ValueError(f"post_processor: expected {CLS} A {SEP}, found {short(template)}")
 

@@ -25,7 +25,6 @@ SIZES = {"vocabulary": V, "context": C, "layers": 2, "heads": 2, "width": 6}
 def new(family, seed=0, dtype=np.float64, **options):
     changes = FAMILIES[family]
     given = {"family": family, "padding": PAD, "masked_words": changes.masked_words}
-    given |= {"buckets": 8} if changes.relative else {}
     given |= {"embedding": 4} if changes.narrow else {}
     config = EncoderConfig(**SIZES | given | options)
     model = Encoder(config, np.random.default_rng(seed), dtype=dtype)
@@ -161,7 +160,6 @@ def test_the_bias_is_shared_and_depends_on_the_distance():
         ("roberta", {"embedding": 3}, "embedding: expected none in a roberta, found 3"),
         ("electra", {}, "masked_words: expected none in a electra, found True"),
         ("distilbert", {"pooler": True}, "pooler: expected none in a distilbert, found True"),
-        ("mpnet", {"buckets": 6}, "buckets: expected a multiple of 4, found 6"),
         ("mpnet", {"eps": 0.0}, "eps: expected a finite number above 0, found 0.0"),
         ("mpnet", {"padding": -1}, "padding: expected 0 or more, found -1"),
         (
