@@ -290,6 +290,9 @@ class EncoderFolder(BERTFolder):
         """The heads, the numbers of the changes, and dropout as in our model."""
         row = self.row
         blocks, attention, _ = row.dropout
+        only = row.fixed.get("pad_token_id", (config.padding,))
+        if config.padding not in only:
+            raise InputError(f"padding: a {self.family} has {only[0]}, found {config.padding}")
         entries: dict[str, Any] = {
             "architectures": [f"{row.classes}{'ForMaskedLM' if config.masked_words else 'Model'}"],
             "max_position_embeddings": config.context + config.unread,

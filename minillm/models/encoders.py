@@ -126,7 +126,7 @@ class EncoderConfig(BERTConfig):
         ):
             if found and not may:
                 found = getattr(self, name)
-                raise ValueError(f"{name}: expected none in a {self.family}, found {found}")
+                raise ValueError(f"{name}: expected none in family {self.family}, found {found}")
 
     @property
     def changes(self) -> Changes:

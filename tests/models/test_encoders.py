@@ -157,15 +157,15 @@ def test_the_bias_is_shared_and_depends_on_the_distance():
     ("family", "changes", "message"),
     [
         ("bert", {}, "family: expected one of distilbert, roberta, mpnet, electra; found 'bert'"),
-        ("roberta", {"embedding": 3}, "embedding: expected none in a roberta, found 3"),
-        ("electra", {}, "masked_words: expected none in a electra, found True"),
-        ("distilbert", {"pooler": True}, "pooler: expected none in a distilbert, found True"),
+        ("roberta", {"embedding": 3}, "embedding: expected none in family roberta, found 3"),
+        ("electra", {}, "masked_words: expected none in family electra, found True"),
+        ("distilbert", {"pooler": True}, "pooler: expected none in family distilbert, found True"),
         ("mpnet", {"eps": 0.0}, "eps: expected a finite number above 0, found 0.0"),
         ("mpnet", {"padding": -1}, "padding: expected 0 or more, found -1"),
         (
             "mpnet",
             {"pooler": True, "next_sentence": True},
-            "next_sentence: expected none in a mpnet, found True",
+            "next_sentence: expected none in family mpnet, found True",
         ),
     ],
 )
