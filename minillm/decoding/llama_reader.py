@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from minillm import checks
 from minillm._kernels import twinned
-from minillm.decoding.cache import Cache
+from minillm.decoding.cache import Cache, Counts
 from minillm.decoding.causal import CausalReader
 from minillm.decoding.decoder_step import FoundWeights, Past, attend_each
 from minillm.layers.heads import Attend
@@ -26,7 +26,8 @@ from minillm.layers.norms import norm
 from minillm.layers.types import Ids
 from minillm.models.llama import Llama, llama_block
 from minillm.models.variants import Variant, variant_block
-from minillm.ops.rotary import frequencies
+from minillm.ops.rotary import cos_and_sin
+from minillm.ops.rotary_scaling import LongRope
 
 BLOCK_WEIGHTS = (
     *("norm_1.gain", "attention.W_qkv", "attention.W_o"),
@@ -65,10 +66,22 @@ class LlamaReader(CausalReader, of=Llama):
     is_gelu = False  # the gate of the feed-forward layers
 
     def hidden(self, ids: Ids, cache: Cache) -> NDArray:
-        """:meth:`minillm.models.llama.Llama.hidden` with a cache: ids (B, T) -> y (B, T, D)."""
+        """The model's ``hidden`` with a cache: ids (B, T) -> y (B, T, D)."""
         x, _ = self.model.embed(ids)
         positions = cache.start[:, None] + np.arange(ids.shape[1])
+        # A row's last position is its last token: padding stays there.
+        positions = np.minimum(positions, cache.lengths[:, None] - 1)
         return self.all_blocks(x, positions, cache.attend)
+
+    def has_other_angles(self, cache: Cache, lengths: Counts) -> bool:
+        """Whether LongRoPE has other angles in texts of these lengths (B,)."""
+        scaling = self.config.rope_scaling
+        if not isinstance(scaling, LongRope):
+            return False
+        is_long = scaling.is_long(lengths)
+        return any(
+            (scaling.is_long(n) != is_long).any() for n in (cache.rotated, cache.lengths + 1)
+        )
 
     def all_blocks(
         self, x: NDArray, positions: Ids, attend: Callable[[int, int | None], Attend]
@@ -89,8 +102,7 @@ class LlamaReader(CausalReader, of=Llama):
             weights = self._weights = LlamaWeights(self)
         start = cache.start.copy()  # another thread may write into it
         x, _ = self.model.embed(checked.ravel())  # (Q, D)
-        positions = (start[:, None] + np.arange(T)).reshape(B * T, 1)
-        cos, sin = weights.cos_and_sin(positions, x.dtype)
+        cos, sin = weights.cos_and_sin(start[:, None] + np.arange(T), x.dtype)
         logits = _llama_step(
             weights, x, cos=cos, sin=sin, past=cache.past(), start=start, eps=c.eps
         )
@@ -143,11 +155,11 @@ class LlamaWeights(FoundWeights):
         super().__init__(model.params, ["norm.gain", *output, *found])
 
     def cos_and_sin(self, positions: NDArray, dtype: np.dtype) -> tuple[NDArray, NDArray]:
-        """The cosines and sines at positions (Q, 1) for each of ``rotations``: (A, Q, w/2)."""
+        """The cosines and sines at positions (B, T) for each of ``rotations``: (A, B T, w/2)."""
         w = self.reader.config.head_width
-        angles = [positions * frequencies(w, *rotation) for rotation in self.rotations]
-        whole = np.array(angles).reshape(-1, len(positions), w // 2)
-        return np.cos(whole).astype(dtype), np.sin(whole).astype(dtype)
+        found = [cos_and_sin(positions, w, *rotation, dtype) for rotation in self.rotations]
+        whole = np.array(found, dtype).reshape(-1, 2, positions.size, w // 2)
+        return np.ascontiguousarray(whole[:, 0]), np.ascontiguousarray(whole[:, 1])
 
 
 @twinned

@@ -31,7 +31,10 @@ class Contents:
 
 @dataclass(frozen=True)
 class Updates:
-    """LoRA's updates to the weights of a model, named as in minillm/training/lora.py."""
+    """LoRA's updates to the weights of a model, named as in minillm/training/lora.py.
+
+    ``arrays`` may also have whole weights, which replace those of the model.
+    """
 
     model: Any
     arrays: Mapping[str, NDArray]
@@ -62,7 +65,7 @@ class Format:
         return [cls()]
 
     def holds(self, model: Any) -> bool:
-        """Whether it is the format of this model."""
+        """Whether a file can hold this model."""
         return isinstance(model, self.models)
 
     def recognises(self, path: Path, head: bytes) -> bool:
@@ -95,4 +98,4 @@ def _in_module(name: str) -> list[Format]:
     values = vars(importlib.import_module(name)).values()
     classes = [value for value in values if isinstance(value, type) and issubclass(value, Format)]
     own = [one for one in classes if one.__module__ == name and "models" in vars(one)]
-    return [each for one in own for each in one.declared()]
+    return [declared for one in own for declared in one.declared()]
