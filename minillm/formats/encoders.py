@@ -41,7 +41,7 @@ Names = Mapping[str, str | tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Files:
-    """Where the files of a family differ from BERT's."""
+    """The differences between the files of a family and BERT's."""
 
     classes: str  # the beginning of the names of its classes in transformers
     prefix: str  # of the names of the encoder's tensors

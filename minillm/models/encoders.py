@@ -85,7 +85,7 @@ BUCKETS, FARTHEST = 32, 128  # of distances; M: all larger ones share a bucket
 
 @dataclass(frozen=True)
 class Changes:
-    """What a family changes in a BERT."""
+    """The changes of a family to BERT."""
 
     segments: bool = True  # vectors of a text's parts
     after_padding: bool = False  # positions begin after the padding's id

@@ -265,7 +265,7 @@ def test_an_imported_classifier(tmp_path, family):
     p = np.exp(logits[0]) / np.exp(logits[0]).sum()
     assert result.label == LABELS[int(p.argmax())]
     assert result.probabilities[LABELS[0]] == pytest.approx(p[0], rel=1e-5)
-    with pytest.raises(InputError, match="without held-out texts: give the FILE to measure on"):
+    with pytest.raises(InputError, match="give the text to measure it on as FILE"):
         run.evaluate()
     assert run.evaluate(texts=["ab", "c"], labels=["bad", "good"])["items"] == 2
     run.export(tmp_path / "out")

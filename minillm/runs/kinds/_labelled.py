@@ -141,8 +141,9 @@ class TextClassifierKind(Kind):
         elif options.part == "test":
             raise InputError("--part: the data have no test part: give the FILE to measure on")
         elif not run.data.get("data"):
+            origin = run.data.get("imported")
             raise InputError(
-                f"{run.path}: it was imported, without held-out texts: give the FILE to measure on"
+                f"{run.path}: it comes from {origin}: give the text to measure it on as FILE"
             )
         else:
             name = f"{run.data['data']}, validation"
