@@ -66,7 +66,7 @@ class LlamaReader(CausalReader, of=Llama):
     is_gelu = False  # the gate of the feed-forward layers
 
     def hidden(self, ids: Ids, cache: Cache) -> NDArray:
-        """:meth:`minillm.models.llama.Llama.hidden` with a cache: ids (B, T) -> y (B, T, D)."""
+        """The model's ``hidden`` with a cache: ids (B, T) -> y (B, T, D)."""
         x, _ = self.model.embed(ids)
         positions = cache.start[:, None] + np.arange(ids.shape[1])
         # A row's last position is its last token: padding stays there.

@@ -25,8 +25,8 @@ from minillm.models.llama import Llama, LlamaConfig
 class LlamaFolder(Transformers):
     """Folders of a Llama."""
 
-    models = (Llama,)
-    signature = "a folder with a Llama"
+    models: ClassVar[tuple[type, ...]] = (Llama,)
+    signature: ClassVar[str | None] = "a folder with a Llama or one of its variants"
     model_type = "llama"
     architectures = ("LlamaForCausalLM", "LlamaModel")
     sizes: ClassVar = {
@@ -73,7 +73,7 @@ class LlamaFolder(Transformers):
 
     def weights(self, config: LlamaConfig) -> Iterator[Weight]:
         """Keys and values may have fewer heads than queries."""
-        return weights_of(Llama.shapes(config), self.names, True, widths_of(config))
+        return weights_of(self.model.shapes(config), self.names, self.transposed, widths_of(config))
 
     def config(self, file: Entries, tensors: Mapping[str, Tensor]) -> LlamaConfig:
         """The sizes, the angles, and whether the output is tied."""

@@ -4,6 +4,7 @@
     GET  /v1/models               the one model
     POST /v1/chat/completions     an answer to messages
     POST /v1/completions          the continuation of a text
+    POST /v1/embeddings           the vectors of texts
 
 An answer is one JSON object or, with "stream", server-sent events: one for each piece.  The
 interface is described in OpenAI's API reference ("Chat completions", 2023).
@@ -11,14 +12,16 @@ interface is described in OpenAI's API reference ("Chat completions", 2023).
 
 import asyncio
 import contextlib
+import json
 import sys
 import threading
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable
-from functools import partial
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import uvicorn
 from starlette.applications import Starlette
@@ -30,14 +33,16 @@ from starlette.routing import Route
 
 from minillm.decoding import Sampling
 from minillm.decoding.chat import Chat
+from minillm.decoding.mean_states import mean_states
 from minillm.decoding.pieces import Pieces
 from minillm.errors import InputError, one_line
 from minillm.serving import connections
+from minillm.serving.embeddings import Embedder, answered
 from minillm.serving.engine import Engine, Full, Growth, Job
 from minillm.serving.forms import Event, Form
 from minillm.serving.requests import RequestError, Wanted, read
 from minillm.serving.threads import Threads
-from minillm.text.chat_template import Message
+from minillm.serving.tools import Answer, CallForm, form_of
 from minillm.text.template_processes import NoTime
 
 T = TypeVar("T")
@@ -55,25 +60,24 @@ PAGE_POLICY = (
 
 
 class Prompt(NamedTuple):
-    """The ids of the messages or of a prompt, and its text.
+    """The ids of the messages or of a prompt, and the text of a prompt.
 
-    ``silent`` ids at the beginning, such as BOS, are not in the text.
+    ``opening``: the text at the end of the ids that begins the answer: it has to be a call of a
+    function.
     """
 
     ids: list[int]
     text: str = ""
-    silent: int = 0
+    opening: str = ""
 
 
-class Server:
-    """A model under a name, and the answers to requests for it."""
+class EmbeddingServer:
+    """A model under a name, and the vectors of texts."""
 
-    def __init__(self, chat: Chat, name: str, parallel: int, sampling: Sampling):
-        self.chat, self.name, self.sampling = chat, name, sampling
-        self.engine = Engine(chat, parallel, WAITING)
+    def __init__(self, name: str, embedder: Embedder):
+        self.name, self.embedder = name, embedder
         self.began = int(time.time())
-        self._threads = Threads(ENCODED)
-        self._longest = max(map(len, chat.tokenizer.tokens))
+        self._embedding = Threads(1)  # it uses all cores by itself
 
     def application(self, local: str | None) -> Starlette:
         """The application; ``local`` is the address of the server if only this machine reaches it.
@@ -82,13 +86,7 @@ class Server:
         """
         only = [Middleware(connections.OnlyLocalHosts, name=local)] if local else []
         return Starlette(
-            routes=[
-                Route("/", self.page),
-                Route("/v1/models", self.models),
-                Route("/v1/models/{name:path}", self.models),
-                Route("/v1/chat/completions", partial(self.answer, chat=True), methods=["POST"]),
-                Route("/v1/completions", partial(self.answer, chat=False), methods=["POST"]),
-            ],
+            routes=self._routes(),
             middleware=only,
             exception_handlers={
                 RequestError: _error,
@@ -98,10 +96,17 @@ class Server:
             },
         )
 
-    async def page(self, request: Request) -> Response:
-        """A page to talk to the model."""
-        page = Path(__file__).with_name("page.html").read_text("utf-8")
-        return HTMLResponse(page, headers={"Content-Security-Policy": PAGE_POLICY})
+    def close(self) -> None:
+        """End the work on requests."""
+
+    def _routes(self) -> list[Route]:
+        return [
+            Route("/v1/models", self.models),
+            Route("/v1/models/{name:path}", self.models),
+            Route("/v1/embeddings", self.embeddings, methods=["POST"]),
+            Route("/v1/chat/completions", self.refuse, methods=["POST"]),
+            Route("/v1/completions", self.refuse, methods=["POST"]),
+        ]
 
     async def models(self, request: Request) -> Response:
         """The list of models, or the one of the path."""
@@ -114,19 +119,62 @@ class Server:
             raise RequestError(message, "model", "model_not_found", 404)
         return JSONResponse(model)
 
+    async def embeddings(self, request: Request) -> Response:
+        """The vectors of texts."""
+        body = await _body(request)
+
+        def work(gone: threading.Event) -> dict[str, Any]:
+            def check() -> None:
+                if gone.is_set():
+                    raise ClientDisconnect
+
+            return answered(body, self.name, self.embedder, check)
+
+        return JSONResponse(await _worked(request, self._embedding, work))
+
+    async def refuse(self, request: Request) -> Response:
+        """Refuse a request for a text."""
+        raise RequestError(f"model: {self.name!r} has embeddings only: it writes no text", "model")
+
+
+class Server(EmbeddingServer):
+    """A model that answers, under a name, and the answers to requests for it."""
+
+    def __init__(self, chat: Chat, name: str, parallel: int, sampling: Sampling):
+        vectors = partial(mean_states, chat.reader)
+        super().__init__(name, Embedder(chat.tokenizer, chat.reader.config.width, vectors, 1))
+        self.chat, self.sampling = chat, sampling
+        self.engine = Engine(chat, parallel, WAITING)
+        self._encoding = Threads(ENCODED)
+        self._longest = max(map(len, chat.tokenizer.tokens))
+
+    def close(self) -> None:
+        """End the thread of the engine."""
+        self.engine.close()
+
+    def _routes(self) -> list[Route]:
+        return [
+            Route("/", self.page),
+            Route("/v1/chat/completions", partial(self.answer, chat=True), methods=["POST"]),
+            Route("/v1/completions", partial(self.answer, chat=False), methods=["POST"]),
+            *super()._routes(),  # of two routes with a path, the first counts
+        ]
+
+    async def page(self, request: Request) -> Response:
+        """A page to talk to the model."""
+        page = Path(__file__).with_name("page.html").read_text("utf-8")
+        return HTMLResponse(page, headers={"Content-Security-Policy": PAGE_POLICY})
+
     async def answer(self, request: Request, chat: bool) -> Response:
         """Answer a chat, or continue a text or several."""
         wanted, prompts = await self._read(request, await _body(request), chat)
-        silent = None
-        if wanted.top is not None:
-            silent = [p.silent if wanted.echo else 0 for p in prompts for _ in range(wanted.n)]
         form = Form(
             chat,
             self.name,
             self.chat.tokenizer,
-            sum(len(prompt.ids) for prompt in prompts),
-            len(prompts) * wanted.n,
-            silent,
+            [(prompt.ids, prompt.text) for prompt in prompts],
+            wanted.n,
+            wanted.echo,
         )
         events = self._events(request, prompts, wanted)
         if wanted.stream:
@@ -141,26 +189,34 @@ class Server:
         def work(gone: threading.Event) -> tuple[Wanted, list[Prompt]]:
             wanted = read(body, self.name, self.sampling, len(self.chat.tokenizer), chat)
             if chat:
-                return wanted, [Prompt(self._encoded(wanted.messages, gone))]
+                wanted, opening = self._with_tools(wanted)
+                return wanted, [Prompt(self._encoded(wanted, opening, gone), opening=opening)]
             return wanted, self._prompts(wanted, gone)
 
-        return await self._worked(request, work)
+        return await _worked(request, self._encoding, work)
 
-    async def _worked(self, request: Request, work: Callable[[threading.Event], T]) -> T:
-        """The result of some work in a thread; its event is set if the client leaves."""
-        gone = threading.Event()
-        task = asyncio.ensure_future(self._threads.run(partial(work, gone)))
+    @cached_property
+    def _form(self) -> CallForm:
+        """The form of the calls of the model.  InputError if it has none."""
+        return form_of(self.chat.template.source)
+
+    def _with_tools(self, wanted: Wanted) -> tuple[Wanted, str]:
+        """The request with the grammar of a call that it forces, and the opening of the call."""
+        tools, opening = wanted.tools, ""
         try:
-            while not (await asyncio.wait({task}, timeout=LOOK))[0]:
-                if await request.is_disconnected():
-                    raise ClientDisconnect
-            return task.result()
-        finally:
-            gone.set()
-            task.cancel()
+            if tools or any(m["role"] == "tool" or "tool_calls" in m for m in wanted.messages):
+                form = self._form
+                if tools and tools.forced:
+                    wanted, opening = replace(wanted, grammar=tools.grammar(form)), form.opening
+        except InputError as error:
+            raise RequestError(str(error), "tools") from None
+        if wanted.grammar is not None:
+            _ = self.chat.masks  # of the vocabulary: not in the thread of the connections
+        return wanted, opening
 
-    def _encoded(self, messages: list[Message], gone: threading.Event) -> list[int]:
-        """The ids of messages.  What cannot fit is not encoded."""
+    def _encoded(self, wanted: Wanted, opening: str, gone: threading.Event) -> list[int]:
+        """The ids of the messages and of an opening.  What cannot fit is not encoded."""
+        messages, tools = wanted.messages, wanted.tools.described if wanted.tools else None
         context = self.chat.reader.config.context
 
         def watch(n: int) -> None:
@@ -171,14 +227,17 @@ class Server:
 
         if len(messages) >= context:
             raise self._too_long("messages", f"{len(messages):,} messages")
-        self._check_size("messages", [message["content"] for message in messages])
+        calls = [message["tool_calls"] for message in messages if "tool_calls" in message]
+        texts = [message["content"] for message in messages]
+        self._check_size("messages", [*texts, *map(json.dumps, [*calls, *(tools or [])])])
         try:
             watch(0)
-            ids = self.chat.encode(messages, watch).tolist()
+            ids = self.chat.encode(messages, watch=watch, tools=tools).tolist()
         except NoTime as error:
             raise RequestError(str(error), code="overloaded", status=503) from None
         except InputError as error:
             raise RequestError(str(error)) from None
+        ids += self.chat.tokenizer.encode_known(opening).tolist()
         self._check_length("messages", len(ids))
         return ids
 
@@ -192,11 +251,10 @@ class Server:
             if isinstance(prompt, str):
                 self._check_size(name, [prompt])
                 try:
-                    ids = tokenizer.encode(prompt, name).tolist()
+                    ids = tokenizer.opened(tokenizer.encode_known(prompt, name)).tolist()
                 except InputError as error:
                     raise RequestError(str(error), "prompt") from None
-                silent = 1 if tokenizer.add_bos or not ids else 0
-                read = Prompt(ids or [tokenizer.bos or 0], prompt, silent)
+                read = Prompt(ids or [tokenizer.bos or 0], prompt)
             else:
                 read = Prompt(prompt, tokenizer.decode(prompt) if wanted.echo else "")
             self._check_length(name, len(read.ids), only_scored=wanted.length == 0)
@@ -232,11 +290,13 @@ class Server:
                     prompt.ids,
                     wanted.length,
                     wanted.sampling_of(choice),
+                    grammar=wanted.grammar,
                     adjustments=wanted.adjustments(),
                     top=wanted.top,
                     scores_prompt=wanted.echo and wanted.top is not None,
                 )
-                pieces = Pieces(self.chat.tokenizer, wanted.stop)
+                shown = self._form.texts if wanted.tools else ()
+                pieces = Pieces(self.chat.tokenizer, wanted.stop, shown)
                 echo = prompt.text if wanted.echo else ""
                 jobs.append(Job(text, pieces, partial(deliver, len(jobs)), echo))
         return jobs
@@ -259,6 +319,10 @@ class Server:
                 loop.call_soon_threadsafe(queue.put_nowait, event)
 
         jobs = self._jobs(prompts, wanted, deliver)
+        answers: list[Answer] = []
+        if wanted.tools:
+            names = wanted.tools.names
+            answers = [Answer(self._form, names, prompts[0].opening) for _ in jobs]
         try:
             self.engine.submit(jobs)
         except Full:
@@ -273,6 +337,8 @@ class Server:
                         event = await queue.get()
                 if isinstance(event, Exception):
                     raise event
+                if event is not None and answers:
+                    event = _with_calls(event, answers[event.choice])
                 if event is not None and (event.piece or event.scores or event.reason):
                     active -= event.reason is not None
                     yield event
@@ -280,6 +346,30 @@ class Server:
                     raise ClientDisconnect
         finally:
             self.engine.cancel(jobs)
+
+
+def _with_calls(event: Event, answer: Answer) -> Event:
+    """An event without the text of calls; the last one has the calls."""
+    piece = answer.add(event.piece)
+    if event.reason is None:
+        return event._replace(piece=piece)
+    piece += answer.end()
+    reason = "tool_calls" if answer.calls and event.reason == "stop" else event.reason
+    return event._replace(piece=piece, reason=reason, calls=answer.calls)
+
+
+async def _worked(request: Request, threads: Threads, work: Callable[[threading.Event], T]) -> T:
+    """The result of some work in a thread; its event is set if the client leaves."""
+    gone = threading.Event()
+    task = asyncio.ensure_future(threads.run(partial(work, gone)))
+    try:
+        while not (await asyncio.wait({task}, timeout=LOOK))[0]:
+            if await request.is_disconnected():
+                raise ClientDisconnect
+        return task.result()
+    finally:
+        gone.set()
+        task.cancel()
 
 
 async def _body(request: Request) -> bytes:
@@ -324,7 +414,7 @@ async def _failure(request: Request, error: Exception) -> Response:
     return JSONResponse(RequestError(f"the server failed: {error}", status=500).body, 500)
 
 
-def serve(server: Server, host: str, port: int, started: Callable[[str], None]) -> None:
+def serve(server: EmbeddingServer, host: str, port: int, started: Callable[[str], None]) -> None:
     """Answer requests until a signal comes.  ``started`` is called with the address.
 
     InputError for an address that cannot be used.
@@ -345,4 +435,4 @@ def serve(server: Server, host: str, port: int, started: Callable[[str], None]) 
             started(f"http://{f'[{host}]' if ':' in host else host}:{port}")
             uvicorn.Server(config).run(sockets=[listening])
     finally:
-        server.engine.close()
+        server.close()
