@@ -399,8 +399,10 @@ def test_what_is_no_adapter(bases, files, train, tmp_path, fails, capsys):
     assert "expected --init DIR, the run that its additions are for" in fails(
         "import", adapter, *out
     )
-    line = fails("import", adapter, *out, "--init", bases / "lm")
-    assert "--init: expected a run of bert, encoder, gpt, llama or variant, found one of lm" in line
+    assert (
+        "--init: expected a run of bert, encoder, gpt, llama or variant, found one of lm"
+        in fails("import", adapter, *out, "--init", bases / "lm")
+    )
     command = ["import", str(adapter), *map(str, out), "--init", str(bases / "bert")]
     assert main(command) == 2
     assert "expected lora_A or lora_B of a linear layer of the baseline" in capsys.readouterr().err
