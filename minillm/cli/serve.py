@@ -4,7 +4,7 @@ Programs that use OpenAI's chat completions can use this model: their base URL i
 is printed, followed by /v1, and the model is named like its folder or file.  The address itself
 opens a page in the browser.  Simultaneous requests are answered together.
 
-A run of bert serves the vectors of texts, and so does a model that answers: embeddings.
+A run of bert or encoder serves the vectors of texts, and so does a model that answers: embeddings.
 
 The sampling options are defaults, which a request may replace.  Ctrl-C stops the server.
 
