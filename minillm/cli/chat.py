@@ -64,16 +64,16 @@ def add_sampling(parser: ArgumentParser) -> None:
     add_settings(parser, ChatSampling)
 
 
-def open_chat(args: argparse.Namespace) -> tuple[Run, Chat, Sampling]:
-    """The run, its chat, and the settings of :func:`add_sampling`."""
-    opened = open_run(args)
+def chat_of(opened: Run, args: argparse.Namespace) -> tuple[Chat, Sampling]:
+    """The chat of a run, and the settings of :func:`add_sampling`."""
     chat = opened.answering_in(args.template)
-    return opened, chat, chat.sampling_with(**given_settings(args, ChatSampling))
+    return chat, chat.sampling_with(**given_settings(args, ChatSampling))
 
 
 def run(args: argparse.Namespace) -> int:
     """Answer the lines of standard input, or of a file."""
-    opened, chat, sampling = open_chat(args)
+    opened = open_run(args)
+    chat, sampling = chat_of(opened, args)
     beginning: list[Message] = []
     if args.system is not None:
         beginning.append({"role": "system", "content": args.system})

@@ -98,6 +98,10 @@ _SAMPLING = {  # fields of Sampling, and theirs
     "min_p": "min_p",
     "repetition_penalty": "penalty_repeat",
 }
+_FALLBACKS = {  # types of rows that are not a multiple of 256 weights, as llama.cpp has them
+    "Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0",
+    "IQ4_XS": "IQ4_NL",
+}  # fmt: skip
 
 
 def _row(config: LlamaConfig) -> Files:
@@ -350,7 +354,7 @@ def _coded(tensor: GGUFTensor, name: str, heads: int, allow_nan: bool) -> Iterat
         pieces = [_our_order(np.concatenate(list(pieces)), heads)]
     for piece in pieces:
         found = coded(piece, tensor.type)
-        for numbers in (found.scale, found.offset):
+        for numbers in (found.scale, found.offset, found.d, found.e):
             if numbers is not None:
                 _check_finite(tensor, name, numbers, allow_nan)
         yield found
@@ -411,8 +415,9 @@ def export_gguf(
 ) -> None:
     """Write a file that llama.cpp loads, with all matrices of one type, and gains in float32.
 
-    With 4 bits, the output, or the table that it is tied to, has Q8_0, because its errors reach
-    the logits directly; and so has a matrix whose rows are not a multiple of the type's blocks.
+    With fewer than 6.5 bits, the output, or the table that it is tied to, has Q8_0, because its
+    errors reach the logits directly.  A matrix whose rows are not a multiple of 256 weights has a
+    type of blocks of 32, the same as llama.cpp's.
     A tokenizer that is not one of byte pairs is left out: llama.cpp then takes only ids.  ``chat``
     has the model's template, and how its authors sample.
 
@@ -490,7 +495,9 @@ def check_for_llama_cpp(path: str | Path, config: LlamaConfig) -> None:
 
 def _type_for(name: str, block_type: str, rows: NDArray, output: bool) -> str:
     """The type of a matrix; InputError where its rows are not cut into whole blocks."""
-    if rows.shape[-1] % TYPES[block_type].weights or (output and block_type.startswith("Q4")):
+    if rows.shape[-1] % TYPES[block_type].weights:
+        block_type = _FALLBACKS.get(block_type, "Q8_0")
+    if output and TYPES[block_type].bits < 6.5:
         block_type = "Q8_0"
     if rows.shape[-1] % (least := TYPES[block_type].weights):
         raise InputError(

@@ -386,8 +386,10 @@ class Run:
             return kind.fill(self, texts, top)
         return [kind.fill(self, text, top) for text in texts]
 
-    def embed(self, texts: str | Sequence[str], pooling: str | None = None) -> NDArray:
+    def embed(self, texts: str | Sequence[str | NDArray], pooling: str | None = None) -> NDArray:
         """The vector of one text, (D,), or of each of a list, (n, D).
+
+        A text in a list may be given as the ids of its tokens, (T,).
 
         pooling: the "mean" of the tokens' vectors, the "first" one, of [CLS], or the "max" of
         each feature; None: as a sentence encoder's files say, otherwise the mean.  Only the

@@ -4,6 +4,7 @@
     GET  /v1/models               the one model
     POST /v1/chat/completions     an answer to messages
     POST /v1/completions          the continuation of a text
+    POST /v1/embeddings           the vectors of texts
 
 An answer is one JSON object or, with "stream", server-sent events: one for each piece.  The
 interface is described in OpenAI's API reference ("Chat completions", 2023).
@@ -18,7 +19,7 @@ import traceback
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import uvicorn
 from starlette.applications import Starlette
@@ -30,9 +31,11 @@ from starlette.routing import Route
 
 from minillm.decoding import Sampling
 from minillm.decoding.chat import Chat
+from minillm.decoding.mean_states import mean_states
 from minillm.decoding.pieces import Pieces
 from minillm.errors import InputError, one_line
 from minillm.serving import connections
+from minillm.serving.embeddings import Embedder, answered
 from minillm.serving.engine import Engine, Full, Growth, Job
 from minillm.serving.forms import Event, Form
 from minillm.serving.requests import RequestError, Wanted, read
@@ -65,15 +68,13 @@ class Prompt(NamedTuple):
     silent: int = 0
 
 
-class Server:
-    """A model under a name, and the answers to requests for it."""
+class EmbeddingServer:
+    """A model under a name, and the vectors of texts."""
 
-    def __init__(self, chat: Chat, name: str, parallel: int, sampling: Sampling):
-        self.chat, self.name, self.sampling = chat, name, sampling
-        self.engine = Engine(chat, parallel, WAITING)
+    def __init__(self, name: str, embedder: Embedder):
+        self.name, self.embedder = name, embedder
         self.began = int(time.time())
-        self._threads = Threads(ENCODED)
-        self._longest = max(map(len, chat.tokenizer.tokens))
+        self._embedding = Threads(1)  # it uses all cores by itself
 
     def application(self, local: str | None) -> Starlette:
         """The application; ``local`` is the address of the server if only this machine reaches it.
@@ -82,13 +83,7 @@ class Server:
         """
         only = [Middleware(connections.OnlyLocalHosts, name=local)] if local else []
         return Starlette(
-            routes=[
-                Route("/", self.page),
-                Route("/v1/models", self.models),
-                Route("/v1/models/{name:path}", self.models),
-                Route("/v1/chat/completions", partial(self.answer, chat=True), methods=["POST"]),
-                Route("/v1/completions", partial(self.answer, chat=False), methods=["POST"]),
-            ],
+            routes=self._routes(),
             middleware=only,
             exception_handlers={
                 RequestError: _error,
@@ -98,10 +93,17 @@ class Server:
             },
         )
 
-    async def page(self, request: Request) -> Response:
-        """A page to talk to the model."""
-        page = Path(__file__).with_name("page.html").read_text("utf-8")
-        return HTMLResponse(page, headers={"Content-Security-Policy": PAGE_POLICY})
+    def close(self) -> None:
+        """End the work on requests."""
+
+    def _routes(self) -> list[Route]:
+        return [
+            Route("/v1/models", self.models),
+            Route("/v1/models/{name:path}", self.models),
+            Route("/v1/embeddings", self.embeddings, methods=["POST"]),
+            Route("/v1/chat/completions", self.refuse, methods=["POST"]),
+            Route("/v1/completions", self.refuse, methods=["POST"]),
+        ]
 
     async def models(self, request: Request) -> Response:
         """The list of models, or the one of the path."""
@@ -113,6 +115,52 @@ class Server:
             message = f"model: expected {self.name!r}, found {asked[:60]!r}"
             raise RequestError(message, "model", "model_not_found", 404)
         return JSONResponse(model)
+
+    async def embeddings(self, request: Request) -> Response:
+        """The vectors of texts."""
+        body = await _body(request)
+
+        def work(gone: threading.Event) -> dict[str, Any]:
+            def check() -> None:
+                if gone.is_set():
+                    raise ClientDisconnect
+
+            return answered(body, self.name, self.embedder, check)
+
+        return JSONResponse(await _worked(request, self._embedding, work))
+
+    async def refuse(self, request: Request) -> Response:
+        """Refuse a request for a text."""
+        raise RequestError(f"model: {self.name!r} has embeddings only: it writes no text", "model")
+
+
+class Server(EmbeddingServer):
+    """A model that answers, under a name, and the answers to requests for it."""
+
+    def __init__(self, chat: Chat, name: str, parallel: int, sampling: Sampling):
+        vectors = partial(mean_states, chat.reader)
+        super().__init__(name, Embedder(chat.tokenizer, chat.reader.config.width, vectors, 1))
+        self.chat, self.sampling = chat, sampling
+        self.engine = Engine(chat, parallel, WAITING)
+        self._encoding = Threads(ENCODED)
+        self._longest = max(map(len, chat.tokenizer.tokens))
+
+    def close(self) -> None:
+        """End the thread of the engine."""
+        self.engine.close()
+
+    def _routes(self) -> list[Route]:
+        return [
+            Route("/", self.page),
+            Route("/v1/chat/completions", partial(self.answer, chat=True), methods=["POST"]),
+            Route("/v1/completions", partial(self.answer, chat=False), methods=["POST"]),
+            *super()._routes(),  # of two routes with a path, the first counts
+        ]
+
+    async def page(self, request: Request) -> Response:
+        """A page to talk to the model."""
+        page = Path(__file__).with_name("page.html").read_text("utf-8")
+        return HTMLResponse(page, headers={"Content-Security-Policy": PAGE_POLICY})
 
     async def answer(self, request: Request, chat: bool) -> Response:
         """Answer a chat, or continue a text or several."""
@@ -144,20 +192,7 @@ class Server:
                 return wanted, [Prompt(self._encoded(wanted.messages, gone))]
             return wanted, self._prompts(wanted, gone)
 
-        return await self._worked(request, work)
-
-    async def _worked(self, request: Request, work: Callable[[threading.Event], T]) -> T:
-        """The result of some work in a thread; its event is set if the client leaves."""
-        gone = threading.Event()
-        task = asyncio.ensure_future(self._threads.run(partial(work, gone)))
-        try:
-            while not (await asyncio.wait({task}, timeout=LOOK))[0]:
-                if await request.is_disconnected():
-                    raise ClientDisconnect
-            return task.result()
-        finally:
-            gone.set()
-            task.cancel()
+        return await _worked(request, self._encoding, work)
 
     def _encoded(self, messages: list[Message], gone: threading.Event) -> list[int]:
         """The ids of messages.  What cannot fit is not encoded."""
@@ -282,6 +317,20 @@ class Server:
             self.engine.cancel(jobs)
 
 
+async def _worked(request: Request, threads: Threads, work: Callable[[threading.Event], T]) -> T:
+    """The result of some work in a thread; its event is set if the client leaves."""
+    gone = threading.Event()
+    task = asyncio.ensure_future(threads.run(partial(work, gone)))
+    try:
+        while not (await asyncio.wait({task}, timeout=LOOK))[0]:
+            if await request.is_disconnected():
+                raise ClientDisconnect
+        return task.result()
+    finally:
+        gone.set()
+        task.cancel()
+
+
 async def _body(request: Request) -> bytes:
     """The body of a request.  RequestError for one that is too large, too slow or no JSON."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -324,7 +373,7 @@ async def _failure(request: Request, error: Exception) -> Response:
     return JSONResponse(RequestError(f"the server failed: {error}", status=500).body, 500)
 
 
-def serve(server: Server, host: str, port: int, started: Callable[[str], None]) -> None:
+def serve(server: EmbeddingServer, host: str, port: int, started: Callable[[str], None]) -> None:
     """Answer requests until a signal comes.  ``started`` is called with the address.
 
     InputError for an address that cannot be used.
@@ -345,4 +394,4 @@ def serve(server: Server, host: str, port: int, started: Callable[[str], None]) 
             started(f"http://{f'[{host}]' if ':' in host else host}:{port}")
             uvicorn.Server(config).run(sockets=[listening])
     finally:
-        server.engine.close()
+        server.close()

@@ -106,7 +106,7 @@ def test_a_copy_and_a_run_that_is_replaced(imported, tmp_path):
     assert isinstance(minillm.load(tmp_path / "copy").model.params["embedding.E"], np.ndarray)
 
 
-@pytest.mark.parametrize("type", ["q8_0", "q4_0", "f16"])
+@pytest.mark.parametrize("type", ["q8_0", "q5_0", "q4_0", "q3_k", "iq4_nl", "f16"])
 def test_quantise_makes_a_run(imported, tmp_path, type, capsys):
     out = tmp_path / "out"
     assert main(["quantise", str(imported), "--to", type, "--out", str(out)]) == 0
@@ -141,7 +141,7 @@ def test_a_run_over_characters_is_quantised(tmp_path, capsys):
     ("arguments", "complaint"),
     [
         (
-            ["quantise", "RUN", "--to", "q5_0", "--out", "OUT"],
+            ["quantise", "RUN", "--to", "q5_2", "--out", "OUT"],
             "--to: expected one of f32, f16, q4_0",
         ),
         (["quantise", "RUN", "--to", "q8_0", "--out", "RUN"], "it already holds a run"),

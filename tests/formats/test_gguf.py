@@ -111,13 +111,13 @@ def test_names_and_layout_are_theirs(path):
 
 @pytest.mark.parametrize("type", [type for type in TYPES if type != "F32"])
 def test_quantised_weights_stay_quantised(path, type):
-    width = 256 if type in ("Q4_K", "Q6_K") else 32
+    width = max(32, TYPES[type].weights)
     model = new(width=width, feed_forward=width, tied=False)
     export_gguf(model, TOKENIZER, path, type)
     again, _, _ = import_gguf(path)
     types = {name: tensor.type for name, tensor in open_gguf(path)[1].items()}
     assert types["blk.0.attn_k.weight"] == types["token_embd.weight"] == type
-    assert types["output.weight"] == ("Q8_0" if type.startswith("Q4") else type)
+    assert types["output.weight"] == ("Q8_0" if TYPES[type].bits < 6.5 else type)
     assert types["output_norm.weight"] == "F32"
     dense = dequantised(again)
     for name, array in model.params.items():
@@ -125,16 +125,21 @@ def test_quantised_weights_stay_quantised(path, type):
         assert isinstance(again.params[name], np.ndarray if floats else Quantised), name
         assert again.params[name].shape == array.shape
         error = np.abs(dense.params[name] - array).max() / np.abs(array).max()
-        assert error <= {"Q8_0": 0.005, "Q6_K": 0.05, "F16": 0.001, "BF16": 0.005}.get(type, 0.15)
+        most = {"F16": 0.001, "BF16": 0.005, "Q8_0": 0.005, "Q6_K": 0.05}
+        most |= {"Q5_0": 0.07, "Q5_1": 0.07, "Q5_K": 0.07, "Q3_K": 0.3, "Q2_K": 0.4}
+        assert error <= most.get(type, 0.15)
     ids = np.arange(8)[None]
     assert np.abs(again.forward(ids)[0] - dense.forward(ids)[0]).max() < 0.1  # rounded activations
-    assert np.abs(dense.forward(ids)[0] - model.forward(ids)[0]).max() < 0.5
+    most = {"Q3_K": 1.0, "Q2_K": 2.0}.get(type, 0.5)
+    assert np.abs(dense.forward(ids)[0] - model.forward(ids)[0]).max() < most
 
 
 def test_a_matrix_of_other_blocks_and_one_of_none(path):
-    export_gguf(new(), TOKENIZER, path, "Q4_K")  # rows of 32
-    types = {tensor.type for tensor in open_gguf(path)[1].values()}
-    assert types == {"Q8_0", "F32"}
+    for type, expected in (("Q4_K", "Q5_0"), ("Q5_K", "Q5_1"), ("Q6_K", "Q8_0"), ("Q2_K", "Q4_0")):
+        export_gguf(new(), TOKENIZER, path, type)  # rows of 32
+        types = {name: tensor.type for name, tensor in open_gguf(path)[1].items()}
+        assert types.pop("token_embd.weight") == "Q8_0"
+        assert set(types.values()) == {expected, "F32"}
     with pytest.raises(InputError, match=r"W_o: expected a multiple of 32 inputs.*found 24"):
         export_gguf(new(head_width=6), TOKENIZER, path, "Q4_0")
     model = new()

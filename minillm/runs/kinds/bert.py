@@ -276,7 +276,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
             notes=notes,
         )
 
-    def embed(self, run: Run, texts: Sequence[str], pooling: str | None) -> NDArray:
+    def embed(self, run: Run, texts: Sequence[str | Ids], pooling: str | None) -> NDArray:
         """See :meth:`minillm.runs.run.Run.embed`."""
         return embedded(run, texts, pooling)
 
@@ -360,7 +360,7 @@ def shown_filled(
     return " ".join(shown)
 
 
-def embedded(run: Run, texts: Sequence[str], pooling: str | None = None) -> NDArray:
+def embedded(run: Run, texts: Sequence[str | Ids], pooling: str | None = None) -> NDArray:
     """See :meth:`minillm.runs.run.Run.embed`."""
     if pooling not in (None, *OF_TEXTS):
         raise InputError(f"pooling: expected one of {', '.join(OF_TEXTS)}; found {pooling!r}")
@@ -368,7 +368,10 @@ def embedded(run: Run, texts: Sequence[str], pooling: str | None = None) -> NDAr
     pooling = pooling or stated.pooling or "mean"
     most = min(model.config.context, stated.longest or model.config.context) - 2
     encode = run.tokenizer.encode
-    rows = [encode(text, f"text {number}")[:most] for number, text in enumerate(texts, start=1)]
+    rows = [
+        (encode(text, f"text {number}") if isinstance(text, str) else text)[:most]
+        for number, text in enumerate(texts, start=1)
+    ]
     vectors = np.zeros((len(rows), model.config.width), model.dtype)
     lengths = np.array([len(row) + 2 for row in rows], np.int64)
     order = np.argsort(-lengths, kind="stable")
