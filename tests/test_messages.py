@@ -52,7 +52,6 @@ the token {} is neither a byte nor made by a merge
 {}: it has {} under two names
 {}: it is in use by {}
 {}: its weights are quantised, and cannot be trained: train additions to them, with --lora-rank
-{}: only a linear layer of a gpt, a llama or a bert can be exported
 {}: only a run of llama has quantised weights
 {}: the model knows {} tokens, but {} has {}
 {}: the shards are not complete: run the same `minillm tokenize` again to continue

@@ -583,6 +583,11 @@ class GGUFAdapter(Format):
     def write(self, contents: Updates, path: str | Path, options: Any = None) -> None:
         """Write a file with all updates in float32."""
         config, arrays = contents.model.config, contents.arrays
+        if replaced := arrays.keys() & contents.model.params.keys():
+            raise InputError(
+                f"{path}: expected updates alone, found {min(replaced)}, a whole weight: merge the "
+                "run, with minillm merge, and export the result"
+            )
         tensors: dict[str, tuple[NDArray, str]] = {}
         rank = 0
         for weight in _weights(config):
