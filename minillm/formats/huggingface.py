@@ -107,6 +107,10 @@ class Transformers(Format):
         """The files that describe a tokenizer; InputError for one that transformers lacks."""
         return _byte_pair_files(tokenizer, self.tokenizer_class, context)
 
+    def added(self, name: str) -> float:
+        """The number by which our weight of this name exceeds the one in a file."""
+        return 0.0
+
     def tied(self, config: Any) -> dict[str, tuple[str, str]]:
         """The second names of tensors, their first names, and our parameters."""
         return {self.output: (str(self.names["embedding.E"]), "embedding.E")}

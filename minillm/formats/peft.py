@@ -1,5 +1,7 @@
 """LoRA's additions as Hugging Face's library PEFT stores them, for its GPT-2, Llama or BERT.
 
+Variants of Llama are as Llama, with the names and the layout of their family.
+
     adapter_config.json         the rank r, lora_alpha, and the modules that have an addition
     adapter_model.safetensors   base_model.model. + a module's name + .lora_A.weight (r, I) and
                                 .lora_B.weight (O, r): the transposes of ours; of a table
@@ -36,17 +38,15 @@ from numpy.typing import NDArray
 from minillm.data.entries import Entries
 from minillm.data.files import read_json, warn_of_unknown
 from minillm.errors import InputError, Reasons, short
-from minillm.formats.bert import BERTFolder
-from minillm.formats.format import Format, Updates
-from minillm.formats.gpt2 import GPT2Folder
+from minillm.formats.format import Format, Updates, formats
 from minillm.formats.huggingface import Transformers, checked, json_file, read_finite, write_folder
-from minillm.formats.llama import LlamaFolder
 from minillm.formats.tensors import Tensor, open_tensors
 from minillm.formats.weights import Weight
 from minillm.models.bert import BERT
 from minillm.models.fine_tuned import PREFIX, FineTuned, encoder_of
 from minillm.models.gpt import GPT
 from minillm.models.llama import Llama
+from minillm.models.variants import Variant
 from minillm.quantised.matrix import dense
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -87,11 +87,12 @@ _OTHERS = {
 }  # fmt: skip
 
 
-Adapted = GPT | Llama | BERT
+Adapted = GPT | Llama | Variant | BERT
 
-_FOLDERS: dict[type, Transformers] = {
-    folder.model: folder for folder in (GPT2Folder(), LlamaFolder(), BERTFolder())
-}
+
+def _folder(model: Adapted) -> Transformers:
+    """The format of folders of the whole model."""
+    return next(one for one in formats() if isinstance(one, Transformers) and one.holds(model))
 
 
 def _modules(model: Adapted) -> dict[str, tuple[str, slice]]:
@@ -99,7 +100,7 @@ def _modules(model: Adapted) -> dict[str, tuple[str, slice]]:
 
     A table that is the output, too, is not one of them: PEFT would change only one of the two.
     """
-    folder, modules = _FOLDERS[type(model)], {}
+    folder, modules = _folder(model), {}
     tied = {ours for _, ours in folder.tied(model.config).values()}
     for weight in folder.weights(model.config):
         if len(weight.shape) == 2 and weight.name not in tied:
@@ -149,7 +150,7 @@ def read_adapter(folder: str | Path, model: Adapted) -> tuple[dict[str, NDArray]
     stored: dict[tuple[str, str], tuple[str, Tensor]] = {}  # by module and side
     whole: dict[str, Tensor] = {}
     names = {name for weight in _weights(model) for name in weight.columns}
-    names |= _FOLDERS[type(model)].tied(model.config).keys()
+    names |= _folder(model).tied(model.config).keys()
     for name, tensor in tensors.items():
         module, side, full = _module_of(name, model)
         with reasons:
@@ -231,7 +232,7 @@ def _is_pattern(key: str) -> bool:
 
 
 def _weights(model: Adapted) -> Iterator[Weight]:
-    return _FOLDERS[type(model)].weights(model.config)
+    return _folder(model).weights(model.config)
 
 
 def _module_of(name: str, model: Adapted) -> tuple[str, str, str]:
@@ -239,7 +240,7 @@ def _module_of(name: str, model: Adapted) -> tuple[str, str, str]:
 
     For any other tensor its own name, without prefixes, and "".
     """
-    plain, inner = _FOLDERS[type(model)].plain, name.removeprefix(_PREFIX)
+    plain, inner = _folder(model).plain, name.removeprefix(_PREFIX)
     for ends in (_SIDES, _OF_TABLES):
         for side, ending in ends.items():
             if inner != name and inner.endswith(ending):
@@ -282,7 +283,7 @@ def _read_replaced(
 ) -> dict[str, NDArray[np.float32]]:
     """The weights of which tensors are replaced by others than the model's."""
     replaced, reasons = {}, Reasons()
-    tied, described = _FOLDERS[type(model)].tied(model.config), {}
+    tied, described = _folder(model).tied(model.config), {}
     for weight in _weights(model):
         given = {name: whole[name] for name in weight.columns if name in whole}
         if not given:
@@ -292,7 +293,9 @@ def _read_replaced(
         for name, tensor in given.items():
             with reasons:
                 checked(path, name, tensor, weight.shapes()[name])
-                read_finite(tensor, name, weight.views(array)[name])
+                view = weight.views(array)[name]
+                read_finite(tensor, name, view)
+                view += np.float32(_folder(model).added(weight.name))
         if not np.array_equal(array, before):
             replaced[weight.name] = array
     for second, (first, ours) in tied.items():
@@ -327,13 +330,13 @@ def write_adapter(
     LlamaModel or BertModel.  InputError for an addition that PEFT does not support.
     """
     parts: dict[str, tuple[NDArray, NDArray]] = {}
-    modules, made = _modules(model), _FOLDERS[type(model)]
+    modules, made = _modules(model), _folder(model)
     supported = {f"{ours}.{side}" for ours, _ in modules.values() for side in "AB"}
     for name in additions:
         if name not in supported and name not in model.params:
             raise InputError(
-                f"{name}: expected an addition to a linear layer of a gpt, a llama or a bert, or "
-                "to a table that is not the output, too, found one to another weight"
+                f"{name}: expected an addition to a linear layer of a gpt, a llama, a variant or a "
+                "bert, or to a table that is not the output, too, found one to another weight"
             )
     for module, (ours, columns) in modules.items():
         if f"{ours}.A" in additions:
@@ -382,7 +385,7 @@ def _replaced(model: Adapted, arrays: Mapping[str, NDArray]) -> dict[str, NDArra
 
     PEFT copies whole modules, so the other tensors of these modules are among them.
     """
-    tied = _FOLDERS[type(model)].tied(model.config)
+    tied = _folder(model).tied(model.config)
     new = {n for weight in _weights(model) if weight.name in arrays for n in weight.columns}
     modules = {name.removesuffix(".weight") for name in new if name.endswith(".weight")}
     tensors: dict[str, NDArray] = {}
@@ -390,6 +393,8 @@ def _replaced(model: Adapted, arrays: Mapping[str, NDArray]) -> dict[str, NDArra
         names = {n for n in weight.columns if n in new or n.rpartition(".")[0] in modules}
         if names:
             array = dense(arrays.get(weight.name, model.params[weight.name]))
+            if added := _folder(model).added(weight.name):
+                array = array - np.float32(added)
             tensors |= {name: weight.views(array)[name] for name in names}
     return tensors | {
         second: tensors[first] for second, (first, _) in tied.items() if first in tensors
@@ -400,7 +405,7 @@ class PEFT(Format):
     """Folders of additions, also those to the encoder of a fine-tuned model."""
 
     name = "peft"
-    models = (GPT, Llama, BERT, FineTuned)
+    models = (GPT, Llama, Variant, BERT, FineTuned)
     default = "peft"
     signature = f"a folder with {CONFIG}"
     updates = True
@@ -422,7 +427,7 @@ class PEFT(Format):
             arrays = {n.removeprefix(PREFIX): a for n, a in arrays.items() if n.startswith(PREFIX)}
         if not isinstance(model, Adapted):
             raise InputError(
-                f"{path}: expected additions to a gpt, a llama or a bert, "
+                f"{path}: expected additions to a gpt, a llama, a variant or a bert, "
                 f"found {type(model).__name__}"
             )
         scale = contents.alpha / contents.rank
