@@ -15,6 +15,7 @@ from minillm.formats.format import Updates
 from minillm.formats.gguf import GGUFAdapter, export_gguf, read_weights
 from minillm.models.gpt import GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.ops.rotary_scaling import Linear, LongRope, Yarn
 from minillm.quantised import Quantised
 from minillm.quantised.blocks import TYPES
 from minillm.quantised.gguf import open_gguf, write_gguf
@@ -54,6 +55,10 @@ def path(tmp_path):
         {"tied": False, "key_heads": 4, "eps": 1e-5},
         {"rope_scaling": SCALING, "key_heads": 1, "rotary_base": 5e5, "head_width": 12},
         {"rope_scaling": (32.0, 1.0, 4.0, 8192.0), "rotary_base": 5e3},  # no angle has all of it
+        {"rope_scaling": Linear(2.5)},
+        {"rope_scaling": Yarn(4.0, 9.0)},
+        {"rope_scaling": Yarn(1.5, 9.0, 20.0, 0.25)},
+        {"rope_scaling": LongRope((1.0, 1.5, 2.0, 3.25), (1.0, 8.0, 9.5, 40.0), 9.0, 1.19)},
     ],
 )
 def test_there_and_back(path, changes):
@@ -205,14 +210,10 @@ def refused(path, metadata=None, arrays=None, without=()):
     [
         ({"general.architecture": "qwen9"}, "architecture: expected 'llama' or 'qwen2' or"),
         ({"llama.expert_count": 8}, "llama.expert_count: expected 0: a mixture of experts"),
-        ({"llama.rope.scaling.type": "yarn"}, "llama.rope.scaling.type: expected 'none'"),
-        ({"llama.rope.scaling.factor": 4.0}, "scaling.factor: expected 1: linear scaling of"),
-        ({"llama.rope.scale_linear": 4.0}, "rope.scale_linear: expected 1: linear scaling of"),
-        (
-            {"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 2.0},
-            "llama.rope.scaling.factor: expected 1: linear scaling of the angles cannot be run, fo",
-        ),
-        ({"llama.rope.scaling.factor": np.ones(2)}, "llama.rope.scaling.factor: expected 1"),
+        ({"llama.rope.scaling.type": "x"}, "llama.rope.scaling.type: expected 'linear' or 'none'"),
+        ({"llama.rope.scaling.factor": np.ones(2)}, "rope.scaling.factor: expected a number"),
+        ({"llama.rope.scaling.factor": -2.0}, "factor: expected a finite number above 0, found -2"),
+        ({"llama.rope.scaling.yarn_ext_factor": 0.5}, "yarn_ext_factor: expected 1: other mixtur"),
         ({"llama.rope.scaling.attn_factor": 1.5}, "attn_factor: expected 1: scaled attention"),
         ({"llama.attention.causal": False}, "llama.attention.causal: expected true: a model"),
         ({"llama.rope.dimension_count": np.ones(2)}, "rope.dimension_count: expected 8, the wid"),
@@ -252,6 +253,36 @@ def test_entries_that_change_nothing(path, metadata):
     """As in llama.cpp, which gives no warning either."""
     export_gguf(new(), TOKENIZER, path)
     assert changed(path, **metadata)[0].config == CONFIG
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"llama.rope.scaling.factor": 4.0}, {"llama.rope.scale_linear": 4.0}]
+)
+def test_a_factor_without_a_type_is_linear(path, metadata):
+    """As in llama.cpp; the older name is for files without the newer one."""
+    export_gguf(new(), TOKENIZER, path)
+    assert changed(path, **metadata)[0].config == replace(CONFIG, rope_scaling=Linear(4.0))
+    newer = {"llama.rope.scaling.factor": 8.0, **metadata}
+    assert changed(path, **newer)[0].config.rope_scaling.factor == max(newer.values())
+    assert changed(path, **metadata, **{"llama.rope.scaling.type": "none"})[0].config == CONFIG
+
+
+def test_the_attention_factor_of_yarn_is_in_addition_to_the_default(path):
+    export_gguf(new(rope_scaling=Yarn(4.0, 9.0, attention_factor=1.2)), TOKENIZER, path)
+    found = open_gguf(path)[0]["llama.rope.scaling.attn_factor"]
+    assert found == pytest.approx(1.2 / (1 + 0.1 * np.log(4)))
+    assert import_gguf(path)[0].config.rope_scaling.attention_factor == pytest.approx(1.2)
+
+
+def test_one_scaling_only(path):
+    export_gguf(new(rope_scaling=SCALING, rotary_base=5e5), TOKENIZER, path)
+    with pytest.raises(InputError, match="expected one scaling of the angles, found Linear and Ll"):
+        changed(path, **{"llama.rope.scaling.factor": 4.0})
+    export_gguf(new(rope_scaling=Linear(2.0)), TOKENIZER, path)
+    with pytest.raises(InputError, match="attn_factor: expected 1: scaled attention cannot be"):
+        changed(path, **{"llama.rope.scaling.attn_factor": 1.5})
+    with pytest.raises(InputError, match="truncate: expected True in a GGUF file, found False"):
+        export_gguf(new(rope_scaling=Yarn(2.0, 9, truncate=False)), TOKENIZER, path)
 
 
 def test_unknown_entries_are_named_in_a_warning(path):
