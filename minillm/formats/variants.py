@@ -42,6 +42,7 @@ class FamilyFolder(LlamaFolder):
             "model_type": self.row.model_type or family,
             "architectures": self.row.architectures,
             "fixed": self.row.fixed,
+            "gain": self.row.gain,
             "others": LlamaFolder.others | {*self.row.others},
             "names": {**LlamaFolder.names, **NAMES, **self.row.names},
         }
@@ -61,7 +62,7 @@ class FamilyFolder(LlamaFolder):
         """Whether config.json has the family's type, or a relative's, which ``read`` refuses."""
         config = path / "config.json"
         found = read_json(config).get("model_type") if config.is_file() else None
-        return found == self.model_type or str(found) in self.row.refused
+        return found == self.model_type or (isinstance(found, str) and found in self.row.refused)
 
     def read(self, path: str | Path, baseline: Any = None) -> Contents:
         """The model, with gains as ours, and a gain of its queries that scales the scores."""
@@ -70,24 +71,20 @@ class FamilyFolder(LlamaFolder):
         file = self._completed(Entries(path, read_json(Path(path) / "config.json")))
         scale = np.sqrt(config.head_width / file.number(_SCALE, config.head_width))
         for name, array in params.items():
-            if self.added(name):
-                array += np.float32(self.added(name))
+            if name.endswith(".gain"):
+                array += np.float32(self.gain)
             if name.endswith(".norm_q.gain"):
                 array *= np.float32(scale)
         return contents
 
     def write(self, contents: Contents, path: str | Path, options: Any = None) -> None:
         """See :meth:`minillm.formats.huggingface.Transformers.write`."""
-        model = contents.model
+        model, gain = contents.model, np.float32(self.gain)
         params = {
-            name: array - np.float32(self.added(name)) if self.added(name) else array
+            name: array - gain if name.endswith(".gain") else array
             for name, array in model.params.items()
         }
         super().write(replace(contents, model=Variant(model.config, params=params)), path, options)
-
-    def added(self, name: str) -> float:
-        """The 1 that the gains of a Gemma lack in a file."""
-        return self.row.gain if name.endswith(".gain") else 0.0
 
     def _supported(self, file: Entries, tensors: Mapping[str, Tensor]) -> Any:
         """Also the reason why a relative of the family is refused."""
