@@ -85,6 +85,7 @@ class Transformers(Format):
     names: ClassVar[Mapping[str, str | tuple[str, ...]]]  # of parameters: ours, theirs
     tokenizer_class: ClassVar[str]  # of transformers, for byte pairs
     transposed: ClassVar[bool] = True  # whether their matrices are (out, in)
+    gain: ClassVar[float] = 0.0  # our gains are theirs and this
     prefix: ClassVar[str]  # of all tensors but the output's, unless a model was saved without it
     output: ClassVar[str]  # the tensor of the output, which may be tied to the embedding
     # The beginning, or beginnings, of the names of the tensors without prefix.
@@ -107,10 +108,6 @@ class Transformers(Format):
     def tokenizer_files(self, tokenizer: Any, context: int) -> dict[str, bytes]:
         """The files that describe a tokenizer; InputError for one that transformers lacks."""
         return byte_pair_files(tokenizer, self.tokenizer_class, context)
-
-    def added(self, name: str) -> float:
-        """The number by which our weight of this name exceeds the one in a file."""
-        return 0.0
 
     def tied(self, config: Any) -> dict[str, tuple[str, str]]:
         """The second names of tensors, their first names, and our parameters."""

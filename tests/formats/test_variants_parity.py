@@ -12,11 +12,9 @@ from minillm.decoding import Reader
 from minillm.errors import InputWarning
 from minillm.formats.families import FILES
 from minillm.formats.gguf import GGUF, Options
-from minillm.formats.peft import read_adapter
 from minillm.models.variants import FAMILIES, Variant
 from minillm.text import tokenizer_files
 from minillm.text.byte_pairs import train
-from minillm.training.lora import LoRA
 
 TOKENIZER = train(["she sells sea shells by the sea shore\n"], 262)
 both_twins = pytest.mark.usefixtures("both_twins")
@@ -169,24 +167,3 @@ def test_gguf_files_beside_llama_cpp(tmp_path, family, entries):
     again = import_gguf(path)[0]
     for name, array in model.params.items():
         np.testing.assert_array_equal(again.params[name], array, err_msg=name)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_adapters_beside_peft(tmp_path, family):
-    peft, torch = pytest.importorskip("peft"), pytest.importorskip("torch")
-    theirs = saved(family, tmp_path / "base")
-    config = peft.LoraConfig(r=3, lora_alpha=6, target_modules="all-linear")
-    adapted = peft.get_peft_model(theirs, config).eval()
-    with torch.no_grad():
-        for name, parameter in adapted.named_parameters():
-            if "lora_" in name:
-                parameter.copy_(0.2 * torch.randn_like(parameter))
-    adapted.save_pretrained(tmp_path / "adapter")
-    ids = torch.randint(len(TOKENIZER), (1, 30))
-    with torch.no_grad():
-        expected = adapted(ids).logits.numpy()
-    model = folder_of(tmp_path / "base").read(tmp_path / "base").model
-    additions, r, alpha = read_adapter(tmp_path / "adapter", model)
-    LoRA(model, additions, alpha / r)
-    close(model.forward(ids.numpy())[0], expected)
