@@ -238,6 +238,8 @@ def test_every_reason_is_a_line(tmp_path, gpt2, capsys):
         *lines, last = output.err.splitlines()
         for line, name in zip(lines, names, strict=True):
             assert line.startswith(f"minillm: {gpt2}/{name}: expected ")
-        assert last.startswith(f"minillm: {tokenizer}: normalizer: expected null or NFC, found {{}}")
+        assert last.startswith(
+            f"minillm: {tokenizer}: normalizer: expected null or NFC, found {{}}"
+        )
         assert output.out == ""
         assert not run.exists()
