@@ -47,7 +47,7 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True)
 class CallForm:
-    """How a model writes calls.
+    """The way in which a model writes calls.
 
     ``sign``: the text in a template by which the form is recognised.
     ``opening``: the text before the first call; "" if an answer that is JSON is a call.
@@ -130,7 +130,7 @@ def _in_json(value: Any) -> str:
 
 def form_of(template: str) -> CallForm:
     """The form of the calls of a model with a chat template in Jinja.  InputError for none."""
-    if not re.search(r"\btools\b", template):
+    if not re.search(r"\b(xml_)?tools\b", template):  # SmolLM3 calls them so
         raise InputError("tools: expected a chat template that takes tools, found one without")
     found = next((form for form in FORMS if form.sign in template), None)
     if found is None:
