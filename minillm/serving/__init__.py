@@ -1,7 +1,9 @@
 """Serving a model over HTTP, with the interface of OpenAI's chat completions.
 
+embeddings.py   the vectors of texts
 engine.py       the thread that continues the texts of all requests together
 requests.py     the fields of a request, and its errors
+forms.py        the objects of an answer
 connections.py  the connections and the hosts that are let in
 threads.py      threads for the work before an answer
 app.py          the paths, and the answers to them
