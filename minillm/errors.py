@@ -28,7 +28,8 @@ class InputError(ValueError):
     def lines(self) -> list[str]:
         """The reasons, a line each; of many, the first ones and the number of the others."""
         more = len(self.args) - MOST_REASONS
-        return [*self.args[:MOST_REASONS], *([f"and {more} more reasons"] if more > 0 else [])]
+        rest = [f"and {more} more reason{'s' * (more > 1)}"] if more > 0 else []
+        return [*self.args[:MOST_REASONS], *rest]
 
     def __str__(self) -> str:
         return "\n".join(self.lines)

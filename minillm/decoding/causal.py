@@ -62,8 +62,8 @@ class CausalReader(Reader):
         """
         self._require_own(state, len(ids))
         counts = _counts(ids, lengths)
-        lasts = state.lengths + counts
-        if max(lasts.tolist()) > self.config.context or self.has_other_angles(state, lasts):
+        total = state.lengths + counts
+        if max(total.tolist()) > self.config.context or self.has_other_angles(state, total):
             ids, counts = self._window(ids, state, counts)
             state = self.zero_state(len(ids))
         after = state.extended(ids, counts)
@@ -79,9 +79,9 @@ class CausalReader(Reader):
         """
         self._require_own(state, len(ids))
         counts, T = _counts(ids, None), ids.shape[1]
-        lengths = state.lengths + counts
-        checks.fits_context(int(lengths.max()), self.config.context)
-        if self.has_other_angles(state, lengths):
+        total = state.lengths + counts
+        checks.fits_context(int(total.max()), self.config.context)
+        if self.has_other_angles(state, total):
             ids, counts = self._window(ids, state, counts)
             state = self.zero_state(len(ids))
         after = state.extended(ids, counts)

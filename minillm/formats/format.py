@@ -31,7 +31,10 @@ class Contents:
 
 @dataclass(frozen=True)
 class Updates:
-    """LoRA's updates to the weights of a model, named as in minillm/training/lora.py."""
+    """LoRA's updates to the weights of a model, named as in minillm/training/lora.py.
+
+    ``arrays`` may also have whole weights, which replace those of the model.
+    """
 
     model: Any
     arrays: Mapping[str, NDArray]

@@ -24,6 +24,13 @@ from numpy.typing import NDArray
 from minillm.data.entries import Entries, in_file
 from minillm.data.files import copy_file, warn_of_unknown
 from minillm.errors import InputError, InputWarning, Reasons, short
+from minillm.formats.angles import (
+    ANGLE_TENSORS,
+    GGUF_ENTRIES,
+    gguf_angles,
+    read_gguf_angles,
+    single,
+)
 from minillm.formats.families import FILES, GGUF_NAMES, LLAMA, Files, every
 from minillm.formats.format import Contents, Format, Updates
 from minillm.formats.gguf_tokenizer import metadata_of, other_tokens_of, tokenizer_of
@@ -31,7 +38,6 @@ from minillm.formats.huggingface import config_from, sampling_of
 from minillm.formats.weights import Weight, weights_of
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.variants import FAMILIES, Variant, VariantConfig
-from minillm.ops.rotary_scaling import Llama3, plain
 from minillm.option import option
 from minillm.quantised.blocks import FLOATS, TYPES, Bytes, coded, type_of
 from minillm.quantised.codes import Coded
@@ -57,8 +63,6 @@ _ARCHITECTURES = {"llama": "llama"} | {  # theirs, the family
     for family, row in FILES.items()
     if row.architecture != "llama"
 }
-_FREQUENCIES = "rope_freqs.weight"  # (w/2,): a divisor of each angle
-_SCALING = Llama3(1.0, 1.0, 4.0, 8192)  # of all Llamas since 3.1, except for the factor
 
 _SIZES = {
     "context": "context_length",
@@ -76,19 +80,15 @@ _FIXED: dict[str, tuple[Any, str]] = {
     "attention.causal": (True, "true: a model that sees later tokens cannot be run"),
     "attn_logit_softcapping": (0, "0: limited scores cannot be run"),
     "final_logit_softcapping": (0, "0: limited logits cannot be run"),
-    "rope.scaling.attn_factor": (1, "1: scaled attention cannot be run"),
-    "rope.scaling.yarn_attn_factor": (1, "1: scaled attention cannot be run"),
 }
-_SCALES = ("rope.scaling.factor", "rope.scale_linear")  # two names of one factor
 # Entries that are read below, and others that change no result: llama.cpp obeys them in models of
 # other architectures, if at all.
 _OTHERS = {
-    *_SIZES.values(), *_FIXED, *_SCALES,
+    *_SIZES.values(), *_FIXED, *GGUF_ENTRIES,
     "attention.layer_norm_rms_epsilon", "attention.value_length", "rope.dimension_count",
-    "rope.freq_base", "rope.freq_base_swa", "rope.scaling.type", "attention.clamp_kqv",
-    "attention.scale", "attention.sliding_window", "attention.sliding_window_pattern",
-    "embedding_scale", "expert_used_count", "logit_scale", "residual_scale",
-    "rope.scaling.finetuned", "rope.scaling.original_context_length", "tensor_data_layout",
+    "rope.freq_base", "rope.freq_base_swa", "attention.clamp_kqv", "attention.scale",
+    "attention.sliding_window", "attention.sliding_window_pattern", "embedding_scale",
+    "expert_used_count", "logit_scale", "residual_scale", "tensor_data_layout",
     "vocab_size",
 }  # fmt: skip
 _SAMPLING = {  # fields of Sampling, and theirs
@@ -98,6 +98,10 @@ _SAMPLING = {  # fields of Sampling, and theirs
     "min_p": "min_p",
     "repetition_penalty": "penalty_repeat",
 }
+_FALLBACKS = {  # types of rows that are not a multiple of 256 weights, as llama.cpp has them
+    "Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0",
+    "IQ4_XS": "IQ4_NL",
+}  # fmt: skip
 
 
 def _row(config: LlamaConfig) -> Files:
@@ -155,7 +159,7 @@ def _sampling_of(entries: Entries) -> dict[str, Any]:
     names = {ours: f"general.sampling.{theirs}" for ours, theirs in _SAMPLING.items()}
     return sampling_of(
         {
-            ours: entries.size(name, -1) if ours == "top_k" else _number(entries, name, 0.0)
+            ours: entries.size(name, -1) if ours == "top_k" else single(entries, name, 0.0)
             for ours, name in names.items()
             if name in entries.values
         }
@@ -171,11 +175,6 @@ def read_weights(
     return _params_of(Path(path), config, open_gguf(path, lists=False)[1], allow_nan)
 
 
-def _number(entries: Entries, name: str, default: float) -> float:
-    """A float32, as the shortest decimal number that it is."""
-    return float(str(np.float32(entries.number(name, default))))
-
-
 def _config_of(entries: Entries, tensors: Mapping[str, GGUFTensor]) -> LlamaConfig:
     """The sizes; InputError for a model that ours cannot represent."""
     path, metadata, reasons = Path(entries.path), entries.values, Reasons()
@@ -185,13 +184,6 @@ def _config_of(entries: Entries, tensors: Mapping[str, GGUFTensor]) -> LlamaConf
     for name, (only, expected) in _FIXED.items():
         with reasons:
             entries.check(f"{arch}.{name}", (only,), expected)
-    with reasons:
-        entries.check(f"{arch}.rope.scaling.type", ("linear", "none"), "'none' or 'linear'")
-    if metadata.get(f"{arch}.rope.scaling.type") != "none":  # without a type, it is linear
-        for name in _SCALES:
-            with reasons:
-                expected = "1: linear scaling of the angles cannot be run"
-                entries.check(f"{arch}.{name}", (1, 0), expected)
     names = {ours: f"{arch}.{theirs}" for ours, theirs in _SIZES.items()}
     with reasons:
         config = config_from(
@@ -199,18 +191,25 @@ def _config_of(entries: Entries, tensors: Mapping[str, GGUFTensor]) -> LlamaConf
             LlamaConfig,
             {o: name for o, name in names.items() if o not in _OPTIONAL or name in metadata},
             vocabulary=_tensor(path, tensors, _EMBEDDING).shape[0],
-            rotary_base=_number(entries, f"{arch}.rope.freq_base", 10000.0),
-            eps=_number(entries, f"{arch}.attention.layer_norm_rms_epsilon", 1e-5),
+            rotary_base=single(entries, f"{arch}.rope.freq_base", 10000.0),
+            eps=single(entries, f"{arch}.attention.layer_norm_rms_epsilon", 1e-5),
             tied=_OUTPUT not in tensors,
         )
         width = config.head_width
         for name in (f"{arch}.rope.dimension_count", f"{arch}.attention.value_length"):
             entries.check(name, (width,), f"{width}, the width of a head")
         config = _variant_of(entries, config)
+        divisors = {
+            name: _tensor(path, tensors, name, (width // 2,)).read()
+            for name in ANGLE_TENSORS
+            if name in tensors
+        }
+        scaling = read_gguf_angles(entries, arch, config, divisors)
+        config = replace(config, rope_scaling=scaling)
     reasons.check()
     own = {name: value for name, value in metadata.items() if name.startswith(f"{arch}.")}
     warn_of_unknown(path, own, {f"{arch}.{name}" for name in _OTHERS})
-    return _with_scaling(path, config, tensors)
+    return config
 
 
 def _variant_of(entries: Entries, config: LlamaConfig) -> LlamaConfig:
@@ -228,7 +227,7 @@ def _variant_of(entries: Entries, config: LlamaConfig) -> LlamaConfig:
         given["window"] = window if 0 < window < config.context else None
     if changes.whole_every:
         given["whole_every"] = _whole_every(entries, arch, config) if window else 0
-        given["local_base"] = _number(entries, f"{arch}.rope.freq_base_swa", 10000.0)
+        given["local_base"] = single(entries, f"{arch}.rope.freq_base_swa", 10000.0)
     with in_file(entries.path):
         return VariantConfig(**vars(config), family=family, **given)
 
@@ -245,32 +244,6 @@ def _whole_every(entries: Entries, arch: str, config: LlamaConfig) -> int:
     return n
 
 
-def _with_scaling(
-    path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTensor]
-) -> LlamaConfig:
-    """The config with Llama 3's scaling of the angles, if the file has its factors."""
-    if _FREQUENCIES not in tensors:
-        return config
-    factors = _tensor(path, tensors, _FREQUENCIES, (config.head_width // 2,)).read()
-    if (factors == 1).all():
-        return config
-    # The slowest pair has 1 / f = s + (1 - s) / factor, where s depends on no factor.
-    s = 1 / _factors(config, replace(_SCALING, factor=1e300))[-1]
-    slowest = float(factors[-1])
-    factor = (1 - s) / (1 / slowest - s) if slowest > 1 and s * slowest < 1 else 0.0
-    scaling = replace(_SCALING, factor=float(f"{factor:.5g}") or 1.0)
-    if factor > 0 and np.allclose(factors, _factors(config, scaling), rtol=1e-4, atol=0):
-        return replace(config, rope_scaling=scaling)
-    raise InputError(f"{path}: {_FREQUENCIES}: expected the factors of Llama 3, found others")
-
-
-def _factors(config: LlamaConfig, scaling: Llama3) -> NDArray:
-    """The divisor of each angle, (w/2,); infinite where the scaling removes the whole angle."""
-    w, base = config.head_width, config.rotary_base
-    with np.errstate(divide="ignore"):
-        return plain(w, base) / scaling.frequencies(w, base, 0)
-
-
 def _params_of(
     path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTensor], allow_nan: bool = False
 ) -> dict[str, Any]:
@@ -281,7 +254,7 @@ def _params_of(
 
 def _check_tensors(path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTensor]) -> None:
     """InputError for tensors of another model."""
-    known, reasons = {_FREQUENCIES}, Reasons()
+    known, reasons = {*ANGLE_TENSORS}, Reasons()
     for weight in _weights(config):
         for name, shape in weight.shapes().items():
             known.add(name)
@@ -350,7 +323,7 @@ def _coded(tensor: GGUFTensor, name: str, heads: int, allow_nan: bool) -> Iterat
         pieces = [_our_order(np.concatenate(list(pieces)), heads)]
     for piece in pieces:
         found = coded(piece, tensor.type)
-        for numbers in (found.scale, found.offset):
+        for numbers in (found.scale, found.offset, found.d, found.e):
             if numbers is not None:
                 _check_finite(tensor, name, numbers, allow_nan)
         yield found
@@ -411,8 +384,9 @@ def export_gguf(
 ) -> None:
     """Write a file that llama.cpp loads, with all matrices of one type, and gains in float32.
 
-    With 4 bits, the output, or the table that it is tied to, has Q8_0, because its errors reach
-    the logits directly; and so has a matrix whose rows are not a multiple of the type's blocks.
+    With fewer than 6.5 bits, the output, or the table that it is tied to, has Q8_0, because its
+    errors reach the logits directly.  A matrix whose rows are not a multiple of 256 weights has a
+    type of blocks of 32, the same as llama.cpp's.
     A tokenizer that is not one of byte pairs is left out: llama.cpp then takes only ids.  ``chat``
     has the model's template, and how its authors sample.
 
@@ -428,9 +402,8 @@ def export_gguf(
         for name, rows in weight.views(array).items():
             kind = "F32" if rows.ndim == 1 else _type_for(weight.name, block_type, rows, output)
             tensors[name] = _their_order(rows, _heads(name, c)), kind
-    if c.rope_scaling is not None:
-        factors = _factors(c, c.rope_scaling).astype(np.float32)
-        tensors[_FREQUENCIES] = (factors, "F32")
+    angles, divisors = gguf_angles(c, arch)
+    tensors |= {name: (array, "F32") for name, array in divisors.items()}
     metadata = {
         "general.architecture": arch,
         "general.file_type": TYPES[block_type].file,
@@ -439,6 +412,7 @@ def export_gguf(
         f"{arch}.attention.value_length": c.head_width,
         f"{arch}.rope.dimension_count": c.head_width,
         f"{arch}.rope.freq_base": float(c.rotary_base),
+        **angles,
         f"{arch}.attention.layer_norm_rms_epsilon": float(c.eps),
         f"{arch}.vocab_size": c.vocabulary,
         **(_of_changes(c, arch) if isinstance(c, VariantConfig) else {}),
@@ -490,7 +464,9 @@ def check_for_llama_cpp(path: str | Path, config: LlamaConfig) -> None:
 
 def _type_for(name: str, block_type: str, rows: NDArray, output: bool) -> str:
     """The type of a matrix; InputError where its rows are not cut into whole blocks."""
-    if rows.shape[-1] % TYPES[block_type].weights or (output and block_type.startswith("Q4")):
+    if rows.shape[-1] % TYPES[block_type].weights:
+        block_type = _FALLBACKS.get(block_type, "Q8_0")
+    if output and TYPES[block_type].bits < 6.5:
         block_type = "Q8_0"
     if rows.shape[-1] % (least := TYPES[block_type].weights):
         raise InputError(
@@ -576,6 +552,11 @@ class GGUFAdapter(Format):
     def write(self, contents: Updates, path: str | Path, options: Any = None) -> None:
         """Write a file with all updates in float32."""
         config, arrays = contents.model.config, contents.arrays
+        if replaced := arrays.keys() & contents.model.params.keys():
+            raise InputError(
+                f"{path}: expected updates alone, found {min(replaced)}, a whole weight: merge the "
+                "run, with minillm merge, and export the result"
+            )
         tensors: dict[str, tuple[NDArray, str]] = {}
         rank = 0
         for weight in _weights(config):

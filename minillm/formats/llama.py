@@ -5,33 +5,21 @@ tokenizer.json, or vocab.json and merges.txt.
 
 Its linear layers have weights (out, in), the transpose of ours.  Query, key and value are three
 matrices, of N, M and M heads, and so are gate and up; ours are side by side.  Pairs of rotated
-numbers are halves of a head, as in ours.  The angles are in ``rope_theta`` and ``rope_scaling``,
-or, since transformers 5, both in ``rope_parameters``.
+numbers are halves of a head, as in ours.  :mod:`minillm.formats.angles` reads the angles.
 """
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any, ClassVar
 
 from minillm.data.entries import Entries
-from minillm.data.files import warn_of_unknown
 from minillm.errors import Reasons
+from minillm.formats.angles import CONFIG_ENTRIES, config_entries, read_angles
 from minillm.formats.gguf import widths_of
 from minillm.formats.huggingface import Transformers, config_from
 from minillm.formats.tensors import Tensor
 from minillm.formats.weights import Weight, weights_of
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.ops.rotary_scaling import Llama3
-
-_SCALING = {
-    "factor": "factor",
-    "low_frequency_factor": "low_freq_factor",
-    "high_frequency_factor": "high_freq_factor",
-    "original_context": "original_max_position_embeddings",
-}
-_OF_ANGLES = {"rope_theta", "rope_type", "type", "partial_rotary_factor", *_SCALING.values()}
 
 
 class LlamaFolder(Transformers):
@@ -57,8 +45,7 @@ class LlamaFolder(Transformers):
         "mlp_bias": (False,),
     }
     others: ClassVar = {
-        "rope_theta", "rope_scaling", "rope_parameters", "partial_rotary_factor",
-        "original_max_position_embeddings", "rms_norm_eps", "attention_dropout", "pretraining_tp",
+        *CONFIG_ENTRIES, "rms_norm_eps", "attention_dropout", "pretraining_tp",
         "is_llama_config", "rope_interleaved", "max_sequence_length",
     }  # fmt: skip
     names: ClassVar = {
@@ -97,7 +84,7 @@ class LlamaFolder(Transformers):
         }
         reasons, others = Reasons(), dict[str, Any]()
         with reasons:
-            others["rotary_base"], others["rope_scaling"] = _read_angles(file)
+            others["rotary_base"], others["rope_scaling"] = read_angles(file)
         with reasons:
             others["eps"] = file.number("rms_norm_eps", 1e-6)
         with reasons:
@@ -109,44 +96,9 @@ class LlamaFolder(Transformers):
 
     def entries(self, config: LlamaConfig) -> dict[str, Any]:
         """The angles, eps and the tie."""
-        scaling = None
-        if config.rope_scaling is not None:
-            numbers = asdict(config.rope_scaling)
-            numbers["original_context"] = int(numbers["original_context"])
-            scaling = {"rope_type": "llama3", **{_SCALING[n]: v for n, v in numbers.items()}}
         return {
-            "rope_theta": config.rotary_base,
-            "rope_scaling": scaling,
+            **config_entries(config),
             "rms_norm_eps": config.eps,
             "tie_word_embeddings": config.tied,
             "attention_dropout": 0.0,
         }
-
-
-def _read_angles(file: Entries) -> tuple[float, Llama3 | None]:
-    """The base of the angles, and their scaling; InputError for one that is not Llama 3's.
-
-    As in transformers, ``rope_scaling`` replaces ``rope_parameters`` and its base, and an original
-    context next to them in the file replaces the one inside.
-    """
-    values = file.values
-    name = "rope_scaling" if values.get("rope_scaling") else "rope_parameters"
-    given = values.get(name) or {}
-    if not isinstance(given, dict):
-        raise file.wrong(name, "an object or null")
-    angles = {"rope_theta": values.get("rope_theta", 10000.0)} | given
-    kind = angles.get("rope_type", angles.get("type", "default"))
-    length = _SCALING["original_context"]
-    if kind == "llama3" and values.get(length) is not None:
-        angles[length] = values[length]
-    part = Entries(f"{file.path}: {name}", angles | {"rope_type": kind})
-    whole: dict[str, tuple[Any, ...]] = {"partial_rotary_factor": (1.0, None)}
-    base = part.number("rope_theta", 10000.0)
-    part.check_all(whole)
-    part.check("rope_type", ("llama3", "default"), "'llama3'")
-    warn_of_unknown(Path(part.path), angles, _OF_ANGLES)
-    if kind == "default":
-        return base, None
-    file.check_all(whole)
-    missing = float("nan")  # no scaling has it
-    return base, Llama3(**{n: part.number(theirs, missing) for n, theirs in _SCALING.items()})

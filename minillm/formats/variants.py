@@ -42,6 +42,7 @@ class FamilyFolder(LlamaFolder):
             "model_type": self.row.model_type or family,
             "architectures": self.row.architectures,
             "fixed": self.row.fixed,
+            "gain": self.row.gain,
             "others": LlamaFolder.others | {*self.row.others},
             "names": {**LlamaFolder.names, **NAMES, **self.row.names},
         }
@@ -61,7 +62,7 @@ class FamilyFolder(LlamaFolder):
         """Whether config.json has the family's type, or a relative's, which ``read`` refuses."""
         config = path / "config.json"
         found = read_json(config).get("model_type") if config.is_file() else None
-        return found == self.model_type or found in self.row.refused
+        return found == self.model_type or (isinstance(found, str) and found in self.row.refused)
 
     def read(self, path: str | Path, baseline: Any = None) -> Contents:
         """The model, with gains as ours, and a gain of its queries that scales the scores."""
@@ -71,14 +72,14 @@ class FamilyFolder(LlamaFolder):
         scale = np.sqrt(config.head_width / file.number(_SCALE, config.head_width))
         for name, array in params.items():
             if name.endswith(".gain"):
-                array += np.float32(self.row.gain)
+                array += np.float32(self.gain)
             if name.endswith(".norm_q.gain"):
                 array *= np.float32(scale)
         return contents
 
     def write(self, contents: Contents, path: str | Path, options: Any = None) -> None:
         """See :meth:`minillm.formats.huggingface.Transformers.write`."""
-        model, gain = contents.model, np.float32(self.row.gain)
+        model, gain = contents.model, np.float32(self.gain)
         params = {
             name: array - gain if name.endswith(".gain") else array
             for name, array in model.params.items()

@@ -55,7 +55,7 @@ from minillm.layers.heads import Attend, causal, self_attention
 from minillm.layers.norms import add_norm, norm
 from minillm.layers.types import Backward, Ids, Params, Rng
 from minillm.models import base, sizes
-from minillm.ops.rotary_scaling import Llama3, Scaling, class_of
+from minillm.ops.rotary_scaling import SCALINGS, Llama3, Scaling, class_of
 
 DEVIATION = 0.02  # of fresh weights
 
@@ -249,11 +249,11 @@ def _scaling(config: LlamaConfig) -> Scaling:
     """The scaling of the angles; ValueError for one that does not fit."""
     scaling = config.rope_scaling
     try:
-        if isinstance(scaling, tuple | list):
-            if len(scaling) != 4:
+        if not isinstance(scaling, SCALINGS):
+            if not isinstance(scaling, tuple | list) or len(scaling) != 4:
                 raise ValueError(f"expected the four numbers of Llama 3, found {scaling}")
             scaling = Llama3(*scaling)
-        scaling.frequencies(config.head_width, config.rotary_base, config.context)  # type: ignore[union-attr]
+        scaling.frequencies(config.head_width, config.rotary_base, config.context)
     except ValueError as error:
         raise ValueError(f"rope_scaling: {error}") from None
-    return scaling  # type: ignore[return-value]
+    return scaling

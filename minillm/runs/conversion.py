@@ -90,7 +90,8 @@ def _import_updates(reader: Format, file: str, baseline: str, folder: RunFolder)
             f"{base.kind.name}"
         )
     shapes = type(base.model).shapes(base.model.config)
-    weights_from(base, base.kind, base.data, shapes)  # InputError for those that take no additions
+    # InputError for those that take no additions.
+    weights_from(base, base.kind, base.data, shapes, constant=True)
     updates = reader.read(file, base.model)
     settings = replace(
         base.settings, lora_rank=updates.rank, lora_alpha=updates.alpha, lora_targets="all"

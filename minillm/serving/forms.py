@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from minillm.decoding.scores import Score
 from minillm.errors import InputError
 from minillm.serving.requests import RequestError
+from minillm.serving.tools import Call
 from minillm.text import BytePairs
 
 LEAST = -9999.0  # a log-probability in JSON, which has no infinity
@@ -20,7 +21,8 @@ LEAST = -9999.0  # a log-probability in JSON, which has no infinity
 class Event(NamedTuple):
     """A piece of one of the choices: see :class:`minillm.serving.engine.Growth`.
 
-    ``written`` is the number of tokens that this choice has so far.
+    ``written`` is the number of tokens that this choice has so far.  ``calls`` are the functions
+    that an answer calls; its last event has them.
     """
 
     choice: int
@@ -28,6 +30,7 @@ class Event(NamedTuple):
     scores: list[Score]
     reason: str | None
     written: int
+    calls: Sequence[Call] = ()
 
 
 class Form:
@@ -68,7 +71,10 @@ class Form:
         choices = []
         for own in of_choice:
             text = "".join(event.piece for event in own)
-            message = {"role": "assistant", "content": text}
+            message: dict[str, Any] = {"role": "assistant", "content": text}
+            if calls := own[-1].calls:
+                called = [call.to_dict() for call in calls]
+                message |= {"content": text if text.strip() else None, "tool_calls": called}
             content = {"message": message} if self.chat else {"text": text}
             scores = [score for event in own for score in event.scores]
             choices.append(self._choice(own[-1], content, scores))
@@ -87,8 +93,11 @@ class Form:
                     yield self._event(opening, {"role": "assistant", "content": ""})
             while event is not None:
                 if event.piece or event.scores:
-                    part = {"content" if self.chat else "text": event.piece}
+                    part: dict[str, Any] = {"content" if self.chat else "text": event.piece}
                     yield self._event(event._replace(reason=None), part)
+                for at, call in enumerate(event.calls):
+                    part = {"tool_calls": [{"index": at, **call.to_dict()}]}
+                    yield self._event(event._replace(scores=[], reason=None), part)
                 if event.reason is not None:
                     yield self._event(event._replace(scores=[]), {} if self.chat else {"text": ""})
                 event = await anext(others, None)
@@ -102,7 +111,7 @@ class Form:
         finally:
             await others.aclose()  # type: ignore[attr-defined]
 
-    def _event(self, event: Event, part: dict[str, str]) -> bytes:
+    def _event(self, event: Event, part: dict[str, Any]) -> bytes:
         content = {"delta": part} if self.chat else part
         return self._line({"choices": [self._choice(event, content, event.scores)]})
 

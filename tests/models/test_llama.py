@@ -118,6 +118,7 @@ def test_scaled_angles_keep_the_fast_and_stretch_the_slow(factor, low, more, con
             {"rope_scaling": (8, 4, 1, 8192)},
             "rope_scaling: high_frequency_factor: expected more than 4, found 1",
         ),
+        ({"rope_scaling": 3.0}, "rope_scaling: expected the four numbers of Llama 3, found 3.0"),
         ({"rope_scaling": (8, 1, 4)}, "rope_scaling: expected the four numbers of Llama 3, found"),
         (
             {"rope_scaling": LongRope((1, 2), (1, 2), 9)},
