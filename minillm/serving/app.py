@@ -60,15 +60,14 @@ PAGE_POLICY = (
 
 
 class Prompt(NamedTuple):
-    """The ids of the messages or of a prompt, and its text.
+    """The ids of the messages or of a prompt, and the text of a prompt.
 
-    ``silent`` ids at the beginning, such as BOS, are not in the text.  ``opening``: the text at the
-    end of the ids that begins the answer: it has to be a call of a function.
+    ``opening``: the text at the end of the ids that begins the answer: it has to be a call of a
+    function.
     """
 
     ids: list[int]
     text: str = ""
-    silent: int = 0
     opening: str = ""
 
 
@@ -169,16 +168,13 @@ class Server(EmbeddingServer):
     async def answer(self, request: Request, chat: bool) -> Response:
         """Answer a chat, or continue a text or several."""
         wanted, prompts = await self._read(request, await _body(request), chat)
-        silent = None
-        if wanted.top is not None:
-            silent = [p.silent if wanted.echo else 0 for p in prompts for _ in range(wanted.n)]
         form = Form(
             chat,
             self.name,
             self.chat.tokenizer,
-            sum(len(prompt.ids) for prompt in prompts),
-            len(prompts) * wanted.n,
-            silent,
+            [(prompt.ids, prompt.text) for prompt in prompts],
+            wanted.n,
+            wanted.echo,
         )
         events = self._events(request, prompts, wanted)
         if wanted.stream:
@@ -255,11 +251,10 @@ class Server(EmbeddingServer):
             if isinstance(prompt, str):
                 self._check_size(name, [prompt])
                 try:
-                    ids = tokenizer.encode(prompt, name).tolist()
+                    ids = tokenizer.opened(tokenizer.encode_known(prompt, name)).tolist()
                 except InputError as error:
                     raise RequestError(str(error), "prompt") from None
-                silent = 1 if tokenizer.add_bos or not ids else 0
-                read = Prompt(ids or [tokenizer.bos or 0], prompt, silent)
+                read = Prompt(ids or [tokenizer.bos or 0], prompt)
             else:
                 read = Prompt(prompt, tokenizer.decode(prompt) if wanted.echo else "")
             self._check_length(name, len(read.ids), only_scored=wanted.length == 0)

@@ -216,9 +216,8 @@ def test_what_cannot_be_run_is_refused_by_name(tmp_path, changes, message):
 def test_all_reasons_are_named_at_once(tmp_path):
     path = make(tmp_path / "llama", hidden_act="relu", num_hidden_layers=0, rms_norm_eps="x")
     tokenizer = json.loads((path / "tokenizer.json").read_text())
-    (path / "tokenizer.json").write_text(
-        json.dumps(tokenizer | {"normalizer": {"type": "Lowercase"}})
-    )
+    changed = tokenizer | {"normalizer": {"type": "Lowercase"}}
+    (path / "tokenizer.json").write_text(json.dumps(changed))
     with pytest.raises(InputError) as refused:
         import_llama(path)
     names = [reason.removeprefix(f"{path}/").split(":")[:2] for reason in refused.value.args]

@@ -1,5 +1,9 @@
 """Several choices and prompts in one request, log-probabilities, echo, penalties and biases."""
 
+import json
+import time
+from dataclasses import fields
+
 import chatting
 import numpy as np
 import pytest
@@ -16,7 +20,7 @@ from minillm.decoding import Reader, Sampling
 from minillm.decoding.batch import Batch, Kept
 from minillm.decoding.penalties import Bias, Occurrences
 from minillm.ops.softmax import log_softmax
-from minillm.serving import app, forms
+from minillm.serving import app, forms, requests
 from minillm.serving.engine import Engine
 
 TALK = [user("the cat")]
@@ -127,8 +131,10 @@ def test_requests_are_served_in_turn(run):
     with some._changed:
         some.submit([Noting(f"first {k}") for k in range(3)])
         some.submit([Noting("second")])
-    while len(order) < 4:
-        pass
+    for _ in range(500):
+        if len(order) == 4:
+            break
+        time.sleep(0.01)
     some.close()
     assert order[-4:] == ["first 0", "second", "first 1", "first 2"]
 
@@ -137,7 +143,7 @@ def test_a_client_that_leaves_cancels_all_its_choices(server, run, monkeypatch):
     monkeypatch.setattr(app, "LOOK", 0.05)
     with server.post({**CHAT, "n": 20, "max_tokens": 100}):
         while not server.server.engine._active:
-            pass
+            time.sleep(0.001)
     server.idle()
     assert server.text(CHAT) == expected(run, TALK)
 
@@ -237,6 +243,22 @@ def test_parts_of_characters_are_shown_as_bytes(server):
     assert choice["logprobs"]["top_logprobs"][1].keys() == {f"bytes:\\x{parts[1]:02x}"}
 
 
+def test_rows_past_the_vocabulary_are_not_listed():
+    """Of a model whose table of tokens is filled up to a multiple of 64."""
+    scores = [forms.Score(5, -1.0, [(len(TOKENIZER), -0.5), (5, -1.0)])]
+    listed = forms.ChatLogProbs(TOKENIZER, None).add(scores)["content"][0]["top_logprobs"]
+    assert len(listed) == 1
+    assert len(forms.CompletionLogProbs(TOKENIZER, None).add(scores)["top_logprobs"][0]) == 1
+
+
+def test_places_are_those_of_the_text():
+    """SentencePiece puts a space before a text, and a chat begins with a special token."""
+    ids = [TOKENIZER.id_of(token) for token in (b"<|im_start|>", b" the", b" cat")]
+    scores = [forms.Score(id, None, []) for id in ids]
+    for text, places in (("<|im_start|> the cat", [0, 12, 16]), ("the cat", [0, 0, 3])):
+        assert forms.CompletionLogProbs(TOKENIZER, (ids, text)).add(scores)["text_offset"] == places
+
+
 def test_a_silent_token_takes_no_room_in_the_text(server):
     """An empty prompt has a token that its text does not show."""
     asked = {**TEXT, "prompt": "", "echo": True, "logprobs": 1, "max_tokens": 2}
@@ -276,7 +298,7 @@ def test_a_prompt_of_the_whole_context_can_be_scored_only(server):
 def test_an_impossible_token_has_a_finite_log_probability():
     scores = [forms.Score(5, -np.inf, [(6, 0.0)])]
     for kind in (forms.ChatLogProbs, forms.CompletionLogProbs):
-        assert "-9999.0" in str(kind(TOKENIZER, 0).add(scores))
+        assert "-9999.0" in str(kind(TOKENIZER, None).add(scores))
 
 
 # --- penalties and biases ------------------------------------------------------------------------
@@ -363,6 +385,38 @@ def test_a_wrong_completion(server, changes, param, message):
     assert answer["error"]["message"].startswith(message)
     assert "\n" not in answer["error"]["message"]
     assert answer["error"]["param"] == param
+
+
+WEIRD = [
+    *(None, True, False, 0, 1, -1, 2.5, 1e300, float("nan"), float("inf"), -float("inf"), 10**25),
+    *("", "a", "\x00", "\ud800", [], [[]], [None], [1, "a"], ["a"] * 3, {}, {"a": 1}, {"1": None}),
+    *([[[1]]], {"1": [1]}, [{}], [float("nan")], "a" * 2000),
+]
+FIELDS = [entry.name for entry in fields(requests.CompletionFields) + fields(requests.ChatFields)]
+
+
+OTHERS = ["logit_bias", "stop", "repeat_penalty", "stream_options", "model", "cache_prompt"]
+OTHERS += ["prompt", "messages", "input", "dimensions", "encoding_format"]
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("name", sorted({*FIELDS, *requests.SAMPLING, *OTHERS}))
+def test_any_value_of_a_field_is_answered_or_refused_in_one_line(server, name):
+    for path, asked in (
+        ("/v1/chat/completions", {**CHAT, "max_tokens": 2}),
+        (COMPLETIONS, {**TEXT, "prompt": ["a", "b"], "max_tokens": 2}),
+        ("/v1/embeddings", {"model": "run", "input": "a"}),
+    ):
+        for value in WEIRD:
+            body = json.dumps({**asked, name: value})
+            answer, text = server.raw("POST", path, body, {"Content-Type": "application/json"})
+            if answer.status == 200:
+                assert "error" not in text.decode()
+                continue
+            assert answer.status in (400, 404), (body, text)
+            message = json.loads(text)["error"]["message"]
+            assert "\n" not in message
+            assert len(message) < 200
 
 
 def test_best_of_n_choices_is_n(server):
