@@ -20,6 +20,7 @@ import numpy as np
 from minillm.data.entries import Entries, in_file
 from minillm.data.files import read_json
 from minillm.errors import Reasons
+from minillm.formats.angles import ORIGINAL
 from minillm.formats.families import FILES, NAMES, every
 from minillm.formats.format import Contents, Format
 from minillm.formats.llama import LlamaFolder
@@ -125,6 +126,9 @@ class FamilyFolder(LlamaFolder):
         """A Llama's entries, and those of the changes."""
         changes, layers = config.changes, range(config.layers)
         entries = super().entries(config) | {"pad_token_id": None}  # some have a default here
+        scaling = entries["rope_scaling"] or {}
+        if ORIGINAL in self.row.defaults and ORIGINAL in scaling:
+            entries[ORIGINAL] = scaling[ORIGINAL]  # the default would replace the one inside
         if changes.windows:
             entries["sliding_window"] = config.window
         if changes.whole_every:
