@@ -62,8 +62,8 @@ class CausalReader(Reader):
         """
         self._require_own(state, len(ids))
         counts = _counts(ids, lengths)
-        lasts = state.lengths + counts
-        if max(lasts.tolist()) > self.config.context or self.has_other_angles(state, lasts):
+        total = state.lengths + counts
+        if max(total.tolist()) > self.config.context or self.has_other_angles(state, total):
             ids, counts = self._window(ids, state, counts)
             state = self.zero_state(len(ids))
         after = state.extended(ids, counts)

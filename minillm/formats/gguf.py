@@ -198,13 +198,14 @@ def _config_of(entries: Entries, tensors: Mapping[str, GGUFTensor]) -> LlamaConf
         width = config.head_width
         for name in (f"{arch}.rope.dimension_count", f"{arch}.attention.value_length"):
             entries.check(name, (width,), f"{width}, the width of a head")
+        config = _variant_of(entries, config)
         divisors = {
             name: _tensor(path, tensors, name, (width // 2,)).read()
             for name in ANGLE_TENSORS
             if name in tensors
         }
         scaling = read_gguf_angles(entries, arch, config, divisors)
-        config = _variant_of(entries, replace(config, rope_scaling=scaling))
+        config = replace(config, rope_scaling=scaling)
     reasons.check()
     own = {name: value for name, value in metadata.items() if name.startswith(f"{arch}.")}
     warn_of_unknown(path, own, {f"{arch}.{name}" for name in _OTHERS})

@@ -85,6 +85,7 @@ class Transformers(Format):
     names: ClassVar[Mapping[str, str | tuple[str, ...]]]  # of parameters: ours, theirs
     tokenizer_class: ClassVar[str]  # of transformers, for byte pairs
     transposed: ClassVar[bool] = True  # whether their matrices are (out, in)
+    gain: ClassVar[float] = 0.0  # our gains are theirs and this
     prefix: ClassVar[str]  # of all tensors but the output's, unless a model was saved without it
     output: ClassVar[str]  # the tensor of the output, which may be tied to the embedding
     heads: ClassVar[str]  # the beginning of the names of the tensors without prefix
@@ -106,10 +107,6 @@ class Transformers(Format):
     def tokenizer_files(self, tokenizer: Any, context: int) -> dict[str, bytes]:
         """The files that describe a tokenizer; InputError for one that transformers lacks."""
         return _byte_pair_files(tokenizer, self.tokenizer_class, context)
-
-    def added(self, name: str) -> float:
-        """The number by which our weight of this name exceeds the one in a file."""
-        return 0.0
 
     def tied(self, config: Any) -> dict[str, tuple[str, str]]:
         """The second names of tensors, their first names, and our parameters."""
@@ -334,13 +331,24 @@ def open_weights(folder: Path, plain: Callable[[str], str]) -> dict[str, Tensor]
     elif index.exists():
         stored = _open_listed(index)
     else:
-        raise InputError(f"{folder}: expected {WEIGHTS} or {index.name}, found neither")
+        raise InputError(f"{folder}: expected {WEIGHTS} or {index.name}, found {_others(folder)}")
     tensors = {}
     for name, tensor in stored.items():
         if plain(name) in tensors:
             raise InputError(f"{tensor.path}: it has {short(plain(name))} under two names")
         tensors[plain(name)] = tensor
     return tensors
+
+
+def _others(folder: Path) -> str:
+    """The weights that a folder has in place of safetensors."""
+    pickled = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
+    if not pickled:
+        return "neither"
+    return (
+        f"{short(pickled[0])}, a pickle, which may run any program: save it with save_pretrained "
+        "of transformers, which writes safetensors"
+    )
 
 
 def _open_listed(index: Path) -> dict[str, Tensor]:

@@ -1,6 +1,4 @@
-"""LoRA's additions as Hugging Face's library PEFT stores them, for its GPT-2, Llama or BERT.
-
-Variants of Llama are as Llama, with the names and the layout of their family.
+"""LoRA's additions as Hugging Face's library PEFT stores them, for a GPT-2, Llama, variant or BERT.
 
     adapter_config.json         the rank r, lora_alpha, and the modules that have an addition
     adapter_model.safetensors   base_model.model. + a module's name + .lora_A.weight (r, I) and
@@ -90,8 +88,8 @@ _OTHERS = {
 Adapted = GPT | Llama | Variant | BERT
 
 
-def _folder(model: Adapted) -> Transformers:
-    """The format of folders of the whole model."""
+def _folder_of(model: Adapted) -> Transformers:
+    """The format of transformers' folders of the model, which has the names of its tensors."""
     return next(one for one in formats() if isinstance(one, Transformers) and one.holds(model))
 
 
@@ -100,7 +98,7 @@ def _modules(model: Adapted) -> dict[str, tuple[str, slice]]:
 
     A table that is the output, too, is not one of them: PEFT would change only one of the two.
     """
-    folder, modules = _folder(model), {}
+    folder, modules = _folder_of(model), {}
     tied = {ours for _, ours in folder.tied(model.config).values()}
     for weight in folder.weights(model.config):
         if len(weight.shape) == 2 and weight.name not in tied:
@@ -150,7 +148,7 @@ def read_adapter(folder: str | Path, model: Adapted) -> tuple[dict[str, NDArray]
     stored: dict[tuple[str, str], tuple[str, Tensor]] = {}  # by module and side
     whole: dict[str, Tensor] = {}
     names = {name for weight in _weights(model) for name in weight.columns}
-    names |= _folder(model).tied(model.config).keys()
+    names |= _folder_of(model).tied(model.config).keys()
     for name, tensor in tensors.items():
         module, side, full = _module_of(name, model)
         with reasons:
@@ -232,7 +230,11 @@ def _is_pattern(key: str) -> bool:
 
 
 def _weights(model: Adapted) -> Iterator[Weight]:
-    return _folder(model).weights(model.config)
+    """The weights that others may replace: of a Gemma, whose gains differ from ours, no gain."""
+    folder = _folder_of(model)
+    for weight in folder.weights(model.config):
+        if not (folder.gain and weight.name.endswith(".gain")):
+            yield weight
 
 
 def _module_of(name: str, model: Adapted) -> tuple[str, str, str]:
@@ -240,7 +242,7 @@ def _module_of(name: str, model: Adapted) -> tuple[str, str, str]:
 
     For any other tensor its own name, without prefixes, and "".
     """
-    plain, inner = _folder(model).plain, name.removeprefix(_PREFIX)
+    plain, inner = _folder_of(model).plain, name.removeprefix(_PREFIX)
     for ends in (_SIDES, _OF_TABLES):
         for side, ending in ends.items():
             if inner != name and inner.endswith(ending):
@@ -283,7 +285,7 @@ def _read_replaced(
 ) -> dict[str, NDArray[np.float32]]:
     """The weights of which tensors are replaced by others than the model's."""
     replaced, reasons = {}, Reasons()
-    tied, described = _folder(model).tied(model.config), {}
+    tied, described = _folder_of(model).tied(model.config), {}
     for weight in _weights(model):
         given = {name: whole[name] for name in weight.columns if name in whole}
         if not given:
@@ -293,9 +295,7 @@ def _read_replaced(
         for name, tensor in given.items():
             with reasons:
                 checked(path, name, tensor, weight.shapes()[name])
-                view = weight.views(array)[name]
-                read_finite(tensor, name, view)
-                view += np.float32(_folder(model).added(weight.name))
+                read_finite(tensor, name, weight.views(array)[name])
         if not np.array_equal(array, before):
             replaced[weight.name] = array
     for second, (first, ours) in tied.items():
@@ -330,13 +330,14 @@ def write_adapter(
     LlamaModel or BertModel.  InputError for an addition that PEFT does not support.
     """
     parts: dict[str, tuple[NDArray, NDArray]] = {}
-    modules, made = _modules(model), _folder(model)
+    modules, made = _modules(model), _folder_of(model)
     supported = {f"{ours}.{side}" for ours, _ in modules.values() for side in "AB"}
+    supported |= {weight.name for weight in _weights(model)}
     for name in additions:
-        if name not in supported and name not in model.params:
+        if name not in supported:
             raise InputError(
-                f"{name}: expected an addition to a linear layer of a gpt, a llama, a variant or a "
-                "bert, or to a table that is not the output, too, found one to another weight"
+                f"{name}: expected an addition to a linear layer, or to a table that is not the "
+                "output, too, found one to another weight"
             )
     for module, (ours, columns) in modules.items():
         if f"{ours}.A" in additions:
@@ -385,7 +386,7 @@ def _replaced(model: Adapted, arrays: Mapping[str, NDArray]) -> dict[str, NDArra
 
     PEFT copies whole modules, so the other tensors of these modules are among them.
     """
-    tied = _folder(model).tied(model.config)
+    tied = _folder_of(model).tied(model.config)
     new = {n for weight in _weights(model) if weight.name in arrays for n in weight.columns}
     modules = {name.removesuffix(".weight") for name in new if name.endswith(".weight")}
     tensors: dict[str, NDArray] = {}
@@ -393,8 +394,6 @@ def _replaced(model: Adapted, arrays: Mapping[str, NDArray]) -> dict[str, NDArra
         names = {n for n in weight.columns if n in new or n.rpartition(".")[0] in modules}
         if names:
             array = dense(arrays.get(weight.name, model.params[weight.name]))
-            if added := _folder(model).added(weight.name):
-                array = array - np.float32(added)
             tensors |= {name: weight.views(array)[name] for name in names}
     return tensors | {
         second: tensors[first] for second, (first, _) in tied.items() if first in tensors

@@ -43,6 +43,7 @@ class FamilyFolder(LlamaFolder):
             "model_type": self.row.model_type or family,
             "architectures": self.row.architectures,
             "fixed": self.row.fixed,
+            "gain": self.row.gain,
             "others": LlamaFolder.others | {*self.row.others},
             "names": {**LlamaFolder.names, **NAMES, **self.row.names},
         }
@@ -71,24 +72,20 @@ class FamilyFolder(LlamaFolder):
         file = self._completed(Entries(path, read_json(Path(path) / "config.json")))
         scale = np.sqrt(config.head_width / file.number(_SCALE, config.head_width))
         for name, array in params.items():
-            if self.added(name):
-                array += np.float32(self.added(name))
+            if name.endswith(".gain"):
+                array += np.float32(self.gain)
             if name.endswith(".norm_q.gain"):
                 array *= np.float32(scale)
         return contents
 
     def write(self, contents: Contents, path: str | Path, options: Any = None) -> None:
         """See :meth:`minillm.formats.huggingface.Transformers.write`."""
-        model = contents.model
+        model, gain = contents.model, np.float32(self.gain)
         params = {
-            name: array - np.float32(self.added(name)) if self.added(name) else array
+            name: array - gain if name.endswith(".gain") else array
             for name, array in model.params.items()
         }
         super().write(replace(contents, model=Variant(model.config, params=params)), path, options)
-
-    def added(self, name: str) -> float:
-        """The 1 that the gains of a Gemma lack in a file."""
-        return self.row.gain if name.endswith(".gain") else 0.0
 
     def _supported(self, file: Entries, tensors: Mapping[str, Tensor]) -> Any:
         """Also the reason why a relative of the family is refused."""

@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from minillm import __version__
+from minillm.data.compressed import decompressed
 from minillm.data.entries import Entries
 from minillm.data.files import STANDARD_INPUT, naming, read_json, reading, write_file
 from minillm.errors import InputError, Reasons
@@ -153,8 +154,8 @@ def recognised(path: str | Path) -> tuple[Format | None, bytes]:
         raise InputError("standard input: expected the name of a file: it is read twice")
     path, head = Path(path), b""
     if not path.is_dir():
-        with reading(path) as opened:
-            head = opened.read(64).lstrip()
+        with reading(path) as opened, decompressed(opened, str(path)) as file:
+            head = file.read(64).lstrip()
     return next((one for one in formats() if one.recognises(path, head)), None), head
 
 

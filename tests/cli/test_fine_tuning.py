@@ -399,7 +399,7 @@ def test_what_is_no_adapter(bases, files, train, tmp_path, fails, capsys):
     assert "expected --init DIR, the run that its additions are for" in fails(
         "import", adapter, *out
     )
-    assert "--init: expected a run of bert, gpt or llama, found one of lm" in fails(
+    assert "--init: expected a run of bert, gpt, llama or variant, found one of lm" in fails(
         "import", adapter, *out, "--init", bases / "lm"
     )
     command = ["import", str(adapter), *map(str, out), "--init", str(bases / "bert")]

@@ -216,7 +216,8 @@ def test_what_cannot_be_run_is_refused_by_name(tmp_path, changes, message):
 def test_all_reasons_are_named_at_once(tmp_path):
     path = make(tmp_path / "llama", hidden_act="relu", num_hidden_layers=0, rms_norm_eps="x")
     tokenizer = json.loads((path / "tokenizer.json").read_text())
-    (path / "tokenizer.json").write_text(json.dumps(tokenizer | {"normalizer": {"type": "NFC"}}))
+    changed = tokenizer | {"normalizer": {"type": "Lowercase"}}
+    (path / "tokenizer.json").write_text(json.dumps(changed))
     with pytest.raises(InputError) as refused:
         import_llama(path)
     names = [reason.removeprefix(f"{path}/").split(":")[:2] for reason in refused.value.args]
@@ -279,6 +280,15 @@ def test_rows_past_the_tokenizer_are_kept_and_never_written(tmp_path):
     command = ["finetune", str(run), str(labels), "--out", str(tmp_path / "labels")]
     assert main([*command, "--steps", "2"]) == 0
     assert minillm.load(tmp_path / "labels").classify("she sells").label in ("a", "b")
+
+
+def test_a_pickle_is_refused_with_the_way_out(tmp_path):
+    path = make(tmp_path / "llama")
+    (path / "model.safetensors").rename(path / "pytorch_model.bin")
+    with pytest.raises(
+        InputError, match=r"'pytorch_model.bin', a pickle, .*: save it with save_pr"
+    ):
+        import_llama(path)
 
 
 def test_characters_have_no_tokenizer_there(tmp_path):

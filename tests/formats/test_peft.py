@@ -13,6 +13,7 @@ from minillm.formats.tensors import open_tensors, write_tensors
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.models.variants import FAMILIES, Variant, VariantConfig
 from minillm.text import BytePairs, WordPieces
 from minillm.training.lora import LoRA
 
@@ -329,9 +330,7 @@ def test_a_table_and_its_output(tmp_path):
 
 def test_an_embedding_is_not_written(tmp_path):
     model = small("gpt")
-    with pytest.raises(
-        InputError, match=r"embedding.E.A: expected an addition to a linear layer of"
-    ):
+    with pytest.raises(InputError, match=r"embedding.E.A: expected an addition to a linear layer"):
         write_adapter(tmp_path / "x", model, added_to(model, ("W_o", "embedding.E")), 1.0, "base")
     assert not (tmp_path / "x").exists()
 
@@ -355,6 +354,39 @@ def logits_of(model, ids):
         return model.forward(ids)[0]
     x, _ = model.hidden(ids)
     return model.masked_words(x.reshape(-1, 4))[0].reshape(*ids.shape, -1)
+
+
+FUSED = {"model.layers.0.self_attn.qkv_proj": ("blocks.0.attention.W_qkv", slice(0, 8))}
+BIAS = {
+    "model.layers.1.self_attn.v_proj.base_layer.bias": ("blocks.1.attention.b_qkv", slice(6, 8))
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_variants_of_llama_have_them_too(family, tmp_path):
+    """Phi-3 has one module for query, key and value; the gains of a Gemma are not replaced."""
+    rng = np.random.default_rng(0)
+    sizes = {**SIZES, "key_heads": 1, "feed_forward": 6, "head_width": 2, "tied": False}
+    model = Variant(VariantConfig(9, **sizes, family=family), rng)
+    modules = FUSED if family == "phi3" else dict([*LLAMA_MODULES.items()][:2])
+    tensors, expected = theirs_with(model, modules, r=3, scale=2.0)
+    if "blocks.1.attention.b_qkv" in model.params:
+        for theirs, (ours, columns) in BIAS.items():
+            tensors[f"base_model.model.{theirs}"] = np.ones(2, np.float32)
+            expected[ours][columns] = 1
+    write_theirs(tmp_path / "theirs", tensors)
+    arrays, r, alpha = read_adapter(tmp_path / "theirs", model)
+    assert_close(applied(model, arrays, alpha / r), expected)
+    write_adapter(tmp_path / "ours", model, arrays, alpha / r, "base")
+    arrays, r, alpha = read_adapter(tmp_path / "ours", model)
+    assert_close(applied(model, arrays, alpha / r), expected)
+    tensors["base_model.model.model.norm.weight"] = np.ones(4, np.float32)
+    write_theirs(tmp_path / "theirs", tensors)
+    if family == "gemma3":
+        with pytest.raises(InputError, match=r"model.norm.weight': expected lora_A or lora_B"):
+            read_adapter(tmp_path / "theirs", model)
+    else:
+        read_adapter(tmp_path / "theirs", model)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # PEFT's use of transformers

@@ -14,7 +14,6 @@ from minillm.errors import InputError, InputWarning
 from minillm.formats.families import FILES, every
 from minillm.formats.format import Contents, Updates
 from minillm.formats.gguf import GGUF, GGUFAdapter, Options, export_gguf, read_weights
-from minillm.formats.peft import WEIGHTS, read_adapter, write_adapter
 from minillm.formats.variants import FamilyFolder
 from minillm.models.variants import FAMILIES, Variant, VariantConfig
 from minillm.ops.rotary_scaling import Linear, Llama3, LongRope, Yarn
@@ -499,25 +498,6 @@ def test_the_command_line(tmp_path, capsys, family):
     assert main(["export", str(run), str(tmp_path / "a.gguf")]) == 0
     assert main(["import", str(tmp_path / "a.gguf"), "--out", str(run), "--overwrite"]) == 0
     assert "".join(minillm.load(run).write("she", length=20, seed=0)) == text
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_adapters_of_peft_there_and_back(tmp_path, family):
-    """A gain that replaces another, too, is less by 1 in the files of a Gemma."""
-    model, name, gain = new(family), "blocks.1.attention.W_qkv", "blocks.0.norm_1.gain"
-    rng = np.random.default_rng(1)
-    A, B = (rng.standard_normal(shape).astype(np.float32) for shape in ((32, 2), (2, 64)))
-    arrays = {f"{name}.A": A, f"{name}.B": B, gain: model.params[gain] * 2}
-    write_adapter(tmp_path / "a", model, arrays, 1.5, "base")
-    found, r, alpha = read_adapter(tmp_path / "a", model)
-    product = found[f"{name}.A"] @ found[f"{name}.B"] * (alpha / r)
-    np.testing.assert_allclose(product, A @ B * 1.5, rtol=1e-4, atol=1e-4)
-    np.testing.assert_array_equal(found[gain], arrays[gain])
-    stored = load_file(tmp_path / "a" / WEIGHTS)
-    module = "qkv_proj" if family == "phi3" else "k_proj"
-    assert f"base_model.model.model.layers.1.self_attn.{module}.lora_A.weight" in stored
-    theirs = stored["base_model.model.model.layers.0.input_layernorm.weight"]
-    np.testing.assert_array_equal(theirs, arrays[gain] - (family == "gemma3"))
 
 
 def test_every_family_has_files():
