@@ -12,12 +12,14 @@ interface is described in OpenAI's API reference ("Chat completions", 2023).
 
 import asyncio
 import contextlib
+import json
 import sys
 import threading
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable
-from functools import partial
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -40,7 +42,7 @@ from minillm.serving.engine import Engine, Full, Growth, Job
 from minillm.serving.forms import Event, Form
 from minillm.serving.requests import RequestError, Wanted, read
 from minillm.serving.threads import Threads
-from minillm.text.chat_template import Message
+from minillm.serving.tools import Answer, CallForm, form_of
 from minillm.text.template_processes import NoTime
 
 T = TypeVar("T")
@@ -58,14 +60,15 @@ PAGE_POLICY = (
 
 
 class Prompt(NamedTuple):
-    """The ids of the messages or of a prompt, and its text.
+    """The ids of the messages or of a prompt, and the text of a prompt.
 
-    ``silent`` ids at the beginning, such as BOS, are not in the text.
+    ``opening``: the text at the end of the ids that begins the answer: it has to be a call of a
+    function.
     """
 
     ids: list[int]
     text: str = ""
-    silent: int = 0
+    opening: str = ""
 
 
 class EmbeddingServer:
@@ -165,16 +168,13 @@ class Server(EmbeddingServer):
     async def answer(self, request: Request, chat: bool) -> Response:
         """Answer a chat, or continue a text or several."""
         wanted, prompts = await self._read(request, await _body(request), chat)
-        silent = None
-        if wanted.top is not None:
-            silent = [p.silent if wanted.echo else 0 for p in prompts for _ in range(wanted.n)]
         form = Form(
             chat,
             self.name,
             self.chat.tokenizer,
-            sum(len(prompt.ids) for prompt in prompts),
-            len(prompts) * wanted.n,
-            silent,
+            [(prompt.ids, prompt.text) for prompt in prompts],
+            wanted.n,
+            wanted.echo,
         )
         events = self._events(request, prompts, wanted)
         if wanted.stream:
@@ -189,13 +189,34 @@ class Server(EmbeddingServer):
         def work(gone: threading.Event) -> tuple[Wanted, list[Prompt]]:
             wanted = read(body, self.name, self.sampling, len(self.chat.tokenizer), chat)
             if chat:
-                return wanted, [Prompt(self._encoded(wanted.messages, gone))]
+                wanted, opening = self._with_tools(wanted)
+                return wanted, [Prompt(self._encoded(wanted, opening, gone), opening=opening)]
             return wanted, self._prompts(wanted, gone)
 
         return await _worked(request, self._encoding, work)
 
-    def _encoded(self, messages: list[Message], gone: threading.Event) -> list[int]:
-        """The ids of messages.  What cannot fit is not encoded."""
+    @cached_property
+    def _form(self) -> CallForm:
+        """The form of the calls of the model.  InputError if it has none."""
+        return form_of(self.chat.template.source)
+
+    def _with_tools(self, wanted: Wanted) -> tuple[Wanted, str]:
+        """The request with the grammar of a call that it forces, and the opening of the call."""
+        tools, opening = wanted.tools, ""
+        try:
+            if tools or any(m["role"] == "tool" or "tool_calls" in m for m in wanted.messages):
+                form = self._form
+                if tools and tools.forced:
+                    wanted, opening = replace(wanted, grammar=tools.grammar(form)), form.opening
+        except InputError as error:
+            raise RequestError(str(error), "tools") from None
+        if wanted.grammar is not None:
+            _ = self.chat.masks  # of the vocabulary: not in the thread of the connections
+        return wanted, opening
+
+    def _encoded(self, wanted: Wanted, opening: str, gone: threading.Event) -> list[int]:
+        """The ids of the messages and of an opening.  What cannot fit is not encoded."""
+        messages, tools = wanted.messages, wanted.tools.described if wanted.tools else None
         context = self.chat.reader.config.context
 
         def watch(n: int) -> None:
@@ -206,14 +227,17 @@ class Server(EmbeddingServer):
 
         if len(messages) >= context:
             raise self._too_long("messages", f"{len(messages):,} messages")
-        self._check_size("messages", [message["content"] for message in messages])
+        calls = [message["tool_calls"] for message in messages if "tool_calls" in message]
+        texts = [message["content"] for message in messages]
+        self._check_size("messages", [*texts, *map(json.dumps, [*calls, *(tools or [])])])
         try:
             watch(0)
-            ids = self.chat.encode(messages, watch).tolist()
+            ids = self.chat.encode(messages, watch=watch, tools=tools).tolist()
         except NoTime as error:
             raise RequestError(str(error), code="overloaded", status=503) from None
         except InputError as error:
             raise RequestError(str(error)) from None
+        ids += self.chat.tokenizer.encode_known(opening).tolist()
         self._check_length("messages", len(ids))
         return ids
 
@@ -227,11 +251,10 @@ class Server(EmbeddingServer):
             if isinstance(prompt, str):
                 self._check_size(name, [prompt])
                 try:
-                    ids = tokenizer.encode(prompt, name).tolist()
+                    ids = tokenizer.opened(tokenizer.encode_known(prompt, name)).tolist()
                 except InputError as error:
                     raise RequestError(str(error), "prompt") from None
-                silent = 1 if tokenizer.add_bos or not ids else 0
-                read = Prompt(ids or [tokenizer.bos or 0], prompt, silent)
+                read = Prompt(ids or [tokenizer.bos or 0], prompt)
             else:
                 read = Prompt(prompt, tokenizer.decode(prompt) if wanted.echo else "")
             self._check_length(name, len(read.ids), only_scored=wanted.length == 0)
@@ -267,11 +290,13 @@ class Server(EmbeddingServer):
                     prompt.ids,
                     wanted.length,
                     wanted.sampling_of(choice),
+                    grammar=wanted.grammar,
                     adjustments=wanted.adjustments(),
                     top=wanted.top,
                     scores_prompt=wanted.echo and wanted.top is not None,
                 )
-                pieces = Pieces(self.chat.tokenizer, wanted.stop)
+                shown = self._form.texts if wanted.tools else ()
+                pieces = Pieces(self.chat.tokenizer, wanted.stop, shown)
                 echo = prompt.text if wanted.echo else ""
                 jobs.append(Job(text, pieces, partial(deliver, len(jobs)), echo))
         return jobs
@@ -294,6 +319,10 @@ class Server(EmbeddingServer):
                 loop.call_soon_threadsafe(queue.put_nowait, event)
 
         jobs = self._jobs(prompts, wanted, deliver)
+        answers: list[Answer] = []
+        if wanted.tools:
+            names = wanted.tools.names
+            answers = [Answer(self._form, names, prompts[0].opening) for _ in jobs]
         try:
             self.engine.submit(jobs)
         except Full:
@@ -308,6 +337,8 @@ class Server(EmbeddingServer):
                         event = await queue.get()
                 if isinstance(event, Exception):
                     raise event
+                if event is not None and answers:
+                    event = _with_calls(event, answers[event.choice])
                 if event is not None and (event.piece or event.scores or event.reason):
                     active -= event.reason is not None
                     yield event
@@ -315,6 +346,16 @@ class Server(EmbeddingServer):
                     raise ClientDisconnect
         finally:
             self.engine.cancel(jobs)
+
+
+def _with_calls(event: Event, answer: Answer) -> Event:
+    """An event without the text of calls; the last one has the calls."""
+    piece = answer.add(event.piece)
+    if event.reason is None:
+        return event._replace(piece=piece)
+    piece += answer.end()
+    reason = "tool_calls" if answer.calls and event.reason == "stop" else event.reason
+    return event._replace(piece=piece, reason=reason, calls=answer.calls)
 
 
 async def _worked(request: Request, threads: Threads, work: Callable[[threading.Event], T]) -> T:

@@ -7,10 +7,13 @@ from typing import Any
 
 from minillm.data.conversations import Message, check_messages
 from minillm.decoding import Sampling
+from minillm.decoding.grammar import Expression
+from minillm.decoding.json_schema import ANY_OBJECT, grammar_of
 from minillm.decoding.penalties import Bias, Occurrences
 from minillm.decoding.writer import Adjustment
 from minillm.errors import InputError, one_line, short
 from minillm.option import checked, option, with_default
+from minillm.serving.tools import Tools, read_tools
 
 SAMPLING = tuple(entry.name for entry in fields(Sampling))
 
@@ -66,11 +69,8 @@ class CompletionFields(Fields):
 # Fields with the only values that can be done here, besides null.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "suffix": ("",),
-    "tools": ([],),
     "functions": ([],),
-    "tool_choice": ("none", "auto"),
     "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     # of vLLM
     "add_generation_prompt": (True,),
@@ -97,6 +97,11 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "xtc_probability": (0,),
 }
 NEUTRAL_OF_CHAT: dict[str, tuple[Any, ...]] = {"echo": (False,)}
+NEUTRAL_OF_COMPLETION: dict[str, tuple[Any, ...]] = {
+    "response_format": ({"type": "text"},),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+}
 
 # Fields that change no answer; the last two lines belong to samplers that are switched off.
 IGNORED = (
@@ -134,6 +139,8 @@ class Wanted:
     stop: list[str]
     top: int | None  # most probable tokens that are listed; None: no log-probabilities
     echo: bool
+    grammar: Expression | None  # of the text of an answer
+    tools: Tools | None  # that an answer may call
     stream: bool
     usage: bool  # the last event of a stream has the numbers of tokens
 
@@ -159,17 +166,22 @@ def read(body: bytes, model: str, defaults: Sampling, vocabulary: int, chat: boo
     """
     values = fields_of(body, model)
     form = ChatFields if chat else CompletionFields
-    text = ("messages",) if chat else ("prompt",)
+    text = ("messages", "response_format", "tools", "tool_choice") if chat else ("prompt",)
     known = [*text, "logit_bias", "repeat_penalty", "stop", "stream_options", *SAMPLING]
     check_names(
         values,
         [*known, *(entry.name for entry in fields(form)), *IGNORED],
-        NEUTRAL | NEUTRAL_OF_CHAT if chat else NEUTRAL,
+        NEUTRAL | (NEUTRAL_OF_CHAT if chat else NEUTRAL_OF_COMPLETION),
     )
     if values.get("logprobs") is False or (chat and values.get("logprobs") == 0):
         del values["logprobs"]
     given: Any = check_fields(form, values)
     options = _field(values, "stream_options", dict, {})
+    grammar = _grammar(values.get("response_format", {"type": "text"}))
+    tools = _tools(values) if chat else None
+    if grammar is not None and tools is not None:
+        message = 'response_format: expected {"type": "text"} with tools, found another'
+        raise RequestError(message, "response_format", "unsupported_value")
     most = MOST_CHOICES // given.n
     return Wanted(
         messages=_messages(values.get("messages")) if chat else [],
@@ -182,6 +194,8 @@ def read(body: bytes, model: str, defaults: Sampling, vocabulary: int, chat: boo
         stop=_stop(values.get("stop", [])),
         top=_top(given),
         echo=getattr(given, "echo", False),
+        grammar=grammar,
+        tools=tools,
         stream=given.stream,
         usage=_field(options, "include_usage", bool, False),
     )
@@ -249,13 +263,38 @@ def _messages(messages: Any) -> list[Message]:
             if isinstance(content, list) and all(map(_is_text, content)):
                 content = "".join(part["text"] for part in content)
             role = "system" if role == "developer" else role
-            message = {"role": role, "content": content}
+            message = {"role": role, "content": content, **_of_tools(message)}
+            if "tool_calls" in message and content is None:
+                message["content"] = ""
         read.append(message)
     try:
         check_messages(read if isinstance(messages, list) else messages)
     except InputError as error:
         raise RequestError(str(error), str(error).partition(":")[0]) from None
     return read
+
+
+def _of_tools(message: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a message about calls; templates take their arguments as objects."""
+    given = {name: message[name] for name in ("tool_call_id", "name") if message.get(name)}
+    if message.get("tool_calls"):
+        try:
+            given["tool_calls"] = [
+                {**call, "function": {**call["function"], "arguments": _arguments(call)}}
+                for call in message["tool_calls"]
+            ]
+        except (TypeError, KeyError, ValueError, RecursionError):
+            found = short(message["tool_calls"])
+            expected = "functions with a name and arguments in JSON"
+            raise RequestError(
+                f"messages: tool_calls: expected {expected}, found {found}", "messages"
+            ) from None
+    return given
+
+
+def _arguments(call: Mapping[str, Any]) -> Any:
+    arguments = call["function"]["arguments"]
+    return json.loads(arguments) if isinstance(arguments, str) else arguments
 
 
 def _is_text(part: Any) -> bool:
@@ -370,6 +409,36 @@ def _stop(stop: Any) -> list[str]:
         message = f"stop: expected at most {LONGEST_STOP:,} characters, found {longest:,}"
         raise RequestError(message, "stop")
     return [text for text in texts if text]
+
+
+def _tools(values: Mapping[str, Any]) -> Tools | None:
+    """The tools of a chat, checked."""
+    try:
+        return read_tools(values.get("tools", []), values.get("tool_choice", "auto"))
+    except InputError as error:
+        param = "tool_choice" if str(error).startswith("tool_choice") else "tools"
+        raise RequestError(str(error), param) from None
+
+
+def _grammar(form: Any) -> Expression | None:
+    """The grammar of a response format; None for any text."""
+    name, kinds = "response_format", ("text", "json_object", "json_schema")
+    if not isinstance(form, dict) or form.get("type") not in kinds:
+        found = form.get("type") if isinstance(form, dict) else form
+        expected = f"{name}.type: expected {', '.join(kinds[:2])} or {kinds[2]}"
+        raise RequestError(f"{expected}, found {short(found)}", name)
+    if form["type"] == "text":
+        return None
+    if form["type"] == "json_object":
+        return ANY_OBJECT
+    named = form.get("json_schema")
+    if not isinstance(named, dict) or "schema" not in named:
+        message = f"{name}.json_schema: expected an object with a schema, found {short(named)}"
+        raise RequestError(message, name)
+    try:
+        return grammar_of(named["schema"], f"{name}.json_schema.schema")
+    except InputError as error:
+        raise RequestError(str(error), name) from None
 
 
 def _field(values: Mapping[str, Any], name: str, kind: type, default: Any) -> Any:

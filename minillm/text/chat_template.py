@@ -44,6 +44,8 @@ from minillm.text.vocabulary import SpecialTokens, Vocabulary
 
 SECONDS = 5  # of CPU time that a template may take for a conversation
 
+Tools = Sequence[Mapping[str, Any]]
+
 _NONE = np.zeros(0, np.int32)
 
 
@@ -129,12 +131,15 @@ class ChatTemplate:
         if self.source in KNOWN:
             object.__setattr__(self, "source", KNOWN[self.source].source)
 
-    def text(self, messages: Sequence[Message], prompt: bool = True) -> str:
+    def text(
+        self, messages: Sequence[Message], prompt: bool = True, tools: Tools | None = None
+    ) -> str:
         """The conversation as one text, and with ``prompt`` the beginning of an answer.
 
+        ``tools`` describe functions that the answer may call, each as OpenAI's interface has it.
         InputError, in one line, where the template fails or refuses the conversation.
         """
-        return str.__str__(self._text(messages, prompt))
+        return str.__str__(self._text(messages, prompt, tools))
 
     @cached_property
     def _known(self) -> Filled | None:
@@ -142,12 +147,14 @@ class ChatTemplate:
         source = _with_line_ends(self.source)
         return next((k.fill for k in KNOWN.values() if _with_line_ends(k.source) == source), None)
 
-    def _text(self, messages: Sequence[Message], prompt: bool) -> Written:
+    def _text(
+        self, messages: Sequence[Message], prompt: bool, tools: Tools | None = None
+    ) -> Written:
         if self._known is not None:
             return self._known(messages, self.bos, prompt)
         tokens = {f"{name}_token": getattr(self, name) for name in ("bos", "eos", "pad", "unk")}
         values: dict[str, Any] = {name: token for name, token in tokens.items() if token}
-        values |= {"tools": None, "documents": None, "add_generation_prompt": prompt}
+        values |= {"tools": tools, "documents": None, "add_generation_prompt": prompt}
         return _in_a_process(self.source, values | {"messages": list(map(dict, messages))})
 
     def encode(
@@ -156,6 +163,7 @@ class ChatTemplate:
         messages: Sequence[Message],
         prompt: bool = True,
         watch: Callable[[int], None] = lambda n: None,
+        tools: Tools | None = None,
     ) -> NDArray[np.int32]:
         """The ids of :meth:`text`, (T,).  No content of a message becomes a special token.
 
@@ -163,7 +171,7 @@ class ChatTemplate:
         """
         special = _special_tokens(tokenizer)
         check_messages(messages)
-        return _encoded(self._text(messages, prompt), tokenizer, special, watch)
+        return _encoded(self._text(messages, prompt, tools), tokenizer, special, watch)
 
     def encode_answers(
         self,

@@ -1,5 +1,7 @@
 """Several choices and prompts in one request, log-probabilities, echo, penalties and biases."""
 
+import time
+
 import chatting
 import numpy as np
 import pytest
@@ -127,8 +129,10 @@ def test_requests_are_served_in_turn(run):
     with some._changed:
         some.submit([Noting(f"first {k}") for k in range(3)])
         some.submit([Noting("second")])
-    while len(order) < 4:
-        pass
+    for _ in range(500):
+        if len(order) == 4:
+            break
+        time.sleep(0.01)
     some.close()
     assert order[-4:] == ["first 0", "second", "first 1", "first 2"]
 
@@ -137,7 +141,7 @@ def test_a_client_that_leaves_cancels_all_its_choices(server, run, monkeypatch):
     monkeypatch.setattr(app, "LOOK", 0.05)
     with server.post({**CHAT, "n": 20, "max_tokens": 100}):
         while not server.server.engine._active:
-            pass
+            time.sleep(0.001)
     server.idle()
     assert server.text(CHAT) == expected(run, TALK)
 
@@ -237,6 +241,22 @@ def test_parts_of_characters_are_shown_as_bytes(server):
     assert choice["logprobs"]["top_logprobs"][1].keys() == {f"bytes:\\x{parts[1]:02x}"}
 
 
+def test_rows_past_the_vocabulary_are_not_listed():
+    """Of a model whose table of tokens is filled up to a multiple of 64."""
+    scores = [forms.Score(5, -1.0, [(len(TOKENIZER), -0.5), (5, -1.0)])]
+    listed = forms.ChatLogProbs(TOKENIZER, None).add(scores)["content"][0]["top_logprobs"]
+    assert len(listed) == 1
+    assert len(forms.CompletionLogProbs(TOKENIZER, None).add(scores)["top_logprobs"][0]) == 1
+
+
+def test_places_are_those_of_the_text():
+    """SentencePiece puts a space before a text, and a chat begins with a special token."""
+    ids = [TOKENIZER.id_of(token) for token in (b"<|im_start|>", b" the", b" cat")]
+    scores = [forms.Score(id, None, []) for id in ids]
+    for text, places in (("<|im_start|> the cat", [0, 12, 16]), ("the cat", [0, 0, 3])):
+        assert forms.CompletionLogProbs(TOKENIZER, (ids, text)).add(scores)["text_offset"] == places
+
+
 def test_a_silent_token_takes_no_room_in_the_text(server):
     """An empty prompt has a token that its text does not show."""
     asked = {**TEXT, "prompt": "", "echo": True, "logprobs": 1, "max_tokens": 2}
@@ -276,7 +296,7 @@ def test_a_prompt_of_the_whole_context_can_be_scored_only(server):
 def test_an_impossible_token_has_a_finite_log_probability():
     scores = [forms.Score(5, -np.inf, [(6, 0.0)])]
     for kind in (forms.ChatLogProbs, forms.CompletionLogProbs):
-        assert "-9999.0" in str(kind(TOKENIZER, 0).add(scores))
+        assert "-9999.0" in str(kind(TOKENIZER, None).add(scores))
 
 
 # --- penalties and biases ------------------------------------------------------------------------

@@ -229,7 +229,7 @@ def test_the_client_of_openai(server, run):
         ({"best_of": 1}, 400, "best_of", "best_of: there is no such field"),
         ({"a" * 99: 1}, 400, "a" * 57 + "...", f"{'a' * 57}...: there is no such field"),
         ({"a\x1b\ud800": 1}, 400, r"a\x1b\ud800", r"a\x1b\ud800: there is no such field"),
-        ({"tools": [{}]}, 400, "tools", "tools: expected [], found [{}]"),
+        ({"tools": [{}]}, 400, "tools", "tools[0]: expected a function, found {}"),
         ({"stream": 1}, 400, "stream", "stream: expected true or false, found 1"),
         ({"stream_options": []}, 400, "stream_options", "stream_options: expected an object, fo"),
         ({"colour": "red"}, 400, "colour", "colour: there is no such field"),
@@ -445,7 +445,7 @@ def test_a_client_that_leaves_ends_the_encoding_of_its_messages(server, run, mon
     """Those that wait for it are not begun.  It would not end within the test."""
     begun, ended = [], queue.Queue()
 
-    def encode(messages, watch):
+    def encode(messages, watch, tools):
         begun.append(messages)
         try:
             while True:
@@ -488,7 +488,7 @@ def test_encoding_ends_when_the_messages_no_longer_fit(server, run, monkeypatch)
     monkeypatch.setattr(
         type(run.tokenizer),
         "encode_ordinary",
-        lambda self, text: encoded.append(text) or original(self, text),
+        lambda self, text, **options: encoded.append(text) or original(self, text, **options),
     )
     status, answer = server.ask({**GREEDY, "messages": [user("the cat")] * 500})
     assert status == 400
