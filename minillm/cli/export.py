@@ -31,7 +31,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the file and its format."""
     add_run(
         parser,
-        "a run of ngram, word2vec, gpt, llama, variant, chat or bert, or one fine-tuned",
+        "a run of ngram, word2vec, gpt, llama, variant, chat, bert or encoder, or one fine-tuned "
+        "from these",
     )
     parser.add_argument(
         "file",

@@ -88,7 +88,8 @@ class Transformers(Format):
     gain: ClassVar[float] = 0.0  # our gains are theirs and this
     prefix: ClassVar[str]  # of all tensors but the output's, unless a model was saved without it
     output: ClassVar[str]  # the tensor of the output, which may be tied to the embedding
-    heads: ClassVar[str]  # the beginning of the names of the tensors without prefix
+    # The beginning, or beginnings, of the names of the tensors without prefix.
+    heads: ClassVar[str | tuple[str, ...]]
     buffers: ClassVar[re.Pattern]  # names of tensors that are not weights
 
     @property
@@ -106,7 +107,7 @@ class Transformers(Format):
 
     def tokenizer_files(self, tokenizer: Any, context: int) -> dict[str, bytes]:
         """The files that describe a tokenizer; InputError for one that transformers lacks."""
-        return _byte_pair_files(tokenizer, self.tokenizer_class, context)
+        return byte_pair_files(tokenizer, self.tokenizer_class, context)
 
     def tied(self, config: Any) -> dict[str, tuple[str, str]]:
         """The second names of tensors, their first names, and our parameters."""
@@ -455,7 +456,7 @@ def read_finite(tensor: Tensor, name: str, array: NDArray) -> None:
 # --- writing ---------------------------------------------------------------------
 
 
-def _byte_pair_files(tokenizer: Vocabulary, tokenizer_class: str, context: int) -> dict[str, bytes]:
+def byte_pair_files(tokenizer: Vocabulary, tokenizer_class: str, context: int) -> dict[str, bytes]:
     """The files that describe a tokenizer, by name.
 
     InputError for a tokenizer that is not one of byte pairs.

@@ -41,6 +41,7 @@ from minillm.formats.huggingface import Transformers, checked, json_file, read_f
 from minillm.formats.tensors import Tensor, open_tensors
 from minillm.formats.weights import Weight
 from minillm.models.bert import BERT
+from minillm.models.encoders import Encoder
 from minillm.models.fine_tuned import PREFIX, FineTuned, encoder_of
 from minillm.models.gpt import GPT
 from minillm.models.llama import Llama
@@ -85,7 +86,7 @@ _OTHERS = {
 }  # fmt: skip
 
 
-Adapted = GPT | Llama | Variant | BERT
+Adapted = GPT | Llama | Variant | BERT | Encoder
 
 
 def _folder_of(model: Adapted) -> Transformers:
@@ -367,7 +368,7 @@ def write_adapter(
         tensors[_PREFIX + name_of(name)] = array
     config = {
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM" if whole and not isinstance(model, BERT) else None,
+        "task_type": "CAUSAL_LM" if whole and not isinstance(model, BERT | Encoder) else None,
         "base_model_name_or_path": baseline,
         "r": rank,
         "lora_alpha": scale * rank,
@@ -404,10 +405,14 @@ class PEFT(Format):
     """Folders of additions, also those to the encoder of a fine-tuned model."""
 
     name = "peft"
-    models = (GPT, Llama, Variant, BERT, FineTuned)
+    models = (GPT, Llama, Variant, BERT, Encoder)
     default = "peft"
     signature = f"a folder with {CONFIG}"
     updates = True
+
+    def holds(self, model: Any) -> bool:
+        """Whether it is one of these, or a classifier with one."""
+        return isinstance(model, (*self.models, FineTuned))
 
     def recognises(self, path: Path, head: bytes) -> bool:
         """See :meth:`minillm.formats.format.Format.recognises`."""
@@ -426,7 +431,7 @@ class PEFT(Format):
             arrays = {n.removeprefix(PREFIX): a for n, a in arrays.items() if n.startswith(PREFIX)}
         if not isinstance(model, Adapted):
             raise InputError(
-                f"{path}: expected additions to a gpt, a llama, a variant or a bert, "
+                f"{path}: expected additions to a gpt, a llama, a variant, a bert or an encoder, "
                 f"found {type(model).__name__}"
             )
         scale = contents.alpha / contents.rank

@@ -63,7 +63,7 @@ class FamilyFolder(LlamaFolder):
         """Whether config.json has the family's type, or a relative's, which ``read`` refuses."""
         config = path / "config.json"
         found = read_json(config).get("model_type") if config.is_file() else None
-        return found == self.model_type or found in self.row.refused
+        return found == self.model_type or (isinstance(found, str) and found in self.row.refused)
 
     def read(self, path: str | Path, baseline: Any = None) -> Contents:
         """The model, with gains as ours, and a gain of its queries that scales the scores."""

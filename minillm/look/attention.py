@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from minillm import ops
 from minillm.layers.types import Ids
 from minillm.models.bert import BERT, bert_block
+from minillm.models.encoders import Encoder, relative_bias
 from minillm.models.gpt import GPT, gpt_block
 from minillm.models.llama import llama_block
 from minillm.models.transformer import Transformer
@@ -29,25 +30,28 @@ def attention_weights(model: Any, ids: Ids) -> NDArray:
     """
     c, p = model.config, model.params
     positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
-    attend, noted = _noting(causal=not isinstance(model, BERT))
+    attend, noted = _noting(causal=not isinstance(model, BERT | Encoder))
     if isinstance(model, GPT):
         x, _ = model.embed(ids, positions)
 
         def block(n: int, x: NDArray) -> Any:
             return gpt_block(p, f"blocks.{n}", x, c.heads, attend=attend)
 
-    elif isinstance(model, BERT):
+    elif isinstance(model, BERT | Encoder):
         x, _ = model.embed(ids, None)
+        own = attend
+        if isinstance(model, Encoder) and c.changes.relative:
+            own = partial(attend, bias=relative_bias(p, ids.shape[1])[0])
 
         def block(n: int, x: NDArray) -> Any:
-            return bert_block(p, f"blocks.{n}", x, c.heads, attend)
+            return bert_block(p, f"blocks.{n}", x, c, own)
 
     elif isinstance(model, Variant):
         x, _ = model.embed(ids)
 
         def block(n: int, x: NDArray) -> Any:
-            own = partial(attend, window=c.window_of(n))
-            return variant_block(p, n, x, positions, c, attend=own)
+            windowed = partial(attend, window=c.window_of(n))
+            return variant_block(p, n, x, positions, c, attend=windowed)
 
     else:
         x, _ = model.embed(ids)
@@ -86,7 +90,11 @@ def _noting(causal: bool) -> tuple[Callable, list[NDArray]]:
     noted: list[NDArray] = []
 
     def attend(
-        q: NDArray, k: NDArray, v: NDArray, window: int | None = None
+        q: NDArray,
+        k: NDArray,
+        v: NDArray,
+        window: int | None = None,
+        bias: NDArray | None = None,
     ) -> tuple[NDArray, Callable]:
         shared = np.repeat(k, q.shape[1] // k.shape[1], axis=1)  # (B, N, T, w)
         scores = q @ np.swapaxes(shared, -1, -2) / np.sqrt(q.shape[-1], dtype=q.dtype)
@@ -95,7 +103,10 @@ def _noting(causal: bool) -> tuple[Callable, list[NDArray]]:
             allowed = np.tril(allowed)
         if window is not None:
             allowed = np.triu(allowed, 1 - window)
+        scores = scores if bias is None else scores + bias
         noted.append(masked_softmax(scores, allowed)[0])
+        if bias is not None:
+            return ops.biased_attention(q, k, v, bias)
         return ops.scaled_dot_product_attention(q, k, v, causal, window=window)
 
     return attend, noted

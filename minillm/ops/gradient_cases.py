@@ -251,6 +251,14 @@ def scaled_dot_product_attention(
 
 
 @case
+def biased_attention(
+    rng: Generator, B: int = 3, N: int = 2, T: int = 4, S: int = 5, D: int = 3, E: int = 2
+) -> Case:
+    shapes = (B, N, T, D), (B, N, S, D), (B, N, S, E), (N, T, S)
+    return ops.biased_attention, (*_normal(rng, *shapes), _lengths(rng, B, S))
+
+
+@case
 def mean_pool(rng: Generator, B: int = 3, T: int = 4, D: int = 3) -> Case:
     return ops.mean_pool, (rng.standard_normal((B, T, D)), _lengths(rng, B, T))
 

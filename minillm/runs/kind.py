@@ -280,7 +280,8 @@ def sizes_of(run: "Run", settings: type) -> dict[str, object]:
 def described(model: Model, tokenizer: Vocabulary) -> str:
     """A line about an imported Transformer."""
     weights = sum(array.size for array in model.params.values())
-    return f"{weights:,} weights in {model.config.layers} layers, {len(tokenizer):,} tokens"
+    config = getattr(model.config, "encoder", model.config)
+    return f"{weights:,} weights in {config.layers} layers, {len(tokenizer):,} tokens"
 
 
 def kinds() -> dict[str, Kind]:

@@ -47,7 +47,7 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True)
 class CallForm:
-    """How a model writes calls.
+    """The form in which a model writes calls.
 
     ``sign``: the text in a template by which the form is recognised.
     ``opening``: the text before the first call; "" if an answer that is JSON is a call.

@@ -94,6 +94,11 @@ class Vocabulary(ABC):
             raise IndexError(f"expected an id from 0 to {len(self.tokens) - 1}, found {number}")
         return self.tokens[number]
 
+    @property
+    def special_ids(self) -> list[int]:
+        """The ids of special tokens, whose text always becomes them."""
+        return []
+
     def show(self, number: int) -> str:
         """A token as a label of a plot: on one line, and visible."""
         return visible(self.token(number))

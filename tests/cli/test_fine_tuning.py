@@ -399,8 +399,9 @@ def test_what_is_no_adapter(bases, files, train, tmp_path, fails, capsys):
     assert "expected --init DIR, the run that its additions are for" in fails(
         "import", adapter, *out
     )
-    assert "--init: expected a run of bert, gpt, llama or variant, found one of lm" in fails(
-        "import", adapter, *out, "--init", bases / "lm"
+    assert (
+        "--init: expected a run of bert, encoder, gpt, llama or variant, found one of lm"
+        in fails("import", adapter, *out, "--init", bases / "lm")
     )
     command = ["import", str(adapter), *map(str, out), "--init", str(bases / "bert")]
     assert main(command) == 2
@@ -444,7 +445,8 @@ def test_wrong_input(bases, files, tmp_path, fails):
     options = ["--dimension", "4", "--epochs", "1", "--minimum-count", "1", "--out", str(words)]
     assert main(["train", "word2vec", str(files / "text.txt"), *options]) == 0
     line = fails("finetune", words, *out)
-    assert "RUN: expected a run of lm, gpt, llama, bert or finetuned, found one of word2vec" in line
+    assert "RUN: expected a run of lm, gpt, llama, variant, bert, encoder or finetuned" in line
+    assert "found one of word2vec" in line
     assert not (tmp_path / "run" / "config.json").exists()
     gpt = ["train", "gpt", files / "text.txt", "--out", tmp_path / "run", *QUICK]
     assert "--freeze: expected --init DIR with it, found none" in fails(*gpt, "--freeze", "1")

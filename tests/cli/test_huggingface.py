@@ -185,7 +185,7 @@ def test_bad_input_of_bert(tmp_path, fails):
     values = json.loads(config.read_text())
     config.write_text(json.dumps(values | {"model_type": "unheard"}))
     message = fails("import", folder, "--out", run)
-    assert "config.json: model_type: expected 'bert' or 'gpt2' or 'llama' or " in message
+    assert "config.json: model_type: expected 'bert' or 'distilbert' or " in message
     assert "found 'unheard'" in message
     config.write_text(json.dumps(values | {"model_type": ["bert"]}))
     assert "found ['bert']" in fails("import", folder, "--out", run)

@@ -11,7 +11,7 @@ from minillm import ops, use_kernels
 from minillm.ops.scaled_dot_product_attention import scaled_attention_forward
 from minillm.testing import check_gradients, strategies
 
-ATTENTIONS = ("additive", "projected", "dot", "general", "scaled", "causal")
+ATTENTIONS = ("additive", "projected", "dot", "general", "scaled", "causal", "biased")
 
 
 def attend(kind, rng, B=3, T=3, S=4, D=5, E=2, A=4, dtype=np.float64):
@@ -25,6 +25,14 @@ def attend(kind, rng, B=3, T=3, S=4, D=5, E=2, A=4, dtype=np.float64):
         return lambda q, k, v, lengths=None: ops.scaled_dot_product_attention(
             q, k, v, kind == "causal", lengths
         ), arrays
+    if kind == "biased":
+        bias = normal(2, T, S)
+
+        def biased(q, k, v, lengths=None):
+            y, backward = ops.biased_attention(q, k, v, bias, lengths)
+            return y, lambda dy: backward(dy)[:3]
+
+        return biased, (normal(B, 2, T, D), normal(B, 2, S, D), normal(B, 2, S, E))
     C = {"additive": 3, "projected": A, "general": 3, "dot": D}[kind]
     arrays = normal(B, T, D), normal(B, S, C), normal(B, S, E)
     if kind in ("additive", "projected"):
@@ -113,7 +121,7 @@ def test_a_gradient_by_weights_past_the_length_changes_nothing(kind, poison, ker
             np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("kind", ["dot", "general", "scaled", "causal"])
+@pytest.mark.parametrize("kind", ["dot", "general", "scaled", "causal", "biased"])
 def test_scores_that_are_all_minus_infinity_are_as_no_key_at_all(kind, kernels):
     """Products of large numbers may overflow: weights, context and gradients are then zero."""
     rng = np.random.default_rng(0)
@@ -138,7 +146,7 @@ def test_scores_that_are_all_minus_infinity_are_as_no_key_at_all(kind, kernels):
     assert results[0][1].any()
 
 
-@pytest.mark.parametrize("kind", ["projected", "dot", "scaled", "causal"])
+@pytest.mark.parametrize("kind", ["projected", "dot", "scaled", "causal", "biased"])
 def test_a_query_that_looks_at_nothing_is_left_out_where_keys_are_infinite(kind, kernels):
     """Zero times infinity reaches no result: all results of its row are zero and finite."""
     rng = np.random.default_rng(0)
@@ -173,10 +181,10 @@ def test_a_batch_equals_its_rows(kind, kernels, rng, lengths):
         for b in range(3):
             n = max(1, lengths[b])  # a row alone needs no padding
             query, keys, values = (x[b : b + 1] for x in arrays)
-            if kind != "causal":  # there, S fixes where the queries stand
+            if kind not in ("causal", "biased"):  # there, S fixes where the queries stand
                 keys, values = keys[..., :n, :], values[..., :n, :]
             alone, _ = op(query, keys, values, lengths[b : b + 1])
-            if kind in ("scaled", "causal"):
+            if kind in ("scaled", "causal", "biased"):
                 np.testing.assert_allclose(alone[0], whole[b], rtol=1e-12, atol=1e-12)
             else:
                 np.testing.assert_allclose(alone[0][0], whole[0][b], rtol=1e-12, atol=1e-12)
@@ -431,3 +439,25 @@ def test_the_values_by_hand(kernels):
             np.array([np.log(3.0)]),
         )
         np.testing.assert_allclose(context, [[[7.0]]], rtol=1e-12)
+
+
+@given(rng=strategies.generators(), lengths=strategies.lengths(3, 4))
+def test_a_bias_of_zeros_changes_nothing_and_one_for_all_keys_neither(rng, lengths):
+    q, k, v = rng.standard_normal((3, 3, 2, 4, 5))
+    expected, backward = ops.scaled_dot_product_attention(q, k, v, lengths=lengths)
+    dy = rng.standard_normal(expected.shape)
+    for bias in (np.zeros((2, 4, 4)), np.tile(rng.standard_normal((2, 4, 1)), 4)):
+        y, biased_backward = ops.biased_attention(q, k, v, bias, lengths)
+        np.testing.assert_allclose(y, expected, atol=1e-12)
+        *gradients, dbias = biased_backward(dy)
+        for ours, other in zip(gradients, backward(dy), strict=True):
+            np.testing.assert_allclose(ours, other, atol=1e-12)
+        np.testing.assert_allclose(dbias.sum(axis=2), 0, atol=1e-12)
+
+
+def test_a_bias_of_minus_infinity_masks_a_key():
+    rng = np.random.default_rng(0)
+    q, k, v = rng.standard_normal((3, 1, 2, 4, 5))
+    bias = np.where(np.tri(4, dtype=bool), 0, np.full((2, 4, 4), -np.inf))
+    expected, _ = ops.scaled_dot_product_attention(q, k, v, causal=True)
+    np.testing.assert_allclose(ops.biased_attention(q, k, v, bias)[0], expected, atol=1e-12)

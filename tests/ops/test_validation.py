@@ -230,6 +230,7 @@ INTEGERS = {  # by the case, the arguments that are integers
     "additive_attention": ["lengths"],
     "multiplicative_attention": ["lengths"],
     "scaled_dot_product_attention": ["lengths", "start"],
+    "biased_attention": ["lengths"],
     "attention_flow": ["lengths", "question_lengths"],
     "reverse": ["lengths"],
     "mean_pool": ["lengths"],

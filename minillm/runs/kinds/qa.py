@@ -31,7 +31,7 @@ from minillm.runs.settings import (
     size,
     with_default,
 )
-from minillm.text import WordPieces, build_vocabulary
+from minillm.text import Vocabulary, WordPieces, build_vocabulary
 from minillm.training import Summary
 from minillm.training.minibatches import SpanTask, fingerprint
 
@@ -114,7 +114,7 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
     settings = QuestionAnsweringSettings
     facts = QuestionFacts
 
-    def open_vocabulary(self, values: Mapping[str, object]) -> WordPieces:
+    def open_vocabulary(self, values: Mapping[str, object]) -> Vocabulary:
         """A vocabulary of pieces with [CLS], [SEP] and [MASK]."""
         return framing_vocabulary(values)
 
@@ -177,7 +177,9 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
             lambda: build_vocabulary(texts_of(questions), "wordpiece", 1, job.settings.vocabulary),
         )
         source = job.data.get("init") or job.data.get("tokenizer") or "its text"
-        return with_frame(tokenizer, source)
+        tokenizer = with_frame(tokenizer, source)
+        assert isinstance(tokenizer, WordPieces)
+        return tokenizer
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
         """Yield the share of answers with the correct first and last token."""
