@@ -30,12 +30,6 @@ from minillm.models.variants import FAMILIES, VariantConfig
 from minillm.quantised.gguf import GGUFTensor
 
 EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
-_ARCHITECTURES = {"llama": "llama"} | {  # theirs, the family
-    row.architecture or family: family
-    for family, row in FILES.items()
-    if row.architecture != "llama"
-}
-
 _SIZES = {
     "context": "context_length",
     "layers": "block_count",
@@ -76,15 +70,21 @@ def architecture_of(config: LlamaConfig) -> str:
     return row_of(config).architecture or family
 
 
+def _families() -> dict[str, str]:
+    """The family of each architecture; a Mistral has a Llama's."""
+    own = {row.architecture or family: family for family, row in FILES.items()}
+    return {"llama": "llama"} | {arch: family for arch, family in own.items() if arch != "llama"}
+
+
 # --- reading -------------------------------------------------------------------------------------
 
 
 def config_of(entries: Entries, tensors: Mapping[str, GGUFTensor]) -> LlamaConfig:
     """The sizes; InputError for a model that ours cannot represent."""
     path, metadata, reasons = Path(entries.path), entries.values, Reasons()
-    arch = metadata.get("general.architecture")
-    if not isinstance(arch, str) or arch not in _ARCHITECTURES:
-        raise entries.wrong("general.architecture", " or ".join(map(repr, _ARCHITECTURES)))
+    arch, families = metadata.get("general.architecture"), _families()
+    if not isinstance(arch, str) or arch not in families:
+        raise entries.wrong("general.architecture", " or ".join(map(repr, families)))
     for name, (only, expected) in _FIXED.items():
         with reasons:
             entries.check(f"{arch}.{name}", (only,), expected)
@@ -122,7 +122,7 @@ def _variant_of(entries: Entries, config: LlamaConfig) -> LlamaConfig:
     llama.cpp has windows in a Gemma 3 only if the file has one; else all layers are whole.
     """
     arch = entries.text("general.architecture")
-    family = _ARCHITECTURES[arch]
+    family = _families()[arch]
     if arch == "llama" and FILES["mistral"].window in entries.values:
         family = "mistral"
     if family == "llama":

@@ -11,11 +11,11 @@ from safetensors.numpy import load_file
 import minillm
 from minillm.cli import main
 from minillm.errors import InputError, InputWarning
-from minillm.formats.families import FILES, every
+from minillm.formats.families import FILES, Files, every
 from minillm.formats.format import Contents, Updates
 from minillm.formats.gguf import GGUF, GGUFAdapter, Options, export_gguf, read_weights
 from minillm.formats.variants import FamilyFolder
-from minillm.models.variants import FAMILIES, Variant, VariantConfig
+from minillm.models.variants import FAMILIES, Changes, Variant, VariantConfig
 from minillm.ops.rotary_scaling import Linear, Llama3, LongRope, Yarn
 from minillm.quantised import Quantised
 from minillm.quantised.gguf import open_gguf, write_gguf
@@ -498,6 +498,21 @@ def test_the_command_line(tmp_path, capsys, family):
     assert main(["export", str(run), str(tmp_path / "a.gguf")]) == 0
     assert main(["import", str(tmp_path / "a.gguf"), "--out", str(run), "--overwrite"]) == 0
     assert "".join(minillm.load(run).write("she", length=20, seed=0)) == text
+
+
+def test_a_new_family_is_a_row_in_two_tables(tmp_path, monkeypatch):
+    changes = Changes(bias=True, head_norms=True, windows=True, whole_every=2, four_norms=True)
+    names = {
+        "blocks.*.attention.norm.gain": "layers.*.attn_norm.weight",
+        "blocks.*.feed_forward.norm.gain": "layers.*.ffn_norm.weight",
+    }
+    monkeypatch.setitem(FAMILIES, "toy", changes)
+    monkeypatch.setitem(FILES, "toy", Files(("ToyForCausalLM",), names=names, gain=1.0))
+    model, path = new("toy", window=5), tmp_path / "a"
+    make(path, model)
+    assert_equal(FamilyFolder("toy").read(path).model, model)
+    make_gguf(tmp_path / "a.gguf", model)
+    assert_equal(import_gguf(tmp_path / "a.gguf")[0], model)
 
 
 def test_every_family_has_files():
