@@ -72,6 +72,20 @@ def saved(family, folder, **entries):
     return theirs
 
 
+def longrope(original):
+    """Phi's scaling of the angles; texts of more tokens have other factors."""
+    factors = {"short_factor": [1.0, 1.1, 1.3, 2.0], "long_factor": [1.0, 2.0, 3.0, 5.0]}
+    return {
+        "rope_parameters": {"rope_type": "longrope", "rope_theta": 1e4, **factors},
+        "original_max_position_embeddings": original,
+    }
+
+
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
+OF_LAYERS = {
+    "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+}
 CASES = [
     *((family, {}) for family in FAMILIES),
     ("mistral", {"sliding_window": None, "head_dim": 10}),
@@ -83,6 +97,11 @@ CASES = [
         {"sliding_window_pattern": 6, "query_pre_attn_scalar": 12, "num_key_value_heads": 1},
     ),
     ("phi3", {"sliding_window": None, "tie_word_embeddings": True}),
+    ("qwen2", {"rope_parameters": YARN | {"rope_theta": 1e5}}),
+    ("qwen3", {"rope_parameters": YARN | {"rope_theta": 1e5}}),
+    ("gemma3", {"rope_parameters": OF_LAYERS}),
+    ("phi3", longrope(16)),
+    ("phi3", longrope(40)),  # which greedy tokens pass
 ]
 
 
@@ -142,10 +161,11 @@ def without_window(model):
     return Variant(replace(model.config, window=None), params=model.params)
 
 
-@pytest.mark.parametrize(
-    ("family", "entries"),
-    [case for case in CASES if case != ("smollm3", {})],  # llama.cpp has every fourth layer only
-)
+# llama.cpp has every fourth layer only, and chooses LongRoPE's factors by its own context.
+NOT_IN_LLAMA_CPP = [("smollm3", {}), ("phi3", longrope(40))]
+
+
+@pytest.mark.parametrize(("family", "entries"), [c for c in CASES if c not in NOT_IN_LLAMA_CPP])
 def test_gguf_files_beside_llama_cpp(tmp_path, family, entries):
     """It has a GELU of float16, and no windows in a Mistral and a Phi."""
     pytest.importorskip("llama_cpp")
