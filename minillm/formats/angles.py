@@ -28,10 +28,10 @@ from minillm.ops.rotary_scaling import (
 
 # --- config.json ---------------------------------------------------------------------------------
 
-_ORIGINAL = "original_max_position_embeddings"
+ORIGINAL = "original_max_position_embeddings"
 _PARTIAL: dict[str, tuple[Any, ...]] = {"partial_rotary_factor": (1.0, None)}
-_OF_ALL = {"rope_theta", "rope_type", "type", _ORIGINAL, *_PARTIAL}
-CONFIG_ENTRIES = {"rope_theta", "rope_scaling", "rope_parameters", _ORIGINAL, *_PARTIAL}
+_OF_ALL = {"rope_theta", "rope_type", "type", ORIGINAL, *_PARTIAL}
+CONFIG_ENTRIES = {"rope_theta", "rope_scaling", "rope_parameters", ORIGINAL, *_PARTIAL}
 
 
 def read_angles(file: Entries) -> tuple[float, Scaling | None]:
@@ -46,8 +46,8 @@ def read_angles(file: Entries) -> tuple[float, Scaling | None]:
     if not isinstance(given, dict):
         raise file.wrong(name, "an object or null")
     angles = {"rope_theta": values.get("rope_theta", 10000.0)} | given
-    if values.get(_ORIGINAL) is not None:
-        angles[_ORIGINAL] = values[_ORIGINAL]
+    if values.get(ORIGINAL) is not None:
+        angles[ORIGINAL] = values[ORIGINAL]
     base, scaling = angles_in(f"{file.path}: {name}", angles, file)
     if scaling is not None:
         file.check_all(_PARTIAL)
@@ -69,7 +69,7 @@ def angles_in(place: str, angles: Mapping[str, Any], file: Entries) -> tuple[flo
         return base, None
     context = file.size("max_position_embeddings")
     with in_file(place):
-        return base, read(part, context, part.number(_ORIGINAL, context))
+        return base, read(part, context, part.number(ORIGINAL, context))
 
 
 def _linear(part: Entries, context: int, original: float) -> Scaling:
@@ -134,7 +134,7 @@ def _object(config: LlamaConfig) -> dict[str, Any] | None:
         return None
     if isinstance(scaling, Linear):
         return {"rope_type": "linear", "factor": scaling.factor}
-    original = {_ORIGINAL: int(scaling.original_context)}  # type: ignore[union-attr]
+    original = {ORIGINAL: int(scaling.original_context)}  # type: ignore[union-attr]
     if isinstance(scaling, Llama3):
         return {
             "rope_type": "llama3",
