@@ -57,13 +57,15 @@ def new(layers, key_heads, shared, head_width, vocabulary, tied, dtype=np.float3
 
 
 def packed(name, W, bits):
-    """The matrix as blocks of 4 or 8 bits, or as it is where its inputs are not whole blocks."""
+    """The matrix as blocks of so many bits, or as it is where its inputs are not whole blocks."""
     W, format = W.T if name == "embedding.E" else W, bits[len(name) % len(bits)]
     if len(W) % BLOCK:
         return W
     if "qkv" in name and W.shape[1] > 7:  # parts of several formats
         return beside(quantise(W[:, :5], "Q4_1"), quantise(W[:, 5:], "Q8_0"))
-    W = replace(quantise(W, {4: "Q4_1", 8: "Q8_0"}[format]), twice="down" in name or "E" in name)
+    W = replace(
+        quantise(W, {4: "Q4_1", 5: "Q5_0", 8: "Q8_0"}[format]), twice="down" in name or "E" in name
+    )
     return W.T if name == "embedding.E" else W
 
 
@@ -113,7 +115,7 @@ def test_the_twin_is_the_original(twin, original, sizes, B, S, T, precision):
         np.testing.assert_allclose(ours, theirs, atol=tolerance * max(1, np.abs(theirs).max()))
 
 
-@given(SIZES, ROWS, st.integers(0, 20), TOKENS, st.sampled_from([(8,), (4, 8)]))
+@given(SIZES, ROWS, st.integers(0, 20), TOKENS, st.sampled_from([(8,), (4, 8), (5,)]))
 def test_packed_weights_are_those_of_the_original(twin, original, sizes, B, S, T, bits):
     """An activation between two integers may be rounded to either: a step of 1/127 of a block."""
     given_ones = arguments(new(**sizes, bits=bits), B, S, T)
