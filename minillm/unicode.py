@@ -59,21 +59,23 @@ def _one_of(ranges: str) -> re.Pattern[str]:
 _LATE_FOR_PATTERNS, _LATE_FOR_BERT = _one_of(_AFTER_16), _one_of(_AFTER_8)
 # Each character above 10000 is examined by itself: a search for so many ranges is slow.
 _PERHAPS_LATE = _one_of(_AFTER_16[: _AFTER_16.index(" 107BB")] + " 10000-10FFFF")
-_SIGNS = {2: "\u00a4", 3: "\u20ac", 4: "\U0001f600"}  # by their bytes in UTF-8
+_UNASSIGNED = {2: "\u0378", 3: "\u2fe0", 4: "\U000e0080"}  # by their bytes in UTF-8
 
 
 def without_late_letters(text: str) -> str:
-    """The text with a sign, of as many bytes, in place of each letter and number after 16.0.
+    """The text with an unassigned character in place of each letter and number after 16.0.
 
-    >>> without_late_letters("a\u0558b") == "a\u00a4b"
+    It has as many bytes.
+
+    >>> without_late_letters("a\u0558b") == "a\u0378b"
     True
     """
-    return _PERHAPS_LATE.sub(_sign_if_late, text)
+    return _PERHAPS_LATE.sub(_unassigned_if_late, text)
 
 
-def _sign_if_late(found: re.Match[str]) -> str:
+def _unassigned_if_late(found: re.Match[str]) -> str:
     is_late = _LATE_FOR_PATTERNS.match(found[0])
-    return _SIGNS[len(found[0].encode())] if is_late else found[0]
+    return _UNASSIGNED[len(found[0].encode())] if is_late else found[0]
 
 
 def category(character: str) -> str:

@@ -19,7 +19,7 @@ answer.  A file has no other lines then: see :func:`minillm.data.pairs.read_pair
 Source: the forms come from Hugging Face's TRL (2023); most published sets are written in them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,8 +31,9 @@ from minillm.data.pairs import Pair, read_placed_pairs
 from minillm.errors import InputError, short
 from minillm.unicode import check_encodable
 
-Message = Mapping[str, str]
+Message = Mapping[str, Any]
 ROLES = ("system", "user", "assistant")
+CHAT_ROLES = (*ROLES, "tool")  # of a chat; a tool's message has the result of a call
 DECIDING = 100  # lines that show whether a file has summaries
 
 FORMS = (
@@ -214,11 +215,13 @@ def _with_answer(messages: Any, name: str, place: str) -> list[Message]:
 
 def _message_list(messages: Any, name: str, place: str) -> list[Message]:
     if messages != []:
-        check_messages(messages, f"{place}: {name}")
+        check_messages(messages, f"{place}: {name}", ROLES)
     return [{"role": message["role"], "content": message["content"]} for message in messages]
 
 
-def check_messages(messages: Any, name: str = "messages") -> None:
+def check_messages(
+    messages: Any, name: str = "messages", roles: Sequence[str] = CHAT_ROLES
+) -> None:
     """InputError unless there is a message, and each has a role and a text as its content."""
     if not isinstance(messages, list | tuple) or not messages:
         raise InputError(f"{name}: expected a list of one or more, found {short(messages)}")
@@ -226,9 +229,9 @@ def check_messages(messages: Any, name: str = "messages") -> None:
         place = f"{name}[{number}]"
         if not isinstance(message, Mapping):
             raise InputError(f"{place}: expected a role and a content, found {short(message)}")
-        if message.get("role") not in ROLES:
+        if message.get("role") not in roles:
             role = short(message.get("role"))
-            raise InputError(f"{place}.role: expected one of {', '.join(ROLES)}, found {role}")
+            raise InputError(f"{place}.role: expected one of {', '.join(roles)}, found {role}")
         content = message.get("content")
         if not isinstance(content, str):
             raise InputError(f"{place}.content: expected a text, found {short(content)}")

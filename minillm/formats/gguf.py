@@ -1,4 +1,4 @@
-"""Llamas in GGUF files, as llama.cpp stores them (:mod:`minillm.quantised.gguf`).
+"""Llamas and their variants in GGUF files, as llama.cpp has them (:mod:`minillm.quantised.gguf`).
 
 A row of a matrix has the weights of one output, so the matrices are the transposes of ours.  Query,
 key and value are three matrices, and so are gate and up; ours are side by side.
@@ -7,11 +7,14 @@ llama.cpp rotates the neighbours x_{2i} and x_{2i + 1}; our models rotate x_i an
 rows of each head of a query and a key are therefore in another order.  No block contains parts of
 two rows, so rows of quantised weights can change places without being decoded.
 
+:mod:`minillm.formats.gguf_config` has the sizes, :mod:`minillm.formats.families` what a variant has
+under other names.
+
 Weights that are quantised in the file remain so, as :class:`minillm.quantised.Quantised`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +22,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.entries import Entries
-from minillm.data.files import copy_file, warn_of_unknown
-from minillm.errors import InputError, short
+from minillm.data.files import copy_file
+from minillm.errors import InputError, Reasons, short
+from minillm.formats.angles import (
+    ANGLE_TENSORS,
+    single,
+)
+from minillm.formats.families import GGUF_NAMES
 from minillm.formats.format import Contents, Format, Updates
-from minillm.formats.huggingface import config_from, sampling_of
+from minillm.formats.gguf_config import (
+    EMBEDDING,
+    OUTPUT,
+    architecture_of,
+    check_for_llama_cpp,
+    config_of,
+    entries_of,
+    row_of,
+    tensor_of,
+)
+from minillm.formats.gguf_tokenizer import metadata_of, other_tokens_of, tokenizer_of
+from minillm.formats.huggingface import sampling_of
 from minillm.formats.weights import Weight, weights_of
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.ops.rotary import RotaryScaling, frequencies
+from minillm.models.variants import Variant, VariantConfig
 from minillm.option import option
 from minillm.quantised.blocks import FLOATS, TYPES, Bytes, coded, type_of
 from minillm.quantised.codes import Coded
 from minillm.quantised.gguf import MAGIC, GGUFTensor, open_gguf, write_gguf
 from minillm.quantised.matrix import ROUNDED_TWICE, Quantised, dense
 from minillm.quantised.panels import pack
-from minillm.text import BytePairs, ChatTemplate, Vocabulary
-from minillm.text.bpe import PATTERNS
-from minillm.text.tokenizer_files import assemble, spell, unspell
+from minillm.text import ChatTemplate, Vocabulary
 
-_EMBEDDING, _OUTPUT = "token_embd.weight", "output.weight"
 _NAMES: dict[str, str | tuple[str, ...]] = {  # ours, theirs
-    "embedding.E": _EMBEDDING,
+    "embedding.E": EMBEDDING,
     "blocks.*.norm_1.gain": "blk.*.attn_norm.weight",
     "blocks.*.attention.W_qkv": tuple(f"blk.*.attn_{name}.weight" for name in "qkv"),
     "blocks.*.attention.W_o": "blk.*.attn_output.weight",
@@ -46,39 +62,8 @@ _NAMES: dict[str, str | tuple[str, ...]] = {  # ours, theirs
     "blocks.*.feed_forward.W_gate_up": ("blk.*.ffn_gate.weight", "blk.*.ffn_up.weight"),
     "blocks.*.feed_forward.W_down": "blk.*.ffn_down.weight",
     "norm.gain": "output_norm.weight",
-    "output.W": _OUTPUT,
+    "output.W": OUTPUT,
 }
-_FREQUENCIES = "rope_freqs.weight"  # (w/2,): a divisor of each angle
-_SCALING = RotaryScaling(1.0, 1.0, 4.0, 8192)  # of all Llamas since 3.1, except for the factor
-
-_SIZES = {
-    "context": "context_length",
-    "layers": "block_count",
-    "heads": "attention.head_count",
-    "key_heads": "attention.head_count_kv",
-    "width": "embedding_length",
-    "feed_forward": "feed_forward_length",
-    "head_width": "attention.key_length",
-}
-_OPTIONAL = ("key_heads", "head_width")
-# Entries that may vary in llama.cpp's Llama, but not in ours: the only value, and what it means.
-_FIXED: dict[str, tuple[Any, str]] = {
-    "expert_count": (0, "0: a mixture of experts cannot be run"),
-    "attention.causal": (True, "true: a model that sees later tokens cannot be run"),
-    "rope.scaling.attn_factor": (1, "1: scaled attention cannot be run"),
-    "rope.scaling.yarn_attn_factor": (1, "1: scaled attention cannot be run"),
-}
-_SCALES = ("rope.scaling.factor", "rope.scale_linear")  # two names of one factor
-# Entries that are read below, and others that change no result: llama.cpp obeys them in models of
-# other architectures, if at all.
-_OTHERS = {
-    *_SIZES.values(), *_FIXED, *_SCALES,
-    "attention.layer_norm_rms_epsilon", "attention.value_length", "rope.dimension_count",
-    "rope.freq_base", "rope.scaling.type", "attention.clamp_kqv", "attention.scale",
-    "attention.sliding_window", "embedding_scale", "expert_used_count", "logit_scale",
-    "residual_scale", "rope.scaling.finetuned", "rope.scaling.original_context_length",
-    "tensor_data_layout", "vocab_size",
-}  # fmt: skip
 _SAMPLING = {  # fields of Sampling, and theirs
     "temperature": "temp",
     "top_k": "top_k",
@@ -90,23 +75,30 @@ _FALLBACKS = {  # types of rows that are not a multiple of 256 weights, as llama
     "Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0",
     "IQ4_XS": "IQ4_NL",
 }  # fmt: skip
-_PATTERNS = {"llama3": "llama-bpe", "llama-v3": "llama-bpe"}  # other names of those in PATTERNS
-_NORMAL, _CONTROL = 1, 3  # types of tokens; the others are special, too
+
+
+def _model(config: LlamaConfig) -> Any:
+    """The class of the model."""
+    return Variant if isinstance(config, VariantConfig) else Llama
 
 
 def _weights(config: LlamaConfig) -> Iterator[Weight]:
     """Our parameters, and their tensors."""
-    return weights_of(Llama.shapes(config), _NAMES, True, widths_of(config))
+    names = {**_NAMES, **GGUF_NAMES, **row_of(config).gguf_names}
+    return weights_of(_model(config).shapes(config), names, True, widths_of(config))
 
 
 def widths_of(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
     """The columns of query, key and value, by the name of the parameter."""
     keys = config.key_heads * config.head_width
-    return {"W_qkv": (config.heads * config.head_width, keys, keys)}
+    columns = (config.heads * config.head_width, keys, keys)
+    return {"W_qkv": columns, "b_qkv": columns}
 
 
 def _heads(tensor: str, config: LlamaConfig) -> int:
     """The number of heads of a tensor whose rows are in another order; 0 for other tensors."""
+    if not row_of(config).neighbours:
+        return 0
     return {"attn_q": config.heads, "attn_k": config.key_heads}.get(tensor.split(".")[-2], 0)
 
 
@@ -125,24 +117,12 @@ def _their_order(rows: NDArray, heads: int) -> NDArray:
 # --- reading -------------------------------------------------------------------------------------
 
 
-def _other_tokens_of(entries: Entries) -> dict[str, str]:
-    """The texts of ``pad`` and ``unk`` for chat templates, if the file has them."""
-    tokens = _texts(entries, "tokenizer.ggml.tokens")
-    ids = {
-        name: entries.values.get(f"tokenizer.ggml.{long}_token_id")
-        for name, long in (("pad", "padding"), ("unk", "unknown"))
-    }
-    return {
-        name: tokens[at] for name, at in ids.items() if type(at) is int and 0 <= at < len(tokens)
-    }
-
-
 def _sampling_of(entries: Entries) -> dict[str, Any]:
     """The authors' fields of Sampling; empty if the file has none."""
     names = {ours: f"general.sampling.{theirs}" for ours, theirs in _SAMPLING.items()}
     return sampling_of(
         {
-            ours: entries.size(name, -1) if ours == "top_k" else _number(entries, name, 0.0)
+            ours: entries.size(name, -1) if ours == "top_k" else single(entries, name, 0.0)
             for ours, name in names.items()
             if name in entries.values
         }
@@ -158,97 +138,31 @@ def read_weights(
     return _params_of(Path(path), config, open_gguf(path, lists=False)[1], allow_nan)
 
 
-def _number(entries: Entries, name: str, default: float) -> float:
-    """A float32, as the shortest decimal number that it is."""
-    return float(str(np.float32(entries.number(name, default))))
-
-
-def _config_of(entries: Entries, tensors: Mapping[str, GGUFTensor]) -> LlamaConfig:
-    """The sizes; InputError for a model that ours cannot represent."""
-    path, metadata = Path(entries.path), entries.values
-    if metadata.get("general.architecture") != "llama":
-        raise entries.wrong("general.architecture", "'llama'")
-    for name, (only, expected) in _FIXED.items():
-        entries.check(f"llama.{name}", (only,), expected)
-    entries.check("llama.rope.scaling.type", ("linear", "none"), "'none' or 'linear'")
-    if metadata.get("llama.rope.scaling.type") != "none":  # without a type, it is linear
-        for name in _SCALES:
-            entries.check(f"llama.{name}", (1, 0), "1: linear scaling of the angles cannot be run")
-    names = {ours: f"llama.{theirs}" for ours, theirs in _SIZES.items()}
-    config = config_from(
-        entries,
-        LlamaConfig,
-        {o: name for o, name in names.items() if o not in _OPTIONAL or name in metadata},
-        vocabulary=_tensor(path, tensors, _EMBEDDING).shape[0],
-        rotary_base=_number(entries, "llama.rope.freq_base", 10000.0),
-        eps=_number(entries, "llama.attention.layer_norm_rms_epsilon", 1e-5),
-        tied=_OUTPUT not in tensors,
-    )
-    width = config.head_width
-    for name in ("rope.dimension_count", "attention.value_length"):
-        entries.check(f"llama.{name}", (width,), f"{width}, the width of a head")
-    own = {name: value for name, value in metadata.items() if name.startswith("llama.")}
-    warn_of_unknown(path, own, {f"llama.{name}" for name in _OTHERS})
-    return _with_scaling(path, config, tensors)
-
-
-def _with_scaling(
-    path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTensor]
-) -> LlamaConfig:
-    """The config with Llama 3's scaling of the angles, if the file has its factors."""
-    if _FREQUENCIES not in tensors:
-        return config
-    factors = _tensor(path, tensors, _FREQUENCIES, (config.head_width // 2,)).read()
-    if (factors == 1).all():
-        return config
-    # The slowest pair has 1 / f = s + (1 - s) / factor, where s depends on no factor.
-    s = 1 / _factors(config, _SCALING._replace(factor=np.inf))[-1]
-    slowest = float(factors[-1])
-    factor = (1 - s) / (1 / slowest - s) if slowest > 1 and s * slowest < 1 else 0.0
-    scaling = _SCALING._replace(factor=float(f"{factor:.5g}"))
-    if factor > 0 and np.allclose(factors, _factors(config, scaling), rtol=1e-4, atol=0):
-        return replace(config, rope_scaling=scaling)
-    raise InputError(f"{path}: {_FREQUENCIES}: expected the factors of Llama 3, found others")
-
-
-def _factors(config: LlamaConfig, scaling: RotaryScaling) -> NDArray:
-    """The divisor of each angle, (w/2,); infinite where the scaling removes the whole angle."""
-    w, base = config.head_width, config.rotary_base
-    with np.errstate(divide="ignore"):
-        return frequencies(w, base) / frequencies(w, base, scaling)
-
-
 def _params_of(
     path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTensor], allow_nan: bool = False
 ) -> dict[str, Any]:
     """The parameters; every tensor is checked before any is read."""
-    weights = list(_weights(config))
-    known = {_FREQUENCIES}
-    for weight in weights:
+    _check_tensors(path, config, tensors)
+    return {w.name: _param(w, config, tensors, allow_nan) for w in _weights(config)}
+
+
+def _check_tensors(path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTensor]) -> None:
+    """InputError for tensors of another model."""
+    known, reasons = {*ANGLE_TENSORS}, Reasons()
+    for weight in _weights(config):
         for name, shape in weight.shapes().items():
-            tensor = _tensor(path, tensors, name, shape)
-            if len(shape) == 1 and tensor.type not in FLOATS:
-                raise InputError(f"{path}: {name}: expected floats, found {tensor.type}")
             known.add(name)
+            with reasons:
+                tensor = tensor_of(path, tensors, name, shape)
+                if len(shape) == 1 and tensor.type not in FLOATS:
+                    raise InputError(f"{path}: {name}: expected floats, found {tensor.type}")
     for name in tensors:
-        if name not in known:
-            raise InputError(f"{path}: {short(name)}: expected the tensors of a Llama, found it")
-    return {weight.name: _param(weight, config, tensors, allow_nan) for weight in weights}
-
-
-def _tensor(
-    path: Path,
-    tensors: Mapping[str, GGUFTensor],
-    name: str,
-    shape: tuple[int, ...] | None = None,
-) -> GGUFTensor:
-    """A tensor; InputError unless it is there and has this shape."""
-    if name not in tensors:
-        raise InputError(f"{path}: the tensor {name} is missing")
-    found = tensors[name].shape
-    if shape not in (None, found):
-        raise InputError(f"{path}: {name}: expected shape {shape}, found {found}")
-    return tensors[name]
+        with reasons:
+            if name not in known:
+                expected = f"the tensors of a {architecture_of(config)}"
+                found = f"{path}: {short(name)}: expected {expected}, found it"
+                raise InputError(found)
+    reasons.check()
 
 
 def _param(
@@ -261,6 +175,8 @@ def _param(
             rows = tensors[name].read()
             _check_finite(tensors[name], name, rows, allow_nan)
             view[...] = _our_order(rows, _heads(name, config))
+        if weight.name.endswith(".norm_q.gain"):
+            array *= _query_scale(config)
         return array
     panels = [
         pack(tensors[name].rows, _coded(tensors[name], name, _heads(name, config), allow_nan))
@@ -268,6 +184,15 @@ def _param(
     ]
     matrix = Quantised(tuple(panels), twice=weight.name.endswith(ROUNDED_TWICE))
     return matrix if weight.transposed else matrix.T
+
+
+def _query_scale(config: LlamaConfig) -> np.float32:
+    """The factor of the gain of queries that makes our scores those of llama.cpp.
+
+    Its Gemma 3 of 62 layers divides scores by sqrt(D / N), and ours by sqrt(w).
+    """
+    largest = architecture_of(config) == "gemma3" and config.layers == 62
+    return np.float32(np.sqrt(config.head_width * config.heads / config.width) if largest else 1)
 
 
 def _coded(tensor: GGUFTensor, name: str, heads: int, allow_nan: bool) -> Iterator[Coded]:
@@ -290,61 +215,47 @@ def _check_finite(tensor: GGUFTensor, name: str, numbers: NDArray, allow_nan: bo
         )
 
 
-def _tokenizer_of(entries: Entries) -> BytePairs:
-    """The tokenizer; InputError for another kind than byte pairs, or for other words."""
-    if entries.values.get("tokenizer.ggml.model") != "gpt2":
-        raise entries.wrong("tokenizer.ggml.model", "'gpt2', byte pairs")
-    pattern = entries.text("tokenizer.ggml.pre")
-    pattern = _PATTERNS.get(pattern, pattern)
-    if pattern not in PATTERNS:
-        raise entries.wrong("tokenizer.ggml.pre", " or ".join(map(repr, PATTERNS)))
-    tokens, merges = (_texts(entries, f"tokenizer.ggml.{name}") for name in ("tokens", "merges"))
-    types = entries.values.get("tokenizer.ggml.token_type", np.full(len(tokens), _NORMAL))
-    if not isinstance(types, np.ndarray) or len(types) != len(tokens):
-        raise entries.wrong("tokenizer.ggml.token_type", f"{len(tokens):,} numbers")
-    ids = {token: at for at, token in enumerate(tokens)}
-    if len(ids) < len(tokens):
-        raise InputError(
-            f"{entries.path}: tokenizer.ggml.tokens: expected {len(tokens):,} distinct texts, "
-            f"found {len(ids):,}"
-        )
-    added = {tokens[at]: at for at in np.flatnonzero(types != _NORMAL).tolist()}
-    ends = {}
-    for name in ("bos", "eos"):
-        at = entries.values.get(f"tokenizer.ggml.{name}_token_id")
-        if at is not None:
-            if type(at) is not int or not 0 <= at < len(tokens):
-                raise entries.wrong(f"tokenizer.ggml.{name}_token_id", f"0 to {len(tokens) - 1}")
-            ends[name] = tokens[at]
-    is_llama_3 = pattern == "llama-bpe"
-    add_bos = entries.flag("tokenizer.ggml.add_bos_token", is_llama_3)
-    options = {"pattern": pattern, "whole": is_llama_3, "add_bos": add_bos and "bos" in ends}
-    try:
-        pairs = [_pair(merge) for merge in merges]
-        return assemble(ids, pairs, added, **options, **ends)
-    except ValueError as error:
-        raise InputError(f"{entries.path}: tokenizer.ggml: {error}") from None
+_OF_TOKENS = "tokenizer.ggml.tokens"
+_LISTS = {"tokenizer.ggml.token_type": 5, "tokenizer.ggml.scores": -1e3}  # of a row without a token
 
 
-def _texts(entries: Entries, name: str) -> list[str]:
-    texts = entries.values.get(name)
-    if not isinstance(texts, list):
-        raise entries.wrong(name, "a list of texts")
-    return texts
+def _padding(row: int) -> str:
+    """The token of a row without one: llama.cpp wants as many tokens as rows."""
+    return f"[PAD{row}]"
 
 
-def _pair(merge: str) -> tuple[bytes, bytes]:
-    left, space, right = merge.partition(" ")
-    if not (left and right and space) or " " in right:
-        raise ValueError(f"expected merges of two tokens, found {short(merge)}")
-    return unspell(left), unspell(right)
+def _without_padding(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The metadata without the tokens that stand for the last rows."""
+    tokens = metadata.get(_OF_TOKENS)
+    lists = {name: metadata[name] for name in _LISTS if name in metadata}
+    if not isinstance(tokens, list) or {np.shape(one) for one in lists.values()} - {(len(tokens),)}:
+        return metadata  # damaged
+    size = len(tokens)
+    while size and tokens[size - 1] == _padding(size - 1):
+        size -= 1
+    cut = {name: one[:size] for name, one in lists.items()}
+    return {**metadata, _OF_TOKENS: tokens[:size], **cut}
 
 
 # --- writing -------------------------------------------------------------------------------------
 
 
+def _with_padding(metadata: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    """The inverse of :func:`_without_padding`, up to a number of rows."""
+    if _OF_TOKENS not in metadata:
+        return dict(metadata)
+    tokens = metadata[_OF_TOKENS]
+    padded: dict[str, Any] = {
+        name: np.append(metadata[name], np.full(rows - len(tokens), fill, metadata[name].dtype))
+        for name, fill in _LISTS.items()
+        if name in metadata
+    }
+    padded[_OF_TOKENS] = tokens + [_padding(row) for row in range(len(tokens), rows)]
+    return {**metadata, **padded}
+
+
 def export_gguf(
-    model: Llama,
+    model: Llama | Variant,
     tokenizer: Vocabulary,
     path: str | Path,
     block_type: str = "F32",
@@ -364,23 +275,20 @@ def export_gguf(
     tensors: dict[str, tuple[NDArray, str]] = {}
     for weight in _weights(c):
         output = weight.name == ("embedding.E" if c.tied else "output.W")
-        for name, rows in weight.views(dense(model.params[weight.name])).items():
+        array = dense(model.params[weight.name])
+        if weight.name.endswith(".norm_q.gain"):
+            array = array / _query_scale(c)
+        for name, rows in weight.views(array).items():
             kind = "F32" if rows.ndim == 1 else _type_for(weight.name, block_type, rows, output)
             tensors[name] = _their_order(rows, _heads(name, c)), kind
-    if c.rope_scaling is not None:
-        factors = _factors(c, RotaryScaling(*c.rope_scaling)).astype(np.float32)
-        tensors[_FREQUENCIES] = (factors, "F32")
+    entries, divisors = entries_of(c)
+    tensors |= {name: (array, "F32") for name, array in divisors.items()}
     metadata = {
-        "general.architecture": "llama",
+        "general.architecture": architecture_of(c),
         "general.file_type": TYPES[block_type].file,
         "general.quantization_version": 2,
-        **{f"llama.{theirs}": getattr(c, ours) for ours, theirs in _SIZES.items()},
-        "llama.attention.value_length": c.head_width,
-        "llama.rope.dimension_count": c.head_width,
-        "llama.rope.freq_base": float(c.rotary_base),
-        "llama.attention.layer_norm_rms_epsilon": float(c.eps),
-        "llama.vocab_size": c.vocabulary,
-        **_of_tokenizer(tokenizer),
+        **entries,
+        **_with_padding(metadata_of(tokenizer), c.vocabulary),
     }
     if chat is not None:
         metadata["tokenizer.chat_template"] = chat.source
@@ -408,25 +316,6 @@ def _type_for(name: str, block_type: str, rows: NDArray, output: bool) -> str:
     return block_type
 
 
-def _of_tokenizer(tokenizer: Vocabulary) -> dict[str, Any]:
-    """The metadata that describe a tokenizer."""
-    if not isinstance(tokenizer, BytePairs):
-        return {"tokenizer.ggml.model": "none"}
-    special = {tokenizer.id_of(text.encode()): text for text in tokenizer.specials}
-    tokens = [special.get(at) or spell(token) for at, token in enumerate(tokenizer.tokens)]
-    types = [_CONTROL if at in special else _NORMAL for at in range(len(tokens))]
-    ends = {"bos": tokenizer.bos, "eos": tokenizer.eos}
-    return {
-        "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.pre": tokenizer.pattern,
-        "tokenizer.ggml.tokens": tokens,
-        "tokenizer.ggml.token_type": np.array(types, np.int32),
-        "tokenizer.ggml.merges": [f"{spell(a)} {spell(b)}" for a, b in tokenizer.merges],
-        "tokenizer.ggml.add_bos_token": tokenizer.add_bos,
-        **{f"tokenizer.ggml.{name}_token_id": at for name, at in ends.items() if at is not None},
-    }
-
-
 @dataclass(frozen=True)
 class Options:
     """The options of writing a GGUF file."""
@@ -441,10 +330,10 @@ class Options:
 
 
 class GGUF(Format):
-    """GGUF files of a Llama."""
+    """GGUF files of a Llama, or of a variant."""
 
     name = "gguf"
-    models = (Llama,)
+    models = (Llama, Variant)
     default = "llama.gguf"
     suffix = ".gguf"
     signature = "a GGUF file"
@@ -455,24 +344,32 @@ class GGUF(Format):
         return head.startswith(MAGIC)
 
     def read(self, path: str | Path, baseline: Any = None) -> Contents:
-        """The Llama in a file, its tokenizer, and its chat template if there is one."""
-        metadata, tensors = open_gguf(path)
-        entries = Entries(Path(path), metadata)
-        config = _config_of(entries, tensors)
-        tokenizer = _tokenizer_of(entries)
-        if len(tokenizer) != config.vocabulary:
-            raise InputError(
-                f"{path}: {_EMBEDDING} has {config.vocabulary:,} rows, "
-                f"but the tokenizer has {len(tokenizer):,} tokens"
-            )
-        template, others = entries.text("tokenizer.chat_template", ""), _other_tokens_of(entries)
+        """The model in a file, its tokenizer, and its chat template if there is one."""
+        reasons = Reasons()
+        config: Any = None
+        metadata, tensors = open_gguf(path, reasons=reasons)
+        entries = Entries(Path(path), _without_padding(metadata))
+        with reasons:
+            config = config_of(entries, tensors)
+            _check_tensors(Path(path), config, tensors)
+        with reasons:
+            tokenizer = tokenizer_of(entries)
+            if config and len(tokenizer) > config.vocabulary:
+                raise InputError(
+                    f"{path}: {EMBEDDING} has {config.vocabulary:,} rows, "
+                    f"but the tokenizer has {len(tokenizer):,} tokens"
+                )
+            template = entries.text("tokenizer.chat_template", "")
+            others = other_tokens_of(entries)
+            chat = ChatTemplate.of(template, tokenizer, _sampling_of(entries), others)
+        reasons.check()
         params = _params_of(Path(path), config, tensors)
-        chat = ChatTemplate.of(template, tokenizer, _sampling_of(entries), others)
-        return Contents(Llama(config, params=params), tokenizer, chat)
+        return Contents(_model(config)(config, params=params), tokenizer, chat)
 
     def write(self, contents: Contents, path: str | Path, options: Options) -> None:
         """See :func:`export_gguf`; weights of a run that are in such a file are copied."""
         stored = contents.weights
+        check_for_llama_cpp(path, contents.model.config)
         if options.quantise is None and stored and stored.suffix == self.suffix:
             copy_file(stored, path)
         else:
@@ -481,20 +378,25 @@ class GGUF(Format):
 
 
 class GGUFAdapter(Format):
-    """GGUF files of LoRA's updates to a Llama, which llama.cpp adds to a model: W + s A B.
+    """GGUF files of LoRA's updates to such a model, which llama.cpp adds to a model: W + s A B.
 
     Theirs has alpha / r in place of s.  Each of their matrices gets A (r, I) and its columns of B
     (O, r), transposed; rows of queries and keys are in their order.
     """
 
     name = "gguf-adapter"
-    models = (Llama,)
+    models = (Llama, Variant)
     default = "adapter.gguf"
     updates = True
 
     def write(self, contents: Updates, path: str | Path, options: Any = None) -> None:
         """Write a file with all updates in float32."""
         config, arrays = contents.model.config, contents.arrays
+        if replaced := arrays.keys() & contents.model.params.keys():
+            raise InputError(
+                f"{path}: expected updates alone, found {min(replaced)}, a whole weight: merge the "
+                "run, with minillm merge, and export the result"
+            )
         tensors: dict[str, tuple[NDArray, str]] = {}
         rank = 0
         for weight in _weights(config):
@@ -506,7 +408,7 @@ class GGUFAdapter(Format):
                     rows = _their_order(B[:, columns].T, _heads(name, config))
                     tensors[f"{name}.lora_b"] = rows, "F32"
         metadata = {
-            "general.architecture": "llama",
+            "general.architecture": architecture_of(config),
             "general.type": "adapter",
             "adapter.type": "lora",
             "adapter.lora.alpha": contents.alpha / contents.rank * rank,

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from minillm._kernels import twinned
 from minillm.errors import short
-from minillm.text.bpe import BYTES, LONGEST, Pair, compiled, join
+from minillm.text.bpe import BYTES, LONGEST, Pair, cut_words, join
 from minillm.unicode import check_encodable, without_late_letters
 
 # --- words ---------------------------------------------------------------------------------------
@@ -39,8 +39,7 @@ def word_ends(text: str) -> NDArray[np.int64]:
 
 def ends_by(text: str, pattern: str) -> NDArray[np.int64]:
     """The ends of the words that one of PATTERNS defines, like :func:`word_ends`."""
-    words = compiled(pattern).findall(without_late_letters(text))
-    lengths = [len(word.encode()) for word in words]
+    lengths = [len(word.encode()) for word in cut_words(without_late_letters(text), pattern)]
     return np.cumsum(lengths, dtype=np.int64)
 
 

@@ -1,8 +1,8 @@
 """Byte pairs as a vocabulary: the merges, the special tokens, and their JSON."""
 
-import codecs
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import Any
 
@@ -19,18 +19,12 @@ from minillm.text.bpe_fast import (
     split_words,
     word_ends,
 )
-from minillm.text.vocabulary import (
-    SpecialTokens,
-    Vocabulary,
-    check_texts,
-    visible,
-)
+from minillm.text.byte_tokens import ByteTokens, check_options
+from minillm.text.vocabulary import SpecialTokens, check_texts
 from minillm.unicode import check_encodable
 
 END_OF_TEXT = "<|endoftext|>"
 MASK = "<mask>"
-
-_NONE = np.zeros(0, np.int32)
 
 
 def train(texts: Iterable[str], size: int, specials: Sequence[str] = (END_OF_TEXT,)) -> "BytePairs":
@@ -53,7 +47,7 @@ def train(texts: Iterable[str], size: int, specials: Sequence[str] = (END_OF_TEX
     return BytePairs(learn_merges(words, size - least), specials)
 
 
-class BytePairs(Vocabulary):
+class BytePairs(ByteTokens):
     """A vocabulary of bytes, of merged pairs, and of special tokens.
 
     >>> tokenizer = train(["she sells sea shells"], 262)
@@ -79,6 +73,12 @@ class BytePairs(Vocabulary):
         bos: str = END_OF_TEXT,
         eos: str = END_OF_TEXT,
         add_bos: bool = False,
+        add_eos: bool = False,
+        nfc: bool = False,
+        shown: Sequence[str] = (),
+        lstrip: Sequence[str] = (),
+        rstrip: Sequence[str] = (),
+        unused: Sequence[str] = (),
     ):
         """``merges`` in the order of their ranks.
 
@@ -87,7 +87,12 @@ class BytePairs(Vocabulary):
         Two merges may make the same token.  pattern: one of PATTERNS, which defines words.
         whole: a word that is a token is not merged, even if merges would not make it (Llama 3).
         bos, eos: the specials that open and close texts, if they are among them.
-        add_bos: ``encode`` puts BOS before a text, as Llama 3 has learned it.
+        add_bos, add_eos: ``encode`` puts BOS before a text, as Llama 3 has learned it, and EOS
+        after it.
+        nfc: texts are encoded in Unicode's composed form, as Qwen's are.
+        shown: the specials that are part of an answer's text, such as ``<think>``.
+        lstrip, rstrip: the specials that take the white space before them, or after them.
+        unused: the specials that have an id, but that no text becomes.
 
         ValueError if these do not fit together.
         """
@@ -111,12 +116,11 @@ class BytePairs(Vocabulary):
         self._missing = bytes(np.flatnonzero(self._ids < 0).tolist())
         tokens, in_order = list(numbers), np.argsort(self._ids)[len(self._missing) :]
         self.tokens = [tokens[number] for number in in_order.tolist()]
-        self._special = SpecialTokens({text: self.id_of(text.encode()) for text in self.specials})
-        self.bos, self.eos = self._special.ids.get(bos), self._special.ids.get(eos)
-        self.mask = self._special.ids.get(MASK)
-        if add_bos and self.bos is None:
-            raise ValueError(f"add_bos: expected {short(bos)} among the specials, found none")
-        self.add_bos = add_bos
+        self.unused = check_texts(list(unused), "unused")
+        used = (text for text in self.specials if text not in self.unused)
+        known = {text: self.id_of(text.encode()) for text in used}
+        self._set_specials(known, shown, lstrip, rstrip, bos, eos, add_bos, add_eos)
+        self.mask, self.nfc = known.get(MASK), nfc
         self.line_end = None if self._ids[ord("\n")] < 0 else self.id_of(b"\n")
 
     @property
@@ -140,42 +144,7 @@ class BytePairs(Vocabulary):
             raise KeyError(token)
         return number
 
-    def encode(self, text: str, name: str = "text") -> NDArray[np.int32]:
-        """The ids of the tokens of ``text``, (T,).
-
-        InputError, with ``name``, line and column, for a lone surrogate, which UTF-8 cannot hold.
-        """
-        return self.opened(self.encode_known(text, name))
-
-    def encode_known(self, text: str, name: str = "text") -> NDArray[np.int32]:
-        """Like :meth:`encode`, without BOS."""
-        return self.encode_each([text], [name])[0]
-
-    def encode_ordinary(self, text: str) -> NDArray[np.int32]:
-        """Like :meth:`encode_known`, but the text of a special token is split like any other."""
-        check_encodable(text, "text")
-        return self._encode([text])[0]
-
-    def encode_each(self, texts: Sequence[str], names: Sequence[str]) -> list[NDArray[np.int32]]:
-        """The ids of each of several texts, without BOS; a word in several is merged once."""
-        special, cut = self._special.ids, [self._special.cut(text) for text in texts]
-        ordinary = [part for parts in cut for part in parts if part not in special]
-        try:
-            encoded = iter(self._encode(ordinary))
-        except UnicodeEncodeError:
-            for text, name in zip(texts, names, strict=True):
-                check_encodable(text, name)
-            raise
-        ids = []
-        for parts in cut:
-            pieces = [
-                np.array([special[part]], np.int32) if part in special else next(encoded)
-                for part in parts
-            ]
-            ids.append(pieces[0] if len(pieces) == 1 else np.concatenate([_NONE, *pieces]))
-        return ids
-
-    def _encode(self, texts: list[str]) -> list[NDArray[np.int32]]:
+    def _encode(self, texts: list[str], first: list[bool]) -> list[NDArray[np.int32]]:
         """The ids of each of several texts without special tokens."""
         if len(texts) == 1:  # there are no places to find
             return [self._ids[encode_words(*self._words(texts[0]), self._table)]]
@@ -192,6 +161,8 @@ class BytePairs(Vocabulary):
 
     def _words(self, text: str) -> tuple[bytes, NDArray[np.int64]]:
         """The bytes of a text that the vocabulary has, and the ends of its words."""
+        if self.nfc and not text.isascii():
+            text = unicodedata.normalize("NFC", text)
         data = text.encode()
         ends = word_ends(text) if self.pattern == "gpt-2" else ends_by(text, self.pattern)
         if self._missing:
@@ -199,27 +170,6 @@ class BytePairs(Vocabulary):
             ends = ends - np.searchsorted(lost, ends)
             ends = ends[np.diff(ends, prepend=0) > 0]  # no word is empty
         return data.translate(None, self._missing), ends
-
-    def decode(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> str:
-        """The text of ``ids``; bytes that are not UTF-8 become U+FFFD."""
-        return b"".join([self.token(number) for number in ids]).decode("utf-8", "replace")
-
-    def stream(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> Iterator[str]:
-        """The text of ``ids`` in pieces; a character is held back until it is complete."""
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        for number in ids:
-            if piece := decoder.decode(self.token(number)):
-                yield piece
-        if piece := decoder.decode(b"", final=True):
-            yield piece
-
-    def split(self, text: str) -> list[str]:
-        """The tokens of ``text``, as ``show`` writes them: they may be parts of characters."""
-        return [self.show(number) for number in self.encode(text)]
-
-    def show(self, number: int) -> str:
-        """A token as a label of a plot; bytes of a part of a character as ``\\xe2``."""
-        return visible(self.token(number).decode("utf-8", "backslashreplace"))
 
     def to_dict(self) -> dict:
         """The JSON form: the merges as numbers of tokens, the 256 bytes first.
@@ -235,14 +185,14 @@ class BytePairs(Vocabulary):
             values["results"] = results.tolist()
         if (self._ids != np.arange(len(self._ids))).any():
             values["ids"] = self._ids.tolist()
-        options: dict[str, Any] = {
-            name: getattr(self, name) for name in ("pattern", "whole", "add_bos")
-        }
+        defaults = _options()
+        options = {name: getattr(self, name) for name in defaults if name not in ("bos", "eos")}
         for name, number in (("bos", self.bos), ("eos", self.eos)):
             if number is not None:
                 options[name] = self.tokens[number].decode()
-        defaults = _options()
-        return values | {name: value for name, value in options.items() if value != defaults[name]}
+        return values | {
+            name: value for name, value in options.items() if value and value != defaults[name]
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "BytePairs":
@@ -255,12 +205,7 @@ class BytePairs(Vocabulary):
             )
         results = values.get("results")
         table = _in_order(merges) if results is None else _numbered(_pairs(merges, results))
-        defaults = _options()
-        options = {name: values[name] for name in defaults if name in values}
-        for name, value in options.items():
-            if type(value) is not type(defaults[name]):
-                kind = "true or false" if type(defaults[name]) is bool else "a text"
-                raise ValueError(f'expected "{name}": {kind}, found {short(value)}')
+        options = check_options(values, _options())
         return cls(table, specials, values.get("ids"), **options)
 
 

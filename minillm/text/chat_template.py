@@ -38,11 +38,13 @@ from numpy.typing import NDArray
 from minillm.data.conversations import Message, check_messages
 from minillm.errors import InputError, one_line, short
 from minillm.text import template_processes
-from minillm.text.byte_pairs import BytePairs
+from minillm.text.byte_tokens import ByteTokens
 from minillm.text.jinja_process import TEMPLATE, Written, ours
 from minillm.text.vocabulary import SpecialTokens, Vocabulary
 
 SECONDS = 5  # of CPU time that a template may take for a conversation
+
+Tools = Sequence[Mapping[str, Any]]
 
 _NONE = np.zeros(0, np.int32)
 
@@ -129,12 +131,15 @@ class ChatTemplate:
         if self.source in KNOWN:
             object.__setattr__(self, "source", KNOWN[self.source].source)
 
-    def text(self, messages: Sequence[Message], prompt: bool = True) -> str:
+    def text(
+        self, messages: Sequence[Message], prompt: bool = True, tools: Tools | None = None
+    ) -> str:
         """The conversation as one text, and with ``prompt`` the beginning of an answer.
 
+        ``tools`` describe functions that the answer may call, each as OpenAI's interface has it.
         InputError, in one line, where the template fails or refuses the conversation.
         """
-        return str.__str__(self._text(messages, prompt))
+        return str.__str__(self._text(messages, prompt, tools))
 
     @cached_property
     def _known(self) -> Filled | None:
@@ -142,20 +147,24 @@ class ChatTemplate:
         source = _with_line_ends(self.source)
         return next((k.fill for k in KNOWN.values() if _with_line_ends(k.source) == source), None)
 
-    def _text(self, messages: Sequence[Message], prompt: bool) -> Written:
+    def _text(
+        self, messages: Sequence[Message], prompt: bool, tools: Tools | None = None
+    ) -> Written:
         if self._known is not None:
             return self._known(messages, self.bos, prompt)
         tokens = {f"{name}_token": getattr(self, name) for name in ("bos", "eos", "pad", "unk")}
         values: dict[str, Any] = {name: token for name, token in tokens.items() if token}
-        values |= {"tools": None, "documents": None, "add_generation_prompt": prompt}
+        values |= {"tools": tools, "xml_tools": tools}  # SmolLM3 calls them so
+        values |= {"documents": None, "add_generation_prompt": prompt}
         return _in_a_process(self.source, values | {"messages": list(map(dict, messages))})
 
     def encode(
         self,
-        tokenizer: BytePairs,
+        tokenizer: ByteTokens,
         messages: Sequence[Message],
         prompt: bool = True,
         watch: Callable[[int], None] = lambda n: None,
+        tools: Tools | None = None,
     ) -> NDArray[np.int32]:
         """The ids of :meth:`text`, (T,).  No content of a message becomes a special token.
 
@@ -163,11 +172,11 @@ class ChatTemplate:
         """
         special = _special_tokens(tokenizer)
         check_messages(messages)
-        return _encoded(self._text(messages, prompt), tokenizer, special, watch)
+        return _encoded(self._text(messages, prompt, tools), tokenizer, special, watch)
 
     def encode_answers(
         self,
-        tokenizer: BytePairs,
+        tokenizer: ByteTokens,
         conversations: Sequence[Sequence[Message]],
         most: int,
         places: Iterable[str] = repeat(""),
@@ -199,7 +208,7 @@ class ChatTemplate:
                 raise InputError(f"{place}: {error}" if place else str(error)) from None
         return results
 
-    def ends(self, tokenizer: BytePairs) -> list[int]:
+    def ends(self, tokenizer: ByteTokens) -> list[int]:
         """The ids that end an answer: the special token after one, EOS, and the end of a text.
 
         InputError if there is none.
@@ -270,10 +279,10 @@ def _with_line_ends(source: str) -> str:
     return source.replace("\\n", "\n")
 
 
-def _special_tokens(tokenizer: BytePairs) -> SpecialTokens:
-    if not isinstance(tokenizer, BytePairs):
+def _special_tokens(tokenizer: ByteTokens) -> SpecialTokens:
+    if not isinstance(tokenizer, ByteTokens):
         raise InputError("a chat needs a tokenizer of byte pairs, which has special tokens")
-    return SpecialTokens({text: tokenizer.id_of(text.encode()) for text in tokenizer.specials})
+    return tokenizer.special
 
 
 def _absent_character(text: Iterable[str]) -> str:
@@ -283,30 +292,32 @@ def _absent_character(text: Iterable[str]) -> str:
 
 
 def _hidden(text: Written, special: SpecialTokens) -> str:
-    """A text of the same length; another character replaces each character of a message."""
-    absent = _absent_character(chain.from_iterable(special.ids))
+    """A text of the same length; another character replaces each character of a message.
+
+    White space stays: a special token may take it, whoever has written it.
+    """
+    absent, plain = _absent_character(chain.from_iterable(special.ids)), str.__str__(text)
+    runs = [(run[0], plain[run.start() : run.end()]) for run in re.finditer(r"(.)\1*", text.by)]
     return "".join(
-        text[run.start() : run.end()] if run[0].startswith(TEMPLATE) else absent * len(run[0])
-        for run in re.finditer(r"(.)\1*", text.by)
+        part if by.startswith(TEMPLATE) else re.sub(r"\S", absent, part) for by, part in runs
     )
 
 
 def _encoded(
     text: Written,
-    tokenizer: BytePairs,
+    tokenizer: ByteTokens,
     special: SpecialTokens,
     watch: Callable[[int], None] = lambda n: None,
 ) -> NDArray[np.int32]:
     """The ids of a text; only what the template wrote can be a special token."""
-    pieces, n, at, plain = [_NONE], 0, 0, str.__str__(text)
-    for part in special.cut(_hidden(text, special)):
+    pieces, n, plain = [_NONE], 0, str.__str__(text)
+    for part, start, end in special.places(_hidden(text, special)):
         watch(n)
         if part in special.ids:
             pieces.append(np.array([special.ids[part]], np.int32))
         else:
-            pieces.append(tokenizer.encode_ordinary(plain[at : at + len(part)]))
+            pieces.append(tokenizer.encode_ordinary(plain[start:end], first=start == 0))
         n += len(pieces[-1])
-        at += len(part)
     return np.concatenate(pieces)
 
 

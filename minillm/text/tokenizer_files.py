@@ -15,7 +15,9 @@ themselves, the others, in their order, from U+0100 on.  A space is "Ġ", a line
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,22 @@ from minillm.data.entries import Entries, in_file
 from minillm.data.files import read_json, warn_of_unknown
 from minillm.data.lines import read_lines
 from minillm.errors import InputError, short
-from minillm.text.bpe import BYTES, PATTERNS, Pair
+from minillm.text.bpe import BYTES, PATTERN, PATTERNS, Pair
 from minillm.text.byte_pairs import BytePairs
+from minillm.text.byte_tokens import ByteTokens
 from minillm.text.units import vocabulary_from_dict
 from minillm.text.vocabulary import Vocabulary, check_texts, flag
-from minillm.text.word_pieces import CLS, MASK, PAD, SEP, SPECIALS, WordPieces
+from minillm.text.word_pieces import (
+    CLS,
+    MASK,
+    MPNET_CLS,
+    MPNET_MASK,
+    MPNET_PAD,
+    MPNET_SEP,
+    PAD,
+    SEP,
+    WordPieces,
+)
 from minillm.text.wordpiece import LONGEST, PREFIX, UNKNOWN
 
 _PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -117,7 +130,8 @@ def _read_config(path: Path, byte_pairs: bool = False) -> Entries:
     """
     config = Entries(path, read_json(path) if path.exists() else {})
     refused = {"split_special_tokens": (False, None)}
-    if byte_pairs and _class_of(config) in (None, "GPT2Tokenizer"):  # others ignore it
+    heed = (None, "GPT2Tokenizer", "RobertaTokenizer")  # others ignore it
+    if byte_pairs and _class_of(config) in heed:
         refused["add_prefix_space"] = (False, None)
     config.check_nested(refused)
     warn_of_unknown(path, config.values, _KNOWN)
@@ -135,21 +149,41 @@ def _ids_of(values: object, expected: str) -> dict[str, int]:
     return values
 
 
-def _added(entries: object, *refused: str) -> dict[str, int]:
-    """The added tokens and their ids; ValueError for one with a flag that is refused."""
+@dataclass(frozen=True)
+class Added:
+    """The added tokens of a tokenizer.json: their ids, and those with flags."""
+
+    ids: dict[str, int]
+    shown: list[str]
+    lstrip: list[str]
+    rstrip: list[str]
+
+    @property
+    def options(self) -> dict[str, list[str]]:
+        """The options of :class:`minillm.text.byte_tokens.ByteTokens` that follow from them."""
+        return {"shown": self.shown, "lstrip": self.lstrip, "rstrip": self.rstrip}
+
+
+def added_of(entries: object, *refused: str) -> Added:
+    """The added tokens; ValueError for one with a flag that is refused."""
     if not isinstance(entries, list):
         raise ValueError(f"added_tokens: expected a list, found {short(entries)}")
-    added: dict[str, int] = {}
+    added = Added({}, [], [], [])
     for entry in entries:
         token = entry.get("content") if isinstance(entry, dict) else None
-        if not isinstance(token, str) or type(entry.get("id")) is not int or token in added:
+        if not isinstance(token, str) or type(entry.get("id")) is not int or token in added.ids:
             raise ValueError(
                 f"added_tokens: expected distinct tokens with ids, found {short(entry)}"
             )
-        for name in ("single_word", "lstrip", "rstrip", *refused):
+        for name in ("single_word", *refused):
             if entry.get(name):
                 raise ValueError(f"added_tokens: {name} of {short(token)} cannot be done here")
-        added[token] = entry["id"]
+        added.ids[token] = entry["id"]
+        if entry.get("special") is False:
+            added.shown.append(token)
+        for name, texts in (("lstrip", added.lstrip), ("rstrip", added.rstrip)):
+            if entry.get(name):
+                texts.append(token)
     return added
 
 
@@ -192,13 +226,18 @@ def _pair(tokens: object) -> Pair:
 
 
 def assemble(
-    ids: dict[str, int], pairs: list[Pair], added: dict[str, int], **options: Any
+    ids: dict[str, int],
+    pairs: list[Pair],
+    added: dict[str, int],
+    listed: bool = False,
+    **options: Any,
 ) -> BytePairs:
     """Make a tokenizer with the ids of the files, which spell tokens: see :func:`spell`.
 
     A token that is neither a byte nor merged has to be special: ``added``, or written as <...> or
-    [...].  A byte that no merge takes may be missing.  The options go to BytePairs.
-    ValueError if these do not fit together.
+    [...].  If all special tokens are ``listed`` there, no text becomes another one in brackets; no
+    text ever becomes one of the tokens that fill up RoBERTa's vocabulary.  A byte that no merge
+    takes may be missing.  The options go to BytePairs.  ValueError if these do not fit together.
     """
     learned = list(dict.fromkeys([*BYTES, *(left + right for left, right in pairs)]))
     spelled = list(map(spell, learned))
@@ -208,18 +247,24 @@ def assemble(
             raise ValueError(f"the vocabulary has no id for {short(text)}")
     ordinary = set(spelled)
     specials = {token: ids[token] for token in ids if token not in ordinary}
-    for text in specials:
+    unused = []
+    for text in specials.keys() - added:
         bracketed = text[:1] + text[-1:] in ("<>", "[]") and len(text) > 2
-        if text not in added and not bracketed:
+        filling = _FILLING.fullmatch(text)
+        if not bracketed and not filling:
             raise ValueError(f"the token {short(text)} is neither a byte nor made by a merge")
+        if filling or listed:
+            unused.append(text)
     _with_added(ids, added)
     specials = dict(sorted((specials | added).items(), key=lambda entry: entry[1]))
     numbers = [*(ids.get(text, -1) for text in spelled), *specials.values()]
-    return BytePairs(pairs, list(specials), numbers, **options)
+    return BytePairs(pairs, list(specials), numbers, unused=sorted(unused), **options)
+
+
+_FILLING = re.compile(r"madeupword\d+")
 
 
 _BYTE_LEVEL = {
-    "normalizer": (None,),
     "model.type": ("BPE", None),
     "model.dropout": (None, 0),
     "model.continuing_subword_prefix": (None, ""),
@@ -227,20 +272,7 @@ _BYTE_LEVEL = {
     "model.ignore_merges": (None, False, True),
     "decoder.type": ("ByteLevel", None),
 }
-_GPT2_WORDS = {
-    "pre_tokenizer.type": ("ByteLevel",),
-    "pre_tokenizer.add_prefix_space": (False,),
-    "pre_tokenizer.use_regex": (True, None),
-}
-_BY_LEVEL = {"second.type": ("ByteLevel",), "second.add_prefix_space": (False,)}
-_BY_DIGITS = {"first.individual_digits": (True,), "second.use_regex": (True, None)}
-_BY_PATTERN = {
-    "first.type": ("Split",),
-    "first.pattern": ({"Regex": PATTERNS["llama-bpe"]},),
-    "first.behavior": ("Isolated",),
-    "first.invert": (False, None),
-    "second.use_regex": (False,),
-}
+_BY_LEVEL = {"pre_tokenizer.type": ("ByteLevel",), "pre_tokenizer.add_prefix_space": (False,)}
 _BY_REGEX = {
     "type": "ByteLevel",
     "add_prefix_space": False,
@@ -248,57 +280,139 @@ _BY_REGEX = {
     "use_regex": True,
 }
 _DIGITS = {"type": "Digits", "individual_digits": True}
+_DIGIT = r"\p{N}"  # the expression that does the same
 
 
 def _read_byte_pairs(file: Entries, config: Path) -> BytePairs:
     """The tokenizer in tokenizer.json; tokenizer_config.json may name BOS and EOS."""
     ends = token_texts(config, _read_config(config, byte_pairs=True).values, "bos", "eos")
     file.check_nested(_BYTE_LEVEL)
-    model, opening = file.values["model"], _opening(file)
+    model, frame = file.values["model"], frame_of(file)
     ids = _ids_of(model.get("vocab"), "model.vocab: an id to each token")
+    added = added_of(file.values.get("added_tokens", []))
+    return assemble(
+        ids,
+        [_pair(pair) for pair in merges_of(model)],
+        added.ids,
+        pattern=_pattern_of(file),
+        listed=bool(added.ids),
+        whole=bool(model.get("ignore_merges")),
+        nfc=_is_composed(file),
+        **ends | frame | added.options,
+    )
+
+
+def merges_of(model: Mapping[str, Any]) -> list[Any]:
+    """The merges of a model in tokenizer.json, each of which should be two texts."""
     merges = model.get("merges")
     if not isinstance(merges, list):
         raise ValueError(f"expected model.merges: a list of pairs, found {short(merges)}")
-    return assemble(
-        ids,
-        [_pair(pair.split(" ") if isinstance(pair, str) else pair) for pair in merges],
-        _added(file.values.get("added_tokens", [])),
-        pattern=_pattern_of(file),
-        whole=bool(model.get("ignore_merges")),
-        add_bos=bool(opening),
-        **ends | opening,
-    )
+    return [pair.split(" ") if isinstance(pair, str) else pair for pair in merges]
+
+
+def _is_composed(file: Entries) -> bool:
+    """Whether the normalizer composes characters (NFC); InputError for another one."""
+    steps = steps_of(file.values.get("normalizer"), "normalizers")
+    if steps not in ([], [{"type": "NFC"}]):
+        raise file.wrong("normalizer", "null or NFC")
+    return bool(steps)
+
+
+def steps_of(part: Any, name: str) -> list[Any]:
+    """The steps of a part of tokenizer.json, which may be a sequence of them, or null.
+
+    name: of the list in a sequence, such as "normalizers".
+    """
+    match part:
+        case None:
+            return []
+        case {"type": "Sequence"} if isinstance(part.get(name), list):
+            return [step for one in part[name] for step in steps_of(one, name)]
+    return [part]
 
 
 def _pattern_of(file: Entries) -> str:
     """The name of the pattern by which a pre-tokenizer cuts words; InputError for another one."""
-    match file.values.get("pre_tokenizer"):
-        case {"type": "Sequence", "pretokenizers": [dict(first), dict(second)]}:
-            steps = Entries(file.path, {"first": first, "second": second})
-            steps.check_nested(_BY_LEVEL)
-            digits = first.get("type") == "Digits"
-            steps.check_nested(_BY_DIGITS if digits else _BY_PATTERN)
-            return "smollm" if digits else "llama-bpe"
-    file.check_nested(_GPT2_WORDS)
-    return "gpt-2"
+    steps: list[Any]
+    *steps, last = [{}, *steps_of(file.values.get("pre_tokenizer"), "pretokenizers")]
+    Entries(file.path, {"pre_tokenizer": last}).check_nested(_BY_LEVEL)
+    expressions = [_expression_of(step) for step in steps[1:]]
+    if last.get("use_regex") is not False:
+        expressions.append(PATTERN)
+    if expressions == [_DIGIT, PATTERN]:
+        return "smollm"
+    for name, pattern in PATTERNS.items():
+        if tuple(expressions) == pattern:
+            return name
+    known = ", ".join(PATTERNS)
+    raise InputError(
+        f"{file.path}: pre_tokenizer: expected the words of one of {known}, "
+        f"found {short(expressions)}"
+    )
 
 
-def _opening(file: Entries) -> dict[str, str]:
-    """The token that a post-processor puts before a text, as BOS; InputError for other things."""
-    processor = file.values.get("post_processor")
-    match processor:
-        case {"type": "Sequence", "processors": [{"type": "ByteLevel"}, dict(second)]}:
-            processor = second
-    match processor:
-        case {"type": "TemplateProcessing", "special_tokens": {**specials}} if not specials:
-            return {}  # transformers 5 writes a template that adds nothing
-        case {
-            "type": "TemplateProcessing",
-            "single": [{"SpecialToken": {"id": str(bos)}}, {"Sequence": {"id": "A"}}],
-        }:
-            return {"bos": bos}
-    file.check_nested({"post_processor.type": ("ByteLevel", None)})
-    return {}
+def _expression_of(step: Any) -> str:
+    """The expression whose matches are parts, as are the texts between them; ValueError."""
+    match step:
+        case {"type": "Digits", "individual_digits": True}:
+            return _DIGIT
+        case {"type": "Split", "pattern": {"Regex": str(expression)}, "behavior": behavior} if (
+            (behavior, step.get("invert", False)) == ("Isolated", False)
+            # What does not match is removed, but there is nothing that these do not match.
+            or (behavior, step.get("invert"), (expression,) in PATTERNS.values())
+            == ("Removed", True, True)
+        ):
+            return expression.replace("\r", r"\r").replace("\n", r"\n")
+    raise ValueError(f"pre_tokenizer: expected Split or Digits, found {short(step)}")
+
+
+def frame_of(file: Entries) -> dict[str, Any]:
+    """The options that say what a post-processor puts around a text; InputError for other things.
+
+    They are bos and add_bos, eos and add_eos.
+    """
+    steps = steps_of(file.values.get("post_processor"), "processors")
+    frame: dict[str, Any] = {}
+    for step in steps:
+        match step:
+            case {"type": "ByteLevel"}:
+                pass  # changes no ids
+            case {"type": "TemplateProcessing", "special_tokens": {**specials}} if not specials:
+                pass  # transformers 5 writes a template that adds nothing
+            case {"type": "TemplateProcessing", "single": [*pieces]} if not frame:
+                frame = _frame_in(pieces)
+            case {
+                "type": "RobertaProcessing",
+                "cls": [str(bos), int()],
+                "sep": [str(eos), int()],
+            } if not frame and not step.get("add_prefix_space"):
+                frame = {"bos": bos, "add_bos": True, "eos": eos, "add_eos": True}
+            case _:
+                Entries(file.path, {"post_processor": step}).check_nested(
+                    {"post_processor.type": ("ByteLevel", None)}
+                )
+                raise file.wrong("post_processor", "a single template")
+    return frame
+
+
+def _frame_in(pieces: list[Any]) -> dict[str, Any]:
+    match pieces:
+        case [{"SpecialToken": {"id": str(bos)}}, {"Sequence": {"id": "A"}}]:
+            return {"bos": bos, "add_bos": True}
+        case [{"Sequence": {"id": "A"}}, {"SpecialToken": {"id": str(eos)}}]:
+            return {"eos": eos, "add_eos": True}
+        case [
+            {"SpecialToken": {"id": str(bos)}},
+            {"Sequence": {"id": "A"}},
+            {"SpecialToken": {"id": str(eos)}},
+        ]:
+            return {"bos": bos, "add_bos": True, "eos": eos, "add_eos": True}
+        case [{"Sequence": {"id": "A"}}]:
+            return {}
+    raise ValueError(
+        f"post_processor: expected BOS at most before a text and EOS after it, "
+        f"found {short(pieces)}"
+    )
 
 
 def token_texts(path: Path, values: Mapping[str, Any], *names: str) -> dict[str, str]:
@@ -320,23 +434,33 @@ _ROLES = {
     "sep_token": SEP,
     "mask_token": MASK,
 }
+_MPNET, _MPNET_ROLES = (
+    "MPNetTokenizer",
+    {
+        "pad_token": MPNET_PAD,
+        "unk_token": UNKNOWN,
+        "cls_token": MPNET_CLS,
+        "sep_token": MPNET_SEP,
+        "mask_token": MPNET_MASK,
+    },
+)
 _NORMALIZER = {  # names of tokenizer_config.json, and of tokenizer.json
     "do_lower_case": "lowercase",
     "strip_accents": "strip_accents",
     "tokenize_chinese_chars": "handle_chinese_chars",
 }
-_CLASSES = (None, "BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer")
+_CLASSES = (None, "BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", _MPNET)
 
 
 def read_bert(vocabulary: Path, config: Path) -> WordPieces:
     """The tokenizer in vocab.txt, and in tokenizer_config.json if there is such a file."""
     beside = _read_config(config)
     options = _options_of(beside)
-    tokens = _lines_of(vocabulary)
+    tokens, specials = _lines_of(vocabulary), list(_roles_of(beside).values())
     if beside.values.get("added_tokens_decoder") is not None:
-        _check_specials(beside)
+        _check_specials(beside, specials)
     with in_file(vocabulary):
-        return WordPieces(tokens, **options)
+        return WordPieces(tokens, specials=specials, **options)
 
 
 def _lines_of(path: Path) -> list[str]:
@@ -357,7 +481,7 @@ def _options_of(config: Entries) -> dict[str, Any]:
     if _class_of(config) not in _CLASSES:
         raise config.wrong("tokenizer_class", "'BertTokenizer'")
     values = {role: _content_of(config.values.get(role)) for role in _ROLES}
-    roles = {role: (token, None) for role, token in _ROLES.items()}
+    roles = {role: (token, None) for role, token in _roles_of(config).items()}
     Entries(config.path, values).check_nested(roles)
     with in_file(config.path):
         return {
@@ -367,19 +491,24 @@ def _options_of(config: Entries) -> dict[str, Any]:
         }
 
 
+def _roles_of(config: Entries) -> dict[str, str]:
+    """The texts of the special tokens, by their names in tokenizer_config.json."""
+    return _MPNET_ROLES if _class_of(config) == _MPNET else _ROLES
+
+
 def _content_of(token: Any) -> Any:
     """The text of a token, which some files write as an object with flags."""
     return token.get("content") if isinstance(token, dict) else token
 
 
-def _check_specials(config: Entries) -> None:
-    """InputError for other special tokens than BERT's: tokenizer.json can have them."""
+def _check_specials(config: Entries, specials: list[str]) -> None:
+    """InputError for other special tokens than these: tokenizer.json can have them."""
     decoder = config.values["added_tokens_decoder"]
     if not isinstance(decoder, dict):
         raise config.wrong("added_tokens_decoder", "an object")
     for token in map(_content_of, decoder.values()):
-        if token not in SPECIALS:
-            expected = ", ".join(SPECIALS)
+        if token not in specials:
+            expected = ", ".join(specials)
             raise Entries(config.path, {"added_tokens_decoder": token}).wrong(
                 "added_tokens_decoder", expected
             )
@@ -399,8 +528,8 @@ def _read_pieces(file: Entries, config: Path) -> WordPieces:
             file = Entries(file.path, {**file.values, "normalizer": normalizer | named})
     file.check_nested(_WORDPIECE)
     _check_template(file.values.get("post_processor"))
-    normalizer = file.values["normalizer"]
-    added = _added(file.values.get("added_tokens", []), "normalized")
+    normalizer, entries = file.values["normalizer"], file.values.get("added_tokens", [])
+    added = added_of(entries).ids  # white space beside them is dropped anyway
     vocabulary = _ids_of(file.values["model"].get("vocab"), "model.vocab: an id to each token")
     ids = _with_added(vocabulary, added)
     if sorted(ids.values()) != list(range(len(ids))):
@@ -414,6 +543,7 @@ def _read_pieces(file: Entries, config: Path) -> WordPieces:
         strip_accents=flag(normalizer, "strip_accents", None),
         split_ideographs=flag(normalizer, "handle_chinese_chars", True),
         specials=list(added),
+        normalised=[entry["content"] for entry in entries if entry.get("normalized")],
     )
 
 
@@ -429,19 +559,28 @@ _WORDPIECE = {
 }
 
 
+_FRAMES = ((CLS, SEP), (MPNET_CLS, MPNET_SEP))
+
+
 def _check_template(template: Any) -> None:
-    """ValueError unless a text gets [CLS] and [SEP] around it, or nothing."""
+    """ValueError unless a text gets [CLS] and [SEP] around it, or MPNet's tokens, or nothing."""
     match template:
         case None:
             return
         case {
             "type": "TemplateProcessing",
             "single": [
-                {"SpecialToken": {"id": "[CLS]"}},
+                {"SpecialToken": {"id": cls}},
                 {"Sequence": {"id": "A"}},
-                {"SpecialToken": {"id": "[SEP]"}},
+                {"SpecialToken": {"id": sep}},
             ],
-        }:
+        } if (cls, sep) in _FRAMES:
+            return
+        case {
+            "type": "BertProcessing" | "RobertaProcessing",
+            "cls": [cls, int()],
+            "sep": [sep, int()],
+        } if (cls, sep) in _FRAMES:
             return
     raise ValueError(f"post_processor: expected {CLS} A {SEP}, found {short(template)}")
 
@@ -476,9 +615,9 @@ def _files_of_byte_pairs(tokenizer: BytePairs) -> dict[str, bytes]:
         "vocab": ids,
         "merges": merges,
     }
-    whole = _tokenizer_json(
-        {ids[text]: text for text in tokenizer.specials},
-        normalizer=None,
+    whole = tokenizer_json(
+        added_tokens(tokenizer),
+        normalizer={"type": "NFC"} if tokenizer.nfc else None,
         pre_tokenizer=_pre_tokenizer(tokenizer.pattern),
         post_processor=_post_processor(tokenizer),
         decoder=_BY_REGEX,
@@ -492,25 +631,39 @@ def _files_of_byte_pairs(tokenizer: BytePairs) -> dict[str, bytes]:
 
 
 def _post_processor(tokenizer: BytePairs) -> dict[str, Any]:
-    """The post-processor, which puts BOS before a text if the tokenizer does."""
+    """The post-processor, which puts BOS before a text, and EOS after it, if the tokenizer does."""
     plain = {**_BY_REGEX, "trim_offsets": False}
-    if not tokenizer.add_bos or tokenizer.bos is None:
-        return plain
-    bos = tokenizer.tokens[tokenizer.bos].decode()
-    template = _template({bos: tokenizer.bos}, [bos, None], [bos, None])
-    return {"type": "Sequence", "processors": [plain, template]}
+    template = frame_template(tokenizer)
+    return {"type": "Sequence", "processors": [plain, template]} if template else plain
+
+
+def frame_template(tokenizer: ByteTokens) -> dict[str, Any] | None:
+    """The template that puts BOS before a text, and EOS after it; None if there is neither."""
+    ids: dict[str, int] = {}
+    frame: list[str | None] = [None]
+    for number, adds, at in (
+        (tokenizer.bos, tokenizer.add_bos, 0),
+        (tokenizer.eos, tokenizer.add_eos, len(frame) + 1),
+    ):
+        if adds and number is not None:
+            text = tokenizer.tokens[number].decode()
+            ids[text] = number
+            frame.insert(at, text)
+    return _template(ids, frame, frame) if ids else None
 
 
 def _pre_tokenizer(pattern: str) -> dict[str, Any]:
     """The pre-tokenizer that cuts words by a pattern."""
     if pattern == "gpt-2":
         return _BY_REGEX
-    split = {"type": "Split", "pattern": {"Regex": PATTERNS[pattern]}, "behavior": "Isolated"}
-    steps = {
-        "smollm": [_DIGITS, _BY_REGEX],
-        "llama-bpe": [{**split, "invert": False}, {**_BY_REGEX, "use_regex": False}],
-    }
-    return {"type": "Sequence", "pretokenizers": steps[pattern]}
+    if pattern == "smollm":
+        return {"type": "Sequence", "pretokenizers": [_DIGITS, _BY_REGEX]}
+    split = {"type": "Split", "behavior": "Isolated", "invert": False}
+    steps = [
+        _DIGITS if expression == _DIGIT else {**split, "pattern": {"Regex": expression}}
+        for expression in PATTERNS[pattern]
+    ]
+    return {"type": "Sequence", "pretokenizers": [*steps, {**_BY_REGEX, "use_regex": False}]}
 
 
 def _files_of_wordpieces(tokenizer: WordPieces) -> dict[str, bytes]:
@@ -518,8 +671,9 @@ def _files_of_wordpieces(tokenizer: WordPieces) -> dict[str, bytes]:
         if "\n" in token or "\r" in token:
             raise InputError(f"vocab.txt: cannot hold a token with a line's end: {short(token)}")
     ids = {token: number for number, token in enumerate(tokenizer.tokens)}
-    added = {ids[token]: token for token in sorted(tokenizer.specials, key=lambda t: ids[t])}
-    framed = CLS in ids and SEP in ids
+    mpnet = MPNET_CLS in tokenizer.specials
+    roles, cls, sep = (_MPNET_ROLES, MPNET_CLS, MPNET_SEP) if mpnet else (_ROLES, CLS, SEP)
+    framed = None not in (tokenizer.cls, tokenizer.sep)
     model = {
         "type": "WordPiece",
         "unk_token": UNKNOWN,
@@ -534,21 +688,27 @@ def _files_of_wordpieces(tokenizer: WordPieces) -> dict[str, bytes]:
         "strip_accents": tokenizer.strip_accents,
         "lowercase": tokenizer.lower_case,
     }
-    whole = _tokenizer_json(
-        added,
+    added = {
+        ids[token]: _added_token(token)
+        | {"normalized": token in tokenizer.normalised, "lstrip": token == MPNET_MASK}
+        for token in sorted(tokenizer.specials, key=lambda t: ids[t])
+    }
+    tokens = [{"id": n, **token} for n, token in added.items()]
+    whole = tokenizer_json(
+        tokens,
         normalizer=normalizer,
         pre_tokenizer={"type": "BertPreTokenizer"},
-        post_processor=_template(ids, [CLS, None, SEP], [None, SEP]) if framed else None,
+        post_processor=_template(ids, [cls, None, sep], [None, sep]) if framed else None,
         decoder={"type": "WordPiece", "prefix": PREFIX, "cleanup": True},
         model=model,
     )
     config = {
-        "tokenizer_class": "BertTokenizer",
+        "tokenizer_class": _MPNET if mpnet else "BertTokenizer",
         "do_lower_case": tokenizer.lower_case,
         "strip_accents": tokenizer.strip_accents,
         "tokenize_chinese_chars": tokenizer.split_ideographs,
-        **{role: token for role, token in _ROLES.items() if token in ids},
-        "added_tokens_decoder": {str(n): _added_token(text) for n, text in added.items()},
+        **{role: token for role, token in roles.items() if token in ids},
+        "added_tokens_decoder": {str(n): token for n, token in added.items()},
     }
     return {
         "tokenizer.json": whole,
@@ -557,11 +717,23 @@ def _files_of_wordpieces(tokenizer: WordPieces) -> dict[str, bytes]:
     }
 
 
-def _tokenizer_json(added: dict[int, str], **parts: Any) -> bytes:
-    """The content of tokenizer.json; added: the special tokens by id."""
-    tokens = [{"id": n, **_added_token(text)} for n, text in added.items()]
-    head = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": tokens}
+def tokenizer_json(added: list[dict[str, Any]], **parts: Any) -> bytes:
+    """The content of tokenizer.json."""
+    head = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added}
     return _json({**head, **parts})
+
+
+def added_tokens(tokenizer: ByteTokens) -> list[dict[str, Any]]:
+    """The special tokens of a tokenizer, by id, as tokenizer.json has them."""
+    return [
+        {"id": number, **_added_token(text)}
+        | {
+            "lstrip": text in tokenizer.lstrip,
+            "rstrip": text in tokenizer.rstrip,
+            "special": text not in tokenizer.shown,
+        }
+        for text, number in sorted(tokenizer.special.ids.items(), key=lambda entry: entry[1])
+    ]
 
 
 def _added_token(text: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The interface of every vocabulary: texts to ids, and back."""
 
 import operator
+import os.path
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -93,6 +94,11 @@ class Vocabulary(ABC):
             raise IndexError(f"expected an id from 0 to {len(self.tokens) - 1}, found {number}")
         return self.tokens[number]
 
+    @property
+    def special_ids(self) -> list[int]:
+        """The ids of special tokens, whose text always becomes them."""
+        return []
+
     def show(self, number: int) -> str:
         """A token as a label of a plot: on one line, and visible."""
         return visible(self.token(number))
@@ -112,18 +118,68 @@ class SpecialTokens:
 
     >>> SpecialTokens({"<a>": 0, "<a><b>": 1}).cut("one<a>two<a><b>")
     ['one', '<a>', 'two', '<a><b>']
+
+    Those in ``lstrip`` take the white space before them, those in ``rstrip`` after them:
+
+    >>> SpecialTokens({"<a>": 0}, rstrip=["<a>"]).places("one <a> two")
+    [('one ', 0, 4), ('<a>', 4, 8), ('two', 8, 11)]
     """
 
-    def __init__(self, ids: Mapping[str, int]):
+    def __init__(
+        self, ids: Mapping[str, int], lstrip: Iterable[str] = (), rstrip: Iterable[str] = ()
+    ):
         self.ids = dict(ids)
-        longest_first = sorted(self.ids, key=len, reverse=True)
-        self._pattern = re.compile(f"({'|'.join(map(re.escape, longest_first))})")
+        self._lstrip, self._rstrip = frozenset(lstrip), frozenset(rstrip)
+        self._pattern = re.compile(longest_of(list(self.ids)))
 
     def cut(self, text: str) -> list[str]:
         """The text, cut before and after each special token."""
-        if not any(token in text for token in self.ids):
-            return [text]
-        return [part for part in self._pattern.split(text) if part]
+        return [part for part, _, _ in self.places(text)]
+
+    def places(self, text: str) -> list[tuple[str, int, int]]:
+        """The parts of :meth:`cut`, and where each begins and ends in the text."""
+        if not self.ids or (len(self.ids) < 100 and not any(token in text for token in self.ids)):
+            return [(text, 0, len(text))]
+        found, at = [], 0
+        for match in self._pattern.finditer(text):
+            token, (start, end) = match[0], match.span()
+            if start < at:  # a token that is white space, which another one took
+                continue
+            if token in self._lstrip:
+                start = at + len(text[at:start].rstrip(_WHITE))
+            if token in self._rstrip:
+                end = len(text) - len(text[end:].lstrip(_WHITE))
+            found += [(text[at:start], at, start), (token, start, end)]
+            at = end
+        found.append((text[at:], at, len(text)))
+        return [place for place in found if place[0]]
+
+
+# Unicode's white space; Python's has more.
+_WHITE = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+
+
+def longest_of(texts: Sequence[str]) -> str:
+    """An expression that matches the longest of the texts that can begin at a position.
+
+    Texts that begin alike share their beginning, so thousands of them are looked for at once.
+
+    >>> longest_of(["ab", "abc", "d"])
+    '(?:ab(?:c)?|d)'
+    """
+    by_first: dict[str, list[str]] = {}
+    for text in texts:
+        by_first.setdefault(text[:1], []).append(text)
+    ends = bool(by_first.pop("", []))
+    branches = []
+    for group in by_first.values():
+        shared = os.path.commonprefix(group)  # noqa: RUF071  (of characters, as it should be)
+        rest = [text[len(shared) :] for text in group]
+        branches.append(re.escape(shared) + (longest_of(rest) if any(rest) else ""))
+    return f"(?:{'|'.join(branches)}){'?' * ends}"
 
 
 def unit_name(vocabulary: Vocabulary) -> str:
@@ -140,8 +196,11 @@ def opening_id(vocabulary: Vocabulary, documents: bool = False) -> int:
     return next(number for number in candidates if number is not None)
 
 
-def banned_ids(vocabulary: Vocabulary, documents: bool = False) -> list[int]:
+def banned_ids(vocabulary: Vocabulary, documents: bool = False, rows: int = 0) -> list[int]:
     """The ids that a model should never write: BOS, padding and the unknown token.
+
+    So are those past the vocabulary, of a model with more ``rows``: their number is often a
+    multiple of 64, which multiplies faster on a GPU, and the last rows were never trained.
 
     EOS is one of them unless the model was trained on whole ``documents``, from which it has
     learned where a text ends.  If BOS is the same token, as in GPT-2, it may then be written.
@@ -149,7 +208,8 @@ def banned_ids(vocabulary: Vocabulary, documents: bool = False) -> list[int]:
     specials = {vocabulary.bos, vocabulary.eos, vocabulary.padding, vocabulary.unknown}
     if documents:
         specials.discard(vocabulary.eos)
-    return sorted(number for number in specials if number is not None)
+    present = (number for number in specials if number is not None)
+    return [*sorted(present), *range(len(vocabulary), rows)]
 
 
 def visible(token: str) -> str:

@@ -1,4 +1,4 @@
-"""Files that llama.cpp quantises are read, and it reads ours: the same numbers, nearly the same logits.
+"""Files that llama.cpp quantises are read, and it reads ours, with nearly the same logits.
 
 llama.cpp rounds activations once and keeps keys and values in float16, so logits differ by 1e-2.
 """

@@ -239,7 +239,7 @@ def test_a_template_puts_special_tokens_together(expression):
     source = "{% macro it(x) %}{{ x | trim }}{% endmacro %}{% set tag = 'im_end' %}{{ " + expression
     text = compiled(source + " }}")({"messages": []})
     ids = chat_template._encoded(text, TOKENIZER, chat_template._special_tokens(TOKENIZER))
-    np.testing.assert_array_equal(ids, TOKENIZER.encode(text))
+    np.testing.assert_array_equal(ids, TOKENIZER.encode(str.__str__(text)))
     assert TOKENIZER.id_of(b"<|im_end|>") in ids
 
 
