@@ -154,7 +154,8 @@ class ChatTemplate:
             return self._known(messages, self.bos, prompt)
         tokens = {f"{name}_token": getattr(self, name) for name in ("bos", "eos", "pad", "unk")}
         values: dict[str, Any] = {name: token for name, token in tokens.items() if token}
-        values |= {"tools": tools, "documents": None, "add_generation_prompt": prompt}
+        values |= {"tools": tools, "xml_tools": tools}  # SmolLM3 calls them so
+        values |= {"documents": None, "add_generation_prompt": prompt}
         return _in_a_process(self.source, values | {"messages": list(map(dict, messages))})
 
     def encode(

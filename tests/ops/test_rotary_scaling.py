@@ -77,7 +77,8 @@ def test_fast_pairs_stay_and_slow_ones_are_divided(factor, pairs, L, low, more):
         (Yarn(factor, L, low + more, low), base ** (2 / D)),
     ):
         scaled = scaling.frequencies(D, base, 1)
-        fast, slow = turns >= (low + more) * beside * (1 + 1e-9), turns <= low / beside * (1 - 1e-9)
+        fast = turns >= (low + more) * beside * (1 + 1e-9)
+        slow = turns <= low / beside * (1 - 1e-9)
         np.testing.assert_allclose(scaled[fast], theta[fast], rtol=1e-12)
         np.testing.assert_allclose(scaled[slow], theta[slow] / factor, rtol=1e-12)
 
