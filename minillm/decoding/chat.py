@@ -26,7 +26,8 @@ from minillm.decoding.sampling import Sampling
 from minillm.decoding.writer import Text
 from minillm.errors import InputError
 from minillm.option import make, with_default
-from minillm.text import BytePairs, banned_ids
+from minillm.text import banned_ids
+from minillm.text.byte_tokens import ByteTokens
 from minillm.text.chat_template import ChatTemplate
 
 Ids = NDArray[np.int32]
@@ -51,7 +52,7 @@ class Chat:
     >>> "".join(chat.answer([{"role": "user", "content": "Who are you?"}]))  # doctest: +SKIP
     """
 
-    def __init__(self, model: Any, tokenizer: BytePairs, template: ChatTemplate):
+    def __init__(self, model: Any, tokenizer: ByteTokens, template: ChatTemplate):
         self.reader: Any = Reader(model)
         self.tokenizer, self.template = tokenizer, template
         self.ends = template.ends(tokenizer)
@@ -85,7 +86,8 @@ class Chat:
                 f"{self.reader.config.context:,} tokens, and {'is' if left_out == 1 else 'are'} "
                 "left out"
             )
-        return self.text(self._write(self.encode(fitting), length, sampling))
+        ids = self.encode(fitting)
+        return self.text(self._write(ids, length, sampling), after=int(ids[-1]))
 
     def encode(
         self, messages: Sequence[Message], watch: Callable[[int], None] = lambda n: None
@@ -93,9 +95,9 @@ class Chat:
         """The ids (T,) that an answer continues; for ``watch`` see :meth:`ChatTemplate.encode`."""
         return self.template.encode(self.tokenizer, messages, watch=watch)
 
-    def text(self, ids: Iterator[int]) -> Iterator[str]:
-        """The text of an answer in pieces, without special tokens."""
-        pieces = Pieces(self.tokenizer)
+    def text(self, ids: Iterator[int], after: int | None = None) -> Iterator[str]:
+        """The text of an answer in pieces, without special tokens; ``after`` is the id before."""
+        pieces = Pieces(self.tokenizer, after=after)
         for token in ids:
             if piece := pieces.add(token):
                 yield piece

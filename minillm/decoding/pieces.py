@@ -3,7 +3,7 @@
 import codecs
 from collections.abc import Sequence
 
-from minillm.text import BytePairs
+from minillm.text.byte_tokens import ByteTokens
 
 
 class Pieces:
@@ -16,17 +16,23 @@ class Pieces:
     tokens have no text.  ``stopped``: a stop text is complete, and nothing more will be added.
     Where stop texts overlap, the one that is complete first ends the text, and of two that end
     together the longer one, so that the result is the same however tokens cut the text.
+
+    ``after`` is the id that precedes the text.  After a special token, some tokenizers put a space
+    before a text, which is no part of it.
     """
 
-    def __init__(self, tokenizer: BytePairs, stop: Sequence[str] = ()):
+    def __init__(self, tokenizer: ByteTokens, stop: Sequence[str] = (), after: int | None = None):
         self.tokenizer, self.stop = tokenizer, tuple(stop)
         self.stopped = False
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
+        self._begins = after is None or after in tokenizer.special.ids.values()
 
     def add(self, token: int) -> str:
         """The piece that an id completes; it may be empty."""
         text = b"" if token in self.tokenizer.hidden else self.tokenizer.token(token)
+        if self._begins and text:
+            text, self._begins = self.tokenizer.begun(text), False
         return self._extended(self._decoder.decode(text))
 
     def end(self) -> str:

@@ -83,7 +83,7 @@ class Engine:
         Raises Full if too many requests wait.
         """
         text = self.chat.to_continue(ids, length, sampling)
-        job = Job(text, Pieces(self.chat.tokenizer, stop), deliver)
+        job = Job(text, Pieces(self.chat.tokenizer, stop, after=ids[-1]), deliver)
         with self._changed:
             if len(self._queue) >= self.waiting:
                 raise Full
