@@ -31,8 +31,9 @@ from minillm.data.pairs import Pair, read_placed_pairs
 from minillm.errors import InputError, short
 from minillm.unicode import check_encodable
 
-Message = Mapping[str, str]
+Message = Mapping[str, Any]
 ROLES = ("system", "user", "assistant")
+TOOL_ROLES = ("tool", "function")  # of what a program answers to the assistant
 DECIDING = 100  # lines that show whether a file has summaries
 
 FORMS = (
@@ -218,18 +219,44 @@ def _message_list(messages: Any, name: str, place: str) -> list[Message]:
     return [{"role": message["role"], "content": message["content"]} for message in messages]
 
 
-def check_messages(messages: Any, name: str = "messages") -> None:
-    """InputError unless there is a message, and each has a role and a text as its content."""
+def check_messages(messages: Any, name: str = "messages", tools: bool = False) -> None:
+    """InputError unless there is a message, and each has a role and a text as its content.
+
+    tools: results of programs are messages, too, and the assistant may call programs
+    (``tool_calls``), even without a content.
+    """
     if not isinstance(messages, list | tuple) or not messages:
         raise InputError(f"{name}: expected a list of one or more, found {short(messages)}")
+    roles = (*ROLES, *TOOL_ROLES) if tools else ROLES
     for number, message in enumerate(messages):
         place = f"{name}[{number}]"
         if not isinstance(message, Mapping):
             raise InputError(f"{place}: expected a role and a content, found {short(message)}")
-        if message.get("role") not in ROLES:
+        if message.get("role") not in roles:
             role = short(message.get("role"))
-            raise InputError(f"{place}.role: expected one of {', '.join(ROLES)}, found {role}")
-        content = message.get("content")
-        if not isinstance(content, str):
-            raise InputError(f"{place}.content: expected a text, found {short(content)}")
-        check_encodable(content, f"{place}.content")
+            raise InputError(f"{place}.role: expected one of {', '.join(roles)}, found {role}")
+        calls = _checked_calls(message, place) if tools else []
+        texts = {"content": message.get("content")}
+        if tools and message.get("reasoning_content") is not None:
+            texts["reasoning_content"] = message["reasoning_content"]
+        for entry_name, text in texts.items():
+            if not isinstance(text, str) and not (calls and text is None):
+                raise InputError(f"{place}.{entry_name}: expected a text, found {short(text)}")
+            check_encodable(text or "", f"{place}.{entry_name}")
+
+
+def _checked_calls(message: Message, place: str) -> list[Any]:
+    """The calls of programs in a message; InputError unless each names a program."""
+    calls = message.get("tool_calls")
+    if calls is None:
+        return []
+    if not isinstance(calls, list) or message["role"] != "assistant":
+        raise InputError(f"{place}.tool_calls: expected a list of calls by the assistant")
+    for number, call in enumerate(calls):
+        called = call.get("function", call) if isinstance(call, Mapping) else None
+        if not isinstance(called, Mapping) or not isinstance(called.get("name"), str):
+            raise InputError(
+                f"{place}.tool_calls[{number}]: expected a function with a name, "
+                f"found {short(call)}"
+            )
+    return calls

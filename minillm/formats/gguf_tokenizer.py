@@ -27,6 +27,7 @@ from minillm.text.tokenizer_files import assemble, spell, unspell
 
 _PREFIX = "tokenizer.ggml."
 _NAME, _TAKING = "general.name", "Phi-3"  # of a model whose special tokens take white space
+_TAKING_NONE = ("<unk>", "<s>", "<|endoftext|>")  # although they are special there
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def _pieces(entries: Entries, tokens: list[str], types: NDArray) -> SentencePiec
 
 def _taking(special: list[str]) -> list[str]:
     """The special tokens that take the white space after them, in llama.cpp's Phi-3."""
-    return [text for text in special if text not in ("<unk>", "<s>", "<|endoftext|>")]
+    return [text for text in special if text not in _TAKING_NONE]
 
 
 def _frame(entries: Entries, tokens: list[str], add_bos: bool, add_eos: bool) -> dict[str, Any]:
@@ -225,8 +226,8 @@ def _of_pieces(tokenizer: SentencePieces) -> dict[str, Any]:
         "words that begin with each space": tokenizer.separate and not tokenizer.unigram,
         "its normalisation": bool(tokenizer.charsmap or tokenizer.squeeze)
         and not tokenizer.unigram,
-        "tokens that take white space": bool(tokenizer.lstrip)
-        or set(tokenizer.rstrip) not in (set(), set(_taking(tokenizer.specials))),
+        "tokens that take white space": bool(tokenizer.lstrip or tokenizer.rstrip)
+        and not _is_phi3(tokenizer),
     }
     if any(reasons.values()):
         found = ", ".join(reason for reason, holds in reasons.items() if holds)
@@ -251,7 +252,7 @@ def _of_pieces(tokenizer: SentencePieces) -> dict[str, Any]:
         values |= {"precompiled_charsmap": table} if len(table) else {}
     if tokenizer.unknown is not None:
         values["unknown_token_id"] = tokenizer.unknown
-    name = {_NAME: _TAKING} if tokenizer.rstrip else {}
+    name = {_NAME: _TAKING} if _is_phi3(tokenizer) else {}
     return name | _with_prefix(
         **values,
         scores=np.array(scores, np.float32),
@@ -259,6 +260,13 @@ def _of_pieces(tokenizer: SentencePieces) -> dict[str, Any]:
         add_space_prefix=tokenizer.prefix != "none",
         **_frame_of(tokenizer),
     )
+
+
+def _is_phi3(tokenizer: SentencePieces) -> bool:
+    """Whether the tokens that take white space are those of Phi-3, which llama.cpp looks for."""
+    taking = set(tokenizer.rstrip)
+    fits = bool(taking) and not tokenizer.lstrip and taking == set(_taking(tokenizer.specials))
+    return fits and {*_TAKING_NONE, "</s>"} <= set(tokenizer.texts)
 
 
 def _with_prefix(**values: Any) -> dict[str, Any]:

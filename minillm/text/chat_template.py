@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, repeat
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -129,12 +130,21 @@ class ChatTemplate:
         if self.source in KNOWN:
             object.__setattr__(self, "source", KNOWN[self.source].source)
 
-    def text(self, messages: Sequence[Message], prompt: bool = True) -> str:
+    def text(
+        self,
+        messages: Sequence[Message],
+        prompt: bool = True,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **values: Any,
+    ) -> str:
         """The conversation as one text, and with ``prompt`` the beginning of an answer.
 
+        tools: descriptions of programs that the model may call, as JSON has them.
+        values: others that the template asks for, such as ``enable_thinking``.
         InputError, in one line, where the template fails or refuses the conversation.
         """
-        return str.__str__(self._text(messages, prompt))
+        return str.__str__(self._text(messages, prompt, tools, values))
 
     @cached_property
     def _known(self) -> Filled | None:
@@ -142,13 +152,24 @@ class ChatTemplate:
         source = _with_line_ends(self.source)
         return next((k.fill for k in KNOWN.values() if _with_line_ends(k.source) == source), None)
 
-    def _text(self, messages: Sequence[Message], prompt: bool) -> Written:
-        if self._known is not None:
+    def _text(
+        self,
+        messages: Sequence[Message],
+        prompt: bool,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        others: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Written:
+        plain = all(isinstance(message.get("content"), str) for message in messages)
+        if self._known is not None and plain:
             return self._known(messages, self.bos, prompt)
         tokens = {f"{name}_token": getattr(self, name) for name in ("bos", "eos", "pad", "unk")}
         values: dict[str, Any] = {name: token for name, token in tokens.items() if token}
-        values |= {"tools": None, "documents": None, "add_generation_prompt": prompt}
-        return _in_a_process(self.source, values | {"messages": list(map(dict, messages))})
+        values |= {"tools": tools and list(tools), "documents": None}
+        values |= {"add_generation_prompt": prompt, "messages": list(map(dict, messages))}
+        for name in others:
+            if name in tokens or name in values:
+                raise InputError(f"the chat template: expected other values than {name}, found it")
+        return _in_a_process(self.source, {**others, **values})
 
     def encode(
         self,
@@ -156,14 +177,17 @@ class ChatTemplate:
         messages: Sequence[Message],
         prompt: bool = True,
         watch: Callable[[int], None] = lambda n: None,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **values: Any,
     ) -> NDArray[np.int32]:
         """The ids of :meth:`text`, (T,).  No content of a message becomes a special token.
 
         ``watch`` is called now and then with the number of ids so far, and may raise an exception.
         """
         special = _special_tokens(tokenizer)
-        check_messages(messages)
-        return _encoded(self._text(messages, prompt), tokenizer, special, watch)
+        check_messages(messages, tools=True)
+        return _encoded(self._text(messages, prompt, tools, values), tokenizer, special, watch)
 
     def encode_answers(
         self,

@@ -400,10 +400,11 @@ def test_words_and_options_of_byte_pairs_are_written_and_read_back(path, pattern
 def pieces(**options):
     """SentencePiece's tokens, all of which a GGUF file can describe."""
     texts = ["<unk>", "<s>", "</s>", *(f"<0x{value:02X}>" for value in range(256))]
-    texts += ["▁", "a", "b", "▁a", "ab", "▁ab", "<|end|>", "▁▁"]
-    scores = [0.0] * 259 + [-6.0, -7.0, -8.0, -1.0, -2.0, -3.0, 0.0, 0.0]
+    texts += ["▁", "a", "b", "▁a", "ab", "▁ab", "<|end|>", "<|endoftext|>", "▁▁"]
+    scores = [0.0] * 259 + [-6.0, -7.0, -8.0, -1.0, -2.0, -3.0, 0.0, 0.0, 0.0]
     options = {"byte_fallback": True, "add_bos": True, "shown": ["▁▁"], **options}
-    return SentencePieces(texts, scores, None, ["<s>", "</s>", "<|end|>", "▁▁"], **options)
+    specials = ["<s>", "</s>", "<|end|>", "<|endoftext|>", "▁▁"]
+    return SentencePieces(texts, scores, None, specials, **options)
 
 
 @pytest.mark.parametrize(
@@ -422,7 +423,7 @@ def test_sentencepieces_tokens_are_written_and_read_back(path, options, kind):
     again, metadata = import_gguf(path)[1], open_gguf(path)[0]
     assert metadata["tokenizer.ggml.model"] == kind
     types = metadata["tokenizer.ggml.token_type"].tolist()
-    assert types == [2, 3, 3, *[6] * 256, *[1] * 6, 3, 4]
+    assert types == [2, 3, 3, *[6] * 256, *[1] * 6, 3, 3, 4]
     expected = tokenizer.to_dict()
     for name in ("texts", "specials", "shown", "rstrip"):  # spaces are spaces in such tokens
         if name in expected:
@@ -451,12 +452,12 @@ def test_a_tokenizer_that_a_file_cannot_describe(path, options, reason):
 @pytest.mark.parametrize(
     ("entry", "value", "complaint"),
     [
-        ("scores", np.zeros(3, np.float32), "scores: expected 267 numbers"),
-        ("scores", None, "scores: expected 267 numbers, found None"),
-        ("scores", np.full(267, np.nan, np.float32), "scores: expected finite numbers"),
+        ("scores", np.zeros(3, np.float32), "scores: expected 268 numbers"),
+        ("scores", None, "scores: expected 268 numbers, found None"),
+        ("scores", np.full(268, np.nan, np.float32), "scores: expected finite numbers"),
         ("precompiled_charsmap", 3, "precompiled_charsmap: expected bytes"),
         ("precompiled_charsmap", np.zeros(9, np.uint8), "expected a table of characters"),
-        ("bos_token_id", 999, "bos_token_id: expected 0 to 266"),
+        ("bos_token_id", 999, "bos_token_id: expected 0 to 267"),
     ],
 )
 def test_sentencepieces_tokens_that_are_refused(path, entry, value, complaint):
