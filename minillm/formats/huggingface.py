@@ -34,8 +34,14 @@ from minillm.formats.format import Contents, Format
 from minillm.formats.tensors import Tensor, open_tensors, write_tensors
 from minillm.formats.weights import Weight, weights_of
 from minillm.quantised.matrix import dense
-from minillm.text import BytePairs, ChatTemplate, Vocabulary, load_tokenizer, tokenizer_files
-from minillm.text.byte_tokens import ByteTokens
+from minillm.text import (
+    BytePairs,
+    ByteTokens,
+    ChatTemplate,
+    Vocabulary,
+    load_tokenizer,
+    tokenizer_files,
+)
 from minillm.text.tokenizer_files import token_texts
 
 WEIGHTS = "model.safetensors"

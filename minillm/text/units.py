@@ -93,6 +93,14 @@ def build_vocabulary(
     return UNITS[unit].learn(texts, Limits(minimum_count, maximum_size, held_out, always))
 
 
+def unit_to_learn(vocabulary: Vocabulary) -> str:
+    """The unit that a setting of a model with this vocabulary has.
+
+    SentencePiece's tokens are not learned here: byte pairs are the most similar unit.
+    """
+    return "bpe" if isinstance(vocabulary, SentencePieces) else vocabulary.unit
+
+
 def vocabulary_from_dict(values: object) -> Vocabulary:
     """The vocabulary that ``to_dict`` described; ValueError if it is damaged."""
     if not isinstance(values, dict):

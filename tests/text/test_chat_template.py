@@ -534,7 +534,10 @@ def test_what_ends_an_answer():
         ([TALK[0], {"content": "a"}], r"messages\[1\].role: expected one of system, user, assist"),
         ([{"role": "user"}], r"messages\[0\].content: expected a text, found None"),
         ([{"role": "user", "content": "\ud800"}], r"messages\[0\].content, line 1, column 1: exp"),
-        ([{"role": "tool", "content": None}], r"messages\[0\].content: expected a text, found None"),
+        (
+            [{"role": "tool", "content": None}],
+            r"messages\[0\].content: expected a text, found None",
+        ),
         ([{**TALK[1], "tool_calls": []}], r"tool_calls: expected a list of calls by the assistant"),
         ([{**TALK[2], "tool_calls": 3}], r"tool_calls: expected a list of calls by the assistant"),
         ([{**TALK[2], "tool_calls": [3]}], r"tool_calls\[0\]: expected a function with a name"),
@@ -542,7 +545,7 @@ def test_what_ends_an_answer():
     ],
 )
 def test_what_is_no_conversation_is_refused(messages, message):
-    with pytest.raises(InputError, match=f"^{message}"):
+    with pytest.raises(InputError, match=message):
         ChatTemplate("chatml").encode(TOKENIZER, messages)
 
 
