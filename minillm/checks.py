@@ -176,6 +176,15 @@ def number(op: str, name: str, value: Any) -> float:
     return float(value)
 
 
+def count(op: str, name: str, value: Any) -> int:
+    """A whole number from 1 up as an int."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise TypeError(f"{op}: {name}: expected a whole number, found {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{op}: {name}: expected 1 or more, found {value}")
+    return int(value)
+
+
 def positive(op: str, name: str, value: Any) -> float:
     """A number above 0 as a float."""
     checked = number(op, name, value)

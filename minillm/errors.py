@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 _OPTION = re.compile(r"(?<![\w/'\"-])--([a-z][a-z0-9-]*)")
 _of_command_line = False  # whether messages name options rather than arguments of Python
+MOST_REASONS = 15  # lines of one error
 
 
 class InputError(ValueError):
@@ -15,10 +16,53 @@ class InputError(ValueError):
     The message is one line: "PLACE: expected ..., found ...".  The command line prints it and exits
     with status 2.  A message names the options of the command line, such as ``--lora-rank``; for a
     caller in Python they become ``lora_rank``.
+
+    A file may be refused for several reasons (:class:`Reasons`): each is such a line, and they are
+    the ``args`` of the error.
     """
 
-    def __init__(self, message: str):
-        super().__init__(message if _of_command_line else in_python(message))
+    def __init__(self, *reasons: str):
+        super().__init__(*(reasons if _of_command_line else map(in_python, reasons)))
+
+    @property
+    def lines(self) -> list[str]:
+        """The reasons, a line each; of many, the first ones and the number of the others."""
+        more = len(self.args) - MOST_REASONS
+        rest = [f"and {more} more reason{'s' * (more > 1)}"] if more > 0 else []
+        return [*self.args[:MOST_REASONS], *rest]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+
+class Reasons:
+    """The reasons to refuse an input, of checks that do not depend on each other.
+
+        reasons = Reasons()
+        with reasons:
+            sizes = read_sizes(file)
+        with reasons:
+            words = read_words(file)
+        reasons.check()
+
+    An InputError ends its block only; ``check`` raises one error with the reasons of all blocks.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        if isinstance(error, InputError):
+            self.found += error.args
+        return isinstance(error, InputError)
+
+    def check(self) -> None:
+        """InputError with all reasons, each once, if there are any."""
+        if self.found:
+            raise InputError(*dict.fromkeys(self.found))
 
 
 class InputWarning(UserWarning):

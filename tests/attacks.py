@@ -398,7 +398,7 @@ def copied(state, others=None):
         tuple(array for name, array in entries.items() if name.endswith(kind))
         for kind in (".keys", ".values")
     )
-    return Cache(*[entries[name] for name in CACHE], keys, values)
+    return Cache(*[entries[name] for name in CACHE], keys, values, entries["lengths"])
 
 
 def read_on(reader, ids, state):

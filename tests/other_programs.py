@@ -1,9 +1,10 @@
 """Models and tokenizers from and to the files of other programs."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 from minillm.formats.bert import BERTFolder
-from minillm.formats.format import Contents
+from minillm.formats.format import Contents, formats
 from minillm.formats.gguf import GGUF
 from minillm.formats.gpt2 import GPT2Folder
 from minillm.formats.llama import LlamaFolder
@@ -19,6 +20,11 @@ def import_gpt2(folder):
 def import_llama(folder):
     found = LlamaFolder().read(folder)
     return found.model, found.tokenizer
+
+
+def folder_of(path):
+    """The format of a folder."""
+    return next(one for one in formats() if one.recognises(Path(path), b""))
 
 
 def import_gguf(path):

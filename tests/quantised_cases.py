@@ -4,27 +4,47 @@ import numpy as np
 from hypothesis import strategies as st
 
 from minillm.quantised import Quantised
-from minillm.quantised.codes import Coded, two_in_a_byte
+from minillm.quantised.codes import LEVELS, Coded
 from minillm.quantised.panels import pack
+from minillm.quantised.planes import to_planes
 
 BLOCKS = st.integers(1, 3)
 OUTPUTS = st.one_of(st.integers(1, 20), st.sampled_from([31, 32, 33, 64, 100]))
-FORMATS = {  # bits, K, dtype of the scales, zero, whether there are offsets
-    "q8_0": (8, 32, np.float16, 128, False),
-    "q4_0": (4, 32, np.float16, 8, False),
-    "q4_1": (4, 32, np.float16, 0, True),
-    "q4_k": (4, 32, np.float32, 0, True),
-    "q6_k": (6, 16, np.float32, 32, False),
+FORMATS = {  # bits, K, whether scales are integers, zero, whether there are offsets, and levels
+    "q8_0": (8, 32, False, 128, False, False),
+    "q5_0": (5, 32, False, 16, False, False),
+    "q5_1": (5, 32, False, 0, True, False),
+    "q4_0": (4, 32, False, 8, False, False),
+    "q4_1": (4, 32, False, 0, True, False),
+    "iq4_nl": (4, 32, False, 128, False, True),
+    "q6_k": (6, 16, True, 32, False, False),
+    "q5_k": (5, 32, True, 0, True, False),
+    "q4_k": (4, 32, True, 0, True, False),
+    "iq4_xs": (4, 32, True, 128, False, True),
+    "q3_k": (3, 16, True, 4, False, False),
+    "q2_k": (2, 16, True, 0, True, False),
 }
 
 
+def inputs(formats, B):
+    """The number of inputs of about B blocks, which all these formats can have."""
+    return 256 * -(-B // 2) if any(FORMATS[format][2] for format in formats) else 32 * B
+
+
 def drawn(rng, format, I, O):
-    """The random weights of O outputs, as codes (O, I / K, K), scales and offsets."""
-    bits, K, dtype, zero, has_offset = FORMATS[format]
-    codes = rng.integers(0, 2**bits, (O, I // K, K)).astype(np.uint8)
-    scale = rng.normal(size=codes.shape[:2]).astype(dtype)
-    offset = rng.normal(size=codes.shape[:2]).astype(dtype) if has_offset else None
-    return Coded(two_in_a_byte(codes) if bits == 4 else codes, scale, offset, zero, bits)
+    """The random weights of O outputs, as codes (O, I / 32, 32), scales and offsets."""
+    bits, K, integers, zero, has_offset, has_levels = FORMATS[format]
+    codes = rng.integers(0, 2**bits, (O, I // 32, 32)).astype(np.uint8)
+    numbers, factors = [], []
+    for wanted in (True, has_offset):
+        s = rng.integers(-128, 128, (O, I // K)).astype(np.int8)
+        d = rng.normal(size=(O, I // 256)) / 64
+        numbers.append(s if integers else rng.normal(size=s.shape).astype(np.float16))
+        factors.append(d.astype(np.float16) if integers else None)
+        if not wanted:
+            numbers[-1] = factors[-1] = None
+    levels = LEVELS if has_levels else None
+    return Coded(to_planes(codes, bits), *numbers, zero, *factors, levels)
 
 
 def matrix(coded):

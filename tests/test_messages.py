@@ -43,6 +43,8 @@ similar: a run of {} compares two texts, or one with --among FILE
 the model's logits are {}: its weights are damaged, or its training diverged
 the token {} is neither a byte nor made by a merge
 {} is {}: gradients are checked in float64
+{}.{}: this keyword is not supported
+{}: {} refers to itself
 {} needs rng, to draw fresh parameters, or params
 {}: a run of {} takes its data as {}
 {}: config.json says vocab_size {}, but the tokenizer has {} tokens
@@ -52,7 +54,6 @@ the token {} is neither a byte nor made by a merge
 {}: it has {} under two names
 {}: it is in use by {}
 {}: its weights are quantised, and cannot be trained: train additions to them, with --lora-rank
-{}: only a linear layer of a gpt, a llama or a bert can be exported
 {}: only a run of llama has quantised weights
 {}: the model knows {} tokens, but {} has {}
 {}: the shards are not complete: run the same `minillm tokenize` again to continue

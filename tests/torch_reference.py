@@ -51,7 +51,7 @@ def rotary(x, positions, base, dy):
     return _run(forward, [x], [dy])
 
 
-def scaled_dot_product_attention(q, k, v, lengths, start, dy):
+def scaled_dot_product_attention(q, k, v, lengths, start, dy, window=None):
     """Causal, of grouped heads; each query has a key."""
     T, S, groups = q.shape[2], k.shape[2], q.shape[1] // k.shape[1]
     key, position = (
@@ -59,6 +59,8 @@ def scaled_dot_product_attention(q, k, v, lengths, start, dy):
         torch.tensor(start)[:, None, None, None] + torch.arange(T)[:, None],
     )
     allowed = (key < torch.tensor(lengths)[:, None, None, None]) & (key <= position)
+    if window is not None:
+        allowed = allowed & (key > position - window)
 
     def forward(q, k, v):
         k, v = (x.repeat_interleave(groups, dim=1) for x in (k, v))

@@ -120,10 +120,15 @@ DEFINE_WEIGHTS(float, f32, int32_t, -87, 0x3F800000, 8.26295829e-8f)
 DEFINE_WEIGHTS(double, f64, int64_t, -708, 0x3FF0000000000000, 1.539095918623324e-16)
 
 #define DEFINE_COLUMNS(REAL, SUFFIX)                                                               \
-    /* Query l sees no key after position + l: its scores there become `filling` */                \
-    static inline void hide_##SUFFIX(ptrdiff_t n, ptrdiff_t ld, ptrdiff_t position, REAL filling,  \
-                                     REAL *x)                                                      \
+    /* Query l sees the `window` keys up to position + l: its other scores become `filling` */     \
+    static inline void hide_##SUFFIX(ptrdiff_t n, ptrdiff_t ld, ptrdiff_t position,                \
+                                     ptrdiff_t window, REAL filling, REAL *x)                      \
     {                                                                                              \
+        for (ptrdiff_t s = 0; s < n && s < position - window + PER_VECTOR(REAL); s++) {            \
+            const int seeing = (int)(s - position + window);                                       \
+            EACH_QUERY(REAL)                                                                       \
+                x[s * ld + l] = l < seeing ? x[s * ld + l] : filling;                              \
+        }                                                                                          \
         for (ptrdiff_t s = position < 0 ? 0 : position + 1; s < n; s++) {                          \
             const int hidden = (int)(s - position);                                                \
             EACH_QUERY(REAL)                                                                       \
@@ -203,7 +208,8 @@ DEFINE_WEIGHTS(double, f64, int64_t, -708, 0x3FF0000000000000, 1.539095918623324
 
 DEFINE_COLUMNS(float, f32)
 DEFINE_COLUMNS(double, f64)
-#define hide(n, ld, position, filling, x) EITHER(hide, x)(n, ld, position, filling, x)
+#define hide(n, ld, position, window, filling, x)                                                  \
+    EITHER(hide, x)(n, ld, position, window, filling, x)
 #define fill(n, ld, filling, x) EITHER(fill, x)(n, ld, filling, x)
 #define softmax_columns(n, ld, x, log_sums, sums)                                                  \
     EITHER(softmax_columns, x)(n, ld, x, log_sums, sums)

@@ -70,16 +70,19 @@ cdef Operand operand_of(const floating[:, :, :, :] x) noexcept:
 
 cdef Heads heads_of(
     const floating[:, :, :, :] query, const floating[:, :, :, :] keys, const floating[:, :, :, :] values,
-    const int64_t[::1] lengths, bint causal, const int64_t[::1] start, double scale,
+    const int64_t[::1] lengths, bint causal, const int64_t[::1] start, window, double scale,
 ):
-    """The sizes and the inputs."""
+    """The sizes and the inputs.  A window of None is so wide that it hides nothing."""
     cdef Heads heads
     memset(&heads, 0, sizeof(Heads))
     heads.B, heads.N, heads.M = query.shape[0], query.shape[1], keys.shape[1]
     heads.T, heads.S, heads.D, heads.E = query.shape[2], keys.shape[2], keys.shape[3], values.shape[3]
     heads.lengths, heads.scale = &lengths[0], scale
+    heads.window = heads.T + heads.S + QUERIES
     if causal:
         heads.start = &start[0]
+        if window is not None:
+            heads.window = window
     heads.query, heads.keys, heads.values = operand_of(query), operand_of(keys), operand_of(values)
     return heads
 
@@ -88,7 +91,7 @@ def multiplicative_attention_forward(
     const floating[:, :, ::1] query, const floating[:, :, ::1] keys,
     const floating[:, :, ::1] values, const int64_t[::1] lengths,
 ):
-    cdef Heads heads = heads_of[floating](query[:, None], keys[:, None], values[:, None], lengths, False, None, 1)
+    cdef Heads heads = heads_of[floating](query[:, None], keys[:, None], values[:, None], lengths, False, None, None, 1)
     dtype = dtype_of(<floating>0)
     context = empty((heads.B, heads.T, heads.E), dtype)
     weights = empty((heads.B, heads.T, heads.S), dtype)
@@ -103,7 +106,7 @@ def multiplicative_attention_backward(
     const floating[:, :, ::1] query, const floating[:, :, ::1] keys,
     const floating[:, :, ::1] values, const int64_t[::1] lengths, const floating[:, :, ::1] weights,
 ):
-    cdef Heads heads = heads_of[floating](query[:, None], keys[:, None], values[:, None], lengths, False, None, 1)
+    cdef Heads heads = heads_of[floating](query[:, None], keys[:, None], values[:, None], lengths, False, None, None, 1)
     dtype = dtype_of(<floating>0)
     dquery = empty((heads.B, heads.T, heads.D), dtype)
     dkeys = empty((heads.B, heads.S, heads.D), dtype)
@@ -140,9 +143,9 @@ cdef _gradients_of(const Heads *heads, dtype):
 
 def scaled_attention_forward(
     const floating[:, :, :, :] query, const floating[:, :, :, :] keys, const floating[:, :, :, :] values,
-    const int64_t[::1] lengths, bint causal, const int64_t[::1] start,
+    const int64_t[::1] lengths, bint causal, const int64_t[::1] start, window,
 ):
-    cdef Heads heads = heads_of(query, keys, values, lengths, causal, start, <double>query.shape[3] ** -0.5)
+    cdef Heads heads = heads_of(query, keys, values, lengths, causal, start, window, <double>query.shape[3] ** -0.5)
     dtype = dtype_of(<floating>0)
     context = _heads_side_by_side(heads.B, heads.N, heads.T, heads.E, dtype)
     log_sums = empty((heads.B, heads.N, heads.T), dtype)
@@ -156,9 +159,9 @@ def scaled_attention_forward(
 def scaled_attention_backward(
     const floating[:, :, :, :] dcontext, const floating[:, :, :, :] query, const floating[:, :, :, :] keys,
     const floating[:, :, :, :] values, const int64_t[::1] lengths, bint causal, const int64_t[::1] start,
-    const floating[:, :, ::1] log_sums,
+    window, const floating[:, :, ::1] log_sums,
 ):
-    cdef Heads heads = heads_of(query, keys, values, lengths, causal, start, <double>query.shape[3] ** -0.5)
+    cdef Heads heads = heads_of(query, keys, values, lengths, causal, start, window, <double>query.shape[3] ** -0.5)
     dquery, dkeys, dvalues = _gradients_of(&heads, dtype_of(<floating>0))
     cdef floating[:, :, :, :] dquery_ = dquery, dkeys_ = dkeys, dvalues_ = dvalues
     heads.dcontext, heads.log_sums = operand_of(dcontext), <void *>&log_sums[0, 0, 0]

@@ -6,7 +6,7 @@ cdef Py_ssize_t blocks_scratch(const Heads *h, Py_ssize_t itemsize) noexcept nog
     cdef Py_ssize_t count = block_width(h, itemsize)
     cdef Py_ssize_t size = 4 * h.reach * sizeof(void *) + TILE_SIZE + 16 * 64
     size += packed_size(h.reach, max(h.D, h.E), itemsize)
-    size += count * (2 * h.D + h.E + 2 * h.reach) * itemsize
+    size += count * (2 * h.D + h.E + 2 * lines_of_block(h, itemsize)) * itemsize
     size += packed_size(count, h.D, itemsize) + packed_size(count, h.E, itemsize)
     return ceil_div(size, 64) * 64
 
@@ -36,20 +36,25 @@ cdef inline void softmax_block(
     const Heads *h, Block block, Pass which, const floating *w, floating *x, floating *log_sums, floating *sums,
 ) noexcept nogil:
     """Do this to x, a vector of queries at a time; what belongs to masked keys becomes zero."""
-    cdef Py_ssize_t lanes = VECTOR_BYTES // <Py_ssize_t>sizeof(floating), i = 0, seen
+    cdef Py_ssize_t lanes = VECTOR_BYTES // <Py_ssize_t>sizeof(floating), i = 0, before, seen
+    cdef Py_ssize_t place, position
     while i < block.count:
-        seen = visible(h, block.first + min(i + lanes, block.count) - 1)
+        before = passed(h, block.first + i) - block.begin
+        seen = visible(h, block.first + min(i + lanes, block.count) - 1) - block.begin
+        place = before * block.width + i  # of the first score
+        position = block.position + i - block.begin - before  # of the first query among these keys
         if which == FORWARD:
-            hide(seen, block.width, block.position + i, <floating>-INFINITY, x + i)
-            softmax_columns(seen, block.width, x + i, log_sums + i, sums + i)
+            hide(seen - before, block.width, position, h.window, <floating>-INFINITY, x + place)
+            softmax_columns(seen - before, block.width, x + place, log_sums + i, sums + i)
         elif which == AGAIN:
-            softmax_again_columns(seen, block.width, log_sums + i, x + i)
+            softmax_again_columns(seen - before, block.width, log_sums + i, x + place)
         else:
-            hide(seen, block.width, block.position + i, <floating>0, x + i)
-            softmax_backward_columns(seen, block.width, w + i, x + i, sums + i)
+            hide(seen - before, block.width, position, h.window, <floating>0, x + place)
+            softmax_backward_columns(seen - before, block.width, w + place, x + place, sums + i)
         if which != FORWARD:
-            hide(seen, block.width, block.position + i, <floating>0, x + i)
-        fill(block.last - seen, block.width, <floating>0, x + seen * block.width + i)
+            hide(seen - before, block.width, position, h.window, <floating>0, x + place)
+        fill(before, block.width, <floating>0, x + i)
+        fill(block.last - block.begin - seen, block.width, <floating>0, x + seen * block.width + i)
         i += lanes
 
 
@@ -80,12 +85,13 @@ cdef inline void weights_in(Block block, const floating *weights, Py_ssize_t S, 
 cdef void blocks_forward(const Heads *h, char *scratch, floating *of_type) noexcept nogil:
     cdef Py_ssize_t S = h.S, D = h.D, E = h.E, all_seen = visible(h, h.T - 1), i, t = 0
     cdef Py_ssize_t most = block_width(h, sizeof(floating)), size = sizeof(floating)
+    cdef Py_ssize_t lines = lines_of_block(h, size)
     cdef floating **k = <floating **>cut(&scratch, h.reach * sizeof(void *))
     cdef floating **v = <floating **>cut(&scratch, h.reach * sizeof(void *))
     cdef floating *acc = <floating *>cut(&scratch, TILE_SIZE)
     cdef floating *scaled = <floating *>cut(&scratch, most * D * size)
     cdef floating *by_width = <floating *>cut(&scratch, most * D * size)
-    cdef floating *w = <floating *>cut(&scratch, most * h.reach * size)
+    cdef floating *w = <floating *>cut(&scratch, most * lines * size)
     cdef floating *q[QUERIES]
     cdef floating *c[QUERIES]
     cdef floating log_sums[QUERIES]
@@ -118,6 +124,7 @@ cdef void blocks_backward(const Heads *h, char *scratch, floating *of_type) noex
     """Adds to dkeys and dvalues."""
     cdef Py_ssize_t S = h.S, D = h.D, E = h.E, all_seen = visible(h, h.T - 1), t = 0, i, j
     cdef Py_ssize_t most = block_width(h, sizeof(floating)), size = sizeof(floating)
+    cdef Py_ssize_t lines = lines_of_block(h, size)
     cdef floating **k = <floating **>cut(&scratch, h.reach * sizeof(void *))
     cdef floating **v = <floating **>cut(&scratch, h.reach * sizeof(void *))
     cdef floating **dk = <floating **>cut(&scratch, h.reach * sizeof(void *))
@@ -125,8 +132,8 @@ cdef void blocks_backward(const Heads *h, char *scratch, floating *of_type) noex
     cdef floating *acc = <floating *>cut(&scratch, TILE_SIZE)
     cdef floating *scaled = <floating *>cut(&scratch, most * D * size)
     cdef floating *by_width = <floating *>cut(&scratch, most * max(D, E) * size)
-    cdef floating *w = <floating *>cut(&scratch, most * h.reach * size)
-    cdef floating *dw = <floating *>cut(&scratch, most * h.reach * size)
+    cdef floating *w = <floating *>cut(&scratch, most * lines * size)
+    cdef floating *dw = <floating *>cut(&scratch, most * lines * size)
     cdef floating *q[QUERIES]
     cdef floating *dc[QUERIES]
     cdef floating *dq[QUERIES]

@@ -19,7 +19,8 @@ cdef struct Heads:  # all heads of a batch, or one of them: then its arrays and 
     double scale
     const int64_t *lengths       # (B,) keys that exist
     const int64_t *start         # (B,) the position of the first query among the keys; NULL: not causal
-    Py_ssize_t reach             # keys that some query may see
+    Py_ssize_t window            # a query sees this many keys at most, the last of those up to its position
+    Py_ssize_t reach             # keys that the queries of one row may see
     Py_ssize_t length, position  # of one head: keys that exist, and the position of the first query
     Operand query, keys, values
     Operand context              # of a forward
@@ -37,8 +38,13 @@ cdef inline Py_ssize_t first_position(const Heads *all, Py_ssize_t b) noexcept n
 
 
 cdef inline Py_ssize_t visible(const Heads *h, Py_ssize_t t) noexcept nogil:
-    """The number of keys that query t of a head may see."""
+    """The number of keys up to the last one that query t of a head may see."""
     return max(0, min(h.length, h.position + t + 1))
+
+
+cdef inline Py_ssize_t passed(const Heads *h, Py_ssize_t t) noexcept nogil:
+    """The number of keys before the window of query t."""
+    return visible(h, t - h.window)
 
 
 cdef inline Operand moved(Operand x, Py_ssize_t b, Py_ssize_t n) noexcept nogil:
@@ -46,10 +52,16 @@ cdef inline Operand moved(Operand x, Py_ssize_t b, Py_ssize_t n) noexcept nogil:
     return x
 
 
+cdef inline void begin_at(Py_ssize_t s, Operand *x) noexcept nogil:
+    if x.start != NULL:
+        x.start += s * x.step
+
+
 cdef Heads one_head(const Heads *all, Py_ssize_t b, Py_ssize_t n, floating *of_type) noexcept nogil:
-    """Head n of row b."""
+    """Head n of row b.  Its keys begin with the first one that any of its queries may see."""
     cdef Heads h = all[0]
     cdef Py_ssize_t m = n // (h.N // h.M), query = (b * h.N + n) * h.T  # its first one
+    cdef Py_ssize_t unseen
     h.length, h.position = h.lengths[b], first_position(all, b)
     h.query, h.keys, h.values = moved(h.query, b, n), moved(h.keys, b, m), moved(h.values, b, m)
     if h.context.start != NULL:
@@ -63,6 +75,12 @@ cdef Heads one_head(const Heads *all, Py_ssize_t b, Py_ssize_t n, floating *of_t
         h.dweights = <const floating *>h.dweights + query * h.S
     if h.log_sums != NULL:
         h.log_sums = <floating *>h.log_sums + query
+    unseen = passed(&h, 0)
+    begin_at(unseen, &h.keys)
+    begin_at(unseen, &h.values)
+    begin_at(unseen, &h.dkeys)
+    begin_at(unseen, &h.dvalues)
+    h.length, h.position = h.length - unseen, h.position - unseen
     return h
 
 
@@ -80,10 +98,12 @@ include "attention_one.pxi"
 
 cdef int run_heads(Heads *all, Body body, Py_ssize_t tasks, Py_ssize_t itemsize) except -1:
     cdef Py_ssize_t b
+    cdef Heads h = all[0]
     all.reach = 0
     for b in range(all.B):
-        all.reach = max(all.reach, min(<Py_ssize_t>all.lengths[b], first_position(all, b) + all.T))
-    cdef Py_ssize_t work = all.B * all.N * all.T * all.reach * (all.D + all.E)
+        h.length, h.position = h.lengths[b], first_position(all, b)
+        all.reach = max(all.reach, visible(&h, h.T - 1) - passed(&h, 0))
+    cdef Py_ssize_t work = all.B * all.N * all.T * min(all.reach, all.window) * (all.D + all.E)
     cdef int threads = <int>max(1, min(max_threads(), tasks)) if work > SMALL else 1
     all.scratch_each = one_scratch(all, itemsize) if all.T == 1 else blocks_scratch(all, itemsize)
     cdef Workspace memory = Workspace(threads * all.scratch_each)
@@ -112,13 +132,16 @@ cdef void heads_backward(floating *of_type, void *work, Part part) noexcept nogi
     cdef Heads *all = <Heads *>work
     cdef char *scratch = all.scratch + part.me * all.scratch_each
     cdef Heads h
-    cdef Py_ssize_t group = all.N // all.M, i, n, s
+    cdef Operand dkeys, dvalues
+    cdef Py_ssize_t group = all.N // all.M, i, b, m, n, s
     for i in range(part.first, part.last):
-        for n in range(i % all.M * group, (i % all.M + 1) * group):
-            h = one_head(all, i // all.M, n, of_type)
-            for s in range(h.S if n % group == 0 else 0):
-                memset(h.dkeys.start + s * h.dkeys.step, 0, h.D * sizeof(floating))
-                memset(h.dvalues.start + s * h.dvalues.step, 0, h.E * sizeof(floating))
+        b, m = i // all.M, i % all.M
+        dkeys, dvalues = moved(all.dkeys, b, m), moved(all.dvalues, b, m)
+        for s in range(all.S):
+            memset(dkeys.start + s * dkeys.step, 0, all.D * sizeof(floating))
+            memset(dvalues.start + s * dvalues.step, 0, all.E * sizeof(floating))
+        for n in range(m * group, (m + 1) * group):
+            h = one_head(all, b, n, of_type)
             if h.T == 1:
                 one_backward(&h, scratch, of_type)
             else:

@@ -4,7 +4,8 @@
 Reading the weights, which are packed (quantised.pxi) or floats, takes most of the time.  Each thread has its
 columns of every product, and its heads.  A block has five phases.  A phase needs everything that the phase
 before has computed.  Each thread computes the input of a phase, a norm or a gated row, for itself: this takes
-less time than waiting for another phase.
+less time than waiting for another phase.  Where the result of a branch is normalised before it is added, which
+needs whole rows of it, the sum is a phase of its own.
 """
 
 cdef extern from *:
@@ -28,7 +29,18 @@ cdef extern from *:
 
 cdef enum:
     OF_MODEL = 3    # weights, in the order of LlamaWeights.arrays
-    OF_BLOCK = 6    # of each block, in that order
+    OF_BLOCK = 11   # of each block, in that order; 3 to 7 of them need not be there
+    NORM_1 = 0
+    W_QKV = 1
+    W_O = 2
+    NORM_2 = 3
+    W_GATE_UP = 4
+    W_DOWN = 5
+    B_QKV = 6
+    NORM_Q = 7
+    NORM_K = 8
+    NORM_OF_ATTENTION = 9
+    NORM_OF_FEED_FORWARD = 10
 
 cdef struct Sizes:
     Py_ssize_t Q, T, D, F, N, M, width, V, S, L  # S: the most positions that a query looks at
@@ -49,11 +61,11 @@ cdef int find_weights(Addresses found, floating zero) except -1:
     for i in range(count):
         w, array = found.weights + i, found.arrays[i]
         if array is None:
-            check(i in (1, 2), f"weight {i}")
+            check(i in (1, 2) or (i >= OF_MODEL and (i - OF_MODEL) % OF_BLOCK >= B_QKV), f"weight {i}")
             continue
         W = getattr(array, "W", array)
-        is_gain = i == 0 or (i >= OF_MODEL and (i - OF_MODEL) % OF_BLOCK in (0, 3))
-        check(W.ndim == (1 if is_gain else 2) and W.size > 0, f"weight {i}")
+        is_matrix = i > 0 and (i < OF_MODEL or (i - OF_MODEL) % OF_BLOCK in (W_QKV, W_O, W_GATE_UP, W_DOWN))
+        check(W.ndim == (2 if is_matrix else 1) and W.size > 0, f"weight {i}")
         if hasattr(W, "parts"):
             check(sizeof(floating) == 4 and W.transposed == (i == 1), f"weight {i}")
             parts = Parts(W.parts, W.twice)
@@ -76,6 +88,10 @@ cdef int find_weights(Addresses found, floating zero) except -1:
             and w[4].inputs == s.D and w[4].outputs == 2 * s.F and w[5].outputs == s.D
             and w[5].inputs == first[5].inputs and w[1].outputs == first[1].outputs
             and w[2].inputs == first[2].inputs
+            and w[B_QKV].outputs in (0, w[W_QKV].outputs) and w[NORM_OF_ATTENTION].outputs in (0, s.D)
+            and w[NORM_OF_FEED_FORWARD].outputs == w[NORM_OF_ATTENTION].outputs
+            and (w[NORM_OF_ATTENTION].outputs > 0) == (first[NORM_OF_ATTENTION].outputs > 0)
+            and w[NORM_Q].outputs == w[NORM_K].outputs == first[NORM_Q].outputs
         )
         check(fits, f"the weights of block {i}")
         found.size += s.D * w[1].outputs + w[2].inputs * s.D + 3 * s.D * s.F
@@ -97,9 +113,13 @@ cdef enum Phase:  # of a block; the last phase of the step computes the logits
     PROJECT
     ATTEND
     JOIN
+    ADD_ATTENTION     # if the results of branches are normalised; else JOIN adds its columns, as does CONTRACT
     EXPAND
     CONTRACT
+    ADD_FEED_FORWARD
     PHASES
+
+cdef Phase[5] IN_FIVE = [PROJECT, ATTEND, JOIN, EXPAND, CONTRACT]
 
 
 cdef struct Step:
@@ -109,7 +129,11 @@ cdef struct Step:
     Py_ssize_t parts             # of a phase
     Kept *past                   # keys and values of each block
     const int64_t *start         # (B,) positions of the past
-    Input cos, sin               # (Q, width / 2)
+    const int64_t *windows       # (L,) of each layer; 0: none
+    const int64_t *tables        # (L,) which cos and sin a layer has; -1: none
+    Input cos, sin               # (A, Q, width / 2)
+    bint is_gelu                 # the gate
+    bint four_norms              # results of branches are normalised
     Output x                     # (Q, D), in place
     Output qkv, context          # (Q, (N + 2 M) width), (Q, N width)
     Output branch                # (Q, D), which is added to x
@@ -192,7 +216,10 @@ cdef void attend(const Step *step, Py_ssize_t layer, Py_ssize_t first, Py_ssize_
     cdef Py_ssize_t w = s.width, G = s.N // s.M, i, n, m, b, t, q, of_keys, noted = -1, count = 0
     cdef const Kept *keys = step.past + 2 * layer
     cdef const Kept *values = keys + 1
+    cdef Py_ssize_t W = step.windows[layer], skipped
+    cdef const Weight *of_block = step.weights + OF_MODEL + layer * OF_BLOCK
     cdef floating *query = <floating *>cut(&own, w * sizeof(floating))
+    cdef floating *spare = <floating *>cut(&own, w * sizeof(floating))
     cdef floating *new_keys = <floating *>cut(&own, s.T * w * sizeof(floating))
     cdef floating *weights = <floating *>cut(&own, whole_lanes(s.S) * sizeof(floating))
     cdef const floating **key_lines = <const floating **>cut(&own, s.S * sizeof(void *))
@@ -206,15 +233,16 @@ cdef void attend(const Step *step, Py_ssize_t layer, Py_ssize_t first, Py_ssize_
             note_lines(count, NULL, keys, b * keys.text + m * keys.head, key_lines)
             note_lines(count, NULL, values, b * values.text + m * values.head, value_lines)
             for q in range(s.T):
-                rotated(step, b * s.T + q, s.N + m, new_keys + q * w)
+                prepared(step, layer, b * s.T + q, s.N + m, of_block + NORM_K, spare, new_keys + q * w)
                 key_lines[count + q] = new_keys + q * w
                 value_lines[count + q] = projected(step, b * s.T + q, s.N + s.M + m, of_type)
         if n == m * G:
             memcpy(place(keys, b, m, count + t, of_type), key_lines[count + t], w * sizeof(floating))
             memcpy(place(values, b, m, count + t, of_type), value_lines[count + t], w * sizeof(floating))
-        rotated(step, b * s.T + t, n, query)
-        look(count + t + 1, w, <const floating *>query, key_lines, 0, value_lines, 0, weights,
-             <floating *>step.context + ((b * s.T + t) * s.N + n) * w)
+        prepared(step, layer, b * s.T + t, n, of_block + NORM_Q, spare, query)
+        skipped = max(0, count + t + 1 - W) if W > 0 else 0
+        look(count + t + 1 - skipped, w, <const floating *>query, key_lines + skipped, 0, value_lines + skipped, 0,
+             weights, <floating *>step.context + ((b * s.T + t) * s.N + n) * w)
 
 
 cdef inline const floating *projected(
@@ -224,10 +252,22 @@ cdef inline const floating *projected(
     return <const floating *>step.qkv + (q * (step.sizes.N + 2 * step.sizes.M) + head) * step.sizes.width
 
 
-cdef inline void rotated(const Step *step, Py_ssize_t q, Py_ssize_t head, floating *y) noexcept nogil:
-    cdef Py_ssize_t pairs = step.sizes.width // 2
-    rotate(pairs, projected(step, q, head, y), <const floating *>step.cos + q * pairs,
-           <const floating *>step.sin + q * pairs, y)
+cdef inline void prepared(
+    const Step *step, Py_ssize_t layer, Py_ssize_t q, Py_ssize_t head, const Weight *gain, floating *spare,
+    floating *y,
+) noexcept nogil:
+    """A query or a key of row q, normalised and rotated as the layer does it."""
+    cdef Py_ssize_t w = step.sizes.width, table = step.tables[layer], at
+    cdef const floating *x = projected(step, q, head, y)
+    cdef floating inverse_rms
+    if gain.outputs > 0:
+        rms_norm_row(w, x, <const floating *>gain.numbers, step.eps, spare, &inverse_rms)
+        x = spare
+    if table < 0:
+        memcpy(y, x, w * sizeof(floating))
+        return
+    at = (table * step.sizes.Q + q) * (w // 2)
+    rotate(w // 2, x, <const floating *>step.cos + at, <const floating *>step.sin + at, y)
 
 
 cdef inline floating *place(
@@ -236,46 +276,85 @@ cdef inline floating *place(
     return <floating *>kept.start + b * kept.text + m * kept.head + position * kept.line
 
 
+cdef void add_normed(
+    const Step *step, const Weight *gain, Py_ssize_t part, floating *h
+) noexcept nogil:
+    """x += norm(branch), in some rows; h is memory for a row."""
+    cdef Py_ssize_t D = step.sizes.D, Q = step.sizes.Q, q, j
+    cdef floating *x = <floating *>step.x
+    cdef floating inverse_rms
+    for q in range(part * Q // step.parts, (part + 1) * Q // step.parts):
+        rms_norm_row(D, <const floating *>step.branch + q * D, <const floating *>gain.numbers, step.eps, h,
+                     &inverse_rms)
+        for j in range(D):
+            x[q * D + j] += h[j]
+
+
+cdef void gate(const Step *step, const floating *hidden, floating *h) noexcept nogil:
+    """h (F,) = gate(first half of a row) * its second half."""
+    cdef Py_ssize_t F = step.sizes.F, j
+    if not step.is_gelu:
+        swiglu_row(F, hidden, h)
+        return
+    gelu_block(F, hidden, h)
+    for j in range(F):
+        h[j] *= hidden[F + j]
+
+
 cdef void part_of_block(
     const Step *step, Py_ssize_t layer, int phase, Py_ssize_t part, floating *of_type, char *own
 ) noexcept nogil:
-    """A part of one phase of a block: some columns or heads."""
+    """A part of one phase of a block: some columns, heads or rows."""
     cdef Sizes s = step.sizes
     cdef Py_ssize_t n0, n1, q, j
     cdef const Weight *w = step.weights + OF_MODEL + layer * OF_BLOCK
     cdef floating *h = <floating *>cut(&own, s.Q * max(s.D, s.F) * sizeof(floating))
     cdef floating *x = <floating *>step.x
+    cdef floating *qkv = <floating *>step.qkv
     cdef const floating *y
     if phase == ATTEND:
         attend(step, layer, part * s.Q * s.N // step.parts, (part + 1) * s.Q * s.N // step.parts, of_type, own)
         return
-    if phase == PROJECT or phase == EXPAND:
-        w += 0 if phase == PROJECT else 3
-        multiply_columns(w + 1, s.Q, part, step.parts, normed(step, w, h),
-                         <floating *>(step.qkv if phase == PROJECT else step.hidden), own, &n0, &n1)
+    if phase == ADD_ATTENTION or phase == ADD_FEED_FORWARD:
+        w += NORM_OF_ATTENTION if phase == ADD_ATTENTION else NORM_OF_FEED_FORWARD
+        add_normed(step, w, part, h)
+        return
+    if phase == PROJECT:
+        multiply_columns(w + W_QKV, s.Q, part, step.parts, normed(step, w + NORM_1, h), qkv, own, &n0, &n1)
+        if w[B_QKV].outputs > 0:
+            y = <const floating *>w[B_QKV].numbers
+            for q in range(s.Q):
+                for j in range(n0, n1):
+                    qkv[q * w[W_QKV].outputs + j] += y[j]
+        return
+    if phase == EXPAND:
+        multiply_columns(w + W_GATE_UP, s.Q, part, step.parts, normed(step, w + NORM_2, h),
+                         <floating *>step.hidden, own, &n0, &n1)
         return
     y = <const floating *>step.context
     if phase == CONTRACT:
         for q in range(s.Q):
-            swiglu_row(s.F, <const floating *>step.hidden + 2 * q * s.F, h + q * s.F)
+            gate(step, <const floating *>step.hidden + 2 * q * s.F, h + q * s.F)
         y = h
-    multiply_columns(w + (2 if phase == JOIN else 5), s.Q, part, step.parts, y, <floating *>step.branch, own,
-                     &n0, &n1)
-    for q in range(s.Q):
-        for j in range(n0, n1):
-            x[q * s.D + j] += (<const floating *>step.branch)[q * s.D + j]
+    multiply_columns(w + (W_O if phase == JOIN else W_DOWN), s.Q, part, step.parts, y, <floating *>step.branch,
+                     own, &n0, &n1)
+    if not step.four_norms:
+        for q in range(s.Q):
+            for j in range(n0, n1):
+                x[q * s.D + j] += (<const floating *>step.branch)[q * s.D + j]
 
 
 cdef void parts_of_step(floating *of_type, void *work, Part part) noexcept nogil:
     cdef const Step *step = <const Step *>work
     cdef char *own = step.own + part.me * step.own_each
-    cdef Py_ssize_t i, phase, n0, n1
+    cdef Py_ssize_t i, phase, n0, n1, each = PHASES if step.four_norms else 5
     cdef char *front
     cdef floating *h
     for i in range(part.first, part.last):
         phase = i // step.parts
-        if phase < PHASES * step.sizes.L:
-            part_of_block(step, phase // PHASES, <int>(phase % PHASES), i % step.parts, of_type, own)
+        if phase < each * step.sizes.L:
+            part_of_block(step, phase // each, <int>(phase % each) if step.four_norms else IN_FIVE[phase % each],
+                          i % step.parts, of_type, own)
         else:
             front = own
             h = <floating *>cut(&front, step.sizes.Q * step.sizes.D * sizeof(floating))
@@ -289,13 +368,13 @@ cdef void parts_of_step(floating *of_type, void *work, Part part) noexcept nogil
 def llama_step(weights, x, cos, sin, list past, const int64_t[::1] start, double eps):
     cdef Addresses found = addresses_of(weights, x)
     if found.dtype == np.float32:
-        return run[float](found, x, cos, sin, past, start, eps)
-    return run[double](found, x, cos, sin, past, start, eps)
+        return run[float](weights, found, x, cos, sin, past, start, eps)
+    return run[double](weights, found, x, cos, sin, past, start, eps)
 
 
 cdef run(
-    Addresses found, const floating[:, ::1] x, const floating[:, ::1] cos, const floating[:, ::1] sin,
-    list past, const int64_t[::1] start, double eps,
+    weights, Addresses found, const floating[:, ::1] x, const floating[:, :, ::1] cos,
+    const floating[:, :, ::1] sin, list past, const int64_t[::1] start, double eps,
 ):
     cdef Step step
     cdef Sizes s = found.sizes
@@ -304,6 +383,7 @@ cdef run(
     cdef Py_ssize_t[4] kept = [0, 0, 0, 0]
     cdef int threads = threads_for(x.shape[0] * found.size)
     cdef floating[:, ::1] logits
+    cdef const int64_t[::1] windows = weights.windows, tables = weights.tables
     s.Q, s.S = x.shape[0], 1
     check(B > 0 and s.Q > 0 and s.Q % B == 0 and x.shape[1] == s.D, "x")
     s.T = s.Q // B
@@ -314,14 +394,17 @@ cdef run(
     s.N = w[2].inputs // s.width
     check(kept[0] == B and s.width % 2 == 0 and s.N * s.width == w[2].inputs and s.N % s.M == 0
           and (s.N + 2 * s.M) * s.width == w[1].outputs, "the cache")
-    check(cos.shape[0] == s.Q and sin.shape[0] == s.Q and 2 * cos.shape[1] == s.width
-          and 2 * sin.shape[1] == s.width, "the rows")
+    check(cos.shape[1] == s.Q and sin.shape[1] == s.Q and 2 * cos.shape[2] == s.width
+          and 2 * sin.shape[2] == s.width and cos.shape[0] == sin.shape[0], "the rows")
+    check(windows.shape[0] == s.L and tables.shape[0] == s.L and w[NORM_Q].outputs in (0, s.width), "the layers")
+    for i in range(s.L):
+        check(windows[i] >= 0 and -1 <= tables[i] < cos.shape[0], "the layers")
     for i in range(B):
         check(0 <= start[i] <= kept[2] - s.T, "the rows")
         s.S = max(s.S, start[i] + s.T)
     for i in range(OF_MODEL + s.L * OF_BLOCK):
         each = max(each, product_size(found.weights + i, s.Q, item))
-    each = max(each, ((1 + s.T) * s.width + whole_lanes(s.S)) * item + 2 * s.S * sizeof(void *) + 5 * 64)
+    each = max(each, ((2 + s.T) * s.width + whole_lanes(s.S)) * item + 2 * s.S * sizeof(void *) + 6 * 64)
     each = ceil_div(each + s.Q * max(s.D, s.F) * item, 64) * 64 + 64
     cdef Py_ssize_t rows = s.Q * (2 * s.D + w[1].outputs + w[2].inputs + 2 * s.F) * item + 5 * 64
     cdef Workspace work = Workspace(rows + threads * each + 2 * 64)
@@ -332,10 +415,15 @@ cdef run(
     step.hidden = cut(&room, s.Q * 2 * s.F * item)
     memcpy(step.x, &x[0, 0], s.Q * s.D * item)
     step.sizes, step.weights, step.eps, step.parts = s, found.weights, eps, threads
-    step.cos, step.sin, step.start = &cos[0, 0], &sin[0, 0], &start[0]
+    step.start, step.windows, step.tables = &start[0], &windows[0], &tables[0]
+    step.cos = step.sin = NULL
+    if cos.shape[0] > 0:
+        step.cos, step.sin = &cos[0, 0, 0], &sin[0, 0, 0]
+    step.is_gelu, step.four_norms = weights.is_gelu, w[NORM_OF_ATTENTION].outputs > 0
     result = empty((s.Q, s.V), found.dtype)
     logits = result
     step.logits = &logits[0, 0]
     with nogil:
-        share_phases(<Body>parts_of_step[floating], &step, PHASES * s.L + 1, step.parts, threads)
+        share_phases(<Body>parts_of_step[floating], &step, (PHASES if step.four_norms else 5) * s.L + 1, step.parts,
+                     threads)
     return result

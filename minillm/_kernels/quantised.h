@@ -7,8 +7,13 @@
  *     for each block:    sum = -zero (sum of a) + sum of q a              integers
  *                        y += sum (s t),  and  y += m (t (sum of a))      floats
  *
- * Codes of 4 bits are taken apart in registers.  For one row, reading the codes takes most of the time; they
- * lie in the order in which they are read.  For many rows, the multipliers do.
+ * Codes of fewer bits than 8 lie in planes of 4, 2 and 1 bits (quantised/planes.py): 5 bits are 4 + 1.  A
+ * line of a plane of p bits has 64 bytes, each with p bits of 8 / p codes.  The same bits of all bytes are
+ * one word, 4 inputs: a shift and a mask take it out of the line, and an OR joins the bits of two planes.
+ * For one row, reading the codes takes most of the time; they lie in the order in which they are read.  For
+ * many rows, the multipliers do.
+ *
+ * A code of 4 bits may stand for one of 16 levels of 8 bits, which a shuffle of bytes looks up.
  *
  * The integers are exact, and the floats are added in the order of the blocks.  So a number has the same
  * bits whatever the shape of the tile, the number of threads and the instructions that multiply.
@@ -16,7 +21,8 @@
  * quantised_tile.h has the tile, with ADD_DOTS for the products of bytes:
  *
  *     vnni     AVX512-VNNI: 64 products of bytes, chosen when the program runs
- *     usual    SSE2, AVX2, AVX-512: codes and activations as pairs of 16 bits, multiplied and added;
+ *     usual    SSE2, AVX-512: codes and activations as pairs of 16 bits, multiplied and added;
+ *              AVX2: 32 products of bytes, added in pairs to sums of 16 bits, as many as these hold;
  *              NEON: codes as signed bytes, products of 16 bits, or its own dot products of bytes;
  *              other machines and compilers: C
  */
@@ -30,16 +36,33 @@ enum {
     PANEL = 16,  /* outputs */
     BLOCK = 32,  /* inputs that have one t */
     WORDS = 8,   /* of 4 inputs each, in a block */
+    SUPER = 8,   /* blocks whose scales have one factor */
     AHEAD = 8192, /* bytes of codes that are fetched ahead */
 };
 
 typedef struct { /* outputs that have one format */
     const uint8_t *codes;
-    const void *scale, *offset; /* offset may be NULL */
-    int bits, words, halves;    /* words that have one scale; whether scales are float16 */
+    const void *scale, *offset; /* float16, or integers of 8 bits; offset may be NULL */
+    const uint16_t *d, *e;      /* the factors of such integers, or NULL */
+    const uint8_t *levels;      /* of the 16 codes of 4 bits, or NULL */
+    int bits, words;            /* words that have one scale */
     int zero;
     ptrdiff_t outputs;
 } Format;
+
+/* The formats that have a kernel: bits, words, whether scales have factors, whether codes have levels. */
+#define EACH_FORMAT(DO)                                                                            \
+    DO(8, 8, 0, 0) DO(5, 8, 0, 0) DO(4, 8, 0, 0) DO(4, 8, 0, 1)                                    \
+    DO(6, 4, 1, 0) DO(5, 8, 1, 0) DO(4, 8, 1, 0) DO(4, 8, 1, 1) DO(3, 4, 1, 0) DO(2, 4, 1, 0)
+#define IS_FORMAT(f, BITS, EACH, FACTORS, LEVELS)                                                  \
+    ((f)->bits == BITS && (f)->words == EACH && !(f)->d == !FACTORS && !(f)->levels == !LEVELS)
+
+static inline int is_known(const Format *f)
+{
+#define OR_THIS(BITS, EACH, FACTORS, LEVELS) || IS_FORMAT(f, BITS, EACH, FACTORS, LEVELS)
+    return 0 EACH_FORMAT(OR_THIS);
+#undef OR_THIS
+}
 
 typedef struct { /* rounded activations of a tile, by block, word and row */
     const int32_t *a;
@@ -64,18 +87,30 @@ static inline float from_half(uint16_t half)
     return x;
 }
 
-static inline float scale_at(const Format *f, const void *scales, ptrdiff_t i)
+/* The scale of a word of an output, or its offset. */
+static inline float scale_at(const Format *f, const void *scales, const uint16_t *factors, ptrdiff_t blocks,
+                             ptrdiff_t output, ptrdiff_t word)
 {
-    return f->halves ? from_half(((const uint16_t *)scales)[i]) : ((const float *)scales)[i];
+    const ptrdiff_t panel = output / PANEL, place = output % PANEL;
+    const ptrdiff_t at = (panel * (blocks * WORDS / f->words) + word / f->words) * PANEL + place;
+    if (!factors)
+        return from_half(((const uint16_t *)scales)[at]);
+    const ptrdiff_t of_factor = (panel * (blocks / SUPER) + word / (WORDS * SUPER)) * PANEL + place;
+    return from_half(factors[of_factor]) * (float)((const int8_t *)scales)[at];
 }
 
-/* The code of input 4 word + i; `codes` are a panel's from the first one of the output on. */
+/* The bits of a code's first plane; the others are in the second one. */
+#define LOW_BITS(bits) ((bits) == 8 ? 8 : (bits) >= 4 ? 4 : 2)
+
+/* The code of input 4 word + i, or its level; `codes` are a panel's from the first one of the output on. */
 static inline int code_at(const Format *f, const uint8_t *codes, ptrdiff_t word, int i)
 {
-    const int eight = f->bits == 8;
-    const ptrdiff_t line = word / WORDS * f->bits + (eight ? word % WORDS : word % 4);
-    const uint8_t code = codes[4 * PANEL * line + i];
-    return eight ? code : word % WORDS < 4 ? code & 15 : code >> 4;
+    const uint8_t *lines = codes + word / WORDS * f->bits * 4 * PANEL + i;
+    const int w = word % WORDS, low = LOW_BITS(f->bits), high = f->bits - low;
+    int code = lines[4 * PANEL * (w % low)] >> low * (w / low) & ((1 << low) - 1);
+    if (high)
+        code |= (lines[4 * PANEL * (low + w % high)] >> high * (w / high) & ((1 << high) - 1)) << low;
+    return f->levels ? f->levels[code] : code;
 }
 
 static inline const uint8_t *codes_of(const Format *f, ptrdiff_t blocks, ptrdiff_t output)
@@ -83,35 +118,75 @@ static inline const uint8_t *codes_of(const Format *f, ptrdiff_t blocks, ptrdiff
     return f->codes + output / PANEL * blocks * f->bits * 4 * PANEL + 4 * (output % PANEL);
 }
 
-/* MOST_ROWS: of a tile.  A_WORDS: of activations for each 4 inputs.  LEAST_CODE: the least code of 8 bits,
- * as the tile takes it. */
+/* MOST_ROWS: of a tile.  A_WORDS: of activations for each 4 inputs.  LEAST_CODE: the least code of 8 bits, or
+ * the least level, as the tile takes it. */
 #if defined(__SSE2__) || defined(__aarch64__)
 
 typedef int32_t ints __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 typedef float floats __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 typedef uint32_t bytes __attribute__((vector_size(VECTOR_BYTES), aligned(1), may_alias));
 typedef uint16_t shorts __attribute__((vector_size(VECTOR_BYTES / 2), aligned(2), may_alias));
+typedef int8_t chars __attribute__((vector_size(VECTOR_BYTES / 4), aligned(1), may_alias));
 enum { LANES_OF_TILE = VECTOR_BYTES / 4 };
 #define FOR_ROWS _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++)
 
-/* Scales, or offsets, of some outputs: as from_half does it. */
-ALWAYS_INLINE floats vector_of_scales(const int halves, const void *scales, ptrdiff_t i)
+/* float16 of some outputs as floats: as from_half does it. */
+ALWAYS_INLINE floats vector_from_halves(const uint16_t *halves)
 {
-    if (!halves)
-        return *(const floats *)((const float *)scales + i);
-    const bytes half = __builtin_convertvector(*(const shorts *)((const uint16_t *)scales + i), bytes);
+    const bytes half = __builtin_convertvector(*(const shorts *)halves, bytes);
     const floats size = (floats)((half & 0x7FFF) << 13) * 5.192296858534828e33f;
     const bytes not_finite = (bytes)(size >= 65536.0f) & 0x7F800000;
     return (floats)((bytes)size | not_finite | (half & 0x8000) << 16);
 }
 
-/* The codes of a line, of 8 bits or of 4, which begin at a bit */
-#define CODES(bits, first, line) ((line) >> (first) & ((bits) == 4 ? 0x0F0F0F0Fu : ~0u))
+/* Integers of 8 bits of some outputs as floats; GCC would convert one after the other. */
+ALWAYS_INLINE floats vector_from_integers(const int8_t *integers)
+{
+#if defined(__AVX512F__)
+    return (floats)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)integers)));
+#elif defined(__AVX2__)
+    return (floats)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)integers)));
+#else
+    return __builtin_convertvector(*(const chars *)integers, floats);
+#endif
+}
+
+/* Scales, or offsets, of some outputs. */
+ALWAYS_INLINE floats vector_of_scales(const int factors, const void *scales, floats factor, ptrdiff_t i)
+{
+    if (factors)
+        return factor * vector_from_integers((const int8_t *)scales + i);
+    return vector_from_halves((const uint16_t *)scales + i);
+}
+
+/* A mask of the lowest bits of each byte. */
+#define LOWEST(bits) ((bits) == 8 ? ~0u : 0x01010101u * ((1u << (bits)) - 1))
+
+/* The codes of a word of a block, for some outputs of a panel. */
+ALWAYS_INLINE bytes codes_of_word(const int bits, const uint8_t *block, const int word)
+{
+    const int low = LOW_BITS(bits), high = bits - low;
+    const bytes line = *(const bytes *)(block + 4 * PANEL * (word % low));
+    const bytes code = line >> low * (word / low) & LOWEST(low);
+    if (!high)
+        return code;
+    const bytes above = *(const bytes *)(block + 4 * PANEL * (low + word % high));
+    const int down = high * (word / high) - low; /* to their place above the low bits */
+    return code | ((down > 0 ? above >> down : above << -down) & LOWEST(high) << low);
+}
+
+/* ADD_DOTS adds the products of one word to a sum, which holds those of WORDS_OF_SUM words.  SUM_OF begins
+ * such a sum, and WITH_SUM adds it to all dots.  SIGNED: whether codes, or levels, have 8 bits. */
+#define SIGNED(bits, levels) ((bits) == 8 || (levels))
 
 #if defined(__AVX512F__)
 #define MOST_ROWS 12
 #define MULTIPLY_ADD(sum, x, y) (floats)_mm512_fmadd_ps((__m512)(x), (__m512)(y), (__m512)(sum))
 #define MULTIPLY_PAIRS(w, a) (ints)_mm512_madd_epi16((__m512i)(w), _mm512_set1_epi32(a))
+#define ODD_BYTES(w) _mm512_srli_epi16((__m512i)(w), 8)
+#define LOOK_UP(levels, codes)                                                                     \
+    (bytes)_mm512_shuffle_epi8(                                                                    \
+        _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(levels))), (__m512i)(codes))
 #if __clang_major__ >= 7 || __GNUC__ >= 8
 #define HAS_VNNI /* in what is compiled for any CPU with AVX-512, these functions alone */
 #if defined(__clang__)
@@ -122,11 +197,17 @@ ALWAYS_INLINE floats vector_of_scales(const int halves, const void *scales, ptrd
 #endif
 #define VARIANT(name) vnni_##name
 #define A_WORDS 1
-#define ADD_DOTS(bits, first, sum, line, a)                                                        \
-    (ints)_mm512_dpbusd_epi32((__m512i)(sum), (__m512i)CODES(bits, first, line), _mm512_set1_epi32((a)[0]))
+#define WORDS_OF_SUM(bits, levels) WORDS
+#define SUM_OF(dots) (dots)
+#define WITH_SUM(dots, sum) (sum)
+#define ADD_DOTS(is_signed, sum, w, a)                                                             \
+    (ints)_mm512_dpbusd_epi32((__m512i)(sum), (__m512i)(w), _mm512_set1_epi32((a)[0]))
 #include "quantised_tile.h"
 #undef VARIANT
 #undef A_WORDS
+#undef WORDS_OF_SUM
+#undef SUM_OF
+#undef WITH_SUM
 #undef ADD_DOTS
 #if defined(__clang__)
 #pragma clang attribute pop
@@ -137,32 +218,65 @@ ALWAYS_INLINE floats vector_of_scales(const int halves, const void *scales, ptrd
 #elif defined(__AVX2__)
 #define MOST_ROWS 4
 #define MULTIPLY_ADD(sum, x, y) (floats)_mm256_fmadd_ps((__m256)(x), (__m256)(y), (__m256)(sum))
-#define MULTIPLY_PAIRS(w, a) (ints)_mm256_madd_epi16((__m256i)(w), _mm256_set1_epi32(a))
+#define LOOK_UP(levels, codes)                                                                     \
+    (bytes)_mm256_shuffle_epi8(                                                                    \
+        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(levels))), (__m256i)(codes))
 #elif defined(__SSE2__)
 #include <emmintrin.h>
 #define MOST_ROWS 4
 #define MULTIPLY_ADD(sum, x, y) ((sum) + (x) * (y))
 #define MULTIPLY_PAIRS(w, a) (ints)_mm_madd_epi16((__m128i)(w), _mm_set1_epi32(a))
+#define ODD_BYTES(w) _mm_srli_epi16((__m128i)(w), 8)
+#define LOOK_UP(levels, codes) look_up(levels, codes)
+ALWAYS_INLINE bytes look_up(const uint8_t *levels, bytes codes) /* it has no shuffle of bytes */
+{
+    uint8_t each[VECTOR_BYTES];
+    memcpy(each, &codes, VECTOR_BYTES);
+    for (int i = 0; i < VECTOR_BYTES; i++)
+        each[i] = levels[each[i]];
+    memcpy(&codes, each, VECTOR_BYTES);
+    return codes;
+}
 #else
 #define MOST_ROWS 8
 #define MULTIPLY_ADD(sum, x, y)                                                                    \
     (floats)vfmaq_f32((float32x4_t)(sum), (float32x4_t)(x), (float32x4_t)(y))
+#define LOOK_UP(levels, codes) (bytes)vqtbl1q_u8(vld1q_u8(levels), (uint8x16_t)(codes))
 #endif
 
 #define VARIANT(name) usual_##name
+#if defined(__AVX2__) && !defined(__AVX512F__)
+/* One word adds at most 2 * 127 times the largest code to a sum: 8 words stay below 2^15 with 4 bits, 4 with 5,
+ * 2 with 6, and 1 with 8.  One factor of the instruction has no sign, so with 8 bits w a = |w| (a sign(w)). */
+#define A_WORDS 1
+#define LEAST_CODE -128
+#define WORDS_OF_SUM(bits, levels)                                                                 \
+    (SIGNED(bits, levels) ? 1 : (bits) == 6 ? 2 : (bits) == 5 ? 4 : WORDS)
+#define SUM_OF(dots) ((ints){0})
+#define WITH_SUM(dots, sum) ((dots) + (ints)_mm256_madd_epi16((__m256i)(sum), _mm256_set1_epi16(1)))
+#define ADD_DOTS(is_signed, sum, w, a)                                                             \
+    (ints)_mm256_add_epi16((__m256i)(sum), pairs_of_bytes(is_signed, w, _mm256_set1_epi32((a)[0])))
+ALWAYS_INLINE __m256i pairs_of_bytes(const int is_signed, bytes w, __m256i a)
+{
+    if (!is_signed)
+        return _mm256_maddubs_epi16((__m256i)w, a);
+    const __m256i less = (__m256i)(w ^ 0x80808080u); /* w - 128 */
+    return _mm256_maddubs_epi16(_mm256_abs_epi8(less), _mm256_sign_epi8(a, less));
+}
+#else
+#define WORDS_OF_SUM(bits, levels) WORDS
+#define SUM_OF(dots) (dots)
+#define WITH_SUM(dots, sum) (sum)
 #if defined(__SSE2__) /* of 4 inputs, the first and the third are a pair of 16 bits, the others another one */
 #define A_WORDS 2
 #define LEAST_CODE 0
-#define PAIR(bits, first, line) (CODES(bits, first, line) & 0x00FF00FFu)
-#define ADD_DOTS(bits, first, sum, line, a)                                                        \
-    ((sum) + MULTIPLY_PAIRS(PAIR(bits, first, line), (a)[0]) +                                     \
-     MULTIPLY_PAIRS(PAIR(bits, (first) + 8, line), (a)[1]))
+#define ADD_DOTS(is_signed, sum, w, a)                                                             \
+    ((sum) + MULTIPLY_PAIRS((w) & 0x00FF00FFu, (a)[0]) + MULTIPLY_PAIRS(ODD_BYTES(w), (a)[1]))
 #else
 #define A_WORDS 1
 #define LEAST_CODE -128 /* of 8 bits: the highest bit is changed */
-#define ADD_DOTS(bits, first, sum, line, a)                                                        \
-    (ints)add_signed_dots((int32x4_t)(sum),                                                        \
-                          (int8x16_t)(CODES(bits, first, line) ^ ((bits) == 4 ? 0 : 0x80808080u)), \
+#define ADD_DOTS(is_signed, sum, w, a)                                                             \
+    (ints)add_signed_dots((int32x4_t)(sum), (int8x16_t)((w) ^ ((is_signed) ? 0x80808080u : 0)),    \
                           (int8x16_t)vdupq_n_s32((a)[0]))
 ALWAYS_INLINE int32x4_t add_signed_dots(int32x4_t sum, int8x16_t w, int8x16_t a)
 {
@@ -174,6 +288,7 @@ ALWAYS_INLINE int32x4_t add_signed_dots(int32x4_t sum, int8x16_t w, int8x16_t a)
     return vpadalq_s16(sum, vpaddq_s16(low, high));
 #endif
 }
+#endif
 #endif
 #include "quantised_tile.h"
 
@@ -195,10 +310,11 @@ static void usual_tile(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, int r
                 for (ptrdiff_t word = b * f->words; word < (b + 1) * f->words; word++)
                     for (int i = 0; i < 4; i++)
                         dot += ((const int8_t *)(x->a + word * rows + r))[i] * code_at(f, codes, word, i);
-                const ptrdiff_t at = (panel * scales + b) * PANEL + o;
-                sum += (float)dot * (scale_at(f, f->scale, at) * x->t[b * f->words / WORDS * rows + r]);
+                const ptrdiff_t output = panel * PANEL + o, word = b * f->words;
+                const float scale = scale_at(f, f->scale, f->d, blocks, output, word);
+                sum += (float)dot * (scale * x->t[word / WORDS * rows + r]);
                 if (f->offset)
-                    sum += x->total[b * rows + r] * scale_at(f, f->offset, at);
+                    sum += x->total[b * rows + r] * scale_at(f, f->offset, f->e, blocks, output, word);
             }
             y[r * ldy + o] = sum;
         }
@@ -287,7 +403,7 @@ static void round_row(ptrdiff_t blocks, const float *x, int rows, int r, int32_t
 static void add_up_row(const Format *f, ptrdiff_t blocks, int rows, int r, const float *t,
                        const int32_t *sums, int32_t *start, float *total)
 {
-    const int32_t zero = f->zero + (f->bits == 8 ? LEAST_CODE : 0);
+    const int32_t zero = f->zero + (f->bits == 8 || f->levels ? LEAST_CODE : 0);
     const int each = WORDS / f->words;
     for (ptrdiff_t b = 0; b < blocks * each; b++) {
         const int32_t sum = each == 2 ? sums[b] : sums[2 * b] + sums[2 * b + 1];
@@ -301,11 +417,10 @@ static void add_up_row(const Format *f, ptrdiff_t blocks, int rows, int r, const
 /* All weights of one output. */
 static void weights_of(const Format *f, ptrdiff_t blocks, ptrdiff_t output, float *w)
 {
-    const ptrdiff_t scales = blocks * WORDS / f->words;
     const uint8_t *codes = codes_of(f, blocks, output);
     for (ptrdiff_t word = 0; word < blocks * WORDS; word++) {
-        const ptrdiff_t at = (output / PANEL * scales + word / f->words) * PANEL + output % PANEL;
-        const float s = scale_at(f, f->scale, at), m = f->offset ? scale_at(f, f->offset, at) : 0;
+        const float s = scale_at(f, f->scale, f->d, blocks, output, word);
+        const float m = f->offset ? scale_at(f, f->offset, f->e, blocks, output, word) : 0;
         for (int i = 0; i < 4; i++) {
             const float product = s * (float)(code_at(f, codes, word, i) - f->zero);
             w[4 * word + i] = f->offset ? product + m : product;

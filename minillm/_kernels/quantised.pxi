@@ -1,18 +1,21 @@
 # Products of rounded activations and quantised weights: quantised.h, by tiles of rows and by panels.
-from libc.stdint cimport int32_t, uint8_t, uint16_t
+from libc.stdint cimport int8_t, int32_t, uint8_t, uint16_t
 from libc.stdlib cimport free, malloc
 
 from minillm._kernels._cpu import has_vnni
 
 cdef extern from "quantised.h" nogil:
     enum:
-        PANEL, BLOCK, WORDS
+        PANEL, BLOCK, WORDS, SUPER
         MOST_ROWS
     ctypedef struct Format:
         const uint8_t *codes
         const void *scale
         const void *offset
-        int bits, words, halves, zero
+        const uint16_t *d
+        const uint16_t *e
+        const uint8_t *levels
+        int bits, words, zero
         Py_ssize_t outputs
     ctypedef struct Rounded:
         const int32_t *a
@@ -20,6 +23,7 @@ cdef extern from "quantised.h" nogil:
         const int32_t *start
         const float *total
     bint has_dot_products
+    bint is_known(const Format *f)
     int tile_rows(Py_ssize_t rows)
     int a_words()
     void quantised_tile(const Format *f, Py_ssize_t blocks, Py_ssize_t panel, int rows, const Rounded *x,
@@ -147,7 +151,7 @@ cdef class Parts:
         cdef int i
         cdef Format *f
         cdef const uint8_t[:, :, :, :, ::1] codes
-        cdef Py_ssize_t scales, P
+        cdef Py_ssize_t P
         self.formats = <Format *>malloc((len(parts) + 1) * sizeof(Format))
         if self.formats == NULL:
             raise MemoryError()
@@ -156,25 +160,31 @@ cdef class Parts:
         self.matrix.outputs = self.matrix.panels = self.matrix.blocks = 0
         for i, part in enumerate(parts):
             f = self.formats + i
-            codes, scale, offset = part.codes, part.scale, part.offset
+            codes, scale, offset, d, e, levels = (
+                part.codes, part.scale, part.offset, part.d, part.e, part.levels
+            )
             P, f.outputs, f.bits, f.zero = codes.shape[0], part.outputs, codes.shape[2], part.zero
-            f.codes, f.halves = &codes[0, 0, 0, 0, 0], scale.dtype == np.float16
-            scales = scale.shape[1]
-            f.words = WORDS if scales == codes.shape[1] else WORDS // 2
+            f.words = WORDS if scale.shape[1] == codes.shape[1] else WORDS // 2
             if i == 0:
                 self.matrix.blocks = codes.shape[1]
+            factors = (P, codes.shape[1] // SUPER, PANEL)
             fits = (
-                f.bits in (4, 8) and codes.shape[3] == PANEL and codes.shape[4] == 4
+                codes.shape[3] == PANEL and codes.shape[4] == 4
                 and self.matrix.blocks == codes.shape[1] and 0 <= f.zero < 256
                 and scale.shape == (P, codes.shape[1] * WORDS // f.words, PANEL)
-                and (f.words == WORDS or f.bits == 8) and 0 < P * PANEL - f.outputs + 1 <= PANEL
+                and scale.dtype == (np.float16 if d is None else np.int8)
+                and 0 < P * PANEL - f.outputs + 1 <= PANEL
                 and (offset is None or (offset.shape == scale.shape and offset.dtype == scale.dtype))
+                and (d is None or (d.shape == factors and codes.shape[1] % SUPER == 0))
+                and (e is None or e.shape == factors)
+                and (e is None) == (d is None or offset is None)
             )
-            if not fits:
+            if fits:
+                f.codes, f.scale, f.offset = &codes[0, 0, 0, 0, 0], address_of(scale), address_of(offset)
+                f.d, f.e, f.levels = address_of_halves(d), address_of_halves(e), address_of_levels(levels)
+            if not fits or not is_known(f):
                 raise ValueError(f"quantised: the arrays of part {i} do not fit each other")
-            f.scale = address_of(scale)
-            f.offset = NULL if offset is None else address_of(offset)
-            self.arrays += [codes, scale, offset]
+            self.arrays += [codes, scale, offset, d, e, levels]
             self.matrix.outputs += f.outputs
             self.matrix.panels += P
 
@@ -182,11 +192,26 @@ cdef class Parts:
         free(self.formats)
 
 
-cdef void *address_of(array) except NULL:
+# Each is NULL for None.
+cdef const void *address_of(array) except? NULL:
+    cdef const int8_t[:, :, ::1] integers
+    if array is None or array.dtype == np.float16:
+        return address_of_halves(array)
+    integers = array
+    return &integers[0, 0, 0]
+
+
+cdef const uint16_t *address_of_halves(array) except? NULL:
     cdef const uint16_t[:, :, ::1] halves
-    cdef const float[:, :, ::1] floats
-    if array.dtype == np.float16:
-        halves = array.view(np.uint16)
-        return <void *>&halves[0, 0, 0]
-    floats = array
-    return <void *>&floats[0, 0, 0]
+    if array is None:
+        return NULL
+    halves = array.view(np.uint16)
+    return &halves[0, 0, 0]
+
+
+cdef const uint8_t *address_of_levels(const uint8_t[::1] levels) except? NULL:
+    if levels is None:
+        return NULL
+    if levels.shape[0] != 16:
+        raise ValueError(f"quantised: expected 16 levels, found {levels.shape[0]}")
+    return &levels[0]

@@ -1,38 +1,49 @@
 /* A tile of rounded activations and one panel, with the instructions of a variant: see quantised.h, which
  * includes this for each of them. */
-ALWAYS_INLINE void VARIANT(body)(const int rows, const int bits, const int each, const int halves,
-                                 const Format *f, ptrdiff_t blocks, ptrdiff_t panel, const Rounded *x,
-                                 float *y, ptrdiff_t ldy, int outputs)
+ALWAYS_INLINE void VARIANT(body)(const int rows, const int bits, const int each, const int factors,
+                                 const int levels, const Format *f, ptrdiff_t blocks, ptrdiff_t panel,
+                                 const Rounded *x, float *y, ptrdiff_t ldy, int outputs)
 {
+    const int together = WORDS_OF_SUM(bits, levels) < each ? WORDS_OF_SUM(bits, levels) : each;
     for (int v = 0; v < outputs; v += LANES_OF_TILE) {
         const uint8_t *codes = f->codes + panel * blocks * bits * 4 * PANEL + 4 * v;
         const int32_t *a = x->a, *start = x->start;
         const float *t = x->t, *total = x->total;
         ptrdiff_t at = panel * (blocks * WORDS / each) * PANEL + v;
-        floats sum[MOST_ROWS];
+        ptrdiff_t of_factor = panel * (blocks / SUPER) * PANEL + v;
+        floats sum[MOST_ROWS], d = {0}, e = {0};
         FOR_ROWS sum[r] = (floats){0};
         for (ptrdiff_t b = 0; b < blocks; b++) {
             if (rows <= 2) /* into the first cache; into the second alone, a step takes a quarter longer */
                 for (int line = 0; line < bits; line++)
                     __builtin_prefetch(codes + AHEAD + 64 * line);
-            for (int first = 0; first < WORDS; first += each) {
+            if (factors && b % SUPER == 0) {
+                d = vector_from_halves(f->d + of_factor);
+                if (f->offset)
+                    e = vector_from_halves(f->e + of_factor);
+                of_factor += PANEL;
+            }
+            UNROLL for (int first = 0; first < WORDS; first += each) {
                 ints dots[MOST_ROWS];
                 FOR_ROWS dots[r] = (ints){0} + start[r];
-                UNROLL for (int word = first; word < first + each; word++) {
-                    if (bits == 4 && word >= 4)
-                        break;
-                    const bytes line = *(const bytes *)(codes + 4 * PANEL * word);
-                    const int32_t *a_word = a + word * rows * A_WORDS;
-                    FOR_ROWS dots[r] = ADD_DOTS(bits, 0, dots[r], line, a_word + r * A_WORDS);
-                    a_word += 4 * rows * A_WORDS;
-                    if (bits == 4)
-                        FOR_ROWS dots[r] = ADD_DOTS(bits, 4, dots[r], line, a_word + r * A_WORDS);
+                UNROLL for (int some = first; some < first + each; some += together) {
+                    ints part[MOST_ROWS];
+                    FOR_ROWS part[r] = SUM_OF(dots[r]);
+                    UNROLL for (int word = some; word < some + together; word++) {
+                        bytes line = codes_of_word(bits, codes, word);
+                        if (levels)
+                            line = LOOK_UP(f->levels, line);
+                        const int32_t *a_word = a + word * rows * A_WORDS;
+                        FOR_ROWS part[r] =
+                            ADD_DOTS(SIGNED(bits, levels), part[r], line, a_word + r * A_WORDS);
+                    }
+                    FOR_ROWS dots[r] = WITH_SUM(dots[r], part[r]);
                 }
-                const floats scale = vector_of_scales(halves, f->scale, at);
+                const floats scale = vector_of_scales(factors, f->scale, d, at);
                 FOR_ROWS sum[r] =
                     MULTIPLY_ADD(sum[r], __builtin_convertvector(dots[r], floats), scale * t[r]);
                 if (f->offset) {
-                    const floats offset = vector_of_scales(halves, f->offset, at);
+                    const floats offset = vector_of_scales(factors, f->offset, e, at);
                     FOR_ROWS sum[r] = MULTIPLY_ADD(sum[r], (floats){0} + total[r], offset);
                 }
                 start += rows;
@@ -53,21 +64,16 @@ ALWAYS_INLINE void VARIANT(body)(const int rows, const int bits, const int each,
 }
 
 /* One compiled function for each number of rows and each format, so that its loops unroll. */
+#define RUN_IF(BITS, EACH, FACTORS, LEVELS)                                                        \
+    if (IS_FORMAT(f, BITS, EACH, FACTORS, LEVELS))                                                 \
+        VARIANT(body)(rows, BITS, EACH, FACTORS, LEVELS, f, blocks, panel, x, y, ldy, outputs);
 #define SHAPE_OF(NAME, ROWS)                                                                       \
     static __attribute__((noinline)) void VARIANT(NAME)(                                           \
         const Format *f, ptrdiff_t blocks, ptrdiff_t panel, const Rounded *x, float *y,            \
         ptrdiff_t ldy, int outputs)                                                                \
     {                                                                                              \
-        if (f->bits == 4 && f->halves)                                                             \
-            VARIANT(body)(ROWS, 4, 8, 1, f, blocks, panel, x, y, ldy, outputs);                    \
-        else if (f->bits == 4)                                                                     \
-            VARIANT(body)(ROWS, 4, 8, 0, f, blocks, panel, x, y, ldy, outputs);                    \
-        else if (f->words == 8 && f->halves)                                                       \
-            VARIANT(body)(ROWS, 8, 8, 1, f, blocks, panel, x, y, ldy, outputs);                    \
-        else if (f->words == 8)                                                                    \
-            VARIANT(body)(ROWS, 8, 8, 0, f, blocks, panel, x, y, ldy, outputs);                    \
-        else                                                                                       \
-            VARIANT(body)(ROWS, 8, 4, f->halves, f, blocks, panel, x, y, ldy, outputs);            \
+        const int rows = ROWS;                                                                     \
+        EACH_FORMAT(RUN_IF)                                                                        \
     }
 SHAPE_OF(tile_1, 1)
 SHAPE_OF(tile_2, 2)
@@ -92,3 +98,4 @@ static inline void VARIANT(tile)(const Format *f, ptrdiff_t blocks, ptrdiff_t pa
 }
 
 #undef SHAPE_OF
+#undef RUN_IF

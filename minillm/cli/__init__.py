@@ -64,24 +64,24 @@ def _run(argv: Sequence[str] | None) -> int:
             if sys.stdout is not None:  # here, an error can still be reported
                 sys.stdout.flush()
     except InputError as error:
-        return _fail(str(error))
+        return _fail(*error.lines)
     except BrokenPipeError:  # the reader of our output has gone, as in `minillm generate | head`
         process.drop_output()
         mpi.ranks().abort(128 + 13)
         return 128 + 13
     except DivergedError as error:
-        return _fail(str(error), 1)
+        return _fail(str(error), status=1)
     except OSError as error:
         process.drop_output()
         return _fail(_message(error))
     except MemoryError as error:
         return _fail(f"out of memory: {error}")
     except KeyboardInterrupt:
-        return _fail("stopped", process.STOPPED)
+        return _fail("stopped", status=process.STOPPED)
     except Exception:
         if mpi.ranks().size == 1:
             raise
-        return _report(traceback.format_exc(), 1)
+        return _report([traceback.format_exc()], 1)
 
 
 def _message(error: OSError) -> str:
@@ -92,12 +92,12 @@ def _message(error: OSError) -> str:
     return f"{place}{error.strerror or error}{kept}"
 
 
-def _fail(message: str, status: int = 2) -> int:
-    return _report(one_line(message), status)
+def _fail(*reasons: str, status: int = 2) -> int:
+    return _report([one_line(reason) for reason in reasons], status)
 
 
-def _report(text: str, status: int) -> int:
-    """Report an error and return the status.
+def _report(texts: Sequence[str], status: int) -> int:
+    """Report the reasons of an error and return the status.
 
     Rank 0 reports an error that all ranks of a job have.  If only one rank has an error, it reports
     it and ends the others, which would wait for it.
@@ -106,12 +106,16 @@ def _report(text: str, status: int) -> int:
         ranks = mpi.ranks()
     except InputError:  # this is the error
         if mpi.launched_as() == 0:
-            print(f"minillm: {text}", file=sys.stderr)
+            _print(texts)
         return status
     together = ranks.all_fail(_TOGETHER)
     if ranks.rank == 0 or not together:
         where = "" if together else f"rank {ranks.rank}: "
-        print(f"minillm: {where}{text}", file=sys.stderr, flush=True)
+        _print([where + text for text in texts])
     if not together or (status == process.STOPPED and ranks.rank == 0):
         ranks.abort(status)  # what a signal has interrupted cannot be ended in another way
     return status
+
+
+def _print(texts: Sequence[str]) -> None:
+    print("\n".join(f"minillm: {text}" for text in texts), file=sys.stderr, flush=True)

@@ -19,6 +19,7 @@ examples:
   echo "What is the capital of France?" | minillm chat runs/smol --length 50
   echo "Summarise this." | minillm chat runs/smol --file report.txt
   minillm chat runs/smol --lines questions.txt > answers.txt
+  minillm chat runs/smol --lines letters.txt --schema invoice.json > invoices.txt
 """
 
 import argparse
@@ -35,10 +36,12 @@ from minillm.cli.options import (
     open_run,
 )
 from minillm.cli.process import first_interrupt_noted, say
-from minillm.data.files import STANDARD_INPUT, bounded_lines, reading, shown
+from minillm.data.files import STANDARD_INPUT, bounded_lines, read_json, reading, shown
 from minillm.data.lines import read_lines, text_of
 from minillm.decoding import Chat, ChatSampling, Sampling
 from minillm.decoding.answers import answers
+from minillm.decoding.grammar import Expression
+from minillm.decoding.json_schema import grammar_of
 from minillm.errors import InputError
 from minillm.runs.run import Run
 from minillm.text.chat_template import KNOWN, Message
@@ -52,6 +55,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_option(parser, "--system TEXT", "the system prompt, which precedes the conversation")
     add_option(parser, "--file DOC", "a text file that precedes the first message")
     add_option(parser, "--lines FILE", "answer each line of FILE, or of standard input: -")
+    add_option(parser, "--schema FILE", "answer in JSON that satisfies the JSON schema in FILE")
     length = "write at most N tokens per answer (default: as many as fit the context)"
     add_option(parser, "--length N", length, integer(1, 10**8))
     add_sampling(parser)
@@ -64,26 +68,29 @@ def add_sampling(parser: ArgumentParser) -> None:
     add_settings(parser, ChatSampling)
 
 
-def open_chat(args: argparse.Namespace) -> tuple[Run, Chat, Sampling]:
-    """The run, its chat, and the settings of :func:`add_sampling`."""
-    opened = open_run(args)
+def chat_of(opened: Run, args: argparse.Namespace) -> tuple[Chat, Sampling]:
+    """The chat of a run, and the settings of :func:`add_sampling`."""
     chat = opened.answering_in(args.template)
-    return opened, chat, chat.sampling_with(**given_settings(args, ChatSampling))
+    return chat, chat.sampling_with(**given_settings(args, ChatSampling))
 
 
 def run(args: argparse.Namespace) -> int:
     """Answer the lines of standard input, or of a file."""
-    opened, chat, sampling = open_chat(args)
+    opened = open_run(args)
+    chat, sampling = chat_of(opened, args)
     beginning: list[Message] = []
     if args.system is not None:
         beginning.append({"role": "system", "content": args.system})
     document = _document(args.file, chat) if args.file is not None else ""
+    grammar = None if args.schema is None else grammar_of(read_json(args.schema))
     if args.lines is not None:
         conversations = (
             None if line is None else _asked(beginning, line, document)
             for line in _lines(args.lines)
         )
-        for number, answer in enumerate(answers(chat, conversations, args.length, sampling), 1):
+        for number, answer in enumerate(
+            answers(chat, conversations, args.length, sampling, grammar=grammar), 1
+        ):
             if isinstance(answer, InputError):
                 say(f"{shown(args.lines)}, line {number}: {answer}")
                 answer = ""
@@ -104,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
                 continue
         asked = _asked(messages, line, document)
         try:
-            messages = _answer(chat, asked, args.length, sampling)
+            messages = _answer(chat, asked, args.length, sampling, grammar)
         except InputError as error:
             if not terminal:
                 raise
@@ -115,11 +122,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _answer(
-    chat: Chat, messages: list[Message], length: int | None, sampling: Sampling
+    chat: Chat,
+    messages: list[Message],
+    length: int | None,
+    sampling: Sampling,
+    grammar: Expression | None,
 ) -> list[Message]:
     """Write the answer; return the conversation with it, as far as it fits the context."""
     written = []
-    pieces = chat.answer(messages, length, sampling, say)
+    pieces = chat.answer(messages, length, sampling, say, grammar)
     with first_interrupt_noted() as interrupts:
         for piece in pieces:
             written.append(piece)

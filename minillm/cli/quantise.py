@@ -5,9 +5,13 @@ model takes less memory, and writes faster.  It cannot be trained.  With --to f3
 floats again.
 
   q8_0   8.5 bits for each weight       q4_0, q4_k   4.5 bits
-  q6_k   6.6 bits                       q4_1         5 bits
+  q6_k   6.6 bits                       iq4_nl       4.5 bits, finer steps near zero
+  q5_1   6 bits                         iq4_xs       4.25 bits, the same
+  q5_0, q5_k   5.5 bits                 q3_k         3.4 bits
+  q4_1   5 bits                         q2_k         2.6 bits
 
-The rows of q4_k and q6_k are multiples of 256 weights, the others of 32.
+A matrix whose rows are not a multiple of 256 weights has q5_0 in place of q4_k, q5_1 in place of
+q5_k, q8_0 in place of q6_k, iq4_nl in place of iq4_xs, and q4_0 in place of q3_k and q2_k.
 
 examples:
   minillm quantise runs/llama --to q8_0 --out runs/small

@@ -1,8 +1,10 @@
-"""Serve a model that answers, with OpenAI's interface and a page.
+"""Serve a model that answers, with OpenAI's interface and a page; or the vectors of a BERT.
 
 Programs that use OpenAI's chat completions can use this model: their base URL is the address that
 is printed, followed by /v1, and the model is named like its folder or file.  The address itself
 opens a page in the browser.  Simultaneous requests are answered together.
+
+A run of bert serves the vectors of texts, and so does a model that answers: embeddings.
 
 The sampling options are defaults, which a request may replace.  Ctrl-C stops the server.
 
@@ -17,9 +19,10 @@ from pathlib import Path
 
 from minillm.cli import process
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.chat import add_sampling, open_chat
-from minillm.cli.options import add_option, add_run, integer
+from minillm.cli.chat import add_sampling, chat_of
+from minillm.cli.options import add_option, add_run, integer, open_run
 from minillm.errors import InputError
+from minillm.runs.abilities import Embeds
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -35,14 +38,21 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal arrives."""
     try:  # 200 ms, for this verb only
-        from minillm.serving.app import Server, serve
+        from minillm.serving.app import EmbeddingServer, Server, serve
+        from minillm.serving.embeddings import Embedder
     except ImportError:
         raise InputError(
             'a server needs the packages starlette and uvicorn, which the extra "serve" has'
         ) from None
-    _, chat, sampling = open_chat(args)
     name = "".join(c if c.isprintable() else "_" for c in Path(args.run_folder).resolve().name)
-    server = Server(chat, name, args.parallel, sampling)
+    opened = open_run(args)
+    server: EmbeddingServer
+    if isinstance(opened.kind, Embeds):
+        width = opened.embed([]).shape[1]
+        server = EmbeddingServer(name, Embedder(opened.tokenizer, width, opened.embed))
+    else:
+        chat, sampling = chat_of(opened, args)
+        server = Server(chat, name, args.parallel, sampling)
 
     def started(address: str) -> None:
         print(f"{address} answers as {name}; the base URL is {address}/v1", flush=True)

@@ -19,7 +19,7 @@ answer.  A file has no other lines then: see :func:`minillm.data.pairs.read_pair
 Source: the forms come from Hugging Face's TRL (2023); most published sets are written in them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +33,8 @@ from minillm.unicode import check_encodable
 
 Message = Mapping[str, Any]
 ROLES = ("system", "user", "assistant")
-TOOL_ROLES = ("tool", "function")  # of what a program answers to the assistant
+# Of a chat: a program answers to a call of the assistant as a tool; a function is its old name.
+CHAT_ROLES = (*ROLES, "tool", "function")
 DECIDING = 100  # lines that show whether a file has summaries
 
 FORMS = (
@@ -215,19 +216,21 @@ def _with_answer(messages: Any, name: str, place: str) -> list[Message]:
 
 def _message_list(messages: Any, name: str, place: str) -> list[Message]:
     if messages != []:
-        check_messages(messages, f"{place}: {name}")
+        check_messages(messages, f"{place}: {name}", ROLES)
     return [{"role": message["role"], "content": message["content"]} for message in messages]
 
 
-def check_messages(messages: Any, name: str = "messages", tools: bool = False) -> None:
+def check_messages(
+    messages: Any, name: str = "messages", roles: Sequence[str] = CHAT_ROLES
+) -> None:
     """InputError unless there is a message, and each has a role and a text as its content.
 
-    tools: results of programs are messages, too, and the assistant may call programs
-    (``tool_calls``), even without a content.
+    Where there may be tools, the assistant may call them (``tool_calls``) without a content, and
+    give its reasoning (``reasoning_content``).
     """
+    tools = "tool" in roles
     if not isinstance(messages, list | tuple) or not messages:
         raise InputError(f"{name}: expected a list of one or more, found {short(messages)}")
-    roles = (*ROLES, *TOOL_ROLES) if tools else ROLES
     for number, message in enumerate(messages):
         place = f"{name}[{number}]"
         if not isinstance(message, Mapping):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minillm.errors import InputError, short
+from minillm.errors import InputError, Reasons, short
 
 
 @dataclass(frozen=True)
@@ -31,22 +31,31 @@ class Entries:
 
     def check_all(self, allowed: Mapping[str, tuple[Any, ...]]) -> None:
         """Check each of these entries."""
+        reasons = Reasons()
         for name, values in allowed.items():
-            self.check(name, values)
+            with reasons:
+                self.check(name, values)
+        reasons.check()
 
     def check_nested(self, allowed: Mapping[str, tuple[Any, ...]]) -> None:
         """InputError for an entry, named "a.b" for b in a, without one of the allowed values.
 
-        A missing entry is null.
+        A missing entry is null.  If an object has another "type", its other entries are not
+        checked.
         """
+        reasons, others = Reasons(), set[str]()
         for names, values in allowed.items():
             value: Any = self.values
             for name in names.split("."):
                 value = value.get(name) if isinstance(value, Mapping) else None
-            if value not in values:
-                raise InputError(
-                    f"{self.path}: {names}: expected {short(values[0])}, found {short(value)}"
-                )
+            parent, _, last = names.rpartition(".")
+            with reasons:
+                if value not in values and parent not in others:
+                    others |= {parent} if last == "type" else set()
+                    raise InputError(
+                        f"{self.path}: {names}: expected {short(values[0])}, found {short(value)}"
+                    )
+        reasons.check()
 
     def text(self, name: str, *default: str) -> str:
         """A text."""
@@ -69,12 +78,23 @@ class Entries:
             raise self.wrong(name, "true or false")
         return value
 
-    def number(self, name: str, default: float) -> float:
+    def number(self, name: str, *default: float) -> float:
         """A number; a whole one has 64 bits."""
-        value = self.values.get(name, default)
-        if type(value) is not float and (type(value) is not int or abs(value) >= 2**63):
+        value: Any = self.values.get(name, *default)
+        if not _is_number(value):
             raise self.wrong(name, "a number")
         return float(value)
+
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """A list of numbers."""
+        values = self.values.get(name)
+        if not isinstance(values, list) or not all(map(_is_number, values)):
+            raise self.wrong(name, "a list of numbers")
+        return tuple(map(float, values))
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) < 2**63)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from minillm.decoding.batch import Batch, Kept
 from minillm.decoding.chat import Chat
+from minillm.decoding.grammar import Expression
 from minillm.decoding.sampling import Sampling
 from minillm.decoding.writer import Text
 from minillm.errors import InputError
@@ -19,16 +20,17 @@ def answers(
     length: int | None = None,
     sampling: Sampling | None = None,
     is_enough: Callable[[str], bool] | None = None,
+    grammar: Expression | None = None,
 ) -> Iterator[str | InputError]:
     """Yield the answers to conversations, in their order.
 
     The answer to a conversation that does not fit the context is an InputError, which is not
     raised.  The answer to None is empty, and the one to an InputError is that error.  For
-    ``length`` and ``sampling`` see :meth:`Chat.answer`.  An answer also ends where ``is_enough`` of
-    it is true; it may then exceed by a few tokens what would have been enough.
+    ``length``, ``sampling`` and ``grammar`` see :meth:`Chat.answer`.  An answer also ends where
+    ``is_enough`` of it is true; it may then exceed by a few tokens what would have been enough.
     """
     batch = Batch(chat.reader, Kept(chat.reader))
-    begun = (_begun(chat, one, length, sampling) for one in conversations)
+    begun = (_begun(chat, one, length, sampling, grammar) for one in conversations)
     ordered: deque[Text | str | InputError] = deque()  # of the conversations not yielded yet
     while True:
         while len(batch) < AT_ONCE and (entry := next(begun, None)) is not None:
@@ -52,6 +54,7 @@ def _begun(
     messages: Sequence[Message] | InputError | None,
     length: int | None,
     sampling: Sampling | None,
+    grammar: Expression | None,
 ) -> Text | str | InputError:
     """The text to continue to an answer."""
     if messages is None or isinstance(messages, InputError):
@@ -60,7 +63,7 @@ def _begun(
         ids = chat.encode(chat.fitting(messages, length)).tolist()
     except InputError as error:
         return error
-    return chat.to_continue(ids, length, sampling)
+    return chat.to_continue(ids, length, sampling, grammar)
 
 
 def _text(chat: Chat, text: Text) -> str:

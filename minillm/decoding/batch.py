@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.decoding.cache import Cache, gathered
+from minillm.decoding.prompt_scores import PromptScores
 from minillm.decoding.reader import Reader
 from minillm.decoding.speculation import is_worthwhile
 from minillm.decoding.writer import Pass, Text
@@ -58,9 +59,9 @@ class Kept:
 
 
 class Prompt(NamedTuple):
-    """A text whose prompt is being read, and the cache of the first ``read`` ids."""
+    """Texts with one prompt, which is being read, and the cache of its first ``read`` ids."""
 
-    text: Text
+    texts: list[Text]
     read: int
     cache: Cache
 
@@ -75,16 +76,30 @@ class Batch:
         self.reader: Any = Reader(model)
         self.kept = kept
         self.reading: list[Prompt] = []
+        self.unscored: list[Text] = []  # those whose prompts will be scored next
+        self.scoring: PromptScores | None = None
         self.writing: list[Text] = []
         self._cache: Any = None  # a row for each text in ``writing``: all of its ids but the last
         self._guess = is_worthwhile(self.reader)
 
     def __len__(self) -> int:
-        return len(self.reading) + len(self.writing)
+        scoring = len([text for text in self.scoring.texts if text]) if self.scoring else 0
+        reading = sum(len(prompt.texts) for prompt in self.reading)
+        return reading + len(self.unscored) + scoring + len(self.writing)
 
     def add(self, text: Text) -> None:
-        """Let a text join; its prompt is read by the next steps."""
-        self.reading.append(Prompt(text, *self.kept.take(np.array(text.ids, np.int32))))
+        """Let a text join; its prompt is read by the next steps.
+
+        A prompt that is being read for one text is not read again for another.
+        """
+        if text.scores_prompt:
+            self.unscored.append(text)
+            return
+        for prompt in self.reading:
+            if prompt.texts[0].ids == text.ids:
+                prompt.texts.append(text)
+                return
+        self.reading.append(Prompt([text], *self.kept.take(np.array(text.ids, np.int32))))
 
     def step(self) -> list[Text]:
         """Draw an id of each text that writes, and read a part of a prompt: -> those that grew.
@@ -92,7 +107,7 @@ class Batch:
         A text that is alone may get several ids.
         """
         grown = list(self.writing)
-        if len(grown) == 1 and self._guess and not self.reading:
+        if len(grown) == 1 and self._guess and len(self) == 1:
             self._write_alone(*grown)
         elif grown:
             last = np.array([text.ids[-1:] for text in grown])  # (B, 1)
@@ -101,19 +116,44 @@ class Batch:
                 text.draw(of_text)
                 text.speculation.elapse(1)
         if self.reading:
-            text, n, cache = self.reading[0]
-            end = n + PART if text.prompt != n + PART + 1 else n + PART - 1  # not a single one last
-            part = np.array([text.ids[n:end]])
-            logits, cache = self.reader.read(part, cache)
-            del self.reading[0]
-            if end < text.prompt:
-                self.reading.append(Prompt(text, end, cache))
-            else:
-                text.draw(logits[0])
-                text.speculation.elapse(text.prompt)
-                grown.append(text)
-                self._change([*range(len(self.writing))], [(text, cache)])
+            grown += self._read()
+        if self.unscored or self.scoring:
+            grown += self._score()
         return grown
+
+    def _read(self) -> list[Text]:
+        """Read a part of the first prompt: -> the texts that it begins, if that was the last."""
+        texts, n, cache = self.reading.pop(0)
+        length = texts[0].prompt
+        end = n + PART if length != n + PART + 1 else n + PART - 1  # not a single one last
+        logits, cache = self.reader.read(np.array([texts[0].ids[n:end]]), cache)
+        if end < length:
+            self.reading.append(Prompt(texts, end, cache))
+            return []
+        for text in texts:
+            text.draw(logits[0])
+            text.speculation.elapse(length)
+        self._change([*range(len(self.writing))], [(text, cache, 0) for text in texts])
+        return texts
+
+    def _score(self) -> list[Text]:
+        """Read a part of the prompts that are scored together: -> the texts whose prompts end."""
+        if self.scoring is None:
+            self.scoring, self.unscored = PromptScores(self.reader, self.unscored), []
+        begun, go_on = [], []
+        for text, logits, row in self.scoring.step():
+            if text.ended is None:
+                text.draw(logits)
+                text.speculation.elapse(text.prompt)
+            if text.ended is None:
+                go_on.append((text, *self.scoring.cache_of(row)))
+            begun.append(text)
+            self.scoring.remove(text)
+        if go_on:
+            self._change([*range(len(self.writing))], go_on)
+        if self.scoring.are_read:
+            self.scoring = None
+        return begun
 
     def _write_alone(self, text: Text) -> None:
         """Draw ids as long as they are as guessed, and one more."""
@@ -129,12 +169,20 @@ class Batch:
             self.kept.keep(gathered([(self._cache, row)]))
             self._change([other for other in range(len(self.writing)) if other != row], [])
         for prompt in self.reading:
-            if prompt.text is text and prompt.read:
-                self.kept.keep(prompt.cache)
-        self.reading = [prompt for prompt in self.reading if prompt.text is not text]
+            if text in prompt.texts:
+                prompt.texts.remove(text)
+                if prompt.read and not prompt.texts:
+                    self.kept.keep(prompt.cache)
+        self.reading = [prompt for prompt in self.reading if prompt.texts]
+        if text in self.unscored:
+            self.unscored.remove(text)
+        if self.scoring is not None:
+            self.scoring.remove(text)
+            if self.scoring.are_read:
+                self.scoring = None
 
-    def _change(self, rows: list[int], new: list[tuple[Text, Cache]]) -> None:
-        """Continue with these rows and new texts."""
-        self.writing = [self.writing[row] for row in rows] + [text for text, _ in new]
-        caches = [(self._cache, row) for row in rows] + [(cache, 0) for _, cache in new]
+    def _change(self, rows: list[int], new: list[tuple[Text, Cache, int]]) -> None:
+        """Continue with these rows and new texts, each a row of a cache."""
+        self.writing = [self.writing[row] for row in rows] + [text for text, _, _ in new]
+        caches = [(self._cache, row) for row in rows] + [(cache, row) for _, cache, row in new]
         self._cache = gathered(caches) if caches else None

@@ -43,13 +43,14 @@ class Cache:
     written: Counts  # (B,) positions written in these arrays, by any cache that shares them
     keys: tuple[NDArray, ...]  # of each layer, (B, M, S, w)
     values: tuple[NDArray, ...]
+    rotated: Counts  # (B,) tokens of the text whose angles the keys have
 
     @classmethod
     def empty(cls, B: int, C: int, layers: int, M: int, w: int, dtype: Any) -> "Cache":
         """The cache of B rows before their first token; it has no room."""
         nothing = tuple(np.zeros((B, M, 0, w), dtype) for _ in range(layers))
         none = np.zeros(B, np.int64)
-        return cls(np.zeros((B, C), np.int64), none, none, none.copy(), nothing, nothing)
+        return cls(np.zeros((B, C), np.int64), none, none, none.copy(), nothing, nothing, none)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -76,14 +77,14 @@ class Cache:
             if free:
                 self.written[:] = lengths
         if free:
-            new = Cache(self.ids, lengths, start, self.written, self.keys, self.values)
+            new = Cache(self.ids, lengths, start, self.written, self.keys, self.values, lengths)
         else:
             room = max(self.room, -(-(used + ids.shape[1]) // BLOCK) * BLOCK)
             keys, values = (
                 tuple(_copy(array, used, room) for array in arrays)
                 for arrays in (self.keys, self.values)
             )
-            new = Cache(self.ids.copy(), lengths, start, lengths.copy(), keys, values)
+            new = Cache(self.ids.copy(), lengths, start, lengths.copy(), keys, values, lengths)
         for row, (first, last) in enumerate(zip(start.tolist(), lengths.tolist(), strict=True)):
             new.ids[row, first:last] = ids[row, : last - first]
         return new
@@ -101,12 +102,17 @@ class Cache:
                 self.written[:] = lengths
         return replace(self, lengths=lengths, start=lengths)
 
-    def attend(self, layer: int) -> Attend:
-        """The attention of a layer's new tokens to all tokens of their rows; it has no backward."""
+    def attend(self, layer: int, window: int | None = None) -> Attend:
+        """The attention of a layer's new tokens to all tokens of their rows; it has no backward.
+
+        With a ``window``, each attends to the last ``window`` tokens, itself included.
+        """
 
         def attend(q: NDArray, k: NDArray, v: NDArray) -> tuple[NDArray, Any]:
             keys, values = self._with(self.keys[layer], k), self._with(self.values[layer], v)
-            return ops.scaled_dot_product_attention(q, keys, values, causal=True, start=self.start)
+            return ops.scaled_dot_product_attention(
+                q, keys, values, causal=True, start=self.start, window=window
+            )
 
         return attend
 
@@ -147,6 +153,7 @@ def gathered(rows: Sequence[tuple[Cache, int]]) -> Cache:
         lengths.copy(),
         gather([cache.keys for cache, _ in rows]),
         gather([cache.values for cache, _ in rows]),
+        np.array([cache.rotated[row] for cache, row in rows]),
     )
 
 

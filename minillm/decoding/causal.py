@@ -40,6 +40,13 @@ class CausalReader(Reader):
         """The number of heads of keys and values, and their width: M, w."""
         return self.config.heads, self.config.width // self.config.heads
 
+    def has_other_angles(self, cache: Cache, lengths: Counts) -> bool:
+        """Whether the keys of this cache would be others in texts of these lengths (B,).
+
+        Such texts are read again from their first token.
+        """
+        return False
+
     def zero_state(self, B: int) -> Cache:
         """The cache before the first token of B texts."""
         c = self.config
@@ -55,7 +62,8 @@ class CausalReader(Reader):
         """
         self._require_own(state, len(ids))
         counts = _counts(ids, lengths)
-        if max((state.lengths + counts).tolist()) > self.config.context:
+        total = state.lengths + counts
+        if max(total.tolist()) > self.config.context or self.has_other_angles(state, total):
             ids, counts = self._window(ids, state, counts)
             state = self.zero_state(len(ids))
         after = state.extended(ids, counts)
@@ -70,12 +78,19 @@ class CausalReader(Reader):
         ids (B, T) -> logits (B, T, V), cache.  Raises ValueError if a row would exceed the context.
         """
         self._require_own(state, len(ids))
-        counts = _counts(ids, None)
-        checks.fits_context(int((state.lengths + counts).max()), self.config.context)
+        counts, T = _counts(ids, None), ids.shape[1]
+        total = state.lengths + counts
+        checks.fits_context(int(total.max()), self.config.context)
+        if self.has_other_angles(state, total):
+            ids, counts = self._window(ids, state, counts)
+            state = self.zero_state(len(ids))
         after = state.extended(ids, counts)
         if ids.shape[1] <= self.most_steps and state.room > 0:
             return self.step(ids, after), after
-        return self.model.predict(self.hidden(ids, after))[0], after
+        y = self.hidden(ids, after)
+        if ids.shape[1] > T:  # all of each text was read
+            y = np.stack([row[n - T : n] for row, n in zip(y, counts, strict=True)])
+        return self.model.predict(y)[0], after
 
     def cut(self, ids: Ids, state: Cache, *, last: bool = False) -> tuple[int, Cache]:
         """Cut the cache of one text back to what it has in common with the beginning of ids (T,).

@@ -13,6 +13,7 @@ import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,12 @@ from numpy.typing import NDArray
 
 from minillm.data.conversations import Message, check_messages
 from minillm.decoding.batch import Batch, Kept
+from minillm.decoding.grammar import Expression
 from minillm.decoding.pieces import Pieces
 from minillm.decoding.reader import Reader
 from minillm.decoding.sampling import Sampling
-from minillm.decoding.writer import Text
+from minillm.decoding.token_masks import Constrained, TokenMasks, trie_of
+from minillm.decoding.writer import Adjustment, Text
 from minillm.errors import InputError
 from minillm.option import make, with_default
 from minillm.text import banned_ids
@@ -56,7 +59,7 @@ class Chat:
         self.reader: Any = Reader(model)
         self.tokenizer, self.template = tokenizer, template
         self.ends = template.ends(tokenizer)
-        self.banned = banned_ids(tokenizer, documents=True)
+        self.banned = banned_ids(tokenizer, documents=True, rows=self.reader.config.vocabulary)
         self.kept = Kept(self.reader)
         own = template.sampling
         self.sampling: Sampling = make(Sampling, own) if own else ChatSampling()
@@ -71,11 +74,13 @@ class Chat:
         length: int | None = None,
         sampling: Sampling | None = None,
         report: Callable[[str], None] = warnings.warn,
+        grammar: Expression | None = None,
     ) -> Iterator[str]:
         """An answer of ``length`` tokens at most, piece by piece as it is drawn.
 
         None: as many as fit the context.  ``sampling`` is by default ``self.sampling``, from the
-        model's files or ChatSampling.  ``report`` is called with a line if turns are left out.
+        model's files or ChatSampling.  ``report`` is called with a line if turns are left out.  The
+        answer belongs to the ``grammar``, or begins a text of it if ``length`` ends it early.
         InputError for messages that are no conversation, or whose last turn alone does not fit.
         """
         fitting = self.fitting(messages, length)
@@ -86,14 +91,13 @@ class Chat:
                 f"{self.reader.config.context:,} tokens, and {'is' if left_out == 1 else 'are'} "
                 "left out"
             )
-        ids = self.encode(fitting)
-        return self.text(self._write(ids, length, sampling), after=int(ids[-1]))
+        ids = self.encode(fitting).tolist()
+        written = self._write(self.to_continue(ids, length, sampling, grammar))
+        return self.text(written, after=ids[-1])
 
-    def encode(
-        self, messages: Sequence[Message], watch: Callable[[int], None] = lambda n: None
-    ) -> Ids:
-        """The ids (T,) that an answer continues; for ``watch`` see :meth:`ChatTemplate.encode`."""
-        return self.template.encode(self.tokenizer, messages, watch=watch)
+    def encode(self, messages: Sequence[Message], **options: Any) -> Ids:
+        """The ids (T,) that an answer continues; options: see :meth:`ChatTemplate.encode`."""
+        return self.template.encode(self.tokenizer, messages, **options)
 
     def text(self, ids: Iterator[int], after: int | None = None) -> Iterator[str]:
         """The text of an answer in pieces, without special tokens; ``after`` is the id before."""
@@ -134,16 +138,33 @@ class Chat:
         return C - min(length or C, C // 4)
 
     def to_continue(
-        self, ids: Sequence[int], length: int | None = None, sampling: Sampling | None = None
+        self,
+        ids: Sequence[int],
+        length: int | None = None,
+        sampling: Sampling | None = None,
+        grammar: Expression | None = None,
+        adjustments: Sequence[Adjustment] = (),
+        **options: Any,
     ) -> Text:
-        """The text of these ids, to be continued by ``length`` tokens at most that fit."""
-        free = self.reader.config.context - len(ids)
-        ends, sampling = frozenset(self.ends), sampling or self.sampling
-        return Text(list(ids), min(length or free, free), sampling, ends, self.banned)
+        """The text of these ids, to be continued by ``length`` tokens at most that fit.
 
-    def _write(self, ids: Ids, length: int | None, sampling: Sampling | None) -> Iterator[int]:
+        The new tokens belong to the ``grammar``.  The ``options`` are fields of
+        :class:`minillm.decoding.writer.Text`.
+        """
+        if grammar is not None:
+            adjustments = [*adjustments, Constrained(self.masks, grammar, self.ends)]
+        free = self.reader.config.context - len(ids)
+        length = free if length is None else min(length, free)
+        ends, sampling = frozenset(self.ends), sampling or self.sampling
+        return Text(list(ids), length, sampling, ends, self.banned, adjustments, **options)
+
+    @cached_property
+    def masks(self) -> TokenMasks:
+        """The tokens that the states of grammars allow."""
+        return TokenMasks(trie_of(self.tokenizer))
+
+    def _write(self, text: Text) -> Iterator[int]:
         """Write an answer; its ids are yielded as they are drawn."""
-        text = self.to_continue(ids.tolist(), length, sampling)
         batch = Batch(self.reader, self.kept)
         batch.add(text)
         try:

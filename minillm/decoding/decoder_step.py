@@ -201,8 +201,15 @@ def _attend_to_source(
     return y.reshape(x.shape), weights.swapaxes(1, 2).reshape(Q, N, S)
 
 
-def attend_each(past: Past, text: Ids, place: Ids, rows: Ids | None, counts: Ids) -> Attend:
-    """The attention of Q new tokens, each to its own past.
+def attend_each(
+    past: Past,
+    text: Ids,
+    place: Ids,
+    rows: Ids | None,
+    counts: Ids,
+    window: int | None = None,
+) -> Attend:
+    """The attention of Q new tokens, each to its own past, or to the window at its end.
 
     ``past`` has the keys and values of a layer, (B, N, S, D/N) each.  The new ones of token q are
     written to the position ``place[q]`` of ``text[q]``.  It attends to the first counts[q]
@@ -215,6 +222,8 @@ def attend_each(past: Past, text: Ids, place: Ids, rows: Ids | None, counts: Ids
         keys, values = (  # (Q, N, T, D/N)
             pool[text] if rows is None else pool[0][:, rows].swapaxes(0, 1) for pool in past
         )
-        return ops.scaled_dot_product_attention(q, keys, values, causal=True, start=counts - 1)
+        return ops.scaled_dot_product_attention(
+            q, keys, values, causal=True, start=counts - 1, window=window
+        )
 
     return attend

@@ -1,7 +1,7 @@
 """The text of ids that come one at a time: characters are whole, and it ends before a stop text."""
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from minillm.text.byte_tokens import ByteTokens
 
@@ -12,17 +12,26 @@ class Pieces:
     >>> pieces = Pieces(tokenizer, stop=["END"])  # doctest: +SKIP
     >>> pieces.add(id)  # doctest: +SKIP
 
-    A piece has whole characters, and nothing that may be the beginning of a stop text.  Special
-    tokens have no text.  ``stopped``: a stop text is complete, and nothing more will be added.
-    Where stop texts overlap, the one that is complete first ends the text, and of two that end
-    together the longer one, so that the result is the same however tokens cut the text.
+    A piece has whole characters, and nothing that may be the beginning of a stop text.  Hidden
+    special tokens have no text, except those in ``shown``.  ``stopped``: a stop text is complete,
+    and nothing more will be added.  Where stop texts overlap, the one that is complete first ends
+    the text, and of two that end together the longer one, so that the result is the same however
+    tokens cut the text.
 
     ``after`` is the id that precedes the text.  After a special token, some tokenizers put a space
     before a text, which is no part of it.
     """
 
-    def __init__(self, tokenizer: ByteTokens, stop: Sequence[str] = (), after: int | None = None):
+    def __init__(
+        self,
+        tokenizer: ByteTokens,
+        stop: Sequence[str] = (),
+        shown: Collection[str] = (),
+        after: int | None = None,
+    ):
         self.tokenizer, self.stop = tokenizer, tuple(stop)
+        ids = tokenizer.special.ids
+        self._hidden = tokenizer.hidden - {ids[text] for text in shown if text in ids}
         self.stopped = False
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
@@ -30,7 +39,7 @@ class Pieces:
 
     def add(self, token: int) -> str:
         """The piece that an id completes; it may be empty."""
-        text = b"" if token in self.tokenizer.hidden else self.tokenizer.token(token)
+        text = b"" if token in self._hidden else self.tokenizer.token(token)
         if self._begins and text:
             text, self._begins = self.tokenizer.begun(text), False
         return self._extended(self._decoder.decode(text))

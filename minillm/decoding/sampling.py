@@ -15,6 +15,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.decoding.penalties import penalised
 from minillm.errors import InputError, short
 from minillm.option import checked, option, option_of
 
@@ -62,21 +63,6 @@ def min_p(ranked: NDArray[np.float64], p: float) -> NDArray[np.bool_]:
     LLM outputs", section 4.
     """
     return ranked >= p * ranked[..., :1]
-
-
-def penalised(logits: NDArray, text: Sequence[int], penalty: float) -> NDArray[np.float64]:
-    """The logits (V,) after the tokens of a text have been made less probable: a new array.
-
-        x_i -> x_i / penalty if x_i > 0, else x_i penalty       for each id i in the text
-
-    Source: Keskar et al. (2019), "CTRL: a conditional Transformer language model for controllable
-    generation", section 4.1.  They divide negative logits as well, which makes these tokens more
-    probable.
-    """
-    logits = np.array(logits, np.float64)
-    ids = np.asarray(text, np.int64)
-    logits[ids] *= np.where(logits[ids] > 0, 1 / penalty, penalty)  # once for equal ids
-    return logits
 
 
 def next_probabilities(
@@ -149,7 +135,7 @@ def next_probabilities_fast(
     if not rules:
         return p
     for most in (*LIKELY, len(p)):
-        order = _rank(logits, most)
+        order = rank(logits, most)
         ranked, enough = p[order], True
         for rule, value in rules:
             kept = rule(ranked, value)
@@ -163,7 +149,7 @@ def next_probabilities_fast(
     return p
 
 
-def _rank(logits: NDArray, most: int) -> NDArray[np.intp]:
+def rank(logits: NDArray, most: int) -> NDArray[np.intp]:
     """The ids of the ``most`` largest logits (V,), and of those that equal the least of them.
 
     The largest come first; among equal ones, lower ids.

@@ -7,7 +7,7 @@ guess.  A writer continues one text in this way, :mod:`minillm.decoding.batch` s
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +15,32 @@ from numpy.typing import NDArray
 from minillm import checks
 from minillm.decoding.reader import Reader
 from minillm.decoding.sampling import Sampling
+from minillm.decoding.scores import Score, score
 from minillm.decoding.speculation import Speculation, is_worthwhile
 
 NO_IDS = np.zeros(0, np.int64)
+
+
+class Adjustment(Protocol):
+    """A change of the logits before a token is drawn, such as a penalty or a mask.
+
+    ``written`` are all ids that have been drawn so far.  An object with a state, such as how far a
+    grammar has read them, belongs to one text.
+    """
+
+    def adjust(self, logits: NDArray[np.float64], written: Sequence[int]) -> NDArray[np.float64]:
+        """The logits (V,) of the next id after the change: a new array."""
+        ...
 
 
 @dataclass(eq=False)
 class Text:
     """A text to continue with at most ``left`` ids; an id in ``stop`` ends it.
 
-    ``banned`` ids, such as the unknown word, are never drawn.
+    ``banned`` ids, such as the unknown word, are never drawn.  The ``adjustments`` then change the
+    logits, one after the other.  Each id drawn gets one of the ``scores``, with the ``top`` most
+    probable ids; None: there are no scores.  ``scores_prompt``: the ids of the prompt get scores,
+    too, if the text is read by a :class:`minillm.decoding.batch.Batch`.
     """
 
     ids: list[int]  # of the prompt, followed by the ids that have been drawn
@@ -32,18 +48,26 @@ class Text:
     sampling: Sampling = field(default_factory=Sampling)
     stop: frozenset[int] = frozenset()
     banned: Sequence[int] | NDArray[np.int64] = ()
+    adjustments: Sequence[Adjustment] = ()
+    top: int | None = None
+    scores_prompt: bool = False
 
     def __post_init__(self) -> None:
         self.prompt = len(self.ids)
         self.ended = None if self.left > 0 else "length"  # or "stop"
         self.rng = np.random.default_rng(self.sampling.seed)
         self.speculation = Speculation()
+        self.scores: list[Score] = []
 
-    def draw(self, logits: NDArray) -> int:
-        """Draw the next id from its logits (V,)."""
-        logits = np.array(logits, np.float64)
+    def draw(self, of_model: NDArray) -> int:
+        """Draw the next id from the model's logits (V,)."""
+        logits = np.array(of_model, np.float64)
         logits[np.asarray(self.banned, np.int64)] = -np.inf
+        for adjustment in self.adjustments:
+            logits = adjustment.adjust(logits, self.ids[self.prompt :])
         drawn = self.sampling.draw(logits, self.rng, self.ids)
+        if self.top is not None:
+            self.scores.append(score(of_model, drawn, self.top))
         self.ids.append(drawn)
         self.left -= 1
         self.ended = "stop" if drawn in self.stop else None if self.left > 0 else "length"

@@ -315,7 +315,7 @@ class Arpa(Format):
 
     def recognises(self, path: Path, head: bytes) -> bool:
         """See :meth:`minillm.formats.format.Format.recognises`."""
-        begins = head.startswith((b"\\data\\", b"\x1f\x8b"))
+        begins = head.startswith(b"\\data\\")
         return begins or (".arpa" in path.name and path.is_file())
 
     def read(self, path: str, baseline: Any = None) -> Contents:

@@ -4,6 +4,7 @@
     BertForMaskedLM                 with the head that predicts masked words
     BertForNextSentencePrediction   with the head that predicts whether a second part follows
     BertForPreTraining              with both heads
+    BertForSequenceClassification   a classifier: :mod:`minillm.formats.classification`
 
 The tokenizer is vocab.txt or tokenizer.json, with tokenizer_config.json.  A folder of a sentence
 encoder has more files: see :mod:`minillm.formats.sentences`.
@@ -15,18 +16,22 @@ to the token embedding: it has a bias, but no weight.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from minillm.data.entries import Entries
-from minillm.errors import InputError
+from minillm.data.entries import Entries, in_file
+from minillm.data.files import read_json
+from minillm.errors import InputError, Reasons
+from minillm.formats.classification import Classifier, labels_of
 from minillm.formats.format import Contents
 from minillm.formats.huggingface import Transformers, config_from, json_file, read_dropout
 from minillm.formats.sentences import Sentences, read_modules, read_sentences, sentence_files
 from minillm.formats.tensors import Tensor
-from minillm.models.bert import BERT, EPSILON, BERTConfig
+from minillm.formats.weights import Weight, weights_of
+from minillm.models.bert import BERT, BERTConfig
+from minillm.models.fine_tuned import ENCODERS, FineTuned, FineTunedConfig, encoder_of
 from minillm.text import WordPieces, load_tokenizer, tokenizer_files
 
 _OF_SELF, _QKV = "encoder.layer.*.attention.self", ("query", "key", "value")
@@ -40,14 +45,16 @@ _ARCHITECTURES = {
 
 
 class BERTFolder(Transformers):
-    """Folders of a BERT, and of sentence encoders with one."""
+    """Folders of a BERT, and of sentence encoders and classifiers with one."""
 
-    models = (BERT,)
-    signature = "a folder with a BERT"
+    models: ClassVar[tuple[type, ...]] = (BERT, FineTuned)
+    kind = "bert"  # of the encoder in a classifier
+    signature: ClassVar[str | None] = "a folder with a BERT or a later encoder"
     causal = False
     roles = ("pad",)
     model_type = "bert"
-    architectures = tuple(_ARCHITECTURES.values())
+    classifier = Classifier("BertForSequenceClassification", "pooler.dense", "classifier", "tanh")
+    architectures = (*_ARCHITECTURES.values(), classifier.architecture)
     sizes: ClassVar = {
         "vocabulary": "vocab_size",
         "context": "max_position_embeddings",
@@ -59,15 +66,14 @@ class BERTFolder(Transformers):
     }
     fixed: ClassVar = {
         "hidden_act": ("gelu",),
-        "layer_norm_eps": (EPSILON,),
         "position_embedding_type": ("absolute",),
         "is_decoder": (False,),
         "add_cross_attention": (False,),
     }
     others: ClassVar = {
         "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout",
-        "directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers",
-        "pooler_size_per_head", "pooler_type",
+        "directionality", "layer_norm_eps", "pooler_fc_size", "pooler_num_attention_heads",
+        "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type",
     }  # fmt: skip
     names: ClassVar = {
         "embedding.E": "embeddings.word_embeddings.weight",
@@ -97,14 +103,41 @@ class BERTFolder(Transformers):
         "next.W": "cls.seq_relationship.weight",
         "next.b": "cls.seq_relationship.bias",
     }
-    prefix, heads = "bert.", "cls."
+    prefix, heads = "bert.", ("cls.", "classifier.")
     output = "cls.predictions.decoder.weight"
     buffers = re.compile(r"embeddings\.(position_ids|token_type_ids)")  # 0, 1, 2, ...
 
-    def tied(self, config: BERTConfig) -> dict[str, tuple[str, str]]:
+    @property
+    def model(self) -> Any:
+        """A function of a config and its parameters: the encoder, or a classifier with it."""
+        return lambda config, params: self._class_of(config)(config, params=params)
+
+    def _class_of(self, config: Any) -> Any:
+        return FineTuned if isinstance(config, FineTunedConfig) else self.models[0]
+
+    def holds(self, model: Any) -> bool:
+        """Whether it is the encoder, or a classifier with it that transformers has, too."""
+        if type(model) not in self.models or not self.describes(encoder_config(model.config)):
+            return False
+        return not isinstance(model, FineTuned) or self.classifier.fits(model.config)
+
+    def describes(self, config: Any) -> bool:
+        """Whether it is the config of the encoder."""
+        return type(config) is BERTConfig
+
+    def weights(self, config: Any) -> Iterator[Weight]:
+        """The parameters, which have other names in a classifier."""
+        classifier = isinstance(config, FineTunedConfig)
+        names = self.classifier.names(self.names) if classifier else self.names
+        return weights_of(self._class_of(config).shapes(config), names, self.transposed)
+
+    def tied(self, config: Any) -> dict[str, tuple[str, str]]:
         """The output for masked tokens, if the model has this head, and its bias."""
-        bias = {"cls.predictions.decoder.bias": ("cls.predictions.bias", "mask.output_b")}
-        return super().tied(config) | bias if config.masked_words else {}
+        if isinstance(config, FineTunedConfig) or not config.masked_words:
+            return {}
+        bias = str(self.names["mask.output_b"])
+        second = self.output.replace(".weight", ".bias")
+        return super().tied(config) | ({second: (bias, "mask.output_b")} if second != bias else {})
 
     def plain(self, name: str) -> str:
         """The name without the prefix; gain and bias once had other names."""
@@ -113,61 +146,99 @@ class BERTFolder(Transformers):
             "LayerNorm.beta", "LayerNorm.bias"
         )
 
-    def stored(self, name: str, config: BERTConfig) -> str:
+    def stored(self, name: str, config: Any) -> str:
         """A model without heads, a BertModel, has no prefix."""
-        return super().stored(name, config) if config.masked_words or config.next_sentence else name
+        if isinstance(config, FineTunedConfig) or config.masked_words or config.next_sentence:
+            return super().stored(name, config)
+        return name
 
     def recognises(self, path: Path, head: bytes) -> bool:
         """Whether the folder, or the first step of a sentence encoder, has a BERT."""
         return super().recognises(read_modules(path)["Transformer"], head)
 
     def read(self, path: str | Path, baseline: Any = None) -> Contents:
-        """The BERT in a folder, with the settings for vectors of texts as facts."""
+        """The model in a folder; facts are the settings for vectors of texts, or the labels."""
         modules = read_modules(Path(path))
         contents = super().read(modules["Transformer"])
-        config = contents.model.config
+        config = encoder_config(contents.model.config)
         sentences = read_sentences(Path(path), modules, config.width, config.context)
-        return replace(contents, facts=asdict(sentences))
+        if not isinstance(contents.model, FineTuned):
+            return replace(contents, facts=asdict(sentences))
+        file = modules["Transformer"] / "config.json"
+        labels = labels_of(Entries(file, read_json(file)))
+        return replace(contents, facts={"labels": labels, "longest": sentences.longest})
 
-    def config(self, file: Entries, tensors: Mapping[str, Tensor]) -> BERTConfig:
-        """The sizes, and the heads: the architecture's, and all that have weights."""
+    def config(self, file: Entries, tensors: Mapping[str, Tensor]) -> Any:
+        """The sizes; and the heads, or the labels of a classifier."""
+        if self.classifier.architecture not in (file.values.get("architectures") or []):
+            return self.encoder(file, **self.heads_of(file, tensors))
+        encoder = self.encoder(file, **ENCODERS[self.kind].headless)
+        dropout, name = encoder.dropout, self.classifier.dropout
+        if file.values.get(name) is not None:
+            dropout = read_dropout(file, name)
+        labels = labels_of(file)
+        with in_file(file.path):
+            return FineTunedConfig(
+                kind=self.kind,
+                encoder=encoder,
+                classes=len(labels),
+                pooling="first",
+                head=self.classifier.activation,
+                dropout=dropout,
+            )
+
+    def encoder(self, file: Entries, **heads: bool) -> Any:
+        """The sizes of the encoder."""
+        reasons, others = Reasons(), dict[str, Any](heads)
+        with reasons:
+            others["dropout"] = read_dropout(file, "hidden_dropout_prob")
+        with reasons:
+            others["eps"] = file.number("layer_norm_eps", 1e-12)
+        with reasons:
+            config = config_from(file, BERTConfig, self.sizes, **others)
+        reasons.check()
+        return config
+
+    def heads_of(self, file: Entries, tensors: Mapping[str, Tensor]) -> dict[str, bool]:
+        """The heads of the architecture, and all that have weights."""
         names = file.values.get("architectures") or []
         masked_words, next_sentence = (
             any(_ARCHITECTURES[heads] in names for heads in _ARCHITECTURES if heads[head])
             for head in (0, 1)
         )
-
-        def any_of(prefix: str) -> bool:
-            return any(name.startswith(prefix) for name in tensors)
-
-        next_sentence = next_sentence or any_of("cls.seq_relationship.")
-        return config_from(
-            file,
-            BERTConfig,
-            self.sizes,
-            dropout=read_dropout(file, "hidden_dropout_prob"),
-            masked_words=masked_words or any_of("cls.predictions."),
-            pooler=next_sentence or any_of("pooler."),
-            next_sentence=next_sentence,
-        )
+        next_sentence = next_sentence or any_of(tensors, "cls.seq_relationship.")
+        return {
+            "masked_words": masked_words or any_of(tensors, "cls.predictions."),
+            "pooler": next_sentence or any_of(tensors, "pooler."),
+            "next_sentence": next_sentence,
+        }
 
     def entries(self, config: BERTConfig) -> dict[str, Any]:
         """The heads, and dropout as in our model: none of the attention's weights."""
         return {
             "architectures": [_ARCHITECTURES[config.masked_words, config.next_sentence]],
             "intermediate_size": config.inner or 4 * config.width,
+            "layer_norm_eps": config.eps,
             "hidden_dropout_prob": config.dropout,
             "attention_probs_dropout_prob": 0.0,
         }
 
     def files(self, contents: Contents) -> dict[str, bytes]:
         """Also the files of sentence-transformers, if the facts name a pooling."""
-        config, sentences = contents.model.config, Sentences.of(contents.facts)
+        model, sentences = contents.model, Sentences.of(contents.facts)
+        config = encoder_config(model.config)
+        classifier = isinstance(model, FineTuned)
+        if classifier:
+            contents = replace(contents, model=encoder_of(model))
         files = super().files(contents)
         settings = json.loads(files["tokenizer_config.json"])
         settings["model_max_length"] = sentences.longest or config.context
         files["tokenizer_config.json"] = json_file(settings)
-        return files | sentence_files(sentences, config.width, config.context)
+        if not classifier:
+            return files | sentence_files(sentences, config.width, config.context)
+        values = json.loads(files["config.json"])
+        values |= self.classifier.entries(model.config, contents.facts["labels"])
+        return files | {"config.json": json_file(values)}
 
     def tokenizer_files(self, tokenizer: WordPieces, context: int) -> dict[str, bytes]:
         """Files of word pieces."""
@@ -184,3 +255,13 @@ class BERTFolder(Transformers):
                 f"{folder}: expected a tokenizer with [CLS], [SEP] and [MASK], found one without"
             )
         return tokenizer
+
+
+def any_of(tensors: Mapping[str, Tensor], prefix: str) -> bool:
+    """Whether the name of a tensor begins with the prefix."""
+    return any(name.startswith(prefix) for name in tensors)
+
+
+def encoder_config(config: Any) -> Any:
+    """The config of an encoder, which may be inside a classifier's."""
+    return config.encoder if isinstance(config, FineTunedConfig) else config

@@ -31,7 +31,10 @@ class Contents:
 
 @dataclass(frozen=True)
 class Updates:
-    """LoRA's updates to the weights of a model, named as in minillm/training/lora.py."""
+    """LoRA's updates to the weights of a model, named as in minillm/training/lora.py.
+
+    ``arrays`` may also have whole weights, which replace those of the model.
+    """
 
     model: Any
     arrays: Mapping[str, NDArray]
@@ -55,6 +58,15 @@ class Format:
     signature: ClassVar[str | None] = None  # for messages: a description of files to read
     updates: ClassVar[bool] = False  # whether it holds LoRA's updates to a model instead of one
     options: ClassVar[type] = NoOptions  # of writing: a dataclass, see minillm.option
+
+    @classmethod
+    def declared(cls) -> "list[Format]":
+        """The formats that the class declares: one, unless they are the rows of a table."""
+        return [cls()]
+
+    def holds(self, model: Any) -> bool:
+        """Whether a file can hold this model."""
+        return isinstance(model, self.models)
 
     def recognises(self, path: Path, head: bytes) -> bool:
         """Whether ``read`` reads this folder, or this file, which begins with ``head``."""
@@ -85,4 +97,5 @@ def _in_module(name: str) -> list[Format]:
     """The formats that a module declares."""
     values = vars(importlib.import_module(name)).values()
     classes = [value for value in values if isinstance(value, type) and issubclass(value, Format)]
-    return [one() for one in classes if one.__module__ == name and "models" in vars(one)]
+    own = [one for one in classes if one.__module__ == name and "models" in vars(one)]
+    return [declared for one in own for declared in one.declared()]

@@ -1,4 +1,4 @@
-"""Llamas in GGUF files, as llama.cpp stores them (:mod:`minillm.quantised.gguf`).
+"""Llamas and their variants in GGUF files, as llama.cpp has them (:mod:`minillm.quantised.gguf`).
 
 A row of a matrix has the weights of one output, so the matrices are the transposes of ours.  Query,
 key and value are three matrices, and so are gate and up; ours are side by side.
@@ -7,9 +7,12 @@ llama.cpp rotates the neighbours x_{2i} and x_{2i + 1}; our models rotate x_i an
 rows of each head of a query and a key are therefore in another order.  No block contains parts of
 two rows, so rows of quantised weights can change places without being decoded.
 
+Variants have other names and entries, by :mod:`minillm.formats.families`.
+
 Weights that are quantised in the file remain so, as :class:`minillm.quantised.Quantised`.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,15 +21,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.entries import Entries
+from minillm.data.entries import Entries, in_file
 from minillm.data.files import copy_file, warn_of_unknown
-from minillm.errors import InputError, short
+from minillm.errors import InputError, InputWarning, Reasons, short
+from minillm.formats.angles import (
+    ANGLE_TENSORS,
+    GGUF_ENTRIES,
+    gguf_angles,
+    read_gguf_angles,
+    single,
+)
+from minillm.formats.families import FILES, GGUF_NAMES, LLAMA, Files, every
 from minillm.formats.format import Contents, Format, Updates
 from minillm.formats.gguf_tokenizer import metadata_of, other_tokens_of, tokenizer_of
 from minillm.formats.huggingface import config_from, sampling_of
 from minillm.formats.weights import Weight, weights_of
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.ops.rotary import RotaryScaling, frequencies
+from minillm.models.variants import FAMILIES, Variant, VariantConfig
 from minillm.option import option
 from minillm.quantised.blocks import FLOATS, TYPES, Bytes, coded, type_of
 from minillm.quantised.codes import Coded
@@ -47,8 +58,11 @@ _NAMES: dict[str, str | tuple[str, ...]] = {  # ours, theirs
     "norm.gain": "output_norm.weight",
     "output.W": _OUTPUT,
 }
-_FREQUENCIES = "rope_freqs.weight"  # (w/2,): a divisor of each angle
-_SCALING = RotaryScaling(1.0, 1.0, 4.0, 8192)  # of all Llamas since 3.1, except for the factor
+_ARCHITECTURES = {"llama": "llama"} | {  # theirs, the family
+    row.architecture or family: family
+    for family, row in FILES.items()
+    if row.architecture != "llama"
+}
 
 _SIZES = {
     "context": "context_length",
@@ -64,19 +78,18 @@ _OPTIONAL = ("key_heads", "head_width")
 _FIXED: dict[str, tuple[Any, str]] = {
     "expert_count": (0, "0: a mixture of experts cannot be run"),
     "attention.causal": (True, "true: a model that sees later tokens cannot be run"),
-    "rope.scaling.attn_factor": (1, "1: scaled attention cannot be run"),
-    "rope.scaling.yarn_attn_factor": (1, "1: scaled attention cannot be run"),
+    "attn_logit_softcapping": (0, "0: limited scores cannot be run"),
+    "final_logit_softcapping": (0, "0: limited logits cannot be run"),
 }
-_SCALES = ("rope.scaling.factor", "rope.scale_linear")  # two names of one factor
 # Entries that are read below, and others that change no result: llama.cpp obeys them in models of
 # other architectures, if at all.
 _OTHERS = {
-    *_SIZES.values(), *_FIXED, *_SCALES,
+    *_SIZES.values(), *_FIXED, *GGUF_ENTRIES,
     "attention.layer_norm_rms_epsilon", "attention.value_length", "rope.dimension_count",
-    "rope.freq_base", "rope.scaling.type", "attention.clamp_kqv", "attention.scale",
-    "attention.sliding_window", "embedding_scale", "expert_used_count", "logit_scale",
-    "residual_scale", "rope.scaling.finetuned", "rope.scaling.original_context_length",
-    "tensor_data_layout", "vocab_size",
+    "rope.freq_base", "rope.freq_base_swa", "attention.clamp_kqv", "attention.scale",
+    "attention.sliding_window", "attention.sliding_window_pattern", "embedding_scale",
+    "expert_used_count", "logit_scale", "residual_scale", "tensor_data_layout",
+    "vocab_size",
 }  # fmt: skip
 _SAMPLING = {  # fields of Sampling, and theirs
     "temperature": "temp",
@@ -85,21 +98,44 @@ _SAMPLING = {  # fields of Sampling, and theirs
     "min_p": "min_p",
     "repetition_penalty": "penalty_repeat",
 }
+_FALLBACKS = {  # types of rows that are not a multiple of 256 weights, as llama.cpp has them
+    "Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0",
+    "IQ4_XS": "IQ4_NL",
+}  # fmt: skip
+
+
+def _row(config: LlamaConfig) -> Files:
+    """The row of a family, or of a Llama."""
+    return FILES[config.family] if isinstance(config, VariantConfig) else LLAMA
+
+
+def _architecture(config: LlamaConfig) -> str:
+    family = config.family if isinstance(config, VariantConfig) else "llama"
+    return _row(config).architecture or family
+
+
+def _model(config: LlamaConfig) -> Any:
+    """The class of the model."""
+    return Variant if isinstance(config, VariantConfig) else Llama
 
 
 def _weights(config: LlamaConfig) -> Iterator[Weight]:
     """Our parameters, and their tensors."""
-    return weights_of(Llama.shapes(config), _NAMES, True, widths_of(config))
+    names = {**_NAMES, **GGUF_NAMES, **_row(config).gguf_names}
+    return weights_of(_model(config).shapes(config), names, True, widths_of(config))
 
 
 def widths_of(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
     """The columns of query, key and value, by the name of the parameter."""
     keys = config.key_heads * config.head_width
-    return {"W_qkv": (config.heads * config.head_width, keys, keys)}
+    columns = (config.heads * config.head_width, keys, keys)
+    return {"W_qkv": columns, "b_qkv": columns}
 
 
 def _heads(tensor: str, config: LlamaConfig) -> int:
     """The number of heads of a tensor whose rows are in another order; 0 for other tensors."""
+    if not _row(config).neighbours:
+        return 0
     return {"attn_q": config.heads, "attn_k": config.key_heads}.get(tensor.split(".")[-2], 0)
 
 
@@ -123,7 +159,7 @@ def _sampling_of(entries: Entries) -> dict[str, Any]:
     names = {ours: f"general.sampling.{theirs}" for ours, theirs in _SAMPLING.items()}
     return sampling_of(
         {
-            ours: entries.size(name, -1) if ours == "top_k" else _number(entries, name, 0.0)
+            ours: entries.size(name, -1) if ours == "top_k" else single(entries, name, 0.0)
             for ours, name in names.items()
             if name in entries.values
         }
@@ -139,82 +175,100 @@ def read_weights(
     return _params_of(Path(path), config, open_gguf(path, lists=False)[1], allow_nan)
 
 
-def _number(entries: Entries, name: str, default: float) -> float:
-    """A float32, as the shortest decimal number that it is."""
-    return float(str(np.float32(entries.number(name, default))))
-
-
 def _config_of(entries: Entries, tensors: Mapping[str, GGUFTensor]) -> LlamaConfig:
     """The sizes; InputError for a model that ours cannot represent."""
-    path, metadata = Path(entries.path), entries.values
-    if metadata.get("general.architecture") != "llama":
-        raise entries.wrong("general.architecture", "'llama'")
+    path, metadata, reasons = Path(entries.path), entries.values, Reasons()
+    arch = metadata.get("general.architecture")
+    if not isinstance(arch, str) or arch not in _ARCHITECTURES:
+        raise entries.wrong("general.architecture", " or ".join(map(repr, _ARCHITECTURES)))
     for name, (only, expected) in _FIXED.items():
-        entries.check(f"llama.{name}", (only,), expected)
-    entries.check("llama.rope.scaling.type", ("linear", "none"), "'none' or 'linear'")
-    if metadata.get("llama.rope.scaling.type") != "none":  # without a type, it is linear
-        for name in _SCALES:
-            entries.check(f"llama.{name}", (1, 0), "1: linear scaling of the angles cannot be run")
-    names = {ours: f"llama.{theirs}" for ours, theirs in _SIZES.items()}
-    config = config_from(
-        entries,
-        LlamaConfig,
-        {o: name for o, name in names.items() if o not in _OPTIONAL or name in metadata},
-        vocabulary=_tensor(path, tensors, _EMBEDDING).shape[0],
-        rotary_base=_number(entries, "llama.rope.freq_base", 10000.0),
-        eps=_number(entries, "llama.attention.layer_norm_rms_epsilon", 1e-5),
-        tied=_OUTPUT not in tensors,
-    )
-    width = config.head_width
-    for name in ("rope.dimension_count", "attention.value_length"):
-        entries.check(f"llama.{name}", (width,), f"{width}, the width of a head")
-    own = {name: value for name, value in metadata.items() if name.startswith("llama.")}
-    warn_of_unknown(path, own, {f"llama.{name}" for name in _OTHERS})
-    return _with_scaling(path, config, tensors)
+        with reasons:
+            entries.check(f"{arch}.{name}", (only,), expected)
+    names = {ours: f"{arch}.{theirs}" for ours, theirs in _SIZES.items()}
+    with reasons:
+        config = config_from(
+            entries,
+            LlamaConfig,
+            {o: name for o, name in names.items() if o not in _OPTIONAL or name in metadata},
+            vocabulary=_tensor(path, tensors, _EMBEDDING).shape[0],
+            rotary_base=single(entries, f"{arch}.rope.freq_base", 10000.0),
+            eps=single(entries, f"{arch}.attention.layer_norm_rms_epsilon", 1e-5),
+            tied=_OUTPUT not in tensors,
+        )
+        width = config.head_width
+        for name in (f"{arch}.rope.dimension_count", f"{arch}.attention.value_length"):
+            entries.check(name, (width,), f"{width}, the width of a head")
+        config = _variant_of(entries, config)
+        divisors = {
+            name: _tensor(path, tensors, name, (width // 2,)).read()
+            for name in ANGLE_TENSORS
+            if name in tensors
+        }
+        scaling = read_gguf_angles(entries, arch, config, divisors)
+        config = replace(config, rope_scaling=scaling)
+    reasons.check()
+    own = {name: value for name, value in metadata.items() if name.startswith(f"{arch}.")}
+    warn_of_unknown(path, own, {f"{arch}.{name}" for name in _OTHERS})
+    return config
 
 
-def _with_scaling(
-    path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTensor]
-) -> LlamaConfig:
-    """The config with Llama 3's scaling of the angles, if the file has its factors."""
-    if _FREQUENCIES not in tensors:
+def _variant_of(entries: Entries, config: LlamaConfig) -> LlamaConfig:
+    """The config of the family in a file: a Llama's, with the numbers that the changes need.
+
+    llama.cpp has windows in a Gemma 3 only if the file has one; else all layers are whole.
+    """
+    arch = entries.text("general.architecture")
+    family = "mistral" if FILES["mistral"].window in entries.values else _ARCHITECTURES[arch]
+    if family == "llama":
         return config
-    factors = _tensor(path, tensors, _FREQUENCIES, (config.head_width // 2,)).read()
-    if (factors == 1).all():
-        return config
-    # The slowest pair has 1 / f = s + (1 - s) / factor, where s depends on no factor.
-    s = 1 / _factors(config, _SCALING._replace(factor=np.inf))[-1]
-    slowest = float(factors[-1])
-    factor = (1 - s) / (1 / slowest - s) if slowest > 1 and s * slowest < 1 else 0.0
-    scaling = _SCALING._replace(factor=float(f"{factor:.5g}"))
-    if factor > 0 and np.allclose(factors, _factors(config, scaling), rtol=1e-4, atol=0):
-        return replace(config, rope_scaling=scaling)
-    raise InputError(f"{path}: {_FREQUENCIES}: expected the factors of Llama 3, found others")
+    changes, given, window = FAMILIES[family], dict[str, Any](), 0
+    if changes.windows and (name := FILES[family].window.format(arch)) in entries.values:
+        window = entries.size(name, 0)
+        given["window"] = window if 0 < window < config.context else None
+    if changes.whole_every:
+        given["whole_every"] = _whole_every(entries, arch, config) if window else 0
+        given["local_base"] = single(entries, f"{arch}.rope.freq_base_swa", 10000.0)
+    with in_file(entries.path):
+        return VariantConfig(**vars(config), family=family, **given)
 
 
-def _factors(config: LlamaConfig, scaling: RotaryScaling) -> NDArray:
-    """The divisor of each angle, (w/2,); infinite where the scaling removes the whole angle."""
-    w, base = config.head_width, config.rotary_base
-    with np.errstate(divide="ignore"):
-        return frequencies(w, base) / frequencies(w, base, scaling)
+def _whole_every(entries: Entries, arch: str, config: LlamaConfig) -> int:
+    """n, if every n-th layer sees all tokens; a list says which layers do not."""
+    name, default = f"{arch}.attention.sliding_window_pattern", 6
+    value = entries.values.get(name, default)
+    if not isinstance(value, np.ndarray):
+        return entries.size(name, 0) if name in entries.values else default
+    n = every((value[: config.layers] == 0).tolist(), default)
+    if n is None or len(value) < config.layers:
+        raise entries.wrong(name, "every n-th layer to differ from the others, for one n")
+    return n
 
 
 def _params_of(
     path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTensor], allow_nan: bool = False
 ) -> dict[str, Any]:
     """The parameters; every tensor is checked before any is read."""
-    weights = list(_weights(config))
-    known = {_FREQUENCIES}
-    for weight in weights:
+    _check_tensors(path, config, tensors)
+    return {w.name: _param(w, config, tensors, allow_nan) for w in _weights(config)}
+
+
+def _check_tensors(path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTensor]) -> None:
+    """InputError for tensors of another model."""
+    known, reasons = {*ANGLE_TENSORS}, Reasons()
+    for weight in _weights(config):
         for name, shape in weight.shapes().items():
-            tensor = _tensor(path, tensors, name, shape)
-            if len(shape) == 1 and tensor.type not in FLOATS:
-                raise InputError(f"{path}: {name}: expected floats, found {tensor.type}")
             known.add(name)
+            with reasons:
+                tensor = _tensor(path, tensors, name, shape)
+                if len(shape) == 1 and tensor.type not in FLOATS:
+                    raise InputError(f"{path}: {name}: expected floats, found {tensor.type}")
     for name in tensors:
-        if name not in known:
-            raise InputError(f"{path}: {short(name)}: expected the tensors of a Llama, found it")
-    return {weight.name: _param(weight, config, tensors, allow_nan) for weight in weights}
+        with reasons:
+            if name not in known:
+                expected = f"the tensors of a {_architecture(config)}"
+                found = f"{path}: {short(name)}: expected {expected}, found it"
+                raise InputError(found)
+    reasons.check()
 
 
 def _tensor(
@@ -242,6 +296,8 @@ def _param(
             rows = tensors[name].read()
             _check_finite(tensors[name], name, rows, allow_nan)
             view[...] = _our_order(rows, _heads(name, config))
+        if weight.name.endswith(".norm_q.gain"):
+            array *= _query_scale(config)
         return array
     panels = [
         pack(tensors[name].rows, _coded(tensors[name], name, _heads(name, config), allow_nan))
@@ -251,6 +307,15 @@ def _param(
     return matrix if weight.transposed else matrix.T
 
 
+def _query_scale(config: LlamaConfig) -> np.float32:
+    """The factor of the gain of queries that makes our scores those of llama.cpp.
+
+    Its Gemma 3 of 62 layers divides scores by sqrt(D / N), and ours by sqrt(w).
+    """
+    largest = _architecture(config) == "gemma3" and config.layers == 62
+    return np.float32(np.sqrt(config.head_width * config.heads / config.width) if largest else 1)
+
+
 def _coded(tensor: GGUFTensor, name: str, heads: int, allow_nan: bool) -> Iterator[Coded]:
     """The codes and scales of some of our rows at a time."""
     pieces: Iterable[Bytes] = (piece for _, piece in tensor.pieces())
@@ -258,7 +323,7 @@ def _coded(tensor: GGUFTensor, name: str, heads: int, allow_nan: bool) -> Iterat
         pieces = [_our_order(np.concatenate(list(pieces)), heads)]
     for piece in pieces:
         found = coded(piece, tensor.type)
-        for numbers in (found.scale, found.offset):
+        for numbers in (found.scale, found.offset, found.d, found.e):
             if numbers is not None:
                 _check_finite(tensor, name, numbers, allow_nan)
         yield found
@@ -271,11 +336,47 @@ def _check_finite(tensor: GGUFTensor, name: str, numbers: NDArray, allow_nan: bo
         )
 
 
+_OF_TOKENS = "tokenizer.ggml.tokens"
+_LISTS = {"tokenizer.ggml.token_type": 5, "tokenizer.ggml.scores": -1e3}  # of a row without a token
+
+
+def _padding(row: int) -> str:
+    """The token of a row without one: llama.cpp wants as many tokens as rows."""
+    return f"[PAD{row}]"
+
+
+def _without_padding(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The metadata without the tokens that stand for the last rows."""
+    tokens = metadata.get(_OF_TOKENS)
+    lists = {name: metadata[name] for name in _LISTS if name in metadata}
+    if not isinstance(tokens, list) or {np.shape(one) for one in lists.values()} - {(len(tokens),)}:
+        return metadata  # damaged
+    size = len(tokens)
+    while size and tokens[size - 1] == _padding(size - 1):
+        size -= 1
+    cut = {name: one[:size] for name, one in lists.items()}
+    return {**metadata, _OF_TOKENS: tokens[:size], **cut}
+
+
 # --- writing -------------------------------------------------------------------------------------
 
 
+def _with_padding(metadata: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    """The inverse of :func:`_without_padding`, up to a number of rows."""
+    if _OF_TOKENS not in metadata:
+        return dict(metadata)
+    tokens = metadata[_OF_TOKENS]
+    padded: dict[str, Any] = {
+        name: np.append(metadata[name], np.full(rows - len(tokens), fill, metadata[name].dtype))
+        for name, fill in _LISTS.items()
+        if name in metadata
+    }
+    padded[_OF_TOKENS] = tokens + [_padding(row) for row in range(len(tokens), rows)]
+    return {**metadata, **padded}
+
+
 def export_gguf(
-    model: Llama,
+    model: Llama | Variant,
     tokenizer: Vocabulary,
     path: str | Path,
     block_type: str = "F32",
@@ -283,34 +384,39 @@ def export_gguf(
 ) -> None:
     """Write a file that llama.cpp loads, with all matrices of one type, and gains in float32.
 
-    With 4 bits, the output, or the table that it is tied to, has Q8_0, because its errors reach
-    the logits directly; and so has a matrix whose rows are not a multiple of the type's blocks.
+    With fewer than 6.5 bits, the output, or the table that it is tied to, has Q8_0, because its
+    errors reach the logits directly.  A matrix whose rows are not a multiple of 256 weights has a
+    type of blocks of 32, the same as llama.cpp's.
     A tokenizer that is not one of byte pairs is left out: llama.cpp then takes only ids.  ``chat``
     has the model's template, and how its authors sample.
 
     InputError for weights that the type cannot hold.
     """
-    c = model.config
+    c, arch = model.config, _architecture(model.config)
     tensors: dict[str, tuple[NDArray, str]] = {}
     for weight in _weights(c):
         output = weight.name == ("embedding.E" if c.tied else "output.W")
-        for name, rows in weight.views(dense(model.params[weight.name])).items():
+        array = dense(model.params[weight.name])
+        if weight.name.endswith(".norm_q.gain"):
+            array = array / _query_scale(c)
+        for name, rows in weight.views(array).items():
             kind = "F32" if rows.ndim == 1 else _type_for(weight.name, block_type, rows, output)
             tensors[name] = _their_order(rows, _heads(name, c)), kind
-    if c.rope_scaling is not None:
-        factors = _factors(c, RotaryScaling(*c.rope_scaling)).astype(np.float32)
-        tensors[_FREQUENCIES] = (factors, "F32")
+    angles, divisors = gguf_angles(c, arch)
+    tensors |= {name: (array, "F32") for name, array in divisors.items()}
     metadata = {
-        "general.architecture": "llama",
+        "general.architecture": arch,
         "general.file_type": TYPES[block_type].file,
         "general.quantization_version": 2,
-        **{f"llama.{theirs}": getattr(c, ours) for ours, theirs in _SIZES.items()},
-        "llama.attention.value_length": c.head_width,
-        "llama.rope.dimension_count": c.head_width,
-        "llama.rope.freq_base": float(c.rotary_base),
-        "llama.attention.layer_norm_rms_epsilon": float(c.eps),
-        "llama.vocab_size": c.vocabulary,
-        **metadata_of(tokenizer),
+        **{f"{arch}.{theirs}": getattr(c, ours) for ours, theirs in _SIZES.items()},
+        f"{arch}.attention.value_length": c.head_width,
+        f"{arch}.rope.dimension_count": c.head_width,
+        f"{arch}.rope.freq_base": float(c.rotary_base),
+        **angles,
+        f"{arch}.attention.layer_norm_rms_epsilon": float(c.eps),
+        f"{arch}.vocab_size": c.vocabulary,
+        **(_of_changes(c, arch) if isinstance(c, VariantConfig) else {}),
+        **_with_padding(metadata_of(tokenizer), c.vocabulary),
     }
     if chat is not None:
         metadata["tokenizer.chat_template"] = chat.source
@@ -324,9 +430,43 @@ def export_gguf(
         raise InputError(f"{path}: {error}") from None
 
 
+def _of_changes(config: VariantConfig, arch: str) -> dict[str, Any]:
+    """The entries of a family's changes.  A window that a file must have is the context, if not 0.
+
+    A Mistral without a window is a Llama.
+    """
+    changes, name, found = config.changes, _row(config).window.format(arch), dict[str, Any]()
+    if changes.windows and (config.window or arch != "llama"):
+        found[name] = config.window or 0
+    if changes.whole_every:
+        found[name] = config.window or (config.context if config.whole_every else 0)
+        found[f"{arch}.attention.sliding_window_pattern"] = config.whole_every
+        local = config.local_base if config.whole_every else config.rotary_base
+        found[f"{arch}.rope.freq_base_swa"] = float(local)
+    return found
+
+
+def check_for_llama_cpp(path: str | Path, config: LlamaConfig) -> None:
+    """InputError where llama.cpp rotates other layers; a warning of a window that it ignores."""
+    if not isinstance(config, VariantConfig):
+        return
+    fixed = config.changes.unrotated_every
+    marked = [config.rotation_of(layer) is None for layer in range(config.layers)]
+    if fixed and every(marked, fixed) != fixed:
+        found = config.unrotated_every
+        raise InputError(
+            f"{path}: unrotated_every: expected {fixed}, as in llama.cpp, found {found}"
+        )
+    if config.window and _row(config).no_window:
+        note = f"llama.cpp ignores the window of {config.window:,} tokens in a {config.family}"
+        warnings.warn(f"{path}: {note}", InputWarning, stacklevel=2)
+
+
 def _type_for(name: str, block_type: str, rows: NDArray, output: bool) -> str:
     """The type of a matrix; InputError where its rows are not cut into whole blocks."""
-    if rows.shape[-1] % TYPES[block_type].weights or (output and block_type.startswith("Q4")):
+    if rows.shape[-1] % TYPES[block_type].weights:
+        block_type = _FALLBACKS.get(block_type, "Q8_0")
+    if output and TYPES[block_type].bits < 6.5:
         block_type = "Q8_0"
     if rows.shape[-1] % (least := TYPES[block_type].weights):
         raise InputError(
@@ -350,10 +490,10 @@ class Options:
 
 
 class GGUF(Format):
-    """GGUF files of a Llama."""
+    """GGUF files of a Llama, or of a variant."""
 
     name = "gguf"
-    models = (Llama,)
+    models = (Llama, Variant)
     default = "llama.gguf"
     suffix = ".gguf"
     signature = "a GGUF file"
@@ -364,24 +504,32 @@ class GGUF(Format):
         return head.startswith(MAGIC)
 
     def read(self, path: str | Path, baseline: Any = None) -> Contents:
-        """The Llama in a file, its tokenizer, and its chat template if there is one."""
-        metadata, tensors = open_gguf(path)
-        entries = Entries(Path(path), metadata)
-        config = _config_of(entries, tensors)
-        tokenizer = tokenizer_of(entries)
-        if len(tokenizer) != config.vocabulary:
-            raise InputError(
-                f"{path}: {_EMBEDDING} has {config.vocabulary:,} rows, "
-                f"but the tokenizer has {len(tokenizer):,} tokens"
-            )
-        template, others = entries.text("tokenizer.chat_template", ""), other_tokens_of(entries)
+        """The model in a file, its tokenizer, and its chat template if there is one."""
+        reasons = Reasons()
+        config: Any = None
+        metadata, tensors = open_gguf(path, reasons=reasons)
+        entries = Entries(Path(path), _without_padding(metadata))
+        with reasons:
+            config = _config_of(entries, tensors)
+            _check_tensors(Path(path), config, tensors)
+        with reasons:
+            tokenizer = tokenizer_of(entries)
+            if config and len(tokenizer) > config.vocabulary:
+                raise InputError(
+                    f"{path}: {_EMBEDDING} has {config.vocabulary:,} rows, "
+                    f"but the tokenizer has {len(tokenizer):,} tokens"
+                )
+            template = entries.text("tokenizer.chat_template", "")
+            others = other_tokens_of(entries)
+            chat = ChatTemplate.of(template, tokenizer, _sampling_of(entries), others)
+        reasons.check()
         params = _params_of(Path(path), config, tensors)
-        chat = ChatTemplate.of(template, tokenizer, _sampling_of(entries), others)
-        return Contents(Llama(config, params=params), tokenizer, chat)
+        return Contents(_model(config)(config, params=params), tokenizer, chat)
 
     def write(self, contents: Contents, path: str | Path, options: Options) -> None:
         """See :func:`export_gguf`; weights of a run that are in such a file are copied."""
         stored = contents.weights
+        check_for_llama_cpp(path, contents.model.config)
         if options.quantise is None and stored and stored.suffix == self.suffix:
             copy_file(stored, path)
         else:
@@ -390,20 +538,25 @@ class GGUF(Format):
 
 
 class GGUFAdapter(Format):
-    """GGUF files of LoRA's updates to a Llama, which llama.cpp adds to a model: W + s A B.
+    """GGUF files of LoRA's updates to such a model, which llama.cpp adds to a model: W + s A B.
 
     Theirs has alpha / r in place of s.  Each of their matrices gets A (r, I) and its columns of B
     (O, r), transposed; rows of queries and keys are in their order.
     """
 
     name = "gguf-adapter"
-    models = (Llama,)
+    models = (Llama, Variant)
     default = "adapter.gguf"
     updates = True
 
     def write(self, contents: Updates, path: str | Path, options: Any = None) -> None:
         """Write a file with all updates in float32."""
         config, arrays = contents.model.config, contents.arrays
+        if replaced := arrays.keys() & contents.model.params.keys():
+            raise InputError(
+                f"{path}: expected updates alone, found {min(replaced)}, a whole weight: merge the "
+                "run, with minillm merge, and export the result"
+            )
         tensors: dict[str, tuple[NDArray, str]] = {}
         rank = 0
         for weight in _weights(config):
@@ -415,7 +568,7 @@ class GGUFAdapter(Format):
                     rows = _their_order(B[:, columns].T, _heads(name, config))
                     tensors[f"{name}.lora_b"] = rows, "F32"
         metadata = {
-            "general.architecture": "llama",
+            "general.architecture": _architecture(config),
             "general.type": "adapter",
             "adapter.type": "lora",
             "adapter.lora.alpha": contents.alpha / contents.rank * rank,

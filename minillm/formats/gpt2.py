@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from minillm.data.entries import Entries
+from minillm.errors import Reasons
 from minillm.formats.huggingface import Transformers, config_from, read_dropout
 from minillm.formats.tensors import Tensor
 from minillm.models.gpt import GPT, GPTConfig
@@ -70,10 +71,15 @@ class GPT2Folder(Transformers):
         """The sizes; n_ctx is an older name of n_positions."""
         values = {"n_positions": file.values.get("n_ctx"), **file.values}
         file = Entries(file.path, values)
-        config = config_from(file, GPTConfig, self.sizes, dropout=read_dropout(file, "resid_pdrop"))
-        inner = 4 * config.width
-        if values.get("n_inner") not in (None, inner):
-            raise file.wrong("n_inner", f"{inner}, four times n_embd")
+        reasons, others = Reasons(), dict[str, Any]()
+        with reasons:
+            others["dropout"] = read_dropout(file, "resid_pdrop")
+        with reasons:
+            config = config_from(file, GPTConfig, self.sizes, **others)
+            inner = 4 * config.width
+            if values.get("n_inner") not in (None, inner):
+                raise file.wrong("n_inner", f"{inner}, four times n_embd")
+        reasons.check()
         return config
 
     def entries(self, config: GPTConfig) -> dict[str, Any]:

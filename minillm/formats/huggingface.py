@@ -29,7 +29,7 @@ from minillm.data.files import (
     warn_of_unknown,
     write_file,
 )
-from minillm.errors import InputError, short
+from minillm.errors import InputError, Reasons, short
 from minillm.formats.format import Contents, Format
 from minillm.formats.tensors import Tensor, open_tensors, write_tensors
 from minillm.formats.weights import Weight, weights_of
@@ -92,9 +92,11 @@ class Transformers(Format):
     names: ClassVar[Mapping[str, str | tuple[str, ...]]]  # of parameters: ours, theirs
     tokenizer_class: ClassVar[str]  # of transformers, for byte pairs
     transposed: ClassVar[bool] = True  # whether their matrices are (out, in)
+    gain: ClassVar[float] = 0.0  # our gains are theirs and this
     prefix: ClassVar[str]  # of all tensors but the output's, unless a model was saved without it
     output: ClassVar[str]  # the tensor of the output, which may be tied to the embedding
-    heads: ClassVar[str]  # the beginning of the names of the tensors without prefix
+    # The beginning, or beginnings, of the names of the tensors without prefix.
+    heads: ClassVar[str | tuple[str, ...]]
     buffers: ClassVar[re.Pattern]  # names of tensors that are not weights
 
     @property
@@ -112,7 +114,7 @@ class Transformers(Format):
 
     def tokenizer_files(self, tokenizer: Any, context: int) -> dict[str, bytes]:
         """The files that describe a tokenizer; InputError for one that transformers lacks."""
-        return _byte_pair_files(tokenizer, self.tokenizer_class, context)
+        return byte_pair_files(tokenizer, self.tokenizer_class, context)
 
     def tied(self, config: Any) -> dict[str, tuple[str, str]]:
         """The second names of tensors, their first names, and our parameters."""
@@ -143,26 +145,37 @@ class Transformers(Format):
         """The model in float32, its tokenizer, and its chat template if there is one.
 
         Each weight is read from the file into its place, so memory holds only one copy of the
-        model.  InputError names the file, and the entry or tensor that is missing, damaged or not
-        supported by our model.
+        model.  InputError names the file, and all entries or tensors that are missing, damaged or
+        not supported by our model; tensors only if config.json, which describes them, is supported.
         """
         folder = Path(path)
         file = Entries(folder / "config.json", read_json(folder / "config.json"))
-        self._check_known(file)
-        tensors = open_weights(folder, self.plain)
-        config = self.config(file, tensors)
-        tokenizer = self.read_tokenizer(folder)
-        if len(tokenizer) != config.vocabulary:
-            raise InputError(
-                f"{folder}: config.json says vocab_size {config.vocabulary:,}, "
-                f"but the tokenizer has {len(tokenizer):,} tokens"
-            )
-        tied = self.tied(config)
-        if file.values.get("tie_word_embeddings") is False and self.output in {*tied} - {*tensors}:
-            raise InputError(f"{folder}: the tensor {self.output} is missing from the weights")
-        params = read_weights(folder, tensors, self.weights(config), tied, self.buffers.fullmatch)
-        model = self.model(config, params=params)
-        return Contents(model, tokenizer, _read_chat(folder, tokenizer) if self.causal else None)
+        reasons, tensors, config = Reasons(), dict[str, Tensor](), None
+        with reasons:
+            tensors = open_weights(folder, self.plain)
+        with reasons:
+            config = self._supported(file, tensors)
+        with reasons:
+            tokenizer = self.read_tokenizer(folder)
+            if config and len(tokenizer) > config.vocabulary:
+                raise InputError(
+                    f"{folder}: config.json says vocab_size {config.vocabulary:,}, "
+                    f"but the tokenizer has {len(tokenizer):,} tokens"
+                )
+            chat = _read_chat(folder, tokenizer) if self.causal else None
+        if config and tensors:
+            weights, tied = list(self.weights(config)), self.tied(config)
+            untied = file.values.get("tie_word_embeddings") is False
+            with reasons:
+                if untied and self.output in {*tied} - {*tensors}:
+                    raise InputError(
+                        f"{folder}: the tensor {self.output} is missing from the weights"
+                    )
+            with reasons:
+                check_tensors(folder, tensors, weights, tied, self.buffers.fullmatch)
+        reasons.check()
+        params = read_weights(folder, tensors, weights, tied, self.buffers.fullmatch)
+        return Contents(self.model(config, params=params), tokenizer, chat)
 
     def write(self, contents: Contents, path: str | Path, options: Any = None) -> None:
         """Write a new folder that transformers loads, with the same outputs; whole or not at all.
@@ -195,19 +208,33 @@ class Transformers(Format):
             files[CHAT_TEMPLATE] = contents.chat.source.encode()
         return files
 
+    def _supported(self, file: Entries, tensors: Mapping[str, Tensor]) -> Any:
+        """Our config of the model; InputError with all entries that ours cannot represent."""
+        if file.values.get("model_type") != self.model_type:
+            raise file.wrong("model_type", repr(self.model_type))
+        reasons = Reasons()
+        with reasons:
+            self._check_known(file)
+        with reasons:
+            config = self.config(file, tensors)
+        reasons.check()
+        return config
+
     def _check_known(self, file: Entries) -> None:
         """InputError for a model that ours cannot represent; a warning of unknown entries.
 
         The file has to name one of the architectures, or none.
         """
-        if file.values.get("model_type") != self.model_type:
-            raise file.wrong("model_type", repr(self.model_type))
+        reasons = Reasons()
         names = file.values.get("architectures") or list(self.architectures)
-        if not isinstance(names, list) or not any(name in self.architectures for name in names):
-            raise file.wrong("architectures", " or ".join(self.architectures))
+        with reasons:
+            if not isinstance(names, list) or not any(name in self.architectures for name in names):
+                raise file.wrong("architectures", " or ".join(self.architectures))
         causal = (True,) if self.causal else (False, None)
         fixed = {"quantization_config": (None,), "is_causal": causal, **self.fixed}
-        file.check_all(fixed)
+        with reasons:
+            file.check_all(fixed)
+        reasons.check()
         known = {"model_type", "architectures", *fixed, *self.others, *self.sizes.values()}
         warn_of_unknown(Path(file.path), file.values, known | _HARMLESS)
 
@@ -217,7 +244,11 @@ class Transformers(Format):
 
 def config_from(file: Entries, config: type, sizes: Mapping[str, str], **others: Any) -> Any:
     """A config of ours, with sizes (ours, theirs) from a file; InputError if they do not fit."""
-    found = {ours: file.size(theirs) for ours, theirs in sizes.items()}
+    reasons, found = Reasons(), {}
+    for ours, theirs in sizes.items():
+        with reasons:
+            found[ours] = file.size(theirs)
+    reasons.check()
     try:
         return config(**found, **others)
     except ValueError as error:
@@ -308,13 +339,24 @@ def open_weights(folder: Path, plain: Callable[[str], str]) -> dict[str, Tensor]
     elif index.exists():
         stored = _open_listed(index)
     else:
-        raise InputError(f"{folder}: expected {WEIGHTS} or {index.name}, found neither")
+        raise InputError(f"{folder}: expected {WEIGHTS} or {index.name}, found {_others(folder)}")
     tensors = {}
     for name, tensor in stored.items():
         if plain(name) in tensors:
             raise InputError(f"{tensor.path}: it has {short(plain(name))} under two names")
         tensors[plain(name)] = tensor
     return tensors
+
+
+def _others(folder: Path) -> str:
+    """The weights that a folder has in place of safetensors."""
+    pickled = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
+    if not pickled:
+        return "neither"
+    return (
+        f"{short(pickled[0])}, a pickle, which may run any program: save it with save_pretrained "
+        "of transformers, which writes safetensors"
+    )
 
 
 def _open_listed(index: Path) -> dict[str, Tensor]:
@@ -344,26 +386,9 @@ def read_weights(
     tied: Mapping[str, tuple[str, str]],
     ignored: Callable[[str], object],
 ) -> dict[str, NDArray]:
-    """All parameters, in float32; every tensor is checked before any array is allocated.
-
-    tied maps the second name of a tensor to its first name, and to our parameter, whose numbers
-    the tensor must have.  ignored: true for the names of buffers.
-    """
-    tensors = dict(tensors)
-    for second, (first, _) in tied.items():
-        if second in tensors:
-            tensors.setdefault(first, tensors[second])
-    described: dict[str, Weight] = {}
-    tensor_names: set[str] = set()
-    for weight in weights:
-        described[weight.name] = weight
-        tensor_names.update(weight.columns)
-        for name, shape in weight.shapes().items():
-            checked(folder, name, tensors.get(name), shape)
-    tensor_names |= {second for second, (_, ours) in tied.items() if ours in described}
-    for name, tensor in tensors.items():
-        if name not in tensor_names and not ignored(name):
-            raise InputError(f"{tensor.path}: {short(name)}: config.json describes no such tensor")
+    """All parameters, in float32; every tensor is checked before any array is allocated."""
+    described = {weight.name: weight for weight in weights}
+    tensors = check_tensors(folder, tensors, described.values(), tied, ignored)
     params = {}
     for weight in described.values():
         params[weight.name] = np.empty(weight.shape, np.float32)
@@ -379,6 +404,40 @@ def read_weights(
                     "an output that is not tied to the embedding cannot be run"
                 )
     return params
+
+
+def check_tensors(
+    folder: Path,
+    tensors: Mapping[str, Tensor],
+    weights: Iterable[Weight],
+    tied: Mapping[str, tuple[str, str]],
+    ignored: Callable[[str], object],
+) -> dict[str, Tensor]:
+    """All tensors by their first names; InputError for each that is missing or another model's.
+
+    tied maps the second name of a tensor to its first name, and to our parameter, whose numbers
+    the tensor must have.  ignored: true for the names of buffers.
+    """
+    tensors, reasons = dict(tensors), Reasons()
+    for second, (first, _) in tied.items():
+        if second in tensors:
+            tensors.setdefault(first, tensors[second])
+    ours, known = set[str](), set[str]()
+    for weight in weights:
+        ours.add(weight.name)
+        known.update(weight.columns)
+        for name, shape in weight.shapes().items():
+            with reasons:
+                checked(folder, name, tensors.get(name), shape)
+    known |= {second for second, (_, parameter) in tied.items() if parameter in ours}
+    for name, tensor in tensors.items():
+        with reasons:
+            if name not in known and not ignored(name):
+                raise InputError(
+                    f"{tensor.path}: {short(name)}: config.json describes no such tensor"
+                )
+    reasons.check()
+    return tensors
 
 
 def checked(folder: Path, name: str, tensor: Tensor | None, shape: tuple[int, ...]) -> Tensor:
@@ -404,7 +463,7 @@ def read_finite(tensor: Tensor, name: str, array: NDArray) -> None:
 # --- writing ---------------------------------------------------------------------
 
 
-def _byte_pair_files(tokenizer: Vocabulary, tokenizer_class: str, context: int) -> dict[str, bytes]:
+def byte_pair_files(tokenizer: Vocabulary, tokenizer_class: str, context: int) -> dict[str, bytes]:
     """The files that describe a tokenizer, by name.
 
     InputError for a tokenizer that has other tokens than bytes.
@@ -420,6 +479,8 @@ def _byte_pair_files(tokenizer: Vocabulary, tokenizer_class: str, context: int) 
     }
     if isinstance(tokenizer, BytePairs):
         settings["add_prefix_space"] = False
+    else:  # its class may have other steps than the file
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
     unknown = tokenizer.eos if tokenizer.unknown is None else tokenizer.unknown
     roles = {"bos_token": tokenizer.bos, "eos_token": tokenizer.eos, "unk_token": unknown}
     for name, token in roles.items():

@@ -43,15 +43,17 @@ def weights_of(
     """Yield the parameters of a model, with their tensors by ``names``: ours, theirs.
 
     In the names, * is the number of a layer.  ``widths`` has the number of columns of each tensor,
-    by the last part of our name; other tensors share the columns equally.  With ``transposed``, all
-    matrices except tables are transposed.
+    by the last part of our name, if there are several; other tensors share the columns equally.
+    With ``transposed``, all matrices except tables are transposed.
     """
     for name, shape in shapes.items():
         layer = _LAYER.search(name)
         theirs = names[_LAYER.sub(".*.", name)]
         theirs = (theirs,) if isinstance(theirs, str) else theirs
-        same = (shape[-1] // len(theirs),) * len(theirs)
-        ends = np.cumsum([0, *(widths or {}).get(name.split(".")[-1], same)]).tolist()
+        sizes = (shape[-1] // len(theirs),) * len(theirs)
+        if widths and len(theirs) > 1:
+            sizes = widths.get(name.split(".")[-1], sizes)
+        ends = np.cumsum([0, *sizes]).tolist()
         tensors = [tensor.replace("*", layer[1] if layer else "") for tensor in theirs]
         columns = dict(zip(tensors, map(slice, ends, ends[1:]), strict=True))
         yield Weight(name, shape, columns, transposed and not name.endswith(".E"))

@@ -1,8 +1,11 @@
-"""word2vec's files: word vectors, as text or binary.
+"""word2vec's files, and GloVe's: word vectors, as text or binary.
 
 Both formats begin with a line "V D".  In the text format each word has a line: the
 word, a space, D numbers.  In the binary format, each word is followed by a space and
 D little-endian float32 numbers; a line's end before the next word is optional.
+
+GloVe's files are the text format without its first line (Pennington, Socher and Manning 2014,
+"GloVe: global vectors for word representation").  All are read, compressed or not.
 """
 
 from array import array
@@ -15,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.data.compressed import decompressed
 from minillm.data.files import LONGEST_LINE, bounded_lines, reading, replacing, seekable
 from minillm.errors import InputError, short
 from minillm.formats.format import Contents, Format
@@ -47,19 +51,24 @@ def write_vectors(
 
 
 def read_vectors(path: str | Path) -> tuple[list[str], NDArray[np.float32]]:
-    """Read either format, recognised by the second line: -> words, vectors (V, D).
+    """Read one of the formats, recognised by the first two lines: -> words, vectors (V, D).
 
     InputError, with the line or the word, if the file is not in the format.  The memory used does
     not depend on the first line, which may be damaged.
     """
-    with reading(path) as opened:
-        file = seekable(opened, str(path))
-        V, D = _sizes(path, file.readline(100))
-        start = file.tell()
-        read = _read_text if _is_text(file.readline(LONGEST_LINE)) else _read_binary
-        file.seek(start)
-        words, vectors = read(path, file, V, D)
-    if len(set(words)) < V:
+    with reading(path) as opened, decompressed(opened, str(path)) as plain:
+        file = seekable(plain, str(path))
+        head = file.readline(LONGEST_LINE)
+        if _is_text(head) and len(head.split()) > 2:  # GloVe's
+            file.seek(0)
+            words, vectors = _read_text(path, file, None, len(head.split()) - 1)
+        else:
+            V, D = _sizes(path, head)
+            start = file.tell()
+            read = _read_text if _is_text(file.readline(LONGEST_LINE)) else _read_binary
+            file.seek(start)
+            words, vectors = read(path, file, V, D)
+    if len(set(words)) < len(words):
         (twice, _), *_ = Counter(words).most_common(1)
         raise InputError(f"{path}: expected each word once, found {short(twice)} again")
     if not np.isfinite(vectors).all():
@@ -91,14 +100,15 @@ def _is_text(line: bytes) -> bool:
 
 
 def _read_text(
-    path: str | Path, file: BinaryIO, V: int, D: int
+    path: str | Path, file: BinaryIO, V: int | None, D: int
 ) -> tuple[list[str], NDArray[np.float32]]:
+    """The words and vectors of lines: V of them, or if it is None all."""
     words: list[str] = []
-    numbers = array("f")
-    for number, line in enumerate(bounded_lines(file, str(path), start=2), start=2):
+    numbers, first = array("f"), 1 if V is None else 2
+    for number, line in enumerate(bounded_lines(file, str(path), start=first), start=first):
+        if V in (None, len(words)) and not line.strip():
+            continue
         if len(words) == V:
-            if not line.strip():
-                continue
             raise InputError(
                 f"{path}, line {number}: expected the end after {V} words, found {short(line)}"
             )
@@ -113,9 +123,9 @@ def _read_text(
         except ValueError:
             raise InputError(f"{path}, line {number}: expected {D} numbers") from None
         words.append(_decoded(word, f"{path}, line {number}"))
-    if len(words) < V:
+    if V is not None and len(words) < V:
         raise InputError(f"{path}: expected {V} words, found {len(words)}")
-    return words, np.frombuffer(numbers, np.float32).reshape(V, D)
+    return words, np.frombuffer(numbers, np.float32).reshape(len(words), D)
 
 
 def _read_binary(
@@ -163,13 +173,17 @@ class WordVectors(Format):
     name = "word2vec"
     models = (Word2Vec,)
     default = "vectors.txt"
-    signature = "word vectors, which begin with their count and their width"
+    signature = "word vectors of word2vec or GloVe"
     options = Options
 
     def recognises(self, path: Path, head: bytes) -> bool:
-        """See :meth:`minillm.formats.format.Format.recognises`: the first line is two numbers."""
-        fields = head.split(b"\n")[0].split()
-        return len(fields) == 2 and all(field.isdigit() for field in fields)
+        """Whether the first line is two numbers, or a word and several numbers."""
+        line, end, _ = head.partition(b"\n")
+        fields = line.split()
+        if len(fields) == 2:
+            return all(field.isdigit() for field in fields)
+        whole = fields if end else fields[:-1]
+        return len(whole) > 2 and _is_text(b" ".join(whole))
 
     def read(self, path: str, baseline: Any = None) -> Contents:
         """See :func:`read_vectors`.  The tokenizer is the words with their counts."""

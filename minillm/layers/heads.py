@@ -64,7 +64,7 @@ def self_attention(
     x (B, T, D) -> y (B, T, D).  ``attend`` computes the heads' results from their queries, keys and
     values, as :func:`causal` does.  key_heads is M (None: N).  ``rotate`` is an op of queries and
     of keys, such as :func:`minillm.ops.rotary` at the positions of x.
-    ``backward(dy)`` -> dx, gradients.
+    ``backward(dy)`` -> dx, the gradients of any other inputs of ``attend``, gradients.
     """
     # [q, k, v] = x W_qkv + b_qkv
     qkv, qkv_backward = dense.layer(params, prefix, x, suffix="_qkv")
@@ -77,11 +77,11 @@ def self_attention(
 
     def backward(dy):
         dcontext, of_o = o_backward(dy)
-        dq, dk, dv = attend_backward(split_heads(dcontext, heads))
+        dq, dk, dv, *of_inputs = attend_backward(split_heads(dcontext, heads))
         if rotate is not None:
             dq, dk = q_backward(dq), k_backward(dk)
         dx, of_qkv = qkv_backward(join_qkv(dq, dk, dv))
-        return dx, merge_gradients(of_qkv, of_o)
+        return dx, *of_inputs, merge_gradients(of_qkv, of_o)
 
     return y, backward
 

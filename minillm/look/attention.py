@@ -6,38 +6,61 @@ Legend: B batch, T time, S source steps, N heads, L layers.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers.heads import Attend
 from minillm.layers.types import Ids
 from minillm.models.bert import BERT, bert_block
+from minillm.models.encoders import Encoder, relative_bias
 from minillm.models.gpt import GPT, gpt_block
 from minillm.models.llama import llama_block
 from minillm.models.transformer import Transformer
+from minillm.models.variants import Variant, variant_block
 from minillm.ops.softmax import masked_softmax
 
 
 def attention_weights(model: Any, ids: Ids) -> NDArray:
-    """The weights of all heads of a GPT, a Llama or a BERT: ids (B, T) -> (L, B, N, T, T)."""
+    """The weights of all heads of a Transformer of one stack, such as a GPT or a BERT.
+
+    ids (B, T) -> (L, B, N, T, T).
+    """
     c, p = model.config, model.params
     positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
-    attend, noted = _noting(causal=not isinstance(model, BERT))
-    block: Callable[[str, NDArray], Any]
+    attend, noted = _noting(causal=not isinstance(model, BERT | Encoder))
     if isinstance(model, GPT):
         x, _ = model.embed(ids, positions)
-        block = lambda prefix, x: gpt_block(p, prefix, x, c.heads, attend=attend)  # noqa: E731
-    elif isinstance(model, BERT):
+
+        def block(n: int, x: NDArray) -> Any:
+            return gpt_block(p, f"blocks.{n}", x, c.heads, attend=attend)
+
+    elif isinstance(model, BERT | Encoder):
         x, _ = model.embed(ids, None)
-        block = lambda prefix, x: bert_block(p, prefix, x, c.heads, attend)  # noqa: E731
+        own = attend
+        if isinstance(model, Encoder) and c.changes.relative:
+            own = partial(attend, bias=relative_bias(p, ids.shape[1])[0])
+
+        def block(n: int, x: NDArray) -> Any:
+            return bert_block(p, f"blocks.{n}", x, c, own)
+
+    elif isinstance(model, Variant):
+        x, _ = model.embed(ids)
+
+        def block(n: int, x: NDArray) -> Any:
+            windowed = partial(attend, window=c.window_of(n))
+            return variant_block(p, n, x, positions, c, attend=windowed)
+
     else:
         x, _ = model.embed(ids)
-        block = lambda prefix, x: llama_block(p, prefix, x, positions, c, attend=attend)  # noqa: E731
+
+        def block(n: int, x: NDArray) -> Any:
+            return llama_block(p, f"blocks.{n}", x, positions, c, attend=attend)
+
     for layer in range(c.layers):
-        x, _ = block(f"blocks.{layer}", x)
+        x, _ = block(layer, x)
     return np.stack(noted)
 
 
@@ -62,15 +85,28 @@ def self_attention_weights(model: Transformer, source: Ids, inputs: Ids | None =
     return np.stack(noted)
 
 
-def _noting(causal: bool) -> tuple[Attend, list[NDArray]]:
+def _noting(causal: bool) -> tuple[Callable, list[NDArray]]:
     """An attention, and a list that gets the weights (B, N, T, T) of each of its calls."""
     noted: list[NDArray] = []
 
-    def attend(q: NDArray, k: NDArray, v: NDArray) -> tuple[NDArray, Callable]:
+    def attend(
+        q: NDArray,
+        k: NDArray,
+        v: NDArray,
+        window: int | None = None,
+        bias: NDArray | None = None,
+    ) -> tuple[NDArray, Callable]:
         shared = np.repeat(k, q.shape[1] // k.shape[1], axis=1)  # (B, N, T, w)
         scores = q @ np.swapaxes(shared, -1, -2) / np.sqrt(q.shape[-1], dtype=q.dtype)
-        every = np.ones(scores.shape[-2:], bool)
-        noted.append(masked_softmax(scores, np.tril(every) if causal else every)[0])
-        return ops.scaled_dot_product_attention(q, k, v, causal)
+        allowed = np.ones(scores.shape[-2:], bool)
+        if causal:
+            allowed = np.tril(allowed)
+        if window is not None:
+            allowed = np.triu(allowed, 1 - window)
+        scores = scores if bias is None else scores + bias
+        noted.append(masked_softmax(scores, allowed)[0])
+        if bias is not None:
+            return ops.biased_attention(q, k, v, bias)
+        return ops.scaled_dot_product_attention(q, k, v, causal, window=window)
 
     return attend, noted

@@ -180,6 +180,8 @@ def read_hidden(model: Any, ids: Ids, mask: int) -> tuple[Logits, Norms]:
     0, and so are all rows of a model without the head for masked words.
     """
     T, V = len(ids), model.config.vocabulary
+    # Ids become numbers of rows.  The first ones, up to a padding token's, have other positions.
+    unread = getattr(model.config, "unread", 0)
     logits, norms = np.full((T, V), np.nan), np.zeros((T, T))
     if not model.config.masked_words:
         return logits, norms
@@ -188,12 +190,13 @@ def read_hidden(model: Any, ids: Ids, mask: int) -> tuple[Logits, Norms]:
         rows = np.arange(len(places))
         texts = np.tile(ids, (len(rows), 1))
         texts[rows, places] = mask
-        own = with_rows(model, {"embedding.E": texts.ravel()})
-        x, hidden_backward = own.hidden(np.arange(texts.size).reshape(texts.shape))
+        rows_of_E = np.concatenate([np.zeros(unread, texts.dtype), texts.ravel()])
+        own = with_rows(model, {"embedding.E": rows_of_E})
+        x, hidden_backward = own.hidden(unread + np.arange(texts.size).reshape(texts.shape))
         of_rows, words_backward = model.masked_words(x[rows, places])
         dx = np.zeros_like(x)
         dx[rows, places], _ = words_backward(slopes(of_rows, ids[places]))
-        gradient = hidden_backward(dx)["embedding.E"]
+        gradient = hidden_backward(dx)["embedding.E"][unread:]
         logits[places] = of_rows
         norms[places] = np.linalg.norm(gradient, axis=-1).reshape(texts.shape)
     return logits, norms

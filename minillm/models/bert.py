@@ -10,10 +10,10 @@ Here the answers are masked (see :mod:`minillm.data.masking`), so each is predic
 sides.  Afterwards the vectors x of a text can be used for other tasks.  The price is that only one
 token in seven is predicted, and that a BERT cannot write text.
 
-The blocks normalise the sum (post-norm), as Vaswani et al. (2017) do, with an epsilon of 1e-12,
-and use the exact gelu.  E is used twice, for reading and for predicting.  Optionally, the first
-token, [CLS], becomes a vector of the whole text, from which BERT predicts whether the second part
-of the text follows the first:
+The blocks normalise the sum (post-norm), as Vaswani et al. (2017) do, by default with an epsilon
+of 1e-12, and use the exact gelu.  E is used twice, for reading and for predicting.  Optionally, the
+first token, [CLS], becomes a vector of the whole text, from which BERT predicts whether the second
+part of the text follows the first:
 
     pooled = tanh(x_0 W + b)        P(the parts are unrelated) = softmax(pooled W + b)
 
@@ -47,8 +47,6 @@ from minillm.layers.positions import sinusoids
 from minillm.layers.types import Backward, Gradients, Ids, Params, Rng
 from minillm.models import base, sizes
 
-EPSILON = 1e-12  # of the norms
-
 exact_gelu = partial(ops.gelu, approximate=False)
 
 
@@ -64,6 +62,7 @@ class BERTConfig:
     inner: int | None = None  # width inside the feed-forward layers; None: 4 D
     segments: int = 2
     dropout: float = 0.0
+    eps: float = 1e-12  # of the norms
     masked_words: bool = True  # a head that predicts masked words
     pooler: bool = False  # a head that makes a vector of [CLS]
     next_sentence: bool = False  # a head that predicts whether the second part follows the first
@@ -72,6 +71,7 @@ class BERTConfig:
         sizes.check_at_least(self, 1, "vocabulary", "layers", "heads", "width", "segments")
         sizes.check_at_least(self, 2, "context")
         sizes.check_below_one(self, "dropout")
+        sizes.check_above_zero(self, "eps")
         if self.inner is not None:
             sizes.check_at_least(self, 1, "inner")
         sizes.check_divides(self, "heads", "width")
@@ -83,24 +83,24 @@ def bert_block(
     params: Params,
     prefix: str,
     x: NDArray,
-    heads: int,
+    config: BERTConfig,
     attend: Attend,
-    rate: float = 0.0,
     rng: Rng = None,
 ) -> tuple[NDArray, Callable]:
     """norm(x + attention(x)), then norm(x + feed_forward(x)): x (B, T, D) -> (B, T, D).
 
-    With rng there is dropout at this rate.  ``backward(dy)`` -> dx, gradients.
+    With rng there is dropout.  ``backward(dy)`` -> dx, the gradients of what ``attend`` reads
+    besides x, gradients.
     """
 
     def attention(x):
-        return self_attention(params, f"{prefix}.attention", x, heads, attend)
+        return self_attention(params, f"{prefix}.attention", x, config.heads, attend)
 
     def forward(x):
         return feed_forward(params, f"{prefix}.feed_forward", x, exact_gelu)
 
     branches = {f"{prefix}.norm_1": attention, f"{prefix}.norm_2": forward}
-    return post_norm(params, branches, x, rate, rng, EPSILON)
+    return post_norm(params, branches, x, config.dropout, rng, config.eps)
 
 
 class BERT(base.Model[BERTConfig]):
@@ -131,8 +131,8 @@ class BERT(base.Model[BERTConfig]):
         draw = normal(deviation)
 
         def waves(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
-            P = normal(0.02)(shape, rng, dtype)
-            P += 3 * deviation * sinusoids(np.arange(shape[0]), D + D % 2)[:, :D]
+            (C, width), P = shape, normal(0.02)(shape, rng, dtype)
+            P += 3 * deviation * sinusoids(np.arange(C), width + width % 2)[:, :width]
             return P
 
         def large_queries_and_keys(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
@@ -183,7 +183,7 @@ class BERT(base.Model[BERTConfig]):
         backwards = {}
         for layer in range(c.layers):
             block = f"blocks.{layer}"
-            x, backwards[block] = bert_block(p, block, x, c.heads, attend, c.dropout, rng)
+            x, backwards[block] = bert_block(p, block, x, c, attend, rng)
 
         def backward(dx):
             tables = ("embedding", "positions", "segments")
@@ -204,7 +204,7 @@ class BERT(base.Model[BERTConfig]):
         segments = np.zeros_like(ids) if segments is None else segments
         tables = {"embedding.E": ids, "positions.E": positions, "segments.E": segments}
         x, tables_backward = embedding.layer(p, tables)  # (B, T, D)
-        x, norm_backward = norm(p, "embedding.norm", x, EPSILON)
+        x, norm_backward = norm(p, "embedding.norm", x, c.eps)
         x, dropout_backward = ops.dropout(x, c.dropout, rng)
 
         def backward(dx):
@@ -220,7 +220,7 @@ class BERT(base.Model[BERTConfig]):
         """
         p = self.params
         h, dense_backward = dense.layer(p, "mask", x, exact_gelu)
-        h, norm_backward = norm(p, "mask.norm", h, EPSILON)
+        h, norm_backward = norm(p, "mask.norm", h, self.config.eps)
         logits, output_backward = embedding.output(p, "embedding.E", h, "mask.output_b")
 
         def backward(dlogits):

@@ -4,11 +4,15 @@
     y = dropout(pool of hs)                      one vector for a text of any length
     P(label | text) = softmax(y W + b)
 
+Published classifiers have a hidden layer between, y = dropout(f(pool of hs W_h + b_h)): f is tanh
+after BERT, RoBERTa and MPNet, relu after DistilBERT, gelu after ELECTRA.  BERT's own is its pooler.
+
 The encoder has learned from much text how words relate, by predicting the next word
 (:mod:`minillm.models.language_model`, :mod:`minillm.models.gpt`, :mod:`minillm.models.llama`) or
-masked words (:mod:`minillm.models.bert`).  That needs no labels.  Training begins with its weights,
-and only W and b are new, so a few hundred labels may suffice.  Then all weights are trained a
-little further, at a small learning rate, which preserves most of what the encoder has learned.
+masked words (:mod:`minillm.models.bert`, :mod:`minillm.models.encoders`).  That needs no labels.
+Training begins with its weights, and only W and b are new, so a few hundred labels may suffice.
+Then all weights are trained a little further, at a small learning rate, which preserves most of
+what the encoder has learned.
 
 ``pooling`` is one of
 
@@ -37,17 +41,19 @@ from minillm import ops
 from minillm.layers import dense
 from minillm.layers.fresh import Fresh
 from minillm.layers.gradients import merge_gradients, prefixed
-from minillm.layers.types import Backward, Rng
+from minillm.layers.types import Backward, Op, Rng
 from minillm.models import base, sizes
-from minillm.models.bert import BERT, BERTConfig
+from minillm.models.bert import BERT, BERTConfig, exact_gelu
+from minillm.models.encoders import Encoder, EncoderConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.models.variants import Variant, VariantConfig
 
-EncoderConfig = BERTConfig | GPTConfig | LlamaConfig | LanguageModelConfig
+TrainedConfig = BERTConfig | GPTConfig | LlamaConfig | VariantConfig | LanguageModelConfig
 
 
-class Encoder(NamedTuple):
+class Trained(NamedTuple):
     """A class of models that may be fine-tuned."""
 
     model: type[base.Model]
@@ -60,16 +66,25 @@ class Encoder(NamedTuple):
 
 # By the kind of model.
 ENCODERS = {
-    "lm": Encoder(LanguageModel, LanguageModelConfig, "max", {"headless": True}),
-    "gpt": Encoder(GPT, GPTConfig, "last", {}, closed_by="eos"),
-    "llama": Encoder(Llama, LlamaConfig, "last", {"tied": True}, closed_by="eos"),
-    "bert": Encoder(
+    "lm": Trained(LanguageModel, LanguageModelConfig, "max", {"headless": True}),
+    "gpt": Trained(GPT, GPTConfig, "last", {}, closed_by="eos"),
+    "llama": Trained(Llama, LlamaConfig, "last", {"tied": True}, closed_by="eos"),
+    "variant": Trained(Variant, VariantConfig, "last", {"tied": True}, closed_by="eos"),
+    "bert": Trained(
         BERT,
         BERTConfig,
         "mean",
         {"masked_words": False, "pooler": False, "next_sentence": False},
         opened_by="bos",  # [CLS]
         closed_by="eos",  # [SEP]
+    ),
+    "encoder": Trained(
+        Encoder,
+        EncoderConfig,
+        "mean",
+        {"masked_words": False, "pooler": False},
+        opened_by="bos",
+        closed_by="eos",
     ),
 }
 PREFIX = "encoder."  # of the names of its weights
@@ -105,6 +120,7 @@ ENCODER_POOLINGS: dict[str, Callable] = {
     "mean": ops.mean_pool,
     "max": ops.max_pool,
 }
+HEADS: dict[str, Op] = {"tanh": ops.tanh, "relu": ops.relu, "gelu": exact_gelu}
 
 
 @dataclass(frozen=True)
@@ -112,9 +128,10 @@ class FineTunedConfig:
     """The sizes of a fine-tuned classifier."""
 
     kind: str  # of the encoder
-    encoder: EncoderConfig
+    encoder: TrainedConfig
     classes: int
     pooling: str = "mean"
+    head: str | None = None  # f of the hidden layer; None: no such layer
     dropout: float = 0.1  # of the pooled vector; the encoder has its own
     label_smoothing: float = 0.1  # in training
 
@@ -122,6 +139,8 @@ class FineTunedConfig:
         sizes.check_at_least(self, 1, "classes")
         sizes.check_one_of(self, "kind", tuple(ENCODERS))
         sizes.check_one_of(self, "pooling", tuple(ENCODER_POOLINGS))
+        if self.head is not None:
+            sizes.check_one_of(self, "head", tuple(HEADS))
         sizes.check_below_one(self, "dropout", "label_smoothing")
 
     @classmethod
@@ -137,10 +156,10 @@ class FineTunedConfig:
 
 
 class FineTuned(base.LabelModel[FineTunedConfig]):
-    """An encoder, a pool, an output layer.
+    """An encoder, a pool, perhaps a hidden layer, and an output layer.
 
-    ``params``: the weights of the encoder, such as ``encoder.embedding.E``; ``output.W``
-    (D, classes) and ``output.b``.
+    ``params``: the weights of the encoder, such as ``encoder.embedding.E``; ``head.W`` (D, D) and
+    ``head.b`` of a hidden layer; ``output.W`` (D, classes) and ``output.b``.
     """
 
     @staticmethod
@@ -148,7 +167,10 @@ class FineTuned(base.LabelModel[FineTunedConfig]):
         """Declare the parameters, the encoder's included, which a trained one replaces."""
         Model = ENCODERS[config.kind].model
         params = {f"{PREFIX}{n}": f for n, f in Model.new_parameters(config.encoder).items()}
-        return params | dense.new_layer("output", config.encoder.width, config.classes)
+        width = config.encoder.width
+        if config.head is not None:
+            params |= dense.new_layer("head", width, width)
+        return params | dense.new_layer("output", width, config.classes)
 
     @property
     def label_smoothing(self) -> float:
@@ -161,19 +183,29 @@ class FineTuned(base.LabelModel[FineTunedConfig]):
         ``backward(dlogits)`` -> gradients keyed as ``params``.
         """
         # Padding follows the tokens, so a causal Transformer never attends to it.
-        options = {} if self.config.kind in ("gpt", "llama") else {"lengths": lengths}
+        options = {} if self.config.kind in ("gpt", "llama", "variant") else {"lengths": lengths}
         hs, encoder_backward = encoder_of(self).hidden(ids, rng=rng, **options)  # (B, T, D)
         y, pool_backward = ENCODER_POOLINGS[self.config.pooling](hs, lengths)  # (B, D)
+        y, head_backward = self._hidden_layer(y)
         y, dropout_backward = ops.dropout(y, self.config.dropout, rng)
         logits, output_backward = dense.layer(self.params, "output", y)
 
         def backward(dlogits):
             dy, of_output = output_backward(dlogits)
-            dhs = pool_backward(dropout_backward(dy))
-            of_encoder = encoder_backward(dhs)
-            return merge_gradients(of_output, prefixed(PREFIX, of_encoder))
+            dy, of_head = head_backward(dropout_backward(dy))
+            of_encoder = encoder_backward(pool_backward(dy))
+            return merge_gradients(of_output, of_head, prefixed(PREFIX, of_encoder))
 
         return logits, backward
+
+    def _hidden_layer(self, y: NDArray) -> tuple[NDArray, Callable]:
+        """f(y W_h + b_h), or y without a hidden layer: y (B, D) -> (B, D).
+
+        ``backward(dy)`` -> dy, gradients.
+        """
+        if self.config.head is None:
+            return y, lambda dy: (dy, {})
+        return dense.layer(self.params, "head", y, HEADS[self.config.head])
 
 
 def encoder_of(model: base.Model[Any]) -> Any:

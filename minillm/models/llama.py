@@ -38,9 +38,10 @@ decoding"; Ainslie et al. (2023), "GQA"; Shazeer (2020), "GLU variants improve T
 Chowdhery et al. (2022), "PaLM", section 2.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,7 @@ from minillm.layers.heads import Attend, causal, self_attention
 from minillm.layers.norms import add_norm, norm
 from minillm.layers.types import Backward, Ids, Params, Rng
 from minillm.models import base, sizes
-from minillm.ops.rotary import RotaryScaling
+from minillm.ops.rotary_scaling import SCALINGS, Llama3, Scaling, class_of
 
 DEVIATION = 0.02  # of fresh weights
 
@@ -74,7 +75,7 @@ class LlamaConfig:
     eps: float = 1e-5  # of the norms
     tied: bool = True  # the output is E
     head_width: int = None  # type: ignore[assignment]  # w; None: D / N
-    rope_scaling: tuple[float, float, float, float] | None = None  # a RotaryScaling
+    rope_scaling: tuple[float, ...] | Scaling | None = None  # four numbers: Llama 3's
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
@@ -96,7 +97,13 @@ class LlamaConfig:
         if self.head_width % 2:
             raise ValueError(f"head_width: expected an even number, found {self.head_width}")
         if self.rope_scaling is not None:
-            object.__setattr__(self, "rope_scaling", _scaling(self.rope_scaling))
+            object.__setattr__(self, "rope_scaling", _scaling(self))
+
+    @classmethod
+    def nested(cls, values: Mapping[str, Any]) -> dict[str, type]:
+        """The fields that are dataclasses in these values, and the class of each."""
+        scaling = values.get("rope_scaling")
+        return {"rope_scaling": class_of(scaling)} if isinstance(scaling, Mapping) else {}
 
 
 def llama_block(
@@ -238,11 +245,15 @@ class Llama(base.Model[LlamaConfig]):
         return loss, backward
 
 
-def _scaling(values: tuple[float, ...]) -> RotaryScaling:
-    """A checked RotaryScaling; ValueError for numbers that mean none."""
-    if len(values) == 4 and all(0 < value < np.inf for value in values) and values[1] < values[2]:
-        return RotaryScaling(*values)
-    raise ValueError(
-        "rope_scaling: expected a factor, a low and a higher frequency factor, and a context, "
-        f"all above 0; found {values}"
-    )
+def _scaling(config: LlamaConfig) -> Scaling:
+    """The scaling of the angles; ValueError for one that does not fit."""
+    scaling = config.rope_scaling
+    try:
+        if not isinstance(scaling, SCALINGS):
+            if not isinstance(scaling, tuple | list) or len(scaling) != 4:
+                raise ValueError(f"expected the four numbers of Llama 3, found {scaling}")
+            scaling = Llama3(*scaling)
+        scaling.frequencies(config.head_width, config.rotary_base, config.context)
+    except ValueError as error:
+        raise ValueError(f"rope_scaling: {error}") from None
+    return scaling

@@ -6,6 +6,7 @@ from minillm.ops.activations import silu as silu
 from minillm.ops.activations import tanh as tanh
 from minillm.ops.additive_attention import additive_attention as additive_attention
 from minillm.ops.attention_flow import attention_flow as attention_flow
+from minillm.ops.biased_attention import biased_attention as biased_attention
 from minillm.ops.coverage import coverage as coverage
 from minillm.ops.cross_entropy import cross_entropy as cross_entropy
 from minillm.ops.dropout import dropout as dropout

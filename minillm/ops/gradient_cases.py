@@ -15,7 +15,7 @@ import numpy as np
 
 from minillm import ops
 from minillm.ops.recurrence import CELLS, Cell
-from minillm.ops.rotary import RotaryScaling
+from minillm.ops.rotary_scaling import Linear, Llama3, LongRope, Yarn
 
 Case = tuple[Callable, tuple[Any, ...]]
 Generator = np.random.Generator
@@ -104,9 +104,15 @@ def rms_norm(rng: Generator, B: int = 3, T: int = 4, D: int = 5) -> Case:
 
 @case
 def rotary(rng: Generator, B: int = 2, N: int = 2, T: int = 4, D: int = 3) -> Case:
-    scaling = RotaryScaling(8.0, 1.0, 4.0, 50.0) if rng.integers(2) else None
+    scalings = (
+        None,
+        Linear(4.0),
+        Llama3(8.0, 1.0, 4.0, 50.0),
+        Yarn(8.0, 50.0),
+        LongRope((1.0,) * D, tuple(rng.uniform(1, 9, D)), 40, 1.2),
+    )
     x, places = rng.standard_normal((B, N, T, 2 * D)), rng.integers(0, 50, (B, T))
-    return ops.rotary, (x, places, 100.0, scaling)
+    return ops.rotary, (x, places, 100.0, scalings[rng.integers(len(scalings))])
 
 
 @case
@@ -240,7 +246,16 @@ def scaled_dot_product_attention(
     q, k, v = _normal(rng, (B, M * G, T, D), (B, M, S, D), (B, M, S, E))
     causal, lengths = bool(rng.integers(2)), _lengths(rng, B, S)
     start = rng.integers(0, S + 1, B) if rng.integers(2) else None
-    return ops.scaled_dot_product_attention, (2 * q, 2 * k, v, causal, lengths, start)
+    window = int(rng.integers(1, S + 1)) if causal and rng.integers(2) else None
+    return ops.scaled_dot_product_attention, (2 * q, 2 * k, v, causal, lengths, start, window)
+
+
+@case
+def biased_attention(
+    rng: Generator, B: int = 3, N: int = 2, T: int = 4, S: int = 5, D: int = 3, E: int = 2
+) -> Case:
+    shapes = (B, N, T, D), (B, N, S, D), (B, N, S, E), (N, T, S)
+    return ops.biased_attention, (*_normal(rng, *shapes), _lengths(rng, B, S))
 
 
 @case

@@ -23,6 +23,7 @@ def scaled_dot_product_attention(
     causal: bool = False,
     lengths: NDArray[np.integer] | None = None,
     start: NDArray[np.integer] | None = None,
+    window: int | None = None,
 ) -> tuple[NDArray, Callable]:
     """The attention of the Transformer, all heads at once.
 
@@ -37,8 +38,15 @@ def scaled_dot_product_attention(
 
     ``causal``: later keys are masked.  ``start`` (B,) is the position of each row's first query
     among the keys: query t of row b attends to the keys up to start[b] + t.  None means S - T:
-    the queries are the last T of the S positions.  A masked key has the weight zero, but zero
-    times NaN or infinity is NaN.  Which earlier queries a later NaN reaches is not defined.
+    the queries are the last T of the S positions.
+
+    ``window``: of these keys, a query attends to the last ``window`` only, its own position
+    included.  A layer then costs T window products rather than T S, and a cache needs no older
+    keys.  L layers still reach L (window - 1) positions back, because a key of the second layer
+    has attended to a window of its own.
+
+    A masked key has the weight zero, but zero times NaN or infinity is NaN.  Which queries a NaN
+    reaches that is masked for them is not defined.
 
     q, k and v may be slices of larger arrays, such as a cache.  They are not copied if their
     last axis is contiguous.
@@ -47,10 +55,11 @@ def scaled_dot_product_attention(
     variance D.  Without the scale, the weights would come close to 0 and 1, where the softmax has
     hardly any gradient.
 
-    Raises TypeError or ValueError where dtypes, shapes, lengths or start do not fit.
+    Raises TypeError or ValueError where dtypes, shapes, lengths, start or window do not fit.
     Source: Vaswani et al. (2017), "Attention is all you need", equation 1; without
     the weights in memory, Dao et al. (2022), "FlashAttention", section 3.1; grouped
-    queries, Ainslie et al. (2023), "GQA".
+    queries, Ainslie et al. (2023), "GQA"; windows, Beltagy, Peters and Cohan (2020),
+    "Longformer", section 3.1, and Jiang et al. (2023), "Mistral 7B", section 2.
     """
     op = "scaled_dot_product_attention"
     sizes = checks.floats(op, q=(q, "B N T D"), k=(k, "B M S D"), v=(v, "B M S E"))
@@ -67,7 +76,11 @@ def scaled_dot_product_attention(
     )
     if causal and start is not None:  # no query reaches the free part of a cache
         steps = np.minimum(first + T, steps)
-    inputs = checks.strided(q), checks.strided(k), checks.strided(v), steps, causal, first
+    if window is not None:
+        window = min(checks.count(op, "window", window), S + T)  # as good as any larger one
+        if not causal:
+            raise ValueError(f"{op}: window: expected None without causal, found {window}")
+    inputs = checks.strided(q), checks.strided(k), checks.strided(v), steps, causal, first, window
     y, log_sums = scaled_attention_forward(*inputs)
     upstream = checks.upstream(op, "K", dy=y)
 
@@ -93,25 +106,36 @@ def _for_each_key(dx: Array, lengths: Lengths, M: int) -> Array:
     return np.where(padding[:, None, :, None], 0, dx.reshape(B, M, N // M, S, D).sum(axis=2))
 
 
-def _allowed(lengths: Lengths, causal: bool, start: Lengths, T: int, S: int) -> NDArray[np.bool_]:
+def _allowed(
+    lengths: Lengths, causal: bool, start: Lengths, window: int | None, T: int, S: int
+) -> NDArray[np.bool_]:
     """A mask of the keys of each query: (B, 1, T, S), or (B, 1, 1, S) if all have the same."""
-    allowed = np.arange(S) < lengths[:, None, None, None]
+    key = np.arange(S)
+    allowed = key < lengths[:, None, None, None]
     if causal:
-        position = start[:, None] + np.arange(T)  # (B, T)
-        allowed = allowed & (np.arange(S) <= position[:, None, :, None])
+        position = (start[:, None] + np.arange(T))[:, None, :, None]  # (B, 1, T, 1)
+        allowed = allowed & (key <= position)
+        if window is not None:
+            allowed = allowed & (key > position - window)
     return allowed
 
 
 @twinned
 def scaled_attention_forward(
-    query: Array, keys: Array, values: Array, lengths: Lengths, causal: bool, start: Lengths
+    query: Array,
+    keys: Array,
+    values: Array,
+    lengths: Lengths,
+    causal: bool,
+    start: Lengths,
+    window: int | None,
 ) -> tuple[Array, Array]:
     """query (B, N, T, D), keys (B, M, S, D), values (B, M, S, E), start (B,)
     -> context (B, N, T, E), log_sums (B, N, T)."""
     (_, N, T, D), S = query.shape, keys.shape[2]
     keys, values = (_for_each_query(x, lengths, N) for x in (keys, values))
     scores = query @ keys.mT * D**-0.5  # (B, N, T, S)
-    weights, log_sums = masked_softmax(scores, _allowed(lengths, causal, start, T, S))
+    weights, log_sums = masked_softmax(scores, _allowed(lengths, causal, start, window, T, S))
     context = weights @ values
     return np.where(_attends(weights), context, 0), log_sums[..., 0]
 
@@ -125,13 +149,14 @@ def scaled_attention_backward(
     lengths: Lengths,
     causal: bool,
     start: Lengths,
+    window: int | None,
     log_sums: Array,
 ) -> tuple[Array, Array, Array]:
     """-> dquery (B, N, T, D), dkeys (B, M, S, D), dvalues (B, M, S, E)."""
     (_, N, T, D), (_, M, S, _) = query.shape, keys.shape
     keys, values = (_for_each_query(x, lengths, N) for x in (keys, values))
     scores = query @ keys.mT * D**-0.5
-    allowed = _allowed(lengths, causal, start, T, S)
+    allowed = _allowed(lengths, causal, start, window, T, S)
     weights = np.exp(np.where(allowed, scores - log_sums[..., None], -np.inf))  # (B, N, T, S)
     attends = _attends(weights)
     query, dcontext = np.where(attends, query, 0), np.where(attends, dcontext, 0)

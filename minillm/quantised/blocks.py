@@ -5,20 +5,28 @@ and a few numbers that they share.  All types have the form of :mod:`minillm.qua
 
     w = scale (code - zero) + offset
 
-    type   weights  bytes  bits   one block in the file
-    Q8_0        32     34  8.5    scale (float16), 32 signed bytes
-    Q4_0        32     18  4.5    scale (float16), 32 numbers from 0 to 15; zero is 8
-    Q4_1        32     20  5.0    scale, offset (float16), 32 numbers from 0 to 15
-    Q4_K       256    144  4.5    d, e (float16), eight pairs of 6-bit numbers s and m, 256 numbers
-                                  from 0 to 15; 32 weights share scale d s and offset -e m
-    Q6_K       256    210  6.6    256 numbers from 0 to 63, 16 signed bytes s, d (float16);
-                                  16 weights share scale d s; zero is 32
+    type    weights  bytes  bits   one block in the file
+    Q8_0         32     34  8.5    scale (float16), 32 signed bytes
+    Q5_1         32     24  6.0    scale, offset (float16), the fifth bits, 32 numbers from 0 to 15
+    Q5_0         32     22  5.5    scale (float16), the same; zero is 16
+    Q4_1         32     20  5.0    scale, offset (float16), 32 numbers from 0 to 15
+    Q4_0         32     18  4.5    scale (float16), 32 numbers from 0 to 15; zero is 8
+    IQ4_NL       32     18  4.5    the same, and the code has a level, from 1 to 241; zero is 128
+    Q6_K        256    210  6.6    codes of 6 bits; d and 16 scales s of 8 bits; zero is 32
+    Q5_K        256    176  5.5    codes of 5 bits; d, e and 8 scales s and offsets m of 6 bits
+    Q4_K        256    144  4.5    the same with codes of 4 bits
+    IQ4_XS      256    136  4.25   codes of 4 bits, with levels; d and 8 scales s of 6 bits
+    Q3_K        256    110  3.4    codes of 3 bits; d and 16 scales s of 6 bits; zero is 4
+    Q2_K        256     84  2.6    codes of 2 bits; d, e and 16 scales s and offsets m of 4 bits
+
+Blocks of 256 have float16 d and e: 16 or 32 weights share the scale d s and the offset -e m.
 
 Two numbers of four bits share a byte; the low halves contain the first half of the weights.
 
-Encoding to Q8_0, Q4_0, Q4_1 and BF16 gives the same bytes as the package gguf, the reference
-implementation in NumPy.  llama.cpp searches for the scales of Q4_K and Q6_K with the least squared
-error.  Here they follow from the largest and smallest weight of a block, which is simpler.
+Encoding to BF16 and to the types of 32 weights, except for IQ4_NL, gives the same bytes as the
+package gguf, the reference implementation in NumPy.  llama.cpp searches for the scales of the other
+types with the least squared error.  Here they follow from the largest and smallest weight of a
+block, which is simpler.
 
 Legend: O rows of a matrix (outputs), I numbers of a row (inputs).
 
@@ -32,7 +40,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import InputError, short
-from minillm.quantised.codes import Coded, two_in_a_byte
+from minillm.quantised.codes import BLOCK, LEVELS, Coded
+from minillm.quantised.planes import plane_of, to_planes
 
 Bytes = NDArray[np.uint8]
 
@@ -51,6 +60,11 @@ class Type:
     bytes: int
     encode: Callable[[NDArray], Bytes]  # (O, blocks, weights) -> (O, blocks, bytes)
     decode: Callable[[Bytes], Coded] | None = None  # (O, blocks, bytes) -> codes; None: floats
+
+    @property
+    def bits(self) -> float:
+        """The bits of a weight in a file, scales included."""
+        return 8 * self.bytes / self.weights
 
     def row_bytes(self, I: int) -> int:
         """The bytes of a row of I numbers."""
@@ -89,46 +103,105 @@ def coded(rows: Bytes, block_type: str) -> Coded:
 
 def _decode_q8_0(blocks: Bytes) -> Coded:
     q = blocks[..., 2:] ^ np.uint8(128)  # from -128 .. 127 to 0 .. 255
-    return Coded(q, _half(blocks, 0), None, 128, 8)
+    return Coded(q, _half(blocks, 0), None, 128)
+
+
+def _decode_q5_0(blocks: Bytes) -> Coded:
+    return Coded(_five(blocks[..., 6:], blocks[..., 2:6]), _half(blocks, 0), None, 16)
+
+
+def _decode_q5_1(blocks: Bytes) -> Coded:
+    stored = _five(blocks[..., 8:], blocks[..., 4:8])
+    return Coded(stored, _half(blocks, 0), _half(blocks, 2), 0)
+
+
+def _five(low: Bytes, high: Bytes) -> Bytes:
+    """The planes of codes, whose fifth bits (..., 4) are in the order of the weights."""
+    return _joined(low, plane_of(_bits(high), 1))
 
 
 def _decode_q4_0(blocks: Bytes) -> Coded:
-    return Coded(blocks[..., 2:], _half(blocks, 0), None, 8, 4)
+    return Coded(blocks[..., 2:], _half(blocks, 0), None, 8)
 
 
 def _decode_q4_1(blocks: Bytes) -> Coded:
-    return Coded(blocks[..., 4:], _half(blocks, 0), _half(blocks, 2), 0, 4)
+    return Coded(blocks[..., 4:], _half(blocks, 0), _half(blocks, 2), 0)
 
 
-def _decode_q4_k(blocks: Bytes) -> Coded:
-    d, e = (_half(blocks, at).astype(np.float32)[..., None] for at in (0, 2))
-    packed = blocks[..., 4:16].reshape(*blocks.shape[:-1], 3, 4)
-    low_s, low_m, high = packed[..., 0, :], packed[..., 1, :], packed[..., 2, :]
-    # The first four pairs are whole in the low six bits; the others are in three places.
-    s = np.concatenate([low_s & 63, high & 15 | low_s >> 6 << 4], axis=-1)
-    m = np.concatenate([low_m & 63, high >> 4 | low_m >> 6 << 4], axis=-1)
-    q = _nibbles(blocks[..., 16:].reshape(*blocks.shape[:-1], 4, 32))
-    scale, offset = d * s.astype(np.float32), -e * m.astype(np.float32)
-    return _side_by_side(q, scale, offset, 0, 4)
+def _decode_iq4_nl(blocks: Bytes) -> Coded:
+    return Coded(blocks[..., 2:], _half(blocks, 0), None, 128, levels=LEVELS)
 
 
 def _decode_q6_k(blocks: Bytes) -> Coded:
-    low = _nibbles(blocks[..., :128].reshape(*blocks.shape[:-1], 2, 64))  # (..., 2, 128)
-    pairs = blocks[..., 128:192].reshape(*blocks.shape[:-1], 2, 1, 32)
-    high = pairs >> np.array([[0], [2], [4], [6]], np.uint8) & 3  # (..., 2, 4, 32)
-    s = blocks[..., 192:208].view(np.int8).astype(np.float32)
-    d = _half(blocks, 208).astype(np.float32)[..., None]
-    return _side_by_side(low | high.reshape(low.shape) << 4, d * s, None, 32, 6)
+    low = _parts(blocks[..., :128], 64, 4)  # (O, blocks, 2, 2, 64)
+    high = _parts(blocks[..., 128:192], 32, 2)  # (O, blocks, 2, 4, 32)
+    q = low.reshape(high.shape) | high << 4
+    return _of_256(blocks, q, 6, blocks[..., 192:208].view(np.int8), 208, zero=32)
 
 
-def _side_by_side(
-    codes: NDArray, scale: NDArray, offset: NDArray | None, zero: int, bits: int
+def _decode_q5_k(blocks: Bytes) -> Coded:
+    low = _parts(blocks[..., 48:], 32, 4)  # (O, blocks, 4, 2, 32)
+    high = _parts(blocks[..., 16:48], 32, 1)  # (O, blocks, 1, 8, 32)
+    s, m = _six_bits(blocks[..., 4:16])
+    return _of_256(blocks, low | high.reshape(low.shape) << 4, 5, s, 0, m, 2)
+
+
+def _decode_q4_k(blocks: Bytes) -> Coded:
+    s, m = _six_bits(blocks[..., 4:16])
+    return _of_256(blocks, _parts(blocks[..., 16:], 32, 4), 4, s, 0, m, 2)
+
+
+def _six_bits(packed: Bytes) -> tuple[Bytes, Bytes]:
+    """Eight scales s and offsets m of Q4_K and Q5_K: (..., 12) -> (..., 8) each."""
+    low_s, low_m, high = (packed[..., at : at + 4] for at in (0, 4, 8))
+    # The first four pairs are whole in the low six bits; the others are in three places.
+    s = _joined(low_s & 63, high & 15 | low_s >> 6 << 4)
+    m = _joined(low_m & 63, high >> 4 | low_m >> 6 << 4)
+    return s, m
+
+
+def _decode_iq4_xs(blocks: Bytes) -> Coded:
+    high = _parts(blocks[..., 2:4], 1, 2)  # (O, blocks, 2, 4, 1)
+    low = _parts(blocks[..., 4:8], 1, 4)  # (O, blocks, 4, 2, 1)
+    s = (low.reshape(high.shape) | high << 4).reshape(*blocks.shape[:-1], 8)
+    s = s.view(np.int8) - np.int8(32)
+    found = _of_256(blocks, _parts(blocks[..., 8:], 16, 4), 4, s, 0, zero=128)
+    return found._replace(levels=LEVELS)
+
+
+def _decode_q3_k(blocks: Bytes) -> Coded:
+    low = _parts(blocks[..., 32:96], 32, 2)  # (O, blocks, 2, 4, 32)
+    high = _parts(blocks[..., :32], 32, 1)  # (O, blocks, 1, 8, 32)
+    low_s = _parts(blocks[..., 96:104], 8, 4)  # (O, blocks, 1, 2, 8)
+    high_s = _parts(blocks[..., 104:108], 4, 2)  # (O, blocks, 1, 4, 4)
+    s = low_s.reshape(high_s.shape) | high_s << 4
+    s = s.reshape(*blocks.shape[:-1], 16).view(np.int8) - np.int8(32)
+    return _of_256(blocks, low | high.reshape(low.shape) << 2, 3, s, 108, zero=4)
+
+
+def _decode_q2_k(blocks: Bytes) -> Coded:
+    q = _parts(blocks[..., 16:80], 32, 2)  # (O, blocks, 2, 4, 32)
+    return _of_256(blocks, q, 2, blocks[..., :16] & 15, 80, blocks[..., :16] >> 4, 82)
+
+
+def _of_256(
+    blocks: Bytes,
+    codes: NDArray,
+    bits: int,
+    s: NDArray,
+    d: int,
+    m: NDArray | None = None,
+    e: int = 0,
+    zero: int = 0,
 ) -> Coded:
-    """The parts of all blocks of a row, each with a scale: codes (O, ...), scale (O, blocks, n)."""
-    O = len(scale)
-    scale, offset = scale.reshape(O, -1), None if offset is None else offset.reshape(O, -1)
-    codes = codes.reshape(*scale.shape, -1)
-    return Coded(two_in_a_byte(codes) if bits == 4 else codes, scale, offset, zero, bits)
+    """Codes in the order of the weights, scales s, offsets m, and the places of d and e."""
+    O = len(blocks)
+    stored = to_planes(codes.reshape(O, -1, BLOCK), bits)
+    scale = s.view(np.int8).reshape(O, -1)
+    if m is None:
+        return Coded(stored, scale, None, zero, _half(blocks, d))
+    offset = m.view(np.int8).reshape(O, -1)
+    return Coded(stored, scale, offset, zero, _half(blocks, d), -_half(blocks, e))
 
 
 def _half(blocks: Bytes, at: int) -> NDArray[np.float16]:
@@ -136,9 +209,19 @@ def _half(blocks: Bytes, at: int) -> NDArray[np.float16]:
     return blocks[..., at : at + 2].view("<f2")[..., 0]
 
 
-def _nibbles(packed: Bytes) -> Bytes:
-    """Numbers of four bits: (..., n) -> (..., 2 n), the low halves first."""
-    return np.concatenate([packed & 15, packed >> 4], axis=-1)
+def _parts(packed: Bytes, n: int, bits: int) -> Bytes:
+    """Numbers of 1, 2 or 4 bits, of which n bytes have the lowest bits of n numbers, then the next.
+
+    (..., bytes) -> (..., bytes / n, 8 / bits, n).
+    """
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)[:, None]
+    parts: NDArray = packed.reshape(*packed.shape[:-1], -1, 1, n) >> shifts & (1 << bits) - 1
+    return parts
+
+
+def _bits(packed: Bytes) -> Bytes:
+    """The bits of bytes, the lowest of each first: (..., n) -> (..., 8 n)."""
+    return np.unpackbits(packed, axis=-1, bitorder="little")
 
 
 # --- from numbers to blocks ----------------------------------------------------------------------
@@ -184,46 +267,134 @@ def _encode_q4_0(x: NDArray) -> Bytes:
     """The weight of the largest size becomes -8: so one more step is used than with -7 .. 7."""
     at = np.abs(x).argmax(axis=-1, keepdims=True)
     d = np.take_along_axis(x, at, axis=-1) / np.float32(-8)
-    q = np.trunc(x * _inverse(d) + np.float32(8.5))
-    return _joined(_bytes(d, "<f2"), _packed(q))
+    q = _clipped(x * _inverse(d) + np.float32(8.5), 15)
+    return _joined(_bytes(d, "<f2"), _packed(q, 16, 4))
 
 
 def _encode_q4_1(x: NDArray) -> Bytes:
     low = x.min(axis=-1, keepdims=True)
     d = (x.max(axis=-1, keepdims=True) - low) / np.float32(15)
-    q = np.trunc((x - low) * _inverse(d) + np.float32(0.5))
-    return _joined(_bytes(d, "<f2"), _bytes(low, "<f2"), _packed(q))
+    q = _clipped((x - low) * _inverse(d) + np.float32(0.5), 15)
+    return _joined(_bytes(d, "<f2"), _bytes(low, "<f2"), _packed(q, 16, 4))
 
 
-def _encode_q4_k(x: NDArray) -> Bytes:
-    """The scale of 32 weights is a fifteenth of their range, which always includes 0."""
-    parts = x.reshape(*x.shape[:-1], 8, 32)
-    below = -np.minimum(parts.min(axis=-1), 0)  # (O, blocks, 8)
-    scale = (np.maximum(parts.max(axis=-1), 0) + below) / np.float32(15)
-    d, e = (_as_half(a.max(axis=-1, keepdims=True) / np.float32(63)) for a in (scale, below))
-    s = np.minimum(_rounded(scale * _inverse(d)), 63)
-    m = np.minimum(_rounded(below * _inverse(e)), 63)
-    q = _rounded((parts + (e * m)[..., None]) * _inverse(d * s)[..., None])
-    s, m = s.astype(np.uint8), m.astype(np.uint8)
-    low_s, low_m, high = s[..., :4], m[..., :4], s[..., 4:] & 15 | m[..., 4:] << 4
-    low_s, low_m = low_s | s[..., 4:] >> 4 << 6, low_m | m[..., 4:] >> 4 << 6
-    nibbles = _packed(q.reshape(*x.shape[:-1], 4, 64)).reshape(*x.shape[:-1], 128)
-    return _joined(_bytes(d, "<f2"), _bytes(e, "<f2"), low_s, low_m, high, nibbles)
+def _encode_q5_0(x: NDArray) -> Bytes:
+    """As Q4_0, from -16 to 15."""
+    at = np.abs(x).argmax(axis=-1, keepdims=True)
+    d = np.take_along_axis(x, at, axis=-1) / np.float32(-16)
+    q = _clipped(x * _inverse(d) + np.float32(16.5), 31)
+    return _joined(_bytes(d, "<f2"), *_low_and_fifth(q))
+
+
+def _encode_q5_1(x: NDArray) -> Bytes:
+    low = x.min(axis=-1, keepdims=True)
+    d = (x.max(axis=-1, keepdims=True) - low) / np.float32(31)
+    q = _clipped((x - low) * _inverse(d) + np.float32(0.5), 31)
+    return _joined(_bytes(d, "<f2"), _bytes(low, "<f2"), *_low_and_fifth(q))
+
+
+def _low_and_fifth(q: NDArray) -> tuple[Bytes, Bytes]:
+    """The fifth bits of 32 codes, (..., 4), and the others, (..., 16)."""
+    return np.packbits(q >> 4, axis=-1, bitorder="little"), _packed(q & 15, 16, 4)
+
+
+def _encode_iq4_nl(x: NDArray) -> Bytes:
+    """The weight of the largest size gets the level of the largest size, -127."""
+    at = np.abs(x).argmax(axis=-1, keepdims=True)
+    d = np.take_along_axis(x, at, axis=-1) / np.float32(-127)
+    return _joined(_bytes(d, "<f2"), _packed(_nearest_levels(x * _inverse(d)), 16, 4))
+
+
+def _nearest_levels(x: NDArray) -> Bytes:
+    """The codes of the levels that are nearest to numbers."""
+    levels = LEVELS.astype(np.float32) - np.float32(128)
+    return np.searchsorted((levels[1:] + levels[:-1]) / 2, x).astype(np.uint8)
 
 
 def _encode_q6_k(x: NDArray) -> Bytes:
-    """The scale of 16 weights is a 32nd of the largest of them, which becomes -32."""
-    parts = x.reshape(*x.shape[:-1], 16, 16)
+    q, s, d = _without_offset(x, 16, 127, 6)
+    low = _packed(q & 15, 64, 4)
+    return _joined(low, _packed(q >> 4, 32, 2), s.view(np.uint8), _bytes(d, "<f2"))
+
+
+def _encode_q5_k(x: NDArray) -> Bytes:
+    q, s, m, d, e = _with_offset(x, 32, 63, 5)
+    scales = _joined(_bytes(d, "<f2"), _bytes(e, "<f2"), _in_six_bits(s, m))
+    return _joined(scales, _packed(q >> 4, 32, 1), _packed(q & 15, 32, 4))
+
+
+def _encode_q4_k(x: NDArray) -> Bytes:
+    q, s, m, d, e = _with_offset(x, 32, 63, 4)
+    scales = _joined(_bytes(d, "<f2"), _bytes(e, "<f2"), _in_six_bits(s, m))
+    return _joined(scales, _packed(q, 32, 4))
+
+
+def _in_six_bits(s: NDArray, m: NDArray) -> Bytes:
+    """The inverse of :func:`_six_bits`."""
+    low_s, low_m, high = s[..., :4], m[..., :4], s[..., 4:] & 15 | m[..., 4:] << 4
+    return _joined(low_s | s[..., 4:] >> 4 << 6, low_m | m[..., 4:] >> 4 << 6, high)
+
+
+def _encode_iq4_xs(x: NDArray) -> Bytes:
+    """The weight of the largest size of 32 gets the level -127."""
+    parts, scale = _largest(x, 32, 127)
+    s, d = _with_factor(scale, 31)
+    q = _nearest_levels(parts * _inverse(d * s)[..., None]).reshape(x.shape)
+    s = (s + 32).astype(np.uint8)
+    scales = _joined(_bytes(d, "<f2"), _packed(s >> 4, 1, 2), _packed(s & 15, 1, 4))
+    return _joined(scales, _packed(q, 16, 4))
+
+
+def _encode_q3_k(x: NDArray) -> Bytes:
+    q, s, d = _without_offset(x, 16, 31, 3)
+    s = (s + 32).astype(np.uint8)
+    scales = _joined(_packed(s & 15, 8, 4), _packed(s >> 4, 4, 2))
+    return _joined(_packed(q >> 2, 32, 1), _packed(q & 3, 32, 2), scales, _bytes(d, "<f2"))
+
+
+def _encode_q2_k(x: NDArray) -> Bytes:
+    q, s, m, d, e = _with_offset(x, 16, 15, 2)
+    return _joined(s | m << 4, _packed(q, 32, 2), _bytes(d, "<f2"), _bytes(e, "<f2"))
+
+
+def _without_offset(x: NDArray, K: int, most: int, bits: int) -> tuple[Bytes, NDArray, NDArray]:
+    """Codes in the order of the weights, and their scales s, at most ``most``, and d.
+
+    The weight of the largest size of K becomes -2^(bits - 1), the number with the largest size.
+    """
+    zero = 1 << bits - 1
+    parts, scale = _largest(x, K, zero)
+    s, d = _with_factor(scale, most)
+    q = _rounded(parts * _inverse(d * s)[..., None]) + np.float32(zero)
+    return _clipped(q, 2 * zero - 1).reshape(x.shape), s.astype(np.int8), d
+
+
+def _largest(x: NDArray, K: int, steps: int) -> tuple[NDArray, NDArray]:
+    """Parts of K weights, and the scale of each that makes its largest weight -steps."""
+    parts = x.reshape(*x.shape[:-1], -1, K)
     at = np.abs(parts).argmax(axis=-1, keepdims=True)
-    scale = np.take_along_axis(parts, at, axis=-1)[..., 0] / np.float32(-32)
-    d = _as_half(np.abs(scale).max(axis=-1, keepdims=True) / np.float32(127))
-    s = np.clip(_rounded(scale * _inverse(d)), -127, 127)
-    q = np.clip(_rounded(parts * _inverse(d * s)[..., None]) + 32, 0, 63)
-    q = q.astype(np.uint8).reshape(*x.shape[:-1], 2, 4, 32)
-    low = _packed(q.reshape(*q.shape[:-2], 128) & 15).reshape(*x.shape[:-1], 128)
-    high = (q >> 4 << np.array([[0], [2], [4], [6]], np.uint8)).sum(axis=-2, dtype=np.uint8)
-    signed = s.astype(np.int8).view(np.uint8)
-    return _joined(low, high.reshape(*x.shape[:-1], 64), signed, _bytes(d, "<f2"))
+    return parts, np.take_along_axis(parts, at, axis=-1)[..., 0] / np.float32(-steps)
+
+
+def _with_factor(scale: NDArray, most: int) -> tuple[NDArray, NDArray]:
+    """Numbers as d s: s whole numbers (O, blocks, n) from -most to most, d (O, blocks, 1)."""
+    d = _as_half(np.abs(scale).max(axis=-1, keepdims=True) / np.float32(most))
+    return np.clip(_rounded(scale * _inverse(d)), -most, most), d
+
+
+def _with_offset(
+    x: NDArray, K: int, most: int, bits: int
+) -> tuple[Bytes, Bytes, Bytes, NDArray, NDArray]:
+    """Codes in the order of the weights; scales s and offsets m, at most ``most``; d and e.
+
+    The codes of K weights span their range, which always includes 0.
+    """
+    parts, steps = x.reshape(*x.shape[:-1], -1, K), (1 << bits) - 1
+    below = -np.minimum(parts.min(axis=-1), 0)  # (O, blocks, n)
+    scale = (np.maximum(parts.max(axis=-1), 0) + below) / np.float32(steps)
+    (s, d), (m, e) = _with_factor(scale, most), _with_factor(below, most)
+    q = _rounded((parts + (e * m)[..., None]) * _inverse(d * s)[..., None])
+    return _clipped(q, steps).reshape(x.shape), s.astype(np.uint8), m.astype(np.uint8), d, e
 
 
 def _rounded(x: NDArray) -> NDArray:
@@ -245,9 +416,16 @@ def _as_half(d: NDArray) -> NDArray:
     return d.astype(np.float16).astype(np.float32)
 
 
-def _packed(q: NDArray) -> Bytes:
-    """Two numbers in one byte, clipped to 0 .. 15: (..., 2 n) -> (..., n)."""
-    return two_in_a_byte(np.clip(q, 0, 15).astype(np.uint8))
+def _clipped(q: NDArray, most: int) -> Bytes:
+    """Numbers without their fractions, clipped to 0 .. most."""
+    return np.clip(q, 0, most).astype(np.uint8)
+
+
+def _packed(q: NDArray, n: int, bits: int) -> Bytes:
+    """The inverse of :func:`_parts`: (..., numbers) -> (..., bytes)."""
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)[:, None]
+    parts = q.reshape(*q.shape[:-1], -1, 8 // bits, n)
+    return np.bitwise_or.reduce(parts << shifts, axis=-2).reshape(*q.shape[:-1], -1)
 
 
 def _bytes(x: NDArray, dtype: str) -> Bytes:
@@ -255,7 +433,7 @@ def _bytes(x: NDArray, dtype: str) -> Bytes:
     return np.ascontiguousarray(x.astype(dtype)).view(np.uint8)
 
 
-def _joined(*parts: Bytes) -> Bytes:
+def _joined(*parts: NDArray) -> Bytes:
     return np.concatenate(parts, axis=-1)
 
 
@@ -266,9 +444,16 @@ TYPES = {
         Type("F16", 1, 1, 1, 2, _encode_f16),
         Type("Q4_0", 2, 2, 32, 18, _encode_q4_0, _decode_q4_0),
         Type("Q4_1", 3, 3, 32, 20, _encode_q4_1, _decode_q4_1),
+        Type("Q5_0", 6, 8, 32, 22, _encode_q5_0, _decode_q5_0),
+        Type("Q5_1", 7, 9, 32, 24, _encode_q5_1, _decode_q5_1),
         Type("Q8_0", 8, 7, 32, 34, _encode_q8_0, _decode_q8_0),
+        Type("Q2_K", 10, 10, 256, 84, _encode_q2_k, _decode_q2_k),
+        Type("Q3_K", 11, 11, 256, 110, _encode_q3_k, _decode_q3_k),
         Type("Q4_K", 12, 14, 256, 144, _encode_q4_k, _decode_q4_k),
+        Type("Q5_K", 13, 16, 256, 176, _encode_q5_k, _decode_q5_k),
         Type("Q6_K", 14, 18, 256, 210, _encode_q6_k, _decode_q6_k),
+        Type("IQ4_NL", 20, 25, 32, 18, _encode_iq4_nl, _decode_iq4_nl),
+        Type("IQ4_XS", 23, 30, 256, 136, _encode_iq4_xs, _decode_iq4_xs),
         Type("BF16", 30, 32, 1, 2, _encode_bf16),
     )
 }

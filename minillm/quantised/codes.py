@@ -1,4 +1,4 @@
-"""Quantised weights: 4 to 8 bits for each number, and products of integers.
+"""Quantised weights: 2 to 8 bits for each number, and products of integers.
 
 A model that writes reads every weight once for each token, and spends less time computing than
 waiting for them.  Weights of a quarter of the bytes make it several times as fast.
@@ -13,15 +13,26 @@ A weight differs from the nearest code's by at most s / 2.  With K = 32, a scale
 16 / 32 = half a bit per weight, and so does an offset.  Codes of 4 bits thus take 4.5 or 5 bits per
 weight, and codes of 8 bits 8.5.  Without an offset, half of the codes are unused in a block whose
 weights have one sign.  Larger blocks cost less and fit their weights less well.  The *K* formats of
-llama.cpp have both: blocks of 256 weights have one or two float16, which multiply scales of 6 or 8
-bits for each 32 or 16 weights.  These products are the scales and offsets here.
+llama.cpp have both, because they quantise the scales, too: for each 32 or 16 weights, a scale is a
+small integer, which a float16 of 256 weights multiplies, and so is an offset.
+
+**Levels.**  Steps of one size suit weights that are spread evenly.  Weights are spread like a bell
+instead: most are small, and few are near the largest, which determines the scale.  A code may
+therefore stand for one of 16 *levels*, which lie closer together near zero:
+
+    W = s (level of q - zero)
+
+Neighbours of the levels below differ by 11 near zero and by 24 at the ends, where equal steps would
+be 16.  On weights of a normal distribution their squared error is smaller, because most weights get
+the finer steps.  The levels are integers of 8 bits, so a product remains a sum of products of
+integers: a kernel looks up 16 to 64 codes in one instruction.
 
 **The product.**  The activations x are rounded as well, in blocks of 32, to integers a of 8 bits
 with a scale t = max|x| / 127: x is almost t a.  The part of a block in y = x W is then a sum of
 products of integers.  It is exact, and processors compute it up to four times as fast as a sum of
 products of floats:
 
-    x W  =  sum over blocks  t (s sum a (q - zero) + m sum a)
+    x W  =  sum over blocks  t (s sum a (q - zero) + m sum a)        q: the code, or its level
 
 The error is about 1e-3 of a block's largest activation.  It costs more in some matrices than in
 others.  A matrix that rounds *twice* also multiplies the rounding error x - t a, which is rounded
@@ -33,7 +44,10 @@ Legend: M rows, I inputs, O outputs, K inputs that share a scale, B = I / K bloc
 Sources: Jacob et al. (2018), "Quantization and training of neural networks for efficient
 integer-arithmetic-only inference", equation 1, for zero and scale; Dettmers, Lewis, Shleifer and
 Zettlemoyer (2022), "8-bit optimizers via block-wise quantization", for blocks; Gerganov et al.
-(2023), llama.cpp, for the formats Q8_0, Q4_0 and Q4_1.
+(2023), llama.cpp, for the formats Q8_0, Q4_0 and Q4_1; Kawrakow (2023 and 2024), llama.cpp, for the
+K formats and the levels; Dettmers, Pagnoni, Holtzman and Zettlemoyer (2023), "QLoRA: efficient
+finetuning of quantized LLMs", for scales that are quantised, and levels for the normal
+distribution.
 """
 
 from typing import NamedTuple
@@ -41,38 +55,68 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.quantised.planes import from_planes
+
 BLOCK = 32  # inputs for which activations have one scale: a multiple of K
 
 
-class Coded(NamedTuple):
-    """The weights of O outputs as codes, scales and offsets."""
+SUPER = 256  # inputs for which scales that are integers have one factor
 
-    stored: NDArray[np.uint8]  # (O, B, K) codes, or (O, B, K / 2) bytes with two codes of 4 bits
-    scale: NDArray  # (O, B), float16 or float32
+# The levels of IQ4_NL and IQ4_XS, plus 128: ggml's ``kvalues_iq4nl``.
+LEVELS = np.array(
+    [1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241], np.uint8
+)
+LEVELS.flags.writeable = False  # a kernel keeps its address
+
+
+class Coded(NamedTuple):
+    """The weights of O outputs as codes, scales and offsets.
+
+    Scales and offsets are float16; or integers of 8 bits, and d and e their factors.
+    """
+
+    stored: NDArray[np.uint8]  # (O, I / 32, 4 bits): codes in the planes of quantised/planes.py
+    scale: NDArray  # (O, B), float16 or int8
     offset: NDArray | None  # as scale; None: no offset
     zero: int
-    bits: int  # of a code: 4, 6 or 8
+    d: NDArray[np.float16] | None = None  # (O, I / 256): factors of the scales
+    e: NDArray[np.float16] | None = None  # (O, I / 256): factors of the offsets
+    levels: NDArray[np.uint8] | None = None  # (16,): of each code; None: the code itself
 
     @property
-    def codes(self) -> NDArray[np.uint8]:
-        """The codes (O, B, K); the lower halves of the bytes have the first half of a block."""
-        if self.bits != 4:
-            return self.stored
-        return np.concatenate([self.stored & 15, self.stored >> 4], axis=-1)
+    def integers(self) -> NDArray[np.int16]:
+        """The codes, or their levels, less zero: (O, B, K)."""
+        O, B = self.scale.shape
+        codes = from_planes(self.stored).reshape(O, B, BLOCK * self.stored.shape[1] // B)
+        found = codes if self.levels is None else self.levels[codes]
+        return found.astype(np.int16) - np.int16(self.zero)
+
+    @property
+    def scales(self) -> NDArray[np.float32]:
+        """The scales in float32, (O, B)."""
+        return _multiplied(self.scale, self.d)
+
+    @property
+    def offsets(self) -> NDArray[np.float32] | None:
+        """The offsets in float32, (O, B)."""
+        return None if self.offset is None else _multiplied(self.offset, self.e)
 
     def dense(self) -> NDArray[np.float32]:
         """The weights in float32, (O, I)."""
-        w = self.scale[..., None].astype(np.float32) * (self.codes - np.float32(self.zero))
-        if self.offset is not None:
-            w = w + self.offset[..., None].astype(np.float32)
+        w = self.scales[..., None] * self.integers.astype(np.float32)
+        if (offsets := self.offsets) is not None:
+            w += offsets[..., None]
         return w.reshape(len(w), w.shape[1] * w.shape[2])
 
 
-def two_in_a_byte(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Codes of 4 bits as they are stored: (..., K) -> (..., K / 2), the first half below."""
-    half = codes.shape[-1] // 2
-    stored: NDArray = codes[..., :half] | codes[..., half:] << 4
-    return stored
+def _multiplied(numbers: NDArray, factor: NDArray | None) -> NDArray[np.float32]:
+    """Numbers (O, B) in float32, times their factors (O, I / 256) if they have some."""
+    floats = numbers.astype(np.float32)
+    if factor is None:
+        return floats
+    each = floats.reshape(*factor.shape, floats.shape[1] // factor.shape[1])
+    product: NDArray = factor[..., None].astype(np.float32) * each
+    return product.reshape(floats.shape)
 
 
 def round_activations(x: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -90,17 +134,16 @@ def round_activations(x: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray
 
 def rounded_product(x: NDArray[np.float32], W: Coded, twice: bool) -> NDArray[np.float32]:
     """y = x W of rounded activations: x (M, I), O outputs -> y (M, O)."""
-    (M, I), codes = x.shape, W.codes
-    O, B, K = codes.shape
+    (M, I), q, scales, offsets = x.shape, W.integers.astype(np.float32), W.scales, W.offsets
+    O, B, K = q.shape
     a, t = round_activations(x)
     a = a.astype(np.float32)  # a sum of these products is below 2^24, so it is exact in floats
     a_blocks, t_blocks = a.reshape(M, B, K), t.repeat(BLOCK // K, axis=1)  # (M, B, K), (M, B)
     y = np.zeros((M, O), np.float32)
     for b in range(B):
-        q = codes[:, b] - np.float32(W.zero)  # (O, K)
-        sums = W.scale[:, b].astype(np.float32) * (a_blocks[:, b] @ q.T)  # (M, O)
-        if W.offset is not None:
-            sums += a_blocks[:, b].sum(axis=1)[:, None] * W.offset[:, b].astype(np.float32)
+        sums = scales[:, b] * (a_blocks[:, b] @ q[:, b].T)  # (M, O)
+        if offsets is not None:
+            sums += a_blocks[:, b].sum(axis=1)[:, None] * offsets[:, b]
         y += t_blocks[:, b, None] * sums
     if twice:
         error = x - (t[:, :, None] * a).reshape(M, I)

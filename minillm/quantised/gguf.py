@@ -20,7 +20,7 @@ Source: ggml's ``docs/gguf.md`` (Gerganov et al. 2023).
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.files import fill, reading, replacing
-from minillm.errors import InputError, short
+from minillm.errors import InputError, Reasons, short
 from minillm.quantised.blocks import TYPES, Bytes, decode, encode
 
 MAGIC = b"GGUF"
@@ -48,10 +48,9 @@ _OF_DTYPE = {np.dtype(code): number for number, code in _NUMBERS.items()}
 
 # Types that llama.cpp has, too, for messages.
 _OTHERS = {
-    6: "Q5_0", 7: "Q5_1", 9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 13: "Q5_K", 15: "Q8_K",
-    16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL", 21: "IQ3_S",
-    22: "IQ2_S", 23: "IQ4_XS", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M",
-    34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4",
+    9: "Q8_1", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 21: "IQ3_S",
+    22: "IQ2_S", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M", 34: "TQ1_0",
+    35: "TQ2_0", 39: "MXFP4",
 }  # fmt: skip
 _BY_NUMBER = {known.number: known for known in TYPES.values()}
 
@@ -113,11 +112,14 @@ def is_gguf(path: str | Path) -> bool:
     return False
 
 
-def open_gguf(path: str | Path, lists: bool = True) -> tuple[dict[str, Any], dict[str, GGUFTensor]]:
+def open_gguf(
+    path: str | Path, lists: bool = True, reasons: Reasons | None = None
+) -> tuple[dict[str, Any], dict[str, GGUFTensor]]:
     """The metadata of a file, and its tensors by name, none of them read yet.
 
     A value is a number, a truth value, a text, a list of texts, or an array of numbers.  Without
     ``lists``, lists of texts are skipped and stay empty: a tokenizer's have 100,000 entries.
+    ``reasons`` collects the types that cannot be read, so that the rest can be checked, too.
 
     InputError if the file is missing or damaged, or has types that cannot be read; every count and
     size is compared with the size of the file before memory is taken.
@@ -145,24 +147,43 @@ def open_gguf(path: str | Path, lists: bool = True) -> tuple[dict[str, Any], dic
         alignment = metadata.get("general.alignment", ALIGNMENT)
         if type(alignment) is not int or not 0 < alignment <= 1 << 16 or alignment % 8:
             raise head.wrong("general.alignment", "a multiple of 8, at most 65,536", alignment)
+        with reasons or nullcontext():
+            _check_types(head.name, {name: kind for name, (kind, _, _) in declared.items()})
         return metadata, _placed(head, declared, alignment)
+
+
+def _check_types(path: str, types: Mapping[str, str]) -> None:
+    """InputError for types that cannot be read, a reason for each."""
+    reasons = Reasons()
+    for kind in dict.fromkeys(types.values()):
+        with reasons:
+            if kind not in TYPES:
+                first, *others = [name for name, one in types.items() if one == kind]
+                found = f"{kind}, as in {len(others)} more tensors" if others else kind
+                raise InputError(
+                    f"{path}: {short(first)}: expected one of {', '.join(TYPES)}, found {found}"
+                )
+    reasons.check()
 
 
 def _placed(
     head: "_Head", declared: Mapping[str, tuple[str, tuple[int, ...], int]], alignment: int
 ) -> dict[str, GGUFTensor]:
-    """The tensors; each begins where the one before it ends."""
+    """The tensors; each begins where the one before it ends, if this has a known type."""
     data, end, tensors = _aligned(head.at, alignment), 0, {}
     for name, (block_type, shape, offset) in declared.items():
-        tensor = GGUFTensor(Path(head.name), block_type, shape, data + offset)
-        if offset != end:
+        tensors[name] = tensor = GGUFTensor(Path(head.name), block_type, shape, data + offset)
+        if offset != end >= 0:
             raise head.wrong(f"{short(name)}: offset", f"{end:,}", offset)
+        if block_type not in TYPES:
+            end = -1  # unknown
+            continue
         if tensor.begin + tensor.nbytes > head.size:
             raise InputError(
                 f"{head.name}: {short(name)}: expected {tensor.nbytes:,} bytes from "
                 f"{tensor.begin:,} on, but the file has only {head.size:,}"
             )
-        tensors[name], end = tensor, _aligned(end + tensor.nbytes, alignment)
+        end = _aligned(offset + tensor.nbytes, alignment)
     return tensors
 
 
@@ -243,22 +264,21 @@ class _Head:
         return np.dtype(_NUMBERS[kind])
 
     def tensor(self, name: str) -> tuple[str, tuple[int, ...], int]:
-        """The type, the shape and the offset of a tensor."""
+        """The type, which may be unknown, the shape and the offset of a tensor."""
         place = short(name)
         dimensions = self.number("<u4", place)
         if not 1 <= dimensions <= MOST_DIMENSIONS:
             raise self.wrong(place, f"1 to {MOST_DIMENSIONS} dimensions", dimensions)
         sizes = [self.number("<u8", place) for _ in range(dimensions)]
         number, offset = self.number("<u4", place), self.number("<u8", place)
-        if number not in _BY_NUMBER:
-            known, found = ", ".join(TYPES), _OTHERS.get(number, f"type {number}")
-            raise InputError(f"{self.name}: {place}: expected one of {known}, found {found}")
-        kind, shape = _BY_NUMBER[number], tuple(reversed(sizes))
-        if prod(shape) < 1 or prod(shape) > 8 * self.size or shape[-1] % kind.weights:
+        kind, shape = _BY_NUMBER.get(number), tuple(reversed(sizes))
+        multiple = kind.weights if kind else 1
+        if prod(shape) < 1 or prod(shape) > 8 * self.size or shape[-1] % multiple:
             raise self.wrong(
-                place, f"rows of a multiple of {kind.weights} numbers, which fit the file", shape
+                place, f"rows of a multiple of {multiple} numbers, which fit the file", shape
             )
-        return kind.name, shape, offset
+        name = kind.name if kind else _OTHERS.get(number, f"type {number}")
+        return name, shape, offset
 
 
 # --- writing -------------------------------------------------------------------------------------

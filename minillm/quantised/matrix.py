@@ -83,10 +83,11 @@ class Quantised:
     def linear(
         self, x: NDArray, b: NDArray | None = None
     ) -> tuple[NDArray, Callable[[NDArray], tuple[NDArray, dict[str, NDArray]]]]:
-        """:func:`quantised_linear` for a layer: ``backward(dy)`` -> dx, no gradients."""
-        if b is not None:
-            raise ValueError("a quantised matrix: expected no bias with it, found one")
+        """y = x W + b for a layer: ``backward(dy)`` -> dx, no gradients."""
         y, linear_backward = quantised_linear(x, self)
+        if b is not None:
+            checks.floats("quantised_linear", y=(y, "... O"), b=(b, "O"))
+            y += b
         return y, lambda dy: (linear_backward(dy), {})
 
     def rows(self, outputs: NDArray[np.integer]) -> NDArray[np.float32]:

@@ -4,9 +4,10 @@ The kernel multiplies the codes of 4 inputs of 16 outputs at a time, which are 6
 side, and reads on in one stream.  :mod:`minillm.quantised.codes` has the same weights in plain
 order, and their equations.
 
-A panel has 16 outputs; the last one may be filled up with zeros.  It has the codes of 4 inputs, a
-word, for each of its outputs, then the next word of each.  With 4 bits, a byte has the code of an
-input in its lower half, and the code of the 16th input after it in its upper half.
+A panel has 16 outputs; the last one may be filled up with zeros.  A block of 32 codes of n bits is
+n lines of 4 bytes (:mod:`minillm.quantised.planes`).  A panel has the first line of the first block
+for each of its outputs, then the next line for each of them, and so on.  So a line of a panel is a
+line of the cache, and a shift and a mask take 4 inputs of 16 outputs out of it.
 """
 
 from __future__ import annotations
@@ -28,27 +29,32 @@ PANEL = 16  # outputs whose codes lie side by side
 class Panels:
     """The codes, scales and offsets of O outputs as the kernel reads them; none can be changed."""
 
-    codes: NDArray[np.uint8]  # (panels, I / 32, 8 words or with 4 bits 4, 16 outputs, 4 inputs)
-    scale: NDArray  # (panels, B, 16 outputs), float16 or float32
+    codes: NDArray[np.uint8]  # (panels, I / 32, bits lines, 16 outputs, 4 bytes)
+    scale: NDArray  # (panels, B, 16 outputs), float16 or int8
     offset: NDArray | None  # of scale's shape and dtype
     zero: int
     outputs: int  # O
+    d: NDArray[np.float16] | None = None  # (panels, I / 256, 16 outputs)
+    e: NDArray[np.float16] | None = None
+    levels: NDArray[np.uint8] | None = None  # (16,)
 
     @property
     def nbytes(self) -> int:
         """The bytes of all arrays."""
-        arrays = (self.codes, self.scale, self.offset)
+        arrays = (self.codes, self.scale, self.offset, self.d, self.e)
         return sum(array.nbytes for array in arrays if array is not None)
 
     def coded(self, outputs: NDArray[np.integer] | None = None) -> Coded:
         """Some outputs (n,), or all of them, in plain order."""
         panel, place = np.divmod(np.arange(self.outputs) if outputs is None else outputs, PANEL)
-        codes = self.codes[panel, :, :, place]  # (n, I / 32, words, 4)
+        lines = self.codes[panel, :, :, place]  # (n, I / 32, bits, 4)
+        offset, d, e = (
+            None if array is None else array[panel, :, place]
+            for array in (self.offset, self.d, self.e)
+        )
+        stored = lines.reshape(*lines.shape[:2], 4 * lines.shape[2])
         scale = self.scale[panel, :, place]  # (n, B)
-        offset = None if self.offset is None else self.offset[panel, :, place]
-        _, blocks, words, four = codes.shape
-        stored = codes.reshape(*scale.shape, blocks * words * four // scale.shape[1])
-        return Coded(stored, scale, offset, self.zero, bits=words)  # a block has as many
+        return Coded(stored, scale, offset, self.zero, d, e, self.levels)
 
 
 def pack(O: int, pieces: Iterable[Coded]) -> Panels:
@@ -56,26 +62,28 @@ def pack(O: int, pieces: Iterable[Coded]) -> Panels:
 
     A piece has a multiple of 16 outputs unless it is the last.  I is a multiple of 32.
     """
-    arrays: list[NDArray] = []
+    arrays: dict[str, NDArray] = {}
     first = 0
     for piece in pieces:
-        rows = [_words(piece), piece.scale, *([] if piece.offset is None else [piece.offset])]
-        arrays = arrays or [_room_for(O, array) for array in rows]
-        for array, some in zip(arrays, rows, strict=True):
+        names = [name for name in ("scale", "offset", "d", "e") if getattr(piece, name) is not None]
+        rows = {name: getattr(piece, name) for name in names} | {"words": _words(piece.stored)}
+        arrays = arrays or {name: _room_for(O, some) for name, some in rows.items()}
+        for name, some in rows.items():
             panels = _in_panels(some)
-            array[first // PANEL :][: len(panels)] = panels
+            arrays[name][first // PANEL :][: len(panels)] = panels
         first += len(piece.scale)
-    for array in arrays:  # a kernel keeps its address
+    for array in arrays.values():  # a kernel keeps its address
         array.flags.writeable = False
-    words, scale, *offset = arrays
-    codes = words.view(np.uint8).reshape(len(words), -1, 4 if piece.bits == 4 else 8, PANEL, 4)
-    return Panels(codes, scale, offset[0] if offset else None, piece.zero, O)
+    words, scale = arrays["words"], arrays["scale"]
+    offset, d, e = (arrays.get(name) for name in ("offset", "d", "e"))
+    codes = words.view(np.uint8).reshape(len(words), -1, piece.stored.shape[-1] // 4, PANEL, 4)
+    return Panels(codes, scale, offset, piece.zero, O, d, e, piece.levels)
 
 
-def _words(piece: Coded) -> NDArray[np.uint32]:
-    """The stored codes, 4 bytes each: (O, I / 4), or with 4 bits (O, I / 8)."""
+def _words(stored: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """The lines of codes, 4 bytes each: (O, I / 32 bits)."""
     # The bytes of a block are copied as one item, which takes a tenth of the time.
-    blocks = piece.stored.view(f"V{piece.stored.shape[-1]}")
+    blocks = stored.view(f"V{stored.shape[-1]}")
     return np.ascontiguousarray(blocks).reshape(len(blocks), -1).view(np.uint32)
 
 

@@ -128,9 +128,9 @@ class Fills(Protocol):
 
 @runtime_checkable
 class Embeds(Protocol):
-    """A vector for each text."""
+    """A vector for each text, which may be given as its ids (T,)."""
 
-    def embed(self, run: "Run", texts: Sequence[str], pooling: str | None) -> NDArray: ...
+    def embed(self, run: "Run", texts: Sequence[str | NDArray], pooling: str | None) -> NDArray: ...
 
 
 @runtime_checkable

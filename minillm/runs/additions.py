@@ -4,9 +4,9 @@
 
 A quantised W stays as it is, and the model also has s A and B (minillm.training.lora).
 
-Next to the updates are the weights that the model has and the baseline has not.  The configuration
-has the folder of the baseline and the fingerprint of its weights.  When the run is opened, the
-updates are merged into the weights; several such runs share one baseline.
+Next to the updates are weights that the baseline has not, or that replace its own.  The
+configuration has the folder of the baseline and the fingerprint of its weights.  When the run is
+opened, the updates are merged into the weights; several such runs share one baseline.
 """
 
 from collections.abc import Mapping
@@ -96,8 +96,8 @@ def merged(
 
 
 def updates_of(run: "Run") -> Updates:
-    """The updates that a run stores.  InputError for a run without."""
+    """The updates that a run stores, and its other weights.  InputError for a run without."""
     check_additions(run)
-    arrays, _ = split(run.folder.load_model(), run.model.params, run.folder.model_path)
-    settings = run.settings
+    updates, others = split(run.folder.load_model(), run.model.params, run.folder.model_path)
+    arrays, settings = {**updates, **others}, run.settings
     return Updates(run.model, arrays, settings.lora_rank, alpha_of(settings), run.data["init"])

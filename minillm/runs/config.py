@@ -104,7 +104,7 @@ def read_config(folder: RunFolder, kind: Kind | None = None) -> Stored:
 
 def _stored_from(kind: Kind, values: dict, place: str) -> Stored:
     """The configuration in the JSON form; InputError, after ``place``, if it is wrong."""
-    config = config_of(kind.config, values["model"], kind.settings, place)
+    config = config_of(kind.config_of(values["model"]), values["model"], kind.settings, place)
     settings = _settings_of(kind, values["training"], config, place)
     _check_data(kind, values["data"], config, place)
     return Stored(kind, config, settings, values["data"], values.get("unit", ""))

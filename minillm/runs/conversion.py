@@ -12,6 +12,7 @@ from minillm.formats.format import Format, formats
 from minillm.formats.gguf import export_gguf
 from minillm.models.base import Model
 from minillm.models.llama import Llama
+from minillm.models.variants import Variant
 from minillm.option import make, types_of
 from minillm.quantised.matrix import dequantised
 from minillm.runs.additions import check_additions
@@ -60,10 +61,10 @@ def quantise(path: str | Path, form: str, out: str | Path, overwrite: bool = Fal
     """Make a run with weights of another type; return a line about it.
 
     ``form`` is one of :mod:`minillm.quantised.blocks`.  With "F32" the weights are floats
-    again, which can be trained.  InputError for a run of another kind than llama.
+    again, which can be trained.  InputError for a model that is neither a Llama nor a variant.
     """
     run = load(path)
-    if not isinstance(run.model, Llama):
+    if not isinstance(run.model, Llama | Variant):
         raise InputError(f"{run.path}: expected a run of llama, found one of {run.kind.name}")
     weights = dequantised(run.model).params if form == "F32" else _quantised(run, form)
     _save_with(run, weights, out, overwrite)
@@ -82,14 +83,15 @@ def _quantised(run: Run, form: str) -> ToSave:
 def _import_updates(reader: Format, file: str, baseline: str, folder: RunFolder) -> str:
     """Make a run from updates to the weights of another one; return a line about it."""
     base, able = load(baseline), importers(reader)
-    if base.kind.model not in [kind.model for kind in able]:
+    if type(base.model) not in [kind.model for kind in able]:
         names = [kind.name for kind in able]
         raise InputError(
             f"--init: expected a run of {', '.join(names[:-1])} or {names[-1]}, found one of "
             f"{base.kind.name}"
         )
-    shapes = base.kind.model.shapes(base.model.config)
-    weights_from(base, base.kind, base.data, shapes)  # InputError for those that take no additions
+    shapes = type(base.model).shapes(base.model.config)
+    # InputError for those that take no additions.
+    weights_from(base, base.kind, base.data, shapes, constant=True)
     updates = reader.read(file, base.model)
     settings = replace(
         base.settings, lora_rank=updates.rank, lora_alpha=updates.alpha, lora_targets="all"

@@ -21,16 +21,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from minillm import __version__
+from minillm.data.compressed import decompressed
 from minillm.data.entries import Entries
 from minillm.data.files import STANDARD_INPUT, naming, read_json, reading, write_file
-from minillm.errors import InputError
+from minillm.errors import InputError, Reasons
 from minillm.formats.format import Format, formats
-from minillm.formats.huggingface import Transformers
+from minillm.formats.huggingface import Transformers, open_weights
 from minillm.formats.sentences import read_modules
 from minillm.mpi import ranks
 from minillm.runs.abilities import Imports
 from minillm.runs.folder import FORMAT_VERSION, RunFolder
 from minillm.runs.kind import Kind, kinds
+from minillm.text import load_tokenizer
 
 MARK = "imported.json"
 WAIT = 3600.0  # seconds for another process that imports the same source
@@ -124,14 +126,26 @@ def format_of(path: str | Path) -> Format:
     if found is not None:
         return found
     if Path(path).is_dir():
-        path = read_modules(Path(path))["Transformer"] / "config.json"
-        types = [one.model_type for one in formats() if isinstance(one, Transformers)]
-        raise Entries(path, read_json(path)).wrong("model_type", " or ".join(map(repr, types)))
+        raise _unknown_model(read_modules(Path(path))["Transformer"])
     known = [one.signature for one in formats() if one.signature and not one.updates]
     raise InputError(
         f"{path}: expected a run, which is a folder, or a model of another program: "
         f"{', '.join(known[:-1])}, or {known[-1]}; found {head[:40].decode('utf-8', 'replace')!r}"
     )
+
+
+def _unknown_model(folder: Path) -> InputError:
+    """The error for a folder with a model that is not known, and perhaps with other obstacles."""
+    reasons, path = Reasons(), folder / "config.json"
+    entries = Entries(path, read_json(path))
+    types = [one.model_type for one in formats() if isinstance(one, Transformers)]
+    with reasons:
+        raise entries.wrong("model_type", " or ".join(map(repr, types)))
+    with reasons:
+        load_tokenizer(folder)
+    with reasons:
+        open_weights(folder, str)
+    return InputError(*reasons.found)
 
 
 def recognised(path: str | Path) -> tuple[Format | None, bytes]:
@@ -140,8 +154,8 @@ def recognised(path: str | Path) -> tuple[Format | None, bytes]:
         raise InputError("standard input: expected the name of a file: it is read twice")
     path, head = Path(path), b""
     if not path.is_dir():
-        with reading(path) as opened:
-            head = opened.read(64).lstrip()
+        with reading(path) as opened, decompressed(opened, str(path)) as file:
+            head = file.read(64).lstrip()
     return next((one for one in formats() if one.recognises(path, head)), None), head
 
 

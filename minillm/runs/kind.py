@@ -154,6 +154,7 @@ class Kind:
     vocabularies: ClassVar[dict[str, tuple[str, str]]] = {
         "tokenizer": ("vocabulary.json", "vocabulary")
     }
+    padded: ClassVar[bool] = False  # whether its models may have more rows than tokens
 
     def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)
@@ -229,13 +230,21 @@ class Kind:
 
     # --- opening ---
 
+    def config_of(self, values: Mapping[str, object]) -> type[Any]:
+        """The class of the model's config, by the values of its JSON form."""
+        return self.config
+
+    def model_of(self, config: Any) -> type[Any]:
+        """The class of a model with this config."""
+        return self.model
+
     def open_vocabulary(self, values: Mapping[str, object]) -> Vocabulary:
         """A vocabulary from its JSON form; ValueError if it is damaged."""
         return vocabulary_from_dict(values)
 
     def build(self, config: Any, vocabularies: Vocabularies, weights: Weights) -> Any:
         """A model with these weights.  ValueError where they do not fit the config."""
-        model = self.model(config, params=dict(weights))
+        model = self.model_of(config)(config, params=dict(weights))
         dtypes = {str(array.dtype) for array in weights.values()}
         if len(dtypes) > 1 or not dtypes <= {"float32", "float64"}:
             raise ValueError(f"expected weights of one dtype, a float, found {sorted(dtypes)}")
@@ -271,7 +280,8 @@ def sizes_of(run: "Run", settings: type) -> dict[str, object]:
 def described(model: Model, tokenizer: Vocabulary) -> str:
     """A line about an imported Transformer."""
     weights = sum(array.size for array in model.params.values())
-    return f"{weights:,} weights in {model.config.layers} layers, {len(tokenizer):,} tokens"
+    config = getattr(model.config, "encoder", model.config)
+    return f"{weights:,} weights in {config.layers} layers, {len(tokenizer):,} tokens"
 
 
 def kinds() -> dict[str, Kind]:

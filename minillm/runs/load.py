@@ -61,7 +61,8 @@ def open_vocabularies(folder: RunFolder, stored: Stored) -> Vocabularies:
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{folder.path / file}: it is damaged: {error}") from None
         expected, tokens = getattr(stored.config, size, None), len(vocabularies[name])
-        if expected is not None and expected != tokens:
+        fits = expected in (None, tokens) or (stored.kind.padded and expected > tokens)
+        if not fits:
             raise InputError(
                 f"{folder.path}: the model knows {expected} tokens, but {file} has {tokens}"
             )
@@ -89,7 +90,7 @@ def check_resumable(folder: RunFolder, stored: Stored) -> None:
 
     The check allocates no arrays, because a damaged size may be huge.
     """
-    model = stored.kind.model
+    model = stored.kind.model_of(stored.config)
     if not hasattr(model, "shapes"):
         return
     shapes = folder.resume_shapes()
@@ -160,6 +161,6 @@ def _with_baseline(
         base = load(init)
     except InputError as error:
         raise InputError(f"{folder.path}: its weights are additions to others: {error}") from None
-    shapes = stored.kind.model.shapes(stored.config)
+    shapes = stored.kind.model_of(stored.config).shapes(stored.config)
     taken = weights_from(base, stored.kind, stored.data, shapes, constant=True)
     return merged(taken, weights, scale_of(stored.settings), folder.model_path)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from minillm.decoding import Chat, Reader, Sampling
 from minillm.decoding.causal import CausalReader
+from minillm.decoding.json_schema import grammar_of
 from minillm.decoding.summaries import Length
 from minillm.errors import InputError
 from minillm.formats.format import Contents, Format, Updates, formats
@@ -146,22 +147,25 @@ class Run:
         messages: Sequence[Message],
         length: int | None = None,
         report: Callable[[str], None] = warnings.warn,
+        schema: object = None,
         **sampling: object,
     ) -> Iterator[str]:
         """The answer to a conversation, piece by piece as it is drawn.
 
         Each message has a "role" ("system", "user" or "assistant") and a "content".  ``length``
         counts tokens; None: as many as fit the context.  The oldest turns are left out if not all
-        fit it, and ``report`` is called with a line about it.  The other arguments are the fields
-        of :class:`minillm.decoding.Sampling`; the defaults come from the model's files, or from
-        :class:`minillm.decoding.ChatSampling`.
+        fit it, and ``report`` is called with a line about it.  With a ``schema``, the answer is
+        JSON that satisfies it: see :mod:`minillm.decoding.json_schema`.  The other arguments are
+        the fields of :class:`minillm.decoding.Sampling`; the defaults come from the model's files,
+        or from :class:`minillm.decoding.ChatSampling`.
 
         >>> run = minillm.load("runs/smol")  # doctest: +SKIP
         >>> "".join(run.chat([{"role": "user", "content": "Who are you?"}]))  # doctest: +SKIP
         """
         chat = self.answering
-        check_names(sampling, [*types_of(Sampling), "length"])
-        return chat.answer(messages, length, chat.sampling_with(**sampling), report)
+        check_names(sampling, [*types_of(Sampling), "length", "schema"])
+        grammar = None if schema is None else grammar_of(schema)
+        return chat.answer(messages, length, chat.sampling_with(**sampling), report, grammar)
 
     @cached_property
     def reader(self) -> Any:
@@ -386,8 +390,10 @@ class Run:
             return kind.fill(self, texts, top)
         return [kind.fill(self, text, top) for text in texts]
 
-    def embed(self, texts: str | Sequence[str], pooling: str | None = None) -> NDArray:
+    def embed(self, texts: str | Sequence[str | NDArray], pooling: str | None = None) -> NDArray:
         """The vector of one text, (D,), or of each of a list, (n, D).
+
+        A text in a list may be given as the ids of its tokens, (T,).
 
         pooling: the "mean" of the tokens' vectors, the "first" one, of [CLS], or the "max" of
         each feature; None: as a sentence encoder's files say, otherwise the mean.  Only the
@@ -438,7 +444,7 @@ class Run:
 
     def _format(self, file: str | Path | None, name: str | None) -> Format:
         """The format of ``export``.  InputError for one that does not hold the model."""
-        able = [one for one in formats() if isinstance(self.model, one.models)]
+        able = [one for one in formats() if one.holds(self.model)]
         if not able:
             names = [kind.name for kind in kinds().values() if _is_exported(kind)]
             raise InputError(

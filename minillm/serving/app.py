@@ -4,6 +4,7 @@
     GET  /v1/models               the one model
     POST /v1/chat/completions     an answer to messages
     POST /v1/completions          the continuation of a text
+    POST /v1/embeddings           the vectors of texts
 
 An answer is one JSON object or, with "stream", server-sent events: one for each piece.  The
 interface is described in OpenAI's API reference ("Chat completions", 2023).
@@ -12,15 +13,15 @@ interface is described in OpenAI's API reference ("Chat completions", 2023).
 import asyncio
 import contextlib
 import json
-import secrets
 import sys
 import threading
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable
-from functools import partial
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import uvicorn
 from starlette.applications import Starlette
@@ -32,12 +33,19 @@ from starlette.routing import Route
 
 from minillm.decoding import Sampling
 from minillm.decoding.chat import Chat
+from minillm.decoding.mean_states import mean_states
+from minillm.decoding.pieces import Pieces
 from minillm.errors import InputError, one_line
 from minillm.serving import connections
-from minillm.serving.engine import Engine, Full
+from minillm.serving.embeddings import Embedder, answered
+from minillm.serving.engine import Engine, Full, Growth, Job
+from minillm.serving.forms import Event, Form
 from minillm.serving.requests import RequestError, Wanted, read
 from minillm.serving.threads import Threads
+from minillm.serving.tools import Answer, CallForm, form_of
 from minillm.text.template_processes import NoTime
+
+T = TypeVar("T")
 
 LARGEST_BODY = 4 << 20  # bytes
 SLOWEST_BODY = 30  # seconds
@@ -51,23 +59,25 @@ PAGE_POLICY = (
 )
 
 
-class Event(NamedTuple):
-    """A piece of an answer, the reason if it is the last one, and the number of tokens so far."""
+class Prompt(NamedTuple):
+    """The ids of the messages or of a prompt, and the text of a prompt.
 
-    piece: str
-    reason: str | None
-    tokens: int
+    ``opening``: the text at the end of the ids that begins the answer: it has to be a call of a
+    function.
+    """
+
+    ids: list[int]
+    text: str = ""
+    opening: str = ""
 
 
-class Server:
-    """A model under a name, and the answers to requests for it."""
+class EmbeddingServer:
+    """A model under a name, and the vectors of texts."""
 
-    def __init__(self, chat: Chat, name: str, parallel: int, sampling: Sampling):
-        self.chat, self.name, self.sampling = chat, name, sampling
-        self.engine = Engine(chat, parallel, WAITING)
+    def __init__(self, name: str, embedder: Embedder):
+        self.name, self.embedder = name, embedder
         self.began = int(time.time())
-        self._threads = Threads(ENCODED)
-        self._longest = max(map(len, chat.tokenizer.tokens))
+        self._embedding = Threads(1)  # it uses all cores by itself
 
     def application(self, local: str | None) -> Starlette:
         """The application; ``local`` is the address of the server if only this machine reaches it.
@@ -76,13 +86,7 @@ class Server:
         """
         only = [Middleware(connections.OnlyLocalHosts, name=local)] if local else []
         return Starlette(
-            routes=[
-                Route("/", self.page),
-                Route("/v1/models", self.models),
-                Route("/v1/models/{name:path}", self.models),
-                Route("/v1/chat/completions", partial(self.answer, chat=True), methods=["POST"]),
-                Route("/v1/completions", partial(self.answer, chat=False), methods=["POST"]),
-            ],
+            routes=self._routes(),
             middleware=only,
             exception_handlers={
                 RequestError: _error,
@@ -92,10 +96,17 @@ class Server:
             },
         )
 
-    async def page(self, request: Request) -> Response:
-        """A page to talk to the model."""
-        page = Path(__file__).with_name("page.html").read_text("utf-8")
-        return HTMLResponse(page, headers={"Content-Security-Policy": PAGE_POLICY})
+    def close(self) -> None:
+        """End the work on requests."""
+
+    def _routes(self) -> list[Route]:
+        return [
+            Route("/v1/models", self.models),
+            Route("/v1/models/{name:path}", self.models),
+            Route("/v1/embeddings", self.embeddings, methods=["POST"]),
+            Route("/v1/chat/completions", self.refuse, methods=["POST"]),
+            Route("/v1/completions", self.refuse, methods=["POST"]),
+        ]
 
     async def models(self, request: Request) -> Response:
         """The list of models, or the one of the path."""
@@ -108,164 +119,257 @@ class Server:
             raise RequestError(message, "model", "model_not_found", 404)
         return JSONResponse(model)
 
+    async def embeddings(self, request: Request) -> Response:
+        """The vectors of texts."""
+        body = await _body(request)
+
+        def work(gone: threading.Event) -> dict[str, Any]:
+            def check() -> None:
+                if gone.is_set():
+                    raise ClientDisconnect
+
+            return answered(body, self.name, self.embedder, check)
+
+        return JSONResponse(await _worked(request, self._embedding, work))
+
+    async def refuse(self, request: Request) -> Response:
+        """Refuse a request for a text."""
+        raise RequestError(f"model: {self.name!r} has embeddings only: it writes no text", "model")
+
+
+class Server(EmbeddingServer):
+    """A model that answers, under a name, and the answers to requests for it."""
+
+    def __init__(self, chat: Chat, name: str, parallel: int, sampling: Sampling):
+        vectors = partial(mean_states, chat.reader)
+        super().__init__(name, Embedder(chat.tokenizer, chat.reader.config.width, vectors, 1))
+        self.chat, self.sampling = chat, sampling
+        self.engine = Engine(chat, parallel, WAITING)
+        self._encoding = Threads(ENCODED)
+        self._longest = max(map(len, chat.tokenizer.tokens))
+
+    def close(self) -> None:
+        """End the thread of the engine."""
+        self.engine.close()
+
+    def _routes(self) -> list[Route]:
+        return [
+            Route("/", self.page),
+            Route("/v1/chat/completions", partial(self.answer, chat=True), methods=["POST"]),
+            Route("/v1/completions", partial(self.answer, chat=False), methods=["POST"]),
+            *super()._routes(),  # of two routes with a path, the first counts
+        ]
+
+    async def page(self, request: Request) -> Response:
+        """A page to talk to the model."""
+        page = Path(__file__).with_name("page.html").read_text("utf-8")
+        return HTMLResponse(page, headers={"Content-Security-Policy": PAGE_POLICY})
+
     async def answer(self, request: Request, chat: bool) -> Response:
-        """Answer a chat, or continue a text."""
-        wanted, ids = await self._read(request, await _body(request), chat)
-        if len(ids) >= self.chat.reader.config.context:
-            raise self._too_long(chat, f"{len(ids):,}")
-        form = _Form(chat, self.name, len(ids))
-        events = self._events(request, ids, wanted)
+        """Answer a chat, or continue a text or several."""
+        wanted, prompts = await self._read(request, await _body(request), chat)
+        form = Form(
+            chat,
+            self.name,
+            self.chat.tokenizer,
+            [(prompt.ids, prompt.text) for prompt in prompts],
+            wanted.n,
+            wanted.echo,
+        )
+        events = self._events(request, prompts, wanted)
         if wanted.stream:
             first = await anext(events)  # an error at once gets its status
             stream = form.stream(first, events, wanted.usage)
             return StreamingResponse(stream, media_type="text/event-stream")
-        every = [event async for event in events]
-        return JSONResponse(form.whole("".join(event.piece for event in every), every[-1]))
+        return JSONResponse(form.whole([event async for event in events]))
 
-    async def _read(self, request: Request, body: bytes, chat: bool) -> tuple[Wanted, list[int]]:
-        """The checked request, and the ids of its text; the work ends if the client leaves."""
-        gone = threading.Event()
+    async def _read(self, request: Request, body: bytes, chat: bool) -> tuple[Wanted, list[Prompt]]:
+        """The checked request, and the ids of its texts."""
 
-        def work() -> tuple[Wanted, list[int]]:
-            wanted = read(body, self.name, self.sampling, chat)
-            return wanted, self._ids(wanted, chat, gone)
+        def work(gone: threading.Event) -> tuple[Wanted, list[Prompt]]:
+            wanted = read(body, self.name, self.sampling, len(self.chat.tokenizer), chat)
+            if chat:
+                wanted, opening = self._with_tools(wanted)
+                return wanted, [Prompt(self._encoded(wanted, opening, gone), opening=opening)]
+            return wanted, self._prompts(wanted, gone)
 
-        task = asyncio.ensure_future(self._threads.run(work))
+        return await _worked(request, self._encoding, work)
+
+    @cached_property
+    def _form(self) -> CallForm:
+        """The form of the calls of the model.  InputError if it has none."""
+        return form_of(self.chat.template.source)
+
+    def _with_tools(self, wanted: Wanted) -> tuple[Wanted, str]:
+        """The request with the grammar of a call that it forces, and the opening of the call."""
+        tools, opening = wanted.tools, ""
         try:
-            while not (await asyncio.wait({task}, timeout=LOOK))[0]:
-                if await request.is_disconnected():
-                    raise ClientDisconnect
-            return task.result()
-        finally:
-            gone.set()
-            task.cancel()
+            if tools or any(m["role"] == "tool" or "tool_calls" in m for m in wanted.messages):
+                form = self._form
+                if tools and tools.forced:
+                    wanted, opening = replace(wanted, grammar=tools.grammar(form)), form.opening
+        except InputError as error:
+            raise RequestError(str(error), "tools") from None
+        if wanted.grammar is not None:
+            _ = self.chat.masks  # of the vocabulary: not in the thread of the connections
+        return wanted, opening
 
-    def _ids(self, wanted: Wanted, chat: bool, gone: threading.Event) -> list[int]:
-        """The ids of the messages, or of the prompt.  What cannot fit is not encoded."""
-        tokenizer, context = self.chat.tokenizer, self.chat.reader.config.context
+    def _encoded(self, wanted: Wanted, opening: str, gone: threading.Event) -> list[int]:
+        """The ids of the messages and of an opening.  What cannot fit is not encoded."""
+        messages, tools = wanted.messages, wanted.tools.described if wanted.tools else None
+        context = self.chat.reader.config.context
 
         def watch(n: int) -> None:
             if gone.is_set():
                 raise ClientDisconnect
             if n >= context:
-                raise self._too_long(chat, f"{n:,} or more")
+                raise self._too_long("messages", f"{n:,} or more")
 
-        if len(wanted.messages) >= context:
-            raise self._too_long(chat, f"{len(wanted.messages):,} messages")
-        texts = [message["content"] for message in wanted.messages] or [wanted.prompt]
-        size = sum(len(text.encode("utf-8", "replace")) for text in texts)
-        if size >= context * self._longest:
-            raise self._too_long(chat, f"{size:,} bytes")
+        if len(messages) >= context:
+            raise self._too_long("messages", f"{len(messages):,} messages")
+        calls = [message["tool_calls"] for message in messages if "tool_calls" in message]
+        texts = [message["content"] for message in messages]
+        self._check_size("messages", [*texts, *map(json.dumps, [*calls, *(tools or [])])])
         try:
             watch(0)
-            if chat:
-                return self.chat.encode(wanted.messages, watch).tolist()
-            ids = tokenizer.encode(wanted.prompt, "prompt").tolist()
-            return ids or [tokenizer.bos or 0]
+            ids = self.chat.encode(messages, watch=watch, tools=tools).tolist()
         except NoTime as error:
             raise RequestError(str(error), code="overloaded", status=503) from None
         except InputError as error:
             raise RequestError(str(error)) from None
+        ids += self.chat.tokenizer.encode_known(opening).tolist()
+        self._check_length("messages", len(ids))
+        return ids
 
-    def _too_long(self, chat: bool, found: str) -> RequestError:
-        message = f"expected less than {self.chat.reader.config.context:,} tokens, found {found}"
-        return RequestError(message, "messages" if chat else "prompt", "context_length_exceeded")
+    def _prompts(self, wanted: Wanted, gone: threading.Event) -> list[Prompt]:
+        """The prompts of a completion, and their ids."""
+        tokenizer, prompts = self.chat.tokenizer, []
+        for number, prompt in enumerate(wanted.prompts):
+            if gone.is_set():
+                raise ClientDisconnect
+            name = "prompt" if len(wanted.prompts) == 1 else f"prompt[{number}]"
+            if isinstance(prompt, str):
+                self._check_size(name, [prompt])
+                try:
+                    ids = tokenizer.opened(tokenizer.encode_known(prompt, name)).tolist()
+                except InputError as error:
+                    raise RequestError(str(error), "prompt") from None
+                read = Prompt(ids or [tokenizer.bos or 0], prompt)
+            else:
+                read = Prompt(prompt, tokenizer.decode(prompt) if wanted.echo else "")
+            self._check_length(name, len(read.ids), only_scored=wanted.length == 0)
+            prompts.append(read)
+        return prompts
+
+    def _check_size(self, name: str, texts: list[str]) -> None:
+        """RequestError for texts of so many bytes that they cannot fit the context."""
+        size = sum(len(text.encode("utf-8", "replace")) for text in texts)
+        if size >= (self.chat.reader.config.context + 1) * self._longest:
+            raise self._too_long(name, f"{size:,} bytes")
+
+    def _check_length(self, name: str, length: int, only_scored: bool = False) -> None:
+        """RequestError unless there is room for a token after a prompt, if there will be one."""
+        if length >= self.chat.reader.config.context + only_scored:
+            raise self._too_long(name, f"{length:,}", only_scored)
+
+    def _too_long(self, name: str, found: str, only_scored: bool = False) -> RequestError:
+        most = self.chat.reader.config.context + only_scored
+        message = f"expected less than {most:,} tokens, found {found}"
+        where = "" if name in ("messages", "prompt") else f"{name}: "
+        param = name.partition("[")[0]
+        return RequestError(where + message, param, "context_length_exceeded")
+
+    def _jobs(
+        self, prompts: list[Prompt], wanted: Wanted, deliver: Callable[[int, Growth], None]
+    ) -> list[Job]:
+        """The jobs of a request: ``n`` choices for each prompt."""
+        jobs: list[Job] = []
+        for prompt in prompts:
+            for choice in range(wanted.n):
+                text = self.chat.to_continue(
+                    prompt.ids,
+                    wanted.length,
+                    wanted.sampling_of(choice),
+                    grammar=wanted.grammar,
+                    adjustments=wanted.adjustments(),
+                    top=wanted.top,
+                    scores_prompt=wanted.echo and wanted.top is not None,
+                )
+                shown = self._form.texts if wanted.tools else ()
+                pieces = Pieces(self.chat.tokenizer, wanted.stop, shown, prompt.ids[-1])
+                echo = prompt.text if wanted.echo else ""
+                jobs.append(Job(text, pieces, partial(deliver, len(jobs)), echo))
+        return jobs
 
     async def _events(
-        self, request: Request, ids: list[int], wanted: Wanted
+        self, request: Request, prompts: list[Prompt], wanted: Wanted
     ) -> AsyncIterator[Event]:
-        """Yield the events of a text; it ends if the client leaves."""
+        """Yield the events of all choices; they end if the client leaves."""
         loop = asyncio.get_running_loop()
-        queue = asyncio.Queue[tuple[str, str | Exception | None]]()
+        queue = asyncio.Queue[Event | Exception]()
 
-        def deliver(piece: str, reason: str | Exception | None) -> None:
+        def deliver(choice: int, growth: Growth) -> None:
+            piece, scores, reason = growth
+            event: Event | Exception
+            if isinstance(reason, Exception):
+                event = reason
+            else:
+                event = Event(choice, piece, scores, reason, jobs[choice].written)
             with contextlib.suppress(RuntimeError):  # the loop has been closed
-                loop.call_soon_threadsafe(queue.put_nowait, (piece, reason))
+                loop.call_soon_threadsafe(queue.put_nowait, event)
 
+        jobs = self._jobs(prompts, wanted, deliver)
+        answers: list[Answer] = []
+        if wanted.tools:
+            names = wanted.tools.names
+            answers = [Answer(self._form, names, prompts[0].opening) for _ in jobs]
         try:
-            job = self.engine.submit(ids, wanted.length, wanted.sampling, wanted.stop, deliver)
+            self.engine.submit(jobs)
         except Full:
             message = f"{WAITING} requests wait already: try again later"
             raise RequestError(message, code="overloaded", status=503) from None
-        reason: str | Exception | None = None
+        active = len(jobs)
         try:
-            while reason is None:
-                piece = ""
+            while active:
+                event: Event | Exception | None = None
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK):
-                        piece, reason = await queue.get()
-                if isinstance(reason, Exception):
-                    raise reason
-                if piece or reason:
-                    yield Event(piece, reason, job.written)
-                if reason is None and await request.is_disconnected():
+                        event = await queue.get()
+                if isinstance(event, Exception):
+                    raise event
+                if event is not None and answers:
+                    event = _with_calls(event, answers[event.choice])
+                if event is not None and (event.piece or event.scores or event.reason):
+                    active -= event.reason is not None
+                    yield event
+                if active and await request.is_disconnected():
                     raise ClientDisconnect
         finally:
-            self.engine.cancel(job)
+            self.engine.cancel(jobs)
 
 
-class _Form:
-    """The objects of an answer."""
+def _with_calls(event: Event, answer: Answer) -> Event:
+    """An event without the text of calls; the last one has the calls."""
+    piece = answer.add(event.piece)
+    if event.reason is None:
+        return event._replace(piece=piece)
+    piece += answer.end()
+    reason = "tool_calls" if answer.calls and event.reason == "stop" else event.reason
+    return event._replace(piece=piece, reason=reason, calls=answer.calls)
 
-    def __init__(self, chat: bool, model: str, prompt_tokens: int):
-        self.chat, self.prompt_tokens = chat, prompt_tokens
-        self.object = "chat.completion" if chat else "text_completion"
-        self.common = {
-            "id": f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}",
-            "created": int(time.time()),
-            "model": model,
-        }
 
-    def usage(self, tokens: int) -> dict[str, int]:
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": tokens,
-            "total_tokens": self.prompt_tokens + tokens,
-        }
-
-    def whole(self, text: str, last: Event) -> dict[str, Any]:
-        """An answer as one object."""
-        message = {"role": "assistant", "content": text}
-        content = {"message": message} if self.chat else {"text": text}
-        choice = {"index": 0, **content, "logprobs": None, "finish_reason": last.reason}
-        usage = self.usage(last.tokens)
-        return {**self.common, "object": self.object, "choices": [choice], "usage": usage}
-
-    async def stream(
-        self, event: Event, others: AsyncIterator[Event], usage: bool
-    ) -> AsyncIterator[bytes]:
-        """An answer as events."""
-        if self.chat:
-            yield self._event(self._choice({"role": "assistant", "content": ""}, None))
-        try:
-            while True:
-                if event.piece:
-                    yield self._event(self._choice(self._delta(event.piece), None))
-                if event.reason is not None:
-                    break
-                event = await anext(others)
-            yield self._event(self._choice({} if self.chat else self._delta(""), event.reason))
-            if usage:
-                yield self._event({"choices": [], "usage": self.usage(event.tokens)})
-            yield b"data: [DONE]\n\n"
-        except ClientDisconnect:
-            pass
-        except (InputError, MemoryError) as error:
-            yield self._event(RequestError(str(error), status=500).body)
-        finally:
-            await others.aclose()  # type: ignore[attr-defined]
-
-    def _delta(self, piece: str) -> dict[str, str]:
-        return {"content": piece} if self.chat else {"text": piece}
-
-    def _choice(self, delta: dict[str, str], reason: Any) -> dict[str, Any]:
-        part = {"delta": delta} if self.chat else delta
-        return {"choices": [{"index": 0, **part, "logprobs": None, "finish_reason": reason}]}
-
-    def _event(self, values: dict[str, Any]) -> bytes:
-        kind = "chat.completion.chunk" if self.chat else self.object
-        whole = values if "error" in values else {**self.common, "object": kind, **values}
-        return f"data: {json.dumps(whole)}\n\n".encode()
+async def _worked(request: Request, threads: Threads, work: Callable[[threading.Event], T]) -> T:
+    """The result of some work in a thread; its event is set if the client leaves."""
+    gone = threading.Event()
+    task = asyncio.ensure_future(threads.run(partial(work, gone)))
+    try:
+        while not (await asyncio.wait({task}, timeout=LOOK))[0]:
+            if await request.is_disconnected():
+                raise ClientDisconnect
+        return task.result()
+    finally:
+        gone.set()
+        task.cancel()
 
 
 async def _body(request: Request) -> bytes:
@@ -310,7 +414,7 @@ async def _failure(request: Request, error: Exception) -> Response:
     return JSONResponse(RequestError(f"the server failed: {error}", status=500).body, 500)
 
 
-def serve(server: Server, host: str, port: int, started: Callable[[str], None]) -> None:
+def serve(server: EmbeddingServer, host: str, port: int, started: Callable[[str], None]) -> None:
     """Answer requests until a signal comes.  ``started`` is called with the address.
 
     InputError for an address that cannot be used.
@@ -331,4 +435,4 @@ def serve(server: Server, host: str, port: int, started: Callable[[str], None]) 
             started(f"http://{f'[{host}]' if ':' in host else host}:{port}")
             uvicorn.Server(config).run(sockets=[listening])
     finally:
-        server.engine.close()
+        server.close()

@@ -4,11 +4,12 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from minillm.decoding.batch import Batch, Kept
 from minillm.decoding.chat import Chat
 from minillm.decoding.pieces import Pieces
-from minillm.decoding.sampling import Sampling
+from minillm.decoding.scores import Score
 from minillm.decoding.writer import Text
 
 
@@ -16,53 +17,63 @@ class Full(Exception):
     """Too many requests wait."""
 
 
+class Growth(NamedTuple):
+    """A piece of an answer, the scores of its new tokens, and why it has ended, if it has.
+
+    The reason is "stop", "length", or an exception.
+    """
+
+    piece: str
+    scores: list[Score]
+    reason: str | Exception | None
+
+
 class Job:
     """A text that the engine continues.
 
-    ``deliver(piece, reason)`` is called, in the engine's thread, with each piece of the text, and
-    last with why it has ended: "stop", "length", or an exception.
+    ``deliver`` is called, in the engine's thread, whenever the text has grown.  The first piece
+    begins with the ``echo``.
     """
 
     def __init__(
-        self,
-        text: Text,
-        pieces: Pieces,
-        deliver: Callable[[str, str | Exception | None], None],
+        self, text: Text, pieces: Pieces, deliver: Callable[[Growth], None], echo: str = ""
     ):
         self.text, self.pieces, self.deliver = text, pieces, deliver
-        self._seen = len(text.ids)
-
-    @property
-    def written(self) -> int:
-        """The number of tokens that have been drawn."""
-        return len(self.text.ids) - self.text.prompt
+        self.written = 0  # tokens that have been drawn, up to one that completes a stop text
+        self._echo, self._delivered = echo, 0
 
     def grow(self) -> bool:
-        """Deliver the piece that new ids have added; whether the text has ended."""
-        ended, new = self.text.ended, self.text.ids[self._seen :]
-        self._seen += len(new)
-        piece = ""
-        for token in new[:-1] if ended == "stop" else new:
-            if not self.pieces.stopped:
+        """Deliver what new ids have added; whether the text has ended."""
+        text = self.text
+        piece, self._echo = self._echo, ""
+        new = text.ids[text.prompt + self.written :]
+        for at, token in enumerate(new):
+            if self.pieces.stopped:
+                break
+            self.written += 1
+            if at < len(new) - 1 or text.ended != "stop":
                 piece += self.pieces.add(token)
-        if ended is not None:
+        if text.ended is not None:
             piece += self.pieces.end()
-        reason = "stop" if self.pieces.stopped else ended
-        self.deliver(piece, reason)
+        scored = (text.prompt if text.scores_prompt else 0) + self.written
+        scores = text.scores[self._delivered : scored]
+        self._delivered += len(scores)
+        reason = "stop" if self.pieces.stopped else text.ended
+        self.deliver(Growth(piece, scores, reason))
         return reason is not None
 
 
 class Engine:
     """Requests that share the weights of one model.
 
-    At most ``parallel`` texts are continued at a time, and at most ``waiting`` others wait.
+    At most ``parallel`` texts are continued at a time, and at most ``waiting`` requests wait.
     """
 
     def __init__(self, chat: Chat, parallel: int, waiting: int):
         self.chat, self.parallel, self.waiting = chat, parallel, waiting
         self._kept = Kept(chat.reader, parallel)
         self._batch = Batch(chat.reader, self._kept)
-        self._queue: deque[Job] = deque()
+        self._queue: deque[deque[Job]] = deque()  # of each request
         self._active: dict[Text, Job] = {}
         self._cancelled: set[Job] = set()
         self._changed = threading.Condition()
@@ -70,34 +81,22 @@ class Engine:
         self._thread = threading.Thread(target=self._run, name="minillm engine", daemon=True)
         self._thread.start()
 
-    def submit(
-        self,
-        ids: Sequence[int],
-        length: int | None,
-        sampling: Sampling,
-        stop: Sequence[str],
-        deliver: Callable[[str, str | Exception | None], None],
-    ) -> Job:
-        """Continue ids with at most ``length`` others that fit, and before a text in ``stop``.
-
-        Raises Full if too many requests wait.
-        """
-        text = self.chat.to_continue(ids, length, sampling)
-        job = Job(text, Pieces(self.chat.tokenizer, stop, after=ids[-1]), deliver)
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Continue the texts of a request.  Raises Full if too many requests wait."""
         with self._changed:
             if len(self._queue) >= self.waiting:
                 raise Full
-            self._queue.append(job)
+            self._queue.append(deque(jobs))
             self._changed.notify()
-        return job
 
-    def cancel(self, job: Job) -> None:
-        """End a job, for example because its client has gone; it may have ended already."""
+    def cancel(self, jobs: Sequence[Job]) -> None:
+        """End the jobs of a request, for example because its client has gone.
+
+        Some may have ended already.
+        """
         with self._changed:
-            if job in self._queue:
-                self._queue.remove(job)
-            elif job.text in self._active:
-                self._cancelled.add(job)
+            self._queue = deque(waiting for waiting in self._queue if waiting[0] not in jobs)
+            self._cancelled.update(job for job in jobs if job.text in self._active)
 
     def close(self) -> None:
         """End the thread after its step."""
@@ -126,9 +125,15 @@ class Engine:
                     self._end(job.text)
             self._cancelled.clear()
             while self._queue and len(self._active) < self.parallel:
-                job = self._queue.popleft()
-                self._active[job.text] = job
-                self._batch.add(job.text)
+                jobs = self._queue.popleft()
+                job = jobs.popleft()
+                if jobs:  # behind the other requests, so that each is served in turn
+                    self._queue.append(jobs)
+                if job.text.ended is not None and not job.text.scores_prompt:
+                    job.grow()  # there is nothing to compute
+                else:
+                    self._active[job.text] = job
+                    self._batch.add(job.text)
 
     def _end(self, text: Text) -> None:
         del self._active[text]
@@ -141,4 +146,4 @@ class Engine:
         self._batch = Batch(self.chat.reader, self._kept)
         for job in jobs:
             with contextlib.suppress(Exception):
-                job.deliver("", error)
+                job.deliver(Growth("", [], error))

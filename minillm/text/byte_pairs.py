@@ -78,6 +78,7 @@ class BytePairs(ByteTokens):
         shown: Sequence[str] = (),
         lstrip: Sequence[str] = (),
         rstrip: Sequence[str] = (),
+        unused: Sequence[str] = (),
     ):
         """``merges`` in the order of their ranks.
 
@@ -91,6 +92,7 @@ class BytePairs(ByteTokens):
         nfc: texts are encoded in Unicode's composed form, as Qwen's are.
         shown: the specials that are part of an answer's text, such as ``<think>``.
         lstrip, rstrip: the specials that take the white space before them, or after them.
+        unused: the specials that have an id, but that no text becomes.
 
         ValueError if these do not fit together.
         """
@@ -114,7 +116,9 @@ class BytePairs(ByteTokens):
         self._missing = bytes(np.flatnonzero(self._ids < 0).tolist())
         tokens, in_order = list(numbers), np.argsort(self._ids)[len(self._missing) :]
         self.tokens = [tokens[number] for number in in_order.tolist()]
-        known = {text: self.id_of(text.encode()) for text in self.specials}
+        self.unused = check_texts(list(unused), "unused")
+        used = (text for text in self.specials if text not in self.unused)
+        known = {text: self.id_of(text.encode()) for text in used}
         self._set_specials(known, shown, lstrip, rstrip, bos, eos, add_bos, add_eos)
         self.mask, self.nfc = known.get(MASK), nfc
         self.line_end = None if self._ids[ord("\n")] < 0 else self.id_of(b"\n")

@@ -60,6 +60,11 @@ class ByteTokens(Vocabulary):
                 raise ValueError(f"{name}: expected {short(text)} among the specials, found none")
         self.add_bos, self.add_eos = add_bos, add_eos
 
+    @property
+    def special_ids(self) -> list[int]:
+        """The ids of special tokens, whose text always becomes them."""
+        return list(self.special.ids.values())
+
     def encode(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """The ids of the tokens of ``text``, (T,); EOS is the last if ``add_eos``.
 

@@ -45,6 +45,8 @@ from minillm.text.vocabulary import SpecialTokens, Vocabulary
 
 SECONDS = 5  # of CPU time that a template may take for a conversation
 
+Tools = Sequence[Mapping[str, Any]]
+
 _NONE = np.zeros(0, np.int32)
 
 
@@ -134,13 +136,12 @@ class ChatTemplate:
         self,
         messages: Sequence[Message],
         prompt: bool = True,
-        *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Tools | None = None,
         **values: Any,
     ) -> str:
         """The conversation as one text, and with ``prompt`` the beginning of an answer.
 
-        tools: descriptions of programs that the model may call, as JSON has them.
+        tools: functions that the answer may call, each as OpenAI's interface describes it.
         values: others that the template asks for, such as ``enable_thinking``.
         InputError, in one line, where the template fails or refuses the conversation.
         """
@@ -156,7 +157,7 @@ class ChatTemplate:
         self,
         messages: Sequence[Message],
         prompt: bool,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Tools | None = None,
         others: Mapping[str, Any] = MappingProxyType({}),
     ) -> Written:
         plain = all(isinstance(message.get("content"), str) for message in messages)
@@ -169,7 +170,8 @@ class ChatTemplate:
         for name in others:
             if name in tokens or name in values:
                 raise InputError(f"the chat template: expected other values than {name}, found it")
-        return _in_a_process(self.source, {**others, **values})
+        called = {"xml_tools": values["tools"]}  # by SmolLM3
+        return _in_a_process(self.source, {**called, **others, **values})
 
     def encode(
         self,
@@ -177,8 +179,7 @@ class ChatTemplate:
         messages: Sequence[Message],
         prompt: bool = True,
         watch: Callable[[int], None] = lambda n: None,
-        *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Tools | None = None,
         **values: Any,
     ) -> NDArray[np.int32]:
         """The ids of :meth:`text`, (T,).  No content of a message becomes a special token.
@@ -186,7 +187,7 @@ class ChatTemplate:
         ``watch`` is called now and then with the number of ids so far, and may raise an exception.
         """
         special = _special_tokens(tokenizer)
-        check_messages(messages, tools=True)
+        check_messages(messages)
         return _encoded(self._text(messages, prompt, tools, values), tokenizer, special, watch)
 
     def encode_answers(

@@ -15,6 +15,7 @@ The files of GPT-2 spell a byte as one printable character: the visible ones of 
 themselves, the others, in their order, from U+0100 on.  A space is "Ġ", a line's end "Ċ".
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,17 @@ from minillm.text.tokenizer_json import (
 )
 from minillm.text.units import vocabulary_from_dict
 from minillm.text.vocabulary import Vocabulary, check_texts, flag
-from minillm.text.word_pieces import CLS, MASK, PAD, SEP, SPECIALS, WordPieces
+from minillm.text.word_pieces import (
+    CLS,
+    MASK,
+    MPNET_CLS,
+    MPNET_MASK,
+    MPNET_PAD,
+    MPNET_SEP,
+    PAD,
+    SEP,
+    WordPieces,
+)
 from minillm.text.wordpiece import LONGEST, PREFIX, UNKNOWN
 
 _PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -147,7 +158,8 @@ def _read_config(path: Path, byte_pairs: bool = False) -> Entries:
     """
     config = Entries(path, read_json(path) if path.exists() else {})
     refused = {"split_special_tokens": (False, None)}
-    if byte_pairs and _class_of(config) in (None, "GPT2Tokenizer"):  # others ignore it
+    heed = (None, "GPT2Tokenizer", "RobertaTokenizer")  # others ignore it
+    if byte_pairs and _class_of(config) in heed:
         refused["add_prefix_space"] = (False, None)
     config.check_nested(refused)
     warn_of_unknown(path, config.values, _KNOWN)
@@ -190,13 +202,18 @@ def _pair(tokens: object) -> Pair:
 
 
 def assemble(
-    ids: dict[str, int], pairs: list[Pair], added: dict[str, int], **options: Any
+    ids: dict[str, int],
+    pairs: list[Pair],
+    added: dict[str, int],
+    listed: bool = False,
+    **options: Any,
 ) -> BytePairs:
     """Make a tokenizer with the ids of the files, which spell tokens: see :func:`spell`.
 
     A token that is neither a byte nor merged has to be special: ``added``, or written as <...> or
-    [...].  A byte that no merge takes may be missing.  The options go to BytePairs.
-    ValueError if these do not fit together.
+    [...].  If all special tokens are ``listed`` there, no text becomes another one in brackets; no
+    text ever becomes one of the tokens that fill up RoBERTa's vocabulary.  A byte that no merge
+    takes may be missing.  The options go to BytePairs.  ValueError if these do not fit together.
     """
     learned = list(dict.fromkeys([*BYTES, *(left + right for left, right in pairs)]))
     spelled = list(map(spell, learned))
@@ -206,14 +223,21 @@ def assemble(
             raise ValueError(f"the vocabulary has no id for {short(text)}")
     ordinary = set(spelled)
     specials = {token: ids[token] for token in ids if token not in ordinary}
-    for text in specials:
+    unused = []
+    for text in specials.keys() - added:
         bracketed = text[:1] + text[-1:] in ("<>", "[]") and len(text) > 2
-        if text not in added and not bracketed:
+        filling = _FILLING.fullmatch(text)
+        if not bracketed and not filling:
             raise ValueError(f"the token {short(text)} is neither a byte nor made by a merge")
+        if filling or listed:
+            unused.append(text)
     with_added(ids, added)
     specials = dict(sorted((specials | added).items(), key=lambda entry: entry[1]))
     numbers = [*(ids.get(text, -1) for text in spelled), *specials.values()]
-    return BytePairs(pairs, list(specials), numbers, **options)
+    return BytePairs(pairs, list(specials), numbers, unused=sorted(unused), **options)
+
+
+_FILLING = re.compile(r"madeupword\d+")
 
 
 _BYTE_LEVEL = {
@@ -247,6 +271,7 @@ def _read_byte_pairs(file: Entries, config: Path) -> BytePairs:
         [_pair(pair) for pair in merges_of(model)],
         added.ids,
         pattern=_pattern_of(file),
+        listed=bool(added.ids),
         whole=bool(model.get("ignore_merges")),
         nfc=_is_composed(file),
         **ends | frame | added.options,
@@ -315,23 +340,33 @@ _ROLES = {
     "sep_token": SEP,
     "mask_token": MASK,
 }
+_MPNET, _MPNET_ROLES = (
+    "MPNetTokenizer",
+    {
+        "pad_token": MPNET_PAD,
+        "unk_token": UNKNOWN,
+        "cls_token": MPNET_CLS,
+        "sep_token": MPNET_SEP,
+        "mask_token": MPNET_MASK,
+    },
+)
 _NORMALIZER = {  # names of tokenizer_config.json, and of tokenizer.json
     "do_lower_case": "lowercase",
     "strip_accents": "strip_accents",
     "tokenize_chinese_chars": "handle_chinese_chars",
 }
-_CLASSES = (None, "BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer")
+_CLASSES = (None, "BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", _MPNET)
 
 
 def read_bert(vocabulary: Path, config: Path) -> WordPieces:
     """The tokenizer in vocab.txt, and in tokenizer_config.json if there is such a file."""
     beside = _read_config(config)
     options = _options_of(beside)
-    tokens = _lines_of(vocabulary)
+    tokens, specials = _lines_of(vocabulary), list(_roles_of(beside).values())
     if beside.values.get("added_tokens_decoder") is not None:
-        _check_specials(beside)
+        _check_specials(beside, specials)
     with in_file(vocabulary):
-        return WordPieces(tokens, **options)
+        return WordPieces(tokens, specials=specials, **options)
 
 
 def _lines_of(path: Path) -> list[str]:
@@ -352,7 +387,7 @@ def _options_of(config: Entries) -> dict[str, Any]:
     if _class_of(config) not in _CLASSES:
         raise config.wrong("tokenizer_class", "'BertTokenizer'")
     values = {role: _content_of(config.values.get(role)) for role in _ROLES}
-    roles = {role: (token, None) for role, token in _ROLES.items()}
+    roles = {role: (token, None) for role, token in _roles_of(config).items()}
     Entries(config.path, values).check_nested(roles)
     with in_file(config.path):
         return {
@@ -362,19 +397,24 @@ def _options_of(config: Entries) -> dict[str, Any]:
         }
 
 
+def _roles_of(config: Entries) -> dict[str, str]:
+    """The texts of the special tokens, by their names in tokenizer_config.json."""
+    return _MPNET_ROLES if _class_of(config) == _MPNET else _ROLES
+
+
 def _content_of(token: Any) -> Any:
     """The text of a token, which some files write as an object with flags."""
     return token.get("content") if isinstance(token, dict) else token
 
 
-def _check_specials(config: Entries) -> None:
-    """InputError for other special tokens than BERT's: tokenizer.json can have them."""
+def _check_specials(config: Entries, specials: list[str]) -> None:
+    """InputError for other special tokens than these: tokenizer.json can have them."""
     decoder = config.values["added_tokens_decoder"]
     if not isinstance(decoder, dict):
         raise config.wrong("added_tokens_decoder", "an object")
     for token in map(_content_of, decoder.values()):
-        if token not in SPECIALS:
-            expected = ", ".join(SPECIALS)
+        if token not in specials:
+            expected = ", ".join(specials)
             raise Entries(config.path, {"added_tokens_decoder": token}).wrong(
                 "added_tokens_decoder", expected
             )
@@ -394,9 +434,8 @@ def _read_pieces(file: Entries, config: Path) -> WordPieces:
             file = Entries(file.path, {**file.values, "normalizer": normalizer | named})
     file.check_nested(_WORDPIECE)
     _check_template(file.values.get("post_processor"))
-    normalizer = file.values["normalizer"]
-    flags = ("normalized", "lstrip", "rstrip")
-    added = added_of(file.values.get("added_tokens", []), *flags).ids
+    normalizer, entries = file.values["normalizer"], file.values.get("added_tokens", [])
+    added = added_of(entries).ids  # white space beside them is dropped anyway
     vocabulary = ids_of(file.values["model"].get("vocab"), "model.vocab: an id to each token")
     ids = with_added(vocabulary, added)
     if sorted(ids.values()) != list(range(len(ids))):
@@ -410,6 +449,7 @@ def _read_pieces(file: Entries, config: Path) -> WordPieces:
         strip_accents=flag(normalizer, "strip_accents", None),
         split_ideographs=flag(normalizer, "handle_chinese_chars", True),
         specials=list(added),
+        normalised=[entry["content"] for entry in entries if entry.get("normalized")],
     )
 
 
@@ -425,19 +465,28 @@ _WORDPIECE = {
 }
 
 
+_FRAMES = ((CLS, SEP), (MPNET_CLS, MPNET_SEP))
+
+
 def _check_template(template: Any) -> None:
-    """ValueError unless a text gets [CLS] and [SEP] around it, or nothing."""
+    """ValueError unless a text gets [CLS] and [SEP] around it, or MPNet's tokens, or nothing."""
     match template:
         case None:
             return
         case {
             "type": "TemplateProcessing",
             "single": [
-                {"SpecialToken": {"id": "[CLS]"}},
+                {"SpecialToken": {"id": cls}},
                 {"Sequence": {"id": "A"}},
-                {"SpecialToken": {"id": "[SEP]"}},
+                {"SpecialToken": {"id": sep}},
             ],
-        }:
+        } if (cls, sep) in _FRAMES:
+            return
+        case {
+            "type": "BertProcessing" | "RobertaProcessing",
+            "cls": [cls, int()],
+            "sep": [sep, int()],
+        } if (cls, sep) in _FRAMES:
             return
     raise ValueError(f"post_processor: expected {CLS} A {SEP}, found {short(template)}")
 
@@ -516,8 +565,9 @@ def _files_of_wordpieces(tokenizer: WordPieces) -> dict[str, bytes]:
         if "\n" in token or "\r" in token:
             raise InputError(f"vocab.txt: cannot hold a token with a line's end: {short(token)}")
     ids = {token: number for number, token in enumerate(tokenizer.tokens)}
-    added = {ids[token]: token for token in sorted(tokenizer.specials, key=lambda t: ids[t])}
-    framed = CLS in ids and SEP in ids
+    mpnet = MPNET_CLS in tokenizer.specials
+    roles, cls, sep = (_MPNET_ROLES, MPNET_CLS, MPNET_SEP) if mpnet else (_ROLES, CLS, SEP)
+    framed = None not in (tokenizer.cls, tokenizer.sep)
     model = {
         "type": "WordPiece",
         "unk_token": UNKNOWN,
@@ -532,22 +582,27 @@ def _files_of_wordpieces(tokenizer: WordPieces) -> dict[str, bytes]:
         "strip_accents": tokenizer.strip_accents,
         "lowercase": tokenizer.lower_case,
     }
-    tokens = [{"id": n, **added_token(text)} for n, text in added.items()]
+    added = {
+        ids[token]: added_token(token)
+        | {"normalized": token in tokenizer.normalised, "lstrip": token == MPNET_MASK}
+        for token in sorted(tokenizer.specials, key=lambda t: ids[t])
+    }
+    tokens = [{"id": n, **token} for n, token in added.items()]
     whole = tokenizer_json(
         tokens,
         normalizer=normalizer,
         pre_tokenizer={"type": "BertPreTokenizer"},
-        post_processor=template_of(ids, [CLS, None, SEP], [None, SEP]) if framed else None,
+        post_processor=template_of(ids, [cls, None, sep], [None, sep]) if framed else None,
         decoder={"type": "WordPiece", "prefix": PREFIX, "cleanup": True},
         model=model,
     )
     config = {
-        "tokenizer_class": "BertTokenizer",
+        "tokenizer_class": _MPNET if mpnet else "BertTokenizer",
         "do_lower_case": tokenizer.lower_case,
         "strip_accents": tokenizer.strip_accents,
         "tokenize_chinese_chars": tokenizer.split_ideographs,
-        **{role: token for role, token in _ROLES.items() if token in ids},
-        "added_tokens_decoder": {str(n): added_token(text) for n, text in added.items()},
+        **{role: token for role, token in roles.items() if token in ids},
+        "added_tokens_decoder": {str(n): token for n, token in added.items()},
     }
     return {
         "tokenizer.json": whole,

@@ -106,6 +106,12 @@ def frame_of(file: Entries) -> dict[str, Any]:
                 pass  # transformers 5 writes a template that adds nothing
             case {"type": "TemplateProcessing", "single": [*pieces]} if not frame:
                 frame = _frame_in(pieces)
+            case {
+                "type": "RobertaProcessing",
+                "cls": [str(bos), int()],
+                "sep": [str(eos), int()],
+            } if not frame and not step.get("add_prefix_space"):
+                frame = {"bos": bos, "add_bos": True, "eos": eos, "add_eos": True}
             case _:
                 Entries(file.path, {"post_processor": step}).check_nested(
                     {"post_processor.type": ("ByteLevel", None)}

@@ -96,6 +96,11 @@ class Vocabulary(ABC):
             raise IndexError(f"expected an id from 0 to {len(self.tokens) - 1}, found {number}")
         return self.tokens[number]
 
+    @property
+    def special_ids(self) -> list[int]:
+        """The ids of special tokens, whose text always becomes them."""
+        return []
+
     def show(self, number: int) -> str:
         """A token as a label of a plot: on one line, and visible."""
         return visible(self.token(number))
@@ -213,8 +218,11 @@ def opening_id(vocabulary: Vocabulary, documents: bool = False) -> int:
     return next(number for number in candidates if number is not None)
 
 
-def banned_ids(vocabulary: Vocabulary, documents: bool = False) -> list[int]:
+def banned_ids(vocabulary: Vocabulary, documents: bool = False, rows: int = 0) -> list[int]:
     """The ids that a model should never write: BOS, padding and the unknown token.
+
+    So are those past the vocabulary, of a model with more ``rows``: their number is often a
+    multiple of 64, which multiplies faster on a GPU, and the last rows were never trained.
 
     EOS is one of them unless the model was trained on whole ``documents``, from which it has
     learned where a text ends.  If BOS is the same token, as in GPT-2, it may then be written.
@@ -222,7 +230,8 @@ def banned_ids(vocabulary: Vocabulary, documents: bool = False) -> list[int]:
     specials = {vocabulary.bos, vocabulary.eos, vocabulary.padding, vocabulary.unknown}
     if documents:
         specials.discard(vocabulary.eos)
-    return sorted(number for number in specials if number is not None)
+    present = (number for number in specials if number is not None)
+    return [*sorted(present), *range(len(vocabulary), rows)]
 
 
 def visible(token: str) -> str:

@@ -17,6 +17,8 @@ from minillm.unicode import check_encodable
 
 PAD, CLS, SEP, MASK = "[PAD]", "[CLS]", "[SEP]", "[MASK]"
 SPECIALS = (PAD, UNKNOWN, CLS, SEP, MASK)
+# MPNet's names of the same roles; its unknown token is BERT's.
+MPNET_PAD, MPNET_CLS, MPNET_SEP, MPNET_MASK = "<pad>", "<s>", "</s>", "<mask>"
 RAREST = 1e-6  # a character with a smaller share of a text has no piece
 LEAST_SIZE = len(SPECIALS) + 2
 
@@ -120,12 +122,14 @@ class WordPieces(Vocabulary):
         strip_accents: bool | None = None,
         split_ideographs: bool = True,
         specials: Sequence[str] = SPECIALS,
+        normalised: Sequence[str] = (),
     ):
         """``tokens`` by id; [UNK] is among them.
 
         strip_accents: None means the value of lower_case, as in most of BERT's files.
         specials: tokens that are written only as their exact text; those not in ``tokens`` are
-        ignored.  ValueError for tokens that are no vocabulary.
+        ignored.  normalised: specials that may also be written in upper case, with accents and so
+        on, as words may.  ValueError for tokens that are no vocabulary.
         """
         self.tokens = check_texts(list(tokens), "tokens")
         self.lower_case, self.split_ideographs = lower_case, split_ideographs
@@ -142,15 +146,28 @@ class WordPieces(Vocabulary):
             raise ValueError("tokens: expected texts that are not empty, found an empty one")
         self.specials = [token for token in dict.fromkeys(specials) if token in self._ids]
         self._special = SpecialTokens({token: self._ids[token] for token in self.specials})
+        self.normalised = [token for token in normalised if token in self._special.ids]
         self._pieces = {t: number for t, number in self._ids.items() if t not in self._special.ids}
         self._longest = max(map(len, self._pieces), default=0)
         self.table = CharacterTable(lower_case, self.strip_accents, split_ideographs)
         self._encoded, self._spans = Memory(self._encode_run), Memory(self._spans_of_run)
+        changed = {token.translate(self.table): token for token in self.normalised}
+        self._changed = SpecialTokens({text: self._ids[token] for text, token in changed.items()})
         self.unknown = self._ids[UNKNOWN]
-        self.pad = self.padding = self._ids.get(PAD)
-        self.cls = self.bos = self._ids.get(CLS)
-        self.sep = self.eos = self._ids.get(SEP)
-        self.mask = self._ids.get(MASK)
+        self.pad = self.padding = self._role(PAD, MPNET_PAD)
+        self.cls = self.bos = self._role(CLS, MPNET_CLS)
+        self.sep = self.eos = self._role(SEP, MPNET_SEP)
+        self.mask = self._role(MASK, MPNET_MASK)
+
+    def _role(self, *names: str) -> int | None:
+        """The id of the first of these tokens that is special; None if none is."""
+        found = (self._special.ids[name] for name in names if name in self._special.ids)
+        return next(found, None)
+
+    @property
+    def special_ids(self) -> list[int]:
+        """The ids of special tokens."""
+        return list(self._special.ids.values())
 
     def cut(self, text: str, name: str = "text") -> list[str]:
         """The text, cut before and after each special token."""
@@ -166,6 +183,8 @@ class WordPieces(Vocabulary):
         for part in self.cut(text, name):
             if part in self._special.ids:
                 runs.append(_bytes([self._special.ids[part]]))
+            elif self.normalised:
+                runs += self._encode_changed(part.translate(self.table))
             else:
                 for block in blocks(part, _WHITE_SPACE):
                     runs += map(self._encoded.__getitem__, _runs(block))
@@ -192,6 +211,18 @@ class WordPieces(Vocabulary):
         rows = np.concatenate(spans)
         offsets = rows[:, 1:] + np.repeat(starts, list(map(len, spans)))[:, None]
         return rows[:, 0].astype(np.int32), offsets
+
+    def _encode_changed(self, text: str) -> Iterator[bytes]:
+        """The ids of a text in which every character has been replaced.
+
+        A special token is there as its text is after the same replacement, in which a sign has a
+        space on both sides: "< unk >" for "<unk>", but "<  unk  >" for "< unk >".
+        """
+        for part in self._changed.cut(text):
+            if part in self._changed.ids:
+                yield _bytes([self._changed.ids[part]])
+            else:
+                yield from map(self._encoded.__getitem__, part.split())
 
     def _encode_run(self, run: str) -> bytes:
         return _bytes(
@@ -269,13 +300,17 @@ class WordPieces(Vocabulary):
     def to_dict(self) -> dict:
         """The JSON form; :func:`minillm.text.vocabulary_from_dict` reads it back."""
         options = {name: getattr(self, name) for name in _OPTIONS}
+        if self.normalised:
+            options["normalised"] = self.normalised
         return {"unit": self.unit, "tokens": self.tokens, "specials": self.specials, **options}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "WordPieces":
         """The tokenizer that ``to_dict`` described; ValueError if it is damaged."""
         tokens, specials = (check_texts(values.get(name), name) for name in ("tokens", "specials"))
-        return cls(tokens, specials=specials, **{name: flag(values, name) for name in _OPTIONS})
+        options = {name: flag(values, name) for name in _OPTIONS}
+        normalised = check_texts(values.get("normalised", []), "normalised")
+        return cls(tokens, specials=specials, normalised=normalised, **options)
 
 
 _OPTIONS = ("lower_case", "strip_accents", "split_ideographs")

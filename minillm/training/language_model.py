@@ -16,6 +16,7 @@ from minillm.errors import InputError
 from minillm.layers.types import Backward, State
 from minillm.models.gpt import GPT
 from minillm.models.llama import Llama
+from minillm.models.variants import Variant
 from minillm.training.checkpoints import copy_arrays
 from minillm.training.packed import Packed
 from minillm.training.parallel import all_rows, own_generator, own_rows
@@ -123,7 +124,7 @@ class ContextTask(WindowTask):
 
     def __init__(
         self,
-        model: GPT | Llama,
+        model: GPT | Llama | Variant,
         windows: RandomWindows | Windows,
         validation_ids: Ids,
         batch: int,

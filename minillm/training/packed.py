@@ -50,11 +50,12 @@ from numpy.typing import NDArray
 
 from minillm import checks, ops
 from minillm.layers.gradients import backward_through, merge_gradients
-from minillm.layers.heads import Attend, causal
+from minillm.layers.heads import Attend
 from minillm.layers.norms import norm
 from minillm.layers.types import Backward, Ids, Op, Rng
 from minillm.models.gpt import GPT, gpt_block
 from minillm.models.llama import Llama, llama_block
+from minillm.models.variants import Variant, variant_block, within
 
 
 def positions(lengths: Ids) -> NDArray[np.int64]:
@@ -80,15 +81,17 @@ def in_one_row(rows: NDArray, lengths: Ids) -> NDArray:
     return rows[sequence, :, positions(lengths)].swapaxes(0, 1)[None]
 
 
-def attend_within(lengths: Ids) -> Attend:
-    """Causal attention of each sequence of one row to itself alone.
+def attend_within(lengths: Ids, window: int | None = None) -> Attend:
+    """Causal attention of each sequence of one row to itself alone, or to the window at its end.
 
     q (1, N, R, w), k and v (1, M, R, w) -> context (1, N, R, w).
     """
 
     def attend(q, k, v):
         q, k, v = (below_each_other(part, lengths) for part in (q, k, v))
-        context, attention_backward = ops.scaled_dot_product_attention(q, k, v, True, lengths)
+        context, attention_backward = ops.scaled_dot_product_attention(
+            q, k, v, True, lengths, window=window
+        )
 
         def backward(dcontext):
             gradients = attention_backward(below_each_other(dcontext, lengths))
@@ -117,9 +120,12 @@ def recomputed(
 
 
 class Packed:
-    """A GPT or a Llama in fine-tuning; with ``recompute``, blocks run again for their backward."""
+    """A GPT, a Llama or a variant in fine-tuning.
 
-    def __init__(self, model: GPT | Llama, recompute: bool = False) -> None:
+    With ``recompute``, blocks run again for their backward.
+    """
+
+    def __init__(self, model: GPT | Llama | Variant, recompute: bool = False) -> None:
         self.model, self.recompute = model, recompute
 
     def loss(
@@ -179,14 +185,15 @@ class Packed:
         c, p = self.model.config, self.model.params
         checks.fits_context(ids.shape[1] if lengths is None else int(lengths.max()), c.context)
         places = np.arange(ids.shape[1]) if lengths is None else positions(lengths)
-        attend = causal if lengths is None else attend_within(lengths)
-        x, embed_backward, norm_of, block = self._parts(ids, np.broadcast_to(places, ids.shape))
+        x, embed_backward, norm_of, block = self._parts(
+            ids, np.broadcast_to(places, ids.shape), lengths
+        )
         x, dropout_backward = ops.dropout(x, c.dropout, rng)
         backwards = {}
-        for prefix in (f"blocks.{layer}" for layer in range(c.layers)):
-            forward = partial(block, prefix, attend)
+        for layer in range(c.layers):
+            forward = partial(block, layer)
             run = partial(recomputed, forward) if self.recompute else forward
-            x, backwards[prefix] = run(x, rng)
+            x, backwards[f"blocks.{layer}"] = run(x, rng)
         y, norm_backward = norm_of(x)
 
         def backward(dy):
@@ -197,17 +204,27 @@ class Packed:
 
         return y, backward
 
-    def _parts(self, ids: Ids, places: Ids) -> tuple[NDArray, Backward, Op, Any]:
-        """The embedded tokens, with their backward; the last norm; the block."""
-        model, c, p = self.model, self.model.config, self.model.params
-        if isinstance(model, GPT):
+    def _parts(
+        self, ids: Ids, places: Ids, lengths: Ids | None
+    ) -> tuple[NDArray, Backward, Op, Callable[[int, NDArray, Rng], Any]]:
+        """The embedded tokens, with their backward; the last norm; the block of a layer."""
+        model, p = self.model, self.model.params
 
-            def gpt(prefix: str, attend: Attend, x: NDArray, rng: Rng) -> Any:
-                return gpt_block(p, prefix, x, c.heads, c.dropout, rng, attend)
+        def attend(window: int | None = None) -> Attend:
+            return within(window) if lengths is None else attend_within(lengths, window)
+
+        if isinstance(model, GPT):
+            c = model.config
+
+            def gpt(layer: int, x: NDArray, rng: Rng) -> Any:
+                return gpt_block(p, f"blocks.{layer}", x, c.heads, c.dropout, rng, attend())
 
             return *model.embed(ids, places), partial(norm, p, "norm"), gpt
 
-        def llama(prefix: str, attend: Attend, x: NDArray, rng: Rng) -> Any:
-            return llama_block(p, prefix, x, places, model.config, rng, attend)
+        def block(layer: int, x: NDArray, rng: Rng) -> Any:
+            if isinstance(model, Variant):
+                own = attend(model.config.window_of(layer))
+                return variant_block(p, layer, x, places, model.config, rng, own)
+            return llama_block(p, f"blocks.{layer}", x, places, model.config, rng, attend())
 
-        return *model.embed(ids), partial(norm, p, "norm", eps=model.config.eps), llama
+        return *model.embed(ids), partial(norm, p, "norm", eps=model.config.eps), block

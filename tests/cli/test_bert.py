@@ -193,8 +193,8 @@ def test_runs_of_other_kinds(finished, text_file, tmp_path, fails):
     out = tmp_path / "words"
     options = ["--dimension", "4", "--epochs", "1", "--minimum-count", "1"]
     assert main(["train", "word2vec", text_file, "--out", str(out), *options]) == 0
-    assert "expected a run of bert, found 'word2vec'" in fails("fill", out, "[MASK]")
-    assert "expected a run of bert, found 'word2vec'" in fails("embed", out, "--to", "x")
+    assert "expected a run of bert or encoder, found 'word2vec'" in fails("fill", out, "[MASK]")
+    assert "expected a run of bert or encoder, found 'word2vec'" in fails("embed", out, "--to", "x")
     line = fails("similar", out, "the", "--among", text_file)
     assert "--among: a run of word2vec compares words, not texts" in line
     copy = shutil.copytree(finished, tmp_path / "copy")

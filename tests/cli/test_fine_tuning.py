@@ -382,7 +382,7 @@ def test_additions_to_the_encoder_of_a_classifier(bases, train, tmp_path):
     assert found.embed(["the cat"]).shape == (1, 8)
 
 
-def test_what_is_no_adapter(bases, files, train, tmp_path, fails):
+def test_what_is_no_adapter(bases, files, train, tmp_path, fails, capsys):
     whole = train(bases / "bert")
     assert f"{whole}: expected a run with --lora-rank, found one with all weights" in fails(
         "export", whole, tmp_path / "x"
@@ -399,12 +399,13 @@ def test_what_is_no_adapter(bases, files, train, tmp_path, fails):
     assert "expected --init DIR, the run that its additions are for" in fails(
         "import", adapter, *out
     )
-    assert "--init: expected a run of bert, gpt or llama, found one of lm" in fails(
-        "import", adapter, *out, "--init", bases / "lm"
+    assert (
+        "--init: expected a run of bert, encoder, gpt, llama or variant, found one of lm"
+        in fails("import", adapter, *out, "--init", bases / "lm")
     )
-    assert "expected lora_A or lora_B of a linear layer of the baseline" in fails(
-        "import", adapter, *out, "--init", bases / "bert"
-    )
+    command = ["import", str(adapter), *map(str, out), "--init", str(bases / "bert")]
+    assert main(command) == 2
+    assert "expected lora_A or lora_B of a linear layer of the baseline" in capsys.readouterr().err
     assert "--init: expected a folder with adapter_config.json" in fails(
         "import", bases / "bert", *out, "--init", bases / "bert"
     )
@@ -444,7 +445,8 @@ def test_wrong_input(bases, files, tmp_path, fails):
     options = ["--dimension", "4", "--epochs", "1", "--minimum-count", "1", "--out", str(words)]
     assert main(["train", "word2vec", str(files / "text.txt"), *options]) == 0
     line = fails("finetune", words, *out)
-    assert "RUN: expected a run of lm, gpt, llama, bert or finetuned, found one of word2vec" in line
+    assert "RUN: expected a run of lm, gpt, llama, variant, bert, encoder or finetuned" in line
+    assert "found one of word2vec" in line
     assert not (tmp_path / "run" / "config.json").exists()
     gpt = ["train", "gpt", files / "text.txt", "--out", tmp_path / "run", *QUICK]
     assert "--freeze: expected --init DIR with it, found none" in fails(*gpt, "--freeze", "1")

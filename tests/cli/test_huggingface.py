@@ -103,6 +103,28 @@ def test_bert_there_and_back(tmp_path, capsys):
     assert not (again / "modules.json").exists()
 
 
+def test_a_bert_with_more_rows_than_pieces(tmp_path):
+    size = len(PIECES)
+    model = BERT(BERTConfig(size + 9, 16, 2, 3, 6), np.random.default_rng(0))
+    model.params["mask.output_b"][size:] = 99
+    export_bert(model, PIECES, tmp_path / "bert")
+    run, again, text = tmp_path / "run", tmp_path / "again", tmp_path / "text"
+    assert main(["import", str(tmp_path / "bert"), "--out", str(run)]) == 0
+    opened = minillm.load(run)
+    assert opened.model.config.vocabulary == size + 9
+    for word, _ in opened.fill("she [MASK] shells", top=9)[0]:
+        assert word in PIECES.tokens
+    opened.look("she sells")
+    assert opened.embed(["she sells"]).shape == (1, 6)
+    assert main(["export", str(run), str(again), "--format", "huggingface"]) == 0
+    weights = "model.safetensors"
+    assert (again / weights).read_bytes() == (tmp_path / "bert" / weights).read_bytes()
+    text.write_text(TEXT * 20)
+    command = ["train", "bert", str(text), "--init", str(run), "--out", str(tmp_path / "more")]
+    assert main([*command, "--steps", "2"]) == 0
+    assert minillm.load(tmp_path / "more").model.config.vocabulary == size + 9
+
+
 def test_a_sentence_encoder_there_and_back(tmp_path, capsys, monkeypatch):
     sentences = Sentences("first", True, 5)
     folder = bert(tmp_path / "encoder", sentences, masked_words=False)
@@ -161,11 +183,10 @@ def test_bad_input_of_bert(tmp_path, fails):
     folder, run = bert(tmp_path / "bert", masked_words=False), tmp_path / "run"
     config = folder / "config.json"
     values = json.loads(config.read_text())
-    config.write_text(json.dumps(values | {"model_type": "roberta"}))
+    config.write_text(json.dumps(values | {"model_type": "unheard"}))
     message = fails("import", folder, "--out", run)
-    assert (
-        "config.json: model_type: expected 'bert' or 'gpt2' or 'llama', found 'roberta'" in message
-    )
+    assert "config.json: model_type: expected 'bert' or 'distilbert' or " in message
+    assert "found 'unheard'" in message
     config.write_text(json.dumps(values | {"model_type": ["bert"]}))
     assert "found ['bert']" in fails("import", folder, "--out", run)
     config.write_text(json.dumps(values | {"hidden_act": "relu"}))
@@ -201,3 +222,23 @@ def test_a_context_that_no_run_may_have(tmp_path, fails):
     message = fails("import", tmp_path / "bert", "--out", tmp_path / "run")
     assert "context: expected a whole number from 8" in message
     assert not (tmp_path / "run").exists()
+
+
+def test_every_reason_is_a_line(tmp_path, gpt2, capsys):
+    config, tokenizer = gpt2 / "config.json", gpt2 / "tokenizer.json"
+    values, run = json.loads(config.read_text()), tmp_path / "run"
+    tokenizer.write_text(json.dumps(json.loads(tokenizer.read_text()) | {"normalizer": {}}))
+    for changes, names in (
+        ({"n_head": 0, "n_embd": 0}, ("config.json: n_head", "config.json: n_embd")),
+        ({"model_type": "other"}, ("config.json: model_type",)),
+    ):
+        config.write_text(json.dumps(values | changes))
+        assert main(["import", str(gpt2), "--out", str(run)]) == 2
+        output = capsys.readouterr()
+        *lines, last = output.err.splitlines()
+        for line, name in zip(lines, names, strict=True):
+            assert line.startswith(f"minillm: {gpt2}/{name}: expected ")
+        expected = f"minillm: {tokenizer}: normalizer: expected null or NFC, found {{}}"
+        assert last.startswith(expected)
+        assert output.out == ""
+        assert not run.exists()

@@ -6,11 +6,12 @@ from chatting import TOKENIZER, model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minillm.decoding import Reader, Sampling, Writer, batch
+from minillm.decoding import Reader, Sampling, Writer, batch, prompt_scores
 from minillm.decoding.batch import Batch, Kept
 from minillm.decoding.cache import gathered
 from minillm.decoding.pieces import Pieces
 from minillm.decoding.writer import Text
+from minillm.ops.softmax import log_softmax
 
 READER = Reader(model())
 PROMPTS = st.lists(st.integers(0, 9), min_size=1, max_size=12)
@@ -106,6 +107,80 @@ def test_the_part_of_a_prompt_that_was_read_is_kept(monkeypatch):
     some.remove(text)
     assert len(some) == 0
     assert kept.take(np.array(prompt))[0] == 10
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=40), min_size=1, max_size=5),
+    st.lists(st.integers(0, 4), min_size=5, max_size=5),
+    st.integers(2, 40),
+)
+@settings(max_examples=10)
+def test_prompts_that_are_scored_together(prompts, lengths, part):
+    """The scores are those of a pass over each alone, and its text goes on as it would alone."""
+    sampling = Sampling(temperature=0.0)
+    some, kept = Batch(READER, Kept(READER)), []
+    for prompt, length in zip(prompts, lengths, strict=False):
+        text = Text(list(prompt), length, sampling, banned=[3], top=2, scores_prompt=True)
+        kept.append(text)
+        some.add(text)
+    assert len(some) == len(prompts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prompt_scores, "PART", part)
+        while len(some):
+            for text in some.step():
+                if text.ended:
+                    some.remove(text)
+    for text, prompt, length in zip(kept, prompts, lengths, strict=False):
+        assert text.ids == (alone(prompt, length, sampling) if length else prompt)
+        log_p = log_softmax(READER.model.forward(np.array([text.ids]))[0][0])
+        assert [score.token for score in text.scores] == text.ids
+        assert (text.scores[0].log_p, text.scores[0].top) == (None, [])
+        for at, score in enumerate(text.scores[1:]):
+            assert score.log_p == pytest.approx(log_p[at, score.token], abs=1e-3)
+            best = np.sort(log_p[at])[:-3:-1]
+            np.testing.assert_allclose([one for _, one in score.top], best, atol=1e-3)
+            assert dict(score.top).get(score.token, score.log_p) == score.log_p
+
+
+def test_texts_whose_prompts_are_scored_may_be_removed_at_any_time(monkeypatch):
+    monkeypatch.setattr(prompt_scores, "PART", 4)
+    some = Batch(READER, Kept(READER))
+    texts = [Text([1] * 20, 5, scores_prompt=True) for _ in range(4)]
+    for text in texts[:3]:
+        some.add(text)
+    some.step()
+    some.add(texts[3])
+    assert len(some) == 4
+    some.remove(texts[3])
+    for text in texts[:3]:
+        some.remove(text)
+    assert len(some) == 0
+    assert some.step() == []
+    assert some.scoring is None
+
+
+def test_a_prompt_of_several_texts_is_read_once(monkeypatch):
+    monkeypatch.setattr(batch, "PART", 5)
+    read, original = [], type(READER).read
+
+    def counting(self, ids, state):
+        read.append(ids.shape)
+        return original(self, ids, state)
+
+    monkeypatch.setattr(type(READER), "read", counting)
+    some, prompt = Batch(READER, Kept(READER)), [1, 2, 3, 4, 5, 6, 7, 8]
+    texts = [Text(list(prompt), 3, Sampling(seed=k), banned=[3]) for k in range(3)]
+    for text in texts:
+        some.add(text)
+    other = Text([*prompt[:-1], 9], 3, Sampling(seed=0), banned=[3])
+    some.add(other)
+    assert len(some) == 4
+    some.remove(texts.pop())
+    while any(text.ended is None for text in texts):
+        some.step()
+    assert sorted(shape for shape in read if shape[1] > 1) == [(1, 3), (1, 3), (1, 5), (1, 5)]
+    for k, text in enumerate(texts):
+        assert text.ids == alone(prompt, 3, Sampling(seed=k))
 
 
 @given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=80), min_size=1, max_size=4))

@@ -150,12 +150,16 @@ def test_a_last_turn_that_does_not_fit_is_an_error():
             some.answer([*before, user("the cat sat on the mat " * 8)])
 
 
+def written(some, ids, length=None):
+    return list(some._write(some.to_continue(ids.tolist(), length, GREEDY)))
+
+
 def test_an_answer_ends_with_the_context():
     some = chat(context=48)
     some.ends = []
     ids = some.encode([user("the cat")])
-    assert len(list(some._write(ids, None, GREEDY))) == 48 - len(ids)
-    assert list(some._write(np.arange(48) % 9, None, GREEDY)) == []
+    assert len(written(some, ids)) == 48 - len(ids)
+    assert written(some, np.arange(48) % 9) == []
 
 
 def test_an_answer_ends_before_the_token_that_ends_a_turn():
@@ -163,9 +167,9 @@ def test_an_answer_ends_before_the_token_that_ends_a_turn():
     ids = some.encode([user("the cat")])
     free = chat()
     free.ends = []
-    written = list(free._write(ids, 20, GREEDY))
-    some.ends = [written[7]]
-    assert list(some._write(ids, 20, GREEDY)) == written[: written.index(written[7])]
+    all_ids = written(free, ids, 20)
+    some.ends = [all_ids[7]]
+    assert written(some, ids, 20) == all_ids[: all_ids.index(all_ids[7])]
 
 
 def test_pieces_are_whole_characters_and_no_special_tokens():

@@ -8,6 +8,7 @@ from minillm import use_kernels
 from minillm.decoding import Decoder, GPTReader, LlamaReader, Reader, TransformerDecoder
 from minillm.decoding.causal import CausalReader
 from minillm.decoding.decoder import CaptionDecoder, RecurrentDecoder
+from minillm.decoding.llama_reader import VariantReader
 from minillm.decoding.recurrent import NeuralNGramReader, RecurrentReader
 from minillm.models.captioner import Captioner, CaptionerConfig
 from minillm.models.classifier import Classifier, ClassifierConfig
@@ -17,6 +18,7 @@ from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from minillm.models.transformer import Transformer, TransformerConfig
+from minillm.models.variants import Variant, VariantConfig
 from minillm.training.lora import LoRA, new_additions
 
 V = 6
@@ -26,6 +28,11 @@ OF_TEXT = {
     "gpt": (GPT, GPTConfig(V, **SIZES), GPTReader),
     "llama": (Llama, LlamaConfig(V, **SIZES), LlamaReader),
     "llama, untied": (Llama, LlamaConfig(V, **SIZES, key_heads=1, tied=False), LlamaReader),
+    "mistral": (Variant, VariantConfig(V, **SIZES, family="mistral", window=3), VariantReader),
+    "gemma": (
+        *(Variant, VariantConfig(V, **SIZES, family="gemma3", window=3, whole_every=2)),
+        VariantReader,
+    ),
     "gru": (LanguageModel, LM(V, 4, 5, layers=2, cell="gru"), RecurrentReader),
     "lstm, one-hot": (LanguageModel, LM(V, 0, 5, layers=2, cell="lstm"), RecurrentReader),
     "rnn, tied": (LanguageModel, LM(V, 5, 5, cell="rnn", tied=True), RecurrentReader),
@@ -78,7 +85,7 @@ def test_a_model_that_cannot_is_refused():
         Decoder(new("gpt"))
 
 
-@pytest.mark.parametrize("name", ["gpt", "llama", "llama, untied"])
+@pytest.mark.parametrize("name", ["gpt", "llama", "llama, untied", "mistral", "gemma"])
 def test_a_step_is_what_the_blocks_of_the_page_give(kernels, name):
     reader, ids = Reader(new(name)), np.array([[1, 2, 3], [0, 5, 4]])
     with use_kernels(kernels):

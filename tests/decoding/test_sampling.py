@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from minillm.decoding import Sampling, Writer, next_probabilities, sample, sampling
-from minillm.decoding.sampling import next_probabilities_fast, penalised
+from minillm.decoding.sampling import next_probabilities_fast
 from minillm.errors import InputError
 from minillm.option import option
 
@@ -148,20 +148,6 @@ def test_rules_act_one_after_the_other():
     np.testing.assert_allclose(p, np.array([0, 8, 2, 4, 0]) / 14)
     p = next_probabilities(logits, 0.5, min_p=0.25)
     np.testing.assert_allclose(p, np.array([0, 64, 0, 16, 0]) / 80)
-
-
-@given(logits, st.lists(st.integers(0, 100), max_size=20), st.floats(0.1, 10))
-def test_the_penalty_is_paid_once_for_each_token_of_the_text(logits, text, penalty):
-    text = [id % len(logits) for id in text]
-    before = logits.copy()
-    after = penalised(logits, text, penalty)
-    for id, x in enumerate(logits):
-        paid = (x / penalty if x > 0 else x * penalty) if id in text else x
-        assert after[id] == pytest.approx(paid)
-    np.testing.assert_array_equal(logits, before)
-    expected = next_probabilities(after, 0.7, top_k=3)
-    some = Sampling(temperature=0.7, top_k=3, repetition_penalty=penalty)
-    np.testing.assert_allclose(some.probabilities(logits, text), expected)
 
 
 def test_a_writer_pays_for_what_it_has_read_and_written():

@@ -13,6 +13,8 @@ from minillm.formats.tensors import open_tensors, write_tensors
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.models.variants import FAMILIES, Variant, VariantConfig
+from minillm.text import BytePairs, WordPieces
 from minillm.training.lora import LoRA
 
 SIZES = {"context": 6, "layers": 2, "heads": 2, "width": 4}
@@ -139,10 +141,13 @@ def test_additions_to_modules_of_theirs(name, prefix, tmp_path):
     [
         ({"peft_type": "IA3"}, "peft_type: expected 'LORA', found 'IA3'"),
         ({"use_dora": True}, "use_dora: expected False or None, found True"),
-        ({"use_rslora": True}, "use_rslora: expected False"),
-        ({"bias": "all"}, "bias: expected 'none', found 'all'"),
-        ({"rank_pattern": {"a": 3}}, "rank_pattern: expected {} or None, found"),
-        ({"modules_to_save": ["classifier"]}, "modules_to_save: expected None or "),
+        ({"use_rslora": "x"}, "use_rslora: expected true or false, found 'x'"),
+        ({"bias": "some"}, "bias: expected 'none' or 'all' or 'lora_only', found 'some'"),
+        ({"alpha_pattern": {"query": 0}}, "alpha_pattern: query: expected a number above 0"),
+        ({"alpha_pattern": {"(a+)+": 1}}, r"alpha_pattern: expected names of modules with at mo"),
+        ({"alpha_pattern": {"a*b*c*": 1}}, r"alpha_pattern: expected names of modules with at m"),
+        ({"alpha_pattern": {"(": 1}}, r"alpha_pattern: expected names of modules"),
+        ({"lora_bias": True}, "lora_bias: expected False or None, found True"),
         ({"r": 0}, "r: expected a whole number from 1 up, found 0"),
         ({"r": 4}, "expected shape \\(4, 4\\), found \\(3, 4\\)"),
         ({"lora_alpha": "x"}, "lora_alpha: expected a number, found 'x'"),
@@ -213,13 +218,227 @@ def test_damaged_weights_are_refused(changed, message, tmp_path):
         read_adapter(tmp_path / "theirs", model)
 
 
+def changed(model, **changes):
+    """The model with other weights."""
+    return type(model)(
+        model.config, params={n: a.copy() for n, a in (model.params | changes).items()}
+    )
+
+
+def applied(model, arrays, scale):
+    """The weights with the additions, and with the weights that replace others."""
+    replaced = {name: array for name, array in arrays.items() if name in model.params}
+    others = {name: array for name, array in arrays.items() if name not in replaced}
+    return merged(changed(model, **replaced), others, scale)
+
+
+@pytest.mark.parametrize("root", [False, True])
+def test_each_module_may_have_its_own_rank_and_alpha(root, tmp_path):
+    """And a scale of 1 / sqrt(r): our one scale is that of the settings, the others are in B."""
+    model = small("llama")
+    tensors, expected = {}, {name: array.copy() for name, array in model.params.items()}
+    alphas = {"q_proj": 5, r"model\.layers\.1\..*up_proj": 7, "none": 3}
+    for (module, (ours, columns)), r, alpha in zip(
+        LLAMA_MODULES.items(), (1, 2, 3, 4, 5), (5, 6, 7, 6, 6), strict=True
+    ):
+        scale = alpha / (np.sqrt(r) if root else r)
+        place = {module: (ours, columns)}
+        some, own = theirs_with(model, place, r=r, scale=scale)
+        tensors |= some
+        expected[ours] += own[ours] - model.params[ours]
+    ranks = {"none": 1}
+    values = {"alpha_pattern": alphas, "rank_pattern": ranks, "use_rslora": root}
+    write_theirs(tmp_path / "theirs", tensors, **values)
+    additions, r, alpha = read_adapter(tmp_path / "theirs", model)
+    assert (r, alpha) == (3, pytest.approx(6 * np.sqrt(3) if root else 6))
+    assert_close(merged(model, additions, alpha / r), expected)
+    write_adapter(tmp_path / "ours", model, additions, alpha / r, "base")
+    result, r, alpha = read_adapter(tmp_path / "ours", model)
+    assert_close(merged(model, result, alpha / r), expected)
+    write_theirs(tmp_path / "theirs", tensors, rank_pattern={})
+    with pytest.raises(InputError, match=r"q_proj.lora_A.weight: expected shape \(3, 4\), found"):
+        read_adapter(tmp_path / "theirs", model)
+
+
+def test_weights_that_replace_others(tmp_path):
+    """Biases and saved modules; a tensor that is the baseline's is no addition."""
+    model, rng = small("gpt"), np.random.default_rng(4)
+    tensors, expected = theirs_with(model, GPT_MODULES, r=3, scale=2.0)
+    inner = "transformer.h.0.attn.c_attn"
+    replaced = {
+        f"{inner}.base_layer.bias": "blocks.0.attention.b_qkv",
+        "transformer.h.1.mlp.c_fc.bias": "blocks.1.feed_forward.b_1",
+        "transformer.ln_f.weight": "norm.gain",
+        "transformer.ln_f.bias": "norm.bias",
+    }
+    for theirs, ours in replaced.items():
+        expected[ours] = rng.standard_normal(model.params[ours].shape).astype(np.float32)
+        tensors[f"base_model.model.{theirs}"] = expected[ours]
+    same = model.params["blocks.0.norm_1.bias"]
+    tensors["base_model.model.transformer.h.0.ln_1.bias"] = same
+    tensors["base_model.model.transformer.ln_f.original_module.bias"] = same  # it is not read
+    write_theirs(tmp_path / "theirs", tensors, bias="all", modules_to_save=["ln_f"])
+    arrays, r, alpha = read_adapter(tmp_path / "theirs", model)
+    assert arrays.keys() & model.params.keys() == set(replaced.values())
+    assert_close(applied(model, arrays, alpha / r), expected)
+    write_adapter(tmp_path / "ours", model, arrays, alpha / r, "base")
+    assert_close(applied(model, read_adapter(tmp_path / "ours", model)[0], alpha / r), expected)
+    config = json.loads((tmp_path / "ours" / CONFIG).read_text())
+    assert (config["bias"], config["modules_to_save"]) == ("all", ["transformer.ln_f"])
+    tensors["base_model.model.transformer.ln_f.weight"] = np.ones(5, np.float32)
+    write_theirs(tmp_path / "theirs", tensors)
+    with pytest.raises(InputError, match=r"ln_f.weight: expected shape \(4,\), found \(5,\)"):
+        read_adapter(tmp_path / "theirs", model)
+
+
+def test_a_table_and_its_output(tmp_path):
+    """Additions to a table; if it is the output, too, both have to be replaced, by the same."""
+    model = small("llama")
+    additions = added_to(model, ("embedding.E", "W_o"))
+    write_adapter(tmp_path / "made", model, additions, 1.5, "base")
+    names = open_tensors(tmp_path / "made" / WEIGHTS)[0]
+    table = "base_model.model.model.embed_tokens.lora_embedding_"
+    assert (names[f"{table}A"].shape, names[f"{table}B"].shape) == ((2, 9), (4, 2))
+    result, r, alpha = read_adapter(tmp_path / "made", model)
+    assert_close(merged(model, result, alpha / r), merged(model, additions, 1.5))
+    tensors = {name: tensor.read() for name, tensor in names.items()}
+    E = tensors["base_model.model.model.embed_tokens.base_layer.weight"] = np.ones(
+        (9, 4), np.float32
+    )
+    write_theirs(tmp_path / "theirs", tensors, r=2, lora_alpha=3.0)
+    arrays, r, alpha = read_adapter(tmp_path / "theirs", model)  # additions to what replaces E
+    A, B = additions["embedding.E.A"], additions["embedding.E.B"]
+    np.testing.assert_allclose(arrays["embedding.E"], E + 1.5 * A @ B, rtol=1e-5)
+    assert "embedding.E.A" not in arrays
+
+    tied = small("gpt")
+    tensors, _ = theirs_with(tied, GPT_MODULES, r=3, scale=2.0)
+    for output, given in ((None, False), (E + 1, False), (E, True)):
+        tensors["base_model.model.transformer.wte.weight"] = E
+        tensors |= {} if output is None else {"base_model.model.lm_head.weight": output}
+        write_theirs(tmp_path / "tied", tensors)
+        if given:
+            arrays, *_ = read_adapter(tmp_path / "tied", tied)
+            np.testing.assert_array_equal(arrays["embedding.E"], E)
+            write_adapter(tmp_path / "again", tied, arrays, 1.0, "base")
+            stored = open_tensors(tmp_path / "again" / WEIGHTS)[0]
+            assert stored["base_model.model.lm_head.weight"].shape == (9, 4)
+        else:
+            with pytest.raises(InputError, match=r"the same weights under wte.weight and lm_head"):
+                read_adapter(tmp_path / "tied", tied)
+
+
 def test_an_embedding_is_not_written(tmp_path):
     model = small("gpt")
-    with pytest.raises(
-        InputError, match=r"embedding.E.A: only a linear layer of a gpt, a llama or"
-    ):
+    with pytest.raises(InputError, match=r"embedding.E.A: expected an addition to a linear layer"):
         write_adapter(tmp_path / "x", model, added_to(model, ("W_o", "embedding.E")), 1.0, "base")
     assert not (tmp_path / "x").exists()
+
+
+def base_in_transformers(name, model, folder):
+    """The model as transformers loads it."""
+    transformers = pytest.importorskip("transformers")
+    if name == "gpt":
+        export_gpt2(model, BytePairs([]), folder)
+        return transformers.GPT2LMHeadModel.from_pretrained(folder)
+    if name == "llama":
+        export_llama(model, BytePairs([]), folder)
+        return transformers.LlamaForCausalLM.from_pretrained(folder)
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c", "d"]
+    export_bert(model, WordPieces(tokens), folder)
+    return transformers.BertForMaskedLM.from_pretrained(folder)
+
+
+def logits_of(model, ids):
+    if not isinstance(model, BERT):
+        return model.forward(ids)[0]
+    x, _ = model.hidden(ids)
+    return model.masked_words(x.reshape(-1, 4))[0].reshape(*ids.shape, -1)
+
+
+FUSED = {"model.layers.0.self_attn.qkv_proj": ("blocks.0.attention.W_qkv", slice(0, 8))}
+BIAS = {
+    "model.layers.1.self_attn.v_proj.base_layer.bias": ("blocks.1.attention.b_qkv", slice(6, 8))
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_variants_of_llama_have_them_too(family, tmp_path):
+    """Phi-3 has one module for query, key and value; the gains of a Gemma are not replaced."""
+    rng = np.random.default_rng(0)
+    sizes = {**SIZES, "key_heads": 1, "feed_forward": 6, "head_width": 2, "tied": False}
+    model = Variant(VariantConfig(9, **sizes, family=family), rng)
+    modules = FUSED if family == "phi3" else dict([*LLAMA_MODULES.items()][:2])
+    tensors, expected = theirs_with(model, modules, r=3, scale=2.0)
+    if "blocks.1.attention.b_qkv" in model.params:
+        for theirs, (ours, columns) in BIAS.items():
+            tensors[f"base_model.model.{theirs}"] = np.ones(2, np.float32)
+            expected[ours][columns] = 1
+    write_theirs(tmp_path / "theirs", tensors)
+    arrays, r, alpha = read_adapter(tmp_path / "theirs", model)
+    assert_close(applied(model, arrays, alpha / r), expected)
+    write_adapter(tmp_path / "ours", model, arrays, alpha / r, "base")
+    arrays, r, alpha = read_adapter(tmp_path / "ours", model)
+    assert_close(applied(model, arrays, alpha / r), expected)
+    tensors["base_model.model.model.norm.weight"] = np.ones(4, np.float32)
+    write_theirs(tmp_path / "theirs", tensors)
+    if family == "gemma3":
+        with pytest.raises(InputError, match=r"model.norm.weight': expected lora_A or lora_B"):
+            read_adapter(tmp_path / "theirs", model)
+    else:
+        read_adapter(tmp_path / "theirs", model)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # PEFT's use of transformers
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("name", "targets", "values"),
+    [
+        ("llama", ["q_proj", "down_proj"], {"use_rslora": True}),
+        ("bert", ["query", "dense"], {"rank_pattern": {"query": 3}, "alpha_pattern": {"dense": 9}}),
+        ("gpt", ["c_attn", "c_fc"], {"alpha_pattern": {r".*\.1\..*c_fc": 9}, "use_rslora": True}),
+        ("gpt", ["c_attn", "wpe"], {"bias": "all"}),
+        ("gpt", ["c_attn"], {"bias": "all", "modules_to_save": ["ln_f"]}),
+        ("bert", ["query"], {"bias": "lora_only"}),
+        ("bert", ["query"], {"modules_to_save": ["transform", "position_embeddings"]}),
+        ("llama", ["q_proj"], {"modules_to_save": ["norm", "embed_tokens", "lm_head"]}),
+        ("llama", ["q_proj", "embed_tokens", "lm_head"], {"rank_pattern": {"lm_head": 3}}),
+    ],
+)
+def test_whatever_peft_trains_is_equal(name, targets, values, tmp_path):
+    """Its logits are ours, and its logits with our files are its own, to 1e-6 of their range."""
+    peft = pytest.importorskip("peft")
+    torch = pytest.importorskip("torch")
+    model = small(name, 9 if name == "bert" else 257)
+    rng = np.random.default_rng(5)
+    for array in model.params.values():
+        array += 0.3 * rng.standard_normal(array.shape).astype(np.float32)
+    base = base_in_transformers(name, model, tmp_path / "base")
+    config = peft.LoraConfig(
+        r=2, lora_alpha=5, target_modules=targets, fan_in_fan_out=name == "gpt", **values
+    )
+    torch.manual_seed(0)
+    theirs = peft.get_peft_model(base, config).eval()
+    for parameter in theirs.parameters():
+        if parameter.requires_grad:
+            parameter.data.add_(0.2 * torch.randn_like(parameter))
+    theirs.save_pretrained(tmp_path / "saved")
+    ids = np.random.default_rng(3).integers(0, 9, (2, 6))
+    expected = theirs.double()(torch.from_numpy(ids)).logits.detach().numpy()
+    arrays, r, alpha = read_adapter(tmp_path / "saved", model)
+    weights, updates = (
+        {name: array.astype(float) for name, array in some.items()}
+        for some in (model.params, arrays)
+    )
+    copy = changed(model, **applied(changed(model, **weights), updates, alpha / r))
+    tolerance = {"rtol": 0, "atol": 1e-6 * np.ptp(expected)}
+    np.testing.assert_allclose(logits_of(copy, ids), expected, **tolerance)
+    write_adapter(tmp_path / "ours", model, arrays, alpha / r, "base")
+    base = base_in_transformers(name, model, tmp_path / "again")
+    again = peft.PeftModel.from_pretrained(base, tmp_path / "ours").double().eval()
+    np.testing.assert_allclose(
+        again(torch.from_numpy(ids)).logits.detach().numpy(), expected, **tolerance
+    )
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # PEFT's use of transformers
@@ -228,32 +447,16 @@ def test_peft_loads_and_saves_them(name, tmp_path):
     """PEFT computes with them what we do, and reads what it has saved the same way."""
     peft = pytest.importorskip("peft")
     torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    from minillm.text import BytePairs, WordPieces
-
     model = small(name, 9 if name == "bert" else 257)
     additions = added_to(model, ("W_qkv", "W_1", "W_gate_up"))
-    if name == "gpt":
-        export_gpt2(model, BytePairs([]), tmp_path / "base")
-        base = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "base")
-    elif name == "llama":
-        export_llama(model, BytePairs([]), tmp_path / "base")
-        base = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "base")
-    else:
-        tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c", "d"]
-        export_bert(model, WordPieces(tokens), tmp_path / "base")
-        base = transformers.BertForMaskedLM.from_pretrained(tmp_path / "base")
+    base = base_in_transformers(name, model, tmp_path / "base")
     write_adapter(tmp_path / "made", model, additions, 1.5, str(tmp_path / "base"))
     loaded = peft.PeftModel.from_pretrained(base, tmp_path / "made").eval()
     ids = np.random.default_rng(3).integers(0, 9, (2, 6))
     with torch.no_grad():
         theirs = loaded(torch.from_numpy(ids)).logits.numpy()
     model.params.update(merged(model, additions, 1.5))
-    if name != "bert":
-        ours = model.forward(ids)[0]
-    else:
-        x, _ = model.hidden(ids)
-        ours = model.masked_words(x.reshape(-1, 4))[0].reshape(2, 6, 9)
+    ours = logits_of(model, ids)
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
     loaded.save_pretrained(tmp_path / "saved")
     result, r, alpha = read_adapter(tmp_path / "saved", model)

@@ -1,10 +1,14 @@
 """word2vec's formats: round trips, damage, and gensim's files."""
 
+import gzip
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import minillm
+from minillm.cli import main
 from minillm.errors import InputError
 from minillm.formats.word2vec import read_vectors, write_vectors
 
@@ -22,6 +26,40 @@ def test_round_trip_to_the_bit(tmp_path_factory, seed, binary):
     words, again = read_vectors(path)
     assert words == WORDS
     assert np.array_equal(again.view(np.uint32), vectors.view(np.uint32))
+
+
+@pytest.mark.parametrize("form", ["text", "binary", "glove"])
+def test_glove_and_compressed_files(tmp_path, form):
+    path, packed = tmp_path / "file", tmp_path / "file.gz"
+    write_vectors(path, WORDS, VECTORS, form == "binary")
+    if form == "glove":
+        path.write_bytes(path.read_bytes().partition(b"\n")[2] + b"\n")
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    for file in (path, packed):
+        words, vectors = read_vectors(file)
+        assert words == WORDS
+        assert np.array_equal(vectors, VECTORS)
+        run = tmp_path / f"run of {file.name}"
+        assert main(["import", str(file), "--out", str(run)]) == 0
+        assert np.array_equal(minillm.load(run).vectors["the"], VECTORS[0])
+    packed.write_bytes(packed.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"file.gz: expected a (whole )?gzip file"):
+        read_vectors(packed)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a 1 2\nb 1\n", "line 2: expected a word and 2 numbers, found 1"),
+        ("a 1 2\nb 1 x\n", "line 2: expected 2 numbers"),
+        ("a 1 2\na 1 2\n", "expected each word once, found 'a' again"),
+        ("a 1 x\nb 1 2\n", "line 1: expected the number of words"),
+    ],
+)
+def test_damaged_files_without_a_head(tmp_path, text, message):
+    (tmp_path / "v").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_vectors(tmp_path / "v")
 
 
 @pytest.mark.parametrize("binary", [True, False])

@@ -80,7 +80,7 @@ def run_op(case, name, dtype):
 
 def run_the_other_kernels():
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from quantised_cases import FORMATS, packed
+    from quantised_cases import FORMATS, inputs, packed
 
     from minillm.decoding.beam import _most_probable, beam_search
     from minillm.decoding.reader import Reader
@@ -111,12 +111,13 @@ def run_the_other_kernels():
     find_children(np.array([0, 5000], np.int32), words, np.zeros(20_001, np.int32), asked)
     for format in FORMATS:
         for M, O, twice in ((1, 37, False), (13, 16, True), (300, 131, False)):
-            (part,) = packed(rng, format, 96, O).parts
-            names = ("codes", "scale", "offset")
+            I = inputs([format], 3)
+            (part,) = packed(rng, format, I, O).parts
+            names = ("codes", "scale", "offset", "d", "e", "levels")
             arrays = {name: getattr(part, name) for name in names}
             ends = {name: at_an_end(a) for name, a in arrays.items() if a is not None}
             parts = (replace(part, **ends),) * 2
-            x = at_an_end(rng.standard_normal((M, 96)).astype(np.float32))
+            x = at_an_end(rng.standard_normal((M, I)).astype(np.float32))
             _quantised_product(x, parts, twice)
             _quantised_rows(parts, at_an_end(rng.integers(0, 2 * O, 40)))
     for dtype in (np.float32, np.float64):

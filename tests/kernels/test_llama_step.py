@@ -13,7 +13,7 @@ from minillm import use_kernels, use_threads
 from minillm.decoding import Reader
 from minillm.decoding.llama_reader import LlamaWeights
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.ops.rotary import frequencies
+from minillm.models.variants import FAMILIES, Variant, VariantConfig
 from minillm.quantised import Quantised, QuantisedLowRank, quantise
 from minillm.quantised.codes import BLOCK
 from minillm.quantised.matrix import beside
@@ -33,21 +33,32 @@ ROWS = st.sampled_from([1, 2, 3, 7, 11])  # and of each some tokens
 TOKENS = st.sampled_from([1, 1, 2, 5])
 
 
-def new(layers, key_heads, shared, head_width, vocabulary, tied, dtype=np.float32, bits=()):
-    """A Llama of width 64, whose block i has weights of bits[i]; no gain is one."""
+FAMILY = st.sampled_from([None, None, *FAMILIES])
+
+
+def new(
+    layers, key_heads, shared, head_width, vocabulary, tied, dtype=np.float32, bits=(), family=None
+):
+    """A Llama or a variant of width 64, whose block i has weights of bits[i]; no gain is one."""
     rng = np.random.default_rng(0)
-    config = LlamaConfig(
-        vocabulary=vocabulary,
-        context=40,
-        layers=layers,
-        heads=key_heads * shared,
-        key_heads=key_heads,
-        width=64,
-        feed_forward=96,
-        head_width=head_width,
-        tied=tied,
-    )
-    model = Llama(config, rng, dtype=dtype)
+    sizes = {
+        "vocabulary": vocabulary,
+        "context": 40,
+        "layers": layers,
+        "heads": key_heads * shared,
+        "key_heads": key_heads,
+        "width": 64,
+        "feed_forward": 96,
+        "head_width": head_width,
+        "tied": tied,
+    }
+    if family is None:
+        model = Llama(LlamaConfig(**sizes), rng, dtype=dtype)
+    else:
+        if FAMILIES[family].windows:
+            sizes["window"] = 4
+        every = {"whole_every": 2, "unrotated_every": 2}
+        model = Variant(VariantConfig(family=family, **sizes, **every), rng, dtype=dtype)
     for name, array in model.params.items():
         size = 0.3 if array.ndim == 1 else len(array) ** -0.5
         model.params[name] = array + (size * rng.standard_normal(array.shape)).astype(dtype)
@@ -88,9 +99,9 @@ def arguments(model, B, S, T=1, seed=2):
     x = rng.standard_normal((B * T, c.width)).astype(model.dtype)
     start = rng.integers(0, S + 1, B)
     positions = start[:, None] + np.arange(T)
-    angles = positions.reshape(B * T, 1) * frequencies(c.head_width, c.rotary_base)
-    cos, sin = np.cos(angles).astype(model.dtype), np.sin(angles).astype(model.dtype)
-    return LlamaWeights(model), x, cos, sin, past, start, c.eps
+    weights = LlamaWeights(Reader(model))
+    cos, sin = weights.cos_and_sin(positions.reshape(B * T, 1), model.dtype)
+    return weights, x, cos, sin, past, start, c.eps
 
 
 def results(step, given_ones):
@@ -102,10 +113,10 @@ def results(step, given_ones):
 PRECISIONS = st.sampled_from([(np.float64, 1e-12), (np.float32, 2e-5)])
 
 
-@given(SIZES, ROWS, st.integers(0, 20), TOKENS, PRECISIONS)
-def test_the_twin_is_the_original(twin, original, sizes, B, S, T, precision):
+@given(SIZES, FAMILY, ROWS, st.integers(0, 20), TOKENS, PRECISIONS)
+def test_the_twin_is_the_original(twin, original, sizes, family, B, S, T, precision):
     dtype, tolerance = precision
-    given_ones = arguments(new(**sizes, dtype=dtype), B, S, T)
+    given_ones = arguments(new(**sizes, dtype=dtype, family=family), B, S, T)
     pairs = (results(kernels.llama_step, given_ones) for kernels in (twin, original))
     for ours, theirs in zip(*pairs, strict=True):
         assert ours.shape == theirs.shape
@@ -113,10 +124,10 @@ def test_the_twin_is_the_original(twin, original, sizes, B, S, T, precision):
         np.testing.assert_allclose(ours, theirs, atol=tolerance * max(1, np.abs(theirs).max()))
 
 
-@given(SIZES, ROWS, st.integers(0, 20), TOKENS, st.sampled_from([(8,), (4, 8)]))
-def test_packed_weights_are_those_of_the_original(twin, original, sizes, B, S, T, bits):
+@given(SIZES, FAMILY, ROWS, st.integers(0, 20), TOKENS, st.sampled_from([(8,), (4, 8)]))
+def test_packed_weights_are_those_of_the_original(twin, original, sizes, family, B, S, T, bits):
     """An activation between two integers may be rounded to either: a step of 1/127 of a block."""
-    given_ones = arguments(new(**sizes, bits=bits), B, S, T)
+    given_ones = arguments(new(**sizes, bits=bits, family=family), B, S, T)
     pairs = (results(kernels.llama_step, given_ones) for kernels in (twin, original))
     for ours, theirs in zip(*pairs, strict=True):
         size = max(1, np.abs(theirs).max())
@@ -160,8 +171,9 @@ def test_additions_that_are_trained_are_used_and_cannot_be_replaced(kernels, bit
 
 @pytest.mark.parametrize("bits", [(), (4, 8)])
 @pytest.mark.parametrize("T", [1, 3])
-def test_threads_and_other_texts_change_no_bit(twin, bits, T):
-    given_ones = arguments(new(2, 3, 3, 16, 4000, True, bits=bits), 3, 20, T)
+@pytest.mark.parametrize("family", [None, "gemma3"])
+def test_threads_and_other_texts_change_no_bit(twin, bits, T, family):
+    given_ones = arguments(new(2, 3, 3, 16, 4000, True, bits=bits, family=family), 3, 20, T)
     weights, *rows, past, start, eps = given_ones
     with use_threads(1):
         expected = results(twin.llama_step, given_ones)
@@ -170,7 +182,8 @@ def test_threads_and_other_texts_change_no_bit(twin, bits, T):
             for ours, theirs in zip(results(twin.llama_step, given_ones), expected, strict=True):
                 np.testing.assert_array_equal(ours, theirs)
     if bits:  # sums of floats depend on the number of rows
-        rows = [array[T : 2 * T] for array in rows]
+        x, cos, sin = rows
+        rows = [x[T : 2 * T], cos[:, T : 2 * T].copy(), sin[:, T : 2 * T].copy()]
         one = weights, *rows, [array[1:2] for array in past], start[1:2], eps
         logits, *past = results(twin.llama_step, one)
         np.testing.assert_array_equal(logits, expected[0][T : 2 * T])
@@ -241,6 +254,12 @@ def fewer(weights):
     return weights
 
 
+def with_own(weights, **arrays):
+    for name, values in arrays.items():
+        setattr(weights, name, np.array(values, np.int64))
+    return weights
+
+
 def none(weights):
     weights.arrays = weights.arrays[:3]
     return weights
@@ -252,8 +271,13 @@ SPOILT = {
     "x with strides": changed(1, np.asfortranarray),
     "x of more rows": changed(1, lambda x: np.tile(x, (2, 1))),
     "no rows": changed(1, lambda x: x[:0]),
-    "fewer angles": changed(2, lambda cos: cos[:1]),
+    "fewer angles": changed(2, lambda cos: cos[:, :1].copy()),
     "angles too wide": changed(3, lambda sin: np.tile(sin, 2)),
+    "no angles": changed(2, lambda cos: cos[:0]),
+    "windows of fewer layers": changed(0, lambda weights: with_own(weights, windows=[])),
+    "a window below 0": changed(0, lambda weights: with_own(weights, windows=[-1])),
+    "angles that are not there": changed(0, lambda weights: with_own(weights, tables=[1])),
+    "angles below -1": changed(0, lambda weights: with_own(weights, tables=[-2])),
     "a layer less": changed(4, lambda past: past[:-2]),
     "keys of other rows": changed(4, lambda past: [past[0][:1], *past[1:]]),
     "keys of another dtype": changed(4, lambda past: [past[0].astype(float), *past[1:]]),
@@ -284,6 +308,10 @@ SPOILT = {
     "W_down with strides": weight(8, lambda W: np.asfortranarray(np.ones((96, 64), np.float32))),
     "W_down of another dtype": weight(8, lambda W: np.ones((96, 64))),
     "a list for a weight": weight(8, lambda W: [1.0]),
+    "a bias too short": weight(9, lambda b: np.ones(95, np.float32)),
+    "a bias of two axes": weight(9, lambda b: np.ones((1, 96), np.float32)),
+    "one norm of heads": weight(10, lambda gain: np.ones(16, np.float32)),
+    "a norm of one result": weight(12, lambda gain: np.ones(64, np.float32)),
 }
 
 

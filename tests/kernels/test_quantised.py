@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from quantised_cases import BLOCKS, FORMATS, OUTPUTS, packed
+from quantised_cases import BLOCKS, FORMATS, OUTPUTS, inputs, packed
 
 from minillm import use_threads
 from minillm._kernels import _compiled
@@ -21,9 +21,9 @@ PARTS = st.lists(st.sampled_from(list(FORMATS)), min_size=1, max_size=3)
 
 
 def drawn(seed, M, B, O, formats):
-    rng = np.random.default_rng(seed)
-    W = beside(*(packed(rng, format, 32 * B, O) for format in formats))
-    return rng.normal(size=(M, 32 * B)).astype(np.float32), W.parts
+    rng, I = np.random.default_rng(seed), inputs(formats, B)
+    W = beside(*(packed(rng, format, I, O) for format in formats))
+    return rng.normal(size=(M, I)).astype(np.float32), W.parts
 
 
 def assert_near(ours, theirs, x, parts, twice):

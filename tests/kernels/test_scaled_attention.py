@@ -10,7 +10,7 @@ TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
 DTYPES = st.sampled_from([np.float32, np.float64])
 
 
-def reference(dcontext, query, keys, values, lengths, causal, start):
+def reference(dcontext, query, keys, values, lengths, causal, start, window=None):
     """context, log_sums and the gradients, one query at a time, in float64."""
     dtype = query.dtype
     dcontext, query, keys, values = (x.astype(np.float64) for x in (dcontext, query, keys, values))
@@ -18,10 +18,13 @@ def reference(dcontext, query, keys, values, lengths, causal, start):
     context, log_sums = np.zeros((B, N, T, values.shape[3])), np.zeros((B, N, T))
     gradients = dquery, dkeys, dvalues = [np.zeros(x.shape) for x in (query, keys, values)]
     for b, n, t in np.ndindex(B, N, T):
-        m, seen = n // group, lengths[b]
+        m, first, last = n // group, 0, lengths[b]
         if causal:
-            seen = max(0, min(seen, start[b] + t + 1))
-        k, v, q = keys[b, m, :seen], values[b, m, :seen], query[b, n, t]
+            last = max(0, min(last, start[b] + t + 1))
+        if window is not None:
+            first = max(0, start[b] + t + 1 - window)
+        seen = slice(first, last)
+        k, v, q = keys[b, m, seen], values[b, m, seen], query[b, n, t]
         scores = k @ q / np.sqrt(D)
         largest = scores.max(initial=-np.inf)
         if largest == -np.inf:
@@ -33,8 +36,8 @@ def reference(dcontext, query, keys, values, lengths, causal, start):
         dweights = v @ dcontext[b, n, t]
         dscores = weights * (dweights - weights @ dweights) / np.sqrt(D)
         dquery[b, n, t] = dscores @ k
-        dkeys[b, m, :seen] += np.outer(dscores, q)
-        dvalues[b, m, :seen] += np.outer(weights, dcontext[b, n, t])
+        dkeys[b, m, seen] += np.outer(dscores, q)
+        dvalues[b, m, seen] += np.outer(weights, dcontext[b, n, t])
     return [x.astype(dtype) for x in (context, log_sums, *gradients)]
 
 
@@ -47,7 +50,7 @@ def both(twin, dcontext, *arguments):
     ]
 
 
-def case(rng, B, M, group, T, S, D, E, dtype, causal=True):
+def case(rng, B, M, group, T, S, D, E, dtype, causal=True, window=None):
     """dcontext and the arguments of the forward."""
 
     def normal(*shape):
@@ -56,7 +59,7 @@ def case(rng, B, M, group, T, S, D, E, dtype, causal=True):
     N = M * group
     lengths, start = rng.integers(0, S + 1, B), rng.integers(-T, S + 1, B)
     arrays = normal(B, N, T, E), normal(B, N, T, D), normal(B, M, S, D), normal(B, M, S, E)
-    return [*arrays, lengths, causal, start]
+    return [*arrays, lengths, causal, start, window]
 
 
 def assert_close(ours, theirs, dtype):
@@ -76,11 +79,13 @@ def assert_close(ours, theirs, dtype):
     st.sampled_from([1, 3, 16, 33]),
     st.integers(1, 20),
     DTYPES,
-    st.booleans(),
+    st.sampled_from([False, True, 1, 2, 5, 16, 33, 64, 100, 279, 280]),  # a number: the window
     st.integers(0, 99),
 )
 def test_against_a_loop(twin, B, M, group, T, S, D, E, dtype, causal, seed):
-    arguments = case(np.random.default_rng(seed), B, M, group, T, S, D, E, dtype, causal)
+    window = causal if type(causal) is int else None
+    rng = np.random.default_rng(seed)
+    arguments = case(rng, B, M, group, T, S, D, E, dtype, bool(causal), window)
     assert_close(both(twin, *arguments), reference(*arguments), dtype)
 
 
@@ -97,18 +102,19 @@ def in_a_cache(x, room, filling):
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_cache_is_read_where_it_lies(twin, causal, T):
     """Nothing beyond the lengths or behind the last query is read: there the cache is NaN."""
-    dcontext, query, keys, values, lengths, _, start = case(
+    dcontext, query, keys, values, lengths, _, start, _ = case(
         np.random.default_rng(0), 3, 2, 2, T, 80, 9, 5, np.float32
     )
     if causal:
         lengths[:], start[:] = 100, [10, 0, 80 - T]
-    expected = both(twin, dcontext, query, keys, values, lengths.clip(max=80), causal, start)
+    rest = causal, start, None
+    expected = both(twin, dcontext, query, keys, values, lengths.clip(max=80), *rest)
     strided = [in_a_cache(x, 20, np.nan) for x in (keys, values)]
     if causal:
         for b, first in enumerate(start):
             for x in strided:
                 x[b, :, first + T :] = np.nan
-    results = both(twin, dcontext, query, *strided, lengths, causal, start)
+    results = both(twin, dcontext, query, *strided, lengths, *rest)
     for name, one, other in zip(
         ("context", "log_sums", "dquery", "dkeys", "dvalues"), results, expected, strict=True
     ):
@@ -153,22 +159,49 @@ def test_the_gradients_of_a_sequence_to_itself_are_parts_of_one_array(twin):
 
 
 @pytest.mark.parametrize("T", [1, 7])
-def test_prefill_and_steps_agree(twin, T):
+@pytest.mark.parametrize("window", [None, 3, 12])
+def test_prefill_and_steps_agree(twin, T, window):
     """Queries one block after the other, each with its start, see what all see at once."""
-    _, query, keys, values, _, _, _ = case(
+    _, query, keys, values, _, _, _, _ = case(
         np.random.default_rng(0), 2, 2, 3, 21, 30, 8, 8, np.float64
     )
     lengths, start = np.full(2, 30), np.array([4, 9])
-    whole = twin.scaled_attention_forward(query, keys, values, lengths, True, start)[0]
+    whole = twin.scaled_attention_forward(query, keys, values, lengths, True, start, window)[0]
     for t in range(0, 21, T):
         part = np.ascontiguousarray(query[:, :, t : t + T])
-        context = twin.scaled_attention_forward(part, keys, values, lengths, True, start + t)[0]
+        context, _ = twin.scaled_attention_forward(
+            part, keys, values, lengths, True, start + t, window
+        )
         np.testing.assert_allclose(context, whole[:, :, t : t + T], rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("T", [1, 5, 64, 150])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_keys_before_all_windows_are_not_read(twin, T, dtype):
+    """There the cache may be NaN, and the bits are those of a cache without these keys."""
+    dcontext, query, keys, values, lengths, _, start, _ = case(
+        np.random.default_rng(0), 1, 2, 3, T, 200, 9, 5, dtype
+    )
+    lengths[:], start[:] = 200, 200 - T
+    first = 200 - T - 20 + 1  # of the first query
+    for x in (keys, values):
+        x[:, :, :first] = np.nan
+    results = both(twin, dcontext, query, keys, values, lengths, True, start, 20)
+    rest = lengths - first, True, start - first, 20
+    expected = both(twin, dcontext, query, keys[:, :, first:], values[:, :, first:], *rest)
+    for dx in results[3:]:
+        assert not dx[:, :, :first].any()
+    for one, other in zip(results[:3], expected[:3], strict=True):
+        np.testing.assert_array_equal(one, other)
+    for one, other in zip(results[3:], expected[3:], strict=True):
+        np.testing.assert_array_equal(one[:, :, first:], other)
+
+
+@pytest.mark.parametrize("window", [None, 17])
 @pytest.mark.parametrize(("M", "group"), [(4, 1), (2, 3), (1, 5)])
-def test_the_same_bits_whatever_the_number_of_threads(twin, same_bits, M, group):
-    arguments = case(np.random.default_rng(0), 3, M, group, 70, 90, 20, 30, np.float32)
+def test_the_same_bits_whatever_the_number_of_threads(twin, same_bits, M, group, window):
+    rng = np.random.default_rng(0)
+    arguments = case(rng, 3, M, group, 70, 90, 20, 30, np.float32, window=window)
     same_bits(both, twin, *arguments)
 
 
@@ -178,13 +211,13 @@ def test_the_same_bits_whatever_the_number_of_threads(twin, same_bits, M, group)
 )
 def test_scores_of_minus_infinity_alone_are_as_no_key(twin, T, dtype, key):
     """By overflow, and by infinite keys: zeros, and the other rows are as they are alone."""
-    dcontext, query, keys, values, _, _, start = case(
+    dcontext, query, keys, values, _, _, start, _ = case(
         np.random.default_rng(0), 2, 1, 2, T, 40, 4, 6, dtype
     )
     lengths = np.full(2, 40)
     query[1, :, 0], keys[1] = -key if np.isfinite(key) else 1, key
     with np.errstate(over="ignore", invalid="ignore"):
-        results = both(twin, dcontext, query, keys, values, lengths, False, start)
+        results = both(twin, dcontext, query, keys, values, lengths, False, start, None)
     for x in results[:3]:
         assert not x[1, :, 0].any()
     alone = [x[:1] for x in (dcontext, query, keys, values, lengths)]
@@ -200,7 +233,7 @@ def test_the_largest_score_is_subtracted_wherever_it_stands(twin, dtype):
     for place in range(S):
         keys = np.zeros((1, 1, S, 1), dtype)
         keys[0, 0, place] = 25
-        arguments = query, keys, values, np.array([S]), False, np.array([0])
+        arguments = query, keys, values, np.array([S]), False, np.array([0]), None
         context, log_sums = twin.scaled_attention_forward(*arguments)
         assert (context == place).all()
         assert (log_sums == 1000).all()
@@ -209,11 +242,11 @@ def test_the_largest_score_is_subtracted_wherever_it_stands(twin, dtype):
 @pytest.mark.parametrize("T", [5, 70])
 def test_all_queries_without_a_finite_score(twin, T):
     """All outputs and gradients are zero, even where keys and values are infinite."""
-    dcontext, query, keys, values, _, _, start = case(
+    dcontext, query, keys, values, _, _, start, _ = case(
         np.random.default_rng(0), 1, 1, 1, T, 9, 4, 6, np.float32
     )
     keys[:], values[:], query[:] = -np.inf, np.inf, np.abs(query) + 0.1
-    for x in both(twin, dcontext, query, keys, values, np.array([9]), False, start):
+    for x in both(twin, dcontext, query, keys, values, np.array([9]), False, start, None):
         np.testing.assert_array_equal(x, 0)
 
 
@@ -221,6 +254,7 @@ def test_a_nan_among_scores_of_minus_infinity_stays(twin):
     query, keys = np.ones((1, 1, 1, 2), np.float32), np.full((1, 1, 40, 2), -np.inf, np.float32)
     keys[0, 0, 7] = np.nan
     values = np.ones((1, 1, 40, 3), np.float32)
-    found = twin.scaled_attention_forward(query, keys, values, np.array([40]), False, np.array([0]))
+    rest = np.array([40]), False, np.array([0]), None
+    found = twin.scaled_attention_forward(query, keys, values, *rest)
     for x in found:
         assert np.isnan(x).all()

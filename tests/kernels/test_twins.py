@@ -341,7 +341,7 @@ def test_rotary(twin, original, B, N, T, half, dtype, seed):
         assert_same(found, expected, dtype)
 
 
-ATTENTIONS = ["additive", "multiplicative", "scaled", "causal"]
+ATTENTIONS = ["additive", "multiplicative", "scaled", "causal", "windowed"]
 
 
 def attention_case(kind, rng, B, T, S, D, E, dtype):
@@ -351,14 +351,15 @@ def attention_case(kind, rng, B, T, S, D, E, dtype):
         return rng.normal(size=shape).astype(dtype)
 
     lengths = rng.integers(0, S + 1, B)
-    grouped = kind in ("scaled", "causal")  # four heads of queries, two of keys
+    grouped = kind in ("scaled", "causal", "windowed")  # four heads of queries, two of keys
     heads, shared = ((4,), (2,)) if grouped else ((), ())
     inputs = [normal(B, *heads, T, D), normal(B, *shared, S, D), normal(B, *shared, S, E)]
     if kind == "additive":
         inputs.append(normal(D))
     inputs.append(lengths)
     if heads:
-        inputs += [kind == "causal", rng.integers(-2, S + 1, B)]
+        window = int(rng.integers(1, S + T + 1)) if kind == "windowed" else None
+        inputs += [kind != "scaled", rng.integers(-2, S + 1, B), window]
     upstream = [normal(B, *heads, T, E)] + ([] if heads else [normal(B, T, S)])
     name = "scaled" if heads else kind
     return f"{name}_attention", inputs, lambda outputs: [*upstream, *inputs, outputs[1]]

@@ -7,10 +7,18 @@ from model_checks import check_model, check_rows, fit, labelled_texts
 from minillm import ops
 from minillm.layers.gradients import PartlyTrained
 from minillm.models.bert import BERTConfig
-from minillm.models.fine_tuned import ENCODER_POOLINGS, ENCODERS, FineTuned, FineTunedConfig
+from minillm.models.encoders import EncoderConfig
+from minillm.models.fine_tuned import (
+    ENCODER_POOLINGS,
+    ENCODERS,
+    HEADS,
+    FineTuned,
+    FineTunedConfig,
+)
 from minillm.models.gpt import GPTConfig
 from minillm.models.language_model import LanguageModelConfig
 from minillm.models.llama import LlamaConfig
+from minillm.models.variants import VariantConfig
 from minillm.training.trained import depths
 
 pytestmark = pytest.mark.usefixtures("both_twins")
@@ -18,8 +26,10 @@ pytestmark = pytest.mark.usefixtures("both_twins")
 SIZES = {"context": 6, "layers": 2, "heads": 2, "width": 4}
 CONFIGS = {
     "bert": BERTConfig(7, **SIZES, masked_words=False),
+    "encoder": EncoderConfig(7, **SIZES, family="mpnet", padding=1, masked_words=False),
     "gpt": GPTConfig(7, **SIZES),
     "llama": LlamaConfig(7, **SIZES, key_heads=1, feed_forward=5),
+    "variant": VariantConfig(7, **SIZES, key_heads=1, feed_forward=5, window=3, family="gemma3"),
     "lm": LanguageModelConfig(7, embedding=3, hidden=4, layers=2, headless=True),
 }
 
@@ -33,6 +43,20 @@ def fine_tuned(kind, dtype=np.float64, encoder=None, **options):
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_gradients(kind, pooling):
     check_model(fine_tuned(kind, pooling=pooling), labelled_texts(np.random.default_rng(3)))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_gradients_of_a_hidden_layer(head):
+    model, batch = fine_tuned("bert", head=head), labelled_texts(np.random.default_rng(3))
+    check_model(model, batch)
+    logits, _ = model.forward(*batch[:2])
+    model.params["head.W"] *= 2
+    assert np.abs(model.forward(*batch[:2])[0] - logits).max() > 1e-3
+
+
+def test_an_unknown_hidden_layer():
+    with pytest.raises(ValueError, match="head: expected one of tanh, relu, gelu; found 'silu'"):
+        fine_tuned("bert", head="silu")
 
 
 @pytest.mark.parametrize("kind", ENCODERS)

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from minillm.layers.norms import norm
 from minillm.models.llama import Llama, LlamaConfig, llama_block
-from minillm.ops.rotary import RotaryScaling, frequencies
+from minillm.ops.rotary_scaling import Llama3, LongRope, Yarn, plain
 from minillm.testing import check_gradients
 
 both_twins = pytest.mark.usefixtures("both_twins")
 TINY = {"vocabulary": 5, "context": 6, "layers": 1, "heads": 2, "width": 4, "feed_forward": 3}
-SCALING = RotaryScaling(8.0, 1.0, 4.0, 40.0)
+SCALING = Llama3(8.0, 1.0, 4.0, 40.0)
 
 
 def new(seed=0, **options):
@@ -90,14 +90,14 @@ def test_only_distances_matter():
 @given(st.floats(1.1, 64), st.floats(0.5, 4), st.floats(0.5, 8), st.sampled_from([64, 8192]))
 def test_scaled_angles_keep_the_fast_and_stretch_the_slow(factor, low, more, context):
     """Between the two limits, an angle lies between that of a short text and that of a long one."""
-    plain = frequencies(64, 500000.0)
-    scaled = frequencies(64, 500000.0, RotaryScaling(factor, low, low + more, context))
-    turns = context * plain / (2 * np.pi)
+    unscaled = plain(64, 500000.0)
+    scaled = Llama3(factor, low, low + more, context).frequencies(64, 500000.0, 0)
+    turns = context * unscaled / (2 * np.pi)
     fast, slow = turns >= low + more, turns <= low
-    np.testing.assert_array_equal(scaled[fast], plain[fast])
-    np.testing.assert_allclose(scaled[slow], plain[slow] / factor, rtol=1e-15)
-    assert np.all(scaled <= plain * (1 + 1e-15))
-    assert np.all(scaled >= plain / factor * (1 - 1e-15))
+    np.testing.assert_array_equal(scaled[fast], unscaled[fast])
+    np.testing.assert_allclose(scaled[slow], unscaled[slow] / factor, rtol=1e-15)
+    assert np.all(scaled <= unscaled * (1 + 1e-15))
+    assert np.all(scaled >= unscaled / factor * (1 - 1e-15))
     assert np.all(np.diff(scaled) < 0)
 
 
@@ -114,8 +114,17 @@ def test_scaled_angles_keep_the_fast_and_stretch_the_slow(factor, low, more, con
         ({"heads": 4}, "head_width: expected 2 or more, found 1"),
         ({"rotary_base": 0.0}, "rotary_base: expected a finite number above 0, found 0.0"),
         ({"rotary_base": float("nan")}, "rotary_base: expected a finite number above 0, found nan"),
-        ({"rope_scaling": (8, 4, 1, 8192)}, "rope_scaling: expected a factor, a low and a higher"),
-        ({"rope_scaling": (8, 1, 4)}, "rope_scaling: expected a factor, a low and a higher"),
+        (
+            {"rope_scaling": (8, 4, 1, 8192)},
+            "rope_scaling: high_frequency_factor: expected more than 4, found 1",
+        ),
+        ({"rope_scaling": 3.0}, "rope_scaling: expected the four numbers of Llama 3, found 3.0"),
+        ({"rope_scaling": (8, 1, 4)}, "rope_scaling: expected the four numbers of Llama 3, found"),
+        (
+            {"rope_scaling": LongRope((1, 2), (1, 2), 9)},
+            "rope_scaling: short: expected 1 factors, found 2",
+        ),
+        ({"rope_scaling": Yarn(2, 9), "rotary_base": 1}, "rope_scaling: base: expected above 1"),
     ],
 )
 def test_sizes_that_cannot_be(sizes, message):

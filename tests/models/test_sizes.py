@@ -14,6 +14,7 @@ from minillm.models.captioner import CaptionerConfig
 from minillm.models.classifier import ClassifierConfig
 from minillm.models.copying_transformer import CopyingTransformerConfig
 from minillm.models.encoder_decoder import EncoderDecoderConfig
+from minillm.models.encoders import EncoderConfig
 from minillm.models.fine_tuned import FineTunedConfig
 from minillm.models.gpt import GPTConfig
 from minillm.models.image_classifier import ImageClassifierConfig
@@ -24,6 +25,7 @@ from minillm.models.ngram import NGramConfig
 from minillm.models.pointer_generator import PointerGeneratorConfig
 from minillm.models.question_answering import ReaderConfig
 from minillm.models.transformer import TransformerConfig
+from minillm.models.variants import VariantConfig
 from minillm.models.word2vec import Word2VecConfig
 
 BERT, TRANSFORMER = BERTConfig(7), TransformerConfig(6, 5)
@@ -31,6 +33,7 @@ CONFIGS = [
     *(BERT, TRANSFORMER, BagConfig(2), CaptionerConfig(5, 2), ClassifierConfig(5, 2)),
     *(EncoderDecoderConfig(6, 5), FineTunedConfig("bert", BERT, 2), GPTConfig(7), LlamaConfig(7)),
     *(ImageClassifierConfig(5, 2), LanguageModelConfig(5), NeuralNGramConfig(5)),
+    *(EncoderConfig(7), VariantConfig(7)),
     *(
         CopyingTransformerConfig(5),
         NGramConfig(5, 3),

@@ -14,11 +14,13 @@ TRAINING = [
     for name in ("optimisers", "muon", "lora", "trained", "packed")
 ]
 QUANTISED = [
-    Path(f"minillm/quantised/{name}.py") for name in ("codes", "panels", "matrix", "low_rank")
+    Path(f"minillm/quantised/{name}.py")
+    for name in ("planes", "codes", "panels", "matrix", "low_rank")
 ]
 NEAR_OF_PAGE = {  # where it is not the test of the page's own name
     "minillm/layers/heads.py": "tests/layers/test_block.py",
     "minillm/models/gpt.py": "tests/models/test_causal.py",
+    "minillm/quantised/planes.py": "tests/quantised/test_matrix.py",
     "minillm/quantised/codes.py": "tests/quantised/test_matrix.py",
     "minillm/quantised/panels.py": "tests/quantised/test_matrix.py",
     "minillm/quantised/low_rank.py": "tests/layers/test_weights.py",

@@ -11,7 +11,7 @@ from minillm import ops, use_kernels
 from minillm.ops.scaled_dot_product_attention import scaled_attention_forward
 from minillm.testing import check_gradients, strategies
 
-ATTENTIONS = ("additive", "projected", "dot", "general", "scaled", "causal")
+ATTENTIONS = ("additive", "projected", "dot", "general", "scaled", "causal", "biased")
 
 
 def attend(kind, rng, B=3, T=3, S=4, D=5, E=2, A=4, dtype=np.float64):
@@ -25,6 +25,14 @@ def attend(kind, rng, B=3, T=3, S=4, D=5, E=2, A=4, dtype=np.float64):
         return lambda q, k, v, lengths=None: ops.scaled_dot_product_attention(
             q, k, v, kind == "causal", lengths
         ), arrays
+    if kind == "biased":
+        bias = normal(2, T, S)
+
+        def biased(q, k, v, lengths=None):
+            y, backward = ops.biased_attention(q, k, v, bias, lengths)
+            return y, lambda dy: backward(dy)[:3]
+
+        return biased, (normal(B, 2, T, D), normal(B, 2, S, D), normal(B, 2, S, E))
     C = {"additive": 3, "projected": A, "general": 3, "dot": D}[kind]
     arrays = normal(B, T, D), normal(B, S, C), normal(B, S, E)
     if kind in ("additive", "projected"):
@@ -113,7 +121,7 @@ def test_a_gradient_by_weights_past_the_length_changes_nothing(kind, poison, ker
             np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("kind", ["dot", "general", "scaled", "causal"])
+@pytest.mark.parametrize("kind", ["dot", "general", "scaled", "causal", "biased"])
 def test_scores_that_are_all_minus_infinity_are_as_no_key_at_all(kind, kernels):
     """Products of large numbers may overflow: weights, context and gradients are then zero."""
     rng = np.random.default_rng(0)
@@ -138,7 +146,7 @@ def test_scores_that_are_all_minus_infinity_are_as_no_key_at_all(kind, kernels):
     assert results[0][1].any()
 
 
-@pytest.mark.parametrize("kind", ["projected", "dot", "scaled", "causal"])
+@pytest.mark.parametrize("kind", ["projected", "dot", "scaled", "causal", "biased"])
 def test_a_query_that_looks_at_nothing_is_left_out_where_keys_are_infinite(kind, kernels):
     """Zero times infinity reaches no result: all results of its row are zero and finite."""
     rng = np.random.default_rng(0)
@@ -173,10 +181,10 @@ def test_a_batch_equals_its_rows(kind, kernels, rng, lengths):
         for b in range(3):
             n = max(1, lengths[b])  # a row alone needs no padding
             query, keys, values = (x[b : b + 1] for x in arrays)
-            if kind != "causal":  # there, S fixes where the queries stand
+            if kind not in ("causal", "biased"):  # there, S fixes where the queries stand
                 keys, values = keys[..., :n, :], values[..., :n, :]
             alone, _ = op(query, keys, values, lengths[b : b + 1])
-            if kind in ("scaled", "causal"):
+            if kind in ("scaled", "causal", "biased"):
                 np.testing.assert_allclose(alone[0], whole[b], rtol=1e-12, atol=1e-12)
             else:
                 np.testing.assert_allclose(alone[0][0], whole[0][b], rtol=1e-12, atol=1e-12)
@@ -235,6 +243,97 @@ def test_causal_queries_see_what_is_not_later_than_their_own_position(kernels, r
                 dv_of_rows[b] += dv_alone[0]
     np.testing.assert_allclose(dk_of_rows, dk, 1e-12, 1e-12)
     np.testing.assert_allclose(dv_of_rows, dv, 1e-12, 1e-12)
+
+
+WINDOWS = {
+    "rng": strategies.generators(),
+    "sizes": strategies.sizes(T=(1, 6), S=(1, 8), W=(1, 9)),
+    "lengths": strategies.lengths(3, 8),
+    "cached": st.booleans(),
+}
+
+
+def within_a_window(rng, T, S, lengths, cached):
+    """-> q, k, v, lengths, the position of each row's first query, and dy."""
+    q, dy = rng.standard_normal((2, 3, 4, T, 5))
+    k, v = rng.standard_normal((2, 3, 2, S, 5))
+    start = rng.integers(0, S + 1, 3) if cached else np.full(3, S - T)
+    return q, k, v, np.minimum(lengths, S), start, dy
+
+
+def with_gradients(q, k, v, lengths, start, dy, window):
+    y, backward = ops.scaled_dot_product_attention(
+        q, k, v, True, lengths, start if (start >= 0).all() else None, window
+    )
+    return y, *backward(dy)
+
+
+@given(**WINDOWS)
+def test_a_window_is_attention_to_its_keys_alone(kernels, rng, sizes, lengths, cached):
+    T, S, W = sizes.values()
+    q, k, v, lengths, start, dy = within_a_window(rng, T, S, lengths, cached)
+    with use_kernels(kernels):
+        y, dq, dk, dv = with_gradients(q, k, v, lengths, start, dy, W)
+        dk_of_rows, dv_of_rows = np.zeros_like(dk), np.zeros_like(dv)
+        for b, t in np.ndindex(3, T):
+            last = max(0, min(lengths[b], start[b] + t + 1))
+            first = min(last, max(0, start[b] + t + 1 - W))
+            query, seen = np.s_[b : b + 1, :, t : t + 1], np.s_[b : b + 1, :, first:last]
+            if first == last:
+                assert not y[query].any()
+                assert not dq[query].any()
+                continue
+            alone, backward = ops.scaled_dot_product_attention(q[query], k[seen], v[seen])
+            np.testing.assert_allclose(alone, y[query], 1e-12, 1e-12)
+            dq_alone, dk_alone, dv_alone = backward(dy[query])
+            np.testing.assert_allclose(dq_alone, dq[query], 1e-12, 1e-12)
+            dk_of_rows[seen] += dk_alone
+            dv_of_rows[seen] += dv_alone
+    np.testing.assert_allclose(dk_of_rows, dk, 1e-12, 1e-12)
+    np.testing.assert_allclose(dv_of_rows, dv, 1e-12, 1e-12)
+
+
+@given(**WINDOWS)
+def test_a_window_as_wide_as_the_text_changes_nothing(kernels, rng, sizes, lengths, cached):
+    T, S, W = sizes.values()
+    arguments = within_a_window(rng, T, S, lengths, cached)
+    last = int(arguments[4].max()) + T  # a query stands before this position
+    with use_kernels(kernels):
+        without = with_gradients(*arguments, None)
+        for window in (max(last, 1) + W - 1, 10**30):
+            for one, other in zip(with_gradients(*arguments, window), without, strict=True):
+                np.testing.assert_array_equal(one, other)
+
+
+@given(**WINDOWS)
+def test_a_key_outside_all_windows_has_no_influence(kernels, rng, sizes, lengths, cached):
+    """Other keys and values there change no bit of the results; their gradients are zero."""
+    T, S, W = sizes.values()
+    q, k, v, lengths, start, dy = within_a_window(rng, T, S, lengths, cached)
+    first = np.maximum(0, start - W + 1)[:, None, None, None]  # in the window of the first query
+    outside = np.arange(S)[:, None] < first  # (3, 1, S, 1)
+    others = [np.where(outside, 1e3 * rng.standard_normal(x.shape), x) for x in (k, v)]
+    with use_kernels(kernels):
+        results = with_gradients(q, k, v, lengths, start, dy, W)
+        changed = with_gradients(q, *others, lengths, start, dy, W)
+    for one, other in zip(results, changed, strict=True):
+        np.testing.assert_array_equal(one, other)
+    for dx in results[2:]:
+        assert not dx[np.broadcast_to(outside, dx.shape)].any()
+
+
+@given(rng=strategies.generators(), W=st.integers(1, 9), cuts=st.sets(st.integers(1, 11)))
+def test_a_text_read_in_parts_has_the_windows_of_the_whole_text(kernels, rng, W, cuts):
+    """Each part with its start, as a cache has it."""
+    q, k, v = rng.standard_normal((3, 2, 3, 12, 4))
+    ends = [*sorted(cuts), 12]
+    with use_kernels(kernels):
+        whole, _ = ops.scaled_dot_product_attention(q, k, v, True, window=W)
+        for first, last in zip([0, *ends], ends, strict=False):
+            part, _ = ops.scaled_dot_product_attention(
+                q[:, :, first:last], k, v, True, start=np.full(2, first), window=W
+            )
+            np.testing.assert_allclose(part, whole[:, :, first:last], 1e-12, 1e-12)
 
 
 @given(
@@ -340,3 +439,25 @@ def test_the_values_by_hand(kernels):
             np.array([np.log(3.0)]),
         )
         np.testing.assert_allclose(context, [[[7.0]]], rtol=1e-12)
+
+
+@given(rng=strategies.generators(), lengths=strategies.lengths(3, 4))
+def test_a_bias_of_zeros_changes_nothing_and_one_for_all_keys_neither(rng, lengths):
+    q, k, v = rng.standard_normal((3, 3, 2, 4, 5))
+    expected, backward = ops.scaled_dot_product_attention(q, k, v, lengths=lengths)
+    dy = rng.standard_normal(expected.shape)
+    for bias in (np.zeros((2, 4, 4)), np.tile(rng.standard_normal((2, 4, 1)), 4)):
+        y, biased_backward = ops.biased_attention(q, k, v, bias, lengths)
+        np.testing.assert_allclose(y, expected, atol=1e-12)
+        *gradients, dbias = biased_backward(dy)
+        for ours, other in zip(gradients, backward(dy), strict=True):
+            np.testing.assert_allclose(ours, other, atol=1e-12)
+        np.testing.assert_allclose(dbias.sum(axis=2), 0, atol=1e-12)
+
+
+def test_a_bias_of_minus_infinity_masks_a_key():
+    rng = np.random.default_rng(0)
+    q, k, v = rng.standard_normal((3, 1, 2, 4, 5))
+    bias = np.where(np.tri(4, dtype=bool), 0, np.full((2, 4, 4), -np.inf))
+    expected, _ = ops.scaled_dot_product_attention(q, k, v, causal=True)
+    np.testing.assert_allclose(ops.biased_attention(q, k, v, bias)[0], expected, atol=1e-12)

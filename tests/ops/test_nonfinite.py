@@ -126,18 +126,21 @@ def test_nan_and_infinity_spread_alike_in_a_step(name, dtype, rng):
 
 
 @pytest.mark.parametrize("T", [5, 70])
+@pytest.mark.parametrize("window", [None, 3])
 @given(rng=strategies.generators())
-def test_what_a_query_attends_to_reaches_it(T, rng):
+def test_what_a_query_attends_to_reaches_it(T, window, rng):
     """Under a causal mask, too: a single query becomes NaN on both twins alike."""
     sizes = {"B": 1, "M": 1, "G": 1, "T": T, "S": T + 3, "D": 3, "E": 2}
-    op, (q, k, v, _, lengths, _), _ = poisoned_case(
+    op, (q, k, v, _, lengths, *_), _ = poisoned_case(
         "scaled_dot_product_attention", rng, np.float32, "forward", sizes
     )
     for twin in kernels_info()["available"]:
         with use_kernels(twin):
-            y, _ = op(q, k, v, True, lengths)
+            y, _ = op(q, k, v, True, lengths, window=window)
             for t in range(T):
-                alone, _ = op(q[:, :, t : t + 1], k, v, False, np.minimum(lengths, 4 + t))
+                first = 0 if window is None else 4 + t - window
+                seen = np.clip(lengths - first, 0, 4 + t - first)
+                alone, _ = op(q[:, :, [t]], k[:, :, first:], v[:, :, first:], False, seen)
                 assert np.isnan(y[:, :, t][np.isnan(alone[:, :, 0])]).all()
 
 

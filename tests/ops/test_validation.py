@@ -1,6 +1,7 @@
 """Bad arguments get one clear line before any kernel runs."""
 
 import inspect
+from functools import partial
 
 import numpy as np
 import pytest
@@ -229,6 +230,7 @@ INTEGERS = {  # by the case, the arguments that are integers
     "additive_attention": ["lengths"],
     "multiplicative_attention": ["lengths"],
     "scaled_dot_product_attention": ["lengths", "start"],
+    "biased_attention": ["lengths"],
     "attention_flow": ["lengths", "question_lengths"],
     "reverse": ["lengths"],
     "mean_pool": ["lengths"],
@@ -340,6 +342,13 @@ def test_what_is_no_integer_array_is_refused(name, kernels):
             lambda: ops.scaled_dot_product_attention(x[None], x[None], x[None], "no"),
             "scaled_dot_product_attention: causal: expected True or False, found str",
         ),
+        *(
+            (
+                partial(ops.scaled_dot_product_attention, *[x[None]] * 3, True, window=window),
+                f"scaled_dot_product_attention: window: expected a whole number, found {found}",
+            )
+            for window, found in [(2.0, "float"), ("3", "str"), (True, "bool")]
+        ),
         (
             lambda: ops.cross_entropy(x, ids[:, [0, 0, 0]], label_smoothing=None),
             "cross_entropy: label_smoothing: expected a number, found NoneType",
@@ -385,6 +394,14 @@ def test_other_arguments_of_a_wrong_type(call, message):
         (
             lambda: ops.scaled_dot_product_attention(x[None, [0, 0, 1]], x[None], x[None]),
             "scaled_dot_product_attention: k: expected heads that divide the 3 of q, found 2",
+        ),
+        (
+            lambda: ops.scaled_dot_product_attention(*[x[None]] * 3, True, window=0),
+            "scaled_dot_product_attention: window: expected 1 or more, found 0",
+        ),
+        (
+            lambda: ops.scaled_dot_product_attention(*[x[None]] * 3, window=3),
+            "scaled_dot_product_attention: window: expected None without causal, found 3",
         ),
         (
             lambda: ops.cross_entropy(x, ids[:, [0, 0, 0]], np.ones((2, 4), bool)),

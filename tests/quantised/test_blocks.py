@@ -1,5 +1,7 @@
 """The types of numbers in GGUF files: frozen blocks, error bounds, and the package gguf."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from minillm.errors import InputError
-from minillm.quantised.blocks import FLOATS, TYPES, decode, encode, type_of
-from minillm.quantised.matrix import quantise
+from minillm.quantised import Quantised, quantise, quantised_linear
+from minillm.quantised.blocks import FLOATS, TYPES, coded, decode, encode, type_of
+from minillm.quantised.panels import pack
 
 BLOCKS = [type for type in TYPES if type not in FLOATS]
 ROWS = hnp.arrays(
@@ -17,6 +20,16 @@ ROWS = hnp.arrays(
     elements=st.floats(-1000, 1000, width=32),
     fill=st.sampled_from([np.float32(0), np.float32(0.37), np.float32(-2)]),
 )
+
+HALVES = {  # the places of the float16 of a block
+    "Q8_0": [0], "Q5_1": [0, 2], "Q5_0": [0], "Q4_1": [0, 2], "Q4_0": [0], "IQ4_NL": [0],
+    "Q6_K": [208], "Q5_K": [0, 2], "Q4_K": [0, 2], "IQ4_XS": [0], "Q3_K": [108], "Q2_K": [80, 82],
+}  # fmt: skip
+RMS = {  # of the errors of normal weights of variance 1
+    "Q8_0": 0.0053, "Q6_K": 0.0187, "Q5_1": 0.0378, "Q5_K": 0.0382, "Q5_0": 0.0429,
+    "Q4_K": 0.0782, "Q4_1": 0.0785, "IQ4_NL": 0.0800, "IQ4_XS": 0.0807, "Q4_0": 0.0859,
+    "Q3_K": 0.155, "Q2_K": 0.329,
+}  # fmt: skip
 
 # A block of each type, whose bytes count up from 3 in steps of 7 and whose float16 are 0.5 and -2;
 # and some numbers of it, computed by hand from the format's page.
@@ -70,9 +83,16 @@ def test_a_frozen_block_of_q6_k():
     np.testing.assert_array_equal(decode(row[None], "Q6_K")[0], expected)
 
 
+def largest_of_256(parts):
+    """The largest of the parts of a block of 256 weights, for each of them."""
+    largest = parts.reshape(*parts.shape[:-1], -1, parts.shape[-1]).max(axis=-1)
+    return np.repeat(largest, parts.shape[-1], axis=-1)
+
+
 def bound(type, x):
     """The largest error of each weight, and what float16 adds to it."""
-    K = {"Q4_K": 32, "Q6_K": 16}.get(type, TYPES[type].weights)
+    K = {"Q4_K": 32, "Q5_K": 32, "IQ4_XS": 32}.get(type, min(16, TYPES[type].weights))
+    K = 32 if TYPES[type].weights == 32 else K
     parts, half = x.reshape(2, -1, K), 2.0**-10
     low, high = parts.min(axis=-1), parts.max(axis=-1)
     size = np.maximum(high, -low)
@@ -85,18 +105,25 @@ def bound(type, x):
             error = size / 256
         case "Q8_0":
             error = size / 127 * (0.5 + 127 * half)
-        case "Q4_0":  # the code 15 is less than 8 steps above the middle
-            error = size / 8 * (1 + 8 * half)
-        case "Q4_1":
-            error = (high - low) / 15 * (0.5 + 15 * half) + half * np.abs(low)
-        case "Q4_K":  # scales and offsets are rounded to a 63rd of the largest of 256 weights
+        case "Q4_0" | "Q5_0":  # the largest code is less than `steps` above the middle
+            steps = 8 if type == "Q4_0" else 16
+            error = size / steps * (1 + steps * half)
+        case "Q4_1" | "Q5_1":
+            steps = 15 if type == "Q4_1" else 31
+            error = (high - low) / steps * (0.5 + steps * half) + half * np.abs(low)
+        case "Q5_K" | "Q4_K" | "Q2_K":  # scales and offsets are rounded to a 63rd of the largest
+            steps, most = {"Q5_K": (31, 63), "Q4_K": (15, 63), "Q2_K": (3, 15)}[type]
             span, below = np.maximum(high, 0) - np.minimum(low, 0), -np.minimum(low, 0)
-            most, deepest = (a.reshape(2, -1, 8).max(axis=-1) for a in (span, below))
-            most, deepest = np.repeat(most, 8, axis=-1), np.repeat(deepest, 8, axis=-1)
-            error = span / 30 + (0.6 / 63) * most + (1.1 / 63) * deepest + 4 * half * size
-        case "Q6_K":  # and these to a 127th; the code 63 is less than 32 steps above the middle
-            most = np.repeat(size.reshape(2, -1, 16).max(axis=-1), 16, axis=-1)
-            error = size / 32 + most / 127 + 2 * half * most
+            widest, deepest = (largest_of_256(a) for a in (span, below))
+            error = span / (2 * steps) + 0.6 / most * widest + 1.1 / most * deepest
+            error += 4 * half * size
+        case "Q6_K" | "Q3_K":  # and these to a 127th; the largest code is less than 32 above zero
+            steps, most = (32, 127) if type == "Q6_K" else (4, 31)
+            error = size / steps + largest_of_256(size) / most * (1 + 2 * most * half)
+        case "IQ4_NL" | "IQ4_XS":  # the largest level is 113, and the distance of two is 24
+            error = size / 127 * (14 + 127 * half)
+            if type == "IQ4_XS":
+                error += largest_of_256(size) / 31 * (1 + 62 * half)
     return np.repeat(error, K, axis=-1) + 3e-5  # the smallest float16 are 6e-8 apart, times 255
 
 
@@ -110,7 +137,7 @@ def test_the_error_of_each_weight_has_a_bound(type, x):
     assert (error <= bound(type, x)).all()
 
 
-@pytest.mark.parametrize("type", ["F32", "F16", "BF16", "Q8_0", "Q4_1"])
+@pytest.mark.parametrize("type", ["F32", "F16", "BF16", "Q8_0", "Q5_1", "Q4_1", "IQ4_NL"])
 @given(x=ROWS)
 def test_the_order_of_the_weights_of_a_block_stays(type, x):
     found = decode(encode(x, type), type).reshape(-1, TYPES[type].weights)
@@ -118,7 +145,7 @@ def test_the_order_of_the_weights_of_a_block_stays(type, x):
     assert (np.diff(np.take_along_axis(found, order, axis=-1), axis=-1) >= 0).all()
 
 
-@pytest.mark.parametrize("type", ["F32", "F16", "BF16", "Q8_0", "Q4_0"])
+@pytest.mark.parametrize("type", ["F32", "F16", "BF16", "Q8_0", "Q5_0", "Q4_0", "IQ4_NL"])
 @given(seed=st.integers(0, 99))
 def test_what_was_quantised_is_quantised_to_itself(type, seed):
     x = np.random.default_rng(seed).normal(size=(2, 256)).astype(np.float32)
@@ -163,6 +190,51 @@ def test_a_matrix_has_the_same_weights(type):
     np.testing.assert_array_equal(quantise(W, type).dense().T, decode(encode(W.T, type), type))
 
 
+def random_blocks(rng, type, count):
+    """Blocks of any bytes, but whose float16 are finite, one in each row."""
+    known = TYPES[type]
+    if known.decode is None:
+        return rng.normal(size=(count, known.bytes // 2)).astype("<f2").view(np.uint8)
+    rows = rng.integers(0, 256, (count, known.bytes)).astype(np.uint8)
+    for at in HALVES[type]:
+        rows[:, at : at + 2] = rng.normal(size=(count, 1)).astype("<f2").view(np.uint8)
+    return rows
+
+
+@pytest.mark.parametrize("type", BLOCKS)
+def test_random_blocks_of_the_reference(type):
+    """Blocks that the package gguf has decoded: make_frozen_blocks.py."""
+    with np.load(Path(__file__).parent / "frozen_blocks.npz") as frozen:
+        rows, numbers = frozen[f"{type}.rows"], frozen[f"{type}.numbers"]
+        x, encoded = frozen["x"], frozen.get(f"{type}.encoded")
+    assert decode(rows, type).tobytes() == numbers.tobytes()
+    if encoded is not None:
+        np.testing.assert_array_equal(encode(x, type), encoded)
+
+
+@pytest.mark.parametrize("type", BLOCKS)
+@given(st.integers(0, 2**32 - 1), st.booleans(), st.integers(1, 3))
+def test_random_blocks_in_a_product_have_their_weights(type, seed, twice, M):
+    """The product of unit vectors, in the kernel that runs, is a row of the decoded numbers."""
+    rng = np.random.default_rng(seed)
+    row = random_blocks(rng, type, 5)
+    W = Quantised((pack(5, [coded(row, type)]),), twice=twice)
+    expected = decode(row, type)
+    np.testing.assert_array_equal(W.T.rows(np.arange(5)), expected)
+    inputs = rng.integers(0, expected.shape[1], M)
+    x = np.zeros((M, expected.shape[1]), np.float32)
+    x[np.arange(M), inputs] = 127
+    y, _ = quantised_linear(x, W)
+    np.testing.assert_allclose(y, 127 * expected[:, inputs].T, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(("type", "expected"), RMS.items())
+def test_the_error_on_weights_of_a_normal_distribution(type, expected):
+    x = np.random.default_rng(0).normal(size=(64, 1024)).astype(np.float32)
+    error = decode(encode(x, type), type) - x
+    assert np.sqrt(np.mean(error**2)) == pytest.approx(expected, rel=0.02)
+
+
 def test_the_package_gguf_has_the_same_bits():
     quants = pytest.importorskip("gguf.quants")
     numbers = pytest.importorskip("gguf").GGMLQuantizationType
@@ -171,14 +243,15 @@ def test_the_package_gguf_has_the_same_bits():
     x[0], x[1, :40], x[2] = 0, -3, np.abs(x[2])
     for type in TYPES:
         rows = encode(x, type)
-        theirs = np.ascontiguousarray(quants.dequantize(rows, numbers[type])).reshape(x.shape)
-        assert decode(rows, type).tobytes() == theirs.tobytes(), type
-        if type not in ("Q4_K", "Q6_K"):  # it reads only these
+        for data in (rows, random_blocks(rng, type, 40)):
+            theirs = np.ascontiguousarray(quants.dequantize(data, numbers[type]))
+            assert decode(data, type).tobytes() == theirs.tobytes(), type
+        if not type.endswith(("_K", "NL", "XS")):  # it only reads these
             again = np.ascontiguousarray(quants.quantize(x, numbers[type]))
             assert rows.tobytes() == again.tobytes(), type
 
 
 def test_names():
     assert type_of("q4_k") == "Q4_K"
-    with pytest.raises(InputError, match=r"expected one of f32, f16, q4_0.*found 'q5_0'"):
-        type_of("q5_0")
+    with pytest.raises(InputError, match=r"expected one of f32, f16, q4_0.*found 'q5_2'"):
+        type_of("q5_2")

@@ -35,4 +35,4 @@ def test_the_methods_of_all_kinds_take_what_an_ability_declares(ability):
 
 def test_a_kind_without_the_method_lacks_the_ability():
     able = {name for name, kind in kinds().items() if isinstance(kind, abilities.Fills)}
-    assert able == {"bert"}
+    assert able == {"bert", "encoder"}

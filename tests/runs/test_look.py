@@ -41,7 +41,9 @@ GIVEN = {  # a name -> the kind, and the settings of a tiny run
     "rnn": ("lm", {**TINY, "window": 8, "cell": "rnn", "embedding": 8, "tied": True}),
     "gpt": ("gpt", {**BLOCKS, "context": 12}),
     "llama": ("llama", {**BLOCKS, "context": 12, "key_heads": 1}),
+    "variant": ("variant", {**BLOCKS, "context": 12, "family": "mistral", "window": 4}),
     "bert": ("bert", {**BLOCKS, "context": 12}),
+    "mpnet": ("encoder", {**BLOCKS, "context": 12, "family": "mpnet"}),
     "seq2seq": ("seq2seq", {**TINY, "minimum_count": 1}),
     "dot": ("seq2seq", {**TINY, "minimum_count": 1, "attention": "dot", "layers": 2}),
     "none": ("seq2seq", {**TINY, "minimum_count": 1, "attention": "none"}),
@@ -51,8 +53,9 @@ GIVEN = {  # a name -> the kind, and the settings of a tiny run
         {**SMALL, "width": 8, "layers": 2, "feed_forward": 8, "joint": True, "post_norm": True},
     ),
 }
-LANGUAGE = ["ngram", "words", "neural-ngram", "lstm", "gru", "rnn", "gpt", "llama"]
+LANGUAGE = ["ngram", "words", "neural-ngram", "lstm", "gru", "rnn", "gpt", "llama", "variant"]
 NEURAL = [name for name in LANGUAGE if name not in ("ngram", "words")]
+MASKED = ["bert", "mpnet"]
 TRANSLATORS = ["seq2seq", "dot", "none", "transformer", "joint"]
 
 
@@ -76,7 +79,7 @@ def runs():
 
 def text_of(name):
     return (
-        "one two" if name in TRANSLATORS else "the cat sat" if name != "bert" else "the cat sat on"
+        "one two" if name in TRANSLATORS else "the cat sat on" if name in MASKED else "the cat sat"
     )
 
 
@@ -140,7 +143,7 @@ def test_gradients_are_those_of_the_loss(runs, name):
     assert len(set(ids)) == len(ids)
     inside, model = run.look(text).inside, run.model
     table = "embedding.E" if "embedding.E" in model.params else "layers.0.W_x"
-    tied = name in ("gpt", "llama", "rnn")
+    tied = name in ("gpt", "llama", "variant", "rnn")
     T, h = len(ids), 1e-5
     kept = model.params
     output = kept[table].copy()
@@ -208,6 +211,41 @@ def test_predictions_and_gradients_of_a_bert(runs):
             slope.append((loss(step)[0] - loss(-step)[0]) / 2e-5)
         expected = 0 if at == place else np.linalg.norm(slope)
         assert inside.gradient[place, at] == pytest.approx(expected, abs=1e-8)
+
+
+def test_predictions_and_gradients_where_positions_depend_on_ids(runs):
+    run, inside = runs("mpnet"), inside_of(runs, "mpnet")
+    model, tokenizer, T = run.model, run.tokenizer, len(inside.tokens)
+    ids = inside.ids.copy()
+    ids[[0, -1]] = [tokenizer.bos, tokenizer.eos]
+    assert len(set(ids)) == T
+    for place in range(1, T - 1):
+        hidden = np.where(np.arange(T) == place, tokenizer.mask, ids)[None]
+        x, backward = model.hidden(hidden)
+        logits, words_backward = model.masked_words(x[0, place : place + 1])
+        p = next_probabilities(logits[0])
+        np.testing.assert_allclose(inside.probabilities[place], p)
+        dx = np.zeros_like(x)
+        dx[0, place] = words_backward((p - np.eye(len(p))[ids[place]])[None])[0]
+        norms = np.linalg.norm(backward(dx)["embedding.E"][hidden[0]], axis=1)
+        norms[place] = 0
+        np.testing.assert_allclose(inside.gradient[place], norms, rtol=1e-6, atol=1e-12)
+
+
+def test_attention_with_a_bias_is_what_the_model_uses(runs, monkeypatch):
+    seen, original = [], ops.biased_attention
+
+    def spy(q, k, v, bias, lengths=None):
+        seen.append(ops.softmax(q @ k.mT / np.sqrt(q.shape[-1]) + bias)[0][0])
+        return original(q, k, v, bias, lengths)
+
+    run, inside = runs("mpnet"), inside_of(runs, "mpnet")
+    monkeypatch.setattr(ops, "biased_attention", spy)
+    ids = inside.ids.copy()
+    ids[[0, -1]] = [run.tokenizer.bos, run.tokenizer.eos]
+    run.model.hidden(ids[None])
+    [part] = inside.attention
+    np.testing.assert_allclose(part.weights, np.stack(seen), atol=1e-12)
 
 
 def test_a_gap_in_the_text_has_no_loss(runs):
@@ -284,7 +322,7 @@ def test_predictions_and_gradients_of_translators(runs, name):
         np.testing.assert_allclose(inside.gradient[:, at], numeric("target", at + 1), atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["gpt", "llama", "bert", *TRANSLATORS])
+@pytest.mark.parametrize("name", ["gpt", "llama", "variant", *MASKED, *TRANSLATORS])
 def test_attention_rows_sum_to_one(runs, name):
     inside = inside_of(runs, name)
     lengths = {
@@ -293,7 +331,7 @@ def test_attention_rows_sum_to_one(runs, name):
         "inputs": len(inside.tokens),
     }
     assert len(inside.attention) == {"seq2seq": 1, "dot": 1, "none": 0}.get(
-        name, 1 if name in ("gpt", "llama", "bert") else 3
+        name, 1 if name in ("gpt", "llama", "variant", *MASKED) else 3
     )
     for part in inside.attention:
         np.testing.assert_allclose(part.weights.sum(axis=-1), 1)
@@ -559,7 +597,10 @@ def test_a_kind_that_cannot_be_looked_into(tmp_path, capsys):
     capsys.readouterr()
     assert main(["look", str(run), "the cat"]) == 2
     error = capsys.readouterr().err
-    assert "expected a run of bert or chat or copying-transformer or denoiser or gpt or" in error
+    assert (
+        "expected a run of bert or chat or copying-transformer or denoiser or encoder or gpt"
+        in error
+    )
     assert error.count("\n") == 1
 
 

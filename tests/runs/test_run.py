@@ -46,6 +46,7 @@ GIVEN = {  # the data, and the settings of a tiny run
     "word2vec": (TEXT, {"dimension": 8, "epochs": 1}),
     "gpt": (TEXT, {**BLOCKS, "context": 8}),
     "llama": (TEXT, {**BLOCKS, "context": 8}),
+    "variant": (TEXT, {**BLOCKS, "context": 8, "family": "gemma3", "window": 4}),
     "bert": (TEXT, {**BLOCKS, "context": 12}),
     "tokenizer": (TEXT, {"vocabulary": 300}),
     "seq2seq": (PAIRS, {**TINY, "minimum_count": 1}),

@@ -7,7 +7,6 @@ import os
 import queue
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,15 +20,17 @@ import minillm
 from minillm.cli import main
 from minillm.decoding import Sampling, Writer
 from minillm.decoding.chat import Chat
+from minillm.decoding.pieces import Pieces
 from minillm.decoding.speculation import Speculation
 from minillm.text import ChatTemplate, template_processes
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("starlette")
 
+from running_server import Running, expected
+
 from minillm.serving import app, connections, engine, requests
 
-UVICORN = app.uvicorn.Server
 TALK = [user("the cat")]
 GREEDY = {"model": "run", "messages": TALK, "temperature": 0, "max_tokens": 8}
 
@@ -39,95 +40,11 @@ def run(tmp_path_factory):
     return minillm.load(chatting.save(tmp_path_factory.mktemp("serving") / "run", context=512))
 
 
-class Running:
-    """A server in a thread of this process."""
-
-    def __init__(self, chat, parallel=4, host="127.0.0.1", **sampling):
-        self.host, self.server = host, app.Server(chat, "run", parallel, Sampling(**sampling))
-        started, self.uvicorn = queue.Queue(), None
-
-        class Recorded(UVICORN):
-            def __init__(other, config):
-                super().__init__(config)
-                self.uvicorn = other
-
-        def serve():
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(app.uvicorn, "Server", Recorded)
-                app.serve(self.server, host, 0, started.put)
-
-        self.thread = threading.Thread(target=serve)
-        self.thread.start()
-        self.address = started.get(timeout=30)
-        self.port = int(self.address.rpartition(":")[2])
-
-    def close(self):
-        while self.uvicorn is None:
-            time.sleep(0.01)
-        self.uvicorn.should_exit = True
-        self.thread.join(timeout=30)
-        assert not self.thread.is_alive()
-
-    def ask(self, values, path="/v1/chat/completions", method="POST", **headers):
-        """The status and the JSON of an answer."""
-        body = values if isinstance(values, bytes) else json.dumps(values).encode()
-        headers = {"Content-Type": "application/json", **headers}
-        answer, text = self.raw(method, path, body if method == "POST" else None, headers)
-        return answer.status, json.loads(text)
-
-    def raw(self, *request):
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
-        with contextlib.closing(connection):
-            connection.request(*request)
-            answer = connection.getresponse()
-            return answer, answer.read()
-
-    def connect(self, sent=b""):
-        connection = socket.create_connection((self.host, self.port), timeout=60)
-        connection.sendall(sent)
-        return connection
-
-    def post(self, values):
-        """A connection on which a request has been sent."""
-        body = json.dumps(values).encode()
-        head = (
-            "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        return self.connect(head.encode() + body)
-
-    def text(self, values):
-        status, answer = self.ask(values)
-        assert status == 200, answer
-        return answer["choices"][0]["message"]["content"]
-
-    def events(self, values, path="/v1/chat/completions"):
-        headers, body = {"Content-Type": "application/json"}, json.dumps({**values, "stream": True})
-        answer, text = self.raw("POST", path, body, headers)
-        assert answer.headers["content-type"].startswith("text/event-stream")
-        *events, last, end = text.decode().split("\n\n")
-        assert (last, end) == ("data: [DONE]", "")
-        return [json.loads(event.removeprefix("data: ")) for event in events]
-
-    def idle(self):
-        """Wait until nothing is being continued."""
-        for _ in range(500):
-            if not self.server.engine._active and not self.server.engine._queue:
-                return
-            time.sleep(0.02)
-        raise AssertionError("some requests are still active")
-
-
 @pytest.fixture(scope="module")
 def server(run):
     some = Running(run.answering)
     yield some
     some.close()
-
-
-def expected(run, messages, length=8):
-    fresh = Chat(run.model, run.tokenizer, run.answering.template)
-    return "".join(fresh.answer(messages, length, Sampling(temperature=0)))
 
 
 # --- answers -------------------------------------------------------------------------------------
@@ -265,21 +182,54 @@ def test_the_client_of_openai(server, run):
         ({"temperature": -1}, 400, "temperature", "temperature: expected a number at least 0, f"),
         ({"temperature": "hot"}, 400, "temperature", "temperature: expected a number at least 0"),
         ({"top_p": 1.5}, 400, "top_p", "top_p: expected a number above 0 and at most 1, found 1.5"),
-        ({"max_tokens": 0}, 400, "max_tokens", "max_tokens: expected 1 or more, found 0"),
-        ({"max_tokens": 2.5}, 400, "max_tokens", "max_tokens: expected a whole number, found 2.5"),
-        ({"stop": [""]}, 400, "stop", "stop: expected 1 to 4 texts, found ['']"),
-        ({"stop": ["a"] * 5}, 400, "stop", "stop: expected 1 to 4 texts, found "),
+        ({"max_tokens": 0}, 400, "max_tokens", "max_tokens: expected a whole number from 1 up, fo"),
+        ({"max_tokens": -1}, 400, "max_tokens", "max_tokens: expected a whole number from 1 up, f"),
+        ({"max_tokens": 2.5}, 400, "max_tokens", "max_tokens: expected a whole number from 1 up,"),
+        ({"stop": [3]}, 400, "stop", "stop: expected at most 16 texts, found [3]"),
+        ({"stop": ["a"] * 17}, 400, "stop", "stop: expected at most 16 texts, found "),
         ({"stop": "y" * 1001}, 400, "stop", "stop: expected at most 1,000 characters, found 1,001"),
         ({"top_k": -2}, 400, "top_k", "top_k: expected a whole number from 1 to 1000000, found -2"),
         ({"top_k": False}, 400, "top_k", "top_k: expected a whole number from 1 to 1000000, foun"),
         ({"seed": 1.5}, 400, "seed", "seed: expected a whole number"),
-        ({"frequency_penalty": 0.5}, 400, "frequency_penalty", "frequency_penalty: expected 0, f"),
-        ({"n": True}, 400, "n", "n: expected 1, found True"),
+        ({"seed": 2**63}, 400, "seed", "seed: expected a whole number"),
+        ({"frequency_penalty": 2.5}, 400, "frequency_penalty", "frequency_penalty: expected a num"),
+        ({"presence_penalty": float("nan")}, 400, "presence_penalty", "presence_penalty: expected"),
+        ({"repetition_penalty": 0}, 400, "repetition_penalty", "repetition_penalty: expected a nu"),
+        ({"repeat_penalty": 0}, 400, "repeat_penalty", "repeat_penalty: expected a number above "),
+        (
+            {"repeat_penalty": 2, "repetition_penalty": 2},
+            400,
+            "repeat_penalty",
+            "repeat_penalty: expected one name, found repetition_penalty as well",
+        ),
+        ({"logit_bias": []}, 400, "logit_bias", "logit_bias: expected an object of token ids and "),
+        ({"logit_bias": {"999": 1}}, 400, "logit_bias", "logit_bias: expected token ids below 29"),
+        ({"logit_bias": {"-1": 1}}, 400, "logit_bias", "logit_bias: expected token ids below 295"),
+        ({"logit_bias": {"²": 1}}, 400, "logit_bias", "logit_bias: expected token ids below 295"),
+        ({"logit_bias": {"1": 101}}, 400, "logit_bias", "logit_bias: expected biases from -100 to"),
+        (
+            {"logit_bias": {"1": float("nan")}},
+            400,
+            "logit_bias",
+            "logit_bias: expected biases from -100 to 100, found nan",
+        ),
+        ({"n": True}, 400, "n", "n: expected a whole number from 1 to 128, found True"),
+        ({"n": 0}, 400, "n", "n: expected a whole number from 1 to 128, found 0"),
+        ({"n": 10**9}, 400, "n", "n: expected a whole number from 1 to 128, found 1000000000"),
+        ({"logprobs": 2}, 400, "logprobs", "logprobs: expected true or false, found 2"),
+        (
+            {"logprobs": True, "top_logprobs": 21},
+            400,
+            "top_logprobs",
+            "top_logprobs: expected a wh",
+        ),
+        ({"top_logprobs": 1}, 400, "top_logprobs", "top_logprobs: expected logprobs true with it"),
+        ({"typical_p": 0.5}, 400, "typical_p", "typical_p: expected 1, found 0.5"),
+        ({"ignore_eos": True}, 400, "ignore_eos", "ignore_eos: expected false, found True"),
+        ({"best_of": 1}, 400, "best_of", "best_of: there is no such field"),
         ({"a" * 99: 1}, 400, "a" * 57 + "...", f"{'a' * 57}...: there is no such field"),
         ({"a\x1b\ud800": 1}, 400, r"a\x1b\ud800", r"a\x1b\ud800: there is no such field"),
-        ({"n": 2}, 400, "n", "n: expected 1, found 2"),
-        ({"logprobs": True}, 400, "logprobs", "logprobs: expected false or 0, found True"),
-        ({"tools": [{}]}, 400, "tools", "tools: expected [], found [{}]"),
+        ({"tools": [{}]}, 400, "tools", "tools[0]: expected a function, found {}"),
         ({"stream": 1}, 400, "stream", "stream: expected true or false, found 1"),
         ({"stream_options": []}, 400, "stream_options", "stream_options: expected an object, fo"),
         ({"colour": "red"}, 400, "colour", "colour: there is no such field"),
@@ -313,6 +263,11 @@ def test_fields_that_change_nothing_are_accepted(server, run, stream):
         {"top_k": 0},
         {"top_k": -1.0},
         {"stop": ""},
+        {"stop": ["", ""]},
+        {"seed": -1},
+        {"logit_bias": {}, "logprobs": False, "top_logprobs": 0},
+        {"cache_prompt": True, "ignore_eos": False, "typical_p": 1.0, "repeat_penalty": 1.0},
+        {"repetition_penalty": 1.0, "mirostat": 0, "mirostat_tau": 5.0, "min_tokens": 0},
         {"max_tokens": 8.0, "temperature": 0.0, "top_p": 1, "seed": 3.0},
     ],
 )
@@ -322,7 +277,18 @@ def test_numbers_and_names_that_many_programs_send(server, run, neutral):
 
 def test_a_top_k_of_zero_switches_off_the_default():
     body = json.dumps({**GREEDY, "top_k": 0}).encode()
-    assert requests.read(body, "run", Sampling(top_k=1), chat=True).sampling.top_k is None
+    assert requests.read(body, "run", Sampling(top_k=1), 300, chat=True).sampling.top_k is None
+
+
+def test_seeds_of_other_programs():
+    def seed(value, choice=0):
+        body = json.dumps({**GREEDY, "seed": value}).encode()
+        read = requests.read(body, "run", Sampling(seed=7), 300, chat=True)
+        return read.sampling_of(choice).seed
+
+    assert [seed(None), seed(-1), seed(-1, 3), seed(5, 3)] == [7, None, None, 8]
+    assert 0 <= seed(-2) != seed(-3)
+    assert seed(2**63 - 1, 1) == 0
 
 
 @pytest.mark.parametrize(
@@ -343,7 +309,7 @@ def test_a_wrong_body(server, body, status, message):
 
 
 def test_other_wrong_requests(server):
-    assert server.ask(GREEDY, "/v1/embeddings")[0] == 404
+    assert server.ask(GREEDY, "/v1/responses")[0] == 404
     assert server.ask(None, "/v1/chat/completions", "GET")[0] == 405
     status, answer = server.ask(GREEDY, **{"Content-Type": "text/plain"})
     assert (status, answer["error"]["message"]) == (
@@ -479,7 +445,7 @@ def test_a_client_that_leaves_ends_the_encoding_of_its_messages(server, run, mon
     """Those that wait for it are not begun.  It would not end within the test."""
     begun, ended = [], queue.Queue()
 
-    def encode(messages, watch):
+    def encode(messages, watch, tools):
         begun.append(messages)
         try:
             while True:
@@ -522,7 +488,7 @@ def test_encoding_ends_when_the_messages_no_longer_fit(server, run, monkeypatch)
     monkeypatch.setattr(
         type(run.tokenizer),
         "encode_ordinary",
-        lambda self, text: encoded.append(text) or original(self, text),
+        lambda self, text, **options: encoded.append(text) or original(self, text, **options),
     )
     status, answer = server.ask({**GREEDY, "messages": [user("the cat")] * 500})
     assert status == 400
@@ -619,17 +585,23 @@ def test_the_engine_ends_jobs_that_wait_or_run():
     first, others = queue.Queue(), queue.Queue()
     ids = chat.encode(TALK)
     greedy = Sampling(temperature=0)
-    long = running.submit(ids, 400, greedy, [], lambda *event: first.put(event))
+
+    def job(length, into):
+        text = chat.to_continue(ids, length, greedy)
+        return engine.Job(text, Pieces(chatting.TOKENIZER), into.put)
+
+    long, waits = [job(400, first)], [job(400, others), job(400, others)]
+    running.submit(long)
     first.get(timeout=30)
-    waits = running.submit(ids, 400, greedy, [], lambda *event: others.put(event))
+    running.submit(waits)
     running.cancel(waits)
     running.cancel(long)
     after = queue.Queue()
-    running.submit(ids, 3, greedy, [], lambda *event: after.put(event))
-    while after.get(timeout=30)[1] is None:
+    running.submit([job(3, after)])
+    while after.get(timeout=30).reason is None:
         pass
     assert others.empty()
-    assert long.written < 400
+    assert long[0].written < 400
     running.cancel(long)  # it has ended already
     running.close()
 
@@ -702,6 +674,7 @@ import sys
 from minillm.cli import main
 from minillm.decoding.batch import Batch
 from minillm.decoding.chat import Chat
+from minillm.decoding.pieces import Pieces
 
 def endless(*args):
     while True:

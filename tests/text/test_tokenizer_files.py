@@ -47,8 +47,9 @@ def fails(path):
     with pytest.raises(InputError) as error:
         load_tokenizer(path)
     message = str(error.value)
-    assert "\n" not in message
-    assert len(message) < 500
+    for reason in error.value.args:
+        assert "\n" not in reason
+        assert len(reason) < 500
     return message
 
 
@@ -438,7 +439,6 @@ def test_damaged_tokenizer_config(pieces, tmp_path, config, complaint):
         (lambda v: v["model"]["vocab"].update({"": 50}), "expected texts that are not empty"),
         (lambda v: v["model"]["vocab"].update({"\ud800": 50}), "half of a character"),
         (lambda v: v["added_tokens"][0].update(id=5), "expected the id 0 of '[PAD]', found 5"),
-        (lambda v: v["added_tokens"][0].update(normalized=True), "normalized of '[PAD]' cannot"),
         (lambda v: v["added_tokens"][0].update(single_word=True), "single_word of '[PAD]' cannot"),
         (lambda v: v.update(added_tokens=3), "added_tokens: expected a list"),
     ],

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from minillm.layers.gradients import PartlyTrained
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.models.variants import Variant, VariantConfig
 from minillm.testing import check_projections
 from minillm.training import packed as module
 from minillm.training.packed import Packed
@@ -19,6 +20,10 @@ SIZES = {"context": C, "layers": 2, "heads": 4, "width": 8}
 CONFIGS = {
     "gpt": (GPT, GPTConfig, SIZES),
     "llama": (Llama, LlamaConfig, SIZES | {"key_heads": 2, "feed_forward": 6}),
+    "variant": (
+        *(Variant, VariantConfig),
+        SIZES | {"key_heads": 2, "family": "gemma3", "whole_every": 2, "window": 4},
+    ),
     "untied": (Llama, LlamaConfig, SIZES | {"feed_forward": 6, "tied": False, "eps": 0.1}),
 }
 LENGTHS = st.lists(st.integers(1, C), min_size=1, max_size=5)
@@ -220,13 +225,14 @@ def test_a_part_has_the_gradients_that_it_has_in_the_whole(name, recompute, trai
 @with_and_without
 @pytest.mark.parametrize(("trained", "blocks"), [("norm.gain", 0), ("blocks.1.norm_2.gain", 1)])
 def test_no_block_below_runs_backwards_or_again(name, recompute, trained, blocks, monkeypatch):
-    block = "gpt_block" if name == "gpt" else "llama_block"
+    block = f"{name}_block" if name in ("gpt", "variant") else "llama_block"
     original, ran = getattr(module, block), []
 
     def counted(params, prefix, *arguments):
-        ran.append(prefix)
+        block = f"blocks.{prefix}" if name == "variant" else prefix
+        ran.append(block)
         y, backward = original(params, prefix, *arguments)
-        return y, lambda dy: ran.append(f"{prefix} back") or backward(dy)
+        return y, lambda dy: ran.append(f"{block} back") or backward(dy)
 
     monkeypatch.setattr(module, block, counted)
     model = made(name)

@@ -69,6 +69,8 @@ class CausalSettings(ShardSettings, TextSettings, TrainingSettings, AdaptationSe
 class CausalAbilities(WritingKind):
     """The abilities of a stack of Transformer blocks that predicts the next token."""
 
+    padded = True
+
     def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
         """The mean loss on a text, in nats per token, and the number of tokens."""
         return evaluate_in_context(run.model, ids, run.settings.batch)
@@ -145,7 +147,8 @@ class CausalKind(CausalAbilities, TextKind):
         tokenizer, training, validation, facts = open_text(job)
         training = with_replay(training, job)
         check_longer(training, settings.context)
-        config = config_from(settings, self.config, known, vocabulary=len(tokenizer))
+        rows = len(tokenizer) if known is None else None  # or those that are known
+        config = config_from(settings, self.config, known, vocabulary=rows)
         model = self.model(config, rng)
         notes = []
         weights = sum(p.size for p in model.params.values())

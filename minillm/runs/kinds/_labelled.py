@@ -140,6 +140,11 @@ class TextClassifierKind(Kind):
                 raise InputError(f"{name}: expected a label with a text, found none")
         elif options.part == "test":
             raise InputError("--part: the data have no test part: give the FILE to measure on")
+        elif not run.data.get("data"):
+            origin = run.data.get("imported")
+            raise InputError(
+                f"{run.path}: it comes from {origin}: give the text to measure it on as FILE"
+            )
         else:
             name = f"{run.data['data']}, validation"
             texts = list(open_data(run.data).texts("validation"))
@@ -252,6 +257,8 @@ def tfidf_accuracy(run: Run, texts: Sequence[Labelled]) -> float | str:
     """The accuracy of TF-IDF, fitted to the run's training texts; or why there is none."""
     if not has_sklearn():
         return "not measured: it needs the package scikit-learn"
+    if not run.data.get("data"):
+        return "not measured: the training texts of an imported run are unknown"
     try:
         training = list(open_data(run.data).texts("training"))
     except InputError as error:

@@ -39,12 +39,16 @@ def state_after(model: Any, ids: NDArray) -> Any:
 
 def inside_of(run: Run, vocabulary: Vocabulary, shown: NDArray, **parts: Any) -> Inside:
     """The measurements of a run, with names for the page."""
+
+    def label(number: int) -> str:
+        return vocabulary.show(number) if number < len(vocabulary) else f"[PAD{number}]"
+
     names = {
         "model": f"{run.kind.name}: {sizes_in_words(run.model.config)}",
         "name": run.path.name,
         "unit": unit_name(vocabulary),
         "tokens": [vocabulary.show(int(token)) for token in shown],
-        "label": vocabulary.show,
+        "label": label,
     }
     return Inside(**{**names, "ids": np.asarray(shown, np.int64), **parts})
 

@@ -48,7 +48,8 @@ def write_text(
     ends = [_one_token(tokenizer, text) for text in stop]
     if tokenizer.eos is not None:
         ends.append(tokenizer.eos)
-    writer = Writer(model, sampling, banned=banned_ids(tokenizer, documents), stop=ends)
+    banned = banned_ids(tokenizer, documents, model.config.vocabulary)
+    writer = Writer(model, sampling, banned=banned, stop=ends)
     opening = np.array([opening_id(tokenizer, documents)])
     writer.read(tokenizer.opened(ids) if len(ids) else opening)
     return tokenizer.stream(chain(ids, writer.write(length)))

@@ -1,7 +1,7 @@
 """The vocabulary of a run: a new one, or the one of another run or tokenizer."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeGuard, TypeVar
+from typing import NamedTuple, TypeVar
 
 from minillm.data.shards import digest_of
 from minillm.errors import InputError
@@ -47,35 +47,38 @@ def check_size(unit: str, size: int | None) -> None:
         raise InputError(f"--vocabulary: expected at least {least} {name}, found {size}")
 
 
-# --- the special tokens that BERT needs: [CLS], [SEP], [MASK] -----------------------------------
+# --- the special tokens that an encoder needs: for BERT [CLS], [SEP], [MASK] ---------------------
 
 
 class Frame(NamedTuple):
     """The ids of the special tokens."""
 
-    cls: int
-    sep: int
+    cls: int  # opens a text
+    sep: int  # closes it
     mask: int
 
 
-def framing_vocabulary(values: Mapping[str, object]) -> WordPieces:
-    """A vocabulary with the special tokens; ValueError for any other."""
+def framing_vocabulary(
+    values: Mapping[str, object], classes: tuple[type, ...] = (WordPieces,)
+) -> Vocabulary:
+    """A vocabulary of these classes with the special tokens; ValueError for any other."""
     tokenizer = vocabulary_from_dict(values)
-    if not has_frame(tokenizer):
+    if not has_frame(tokenizer, classes):
         raise ValueError("expected a vocabulary with [CLS], [SEP] and [MASK], found one without")
     return tokenizer
 
 
-def has_frame(tokenizer: Vocabulary) -> TypeGuard[WordPieces]:
-    """Whether a vocabulary has the special tokens."""
-    if not isinstance(tokenizer, WordPieces):
-        return False
-    return None not in (tokenizer.cls, tokenizer.sep, tokenizer.mask)
+def has_frame(tokenizer: Vocabulary, classes: tuple[type, ...] = (WordPieces,)) -> bool:
+    """Whether a vocabulary is of one of the classes, and has the special tokens."""
+    tokens = tokenizer.bos, tokenizer.eos, tokenizer.mask
+    return isinstance(tokenizer, classes) and None not in tokens
 
 
-def with_frame(tokenizer: Vocabulary, source: str) -> WordPieces:
+def with_frame(
+    tokenizer: Vocabulary, source: str, classes: tuple[type, ...] = (WordPieces,)
+) -> Vocabulary:
     """The vocabulary.  InputError, with its ``source``, if it lacks the special tokens."""
-    if not has_frame(tokenizer):
+    if not has_frame(tokenizer, classes):
         raise InputError(
             f"{source}: expected a vocabulary of unit wordpiece, with [CLS], [SEP] and [MASK], "
             f"found one of unit {tokenizer.unit}"
@@ -83,6 +86,7 @@ def with_frame(tokenizer: Vocabulary, source: str) -> WordPieces:
     return tokenizer
 
 
-def frame_of(tokenizer: WordPieces) -> Frame:
+def frame_of(tokenizer: Vocabulary) -> Frame:
     """The special tokens of a vocabulary that has them."""
-    return Frame(*(n for n in (tokenizer.cls, tokenizer.sep, tokenizer.mask) if n is not None))
+    ids = tokenizer.bos, tokenizer.eos, tokenizer.mask
+    return Frame(*(number for number in ids if number is not None))

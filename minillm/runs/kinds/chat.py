@@ -21,6 +21,7 @@ from minillm.decoding import Sampling
 from minillm.errors import InputError
 from minillm.metrics import perplexity
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.models.variants import Variant, VariantConfig
 from minillm.option import option
 from minillm.runs.additions import has_additions
 from minillm.runs.kind import Data, Given, Job, Parts, Results
@@ -62,7 +63,7 @@ class ChatSettings(TrainingSettings, LoRASettings):
         LoRASettings,
         "init",
         None,
-        help="the run to begin with: of a llama with a chat template, or of another chat",
+        help="the run to begin with: of a llama or variant with a chat template, or another chat",
         metavar="RUN",
         positional=True,
     )
@@ -132,11 +133,12 @@ class ChatFacts(Facts):
 
 
 class ChatKind(CausalAbilities):
-    """A Llama that has been trained to answer as in a set of conversations."""
+    """A Llama or a variant that has been trained to answer as in a set of conversations."""
 
     name = "chat"
     description = """\
-Fine-tune a chat model. RUN is a llama with a chat template, such as an imported one, or a chat.
+Fine-tune a chat model. RUN is a chat, or a llama or variant with a chat template, such as an
+imported one.
 Each line of FILE is a conversation, {"messages": [...]} or {"prompt": ..., "completion": ...}; the
 loss counts the tokens of the answers. Or each line is a preference, {"prompt": ..., "chosen": ...,
 "rejected": ...}: the chosen answer becomes more probable, and the rejected one less (DPO). Or each
@@ -162,18 +164,26 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
     facts = ChatFacts
     evaluation = AnswerEvaluation
 
+    def config_of(self, values: Mapping[str, object]) -> type:
+        """A Llama's, or a variant's, which names its family."""
+        return VariantConfig if "family" in values else LlamaConfig
+
+    def model_of(self, config: LlamaConfig) -> type:
+        """A Llama, or a variant."""
+        return Variant if isinstance(config, VariantConfig) else Llama
+
     # --- settings ---
 
     def init_defaults(self, initial: Run, given: Mapping[str, object]) -> dict[str, object]:
         """The rank of the additions that a run continues.
 
-        InputError for a run that is no Llama, has no chat template, or has additions of another
-        rank to quantised weights.
+        InputError for a run that is no Llama or variant, has no chat template, or has additions of
+        another rank to quantised weights.
         """
-        if not isinstance(initial.model, Llama):
+        if not isinstance(initial.model, Llama | Variant):
             raise InputError(
-                f"RUN: expected a run of llama or chat, found one of {initial.kind.name} in "
-                f"{initial.path}"
+                f"RUN: expected a run of llama, variant or chat, found one of "
+                f"{initial.kind.name} in {initial.path}"
             )
         if initial.chat_template() is None:
             raise InputError(f"{initial.path}: expected a run with a chat template, found none")
@@ -243,7 +253,7 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
         template, tokenizer = _reading(initial)
         parts = read_parts(data)
         parts.pop("test", None)
-        model = Llama(initial.model.config, params=dict(initial.model.params))
+        model = type(initial.model)(initial.model.config, params=dict(initial.model.params))
         most = settings.max_length
         encoded, shortened, missing = {}, 0, 0
         for part, items in parts.items():

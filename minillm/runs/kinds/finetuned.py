@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from minillm.data.labelled import LabelledData
+from minillm.data.registry import absolute
 from minillm.errors import InputError
+from minillm.formats.format import Contents
 from minillm.models.fine_tuned import (
     ENCODER_POOLINGS,
     ENCODERS,
@@ -16,7 +18,9 @@ from minillm.models.fine_tuned import (
     FineTunedConfig,
 )
 from minillm.option import option
-from minillm.runs.kind import Data, Job, Vocabularies
+from minillm.runs.config import save_run
+from minillm.runs.folder import RunFolder
+from minillm.runs.kind import Data, Job, Stored, Vocabularies, described
 from minillm.runs.kinds._labelled import Read, TextClassifierKind, TextClassifierSettings
 from minillm.runs.kinds._vocabulary import recorded
 from minillm.runs.run import Run
@@ -48,7 +52,7 @@ class FineTunedSettings(TextClassifierSettings, LoRASettings):
         "the pooling of all tokens' outputs to one vector",
         choices=tuple(ENCODER_POOLINGS),
         of_model=True,
-        default_help="last of a gpt or llama, max of an lm, mean of a bert",
+        default_help="last of a gpt or llama, max of an lm, mean of a bert or encoder",
     )
     dropout: float = size(FineTunedConfig, "dropout")
     label_smoothing: float = size(FineTunedConfig, "label_smoothing")
@@ -72,18 +76,19 @@ class FineTunedKind(TextClassifierKind):
 
     name = "finetuned"
     description = """\
-Fine-tune a model to label texts. RUN is a bert, a gpt, a llama or an lm, which was trained on texts
-without labels, or a classifier made from one. DATA is a file of lines label<TAB>text, or a folder
-with a subfolder of text files for each label; every tenth text of each label is held out. All
-weights are trained, or with --freeze only the upper layers, or with --lora-rank only small updates
-to the matrices; then only these are saved. `minillm train chat` has the options for
-conversations."""
+Fine-tune a model to label texts. RUN is a bert, an encoder, a gpt, a llama or an lm, which was
+trained on texts without labels, or a classifier made from one. DATA is a file of lines
+label<TAB>text, or a folder with a subfolder of text files for each label; every tenth text of each
+label is held out. All weights are trained, or with --freeze only the upper layers, or with
+--lora-rank only small updates to the matrices; then only these are saved. `minillm train chat` has
+the options for conversations."""
     examples = """\
   minillm finetune runs/bert reviews.tsv --out runs/reviews
   minillm finetune runs/gpt reviews.tsv --out runs/reviews2 --lora-rank 8
   minillm finetune runs/lm few.tsv --out runs/few --freeze encoder
 
 then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of LoRA)"""
+    padded = True
     model = FineTuned
     config = FineTunedConfig
     settings = FineTunedSettings
@@ -131,7 +136,8 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
         if initial.kind is not self:
             return {name: f"{PREFIX}{name}" for name in initial.model.params}
         same = list(initial.data["labels"]) == list(data["labels"])
-        return {n: n for n in initial.model.params if same or n.startswith(PREFIX)}
+        kept = (PREFIX, "head.")
+        return {n: n for n in initial.model.params if same or n.startswith(kept)}
 
     def new_model(
         self, job: Job, texts: LabelledData, rng: np.random.Generator
@@ -147,6 +153,7 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
                 encoder=encoder,
                 classes=len(texts.labels),
                 pooling=settings.pooling,
+                head=getattr(initial.model.config, "head", None),
                 dropout=settings.dropout,
                 label_smoothing=settings.label_smoothing,
             )
@@ -163,8 +170,8 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
     ) -> Read:
         """A function from a text to the ids of its first tokens.
 
-        For a BERT, they are between [CLS] and [SEP]; for a GPT or a Llama, EOS follows if the
-        vocabulary has it.
+        For a BERT or an encoder, they are between [CLS] and [SEP]; for a GPT or a Llama, EOS
+        follows if the vocabulary has it.
         """
         tokenizer = vocabularies["tokenizer"]
         encoder = ENCODERS[config.kind]
@@ -177,6 +184,24 @@ then: minillm classify DIR, minillm eval DIR, minillm merge DIR --out DIR2 (of L
             return [*front, *tokenizer.encode(text, place)[:most].tolist(), *behind]
 
         return read
+
+    def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
+        """See :class:`minillm.runs.kind.Kind`: a classifier of another program."""
+        model, config = contents.model, contents.model.config
+        settings = FineTunedSettings(
+            max_length=contents.facts["longest"] or config.encoder.context,
+            pooling=config.pooling,
+            batch=16,
+            learning_rate=RATE / config.encoder.width,
+        )
+        data = {"imported": absolute(file), "labels": list(contents.facts["labels"])}
+        save_run(
+            folder,
+            Stored(self, config, settings, data),
+            model.params,
+            {"tokenizer": contents.tokenizer},
+        )
+        return described(model, contents.tokenizer) + f", {config.classes} labels"
 
 
 def _encoder_of(run: Run) -> tuple[str, Any]:

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from minillm.errors import InputWarning
 from minillm.formats.format import Contents
@@ -64,8 +65,8 @@ that may share keys, and no biases. It learns from the same texts as a GPT, as `
         from one text to another, with the tokenizer of the first
 
 then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text\""""
-    model = Llama
-    config = LlamaConfig
+    model: ClassVar[type] = Llama
+    config: ClassVar[type] = LlamaConfig
     settings = LlamaSettings
     evaluation = AnswerEvaluation
 
@@ -89,5 +90,5 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
                 InputWarning,
                 stacklevel=2,
             )
-            model = Llama(replace(model.config, context=most), params=model.params)
+            model = self.model(replace(model.config, context=most), params=model.params)
         return super().import_model(replace(contents, model=model), file, folder)

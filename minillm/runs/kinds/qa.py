@@ -31,7 +31,7 @@ from minillm.runs.settings import (
     size,
     with_default,
 )
-from minillm.text import WordPieces, build_vocabulary
+from minillm.text import Vocabulary, WordPieces, build_vocabulary
 from minillm.training import Summary
 from minillm.training.minibatches import SpanTask, fingerprint
 
@@ -108,12 +108,13 @@ With --init, a pre-trained bert is fine-tuned."""
   minillm train qa train-v1.1.json --init runs/bert --out runs/squad2 --minutes 60
 
 then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"""
+    padded = True
     model = Reader
     config = ReaderConfig
     settings = QuestionAnsweringSettings
     facts = QuestionFacts
 
-    def open_vocabulary(self, values: Mapping[str, object]) -> WordPieces:
+    def open_vocabulary(self, values: Mapping[str, object]) -> Vocabulary:
         """A vocabulary of pieces with [CLS], [SEP] and [MASK]."""
         return framing_vocabulary(values)
 
@@ -144,7 +145,8 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
         opened = open_data(data)
         parts = {part: list(opened.questions(part)) for part in ("training", "validation")}
         tokenizer = self._vocabulary(job, parts["training"])
-        config = config_from(settings, ReaderConfig, vocabulary=len(tokenizer), **encoder)
+        rows = job.initial.model.config.vocabulary if job.initial else len(tokenizer)
+        config = config_from(settings, ReaderConfig, vocabulary=rows, **encoder)
         columns, notes = {}, []
         for part, questions in parts.items():
             windows = windows_of(placed(questions), tokenizer, config.context, settings.stride)
@@ -175,7 +177,9 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
             lambda: build_vocabulary(texts_of(questions), "wordpiece", 1, job.settings.vocabulary),
         )
         source = job.data.get("init") or job.data.get("tokenizer") or "its text"
-        return with_frame(tokenizer, source)
+        tokenizer = with_frame(tokenizer, source)
+        assert isinstance(tokenizer, WordPieces)
+        return tokenizer
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
         """Yield the share of answers with the correct first and last token."""

@@ -1,0 +1,39 @@
+"""Vectors of texts from a model that predicts the next token: the mean of its states.
+
+    v = (1 / T) sum_t y_t
+
+y_t (D,) is the vector from which the model predicts the token after position t.  It depends on the
+tokens up to t only.  Texts of similar meaning have similar means, although less so than those of a
+model that was trained for this.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm import ops
+from minillm.data.batching import batches_in_order
+from minillm.decoding.causal import CausalReader
+from minillm.layers.types import Ids
+
+TOKENS = 1024  # that are read at once
+PADDING = 40  # tokens that take as long as starting a batch
+
+
+def mean_states(reader: CausalReader, texts: Sequence[Ids]) -> NDArray:
+    """The vectors (n, D) of texts, the ids (T,) of each: at least one.
+
+    Only the beginning of a text is read if it is longer than the context.
+    """
+    rows = [text[: reader.config.context] for text in texts]
+    lengths = np.array([len(row) for row in rows], np.int64)
+    vectors = np.zeros((len(rows), reader.config.width), reader.model.dtype)
+    order = np.argsort(-lengths, kind="stable")
+    for chosen in batches_in_order(order, lengths, tokens=TOKENS, padding=PADDING):
+        ids = np.zeros((len(chosen), int(lengths[chosen].max())), np.int64)
+        for row, number in zip(ids, chosen, strict=True):
+            row[: lengths[number]] = rows[number]
+        cache = reader.zero_state(len(chosen)).extended(ids, np.full(len(ids), ids.shape[1]))
+        vectors[chosen] = ops.mean_pool(reader.hidden(ids, cache), lengths[chosen])[0]
+    return vectors

@@ -1,0 +1,277 @@
+"""The angles of a rotary embedding in files of other programs (:mod:`minillm.ops.rotary_scaling`).
+
+In transformers' config.json they are in ``rope_theta`` and ``rope_scaling``, or, since transformers
+5, both in ``rope_parameters``.  In a GGUF file they are in entries ``X.rope.*``, where X is the
+architecture, and divisors of the angles are tensors.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.data.entries import Entries, in_file
+from minillm.data.files import warn_of_unknown
+from minillm.errors import InputError, Reasons
+from minillm.models.llama import LlamaConfig
+from minillm.ops.rotary_scaling import (
+    Linear,
+    Llama3,
+    LongRope,
+    Scaling,
+    Yarn,
+    longrope_attention_factor,
+    plain,
+    yarn_attention_factor,
+)
+
+# --- config.json ---------------------------------------------------------------------------------
+
+_ORIGINAL = "original_max_position_embeddings"
+_PARTIAL: dict[str, tuple[Any, ...]] = {"partial_rotary_factor": (1.0, None)}
+_OF_ALL = {"rope_theta", "rope_type", "type", _ORIGINAL, *_PARTIAL}
+CONFIG_ENTRIES = {"rope_theta", "rope_scaling", "rope_parameters", _ORIGINAL, *_PARTIAL}
+
+
+def read_angles(file: Entries) -> tuple[float, Scaling | None]:
+    """The base of the angles in a config.json, and their scaling.
+
+    As in transformers, ``rope_scaling`` replaces ``rope_parameters`` and its base, and an original
+    context next to them in the file replaces the one inside.
+    """
+    values = file.values
+    name = "rope_scaling" if values.get("rope_scaling") else "rope_parameters"
+    given = values.get(name) or {}
+    if not isinstance(given, dict):
+        raise file.wrong(name, "an object or null")
+    angles = {"rope_theta": values.get("rope_theta", 10000.0)} | given
+    if values.get(_ORIGINAL) is not None:
+        angles[_ORIGINAL] = values[_ORIGINAL]
+    base, scaling = angles_in(f"{file.path}: {name}", angles, file)
+    if scaling is not None:
+        file.check_all(_PARTIAL)
+    return base, scaling
+
+
+def angles_in(place: str, angles: Mapping[str, Any], file: Entries) -> tuple[float, Scaling | None]:
+    """The base and the scaling of one object in a config.json, which ``place`` names in errors."""
+    kind = angles.get("rope_type", angles.get("type", "default"))
+    given = {name: value for name, value in angles.items() if value is not None}
+    part = Entries(place, given | {"rope_type": kind})
+    base = part.number("rope_theta", 10000.0)
+    part.check_all(_PARTIAL)
+    if kind not in _READERS:
+        raise part.wrong("rope_type", " or ".join(map(repr, _READERS)))
+    read, names = _READERS[kind]
+    warn_of_unknown(place, given, _OF_ALL | names)
+    if read is None:
+        return base, None
+    context = file.size("max_position_embeddings")
+    with in_file(place):
+        return base, read(part, context, part.number(_ORIGINAL, context))
+
+
+def _linear(part: Entries, context: int, original: float) -> Scaling:
+    return Linear(part.number("factor"))
+
+
+def _llama3(part: Entries, context: int, original: float) -> Scaling:
+    low, high = part.number("low_freq_factor"), part.number("high_freq_factor")
+    return Llama3(part.number("factor"), low, high, original)
+
+
+def _yarn(part: Entries, context: int, original: float) -> Scaling:
+    factor = part.number("factor", context / original)
+    attention = yarn_attention_factor(factor)
+    scales = [part.number(name, 0.0) for name in ("mscale", "mscale_all_dim")]
+    if all(scales):
+        above, below = (yarn_attention_factor(factor, scale) for scale in scales)
+        attention = above / below
+    return Yarn(
+        factor,
+        original,
+        part.number("beta_fast", 32.0),
+        part.number("beta_slow", 1.0),
+        part.flag("truncate", True),
+        part.number("attention_factor", attention),
+    )
+
+
+def _longrope(part: Entries, context: int, original: float) -> Scaling:
+    factor = part.number("factor", context / original)
+    return LongRope(
+        part.numbers("short_factor"),
+        part.numbers("long_factor"),
+        original,
+        part.number("attention_factor", longrope_attention_factor(factor, original)),
+    )
+
+
+_OF_LONGROPE = {"factor", "attention_factor", "short_factor", "long_factor"}
+_OF_YARN = {"factor", "attention_factor", "beta_fast", "beta_slow", "truncate"}
+# By rope_type: a reader, and the entries that it obeys.  "dynamic" changes the angles of texts that
+# are longer than the context, and our models read none.
+_READERS: dict[str, tuple[Callable[[Entries, int, float], Scaling] | None, set[str]]] = {
+    "default": (None, set()),
+    "dynamic": (None, {"factor"}),
+    "linear": (_linear, {"factor"}),
+    "llama3": (_llama3, {"factor", "low_freq_factor", "high_freq_factor"}),
+    "yarn": (_yarn, _OF_YARN | {"mscale", "mscale_all_dim"}),
+    "longrope": (_longrope, _OF_LONGROPE),
+    "su": (_longrope, _OF_LONGROPE),  # its older name
+}
+
+
+def config_entries(config: LlamaConfig) -> dict[str, Any]:
+    """The entries of a config.json: the inverse of :func:`read_angles`."""
+    return {"rope_theta": config.rotary_base, "rope_scaling": _object(config)}
+
+
+def _object(config: LlamaConfig) -> dict[str, Any] | None:
+    scaling = config.rope_scaling
+    if scaling is None:
+        return None
+    if isinstance(scaling, Linear):
+        return {"rope_type": "linear", "factor": scaling.factor}
+    original = {_ORIGINAL: int(scaling.original_context)}  # type: ignore[union-attr]
+    if isinstance(scaling, Llama3):
+        return {
+            "rope_type": "llama3",
+            "factor": scaling.factor,
+            "low_freq_factor": scaling.low_frequency_factor,
+            "high_freq_factor": scaling.high_frequency_factor,
+            **original,
+        }
+    if isinstance(scaling, Yarn):
+        own = {name: getattr(scaling, name) for name in sorted(_OF_YARN)}
+        return {"rope_type": "yarn", **own, **original}
+    return {
+        "rope_type": "longrope",
+        "factor": max(1.0, config.context / scaling.original_context),  # type: ignore[union-attr]
+        "attention_factor": scaling.attention_factor,  # type: ignore[union-attr]
+        "short_factor": list(scaling.short),  # type: ignore[union-attr]
+        "long_factor": list(scaling.long),  # type: ignore[union-attr]
+        **original,
+    }
+
+
+# --- GGUF ----------------------------------------------------------------------------------------
+
+_LLAMA3 = "rope_freqs.weight"  # (w/2,): a divisor of each angle
+_SHORT, _LONG = "rope_factors_short.weight", "rope_factors_long.weight"
+ANGLE_TENSORS = (_LLAMA3, _SHORT, _LONG)
+_KINDS = ("linear", "none", "yarn", "longrope")  # the first is llama.cpp's default
+# Entries that may vary in llama.cpp, but not in ours: the only values, and what they mean.
+_FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
+    "yarn_ext_factor": ((1, -1), "1: other mixtures of angles cannot be run"),
+    "yarn_attn_factor": ((1, -1), "1: scaled attention cannot be run"),
+    "yarn_log_multiplier": ((0,), "0: scaled attention cannot be run"),
+}
+GGUF_ENTRIES = {  # behind the architecture
+    "rope.scale_linear",
+    *(f"rope.scaling.{name}" for name in _FIXED),
+    *(f"rope.scaling.{name}" for name in ("type", "factor", "attn_factor", "finetuned")),
+    *(f"rope.scaling.{name}" for name in ("original_context_length",)),
+    *(f"rope.scaling.{name}" for name in ("yarn_beta_fast", "yarn_beta_slow")),
+}
+_SCALING = Llama3(1.0, 1.0, 4.0, 8192.0)  # of all Llamas since 3.1, except for the factor
+
+
+def single(entries: Entries, name: str, default: float) -> float:
+    """A float32, as the shortest decimal number that it is."""
+    return _shortest(entries.number(name, default))
+
+
+def _shortest(value: float) -> float:
+    return float(str(np.float32(value)))
+
+
+def read_gguf_angles(
+    file: Entries, architecture: str, config: LlamaConfig, divisors: Mapping[str, NDArray]
+) -> Scaling | None:
+    """The scaling of the angles in a GGUF file with these ANGLE_TENSORS, (w/2,) each."""
+    prefix, reasons = f"{architecture}.rope.scaling.", Reasons()
+    kind = file.values.get(f"{prefix}type", _KINDS[0])
+    with reasons:
+        file.check(f"{prefix}type", _KINDS)
+    for name, (only, expected) in _FIXED.items():
+        with reasons:
+            file.check(f"{prefix}{name}", only, expected)
+    reasons.check()
+    # Of two names for one factor, the first one counts; 0 is no factor.
+    older = single(file, f"{architecture}.rope.scale_linear", 0.0)
+    factor = single(file, f"{prefix}factor", older) or 1.0
+    attention = single(file, f"{prefix}attn_factor", 1.0)
+    original = float(file.number(f"{prefix}original_context_length", config.context))
+    found: list[Scaling] = []
+    with in_file(file.path):
+        if kind == "yarn":
+            beta_fast = single(file, f"{prefix}yarn_beta_fast", 32.0)
+            beta_slow = single(file, f"{prefix}yarn_beta_slow", 1.0)
+            attention *= yarn_attention_factor(factor)
+            found.append(Yarn(factor, original, beta_fast, beta_slow, True, attention))
+        elif kind != "none" and factor != 1:
+            found.append(Linear(factor))
+        if _SHORT in divisors and _LONG in divisors:
+            short, long = (tuple(map(_shortest, divisors[name])) for name in (_SHORT, _LONG))
+            found.append(LongRope(short, long, original, attention))
+    if _LLAMA3 in divisors and (divisors[_LLAMA3] != 1).any():
+        found.append(_llama3_of(file, config, divisors[_LLAMA3]))
+    if len(found) > 1:
+        names = " and ".join(type(one).__name__ for one in found)
+        raise InputError(f"{file.path}: expected one scaling of the angles, found {names}")
+    if attention != 1 and not isinstance(found[0] if found else None, Yarn | LongRope):
+        raise file.wrong(f"{prefix}attn_factor", "1: scaled attention cannot be run")
+    return found[0] if found else None
+
+
+def _llama3_of(file: Entries, config: LlamaConfig, divisors: NDArray) -> Llama3:
+    """Llama 3's scaling with these divisors; InputError where it has others."""
+    # The slowest pair has 1 / divisor = r + (1 - r) / factor, where r depends on no factor.
+    r = 1 / _divisors(config, replace(_SCALING, factor=1e300))[-1]
+    slowest = float(divisors[-1])
+    factor = (1 - r) / (1 / slowest - r) if slowest > 1 and r * slowest < 1 else 0.0
+    if factor > 0:
+        scaling = replace(_SCALING, factor=float(f"{factor:.5g}"))
+        if np.allclose(divisors, _divisors(config, scaling), rtol=1e-4, atol=0):
+            return scaling
+    raise InputError(f"{file.path}: {_LLAMA3}: expected the factors of Llama 3, found others")
+
+
+def _divisors(config: LlamaConfig, scaling: Llama3) -> NDArray:
+    """The divisor of each angle, (w/2,)."""
+    w, base = config.head_width, config.rotary_base
+    return plain(w, base) / scaling.frequencies(w, base, 0)
+
+
+def gguf_angles(
+    config: LlamaConfig, architecture: str
+) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
+    """The entries and the tensors of a scaling: the inverse of :func:`read_gguf_angles`."""
+    scaling, entries, tensors = config.rope_scaling, dict[str, Any](), dict[str, Any]()
+    if isinstance(scaling, Llama3):
+        tensors[_LLAMA3] = _divisors(config, scaling)
+    elif isinstance(scaling, Linear):
+        entries |= {"type": "linear", "factor": scaling.factor}
+    elif isinstance(scaling, Yarn):
+        if not scaling.truncate:
+            raise InputError("rope_scaling: truncate: expected True in a GGUF file, found False")
+        entries |= {
+            "type": "yarn",
+            "factor": scaling.factor,
+            "yarn_beta_fast": scaling.beta_fast,
+            "yarn_beta_slow": scaling.beta_slow,
+            "attn_factor": scaling.attention_factor / yarn_attention_factor(scaling.factor),
+        }
+    elif isinstance(scaling, LongRope):
+        entries |= {"type": "longrope", "attn_factor": scaling.attention_factor}
+        tensors |= {_SHORT: np.array(scaling.short), _LONG: np.array(scaling.long)}
+    if isinstance(scaling, Yarn | LongRope):
+        entries["original_context_length"] = int(scaling.original_context)
+    prefix = f"{architecture}.rope.scaling."
+    return (
+        {prefix + name: value for name, value in entries.items()},
+        {name: array.astype(np.float32) for name, array in tensors.items()},
+    )

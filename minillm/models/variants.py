@@ -1,0 +1,387 @@
+"""Variants of Llama: what Mistral, Qwen, SmolLM, Gemma and Phi change in it.
+
+Most published models of today are a Llama (:mod:`minillm.models.llama`) with two or three changes.
+Each change stands here once, with its reason; a family is a row of ``FAMILIES``, which says what it
+changes.
+
+**Biases** (Qwen 2).  Llama has none.  Qwen kept those of queries, keys and values:
+
+    [q, k, v] = x W_qkv + b_qkv                         db_qkv = sum over rows of d[q, k, v]
+
+The bias of a query gives every key a score that does not depend on the query's token, and which
+rotation changes with the distance.  This is said to help with longer texts (Su 2023).
+
+**Norms of queries and keys** (Qwen 3, Gemma 3).  Each head's query and key get an RMS norm before
+they are rotated:
+
+    q = rms_norm(q) g_q        k = rms_norm(k) g_k
+
+The length of a normalised row is sqrt(w), so a score q k / sqrt(w) is at most sqrt(w) max|g_q|
+max|g_k|, however large the weights grow.  Without it, scores of large models grow in training until
+the softmax has one weight of 1, and no gradient (Henry et al. 2020; Dehghani et al. 2023).
+
+**Windows** (Mistral, Gemma 3, the small Phi 3).  A token attends to the last W tokens only, itself
+included.  A layer's work and cache are then bounded by W rather than by the text.  Information
+still travels further: one layer passes it on by W - 1 tokens, L layers by L (W - 1).  Mistral has
+windows in all layers.  In Gemma 3 every sixth layer sees everything.  The others have a smaller
+base of their angles, ``local_base``, because their distances are short.
+
+**Layers without rotation** (SmolLM 3: every fourth).  A causal model without any position learns
+distances from the mask, because a later token attends to more keys, and does better on texts that
+are longer than in training (Kazemnejad et al. 2023).  A few such layers among rotated ones keep the
+quality of both (Yang et al. 2025).
+
+**Four norms** (Gemma 3).  The result of each branch is normalised again before it is added:
+
+    x = x + norm(attention(norm_1(x)))
+    x = x + norm(feed_forward(norm_2(x)))
+
+So every branch adds a row of known size, and the sum grows evenly over the layers.
+
+**Scaled embeddings** (Gemma).  x = sqrt(D) E[id].  A table that is tied to the output has small
+rows, as logits need them; the blocks need rows with numbers of size 1.  The factor gives each its
+own scale, as in Vaswani et al. (2017), section 3.4.  The gradient of E is sqrt(D) dx + that of the
+output.
+
+**Gated GELU** (Gemma).  The gate of the feed-forward layer is a GELU in place of SiLU:
+
+    h = gelu(gate) up        dup = dh gelu(gate)        dgate = gelu'(gate) (dh up)
+
+Legend: B batch, T time, C context, V vocabulary, D width, F feed-forward width, N heads of queries,
+M heads of keys, w width of a head, W window, L layers.
+
+Sources: Jiang et al. (2023), "Mistral 7B", section 2; Beltagy, Peters and Cohan (2020),
+"Longformer", for windows; Yang et al. (2024), "Qwen2 technical report", section 2.2; Yang et al.
+(2025), "Qwen3 technical report", section 2; Bakouch et al. (2025), "SmolLM3"; Gemma team (2025),
+"Gemma 3 technical report", section 2; Abdin et al. (2024), "Phi-3 technical report"; Su (2023),
+"The magical effect of the bias term: RoPE + bias = better length extrapolation"; Henry et al.
+(2020), "Query-key normalization for Transformers"; Dehghani et al. (2023), "Scaling vision
+Transformers to 22 billion parameters", section 2; Kazemnejad et al. (2023), "The impact of
+positional encoding on length generalization in Transformers"; Yang et al. (2025), "RoPE to NoPE and
+back again"; Shazeer (2020), "GLU variants improve Transformer", equation 6.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm import checks, ops
+from minillm.layers import dense, embedding
+from minillm.layers.fresh import Fresh, at_depth, ones
+from minillm.layers.gradients import backward_through, merge_gradients
+from minillm.layers.heads import Attend, causal, join_heads, join_qkv, split_heads, split_qkv
+from minillm.layers.norms import add_norm, norm
+from minillm.layers.types import Backward, Ids, Op, Params, Rng
+from minillm.models import base, sizes
+from minillm.models.llama import Llama, LlamaConfig
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The changes of a family to a Llama."""
+
+    bias: bool = False  # of queries, keys and values
+    head_norms: bool = False  # of queries and keys
+    windows: bool = False  # a token attends to the last W tokens
+    whole_every: int | None = None  # every n-th layer has no window, and other angles
+    unrotated_every: int | None = None  # every n-th layer has no rotation
+    four_norms: bool = False
+    scaled_embedding: bool = False
+    gate: str = "silu"  # or "gelu"
+
+
+FAMILIES = {
+    "mistral": Changes(windows=True),
+    "qwen2": Changes(bias=True),
+    "qwen3": Changes(head_norms=True),
+    "smollm3": Changes(unrotated_every=4),
+    "gemma3": Changes(
+        head_norms=True,
+        windows=True,
+        whole_every=6,
+        four_norms=True,
+        scaled_embedding=True,
+        gate="gelu",
+    ),
+    "phi3": Changes(windows=True),
+}
+
+
+@dataclass(frozen=True)
+class VariantConfig(LlamaConfig):
+    """The sizes of a variant: a Llama's, its family, and the numbers that its changes need."""
+
+    family: str = "qwen3"
+    window: int | None = None  # W; None: a token attends to all before it
+    whole_every: int | None = None  # None: the family's; 0: no layer
+    unrotated_every: int | None = None  # None: the family's; 0: no layer
+    local_base: float = 10000.0  # of the angles in layers with a window, if others have none
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        sizes.check_one_of(self, "family", tuple(FAMILIES))
+        changes = FAMILIES[self.family]
+        for name in ("whole_every", "unrotated_every"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, getattr(changes, name))
+            if getattr(self, name) is not None:
+                sizes.check_at_least(self, 0, name)
+        sizes.check_above_zero(self, "local_base")
+        if self.window is not None:
+            sizes.check_at_least(self, 1, "window")
+            if not changes.windows:
+                raise ValueError(f"window: expected None for {self.family}, found {self.window}")
+
+    @property
+    def changes(self) -> Changes:
+        """The family's changes."""
+        return FAMILIES[self.family]
+
+    def is_whole(self, layer: int) -> bool:
+        """Whether the layer is one of those that have no window though others have."""
+        return _every(self.whole_every, layer)
+
+    def window_of(self, layer: int) -> int | None:
+        """The window of a layer; None: it sees all tokens before."""
+        return None if self.is_whole(layer) else self.window
+
+    def rotation_of(self, layer: int) -> tuple[float, Any] | None:
+        """The base of a layer's angles and their scaling; None: no rotation."""
+        if _every(self.unrotated_every, layer):
+            return None
+        if self.whole_every and not self.is_whole(layer):
+            return self.local_base, None
+        return self.rotary_base, self.rope_scaling
+
+
+def _every(n: int | None, layer: int) -> bool:
+    """Whether the layer is one of every n-th ones; with n of None or 0, none is."""
+    return n is not None and n > 0 and (layer + 1) % n == 0
+
+
+def geglu(x: NDArray) -> tuple[NDArray, Callable]:
+    """[gate, up] = x, and y = gelu(gate) up: x (..., 2 F) -> y (..., F).
+
+    ``backward(dy)`` -> dx.  Keeps x and gelu(gate).
+    """
+    gate, up = np.split(x, 2, axis=-1)
+    a, gelu_backward = ops.gelu(gate)
+    return a * up, lambda dy: np.concatenate([gelu_backward(dy * up), dy * a], axis=-1)
+
+
+def if_declared(params: Params, prefix: str, x: NDArray, eps: float) -> tuple[NDArray, Callable]:
+    """The RMS norm with the gain of this prefix, or x itself where a family has no such norm.
+
+    x (..., D) -> y (..., D).  ``backward(dy)`` -> dx, gradients.
+    """
+    if f"{prefix}.gain" not in params:
+        return x, lambda dy: (dy, {})
+    return norm(params, prefix, x, eps)
+
+
+def rotation(config: VariantConfig, layer: int, positions: Ids) -> Op:
+    """The rotation of a layer's queries and keys at their positions (B, T); an op of x."""
+    angles = config.rotation_of(layer)
+    if angles is None:
+        return lambda x: (x, lambda dy: dy)
+    return partial(ops.rotary, positions=positions, base=angles[0], scaling=angles[1])
+
+
+def within(window: int | None) -> Attend:
+    """Causal attention to the last ``window`` tokens; None: to all."""
+    if window is None:
+        return causal
+    return partial(ops.scaled_dot_product_attention, causal=True, window=window)
+
+
+def attention(
+    params: Params, prefix: str, x: NDArray, config: VariantConfig, rotate: Op, attend: Attend
+) -> tuple[NDArray, Callable]:
+    """:func:`minillm.layers.heads.self_attention` with the changes.
+
+    x (B, T, D) -> y (B, T, D).  ``backward(dy)`` -> dx, gradients.
+    """
+    c, eps = config, config.eps
+    # [q, k, v] = x W_qkv + b_qkv
+    qkv, qkv_backward = dense.layer(params, prefix, x, suffix="_qkv")
+    q, k, v = split_qkv(qkv, c.heads, c.key_heads)  # (B, N, T, w), (B, M, T, w) twice
+    q, norm_q_backward = if_declared(params, f"{prefix}.norm_q", q, eps)
+    k, norm_k_backward = if_declared(params, f"{prefix}.norm_k", k, eps)
+    (q, q_backward), (k, k_backward) = rotate(q), rotate(k)
+    # y = softmax(q k^T / sqrt(w)) v W_o, normalised
+    context, attend_backward = attend(q, k, v)
+    y, o_backward = dense.layer(params, prefix, join_heads(context), suffix="_o")
+    y, norm_backward = if_declared(params, f"{prefix}.norm", y, eps)
+
+    def backward(dy):
+        dy, of_norm = norm_backward(dy)
+        dcontext, of_o = o_backward(dy)
+        dq, dk, dv = attend_backward(split_heads(dcontext, c.heads))
+        dq, of_norm_q = norm_q_backward(q_backward(dq))
+        dk, of_norm_k = norm_k_backward(k_backward(dk))
+        dx, of_qkv = qkv_backward(join_qkv(dq, dk, dv))
+        return dx, merge_gradients(of_qkv, of_norm_q, of_norm_k, of_o, of_norm)
+
+    return y, backward
+
+
+def feed_forward(
+    params: Params, prefix: str, x: NDArray, config: VariantConfig
+) -> tuple[NDArray, Callable]:
+    """y = gate(x W_gate) * (x W_up) W_down, normalised: x (B, T, D) -> y (B, T, D).
+
+    ``backward(dy)`` -> dx, gradients.
+    """
+    gate = geglu if config.changes.gate == "gelu" else ops.swiglu
+    h, gate_up_backward = dense.layer(params, prefix, x, gate, suffix="_gate_up")
+    y, down_backward = dense.layer(params, prefix, h, suffix="_down")
+    y, norm_backward = if_declared(params, f"{prefix}.norm", y, config.eps)
+
+    def backward(dy):
+        dy, of_norm = norm_backward(dy)
+        dh, of_down = down_backward(dy)
+        dx, of_gate_up = gate_up_backward(dh)
+        return dx, merge_gradients(of_gate_up, of_down, of_norm)
+
+    return y, backward
+
+
+def variant_block(
+    params: Params,
+    layer: int,
+    x: NDArray,
+    positions: Ids,
+    config: VariantConfig,
+    rng: Rng = None,
+    attend: Attend | None = None,
+) -> tuple[NDArray, Callable]:
+    """x + attention(norm_1(x)), then x + feed_forward(norm_2(x)): x (B, T, D) -> (B, T, D).
+
+    ``attend`` takes the place of the layer's causal attention, with its window.  With rng there is
+    dropout.  ``backward(dy)`` -> dx, gradients.
+    """
+    p, c, prefix = params, config, f"blocks.{layer}"
+    attend = attend or within(c.window_of(layer))
+    (x, a), norm_1_backward = add_norm(p, f"{prefix}.norm_1", x, None, c.eps)
+    rotate = rotation(c, layer, positions)
+    a, attention_backward = attention(p, f"{prefix}.attention", a, c, rotate, attend)
+    a, drop_1_backward = ops.dropout(a, c.dropout, rng)
+    (x, f), norm_2_backward = add_norm(p, f"{prefix}.norm_2", x, a, c.eps)
+    f, feed_forward_backward = feed_forward(p, f"{prefix}.feed_forward", f, c)
+    f, drop_2_backward = ops.dropout(f, c.dropout, rng)
+
+    def backward(dy):
+        # y = x + feed_forward(norm_2(x))
+        df, of_feed_forward = feed_forward_backward(drop_2_backward(dy))
+        dx, of_norm_2 = norm_2_backward(dy, df)  # x has two uses
+        # x = x + attention(norm_1(x))
+        da, of_attention = attention_backward(drop_1_backward(dx))
+        dx, of_norm_1 = norm_1_backward(dx, da)
+        return dx, merge_gradients(of_feed_forward, of_norm_2, of_attention, of_norm_1)
+
+    return x + f, backward
+
+
+class Variant(base.Model[VariantConfig]):
+    """Token embeddings, L blocks, a last norm, and an output that may be tied to E.
+
+    ``params``: as a Llama's, and for each block, where the family has them, ``attention.b_qkv``
+    ((N + 2M) w,), ``attention.norm_q.gain`` and ``attention.norm_k.gain`` (w,), and the norms of
+    the results, ``attention.norm.gain`` and ``feed_forward.norm.gain`` (D,).
+    """
+
+    @staticmethod
+    def new_parameters(config: VariantConfig) -> dict[str, Fresh]:
+        """Declare a Llama's parameters, and those of the changes: biases of 0, gains of 1."""
+        c, changes = config, config.changes
+        params = Llama.new_parameters(c)
+        for layer in range(c.layers):
+            b, added = f"blocks.{layer}", {}
+            if changes.bias:
+                columns = (c.heads + 2 * c.key_heads) * c.head_width
+                added[f"{b}.attention.b_qkv"] = Fresh((columns,))
+            if changes.head_norms:
+                added[f"{b}.attention.norm_q.gain"] = Fresh((c.head_width,), ones)
+                added[f"{b}.attention.norm_k.gain"] = Fresh((c.head_width,), ones)
+            if changes.four_norms:
+                added[f"{b}.attention.norm.gain"] = Fresh((c.width,), ones)
+                added[f"{b}.feed_forward.norm.gain"] = Fresh((c.width,), ones)
+            params |= at_depth(1 + layer, added)
+        return params
+
+    def embed(self, ids: Ids) -> tuple[NDArray, Backward]:
+        """x_t = E[id_t], or sqrt(D) E[id_t]: ids (B, T) -> x (B, T, D).
+
+        ``backward(dx)`` -> gradients.
+        """
+        x, table_backward = embedding.layer(self.params, {"embedding.E": ids})
+        if not self.config.changes.scaled_embedding:
+            return x, table_backward
+        scale = x.dtype.type(np.sqrt(self.config.width))
+        return scale * x, lambda dx: table_backward(scale * dx)
+
+    def hidden(self, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
+        """The vector that predicts the token after each id: ids (B, T) -> y (B, T, D).
+
+        With rng there is dropout.  ``backward(dy)`` -> gradients keyed as ``params``.
+
+        Raises ValueError for rows longer than the context.
+        """
+        c, p = self.config, self.params
+        checks.fits_context(ids.shape[1], c.context)
+        positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
+        x, embed_backward = self.embed(ids)  # (B, T, D)
+        x, dropout_backward = ops.dropout(x, c.dropout, rng)
+        backwards = {}
+        for layer in range(c.layers):
+            x, backwards[f"blocks.{layer}"] = variant_block(p, layer, x, positions, c, rng)
+        y, norm_backward = norm(p, "norm", x, c.eps)
+
+        def backward(dy):
+            dx, of_norm = norm_backward(dy)
+            dx, of_blocks = backward_through(p, backwards, dx, "embedding")
+            of_table = {} if dx is None else embed_backward(dropout_backward(dx))
+            return merge_gradients(of_norm, of_blocks, of_table)
+
+        return y, backward
+
+    def predict(self, y: NDArray) -> tuple[NDArray, Callable]:
+        """The logits of the next token: y (..., D) -> y E^T or y W (..., V).
+
+        ``backward(dlogits)`` -> dy, gradients.
+        """
+        if self.config.tied:
+            return embedding.output(self.params, "embedding.E", y)
+        return dense.layer(self.params, "output", y)
+
+    def forward(self, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
+        """The logits of the token after each id: ids (B, T) -> logits (B, T, V).
+
+        With rng there is dropout.  ``backward(dlogits)`` -> gradients keyed as ``params``.
+        """
+        y, hidden_backward = self.hidden(ids, rng)
+        logits, predict_backward = self.predict(y)
+
+        def backward(dlogits):
+            dy, of_output = predict_backward(dlogits)
+            return merge_gradients(hidden_backward(dy), of_output)  # E may have two uses
+
+        return logits, backward
+
+    def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
+        """The mean cross-entropy in nats per token of (inputs, targets), both (B, T).
+
+        With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.
+        """
+        inputs, targets = batch
+        logits, logits_backward = self.forward(inputs, rng)
+        loss, loss_backward = ops.cross_entropy(logits, targets)
+
+        def backward():
+            return logits_backward(loss_backward())
+
+        return loss, backward

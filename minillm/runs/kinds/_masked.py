@@ -1,0 +1,359 @@
+"""The shared parts of Transformers that fill gaps: masked tokens, and vectors of texts."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm import ops
+from minillm.data.batching import batches_in_order
+from minillm.data.masking import MaskedBatch, Masking
+from minillm.data.passages import Passages, framed, passages_once
+from minillm.data.registry import absolute
+from minillm.data.windows import Ids
+from minillm.decoding.encoder import read_texts
+from minillm.errors import InputError, short
+from minillm.formats.format import Contents
+from minillm.formats.sentences import Sentences
+from minillm.look.inside import MOST, Inside
+from minillm.look.measurements import attention_of_bert, read_hidden
+from minillm.metrics import bits, frequency_loss, perplexity
+from minillm.models.bert import BERTConfig
+from minillm.option import option
+from minillm.runs.config import save_run
+from minillm.runs.folder import RunFolder
+from minillm.runs.kind import Given, Job, Kind, Parts, Results, Stored, described
+from minillm.runs.kinds._adaptation import gained_and_forgotten, with_rate, with_replay
+from minillm.runs.kinds._look import inside_of, text_ids
+from minillm.runs.kinds._text_data import check_longer, evaluation_ids, is_kept, open_text
+from minillm.runs.kinds._vocabulary import Frame, frame_of, framing_vocabulary, with_frame
+from minillm.runs.run import Run
+from minillm.runs.settings import (
+    AdaptationSettings,
+    Evaluation,
+    Facts,
+    ShardSettings,
+    TokenizerSettings,
+    TrainingSettings,
+    VocabularySettings,
+    config_from,
+    size,
+    with_default,
+)
+from minillm.text import Vocabulary, WordPieces
+from minillm.training import Summary
+from minillm.training.language_model import stretches
+from minillm.training.masked import MaskedTask, evaluate_filling
+
+COUNTED = 10_000_000  # tokens of the training text whose frequencies are a baseline
+ROWS = 32  # passages in a batch, without training
+MASKS = 0  # seed of the hidden tokens in validation
+SHOWN = 48  # tokens of a sample
+RATE = 0.15  # the learning rate of a model of width 1
+
+OF_TEXTS = ("mean", "first", "max")  # poolings of a text's tokens to one vector
+TOKENS = 1024  # in a batch: few enough to stay in the processor's cache
+PADDING = 40  # tokens that take as long as starting a batch
+TINY = 1e-12  # shorter vectors are not normalised
+
+
+@dataclass(frozen=True)
+class MaskedSettings(ShardSettings, TokenizerSettings, TrainingSettings, AdaptationSettings):
+    """The settings of every such kind."""
+
+    unit: ClassVar[str] = "wordpiece"
+    split_into: ClassVar[str] = "wordpiece"
+    minimum_count: ClassVar[int] = 1
+
+    tokenizer: str | None = with_default(
+        TokenizerSettings,
+        "tokenizer",
+        None,
+        help="use the wordpieces of a tokenizer's folder or file, or of another run",
+    )
+    vocabulary: int = with_default(
+        VocabularySettings, "vocabulary", 4000, help="learn N tokens, pieces of words", least=16
+    )
+    layers: int = size(BERTConfig, "layers", "number of blocks")
+    heads: int = size(BERTConfig, "heads")
+    width: int = size(BERTConfig, "width")
+    context: int = size(
+        BERTConfig, "context", "how many tokens the model sees, with [CLS] and [SEP]", least=8
+    )
+    dropout: float = size(BERTConfig, "dropout")
+    whole_words: bool = option(
+        False, "hide all pieces of a word or none: harder, because no piece reveals another"
+    )
+    learning_rate: float | None = with_default(  # type: ignore[assignment]
+        TrainingSettings, "learning_rate", None, default_help="0.15 / width; with --init 0.3 of it"
+    )
+    warmup: float = 0.1
+    batch: int = 32
+    beta2: float = 0.99
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentenceFacts(Facts):
+    """Facts about an imported model: its settings for vectors of texts."""
+
+    pooling: str | None = option(None, "of a sentence encoder", choices=OF_TEXTS)
+    normalised: bool = option(False, "its vectors have the length 1")
+    longest: int | None = option(None, "tokens to read, including [CLS] and [SEP]", least=3)
+    dimension: int | None = option(None, "numbers of a vector that are kept", least=1)
+
+
+class MaskedKind(Kind):
+    """A kind whose models see the whole text, and may predict masked tokens."""
+
+    takes: ClassVar[tuple[str, ...]] = ("text",)
+    facts = SentenceFacts
+    padded = True
+    tokenizers: ClassVar[tuple[type, ...]] = (WordPieces,)
+
+    def open_vocabulary(self, values: Mapping[str, object]) -> Vocabulary:
+        """A vocabulary with tokens that open and close a text, and a mask."""
+        return framing_vocabulary(values, self.tokenizers)
+
+    def heads(self, settings: Any, initial: Any) -> dict[str, bool]:
+        """The heads of a model to train, besides those of the config ``initial`` (None: none)."""
+        return {"masked_words": True}
+
+    def complete(
+        self, settings: MaskedSettings, given: Mapping[str, object], job: Job
+    ) -> MaskedSettings:
+        """The settings with a learning rate: the best falls with the width (Yang 2022)."""
+        return with_rate(settings, job, RATE / settings.width)
+
+    def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
+        """Hold out the last tenth of the text; the pieces are learned from the rest."""
+        settings: MaskedSettings = job.settings
+        initial = job.initial.model.config if job.initial else None
+        heads = self.heads(settings, initial)
+        config_from(settings, self.config, initial, vocabulary=2, **heads)  # before the data
+        opened, training, validation, facts = open_text(job)
+        training = with_replay(training, job)
+        source = job.data.get("init") or job.data.get("tokenizer") or "its text"
+        tokenizer = with_frame(opened, source, self.tokenizers)
+        frame = frame_of(tokenizer)
+        check_longer(training, settings.context)
+        rows = len(tokenizer) if initial is None else initial.vocabulary
+        config = config_from(settings, self.config, initial, vocabulary=rows, **heads)
+        model = self.model(config, rng)
+        passages = Passages(
+            training,
+            settings.batch,
+            settings.context,
+            frame.cls,
+            frame.sep,
+            seed=settings.seed,
+            pairs=config.next_sentence,
+        )
+        held_out = stretches(validation, settings.validation_tokens)
+        masking = masking_of(tokenizer, settings.whole_words)
+        fixed = list(hidden_passages(held_out, settings.context, frame, masking))
+        targets = np.concatenate([batch.targets for batch in fixed])
+        return Parts(
+            model=model,
+            task=MaskedTask(
+                model, passages, masking, fixed, lambda: shown_filled(model, tokenizer, fixed)
+            ),
+            unit="masked token",
+            vocabularies={"tokenizer": tokenizer},
+            item="token",
+            baseline=frequency_loss(training[:COUNTED], targets),
+            facts=facts,
+        )
+
+    def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
+        """Yield the share of hidden tokens that the model predicts correctly."""
+        task = parts.task
+        assert isinstance(task, MaskedTask)
+        if task.measures:
+            yield f"masked accuracy {task.measures['masked_accuracy']:.1%}"
+        if job.data.get("init"):
+            yield from gained_and_forgotten(job)
+
+    def sample(self, run: Run) -> Iterator[str]:
+        """The tokens that the model with the best weights fills in, if the text can be read."""
+        if not is_kept(run):
+            return
+        _, ids = evaluation_ids(run)
+        context = run.settings.context
+        first = list(hidden_in(run, ids[:context]))
+        yield "sample, in brackets what the model fills in and what stood there:\n\n"
+        yield shown_filled(run.model, run.tokenizer, first, most=context) + "\n"
+
+    def evaluate(self, run: Run, given: Given, options: Evaluation) -> Results:
+        """The accuracy and the nats of the hidden tokens."""
+        check_head(run)
+        name, ids = evaluation_ids(run, given, options.part)
+        nats, accuracy, hidden = evaluate_filling(run.model, hidden_in(run, ids))
+        return {
+            "text": name,
+            "unit": run.tokenizer.unit,
+            "tokens": len(ids),
+            "masked_tokens": hidden,
+            "masked_accuracy": accuracy,
+            "nats_per_masked_token": nats,
+            "bits_per_masked_token": bits(nats),
+            "perplexity": perplexity(nats),
+        }
+
+    def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
+        """The mean loss on a text, in nats per hidden token, and the number of these."""
+        nats, _, hidden = evaluate_filling(run.model, hidden_in(run, ids))
+        return nats, hidden
+
+    def fill(self, run: Run, text: str, top: int) -> list[list[tuple[str, float]]]:
+        """See :meth:`minillm.runs.run.Run.fill`."""
+        check_head(run)
+        tokenizer = run.tokenizer
+        frame = frame_of(tokenizer)
+        ids = tokenizer.encode(text, "TEXT")
+        most = run.model.config.context - 2
+        if len(ids) > most:
+            raise InputError(f"TEXT: expected at most {most} tokens, found {len(ids)}")
+        if frame.mask not in ids:
+            shown = tokenizer.show(frame.mask)
+            raise InputError(f"TEXT: expected {shown} where a word is missing, found {short(text)}")
+        texts = framed([[ids]], frame.cls, frame.sep)
+        places = texts.ids == frame.mask
+        logits = run.model.fill(MaskedBatch(*texts[:3], places, texts.ids[places]))
+        logits[:, tokenizer.special_ids] = -np.inf
+        logits[:, len(tokenizer) :] = -np.inf
+        probabilities, _ = ops.softmax(logits)
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+        return [
+            [(tokenizer.show(int(token)), float(row[token])) for token in ranked]
+            for row, ranked in zip(probabilities, best, strict=True)
+        ]
+
+    def look(self, run: Run, text: str) -> Inside:
+        """See :meth:`minillm.runs.run.Run.look`: each token is predicted while it is hidden."""
+        tokenizer = run.tokenizer
+        frame = frame_of(tokenizer)
+        _, inner, notes = text_ids(tokenizer, text, min(run.model.config.context - 2, MOST))
+        ids = framed([[inner]], frame.cls, frame.sep).ids[0]
+        logits, gradient = read_hidden(run.model, ids, frame.mask)
+        unknown = (ids == frame.mask) | np.isnan(logits).any(axis=1)
+        gradient[unknown] = 0
+        np.fill_diagonal(gradient, 0)  # [MASK] is not of the text
+        if not run.model.config.masked_words:
+            notes.append("the model has no head for masked words, so nothing is predicted")
+        return inside_of(
+            run,
+            tokenizer,
+            ids,
+            ids=np.where(unknown, -1, ids),
+            logits=np.concatenate([logits, np.full_like(logits[:1], np.nan)]),
+            hidden=True,
+            gradient=gradient,
+            attention=attention_of_bert(run.model, ids),
+            notes=notes,
+        )
+
+    def embed(self, run: Run, texts: Sequence[str | Ids], pooling: str | None) -> NDArray:
+        """See :meth:`minillm.runs.run.Run.embed`."""
+        return embedded(run, texts, pooling)
+
+    def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
+        """See :class:`minillm.runs.kind.Kind`."""
+        model, tokenizer = contents.model, contents.tokenizer
+        data = {"files": [], "imported": absolute(file), **contents.facts}
+        stored = Stored(self, model.config, self.settings(), data)
+        save_run(folder, stored, model.params, {"tokenizer": tokenizer})
+        return described(model, tokenizer)
+
+
+def masking_of(tokenizer: Vocabulary, whole_words: bool) -> Masking:
+    """A mask of the tokens that may be hidden: all but the special ones."""
+    ordinary = np.ones(len(tokenizer), bool)
+    ordinary[tokenizer.special_ids] = False
+    continues = None
+    if whole_words:
+        continues = np.array([_continues(token) for token in tokenizer.tokens])
+    return Masking(frame_of(tokenizer).mask, ordinary, continues)
+
+
+def _continues(token: str | bytes) -> bool:
+    """Whether a token continues a word: a piece does with ##, a byte pair without a space."""
+    return token.startswith("##") if isinstance(token, str) else not token.startswith(b" ")
+
+
+def hidden_passages(
+    ids: Ids, context: int, frame: Frame, masking: Masking
+) -> Iterator[MaskedBatch]:
+    """A text in consecutive passages; the hidden tokens are always the same."""
+    rng = np.random.default_rng(MASKS)
+    for texts in passages_once(ids, ROWS, context, frame.cls, frame.sep):
+        yield masking.hide(texts, rng)
+
+
+def hidden_in(run: Run, ids: Ids) -> Iterator[MaskedBatch]:
+    """A text in the passages of a run, some of whose tokens are hidden."""
+    tokenizer = run.tokenizer
+    masking = masking_of(tokenizer, run.settings.whole_words)
+    return hidden_passages(ids, run.model.config.context, frame_of(tokenizer), masking)
+
+
+def check_head(run: Run) -> None:
+    """InputError for a model that was imported without its head for masked words."""
+    if not run.model.config.masked_words:
+        raise InputError(f"{run.path}: this model was imported without its head for masked words")
+
+
+def shown_filled(
+    model: Any, tokenizer: Vocabulary, batches: Sequence[MaskedBatch], most: int = SHOWN
+) -> str:
+    """The beginning of the first passage, with the predictions and the original tokens."""
+    batch = batches[0]
+    first = batch._replace(
+        **{name: getattr(batch, name)[:1] for name in ("ids", "lengths", "segments", "places")}
+    )
+    filled = iter(model.fill(first)[:, : len(tokenizer)].argmax(axis=1).tolist())
+    targets = iter(batch.targets.tolist())
+    pieces = []
+    for token, hidden in zip(
+        first.ids[0, 1:-1].tolist(), first.places[0, 1:-1].tolist(), strict=True
+    ):
+        if hidden:
+            pieces.append(f"[{tokenizer.show(next(filled))}|{tokenizer.show(next(targets))}]")
+        elif token not in (tokenizer.bos, tokenizer.eos):
+            pieces.append(tokenizer.show(token))
+    shown: list[str] = []
+    for piece in pieces[:most]:
+        if piece.startswith("##") and shown and not shown[-1].endswith("]"):
+            shown[-1] += piece[2:]
+        else:
+            shown.append(piece)
+    return " ".join(shown)
+
+
+def embedded(run: Run, texts: Sequence[str | Ids], pooling: str | None = None) -> NDArray:
+    """See :meth:`minillm.runs.run.Run.embed`."""
+    if pooling not in (None, *OF_TEXTS):
+        raise InputError(f"pooling: expected one of {', '.join(OF_TEXTS)}; found {pooling!r}")
+    model, stated, frame = run.model, Sentences.of(run.data), frame_of(run.tokenizer)
+    pooling = pooling or stated.pooling or "mean"
+    most = min(model.config.context, stated.longest or model.config.context) - 2
+    encode = run.tokenizer.encode
+    rows = [
+        (encode(text, f"text {number}") if isinstance(text, str) else text)[:most]
+        for number, text in enumerate(texts, start=1)
+    ]
+    vectors = np.zeros((len(rows), model.config.width), model.dtype)
+    lengths = np.array([len(row) + 2 for row in rows], np.int64)
+    order = np.argsort(-lengths, kind="stable")
+    for chosen in batches_in_order(order, lengths, tokens=TOKENS, padding=PADDING):
+        batch = framed([[rows[row]] for row in chosen], frame.cls, frame.sep)
+        x = read_texts(model, batch.ids, batch.lengths, batch.segments)  # (B, T, D)
+        if pooling == "first":
+            vectors[chosen] = x[:, 0]
+        else:
+            pool = ops.mean_pool if pooling == "mean" else ops.max_pool
+            vectors[chosen] = pool(x, batch.lengths)[0]
+    if stated.normalised:
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), TINY)
+    return vectors[:, : stated.dimension]

@@ -1,0 +1,97 @@
+"""Embeddings: the request for the vectors of texts, and the answer.
+
+All vectors have the length 1, as OpenAI's have, so their products are cosines.
+"""
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.errors import InputError
+from minillm.option import option
+from minillm.serving.requests import (
+    IGNORED,
+    RequestError,
+    check_fields,
+    check_names,
+    fields_of,
+    texts_or_ids,
+)
+from minillm.text import Vocabulary
+
+MOST = 2048  # texts of a request
+AT_ONCE = 32  # texts, between looks at whether the client is still there
+TINY = 1e-12  # shorter vectors are not normalised
+
+
+class Embedder(NamedTuple):
+    """A tokenizer, and the vectors (n, D) of the ids (T,) of n texts; T is at least ``least``."""
+
+    tokenizer: Vocabulary
+    width: int  # D
+    vectors: Callable[[Sequence[NDArray[np.int32]]], NDArray]
+    least: int = 0
+
+
+@dataclass(frozen=True)
+class EmbeddingFields:
+    """Fields with one value each."""
+
+    encoding_format: str = option("float", "how vectors are written", choices=("float", "base64"))
+    dimensions: int | None = option(None, "the numbers of a vector that are kept", least=1)
+
+
+def answered(
+    body: bytes, name: str, embedder: Embedder, check: Callable[[], None]
+) -> dict[str, Any]:
+    """The answer to the body of a request; ``check`` is called now and then, and may raise."""
+    values = fields_of(body, name)
+    check_names(values, ["input", "encoding_format", "dimensions", *IGNORED], {})
+    given: EmbeddingFields = check_fields(EmbeddingFields, values)
+    if given.dimensions is not None and given.dimensions > embedder.width:
+        message = f"dimensions: expected at most {embedder.width}, found {given.dimensions}"
+        raise RequestError(message, "dimensions")
+    texts = texts_or_ids("input", values.get("input"), len(embedder.tokenizer), MOST)
+    tokens = 0
+    vectors: list[NDArray] = []
+    for start in range(0, len(texts), AT_ONCE):
+        check()
+        try:
+            ids = [_ids(embedder, texts, at) for at in range(len(texts))[start : start + AT_ONCE]]
+        except InputError as error:
+            raise RequestError(str(error), "input") from None
+        tokens += sum(map(len, ids))
+        vectors.extend(_unit(embedder.vectors(ids)[:, : given.dimensions]))
+    data = [
+        {"object": "embedding", "index": at, "embedding": _written(vector, given.encoding_format)}
+        for at, vector in enumerate(vectors)
+    ]
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return {"object": "list", "data": data, "model": name, "usage": usage}
+
+
+def _ids(embedder: Embedder, texts: Sequence[str | list[int]], at: int) -> NDArray[np.int32]:
+    """The ids of a text, or those that were given."""
+    name, text = "input" if len(texts) == 1 else f"input[{at}]", texts[at]
+    if not isinstance(text, str):
+        return np.array(text, np.int32)
+    ids = embedder.tokenizer.encode(text, name)
+    if len(ids) < embedder.least:
+        raise InputError(f"{name}: expected a text of a token or more, found {text[:20]!r}")
+    return ids
+
+
+def _unit(vectors: NDArray) -> NDArray:
+    """The vectors (n, D), divided by their lengths."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), TINY)
+
+
+def _written(vector: NDArray, form: str) -> list[float] | str:
+    """A vector as numbers, or as the bytes of little-endian float32 in base64."""
+    if form == "base64":
+        return base64.b64encode(vector.astype("<f4").tobytes()).decode()
+    return vector.astype(np.float32).tolist()

@@ -1,0 +1,213 @@
+"""The objects of an answer, whole or as events, with the log-probabilities of its tokens."""
+
+import codecs
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, NamedTuple
+
+from starlette.requests import ClientDisconnect
+
+from minillm.decoding.scores import Score
+from minillm.errors import InputError
+from minillm.serving.requests import RequestError
+from minillm.serving.tools import Call
+from minillm.text import ByteTokens
+
+LEAST = -9999.0  # a log-probability in JSON, which has no infinity
+
+
+class Event(NamedTuple):
+    """A piece of one of the choices: see :class:`minillm.serving.engine.Growth`.
+
+    ``written`` is the number of tokens that this choice has so far.  ``calls`` are the functions
+    that an answer calls; its last event has them.
+    """
+
+    choice: int
+    piece: str
+    scores: list[Score]
+    reason: str | None
+    written: int
+    calls: Sequence[Call] = ()
+
+
+class Form:
+    """The objects of the answers to one request.
+
+    The answers are ``n`` choices for each of the prompts, which are ids and a text.  With ``echo``,
+    the text of a choice begins with its prompt.
+    """
+
+    def __init__(
+        self,
+        chat: bool,
+        model: str,
+        tokenizer: ByteTokens,
+        prompts: Sequence[tuple[list[int], str]],
+        n: int,
+        echo: bool,
+    ):
+        self.chat, self.choices = chat, n * len(prompts)
+        self.prompt_tokens = sum(len(ids) for ids, _ in prompts)
+        self.object = "chat.completion" if chat else "text_completion"
+        self.common = {
+            "id": f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}",
+            "created": int(time.time()),
+            "model": model,
+        }
+        kind = ChatLogProbs if chat else CompletionLogProbs
+        self.logprobs = [
+            kind(tokenizer, prompt if echo else None) for prompt in prompts for _ in range(n)
+        ]
+        self.written = [0] * self.choices
+
+    def whole(self, events: list[Event]) -> dict[str, Any]:
+        """An answer as one object."""
+        of_choice: list[list[Event]] = [[] for _ in range(self.choices)]
+        for event in events:
+            of_choice[event.choice].append(event)
+        choices = []
+        for own in of_choice:
+            text = "".join(event.piece for event in own)
+            message: dict[str, Any] = {"role": "assistant", "content": text}
+            if calls := own[-1].calls:
+                called = [call.to_dict() for call in calls]
+                message |= {"content": text if text.strip() else None, "tool_calls": called}
+            content = {"message": message} if self.chat else {"text": text}
+            scores = [score for event in own for score in event.scores]
+            choices.append(self._choice(own[-1], content, scores))
+        usage = self._usage()
+        return {**self.common, "object": self.object, "choices": choices, "usage": usage}
+
+    async def stream(
+        self, first: Event, others: AsyncIterator[Event], usage: bool
+    ) -> AsyncIterator[bytes]:
+        """An answer as events."""
+        event: Event | None = first
+        try:
+            if self.chat:
+                for number in range(self.choices):
+                    opening = Event(number, "", [], None, 0)
+                    yield self._event(opening, {"role": "assistant", "content": ""})
+            while event is not None:
+                if event.piece or event.scores:
+                    part: dict[str, Any] = {"content" if self.chat else "text": event.piece}
+                    yield self._event(event._replace(reason=None), part)
+                for at, call in enumerate(event.calls):
+                    part = {"tool_calls": [{"index": at, **call.to_dict()}]}
+                    yield self._event(event._replace(scores=[], reason=None), part)
+                if event.reason is not None:
+                    yield self._event(event._replace(scores=[]), {} if self.chat else {"text": ""})
+                event = await anext(others, None)
+            if usage:
+                yield self._line({"choices": [], "usage": self._usage()})
+            yield b"data: [DONE]\n\n"
+        except ClientDisconnect:
+            pass
+        except (InputError, MemoryError) as error:
+            yield self._line(RequestError(str(error), status=500).body)
+        finally:
+            await others.aclose()  # type: ignore[attr-defined]
+
+    def _event(self, event: Event, part: dict[str, Any]) -> bytes:
+        content = {"delta": part} if self.chat else part
+        return self._line({"choices": [self._choice(event, content, event.scores)]})
+
+    def _line(self, values: dict[str, Any]) -> bytes:
+        kind = "chat.completion.chunk" if self.chat else self.object
+        whole = values if "error" in values else {**self.common, "object": kind, **values}
+        return f"data: {json.dumps(whole)}\n\n".encode()
+
+    def _choice(self, event: Event, content: dict[str, Any], scores: list[Score]) -> dict[str, Any]:
+        """A choice, or a piece of it."""
+        self.written[event.choice] = event.written
+        logprobs = self.logprobs[event.choice].add(scores) if scores else None
+        return {
+            "index": event.choice,
+            **content,
+            "logprobs": logprobs,
+            "finish_reason": event.reason,
+        }
+
+    def _usage(self) -> dict[str, int]:
+        tokens = sum(self.written)
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": tokens,
+            "total_tokens": self.prompt_tokens + tokens,
+        }
+
+
+class ChatLogProbs:
+    """The log-probabilities of a chat's answer: an object for each token.
+
+    The rows of a model past its tokenizer's tokens, which only fill up a matrix, are not listed.
+    """
+
+    def __init__(self, tokenizer: ByteTokens, prompt: tuple[list[int], str] | None):
+        self.tokenizer = tokenizer
+
+    def add(self, scores: list[Score]) -> dict[str, Any]:
+        """The object for the next tokens."""
+        content = []
+        for token, log_p, top in scores:
+            best = [self._token(*one) for one in top if one[0] < len(self.tokenizer)]
+            content.append({**self._token(token, log_p), "top_logprobs": best})
+        return {"content": content, "refusal": None}
+
+    def _token(self, token: int, log_p: float | None) -> dict[str, Any]:
+        data = self.tokenizer.token(token)
+        text = data.decode("utf-8", "replace")
+        return {"token": text, "logprob": _finite(log_p), "bytes": list(data)}
+
+
+class CompletionLogProbs:
+    """The log-probabilities of a completion: lists with an entry for each token.
+
+    A part of a character is shown as ``bytes:\xe2\x82``.  The place of a token in the text is the
+    number of whole characters before it.  The tokens of a prompt may have characters that its text
+    does not show, such as BOS, or the space that SentencePiece puts before a text: the places are
+    then those of the text.
+    """
+
+    def __init__(self, tokenizer: ByteTokens, prompt: tuple[list[int], str] | None):
+        self.tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._place = 0
+        if prompt is not None:
+            ids, text = prompt
+            whole = b"".join(tokenizer.token(token) for token in ids).decode("utf-8", "replace")
+            self._place = min(0, len(text) - len(whole))
+
+    def add(self, scores: list[Score]) -> dict[str, Any]:
+        """The object for the next tokens."""
+        tops: list[dict[str, float | None] | None] = []
+        places = []
+        for token, log_p, top in scores:
+            listed = {
+                self._text(one): _finite(log_of_one)
+                for one, log_of_one in top
+                if one < len(self.tokenizer)
+            }
+            tops.append(None if log_p is None else {**listed, self._text(token): _finite(log_p)})
+            places.append(max(0, self._place))
+            self._place += len(self._decoder.decode(self.tokenizer.token(token)))
+        return {
+            "tokens": [self._text(score.token) for score in scores],
+            "token_logprobs": [_finite(score.log_p) for score in scores],
+            "top_logprobs": tops,
+            "text_offset": places,
+        }
+
+    def _text(self, token: int) -> str:
+        data = self.tokenizer.token(token)
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
+
+
+def _finite(log_p: float | None) -> float | None:
+    return None if log_p is None else max(log_p, LEAST)

@@ -1,0 +1,246 @@
+"""Tools: functions that a model may ask for, in the forms that its chat template has taught it.
+
+A request describes functions, and the template writes them into the prompt.  The model answers with
+a text, or with calls such as
+
+    <tool_call>
+    {"name": "weather", "arguments": {"city": "Paris"}}
+    </tool_call>
+
+The client runs the function, and sends the result as a message of the role tool.  Models differ in
+how they write calls: ``FORMS`` has a row for each form, which is recognised by its template.
+
+Sources: OpenAI (2023), "API reference", tools; the templates that are published with Qwen2.5,
+Hermes 2 Pro and SmolLM3 (the first row), Mistral 7B Instruct 0.3 (the second), Llama 3.1 (the
+third).
+"""
+
+import json
+import re
+import secrets
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from minillm.decoding.grammar import Expression, choice, literal, sequence
+from minillm.decoding.json_schema import grammar_of
+from minillm.errors import InputError, short
+
+NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
+MOST_TOOLS = 128
+
+# Parameters of a function that are not described: it has none.
+NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "additionalProperties": False}
+
+
+class Call(NamedTuple):
+    """A function to be called, and its arguments in JSON."""
+
+    name: str
+    arguments: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The call as the interface has it.  Mistral's templates want ids of nine letters."""
+        function = {"name": self.name, "arguments": self.arguments}
+        return {"id": secrets.token_hex(5)[:9], "type": "function", "function": function}
+
+
+@dataclass(frozen=True)
+class CallForm:
+    """The form in which a model writes calls.
+
+    ``sign``: the text in a template by which the form is recognised.
+    ``opening``: the text before the first call; "" if an answer that is JSON is a call.
+    ``marks``: texts between and after calls.
+    ``arguments``: the key of the arguments.
+    ``brackets``: what is around all calls.
+    """
+
+    sign: str
+    opening: str
+    marks: tuple[str, ...] = ()
+    arguments: str = "arguments"
+    brackets: tuple[str, str] = ("", "")
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The opening and the marks, which may be special tokens."""
+        return (self.opening, *self.marks)
+
+    def grammar(self, functions: Mapping[str, Expression]) -> Expression:
+        """The grammar of one call after the opening; ``functions`` has the arguments of each."""
+        calls = choice(
+            *(
+                sequence(
+                    literal(f'{{"name": "{name}", "{self.arguments}": '.encode()),
+                    arguments,
+                    literal(b"}"),
+                )
+                for name, arguments in functions.items()
+            )
+        )
+        before, after = (literal(bracket.encode()) for bracket in self.brackets)
+        return sequence(choice(literal(b""), literal(b" ")), before, calls, after)
+
+    def calls(self, text: str, names: Collection[str]) -> list[Call] | None:
+        """The calls in a text that begins with the opening; None if it has none, or others."""
+        calls: list[Any] = []
+        rest = text.removeprefix(self.opening).strip()
+        while rest:
+            mark = next((mark for mark in self.marks if rest.startswith(mark)), "")
+            if not mark:
+                try:
+                    value, end = _DECODER.raw_decode(rest)
+                except (ValueError, RecursionError):
+                    break
+                calls += value if isinstance(value, list) else [value]
+                rest = rest[end:]
+            rest = rest.removeprefix(mark).lstrip()
+        if not calls or not all(self._is_call(call, names) for call in calls):
+            return None
+        return [Call(call["name"], _in_json(call[self.arguments])) for call in calls]
+
+    def _is_call(self, value: Any, names: Collection[str]) -> bool:
+        return (
+            isinstance(value, dict)
+            and value.get("name") in list(names)
+            and isinstance(value.get(self.arguments), dict)
+        )
+
+
+FORMS = (
+    CallForm("<tool_call>", "<tool_call>", ("<tool_call>", "</tool_call>")),
+    CallForm("[TOOL_CALLS]", "[TOOL_CALLS]", brackets=("[", "]")),
+    CallForm('"parameters"', "", (";",), arguments="parameters"),
+)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)  # NaN and Infinity are no JSON
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
+
+
+def _in_json(value: Any) -> str:
+    """The JSON of a value; halves of characters, which UTF-8 cannot hold, are escapes."""
+    text = json.dumps(value, ensure_ascii=False)
+    return json.dumps(value) if re.search("[\ud800-\udfff]", text) else text
+
+
+def form_of(template: str) -> CallForm:
+    """The form of the calls of a model with a chat template in Jinja.  InputError for none."""
+    if not re.search(r"\btools\b", template):
+        raise InputError("tools: expected a chat template that takes tools, found one without")
+    found = next((form for form in FORMS if form.sign in template), None)
+    if found is None:
+        signs = " or ".join(form.sign for form in FORMS)
+        raise InputError(f"tools: expected a chat template with {signs}, found another")
+    return found
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The functions of a request.
+
+    ``described`` is what the template gets.  ``forced``: the names of the functions one of which
+    must be called; none if the model chooses.
+    """
+
+    described: list[dict[str, Any]]
+    forced: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the functions."""
+        return [tool["function"]["name"] for tool in self.described]
+
+    def grammar(self, form: CallForm) -> Expression | None:
+        """The grammar of a forced call; None if the model chooses."""
+        if not self.forced:
+            return None
+        return form.grammar(
+            {
+                tool["function"]["name"]: grammar_of(
+                    tool["function"].get("parameters") or NO_PARAMETERS, _place(number)
+                )
+                for number, tool in enumerate(self.described)
+                if tool["function"]["name"] in self.forced
+            }
+        )
+
+
+def read_tools(tools: Any, selected: Any) -> Tools | None:
+    """The tools of a request, and the selection among them, as ``tool_choice`` describes it.
+
+    None if there are none, or none is to be called.  InputError names what is wrong.
+    """
+    if not isinstance(tools, list) or len(tools) > MOST_TOOLS:
+        raise InputError(f"tools: expected a list of at most {MOST_TOOLS}, found {short(tools)}")
+    described = [_described(tool, number) for number, tool in enumerate(tools)]
+    names = [tool["function"]["name"] for tool in described]
+    if len(set(names)) < len(names):
+        raise InputError(f"tools: expected different names, found {short(names)}")
+    function = selected.get("function") if isinstance(selected, dict) else None
+    if isinstance(function, dict) and function.get("name") in names:
+        return Tools(described, (function["name"],))
+    if selected not in ("none", "auto", "required") or (selected == "required" and not names):
+        expected = '"none", "auto", "required" or the name of a tool'
+        raise InputError(f"tool_choice: expected {expected}, found {short(selected)}")
+    if not names or selected == "none":
+        return None
+    return Tools(described, tuple(names) if selected == "required" else ())
+
+
+def _described(tool: Any, number: int) -> dict[str, Any]:
+    """A tool after a check."""
+    function = tool.get("function") if isinstance(tool, dict) else None
+    if not isinstance(function, dict) or tool.get("type") != "function":
+        raise InputError(f"tools[{number}]: expected a function, found {short(tool)}")
+    name, parameters = function.get("name"), function.get("parameters", {})
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        expected = "a name of letters, digits, _, - and ."
+        raise InputError(f"tools[{number}].function.name: expected {expected}, found {short(name)}")
+    if not isinstance(parameters, dict):
+        raise InputError(f"{_place(number)}: expected a schema, found {short(parameters)}")
+    return tool
+
+
+def _place(number: int) -> str:
+    return f"tools[{number}].function.parameters"
+
+
+@dataclass
+class Answer:
+    """An answer that grows, and in which there may be calls.
+
+    ``add`` pieces, and ``end`` it; both give the text to show.  ``calls`` has the calls then.
+    """
+
+    form: CallForm
+    names: Collection[str]
+    held: str = ""  # it may be calls, or the beginning of their opening
+    calls: list[Call] = field(default_factory=list)
+    _begun: bool = False  # some text has been shown
+
+    def add(self, piece: str) -> str:
+        """The text that certainly is no call."""
+        self.held += piece
+        opening = self.form.opening
+        if not opening:
+            self._begun = self._begun or self.held.lstrip()[:1] not in ("", "{")
+            at = len(self.held) if self._begun else 0
+        elif (at := self.held.find(opening)) < 0:
+            begun = [k for k in range(1, len(opening)) if self.held.endswith(opening[:k])]
+            at = len(self.held) - max(begun, default=0)
+        shown, self.held = self.held[:at], self.held[at:]
+        return shown
+
+    def end(self) -> str:
+        """The rest of the text, if it is no call."""
+        calls = self.form.calls(self.held, self.names)
+        if calls is None or not self.held.startswith(self.form.opening):
+            shown, self.held = self.held, ""
+            return shown
+        self.calls = calls
+        return ""

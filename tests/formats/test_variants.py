@@ -1,0 +1,481 @@
+"""Variants of Llama in folders and GGUF files: there and back, old configs, and refusals."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+from other_programs import folder_of, import_gguf
+from safetensors.numpy import load_file
+
+import minillm
+from minillm.cli import main
+from minillm.errors import InputError, InputWarning
+from minillm.formats.families import FILES, every
+from minillm.formats.format import Contents, Updates
+from minillm.formats.gguf import GGUF, GGUFAdapter, Options, export_gguf, read_weights
+from minillm.formats.variants import FamilyFolder
+from minillm.models.variants import FAMILIES, Variant, VariantConfig
+from minillm.quantised import Quantised
+from minillm.quantised.gguf import open_gguf, write_gguf
+from minillm.quantised.matrix import dequantised
+from minillm.runs.importing import format_of
+from minillm.text.byte_pairs import train
+
+TOKENIZER = train(["she sells sea shells by the sea shore\n"], 262)
+SIZES = {
+    "vocabulary": 262, "context": 16, "layers": 8, "heads": 4, "key_heads": 2, "width": 32,
+    "feed_forward": 32, "head_width": 8, "eps": 1e-6,
+}  # fmt: skip
+WINDOWS = {family: {"window": 5} for family, row in FAMILIES.items() if row.windows}
+IN_LLAMA_CPP = "ignore:.*llama.cpp ignores the window"
+
+
+def new(family, **options):
+    rng = np.random.default_rng(0)
+    config = VariantConfig(family=family, **SIZES | WINDOWS.get(family, {}) | options)
+    model = Variant(config, rng)
+    for name, array in model.params.items():
+        if name.endswith((".gain", ".b_qkv")):
+            array += rng.uniform(-0.4, 0.8, array.shape).astype(np.float32)
+    return model
+
+
+def make(path, model, without=(), **changes):
+    """A folder of a model, with changes of its config.json."""
+    FamilyFolder(model.config.family).write(Contents(model, TOKENIZER), path)
+    file = path / "config.json"
+    values = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps({n: v for n, v in values.items() if n not in without}))
+    return path
+
+
+def read(path):
+    return folder_of(path).read(path).model
+
+
+def make_gguf(path, model, block_type="F32", **metadata):
+    """A GGUF file of a model, with other metadata, where None takes an entry away."""
+    export_gguf(model, TOKENIZER, path, block_type)
+    if metadata:
+        found, tensors = open_gguf(path)
+        values = {name: value for name, value in (found | metadata).items() if value is not None}
+        write_gguf(path, values, {n: (tensor.read(), "F32") for n, tensor in tensors.items()})
+    return path
+
+
+def assert_equal(model, expected):
+    assert model.config == expected.config
+    assert model.params.keys() == expected.params.keys()
+    for name, array in expected.params.items():
+        np.testing.assert_array_equal(model.params[name], array, err_msg=name)
+
+
+OTHERS = {  # than the family's usual numbers
+    "mistral": {"tied": False, "window": None},
+    "qwen2": {"tied": False, "rotary_base": 1e6},
+    "qwen3": {"tied": False, "head_width": 12},
+    "smollm3": {"tied": False, "unrotated_every": 3},
+    "gemma3": {"tied": False, "whole_every": 3, "local_base": 500.0, "rotary_base": 1e6},
+    "phi3": {"tied": False, "window": None},
+}
+
+
+@pytest.mark.parametrize("options", [{}, OTHERS])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_folders_there_and_back(tmp_path, family, options):
+    model = new(family, **options.get(family, {}))
+    assert_equal(read(make(tmp_path / "a", model)), model)
+
+
+@pytest.mark.filterwarnings(IN_LLAMA_CPP)
+@pytest.mark.parametrize("options", [{}, OTHERS])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_from_a_folder_to_a_gguf_file_and_back(tmp_path, family, options):
+    """A smollm3 of other layers, which llama.cpp lacks, and a mistral without window: see below."""
+    options = options.get(family, {}) if family not in ("smollm3", "mistral") else {}
+    model = new(family, **options)
+    contents = folder_of(make(tmp_path / "a", model)).read(tmp_path / "a")
+    GGUF().write(contents, tmp_path / "a.gguf", Options())
+    assert_equal(import_gguf(tmp_path / "a.gguf")[0], model)
+
+
+def test_a_mistral_without_a_window_is_a_llama(tmp_path):
+    model = new("mistral", window=None)
+    with warnings.catch_warnings(action="error"):
+        GGUF().write(Contents(model, TOKENIZER), tmp_path / "a.gguf", Options())
+    again = import_gguf(tmp_path / "a.gguf")[0]
+    assert type(again).__name__ == "Llama"
+    ids = np.arange(9)[None]
+    np.testing.assert_array_equal(again.forward(ids)[0], model.forward(ids)[0])
+
+
+@pytest.mark.parametrize("family", ["mistral", "phi3"])
+def test_a_warning_of_windows_that_llama_cpp_ignores(tmp_path, family):
+    expected = f"a.gguf: llama.cpp ignores the window of 5 tokens in a {family}"
+    with pytest.warns(InputWarning, match=expected):
+        GGUF().write(Contents(new(family), TOKENIZER), tmp_path / "a.gguf", Options())
+
+
+def test_layers_that_llama_cpp_rotates(tmp_path):
+    contents = Contents(new("smollm3", unrotated_every=3), TOKENIZER)
+    expected = "unrotated_every: expected 4, as in llama.cpp, found 3"
+    with pytest.raises(InputError, match=expected):
+        GGUF().write(contents, tmp_path / "a.gguf", Options())
+    few = Contents(new("smollm3", layers=2, unrotated_every=3), TOKENIZER)
+    GGUF().write(few, tmp_path / "a.gguf", Options())  # there are none
+
+
+def test_names_and_layout_in_folders_are_theirs(tmp_path):
+    tensors, model = load_file(make(tmp_path / "phi3", new("phi3")) / "model.safetensors"), {}
+    model = new("phi3").params
+    expected = {
+        "self_attn.qkv_proj": "attention.W_qkv",
+        "mlp.gate_up_proj": "feed_forward.W_gate_up",
+    }
+    for theirs, ours in expected.items():
+        array = model[f"blocks.1.{ours}"].T
+        np.testing.assert_array_equal(tensors[f"model.layers.1.{theirs}.weight"], array)
+
+    tensors = load_file(make(tmp_path / "qwen2", new("qwen2")) / "model.safetensors")
+    b = new("qwen2").params["blocks.1.attention.b_qkv"]
+    for name, array in (("q", b[:32]), ("k", b[32:48]), ("v", b[48:])):
+        np.testing.assert_array_equal(tensors[f"model.layers.1.self_attn.{name}_proj.bias"], array)
+
+    tensors, model = load_file(make(tmp_path / "g", new("gemma3")) / "model.safetensors"), None
+    model = new("gemma3").params
+    for theirs, ours in {
+        "input_layernorm": "norm_1",
+        "post_attention_layernorm": "attention.norm",
+        "pre_feedforward_layernorm": "norm_2",
+        "post_feedforward_layernorm": "feed_forward.norm",
+        "self_attn.q_norm": "attention.norm_q",
+        "self_attn.k_norm": "attention.norm_k",
+    }.items():
+        gain = model[f"blocks.1.{ours}.gain"] - 1
+        np.testing.assert_array_equal(tensors[f"model.layers.1.{theirs}.weight"], gain)
+
+
+@pytest.mark.filterwarnings(IN_LLAMA_CPP)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_names_and_layout_in_gguf_files_are_theirs(tmp_path, family):
+    """Rows of queries change places where llama.cpp rotates neighbours; no gain is less by 1."""
+    model, path = new(family), tmp_path / "a.gguf"
+    metadata, tensors = open_gguf(make_gguf(path, model))
+    arch = "llama" if family == "mistral" else family
+    assert metadata["general.architecture"] == arch
+    qkv = model.params["blocks.1.attention.W_qkv"].T
+    if family == "phi3":
+        np.testing.assert_array_equal(tensors["blk.1.attn_qkv.weight"].read(), qkv)
+        gate_up = model.params["blocks.1.feed_forward.W_gate_up"].T
+        np.testing.assert_array_equal(tensors["blk.1.ffn_up.weight"].read(), gate_up)
+    else:
+        rows = [0, 4, 1, 5, 2, 6, 3, 7] if family in ("mistral", "smollm3") else range(8)
+        query, key, value = (tensors[f"blk.1.attn_{name}.weight"].read() for name in "qkv")
+        np.testing.assert_array_equal(query[8:16], qkv[8:16][[*rows]])
+        np.testing.assert_array_equal(key[8:], qkv[40:48][[*rows]])
+        np.testing.assert_array_equal(value, qkv[48:])
+    theirs = {
+        "qwen2": {"attn_q.bias"},
+        "qwen3": {"attn_q_norm.weight"},
+        "gemma3": {"attn_q_norm.weight", "post_attention_norm.weight", "post_ffw_norm.weight"},
+    }
+    assert {f"blk.0.{name}" for name in theirs.get(family, set())} <= tensors.keys()
+    for name, tensor in tensors.items():
+        if name.endswith(("norm.weight", ".bias")):
+            assert tensor.type == "F32"
+    gain = model.params["blocks.1.norm_2.gain"]
+    np.testing.assert_array_equal(tensors["blk.1.ffn_norm.weight"].read(), gain)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_quantised_weights_stay_quantised(tmp_path, family):
+    """Their products are the dequantised ones, with a bias, too; ours are read by the config."""
+    path = make_gguf(tmp_path / "a.gguf", new(family, tied=False), "Q8_0")
+    model = import_gguf(path)[0]
+    qkv = model.params["blocks.0.attention.W_qkv"]
+    assert isinstance(qkv, Quantised)
+    assert len(qkv.parts) == (1 if family == "phi3" else 3)
+    ids = np.arange(9)[None]
+    expected = dequantised(model).forward(ids)[0]
+    assert np.abs(model.forward(ids)[0] - expected).max() < 0.02 * np.ptp(expected)
+    again = Variant(model.config, params=read_weights(path, model.config))
+    np.testing.assert_array_equal(again.forward(ids)[0], model.forward(ids)[0])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_adapters_of_gguf_files(tmp_path, family):
+    model, name = new(family), "blocks.1.attention.W_qkv"
+    A, B = np.ones((32, 2), np.float32), np.arange(128, dtype=np.float32).reshape(2, 64)
+    updates = Updates(model, {f"{name}.A": A, f"{name}.B": B}, rank=2, alpha=4.0)
+    GGUFAdapter().write(updates, tmp_path / "a.gguf")
+    metadata, tensors = open_gguf(tmp_path / "a.gguf")
+    assert metadata["general.architecture"] == open_gguf(
+        make_gguf(tmp_path / "b.gguf", model)
+    )[0]["general.architecture"]  # fmt: skip
+    last = "qkv" if family == "phi3" else "v"
+    rows = B.T if family == "phi3" else B.T[48:]
+    np.testing.assert_array_equal(tensors[f"blk.1.attn_{last}.weight.lora_b"].read(), rows)
+
+
+# --- config.json -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [
+        ("mistral", {"context": 5000, "window": 4096, "key_heads": 8, "heads": 8, "tied": False}),
+        ("qwen2", {"tied": False}),
+        ("qwen3", {"tied": False, "head_width": 128, "heads": 1, "key_heads": 1}),
+        ("smollm3", {"rotary_base": 2e6}),
+        (
+            "gemma3",
+            {"context": 5000, "window": 4096, "head_width": 256, "rotary_base": 1e6}
+            | {"heads": 1, "key_heads": 1},
+        ),
+        ("phi3", {"window": None, "eps": 1e-5, "tied": False}),
+    ],
+)
+def test_entries_that_are_missing_have_the_defaults_of_transformers(tmp_path, family, options):
+    model = new(family, layers=2, **options)
+    missing = {
+        "rope_theta",
+        "rope_scaling",
+        "rms_norm_eps",
+        "tie_word_embeddings",
+        "attention_bias",
+    }
+    missing |= {"sliding_window", "hidden_act", "hidden_activation", "use_sliding_window"}
+    missing |= {"layer_types", "no_rope_layers", "rope_local_base_freq", "architectures"}
+    if options.get("heads") == 8 or family == "smollm3":  # of keys there are as many by default
+        missing |= {"num_key_value_heads"} if family != "smollm3" else set()
+    if "head_width" in options:
+        missing |= {"head_dim", "query_pre_attn_scalar"}
+    assert_equal(read(make(tmp_path / "a", model, missing)), model)
+
+
+def test_a_window_that_hides_no_token_is_none(tmp_path):
+    model = new("phi3", window=None)
+    assert_equal(read(make(tmp_path / "a", model, sliding_window=16)), model)
+    make_gguf(tmp_path / "a.gguf", model, **{"phi3.attention.sliding_window": 16})
+    assert_equal(import_gguf(tmp_path / "a.gguf")[0], model)
+    make_gguf(tmp_path / "a.gguf", model, **{"phi3.attention.sliding_window": None})
+    assert_equal(import_gguf(tmp_path / "a.gguf")[0], model)
+
+
+def test_the_angles_of_gemma_in_either_version(tmp_path):
+    """``rope_theta`` and ``rope_local_base_freq``, or an object for each type of layer."""
+    model = new("gemma3", rotary_base=3e5, local_base=200.0)
+    angles = {
+        "full_attention": {"rope_type": "default", "rope_theta": 3e5},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 200.0},
+    }
+    old = ("rope_theta", "rope_local_base_freq", "rope_scaling")
+    assert_equal(read(make(tmp_path / "a", model, old, rope_parameters=angles)), model)
+    del angles["sliding_attention"]["rope_theta"]
+    model = new("gemma3", rotary_base=3e5)
+    assert_equal(read(make(tmp_path / "b", model, old, rope_parameters=angles)), model)
+    angles["sliding_attention"] |= {"rope_type": "linear", "factor": 2.0}
+    path = make(tmp_path / "c", model, old, rope_parameters=angles)
+    with pytest.raises(InputError, match="sliding_attention: rope_type: expected 'default'"):
+        read(path)
+    path = make(tmp_path / "d", model, old, rope_parameters={"full_attention": 3})
+    with pytest.raises(InputError, match="rope_parameters: expected an object for each type of l"):
+        read(path)
+
+
+def test_the_layers_of_gemma_in_either_version(tmp_path):
+    model = new("gemma3", whole_every=3)
+    path = make(tmp_path / "a", model, ("layer_types",), sliding_window_pattern=3)
+    assert_equal(read(path), model)
+    types = ["sliding_attention"] * 8
+    model = new("gemma3", whole_every=9)  # none of 8
+    assert_equal(read(make(tmp_path / "b", model, layer_types=types)), model)
+    model = new("gemma3", whole_every=1)
+    assert_equal(read(make(tmp_path / "c", model, layer_types=["full_attention"] * 8)), model)
+
+
+def test_a_gemma_whose_layers_are_all_alike(tmp_path):
+    """Each whole or each local, with the same angles."""
+    ids = np.arange(9)[None]
+    for window, types in ((None, "full_attention"), (3, "sliding_attention")):
+        model = new("gemma3", whole_every=0, window=window, local_base=7.0)
+        path = make(tmp_path / types, model)
+        assert set(json.loads((path / "config.json").read_text())["layer_types"]) == {types}
+        np.testing.assert_array_equal(read(path).forward(ids)[0], model.forward(ids)[0])
+        again = import_gguf(make_gguf(tmp_path / "a.gguf", model))[0]
+        np.testing.assert_array_equal(again.forward(ids)[0], model.forward(ids)[0])
+
+
+def test_layers_without_rotation_in_either_form(tmp_path):
+    model = new("smollm3", unrotated_every=3)
+    path = make(tmp_path / "a", model, ("no_rope_layers",), no_rope_layer_interval=3)
+    assert_equal(read(path), model)
+    rotated = [1, 1, 0, 1, 1, 0, 1, 1, 0, 0]  # more than layers
+    assert_equal(read(make(tmp_path / "b", model, no_rope_layers=rotated)), model)
+
+
+def test_scores_of_another_scale_become_part_of_the_gain(tmp_path):
+    """q k / sqrt(2) = (2 q) k / sqrt(8)."""
+    model = new("gemma3")
+    found = read(make(tmp_path / "a", model, query_pre_attn_scalar=2))
+    for name, array in model.params.items():
+        factor = 2 if name.endswith("norm_q.gain") else 1
+        np.testing.assert_array_equal(found.params[name], factor * array)
+
+
+def test_a_gemma_of_62_layers_has_other_scores_in_llama_cpp(tmp_path):
+    """There they are divided by the root of D / N = 2, in ours by the root of w = 8."""
+    sizes = {"layers": 62, "width": 2, "heads": 1, "key_heads": 1, "feed_forward": 1}
+    model, path = new("gemma3", **sizes), tmp_path / "a.gguf"
+    gain = open_gguf(make_gguf(path, model))[1]["blk.9.attn_q_norm.weight"].read()
+    np.testing.assert_array_equal(2 * gain, model.params["blocks.9.attention.norm_q.gain"])
+    assert_equal(import_gguf(path)[0], model)
+
+
+def test_the_windows_of_gemma_in_gguf_files(tmp_path):
+    """As in llama.cpp: by default every sixth layer is whole, and all are if there is no window."""
+    prefix, path = "gemma3.attention.sliding_window", tmp_path / "a.gguf"
+
+    def config(**metadata):
+        make_gguf(path, new("gemma3", rotary_base=1e6), **metadata)
+        return import_gguf(path)[0].config
+
+    usual = config(**{f"{prefix}_pattern": None, "gemma3.rope.freq_base_swa": None})
+    assert usual == new("gemma3", rotary_base=1e6).config
+    flags = np.array([1, 1, 0, 1, 1, 0, 1, 1], bool)
+    assert config(**{f"{prefix}_pattern": flags}).whole_every == 3
+    with pytest.raises(InputError, match="window_pattern: expected every n-th layer to differ"):
+        config(**{f"{prefix}_pattern": ~flags})
+    for without in (None, 0):
+        whole = config(**{prefix: without})
+        assert {whole.rotation_of(layer) for layer in range(8)} == {(1e6, None)}
+        assert {whole.window_of(layer) for layer in range(8)} == {None}
+    make_gguf(path, new("gemma3", window=None))
+    assert_equal(import_gguf(path)[0], new("gemma3", window=None))  # only the angles differ
+
+
+def test_every_nth_layer():
+    assert every([False, True, False, True], 2) == 2
+    assert every([False, True, False, True], 4) == 2
+    assert every([False, True, False], 4) == 2
+    assert every([False, False], 4) == 4
+    assert every([False, False, False, False], 4) == 5
+    assert every([True, True], 4) == 1
+    assert every([True, False], 4) is every([False, True, True], 2) is None
+
+
+PUBLISHED = {  # entries of published files
+    "mistral": {"bos_token_id": 1, "transformers_version": "4.34.0", "attention_dropout": 0.0},
+    "qwen2": {"max_window_layers": 21, "sliding_window": 32768, "rope_scaling": None},
+    "qwen3": {"max_window_layers": 28, "sliding_window": None, "rope_scaling": None},
+    "smollm3": {"max_window_layers": 28, "sliding_window": None, "pretraining_tp": 2},
+    "gemma3": {"cache_implementation": "hybrid", "sliding_window_pattern": 6},
+    "phi3": {"embd_pdrop": 0.0, "resid_pdrop": 0.0, "auto_map": {}, "attention_bias": False},
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_entries_of_published_files_are_known(tmp_path, family):
+    model = new(family)
+    assert_equal(read(make(tmp_path / "a", model, **PUBLISHED[family])), model)
+
+
+REFUSED = [
+    ("gemma3", {"model_type": "gemma3"}, "'gemma3_text': a model that also sees images cannot"),
+    ("gemma3", {"final_logit_softcapping": 30.0}, "final_logit_softcapping: expected None, fou"),
+    ("gemma3", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping: expected None, found"),
+    ("gemma3", {"use_bidirectional_attention": True}, "use_bidirectional_attention: expected Fal"),
+    ("gemma3", {"hidden_activation": "silu"}, "hidden_activation: expected 'gelu_pytorch_tanh'"),
+    ("gemma3", {"query_pre_attn_scalar": 0}, "query_pre_attn_scalar: expected a number above 0"),
+    ("gemma3", {"layer_types": ["full_attention"]}, "layer_types: expected a list with 'full_att"),
+    (
+        "gemma3",
+        {"layer_types": ["full_attention", *["sliding_attention"] * 7]},
+        "layer_types: expected every n-th layer to differ from the others, for one n, found",
+    ),
+    ("gemma3", {"rope_local_base_freq": 0}, "config.json: local_base: expected a finite number"),
+    ("gemma3", {"sliding_window": 0}, "sliding_window: expected a whole number from 1 up, found"),
+    ("gemma3", {"sliding_window_pattern": 0}, "sliding_window_pattern: expected a whole number"),
+    ("smollm3", {"no_rope_layers": [0, 1] * 4}, "no_rope_layers: expected every n-th layer to di"),
+    ("smollm3", {"use_sliding_window": True}, "use_sliding_window: expected False, found True"),
+    ("smollm3", {"attention_bias": True}, "attention_bias: expected False, found True"),
+    ("qwen2", {"use_sliding_window": True}, "use_sliding_window: expected False, found True"),
+    ("qwen2", {"layer_types": ["sliding_attention"] * 8}, "layer_types: expected 'full_attention'"),
+    ("qwen3", {"attention_bias": True}, "attention_bias: expected False, found True"),
+    ("mistral", {"hidden_act": "gelu"}, "hidden_act: expected 'silu' or 'swish', found 'gelu'"),
+    ("mistral", {"sliding_window": "a"}, "sliding_window: expected a whole number from 1 up"),
+    ("phi3", {"partial_rotary_factor": 0.75}, "partial_rotary_factor: expected 1.0 or None, foun"),
+    ("phi3", {"num_hidden_layers": 7}, "config.json describes no such tensor"),
+]
+
+
+@pytest.mark.parametrize(("family", "changes", "message"), REFUSED)
+def test_what_cannot_be_run_is_refused_by_name(tmp_path, family, changes, message):
+    path = make(tmp_path / "a", new(family), **changes)
+    with pytest.raises(InputError) as refused:
+        format_of(path).read(path)
+    assert message in refused.value.args[0]
+    assert "\n" not in refused.value.args[0]
+
+
+REFUSED_GGUF = [
+    ("qwen2", {"qwen2.expert_count": 8}, "qwen2.expert_count: expected 0: a mixture of experts"),
+    ("qwen3", {"qwen3.attention.causal": False}, "qwen3.attention.causal: expected true"),
+    ("gemma3", {"gemma3.final_logit_softcapping": 30.0}, "final_logit_softcapping: expected 0: "),
+    ("phi3", {"phi3.rope.dimension_count": 6}, "dimension_count: expected 8, the width of a head"),
+    ("phi3", {"phi3.attention.sliding_window": -1}, "sliding_window: expected a whole number fr"),
+    ("smollm3", {"general.architecture": "qwen3"}, "qwen3.context_length: expected a whole numb"),
+]
+
+
+@pytest.mark.parametrize(("family", "metadata", "message"), REFUSED_GGUF)
+def test_gguf_files_that_cannot_be_run_are_refused(tmp_path, family, metadata, message):
+    make_gguf(tmp_path / "a.gguf", new(family), **metadata)
+    with pytest.raises(InputError) as refused:
+        import_gguf(tmp_path / "a.gguf")
+    assert message in refused.value.args[0]
+
+
+def test_tensors_of_another_family_are_refused(tmp_path):
+    path = make(tmp_path / "a", new("qwen3"), ("use_sliding_window", "attention_bias"))
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | {"model_type": "mistral"}))
+    with pytest.raises(InputError, match="architectures: expected MistralForCausalLM or Mistral"):
+        read(path)
+    config |= {"model_type": "mistral", "architectures": None}
+    (path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"k_norm.weight': config.json describes no such tensor"):
+        read(path)
+    make_gguf(tmp_path / "a.gguf", new("qwen3"))
+    data = (tmp_path / "a.gguf").read_bytes().replace(b"qwen3", b"qwen2")
+    (tmp_path / "a.gguf").write_bytes(data)
+    with pytest.raises(InputError, match=r"the tensor blk.0.attn_q.bias is missing"):
+        import_gguf(tmp_path / "a.gguf")
+
+
+@pytest.mark.filterwarnings(IN_LLAMA_CPP)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_command_line(tmp_path, capsys, family):
+    """Imported, written with, and exported: to an equal folder, and to a GGUF file."""
+    source, run, again = (tmp_path / name for name in ("source", "run", "again"))
+    make(source, new(family))
+    assert main(["import", str(source), "--out", str(run)]) == 0
+    assert "weights in 8 layers" in capsys.readouterr().out
+    opened = minillm.load(run)
+    assert (opened.kind.name, opened.model.config) == ("variant", new(family).config)
+    text = "".join(opened.write("she", length=20, seed=0))
+    assert main(["export", str(run), str(again)]) == 0
+    for file in source.iterdir():
+        assert json.loads((again / "config.json").read_text()) == json.loads(
+            (source / "config.json").read_text()
+        )
+        if file.name != "config.json":
+            assert (again / file.name).read_bytes() == file.read_bytes()
+    assert main(["export", str(run), str(tmp_path / "a.gguf")]) == 0
+    assert main(["import", str(tmp_path / "a.gguf"), "--out", str(run), "--overwrite"]) == 0
+    assert "".join(minillm.load(run).write("she", length=20, seed=0)) == text
+
+
+def test_every_family_has_files():
+    assert FILES.keys() == FAMILIES.keys()

@@ -1,0 +1,169 @@
+"""Variants of Llama beside transformers and llama.cpp: logits, greedy tokens, folders, GGUF."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from other_programs import folder_of, import_gguf
+from safetensors.numpy import save_file
+
+from minillm.decoding import Reader
+from minillm.errors import InputWarning
+from minillm.formats.families import FILES
+from minillm.formats.gguf import GGUF, Options
+from minillm.models.variants import FAMILIES, Variant
+from minillm.text import tokenizer_files
+from minillm.text.byte_pairs import train
+
+TOKENIZER = train(["she sells sea shells by the sea shore\n"], 262)
+both_twins = pytest.mark.usefixtures("both_twins")
+FROZEN = np.load(Path(__file__).with_name("frozen_variants.npz"))
+
+
+def add_tokenizer(folder, tokenizer):
+    for name, content in tokenizer_files(tokenizer).items():
+        (folder / name).write_bytes(content)
+
+
+def close(found, expected, tolerance=1e-5):
+    np.testing.assert_allclose(found, expected, atol=tolerance * np.ptp(expected), rtol=0)
+
+
+def greedy(model, ids, count):
+    """The most probable tokens after ids (T,), read one by one with a cache."""
+    reader, written = Reader(model), []
+    logits, state = reader.read(ids[None], reader.zero_state(1))
+    for _ in range(count):
+        written.append(int(logits[0].argmax()))
+        logits, state = reader.read(np.array([written[-1:]]), state)
+    return written
+
+
+@both_twins
+@pytest.mark.parametrize("family", FAMILIES)
+def test_frozen_logits(tmp_path, family):
+    """Of config.json as transformers 5 writes it, and float16 weights."""
+    arrays = {n.removeprefix(f"{family}/"): FROZEN[n] for n in FROZEN.files if f"{family}/" in n}
+    (tmp_path / "config.json").write_text(str(arrays["config"]))
+    weights = {n.removeprefix("weight/"): a for n, a in arrays.items() if n.startswith("weight/")}
+    save_file(weights, tmp_path / "model.safetensors")
+    add_tokenizer(tmp_path, train([""], 257))
+    model = folder_of(tmp_path).read(tmp_path).model
+    assert model.config.family == family
+    logits, _ = model.forward(arrays["ids"][None].astype(int))
+    close(logits[0, -2:], arrays["logits"])
+
+
+def reference():
+    """The module with the models of transformers."""
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    import variants_reference
+
+    return variants_reference
+
+
+def saved(family, folder, **entries):
+    """A random model of theirs, saved in a folder with a tokenizer."""
+    theirs = reference().random_variant(family, len(TOKENIZER), **entries)
+    theirs.save_pretrained(folder)
+    add_tokenizer(folder, TOKENIZER)
+    return theirs
+
+
+CASES = [
+    *((family, {}) for family in FAMILIES),
+    ("mistral", {"sliding_window": None, "head_dim": 10}),
+    ("qwen2", {"tie_word_embeddings": False, "num_key_value_heads": 4}),
+    ("qwen3", {"tie_word_embeddings": True, "rms_norm_eps": 1e-3}),
+    ("smollm3", {"no_rope_layers": [1, 1, 1, 0, 1, 1, 1], "tie_word_embeddings": False}),
+    (
+        "gemma3",
+        {"sliding_window_pattern": 6, "query_pre_attn_scalar": 12, "num_key_value_heads": 1},
+    ),
+    ("phi3", {"sliding_window": None, "tie_word_embeddings": True}),
+]
+
+
+@both_twins
+@pytest.mark.parametrize(("family", "entries"), CASES)
+def test_folders_beside_transformers(tmp_path, family, entries):
+    """The logits and greedy tokens of a folder of theirs; and theirs of ours."""
+    torch = pytest.importorskip("torch")
+
+    theirs = saved(family, tmp_path / "theirs", **entries)
+    ids = torch.randint(len(TOKENIZER), (2, 30))
+    with torch.no_grad():
+        expected = theirs(ids).logits.numpy()
+        tokens = theirs.generate(ids[:1], do_sample=False, max_new_tokens=20, use_cache=True)
+    contents = folder_of(tmp_path / "theirs").read(tmp_path / "theirs")
+    assert contents.model.config.family == family
+    close(contents.model.forward(ids.numpy())[0], expected)
+    assert greedy(contents.model, ids[0].numpy(), 20) == tokens[0, 30:].tolist()
+
+    folder_of(tmp_path / "theirs").write(contents, tmp_path / "ours")
+    loaded, notes = type(theirs).from_pretrained(
+        tmp_path / "ours", dtype="float32", output_loading_info=True
+    )
+    assert not any(notes.values())
+    with torch.no_grad():
+        close(loaded(ids).logits.numpy(), expected)
+    again = folder_of(tmp_path / "ours").read(tmp_path / "ours").model
+    assert again.config == contents.model.config
+    for name, array in contents.model.params.items():
+        np.testing.assert_array_equal(again.params[name], array, err_msg=name)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_folder_in_bfloat16(tmp_path, family):
+    torch = pytest.importorskip("torch")
+
+    theirs = reference().random_variant(family, len(TOKENIZER)).bfloat16()
+    theirs.save_pretrained(tmp_path)
+    add_tokenizer(tmp_path, TOKENIZER)
+    theirs = type(theirs).from_pretrained(tmp_path, dtype="float32")  # angles, too
+    ids = torch.randint(len(TOKENIZER), (1, 30))
+    model = folder_of(tmp_path).read(tmp_path).model
+    with torch.no_grad():
+        close(model.forward(ids.numpy())[0], theirs(ids).logits.numpy())
+
+
+def logits_of_llama_cpp(path, ids):
+    """The logits after each of ids (T,), with a cache in float32."""
+    llama_cpp = pytest.importorskip("llama_cpp")
+    options = {"type_k": 0, "type_v": 0, "flash_attn": False, "n_threads": 1, "verbose": False}
+    model = llama_cpp.Llama(str(path), n_ctx=256, n_batch=64, logits_all=True, **options)
+    model.eval(ids.tolist())
+    return np.array(model.scores[: len(ids)])
+
+
+def without_window(model):
+    return Variant(replace(model.config, window=None), params=model.params)
+
+
+@pytest.mark.parametrize(
+    ("family", "entries"),
+    [case for case in CASES if case != ("smollm3", {})],  # llama.cpp has every fourth layer only
+)
+def test_gguf_files_beside_llama_cpp(tmp_path, family, entries):
+    """It has a GELU of float16, and no windows in a Mistral and a Phi."""
+    pytest.importorskip("llama_cpp")
+    torch = pytest.importorskip("torch")
+
+    saved(family, tmp_path / "theirs", **entries)
+    contents = folder_of(tmp_path / "theirs").read(tmp_path / "theirs")
+    model, path = contents.model, tmp_path / "model.gguf"
+    if FILES[family].no_window and model.config.window:
+        with pytest.warns(InputWarning, match="llama.cpp ignores the window"):
+            GGUF().write(contents, path, Options())
+        model = without_window(model)
+    else:
+        GGUF().write(contents, path, Options())
+    ids = torch.randint(len(TOKENIZER), (40,)).numpy()
+    expected, found = model.forward(ids[None])[0][0], logits_of_llama_cpp(path, ids)
+    close(found, expected, 1e-3 if family == "gemma3" else 1e-5)
+    np.testing.assert_array_equal(found.argmax(axis=1), expected.argmax(axis=1))
+    again = import_gguf(path)[0]
+    for name, array in model.params.items():
+        np.testing.assert_array_equal(again.params[name], array, err_msg=name)

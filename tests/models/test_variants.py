@@ -1,0 +1,107 @@
+"""Variants of Llama: every coordinate of a gradient, each change by itself, and wrong sizes."""
+
+import numpy as np
+import pytest
+
+from minillm.models.llama import Llama, LlamaConfig
+from minillm.models.variants import FAMILIES, Variant, VariantConfig, geglu
+from minillm.testing import check_gradients
+
+both_twins = pytest.mark.usefixtures("both_twins")
+TINY = {"vocabulary": 5, "context": 8, "layers": 2, "heads": 2, "width": 4, "feed_forward": 3}
+SMALL = TINY | {"key_heads": 1, "head_width": 4, "whole_every": 2, "unrotated_every": 2}
+WINDOWS = {family: {"window": 2} for family, row in FAMILIES.items() if row.windows}
+
+
+def new(family, seed=0, **options):
+    rng = np.random.default_rng(seed)
+    config = VariantConfig(family=family, **SMALL | WINDOWS.get(family, {}) | options)
+    model = Variant(config, rng, dtype=np.float64)
+    for array in model.params.values():
+        array += 0.4 * rng.standard_normal(array.shape)
+    return model
+
+
+@both_twins
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_coordinate_of_the_gradient(family):
+    model = new(family, tied=family == "gemma3")
+    ids = np.random.default_rng(1).integers(0, 5, (1, 5))
+
+    def loss(*arrays):
+        moved = Variant(model.config, params=dict(zip(model.params, arrays, strict=True)))
+        value, backward = moved.loss((ids[:, :-1], ids[:, 1:]))
+        return np.asarray(value), lambda dy: tuple(dy * backward()[n] for n in model.params)
+
+    check_gradients(loss, *model.params.values(), rng=np.random.default_rng(2))
+
+
+def test_the_gated_gelu():
+    x = np.random.default_rng(0).standard_normal((3, 4, 6))
+    check_gradients(geglu, x, rng=np.random.default_rng(1))
+
+
+@both_twins
+@pytest.mark.parametrize("family", ["mistral", "phi3"])
+def test_without_a_window_it_is_a_llama(family):
+    options = TINY | {"key_heads": 1}
+    variant = Variant(VariantConfig(family=family, **options), np.random.default_rng(0))
+    llama = Llama(LlamaConfig(**options), params=variant.params)
+    ids = np.random.default_rng(1).integers(0, 5, (2, 8))
+    np.testing.assert_array_equal(variant.forward(ids)[0], llama.forward(ids)[0])
+
+
+@both_twins
+def test_a_window_ends_what_a_token_sees():
+    """L layers of windows W pass a token on by L (W - 1) positions, and no further."""
+    model = new("mistral", window=3, whole_every=0, unrotated_every=0)
+    ids = np.array([[0, 1, 2, 3, 4, 0, 1, 2]])
+    expected = model.forward(ids)[0][0]
+    ids[0, 1] = 4
+    changed = np.any(model.forward(ids)[0][0] != expected, axis=-1)
+    assert changed.tolist() == [False] + 5 * [True] + 2 * [False]
+
+
+@both_twins
+def test_without_rotation_only_the_set_of_earlier_tokens_counts():
+    model = new("smollm3", layers=1, unrotated_every=1)
+    last = model.forward(np.array([[0, 1, 2, 3], [2, 0, 1, 3]]))[0][:, -1]
+    np.testing.assert_allclose(last[0], last[1], rtol=1e-12)
+    rotated = new("smollm3", layers=1, unrotated_every=2)
+    last = rotated.forward(np.array([[0, 1, 2, 3], [2, 0, 1, 3]]))[0][:, -1]
+    assert abs(last[0] - last[1]).max() > 1e-3
+
+
+@both_twins
+def test_the_lengths_of_queries_do_not_count_after_a_norm():
+    model = new("qwen3", eps=1e-12)
+    ids = np.arange(5)[None]
+    expected = model.forward(ids)[0]
+    for layer in range(2):
+        model.params[f"blocks.{layer}.attention.W_qkv"][:, :12] *= 7.0  # queries and keys
+    np.testing.assert_allclose(model.forward(ids)[0], expected, rtol=1e-9)
+
+
+@both_twins
+def test_layers_of_gemma_have_their_own_angles():
+    model = new("gemma3", window=8, unrotated_every=0)
+    other = new("gemma3", window=8, unrotated_every=0, rotary_base=20.0)
+    assert [model.config.rotation_of(layer)[0] for layer in range(2)] == [10000.0, 10000.0]
+    assert [other.config.rotation_of(layer)[0] for layer in range(2)] == [10000.0, 20.0]
+    assert model.config.window_of(0) == 8
+    assert model.config.window_of(1) is None
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"family": "qwen4"}, "family: expected one of mistral, qwen2, .*; found 'qwen4'"),
+        ({"family": "qwen2", "window": 3}, "window: expected None for qwen2, found 3"),
+        ({"family": "mistral", "window": 0}, "window: expected 1 or more, found 0"),
+        ({"family": "gemma3", "local_base": 0.0}, "local_base: expected a finite number above 0"),
+        ({"heads": 3}, "heads: expected a divisor of width, found 3 and 4"),
+    ],
+)
+def test_sizes_that_cannot_be(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        VariantConfig(**TINY | sizes)

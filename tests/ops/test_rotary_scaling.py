@@ -1,0 +1,168 @@
+"""Scaled angles: transformers' (make_scaling_vectors.py), and what each scaling is made for."""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minillm import ops
+from minillm.data.entries import Entries
+from minillm.formats.angles import read_angles
+from minillm.ops.rotary_scaling import (
+    SCALINGS,
+    Linear,
+    Llama3,
+    LongRope,
+    Yarn,
+    class_of,
+    plain,
+    yarn_attention_factor,
+)
+from minillm.testing import strategies
+
+THEIRS = json.loads(Path(__file__).with_name("scaling_vectors.json").read_text())
+
+
+@pytest.mark.parametrize("vector", THEIRS["vectors"])
+def test_against_transformers(vector):
+    given = {"rope_theta": vector["base"], **vector["entries"]}
+    values = {"max_position_embeddings": THEIRS["context"], "rope_parameters": given}
+    base, scaling = read_angles(Entries("config.json", values))
+    found = scaling.frequencies(vector["D"], base, vector["tokens"])
+    np.testing.assert_allclose(found, vector["angles"], rtol=1e-6)
+    assert scaling.attention_factor == pytest.approx(vector["factor"], rel=1e-9)
+
+
+FACTORS = st.floats(1, 64)
+CONTEXTS = st.integers(16, 100_000)
+
+
+@st.composite
+def scalings(draw, pairs):
+    kind, s, L = draw(st.sampled_from(SCALINGS)), draw(FACTORS), draw(CONTEXTS)
+    if kind is Linear:
+        return Linear(s)
+    low, more = draw(st.floats(0.25, 4)), draw(st.floats(0.5, 30))
+    if kind is Llama3:
+        return Llama3(s, low, low + more, L)
+    if kind is Yarn:
+        return Yarn(s, L, low + more, low, draw(st.booleans()))
+    divisors = st.lists(st.floats(1, 64), min_size=pairs, max_size=pairs)
+    return LongRope(tuple(draw(divisors)), tuple(draw(divisors)), L, draw(st.floats(1, 2)))
+
+
+@given(st.data(), st.integers(1, 33), st.sampled_from([10.0, 1e4, 5e5]), st.integers(1, 200_000))
+def test_no_pair_turns_faster_than_without(data, pairs, base, tokens):
+    """Nor slower than after a division by the factor."""
+    scaling = data.draw(scalings(pairs))
+    theta, scaled = plain(2 * pairs, base), scaling.frequencies(2 * pairs, base, tokens)
+    factor = 64 if isinstance(scaling, LongRope) else scaling.factor
+    assert scaled.shape == theta.shape
+    assert np.all(scaled <= theta * (1 + 1e-12))
+    assert np.all(scaled >= theta / factor * (1 - 1e-12))
+
+
+@given(FACTORS, st.integers(1, 33), CONTEXTS, st.floats(0.25, 4), st.floats(1, 30))
+def test_fast_pairs_stay_and_slow_ones_are_divided(factor, pairs, L, low, more):
+    """The limits of YaRN are rounded outwards, to the next pair."""
+    D, base = 2 * pairs, 1e4
+    theta = plain(D, base)
+    turns = L * theta / (2 * np.pi)
+    for scaling, beside in (
+        (Llama3(factor, low, low + more, L), 1),
+        (Yarn(factor, L, low + more, low), base ** (2 / D)),
+    ):
+        scaled = scaling.frequencies(D, base, 1)
+        fast, slow = turns >= (low + more) * beside * (1 + 1e-9), turns <= low / beside * (1 - 1e-9)
+        np.testing.assert_allclose(scaled[fast], theta[fast], rtol=1e-12)
+        np.testing.assert_allclose(scaled[slow], theta[slow] / factor, rtol=1e-12)
+
+
+@given(st.data(), st.integers(1, 9), st.sampled_from([10.0, 1e4]))
+def test_a_factor_of_one_changes_nothing(data, pairs, base):
+    L = data.draw(CONTEXTS)
+    for scaling in (Linear(1), Llama3(1, 1, 4, L), Yarn(1, L), LongRope(*[(1,) * pairs] * 2, L)):
+        np.testing.assert_allclose(
+            scaling.frequencies(2 * pairs, base, 7), plain(2 * pairs, base), rtol=1e-12
+        )
+        assert scaling.attention_factor == 1
+
+
+@given(strategies.generators(), st.floats(0.5, 2))
+def test_the_factor_of_cos_and_sin_is_squared_in_the_scores(kernels, rng, m):
+    q, k = rng.standard_normal((2, 1, 2, 5, 6))
+    positions = np.arange(5)[None]
+    ones = (1.0,) * 3
+    products = []
+    for factor in (1.0, m):
+        scaling = LongRope(ones, ones, 9.0, factor)
+        (q_, _), (k_, _) = (ops.rotary(x, positions, 50.0, scaling) for x in (q, k))
+        products.append(q_ @ k_.mT)
+    np.testing.assert_allclose(products[1], m**2 * products[0], rtol=1e-9, atol=1e-12)
+
+
+@given(strategies.generators(), st.integers(1, 8), st.integers(0, 9))
+def test_each_row_has_the_factors_of_its_own_length(kernels, rng, T, L):
+    """The last position of a row is its last token."""
+    scaling = LongRope((1.0, 1.5), (2.0, 9.0), L + 0.5, 1.1)
+    x, first = rng.standard_normal((3, 2, T, 4)), rng.integers(0, 9, (3, 1))
+    positions = first + np.arange(T)
+    y, backward = ops.rotary(x, positions, 100.0, scaling)
+    dx = backward(y)
+    for row in range(3):
+        divisors = scaling.long if positions[row, -1] + 1 > L + 0.5 else scaling.short
+        fixed = LongRope(divisors, divisors, 1.0, 1.1)
+        part = slice(row, row + 1)
+        alone, alone_backward = ops.rotary(x[part], positions[part], 100.0, fixed)
+        np.testing.assert_array_equal(y[part], alone)
+        np.testing.assert_array_equal(dx[part], alone_backward(alone))
+
+
+@given(st.data(), st.integers(1, 5))
+def test_fields_tell_the_class(data, pairs):
+    scaling = data.draw(scalings(pairs))
+    values = {entry.name: getattr(scaling, entry.name) for entry in fields(scaling)}
+    assert class_of(values) is type(scaling)
+    assert class_of(values)(**values) == scaling
+
+
+def test_of_damaged_fields_the_class_is_linear():
+    assert class_of({"factor": 1, "more": 2}) is Linear
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Linear(0), "factor: expected a finite number above 0, found 0"),
+        (lambda: Yarn(2, np.inf), "original_context: expected a finite number above 0, found inf"),
+        (lambda: Yarn(2, 9, 1, 2), "beta_fast: expected 2 or more, found 1"),
+        (lambda: Yarn(2, 9, attention_factor=0), "attention_factor: expected a finite number"),
+        (lambda: Llama3(2, 4, 4, 9), "high_frequency_factor: expected more than 4, found 4"),
+        (lambda: LongRope((1, np.nan), (1, 1), 9), "short: expected finite numbers above 0, found"),
+        (lambda: Yarn(2, 9).frequencies(4, 1.0, 1), "base: expected above 1 with YaRN, found 1.0"),
+        (
+            lambda: LongRope((1, 1), (1,), 9).frequencies(4, 9.0, 1),
+            "long: expected 2 factors, found 1",
+        ),
+    ],
+)
+def test_what_is_no_scaling(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_other_objects_are_refused():
+    x, positions = np.zeros((1, 1, 2, 4)), np.zeros((1, 2), int)
+    with pytest.raises(TypeError, match="rotary: scaling: expected a scaling of the angles, found"):
+        ops.rotary(x, positions, 9.0, (8.0, 1.0, 4.0, 9.0))
+
+
+def test_the_attention_factor_of_yarn_by_hand():
+    assert yarn_attention_factor(np.e) == pytest.approx(1.1)
+    assert yarn_attention_factor(np.e, 0.5) == pytest.approx(1.05)
+    assert yarn_attention_factor(0.5) == 1
+    assert Yarn(np.e, 9).attention_factor == pytest.approx(1.1)

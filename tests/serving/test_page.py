@@ -1,0 +1,153 @@
+"""The page: Markdown becomes nodes without a way for a text to become markup."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import minillm.serving
+
+PAGE = (Path(minillm.serving.__file__).parent / "page.html").read_text("utf-8")
+SCRIPT = re.search(r"<script>\n(.*)</script>", PAGE, re.DOTALL)[1]
+MARKDOWN = SCRIPT.partition("// --- the chat")[0]
+
+# A document that has only what the renderer may use, and the nodes as lists.
+NODE = """
+class Element {
+  constructor(tag) { this.tag = tag; this.children = []; }
+  append(...children) { this.children.push(...children); }
+}
+const document = { createElement: tag => new Element(tag) };
+const shown = node => typeof node === "string" ? node
+  : [node.tag, ...("href" in node ? [{href: node.href, rel: node.rel}] : []),
+     ...("start" in node ? [{start: node.start}] : []), ...joined(node.children.map(shown))];
+function joined(nodes) {  // texts next to each other are one
+  const all = [];
+  for (const node of nodes) {
+    if (typeof node === "string" && typeof all.at(-1) === "string") all.push(all.pop() + node);
+    else if (node !== "") all.push(node);
+  }
+  return all;
+}
+const texts = JSON.parse(require("fs").readFileSync(0, "utf-8"));
+"""
+REL = "noopener noreferrer"
+
+
+def run(program, given=None):
+    """The JSON that a program for node prints."""
+    if shutil.which("node") is None:
+        pytest.skip("there is no node")
+    command, given = ["node", "-e", program], json.dumps(given)
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def rendered(*texts):
+    """The nodes of each text, as [tag, {attributes}, children ...]."""
+    printed = "console.log(JSON.stringify(texts.map(t => markdown(t).map(shown))))"
+    return run(f"{NODE}{MARKDOWN}\n{printed}", texts)
+
+
+def test_markdown():
+    [nodes] = rendered(
+        "# A *b*\n\nOne **two `x*y`** `<b>`\nline [site](https://a.b/c?d=e) 2 * 3 * 4\n"
+        "- one\n- two\n  1. in\n  2. it\n\n```python\nx = 1\n\n# no heading\n```\n3. three\nafter"
+    )
+    assert nodes == [
+        ["h1", "A ", ["em", "b"]],
+        [
+            *("p", "One ", ["strong", "two ", ["code", "x*y"]], " ", ["code", "<b>"], "\nline "),
+            *(["a", {"href": "https://a.b/c?d=e", "rel": REL}, "site"], " 2 * 3 * 4"),
+        ],
+        [
+            *("ul", ["li", ["p", "one"]]),
+            [
+                *("li", ["p", "two"]),
+                ["ol", {"start": 1}, ["li", ["p", "in"]], ["li", ["p", "it"]]],
+            ],
+        ],
+        ["pre", ["code", "x = 1\n\n# no heading"]],
+        ["ol", {"start": 3}, ["li", ["p", "three"]]],
+        ["p", "after"],
+    ]
+
+
+def test_a_text_that_is_not_finished():
+    opened, bold, link = rendered("```\n<script>", "**a", "[a](https://")
+    assert opened == [["pre", ["code", "<script>"]]]
+    assert (bold, link) == ([["p", "**a"]], [["p", "[a](https://"]])
+
+
+def test_hostile_texts_are_shown_as_they_are():
+    hostile = [
+        "<img src=x onerror=alert(1)><script>alert(1)</script>",
+        "[a](javascript:alert(1))",
+        "[a](JavaScript://x%0aalert(1))",
+        "[a](data:text/html,x)",
+        "[a]( https://x)",
+        "![a](x.png)",
+        "&lt;b&gt;",
+    ]
+    for text, nodes in zip(hostile, rendered(*hostile), strict=True):
+        assert nodes == [["p", text]]
+    [[[_, (tag, attributes, text)]]] = rendered('[<b>](https://x"onclick="alert)')
+    assert (tag, attributes["href"], text) == ("a", 'https://x"onclick="alert', "<b>")
+
+
+def test_long_hostile_texts_are_shown_soon():
+    n = 20_000
+    plain = ["[" * n, "*" * n, "a" + "`" * n, "[a](https://" * n, "> " * n]
+    others = [
+        "- " * n,
+        "1. " * n,
+        "**a " * n,
+        "*a" * n,
+        "`a" * n,
+        "# " * n,
+        "  - a\n" * n,
+        "\n" * n,
+    ]
+    nodes = rendered(*plain, *others)
+    assert nodes[: len(plain)] == [[["p", text]] for text in plain]
+
+
+def test_the_page_makes_no_markup_of_texts_and_asks_no_other_server():
+    for way in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval",
+        "DOMParser",
+    ):
+        assert way not in PAGE
+    assert not re.search(r"""\b(?:src|href)=|url\(|@import|["'`]https?:""", PAGE)
+    assert "style=" not in PAGE
+
+
+def test_the_page_names_its_fields():
+    for field in re.findall(r"<(?:textarea|input)[^>]*>", PAGE):
+        name = re.search(r'id="(\w+)"', field)[1]
+        assert "aria-label" in field or re.search(rf'<label>[^<]+<\w+ id="{name}"', PAGE)
+
+
+def test_a_request_has_the_system_prompt_and_the_temperature_if_they_are_given():
+    function = re.search(r"  function request\(\) \{.*?\n  \}\n", SCRIPT, re.DOTALL)[0]
+    asked = {"role": "user", "content": "x"}
+    for prompt, given, messages, others in (
+        (" ", "", [asked], {}),
+        ("Be brief.", "0", [{"role": "system", "content": "Be brief."}, asked], {"temperature": 0}),
+    ):
+        values = f"{{value: {json.dumps(prompt)}}}, temperature = {{value: {json.dumps(given)}}}"
+        program = f"const model = 'm', messages = [{json.dumps(asked)}], system = {values};"
+        sent = run(f"{program}{function}console.log(request())")
+        assert sent == {"model": "m", "messages": messages, "stream": True, **others}
+
+
+def test_the_script_can_be_read():
+    assert run(f"new Function({json.dumps(SCRIPT)}); console.log(1)") == 1
