@@ -85,7 +85,7 @@ OTHERS = {  # than the family's usual numbers
 ANGLES = {
     "mistral": {"rope_scaling": Linear(2.5)},
     "qwen2": {"rope_scaling": Yarn(4.0, 8.0)},
-    "qwen3": {"rope_scaling": Yarn(4.0, 8.0, beta_fast=16.0)},
+    "qwen3": {"rope_scaling": Yarn(2.0, 4.0)},
     "smollm3": {"rope_scaling": Llama3(8.0, 1.0, 4.0, 8192.0)},
     "gemma3": {"rope_scaling": Linear(8.0)},
     "phi3": {"rope_scaling": LongRope((1.0, 1.1, 1.2, 2.0), (1.0, 2.0, 3.0, 4.0), 8.0, 1.25)},
