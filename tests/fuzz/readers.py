@@ -23,6 +23,7 @@ from minillm.formats.gguf import GGUF
 from minillm.formats.gpt2 import GPT2Folder
 from minillm.formats.huggingface import Transformers
 from minillm.formats.llama import LlamaFolder
+from minillm.formats.peft import read_adapter
 from minillm.models.ngram import NGram, NGramConfig
 from minillm.runs.config import read_config
 from minillm.runs.folder import RunFolder
@@ -37,7 +38,7 @@ from minillm.training import AdamW, restore_checkpoint
 from minillm.training.ngram import score_text
 from minillm.training.word2vec import restore_progress
 
-from .samples import SIZES, TEXT, task_of
+from .samples import SIZES, TEXT, adapted, task_of
 
 Reader = Callable[[Path, random.Random], None]
 KINDS = (
@@ -229,6 +230,14 @@ def read_gguf(folder: Path, rng: random.Random) -> None:
     tokenizer.decode(ids)
 
 
+def read_peft(folder: Path, rng: random.Random) -> None:
+    model = adapted()
+    for name, array in read_adapter(folder, model)[0].items():
+        assert np.isfinite(array).all()
+        if name in model.params:
+            assert array.shape == model.params[name].shape
+
+
 def read_bert(folder: Path, rng: random.Random) -> None:
     found = BERTFolder().read(folder)
     model = found.model
@@ -274,6 +283,7 @@ READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
     "hugging-face-llama": partial(read_hugging_face, format=LlamaFolder),
     "hugging-face-bert": read_bert,
     "gguf": read_gguf,
+    "peft": read_peft,
     "images": read_images,
     "shards": read_shards,
 }
