@@ -406,6 +406,29 @@ def test_sentence_transformers(tmp_path, family, pooling):
         np.testing.assert_allclose(vectors, expected, atol=1e-5 * np.ptp(expected), rtol=0)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("family", CONFIGS)
+def test_adapters(tmp_path, family):
+    """Those of PEFT are read, and ours are the same."""
+    pytest.importorskip("torch")
+    peft = pytest.importorskip("peft")
+    head = next(iter(heads(family)))
+    modules = {"mpnet": ["q", "v"], "distilbert": ["q_lin", "lin1"]}.get(family, ["query", "dense"])
+    adapter = peft.LoraConfig(r=2, target_modules=modules, init_lora_weights=False)
+    own = random_model(family, head)
+    own.save_pretrained(tmp_path / "theirs")
+    tensors = load_file(tmp_path / "theirs" / "model.safetensors")
+    import_file(str(save(tmp_path / "base", family, head, tensors)), tmp_path / "run")
+    adapted = peft.get_peft_model(own, adapter).eval()
+    adapted.save_pretrained(tmp_path / "adapter")
+    import_file(str(tmp_path / "adapter"), tmp_path / "adapted", init=str(tmp_path / "run"))
+    run, expected = minillm.load(tmp_path / "adapted"), theirs(adapted, family)
+    assert_close(outputs_of(run.model)[:1], expected[:1])
+    run.export(tmp_path / "ours", format="peft")
+    again = peft.PeftModel.from_pretrained(random_model(family, head), tmp_path / "ours").eval()
+    np.testing.assert_array_equal(theirs(again, family)[0], expected[0])
+
+
 def test_buckets_of_transformers():
     torch = pytest.importorskip("torch")
     modeling = pytest.importorskip("transformers.models.mpnet.modeling_mpnet")
