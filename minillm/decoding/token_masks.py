@@ -145,6 +145,7 @@ class Constrained:
     def adjust(self, logits: NDArray[np.float64], written: Sequence[int]) -> NDArray[np.float64]:
         """The logits (V,), with minus infinity for tokens that are not allowed: a new array.
 
+        A padded vocabulary has rows past the tokens; these are not allowed either.
         InputError if none is allowed, because the vocabulary lacks a byte that the grammar needs.
         """
         for token in written[self._read :]:
@@ -154,4 +155,6 @@ class Constrained:
         mask[self.ends] = self.state.has_empty
         if not mask.any():
             raise InputError("the grammar: expected a token that may come next, found none")
-        return np.where(mask, logits, -np.inf)
+        adjusted = np.full_like(logits, -np.inf)
+        adjusted[: len(mask)][mask] = logits[: len(mask)][mask]
+        return adjusted

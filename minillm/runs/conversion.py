@@ -15,6 +15,7 @@ from minillm.models.llama import Llama
 from minillm.models.variants import Variant
 from minillm.option import make, types_of
 from minillm.quantised.matrix import dequantised
+from minillm.runs.abilities import Imports
 from minillm.runs.additions import check_additions
 from minillm.runs.config import ToSave, read_config, save_run
 from minillm.runs.folder import RunFolder
@@ -22,7 +23,7 @@ from minillm.runs.importing import format_of, import_with, importers, recognised
 from minillm.runs.kind import Stored, kinds
 from minillm.runs.load import load, weights_from
 from minillm.runs.run import Run
-from minillm.text import Vocabulary
+from minillm.text import Vocabulary, unit_to_learn
 
 MERGED = "Q8_0"  # the type of weights that are merged with a quantised baseline
 
@@ -143,6 +144,7 @@ def save(
     InputError for a model that belongs to no kind.
     """
     found = [kind for kind in kinds().values() if type(model) is kind.model]
+    found.sort(key=lambda kind: not isinstance(kind, Imports))  # a chat begins with another run
     variants = {name for kind in found for name, _ in kind.variants.values()}
     kind = next((kind for kind in found if kind.name not in variants), None)
     if kind is None:
@@ -162,6 +164,6 @@ def save(
 
 def _units(settings: type, tokenizer: Vocabulary) -> dict[str, object]:
     """The settings that describe the tokens."""
-    known = {name: getattr(tokenizer, name, None) for name in ("unit", "pretokenised")}
+    known = {"unit": unit_to_learn(tokenizer), "pretokenised": tokenizer.pretokenised}
     names = types_of(settings)
     return {name: value for name, value in known.items() if name in names and value is not None}

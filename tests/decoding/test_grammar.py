@@ -168,6 +168,11 @@ def test_a_constrained_text_belongs_to_the_grammar(seed):
     assert has(grammar, written)
 
 
+def test_rows_past_the_tokens_are_not_allowed():
+    one = Constrained(TokenMasks(Trie([b"y", b"n", b""])), literal(b"y"), [2])
+    assert one.adjust(np.array([1.0, 2, 3, 4, 5]), []).tolist() == [1, *[-np.inf] * 4]
+
+
 def test_a_vocabulary_without_a_byte_of_the_grammar():
     one = Constrained(TokenMasks(Trie([b"y", b"n", b""])), literal(b"yes"), [2])
     assert np.isfinite(one.adjust(np.zeros(3), [])).tolist() == [True, False, False]
