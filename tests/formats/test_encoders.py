@@ -21,6 +21,7 @@ from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 from minillm.runs.conversion import import_file
 from minillm.text import load_tokenizer, tokenizer_files, vocabulary_from_dict
 from minillm.text.byte_pairs import BytePairs, train
+from minillm.text.sentence_pieces import SentencePieces
 from minillm.text.word_pieces import SPECIALS, WordPieces
 
 from .make_frozen_encoders import (
@@ -67,8 +68,28 @@ def byte_pairs():
     )
 
 
+def sentence_pieces():
+    """A unigram tokenizer as XLM-R's."""
+    tokens = ["<s>", "<pad>", "</s>", "<unk>", "▁", *LETTERS, "▁a", "▁b", "ab", "!", "é", "<mask>"]
+    scores = [
+        0.0 if token.startswith("<") else -1.0 - number for number, token in enumerate(tokens)
+    ]
+    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    return SentencePieces(
+        tokens,
+        scores,
+        specials=specials,
+        unigram=True,
+        squeeze=True,
+        prefix="missing",
+        separate=True,
+        lstrip=["<mask>"],
+    )
+
+
 def tokenizer_for(family):
-    return {"mpnet": MPNET_PIECES, "roberta": byte_pairs()}.get(family, PIECES)
+    made = {"mpnet": MPNET_PIECES, "roberta": byte_pairs(), "xlm-roberta": sentence_pieces()}
+    return made.get(family, PIECES)
 
 
 def folder_of(family):
@@ -87,7 +108,7 @@ def save(path, family, head, tensors, **changes):
 
 def frozen(family, head):
     arrays = np.load(FROZEN)
-    prefix = f"{family}/{head}/"
+    prefix = f"{'roberta' if family == 'xlm-roberta' else family}/{head}/"  # the same model
     found = {n.removeprefix(prefix): arrays[n] for n in arrays.files if n.startswith(prefix)}
     tensors = {n.removeprefix("weight/"): a for n, a in found.items() if n.startswith("weight/")}
     return tensors, found["hidden"], found["logits"]
