@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from minillm.errors import short
 from minillm.text.bpe_fast import merge
-from minillm.text.byte_tokens import ByteTokens, check_options
+from minillm.text.byte_tokens import MASK, ByteTokens, check_options
 from minillm.text.charsmap import Charsmap
 from minillm.text.unigram import PENALTY, segment
 from minillm.text.vocabulary import Memory, check_texts
@@ -106,6 +106,7 @@ class SentencePieces(ByteTokens):
         self.specials = sorted({*names, *({unknown} & ids.keys())}, key=ids.__getitem__)
         known = {text: ids[text] for text in self.specials}
         self._set_specials(known, shown, lstrip, rstrip, bos, eos, add_bos, add_eos)
+        self.mask = known.get(MASK)
         self.unigram, self.byte_fallback = unigram, byte_fallback
         self.prefix, self.separate, self.squeeze = prefix, separate, squeeze
         self.charsmap = charsmap
