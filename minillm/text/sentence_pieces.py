@@ -58,7 +58,7 @@ class SentencePieces(ByteTokens):
     def __init__(
         self,
         texts: Sequence[str],
-        scores: Sequence[float] | None = None,
+        scores: list[float] | None = None,
         merges: NDArray | Sequence[Sequence[int]] | None = None,
         specials: Sequence[str] = (),
         *,
@@ -285,8 +285,11 @@ def _options() -> dict[str, Any]:
 def _checked_scores(scores: Any, count: int) -> list[float] | None:
     if scores is None:
         return None
-    scores = list(scores)
-    if not {*map(type, scores)} <= {float, int} or not np.isfinite(scores).all():
+    if (
+        not isinstance(scores, list)
+        or not {*map(type, scores)} <= {float, int}
+        or not np.isfinite(scores).all()
+    ):
         raise ValueError(f"scores: expected finite numbers, found {short(scores)}")
     if len(scores) != count:
         raise ValueError(f"scores: expected {count:,} numbers, found {len(scores):,}")

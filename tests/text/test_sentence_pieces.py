@@ -227,6 +227,7 @@ def test_what_does_not_fit_together_is_refused(arguments, message):
     ("change", "message"),
     [
         (lambda v: v.update(scores=["a"]), "scores: expected finite numbers"),
+        (lambda v: v.update(scores=3), "scores: expected finite numbers"),
         (lambda v: v.update(merges=[1]), 'expected "merges": pairs of numbers'),
         (lambda v: v.update(texts="abc"), 'expected "texts": a list of strings'),
         (lambda v: v.update(prefix=3), 'expected "prefix": a text'),
