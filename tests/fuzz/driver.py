@@ -64,7 +64,7 @@ def right(error: BaseException | None) -> bool:
         return True
     if not isinstance(error, InputError):
         return False
-    return all("\n" not in reason and len(reason) < 1500 for reason in error.args)
+    return all("\n" not in reason and len(reason) < 1500 for reason in error.lines)
 
 
 def _write(folder: Path, files: Files) -> None:
