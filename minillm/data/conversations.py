@@ -254,7 +254,9 @@ def _checked_calls(message: Message, place: str) -> list[Any]:
     if calls is None:
         return []
     if not isinstance(calls, list) or message["role"] != "assistant":
-        raise InputError(f"{place}.tool_calls: expected a list of calls by the assistant")
+        raise InputError(
+            f"{place}.tool_calls: expected a list of calls by the assistant, found {short(calls)}"
+        )
     for number, call in enumerate(calls):
         called = call.get("function", call) if isinstance(call, Mapping) else None
         if not isinstance(called, Mapping) or not isinstance(called.get("name"), str):

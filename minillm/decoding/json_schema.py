@@ -31,6 +31,7 @@ from urllib.parse import unquote
 
 from minillm.decoding.grammar import (
     NOTHING,
+    Choice,
     Expression,
     Rule,
     choice,
@@ -44,7 +45,7 @@ from minillm.errors import InputError, one_line, short
 
 LARGEST = 100_000  # characters of a schema
 DEEPEST = 50  # schemas in each other
-MOST_PROPERTIES = 300  # of an object
+MOST = 200  # alternatives, and optional properties
 INDENT = 16  # spaces
 
 # Keywords that restrict no value.
@@ -200,7 +201,10 @@ class _Schemas:
             raise InputError(f"{path}: expected one schema, found {len(parts)}")
         if word == "oneOf":
             self._check_exclusive(parts, path)
-        return choice(*(self.grammar(part, f"{path}[{at}]") for at, part in enumerate(parts)))
+        whole = choice(*(self.grammar(part, f"{path}[{at}]") for at, part in enumerate(parts)))
+        if isinstance(whole, Choice) and len(whole.parts) > MOST:
+            raise _wrong(path, f"at most {MOST} alternatives", len(whole.parts))
+        return whole
 
     def _referred(self, reference: Any, path: str) -> Expression:
         """The grammar of the schema that a reference points to, made once.
@@ -385,11 +389,10 @@ def _properties(schema: Mapping[str, Any], path: str) -> tuple[dict[str, Any], l
     properties, required = schema.get("properties", {}), schema.get("required", [])
     if not isinstance(properties, dict):
         raise _wrong(f"{path}.properties", "an object of schemas", properties)
-    if len(properties) > MOST_PROPERTIES:
-        expected = f"at most {MOST_PROPERTIES} properties"
-        raise _wrong(f"{path}.properties", expected, len(properties))
     if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
         raise _wrong(f"{path}.required", "a list of names", required)
+    if (optional := len(properties.keys() - set(required))) > MOST:
+        raise _wrong(f"{path}.properties", f"at most {MOST} optional ones", optional)
     return properties, required
 
 

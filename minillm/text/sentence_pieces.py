@@ -114,7 +114,13 @@ class SentencePieces(ByteTokens):
         self.scores = _checked_scores(scores, len(ids))
         self.merges, self._results = _checked_merges(merges, ids)
         if (self.scores is None) == (self.merges is None) or (unigram and self.scores is None):
-            raise ValueError("expected scores, or merges of a tokenizer that is not unigram")
+            found = [
+                name
+                for name, given in (("scores", scores), ("merges", merges))
+                if given is not None
+            ]
+            kind = "a unigram model" if unigram else "byte pairs"
+            raise ValueError(f"expected scores, or merges of byte pairs, found {found} of {kind}")
         self.unknown = ids.get(unknown)
         self._bytes = [
             ids.get(f"<0x{value:02X}>", -1) if byte_fallback else -1 for value in range(256)
@@ -301,5 +307,7 @@ def _checked_merges(
     try:
         results = np.fromiter(map(ids.__getitem__, map(add, left, right)), np.int32)
     except KeyError as error:
-        raise ValueError(f"merges: expected {short(error.args[0])} among the texts") from None
+        raise ValueError(
+            f"merges: expected {short(error.args[0])} among the texts, found none"
+        ) from None
     return pairs.astype(np.int32), results

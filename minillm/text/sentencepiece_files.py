@@ -207,7 +207,9 @@ def read_json_pieces(file: Entries, ends: Mapping[str, str]) -> SentencePieces:
     if unigram:
         rows: Any = model.values.get("vocab")
         if not isinstance(rows, list) or not all(_is_scored(row) for row in rows):
-            raise ValueError("expected model.vocab: a list of texts with scores")
+            raise ValueError(
+                f"expected model.vocab: a list of texts with scores, found {short(rows)}"
+            )
         ids = {row[0]: number for number, row in enumerate(rows)}
         if len(ids) < len(rows):
             raise ValueError("expected model.vocab: distinct texts, found one twice")

@@ -289,6 +289,10 @@ def nests(depth):
             "schema.anyOf: expected no other keyword, found type",
         ),
         ({"anyOf": []}, r"schema.anyOf: expected a list of schemas, found \[\]"),
+        (
+            {"anyOf": [{"anyOf": [{"minLength": n} for n in range(k, k + 150)]} for k in (0, 60)]},
+            "schema.anyOf: expected at most 200 alternatives, found 210",
+        ),
         ({"anyOf": [{}, {"not": {}}]}, r"schema.anyOf\[1\].not: this keyword is not supported"),
         ({"allOf": [{}, {}]}, "schema.allOf: expected one schema, found 2"),
         (
@@ -326,8 +330,8 @@ def nests(depth):
             "schema(.items){50}: expected at most 50 schemas in each other, found {'type': 'null'}",
         ),
         (
-            {"properties": {str(n): True for n in range(301)}},
-            "schema.properties: expected at most 300 properties, found 301",
+            {"properties": {str(n): True for n in range(211)}, "required": ["0", "1"]},
+            "schema.properties: expected at most 200 optional ones, found 209",
         ),
     ],
 )
