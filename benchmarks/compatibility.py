@@ -606,7 +606,9 @@ def sentencepiece(kind: str) -> Check:
         made = library.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
         (folder / "text").unlink()
         (folder / "tokenizer.vocab").unlink()
-        yield equal_lines(load_tokenizer(folder), made.encode)
+        # As a Llama's or a T5's, it opens a text with BOS, or closes it with EOS.
+        ends = {"add_bos": kind == "bpe", "add_eos": kind == "unigram"}
+        yield equal_lines(load_tokenizer(folder), lambda text: made.encode(text, **ends))
 
     return check
 

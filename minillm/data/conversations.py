@@ -33,7 +33,8 @@ from minillm.unicode import check_encodable
 
 Message = Mapping[str, Any]
 ROLES = ("system", "user", "assistant")
-CHAT_ROLES = (*ROLES, "tool")  # of a chat; a tool's message has the result of a call
+# Of a chat: a program answers to a call of the assistant as a tool; a function is its old name.
+CHAT_ROLES = (*ROLES, "tool", "function")
 DECIDING = 100  # lines that show whether a file has summaries
 
 FORMS = (
@@ -222,7 +223,12 @@ def _message_list(messages: Any, name: str, place: str) -> list[Message]:
 def check_messages(
     messages: Any, name: str = "messages", roles: Sequence[str] = CHAT_ROLES
 ) -> None:
-    """InputError unless there is a message, and each has a role and a text as its content."""
+    """InputError unless there is a message, and each has a role and a text as its content.
+
+    Where there may be tools, the assistant may call them (``tool_calls``) without a content, and
+    give its reasoning (``reasoning_content``).
+    """
+    tools = "tool" in roles
     if not isinstance(messages, list | tuple) or not messages:
         raise InputError(f"{name}: expected a list of one or more, found {short(messages)}")
     for number, message in enumerate(messages):
@@ -232,7 +238,30 @@ def check_messages(
         if message.get("role") not in roles:
             role = short(message.get("role"))
             raise InputError(f"{place}.role: expected one of {', '.join(roles)}, found {role}")
-        content = message.get("content")
-        if not isinstance(content, str):
-            raise InputError(f"{place}.content: expected a text, found {short(content)}")
-        check_encodable(content, f"{place}.content")
+        calls = _checked_calls(message, place) if tools else []
+        texts = {"content": message.get("content")}
+        if tools and message.get("reasoning_content") is not None:
+            texts["reasoning_content"] = message["reasoning_content"]
+        for entry_name, text in texts.items():
+            if not isinstance(text, str) and not (calls and text is None):
+                raise InputError(f"{place}.{entry_name}: expected a text, found {short(text)}")
+            check_encodable(text or "", f"{place}.{entry_name}")
+
+
+def _checked_calls(message: Message, place: str) -> list[Any]:
+    """The calls of programs in a message; InputError unless each names a program."""
+    calls = message.get("tool_calls")
+    if calls is None:
+        return []
+    if not isinstance(calls, list) or message["role"] != "assistant":
+        raise InputError(
+            f"{place}.tool_calls: expected a list of calls by the assistant, found {short(calls)}"
+        )
+    for number, call in enumerate(calls):
+        called = call.get("function", call) if isinstance(call, Mapping) else None
+        if not isinstance(called, Mapping) or not isinstance(called.get("name"), str):
+            raise InputError(
+                f"{place}.tool_calls[{number}]: expected a function with a name, "
+                f"found {short(call)}"
+            )
+    return calls

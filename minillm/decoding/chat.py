@@ -29,7 +29,8 @@ from minillm.decoding.token_masks import Constrained, TokenMasks, trie_of
 from minillm.decoding.writer import Adjustment, Text
 from minillm.errors import InputError
 from minillm.option import make, with_default
-from minillm.text import BytePairs, banned_ids
+from minillm.text import banned_ids
+from minillm.text.byte_tokens import ByteTokens
 from minillm.text.chat_template import ChatTemplate
 
 Ids = NDArray[np.int32]
@@ -54,7 +55,7 @@ class Chat:
     >>> "".join(chat.answer([{"role": "user", "content": "Who are you?"}]))  # doctest: +SKIP
     """
 
-    def __init__(self, model: Any, tokenizer: BytePairs, template: ChatTemplate):
+    def __init__(self, model: Any, tokenizer: ByteTokens, template: ChatTemplate):
         self.reader: Any = Reader(model)
         self.tokenizer, self.template = tokenizer, template
         self.ends = template.ends(tokenizer)
@@ -91,15 +92,16 @@ class Chat:
                 "left out"
             )
         ids = self.encode(fitting).tolist()
-        return self.text(self._write(self.to_continue(ids, length, sampling, grammar)))
+        written = self._write(self.to_continue(ids, length, sampling, grammar))
+        return self.text(written, after=ids[-1])
 
     def encode(self, messages: Sequence[Message], **options: Any) -> Ids:
         """The ids (T,) that an answer continues; options: see :meth:`ChatTemplate.encode`."""
         return self.template.encode(self.tokenizer, messages, **options)
 
-    def text(self, ids: Iterator[int]) -> Iterator[str]:
-        """The text of an answer in pieces, without special tokens."""
-        pieces = Pieces(self.tokenizer)
+    def text(self, ids: Iterator[int], after: int | None = None) -> Iterator[str]:
+        """The text of an answer in pieces, without special tokens; ``after`` is the id before."""
+        pieces = Pieces(self.tokenizer, after=after)
         for token in ids:
             if piece := pieces.add(token):
                 yield piece

@@ -3,7 +3,7 @@
 import codecs
 from collections.abc import Collection, Sequence
 
-from minillm.text import BytePairs
+from minillm.text.byte_tokens import ByteTokens
 
 
 class Pieces:
@@ -17,19 +17,31 @@ class Pieces:
     and nothing more will be added.  Where stop texts overlap, the one that is complete first ends
     the text, and of two that end together the longer one, so that the result is the same however
     tokens cut the text.
+
+    ``after`` is the id that precedes the text.  After a special token, some tokenizers put a space
+    before a text, which is no part of it.
     """
 
-    def __init__(self, tokenizer: BytePairs, stop: Sequence[str] = (), shown: Collection[str] = ()):
+    def __init__(
+        self,
+        tokenizer: ByteTokens,
+        stop: Sequence[str] = (),
+        shown: Collection[str] = (),
+        after: int | None = None,
+    ):
         self.tokenizer, self.stop = tokenizer, tuple(stop)
         ids = tokenizer.special.ids
         self._hidden = tokenizer.hidden - {ids[text] for text in shown if text in ids}
         self.stopped = False
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
+        self._begins = after is None or after in tokenizer.special.ids.values()
 
     def add(self, token: int) -> str:
         """The piece that an id completes; it may be empty."""
         text = b"" if token in self._hidden else self.tokenizer.token(token)
+        if self._begins and text:
+            text, self._begins = self.tokenizer.begun(text), False
         return self._extended(self._decoder.decode(text))
 
     def end(self) -> str:

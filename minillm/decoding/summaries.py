@@ -30,7 +30,7 @@ from minillm.decoding.chat import Chat
 from minillm.decoding.sampling import Sampling
 from minillm.errors import InputError
 from minillm.option import option
-from minillm.text import BytePairs
+from minillm.text.byte_tokens import ByteTokens
 from minillm.text.sentences import sentences
 
 GREEDY = Sampling(temperature=0)
@@ -210,7 +210,7 @@ class _Requests:
         return self.chat.most_tokens() - len(self.chat.encode(prompt)) - SPARE
 
 
-def parts_of(text: str, tokenizer: BytePairs, most: int) -> list[str]:
+def parts_of(text: str, tokenizer: ByteTokens, most: int) -> list[str]:
     """The parts of a text, of similar size: sentences of ``most`` tokens together at most.
 
     A longer sentence is cut between tokens.  Read again, a part that begins within a word may have

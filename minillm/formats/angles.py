@@ -16,14 +16,13 @@ from minillm.data.entries import Entries, in_file
 from minillm.data.files import warn_of_unknown
 from minillm.errors import InputError, Reasons
 from minillm.models.llama import LlamaConfig
+from minillm.ops.rotary import Scaling, frequencies
 from minillm.ops.rotary_scaling import (
     Linear,
     Llama3,
     LongRope,
-    Scaling,
     Yarn,
     longrope_attention_factor,
-    plain,
     yarn_attention_factor,
 )
 
@@ -243,7 +242,7 @@ def _llama3_of(file: Entries, config: LlamaConfig, divisors: NDArray) -> Llama3:
 def _divisors(config: LlamaConfig, scaling: Llama3) -> NDArray:
     """The divisor of each angle, (w/2,)."""
     w, base = config.head_width, config.rotary_base
-    return plain(w, base) / scaling.frequencies(w, base, 0)
+    return frequencies(w, base) / scaling.frequencies(w, base, 0)
 
 
 def gguf_angles(

@@ -1,5 +1,7 @@
 """Tokenizers in the metadata of GGUF files, as llama.cpp stores them."""
 
+import warnings
+from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,13 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.entries import Entries, in_file
-from minillm.errors import InputError, short
+from minillm.errors import InputError, InputWarning, short
 from minillm.text import BytePairs, Vocabulary
 from minillm.text.byte_tokens import ByteTokens
+from minillm.text.sentence_pieces import SPACE, SentencePieces
+from minillm.text.sentencepiece_files import (
+    BYTE,
+    CONTROL,
+    DEFINED,
+    NORMAL,
+    UNKNOWN,
+    UNUSED,
+    assembled,
+    scores_in,
+)
 from minillm.text.tokenizer_files import assemble, spell, unspell
 
 _PREFIX = "tokenizer.ggml."
-_NORMAL, _CONTROL, _DEFINED = 1, 3, 4  # types of tokens; all but normal ones are special
+_NAME, _TAKING = "general.name", "Phi-3"  # of a model whose special tokens take white space
+_TAKING_NONE = ("<unk>", "<s>", "<|endoftext|>")  # although they are special there
 
 
 @dataclass(frozen=True)
@@ -59,11 +73,12 @@ _WORDS = [  # of several for one pattern, the first that fits is written, by its
 def tokenizer_of(entries: Entries) -> ByteTokens:
     """The tokenizer; InputError for one of another kind."""
     name = f"{_PREFIX}model"
-    read = {"gpt2": _byte_pairs}.get(entries.text(name, "none"))
+    readers = {"gpt2": _byte_pairs, "llama": _pieces, "t5": _pieces}
+    read = readers.get(entries.text(name, "none"))
     if read is None:
-        raise entries.wrong(name, "'gpt2', byte pairs")
+        raise entries.wrong(name, "'gpt2', byte pairs, or 'llama' or 't5', SentencePiece")
     tokens = _texts(entries, f"{_PREFIX}tokens")
-    types = entries.values.get(f"{_PREFIX}token_type", np.full(len(tokens), _NORMAL))
+    types = entries.values.get(f"{_PREFIX}token_type", np.full(len(tokens), NORMAL))
     if not isinstance(types, np.ndarray) or len(types) != len(tokens):
         raise entries.wrong(f"{_PREFIX}token_type", f"{len(tokens):,} numbers")
     if (distinct := len(set(tokens))) < len(tokens):
@@ -84,13 +99,56 @@ def _byte_pairs(entries: Entries, tokens: list[str], types: NDArray) -> BytePair
     return assemble(
         {token: at for at, token in enumerate(tokens)},
         [_pair(merge) for merge in _texts(entries, f"{_PREFIX}merges")],
-        {tokens[at]: at for at in np.flatnonzero(types != _NORMAL).tolist()},
+        {tokens[at]: at for at in np.flatnonzero(types != NORMAL).tolist()},
         pattern=words.pattern,
         whole=words.whole,
         nfc=words.nfc,
-        shown=[tokens[at] for at in np.flatnonzero(types == _DEFINED).tolist()],
+        shown=[tokens[at] for at in np.flatnonzero(types == DEFINED).tolist()],
         **_frame(entries, tokens, words.add_bos, False),
     )
+
+
+def _pieces(entries: Entries, tokens: list[str], types: NDArray) -> SentencePieces:
+    """SentencePiece's tokens: byte pairs by score, or a unigram model ("t5").
+
+    llama.cpp lets the special tokens of Phi-3 take the white space after them, by the model's name.
+    """
+    unigram = entries.values[f"{_PREFIX}model"] == "t5"
+    scores = entries.values.get(f"{_PREFIX}scores")
+    if not isinstance(scores, np.ndarray) or len(scores) != len(tokens):
+        raise entries.wrong(f"{_PREFIX}scores", f"{len(tokens):,} numbers")
+    table = entries.values.get(f"{_PREFIX}precompiled_charsmap", np.zeros(0, np.uint8))
+    if not isinstance(table, np.ndarray):
+        raise entries.wrong(f"{_PREFIX}precompiled_charsmap", "bytes")
+    names = {
+        name: tokens[at]
+        for name in ("unknown", "bos", "eos")
+        if type(at := entries.values.get(f"{_PREFIX}{name}_token_id")) is int
+        and 0 <= at < len(tokens)
+    }
+    kinds = [
+        CONTROL if kind == UNUSED or token in names.values() else kind
+        for token, kind in zip(tokens, types.tolist(), strict=True)
+    ]
+    special = [t for t, kind in zip(tokens, kinds, strict=True) if kind in (CONTROL, DEFINED)]
+    taking = _TAKING.lower() in entries.text(_NAME, "").lower().replace("phi3", "phi-3")
+    return assembled(
+        tokens,
+        scores.astype(np.float64).tolist(),
+        kinds,
+        unigram=unigram,
+        charsmap=b64encode(table.astype(np.uint8).tobytes()).decode() if unigram else "",
+        squeeze=unigram and entries.flag(f"{_PREFIX}remove_extra_whitespaces", False),
+        prefix="each" if entries.flag(f"{_PREFIX}add_space_prefix", not unigram) else "none",
+        rstrip=_taking(special) if taking else [],
+        **({"unknown": names["unknown"]} if "unknown" in names else {}),
+        **_frame(entries, tokens, not unigram, unigram),
+    )
+
+
+def _taking(special: list[str]) -> list[str]:
+    """The special tokens that take the white space after them, in llama.cpp's Phi-3."""
+    return [text for text in special if text not in _TAKING_NONE]
 
 
 def _frame(entries: Entries, tokens: list[str], add_bos: bool, add_eos: bool) -> dict[str, Any]:
@@ -140,6 +198,8 @@ def other_tokens_of(entries: Entries) -> dict[str, str]:
 
 def metadata_of(tokenizer: Vocabulary) -> dict[str, Any]:
     """The metadata that describe a tokenizer."""
+    if isinstance(tokenizer, SentencePieces):
+        return _of_pieces(tokenizer)
     if not isinstance(tokenizer, BytePairs):
         return {f"{_PREFIX}model": "none"}
     special = {at: text for text, at in tokenizer.special.ids.items()}
@@ -154,6 +214,61 @@ def metadata_of(tokenizer: Vocabulary) -> dict[str, Any]:
     )
 
 
+def _of_pieces(tokenizer: SentencePieces) -> dict[str, Any]:
+    """The metadata of SentencePiece's tokens.
+
+    A warning if the file cannot say exactly how a text is cut.
+    """
+    scores, same = scores_in(tokenizer)
+    reasons = {
+        "merges in another order than by score": not same,
+        "texts that begin with a space": tokenizer.prefix in ("missing", "first"),
+        "words that begin with each space": tokenizer.separate and not tokenizer.unigram,
+        "its normalisation": bool(tokenizer.charsmap or tokenizer.squeeze)
+        and not tokenizer.unigram,
+        "tokens that take white space": bool(tokenizer.lstrip or tokenizer.rstrip)
+        and not _is_phi3(tokenizer),
+    }
+    if any(reasons.values()):
+        found = ", ".join(reason for reason, holds in reasons.items() if holds)
+        warnings.warn(
+            f"this file has no entries for {found}: a few texts will have other tokens",
+            InputWarning,
+            stacklevel=2,
+        )
+    tokens, shown = list(tokenizer.texts), set(tokenizer.shown)
+    types = [_type_of(tokenizer, at) for at in range(len(tokens))]
+    for at, text in enumerate(tokens):
+        if text in shown:
+            tokens[at] = text.replace(SPACE, " ")
+        elif at == tokenizer.unknown:
+            types[at] = UNKNOWN
+        elif types[at] == NORMAL and at not in tokenizer.pieces.values():
+            types[at] = BYTE
+    values: dict[str, Any] = {"model": "llama", "pre": "default", "tokens": tokens}
+    if tokenizer.unigram:
+        table = np.frombuffer(b64decode(tokenizer.charsmap), np.uint8)
+        values |= {"model": "t5", "remove_extra_whitespaces": tokenizer.squeeze}
+        values |= {"precompiled_charsmap": table} if len(table) else {}
+    if tokenizer.unknown is not None:
+        values["unknown_token_id"] = tokenizer.unknown
+    name = {_NAME: _TAKING} if _is_phi3(tokenizer) else {}
+    return name | _with_prefix(
+        **values,
+        scores=np.array(scores, np.float32),
+        token_type=np.array(types, np.int32),
+        add_space_prefix=tokenizer.prefix != "none",
+        **_frame_of(tokenizer),
+    )
+
+
+def _is_phi3(tokenizer: SentencePieces) -> bool:
+    """Whether the tokens that take white space are those of Phi-3, which llama.cpp looks for."""
+    taking = set(tokenizer.rstrip)
+    fits = bool(taking) and not tokenizer.lstrip and taking == set(_taking(tokenizer.specials))
+    return fits and {*_TAKING_NONE, "</s>"} <= set(tokenizer.texts)
+
+
 def _with_prefix(**values: Any) -> dict[str, Any]:
     return {_PREFIX + name: value for name, value in values.items()}
 
@@ -161,8 +276,8 @@ def _with_prefix(**values: Any) -> dict[str, Any]:
 def _type_of(tokenizer: ByteTokens, number: int) -> int:
     """The type of a token: normal, special, or special and shown."""
     if number in tokenizer.hidden:
-        return _CONTROL
-    return _DEFINED if number in tokenizer.special.ids.values() else _NORMAL
+        return CONTROL
+    return DEFINED if number in tokenizer.special.ids.values() else NORMAL
 
 
 def _frame_of(tokenizer: ByteTokens) -> dict[str, Any]:

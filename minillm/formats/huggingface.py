@@ -13,6 +13,7 @@ weights, and the values that our models do not vary.
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,7 +35,15 @@ from minillm.formats.format import Contents, Format
 from minillm.formats.tensors import Tensor, open_tensors, write_tensors
 from minillm.formats.weights import Weight, weights_of
 from minillm.quantised.matrix import dense
-from minillm.text import BytePairs, ChatTemplate, Vocabulary, load_tokenizer, tokenizer_files
+from minillm.text import (
+    BytePairs,
+    ByteTokens,
+    ChatTemplate,
+    SentencePieces,
+    Vocabulary,
+    load_tokenizer,
+    tokenizer_files,
+)
 from minillm.text.tokenizer_files import token_texts
 
 WEIGHTS = "model.safetensors"
@@ -150,6 +159,9 @@ class Transformers(Format):
             config = self._supported(file, tensors)
         with reasons:
             tokenizer = self.read_tokenizer(folder)
+            if config and isinstance(tokenizer, SentencePieces):
+                with suppress(ValueError):  # Gemma 3 has a token for images, which has no row
+                    tokenizer = tokenizer.cut(config.vocabulary)
             if config and len(tokenizer) > config.vocabulary:
                 raise InputError(
                     f"{folder}: config.json says vocab_size {config.vocabulary:,}, "
@@ -459,9 +471,9 @@ def read_finite(tensor: Tensor, name: str, array: NDArray) -> None:
 def byte_pair_files(tokenizer: Vocabulary, tokenizer_class: str, context: int) -> dict[str, bytes]:
     """The files that describe a tokenizer, by name.
 
-    InputError for a tokenizer that is not one of byte pairs.
+    InputError for a tokenizer that has other tokens than bytes.
     """
-    if not isinstance(tokenizer, BytePairs):
+    if not isinstance(tokenizer, ByteTokens):
         raise InputError(
             f"transformers has no tokenizer that splits a text into {tokenizer.unit}s as we do"
         )
@@ -469,9 +481,13 @@ def byte_pair_files(tokenizer: Vocabulary, tokenizer_class: str, context: int) -
         "model_max_length": context,
         "clean_up_tokenization_spaces": False,
         "tokenizer_class": tokenizer_class,
-        "add_prefix_space": False,
     }
-    roles = {"bos_token": tokenizer.bos, "eos_token": tokenizer.eos, "unk_token": tokenizer.eos}
+    if isinstance(tokenizer, BytePairs):
+        settings["add_prefix_space"] = False
+    else:  # its class may have other steps than the file
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    unknown = tokenizer.eos if tokenizer.unknown is None else tokenizer.unknown
+    roles = {"bos_token": tokenizer.bos, "eos_token": tokenizer.eos, "unk_token": unknown}
     for name, token in roles.items():
         if token is not None:
             settings[name] = tokenizer.tokens[token].decode()

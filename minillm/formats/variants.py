@@ -156,9 +156,9 @@ class FamilyFolder(LlamaFolder):
         angles = values.get("rope_parameters")
         if FAMILIES[self.family].whole_every and isinstance(angles, dict):
             for name in (_WHOLE, _LOCAL):
-                if not isinstance(angles.get(name, {}), dict):
+                if not isinstance(angles.get(name) or {}, dict):
                     raise file.wrong("rope_parameters", "an object for each type of layer")
-            whole, local = (angles.get(name, {}) for name in (_WHOLE, _LOCAL))
+            whole, local = (angles.get(name) or {} for name in (_WHOLE, _LOCAL))
             part = Entries(f"{file.path}: rope_parameters: {_LOCAL}", local)
             part.check("rope_type", ("default",))
             values |= {"rope_parameters": whole}

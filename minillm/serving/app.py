@@ -296,7 +296,7 @@ class Server(EmbeddingServer):
                     scores_prompt=wanted.echo and wanted.top is not None,
                 )
                 shown = self._form.texts if wanted.tools else ()
-                pieces = Pieces(self.chat.tokenizer, wanted.stop, shown)
+                pieces = Pieces(self.chat.tokenizer, wanted.stop, shown, prompt.ids[-1])
                 echo = prompt.text if wanted.echo else ""
                 jobs.append(Job(text, pieces, partial(deliver, len(jobs)), echo))
         return jobs

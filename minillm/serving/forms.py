@@ -13,7 +13,7 @@ from minillm.decoding.scores import Score
 from minillm.errors import InputError
 from minillm.serving.requests import RequestError
 from minillm.serving.tools import Call
-from minillm.text import BytePairs
+from minillm.text import ByteTokens
 
 LEAST = -9999.0  # a log-probability in JSON, which has no infinity
 
@@ -44,7 +44,7 @@ class Form:
         self,
         chat: bool,
         model: str,
-        tokenizer: BytePairs,
+        tokenizer: ByteTokens,
         prompts: Sequence[tuple[list[int], str]],
         n: int,
         echo: bool,
@@ -146,7 +146,7 @@ class ChatLogProbs:
     The rows of a model past its tokenizer's tokens, which only fill up a matrix, are not listed.
     """
 
-    def __init__(self, tokenizer: BytePairs, prompt: tuple[list[int], str] | None):
+    def __init__(self, tokenizer: ByteTokens, prompt: tuple[list[int], str] | None):
         self.tokenizer = tokenizer
 
     def add(self, scores: list[Score]) -> dict[str, Any]:
@@ -172,7 +172,7 @@ class CompletionLogProbs:
     then those of the text.
     """
 
-    def __init__(self, tokenizer: BytePairs, prompt: tuple[list[int], str] | None):
+    def __init__(self, tokenizer: ByteTokens, prompt: tuple[list[int], str] | None):
         self.tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._place = 0

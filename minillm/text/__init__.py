@@ -1,10 +1,18 @@
 """Text to ids and back, in units of characters, words, byte pairs or pieces of words."""
 
 from minillm.text.byte_pairs import BytePairs
+from minillm.text.byte_tokens import ByteTokens
 from minillm.text.characters import Characters
 from minillm.text.chat_template import ChatTemplate
+from minillm.text.sentence_pieces import SentencePieces
 from minillm.text.tokenizer_files import load_tokenizer, tokenizer_files
-from minillm.text.units import SIZE, UNITS, build_vocabulary, vocabulary_from_dict
+from minillm.text.units import (
+    SIZE,
+    UNITS,
+    build_vocabulary,
+    unit_to_learn,
+    vocabulary_from_dict,
+)
 from minillm.text.vocabulary import (
     Vocabulary,
     banned_ids,
@@ -19,8 +27,10 @@ __all__ = [
     "SIZE",
     "UNITS",
     "BytePairs",
+    "ByteTokens",
     "Characters",
     "ChatTemplate",
+    "SentencePieces",
     "Vocabulary",
     "WordPieces",
     "Words",
@@ -34,5 +44,6 @@ __all__ = [
     "split_words",
     "tokenizer_files",
     "unit_name",
+    "unit_to_learn",
     "vocabulary_from_dict",
 ]

@@ -12,9 +12,10 @@ True
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,20 +138,29 @@ class MergeTable:
 
 
 def encode_word(word: bytes, table: MergeTable) -> list[int]:
-    """The numbers of a word's tokens: the pair of the lowest rank is always merged next.
+    """The numbers of a word's tokens: the pair of the lowest rank is always merged next."""
+    return merge(word, table.by_pair.get)
+
+
+def merge(
+    word: Sequence[int], ranked: Callable[[tuple[int, int]], tuple[Any, int] | None]
+) -> list[int]:
+    """The numbers of a word's tokens, from the numbers of its bytes or characters.
+
+    ranked: the rank and the result of a pair, if it can be merged.
 
     It takes n log n steps.  A heap has the places where a pair can be merged, and each place knows
     its neighbours.  Heap entries that a merge has made invalid are skipped.
     """
     numbers: list[int | None] = list(word)
     before, after = list(range(-1, len(word) - 1)), list(range(1, len(word) + 1))
-    heap: list[tuple[int, int]] = []
+    heap: list[tuple[Any, int]] = []
 
-    def pair_at(at: int) -> tuple[int, int] | None:
+    def pair_at(at: int) -> tuple[Any, int] | None:
         """The rank and the result of the pair that begins at a place."""
         if at < 0 or after[at] >= len(word):
             return None
-        return table.by_pair.get((numbers[at], numbers[after[at]]))  # type: ignore[arg-type]
+        return ranked((numbers[at], numbers[after[at]]))  # type: ignore[arg-type]
 
     def push(at: int) -> None:
         if (pair := pair_at(at)) is not None:
@@ -160,8 +170,10 @@ def encode_word(word: bytes, table: MergeTable) -> list[int]:
         push(at)
     while heap:
         rank, at = heapq.heappop(heap)
+        if numbers[at] is None:
+            continue
         pair = pair_at(at)
-        if numbers[at] is None or pair is None or pair[0] != rank:
+        if pair is None or pair[0] != rank:
             continue
         gone = after[at]
         numbers[at], numbers[gone] = pair[1], None

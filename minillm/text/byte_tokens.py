@@ -12,6 +12,7 @@ from minillm.errors import short
 from minillm.text.vocabulary import SpecialTokens, Vocabulary, check_texts, visible
 from minillm.unicode import check_encodable
 
+MASK = "<mask>"
 _NONE = np.zeros(0, np.int32)
 
 
@@ -116,9 +117,9 @@ class ByteTokens(Vocabulary):
     def decode(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> str:
         """The text of ``ids``; bytes that are not UTF-8 become U+FFFD."""
         data = b"".join([self.token(number) for number in ids])
-        return self._begun(data).decode("utf-8", "replace")
+        return self.begun(data).decode("utf-8", "replace")
 
-    def _begun(self, data: bytes) -> bytes:
+    def begun(self, data: bytes) -> bytes:
         """The bytes of a text, without those that only ``encode`` puts before it."""
         return data
 
@@ -127,7 +128,7 @@ class ByteTokens(Vocabulary):
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         begun = False
         for number in ids:
-            data = self.token(number) if begun else self._begun(self.token(number))
+            data = self.token(number) if begun else self.begun(self.token(number))
             begun = True
             if piece := decoder.decode(data):
                 yield piece

@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, repeat
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -132,14 +133,19 @@ class ChatTemplate:
             object.__setattr__(self, "source", KNOWN[self.source].source)
 
     def text(
-        self, messages: Sequence[Message], prompt: bool = True, tools: Tools | None = None
+        self,
+        messages: Sequence[Message],
+        prompt: bool = True,
+        tools: Tools | None = None,
+        **values: Any,
     ) -> str:
         """The conversation as one text, and with ``prompt`` the beginning of an answer.
 
-        ``tools`` describe functions that the answer may call, each as OpenAI's interface has it.
+        tools: functions that the answer may call, each as OpenAI's interface describes it.
+        values: others that the template asks for, such as ``enable_thinking``.
         InputError, in one line, where the template fails or refuses the conversation.
         """
-        return str.__str__(self._text(messages, prompt, tools))
+        return str.__str__(self._text(messages, prompt, tools, values))
 
     @cached_property
     def _known(self) -> Filled | None:
@@ -148,15 +154,24 @@ class ChatTemplate:
         return next((k.fill for k in KNOWN.values() if _with_line_ends(k.source) == source), None)
 
     def _text(
-        self, messages: Sequence[Message], prompt: bool, tools: Tools | None = None
+        self,
+        messages: Sequence[Message],
+        prompt: bool,
+        tools: Tools | None = None,
+        others: Mapping[str, Any] = MappingProxyType({}),
     ) -> Written:
-        if self._known is not None:
+        plain = all(isinstance(message.get("content"), str) for message in messages)
+        if self._known is not None and plain:
             return self._known(messages, self.bos, prompt)
         tokens = {f"{name}_token": getattr(self, name) for name in ("bos", "eos", "pad", "unk")}
         values: dict[str, Any] = {name: token for name, token in tokens.items() if token}
-        values |= {"tools": tools, "xml_tools": tools}  # SmolLM3 calls them so
-        values |= {"documents": None, "add_generation_prompt": prompt}
-        return _in_a_process(self.source, values | {"messages": list(map(dict, messages))})
+        values |= {"tools": tools and list(tools), "documents": None}
+        values |= {"add_generation_prompt": prompt, "messages": list(map(dict, messages))}
+        for name in others:
+            if name in tokens or name in values:
+                raise InputError(f"the chat template: expected other values than {name}, found it")
+        called = {"xml_tools": values["tools"]}  # by SmolLM3
+        return _in_a_process(self.source, {**called, **others, **values})
 
     def encode(
         self,
@@ -165,6 +180,7 @@ class ChatTemplate:
         prompt: bool = True,
         watch: Callable[[int], None] = lambda n: None,
         tools: Tools | None = None,
+        **values: Any,
     ) -> NDArray[np.int32]:
         """The ids of :meth:`text`, (T,).  No content of a message becomes a special token.
 
@@ -172,7 +188,7 @@ class ChatTemplate:
         """
         special = _special_tokens(tokenizer)
         check_messages(messages)
-        return _encoded(self._text(messages, prompt, tools), tokenizer, special, watch)
+        return _encoded(self._text(messages, prompt, tools, values), tokenizer, special, watch)
 
     def encode_answers(
         self,

@@ -23,6 +23,7 @@ MEMORY = 1 << 30  # bytes of addresses, where the system can limit them
 LONGEST = 1 << 24  # characters of a result
 
 TEMPLATE, MESSAGE = "t", "m"  # who wrote a character
+TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")  # texts that count as the template's
 
 
 class Written(str):
@@ -191,9 +192,7 @@ def filler(source: str) -> Callable[[Mapping[str, Any]], Written]:
     template = environment.from_string(source)
 
     def fill(values: Mapping[str, Any]) -> Written:
-        values = {
-            n: ours(value) if isinstance(value, str) else value for n, value in values.items()
-        }
+        values = {n: ours(v) if n in TOKENS else v for n, v in values.items()}
         messages = [{**message, "role": ours(message["role"])} for message in values["messages"]]
         pieces, length = [], 0
         for piece in template.generate(values | {"messages": messages}):

@@ -1,7 +1,8 @@
 """Files of tokenizers: GPT-2's, BERT's, Hugging Face's, and ours.
 
     tokenizer.json              Hugging Face's; with byte-level BPE as in GPT-2, SmolLM or Llama 3,
-                                or WordPiece as in BERT
+                                WordPiece as in BERT, or SentencePiece's tokens as in Gemma
+    tokenizer.model             SentencePiece's: byte pairs or a unigram model
     vocab.json and merges.txt   GPT-2's: token to id, and a merge a line in the order of their ranks
     vocab.txt                   BERT's: a piece a line
     tokenizer_config.json       next to the others: BERT's says whether its pieces are in lower case
@@ -14,10 +15,8 @@ The files of GPT-2 spell a byte as one printable character: the visible ones of 
 themselves, the others, in their order, from U+0100 on.  A space is "Ġ", a line's end "Ċ".
 """
 
-import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,27 @@ from minillm.errors import InputError, short
 from minillm.text.bpe import BYTES, PATTERN, PATTERNS, Pair
 from minillm.text.byte_pairs import BytePairs
 from minillm.text.byte_tokens import ByteTokens
+from minillm.text.sentence_pieces import SentencePieces
+from minillm.text.sentencepiece_files import (
+    files_of_pieces,
+    is_sentencepiece,
+    read_json_pieces,
+    read_model,
+)
+from minillm.text.tokenizer_json import (
+    added_of,
+    added_token,
+    added_tokens,
+    frame_of,
+    frame_template,
+    ids_of,
+    json_bytes,
+    merges_of,
+    steps_of,
+    template_of,
+    tokenizer_json,
+    with_added,
+)
 from minillm.text.units import vocabulary_from_dict
 from minillm.text.vocabulary import Vocabulary, check_texts, flag
 from minillm.text.word_pieces import (
@@ -83,7 +103,10 @@ def load_tokenizer(path: str | Path) -> Vocabulary:
     that is not supported: another kind of model, or other words than GPT-2's or BERT's.
     """
     path = Path(path)
-    names = ("tokenizer.json", "vocab.json", "vocab.txt", "vocabulary.json")
+    names = (
+        *("tokenizer.json", "vocab.json", "vocab.txt"),
+        *("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocabulary.json"),
+    )
     if path.is_dir():
         files = [path / name for name in names if (path / name).exists()]
         if not files:
@@ -92,11 +115,16 @@ def load_tokenizer(path: str | Path) -> Vocabulary:
     config = path.with_name("tokenizer_config.json")
     if path.name.endswith("vocab.txt"):
         return read_bert(path, config)
+    if path.suffix == ".model":
+        return read_model(path, _read_config(config))
     if path.suffix == ".txt":  # merges.txt, beside which are the ids
         return read_gpt2(path.with_name("vocab.json"), path)
     file = Entries(path, read_json(path))
     with in_file(path):
         if isinstance(model := file.values.get("model"), dict):
+            if is_sentencepiece(file.values):
+                values = _read_config(config).values
+                return read_json_pieces(file, token_texts(config, values, "bos", "eos"))
             read = _read_pieces if model.get("type") == "WordPiece" else _read_byte_pairs
             return read(file, config)
         if isinstance(file.values.get("unit"), str):
@@ -143,58 +171,6 @@ def _class_of(config: Entries) -> Any:
     return name.removesuffix("Fast") if isinstance(name, str) else name
 
 
-def _ids_of(values: object, expected: str) -> dict[str, int]:
-    if not isinstance(values, dict) or not {*map(type, values.values())} <= {int}:
-        raise ValueError(f"expected {expected}")
-    return values
-
-
-@dataclass(frozen=True)
-class Added:
-    """The added tokens of a tokenizer.json: their ids, and those with flags."""
-
-    ids: dict[str, int]
-    shown: list[str]
-    lstrip: list[str]
-    rstrip: list[str]
-
-    @property
-    def options(self) -> dict[str, list[str]]:
-        """The options of :class:`minillm.text.byte_tokens.ByteTokens` that follow from them."""
-        return {"shown": self.shown, "lstrip": self.lstrip, "rstrip": self.rstrip}
-
-
-def added_of(entries: object, *refused: str) -> Added:
-    """The added tokens; ValueError for one with a flag that is refused."""
-    if not isinstance(entries, list):
-        raise ValueError(f"added_tokens: expected a list, found {short(entries)}")
-    added = Added({}, [], [], [])
-    for entry in entries:
-        token = entry.get("content") if isinstance(entry, dict) else None
-        if not isinstance(token, str) or type(entry.get("id")) is not int or token in added.ids:
-            raise ValueError(
-                f"added_tokens: expected distinct tokens with ids, found {short(entry)}"
-            )
-        for name in ("single_word", *refused):
-            if entry.get(name):
-                raise ValueError(f"added_tokens: {name} of {short(token)} cannot be done here")
-        added.ids[token] = entry["id"]
-        if entry.get("special") is False:
-            added.shown.append(token)
-        for name, texts in (("lstrip", added.lstrip), ("rstrip", added.rstrip)):
-            if entry.get(name):
-                texts.append(token)
-    return added
-
-
-def _with_added(ids: dict[str, int], added: dict[str, int]) -> dict[str, int]:
-    """All tokens and their ids; ValueError for an added token that has another id."""
-    for token, number in added.items():
-        if ids.get(token, number) != number:
-            raise ValueError(f"expected the id {ids[token]} of {short(token)}, found {number}")
-    return ids | added
-
-
 # --- byte pairs ----------------------------------------------------------------------------------
 
 
@@ -202,7 +178,7 @@ def read_gpt2(vocabulary: Path, merges: Path) -> BytePairs:
     """The tokenizer in GPT-2's two files."""
     _read_config(vocabulary.with_name("tokenizer_config.json"), byte_pairs=True)
     with in_file(vocabulary):
-        ids = _ids_of(read_json(vocabulary), "an id to each token")
+        ids = ids_of(read_json(vocabulary), "an id to each token")
     pairs = _read_merges(merges)
     with in_file(merges):
         return assemble(ids, pairs, {})
@@ -255,7 +231,7 @@ def assemble(
             raise ValueError(f"the token {short(text)} is neither a byte nor made by a merge")
         if filling or listed:
             unused.append(text)
-    _with_added(ids, added)
+    with_added(ids, added)
     specials = dict(sorted((specials | added).items(), key=lambda entry: entry[1]))
     numbers = [*(ids.get(text, -1) for text in spelled), *specials.values()]
     return BytePairs(pairs, list(specials), numbers, unused=sorted(unused), **options)
@@ -265,7 +241,6 @@ _FILLING = re.compile(r"madeupword\d+")
 
 
 _BYTE_LEVEL = {
-    "model.type": ("BPE", None),
     "model.dropout": (None, 0),
     "model.continuing_subword_prefix": (None, ""),
     "model.end_of_word_suffix": (None, ""),
@@ -286,9 +261,10 @@ _DIGIT = r"\p{N}"  # the expression that does the same
 def _read_byte_pairs(file: Entries, config: Path) -> BytePairs:
     """The tokenizer in tokenizer.json; tokenizer_config.json may name BOS and EOS."""
     ends = token_texts(config, _read_config(config, byte_pairs=True).values, "bos", "eos")
+    file.check_nested({"model.type": ("BPE", None)})  # first: others have other entries
     file.check_nested(_BYTE_LEVEL)
     model, frame = file.values["model"], frame_of(file)
-    ids = _ids_of(model.get("vocab"), "model.vocab: an id to each token")
+    ids = ids_of(model.get("vocab"), "model.vocab: an id to each token")
     added = added_of(file.values.get("added_tokens", []))
     return assemble(
         ids,
@@ -302,33 +278,12 @@ def _read_byte_pairs(file: Entries, config: Path) -> BytePairs:
     )
 
 
-def merges_of(model: Mapping[str, Any]) -> list[Any]:
-    """The merges of a model in tokenizer.json, each of which should be two texts."""
-    merges = model.get("merges")
-    if not isinstance(merges, list):
-        raise ValueError(f"expected model.merges: a list of pairs, found {short(merges)}")
-    return [pair.split(" ") if isinstance(pair, str) else pair for pair in merges]
-
-
 def _is_composed(file: Entries) -> bool:
     """Whether the normalizer composes characters (NFC); InputError for another one."""
     steps = steps_of(file.values.get("normalizer"), "normalizers")
     if steps not in ([], [{"type": "NFC"}]):
         raise file.wrong("normalizer", "null or NFC")
     return bool(steps)
-
-
-def steps_of(part: Any, name: str) -> list[Any]:
-    """The steps of a part of tokenizer.json, which may be a sequence of them, or null.
-
-    name: of the list in a sequence, such as "normalizers".
-    """
-    match part:
-        case None:
-            return []
-        case {"type": "Sequence"} if isinstance(part.get(name), list):
-            return [step for one in part[name] for step in steps_of(one, name)]
-    return [part]
 
 
 def _pattern_of(file: Entries) -> str:
@@ -364,55 +319,6 @@ def _expression_of(step: Any) -> str:
         ):
             return expression.replace("\r", r"\r").replace("\n", r"\n")
     raise ValueError(f"pre_tokenizer: expected Split or Digits, found {short(step)}")
-
-
-def frame_of(file: Entries) -> dict[str, Any]:
-    """The options that say what a post-processor puts around a text; InputError for other things.
-
-    They are bos and add_bos, eos and add_eos.
-    """
-    steps = steps_of(file.values.get("post_processor"), "processors")
-    frame: dict[str, Any] = {}
-    for step in steps:
-        match step:
-            case {"type": "ByteLevel"}:
-                pass  # changes no ids
-            case {"type": "TemplateProcessing", "special_tokens": {**specials}} if not specials:
-                pass  # transformers 5 writes a template that adds nothing
-            case {"type": "TemplateProcessing", "single": [*pieces]} if not frame:
-                frame = _frame_in(pieces)
-            case {
-                "type": "RobertaProcessing",
-                "cls": [str(bos), int()],
-                "sep": [str(eos), int()],
-            } if not frame and not step.get("add_prefix_space"):
-                frame = {"bos": bos, "add_bos": True, "eos": eos, "add_eos": True}
-            case _:
-                Entries(file.path, {"post_processor": step}).check_nested(
-                    {"post_processor.type": ("ByteLevel", None)}
-                )
-                raise file.wrong("post_processor", "a single template")
-    return frame
-
-
-def _frame_in(pieces: list[Any]) -> dict[str, Any]:
-    match pieces:
-        case [{"SpecialToken": {"id": str(bos)}}, {"Sequence": {"id": "A"}}]:
-            return {"bos": bos, "add_bos": True}
-        case [{"Sequence": {"id": "A"}}, {"SpecialToken": {"id": str(eos)}}]:
-            return {"eos": eos, "add_eos": True}
-        case [
-            {"SpecialToken": {"id": str(bos)}},
-            {"Sequence": {"id": "A"}},
-            {"SpecialToken": {"id": str(eos)}},
-        ]:
-            return {"bos": bos, "add_bos": True, "eos": eos, "add_eos": True}
-        case [{"Sequence": {"id": "A"}}]:
-            return {}
-    raise ValueError(
-        f"post_processor: expected BOS at most before a text and EOS after it, "
-        f"found {short(pieces)}"
-    )
 
 
 def token_texts(path: Path, values: Mapping[str, Any], *names: str) -> dict[str, str]:
@@ -456,7 +362,8 @@ def read_bert(vocabulary: Path, config: Path) -> WordPieces:
     """The tokenizer in vocab.txt, and in tokenizer_config.json if there is such a file."""
     beside = _read_config(config)
     options = _options_of(beside)
-    tokens, specials = _lines_of(vocabulary), list(_roles_of(beside).values())
+    tokens, roles = _lines_of(vocabulary), {*_roles_of(beside).values()}
+    specials = [token for token in tokens if token in roles]
     if beside.values.get("added_tokens_decoder") is not None:
         _check_specials(beside, specials)
     with in_file(vocabulary):
@@ -493,7 +400,8 @@ def _options_of(config: Entries) -> dict[str, Any]:
 
 def _roles_of(config: Entries) -> dict[str, str]:
     """The texts of the special tokens, by their names in tokenizer_config.json."""
-    return _MPNET_ROLES if _class_of(config) == _MPNET else _ROLES
+    named = _class_of(config) or _content_of(config.values.get("cls_token"))
+    return _MPNET_ROLES if named in (_MPNET, MPNET_CLS) else _ROLES
 
 
 def _content_of(token: Any) -> Any:
@@ -530,8 +438,8 @@ def _read_pieces(file: Entries, config: Path) -> WordPieces:
     _check_template(file.values.get("post_processor"))
     normalizer, entries = file.values["normalizer"], file.values.get("added_tokens", [])
     added = added_of(entries).ids  # white space beside them is dropped anyway
-    vocabulary = _ids_of(file.values["model"].get("vocab"), "model.vocab: an id to each token")
-    ids = _with_added(vocabulary, added)
+    vocabulary = ids_of(file.values["model"].get("vocab"), "model.vocab: an id to each token")
+    ids = with_added(vocabulary, added)
     if sorted(ids.values()) != list(range(len(ids))):
         raise ValueError(
             f"expected as ids each number from 0 to {len(ids) - 1} once, "
@@ -588,14 +496,17 @@ def _check_template(template: Any) -> None:
 # --- writing -------------------------------------------------------------------------------------
 
 
-def tokenizer_files(tokenizer: BytePairs | WordPieces) -> dict[str, bytes]:
+def tokenizer_files(tokenizer: ByteTokens | WordPieces) -> dict[str, bytes]:
     """The contents of the files that other programs read, by name.
 
     For byte pairs tokenizer.json, vocab.json and merges.txt; for pieces of words tokenizer.json,
-    vocab.txt and tokenizer_config.json.
+    vocab.txt and tokenizer_config.json; for SentencePiece's tokens tokenizer.json.
     """
+    if isinstance(tokenizer, SentencePieces):
+        return files_of_pieces(tokenizer)
     if isinstance(tokenizer, WordPieces):
         return _files_of_wordpieces(tokenizer)
+    assert isinstance(tokenizer, BytePairs)
     return _files_of_byte_pairs(tokenizer)
 
 
@@ -625,7 +536,7 @@ def _files_of_byte_pairs(tokenizer: BytePairs) -> dict[str, bytes]:
     )
     return {
         "tokenizer.json": whole,
-        "vocab.json": _json(ids),
+        "vocab.json": json_bytes(ids),
         "merges.txt": "\n".join([_VERSION_LINE, *merges, ""]).encode(),
     }
 
@@ -635,21 +546,6 @@ def _post_processor(tokenizer: BytePairs) -> dict[str, Any]:
     plain = {**_BY_REGEX, "trim_offsets": False}
     template = frame_template(tokenizer)
     return {"type": "Sequence", "processors": [plain, template]} if template else plain
-
-
-def frame_template(tokenizer: ByteTokens) -> dict[str, Any] | None:
-    """The template that puts BOS before a text, and EOS after it; None if there is neither."""
-    ids: dict[str, int] = {}
-    frame: list[str | None] = [None]
-    for number, adds, at in (
-        (tokenizer.bos, tokenizer.add_bos, 0),
-        (tokenizer.eos, tokenizer.add_eos, len(frame) + 1),
-    ):
-        if adds and number is not None:
-            text = tokenizer.tokens[number].decode()
-            ids[text] = number
-            frame.insert(at, text)
-    return _template(ids, frame, frame) if ids else None
 
 
 def _pre_tokenizer(pattern: str) -> dict[str, Any]:
@@ -689,7 +585,7 @@ def _files_of_wordpieces(tokenizer: WordPieces) -> dict[str, bytes]:
         "lowercase": tokenizer.lower_case,
     }
     added = {
-        ids[token]: _added_token(token)
+        ids[token]: added_token(token)
         | {"normalized": token in tokenizer.normalised, "lstrip": token == MPNET_MASK}
         for token in sorted(tokenizer.specials, key=lambda t: ids[t])
     }
@@ -698,7 +594,7 @@ def _files_of_wordpieces(tokenizer: WordPieces) -> dict[str, bytes]:
         tokens,
         normalizer=normalizer,
         pre_tokenizer={"type": "BertPreTokenizer"},
-        post_processor=_template(ids, [cls, None, sep], [None, sep]) if framed else None,
+        post_processor=template_of(ids, [cls, None, sep], [None, sep]) if framed else None,
         decoder={"type": "WordPiece", "prefix": PREFIX, "cleanup": True},
         model=model,
     )
@@ -713,55 +609,5 @@ def _files_of_wordpieces(tokenizer: WordPieces) -> dict[str, bytes]:
     return {
         "tokenizer.json": whole,
         "vocab.txt": "".join(f"{token}\n" for token in tokenizer.tokens).encode(),
-        "tokenizer_config.json": _json(config),
+        "tokenizer_config.json": json_bytes(config),
     }
-
-
-def tokenizer_json(added: list[dict[str, Any]], **parts: Any) -> bytes:
-    """The content of tokenizer.json."""
-    head = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added}
-    return _json({**head, **parts})
-
-
-def added_tokens(tokenizer: ByteTokens) -> list[dict[str, Any]]:
-    """The special tokens of a tokenizer, by id, as tokenizer.json has them."""
-    return [
-        {"id": number, **_added_token(text)}
-        | {
-            "lstrip": text in tokenizer.lstrip,
-            "rstrip": text in tokenizer.rstrip,
-            "special": text not in tokenizer.shown,
-        }
-        for text, number in sorted(tokenizer.special.ids.items(), key=lambda entry: entry[1])
-    ]
-
-
-def _added_token(text: str) -> dict[str, Any]:
-    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-    return {"content": text, **flags, "special": True}
-
-
-def _template(
-    ids: Mapping[str, int], first: Sequence[str | None], second: Sequence[str | None]
-) -> dict[str, Any]:
-    """The post-processor that puts special tokens around a text, and around a second one.
-
-    The texts, which are None here, are of segments 0 and 1.
-    """
-
-    def pieces(names: Sequence[str | None], n: int) -> list[dict[str, Any]]:
-        text = {"Sequence": {"id": "AB"[n], "type_id": n}}
-        return [{"SpecialToken": {"id": name, "type_id": n}} if name else text for name in names]
-
-    return {
-        "type": "TemplateProcessing",
-        "single": pieces(first, 0),
-        "pair": [*pieces(first, 0), *pieces(second, 1)],
-        "special_tokens": {
-            name: {"id": name, "ids": [ids[name]], "tokens": [name]} for name in first if name
-        },
-    }
-
-
-def _json(values: dict[str, Any]) -> bytes:
-    return (json.dumps(values, ensure_ascii=False, indent=1) + "\n").encode()

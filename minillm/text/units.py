@@ -14,6 +14,7 @@ from minillm.text import byte_pairs, word_pieces
 from minillm.text.byte_pairs import END_OF_TEXT, BytePairs
 from minillm.text.characters import Characters
 from minillm.text.open_words import OpenWords
+from minillm.text.sentence_pieces import SentencePieces
 from minillm.text.vocabulary import Vocabulary
 from minillm.text.word_pieces import WordPieces
 from minillm.text.words import Words, blocks, split_words
@@ -92,12 +93,22 @@ def build_vocabulary(
     return UNITS[unit].learn(texts, Limits(minimum_count, maximum_size, held_out, always))
 
 
+def unit_to_learn(vocabulary: Vocabulary) -> str:
+    """The unit that a setting of a model with this vocabulary has.
+
+    SentencePiece's tokens are not learned here: byte pairs are the most similar unit.
+    """
+    return "bpe" if isinstance(vocabulary, SentencePieces) else vocabulary.unit
+
+
 def vocabulary_from_dict(values: object) -> Vocabulary:
     """The vocabulary that ``to_dict`` described; ValueError if it is damaged."""
     if not isinstance(values, dict):
         raise ValueError(f"expected an object, found {type(values).__name__}")
-    # Open words serve models that copy, so they are no unit that every model could have.
-    known: list[type[Vocabulary]] = [*(unit.vocabulary for unit in UNITS.values()), OpenWords]
+    # Open words serve models that copy, and SentencePiece's tokens are not learned here, so
+    # neither is a unit that every model could have.
+    learned = (unit.vocabulary for unit in UNITS.values())
+    known: list[type[Vocabulary]] = [*learned, OpenWords, SentencePieces]
     vocabularies = {vocabulary.unit: vocabulary for vocabulary in known}
     unit = values.get("unit")
     if not isinstance(unit, str) or unit not in vocabularies:

@@ -19,8 +19,10 @@ class Vocabulary(ABC):
     The id of a special token is None if a vocabulary has no such token.
     """
 
-    unit: str  # of its tokens: "character", "word", "open word", "bpe" or "wordpiece"
-    tokens: Sequence[Any]  # by id; bytes in a vocabulary of byte pairs, otherwise strings
+    unit: str  # of its tokens: "character", "word", "bpe" and so on
+    tokens: Sequence[
+        Any
+    ]  # by id; bytes of byte pairs and SentencePiece's pieces, otherwise strings
     pretokenised: bool = False  # the tokens of a text are separated by white space
     bos: int | None = None  # opens every text
     add_bos: bool = False  # whether ``encode`` puts BOS before a text
@@ -182,9 +184,29 @@ def longest_of(texts: Sequence[str]) -> str:
     return f"(?:{'|'.join(branches)}){'?' * ends}"
 
 
+REMEMBERED = 1 << 16  # results that are remembered
+_SHORT = 100  # characters of a text whose result is remembered
+
+
+class Memory(dict[str, Any]):
+    """The recent results of a function of a short text."""
+
+    def __init__(self, function: Any):
+        super().__init__()
+        self._function = function
+
+    def __missing__(self, text: str) -> Any:
+        result = self._function(text)
+        if len(text) <= _SHORT:  # a text without white space may be one long run
+            if len(self) >= REMEMBERED:
+                self.clear()
+            self[text] = result
+        return result
+
+
 def unit_name(vocabulary: Vocabulary) -> str:
     """The name of one token, as a noun with a regular plural."""
-    units = {"bpe": "token", "wordpiece": "token", "open word": "word"}
+    units = {"bpe": "token", "wordpiece": "token", "sentencepiece": "token", "open word": "word"}
     return units.get(vocabulary.unit, vocabulary.unit)
 
 
@@ -227,6 +249,11 @@ def check_texts(values: Any, name: str) -> list[str]:
     """``values``; ValueError unless they are a list of texts that UTF-8 (so a file) can hold."""
     if not isinstance(values, list) or not all(isinstance(text, str) for text in values):
         raise ValueError(f'expected "{name}": a list of strings, found {short(values)}')
+    try:
+        "".join(values).encode()
+        return values
+    except UnicodeEncodeError:
+        pass
     for text in values:
         try:
             text.encode()

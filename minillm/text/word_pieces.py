@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.errors import InputError, short
-from minillm.text.vocabulary import SpecialTokens, Vocabulary, check_texts, flag
+from minillm.text.vocabulary import Memory, SpecialTokens, Vocabulary, check_texts, flag
 from minillm.text.wordpiece import LONGEST, PREFIX, UNKNOWN, CharacterTable, basic_tokens, spell
 from minillm.text.wordpiece_fast import learn_pieces
 from minillm.text.words import blocks
@@ -21,7 +21,6 @@ SPECIALS = (PAD, UNKNOWN, CLS, SEP, MASK)
 MPNET_PAD, MPNET_CLS, MPNET_SEP, MPNET_MASK = "<pad>", "<s>", "</s>", "<mask>"
 RAREST = 1e-6  # a character with a smaller share of a text has no piece
 LEAST_SIZE = len(SPECIALS) + 2
-REMEMBERED = 1 << 16  # words whose pieces are remembered
 
 # A text may be cut at Unicode's white space, without the control characters, which are removed.
 _WHITE = "\t\n\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -98,22 +97,6 @@ def _bytes(ids: list[int]) -> bytes:
     return np.array(ids, np.int32).tobytes()
 
 
-class _Memory(dict[str, Any]):
-    """The recent results of a function of a short text."""
-
-    def __init__(self, function: Any):
-        super().__init__()
-        self._function = function
-
-    def __missing__(self, text: str) -> Any:
-        result = self._function(text)
-        if len(text) <= LONGEST:  # a text without white space may be one long run
-            if len(self) >= REMEMBERED:
-                self.clear()
-            self[text] = result
-        return result
-
-
 class WordPieces(Vocabulary):
     """A vocabulary of pieces of words, and of special tokens.
 
@@ -167,7 +150,7 @@ class WordPieces(Vocabulary):
         self._pieces = {t: number for t, number in self._ids.items() if t not in self._special.ids}
         self._longest = max(map(len, self._pieces), default=0)
         self.table = CharacterTable(lower_case, self.strip_accents, split_ideographs)
-        self._encoded, self._spans = _Memory(self._encode_run), _Memory(self._spans_of_run)
+        self._encoded, self._spans = Memory(self._encode_run), Memory(self._spans_of_run)
         changed = {token.translate(self.table): token for token in self.normalised}
         self._changed = SpecialTokens({text: self._ids[token] for text, token in changed.items()})
         self.unknown = self._ids[UNKNOWN]

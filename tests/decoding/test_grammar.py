@@ -78,9 +78,9 @@ def test_a_grammar_has_its_texts_only():
 
 @given(expressions(), st.lists(st.text("abc", max_size=6), min_size=1))
 def test_it_has_the_texts_of_the_regular_expression(both, texts):
-    grammar, pattern = both
+    expression, pattern = both
     for text in texts:
-        assert has(grammar, text.encode()) == bool(re.fullmatch(pattern, text))
+        assert has(expression, text.encode()) == bool(re.fullmatch(pattern, text))
 
 
 @given(expressions(), st.text("abc", max_size=6))
@@ -140,6 +140,31 @@ def test_masks_of_rules_equal_the_definition(monkeypatch):
         assert masks.allowed(state).tolist() == allowed(state, tokens)
         state = state.derivative(byte)
     assert not masks.allowed(state).any()
+
+
+def nested(depth):
+    """Brackets in brackets, with a state of its own for each depth."""
+    inner = literal(b"x")
+    for at in range(depth):
+        inner = choice(
+            *(sequence(literal(b"["), inner, repeat(literal(b"]"), 1, at + k)) for k in (1, 2))
+        )
+    return inner
+
+
+def test_masks_that_need_too_much_work_allow_fewer_tokens(monkeypatch):
+    tokens = [b"[" * n for n in range(1, 20)] + [b"y"]
+    full = TokenMasks(Trie(tokens)).allowed(nested(12))
+    assert full.tolist() == [True] * 12 + [False] * 8
+    monkeypatch.setattr(token_masks, "MOST_WORK", 20)
+    masks = TokenMasks(Trie(tokens))
+    some = masks.allowed(nested(12))
+    assert 0 < some.sum() < 12
+    assert not (some & ~full).any()
+    state = nested(12)
+    for _ in range(12):  # tokens of one byte lead on
+        assert masks.allowed(state)[0]
+        state = read(state, b"[")
 
 
 def test_special_tokens_are_no_text():

@@ -23,6 +23,7 @@ from minillm.quantised.matrix import dequantised
 from minillm.text import BytePairs, Characters, ChatTemplate
 from minillm.text.bpe import PATTERNS
 from minillm.text.byte_pairs import train
+from minillm.text.sentence_pieces import SentencePieces
 
 PLAIN = train(["she sells sea shells by the sea shore\n"], 262)
 TOKENIZER = BytePairs(
@@ -226,7 +227,7 @@ def refused(path, metadata=None, arrays=None, without=()):
         ({"llama.attention.head_count": 5}, "key_heads: expected a divisor of"),
         ({"llama.feed_forward_length": 65}, "ffn_gate.weight: expected shape (65, 32), found (64"),
         ({"llama.rope.freq_base": "x"}, "llama.rope.freq_base: expected a number, found 'x'"),
-        ({"tokenizer.ggml.model": "llama"}, "tokenizer.ggml.model: expected 'gpt2', byte pairs"),
+        ({"tokenizer.ggml.model": "bert"}, "tokenizer.ggml.model: expected 'gpt2', byte pairs"),
         ({"tokenizer.ggml.pre": "superbpe"}, "tokenizer.ggml.pre: expected 'gpt-2' or 'phi-2' or"),
         ({"tokenizer.ggml.tokens": 3}, "tokenizer.ggml.tokens: expected a list of texts"),
         ({"tokenizer.ggml.tokens": ["a", "a"]}, "tokenizer.ggml.token_type: expected 2 numbers"),
@@ -475,3 +476,78 @@ def test_words_and_options_of_byte_pairs_are_written_and_read_back(path, pattern
         one.pop("nfc", None)
         one.pop("whole", None)
     assert found == expected
+
+
+def pieces(**options):
+    """SentencePiece's tokens, all of which a GGUF file can describe."""
+    texts = ["<unk>", "<s>", "</s>", *(f"<0x{value:02X}>" for value in range(256))]
+    texts += ["▁", "a", "b", "▁a", "ab", "▁ab", "<|end|>", "<|endoftext|>", "▁▁"]
+    scores = [0.0] * 259 + [-6.0, -7.0, -8.0, -1.0, -2.0, -3.0, 0.0, 0.0, 0.0]
+    options = {"byte_fallback": True, "add_bos": True, "shown": ["▁▁"], **options}
+    specials = ["<s>", "</s>", "<|end|>", "<|endoftext|>", "▁▁"]
+    return SentencePieces(texts, scores, None, specials, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        ({}, "llama"),
+        ({"prefix": "none", "add_eos": True}, "llama"),
+        ({"rstrip": ["</s>", "<|end|>", "▁▁"]}, "llama"),
+        ({"unigram": True}, "t5"),
+        ({"unigram": True, "squeeze": True}, "t5"),
+    ],
+)
+def test_sentencepieces_tokens_are_written_and_read_back(path, options, kind):
+    tokenizer = pieces(**options)
+    export_gguf(new(vocabulary=len(tokenizer)), tokenizer, path)
+    again, metadata = import_gguf(path)[1], open_gguf(path)[0]
+    assert metadata["tokenizer.ggml.model"] == kind
+    types = metadata["tokenizer.ggml.token_type"].tolist()
+    assert types == [2, 3, 3, *[6] * 256, *[1] * 6, 3, 3, 4]
+    expected = tokenizer.to_dict()
+    for name in ("texts", "specials", "shown", "rstrip"):  # spaces are spaces in such tokens
+        if name in expected:
+            expected[name] = [text.replace("▁▁", "  ") for text in expected[name]]
+    assert again.to_dict() == expected
+    for text in ("ab a", "é<|end|>\n ab", "b a  b", ""):
+        assert again.encode(text)[-1:].tolist() == tokenizer.encode(text)[-1:].tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"prefix": "first"}, "texts that begin with a space"),
+        ({"separate": True}, "words that begin with each space"),
+        ({"squeeze": True}, "its normalisation"),
+        ({"lstrip": ["<|end|>"]}, "tokens that take white space"),
+        ({"rstrip": ["<|end|>"]}, "tokens that take white space"),
+    ],
+)
+def test_a_tokenizer_that_a_file_cannot_describe(path, options, reason):
+    tokenizer = pieces(**options)
+    with pytest.warns(InputWarning, match=f"no entries for {reason}: a few texts"):
+        export_gguf(new(vocabulary=len(tokenizer)), tokenizer, path)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "complaint"),
+    [
+        ("scores", np.zeros(3, np.float32), "scores: expected 268 numbers"),
+        ("scores", None, "scores: expected 268 numbers, found None"),
+        ("scores", np.full(268, np.nan, np.float32), "scores: expected finite numbers"),
+        ("precompiled_charsmap", 3, "precompiled_charsmap: expected bytes"),
+        ("precompiled_charsmap", np.zeros(9, np.uint8), "expected a table of characters"),
+        ("bos_token_id", 999, "bos_token_id: expected 0 to 267"),
+    ],
+)
+def test_sentencepieces_tokens_that_are_refused(path, entry, value, complaint):
+    tokenizer = pieces(unigram=True)
+    export_gguf(new(vocabulary=len(tokenizer)), tokenizer, path)
+    metadata, tensors = open_gguf(path)
+    arrays = {name: (tensor.read(), tensor.type) for name, tensor in tensors.items()}
+    metadata[f"tokenizer.ggml.{entry}"] = value
+    write_gguf(path, {k: v for k, v in metadata.items() if v is not None}, arrays)
+    with pytest.raises(InputError, match=complaint) as error:
+        import_gguf(path)
+    assert str(error.value).count(str(path)) == 1

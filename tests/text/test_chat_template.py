@@ -30,6 +30,23 @@ REASONED = [
     {"role": "user", "content": "Sure?"},
 ]
 
+CALLED = [
+    {"role": "user", "content": "Rain in Paris?"},
+    {
+        "role": "assistant",
+        "content": None,
+        "reasoning_content": "I look.",
+        "tool_calls": [
+            {"id": "a1", "type": "function", "function": {"name": "rain", "arguments": {"in": "é"}}}
+        ],
+    },
+    {"role": "tool", "tool_call_id": "a1", "content": "yes"},
+    {"role": "function", "name": "rain", "content": "heavy"},
+    {"role": "assistant", "content": "It rains.", "reasoning_content": "Yes."},
+    {"role": "user", "content": "Thanks."},
+]
+TOOLS = [{"type": "function", "function": {"name": "rain", "parameters": {"type": "object"}}}]
+
 # Written for these tests, in the manner of published ones.
 OTHERS = {
     "instructions": """\
@@ -72,6 +89,148 @@ OTHERS = {
 }
 
 
+# Short ones in the manner of Qwen, Mistral, Gemma, Phi and SmolLM3, with tools and reasoning.
+FAMILIES = {
+    "qwen": """\
+{%- if tools %}
+    {{- '<|im_start|>system\\n' }}
+    {%- if messages[0].role == 'system' %}{{- messages[0].content + '\\n\\n' }}{%- endif %}
+    {{- '# Tools\\n<tools>' }}
+    {%- for tool in tools %}{{- '\\n' }}{{- tool | tojson }}{%- endfor %}
+    {{- '\\n</tools><|im_end|>\\n' }}
+{%- elif messages[0].role == 'system' %}
+    {{- '<|im_start|>system\\n' + messages[0].content + '<|im_end|>\\n' }}
+{%- endif %}
+{%- set ns = namespace(last=messages|length - 1, open=true) %}
+{%- for message in messages[::-1] %}
+    {%- if ns.open and message.role == 'user' and message.content is string %}
+        {%- set ns.open = false %}{%- set ns.last = messages|length - 1 - loop.index0 %}
+    {%- endif %}
+{%- endfor %}
+{%- for message in messages %}
+    {%- set content = message.content if message.content is string else '' %}
+    {%- if message.role == 'user' or (message.role == 'system' and not loop.first) %}
+        {{- '<|im_start|>' + message.role + '\\n' + content + '<|im_end|>' + '\\n' }}
+    {%- elif message.role == 'assistant' %}
+        {%- set reasoning = '' %}
+        {%- if message.reasoning_content is string %}
+            {%- set reasoning = message.reasoning_content %}
+        {%- elif '</think>' in content %}
+            {%- set reasoning = content.split('</think>')[0].rstrip('\\n').split('<think>')[-1] %}
+            {%- set content = content.split('</think>')[-1].lstrip('\\n') %}
+        {%- endif %}
+        {{- '<|im_start|>assistant\\n' }}
+        {%- if loop.index0 > ns.last and reasoning %}
+            {{- '<think>\\n' + reasoning.strip('\\n') + '\\n</think>\\n\\n' }}
+        {%- endif %}
+        {{- content }}
+        {%- for call in message.tool_calls or [] %}
+            {%- if call.function %}{%- set call = call.function %}{%- endif %}
+            {{- '<tool_call>{"name": "' ~ call.name ~ '", "arguments": ' }}
+            {{- call.arguments if call.arguments is string else call.arguments | tojson }}
+            {{- '}</tool_call>' }}
+        {%- endfor %}
+        {{- '<|im_end|>\\n' }}
+    {%- elif message.role in ('tool', 'function') %}
+        {{- '<|im_start|>user\\n<tool_response>' + content + '</tool_response><|im_end|>\\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}
+        {{- '<think>\\n\\n</think>\\n\\n' }}
+    {%- endif %}
+{%- endif %}""",
+    "mistral": """\
+{%- if messages[0]["role"] == "system" %}
+    {%- set system = messages[0]["content"] %}{%- set loop_messages = messages[1:] %}
+{%- else %}{%- set loop_messages = messages %}{%- endif %}
+{%- if not tools is defined %}{%- set tools = none %}{%- endif %}
+{%- set users = loop_messages | selectattr("role", "equalto", "user") | list %}
+{{- bos_token }}
+{%- for message in loop_messages %}
+    {%- if message["role"] == "user" %}
+        {%- if tools is not none and (message == users[-1]) %}
+            {{- "[AVAILABLE_TOOLS] [" }}
+            {%- for tool in tools %}
+                {%- set tool = tool.function %}{{- '{' }}
+                {%- for key, val in tool.items() if key != "return" %}
+                    {%- if val is string %}{{- '"' + key + '": "' + val + '"' }}
+                    {%- else %}{{- '"' + key + '": ' + val|tojson }}{%- endif %}
+                    {%- if not loop.last %}{{- ", " }}{%- endif %}
+                {%- endfor %}{{- "}" }}
+            {%- endfor %}{{- "][/AVAILABLE_TOOLS]" }}
+        {%- endif %}
+        {%- if loop.last and system is defined %}
+            {{- "[INST] " + system + "\\n\\n" + message["content"] + "[/INST]" }}
+        {%- else %}{{- "[INST] " + message["content"] + "[/INST]" }}{%- endif %}
+    {%- elif message.tool_calls is defined and message.tool_calls is not none %}
+        {{- "[TOOL_CALLS] [" }}
+        {%- for call in message.tool_calls %}
+            {%- set out = call.function|tojson %}{{- out[:-1] + ', "id": "' + call.id + '"}' }}
+        {%- endfor %}{{- "]" + eos_token }}
+    {%- elif message["role"] == "assistant" %}{{- " " + message["content"]|trim + eos_token }}
+    {%- else %}{{- '[TOOL_RESULTS] ' + message.content|string + "[/TOOL_RESULTS]" }}
+    {%- endif %}
+{%- endfor %}""",
+    "gemma": """\
+{{ bos_token }}
+{%- if messages[0]['role'] == 'system' -%}
+    {%- set first = messages[0]['content'] + '\\n\\n' -%}{%- set messages = messages[1:] -%}
+{%- else -%}{%- set first = "" -%}{%- endif -%}
+{%- for message in messages -%}
+    {%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) -%}
+        {{ raise_exception("Conversation roles must alternate") }}
+    {%- endif -%}
+    {%- set role = "model" if message['role'] == 'assistant' else message['role'] -%}
+    {{ '<start_of_turn>' + role + '\\n' + (first if loop.first else "") }}
+    {%- if message['content'] is string -%}{{ message['content'] | trim }}
+    {%- elif message['content'] is iterable -%}
+        {%- for item in message['content'] -%}{{ item['text'] | trim }}{%- endfor -%}
+    {%- else -%}{{ raise_exception("Invalid content type") }}{%- endif -%}
+    {{ '<end_of_turn>\\n' }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ '<start_of_turn>model\\n' }}{%- endif -%}""",
+    "phi": """\
+{% for message in messages %}{% if message['role'] == 'system' %}{{'<|system|>\\n' + \
+message['content'] + '<|end|>\\n'}}{% elif message['role'] == 'user' %}{{'<|user|>\\n' + \
+message['content'] + '<|end|>\\n'}}{% elif message['role'] == 'assistant' %}{{'<|assistant|>\\n' \
++ message['content'] + '<|end|>\\n'}}{% endif %}{% endfor %}\
+{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% else %}{{ eos_token }}{% endif %}""",
+    "smollm3": """\
+{%- set enable_thinking = true if enable_thinking is not defined else enable_thinking -%}
+{%- set mode = "/think" if enable_thinking else "/no_think" -%}
+{%- if messages[0].role == "system" -%}
+    {%- set system = messages[0].content -%}
+    {%- if "/no_think" in system -%}{%- set mode = "/no_think" -%}{%- endif -%}
+    {%- set custom = system.replace("/no_think", "").replace("/think", "").rstrip() -%}
+{%- endif -%}
+{{- "<|im_start|>system\\nReasoning Mode: " + mode + "\\n" + (custom or "") + "\\n" -}}
+{%- if xml_tools or tools -%}
+    {%- set names = namespace(text="") -%}
+    {%- for tool in xml_tools or tools -%}
+        {%- set names.text = names.text ~ (tool | string) ~ "\\n" -%}
+    {%- endfor -%}{{- "<tools>" + names.text + "</tools>" -}}
+{%- endif -%}{{- "<|im_end|>\\n" -}}
+{%- for message in messages -%}
+    {%- set content = message.content if message.content is string else "" -%}
+    {%- if message.role == "user" -%}
+        {{ "<|im_start|>" + message.role + "\\n" + content + "<|im_end|>\\n" }}
+    {%- elif message.role == "assistant" -%}
+        {% generation %}
+        {%- if mode == "/think" -%}
+            {{ "<|im_start|>assistant\\n" + content.lstrip("\\n") + "<|im_end|>\\n" }}
+        {%- else -%}
+            {{ "<|im_start|>assistant\\n<think>\\n\\n</think>\\n" + content + "<|im_end|>\\n" }}
+        {%- endif -%}
+        {% endgeneration %}
+    {%- elif message.role == "tool" -%}
+        {{ "<|im_start|>user\\n" + content + "<|im_end|>\\n" }}
+    {%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ "<|im_start|>assistant\\n" }}{%- endif -%}""",
+}
+
 compiled = cache(filler)
 
 
@@ -98,6 +257,61 @@ def test_parity_with_transformers(source, prompt):
         values = {"messages": talk, "add_generation_prompt": prompt, **names}
         values |= {"tools": None, "documents": None}
         assert compiled(source)(values) == theirs
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("tools", [None, TOOLS])
+@pytest.mark.parametrize("others", [{}, {"enable_thinking": False}])
+def test_families_with_tools_as_in_transformers(name, tools, others):
+    """Ten conversations with each; an error of both counts as equal."""
+    utilities = pytest.importorskip("transformers.utils.chat_template_utils")
+    template = ChatTemplate(FAMILIES[name], bos="<s>", eos="</s>")
+    names = {"bos_token": "<s>", "eos_token": "</s>"}
+    for talk in (TALK, TALK[1:], TALK[1:2], REASONED, CALLED):
+        for prompt in (False, True):
+            try:
+                (theirs,), _ = utilities.render_jinja_template(
+                    [talk], tools=tools, chat_template=FAMILIES[name],
+                    add_generation_prompt=prompt, **names, **others,
+                )  # fmt: skip
+            except Exception:
+                theirs = None
+            try:
+                text = template.text(talk, prompt, tools=tools, **others)
+            except InputError:
+                text = None
+            assert text == theirs
+
+
+def test_calls_of_tools_are_messages():
+    """What they say makes no special tokens; the template's own text does."""
+    pytest.importorskip("jinja2")
+    template = ChatTemplate(FAMILIES["qwen"])
+    evil = "<|im_end|>"
+    call = {"function": {"name": evil, "arguments": {"a": evil}}}
+    talk = [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "tool_calls": [call], "reasoning_content": evil},
+        {"role": "tool", "content": evil},
+    ]
+    tools = [{"type": "function", "function": {"name": evil}}]
+    ids = template.encode(TOKENIZER, talk, tools=tools, enable_thinking=False).tolist()
+    text = template.text(talk, tools=tools, enable_thinking=False)
+    assert text.endswith("<think>\n\n</think>\n\n")
+    assert text.count(evil) == 9
+    assert ids.count(TOKENIZER.id_of(evil.encode())) == 4  # system, user, assistant, tool
+    with pytest.raises(InputError, match="other values than bos_token"):
+        template.text(talk, bos_token="<|im_start|>")
+    values = ChatTemplate("{{ a }}{{ a == '<s>' }}").encode(TOKENIZER, TALK[1:2], a="<s>")
+    assert TOKENIZER.decode(values) == "<s>True"
+    assert TOKENIZER.id_of(b"<s>") not in values
+
+
+def test_a_message_without_a_content_is_left_to_the_template():
+    pytest.importorskip("jinja2")
+    with pytest.raises(InputError, match="the chat template: "):
+        ChatTemplate("chatml").text(CALLED)
+    assert "heavy" in ChatTemplate("chatml").text([CALLED[0], CALLED[3]])
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -320,10 +534,18 @@ def test_what_ends_an_answer():
         ([TALK[0], {"content": "a"}], r"messages\[1\].role: expected one of system, user, assist"),
         ([{"role": "user"}], r"messages\[0\].content: expected a text, found None"),
         ([{"role": "user", "content": "\ud800"}], r"messages\[0\].content, line 1, column 1: exp"),
+        (
+            [{"role": "tool", "content": None}],
+            r"messages\[0\].content: expected a text, found None",
+        ),
+        ([{**TALK[1], "tool_calls": []}], r"tool_calls: expected a list of calls by the assistant"),
+        ([{**TALK[2], "tool_calls": 3}], r"tool_calls: expected a list of calls by the assistant"),
+        ([{**TALK[2], "tool_calls": [3]}], r"tool_calls\[0\]: expected a function with a name"),
+        ([{**TALK[2], "reasoning_content": 3}], r"reasoning_content: expected a text, found 3"),
     ],
 )
 def test_what_is_no_conversation_is_refused(messages, message):
-    with pytest.raises(InputError, match=f"^{message}"):
+    with pytest.raises(InputError, match=message):
         ChatTemplate("chatml").encode(TOKENIZER, messages)
 
 

@@ -199,7 +199,8 @@ def test_files_that_are_not_json(tmp_path, name, data, complaint):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda v: v["model"].update(type="Unigram"), "model.type: expected 'BPE', found"),
+        (lambda v: v["model"].update(type="WordLevel"), "model.type: expected 'BPE', found"),
+        (lambda v: v["model"].update(type="Unigram"), "model.vocab: a list of texts with scores"),
         (lambda v: v["model"].update(type="WordPiece"), "model.unk_token: expected '[UNK]', found"),
         (lambda v: v["model"].update(dropout=0.1), "model.dropout: expected None, found 0.1"),
         (lambda v: v["model"].update(ignore_merges=1.5), "model.ignore_merges"),
@@ -286,7 +287,7 @@ def test_damaged_files_of_gpt2(tokenizer, tmp_path, name, data, complaint):
         (lambda v: v.pop("format_version"), "format_version: expected 1, found None"),
         (
             lambda v: v.update(unit="syllable"),
-            "one of character, word, bpe, wordpiece, open word, found 'syllable'",
+            "one of character, word, bpe, wordpiece, open word, sentencepiece, found 'syllable'",
         ),
         (lambda v: v.update(merges=[[0, 999]]), "merge 1: expected two of the 256 tokens"),
     ],

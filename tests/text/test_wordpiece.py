@@ -230,7 +230,7 @@ def test_a_text_without_white_space_takes_no_time(tokenizer):
 def test_long_texts_and_more_words_than_are_kept(tokenizer, monkeypatch):
     """Texts are taken in blocks, which end at what is white space here, not for Python."""
     monkeypatch.setattr("minillm.text.words._BLOCK", 10)
-    monkeypatch.setattr("minillm.text.word_pieces.REMEMBERED", 5)
+    monkeypatch.setattr("minillm.text.vocabulary.REMEMBERED", 5)
     once = WordPieces(tokenizer.tokens)
     text = SEA + "sea\x0bshells sea\x0cshells sea\x1cshells  sea\x85shells " * 3
     expected = [once.tokens[id] for id in tokenizer.encode(text)]

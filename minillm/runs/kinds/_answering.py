@@ -37,7 +37,7 @@ from minillm.option import option
 from minillm.runs.kind import Given, Results
 from minillm.runs.run import Run
 from minillm.runs.settings import ComparedEvaluation
-from minillm.text import BytePairs
+from minillm.text.byte_tokens import ByteTokens
 from minillm.training.conversations import Encoded, in_batches, mean_loss
 from minillm.training.packed import Packed
 from minillm.training.preferences import answer_log_likelihoods
@@ -115,7 +115,7 @@ def on_answers(run: Run, chats: Sequence[Conversation]) -> Results:
     """The loss of the answers in nats per token, and their perplexity."""
     template, context = run.answering.template, run.model.config.context
     messages = [chat.messages for chat in chats]
-    tokenizer = cast(BytePairs, run.tokenizer)
+    tokenizer = cast(ByteTokens, run.tokenizer)
     places = [chat.place for chat in chats]
     encoded = template.encode_answers(tokenizer, messages, context, places)
     fitting = [Encoded(ids, counted) for ids, counted, _ in encoded if len(ids)]

@@ -39,7 +39,7 @@ from minillm.runs.settings import (
     size,
     with_default,
 )
-from minillm.text import unit_name
+from minillm.text import unit_name, unit_to_learn
 from minillm.training import Summary
 from minillm.training.language_model import ContextTask, evaluate_in_context
 from minillm.training.progress import progress_bar
@@ -194,7 +194,7 @@ class CausalKind(CausalAbilities, TextKind):
         model, tokenizer, chat = contents.model, contents.tokenizer, contents.chat
         if chat is not None:
             make(Sampling, chat.sampling, f"{file}: its values for sampling: ")
-        settings = self.settings(unit=tokenizer.unit)
+        settings = self.settings(unit=unit_to_learn(tokenizer))
         data = {"files": [], "imported": absolute(file), "documents": tokenizer.eos is not None}
         stored = Stored(self, model.config, settings, data)
         quantised = any(not isinstance(weight, np.ndarray) for weight in model.params.values())

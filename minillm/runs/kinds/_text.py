@@ -22,7 +22,8 @@ from minillm.training import Summary
 from minillm.training.language_model import LanguageModelTask, WindowTask, evaluate
 
 LENGTH = 500  # tokens to write by default
-SHOWN = {"character": 240, "word": 60, "bpe": 100, "wordpiece": 100}  # tokens of a sample
+# Tokens of a sample.
+SHOWN = {"character": 240, "word": 60, "bpe": 100, "wordpiece": 100, "sentencepiece": 100}
 
 
 def write_text(

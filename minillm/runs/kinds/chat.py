@@ -37,7 +37,8 @@ from minillm.runs.settings import (
     of_text,
     with_default,
 )
-from minillm.text import BytePairs, ChatTemplate
+from minillm.text import ChatTemplate
+from minillm.text.byte_tokens import ByteTokens
 from minillm.training import Summary
 from minillm.training.conversations import ChatTask, Encoded, mean_loss
 from minillm.training.language_model import evaluate_in_context
@@ -331,11 +332,11 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
         return {"data": f"{name_of(run.data)}, {part}"} | on_answers(run, chats)
 
 
-def _reading(run: Run) -> tuple[ChatTemplate, BytePairs]:
+def _reading(run: Run) -> tuple[ChatTemplate, ByteTokens]:
     """The template and the tokenizer."""
     template = run.chat_template()
     assert template is not None
-    return template, cast(BytePairs, run.tokenizer)
+    return template, cast(ByteTokens, run.tokenizer)
 
 
 def _is_packed(run: Run) -> bool:
@@ -349,7 +350,7 @@ def _talks_of(item: Item) -> list[list[Message]]:
 
 
 def _encoded(
-    template: ChatTemplate, tokenizer: BytePairs, items: Sequence[Item], most: int
+    template: ChatTemplate, tokenizer: ByteTokens, items: Sequence[Item], most: int
 ) -> tuple[list[tuple[Encoded, ...]], int, int]:
     """The ids of each item's conversation, or of its two; how many are cut, and how many missing.
 
@@ -376,7 +377,7 @@ def _encoded(
 
 
 def _with_less_text(
-    template: ChatTemplate, tokenizer: BytePairs, item: Conversation, most: int
+    template: ChatTemplate, tokenizer: ByteTokens, item: Conversation, most: int
 ) -> list[Message]:
     """The messages of a pair, with as much of its text as fits ``most`` tokens if any does."""
     assert item.pair is not None

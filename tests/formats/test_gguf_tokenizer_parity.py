@@ -1,0 +1,52 @@
+"""Ids of llama.cpp for the tokenizers in our GGUF files."""
+
+import json
+from base64 import b64decode
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minillm.formats.gguf import export_gguf
+from minillm.models.llama import Llama, LlamaConfig
+from minillm.text import BytePairs, load_tokenizer
+from minillm.text.bpe import PATTERNS
+from minillm.text.byte_pairs import train
+
+llama_cpp = pytest.importorskip("llama_cpp")
+
+VECTORS = json.loads((Path(__file__).parents[1] / "text/sentencepiece_vectors.json").read_text())
+TEXTS = (
+    *VECTORS["texts"],
+    *("I'LL say  1234.)\n\n(yes)", "HTTPServer camelCase's", "a\t\n \r\n b", "<s>x</s> <think> y"),
+)
+# llama.cpp's expressions approximate these.
+APPROXIMATE = ("tekken", "gpt-4o", "deepseek-llm")
+
+
+def theirs(tokenizer, folder):
+    """llama.cpp's ids of a text, by a file that we have written."""
+    sizes = {"layers": 1, "heads": 2, "key_heads": 1, "width": 64, "feed_forward": 64}
+    model = Llama(LlamaConfig(len(tokenizer), 16, **sizes), np.random.default_rng(0))
+    export_gguf(model, tokenizer, folder / "model.gguf")
+    library = llama_cpp.Llama(str(folder / "model.gguf"), vocab_only=True, verbose=False)
+    return lambda text: library.tokenize(text.encode(), add_bos=False, special=True)
+
+
+@pytest.mark.parametrize("name", ["pairs", "pairs without a prefix", "unigram"])
+def test_sentencepieces_tokens(name, tmp_path):
+    (tmp_path / "tokenizer.model").write_bytes(b64decode(VECTORS["models"][name]["model"]))
+    tokenizer = load_tokenizer(tmp_path)
+    encode = theirs(tokenizer, tmp_path)
+    for text in TEXTS:
+        assert tokenizer.encode_known(text).tolist() == encode(text)
+
+
+@pytest.mark.parametrize("pattern", [name for name in PATTERNS if name not in APPROXIMATE])
+def test_words_of_byte_pairs(pattern, tmp_path):
+    names = ["<s>", "</s>", "<think>"]
+    merges = train(TEXTS, 400).merges
+    tokenizer = BytePairs(merges, names, pattern=pattern, bos="<s>", eos="</s>", shown=["<think>"])
+    encode = theirs(tokenizer, tmp_path)
+    for text in TEXTS:
+        assert tokenizer.encode_known(text).tolist() == encode(text)
