@@ -23,6 +23,7 @@
     python -m benchmarks.plan             the plan of a training on several ranks, and its times
     python -m benchmarks.busy             steps and writing while other programs use the cores
     python -m benchmarks.bfloat16         training steps and losses in bfloat16, beside autocast
+    python -m benchmarks.compatibility    files of other programs: differences from their results
     python -m benchmarks.checkers         gradient checkers: bugs found, false alarms
     python -m benchmarks.startup          the time before anything happens
 

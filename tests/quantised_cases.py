@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from minillm.quantised import Quantised
 from minillm.quantised.codes import LEVELS, Coded
 from minillm.quantised.panels import pack
-from minillm.quantised.planes import to_planes
+from minillm.quantised.planes import PLANES, to_planes
 
 BLOCKS = st.integers(1, 3)
 OUTPUTS = st.one_of(st.integers(1, 20), st.sampled_from([31, 32, 33, 64, 100]))
@@ -31,6 +31,12 @@ def inputs(formats, B):
     return 256 * -(-B // 2) if any(FORMATS[format][2] for format in formats) else 32 * B
 
 
+def parts_of(codes, bits):
+    """The bits of codes for each plane."""
+    firsts = np.cumsum([0, *PLANES[bits]]).tolist()
+    return [codes >> f & (1 << p) - 1 for f, p in zip(firsts, PLANES[bits], strict=False)]
+
+
 def drawn(rng, format, I, O):
     """The random weights of O outputs, as codes (O, I / 32, 32), scales and offsets."""
     bits, K, integers, zero, has_offset, has_levels = FORMATS[format]
@@ -44,7 +50,8 @@ def drawn(rng, format, I, O):
         if not wanted:
             numbers[-1] = factors[-1] = None
     levels = LEVELS if has_levels else None
-    return Coded(to_planes(codes, bits), *numbers, zero, *factors, levels)
+    stored = to_planes(bits, *parts_of(codes, bits))
+    return Coded(stored, *numbers, zero, *factors, levels)
 
 
 def matrix(coded):

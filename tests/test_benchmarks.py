@@ -16,8 +16,9 @@ from made_up_times import LIMITS, kept, times
 
 import benchmarks
 from benchmarks import __main__ as program
-from benchmarks import report
+from benchmarks import compatibility, report
 from benchmarks.changes import ALL, Between, Config, Run, table
+from minillm.errors import InputError
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.testing import check_projections
@@ -224,3 +225,41 @@ def test_the_contestants_of_all_cases_agree():
     for case in cases(full=True):
         results = {name: case.compared(run()) for name, run in case.contestants.items()}
         contest.check_agreement(f"{case.kind} ({case.sizes})", results, case.tolerance)
+
+
+def test_rows_of_compatibility_have_a_cell_for_each_column(monkeypatch, tmp_path):
+    """Dashes where a library is missing, and the reason where a file is refused."""
+
+    def check(*cells):
+        def row(folder):
+            for cell in cells:
+                if isinstance(cell, Exception):
+                    raise cell
+                yield cell
+
+        return row
+
+    assert compatibility.cells_of(check(1e-7, "3 of 3"), 2) == ["1.0e-07", "3 of 3"]
+    assert compatibility.cells_of(check(0.0, ImportError()), 3) == ["0.0e+00", "-", "-"]
+    refused = InputError("/a/b/config.json: x: expected 1, found 2", "others")
+    assert (
+        compatibility.cells_of(check(refused), 2)[0]
+        == "refused: config.json: x: expected 1, found 2"
+    )
+    assert compatibility.row_of(["a|b", "c"]) == r"| a\|b | c |"
+    monkeypatch.setattr("sys.argv", ["x", "--only", "templates", "--out", str(tmp_path)])
+    monkeypatch.setattr(compatibility, "TEMPLATES", {"empty": ""})
+    compatibility.main()
+    text = (tmp_path / "compatibility.md").read_text()
+    assert text.startswith(
+        "```console\n$ python -m benchmarks.compatibility --only templates\n```\n"
+    )
+    assert "| empty | " in text
+
+
+def test_every_group_of_compatibility_has_rows():
+    for make in compatibility.GROUPS.values():
+        group = make()
+        names = [name for name, _ in group.rows]
+        assert len(names) == len({*names}) > 4
+        assert len(group.heads) > 1

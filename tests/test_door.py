@@ -15,6 +15,7 @@ from minillm.errors import DivergedError, InputError
 from minillm.models.bag_of_ngrams import Bag, BagConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.models.llama import Llama, LlamaConfig
 from minillm.text import build_vocabulary
 from minillm.training import AdamW
 from minillm.training.language_model import WindowTask
@@ -296,7 +297,8 @@ def test_a_model_of_a_loop_of_ones_own_is_saved_as_a_run(tmp_path):
     sizes = {"vocabulary": len(tokenizer)}
     gpt = GPT(GPTConfig(**sizes, context=8, layers=1, heads=2, width=8), rng)
     lm = LanguageModel(LanguageModelConfig(**sizes, embedding=4, hidden=8), rng)
-    for model in (gpt, lm):
+    llama = Llama(LlamaConfig(**sizes, context=8, layers=1, heads=2, width=8), rng)
+    for model in (gpt, lm, llama):
         optimiser = AdamW(model.params)
         for _ in range(3):
             _, backward = model.loss((ids[None, :8], ids[None, 1:9]), rng)

@@ -175,8 +175,8 @@ cdef class Parts:
                 and scale.dtype == (np.float16 if d is None else np.int8)
                 and 0 < P * PANEL - f.outputs + 1 <= PANEL
                 and (offset is None or (offset.shape == scale.shape and offset.dtype == scale.dtype))
-                and (d is None or (d.shape == factors and codes.shape[1] % SUPER == 0))
-                and (e is None or e.shape == factors)
+                and all(a is None or (a.shape == factors and a.dtype == np.float16) for a in (d, e))
+                and (d is None or codes.shape[1] % SUPER == 0)
                 and (e is None) == (d is None or offset is None)
             )
             if fits:

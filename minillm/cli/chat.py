@@ -11,6 +11,7 @@ half of the context; only the beginning of a longer document is read.
 With --lines, each line of a file is a separate conversation, and its answer is one line of the
 output: line breaks are written as \\n, and a backslash as \\\\.  The output is an empty line for a
 line that cannot be answered, with a note on standard error.
+With --schema, each answer is JSON that satisfies a schema; with --lines, too, JSON on one line.
 
 examples:
   minillm chat runs/smol
@@ -94,7 +95,8 @@ def run(args: argparse.Namespace) -> int:
             if isinstance(answer, InputError):
                 say(f"{shown(args.lines)}, line {number}: {answer}")
                 answer = ""
-            print(_on_one_line(answer), flush=True)
+            in_json = grammar is not None  # there, line breaks are white space
+            print(answer.replace("\n", "") if in_json else _on_one_line(answer), flush=True)
         return 0
     messages = list(beginning)
     terminal = sys.stdin is not None and sys.stdin.isatty()

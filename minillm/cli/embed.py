@@ -25,7 +25,7 @@ from minillm.errors import InputError
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the lines, the output and the pooling."""
-    add_run(parser, "a run of bert")
+    add_run(parser, "a run of bert or encoder")
     add_files(parser, "lines of UTF-8 text (default: standard input)")
     add_option(parser, "--to FILE", "write a .npy file (default: standard output)")
     parser.add_argument(

@@ -1,12 +1,13 @@
 """Fill in the gaps of a text.
 
-Print the most probable tokens for each [MASK], with their probabilities, by a run of bert.
-Several gaps are filled in independently, with a paragraph of tokens per gap.  A token that begins
-with ## continues a word.
+Print the most probable tokens for each [MASK], with their probabilities, by a run of bert or
+encoder.  Some encoders write <mask>.  Several gaps are filled in independently, with a paragraph of
+tokens per gap.  A token that begins with ## continues a word.
 
 examples:
   minillm fill runs/bert "the [MASK] statement"
   minillm fill runs/bert "import [MASK], [MASK]" --top 3
+  minillm fill runs/roberta "the <mask> statement"
 """
 
 import argparse
@@ -18,7 +19,7 @@ from minillm.cli.similar import print_scored
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the text."""
-    add_run(parser, "a run of bert")
+    add_run(parser, "a run of bert or encoder")
     parser.add_argument("text", metavar="TEXT", help="a text with [MASK] where a word is missing")
     add_option(parser, "--top K", "print K tokens for each gap", integer(1), 5)
 

@@ -1,10 +1,10 @@
-"""Serve a model that answers, with OpenAI's interface and a page; or the vectors of a BERT.
+"""Serve a model that answers, with OpenAI's interface and a page, or an encoder's vectors.
 
 Programs that use OpenAI's chat completions can use this model: their base URL is the address that
 is printed, followed by /v1, and the model is named like its folder or file.  The address itself
 opens a page in the browser.  Simultaneous requests are answered together.
 
-A run of bert serves the vectors of texts, and so does a model that answers: embeddings.
+The run of an encoder, such as bert, serves embeddings of texts, and so does a model that answers.
 
 The sampling options are defaults, which a request may replace.  Ctrl-C stops the server.
 
@@ -27,7 +27,7 @@ from minillm.runs.abilities import Embeds
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the address, the number of parallel answers, and how to sample."""
-    add_run(parser, "the run of a model that answers, or a GGUF file")
+    add_run(parser, "the run of a model that answers or of an encoder, or a GGUF file")
     host = "the address to listen on; unless it is this machine's own, other machines can connect"
     add_option(parser, "--host ADDRESS", host, default="127.0.0.1")
     add_option(parser, "--port N", "the port; 0: any that is free", integer(0, 65535), 8080)

@@ -2,8 +2,8 @@
 
 With word vectors: print the words closest to a word, with their cosines, or the cosine of two
 words.  With --set, print the rank correlation (Spearman) of the cosines and human judgements of
-pairs of words.  With a run of bert: print the cosine of two texts, or the lines of a file that are
-closest to one text.
+pairs of words.  With a run of bert or encoder: print the cosine of two texts, or the lines of a
+file that are closest to one text.
 
 examples:
   minillm similar runs/vectors class
@@ -28,7 +28,7 @@ from minillm.runs.run import Run
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare what to compare."""
-    add_run(parser, "a run of word2vec or bert")
+    add_run(parser, "a run of word2vec, bert or encoder")
     parser.add_argument("words", nargs="*", metavar="WORD", help="one word or two, or texts")
     add_option(parser, "--set FILE", "pairs of words with scores")
     add_option(parser, "--among FILE", "lines to compare one text with, - for standard input")

@@ -130,13 +130,17 @@ class Choice(Expression):
 
     def __init__(self, parts: frozenset[Expression]):
         self.parts = parts
+        self._known: dict[int, Expression] = {}  # derivatives, by the class of the byte
 
     @property
     def has_empty(self) -> bool:
         return any(part.has_empty for part in self.parts)
 
     def derivative(self, byte: int) -> Expression:
-        return choice(*[part.derivative(byte) for part in self.parts])
+        kind = int(self.classes[byte])
+        if kind not in self._known:
+            self._known[kind] = choice(*[part.derivative(byte) for part in self.parts])
+        return self._known[kind]
 
     @cached_property
     def classes(self) -> NDArray[np.int64]:

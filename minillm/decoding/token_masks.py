@@ -20,12 +20,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.decoding.grammar import NOTHING, Expression, read
+from minillm.decoding.grammar import NOTHING, Choice, Expression, read
 from minillm.errors import InputError
 from minillm.text.byte_tokens import ByteTokens
 
 DEAD, UNKNOWN = 0, -1  # numbers of states
 MOST_STATES = 20_000  # then all are forgotten
+MOST_WORK = 5_000  # derivatives for a mask
 
 
 class Level(NamedTuple):
@@ -94,9 +95,13 @@ class TokenMasks:
         return np.unpackbits(self._masks[state], count=V).view(bool)
 
     def _walk(self, number: int) -> NDArray[np.bool_]:
-        """The mask of a state (V,), from the root of the trie downwards."""
+        """The mask of a state (V,), from the root of the trie downwards.
+
+        After MOST_WORK, no new states are looked at: the tokens that lead to them are not allowed.
+        Only a schema with very many choices that begin alike needs so much.
+        """
         mask = np.zeros(len(self.trie.tokens), bool)
-        states = np.array([number])
+        states, self._work = np.array([number]), 0
         for level in self.trie.levels:
             states = self._next(states[level.parents], level.bytes)
             mask[level.ids] = states[level.nodes] != DEAD
@@ -110,8 +115,10 @@ class TokenMasks:
         unknown = after == UNKNOWN
         if unknown.any():
             for state in np.unique(states[unknown]).tolist():
-                self._fill(state)
+                if self._work < MOST_WORK:
+                    self._fill(state)
             after = self._table[states, bytes_]
+            after[after == UNKNOWN] = DEAD
         return after
 
     def _fill(self, state: int) -> None:
@@ -120,6 +127,7 @@ class TokenMasks:
         _, bytes_, classes = np.unique(expression.classes, return_index=True, return_inverse=True)
         after = [self._number(expression.derivative(byte)) for byte in bytes_.tolist()]
         self._table[state] = np.array(after)[classes]
+        self._work += len(after) * (len(expression.parts) if isinstance(expression, Choice) else 1)
 
     def _number(self, state: Expression) -> int:
         """The number of a state; a new one gets the next, and a row of the table."""
@@ -145,6 +153,7 @@ class Constrained:
     def adjust(self, logits: NDArray[np.float64], written: Sequence[int]) -> NDArray[np.float64]:
         """The logits (V,), with minus infinity for tokens that are not allowed: a new array.
 
+        A padded vocabulary has rows past the tokens; these are not allowed either.
         InputError if none is allowed, because the vocabulary lacks a byte that the grammar needs.
         """
         for token in written[self._read :]:
@@ -154,4 +163,6 @@ class Constrained:
         mask[self.ends] = self.state.has_empty
         if not mask.any():
             raise InputError("the grammar: expected a token that may come next, found none")
-        return np.where(mask, logits, -np.inf)
+        adjusted = np.full_like(logits, -np.inf)
+        adjusted[: len(mask)][mask] = logits[: len(mask)][mask]
+        return adjusted

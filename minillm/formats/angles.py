@@ -16,23 +16,22 @@ from minillm.data.entries import Entries, in_file
 from minillm.data.files import warn_of_unknown
 from minillm.errors import InputError, Reasons
 from minillm.models.llama import LlamaConfig
+from minillm.ops.rotary import Scaling, frequencies
 from minillm.ops.rotary_scaling import (
     Linear,
     Llama3,
     LongRope,
-    Scaling,
     Yarn,
     longrope_attention_factor,
-    plain,
     yarn_attention_factor,
 )
 
 # --- config.json ---------------------------------------------------------------------------------
 
-_ORIGINAL = "original_max_position_embeddings"
+ORIGINAL = "original_max_position_embeddings"
 _PARTIAL: dict[str, tuple[Any, ...]] = {"partial_rotary_factor": (1.0, None)}
-_OF_ALL = {"rope_theta", "rope_type", "type", _ORIGINAL, *_PARTIAL}
-CONFIG_ENTRIES = {"rope_theta", "rope_scaling", "rope_parameters", _ORIGINAL, *_PARTIAL}
+_OF_ALL = {"rope_theta", "rope_type", "type", ORIGINAL, *_PARTIAL}
+CONFIG_ENTRIES = {"rope_theta", "rope_scaling", "rope_parameters", ORIGINAL, *_PARTIAL}
 
 
 def read_angles(file: Entries) -> tuple[float, Scaling | None]:
@@ -47,8 +46,8 @@ def read_angles(file: Entries) -> tuple[float, Scaling | None]:
     if not isinstance(given, dict):
         raise file.wrong(name, "an object or null")
     angles = {"rope_theta": values.get("rope_theta", 10000.0)} | given
-    if values.get(_ORIGINAL) is not None:
-        angles[_ORIGINAL] = values[_ORIGINAL]
+    if values.get(ORIGINAL) is not None:
+        angles[ORIGINAL] = values[ORIGINAL]
     base, scaling = angles_in(f"{file.path}: {name}", angles, file)
     if scaling is not None:
         file.check_all(_PARTIAL)
@@ -70,7 +69,7 @@ def angles_in(place: str, angles: Mapping[str, Any], file: Entries) -> tuple[flo
         return base, None
     context = file.size("max_position_embeddings")
     with in_file(place):
-        return base, read(part, context, part.number(_ORIGINAL, context))
+        return base, read(part, context, part.number(ORIGINAL, context))
 
 
 def _linear(part: Entries, context: int, original: float) -> Scaling:
@@ -135,7 +134,7 @@ def _object(config: LlamaConfig) -> dict[str, Any] | None:
         return None
     if isinstance(scaling, Linear):
         return {"rope_type": "linear", "factor": scaling.factor}
-    original = {_ORIGINAL: int(scaling.original_context)}  # type: ignore[union-attr]
+    original = {ORIGINAL: int(scaling.original_context)}  # type: ignore[union-attr]
     if isinstance(scaling, Llama3):
         return {
             "rope_type": "llama3",
@@ -163,8 +162,11 @@ _LLAMA3 = "rope_freqs.weight"  # (w/2,): a divisor of each angle
 _SHORT, _LONG = "rope_factors_short.weight", "rope_factors_long.weight"
 ANGLE_TENSORS = (_LLAMA3, _SHORT, _LONG)
 _KINDS = ("linear", "none", "yarn", "longrope")  # the first is llama.cpp's default
-# Entries that may vary in llama.cpp, but not in ours: the only values, and what they mean.
+# Entries that may vary in llama.cpp, but not in ours: the only values, and what they mean.  In most
+# architectures llama.cpp ignores the two betas, so that it does not run what the authors meant.
 _FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
+    "yarn_beta_fast": ((32,), "32: other mixtures of angles cannot be run"),
+    "yarn_beta_slow": ((1,), "1: other mixtures of angles cannot be run"),
     "yarn_ext_factor": ((1, -1), "1: other mixtures of angles cannot be run"),
     "yarn_attn_factor": ((1, -1), "1: scaled attention cannot be run"),
     "yarn_log_multiplier": ((0,), "0: scaled attention cannot be run"),
@@ -173,8 +175,7 @@ GGUF_ENTRIES = {  # behind the architecture
     "rope.scale_linear",
     *(f"rope.scaling.{name}" for name in _FIXED),
     *(f"rope.scaling.{name}" for name in ("type", "factor", "attn_factor", "finetuned")),
-    *(f"rope.scaling.{name}" for name in ("original_context_length",)),
-    *(f"rope.scaling.{name}" for name in ("yarn_beta_fast", "yarn_beta_slow")),
+    "rope.scaling.original_context_length",
 }
 _SCALING = Llama3(1.0, 1.0, 4.0, 8192.0)  # of all Llamas since 3.1, except for the factor
 
@@ -208,10 +209,8 @@ def read_gguf_angles(
     found: list[Scaling] = []
     with in_file(file.path):
         if kind == "yarn":
-            beta_fast = single(file, f"{prefix}yarn_beta_fast", 32.0)
-            beta_slow = single(file, f"{prefix}yarn_beta_slow", 1.0)
             attention *= yarn_attention_factor(factor)
-            found.append(Yarn(factor, original, beta_fast, beta_slow, True, attention))
+            found.append(Yarn(factor, original, attention_factor=attention))
         elif kind != "none" and factor != 1:
             found.append(Linear(factor))
         if _SHORT in divisors and _LONG in divisors:
@@ -243,7 +242,7 @@ def _llama3_of(file: Entries, config: LlamaConfig, divisors: NDArray) -> Llama3:
 def _divisors(config: LlamaConfig, scaling: Llama3) -> NDArray:
     """The divisor of each angle, (w/2,)."""
     w, base = config.head_width, config.rotary_base
-    return plain(w, base) / scaling.frequencies(w, base, 0)
+    return frequencies(w, base) / scaling.frequencies(w, base, 0)
 
 
 def gguf_angles(
@@ -256,13 +255,13 @@ def gguf_angles(
     elif isinstance(scaling, Linear):
         entries |= {"type": "linear", "factor": scaling.factor}
     elif isinstance(scaling, Yarn):
-        if not scaling.truncate:
-            raise InputError("rope_scaling: truncate: expected True in a GGUF file, found False")
+        for name in ("beta_fast", "beta_slow", "truncate"):
+            if (value := getattr(scaling, name)) != (only := getattr(Yarn, name)):
+                place = f"rope_scaling: {name}"
+                raise InputError(f"{place}: expected {only} in a GGUF file, found {value}")
         entries |= {
             "type": "yarn",
             "factor": scaling.factor,
-            "yarn_beta_fast": scaling.beta_fast,
-            "yarn_beta_slow": scaling.beta_slow,
             "attn_factor": scaling.attention_factor / yarn_attention_factor(scaling.factor),
         }
     elif isinstance(scaling, LongRope):

@@ -158,10 +158,15 @@ class BERTFolder(Transformers):
 
     def read(self, path: str | Path, baseline: Any = None) -> Contents:
         """The model in a folder; facts are the settings for vectors of texts, or the labels."""
-        modules = read_modules(Path(path))
-        contents = super().read(modules["Transformer"])
-        config = encoder_config(contents.model.config)
-        sentences = read_sentences(Path(path), modules, config.width, config.context)
+        modules, reasons = read_modules(Path(path)), Reasons()
+        width, context = None, 0
+        with reasons:
+            contents = super().read(modules["Transformer"])
+            config = encoder_config(contents.model.config)
+            width, context = config.width, config.context
+        with reasons:
+            sentences = read_sentences(Path(path), modules, width, context)
+        reasons.check()
         if not isinstance(contents.model, FineTuned):
             return replace(contents, facts=asdict(sentences))
         file = modules["Transformer"] / "config.json"

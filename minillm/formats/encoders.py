@@ -1,4 +1,4 @@
-"""Encoders after BERT as transformers stores them: DistilBERT, RoBERTa, MPNet and ELECTRA.
+"""Encoders after BERT as transformers stores them: DistilBERT, RoBERTa, XLM-R, MPNet, ELECTRA.
 
     RobertaModel                      the blocks, and perhaps the pooler
     RobertaForMaskedLM                with the head that predicts masked words
@@ -31,8 +31,9 @@ from minillm.formats.huggingface import (
 from minillm.formats.tensors import Tensor
 from minillm.models.encoders import BUCKETS, FAMILIES, Encoder, EncoderConfig
 from minillm.models.fine_tuned import FineTuned
-from minillm.text import BytePairs, Vocabulary, WordPieces, load_tokenizer, tokenizer_files
-from minillm.text.byte_pairs import MASK
+from minillm.text import Vocabulary, WordPieces, load_tokenizer, tokenizer_files
+from minillm.text.byte_tokens import MASK, ByteTokens
+from minillm.text.sentence_pieces import SentencePieces
 
 BOS, EOS = "<s>", "</s>"  # of byte pairs
 
@@ -128,6 +129,16 @@ FILES = {
         defaults={"pad_token_id": 1},
         ignored=r"pooler\..*",
     ),
+    "xlm-roberta": Files(
+        classes="XLMRoberta",
+        prefix="roberta.",
+        names=_LM_HEAD,
+        heads="lm_head.",
+        output="lm_head.decoder.weight",
+        classifier=(*_ON_FIRST, "tanh"),
+        defaults={"pad_token_id": 1},
+        ignored=r"pooler\..*",
+    ),
     "mpnet": Files(
         classes="MPNet",
         prefix="mpnet.",
@@ -208,18 +219,18 @@ class EncoderFolder(BERTFolder):
         return [cls(family) for family in FILES]
 
     def read_tokenizer(self, folder: Path) -> Vocabulary:  # type: ignore[override]
-        """A tokenizer of pieces of words or of byte pairs, with the special tokens.
+        """A tokenizer of pieces of words, byte pairs or SentencePiece, with the special tokens.
 
-        The kind of run puts them around texts, so the tokenizer of byte pairs does not.
+        The kind of run puts them around texts, so the tokenizer does not.
         """
         tokenizer = load_tokenizer(folder)
-        if isinstance(tokenizer, BytePairs):
+        if isinstance(tokenizer, ByteTokens):
             tokenizer.add_bos = tokenizer.add_eos = False
             ids = tokenizer.special.ids
             tokenizer.bos, tokenizer.eos = ids.get(BOS), ids.get(EOS)
         elif not isinstance(tokenizer, WordPieces):
             raise InputError(
-                f"{folder}: expected a tokenizer of pieces of words or byte pairs, "
+                f"{folder}: expected a tokenizer of pieces of words, byte pairs or SentencePiece, "
                 f"found {tokenizer.unit}"
             )
         if None in (tokenizer.bos, tokenizer.eos, tokenizer.mask):
@@ -230,10 +241,12 @@ class EncoderFolder(BERTFolder):
         return tokenizer
 
     def tokenizer_files(self, tokenizer: Any, context: int) -> dict[str, bytes]:
-        """Files of word pieces, or of byte pairs as RoBERTa's are."""
+        """Files of word pieces, of byte pairs as RoBERTa's are, or as XLM-R's are."""
         if isinstance(tokenizer, WordPieces):
             return tokenizer_files(tokenizer)
-        files = byte_pair_files(tokenizer, "RobertaTokenizer", context)
+        xlm = isinstance(tokenizer, SentencePieces)
+        name = "XLMRobertaTokenizer" if xlm else "RobertaTokenizer"
+        files = byte_pair_files(tokenizer, name, context)
         ids, settings = tokenizer.special.ids, json.loads(files["tokenizer_config.json"])
         whole = json.loads(files["tokenizer.json"])
         processor = {"type": "RobertaProcessing", "trim_offsets": True, "add_prefix_space": False}

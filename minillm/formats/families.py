@@ -26,7 +26,7 @@ class Files:
     model_type: str = ""  # in config.json, if it is not the family's name
     defaults: Mapping[str, Any] = field(default_factory=dict)  # of entries that may be missing
     fixed: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # the only values we have
-    others: tuple[str, ...] = ()  # entries that are read, or change no result
+    others: tuple[str, ...] = ()  # entries that change no result
     refused: Mapping[str, str] = field(default_factory=dict)  # types of relatives: reasons
     names: Names = field(default_factory=dict)
     gain: float = 0.0  # our gain is the file's and this
@@ -63,7 +63,6 @@ FILES = {
         architectures=("MistralForCausalLM", "MistralModel"),
         defaults={"num_key_value_heads": 8, "sliding_window": 4096},
         fixed=_SILU,
-        others=("sliding_window",),
         architecture="llama",
         neighbours=True,
         window="minillm.attention.sliding_window",
@@ -84,7 +83,7 @@ FILES = {
         architectures=("SmolLM3ForCausalLM", "SmolLM3Model"),
         defaults={"num_key_value_heads": 4, "rope_theta": 2e6, "tie_word_embeddings": True},
         fixed=_SILU | _NO_WINDOW | _NO_BIAS | {"mlp_bias": (False,)},
-        others=(*_OF_LAYERS, "no_rope_layers", "no_rope_layer_interval"),
+        others=_OF_LAYERS,
         neighbours=True,
     ),
     "gemma3": Files(
@@ -105,15 +104,7 @@ FILES = {
             "final_logit_softcapping": (None,),
             "use_bidirectional_attention": (False, None),
         },
-        others=(
-            *_OF_LAYERS,
-            "_sliding_window_pattern",
-            "cache_implementation",
-            "hidden_act",
-            "query_pre_attn_scalar",
-            "rope_local_base_freq",
-            "sliding_window_pattern",
-        ),
+        others=("cache_implementation", "hidden_act"),
         refused={"gemma3": "a model that also sees images cannot be run"},
         names={
             f"{_BLOCK}.attention.norm.gain": f"{_LAYER}.post_attention_layernorm.weight",
@@ -126,7 +117,7 @@ FILES = {
         architectures=("Phi3ForCausalLM", "Phi3Model"),
         defaults={"rms_norm_eps": 1e-5, "original_max_position_embeddings": 4096},
         fixed=_SILU | _NO_BIAS | {"partial_rotary_factor": (1.0, None)},
-        others=("embd_pdrop", "resid_pdrop", "sliding_window"),
+        others=("embd_pdrop", "resid_pdrop"),
         names={
             f"{_BLOCK}.attention.W_qkv": f"{_LAYER}.self_attn.qkv_proj.weight",
             f"{_BLOCK}.feed_forward.W_gate_up": f"{_LAYER}.mlp.gate_up_proj.weight",

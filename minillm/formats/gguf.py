@@ -7,37 +7,44 @@ llama.cpp rotates the neighbours x_{2i} and x_{2i + 1}; our models rotate x_i an
 rows of each head of a query and a key are therefore in another order.  No block contains parts of
 two rows, so rows of quantised weights can change places without being decoded.
 
-Variants have other names and entries, by :mod:`minillm.formats.families`.
+:mod:`minillm.formats.gguf_config` has the sizes, :mod:`minillm.formats.families` what a variant has
+under other names.
 
 Weights that are quantised in the file remain so, as :class:`minillm.quantised.Quantised`.
 """
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.entries import Entries, in_file
-from minillm.data.files import copy_file, warn_of_unknown
-from minillm.errors import InputError, InputWarning, Reasons, short
+from minillm.data.entries import Entries
+from minillm.data.files import copy_file
+from minillm.errors import InputError, Reasons, short
 from minillm.formats.angles import (
     ANGLE_TENSORS,
-    GGUF_ENTRIES,
-    gguf_angles,
-    read_gguf_angles,
     single,
 )
-from minillm.formats.families import FILES, GGUF_NAMES, LLAMA, Files, every
+from minillm.formats.families import GGUF_NAMES
 from minillm.formats.format import Contents, Format, Updates
+from minillm.formats.gguf_config import (
+    EMBEDDING,
+    OUTPUT,
+    architecture_of,
+    check_for_llama_cpp,
+    config_of,
+    entries_of,
+    row_of,
+    tensor_of,
+)
 from minillm.formats.gguf_tokenizer import metadata_of, other_tokens_of, tokenizer_of
-from minillm.formats.huggingface import config_from, sampling_of
+from minillm.formats.huggingface import sampling_of
 from minillm.formats.weights import Weight, weights_of
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.models.variants import FAMILIES, Variant, VariantConfig
+from minillm.models.variants import Variant, VariantConfig
 from minillm.option import option
 from minillm.quantised.blocks import FLOATS, TYPES, Bytes, coded, type_of
 from minillm.quantised.codes import Coded
@@ -46,9 +53,8 @@ from minillm.quantised.matrix import ROUNDED_TWICE, Quantised, dense
 from minillm.quantised.panels import pack
 from minillm.text import ChatTemplate, Vocabulary
 
-_EMBEDDING, _OUTPUT = "token_embd.weight", "output.weight"
 _NAMES: dict[str, str | tuple[str, ...]] = {  # ours, theirs
-    "embedding.E": _EMBEDDING,
+    "embedding.E": EMBEDDING,
     "blocks.*.norm_1.gain": "blk.*.attn_norm.weight",
     "blocks.*.attention.W_qkv": tuple(f"blk.*.attn_{name}.weight" for name in "qkv"),
     "blocks.*.attention.W_o": "blk.*.attn_output.weight",
@@ -56,41 +62,8 @@ _NAMES: dict[str, str | tuple[str, ...]] = {  # ours, theirs
     "blocks.*.feed_forward.W_gate_up": ("blk.*.ffn_gate.weight", "blk.*.ffn_up.weight"),
     "blocks.*.feed_forward.W_down": "blk.*.ffn_down.weight",
     "norm.gain": "output_norm.weight",
-    "output.W": _OUTPUT,
+    "output.W": OUTPUT,
 }
-_ARCHITECTURES = {"llama": "llama"} | {  # theirs, the family
-    row.architecture or family: family
-    for family, row in FILES.items()
-    if row.architecture != "llama"
-}
-
-_SIZES = {
-    "context": "context_length",
-    "layers": "block_count",
-    "heads": "attention.head_count",
-    "key_heads": "attention.head_count_kv",
-    "width": "embedding_length",
-    "feed_forward": "feed_forward_length",
-    "head_width": "attention.key_length",
-}
-_OPTIONAL = ("key_heads", "head_width")
-# Entries that may vary in llama.cpp's Llama, but not in ours: the only value, and what it means.
-_FIXED: dict[str, tuple[Any, str]] = {
-    "expert_count": (0, "0: a mixture of experts cannot be run"),
-    "attention.causal": (True, "true: a model that sees later tokens cannot be run"),
-    "attn_logit_softcapping": (0, "0: limited scores cannot be run"),
-    "final_logit_softcapping": (0, "0: limited logits cannot be run"),
-}
-# Entries that are read below, and others that change no result: llama.cpp obeys them in models of
-# other architectures, if at all.
-_OTHERS = {
-    *_SIZES.values(), *_FIXED, *GGUF_ENTRIES,
-    "attention.layer_norm_rms_epsilon", "attention.value_length", "rope.dimension_count",
-    "rope.freq_base", "rope.freq_base_swa", "attention.clamp_kqv", "attention.scale",
-    "attention.sliding_window", "attention.sliding_window_pattern", "embedding_scale",
-    "expert_used_count", "logit_scale", "residual_scale", "tensor_data_layout",
-    "vocab_size",
-}  # fmt: skip
 _SAMPLING = {  # fields of Sampling, and theirs
     "temperature": "temp",
     "top_k": "top_k",
@@ -104,16 +77,6 @@ _FALLBACKS = {  # types of rows that are not a multiple of 256 weights, as llama
 }  # fmt: skip
 
 
-def _row(config: LlamaConfig) -> Files:
-    """The row of a family, or of a Llama."""
-    return FILES[config.family] if isinstance(config, VariantConfig) else LLAMA
-
-
-def _architecture(config: LlamaConfig) -> str:
-    family = config.family if isinstance(config, VariantConfig) else "llama"
-    return _row(config).architecture or family
-
-
 def _model(config: LlamaConfig) -> Any:
     """The class of the model."""
     return Variant if isinstance(config, VariantConfig) else Llama
@@ -121,7 +84,7 @@ def _model(config: LlamaConfig) -> Any:
 
 def _weights(config: LlamaConfig) -> Iterator[Weight]:
     """Our parameters, and their tensors."""
-    names = {**_NAMES, **GGUF_NAMES, **_row(config).gguf_names}
+    names = {**_NAMES, **GGUF_NAMES, **row_of(config).gguf_names}
     return weights_of(_model(config).shapes(config), names, True, widths_of(config))
 
 
@@ -134,7 +97,7 @@ def widths_of(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
 
 def _heads(tensor: str, config: LlamaConfig) -> int:
     """The number of heads of a tensor whose rows are in another order; 0 for other tensors."""
-    if not _row(config).neighbours:
+    if not row_of(config).neighbours:
         return 0
     return {"attn_q": config.heads, "attn_k": config.key_heads}.get(tensor.split(".")[-2], 0)
 
@@ -175,75 +138,6 @@ def read_weights(
     return _params_of(Path(path), config, open_gguf(path, lists=False)[1], allow_nan)
 
 
-def _config_of(entries: Entries, tensors: Mapping[str, GGUFTensor]) -> LlamaConfig:
-    """The sizes; InputError for a model that ours cannot represent."""
-    path, metadata, reasons = Path(entries.path), entries.values, Reasons()
-    arch = metadata.get("general.architecture")
-    if not isinstance(arch, str) or arch not in _ARCHITECTURES:
-        raise entries.wrong("general.architecture", " or ".join(map(repr, _ARCHITECTURES)))
-    for name, (only, expected) in _FIXED.items():
-        with reasons:
-            entries.check(f"{arch}.{name}", (only,), expected)
-    names = {ours: f"{arch}.{theirs}" for ours, theirs in _SIZES.items()}
-    with reasons:
-        config = config_from(
-            entries,
-            LlamaConfig,
-            {o: name for o, name in names.items() if o not in _OPTIONAL or name in metadata},
-            vocabulary=_tensor(path, tensors, _EMBEDDING).shape[0],
-            rotary_base=single(entries, f"{arch}.rope.freq_base", 10000.0),
-            eps=single(entries, f"{arch}.attention.layer_norm_rms_epsilon", 1e-5),
-            tied=_OUTPUT not in tensors,
-        )
-        width = config.head_width
-        for name in (f"{arch}.rope.dimension_count", f"{arch}.attention.value_length"):
-            entries.check(name, (width,), f"{width}, the width of a head")
-        config = _variant_of(entries, config)
-        divisors = {
-            name: _tensor(path, tensors, name, (width // 2,)).read()
-            for name in ANGLE_TENSORS
-            if name in tensors
-        }
-        scaling = read_gguf_angles(entries, arch, config, divisors)
-        config = replace(config, rope_scaling=scaling)
-    reasons.check()
-    own = {name: value for name, value in metadata.items() if name.startswith(f"{arch}.")}
-    warn_of_unknown(path, own, {f"{arch}.{name}" for name in _OTHERS})
-    return config
-
-
-def _variant_of(entries: Entries, config: LlamaConfig) -> LlamaConfig:
-    """The config of the family in a file: a Llama's, with the numbers that the changes need.
-
-    llama.cpp has windows in a Gemma 3 only if the file has one; else all layers are whole.
-    """
-    arch = entries.text("general.architecture")
-    family = "mistral" if FILES["mistral"].window in entries.values else _ARCHITECTURES[arch]
-    if family == "llama":
-        return config
-    changes, given, window = FAMILIES[family], dict[str, Any](), 0
-    if changes.windows and (name := FILES[family].window.format(arch)) in entries.values:
-        window = entries.size(name, 0)
-        given["window"] = window if 0 < window < config.context else None
-    if changes.whole_every:
-        given["whole_every"] = _whole_every(entries, arch, config) if window else 0
-        given["local_base"] = single(entries, f"{arch}.rope.freq_base_swa", 10000.0)
-    with in_file(entries.path):
-        return VariantConfig(**vars(config), family=family, **given)
-
-
-def _whole_every(entries: Entries, arch: str, config: LlamaConfig) -> int:
-    """n, if every n-th layer sees all tokens; a list says which layers do not."""
-    name, default = f"{arch}.attention.sliding_window_pattern", 6
-    value = entries.values.get(name, default)
-    if not isinstance(value, np.ndarray):
-        return entries.size(name, 0) if name in entries.values else default
-    n = every((value[: config.layers] == 0).tolist(), default)
-    if n is None or len(value) < config.layers:
-        raise entries.wrong(name, "every n-th layer to differ from the others, for one n")
-    return n
-
-
 def _params_of(
     path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTensor], allow_nan: bool = False
 ) -> dict[str, Any]:
@@ -259,31 +153,16 @@ def _check_tensors(path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTe
         for name, shape in weight.shapes().items():
             known.add(name)
             with reasons:
-                tensor = _tensor(path, tensors, name, shape)
+                tensor = tensor_of(path, tensors, name, shape)
                 if len(shape) == 1 and tensor.type not in FLOATS:
                     raise InputError(f"{path}: {name}: expected floats, found {tensor.type}")
     for name in tensors:
         with reasons:
             if name not in known:
-                expected = f"the tensors of a {_architecture(config)}"
+                expected = f"the tensors of a {architecture_of(config)}"
                 found = f"{path}: {short(name)}: expected {expected}, found it"
                 raise InputError(found)
     reasons.check()
-
-
-def _tensor(
-    path: Path,
-    tensors: Mapping[str, GGUFTensor],
-    name: str,
-    shape: tuple[int, ...] | None = None,
-) -> GGUFTensor:
-    """A tensor; InputError unless it is there and has this shape."""
-    if name not in tensors:
-        raise InputError(f"{path}: the tensor {name} is missing")
-    found = tensors[name].shape
-    if shape not in (None, found):
-        raise InputError(f"{path}: {name}: expected shape {shape}, found {found}")
-    return tensors[name]
 
 
 def _param(
@@ -312,7 +191,7 @@ def _query_scale(config: LlamaConfig) -> np.float32:
 
     Its Gemma 3 of 62 layers divides scores by sqrt(D / N), and ours by sqrt(w).
     """
-    largest = _architecture(config) == "gemma3" and config.layers == 62
+    largest = architecture_of(config) == "gemma3" and config.layers == 62
     return np.float32(np.sqrt(config.head_width * config.heads / config.width) if largest else 1)
 
 
@@ -392,7 +271,7 @@ def export_gguf(
 
     InputError for weights that the type cannot hold.
     """
-    c, arch = model.config, _architecture(model.config)
+    c = model.config
     tensors: dict[str, tuple[NDArray, str]] = {}
     for weight in _weights(c):
         output = weight.name == ("embedding.E" if c.tied else "output.W")
@@ -402,20 +281,13 @@ def export_gguf(
         for name, rows in weight.views(array).items():
             kind = "F32" if rows.ndim == 1 else _type_for(weight.name, block_type, rows, output)
             tensors[name] = _their_order(rows, _heads(name, c)), kind
-    angles, divisors = gguf_angles(c, arch)
+    entries, divisors = entries_of(c)
     tensors |= {name: (array, "F32") for name, array in divisors.items()}
     metadata = {
-        "general.architecture": arch,
+        "general.architecture": architecture_of(c),
         "general.file_type": TYPES[block_type].file,
         "general.quantization_version": 2,
-        **{f"{arch}.{theirs}": getattr(c, ours) for ours, theirs in _SIZES.items()},
-        f"{arch}.attention.value_length": c.head_width,
-        f"{arch}.rope.dimension_count": c.head_width,
-        f"{arch}.rope.freq_base": float(c.rotary_base),
-        **angles,
-        f"{arch}.attention.layer_norm_rms_epsilon": float(c.eps),
-        f"{arch}.vocab_size": c.vocabulary,
-        **(_of_changes(c, arch) if isinstance(c, VariantConfig) else {}),
+        **entries,
         **_with_padding(metadata_of(tokenizer), c.vocabulary),
     }
     if chat is not None:
@@ -428,38 +300,6 @@ def export_gguf(
         write_gguf(path, metadata, tensors)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
-
-
-def _of_changes(config: VariantConfig, arch: str) -> dict[str, Any]:
-    """The entries of a family's changes.  A window that a file must have is the context, if not 0.
-
-    A Mistral without a window is a Llama.
-    """
-    changes, name, found = config.changes, _row(config).window.format(arch), dict[str, Any]()
-    if changes.windows and (config.window or arch != "llama"):
-        found[name] = config.window or 0
-    if changes.whole_every:
-        found[name] = config.window or (config.context if config.whole_every else 0)
-        found[f"{arch}.attention.sliding_window_pattern"] = config.whole_every
-        local = config.local_base if config.whole_every else config.rotary_base
-        found[f"{arch}.rope.freq_base_swa"] = float(local)
-    return found
-
-
-def check_for_llama_cpp(path: str | Path, config: LlamaConfig) -> None:
-    """InputError where llama.cpp rotates other layers; a warning of a window that it ignores."""
-    if not isinstance(config, VariantConfig):
-        return
-    fixed = config.changes.unrotated_every
-    marked = [config.rotation_of(layer) is None for layer in range(config.layers)]
-    if fixed and every(marked, fixed) != fixed:
-        found = config.unrotated_every
-        raise InputError(
-            f"{path}: unrotated_every: expected {fixed}, as in llama.cpp, found {found}"
-        )
-    if config.window and _row(config).no_window:
-        note = f"llama.cpp ignores the window of {config.window:,} tokens in a {config.family}"
-        warnings.warn(f"{path}: {note}", InputWarning, stacklevel=2)
 
 
 def _type_for(name: str, block_type: str, rows: NDArray, output: bool) -> str:
@@ -510,13 +350,13 @@ class GGUF(Format):
         metadata, tensors = open_gguf(path, reasons=reasons)
         entries = Entries(Path(path), _without_padding(metadata))
         with reasons:
-            config = _config_of(entries, tensors)
+            config = config_of(entries, tensors)
             _check_tensors(Path(path), config, tensors)
         with reasons:
             tokenizer = tokenizer_of(entries)
             if config and len(tokenizer) > config.vocabulary:
                 raise InputError(
-                    f"{path}: {_EMBEDDING} has {config.vocabulary:,} rows, "
+                    f"{path}: {EMBEDDING} has {config.vocabulary:,} rows, "
                     f"but the tokenizer has {len(tokenizer):,} tokens"
                 )
             template = entries.text("tokenizer.chat_template", "")
@@ -568,7 +408,7 @@ class GGUFAdapter(Format):
                     rows = _their_order(B[:, columns].T, _heads(name, config))
                     tensors[f"{name}.lora_b"] = rows, "F32"
         metadata = {
-            "general.architecture": _architecture(config),
+            "general.architecture": architecture_of(config),
             "general.type": "adapter",
             "adapter.type": "lora",
             "adapter.lora.alpha": contents.alpha / contents.rank * rank,

@@ -351,7 +351,12 @@ def write_adapter(
     def name_of(plain: str) -> str:
         return made.stored(plain, model.config) if whole else plain
 
-    rank = max((A.shape[1] for A, _ in parts.values()), default=1)
+    if not parts:
+        raise InputError(
+            f"{folder}: expected an addition A B, which PEFT needs, found whole weights only: "
+            "merge the run, with minillm merge"
+        )
+    rank = max(A.shape[1] for A, _ in parts.values())
     tensors = {}
     for module, (A, B) in parts.items():
         missing, sides = ((0, rank - A.shape[1]), (0, 0)), _sides(modules[module][0])

@@ -20,6 +20,7 @@ import numpy as np
 from minillm.data.entries import Entries, in_file
 from minillm.data.files import read_json
 from minillm.errors import Reasons
+from minillm.formats.angles import ORIGINAL
 from minillm.formats.families import FILES, NAMES, every
 from minillm.formats.format import Contents, Format
 from minillm.formats.llama import LlamaFolder
@@ -28,6 +29,12 @@ from minillm.models.variants import FAMILIES, Variant, VariantConfig
 
 _WHOLE, _LOCAL = "full_attention", "sliding_attention"
 _SCALE = "query_pre_attn_scalar"
+_PATTERNS = ("sliding_window_pattern", "_sliding_window_pattern")  # the second of transformers 5
+_OF_CHANGES = {  # entries that are read below
+    "windows": {"sliding_window"},
+    "whole_every": {"layer_types", "rope_local_base_freq", _SCALE, *_PATTERNS},
+    "unrotated_every": {"no_rope_layers", "no_rope_layer_interval"},
+}
 
 
 class FamilyFolder(LlamaFolder):
@@ -38,12 +45,14 @@ class FamilyFolder(LlamaFolder):
 
     def __init__(self, family: str):
         self.family, self.row = family, FILES[family]
+        changes = FAMILIES[family]
+        read = [names for change, names in _OF_CHANGES.items() if getattr(changes, change)]
         row = {
             "model_type": self.row.model_type or family,
             "architectures": self.row.architectures,
             "fixed": self.row.fixed,
             "gain": self.row.gain,
-            "others": LlamaFolder.others | {*self.row.others},
+            "others": LlamaFolder.others.union(self.row.others, *read),
             "names": {**LlamaFolder.names, **NAMES, **self.row.names},
         }
         for name, value in row.items():  # they replace what the class declares of a Llama
@@ -122,6 +131,9 @@ class FamilyFolder(LlamaFolder):
         """A Llama's entries, and those of the changes."""
         changes, layers = config.changes, range(config.layers)
         entries = super().entries(config) | {"pad_token_id": None}  # some have a default here
+        scaling = entries["rope_scaling"] or {}
+        if ORIGINAL in self.row.defaults and ORIGINAL in scaling:
+            entries[ORIGINAL] = scaling[ORIGINAL]  # the default would replace the one inside
         if changes.windows:
             entries["sliding_window"] = config.window
         if changes.whole_every:
@@ -144,9 +156,9 @@ class FamilyFolder(LlamaFolder):
         angles = values.get("rope_parameters")
         if FAMILIES[self.family].whole_every and isinstance(angles, dict):
             for name in (_WHOLE, _LOCAL):
-                if not isinstance(angles.get(name, {}), dict):
+                if not isinstance(angles.get(name) or {}, dict):
                     raise file.wrong("rope_parameters", "an object for each type of layer")
-            whole, local = (angles.get(name, {}) for name in (_WHOLE, _LOCAL))
+            whole, local = (angles.get(name) or {} for name in (_WHOLE, _LOCAL))
             part = Entries(f"{file.path}: rope_parameters: {_LOCAL}", local)
             part.check("rope_type", ("default",))
             values |= {"rope_parameters": whole}
@@ -166,8 +178,7 @@ def _window(file: Entries) -> int | None:
 
 def _whole_every(file: Entries, default: int) -> int:
     """n, if every n-th layer sees all tokens; InputError for other lists of layers."""
-    names = ("sliding_window_pattern", "_sliding_window_pattern")
-    given = [name for name in names if file.values.get(name) is not None]
+    given = [name for name in _PATTERNS if file.values.get(name) is not None]
     default = file.size(given[0]) if given else default
     types = file.values.get("layer_types")
     if types is None:

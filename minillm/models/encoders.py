@@ -98,6 +98,7 @@ class Changes:
 FAMILIES = {
     "distilbert": Changes(segments=False, pooler=False),
     "roberta": Changes(after_padding=True),
+    "xlm-roberta": Changes(after_padding=True),  # of a hundred languages
     "mpnet": Changes(segments=False, after_padding=True, relative=True),
     "electra": Changes(narrow=True, masked_words=False, pooler=False),
 }

@@ -55,7 +55,8 @@ from minillm.layers.heads import Attend, causal, self_attention
 from minillm.layers.norms import add_norm, norm
 from minillm.layers.types import Backward, Ids, Params, Rng
 from minillm.models import base, sizes
-from minillm.ops.rotary_scaling import SCALINGS, Llama3, Scaling, class_of
+from minillm.ops.rotary import Scaling
+from minillm.ops.rotary_scaling import Llama3, class_of
 
 DEVIATION = 0.02  # of fresh weights
 
@@ -249,7 +250,7 @@ def _scaling(config: LlamaConfig) -> Scaling:
     """The scaling of the angles; ValueError for one that does not fit."""
     scaling = config.rope_scaling
     try:
-        if not isinstance(scaling, SCALINGS):
+        if not isinstance(scaling, Scaling):
             if not isinstance(scaling, tuple | list) or len(scaling) != 4:
                 raise ValueError(f"expected the four numbers of Llama 3, found {scaling}")
             scaling = Llama3(*scaling)

@@ -2,13 +2,33 @@
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks
 from minillm._kernels import twinned
-from minillm.ops.rotary_scaling import SCALINGS, Scaling, plain
+
+
+@runtime_checkable
+class Scaling(Protocol):
+    """A change of the angles for texts that are longer than in training.
+
+    :mod:`minillm.ops.rotary_scaling` has four of them.
+    """
+
+    @property
+    def attention_factor(self) -> float:
+        """A factor of all cosines and sines."""
+
+    def frequencies(self, D: int, base: float, tokens: int | NDArray[np.integer]) -> NDArray:
+        """The angle by which each pair turns from one position to the next: (D/2,).
+
+        For texts of ``tokens`` (B,), these may be (B, D/2).
+        """
+
+    def __hash__(self) -> int: ...
 
 
 def rotary(
@@ -44,7 +64,7 @@ def rotary(
         raise ValueError(f"rotary: x: expected an even D, found shape {x.shape}")
     base = checks.positive("rotary", "base", base)
     places = checks.ids("rotary", "positions", positions, 2**53, (B, T))
-    if scaling is not None and not isinstance(scaling, SCALINGS):
+    if scaling is not None and not isinstance(scaling, Scaling):
         found = type(scaling).__name__
         raise TypeError(f"rotary: scaling: expected a scaling of the angles, found {found}")
     cos, sin = _of_all_layers(places.tobytes(), (B, T), D, base, scaling, x.dtype)
@@ -57,12 +77,17 @@ def rotary(
     return y, backward
 
 
+def frequencies(D: int, base: float) -> NDArray:
+    """The angle theta_i by which each pair turns from one position to the next: (D/2,)."""
+    return base ** (-2 * np.arange(D // 2) / D)
+
+
 def cos_and_sin(
     positions: NDArray[np.integer], D: int, base: float, scaling: Scaling | None, dtype: np.dtype
 ) -> tuple[NDArray, NDArray]:
     """The cosines and sines of all angles: positions (B, T) -> (B, T, D/2) each."""
     if scaling is None:
-        theta, factor = plain(D, base), 1.0
+        theta, factor = frequencies(D, base), 1.0
     else:
         tokens = positions.max(axis=1, initial=-1) + 1  # (B,)
         theta, factor = scaling.frequencies(D, base, tokens), scaling.attention_factor

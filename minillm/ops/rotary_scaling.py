@@ -36,12 +36,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.ops.rotary import frequencies
+
 Tokens = int | NDArray[np.integer]  # of a text, or of each of B texts
-
-
-def plain(D: int, base: float) -> NDArray:
-    """The angles without scaling, theta_i = base^(-2 i / D): (D/2,)."""
-    return base ** (-2 * np.arange(D // 2) / D)
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ class Linear:
 
     def frequencies(self, D: int, base: float, tokens: Tokens) -> NDArray:
         """The angle by which each pair turns from one position to the next: (D/2,)."""
-        return plain(D, base) / self.factor
+        return frequencies(D, base) / self.factor
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,7 @@ class Llama3:
 
     def frequencies(self, D: int, base: float, tokens: Tokens) -> NDArray:
         """The angle by which each pair turns from one position to the next: (D/2,)."""
-        theta, low = plain(D, base), self.low_frequency_factor
+        theta, low = frequencies(D, base), self.low_frequency_factor
         turns = self.original_context * theta / (2 * np.pi)
         r = np.clip((turns - low) / (self.high_frequency_factor - low), 0, 1)
         return r * theta + (1 - r) * theta / self.factor
@@ -155,7 +152,7 @@ class Yarn:
         if first == last:
             last += 0.001  # the mixture is a step
         r = np.clip((np.arange(D // 2) - first) / (last - first), 0, 1)
-        theta = plain(D, base)
+        theta = frequencies(D, base)
         return (1 - r) * theta + r * theta / self.factor
 
 
@@ -206,7 +203,7 @@ class LongRope:
                 found = len(getattr(self, name))
                 raise ValueError(f"{name}: expected {D // 2} factors, found {found}")
         divisors = np.where(self.is_long(tokens)[..., None], self.long, self.short)
-        return plain(D, base) / divisors
+        return frequencies(D, base) / divisors
 
 
 def longrope_attention_factor(factor: float, original_context: float) -> float:
@@ -219,7 +216,6 @@ def longrope_attention_factor(factor: float, original_context: float) -> float:
     return math.sqrt(1 + math.log(factor) / math.log(original_context))
 
 
-Scaling = Linear | Llama3 | Yarn | LongRope
 SCALINGS: tuple[type[Any], ...] = (Linear, Llama3, Yarn, LongRope)
 
 

@@ -41,7 +41,7 @@ from numpy.typing import NDArray
 
 from minillm.errors import InputError, short
 from minillm.quantised.codes import BLOCK, LEVELS, Coded
-from minillm.quantised.planes import plane_of, to_planes
+from minillm.quantised.planes import to_planes
 
 Bytes = NDArray[np.uint8]
 
@@ -115,9 +115,9 @@ def _decode_q5_1(blocks: Bytes) -> Coded:
     return Coded(stored, _half(blocks, 0), _half(blocks, 2), 0)
 
 
-def _five(low: Bytes, high: Bytes) -> Bytes:
+def _five(low: Bytes, fifth: Bytes) -> Bytes:
     """The planes of codes, whose fifth bits (..., 4) are in the order of the weights."""
-    return _joined(low, plane_of(_bits(high), 1))
+    return _joined(low, to_planes(1, np.unpackbits(fifth, axis=-1, bitorder="little")))
 
 
 def _decode_q4_0(blocks: Bytes) -> Coded:
@@ -133,22 +133,19 @@ def _decode_iq4_nl(blocks: Bytes) -> Coded:
 
 
 def _decode_q6_k(blocks: Bytes) -> Coded:
-    low = _parts(blocks[..., :128], 64, 4)  # (O, blocks, 2, 2, 64)
-    high = _parts(blocks[..., 128:192], 32, 2)  # (O, blocks, 2, 4, 32)
-    q = low.reshape(high.shape) | high << 4
-    return _of_256(blocks, q, 6, blocks[..., 192:208].view(np.int8), 208, zero=32)
+    low, high = _parts(blocks[..., :128], 64, 4), _parts(blocks[..., 128:192], 32, 2)
+    return _of_256(_lines(6, low, high), blocks, blocks[..., 192:208], 208, zero=32)
 
 
 def _decode_q5_k(blocks: Bytes) -> Coded:
-    low = _parts(blocks[..., 48:], 32, 4)  # (O, blocks, 4, 2, 32)
-    high = _parts(blocks[..., 16:48], 32, 1)  # (O, blocks, 1, 8, 32)
+    low, high = _parts(blocks[..., 48:], 32, 4), _parts(blocks[..., 16:48], 32, 1)
     s, m = _six_bits(blocks[..., 4:16])
-    return _of_256(blocks, low | high.reshape(low.shape) << 4, 5, s, 0, m, 2)
+    return _of_256(_lines(5, low, high), blocks, s, 0, m, 2)
 
 
 def _decode_q4_k(blocks: Bytes) -> Coded:
     s, m = _six_bits(blocks[..., 4:16])
-    return _of_256(blocks, _parts(blocks[..., 16:], 32, 4), 4, s, 0, m, 2)
+    return _of_256(_lines(4, _parts(blocks[..., 16:], 32, 4)), blocks, s, 0, m, 2)
 
 
 def _six_bits(packed: Bytes) -> tuple[Bytes, Bytes]:
@@ -161,42 +158,42 @@ def _six_bits(packed: Bytes) -> tuple[Bytes, Bytes]:
 
 
 def _decode_iq4_xs(blocks: Bytes) -> Coded:
-    high = _parts(blocks[..., 2:4], 1, 2)  # (O, blocks, 2, 4, 1)
-    low = _parts(blocks[..., 4:8], 1, 4)  # (O, blocks, 4, 2, 1)
-    s = (low.reshape(high.shape) | high << 4).reshape(*blocks.shape[:-1], 8)
-    s = s.view(np.int8) - np.int8(32)
-    found = _of_256(blocks, _parts(blocks[..., 8:], 16, 4), 4, s, 0, zero=128)
-    return found._replace(levels=LEVELS)
+    low, high = _parts(blocks[..., 4:8], 1, 4), _parts(blocks[..., 2:4], 1, 2)
+    s = low.reshape(high.shape) | high << 4
+    s = s.reshape(*blocks.shape[:-1], 8) - np.uint8(32)
+    stored = blocks[..., 8:].reshape(len(blocks), -1, 16)
+    return _of_256(stored, blocks, s, 0, zero=128)._replace(levels=LEVELS)
 
 
 def _decode_q3_k(blocks: Bytes) -> Coded:
-    low = _parts(blocks[..., 32:96], 32, 2)  # (O, blocks, 2, 4, 32)
-    high = _parts(blocks[..., :32], 32, 1)  # (O, blocks, 1, 8, 32)
-    low_s = _parts(blocks[..., 96:104], 8, 4)  # (O, blocks, 1, 2, 8)
-    high_s = _parts(blocks[..., 104:108], 4, 2)  # (O, blocks, 1, 4, 4)
-    s = low_s.reshape(high_s.shape) | high_s << 4
-    s = s.reshape(*blocks.shape[:-1], 16).view(np.int8) - np.int8(32)
-    return _of_256(blocks, low | high.reshape(low.shape) << 2, 3, s, 108, zero=4)
+    low, high = _parts(blocks[..., 96:104], 8, 4), _parts(blocks[..., 104:108], 4, 2)
+    s = low.reshape(high.shape) | high << 4
+    s = s.reshape(*blocks.shape[:-1], 16) - np.uint8(32)
+    low, high = _parts(blocks[..., 32:96], 32, 2), _parts(blocks[..., :32], 32, 1)
+    return _of_256(_lines(3, low, high), blocks, s, 108, zero=4)
 
 
 def _decode_q2_k(blocks: Bytes) -> Coded:
-    q = _parts(blocks[..., 16:80], 32, 2)  # (O, blocks, 2, 4, 32)
-    return _of_256(blocks, q, 2, blocks[..., :16] & 15, 80, blocks[..., :16] >> 4, 82)
+    q, s, m = _parts(blocks[..., 16:80], 32, 2), blocks[..., :16] & 15, blocks[..., :16] >> 4
+    return _of_256(_lines(2, q), blocks, s, 80, m, 82)
+
+
+def _lines(bits: int, *parts: Bytes) -> Bytes:
+    """The planes of parts of codes in the order of the weights, the lowest bits first."""
+    return to_planes(bits, *(part.reshape(len(part), -1, BLOCK) for part in parts))
 
 
 def _of_256(
+    stored: Bytes,
     blocks: Bytes,
-    codes: NDArray,
-    bits: int,
     s: NDArray,
     d: int,
     m: NDArray | None = None,
     e: int = 0,
     zero: int = 0,
 ) -> Coded:
-    """Codes in the order of the weights, scales s, offsets m, and the places of d and e."""
+    """Codes with scales s, offsets m, and the places of d and e in a block."""
     O = len(blocks)
-    stored = to_planes(codes.reshape(O, -1, BLOCK), bits)
     scale = s.view(np.int8).reshape(O, -1)
     if m is None:
         return Coded(stored, scale, None, zero, _half(blocks, d))
@@ -214,14 +211,11 @@ def _parts(packed: Bytes, n: int, bits: int) -> Bytes:
 
     (..., bytes) -> (..., bytes / n, 8 / bits, n).
     """
-    shifts = np.arange(0, 8, bits, dtype=np.uint8)[:, None]
-    parts: NDArray = packed.reshape(*packed.shape[:-1], -1, 1, n) >> shifts & (1 << bits) - 1
-    return parts
-
-
-def _bits(packed: Bytes) -> Bytes:
-    """The bits of bytes, the lowest of each first: (..., n) -> (..., 8 n)."""
-    return np.unpackbits(packed, axis=-1, bitorder="little")
+    several = np.dtype(np.uint32 if n % 4 == 0 else np.uint8)  # bytes at once
+    words: NDArray = np.ascontiguousarray(packed).view(several)
+    words = words.reshape(*words.shape[:-1], -1, 1, n // words.itemsize)
+    mask = np.full(words.itemsize, (1 << bits) - 1, np.uint8).view(several)
+    return (words >> np.arange(0, 8, bits, dtype=several)[:, None] & mask).view(np.uint8)
 
 
 # --- from numbers to blocks ----------------------------------------------------------------------

@@ -15,6 +15,7 @@ from minillm.models.llama import Llama
 from minillm.models.variants import Variant
 from minillm.option import make, types_of
 from minillm.quantised.matrix import dequantised
+from minillm.runs.abilities import Imports
 from minillm.runs.additions import check_additions
 from minillm.runs.config import ToSave, read_config, save_run
 from minillm.runs.folder import RunFolder
@@ -143,6 +144,7 @@ def save(
     InputError for a model that belongs to no kind.
     """
     found = [kind for kind in kinds().values() if type(model) is kind.model]
+    found.sort(key=lambda kind: not isinstance(kind, Imports))  # a chat begins with another run
     variants = {name for kind in found for name, _ in kind.variants.values()}
     kind = next((kind for kind in found if kind.name not in variants), None)
     if kind is None:

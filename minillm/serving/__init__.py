@@ -1,7 +1,10 @@
 """Serving a model over HTTP, with the interface of OpenAI's chat completions.
 
+embeddings.py   the vectors of texts
 engine.py       the thread that continues the texts of all requests together
 requests.py     the fields of a request, and its errors
+tools.py        functions that an answer may call, and the forms of calls
+forms.py        the objects of an answer
 connections.py  the connections and the hosts that are let in
 threads.py      threads for the work before an answer
 app.py          the paths, and the answers to them

@@ -164,7 +164,7 @@ class ChatLogProbs:
 
 
 class CompletionLogProbs:
-    """The log-probabilities of a completion: lists with an entry for each token.
+    r"""The log-probabilities of a completion: lists with an entry for each token.
 
     A part of a character is shown as ``bytes:\xe2\x82``.  The place of a token in the text is the
     number of whole characters before it.  The tokens of a prompt may have characters that its text

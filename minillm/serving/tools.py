@@ -130,7 +130,7 @@ def _in_json(value: Any) -> str:
 
 def form_of(template: str) -> CallForm:
     """The form of the calls of a model with a chat template in Jinja.  InputError for none."""
-    if not re.search(r"\btools\b", template):
+    if not re.search(r"\b(xml_)?tools\b", template):  # SmolLM3 calls them so
         raise InputError("tools: expected a chat template that takes tools, found one without")
     found = next((form for form in FORMS if form.sign in template), None)
     if found is None:

@@ -19,12 +19,11 @@ from minillm.text.bpe_fast import (
     split_words,
     word_ends,
 )
-from minillm.text.byte_tokens import ByteTokens, check_options
+from minillm.text.byte_tokens import MASK, ByteTokens, check_options
 from minillm.text.vocabulary import SpecialTokens, check_texts
 from minillm.unicode import check_encodable
 
 END_OF_TEXT = "<|endoftext|>"
-MASK = "<mask>"
 
 
 def train(texts: Iterable[str], size: int, specials: Sequence[str] = (END_OF_TEXT,)) -> "BytePairs":

@@ -12,6 +12,7 @@ from minillm.errors import short
 from minillm.text.vocabulary import SpecialTokens, Vocabulary, check_texts, visible
 from minillm.unicode import check_encodable
 
+MASK = "<mask>"
 _NONE = np.zeros(0, np.int32)
 
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from minillm.errors import short
 from minillm.text.bpe_fast import merge
-from minillm.text.byte_tokens import ByteTokens, check_options
+from minillm.text.byte_tokens import MASK, ByteTokens, check_options
 from minillm.text.charsmap import Charsmap
 from minillm.text.unigram import PENALTY, segment
 from minillm.text.vocabulary import Memory, check_texts
@@ -106,6 +106,7 @@ class SentencePieces(ByteTokens):
         self.specials = sorted({*names, *({unknown} & ids.keys())}, key=ids.__getitem__)
         known = {text: ids[text] for text in self.specials}
         self._set_specials(known, shown, lstrip, rstrip, bos, eos, add_bos, add_eos)
+        self.mask = known.get(MASK)
         self.unigram, self.byte_fallback = unigram, byte_fallback
         self.prefix, self.separate, self.squeeze = prefix, separate, squeeze
         self.charsmap = charsmap
@@ -261,6 +262,23 @@ class SentencePieces(ByteTokens):
         return values | {
             name: value for name, value in options.items() if value and value != defaults[name]
         }
+
+    def cut(self, size: int) -> "SentencePieces":
+        """The tokenizer without the tokens from the id ``size`` on.
+
+        ValueError unless they are special, and neither BOS nor EOS.
+        """
+        rest = {*self.texts[size:]}
+        if not rest <= {*self.specials} or any((end or 0) >= size for end in (self.bos, self.eos)):
+            raise ValueError(f"expected {size:,} tokens, found {len(self):,}")
+        values = self.to_dict()
+        names = ("texts", "specials", "shown", "lstrip", "rstrip")
+        lists = {
+            name: [text for text in values.get(name, ()) if text not in rest] for name in names
+        }
+        if self.scores is not None:
+            values["scores"] = self.scores[:size]
+        return self.from_dict(values | lists)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "SentencePieces":

@@ -243,7 +243,7 @@ def test_each_line_of_a_file_is_answered_in_its_line(folder, capsys, tmp_path):
 
 def test_an_answer_of_several_lines_is_one_line(folder, capsys, tmp_path, monkeypatch):
     answer = "a\nb \\n c\r\n"
-    monkeypatch.setattr("minillm.cli.chat.answers", lambda *_: iter([answer, "d"]))
+    monkeypatch.setattr("minillm.cli.chat.answers", lambda *_, **named: iter([answer, "d"]))
     (tmp_path / "two.txt").write_text("the cat\nthe dog\n")
     assert main(["chat", str(folder), "--lines", str(tmp_path / "two.txt")]) == 0
     first, second, end = capsys.readouterr().out.split("\n")
@@ -252,7 +252,7 @@ def test_an_answer_of_several_lines_is_one_line(folder, capsys, tmp_path, monkey
 
 
 def test_what_was_answered_remains_when_the_rest_is_stopped(folder, capsys, tmp_path, monkeypatch):
-    def stopped(*_):
+    def stopped(*_, **named):
         yield "first"
         raise KeyboardInterrupt
 
@@ -260,3 +260,29 @@ def test_what_was_answered_remains_when_the_rest_is_stopped(folder, capsys, tmp_
     (tmp_path / "two.txt").write_text("the cat\nthe dog\n")
     assert main(["chat", str(folder), "--lines", str(tmp_path / "two.txt")]) == 130
     assert capsys.readouterr().out == "first\n"
+
+
+def test_answers_satisfy_a_schema(folder, typed, tmp_path, capsys):
+    schema = {"type": "object", "properties": {"a": {"enum": ["the cat", 1]}}, "required": ["a"]}
+    file, lines = tmp_path / "schema.json", tmp_path / "lines.txt"
+    file.write_text(json.dumps(schema))
+    lines.write_text("the cat\nthe dog\n")
+    sampled = ["--schema", str(file), "--temperature", "1", "--seed", "2"]
+    assert main(["chat", str(folder), *sampled, "--lines", str(lines)]) == 0
+    for text in capsys.readouterr().out.splitlines():  # JSON lines
+        assert json.loads(text)["a"] in ("the cat", 1)
+    typed("the cat\n")
+    assert main(["chat", str(folder), *sampled]) == 0
+    assert json.loads(capsys.readouterr().out)["a"] in ("the cat", 1)
+    run = minillm.load(folder)
+    answer = "".join(run.chat([user("the cat")], schema=schema, temperature=1, seed=2))
+    assert json.loads(answer)["a"] in ("the cat", 1)
+
+
+def test_a_schema_that_cannot_be_a_grammar(folder, tmp_path, capsys):
+    file = tmp_path / "schema.json"
+    file.write_text('{"not": {}}')
+    assert main(["chat", str(folder), "--schema", str(file)]) == 2
+    assert capsys.readouterr().err.endswith("schema.not: this keyword is not supported\n")
+    with pytest.raises(InputError, match=r"schema: expected a schema, found 1"):
+        minillm.load(folder).chat([user("x")], schema=1)

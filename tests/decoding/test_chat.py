@@ -10,6 +10,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from minillm.decoding import Chat, Reader, Sampling, Writer
+from minillm.decoding.answers import answers
+from minillm.decoding.grammar import read
+from minillm.decoding.json_schema import grammar_of
+from minillm.decoding.pieces import Pieces
 from minillm.errors import InputError
 
 GREEDY = Sampling(temperature=0)
@@ -172,11 +176,31 @@ def test_an_answer_ends_before_the_token_that_ends_a_turn():
     assert written(some, ids, 20) == all_ids[: all_ids.index(all_ids[7])]
 
 
+@given(st.integers(0, 2**32 - 1))
+def test_an_answer_belongs_to_its_grammar(seed):
+    """Also with guesses of the next tokens, and for many conversations together."""
+    grammar = grammar_of({"type": "array", "items": {"enum": ["cat", 12]}, "maxItems": 4})
+    some, sampling = chat(context=256), Sampling(temperature=1.0, seed=seed)
+    talk = [user("the cat")]
+    text = answer(some, talk, 100, sampling, grammar=grammar)
+    assert read(grammar, text.encode()).has_empty
+    together = answers(some, [talk, talk], 100, sampling, grammar=grammar)
+    assert list(together) == [text, text]
+    cut = answer(some, talk, 2, sampling, grammar=grammar)
+    assert text.startswith(cut)
+
+
 def test_pieces_are_whole_characters_and_no_special_tokens():
     some = chat()
     ids = [TOKENIZER.id_of(bytes([value])) for value in "né😀".encode()]
     start = TOKENIZER.id_of(b"<|im_start|>")
     assert list(some.text(iter([*ids[:2], start, *ids[2:]]))) == ["n", "é", "😀"]
+
+
+def test_pieces_show_a_special_token_if_it_is_named():
+    pieces = Pieces(TOKENIZER, shown=["<|im_start|>", "no token"])
+    ids = [TOKENIZER.id_of(text) for text in (b"<|im_start|>", b"a", b"<|im_end|>")]
+    assert "".join(map(pieces.add, ids)) + pieces.end() == "<|im_start|>a"
 
 
 def test_a_cache_that_is_cut_is_that_of_the_shorter_text():

@@ -78,9 +78,9 @@ def test_a_grammar_has_its_texts_only():
 
 @given(expressions(), st.lists(st.text("abc", max_size=6), min_size=1))
 def test_it_has_the_texts_of_the_regular_expression(both, texts):
-    grammar, pattern = both
+    expression, pattern = both
     for text in texts:
-        assert has(grammar, text.encode()) == bool(re.fullmatch(pattern, text))
+        assert has(expression, text.encode()) == bool(re.fullmatch(pattern, text))
 
 
 @given(expressions(), st.text("abc", max_size=6))
@@ -142,6 +142,31 @@ def test_masks_of_rules_equal_the_definition(monkeypatch):
     assert not masks.allowed(state).any()
 
 
+def nested(depth):
+    """Brackets in brackets, with a state of its own for each depth."""
+    inner = literal(b"x")
+    for at in range(depth):
+        inner = choice(
+            *(sequence(literal(b"["), inner, repeat(literal(b"]"), 1, at + k)) for k in (1, 2))
+        )
+    return inner
+
+
+def test_masks_that_need_too_much_work_allow_fewer_tokens(monkeypatch):
+    tokens = [b"[" * n for n in range(1, 20)] + [b"y"]
+    full = TokenMasks(Trie(tokens)).allowed(nested(12))
+    assert full.tolist() == [True] * 12 + [False] * 8
+    monkeypatch.setattr(token_masks, "MOST_WORK", 20)
+    masks = TokenMasks(Trie(tokens))
+    some = masks.allowed(nested(12))
+    assert 0 < some.sum() < 12
+    assert not (some & ~full).any()
+    state = nested(12)
+    for _ in range(12):  # tokens of one byte lead on
+        assert masks.allowed(state)[0]
+        state = read(state, b"[")
+
+
 def test_special_tokens_are_no_text():
     tokenizer = byte_pairs.train(["yes yes <end>"], 262, ["<end>"])
     trie, end = trie_of(tokenizer), tokenizer.id_of(b"<end>")
@@ -166,6 +191,11 @@ def test_a_constrained_text_belongs_to_the_grammar(seed):
         ids.append(int(adjusted.argmax()))
     written = b"".join([*tokens[:end], b"", b"o"][token] for token in ids)
     assert has(grammar, written)
+
+
+def test_rows_past_the_tokens_are_not_allowed():
+    one = Constrained(TokenMasks(Trie([b"y", b"n", b""])), literal(b"y"), [2])
+    assert one.adjust(np.array([1.0, 2, 3, 4, 5]), []).tolist() == [1, *[-np.inf] * 4]
 
 
 def test_a_vocabulary_without_a_byte_of_the_grammar():

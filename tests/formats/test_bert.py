@@ -353,8 +353,12 @@ def test_unsupported_sentence_encoders_are_refused(tmp_path):
     assert "default_prompt_name: expected null" in refusal(path)
     prompts.write_text(json.dumps({"prompts": {"a": "b"}, "default_prompt_name": None}))
     import_bert(path)
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | {"hidden_act": "relu"}))
     (path / "1_Pooling" / "config.json").unlink()
-    assert "1_Pooling/config.json: there is no such file" in refusal(path)
+    both = refusal(path).splitlines()  # of the model, and of its pooling
+    assert "hidden_act: expected 'gelu'" in both[0]
+    assert "1_Pooling/config.json: there is no such file" in both[-1]
 
 
 # --- damage ------------------------------------------------------------------------------------

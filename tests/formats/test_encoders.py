@@ -21,6 +21,7 @@ from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 from minillm.runs.conversion import import_file
 from minillm.text import load_tokenizer, tokenizer_files, vocabulary_from_dict
 from minillm.text.byte_pairs import BytePairs, train
+from minillm.text.sentence_pieces import SentencePieces
 from minillm.text.word_pieces import SPECIALS, WordPieces
 
 from .make_frozen_encoders import (
@@ -67,8 +68,28 @@ def byte_pairs():
     )
 
 
+def sentence_pieces():
+    """A unigram tokenizer as XLM-R's."""
+    tokens = ["<s>", "<pad>", "</s>", "<unk>", "▁", *LETTERS, "▁a", "▁b", "ab", "!", "é", "<mask>"]
+    scores = [
+        0.0 if token.startswith("<") else -1.0 - number for number, token in enumerate(tokens)
+    ]
+    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    return SentencePieces(
+        tokens,
+        scores,
+        specials=specials,
+        unigram=True,
+        squeeze=True,
+        prefix="missing",
+        separate=True,
+        lstrip=["<mask>"],
+    )
+
+
 def tokenizer_for(family):
-    return {"mpnet": MPNET_PIECES, "roberta": byte_pairs()}.get(family, PIECES)
+    made = {"mpnet": MPNET_PIECES, "roberta": byte_pairs(), "xlm-roberta": sentence_pieces()}
+    return made.get(family, PIECES)
 
 
 def folder_of(family):
@@ -87,7 +108,7 @@ def save(path, family, head, tensors, **changes):
 
 def frozen(family, head):
     arrays = np.load(FROZEN)
-    prefix = f"{family}/{head}/"
+    prefix = f"{'roberta' if family == 'xlm-roberta' else family}/{head}/"  # the same model
     found = {n.removeprefix(prefix): arrays[n] for n in arrays.files if n.startswith(prefix)}
     tensors = {n.removeprefix("weight/"): a for n, a in found.items() if n.startswith("weight/")}
     return tensors, found["hidden"], found["logits"]
@@ -320,6 +341,22 @@ def test_tokenizers_are_written_and_read_back(tmp_path, family):
     assert folder.read_tokenizer(tmp_path / "theirs").to_dict() == tokenizer.to_dict()
 
 
+@pytest.mark.parametrize("left_out", ["tokenizer.json", "vocab.txt"])
+def test_pieces_of_mpnet_in_either_file(tmp_path, left_out):
+    for name, content in tokenizer_files(MPNET_PIECES).items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / left_out).unlink()
+    config = tmp_path / "tokenizer_config.json"
+    values = json.loads(config.read_text())
+    for changes in ({}, {"tokenizer_class": None}, {"tokenizer_class": "MPNetTokenizerFast"}):
+        config.write_text(json.dumps(values | changes))
+        assert load_tokenizer(tmp_path).to_dict() == MPNET_PIECES.to_dict()
+    for changes in ({"cls_token": "[CLS]"}, {"unk_token": "<unk>"}):
+        config.write_text(json.dumps(values | changes))
+        with pytest.raises(InputError, match=f"{next(iter(changes))}: expected "):
+            load_tokenizer(tmp_path)
+
+
 def test_byte_pairs_get_no_frame_twice(tmp_path):
     for name, content in EncoderFolder("roberta").tokenizer_files(byte_pairs(), C).items():
         (tmp_path / name).write_bytes(content)
@@ -404,6 +441,29 @@ def test_sentence_transformers(tmp_path, family, pooling):
         import_file(str(tmp_path / folder), tmp_path / f"run-{folder}")
         vectors = minillm.load(tmp_path / f"run-{folder}").embed(TEXTS)
         np.testing.assert_allclose(vectors, expected, atol=1e-5 * np.ptp(expected), rtol=0)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("family", CONFIGS)
+def test_adapters(tmp_path, family):
+    """Those of PEFT are read, and ours are the same."""
+    pytest.importorskip("torch")
+    peft = pytest.importorskip("peft")
+    head = next(iter(heads(family)))
+    modules = {"mpnet": ["q", "v"], "distilbert": ["q_lin", "lin1"]}.get(family, ["query", "dense"])
+    adapter = peft.LoraConfig(r=2, target_modules=modules, init_lora_weights=False)
+    own = random_model(family, head)
+    own.save_pretrained(tmp_path / "theirs")
+    tensors = load_file(tmp_path / "theirs" / "model.safetensors")
+    import_file(str(save(tmp_path / "base", family, head, tensors)), tmp_path / "run")
+    adapted = peft.get_peft_model(own, adapter).eval()
+    adapted.save_pretrained(tmp_path / "adapter")
+    import_file(str(tmp_path / "adapter"), tmp_path / "adapted", init=str(tmp_path / "run"))
+    run, expected = minillm.load(tmp_path / "adapted"), theirs(adapted, family)
+    assert_close(outputs_of(run.model)[:1], expected[:1])
+    run.export(tmp_path / "ours", format="peft")
+    again = peft.PeftModel.from_pretrained(random_model(family, head), tmp_path / "ours").eval()
+    np.testing.assert_array_equal(theirs(again, family)[0], expected[0])
 
 
 def test_buckets_of_transformers():

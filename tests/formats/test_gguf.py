@@ -59,7 +59,6 @@ def path(tmp_path):
         {"rope_scaling": (32.0, 1.0, 4.0, 8192.0), "rotary_base": 5e3},  # no angle has all of it
         {"rope_scaling": Linear(2.5)},
         {"rope_scaling": Yarn(4.0, 9.0)},
-        {"rope_scaling": Yarn(1.5, 9.0, 20.0, 0.25)},
         {"rope_scaling": LongRope((1.0, 1.5, 2.0, 3.25), (1.0, 8.0, 9.5, 40.0), 9.0, 1.19)},
     ],
 )
@@ -215,6 +214,7 @@ def refused(path, metadata=None, arrays=None, without=()):
         ({"llama.rope.scaling.type": "x"}, "llama.rope.scaling.type: expected 'linear' or 'none'"),
         ({"llama.rope.scaling.factor": np.ones(2)}, "rope.scaling.factor: expected a number"),
         ({"llama.rope.scaling.factor": -2.0}, "factor: expected a finite number above 0, found -2"),
+        ({"llama.rope.scaling.yarn_beta_slow": 2.0}, "scaling.yarn_beta_slow: expected 1: other"),
         ({"llama.rope.scaling.yarn_ext_factor": 0.5}, "yarn_ext_factor: expected 1: other mixtur"),
         ({"llama.rope.scaling.attn_factor": 1.5}, "attn_factor: expected 1: scaled attention"),
         ({"llama.attention.causal": False}, "llama.attention.causal: expected true: a model"),
@@ -285,6 +285,8 @@ def test_one_scaling_only(path):
         changed(path, **{"llama.rope.scaling.attn_factor": 1.5})
     with pytest.raises(InputError, match="truncate: expected True in a GGUF file, found False"):
         export_gguf(new(rope_scaling=Yarn(2.0, 9, truncate=False)), TOKENIZER, path)
+    with pytest.raises(InputError, match=r"beta_fast: expected 32.0 in a GGUF file, found 16.0"):
+        export_gguf(new(rope_scaling=Yarn(2.0, 9, 16.0)), TOKENIZER, path)
 
 
 def test_unknown_entries_are_named_in_a_warning(path):

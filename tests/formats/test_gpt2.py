@@ -386,10 +386,11 @@ def test_a_template_that_adds_nothing_or_a_token(tmp_path):
     template = {"type": "TemplateProcessing", "single": single, "special_tokens": {}}
     file.write_text(json.dumps(values | {"post_processor": template}))
     assert import_gpt2(tmp_path / "out")[1].tokens == TOKENIZER.tokens
-    for specials in ({"[CLS]": {"id": "[CLS]", "ids": [1], "tokens": ["[CLS]"]}}, None):
-        template["special_tokens"] = specials
-        file.write_text(json.dumps(values | {"post_processor": template}))
-        assert "post_processor.type: expected 'ByteLevel'" in refusal(tmp_path / "out")
+    cls = {"SpecialToken": {"id": "[CLS]", "type_id": 0}}
+    template["single"] = [cls, cls, *single]
+    template["special_tokens"] = {"[CLS]": {"id": "[CLS]", "ids": [1], "tokens": ["[CLS]"]}}
+    file.write_text(json.dumps(values | {"post_processor": template}))
+    assert "post_processor: expected BOS at most before a text" in refusal(tmp_path / "out")
 
 
 def test_a_tokenizer_is_missing(tmp_path):

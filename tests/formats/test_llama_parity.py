@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from other_programs import export_llama, import_llama
 
 from minillm.decoding import Reader
+from minillm.formats.angles import config_entries
 from minillm.formats.llama import LlamaFolder
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.ops.rotary_scaling import Linear, Llama3, LongRope, Yarn
 from minillm.text.byte_pairs import train
 
 torch = pytest.importorskip("torch")
@@ -36,11 +38,8 @@ def new(seed=0, dtype=np.float64, **sizes):
 def theirs(model):
     """The same model in transformers, in memory."""
     c = model.config
-    angles = {"rope_type": "default", "rope_theta": c.rotary_base}
-    if c.rope_scaling:
-        names = ("factor", "low_freq_factor", "high_freq_factor")
-        names += ("original_max_position_embeddings",)
-        angles |= {"rope_type": "llama3", **dict(zip(names, c.rope_scaling, strict=True))}
+    entries = config_entries(c)
+    angles = {"rope_type": "default", **(entries.pop("rope_scaling") or {}), **entries}
     config = transformers.LlamaConfig(
         vocab_size=c.vocabulary,
         max_position_embeddings=c.context,
@@ -86,6 +85,17 @@ def close(found, expected, tolerance):
     np.testing.assert_allclose(found, expected, atol=atol, rtol=0)
 
 
+def scalings(w):
+    """Scalings for heads of this width; the original context is within the context."""
+    long = tuple(1.5 ** (1 + i) for i in range(w // 2))
+    return [
+        None,
+        *[Llama3(8.0, 1.0, 4.0, 16), Llama3(32.0, 1.0, 4.0, 9)],
+        *[Linear(3.0), Yarn(4.0, 8), Yarn(2.0, 16, 8.0, 0.5, False, 1.3)],
+        *[LongRope((1.0,) * (w // 2), long, original, 1.2) for original in (9, 32)],
+    ]
+
+
 @st.composite
 def shapes(draw):
     key_heads, w = draw(st.integers(1, 3)), draw(st.sampled_from([2, 4, 6]))
@@ -102,7 +112,7 @@ def shapes(draw):
         "rotary_base": draw(st.sampled_from([10.0, 10000.0, 5e5])),
         "eps": draw(st.sampled_from([1e-5, 1e-2])),
         "tied": draw(st.booleans()),
-        "rope_scaling": draw(st.sampled_from([None, (8.0, 1.0, 4.0, 16), (32.0, 1.0, 4.0, 9)])),
+        "rope_scaling": draw(st.sampled_from(scalings(w))),
     }
 
 
@@ -162,10 +172,11 @@ def test_padded_rows_then_a_step(side):
     close(ours, stepped.logits.numpy()[:, 0], 1e-5)
 
 
-@pytest.mark.parametrize("options", [{}, {"tied": False, "rope_scaling": (8.0, 1.0, 4.0, 16)}])
-def test_folders(tmp_path, options):
+@pytest.mark.parametrize("scaling", scalings(4))
+def test_folders(tmp_path, scaling):
     """They load what we write, and we what they save."""
-    model = new(dtype=np.float32, **SIZES | {"vocabulary": len(TOKENIZER)} | options)
+    options = {"vocabulary": len(TOKENIZER), "tied": scaling is None, "rope_scaling": scaling}
+    model = new(dtype=np.float32, **SIZES | options)
     export_llama(model, TOKENIZER, tmp_path / "ours")
     loaded, notes = transformers.LlamaForCausalLM.from_pretrained(
         tmp_path / "ours", dtype="float32", output_loading_info=True

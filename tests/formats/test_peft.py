@@ -321,6 +321,10 @@ def test_a_table_and_its_output(tmp_path):
             arrays, *_ = read_adapter(tmp_path / "tied", tied)
             np.testing.assert_array_equal(arrays["embedding.E"], E)
             write_adapter(tmp_path / "again", tied, arrays, 1.0, "base")
+            with pytest.raises(
+                InputError, match=r"expected an addition A B, .* whole weights only"
+            ):
+                write_adapter(tmp_path / "x", tied, {"embedding.E": E}, 1.0, "base")
             stored = open_tensors(tmp_path / "again" / WEIGHTS)[0]
             assert stored["base_model.model.lm_head.weight"].shape == (9, 4)
         else:

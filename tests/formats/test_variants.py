@@ -11,15 +11,17 @@ from safetensors.numpy import load_file
 import minillm
 from minillm.cli import main
 from minillm.errors import InputError, InputWarning
-from minillm.formats.families import FILES, every
+from minillm.formats.families import FILES, Files, every
 from minillm.formats.format import Contents, Updates
 from minillm.formats.gguf import GGUF, GGUFAdapter, Options, export_gguf, read_weights
 from minillm.formats.variants import FamilyFolder
-from minillm.models.variants import FAMILIES, Variant, VariantConfig
+from minillm.models.variants import FAMILIES, Changes, Variant, VariantConfig
+from minillm.ops.rotary_scaling import Linear, Llama3, LongRope, Yarn
 from minillm.quantised import Quantised
 from minillm.quantised.gguf import open_gguf, write_gguf
 from minillm.quantised.matrix import dequantised
 from minillm.runs.importing import format_of
+from minillm.text import SentencePieces
 from minillm.text.byte_pairs import train
 
 TOKENIZER = train(["she sells sea shells by the sea shore\n"], 262)
@@ -81,7 +83,17 @@ OTHERS = {  # than the family's usual numbers
 }
 
 
-@pytest.mark.parametrize("options", [{}, OTHERS])
+ANGLES = {
+    "mistral": {"rope_scaling": Linear(2.5)},
+    "qwen2": {"rope_scaling": Yarn(4.0, 8.0)},
+    "qwen3": {"rope_scaling": Yarn(2.0, 4.0)},
+    "smollm3": {"rope_scaling": Llama3(8.0, 1.0, 4.0, 8192.0)},
+    "gemma3": {"rope_scaling": Linear(8.0)},
+    "phi3": {"rope_scaling": LongRope((1.0, 1.1, 1.2, 2.0), (1.0, 2.0, 3.0, 4.0), 8.0, 1.25)},
+}
+
+
+@pytest.mark.parametrize("options", [{}, OTHERS, ANGLES])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_folders_there_and_back(tmp_path, family, options):
     model = new(family, **options.get(family, {}))
@@ -89,12 +101,12 @@ def test_folders_there_and_back(tmp_path, family, options):
 
 
 @pytest.mark.filterwarnings(IN_LLAMA_CPP)
-@pytest.mark.parametrize("options", [{}, OTHERS])
+@pytest.mark.parametrize("options", [{}, OTHERS, ANGLES])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_from_a_folder_to_a_gguf_file_and_back(tmp_path, family, options):
     """A smollm3 of other layers, which llama.cpp lacks, and a mistral without window: see below."""
-    options = options.get(family, {}) if family not in ("smollm3", "mistral") else {}
-    model = new(family, **options)
+    usual = options is OTHERS and family in ("smollm3", "mistral")
+    model = new(family, **{} if usual else options.get(family, {}))
     contents = folder_of(make(tmp_path / "a", model)).read(tmp_path / "a")
     GGUF().write(contents, tmp_path / "a.gguf", Options())
     assert_equal(import_gguf(tmp_path / "a.gguf")[0], model)
@@ -282,6 +294,18 @@ def test_the_angles_of_gemma_in_either_version(tmp_path):
     path = make(tmp_path / "d", model, old, rope_parameters={"full_attention": 3})
     with pytest.raises(InputError, match="rope_parameters: expected an object for each type of l"):
         read(path)
+
+
+def test_scaled_angles_are_those_of_whole_layers(tmp_path):
+    model = new("gemma3", rotary_base=1e6, rope_scaling=Linear(8.0))
+    path = make(
+        tmp_path / "a", model, ("rope_theta",), rope_scaling={"type": "linear", "factor": 8}
+    )
+    assert_equal(read(path), model)
+    angles = {"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6}}
+    without = ("rope_theta", "rope_scaling")
+    assert_equal(read(make(tmp_path / "b", model, without, rope_parameters=angles)), model)
+    assert model.config.rotation_of(0) == (10000.0, None)
 
 
 def test_the_layers_of_gemma_in_either_version(tmp_path):
@@ -477,5 +501,41 @@ def test_the_command_line(tmp_path, capsys, family):
     assert "".join(minillm.load(run).write("she", length=20, seed=0)) == text
 
 
+def test_a_new_family_is_a_row_in_two_tables(tmp_path, monkeypatch):
+    changes = Changes(bias=True, head_norms=True, windows=True, whole_every=2, four_norms=True)
+    names = {
+        "blocks.*.attention.norm.gain": "layers.*.attn_norm.weight",
+        "blocks.*.feed_forward.norm.gain": "layers.*.ffn_norm.weight",
+    }
+    monkeypatch.setitem(FAMILIES, "toy", changes)
+    monkeypatch.setitem(FILES, "toy", Files(("ToyForCausalLM",), names=names, gain=1.0))
+    model, path = new("toy", window=5), tmp_path / "a"
+    make(path, model)
+    assert_equal(FamilyFolder("toy").read(path).model, model)
+    make_gguf(tmp_path / "a.gguf", model)
+    assert_equal(import_gguf(tmp_path / "a.gguf")[0], model)
+
+
 def test_every_family_has_files():
     assert FILES.keys() == FAMILIES.keys()
+
+
+def test_a_special_token_without_a_row_is_left_out(tmp_path):
+    """As Gemma 3's for images."""
+    texts = ["<unk>", "<s>", "</s>", *(f"<0x{value:02X}>" for value in range(256)), "▁", "a"]
+    options = {"byte_fallback": True}
+    specials = ["<s>", "</s>"]
+    tokenizer = SentencePieces(texts, [0.0] * len(texts), None, specials, **options)
+    longer = SentencePieces(
+        [*texts, "<image>"], [0.0] * (len(texts) + 1), None, [*specials, "<image>"], **options
+    )
+    sizes = {"context": 8, "layers": 1, "heads": 2, "width": 8, "family": "gemma3"}
+    model = Variant(VariantConfig(len(texts), **sizes), np.random.default_rng(0))
+    folder = FamilyFolder("gemma3")
+    folder.write(Contents(model, longer), tmp_path / "gemma")
+    found = folder.read(tmp_path / "gemma")
+    assert (found.tokenizer.texts, found.tokenizer.specials) == (texts, tokenizer.specials)
+    smaller = Variant(VariantConfig(len(texts) - 1, **sizes), np.random.default_rng(0))
+    folder.write(Contents(smaller, tokenizer), tmp_path / "smaller")
+    with pytest.raises(InputError, match="but the tokenizer has 261 tokens"):
+        folder.read(tmp_path / "smaller")

@@ -11,10 +11,13 @@ from safetensors.numpy import save_file
 from minillm.decoding import Reader
 from minillm.errors import InputWarning
 from minillm.formats.families import FILES
-from minillm.formats.gguf import GGUF, Options
-from minillm.models.variants import FAMILIES, Variant
+from minillm.formats.format import Updates
+from minillm.formats.gguf import GGUF, GGUFAdapter, Options, export_gguf
+from minillm.formats.peft import read_adapter
+from minillm.models.variants import FAMILIES, Variant, VariantConfig
 from minillm.text import tokenizer_files
 from minillm.text.byte_pairs import train
+from minillm.training.lora import LoRA
 
 TOKENIZER = train(["she sells sea shells by the sea shore\n"], 262)
 both_twins = pytest.mark.usefixtures("both_twins")
@@ -72,6 +75,20 @@ def saved(family, folder, **entries):
     return theirs
 
 
+def longrope(original):
+    """Phi's scaling of the angles; texts of more tokens have other factors."""
+    factors = {"short_factor": [1.0, 1.1, 1.3, 2.0], "long_factor": [1.0, 2.0, 3.0, 5.0]}
+    return {
+        "rope_parameters": {"rope_type": "longrope", "rope_theta": 1e4, **factors},
+        "original_max_position_embeddings": original,
+    }
+
+
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
+OF_LAYERS = {
+    "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+}
 CASES = [
     *((family, {}) for family in FAMILIES),
     ("mistral", {"sliding_window": None, "head_dim": 10}),
@@ -83,6 +100,11 @@ CASES = [
         {"sliding_window_pattern": 6, "query_pre_attn_scalar": 12, "num_key_value_heads": 1},
     ),
     ("phi3", {"sliding_window": None, "tie_word_embeddings": True}),
+    ("qwen2", {"rope_parameters": YARN | {"rope_theta": 1e5}}),
+    ("qwen3", {"rope_parameters": YARN | {"rope_theta": 1e5}}),
+    ("gemma3", {"rope_parameters": OF_LAYERS}),
+    ("phi3", longrope(16)),
+    ("phi3", longrope(40)),  # which greedy tokens pass
 ]
 
 
@@ -129,10 +151,10 @@ def test_a_folder_in_bfloat16(tmp_path, family):
         close(model.forward(ids.numpy())[0], theirs(ids).logits.numpy())
 
 
-def logits_of_llama_cpp(path, ids):
+def logits_of_llama_cpp(path, ids, **options):
     """The logits after each of ids (T,), with a cache in float32."""
     llama_cpp = pytest.importorskip("llama_cpp")
-    options = {"type_k": 0, "type_v": 0, "flash_attn": False, "n_threads": 1, "verbose": False}
+    options |= {"type_k": 0, "type_v": 0, "flash_attn": False, "n_threads": 1, "verbose": False}
     model = llama_cpp.Llama(str(path), n_ctx=256, n_batch=64, logits_all=True, **options)
     model.eval(ids.tolist())
     return np.array(model.scores[: len(ids)])
@@ -142,10 +164,11 @@ def without_window(model):
     return Variant(replace(model.config, window=None), params=model.params)
 
 
-@pytest.mark.parametrize(
-    ("family", "entries"),
-    [case for case in CASES if case != ("smollm3", {})],  # llama.cpp has every fourth layer only
-)
+# llama.cpp has every fourth layer only, and chooses LongRoPE's factors by its own context.
+NOT_IN_LLAMA_CPP = [("smollm3", {}), ("phi3", longrope(40))]
+
+
+@pytest.mark.parametrize(("family", "entries"), [c for c in CASES if c not in NOT_IN_LLAMA_CPP])
 def test_gguf_files_beside_llama_cpp(tmp_path, family, entries):
     """It has a GELU of float16, and no windows in a Mistral and a Phi."""
     pytest.importorskip("llama_cpp")
@@ -167,3 +190,49 @@ def test_gguf_files_beside_llama_cpp(tmp_path, family, entries):
     again = import_gguf(path)[0]
     for name, array in model.params.items():
         np.testing.assert_array_equal(again.params[name], array, err_msg=name)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_adapters_beside_peft(tmp_path, family):
+    peft, torch = pytest.importorskip("peft"), pytest.importorskip("torch")
+    theirs = saved(family, tmp_path / "base")
+    config = peft.LoraConfig(r=3, lora_alpha=6, target_modules="all-linear")
+    adapted = peft.get_peft_model(theirs, config).eval()
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(0.2 * torch.randn_like(parameter))
+    adapted.save_pretrained(tmp_path / "adapter")
+    ids = torch.randint(len(TOKENIZER), (1, 30))
+    with torch.no_grad():
+        expected = adapted(ids).logits.numpy()
+    model = folder_of(tmp_path / "base").read(tmp_path / "base").model
+    additions, r, alpha = read_adapter(tmp_path / "adapter", model)
+    LoRA(model, additions, alpha / r)
+    close(model.forward(ids.numpy())[0], expected)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gguf_adapters_beside_llama_cpp(tmp_path, family):
+    pytest.importorskip("llama_cpp")
+    options = {"vocabulary": len(TOKENIZER), "context": 64, "layers": 7, "width": 32, "heads": 4}
+    rng = np.random.default_rng(0)
+    model = Variant(VariantConfig(family=family, key_heads=2, **options), rng)
+    for array in model.params.values():
+        array += (0.2 * rng.standard_normal(array.shape)).astype(np.float32)
+    arrays = {}
+    for name, array in model.params.items():
+        if array.ndim == 2 and not name.endswith(".E"):
+            for side, shape in (("A", (array.shape[0], 2)), ("B", (2, array.shape[1]))):
+                arrays[f"{name}.{side}"] = 0.2 * rng.standard_normal(shape).astype(np.float32)
+    base, adapter = (str(tmp_path / name) for name in ("base.gguf", "adapter.gguf"))
+    export_gguf(model, TOKENIZER, base)
+    GGUFAdapter().write(Updates(model, arrays, 2, 3.0), adapter)
+    ids = rng.integers(0, len(TOKENIZER), 40)
+    before = model.forward(ids[None])[0][0]
+    LoRA(model, arrays, 3.0 / 2)
+    expected = model.forward(ids[None])[0][0]
+    assert np.abs(expected - before).max() > 0.1 * np.ptp(expected)
+    found = logits_of_llama_cpp(base, ids, lora_path=adapter)
+    close(found, expected, 1e-3 if family == "gemma3" else 1e-5)

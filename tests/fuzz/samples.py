@@ -20,12 +20,15 @@ from minillm.formats.format import Contents
 from minillm.formats.gguf import export_gguf
 from minillm.formats.gpt2 import GPT2Folder
 from minillm.formats.llama import LlamaFolder
+from minillm.formats.peft import write_adapter
 from minillm.formats.sentences import Sentences
+from minillm.formats.variants import FamilyFolder
 from minillm.formats.word2vec import write_vectors
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.ngram import NGram, NGramConfig, count_ngrams, estimate
+from minillm.models.variants import FAMILIES, Variant, VariantConfig
 from minillm.runs.config import save_config
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Stored, find_kind
@@ -227,6 +230,12 @@ def _models(root: Path) -> None:
         write_vectors(root / name / "small" / file, words, vectors, file.endswith("bin"))
 
 
+def adapted() -> Llama:
+    """The model that an adapter is for."""
+    sizes = {"layers": 1, "heads": 2, "key_heads": 1, "width": 4, "feed_forward": 6}
+    return Llama(LlamaConfig(9, 8, **sizes, tied=False), np.random.default_rng(0))
+
+
 def _in_two_files(folder: Path) -> None:
     """The weights of a folder of Hugging Face, in two files and an index, as large models have."""
     whole = load_file(folder / "model.safetensors")
@@ -317,6 +326,27 @@ def _texts(root: Path) -> None:
         (root / "gguf" / kind).mkdir(parents=True)
         file = root / "gguf" / kind / "model.gguf"
         export_gguf(llama, PAIRS_OF_BYTES, file, kind, ChatTemplate("{{ messages }}"))
+    (root / "peft").mkdir()
+    arrays = {"norm.gain": np.full(4, 2, np.float32)}
+    for name, end, shape in (("W_o", "A", (4, 2)), ("W_o", "B", (2, 4)), ("W_qkv", "A", (4, 1))):
+        arrays[f"blocks.0.attention.{name}.{end}"] = np.ones(shape, np.float32)
+    arrays["blocks.0.attention.W_qkv.B"] = np.ones((1, 8), np.float32)
+    pattern = {"alpha_pattern": {r".*layers\.0.*o_proj": 3}, "rank_pattern": {"o_proj": 2}}
+    write_adapter(root / "peft" / "base", adapted(), arrays, 1.5, "base")
+    config = root / "peft" / "base" / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | pattern))
+    (root / "hugging-face-variants").mkdir()
+    for family in FAMILIES:
+        sizes = {"context": 8, "layers": 2, "heads": 2, "key_heads": 1, "width": 32}
+        sizes |= {"whole_every": 2, "unrotated_every": 2, "feed_forward": 32}
+        window = 4 if FAMILIES[family].windows else None
+        config = VariantConfig(len(PAIRS_OF_BYTES), **sizes, family=family, window=window)
+        variant = Variant(config, np.random.default_rng(0))
+        contents = Contents(variant, PAIRS_OF_BYTES)
+        FamilyFolder(family).write(contents, root / "hugging-face-variants" / family)
+        (root / "gguf-variants" / family).mkdir(parents=True)
+        file = root / "gguf-variants" / family / "model.gguf"
+        export_gguf(variant, PAIRS_OF_BYTES, file, "Q8_0" if family == "phi3" else "F32")
     sizes = {"vocabulary": len(PIECES), "context": 8, "layers": 1, "heads": 2, "width": 4}
     bert = root / "hugging-face-bert"
     bert.mkdir()

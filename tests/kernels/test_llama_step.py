@@ -68,13 +68,15 @@ def new(
 
 
 def packed(name, W, bits):
-    """The matrix as blocks of 4 or 8 bits, or as it is where its inputs are not whole blocks."""
+    """The matrix as blocks of these bits, or as it is where its inputs are not whole blocks."""
     W, format = W.T if name == "embedding.E" else W, bits[len(name) % len(bits)]
     if len(W) % BLOCK:
         return W
     if "qkv" in name and W.shape[1] > 7:  # parts of several formats
         return beside(quantise(W[:, :5], "Q4_1"), quantise(W[:, 5:], "Q8_0"))
-    W = replace(quantise(W, {4: "Q4_1", 8: "Q8_0"}[format]), twice="down" in name or "E" in name)
+    W = replace(
+        quantise(W, {4: "Q4_1", 5: "Q5_0", 8: "Q8_0"}[format]), twice="down" in name or "E" in name
+    )
     return W.T if name == "embedding.E" else W
 
 
@@ -124,7 +126,7 @@ def test_the_twin_is_the_original(twin, original, sizes, family, B, S, T, precis
         np.testing.assert_allclose(ours, theirs, atol=tolerance * max(1, np.abs(theirs).max()))
 
 
-@given(SIZES, FAMILY, ROWS, st.integers(0, 20), TOKENS, st.sampled_from([(8,), (4, 8)]))
+@given(SIZES, FAMILY, ROWS, st.integers(0, 20), TOKENS, st.sampled_from([(8,), (4, 8), (5,)]))
 def test_packed_weights_are_those_of_the_original(twin, original, sizes, family, B, S, T, bits):
     """An activation between two integers may be rounded to either: a step of 1/127 of a block."""
     given_ones = arguments(new(**sizes, bits=bits, family=family), B, S, T)

@@ -13,6 +13,7 @@ from quantised_cases import BLOCKS, FORMATS, OUTPUTS, inputs, packed
 from minillm import use_threads
 from minillm._kernels import _compiled
 from minillm.quantised import quantise
+from minillm.quantised.codes import LEVELS
 from minillm.quantised.matrix import beside
 
 ROWS = st.one_of(st.integers(0, 9), st.sampled_from([11, 12, 13, 24, 30]))
@@ -106,6 +107,30 @@ def test_arrays_that_do_not_fit_are_refused(twin):
     ):
         with pytest.raises((ValueError, TypeError)):
             twin.quantised_product(x, (replace(part, **change),), False)
+    x = np.ones((2, 256), np.float32)
+    (part,) = quantise(np.ones((256, 20), np.float32), "Q5_K").parts
+    for change in (
+        {"codes": part.codes[:, :, :3]},  # Q3_K has twice as many scales
+        {"codes": part.codes[:, :, [0, 1, 2, 3, 4, 4, 4]]},
+        {"scale": part.scale.astype(np.float16)},
+        {"scale": part.scale.view(np.uint8)},
+        {"offset": part.offset[:1]},
+        {"d": None},
+        {"d": part.d.view(np.int16)},
+        {"d": part.d[..., :1]},
+        {"e": part.e.repeat(2, axis=1)},
+        {"e": None},
+        {"offset": None},
+        {"levels": LEVELS},  # with 5 bits
+    ):
+        with pytest.raises((ValueError, TypeError)):
+            twin.quantised_product(x, (replace(part, **change),), False)
+    (part,) = quantise(np.ones((32, 20), np.float32), "IQ4_NL").parts
+    for levels in (LEVELS[:15], LEVELS.astype(np.int8), LEVELS[None]):
+        with pytest.raises((ValueError, TypeError)):
+            twin.quantised_product(x[:, :32], (replace(part, levels=levels),), False)
+    x = np.ones((2, 64), np.float32)
+    (part,) = quantise(np.ones((64, 20), np.float32), "Q4_1").parts
     for wrong in (x[:, :32], x.astype(float), np.ones((2, 96), np.float32)):
         with pytest.raises((ValueError, TypeError)):
             twin.quantised_product(np.ascontiguousarray(wrong), (part,), False)

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from minillm.layers.norms import norm
 from minillm.models.llama import Llama, LlamaConfig, llama_block
-from minillm.ops.rotary_scaling import Llama3, LongRope, Yarn, plain
+from minillm.ops.rotary import frequencies
+from minillm.ops.rotary_scaling import Llama3, LongRope, Yarn
 from minillm.testing import check_gradients
 
 both_twins = pytest.mark.usefixtures("both_twins")
@@ -90,7 +91,7 @@ def test_only_distances_matter():
 @given(st.floats(1.1, 64), st.floats(0.5, 4), st.floats(0.5, 8), st.sampled_from([64, 8192]))
 def test_scaled_angles_keep_the_fast_and_stretch_the_slow(factor, low, more, context):
     """Between the two limits, an angle lies between that of a short text and that of a long one."""
-    unscaled = plain(64, 500000.0)
+    unscaled = frequencies(64, 500000.0)
     scaled = Llama3(factor, low, low + more, context).frequencies(64, 500000.0, 0)
     turns = context * unscaled / (2 * np.pi)
     fast, slow = turns >= low + more, turns <= low

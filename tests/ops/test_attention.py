@@ -461,3 +461,13 @@ def test_a_bias_of_minus_infinity_masks_a_key():
     bias = np.where(np.tri(4, dtype=bool), 0, np.full((2, 4, 4), -np.inf))
     expected, _ = ops.scaled_dot_product_attention(q, k, v, causal=True)
     np.testing.assert_allclose(ops.biased_attention(q, k, v, bias)[0], expected, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered")
+def test_padded_keys_have_no_gradient_where_a_query_is_infinite():
+    q, k, v = np.random.default_rng(0).standard_normal((3, 1, 2, 4, 5))
+    q[0, 0, 0] = np.inf
+    y, backward = ops.biased_attention(q, k, v, np.zeros((2, 4, 4)), np.array([2]))
+    _, dk, dv, _ = backward(np.ones_like(y))
+    for gradient in (dk, dv):
+        np.testing.assert_array_equal(gradient[:, :, 2:], 0)

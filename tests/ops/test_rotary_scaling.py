@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from minillm import ops
 from minillm.data.entries import Entries
 from minillm.formats.angles import read_angles
+from minillm.ops.rotary import frequencies
 from minillm.ops.rotary_scaling import (
     SCALINGS,
     Linear,
@@ -19,7 +20,6 @@ from minillm.ops.rotary_scaling import (
     LongRope,
     Yarn,
     class_of,
-    plain,
     yarn_attention_factor,
 )
 from minillm.testing import strategies
@@ -59,7 +59,7 @@ def scalings(draw, pairs):
 def test_no_pair_turns_faster_than_without(data, pairs, base, tokens):
     """Nor slower than after a division by the factor."""
     scaling = data.draw(scalings(pairs))
-    theta, scaled = plain(2 * pairs, base), scaling.frequencies(2 * pairs, base, tokens)
+    theta, scaled = frequencies(2 * pairs, base), scaling.frequencies(2 * pairs, base, tokens)
     factor = 64 if isinstance(scaling, LongRope) else scaling.factor
     assert scaled.shape == theta.shape
     assert np.all(scaled <= theta * (1 + 1e-12))
@@ -70,14 +70,15 @@ def test_no_pair_turns_faster_than_without(data, pairs, base, tokens):
 def test_fast_pairs_stay_and_slow_ones_are_divided(factor, pairs, L, low, more):
     """The limits of YaRN are rounded outwards, to the next pair."""
     D, base = 2 * pairs, 1e4
-    theta = plain(D, base)
+    theta = frequencies(D, base)
     turns = L * theta / (2 * np.pi)
     for scaling, beside in (
         (Llama3(factor, low, low + more, L), 1),
         (Yarn(factor, L, low + more, low), base ** (2 / D)),
     ):
         scaled = scaling.frequencies(D, base, 1)
-        fast, slow = turns >= (low + more) * beside * (1 + 1e-9), turns <= low / beside * (1 - 1e-9)
+        fast = turns >= (low + more) * beside * (1 + 1e-9)
+        slow = turns <= low / beside * (1 - 1e-9)
         np.testing.assert_allclose(scaled[fast], theta[fast], rtol=1e-12)
         np.testing.assert_allclose(scaled[slow], theta[slow] / factor, rtol=1e-12)
 
@@ -87,7 +88,7 @@ def test_a_factor_of_one_changes_nothing(data, pairs, base):
     L = data.draw(CONTEXTS)
     for scaling in (Linear(1), Llama3(1, 1, 4, L), Yarn(1, L), LongRope(*[(1,) * pairs] * 2, L)):
         np.testing.assert_allclose(
-            scaling.frequencies(2 * pairs, base, 7), plain(2 * pairs, base), rtol=1e-12
+            scaling.frequencies(2 * pairs, base, 7), frequencies(2 * pairs, base), rtol=1e-12
         )
         assert scaling.attention_factor == 1
 

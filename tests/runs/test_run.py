@@ -48,6 +48,7 @@ GIVEN = {  # the data, and the settings of a tiny run
     "llama": (TEXT, {**BLOCKS, "context": 8}),
     "variant": (TEXT, {**BLOCKS, "context": 8, "family": "gemma3", "window": 4}),
     "bert": (TEXT, {**BLOCKS, "context": 12}),
+    "encoder": (TEXT, {**BLOCKS, "context": 12, "family": "mpnet"}),
     "tokenizer": (TEXT, {"vocabulary": 300}),
     "seq2seq": (PAIRS, {**TINY, "minimum_count": 1}),
     "transformer": (PAIRS, {**SMALL, "width": 8, "layers": 2, "feed_forward": 8}),

@@ -1,6 +1,8 @@
 """Several choices and prompts in one request, log-probabilities, echo, penalties and biases."""
 
+import json
 import time
+from dataclasses import fields
 
 import chatting
 import numpy as np
@@ -18,7 +20,7 @@ from minillm.decoding import Reader, Sampling
 from minillm.decoding.batch import Batch, Kept
 from minillm.decoding.penalties import Bias, Occurrences
 from minillm.ops.softmax import log_softmax
-from minillm.serving import app, forms
+from minillm.serving import app, forms, requests
 from minillm.serving.engine import Engine
 
 TALK = [user("the cat")]
@@ -383,6 +385,38 @@ def test_a_wrong_completion(server, changes, param, message):
     assert answer["error"]["message"].startswith(message)
     assert "\n" not in answer["error"]["message"]
     assert answer["error"]["param"] == param
+
+
+WEIRD = [
+    *(None, True, False, 0, 1, -1, 2.5, 1e300, float("nan"), float("inf"), -float("inf"), 10**25),
+    *("", "a", "\x00", "\ud800", [], [[]], [None], [1, "a"], ["a"] * 3, {}, {"a": 1}, {"1": None}),
+    *([[[1]]], {"1": [1]}, [{}], [float("nan")], "a" * 2000),
+]
+FIELDS = [entry.name for entry in fields(requests.CompletionFields) + fields(requests.ChatFields)]
+
+
+OTHERS = ["logit_bias", "stop", "repeat_penalty", "stream_options", "model", "cache_prompt"]
+OTHERS += ["prompt", "messages", "input", "dimensions", "encoding_format"]
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("name", sorted({*FIELDS, *requests.SAMPLING, *OTHERS}))
+def test_any_value_of_a_field_is_answered_or_refused_in_one_line(server, name):
+    for path, asked in (
+        ("/v1/chat/completions", {**CHAT, "max_tokens": 2}),
+        (COMPLETIONS, {**TEXT, "prompt": ["a", "b"], "max_tokens": 2}),
+        ("/v1/embeddings", {"model": "run", "input": "a"}),
+    ):
+        for value in WEIRD:
+            body = json.dumps({**asked, name: value})
+            answer, text = server.raw("POST", path, body, {"Content-Type": "application/json"})
+            if answer.status == 200:
+                assert "error" not in text.decode()
+                continue
+            assert answer.status in (400, 404), (body, text)
+            message = json.loads(text)["error"]["message"]
+            assert "\n" not in message
+            assert len(message) < 200
 
 
 def test_best_of_n_choices_is_n(server):

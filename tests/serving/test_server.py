@@ -676,7 +676,7 @@ from minillm.decoding.batch import Batch
 from minillm.decoding.chat import Chat
 from minillm.decoding.pieces import Pieces
 
-def endless(*args):
+def endless(*args, **options):
     while True:
         pass
 

@@ -94,6 +94,7 @@ def test_a_forced_call_is_found_again(form):
 
 def test_the_form_of_a_template():
     assert form_of("{% if tools %}<tool_call>{% endif %}") is HERMES
+    assert form_of("{{ xml_tools }}<tool_call>") is HERMES
     assert form_of("{{ tools }}[TOOL_CALLS]") is MISTRAL
     assert form_of('{% for t in tools %}{"name": n, "parameters": p}{% endfor %}') is LLAMA
     with pytest.raises(InputError, match=r"^tools: expected a chat template that takes tools, "):

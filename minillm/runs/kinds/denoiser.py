@@ -33,7 +33,8 @@ from minillm.runs.settings import (
     with_default,
 )
 from minillm.text import Vocabulary, build_vocabulary
-from minillm.text.byte_pairs import END_OF_TEXT, MASK
+from minillm.text.byte_pairs import END_OF_TEXT
+from minillm.text.byte_tokens import MASK
 from minillm.text.sentences import sentences
 from minillm.training.minibatches import MinibatchTask
 

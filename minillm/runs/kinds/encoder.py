@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from minillm.models.encoders import FAMILIES, Encoder, EncoderConfig
 from minillm.runs.kinds._masked import MaskedKind, MaskedSettings
 from minillm.runs.settings import size
-from minillm.text import BytePairs, WordPieces
+from minillm.text import WordPieces
+from minillm.text.byte_tokens import ByteTokens
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,7 @@ or its attention: no segments, other positions, a bias for each distance. Most s
 imported, ELECTRA too; then they embed texts, or are fine-tuned. It learns from the same texts as a
 BERT, as `train bert` does."""
     examples = """\
-  minillm import all-mpnet-base-v2 --out runs/mpnet
-        then: minillm similar runs/mpnet "a sentence" --among lines.txt
   minillm import distilroberta-base --out runs/roberta
-        then: minillm finetune runs/roberta reviews.tsv --out runs/reviews
   minillm train encoder my_text.txt --init runs/roberta --out runs/adapted
         from one text to another, with the tokenizer of the first
   minillm train encoder --family mpnet --out runs/small --minutes 5
@@ -41,4 +39,4 @@ then: minillm fill DIR "the <mask> statement", minillm embed DIR < lines.txt, mi
     model = Encoder
     config = EncoderConfig
     settings = EncoderSettings
-    tokenizers = (WordPieces, BytePairs)
+    tokenizers = (WordPieces, ByteTokens)

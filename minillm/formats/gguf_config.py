@@ -1,0 +1,218 @@
+"""Sizes and changes of Llamas and their variants in the metadata of GGUF files.
+
+Most entries have the architecture before their names: llama.context_length, gemma3.block_count.
+:mod:`minillm.formats.families` says what an architecture is to us.
+"""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm.data.entries import Entries, in_file
+from minillm.data.files import warn_of_unknown
+from minillm.errors import InputError, InputWarning, Reasons
+from minillm.formats.angles import (
+    ANGLE_TENSORS,
+    GGUF_ENTRIES,
+    gguf_angles,
+    read_gguf_angles,
+    single,
+)
+from minillm.formats.families import FILES, LLAMA, Files, every
+from minillm.formats.huggingface import config_from
+from minillm.models.llama import LlamaConfig
+from minillm.models.variants import FAMILIES, VariantConfig
+from minillm.quantised.gguf import GGUFTensor
+
+EMBEDDING, OUTPUT = "token_embd.weight", "output.weight"
+_SIZES = {
+    "context": "context_length",
+    "layers": "block_count",
+    "heads": "attention.head_count",
+    "key_heads": "attention.head_count_kv",
+    "width": "embedding_length",
+    "feed_forward": "feed_forward_length",
+    "head_width": "attention.key_length",
+}
+_OPTIONAL = ("key_heads", "head_width")
+# Entries that may vary in llama.cpp's Llama, but not in ours: the only value, and what it means.
+_FIXED: dict[str, tuple[Any, str]] = {
+    "expert_count": (0, "0: a mixture of experts cannot be run"),
+    "attention.causal": (True, "true: a model that sees later tokens cannot be run"),
+    "attn_logit_softcapping": (0, "0: limited scores cannot be run"),
+    "final_logit_softcapping": (0, "0: limited logits cannot be run"),
+}
+# Entries that are read below, and others that change no result: llama.cpp obeys them in models of
+# other architectures, if at all.
+_OTHERS = {
+    *_SIZES.values(), *_FIXED, *GGUF_ENTRIES,
+    "attention.layer_norm_rms_epsilon", "attention.value_length", "rope.dimension_count",
+    "rope.freq_base", "rope.freq_base_swa", "attention.clamp_kqv", "attention.scale",
+    "attention.sliding_window", "attention.sliding_window_pattern", "embedding_scale",
+    "expert_used_count", "logit_scale", "residual_scale", "tensor_data_layout",
+    "vocab_size",
+}  # fmt: skip
+
+
+def row_of(config: LlamaConfig) -> Files:
+    """The row of a family, or of a Llama."""
+    return FILES[config.family] if isinstance(config, VariantConfig) else LLAMA
+
+
+def architecture_of(config: LlamaConfig) -> str:
+    """The architecture's name in a file."""
+    family = config.family if isinstance(config, VariantConfig) else "llama"
+    return row_of(config).architecture or family
+
+
+def _families() -> dict[str, str]:
+    """The family of each architecture; a Mistral has a Llama's."""
+    own = {row.architecture or family: family for family, row in FILES.items()}
+    return {"llama": "llama"} | {arch: family for arch, family in own.items() if arch != "llama"}
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def config_of(entries: Entries, tensors: Mapping[str, GGUFTensor]) -> LlamaConfig:
+    """The sizes; InputError for a model that ours cannot represent."""
+    path, metadata, reasons = Path(entries.path), entries.values, Reasons()
+    arch, families = metadata.get("general.architecture"), _families()
+    if not isinstance(arch, str) or arch not in families:
+        raise entries.wrong("general.architecture", " or ".join(map(repr, families)))
+    for name, (only, expected) in _FIXED.items():
+        with reasons:
+            entries.check(f"{arch}.{name}", (only,), expected)
+    names = {ours: f"{arch}.{theirs}" for ours, theirs in _SIZES.items()}
+    with reasons:
+        config = config_from(
+            entries,
+            LlamaConfig,
+            {o: name for o, name in names.items() if o not in _OPTIONAL or name in metadata},
+            vocabulary=tensor_of(path, tensors, EMBEDDING).shape[0],
+            rotary_base=single(entries, f"{arch}.rope.freq_base", 10000.0),
+            eps=single(entries, f"{arch}.attention.layer_norm_rms_epsilon", 1e-5),
+            tied=OUTPUT not in tensors,
+        )
+        width = config.head_width
+        for name in (f"{arch}.rope.dimension_count", f"{arch}.attention.value_length"):
+            entries.check(name, (width,), f"{width}, the width of a head")
+        config = _variant_of(entries, config)
+        divisors = {
+            name: tensor_of(path, tensors, name, (width // 2,)).read()
+            for name in ANGLE_TENSORS
+            if name in tensors
+        }
+        scaling = read_gguf_angles(entries, arch, config, divisors)
+        config = replace(config, rope_scaling=scaling)
+    reasons.check()
+    own = {name: value for name, value in metadata.items() if name.startswith(f"{arch}.")}
+    warn_of_unknown(path, own, {f"{arch}.{name}" for name in _OTHERS})
+    return config
+
+
+def _variant_of(entries: Entries, config: LlamaConfig) -> LlamaConfig:
+    """The config of the family in a file: a Llama's, with the numbers that the changes need.
+
+    llama.cpp has windows in a Gemma 3 only if the file has one; else all layers are whole.
+    """
+    arch = entries.text("general.architecture")
+    family = _families()[arch]
+    if arch == "llama" and FILES["mistral"].window in entries.values:
+        family = "mistral"
+    if family == "llama":
+        return config
+    changes, given, window = FAMILIES[family], dict[str, Any](), 0
+    if changes.windows and (name := FILES[family].window.format(arch)) in entries.values:
+        window = entries.size(name, 0)
+        given["window"] = window if 0 < window < config.context else None
+    if changes.whole_every:
+        given["whole_every"] = _whole_every(entries, arch, config) if window else 0
+        given["local_base"] = single(entries, f"{arch}.rope.freq_base_swa", 10000.0)
+    with in_file(entries.path):
+        return VariantConfig(**vars(config), family=family, **given)
+
+
+def _whole_every(entries: Entries, arch: str, config: LlamaConfig) -> int:
+    """n, if every n-th layer sees all tokens; a list says which layers do not."""
+    name, default = f"{arch}.attention.sliding_window_pattern", 6
+    value = entries.values.get(name, default)
+    if not isinstance(value, np.ndarray):
+        return entries.size(name, 0) if name in entries.values else default
+    n = every((value[: config.layers] == 0).tolist(), default)
+    if n is None or len(value) < config.layers:
+        raise entries.wrong(name, "every n-th layer to differ from the others, for one n")
+    return n
+
+
+def tensor_of(
+    path: Path,
+    tensors: Mapping[str, GGUFTensor],
+    name: str,
+    shape: tuple[int, ...] | None = None,
+) -> GGUFTensor:
+    """A tensor; InputError unless it is there and has this shape."""
+    if name not in tensors:
+        raise InputError(f"{path}: the tensor {name} is missing")
+    found = tensors[name].shape
+    if shape not in (None, found):
+        raise InputError(f"{path}: {name}: expected shape {shape}, found {found}")
+    return tensors[name]
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+def entries_of(config: LlamaConfig) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
+    """The entries of a config, and the tensors of its angles: the inverse of :func:`config_of`."""
+    arch = architecture_of(config)
+    angles, divisors = gguf_angles(config, arch)
+    entries = {
+        **{f"{arch}.{theirs}": getattr(config, ours) for ours, theirs in _SIZES.items()},
+        f"{arch}.attention.value_length": config.head_width,
+        f"{arch}.rope.dimension_count": config.head_width,
+        f"{arch}.rope.freq_base": float(config.rotary_base),
+        **angles,
+        f"{arch}.attention.layer_norm_rms_epsilon": float(config.eps),
+        f"{arch}.vocab_size": config.vocabulary,
+    }
+    if isinstance(config, VariantConfig):
+        entries |= _of_changes(config, arch)
+    return entries, divisors
+
+
+def _of_changes(config: VariantConfig, arch: str) -> dict[str, Any]:
+    """The entries of a family's changes.  A window that a file must have is the context, if not 0.
+
+    A Mistral without a window is a Llama.
+    """
+    changes, name, found = config.changes, row_of(config).window.format(arch), dict[str, Any]()
+    if changes.windows and (config.window or arch != "llama"):
+        found[name] = config.window or 0
+    if changes.whole_every:
+        found[name] = config.window or (config.context if config.whole_every else 0)
+        found[f"{arch}.attention.sliding_window_pattern"] = config.whole_every
+        local = config.local_base if config.whole_every else config.rotary_base
+        found[f"{arch}.rope.freq_base_swa"] = float(local)
+    return found
+
+
+def check_for_llama_cpp(path: str | Path, config: LlamaConfig) -> None:
+    """InputError where llama.cpp rotates other layers; a warning of a window that it ignores."""
+    if not isinstance(config, VariantConfig):
+        return
+    fixed = config.changes.unrotated_every
+    marked = [config.rotation_of(layer) is None for layer in range(config.layers)]
+    if fixed and every(marked, fixed) != fixed:
+        found = config.unrotated_every
+        raise InputError(
+            f"{path}: unrotated_every: expected {fixed}, as in llama.cpp, found {found}"
+        )
+    if config.window and row_of(config).no_window:
+        note = f"llama.cpp ignores the window of {config.window:,} tokens in a {config.family}"
+        warnings.warn(f"{path}: {note}", InputWarning, stacklevel=2)

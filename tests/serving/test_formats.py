@@ -1,0 +1,231 @@
+"""Answers of the server in a given form: JSON by a schema, and calls of functions."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import chatting
+import pytest
+from chatting import user
+
+import minillm
+from minillm.decoding.chat import Chat
+from minillm.text import ChatTemplate
+
+pytest.importorskip("uvicorn")
+pytest.importorskip("starlette")
+
+from running_server import Running
+
+PERSON = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 5},
+        "age": {"type": "integer"},
+        "mood": {"enum": ["happy", "sad"]},
+    },
+    "required": ["name", "age", "mood"],
+    "additionalProperties": False,
+}
+ASKED = {"model": "run", "messages": [user("the cat")], "max_tokens": 200, "temperature": 1.5}
+TOOLS = [
+    {"type": "function", "function": {"name": "find", "parameters": PERSON}},
+    {"type": "function", "function": {"name": "time"}},
+]
+# What the tests need of a template with tools.
+TEMPLATE = """
+{%- for tool in tools or [] %}{{ tool.function | tojson }}{% endfor -%}
+{%- for m in messages %}<|im_start|>{{ m.role }} {{ m.content }}
+{%- for call in m.tool_calls or [] %}<tool_call>{{ call.function.arguments.name }}{% endfor -%}
+<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant {% endif %}"""
+
+
+def of_schema(schema):
+    return {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": schema}}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return minillm.load(chatting.save(tmp_path_factory.mktemp("formats") / "run", context=1024))
+
+
+@pytest.fixture(scope="module")
+def server(run):
+    some = Running(run.answering)
+    yield some
+    some.close()
+
+
+@pytest.fixture(scope="module")
+def with_tools(run):
+    pytest.importorskip("jinja2")
+    some = Running(Chat(run.model, run.tokenizer, ChatTemplate(TEMPLATE)))
+    yield some
+    some.close()
+
+
+def is_person(value):
+    return (
+        list(value) == ["name", "age", "mood"]
+        and len(value["name"]) <= 5
+        and isinstance(value["age"], int)
+        and value["mood"] in ("happy", "sad")
+    )
+
+
+# --- JSON ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_answer_satisfies_its_schema(server, seed):
+    asked = {**ASKED, "seed": seed, "response_format": of_schema(PERSON)}
+    status, answer = server.ask({**asked, "n": 2})
+    assert status == 200
+    for choice in answer["choices"]:
+        assert choice["finish_reason"] == "stop"
+        assert is_person(json.loads(choice["message"]["content"]))
+    text = answer["choices"][0]["message"]["content"]
+    events = server.events(asked)
+    assert "".join(e["choices"][0]["delta"].get("content", "") for e in events) == text
+
+
+def test_a_json_object(server):
+    """As far as it fits: random weights do not close their brackets."""
+    asked = {**ASKED, "response_format": {"type": "json_object"}, "max_tokens": 30}
+    status, answer = server.ask(asked)
+    assert status == 200
+    assert answer["choices"][0]["message"]["content"].startswith("{")
+
+
+def test_requests_at_once_have_grammars_of_their_own(server):
+    schemas = [{"const": "the cat"}, {"type": "null"}, {"type": "boolean"}]
+    asked = [{**ASKED, "n": 3, "response_format": of_schema(schema)} for schema in schemas]
+    with ThreadPoolExecutor() as threads:
+        answers = list(threads.map(server.ask, asked))
+    texts = [{c["message"]["content"] for c in answer["choices"]} for _, answer in answers]
+    assert texts[0] <= {'"the cat"'}
+    assert texts[1] == {"null"}
+    assert texts[2] <= {"true", "false"}
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ("json", "response_format.type: expected text, json_object or json_schema, found 'json'"),
+        ({"type": "x"}, "response_format.type: expected text, json_object or json_schema, found"),
+        ({"type": "json_schema"}, "response_format.json_schema: expected an object with a schema"),
+        (
+            of_schema({"items": {"minimum": 1}}),
+            "response_format.json_schema.schema.items.minimum: this keyword is not supported",
+        ),
+    ],
+)
+def test_a_form_that_cannot_be_done_is_named(server, form, message):
+    status, answer = server.ask({**ASKED, "response_format": form})
+    assert (status, answer["error"]["param"]) == (400, "response_format")
+    assert answer["error"]["message"].startswith(message)
+
+
+# --- tools ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chosen", ["required", {"type": "function", "function": {"name": "find"}}])
+def test_a_forced_call_satisfies_its_schema(with_tools, chosen):
+    asked = {**ASKED, "tools": TOOLS, "tool_choice": chosen, "seed": 3}
+    status, answer = with_tools.ask(asked)
+    assert status == 200, answer
+    [choice] = answer["choices"]
+    [call] = choice["message"]["tool_calls"]
+    assert (choice["finish_reason"], choice["message"]["content"]) == ("tool_calls", None)
+    assert call["type"] == "function"
+    assert len(call["id"]) == 9
+    assert call["function"]["name"] in (["find", "time"] if chosen == "required" else ["find"])
+    arguments = json.loads(call["function"]["arguments"])
+    assert is_person(arguments) if call["function"]["name"] == "find" else arguments == {}
+    first, *_, called, last = with_tools.events(asked)
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    [delta] = called["choices"][0]["delta"]["tool_calls"]
+    assert delta["index"] == 0
+    assert delta["function"] == call["function"]
+    assert last["choices"][0] == {
+        "index": 0,
+        "delta": {},
+        "logprobs": None,
+        "finish_reason": "tool_calls",
+    }
+
+
+def test_a_call_that_the_model_chose(with_tools, monkeypatch):
+    """The text before it is shown; the call is not."""
+    call = '<tool_call>{"name": "time", "arguments": {"zone": "é"}}</tool_call>'
+    script = iter(with_tools.server.chat.tokenizer.encode(f"I see. {call}<|im_end|>").tolist())
+    text = type(with_tools.server.chat.to_continue([0]))
+    monkeypatch.setattr(text, "draw", lambda self, logits: drawn(self, next(script)))
+    asked = {**ASKED, "tools": TOOLS}
+    status, answer = with_tools.ask(asked)
+    assert status == 200
+    [choice] = answer["choices"]
+    assert choice["message"]["content"] == "I see. "
+    [found] = choice["message"]["tool_calls"]
+    assert found["function"] == {"name": "time", "arguments": '{"zone": "é"}'}
+    assert choice["finish_reason"] == "tool_calls"
+
+
+def drawn(text, token):
+    text.ids.append(token)
+    text.left -= 1
+    text.ended = "stop" if token in text.stop else None
+    return token
+
+
+def test_calls_and_results_go_back_through_the_template(with_tools):
+    function = {"name": "find", "arguments": '{"name": "Ada"}'}
+    call = {"id": "123456789", "type": "function", "function": function}
+    result = {"role": "tool", "tool_call_id": "123456789", "content": "36"}
+    talk = [user("the cat"), {"role": "assistant", "content": None, "tool_calls": [call]}, result]
+    status, answer = with_tools.ask({**ASKED, "messages": talk, "max_tokens": 1})
+    assert status == 200
+    function = {**function, "arguments": {"name": "Ada"}}
+    talk[1] = {"role": "assistant", "content": "", "tool_calls": [{**call, "function": function}]}
+    text = with_tools.server.chat.template.text(talk)
+    assert "<|im_start|>assistant <tool_call>Ada<|im_end|><|im_start|>tool 36<|im_end|>" in text
+    assert answer["usage"]["prompt_tokens"] == len(with_tools.server.chat.encode(talk))
+
+
+@pytest.mark.parametrize("chosen", ["none", "auto"])
+def test_the_template_gets_the_tools_unless_none_is_to_be_called(with_tools, chosen):
+    asked = {**ASKED, "tools": TOOLS, "tool_choice": chosen, "max_tokens": 1}
+    used = with_tools.ask(asked)[1]["usage"]["prompt_tokens"]
+    described = None if chosen == "none" else TOOLS
+    assert used == len(with_tools.server.chat.encode(ASKED["messages"], tools=described))
+
+
+@pytest.mark.parametrize(
+    ("changes", "param", "message"),
+    [
+        ({"tools": [{}]}, "tools", "tools[0]: expected a function, found {}"),
+        ({"tools": TOOLS, "tool_choice": "any"}, "tool_choice", 'tool_choice: expected "none", '),
+        (
+            {"tools": TOOLS, "response_format": {"type": "json_object"}},
+            "response_format",
+            'response_format: expected {"type": "text"} with tools',
+        ),
+        (
+            {"messages": [{"role": "assistant", "tool_calls": [{"function": {"arguments": "{"}}]}]},
+            "messages",
+            "messages: tool_calls: expected functions with a name and arguments in JSON",
+        ),
+    ],
+)
+def test_wrong_tools_are_named(with_tools, changes, param, message):
+    status, answer = with_tools.ask({**ASKED, **changes})
+    assert (status, answer["error"]["param"]) == (400, param)
+    assert answer["error"]["message"].startswith(message)
+
+
+def test_a_template_without_tools(server):
+    for changes in ({"tools": TOOLS}, {"messages": [user("a"), {"role": "tool", "content": "b"}]}):
+        status, answer = server.ask({**ASKED, **changes})
+        assert (status, answer["error"]["param"]) == (400, "tools")
+        message = "tools: expected a chat template that takes tools, found one without"
+        assert answer["error"]["message"] == message
+    assert server.ask({**ASKED, "max_tokens": 1, "tools": TOOLS, "tool_choice": "none"})[0] == 200
