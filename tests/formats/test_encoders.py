@@ -341,6 +341,22 @@ def test_tokenizers_are_written_and_read_back(tmp_path, family):
     assert folder.read_tokenizer(tmp_path / "theirs").to_dict() == tokenizer.to_dict()
 
 
+@pytest.mark.parametrize("left_out", ["tokenizer.json", "vocab.txt"])
+def test_pieces_of_mpnet_in_either_file(tmp_path, left_out):
+    for name, content in tokenizer_files(MPNET_PIECES).items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / left_out).unlink()
+    config = tmp_path / "tokenizer_config.json"
+    values = json.loads(config.read_text())
+    for changes in ({}, {"tokenizer_class": None}, {"tokenizer_class": "MPNetTokenizerFast"}):
+        config.write_text(json.dumps(values | changes))
+        assert load_tokenizer(tmp_path).to_dict() == MPNET_PIECES.to_dict()
+    for changes in ({"cls_token": "[CLS]"}, {"unk_token": "<unk>"}):
+        config.write_text(json.dumps(values | changes))
+        with pytest.raises(InputError, match=f"{next(iter(changes))}: expected "):
+            load_tokenizer(tmp_path)
+
+
 def test_byte_pairs_get_no_frame_twice(tmp_path):
     for name, content in EncoderFolder("roberta").tokenizer_files(byte_pairs(), C).items():
         (tmp_path / name).write_bytes(content)
