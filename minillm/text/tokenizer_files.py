@@ -241,7 +241,6 @@ _FILLING = re.compile(r"madeupword\d+")
 
 
 _BYTE_LEVEL = {
-    "model.type": ("BPE", None),
     "model.dropout": (None, 0),
     "model.continuing_subword_prefix": (None, ""),
     "model.end_of_word_suffix": (None, ""),
@@ -262,6 +261,7 @@ _DIGIT = r"\p{N}"  # the expression that does the same
 def _read_byte_pairs(file: Entries, config: Path) -> BytePairs:
     """The tokenizer in tokenizer.json; tokenizer_config.json may name BOS and EOS."""
     ends = token_texts(config, _read_config(config, byte_pairs=True).values, "bos", "eos")
+    file.check_nested({"model.type": ("BPE", None)})  # first: others have other entries
     file.check_nested(_BYTE_LEVEL)
     model, frame = file.values["model"], frame_of(file)
     ids = ids_of(model.get("vocab"), "model.vocab: an id to each token")

@@ -155,6 +155,23 @@ def test_angles_of_either_version(tmp_path, name):
     assert import_llama(path)[0].config == replace(CONFIG, rotary_base=7.0)
 
 
+def test_dynamic_scaling_is_none_within_the_context(tmp_path):
+    path = make(tmp_path / "a", rope_scaling={"type": "dynamic", "factor": 4.0})
+    assert import_llama(path)[0].config == CONFIG  # a warning would be an error
+
+
+def test_what_a_scaling_leaves_out_follows_from_the_context(tmp_path):
+    """CONFIG has 16 tokens; as in transformers, a length next to the object comes first."""
+    path = make(tmp_path / "a", rope_scaling={"type": "yarn", "factor": 4.0})
+    assert import_llama(path)[0].config.rope_scaling == Yarn(4.0, 16.0)
+    changes = {"original_max_position_embeddings": 8, "rope_scaling": {"type": "yarn"}}
+    assert import_llama(make(tmp_path / "b", **changes))[0].config.rope_scaling == Yarn(2.0, 8.0)
+    divisors = {"short_factor": [1, 1, 2], "long_factor": [1, 3, 4.5]}
+    changes["rope_scaling"] = {"type": "su", **divisors, "attention_factor": None}
+    found = import_llama(make(tmp_path / "c", **changes))[0].config.rope_scaling
+    assert found == LongRope((1, 1, 2), (1, 3, 4.5), 8.0, np.sqrt(1 + np.log(2) / np.log(8)))
+
+
 def test_a_tied_output_that_is_stored_too(tmp_path):
     path = make(tmp_path / "a")
     tensors = load_file(path / "model.safetensors")

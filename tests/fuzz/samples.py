@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import tempfile
+from base64 import b64decode
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,14 @@ from minillm.models.variants import FAMILIES, Variant, VariantConfig
 from minillm.runs.config import save_config
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Stored, find_kind
-from minillm.text import Characters, ChatTemplate, build_vocabulary, tokenizer_files, word_pieces
+from minillm.text import (
+    Characters,
+    ChatTemplate,
+    build_vocabulary,
+    load_tokenizer,
+    tokenizer_files,
+    word_pieces,
+)
 from minillm.text.byte_pairs import train
 from minillm.training import AdamW, Summary, save_checkpoint
 from minillm.training.language_model import ContextTask, LanguageModelTask
@@ -55,6 +64,17 @@ def write_samples(root: Path) -> None:
     """A folder of samples for each reader; a reader's samples are its subfolders."""
     for write in (_runs, _models, _texts):
         write(root)
+
+
+def _sentencepiece_files():
+    """The files of SentencePiece's tokens, by the names of readers."""
+    vectors = Path(__file__).parents[1] / "text" / "sentencepiece_vectors.json"
+    data = b64decode(json.loads(vectors.read_text())["models"]["unigram with a table"]["model"])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tokenizer.model"
+        path.write_bytes(data)
+        files = tokenizer_files(load_tokenizer(path))
+    return {"tokenizer-model": {"tokenizer.model": data}, "tokenizer-unigram": files}
 
 
 def _write(path: Path, content: str | bytes) -> None:
@@ -284,6 +304,9 @@ def _texts(root: Path) -> None:
     for file in ("vocab.json", "merges.txt"):
         _write(root / "tokenizer-gpt2" / "small" / file, files[file])
     _write(root / "tokenizer-gpt2" / "small" / "config.json", "{}")  # as such folders have
+    for name, files in _sentencepiece_files().items():
+        for file, data in files.items():
+            _write(root / name / "small" / file, data)
     files = tokenizer_files(PIECES)
     _write(root / "wordpieces-hugging-face" / "small" / "tokenizer.json", files["tokenizer.json"])
     for file in ("vocab.txt", "tokenizer_config.json"):
