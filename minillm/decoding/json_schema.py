@@ -7,18 +7,19 @@ A schema says what a JSON value must look like:
      "required": ["name"]}
 
 Its grammar has the texts ``{"name": "Ada"}``, ``{"name":"Ada","age":36}`` and so on.  The grammar
-is narrower than the schema in four ways, so that a model comes to an end, and each of its texts
+is narrower than the schema in five ways, so that a model comes to an end, and each of its texts
 still satisfies the schema:
 
 - Properties have the order of the schema, and an object has no others than the schema names.  If it
   names none, it has any, or those that ``additionalProperties`` describes.
 - Between values is no white space, one space, or the end of a line and up to 16 spaces.
+- Dates have no day after the 28th, which every month has.
 - Numbers have at most 16 digits before and after the point, and an exponent of two digits.
 - No ``\u`` escape is half of a character.
 
 Keywords: type, enum, const, properties, required, additionalProperties, items, minItems, maxItems,
-minLength, maxLength, anyOf, oneOf, allOf of one schema, $ref within the schema, $defs.  A schema
-with any other keyword that restricts values is refused.
+minLength, maxLength, pattern, format (of those in FORMATS), anyOf, oneOf, allOf of one schema, $ref
+within the schema, $defs.  A schema with any other keyword that restricts values is refused.
 
 Sources: RFC 8259 (2017), "The JavaScript Object Notation (JSON) data interchange format"; JSON
 Schema, draft 2020-12.
@@ -41,6 +42,7 @@ from minillm.decoding.grammar import (
     repeat,
     sequence,
 )
+from minillm.decoding.patterns import pattern_of
 from minillm.errors import InputError, one_line, short
 
 LARGEST = 100_000  # characters of a schema
@@ -57,11 +59,23 @@ ANNOTATIONS = {
 OF_TYPE: dict[str, tuple[str, ...]] = {
     "object": ("properties", "required", "additionalProperties"),
     "array": ("items", "minItems", "maxItems"),
-    "string": ("minLength", "maxLength"),
+    "string": ("minLength", "maxLength", "pattern", "format"),
     "number": (),
     "integer": (),
     "boolean": (),
     "null": (),
+}
+# Formats of strings, as regular expressions.
+_DATE = "[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
+_CLOCK = "([01][0-9]|2[0-3]):[0-5][0-9]"
+_TIME = rf"{_CLOCK}:[0-5][0-9](\.[0-9]{{1,6}})?(Z|[+-]{_CLOCK})"
+_NAME = "[a-z0-9_-]{1,60}"
+FORMATS = {
+    "date": _DATE,
+    "time": _TIME,
+    "date-time": f"{_DATE}T{_TIME}",
+    "uuid": "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+    "email": rf"{_NAME}(\.{_NAME}){{0,3}}@[a-z0-9]{{1,60}}(\.[a-z]{{2,20}}){{1,3}}",
 }
 COMBINING = ("anyOf", "oneOf", "allOf", "$ref")
 
@@ -79,8 +93,7 @@ _SPACE = choice(
 _DIGIT = _between(0x30, 0x39)
 _HEX = one_of(b"0123456789abcdefABCDEF")
 _MORE = _between(0x80, 0xBF)  # the bytes of a character in UTF-8 after its first
-_CHARACTER = choice(
-    one_of(set(range(0x20, 0x80)) - set(b'"\\')),
+_NOT_ASCII = choice(
     # The well-formed sequences of UTF-8: the Unicode Standard 15.0, table 3-7.
     sequence(_between(0xC2, 0xDF), _MORE),
     sequence(literal(b"\xe0"), _between(0xA0, 0xBF), _MORE),
@@ -89,6 +102,10 @@ _CHARACTER = choice(
     sequence(literal(b"\xf0"), _between(0x90, 0xBF), _MORE, _MORE),
     sequence(_between(0xF1, 0xF3), _MORE, _MORE, _MORE),
     sequence(literal(b"\xf4"), _between(0x80, 0x8F), _MORE, _MORE),
+)
+_CHARACTER = choice(
+    one_of(set(range(0x20, 0x80)) - set(b'"\\')),
+    _NOT_ASCII,
     # Escapes; \ud800 to \udfff are halves of characters.
     sequence(literal(b"\\"), one_of(b'"\\/bfnrt')),
     sequence(literal(b"\\u"), one_of(b"0123456789abcefABCEF"), _HEX, _HEX, _HEX),
@@ -105,8 +122,11 @@ _EXPONENT = choice(
 _NUMBER = sequence(_INTEGER, _FRACTION, _EXPONENT)
 
 
-def _string(least: int = 0, most: int | None = None) -> Expression:
-    return sequence(literal(b'"'), repeat(_CHARACTER, least, most), literal(b'"'))
+def _string(inside: Expression) -> Expression:
+    return sequence(literal(b'"'), inside, literal(b'"'))
+
+
+_ANY_STRING = _string(repeat(_CHARACTER))
 
 
 def _list(opening: bytes, item: Expression, closing: bytes, least=0, most=None) -> Expression:
@@ -127,11 +147,11 @@ def _pair(name: Expression, value: Expression) -> Expression:
 def _json() -> tuple[Expression, Expression]:
     """Any value, and any object."""
     value = Rule()
-    whole = _list(b"{", _pair(_string(), value), b"}")
+    whole = _list(b"{", _pair(_ANY_STRING, value), b"}")
     value.definition = choice(
         whole,
         _list(b"[", value, b"]"),
-        _string(),
+        _ANY_STRING,
         _NUMBER,
         literals([b"true", b"false", b"null"]),
     )
@@ -150,11 +170,12 @@ def grammar_of(schema: Any, name: str = "schema") -> Expression:
     InputError, with the path in the schema, for what it cannot express.
     """
     try:
-        size = len(json.dumps(schema))
+        text = json.dumps(schema, ensure_ascii=False, allow_nan=False)
+        text.encode()  # no halves of characters
     except (TypeError, ValueError, RecursionError):
         raise InputError(f"{name}: expected a schema in JSON, found {short(schema)}") from None
-    if size > LARGEST:
-        raise InputError(f"{name}: expected at most {LARGEST:,} characters, found {size:,}")
+    if len(text) > LARGEST:
+        raise InputError(f"{name}: expected at most {LARGEST:,} characters, found {len(text):,}")
     return _Schemas(schema, name).grammar(schema, name)
 
 
@@ -259,7 +280,7 @@ class _Schemas:
             case "array":
                 return self._inside(self._array, schema, path)
             case "string":
-                return _string(*_range(schema, "minLength", "maxLength", path))
+                return _string(_characters(schema, path))
             case "number":
                 return _NUMBER
             case "integer":
@@ -299,7 +320,7 @@ class _Schemas:
             properties = properties | dict.fromkeys(missing, others)
         if not properties and others is not False:
             value = self.grammar(others, f"{path}.additionalProperties")
-            return _list(b"{", _pair(_string(), value), b"}")
+            return _list(b"{", _pair(_ANY_STRING, value), b"}")
         beginning: Expression = NOTHING  # from i on
         optional = True  # all of these
         end = sequence(_SPACE, literal(b"}"))
@@ -394,6 +415,30 @@ def _properties(schema: Mapping[str, Any], path: str) -> tuple[dict[str, Any], l
     if (optional := len(properties.keys() - set(required))) > MOST:
         raise _wrong(f"{path}.properties", f"at most {MOST} optional ones", optional)
     return properties, required
+
+
+def _characters(schema: Mapping[str, Any], path: str) -> Expression:
+    """The grammar of the characters of a string."""
+    least, most = _range(schema, "minLength", "maxLength", path)
+    words = [word for word in ("pattern", "format") if word in schema]
+    if not words:
+        return repeat(_CHARACTER, least, most)
+    word, path = words[0], f"{path}.{words[0]}"
+    if len(words) > 1 or least or most is not None:
+        raise _wrong(path, "no other keyword for the characters", sorted(schema))
+    pattern = schema[word]
+    if not isinstance(pattern, str):
+        raise _wrong(path, "a text", pattern)
+    if word == "format":
+        if pattern not in FORMATS:
+            raise _wrong(path, f"one of {', '.join(FORMATS)}", pattern)
+        pattern = f"^{FORMATS[pattern]}$"
+    return pattern_of(pattern, path, _written, _NOT_ASCII)
+
+
+def _written(character: str) -> bytes:
+    """A character as JSON writes it."""
+    return json.dumps(character, ensure_ascii=False)[1:-1].encode()
 
 
 def _range(schema: Mapping[str, Any], least: str, most: str, path: str) -> tuple[int, int | None]:

@@ -13,6 +13,7 @@ weights, and the values that our models do not vary.
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -38,6 +39,7 @@ from minillm.text import (
     BytePairs,
     ByteTokens,
     ChatTemplate,
+    SentencePieces,
     Vocabulary,
     load_tokenizer,
     tokenizer_files,
@@ -157,6 +159,9 @@ class Transformers(Format):
             config = self._supported(file, tensors)
         with reasons:
             tokenizer = self.read_tokenizer(folder)
+            if config and isinstance(tokenizer, SentencePieces):
+                with suppress(ValueError):  # Gemma 3 has a token for images, which has no row
+                    tokenizer = tokenizer.cut(config.vocabulary)
             if config and len(tokenizer) > config.vocabulary:
                 raise InputError(
                     f"{folder}: config.json says vocab_size {config.vocabulary:,}, "

@@ -58,7 +58,7 @@ class SentencePieces(ByteTokens):
     def __init__(
         self,
         texts: Sequence[str],
-        scores: Sequence[float] | None = None,
+        scores: list[float] | None = None,
         merges: NDArray | Sequence[Sequence[int]] | None = None,
         specials: Sequence[str] = (),
         *,
@@ -263,6 +263,23 @@ class SentencePieces(ByteTokens):
             name: value for name, value in options.items() if value and value != defaults[name]
         }
 
+    def cut(self, size: int) -> "SentencePieces":
+        """The tokenizer without the tokens from the id ``size`` on.
+
+        ValueError unless they are special, and neither BOS nor EOS.
+        """
+        rest = {*self.texts[size:]}
+        if not rest <= {*self.specials} or any((end or 0) >= size for end in (self.bos, self.eos)):
+            raise ValueError(f"expected {size:,} tokens, found {len(self):,}")
+        values = self.to_dict()
+        names = ("texts", "specials", "shown", "lstrip", "rstrip")
+        lists = {
+            name: [text for text in values.get(name, ()) if text not in rest] for name in names
+        }
+        if self.scores is not None:
+            values["scores"] = self.scores[:size]
+        return self.from_dict(values | lists)
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "SentencePieces":
         """The tokenizer that ``to_dict`` described; ValueError if it is damaged."""
@@ -285,8 +302,11 @@ def _options() -> dict[str, Any]:
 def _checked_scores(scores: Any, count: int) -> list[float] | None:
     if scores is None:
         return None
-    scores = list(scores)
-    if not {*map(type, scores)} <= {float, int} or not np.isfinite(scores).all():
+    if (
+        not isinstance(scores, list)
+        or not {*map(type, scores)} <= {float, int}
+        or not np.isfinite(scores).all()
+    ):
         raise ValueError(f"scores: expected finite numbers, found {short(scores)}")
     if len(scores) != count:
         raise ValueError(f"scores: expected {count:,} numbers, found {len(scores):,}")

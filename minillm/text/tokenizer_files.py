@@ -241,7 +241,6 @@ _FILLING = re.compile(r"madeupword\d+")
 
 
 _BYTE_LEVEL = {
-    "model.type": ("BPE", None),
     "model.dropout": (None, 0),
     "model.continuing_subword_prefix": (None, ""),
     "model.end_of_word_suffix": (None, ""),
@@ -262,6 +261,7 @@ _DIGIT = r"\p{N}"  # the expression that does the same
 def _read_byte_pairs(file: Entries, config: Path) -> BytePairs:
     """The tokenizer in tokenizer.json; tokenizer_config.json may name BOS and EOS."""
     ends = token_texts(config, _read_config(config, byte_pairs=True).values, "bos", "eos")
+    file.check_nested({"model.type": ("BPE", None)})  # first: others have other entries
     file.check_nested(_BYTE_LEVEL)
     model, frame = file.values["model"], frame_of(file)
     ids = ids_of(model.get("vocab"), "model.vocab: an id to each token")
@@ -362,7 +362,8 @@ def read_bert(vocabulary: Path, config: Path) -> WordPieces:
     """The tokenizer in vocab.txt, and in tokenizer_config.json if there is such a file."""
     beside = _read_config(config)
     options = _options_of(beside)
-    tokens, specials = _lines_of(vocabulary), list(_roles_of(beside).values())
+    tokens, roles = _lines_of(vocabulary), {*_roles_of(beside).values()}
+    specials = [token for token in tokens if token in roles]
     if beside.values.get("added_tokens_decoder") is not None:
         _check_specials(beside, specials)
     with in_file(vocabulary):
@@ -399,7 +400,8 @@ def _options_of(config: Entries) -> dict[str, Any]:
 
 def _roles_of(config: Entries) -> dict[str, str]:
     """The texts of the special tokens, by their names in tokenizer_config.json."""
-    return _MPNET_ROLES if _class_of(config) == _MPNET else _ROLES
+    named = _class_of(config) or _content_of(config.values.get("cls_token"))
+    return _MPNET_ROLES if named in (_MPNET, MPNET_CLS) else _ROLES
 
 
 def _content_of(token: Any) -> Any:

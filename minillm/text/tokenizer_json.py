@@ -12,6 +12,7 @@ from typing import Any
 from minillm.data.entries import Entries
 from minillm.errors import short
 from minillm.text.byte_tokens import ByteTokens
+from minillm.text.vocabulary import flag
 
 # --- reading -------------------------------------------------------------------------------------
 
@@ -49,13 +50,13 @@ def added_of(entries: object, *refused: str) -> Added:
                 f"added_tokens: expected distinct tokens with ids, found {short(entry)}"
             )
         for name in ("single_word", *refused):
-            if entry.get(name):
+            if flag(entry, name, False):
                 raise ValueError(f"added_tokens: {name} of {short(token)} cannot be done here")
         added.ids[token] = entry["id"]
-        if entry.get("special") is False:
+        if not flag(entry, "special", True):
             added.shown.append(token)
         for name, texts in (("lstrip", added.lstrip), ("rstrip", added.rstrip)):
-            if entry.get(name):
+            if flag(entry, name, False):
                 texts.append(token)
     return added
 

@@ -13,6 +13,7 @@ from minillm.decoding import Chat, Reader, Sampling, Writer
 from minillm.decoding.answers import answers
 from minillm.decoding.grammar import read
 from minillm.decoding.json_schema import grammar_of
+from minillm.decoding.pieces import Pieces
 from minillm.errors import InputError
 
 GREEDY = Sampling(temperature=0)
@@ -194,6 +195,12 @@ def test_pieces_are_whole_characters_and_no_special_tokens():
     ids = [TOKENIZER.id_of(bytes([value])) for value in "né😀".encode()]
     start = TOKENIZER.id_of(b"<|im_start|>")
     assert list(some.text(iter([*ids[:2], start, *ids[2:]]))) == ["n", "é", "😀"]
+
+
+def test_pieces_show_a_special_token_if_it_is_named():
+    pieces = Pieces(TOKENIZER, shown=["<|im_start|>", "no token"])
+    ids = [TOKENIZER.id_of(text) for text in (b"<|im_start|>", b"a", b"<|im_end|>")]
+    assert "".join(map(pieces.add, ids)) + pieces.end() == "<|im_start|>a"
 
 
 def test_a_cache_that_is_cut_is_that_of_the_shorter_text():

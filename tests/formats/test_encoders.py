@@ -218,6 +218,8 @@ def test_what_an_encoder_does_not_use_is_left_out(tmp_path):
             {"architectures": ["RobertaForTokenClassification"]},
             "expected RobertaModel or",
         ),
+        ("bert", {"architectures": 3}, "architectures: expected BertModel or BertForMaskedLM"),
+        ("mpnet", {"architectures": 3}, "architectures: expected MPNetModel or MPNetForMasked"),
         ("distilbert", {"activation": "relu"}, "activation: expected 'gelu', found 'relu'"),
         ("distilbert", {"dropout": 2}, "dropout: expected a number from 0 to below 1, found 2"),
         ("mpnet", {"relative_attention_num_buckets": 64}, "expected 32, found 64"),
@@ -230,7 +232,7 @@ def test_unsupported_folders(tmp_path, family, changes, message):
     head = next(iter(heads(family)))
     path = save(tmp_path / "in", family, head, frozen(family, head)[0], **changes)
     with pytest.raises(InputError) as caught:
-        EncoderFolder(family).read(path)
+        folder_of(family).read(path)
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
 
@@ -339,6 +341,22 @@ def test_tokenizers_are_written_and_read_back(tmp_path, family):
     (tmp_path / "theirs").mkdir()
     other.save_pretrained(tmp_path / "theirs")
     assert folder.read_tokenizer(tmp_path / "theirs").to_dict() == tokenizer.to_dict()
+
+
+@pytest.mark.parametrize("left_out", ["tokenizer.json", "vocab.txt"])
+def test_pieces_of_mpnet_in_either_file(tmp_path, left_out):
+    for name, content in tokenizer_files(MPNET_PIECES).items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / left_out).unlink()
+    config = tmp_path / "tokenizer_config.json"
+    values = json.loads(config.read_text())
+    for changes in ({}, {"tokenizer_class": None}, {"tokenizer_class": "MPNetTokenizerFast"}):
+        config.write_text(json.dumps(values | changes))
+        assert load_tokenizer(tmp_path).to_dict() == MPNET_PIECES.to_dict()
+    for changes in ({"cls_token": "[CLS]"}, {"unk_token": "<unk>"}):
+        config.write_text(json.dumps(values | changes))
+        with pytest.raises(InputError, match=f"{next(iter(changes))}: expected "):
+            load_tokenizer(tmp_path)
 
 
 def test_byte_pairs_get_no_frame_twice(tmp_path):

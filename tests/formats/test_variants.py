@@ -21,6 +21,7 @@ from minillm.quantised import Quantised
 from minillm.quantised.gguf import open_gguf, write_gguf
 from minillm.quantised.matrix import dequantised
 from minillm.runs.importing import format_of
+from minillm.text import SentencePieces
 from minillm.text.byte_pairs import train
 
 TOKENIZER = train(["she sells sea shells by the sea shore\n"], 262)
@@ -517,3 +518,24 @@ def test_a_new_family_is_a_row_in_two_tables(tmp_path, monkeypatch):
 
 def test_every_family_has_files():
     assert FILES.keys() == FAMILIES.keys()
+
+
+def test_a_special_token_without_a_row_is_left_out(tmp_path):
+    """As Gemma 3's for images."""
+    texts = ["<unk>", "<s>", "</s>", *(f"<0x{value:02X}>" for value in range(256)), "▁", "a"]
+    options = {"byte_fallback": True}
+    specials = ["<s>", "</s>"]
+    tokenizer = SentencePieces(texts, [0.0] * len(texts), None, specials, **options)
+    longer = SentencePieces(
+        [*texts, "<image>"], [0.0] * (len(texts) + 1), None, [*specials, "<image>"], **options
+    )
+    sizes = {"context": 8, "layers": 1, "heads": 2, "width": 8, "family": "gemma3"}
+    model = Variant(VariantConfig(len(texts), **sizes), np.random.default_rng(0))
+    folder = FamilyFolder("gemma3")
+    folder.write(Contents(model, longer), tmp_path / "gemma")
+    found = folder.read(tmp_path / "gemma")
+    assert (found.tokenizer.texts, found.tokenizer.specials) == (texts, tokenizer.specials)
+    smaller = Variant(VariantConfig(len(texts) - 1, **sizes), np.random.default_rng(0))
+    folder.write(Contents(smaller, tokenizer), tmp_path / "smaller")
+    with pytest.raises(InputError, match="but the tokenizer has 261 tokens"):
+        folder.read(tmp_path / "smaller")

@@ -197,7 +197,15 @@ def read_vocabulary(folder: Path, rng: random.Random) -> None:
 def read_tokenizer(folder: Path, rng: random.Random) -> None:
     tokenizer = load_tokenizer(folder)
     text = TEXT + "<|endoftext|>"
-    assert tokenizer.decode(tokenizer.encode(text)) == text
+    takes_spaces = tokenizer.lstrip or tokenizer.rstrip
+    assert takes_spaces or tokenizer.decode(tokenizer.encode(text)) == text
+    tokenizer_files(tokenizer)
+
+
+def read_sentencepieces(folder: Path, rng: random.Random) -> None:
+    tokenizer = load_tokenizer(folder)
+    ids = tokenizer.encode(TEXT + "</s>\ufb01\u6f22 a")
+    assert tokenizer.decode(ids) == "".join(tokenizer.stream(ids))
     tokenizer_files(tokenizer)
 
 
@@ -252,6 +260,20 @@ def read_bert(folder: Path, rng: random.Random) -> None:
         BERTFolder().write(found, folder / "again")
 
 
+def read_encoder(folder: Path, rng: random.Random) -> None:
+    reader = format_of(folder)
+    found = reader.read(str(folder))
+    config, model = getattr(found.model.config, "encoder", found.model.config), found.model
+    ids = found.tokenizer.encode(TEXT)[None, : config.context]
+    with np.errstate(all="ignore"):
+        if "labels" in found.facts:
+            model.forward(ids, np.array([ids.shape[1]]))
+        else:
+            model.hidden(ids)
+    if rng.random() < 0.1:
+        reader.write(found, folder / "again", None)
+
+
 def read_images(folder: Path, rng: random.Random) -> None:
     for line, place in read_lines(folder / "images.txt"):
         read_image(line, place, 6)
@@ -281,11 +303,14 @@ READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
     "vocabulary": read_vocabulary,
     "tokenizer-gpt2": read_tokenizer,
     "tokenizer-hugging-face": read_tokenizer,
+    "tokenizer-model": read_sentencepieces,
+    "tokenizer-unigram": read_sentencepieces,
     "wordpieces-bert": read_wordpieces,
     "wordpieces-hugging-face": read_wordpieces,
     "hugging-face": partial(read_hugging_face, format=GPT2Folder),
     "hugging-face-llama": partial(read_hugging_face, format=LlamaFolder),
     "hugging-face-bert": read_bert,
+    "hugging-face-encoders": read_encoder,
     "hugging-face-variants": read_hugging_face,
     "gguf": read_gguf,
     "peft": read_peft,

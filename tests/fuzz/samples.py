@@ -2,7 +2,9 @@
 
 import gzip
 import json
-from dataclasses import asdict
+import tempfile
+from base64 import b64decode
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from minillm.data.masking import Masking
 from minillm.data.passages import Passages
 from minillm.formats.arpa import write_arpa
 from minillm.formats.bert import BERTFolder
+from minillm.formats.encoders import EncoderFolder
 from minillm.formats.format import Contents
 from minillm.formats.gguf import export_gguf
 from minillm.formats.gpt2 import GPT2Folder
@@ -22,7 +25,9 @@ from minillm.formats.peft import write_adapter
 from minillm.formats.sentences import Sentences
 from minillm.formats.variants import FamilyFolder
 from minillm.formats.word2vec import write_vectors
+from minillm.models import encoders
 from minillm.models.bert import BERT, BERTConfig
+from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.ngram import NGram, NGramConfig, count_ngrams, estimate
@@ -30,7 +35,14 @@ from minillm.models.variants import FAMILIES, Variant, VariantConfig
 from minillm.runs.config import save_config
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Stored, find_kind
-from minillm.text import Characters, ChatTemplate, build_vocabulary, tokenizer_files, word_pieces
+from minillm.text import (
+    Characters,
+    ChatTemplate,
+    build_vocabulary,
+    load_tokenizer,
+    tokenizer_files,
+    word_pieces,
+)
 from minillm.text.byte_pairs import train
 from minillm.training import AdamW, Summary, save_checkpoint
 from minillm.training.language_model import ContextTask, LanguageModelTask
@@ -52,6 +64,17 @@ def write_samples(root: Path) -> None:
     """A folder of samples for each reader; a reader's samples are its subfolders."""
     for write in (_runs, _models, _texts):
         write(root)
+
+
+def _sentencepiece_files():
+    """The files of SentencePiece's tokens, by the names of readers."""
+    vectors = Path(__file__).parents[1] / "text" / "sentencepiece_vectors.json"
+    data = b64decode(json.loads(vectors.read_text())["models"]["unigram with a table"]["model"])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tokenizer.model"
+        path.write_bytes(data)
+        files = tokenizer_files(load_tokenizer(path))
+    return {"tokenizer-model": {"tokenizer.model": data}, "tokenizer-unigram": files}
 
 
 def _write(path: Path, content: str | bytes) -> None:
@@ -281,6 +304,9 @@ def _texts(root: Path) -> None:
     for file in ("vocab.json", "merges.txt"):
         _write(root / "tokenizer-gpt2" / "small" / file, files[file])
     _write(root / "tokenizer-gpt2" / "small" / "config.json", "{}")  # as such folders have
+    for name, files in _sentencepiece_files().items():
+        for file, data in files.items():
+            _write(root / name / "small" / file, data)
     files = tokenizer_files(PIECES)
     _write(root / "wordpieces-hugging-face" / "small" / "tokenizer.json", files["tokenizer.json"])
     for file in ("vocab.txt", "tokenizer_config.json"):
@@ -325,6 +351,19 @@ def _texts(root: Path) -> None:
         file = root / "gguf-variants" / family / "model.gguf"
         export_gguf(variant, PAIRS_OF_BYTES, file, "Q8_0" if family == "phi3" else "F32")
     sizes = {"vocabulary": len(PIECES), "context": 8, "layers": 1, "heads": 2, "width": 4}
+    (root / "hugging-face-encoders").mkdir()
+    for family, changes in encoders.FAMILIES.items():
+        given = {"family": family, "padding": 1, "segments": 1, "masked_words": False}
+        encoder = encoders.EncoderConfig(**sizes, **given, embedding=3 if changes.narrow else None)
+        folder = EncoderFolder(family)
+        head = folder.classifier.activation
+        config = FineTunedConfig("encoder", encoder, 2, pooling="first", head=head)
+        classifier = FineTuned(config, np.random.default_rng(0))
+        contents = Contents(classifier, PIECES, facts={"labels": ["a", "b"]})
+        folder.write(contents, root / "hugging-face-encoders" / f"{family}-labels")
+        words = replace(encoder, masked_words=changes.masked_words, pooler=changes.pooler)
+        contents = Contents(encoders.Encoder(words, np.random.default_rng(0)), PIECES)
+        folder.write(contents, root / "hugging-face-encoders" / family)
     bert = root / "hugging-face-bert"
     bert.mkdir()
     for name, sentences in (("words", Sentences()), ("sentences", Sentences("mean", True, 6))):

@@ -159,7 +159,7 @@ def test_the_bias_is_shared_and_depends_on_the_distance():
         (
             "bert",
             {},
-            "family: expected one of distilbert, roberta, xlm-roberta, mpnet, electra",
+            "family: expected one of distilbert, roberta, xlm-roberta, mpnet, electra; found ",
         ),
         ("roberta", {"embedding": 3}, "embedding: expected none in family roberta, found 3"),
         ("electra", {}, "masked_words: expected none in family electra, found True"),

@@ -227,6 +227,7 @@ def test_what_does_not_fit_together_is_refused(arguments, message):
     ("change", "message"),
     [
         (lambda v: v.update(scores=["a"]), "scores: expected finite numbers"),
+        (lambda v: v.update(scores=3), "scores: expected finite numbers"),
         (lambda v: v.update(merges=[1]), 'expected "merges": pairs of numbers'),
         (lambda v: v.update(texts="abc"), 'expected "texts": a list of strings'),
         (lambda v: v.update(prefix=3), 'expected "prefix": a text'),
@@ -337,3 +338,18 @@ def test_the_steps_of_other_versions_are_read(tmp_path, step, options):
     again.mkdir()
     (again / "tokenizer.json").write_bytes(tokenizer_files(found)["tokenizer.json"])
     assert load_tokenizer(again).to_dict() == found.to_dict()
+
+
+def test_special_tokens_at_the_end_may_be_cut():
+    """Gemma 3 has a token for images, and its text models have no row for it."""
+    whole = plain({"a": -1, "▁a": -2})
+    texts, scores = [*whole.texts, "<image>", "<end>"], [*whole.scores, 0.0, 0.0]
+    specials = [*whole.specials, "<image>", "<end>"]
+    longer = SentencePieces(texts, scores, None, specials, byte_fallback=True, lstrip=["<end>"])
+    assert longer.cut(len(whole)).to_dict() == whole.to_dict()
+    assert longer.cut(99999).to_dict() == longer.to_dict()
+    assert longer.cut(len(whole)).encode("<image>").tolist() == whole.encode("<image>").tolist()
+    with pytest.raises(ValueError, match="expected 260 tokens, found 263"):
+        longer.cut(260)  # a word
+    with pytest.raises(ValueError, match="expected 1 tokens, found 263"):
+        longer.cut(1)

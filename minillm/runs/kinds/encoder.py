@@ -28,10 +28,7 @@ or its attention: no segments, other positions, a bias for each distance. Most s
 imported, ELECTRA too; then they embed texts, or are fine-tuned. It learns from the same texts as a
 BERT, as `train bert` does."""
     examples = """\
-  minillm import all-mpnet-base-v2 --out runs/mpnet
-        then: minillm similar runs/mpnet "a sentence" --among lines.txt
   minillm import distilroberta-base --out runs/roberta
-        then: minillm finetune runs/roberta reviews.tsv --out runs/reviews
   minillm train encoder my_text.txt --init runs/roberta --out runs/adapted
         from one text to another, with the tokenizer of the first
   minillm train encoder --family mpnet --out runs/small --minutes 5
