@@ -38,6 +38,7 @@ def biased_attention(
     shapes = {"q": (q, "B N T D"), "k": (k, "B N S D"), "v": (v, "B N S E")}
     sizes = checks.floats(op, **shapes, bias=(bias, "N T S"))
     steps = checks.sequence_lengths(op, lengths, sizes["B"], sizes["S"])
+    q, bias = q.view(), bias.view()  # their shapes stay, whatever the caller does
     k, v = zero_padding(k, steps), zero_padding(v, steps)
     scale = q.dtype.type(sizes["D"] ** -0.5)
     allowed = length_mask(steps, sizes["S"])[:, None, None]  # (B, 1, 1, S)
