@@ -175,7 +175,7 @@ class BERTFolder(Transformers):
 
     def config(self, file: Entries, tensors: Mapping[str, Tensor]) -> Any:
         """The sizes; and the heads, or the labels of a classifier."""
-        if self.classifier.architecture not in (file.values.get("architectures") or []):
+        if self.classifier.architecture not in architectures_of(file):
             return self.encoder(file, **self.heads_of(file, tensors))
         encoder = self.encoder(file, **ENCODERS[self.kind].headless)
         dropout, name = encoder.dropout, self.classifier.dropout
@@ -206,7 +206,7 @@ class BERTFolder(Transformers):
 
     def heads_of(self, file: Entries, tensors: Mapping[str, Tensor]) -> dict[str, bool]:
         """The heads of the architecture, and all that have weights."""
-        names = file.values.get("architectures") or []
+        names = architectures_of(file)
         masked_words, next_sentence = (
             any(_ARCHITECTURES[heads] in names for heads in _ARCHITECTURES if heads[head])
             for head in (0, 1)
@@ -260,6 +260,12 @@ class BERTFolder(Transformers):
                 f"{folder}: expected a tokenizer with [CLS], [SEP] and [MASK], found one without"
             )
         return tokenizer
+
+
+def architectures_of(file: Entries) -> list[Any]:
+    """The architectures that a config.json names; none if it names them wrongly."""
+    names = file.values.get("architectures")
+    return names if isinstance(names, list) else []
 
 
 def any_of(tensors: Mapping[str, Tensor], prefix: str) -> bool:

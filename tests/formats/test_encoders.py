@@ -218,6 +218,8 @@ def test_what_an_encoder_does_not_use_is_left_out(tmp_path):
             {"architectures": ["RobertaForTokenClassification"]},
             "expected RobertaModel or",
         ),
+        ("bert", {"architectures": 3}, "architectures: expected BertModel or BertForMaskedLM"),
+        ("mpnet", {"architectures": 3}, "architectures: expected MPNetModel or MPNetForMasked"),
         ("distilbert", {"activation": "relu"}, "activation: expected 'gelu', found 'relu'"),
         ("distilbert", {"dropout": 2}, "dropout: expected a number from 0 to below 1, found 2"),
         ("mpnet", {"relative_attention_num_buckets": 64}, "expected 32, found 64"),
@@ -230,7 +232,7 @@ def test_unsupported_folders(tmp_path, family, changes, message):
     head = next(iter(heads(family)))
     path = save(tmp_path / "in", family, head, frozen(family, head)[0], **changes)
     with pytest.raises(InputError) as caught:
-        EncoderFolder(family).read(path)
+        folder_of(family).read(path)
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
 

@@ -260,6 +260,20 @@ def read_bert(folder: Path, rng: random.Random) -> None:
         BERTFolder().write(found, folder / "again")
 
 
+def read_encoder(folder: Path, rng: random.Random) -> None:
+    reader = format_of(folder)
+    found = reader.read(str(folder))
+    config, model = getattr(found.model.config, "encoder", found.model.config), found.model
+    ids = found.tokenizer.encode(TEXT)[None, : config.context]
+    with np.errstate(all="ignore"):
+        if "labels" in found.facts:
+            model.forward(ids, np.array([ids.shape[1]]))
+        else:
+            model.hidden(ids)
+    if rng.random() < 0.1:
+        reader.write(found, folder / "again", None)
+
+
 def read_images(folder: Path, rng: random.Random) -> None:
     for line, place in read_lines(folder / "images.txt"):
         read_image(line, place, 6)
@@ -296,6 +310,7 @@ READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
     "hugging-face": partial(read_hugging_face, format=GPT2Folder),
     "hugging-face-llama": partial(read_hugging_face, format=LlamaFolder),
     "hugging-face-bert": read_bert,
+    "hugging-face-encoders": read_encoder,
     "hugging-face-variants": read_hugging_face,
     "gguf": read_gguf,
     "peft": read_peft,

@@ -4,7 +4,7 @@ import gzip
 import json
 import tempfile
 from base64 import b64decode
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from minillm.data.masking import Masking
 from minillm.data.passages import Passages
 from minillm.formats.arpa import write_arpa
 from minillm.formats.bert import BERTFolder
+from minillm.formats.encoders import EncoderFolder
 from minillm.formats.format import Contents
 from minillm.formats.gguf import export_gguf
 from minillm.formats.gpt2 import GPT2Folder
@@ -24,7 +25,9 @@ from minillm.formats.peft import write_adapter
 from minillm.formats.sentences import Sentences
 from minillm.formats.variants import FamilyFolder
 from minillm.formats.word2vec import write_vectors
+from minillm.models import encoders
 from minillm.models.bert import BERT, BERTConfig
+from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.ngram import NGram, NGramConfig, count_ngrams, estimate
@@ -348,6 +351,19 @@ def _texts(root: Path) -> None:
         file = root / "gguf-variants" / family / "model.gguf"
         export_gguf(variant, PAIRS_OF_BYTES, file, "Q8_0" if family == "phi3" else "F32")
     sizes = {"vocabulary": len(PIECES), "context": 8, "layers": 1, "heads": 2, "width": 4}
+    (root / "hugging-face-encoders").mkdir()
+    for family, changes in encoders.FAMILIES.items():
+        given = {"family": family, "padding": 1, "segments": 1, "masked_words": False}
+        encoder = encoders.EncoderConfig(**sizes, **given, embedding=3 if changes.narrow else None)
+        folder = EncoderFolder(family)
+        head = folder.classifier.activation
+        config = FineTunedConfig("encoder", encoder, 2, pooling="first", head=head)
+        classifier = FineTuned(config, np.random.default_rng(0))
+        contents = Contents(classifier, PIECES, facts={"labels": ["a", "b"]})
+        folder.write(contents, root / "hugging-face-encoders" / f"{family}-labels")
+        words = replace(encoder, masked_words=changes.masked_words, pooler=changes.pooler)
+        contents = Contents(encoders.Encoder(words, np.random.default_rng(0)), PIECES)
+        folder.write(contents, root / "hugging-face-encoders" / family)
     bert = root / "hugging-face-bert"
     bert.mkdir()
     for name, sentences in (("words", Sentences()), ("sentences", Sentences("mean", True, 6))):
