@@ -23,13 +23,13 @@ ALWAYS_INLINE void VARIANT(body)(const int rows, const int bits, const int each,
                     e = vector_from_halves(f->e + of_factor);
                 of_factor += PANEL;
             }
-            UNROLL for (int first = 0; first < WORDS; first += each) {
+            UNROLL_ALL for (int first = 0; first < WORDS; first += each) {
                 ints dots[MOST_ROWS];
                 FOR_ROWS dots[r] = (ints){0} + start[r];
-                UNROLL for (int some = first; some < first + each; some += together) {
+                UNROLL_ALL for (int some = first; some < first + each; some += together) {
                     ints part[MOST_ROWS];
                     FOR_ROWS part[r] = SUM_OF(dots[r]);
-                    UNROLL for (int word = some; word < some + together; word++) {
+                    UNROLL_ALL for (int word = some; word < some + together; word++) {
                         bytes line = codes_of_word(bits, codes, word);
                         if (levels)
                             line = LOOK_UP(f->levels, line);

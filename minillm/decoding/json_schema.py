@@ -170,11 +170,12 @@ def grammar_of(schema: Any, name: str = "schema") -> Expression:
     InputError, with the path in the schema, for what it cannot express.
     """
     try:
-        size = len(json.dumps(schema))
+        text = json.dumps(schema, ensure_ascii=False, allow_nan=False)
+        text.encode()  # no halves of characters
     except (TypeError, ValueError, RecursionError):
         raise InputError(f"{name}: expected a schema in JSON, found {short(schema)}") from None
-    if size > LARGEST:
-        raise InputError(f"{name}: expected at most {LARGEST:,} characters, found {size:,}")
+    if len(text) > LARGEST:
+        raise InputError(f"{name}: expected at most {LARGEST:,} characters, found {len(text):,}")
     return _Schemas(schema, name).grammar(schema, name)
 
 

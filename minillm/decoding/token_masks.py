@@ -25,7 +25,8 @@ from minillm.errors import InputError
 from minillm.text.byte_tokens import ByteTokens
 
 DEAD, UNKNOWN = 0, -1  # numbers of states
-MOST_STATES = 20_000  # then all are forgotten
+MOST_STATES = 20_000  # then all states and masks are forgotten
+MOST_BITS = 1 << 29  # of all masks, 64 MB; the same
 MOST_WORK = 5_000  # derivatives for a mask
 
 
@@ -87,11 +88,11 @@ class TokenMasks:
 
     def allowed(self, state: Expression) -> NDArray[np.bool_]:
         """Whether each token may come next (V,)."""
-        if len(self._states) > MOST_STATES:
+        V = len(self.trie.tokens)
+        if len(self._states) > MOST_STATES or len(self._masks) * V > MOST_BITS:
             self._forget()
         if state not in self._masks:
             self._masks[state] = np.packbits(self._walk(self._number(state)))
-        V = len(self.trie.tokens)
         return np.unpackbits(self._masks[state], count=V).view(bool)
 
     def _walk(self, number: int) -> NDArray[np.bool_]:

@@ -18,6 +18,7 @@ from minillm.errors import InputError, Reasons
 from minillm.models.llama import LlamaConfig
 from minillm.ops.rotary import Scaling, frequencies
 from minillm.ops.rotary_scaling import (
+    LARGEST,
     Linear,
     Llama3,
     LongRope,
@@ -72,6 +73,11 @@ def angles_in(place: str, angles: Mapping[str, Any], file: Entries) -> tuple[flo
         return base, read(part, context, part.number(ORIGINAL, context))
 
 
+def _ratio(a: float, b: float) -> float:
+    """a / b, or NaN, which no scaling takes."""
+    return a / b if b else float("nan")
+
+
 def _linear(part: Entries, context: int, original: float) -> Scaling:
     return Linear(part.number("factor"))
 
@@ -82,12 +88,12 @@ def _llama3(part: Entries, context: int, original: float) -> Scaling:
 
 
 def _yarn(part: Entries, context: int, original: float) -> Scaling:
-    factor = part.number("factor", context / original)
+    factor = part.number("factor", _ratio(context, original))
     attention = yarn_attention_factor(factor)
     scales = [part.number(name, 0.0) for name in ("mscale", "mscale_all_dim")]
     if all(scales):
         above, below = (yarn_attention_factor(factor, scale) for scale in scales)
-        attention = above / below
+        attention = _ratio(above, below)
     return Yarn(
         factor,
         original,
@@ -99,7 +105,7 @@ def _yarn(part: Entries, context: int, original: float) -> Scaling:
 
 
 def _longrope(part: Entries, context: int, original: float) -> Scaling:
-    factor = part.number("factor", context / original)
+    factor = part.number("factor", _ratio(context, original))
     return LongRope(
         part.numbers("short_factor"),
         part.numbers("long_factor"),
@@ -186,7 +192,8 @@ def single(entries: Entries, name: str, default: float) -> float:
 
 
 def _shortest(value: float) -> float:
-    return float(str(np.float32(value)))
+    with np.errstate(over="ignore"):
+        return float(str(np.float32(value)))
 
 
 def read_gguf_angles(
@@ -229,7 +236,7 @@ def read_gguf_angles(
 def _llama3_of(file: Entries, config: LlamaConfig, divisors: NDArray) -> Llama3:
     """Llama 3's scaling with these divisors; InputError where it has others."""
     # The slowest pair has 1 / divisor = r + (1 - r) / factor, where r depends on no factor.
-    r = 1 / _divisors(config, replace(_SCALING, factor=1e300))[-1]
+    r = 1 / _divisors(config, replace(_SCALING, factor=LARGEST))[-1]
     slowest = float(divisors[-1])
     factor = (1 - r) / (1 / slowest - r) if slowest > 1 and r * slowest < 1 else 0.0
     if factor > 0:

@@ -229,13 +229,7 @@ def _of_pieces(tokenizer: SentencePieces) -> dict[str, Any]:
         "tokens that take white space": bool(tokenizer.lstrip or tokenizer.rstrip)
         and not _is_phi3(tokenizer),
     }
-    if any(reasons.values()):
-        found = ", ".join(reason for reason, holds in reasons.items() if holds)
-        warnings.warn(
-            f"this file has no entries for {found}: a few texts will have other tokens",
-            InputWarning,
-            stacklevel=2,
-        )
+    _warn_of(reasons)
     tokens, shown = list(tokenizer.texts), set(tokenizer.shown)
     types = [_type_of(tokenizer, at) for at in range(len(tokens))]
     for at, text in enumerate(tokens):
@@ -260,6 +254,17 @@ def _of_pieces(tokenizer: SentencePieces) -> dict[str, Any]:
         add_space_prefix=tokenizer.prefix != "none",
         **_frame_of(tokenizer),
     )
+
+
+def _warn_of(reasons: dict[str, bool]) -> None:
+    """Warn of what a file cannot say."""
+    if any(reasons.values()):
+        found = ", ".join(reason for reason, holds in reasons.items() if holds)
+        warnings.warn(
+            f"this file has no entries for {found}: a few texts will have other tokens",
+            InputWarning,
+            stacklevel=2,
+        )
 
 
 def _is_phi3(tokenizer: SentencePieces) -> bool:
@@ -293,8 +298,23 @@ def _frame_of(tokenizer: ByteTokens) -> dict[str, Any]:
 
 
 def _name_of_words(tokenizer: BytePairs) -> str:
-    """The name of the words of byte pairs; of those that cut alike, the best for the options."""
+    """The name of the words of byte pairs; of those that cut alike, the best for the options.
+
+    A warning if no name has these options.
+    """
     fitting = [words for words in _WORDS if words.pattern == tokenizer.pattern]
-    options = (tokenizer.whole, tokenizer.nfc)
-    best = min(fitting, key=lambda words: (words.whole, words.nfc) != options)
+
+    def unlike(words: _Words) -> int:
+        """The number of options that these words have otherwise."""
+        return (words.whole != tokenizer.whole) + (words.nfc != tokenizer.nfc)
+
+    best = min(fitting, key=unlike)
+    _warn_of(
+        {
+            "tokens that merges do not make": best.whole != tokenizer.whole
+            and tokenizer.has_unmerged,
+            "composed characters": best.nfc != tokenizer.nfc,
+            "tokens that take white space": bool(tokenizer.lstrip or tokenizer.rstrip),
+        }
+    )
     return best.names[0]

@@ -38,6 +38,8 @@ from numpy.typing import NDArray
 
 from minillm.ops.rotary import frequencies
 
+LARGEST = 1e9  # of the numbers of a scaling; the least is 1 / LARGEST
+
 Tokens = int | NDArray[np.integer]  # of a text, or of each of B texts
 
 
@@ -59,7 +61,7 @@ class Linear:
     attention_factor: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
-        _check_above_zero(self, "factor")
+        _check(self, "factor")
 
     def frequencies(self, D: int, base: float, tokens: Tokens) -> NDArray:
         """The angle by which each pair turns from one position to the next: (D/2,)."""
@@ -88,7 +90,7 @@ class Llama3:
     attention_factor: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
-        _check_above_zero(self, *(entry.name for entry in fields(self)))
+        _check(self, *(entry.name for entry in fields(self)))
         low, high = self.low_frequency_factor, self.high_frequency_factor
         if low >= high:
             raise ValueError(f"high_frequency_factor: expected more than {low}, found {high}")
@@ -129,14 +131,14 @@ class Yarn:
     attention_factor: float = None  # type: ignore[assignment]  # m; None: 1 + 0.1 ln s
 
     def __post_init__(self) -> None:
-        _check_above_zero(self, "factor", "original_context", "beta_fast", "beta_slow")
+        _check(self, "factor", "original_context", "beta_fast", "beta_slow")
         if self.beta_fast < self.beta_slow:
             raise ValueError(
                 f"beta_fast: expected {self.beta_slow} or more, found {self.beta_fast}"
             )
         if self.attention_factor is None:
             object.__setattr__(self, "attention_factor", yarn_attention_factor(self.factor))
-        _check_above_zero(self, "attention_factor")
+        _check(self, "attention_factor")
 
     def frequencies(self, D: int, base: float, tokens: Tokens) -> NDArray:
         """The angle by which each pair turns from one position to the next: (D/2,)."""
@@ -188,9 +190,7 @@ class LongRope:
     def __post_init__(self) -> None:
         for name in ("short", "long"):
             object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
-            if not all(0 < value < math.inf for value in getattr(self, name)):
-                raise ValueError(f"{name}: expected finite numbers above 0, found others")
-        _check_above_zero(self, "original_context", "attention_factor")
+        _check(self, "short", "long", "original_context", "attention_factor")
 
     def is_long(self, tokens: Tokens) -> NDArray[np.bool_]:
         """Whether texts of these lengths are read with ``long``."""
@@ -227,8 +227,10 @@ def class_of(values: Mapping[str, object]) -> type:
     return Linear
 
 
-def _check_above_zero(scaling: object, *names: str) -> None:
+def _check(scaling: object, *names: str) -> None:
+    """ValueError for a number with which angles could overflow, or be NaN."""
     for name in names:
         value = getattr(scaling, name)
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name}: expected a finite number above 0, found {value}")
+        for number in value if isinstance(value, tuple) else (value,):
+            if not 1 / LARGEST <= number <= LARGEST:
+                raise ValueError(f"{name}: expected a number from 1e-9 to 1e9, found {number}")

@@ -257,34 +257,40 @@ def _encode_q8_0(x: NDArray) -> Bytes:
     return _joined(_bytes(d, "<f2"), _rounded(x * _inverse(d)).astype(np.int8).view(np.uint8))
 
 
-def _encode_q4_0(x: NDArray) -> Bytes:
-    """The weight of the largest size becomes -8: so one more step is used than with -7 .. 7."""
-    at = np.abs(x).argmax(axis=-1, keepdims=True)
-    d = np.take_along_axis(x, at, axis=-1) / np.float32(-8)
-    q = _clipped(x * _inverse(d) + np.float32(8.5), 15)
-    return _joined(_bytes(d, "<f2"), _packed(q, 16, 4))
-
-
-def _encode_q4_1(x: NDArray) -> Bytes:
-    low = x.min(axis=-1, keepdims=True)
-    d = (x.max(axis=-1, keepdims=True) - low) / np.float32(15)
-    q = _clipped((x - low) * _inverse(d) + np.float32(0.5), 15)
-    return _joined(_bytes(d, "<f2"), _bytes(low, "<f2"), _packed(q, 16, 4))
+def _encode_q5_1(x: NDArray) -> Bytes:
+    q, d, low = _from_the_least(x, 31)
+    return _joined(_bytes(d, "<f2"), _bytes(low, "<f2"), *_low_and_fifth(q))
 
 
 def _encode_q5_0(x: NDArray) -> Bytes:
-    """As Q4_0, from -16 to 15."""
-    at = np.abs(x).argmax(axis=-1, keepdims=True)
-    d = np.take_along_axis(x, at, axis=-1) / np.float32(-16)
-    q = _clipped(x * _inverse(d) + np.float32(16.5), 31)
+    q, d = _around_zero(x, 16)
     return _joined(_bytes(d, "<f2"), *_low_and_fifth(q))
 
 
-def _encode_q5_1(x: NDArray) -> Bytes:
+def _encode_q4_1(x: NDArray) -> Bytes:
+    q, d, low = _from_the_least(x, 15)
+    return _joined(_bytes(d, "<f2"), _bytes(low, "<f2"), _packed(q, 16, 4))
+
+
+def _encode_q4_0(x: NDArray) -> Bytes:
+    q, d = _around_zero(x, 8)
+    return _joined(_bytes(d, "<f2"), _packed(q, 16, 4))
+
+
+def _from_the_least(x: NDArray, steps: int) -> tuple[Bytes, NDArray, NDArray]:
+    """Codes of so many steps from the least weight up, the size of a step, the least weight."""
     low = x.min(axis=-1, keepdims=True)
-    d = (x.max(axis=-1, keepdims=True) - low) / np.float32(31)
-    q = _clipped((x - low) * _inverse(d) + np.float32(0.5), 31)
-    return _joined(_bytes(d, "<f2"), _bytes(low, "<f2"), *_low_and_fifth(q))
+    d = (x.max(axis=-1, keepdims=True) - low) / np.float32(steps)
+    return _clipped((x - low) * _inverse(d) + np.float32(0.5), steps), d, low
+
+
+def _around_zero(x: NDArray, zero: int) -> tuple[Bytes, NDArray]:
+    """Codes, and the size of a step.
+
+    The weight of the largest size becomes -zero: so one more step is used than with 1 - zero.
+    """
+    _, d = _largest(x, x.shape[-1], zero)
+    return _clipped(x * _inverse(d) + np.float32(zero + 0.5), 2 * zero - 1), d
 
 
 def _low_and_fifth(q: NDArray) -> tuple[Bytes, Bytes]:
@@ -294,8 +300,7 @@ def _low_and_fifth(q: NDArray) -> tuple[Bytes, Bytes]:
 
 def _encode_iq4_nl(x: NDArray) -> Bytes:
     """The weight of the largest size gets the level of the largest size, -127."""
-    at = np.abs(x).argmax(axis=-1, keepdims=True)
-    d = np.take_along_axis(x, at, axis=-1) / np.float32(-127)
+    _, d = _largest(x, x.shape[-1], 127)
     return _joined(_bytes(d, "<f2"), _packed(_nearest_levels(x * _inverse(d)), 16, 4))
 
 

@@ -59,9 +59,6 @@ from minillm.quantised.planes import from_planes
 
 BLOCK = 32  # inputs for which activations have one scale: a multiple of K
 
-
-SUPER = 256  # inputs for which scales that are integers have one factor
-
 # The levels of IQ4_NL and IQ4_XS, plus 128: ggml's ``kvalues_iq4nl``.
 LEVELS = np.array(
     [1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241], np.uint8

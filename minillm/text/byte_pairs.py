@@ -128,6 +128,11 @@ class BytePairs(ByteTokens):
         tokens = self._table.tokens
         return [(tokens[left], tokens[right]) for left, right in self._table.pairs.tolist()]
 
+    @property
+    def has_unmerged(self) -> bool:
+        """Whether merges do not make each token of several bytes."""
+        return bool(self._table.whole or self._not_merged(self._table.tokens))
+
     def _not_merged(self, tokens: list[bytes]) -> dict[bytes, list[int]]:
         """The tokens that merges do not make, if they are words, and their numbers."""
         ends = np.cumsum(list(map(len, tokens)))

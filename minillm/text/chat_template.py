@@ -41,7 +41,7 @@ from minillm.errors import InputError, one_line, short
 from minillm.text import template_processes
 from minillm.text.byte_tokens import ByteTokens
 from minillm.text.jinja_process import TEMPLATE, Written, ours
-from minillm.text.vocabulary import SpecialTokens, Vocabulary
+from minillm.text.vocabulary import SpecialTokens, Vocabulary, longest_of
 
 SECONDS = 5  # of CPU time that a template may take for a conversation
 
@@ -188,7 +188,8 @@ class ChatTemplate:
         """
         special = _special_tokens(tokenizer)
         check_messages(messages)
-        return _encoded(self._text(messages, prompt, tools, values), tokenizer, special, watch)
+        text = self._text(messages, prompt, tools, values)
+        return _encoded(text, tokenizer, special, watch, self._free(tokenizer))
 
     def encode_answers(
         self,
@@ -209,7 +210,7 @@ class ChatTemplate:
         not begin with the text of its first turns.
         """
         special, ends = _special_tokens(tokenizer), self.ends(tokenizer)
-        results = []
+        free, results = self._free(tokenizer), []
         for messages, place in zip(conversations, places, strict=False):
             try:
                 check_messages(messages)
@@ -218,7 +219,9 @@ class ChatTemplate:
                     if message["role"] == "assistant":
                         whole = self._text(messages[: at + 1], False)
                         before = self._text(messages[:at], True) if at else _before_messages(whole)
-                        pairs.append([_encoded(t, tokenizer, special) for t in (before, whole)])
+                        pairs.append(
+                            [_encoded(t, tokenizer, special, free=free) for t in (before, whole)]
+                        )
                 results.append(_answers(pairs, ends, most))
             except InputError as error:
                 raise InputError(f"{place}: {error}" if place else str(error)) from None
@@ -249,6 +252,15 @@ class ChatTemplate:
                 f"found {short(after)}"
             )
         return sorted(ends)
+
+    def _free(self, tokenizer: ByteTokens) -> list[str]:
+        """The added tokens that a message may contain: tags of HTML, for example, in Gemma.
+
+        They are part of a text's meaning, no mark of turns: no special ones, not written by the
+        template, and not spelled like marks.
+        """
+        marks = ("<|", "<\uff5c", "[")
+        return [t for t in tokenizer.shown if t not in self.source and not t.startswith(marks)]
 
     @classmethod
     def of(
@@ -307,15 +319,21 @@ def _absent_character(text: Iterable[str]) -> str:
     return next(c for c in map(chr, range(0xFDD0, sys.maxunicode)) if c not in present)
 
 
-def _hidden(text: Written, special: SpecialTokens) -> str:
+def _hidden(text: Written, special: SpecialTokens, free: Sequence[str] = ()) -> str:
     """A text of the same length; another character replaces each character of a message.
 
-    White space stays: a special token may take it, whoever has written it.
+    White space stays: a special token may take it, whoever has written it.  So do the ``free``
+    tokens, which messages may contain.
     """
     absent, plain = _absent_character(chain.from_iterable(special.ids)), str.__str__(text)
     runs = [(run[0], plain[run.start() : run.end()]) for run in re.finditer(r"(.)\1*", text.by)]
+    kept = f"{longest_of(free)}|" if free else ""
+
+    def hide(found: re.Match[str]) -> str:
+        return found[0] if found[0] in free else absent
+
     return "".join(
-        part if by.startswith(TEMPLATE) else re.sub(r"\S", absent, part) for by, part in runs
+        part if by.startswith(TEMPLATE) else re.sub(rf"{kept}\S", hide, part) for by, part in runs
     )
 
 
@@ -324,10 +342,14 @@ def _encoded(
     tokenizer: ByteTokens,
     special: SpecialTokens,
     watch: Callable[[int], None] = lambda n: None,
+    free: Sequence[str] = (),
 ) -> NDArray[np.int32]:
-    """The ids of a text; only what the template wrote can be a special token."""
+    """The ids of a text; only what the template wrote can be a special token.
+
+    ``free`` tokens can be written in messages, too.
+    """
     pieces, n, plain = [_NONE], 0, str.__str__(text)
-    for part, start, end in special.places(_hidden(text, special)):
+    for part, start, end in special.places(_hidden(text, special, free)):
         watch(n)
         if part in special.ids:
             pieces.append(np.array([special.ids[part]], np.int32))

@@ -1,5 +1,6 @@
 """The grammar of a JSON schema: its texts satisfy the schema, whatever the logits are."""
 
+import contextlib
 import importlib.util
 import json
 import re
@@ -11,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm.decoding.grammar import read
-from minillm.decoding.json_schema import ANY, ANY_OBJECT, DEEPEST, FORMATS, LARGEST, grammar_of
+from minillm.decoding.json_schema import (
+    ANY,
+    ANY_OBJECT,
+    DEEPEST,
+    FORMATS,
+    LARGEST,
+    OF_TYPE,
+    grammar_of,
+)
 from minillm.decoding.token_masks import Constrained, TokenMasks, trie_of
 from minillm.errors import InputError
 
@@ -284,6 +293,28 @@ def test_keywords(schema, texts, others):
         assert not has(schema, text), text
 
 
+WORDS = ["type", "enum", "const", "anyOf", "oneOf", "allOf", "$ref", "$defs", "title", "a"]
+SOUP = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 3) | st.sampled_from(["", "a", "#", "object"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from([*OF_TYPE["object"], *OF_TYPE["array"], *OF_TYPE["string"], *WORDS]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(SOUP)
+def test_anything_is_a_grammar_or_is_refused_in_a_line(schema):
+    with contextlib.suppress(InputError):
+        grammar = grammar_of(schema)
+        assert MASKS.allowed(grammar).any()
+
+
 def nests(depth):
     return {"type": "array", "items": nests(depth - 1)} if depth else {"type": "null"}
 
@@ -293,6 +324,8 @@ def nests(depth):
     [
         (1, "schema: expected a schema, found 1"),
         (False, "schema: expected a schema, found False"),
+        ({"const": "\ud800"}, "schema: expected a schema in JSON, found {'const': '.*'}"),
+        ({"const": float("nan")}, "schema: expected a schema in JSON, found {'const': nan}"),
         (object, "schema: expected a schema in JSON, found <class 'object'>"),
         (
             {"properties": {"a": {"items": {"multipleOf": 2}}}},

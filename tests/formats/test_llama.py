@@ -200,7 +200,22 @@ def test_a_tied_output_that_is_stored_too(tmp_path):
             {"rope_scaling": {"type": "llama3", "factor": 2}},
             "rope_scaling: low_freq_factor: expected a number, found None",
         ),
-        ({"rope_scaling": {"type": "yarn", "factor": 0}}, "rope_scaling: factor: expected a fini"),
+        ({"rope_scaling": {"type": "yarn", "factor": 0}}, "rope_scaling: factor: expected a numb"),
+        (
+            {"rope_scaling": {"type": "yarn", "original_max_position_embeddings": 0}},
+            "rope_scaling: factor: expected a number from 1e-9 to 1e9, found nan",
+        ),
+        (
+            {
+                "rope_scaling": {
+                    "type": "yarn",
+                    "factor": 2,
+                    "mscale": 1,
+                    "mscale_all_dim": -10 / np.log(2),
+                }
+            },
+            "rope_scaling: attention_factor: expected a number from 1e-9 to 1e9, found nan",
+        ),
         ({"rope_scaling": {"type": "su"}}, "rope_scaling: short_factor: expected a list of numb"),
         (
             {"rope_scaling": {"type": "su", "short_factor": [1], "long_factor": [1.0]}},

@@ -138,12 +138,18 @@ def test_of_damaged_fields_the_class_is_linear():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Linear(0), "factor: expected a finite number above 0, found 0"),
-        (lambda: Yarn(2, np.inf), "original_context: expected a finite number above 0, found inf"),
+        (lambda: Linear(0), "factor: expected a number from 1e-9 to 1e9, found 0"),
+        (
+            lambda: Yarn(2, np.inf),
+            "original_context: expected a number from 1e-9 to 1e9, found inf",
+        ),
         (lambda: Yarn(2, 9, 1, 2), "beta_fast: expected 2 or more, found 1"),
-        (lambda: Yarn(2, 9, attention_factor=0), "attention_factor: expected a finite number"),
+        (lambda: Yarn(2, 9, attention_factor=0), "attention_factor: expected a number from 1e-9"),
         (lambda: Llama3(2, 4, 4, 9), "high_frequency_factor: expected more than 4, found 4"),
-        (lambda: LongRope((1, np.nan), (1, 1), 9), "short: expected finite numbers above 0, found"),
+        (
+            lambda: LongRope((1, np.nan), (1, 1), 9),
+            "short: expected a number from 1e-9 to 1e9, found",
+        ),
         (lambda: Yarn(2, 9).frequencies(4, 1.0, 1), "base: expected above 1 with YaRN, found 1.0"),
         (
             lambda: LongRope((1, 1), (1,), 9).frequencies(4, 9.0, 1),

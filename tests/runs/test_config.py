@@ -45,7 +45,7 @@ def test_four_numbers_of_older_runs_are_llama_3():
         ([1.0], "rope_scaling: expected the four numbers of Llama 3, found"),
         (3.0, "rope_scaling: expected the four numbers of Llama 3, found 3.0"),
         ({"factor": "a"}, "rope_scaling: factor: expected a number"),
-        ({"factor": -1.0}, "rope_scaling: factor: expected a finite number above 0, found -1.0"),
+        ({"factor": -1.0}, "rope_scaling: factor: expected a number from 1e-9 to 1e9, found -1.0"),
         ({"more": 1.0}, "rope_scaling: more: there is no such setting"),
         (asdict(LongRope((1, 1), (1, 1), 9.0)), "rope_scaling: short: expected 3 factors, found 2"),
     ],

@@ -373,6 +373,32 @@ def test_damaged_json_is_refused(change, complaint):
             ["I", "'ll", " say", "  ", "1", "2", "3", "4", ".)", "\n", "\n", "(", "yes", ")"],
         ),
         ("llama-bpe", ["I", "'ll", " say", " ", " ", "123", "4", ".)\n\n", "(yes", ")"]),
+        ("qwen2", ["I", "'ll", " say", " ", " ", "1", "2", "3", "4", ".)\n\n", "(yes", ")"]),
+        ("tekken", ["I", "'ll", " say", " ", " ", "1", "2", "3", "4", ".)\n\n", "(yes", ")"]),
+        ("gpt-4o", ["I'll", " say", " ", " ", "123", "4", ".)\n\n", "(yes", ")"]),
+        (
+            "deepseek-llm",
+            [
+                *(
+                    "I",
+                    "'",
+                    "ll",
+                    " say",
+                    "  ",
+                    "1",
+                    "2",
+                    "3",
+                    "4",
+                    ".)",
+                    "\n",
+                    "\n",
+                    "(",
+                    "yes",
+                    ")",
+                )
+            ],
+        ),
+        ("deepseek-v3", ["I", "'ll", " say", "  ", "123", "4", ".)\n\n", "(yes", ")"]),
     ],
 )
 def test_words_of_each_pattern(pattern, words):
@@ -380,6 +406,15 @@ def test_words_of_each_pattern(pattern, words):
     merges = learn_merges({word.encode(): 2 for word in words}, 300)
     tokenizer = BytePairs(merges, [], pattern=pattern)
     assert [tokenizer.tokens[id].decode() for id in tokenizer.encode(text)] == words
+
+
+def test_capitals_and_marks_in_words():
+    """A word ends before a capital after a small letter; Qwen 3.5 joins marks to their letters."""
+    assert cut_words("camelCaseXML été漢字", "gpt-4o") == ["camel", "Case", "XML", " été漢字"]
+    assert cut_words("e\u0301a a\u0301", "qwen2") == ["e", "\u0301a", " a", "\u0301"]
+    assert cut_words("e\u0301a a\u0301", "qwen35") == ["e\u0301a", " a\u0301"]
+    assert cut_words("漢字かな ab한국", "deepseek-v3") == ["漢字かな", " ab한국"]
+    assert cut_words("ab12 -345,6", "falcon") == ["ab", "12", " ", "-", "345", ",", "6"]
 
 
 @given(TEXTS)

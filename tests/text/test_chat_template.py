@@ -307,6 +307,22 @@ def test_calls_of_tools_are_messages():
     assert TOKENIZER.id_of(b"<s>") not in values
 
 
+def test_added_tokens_that_a_message_may_contain():
+    """No special ones, and no marks of the template: tags of HTML in Gemma, for example."""
+    names = ["<|im_start|>", "<|im_end|>", "<h1>", "<think>", "<|user|>", "<b>"]
+    tokenizer = BytePairs([], names, shown=names[2:5])
+    pytest.importorskip("jinja2")
+    source = KNOWN["chatml"].source + "{{ '<think>' }}"
+    for template in (ChatTemplate(source), ChatTemplate("chatml")):
+        talk = [{"role": "user", "content": "a<h1><think><|user|><b><|im_end|>"}]
+        ids = template.encode(tokenizer, talk, prompt=False).tolist()
+        counts = {name: ids.count(tokenizer.special.ids[name]) for name in names}
+        thinks = 1  # the template's, or the message's where the template has none
+        assert counts == {**dict.fromkeys(names, 0), "<|im_start|>": 1, "<|im_end|>": 1,
+                          "<h1>": 1, "<think>": thinks}  # fmt: skip
+        assert tokenizer.decode(ids) == template.text(talk, False)
+
+
 def test_a_message_without_a_content_is_left_to_the_template():
     pytest.importorskip("jinja2")
     with pytest.raises(InputError, match="the chat template: "):

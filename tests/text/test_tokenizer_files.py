@@ -495,6 +495,32 @@ def test_other_patterns_are_written_and_read_back(tokenizer, tmp_path, pattern):
         assert load_tokenizer(tmp_path).pattern == pattern
 
 
+HARD = (
+    *(
+        "I'LL say  1234.)\n\n(yes)",
+        "HTTPServer camelCase's été e\u0301a a\u0301",
+        "漢字かな ab한국 ①½",
+    ),
+    *(
+        "a\t\n \r\n  b  ",
+        " \u00a0\u3000x\u2028",
+        "ab12 -345,6 $x+=y`z`",
+        "😀👍🏽 \u0378\u0558\U0001e5d0 x",
+    ),
+)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_words_are_those_of_the_library(tmp_path, pattern):
+    library = pytest.importorskip("tokenizers")
+    merges = train(HARD, 330).merges
+    tokenizer = BytePairs(merges, ["<x>"], pattern=pattern, nfc=pattern.startswith("qwen"))
+    write(tmp_path, tokenizer_files(tokenizer))
+    theirs = library.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    for text in HARD:
+        assert tokenizer.encode(text).tolist() == theirs.encode(text).ids
+
+
 @pytest.mark.parametrize(("add_bos", "add_eos"), [(True, False), (False, True), (True, True)])
 def test_the_frame_of_a_text_is_written_and_read_back(tokenizer, tmp_path, add_bos, add_eos):
     names = {"bos": "<|begin|>" if add_bos else "", "eos": "<|end|>" if add_eos else ""}
