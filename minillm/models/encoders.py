@@ -12,8 +12,8 @@ without it no vector needs to say which part of a text a token belongs to:
 RoBERTa kept a table of one row, which is added to every token.  XLM-R is the same model, trained on
 a hundred languages.
 
-**Positions after the padding** (RoBERTa, XLM-R, MPNet).  The library in which they were trained counts
-positions from p, the id of the padding token.  Padding tokens have the position p themselves:
+**Positions after the padding** (RoBERTa, XLM-R, MPNet). The library in which they were trained
+counts positions from p, the id of the padding token. Padding tokens have the position p themselves:
 
     position_t = p + the number of tokens up to t that are no padding
 
