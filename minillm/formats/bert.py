@@ -26,13 +26,23 @@ from minillm.data.files import read_json
 from minillm.errors import InputError, Reasons
 from minillm.formats.classification import Classifier, labels_of
 from minillm.formats.format import Contents
-from minillm.formats.huggingface import Transformers, config_from, json_file, read_dropout
+from minillm.formats.huggingface import (
+    Transformers,
+    byte_pair_files,
+    config_from,
+    json_file,
+    read_dropout,
+)
 from minillm.formats.sentences import Sentences, read_modules, read_sentences, sentence_files
 from minillm.formats.tensors import Tensor
 from minillm.formats.weights import Weight, weights_of
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.fine_tuned import ENCODERS, FineTuned, FineTunedConfig, encoder_of
-from minillm.text import WordPieces, load_tokenizer, tokenizer_files
+from minillm.text import Vocabulary, WordPieces, load_tokenizer, tokenizer_files
+from minillm.text.byte_tokens import MASK, ByteTokens
+from minillm.text.sentence_pieces import SentencePieces
+
+BOS, EOS = "<s>", "</s>"  # of tokenizers whose tokens are bytes
 
 _OF_SELF, _QKV = "encoder.layer.*.attention.self", ("query", "key", "value")
 # The name of a model by its heads: for masked words, and for the next sentence.
@@ -49,6 +59,7 @@ class BERTFolder(Transformers):
 
     models: ClassVar[tuple[type, ...]] = (BERT, FineTuned)
     kind = "bert"  # of the encoder in a classifier
+    tokenizers: ClassVar[tuple[type, ...]] = (WordPieces, SentencePieces)
     signature: ClassVar[str | None] = "a folder with a BERT or a later encoder"
     causal = False
     roles = ("pad",)
@@ -245,21 +256,46 @@ class BERTFolder(Transformers):
         values |= self.classifier.entries(model.config, contents.facts["labels"])
         return files | {"config.json": json_file(values)}
 
-    def tokenizer_files(self, tokenizer: WordPieces, context: int) -> dict[str, bytes]:
-        """Files of word pieces."""
-        return tokenizer_files(tokenizer)
+    def read_tokenizer(self, folder: Path) -> Vocabulary:
+        """A tokenizer of pieces of words, byte pairs or SentencePiece, with the special tokens.
 
-    def read_tokenizer(self, folder: Path) -> WordPieces:
-        """A tokenizer with word pieces and BERT's special tokens."""
+        The kind of run puts them around texts, so the tokenizer does not.
+        """
         tokenizer = load_tokenizer(folder)
-        if not isinstance(tokenizer, WordPieces):
-            unit = tokenizer.unit
-            raise InputError(f"{folder}: expected a tokenizer of pieces of words, found {unit}")
-        if None in (tokenizer.cls, tokenizer.sep, tokenizer.mask):
+        if isinstance(tokenizer, ByteTokens):
+            tokenizer.add_bos = tokenizer.add_eos = False
+            ids = tokenizer.special.ids
+            tokenizer.bos, tokenizer.eos = ids.get(BOS), ids.get(EOS)
+        if not isinstance(tokenizer, self.tokenizers):
             raise InputError(
-                f"{folder}: expected a tokenizer with [CLS], [SEP] and [MASK], found one without"
+                f"{folder}: expected a tokenizer of pieces of words, found {tokenizer.unit}"
+            )
+        if None in (tokenizer.bos, tokenizer.eos, tokenizer.mask):
+            raise InputError(
+                f"{folder}: expected a tokenizer with [CLS], [SEP] and [MASK], or <s>, </s> and "
+                "<mask>, found one without"
             )
         return tokenizer
+
+    def tokenizer_files(self, tokenizer: Any, context: int) -> dict[str, bytes]:
+        """Files of word pieces, of byte pairs as RoBERTa's are, or as XLM-R's are."""
+        if isinstance(tokenizer, WordPieces):
+            return tokenizer_files(tokenizer)
+        xlm = isinstance(tokenizer, SentencePieces)
+        name = "XLMRobertaTokenizer" if xlm else "RobertaTokenizer"
+        files = byte_pair_files(tokenizer, name, context)
+        ids, settings = tokenizer.special.ids, json.loads(files["tokenizer_config.json"])
+        whole = json.loads(files["tokenizer.json"])
+        processor = {"type": "RobertaProcessing", "trim_offsets": True, "add_prefix_space": False}
+        whole["post_processor"] = processor | {"cls": [BOS, ids[BOS]], "sep": [EOS, ids[EOS]]}
+        mask = next(token for token in whole["added_tokens"] if token["content"] == MASK)
+        settings |= {"cls_token": BOS, "sep_token": EOS}
+        settings |= {
+            "mask_token": {"__type": "AddedToken"} | {n: v for n, v in mask.items() if n != "id"}
+        }
+        settings |= {f"{role}_token": f"<{role}>" for role in ("pad", "unk") if f"<{role}>" in ids}
+        changed = {"tokenizer.json": whole, "tokenizer_config.json": settings}
+        return files | {name: json_file(values) for name, values in changed.items()}
 
 
 def architectures_of(file: Entries) -> list[Any]:

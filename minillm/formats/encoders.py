@@ -9,11 +9,9 @@ differ; :mod:`minillm.models.encoders` has the changes of the model.  An ELECTRA
 the output of its pre-training, which tells replaced tokens: it is left out.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from minillm.data.entries import Entries
@@ -23,19 +21,14 @@ from minillm.formats.classification import Classifier
 from minillm.formats.format import Format
 from minillm.formats.huggingface import (
     Allowed,
-    byte_pair_files,
     config_from,
-    json_file,
     read_dropout,
 )
 from minillm.formats.tensors import Tensor
 from minillm.models.encoders import BUCKETS, FAMILIES, Encoder, EncoderConfig
 from minillm.models.fine_tuned import FineTuned
-from minillm.text import Vocabulary, WordPieces, load_tokenizer, tokenizer_files
-from minillm.text.byte_tokens import MASK, ByteTokens
-from minillm.text.sentence_pieces import SentencePieces
-
-BOS, EOS = "<s>", "</s>"  # of byte pairs
+from minillm.text import WordPieces
+from minillm.text.byte_tokens import ByteTokens
 
 Names = Mapping[str, str | tuple[str, ...]]
 
@@ -183,6 +176,7 @@ class EncoderFolder(BERTFolder):
     """Folders of one family."""
 
     models = (Encoder, FineTuned)
+    tokenizers = (WordPieces, ByteTokens)
     kind = "encoder"
     signature = None
 
@@ -217,48 +211,6 @@ class EncoderFolder(BERTFolder):
     def declared(cls) -> list[Format]:
         """A format for each family."""
         return [cls(family) for family in FILES]
-
-    def read_tokenizer(self, folder: Path) -> Vocabulary:  # type: ignore[override]
-        """A tokenizer of pieces of words, byte pairs or SentencePiece, with the special tokens.
-
-        The kind of run puts them around texts, so the tokenizer does not.
-        """
-        tokenizer = load_tokenizer(folder)
-        if isinstance(tokenizer, ByteTokens):
-            tokenizer.add_bos = tokenizer.add_eos = False
-            ids = tokenizer.special.ids
-            tokenizer.bos, tokenizer.eos = ids.get(BOS), ids.get(EOS)
-        elif not isinstance(tokenizer, WordPieces):
-            raise InputError(
-                f"{folder}: expected a tokenizer of pieces of words, byte pairs or SentencePiece, "
-                f"found {tokenizer.unit}"
-            )
-        if None in (tokenizer.bos, tokenizer.eos, tokenizer.mask):
-            raise InputError(
-                f"{folder}: expected a tokenizer with tokens that open and close a text, and a "
-                "mask, found one without"
-            )
-        return tokenizer
-
-    def tokenizer_files(self, tokenizer: Any, context: int) -> dict[str, bytes]:
-        """Files of word pieces, of byte pairs as RoBERTa's are, or as XLM-R's are."""
-        if isinstance(tokenizer, WordPieces):
-            return tokenizer_files(tokenizer)
-        xlm = isinstance(tokenizer, SentencePieces)
-        name = "XLMRobertaTokenizer" if xlm else "RobertaTokenizer"
-        files = byte_pair_files(tokenizer, name, context)
-        ids, settings = tokenizer.special.ids, json.loads(files["tokenizer_config.json"])
-        whole = json.loads(files["tokenizer.json"])
-        processor = {"type": "RobertaProcessing", "trim_offsets": True, "add_prefix_space": False}
-        whole["post_processor"] = processor | {"cls": [BOS, ids[BOS]], "sep": [EOS, ids[EOS]]}
-        mask = next(token for token in whole["added_tokens"] if token["content"] == MASK)
-        settings |= {"cls_token": BOS, "sep_token": EOS}
-        settings |= {
-            "mask_token": {"__type": "AddedToken"} | {n: v for n, v in mask.items() if n != "id"}
-        }
-        settings |= {f"{role}_token": f"<{role}>" for role in ("pad", "unk") if f"<{role}>" in ids}
-        changed = {"tokenizer.json": whole, "tokenizer_config.json": settings}
-        return files | {name: json_file(values) for name, values in changed.items()}
 
     def describes(self, config: Any) -> bool:
         """Whether it is the config of an encoder of the family."""

@@ -198,7 +198,7 @@ class Transformers(Format):
     def files(self, contents: Contents) -> dict[str, bytes]:
         """The files of a folder besides its weights, by name."""
         config, tokenizer = contents.model.config, contents.tokenizer
-        ends = {f"{role}_token_id": getattr(tokenizer, role) for role in self.roles}
+        ends = {f"{role}_token_id": getattr(tokenizer, role, None) for role in self.roles}
         values = {
             "model_type": self.model_type,
             "architectures": list(self.architectures[:1]),

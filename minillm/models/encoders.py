@@ -1,4 +1,4 @@
-"""Encoders after BERT: what DistilBERT, RoBERTa, MPNet and ELECTRA change in it.
+"""Encoders after BERT: what DistilBERT, RoBERTa, XLM-R, MPNet and ELECTRA change in it.
 
 All of them are BERT's blocks (:mod:`minillm.models.bert`) with other embeddings around them, or
 another attention inside.  Each change stands here once, with its reason; a family is a row of
@@ -9,10 +9,11 @@ without it no vector needs to say which part of a text a token belongs to:
 
     x_t = norm(E[id_t] + P[t])
 
-RoBERTa kept a table of one row, which is added to every token.
+RoBERTa kept a table of one row, which is added to every token.  XLM-R is the same model, trained on
+a hundred languages.
 
-**Positions after the padding** (RoBERTa, MPNet).  The library in which they were trained counts
-positions from p, the id of the padding token.  Padding tokens have the position p themselves:
+**Positions after the padding** (RoBERTa, XLM-R, MPNet). The library in which they were trained
+counts positions from p, the id of the padding token. Padding tokens have the position p themselves:
 
     position_t = p + the number of tokens up to t that are no padding
 
@@ -54,12 +55,12 @@ Legend: B batch, T time, C context, M masked places or the largest distance, V v
 N heads, w width of a head, L layers.
 
 Sources: Liu et al. (2019), "RoBERTa: a robustly optimized BERT pretraining approach", section 4;
-Sanh, Debut, Chaumond and Wolf (2019), "DistilBERT, a distilled version of BERT", section 3; Clark,
-Luong, Le and Manning (2020), "ELECTRA: pre-training text encoders as discriminators rather than
-generators", section 3; Song, Tan, Qin, Lu and Liu (2020), "MPNet: masked and permuted
-pre-training for language understanding", section 3, and its code for the bias; the buckets, Raffel
-et al. (2020), "Exploring the limits of transfer learning with a unified text-to-text Transformer",
-section 2.1.
+Conneau et al. (2020), "Unsupervised cross-lingual representation learning at scale"; Sanh, Debut,
+Chaumond and Wolf (2019), "DistilBERT, a distilled version of BERT", section 3; Clark, Luong, Le and
+Manning (2020), "ELECTRA: pre-training text encoders as discriminators rather than generators",
+section 3; Song, Tan, Qin, Lu and Liu (2020), "MPNet: masked and permuted pre-training for language
+understanding", section 3, and its code for the bias; the buckets, Raffel et al. (2020), "Exploring
+the limits of transfer learning with a unified text-to-text Transformer", section 2.1.
 """
 
 from collections.abc import Callable

@@ -16,6 +16,7 @@ from minillm.errors import InputError
 from minillm.formats.bert import BERTFolder
 from minillm.formats.encoders import FILES, EncoderFolder
 from minillm.formats.format import Contents, formats
+from minillm.models.bert import BERT, BERTConfig
 from minillm.models.encoders import FAMILIES, Encoder, EncoderConfig, buckets_of
 from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 from minillm.runs.conversion import import_file
@@ -359,6 +360,24 @@ def test_pieces_of_mpnet_in_either_file(tmp_path, left_out):
             load_tokenizer(tmp_path)
 
 
+def test_a_bert_of_many_languages(tmp_path):
+    """A sentence encoder with XLM-R's tokenizer."""
+    library = pytest.importorskip("sentence_transformers")
+    tokenizer = sentence_pieces()
+    config = BERTConfig(len(tokenizer), C, 2, 2, 8, masked_words=False, pooler=True)
+    contents = Contents(
+        BERT(config, np.random.default_rng(0)), tokenizer, facts={"pooling": "mean"}
+    )
+    BERTFolder().write(contents, tmp_path / "ours")
+    loaded = library.SentenceTransformer(str(tmp_path / "ours"), device="cpu")
+    expected = loaded.encode(TEXTS)
+    loaded.save(str(tmp_path / "theirs"))
+    for folder in ("ours", "theirs"):
+        import_file(str(tmp_path / folder), tmp_path / f"run-{folder}")
+        vectors = minillm.load(tmp_path / f"run-{folder}").embed(TEXTS)
+        np.testing.assert_allclose(vectors, expected, atol=1e-5 * np.ptp(expected), rtol=0)
+
+
 def test_byte_pairs_get_no_frame_twice(tmp_path):
     for name, content in EncoderFolder("roberta").tokenizer_files(byte_pairs(), C).items():
         (tmp_path / name).write_bytes(content)
@@ -390,7 +409,7 @@ def test_normalised_special_tokens():
 def test_a_tokenizer_without_the_special_tokens(tmp_path, tokens):
     for name, content in tokenizer_files(WordPieces(tokens)).items():
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match="expected a tokenizer with tokens that open and close"):
+    with pytest.raises(InputError, match="expected a tokenizer with"):
         EncoderFolder("distilbert").read_tokenizer(tmp_path)
 
 
