@@ -164,6 +164,8 @@ def save(
 
 def _units(settings: type, tokenizer: Vocabulary) -> dict[str, object]:
     """The settings that describe the tokens."""
-    known = {"unit": unit_to_learn(tokenizer), "pretokenised": tokenizer.pretokenised}
+    known = {"pretokenised": getattr(tokenizer, "pretokenised", None)}
+    if isinstance(tokenizer, Vocabulary):
+        known["unit"] = unit_to_learn(tokenizer)
     names = types_of(settings)
     return {name: value for name, value in known.items() if name in names and value is not None}

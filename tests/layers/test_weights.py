@@ -50,7 +50,7 @@ def test_gradients_of_an_addition_to_a_quantised_weight():
     check_layer(layer, trained, x, rng)
 
 
-def test_a_quantised_weight_is_constant_and_has_no_bias():
+def test_a_quantised_weight_is_constant_and_may_have_a_bias():
     rng = np.random.default_rng(0)
     W, x = quantise(rng.standard_normal((32, 4)).astype(np.float32), "Q8_0"), rng.random((2, 32))
     y, backward = dense.affine({"W": W}, "W", x)
@@ -58,8 +58,13 @@ def test_a_quantised_weight_is_constant_and_has_no_bias():
     dx, gradients = backward(y)
     assert gradients == {}
     np.testing.assert_allclose(dx, y @ W.dense().T, rtol=1e-5, atol=1e-5)
-    with pytest.raises(ValueError, match="expected no bias with it, found one"):
-        dense.affine({"W": W, "b": np.ones(4)}, "W", x, "b")
+    b = np.arange(4.0)
+    z, backward = dense.affine({"W": W, "b": b}, "W", x, "b")
+    np.testing.assert_allclose(z, y + b, rtol=1e-12)
+    dx, gradients = backward(y)
+    np.testing.assert_array_equal(gradients["b"], y.sum(axis=0))
+    with pytest.raises(ValueError, match="b: expected shape"):
+        dense.affine({"W": W, "b": np.ones(3)}, "W", x, "b")
 
 
 @pytest.mark.parametrize("trained", [True, False])
