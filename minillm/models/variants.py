@@ -349,39 +349,7 @@ class Variant(base.Model[VariantConfig]):
 
         return y, backward
 
-    def predict(self, y: NDArray) -> tuple[NDArray, Callable]:
-        """The logits of the next token: y (..., D) -> y E^T or y W (..., V).
-
-        ``backward(dlogits)`` -> dy, gradients.
-        """
-        if self.config.tied:
-            return embedding.output(self.params, "embedding.E", y)
-        return dense.layer(self.params, "output", y)
-
-    def forward(self, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
-        """The logits of the token after each id: ids (B, T) -> logits (B, T, V).
-
-        With rng there is dropout.  ``backward(dlogits)`` -> gradients keyed as ``params``.
-        """
-        y, hidden_backward = self.hidden(ids, rng)
-        logits, predict_backward = self.predict(y)
-
-        def backward(dlogits):
-            dy, of_output = predict_backward(dlogits)
-            return merge_gradients(hidden_backward(dy), of_output)  # E may have two uses
-
-        return logits, backward
-
-    def loss(self, batch: tuple[Ids, Ids], rng: Rng = None) -> tuple[np.floating, Backward]:
-        """The mean cross-entropy in nats per token of (inputs, targets), both (B, T).
-
-        With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.
-        """
-        inputs, targets = batch
-        logits, logits_backward = self.forward(inputs, rng)
-        loss, loss_backward = ops.cross_entropy(logits, targets)
-
-        def backward():
-            return logits_backward(loss_backward())
-
-        return loss, backward
+    # y E^T or y W, the logits of all positions, and their mean cross-entropy are those of a Llama.
+    predict: Callable[..., Any] = Llama.predict
+    forward: Callable[..., Any] = Llama.forward
+    loss: Callable[..., Any] = Llama.loss
