@@ -78,7 +78,9 @@ def _run(argv: Sequence[str] | None) -> int:
         return _fail(f"out of memory: {error}")
     except KeyboardInterrupt:
         return _fail("stopped", status=process.STOPPED)
-    except Exception:
+    except Exception as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # in Python 3.11, while a class is made
+            return _fail("stopped", status=process.STOPPED)
         if mpi.ranks().size == 1:
             raise
         return _report([traceback.format_exc()], 1)

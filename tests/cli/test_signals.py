@@ -31,6 +31,17 @@ def start(*command, **options):
     )
 
 
+def test_ctrl_c_while_a_class_is_made_is_ctrl_c(monkeypatch, capsys):
+    """Python 3.11 makes it the cause of another error."""
+
+    def interrupted(args):
+        raise RuntimeError("Error calling __set_name__") from KeyboardInterrupt()
+
+    monkeypatch.setattr("minillm.cli.info.run", interrupted)
+    assert main(["info"]) == 130
+    assert capsys.readouterr().err == "minillm: stopped\n"
+
+
 def progress(out):
     try:
         return RunFolder(out).read_metrics()
