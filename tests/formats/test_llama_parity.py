@@ -132,8 +132,14 @@ def test_logits_and_gradients(sizes, B, T, seed):
     expected, found = gradients_of(other, model.config), backward()
     scale = max(np.abs(array).max() for array in expected.values())
     assert found.keys() == expected.keys()
-    for name, array in expected.items():
-        np.testing.assert_allclose(found[name], array, atol=TOLERANCE * scale, rtol=0, err_msg=name)
+    # Their norms compute in float32 even in a model of float64, so both are compared with ours in
+    # float64, and theirs may be as far from it as float32 takes it.
+    double = {name: array.astype(np.float64) for name, array in model.params.items()}
+    exact = Llama(model.config, params=double).loss((ids[:, :-1], ids[:, 1:]))[1]()
+    for name, array in exact.items():
+        for one, factor in ((found, 1), (expected, 3)):
+            difference = np.abs(one[name] - array).max()
+            assert difference <= factor * TOLERANCE * scale, (name, difference / scale, factor)
 
 
 SIZES = {"vocabulary": 20, "context": 32, "layers": 2, "heads": 4, "key_heads": 2, "width": 16}
