@@ -20,7 +20,7 @@ demo: .venv/plot
 test: .venv/test
 	$(PYTEST)
 
-# What takes long, and the property tests once more with three times as many examples, others than
+# What takes long, and the property tests once more with half as many examples again, others than
 # those of `make test` but always the same.
 test-deep: .venv/test
 	HYPOTHESIS_PROFILE=deep $(PYTEST) -m "deep or hypothesis" --hypothesis-seed 1

@@ -1,7 +1,7 @@
 """Settings that all tests share: threads, Hypothesis profiles, and the two twins.
 
 Profiles (``HYPOTHESIS_PROFILE=deep``): ``ci``, the default, draws the same examples every time;
-``few`` does so for checks that are slow; ``deep`` draws three times as many, new ones each time,
+``few`` does so for checks that are slow; ``deep`` draws half as many again, new ones each time,
 or those of ``--hypothesis-seed``.  ``mutation`` is ``ci`` for
 tests.mutation, which asks whether a test fails and not which is the simplest failure.
 """
@@ -27,7 +27,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("ci", max_examples=10, derandomize=True, deadline=None)
 settings.register_profile("few", settings.get_profile("ci"), max_examples=5)
 settings.register_profile(
-    "deep", max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "deep", max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile(
     "mutation",
