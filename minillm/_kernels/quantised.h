@@ -189,7 +189,7 @@ ALWAYS_INLINE bytes codes_of_word(const int bits, const uint8_t *block, const in
     return code | ((down > 0 ? above >> down : above << -down) & LOWEST(high) << low);
 }
 
-/* ADD_DOTS adds the products of one word to a sum, which holds those of WORDS_OF_SUM words.  SUM_OF begins
+/* ADD_DOTS adds the products of one word to a sum, which has room for WORDS_OF_SUM words.  SUM_OF starts
  * such a sum, and WITH_SUM adds it to all dots.  SIGNED: whether codes, or levels, have 8 bits. */
 #define SIGNED(bits, levels) ((bits) == 8 || (levels))
 

@@ -392,7 +392,7 @@ def _check_keywords(schema: Mapping[str, Any], path: str) -> None:
 
 
 def _types(schema: Mapping[str, Any], path: str) -> list[str]:
-    """The types that a schema allows; without ``type``, those of its keywords, or all."""
+    """The types that a schema allows: its ``type``, or what its keywords imply, or all."""
     if "type" not in schema:
         named = [kind for kind, words in OF_TYPE.items() if any(word in schema for word in words)]
         return named or list(OF_TYPE)

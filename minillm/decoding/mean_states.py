@@ -3,8 +3,8 @@
     v = (1 / T) sum_t y_t
 
 y_t (D,) is the vector from which the model predicts the token after position t.  It depends on the
-tokens up to t only.  Texts of similar meaning have similar means, although less so than those of a
-model that was trained for this.
+tokens up to t only.  Texts of similar meaning have similar means, although an encoder that was
+trained for this purpose separates meanings better.
 """
 
 from collections.abc import Sequence

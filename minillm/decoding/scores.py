@@ -6,7 +6,7 @@ These are the model's own probabilities, from the logits x (V,) as they are, so 
 scores whichever way it was drawn: temperature, top-k and the other rules, penalties, biases, masks
 and banned ids act after them.
 
-The tokens of an answer are scored while it is written, those of a prompt by
+The tokens of an answer are scored while it is written, and the tokens of a prompt by
 :mod:`minillm.decoding.prompt_scores`.
 """
 

@@ -140,7 +140,8 @@ def _object(config: LlamaConfig) -> dict[str, Any] | None:
         return None
     if isinstance(scaling, Linear):
         return {"rope_type": "linear", "factor": scaling.factor}
-    original = {ORIGINAL: int(scaling.original_context)}  # type: ignore[union-attr]
+    assert isinstance(scaling, Llama3 | Yarn | LongRope)
+    original = {ORIGINAL: int(scaling.original_context)}
     if isinstance(scaling, Llama3):
         return {
             "rope_type": "llama3",
@@ -154,10 +155,10 @@ def _object(config: LlamaConfig) -> dict[str, Any] | None:
         return {"rope_type": "yarn", **own, **original}
     return {
         "rope_type": "longrope",
-        "factor": max(1.0, config.context / scaling.original_context),  # type: ignore[union-attr]
-        "attention_factor": scaling.attention_factor,  # type: ignore[union-attr]
-        "short_factor": list(scaling.short),  # type: ignore[union-attr]
-        "long_factor": list(scaling.long),  # type: ignore[union-attr]
+        "factor": max(1.0, config.context / scaling.original_context),
+        "attention_factor": scaling.attention_factor,
+        "short_factor": list(scaling.short),
+        "long_factor": list(scaling.long),
         **original,
     }
 

@@ -33,7 +33,7 @@ class Contents:
 class Updates:
     """LoRA's updates to the weights of a model, named as in minillm/training/lora.py.
 
-    ``arrays`` may also have whole weights, which replace those of the model.
+    ``arrays`` may also contain whole weights, which replace the weights of the model.
     """
 
     model: Any

@@ -187,7 +187,7 @@ def _param(
 
 
 def _query_scale(config: LlamaConfig) -> np.float32:
-    """The factor of the gain of queries that makes our scores those of llama.cpp.
+    """The factor of the gain of queries with which our scores equal llama.cpp's.
 
     Its Gemma 3 of 62 layers divides scores by sqrt(D / N), and ours by sqrt(w).
     """

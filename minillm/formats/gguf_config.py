@@ -131,14 +131,14 @@ def _variant_of(entries: Entries, config: LlamaConfig) -> LlamaConfig:
     if changes.windows and (name := FILES[family].window.format(arch)) in entries.values:
         window = entries.size(name, 0)
         given["window"] = window if 0 < window < config.context else None
-    if changes.whole_every:
-        given["whole_every"] = _whole_every(entries, arch, config) if window else 0
+    if changes.global_every:
+        given["global_every"] = _global_every(entries, arch, config) if window else 0
         given["local_base"] = single(entries, f"{arch}.rope.freq_base_swa", 10000.0)
     with in_file(entries.path):
         return VariantConfig(**vars(config), family=family, **given)
 
 
-def _whole_every(entries: Entries, arch: str, config: LlamaConfig) -> int:
+def _global_every(entries: Entries, arch: str, config: LlamaConfig) -> int:
     """n, if every n-th layer sees all tokens; a list says which layers do not."""
     name, default = f"{arch}.attention.sliding_window_pattern", 6
     value = entries.values.get(name, default)
@@ -194,10 +194,10 @@ def _of_changes(config: VariantConfig, arch: str) -> dict[str, Any]:
     changes, name, found = config.changes, row_of(config).window.format(arch), dict[str, Any]()
     if changes.windows and (config.window or arch != "llama"):
         found[name] = config.window or 0
-    if changes.whole_every:
-        found[name] = config.window or (config.context if config.whole_every else 0)
-        found[f"{arch}.attention.sliding_window_pattern"] = config.whole_every
-        local = config.local_base if config.whole_every else config.rotary_base
+    if changes.global_every:
+        found[name] = config.window or (config.context if config.global_every else 0)
+        found[f"{arch}.attention.sliding_window_pattern"] = config.global_every
+        local = config.local_base if config.global_every else config.rotary_base
         found[f"{arch}.rope.freq_base_swa"] = float(local)
     return found
 

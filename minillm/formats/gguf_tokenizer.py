@@ -268,7 +268,7 @@ def _warn_of(reasons: dict[str, bool]) -> None:
 
 
 def _is_phi3(tokenizer: SentencePieces) -> bool:
-    """Whether the tokens that take white space are those of Phi-3, which llama.cpp looks for."""
+    """Whether white space is taken by the same tokens as in Phi-3, which llama.cpp looks for."""
     taking = set(tokenizer.rstrip)
     fits = bool(taking) and not tokenizer.lstrip and taking == set(_taking(tokenizer.specials))
     return fits and {*_TAKING_NONE, "</s>"} <= set(tokenizer.texts)

@@ -284,7 +284,7 @@ def _read_pair(
 def _read_replaced(
     path: Path, whole: Mapping[str, Tensor], model: Adapted
 ) -> dict[str, NDArray[np.float32]]:
-    """The weights of which tensors are replaced by others than the model's."""
+    """The weights that an adapter replaces by its own, with all their tensors."""
     replaced, reasons = {}, Reasons()
     tied, described = _folder_of(model).tied(model.config), {}
     for weight in _weights(model):

@@ -32,7 +32,7 @@ _SCALE = "query_pre_attn_scalar"
 _PATTERNS = ("sliding_window_pattern", "_sliding_window_pattern")  # the second of transformers 5
 _OF_CHANGES = {  # entries that are read below
     "windows": {"sliding_window"},
-    "whole_every": {"layer_types", "rope_local_base_freq", _SCALE, *_PATTERNS},
+    "global_every": {"layer_types", "rope_local_base_freq", _SCALE, *_PATTERNS},
     "unrotated_every": {"no_rope_layers", "no_rope_layer_interval"},
 }
 
@@ -112,8 +112,8 @@ class FamilyFolder(LlamaFolder):
             if changes.windows:
                 given["window"] = _window(file)
         with reasons:
-            if changes.whole_every:
-                given["whole_every"] = _whole_every(file, changes.whole_every)
+            if changes.global_every:
+                given["global_every"] = _global_every(file, changes.global_every)
                 given["local_base"] = file.number("rope_local_base_freq", 10000.0)
             else:
                 _check_types(file)
@@ -128,7 +128,7 @@ class FamilyFolder(LlamaFolder):
             return VariantConfig(**vars(config), family=self.family, **given)
 
     def entries(self, config: Any) -> dict[str, Any]:
-        """A Llama's entries, and those of the changes."""
+        """A Llama's entries, and the entries that the changes need."""
         changes, layers = config.changes, range(config.layers)
         entries = super().entries(config) | {"pad_token_id": None}  # some have a default here
         scaling = entries["rope_scaling"] or {}
@@ -136,10 +136,10 @@ class FamilyFolder(LlamaFolder):
             entries[ORIGINAL] = scaling[ORIGINAL]  # the default would replace the one inside
         if changes.windows:
             entries["sliding_window"] = config.window
-        if changes.whole_every:
-            none = not (config.whole_every or config.window)
-            local = config.local_base if config.whole_every else config.rotary_base
-            whole = [none or config.is_whole(layer) for layer in layers]
+        if changes.global_every:
+            none = not (config.global_every or config.window)
+            local = config.local_base if config.global_every else config.rotary_base
+            whole = [none or config.is_global(layer) for layer in layers]
             entries |= {
                 "sliding_window": config.window or config.context,
                 "layer_types": [_WHOLE if one else _LOCAL for one in whole],
@@ -151,10 +151,10 @@ class FamilyFolder(LlamaFolder):
         return entries
 
     def _completed(self, file: Entries) -> Entries:
-        """The entries, with those that may be missing; angles are those of whole layers."""
+        """The entries, completed by defaults; the angles are the global layers'."""
         values = {**self.row.defaults, **file.values}
         angles = values.get("rope_parameters")
-        if FAMILIES[self.family].whole_every and isinstance(angles, dict):
+        if FAMILIES[self.family].global_every and isinstance(angles, dict):
             for name in (_WHOLE, _LOCAL):
                 if not isinstance(angles.get(name) or {}, dict):
                     raise file.wrong("rope_parameters", "an object for each type of layer")
@@ -176,7 +176,7 @@ def _window(file: Entries) -> int | None:
     return window if window < file.size("max_position_embeddings") else None
 
 
-def _whole_every(file: Entries, default: int) -> int:
+def _global_every(file: Entries, default: int) -> int:
     """n, if every n-th layer sees all tokens; InputError for other lists of layers."""
     given = [name for name in _PATTERNS if file.values.get(name) is not None]
     default = file.size(given[0]) if given else default

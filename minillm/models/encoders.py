@@ -12,8 +12,8 @@ without it no vector needs to say which part of a text a token belongs to:
 RoBERTa kept a table of one row, which is added to every token.  XLM-R is the same model, trained on
 a hundred languages.
 
-**Positions after the padding** (RoBERTa, XLM-R, MPNet). The library in which they were trained
-counts positions from p, the id of the padding token. Padding tokens have the position p themselves:
+**Positions after the padding** (RoBERTa, XLM-R, MPNet).  The library in which they were trained
+counts positions from p, the id of the padding token.  Padding tokens have the position p:
 
     position_t = p + the number of tokens up to t that are no padding
 
@@ -66,6 +66,7 @@ the limits of transfer learning with a unified text-to-text Transformer", sectio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +80,7 @@ from minillm.layers.heads import Attend, to_all
 from minillm.layers.norms import new_norm, norm
 from minillm.layers.types import Backward, Gradients, Ids, Params, Rng
 from minillm.models import base, sizes
-from minillm.models.bert import BERT, BERTConfig, bert_block, exact_gelu
+from minillm.models.bert import BERT, BERTConfig, bert_block
 
 BUCKETS, FARTHEST = 32, 128  # of distances; M: all larger ones share a bucket
 
@@ -181,7 +182,7 @@ class Encoder(base.Model[EncoderConfig]):
 
     @staticmethod
     def new_parameters(config: EncoderConfig) -> dict[str, Fresh]:
-        """Declare a BERT's parameters, and those of the changes."""
+        """Declare a BERT's parameters, as the family changes them."""
         c = config
         D, E = c.width, c.embedding or c.width
         params = BERT.new_parameters(replace(c, context=c.context + c.unread))
@@ -276,33 +277,9 @@ class Encoder(base.Model[EncoderConfig]):
         real = ids != self.config.padding
         return np.where(real, np.cumsum(real, axis=1), 0) + self.config.padding
 
-    def masked_words(self, x: NDArray) -> tuple[NDArray, Callable]:
-        """The logits of the original tokens at M masked places: x (M, D) -> (M, V).
-
-        ``backward(dlogits)`` -> dx, gradients.
-        """
-        p = self.params
-        h, dense_backward = dense.layer(p, "mask", x, exact_gelu)
-        h, norm_backward = norm(p, "mask.norm", h, self.config.eps)
-        logits, output_backward = embedding.output(p, "embedding.E", h, "mask.output_b")
-
-        def backward(dlogits):
-            dh, of_output = output_backward(dlogits)
-            dh, of_norm = norm_backward(dh)
-            dx, of_dense = dense_backward(dh)
-            return dx, merge_gradients(of_output, of_norm, of_dense)
-
-        return logits, backward
-
-    def fill(self, batch: MaskedBatch) -> NDArray:
-        """The logits of the original tokens at the masked places of a batch, (M, V).
-
-        ValueError for a model without the head for masked words.
-        """
-        if not self.config.masked_words:
-            raise ValueError("expected a model with a head for masked words, found one without")
-        x, _ = self.hidden(batch.ids, batch.lengths, batch.segments)
-        return self.masked_words(x[batch.places])[0]
+    # The head for masked words, h E^T + c, and the filling of masks are BERT's.
+    masked_words: Callable[..., Any] = BERT.masked_words
+    fill: Callable[..., NDArray] = BERT.fill
 
     # --- training ---------------------------------------------------------------
 
@@ -326,7 +303,7 @@ class Encoder(base.Model[EncoderConfig]):
 
 # The beginnings of the names of the parameters below the blocks.
 _BELOW = ("embedding", "positions", "segments", "project", "relative")
-_BIAS = "bias"  # of its gradients among a block's, to be added like those of a weight
+_BIAS = "bias"  # the name of its gradient among a block's gradients, so that all are added
 
 
 def _with_bias(block_backward: Callable, dy: NDArray) -> tuple[NDArray, Gradients]:

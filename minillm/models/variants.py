@@ -1,49 +1,49 @@
 """Variants of Llama: what Mistral, Qwen, SmolLM, Gemma and Phi change in it.
 
 Most published models of today are a Llama (:mod:`minillm.models.llama`) with two or three changes.
-Each change stands here once, with its reason; a family is a row of ``FAMILIES``, which says what it
-changes.
+Each change is explained here once.  A family is a row of ``FAMILIES``, which lists its changes.
 
-**Biases** (Qwen 2).  Llama has none.  Qwen kept those of queries, keys and values:
+**Biases** (Qwen 2).  Llama has none.  Qwen kept the biases of queries, keys and values:
 
     [q, k, v] = x W_qkv + b_qkv                         db_qkv = sum over rows of d[q, k, v]
 
 The bias of a query gives every key a score that does not depend on the query's token, and which
 rotation changes with the distance.  This is said to help with longer texts (Su 2023).
 
-**Norms of queries and keys** (Qwen 3, Gemma 3).  Each head's query and key get an RMS norm before
-they are rotated:
+**Norms of queries and keys**, or "QK-norm" (Qwen 3, Gemma 3).  Each head's query and key are
+normalised by an RMS norm before they are rotated:
 
     q = rms_norm(q) g_q        k = rms_norm(k) g_k
 
 The length of a normalised row is sqrt(w), so a score q k / sqrt(w) is at most sqrt(w) max|g_q|
-max|g_k|, however large the weights grow.  Without it, scores of large models grow in training until
-the softmax has one weight of 1, and no gradient (Henry et al. 2020; Dehghani et al. 2023).
+max|g_k|, however large the weights grow.  Without the norms, scores of large models grow in
+training until the softmax has one weight of 1, and no gradient (Henry et al. 2020; Dehghani et al.
+2023).
 
-**Windows** (Mistral, Gemma 3, the small Phi 3).  A token attends to the last W tokens only, itself
-included.  A layer's work and cache are then bounded by W rather than by the text.  Information
-still travels further: one layer passes it on by W - 1 tokens, L layers by L (W - 1).  Mistral has
-windows in all layers.  In Gemma 3 every sixth layer sees everything.  The others have a smaller
-base of their angles, ``local_base``, because their distances are short.
+**Windows**, or "sliding-window attention" (Mistral, Gemma 3, the small Phi 3).  A token attends to
+the last W tokens only, itself included.  A layer's work and cache are then bounded by W rather than
+by the text.  Information still travels further: one layer passes it on by W - 1 tokens, L layers by
+L (W - 1).  Mistral has windows in all layers.  In Gemma 3 every sixth layer is *global*: its tokens
+attend to all earlier ones.  The *local* layers have a smaller base of their angles, ``local_base``,
+because their distances are short.
 
-**Layers without rotation** (SmolLM 3: every fourth).  A causal model without any position learns
-distances from the mask, because a later token attends to more keys, and does better on texts that
-are longer than in training (Kazemnejad et al. 2023).  A few such layers among rotated ones keep the
-quality of both (Yang et al. 2025).
+**Layers without rotation**, or "NoPE" (SmolLM 3: every fourth).  A causal model without any
+position learns distances from the mask, because a later token attends to more keys, and it does
+better on texts that are longer than in training (Kazemnejad et al. 2023).  A few such layers among
+rotated ones keep the quality of both (Yang et al. 2025).
 
-**Four norms** (Gemma 3).  The result of each branch is normalised again before it is added:
+**Four norms** (Gemma 3).  The result of each branch is normalised again before it is added, so that
+every branch adds a row of known size, and the sum grows evenly over the layers:
 
     x = x + norm(attention(norm_1(x)))
     x = x + norm(feed_forward(norm_2(x)))
 
-So every branch adds a row of known size, and the sum grows evenly over the layers.
-
 **Scaled embeddings** (Gemma).  x = sqrt(D) E[id].  A table that is tied to the output has small
-rows, as logits need them; the blocks need rows with numbers of size 1.  The factor gives each its
-own scale, as in Vaswani et al. (2017), section 3.4.  The gradient of E is sqrt(D) dx + that of the
-output.
+rows, as logits need them; the blocks need rows with numbers of size 1.  The factor gives each use
+its own scale, as in Vaswani et al. (2017), section 3.4.  E has two uses, so the gradient of the
+output is added to sqrt(D) dx.
 
-**Gated GELU** (Gemma).  The gate of the feed-forward layer is a GELU in place of SiLU:
+**Gated GELU**, or "GeGLU" (Gemma).  The gate of the feed-forward layer is a GELU in place of SiLU:
 
     h = gelu(gate) up        dup = dh gelu(gate)        dgate = gelu'(gate) (dh up)
 
@@ -87,7 +87,7 @@ class Changes:
     bias: bool = False  # of queries, keys and values
     head_norms: bool = False  # of queries and keys
     windows: bool = False  # a token attends to the last W tokens
-    whole_every: int | None = None  # every n-th layer has no window, and other angles
+    global_every: int | None = None  # every n-th layer has no window, and other angles
     unrotated_every: int | None = None  # every n-th layer has no rotation
     four_norms: bool = False
     scaled_embedding: bool = False
@@ -102,7 +102,7 @@ FAMILIES = {
     "gemma3": Changes(
         head_norms=True,
         windows=True,
-        whole_every=6,
+        global_every=6,
         four_norms=True,
         scaled_embedding=True,
         gate="gelu",
@@ -117,15 +117,15 @@ class VariantConfig(LlamaConfig):
 
     family: str = "qwen3"
     window: int | None = None  # W; None: a token attends to all before it
-    whole_every: int | None = None  # None: the family's; 0: no layer
+    global_every: int | None = None  # None: the family's; 0: no layer
     unrotated_every: int | None = None  # None: the family's; 0: no layer
-    local_base: float = 10000.0  # of the angles in layers with a window, if others have none
+    local_base: float = 10000.0  # of the angles in local layers, if others are global
 
     def __post_init__(self) -> None:
         super().__post_init__()
         sizes.check_one_of(self, "family", tuple(FAMILIES))
         changes = FAMILIES[self.family]
-        for name in ("whole_every", "unrotated_every"):
+        for name in ("global_every", "unrotated_every"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, getattr(changes, name))
             if getattr(self, name) is not None:
@@ -141,19 +141,19 @@ class VariantConfig(LlamaConfig):
         """The family's changes."""
         return FAMILIES[self.family]
 
-    def is_whole(self, layer: int) -> bool:
-        """Whether the layer is one of those that have no window though others have."""
-        return _every(self.whole_every, layer)
+    def is_global(self, layer: int) -> bool:
+        """Whether the layer has no window although others have one."""
+        return _every(self.global_every, layer)
 
     def window_of(self, layer: int) -> int | None:
         """The window of a layer; None: it sees all tokens before."""
-        return None if self.is_whole(layer) else self.window
+        return None if self.is_global(layer) else self.window
 
     def rotation_of(self, layer: int) -> tuple[float, Any] | None:
         """The base of a layer's angles and their scaling; None: no rotation."""
         if _every(self.unrotated_every, layer):
             return None
-        if self.whole_every and not self.is_whole(layer):
+        if self.global_every and not self.is_global(layer):
             return self.local_base, None
         return self.rotary_base, self.rope_scaling
 
@@ -232,9 +232,9 @@ def attention(
 def feed_forward(
     params: Params, prefix: str, x: NDArray, config: VariantConfig
 ) -> tuple[NDArray, Callable]:
-    """y = gate(x W_gate) * (x W_up) W_down, normalised: x (B, T, D) -> y (B, T, D).
+    """y = (f(x W_gate) * x W_up) W_down, where f is SiLU or GELU, and its norm if there is one.
 
-    ``backward(dy)`` -> dx, gradients.
+    x (B, T, D) -> y (B, T, D).  ``backward(dy)`` -> dx, gradients.
     """
     gate = geglu if config.changes.gate == "gelu" else ops.swiglu
     h, gate_up_backward = dense.layer(params, prefix, x, gate, suffix="_gate_up")
@@ -296,7 +296,7 @@ class Variant(base.Model[VariantConfig]):
 
     @staticmethod
     def new_parameters(config: VariantConfig) -> dict[str, Fresh]:
-        """Declare a Llama's parameters, and those of the changes: biases of 0, gains of 1."""
+        """Declare a Llama's parameters, and the changes' own: biases of 0, gains of 1."""
         c, changes = config, config.changes
         params = Llama.new_parameters(c)
         for layer in range(c.layers):
@@ -349,7 +349,7 @@ class Variant(base.Model[VariantConfig]):
 
         return y, backward
 
-    # y E^T or y W, the logits of all positions, and their mean cross-entropy are those of a Llama.
+    # The logits y E^T or y W, and their mean cross-entropy, do not change: they are Llama's.
     predict: Callable[..., Any] = Llama.predict
     forward: Callable[..., Any] = Llama.forward
     loss: Callable[..., Any] = Llama.loss

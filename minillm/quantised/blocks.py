@@ -207,7 +207,7 @@ def _half(blocks: Bytes, at: int) -> NDArray[np.float16]:
 
 
 def _parts(packed: Bytes, n: int, bits: int) -> Bytes:
-    """Numbers of 1, 2 or 4 bits, of which n bytes have the lowest bits of n numbers, then the next.
+    """Numbers of 1, 2 or 4 bits: n bytes contain n numbers in their lowest bits, then n above.
 
     (..., bytes) -> (..., bytes / n, 8 / bits, n).
     """

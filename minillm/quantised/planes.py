@@ -12,8 +12,8 @@ A block of 32 codes is eight *words* of 4 codes.  A plane of p bits has p lines 
     the p bits of code i of word w are in byte i of line w mod p, from bit p (w div p) on.
 
 So one shift and one mask take the p bits of a word out of a line, for all bytes of a register at
-once.  A block of codes of n bits has n lines.  The lines of 8 bits are the codes themselves, and
-those of 4 bits have the first half of a block in their lower halves, as the blocks of llama.cpp do.
+once.  A block of codes of n bits has n lines.  Lines of 8 bits are the codes themselves.  Lines of
+4 bits contain the first half of a block in their lower halves, as the blocks of llama.cpp do.
 """
 
 import numpy as np

@@ -168,8 +168,8 @@ class CompletionLogProbs:
 
     A part of a character is shown as ``bytes:\xe2\x82``.  The place of a token in the text is the
     number of whole characters before it.  The tokens of a prompt may have characters that its text
-    does not show, such as BOS, or the space that SentencePiece puts before a text: the places are
-    then those of the text.
+    does not show, such as BOS, or the space that SentencePiece puts before a text: these characters
+    are not counted.
     """
 
     def __init__(self, tokenizer: ByteTokens, prompt: tuple[list[int], str] | None):

@@ -44,7 +44,7 @@ class ChatFields(Fields):
     max_tokens: int | None = option(None, "the number of tokens of an answer", least=1)
     max_completion_tokens: int | None = option(None, "the same", least=1)
     logprobs: bool = option(False, "the answer has log-probabilities")
-    top_logprobs: int = option(0, "those of the most probable tokens, too", least=0, most=20)
+    top_logprobs: int = option(0, "so many of the most probable tokens, too", least=0, most=20)
 
 
 @dataclass(frozen=True)

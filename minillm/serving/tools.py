@@ -143,8 +143,8 @@ def form_of(template: str) -> CallForm:
 class Tools:
     """The functions of a request.
 
-    ``described`` is what the template gets.  ``forced``: the names of the functions one of which
-    must be called; none if the model chooses.
+    The template receives ``described``.  The model must call one of the functions named in
+    ``forced``; it chooses for itself if there is none.
     """
 
     described: list[dict[str, Any]]

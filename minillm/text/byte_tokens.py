@@ -43,7 +43,7 @@ class ByteTokens(Vocabulary):
         add_bos: bool,
         add_eos: bool,
     ) -> None:
-        """Note the special tokens, all of which have ids; ValueError if these do not fit."""
+        """Note the special tokens and their ids; ValueError if these do not fit."""
         given = (("shown", shown), ("lstrip", lstrip), ("rstrip", rstrip))
         self.shown, self.lstrip, self.rstrip = (check_texts(list(t), name) for name, t in given)
         for name, texts in given:

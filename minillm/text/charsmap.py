@@ -8,8 +8,8 @@ node, and notes this byte, because it may be the child of another node.
 The table "nmt_nfkc" of most models composes characters by Unicode's NFKC, makes each kind of white
 space a space, and removes control characters.
 
-Source: Kudo and Richardson (2018), "SentencePiece"; the array's format is that of the library
-Darts-clone.  Hugging Face's tokenizers replaces a whole grapheme by the replacement of its
+Source: Kudo and Richardson (2018), "SentencePiece"; the library Darts-clone defined the format of
+the array.  Hugging Face's tokenizers replaces a whole grapheme by the replacement of its
 beginning, where it is short, so it drops marks that the table does not know.  We follow
 SentencePiece.
 """

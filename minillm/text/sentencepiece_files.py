@@ -125,7 +125,7 @@ def read_model(path: Path, config: Entries) -> SentencePieces:
 
 
 def _added_in(config: Entries, count: int) -> tuple[dict[str, int], dict[str, list[str]]]:
-    """The tokens that tokenizer_config.json adds to those of a model, in their order."""
+    """The tokens that tokenizer_config.json adds to a model's tokens, in their order."""
     decoder = config.values.get("added_tokens_decoder") or {}
     if not isinstance(decoder, dict) or not all(number.isdecimal() for number in decoder):
         raise config.wrong("added_tokens_decoder", "an object with ids")

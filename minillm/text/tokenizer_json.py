@@ -70,7 +70,7 @@ def with_added(ids: dict[str, int], added: dict[str, int]) -> dict[str, int]:
 
 
 def merges_of(model: Mapping[str, Any]) -> list[Any]:
-    """The merges of a model in tokenizer.json, each of which should be two texts."""
+    """The merges of a model in tokenizer.json; each should be two texts."""
     merges = model.get("merges")
     if not isinstance(merges, list):
         raise ValueError(f"expected model.merges: a list of pairs, found {short(merges)}")

@@ -30,7 +30,7 @@ OF_TEXT = {
     "llama, untied": (Llama, LlamaConfig(V, **SIZES, key_heads=1, tied=False), LlamaReader),
     "mistral": (Variant, VariantConfig(V, **SIZES, family="mistral", window=3), VariantReader),
     "gemma": (
-        *(Variant, VariantConfig(V, **SIZES, family="gemma3", window=3, whole_every=2)),
+        *(Variant, VariantConfig(V, **SIZES, family="gemma3", window=3, global_every=2)),
         VariantReader,
     ),
     "gru": (LanguageModel, LM(V, 4, 5, layers=2, cell="gru"), RecurrentReader),

@@ -78,7 +78,7 @@ OTHERS = {  # than the family's usual numbers
     "qwen2": {"tied": False, "rotary_base": 1e6},
     "qwen3": {"tied": False, "head_width": 12},
     "smollm3": {"tied": False, "unrotated_every": 3},
-    "gemma3": {"tied": False, "whole_every": 3, "local_base": 500.0, "rotary_base": 1e6},
+    "gemma3": {"tied": False, "global_every": 3, "local_base": 500.0, "rotary_base": 1e6},
     "phi3": {"tied": False, "window": None},
 }
 
@@ -309,13 +309,13 @@ def test_scaled_angles_are_those_of_whole_layers(tmp_path):
 
 
 def test_the_layers_of_gemma_in_either_version(tmp_path):
-    model = new("gemma3", whole_every=3)
+    model = new("gemma3", global_every=3)
     path = make(tmp_path / "a", model, ("layer_types",), sliding_window_pattern=3)
     assert_equal(read(path), model)
     types = ["sliding_attention"] * 8
-    model = new("gemma3", whole_every=9)  # none of 8
+    model = new("gemma3", global_every=9)  # none of 8
     assert_equal(read(make(tmp_path / "b", model, layer_types=types)), model)
-    model = new("gemma3", whole_every=1)
+    model = new("gemma3", global_every=1)
     assert_equal(read(make(tmp_path / "c", model, layer_types=["full_attention"] * 8)), model)
 
 
@@ -323,7 +323,7 @@ def test_a_gemma_whose_layers_are_all_alike(tmp_path):
     """Each whole or each local, with the same angles."""
     ids = np.arange(9)[None]
     for window, types in ((None, "full_attention"), (3, "sliding_attention")):
-        model = new("gemma3", whole_every=0, window=window, local_base=7.0)
+        model = new("gemma3", global_every=0, window=window, local_base=7.0)
         path = make(tmp_path / types, model)
         assert set(json.loads((path / "config.json").read_text())["layer_types"]) == {types}
         np.testing.assert_array_equal(read(path).forward(ids)[0], model.forward(ids)[0])
@@ -368,7 +368,7 @@ def test_the_windows_of_gemma_in_gguf_files(tmp_path):
     usual = config(**{f"{prefix}_pattern": None, "gemma3.rope.freq_base_swa": None})
     assert usual == new("gemma3", rotary_base=1e6).config
     flags = np.array([1, 1, 0, 1, 1, 0, 1, 1], bool)
-    assert config(**{f"{prefix}_pattern": flags}).whole_every == 3
+    assert config(**{f"{prefix}_pattern": flags}).global_every == 3
     with pytest.raises(InputError, match="window_pattern: expected every n-th layer to differ"):
         config(**{f"{prefix}_pattern": ~flags})
     for without in (None, 0):
@@ -502,7 +502,7 @@ def test_the_command_line(tmp_path, capsys, family):
 
 
 def test_a_new_family_is_a_row_in_two_tables(tmp_path, monkeypatch):
-    changes = Changes(bias=True, head_norms=True, windows=True, whole_every=2, four_norms=True)
+    changes = Changes(bias=True, head_norms=True, windows=True, global_every=2, four_norms=True)
     names = {
         "blocks.*.attention.norm.gain": "layers.*.attn_norm.weight",
         "blocks.*.feed_forward.norm.gain": "layers.*.ffn_norm.weight",

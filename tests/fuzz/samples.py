@@ -341,7 +341,7 @@ def _texts(root: Path) -> None:
     (root / "hugging-face-variants").mkdir()
     for family in FAMILIES:
         sizes = {"context": 8, "layers": 2, "heads": 2, "key_heads": 1, "width": 32}
-        sizes |= {"whole_every": 2, "unrotated_every": 2, "feed_forward": 32}
+        sizes |= {"global_every": 2, "unrotated_every": 2, "feed_forward": 32}
         window = 4 if FAMILIES[family].windows else None
         config = VariantConfig(len(PAIRS_OF_BYTES), **sizes, family=family, window=window)
         variant = Variant(config, np.random.default_rng(0))

@@ -57,7 +57,7 @@ def new(
     else:
         if FAMILIES[family].windows:
             sizes["window"] = 4
-        every = {"whole_every": 2, "unrotated_every": 2}
+        every = {"global_every": 2, "unrotated_every": 2}
         model = Variant(VariantConfig(family=family, **sizes, **every), rng, dtype=dtype)
     for name, array in model.params.items():
         size = 0.3 if array.ndim == 1 else len(array) ** -0.5

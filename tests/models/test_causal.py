@@ -34,7 +34,7 @@ UNUSUAL = {  # of the sizes of a Llama
     "rope_scaling": (4.0, 1.0, 4.0, 9.0),
     "eps": 1e-3,
 }
-CHANGED = UNUSUAL | {"whole_every": 2, "window": 5}
+CHANGED = UNUSUAL | {"global_every": 2, "window": 5}
 FAMILIES = {
     "gpt": (GPT, GPTConfig, {}),
     "llama": (Llama, LlamaConfig, UNUSUAL),

@@ -14,6 +14,8 @@ from minillm.models.fine_tuned import (
     HEADS,
     FineTuned,
     FineTunedConfig,
+    first_token,
+    last_token,
 )
 from minillm.models.gpt import GPTConfig
 from minillm.models.language_model import LanguageModelConfig
@@ -116,3 +118,13 @@ def test_it_fits_a_batch(kind):
     rng = np.random.default_rng(5)
     ids, labels = rng.integers(0, 7, (6, 6)), rng.integers(0, 3, 6)
     assert fit(fine_tuned(kind, np.float32), (ids, np.full(6, 6), labels), 150) < 0.05
+
+
+@pytest.mark.parametrize("pool", [first_token, last_token])
+def test_a_text_without_tokens_has_no_vector_and_no_gradient(pool):
+    hs = np.random.default_rng(0).standard_normal((2, 3, 4))
+    y, backward = pool(hs, np.array([0, 2]))
+    assert not y[0].any()
+    dhs = backward(np.ones_like(y))
+    assert not dhs[0].any()
+    assert dhs[1].sum() == 4

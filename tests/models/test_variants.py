@@ -9,7 +9,7 @@ from minillm.testing import check_gradients
 
 both_twins = pytest.mark.usefixtures("both_twins")
 TINY = {"vocabulary": 5, "context": 8, "layers": 2, "heads": 2, "width": 4, "feed_forward": 3}
-SMALL = TINY | {"key_heads": 1, "head_width": 4, "whole_every": 2, "unrotated_every": 2}
+SMALL = TINY | {"key_heads": 1, "head_width": 4, "global_every": 2, "unrotated_every": 2}
 WINDOWS = {family: {"window": 2} for family, row in FAMILIES.items() if row.windows}
 
 
@@ -56,7 +56,7 @@ def test_without_a_window_it_is_a_llama(family):
 @both_twins
 def test_a_window_ends_what_a_token_sees():
     """L layers of windows W pass a token on by L (W - 1) positions, and no further."""
-    model = new("mistral", window=3, whole_every=0, unrotated_every=0)
+    model = new("mistral", window=3, global_every=0, unrotated_every=0)
     ids = np.array([[0, 1, 2, 3, 4, 0, 1, 2]])
     expected = model.forward(ids)[0][0]
     ids[0, 1] = 4

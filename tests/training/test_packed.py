@@ -22,7 +22,7 @@ CONFIGS = {
     "llama": (Llama, LlamaConfig, SIZES | {"key_heads": 2, "feed_forward": 6}),
     "variant": (
         *(Variant, VariantConfig),
-        SIZES | {"key_heads": 2, "family": "gemma3", "whole_every": 2, "window": 4},
+        SIZES | {"key_heads": 2, "family": "gemma3", "global_every": 2, "window": 4},
     ),
     "untied": (Llama, LlamaConfig, SIZES | {"feed_forward": 6, "tied": False, "eps": 0.1}),
 }

@@ -117,7 +117,7 @@ class MaskedKind(Kind):
         return framing_vocabulary(values, self.tokenizers)
 
     def heads(self, settings: Any, initial: Any) -> dict[str, bool]:
-        """The heads of a model to train, besides those of the config ``initial`` (None: none)."""
+        """The heads to train, in addition to the heads of ``initial``, a config or None."""
         return {"masked_words": True}
 
     def complete(

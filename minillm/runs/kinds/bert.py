@@ -45,7 +45,7 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
     model = BERT
     config = BERTConfig
     settings = BERTSettings
-    tokenizers = (WordPieces, SentencePieces)  # those of multilingual sentence encoders, too
+    tokenizers = (WordPieces, SentencePieces)  # multilingual sentence encoders have the latter
 
     def heads(self, settings: BERTSettings, initial: Any) -> dict[str, bool]:
         """The head for masked words, and a pooler for the next sentence."""
