@@ -83,7 +83,9 @@ def run(args: argparse.Namespace) -> int:
     if args.system is not None:
         beginning.append({"role": "system", "content": args.system})
     document = _document(args.file, chat) if args.file is not None else ""
-    grammar = None if args.schema is None else grammar_of(read_json(args.schema))
+    grammar = None
+    if args.schema is not None:
+        grammar = grammar_of(read_json(args.schema), f"{args.schema}: schema")
     if args.lines is not None:
         conversations = (
             None if line is None else _asked(beginning, line, document)
