@@ -389,38 +389,31 @@ static float round_block(const float *x, int8_t *a, int32_t *sums)
     return t;
 }
 
-/* Row r of a tile: its integers in the order of the tile, and t; and what rounding leaves (or NULL). */
-static void round_row(ptrdiff_t blocks, const float *x, int rows, int r, int32_t *words, float *t,
-                      int32_t *sums, float *rest)
+/* Integers of a block of row r of a tile, in the order of the tile, at the block's words. */
+static void place_block(const int8_t *a, int rows, int r, int32_t *words)
 {
-    int8_t a[BLOCK];
     const int each = a_words();
-    for (ptrdiff_t b = 0; b < blocks; b++) {
-        const float scale = t[b * rows + r] = round_block(x + b * BLOCK, a, sums + 2 * b);
-        for (int i = 0; i < BLOCK && rest; i++)
-            rest[b * BLOCK + i] = x[b * BLOCK + i] - scale * (float)a[i];
-        for (int word = 0; word < WORDS; word++) {
-            int32_t *to = words + ((b * WORDS + word) * rows + r) * each;
-            if (each == 1)
-                memcpy(to, a + 4 * word, 4);
-            else {
-                const int16_t pairs[4] = {a[4 * word], a[4 * word + 2], a[4 * word + 1], a[4 * word + 3]};
-                memcpy(to, pairs, 8);
-            }
+    for (int word = 0; word < WORDS; word++) {
+        int32_t *to = words + (word * rows + r) * each;
+        if (each == 1)
+            memcpy(to, a + 4 * word, 4);
+        else {
+            const int16_t pairs[4] = {a[4 * word], a[4 * word + 2], a[4 * word + 1], a[4 * word + 3]};
+            memcpy(to, pairs, 8);
         }
     }
 }
 
-/* A row's sums for a format: -zero (sum of a), and t (sum of a), for each of its scales. */
-static void add_up_row(const Format *f, ptrdiff_t blocks, int rows, int r, const float *t,
-                       const int32_t *sums, int32_t *start, float *total)
+/* The sums of block b of row r for a format: -zero (sum of a), and t (sum of a), for each of its scales. */
+static void add_up_block(const Format *f, ptrdiff_t b, int rows, int r, float t, const int32_t *sums,
+                         int32_t *start, float *total)
 {
     const int32_t zero = f->zero + (f->bits == 8 || f->levels ? LEAST_CODE : 0);
     const int each = WORDS / f->words;
-    for (ptrdiff_t b = 0; b < blocks * each; b++) {
-        const int32_t sum = each == 2 ? sums[b] : sums[2 * b] + sums[2 * b + 1];
-        start[b * rows + r] = -zero * sum;
-        total[b * rows + r] = t[b / each * rows + r] * (float)sum;
+    for (int i = 0; i < each; i++) {
+        const int32_t sum = each == 2 ? sums[i] : sums[0] + sums[1];
+        start[(b * each + i) * rows + r] = -zero * sum;
+        total[(b * each + i) * rows + r] = t * (float)sum;
     }
 }
 
