@@ -266,14 +266,15 @@ ALWAYS_INLINE bytes look_up(const uint8_t *levels, bytes codes) /* it has no shu
     (SIGNED(bits, levels) ? 1 : (bits) == 6 ? 2 : (bits) == 5 ? 4 : WORDS)
 #define SUM_OF(dots) ((ints){0})
 #define WITH_SUM(dots, sum) ((dots) + (ints)_mm256_madd_epi16((__m256i)(sum), _mm256_set1_epi16(1)))
-#define ADD_DOTS(is_signed, sum, w, a)                                                             \
-    (ints)_mm256_add_epi16((__m256i)(sum), pairs_of_bytes(is_signed, w, _mm256_set1_epi32((a)[0])))
-ALWAYS_INLINE __m256i pairs_of_bytes(const int is_signed, bytes w, __m256i a)
+#define ADD_DOTS(is_signed, sum, w, a) add_dots(is_signed, sum, w, _mm256_set1_epi32((a)[0]))
+ALWAYS_INLINE ints add_dots(const int is_signed, ints sum, bytes w, __m256i a)
 {
-    if (!is_signed)
-        return _mm256_maddubs_epi16((__m256i)w, a);
     const __m256i less = (__m256i)(w ^ 0x80808080u); /* w - 128 */
-    return _mm256_maddubs_epi16(_mm256_abs_epi8(less), _mm256_sign_epi8(a, less));
+    sum = (ints)_mm256_add_epi16(
+        (__m256i)sum, is_signed ? _mm256_maddubs_epi16(_mm256_abs_epi8(less), _mm256_sign_epi8(a, less))
+                                : _mm256_maddubs_epi16((__m256i)w, a));
+    __asm__("" : "+x"(sum)); /* or GCC adds up in pairs, and keeps the products of all words on the stack */
+    return sum;
 }
 #else
 #define WORDS_OF_SUM(bits, levels) WORDS
