@@ -26,8 +26,8 @@ cdef extern from "quantised.h" nogil:
     bint is_known(const Format *f)
     int tile_rows(Py_ssize_t rows)
     int a_words()
-    void quantised_tile(const Format *f, Py_ssize_t blocks, Py_ssize_t panel, int rows, const Rounded *x,
-                        float *y, Py_ssize_t ldy, int outputs)
+    void quantised_panel(const Format *f, Py_ssize_t blocks, Py_ssize_t panel, Py_ssize_t M, const Rounded *x,
+                         float *y, Py_ssize_t ldy, int outputs)
     float round_block(const float *x, int8_t *a, int32_t *sums)
     void place_block(const int8_t *a, int rows, int r, int32_t *words)
     void add_up_block(const Format *f, Py_ssize_t b, int rows, int r, float t, const int32_t *sums,
@@ -95,22 +95,16 @@ cdef void multiply_panels(
     const Matrix *W, Py_ssize_t M, Py_ssize_t first, Py_ssize_t last, const Rows *rows, float *y, Py_ssize_t ldy,
 ) noexcept nogil:
     """Panels first to last, counted over all parts, of y (M, O) = x W."""
-    cdef Py_ssize_t B = W.blocks, before = 0, column = 0, panel, m, at
+    cdef Py_ssize_t B = W.blocks, before = 0, column = 0, panel
     cdef const Format *part
     cdef Rounded x
-    cdef int count, p
+    cdef int p
     for p in range(W.count):
         part = W.parts + p
+        x.a, x.t, x.start, x.total = rows.a, rows.t, rows.start + 2 * p * M * B, rows.total + 2 * p * M * B
         for panel in range(max(first - before, 0), min(last - before, panels_of(part))):
-            m = 0
-            while m < M:
-                count = tile_rows(M - m)
-                at = 2 * p * M * B + m * B * WORDS // part.words
-                x.a, x.t = rows.a + m * B * WORDS * a_words(), rows.t + m * B
-                x.start, x.total = rows.start + at, rows.total + at
-                quantised_tile(part, B, panel, count, &x, y + m * ldy + column + panel * PANEL, ldy,
-                               <int>min(PANEL, part.outputs - panel * PANEL))
-                m += count
+            quantised_panel(part, B, panel, M, &x, y + column + panel * PANEL, ldy,
+                            <int>min(PANEL, part.outputs - panel * PANEL))
         before += panels_of(part)
         column += part.outputs
 
