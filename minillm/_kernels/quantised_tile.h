@@ -38,7 +38,11 @@ ALWAYS_INLINE void VARIANT(body)(const int rows, const int vectors, const int bi
                         const int32_t *a_word = a + word * rows * A_WORDS;
                         bytes line[PANEL / LANES_OF_TILE];
                         FOR_VECTORS {
-                            line[v] = codes_of_word(lines, codes + 4 * v * LANES_OF_TILE, word);
+                            const uint8_t *from = codes + 4 * v * LANES_OF_TILE;
+                            if (is_strip) /* volatile, or GCC loads it again for each row */
+                                line[v] = *(const volatile bytes *)(from + 4 * PANEL * word);
+                            else
+                                line[v] = codes_of_word(bits, from, word);
                             if (levels && !is_strip)
                                 line[v] = LOOK_UP(f->levels, line[v]);
                         }
