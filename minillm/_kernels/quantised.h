@@ -271,16 +271,20 @@ ALWAYS_INLINE bytes look_up(const uint8_t *levels, bytes codes) /* it has no shu
 #define WORDS_OF_SUM(bits, levels)                                                                 \
     (SIGNED(bits, levels) ? 1 : (bits) == 6 ? 2 : (bits) == 5 ? 4 : WORDS)
 #define SUM_OF(dots) ((ints){0})
-#define WITH_SUM(dots, sum) ((dots) + (ints)_mm256_madd_epi16((__m256i)(sum), _mm256_set1_epi16(1)))
+#define WITH_SUM(dots, sum)                                                                        \
+    in_order((dots) + (ints)_mm256_madd_epi16((__m256i)(sum), _mm256_set1_epi16(1)))
 #define ADD_DOTS(is_signed, sum, w, a) add_dots(is_signed, sum, w, _mm256_set1_epi32((a)[0]))
+ALWAYS_INLINE ints in_order(ints sum) /* or GCC adds up in pairs, and keeps the products of all words on the stack */
+{
+    __asm__("" : "+x"(sum));
+    return sum;
+}
 ALWAYS_INLINE ints add_dots(const int is_signed, ints sum, bytes w, __m256i a)
 {
     const __m256i less = (__m256i)(w ^ 0x80808080u); /* w - 128 */
-    sum = (ints)_mm256_add_epi16(
-        (__m256i)sum, is_signed ? _mm256_maddubs_epi16(_mm256_abs_epi8(less), _mm256_sign_epi8(a, less))
-                                : _mm256_maddubs_epi16((__m256i)w, a));
-    __asm__("" : "+x"(sum)); /* or GCC adds up in pairs, and keeps the products of all words on the stack */
-    return sum;
+    if (is_signed) /* one word alone */
+        return (ints)_mm256_maddubs_epi16(_mm256_abs_epi8(less), _mm256_sign_epi8(a, less));
+    return in_order((ints)_mm256_add_epi16((__m256i)sum, _mm256_maddubs_epi16((__m256i)w, a)));
 }
 #else
 #define WORDS_OF_SUM(bits, levels) WORDS
