@@ -63,7 +63,7 @@ cdef int find_weights(Addresses found, floating zero) except -1:
         check(W.ndim == (2 if is_matrix else 1) and W.size > 0, f"weight {i}")
         if hasattr(W, "parts"):
             check(sizeof(floating) == 4 and W.transposed == (i == 1), f"weight {i}")
-            parts = Parts(W.parts, W.twice)
+            parts = Parts(W.parts)
             found.parts.append(parts)
             w.packed, w.inputs, w.outputs = &parts.matrix, parts.matrix.blocks * BLOCK, parts.matrix.outputs
             if W is not array:
@@ -164,7 +164,6 @@ cdef void multiply_columns(
     cdef Py_ssize_t first = part * panels // parts, last = (part + 1) * panels // parts
     cdef Rows rows
     cdef float *h
-    cdef char *spare
     if packed == NULL:
         n0[0], n1[0] = min(W.outputs, first * PANEL), min(W.outputs, last * PANEL)
         multiply_numbers(W, NULL, False, Q, n0[0], n1[0], x, NULL, y, own)
@@ -172,10 +171,10 @@ cdef void multiply_columns(
         n0[0], n1[0] = column_of(packed, first), column_of(packed, last)
         if last == panels:
             n1[0] = W.outputs
-        spare, h = cut(&own, spare_size(packed)), <float *>cut(&own, Q * W.rank * sizeof(float))
+        h = <float *>cut(&own, Q * W.rank * sizeof(float))
         rows = rows_in(own, packed, Q)
         if is_first:
-            round_rows(packed, Q, 0, rounded_rows(packed, Q), x, &rows, spare)
+            round_rows(packed, Q, 0, Q, x, &rows)
             memset(h, 0, Q * W.rank * sizeof(float))
             add_product(Q, W.inputs, W.rank, 0, W.rank, x, W.A, h)
         multiply_panels(packed, Q, first, last, &rows, y, W.outputs)
@@ -187,7 +186,7 @@ cdef Py_ssize_t product_size(const Weight *W, Py_ssize_t Q, Py_ssize_t itemsize)
     cdef const Matrix *packed = <const Matrix *>W.packed
     if packed == NULL:
         return numbers_size(Q, W.inputs, W.outputs, itemsize)
-    return rows_size(packed, Q) + spare_size(packed) + 2 * 64 + Q * W.rank * sizeof(float)
+    return rows_size(packed, Q) + 64 + Q * W.rank * sizeof(float)
 
 
 # --- the phases of a step -----------------------------------------------------------
