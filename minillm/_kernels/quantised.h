@@ -378,15 +378,15 @@ ALWAYS_INLINE void unpack(const int bits, const int levels, const Format *f, ptr
     }
 }
 
-static void unpack_scales(const Format *f, const void *scales, const uint16_t *factors, ptrdiff_t blocks,
-                          ptrdiff_t panel, ptrdiff_t first, ptrdiff_t last, float *to)
+ALWAYS_INLINE void unpack_scales(const int each, const int factors, const void *scales, const uint16_t *of_scales,
+                                 ptrdiff_t from, ptrdiff_t blocks, float *to)
 {
-    for (ptrdiff_t word = first * WORDS; word < last * WORDS; word += f->words, to += PANEL)
-        for (int n = 0; n < PANEL; n += LANES_OF_TILE) {
-            const ptrdiff_t at = (panel * blocks * WORDS + word) / f->words * PANEL + n;
-            const ptrdiff_t of_factor = (panel * blocks + word / WORDS) / SUPER * PANEL + n;
-            const floats factor = factors ? vector_from_halves(factors + of_factor) : (floats){0};
-            *(floats *)(to + n) = vector_of_scales(0, factors != NULL, scales, factor, at);
+    for (ptrdiff_t i = 0; i < blocks * (WORDS / each); i++)
+        for (int n = 0; n < PANEL; n += LANES_OF_TILE, to += LANES_OF_TILE) {
+            const ptrdiff_t of_factor = (from + i * each / WORDS) / SUPER * PANEL + n;
+            const floats factor = factors ? vector_from_halves(of_scales + of_factor) : (floats){0};
+            const ptrdiff_t at = (from * (WORDS / each) + i) * PANEL + n;
+            *(floats *)to = vector_of_scales(0, factors, scales, factor, at);
         }
 }
 
@@ -394,7 +394,10 @@ static void unpack_scales(const Format *f, const void *scales, const uint16_t *f
  * the first cache.  A tile has all outputs of the panel, so that each activation is loaded for two products. */
 #define MULTIPLY_IF(BITS, EACH, FACTORS, LEVELS)                                                   \
     if (IS_FORMAT(f, BITS, EACH, FACTORS, LEVELS)) {                                               \
-        unpack(BITS, LEVELS, f, panel * blocks + first, last - first, codes);                      \
+        unpack(BITS, LEVELS, f, from, last - first, codes);                                        \
+        unpack_scales(EACH, FACTORS, f->scale, f->d, from, last - first, scale);                   \
+        if (f->offset)                                                                             \
+            unpack_scales(EACH, FACTORS, f->offset, f->e, from, last - first, offset);             \
         for (ptrdiff_t m = 0; m < M; m += MOST_ROWS) {                                             \
             const Rows tile = rows_from(x, m * blocks + first * MOST_ROWS, f);               \
             usual_body(MOST_ROWS, PANEL / LANES_OF_TILE, BITS, EACH, FACTORS, LEVELS, 1,           \
@@ -408,10 +411,7 @@ static __attribute__((noinline)) void multiply_strip(const Format *f, ptrdiff_t 
     uint8_t codes[STRIP * WORDS * 4 * PANEL];
     float scale[STRIP * 2 * PANEL], offset[STRIP * 2 * PANEL];
     const Format strip = {.codes = codes, .scale = scale, .offset = f->offset ? offset : NULL};
-    const ptrdiff_t last = blocks - first < STRIP ? blocks : first + STRIP;
-    unpack_scales(f, f->scale, f->d, blocks, panel, first, last, scale);
-    if (f->offset)
-        unpack_scales(f, f->offset, f->e, blocks, panel, first, last, offset);
+    const ptrdiff_t last = blocks - first < STRIP ? blocks : first + STRIP, from = panel * blocks + first;
     EACH_FORMAT(MULTIPLY_IF)
 }
 #endif
