@@ -14,7 +14,8 @@ ALWAYS_INLINE void VARIANT(body)(const int rows, const int vectors, const int bi
         const float *t = x->t, *total = x->total;
         ptrdiff_t at = panel * (blocks * WORDS / each) * PANEL + n;
         ptrdiff_t of_factor = panel * (blocks / SUPER) * PANEL + n;
-        floats sum[MOST_ROWS][PANEL / LANES_OF_TILE], d = {0}, e = {0};
+        floats sum[MOST_ROWS][PANEL / LANES_OF_TILE], d[PANEL / LANES_OF_TILE] = {{0}};
+        floats e[PANEL / LANES_OF_TILE] = {{0}};
         FOR_TILE sum[r][v] = (floats){0};
         for (int r = 0; r < rows && !is_first; r++)
             memcpy(sum[r], y + r * ldy + n, outputs * sizeof(float));
@@ -23,9 +24,9 @@ ALWAYS_INLINE void VARIANT(body)(const int rows, const int vectors, const int bi
                 for (int line = 0; line < bits; line++)
                     __builtin_prefetch(codes + AHEAD + 64 * line);
             if (factors && !is_strip && b % SUPER == 0) {
-                d = vector_from_halves(f->d + of_factor);
+                FOR_VECTORS d[v] = vector_from_halves(f->d + of_factor + v * LANES_OF_TILE);
                 if (f->offset)
-                    e = vector_from_halves(f->e + of_factor);
+                    FOR_VECTORS e[v] = vector_from_halves(f->e + of_factor + v * LANES_OF_TILE);
                 of_factor += PANEL;
             }
             UNROLL_ALL for (int first = 0; first < WORDS; first += each) {
@@ -52,12 +53,12 @@ ALWAYS_INLINE void VARIANT(body)(const int rows, const int vectors, const int bi
                     FOR_TILE dots[r][v] = WITH_SUM(dots[r][v], part[r][v]);
                 }
                 floats scale[PANEL / LANES_OF_TILE];
-                FOR_VECTORS scale[v] = vector_of_scales(is_strip, factors, f->scale, d, at + v * LANES_OF_TILE);
+                FOR_VECTORS scale[v] = vector_of_scales(is_strip, factors, f->scale, d[v], at + v * LANES_OF_TILE);
                 FOR_TILE sum[r][v] = MULTIPLY_ADD(
                     sum[r][v], __builtin_convertvector(dots[r][v], floats), scale[v] * t[r]);
                 if (f->offset) {
                     FOR_VECTORS scale[v] =
-                        vector_of_scales(is_strip, factors, f->offset, e, at + v * LANES_OF_TILE);
+                        vector_of_scales(is_strip, factors, f->offset, e[v], at + v * LANES_OF_TILE);
                     FOR_TILE sum[r][v] = MULTIPLY_ADD(sum[r][v], (floats){0} + total[r], scale[v]);
                 }
                 start += rows;
@@ -76,10 +77,12 @@ ALWAYS_INLINE void VARIANT(body)(const int rows, const int vectors, const int bi
     }
 }
 
-/* One compiled function for each number of rows and each format, so that its loops unroll. */
+/* One compiled function for each number of rows and each format, so that its loops unroll.  Few rows take the
+ * whole panel at a time: while half of the outputs would read from the cache, the memory would wait. */
 #define RUN_IF(BITS, EACH, FACTORS, LEVELS)                                                        \
     if (IS_FORMAT(f, BITS, EACH, FACTORS, LEVELS))                                                 \
-        VARIANT(body)(rows, 1, BITS, EACH, FACTORS, LEVELS, 0, 1, f, blocks, panel, x, y, ldy, outputs);
+        VARIANT(body)(rows, rows <= 2 ? PANEL / LANES_OF_TILE : 1, BITS, EACH, FACTORS, LEVELS, 0, \
+                      1, f, blocks, panel, x, y, ldy, outputs);
 #define SHAPE_OF(NAME, ROWS)                                                                       \
     static __attribute__((noinline)) void VARIANT(NAME)(                                           \
         const Format *f, ptrdiff_t blocks, ptrdiff_t panel, const Rows *x, float *y,            \
