@@ -76,13 +76,16 @@ DEFINE_CROSS_ENTROPY(double, f64, log)
         ptrdiff_t i = 0, found = 0;                                                                \
         for (; i + LANES <= V; i += LANES)                                                         \
             for (int l = 0; l < LANES; l++)                                                        \
-                part[l] += exp_##SUFFIX(z[i + l] - largest);                                       \
+                part[l] += exp_for_sum_##SUFFIX(z[i + l] - largest);                               \
         for (int l = 0; i < V; i++, l++)                                                           \
-            part[l] += exp_##SUFFIX(z[i] - largest);                                               \
+            part[l] += exp_for_sum_##SUFFIX(z[i] - largest);                                       \
         const double log_total = log((double)sum_of_lanes_##SUFFIX(part));                         \
         for (ptrdiff_t start = 0; start < V; start += BLOCK) {                                     \
             const ptrdiff_t end = start + BLOCK < V ? start + BLOCK : V;                           \
-            if (largest_##SUFFIX(end - start, z + start) < least)                                  \
+            int some = 0;                                                                          \
+            for (ptrdiff_t v = start; v < end; v++)                                                \
+                some |= z[v] >= least;                                                             \
+            if (!some)                                                                             \
                 continue;                                                                          \
             for (ptrdiff_t v = start; v < end; v++) {                                              \
                 if (z[v] < least || (found == count && !((double)z[v] > log_p[count - 1])))        \

@@ -17,6 +17,7 @@ cdef extern from "decoder.h" nogil:
 
 cdef enum:
     WORTH_THREADS = 400000  # multiply-adds a token, below which threads would wait for each other
+    PANEL = 3               # vectors: a tile of so many has the most rows, so that it loads least
 
 
 cdef int check(bint fits, str what) except -1:
@@ -30,6 +31,7 @@ cdef struct Weight:          # a matrix (I, O), or a vector (O,); zeros: there i
     const void *numbers      # NULL: it is packed
     bint by_outputs          # the numbers are of the transpose
     const void *packed       # a Matrix
+    const void *panels       # the numbers once more, as gemm.pxi's pack lays them out; NULL: they are not
     Py_ssize_t rank          # of what is added to a packed matrix, x A B: A (I, r), B (r, O); 0: nothing is
     const float *A
     const float *B
@@ -104,9 +106,12 @@ cdef void multiply_numbers(
         if residual != NULL:
             for j in range(n0, n1):
                 out[i][j] = (<const floating *>residual)[i * O + j] + bias[j]
-    for i in range(lines_of_W):
+    for i in range(0 if W.panels != NULL else lines_of_W):
         lines[i] = numbers + i * length
-    if M <= TILE_ROWS(4) and by_outputs:
+    if W.panels != NULL:
+        multiply_panels(M, n0, n1, I, O, rows, <const floating *>W.panels, bias, residual != NULL, out,
+                        own)
+    elif M <= TILE_ROWS(4) and by_outputs:
         while n0 < n1:  # lines of W by dozens: all rows of x pass over them while they are near
             count = min(32, n1 - n0)
             for i in range(M):
@@ -121,10 +126,41 @@ cdef void multiply_numbers(
                       False)
 
 
+cdef void multiply_panels(
+    Py_ssize_t M, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t I, Py_ssize_t O, const floating **rows,
+    const floating *panels, const floating *bias, bint add, floating **out, char *own,
+) noexcept nogil:
+    """All rows pass over a panel while the first-level cache keeps it."""
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), most = TILE_ROWS(PANEL), start, last, width, m, i
+    cdef int vectors
+    cdef const floating *begin[8]
+    cdef floating **at = <floating **>cut(&own, M * sizeof(void *))
+    cdef const floating **starts
+    while n0 < n1:
+        start = n0 // (PANEL * lanes) * PANEL * lanes  # where the panel begins
+        last, width = min(n1, start + PANEL * lanes), min(PANEL * lanes, ceil_div(O - start, lanes) * lanes)
+        vectors = <int>ceil_div(last - n0, lanes)
+        for i in range(most if bias != NULL else 0):
+            begin[i] = bias + n0
+        for m in range(M):
+            at[m] = out[m] + n0
+        m, starts = 0, <const floating **>at if add else begin if bias != NULL else NULL
+        while m < M:
+            i = min(most, M - m)
+            if last - n0 < vectors * lanes:
+                multiply_tile(m, m + i, n0, last, vectors, I, rows + m, panels + start * I + n0 - start, width, bias,
+                              add, out, <floating *>own, False)
+            else:
+                tile(<int>i, vectors, I, rows + m, 1, panels + start * I + n0 - start, width, starts, at + m)
+            m += i
+            starts += i if add else 0
+        n0 = last
+
+
 cdef Py_ssize_t numbers_size(Py_ssize_t M, Py_ssize_t inputs, Py_ssize_t outputs, Py_ssize_t itemsize) noexcept nogil:
     """The bytes of memory that multiply_numbers needs."""
-    return ((2 * M + max(inputs, outputs)) * sizeof(void *) + scratch_size(M, inputs, False, itemsize)
-            + 4 * 64)
+    return ((3 * M + max(inputs, outputs)) * sizeof(void *) + scratch_size(M, inputs, False, itemsize)
+            + 5 * 64)
 
 
 cdef inline int threads_for(Py_ssize_t multiply_adds) noexcept nogil:

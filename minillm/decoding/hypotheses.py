@@ -57,6 +57,7 @@ class TransformerDecoder(Decoder, of=Transformer):
     def start_from(self, memory: NDArray, lengths: NDArray) -> State:
         """Like :meth:`start`, from the memory of the sources, (B, S, D)."""
         c, p = self.config, self.model.params
+        self._weights = self.new_weights()  # the kernel's copy may be of weights before a change
         state = {
             "past": np.zeros((len(memory), 1, 0), np.int64),
             "memory.lengths": np.array(lengths),
