@@ -68,7 +68,7 @@ cdef int find_weights(Addresses found, floating zero) except -1:
         check(W.ndim == (2 if is_matrix else 1) and W.size > 0, f"weight {i}")
         if hasattr(W, "parts"):
             check(sizeof(floating) == 4 and W.transposed == (i == 1), f"weight {i}")
-            parts = Parts(W.parts, W.twice)
+            parts = Parts(W.parts)
             found.parts.append(parts)
             w.packed, w.inputs, w.outputs = &parts.matrix, parts.matrix.blocks * BLOCK, parts.matrix.outputs
             if W is not array:
@@ -165,7 +165,6 @@ cdef void multiply_columns(
     cdef Py_ssize_t panels = ceil_div(W.outputs, PANEL) if packed == NULL else packed.panels
     cdef Py_ssize_t first = part * panels // parts, last = (part + 1) * panels // parts
     cdef Rows rows
-    cdef char *spare
     if packed == NULL:
         n0[0], n1[0] = min(W.outputs, first * PANEL), min(W.outputs, last * PANEL)
         multiply_numbers(W, NULL, False, Q, n0[0], n1[0], x, NULL, y, own)
@@ -173,10 +172,9 @@ cdef void multiply_columns(
         n0[0], n1[0] = column_of(packed, first), column_of(packed, last)
         if last == panels:
             n1[0] = W.outputs
-        spare = cut(&own, spare_size(packed))
         rows = rows_in(own, packed, Q)
         if first < last:
-            round_rows(packed, Q, 0, rounded_rows(packed, Q), x, &rows, spare)
+            round_rows(packed, Q, 0, Q, x, &rows)
             multiply_panels(packed, Q, first, last, &rows, y, W.outputs)
             if W.rank > 0:
                 add_low_rank(Q, W.inputs, W.outputs, W.rank, n0[0], n1[0], x, W.A, W.B, <float *>own, y)
@@ -187,7 +185,7 @@ cdef Py_ssize_t product_size(const Weight *W, Py_ssize_t Q, Py_ssize_t itemsize)
     cdef const Matrix *packed = <const Matrix *>W.packed
     if packed == NULL:
         return numbers_size(Q, W.inputs, W.outputs, itemsize)
-    return rows_size(packed, Q) + spare_size(packed) + 64 + W.rank * sizeof(float)
+    return rows_size(packed, Q) + 64 + W.rank * sizeof(float)
 
 
 # --- the phases of a step -----------------------------------------------------------

@@ -137,6 +137,8 @@ enum { LANES_OF_TILE = VECTOR_BYTES / 4 };
 #define UNROLL_ALL _Pragma("GCC unroll 16")
 #endif
 #define FOR_ROWS UNROLL_ALL for (int r = 0; r < rows; r++)
+#define FOR_VECTORS UNROLL_ALL for (int v = 0; v < vectors; v++)
+#define FOR_TILE FOR_ROWS FOR_VECTORS
 
 /* float16 of some outputs as floats: as from_half does it. */
 ALWAYS_INLINE floats vector_from_halves(const uint16_t *halves)
@@ -166,8 +168,11 @@ ALWAYS_INLINE floats vector_from_integers(const int8_t *integers)
 }
 
 /* Scales, or offsets, of some outputs. */
-ALWAYS_INLINE floats vector_of_scales(const int factors, const void *scales, floats factor, ptrdiff_t i)
+ALWAYS_INLINE floats vector_of_scales(const int is_strip, const int factors, const void *scales, floats factor,
+                                      ptrdiff_t i)
 {
+    if (is_strip)
+        return *(const floats *)((const float *)scales + i);
     if (factors)
         return factor * vector_from_integers((const int8_t *)scales + i);
     return vector_from_halves((const uint16_t *)scales + i);
@@ -231,6 +236,7 @@ ALWAYS_INLINE bytes codes_of_word(const int bits, const uint8_t *block, const in
 #endif
 #elif defined(__AVX2__)
 #define MOST_ROWS 4
+#define STRIP 24 /* blocks: 12 kB of codes as bytes, and their scales, in the first cache */
 #define MULTIPLY_ADD(sum, x, y) (floats)_mm256_fmadd_ps((__m256)(x), (__m256)(y), (__m256)(sum))
 #define LOOK_UP(levels, codes)                                                                     \
     (bytes)_mm256_shuffle_epi8(                                                                    \
@@ -265,15 +271,20 @@ ALWAYS_INLINE bytes look_up(const uint8_t *levels, bytes codes) /* it has no shu
 #define WORDS_OF_SUM(bits, levels)                                                                 \
     (SIGNED(bits, levels) ? 1 : (bits) == 6 ? 2 : (bits) == 5 ? 4 : WORDS)
 #define SUM_OF(dots) ((ints){0})
-#define WITH_SUM(dots, sum) ((dots) + (ints)_mm256_madd_epi16((__m256i)(sum), _mm256_set1_epi16(1)))
-#define ADD_DOTS(is_signed, sum, w, a)                                                             \
-    (ints)_mm256_add_epi16((__m256i)(sum), pairs_of_bytes(is_signed, w, _mm256_set1_epi32((a)[0])))
-ALWAYS_INLINE __m256i pairs_of_bytes(const int is_signed, bytes w, __m256i a)
+#define WITH_SUM(dots, sum)                                                                        \
+    in_order((dots) + (ints)_mm256_madd_epi16((__m256i)(sum), _mm256_set1_epi16(1)))
+#define ADD_DOTS(is_signed, sum, w, a) add_dots(is_signed, sum, w, _mm256_set1_epi32((a)[0]))
+ALWAYS_INLINE ints in_order(ints sum) /* or GCC adds up in pairs, and keeps the products of all words on the stack */
 {
-    if (!is_signed)
-        return _mm256_maddubs_epi16((__m256i)w, a);
+    __asm__("" : "+x"(sum));
+    return sum;
+}
+ALWAYS_INLINE ints add_dots(const int is_signed, ints sum, bytes w, __m256i a)
+{
     const __m256i less = (__m256i)(w ^ 0x80808080u); /* w - 128 */
-    return _mm256_maddubs_epi16(_mm256_abs_epi8(less), _mm256_sign_epi8(a, less));
+    if (is_signed) /* one word alone */
+        return (ints)_mm256_maddubs_epi16(_mm256_abs_epi8(less), _mm256_sign_epi8(a, less));
+    return in_order((ints)_mm256_add_epi16((__m256i)sum, _mm256_maddubs_epi16((__m256i)w, a)));
 }
 #else
 #define WORDS_OF_SUM(bits, levels) WORDS
@@ -303,6 +314,62 @@ ALWAYS_INLINE int32x4_t add_signed_dots(int32x4_t sum, int8x16_t w, int8x16_t a)
 #endif
 #endif
 #include "quantised_tile.h"
+
+#if defined(STRIP)
+/* Many rows pass over a panel by strips of some blocks, whose codes are taken out of their planes once, to bytes in
+ * the first cache.  A tile has all outputs of the panel, so that each activation is loaded for two products. */
+typedef struct {
+    uint8_t codes[STRIP * WORDS * 4 * PANEL];
+    float scale[STRIP * 2 * PANEL], offset[STRIP * 2 * PANEL];
+} Strip;
+
+/* The `blocks` blocks of a strip from the panels' block `at` on, for the outputs from n on. */
+ALWAYS_INLINE void unpack(const int bits, const int each, const int factors, const int levels, const Format *f,
+                          ptrdiff_t at, ptrdiff_t blocks, int n, Strip *strip)
+{
+    floats d = {0}, e = {0};
+    for (ptrdiff_t b = 0, to = n; b < blocks; b++, at++) {
+        UNROLL_ALL for (int word = 0; word < WORDS; word++) {
+            const bytes line = codes_of_word(bits, f->codes + at * bits * 4 * PANEL + 4 * n, word);
+            *(bytes *)(strip->codes + ((b * WORDS + word) * PANEL + n) * 4) =
+                levels ? LOOK_UP(f->levels, line) : line;
+        }
+        if (factors && b % SUPER == 0) {
+            d = vector_from_halves(f->d + at / SUPER * PANEL + n);
+            if (f->offset)
+                e = vector_from_halves(f->e + at / SUPER * PANEL + n);
+        }
+        for (int i = 0; i < WORDS / each; i++, to += PANEL) {
+            const ptrdiff_t from = (at * (WORDS / each) + i) * PANEL + n;
+            *(floats *)(strip->scale + to) = vector_of_scales(0, factors, f->scale, d, from);
+            if (f->offset)
+                *(floats *)(strip->offset + to) = vector_of_scales(0, factors, f->offset, e, from);
+        }
+    }
+}
+
+/* One strip times M rows, a multiple of MOST_ROWS, whose tiles have `each_row` blocks for each row. */
+#define MULTIPLY_IF(BITS, EACH, FACTORS, LEVELS)                                                   \
+    if (IS_FORMAT(f, BITS, EACH, FACTORS, LEVELS)) {                                               \
+        for (int n = 0; n < PANEL; n += LANES_OF_TILE)                                             \
+            unpack(BITS, EACH, FACTORS, LEVELS, f, at, blocks, n, &strip);                         \
+        for (ptrdiff_t m = 0; m < M; m += MOST_ROWS, y += MOST_ROWS * ldy) {                       \
+            usual_body(MOST_ROWS, PANEL / LANES_OF_TILE, BITS, EACH, FACTORS, LEVELS, 1, is_first, \
+                       &unpacked, blocks, 0, &tile, y, ldy, outputs);                              \
+            tile.a += each_row * MOST_ROWS * WORDS, tile.t += each_row * MOST_ROWS;                \
+            tile.start += each_row * MOST_ROWS * WORDS / EACH;                                     \
+            tile.total += each_row * MOST_ROWS * WORDS / EACH;                                     \
+        }                                                                                          \
+    }
+static __attribute__((noinline)) void multiply_strip(const Format *f, ptrdiff_t at, ptrdiff_t blocks,
+                                                     ptrdiff_t each_row, int is_first, ptrdiff_t M,
+                                                     Rounded tile, float *y, ptrdiff_t ldy, int outputs)
+{
+    Strip strip;
+    const Format unpacked = {.codes = strip.codes, .scale = strip.scale, .offset = f->offset ? strip.offset : NULL};
+    EACH_FORMAT(MULTIPLY_IF)
+}
+#endif
 
 #else /* C alone */
 
@@ -347,10 +414,27 @@ static inline int tile_rows(ptrdiff_t rows)
 
 static inline int a_words(void) { return CHOOSE(1, A_WORDS); }
 
-static inline void quantised_tile(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, int rows,
-                                  const Rounded *x, float *y, ptrdiff_t ldy, int outputs)
+/* M rows times one panel. */
+static inline void quantised_panel(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, ptrdiff_t M,
+                                   const Rounded *x, float *y, ptrdiff_t ldy, int outputs)
 {
-    CHOOSE(vnni_tile, usual_tile)(f, blocks, panel, rows, x, y, ldy, outputs);
+    const ptrdiff_t scales = blocks * WORDS / f->words;
+    ptrdiff_t m = 0;
+#if defined(STRIP)
+    m = M < 2 * MOST_ROWS ? 0 : M - M % MOST_ROWS;
+    for (ptrdiff_t b = 0; b < blocks && m > 0; b += STRIP) {
+        const ptrdiff_t tile = b * MOST_ROWS, scale = tile * WORDS / f->words;
+        const Rounded from = {x->a + tile * WORDS, x->t + tile, x->start + scale, x->total + scale};
+        multiply_strip(f, panel * blocks + b, blocks - b < STRIP ? blocks - b : STRIP, blocks, b == 0, m, from,
+                       y, ldy, outputs);
+    }
+#endif
+    for (int rows; m < M; m += rows) {
+        rows = tile_rows(M - m);
+        const Rounded tile = {x->a + m * blocks * WORDS * a_words(), x->t + m * blocks,
+                              x->start + m * scales, x->total + m * scales};
+        CHOOSE(vnni_tile, usual_tile)(f, blocks, panel, rows, &tile, y + m * ldy, ldy, outputs);
+    }
 }
 
 /* --- the activations ------------------------------------------------------------- */
@@ -389,38 +473,31 @@ static float round_block(const float *x, int8_t *a, int32_t *sums)
     return t;
 }
 
-/* Row r of a tile: its integers in the order of the tile, and t; and what rounding leaves (or NULL). */
-static void round_row(ptrdiff_t blocks, const float *x, int rows, int r, int32_t *words, float *t,
-                      int32_t *sums, float *rest)
+/* Integers of a block of row r of a tile, in the order of the tile, at the block's words. */
+static void place_block(const int8_t *a, int rows, int r, int32_t *words)
 {
-    int8_t a[BLOCK];
     const int each = a_words();
-    for (ptrdiff_t b = 0; b < blocks; b++) {
-        const float scale = t[b * rows + r] = round_block(x + b * BLOCK, a, sums + 2 * b);
-        for (int i = 0; i < BLOCK && rest; i++)
-            rest[b * BLOCK + i] = x[b * BLOCK + i] - scale * (float)a[i];
-        for (int word = 0; word < WORDS; word++) {
-            int32_t *to = words + ((b * WORDS + word) * rows + r) * each;
-            if (each == 1)
-                memcpy(to, a + 4 * word, 4);
-            else {
-                const int16_t pairs[4] = {a[4 * word], a[4 * word + 2], a[4 * word + 1], a[4 * word + 3]};
-                memcpy(to, pairs, 8);
-            }
+    for (int word = 0; word < WORDS; word++) {
+        int32_t *to = words + (word * rows + r) * each;
+        if (each == 1)
+            memcpy(to, a + 4 * word, 4);
+        else {
+            const int16_t pairs[4] = {a[4 * word], a[4 * word + 2], a[4 * word + 1], a[4 * word + 3]};
+            memcpy(to, pairs, 8);
         }
     }
 }
 
-/* A row's sums for a format: -zero (sum of a), and t (sum of a), for each of its scales. */
-static void add_up_row(const Format *f, ptrdiff_t blocks, int rows, int r, const float *t,
-                       const int32_t *sums, int32_t *start, float *total)
+/* The sums of block b of row r for a format: -zero (sum of a), and t (sum of a), for each of its scales. */
+static void add_up_block(const Format *f, ptrdiff_t b, int rows, int r, float t, const int32_t *sums,
+                         int32_t *start, float *total)
 {
     const int32_t zero = f->zero + (f->bits == 8 || f->levels ? LEAST_CODE : 0);
     const int each = WORDS / f->words;
-    for (ptrdiff_t b = 0; b < blocks * each; b++) {
-        const int32_t sum = each == 2 ? sums[b] : sums[2 * b] + sums[2 * b + 1];
-        start[b * rows + r] = -zero * sum;
-        total[b * rows + r] = t[b / each * rows + r] * (float)sum;
+    for (int i = 0; i < each; i++) {
+        const int32_t sum = each == 2 ? sums[i] : sums[0] + sums[1];
+        start[(b * each + i) * rows + r] = -zero * sum;
+        total[(b * each + i) * rows + r] = t * (float)sum;
     }
 }
 
