@@ -74,7 +74,7 @@ cdef int pack_weight(Addresses found, Weight *w, floating zero) except -1:
     cdef Py_ssize_t size = (w.inputs * ceil_div(w.outputs, lanes) + 1) * VECTOR_BYTES
     cdef Workspace panels = Workspace(size), work = Workspace(lines_size(1, count))
     w.panels = panels.take(size)
-    pack(<floating *>w.panels, PANEL * lanes,
+    pack(<floating *>w.panels, PACKED * lanes,
          lines_of(work, <const floating *>w.numbers, count, w.inputs if w.by_outputs else w.outputs),
          not w.by_outputs, 0, w.inputs, 0, w.outputs)
     found.parts.append(panels)
@@ -276,7 +276,7 @@ cdef void group_of_rows(const Step *step, Py_ssize_t group, floating *of_type, c
 cdef void part_of_logits(const Step *step, Py_ssize_t part, floating *of_type, char *own) noexcept nogil:
     """Columns of the logits, y E^T or y W + b; few rows are not normed yet."""
     cdef Sizes s = step.sizes
-    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating) * (PANEL if step.packed else 1)
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating) * (PACKED if step.packed else 1)
     cdef const floating *y = <const floating *>step.x
     cdef floating *h = <floating *>cut(&own, 0 if step.by_rows else s.Q * s.D * sizeof(floating))
     if not step.by_rows:

@@ -17,7 +17,7 @@ cdef extern from "decoder.h" nogil:
 
 cdef enum:
     WORTH_THREADS = 400000  # multiply-adds a token, below which threads would wait for each other
-    PANEL = 3               # vectors: a tile of so many has the most rows, so that it loads least
+    PACKED = 3               # vectors: a tile of so many has the most rows, so that it loads least
 
 
 cdef int check(bint fits, str what) except -1:
@@ -109,7 +109,7 @@ cdef void multiply_numbers(
     for i in range(0 if W.panels != NULL else lines_of_W):
         lines[i] = numbers + i * length
     if W.panels != NULL:
-        multiply_panels(M, n0, n1, I, O, rows, <const floating *>W.panels, bias, residual != NULL, out,
+        multiply_packed(M, n0, n1, I, O, rows, <const floating *>W.panels, bias, residual != NULL, out,
                         <floating *>own)
     elif M <= TILE_ROWS(4) and by_outputs:
         while n0 < n1:  # lines of W by dozens: all rows of x pass over them while they are near
@@ -126,13 +126,13 @@ cdef void multiply_numbers(
                       False)
 
 
-cdef void multiply_panels(
+cdef void multiply_packed(
     Py_ssize_t M, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t I, Py_ssize_t O, const floating **rows,
     const floating *panels, const floating *bias, bint add, floating **out, floating *acc,
 ) noexcept nogil:
     """All rows pass over as many panels as half of the second-level cache keeps."""
-    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), width = PANEL * lanes, most = TILE_ROWS(PANEL)
-    cdef Py_ssize_t block = max(1, BLOCK_BYTES // 2 // (I * PANEL * VECTOR_BYTES)) * width
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), width = PACKED * lanes, most = TILE_ROWS(PACKED)
+    cdef Py_ssize_t block = max(1, BLOCK_BYTES // 2 // (I * PACKED * VECTOR_BYTES)) * width
     cdef Py_ssize_t first, last, start, end, n, m
     while n0 < n1:
         first = n0 // width * width  # where the panel begins
