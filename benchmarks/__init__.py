@@ -7,7 +7,7 @@
     python -m benchmarks.steps            why the fast kernels are fast: the tables of chapter 14
     python -m benchmarks.parts            where the time of a training step of a GPT goes
     python -m benchmarks.gpt              writing beside PyTorch, 124 million weights, memory
-    python -m benchmarks.llama            a published model beside llama.cpp, quantised errors
+    python -m benchmarks.llama            a quantised model beside llama.cpp, its divergences
     python -m benchmarks.changes          each change from GPT-2 to Llama, after equal time
     python -m benchmarks.transformer      translating beside PyTorch
     python -m benchmarks.sentences        sentence vectors beside transformers

@@ -23,8 +23,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -89,7 +90,8 @@ class Peer:
     """Another program, in a process of its own (benchmarks.llama_peers)."""
 
     def __init__(self, library: str) -> None:
-        command = [sys.executable, "-m", "benchmarks.llama_peers", library]
+        code = "from benchmarks.llama_peers import main; main()"
+        command = [sys.executable, "-c", code, library]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
 
@@ -121,9 +123,10 @@ def main() -> None:
     table = [heads(args.threads)]
     with tempfile.TemporaryDirectory() as folder:
         logits = f"{folder}/logits.npy"
-        for name, source, block_type in cases(model):
+        for name, make, block_type in cases(model):
             if args.only and name not in args.only:
                 continue
+            source = make()
             file = f"{folder}/{name}.gguf"
             export_gguf(source, Characters(["a"]), file, block_type)
             ours.load(file, source.config)
@@ -142,14 +145,13 @@ def main() -> None:
     print("\n" + aligned(table, left=(0, 1)))
 
 
-def cases(model: Llama) -> Iterator[tuple[str, Llama, str]]:
-    """Yield a name, a model, and the type that its weights get, for each part of the table."""
+def cases(model: Llama) -> Iterator[tuple[str, Callable[[], Llama], str]]:
+    """Yield a name, a maker of a model, and the type of its weights, for each of the files."""
+    large = cache(lambda: drawn(LARGE))
     for block_type in TYPES:
-        yield block_type, model, block_type
-    wide = padded(model)
+        yield block_type, lambda: model, block_type
     for block_type in LONG_ROWS:
-        yield f"{block_type}, padded", wide, block_type
-    large = drawn(LARGE)
+        yield f"{block_type}, padded", lambda: padded(model), block_type
     for block_type in (*TYPES[::3], *LONG_ROWS):
         yield f"{block_type}, 1.1 billion", large, block_type
 

@@ -1,6 +1,4 @@
-"""llama.cpp, or a program that grew out of it, for benchmarks.llama, which starts this file.
-
-    python -m benchmarks.llama_peers PATH/libllama.so
+"""llama.cpp, or a program that grew out of it, in a process that benchmarks.llama starts.
 
 Each line of standard input is a question in JSON, ["name of a method of Peer", argument, ...], and
 is answered by a line of JSON.
@@ -125,11 +123,8 @@ class Peer:
 
 
 def main() -> None:
+    """Answer questions about the library that the command line names."""
     peer = Peer(sys.argv[1])
     for line in sys.stdin:
         name, *arguments = json.loads(line)
         print(json.dumps(getattr(peer, name)(*arguments)), flush=True)
-
-
-if __name__ == "__main__":
-    main()

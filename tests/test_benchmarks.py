@@ -209,6 +209,30 @@ def test_the_table_has_mean_and_deviation(losses):
     assert math.isclose(deviation, math.sqrt(squares / (len(losses) - 1)), abs_tol=5.01e-4)
 
 
+def test_a_padded_llama_has_the_same_logits():
+    from benchmarks.llama import padded
+
+    config = LlamaConfig(50, width=48, layers=2, heads=6, key_heads=3, feed_forward=100, eps=1e-2)
+    model = Llama(config, np.random.default_rng(0))
+    for array in model.params.values():
+        array[:] = np.random.default_rng(1).standard_normal(array.shape)
+    wide = padded(model)
+    assert {size % 256 for name, W in wide.params.items() for size in W.shape[-1:]} == {0}
+    ids = np.arange(20)[None]
+    expected = model.forward(ids)[0]
+    np.testing.assert_allclose(wide.forward(ids)[0], expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_speeds_are_compared_with_ours():
+    from benchmarks.llama import heads, line
+
+    ours, theirs = [(300.0, 90.0), (600.0, 135.0)], [(100.0, 60.0), (150.0, 90.0)]
+    found = line(theirs, ours, [0.005, 0.002])
+    prompt, writing = ["100", "150", "3.00", "4.00", "1.50"], ["60", "90", "1.50", "1.50", "1.50"]
+    assert found == [*prompt, *writing, "30%", "18%"]
+    assert len(heads([1, 2])) == 4 + len(found)
+
+
 def test_all_programs_are_listed():
     folder = Path(benchmarks.__file__).parent
     scripts = [p.stem for p in folder.glob("*.py") if '__name__ == "__main__"' in p.read_text()]

@@ -104,7 +104,7 @@ cdef inline const Weight *output_of(const Weight *weights) noexcept nogil:
     return weights + (1 if weights[2].outputs == 0 else 2)
 
 
-cdef enum Phase:  # of a block; the last phase of the step computes the logits
+cdef enum Phase:  # of a block
     PROJECT
     ATTEND
     JOIN
@@ -113,6 +113,7 @@ cdef enum Phase:  # of a block; the last phase of the step computes the logits
     CONTRACT
     ADD_FEED_FORWARD
     PHASES
+    PREDICT           # the logits, after all blocks
 
 cdef Phase[5] IN_FIVE = [PROJECT, ATTEND, JOIN, EXPAND, CONTRACT]
 
@@ -192,13 +193,11 @@ cdef Py_ssize_t product_size(const Weight *W, Py_ssize_t Q, Py_ssize_t itemsize)
 # --- the phases of a step -----------------------------------------------------------
 
 
-cdef void norm_rows(const Step *step, const Weight *gain, floating *y) noexcept nogil:
-    """y = the RMS norm of the rows x."""
-    cdef Py_ssize_t D = step.sizes.D, q
-    cdef const floating *x = <const floating *>step.x
+cdef void norm_row(const Step *step, Py_ssize_t q, const Weight *gain, floating *y) noexcept nogil:
+    """y = the RMS norm of row q of x."""
     cdef floating inverse_rms
-    for q in range(step.sizes.Q):
-        rms_norm_row(D, x + q * D, <const floating *>gain.numbers, step.eps, y + q * D, &inverse_rms)
+    rms_norm_row(step.sizes.D, <const floating *>step.x + q * step.sizes.D, <const floating *>gain.numbers, step.eps,
+                 y, &inverse_rms)
 
 
 cdef void attend(const Step *step, Py_ssize_t layer, Py_ssize_t first, Py_ssize_t last, floating *of_type,
@@ -300,14 +299,15 @@ cdef void gate(const Step *step, const floating *hidden, floating *h) noexcept n
 cdef void part_of_block(
     const Step *step, Py_ssize_t layer, int phase, Py_ssize_t part, bint is_first, floating *of_type, char *own
 ) noexcept nogil:
-    """A part of one phase of a block: some columns, heads or rows."""
+    """A part of one phase: some columns, heads or rows.  `is_first`: the thread has not had a part of it."""
     cdef Sizes s = step.sizes
     cdef Py_ssize_t n0, n1, q, j
     cdef const Weight *w = step.weights + OF_MODEL + layer * OF_BLOCK
+    cdef const Weight *gain = NULL
+    cdef const Weight *W
     cdef floating *h = <floating *>cut(&own, s.Q * max(s.D, s.F) * sizeof(floating))
-    cdef floating *x = <floating *>step.x
-    cdef floating *qkv = <floating *>step.qkv
-    cdef const floating *y
+    cdef const floating *x = h
+    cdef floating *y = <floating *>step.branch
     if phase == ATTEND:
         attend(step, layer, part * s.Q * s.N // step.parts, (part + 1) * s.Q * s.N // step.parts, of_type, own)
         return
@@ -316,54 +316,43 @@ cdef void part_of_block(
         add_normed(step, w, part, h)
         return
     if phase == PROJECT:
-        if is_first:
-            norm_rows(step, w + NORM_1, h)
-        multiply_columns(w + W_QKV, s.Q, part, step.parts, is_first, h, qkv, own, &n0, &n1)
-        if w[B_QKV].outputs > 0:
-            y = <const floating *>w[B_QKV].numbers
-            for q in range(s.Q):
-                for j in range(n0, n1):
-                    qkv[q * w[W_QKV].outputs + j] += y[j]
-        return
-    if phase == EXPAND:
-        if is_first:
-            norm_rows(step, w + NORM_2, h)
-        multiply_columns(w + W_GATE_UP, s.Q, part, step.parts, is_first, h, <floating *>step.hidden, own, &n0, &n1)
-        return
-    y = <const floating *>step.context
-    if phase == CONTRACT:
-        for q in range(s.Q if is_first else 0):
+        gain, W, y = w + NORM_1, w + W_QKV, <floating *>step.qkv
+    elif phase == EXPAND:
+        gain, W, y = w + NORM_2, w + W_GATE_UP, <floating *>step.hidden
+    elif phase == PREDICT:
+        gain, W, y = step.weights, output_of(step.weights), <floating *>step.logits
+    elif phase == JOIN:
+        W, x = w + W_O, <const floating *>step.context
+    else:
+        W = w + W_DOWN
+    for q in range(s.Q if is_first else 0):
+        if gain != NULL:
+            norm_row(step, q, gain, h + q * s.D)
+        elif phase == CONTRACT:
             gate(step, <const floating *>step.hidden + 2 * q * s.F, h + q * s.F)
-        y = h
-    multiply_columns(w + (W_O if phase == JOIN else W_DOWN), s.Q, part, step.parts, is_first, y,
-                     <floating *>step.branch, own, &n0, &n1)
-    if not step.four_norms:
-        for q in range(s.Q):
+    multiply_columns(W, s.Q, part, step.parts, is_first, x, y, own, &n0, &n1)
+    for q in range(s.Q):
+        if phase == PROJECT and w[B_QKV].outputs > 0:
             for j in range(n0, n1):
-                x[q * s.D + j] += (<const floating *>step.branch)[q * s.D + j]
+                y[q * W.outputs + j] += (<const floating *>w[B_QKV].numbers)[j]
+        elif gain == NULL and not step.four_norms:
+            for j in range(n0, n1):
+                (<floating *>step.x)[q * s.D + j] += y[q * s.D + j]
 
 
 cdef void parts_of_step(floating *of_type, void *work, Part part) noexcept nogil:
     cdef const Step *step = <const Step *>work
     cdef char *own = step.own + part.me * step.own_each
     cdef Py_ssize_t *noted = <Py_ssize_t *>cut(&own, sizeof(Py_ssize_t))  # this thread's last phase
-    cdef Py_ssize_t i, phase, n0, n1, each = PHASES if step.four_norms else 5
-    cdef char *front
-    cdef floating *h
+    cdef Py_ssize_t i, n, layer, each = PHASES if step.four_norms else 5
+    cdef int phase
     cdef bint is_first
     for i in range(part.first, part.last):
-        phase = i // step.parts
-        is_first, noted[0] = noted[0] != phase, phase
-        if phase < each * step.sizes.L:
-            part_of_block(step, phase // each, <int>(phase % each) if step.four_norms else IN_FIVE[phase % each],
-                          i % step.parts, is_first, of_type, own)
-        else:
-            front = own
-            h = <floating *>cut(&front, step.sizes.Q * step.sizes.D * sizeof(floating))
-            if is_first:
-                norm_rows(step, step.weights, h)
-            multiply_columns(output_of(step.weights), step.sizes.Q, i % step.parts, step.parts, is_first, h,
-                             <floating *>step.logits, front, &n0, &n1)
+        n = i // step.parts
+        is_first, noted[0] = noted[0] != n, n
+        layer, phase = n // each, <int>(n % each)
+        phase = PREDICT if layer == step.sizes.L else phase if step.four_norms else IN_FIVE[phase]
+        part_of_block(step, layer, phase, i % step.parts, is_first, of_type, own)
 
 
 # --- the call -----------------------------------------------------------------------
