@@ -40,7 +40,6 @@ from minillm.ops.softmax import log_softmax
 from minillm.quantised.matrix import dequantised
 from minillm.text import Characters
 from minillm.timing.contest import threads
-from minillm.timing.report import aligned
 from minillm.training.optimisers import sum_of_squares
 
 from .pytorch import on_threads, parser
@@ -120,7 +119,7 @@ def main() -> None:
     model, text = dequantised(given.model), TEXT.read_text(encoding="utf-8")
     ids = given.tokenizer.encode(text)[:TOKENS].tolist()
     exact = log_probabilities(model.forward(np.array([ids]))[0][0])
-    table = [heads(args.threads)]
+    show(heads(args.threads))
     with tempfile.TemporaryDirectory() as folder:
         logits = f"{folder}/logits.npy"
         for name, make, block_type in cases(model):
@@ -141,8 +140,7 @@ def main() -> None:
                     costs[program] = [f"{divergence(p, rounded):.2e}" for p in (exact, own)]
             for program, speed in speeds.items():
                 found = line(speed, speeds["minillm"], memory)
-                table.append([name, program, *costs[program], *found])
-    print("\n" + aligned(table, left=(0, 1)))
+                show([name, program, *costs[program], *found])
 
 
 def cases(model: Llama) -> Iterator[tuple[str, Callable[[], Llama], str]]:
@@ -240,6 +238,13 @@ def divergence(log_p: NDArray, log_q: NDArray) -> float:
 
 
 # --- the table -----------------------------------------------------------------------------------
+
+
+def show(cells: list[str]) -> None:
+    """Print a line of the table."""
+    print(
+        f"{cells[0]:18}  {cells[1]:14}" + "".join(f"{cell:>10}" for cell in cells[2:]), flush=True
+    )
 
 
 def heads(counts: list[int]) -> list[str]:
