@@ -3,8 +3,7 @@
  * They are in C for the sake of restrict: a cell's backward has so many arrays that a compiler which does
  * not know that they lie apart makes no vector code of it.
  *
- * Forward, one vector of hidden columns: pre-activations that stand `apart` from each other become gates
- * that stand H apart.
+ * Forward, one vector of hidden columns: pre-activations `apart` from each other become gates H apart.
  * Backward, n columns: the gates stand H apart, as the forward has kept them.
  */
 #ifndef MINILLM_RECURRENT_H

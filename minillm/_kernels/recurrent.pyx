@@ -21,12 +21,12 @@ Why it is fast.
   backward, which leaves the da of the step before.
 - The cells are plain loops over point functions (maths.h) that the compiler turns into vector code.
   What they read and write is fetched into the cache while the tile before them runs.
-- The state of a step lives in a small buffer of its own: in hs its rows are T
-  steps apart, often at a distance that makes them collide in the caches.
+- The state of a step lives in a small buffer of its own: in hs its rows are T steps apart, often at a
+  distance that makes them collide in the caches.
 - Rows of the batch do not depend on each other until the weights' gradients:
   each thread takes some of them through all steps, and no thread ever waits.
-- Rows are taken longest first.  Those that have a step are then the first few,
-  and unequal lengths cost nothing: what is beyond a row's end is not computed.
+- Rows are taken longest first.  Those that have a step are then the first few, and unequal lengths
+  cost nothing: what is beyond a row's end is not computed.
 - Ids instead of x need no product: a cell's sums begin with a row of W_x, plus the
   bias.  Where there are fewer ids than steps, these sums are made once for each id.
 """
