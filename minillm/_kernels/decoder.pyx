@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The decoder of a Transformer for one token of each row, in one call: the twin of its original.
 
-A GPT is a decoder without cross-attention.  The addresses of the weights are found once, and not at
-every token.  The work is divided among the threads in one of two ways.
+A GPT is a decoder without cross-attention, and an output layer alone is one without blocks.  The
+addresses of the weights are found once, and not at every token.  The work is divided among the threads in one of two ways.
 
 - Few rows, or more weights than a cache keeps: reading the weights takes most of the time.  Each thread has
   its columns of every product, and its heads.  A block has four phases, or six with cross-attention.  A phase
@@ -33,11 +33,11 @@ include "step.pxi"
 cdef int find_weights(Addresses found, floating zero) except -1:
     cdef Py_ssize_t count = len(found.arrays), L = (count - OF_MODEL) // OF_BLOCK, i, j
     arrays = found.arrays
-    check(L > 0 and OF_MODEL + L * OF_BLOCK == count, "the list of weights")
-    tied, crosses = arrays[3] is None, arrays[OF_MODEL + 8] is not None
+    check(L >= 0 and OF_MODEL + L * OF_BLOCK == count, "the list of weights")
+    tied, crosses = arrays[3] is None, L > 0 and arrays[OF_MODEL + 8] is not None
     check(tied or arrays[2] is None, "the output")
     V, D = arrays[2].shape if tied else arrays[3].shape[::-1]
-    F = arrays[OF_MODEL + 14].shape[1]
+    F = arrays[OF_MODEL + 14].shape[1] if L > 0 else 0
     norm, affine = [(D,), (D,)], [(D, D), (D,)]
     shapes = [*norm, (V, D), (D, V), (V,)]
     shapes += [*norm, (D, 3 * D), (3 * D,), *affine, *norm, *affine, *affine, *norm, (D, F), (F,), (F, D), (D,)] * L
@@ -60,7 +60,7 @@ cdef int find_weights(Addresses found, floating zero) except -1:
     found.sizes.V, found.sizes.D, found.sizes.F, found.sizes.L = V, D, F, L
     found.sizes.tied, found.sizes.crosses = tied, crosses
     found.size = D * (V + L * ((6 if crosses else 4) * D + 2 * F))
-    if crosses and found.size * <Py_ssize_t>sizeof(floating) <= WORTH_PACKING:
+    if (crosses or L == 0) and found.size * <Py_ssize_t>sizeof(floating) <= WORTH_PACKING:
         for i in range(count):
             if found.weights[i].inputs > 0:
                 pack_weight(found, found.weights + i, zero)
@@ -74,7 +74,7 @@ cdef int pack_weight(Addresses found, Weight *w, floating zero) except -1:
     cdef Py_ssize_t size = (w.inputs * ceil_div(w.outputs, lanes) + 1) * VECTOR_BYTES
     cdef Workspace panels = Workspace(size), work = Workspace(lines_size(1, count))
     w.panels = panels.take(size)
-    pack(<floating *>w.panels, PANEL * lanes,
+    pack(<floating *>w.panels, PACKED * lanes,
          lines_of(work, <const floating *>w.numbers, count, w.inputs if w.by_outputs else w.outputs),
          not w.by_outputs, 0, w.inputs, 0, w.outputs)
     found.parts.append(panels)
@@ -276,7 +276,7 @@ cdef void group_of_rows(const Step *step, Py_ssize_t group, floating *of_type, c
 cdef void part_of_logits(const Step *step, Py_ssize_t part, floating *of_type, char *own) noexcept nogil:
     """Columns of the logits, y E^T or y W + b; few rows are not normed yet."""
     cdef Sizes s = step.sizes
-    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating) * (PANEL if step.packed else 1)
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating) * (PACKED if step.packed else 1)
     cdef const floating *y = <const floating *>step.x
     cdef floating *h = <floating *>cut(&own, 0 if step.by_rows else s.Q * s.D * sizeof(floating))
     if not step.by_rows:
@@ -340,6 +340,7 @@ cdef run(
     check(s.Q > 0 and x.shape[1] == s.D, "x")
     step.past = <Kept *>addressed.take(2 * s.L * sizeof(Kept))
     step.memory = <Kept *>addressed.take(2 * s.L * sizeof(Kept))
+    kept = [1 if rows is not None else s.Q, 1, 1, s.D]
     find_kept(past, 2 * s.L, kept, step.past, True, <floating>0)
     s.N = kept[1]
     check(kept[1] * kept[3] == s.D and kept[0] == (s.Q if rows is None else 1), "the cache")
@@ -368,7 +369,7 @@ cdef run(
     step.cached = found.size * item <= CACHE
     threads = threads_for(s.Q * found.size)
     step.packed = found.parts
-    step.by_rows = s.Q >= LEAST_GROUP * threads if step.packed else step.cached and s.Q > TILE_ROWS(4)
+    step.by_rows = s.L > 0 and s.Q >= LEAST_GROUP * threads if step.packed else step.cached and s.Q > TILE_ROWS(4)
     groups = max(1, min(threads, s.Q // LEAST_GROUP))  # or several times as many
     groups *= ceil_div(s.Q, groups * (PACKED_GROUP if step.packed else GROUP))
     step.parts = groups if step.by_rows else threads

@@ -17,7 +17,7 @@ cdef extern from "decoder.h" nogil:
 
 cdef enum:
     WORTH_THREADS = 400000  # multiply-adds a token, below which threads would wait for each other
-    PANEL = 3               # vectors: a tile of so many has the most rows, so that it loads least
+    PACKED = 3               # vectors: a tile of so many has the most rows, so that it loads least
 
 
 cdef int check(bint fits, str what) except -1:
@@ -109,8 +109,8 @@ cdef void multiply_numbers(
     for i in range(0 if W.panels != NULL else lines_of_W):
         lines[i] = numbers + i * length
     if W.panels != NULL:
-        multiply_panels(M, n0, n1, I, O, rows, <const floating *>W.panels, bias, residual != NULL, out,
-                        own)
+        multiply_packed(M, n0, n1, I, O, rows, <const floating *>W.panels, bias, residual != NULL, out,
+                        <floating *>own)
     elif M <= TILE_ROWS(4) and by_outputs:
         while n0 < n1:  # lines of W by dozens: all rows of x pass over them while they are near
             count = min(32, n1 - n0)
@@ -126,41 +126,33 @@ cdef void multiply_numbers(
                       False)
 
 
-cdef void multiply_panels(
+cdef void multiply_packed(
     Py_ssize_t M, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t I, Py_ssize_t O, const floating **rows,
-    const floating *panels, const floating *bias, bint add, floating **out, char *own,
+    const floating *panels, const floating *bias, bint add, floating **out, floating *acc,
 ) noexcept nogil:
-    """All rows pass over a panel while the first-level cache keeps it."""
-    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), most = TILE_ROWS(PANEL), start, last, width, m, i
-    cdef int vectors
-    cdef const floating *begin[8]
-    cdef floating **at = <floating **>cut(&own, M * sizeof(void *))
-    cdef const floating **starts
+    """All rows pass over as many panels as half of the second-level cache keeps."""
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), width = PACKED * lanes, most = TILE_ROWS(PACKED)
+    cdef Py_ssize_t block = max(1, BLOCK_BYTES // 2 // (I * PACKED * VECTOR_BYTES)) * width
+    cdef Py_ssize_t first, last, start, end, n, m
     while n0 < n1:
-        start = n0 // (PANEL * lanes) * PANEL * lanes  # where the panel begins
-        last, width = min(n1, start + PANEL * lanes), min(PANEL * lanes, ceil_div(O - start, lanes) * lanes)
-        vectors = <int>ceil_div(last - n0, lanes)
-        for i in range(most if bias != NULL else 0):
-            begin[i] = bias + n0
-        for m in range(M):
-            at[m] = out[m] + n0
-        m, starts = 0, <const floating **>at if add else begin if bias != NULL else NULL
+        first = n0 // width * width  # where the panel begins
+        last, m = min(n1, first + block), 0
         while m < M:
-            i = min(most, M - m)
-            if last - n0 < vectors * lanes:
-                multiply_tile(m, m + i, n0, last, vectors, I, rows + m, panels + start * I + n0 - start, width, bias,
-                              add, out, <floating *>own, False)
-            else:
-                tile(<int>i, vectors, I, rows + m, 1, panels + start * I + n0 - start, width, starts, at + m)
-            m += i
-            starts += i if add else 0
+            n, start = n0, first
+            while n < last:
+                end = min(last, start + width)
+                multiply_tile(m, min(M, m + most), n, end, <int>ceil_div(end - n, lanes), I, rows + m,
+                              panels + start * I + n - start, min(width, ceil_div(O - start, lanes) * lanes),
+                              bias, add, out, acc, False)
+                n, start = end, end
+            m += most
         n0 = last
 
 
 cdef Py_ssize_t numbers_size(Py_ssize_t M, Py_ssize_t inputs, Py_ssize_t outputs, Py_ssize_t itemsize) noexcept nogil:
     """The bytes of memory that multiply_numbers needs."""
-    return ((3 * M + max(inputs, outputs)) * sizeof(void *) + scratch_size(M, inputs, False, itemsize)
-            + 5 * 64)
+    return ((2 * M + max(inputs, outputs)) * sizeof(void *) + scratch_size(M, inputs, False, itemsize)
+            + 4 * 64)
 
 
 cdef inline int threads_for(Py_ssize_t multiply_adds) noexcept nogil:
