@@ -64,12 +64,12 @@ static inline int is_known(const Format *f)
 #undef OR_THIS
 }
 
-typedef struct { /* rounded activations of a tile, by block, word and row */
-    const int32_t *a;
-    const float *t;       /* by block and row */
-    const int32_t *start; /* -zero (sum of a), by scale and row */
-    const float *total;   /* t (sum of a) */
-} Rounded;
+typedef struct { /* rows of activations, rounded for one matrix: tiles of them, by block, word and row */
+    int32_t *a;
+    float *t;       /* by block and row */
+    int32_t *start; /* -zero (sum of a), by scale and row, of each part */
+    float *total;   /* t (sum of a) */
+} Rows;
 
 static int has_dot_products; /* set when the module is imported */
 
@@ -137,6 +137,8 @@ enum { LANES_OF_TILE = VECTOR_BYTES / 4 };
 #define UNROLL_ALL _Pragma("GCC unroll 16")
 #endif
 #define FOR_ROWS UNROLL_ALL for (int r = 0; r < rows; r++)
+#define FOR_VECTORS UNROLL_ALL for (int v = 0; v < vectors; v++)
+#define FOR_TILE FOR_ROWS FOR_VECTORS
 
 /* float16 of some outputs as floats: as from_half does it. */
 ALWAYS_INLINE floats vector_from_halves(const uint16_t *halves)
@@ -166,8 +168,11 @@ ALWAYS_INLINE floats vector_from_integers(const int8_t *integers)
 }
 
 /* Scales, or offsets, of some outputs. */
-ALWAYS_INLINE floats vector_of_scales(const int factors, const void *scales, floats factor, ptrdiff_t i)
+ALWAYS_INLINE floats vector_of_scales(const int is_strip, const int factors, const void *scales, floats factor,
+                                      ptrdiff_t i)
 {
+    if (is_strip)
+        return *(const floats *)((const float *)scales + i);
     if (factors)
         return factor * vector_from_integers((const int8_t *)scales + i);
     return vector_from_halves((const uint16_t *)scales + i);
@@ -231,6 +236,7 @@ ALWAYS_INLINE bytes codes_of_word(const int bits, const uint8_t *block, const in
 #endif
 #elif defined(__AVX2__)
 #define MOST_ROWS 4
+#define STRIP 24 /* blocks: 12 kB of codes as bytes, and their scales, in the first cache */
 #define MULTIPLY_ADD(sum, x, y) (floats)_mm256_fmadd_ps((__m256)(x), (__m256)(y), (__m256)(sum))
 #define LOOK_UP(levels, codes)                                                                     \
     (bytes)_mm256_shuffle_epi8(                                                                    \
@@ -265,15 +271,20 @@ ALWAYS_INLINE bytes look_up(const uint8_t *levels, bytes codes) /* it has no shu
 #define WORDS_OF_SUM(bits, levels)                                                                 \
     (SIGNED(bits, levels) ? 1 : (bits) == 6 ? 2 : (bits) == 5 ? 4 : WORDS)
 #define SUM_OF(dots) ((ints){0})
-#define WITH_SUM(dots, sum) ((dots) + (ints)_mm256_madd_epi16((__m256i)(sum), _mm256_set1_epi16(1)))
-#define ADD_DOTS(is_signed, sum, w, a)                                                             \
-    (ints)_mm256_add_epi16((__m256i)(sum), pairs_of_bytes(is_signed, w, _mm256_set1_epi32((a)[0])))
-ALWAYS_INLINE __m256i pairs_of_bytes(const int is_signed, bytes w, __m256i a)
+#define WITH_SUM(dots, sum)                                                                        \
+    in_order((dots) + (ints)_mm256_madd_epi16((__m256i)(sum), _mm256_set1_epi16(1)))
+#define ADD_DOTS(is_signed, sum, w, a) add_dots(is_signed, sum, w, _mm256_set1_epi32((a)[0]))
+ALWAYS_INLINE ints in_order(ints sum) /* or GCC adds up in pairs, and keeps the products of all words on the stack */
 {
-    if (!is_signed)
-        return _mm256_maddubs_epi16((__m256i)w, a);
+    __asm__("" : "+x"(sum));
+    return sum;
+}
+ALWAYS_INLINE ints add_dots(const int is_signed, ints sum, bytes w, __m256i a)
+{
     const __m256i less = (__m256i)(w ^ 0x80808080u); /* w - 128 */
-    return _mm256_maddubs_epi16(_mm256_abs_epi8(less), _mm256_sign_epi8(a, less));
+    if (is_signed) /* one word alone */
+        return (ints)_mm256_maddubs_epi16(_mm256_abs_epi8(less), _mm256_sign_epi8(a, less));
+    return in_order((ints)_mm256_add_epi16((__m256i)sum, _mm256_maddubs_epi16((__m256i)w, a)));
 }
 #else
 #define WORDS_OF_SUM(bits, levels) WORDS
@@ -309,7 +320,7 @@ ALWAYS_INLINE int32x4_t add_signed_dots(int32x4_t sum, int8x16_t w, int8x16_t a)
 #define MOST_ROWS 4
 #define A_WORDS 1
 #define LEAST_CODE 0
-static void usual_tile(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, int rows, const Rounded *x,
+static void usual_tile(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, int rows, const Rows *x,
                        float *y, ptrdiff_t ldy, int outputs)
 {
     const ptrdiff_t scales = blocks * WORDS / f->words;
@@ -347,10 +358,79 @@ static inline int tile_rows(ptrdiff_t rows)
 
 static inline int a_words(void) { return CHOOSE(1, A_WORDS); }
 
-static inline void quantised_tile(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, int rows,
-                                  const Rounded *x, float *y, ptrdiff_t ldy, int outputs)
+/* The activations of a tile, which begins after some blocks of rows. */
+static inline Rows rows_from(const Rows *x, ptrdiff_t blocks, const Format *f)
 {
-    CHOOSE(vnni_tile, usual_tile)(f, blocks, panel, rows, x, y, ldy, outputs);
+    const ptrdiff_t scales = blocks * WORDS / f->words;
+    return (Rows){x->a + blocks * WORDS * a_words(), x->t + blocks, x->start + scales, x->total + scales};
+}
+
+#if defined(STRIP)
+ALWAYS_INLINE void unpack(const int bits, const int levels, const Format *f, ptrdiff_t from, ptrdiff_t blocks,
+                          uint8_t *to)
+{
+    for (ptrdiff_t i = 0; i < blocks * PANEL; i += LANES_OF_TILE) {
+        const ptrdiff_t b = i / PANEL, n = i % PANEL;
+        UNROLL_ALL for (int word = 0; word < WORDS; word++) {
+            const bytes line = codes_of_word(bits, f->codes + ((from + b) * bits * PANEL + n) * 4, word);
+            *(bytes *)(to + ((b * WORDS + word) * PANEL + n) * 4) = levels ? LOOK_UP(f->levels, line) : line;
+        }
+    }
+}
+
+ALWAYS_INLINE void unpack_scales(const int each, const int factors, const void *scales, const uint16_t *of_scales,
+                                 ptrdiff_t from, ptrdiff_t blocks, float *to)
+{
+    for (ptrdiff_t i = 0; i < blocks * (WORDS / each); i++)
+        for (int n = 0; n < PANEL; n += LANES_OF_TILE, to += LANES_OF_TILE) {
+            const ptrdiff_t of_factor = (from + i * each / WORDS) / SUPER * PANEL + n;
+            const floats factor = factors ? vector_from_halves(of_scales + of_factor) : (floats){0};
+            const ptrdiff_t at = (from * (WORDS / each) + i) * PANEL + n;
+            *(floats *)to = vector_of_scales(0, factors, scales, factor, at);
+        }
+}
+
+/* Many rows pass over a panel by strips of some blocks, whose codes are taken out of their planes once, to bytes in
+ * the first cache.  A tile has all outputs of the panel, so that each activation is loaded for two products. */
+#define MULTIPLY_IF(BITS, EACH, FACTORS, LEVELS)                                                   \
+    if (IS_FORMAT(f, BITS, EACH, FACTORS, LEVELS)) {                                               \
+        unpack(BITS, LEVELS, f, from, last - first, codes);                                        \
+        unpack_scales(EACH, FACTORS, f->scale, f->d, from, last - first, scale);                   \
+        if (f->offset)                                                                             \
+            unpack_scales(EACH, FACTORS, f->offset, f->e, from, last - first, offset);             \
+        for (ptrdiff_t m = 0; m < M; m += MOST_ROWS) {                                             \
+            const Rows tile = rows_from(x, m * blocks + first * MOST_ROWS, f);               \
+            usual_body(MOST_ROWS, PANEL / LANES_OF_TILE, BITS, EACH, FACTORS, LEVELS, 1,           \
+                       first == 0, &strip, last - first, 0, &tile, y + m * ldy, ldy, outputs);     \
+        }                                                                                          \
+    }
+static __attribute__((noinline)) void multiply_strip(const Format *f, ptrdiff_t blocks, ptrdiff_t panel,
+                                                     ptrdiff_t first, ptrdiff_t M, const Rows *x, float *y,
+                                                     ptrdiff_t ldy, int outputs)
+{
+    uint8_t codes[STRIP * WORDS * 4 * PANEL];
+    float scale[STRIP * 2 * PANEL], offset[STRIP * 2 * PANEL];
+    const Format strip = {.codes = codes, .scale = scale, .offset = f->offset ? offset : NULL};
+    const ptrdiff_t last = blocks - first < STRIP ? blocks : first + STRIP, from = panel * blocks + first;
+    EACH_FORMAT(MULTIPLY_IF)
+}
+#endif
+
+/* M rows times one panel. */
+static inline void quantised_panel(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, ptrdiff_t M,
+                                   const Rows *x, float *y, ptrdiff_t ldy, int outputs)
+{
+    ptrdiff_t m = 0;
+#if defined(STRIP)
+    m = M < 2 * MOST_ROWS ? 0 : M - M % MOST_ROWS;
+    for (ptrdiff_t first = 0; first < blocks && m > 0; first += STRIP)
+        multiply_strip(f, blocks, panel, first, m, x, y, ldy, outputs);
+#endif
+    for (int rows; m < M; m += rows) {
+        rows = tile_rows(M - m);
+        const Rows tile = rows_from(x, m * blocks, f);
+        CHOOSE(vnni_tile, usual_tile)(f, blocks, panel, rows, &tile, y + m * ldy, ldy, outputs);
+    }
 }
 
 /* --- the activations ------------------------------------------------------------- */
@@ -389,38 +469,31 @@ static float round_block(const float *x, int8_t *a, int32_t *sums)
     return t;
 }
 
-/* Row r of a tile: its integers in the order of the tile, and t; and what rounding leaves (or NULL). */
-static void round_row(ptrdiff_t blocks, const float *x, int rows, int r, int32_t *words, float *t,
-                      int32_t *sums, float *rest)
+/* Integers of a block of row r of a tile, in the order of the tile, at the block's words. */
+static void place_block(const int8_t *a, int rows, int r, int32_t *words)
 {
-    int8_t a[BLOCK];
     const int each = a_words();
-    for (ptrdiff_t b = 0; b < blocks; b++) {
-        const float scale = t[b * rows + r] = round_block(x + b * BLOCK, a, sums + 2 * b);
-        for (int i = 0; i < BLOCK && rest; i++)
-            rest[b * BLOCK + i] = x[b * BLOCK + i] - scale * (float)a[i];
-        for (int word = 0; word < WORDS; word++) {
-            int32_t *to = words + ((b * WORDS + word) * rows + r) * each;
-            if (each == 1)
-                memcpy(to, a + 4 * word, 4);
-            else {
-                const int16_t pairs[4] = {a[4 * word], a[4 * word + 2], a[4 * word + 1], a[4 * word + 3]};
-                memcpy(to, pairs, 8);
-            }
+    for (int word = 0; word < WORDS; word++) {
+        int32_t *to = words + (word * rows + r) * each;
+        if (each == 1)
+            memcpy(to, a + 4 * word, 4);
+        else {
+            const int16_t pairs[4] = {a[4 * word], a[4 * word + 2], a[4 * word + 1], a[4 * word + 3]};
+            memcpy(to, pairs, 8);
         }
     }
 }
 
-/* A row's sums for a format: -zero (sum of a), and t (sum of a), for each of its scales. */
-static void add_up_row(const Format *f, ptrdiff_t blocks, int rows, int r, const float *t,
-                       const int32_t *sums, int32_t *start, float *total)
+/* The sums of block b of row r for a format: -zero (sum of a), and t (sum of a), for each of its scales. */
+static void add_up_block(const Format *f, ptrdiff_t b, int rows, int r, float t, const int32_t *sums,
+                         int32_t *start, float *total)
 {
     const int32_t zero = f->zero + (f->bits == 8 || f->levels ? LEAST_CODE : 0);
     const int each = WORDS / f->words;
-    for (ptrdiff_t b = 0; b < blocks * each; b++) {
-        const int32_t sum = each == 2 ? sums[b] : sums[2 * b] + sums[2 * b + 1];
-        start[b * rows + r] = -zero * sum;
-        total[b * rows + r] = t[b / each * rows + r] * (float)sum;
+    for (int i = 0; i < each; i++) {
+        const int32_t sum = each == 2 ? sums[i] : sums[0] + sums[1];
+        start[(b * each + i) * rows + r] = -zero * sum;
+        total[(b * each + i) * rows + r] = t * (float)sum;
     }
 }
 

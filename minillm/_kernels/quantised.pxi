@@ -17,22 +17,22 @@ cdef extern from "quantised.h" nogil:
         const uint8_t *levels
         int bits, words, zero
         Py_ssize_t outputs
-    ctypedef struct Rounded:
-        const int32_t *a
-        const float *t
-        const int32_t *start
-        const float *total
+    ctypedef struct Rows:
+        int32_t *a
+        float *t
+        int32_t *start
+        float *total
     bint has_dot_products
     bint is_known(const Format *f)
     int tile_rows(Py_ssize_t rows)
     int a_words()
-    void quantised_tile(const Format *f, Py_ssize_t blocks, Py_ssize_t panel, int rows, const Rounded *x,
-                        float *y, Py_ssize_t ldy, int outputs)
-    void round_row(Py_ssize_t blocks, const float *x, int rows, int r, int32_t *words, float *t, int32_t *sums,
-                   float *rest)
+    void quantised_panel(const Format *f, Py_ssize_t blocks, Py_ssize_t panel, Py_ssize_t M, const Rows *x,
+                         float *y, Py_ssize_t ldy, int outputs)
+    float round_block(const float *x, int8_t *a, int32_t *sums)
+    void place_block(const int8_t *a, int rows, int r, int32_t *words)
+    void add_up_block(const Format *f, Py_ssize_t b, int rows, int r, float t, const int32_t *sums,
+                      int32_t *start, float *total)
     void weights_of(const Format *f, Py_ssize_t blocks, Py_ssize_t output, float *w)
-    void add_up_row(const Format *f, Py_ssize_t blocks, int rows, int r, const float *t, const int32_t *sums,
-                    int32_t *start, float *total)
 
 has_dot_products = has_vnni()
 
@@ -41,37 +41,20 @@ cdef struct Matrix:          # with I = 32 blocks inputs
     Py_ssize_t blocks, outputs, panels
     int count                # of its parts
     const Format *parts
-    bint twice               # whether what the rounding of a row leaves is rounded and multiplied, too
-
-
-cdef struct Rows:            # R rows of activations, rounded for one matrix: 2 for each of x, if twice
-    int32_t *a
-    float *t
-    int32_t *start           # of each part, one after the other
-    float *total
 
 
 cdef inline Py_ssize_t panels_of(const Format *f) noexcept nogil:
     return (f.outputs + PANEL - 1) // PANEL
 
 
-cdef inline Py_ssize_t rounded_rows(const Matrix *W, Py_ssize_t M) noexcept nogil:
-    return 2 * M if W.twice else M
-
-
 cdef Py_ssize_t rows_size(const Matrix *W, Py_ssize_t M) noexcept nogil:
     """The bytes of M rows, rounded."""
-    return rounded_rows(W, M) * W.blocks * (WORDS * a_words() * 4 + 4 + W.count * 2 * 8) + 4 * 64
-
-
-cdef inline Py_ssize_t spare_size(const Matrix *W) noexcept nogil:
-    """The bytes that a thread needs to round a row."""
-    return W.blocks * (2 * 4 + BLOCK * 4) + 64
+    return M * W.blocks * (WORDS * a_words() * 4 + 4 + W.count * 2 * 8) + 4 * 64
 
 
 cdef Rows rows_in(char *room, const Matrix *W, Py_ssize_t M) noexcept nogil:
     cdef Rows rows
-    cdef Py_ssize_t size = rounded_rows(W, M) * W.blocks
+    cdef Py_ssize_t size = M * W.blocks
     rows.a = <int32_t *>cut(&room, size * WORDS * a_words() * 4)
     rows.t = <float *>cut(&room, size * 4)
     rows.start = <int32_t *>cut(&room, size * W.count * 2 * 4)
@@ -80,29 +63,24 @@ cdef Rows rows_in(char *room, const Matrix *W, Py_ssize_t M) noexcept nogil:
 
 
 cdef void round_rows(
-    const Matrix *W, Py_ssize_t M, Py_ssize_t first, Py_ssize_t last, const float *x, const Rows *rows,
-    char *spare,
+    const Matrix *W, Py_ssize_t M, Py_ssize_t first, Py_ssize_t last, const float *x, const Rows *rows
 ) noexcept nogil:
     """Rounded rows first to last of x (M, I), whole tiles of them."""
-    cdef Py_ssize_t B = W.blocks, R = rounded_rows(W, M), m = first, scales
-    cdef int32_t *sums = <int32_t *>spare
-    cdef float *rest = <float *>(spare + 2 * B * 4) if W.twice else NULL
-    cdef const float *row
-    cdef const Format *part
+    cdef Py_ssize_t B = W.blocks, m = first, b, at
+    cdef int8_t[BLOCK] a
+    cdef int32_t[2] sums
+    cdef float t
     cdef int count, r, p
     while m < last:
-        count = tile_rows(R - m)
+        count = tile_rows(M - m)
         for r in range(count):
-            row = x + ((m + r) // 2 if W.twice else m + r) * B * BLOCK
-            if W.twice and (m + r) % 2 == 1:
-                row = rest
-            round_row(B, row, count, r, rows.a + m * B * WORDS * a_words(), rows.t + m * B, sums,
-                      NULL if row == rest else rest)
-            for p in range(W.count):
-                part = W.parts + p
-                scales = B * WORDS // part.words
-                add_up_row(part, B, count, r, rows.t + m * B, sums, rows.start + 2 * p * R * B + m * scales,
-                           rows.total + 2 * p * R * B + m * scales)
+            for b in range(B):
+                t = round_block(x + ((m + r) * B + b) * BLOCK, a, sums)
+                rows.t[m * B + b * count + r] = t
+                place_block(a, count, r, rows.a + (m * B + b * count) * WORDS * a_words())
+                for p in range(W.count):
+                    at = 2 * p * M * B + m * B * WORDS // W.parts[p].words
+                    add_up_block(W.parts + p, b, count, r, t, sums, rows.start + at, rows.total + at)
         m += count
 
 
@@ -110,32 +88,16 @@ cdef void multiply_panels(
     const Matrix *W, Py_ssize_t M, Py_ssize_t first, Py_ssize_t last, const Rows *rows, float *y, Py_ssize_t ldy,
 ) noexcept nogil:
     """Panels first to last, counted over all parts, of y (M, O) = x W."""
-    cdef Py_ssize_t B = W.blocks, R = rounded_rows(W, M), before = 0, column = 0, panel, m, scales, outputs, j
+    cdef Py_ssize_t B = W.blocks, before = 0, column = 0, panel
     cdef const Format *part
-    cdef Rounded x
-    cdef int count, p, r
-    cdef float tile[MOST_ROWS * PANEL]
-    cdef float *to
+    cdef Rows x = rows[0]
+    cdef int p
     for p in range(W.count):
         part = W.parts + p
-        scales = B * WORDS // part.words
+        x.start, x.total = rows.start + 2 * p * M * B, rows.total + 2 * p * M * B
         for panel in range(max(first - before, 0), min(last - before, panels_of(part))):
-            outputs = min(PANEL, part.outputs - panel * PANEL)
-            m = 0
-            while m < R:
-                count = tile_rows(R - m)
-                x.a, x.t = rows.a + m * B * WORDS * a_words(), rows.t + m * B
-                x.start = rows.start + 2 * p * R * B + m * scales
-                x.total = rows.total + 2 * p * R * B + m * scales
-                to = y + (m // 2 if W.twice else m) * ldy + column + panel * PANEL
-                if W.twice:
-                    quantised_tile(part, B, panel, count, &x, tile, PANEL, <int>outputs)
-                    for r in range(count // 2):
-                        for j in range(outputs):
-                            to[r * ldy + j] = tile[2 * r * PANEL + j] + tile[(2 * r + 1) * PANEL + j]
-                else:
-                    quantised_tile(part, B, panel, count, &x, to, ldy, <int>outputs)
-                m += count
+            quantised_panel(part, B, panel, M, &x, y + column + panel * PANEL, ldy,
+                            <int>min(PANEL, part.outputs - panel * PANEL))
         before += panels_of(part)
         column += part.outputs
 
@@ -147,7 +109,7 @@ cdef class Parts:
     cdef Format *formats
     cdef list arrays
 
-    def __cinit__(self, parts, bint twice):
+    def __cinit__(self, parts):
         cdef int i
         cdef Format *f
         cdef const uint8_t[:, :, :, :, ::1] codes
@@ -156,7 +118,7 @@ cdef class Parts:
         if self.formats == NULL:
             raise MemoryError()
         self.arrays = []
-        self.matrix.parts, self.matrix.count, self.matrix.twice = self.formats, len(parts), twice
+        self.matrix.parts, self.matrix.count = self.formats, len(parts)
         self.matrix.outputs = self.matrix.panels = self.matrix.blocks = 0
         for i, part in enumerate(parts):
             f = self.formats + i

@@ -18,12 +18,11 @@ cdef struct Product:
     Py_ssize_t M
     const float *x
     Rows rows
-    char *spare              # of each thread
     float *y
 
 
-def quantised_product(const float[:, ::1] x, tuple parts, bint twice):
-    cdef Parts found = Parts(parts, twice)
+def quantised_product(const float[:, ::1] x, tuple parts):
+    cdef Parts found = Parts(parts)
     cdef const Matrix *W = &found.matrix
     cdef Py_ssize_t M = x.shape[0], O = W.outputs, I = W.blocks * BLOCK, m = 0, most, tiles
     cdef Product p
@@ -34,16 +33,16 @@ def quantised_product(const float[:, ::1] x, tuple parts, bint twice):
     if M == 0:
         return y
     cdef float[:, ::1] y_ = y
-    most = min(M, ROWS_AT_ONCE // 2 if twice else ROWS_AT_ONCE)
-    cdef Workspace work = Workspace(rows_size(W, most) + threads * spare_size(W) + 2 * 64)
+    most = min(M, ROWS_AT_ONCE)
+    cdef Workspace work = Workspace(rows_size(W, most) + 64)
     cdef char *room = work.take(rows_size(W, most))
-    p.spare, p.W = work.take(threads * spare_size(W)), W
+    p.W = W
     with nogil:
         while m < M:
             p.M = min(most, M - m)
             p.x, p.y = &x[m, 0], &y_[m, 0]
             p.rows = rows_in(room, W, p.M)
-            tiles = (rounded_rows(W, p.M) + MOST_ROWS - 1) // MOST_ROWS
+            tiles = (p.M + MOST_ROWS - 1) // MOST_ROWS
             share(<Body>parts_of_rounding, &p, tiles, 1 if p.M * I * 16 < SMALL else threads)
             share(<Body>parts_of_product, &p, W.panels, 1 if p.M * I * O < SMALL else threads)
             m += p.M
@@ -52,8 +51,7 @@ def quantised_product(const float[:, ::1] x, tuple parts, bint twice):
 
 cdef void parts_of_rounding(void *of_type, void *work, Part part) noexcept nogil:
     cdef const Product *p = <const Product *>work
-    round_rows(p.W, p.M, part.first * MOST_ROWS, min(rounded_rows(p.W, p.M), part.last * MOST_ROWS), p.x,
-               &p.rows, p.spare + part.me * spare_size(p.W))
+    round_rows(p.W, p.M, part.first * MOST_ROWS, min(p.M, part.last * MOST_ROWS), p.x, &p.rows)
 
 
 cdef void parts_of_product(void *of_type, void *work, Part part) noexcept nogil:
@@ -68,7 +66,7 @@ cdef struct Dense:
 
 
 def quantised_rows(tuple parts, const int64_t[::1] outputs):
-    cdef Parts found = Parts(parts, False)
+    cdef Parts found = Parts(parts)
     cdef Py_ssize_t n = outputs.shape[0], I = found.matrix.blocks * BLOCK
     cdef Dense p
     rows = empty((n, I), np.dtype(np.float32))

@@ -83,6 +83,11 @@ enum { PANEL_BYTES = 1048576, BLOCK_BYTES = 524288, TILES_TOGETHER = 1, LEVEL = 
 #define TILE_SIZE (24 * VECTOR_BYTES) /* bytes of the largest tile */
 
 #define UNROLL _Pragma("GCC unroll 16")
+#if defined(__AVX2__) && !defined(__AVX512F__)
+#define BY_FOUR _Pragma("GCC unroll 4") /* steps of the depth: 12 multiply-adds are few for a loop */
+#else
+#define BY_FOUR
+#endif
 
 #define DEFINE_TILE(REAL, NAME)                                                                    \
     typedef REAL NAME##_vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL))));     \
@@ -101,7 +106,7 @@ enum { PANEL_BYTES = 1048576, BLOCK_BYTES = 524288, TILES_TOGETHER = 1, LEVEL = 
             UNROLL for (int m = 0; m < rows; m++)                                                  \
                 UNROLL for (int v = 0; v < vectors; v++)                                           \
                     sum[m][v] = (NAME##_vec){0};                                                   \
-            for (; k < last; k++, at += step, b += ldb) {                                          \
+            BY_FOUR for (; k < last; k++, at += step, b += ldb) {                                  \
                 if (BY_LINE(rows, vectors))                                                        \
                     UNROLL for (int v = 0; v < vectors; v++) {                                     \
                         line[v] = *(const volatile NAME##_vec *)(b + v * lanes);                   \

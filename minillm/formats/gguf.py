@@ -49,7 +49,7 @@ from minillm.option import option
 from minillm.quantised.blocks import FLOATS, TYPES, Bytes, coded, type_of
 from minillm.quantised.codes import Coded
 from minillm.quantised.gguf import MAGIC, GGUFTensor, open_gguf, write_gguf
-from minillm.quantised.matrix import ROUNDED_TWICE, Quantised, dense
+from minillm.quantised.matrix import Quantised, dense
 from minillm.quantised.panels import pack
 from minillm.text import ChatTemplate, Vocabulary
 
@@ -182,7 +182,7 @@ def _param(
         pack(tensors[name].rows, _coded(tensors[name], name, _heads(name, config), allow_nan))
         for name in weight.columns
     ]
-    matrix = Quantised(tuple(panels), twice=weight.name.endswith(ROUNDED_TWICE))
+    matrix = Quantised(tuple(panels))
     return matrix if weight.transposed else matrix.T
 
 

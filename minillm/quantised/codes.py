@@ -34,10 +34,7 @@ products of floats:
 
     x W  =  sum over blocks  t (s sum a (q - zero) + m sum a)        q: the code, or its level
 
-The error is about 1e-3 of a block's largest activation.  It costs more in some matrices than in
-others.  A matrix that rounds *twice* also multiplies the rounding error x - t a, which is rounded
-to 8 bits in the same way, and adds both products.  That takes twice the multiplications, but reads
-the weights once.
+The error is about 1e-3 of a block's largest activation.
 
 Legend: M rows, I inputs, O outputs, K inputs that share a scale, B = I / K blocks.
 
@@ -129,10 +126,10 @@ def round_activations(x: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray
     return np.rint(a).astype(np.int8), t.astype(np.float32)
 
 
-def rounded_product(x: NDArray[np.float32], W: Coded, twice: bool) -> NDArray[np.float32]:
+def rounded_product(x: NDArray[np.float32], W: Coded) -> NDArray[np.float32]:
     """y = x W of rounded activations: x (M, I), O outputs -> y (M, O)."""
-    (M, I), q, scales, offsets = x.shape, W.integers.astype(np.float32), W.scales, W.offsets
-    O, B, K = q.shape
+    q, scales, offsets = W.integers.astype(np.float32), W.scales, W.offsets
+    M, (O, B, K) = len(x), q.shape
     a, t = round_activations(x)
     a = a.astype(np.float32)  # a sum of these products is below 2^24, so it is exact in floats
     a_blocks, t_blocks = a.reshape(M, B, K), t.repeat(BLOCK // K, axis=1)  # (M, B, K), (M, B)
@@ -142,7 +139,4 @@ def rounded_product(x: NDArray[np.float32], W: Coded, twice: bool) -> NDArray[np
         if offsets is not None:
             sums += a_blocks[:, b].sum(axis=1)[:, None] * offsets[:, b]
         y += t_blocks[:, b, None] * sums
-    if twice:
-        error = x - (t[:, :, None] * a).reshape(M, I)
-        y += rounded_product(error, W, False)
     return y

@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -74,9 +74,7 @@ def packed(name, W, bits):
         return W
     if "qkv" in name and W.shape[1] > 7:  # parts of several formats
         return beside(quantise(W[:, :5], "Q4_1"), quantise(W[:, 5:], "Q8_0"))
-    W = replace(
-        quantise(W, {4: "Q4_1", 5: "Q5_0", 8: "Q8_0"}[format]), twice="down" in name or "E" in name
-    )
+    W = quantise(W, {4: "Q4_1", 5: "Q5_0", 8: "Q8_0"}[format])
     return W.T if name == "embedding.E" else W
 
 

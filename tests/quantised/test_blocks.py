@@ -213,12 +213,12 @@ def test_random_blocks_of_the_reference(type):
 
 
 @pytest.mark.parametrize("type", BLOCKS)
-@given(st.integers(0, 2**32 - 1), st.booleans(), st.integers(1, 3))
-def test_random_blocks_in_a_product_have_their_weights(type, seed, twice, M):
+@given(st.integers(0, 2**32 - 1), st.integers(1, 3))
+def test_random_blocks_in_a_product_have_their_weights(type, seed, M):
     """The product of unit vectors, in the kernel that runs, is a row of the decoded numbers."""
     rng = np.random.default_rng(seed)
     row = random_blocks(rng, type, 5)
-    W = Quantised((pack(5, [coded(row, type)]),), twice=twice)
+    W = Quantised((pack(5, [coded(row, type)]),))
     expected = decode(row, type)
     np.testing.assert_array_equal(W.T.rows(np.arange(5)), expected)
     inputs = rng.integers(0, expected.shape[1], M)
