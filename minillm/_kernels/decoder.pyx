@@ -1,14 +1,16 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The decoder of a Transformer for one token of each row, in one call: the twin of its original.
 
-A GPT is a decoder without cross-attention, and an output layer alone is one without blocks.  The
-addresses of the weights are found once, and not at every token.  The work is divided among the threads in one of two ways.
+A GPT is a decoder without cross-attention, and an output layer alone is one without blocks.  The addresses
+of the weights are found once, and not at every token.  A translator begins each search with new ones: for it
+and for an output layer, the weights are copied into panels, which a step reads in one stream.  The work is
+divided among the threads in one of two ways.
 
 - Few rows, or more weights than a cache keeps: reading the weights takes most of the time.  Each thread has
   its columns of every product, and its heads.  A block has four phases, or six with cross-attention.  A phase
   needs everything that the phase before has computed.  A part mostly goes to the same thread, whose cache
   may still hold these columns of the weights.
-- Many rows otherwise: the arithmetic takes most of the time.  A part is a group of rows, which passes through
+- Many rows otherwise, or a few in panels: the arithmetic takes most of the time.  A part is a group of rows, which passes through
   all blocks at once, since no row needs another.  Its activations stay in the second-level cache.
 
 The logits are a last phase, divided by columns.
@@ -68,7 +70,6 @@ cdef int find_weights(Addresses found, floating zero) except -1:
 
 
 cdef int pack_weight(Addresses found, Weight *w, floating zero) except -1:
-    """Lay out a matrix as panels, which a step reads in one stream."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), count = w.outputs if w.by_outputs else w.inputs
     # A thread's first columns may begin within a panel, so that a tile reads past the end.
     cdef Py_ssize_t size = (w.inputs * ceil_div(w.outputs, lanes) + 1) * VECTOR_BYTES

@@ -64,12 +64,12 @@ static inline int is_known(const Format *f)
 #undef OR_THIS
 }
 
-typedef struct { /* rounded activations of a tile, by block, word and row */
-    const int32_t *a;
-    const float *t;       /* by block and row */
-    const int32_t *start; /* -zero (sum of a), by scale and row */
-    const float *total;   /* t (sum of a) */
-} Rounded;
+typedef struct { /* rows of activations, rounded for one matrix: tiles of them, by block, word and row */
+    int32_t *a;
+    float *t;       /* by block and row */
+    int32_t *start; /* -zero (sum of a), by scale and row, of each part */
+    float *total;   /* t (sum of a) */
+} Rows;
 
 static int has_dot_products; /* set when the module is imported */
 
@@ -315,68 +315,12 @@ ALWAYS_INLINE int32x4_t add_signed_dots(int32x4_t sum, int8x16_t w, int8x16_t a)
 #endif
 #include "quantised_tile.h"
 
-#if defined(STRIP)
-/* Many rows pass over a panel by strips of some blocks, whose codes are taken out of their planes once, to bytes in
- * the first cache.  A tile has all outputs of the panel, so that each activation is loaded for two products. */
-typedef struct {
-    uint8_t codes[STRIP * WORDS * 4 * PANEL];
-    float scale[STRIP * 2 * PANEL], offset[STRIP * 2 * PANEL];
-} Strip;
-
-/* The `blocks` blocks of a strip from the panels' block `at` on, for the outputs from n on. */
-ALWAYS_INLINE void unpack(const int bits, const int each, const int factors, const int levels, const Format *f,
-                          ptrdiff_t at, ptrdiff_t blocks, int n, Strip *strip)
-{
-    floats d = {0}, e = {0};
-    for (ptrdiff_t b = 0, to = n; b < blocks; b++, at++) {
-        UNROLL_ALL for (int word = 0; word < WORDS; word++) {
-            const bytes line = codes_of_word(bits, f->codes + at * bits * 4 * PANEL + 4 * n, word);
-            *(bytes *)(strip->codes + ((b * WORDS + word) * PANEL + n) * 4) =
-                levels ? LOOK_UP(f->levels, line) : line;
-        }
-        if (factors && b % SUPER == 0) {
-            d = vector_from_halves(f->d + at / SUPER * PANEL + n);
-            if (f->offset)
-                e = vector_from_halves(f->e + at / SUPER * PANEL + n);
-        }
-        for (int i = 0; i < WORDS / each; i++, to += PANEL) {
-            const ptrdiff_t from = (at * (WORDS / each) + i) * PANEL + n;
-            *(floats *)(strip->scale + to) = vector_of_scales(0, factors, f->scale, d, from);
-            if (f->offset)
-                *(floats *)(strip->offset + to) = vector_of_scales(0, factors, f->offset, e, from);
-        }
-    }
-}
-
-/* One strip times M rows, a multiple of MOST_ROWS, whose tiles have `each_row` blocks for each row. */
-#define MULTIPLY_IF(BITS, EACH, FACTORS, LEVELS)                                                   \
-    if (IS_FORMAT(f, BITS, EACH, FACTORS, LEVELS)) {                                               \
-        for (int n = 0; n < PANEL; n += LANES_OF_TILE)                                             \
-            unpack(BITS, EACH, FACTORS, LEVELS, f, at, blocks, n, &strip);                         \
-        for (ptrdiff_t m = 0; m < M; m += MOST_ROWS, y += MOST_ROWS * ldy) {                       \
-            usual_body(MOST_ROWS, PANEL / LANES_OF_TILE, BITS, EACH, FACTORS, LEVELS, 1, is_first, \
-                       &unpacked, blocks, 0, &tile, y, ldy, outputs);                              \
-            tile.a += each_row * MOST_ROWS * WORDS, tile.t += each_row * MOST_ROWS;                \
-            tile.start += each_row * MOST_ROWS * WORDS / EACH;                                     \
-            tile.total += each_row * MOST_ROWS * WORDS / EACH;                                     \
-        }                                                                                          \
-    }
-static __attribute__((noinline)) void multiply_strip(const Format *f, ptrdiff_t at, ptrdiff_t blocks,
-                                                     ptrdiff_t each_row, int is_first, ptrdiff_t M,
-                                                     Rounded tile, float *y, ptrdiff_t ldy, int outputs)
-{
-    Strip strip;
-    const Format unpacked = {.codes = strip.codes, .scale = strip.scale, .offset = f->offset ? strip.offset : NULL};
-    EACH_FORMAT(MULTIPLY_IF)
-}
-#endif
-
 #else /* C alone */
 
 #define MOST_ROWS 4
 #define A_WORDS 1
 #define LEAST_CODE 0
-static void usual_tile(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, int rows, const Rounded *x,
+static void usual_tile(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, int rows, const Rows *x,
                        float *y, ptrdiff_t ldy, int outputs)
 {
     const ptrdiff_t scales = blocks * WORDS / f->words;
@@ -414,25 +358,77 @@ static inline int tile_rows(ptrdiff_t rows)
 
 static inline int a_words(void) { return CHOOSE(1, A_WORDS); }
 
-/* M rows times one panel. */
-static inline void quantised_panel(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, ptrdiff_t M,
-                                   const Rounded *x, float *y, ptrdiff_t ldy, int outputs)
+/* The activations of a tile, which begins after some blocks of rows. */
+static inline Rows rows_from(const Rows *x, ptrdiff_t blocks, const Format *f)
 {
     const ptrdiff_t scales = blocks * WORDS / f->words;
+    return (Rows){x->a + blocks * WORDS * a_words(), x->t + blocks, x->start + scales, x->total + scales};
+}
+
+#if defined(STRIP)
+ALWAYS_INLINE void unpack(const int bits, const int levels, const Format *f, ptrdiff_t from, ptrdiff_t blocks,
+                          uint8_t *to)
+{
+    for (ptrdiff_t i = 0; i < blocks * PANEL; i += LANES_OF_TILE) {
+        const ptrdiff_t b = i / PANEL, n = i % PANEL;
+        UNROLL_ALL for (int word = 0; word < WORDS; word++) {
+            const bytes line = codes_of_word(bits, f->codes + ((from + b) * bits * PANEL + n) * 4, word);
+            *(bytes *)(to + ((b * WORDS + word) * PANEL + n) * 4) = levels ? LOOK_UP(f->levels, line) : line;
+        }
+    }
+}
+
+ALWAYS_INLINE void unpack_scales(const int each, const int factors, const void *scales, const uint16_t *of_scales,
+                                 ptrdiff_t from, ptrdiff_t blocks, float *to)
+{
+    for (ptrdiff_t i = 0; i < blocks * (WORDS / each); i++)
+        for (int n = 0; n < PANEL; n += LANES_OF_TILE, to += LANES_OF_TILE) {
+            const ptrdiff_t of_factor = (from + i * each / WORDS) / SUPER * PANEL + n;
+            const floats factor = factors ? vector_from_halves(of_scales + of_factor) : (floats){0};
+            const ptrdiff_t at = (from * (WORDS / each) + i) * PANEL + n;
+            *(floats *)to = vector_of_scales(0, factors, scales, factor, at);
+        }
+}
+
+/* Many rows pass over a panel by strips of some blocks, whose codes are taken out of their planes once, to bytes in
+ * the first cache.  A tile has all outputs of the panel, so that each activation is loaded for two products. */
+#define MULTIPLY_IF(BITS, EACH, FACTORS, LEVELS)                                                   \
+    if (IS_FORMAT(f, BITS, EACH, FACTORS, LEVELS)) {                                               \
+        unpack(BITS, LEVELS, f, from, last - first, codes);                                        \
+        unpack_scales(EACH, FACTORS, f->scale, f->d, from, last - first, scale);                   \
+        if (f->offset)                                                                             \
+            unpack_scales(EACH, FACTORS, f->offset, f->e, from, last - first, offset);             \
+        for (ptrdiff_t m = 0; m < M; m += MOST_ROWS) {                                             \
+            const Rows tile = rows_from(x, m * blocks + first * MOST_ROWS, f);               \
+            usual_body(MOST_ROWS, PANEL / LANES_OF_TILE, BITS, EACH, FACTORS, LEVELS, 1,           \
+                       first == 0, &strip, last - first, 0, &tile, y + m * ldy, ldy, outputs);     \
+        }                                                                                          \
+    }
+static __attribute__((noinline)) void multiply_strip(const Format *f, ptrdiff_t blocks, ptrdiff_t panel,
+                                                     ptrdiff_t first, ptrdiff_t M, const Rows *x, float *y,
+                                                     ptrdiff_t ldy, int outputs)
+{
+    uint8_t codes[STRIP * WORDS * 4 * PANEL];
+    float scale[STRIP * 2 * PANEL], offset[STRIP * 2 * PANEL];
+    const Format strip = {.codes = codes, .scale = scale, .offset = f->offset ? offset : NULL};
+    const ptrdiff_t last = blocks - first < STRIP ? blocks : first + STRIP, from = panel * blocks + first;
+    EACH_FORMAT(MULTIPLY_IF)
+}
+#endif
+
+/* M rows times one panel. */
+static inline void quantised_panel(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, ptrdiff_t M,
+                                   const Rows *x, float *y, ptrdiff_t ldy, int outputs)
+{
     ptrdiff_t m = 0;
 #if defined(STRIP)
     m = M < 2 * MOST_ROWS ? 0 : M - M % MOST_ROWS;
-    for (ptrdiff_t b = 0; b < blocks && m > 0; b += STRIP) {
-        const ptrdiff_t tile = b * MOST_ROWS, scale = tile * WORDS / f->words;
-        const Rounded from = {x->a + tile * WORDS, x->t + tile, x->start + scale, x->total + scale};
-        multiply_strip(f, panel * blocks + b, blocks - b < STRIP ? blocks - b : STRIP, blocks, b == 0, m, from,
-                       y, ldy, outputs);
-    }
+    for (ptrdiff_t first = 0; first < blocks && m > 0; first += STRIP)
+        multiply_strip(f, blocks, panel, first, m, x, y, ldy, outputs);
 #endif
     for (int rows; m < M; m += rows) {
         rows = tile_rows(M - m);
-        const Rounded tile = {x->a + m * blocks * WORDS * a_words(), x->t + m * blocks,
-                              x->start + m * scales, x->total + m * scales};
+        const Rows tile = rows_from(x, m * blocks, f);
         CHOOSE(vnni_tile, usual_tile)(f, blocks, panel, rows, &tile, y + m * ldy, ldy, outputs);
     }
 }

@@ -17,16 +17,16 @@ cdef extern from "quantised.h" nogil:
         const uint8_t *levels
         int bits, words, zero
         Py_ssize_t outputs
-    ctypedef struct Rounded:
-        const int32_t *a
-        const float *t
-        const int32_t *start
-        const float *total
+    ctypedef struct Rows:
+        int32_t *a
+        float *t
+        int32_t *start
+        float *total
     bint has_dot_products
     bint is_known(const Format *f)
     int tile_rows(Py_ssize_t rows)
     int a_words()
-    void quantised_panel(const Format *f, Py_ssize_t blocks, Py_ssize_t panel, Py_ssize_t M, const Rounded *x,
+    void quantised_panel(const Format *f, Py_ssize_t blocks, Py_ssize_t panel, Py_ssize_t M, const Rows *x,
                          float *y, Py_ssize_t ldy, int outputs)
     float round_block(const float *x, int8_t *a, int32_t *sums)
     void place_block(const int8_t *a, int rows, int r, int32_t *words)
@@ -41,13 +41,6 @@ cdef struct Matrix:          # with I = 32 blocks inputs
     Py_ssize_t blocks, outputs, panels
     int count                # of its parts
     const Format *parts
-
-
-cdef struct Rows:            # of activations, rounded for one matrix
-    int32_t *a
-    float *t
-    int32_t *start           # of each part, one after the other
-    float *total
 
 
 cdef inline Py_ssize_t panels_of(const Format *f) noexcept nogil:
@@ -97,11 +90,11 @@ cdef void multiply_panels(
     """Panels first to last, counted over all parts, of y (M, O) = x W."""
     cdef Py_ssize_t B = W.blocks, before = 0, column = 0, panel
     cdef const Format *part
-    cdef Rounded x
+    cdef Rows x = rows[0]
     cdef int p
     for p in range(W.count):
         part = W.parts + p
-        x.a, x.t, x.start, x.total = rows.a, rows.t, rows.start + 2 * p * M * B, rows.total + 2 * p * M * B
+        x.start, x.total = rows.start + 2 * p * M * B, rows.total + 2 * p * M * B
         for panel in range(max(first - before, 0), min(last - before, panels_of(part))):
             quantised_panel(part, B, panel, M, &x, y + column + panel * PANEL, ldy,
                             <int>min(PANEL, part.outputs - panel * PANEL))

@@ -3,7 +3,7 @@
  * and the scales as floats; its products are added to y unless it is the first one. */
 ALWAYS_INLINE void VARIANT(body)(const int rows, const int vectors, const int bits, const int each,
                                  const int factors, const int levels, const int is_strip, const int is_first,
-                                 const Format *f, ptrdiff_t blocks, ptrdiff_t panel, const Rounded *x,
+                                 const Format *f, ptrdiff_t blocks, ptrdiff_t panel, const Rows *x,
                                  float *y, ptrdiff_t ldy, int outputs)
 {
     const int together = WORDS_OF_SUM(bits, levels) < each ? WORDS_OF_SUM(bits, levels) : each;
@@ -82,7 +82,7 @@ ALWAYS_INLINE void VARIANT(body)(const int rows, const int vectors, const int bi
         VARIANT(body)(rows, 1, BITS, EACH, FACTORS, LEVELS, 0, 1, f, blocks, panel, x, y, ldy, outputs);
 #define SHAPE_OF(NAME, ROWS)                                                                       \
     static __attribute__((noinline)) void VARIANT(NAME)(                                           \
-        const Format *f, ptrdiff_t blocks, ptrdiff_t panel, const Rounded *x, float *y,            \
+        const Format *f, ptrdiff_t blocks, ptrdiff_t panel, const Rows *x, float *y,            \
         ptrdiff_t ldy, int outputs)                                                                \
     {                                                                                              \
         const int rows = ROWS;                                                                     \
@@ -91,23 +91,13 @@ ALWAYS_INLINE void VARIANT(body)(const int rows, const int vectors, const int bi
 SHAPE_OF(tile_1, 1)
 SHAPE_OF(tile_2, 2)
 SHAPE_OF(tile_4, 4)
-#if MOST_ROWS > 4
 SHAPE_OF(tile_most, MOST_ROWS)
-#endif
 
 static inline void VARIANT(tile)(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, int rows,
-                                 const Rounded *x, float *y, ptrdiff_t ldy, int outputs)
+                                 const Rows *x, float *y, ptrdiff_t ldy, int outputs)
 {
-    if (rows == 1)
-        VARIANT(tile_1)(f, blocks, panel, x, y, ldy, outputs);
-    else if (rows == 2)
-        VARIANT(tile_2)(f, blocks, panel, x, y, ldy, outputs);
-    else if (rows == 4)
-        VARIANT(tile_4)(f, blocks, panel, x, y, ldy, outputs);
-#if MOST_ROWS > 4
-    else
-        VARIANT(tile_most)(f, blocks, panel, x, y, ldy, outputs);
-#endif
+    (rows == 1 ? VARIANT(tile_1) : rows == 2 ? VARIANT(tile_2)
+     : rows == 4 || MOST_ROWS == 4 ? VARIANT(tile_4) : VARIANT(tile_most))(f, blocks, panel, x, y, ldy, outputs);
 }
 
 #undef SHAPE_OF
