@@ -10,8 +10,9 @@ divided among the threads in one of two ways.
   its columns of every product, and its heads.  A block has four phases, or six with cross-attention.  A phase
   needs everything that the phase before has computed.  A part mostly goes to the same thread, whose cache
   may still hold these columns of the weights.
-- Many rows otherwise, or a few in panels: the arithmetic takes most of the time.  A part is a group of rows, which passes through
-  all blocks at once, since no row needs another.  Its activations stay in the second-level cache.
+- Many rows otherwise, or a few if the weights are panels: the arithmetic takes most of the time.  A part is a
+  group of rows, which passes through all blocks at once, since no row needs another.  Its activations stay in
+  the second-level cache.
 
 The logits are a last phase, divided by columns.
 """
@@ -20,10 +21,10 @@ cdef enum:
     OF_MODEL = 5    # weights, in the order of DecoderWeights.arrays
     OF_BLOCK = 18   # of each block, in that order
     GROUP = 32      # rows at most, whose activations fit into the second-level cache
-    PACKED_GROUP = 128  # the same where the weights are packed: they are read fewer times
-    LEAST_GROUP = 4  # rows for which it is worth reading all weights
-    CACHE = 16777216  # bytes of weights that the last cache keeps
-    WORTH_PACKING = 67108864  # bytes of weights at most
+    PACKED_GROUP = 128        # the same for panels: of one block alone, whose weights are read less often
+    LEAST_GROUP = 4           # rows for which it is worth reading all weights
+    CACHE = 16777216          # bytes of weights that the last cache keeps
+    WORTH_PACKING = 67108864  # bytes of weights at most, which are then in memory twice
 
 cdef struct Sizes:
     Py_ssize_t Q, K, D, F, V, N, S, L  # S: the most positions that a query looks at
