@@ -130,19 +130,25 @@ typedef float floats __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_a
 typedef uint32_t bytes __attribute__((vector_size(VECTOR_BYTES), aligned(1), may_alias));
 typedef uint16_t shorts __attribute__((vector_size(VECTOR_BYTES / 2), aligned(2), may_alias));
 typedef int8_t chars __attribute__((vector_size(VECTOR_BYTES / 4), aligned(1), may_alias));
-enum { LANES_OF_TILE = VECTOR_BYTES / 4 };
+enum {
+    LANES_OF_TILE = VECTOR_BYTES / 4,
+    VECTORS = VECTOR_BYTES == 32 ? 2 : 1, /* of outputs, at a time: two share the activations that are loaded */
+};
 #if defined(__clang__) /* it ignores GCC's pragma, and a tile of 4 rows then takes twice the time */
 #define UNROLL_ALL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL_ALL _Pragma("GCC unroll 16")
 #endif
 #define FOR_ROWS UNROLL_ALL for (int r = 0; r < rows; r++)
-#define FOR_VECTORS UNROLL_ALL for (int v = 0; v < vectors; v++)
+#define FOR_VECTORS UNROLL_ALL for (int v = 0; v < VECTORS; v++)
 #define FOR_TILE FOR_ROWS FOR_VECTORS
 
 /* float16 of some outputs as floats: as from_half does it. */
 ALWAYS_INLINE floats vector_from_halves(const uint16_t *halves)
 {
+#if defined(__F16C__) && !defined(__AVX512F__)
+    return (floats)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)halves));
+#endif
     const bytes half = __builtin_convertvector(*(const shorts *)halves, bytes);
     const floats size = (floats)((half & 0x7FFF) << 13) * 5.192296858534828e33f;
     const bytes not_finite = (bytes)(size >= 65536.0f) & 0x7F800000;
@@ -391,7 +397,7 @@ ALWAYS_INLINE void unpack_scales(const int each, const int factors, const void *
 }
 
 /* Many rows pass over a panel by strips of some blocks, whose codes are taken out of their planes once, to bytes in
- * the first cache.  A tile has all outputs of the panel, so that each activation is loaded for two products. */
+ * the first cache. */
 #define MULTIPLY_IF(BITS, EACH, FACTORS, LEVELS)                                                   \
     if (IS_FORMAT(f, BITS, EACH, FACTORS, LEVELS)) {                                               \
         unpack(BITS, LEVELS, f, from, last - first, codes);                                        \
@@ -400,8 +406,8 @@ ALWAYS_INLINE void unpack_scales(const int each, const int factors, const void *
             unpack_scales(EACH, FACTORS, f->offset, f->e, from, last - first, offset);             \
         for (ptrdiff_t m = 0; m < M; m += MOST_ROWS) {                                             \
             const Rows tile = rows_from(x, m * blocks + first * MOST_ROWS, f);               \
-            usual_body(MOST_ROWS, PANEL / LANES_OF_TILE, BITS, EACH, FACTORS, LEVELS, 1,           \
-                       first == 0, &strip, last - first, 0, &tile, y + m * ldy, ldy, outputs);     \
+            usual_body(MOST_ROWS, BITS, EACH, FACTORS, LEVELS, 1, first == 0, &strip,              \
+                       last - first, 0, &tile, y + m * ldy, ldy, outputs);                         \
         }                                                                                          \
     }
 static __attribute__((noinline)) void multiply_strip(const Format *f, ptrdiff_t blocks, ptrdiff_t panel,
