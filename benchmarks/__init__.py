@@ -29,5 +29,5 @@
 
 Machinery: `minillm.timing` times, keeps, compares and shows; `report` has the project's own table;
 `cases` and `training` are what the first command times, with `pytorch`, `bert`,
-`encoder_decoder` and `pointer_generator` for PyTorch's side.
+`encoder_decoder`, `pointer_generator` and `search` for PyTorch's side.
 """

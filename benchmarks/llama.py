@@ -1,185 +1,234 @@
-"""A Llama with quantised weights, here and in llama.cpp: prompts, writing, and what rounding costs.
+"""A Llama with quantised weights, here and in programs like llama.cpp: speed, and what it costs.
 
-    python -m benchmarks.llama FILE.gguf [--llama-bench PROGRAM] [--threads 1 2]
-                               [--only speed|error]
+    python -m benchmarks.llama FILE.gguf [--peer NAME=PATH/libllama.so ...] [--threads 1 2]
 
-speed: the tokens per second of reading a prompt of 256 tokens, and of writing 64 tokens after the
-first, with the weights as they are in the file, and as Q4_0 and Q8_0 (files in a temporary folder).
-llama.cpp is timed by its own `llama-bench -p 256 -n 64` on the same files, in turn with ours; the
-figures are medians.  Writing is also given as the part of the measured bandwidth of the memory at
-which the weights are read.
+All programs read the same files, which our own export writes from the weights of FILE.gguf.  Types
+with blocks of 256 weights need longer rows than a small model may have, so its width is padded with
+zeros, which change no logit.  The weights of a larger model are random, because speed does not
+depend on their values.
 
-error: each format against the file's weights in float32, on a text: the largest and the root mean
-square difference of logits, the mean Kullback-Leibler divergence to it in nats, that to the
-format's own weights in float32 (the cost of rounding activations alone), and the perplexity.
+In turn, each program reads a prompt of 256 tokens, and then 64 more, one by one, as if it had
+written them.  The table has the medians, in tokens per second, for each number of threads; how many
+times as fast as another program ours is; the gain of the last number of threads over the first; and
+how much of the memory's bandwidth reading the weights takes while writing.
+
+"KL" is the mean Kullback-Leibler divergence, in nats, from the model that is not quantised, on 512
+tokens of a text.  "rounding" is the divergence from the same quantised weights in float32: the cost
+of rounding activations, which a program does for its speed.
 """
 
 import json
+import re
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm.decoding import Reader
-from minillm.formats.gguf import GGUF, export_gguf
-from minillm.models.llama import Llama
+from minillm.formats.gguf import GGUF, export_gguf, read_weights
+from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.softmax import log_softmax
 from minillm.quantised.matrix import dequantised
+from minillm.text import Characters
+from minillm.timing.contest import threads
+from minillm.timing.report import aligned
 from minillm.training.optimisers import sum_of_squares
 
 from .pytorch import on_threads, parser
 
-PROMPT, WRITTEN = 256, 64
-FORMATS = ("Q4_0", "Q4_1", "Q8_0")
+PROMPT, WRITTEN, TOKENS = 256, 64, 512
+TYPES = ("Q4_0", "Q4_1", "Q5_0", "Q8_0")
+LONG_ROWS = ("Q4_K", "Q6_K")
+LARGE = LlamaConfig(32000, 2048, 22, 32, 4, 2048, 5632, tied=False)
 TEXT = Path(__file__).resolve().parents[1] / "README.md"
+
+Speed = tuple[float, float]  # of the prompt, and of writing
+
+
+class Ours:
+    """minillm, which is asked like another program."""
+
+    def load(self, file: str, config: LlamaConfig) -> None:
+        """Read a model's weights."""
+        self.model = Llama(config, params=read_weights(file, config))
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """What a method returns."""
+        return getattr(self, method)(*arguments)
+
+    def seconds(self, file: str, count: int, ids: list[int], more: list[int]) -> list[float]:
+        """The seconds for the ids, and for each one more."""
+        reader, prompt, others = Reader(self.model), np.array([ids]), np.array(more)[:, None, None]
+        with threads(count):
+            times, (_, state) = [time.perf_counter()], reader.read(prompt, reader.zero_state(1))
+            times.append(time.perf_counter())
+            for token in others:
+                _, state = reader.read(token, state)
+                times.append(time.perf_counter())
+        return np.diff(times).tolist()
+
+    def logits(self, file: str, ids: list[int], vocabulary: int, path: str) -> None:
+        """Save the logits after each of the ids as a file of NumPy."""
+        np.save(path, self.model.forward(np.array([ids]))[0][0])
+
+    def bytes(self) -> int:
+        """The bytes of the weights that each token needs whole."""
+        looked_up = () if self.model.config.tied else ("embedding.E",)
+        return sum(w.nbytes for name, w in self.model.params.items() if name not in looked_up)
+
+
+class Peer:
+    """Another program, in a process of its own (benchmarks.llama_peers)."""
+
+    def __init__(self, library: str) -> None:
+        command = [sys.executable, "-m", "benchmarks.llama_peers", library]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """What a method returns."""
+        print(json.dumps([method, *arguments]), file=self.process.stdin, flush=True)
+        assert self.process.stdout is not None
+        return json.loads(self.process.stdout.readline())
 
 
 def main() -> None:
     options = parser(__doc__, rounds=5)
     options.add_argument("file", type=Path)
-    options.add_argument("--llama-bench", metavar="PROGRAM", help="of llama.cpp")
-    options.add_argument("--only", choices=("speed", "error"))
-    options.add_argument("--text", type=Path, default=TEXT, help="for the errors")
-    options.add_argument("--tokens", type=int, default=512, help="of the text")
+    options.add_argument("--peer", action="append", default=[], metavar="NAME=LIBRARY")
+    options.add_argument("--only", nargs="+", metavar="WEIGHTS", help="lines of the table")
     args = options.parse_args()
+    ours, bandwidth = Ours(), []
+    programs: dict[str, Ours | Peer] = {"minillm": ours}
+    for _ in on_threads(args.threads):
+        bandwidth.append(read_bandwidth())
+        print(f"the memory gives {bandwidth[-1] / 1e9:.1f} GB/s")
+    for name, _, library in (each.rpartition("=") for each in args.peer):
+        programs[name] = Peer(library)
+        print(f"\n{name}: {programs[name].ask('about')}")
+    given = GGUF().read(args.file)
+    model, text = dequantised(given.model), TEXT.read_text(encoding="utf-8")
+    ids = given.tokenizer.encode(text)[:TOKENS].tolist()
+    exact = log_probabilities(model.forward(np.array([ids]))[0][0])
+    table = [heads(args.threads)]
     with tempfile.TemporaryDirectory() as folder:
-        if args.only != "error":
-            files = {"as it is": args.file}
-            found = GGUF().read(args.file)
-            model, tokenizer = found.model, found.tokenizer
-            for format in ("Q4_0", "Q8_0"):
-                files[format] = Path(folder, f"{format}.gguf")
-                export_gguf(model, tokenizer, files[format], format)
-            speed(files, args.llama_bench, args.threads, args.rounds)
-        if args.only != "speed":
-            error(args.file, args.text, args.tokens, Path(folder))
+        logits = f"{folder}/logits.npy"
+        for name, source, block_type in cases(model):
+            if args.only and name not in args.only:
+                continue
+            file = f"{folder}/{name}.gguf"
+            export_gguf(source, Characters(["a"]), file, block_type)
+            ours.load(file, source.config)
+            V, memory = source.config.vocabulary, [ours.bytes() / each for each in bandwidth]
+            speeds = measured(programs, file, [id % V for id in ids], args.threads, args.rounds)
+            costs = {program: ["", ""] for program in programs}
+            if source.config != LARGE:
+                own = log_probabilities(dequantised(ours.model).forward(np.array([ids]))[0][0])
+                for program, one in programs.items():
+                    one.ask("logits", file, ids, V, logits)
+                    rounded = log_probabilities(np.load(logits))
+                    costs[program] = [f"{divergence(p, rounded):.2e}" for p in (exact, own)]
+            for program, speed in speeds.items():
+                found = line(speed, speeds["minillm"], memory)
+                table.append([name, program, *costs[program], *found])
+    print("\n" + aligned(table, left=(0, 1)))
 
 
-# --- speed ---------------------------------------------------------------------------------------
+def cases(model: Llama) -> Iterator[tuple[str, Llama, str]]:
+    """Yield a name, a model, and the type that its weights get, for each part of the table."""
+    for block_type in TYPES:
+        yield block_type, model, block_type
+    wide = padded(model)
+    for block_type in LONG_ROWS:
+        yield f"{block_type}, padded", wide, block_type
+    large = drawn(LARGE)
+    for block_type in (*TYPES[::3], *LONG_ROWS):
+        yield f"{block_type}, 1.1 billion", large, block_type
 
 
-def speed(files: dict[str, Path], llama_bench: str | None, threads: list[int], rounds: int) -> None:
-    """Print a line for each file and number of threads."""
-    models = {}
-    for name, file in files.items():
-        start = time.perf_counter()
-        models[name] = GGUF().read(file).model
-        loading, size = time.perf_counter() - start, file.stat().st_size
-        memory = sum(array.nbytes for array in models[name].params.values())
-        print(f"{name:9} loaded in {loading:.2f} s; {memory / size:.2f} of the file in memory")
-    for count in on_threads(threads):
-        bandwidth = read_bandwidth()
-        print(f"  the memory gives {bandwidth / 1e9:.1f} GB/s")
-        for name, file in files.items():
-            figures: dict[str, list[tuple[float, float]]] = {"minillm": [], "llama.cpp": []}
-            for _ in range(rounds):
-                figures["minillm"].append(ours(models[name]))
-                if llama_bench:
-                    figures["llama.cpp"].append(theirs(llama_bench, file, count))
-            (prompt, written), *others = (
-                tuple(median(column) for column in zip(*each, strict=True))
-                for each in figures.values()
-                if each
-            )
-            memory = sum(array.nbytes for array in models[name].params.values())
-            print(
-                f"  {name:9} prompt {prompt:6.0f} tokens/s, writing {written:5.1f}, "
-                f"{written * memory / bandwidth:.0%} of the bandwidth"
-            )
-            for their_prompt, their_written in others:
-                print(
-                    f"  {'llama.cpp':>9}        {their_prompt:6.0f}                   "
-                    f"{their_written:5.1f}   ours is {prompt / their_prompt:.2f} and "
-                    f"{written / their_written:.2f} times as fast",
-                    flush=True,
-                )
+def padded(model: Llama) -> Llama:
+    """The same model with sizes that are multiples of 256, filled up with zeros."""
+    c, w = model.config, model.config.head_width
+    D, F = -(-c.width // 256) * 256, -(-c.feed_forward // 256) * 256
+    group = c.heads // c.key_heads
+    M = next(m for m in range(c.key_heads, c.key_heads + 256) if m * group * w % 256 == 0)
+    sizes = {"width": D, "feed_forward": F, "heads": M * group, "key_heads": M, "head_width": w}
+    # The mean of a norm is taken over the zeros, too.
+    wide = replace(c, **sizes, eps=c.eps * c.width / D)
+    params = {}
+    for name, shape in Llama.shapes(wide).items():
+        old, new = model.params[name], np.zeros(shape, np.float32)
+        if old.ndim == 1:
+            new[: len(old)] = old * (c.width / D) ** 0.5
+        else:
+            for before, after in zip(columns(name, old, c), columns(name, new, wide), strict=True):
+                after[: len(before), : before.shape[1]] = before
+        params[name] = new
+    return Llama(wide, params=params)
+
+
+def columns(name: str, W: NDArray, config: LlamaConfig) -> list[NDArray]:
+    """The matrices that lie side by side in a matrix."""
+    heads = (config.heads, config.key_heads, config.key_heads)
+    ends = {
+        "W_qkv": np.cumsum(heads) * config.head_width,
+        "W_gate_up": [config.feed_forward, 2 * config.feed_forward],
+    }.get(name.rsplit(".", 1)[-1], [W.shape[1]])
+    return np.split(W, ends[:-1], axis=1)
+
+
+def drawn(config: LlamaConfig) -> Llama:
+    """A model with random weights; all of its blocks have the same ones."""
+    rng, of_kind, params = np.random.default_rng(0), {}, {}
+    for name, shape in Llama.shapes(config).items():
+        kind = re.sub(r"\d+", "", name)
+        if kind not in of_kind:
+            of_kind[kind] = np.float32(0.02) * rng.standard_normal(shape, np.float32)
+        params[name] = of_kind[kind]
+    return Llama(config, params=params)
+
+
+# --- measuring -----------------------------------------------------------------------------------
+
+
+def measured(
+    programs: Mapping[str, "Ours | Peer"], file: str, ids: list[int], counts: list[int], rounds: int
+) -> dict[str, list[Speed]]:
+    """The speeds of each program on each number of threads."""
+    speeds: dict[str, list[Speed]] = {program: [] for program in programs}
+    for n in counts:
+        turns: dict[str, list[list[float]]] = {program: [] for program in programs}
+        for _ in range(rounds):
+            for program, one in programs.items():
+                question = file, n, ids[:PROMPT], ids[PROMPT : PROMPT + WRITTEN]
+                turns[program].append(one.ask("seconds", *question))
+        for program, times in turns.items():
+            prompt = median(each[0] for each in times)
+            written = median(seconds for each in times for seconds in each[1:])
+            speeds[program].append((PROMPT / prompt, 1 / written))
+    return speeds
 
 
 def read_bandwidth() -> float:
     """Measure the bytes per second of an array that is read, beyond all caches."""
-    array = np.ones(1 << 26, np.float32)
-    return array.nbytes / min(seconds(lambda: sum_of_squares([array])) for _ in range(7))
+    array, times = np.ones(1 << 26, np.float32), []
+    for _ in range(7):
+        start = time.perf_counter()
+        sum_of_squares([array])
+        times.append(time.perf_counter() - start)
+    return array.nbytes / min(times)
 
 
-def seconds(run: Callable[[], object]) -> float:
-    """The time of a call."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def ours(model: Llama) -> tuple[float, float]:
-    """The tokens per second of a prompt, and of writing from a first token on."""
-    reader = Reader(model)
-    ids = np.random.default_rng(0).integers(0, model.config.vocabulary, (1, PROMPT))
-    prompt = seconds(lambda: reader.read(ids, reader.zero_state(1)))
-    logits, state = reader.read(ids[:, :1], reader.zero_state(1))
-
-    def write() -> None:
-        nonlocal logits, state
-        for _ in range(WRITTEN):
-            logits, state = reader.read(logits.argmax(axis=1)[:, None], state)
-
-    return PROMPT / prompt, WRITTEN / seconds(write)
-
-
-def theirs(program: str, file: Path, count: int) -> tuple[float, float]:
-    """The same of llama.cpp."""
-    sizes = ["-p", str(PROMPT), "-n", str(WRITTEN), "-t", str(count), "-r", "1"]
-    command = [program, "-m", str(file), *sizes, "-o", "json"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    prompt, written = (test["avg_ts"] for test in json.loads(done.stdout))
-    return prompt, written
-
-
-# --- error ---------------------------------------------------------------------------------------
-
-
-def error(file: Path, text: Path, tokens: int, folder: Path) -> None:
-    """Print a line for each format."""
-    found = GGUF().read(file)
-    model, tokenizer = found.model, found.tokenizer
-    ids = np.asarray(tokenizer.encode(text.read_text(encoding="utf-8")))[: tokens + 1]
-    exact = log_probabilities(dequantised(model), ids)
-    print(
-        f"\n{len(ids) - 1} tokens of {text.name}; "
-        f"in float32 the perplexity is {perplexity(exact, ids):.3f}"
-    )
-    print(
-        "  format     logits: largest, root mean square   KL divergence   to its own   perplexity"
-    )
-    for name, found in formats(model, tokenizer, file, folder):
-        rounded = log_probabilities(found, ids)
-        # Logits mean the same when a number is added to all of a row: their means are made equal.
-        difference = rounded - exact
-        difference -= difference.mean(axis=1, keepdims=True)
-        own = log_probabilities(dequantised(found), ids)
-        print(
-            f"  {name:9} {np.abs(difference).max():9.3f} {np.sqrt((difference**2).mean()):9.4f}"
-            f"        {divergence(exact, rounded):16.2e} {divergence(own, rounded):12.2e}"
-            f" {perplexity(rounded, ids):12.3f}",
-            flush=True,
-        )
-
-
-def formats(
-    model: Llama, tokenizer: object, file: Path, folder: Path
-) -> Iterator[tuple[str, Llama]]:
-    """Yield the model as it is in the file, and then in each format."""
-    yield "as it is", model
-    for name in FORMATS:
-        export_gguf(model, tokenizer, folder / f"{name}.gguf", name)
-        yield name, GGUF().read(folder / f"{name}.gguf").model
-
-
-def log_probabilities(model: Llama, ids: NDArray) -> NDArray[np.float64]:
-    """Log P of every token after each of the ids but the last: (T - 1, V)."""
-    logits = model.forward(ids[None, :-1])[0][0]
+def log_probabilities(logits: NDArray) -> NDArray[np.float64]:
+    """Log P of every token: (T, V)."""
     return log_softmax(logits.astype(np.float64))
 
 
@@ -188,9 +237,26 @@ def divergence(log_p: NDArray, log_q: NDArray) -> float:
     return float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean())
 
 
-def perplexity(log_p: NDArray, ids: NDArray) -> float:
-    """Exp of the mean of -log P of each next token."""
-    return float(np.exp(-log_p[np.arange(len(log_p)), ids[1:]].mean()))
+# --- the table -----------------------------------------------------------------------------------
+
+
+def heads(counts: list[int]) -> list[str]:
+    """The names of the columns."""
+    names = ["weights", "program", "KL", "rounding"]
+    for work in ("prompt", "writing"):
+        names += [f"{work} {n}" for n in counts] + ["ours"] * len(counts) + ["gain"]
+    return [*names, "bandwidth", *[""] * (len(counts) - 1)]
+
+
+def line(speeds: list[Speed], ours: list[Speed], seconds_of_memory: list[float]) -> list[str]:
+    """The cells of one program's speeds."""
+    cells = []
+    for found, own in zip(zip(*speeds, strict=True), zip(*ours, strict=True), strict=True):
+        cells += [f"{each:.4g}" for each in found]
+        cells += [f"{a / b:.2f}" if speeds != ours else "" for a, b in zip(own, found, strict=True)]
+        cells.append(f"{found[-1] / found[0]:.2f}")
+    pairs = zip(speeds, seconds_of_memory, strict=True)
+    return cells + [f"{writing * seconds:.0%}" for (_, writing), seconds in pairs]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Translating with the Transformer, here and in PyTorch.
+"""Translating with the Transformer and the recurrent encoder-decoder, here and in PyTorch.
 
-    python -m benchmarks.transformer [--threads 1 2] [--sizes small big]
+    python -m benchmarks.transformer [--threads 1 2] [--sizes small big recurrent] [--together 64]
     python -m benchmarks.transformer --run runs/multi30k --sentences english.txt
 
 The same weights and the same batches; outputs must agree before anything is timed.  PyTorch runs
@@ -24,23 +24,28 @@ from minillm.data import Minibatches, Sequences
 from minillm.data.lines import read_lines
 from minillm.decoding.beam import beam_search
 from minillm.layers.positions import sinusoids
+from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.timing.contest import turns
 
+from . import encoder_decoder
 from .pytorch import on_threads, parser, show, tensors
+from .search import search
 
+RECURRENT: dict[str, Any] = {"embedding": 256, "hidden": 256, "attention": "general"}
 SIZES = {
     "small": {"layers": 4, "heads": 4, "width": 128, "feed_forward": 512},
     "big": {"layers": 4, "heads": 4, "width": 256, "feed_forward": 1024},
 }
 VOCABULARY = 8000
-TOGETHER = 64  # sentences translated at a time
 LIMIT = 16  # tokens that a model of random weights writes
 
 
 def main() -> None:
     options = parser(__doc__, rounds=7)
-    options.add_argument("--sizes", choices=SIZES, nargs="+", default=list(SIZES))
+    names = [*SIZES, "recurrent"]
+    options.add_argument("--sizes", choices=names, nargs="+", default=names)
+    options.add_argument("--together", type=int, default=64, help="sentences of a batch")
     options.add_argument("--beams", type=int, nargs="+", default=[1, 5])
     options.add_argument("--run", metavar="DIR", help="translate with a trained model")
     options.add_argument("--sentences", metavar="FILE", help="its sources, by lines")
@@ -49,14 +54,15 @@ def main() -> None:
         options.error("--run and --sentences go together")
     for count in on_threads(args.threads):
         if args.run is not None:
-            model, batches, limit = trained(args.run, args.sentences)
+            model, batches, limit = trained(args.run, args.sentences, args.together)
             translate(model, batches, limit, args.beams, args.rounds, count)
             continue
         for name in args.sizes:
-            print(f"{name} {SIZES[name]}, vocabulary {VOCABULARY}")
-            model = fresh(name, shared=False, tied=False)
+            print(f"{name} {SIZES.get(name, RECURRENT)}, vocabulary {VOCABULARY}")
+            model = fresh(name, shared=False, tied=False) if name in SIZES else recurrent()
             model.params["output.b"][model.config.eos] = -100  # never
-            translate(model, sources(), LIMIT, args.beams, args.rounds, count)
+            batches = sources(args.together)
+            translate(model, batches, LIMIT, args.beams, args.rounds, count)
 
 
 def fresh(name: str, **options: bool):
@@ -64,6 +70,12 @@ def fresh(name: str, **options: bool):
     sizes: dict[str, Any] = SIZES[name] | options
     config = TransformerConfig(VOCABULARY, VOCABULARY, **sizes)
     return Transformer(config, np.random.default_rng(0))
+
+
+def recurrent():
+    """Make an encoder-decoder with attention, with random weights."""
+    config = EncoderDecoderConfig(VOCABULARY, VOCABULARY, **RECURRENT)
+    return EncoderDecoder(config, np.random.default_rng(0))
 
 
 def random_sentences(count: int):
@@ -79,17 +91,17 @@ def random_sentences(count: int):
 # --- translating ----------------------------------------------------------------------------
 
 
-def sources():
+def sources(together: int):
     """Make batches of sources and their lengths."""
-    ours, _ = random_sentences(2 * TOGETHER)
-    return list(Minibatches((ours,), TOGETHER, seed=0).once())
+    ours, _ = random_sentences(max(2 * together, 8))
+    return list(Minibatches((ours,), together, seed=0).once())
 
 
-def trained(folder: str, file: str):
+def trained(folder: str, file: str, together: int):
     """The model of a run, batches of sources, and the limit of an output's length."""
     run = minillm.load(folder)
     encoded = Sequences(run.source.encode(line, place) for line, place in read_lines(file))
-    batches = list(Minibatches((encoded,), TOGETHER, seed=0).once())
+    batches = list(Minibatches((encoded,), together, seed=0).once())
     return run.model, batches, run.data["longest_target"]
 
 
@@ -97,7 +109,11 @@ def translate(model, batches, limit: int, beams, rounds: int, count: int) -> Non
     """Print sentences per second, from ids to ids."""
     import torch
 
-    other = PyTorch(replace(model.config, dropout=0.0), tensors(model.params))
+    other: Any
+    if isinstance(model, EncoderDecoder):
+        other = encoder_decoder.pytorch_model(model.config, model.params)
+    else:
+        other = PyTorch(replace(model.config, dropout=0.0), tensors(model.params))
     theirs = [tuple(map(torch.from_numpy, batch)) for batch in batches]
     sentences = sum(len(lengths) for _, lengths in batches)
     for beam in beams:
@@ -262,55 +278,7 @@ class PyTorch:
                 x = self.block(name, x, attention, cross)
             return self.logits(self.last_norm("decoder", x)).view(*ids.shape, -1)
 
-        search = pytorch_greedy if beam == 1 else pytorch_beam_search
         return search(next_logits, len(source), beam, limit, config.eos)
-
-
-def pytorch_greedy(next_logits, B, beam, limit, eos):
-    """Write the likeliest token each time."""
-    import torch
-
-    ids, ended, written = torch.full((B, 1), eos), torch.zeros(B, 1, dtype=bool), []
-    for t in range(limit):
-        ids = next_logits(ids, t, None).argmax(dim=-1)
-        written.append(ids)
-        ended = ended | (ids == eos)
-        if ended.all():
-            break
-    rows = torch.cat(written, dim=1).tolist()
-    return [row[: row.index(eos)] if eos in row else row for row in rows]
-
-
-def pytorch_beam_search(next_logits, B, beam, limit, eos):
-    """Search as :func:`minillm.decoding.beam.beam_search` does."""
-    import torch
-    from torch.nn import functional as F
-
-    ids, rows = torch.full((B, beam), eos), torch.arange(B)[:, None]
-    totals = torch.full((B, beam), -torch.inf)
-    totals[:, 0] = 0  # at first all hypotheses are the same one
-    parents, texts, finished = None, torch.zeros(B, beam, 0, dtype=int), [[] for _ in range(B)]
-    undone = set(range(B))
-    for t in range(limit):
-        log_p = F.log_softmax(next_logits(ids, t, parents), dim=-1)
-        best, chosen = (totals[..., None] + log_p).flatten(1).topk(2 * beam)
-        parent, ids = chosen // log_p.shape[-1], chosen % log_p.shape[-1]
-        ended = ids == eos
-        for b, k in ended[:, :beam].nonzero().tolist():
-            if b in undone:
-                text = texts[b, parent[b, k]].tolist()
-                finished[b].append((best[b, k].item() / (t + 1), text))
-        order = ended.int().argsort(dim=1, stable=True)[:, :beam]
-        totals, ids, parent = (x.gather(1, order) for x in (best, ids, parent))
-        parents = (rows * beam + parent).flatten()
-        texts = torch.cat([texts[rows, parent], ids[..., None]], dim=2)
-        reached = (totals[:, 0] / (t + 1)).tolist()
-        undone = {b for b in undone if len(finished[b]) < beam or max(finished[b])[0] < reached[b]}
-        if not undone:
-            break
-    for b in undone:  # the limit cuts off
-        finished[b].append((totals[b, 0].item() / limit, texts[b, 0].tolist()))
-    return [max(each)[1] for each in finished]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import os
 import re
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.testing import check_projections
 from minillm.timing import contest
-from minillm.timing.results import VERSION, Limits, Results, machine
+from minillm.timing.results import HELD_TO_AVX2, VERSION, Limits, Results, described, machine
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -79,9 +80,34 @@ def test_a_file_of_another_kind_ends_the_program(line, message, tmp_path, capsys
     assert shown.count("\n") == 1
 
 
+def test_peers_are_held_to_avx2_where_our_kernels_are(monkeypatch):
+    started = []
+    monkeypatch.setattr(os, "execve", lambda *arguments: started.append(arguments))
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--full"])
+    for name in HELD_TO_AVX2:
+        monkeypatch.delenv(name, raising=False)
+    for kernels, available in (("avx512", ["avx512", "avx2"]), ("avx2", ["avx2"])):
+        kernels = {"kernels": kernels, "available": available}
+        monkeypatch.setattr(program, "kernels_info", lambda found=kernels: found)
+        program.hold_peers()
+        assert not started
+    kernels = {"kernels": "avx2", "available": ["avx512", "avx2"]}
+    monkeypatch.setattr(program, "kernels_info", lambda: kernels)
+    program.hold_peers()
+    ((_, command, environment),) = started
+    assert command == [sys.executable, "-m", "benchmarks", "--full"]
+    assert "held to AVX2" not in described(machine())
+    for name, value in HELD_TO_AVX2.items():
+        assert environment[name] == value
+        monkeypatch.setenv(name, value)
+    program.hold_peers()
+    assert len(started) == 1
+    assert "held to AVX2" in described(machine())
+
+
 def test_a_refusal_leaves_no_file(quick, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(program, "limits", contest.limits)
-    monkeypatch.setattr(program, "kernels_info", lambda: {"available": ["numpy", "avx2"]})
+    monkeypatch.setattr(program, "kernels_info", lambda: {"kernels": "avx2", "available": ["avx2"]})
     monkeypatch.setattr("benchmarks.cases.cases", lambda *_: [])
     for wrong, message in (("--only=nothing", "found no case"), ("--threads=0", "found 0")):
         command = ["benchmarks", "--out", str(tmp_path), "--threads=1", wrong]

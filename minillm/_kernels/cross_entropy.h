@@ -9,18 +9,23 @@
 #include "maths.h"
 
 #define DEFINE_CROSS_ENTROPY(REAL, SUFFIX, LOG)                                                    \
-    static REAL cross_entropy_row_##SUFFIX(ptrdiff_t V, const REAL *z, ptrdiff_t target,           \
-                                           REAL smoothing, REAL *p)                                \
+    /* The shifted logits' sum, exponentials and these' sum are one pass: exp takes most of it. */ \
+    static REAL cross_entropy_row_##SUFFIX(ptrdiff_t V, const REAL *restrict z, ptrdiff_t target,  \
+                                           REAL smoothing, REAL *restrict p)                       \
     {                                                                                              \
         const REAL largest = largest_##SUFFIX(V, z);                                               \
-        for (ptrdiff_t v = 0; v < V; v++)                                                          \
-            p[v] = z[v] - largest;                                                                 \
-        REAL expected = p[target];                                                                 \
+        REAL sums[LANES] = {0}, levels[LANES] = {0}, expected = z[target] - largest;               \
+        ptrdiff_t i = 0;                                                                           \
+        for (; i + LANES <= V; i += LANES)                                                         \
+            for (int l = 0; l < LANES; l++)                                                        \
+                levels[l] += z[i + l] - largest, p[i + l] = exp_##SUFFIX(z[i + l] - largest),      \
+                    sums[l] += p[i + l];                                                           \
+        for (int l = 0; i < V; i++, l++)                                                           \
+            levels[l] += z[i] - largest, sums[l] += p[i] = exp_##SUFFIX(z[i] - largest);           \
         if (smoothing > 0)                                                                         \
-            expected = (1 - smoothing) * expected + smoothing * (sum_##SUFFIX(V, p) / (REAL)V);    \
-        for (ptrdiff_t v = 0; v < V; v++)                                                          \
-            p[v] = exp_##SUFFIX(p[v]);                                                             \
-        const REAL total = sum_##SUFFIX(V, p);                                                     \
+            expected = (1 - smoothing) * expected +                                                \
+                       smoothing * (sum_of_lanes_##SUFFIX(levels) / (REAL)V);                      \
+        const REAL total = sum_of_lanes_##SUFFIX(sums);                                            \
         for (ptrdiff_t v = 0; v < V; v++)                                                          \
             p[v] /= total;                                                                         \
         return LOG(total) - expected;                                                              \
@@ -71,13 +76,16 @@ DEFINE_CROSS_ENTROPY(double, f64, log)
         ptrdiff_t i = 0, found = 0;                                                                \
         for (; i + LANES <= V; i += LANES)                                                         \
             for (int l = 0; l < LANES; l++)                                                        \
-                part[l] += exp_##SUFFIX(z[i + l] - largest);                                       \
+                part[l] += exp_for_sum_##SUFFIX(z[i + l] - largest);                               \
         for (int l = 0; i < V; i++, l++)                                                           \
-            part[l] += exp_##SUFFIX(z[i] - largest);                                               \
+            part[l] += exp_for_sum_##SUFFIX(z[i] - largest);                                       \
         const double log_total = log((double)sum_of_lanes_##SUFFIX(part));                         \
         for (ptrdiff_t start = 0; start < V; start += BLOCK) {                                     \
             const ptrdiff_t end = start + BLOCK < V ? start + BLOCK : V;                           \
-            if (largest_##SUFFIX(end - start, z + start) < least)                                  \
+            int some = 0;                                                                          \
+            for (ptrdiff_t v = start; v < end; v++)                                                \
+                some |= z[v] >= least;                                                             \
+            if (!some)                                                                             \
                 continue;                                                                          \
             for (ptrdiff_t v = start; v < end; v++) {                                              \
                 if (z[v] < least || (found == count && !((double)z[v] > log_p[count - 1])))        \

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The decoder of a Transformer for one token of each row, in one call: the twin of its original.
 
-A GPT is a decoder without cross-attention.  The addresses of the weights are found once, and not at
-every token.  The work is divided among the threads in one of two ways.
+A GPT is a decoder without cross-attention, and an output layer alone is one without blocks.  The
+addresses of the weights are found once, and not at every token.  The work is divided among the threads in one of two ways.
 
 - Few rows, or more weights than a cache keeps: reading the weights takes most of the time.  Each thread has
   its columns of every product, and its heads.  A block has four phases, or six with cross-attention.  A phase
@@ -18,8 +18,10 @@ cdef enum:
     OF_MODEL = 5    # weights, in the order of DecoderWeights.arrays
     OF_BLOCK = 18   # of each block, in that order
     GROUP = 32      # rows at most, whose activations fit into the second-level cache
+    PACKED_GROUP = 128  # the same where the weights are packed: they are read fewer times
     LEAST_GROUP = 4  # rows for which it is worth reading all weights
     CACHE = 16777216  # bytes of weights that the last cache keeps
+    WORTH_PACKING = 67108864  # bytes of weights at most
 
 cdef struct Sizes:
     Py_ssize_t Q, K, D, F, V, N, S, L  # S: the most positions that a query looks at
@@ -31,11 +33,11 @@ include "step.pxi"
 cdef int find_weights(Addresses found, floating zero) except -1:
     cdef Py_ssize_t count = len(found.arrays), L = (count - OF_MODEL) // OF_BLOCK, i, j
     arrays = found.arrays
-    check(L > 0 and OF_MODEL + L * OF_BLOCK == count, "the list of weights")
-    tied, crosses = arrays[3] is None, arrays[OF_MODEL + 8] is not None
+    check(L >= 0 and OF_MODEL + L * OF_BLOCK == count, "the list of weights")
+    tied, crosses = arrays[3] is None, L > 0 and arrays[OF_MODEL + 8] is not None
     check(tied or arrays[2] is None, "the output")
     V, D = arrays[2].shape if tied else arrays[3].shape[::-1]
-    F = arrays[OF_MODEL + 14].shape[1]
+    F = arrays[OF_MODEL + 14].shape[1] if L > 0 else 0
     norm, affine = [(D,), (D,)], [(D, D), (D,)]
     shapes = [*norm, (V, D), (D, V), (V,)]
     shapes += [*norm, (D, 3 * D), (3 * D,), *affine, *norm, *affine, *affine, *norm, (D, F), (F,), (F, D), (D,)] * L
@@ -58,6 +60,24 @@ cdef int find_weights(Addresses found, floating zero) except -1:
     found.sizes.V, found.sizes.D, found.sizes.F, found.sizes.L = V, D, F, L
     found.sizes.tied, found.sizes.crosses = tied, crosses
     found.size = D * (V + L * ((6 if crosses else 4) * D + 2 * F))
+    if (crosses or L == 0) and found.size * <Py_ssize_t>sizeof(floating) <= WORTH_PACKING:
+        for i in range(count):
+            if found.weights[i].inputs > 0:
+                pack_weight(found, found.weights + i, zero)
+    return 0
+
+
+cdef int pack_weight(Addresses found, Weight *w, floating zero) except -1:
+    """Lay out a matrix as panels, which a step reads in one stream."""
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), count = w.outputs if w.by_outputs else w.inputs
+    # A thread's first columns may begin within a panel, so that a tile reads past the end.
+    cdef Py_ssize_t size = (w.inputs * ceil_div(w.outputs, lanes) + 1) * VECTOR_BYTES
+    cdef Workspace panels = Workspace(size), work = Workspace(lines_size(1, count))
+    w.panels = panels.take(size)
+    pack(<floating *>w.panels, PACKED * lanes,
+         lines_of(work, <const floating *>w.numbers, count, w.inputs if w.by_outputs else w.outputs),
+         not w.by_outputs, 0, w.inputs, 0, w.outputs)
+    found.parts.append(panels)
     return 0
 
 
@@ -75,6 +95,7 @@ cdef struct Step:
     Sizes sizes
     bint post_norm, relu
     bint cached                  # whether the weights stay in a cache from token to token
+    bint packed                  # whether they are panels
     bint by_rows
     Py_ssize_t parts             # of a phase
     const Weight *weights
@@ -255,7 +276,7 @@ cdef void group_of_rows(const Step *step, Py_ssize_t group, floating *of_type, c
 cdef void part_of_logits(const Step *step, Py_ssize_t part, floating *of_type, char *own) noexcept nogil:
     """Columns of the logits, y E^T or y W + b; few rows are not normed yet."""
     cdef Sizes s = step.sizes
-    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating)
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating) * (PACKED if step.packed else 1)
     cdef const floating *y = <const floating *>step.x
     cdef floating *h = <floating *>cut(&own, 0 if step.by_rows else s.Q * s.D * sizeof(floating))
     if not step.by_rows:
@@ -319,6 +340,7 @@ cdef run(
     check(s.Q > 0 and x.shape[1] == s.D, "x")
     step.past = <Kept *>addressed.take(2 * s.L * sizeof(Kept))
     step.memory = <Kept *>addressed.take(2 * s.L * sizeof(Kept))
+    kept = [1 if rows is not None else s.Q, 1, 1, s.D]
     find_kept(past, 2 * s.L, kept, step.past, True, <floating>0)
     s.N = kept[1]
     check(kept[1] * kept[3] == s.D and kept[0] == (s.Q if rows is None else 1), "the cache")
@@ -346,8 +368,10 @@ cdef run(
         step.attention = &attention[0, 0, 0]
     step.cached = found.size * item <= CACHE
     threads = threads_for(s.Q * found.size)
-    step.by_rows = step.cached and s.Q > TILE_ROWS(4)
-    groups = max(ceil_div(s.Q, GROUP), min(threads, s.Q // LEAST_GROUP))
+    step.packed = found.parts
+    step.by_rows = s.L > 0 and s.Q >= LEAST_GROUP * threads if step.packed else step.cached and s.Q > TILE_ROWS(4)
+    groups = max(1, min(threads, s.Q // LEAST_GROUP))  # or several times as many
+    groups *= ceil_div(s.Q, groups * (PACKED_GROUP if step.packed else GROUP))
     step.parts = groups if step.by_rows else threads
     M = ceil_div(s.Q, groups) if step.by_rows else s.Q
     each = own_size(&s, M, step.by_rows, item)

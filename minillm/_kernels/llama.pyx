@@ -10,26 +10,21 @@ needs whole rows of it, the sum is a phase of its own.
 
 cdef extern from *:
     """
-    /* Columns n0 to n1 of y (Q, O) += (x A) B, with x (Q, I), A (I, r), B (r, O).  h (r,) is memory for a row of
-       x A: each thread computes all of it, because it is thin. */
-    static void add_low_rank(Py_ssize_t Q, Py_ssize_t I, Py_ssize_t O, Py_ssize_t r, Py_ssize_t n0, Py_ssize_t n1,
-                             const float *restrict x, const float *restrict A, const float *restrict B,
-                             float *restrict h, float *restrict y) {
-        for (Py_ssize_t q = 0; q < Q; q++, x += I, y += O) {
-            for (Py_ssize_t k = 0; k < r; k++) h[k] = 0;
+    /* Columns n0 to n1 of y (Q, O) += x W, with x (Q, I), W (I, O). */
+    static void add_product(Py_ssize_t Q, Py_ssize_t I, Py_ssize_t O, Py_ssize_t n0, Py_ssize_t n1,
+                            const float *restrict x, const float *restrict W, float *restrict y) {
+        for (Py_ssize_t q = 0; q < Q; q++, x += I, y += O)
             for (Py_ssize_t i = 0; i < I; i++)
-                for (Py_ssize_t k = 0; k < r; k++) h[k] += x[i] * A[i * r + k];
-            for (Py_ssize_t k = 0; k < r; k++)
-                for (Py_ssize_t n = n0; n < n1; n++) y[n] += h[k] * B[k * O + n];
-        }
+                for (Py_ssize_t n = n0; n < n1; n++) y[n] += x[i] * W[i * O + n];
     }
     """
-    void add_low_rank(Py_ssize_t Q, Py_ssize_t I, Py_ssize_t O, Py_ssize_t r, Py_ssize_t n0, Py_ssize_t n1,
-                      const float *x, const float *A, const float *B, float *h, float *y) noexcept nogil
+    void add_product(Py_ssize_t Q, Py_ssize_t I, Py_ssize_t O, Py_ssize_t n0, Py_ssize_t n1, const float *x,
+                     const float *W, float *y) noexcept nogil
 
 cdef enum:
     OF_MODEL = 3    # weights, in the order of LlamaWeights.arrays
     OF_BLOCK = 11   # of each block, in that order; 3 to 7 of them need not be there
+    FEW_WEIGHTS = 5000000  # of a block, for which two parts of a phase are enough for each thread
     NORM_1 = 0
     W_QKV = 1
     W_O = 2
@@ -157,14 +152,18 @@ cdef Py_ssize_t column_of(const Matrix *W, Py_ssize_t panel) noexcept nogil:
 
 
 cdef void multiply_columns(
-    const Weight *W, Py_ssize_t Q, Py_ssize_t part, Py_ssize_t parts, const floating *x, floating *y,
-    char *own, Py_ssize_t *n0, Py_ssize_t *n1,
+    const Weight *W, Py_ssize_t Q, Py_ssize_t part, Py_ssize_t parts, bint is_first, const floating *x,
+    floating *y, char *own, Py_ssize_t *n0, Py_ssize_t *n1,
 ) noexcept nogil:
-    """The columns n0 to n1 of y (Q, O) = x (Q, I) W that are of this part."""
+    """The columns n0 to n1 of y (Q, O) = x (Q, I) W that are of this part.
+
+    In the first part that a thread computes, it rounds x; its memory still has these numbers in the others.
+    """
     cdef const Matrix *packed = <const Matrix *>W.packed
     cdef Py_ssize_t panels = ceil_div(W.outputs, PANEL) if packed == NULL else packed.panels
     cdef Py_ssize_t first = part * panels // parts, last = (part + 1) * panels // parts
     cdef Rows rows
+    cdef float *h
     if packed == NULL:
         n0[0], n1[0] = min(W.outputs, first * PANEL), min(W.outputs, last * PANEL)
         multiply_numbers(W, NULL, False, Q, n0[0], n1[0], x, NULL, y, own)
@@ -172,12 +171,14 @@ cdef void multiply_columns(
         n0[0], n1[0] = column_of(packed, first), column_of(packed, last)
         if last == panels:
             n1[0] = W.outputs
+        h = <float *>cut(&own, Q * W.rank * sizeof(float))
         rows = rows_in(own, packed, Q)
-        if first < last:
+        if is_first:
             round_rows(packed, Q, 0, Q, x, &rows)
-            multiply_panels(packed, Q, first, last, &rows, y, W.outputs)
-            if W.rank > 0:
-                add_low_rank(Q, W.inputs, W.outputs, W.rank, n0[0], n1[0], x, W.A, W.B, <float *>own, y)
+            memset(h, 0, Q * W.rank * sizeof(float))
+            add_product(Q, W.inputs, W.rank, 0, W.rank, x, W.A, h)
+        multiply_panels(packed, Q, first, last, &rows, y, W.outputs)
+        add_product(Q, W.rank, W.outputs, n0[0], n1[0], h, W.B, y)
 
 
 cdef Py_ssize_t product_size(const Weight *W, Py_ssize_t Q, Py_ssize_t itemsize) noexcept nogil:
@@ -185,22 +186,19 @@ cdef Py_ssize_t product_size(const Weight *W, Py_ssize_t Q, Py_ssize_t itemsize)
     cdef const Matrix *packed = <const Matrix *>W.packed
     if packed == NULL:
         return numbers_size(Q, W.inputs, W.outputs, itemsize)
-    return rows_size(packed, Q) + 64 + W.rank * sizeof(float)
+    return rows_size(packed, Q) + 64 + Q * W.rank * sizeof(float)
 
 
 # --- the phases of a step -----------------------------------------------------------
 
 
-cdef const floating *normed(
-    const Step *step, const Weight *gain, floating *y
-) noexcept nogil:
-    """The RMS norm of the rows x, in y."""
+cdef void norm_rows(const Step *step, const Weight *gain, floating *y) noexcept nogil:
+    """y = the RMS norm of the rows x."""
     cdef Py_ssize_t D = step.sizes.D, q
     cdef const floating *x = <const floating *>step.x
     cdef floating inverse_rms
     for q in range(step.sizes.Q):
         rms_norm_row(D, x + q * D, <const floating *>gain.numbers, step.eps, y + q * D, &inverse_rms)
-    return y
 
 
 cdef void attend(const Step *step, Py_ssize_t layer, Py_ssize_t first, Py_ssize_t last, floating *of_type,
@@ -300,7 +298,7 @@ cdef void gate(const Step *step, const floating *hidden, floating *h) noexcept n
 
 
 cdef void part_of_block(
-    const Step *step, Py_ssize_t layer, int phase, Py_ssize_t part, floating *of_type, char *own
+    const Step *step, Py_ssize_t layer, int phase, Py_ssize_t part, bint is_first, floating *of_type, char *own
 ) noexcept nogil:
     """A part of one phase of a block: some columns, heads or rows."""
     cdef Sizes s = step.sizes
@@ -318,7 +316,9 @@ cdef void part_of_block(
         add_normed(step, w, part, h)
         return
     if phase == PROJECT:
-        multiply_columns(w + W_QKV, s.Q, part, step.parts, normed(step, w + NORM_1, h), qkv, own, &n0, &n1)
+        if is_first:
+            norm_rows(step, w + NORM_1, h)
+        multiply_columns(w + W_QKV, s.Q, part, step.parts, is_first, h, qkv, own, &n0, &n1)
         if w[B_QKV].outputs > 0:
             y = <const floating *>w[B_QKV].numbers
             for q in range(s.Q):
@@ -326,16 +326,17 @@ cdef void part_of_block(
                     qkv[q * w[W_QKV].outputs + j] += y[j]
         return
     if phase == EXPAND:
-        multiply_columns(w + W_GATE_UP, s.Q, part, step.parts, normed(step, w + NORM_2, h),
-                         <floating *>step.hidden, own, &n0, &n1)
+        if is_first:
+            norm_rows(step, w + NORM_2, h)
+        multiply_columns(w + W_GATE_UP, s.Q, part, step.parts, is_first, h, <floating *>step.hidden, own, &n0, &n1)
         return
     y = <const floating *>step.context
     if phase == CONTRACT:
-        for q in range(s.Q):
+        for q in range(s.Q if is_first else 0):
             gate(step, <const floating *>step.hidden + 2 * q * s.F, h + q * s.F)
         y = h
-    multiply_columns(w + (W_O if phase == JOIN else W_DOWN), s.Q, part, step.parts, y, <floating *>step.branch,
-                     own, &n0, &n1)
+    multiply_columns(w + (W_O if phase == JOIN else W_DOWN), s.Q, part, step.parts, is_first, y,
+                     <floating *>step.branch, own, &n0, &n1)
     if not step.four_norms:
         for q in range(s.Q):
             for j in range(n0, n1):
@@ -345,19 +346,24 @@ cdef void part_of_block(
 cdef void parts_of_step(floating *of_type, void *work, Part part) noexcept nogil:
     cdef const Step *step = <const Step *>work
     cdef char *own = step.own + part.me * step.own_each
+    cdef Py_ssize_t *noted = <Py_ssize_t *>cut(&own, sizeof(Py_ssize_t))  # this thread's last phase
     cdef Py_ssize_t i, phase, n0, n1, each = PHASES if step.four_norms else 5
     cdef char *front
     cdef floating *h
+    cdef bint is_first
     for i in range(part.first, part.last):
         phase = i // step.parts
+        is_first, noted[0] = noted[0] != phase, phase
         if phase < each * step.sizes.L:
             part_of_block(step, phase // each, <int>(phase % each) if step.four_norms else IN_FIVE[phase % each],
-                          i % step.parts, of_type, own)
+                          i % step.parts, is_first, of_type, own)
         else:
             front = own
             h = <floating *>cut(&front, step.sizes.Q * step.sizes.D * sizeof(floating))
-            multiply_columns(output_of(step.weights), step.sizes.Q, i % step.parts, step.parts,
-                             normed(step, step.weights, h), <floating *>step.logits, front, &n0, &n1)
+            if is_first:
+                norm_rows(step, step.weights, h)
+            multiply_columns(output_of(step.weights), step.sizes.Q, i % step.parts, step.parts, is_first, h,
+                             <floating *>step.logits, front, &n0, &n1)
 
 
 # --- the call -----------------------------------------------------------------------
@@ -403,7 +409,7 @@ cdef run(
     for i in range(OF_MODEL + s.L * OF_BLOCK):
         each = max(each, product_size(found.weights + i, s.Q, item))
     each = max(each, ((2 + s.T) * s.width + whole_lanes(s.S)) * item + 2 * s.S * sizeof(void *) + 6 * 64)
-    each = ceil_div(each + s.Q * max(s.D, s.F) * item, 64) * 64 + 64
+    each = ceil_div(each + s.Q * max(s.D, s.F) * item, 64) * 64 + 2 * 64
     cdef Py_ssize_t rows = s.Q * (2 * s.D + w[1].outputs + w[2].inputs + 2 * s.F) * item + 5 * 64
     cdef Workspace work = Workspace(rows + threads * each + 2 * 64)
     cdef char *room = work.take(rows)
@@ -412,7 +418,11 @@ cdef run(
     step.qkv, step.context = cut(&room, s.Q * w[1].outputs * item), cut(&room, s.Q * w[2].inputs * item)
     step.hidden = cut(&room, s.Q * 2 * s.F * item)
     memcpy(step.x, &x[0, 0], s.Q * s.D * item)
-    step.sizes, step.weights, step.eps, step.parts = s, found.weights, eps, threads
+    for i in range(threads):
+        (<Py_ssize_t *>(step.own + i * each))[0] = -1
+    step.sizes, step.weights, step.eps = s, found.weights, eps
+    # A thread that is late leaves some parts of a phase to others.
+    step.parts = threads * min(8, 2 + found.size // s.L // FEW_WEIGHTS) if threads > 1 else 1
     step.start, step.windows, step.tables = &start[0], &windows[0], &tables[0]
     step.cos = step.sin = NULL
     if cos.shape[0] > 0:

@@ -103,6 +103,14 @@
         const uint##BITS##_t half = (uint##BITS##_t)n >> 1;                                        \
         return e * power_of_two_##SUFFIX(half) * power_of_two_##SUFFIX((uint##BITS##_t)n - half);  \
     }                                                                                              \
+    /* Of an x up to 0, for a sum of 1 or more: a tiny number instead of subnormal ones and of 0 */  \
+    ALWAYS_INLINE REAL exp_for_sum_##SUFFIX(REAL x)                                                \
+    {                                                                                              \
+        const REAL least = (1 - BIAS_##SUFFIX) * (REAL)0.69;                                       \
+        int##BITS##_t n;                                                                           \
+        const REAL e = reduce_##SUFFIX(x < least ? least : x, &n) + 1;                             \
+        return e * power_of_two_##SUFFIX((uint##BITS##_t)n);                                       \
+    }                                                                                              \
     ALWAYS_INLINE REAL sigmoid_##SUFFIX(REAL x) { return 1 / (1 + exp_##SUFFIX(-x)); }             \
     /* tanh(x) = e / (e + 2) with e = exp(2 |x|) - 1, which keeps its digits near zero */          \
     ALWAYS_INLINE REAL tanh_##SUFFIX(REAL x)                                                       \

@@ -3,7 +3,8 @@
  * They are in C for the sake of restrict: a cell's backward has so many arrays that a compiler which does
  * not know that they lie apart makes no vector code of it.
  *
- * Forward, one vector of hidden columns, the gates' pre-activations one vector apart (the rnn: n columns).
+ * Forward, one vector of hidden columns: pre-activations that stand `apart` from each other become gates
+ * that stand H apart.
  * Backward, n columns: the gates stand H apart, as the forward has kept them.
  */
 #ifndef MINILLM_RECURRENT_H
@@ -15,10 +16,11 @@
 enum { RNN = 1, GRU = 3, LSTM = 4 }; /* the number of gates */
 
 #define DEFINE_CELLS(REAL, SUFFIX)                                                                 \
+    enum { lanes_##SUFFIX = VECTOR_BYTES / sizeof(REAL) };                                         \
     /* h = tanh(a) */                                                                              \
-    ALWAYS_INLINE void rnn_cell_##SUFFIX(ptrdiff_t n, const REAL *restrict a, REAL *restrict h)    \
+    ALWAYS_INLINE void rnn_cell_##SUFFIX(const REAL *restrict a, REAL *restrict h)                 \
     {                                                                                              \
-        for (ptrdiff_t j = 0; j < n; j++)                                                          \
+        for (int j = 0; j < lanes_##SUFFIX; j++)                                                   \
             h[j] = tanh_##SUFFIX(a[j]);                                                            \
     }                                                                                              \
     static void rnn_cell_backward_##SUFFIX(ptrdiff_t n, const REAL *restrict sums,                 \
@@ -30,18 +32,21 @@ enum { RNN = 1, GRU = 3, LSTM = 4 }; /* the number of gates */
             dh_prev[j] = 0;                                                                        \
         }                                                                                          \
     }                                                                                              \
-    /* a becomes the gates i, f, g, o; c = f c + i g; h = o tanh(c) */                             \
-    ALWAYS_INLINE void lstm_cell_##SUFFIX(REAL *restrict a, REAL *restrict c, REAL *restrict h)    \
+    /* i, f, o = sigmoid(a), g = tanh(a); c = f c + i g; h = o tanh(c) */                          \
+    ALWAYS_INLINE void lstm_cell_##SUFFIX(                                                         \
+        const REAL *restrict a_i, const REAL *restrict a_f, const REAL *restrict a_g,              \
+        const REAL *restrict a_o, REAL *restrict gates, ptrdiff_t H, REAL *restrict c,             \
+        REAL *restrict h)                                                                          \
     {                                                                                              \
-        enum { lanes = VECTOR_BYTES / sizeof(REAL) };                                              \
-        for (int j = 0; j < lanes; j++) {                                                          \
-            const REAL i = sigmoid_##SUFFIX(a[j]), f = sigmoid_##SUFFIX(a[lanes + j]);             \
-            const REAL g = tanh_##SUFFIX(a[2 * lanes + j]);                                        \
-            const REAL o = sigmoid_##SUFFIX(a[3 * lanes + j]);                                     \
-            a[j] = i, a[lanes + j] = f, a[2 * lanes + j] = g, a[3 * lanes + j] = o;                \
-            c[j] = f * c[j] + i * g;                                                               \
-            h[j] = o * tanh_##SUFFIX(c[j]);                                                        \
+        REAL i[lanes_##SUFFIX], f[lanes_##SUFFIX], g[lanes_##SUFFIX], o[lanes_##SUFFIX];           \
+        for (int j = 0; j < lanes_##SUFFIX; j++) {                                                 \
+            i[j] = sigmoid_##SUFFIX(a_i[j]), f[j] = sigmoid_##SUFFIX(a_f[j]);                      \
+            g[j] = tanh_##SUFFIX(a_g[j]), o[j] = sigmoid_##SUFFIX(a_o[j]);                         \
+            c[j] = f[j] * c[j] + i[j] * g[j];                                                      \
+            h[j] = o[j] * tanh_##SUFFIX(c[j]);                                                     \
         }                                                                                          \
+        memcpy(gates, i, VECTOR_BYTES), memcpy(gates + H, f, VECTOR_BYTES);                        \
+        memcpy(gates + 2 * H, g, VECTOR_BYTES), memcpy(gates + 3 * H, o, VECTOR_BYTES);            \
     }                                                                                              \
     static void lstm_cell_backward_##SUFFIX(                                                       \
         ptrdiff_t n, const REAL *restrict sums, const REAL *restrict dhs, REAL *restrict dh_prev,  \
@@ -63,18 +68,21 @@ enum { RNN = 1, GRU = 3, LSTM = 4 }; /* the number of gates */
             dh_prev[j] = 0;                                                                        \
         }                                                                                          \
     }                                                                                              \
-    /* a: r, z and h_n = h_prev W_hn + b_hn, of which a becomes r, z and n = tanh(x_n + r h_n);    \
-     * x_n = x W_xn + b_xn becomes h_n; h = (1 - z) n + z h_prev */                                \
-    ALWAYS_INLINE void gru_cell_##SUFFIX(REAL *restrict a, REAL *restrict x_n,                     \
-                                 const REAL *restrict h_prev, REAL *restrict h)                    \
+    /* r, z = sigmoid(a); n = tanh(x_n + r h_n), where x_n = x W_xn + b_xn becomes                 \
+     * h_n = h_prev W_hn + b_hn; h = (1 - z) n + z h_prev */                                       \
+    ALWAYS_INLINE void gru_cell_##SUFFIX(                                                          \
+        const REAL *restrict a_r, const REAL *restrict a_z, const REAL *restrict h_n,              \
+        REAL *restrict gates, ptrdiff_t H, REAL *restrict x_n, const REAL *restrict h_prev,        \
+        REAL *restrict h)                                                                          \
     {                                                                                              \
-        enum { lanes = VECTOR_BYTES / sizeof(REAL) };                                              \
-        for (int j = 0; j < lanes; j++) {                                                          \
-            const REAL r = sigmoid_##SUFFIX(a[j]), z = sigmoid_##SUFFIX(a[lanes + j]);             \
-            const REAL h_n = a[2 * lanes + j], n = tanh_##SUFFIX(x_n[j] + r * h_n);                \
-            a[j] = r, a[lanes + j] = z, a[2 * lanes + j] = n, x_n[j] = h_n;                        \
-            h[j] = (1 - z) * n + z * h_prev[j];                                                    \
+        REAL r[lanes_##SUFFIX], z[lanes_##SUFFIX], n[lanes_##SUFFIX];                              \
+        for (int j = 0; j < lanes_##SUFFIX; j++) {                                                 \
+            r[j] = sigmoid_##SUFFIX(a_r[j]), z[j] = sigmoid_##SUFFIX(a_z[j]);                      \
+            n[j] = tanh_##SUFFIX(x_n[j] + r[j] * h_n[j]);                                          \
+            h[j] = (1 - z[j]) * n[j] + z[j] * h_prev[j];                                           \
         }                                                                                          \
+        memcpy(x_n, h_n, VECTOR_BYTES), memcpy(gates, r, VECTOR_BYTES);                            \
+        memcpy(gates + H, z, VECTOR_BYTES), memcpy(gates + 2 * H, n, VECTOR_BYTES);                \
     }                                                                                              \
     /* dh_prev: the part that reaches h_prev through z */                                          \
     static void gru_cell_backward_##SUFFIX(                                                        \
@@ -94,16 +102,16 @@ enum { RNN = 1, GRU = 3, LSTM = 4 }; /* the number of gates */
             dh_prev[j] = dh * z;                                                                   \
         }                                                                                          \
     }                                                                                              \
-    /* n: columns of the rnn, whole vectors; more: the lstm's c, or the gru's x_n */               \
-    static void cell_##SUFFIX(int cell, ptrdiff_t n, REAL *a, REAL *more, const REAL *h_prev,      \
-                              REAL *h)                                                             \
+    /* more: the lstm's c, or the gru's x_n */                                                     \
+    static inline void cell_##SUFFIX(int cell, const REAL *a, ptrdiff_t apart, REAL *more,         \
+                                     const REAL *h_prev, REAL *h, REAL *gates, ptrdiff_t H)        \
     {                                                                                              \
         if (cell == RNN)                                                                           \
-            rnn_cell_##SUFFIX(n, a, h);                                                            \
+            rnn_cell_##SUFFIX(a, h);                                                               \
         else if (cell == LSTM)                                                                     \
-            lstm_cell_##SUFFIX(a, more, h);                                                        \
+            lstm_cell_##SUFFIX(a, a + apart, a + 2 * apart, a + 3 * apart, gates, H, more, h);     \
         else                                                                                       \
-            gru_cell_##SUFFIX(a, more, h_prev, h);                                                 \
+            gru_cell_##SUFFIX(a, a + apart, a + 2 * apart, gates, H, more, h_prev, h);             \
     }                                                                                              \
     /* dh is sums + dhs; dh_prev and dc become what reaches the step before through the cell       \
      * alone.  kept: the rnn's h, the lstm's c, the gru's h_n; before: the lstm's c of the step    \
@@ -124,7 +132,8 @@ enum { RNN = 1, GRU = 3, LSTM = 4 }; /* the number of gates */
 
 DEFINE_CELLS(float, f32)
 DEFINE_CELLS(double, f64)
-#define run_cell(kind, n, a, more, h_prev, h) EITHER(cell, h)(kind, n, a, more, h_prev, h)
+#define run_cell(kind, a, apart, more, h_prev, h, gates, H)                                        \
+    EITHER(cell, h)(kind, a, apart, more, h_prev, h, gates, H)
 #define run_cell_backward(cell, n, H, sums, dhs, dh_prev, dc, gates, kept, before, da, da_hn)      \
     EITHER(cell_backward, da)                                                                      \
     (cell, n, H, sums, dhs, dh_prev, dc, gates, kept, before, da, da_hn)

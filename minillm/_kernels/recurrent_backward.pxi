@@ -102,7 +102,7 @@ cdef void backward_tiles(
     Rows that have a later step get da W_h^T from it; for the others this is the last.
     """
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), H = rows.H, GH = w.cell * H
-    cdef int vectors = <int>min(4, ceil_div(H - j, lanes))
+    cdef int vectors = <int>ceil_div(min(w.columns, H - j), lanes)
     cdef Py_ssize_t width = vectors * lanes, count = min(width, H - j)
     # The gru's da has two of the three parts of the depth, da_hn the third.
     cdef Py_ssize_t depth = (H if w.pairs else 2 * H) if w.cell == GRU else w.depth, depth_hn = w.depth - depth

@@ -70,15 +70,15 @@ cdef int forward_typed(
 
 
 cdef void panels_for_forward(floating *of_type, void *work, Part part) noexcept nogil:
-    """Pack W_h: a line of a panel has the gates of the panel's columns side by side."""
+    """Pack W_h: a line of a panel has the gates of a tile side by side."""
     cdef Recurrence *w = <Recurrence *>work
-    cdef Py_ssize_t columns = w.columns, G = w.cell, H = w.rows.H, i, g, p, count
+    cdef Py_ssize_t columns = w.columns, G = w.cell, H = w.rows.H, some = w.together, i, g, p, count
     cdef floating *to
     for i in range(w.depth):
         for g in range(G):
             for p in range(part.first, part.last):
                 count = min(columns, H - p * columns)
-                to = <floating *>w.packed + ((p * w.depth + i) * G + g) * columns
+                to = <floating *>w.packed + ((p * G + g - g % some) * w.depth + i * some + g % some) * columns
                 copy_columns(to, (<const floating **>w.lines)[i] + g * H + p * columns, count)
                 if count < columns:
                     memset(to + count, 0, (columns - count) * sizeof(floating))
@@ -88,17 +88,20 @@ cdef void forward_rows(floating *of_type, const Recurrence *w, Rows rows, char *
     """One thread's rows through all steps."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), H = rows.H, G = w.cell
     cdef Py_ssize_t ld = w.ld, all_rows = count_of(&rows, rows.B)
-    cdef floating *acc = <floating *>cut(&scratch, TILE_SIZE)
-    cdef floating *n = <floating *>cut(&scratch, VECTOR_BYTES)
+    cdef floating *acc = <floating *>cut(&scratch, 2 * TILE_SIZE)
+    cdef floating *cells = <floating *>cut(&scratch, 5 * VECTOR_BYTES)
     cdef floating *h = <floating *>cut(&scratch, 4 * all_rows * ld * sizeof(floating))
     cdef floating *h_next = h + all_rows * ld
     cdef floating *c = h_next + all_rows * ld
     cdef floating *h_in_pairs = c + all_rows * ld
     cdef const floating *a[8]
+    cdef const floating *terms[8]
+    cdef const floating *start[8]
     cdef floating *out[8]
-    cdef const floating *term
-    cdef Py_ssize_t t, p, j, m, m0, m1, i, tiles, now, width, step, ahead, v
+    cdef floating *sums
+    cdef Py_ssize_t t, p, j, m, m0, m1, i, g, v, tiles, now, width, step, ahead
     cdef int vectors
+    cdef bint in_place
     begin_states(w, &rows, all_rows, ld, h, c)
     for t in range(rows.T):
         now = count_of(&rows, rows.alive[t])
@@ -106,8 +109,10 @@ cdef void forward_rows(floating *of_type, const Recurrence *w, Rows rows, char *
             pairs_along(h_in_pairs + m * ld, h + m * ld, H)
         for p in range(w.panels if now > 0 else 0):
             j = p * w.columns
-            vectors = <int>(ceil_div(min(w.columns, H - j), lanes) if w.cell == RNN else G)
-            width = vectors * lanes
+            vectors = <int>(ceil_div(min(w.columns, H - j), lanes) * w.together)
+            width = w.columns * w.together
+            # Sums of whole vectors of one gate begin where their input term lies.
+            in_place = w.together == 1 and H - j >= w.columns
             # The next panel's input terms; after the last panel, the first ones of the next step.
             ahead = w.columns if p + 1 < w.panels else (0 if t + 1 == rows.T else G * H - j)
             tiles = ceil_div(now, TILE_ROWS(vectors))
@@ -115,18 +120,27 @@ cdef void forward_rows(floating *of_type, const Recurrence *w, Rows rows, char *
                 m0, m1 = i * now // tiles, (i + 1) * now // tiles
                 for m in range(m0, m1):
                     a[m - m0] = (h_in_pairs if w.pairs else h) + m * ld
-                    out[m - m0] = acc + (m - m0) * width
                     step = row_at(&rows, m) * rows.T + t
-                    term = <const floating *>w.terms + (w.ids[step] if w.ids != NULL else step) * G * H + j
-                    begin_sums(w, H, j, width, step, ahead, term, out[m - m0])
-                tile_of(w.pairs, <int>(m1 - m0), vectors, w.depth, a,
-                        <const floating *>w.packed + p * w.depth * G * w.columns, G * w.columns,
-                        <const floating **>out, out)
+                    terms[m - m0] = <const floating *>w.terms + (w.ids[step] if w.ids != NULL else step) * G * H + j
+                    begin_sums(w, H, j, in_place, step, ahead, terms[m - m0], acc + (m - m0) * G * w.columns)
+                g = 0
+                while g < G:
+                    for m in range(m1 - m0):
+                        out[m] = acc + (m * G + g) * w.columns
+                        start[m] = out[m]
+                        if in_place:  # the gru's x W_xn + b_xn is added after the reset
+                            start[m] = <const floating *>w.b_hn + j if w.cell == GRU and g == 2 else terms[m] + g * H
+                    tile_of(w.pairs, <int>(m1 - m0), vectors, w.depth, a,
+                            <const floating *>w.packed + (p * G + g) * w.depth * w.columns, width, start, out)
+                    g += w.together
                 for m in range(m0, m1):
                     step = row_at(&rows, m) * rows.T + t
-                    term = <const floating *>w.terms + (w.ids[step] if w.ids != NULL else step) * G * H + j
-                    end_sums(w, H, j, vectors, step, term, out[m - m0], n, <const floating *>h + m * ld + j,
-                             h_next + m * ld + j, c + m * ld + j)
+                    sums = acc + (m - m0) * G * w.columns
+                    v = 0
+                    while v < min(w.columns, H - j):
+                        end_sums(w, H, j + v, step, terms[m - m0] + v, <const floating *>sums + v, cells,
+                                 <const floating *>h + m * ld + j + v, h_next + m * ld + j + v, c + m * ld + j + v)
+                        v += lanes
         # Rows that end here: they have this step and not the next.
         for m in range(count_of(&rows, rows.alive[t + 1]), now):
             memcpy(<floating *>w.h_last + row_at(&rows, m) * H, h_next + m * ld, H * sizeof(floating))
@@ -135,46 +149,43 @@ cdef void forward_rows(floating *of_type, const Recurrence *w, Rows rows, char *
 
 
 cdef inline void begin_sums(
-    const Recurrence *w, Py_ssize_t H, Py_ssize_t j, Py_ssize_t width, Py_ssize_t step, Py_ssize_t ahead,
+    const Recurrence *w, Py_ssize_t H, Py_ssize_t j, bint in_place, Py_ssize_t step, Py_ssize_t ahead,
     const floating *term, floating *sums,
 ) noexcept nogil:
     """The sums of one row's cells begin with their input term.
 
     While the tile runs, the caches fetch the next panel's term, and where the states will be kept.
     """
-    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), count = min(lanes, H - j), G = w.cell, g
-    fetch(<const floating *>w.hs + step * H + j, width if w.cell == RNN else lanes)
-    if w.cell == RNN:
-        fetch(term + ahead, width)
-        copy_columns(sums, term, min(width, H - j))
-        return
-    fetch(<const floating *>w.more + step * H + j, lanes)
+    cdef Py_ssize_t columns = w.columns, count = min(columns, H - j), G = w.cell, g
+    fetch(<const floating *>w.hs + step * H + j, columns)
+    if w.cell != RNN:
+        fetch(<const floating *>w.more + step * H + j, columns)
     for g in range(G):
-        fetch(term + g * H + ahead, lanes)
-        if w.ids != NULL:
-            fetch(<const floating *>w.gates + (step * G + g) * H + j, lanes)
-    for g in range(2 if w.cell == GRU else G):
-        copy_columns(sums + g * lanes, term + g * H, count)
-    if w.cell == GRU:  # x W_xn + b_xn is added after the reset
-        copy_columns(sums + 2 * lanes, <const floating *>w.b_hn + j, count)
+        fetch(term + g * H + ahead, columns)
+        if w.ids != NULL and w.cell != RNN:
+            fetch(<const floating *>w.gates + (step * G + g) * H + j, columns)
+    for g in range(0 if in_place else G):
+        copy_columns(sums + g * columns, <const floating *>w.b_hn + j if w.cell == GRU and g == 2 else term + g * H, count)
 
 
 cdef inline void end_sums(
-    const Recurrence *w, Py_ssize_t H, Py_ssize_t j, int vectors, Py_ssize_t step, const floating *term,
-    floating *sums, floating *n, const floating *h, floating *h_next, floating *c,
+    const Recurrence *w, Py_ssize_t H, Py_ssize_t j, Py_ssize_t step, const floating *term, const floating *sums,
+    floating *cells, const floating *h, floating *h_next, floating *c,
 ) noexcept nogil:
-    """Run one row's cells on their sums; keep the new state and the backward's inputs."""
-    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), count = min(lanes, H - j), G = w.cell, v
-    cdef floating *more = c if w.cell == LSTM else n
-    if w.cell == RNN:
-        count = min(vectors * lanes, H - j)
+    """Run a vector of one row's cells on their sums; keep the new state and the backward's inputs."""
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), count = min(lanes, H - j), G = w.cell, g
+    cdef floating *more = c if w.cell == LSTM else cells
+    cdef floating *gates = <floating *>w.gates + step * G * H + j
     if w.cell == GRU:
-        copy_columns(n, term + 2 * H, count)
-    run_cell(w.cell, vectors * lanes, sums, more, h, h_next)
+        copy_columns(cells, term + 2 * H, count)
+    if count == lanes:
+        run_cell(w.cell, sums, w.columns, more, h, h_next, gates, H)
+    else:
+        run_cell(w.cell, sums, w.columns, more, h, h_next, cells + lanes, lanes)
+        for g in range(G if w.cell != RNN else 0):
+            copy_columns(gates + g * H, <const floating *>cells + (1 + g) * lanes, count)
     copy_columns(<floating *>w.hs + step * H + j, <const floating *>h_next, count)
     if w.cell != RNN:
-        for v in range(G):
-            copy_columns(<floating *>w.gates + (step * G + v) * H + j, <const floating *>sums + v * lanes, count)
         copy_columns(<floating *>w.more + step * H + j, <const floating *>more, count)
 
 

@@ -86,6 +86,7 @@ cdef struct Recurrence:  # what the threads share; what the cell or the directio
     Rows rows
     Py_ssize_t ld, lda  # of the lines of a state or of da_hn, and of the lines of da
     Py_ssize_t columns, panels, depth, scratch_each  # columns, depth: of a panel of W_h
+    Py_ssize_t together     # gates of a tile, forward
     const long long *ids    # NULL: a term for each step
     Output lines, packed    # of W_h
     Input terms, b_hn
@@ -101,12 +102,16 @@ cdef int run_rows(Recurrence *w, const floating[:, ::1] W_h, int threads) except
     """Pack W_h, and run each thread's rows through their steps."""
     cdef Py_ssize_t H = W_h.shape[0], GH = W_h.shape[1], itemsize = sizeof(floating)
     cdef int splits = <int>max(1, min(threads, w.rows.B))
-    # A panel is four vectors wide: forward, these are the gates of one hidden vector, if there are gates.
-    w.columns = (1 if w.is_forward and w.cell != RNN else 4) * VECTOR_BYTES // itemsize
+    # A tile is four vectors wide: forward, these are the gates of one hidden vector, if there are gates.
+    # With 16 registers it has 3 rows, and loads each vector of W_h for 3 multiply-adds; where there are more
+    # rows, 6 by two vectors of one gate load it for 6.
+    cdef bint narrow = TILE_ROWS(4) < 6 and w.rows.B > 3 * splits
+    w.together = w.cell if w.is_forward and not narrow else 1
+    w.columns = (2 if narrow else 4 // w.together) * VECTOR_BYTES // itemsize
     w.panels, w.depth, w.rows.threads = ceil_div(H, w.columns), H if w.is_forward else GH, splits
     cdef Py_ssize_t states = 4 * w.ld if w.is_forward else 2 * w.ld + (w.lda if w.pairs else 0)  # of a row
     cdef Py_ssize_t packed_size = w.panels * w.columns * GH * itemsize
-    w.scratch_each = TILE_SIZE + VECTOR_BYTES + 3 * 64 + ceil_div(w.rows.B, splits) * states * itemsize
+    w.scratch_each = 2 * TILE_SIZE + 5 * VECTOR_BYTES + 3 * 64 + ceil_div(w.rows.B, splits) * states * itemsize
     w.scratch_each = ceil_div(w.scratch_each, 64) * 64
     cdef Workspace work = Workspace(packed_size + splits * w.scratch_each + lines_size(1, H) + 128), pairs_of_W_h
     cdef const floating **lines = lines_of(work, &W_h[0, 0], H, GH)

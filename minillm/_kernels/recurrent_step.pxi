@@ -16,10 +16,10 @@ cdef int step_typed(
     cdef Py_ssize_t common = 2 * H if cell == GRU else GH  # columns in which x and h add up
     cdef int threads = max_threads() if B * (I + H) * GH > SMALL else 1
     cdef Workspace work = Workspace(
-        lines_size(7, 4 * B + I + 2 * H) + B * (GH + H) * itemsize + 8 * VECTOR_BYTES + 3 * 64)
+        lines_size(7, 4 * B + I + 2 * H) + B * (GH + H) * itemsize + 11 * VECTOR_BYTES + 3 * 64)
     cdef floating *a = <floating *>work.take(B * GH * itemsize)
     cdef floating *h_n = <floating *>work.take(B * H * itemsize)
-    cdef floating *cells = <floating *>work.take(8 * VECTOR_BYTES)
+    cdef floating *cells = <floating *>work.take(11 * VECTOR_BYTES)
     cdef floating **a_lines = <floating **>lines_of(work, <const floating *>a, B, GH)
     cdef const floating **h_lines = lines_of(work, &h[0, 0], B, H)
     if x is None:
@@ -33,7 +33,7 @@ cdef int step_typed(
     if cell == GRU:
         product(B, H, H, h_lines, False, lines_of(work, &W_h[0, common], H, GH), True, &b_h[common],
                 False, <floating **>lines_of(work, <const floating *>h_n, B, H), threads, False)
-    memset(cells, 0, 8 * VECTOR_BYTES)
+    memset(cells, 0, 11 * VECTOR_BYTES)
     for i in range(B):
         step_cells(cell, H, <const floating *>a_lines[i], <const floating *>h_n + i * H, h_lines[i],
                    &c[i, 0] if cell == LSTM else NULL, &h_new[i, 0], &c_new[i, 0] if cell == LSTM else NULL, cells)
@@ -60,7 +60,7 @@ cdef void step_cells(
             copy_columns(more, <const floating *>gates + 2 * lanes, count)
             copy_columns(gates + 2 * lanes, h_n + j, count)
             copy_columns(h_prev, h + j, count)
-        run_cell(cell, lanes, gates, more, h_prev, out)
+        run_cell(cell, <const floating *>gates, lanes, more, h_prev, out, out + lanes, lanes)
         copy_columns(h_new + j, <const floating *>out, count)
         if cell == LSTM:
             copy_columns(c_new + j, <const floating *>more, count)

@@ -17,6 +17,7 @@ cdef extern from "decoder.h" nogil:
 
 cdef enum:
     WORTH_THREADS = 400000  # multiply-adds a token, below which threads would wait for each other
+    PACKED = 3               # vectors: a tile of so many has the most rows, so that it loads least
 
 
 cdef int check(bint fits, str what) except -1:
@@ -30,6 +31,7 @@ cdef struct Weight:          # a matrix (I, O), or a vector (O,); zeros: there i
     const void *numbers      # NULL: it is packed
     bint by_outputs          # the numbers are of the transpose
     const void *packed       # a Matrix
+    const void *panels       # the numbers once more, as gemm.pxi's pack lays them out; NULL: they are not
     Py_ssize_t rank          # of what is added to a packed matrix, x A B: A (I, r), B (r, O); 0: nothing is
     const float *A
     const float *B
@@ -104,9 +106,12 @@ cdef void multiply_numbers(
         if residual != NULL:
             for j in range(n0, n1):
                 out[i][j] = (<const floating *>residual)[i * O + j] + bias[j]
-    for i in range(lines_of_W):
+    for i in range(0 if W.panels != NULL else lines_of_W):
         lines[i] = numbers + i * length
-    if M <= TILE_ROWS(4) and by_outputs:
+    if W.panels != NULL:
+        multiply_packed(M, n0, n1, I, O, rows, <const floating *>W.panels, bias, residual != NULL, out,
+                        <floating *>own)
+    elif M <= TILE_ROWS(4) and by_outputs:
         while n0 < n1:  # lines of W by dozens: all rows of x pass over them while they are near
             count = min(32, n1 - n0)
             for i in range(M):
@@ -119,6 +124,29 @@ cdef void multiply_numbers(
     else:
         multiply_part(0, M, n0, n1, I, rows, False, lines, not by_outputs, bias, residual != NULL, out, own,
                       False)
+
+
+cdef void multiply_packed(
+    Py_ssize_t M, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t I, Py_ssize_t O, const floating **rows,
+    const floating *panels, const floating *bias, bint add, floating **out, floating *acc,
+) noexcept nogil:
+    """All rows pass over as many panels as half of the second-level cache keeps."""
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), width = PACKED * lanes, most = TILE_ROWS(PACKED)
+    cdef Py_ssize_t block = max(1, BLOCK_BYTES // 2 // (I * PACKED * VECTOR_BYTES)) * width
+    cdef Py_ssize_t first, last, start, end, n, m
+    while n0 < n1:
+        first = n0 // width * width  # where the panel begins
+        last, m = min(n1, first + block), 0
+        while m < M:
+            n, start = n0, first
+            while n < last:
+                end = min(last, start + width)
+                multiply_tile(m, min(M, m + most), n, end, <int>ceil_div(end - n, lanes), I, rows + m,
+                              panels + start * I + n - start, min(width, ceil_div(O - start, lanes) * lanes),
+                              bias, add, out, acc, False)
+                n, start = end, end
+            m += most
+        n0 = last
 
 
 cdef Py_ssize_t numbers_size(Py_ssize_t M, Py_ssize_t inputs, Py_ssize_t outputs, Py_ssize_t itemsize) noexcept nogil:

@@ -78,6 +78,11 @@
 #define PREFETCH(address) __builtin_prefetch(address, 0, 2)
 
 #define UNROLL _Pragma("GCC unroll 16")
+#if defined(__AVX2__) && !defined(__AVX512F__)
+#define BY_FOUR _Pragma("GCC unroll 4") /* steps of the depth: 12 multiply-adds are few for a loop */
+#else
+#define BY_FOUR
+#endif
 
 #define DEFINE_TILE(REAL, NAME)                                                                    \
     typedef REAL NAME##_vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(REAL))));     \
@@ -96,7 +101,7 @@
             UNROLL for (int m = 0; m < rows; m++)                                                  \
                 UNROLL for (int v = 0; v < vectors; v++)                                           \
                     sum[m][v] = (NAME##_vec){0};                                                   \
-            for (; k < last; k++, at += step, b += ldb) {                                          \
+            BY_FOUR for (; k < last; k++, at += step, b += ldb) {                                  \
                 if (BY_LINE(rows, vectors))                                                        \
                     UNROLL for (int v = 0; v < vectors; v++) {                                     \
                         line[v] = *(const volatile NAME##_vec *)(b + v * lanes);                   \

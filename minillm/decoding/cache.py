@@ -73,7 +73,7 @@ class Cache:
         start = self.lengths.copy()
         lengths, used = start + counts, max(start.tolist())
         with CLAIM:
-            free = used + ids.shape[1] <= self.room and np.array_equal(self.written, start)
+            free = used + ids.shape[1] <= self.room and self.written.tolist() == start.tolist()
             if free:
                 self.written[:] = lengths
         if free:

@@ -109,12 +109,13 @@ class CausalReader(Reader):
         c, (M, w) = self.config, self.key_sizes()
         if isinstance(state, Cache):
             shape = (B, M, state.room, w)
-            found = {(array.shape, array.dtype) for array in (*state.keys, *state.values)}
             counts = len(state.keys), len(state.values)
+            # A cache is made with arrays of one shape, so the first one tells.
             if (
                 state.ids.shape == (B, c.context)
                 and counts == (c.layers, c.layers)
-                and found == {(shape, self.model.dtype)}
+                and state.keys[0].shape == shape
+                and state.keys[0].dtype == self.model.dtype
             ):
                 return
         raise ValueError(
@@ -152,7 +153,7 @@ def _counts(ids: NDArray, lengths: NDArray | None) -> Counts:
     if T == 0:
         raise ValueError("ids: expected one token or more in each row, found none")
     if lengths is None:
-        return np.full(B, T)
+        return np.array([T] * B)
     counts = np.array(lengths)
     if (
         counts.dtype.kind not in "iu"

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
+from minillm.decoding.decoder_step import OutputLayer
 from minillm.decoding.holder import Holder
 from minillm.decoding.recurrent_step import layer_step, stack_step
 from minillm.layers import dense
@@ -42,9 +43,12 @@ class RecurrentDecoder(Decoder, of=EncoderDecoder):
     :mod:`minillm.layers.attention`.
     """
 
+    _output: OutputLayer | None = None  # of the last start
+
     def start(self, source: NDArray, lengths: NDArray) -> State:
         """See :meth:`Decoder.start`."""
         state, _ = self.model.encode(source, lengths)
+        self._output = OutputLayer(self.model.params)
         return one_hypothesis(state)
 
     def step(self, ids: Ids, state: State) -> tuple[NDArray, NDArray | None, State]:
@@ -53,8 +57,8 @@ class RecurrentDecoder(Decoder, of=EncoderDecoder):
         x, _ = ops.embedding(ids, p["target.E"])  # (B, K, D)
         h, last = stack_step(p, "decoder", x, state, c.cell, c.layers)  # (B, K, H)
         (a, weights), _ = self.model.attentional_state(h, state)
-        logits, _ = dense.layer(p, "output", a)
-        return logits, weights, state | last
+        output = self._output or OutputLayer(p)
+        return output(a), weights, state | last
 
 
 class CaptionDecoder(Decoder, of=Captioner):

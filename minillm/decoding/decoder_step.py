@@ -81,6 +81,7 @@ class DecoderWeights(FoundWeights):
     """The weights of a decoder for :func:`decoder_step`.
 
     ``blocks`` and ``last_norm`` are prefixes of names; with ``post_norm`` there is no last norm.
+    There may be no blocks: the rest is the output layer.
     E is the table that the output is tied to; None: the output is ``output.W`` and ``output.b``.
 
     ``arrays`` has the norm of the output, E, W and b, and then, for each branch of each block, its
@@ -94,7 +95,7 @@ class DecoderWeights(FoundWeights):
         params: Params,
         blocks: Sequence[str],
         *,
-        last_norm: str,
+        last_norm: str | None,
         E: str | None,
         crosses: bool = False,
         post_norm: bool = False,
@@ -116,6 +117,29 @@ class DecoderWeights(FoundWeights):
                     names += [None] * (2 + len(weights))
         output = (E, None, None) if E else (None, "output.W", "output.b")
         super().__init__(params, [*_gain_and_bias(next(norm_before)), *output, *names])
+
+
+class OutputLayer:
+    """The layer ``output`` of a model for all steps of a search, which multiply by it each time.
+
+    It is a decoder without blocks.  Changes of the weights in place may not reach it, because its
+    twin makes a copy.
+    """
+
+    def __init__(self, params: Params) -> None:
+        # A matrix that is no array, with LoRA or quantised, multiplies by itself.
+        plain = isinstance(params["output.W"], np.ndarray)
+        self.params = params
+        self.weights = DecoderWeights(params, [], last_norm=None, E=None) if plain else None
+
+    def __call__(self, y: NDArray) -> NDArray:
+        """y (..., D) -> logits (..., V)."""
+        if self.weights is None or not self.weights.are_in(self.params):
+            return dense.layer(self.params, "output", y)[0]
+        rows = y.reshape(-1, y.shape[-1])
+        counts = np.ones(len(rows), np.int64)
+        logits, _ = decoder_step(self.weights, rows, [], None, counts, [], None, shown=-1)
+        return logits.reshape(*y.shape[:-1], -1)
 
 
 def _gain_and_bias(norm: str | None) -> list[str | None]:

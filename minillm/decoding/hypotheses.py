@@ -8,6 +8,7 @@ Legend: B sources, K hypotheses of each, S source steps, T target steps so far, 
 V target vocabulary, R rows of the pool.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from minillm import checks
 from minillm.decoding.cache import CLAIM
 from minillm.decoding.decoder import Decoder
 from minillm.decoding.decoder_step import DecoderWeights, decoder_step
+from minillm.decoding.encoder import read_sources
 from minillm.layers import heads
 from minillm.layers.types import State
 from minillm.models.teacher_forcing import teacher_forcing
@@ -51,21 +53,27 @@ class TransformerDecoder(Decoder, of=Transformer):
 
     def start(self, source: NDArray, lengths: NDArray) -> State:
         """Read sources (B, S) -> the state before the first step, of one hypothesis each."""
-        memory, _ = self.model.encode(source, lengths)
-        return self.start_from(memory, lengths)
+        memory, tokens = read_sources(self.model, source, lengths)
+        return self.start_from(memory, tokens.lengths, tokens.padded)
 
-    def start_from(self, memory: NDArray, lengths: NDArray) -> State:
-        """Like :meth:`start`, from the memory of the sources, (B, S, D)."""
+    def start_from(
+        self,
+        memory: NDArray,
+        lengths: NDArray,
+        padded: Callable[[NDArray], NDArray] = np.ascontiguousarray,
+    ) -> State:
+        """Like :meth:`start`, from the memory of the sources, (B, S, D), or an unpadded one."""
         c, p = self.config, self.model.params
+        self._weights = self.new_weights()  # the kernel's copy may be of weights before a change
         state = {
-            "past": np.zeros((len(memory), 1, 0), np.int64),
+            "past": np.zeros((len(lengths), 1, 0), np.int64),
             "memory.lengths": np.array(lengths),
             "shared.count": np.zeros(1, np.int64),
         }
         for layer in range(c.layers):
             prefix = f"decoder.{layer}.cross"
             (k, v), _ = heads.keys_and_values(p, prefix, memory, c.heads)
-            k, v = (np.ascontiguousarray(part) for part in (k, v))  # they are read at each step
+            k, v = padded(k), padded(v)  # copies in the order in which each step reads them
             state |= {f"memory.{layer}.keys": k, f"memory.{layer}.values": v}
             for name in ("keys", "values"):
                 state[f"shared.{layer}.{name}"] = _pool(0, c.heads, c.width, self.model.dtype)

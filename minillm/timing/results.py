@@ -203,11 +203,20 @@ def machine() -> dict[str, Any]:
         "blas": blas(),
         "torch": _version("torch"),
         "kernels": info["kernels"],
+        "held to AVX2": not HELD_TO_AVX2.items() - os.environ.items(),
         "compiler": compiler(),
         "commit": git("rev-parse", "HEAD"),
         "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
+
+
+# With these in the environment, NumPy's OpenBLAS and PyTorch use no more than AVX2.
+HELD_TO_AVX2 = {
+    "OPENBLAS_CORETYPE": "Haswell",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+}
 
 
 def caches() -> dict[str, str]:
@@ -257,11 +266,12 @@ def described(machine: dict[str, Any]) -> str:
     """The machine in three lines."""
     caches = ", ".join(f"{name} {size}" for name, size in machine["caches"].items())
     torch = f"PyTorch {machine['torch']}" if machine["torch"] else "no PyTorch"
+    held = ", both held to AVX2" if machine.get("held to AVX2") else ""
     commit = (machine["commit"] or "unknown")[:10] + ", changed" * machine["dirty"]
     load = "unknown" if machine["load"] is None else f"{machine['load']:.1f}"
     return (
         f"{machine['processor']}, {machine['cores']} cores; {caches}\n"
         f"{machine['kernels']} kernels ({machine['compiler']}), Python {machine['python']}, "
-        f"NumPy {machine['numpy']} ({machine['blas']}), {torch}\n"
+        f"NumPy {machine['numpy']} ({machine['blas']}), {torch}{held}\n"
         f"commit {commit}; load {load}; {machine['date']}"
     )
