@@ -1,15 +1,18 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The decoder of a Transformer for one token of each row, in one call: the twin of its original.
 
-A GPT is a decoder without cross-attention, and an output layer alone is one without blocks.  The
-addresses of the weights are found once, and not at every token.  The work is divided among the threads in one of two ways.
+A GPT is a decoder without cross-attention, and an output layer alone is one without blocks.  The addresses
+of the weights are found once, and not at every token.  A translator begins each search with new ones: for it
+and for an output layer, the weights are copied into panels, which a step reads in one stream.  The work is
+divided among the threads in one of two ways.
 
 - Few rows, or more weights than a cache keeps: reading the weights takes most of the time.  Each thread has
   its columns of every product, and its heads.  A block has four phases, or six with cross-attention.  A phase
   needs everything that the phase before has computed.  A part mostly goes to the same thread, whose cache
   may still hold these columns of the weights.
-- Many rows otherwise: the arithmetic takes most of the time.  A part is a group of rows, which passes through
-  all blocks at once, since no row needs another.  Its activations stay in the second-level cache.
+- Many rows otherwise, or a few if the weights are panels: the arithmetic takes most of the time.  A part is a
+  group of rows, which passes through all blocks at once, since no row needs another.  Its activations stay in
+  the second-level cache.
 
 The logits are a last phase, divided by columns.
 """
@@ -18,10 +21,10 @@ cdef enum:
     OF_MODEL = 5    # weights, in the order of DecoderWeights.arrays
     OF_BLOCK = 18   # of each block, in that order
     GROUP = 32      # rows at most, whose activations fit into the second-level cache
-    PACKED_GROUP = 128  # the same where the weights are packed: they are read fewer times
-    LEAST_GROUP = 4  # rows for which it is worth reading all weights
-    CACHE = 16777216  # bytes of weights that the last cache keeps
-    WORTH_PACKING = 67108864  # bytes of weights at most
+    PACKED_GROUP = 128        # the same for panels: of one block alone, whose weights are read less often
+    LEAST_GROUP = 4           # rows for which it is worth reading all weights
+    CACHE = 16777216          # bytes of weights that the last cache keeps
+    WORTH_PACKING = 67108864  # bytes of weights at most, which are then in memory twice
 
 cdef struct Sizes:
     Py_ssize_t Q, K, D, F, V, N, S, L  # S: the most positions that a query looks at
@@ -68,7 +71,6 @@ cdef int find_weights(Addresses found, floating zero) except -1:
 
 
 cdef int pack_weight(Addresses found, Weight *w, floating zero) except -1:
-    """Lay out a matrix as panels, which a step reads in one stream."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), count = w.outputs if w.by_outputs else w.inputs
     # A thread's first columns may begin within a panel, so that a tile reads past the end.
     cdef Py_ssize_t size = (w.inputs * ceil_div(w.outputs, lanes) + 1) * VECTOR_BYTES

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from minillm import kernels_info, use_kernels
 from minillm.decoding import Decoder, Reader
 from minillm.decoding.decoder import select
+from minillm.decoding.decoder_step import DecoderWeights, OutputLayer
 from minillm.decoding.gpt_reader import gpt_weights
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.transformer import Transformer, TransformerConfig
@@ -151,6 +152,32 @@ def test_the_bits_with_a_source_do_not_depend_on_the_threads(twin, same_bits, B,
         return [*twin.decoder_step(*given_ones), *given_ones[2]]
 
     same_bits(stepped, counts=(2, 3, 5))
+
+
+@pytest.mark.parametrize("Q", [1, 3, 70])
+@pytest.mark.parametrize("V", [1, 23, 999])
+def test_an_output_layer_is_a_decoder_without_blocks(twin, same_bits, Q, V):
+    rng = np.random.default_rng(Q)
+    shapes = {"output.W": (300, V), "output.b": (V,)}
+    params = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+    y = rng.standard_normal((Q, 300))
+
+    def logits():
+        weights = DecoderWeights(params, [], last_norm=None, E=None)
+        return [twin.decoder_step(weights, y, [], None, np.ones(Q, int), [], None, -1)[0]]
+
+    same_bits(logits, counts=(2, 3, 5))
+    expected = y @ params["output.W"] + params["output.b"]
+    np.testing.assert_allclose(logits()[0], expected, atol=1e-12 * np.abs(expected).max())
+
+
+@pytest.mark.usefixtures("both_twins")
+def test_an_output_layer_sees_weights_that_have_been_replaced():
+    params = {"output.W": np.ones((2, 3)), "output.b": np.zeros(3)}
+    layer, y = OutputLayer(params), np.array([[[1.0, 2.0]], [[3.0, 4.0]]])
+    np.testing.assert_array_equal(layer(y), [[[3] * 3], [[7] * 3]])
+    params["output.W"] = 2 * params["output.W"]
+    np.testing.assert_array_equal(layer(y), [[[6] * 3], [[14] * 3]])
 
 
 @pytest.mark.parametrize("of_twin", [True, False])

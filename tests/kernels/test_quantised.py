@@ -40,9 +40,7 @@ def test_the_twin_is_the_original(twin, original, M, B, O, formats, seed):
     ours = twin.quantised_product(x, parts)
     assert_near(ours, original.quantised_product(x, parts), x, parts)
     for m in range(min(M, 3)):  # a batch is its rows, to the bit
-        np.testing.assert_array_equal(
-            twin.quantised_product(x[m : m + 1], parts)[0], ours[m]
-        )
+        np.testing.assert_array_equal(twin.quantised_product(x[m : m + 1], parts)[0], ours[m])
 
 
 @given(BLOCKS, OUTPUTS, PARTS, st.integers(0, 9), SEEDS)
