@@ -64,7 +64,7 @@ GCC = ["-O1" if BOUNDS else "-O3", "-g0", "-Wno-unused-function"]
 GCC += ["-fno-math-errno", "-fno-trapping-math"]
 GCC_SETS = {
     "baseline": [],
-    "avx2": ["-mavx2", "-mfma"],
+    "avx2": ["-mavx2", "-mfma", "-mf16c"],
     "avx512": [
         *("-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mavx2", "-mfma"),
         "-mprefer-vector-width=512",

@@ -9,7 +9,8 @@ cdef extern from *:
     static int cpu_has(unsigned leaf_7, unsigned registers)
     {
         unsigned a, b, c, d, saved;
-        if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE) || !(c & bit_FMA))
+        const unsigned leaf_1 = bit_OSXSAVE | bit_FMA | bit_F16C;
+        if (!__get_cpuid(1, &a, &b, &c, &d) || (c & leaf_1) != leaf_1)
             return 0;
         __asm__("xgetbv" : "=a"(saved), "=d"(d) : "c"(0)); /* the registers that the system saves */
         return (saved & registers) == registers && __get_cpuid_count(7, 0, &a, &b, &c, &d) &&

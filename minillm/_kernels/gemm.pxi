@@ -2,19 +2,19 @@
 #
 # Structure, from the inside out:
 #
-#   tile           6 rows by 4 vectors of C in registers (tile.h)
-#   pack           a panel of B, 4 vectors wide, laid out in the order that the tile reads it
+#   tile           some rows by some vectors of C in registers (tile.h)
+#   pack           a panel of B, 2 to 4 vectors wide, laid out in the order that the tile reads it
 #   multiply_part  a part of C: blocks of the depth, of A's rows, of B's panels
 #   multiply_few   a part of a C of few rows, for which B is not packed
 #   multiply_lines the same by whole lines of B
 #   product        cuts C into a part for each thread
 #
-# Why it is fast.  A block of B (half a megabyte: mostly 512 deep, and so wide as
-# that allows) stays in the second-level cache while all rows of A pass over it,
-# and the 6 rows of A stay in the first level while all panels of the block pass
-# over them: so a number that comes from memory is used hundreds of times.  A is
-# read in place, because a tile takes pointers to rows; B is copied once into
-# panels, because a panel's lines would otherwise lie a page apart.
+# Why it is fast.  What is used again is near: a panel of B, while some tiles of A's rows pass over it
+# (TILES_TOGETHER in tile.h), and these rows, while all panels of a block of B pass.  On AVX2 a panel
+# fits into the first-level cache, the rows into the second, and the block into the third.  On the
+# others, whose tiles have more rows, only one tile passes, its rows are in the first level, and the
+# block in the second.  A is read in place, because a tile takes pointers to rows; B is copied
+# once into panels, because a panel's lines would otherwise be a page apart.
 #
 # An operand is a list of pointers to its lines.  They are its rows, or, for an
 # operand that is a transpose, its columns: it matters whether a line runs
@@ -29,7 +29,6 @@ include "tile.pxi"
 
 cdef enum:
     DEPTH_BYTES = 2048   # of a row of A in a block, but for the last: whole stretches of tile.h
-    BLOCK_BYTES = 524288 # of B in a block, at most
     WIDEST_BLOCK = 1024  # columns of B, at most
     BLOCK_ROWS = 1024    # of A in a block, where it has to be transposed
     LAYING_OUT = 10      # multiply-adds that take as long as to lay out one number
@@ -178,11 +177,12 @@ cdef void multiply_part(
     """Rows m0 to m1 and columns n0 to n1 of C; in pairs, K is the number of those."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating)
     cdef Py_ssize_t all_vectors = ceil_div(n1 - n0, lanes)
+    cdef Py_ssize_t deepest = deepest_block(K, sizeof(floating))
+    cdef Py_ssize_t widest = min(4, max(2, PANEL_BYTES // (deepest * VECTOR_BYTES)))
     # Panels of equal width: five vectors are 3 + 2, which waste less than 4 + 1.
-    cdef int vectors = <int>ceil_div(all_vectors, max(1, ceil_div(all_vectors, 4)))
+    cdef int vectors = <int>ceil_div(all_vectors, max(1, ceil_div(all_vectors, widest)))
     cdef Py_ssize_t width = vectors * lanes
     cdef Py_ssize_t block_depth = DEPTH_BYTES // <Py_ssize_t>sizeof(floating)
-    cdef Py_ssize_t deepest = deepest_block(K, sizeof(floating))
     cdef Py_ssize_t most_columns = widest_block(deepest, sizeof(floating))
     cdef Py_ssize_t block_columns = most_columns // max(1, width) * width
     cdef Py_ssize_t block_rows = BLOCK_ROWS if a_by_depth else max(1, m1 - m0)
@@ -190,8 +190,8 @@ cdef void multiply_part(
     cdef floating *acc = <floating *>scratch
     cdef floating *b_block = <floating *>(scratch + TILE_SIZE)
     cdef floating *a_block = b_block + deepest * most_columns
-    cdef const floating *rows[8]
-    cdef Py_ssize_t k0 = 0, depth, r0, r1, c0, c1, j, t, tiles, t0, t1, m
+    cdef const floating *rows[8 * TILES_TOGETHER]
+    cdef Py_ssize_t k0 = 0, depth, r0, r1, c0, c1, groups, g, g0, g1, j, tiles, t, t0, t1, m
     cdef bint ones
     if m1 <= m0 or n1 <= n0:
         return
@@ -209,22 +209,28 @@ cdef void multiply_part(
             while c0 < n1:
                 c1 = min(c0 + block_columns, n1)
                 pack(b_block, width, b, b_by_depth, k0, k0 + depth, c0, c1)
-                tiles = ceil_div(r1 - r0, TILE_ROWS(vectors))
-                for t in range(tiles):
-                    t0 = r0 + t * (r1 - r0) // tiles
-                    t1 = r0 + (t + 1) * (r1 - r0) // tiles
-                    for m in range(t0, t1):
-                        rows[m - t0] = (<const floating *>a_block + (m - r0) * lda) if a_by_depth else a[m] + k0
+                groups = ceil_div(ceil_div(r1 - r0, TILE_ROWS(vectors)), TILES_TOGETHER)
+                for g in range(groups):
+                    g0 = r0 + g * (r1 - r0) // groups
+                    g1 = r0 + (g + 1) * (r1 - r0) // groups
+                    tiles = ceil_div(g1 - g0, TILE_ROWS(vectors))
+                    for m in range(g0, g1):
+                        rows[m - g0] = (<const floating *>a_block + (m - r0) * lda) if a_by_depth else a[m] + k0
                     j = c0
                     while j < c1:
-                        # The next tile's output.  Not past c1: there, another thread may write.
-                        for m in range(t0, t1):
-                            prefetch(c[m] + j + width, min(width, c1 - j - width))
-                        multiply_tile(
-                            t0, t1, j, min(j + width, n1),
-                            <int>min(vectors, ceil_div(n1 - j, lanes)), depth, rows,
-                            b_block + (j - c0) * depth, min(width, ceil_div(n1 - j, lanes) * lanes),
-                            bias, add or k0 > 0, c, acc, pairs)
+                        t1 = g0
+                        for t in range(tiles):
+                            t0, t1 = t1, g0 + (t + 1) * (g1 - g0) // tiles
+                            # The next tile's output.  Not past c1: there, another thread may write.
+                            for m in range(t1, min(2 * t1 - t0, g1)):
+                                prefetch(c[m] + j, min(width, c1 - j))
+                            for m in range(g0, g0 + t1 - t0 if t1 == g1 else g0):
+                                prefetch(c[m] + j + width, min(width, c1 - j - width))
+                            multiply_tile(
+                                t0, t1, j, min(j + width, n1),
+                                <int>min(vectors, ceil_div(n1 - j, lanes)), depth, rows + t0 - g0,
+                                b_block + (j - c0) * depth, min(width, ceil_div(n1 - j, lanes) * lanes),
+                                bias, add or k0 > 0, c, acc, pairs)
                         j += width
                 c0 = c1
             r0 = r1

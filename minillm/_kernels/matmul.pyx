@@ -11,7 +11,8 @@ include "gemm.pxi"
 include "lanes.pxi"
 
 cdef enum:
-    FEW = 4  # rows that are multiplied by columns of b where they lie
+    FEW = 4     # rows that are multiplied by columns of b where they lie
+    NARROW = 8  # times as many columns as rows: then to lay out b would be most of the work
 
 
 def matmul(a, b, bias=None):
@@ -77,6 +78,20 @@ cdef int multiply(
     cdef bint pairs = sizeof(floating) == 4 and rounds_to_bfloat16()
     cdef const floating *start = &bias[0] if bias is not None else NULL
     cdef Product p
+    cdef Workspace turned
+    cdef floating **turned_rows
+    cdef Py_ssize_t n, m
+    if FEW < M and NARROW * M <= N and VECTOR_BYTES < 64 and not (a_by_depth or b_by_depth or pairs):
+        # c^T = b^T a^T lays out a, which is smaller, and reads b in place.  Wider vectors are not measured.
+        turned = Workspace(lines_size(1, N) + M * N * sizeof(floating) + 64)
+        turned_rows = <floating **>lines_of(turned, <const floating *>turned.take(M * N * sizeof(floating)), N, M)
+        for n in range(N if start != NULL else 0):
+            for m in range(M):
+                turned_rows[n][m] = start[n]
+        product(N, M, K, b_lines, False, a_lines, False, <const floating *>NULL, start != NULL, turned_rows,
+                max_threads(), False)
+        transpose(&c[0, 0], N, <const floating **>turned_rows, N, 0, M)
+        return 0
     if M > FEW or a_by_depth or b_by_depth or pairs:
         return product(M, N, K, a_lines, a_by_depth, b_lines, b_by_depth, start, False, c_rows, max_threads(), pairs)
     p.M, p.N, p.K, p.a, p.b, p.bias, p.c = M, N, K, <void *>a_lines, <void *>b_lines, start, <void *>c_rows

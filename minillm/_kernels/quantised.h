@@ -130,19 +130,25 @@ typedef float floats __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_a
 typedef uint32_t bytes __attribute__((vector_size(VECTOR_BYTES), aligned(1), may_alias));
 typedef uint16_t shorts __attribute__((vector_size(VECTOR_BYTES / 2), aligned(2), may_alias));
 typedef int8_t chars __attribute__((vector_size(VECTOR_BYTES / 4), aligned(1), may_alias));
-enum { LANES_OF_TILE = VECTOR_BYTES / 4 };
+enum {
+    LANES_OF_TILE = VECTOR_BYTES / 4,
+    VECTORS = VECTOR_BYTES == 32 ? 2 : 1, /* of outputs, at a time: two share the activations that are loaded */
+};
 #if defined(__clang__) /* it ignores GCC's pragma, and a tile of 4 rows then takes twice the time */
 #define UNROLL_ALL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL_ALL _Pragma("GCC unroll 16")
 #endif
 #define FOR_ROWS UNROLL_ALL for (int r = 0; r < rows; r++)
-#define FOR_VECTORS UNROLL_ALL for (int v = 0; v < vectors; v++)
+#define FOR_VECTORS UNROLL_ALL for (int v = 0; v < VECTORS; v++)
 #define FOR_TILE FOR_ROWS FOR_VECTORS
 
 /* float16 of some outputs as floats: as from_half does it. */
 ALWAYS_INLINE floats vector_from_halves(const uint16_t *halves)
 {
+#if defined(__F16C__) && !defined(__AVX512F__)
+    return (floats)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)halves));
+#endif
     const bytes half = __builtin_convertvector(*(const shorts *)halves, bytes);
     const floats size = (floats)((half & 0x7FFF) << 13) * 5.192296858534828e33f;
     const bytes not_finite = (bytes)(size >= 65536.0f) & 0x7F800000;
@@ -168,11 +174,8 @@ ALWAYS_INLINE floats vector_from_integers(const int8_t *integers)
 }
 
 /* Scales, or offsets, of some outputs. */
-ALWAYS_INLINE floats vector_of_scales(const int is_strip, const int factors, const void *scales, floats factor,
-                                      ptrdiff_t i)
+ALWAYS_INLINE floats vector_of_scales(const int factors, const void *scales, floats factor, ptrdiff_t i)
 {
-    if (is_strip)
-        return *(const floats *)((const float *)scales + i);
     if (factors)
         return factor * vector_from_integers((const int8_t *)scales + i);
     return vector_from_halves((const uint16_t *)scales + i);
@@ -236,7 +239,7 @@ ALWAYS_INLINE bytes codes_of_word(const int bits, const uint8_t *block, const in
 #endif
 #elif defined(__AVX2__)
 #define MOST_ROWS 4
-#define STRIP 24 /* blocks: 12 kB of codes as bytes, and their scales, in the first cache */
+#define STRIP 24 /* blocks: 12 kB of codes as bytes */
 #define MULTIPLY_ADD(sum, x, y) (floats)_mm256_fmadd_ps((__m256)(x), (__m256)(y), (__m256)(sum))
 #define LOOK_UP(levels, codes)                                                                     \
     (bytes)_mm256_shuffle_epi8(                                                                    \
@@ -378,40 +381,22 @@ ALWAYS_INLINE void unpack(const int bits, const int levels, const Format *f, ptr
     }
 }
 
-ALWAYS_INLINE void unpack_scales(const int each, const int factors, const void *scales, const uint16_t *of_scales,
-                                 ptrdiff_t from, ptrdiff_t blocks, float *to)
-{
-    for (ptrdiff_t i = 0; i < blocks * (WORDS / each); i++)
-        for (int n = 0; n < PANEL; n += LANES_OF_TILE, to += LANES_OF_TILE) {
-            const ptrdiff_t of_factor = (from + i * each / WORDS) / SUPER * PANEL + n;
-            const floats factor = factors ? vector_from_halves(of_scales + of_factor) : (floats){0};
-            const ptrdiff_t at = (from * (WORDS / each) + i) * PANEL + n;
-            *(floats *)to = vector_of_scales(0, factors, scales, factor, at);
-        }
-}
-
 /* Many rows pass over a panel by strips of some blocks, whose codes are taken out of their planes once, to bytes in
- * the first cache.  A tile has all outputs of the panel, so that each activation is loaded for two products. */
+ * the first cache. */
 #define MULTIPLY_IF(BITS, EACH, FACTORS, LEVELS)                                                   \
     if (IS_FORMAT(f, BITS, EACH, FACTORS, LEVELS)) {                                               \
-        unpack(BITS, LEVELS, f, from, last - first, codes);                                        \
-        unpack_scales(EACH, FACTORS, f->scale, f->d, from, last - first, scale);                   \
-        if (f->offset)                                                                             \
-            unpack_scales(EACH, FACTORS, f->offset, f->e, from, last - first, offset);             \
+        unpack(BITS, LEVELS, f, panel * blocks + first, last - first, strip);                      \
         for (ptrdiff_t m = 0; m < M; m += MOST_ROWS) {                                             \
-            const Rows tile = rows_from(x, m * blocks + first * MOST_ROWS, f);               \
-            usual_body(MOST_ROWS, PANEL / LANES_OF_TILE, BITS, EACH, FACTORS, LEVELS, 1,           \
-                       first == 0, &strip, last - first, 0, &tile, y + m * ldy, ldy, outputs);     \
+            const Rows tile = rows_from(x, m * blocks + first * MOST_ROWS, f);                     \
+            usual_body(MOST_ROWS, BITS, EACH, FACTORS, LEVELS, strip, first, last, f, blocks,      \
+                       panel, &tile, y + m * ldy, ldy, outputs);                                   \
         }                                                                                          \
     }
 static __attribute__((noinline)) void multiply_strip(const Format *f, ptrdiff_t blocks, ptrdiff_t panel,
-                                                     ptrdiff_t first, ptrdiff_t M, const Rows *x, float *y,
-                                                     ptrdiff_t ldy, int outputs)
+                                                     ptrdiff_t first, ptrdiff_t last, ptrdiff_t M, const Rows *x,
+                                                     float *y, ptrdiff_t ldy, int outputs)
 {
-    uint8_t codes[STRIP * WORDS * 4 * PANEL];
-    float scale[STRIP * 2 * PANEL], offset[STRIP * 2 * PANEL];
-    const Format strip = {.codes = codes, .scale = scale, .offset = f->offset ? offset : NULL};
-    const ptrdiff_t last = blocks - first < STRIP ? blocks : first + STRIP, from = panel * blocks + first;
+    uint8_t strip[STRIP * WORDS * 4 * PANEL];
     EACH_FORMAT(MULTIPLY_IF)
 }
 #endif
@@ -424,7 +409,8 @@ static inline void quantised_panel(const Format *f, ptrdiff_t blocks, ptrdiff_t 
 #if defined(STRIP)
     m = M < 2 * MOST_ROWS ? 0 : M - M % MOST_ROWS;
     for (ptrdiff_t first = 0; first < blocks && m > 0; first += STRIP)
-        multiply_strip(f, blocks, panel, first, m, x, y, ldy, outputs);
+        multiply_strip(f, blocks, panel, first, blocks - first < STRIP ? blocks : first + STRIP, m, x, y, ldy,
+                       outputs);
 #endif
     for (int rows; m < M; m += rows) {
         rows = tile_rows(M - m);

@@ -1,49 +1,49 @@
-/* A tile of rounded activations and one panel, with the instructions of a variant: see quantised.h, which
- * includes this for each of them.  `vectors` of outputs are multiplied at a time.  A strip has the codes as bytes
- * and the scales as floats; its products are added to y unless it is the first one. */
-ALWAYS_INLINE void VARIANT(body)(const int rows, const int vectors, const int bits, const int each,
-                                 const int factors, const int levels, const int is_strip, const int is_first,
-                                 const Format *f, ptrdiff_t blocks, ptrdiff_t panel, const Rows *x,
-                                 float *y, ptrdiff_t ldy, int outputs)
+/* A tile of rounded activations and blocks `first` to `last` of a panel, with the instructions of a variant: see
+ * quantised.h, which includes this for each of them.  The codes of a strip, which begins with block `first`, are
+ * bytes; the sums of the blocks before it are in y. */
+ALWAYS_INLINE void VARIANT(body)(const int rows, const int bits, const int each, const int factors,
+                                 const int levels, const uint8_t *strip, ptrdiff_t first, ptrdiff_t last,
+                                 const Format *f, ptrdiff_t blocks, ptrdiff_t panel, const Rows *x, float *y,
+                                 ptrdiff_t ldy, int outputs)
 {
     const int together = WORDS_OF_SUM(bits, levels) < each ? WORDS_OF_SUM(bits, levels) : each;
-    const int lines = is_strip ? 8 : bits;
-    for (int n = 0; n < outputs; n += vectors * LANES_OF_TILE) {
-        const uint8_t *codes = f->codes + panel * blocks * lines * 4 * PANEL + 4 * n;
+    const ptrdiff_t from = panel * blocks + first; /* the first block */
+    for (int n = 0; n < outputs; n += VECTORS * LANES_OF_TILE) {
+        const uint8_t *codes = (strip ? strip : f->codes + from * bits * 4 * PANEL) + 4 * n;
         const int32_t *a = x->a, *start = x->start;
         const float *t = x->t, *total = x->total;
-        ptrdiff_t at = panel * (blocks * WORDS / each) * PANEL + n;
-        ptrdiff_t of_factor = panel * (blocks / SUPER) * PANEL + n;
-        floats sum[MOST_ROWS][PANEL / LANES_OF_TILE], d = {0}, e = {0};
+        ptrdiff_t at = from * (WORDS / each) * PANEL + n, of_factor = from / SUPER * PANEL + n;
+        floats sum[MOST_ROWS][VECTORS], d[VECTORS], e[VECTORS];
+        FOR_VECTORS d[v] = e[v] = (floats){0};
         FOR_TILE sum[r][v] = (floats){0};
-        for (int r = 0; r < rows && !is_first; r++)
+        for (int r = 0; r < rows && first > 0; r++)
             memcpy(sum[r], y + r * ldy + n, outputs * sizeof(float));
-        for (ptrdiff_t b = 0; b < blocks; b++) {
+        for (ptrdiff_t b = first; b < last; b++) {
             if (rows <= 2) /* into the first cache; into the second alone, a step takes a quarter longer */
                 for (int line = 0; line < bits; line++)
                     __builtin_prefetch(codes + AHEAD + 64 * line);
-            if (factors && !is_strip && b % SUPER == 0) {
-                d = vector_from_halves(f->d + of_factor);
+            if (factors && b % SUPER == 0) {
+                FOR_VECTORS d[v] = vector_from_halves(f->d + of_factor + v * LANES_OF_TILE);
                 if (f->offset)
-                    e = vector_from_halves(f->e + of_factor);
+                    FOR_VECTORS e[v] = vector_from_halves(f->e + of_factor + v * LANES_OF_TILE);
                 of_factor += PANEL;
             }
-            UNROLL_ALL for (int first = 0; first < WORDS; first += each) {
-                ints dots[MOST_ROWS][PANEL / LANES_OF_TILE];
+            UNROLL_ALL for (int begin = 0; begin < WORDS; begin += each) {
+                ints dots[MOST_ROWS][VECTORS];
                 FOR_TILE dots[r][v] = (ints){0} + start[r];
-                UNROLL_ALL for (int some = first; some < first + each; some += together) {
-                    ints part[MOST_ROWS][PANEL / LANES_OF_TILE];
+                UNROLL_ALL for (int some = begin; some < begin + each; some += together) {
+                    ints part[MOST_ROWS][VECTORS];
                     FOR_TILE part[r][v] = SUM_OF(dots[r][v]);
                     UNROLL_ALL for (int word = some; word < some + together; word++) {
                         const int32_t *a_word = a + word * rows * A_WORDS;
-                        bytes line[PANEL / LANES_OF_TILE];
+                        bytes line[VECTORS];
                         FOR_VECTORS {
                             const uint8_t *from = codes + 4 * v * LANES_OF_TILE;
-                            if (is_strip) /* volatile, or GCC loads it again for each row */
+                            if (strip) /* volatile, or GCC loads it again for each row */
                                 line[v] = *(const volatile bytes *)(from + 4 * PANEL * word);
                             else
                                 line[v] = codes_of_word(bits, from, word);
-                            if (levels && !is_strip)
+                            if (levels && !strip)
                                 line[v] = LOOK_UP(f->levels, line[v]);
                         }
                         FOR_TILE part[r][v] =
@@ -51,24 +51,23 @@ ALWAYS_INLINE void VARIANT(body)(const int rows, const int vectors, const int bi
                     }
                     FOR_TILE dots[r][v] = WITH_SUM(dots[r][v], part[r][v]);
                 }
-                floats scale[PANEL / LANES_OF_TILE];
-                FOR_VECTORS scale[v] = vector_of_scales(is_strip, factors, f->scale, d, at + v * LANES_OF_TILE);
+                floats scale[VECTORS];
+                FOR_VECTORS scale[v] = vector_of_scales(factors, f->scale, d[v], at + v * LANES_OF_TILE);
                 FOR_TILE sum[r][v] = MULTIPLY_ADD(
                     sum[r][v], __builtin_convertvector(dots[r][v], floats), scale[v] * t[r]);
                 if (f->offset) {
-                    FOR_VECTORS scale[v] =
-                        vector_of_scales(is_strip, factors, f->offset, e, at + v * LANES_OF_TILE);
+                    FOR_VECTORS scale[v] = vector_of_scales(factors, f->offset, e[v], at + v * LANES_OF_TILE);
                     FOR_TILE sum[r][v] = MULTIPLY_ADD(sum[r][v], (floats){0} + total[r], scale[v]);
                 }
                 start += rows;
                 total += rows;
                 at += PANEL;
             }
-            codes += lines * 4 * PANEL;
+            codes += (strip ? 8 : bits) * 4 * PANEL;
             a += WORDS * rows * A_WORDS;
             t += rows;
         }
-        FOR_ROWS for (int v = 0, left = outputs - n; v < vectors && left > 0; v++, left -= LANES_OF_TILE)
+        FOR_ROWS for (int v = 0, left = outputs - n; v < VECTORS && left > 0; v++, left -= LANES_OF_TILE)
             if (left >= LANES_OF_TILE)
                 *(floats *)(y + r * ldy + n + v * LANES_OF_TILE) = sum[r][v];
             else
@@ -79,7 +78,7 @@ ALWAYS_INLINE void VARIANT(body)(const int rows, const int vectors, const int bi
 /* One compiled function for each number of rows and each format, so that its loops unroll. */
 #define RUN_IF(BITS, EACH, FACTORS, LEVELS)                                                        \
     if (IS_FORMAT(f, BITS, EACH, FACTORS, LEVELS))                                                 \
-        VARIANT(body)(rows, 1, BITS, EACH, FACTORS, LEVELS, 0, 1, f, blocks, panel, x, y, ldy, outputs);
+        VARIANT(body)(rows, BITS, EACH, FACTORS, LEVELS, NULL, 0, blocks, f, blocks, panel, x, y, ldy, outputs);
 #define SHAPE_OF(NAME, ROWS)                                                                       \
     static __attribute__((noinline)) void VARIANT(NAME)(                                           \
         const Format *f, ptrdiff_t blocks, ptrdiff_t panel, const Rows *x, float *y,            \

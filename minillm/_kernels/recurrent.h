@@ -3,13 +3,11 @@
  * They are in C for the sake of restrict: a cell's backward has so many arrays that a compiler which does
  * not know that they lie apart makes no vector code of it.
  *
- * Forward, one vector of hidden columns: pre-activations that stand `apart` from each other become gates
- * that stand H apart.
+ * Forward, one vector of hidden columns: pre-activations `apart` from each other become gates H apart.
  * Backward, n columns: the gates stand H apart, as the forward has kept them.
  */
 #ifndef MINILLM_RECURRENT_H
 #define MINILLM_RECURRENT_H
-#include "lanes.h"
 #include "maths.h"
 #include "tile.h"
 
@@ -17,12 +15,6 @@ enum { RNN = 1, GRU = 3, LSTM = 4 }; /* the number of gates */
 
 #define DEFINE_CELLS(REAL, SUFFIX)                                                                 \
     enum { lanes_##SUFFIX = VECTOR_BYTES / sizeof(REAL) };                                         \
-    /* h = tanh(a) */                                                                              \
-    ALWAYS_INLINE void rnn_cell_##SUFFIX(const REAL *restrict a, REAL *restrict h)                 \
-    {                                                                                              \
-        for (int j = 0; j < lanes_##SUFFIX; j++)                                                   \
-            h[j] = tanh_##SUFFIX(a[j]);                                                            \
-    }                                                                                              \
     static void rnn_cell_backward_##SUFFIX(ptrdiff_t n, const REAL *restrict sums,                 \
                                            const REAL *restrict dhs, REAL *restrict dh_prev,       \
                                            const REAL *restrict h, REAL *restrict da)              \
@@ -102,12 +94,13 @@ enum { RNN = 1, GRU = 3, LSTM = 4 }; /* the number of gates */
             dh_prev[j] = dh * z;                                                                   \
         }                                                                                          \
     }                                                                                              \
-    /* more: the lstm's c, or the gru's x_n */                                                     \
-    static inline void cell_##SUFFIX(int cell, const REAL *a, ptrdiff_t apart, REAL *more,         \
-                                     const REAL *h_prev, REAL *h, REAL *gates, ptrdiff_t H)        \
+    /* more: the lstm's c, or the gru's x_n; the rnn's h = tanh(a) */                              \
+    static inline void cell_##SUFFIX(int cell, const REAL *restrict a, ptrdiff_t apart, REAL *more,\
+                                     const REAL *h_prev, REAL *restrict h, REAL *gates, ptrdiff_t H)\
     {                                                                                              \
         if (cell == RNN)                                                                           \
-            rnn_cell_##SUFFIX(a, h);                                                               \
+            for (int j = 0; j < lanes_##SUFFIX; j++)                                               \
+                h[j] = tanh_##SUFFIX(a[j]);                                                        \
         else if (cell == LSTM)                                                                     \
             lstm_cell_##SUFFIX(a, a + apart, a + 2 * apart, a + 3 * apart, gates, H, more, h);     \
         else                                                                                       \

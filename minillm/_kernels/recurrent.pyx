@@ -14,21 +14,19 @@ Why it is fast.
 
 - The input terms x W_x + b of all steps are one matrix product before the loop, and the
   weights' gradients one each after it, as in the originals.
-- W_h is packed once and read at every step.  A panel of it holds the columns of
-  all gates of one vector of hidden columns side by side, so that a tile's sums
-  are the whole pre-activation of some cells.  The cell runs on them at once,
-  while they are in the first-level cache; nothing is written out in between.
+- W_h is packed once and read at every step, as panels of a few hidden columns of
+  all gates: the sums of one tile, or of one for each gate, are the whole
+  pre-activation of some cells, which run at once, while these are in the cache.
 - Backward the same: a tile of  dh = da W_h^T  goes straight into the cell's
   backward, which leaves the da of the step before.
-- The cells are plain loops over point functions (maths.h) that the compiler
-  turns into vector code.  What they read and write is fetched into the cache
-  while the tile before them runs.
-- The state of a step lives in a small buffer of its own: in hs its rows are T
-  steps apart, often at a distance that makes them collide in the caches.
+- The cells are plain loops over point functions (maths.h) that the compiler turns into vector code.
+  What they read and write is fetched into the cache while the tile before them runs.
+- The state of a step lives in a small buffer of its own: in hs its rows are T steps apart, often at a
+  distance that makes them collide in the caches.
 - Rows of the batch do not depend on each other until the weights' gradients:
   each thread takes some of them through all steps, and no thread ever waits.
-- Rows are taken longest first.  Those that have a step are then the first few,
-  and unequal lengths cost nothing: what is beyond a row's end is not computed.
+- Rows are taken longest first.  Those that have a step are then the first few, and unequal lengths
+  cost nothing: what is beyond a row's end is not computed.
 - Ids instead of x need no product: a cell's sums begin with a row of W_x, plus the
   bias.  Where there are fewer ids than steps, these sums are made once for each id.
 """

@@ -80,8 +80,7 @@ cdef void panels_for_forward(floating *of_type, void *work, Part part) noexcept 
                 count = min(columns, H - p * columns)
                 to = <floating *>w.packed + ((p * G + g - g % some) * w.depth + i * some + g % some) * columns
                 copy_columns(to, (<const floating **>w.lines)[i] + g * H + p * columns, count)
-                if count < columns:
-                    memset(to + count, 0, (columns - count) * sizeof(floating))
+                memset(to + count, 0, (columns - count) * sizeof(floating))
 
 
 cdef void forward_rows(floating *of_type, const Recurrence *w, Rows rows, char *scratch) noexcept nogil:
@@ -98,10 +97,9 @@ cdef void forward_rows(floating *of_type, const Recurrence *w, Rows rows, char *
     cdef const floating *terms[8]
     cdef const floating *start[8]
     cdef floating *out[8]
-    cdef floating *sums
-    cdef Py_ssize_t t, p, j, m, m0, m1, i, g, v, tiles, now, width, step, ahead
-    cdef int vectors
-    cdef bint in_place
+    cdef Py_ssize_t steps[8]
+    cdef Py_ssize_t t, p, j, m, m0, m1, i, g, k, v, tiles, now, ahead
+    cdef int vectors, in_place
     begin_states(w, &rows, all_rows, ld, h, c)
     for t in range(rows.T):
         now = count_of(&rows, rows.alive[t])
@@ -110,37 +108,42 @@ cdef void forward_rows(floating *of_type, const Recurrence *w, Rows rows, char *
         for p in range(w.panels if now > 0 else 0):
             j = p * w.columns
             vectors = <int>(ceil_div(min(w.columns, H - j), lanes) * w.together)
-            width = w.columns * w.together
-            # Sums of whole vectors of one gate begin where their input term lies.
-            in_place = w.together == 1 and H - j >= w.columns
-            # The next panel's input terms; after the last panel, the first ones of the next step.
+            in_place = w.together == 1 and H - j >= w.columns  # the sums can begin where the terms lie
+            # The next input terms are the next panel's, or, after the last panel, the next step's first ones.
             ahead = w.columns if p + 1 < w.panels else (0 if t + 1 == rows.T else G * H - j)
             tiles = ceil_div(now, TILE_ROWS(vectors))
             for i in range(tiles):
                 m0, m1 = i * now // tiles, (i + 1) * now // tiles
-                for m in range(m0, m1):
-                    a[m - m0] = (h_in_pairs if w.pairs else h) + m * ld
-                    step = row_at(&rows, m) * rows.T + t
-                    terms[m - m0] = <const floating *>w.terms + (w.ids[step] if w.ids != NULL else step) * G * H + j
-                    begin_sums(w, H, j, in_place, step, ahead, terms[m - m0], acc + (m - m0) * G * w.columns)
+                for m in range(m1 - m0):
+                    a[m] = (h_in_pairs if w.pairs else h) + (m0 + m) * ld
+                    steps[m] = row_at(&rows, m0 + m) * rows.T + t
+                    terms[m] = <const floating *>w.terms + (w.ids[steps[m]] if w.ids != NULL else steps[m]) * G * H + j
+                    # While the tiles run: the next panel's input terms, and where the states will be kept.
+                    fetch(<const floating *>w.hs + steps[m] * H + j, w.columns)
+                    if G != RNN:
+                        fetch(<const floating *>w.more + steps[m] * H + j, w.columns)
+                    for g in range(G):
+                        fetch(terms[m] + ahead + g * H, w.columns)
+                        if w.ids != NULL and G != RNN:
+                            fetch(<const floating *>w.gates + (steps[m] * G + g) * H + j, w.columns)
                 g = 0
                 while g < G:
                     for m in range(m1 - m0):
                         out[m] = acc + (m * G + g) * w.columns
-                        start[m] = out[m]
-                        if in_place:  # the gru's x W_xn + b_xn is added after the reset
-                            start[m] = <const floating *>w.b_hn + j if w.cell == GRU and g == 2 else terms[m] + g * H
-                    tile_of(w.pairs, <int>(m1 - m0), vectors, w.depth, a,
-                            <const floating *>w.packed + (p * G + g) * w.depth * w.columns, width, start, out)
+                        for k in range(w.together):  # the gru's x W_xn + b_xn is added after the reset
+                            start[m] = terms[m] + (g + k) * H if G != GRU or g + k < 2 else <const floating *>w.b_hn + j
+                            if not in_place:
+                                copy_columns(out[m] + k * w.columns, start[m], min(w.columns, H - j))
+                        if not in_place:
+                            start[m] = out[m]
+                    tile_of(w.pairs, <int>(m1 - m0), vectors, w.depth, a, <const floating *>w.packed +
+                            (p * G + g) * w.depth * w.columns, w.columns * w.together, start, out)
                     g += w.together
-                for m in range(m0, m1):
-                    step = row_at(&rows, m) * rows.T + t
-                    sums = acc + (m - m0) * G * w.columns
-                    v = 0
-                    while v < min(w.columns, H - j):
-                        end_sums(w, H, j + v, step, terms[m - m0] + v, <const floating *>sums + v, cells,
-                                 <const floating *>h + m * ld + j + v, h_next + m * ld + j + v, c + m * ld + j + v)
-                        v += lanes
+                for m in range(m1 - m0):
+                    for v in range(vectors // w.together):
+                        run_cells(w, H, j + v * lanes, steps[m], terms[m] + v * lanes,
+                                  <const floating *>acc + m * G * w.columns + v * lanes, cells,
+                                  <const floating *>h + (m0 + m) * ld, h_next + (m0 + m) * ld, c + (m0 + m) * ld)
         # Rows that end here: they have this step and not the next.
         for m in range(count_of(&rows, rows.alive[t + 1]), now):
             memcpy(<floating *>w.h_last + row_at(&rows, m) * H, h_next + m * ld, H * sizeof(floating))
@@ -148,43 +151,23 @@ cdef void forward_rows(floating *of_type, const Recurrence *w, Rows rows, char *
     end_states(w, &rows, all_rows, ld, <const floating *>c)
 
 
-cdef inline void begin_sums(
-    const Recurrence *w, Py_ssize_t H, Py_ssize_t j, bint in_place, Py_ssize_t step, Py_ssize_t ahead,
-    const floating *term, floating *sums,
-) noexcept nogil:
-    """The sums of one row's cells begin with their input term.
-
-    While the tile runs, the caches fetch the next panel's term, and where the states will be kept.
-    """
-    cdef Py_ssize_t columns = w.columns, count = min(columns, H - j), G = w.cell, g
-    fetch(<const floating *>w.hs + step * H + j, columns)
-    if w.cell != RNN:
-        fetch(<const floating *>w.more + step * H + j, columns)
-    for g in range(G):
-        fetch(term + g * H + ahead, columns)
-        if w.ids != NULL and w.cell != RNN:
-            fetch(<const floating *>w.gates + (step * G + g) * H + j, columns)
-    for g in range(0 if in_place else G):
-        copy_columns(sums + g * columns, <const floating *>w.b_hn + j if w.cell == GRU and g == 2 else term + g * H, count)
-
-
-cdef inline void end_sums(
+cdef inline void run_cells(
     const Recurrence *w, Py_ssize_t H, Py_ssize_t j, Py_ssize_t step, const floating *term, const floating *sums,
     floating *cells, const floating *h, floating *h_next, floating *c,
 ) noexcept nogil:
     """Run a vector of one row's cells on their sums; keep the new state and the backward's inputs."""
-    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), count = min(lanes, H - j), G = w.cell, g
-    cdef floating *more = c if w.cell == LSTM else cells
-    cdef floating *gates = <floating *>w.gates + step * G * H + j
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), count = min(lanes, H - j), g
+    cdef floating *more = c + j if w.cell == LSTM else cells
+    cdef floating *gates = <floating *>w.gates + step * w.cell * H + j
     if w.cell == GRU:
         copy_columns(cells, term + 2 * H, count)
     if count == lanes:
-        run_cell(w.cell, sums, w.columns, more, h, h_next, gates, H)
+        run_cell(w.cell, sums, w.columns, more, h + j, h_next + j, gates, H)
     else:
-        run_cell(w.cell, sums, w.columns, more, h, h_next, cells + lanes, lanes)
-        for g in range(G if w.cell != RNN else 0):
+        run_cell(w.cell, sums, w.columns, more, h + j, h_next + j, cells + lanes, lanes)
+        for g in range(w.cell if w.cell != RNN else 0):
             copy_columns(gates + g * H, <const floating *>cells + (1 + g) * lanes, count)
-    copy_columns(<floating *>w.hs + step * H + j, <const floating *>h_next, count)
+    copy_columns(<floating *>w.hs + step * H + j, <const floating *>h_next + j, count)
     if w.cell != RNN:
         copy_columns(<floating *>w.more + step * H + j, <const floating *>more, count)
 

@@ -102,10 +102,10 @@ cdef int run_rows(Recurrence *w, const floating[:, ::1] W_h, int threads) except
     """Pack W_h, and run each thread's rows through their steps."""
     cdef Py_ssize_t H = W_h.shape[0], GH = W_h.shape[1], itemsize = sizeof(floating)
     cdef int splits = <int>max(1, min(threads, w.rows.B))
-    # A tile is four vectors wide: forward, these are the gates of one hidden vector, if there are gates.
-    # With 16 registers it has 3 rows, and loads each vector of W_h for 3 multiply-adds; where there are more
-    # rows, 6 by two vectors of one gate load it for 6.
-    cdef bint narrow = TILE_ROWS(4) < 6 and w.rows.B > 3 * splits
+    # A tile is four vectors wide: forward, the gates of one hidden vector, if there are gates.  With 16
+    # registers it has 3 rows.  If there are more, 6 by two vectors, of one gate, read W_h half as often.  (If
+    # an rnn's panels fit the cache, this gains less than the work for each row of twice as many panels costs.)
+    cdef bint narrow = TILE_ROWS(4) < 6 and w.rows.B > 3 * splits and (w.cell != RNN or H > STRETCH)
     w.together = w.cell if w.is_forward and not narrow else 1
     w.columns = (2 if narrow else 4 // w.together) * VECTOR_BYTES // itemsize
     w.panels, w.depth, w.rows.threads = ceil_div(H, w.columns), H if w.is_forward else GH, splits

@@ -5,6 +5,9 @@ cdef extern from "tile.h" nogil:
         TILE_SIZE
         LINES
         STRETCH
+        PANEL_BYTES
+        TILES_TOGETHER
+        BLOCK_BYTES
     int TILE_ROWS(int vectors)
     int SQUARE_SIDE(int itemsize)
     void PREFETCH(const void *address)

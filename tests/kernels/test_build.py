@@ -14,6 +14,7 @@ import pytest
 from minillm._kernels import INSTRUCTION_SETS, TOPICS
 
 ROOT = Path(__file__).parents[2]
+AVX2 = "fma f16c avx2"  # the flags of a CPU
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +44,14 @@ def test_the_limited_api_is_that_of_the_oldest_python(recipe):
 @pytest.mark.parametrize(
     ("choice", "in_place", "cpu", "expected"),
     [
-        ("", True, "flags : sse2 fma avx2", ["baseline", "avx2"]),
-        ("", True, "flags : sse2 avx2", ["baseline"]),
-        ("", True, "fma avx2 avx512f avx512dq avx512vl", ["baseline", "avx2"]),
-        ("", True, "fma avx2 avx512f avx512dq avx512vl avx512bw", ["baseline", "avx2", "avx512"]),
+        ("", True, "flags : sse2 fma f16c avx2", ["baseline", "avx2"]),
+        ("", True, "flags : sse2 fma avx2", ["baseline"]),
+        ("", True, f"{AVX2} avx512f avx512dq avx512vl", ["baseline", "avx2"]),
+        ("", True, f"{AVX2} avx512f avx512dq avx512vl avx512bw", ["baseline", "avx2", "avx512"]),
         ("", True, "", ["baseline", "avx2", "avx512"]),
         ("", False, "sse2", ["baseline", "avx2", "avx512"]),
         ("all", True, "sse2", ["baseline", "avx2", "avx512"]),
-        ("best", True, "fma avx2", ["avx2"]),
+        ("best", True, AVX2, ["avx2"]),
         ("best", True, "sse2", ["baseline"]),
     ],
 )

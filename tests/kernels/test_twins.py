@@ -147,6 +147,16 @@ def test_few_rows_by_a_matrix_from_memory_have_the_bits_of_many(twin, dtype):
         np.testing.assert_array_equal(twin.matmul(a[:rows], b), whole[:rows])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_few_rows_by_a_transpose_have_the_bits_of_many(twin, dtype):
+    rng = np.random.default_rng(0)
+    a, b, bias = (rng.normal(size=size).astype(dtype) for size in ((90, 1030), (330, 1030), 330))
+    for some in ((), (bias,)):
+        whole = twin.matmul(a, b.T, *some)
+        for rows in (5, 41):
+            np.testing.assert_array_equal(twin.matmul(a[:rows], b.T, *some), whole[:rows])
+
+
 @pytest.mark.parametrize("rows", [1, 3, 40])
 @pytest.mark.parametrize("N", [20, 1050])
 def test_the_errors_of_sums_do_not_grow_with_all_terms(twin, rows, N):
