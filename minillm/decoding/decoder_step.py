@@ -134,9 +134,10 @@ class OutputLayer:
 
     def __call__(self, y: NDArray) -> NDArray:
         """y (..., D) -> logits (..., V)."""
-        if self.weights is None or not self.weights.are_in(self.params):
-            return dense.layer(self.params, "output", y)[0]
         rows = y.reshape(-1, y.shape[-1])
+        # For a single row in each step, the copy would take longer than it saves.
+        if len(rows) == 1 or self.weights is None or not self.weights.are_in(self.params):
+            return dense.layer(self.params, "output", y)[0]
         counts = np.ones(len(rows), np.int64)
         logits, _ = decoder_step(self.weights, rows, [], None, counts, [], None, shown=-1)
         return logits.reshape(*y.shape[:-1], -1)
