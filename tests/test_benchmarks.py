@@ -237,7 +237,7 @@ def test_all_programs_are_listed():
     folder = Path(benchmarks.__file__).parent
     scripts = [p.stem for p in folder.glob("*.py") if '__name__ == "__main__"' in p.read_text()]
     listed = re.findall(r"python -m benchmarks\.(\w+)", benchmarks.__doc__)
-    assert sorted(listed) == sorted(set(scripts) - {"__main__"})
+    assert sorted(listed) == sorted(set(scripts) - {"__main__", "llama_peers"})  # llama starts it
 
 
 @pytest.fixture(scope="module")

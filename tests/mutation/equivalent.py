@@ -86,10 +86,10 @@ EQUIVALENT = [
     ("minillm/_kernels/gemm.pxi", "memset(panels + (last - n0)", PADDING),
     ("minillm/_kernels/recurrent_backward.pxi", "memset(dh, 0, 2", PADDING),
     ("minillm/_kernels/recurrent_forward.pxi", "ahead = ", AHEAD),
-    ("minillm/_kernels/recurrent_forward.pxi", "sums, term, min(width, H >>- j)", TOO_FAR),
+    ("minillm/_kernels/recurrent_forward.pxi", "start[m], min(w.columns, H >>- j)", TOO_FAR),
     ("minillm/_kernels/recurrent_forward.pxi", "memset(h, 0, 3", PADDING),
     ("minillm/_kernels/recurrent_forward.pxi", "(columns - count) >>* sizeof(floating)", PADDING),
-    ("minillm/_kernels/recurrent_step.pxi", "memset(cells, 0, 8", PADDING),
+    ("minillm/_kernels/recurrent_step.pxi", "memset(cells, 0, 11", PADDING),
     ("minillm/_kernels/word2vec.pyx", "size, rows.round >>+ 1)", AHEAD),
     ("minillm/_kernels/word2vec.pyx", "j >>+= 64", AHEAD),
     (
