@@ -243,7 +243,7 @@ def divergence(log_p: NDArray, log_q: NDArray) -> float:
 def show(cells: list[str]) -> None:
     """Print a line of the table."""
     print(
-        f"{cells[0]:18}  {cells[1]:14}" + "".join(f"{cell:>10}" for cell in cells[2:]), flush=True
+        f"{cells[0]:18}  {cells[1]:24}" + "".join(f"{cell:>10}" for cell in cells[2:]), flush=True
     )
 
 

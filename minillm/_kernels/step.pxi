@@ -17,7 +17,8 @@ cdef extern from "decoder.h" nogil:
 
 cdef enum:
     WORTH_THREADS = 400000  # multiply-adds a token, below which threads would wait for each other
-    PACKED = 3               # vectors: a tile of so many has the most rows, so that it loads least
+    PACKED = 3              # vectors: a tile of so many has the most rows, so that it loads least
+    PACKED_BYTES = 262144   # of panels, that all rows pass over while the second-level cache keeps them
 
 
 cdef int check(bint fits, str what) except -1:
@@ -130,9 +131,9 @@ cdef void multiply_packed(
     Py_ssize_t M, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t I, Py_ssize_t O, const floating **rows,
     const floating *panels, const floating *bias, bint add, floating **out, floating *acc,
 ) noexcept nogil:
-    """All rows pass over as many panels as half of the second-level cache keeps."""
+    """All rows pass over some panels at a time."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), width = PACKED * lanes, most = TILE_ROWS(PACKED)
-    cdef Py_ssize_t block = max(1, BLOCK_BYTES // 2 // (I * PACKED * VECTOR_BYTES)) * width
+    cdef Py_ssize_t block = max(1, PACKED_BYTES // (I * PACKED * VECTOR_BYTES)) * width
     cdef Py_ssize_t first, last, start, end, n, m
     while n0 < n1:
         first = n0 // width * width  # where the panel begins
