@@ -17,6 +17,7 @@ tokens of a text.  "rounding" is the divergence from the same quantised weights 
 of rounding activations, which a program does for its speed.
 """
 
+import contextlib
 import json
 import re
 import subprocess
@@ -34,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.decoding import Reader
+from minillm.errors import InputError, short
 from minillm.formats.gguf import GGUF, export_gguf, read_weights
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.softmax import log_softmax
@@ -89,6 +91,9 @@ class Peer:
     """Another program, in a process of its own (benchmarks.llama_peers)."""
 
     def __init__(self, library: str) -> None:
+        if not Path(library).is_file():
+            raise InputError(f"peer: expected NAME=LIBRARY, found no file {short(library)}")
+        self.library = library
         code = "from benchmarks.llama_peers import main; main()"
         command = [sys.executable, "-c", code, library]
         pipe = subprocess.PIPE
@@ -96,26 +101,42 @@ class Peer:
 
     def ask(self, method: str, *arguments: Any) -> Any:
         """What a method returns."""
-        print(json.dumps([method, *arguments]), file=self.process.stdin, flush=True)
+        answer = ""
         assert self.process.stdout is not None
-        return json.loads(self.process.stdout.readline())
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps([method, *arguments]), file=self.process.stdin, flush=True)
+            answer = self.process.stdout.readline()
+        if not answer:
+            raise InputError(f"peer: {self.library} gave no answer to {method!r}")
+        return json.loads(answer)
 
 
-def main() -> None:
+def main() -> int:
+    try:
+        compare()
+    except InputError as error:
+        print(f"benchmarks.llama: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def compare() -> None:
+    """Measure and print, as the command line says."""
     options = parser(__doc__, rounds=5)
     options.add_argument("file", type=Path)
     options.add_argument("--peer", action="append", default=[], metavar="NAME=LIBRARY")
     options.add_argument("--only", nargs="+", metavar="WEIGHTS", help="lines of the table")
     args = options.parse_args()
+    peers = [(name, Peer(library)) for name, _, library in (p.rpartition("=") for p in args.peer)]
+    given = GGUF().read(args.file)
     ours, bandwidth = Ours(), []
     programs: dict[str, Ours | Peer] = {"minillm": ours}
     for _ in on_threads(args.threads):
         bandwidth.append(read_bandwidth())
         print(f"the memory gives {bandwidth[-1] / 1e9:.1f} GB/s")
-    for name, _, library in (each.rpartition("=") for each in args.peer):
-        programs[name] = Peer(library)
-        print(f"\n{name}: {programs[name].ask('about')}")
-    given = GGUF().read(args.file)
+    for name, peer in peers:
+        programs[name] = peer
+        print(f"\n{name}: {peer.ask('about')}")
     model, text = dequantised(given.model), TEXT.read_text(encoding="utf-8")
     ids = given.tokenizer.encode(text)[:TOKENS].tolist()
     exact = log_probabilities(model.forward(np.array([ids]))[0][0])
@@ -267,4 +288,4 @@ def line(speeds: list[Speed], ours: list[Speed], seconds_of_memory: list[float])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

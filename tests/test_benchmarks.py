@@ -17,7 +17,7 @@ from made_up_times import LIMITS, kept, times
 
 import benchmarks
 from benchmarks import __main__ as program
-from benchmarks import compatibility, report
+from benchmarks import compatibility, llama, report
 from benchmarks.changes import ALL, Between, Config, Run, table
 from minillm.errors import InputError
 from minillm.models.gpt import GPT, GPTConfig
@@ -237,7 +237,21 @@ def test_all_programs_are_listed():
     folder = Path(benchmarks.__file__).parent
     scripts = [p.stem for p in folder.glob("*.py") if '__name__ == "__main__"' in p.read_text()]
     listed = re.findall(r"python -m benchmarks\.(\w+)", benchmarks.__doc__)
-    assert sorted(listed) == sorted(set(scripts) - {"__main__", "llama_peers"})  # llama starts it
+    assert sorted(listed) == sorted(set(scripts) - {"__main__"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.gguf"], "missing.gguf: there is no such file"),
+        (["missing.gguf", "--peer", "it"], "peer: expected NAME=LIBRARY, found no file it"),
+    ],
+)
+def test_wrong_input_is_answered_in_a_line(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["llama", *arguments])
+    assert llama.main() == 2
+    assert capsys.readouterr().err == f"benchmarks.llama: {message}\n"
 
 
 @pytest.fixture(scope="module")

@@ -154,18 +154,18 @@ class LlamaWeights(FoundWeights):
         found = [name if name in model.params else None for name in names]
         super().__init__(model.params, ["norm.gain", *output, *found])
 
+    _known: tuple[NDArray, NDArray] | None = None  # cosines and sines at the first positions
+
     def cos_and_sin(self, positions: NDArray, dtype: np.dtype) -> tuple[NDArray, NDArray]:
         """The cosines and sines at positions (B, T) for each of ``rotations``: (A, B T, w/2)."""
         if any(isinstance(scaling, LongRope) for _, scaling in self.rotations):
             return self._computed(positions, dtype)  # the angles change with the length of a text
         known, places = self._known, positions.ravel()
         if known is None or places.max() >= known[0].shape[1]:
-            several = np.arange(2 * places.max() + 64)  # NumPy takes as long for one
+            several = np.arange(2 * places.max() + 64)  # one position would take NumPy as long
             known = self._known = self._computed(several[None], dtype)
         cos, sin = known
         return cos.take(places, axis=1), sin.take(places, axis=1)
-
-    _known: tuple[NDArray, NDArray] | None = None  # at the first positions
 
     def _computed(self, positions: NDArray, dtype: np.dtype) -> tuple[NDArray, NDArray]:
         w = self.reader.config.head_width
