@@ -244,7 +244,7 @@ def test_all_programs_are_listed():
     ("arguments", "message"),
     [
         (["missing.gguf"], "missing.gguf: there is no such file"),
-        (["missing.gguf", "--peer", "it"], "peer: expected NAME=LIBRARY, found no file it"),
+        (["missing.gguf", "--peer", "it"], "peer: expected NAME=LIBRARY, found no file 'it'"),
     ],
 )
 def test_wrong_input_is_answered_in_a_line(arguments, message, tmp_path, monkeypatch, capsys):
