@@ -224,7 +224,7 @@ END_TARGET
 #endif
 #elif defined(__AVX2__)
 #define MOST_ROWS 4
-#define STRIP 24 /* blocks: 12 kB of codes as bytes */
+#define STRIP 16 /* blocks: 8 kB of codes as bytes, or 16 kB as pairs */
 #define MULTIPLY_ADD(sum, x, y) (floats)_mm256_fmadd_ps((__m256)(x), (__m256)(y), (__m256)(sum))
 #define LOOK_UP(levels, codes)                                                                     \
     (bytes)_mm256_shuffle_epi8(                                                                    \
@@ -257,21 +257,27 @@ ALWAYS_INLINE bytes look_up(const uint8_t *levels, bytes codes) /* it has no shu
 #define A_WORDS 1
 #define LEAST_CODE -128
 #define WORDS_OF_SUM(bits, levels)                                                                 \
-    (SIGNED(bits, levels) ? 1 : (bits) == 6 ? 2 : (bits) == 5 ? 4 : WORDS)
-#define SUM_OF(dots) ((ints){0})
-#define WITH_SUM(dots, sum)                                                                        \
-    in_order((dots) + (ints)_mm256_madd_epi16((__m256i)(sum), _mm256_set1_epi16(1)))
+    ((bits) == 6 ? 2 : (bits) == 5 ? 4 : WORDS)
+#define SUM_OF(dots) (SIGNED(bits, levels) ? (dots) : (ints){0})
+#define WITH_SUM(dots, sum) (SIGNED(bits, levels) ? (sum) : with_pairs(dots, (__m256i)(sum)))
+#define WIDE 2 /* is_signed, of a strip */
 #define ADD_DOTS(is_signed, sum, w, a) add_dots(is_signed, sum, w, _mm256_set1_epi32((a)[0]))
 ALWAYS_INLINE ints in_order(ints sum) /* or GCC adds up in pairs, and keeps the products of all words on the stack */
 {
     __asm__("" : "+x"(sum));
     return sum;
 }
+ALWAYS_INLINE ints with_pairs(ints dots, __m256i sum)
+{
+    return in_order(dots + (ints)_mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
+}
 ALWAYS_INLINE ints add_dots(const int is_signed, ints sum, bytes w, __m256i a)
 {
+    if (is_signed == WIDE)
+        return in_order(sum + (ints)_mm256_madd_epi16((__m256i)w, a));
     const __m256i less = (__m256i)(w ^ 0x80808080u); /* w - 128 */
     if (is_signed) /* one word alone */
-        return (ints)_mm256_maddubs_epi16(_mm256_abs_epi8(less), _mm256_sign_epi8(a, less));
+        return with_pairs(sum, _mm256_maddubs_epi16(_mm256_abs_epi8(less), _mm256_sign_epi8(a, less)));
     return in_order((ints)_mm256_add_epi16((__m256i)sum, _mm256_maddubs_epi16((__m256i)w, a)));
 }
 #else
@@ -335,25 +341,43 @@ static inline Rows rows_from(const Rows *x, ptrdiff_t blocks, const Format *f)
 }
 
 #if defined(STRIP)
+/* Bytes as numbers of 16 bits: the first and the third of each word, and then the others. */
+ALWAYS_INLINE void widen(bytes line, uint8_t *to, ptrdiff_t odd)
+{
+    typedef int16_t numbers __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+    *(numbers *)to = (numbers)line << 8 >> 8;
+    *(numbers *)(to + odd) = (numbers)line >> 8;
+}
+
 ALWAYS_INLINE void unpack(const int bits, const int levels, const Format *f, ptrdiff_t from, ptrdiff_t blocks,
                           uint8_t *to)
 {
+    const int wide = SIGNED(bits, levels);
     for (ptrdiff_t i = 0; i < blocks * PANEL; i += LANES_OF_TILE) {
         const ptrdiff_t b = i / PANEL, n = i % PANEL;
         UNROLL_ALL for (int word = 0; word < WORDS; word++) {
             const bytes line = codes_of_word(bits, f->codes + ((from + b) * bits * PANEL + n) * 4, word);
-            *(bytes *)(to + ((b * WORDS + word) * PANEL + n) * 4) = levels ? LOOK_UP(f->levels, line) : line;
+            if (wide)
+                widen((levels ? LOOK_UP(f->levels, line) : line) ^ 0x80808080u,
+                      to + ((2 * (b * WORDS + (word & ~1)) + (word & 1)) * PANEL + n) * 4, 2 * PANEL * 4);
+            else
+                *(bytes *)(to + ((b * WORDS + word) * PANEL + n) * 4) = line;
         }
     }
 }
 
 /* Many rows pass over a panel by strips of some blocks, whose codes are taken out of their planes once, to bytes in
- * the first cache. */
+ * the first cache.  Codes of 8 bits become pairs of 16: their products need no signs, and no addition of pairs. */
 #define MULTIPLY_IF(BITS, EACH, FACTORS, LEVELS)                                                   \
     if (IS_FORMAT(f, BITS, EACH, FACTORS, LEVELS)) {                                               \
         unpack(BITS, LEVELS, f, panel * blocks + first, last - first, strip);                      \
         for (ptrdiff_t m = 0; m < M; m += MOST_ROWS) {                                             \
-            const Rows tile = rows_from(x, m * blocks + first * MOST_ROWS, f);                     \
+            Rows tile = rows_from(x, m * blocks + first * MOST_ROWS, f);                           \
+            if (SIGNED(BITS, LEVELS)) {                                                            \
+                for (ptrdiff_t i = 0; i < (last - first) * WORDS * MOST_ROWS; i += LANES_OF_TILE)  \
+                    widen(*(const bytes *)(tile.a + i), pairs + 8 * i, VECTOR_BYTES);              \
+                tile.a = (int32_t *)pairs;                                                         \
+            }                                                                                      \
             usual_body(MOST_ROWS, BITS, EACH, FACTORS, LEVELS, strip, first, last, f, blocks,      \
                        panel, &tile, y + m * ldy, ldy, outputs);                                   \
         }                                                                                          \
@@ -362,7 +386,7 @@ static __attribute__((noinline)) void multiply_strip(const Format *f, ptrdiff_t 
                                                      ptrdiff_t first, ptrdiff_t last, ptrdiff_t M, const Rows *x,
                                                      float *y, ptrdiff_t ldy, int outputs)
 {
-    uint8_t strip[STRIP * WORDS * 4 * PANEL];
+    uint8_t strip[2 * STRIP * WORDS * 4 * PANEL], pairs[2 * STRIP * BLOCK * MOST_ROWS];
     EACH_FORMAT(MULTIPLY_IF)
 }
 #endif
