@@ -79,30 +79,19 @@ DEFINE_ATTENTION(double, f64, log)
  * it one number for each query.  These functions take as many queries as a vector has numbers, so
  * that a sum over the keys is a sum of vectors, with nothing to be added up within one. */
 #define PER_VECTOR(REAL) (VECTOR_BYTES / (int)sizeof(REAL))
-#if defined(__clang__) /* it would unroll so short a loop before it makes vectors of it */
+/* Compilers would unroll so short a loop before they make vectors of it. */
+#if defined(__clang__)
 #define EACH_QUERY(REAL)                                                                           \
     _Pragma("clang loop unroll(disable)") for (int l = 0; l < PER_VECTOR(REAL); l++)
 #else
-#define EACH_QUERY(REAL) for (int l = 0; l < PER_VECTOR(REAL); l++)
+#define EACH_QUERY(REAL) _Pragma("GCC unroll 1") for (int l = 0; l < PER_VECTOR(REAL); l++)
 #endif
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
 
 /* A loop over lanes in a function of its own: inside a larger one, it does not always vectorise. */
 #define APART static __attribute__((noinline))
 
-#define DEFINE_WEIGHTS(REAL, SUFFIX, INTEGER, LOWEST, ONE, PLACE)                                  \
-    /* exp(x) where that is a normal number: quicker, with no choice between two values */         \
-    ALWAYS_INLINE REAL exp_of_normal_##SUFFIX(REAL x)                                              \
-    {                                                                                              \
-        INTEGER n;                                                                                 \
-        const REAL p = reduce_##SUFFIX(x, &n), power = power_of_two_##SUFFIX(n);                   \
-        return power * p + power;                                                                  \
-    }                                                                                              \
-    /* exp(x) of an x that is not positive, but for rounding.  A subnormal result is 0. */         \
-    ALWAYS_INLINE REAL weight_##SUFFIX(REAL x)                                                     \
-    {                                                                                              \
-        return x < (REAL)LOWEST ? 0 : exp_of_normal_##SUFFIX(x);                                   \
-    }                                                                                              \
+#define DEFINE_LOG(REAL, SUFFIX, INTEGER, ONE, PLACE)                                              \
     /* The logarithm of a sum of weights, 1 at least: the y with exp(y) = x, by two of Halley's    \
      * steps from where the bits of the exponent and the fraction, read as one number, already     \
      * are.  ONE: the bits of 1; PLACE: ln 2 / 2^23, or 2^52. */                                   \
@@ -116,8 +105,8 @@ DEFINE_ATTENTION(double, f64, log)
         return y + 2 * (x - e) / (x + e);                                                          \
     }
 
-DEFINE_WEIGHTS(float, f32, int32_t, -87, 0x3F800000, 8.26295829e-8f)
-DEFINE_WEIGHTS(double, f64, int64_t, -708, 0x3FF0000000000000, 1.539095918623324e-16)
+DEFINE_LOG(float, f32, int32_t, 0x3F800000, 8.26295829e-8f)
+DEFINE_LOG(double, f64, int64_t, 0x3FF0000000000000, 1.539095918623324e-16)
 
 #define DEFINE_COLUMNS(REAL, SUFFIX)                                                               \
     /* Query l sees the `window` keys up to position + l: its other scores become `filling` */     \

@@ -18,16 +18,16 @@
         ptrdiff_t i = 0;                                                                           \
         for (; i + LANES <= V; i += LANES)                                                         \
             for (int l = 0; l < LANES; l++)                                                        \
-                levels[l] += z[i + l] - largest, p[i + l] = exp_##SUFFIX(z[i + l] - largest),      \
+                levels[l] += z[i + l] - largest, p[i + l] = weight_##SUFFIX(z[i + l] - largest),   \
                     sums[l] += p[i + l];                                                           \
         for (int l = 0; i < V; i++, l++)                                                           \
-            levels[l] += z[i] - largest, sums[l] += p[i] = exp_##SUFFIX(z[i] - largest);           \
+            levels[l] += z[i] - largest, sums[l] += p[i] = weight_##SUFFIX(z[i] - largest);        \
         if (smoothing > 0)                                                                         \
             expected = (1 - smoothing) * expected +                                                \
                        smoothing * (sum_of_lanes_##SUFFIX(levels) / (REAL)V);                      \
-        const REAL total = sum_of_lanes_##SUFFIX(sums);                                            \
+        const REAL total = sum_of_lanes_##SUFFIX(sums), inverse = 1 / total;                       \
         for (ptrdiff_t v = 0; v < V; v++)                                                          \
-            p[v] /= total;                                                                         \
+            p[v] *= inverse;                                                                       \
         return LOG(total) - expected;                                                              \
     }                                                                                              \
     static void cross_entropy_row_backward_##SUFFIX(ptrdiff_t V, const REAL *p, ptrdiff_t target,  \
