@@ -91,23 +91,6 @@ DEFINE_ATTENTION(double, f64, log)
 /* A loop over lanes in a function of its own: inside a larger one, it does not always vectorise. */
 #define APART static __attribute__((noinline))
 
-#define DEFINE_LOG(REAL, SUFFIX, INTEGER, ONE, PLACE)                                              \
-    /* The logarithm of a sum of weights, 1 at least: the y with exp(y) = x, by two of Halley's    \
-     * steps from where the bits of the exponent and the fraction, read as one number, already     \
-     * are.  ONE: the bits of 1; PLACE: ln 2 / 2^23, or 2^52. */                                   \
-    ALWAYS_INLINE REAL log_##SUFFIX(REAL x)                                                        \
-    {                                                                                              \
-        INTEGER bits;                                                                              \
-        memcpy(&bits, &x, sizeof bits);                                                            \
-        const REAL rough = (REAL)(bits - ONE) * (REAL)PLACE + (REAL)0.0298;                        \
-        const REAL near = exp_of_normal_##SUFFIX(rough);                                           \
-        const REAL y = rough + 2 * (x - near) / (x + near), e = exp_of_normal_##SUFFIX(y);         \
-        return y + 2 * (x - e) / (x + e);                                                          \
-    }
-
-DEFINE_LOG(float, f32, int32_t, 0x3F800000, 8.26295829e-8f)
-DEFINE_LOG(double, f64, int64_t, 0x3FF0000000000000, 1.539095918623324e-16)
-
 #define DEFINE_COLUMNS(REAL, SUFFIX)                                                               \
     /* Query l sees the `window` keys up to position + l: its other scores become `filling` */     \
     static inline void hide_##SUFFIX(ptrdiff_t n, ptrdiff_t ld, ptrdiff_t position,                \
@@ -152,12 +135,12 @@ DEFINE_LOG(double, f64, int64_t, 0x3FF0000000000000, 1.539095918623324e-16)
             largest[l] = largest[l] == -INFINITY ? 0 : largest[l];                                 \
         for (s = 0; s < n; s++)                                                                    \
             EACH_QUERY(REAL) {                                                                     \
-                x[s * ld + l] = weight_##SUFFIX(x[s * ld + l] - largest[l]);                       \
+                x[s * ld + l] = exp_for_sum_##SUFFIX(x[s * ld + l] - largest[l]);                  \
                 sum[l] += x[s * ld + l];                                                           \
             }                                                                                      \
         EACH_QUERY(REAL) {                                                                         \
             inverse[l] = sum[l] == 0 ? 0 : 1 / sum[l];                                             \
-            largest[l] = sum[l] == 0 ? 0 : largest[l] + log_##SUFFIX(sum[l]);                      \
+            largest[l] = sum[l] == 0 ? 0 : largest[l] + log_of_sum_##SUFFIX(sum[l]);               \
         }                                                                                          \
         memcpy(sums, sum, sizeof sum);                                                             \
         memcpy(log_sums, largest, sizeof largest);                                                 \
@@ -172,7 +155,7 @@ DEFINE_LOG(double, f64, int64_t, 0x3FF0000000000000, 1.539095918623324e-16)
         memcpy(log_sum, log_sums, sizeof log_sum);                                                 \
         for (ptrdiff_t s = 0; s < n; s++)                                                          \
             EACH_QUERY(REAL)                                                                       \
-                x[s * ld + l] = weight_##SUFFIX(x[s * ld + l] - log_sum[l]);                       \
+                x[s * ld + l] = exp_for_sum_##SUFFIX(x[s * ld + l] - log_sum[l]);                  \
     }                                                                                              \
     /* dweights become dscores, zeros for a query without weights; and the sums of weights */      \
     APART void softmax_backward_columns_##SUFFIX(ptrdiff_t n, ptrdiff_t ld,                        \
