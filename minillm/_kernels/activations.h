@@ -33,7 +33,7 @@
         }                                                                                          \
     }
 
-/* Phi(x), and exp(-x^2 / 2); beyond FAR both no longer change.  It is read from memory: of a constant,
+/* Phi(x), and exp(-x^2 / 2); beyond FAR neither changes.  It is read from memory: of a constant,
  * compilers compute all that follows beforehand, and then choose three times instead of once. */
 #define DEFINE_EXACT_GELU(REAL, SUFFIX, FAR, ABS)                                                  \
     ALWAYS_INLINE REAL normal_cdf_##SUFFIX(REAL x, REAL far, REAL *bell)                           \
