@@ -25,7 +25,7 @@
  *              AVX2: 32 products of bytes, added in pairs to sums of 16 bits, as many as these hold;
  *              pairs of 16 bits where codes have 8 and rows are many;
  *              NEON: codes as signed bytes, products of 16 bits, or its own dot products of bytes;
- *              other machines and compilers: C
+ *              other machines: vectors of C
  */
 #ifndef MINILLM_QUANTISED_H
 #define MINILLM_QUANTISED_H
@@ -114,14 +114,8 @@ static inline int code_at(const Format *f, const uint8_t *codes, ptrdiff_t word,
     return f->levels ? f->levels[code] : code;
 }
 
-static inline const uint8_t *codes_of(const Format *f, ptrdiff_t blocks, ptrdiff_t output)
-{
-    return f->codes + output / PANEL * blocks * f->bits * 4 * PANEL + 4 * (output % PANEL);
-}
-
 /* MOST_ROWS: of a tile.  A_WORDS: of activations for each 4 inputs.  LEAST_CODE: the least code of 8 bits, or
  * the least level, as the tile takes it. */
-#if defined(__SSE2__) || defined(__aarch64__)
 #if defined(__SSE2__)
 #include <immintrin.h>
 #endif
@@ -211,13 +205,8 @@ ALWAYS_INLINE bytes codes_of_word(const int bits, const uint8_t *block, const in
     (bytes)_mm512_shuffle_epi8(                                                                    \
         _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(levels))), (__m512i)(codes))
 #if __clang_major__ >= 7 || __GNUC__ >= 8
-#define HAS_VNNI /* in what is compiled for any CPU with AVX-512, these functions alone */
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512vnni"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512vnni")
-#endif
+#define HAS_VNNI
+BEGIN_TARGET("avx512vnni")
 #define VARIANT(name) vnni_##name
 #define A_WORDS 1
 #define WORDS_OF_SUM(bits, levels) WORDS
@@ -232,11 +221,7 @@ ALWAYS_INLINE bytes codes_of_word(const int bits, const uint8_t *block, const in
 #undef SUM_OF
 #undef WITH_SUM
 #undef ADD_DOTS
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+END_TARGET
 #endif
 #elif defined(__AVX2__)
 #define MOST_ROWS 4
@@ -245,7 +230,12 @@ ALWAYS_INLINE bytes codes_of_word(const int bits, const uint8_t *block, const in
 #define LOOK_UP(levels, codes)                                                                     \
     (bytes)_mm256_shuffle_epi8(                                                                    \
         _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(levels))), (__m256i)(codes))
-#elif defined(__SSE2__)
+#elif defined(__aarch64__)
+#define MOST_ROWS 8
+#define MULTIPLY_ADD(sum, x, y)                                                                    \
+    (floats)vfmaq_f32((float32x4_t)(sum), (float32x4_t)(x), (float32x4_t)(y))
+#define LOOK_UP(levels, codes) (bytes)vqtbl1q_u8(vld1q_u8(levels), (uint8x16_t)(codes))
+#else
 #define MOST_ROWS 4
 #define MULTIPLY_ADD(sum, x, y) ((sum) + (x) * (y))
 #define MULTIPLY_PAIRS(w, a) (ints)_mm_madd_epi16((__m128i)(w), _mm_set1_epi32(a))
@@ -259,11 +249,6 @@ ALWAYS_INLINE bytes look_up(const uint8_t *levels, bytes codes) /* it has no shu
         found |= (octets)((octets)codes == (uint8_t)i) & levels[i];
     return (bytes)found;
 }
-#else
-#define MOST_ROWS 8
-#define MULTIPLY_ADD(sum, x, y)                                                                    \
-    (floats)vfmaq_f32((float32x4_t)(sum), (float32x4_t)(x), (float32x4_t)(y))
-#define LOOK_UP(levels, codes) (bytes)vqtbl1q_u8(vld1q_u8(levels), (uint8x16_t)(codes))
 #endif
 
 #define VARIANT(name) usual_##name
@@ -306,7 +291,7 @@ ALWAYS_INLINE ints add_dots(const int is_signed, ints sum, bytes w, __m256i a)
 #define LEAST_CODE 0
 #define ADD_DOTS(is_signed, sum, w, a)                                                             \
     ((sum) + MULTIPLY_PAIRS((w) & 0x00FF00FFu, (a)[0]) + MULTIPLY_PAIRS(ODD_BYTES(w), (a)[1]))
-#else
+#elif defined(__aarch64__)
 #define A_WORDS 1
 #define LEAST_CODE -128 /* of 8 bits: the highest bit is changed */
 #define ADD_DOTS(is_signed, sum, w, a)                                                             \
@@ -322,38 +307,19 @@ ALWAYS_INLINE int32x4_t add_signed_dots(int32x4_t sum, int8x16_t w, int8x16_t a)
     return vpadalq_s16(sum, vpaddq_s16(low, high));
 #endif
 }
+#else
+#define A_WORDS 1
+#define LEAST_CODE 0
+#define ADD_DOTS(is_signed, sum, w, a) add_byte_by_byte(sum, w, (a)[0])
+ALWAYS_INLINE ints add_byte_by_byte(ints sum, bytes w, int32_t a)
+{
+    for (int shift = 0; shift < 32; shift += 8)
+        sum += (ints)(w >> shift & 0xFF) * (int8_t)(a >> shift);
+    return sum;
+}
 #endif
 #endif
 #include "quantised_tile.h"
-
-#else /* C alone */
-
-#define MOST_ROWS 4
-#define A_WORDS 1
-#define LEAST_CODE 0
-static void usual_tile(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, int rows, const Rows *x,
-                       float *y, ptrdiff_t ldy, int outputs)
-{
-    const ptrdiff_t scales = blocks * WORDS / f->words;
-    for (int r = 0; r < rows; r++)
-        for (int o = 0; o < outputs; o++) {
-            const uint8_t *codes = codes_of(f, blocks, panel * PANEL + o);
-            float sum = 0;
-            for (ptrdiff_t b = 0; b < scales; b++) {
-                int32_t dot = x->start[b * rows + r];
-                for (ptrdiff_t word = b * f->words; word < (b + 1) * f->words; word++)
-                    for (int i = 0; i < 4; i++)
-                        dot += ((const int8_t *)(x->a + word * rows + r))[i] * code_at(f, codes, word, i);
-                const ptrdiff_t output = panel * PANEL + o, word = b * f->words;
-                const float scale = scale_at(f, f->scale, f->d, blocks, output, word);
-                sum += (float)dot * (scale * x->t[word / WORDS * rows + r]);
-                if (f->offset)
-                    sum += x->total[b * rows + r] * scale_at(f, f->offset, f->e, blocks, output, word);
-            }
-            y[r * ldy + o] = sum;
-        }
-}
-#endif
 
 #if defined(HAS_VNNI)
 #define CHOOSE(vnni, usual) (has_dot_products ? (vnni) : (usual))
@@ -516,7 +482,7 @@ static void add_up_block(const Format *f, ptrdiff_t b, int rows, int r, float t,
 /* All weights of one output. */
 static void weights_of(const Format *f, ptrdiff_t blocks, ptrdiff_t output, float *w)
 {
-    const uint8_t *codes = codes_of(f, blocks, output);
+    const uint8_t *codes = f->codes + output / PANEL * blocks * f->bits * 4 * PANEL + 4 * (output % PANEL);
     for (ptrdiff_t word = 0; word < blocks * WORDS; word++) {
         const float s = scale_at(f, f->scale, f->d, blocks, output, word);
         const float m = f->offset ? scale_at(f, f->offset, f->e, blocks, output, word) : 0;
