@@ -13,8 +13,7 @@ cdef extern from "team.h" nogil:
                     int threads)
     void forget_threads()
     int threads_now(int threads)
-    int chosen()
-    void choose(int count)
+    int chosen_threads
     void be_patient(bint on)
 
 cdef enum:
@@ -46,9 +45,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=forget)
 
 
-def thread_count():
+cpdef int thread_count() noexcept nogil:
     """The most threads that a kernel called from this Python thread uses."""
-    return count_of_threads()
+    return min(chosen_threads or usual, most)
 
 
 def set_threads(int count):
@@ -56,8 +55,8 @@ def set_threads(int count):
 
     Returns what was set before.
     """
-    before = chosen()
-    choose(count)
+    global chosen_threads
+    before, chosen_threads = chosen_threads, count
     return before
 
 
@@ -66,13 +65,9 @@ def always_all(bint on):
     be_patient(on)
 
 
-cdef int count_of_threads() noexcept nogil:
-    return min(chosen() or usual, most)
-
-
 cdef int max_threads() noexcept nogil:
     """The number of threads that a kernel should use now."""
-    return threads_now(count_of_threads())
+    return threads_now(thread_count())
 
 
 cdef void share(Body body, void *work, Py_ssize_t count, int threads) noexcept nogil:
