@@ -45,9 +45,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=forget)
 
 
-def thread_count():
+cpdef int thread_count() noexcept nogil:
     """The most threads that a kernel called from this Python thread uses."""
-    return count_of_threads()
+    return min(chosen_threads or usual, most)
 
 
 def set_threads(int count):
@@ -65,13 +65,9 @@ def always_all(bint on):
     be_patient(on)
 
 
-cdef int count_of_threads() noexcept nogil:
-    return min(chosen_threads or usual, most)
-
-
 cdef int max_threads() noexcept nogil:
     """The number of threads that a kernel should use now."""
-    return threads_now(count_of_threads())
+    return threads_now(thread_count())
 
 
 cdef void share(Body body, void *work, Py_ssize_t count, int threads) noexcept nogil:
