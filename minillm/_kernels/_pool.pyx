@@ -43,29 +43,17 @@ cdef extern from *:
     """
     #if (defined(__unix__) || defined(__APPLE__)) && !defined(__SANITIZE_ADDRESS__)
     #include <sys/mman.h>
-    #include <unistd.h>
-    static void *map(size_t size)
-    {
-        void *block = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
-        return block == MAP_FAILED ? NULL : block;
-    }
     static char *new_block(size_t size)
     {
+        char *block = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
+        if (block == (char *)MAP_FAILED)
+            return NULL;
     #ifdef MADV_HUGEPAGE
-        /* Pages of 2 MB where there are such: fewer faults, and fewer misses in the page tables.  They begin
-         * at multiples of their size, so a block does too, and what was mapped around it is returned. */
-        const size_t huge = 1 << 21, whole = (size + getpagesize() - 1) / getpagesize() * getpagesize();
-        char *mapped = size >= 2 * huge && size < SIZE_MAX - 2 * huge ? map(whole + huge) : NULL;
-        if (mapped != NULL) {
-            char *block = mapped + (-(uintptr_t)mapped & (huge - 1));
-            if (block > mapped)
-                munmap(mapped, block - mapped);
-            munmap(block + whole, mapped + huge - block);
+        /* Pages of 2 MB where there are such: fewer faults, and fewer misses in the page tables. */
+        if (size >= 1 << 22)
             madvise(block, size, MADV_HUGEPAGE);
-            return block;
-        }
     #endif
-        return map(size);
+        return block;
     }
     static void free_block(char *block, size_t size) { munmap(block, size); }
     #else /* Windows returns large blocks by itself; the address sanitizer watches the ends of malloc's */
