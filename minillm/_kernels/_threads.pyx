@@ -13,8 +13,11 @@ cdef extern from "team.h" nogil:
                     int threads)
     void forget_threads()
     int threads_now(int threads)
-    int chosen_threads
     void be_patient(bint on)
+
+cdef extern from *:
+    """static __thread int chosen_threads = 0; /* of this Python thread; 0: use_threads has set none */"""
+    int chosen_threads
 
 cdef enum:
     PIECES = 8  # of each thread at most: what a slow thread leaves, others can take
