@@ -7,9 +7,9 @@ Each of the D columns has N numbers of memory, a row of h (D, N).  For one colum
 
 It is the solution of the differential equation h'(s) = A h(s) + b x(s) after a time delta, with x
 held and, in the term of b, one step of Euler's method in place of the exact integral.  A is
-negative, so that exp(delta A) is between 0 and 1.  A long delta forgets the state and takes up x_t;
-a short one skips x_t.  In the models before Mamba (S4), delta, b and c were constants.  Here they are
-computed from x_t, which is the selection: what is written depends on what is read.
+negative, so that exp(delta A) is between 0 and 1.  A long delta forgets the state and takes up
+x_t; a short one skips x_t.  In the models before Mamba (S4), delta, b and c were constants.  Here
+they are computed from x_t, which is the selection: what is written depends on what is read.
 
 Legend: B batch, T time, D width, N size of the state of a column.
 """
