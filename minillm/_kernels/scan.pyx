@@ -11,10 +11,10 @@ include "scan.pxi"
 
 cdef enum:
     SMALL = 30_000  # numbers that are not worth waking another thread for
-    WIDE = 128      # columns of a block of the linear recurrence: 512 bytes of each step
+    WIDE = 2048     # columns of a block of the linear recurrence, whose state a fast cache has to hold
 
 cdef struct Linear:
-    Py_ssize_t T, D
+    Py_ssize_t T, D, width  # of a block
     const int64_t *lengths
     Input dhs, a, b, h0, hs
     Output hs_new, h, da, db  # h (B, D): the last state; in a backward, dh_last and then dh0
@@ -45,6 +45,12 @@ cdef inline Py_ssize_t blocks_of(Py_ssize_t D, Py_ssize_t width) noexcept nogil:
 # --- the linear recurrence ----------------------------------------------------------
 
 
+cdef Py_ssize_t width_of(Py_ssize_t B, Py_ssize_t D, int threads) noexcept nogil:
+    """Columns of a block: whole rows are read fastest, but each thread should have a block."""
+    cdef Py_ssize_t parts = blocks_of(threads, B)
+    return min(<Py_ssize_t>WIDE, max(<Py_ssize_t>64, blocks_of(blocks_of(D, parts), 16) * 16))
+
+
 def linear_recurrence_forward(
     const floating[:, :, ::1] a, const floating[:, :, ::1] b, const floating[:, ::1] h0,
     const int64_t[::1] lengths
@@ -59,18 +65,20 @@ def linear_recurrence_forward(
     cdef floating[:, ::1] h_ = h_last
     p.lengths, p.a, p.b = &lengths[0], &a[0, 0, 0], &b[0, 0, 0]
     p.hs_new, p.h = &hs_[0, 0, 0], &h_[0, 0]
+    cdef int threads = threads_for(B * p.T * p.D)
+    p.width = width_of(B, p.D, threads)
     with nogil:
-        share(<Body>linear_columns[floating], &p, B * blocks_of(p.D, WIDE), threads_for(B * p.T * p.D))
+        share(<Body>linear_columns[floating], &p, B * blocks_of(p.D, p.width), threads)
     return hs, h_last
 
 
 cdef void linear_columns(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Linear p = (<Linear *>work)[0]
-    cdef Py_ssize_t blocks = blocks_of(p.D, WIDE), i, row, first, n, at, t
+    cdef Py_ssize_t blocks = blocks_of(p.D, p.width), i, row, first, n, at, t
     cdef floating *hs
     for i in range(part.first, part.last):
-        row, first = i // blocks, i % blocks * WIDE
-        n, at = min(WIDE, p.D - first), row * p.T * p.D + first
+        row, first = i // blocks, i % blocks * p.width
+        n, at = min(p.width, p.D - first), row * p.T * p.D + first
         hs = <floating *>p.hs_new + at
         linear_scan(
             p.lengths[row], p.D, n, <const floating *>p.a + at, <const floating *>p.b + at,
@@ -95,21 +103,21 @@ def linear_recurrence_backward(
     cdef floating[:, ::1] dh_ = dh0
     p.lengths, p.dhs, p.a, p.h0 = &lengths[0], &dhs[0, 0, 0], &a[0, 0, 0], &h0[0, 0]
     p.hs, p.h, p.da, p.db = &hs[0, 0, 0], &dh_[0, 0], &da_[0, 0, 0], &db_[0, 0, 0]
+    cdef int threads = threads_for(B * p.T * p.D)
+    p.width = width_of(B, p.D, threads)
     with nogil:
-        share(
-            <Body>linear_columns_backward[floating], &p, B * blocks_of(p.D, WIDE),
-            threads_for(B * p.T * p.D))
+        share(<Body>linear_columns_backward[floating], &p, B * blocks_of(p.D, p.width), threads)
     return da, db, dh0
 
 
 cdef void linear_columns_backward(floating *of_type, void *work, Part part) noexcept nogil:
     cdef Linear p = (<Linear *>work)[0]
-    cdef Py_ssize_t blocks = blocks_of(p.D, WIDE), i, row, first, n, at, t, state
+    cdef Py_ssize_t blocks = blocks_of(p.D, p.width), i, row, first, n, at, t, state
     cdef floating *da
     cdef floating *db
     for i in range(part.first, part.last):
-        row, first = i // blocks, i % blocks * WIDE
-        n, at, state = min(WIDE, p.D - first), row * p.T * p.D + first, row * p.D + first
+        row, first = i // blocks, i % blocks * p.width
+        n, at, state = min(p.width, p.D - first), row * p.T * p.D + first, row * p.D + first
         da, db = <floating *>p.da + at, <floating *>p.db + at
         linear_scan_backward(
             p.lengths[row], p.D, n, <const floating *>p.dhs + at, <const floating *>p.a + at,
