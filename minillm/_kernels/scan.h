@@ -50,6 +50,10 @@ enum { SPAN = 32, COLUMNS = LANES };
     /* x (n,) -> line (COLUMNS,), with zeros behind */                                             \
     ALWAYS_INLINE void load_line_##SUFFIX(ptrdiff_t n, const REAL *x, REAL *line)                  \
     {                                                                                              \
+        if (n == COLUMNS) {                                                                        \
+            memcpy(line, x, COLUMNS * sizeof(REAL));                                               \
+            return;                                                                                \
+        }                                                                                          \
         for (ptrdiff_t i = 0; i < COLUMNS; i++)                                                    \
             line[i] = i < n ? x[i] : 0;                                                            \
     }                                                                                              \
@@ -106,6 +110,40 @@ enum { SPAN = 32, COLUMNS = LANES };
     }                                                                                              \
     /* At most SPAN steps.  h is the state before them; hs (SPAN, N, COLUMNS) and es are room.  dh, dA, \
      * dskip are added to; db and dc (T, N) are sums over the columns of the block alone. */       \
+    /* One step back, from h_t = e h_prev + u b.  dh and dA are added to, the other results are new. */ \
+    ALWAYS_INLINE void selective_step_back_##SUFFIX(                                               \
+        ptrdiff_t N, const REAL *restrict dy, const REAL *restrict x, const REAL *restrict delta,  \
+        const REAL *restrict A, const REAL *restrict b, const REAL *restrict c,                    \
+        const REAL *restrict h_t, const REAL *restrict h_prev, const REAL *restrict e,             \
+        REAL *restrict dh, REAL *restrict dA, REAL *restrict du, REAL *restrict through_A,         \
+        REAL *restrict db, REAL *restrict dc)                                                      \
+    {                                                                                              \
+        REAL u[COLUMNS];                                                                           \
+        for (int i = 0; i < COLUMNS; i++) {                                                        \
+            u[i] = delta[i] * x[i];                                                                \
+            du[i] = through_A[i] = 0;                                                              \
+        }                                                                                          \
+        for (ptrdiff_t s = 0; s < N; s++) {                                                        \
+            REAL of_b[COLUMNS], of_c[COLUMNS];                                                     \
+            const REAL b_s = b[s], c_s = c[s];                                                     \
+            const ptrdiff_t at = s * COLUMNS;                                                      \
+            for (int i = 0; i < COLUMNS; i++) {                                                    \
+                /* y = c . h */                                                                    \
+                const REAL g = dh[at + i] + dy[i] * c_s;                                           \
+                of_c[i] = dy[i] * h_t[at + i];                                                     \
+                /* h = e h_prev + u b */                                                           \
+                of_b[i] = g * u[i];                                                                \
+                du[i] += g * b_s;                                                                  \
+                const REAL ge = g * e[at + i], dm = ge * h_prev[at + i];                           \
+                dh[at + i] = ge;                                                                   \
+                /* e = exp(m), m = delta A */                                                      \
+                through_A[i] += dm * A[at + i];                                                    \
+                dA[at + i] += dm * delta[i];                                                       \
+            }                                                                                      \
+            db[s] = sum_of_lanes_##SUFFIX(of_b);                                                   \
+            dc[s] = sum_of_lanes_##SUFFIX(of_c);                                                   \
+        }                                                                                          \
+    }                                                                                              \
     static void selective_span_backward_##SUFFIX(                                                  \
         ptrdiff_t T, ptrdiff_t D, ptrdiff_t N, ptrdiff_t n, const REAL *dy, const REAL *x,         \
         const REAL *delta, const REAL *A, const REAL *b, const REAL *c, const REAL *skip,          \
@@ -121,34 +159,16 @@ enum { SPAN = 32, COLUMNS = LANES };
                                     t > 0 ? hs + (t - 1) * size : h, hs + t * size, es + t * size); \
         }                                                                                          \
         for (ptrdiff_t t = T - 1; t >= 0; t--) {                                                   \
-            const REAL *h_t = hs + t * size, *h_prev = t > 0 ? h_t - size : h, *e = es + t * size; \
-            REAL u[COLUMNS], du[COLUMNS] = {0}, through_A[COLUMNS] = {0};                          \
+            const REAL *h_t = hs + t * size, *h_prev = t > 0 ? h_t - size : h;                     \
+            REAL du[COLUMNS], through_A[COLUMNS];                                                  \
             load_line_##SUFFIX(n, x + t * D, x_t);                                                 \
             load_line_##SUFFIX(n, delta + t * D, delta_t);                                         \
             load_line_##SUFFIX(n, dy + t * D, dy_t);                                               \
-            for (int i = 0; i < COLUMNS; i++) {                                                    \
-                u[i] = delta_t[i] * x_t[i];                                                        \
+            for (int i = 0; i < COLUMNS; i++)                                                      \
                 dskip[i] += dy_t[i] * x_t[i];                                                      \
-            }                                                                                      \
-            for (ptrdiff_t s = 0; s < N; s++) {                                                    \
-                REAL of_b[COLUMNS], of_c[COLUMNS];                                                 \
-                for (int i = 0; i < COLUMNS; i++) {                                                \
-                    const ptrdiff_t at = s * COLUMNS + i;                                          \
-                    /* y = c . h */                                                                \
-                    const REAL g = dh[at] + dy_t[i] * c[t * N + s];                                \
-                    of_c[i] = dy_t[i] * h_t[at];                                                   \
-                    /* h = e h_prev + u b */                                                       \
-                    of_b[i] = g * u[i];                                                            \
-                    du[i] += g * b[t * N + s];                                                     \
-                    dh[at] = g * e[at];                                                            \
-                    /* e = exp(m), m = delta A */                                                  \
-                    const REAL dm = dh[at] * h_prev[at];                                           \
-                    through_A[i] += dm * A[at];                                                    \
-                    dA[at] += dm * delta_t[i];                                                     \
-                }                                                                                  \
-                db[t * N + s] = sum_of_lanes_##SUFFIX(of_b);                                       \
-                dc[t * N + s] = sum_of_lanes_##SUFFIX(of_c);                                       \
-            }                                                                                      \
+            selective_step_back_##SUFFIX(N, dy_t, x_t, delta_t, A, b + t * N, c + t * N, h_t,      \
+                                         h_prev, es + t * size, dh, dA, du, through_A,             \
+                                         db + t * N, dc + t * N);                                  \
             for (ptrdiff_t i = 0; i < n; i++) {                                                    \
                 dx[t * D + i] = du[i] * delta_t[i] + dy_t[i] * skip[i];                            \
                 ddelta[t * D + i] = through_A[i] + du[i] * x_t[i];                                 \
