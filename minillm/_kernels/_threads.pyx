@@ -13,8 +13,7 @@ cdef extern from "team.h" nogil:
                     int threads)
     void forget_threads()
     int threads_now(int threads)
-    int chosen()
-    void choose(int count)
+    int chosen_threads
     void be_patient(bint on)
 
 cdef enum:
@@ -56,8 +55,8 @@ def set_threads(int count):
 
     Returns what was set before.
     """
-    before = chosen()
-    choose(count)
+    global chosen_threads
+    before, chosen_threads = chosen_threads, count
     return before
 
 
@@ -67,7 +66,7 @@ def always_all(bint on):
 
 
 cdef int count_of_threads() noexcept nogil:
-    return min(chosen() or usual, most)
+    return min(chosen_threads or usual, most)
 
 
 cdef int max_threads() noexcept nogil:

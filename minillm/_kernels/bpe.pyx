@@ -126,19 +126,13 @@ cdef inline int class_at(const uint8_t *data, Py_ssize_t at, const uint8_t *clas
 cdef inline int class_of(const uint8_t *data, Py_ssize_t *at, const uint8_t *classes) noexcept nogil:
     """The class of the character there; `at` moves past it.  The data are valid UTF-8."""
     cdef const uint8_t *byte = data + at[0]
-    cdef Py_ssize_t character
-    if byte[0] < 0x80:
-        at[0] += 1
-        return classes[byte[0]]
-    if byte[0] < 0xE0:
-        at[0] += 2
-        return classes[(byte[0] & 0x1F) << 6 | (byte[1] & 0x3F)]
-    if byte[0] < 0xF0:
-        at[0] += 3
-        return classes[(byte[0] & 0x0F) << 12 | (byte[1] & 0x3F) << 6 | (byte[2] & 0x3F)]
-    at[0] += 4
-    character = ((byte[0] & 0x07) << 18 | (byte[1] & 0x3F) << 12
-                 | (byte[2] & 0x3F) << 6 | (byte[3] & 0x3F))
+    cdef Py_ssize_t character = byte[0], size = 1, i
+    if character >= 0x80:
+        size = 2 + (character >= 0xE0) + (character >= 0xF0)
+        character &= 0x7F >> size
+        for i in range(1, size):
+            character = character << 6 | (byte[i] & 0x3F)
+    at[0] += size
     return classes[character] if character < CHARACTERS else OTHER
 
 

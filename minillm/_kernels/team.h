@@ -350,10 +350,7 @@ static int threads_now(int threads)
 }
 
 /* How many threads this Python thread may use; 0: use_threads has set no number. */
-static THREAD_LOCAL int chosen_threads = 0;
-
-static int chosen(void) { return chosen_threads; }
-static void choose(int count) { chosen_threads = count; }
+static __thread int chosen_threads = 0;
 
 static void be_patient(int on)
 {
