@@ -197,8 +197,12 @@ def _recurrence(cell: Cell, rng: Generator, B: int = 3, T: int = 5, I: int = 4, 
     """A recurrence of any cell."""
     G = cell.gates * H
     x, *states = _normal(rng, (B, T, I), *[(B, H)] * len(cell.state))
-    W_x, W_h, *biases = _normal(rng, (I, G), (H, G), *[G] * (len(cell.weights) - 2))
-    weights = W_x / np.sqrt(I), W_h / np.sqrt(H), *biases
+    rows = {"W_x": I, "W_h": H}
+    shapes = [(rows[name], G) if name in rows else G for name in cell.weights]
+    weights = [
+        weight / np.sqrt(len(weight)) if weight.ndim == 2 else weight
+        for weight in _normal(rng, *shapes)
+    ]
     return cell.run, (x, *states, *weights, _lengths(rng, B, T))
 
 
