@@ -79,11 +79,12 @@ DEFINE_ATTENTION(double, f64, log)
  * it one number for each query.  These functions take as many queries as a vector has numbers, so
  * that a sum over the keys is a sum of vectors, with nothing to be added up within one. */
 #define PER_VECTOR(REAL) (VECTOR_BYTES / (int)sizeof(REAL))
-#if defined(__clang__) /* it would unroll so short a loop before it makes vectors of it */
+/* Compilers would unroll so short a loop before they make vectors of it. */
+#if defined(__clang__)
 #define EACH_QUERY(REAL)                                                                           \
     _Pragma("clang loop unroll(disable)") for (int l = 0; l < PER_VECTOR(REAL); l++)
 #else
-#define EACH_QUERY(REAL) for (int l = 0; l < PER_VECTOR(REAL); l++)
+#define EACH_QUERY(REAL) _Pragma("GCC unroll 1") for (int l = 0; l < PER_VECTOR(REAL); l++)
 #endif
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
 

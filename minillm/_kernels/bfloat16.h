@@ -17,7 +17,7 @@ typedef float pair, fast_pair; /* two names, for two macros ADD_PRODUCT */
 
 static int has_instruction; /* set when the module is imported: asking the CPU takes microseconds */
 
-/* One of the two numbers of a pair, or of a line of pairs: the first with shift 16, the second with 0. */
+/* The first number of a pair with shift 16, the second with 0. */
 static inline float half_of(pair x, int shift)
 {
     uint32_t bits;
@@ -28,10 +28,11 @@ static inline float half_of(pair x, int shift)
 }
 
 typedef uint32_t pair_bits __attribute__((vector_size(VECTOR_BYTES)));
-#define HALF_OF(line, shift) (tile_pair_vec)((pair_bits)(line) << (shift) & 0xFFFF0000u)
+#define FIRST_OF(line) (tile_pair_vec)((pair_bits)(line) << 16)
+#define SECOND_OF(line) (tile_pair_vec)((pair_bits)(line) & 0xFFFF0000u)
 #define ADD_PRODUCT_pair(sum, x, line)                                                             \
-    ADD_PRODUCT_float(ADD_PRODUCT_float(sum, half_of(x, 16), HALF_OF(line, 16)), half_of(x, 0),    \
-                      HALF_OF(line, 0))
+    ADD_PRODUCT_float(ADD_PRODUCT_float(sum, half_of(x, 16), FIRST_OF(line)), half_of(x, 0),       \
+                      SECOND_OF(line))
 DEFINE_TILES(pair, tile_pair)
 
 #if defined(__AVX512F__) && (__clang_major__ >= 9 || __GNUC__ >= 10)

@@ -16,13 +16,13 @@
         const REAL largest = largest_##SUFFIX(V, z);                                               \
         REAL sums[LANES] = {0}, levels[LANES] = {0}, expected = z[target] - largest;               \
         EACH_LANE(V, levels[l] += z[i] - largest;                                                  \
-                  sums[l] += p[i] = exp_##SUFFIX(z[i] - largest);)                                 \
+                  sums[l] += p[i] = exp_for_sum_##SUFFIX(z[i] - largest);)                         \
         if (smoothing > 0)                                                                         \
             expected = (1 - smoothing) * expected +                                                \
                        smoothing * (sum_of_lanes_##SUFFIX(levels) / (REAL)V);                      \
-        const REAL total = sum_of_lanes_##SUFFIX(sums);                                            \
+        const REAL total = sum_of_lanes_##SUFFIX(sums), inverse = 1 / total;                       \
         for (ptrdiff_t v = 0; v < V; v++)                                                          \
-            p[v] /= total;                                                                         \
+            p[v] *= inverse;                                                                       \
         return LOG(total) - expected;                                                              \
     }                                                                                              \
     static void cross_entropy_row_backward_##SUFFIX(ptrdiff_t V, const REAL *p, ptrdiff_t target,  \

@@ -73,6 +73,7 @@ EQUIVALENT = [
     ),
     ("minillm/_kernels/decoder.pyx", "found.size", THREADS),
     ("minillm/_kernels/llama.pyx", "found.size", THREADS),
+    ("minillm/_kernels/decoder.pyx", "LEAST_GROUP >>* threads", f"rows or columns: {TIME}"),
     (
         "minillm/_kernels/decoder.pyx",
         "<= CACHE",
