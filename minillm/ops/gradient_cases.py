@@ -217,8 +217,8 @@ def linear_recurrence(rng: Generator, B: int = 3, T: int = 5, D: int = 3) -> Cas
 
 
 @case
-def causal_convolution(rng: Generator, B: int = 3, T: int = 5, D: int = 3, K: int = 4) -> Case:
-    return ops.causal_convolution, _normal(rng, (B, T, D), (K, D), D, (B, K - 1, D))
+def causal_convolution(rng: Generator, B: int = 3, T: int = 5, D: int = 3, K: int = 3) -> Case:
+    return ops.causal_convolution, _normal(rng, (B, T, D), (K + 1, D), D, (B, K, D))
 
 
 @case
