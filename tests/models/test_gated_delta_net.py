@@ -69,9 +69,9 @@ def test_a_key_that_comes_again_is_answered_with_its_new_value():
 def test_it_learns_to_look_up():
     """Pairs of a key and a value, then a key: its value follows, which a bigram cannot know."""
     rng = np.random.default_rng(0)
-    model = new(np.float32, vocabulary=8, context=8, layers=3, width=24)
+    model = new(np.float32, vocabulary=8, context=8, layers=3, width=32)
     optimiser, losses = AdamW(model.params), []
-    for _ in range(250):
+    for _ in range(350):
         keys = rng.permuted(np.tile(np.arange(4), (32, 1)), axis=1)[:, :3]
         values = rng.integers(4, 8, (32, 3))
         asked = rng.integers(0, 3, 32)
