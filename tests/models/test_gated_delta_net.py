@@ -65,6 +65,7 @@ def test_a_key_that_comes_again_is_answered_with_its_new_value():
     np.testing.assert_allclose(o[0, 0], v, rtol=1e-12)
 
 
+@pytest.mark.deep
 @usual_kernels
 def test_it_learns_to_look_up():
     """Pairs of a key and a value, then a key: its value follows, which a bigram cannot know."""
