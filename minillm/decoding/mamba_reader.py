@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks
+from minillm import checks, ops
 from minillm.decoding.reader import Reader
 from minillm.layers import dense
 from minillm.layers.norms import norm
@@ -101,13 +101,13 @@ def mixer_step(
     rbc, _ = dense.layer(p, f"{prefix}.selection", u)
     r, b, c = rbc[:, :R], rbc[:, R : R + N], rbc[:, R + N :]
     a, _ = dense.layer(p, f"{prefix}.step", r)
-    delta = np.logaddexp(a, 0)
+    delta, _ = ops.softplus(a)
     A = -np.exp(p[f"{prefix}.A_log"])
-    h = np.exp(delta[:, :, None] * A) * state[f"{prefix}.h"]  # (B, E, N)
-    h += (delta * u)[:, :, None] * b[:, None, :]
-    s = np.matmul(h, c[:, :, None])[:, :, 0] + p[f"{prefix}.skip"] * u
+    u, delta, b, c = (part[:, None] for part in (u, delta, b, c))  # a text of one token
+    skip, h = p[f"{prefix}.skip"], state[f"{prefix}.h"]
+    (s, h), _ = ops.selective_scan(u, delta, A, b, c, skip, h)
     z = uz[:, E:]
-    gated = s * (z * logistic(z))
+    gated = s[:, 0] * (z * logistic(z))
     y, _ = dense.layer(p, f"{prefix}.output", gated)
     own = {f"{prefix}.before": window[:, 1:], f"{prefix}.h": h}
-    return MixerStep(y, own, delta, gated)
+    return MixerStep(y, own, delta[:, 0], gated)
