@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from few import few
 from safetensors.numpy import load_file
 
 import minillm
@@ -240,7 +241,9 @@ def test_a_missing_file_is_named(kind, folder):
 
 
 @pytest.mark.parametrize(
-    "value", [None, "x", 1.5, -1, 0, True, [], {}, 10**30], ids=lambda value: repr(value)[:6]
+    "value",
+    few([None, "x", -1, 10**30, 1.5, 0, True, [], {}], kept=4),
+    ids=lambda value: repr(value)[:6],
 )
 def test_wrong_entries_of_a_configuration_are_named(kind, folder, value):
     path = folder / "config.json"
