@@ -26,7 +26,7 @@ def mamba(tmp_path_factory, text_file):
 def test_a_run_writes_is_measured_and_looked_at(mamba, tmp_path, capsys):
     run = minillm.load(mamba)
     assert run.model.config.inner == 16
-    assert run.settings.learning_rate == pytest.approx(0.4 / 8)
+    assert run.settings.learning_rate == pytest.approx(1.3 / 8)
     assert 0 < run.evaluate()["nats_per_token"] < 6
     written = run.generate("the ", length=20, seed=1)
     assert written.startswith("the ")
@@ -79,7 +79,7 @@ def test_one_text_after_another(mamba, text_file, tmp_path, options):
     assert main([*train, *options]) == 0
     opened = minillm.load(out)
     assert opened.model.config == config
-    assert opened.settings.learning_rate == pytest.approx((0.4 if options else 0.12) / 8)
+    assert opened.settings.learning_rate == pytest.approx((1.3 if options else 0.39) / 8)
     assert main(["train", "mamba", "--out", out, "--resume", "--steps", "3"]) == 0
     assert 0 < minillm.load(out).evaluate()["nats_per_token"] < 6
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from model_checks import check_model
+from usual import originals_deep
 
 from minillm import ops
 from minillm.models.mamba import LONGEST, SHORTEST, Mamba, MambaConfig
@@ -21,6 +22,7 @@ def new(seed=0, **options):
     return model
 
 
+@originals_deep
 @both_twins
 @pytest.mark.parametrize(
     "options", [{}, {"tied": False, "convolution": 2, "eps": 0.1}, {"dropout": 0.3, "layers": 1}]
@@ -30,8 +32,9 @@ def test_the_gradient_of_every_parameter(options):
     check_model(new(**options), (ids[:, :-1], ids[:, 1:]))
 
 
+@originals_deep
 @both_twins
-def test_the_gradient_of_the_second_of_two_windows(kernels):
+def test_the_gradient_of_the_second_of_two_windows():
     """The state before it is not zero, and is a constant."""
     model, ids = new(), np.random.default_rng(1).integers(0, 5, (2, 9))
     (_, state), _ = model.forward(ids[:, :4], model.zero_state(2))

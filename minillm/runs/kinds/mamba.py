@@ -23,7 +23,7 @@ from minillm.runs.settings import (
     with_default,
 )
 
-RATE = 0.4  # the learning rate of a model of width 1
+RATE = 1.3  # the learning rate of a model of width 1, with Muon
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,16 @@ class MambaSettings(TextSettings, TrainingSettings, AdaptationSettings):
         least=1,
         most=65536,
     )
+    optimiser: str = with_default(
+        TrainingSettings, "optimiser", "muon", default_help="muon; with --init adamw"
+    )
     learning_rate: float | None = with_default(  # type: ignore[assignment]
         TrainingSettings,
         "learning_rate",
         None,
         default_help=f"{RATE} / width; with --init 0.3 of it",
     )
+    batch: int = 16
 
 
 class MambaKind(TextKind):
@@ -107,6 +111,10 @@ then: minillm generate DIR, minillm eval DIR, minillm look DIR "a text", minillm
     ) -> MambaSettings:
         """The settings with a learning rate, which falls with the width."""
         return with_rate(settings, job, RATE / settings.width)
+
+    def init_defaults(self, initial: Run, given: Mapping[str, object]) -> dict[str, object]:
+        """The defaults with AdamW, which has trained the published models."""
+        return super().init_defaults(initial, given) | {"optimiser": "adamw"}
 
     def look(self, run: Run, text: str) -> Inside:
         """See :meth:`minillm.runs.run.Run.look`: with what each layer keeps, and its outputs."""
