@@ -34,10 +34,6 @@ cdef struct Delta:
     Py_ssize_t own_size
 
 
-cdef inline int threads_for(Py_ssize_t numbers) noexcept nogil:
-    return 1 if numbers < SMALL else max_threads()
-
-
 cdef inline Py_ssize_t blocks_of(Py_ssize_t D, Py_ssize_t width) noexcept nogil:
     return (D + width - 1) // width
 
@@ -61,11 +57,9 @@ def linear_recurrence_forward(
     hs, h_last = empty((B, p.T, p.D), dtype_of(<floating>0)), np.array(h0)
     if hs.size == 0:
         return hs, h_last
-    cdef floating[:, :, ::1] hs_ = hs
-    cdef floating[:, ::1] h_ = h_last
     p.lengths, p.a, p.b = &lengths[0], &a[0, 0, 0], &b[0, 0, 0]
-    p.hs_new, p.h = &hs_[0, 0, 0], &h_[0, 0]
-    cdef int threads = threads_for(B * p.T * p.D)
+    p.hs_new, p.h = address(hs), address(h_last)
+    cdef int threads = threads_for(B * p.T * p.D, SMALL)
     p.width = width_of(B, p.D, threads)
     with nogil:
         share(<Body>linear_columns[floating], &p, B * blocks_of(p.D, p.width), threads)
@@ -99,11 +93,9 @@ def linear_recurrence_backward(
     dh0 = np.array(dh_last)
     if da.size == 0:
         return da, db, dh0
-    cdef floating[:, :, ::1] da_ = da, db_ = db
-    cdef floating[:, ::1] dh_ = dh0
     p.lengths, p.dhs, p.a, p.h0 = &lengths[0], &dhs[0, 0, 0], &a[0, 0, 0], &h0[0, 0]
-    p.hs, p.h, p.da, p.db = &hs[0, 0, 0], &dh_[0, 0], &da_[0, 0, 0], &db_[0, 0, 0]
-    cdef int threads = threads_for(B * p.T * p.D)
+    p.hs, p.h, p.da, p.db = &hs[0, 0, 0], address(dh0), address(da), address(db)
+    cdef int threads = threads_for(B * p.T * p.D, SMALL)
     p.width = width_of(B, p.D, threads)
     with nogil:
         share(<Body>linear_columns_backward[floating], &p, B * blocks_of(p.D, p.width), threads)
@@ -140,11 +132,10 @@ def selective_scan_forward(
     y, h_last = empty((p.B, p.T, p.D), dtype_of(<floating>0)), np.array(h0)
     if y.size == 0:
         return y, h_last
-    cdef floating[:, :, ::1] y_ = y, h_ = h_last
     find_selective(&p, x, delta, A, b, c, skip)
-    p.y, p.h = &y_[0, 0, 0], &h_[0, 0, 0]
+    p.y, p.h = address(y), address(h_last)
     cdef Py_ssize_t count = p.B * blocks_of(p.D, COLUMNS), line = COLUMNS * sizeof(floating)
-    cdef int threads = threads_for(p.B * p.T * p.D)
+    cdef int threads = threads_for(p.B * p.T * p.D, SMALL)
     p.own_size = (2 * p.N + 1) * line
     cdef Workspace memory = Workspace(threads * p.own_size)
     p.own = memory.take(threads * p.own_size)
@@ -198,15 +189,11 @@ def selective_scan_backward(
     dA, dskip, dh0 = np.zeros((p.D, p.N), dtype), np.zeros(p.D, dtype), np.array(dh_last)
     if dx.size == 0:
         return dx, ddelta, dA, db.sum(axis=0), dc.sum(axis=0), dskip, dh0
-    cdef floating[:, :, ::1] dx_ = dx, ddelta_ = ddelta, dh_ = dh0
-    cdef floating[:, :, :, ::1] db_ = db, dc_ = dc
-    cdef floating[:, ::1] dA_ = dA
-    cdef floating[::1] dskip_ = dskip
     find_selective(&p, x, delta, A, b, c, skip)
-    p.dy, p.h0, p.h = &dy[0, 0, 0], &h0[0, 0, 0], &dh_[0, 0, 0]
-    p.dx, p.ddelta, p.dA, p.dskip = &dx_[0, 0, 0], &ddelta_[0, 0, 0], &dA_[0, 0], &dskip_[0]
-    p.db, p.dc = &db_[0, 0, 0, 0], &dc_[0, 0, 0, 0]
-    cdef int threads = threads_for(p.B * p.T * p.D)
+    p.dy, p.h0, p.h = &dy[0, 0, 0], &h0[0, 0, 0], address(dh0)
+    p.dx, p.ddelta, p.dA, p.dskip = address(dx), address(ddelta), address(dA), address(dskip)
+    p.db, p.dc = address(db), address(dc)
+    cdef int threads = threads_for(p.B * p.T * p.D, SMALL)
     p.own_size = ((blocks_of(p.T, SPAN) + 2 * SPAN + 3) * p.N + 2) * line
     cdef Workspace memory = Workspace(threads * p.own_size)
     p.own = memory.take(threads * p.own_size)
@@ -277,10 +264,9 @@ def gated_delta_rule_forward(
     o, S_last = empty((B, N, p.T, p.V), dtype_of(<floating>0)), np.array(S0)
     if o.size == 0:
         return o, S_last
-    cdef floating[:, :, :, ::1] o_ = o, S_ = S_last
     find_delta(&p, q, k, v, alpha, beta)
-    p.o, p.S = &o_[0, 0, 0, 0], &S_[0, 0, 0, 0]
-    cdef int threads = threads_for(B * N * p.T * p.V)
+    p.o, p.S = address(o), address(S_last)
+    cdef int threads = threads_for(B * N * p.T * p.V, SMALL)
     p.own_size = (p.V * sizeof(floating) + 63) & -64
     cdef Workspace memory = Workspace(threads * p.own_size)
     p.own = memory.take(threads * p.own_size)
@@ -323,13 +309,11 @@ def gated_delta_rule_backward(
     dv, dS0 = empty((B, N, p.T, p.V), dtype), np.array(dS_last)
     if dv.size == 0:
         return dq, dk, dv, dalpha, dbeta, dS0
-    cdef floating[:, :, :, ::1] dq_ = dq, dk_ = dk, dv_ = dv, dS_ = dS0
-    cdef floating[:, :, ::1] dalpha_ = dalpha, dbeta_ = dbeta
     find_delta(&p, q, k, v, alpha, beta)
-    p.do, p.S0, p.S = &do[0, 0, 0, 0], &S0[0, 0, 0, 0], &dS_[0, 0, 0, 0]
-    p.dq, p.dk, p.dv = &dq_[0, 0, 0, 0], &dk_[0, 0, 0, 0], &dv_[0, 0, 0, 0]
-    p.dalpha, p.dbeta = &dalpha_[0, 0, 0], &dbeta_[0, 0, 0]
-    cdef int threads = threads_for(B * N * p.T * p.V)
+    p.do, p.S0, p.S = &do[0, 0, 0, 0], &S0[0, 0, 0, 0], address(dS0)
+    p.dq, p.dk, p.dv = address(dq), address(dk), address(dv)
+    p.dalpha, p.dbeta = address(dalpha), address(dbeta)
+    cdef int threads = threads_for(B * N * p.T * p.V, SMALL)
     cdef Py_ssize_t memories = blocks_of(p.T, SPAN) + SPAN
     p.own_size = (memories * p.K * p.V + (SPAN + 1) * p.V) * sizeof(floating) + 4 * 64
     p.own_size &= -64
