@@ -2,10 +2,9 @@
 
     p(w | context) = sum over k of w_k p_k(w | context)        w_k >= 0, sum of w_k = 1
 
-A network has learned what texts are like; an n-gram model knows its training text by heart; a cache
-knows the text that is being read (:mod:`minillm.models.ngram_cache`).  Each is the best one for
-some tokens, and a mixture costs little where one of its parts is wrong: if p_k is the right part,
-then -log p is at most -log p_k - log w_k.
+A network generalises, an n-gram model has memorised its training text, and a cache has counted the
+text that is being read (:mod:`minillm.models.ngram_cache`).  Each is the best one for some tokens.
+A mixture costs little where the other models are wrong: -log p is at most -log p_k - log w_k.
 
 The weights.  The log-likelihood of T tokens is L(w) = sum over t of log(sum over k of w_k p_tk),
 where p_tk is the probability that model k gave to token t.  With the present weights v, the share

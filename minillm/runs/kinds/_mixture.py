@@ -9,7 +9,6 @@ on the training text, and the weights start equal, or from the held-out text if 
 """
 
 from collections.abc import Callable
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,24 +30,24 @@ STARTED_ON = 50_000  # tokens of the held-out text, to learn weights from
 Losses = NDArray[np.float64]
 
 
+def counted(run: Run) -> tuple[NGram, UnboundedNGram] | None:
+    """The counts of a run's training text; None if it cannot be opened again."""
+    try:
+        training = training_ids(run)[:COUNTED]
+    except InputError:
+        return None
+    return ngram_of(training, run.tokenizer), UnboundedNGram(training)
+
+
 class MixtureReader:
     """The mixture of a run: it reads one text after another, and keeps the weights."""
 
     def __init__(self, run: Run):
-        self.run = run
+        self.run, self.counted = run, counted(run)
         self.names = ["network", "cache"]
         if self.counted is not None:
             self.names += ["ngram", "unbounded_ngram"]
         self.mixture = Mixture(len(self.names), len(LENGTHS) ** 2)
-
-    @cached_property
-    def counted(self) -> tuple[NGram, UnboundedNGram] | None:
-        """The counts of the training text; None if it cannot be opened again."""
-        try:
-            training = training_ids(self.run)[:COUNTED]
-        except InputError:
-            return None
-        return ngram_of(training, self.run.tokenizer), UnboundedNGram(training)
 
     def start(self, losses_on: Callable[[Ids], Losses]) -> None:
         """Learn weights from the held-out text; if it cannot be opened again, they stay equal."""
