@@ -20,10 +20,10 @@ demo: .venv/plot
 test: .venv/test
 	$(PYTEST)
 
-# What takes long, and the property tests once more with half as many examples again, others than
-# those of `make test` but always the same.
+# What takes long, and the gradients of all ops once more, with examples other than those of `make test`
+# but always the same.
 test-deep: .venv/test
-	HYPOTHESIS_PROFILE=deep $(PYTEST) -m "deep or hypothesis" --hypothesis-seed 1
+	HYPOTHESIS_PROFILE=deep $(PYTEST) -m "deep or again" --hypothesis-seed 1
 
 # Breaks backwards, optimisers and kernels on purpose, one small change at a time, and fails if
 # no test notices.  Everything takes hours and goes on where it was stopped; for the files that

@@ -10,7 +10,8 @@ lines of C.  The kernels use Python's limited API alone, so that one build serve
 
 A wheel has all instruction sets.  A build in place, for development, has the ones that this CPU
 can run: compiling takes most of an install.  MINILLM_SETS=all builds all in place too, and
-MINILLM_SETS=best the best of this CPU alone.
+MINILLM_SETS=best the best of this CPU alone.  For .ci/run, MINILLM_SETS=check builds all, but with
+little optimisation those that cannot run, because they need only compile.
 
 The twins are optional.  Where they cannot be compiled the install still
 succeeds, and `build.json` next to the kernels says why, for `minillm info`.
@@ -103,13 +104,17 @@ def twins() -> list[Extension]:
 
 def chosen_sets(choice: str, in_place: bool, cpu: str) -> list[str]:
     """The instruction sets to build, by MINILLM_SETS and /proc/cpuinfo ("" where there is none)."""
-    if choice not in ("", "all", "best"):
-        sys.exit(f"MINILLM_SETS: expected all or best, found {choice}")
-    if choice == "all" or not (choice or in_place):
+    if choice not in ("", "all", "best", "check"):
+        sys.exit(f"MINILLM_SETS: expected all, best or check, found {choice}")
+    if choice in ("all", "check") or not (choice or in_place):
         return SETS
+    return runnable(cpu)[-1:] if choice == "best" else runnable(cpu)
+
+
+def runnable(cpu: str) -> list[str]:
+    """The instruction sets that a CPU has, by /proc/cpuinfo; all of them where there is none."""
     needed = {name: {flag[2:] for flag in GCC_SETS[name] if "=" not in flag} for name in SETS}
-    runnable = [name for name in SETS if not cpu or needed[name] <= set(cpu.split())]
-    return runnable[-1:] if choice == "best" else runnable
+    return [name for name in SETS if not cpu or needed[name] <= set(cpu.split())]
 
 
 class BuildKernels(build_ext):
@@ -131,7 +136,9 @@ class BuildKernels(build_ext):
                 for path in PACKAGE.glob("*" + sysconfig.get_config_var("EXT_SUFFIX")):
                     path.unlink()
         cpu = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-        sets = chosen_sets(os.environ.get("MINILLM_SETS", ""), self.used_in_place, cpu)
+        choice = os.environ.get("MINILLM_SETS", "")
+        sets = chosen_sets(choice, self.used_in_place, cpu)
+        self.only_checked = set(SETS) - set(runnable(cpu)) if choice == "check" else set()
         outdated = []
         for twin in self.extensions:
             if self.force or self.is_outdated(twin):
@@ -171,6 +178,8 @@ class BuildKernels(build_ext):
             if self.compiler.compiler_type == "msvc":
                 raise RuntimeError("expected GCC or clang, found MSVC")
             twin.extra_compile_args = [*GCC, *GCC_SETS[instruction_set], "-pthread"]
+            if instruction_set in self.only_checked:
+                twin.extra_compile_args.append("-O1")
             twin.extra_link_args = ["-pthread"]
             self.build_extension(twin)
         except Exception as error:  # whatever went wrong, NumPy still runs

@@ -2,8 +2,8 @@
 
 Profiles (``HYPOTHESIS_PROFILE=deep``): ``ci``, the default, draws the same examples every time;
 ``few`` does so for checks that are slow; ``deep`` draws half as many again, new ones each time,
-or those of ``--hypothesis-seed``.  ``mutation`` is ``ci`` for
-tests.mutation, which asks whether a test fails and not which is the simplest failure.
+or the same for each ``--hypothesis-seed``.  ``mutation`` is ``ci`` for tests.mutation, which asks
+whether a test fails and not which is the simplest failure.
 """
 
 import os
@@ -41,7 +41,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 @pytest.fixture(params=["numpy", "cython"], scope="session")
 def kernels(request):
-    """Each twin in turn; where the compiled one is missing, its tests are skipped."""
+    """Each twin in turn; where the compiled one is missing, its tests are skipped.
+
+    The marks of ``usual.py`` ask for those that a program would use.
+    """
+    if request.param == "usual":
+        return os.environ.get("MINILLM_KERNELS") or "auto"
     if request.param == "cython" and kernels_info()["available"] == ["numpy"]:
         pytest.skip("the compiled kernels are not built")
     return request.param

@@ -283,10 +283,14 @@ def test_the_own_kernel_equals_its_definition_at_the_edges_of_tiles(n, m, depth,
 
 @pytest.mark.deep
 def test_the_contestants_of_all_cases_agree():
-    """With PyTorch, where it is installed."""
+    """With PyTorch, where it is installed.
+
+    The largest cases are left out, for the benchmarks compare contestants themselves: of each of
+    them, a smaller one with the same functions is there.
+    """
     from benchmarks.cases import cases
 
-    for case in cases(full=True):
+    for case in (case for case in cases(full=True) if case.flops < 60e9):
         results = {name: case.compared(run()) for name, run in case.contestants.items()}
         contest.check_agreement(f"{case.kind} ({case.sizes})", results, case.tolerance)
 

@@ -3,12 +3,14 @@
     python docs/machinery/outputs.py [PAGE ...]
 
 runs the cells of all pages, or of those that are named, each page in a process and a folder of its
-own.  It writes the outputs of a page where its cells or what they print have changed, and then ends
-with status 1: they are to be read and committed.  Machines round differently, so that numbers may
-differ by a tenth.  A cell with the option ``varies`` prints times or sampled text, and is not
-compared.
+own, and a page on each core.  It writes the outputs of a page where its cells or what they print
+have changed, and then ends with status 1: they are to be read and committed.  Such a page first
+runs once more, on its own, because some cells print times.  Machines round differently, so that
+numbers may differ by a tenth.  A cell with the option ``varies`` prints times or sampled text, and
+is not compared.
 """
 
+import asyncio
 import hashlib
 import json
 import math
@@ -17,6 +19,7 @@ import re
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from notebooks import notebook
@@ -25,6 +28,7 @@ DOCS = Path(__file__).resolve().parents[1]
 KEPT = DOCS / "outputs" / "cells"
 NUMBER = re.compile(r"(-?\d(?:[\d,]*\d)?(?:\.\d+)?(?:e[+-]?\d+)?)")
 TIMEOUT = 600  # seconds for a cell
+LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
@@ -56,13 +60,14 @@ def kept(page: Path) -> list[str] | None:
     return ["\n".join(lines) for lines in stored["outputs"]]
 
 
-def run(page: Path) -> list[str]:
-    """Run the cells of a page, and return the output of each."""
+def run(page: Path, threads: int | None = None) -> list[str]:
+    """Run the cells of a page with so many threads, and return the output of each."""
     # Whoever only reads the book has no nbclient.
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 
     book = notebook(page, holes=False)
+    limits = {} if threads is None else dict.fromkeys(LIMITS, str(threads))
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(
             book,
@@ -71,7 +76,7 @@ def run(page: Path) -> list[str]:
             extra_arguments=["--log-level=ERROR"],  # it would warn of its ports on this machine
         )
         try:
-            client.execute()
+            asyncio.run(client.async_execute(env=os.environ | limits))
         except CellExecutionError as error:
             sys.exit(f"{page.stem}: {error}")
     outputs = [printed(cell.outputs) for cell in book.cells if cell.cell_type == "code"]
@@ -128,17 +133,25 @@ def main(names: list[str]) -> None:
     # Cells run the command minillm.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     chosen = [Path(name).resolve() for name in names] or pages()
-    new = []
-    for number, page in enumerate(chosen, 1):
-        print(f"[{number}/{len(chosen)}] {page.stem}: ", end="", flush=True)
+    cores, total = os.cpu_count() or 1, len(chosen)
+
+    def timed(page: Path) -> tuple[list[str], float]:
         begin = time.monotonic()
-        outputs = run(page)
-        print(f"{len(outputs)} cells, {time.monotonic() - begin:.0f} s", flush=True)
-        if is_new(page, outputs):
-            keep(page, outputs)
-            new.append(f"{page.stem}.json")
+        return run(page, max(1, cores // total)), time.monotonic() - begin
+
+    new = {}
+    with ThreadPoolExecutor(cores) as pool:
+        for number, (page, found) in enumerate(zip(chosen, pool.map(timed, chosen), strict=True)):
+            outputs, seconds = found
+            line = f"[{number + 1}/{total}] {page.stem}: {len(outputs)} cells, {seconds:.0f} s"
+            print(line, flush=True)
+            if is_new(page, outputs):
+                new[page] = outputs
+    for page, outputs in new.items():
+        keep(page, outputs if total == 1 else run(page))
     if new:
-        sys.exit(f"docs/outputs/cells: new outputs, to be read and committed: {', '.join(new)}")
+        names = ", ".join(f"{page.stem}.json" for page in new)
+        sys.exit(f"docs/outputs/cells: new outputs, to be read and committed: {names}")
 
 
 if __name__ == "__main__":

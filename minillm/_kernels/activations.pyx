@@ -63,9 +63,8 @@ cdef run(Unit unit, Py_ssize_t N, Py_ssize_t size, tuple shape, const floating *
     result = empty(shape, dtype_of(<floating>0))
     if N == 0:
         return result
-    cdef floating[::1] result_ = result if len(shape) == 1 else result.reshape(-1)
     cdef Work work
-    work.unit, work.N, work.size, work.x, work.dy, work.result = unit, N, size, x, dy, &result_[0]
+    work.unit, work.N, work.size, work.x, work.dy, work.result = unit, N, size, x, dy, address(result)
     cdef int threads = 1 if N <= 3 * BLOCK else max_threads()
     with nogil:
         share(<Body>pieces[floating], &work, (N + size - 1) // size, threads)

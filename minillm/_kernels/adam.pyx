@@ -7,7 +7,7 @@ of them.  The sums of the pieces are added in their order, so that the bits do n
 number of threads.
 """
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_WRITABLE
 
 include "topic.pxi"
 include "lanes.pxi"
@@ -104,7 +104,7 @@ cdef double run(Pass *all, Task task) noexcept:
     cdef Py_ssize_t i
     all.task = task
     with nogil:
-        share(run_pieces, all, all.count, 1 if all.count < FEW else max_threads())
+        share(run_pieces, all, all.count, threads_for(all.count, FEW))
     for i in range(all.count if task == ADD_UP else 0):
         total += all.pieces[i].sum
     return total
@@ -132,11 +132,3 @@ cdef inline void run_piece(const Pass *all, Piece *piece, floating *g) noexcept 
     else:
         for i in range(piece.count):
             g[i] *= factor
-
-
-cdef char *address(array, int flags=PyBUF_SIMPLE) except? NULL:
-    """Of the first number of an array in C order, which its caller keeps alive."""
-    cdef Py_buffer buffer
-    PyObject_GetBuffer(array, &buffer, flags)
-    PyBuffer_Release(&buffer)
-    return <char *>buffer.buf

@@ -79,45 +79,17 @@ DEFINE_ATTENTION(double, f64, log)
  * it one number for each query.  These functions take as many queries as a vector has numbers, so
  * that a sum over the keys is a sum of vectors, with nothing to be added up within one. */
 #define PER_VECTOR(REAL) (VECTOR_BYTES / (int)sizeof(REAL))
-#if defined(__clang__) /* it would unroll so short a loop before it makes vectors of it */
+/* Compilers would unroll so short a loop before they make vectors of it. */
+#if defined(__clang__)
 #define EACH_QUERY(REAL)                                                                           \
     _Pragma("clang loop unroll(disable)") for (int l = 0; l < PER_VECTOR(REAL); l++)
 #else
-#define EACH_QUERY(REAL) for (int l = 0; l < PER_VECTOR(REAL); l++)
+#define EACH_QUERY(REAL) _Pragma("GCC unroll 1") for (int l = 0; l < PER_VECTOR(REAL); l++)
 #endif
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
 
 /* A loop over lanes in a function of its own: inside a larger one, it does not always vectorise. */
 #define APART static __attribute__((noinline))
-
-#define DEFINE_WEIGHTS(REAL, SUFFIX, INTEGER, LOWEST, ONE, PLACE)                                  \
-    /* exp(x) where that is a normal number: quicker, with no choice between two values */         \
-    ALWAYS_INLINE REAL exp_of_normal_##SUFFIX(REAL x)                                              \
-    {                                                                                              \
-        INTEGER n;                                                                                 \
-        const REAL p = reduce_##SUFFIX(x, &n), power = power_of_two_##SUFFIX(n);                   \
-        return power * p + power;                                                                  \
-    }                                                                                              \
-    /* exp(x) of an x that is not positive, but for rounding.  A subnormal result is 0. */         \
-    ALWAYS_INLINE REAL weight_##SUFFIX(REAL x)                                                     \
-    {                                                                                              \
-        return x < (REAL)LOWEST ? 0 : exp_of_normal_##SUFFIX(x);                                   \
-    }                                                                                              \
-    /* The logarithm of a sum of weights, 1 at least: the y with exp(y) = x, by two of Halley's    \
-     * steps from where the bits of the exponent and the fraction, read as one number, already     \
-     * are.  ONE: the bits of 1; PLACE: ln 2 / 2^23, or 2^52. */                                   \
-    ALWAYS_INLINE REAL log_##SUFFIX(REAL x)                                                        \
-    {                                                                                              \
-        INTEGER bits;                                                                              \
-        memcpy(&bits, &x, sizeof bits);                                                            \
-        const REAL rough = (REAL)(bits - ONE) * (REAL)PLACE + (REAL)0.0298;                        \
-        const REAL near = exp_of_normal_##SUFFIX(rough);                                           \
-        const REAL y = rough + 2 * (x - near) / (x + near), e = exp_of_normal_##SUFFIX(y);         \
-        return y + 2 * (x - e) / (x + e);                                                          \
-    }
-
-DEFINE_WEIGHTS(float, f32, int32_t, -87, 0x3F800000, 8.26295829e-8f)
-DEFINE_WEIGHTS(double, f64, int64_t, -708, 0x3FF0000000000000, 1.539095918623324e-16)
 
 #define DEFINE_COLUMNS(REAL, SUFFIX)                                                               \
     /* Query l sees the `window` keys up to position + l: its other scores become `filling` */     \
@@ -163,12 +135,12 @@ DEFINE_WEIGHTS(double, f64, int64_t, -708, 0x3FF0000000000000, 1.539095918623324
             largest[l] = largest[l] == -INFINITY ? 0 : largest[l];                                 \
         for (s = 0; s < n; s++)                                                                    \
             EACH_QUERY(REAL) {                                                                     \
-                x[s * ld + l] = weight_##SUFFIX(x[s * ld + l] - largest[l]);                       \
+                x[s * ld + l] = exp_for_sum_##SUFFIX(x[s * ld + l] - largest[l]);                  \
                 sum[l] += x[s * ld + l];                                                           \
             }                                                                                      \
         EACH_QUERY(REAL) {                                                                         \
             inverse[l] = sum[l] == 0 ? 0 : 1 / sum[l];                                             \
-            largest[l] = sum[l] == 0 ? 0 : largest[l] + log_##SUFFIX(sum[l]);                      \
+            largest[l] = sum[l] == 0 ? 0 : largest[l] + log_of_sum_##SUFFIX(sum[l]);               \
         }                                                                                          \
         memcpy(sums, sum, sizeof sum);                                                             \
         memcpy(log_sums, largest, sizeof largest);                                                 \
@@ -183,7 +155,7 @@ DEFINE_WEIGHTS(double, f64, int64_t, -708, 0x3FF0000000000000, 1.539095918623324
         memcpy(log_sum, log_sums, sizeof log_sum);                                                 \
         for (ptrdiff_t s = 0; s < n; s++)                                                          \
             EACH_QUERY(REAL)                                                                       \
-                x[s * ld + l] = weight_##SUFFIX(x[s * ld + l] - log_sum[l]);                       \
+                x[s * ld + l] = exp_for_sum_##SUFFIX(x[s * ld + l] - log_sum[l]);                  \
     }                                                                                              \
     /* dweights become dscores, zeros for a query without weights; and the sums of weights */      \
     APART void softmax_backward_columns_##SUFFIX(ptrdiff_t n, ptrdiff_t ld,                        \

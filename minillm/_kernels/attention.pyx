@@ -28,10 +28,9 @@ def additive_attention_forward(
     cdef Py_ssize_t B = query.shape[0], T = query.shape[1], S = keys.shape[1]
     dtype = dtype_of(<floating>0)
     context, weights = np.zeros((B, T, values.shape[2]), dtype), np.zeros((B, T, S), dtype)
-    cdef floating[:, :, ::1] context_ = context, weights_ = weights
-    cdef floating[:, ::1] room = np.empty((B, v.shape[0]), dtype)
+    room = np.empty((B, v.shape[0]), dtype)
     cdef Additive w = additive(query, keys, values, v, lengths)
-    w.context, w.weights, w.hidden = &context_[0, 0, 0], &weights_[0, 0, 0], &room[0, 0]
+    w.context, w.weights, w.hidden = address(context), address(weights), address(room)
     with nogil:
         share(<Body>additive_forward_rows[floating], &w, B, max_threads())
     return context, weights
@@ -46,12 +45,11 @@ def additive_attention_backward(
     dtype = dtype_of(<floating>0)
     dquery, dkeys = np.zeros((B, T, A), dtype), np.zeros((B, S, A), dtype)
     dvalues, dv = np.zeros((B, S, values.shape[2]), dtype), np.zeros((B, A), dtype)
-    cdef floating[:, :, ::1] dquery_ = dquery, dkeys_ = dkeys, dvalues_ = dvalues
-    cdef floating[:, ::1] dv_ = dv, room = np.empty((B, S), dtype)
+    room = np.empty((B, S), dtype)
     cdef Additive w = additive(query, keys, values, v, lengths)
     w.weights, w.dcontext, w.dweights = <void *>&weights[0, 0, 0], &dcontext[0, 0, 0], &dweights[0, 0, 0]
-    w.dscores, w.dquery, w.dkeys = &room[0, 0], &dquery_[0, 0, 0], &dkeys_[0, 0, 0]
-    w.dvalues, w.dv = &dvalues_[0, 0, 0], &dv_[0, 0]
+    w.dscores, w.dquery, w.dkeys = address(room), address(dquery), address(dkeys)
+    w.dvalues, w.dv = address(dvalues), address(dv)
     with nogil:
         share(<Body>additive_backward_rows[floating], &w, B, max_threads())
     return dquery, dkeys, dvalues, dv.sum(axis=0)
@@ -95,8 +93,7 @@ def multiplicative_attention_forward(
     dtype = dtype_of(<floating>0)
     context = empty((heads.B, heads.T, heads.E), dtype)
     weights = empty((heads.B, heads.T, heads.S), dtype)
-    cdef floating[:, :, ::1] context_ = context, weights_ = weights
-    heads.context, heads.weights = operand_of[floating](context_[:, None]), &weights_[0, 0, 0]
+    heads.context, heads.weights = operand_of[floating](context[:, None]), address(weights)
     run_heads(&heads, <Body>heads_forward[floating], heads.B, sizeof(floating))
     return context, weights
 
@@ -111,11 +108,10 @@ def multiplicative_attention_backward(
     dquery = empty((heads.B, heads.T, heads.D), dtype)
     dkeys = empty((heads.B, heads.S, heads.D), dtype)
     dvalues = empty((heads.B, heads.S, heads.E), dtype)
-    cdef floating[:, :, ::1] dquery_ = dquery, dkeys_ = dkeys, dvalues_ = dvalues
     heads.dcontext = operand_of[floating](dcontext[:, None])
     heads.weights, heads.dweights = <void *>&weights[0, 0, 0], &dweights[0, 0, 0]
-    heads.dquery, heads.dkeys = operand_of[floating](dquery_[:, None]), operand_of[floating](dkeys_[:, None])
-    heads.dvalues = operand_of[floating](dvalues_[:, None])
+    heads.dquery, heads.dkeys = operand_of[floating](dquery[:, None]), operand_of[floating](dkeys[:, None])
+    heads.dvalues = operand_of[floating](dvalues[:, None])
     run_heads(&heads, <Body>heads_backward[floating], heads.B, sizeof(floating))
     return dquery, dkeys, dvalues
 
@@ -149,9 +145,7 @@ def scaled_attention_forward(
     dtype = dtype_of(<floating>0)
     context = _heads_side_by_side(heads.B, heads.N, heads.T, heads.E, dtype)
     log_sums = empty((heads.B, heads.N, heads.T), dtype)
-    cdef floating[:, :, :, :] context_ = context
-    cdef floating[:, :, ::1] log_sums_ = log_sums
-    heads.context, heads.log_sums = operand_of[floating](context_), &log_sums_[0, 0, 0]
+    heads.context, heads.log_sums = operand_of[floating](context), address(log_sums)
     run_heads(&heads, <Body>heads_forward[floating], heads.B * heads.N, sizeof(floating))
     return context, log_sums
 
@@ -163,9 +157,8 @@ def scaled_attention_backward(
 ):
     cdef Heads heads = heads_of(query, keys, values, lengths, causal, start, window, <double>query.shape[3] ** -0.5)
     dquery, dkeys, dvalues = _gradients_of(&heads, dtype_of(<floating>0))
-    cdef floating[:, :, :, :] dquery_ = dquery, dkeys_ = dkeys, dvalues_ = dvalues
     heads.dcontext, heads.log_sums = operand_of(dcontext), <void *>&log_sums[0, 0, 0]
-    heads.dquery = operand_of[floating](dquery_)
-    heads.dkeys, heads.dvalues = operand_of[floating](dkeys_), operand_of[floating](dvalues_)
+    heads.dquery = operand_of[floating](dquery)
+    heads.dkeys, heads.dvalues = operand_of[floating](dkeys), operand_of[floating](dvalues)
     run_heads(&heads, <Body>heads_backward[floating], heads.B * heads.M, sizeof(floating))
     return dquery, dkeys, dvalues

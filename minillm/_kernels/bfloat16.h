@@ -17,20 +17,12 @@ typedef float pair, fast_pair; /* two names, for two macros ADD_PRODUCT */
 
 static int has_instruction; /* set when the module is imported: asking the CPU takes microseconds */
 
-static inline float first_of(pair x)
+/* The first number of a pair with shift 16, the second with 0. */
+static inline float half_of(pair x, int shift)
 {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
-    bits <<= 16;
-    memcpy(&x, &bits, sizeof bits);
-    return x;
-}
-
-static inline float second_of(pair x)
-{
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    bits &= 0xFFFF0000u;
+    bits = bits << shift & 0xFFFF0000u;
     memcpy(&x, &bits, sizeof bits);
     return x;
 }
@@ -39,26 +31,17 @@ typedef uint32_t pair_bits __attribute__((vector_size(VECTOR_BYTES)));
 #define FIRST_OF(line) (tile_pair_vec)((pair_bits)(line) << 16)
 #define SECOND_OF(line) (tile_pair_vec)((pair_bits)(line) & 0xFFFF0000u)
 #define ADD_PRODUCT_pair(sum, x, line)                                                             \
-    ADD_PRODUCT_float(ADD_PRODUCT_float(sum, first_of(x), FIRST_OF(line)), second_of(x),           \
+    ADD_PRODUCT_float(ADD_PRODUCT_float(sum, half_of(x, 16), FIRST_OF(line)), half_of(x, 0),       \
                       SECOND_OF(line))
 DEFINE_TILES(pair, tile_pair)
 
 #if defined(__AVX512F__) && (__clang_major__ >= 9 || __GNUC__ >= 10)
-#define HAS_FAST_PAIRS /* in what is compiled for any CPU with AVX-512, these functions alone */
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512bf16"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512bf16")
-#endif
+#define HAS_FAST_PAIRS
+BEGIN_TARGET("avx512bf16")
 #define ADD_PRODUCT_fast_pair(sum, x, line)                                                        \
     _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_ps(x), (__m512bh)(line))
 DEFINE_TILES(fast_pair, tile_fast_pair)
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+END_TARGET
 #endif
 
 static void tile_pairs(int rows, int vectors, ptrdiff_t depth, const void *a, ptrdiff_t step,
@@ -102,10 +85,8 @@ static void pairs_across(void *to, const void *line, const void *next, ptrdiff_t
 {
     const word *x = line, *y = next;
     word *pairs = to;
-    for (ptrdiff_t j = 0; j < count && next; j++)
-        pairs[j] = nearest(x[j]) | nearest(y[j]) << 16;
-    for (ptrdiff_t j = 0; j < count && !next; j++)
-        pairs[j] = nearest(x[j]);
+    for (ptrdiff_t j = 0; j < count; j++)
+        pairs[j] = nearest(x[j]) | (next ? nearest(y[j]) << 16 : 0);
 }
 
 #endif

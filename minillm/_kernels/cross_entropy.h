@@ -15,19 +15,14 @@
     {                                                                                              \
         const REAL largest = largest_##SUFFIX(V, z);                                               \
         REAL sums[LANES] = {0}, levels[LANES] = {0}, expected = z[target] - largest;               \
-        ptrdiff_t i = 0;                                                                           \
-        for (; i + LANES <= V; i += LANES)                                                         \
-            for (int l = 0; l < LANES; l++)                                                        \
-                levels[l] += z[i + l] - largest, p[i + l] = exp_##SUFFIX(z[i + l] - largest),      \
-                    sums[l] += p[i + l];                                                           \
-        for (int l = 0; i < V; i++, l++)                                                           \
-            levels[l] += z[i] - largest, sums[l] += p[i] = exp_##SUFFIX(z[i] - largest);           \
+        EACH_LANE(V, levels[l] += z[i] - largest;                                                  \
+                  sums[l] += p[i] = exp_for_sum_##SUFFIX(z[i] - largest);)                         \
         if (smoothing > 0)                                                                         \
             expected = (1 - smoothing) * expected +                                                \
                        smoothing * (sum_of_lanes_##SUFFIX(levels) / (REAL)V);                      \
-        const REAL total = sum_of_lanes_##SUFFIX(sums);                                            \
+        const REAL total = sum_of_lanes_##SUFFIX(sums), inverse = 1 / total;                       \
         for (ptrdiff_t v = 0; v < V; v++)                                                          \
-            p[v] /= total;                                                                         \
+            p[v] *= inverse;                                                                       \
         return LOG(total) - expected;                                                              \
     }                                                                                              \
     static void cross_entropy_row_backward_##SUFFIX(ptrdiff_t V, const REAL *p, ptrdiff_t target,  \
@@ -49,14 +44,9 @@ DEFINE_CROSS_ENTROPY(double, f64, log)
     static REAL lane_maxima_##SUFFIX(ptrdiff_t V, const REAL *z, ptrdiff_t count, REAL *largest)   \
     {                                                                                              \
         REAL part[LANES];                                                                          \
-        ptrdiff_t i = 0;                                                                           \
         for (int l = 0; l < LANES; l++)                                                            \
             part[l] = -(REAL)INFINITY;                                                             \
-        for (; i + LANES <= V; i += LANES)                                                         \
-            for (int l = 0; l < LANES; l++)                                                        \
-                part[l] = z[i + l] > part[l] ? z[i + l] : part[l];                                 \
-        for (int l = 0; i < V; i++, l++)                                                           \
-            part[l] = z[i] > part[l] ? z[i] : part[l];                                             \
+        EACH_LANE(V, part[l] = z[i] > part[l] ? z[i] : part[l];)                                   \
         for (int k = 1; k < LANES; k++) { /* sorts them */                                         \
             const REAL one = part[k];                                                              \
             int place = k;                                                                         \
@@ -73,12 +63,8 @@ DEFINE_CROSS_ENTROPY(double, f64, log)
         enum { BLOCK = 2 * LANES };                                                                \
         REAL largest, part[LANES] = {0};                                                           \
         const REAL least = lane_maxima_##SUFFIX(V, z, count, &largest);                            \
-        ptrdiff_t i = 0, found = 0;                                                                \
-        for (; i + LANES <= V; i += LANES)                                                         \
-            for (int l = 0; l < LANES; l++)                                                        \
-                part[l] += exp_for_sum_##SUFFIX(z[i + l] - largest);                               \
-        for (int l = 0; i < V; i++, l++)                                                           \
-            part[l] += exp_for_sum_##SUFFIX(z[i] - largest);                                       \
+        ptrdiff_t found = 0;                                                                       \
+        EACH_LANE(V, part[l] += exp_for_sum_##SUFFIX(z[i] - largest);)                             \
         const double log_total = log((double)sum_of_lanes_##SUFFIX(part));                         \
         for (ptrdiff_t start = 0; start < V; start += BLOCK) {                                     \
             const ptrdiff_t end = start + BLOCK < V ? start + BLOCK : V;                           \

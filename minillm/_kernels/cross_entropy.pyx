@@ -37,13 +37,11 @@ def cross_entropy_forward(
     nats, p = np.empty(N, dtype), empty((N, V), dtype)
     if N == 0:
         return nats, p
-    cdef floating[::1] nats_ = nats
-    cdef floating[:, ::1] p_ = p
     cdef Rows rows
     rows.V, rows.smoothing, rows.targets, rows.input = V, smoothing, &targets[0], &logits[0, 0]
-    rows.nats, rows.output = &nats_[0], &p_[0, 0]
+    rows.nats, rows.output = address(nats), address(p)
     with nogil:
-        share(<Body>rows_forward[floating], &rows, N, threads_for(N * V))
+        share(<Body>rows_forward[floating], &rows, N, threads_for(N * V, SMALL))
     return nats, p
 
 
@@ -64,12 +62,11 @@ def cross_entropy_backward(
     dlogits = empty((N, V), dtype_of(<floating>0))
     if N == 0:
         return dlogits
-    cdef floating[:, ::1] dlogits_ = dlogits
     cdef Rows rows
     rows.V, rows.smoothing, rows.targets, rows.input = V, smoothing, &targets[0], &p[0, 0]
-    rows.weights, rows.output = &weights[0], &dlogits_[0, 0]
+    rows.weights, rows.output = &weights[0], address(dlogits)
     with nogil:
-        share(<Body>rows_backward[floating], &rows, N, threads_for(N * V))
+        share(<Body>rows_backward[floating], &rows, N, threads_for(N * V, SMALL))
     return dlogits
 
 
@@ -89,13 +86,11 @@ def most_probable(const floating[:, ::1] logits, Py_ssize_t count):
     ids, log_p = np.zeros((N, count), np.int64), np.zeros((N, count))
     if N == 0 or count == 0:
         return ids, log_p
-    cdef int64_t[:, ::1] ids_ = ids
-    cdef double[:, ::1] log_p_ = log_p
     cdef Rows rows
     rows.V, rows.count, rows.input = V, count, &logits[0, 0]
-    rows.ids, rows.log_p = &ids_[0, 0], &log_p_[0, 0]
+    rows.ids, rows.log_p = <int64_t *>address(ids), <double *>address(log_p)
     with nogil:
-        share(<Body>rows_of_most_probable[floating], &rows, N, threads_for(N * V))
+        share(<Body>rows_of_most_probable[floating], &rows, N, threads_for(N * V, SMALL))
     return ids, log_p
 
 
@@ -105,7 +100,3 @@ cdef void rows_of_most_probable(floating *of_type, void *work, Part part) noexce
     for n in range(part.first, part.last):
         most_probable_row(r.V, <const floating *>r.input + n * r.V, r.count, r.ids + n * r.count,
                           r.log_p + n * r.count)
-
-
-cdef inline int threads_for(Py_ssize_t logits) noexcept nogil:
-    return 1 if logits < SMALL else max_threads()

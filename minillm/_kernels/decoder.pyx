@@ -331,8 +331,6 @@ cdef run(
     const int64_t[::1] counts, list memory, const int64_t[::1] lengths,
 ):
     cdef Sizes s = found.sizes
-    cdef floating[:, ::1] logits
-    cdef floating[:, :, ::1] attention
     cdef Py_ssize_t item = sizeof(floating), i, j, each, M, groups
     cdef Py_ssize_t[4] kept
     cdef Py_ssize_t[4] source
@@ -366,10 +364,9 @@ cdef run(
             check(0 <= lengths[i] <= source[2], "the lengths")
             s.S = max(s.S, lengths[i])
         shown = np.zeros((s.Q, s.N, source[2]), found.dtype)
-        attention = shown
-        step.attention = &attention[0, 0, 0]
+        step.attention = address(shown)
     step.cached = found.size * item <= CACHE
-    threads = threads_for(s.Q * found.size)
+    threads = threads_for(s.Q * found.size, WORTH_THREADS)
     step.packed = found.parts
     step.by_rows = s.L > 0 and s.Q >= LEAST_GROUP * threads if step.packed else step.cached and s.Q > TILE_ROWS(4)
     groups = max(1, min(threads, s.Q // LEAST_GROUP))  # or several times as many
@@ -385,8 +382,7 @@ cdef run(
     step.room = work.take(0 if step.by_rows else room_size(&s, M, item))
     step.own = work.take(threads * each)
     result = empty((s.Q, s.V), found.dtype)
-    logits = result
-    step.logits = &logits[0, 0]
+    step.logits = address(result)
     with nogil:
         share_phases(<Body>parts_of_step[floating], &step, 2 if step.by_rows else phases_of(&s) * s.L + 1,
                      step.parts, threads)

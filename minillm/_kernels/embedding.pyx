@@ -26,11 +26,10 @@ def embedding_forward(const floating[:, ::1] E, const int64_t[::1] ids):
     y = empty((N, D), dtype_of(<floating>0))
     if N == 0 or D == 0:
         return y
-    cdef floating[:, ::1] y_ = y
     cdef Lookup lookup
-    lookup.D, lookup.ids, lookup.lines, lookup.result = D, &ids[0], &E[0, 0], &y_[0, 0]
+    lookup.D, lookup.ids, lookup.lines, lookup.result = D, &ids[0], &E[0, 0], address(y)
     with nogil:
-        share(<Body>copied_rows[floating], &lookup, N, 1 if N * D < SMALL else max_threads())
+        share(<Body>copied_rows[floating], &lookup, N, threads_for(N * D, SMALL))
     return y
 
 
@@ -46,17 +45,16 @@ def embedding_backward(const floating[:, ::1] dy, const int64_t[::1] ids, Py_ssi
     dE = empty((V, D), dtype_of(<floating>0))
     if V == 0 or D == 0:
         return dE
-    cdef floating[:, ::1] dE_ = dE
     cdef Workspace work = Workspace((V + N + 3) * sizeof(Py_ssize_t) + 64)
     cdef Lookup lookup
-    lookup.V, lookup.D, lookup.result = V, D, &dE_[0, 0]
+    lookup.V, lookup.D, lookup.result = V, D, address(dE)
     lookup.starts = <Py_ssize_t *>work.take((V + 2) * sizeof(Py_ssize_t))
     lookup.places = <Py_ssize_t *>work.take((N + 1) * sizeof(Py_ssize_t))
     if N > 0:
         lookup.lines = &dy[0, 0]
     with nogil:
         sort_places(ids, V, lookup.starts, lookup.places)
-        share(<Body>summed_rows[floating], &lookup, V + N, 1 if (N + V) * D < SMALL else max_threads())
+        share(<Body>summed_rows[floating], &lookup, V + N, threads_for((N + V) * D, SMALL))
     return dE
 
 

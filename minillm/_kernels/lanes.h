@@ -12,6 +12,21 @@
 
 #define LANES 32
 
+/* Statements for each i from 0 to n, whose lane is l. */
+#define EACH_LANE(n, ...)                                                                          \
+    {                                                                                              \
+        ptrdiff_t first = 0;                                                                       \
+        for (; first + LANES <= n; first += LANES)                                                 \
+            for (int l = 0; l < LANES; l++) {                                                      \
+                const ptrdiff_t i = first + l;                                                     \
+                __VA_ARGS__                                                                        \
+            }                                                                                      \
+        for (int l = 0; first + l < n; l++) {                                                      \
+            const ptrdiff_t i = first + l;                                                         \
+            __VA_ARGS__                                                                            \
+        }                                                                                          \
+    }
+
 /* The upper half of the lanes joins the lower one, until one lane is left.  The widths are written
  * out, so that each step is one instruction. */
 #define HALF(WIDTH, STATEMENT)                                                                     \
@@ -32,43 +47,25 @@
     static inline REAL sum_##SUFFIX(ptrdiff_t n, const REAL *x)                                    \
     {                                                                                              \
         REAL part[LANES] = {0};                                                                    \
-        ptrdiff_t i = 0;                                                                           \
-        for (; i + LANES <= n; i += LANES)                                                         \
-            for (int l = 0; l < LANES; l++)                                                        \
-                part[l] += x[i + l];                                                               \
-        for (int l = 0; i < n; i++, l++)                                                           \
-            part[l] += x[i];                                                                       \
+        EACH_LANE(n, part[l] += x[i];)                                                             \
         return sum_of_lanes_##SUFFIX(part);                                                        \
     }                                                                                              \
     /* sum of x y; x and y may be the same */                                                      \
     static inline REAL dot_##SUFFIX(ptrdiff_t n, const REAL *x, const REAL *y)                     \
     {                                                                                              \
         REAL part[LANES] = {0};                                                                    \
-        ptrdiff_t i = 0;                                                                           \
-        for (; i + LANES <= n; i += LANES)                                                         \
-            for (int l = 0; l < LANES; l++)                                                        \
-                part[l] += x[i + l] * y[i + l];                                                    \
-        for (int l = 0; i < n; i++, l++)                                                           \
-            part[l] += x[i] * y[i];                                                                \
+        EACH_LANE(n, part[l] += x[i] * y[i];)                                                      \
         return sum_of_lanes_##SUFFIX(part);                                                        \
     }                                                                                              \
-    /* of one number at least */                                                                   \
+    /* of one number at least; a NaN counts only if it is the first */                             \
     static inline REAL largest_##SUFFIX(ptrdiff_t n, const REAL *x)                                \
     {                                                                                              \
-        REAL part[LANES], largest = x[0];                                                          \
-        ptrdiff_t i = 0;                                                                           \
-        if (n >= LANES) {                                                                          \
-            for (int l = 0; l < LANES; l++)                                                        \
-                part[l] = x[l];                                                                    \
-            for (i = LANES; i + LANES <= n; i += LANES)                                            \
-                for (int l = 0; l < LANES; l++)                                                    \
-                    part[l] = x[i + l] > part[l] ? x[i + l] : part[l];                             \
-            HALVES(part[l] = part[l + width] > part[l] ? part[l + width] : part[l];)               \
-            largest = part[0] > largest ? part[0] : largest;                                       \
-        }                                                                                          \
-        for (; i < n; i++)                                                                         \
-            largest = x[i] > largest ? x[i] : largest;                                             \
-        return largest;                                                                            \
+        REAL part[LANES];                                                                          \
+        for (int l = 0; l < LANES; l++)                                                            \
+            part[l] = x[0];                                                                        \
+        EACH_LANE(n, part[l] = x[i] > part[l] ? x[i] : part[l];)                                   \
+        HALVES(part[l] = part[l + width] > part[l] ? part[l + width] : part[l];)                   \
+        return part[0];                                                                            \
     }
 
 DEFINE_LANES(float, f32)

@@ -374,8 +374,7 @@ cdef run(
     cdef const Weight *w = found.weights + OF_MODEL
     cdef Py_ssize_t item = sizeof(floating), each = 0, B = start.shape[0], i
     cdef Py_ssize_t[4] kept = [0, 0, 0, 0]
-    cdef int threads = threads_for(x.shape[0] * found.size)
-    cdef floating[:, ::1] logits
+    cdef int threads = threads_for(x.shape[0] * found.size, WORTH_THREADS)
     cdef const int64_t[::1] windows = weights.windows, tables = weights.tables
     s.Q, s.S = x.shape[0], 1
     check(B > 0 and s.Q > 0 and s.Q % B == 0 and x.shape[1] == s.D, "x")
@@ -418,8 +417,7 @@ cdef run(
         step.cos, step.sin = &cos[0, 0, 0], &sin[0, 0, 0]
     step.is_gelu, step.four_norms = weights.is_gelu, w[NORM_OF_ATTENTION].outputs > 0
     result = empty((s.Q, s.V), found.dtype)
-    logits = result
-    step.logits = &logits[0, 0]
+    step.logits = address(result)
     with nogil:
         share_phases(<Body>parts_of_step[floating], &step, (PHASES if step.four_norms else 5) * s.L + 1, step.parts,
                      threads)

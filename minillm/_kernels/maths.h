@@ -28,6 +28,7 @@
  */
 #ifndef MINILLM_MATHS_H
 #define MINILLM_MATHS_H
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 #include "either.h"
@@ -35,6 +36,12 @@
 /* The coefficients of q and p, the highest power first */
 #define START(coefficient) sum = coefficient;
 #define THEN(coefficient) sum = sum * x + coefficient;
+#define POLYNOMIAL(REAL, NAME, TERMS)                                                              \
+    ALWAYS_INLINE REAL NAME(REAL x)                                                                \
+    {                                                                                              \
+        REAL sum;                                                                                  \
+        TERMS return sum;                                                                          \
+    }
 #define Q_f32                                                                                      \
     START(1.39263256e-3f) THEN(8.36329279e-3f) THEN(4.16665538e-2f) THEN(1.66665763e-1f) THEN(0.5f)
 #define P_f32                                                                                      \
@@ -59,7 +66,7 @@
 
 /* DIGITS: of the mantissa; BITS: of a number.  LN2_HIGH + LN2_LOW = ln 2.  Beyond LEAST
  * and MOST, exp(x) no longer changes, nor tanh(x) beyond FLAT. */
-#define DEFINE_MATHS(REAL, SUFFIX, BITS, DIGITS, LN2_HIGH, LN2_LOW, LEAST, MOST, FLAT, K)          \
+#define DEFINE_MATHS(REAL, SUFFIX, BITS, DIGITS, LN2_HIGH, LN2_LOW, LEAST, MOST, FLAT, K, ABS)     \
     enum { BIAS_##SUFFIX = (1 << (BITS - DIGITS - 2)) - 1 };                                       \
     /* 2^n, of the lowest bits of n alone: unsigned, so that it may wrap */                        \
     ALWAYS_INLINE REAL power_of_two_##SUFFIX(uint##BITS##_t n)                                     \
@@ -69,16 +76,8 @@
         memcpy(&power, &bits, sizeof power);                                                       \
         return power;                                                                              \
     }                                                                                              \
-    ALWAYS_INLINE REAL q_##SUFFIX(REAL x)                                                          \
-    {                                                                                              \
-        REAL sum;                                                                                  \
-        Q_##SUFFIX return sum;                                                                     \
-    }                                                                                              \
-    ALWAYS_INLINE REAL p_##SUFFIX(REAL x)                                                          \
-    {                                                                                              \
-        REAL sum;                                                                                  \
-        P_##SUFFIX return sum;                                                                     \
-    }                                                                                              \
+    POLYNOMIAL(REAL, q_##SUFFIX, Q_##SUFFIX)                                                       \
+    POLYNOMIAL(REAL, p_##SUFFIX, P_##SUFFIX)                                                       \
     /* x = n ln 2 + r; returns exp(r) - 1 */                                                       \
     ALWAYS_INLINE REAL reduce_##SUFFIX(REAL x, int##BITS##_t *n)                                   \
     {                                                                                              \
@@ -103,15 +102,38 @@
         const uint##BITS##_t half = (uint##BITS##_t)n >> 1;                                        \
         return e * power_of_two_##SUFFIX(half) * power_of_two_##SUFFIX((uint##BITS##_t)n - half);  \
     }                                                                                              \
-    /* Of an x up to 0, for a sum of 1 or more: a tiny number instead of subnormal ones and of 0 */  \
+    /* exp(x) where that is a normal number: quicker, with no choice between two values */         \
+    ALWAYS_INLINE REAL exp_of_normal_##SUFFIX(REAL x)                                              \
+    {                                                                                              \
+        int##BITS##_t n;                                                                           \
+        const REAL p = reduce_##SUFFIX(x, &n), power = power_of_two_##SUFFIX((uint##BITS##_t)n);   \
+        return power * p + power;                                                                  \
+    }                                                                                              \
+    /* exp(x) of an x that is not positive, but for rounding.  A subnormal result is 0. */         \
     ALWAYS_INLINE REAL exp_for_sum_##SUFFIX(REAL x)                                                \
     {                                                                                              \
-        const REAL least = (1 - BIAS_##SUFFIX) * (REAL)0.69;                                       \
-        int##BITS##_t n;                                                                           \
-        const REAL e = reduce_##SUFFIX(x < least ? least : x, &n) + 1;                             \
-        return e * power_of_two_##SUFFIX((uint##BITS##_t)n);                                       \
+        const REAL least = (1 - BIAS_##SUFFIX) * (REAL)0.6931471805599453;                         \
+        return x < least ? 0 : exp_of_normal_##SUFFIX(x);                                          \
     }                                                                                              \
-    ALWAYS_INLINE REAL sigmoid_##SUFFIX(REAL x) { return 1 / (1 + exp_##SUFFIX(-x)); }             \
+    /* The logarithm of such a sum, 1 at least: the y with exp(y) = x, by two of Halley's steps    \
+     * from where the bits of the exponent and the fraction, read as one number, already are. */   \
+    ALWAYS_INLINE REAL log_of_sum_##SUFFIX(REAL x)                                                 \
+    {                                                                                              \
+        const int##BITS##_t one = (int##BITS##_t)BIAS_##SUFFIX << DIGITS; /* the bits of 1 */      \
+        int##BITS##_t bits;                                                                        \
+        memcpy(&bits, &x, sizeof bits);                                                            \
+        const REAL place = (REAL)0.6931471805599453 / (REAL)((int##BITS##_t)1 << DIGITS);          \
+        const REAL rough = (REAL)(bits - one) * place + (REAL)0.0298;                              \
+        const REAL near = exp_of_normal_##SUFFIX(rough);                                           \
+        const REAL y = rough + 2 * (x - near) / (x + near), e = exp_of_normal_##SUFFIX(y);         \
+        return y + 2 * (x - e) / (x + e);                                                          \
+    }                                                                                              \
+    /* With an exponential of at most 1, which needs neither bounds nor two factors */             \
+    ALWAYS_INLINE REAL sigmoid_##SUFFIX(REAL x)                                                    \
+    {                                                                                              \
+        const REAL e = exp_for_sum_##SUFFIX(-ABS(x));                                              \
+        return (x < 0 ? e : 1) / (1 + e);                                                          \
+    }                                                                                              \
     /* tanh(x) = e / (e + 2) with e = exp(2 |x|) - 1, which keeps its digits near zero */          \
     ALWAYS_INLINE REAL tanh_##SUFFIX(REAL x)                                                       \
     {                                                                                              \
@@ -135,7 +157,7 @@
         bits = (bits + unit / 2) & ~(unit - 1);                                                    \
         memcpy(&h, &bits, sizeof h);                                                               \
         const REAL rest = (REAL)0.5 * (h - x) * (h + x), sixth = (REAL)0.16666666666666667;        \
-        return exp_##SUFFIX((REAL)-0.5 * h * h) *                                                  \
+        return exp_for_sum_##SUFFIX((REAL)-0.5 * h * h) *                                          \
                (1 + rest * (1 + rest * ((REAL)0.5 + rest * sixth)));                               \
     }                                                                                              \
     /* Q(x) of an x from 0 on; *bell becomes exp(-x^2 / 2) */                                      \
@@ -146,7 +168,8 @@
         return *bell * (p * u);                                                                    \
     }
 
-DEFINE_MATHS(float, f32, 32, 23, 0.693359375f, -2.12194440e-4f, -104, 89, 10, 3)
-DEFINE_MATHS(double, f64, 64, 52, 6.93145751953125e-1, 1.42860682030941723212e-6, -746, 710, 20, 4)
+DEFINE_MATHS(float, f32, 32, 23, 0.693359375f, -2.12194440e-4f, -104, 89, 10, 3, fabsf)
+DEFINE_MATHS(double, f64, 64, 52, 6.93145751953125e-1, 1.42860682030941723212e-6, -746, 710, 20, 4,
+             fabs)
 
 #endif

@@ -42,11 +42,9 @@ def weight_gradients(const floating[:, ::1] x, const floating[:, ::1] dy):
     if K == 0 or N == 0:
         dW[:], db[:] = 0, 0
         return dW, db
-    cdef floating[:, ::1] dW_ = dW
-    cdef floating[::1] db_ = db
     cdef Workspace lines = Workspace(lines_size(3, 2 * K + M + 1))
-    cdef floating **rows = <floating **>lines_of(lines, <const floating *>&dW_[0, 0], M + 1, N)
-    rows[M] = &db_[0]
+    cdef floating **rows = <floating **>lines_of(lines, <const floating *>address(dW), M + 1, N)
+    rows[M] = <floating *>address(db)
     product(M + 1, N, K, lines_of(lines, &x[0, 0], K, M), AND_ONES, lines_of(lines, &dy[0, 0], K, N), True,
             <const floating *>NULL, False, rows, max_threads(), False)
     return dW, db

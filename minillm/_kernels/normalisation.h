@@ -6,15 +6,6 @@
 #include "lanes.h"
 #include "maths.h"
 
-#define NORM_SUMS(REAL, d, l)                                                                      \
-    {                                                                                              \
-        const REAL x_hat = (has_mean ? x[d] - mean : x[d]) * inverse, dx_hat = dy[d] * gain[d];    \
-        dgain[d] += dy[d] * x_hat;                                                                 \
-        along[l] += dx_hat * x_hat;                                                                \
-        if (has_mean)                                                                              \
-            dbias[d] += dy[d], level[l] += dx_hat;                                                 \
-    }
-
 #define DEFINE_NORM(REAL, SUFFIX, SQRT)                                                            \
     static void layer_norm_row_##SUFFIX(ptrdiff_t D, const REAL *restrict x,                       \
                                         const REAL *restrict gain, const REAL *restrict bias,      \
@@ -46,12 +37,13 @@
         REAL *restrict dgain, REAL *restrict dbias)                                                \
     {                                                                                              \
         REAL level[LANES] = {0}, along[LANES] = {0}; /* sums of dx_hat and of dx_hat x_hat */      \
-        ptrdiff_t i = 0;                                                                           \
-        for (; i + LANES <= D; i += LANES)                                                         \
-            for (int l = 0; l < LANES; l++)                                                        \
-                NORM_SUMS(REAL, i + l, l)                                                          \
-        for (int l = 0; i < D; i++, l++)                                                           \
-            NORM_SUMS(REAL, i, l)                                                                  \
+        EACH_LANE(                                                                                 \
+            D, const REAL x_hat = (has_mean ? x[i] - mean : x[i]) * inverse;                       \
+            const REAL dx_hat = dy[i] * gain[i];                                                   \
+            dgain[i] += dy[i] * x_hat;                                                             \
+            along[l] += dx_hat * x_hat;                                                            \
+            if (has_mean)                                                                          \
+                dbias[i] += dy[i], level[l] += dx_hat;)                                            \
         const REAL mean_level = has_mean ? sum_of_lanes_##SUFFIX(level) / (REAL)D : 0;             \
         const REAL mean_along = sum_of_lanes_##SUFFIX(along) / (REAL)D;                            \
         for (ptrdiff_t d = 0; d < D; d++) {                                                        \

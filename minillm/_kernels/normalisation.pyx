@@ -59,18 +59,13 @@ cdef object norm_forward(
     y, inverse_std = empty((N, D), dtype), np.empty(N, dtype)
     if N == 0:
         return total, y, mean, inverse_std
-    cdef floating[:, ::1] total_ = total, y_ = y
-    cdef floating[::1] mean_ = mean, inverse_std_ = inverse_std
-    cdef int threads = 1 if N * D < SMALL else max_threads()
     cdef Norm norm
-    norm.D, norm.eps, norm.x, norm.gain, norm.y = D, eps, &x[0, 0], &gain[0], &y_[0, 0]
-    norm.inverse_std, norm.bias, norm.h = &inverse_std_[0], NULL, NULL
-    if bias is not None:
-        norm.bias, norm.mean = &bias[0], &mean_[0]
-    if h is not None:
-        norm.h, norm.total = &h[0, 0], &total_[0, 0]
+    norm.D, norm.eps, norm.x, norm.gain, norm.y = D, eps, &x[0, 0], &gain[0], address(y)
+    norm.inverse_std, norm.mean, norm.total = address(inverse_std), address(mean), address(total)
+    norm.bias = &bias[0] if bias is not None else NULL
+    norm.h = &h[0, 0] if h is not None else NULL
     with nogil:
-        share(<Body>rows_forward[floating], &norm, N, threads)
+        share(<Body>rows_forward[floating], &norm, N, threads_for(N * D, SMALL))
     return total, y, mean, inverse_std
 
 
@@ -125,24 +120,15 @@ cdef object norm_backward(
     cdef Py_ssize_t N = x.shape[0], D = x.shape[1], blocks = (N + BLOCK - 1) // BLOCK
     dtype = dtype_of(<floating>0)
     dx, sums = empty((N, D), dtype), empty((blocks, 2, D), dtype)
-    dgain, dbias = np.zeros(D, dtype), None if mean is None else np.zeros(D, dtype)
-    cdef floating[:, ::1] dx_ = dx
-    cdef floating[:, :, ::1] sums_ = sums
-    cdef floating[::1] dgain_ = dgain, dbias_ = dbias
-    cdef Py_ssize_t i
-    cdef int threads = 1 if N * D < SMALL else max_threads()
     cdef Norm norm
     if N > 0:
         norm.N, norm.D, norm.dy, norm.x, norm.gain = N, D, &dy[0, 0], &x[0, 0], &gain[0]
         norm.inverse_std, norm.mean = <void *>&inverse_std[0], <void *>&mean[0] if mean is not None else NULL
-        norm.y, norm.sums, norm.dtotal = &dx_[0, 0], &sums_[0, 0, 0], &dtotal[0, 0] if dtotal is not None else NULL
+        norm.y, norm.sums, norm.dtotal = address(dx), address(sums), &dtotal[0, 0] if dtotal is not None else NULL
         with nogil:
-            share(<Body>blocks_backward[floating], &norm, blocks, threads)
-            for i in range(blocks):
-                add(D, <const floating *>&dgain_[0], &sums_[i, 0, 0], &dgain_[0])
-                if norm.mean != NULL:
-                    add(D, <const floating *>&dbias_[0], &sums_[i, 1, 0], &dbias_[0])
-    return dx, dgain, dbias
+            share(<Body>blocks_backward[floating], &norm, blocks, threads_for(N * D, SMALL))
+    dgain, dbias = sums.sum(axis=0)
+    return dx, dgain, dbias if mean is not None else None
 
 
 cdef void blocks_backward(floating *of_type, void *work, Part part) noexcept nogil:

@@ -25,12 +25,11 @@ def copied_probability_forward(
     m = np.zeros((B, T), dtype_of(<floating>0))
     if m.size == 0 or S == 0:
         return m
-    cdef floating[:, ::1] m_ = m
     cdef Pointers p
     p.T, p.S, p.source, p.targets = T, S, &source[0, 0], &targets[0, 0]
-    p.given, p.result = &weights[0, 0, 0], &m_[0, 0]
+    p.given, p.result = &weights[0, 0, 0], address(m)
     with nogil:
-        share(<Body>summed_weights[floating], &p, B * T, threads_for(B * T * S))
+        share(<Body>summed_weights[floating], &p, B * T, threads_for(B * T * S, SMALL))
     return m
 
 
@@ -55,12 +54,11 @@ def copied_probability_backward(
     dweights = empty((B, T, S), dtype_of(<floating>0))
     if dweights.size == 0:
         return dweights
-    cdef floating[:, :, ::1] dweights_ = dweights
     cdef Pointers p
     p.T, p.S, p.source, p.targets = T, S, &source[0, 0], &targets[0, 0]
-    p.given, p.result = &dm[0, 0], &dweights_[0, 0, 0]
+    p.given, p.result = &dm[0, 0], address(dweights)
     with nogil:
-        share(<Body>spread_gradients[floating], &p, B * T, threads_for(B * T * S))
+        share(<Body>spread_gradients[floating], &p, B * T, threads_for(B * T * S, SMALL))
     return dweights
 
 
@@ -75,7 +73,3 @@ cdef void spread_gradients(floating *of_type, void *work, Part part) noexcept no
         dm = (<const floating *>p.given)[n]
         for j in range(p.S):
             dweights[j] = dm if source[j] == p.targets[n] else 0
-
-
-cdef inline int threads_for(Py_ssize_t comparisons) noexcept nogil:
-    return 1 if comparisons < SMALL else max_threads()

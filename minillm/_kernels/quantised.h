@@ -23,8 +23,9 @@
  *     vnni     AVX512-VNNI: 64 products of bytes, chosen when the program runs
  *     usual    SSE2, AVX-512: codes and activations as pairs of 16 bits, multiplied and added;
  *              AVX2: 32 products of bytes, added in pairs to sums of 16 bits, as many as these hold;
+ *              pairs of 16 bits where codes have 8 and rows are many;
  *              NEON: codes as signed bytes, products of 16 bits, or its own dot products of bytes;
- *              other machines and compilers: C
+ *              other machines: vectors of C
  */
 #ifndef MINILLM_QUANTISED_H
 #define MINILLM_QUANTISED_H
@@ -113,14 +114,8 @@ static inline int code_at(const Format *f, const uint8_t *codes, ptrdiff_t word,
     return f->levels ? f->levels[code] : code;
 }
 
-static inline const uint8_t *codes_of(const Format *f, ptrdiff_t blocks, ptrdiff_t output)
-{
-    return f->codes + output / PANEL * blocks * f->bits * 4 * PANEL + 4 * (output % PANEL);
-}
-
 /* MOST_ROWS: of a tile.  A_WORDS: of activations for each 4 inputs.  LEAST_CODE: the least code of 8 bits, or
  * the least level, as the tile takes it. */
-#if defined(__SSE2__) || defined(__aarch64__)
 #if defined(__SSE2__)
 #include <immintrin.h>
 #endif
@@ -210,13 +205,8 @@ ALWAYS_INLINE bytes codes_of_word(const int bits, const uint8_t *block, const in
     (bytes)_mm512_shuffle_epi8(                                                                    \
         _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(levels))), (__m512i)(codes))
 #if __clang_major__ >= 7 || __GNUC__ >= 8
-#define HAS_VNNI /* in what is compiled for any CPU with AVX-512, these functions alone */
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512vnni"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512vnni")
-#endif
+#define HAS_VNNI
+BEGIN_TARGET("avx512vnni")
 #define VARIANT(name) vnni_##name
 #define A_WORDS 1
 #define WORDS_OF_SUM(bits, levels) WORDS
@@ -231,20 +221,21 @@ ALWAYS_INLINE bytes codes_of_word(const int bits, const uint8_t *block, const in
 #undef SUM_OF
 #undef WITH_SUM
 #undef ADD_DOTS
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+END_TARGET
 #endif
 #elif defined(__AVX2__)
 #define MOST_ROWS 4
-#define STRIP 24 /* blocks: 12 kB of codes as bytes */
+#define STRIP 16 /* blocks: 8 kB of codes as bytes, or 16 kB as pairs */
 #define MULTIPLY_ADD(sum, x, y) (floats)_mm256_fmadd_ps((__m256)(x), (__m256)(y), (__m256)(sum))
 #define LOOK_UP(levels, codes)                                                                     \
     (bytes)_mm256_shuffle_epi8(                                                                    \
         _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(levels))), (__m256i)(codes))
-#elif defined(__SSE2__)
+#elif defined(__aarch64__)
+#define MOST_ROWS 8
+#define MULTIPLY_ADD(sum, x, y)                                                                    \
+    (floats)vfmaq_f32((float32x4_t)(sum), (float32x4_t)(x), (float32x4_t)(y))
+#define LOOK_UP(levels, codes) (bytes)vqtbl1q_u8(vld1q_u8(levels), (uint8x16_t)(codes))
+#else
 #define MOST_ROWS 4
 #define MULTIPLY_ADD(sum, x, y) ((sum) + (x) * (y))
 #define MULTIPLY_PAIRS(w, a) (ints)_mm_madd_epi16((__m128i)(w), _mm_set1_epi32(a))
@@ -258,35 +249,37 @@ ALWAYS_INLINE bytes look_up(const uint8_t *levels, bytes codes) /* it has no shu
         found |= (octets)((octets)codes == (uint8_t)i) & levels[i];
     return (bytes)found;
 }
-#else
-#define MOST_ROWS 8
-#define MULTIPLY_ADD(sum, x, y)                                                                    \
-    (floats)vfmaq_f32((float32x4_t)(sum), (float32x4_t)(x), (float32x4_t)(y))
-#define LOOK_UP(levels, codes) (bytes)vqtbl1q_u8(vld1q_u8(levels), (uint8x16_t)(codes))
 #endif
 
 #define VARIANT(name) usual_##name
 #if defined(__AVX2__) && !defined(__AVX512F__)
 /* One word adds at most 2 * 127 times the largest code to a sum: 8 words stay below 2^15 with 4 bits, 4 with 5,
- * 2 with 6, and 1 with 8.  One factor of the instruction has no sign, so with 8 bits w a = |w| (a sign(w)). */
+ * 2 with 6, and 1 with 8.  One factor of the instruction has no sign, so with 8 bits w a = |w| (a sign(w)), where
+ * sums of 16 bits hold one word alone.  In a strip, such codes and their activations are WIDE: pairs of 16 bits. */
 #define A_WORDS 1
 #define LEAST_CODE -128
 #define WORDS_OF_SUM(bits, levels)                                                                 \
-    (SIGNED(bits, levels) ? 1 : (bits) == 6 ? 2 : (bits) == 5 ? 4 : WORDS)
-#define SUM_OF(dots) ((ints){0})
-#define WITH_SUM(dots, sum)                                                                        \
-    in_order((dots) + (ints)_mm256_madd_epi16((__m256i)(sum), _mm256_set1_epi16(1)))
+    ((bits) == 6 ? 2 : (bits) == 5 ? 4 : WORDS)
+#define SUM_OF(dots) (SIGNED(bits, levels) ? (dots) : (ints){0})
+#define WITH_SUM(dots, sum) (SIGNED(bits, levels) ? (sum) : with_pairs(dots, (__m256i)(sum)))
+#define WIDE 2
 #define ADD_DOTS(is_signed, sum, w, a) add_dots(is_signed, sum, w, _mm256_set1_epi32((a)[0]))
 ALWAYS_INLINE ints in_order(ints sum) /* or GCC adds up in pairs, and keeps the products of all words on the stack */
 {
     __asm__("" : "+x"(sum));
     return sum;
 }
+ALWAYS_INLINE ints with_pairs(ints dots, __m256i sum)
+{
+    return in_order(dots + (ints)_mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
+}
 ALWAYS_INLINE ints add_dots(const int is_signed, ints sum, bytes w, __m256i a)
 {
+    if (is_signed == WIDE)
+        return in_order(sum + (ints)_mm256_madd_epi16((__m256i)w, a));
     const __m256i less = (__m256i)(w ^ 0x80808080u); /* w - 128 */
-    if (is_signed) /* one word alone */
-        return (ints)_mm256_maddubs_epi16(_mm256_abs_epi8(less), _mm256_sign_epi8(a, less));
+    if (is_signed)
+        return with_pairs(sum, _mm256_maddubs_epi16(_mm256_abs_epi8(less), _mm256_sign_epi8(a, less)));
     return in_order((ints)_mm256_add_epi16((__m256i)sum, _mm256_maddubs_epi16((__m256i)w, a)));
 }
 #else
@@ -298,7 +291,7 @@ ALWAYS_INLINE ints add_dots(const int is_signed, ints sum, bytes w, __m256i a)
 #define LEAST_CODE 0
 #define ADD_DOTS(is_signed, sum, w, a)                                                             \
     ((sum) + MULTIPLY_PAIRS((w) & 0x00FF00FFu, (a)[0]) + MULTIPLY_PAIRS(ODD_BYTES(w), (a)[1]))
-#else
+#elif defined(__aarch64__)
 #define A_WORDS 1
 #define LEAST_CODE -128 /* of 8 bits: the highest bit is changed */
 #define ADD_DOTS(is_signed, sum, w, a)                                                             \
@@ -314,38 +307,19 @@ ALWAYS_INLINE int32x4_t add_signed_dots(int32x4_t sum, int8x16_t w, int8x16_t a)
     return vpadalq_s16(sum, vpaddq_s16(low, high));
 #endif
 }
+#else
+#define A_WORDS 1
+#define LEAST_CODE 0
+#define ADD_DOTS(is_signed, sum, w, a) add_byte_by_byte(sum, w, (a)[0])
+ALWAYS_INLINE ints add_byte_by_byte(ints sum, bytes w, int32_t a)
+{
+    for (int shift = 0; shift < 32; shift += 8)
+        sum += (ints)(w >> shift & 0xFF) * (int8_t)(a >> shift);
+    return sum;
+}
 #endif
 #endif
 #include "quantised_tile.h"
-
-#else /* C alone */
-
-#define MOST_ROWS 4
-#define A_WORDS 1
-#define LEAST_CODE 0
-static void usual_tile(const Format *f, ptrdiff_t blocks, ptrdiff_t panel, int rows, const Rows *x,
-                       float *y, ptrdiff_t ldy, int outputs)
-{
-    const ptrdiff_t scales = blocks * WORDS / f->words;
-    for (int r = 0; r < rows; r++)
-        for (int o = 0; o < outputs; o++) {
-            const uint8_t *codes = codes_of(f, blocks, panel * PANEL + o);
-            float sum = 0;
-            for (ptrdiff_t b = 0; b < scales; b++) {
-                int32_t dot = x->start[b * rows + r];
-                for (ptrdiff_t word = b * f->words; word < (b + 1) * f->words; word++)
-                    for (int i = 0; i < 4; i++)
-                        dot += ((const int8_t *)(x->a + word * rows + r))[i] * code_at(f, codes, word, i);
-                const ptrdiff_t output = panel * PANEL + o, word = b * f->words;
-                const float scale = scale_at(f, f->scale, f->d, blocks, output, word);
-                sum += (float)dot * (scale * x->t[word / WORDS * rows + r]);
-                if (f->offset)
-                    sum += x->total[b * rows + r] * scale_at(f, f->offset, f->e, blocks, output, word);
-            }
-            y[r * ldy + o] = sum;
-        }
-}
-#endif
 
 #if defined(HAS_VNNI)
 #define CHOOSE(vnni, usual) (has_dot_products ? (vnni) : (usual))
@@ -369,25 +343,45 @@ static inline Rows rows_from(const Rows *x, ptrdiff_t blocks, const Format *f)
 }
 
 #if defined(STRIP)
+/* The bytes of some words as numbers of 16 bits: first and third, and `odd` bytes after them second and fourth. */
+ALWAYS_INLINE void widen(bytes line, uint8_t *to, ptrdiff_t odd)
+{
+    typedef int16_t numbers __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+    *(numbers *)to = (numbers)line << 8 >> 8;
+    *(numbers *)(to + odd) = (numbers)line >> 8;
+}
+
 ALWAYS_INLINE void unpack(const int bits, const int levels, const Format *f, ptrdiff_t from, ptrdiff_t blocks,
                           uint8_t *to)
 {
+    const int wide = SIGNED(bits, levels);
     for (ptrdiff_t i = 0; i < blocks * PANEL; i += LANES_OF_TILE) {
         const ptrdiff_t b = i / PANEL, n = i % PANEL;
         UNROLL_ALL for (int word = 0; word < WORDS; word++) {
             const bytes line = codes_of_word(bits, f->codes + ((from + b) * bits * PANEL + n) * 4, word);
-            *(bytes *)(to + ((b * WORDS + word) * PANEL + n) * 4) = levels ? LOOK_UP(f->levels, line) : line;
+            if (wide)
+                widen((levels ? LOOK_UP(f->levels, line) : line) ^ 0x80808080u,
+                      to + ((2 * (b * WORDS + (word & ~1)) + (word & 1)) * PANEL + n) * 4, 2 * PANEL * 4);
+            else
+                *(bytes *)(to + ((b * WORDS + word) * PANEL + n) * 4) = line;
         }
     }
 }
 
 /* Many rows pass over a panel by strips of some blocks, whose codes are taken out of their planes once, to bytes in
- * the first cache. */
+ * the first cache, or to pairs: two instructions for 16 products, instead of four and more for 32, most of which
+ * wait for the same two units of the processor. */
 #define MULTIPLY_IF(BITS, EACH, FACTORS, LEVELS)                                                   \
     if (IS_FORMAT(f, BITS, EACH, FACTORS, LEVELS)) {                                               \
         unpack(BITS, LEVELS, f, panel * blocks + first, last - first, strip);                      \
         for (ptrdiff_t m = 0; m < M; m += MOST_ROWS) {                                             \
-            const Rows tile = rows_from(x, m * blocks + first * MOST_ROWS, f);                     \
+            Rows tile = rows_from(x, m * blocks + first * MOST_ROWS, f);                           \
+            for (ptrdiff_t b = 0; b < last - first && SIGNED(BITS, LEVELS); b++)                   \
+                UNROLL_ALL for (int i = 0; i < WORDS * MOST_ROWS; i += LANES_OF_TILE)              \
+                    widen(*(const bytes *)(tile.a + b * WORDS * MOST_ROWS + i),                    \
+                          pairs + (b * WORDS * MOST_ROWS + i) * 8, VECTOR_BYTES);                  \
+            if (SIGNED(BITS, LEVELS))                                                              \
+                tile.a = (int32_t *)pairs;                                                         \
             usual_body(MOST_ROWS, BITS, EACH, FACTORS, LEVELS, strip, first, last, f, blocks,      \
                        panel, &tile, y + m * ldy, ldy, outputs);                                   \
         }                                                                                          \
@@ -396,7 +390,7 @@ static __attribute__((noinline)) void multiply_strip(const Format *f, ptrdiff_t 
                                                      ptrdiff_t first, ptrdiff_t last, ptrdiff_t M, const Rows *x,
                                                      float *y, ptrdiff_t ldy, int outputs)
 {
-    uint8_t strip[STRIP * WORDS * 4 * PANEL];
+    uint8_t strip[2 * STRIP * WORDS * 4 * PANEL], pairs[2 * STRIP * BLOCK * MOST_ROWS];
     EACH_FORMAT(MULTIPLY_IF)
 }
 #endif
@@ -488,7 +482,7 @@ static void add_up_block(const Format *f, ptrdiff_t b, int rows, int r, float t,
 /* All weights of one output. */
 static void weights_of(const Format *f, ptrdiff_t blocks, ptrdiff_t output, float *w)
 {
-    const uint8_t *codes = codes_of(f, blocks, output);
+    const uint8_t *codes = f->codes + output / PANEL * blocks * f->bits * 4 * PANEL + 4 * (output % PANEL);
     for (ptrdiff_t word = 0; word < blocks * WORDS; word++) {
         const float s = scale_at(f, f->scale, f->d, blocks, output, word);
         const float m = f->offset ? scale_at(f, f->offset, f->e, blocks, output, word) : 0;

@@ -140,10 +140,12 @@ cdef class Parts:
                 and all(a is None or (a.shape == factors and a.dtype == np.float16) for a in (d, e))
                 and (d is None or codes.shape[1] % SUPER == 0)
                 and (e is None) == (d is None or offset is None)
+                and (levels is None or (levels.shape == (16,) and levels.dtype == np.uint8))
             )
             if fits:
-                f.codes, f.scale, f.offset = &codes[0, 0, 0, 0, 0], address_of(scale), address_of(offset)
-                f.d, f.e, f.levels = address_of_halves(d), address_of_halves(e), address_of_levels(levels)
+                f.codes, f.scale, f.offset = &codes[0, 0, 0, 0, 0], address(scale), address(offset)
+                f.d, f.e = <const uint16_t *>address(d), <const uint16_t *>address(e)
+                f.levels = <const uint8_t *>address(levels)
             if not fits or not is_known(f):
                 raise ValueError(f"quantised: the arrays of part {i} do not fit each other")
             self.arrays += [codes, scale, offset, d, e, levels]
@@ -152,28 +154,3 @@ cdef class Parts:
 
     def __dealloc__(self):
         free(self.formats)
-
-
-# Each is NULL for None.
-cdef const void *address_of(array) except? NULL:
-    cdef const int8_t[:, :, ::1] integers
-    if array is None or array.dtype == np.float16:
-        return address_of_halves(array)
-    integers = array
-    return &integers[0, 0, 0]
-
-
-cdef const uint16_t *address_of_halves(array) except? NULL:
-    cdef const uint16_t[:, :, ::1] halves
-    if array is None:
-        return NULL
-    halves = array.view(np.uint16)
-    return &halves[0, 0, 0]
-
-
-cdef const uint8_t *address_of_levels(const uint8_t[::1] levels) except? NULL:
-    if levels is None:
-        return NULL
-    if levels.shape[0] != 16:
-        raise ValueError(f"quantised: expected 16 levels, found {levels.shape[0]}")
-    return &levels[0]

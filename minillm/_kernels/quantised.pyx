@@ -26,13 +26,12 @@ def quantised_product(const float[:, ::1] x, tuple parts):
     cdef const Matrix *W = &found.matrix
     cdef Py_ssize_t M = x.shape[0], O = W.outputs, I = W.blocks * BLOCK, m = 0, most, tiles
     cdef Product p
-    cdef int threads = max_threads()
     if len(parts) == 0 or x.shape[1] != I:
         raise ValueError("quantised_product: the shape of x does not fit the parts")
     y = empty((M, O), np.dtype(np.float32))
     if M == 0:
         return y
-    cdef float[:, ::1] y_ = y
+    cdef float *to = <float *>address(y)
     most = min(M, ROWS_AT_ONCE)
     cdef Workspace work = Workspace(rows_size(W, most) + 64)
     cdef char *room = work.take(rows_size(W, most))
@@ -40,11 +39,11 @@ def quantised_product(const float[:, ::1] x, tuple parts):
     with nogil:
         while m < M:
             p.M = min(most, M - m)
-            p.x, p.y = &x[m, 0], &y_[m, 0]
+            p.x, p.y = &x[m, 0], to + m * O
             p.rows = rows_in(room, W, p.M)
             tiles = (p.M + MOST_ROWS - 1) // MOST_ROWS
-            share(<Body>parts_of_rounding, &p, tiles, 1 if p.M * I * 16 < SMALL else threads)
-            share(<Body>parts_of_product, &p, W.panels, 1 if p.M * I * O < SMALL else threads)
+            share(<Body>parts_of_rounding, &p, tiles, threads_for(p.M * I * 16, SMALL))
+            share(<Body>parts_of_product, &p, W.panels, threads_for(p.M * I * O, SMALL))
             m += p.M
     return y
 
@@ -72,10 +71,9 @@ def quantised_rows(tuple parts, const int64_t[::1] outputs):
     rows = empty((n, I), np.dtype(np.float32))
     if n == 0 or I == 0:
         return rows
-    cdef float[:, ::1] rows_ = rows
-    p.W, p.outputs, p.rows = &found.matrix, &outputs[0], &rows_[0, 0]
+    p.W, p.outputs, p.rows = &found.matrix, &outputs[0], <float *>address(rows)
     with nogil:
-        share(<Body>parts_of_rows, &p, n, 1 if n * I < SMALL else max_threads())
+        share(<Body>parts_of_rows, &p, n, threads_for(n * I, SMALL))
     return rows
 
 

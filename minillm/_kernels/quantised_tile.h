@@ -1,18 +1,20 @@
 /* A tile of rounded activations and blocks `first` to `last` of a panel, with the instructions of a variant: see
  * quantised.h, which includes this for each of them.  The codes of a strip, which begins with block `first`, are
  * bytes; the sums of the blocks before it are in y. */
-ALWAYS_INLINE void VARIANT(body)(const int rows, const int bits, const int each, const int factors,
+ALWAYS_INLINE void VARIANT(body)(const int rows, const int bits, const int words, const int factors,
                                  const int levels, const uint8_t *strip, ptrdiff_t first, ptrdiff_t last,
                                  const Format *f, ptrdiff_t blocks, ptrdiff_t panel, const Rows *x, float *y,
                                  ptrdiff_t ldy, int outputs)
 {
+    const int wide = strip && SIGNED(bits, levels); /* a word is two of 2 inputs */
+    const int of_block = wide ? 2 * WORDS : WORDS, each = wide ? 2 * words : words;
     const int together = WORDS_OF_SUM(bits, levels) < each ? WORDS_OF_SUM(bits, levels) : each;
     const ptrdiff_t from = panel * blocks + first; /* the first block */
     for (int n = 0; n < outputs; n += VECTORS * LANES_OF_TILE) {
         const uint8_t *codes = (strip ? strip : f->codes + from * bits * 4 * PANEL) + 4 * n;
         const int32_t *a = x->a, *start = x->start;
         const float *t = x->t, *total = x->total;
-        ptrdiff_t at = from * (WORDS / each) * PANEL + n, of_factor = from / SUPER * PANEL + n;
+        ptrdiff_t at = from * (of_block / each) * PANEL + n, of_factor = from / SUPER * PANEL + n;
         floats sum[MOST_ROWS][VECTORS], d[VECTORS], e[VECTORS];
         FOR_VECTORS d[v] = e[v] = (floats){0};
         FOR_TILE sum[r][v] = (floats){0};
@@ -28,7 +30,7 @@ ALWAYS_INLINE void VARIANT(body)(const int rows, const int bits, const int each,
                     FOR_VECTORS e[v] = vector_from_halves(f->e + of_factor + v * LANES_OF_TILE);
                 of_factor += PANEL;
             }
-            UNROLL_ALL for (int begin = 0; begin < WORDS; begin += each) {
+            UNROLL_ALL for (int begin = 0; begin < of_block; begin += each) {
                 ints dots[MOST_ROWS][VECTORS];
                 FOR_TILE dots[r][v] = (ints){0} + start[r];
                 UNROLL_ALL for (int some = begin; some < begin + each; some += together) {
@@ -47,7 +49,7 @@ ALWAYS_INLINE void VARIANT(body)(const int rows, const int bits, const int each,
                                 line[v] = LOOK_UP(f->levels, line[v]);
                         }
                         FOR_TILE part[r][v] =
-                            ADD_DOTS(SIGNED(bits, levels), part[r][v], line[v], a_word + r * A_WORDS);
+                            ADD_DOTS(SIGNED(bits, levels) + wide, part[r][v], line[v], a_word + r * A_WORDS);
                     }
                     FOR_TILE dots[r][v] = WITH_SUM(dots[r][v], part[r][v]);
                 }
@@ -63,8 +65,8 @@ ALWAYS_INLINE void VARIANT(body)(const int rows, const int bits, const int each,
                 total += rows;
                 at += PANEL;
             }
-            codes += (strip ? 8 : bits) * 4 * PANEL;
-            a += WORDS * rows * A_WORDS;
+            codes += (strip ? of_block : bits) * 4 * PANEL;
+            a += of_block * rows * A_WORDS;
             t += rows;
         }
         FOR_ROWS for (int v = 0, left = outputs - n; v < VECTORS && left > 0; v++, left -= LANES_OF_TILE)

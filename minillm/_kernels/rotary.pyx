@@ -25,15 +25,12 @@ def rotary_rotation(
     y = empty((B, T, N, D), dtype_of(<floating>0))
     if B * T * N * D == 0:
         return y.swapaxes(1, 2)
-    cdef floating[:, :, :, ::1] y_ = y
-    cdef int threads = 1 if B * T * N * D < SMALL else max_threads()
     cdef Rotation rotation
     rotation.N, rotation.T, rotation.D = N, T, D
     rotation.row, rotation.head, rotation.step = x.strides[0], x.strides[1], x.strides[2]
-    rotation.x, rotation.cos, rotation.sin = &x[0, 0, 0, 0], &cos[0, 0, 0], &sin[0, 0, 0]
-    rotation.y = &y_[0, 0, 0, 0]
+    rotation.x, rotation.cos, rotation.sin, rotation.y = &x[0, 0, 0, 0], &cos[0, 0, 0], &sin[0, 0, 0], address(y)
     with nogil:
-        share(<Body>tokens[floating], &rotation, B * T, threads)
+        share(<Body>tokens[floating], &rotation, B * T, threads_for(B * T * N * D, SMALL))
     return y.swapaxes(1, 2)
 
 

@@ -156,10 +156,6 @@ cdef Py_ssize_t numbers_size(Py_ssize_t M, Py_ssize_t inputs, Py_ssize_t outputs
             + 4 * 64)
 
 
-cdef inline int threads_for(Py_ssize_t multiply_adds) noexcept nogil:
-    return 1 if multiply_adds < WORTH_THREADS else max_threads()
-
-
 # --- attention to the past ------------------------------------------------------------
 
 

@@ -7,7 +7,6 @@
 #include <stdint.h>
 #include <string.h>
 
-#define THREAD_LOCAL __thread
 typedef int64_t Atomic;
 #define LOAD(place) __atomic_load_n(place, __ATOMIC_SEQ_CST)
 #define STORE(place, value) __atomic_store_n(place, value, __ATOMIC_SEQ_CST)

@@ -349,12 +349,6 @@ static int threads_now(int threads)
     return threads;
 }
 
-/* How many threads this Python thread may use; 0: use_threads has set no number. */
-static THREAD_LOCAL int chosen_threads = 0;
-
-static int chosen(void) { return chosen_threads; }
-static void choose(int count) { chosen_threads = count; }
-
 static void be_patient(int on)
 {
     STORE(&patient, on);

@@ -5,6 +5,7 @@
 # pointer (either.h).
 import numpy as np
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cython cimport floating
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
@@ -14,7 +15,19 @@ from minillm._kernels._threads cimport Body, Input, Output, Part, max_threads, s
 
 
 cdef inline object dtype_of(floating zero):
-    if floating is float:
-        return np.dtype(np.float32)
-    else:
-        return np.dtype(np.float64)
+    return np.dtype(np.float32 if sizeof(floating) == 4 else np.float64)
+
+
+cdef char *address(array, int flags=PyBUF_SIMPLE) except? NULL:
+    """Of the first number of an array in C order, which its caller keeps alive; NULL for None."""
+    cdef Py_buffer buffer
+    if array is None:
+        return NULL
+    PyObject_GetBuffer(array, &buffer, flags)
+    PyBuffer_Release(&buffer)
+    return <char *>buffer.buf
+
+
+cdef inline int threads_for(Py_ssize_t work, Py_ssize_t least) noexcept nogil:
+    """The threads for so much work; one if it is less than is worth waking another one for."""
+    return 1 if work < least else max_threads()

@@ -27,9 +27,6 @@ static inline uint64_t next_random(uint64_t *state)
     return z ^ (z >> 31);
 }
 
-/* 0, 1, 2, ... for whichever thread asks */
-static inline ptrdiff_t next_number(Atomic *counter) { return (ptrdiff_t)ADD(counter, 1) - 1; }
-
 /* Which of `count` copies a round exchanges of the `size` rows that follow the size - 1 most used ones;
  * `count`: none. */
 static inline ptrdiff_t row_of_round(ptrdiff_t count, int last_is_top, ptrdiff_t size, ptrdiff_t round)

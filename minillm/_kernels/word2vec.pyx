@@ -27,9 +27,9 @@ cdef extern from "word2vec.h" nogil:
         AT_ONCE
     bint replaced(Atomic *place, int64_t old, int64_t value)
     void STORE(Atomic *place, int64_t value)
+    int64_t ADD(Atomic *place, int64_t value)
     void PREFETCH(const void *address)
     uint64_t next_random(uint64_t *state)
-    Py_ssize_t next_number(Atomic *counter)
     Py_ssize_t row_of_round(Py_ssize_t count, bint last_is_top, Py_ssize_t size, Py_ssize_t round)
     void scores(Py_ssize_t n, Py_ssize_t count, void *u, const void *h, void *p)
     void slopes(Py_ssize_t count, double rate, const void *sign, const void *size, void *p, void *g, void *move)
@@ -191,7 +191,7 @@ cdef void learn_pieces(floating *of_type, void *work, Part part) noexcept nogil:
     if scratch.rows.count > 0 and not scratch.rows.copied:
         copy(of_type, &scratch.rows, w.D)
     for piece in range(part.first, part.last):
-        first = next_number(&w.begun) * w.of_piece
+        first = (ADD(&w.begun, 1) - 1) * w.of_piece
         for s in range(first, min(first + w.of_piece, w.sentences)):
             learn(<floating*> w.W_in, w, s, scratch)
 

@@ -63,7 +63,8 @@ class MambaConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        sizes.check_at_least(self, 1, "vocabulary", "layers", "width", "state", "convolution")
+        sizes.check_at_least(self, 1, "vocabulary", "layers", "width", "state")
+        sizes.check_at_least(self, 2, "convolution")
         for name, value in (("inner", 2 * self.width), ("rank", -(-self.width // 16))):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)

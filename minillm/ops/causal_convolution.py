@@ -21,8 +21,8 @@ def causal_convolution(
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
     """A convolution over time that sees no later step, one kernel for each column ("depthwise").
 
-    x (B, T, D), W (K, D), b (D,), before (B, K - 1, D) -> y (B, T, D), and the last K - 1 inputs,
-    which come before the next window: tail (B, K - 1, D).
+    x (B, T, D), W (K, D) with K > 1, b (D,), before (B, K - 1, D) -> y (B, T, D), and the last
+    K - 1 inputs, which come before the next window: tail (B, K - 1, D).
     ``backward(dy, dtail=None)`` -> dx, dW, db, dbefore.  None as a gradient means zero.
     Keeps the inputs and W.
 

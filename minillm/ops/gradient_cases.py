@@ -197,8 +197,12 @@ def _recurrence(cell: Cell, rng: Generator, B: int = 3, T: int = 5, I: int = 4, 
     """A recurrence of any cell."""
     G = cell.gates * H
     x, *states = _normal(rng, (B, T, I), *[(B, H)] * len(cell.state))
-    W_x, W_h, *biases = _normal(rng, (I, G), (H, G), *[G] * (len(cell.weights) - 2))
-    weights = W_x / np.sqrt(I), W_h / np.sqrt(H), *biases
+    rows = {"W_x": I, "W_h": H}
+    shapes = [(rows[name], G) if name in rows else G for name in cell.weights]
+    weights = [
+        weight / np.sqrt(len(weight)) if weight.ndim == 2 else weight
+        for weight in _normal(rng, *shapes)
+    ]
     return cell.run, (x, *states, *weights, _lengths(rng, B, T))
 
 
@@ -213,8 +217,8 @@ def linear_recurrence(rng: Generator, B: int = 3, T: int = 5, D: int = 3) -> Cas
 
 
 @case
-def causal_convolution(rng: Generator, B: int = 3, T: int = 5, D: int = 3, K: int = 4) -> Case:
-    return ops.causal_convolution, _normal(rng, (B, T, D), (K, D), D, (B, K - 1, D))
+def causal_convolution(rng: Generator, B: int = 3, T: int = 5, D: int = 3, K: int = 3) -> Case:
+    return ops.causal_convolution, _normal(rng, (B, T, D), (K + 1, D), D, (B, K, D))
 
 
 @case

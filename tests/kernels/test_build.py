@@ -51,6 +51,7 @@ def test_the_limited_api_is_that_of_the_oldest_python(recipe):
         ("", True, "", ["baseline", "avx2", "avx512"]),
         ("", False, "sse2", ["baseline", "avx2", "avx512"]),
         ("all", True, "sse2", ["baseline", "avx2", "avx512"]),
+        ("check", True, "sse2", ["baseline", "avx2", "avx512"]),
         ("best", True, AVX2, ["avx2"]),
         ("best", True, "sse2", ["baseline"]),
     ],
@@ -62,7 +63,7 @@ def test_a_build_in_place_is_for_this_cpu(recipe, choice, in_place, cpu, expecte
 
 
 def test_an_unknown_choice_of_sets(recipe):
-    with pytest.raises(SystemExit, match="MINILLM_SETS: expected all or best, found avx2"):
+    with pytest.raises(SystemExit, match="MINILLM_SETS: expected all, best or check, found avx2"):
         recipe["chosen_sets"]("avx2", True, "")
 
 

@@ -130,7 +130,7 @@ def test_the_twin_is_the_original_with_a_source(
     assert_twins(twin, original, model, given_ones, tolerance)
 
 
-@pytest.mark.parametrize("Q", [1, 2, 9])
+@pytest.mark.parametrize("Q", [1, 2, 9, 40])  # 40 rows are two groups on one thread
 def test_the_bits_do_not_depend_on_the_threads(twin, same_bits, Q):
     model = new(np.float32, vocabulary=999, context=40, layers=5, heads=3, width=192)
 
@@ -141,7 +141,7 @@ def test_the_bits_do_not_depend_on_the_threads(twin, same_bits, Q):
     same_bits(stepped, counts=(2, 3, 5))
 
 
-@pytest.mark.parametrize(("B", "K"), [(1, 1), (2, 2), (7, 5)])
+@pytest.mark.parametrize(("B", "K"), [(1, 1), (2, 2), (7, 5), (33, 4)])
 @pytest.mark.parametrize("post_norm", [True, False])
 def test_the_bits_with_a_source_do_not_depend_on_the_threads(twin, same_bits, B, K, post_norm):
     sizes = {"layers": 3, "heads": 3, "width": 192, "feed_forward": 512, "post_norm": post_norm}

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from model_checks import check_model
+from usual import originals_deep, usual_kernels
 
 from minillm.data.masking import MaskedBatch, Masking
 from minillm.data.passages import framed
@@ -40,6 +41,7 @@ def batch_of(lengths, seed=0, pairs=False):
     return Masking(MASK, ORDINARY).hide(texts, rng)
 
 
+@originals_deep
 @pytest.mark.parametrize(
     ("options", "pairs"),
     [
@@ -155,6 +157,7 @@ def repeated(rng, B):
     return MaskedBatch(read, texts.lengths, texts.segments, places, texts.ids[places])
 
 
+@usual_kernels
 @pytest.mark.deep
 def test_it_learns_to_fill_a_repeated_pattern():
     """A hidden token also occurs two places further, so unseen rows can be filled in, too."""

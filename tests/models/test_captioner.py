@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from model_checks import check_model, fit
+from usual import usual_kernels
 
 from minillm.decoding import beam_search
 from minillm.decoding.decoder import Decoder, select
@@ -24,6 +25,7 @@ def test_gradient_of_a_captioner(cell):
     assert model.loss(batch)[0] == model.loss((batch[0], changed, lengths))[0]
 
 
+@usual_kernels
 @pytest.mark.deep
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_captioner_learns_its_captions_by_heart(cell):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_checks import check_model
+from usual import originals_deep, usual_kernels
 
 from minillm import kernels_info, ops, use_kernels
 from minillm.decoding import Reader, gpt_reader, llama_reader
@@ -84,6 +85,7 @@ def watch(monkeypatch, family, seen, *modules):
 # --- the page -------------------------------------------------------------------------------
 
 
+@originals_deep
 @every_model
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_gradient(family, dropout):
@@ -155,6 +157,7 @@ def test_fresh_predictions_are_nearly_uniform(family):
     assert abs(float(loss) - np.log(65)) < 0.1
 
 
+@usual_kernels
 @pytest.mark.deep
 @every_model
 def test_induction_what_followed_before_follows_again(family):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from model_checks import check_model, check_rows, fit, labelled_texts
+from usual import originals_deep, usual_kernels
 
 from minillm.models.classifier import CLASSIFIER_POOLINGS, Classifier, ClassifierConfig
 
@@ -17,6 +18,7 @@ def classifier(dtype=np.float64, **options):
     return Classifier(config, np.random.default_rng(0), dtype=dtype)
 
 
+@originals_deep
 @pytest.mark.parametrize("pooling", CLASSIFIER_POOLINGS)
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
@@ -37,6 +39,7 @@ def test_padding_and_batch_mates_change_no_logits(pooling, bidirectional):
     check_rows(classifier(pooling=pooling, bidirectional=bidirectional))
 
 
+@usual_kernels
 @pytest.mark.deep
 @pytest.mark.parametrize("pooling", CLASSIFIER_POOLINGS)
 def test_a_classifier_finds_the_one_word_that_matters(pooling):

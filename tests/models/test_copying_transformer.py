@@ -10,6 +10,7 @@ from model_checks import (
     fit,
     pairs_to_copy,
 )
+from usual import originals_deep, usual_kernels
 
 from minillm.decoding import beam_search
 from minillm.models.copying_transformer import CopyingTransformer, CopyingTransformerConfig
@@ -26,12 +27,14 @@ def small(dtype=np.float64, seed=0, **options):
     return CopyingTransformer(config, np.random.default_rng(seed), dtype=dtype)
 
 
+@originals_deep
 @pytest.mark.parametrize(("post_norm", "coverage"), [(False, 0.0), (True, 0.7)])
 def test_gradient_of_every_parameter(post_norm, coverage):
     model = small(post_norm=post_norm, coverage=coverage)
     check_model(model, pairs_to_copy(model, np.random.default_rng(1)))
 
 
+@originals_deep
 def test_gradient_with_layers_and_dropout():
     model = small(layers=2, dropout=0.3, coverage=1.0)
     check_model(model, pairs_to_copy(model, np.random.default_rng(1)))
@@ -100,6 +103,7 @@ def third_words(rng, B, new, S=6, words=30):
     return source, np.full(B, S), target, np.full(B, 2)
 
 
+@usual_kernels
 def test_words_that_no_training_has_seen_are_copied():
     rng = np.random.default_rng(8)
     sizes = {"layers": 1, "heads": 2, "width": 16, "feed_forward": 16, "dropout": 0.0}
@@ -114,6 +118,7 @@ def test_words_that_no_training_has_seen_are_copied():
     assert model.loss((source, lengths, target, target_lengths))[0] < 0.1
 
 
+@usual_kernels
 def test_one_batch_is_learned_by_heart():
     rng = np.random.default_rng(9)
     model = small(np.float32, width=16, feed_forward=32)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from model_checks import check_model, check_padding, fit, random_pairs
+from usual import originals_deep, usual_kernels
 
 from minillm import ops
 from minillm.decoding.decoder import Decoder, select
@@ -35,6 +36,7 @@ def check(model):
     check_model(model, random_pairs(model, np.random.default_rng(1)))
 
 
+@originals_deep
 @pytest.mark.parametrize("attention", KINDS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradient_of_every_parameter(attention, cell):
@@ -55,6 +57,7 @@ def test_the_logits_have_the_loss_and_its_gradients(attention):
         np.testing.assert_allclose(found[name], gradient, atol=1e-12)
 
 
+@originals_deep
 @pytest.mark.parametrize("attention", KINDS)
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_gradient_with_layers_dropout_and_smoothing(attention, bidirectional):
@@ -124,6 +127,7 @@ def loss_on_fresh_sequences(attention, order, steps=300, length=20, V=8):
     return model.loss(batch(100))[0]
 
 
+@usual_kernels
 @pytest.mark.deep
 def test_attention_says_again_what_one_vector_cannot_hold():
     for order in (1, -1):
@@ -133,6 +137,7 @@ def test_attention_says_again_what_one_vector_cannot_hold():
     assert loss_on_fresh_sequences("additive", -1) < 0.15
 
 
+@usual_kernels
 @pytest.mark.deep
 @pytest.mark.parametrize("attention", KINDS)
 def test_one_batch_is_learned_by_heart(attention):

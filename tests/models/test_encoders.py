@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from model_checks import check_model
+from usual import originals_deep
 
 from minillm.data.masking import Masking
 from minillm.data.passages import framed
@@ -42,12 +43,14 @@ def batch_of(lengths, seed=0):
     return Masking(MASK, ORDINARY).hide(framed(rows, CLS, SEP), rng)
 
 
+@originals_deep
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("family", [name for name in FAMILIES if FAMILIES[name].masked_words])
 def test_gradient(family, dropout):
     check_model(new(family, dropout=dropout, inner=5), batch_of([12, 9, 5]))
 
 
+@originals_deep
 @pytest.mark.parametrize("family", FAMILIES)
 def test_gradient_of_the_vectors(family):
     model, rng = new(family), np.random.default_rng(3)

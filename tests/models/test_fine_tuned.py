@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from model_checks import check_model, check_rows, fit, labelled_texts
+from usual import originals_deep, usual_kernels
 
 from minillm import ops
 from minillm.layers.gradients import PartlyTrained
@@ -41,12 +42,14 @@ def fine_tuned(kind, dtype=np.float64, encoder=None, **options):
     return FineTuned(config, np.random.default_rng(0), dtype=dtype)
 
 
+@originals_deep
 @pytest.mark.parametrize("pooling", ENCODER_POOLINGS)
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_gradients(kind, pooling):
     check_model(fine_tuned(kind, pooling=pooling), labelled_texts(np.random.default_rng(3)))
 
 
+@originals_deep
 @pytest.mark.parametrize("head", HEADS)
 def test_gradients_of_a_hidden_layer(head):
     model, batch = fine_tuned("bert", head=head), labelled_texts(np.random.default_rng(3))
@@ -112,6 +115,7 @@ def test_frozen_layers_have_no_gradient_and_change_none_of_the_others(kind, froz
         assert {name for name in part if name not in trained} == set()
 
 
+@usual_kernels
 @pytest.mark.deep
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_it_fits_a_batch(kind):

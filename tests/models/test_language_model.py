@@ -5,6 +5,7 @@ What it has in common with other language models is in test_next_token_models.py
 
 import numpy as np
 import pytest
+from usual import originals_deep
 
 from minillm.decoding import Reader
 from minillm.decoding.recurrent import one_hot
@@ -32,6 +33,7 @@ def random_state(model, B, rng):
     return {name: rng.standard_normal(h.shape) for name, h in model.zero_state(B).items()}
 
 
+@originals_deep
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("dropout", [0.0, 0.4])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from usual import originals_deep
 
 from minillm.layers.norms import norm
 from minillm.models.llama import Llama, LlamaConfig, llama_block
@@ -24,6 +25,7 @@ def new(seed=0, **options):
     return model
 
 
+@originals_deep
 @both_twins
 @pytest.mark.parametrize(
     "options",

@@ -12,6 +12,7 @@ from model_checks import (
     fit,
     pairs_to_copy,
 )
+from usual import originals_deep, usual_kernels
 
 from minillm import ops
 from minillm.decoding import beam_search
@@ -29,6 +30,7 @@ def small(dtype=np.float64, seed=0, **options):
     return PointerGenerator(config, np.random.default_rng(seed), dtype=dtype)
 
 
+@originals_deep
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("coverage", [0.0, 0.7])
 def test_gradient_of_every_parameter(cell, coverage):
@@ -36,6 +38,7 @@ def test_gradient_of_every_parameter(cell, coverage):
     check_model(model, pairs_to_copy(model, np.random.default_rng(1)))
 
 
+@originals_deep
 @pytest.mark.parametrize("coverage", [0.0, 1.0])
 def test_gradient_with_layers_and_dropout(coverage):
     model = small(layers=2, dropout=0.3, coverage=coverage)
@@ -138,6 +141,7 @@ def pairs_after_a_mark(rng, B, new, S=6, words=30):
     return source, np.full(B, S), target, np.full(B, 2)
 
 
+@usual_kernels
 def test_words_that_no_training_has_seen_are_copied():
     rng = np.random.default_rng(8)
     config = PointerGeneratorConfig(30, embedding=16, hidden=16, dropout=0.0)
@@ -152,6 +156,7 @@ def test_words_that_no_training_has_seen_are_copied():
     assert model.loss((source, lengths, target, target_lengths))[0] < 0.1
 
 
+@usual_kernels
 def test_one_batch_is_learned_by_heart():
     rng = np.random.default_rng(9)
     model = small(np.float32, hidden=16, embedding=16)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from model_checks import check_model, fit
+from usual import originals_deep, usual_kernels
 
 from minillm.models.question_answering import ENCODERS, Reader, ReaderConfig, best_spans, rows_of
 from minillm.testing import strategies
@@ -32,6 +33,7 @@ def batch_of(rng, B=3, J=4, T=6, V=9):
     return question, question_lengths, context, lengths, first, last
 
 
+@originals_deep
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_gradients_of_the_logits(encoder):
     model = reader(encoder, dropout=0.3)
@@ -98,6 +100,7 @@ def lookup(rng, B, T=8):
     return question, lengths[0], context, lengths[1], place + 1, np.minimum(place + 2, T - 2)
 
 
+@usual_kernels
 @pytest.mark.deep
 def test_a_recurrent_reader_learns_to_look_up():
     """It answers in contexts that it has not seen."""
@@ -113,6 +116,7 @@ def test_a_recurrent_reader_learns_to_look_up():
     assert right.mean() > 0.95
 
 
+@usual_kernels
 def test_a_bert_learns_a_batch():
     batch = lookup(np.random.default_rng(3), 32)
     model = reader("bert", np.float32, vocabulary=11, width=16, layers=1, dropout=0.0)

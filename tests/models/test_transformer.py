@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from few import few
 from model_checks import check_model, check_padding, random_pairs
+from usual import originals_deep, usual_kernels
 
 from minillm.decoding.beam import beam_search
 from minillm.decoding.decoder import Decoder, select
@@ -35,6 +36,7 @@ def test_sinusoids_are_those_of_the_paper():
             assert P[row, 2 * i + 1] == pytest.approx(np.cos(t / 10000 ** (2 * i / 6)), abs=1e-12)
 
 
+@originals_deep
 @pytest.mark.parametrize(
     ("post_norm", "sharing"), few([(True, "none"), (False, "shared"), (False, "tied")], kept=2)
 )
@@ -126,6 +128,7 @@ def test_attention_weights_of_a_layer():
 # --- learning -----------------------------------------------------------------------------
 
 
+@usual_kernels
 @pytest.mark.parametrize(
     ("task", "post_norm"),
     few([("copy", True), *product(("reverse", "sort"), (True, False)), ("copy", False)], kept=0),

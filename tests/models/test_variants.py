@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from usual import originals_deep
 
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.variants import FAMILIES, Variant, VariantConfig, geglu
@@ -22,6 +23,7 @@ def new(family, seed=0, **options):
     return model
 
 
+@originals_deep
 @both_twins
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_coordinate_of_the_gradient(family):

@@ -29,6 +29,7 @@ def test_every_op_has_a_case():
     assert {name for name in functions if not name.endswith("_step")} == set(CASES)
 
 
+@pytest.mark.again
 @pytest.mark.parametrize("name", CASES)
 @settings(max_examples=max(12, settings.default.max_examples // 2))
 @given(data=st.data(), rng=strategies.generators())
@@ -39,6 +40,7 @@ def test_backward_is_the_derivative_of_the_forward(name, kernels, data, rng):
         check_gradients(op, *args, rng=rng)
 
 
+@pytest.mark.again
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
 @settings(max_examples=max(12, settings.default.max_examples // 2))
 @given(data=st.data(), rng=strategies.generators())
