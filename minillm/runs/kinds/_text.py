@@ -6,6 +6,7 @@ from itertools import chain
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minillm.data.files import copy_file
 from minillm.data.registry import absolute
@@ -21,12 +22,19 @@ from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Given, Job, Kind, Parts, Results, Stored, described
 from minillm.runs.kinds._adaptation import gained_and_forgotten, with_replay
 from minillm.runs.kinds._best_ngram import best_ngram, inside_beside, results_beside
+from minillm.runs.kinds._mixture import MixtureReader
+from minillm.runs.kinds._sources import with_sources
 from minillm.runs.kinds._text_data import evaluation_ids, open_text, results_on
 from minillm.runs.run import Run
-from minillm.runs.settings import ComparedEvaluation, Evaluation, config_from
+from minillm.runs.settings import Evaluation, TextEvaluation, config_from
 from minillm.text import Vocabulary, banned_ids, opening_id, unit_name, unit_to_learn
 from minillm.training import Summary
-from minillm.training.language_model import LanguageModelTask, WindowTask, evaluate
+from minillm.training.language_model import (
+    LanguageModelTask,
+    WindowTask,
+    evaluate,
+    token_losses,
+)
 
 LENGTH = 500  # tokens to write by default
 # Tokens of a sample.
@@ -97,7 +105,7 @@ class WritingKind(Kind):
     """The abilities of a language model."""
 
     takes: ClassVar[tuple[str, ...]] = ("text",)
-    evaluation: ClassVar[type[Evaluation]] = ComparedEvaluation
+    evaluation: ClassVar[type[Evaluation]] = TextEvaluation
 
     def write(
         self, run: Run, prompt: str, length: int, sampling: Sampling, stop: Sequence[str]
@@ -110,20 +118,39 @@ class WritingKind(Kind):
         """The model in the form that writes ``length`` tokens fastest."""
         return run.model
 
-    def evaluate(self, run: Run, given: Given, options: ComparedEvaluation) -> Results:
+    def evaluate(self, run: Run, given: Given, options: TextEvaluation) -> Results:
         """Nats and bits per token, per byte and per character, and perplexity."""
         name, ids = evaluation_ids(run, given, options.part)
-        nats, tokens = self.nats_on(run, ids)
+        if options.mix:
+            losses = self.losses_on(run, ids)
+            nats, tokens = float(losses.mean()), len(losses)
+        else:
+            nats, tokens = self.nats_on(run, ids)
         results = results_on(name, run.tokenizer, ids, nats, tokens)
-        return results | results_beside(run, ids) if options.beside else results
+        if options.beside:
+            results |= results_beside(run, ids)
+        if options.mix:
+            reader = MixtureReader(run)
+            if given.title:
+                reader.start(partial(self.losses_on, run))
+            results |= reader.results(ids, losses)
+        return results
 
     def look_beside(self, run: Run, text: str) -> Inside | None:
         """The best n-gram's predictions of a text: see :meth:`minillm.runs.run.Run.look`."""
         return inside_beside(run, text)
 
+    def with_sources(self, run: Run, text: str, inside: Inside) -> Inside:
+        """The look with passages of the training text: see :meth:`minillm.runs.run.Run.look`."""
+        return with_sources(run, text, inside)
+
     def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
         """The mean loss on a text, in nats per token, and the number of tokens."""
         return evaluate(run.model, ids[:], run.settings.batch, run.settings.window)
+
+    def losses_on(self, run: Run, ids: Ids) -> NDArray[np.float64]:
+        """The loss of each token after the first, in nats; a few at the end may be missing."""
+        return token_losses(run.model, ids[:], run.settings.batch, run.settings.window)
 
 
 class TextKind(WritingKind):
