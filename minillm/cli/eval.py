@@ -1,8 +1,9 @@
 """Measure a model on held-out data.
 
 The data are the part that was held out in training, or all of the FILEs.
-A language model: nats and bits per token, perplexity; and the loss of the best n-gram of the same
-training text.  An encoder-decoder: also the share of unknown words in the targets, exact outputs
+A language model: nats and bits per token, perplexity; the loss of the best n-gram of the same
+training text; and with --adapt the loss of a copy that goes on learning as it reads the text.  An
+encoder-decoder: also the share of unknown words in the targets, exact outputs
 and token errors; with the packages of the extra "metrics", also BLEU, chrF and ROUGE (stemmed, 0
 to 1).  Where targets are summaries of their sources: also what is not in the source, what is
 copied, and what repeats; and ROUGE of the first sentence, of the one that TextRank chooses, and of
@@ -17,6 +18,7 @@ answers, with its standard error.
 examples:
   minillm eval runs/first
   minillm eval runs/first other.txt --json
+  minillm eval runs/first other.txt --adapt
   cat *.txt | minillm eval runs/first -
   minillm eval runs/cmudict --part test --beam 5
   minillm eval runs/multi30k val.tsv

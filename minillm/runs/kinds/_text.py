@@ -16,9 +16,10 @@ from minillm.runs.kinds._adaptation import gained_and_forgotten, with_replay
 from minillm.runs.kinds._best_ngram import best_ngram, inside_beside, results_beside
 from minillm.runs.kinds._text_data import evaluation_ids, open_text, results_on
 from minillm.runs.run import Run
-from minillm.runs.settings import ComparedEvaluation, Evaluation, config_from
+from minillm.runs.settings import Evaluation, TextEvaluation, config_from
 from minillm.text import Vocabulary, banned_ids, opening_id, unit_name
 from minillm.training import Summary
+from minillm.training.dynamic_evaluation import Adapted, adapt
 from minillm.training.language_model import LanguageModelTask, WindowTask, evaluate
 
 LENGTH = 500  # tokens to write by default
@@ -66,7 +67,7 @@ class WritingKind(Kind):
     """The abilities of a language model."""
 
     takes: ClassVar[tuple[str, ...]] = ("text",)
-    evaluation: ClassVar[type[Evaluation]] = ComparedEvaluation
+    evaluation: ClassVar[type[Evaluation]] = TextEvaluation
 
     def write(
         self, run: Run, prompt: str, length: int, sampling: Sampling, stop: Sequence[str]
@@ -79,12 +80,31 @@ class WritingKind(Kind):
         """The model in the form that writes ``length`` tokens fastest."""
         return run.model
 
-    def evaluate(self, run: Run, given: Given, options: ComparedEvaluation) -> Results:
+    def evaluate(self, run: Run, given: Given, options: TextEvaluation) -> Results:
         """Nats and bits per token, per byte and per character, and perplexity."""
         name, ids = evaluation_ids(run, given, options.part)
         nats, tokens = self.nats_on(run, ids)
         results = results_on(name, run.tokenizer, ids, nats, tokens)
-        return results | results_beside(run, ids) if options.beside else results
+        if options.beside:
+            results |= results_beside(run, ids)
+        if options.adapt:
+            losses = self.adapted(run, ids).losses
+            figures = results_on("", run.tokenizer, ids, float(losses.mean()), len(losses))
+            kept = ("nats", "bits", "perplexity")
+            results |= {f"adapted_{k}": v for k, v in figures.items() if k.startswith(kept)}
+        return results
+
+    def adapted(self, run: Run, ids: Ids) -> Adapted:
+        """A copy of the model that has learned a text: see :func:`adapt`.
+
+        InputError for quantised weights.
+        """
+        if any(not isinstance(weight, np.ndarray) for weight in run.model.params.values()):
+            raise InputError(
+                "--adapt: expected weights in floats, which can learn, found quantised ones "
+                "(`minillm quantise --to f32` makes floats of them)"
+            )
+        return adapt(run.model, ids)
 
     def look_beside(self, run: Run, text: str) -> Inside | None:
         """The best n-gram's predictions of a text: see :meth:`minillm.runs.run.Run.look`."""

@@ -321,7 +321,9 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
     def evaluate(self, run: Run, given: Given, options: AnswerEvaluation) -> Results:  # type: ignore[override]
         """The loss of the held-out answers, or what a llama has on a file."""
         if given.title or options.pattern is not None:
-            return results_of(run, given, options.pattern) or super().evaluate(run, given, options)
+            return results_of(run, given, options) or super().evaluate(run, given, options)
+        if options.adapt:
+            raise InputError("--adapt: expected a FILE of text with it, found none")
         part = options.part or "validation"
         parts = read_parts(run.data)
         if part not in parts:
