@@ -9,6 +9,7 @@ import html
 import json
 import math
 import re
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,7 @@ def page_values(inside: Inside) -> dict[str, Any]:
             for part in inside.attention
         ],
         "activity": [_activity(layer) for layer in inside.activity],
+        "sources": [asdict(source) for source in inside.sources],
     }
 
 

@@ -104,6 +104,13 @@ class Compares(Protocol):
 
 
 @runtime_checkable
+class Traces(Protocol):
+    """Add to a look the passages of the text that occur in the training text."""
+
+    def with_sources(self, run: "Run", text: str, inside: Inside) -> Inside: ...
+
+
+@runtime_checkable
 class Classifies(Protocol):
     """Choose a label for each text or image."""
 

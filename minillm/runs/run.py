@@ -31,6 +31,7 @@ from minillm.runs.abilities import (
     HasVectors,
     Looks,
     Summarises,
+    Traces,
     Translates,
     Writes,
 )
@@ -334,8 +335,9 @@ class Run:
 
         A notebook shows it; ``save(file)`` writes it, and ``inside`` has its numbers.  ``beside``
         is another run, whose predictions of the same text, or of the same output, are set beside
-        these; a network that was trained on text has the best n-gram of that text beside it by
-        default.  ``target`` is the output of a translator to look at; by default it is its own.
+        these.  A network that was trained on text has the best n-gram of that text beside it by
+        default, and the page shows the passages that occur in that text.  ``target`` is the output
+        of a translator to look at; by default it is its own.
 
         >>> minillm.load("runs/first").look("The while statement")  # doctest: +SKIP
         """
@@ -351,6 +353,8 @@ class Run:
         elif beside is not None and "target" in self.vocabularies:
             options["target"] = self.translate(text)
         inside = self._able(Looks).look(self, text, **options)
+        if isinstance(self.kind, Traces):
+            inside = self.kind.with_sources(self, text, inside)
         if beside is None:
             kind = self.kind
             return Page(

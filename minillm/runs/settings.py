@@ -463,6 +463,11 @@ class TextEvaluation(ComparedEvaluation):
     adapt: bool = option(
         False, "also measure a copy of the model that learns each window of the text once scored"
     )
+    mix: bool = option(
+        False,
+        "also measure a mixture of the model with n-grams of its training text and of the text "
+        "read so far",
+    )
 
 
 # --- facts about the data of a run --------------------------------------------------------------

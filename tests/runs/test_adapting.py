@@ -1,6 +1,7 @@
 """`eval --adapt` and `generate --adapt`: the figures, and that a run stays as it is."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from tiny import contents
 import minillm
 from minillm.cli import main
 from minillm.errors import InputError
+from minillm.runs.kinds._mixture import MixtureReader
 
 rng = np.random.default_rng(0)
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "dog", "and"]
@@ -51,6 +53,34 @@ def test_the_figures(runs, kind):
     assert run.evaluate(OTHER) == plain  # nor has the model in memory changed
 
 
+@pytest.mark.parametrize("kind", ["lm", "gpt"])
+def test_the_network_of_a_mixture_is_the_adapted_one(runs, kind):
+    run = runs[kind]
+    mixed = run.evaluate(OTHER, mix=True)["mixture_nats_per_token"]
+    results = run.evaluate(OTHER, adapt=True, mix=True)
+    assert results["mixture_nats_per_token"] < results["adapted_nats_per_token"]
+    assert results["mixture_nats_per_token"] != mixed
+    ids, losses_on = run.tokenizer.encode(OTHER), partial(run.kind.adapted_losses_on, run)
+    reader = MixtureReader(run)
+    reader.start(losses_on)
+    expected = reader.results(ids, losses_on(ids))
+    assert {name: results[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("kind", ["lm", "gpt"])
+def test_no_token_of_a_mixture_is_learned_before_it_is_scored(runs, kind):
+    run, t = runs[kind], 300
+    ids = run.tokenizer.encode(OTHER)
+    other = ids.copy()
+    other[t] = (other[t] + 1) % len(run.tokenizer)
+    p, changed = (
+        MixtureReader(run).read(read, run.kind.adapted_losses_on(run, read)).p
+        for read in (ids, other)
+    )
+    assert np.array_equal(p[: t - 1], changed[: t - 1])
+    assert p[t - 1] != changed[t - 1]
+
+
 def test_the_command(runs, capsys, tmp_path):
     (tmp_path / "other.txt").write_text(OTHER)
     folder, file = str(runs["lm"].path), str(tmp_path / "other.txt")
@@ -76,28 +106,31 @@ def test_writing_after_a_prompt_that_was_learned(runs, kind, capsys):
     assert capsys.readouterr().out == adapted + "\n"
 
 
-def test_what_cannot_adapt_says_so(runs, tmp_path):
+def test_what_cannot_adapt_says_so(tmp_path):
     ngram = minillm.train("ngram", tmp_path / "ngram", text=TEXT, unit="character", quiet=True)
-    with pytest.raises(InputError, match=r"--adapt: expected a run of .*lm.*, found ngram"):
+    with pytest.raises(InputError, match=r"^adapt: expected a run of .*lm.*, found ngram"):
         ngram.evaluate(OTHER, adapt=True)
-    with pytest.raises(InputError, match=r"--adapt: expected a run of .*lm.*, found ngram"):
+    with pytest.raises(InputError, match=r"^adapt: expected a run of .*lm.*, found ngram"):
         ngram.generate("the", adapt=True)
-    main(["quantise", str(runs["llama"].path), "--to", "q8_0", "--out", str(tmp_path / "small")])
+    wide = {"layers": 1, "heads": 2, "width": 32, "feed_forward": 64, "context": 12, "batch": 2}
+    minillm.train("llama", tmp_path / "llama", text=TEXT, steps=1, quiet=True, **wide)
+    command = ["quantise", tmp_path / "llama", "--to", "q8_0", "--out", tmp_path / "small"]
+    assert main(list(map(str, command))) == 0
     quantised = minillm.load(tmp_path / "small")
-    with pytest.raises(InputError, match=r"--adapt: expected weights in floats.*found quantised"):
+    with pytest.raises(InputError, match=r"^adapt: expected weights in floats.*found quantised"):
         quantised.evaluate(OTHER, adapt=True)
-    with pytest.raises(InputError, match=r"--adapt: expected weights in floats.*found quantised"):
+    with pytest.raises(InputError, match=r"^adapt: expected weights in floats.*found quantised"):
         quantised.generate(OTHER, adapt=True)
 
 
 @pytest.mark.parametrize("prompt", ["", "t"])
 def test_a_prompt_that_teaches_nothing_is_refused(runs, prompt):
-    with pytest.raises(InputError, match="--adapt: expected a --prompt of 2 tokens or more"):
+    with pytest.raises(InputError, match=r"^adapt: expected a prompt of 2 tokens or more"):
         runs["lm"].generate(prompt, adapt=True)
 
 
-def test_conversations_are_no_text(runs, tmp_path):
-    turns = [{"role": "user", "content": "a cat?"}, {"role": "assistant", "content": "a dog."}]
-    (tmp_path / "chats.jsonl").write_text(json.dumps({"messages": turns}) + "\n")
-    with pytest.raises(InputError, match=r"--adapt: expected a text, found other data: .*chats"):
-        runs["llama"].evaluate(files=tmp_path / "chats.jsonl", adapt=True)
+def test_questions_are_no_text(runs, tmp_path):
+    choice = {"ctx": "the cat", "endings": ["sat", "mat"], "label": 0}
+    (tmp_path / "choices.jsonl").write_text(json.dumps(choice) + "\n")
+    with pytest.raises(InputError, match=r"^adapt: expected a text, found .*: conversations or q"):
+        runs["llama"].evaluate(files=tmp_path / "choices.jsonl", adapt=True)

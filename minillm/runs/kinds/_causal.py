@@ -41,7 +41,11 @@ from minillm.runs.settings import (
 )
 from minillm.text import unit_name, unit_to_learn
 from minillm.training import Summary
-from minillm.training.language_model import ContextTask, evaluate_in_context
+from minillm.training.language_model import (
+    ContextTask,
+    evaluate_in_context,
+    token_losses_in_context,
+)
 from minillm.training.progress import progress_bar
 
 COUNTED = 10_000_000  # tokens of the training text whose frequencies are a baseline
@@ -74,6 +78,10 @@ class CausalAbilities(WritingKind):
     def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
         """The mean loss on a text, in nats per token, and the number of tokens."""
         return evaluate_in_context(run.model, ids, run.settings.batch)
+
+    def losses_on(self, run: Run, ids: Ids) -> NDArray[np.float64]:
+        """The loss of each token after the first, in nats."""
+        return token_losses_in_context(run.model, ids, run.settings.batch)
 
     def attention(self, run: Run, text: str, layer: int, head: int) -> tuple[NDArray, list[str]]:
         """See :meth:`minillm.runs.run.Run.attention`."""

@@ -1,10 +1,12 @@
 """The shared parts of models of running text: training, writing and measuring."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minillm.data.windows import Ids
 from minillm.decoding import Sampling, Writer
@@ -14,13 +16,20 @@ from minillm.metrics import frequency_loss
 from minillm.runs.kind import Given, Job, Kind, Parts, Results
 from minillm.runs.kinds._adaptation import gained_and_forgotten, with_replay
 from minillm.runs.kinds._best_ngram import best_ngram, inside_beside, results_beside
-from minillm.runs.kinds._text_data import evaluation_ids, open_text, results_on
+from minillm.runs.kinds._mixture import MixtureReader
+from minillm.runs.kinds._sources import with_sources
+from minillm.runs.kinds._text_data import evaluation_ids, figures_of, open_text, results_on
 from minillm.runs.run import Run
 from minillm.runs.settings import Evaluation, TextEvaluation, config_from
 from minillm.text import Vocabulary, banned_ids, opening_id, unit_name
 from minillm.training import Summary
 from minillm.training.dynamic_evaluation import Adapted, adapt
-from minillm.training.language_model import LanguageModelTask, WindowTask, evaluate
+from minillm.training.language_model import (
+    LanguageModelTask,
+    WindowTask,
+    evaluate,
+    token_losses,
+)
 
 LENGTH = 500  # tokens to write by default
 # Tokens of a sample.
@@ -83,15 +92,25 @@ class WritingKind(Kind):
     def evaluate(self, run: Run, given: Given, options: TextEvaluation) -> Results:
         """Nats and bits per token, per byte and per character, and perplexity."""
         name, ids = evaluation_ids(run, given, options.part)
-        nats, tokens = self.nats_on(run, ids)
+        losses_on = partial(self.losses_on, run)
+        if options.mix:
+            losses = losses_on(ids)
+            nats, tokens = float(losses.mean()), len(losses)
+        else:
+            nats, tokens = self.nats_on(run, ids)
         results = results_on(name, run.tokenizer, ids, nats, tokens)
         if options.beside:
             results |= results_beside(run, ids)
         if options.adapt:
-            losses = self.adapted(run, ids).losses
-            figures = results_on("", run.tokenizer, ids, float(losses.mean()), len(losses))
-            kept = ("nats", "bits", "perplexity")
-            results |= {f"adapted_{k}": v for k, v in figures.items() if k.startswith(kept)}
+            losses_on = partial(self.adapted_losses_on, run)
+            losses = losses_on(ids)
+            nats, tokens = float(losses.mean()), len(losses)
+            results |= figures_of("adapted", run.tokenizer, ids, nats, tokens)
+        if options.mix:
+            reader = MixtureReader(run)
+            if given.title:
+                reader.start(losses_on)
+            results |= reader.results(ids, losses)
         return results
 
     def adapted(self, run: Run, ids: Ids) -> Adapted:
@@ -106,13 +125,25 @@ class WritingKind(Kind):
             )
         return adapt(run.model, ids)
 
+    def adapted_losses_on(self, run: Run, ids: Ids) -> NDArray[np.float64]:
+        """The loss of each token after the first, in nats, before it is learned."""
+        return self.adapted(run, ids).losses
+
     def look_beside(self, run: Run, text: str) -> Inside | None:
         """The best n-gram's predictions of a text: see :meth:`minillm.runs.run.Run.look`."""
         return inside_beside(run, text)
 
+    def with_sources(self, run: Run, text: str, inside: Inside) -> Inside:
+        """The look with passages of the training text: see :meth:`minillm.runs.run.Run.look`."""
+        return with_sources(run, text, inside)
+
     def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
         """The mean loss on a text, in nats per token, and the number of tokens."""
         return evaluate(run.model, ids[:], run.settings.batch, run.settings.window)
+
+    def losses_on(self, run: Run, ids: Ids) -> NDArray[np.float64]:
+        """The loss of each token after the first, in nats; a few at the end may be missing."""
+        return token_losses(run.model, ids[:], run.settings.batch, run.settings.window)
 
 
 class TextKind(WritingKind):
