@@ -13,8 +13,11 @@ cdef extern from "team.h" nogil:
                     int threads)
     void forget_threads()
     int threads_now(int threads)
-    int chosen_threads
     void be_patient(bint on)
+
+cdef extern from *:
+    """static __thread int chosen_threads = 0; /* of this Python thread; 0: use_threads has set none */"""
+    int chosen_threads
 
 cdef enum:
     PIECES = 8  # of each thread at most: what a slow thread leaves, others can take
@@ -45,9 +48,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=forget)
 
 
-def thread_count():
+cpdef int thread_count() noexcept nogil:
     """The most threads that a kernel called from this Python thread uses."""
-    return count_of_threads()
+    return min(chosen_threads or usual, most)
 
 
 def set_threads(int count):
@@ -65,13 +68,9 @@ def always_all(bint on):
     be_patient(on)
 
 
-cdef int count_of_threads() noexcept nogil:
-    return min(chosen_threads or usual, most)
-
-
 cdef int max_threads() noexcept nogil:
     """The number of threads that a kernel should use now."""
-    return threads_now(count_of_threads())
+    return threads_now(thread_count())
 
 
 cdef void share(Body body, void *work, Py_ssize_t count, int threads) noexcept nogil:

@@ -85,10 +85,8 @@ static void pairs_across(void *to, const void *line, const void *next, ptrdiff_t
 {
     const word *x = line, *y = next;
     word *pairs = to;
-    for (ptrdiff_t j = 0; j < count && next; j++)
-        pairs[j] = nearest(x[j]) | nearest(y[j]) << 16;
-    for (ptrdiff_t j = 0; j < count && !next; j++)
-        pairs[j] = nearest(x[j]);
+    for (ptrdiff_t j = 0; j < count; j++)
+        pairs[j] = nearest(x[j]) | (next ? nearest(y[j]) << 16 : 0);
 }
 
 #endif

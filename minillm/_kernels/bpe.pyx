@@ -84,9 +84,10 @@ cdef Py_ssize_t cut_words(const uint8_t *data, Py_ssize_t N, const uint8_t *clas
             at += ending(data + at, N - at)
         elif kind != SPACE:
             at = run_of(data, next, N, classes, kind, &last)
-        elif data[at] == c" " and next < N and class_at(data, next, classes) != SPACE:
-            kind = class_of(data, &next, classes)
-            at = run_of(data, next, N, classes, kind, &last)
+        elif data[at] == c" " and next < N and class_of(data, &next, classes) != SPACE:
+            at += 1
+            kind = class_of(data, &at, classes)
+            at = run_of(data, at, N, classes, kind, &last)
         else:
             last = at
             next = run_of(data, at, N, classes, SPACE, &last)
@@ -99,10 +100,9 @@ cdef Py_ssize_t cut_words(const uint8_t *data, Py_ssize_t N, const uint8_t *clas
 
 cdef inline int ending(const uint8_t *data, Py_ssize_t N) noexcept nogil:
     """The length of 's, 't, 'm, 'd, 're, 've or 'll at the front of the data, or 0."""
-    if N >= 2 and (data[1] == c"s" or data[1] == c"t" or data[1] == c"m" or data[1] == c"d"):
+    if N >= 2 and data[1] in (c"s", c"t", c"m", c"d"):
         return 2
-    if N >= 3 and ((data[1] == c"r" and data[2] == c"e") or (data[1] == c"v" and data[2] == c"e")
-                   or (data[1] == c"l" and data[2] == c"l")):
+    if N >= 3 and data[2] == (c"l" if data[1] == c"l" else c"e") and data[1] in (c"r", c"v", c"l"):
         return 3
     return 0
 
@@ -117,10 +117,6 @@ cdef inline Py_ssize_t run_of(const uint8_t *data, Py_ssize_t at, Py_ssize_t N,
         last[0] = at
         at = next
     return at
-
-
-cdef inline int class_at(const uint8_t *data, Py_ssize_t at, const uint8_t *classes) noexcept nogil:
-    return class_of(data, &at, classes)
 
 
 cdef inline int class_of(const uint8_t *data, Py_ssize_t *at, const uint8_t *classes) noexcept nogil:

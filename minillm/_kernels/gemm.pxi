@@ -33,8 +33,9 @@ cdef enum:
     BLOCK_ROWS = 1024    # of A in a block, where it has to be transposed
     LAYING_OUT = 10      # multiply-adds that take as long as to lay out one number
     AND_ONES = 2         # a_by_depth, where A's last row is of ones: C's last is the sum of B's lines
-    FEW_ROWS = 32        # that read B where it lies, up to FEW_BYTES of it
-    FEW_BYTES = 4194304  # of B: more comes from memory, which gives whole lines fastest
+    FEW_BYTES = 4194304  # of a B that FEW_ROWS read: more comes from memory, which gives whole lines fastest
+    AT_ONCE = 24         # tiles of all rows, at most, for which a block of B is small
+    FEW_COLUMNS = 128    # of that block
     SUMS_BYTES = 16384   # of a row of C whose sums multiply_lines keeps at a time
     SMALL = 500000       # multiply-adds that are not worth waking another thread for
 
@@ -184,13 +185,16 @@ cdef void multiply_part(
     cdef Py_ssize_t width = vectors * lanes
     cdef Py_ssize_t block_depth = DEPTH_BYTES // <Py_ssize_t>sizeof(floating)
     cdef Py_ssize_t most_columns = widest_block(deepest, sizeof(floating))
-    cdef Py_ssize_t block_columns = most_columns // max(1, width) * width
+    # Few rows pass over a panel together; a block of a few panels then stays in the second-level cache.
+    cdef bint at_once = TILES_TOGETHER > 1 and m1 - m0 <= AT_ONCE * TILE_ROWS(vectors)
+    cdef Py_ssize_t together = AT_ONCE if at_once else TILES_TOGETHER
+    cdef Py_ssize_t block_columns = min(most_columns, FEW_COLUMNS if at_once else most_columns) // max(1, width) * width
     cdef Py_ssize_t block_rows = BLOCK_ROWS if a_by_depth else max(1, m1 - m0)
     cdef Py_ssize_t lda = padded_row(deepest * sizeof(floating)) // <Py_ssize_t>sizeof(floating)
     cdef floating *acc = <floating *>scratch
     cdef floating *b_block = <floating *>(scratch + TILE_SIZE)
     cdef floating *a_block = b_block + deepest * most_columns
-    cdef const floating *rows[8 * TILES_TOGETHER]
+    cdef const floating *rows[8 * AT_ONCE]
     cdef Py_ssize_t k0 = 0, depth, r0, r1, c0, c1, groups, g, g0, g1, j, tiles, t, t0, t1, m
     cdef bint ones
     if m1 <= m0 or n1 <= n0:
@@ -209,7 +213,7 @@ cdef void multiply_part(
             while c0 < n1:
                 c1 = min(c0 + block_columns, n1)
                 pack(b_block, width, b, b_by_depth, k0, k0 + depth, c0, c1)
-                groups = ceil_div(ceil_div(r1 - r0, TILE_ROWS(vectors)), TILES_TOGETHER)
+                groups = ceil_div(ceil_div(r1 - r0, TILE_ROWS(vectors)), together)
                 for g in range(groups):
                     g0 = r0 + g * (r1 - r0) // groups
                     g1 = r0 + (g + 1) * (r1 - r0) // groups

@@ -43,8 +43,7 @@
             dgain[i] += dy[i] * x_hat;                                                             \
             along[l] += dx_hat * x_hat;                                                            \
             if (has_mean)                                                                          \
-                dbias[i] += dy[i], level[l] += dx_hat;                                             \
-        )                                                                                          \
+                dbias[i] += dy[i], level[l] += dx_hat;)                                            \
         const REAL mean_level = has_mean ? sum_of_lanes_##SUFFIX(level) / (REAL)D : 0;             \
         const REAL mean_along = sum_of_lanes_##SUFFIX(along) / (REAL)D;                            \
         for (ptrdiff_t d = 0; d < D; d++) {                                                        \

@@ -23,6 +23,7 @@
  *     vnni     AVX512-VNNI: 64 products of bytes, chosen when the program runs
  *     usual    SSE2, AVX-512: codes and activations as pairs of 16 bits, multiplied and added;
  *              AVX2: 32 products of bytes, added in pairs to sums of 16 bits, as many as these hold;
+ *              pairs of 16 bits where codes have 8 and rows are many;
  *              NEON: codes as signed bytes, products of 16 bits, or its own dot products of bytes;
  *              other machines: vectors of C
  */
@@ -253,14 +254,15 @@ ALWAYS_INLINE bytes look_up(const uint8_t *levels, bytes codes) /* it has no shu
 #define VARIANT(name) usual_##name
 #if defined(__AVX2__) && !defined(__AVX512F__)
 /* One word adds at most 2 * 127 times the largest code to a sum: 8 words stay below 2^15 with 4 bits, 4 with 5,
- * 2 with 6, and 1 with 8.  One factor of the instruction has no sign, so with 8 bits w a = |w| (a sign(w)). */
+ * 2 with 6, and 1 with 8.  One factor of the instruction has no sign, so with 8 bits w a = |w| (a sign(w)), where
+ * sums of 16 bits hold one word alone.  In a strip, such codes and their activations are WIDE: pairs of 16 bits. */
 #define A_WORDS 1
 #define LEAST_CODE -128
 #define WORDS_OF_SUM(bits, levels)                                                                 \
     ((bits) == 6 ? 2 : (bits) == 5 ? 4 : WORDS)
 #define SUM_OF(dots) (SIGNED(bits, levels) ? (dots) : (ints){0})
 #define WITH_SUM(dots, sum) (SIGNED(bits, levels) ? (sum) : with_pairs(dots, (__m256i)(sum)))
-#define WIDE 2 /* is_signed, of a strip */
+#define WIDE 2
 #define ADD_DOTS(is_signed, sum, w, a) add_dots(is_signed, sum, w, _mm256_set1_epi32((a)[0]))
 ALWAYS_INLINE ints in_order(ints sum) /* or GCC adds up in pairs, and keeps the products of all words on the stack */
 {
@@ -276,7 +278,7 @@ ALWAYS_INLINE ints add_dots(const int is_signed, ints sum, bytes w, __m256i a)
     if (is_signed == WIDE)
         return in_order(sum + (ints)_mm256_madd_epi16((__m256i)w, a));
     const __m256i less = (__m256i)(w ^ 0x80808080u); /* w - 128 */
-    if (is_signed) /* one word alone */
+    if (is_signed)
         return with_pairs(sum, _mm256_maddubs_epi16(_mm256_abs_epi8(less), _mm256_sign_epi8(a, less)));
     return in_order((ints)_mm256_add_epi16((__m256i)sum, _mm256_maddubs_epi16((__m256i)w, a)));
 }
@@ -341,7 +343,7 @@ static inline Rows rows_from(const Rows *x, ptrdiff_t blocks, const Format *f)
 }
 
 #if defined(STRIP)
-/* Bytes as numbers of 16 bits: the first and the third of each word, and then the others. */
+/* The bytes of some words as numbers of 16 bits: first and third, and `odd` bytes after them second and fourth. */
 ALWAYS_INLINE void widen(bytes line, uint8_t *to, ptrdiff_t odd)
 {
     typedef int16_t numbers __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
@@ -367,17 +369,19 @@ ALWAYS_INLINE void unpack(const int bits, const int levels, const Format *f, ptr
 }
 
 /* Many rows pass over a panel by strips of some blocks, whose codes are taken out of their planes once, to bytes in
- * the first cache.  Codes of 8 bits become pairs of 16: their products need no signs, and no addition of pairs. */
+ * the first cache, or to pairs: two instructions for 16 products, instead of four and more for 32, most of which
+ * wait for the same two units of the processor. */
 #define MULTIPLY_IF(BITS, EACH, FACTORS, LEVELS)                                                   \
     if (IS_FORMAT(f, BITS, EACH, FACTORS, LEVELS)) {                                               \
         unpack(BITS, LEVELS, f, panel * blocks + first, last - first, strip);                      \
         for (ptrdiff_t m = 0; m < M; m += MOST_ROWS) {                                             \
             Rows tile = rows_from(x, m * blocks + first * MOST_ROWS, f);                           \
-            if (SIGNED(BITS, LEVELS)) {                                                            \
-                for (ptrdiff_t i = 0; i < (last - first) * WORDS * MOST_ROWS; i += LANES_OF_TILE)  \
-                    widen(*(const bytes *)(tile.a + i), pairs + 8 * i, VECTOR_BYTES);              \
+            for (ptrdiff_t b = 0; b < last - first && SIGNED(BITS, LEVELS); b++)                   \
+                UNROLL_ALL for (int i = 0; i < WORDS * MOST_ROWS; i += LANES_OF_TILE)              \
+                    widen(*(const bytes *)(tile.a + b * WORDS * MOST_ROWS + i),                    \
+                          pairs + (b * WORDS * MOST_ROWS + i) * 8, VECTOR_BYTES);                  \
+            if (SIGNED(BITS, LEVELS))                                                              \
                 tile.a = (int32_t *)pairs;                                                         \
-            }                                                                                      \
             usual_body(MOST_ROWS, BITS, EACH, FACTORS, LEVELS, strip, first, last, f, blocks,      \
                        panel, &tile, y + m * ldy, ldy, outputs);                                   \
         }                                                                                          \

@@ -6,7 +6,8 @@ ALWAYS_INLINE void VARIANT(body)(const int rows, const int bits, const int words
                                  const Format *f, ptrdiff_t blocks, ptrdiff_t panel, const Rows *x, float *y,
                                  ptrdiff_t ldy, int outputs)
 {
-    const int wide = strip && SIGNED(bits, levels), of_block = wide ? 2 * WORDS : WORDS, each = wide ? 2 * words : words;
+    const int wide = strip && SIGNED(bits, levels); /* a word is two of 2 inputs */
+    const int of_block = wide ? 2 * WORDS : WORDS, each = wide ? 2 * words : words;
     const int together = WORDS_OF_SUM(bits, levels) < each ? WORDS_OF_SUM(bits, levels) : each;
     const ptrdiff_t from = panel * blocks + first; /* the first block */
     for (int n = 0; n < outputs; n += VECTORS * LANES_OF_TILE) {

@@ -87,18 +87,18 @@ cdef void forward_rows(floating *of_type, const Recurrence *w, Rows rows, char *
     """One thread's rows through all steps."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), H = rows.H, G = w.cell
     cdef Py_ssize_t ld = w.ld, all_rows = count_of(&rows, rows.B)
-    cdef floating *acc = <floating *>cut(&scratch, 2 * TILE_SIZE)
+    cdef floating *acc = <floating *>cut(&scratch, 2 * TILES_TOGETHER * TILE_SIZE)
     cdef floating *cells = <floating *>cut(&scratch, 5 * VECTOR_BYTES)
     cdef floating *h = <floating *>cut(&scratch, 4 * all_rows * ld * sizeof(floating))
     cdef floating *h_next = h + all_rows * ld
     cdef floating *c = h_next + all_rows * ld
     cdef floating *h_in_pairs = c + all_rows * ld
-    cdef const floating *a[8]
-    cdef const floating *terms[8]
-    cdef const floating *start[8]
-    cdef floating *out[8]
-    cdef Py_ssize_t steps[8]
-    cdef Py_ssize_t t, p, j, m, m0, m1, i, g, k, v, tiles, now, ahead
+    cdef const floating *a[8 * TILES_TOGETHER]
+    cdef const floating *terms[8 * TILES_TOGETHER]
+    cdef const floating *start[8 * TILES_TOGETHER]
+    cdef floating *out[8 * TILES_TOGETHER]
+    cdef Py_ssize_t steps[8 * TILES_TOGETHER]
+    cdef Py_ssize_t t, p, j, m, m0, m1, i, g, k, v, q, r0, r1, t0, t1, groups, tiles, now, ahead
     cdef int vectors, in_place
     begin_states(w, &rows, all_rows, ld, h, c)
     for t in range(rows.T):
@@ -112,38 +112,43 @@ cdef void forward_rows(floating *of_type, const Recurrence *w, Rows rows, char *
             # The next input terms are the next panel's, or, after the last panel, the next step's first ones.
             ahead = w.columns if p + 1 < w.panels else (0 if t + 1 == rows.T else G * H - j)
             tiles = ceil_div(now, TILE_ROWS(vectors))
-            for i in range(tiles):
-                m0, m1 = i * now // tiles, (i + 1) * now // tiles
-                for m in range(m1 - m0):
-                    a[m] = (h_in_pairs if w.pairs else h) + (m0 + m) * ld
-                    steps[m] = row_at(&rows, m0 + m) * rows.T + t
+            groups = ceil_div(tiles, TILES_TOGETHER)
+            for q in range(groups):  # some tiles pass over a gate's panel together
+                t0, t1 = q * tiles // groups, (q + 1) * tiles // groups
+                r0, r1 = t0 * now // tiles, t1 * now // tiles
+                for m in range(r1 - r0):
+                    a[m] = (h_in_pairs if w.pairs else h) + (r0 + m) * ld
+                    steps[m] = row_at(&rows, r0 + m) * rows.T + t
                     terms[m] = <const floating *>w.terms + (w.ids[steps[m]] if w.ids != NULL else steps[m]) * G * H + j
-                    # While the tiles run: the next panel's input terms, and where the states will be kept.
-                    fetch(<const floating *>w.hs + steps[m] * H + j, w.columns)
-                    if G != RNN:
-                        fetch(<const floating *>w.more + steps[m] * H + j, w.columns)
-                    for g in range(G):
-                        fetch(terms[m] + ahead + g * H, w.columns)
-                        if w.ids != NULL and G != RNN:
-                            fetch(<const floating *>w.gates + (steps[m] * G + g) * H + j, w.columns)
                 g = 0
                 while g < G:
-                    for m in range(m1 - m0):
-                        out[m] = acc + (m * G + g) * w.columns
-                        for k in range(w.together):  # the gru's x W_xn + b_xn is added after the reset
-                            start[m] = terms[m] + (g + k) * H if G != GRU or g + k < 2 else <const floating *>w.b_hn + j
+                    for i in range(t0, t1):
+                        m0, m1 = i * now // tiles - r0, (i + 1) * now // tiles - r0
+                        for m in range(m0, m1):
+                            # While the tile runs: the next panel's input terms, and where the states will be kept.
+                            if g == 0:
+                                fetch(<const floating *>w.hs + steps[m] * H + j, w.columns)
+                            if g == 0 and G != RNN:
+                                fetch(<const floating *>w.more + steps[m] * H + j, w.columns)
+                            out[m] = acc + (m * G + g) * w.columns
+                            for k in range(w.together):  # the gru's x W_xn + b_xn is added after the reset
+                                fetch(terms[m] + ahead + (g + k) * H, w.columns)
+                                if w.ids != NULL and G != RNN:
+                                    fetch(<const floating *>w.gates + (steps[m] * G + g + k) * H + j, w.columns)
+                                start[m] = (terms[m] + (g + k) * H if G != GRU or g + k < 2
+                                            else <const floating *>w.b_hn + j)
+                                if not in_place:
+                                    copy_columns(out[m] + k * w.columns, start[m], min(w.columns, H - j))
                             if not in_place:
-                                copy_columns(out[m] + k * w.columns, start[m], min(w.columns, H - j))
-                        if not in_place:
-                            start[m] = out[m]
-                    tile_of(w.pairs, <int>(m1 - m0), vectors, w.depth, a, <const floating *>w.packed +
-                            (p * G + g) * w.depth * w.columns, w.columns * w.together, start, out)
+                                start[m] = out[m]
+                        tile_of(w.pairs, <int>(m1 - m0), vectors, w.depth, a + m0, <const floating *>w.packed +
+                                (p * G + g) * w.depth * w.columns, w.columns * w.together, start + m0, out + m0)
                     g += w.together
-                for m in range(m1 - m0):
+                for m in range(r1 - r0):
                     for v in range(vectors // w.together):
                         run_cells(w, H, j + v * lanes, steps[m], terms[m] + v * lanes,
                                   <const floating *>acc + m * G * w.columns + v * lanes, cells,
-                                  <const floating *>h + (m0 + m) * ld, h_next + (m0 + m) * ld, c + (m0 + m) * ld)
+                                  <const floating *>h + (r0 + m) * ld, h_next + (r0 + m) * ld, c + (r0 + m) * ld)
         # Rows that end here: they have this step and not the next.
         for m in range(count_of(&rows, rows.alive[t + 1]), now):
             memcpy(<floating *>w.h_last + row_at(&rows, m) * H, h_next + m * ld, H * sizeof(floating))

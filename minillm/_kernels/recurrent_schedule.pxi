@@ -111,7 +111,7 @@ cdef int run_rows(Recurrence *w, const floating[:, ::1] W_h, int threads) except
     w.panels, w.depth, w.rows.threads = ceil_div(H, w.columns), H if w.is_forward else GH, splits
     cdef Py_ssize_t states = 4 * w.ld if w.is_forward else 2 * w.ld + (w.lda if w.pairs else 0)  # of a row
     cdef Py_ssize_t packed_size = w.panels * w.columns * GH * itemsize
-    w.scratch_each = 2 * TILE_SIZE + 5 * VECTOR_BYTES + 3 * 64 + ceil_div(w.rows.B, splits) * states * itemsize
+    w.scratch_each = 2 * TILES_TOGETHER * TILE_SIZE + 5 * VECTOR_BYTES + 3 * 64 + ceil_div(w.rows.B, splits) * states * itemsize
     w.scratch_each = ceil_div(w.scratch_each, 64) * 64
     cdef Workspace work = Workspace(packed_size + splits * w.scratch_each + lines_size(1, H) + 128), pairs_of_W_h
     cdef const floating **lines = lines_of(work, &W_h[0, 0], H, GH)

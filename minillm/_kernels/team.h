@@ -349,9 +349,6 @@ static int threads_now(int threads)
     return threads;
 }
 
-/* How many threads this Python thread may use; 0: use_threads has set no number. */
-static __thread int chosen_threads = 0;
-
 static void be_patient(int on)
 {
     STORE(&patient, on);

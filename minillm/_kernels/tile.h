@@ -73,11 +73,12 @@
 #define STRETCH 256 /* terms, or pairs of them, that are summed from zero */
 #define LINES 8 /* of b, that are read at a time where it comes from memory */
 /* Bytes of a panel of b that is wider than two vectors, and of a block; tiles that pass over a panel
- * together (gemm.pxi); and the cache into which a line is fetched that will be needed soon. */
+ * together, and rows that read b where it lies, up to FEW_BYTES of it (gemm.pxi); and the cache into
+ * which a line is fetched that will be needed soon. */
 #if defined(__AVX2__) && !defined(__AVX512F__)
-enum { PANEL_BYTES = 32768, BLOCK_BYTES = 2097152, TILES_TOGETHER = 8, LEVEL = 3 };
+enum { PANEL_BYTES = 32768, BLOCK_BYTES = 2097152, TILES_TOGETHER = 8, FEW_ROWS = 12, LEVEL = 3 };
 #else
-enum { PANEL_BYTES = 1048576, BLOCK_BYTES = 524288, TILES_TOGETHER = 1, LEVEL = 2 };
+enum { PANEL_BYTES = 1048576, BLOCK_BYTES = 524288, TILES_TOGETHER = 1, FEW_ROWS = 32, LEVEL = 2 };
 #endif
 #define PREFETCH(address) __builtin_prefetch(address, 0, LEVEL)
 #define TILE_SIZE (24 * VECTOR_BYTES) /* bytes of the largest tile */

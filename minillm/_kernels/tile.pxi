@@ -7,6 +7,7 @@ cdef extern from "tile.h" nogil:
         STRETCH
         PANEL_BYTES
         TILES_TOGETHER
+        FEW_ROWS
         BLOCK_BYTES
     int TILE_ROWS(int vectors)
     int SQUARE_SIDE(int itemsize)

@@ -39,7 +39,8 @@ class Copying:
 class Activity:
     """The gates and states of one recurrent layer over the text."""
 
-    values: dict[str, NDArray]  # by name, such as "f", "c" and "h": (T, H) each
+    # By name, such as "f", "c" and "h", which is the output and comes last: (T, H) each.
+    values: dict[str, NDArray]
 
 
 @dataclass(frozen=True)

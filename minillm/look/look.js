@@ -449,7 +449,7 @@ function byDistance(matrix, row) {
 
 const NAMES = {
   i: "i, input gate", f: "f, forget gate", g: "g, candidate", o: "o, output gate", c: "tanh(c), cell", h: "h, output",
-  r: "r, reset gate", z: "z, update gate", n: "n, candidate",
+  r: "r, reset gate", z: "z, update gate", n: "n, candidate", y: "tanh(y), output",
 };
 const LINES = ["one", "two", "three"];
 
@@ -458,7 +458,7 @@ function activity() {
   const gates = names.filter((name) => "ifo rz".includes(name));
   const means = gates.length ? "The lines are means over all units: 1 is open, 0 is closed. " : "";
   const part = section(gates.length ? "Gates and states" : "States", `A column for each ${data.unit}. ${means}Below, single `
-    + `units: those whose output h changes most from one ${data.unit} to the next.`);
+    + `units: those whose output changes most from one ${data.unit} to the next.`);
   let layer = 0, name = names.includes("c") ? names.indexOf("c") : names.length - 1;
   if (data.activity.length > 1) part.append(choices("layer", data.activity.map((_, at) => `${at + 1}`), 0, (at) => { layer = at; }));
   const box = make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "gates and states over the text" });

@@ -8,12 +8,18 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from minillm.data.files import copy_file
+from minillm.data.registry import absolute
 from minillm.data.windows import Ids
 from minillm.decoding import Sampling, Writer
 from minillm.errors import InputError
+from minillm.formats.format import Contents
 from minillm.look.inside import Inside
 from minillm.metrics import frequency_loss
-from minillm.runs.kind import Given, Job, Kind, Parts, Results
+from minillm.option import make
+from minillm.runs.config import save_run
+from minillm.runs.folder import RunFolder
+from minillm.runs.kind import Given, Job, Kind, Parts, Results, Stored, described
 from minillm.runs.kinds._adaptation import gained_and_forgotten, with_replay
 from minillm.runs.kinds._best_ngram import best_ngram, inside_beside, results_beside
 from minillm.runs.kinds._mixture import MixtureReader
@@ -21,7 +27,7 @@ from minillm.runs.kinds._sources import with_sources
 from minillm.runs.kinds._text_data import evaluation_ids, figures_of, open_text, results_on
 from minillm.runs.run import Run
 from minillm.runs.settings import Evaluation, TextEvaluation, config_from
-from minillm.text import Vocabulary, banned_ids, opening_id, unit_name
+from minillm.text import Vocabulary, banned_ids, opening_id, unit_name, unit_to_learn
 from minillm.training import Summary
 from minillm.training.dynamic_evaluation import Adapted, adapt
 from minillm.training.language_model import (
@@ -70,6 +76,30 @@ def _one_token(tokenizer: Vocabulary, text: str) -> int:
     if len(ids) != 1:
         raise InputError(f"--stop: expected a single {unit_name(tokenizer)}, found {text!r}")
     return int(ids[0])
+
+
+def save_imported(kind: Kind, contents: Contents, file: str, folder: RunFolder) -> str:
+    """Save a model of another program as a run of a kind; return a line about it.
+
+    A file with quantised weights is copied as it is.
+    """
+    model, tokenizer, chat = contents.model, contents.tokenizer, contents.chat
+    if chat is not None:
+        make(Sampling, chat.sampling, f"{file}: its values for sampling: ")
+    settings = kind.settings(unit=unit_to_learn(tokenizer))
+    data = {"files": [], "imported": absolute(file), "documents": tokenizer.eos is not None}
+    stored = Stored(kind, model.config, settings, data)
+    quantised = any(not isinstance(weight, np.ndarray) for weight in model.params.values())
+    weights = partial(copy_file, file) if quantised else model.params
+    save_run(folder, stored, weights, {"tokenizer": tokenizer}, chat=chat)
+    return described(model, tokenizer)
+
+
+def known_config(job: Job) -> Any:
+    """The config of the run to resume, or of the run of ``--init``; None for a fresh model."""
+    if job.stored is not None:
+        return job.stored.config
+    return None if job.initial is None else job.initial.model.config
 
 
 class WritingKind(Kind):
@@ -152,16 +182,18 @@ class TextKind(WritingKind):
     Its settings have ``unit``, ``batch`` and ``window``.
     """
 
-    def new_model(self, settings: Any, vocabulary: int, rng: np.random.Generator) -> Any:
-        """The model with fresh parameters."""
-        return self.model(config_from(settings, self.config, vocabulary=vocabulary), rng)
+    def new_model(self, job: Job, vocabulary: int, rng: np.random.Generator) -> Any:
+        """The model with fresh parameters, of the sizes of the run to begin or to go on with."""
+        known = known_config(job)
+        rows = vocabulary if known is None else None  # or those that are known
+        return self.model(config_from(job.settings, self.config, known, vocabulary=rows), rng)
 
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
         """Hold out the last tenth of the text; the rest determines the vocabulary."""
         settings = job.settings
         tokenizer, training, validation, facts = open_text(job)
         training, validation = with_replay(training, job)[:], validation[:]
-        model = self.new_model(settings, len(tokenizer), rng)
+        model = self.new_model(job, len(tokenizer), rng)
         return Parts(
             model=model,
             task=LanguageModelTask(model, training, validation, settings.batch, settings.window),
