@@ -78,7 +78,10 @@ class Adapted(NamedTuple):
 
 
 def default_rate(model: Any) -> float:
-    """The rate for a model of this width, and of this depth: the steps of stacked blocks add up."""
+    """The rate for a model of this width: 0.3 / H of one hidden layer, 0.013 / D of blocks.
+
+    The steps of a sum of H inputs add up, and so do the steps of the blocks of a stack.
+    """
     hidden = getattr(model.config, "hidden", None)
     return RATE / hidden if hidden else BLOCKS_RATE / model.config.width
 

@@ -20,6 +20,7 @@ TEXT += ":,\n" * 3
 KINDS = {
     "lm": {"hidden": 12, "embedding": 6, "batch": 4, "window": 8},
     "neural-ngram": {"hidden": 8, "batch": 4, "window": 8},
+    "mamba": {"width": 8, "layers": 2, "batch": 4, "window": 8},
     "gpt": {"width": 8, "heads": 2, "layers": 2, "context": 12, "batch": 4},
     "llama": {"width": 8, "heads": 2, "layers": 2, "context": 12, "batch": 4},
     "variant": {"width": 8, "heads": 2, "layers": 2, "context": 12, "batch": 4},
