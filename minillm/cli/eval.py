@@ -2,8 +2,9 @@
 
 The data are the part that was held out in training, or all of the FILEs.
 A language model: nats and bits per token, perplexity; the loss of the best n-gram of the same
-training text; and with --mix the loss of both in a mixture with n-grams of the text read so far.
-An encoder-decoder: also the share of unknown words in the targets, exact outputs and token errors;
+training text; with --adapt the loss of a copy that learns from the text as it reads it; and with
+--mix the loss of the network and the n-gram in a mixture with n-grams of the text read so far.  An
+encoder-decoder: also the share of unknown words in the targets, exact outputs and token errors;
 with the packages of the extra "metrics", also BLEU, chrF and ROUGE (stemmed, 0 to 1).  Where
 targets are summaries of their sources: also what is not in the source, what is copied, and what
 repeats; and ROUGE of the first sentence, of the one that TextRank chooses, and of the best one.
@@ -18,6 +19,7 @@ error.
 examples:
   minillm eval runs/first
   minillm eval runs/first other.txt --json
+  minillm eval runs/first other.txt --adapt
   minillm eval runs/first --mix
   cat *.txt | minillm eval runs/first -
   minillm eval runs/cmudict --part test --beam 5

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from minillm.look.page import Page
 from minillm.models.vectors import Vectors
 from minillm.option import check_names, make, types_of
 from minillm.runs.abilities import (
+    Adapts,
     Answers,
     Attends,
     AttendsToSource,
@@ -121,20 +123,35 @@ class Run:
         prompt: str = "",
         length: int = 500,
         stop: Sequence[str] = (),
+        adapt: bool = False,
         **sampling: object,
     ) -> Iterator[str]:
         """The prompt and its continuation, piece by piece as it is drawn.
 
         ``length`` counts tokens.  The text ends before a token in ``stop``.  A model that was
-        trained on documents may also end it.  The other arguments, such as ``temperature`` and
-        ``seed``, are the fields of :class:`minillm.decoding.Sampling`.
+        trained on documents may also end it.  With ``adapt``, a copy of the model learns the prompt
+        first: see :mod:`minillm.training.dynamic_evaluation`.  The other arguments, such as
+        ``temperature`` and ``seed``, are the fields of :class:`minillm.decoding.Sampling`.
 
         >>> run = minillm.load("runs/first")  # doctest: +SKIP
         >>> "".join(run.write("The ", length=200, seed=1))  # doctest: +SKIP
         """
         kind = self._able(Writes)
-        check_names(sampling, [*types_of(Sampling), "length", "stop"])
-        return kind.write(self, prompt, length, make(Sampling, sampling), stop)
+        check_names(sampling, [*types_of(Sampling), "length", "stop", "adapt"])
+        options = make(Sampling, sampling)
+        return kind.write(self._adapted(prompt) if adapt else self, prompt, length, options, stop)
+
+    def _adapted(self, prompt: str) -> "Run":
+        """This run with a model that has learned a prompt."""
+        if not isinstance(self.kind, Adapts):
+            able = " or ".join(kind.name for kind in kinds().values() if isinstance(kind, Adapts))
+            raise InputError(f"--adapt: expected a run of {able}, found {self.kind.name}")
+        ids = self.tokenizer.opened(self.tokenizer.encode_known(prompt, "--prompt"))
+        if len(ids) < 2:
+            raise InputError(f"--adapt: expected a --prompt of 2 tokens or more, found {len(ids)}")
+        run = copy(self)
+        run.model = self.kind.adapted(self, ids).model
+        return run
 
     def generate(self, prompt: str = "", **options: Any) -> str:
         """The prompt and its continuation as one text; it has the options of ``write``.

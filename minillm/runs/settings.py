@@ -460,6 +460,9 @@ class ComparedEvaluation(Evaluation):
 class TextEvaluation(ComparedEvaluation):
     """Options of measuring a language model on a text."""
 
+    adapt: bool = option(
+        False, "also measure a copy of the model that learns each window of the text once scored"
+    )
     mix: bool = option(
         False,
         "also measure a mixture of the model with n-grams of its training text and of the text "

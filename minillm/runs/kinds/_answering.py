@@ -57,10 +57,17 @@ class AnswerEvaluation(TextEvaluation):
     )
 
 
+def require_text(options: TextEvaluation, expected: str) -> None:
+    """InputError if there is an option for texts alone; ``expected`` ends its message."""
+    for name in ("adapt", "mix"):
+        if getattr(options, name):
+            raise InputError(f"--{name}: expected {expected}")
+
+
 def results_of(run: Run, given: Given, options: AnswerEvaluation) -> Results | None:
     """The figures on files of conversations or of multiple choice; None for other data.
 
-    InputError for other data with ``pattern``, and for these data with ``mix``.
+    InputError for other data with ``pattern``, and for these data with ``adapt`` or ``mix``.
     """
     results, expression = None, options.pattern
     if given.pairs is not None:
@@ -72,8 +79,8 @@ def results_of(run: Run, given: Given, options: AnswerEvaluation) -> Results | N
         results = _results_on_conversations(run, given, _compiled(expression))
     if results is None and expression is not None:
         raise InputError("--pattern: expected a FILE of conversations with it")
-    if results is not None and options.mix:
-        raise InputError(f"--mix: expected a text, found {given.title}: conversations or questions")
+    if results is not None:
+        require_text(options, f"a text, found {given.title}: conversations or questions")
     return results
 
 

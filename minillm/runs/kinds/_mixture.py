@@ -21,7 +21,7 @@ from minillm.models.ngram import NGram
 from minillm.models.suffix_array import UnboundedNGram
 from minillm.runs.kind import Results
 from minillm.runs.kinds._best_ngram import COUNTED, ngram_of
-from minillm.runs.kinds._text_data import held_out_ids, results_on, training_ids
+from minillm.runs.kinds._text_data import figures_of, held_out_ids, training_ids
 from minillm.runs.run import Run
 
 ORDER = 20  # of the cache
@@ -75,9 +75,7 @@ class MixtureReader:
         """The figures of the mixture on a text, and the mean of each weight."""
         mixed = self.read(ids, losses)
         nats, tokens = -float(np.log(mixed.p).mean()), len(losses)
-        figures = results_on("", self.run.tokenizer, ids, nats, tokens)
-        kept = ("nats", "bits", "perplexity")
-        results = {f"mixture_{k}": v for k, v in figures.items() if k.startswith(kept)}
+        results = figures_of("mixture", self.run.tokenizer, ids, nats, tokens)
         for name, weights in zip(self.names, mixed.weights, strict=True):
             results[f"mixture_weight_of_{name}"] = float(weights.mean())
         return results

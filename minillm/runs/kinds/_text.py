@@ -24,11 +24,12 @@ from minillm.runs.kinds._adaptation import gained_and_forgotten, with_replay
 from minillm.runs.kinds._best_ngram import best_ngram, inside_beside, results_beside
 from minillm.runs.kinds._mixture import MixtureReader
 from minillm.runs.kinds._sources import with_sources
-from minillm.runs.kinds._text_data import evaluation_ids, open_text, results_on
+from minillm.runs.kinds._text_data import evaluation_ids, figures_of, open_text, results_on
 from minillm.runs.run import Run
 from minillm.runs.settings import Evaluation, TextEvaluation, config_from
 from minillm.text import Vocabulary, banned_ids, opening_id, unit_name, unit_to_learn
 from minillm.training import Summary
+from minillm.training.dynamic_evaluation import Adapted, adapt
 from minillm.training.language_model import (
     LanguageModelTask,
     WindowTask,
@@ -121,20 +122,42 @@ class WritingKind(Kind):
     def evaluate(self, run: Run, given: Given, options: TextEvaluation) -> Results:
         """Nats and bits per token, per byte and per character, and perplexity."""
         name, ids = evaluation_ids(run, given, options.part)
+        losses_on = partial(self.losses_on, run)
         if options.mix:
-            losses = self.losses_on(run, ids)
+            losses = losses_on(ids)
             nats, tokens = float(losses.mean()), len(losses)
         else:
             nats, tokens = self.nats_on(run, ids)
         results = results_on(name, run.tokenizer, ids, nats, tokens)
         if options.beside:
             results |= results_beside(run, ids)
+        if options.adapt:
+            losses_on = partial(self.adapted_losses_on, run)
+            losses = losses_on(ids)
+            nats, tokens = float(losses.mean()), len(losses)
+            results |= figures_of("adapted", run.tokenizer, ids, nats, tokens)
         if options.mix:
             reader = MixtureReader(run)
             if given.title:
-                reader.start(partial(self.losses_on, run))
+                reader.start(losses_on)
             results |= reader.results(ids, losses)
         return results
+
+    def adapted(self, run: Run, ids: Ids) -> Adapted:
+        """A copy of the model that has learned a text: see :func:`adapt`.
+
+        InputError for quantised weights.
+        """
+        if any(not isinstance(weight, np.ndarray) for weight in run.model.params.values()):
+            raise InputError(
+                "--adapt: expected weights in floats, which can learn, found quantised ones "
+                "(`minillm quantise --to f32` makes floats of them)"
+            )
+        return adapt(run.model, ids)
+
+    def adapted_losses_on(self, run: Run, ids: Ids) -> NDArray[np.float64]:
+        """The loss of each token after the first, in nats, before it is learned."""
+        return self.adapted(run, ids).losses
 
     def look_beside(self, run: Run, text: str) -> Inside | None:
         """The best n-gram's predictions of a text: see :meth:`minillm.runs.run.Run.look`."""
