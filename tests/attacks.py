@@ -24,6 +24,7 @@ from minillm.layers.gradients import PartlyTrained
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.models.mamba import Mamba, MambaConfig
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.ops.gradient_cases import CASES
 from minillm.training.lora import LowRank
@@ -235,6 +236,7 @@ def models():
     yield GPT(GPTConfig(5, 8, layers=2, heads=2, width=8), rng), (ids, ids)
     for cell in ("rnn", "lstm", "gru"):
         yield LanguageModel(LanguageModelConfig(5, 4, 6, layers=2, cell=cell), rng), (ids, ids)
+    yield Mamba(MambaConfig(5, layers=2, width=8), rng), (ids, ids)
     for kind in ("none", "dot", "general", "additive"):
         config = EncoderDecoderConfig(5, 5, embedding=3, hidden=4, layers=2, attention=kind)
         yield EncoderDecoder(config, rng), pairs

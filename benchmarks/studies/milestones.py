@@ -1,9 +1,9 @@
 """Train the history of language models on one text, each for the same time.
 
-The n-grams of orders 1 to 10, the neural n-gram, three recurrent networks (rnn, lstm, gru) and a
-GPT learn from the same text, character by character.  They are measured in bits per character on
-its last tenth, which none of them has seen.  Each of the five networks is trained for M minutes,
-with the defaults of its kind; counting takes a second.
+The n-grams of orders 1 to 10, the neural n-gram, three recurrent networks (rnn, lstm, gru), a GPT,
+and two recurrences of today (min_gru, mamba) learn from the same text, character by character.
+They are measured in bits per character on its last tenth, which none of them has seen.  Each of the
+seven networks is trained for M minutes, with the defaults of its kind; counting takes a second.
 
 DIR gets the table (milestones.md), the losses by time (milestones.svg), all figures
 (milestones.json), and a run for each model.  Ctrl-C saves and stops.  The same command again
@@ -11,9 +11,9 @@ continues: what is finished is kept.
 
 examples:
   minillm milestones --minutes 0.5
-        on the Python language reference, which ships with every CPython; 3 minutes in all
+        on the Python language reference, which ships with every CPython; 4 minutes in all
   minillm milestones shakespeare.txt --minutes 5 --out runs/shakespeare
-        on a text of your own; half an hour in all
+        on a text of your own; 40 minutes in all
   minillm generate runs/milestones/gpt
         each model is a run
 """
@@ -65,6 +65,8 @@ MODELS: dict[str, tuple[str, Settings]] = {
     "lstm": ("lm", {"cell": "lstm"}),
     "gru": ("lm", {"cell": "gru"}),
     "gpt": ("gpt", {}),
+    "min-gru": ("lm", {"cell": "min_gru", "layers": 2}),
+    "mamba": ("mamba", {}),
 }
 
 

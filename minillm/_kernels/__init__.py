@@ -34,7 +34,7 @@ from minillm.errors import InputError, short
 TOPICS = (
     *("matmul", "embedding", "recurrent", "attention", "cross_entropy", "activations"),
     *("normalisation", "rotary", "adam", "decoder", "quantised", "llama"),
-    *("pointer", "ngram", "word2vec", "bpe"),
+    *("pointer", "scan", "ngram", "word2vec", "bpe"),
 )
 INSTRUCTION_SETS = ("avx512", "avx2", "baseline")  # best first
 PRECISIONS = ("float32", "bfloat16")

@@ -1,22 +1,26 @@
 """Measure a model on held-out data.
 
 The data are the part that was held out in training, or all of the FILEs.
-A language model: nats and bits per token, perplexity; and the loss of the best n-gram of the same
-training text.  An encoder-decoder: also the share of unknown words in the targets, exact outputs
-and token errors; with the packages of the extra "metrics", also BLEU, chrF and ROUGE (stemmed, 0
-to 1).  Where targets are summaries of their sources: also what is not in the source, what is
-copied, and what repeats; and ROUGE of the first sentence, of the one that TextRank chooses, and of
-the best one.  Several targets of a source are references, and the best one counts.  A
-classifier: accuracy, macro-F1 and the confusion matrix; for texts, also the accuracy of TF-IDF with
-logistic regression, trained on the same texts (this needs the package scikit-learn).  A qa model:
-exact match and F1 in percent, and both figures for counting shared words.  A llama or a chat, on
-JSON lines: for conversations, the loss of the answers, and with --pattern the share of written
-answers that match; for multiple choice, in the form of HellaSwag or ARC, the share of right
-answers, with its standard error.
+A language model: nats and bits per token, perplexity; the loss of the best n-gram of the same
+training text; with --adapt the loss of a copy that learns from the text as it reads it; and with
+--mix the loss of the network and the n-gram in a mixture with n-grams of the text read so far.  An
+encoder-decoder: also the share of unknown words in the targets, exact outputs and token errors;
+with the packages of the extra "metrics", also BLEU, chrF and ROUGE (stemmed, 0 to 1).  Where
+targets are summaries of their sources: also what is not in the source, what is copied, and what
+repeats; and ROUGE of the first sentence, of the one that TextRank chooses, and of the best one.
+Several targets of a source are references, and the best one counts.  A classifier: accuracy,
+macro-F1 and the confusion matrix; for texts, also the accuracy of TF-IDF with logistic regression,
+trained on the same texts (this needs the package scikit-learn).  A qa model: exact match and F1 in
+percent, and both figures for counting shared words.  A llama or a chat, on JSON lines: for
+conversations, the loss of the answers, and with --pattern the share of written answers that match;
+for multiple choice, in the form of HellaSwag or ARC, the share of right answers, with its standard
+error.
 
 examples:
   minillm eval runs/first
   minillm eval runs/first other.txt --json
+  minillm eval runs/first other.txt --adapt
+  minillm eval runs/first --mix
   cat *.txt | minillm eval runs/first -
   minillm eval runs/cmudict --part test --beam 5
   minillm eval runs/multi30k val.tsv

@@ -1,9 +1,9 @@
 """Write a model in the format of another program.
 
 An n-gram model becomes an ARPA file, which SRILM and KenLM read; word vectors one of the formats of
-word2vec, which gensim reads; a GPT or a Llama of byte pairs, or a BERT, a folder that Hugging
-Face's transformers loads; a Llama also a GGUF file, which llama.cpp loads.  A variant of Llama
-(Mistral, Qwen, SmolLM, Gemma, Phi) is written as a Llama is, in the form of its family.
+word2vec, which gensim reads; a GPT, a Llama or a Mamba of byte pairs, or a BERT, a folder that
+Hugging Face's transformers loads; a Llama also a GGUF file, which llama.cpp loads.  A variant of
+Llama (Mistral, Qwen, SmolLM, Gemma, Phi) is written as a Llama is, in the form of its family.
 
 examples:
   minillm export runs/words model.arpa
@@ -31,8 +31,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the file and its format."""
     add_run(
         parser,
-        "a run of ngram, word2vec, gpt, llama, variant, chat, bert or encoder, or one fine-tuned "
-        "from these",
+        "a run of ngram, word2vec, gpt, llama, variant, mamba, chat, bert or encoder, or one "
+        "fine-tuned from these",
     )
     parser.add_argument(
         "file",

@@ -8,6 +8,7 @@ examples:
   minillm generate runs/first --prompt "The while statement" --length 1000
   minillm generate runs/first --temperature 0             the most probable tokens: it will repeat
   minillm generate runs/first --temperature 1 --top-p 0.9 --seed 7
+  minillm generate runs/first --adapt --prompt "$(cat chapter.txt)"
 """
 
 import argparse
@@ -15,6 +16,7 @@ import sys
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import (
+    add_flag,
     add_option,
     add_run,
     add_settings,
@@ -34,6 +36,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_option(parser, "--length N", length, integer(1, 10**8), 500)
     stop = "end before this character, word or byte pair; may be given several times"
     parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help=stop)
+    adapt = "let a copy of the model learn the prompt first: for a long one"
+    add_flag(parser, "--adapt", adapt)
     add_settings(parser, Sampling)
 
 
@@ -43,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
         prompt=args.prompt,
         length=args.length,
         stop=args.stop,
+        adapt=args.adapt,
         **given_settings(args, Sampling),
     )
     for piece in pieces:

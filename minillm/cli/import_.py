@@ -1,11 +1,11 @@
 """Read a model that another program wrote.
 
 Make a run from an ARPA file or word vectors of word2vec or GloVe (gzip too), from a GGUF
-file with a Llama, or from a folder with a GPT-2, a Llama or a BERT as Hugging Face's transformers
-stores it (config.json, model.safetensors or several files with an index, and a tokenizer).  For a
-Llama there may also be a Mistral, a Qwen 2 or 3, a SmolLM 3, a Gemma 3 (of text alone) or a Phi 3,
-and for a BERT a DistilBERT, a RoBERTa, an MPNet or an ELECTRA, or a classifier made from one of
-them.  For a folder of sentence-transformers, embed and similar use its pooling.
+file with a Llama, or from a folder with a GPT-2, a Llama, a Mamba or a BERT as Hugging Face's
+transformers stores it (config.json, model.safetensors or several files with an index, and a
+tokenizer).  For a Llama there may also be a Mistral, a Qwen 2 or 3, a SmolLM 3, a Gemma 3 (of text
+alone) or a Phi 3, and for a BERT a DistilBERT, a RoBERTa, an MPNet or an ELECTRA, or a classifier
+made from one of them.  For a folder of sentence-transformers, embed and similar use its pooling.
 
 Other verbs also accept such a file or folder instead of a run.  They import it into a cache when it
 is first used.

@@ -7,6 +7,7 @@ from minillm.decoding.decoder import Decoder
 from minillm.decoding.gpt_reader import GPTReader
 from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.decoding.llama_reader import LlamaReader
+from minillm.decoding.mamba_reader import MambaReader
 from minillm.decoding.pointer import PointerDecoder
 from minillm.decoding.reader import Reader
 from minillm.decoding.recurrent import NeuralNGramReader, RecurrentReader
@@ -22,6 +23,7 @@ __all__ = [
     "GPTReader",
     "Hypothesis",
     "LlamaReader",
+    "MambaReader",
     "NeuralNGramReader",
     "PointerDecoder",
     "Reader",

@@ -277,7 +277,7 @@ class BERTFolder(Transformers):
             )
         return tokenizer
 
-    def tokenizer_files(self, tokenizer: Any, context: int) -> dict[str, bytes]:
+    def tokenizer_files(self, tokenizer: Any, context: int | None) -> dict[str, bytes]:
         """Files of word pieces, of byte pairs as RoBERTa's are, or as XLM-R's are."""
         if isinstance(tokenizer, WordPieces):
             return tokenizer_files(tokenizer)

@@ -6,8 +6,8 @@
     tokenizer.json        or other files of a tokenizer: see minillm/text/tokenizer_files.py
 
 This page reads and writes the folders of all models; :mod:`minillm.formats.gpt2`,
-:mod:`minillm.formats.bert` and :mod:`minillm.formats.llama` declare the names of their sizes and
-weights, and the values that our models do not vary.
+:mod:`minillm.formats.bert`, :mod:`minillm.formats.llama`, :mod:`minillm.formats.mamba` and others
+declare the names of their sizes and weights, and the values that our models do not vary.
 """
 
 import json
@@ -114,8 +114,11 @@ class Transformers(Format):
         """The entries of config.json besides sizes and fixed ones."""
         raise NotImplementedError
 
-    def tokenizer_files(self, tokenizer: Any, context: int) -> dict[str, bytes]:
-        """The files that describe a tokenizer; InputError for one that transformers lacks."""
+    def tokenizer_files(self, tokenizer: Any, context: int | None) -> dict[str, bytes]:
+        """The files that describe a tokenizer; InputError for one that transformers lacks.
+
+        ``context``: the largest number of tokens that the model reads, if there is one.
+        """
         return byte_pair_files(tokenizer, self.tokenizer_class, context)
 
     def tied(self, config: Any) -> dict[str, tuple[str, str]]:
@@ -208,7 +211,8 @@ class Transformers(Format):
             **ends,
             **self.entries(config),
         }
-        files = self.tokenizer_files(tokenizer, config.context) | {"config.json": json_file(values)}
+        context = getattr(config, "context", None)
+        files = self.tokenizer_files(tokenizer, context) | {"config.json": json_file(values)}
         if contents.chat:
             files[CHAT_TEMPLATE] = contents.chat.source.encode()
         return files
@@ -468,7 +472,9 @@ def read_finite(tensor: Tensor, name: str, array: NDArray) -> None:
 # --- writing ---------------------------------------------------------------------
 
 
-def byte_pair_files(tokenizer: Vocabulary, tokenizer_class: str, context: int) -> dict[str, bytes]:
+def byte_pair_files(
+    tokenizer: Vocabulary, tokenizer_class: str, context: int | None
+) -> dict[str, bytes]:
     """The files that describe a tokenizer, by name.
 
     InputError for a tokenizer that has other tokens than bytes.
@@ -478,7 +484,7 @@ def byte_pair_files(tokenizer: Vocabulary, tokenizer_class: str, context: int) -
             f"transformers has no tokenizer that splits a text into {tokenizer.unit}s as we do"
         )
     settings: dict[str, Any] = {
-        "model_max_length": context,
+        **({} if context is None else {"model_max_length": context}),
         "clean_up_tokenization_spaces": False,
         "tokenizer_class": tokenizer_class,
     }

@@ -33,15 +33,16 @@ def new_layer(
     if bidirectional:
         forward = new_layer(f"{prefix}.forward", cell, I, H)
         return forward | new_layer(f"{prefix}.reverse", cell, I, H)
-    gates, (_, _, *biases) = CELLS[cell].gates, CELLS[cell].weights
+    gates, names = CELLS[cell].gates, CELLS[cell].weights
 
     def draw_bias(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
         return np.repeat(np.array([n == CELLS[cell].open_gate for n in range(gates)], dtype), H)
 
-    return {
-        f"{prefix}.W_h": Fresh((H, gates * H), side_by_side(gates, orthogonal)),
-        f"{prefix}.W_x": Fresh((I, gates * H), uniform(np.sqrt(3 / I))),
-    } | {f"{prefix}.{name}": Fresh((gates * H,), draw_bias) for name in biases}
+    declared = {
+        "W_h": Fresh((H, gates * H), side_by_side(gates, orthogonal)),
+        "W_x": Fresh((I, gates * H), uniform(np.sqrt(3 / I))),
+    } | {name: Fresh((gates * H,), draw_bias) for name in names if name.startswith("b")}
+    return {f"{prefix}.{name}": fresh for name, fresh in declared.items() if name in names}
 
 
 def orthogonal(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
@@ -51,11 +52,11 @@ def orthogonal(shape: Shape, rng: np.random.Generator, dtype: type) -> NDArray:
 
 def zero_state(params: Params, prefix: str, cell: str, layers: int, B: int) -> State:
     """The state of a stack before a sequence begins: ``prefix.0.h`` (B, M) and so on."""
-    forward = f"{prefix}.0.forward.W_h"
-    W_h = params[forward if forward in params else f"{prefix}.0.W_h"]
-    M = len(W_h) * (2 if forward in params else 1)
+    forward = f"{prefix}.0.forward.W_x"
+    W_x = params[forward if forward in params else f"{prefix}.0.W_x"]
+    M = W_x.shape[1] // CELLS[cell].gates * (2 if forward in params else 1)
     return {
-        f"{prefix}.{number}.{name}": np.zeros((B, M), W_h.dtype)
+        f"{prefix}.{number}.{name}": np.zeros((B, M), W_x.dtype)
         for number in range(layers)
         for name in CELLS[cell].state
     }

@@ -39,7 +39,19 @@ class Copying:
 class Activity:
     """The gates and states of one recurrent layer over the text."""
 
-    values: dict[str, NDArray]  # by name, such as "f", "c" and "h": (T, H) each
+    # By name, such as "f", "c" and "h", which is the output and comes last: (T, H) each.
+    values: dict[str, NDArray]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A passage of the text that occurs in the training text, with its neighbourhood there."""
+
+    before: str
+    passage: str
+    after: str
+    position: int  # of the passage in the training text, in tokens
+    count: int  # of its occurrences there
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,7 @@ class Inside:
     attention: list[AttentionWeights] = field(default_factory=list)
     activity: list[Activity] = field(default_factory=list)  # of each recurrent layer
     contexts: NDArray | None = None  # (T + 1,) tokens of the longest context an n-gram model knew
+    sources: list[Source] = field(default_factory=list)  # in the training text, longest first
     notes: list[str] = field(default_factory=list)
 
     @property

@@ -243,6 +243,18 @@ function contexts(of) {
   }, { extra: data.predictions[text.length] ? "…" : null }));
 }
 
+// --- passages of the training text ----------------------------------------------------------------
+
+function sources() {
+  const part = section("Passages of the training text", "The longest passages of the text that occur in the text that "
+    + "the model was trained on, each with its neighbourhood there.");
+  for (const { passage, before, after, position, count } of data.sources) {
+    part.append(make("p", {}, make("code", { class: "source" }, before, make("mark", {}, passage), after)));
+    part.append(make("p", { class: "muted" }, `at ${data.unit} ${position.toLocaleString("en")}, `
+      + (count > 1 ? `one of ${count.toLocaleString("en")} occurrences` : "the only occurrence")));
+  }
+}
+
 // --- attention -----------------------------------------------------------------------------------
 
 function attention() {
@@ -437,7 +449,7 @@ function byDistance(matrix, row) {
 
 const NAMES = {
   i: "i, input gate", f: "f, forget gate", g: "g, candidate", o: "o, output gate", c: "tanh(c), cell", h: "h, output",
-  r: "r, reset gate", z: "z, update gate", n: "n, candidate",
+  r: "r, reset gate", z: "z, update gate", n: "n, candidate", y: "tanh(y), output",
 };
 const LINES = ["one", "two", "three"];
 
@@ -446,7 +458,7 @@ function activity() {
   const gates = names.filter((name) => "ifo rz".includes(name));
   const means = gates.length ? "The lines are means over all units: 1 is open, 0 is closed. " : "";
   const part = section(gates.length ? "Gates and states" : "States", `A column for each ${data.unit}. ${means}Below, single `
-    + `units: those whose output h changes most from one ${data.unit} to the next.`);
+    + `units: those whose output changes most from one ${data.unit} to the next.`);
   let layer = 0, name = names.includes("c") ? names.indexOf("c") : names.length - 1;
   if (data.activity.length > 1) part.append(choices("layer", data.activity.map((_, at) => `${at + 1}`), 0, (at) => { layer = at; }));
   const box = make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "gates and states over the text" });
@@ -519,6 +531,7 @@ function activity() {
 if (data.predictions.some(Boolean)) predictions();
 if (data.contexts) contexts(data);
 if (data.beside && data.beside.contexts) contexts(data.beside);
+if (data.sources.length) sources();
 if (data.attention.length) attention();
 if (data.gradient.text || data.gradient.source) gradient();
 if (data.activity.length) activity();

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.decoding import Decoder
+from minillm.decoding import Decoder, Reader
 from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.decoding.pointer import log_mixture
 from minillm.layers import dense, recurrent
@@ -138,6 +138,32 @@ def _activity(model: Any, ids: Ids, state: State) -> list[Activity]:
         activity.append(Activity({name: a[0] for name, a in {**gates, "h": hs}.items()}))
         x = hs
     return activity
+
+
+def read_mamba(model: Any, ids: Ids, state: State) -> tuple[Logits, Norms, list[Activity]]:
+    """Read on from a state: ids (T,) -> logits (T, V), gradients (T, T), and of each layer
+
+    ``f``: the share of the state that a column keeps, the mean over its N numbers, (T, E)
+    ``y``: the column's output, gated, as tanh(y), (T, E)
+    """
+    T, E = len(ids), "embedding.E"
+    (y, _), hidden_backward = with_rows(model, {E: ids}).hidden(np.arange(T)[None], state)
+    logits, predict_backward = model.predict(y[0])
+    dys, _ = predict_backward(next_slopes(logits, ids))
+    norms = norms_by_place(dys, T, lambda dy: hidden_backward(dy)[E])
+    reader: Any = Reader(model)
+    steps = list[Any]()
+    for token in ids:
+        _, state, of_layers = reader.step(np.array([token]), state)
+        steps.append(of_layers)
+    activity = []
+    for layer, own in enumerate(zip(*steps, strict=True)):
+        A = -np.exp(model.params[f"layers.{layer}.A_log"])  # (E, N)
+        delta = np.concatenate([step.delta for step in own])
+        kept = np.exp(delta[:, :, None] * A).mean(axis=-1)
+        outputs = np.tanh(np.concatenate([step.gated for step in own]))
+        activity.append(Activity({"f": kept, "y": outputs}))
+    return logits, of_next(norms), activity
 
 
 def read_windows(model: Any, ids: Ids, state: State) -> tuple[Logits, Norms]:

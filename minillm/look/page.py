@@ -9,6 +9,7 @@ import html
 import json
 import math
 import re
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,7 @@ def page_values(inside: Inside) -> dict[str, Any]:
             for part in inside.attention
         ],
         "activity": [_activity(layer) for layer in inside.activity],
+        "sources": [asdict(source) for source in inside.sources],
     }
 
 
@@ -160,12 +162,12 @@ def _beside(inside: Inside, beside: Inside) -> dict[str, Any]:
 def _activity(layer: Activity) -> dict[str, Any]:
     """Means over all units, and the units whose output changes most, one by one."""
     values = layer.values
-    h = values["h"]  # (T, H)
-    changes = np.abs(np.diff(h, axis=0)).sum(axis=0)
+    *_, outputs = values.values()  # (T, H)
+    changes = np.abs(np.diff(outputs, axis=0)).sum(axis=0)
     units = np.argsort(-changes, kind="stable")[:UNITS]
     shown = values | {"c": np.tanh(values["c"])} if "c" in values else values  # from -1 to 1
     return {
-        "units": h.shape[1],
+        "units": outputs.shape[1],
         "shown": [int(unit) for unit in units],
         "values": {
             name: {

@@ -3,23 +3,31 @@
 from minillm.ops.activations import relu as relu
 from minillm.ops.activations import sigmoid as sigmoid
 from minillm.ops.activations import silu as silu
+from minillm.ops.activations import softplus as softplus
 from minillm.ops.activations import tanh as tanh
 from minillm.ops.additive_attention import additive_attention as additive_attention
 from minillm.ops.attention_flow import attention_flow as attention_flow
 from minillm.ops.biased_attention import biased_attention as biased_attention
+from minillm.ops.causal_convolution import causal_convolution as causal_convolution
 from minillm.ops.coverage import coverage as coverage
 from minillm.ops.cross_entropy import cross_entropy as cross_entropy
 from minillm.ops.dropout import dropout as dropout
 from minillm.ops.embedding import embedding as embedding
+from minillm.ops.gated_delta_rule import gated_delta_rule as gated_delta_rule
 from minillm.ops.gelu import gelu as gelu
 from minillm.ops.gru import gru as gru
 from minillm.ops.gru import gru_step as gru_step
 from minillm.ops.layer_norm import add_norm as add_norm
 from minillm.ops.layer_norm import layer_norm as layer_norm
 from minillm.ops.linear import linear as linear
+from minillm.ops.linear_recurrence import linear_recurrence as linear_recurrence
 from minillm.ops.log_likelihood import log_likelihood as log_likelihood
 from minillm.ops.lstm import lstm as lstm
 from minillm.ops.lstm import lstm_step as lstm_step
+from minillm.ops.min_gru import min_gru as min_gru
+from minillm.ops.min_gru import min_gru_step as min_gru_step
+from minillm.ops.min_lstm import min_lstm as min_lstm
+from minillm.ops.min_lstm import min_lstm_step as min_lstm_step
 from minillm.ops.multiplicative_attention import (
     multiplicative_attention as multiplicative_attention,
 )
@@ -37,5 +45,6 @@ from minillm.ops.rotary import rotary as rotary
 from minillm.ops.scaled_dot_product_attention import (
     scaled_dot_product_attention as scaled_dot_product_attention,
 )
+from minillm.ops.selective_scan import selective_scan as selective_scan
 from minillm.ops.softmax import softmax as softmax
 from minillm.ops.swiglu import swiglu as swiglu

@@ -1,4 +1,4 @@
-"""Element-wise non-linearities: tanh, the sigmoid, ReLU and SiLU.
+"""Element-wise non-linearities: tanh, the sigmoid, ReLU, SiLU and softplus.
 
 A backward keeps a view of x or y that is not the caller's, so that setting the ``shape`` of
 the caller's array between the two does not change the gradient.
@@ -85,5 +85,24 @@ def silu(x: NDArray) -> tuple[NDArray, Callable]:
     def backward(dy):
         # y = x s, where ds/dx = s (1 - s)
         return upstream(dy) * s * (1 + x * (1 - s))
+
+    return y, backward
+
+
+def softplus(x: NDArray) -> tuple[NDArray, Callable]:
+    """A smooth ReLU, which is always positive: y = log(1 + exp(x)), of any shape.
+
+    ``backward(dy)`` -> dx = dy sigmoid(x).  Keeps x.
+
+    Source: Dugas, Bengio, Bélisle, Nadeau and Garcia (2000), "Incorporating second-order
+    functional knowledge for better option pricing", equation 2.
+    """
+    checks.floats("softplus", x=(x, "..."))
+    x = x.view()
+    y = np.logaddexp(x, x.dtype.type(0))  # no exp overflows
+    upstream = checks.upstream("softplus", dy=y)
+
+    def backward(dy):
+        return upstream(dy) * logistic(x)
 
     return y, backward

@@ -59,7 +59,7 @@ def _smooth(op: Callable, rng: Generator, B: int = 4, D: int = 5) -> Case:
     return op, (2 * rng.standard_normal((B, D)),)
 
 
-for op in (ops.tanh, ops.sigmoid, ops.silu):
+for op in (ops.tanh, ops.sigmoid, ops.silu, ops.softplus):
     CASES[op.__name__] = partial(_smooth, op)
 
 
@@ -197,13 +197,44 @@ def _recurrence(cell: Cell, rng: Generator, B: int = 3, T: int = 5, I: int = 4, 
     """A recurrence of any cell."""
     G = cell.gates * H
     x, *states = _normal(rng, (B, T, I), *[(B, H)] * len(cell.state))
-    W_x, W_h, *biases = _normal(rng, (I, G), (H, G), *[G] * (len(cell.weights) - 2))
-    weights = W_x / np.sqrt(I), W_h / np.sqrt(H), *biases
+    rows = {"W_x": I, "W_h": H}
+    shapes = [(rows[name], G) if name in rows else G for name in cell.weights]
+    weights = [
+        weight / np.sqrt(len(weight)) if weight.ndim == 2 else weight
+        for weight in _normal(rng, *shapes)
+    ]
     return cell.run, (x, *states, *weights, _lengths(rng, B, T))
 
 
 for name, cell in CELLS.items():
     CASES[name] = partial(_recurrence, cell)
+
+
+@case
+def linear_recurrence(rng: Generator, B: int = 3, T: int = 5, D: int = 3) -> Case:
+    arrays = _normal(rng, (B, T, D), (B, T, D), (B, D))
+    return ops.linear_recurrence, (*arrays, _lengths(rng, B, T))
+
+
+@case
+def causal_convolution(rng: Generator, B: int = 3, T: int = 5, D: int = 3, K: int = 3) -> Case:
+    return ops.causal_convolution, _normal(rng, (B, T, D), (K + 1, D), D, (B, K, D))
+
+
+@case
+def selective_scan(rng: Generator, B: int = 2, T: int = 5, D: int = 3, N: int = 2) -> Case:
+    x, b, c, skip, h0 = _normal(rng, (B, T, D), (B, T, N), (B, T, N), D, (B, D, N))
+    delta, A = rng.uniform(0.1, 2, (B, T, D)), -rng.uniform(0.1, 2, (D, N))
+    return ops.selective_scan, (x, delta, A, b, c, skip, h0)
+
+
+@case
+def gated_delta_rule(
+    rng: Generator, B: int = 2, N: int = 2, T: int = 5, K: int = 3, V: int = 2
+) -> Case:
+    q, k, v, S0 = _normal(rng, (B, N, T, K), (B, N, T, K), (B, N, T, V), (B, N, K, V))
+    alpha, beta = rng.uniform(0.3, 1, (B, N, T)), rng.uniform(0.1, 1, (B, N, T))
+    return ops.gated_delta_rule, (q, k, v, alpha, beta, S0)
 
 
 @case

@@ -50,7 +50,7 @@ class Cell(NamedTuple):
     run: Callable[..., Any]  # over a whole sequence: (x, *state, *weights, lengths=)
     step: Callable[..., Any]  # one step without a backward: (x, *state, *weights)
     state: tuple[str, ...]  # the entries of the state; the first, h, is the output
-    weights: tuple[str, ...]  # W_x, W_h, then the biases
+    weights: tuple[str, ...]  # W_x, W_h unless the gates do not read the state, then the biases
     gates: int
     open_gate: int | None = None  # the gate whose bias begins at 1, not at 0
 

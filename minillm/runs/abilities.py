@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
+from minillm.data.windows import Ids
 from minillm.decoding import Sampling, Translation
 from minillm.decoding.summaries import Length
 from minillm.errors import InputError
@@ -20,6 +21,7 @@ from minillm.runs.kind import Job
 
 if TYPE_CHECKING:
     from minillm.runs.run import Answered, Classified, Run
+    from minillm.training.dynamic_evaluation import Adapted
 
 
 @runtime_checkable
@@ -29,6 +31,13 @@ class Writes(Protocol):
     def write(
         self, run: "Run", prompt: str, length: int, sampling: Sampling, stop: Sequence[str]
     ) -> Iterator[str]: ...
+
+
+@runtime_checkable
+class Adapts(Protocol):
+    """Learn a text while it is read."""
+
+    def adapted(self, run: "Run", ids: Ids) -> "Adapted": ...
 
 
 @runtime_checkable
@@ -92,6 +101,13 @@ class Compares(Protocol):
     """Show next to a look the predictions of a simple model; None if there is none."""
 
     def look_beside(self, run: "Run", text: str) -> Inside | None: ...
+
+
+@runtime_checkable
+class Traces(Protocol):
+    """Add to a look the passages of the text that occur in the training text."""
+
+    def with_sources(self, run: "Run", text: str, inside: Inside) -> Inside: ...
 
 
 @runtime_checkable

@@ -24,6 +24,7 @@ from minillm.runs.run import Run
 from minillm.runs.settings import LENGTHS, LoRASettings, TrainingSettings
 from minillm.training.layout import Arrays
 from minillm.training.lora import LoRA, Merging, new_additions
+from minillm.training.muon import is_hidden
 from minillm.training.optimisers import Optimiser
 from minillm.training.trained import Trained, depths
 
@@ -219,7 +220,7 @@ def lora_targets(
     targets = [
         name
         for name, W in weights.items()
-        if W.ndim == 2 and name not in set(new) and 0 < depth[name] < top
+        if is_hidden(name, W.shape) and name not in set(new) and 0 < depth[name] < top
     ]
     if settings.lora_targets == "attention":
         targets = [name for name in targets if "attention" in name]

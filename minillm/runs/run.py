@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from minillm.look.page import Page
 from minillm.models.vectors import Vectors
 from minillm.option import check_names, make, types_of
 from minillm.runs.abilities import (
+    Adapts,
     Answers,
     Attends,
     AttendsToSource,
@@ -29,6 +31,7 @@ from minillm.runs.abilities import (
     HasVectors,
     Looks,
     Summarises,
+    Traces,
     Translates,
     Writes,
 )
@@ -120,20 +123,35 @@ class Run:
         prompt: str = "",
         length: int = 500,
         stop: Sequence[str] = (),
+        adapt: bool = False,
         **sampling: object,
     ) -> Iterator[str]:
         """The prompt and its continuation, piece by piece as it is drawn.
 
         ``length`` counts tokens.  The text ends before a token in ``stop``.  A model that was
-        trained on documents may also end it.  The other arguments, such as ``temperature`` and
-        ``seed``, are the fields of :class:`minillm.decoding.Sampling`.
+        trained on documents may also end it.  With ``adapt``, a copy of the model learns the prompt
+        first: see :mod:`minillm.training.dynamic_evaluation`.  The other arguments, such as
+        ``temperature`` and ``seed``, are the fields of :class:`minillm.decoding.Sampling`.
 
         >>> run = minillm.load("runs/first")  # doctest: +SKIP
         >>> "".join(run.write("The ", length=200, seed=1))  # doctest: +SKIP
         """
         kind = self._able(Writes)
-        check_names(sampling, [*types_of(Sampling), "length", "stop"])
-        return kind.write(self, prompt, length, make(Sampling, sampling), stop)
+        check_names(sampling, [*types_of(Sampling), "length", "stop", "adapt"])
+        options = make(Sampling, sampling)
+        return kind.write(self._adapted(prompt) if adapt else self, prompt, length, options, stop)
+
+    def _adapted(self, prompt: str) -> "Run":
+        """This run with a model that has learned a prompt."""
+        if not isinstance(self.kind, Adapts):
+            able = " or ".join(kind.name for kind in kinds().values() if isinstance(kind, Adapts))
+            raise InputError(f"--adapt: expected a run of {able}, found {self.kind.name}")
+        ids = self.tokenizer.opened(self.tokenizer.encode_known(prompt, "--prompt"))
+        if len(ids) < 2:
+            raise InputError(f"--adapt: expected a --prompt of 2 tokens or more, found {len(ids)}")
+        run = copy(self)
+        run.model = self.kind.adapted(self, ids).model
+        return run
 
     def generate(self, prompt: str = "", **options: Any) -> str:
         """The prompt and its continuation as one text; it has the options of ``write``.
@@ -317,8 +335,9 @@ class Run:
 
         A notebook shows it; ``save(file)`` writes it, and ``inside`` has its numbers.  ``beside``
         is another run, whose predictions of the same text, or of the same output, are set beside
-        these; a network that was trained on text has the best n-gram of that text beside it by
-        default.  ``target`` is the output of a translator to look at; by default it is its own.
+        these.  A network that was trained on text has the best n-gram of that text beside it by
+        default, and the page shows the passages that occur in that text.  ``target`` is the output
+        of a translator to look at; by default it is its own.
 
         >>> minillm.load("runs/first").look("The while statement")  # doctest: +SKIP
         """
@@ -334,6 +353,8 @@ class Run:
         elif beside is not None and "target" in self.vocabularies:
             options["target"] = self.translate(text)
         inside = self._able(Looks).look(self, text, **options)
+        if isinstance(self.kind, Traces):
+            inside = self.kind.with_sources(self, text, inside)
         if beside is None:
             kind = self.kind
             return Page(

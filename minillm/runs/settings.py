@@ -456,6 +456,20 @@ class ComparedEvaluation(Evaluation):
     beside: bool = option(False, "also measure the best n-gram, TF-IDF, or extracts")
 
 
+@dataclass(frozen=True)
+class TextEvaluation(ComparedEvaluation):
+    """Options of measuring a language model on a text."""
+
+    adapt: bool = option(
+        False, "also measure a copy of the model that learns each window of the text once scored"
+    )
+    mix: bool = option(
+        False,
+        "also measure a mixture of the model with n-grams of its training text and of the text "
+        "read so far",
+    )
+
+
 # --- facts about the data of a run --------------------------------------------------------------
 
 

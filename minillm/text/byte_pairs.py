@@ -92,6 +92,7 @@ class BytePairs(ByteTokens):
         shown: the specials that are part of an answer's text, such as ``<think>``.
         lstrip, rstrip: the specials that take the white space before them, or after them.
         unused: the specials that have an id, but that no text becomes.
+        A special of white space may be made by merges, too (GPT-NeoX): then it has two ids.
 
         ValueError if these do not fit together.
         """
@@ -102,22 +103,26 @@ class BytePairs(ByteTokens):
         self._table = merges if isinstance(merges, MergeTable) else _numbered(merges)
         if whole:
             self._table.whole = self._not_merged(self._table.tokens)
-        numbers = {token: number for number, token in enumerate(self._table.tokens)}
+        tokens = list(self._table.tokens)
+        self._numbers = {token: number for number, token in enumerate(tokens)}
+        numbers: dict[str, int] = {}  # of the specials
         for special in self.specials:
-            if not special or special.encode() in numbers:
+            merged = special.encode() in self._numbers and not special.isspace()
+            if not special or merged or special in numbers:
                 raise ValueError(f"specials: expected distinct new tokens, found {short(special)}")
-            numbers[special.encode()] = len(numbers)
-        self._numbers = numbers
-        self._lengths = np.fromiter(map(len, numbers), np.int64)
-        self._ids = np.arange(len(numbers), dtype=np.int32)
+            numbers[special] = len(tokens)
+            self._numbers.setdefault(special.encode(), len(tokens))
+            tokens.append(special.encode())
+        self._lengths = np.fromiter(map(len, tokens), np.int64)
+        self._ids = np.arange(len(tokens), dtype=np.int32)
         if ids is not None:
-            self._ids = np.array(_checked_ids(ids, len(numbers)), np.int32)
+            self._ids = np.array(_checked_ids(ids, len(tokens)), np.int32)
         self._missing = bytes(np.flatnonzero(self._ids < 0).tolist())
-        tokens, in_order = list(numbers), np.argsort(self._ids)[len(self._missing) :]
+        in_order = np.argsort(self._ids)[len(self._missing) :]
         self.tokens = [tokens[number] for number in in_order.tolist()]
         self.unused = check_texts(list(unused), "unused")
-        used = (text for text in self.specials if text not in self.unused)
-        known = {text: self.id_of(text.encode()) for text in used}
+        self.ids_of_specials = {text: int(self._ids[number]) for text, number in numbers.items()}
+        known = {t: number for t, number in self.ids_of_specials.items() if t not in self.unused}
         self._set_specials(known, shown, lstrip, rstrip, bos, eos, add_bos, add_eos)
         self.mask, self.nfc = known.get(MASK), nfc
         self.line_end = None if self._ids[ord("\n")] < 0 else self.id_of(b"\n")

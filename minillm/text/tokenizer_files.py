@@ -511,7 +511,7 @@ def tokenizer_files(tokenizer: ByteTokens | WordPieces) -> dict[str, bytes]:
 
 
 def _files_of_byte_pairs(tokenizer: BytePairs) -> dict[str, bytes]:
-    special = {tokenizer.id_of(text.encode()): text for text in tokenizer.specials}
+    special = {number: text for text, number in tokenizer.ids_of_specials.items()}
     ids = {special.get(n) or spell(token): n for n, token in enumerate(tokenizer.tokens)}
     merges = [f"{spell(left)} {spell(right)}" for left, right in tokenizer.merges]
     model = {

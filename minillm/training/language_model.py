@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.data import overlapping_windows, windows_once
@@ -172,6 +173,18 @@ def evaluate(model: Any, ids: np.ndarray, batch: int, window: int) -> tuple[floa
     return weighted_mean(losses())
 
 
+def token_losses(model: Any, ids: np.ndarray, batch: int, window: int) -> NDArray[np.float64]:
+    """The loss of each token that :func:`evaluate` measures, in nats, in the order of the text."""
+    losses, state = [], None
+    for inputs, targets in windows_once(ids, batch, window):
+        if state is None:
+            state = model.zero_state(len(inputs))
+        (logits, state), _ = model.forward(inputs, state)
+        losses.append(-ops.log_likelihood(logits, targets)[0])
+    streams = np.concatenate(losses, axis=1)  # each reads on where the one before it ends
+    return streams.ravel().astype(np.float64)
+
+
 def evaluate_in_context(model: Any, ids: Ids, batch: int) -> tuple[float, int]:
     """The mean loss over a text in nats per token, and the number of these tokens.
 
@@ -179,17 +192,31 @@ def evaluate_in_context(model: Any, ids: Ids, batch: int) -> tuple[float, int]:
     window, each token is therefore predicted from half a context or more.  No block keeps more
     than its input, because nothing is differentiated.
     """
+    return weighted_mean(
+        (ops.cross_entropy(logits, targets)[0], len(targets))
+        for logits, targets in _logits_in_context(model, ids, batch)
+    )
+
+
+def token_losses_in_context(model: Any, ids: Ids, batch: int) -> NDArray[np.float64]:
+    """The loss of each token that :func:`evaluate_in_context` measures, in nats, in text order."""
+    losses = [
+        -ops.log_likelihood(logits, targets)[0]
+        for logits, targets in _logits_in_context(model, ids, batch)
+    ]
+    return np.concatenate(losses).astype(np.float64)
+
+
+def _logits_in_context(
+    model: Any, ids: Ids, batch: int
+) -> Iterator[tuple[NDArray[np.floating], NDArray[np.integer]]]:
+    """Yield logits (n, V) and their targets (n,), in the order of the text."""
     hidden = Packed(model, recompute=True).hidden
     context, vocabulary = model.config.context, model.config.vocabulary
     rows = max(1, min(batch, LOGITS_AT_ONCE // (context * vocabulary)))
     at_once = max(1, LOGITS_AT_ONCE // vocabulary)
-
-    def losses() -> Iterator[tuple[np.floating, int]]:
-        for inputs, targets, mask in overlapping_windows(ids, rows, context):
-            y, expected = hidden(inputs)[0][mask], targets[mask]
-            for first in range(0, len(y), at_once):
-                logits, _ = model.predict(y[first : first + at_once])
-                loss, _ = ops.cross_entropy(logits, expected[first : first + at_once])
-                yield loss, len(logits)
-
-    return weighted_mean(losses())
+    for inputs, targets, mask in overlapping_windows(ids, rows, context):
+        y, expected = hidden(inputs)[0][mask], targets[mask]
+        for first in range(0, len(y), at_once):
+            logits, _ = model.predict(y[first : first + at_once])
+            yield logits, expected[first : first + at_once]

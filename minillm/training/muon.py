@@ -36,8 +36,9 @@ I / (I O) = 1 / max(I, O).  Those of a step of Adam are about 0.2 in practice.  
 0.2 sqrt(max(I, O)), a learning rate and a weight decay mean the same for both.
 
 Muon is for matrices that map vectors to vectors.  A table of embeddings has a row for each token.
-Few of them occur in a batch, and a step should not mix them.  The same holds for an output layer.
-Tables, outputs, gains and biases are therefore left to AdamW.
+Few of them occur in a batch, and a step should not mix them.  The same holds for an output layer,
+and for numbers that belong to single columns, such as the kernels of Mamba's convolution.  They,
+gains and biases are therefore left to AdamW.
 
 Sources: Jordan, Jin, Boza, You, Cesista, Newhouse and Bernstein (2024), "Muon: an optimizer for
 hidden layers in neural networks"; Liu et al. (2025), "Muon is scalable for LLM training", section
@@ -58,11 +59,11 @@ from minillm.training.optimisers import AdamW, optimiser
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # a, b, c
 ITERATIONS = 5
 LIKE_ADAM = 0.2  # the root of the mean square of a step, for a learning rate of 1
-_NOT_HIDDEN = re.compile(r"\.E$|(^|\.)output\.")
+_NOT_HIDDEN = re.compile(r"\.E$|^output\.|\.convolution\.W$|\.A_log$")
 
 
 def is_hidden(name: str, shape: tuple[int, ...]) -> bool:
-    """Whether Muon updates this weight: a matrix that is neither a table nor the output."""
+    """Whether Muon updates this weight: a matrix that maps one hidden vector to another."""
     return len(shape) == 2 and not _NOT_HIDDEN.search(name)
 
 

@@ -9,6 +9,7 @@ from minillm.decoding import Decoder, GPTReader, LlamaReader, Reader, Transforme
 from minillm.decoding.causal import CausalReader
 from minillm.decoding.decoder import CaptionDecoder, RecurrentDecoder
 from minillm.decoding.llama_reader import VariantReader
+from minillm.decoding.mamba_reader import PART, MambaReader
 from minillm.decoding.recurrent import NeuralNGramReader, RecurrentReader
 from minillm.models.captioner import Captioner, CaptionerConfig
 from minillm.models.classifier import Classifier, ClassifierConfig
@@ -16,6 +17,7 @@ from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.models.mamba import Mamba, MambaConfig
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.models.variants import Variant, VariantConfig
@@ -37,6 +39,8 @@ OF_TEXT = {
     "lstm, one-hot": (LanguageModel, LM(V, 0, 5, layers=2, cell="lstm"), RecurrentReader),
     "rnn, tied": (LanguageModel, LM(V, 5, 5, cell="rnn", tied=True), RecurrentReader),
     "neural-ngram": (NeuralNGram, NeuralNGramConfig(V, 3, 4, 5), NeuralNGramReader),
+    "mamba": (Mamba, MambaConfig(V, 2, 8, rank=2), MambaReader),
+    "mamba, untied": (Mamba, MambaConfig(V, 1, 8, rank=2, tied=False), MambaReader),
 }
 OF_PAIRS = {
     "additive": (EncoderDecoder, PAIRS(V, V, 4, 6, layers=2), RecurrentDecoder),
@@ -93,6 +97,35 @@ def test_a_step_is_what_the_blocks_of_the_page_give(kernels, name):
         after = state.extended(ids[:, 2:], np.ones(2, int))
         expected = CausalReader.step(reader, ids[:, 2:], after)
         np.testing.assert_allclose(reader.step(ids[:, 2:], after), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_a_mamba_reads_a_long_prompt_in_parts():
+    """Of which the last may be a single token; the state is that of one pass of the layers."""
+    model = new("mamba")
+    reader, rng = Reader(model), np.random.default_rng(3)
+    for T in (PART, PART + 1, 2 * PART + 7):
+        ids = rng.integers(0, V, (2, T))
+        (expected, last), _ = model.forward(ids, model.zero_state(2))
+        logits, state = reader.read(ids, reader.zero_state(2))
+        np.testing.assert_allclose(logits, expected[:, -1], rtol=1e-10, atol=1e-12)
+        for name, entry in last.items():
+            np.testing.assert_allclose(state[name], entry, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("T", [1, 2])
+def test_a_mamba_reads_on_from_its_own_states_alone(T):
+    reader, ids = Reader(new("mamba")), np.zeros((2, T), int)
+    state = reader.zero_state(2)
+    for wrong in (
+        reader.zero_state(3),
+        Reader(new("mamba, untied")).zero_state(2),
+        {name: entry.astype(np.float32) for name, entry in state.items()},
+        state | {"layers.1.h": state["layers.1.h"][..., :1]},
+    ):
+        with pytest.raises(ValueError, match=r"^state: expected layers\.\d\.\w+ \(2, .*found"):
+            reader.read(ids, wrong)
+    with pytest.raises(ValueError, match="expected one or more, found none"):
+        reader.read(ids[:, :0], state)
 
 
 def logits_of(model):

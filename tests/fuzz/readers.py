@@ -23,6 +23,7 @@ from minillm.formats.gguf import GGUF
 from minillm.formats.gpt2 import GPT2Folder
 from minillm.formats.huggingface import Transformers
 from minillm.formats.llama import LlamaFolder
+from minillm.formats.mamba import MambaFolder
 from minillm.formats.peft import read_adapter
 from minillm.models.ngram import NGram, NGramConfig
 from minillm.runs.config import read_config
@@ -43,8 +44,8 @@ from .samples import SIZES, TEXT, adapted, task_of
 
 Reader = Callable[[Path, random.Random], None]
 KINDS = (
-    "ngram", "lm", "neural-ngram", "gpt", "llama", "seq2seq", "classifier", "recurrent-classifier",
-    "image-classifier", "captioner", "word2vec", "bert", "qa",
+    "ngram", "lm", "mamba", "neural-ngram", "gpt", "llama", "seq2seq", "classifier",
+    "recurrent-classifier", "image-classifier", "captioner", "word2vec", "bert", "qa",
 )  # fmt: skip
 
 
@@ -52,7 +53,7 @@ def _use(run: Run) -> None:
     """Use a run as a command would, in short."""
     with np.errstate(all="ignore"):  # weights may be as large as a float32 can be
         match run.kind.name:
-            case "ngram" | "lm" | "neural-ngram" | "gpt" | "llama":
+            case "ngram" | "lm" | "mamba" | "neural-ngram" | "gpt" | "llama":
                 list(run.write(length=3, seed=1))
             case "seq2seq":
                 run.translate(["the cat"], beam=2)
@@ -110,7 +111,7 @@ def _resume(folder: Path) -> None:
     restore_checkpoint(opened, model.params, AdamW(model.params), task, rng)
     with np.errstate(all="ignore"):
         _, backward, _ = task.training_loss(rng)
-        if kind.name in ("lm", "neural-ngram", "gpt", "llama"):
+        if kind.name in ("lm", "mamba", "neural-ngram", "gpt", "llama"):
             backward()
 
 
@@ -225,7 +226,7 @@ def read_hugging_face(
     found = (format() if format else format_of(folder)).read(folder)
     model, tokenizer = found.model, found.tokenizer
     ids = tokenizer.encode(TEXT)[:20]
-    if model.config.context <= 1 << 20:  # a run has no more
+    if getattr(model.config, "context", 0) <= 1 << 20:  # a run has no more
         with np.errstate(all="ignore"):
             reader = decoding.Reader(model)
             reader.read(ids[None].astype(np.int64), reader.zero_state(1))
@@ -309,6 +310,7 @@ READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
     "wordpieces-hugging-face": read_wordpieces,
     "hugging-face": partial(read_hugging_face, format=GPT2Folder),
     "hugging-face-llama": partial(read_hugging_face, format=LlamaFolder),
+    "hugging-face-mamba": partial(read_hugging_face, format=MambaFolder),
     "hugging-face-bert": read_bert,
     "hugging-face-encoders": read_encoder,
     "hugging-face-variants": read_hugging_face,

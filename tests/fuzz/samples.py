@@ -21,6 +21,7 @@ from minillm.formats.format import Contents
 from minillm.formats.gguf import export_gguf
 from minillm.formats.gpt2 import GPT2Folder
 from minillm.formats.llama import LlamaFolder
+from minillm.formats.mamba import MambaFolder
 from minillm.formats.peft import write_adapter
 from minillm.formats.sentences import Sentences
 from minillm.formats.variants import FamilyFolder
@@ -30,6 +31,7 @@ from minillm.models.bert import BERT, BERTConfig
 from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.models.mamba import Mamba, MambaConfig
 from minillm.models.ngram import NGram, NGramConfig, count_ngrams, estimate
 from minillm.models.variants import FAMILIES, Variant, VariantConfig
 from minillm.runs.config import save_config
@@ -101,7 +103,7 @@ def ngram_model(order: int = 3) -> NGram:
 
 def task_of(kind: str, model: Any) -> Any:
     """A task that a model of the kind is resumed with."""
-    if kind in ("lm", "neural-ngram"):
+    if kind in ("lm", "mamba", "neural-ngram"):
         ids = CHARACTERS.encode(TEXT)
         return LanguageModelTask(model, ids, ids[:20], 2, 4)
     if kind in ("gpt", "llama"):
@@ -124,6 +126,7 @@ def task_of(kind: str, model: Any) -> Any:
 
 SIZES: dict[str, dict[str, Any]] = {
     "lm": {"vocabulary": len(CHARACTERS), "embedding": 3, "hidden": 4, "layers": 2},
+    "mamba": {"vocabulary": len(CHARACTERS), "layers": 2, "width": 4, "inner": 5, "state": 2},
     "neural-ngram": {"vocabulary": len(CHARACTERS), "order": 3, "embedding": 3, "hidden": 4},
     "gpt": {"vocabulary": len(CHARACTERS), "context": 4, "layers": 2, "heads": 2, "width": 4},
     "llama": {
@@ -145,6 +148,7 @@ SIZES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 DATA: dict[str, dict[str, Any]] = {
     "lm": {"files": ["text.txt"], "sha256": "0"},
+    "mamba": {"files": ["text.txt"], "sha256": "0"},
     "neural-ngram": {"files": ["text.txt"], "sha256": "0"},
     "gpt": {"files": ["text.txt"], "tokenizer": None, "sha256": "0", "vocabulary_sha256": "0"},
     "llama": {"files": ["text.txt"], "tokenizer": None, "sha256": "0", "vocabulary_sha256": "0"},
@@ -323,6 +327,9 @@ def _texts(root: Path) -> None:
         )
         llama = Llama(llama_config, np.random.default_rng(0))
         LlamaFolder().write(Contents(llama, PAIRS_OF_BYTES), root / "hugging-face-llama" / name)
+    mamba = Mamba(MambaConfig(len(PAIRS_OF_BYTES), 2, 4, state=2), np.random.default_rng(0))
+    (root / "hugging-face-mamba").mkdir()
+    MambaFolder().write(Contents(mamba, PAIRS_OF_BYTES), root / "hugging-face-mamba" / "plain")
     llama_config = LlamaConfig(len(PAIRS_OF_BYTES), 8, 1, 2, 1, 32, 32)
     for kind in ("F32", "Q4_1", "Q8_0"):
         llama = Llama(llama_config, np.random.default_rng(0))

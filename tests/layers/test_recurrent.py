@@ -221,7 +221,7 @@ def test_no_gradient_means_zero_and_other_entries_are_ignored(bidirectional):
         np.testing.assert_array_equal(gradient, others[name])
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if "W_h" in recurrent.CELLS[cell].weights])
 def test_fresh_recurrent_weights_preserve_norms(cell):
     rng = np.random.default_rng(0)
     params = draw_all(recurrent.new_layer("p", cell, 5, 8), rng)

@@ -5,6 +5,7 @@ import pytest
 
 from minillm.decoding import Reader
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
+from minillm.models.mamba import Mamba, MambaConfig
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from minillm.models.ngram import NGramConfig, count_ngrams, estimate
 from minillm.runs.folder import RunFolder
@@ -30,6 +31,15 @@ def neural(order, **options):
     return model
 
 
+def selective(**options):
+    sizes = {"layers": 2, "width": 4, "inner": 6, "state": 3, "convolution": 3, "rank": 2} | options
+    rng = np.random.default_rng(1)
+    model = Mamba(MambaConfig(V, **sizes), np.random.default_rng(0), dtype=np.float64)
+    for array in model.params.values():
+        array += 0.3 * rng.standard_normal(array.shape)
+    return model
+
+
 def counted(order, line_end):
     """Make a model for a random text; token 2 ends its lines, if it has any."""
     text = np.random.default_rng(2).integers(0, V, 300).astype(np.int32)
@@ -47,6 +57,8 @@ DIFFERENTIABLE = {
     "neural 2-gram": lambda: neural(2),
     "neural 4-gram": lambda: neural(4),
     "neural 4-gram with dropout": lambda: neural(4, dropout=0.4),
+    "mamba": lambda: selective(),
+    "mamba, untied": lambda: selective(tied=False, convolution=2),
 }
 MODELS = DIFFERENTIABLE | {
     "1-gram": lambda: counted(1, None),
@@ -142,7 +154,9 @@ def test_windows_in_a_row_are_one_text(name):
     assert total / text[:, 1:].size == pytest.approx(whole)
 
 
-@pytest.mark.parametrize("name", ["gru, tied", "neural 2-gram", "neural 4-gram with dropout"])
+@pytest.mark.parametrize(
+    "name", ["gru, tied", "neural 2-gram", "neural 4-gram with dropout", "mamba"]
+)
 def test_one_task_trains_them_and_resumes_with_the_same_bits(name, tmp_path):
     ids = np.random.default_rng(10).integers(0, V, 300)
 

@@ -10,6 +10,7 @@ import minillm
 from minillm import use_kernels
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.models.mamba import Mamba, MambaConfig
 
 PACKAGE = Path(minillm.__file__).parent
 
@@ -34,7 +35,11 @@ def pages(run):
 
 @pytest.mark.parametrize(
     ("Model", "config", "most"),
-    [(GPT, GPTConfig(11, 8, 2, 2, 8), 15), (Llama, LlamaConfig(11, 8, 2, 2, width=8), 18)],
+    [
+        (GPT, GPTConfig(11, 8, 2, 2, 8), 15),
+        (Llama, LlamaConfig(11, 8, 2, 2, width=8), 18),
+        (Mamba, MambaConfig(11, 2, 8), 18),
+    ],
 )
 def test_a_gradient_crosses_few_files(Model, config, most):
     rng = np.random.default_rng(0)

@@ -68,6 +68,7 @@ NEAR_OF_TOPIC = {
         "attention or adam or squares or weight_gradients or test_scale or optimiser)",
     ),
     "rotary": (TWINS, "rotary"),
+    "scan": (("tests/kernels/test_scans.py",), ""),
     "word2vec": (
         ("tests/models/test_word2vec.py",),
         "twins or step or rows or pieces or mean or several",

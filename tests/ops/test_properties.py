@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from minillm import kernels_info, ops, use_kernels
 from minillm.ops.gradient_cases import CASES
+from minillm.ops.recurrence import CELLS
 from minillm.testing import strategies
 
-RECURRENCES = ("rnn", "lstm", "gru")
-STATES = {"rnn": 1, "lstm": 2, "gru": 1}
+RECURRENCES = tuple(CELLS)
+STATES = {name: len(cell.state) for name, cell in CELLS.items()}
 SIZES = strategies.sizes(B=(1, 4), T=(3, 7), I=(1, 5), H=(1, 5))
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 

@@ -8,6 +8,7 @@ import pytest
 
 from minillm import kernels_info, ops, use_kernels
 from minillm.ops.gradient_cases import CASES
+from minillm.ops.recurrence import CELLS
 
 from .test_properties import case_of, is_float, tuple_of, upstream_of
 
@@ -215,7 +216,7 @@ def test_arrays_without_axes_or_numbers_are_computed_or_refused_on_both_twins_al
                 assert not isinstance(results, str) or results.startswith(f"{name}: ")
 
 
-IDS = {("rnn", "x"), ("lstm", "x"), ("gru", "x")}  # floats or ids
+IDS = {(cell, "x") for cell in CELLS}  # floats or ids
 
 INTEGERS = {  # by the case, the arguments that are integers
     "embedding": ["ids"],
@@ -224,9 +225,8 @@ INTEGERS = {  # by the case, the arguments that are integers
     "pointer_cross_entropy": ["targets"],
     "coverage": ["lengths"],
     "rotary": ["positions"],
-    "rnn": ["x", "lengths"],
-    "lstm": ["x", "lengths"],
-    "gru": ["x", "lengths"],
+    **{cell: ["x", "lengths"] for cell in CELLS},
+    "linear_recurrence": ["lengths"],
     "additive_attention": ["lengths"],
     "multiplicative_attention": ["lengths"],
     "scaled_dot_product_attention": ["lengths", "start"],
@@ -251,7 +251,7 @@ def integer_case(name, rng):
         }
     else:
         arguments = dict(zip(inspect.signature(op).parameters, case_of(name, rng)[1], strict=False))
-    if name in ("rnn", "lstm", "gru"):
+    if name in CELLS:
         arguments["x"] = rng.integers(0, len(arguments["W_x"]), arguments["x"].shape[:2])
     if name == "scaled_dot_product_attention":
         arguments |= {"causal": True, "start": rng.integers(0, 3, 3)}

@@ -39,6 +39,7 @@ GIVEN = {  # a name -> the kind, and the settings of a tiny run
     "lstm": ("lm", {**TINY, "window": 8, "layers": 2}),
     "gru": ("lm", {**TINY, "window": 8, "cell": "gru", "embedding": 0}),
     "rnn": ("lm", {**TINY, "window": 8, "cell": "rnn", "embedding": 8, "tied": True}),
+    "mamba": ("mamba", {**SMALL, "width": 8, "state": 3, "layers": 2, "window": 8}),
     "gpt": ("gpt", {**BLOCKS, "context": 12}),
     "llama": ("llama", {**BLOCKS, "context": 12, "key_heads": 1}),
     "variant": ("variant", {**BLOCKS, "context": 12, "family": "mistral", "window": 4}),
@@ -53,7 +54,18 @@ GIVEN = {  # a name -> the kind, and the settings of a tiny run
         {**SMALL, "width": 8, "layers": 2, "feed_forward": 8, "joint": True, "post_norm": True},
     ),
 }
-LANGUAGE = ["ngram", "words", "neural-ngram", "lstm", "gru", "rnn", "gpt", "llama", "variant"]
+LANGUAGE = [
+    "ngram",
+    "words",
+    "neural-ngram",
+    "lstm",
+    "gru",
+    "rnn",
+    "mamba",
+    "gpt",
+    "llama",
+    "variant",
+]
 NEURAL = [name for name in LANGUAGE if name not in ("ngram", "words")]
 MASKED = ["bert", "mpnet"]
 TRANSLATORS = ["seq2seq", "dot", "none", "transformer", "joint"]
@@ -143,7 +155,7 @@ def test_gradients_are_those_of_the_loss(runs, name):
     assert len(set(ids)) == len(ids)
     inside, model = run.look(text).inside, run.model
     table = "embedding.E" if "embedding.E" in model.params else "layers.0.W_x"
-    tied = name in ("gpt", "llama", "variant", "rnn")
+    tied = name in ("mamba", "gpt", "llama", "variant", "rnn")
     T, h = len(ids), 1e-5
     kept = model.params
     output = kept[table].copy()
@@ -153,7 +165,10 @@ def test_gradients_are_those_of_the_loss(runs, name):
         """Of each token; a tied output keeps the old table."""
         model.params = params
         try:
-            if tied and name != "rnn":
+            if name == "mamba":
+                (y, _), _ = model.hidden(ids[None], model.zero_state(1))
+                logits = y[0] @ output.T
+            elif tied and name != "rnn":
                 y, _ = model.hidden(ids[None])
                 logits = y[0] @ output.T
             elif tied:
@@ -403,7 +418,33 @@ def test_an_rnn_has_states_alone(runs):
     assert list(layer.values) == ["h"]
 
 
-@pytest.mark.parametrize("name", ["neural-ngram", "lstm", "ngram"])
+def test_what_a_mamba_keeps_and_its_outputs(runs):
+    """The state of one column and its output, written out step by step."""
+    run, inside = runs("mamba"), inside_of(runs, "mamba")
+    p, ids = run.model.params, run.tokenizer.encode(text_of("mamba"))
+    assert len(inside.activity) == 2
+    for layer in inside.activity:
+        assert list(layer.values) == ["f", "y"]
+        assert layer.values["f"].shape == layer.values["y"].shape == (len(ids), 16)
+    E = run.model.config.inner
+    x = p["embedding.E"][ids]
+    n = p["layers.0.norm.gain"] * x / np.sqrt((x**2).mean(axis=1, keepdims=True) + 1e-5)
+    u, z = np.split(n @ p["layers.0.input.W"], 2, axis=1)
+    u = np.concatenate([np.zeros((3, E)), u])
+    W = p["layers.0.convolution.W"]
+    u = sum(W[j] * u[j : j + len(ids)] for j in range(4)) + p["layers.0.convolution.b"]
+    u = u / (1 + np.exp(-u))
+    r, b, c = np.split(u @ p["layers.0.selection.W"], [1, 4], axis=1)
+    delta = np.log1p(np.exp(r @ p["layers.0.step.W"] + p["layers.0.step.b"]))
+    e, h = np.exp(-delta[:, :, None] * np.exp(p["layers.0.A_log"])), np.zeros((E, 3))
+    for t in range(len(ids)):
+        h = e[t] * h + np.outer(delta[t] * u[t], b[t])
+        y = (h @ c[t] + p["layers.0.skip"] * u[t]) * z[t] / (1 + np.exp(-z[t]))
+        np.testing.assert_allclose(inside.activity[0].values["f"][t], e[t].mean(axis=1))
+        np.testing.assert_allclose(inside.activity[0].values["y"][t], np.tanh(y))
+
+
+@pytest.mark.parametrize("name", ["neural-ngram", "lstm", "mamba", "ngram"])
 def test_a_long_text_is_read_whole_and_its_end_is_shown(runs, name):
     run, long = runs(name), "the cat sat on the mat and the dog " * 4
     inside = run.look(long).inside
@@ -509,7 +550,34 @@ def test_a_network_whose_text_is_gone_is_looked_at_alone(tmp_path):
     settings = {**TINY, "window": 8, "quiet": True}
     run = minillm.train("lm", tmp_path / "run", files=tmp_path / "text.txt", **settings)
     (tmp_path / "text.txt").unlink()
-    assert run.look("the cat").beside is None
+    page = run.look("the cat")
+    assert page.beside is None
+    assert page.inside.sources == []
+    [note] = page.inside.notes
+    assert note.startswith("no passages of the training text are shown: ")
+    assert "text.txt: there is no such file" in note
+
+
+@pytest.mark.parametrize("name", ["lstm", "gpt", "llama"])
+def test_the_passages_of_the_training_text(runs, name):
+    run = runs(name)
+    page = run.look("gog the dog sat on the logcat sat on the mattt")
+    inside = page.inside
+    training = TEXT[: len(TEXT) * 9 // 10]
+    for source in inside.sources:
+        at, end = source.position, source.position + len(source.passage)
+        assert training[at:end] == source.passage
+        assert training[max(0, at - 60) : at] == source.before
+        assert training[end : end + 60] == source.after
+        assert source.count == len(re.findall(f"(?={re.escape(source.passage)})", training))
+    found = [source.passage for source in inside.sources]
+    assert found == [" the dog sat on the log", "cat sat on the mat"]
+    assert [source["passage"] for source in numbers(page)["sources"]] == found
+
+
+def test_short_passages_are_left_out(runs):
+    assert runs("gpt").look("mat log dog").inside.sources == []
+    assert runs("ngram").look("the cat sat on the mat").inside.sources == []
 
 
 def test_two_runs_beside_each_other(runs):
@@ -627,6 +695,7 @@ def test_a_browser_draws_the_page_without_an_error(runs, name, tmp_path):
     assert main_part.count("<h2>") == (
         1
         + (inside.contexts is not None)
+        + bool(inside.sources)
         + (page.beside is not None)
         + bool(inside.attention)
         + (inside.gradient is not None)

@@ -44,6 +44,7 @@ GIVEN = {  # the data, and the settings of a tiny run
     "ngram": (TEXT, {"order": 3}),
     "neural-ngram": (TEXT, {**TINY, "order": 3, "window": 8}),
     "lm": (TEXT, {**TINY, "window": 8}),
+    "mamba": (TEXT, {**SMALL, "width": 8, "state": 3, "layers": 2, "window": 8}),
     "word2vec": (TEXT, {"dimension": 8, "epochs": 1}),
     "gpt": (TEXT, {**BLOCKS, "context": 8}),
     "llama": (TEXT, {**BLOCKS, "context": 8}),

@@ -102,7 +102,7 @@ def test_every_option_has_help_and_only_what_is_given_is_told(settings):
         ({"dropout": 1.0}, "dropout: expected a number at least 0 and below 1, found 1.0"),
         ({"dropout": float("nan")}, "dropout: expected a number"),
         ({"learning_rate": float("inf")}, "learning_rate: expected a number above 0"),
-        ({"cell": "fish"}, "cell: expected one of gru, lstm, rnn, found 'fish'"),
+        ({"cell": "fish"}, "cell: expected one of gru, lstm, min_gru, min_lstm, rnn, found 'fish'"),
         ({"files": [3]}, "files: expected a text, found 3"),
         ({"pretokenised": 1}, "pretokenised: expected true or false, found 1"),
         ({"colour": 1}, "colour: there is no such setting"),

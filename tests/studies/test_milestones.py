@@ -23,6 +23,7 @@ SMALL = {
     "ngram": {},
     "neural-ngram": {"hidden": 8, "embedding": 4, "batch": 4, "window": 8},
     "lm": {"hidden": 8, "batch": 4, "window": 8},
+    "mamba": {"width": 8, "layers": 1, "batch": 4, "window": 8},
     "gpt": {"width": 8, "heads": 2, "layers": 1, "context": 12, "batch": 4},
 }
 

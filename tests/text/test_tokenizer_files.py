@@ -18,6 +18,7 @@ from minillm.text import (
 from minillm.text.bpe import PATTERNS
 from minillm.text.byte_pairs import train
 from minillm.text.tokenizer_files import spell, unspell
+from minillm.text.units import vocabulary_from_dict
 
 TEXT = (
     "she sells sea shells by the sea shore; the shells she sells are sea shells, I'm sure. é😀é😀"
@@ -565,6 +566,26 @@ def test_flags_of_added_tokens_are_written_and_read_back(tokenizer, tmp_path):
     for flag in ("shown", "lstrip", "rstrip"):
         with pytest.raises(ValueError, match=f"{flag}: expected special tokens, found '<d>'"):
             BytePairs([], names, **{flag: ["<d>"]})
+
+
+def test_white_space_that_is_both_merged_and_added(tmp_path):
+    """As in the files of GPT-NeoX, which Mamba uses, too: each has an id of its own."""
+    merges = [(b" ", b" "), (b"  ", b"  "), (b"a", b"b")]
+    names = ["<|endoftext|>", "    ", "  "]
+    tokenizer = BytePairs(merges, names, nfc=True, shown=names[1:])
+    assert tokenizer.tokens.count(b"  ") == tokenizer.tokens.count(b"    ") == 2
+    write(tmp_path, tokenizer_files(tokenizer))
+    texts = {"a  b": [97, 261, 98], " ab     \n": [32, 258, 260, 32, 10], "   ": [261, 32]}
+    read, stored = load_tokenizer(tmp_path), vocabulary_from_dict(tokenizer.to_dict())
+    assert read.to_dict() == stored.to_dict() == tokenizer.to_dict()
+    for again in (tokenizer, read, stored):
+        for text, ids in texts.items():
+            assert again.encode(text).tolist() == ids
+            assert again.decode(ids) == text
+    library = pytest.importorskip("tokenizers")
+    theirs = library.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    for text, ids in texts.items():
+        assert theirs.encode(text).ids == ids
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.models.mamba import Mamba, MambaConfig
 from minillm.training import AdamW, Muon, muon
 from minillm.training.muon import orthogonal
 
@@ -74,6 +75,12 @@ def test_embeddings_output_and_gains_are_left_to_adamw():
     assert optimisers[0].v.keys() == hidden
     assert len(hidden) == 4
     assert not set(optimisers[0].state()[0]) & {f"m.{n}" for n in hidden}  # half the memory
+
+
+def test_columns_of_a_mamba_are_left_to_adamw():
+    params = Mamba(MambaConfig(9, 1, 8, tied=False), np.random.default_rng(0)).params
+    hidden = {f"layers.0.{name}.W" for name in ("input", "selection", "step", "output")}
+    assert Muon(params).v.keys() == hidden
 
 
 def test_torch():

@@ -36,7 +36,7 @@ from minillm.metrics import perplexity
 from minillm.option import option
 from minillm.runs.kind import Given, Results
 from minillm.runs.run import Run
-from minillm.runs.settings import ComparedEvaluation
+from minillm.runs.settings import TextEvaluation
 from minillm.text.byte_tokens import ByteTokens
 from minillm.training.conversations import Encoded, in_batches, mean_loss
 from minillm.training.packed import Packed
@@ -47,7 +47,7 @@ LENGTH = 256  # tokens of an answer that is to match
 
 
 @dataclass(frozen=True)
-class AnswerEvaluation(ComparedEvaluation):
+class AnswerEvaluation(TextEvaluation):
     """Options of measuring a model that answers."""
 
     pattern: str | None = option(
@@ -57,12 +57,19 @@ class AnswerEvaluation(ComparedEvaluation):
     )
 
 
-def results_of(run: Run, given: Given, expression: str | None) -> Results | None:
+def require_text(options: TextEvaluation, expected: str) -> None:
+    """InputError if there is an option for texts alone; ``expected`` ends its message."""
+    for name in ("adapt", "mix"):
+        if getattr(options, name):
+            raise InputError(f"--{name}: expected {expected}")
+
+
+def results_of(run: Run, given: Given, options: AnswerEvaluation) -> Results | None:
     """The figures on files of conversations or of multiple choice; None for other data.
 
-    InputError for other data if there is an ``expression`` to compare answers by.
+    InputError for other data with ``pattern``, and for these data with ``adapt`` or ``mix``.
     """
-    results = None
+    results, expression = None, options.pattern
     if given.pairs is not None:
         chats = [summarised(pair, "pairs") for pair in given.pairs]
         results = _results_on_conversations(run, given, _compiled(expression), chats)
@@ -72,6 +79,8 @@ def results_of(run: Run, given: Given, expression: str | None) -> Results | None
         results = _results_on_conversations(run, given, _compiled(expression))
     if results is None and expression is not None:
         raise InputError("--pattern: expected a FILE of conversations with it")
+    if results is not None:
+        require_text(options, f"a text, found {given.title}: conversations or questions")
     return results
 
 

@@ -81,6 +81,15 @@ def best_model(training: Ids, held_out: Ids, tokenizer: Vocabulary) -> tuple[NGr
     return best, BestNGram(best.config.order, orders, loss, len(text), len(training))
 
 
+def ngram_of(training: Ids, tokenizer: Vocabulary) -> NGram:
+    """The n-grams of a text; the order is the best one for its last tenth, after the rest."""
+    V, text = len(tokenizer), np.asarray(training[:COUNTED])
+    held_out = max(1, len(text) // 10)
+    order = best_ngram(text[:-held_out], text[-held_out:], tokenizer).order
+    levels = count_ngrams(np.concatenate(list(_blocks(text, V))), order, V)
+    return estimate(levels, NGramConfig(vocabulary=V, order=order))
+
+
 def results_beside(run: Run, held_out: Ids) -> Results:
     """The figures of the best n-gram of a run's training text, or why there are none."""
     if "imported" in run.data:

@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data import RandomWindows
-from minillm.data.files import copy_file
-from minillm.data.registry import absolute
 from minillm.data.windows import Ids
 from minillm.decoding import Sampling
 from minillm.decoding.summaries import Length, summaries
@@ -21,13 +19,17 @@ from minillm.look.inside import MOST, Inside
 from minillm.look.measurements import read_gpt
 from minillm.metrics import frequency_loss
 from minillm.models.gpt import GPTConfig
-from minillm.option import make
-from minillm.runs.config import save_run
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Job, Parts, Stored, described
+from minillm.runs.kind import Job, Parts
 from minillm.runs.kinds._adaptation import with_rate, with_replay
 from minillm.runs.kinds._look import inside_of, predicting_next, text_ids
-from minillm.runs.kinds._text import TextKind, WritingKind, write_text
+from minillm.runs.kinds._text import (
+    TextKind,
+    WritingKind,
+    known_config,
+    save_imported,
+    write_text,
+)
 from minillm.runs.kinds._text_data import check_longer, open_text
 from minillm.runs.run import Run
 from minillm.runs.settings import (
@@ -39,9 +41,13 @@ from minillm.runs.settings import (
     size,
     with_default,
 )
-from minillm.text import unit_name, unit_to_learn
+from minillm.text import unit_name
 from minillm.training import Summary
-from minillm.training.language_model import ContextTask, evaluate_in_context
+from minillm.training.language_model import (
+    ContextTask,
+    evaluate_in_context,
+    token_losses_in_context,
+)
 from minillm.training.progress import progress_bar
 
 COUNTED = 10_000_000  # tokens of the training text whose frequencies are a baseline
@@ -74,6 +80,10 @@ class CausalAbilities(WritingKind):
     def nats_on(self, run: Run, ids: Ids) -> tuple[float, int]:
         """The mean loss on a text, in nats per token, and the number of tokens."""
         return evaluate_in_context(run.model, ids, run.settings.batch)
+
+    def losses_on(self, run: Run, ids: Ids) -> NDArray[np.float64]:
+        """The loss of each token after the first, in nats."""
+        return token_losses_in_context(run.model, ids, run.settings.batch)
 
     def attention(self, run: Run, text: str, layer: int, head: int) -> tuple[NDArray, list[str]]:
         """See :meth:`minillm.runs.run.Run.attention`."""
@@ -138,11 +148,7 @@ class CausalKind(CausalAbilities, TextKind):
 
     def prepare(self, job: Job, rng: np.random.Generator) -> Parts:
         """Hold out the last tenth of the text; the rest determines the vocabulary."""
-        settings, known = job.settings, None
-        if job.stored is not None:
-            known = job.stored.config
-        elif job.initial is not None:
-            known = job.initial.model.config
+        settings, known = job.settings, known_config(job)
         config_from(settings, self.config, known, vocabulary=2)  # before the data
         tokenizer, training, validation, facts = open_text(job)
         training = with_replay(training, job)
@@ -190,14 +196,5 @@ class CausalKind(CausalAbilities, TextKind):
         yield f"{rate:,.0f} tokens per second"
 
     def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
-        """See :class:`minillm.runs.kind.Kind`; a file with quantised weights is copied as it is."""
-        model, tokenizer, chat = contents.model, contents.tokenizer, contents.chat
-        if chat is not None:
-            make(Sampling, chat.sampling, f"{file}: its values for sampling: ")
-        settings = self.settings(unit=unit_to_learn(tokenizer))
-        data = {"files": [], "imported": absolute(file), "documents": tokenizer.eos is not None}
-        stored = Stored(self, model.config, settings, data)
-        quantised = any(not isinstance(weight, np.ndarray) for weight in model.params.values())
-        weights = partial(copy_file, file) if quantised else model.params
-        save_run(folder, stored, weights, {"tokenizer": tokenizer}, chat=chat)
-        return described(model, tokenizer)
+        """See :class:`minillm.runs.kind.Kind`."""
+        return save_imported(self, contents, file, folder)

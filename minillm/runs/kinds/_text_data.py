@@ -239,6 +239,13 @@ def results_on(name: str, tokenizer: Vocabulary, ids: Ids, nats: float, tokens: 
     return results | per_byte_and_character(nats * tokens, size, characters)
 
 
+def figures_of(name: str, tokenizer: Vocabulary, ids: Ids, nats: float, tokens: int) -> Results:
+    """The figures of another model on the same text, next to the run's own."""
+    figures = results_on("", tokenizer, ids, nats, tokens)
+    kept = ("nats", "bits", "perplexity")
+    return {f"{name}_{key}": value for key, value in figures.items() if key.startswith(kept)}
+
+
 def per_byte_and_character(nats: float, size: int, characters: int) -> Results:
     """A sum of nats over a size in bytes and over characters, which no vocabulary changes."""
     results: Results = {}

@@ -25,7 +25,7 @@ from minillm.models.variants import Variant, VariantConfig
 from minillm.option import option
 from minillm.runs.additions import has_additions
 from minillm.runs.kind import Data, Given, Job, Parts, Results
-from minillm.runs.kinds._answering import AnswerEvaluation, on_answers, results_of
+from minillm.runs.kinds._answering import AnswerEvaluation, on_answers, require_text, results_of
 from minillm.runs.kinds._causal import CausalAbilities
 from minillm.runs.load import load
 from minillm.runs.run import Run
@@ -321,7 +321,8 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
     def evaluate(self, run: Run, given: Given, options: AnswerEvaluation) -> Results:  # type: ignore[override]
         """The loss of the held-out answers, or what a llama has on a file."""
         if given.title or options.pattern is not None:
-            return results_of(run, given, options.pattern) or super().evaluate(run, given, options)
+            return results_of(run, given, options) or super().evaluate(run, given, options)
+        require_text(options, "a FILE of text with it, found none")
         part = options.part or "validation"
         parts = read_parts(run.data)
         if part not in parts:

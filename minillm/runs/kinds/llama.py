@@ -79,7 +79,7 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
 
     def evaluate(self, run: Run, given: Given, options: AnswerEvaluation) -> Results:  # type: ignore[override]
         """Figures on a text, on conversations, or on multiple choice, as the file has it."""
-        return results_of(run, given, options.pattern) or super().evaluate(run, given, options)
+        return results_of(run, given, options) or super().evaluate(run, given, options)
 
     def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
         """See :class:`minillm.runs.kind.Kind`; a longer context than the largest one is cut."""

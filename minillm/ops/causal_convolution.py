@@ -1,0 +1,62 @@
+"""A causal convolution: each number sees itself and the few before it, in its own column.
+
+    y_t = b + sum over j < K of W_j * x_{t-K+1+j}          element by element
+
+It gives a linear recurrence what its gates lack: a look at the neighbours.  K is 4 in Mamba.  The
+inputs before the first step are x_{1-K} .. x_{-1}: the last ones of the previous window, or zeros.
+
+Legend: B batch, T time, D width, K size of the kernel, P = K - 1 inputs before the first.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm import checks
+
+
+def causal_convolution(
+    x: NDArray, W: NDArray, b: NDArray, before: NDArray
+) -> tuple[tuple[NDArray, NDArray], Callable]:
+    """A convolution over time that sees no later step, one kernel for each column ("depthwise").
+
+    x (B, T, D), W (K, D) with K > 1, b (D,), before (B, K - 1, D) -> y (B, T, D), and the last
+    K - 1 inputs, which come before the next window: tail (B, K - 1, D).
+    ``backward(dy, dtail=None)`` -> dx, dW, db, dbefore.  None as a gradient means zero.
+    Keeps the inputs and W.
+
+    Let u be ``before`` and x in a row, so that y_t = b + sum of W_j * u_{t+j}.  Then
+
+        du_{t+j} += W_j * dy_t        dW_j = sum over t of u_{t+j} * dy_t        db = sum of dy_t
+
+    Raises TypeError or ValueError where dtypes or shapes do not fit.
+    Source: Gu and Dao (2023), "Mamba: linear-time sequence modeling with selective state spaces",
+    figure 3; its kernels are PyTorch's ``conv1d`` with groups = D, transposed.
+    """
+    arrays = {"x": (x, "B T D"), "W": (W, "K D"), "b": (b, "D"), "before": (before, "B P D")}
+    sizes = checks.floats("causal_convolution", **arrays)
+    K, T = sizes["K"], sizes["T"]
+    if before.shape[1] != K - 1:
+        raise ValueError(
+            f"causal_convolution: before: expected {K - 1} steps, one fewer than W, "
+            f"found {before.shape[1]}"
+        )
+    u = np.concatenate([before, x], axis=1)  # (B, K - 1 + T, D)
+    W = W.copy()
+    y = np.broadcast_to(b, x.shape).copy()
+    for j in range(K):
+        y += W[j] * u[:, j : j + T]
+    tail = u[:, T:].copy()
+    upstream = checks.upstream("causal_convolution", dy=y, dtail=tail)
+
+    def backward(dy, dtail=None):
+        dy, dtail = upstream(dy, dtail)
+        du, dW = np.zeros_like(u), np.zeros_like(W)
+        du[:, T:] = dtail
+        for j in range(K):
+            du[:, j : j + T] += W[j] * dy
+            dW[j] = (u[:, j : j + T] * dy).sum(axis=(0, 1))
+        return du[:, K - 1 :].copy(), dW, dy.sum(axis=(0, 1)), du[:, : K - 1].copy()
+
+    return (y, tail), backward

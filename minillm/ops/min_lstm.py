@@ -1,0 +1,95 @@
+"""The minimal LSTM: two gates that do not read the state.  See ``recurrence`` for the legend."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minillm import checks
+from minillm.ops.activations import logistic
+from minillm.ops.linear_recurrence import linear_recurrence_backward, linear_recurrence_forward
+from minillm.ops.recurrence import (
+    CELLS,
+    Array,
+    Cell,
+    input_term,
+    input_term_backward,
+    without_ids,
+)
+
+
+def min_lstm(
+    x: NDArray,
+    h0: NDArray,
+    W_x: NDArray,
+    b: NDArray,
+    lengths: NDArray[np.integer] | None = None,
+) -> tuple[tuple[NDArray, NDArray], Callable]:
+    """The minimal LSTM: it keeps a part of its state, and takes up the rest from a candidate n.
+
+        a_f, a_i, a_n = x_t W_x + b
+        f = sigmoid(a_f)        i = sigmoid(a_i)        n = a_n
+        k = f / (f + i)
+        h_t = k h_{t-1} + (1 - k) n
+
+    The gates are divided by their sum, so that the state is a mean of what it has taken up, and
+    its size does not depend on T.
+
+    x (B, T, I) or ids (B, T), h0 (B, H), W_x (I, 3H), b (3H,), lengths (B,) or None
+    -> hs (B, T, H), h_last (B, H).
+    ``backward(dhs, dh_last=None)`` -> dx (not by ids), dh0, dW_x, db.  None as a gradient means
+    zero.  Keeps the arguments, hs, f, i, k and n.
+
+    With dkept and dnew, the gradients of k and of (1 - k) n from the linear recurrence:
+
+        dk = dkept - dnew n        da_n = dnew (1 - k)
+        da_f = dk k (1 - k) (1 - f)        da_i = -dk k (1 - k) (1 - i)
+
+    because dk/df = i / (f + i)^2 = k (1 - k) / f, and df/da_f = f (1 - f); likewise for i.
+
+    Raises TypeError or ValueError where dtypes, shapes, ids or lengths do not fit.
+    Source: Feng et al. (2024), "Were RNNs all we needed?", section 3.2.
+    """
+    x, sizes = checks.floats_or_ids(
+        "min_lstm", x, "B T I", h0=(h0, "B H"), W_x=(W_x, "I 3H"), b=(b, "3H")
+    )
+    steps = checks.sequence_lengths("min_lstm", lengths, sizes["B"], sizes["T"])
+    x, h0, W_x, b = checks.contiguous(x, h0, W_x, b)
+    f, i, n, k = _gates(input_term(x, W_x, b, steps))
+    hs, h_last = linear_recurrence_forward(k, (1 - k) * n, h0, steps)
+    upstream = checks.upstream("min_lstm", dhs=hs, dh_last=h_last)
+
+    def backward(dhs, dh_last=None):
+        # h = k h_prev + (1 - k) n
+        dhs, dh_last = upstream(dhs, dh_last)
+        dkept, dnew, dh0 = linear_recurrence_backward(dhs, dh_last, k, h0, hs, steps)
+        # k = f / (f + i); f, i = sigmoid(a); n = a_n
+        slope = (dkept - dnew * n) * k * (1 - k)
+        da = np.concatenate([slope * (1 - f), -slope * (1 - i), dnew * (1 - k)], axis=-1)
+        # a = x W_x + b
+        dx, dW_x, db = input_term_backward(da, x, W_x, steps)
+        return without_ids(dx, dh0, dW_x, db)
+
+    return (hs.view(), h_last), backward
+
+
+def _gates(a: Array) -> tuple[Array, Array, Array, Array]:
+    """a (..., 3H) -> f, i, n, and the kept part k of the state, (..., H) each."""
+    a_f, a_i, n = np.split(a, 3, axis=-1)
+    # k = 1 / (1 + i / f); as exponents, so that two closed gates are not 0 / 0
+    k = np.exp(-np.logaddexp(0, np.logaddexp(0, -a_f) - np.logaddexp(0, -a_i))).astype(a.dtype)
+    return logistic(a_f), logistic(a_i), n, k
+
+
+def min_lstm_step(x: NDArray, h: NDArray, W_x: NDArray, b: NDArray) -> NDArray:
+    """One step of ``min_lstm`` without a backward: x (B, I) or ids (B,), h (B, H) -> h (B, H)."""
+    x, _ = checks.floats_or_ids(
+        "min_lstm_step", x, "B I", h=(h, "B H"), W_x=(W_x, "I 3H"), b=(b, "3H")
+    )
+    _, _, n, k = _gates(input_term(x, W_x, b))
+    return k * h + (1 - k) * n
+
+
+CELLS["min_lstm"] = Cell(
+    min_lstm, min_lstm_step, state=("h",), weights=("W_x", "b"), gates=3, open_gate=0
+)

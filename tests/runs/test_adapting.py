@@ -1,0 +1,137 @@
+"""`eval --adapt` and `generate --adapt`: the figures, and that a run stays as it is."""
+
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+from tiny import contents
+
+import minillm
+from minillm.cli import main
+from minillm.errors import InputError
+from minillm.runs.kinds._mixture import MixtureReader
+
+rng = np.random.default_rng(0)
+WORDS = ["the", "cat", "sat", "on", "a", "mat", "dog", "and"]
+TEXT = "".join(" ".join(rng.choice(WORDS, 7)) + ".\n" for _ in range(120))
+OTHER = "dad hats: toads, tom hats: ants.\n" * 40  # another style, in letters that are known
+TEXT += ":,\n" * 3
+KINDS = {
+    "lm": {"hidden": 12, "embedding": 6, "batch": 4, "window": 8},
+    "neural-ngram": {"hidden": 8, "batch": 4, "window": 8},
+    "mamba": {"width": 8, "layers": 2, "batch": 4, "window": 8},
+    "gpt": {"width": 8, "heads": 2, "layers": 2, "context": 12, "batch": 4},
+    "llama": {"width": 8, "heads": 2, "layers": 2, "context": 12, "batch": 4},
+    "variant": {"width": 8, "heads": 2, "layers": 2, "context": 12, "batch": 4},
+}
+FIGURES = {f"{unit}_per_{of}" for unit in ("nats", "bits") for of in ("token", "byte", "character")}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("adapting")
+    (folder / "text.txt").write_text(TEXT)
+    return {
+        kind: minillm.train(
+            kind, folder / kind, files=folder / "text.txt", steps=60, quiet=True, **settings
+        )
+        for kind, settings in KINDS.items()
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_figures(runs, kind):
+    run = runs[kind]
+    before = contents(run.path)
+    plain = run.evaluate(OTHER)
+    results = run.evaluate(OTHER, adapt=True)
+    assert {name: results[name] for name in plain} == plain
+    assert results.keys() - plain.keys() == {f"adapted_{n}" for n in [*FIGURES, "perplexity"]}
+    assert results["adapted_nats_per_token"] < results["nats_per_token"] - 0.2
+    assert results["adapted_perplexity"] == pytest.approx(np.exp(results["adapted_nats_per_token"]))
+    assert contents(run.path) == before
+    assert run.evaluate(OTHER) == plain  # nor has the model in memory changed
+
+
+@pytest.mark.parametrize("kind", ["lm", "gpt"])
+def test_the_network_of_a_mixture_is_the_adapted_one(runs, kind):
+    run = runs[kind]
+    mixed = run.evaluate(OTHER, mix=True)["mixture_nats_per_token"]
+    results = run.evaluate(OTHER, adapt=True, mix=True)
+    assert results["mixture_nats_per_token"] < results["adapted_nats_per_token"]
+    assert results["mixture_nats_per_token"] != mixed
+    ids, losses_on = run.tokenizer.encode(OTHER), partial(run.kind.adapted_losses_on, run)
+    reader = MixtureReader(run)
+    reader.start(losses_on)
+    expected = reader.results(ids, losses_on(ids))
+    assert {name: results[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("kind", ["lm", "gpt"])
+def test_no_token_of_a_mixture_is_learned_before_it_is_scored(runs, kind):
+    run, t = runs[kind], 300
+    ids = run.tokenizer.encode(OTHER)
+    other = ids.copy()
+    other[t] = (other[t] + 1) % len(run.tokenizer)
+    p, changed = (
+        MixtureReader(run).read(read, run.kind.adapted_losses_on(run, read)).p
+        for read in (ids, other)
+    )
+    assert np.array_equal(p[: t - 1], changed[: t - 1])
+    assert p[t - 1] != changed[t - 1]
+
+
+def test_the_command(runs, capsys, tmp_path):
+    (tmp_path / "other.txt").write_text(OTHER)
+    folder, file = str(runs["lm"].path), str(tmp_path / "other.txt")
+    assert main(["eval", folder, file, "--adapt", "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    expected = runs["lm"].evaluate(files=file, adapt=True)
+    assert results["adapted_nats_per_token"] == expected["adapted_nats_per_token"]
+    assert main(["eval", folder, file, "--adapt"]) == 0
+    assert f"{expected['adapted_nats_per_token']:.4f}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["lm", "gpt"])
+def test_writing_after_a_prompt_that_was_learned(runs, kind, capsys):
+    run = runs[kind]
+    before = contents(run.path)
+    plain, adapted = (run.generate(OTHER, length=30, seed=1, adapt=a) for a in (False, True))
+    assert plain != adapted
+    assert adapted.startswith(OTHER)
+    assert run.generate(OTHER, length=30, seed=1) == plain
+    assert contents(run.path) == before
+    command = ["generate", run.path, "--prompt", OTHER, "--length", 30, "--seed", 1, "--adapt"]
+    assert main(list(map(str, command))) == 0
+    assert capsys.readouterr().out == adapted + "\n"
+
+
+def test_what_cannot_adapt_says_so(tmp_path):
+    ngram = minillm.train("ngram", tmp_path / "ngram", text=TEXT, unit="character", quiet=True)
+    with pytest.raises(InputError, match=r"^adapt: expected a run of .*lm.*, found ngram"):
+        ngram.evaluate(OTHER, adapt=True)
+    with pytest.raises(InputError, match=r"^adapt: expected a run of .*lm.*, found ngram"):
+        ngram.generate("the", adapt=True)
+    wide = {"layers": 1, "heads": 2, "width": 32, "feed_forward": 64, "context": 12, "batch": 2}
+    minillm.train("llama", tmp_path / "llama", text=TEXT, steps=1, quiet=True, **wide)
+    command = ["quantise", tmp_path / "llama", "--to", "q8_0", "--out", tmp_path / "small"]
+    assert main(list(map(str, command))) == 0
+    quantised = minillm.load(tmp_path / "small")
+    with pytest.raises(InputError, match=r"^adapt: expected weights in floats.*found quantised"):
+        quantised.evaluate(OTHER, adapt=True)
+    with pytest.raises(InputError, match=r"^adapt: expected weights in floats.*found quantised"):
+        quantised.generate(OTHER, adapt=True)
+
+
+@pytest.mark.parametrize("prompt", ["", "t"])
+def test_a_prompt_that_teaches_nothing_is_refused(runs, prompt):
+    with pytest.raises(InputError, match=r"^adapt: expected a prompt of 2 tokens or more"):
+        runs["lm"].generate(prompt, adapt=True)
+
+
+def test_questions_are_no_text(runs, tmp_path):
+    choice = {"ctx": "the cat", "endings": ["sat", "mat"], "label": 0}
+    (tmp_path / "choices.jsonl").write_text(json.dumps(choice) + "\n")
+    with pytest.raises(InputError, match=r"^adapt: expected a text, found .*: conversations or q"):
+        runs["llama"].evaluate(files=tmp_path / "choices.jsonl", adapt=True)
