@@ -9,6 +9,8 @@
     python -m benchmarks.gpt              writing beside PyTorch, 124 million weights, memory
     python -m benchmarks.llama            a quantised model beside llama.cpp, its divergences
     python -m benchmarks.changes          each change from GPT-2 to Llama, after equal time
+    python -m benchmarks.recipe           the tricks of fast training, after equal time
+    python -m benchmarks.long_texts       speed and memory by the length of a text, beside mambapy
     python -m benchmarks.transformer      translating beside PyTorch
     python -m benchmarks.sentences        sentence vectors beside transformers
     python -m benchmarks.fine_tuning      a step of fine-tuning beside transformers and PEFT

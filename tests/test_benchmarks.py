@@ -17,7 +17,7 @@ from made_up_times import LIMITS, kept, times
 
 import benchmarks
 from benchmarks import __main__ as program
-from benchmarks import compatibility, llama, report
+from benchmarks import compatibility, llama, recipe, report
 from benchmarks.changes import ALL, Between, Config, Run, table
 from minillm.errors import InputError
 from minillm.models.gpt import GPT, GPTConfig
@@ -194,6 +194,21 @@ def test_any_changes_make_a_model_with_its_gradient(names, seed):
     gradients = model.loss(batch)[1]()
     assert gradients.keys() == model.params.keys()
     assert all(np.any(g) for g in gradients.values())
+    check_projections(lambda: model.loss(batch), model.params, rng=rng)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("trick", recipe.TRICKS)
+def test_each_trick_is_a_model_with_its_gradient(trick):
+    rng = np.random.default_rng(0)
+    config = recipe.Config(7, 12, layers=2, heads=2, width=8, **recipe.TRICKS[trick])
+    model = recipe.Recorded(config, rng, dtype=np.float64)
+    model.window = config.shortest // 4 or None
+    for array in model.params.values():
+        array += rng.normal(0, 0.1, array.shape)
+    batch = tuple(rng.integers(0, 7, (2, 3, 10)))
+    gradients = model.loss(batch)[1]()
+    assert gradients.keys() == model.params.keys()
     check_projections(lambda: model.loss(batch), model.params, rng=rng)
 
 

@@ -17,9 +17,11 @@ from minillm.models.encoder_decoder import EncoderDecoderConfig
 from minillm.models.encoders import EncoderConfig
 from minillm.models.fine_tuned import FineTunedConfig
 from minillm.models.gpt import GPTConfig
+from minillm.models.gated_delta_net import GatedDeltaNetConfig
 from minillm.models.image_classifier import ImageClassifierConfig
 from minillm.models.language_model import LanguageModelConfig
 from minillm.models.llama import LlamaConfig
+from minillm.models.mamba import MambaConfig
 from minillm.models.neural_ngram import NeuralNGramConfig
 from minillm.models.ngram import NGramConfig
 from minillm.models.pointer_generator import PointerGeneratorConfig
@@ -33,7 +35,7 @@ CONFIGS = [
     *(BERT, TRANSFORMER, BagConfig(2), CaptionerConfig(5, 2), ClassifierConfig(5, 2)),
     *(EncoderDecoderConfig(6, 5), FineTunedConfig("bert", BERT, 2), GPTConfig(7), LlamaConfig(7)),
     *(ImageClassifierConfig(5, 2), LanguageModelConfig(5), NeuralNGramConfig(5)),
-    *(EncoderConfig(7), VariantConfig(7)),
+    *(EncoderConfig(7), GatedDeltaNetConfig(7), MambaConfig(7), VariantConfig(7)),
     *(
         CopyingTransformerConfig(5),
         NGramConfig(5, 3),

@@ -85,7 +85,7 @@ def without_times(record):
 
 def test_the_models_are_the_milestones_in_one_unit():
     kinds = {kind for kind, _ in MODELS.values()}
-    assert kinds == {"ngram", "neural-ngram", "lm", "gpt"}
+    assert kinds == {"ngram", "neural-ngram", "lm", "gpt", "mamba"}
     counted = [own for kind, own in MODELS.values() if kind == "ngram"]
     assert counted == [{"unit": "character", "order": n} for n in range(1, 11)]
     for kind, own in MODELS.values():
