@@ -16,8 +16,8 @@ from minillm.models.copying_transformer import CopyingTransformerConfig
 from minillm.models.encoder_decoder import EncoderDecoderConfig
 from minillm.models.encoders import EncoderConfig
 from minillm.models.fine_tuned import FineTunedConfig
-from minillm.models.gpt import GPTConfig
 from minillm.models.gated_delta_net import GatedDeltaNetConfig
+from minillm.models.gpt import GPTConfig
 from minillm.models.image_classifier import ImageClassifierConfig
 from minillm.models.language_model import LanguageModelConfig
 from minillm.models.llama import LlamaConfig
