@@ -63,8 +63,9 @@ BOUNDS = bool(os.environ.get("MINILLM_BOUNDS"))
 # so that a choice between two values can become a blend.
 GCC = ["-O1" if BOUNDS else "-O3", "-g0", "-Wno-unused-function"]
 GCC += ["-fno-math-errno", "-fno-trapping-math"]
-# Python is compiled with -fwrapv, and gives its flags to extensions.  No kernel lets a signed number
-# overflow (make undefined looks), and without the flag GCC computes addresses in loops in fewer steps.
+# Python is compiled with -fwrapv, and gives its flags to extensions.  No kernel lets a signed
+# number overflow (`make undefined` looks), and without the flag GCC computes addresses in loops
+# in fewer steps.
 GCC += ["-fno-wrapv"]
 GCC_SETS = {
     "baseline": [],
