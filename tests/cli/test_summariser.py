@@ -60,7 +60,7 @@ def test_the_gate_opens_for_new_words(trained):
     best = trained.hypotheses(text)[0].hypothesis
     copying = trained.kind.copying(trained, text, [*best.ids, trained.model.config.eos])
     assert copying.copied[1] == pytest.approx(1)  # the vocabulary has no such word
-    assert copying.copied[-1] == pytest.approx(0)  # EOS is in no source
+    assert copying.copied[-1] == pytest.approx(0, abs=1e-6)  # EOS is in no source; 1 - r in float32
 
 
 SIZES = {
