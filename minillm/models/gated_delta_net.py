@@ -6,7 +6,7 @@
     y = norm(x)
     P(id_{t+1} | id_1 .. id_t) = softmax(y_t E^T)
 
-Attention and the feed-forward layer are those of :mod:`minillm.models.llama`.  The memory:
+Attention and the feed-forward layer are the same as in :mod:`minillm.models.llama`.  The memory:
 
     q, k, v = parts of silu(convolution(x W_qkv))          N heads of width w each
     q = q / |q|,  k = k / |k|                               so that a key is replaced, not scaled

@@ -184,7 +184,7 @@ class UnboundedNGram:
             begins, first, end = begins[on], first[on], end[on]
         return Matches(length, count, followed, position)
 
-    def passages(self, ids: Ids, most: int) -> list["Passage"]:
+    def passages(self, ids: Ids, most: int) -> list[Passage]:
         """The longest passages of another text (T,) that occur in this one, without overlaps.
 
         At most ``most``, the longest first.

@@ -43,7 +43,7 @@ def causal_convolution(
             f"found {before.shape[1]}"
         )
     u = np.concatenate([before, x], axis=1)  # (B, K - 1 + T, D)
-    W = W.copy()
+    (W,) = checks.contiguous(W)
     y = np.broadcast_to(b, x.shape).copy()
     for j in range(K):
         y += W[j] * u[:, j : j + T]

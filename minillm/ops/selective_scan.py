@@ -5,11 +5,13 @@ Each of the D columns has N numbers of memory, a row of h (D, N).  For one colum
     h_t = exp(delta_t A) * h_{t-1} + delta_t x_t b_t        the state (N,): decay, and write
     y_t = c_t . h_t + skip x_t                              read
 
-It is the solution of the differential equation h'(s) = A h(s) + b x(s) after a time delta, with x
-held and, in the term of b, one step of Euler's method in place of the exact integral.  A is
-negative, so that exp(delta A) is between 0 and 1.  A long delta forgets the state and takes up
-x_t; a short one skips x_t.  In the models before Mamba (S4), delta, b and c were constants.  Here
-they are computed from x_t, which is the selection: what is written depends on what is read.
+This discretises the differential equation h'(s) = A h(s) + b x(s), with x held constant for a time
+delta.  The decay exp(delta A) is exact, and the second term is one step of Euler's method.  A is
+negative, so the decay lies between 0 and 1.  A long delta forgets the state and takes up x_t; a
+short one skips x_t.
+
+In the models before Mamba (S4), delta, b and c were constants.  Here they are computed from x_t.
+This is the selection: what is written depends on what is read.
 
 Legend: B batch, T time, D width, N size of the state of a column.
 """

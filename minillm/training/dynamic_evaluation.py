@@ -38,7 +38,7 @@ measure r on the training text, and also pull W back to W_0, so that old windows
 
 **No token is scored after it was learned.**  L_i is computed with W_{i-1}, which depends on the
 windows 1 to i - 1 alone; and within a window the model sees only the tokens before the one that it
-predicts.  So the losses are those of a model that predicts one token after the other.
+predicts.  So this is the loss of a model that predicts one token at a time.
 
 **Windows.**  A recurrent model carries its state from one window to the next; a step is taken every
 ``WINDOW`` tokens.  A causal Transformer reads windows that overlap by half; it scores and learns
