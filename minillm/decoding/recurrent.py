@@ -44,7 +44,7 @@ def one_hot(model: LanguageModel) -> LanguageModel:
     reach it.
     """
     c, p = model.config, model.params
-    if c.embedding == 0 or c.ngrams > 1:
+    if c.embedding == 0 or c.ngrams:
         return model
     params = {name: p[name] for name in p if name != "embedding.E"}
     params["layers.0.W_x"] = ops.linear(p["embedding.E"], p["layers.0.W_x"])[0]

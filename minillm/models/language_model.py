@@ -5,9 +5,9 @@
     y_t = dropout(h_t)                        in training
     P(id_{t+1} | id_1 .. id_t) = softmax(y_t W + b)
 
-An embedding of width 0 means one-hot input: x_t W_x is then a row of W_x.  With N > 1, the n-grams
-that end at the token, up to N tokens long, have vectors of their own, which are added to x_t: see
-:mod:`minillm.layers.hashed_ngrams`.
+An embedding of width 0 means one-hot input: x_t W_x is then a row of W_x.  With ``ngrams``,
+the n-grams that end at the token, of 2 to N tokens, have vectors of their own, which are added to
+x_t: see :mod:`minillm.layers.hashed_ngrams`.
 
 The model is trained by truncated backpropagation through time.  The text is read in windows
 of T steps.  The state at the end of one window is the initial state of the next, but no
@@ -45,11 +45,11 @@ class LanguageModelConfig:
     dropout: float = 0.2
     tied: bool = False  # the output layer's weight is the embedding's: needs D = H
     headless: bool = False  # without an output layer, as the encoder of another model
-    ngrams: int = 0  # N, the longest n-gram with a vector of its own; 0: tokens alone
+    ngrams: int | None = None  # N, the longest n-gram with a vector of its own; None: tokens alone
 
     def __post_init__(self) -> None:
         sizes.check_at_least(self, 1, "vocabulary", "hidden", "layers")
-        sizes.check_at_least(self, 0, "embedding", "ngrams")
+        sizes.check_at_least(self, 0, "embedding")
         sizes.check_one_of(self, "cell", tuple(recurrent.CELLS))
         sizes.check_below_one(self, "dropout")
         if self.tied and self.embedding != self.hidden:
@@ -57,8 +57,9 @@ class LanguageModelConfig:
                 f"embedding: expected {self.hidden}, as hidden, for tied weights, "
                 f"found {self.embedding}"
             )
-        if self.ngrams > 1 and not self.embedding:
-            raise ValueError("embedding: expected 1 or more, for n-grams, found 0")
+        if self.ngrams is not None:
+            sizes.check_at_least(self, 2, "ngrams")
+            sizes.check_at_least(self, 1, "embedding")  # n-grams are added to it
 
     @property
     def width(self) -> int:
@@ -69,11 +70,11 @@ class LanguageModelConfig:
 class LanguageModel(base.WindowModel[LanguageModelConfig]):
     """Embedding, L recurrent layers, output layer.
 
-    ``params``: ``embedding.E`` (V, D), absent where D is 0; ``ngrams.2.E`` (R, D) and so on, where
-    N > 1; ``layers.0.W_x`` and so on, as the ops name them (with one-hot input, ``layers.0.W_x``
+    ``params``: ``embedding.E`` (V, D), absent where D is 0; ``ngrams.2.E`` to ``ngrams.N.E`` (R, D) if
+    there are n-grams; ``layers.0.W_x`` and so on, as the ops name them (with one-hot input, ``layers.0.W_x``
     has V rows); ``output.W`` (H, V), absent where it is tied to E; ``output.b`` (V,).
-    A state has ``layers.0.h`` (B, H) and, for an lstm, ``layers.0.c``, for each layer; and, where
-    N > 1, the last tokens, ``before`` (B, N - 1).
+    A state has ``layers.0.h`` (B, H) and, for an lstm, ``layers.0.c``, for each layer; with
+    n-grams also the last tokens, ``before`` (B, N - 1).
     """
 
     @staticmethod
@@ -86,7 +87,7 @@ class LanguageModel(base.WindowModel[LanguageModelConfig]):
             # A tied E is the output layer too, and logits should start near zero.
             scale = H**-0.5 if c.tied else 1.0
             params["embedding.E"] = Fresh((V, D), normal(scale), "table", 0)
-            params |= hashed_ngrams.new_tables(c.ngrams, D)
+            params |= hashed_ngrams.new_tables(c.ngrams or 1, D)
         for layer in range(c.layers):
             inputs = H if layer > 0 else D or V
             own = recurrent.new_layer(f"layers.{layer}", c.cell, inputs, H)
@@ -101,7 +102,7 @@ class LanguageModel(base.WindowModel[LanguageModelConfig]):
         """The state before a text begins, for B texts at a time; all tokens before it are id 0."""
         c = self.config
         state = recurrent.zero_state(self.params, "layers", c.cell, c.layers, B)
-        if c.ngrams > 1:
+        if c.ngrams:
             state["before"] = np.zeros((B, c.ngrams - 1), np.int64)
         return state
 
@@ -161,7 +162,7 @@ class LanguageModel(base.WindowModel[LanguageModelConfig]):
         With rng there is dropout before each layer.  ``backward(dhs)`` -> dstate, gradients.
         """
         c, p = self.config, self.params
-        if c.ngrams < 2:
+        if not c.ngrams:
             E = "embedding.E" if c.embedding else None
             return recurrent.stack_over_ids(
                 p, "layers", E, ids, state, c.cell, c.layers, lengths, c.dropout, rng
@@ -184,6 +185,6 @@ class LanguageModel(base.WindowModel[LanguageModelConfig]):
 
         ``backward(dx)`` -> gradients.
         """
-        if self.config.ngrams < 2:
+        if not self.config.ngrams:
             return embedding.layer(self.params, {"embedding.E": ids})
         return hashed_ngrams.layer(self.params, "embedding.E", ids, state["before"])

@@ -48,11 +48,11 @@ class LanguageModelSettings(TextSettings, TrainingSettings, AdaptationSettings):
     )
     ngrams: int | None = option(
         None,
-        "tokens of the longest n-grams with a vector of their own",
+        "tokens of the longest n-grams with a vector of their own; 1: none",
         "N",
-        least=0,
+        least=1,
         most=100,
-        default_help=f"{NGRAMS} of characters, otherwise 0",
+        default_help=f"{NGRAMS} of characters, otherwise 1",
         of_model=True,
     )
     tied: bool = size(LanguageModelConfig, "tied", "the output layer's weights are the embedding's")
@@ -92,10 +92,10 @@ Ctrl-C saves and stops; --resume continues."""
             settings = replace(settings, learning_rate=rate)
         if settings.tied and given.get("embedding") is None:
             settings = replace(settings, embedding=settings.hidden)
-        if settings.ngrams is None:
-            has_ngrams = settings.unit == "char" and settings.embedding > 0
-            settings = replace(settings, ngrams=NGRAMS if has_ngrams else 0)
-        return settings
+        is_fresh = job.initial is None and job.stored is None
+        if settings.ngrams is None and settings.unit == "character" and settings.embedding and is_fresh:
+            settings = replace(settings, ngrams=NGRAMS)
+        return replace(settings, ngrams=None) if settings.ngrams == 1 else settings
 
     def look(self, run: Run, text: str) -> Inside:
         """See :meth:`minillm.runs.run.Run.look`: with the gates and states of each layer."""
