@@ -93,9 +93,10 @@ def _fit(op: str, name: str, shape: tuple[int, ...], axes: str, sizes: dict[str,
         known = sizes.setdefault(letter, size // count)
         fits = fits and size == count * known and size > 0
     if not fits:
-        # A letter that first occurs in this argument has no size yet.
+        # A letter that first occurs in this argument has no size yet, and no size may be 0.
         expected = ", ".join(
-            f"{written} = {count * sizes[letter]}" if letter in sizes else written
+            f"{written} = {count * size}" if (size := sizes.get(letter)) else f"{written} > 0"
+            if size == 0 else written
             for written, (letter, count) in zip(axes.split()[leading:], letters, strict=True)
         )
         dots = "..., " if leading else ""

@@ -17,6 +17,11 @@ MODELS = {
     "lstm": (LanguageModel, LanguageModelConfig(V, embedding=6, hidden=12, cell="lstm")),
     "gru": (LanguageModel, LanguageModelConfig(V, embedding=0, hidden=12, layers=2, cell="gru")),
     "tied": (LanguageModel, LanguageModelConfig(V, embedding=12, hidden=12, tied=True)),
+    "min_gru": (
+        LanguageModel,
+        LanguageModelConfig(V, embedding=0, hidden=12, layers=2, cell="min_gru"),
+    ),
+    "min_lstm": (LanguageModel, LanguageModelConfig(V, embedding=6, hidden=12, cell="min_lstm")),
     "mamba": (Mamba, MambaConfig(V, layers=2, width=8)),
     "neural-ngram": (NeuralNGram, NeuralNGramConfig(V, order=4, embedding=6, hidden=12)),
     "gpt": (GPT, GPTConfig(V, layers=2, heads=2, width=8, context=CONTEXT)),
