@@ -95,8 +95,11 @@ def _fit(op: str, name: str, shape: tuple[int, ...], axes: str, sizes: dict[str,
     if not fits:
         # A letter that first occurs in this argument has no size yet, and no size may be 0.
         expected = ", ".join(
-            f"{written} = {count * size}" if (size := sizes.get(letter)) else f"{written} > 0"
-            if size == 0 else written
+            f"{written} = {count * size}"
+            if (size := sizes.get(letter))
+            else f"{written} > 0"
+            if size == 0
+            else written
             for written, (letter, count) in zip(axes.split()[leading:], letters, strict=True)
         )
         dots = "..., " if leading else ""

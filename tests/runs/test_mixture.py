@@ -39,7 +39,12 @@ def runs(tmp_path_factory):
     (folder / "text.txt").write_text(TEXT)
     return {
         name: minillm.train(
-            name.split()[0], folder / name, files=folder / "text.txt", steps=3, quiet=True, **settings
+            name.split()[0],
+            folder / name,
+            files=folder / "text.txt",
+            steps=3,
+            quiet=True,
+            **settings,
         )
         for name, settings in KINDS.items()
     }
