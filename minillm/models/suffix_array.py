@@ -22,11 +22,11 @@ n, the *effective order*, differs from token to token.  It depends on the contex
 to 1 without any discounting.  A token that never followed the suffix has the probability 0, and the
 loss of the model alone would be infinite.  So it is used as a part of a mixture.
 
-Two deviations from Liu et al.: for them, the longest suffix that occurs may end with the text, where
-nothing follows it; here, a token has to follow it, and count(suffix) counts the occurrences that
-one follows.  They call an estimate *sparse* if one token has the probability 1, and mix with one
-weight for sparse estimates and another one for the rest; here, the weights depend on the length of
-the suffix (:mod:`minillm.models.mixture`), which was better by 0.02 nats per character on the
+Two deviations from Liu et al.: for them, the longest suffix that occurs may end with the text,
+where nothing follows it; here, a token has to follow it, and count(suffix) counts the occurrences
+that one follows.  They call an estimate *sparse* if one token has the probability 1, and mix with
+one weight for sparse estimates and another one for the rest; here, the weights depend on the length
+of the suffix (:mod:`minillm.models.mixture`), which was better by 0.02 nats per character on the
 built-in text.
 
 Legend: N tokens of the text, T tokens of another text that is read.
