@@ -273,7 +273,7 @@ def test_right_gradients_that_are_hard_to_measure_in_many_seeds(name):
 @pytest.mark.parametrize("name", CASES)
 def test_every_op_right_and_one_percent_off(name):
     case = CASES[name]
-    sizes = {"B": 2, "D": 3, "T": 3, "S": 3, "V": 3, "I": 2, "H": 2}
+    sizes = {"D": 3, "T": 3, "V": 3, "I": 2, "H": 2}
     sizes |= {"D": 1} if name == "rotary" else {}
     sizes = {n: size for n, size in sizes.items() if n in inspect.signature(case).parameters}
     off_by_one_percent = 0
