@@ -93,9 +93,14 @@ def _fit(op: str, name: str, shape: tuple[int, ...], axes: str, sizes: dict[str,
         known = sizes.setdefault(letter, size // count)
         fits = fits and size == count * known and size > 0
     if not fits:
-        # A letter that first occurs in this argument has no size yet.
+        # A letter that first occurs in this argument has no size yet, and no size may be 0.
+        texts = {
+            f"{count}{letter}": f" = {count * sizes[letter]}" if sizes[letter] else " > 0"
+            for letter, count in letters
+            if letter in sizes
+        }
         expected = ", ".join(
-            f"{written} = {count * sizes[letter]}" if letter in sizes else written
+            written + texts.get(f"{count}{letter}", "")
             for written, (letter, count) in zip(axes.split()[leading:], letters, strict=True)
         )
         dots = "..., " if leading else ""

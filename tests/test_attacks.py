@@ -26,7 +26,7 @@ def test_sizes_and_shapes(kernels):
 @deep
 @TWINS
 def test_layouts(twin):
-    survives("layouts", twin, 15)
+    survives("layouts", twin, 10)
 
 
 @deep
@@ -37,7 +37,7 @@ def test_mixed_states(twin):
 
 @deep
 def test_threads_that_go_on_from_one_state(kernels):
-    survives("two_threads_from_one_state", kernels, shorter(8, kernels))
+    survives("two_threads_from_one_state", kernels, shorter(5, kernels))
 
 
 @deep

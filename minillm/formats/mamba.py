@@ -127,8 +127,9 @@ class MambaFolder(Transformers):
         return config if "inner" in given else replace(config, inner=expand * config.width)
 
     def entries(self, config: MambaConfig) -> dict[str, Any]:
-        """Eps, and whether the output is tied."""
-        return {
+        """Eps, whether the output is tied, and the inner width once more, in other words."""
+        expand, rest = divmod(config.inner, config.width)
+        return ({} if rest else {"expand": expand}) | {
             "layer_norm_epsilon": config.eps,
             "tie_word_embeddings": config.tied,
             "residual_in_fp32": True,

@@ -81,13 +81,17 @@ def next_slopes(logits: Logits, ids: Ids) -> Logits:
     return dlogits
 
 
-def of_next(norms: Norms) -> Norms:
-    """Move each row to the token whose loss it is: position t predicts token t + 1."""
-    return np.concatenate([np.zeros_like(norms[:1]), norms[:-1]])
+def of_next(logits: Logits, norms: Norms) -> dict[str, Any]:
+    """Move each row to the token that it predicts: position t predicts token t + 1.
+
+    Logits (T, V) -> (T + 1, V), because nothing predicts the first token, and norms (T, T).
+    """
+    logits = np.concatenate([np.full_like(logits[:1], np.nan), logits]).astype(np.float64)
+    return {"logits": logits, "gradient": np.concatenate([np.zeros_like(norms[:1]), norms[:-1]])}
 
 
-def read_gpt(model: Any, ids: Ids) -> tuple[Logits, Norms, list[AttentionWeights]]:
-    """Read a text from position 0: ids (T,) -> logits (T, V), gradients (T, T), attention."""
+def read_gpt(model: Any, ids: Ids) -> dict[str, Any]:
+    """Read a text from position 0: ids (T,) -> logits, gradients, and the attention."""
     T, E = len(ids), "embedding.E"
     y, hidden_backward = with_rows(model, {"embedding.E": ids}).hidden(np.arange(T)[None])
     logits, predict_backward = model.predict(y[0])
@@ -95,11 +99,11 @@ def read_gpt(model: Any, ids: Ids) -> tuple[Logits, Norms, list[AttentionWeights
     norms = norms_by_place(dys, T, lambda dy: hidden_backward(dy)[E])
     weights = attention_weights(model, ids[None])[:, 0]
     attention = AttentionWeights("self-attention", "text", "text", weights, causal=True)
-    return logits, of_next(norms), [attention]
+    return of_next(logits, norms) | {"attention": [attention]}
 
 
-def read_recurrent(model: Any, ids: Ids, state: State) -> tuple[Logits, Norms, list[Activity]]:
-    """Read on from a state: ids (T,) -> logits (T, V), gradients (T, T), gates and states.
+def read_recurrent(model: Any, ids: Ids, state: State) -> dict[str, Any]:
+    """Read on from a state: ids (T,) -> logits, gradients, and the gates and states.
 
     With one-hot input, the input vector of a token is its row of W_x.
     """
@@ -114,7 +118,7 @@ def read_recurrent(model: Any, ids: Ids, state: State) -> tuple[Logits, Norms, l
     logits, predict_backward = model.predict(hs[0])
     dys, _ = predict_backward(next_slopes(logits, ids))
     norms = norms_by_place(dys, T, lambda dhs: backward(dhs)[1][table])
-    return logits, of_next(norms), _activity(model, ids, state)
+    return of_next(logits, norms) | {"activity": _activity(model, ids, state)}
 
 
 def _activity(model: Any, ids: Ids, state: State) -> list[Activity]:
@@ -141,8 +145,8 @@ def _activity(model: Any, ids: Ids, state: State) -> list[Activity]:
     return activity
 
 
-def read_mamba(model: Any, ids: Ids, state: State) -> tuple[Logits, Norms, list[Activity]]:
-    """Read on from a state: ids (T,) -> logits (T, V), gradients (T, T), and of each layer
+def read_mamba(model: Any, ids: Ids, state: State) -> dict[str, Any]:
+    """Read on from a state: ids (T,) -> logits, gradients, and of each layer
 
     ``f``: the share of the state that a column keeps, the mean over its N numbers, (T, E)
     ``y``: the column's output, gated, as tanh(y), (T, E)
@@ -164,11 +168,11 @@ def read_mamba(model: Any, ids: Ids, state: State) -> tuple[Logits, Norms, list[
         kept = np.exp(delta[:, :, None] * A).mean(axis=-1)
         outputs = np.tanh(np.concatenate([step.gated for step in own]))
         activity.append(Activity({"f": kept, "y": outputs}))
-    return logits, of_next(norms), activity
+    return of_next(logits, norms) | {"activity": activity}
 
 
-def read_windows(model: Any, ids: Ids, state: State) -> tuple[Logits, Norms]:
-    """Read on from the context of a neural n-gram: ids (T,) -> logits (T, V), gradients (T, T)."""
+def read_windows(model: Any, ids: Ids, state: State) -> dict[str, Any]:
+    """Read on from the context of a neural n-gram: ids (T,) -> logits and gradients."""
     E, before, T = "embedding.E", state["context"][0], len(ids)
     n = len(before)
     own = with_rows(model, {"embedding.E": np.concatenate([before, ids])})
@@ -176,10 +180,10 @@ def read_windows(model: Any, ids: Ids, state: State) -> tuple[Logits, Norms]:
     (logits, _), backward = own.forward(places[:, n:], {"context": places[:, :n]})
     dlogits = next_slopes(logits[0], ids)
     norms = norms_by_place(dlogits, T, lambda dy: backward(dy)[E][n:])
-    return logits[0], of_next(norms)
+    return of_next(logits[0], norms)
 
 
-def read_counted(model: Any, ids: Ids, state: State) -> tuple[Logits, NDArray[np.int64]]:
+def read_counted(model: Any, ids: Ids, state: State) -> dict[str, Any]:
     """Read on from a state of an n-gram model: ids (T,) -> logits (T + 1, V), contexts (T + 1,).
 
     The logits of row t predict token t.  The contexts are the tokens, before token t, of the
@@ -194,7 +198,7 @@ def read_counted(model: Any, ids: Ids, state: State) -> tuple[Logits, NDArray[np
         found.append(model.longest_context(context))
         if token is not None:
             _, state = model.read(np.array([[token]], np.int32), state)
-    return np.stack(logits), np.array(found)
+    return {"logits": np.stack(logits), "contexts": np.array(found)}
 
 
 # --- a BERT ---------------------------------------------------------------------------------------

@@ -18,16 +18,23 @@ context that occurs in the text, and count what follows its occurrences:
 
     P(w | context) = count(suffix w) / count(suffix)        n = 1 + length of the suffix
 
-n, the *effective order*, differs from token to token.  (The paper's definition of n accepts a
-suffix that occurs only at the very end of the text, where nothing follows it.  Here, a suffix has
-to be followed by a token.)  A token that never followed the suffix has the probability 0.  So this
-model is used as a part of a mixture (:mod:`minillm.models.mixture`).
+n, the *effective order*, differs from token to token.  It depends on the context alone, so P sums
+to 1 without any discounting.  A token that never followed the suffix has the probability 0, and the
+loss of the model alone would be infinite.  So it is used as a part of a mixture.
+
+Two deviations from Liu et al.: for them, the longest suffix that occurs may end with the text,
+where nothing follows it; here, a token has to follow it, and count(suffix) counts the occurrences
+that one follows.  They call an estimate *sparse* if one token has the probability 1, and mix with
+one weight for sparse estimates and another one for the rest; here, the weights depend on the length
+of the suffix (:mod:`minillm.models.mixture`), which was better by 0.02 nats per character on the
+built-in text.
 
 Legend: N tokens of the text, T tokens of another text that is read.
 
 Sources: Manber and Myers (1993), "Suffix arrays: a new method for on-line string searches", with
 prefix doubling in section 3; Liu, Min, Zettlemoyer, Choi and Hajishirzi (2024), "Infini-gram:
-scaling unbounded n-gram language models to a trillion tokens", section 2.
+scaling unbounded n-gram language models to a trillion tokens", section 2 for P, section 3 for
+counting with a suffix array, section 5 for the mixture.
 """
 
 from dataclasses import dataclass

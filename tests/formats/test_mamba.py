@@ -121,6 +121,16 @@ def test_the_config_that_is_written(tmp_path):
     }
 
 
+@pytest.mark.parametrize(("inner", "expand"), [(6, 1), (12, 2), (24, 4), (5, None), (10, None)])
+def test_the_inner_width_is_written_twice(tmp_path, inner, expand):
+    """Some programs read it, others the multiple of the width."""
+    config = json.loads((write(new(inner=inner), tmp_path / "out") / "config.json").read_text())
+    assert (config["intermediate_size"], config.get("expand")) == (inner, expand)
+    if expand:
+        folder = change(tmp_path / "out", intermediate_size=None)
+        assert MambaFolder().read(folder).model.config.inner == inner
+
+
 def test_a_published_config_gives_no_warning(tmp_path):
     folder = change(write(new(), tmp_path / "out"), **PUBLISHED)  # a warning would be an error
     assert_same(MambaFolder().read(folder).model, new())
@@ -247,6 +257,10 @@ def test_frozen(tmp_path, monkeypatch, dtype):
         np.testing.assert_allclose(gradients[name], array, atol=3e-6 * scale, rtol=0, err_msg=name)
 
 
+def in_double(model):
+    return Mamba(model.config, params={n: p.astype(np.float64) for n, p in model.params.items()})
+
+
 def theirs(**changes):
     """A random Mamba of transformers."""
     torch = pytest.importorskip("torch")
@@ -272,6 +286,8 @@ CHANGES = [
     {},
     {"tie_word_embeddings": False, "intermediate_size": 13, "layer_norm_epsilon": 1e-5},
     {"time_step_rank": "auto", "conv_kernel": 4, "state_size": 16, "hidden_size": 32},
+    {"intermediate_size": 8, "expand": 1, "state_size": 1, "conv_kernel": 2, "time_step_rank": 1},
+    {"intermediate_size": 32, "expand": 4, "state_size": 33, "time_step_rank": 9},
 ]
 
 
@@ -286,9 +302,11 @@ def test_their_folder_imports_and_exports(tmp_path, changes):
     other.save_pretrained(first)
     found = MambaFolder().read(first)
     ids = np.random.default_rng(0).integers(0, V, (3, 30))
-    expected = their_logits(other, ids)
-    np.testing.assert_allclose(logits_of(found.model, ids), expected, rtol=0, atol=1e-5)
-    reader = Reader(found.model)  # a prompt, then token by token
+    # In float32, either program is up to 1.5e-5 from the exact logits, which are as large as 9.
+    expected = their_logits(other.double(), ids)
+    model = in_double(found.model)
+    np.testing.assert_allclose(logits_of(model, ids), expected, rtol=0, atol=1e-5)
+    reader = Reader(model)  # a prompt, then token by token
     after, state = reader.read(ids[:, :11], reader.zero_state(3))
     for t in range(11, 30):
         np.testing.assert_allclose(after, expected[:, t - 1], rtol=0, atol=1e-5)
@@ -297,10 +315,25 @@ def test_their_folder_imports_and_exports(tmp_path, changes):
     MambaFolder().write(found, again)
     loaded, notes = MambaForCausalLM.from_pretrained(again, output_loading_info=True)
     assert not any(notes.values())
-    np.testing.assert_array_equal(their_logits(loaded, ids), expected)
+    np.testing.assert_array_equal(their_logits(loaded.double(), ids), expected)
+    assert "expand" not in changes or loaded.config.expand == changes["expand"]
     text = "she sells 日本"
     read = AutoTokenizer.from_pretrained(again)
     assert read(text)["input_ids"] == TOKENIZER.encode(text).tolist()
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_shards_in_half_precision(tmp_path, dtype):
+    torch = pytest.importorskip("torch")
+    other, folder = theirs(tie_word_embeddings=False), tmp_path / "theirs"
+    write(new(), folder)  # for its tokenizer
+    (folder / "model.safetensors").unlink()
+    other.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size="5KB")
+    assert len(list(folder.glob("model-*.safetensors"))) > 2
+    found = in_double(MambaFolder().read(folder).model)
+    ids = np.random.default_rng(0).integers(0, V, (2, 20))
+    expected = their_logits(other.double(), ids)
+    np.testing.assert_allclose(logits_of(found, ids), expected, rtol=0, atol=1e-5)
 
 
 def test_a_model_of_ours_is_theirs(tmp_path):

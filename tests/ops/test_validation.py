@@ -120,7 +120,7 @@ ids = np.array([[0, 1], [2, 3]])
         (
             lambda: ops.rnn(x[:, :0], h0, W_x[:, :5], W_h[:, :5], b[:5]),
             ValueError,
-            r"rnn: x: expected shape .*, found \(2, 0, 4\)",
+            r"rnn: x: expected shape \(B = 2, T > 0, I = 4\), found \(2, 0, 4\)",
         ),
         (
             lambda: ops.lstm_step(x[:, 0], h0, h0, W_x, W_h, b[:5]),

@@ -19,6 +19,8 @@ OTHER = "dad hats: toads, tom hats: ants.\n" * 40  # another style, in letters t
 TEXT += ":,\n" * 3
 KINDS = {
     "lm": {"hidden": 12, "embedding": 6, "batch": 4, "window": 8},
+    "lm min_gru": {"cell": "min_gru", "hidden": 12, "layers": 2, "batch": 4, "window": 8},
+    "lm min_lstm": {"cell": "min_lstm", "hidden": 12, "embedding": 0, "batch": 4, "window": 8},
     "neural-ngram": {"hidden": 8, "batch": 4, "window": 8},
     "mamba": {"width": 8, "layers": 2, "batch": 4, "window": 8},
     "gpt": {"width": 8, "heads": 2, "layers": 2, "context": 12, "batch": 4},
@@ -33,10 +35,15 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("adapting")
     (folder / "text.txt").write_text(TEXT)
     return {
-        kind: minillm.train(
-            kind, folder / kind, files=folder / "text.txt", steps=60, quiet=True, **settings
+        name: minillm.train(
+            name.split()[0],
+            folder / name,
+            files=folder / "text.txt",
+            steps=60,
+            quiet=True,
+            **settings,
         )
-        for kind, settings in KINDS.items()
+        for name, settings in KINDS.items()
     }
 
 
@@ -68,7 +75,7 @@ def test_the_network_of_a_mixture_is_the_adapted_one(runs, kind):
     assert {name: results[name] for name in expected} == expected
 
 
-@pytest.mark.parametrize("kind", ["lm", "gpt"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_no_token_of_a_mixture_is_learned_before_it_is_scored(runs, kind):
     run, t = runs[kind], 300
     ids = run.tokenizer.encode(OTHER)
@@ -93,7 +100,7 @@ def test_the_command(runs, capsys, tmp_path):
     assert f"{expected['adapted_nats_per_token']:.4f}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("kind", ["lm", "gpt"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_writing_after_a_prompt_that_was_learned(runs, kind, capsys):
     run = runs[kind]
     before = contents(run.path)

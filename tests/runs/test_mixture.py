@@ -23,6 +23,9 @@ TEXT += "on that note a mad gnat hugs a nut.\n" * (len(TEXT) // 400)
 OTHER = "the dog and the cat sat on a mat and a dog.\n" * 20
 KINDS = {
     "lm": {"hidden": 12, "embedding": 6, "batch": 4, "window": 8},
+    "lm min_gru": {"cell": "min_gru", "hidden": 12, "layers": 2, "batch": 4, "window": 8},
+    "lm min_lstm": {"cell": "min_lstm", "hidden": 12, "embedding": 0, "batch": 4, "window": 8},
+    "mamba": {"width": 8, "layers": 2, "batch": 4, "window": 8},
     "neural-ngram": {"hidden": 8, "batch": 4, "window": 8},
     "gpt": {"width": 8, "heads": 2, "layers": 2, "context": 12, "batch": 4},
     "llama": {"width": 8, "heads": 2, "layers": 2, "context": 12, "batch": 4},
@@ -35,10 +38,15 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mixture")
     (folder / "text.txt").write_text(TEXT)
     return {
-        kind: minillm.train(
-            kind, folder / kind, files=folder / "text.txt", steps=3, quiet=True, **settings
+        name: minillm.train(
+            name.split()[0],
+            folder / name,
+            files=folder / "text.txt",
+            steps=3,
+            quiet=True,
+            **settings,
         )
-        for kind, settings in KINDS.items()
+        for name, settings in KINDS.items()
     }
 
 
@@ -70,6 +78,17 @@ def test_the_mixture_beats_its_parts(runs, kind):
     assert not [name for name in without if "mixture" in name]
     for name, value in without.items():
         assert results[name] == (value if isinstance(value, str) else pytest.approx(value))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_what_was_read_is_counted(runs, kind):
+    """The beginning of a text is mixed as it is where the text ends there."""
+    run = runs[kind]
+    ids = run.tokenizer.encode(OTHER)
+    losses = run.kind.losses_on(run, ids)
+    whole, begun = (MixtureReader(run).read(ids[:end], losses[: end - 1]) for end in (700, 301))
+    assert np.array_equal(whole.p[:300], begun.p)
+    assert np.array_equal(whole.weights[:, :300], begun.weights)
 
 
 @pytest.mark.parametrize("kind", KINDS)

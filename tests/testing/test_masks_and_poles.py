@@ -113,7 +113,7 @@ def test_a_masked_logit_hides_nothing(mask):
 @pytest.mark.deep
 @pytest.mark.parametrize("mask", MASKS)
 def test_a_masked_logit_hides_nothing_in_many_seeds(mask):
-    check_masked(mask, range(200))
+    check_masked(mask, range(60))
 
 
 @pytest.mark.parametrize("size", [1e6, 1e9, 1e12, 1e15])
@@ -277,7 +277,7 @@ def test_every_op_right_and_one_percent_off(name):
     sizes |= {"D": 1} if name == "rotary" else {}
     sizes = {n: size for n, size in sizes.items() if n in inspect.signature(case).parameters}
     off_by_one_percent = 0
-    for seed in range(20):
+    for seed in range(12):
         rng = np.random.default_rng(seed)
         op, args = case(rng, **sizes)
         floats = [a for a in args if isinstance(a, np.ndarray) and a.dtype.kind == "f"]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from text.make_unicode_tables import CHARACTERS, FILE, characters_of, reference
+from text.make_unicode_tables import FILE, characters_of, reference
+from text.make_unicode_tables import TESTED as CHARACTERS
 
 from minillm import use_kernels
 from minillm.text.bpe import PATTERNS
@@ -19,7 +20,7 @@ from minillm.text.wordpiece import CharacterTable, is_ideograph
 from minillm.unicode import category
 
 KNOWN = {
-    name: characters_of(text)
+    name: characters_of(text).intersection(CHARACTERS)
     for name, text in json.loads(Path(FILE).read_text()).items()
     if name != "tokenizers"
 }
@@ -121,4 +122,4 @@ def test_the_tables_are_those_of_the_library():
     if tokenizers.__version__ != json.loads(FILE.read_text())["tokenizers"]:
         pytest.skip("another version")
     for name, characters in reference().items():
-        assert_same(characters, KNOWN[name])
+        assert_same(characters.intersection(CHARACTERS), KNOWN[name])

@@ -116,11 +116,9 @@ def inside_beside(run: Run, text: str) -> Inside | None:
         return None
     model, best = best_model(training, held_out, run.tokenizer)
     before, ids, notes = text_ids(run.tokenizer, text)
-    logits, contexts = read_counted(model, ids, state_after(model, before))
+    measured = read_counted(model, ids, state_after(model, before))
     names = {"model": f"n-grams of order {best.order}", "name": "the best n-gram of its text"}
-    return inside_of(
-        run, run.tokenizer, ids, **names, logits=logits, contexts=contexts, notes=notes
-    )
+    return inside_of(run, run.tokenizer, ids, **names, **measured, notes=notes)
 
 
 def _nats(model: NGram, ids: Ids) -> float:

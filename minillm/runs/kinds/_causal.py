@@ -22,7 +22,7 @@ from minillm.models.gpt import GPTConfig
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Job, Parts
 from minillm.runs.kinds._adaptation import with_rate, with_replay
-from minillm.runs.kinds._look import inside_of, predicting_next, text_ids
+from minillm.runs.kinds._look import inside_of, text_ids
 from minillm.runs.kinds._text import (
     TextKind,
     WritingKind,
@@ -125,16 +125,7 @@ class CausalAbilities(WritingKind):
         """See :meth:`minillm.runs.run.Run.look`: with the attention of all heads."""
         most = min(run.model.config.context, MOST)
         _, ids, notes = text_ids(run.tokenizer, text, most)
-        logits, gradient, attention = read_gpt(run.model, ids)
-        return inside_of(
-            run,
-            run.tokenizer,
-            ids,
-            logits=predicting_next(logits),
-            gradient=gradient,
-            attention=attention,
-            notes=notes,
-        )
+        return inside_of(run, run.tokenizer, ids, notes=notes, **read_gpt(run.model, ids))
 
 
 class CausalKind(CausalAbilities, TextKind):

@@ -1,5 +1,6 @@
 """The shared parts of a look inside a run: the text that is looked at."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -53,9 +54,8 @@ def inside_of(run: Run, vocabulary: Vocabulary, shown: NDArray, **parts: Any) ->
     return Inside(**{**names, "ids": np.asarray(shown, np.int64), **parts})
 
 
-def predicting_next(logits: NDArray) -> NDArray:
-    """The logits (T + 1, V) that predict each token, from the logits (T, V) after each.
-
-    Nothing predicts the first one.
-    """
-    return np.concatenate([np.full_like(logits[:1], np.nan), logits]).astype(np.float64)
+def look_with_state(run: Run, text: str, read: Callable[..., Mapping[str, Any]]) -> Inside:
+    """The look at a text by a model with a state: ``read(model, ids, state)`` measures the end."""
+    before, ids, notes = text_ids(run.tokenizer, text)
+    state = state_after(run.model, before)
+    return inside_of(run, run.tokenizer, ids, notes=notes, **read(run.model, ids, state))

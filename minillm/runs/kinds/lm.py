@@ -10,7 +10,7 @@ from minillm.look.measurements import read_recurrent
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.option import option
 from minillm.runs.kind import Job
-from minillm.runs.kinds._look import inside_of, predicting_next, state_after, text_ids
+from minillm.runs.kinds._look import look_with_state
 from minillm.runs.kinds._text import TextKind
 from minillm.runs.run import Run
 from minillm.runs.settings import (
@@ -99,18 +99,7 @@ Ctrl-C saves and stops; --resume continues."""
 
     def look(self, run: Run, text: str) -> Inside:
         """See :meth:`minillm.runs.run.Run.look`: with the gates and states of each layer."""
-        before, ids, notes = text_ids(run.tokenizer, text)
-        state = state_after(run.model, before)
-        logits, gradient, activity = read_recurrent(run.model, ids, state)
-        return inside_of(
-            run,
-            run.tokenizer,
-            ids,
-            logits=predicting_next(logits),
-            gradient=gradient,
-            activity=activity,
-            notes=notes,
-        )
+        return look_with_state(run, text, read_recurrent)
 
     def writing_model(self, run: Run, length: int) -> LanguageModel:
         """The model with E W_x computed, if that has fewer rows than there are steps."""

@@ -12,7 +12,7 @@ from minillm.option import option
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Job
 from minillm.runs.kinds._adaptation import with_rate
-from minillm.runs.kinds._look import inside_of, predicting_next, state_after, text_ids
+from minillm.runs.kinds._look import look_with_state
 from minillm.runs.kinds._text import TextKind, save_imported
 from minillm.runs.run import Run
 from minillm.runs.settings import (
@@ -118,18 +118,7 @@ then: minillm generate DIR, minillm eval DIR, minillm look DIR "a text", minillm
 
     def look(self, run: Run, text: str) -> Inside:
         """See :meth:`minillm.runs.run.Run.look`: with what each layer keeps, and its outputs."""
-        before, ids, notes = text_ids(run.tokenizer, text)
-        state = state_after(run.model, before)
-        logits, gradient, activity = read_mamba(run.model, ids, state)
-        return inside_of(
-            run,
-            run.tokenizer,
-            ids,
-            logits=predicting_next(logits),
-            gradient=gradient,
-            activity=activity,
-            notes=notes,
-        )
+        return look_with_state(run, text, read_mamba)
 
     def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
         """See :class:`minillm.runs.kind.Kind`."""

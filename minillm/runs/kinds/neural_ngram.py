@@ -6,7 +6,7 @@ from minillm.look.inside import Inside
 from minillm.look.measurements import read_windows
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from minillm.option import option
-from minillm.runs.kinds._look import inside_of, predicting_next, state_after, text_ids
+from minillm.runs.kinds._look import look_with_state
 from minillm.runs.kinds._text import TextKind
 from minillm.runs.run import Run
 from minillm.runs.settings import TextSettings, TrainingSettings, size
@@ -48,8 +48,4 @@ then: minillm generate DIR, minillm eval DIR"""
 
     def look(self, run: Run, text: str) -> Inside:
         """See :meth:`minillm.runs.run.Run.look`."""
-        before, ids, notes = text_ids(run.tokenizer, text)
-        state = state_after(run.model, before)
-        logits, gradient = read_windows(run.model, ids, state)
-        logits = predicting_next(logits)
-        return inside_of(run, run.tokenizer, ids, logits=logits, gradient=gradient, notes=notes)
+        return look_with_state(run, text, read_windows)

@@ -22,7 +22,7 @@ from minillm.option import Size
 from minillm.runs.config import save_run
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Given, Job, Kind, Results, Stored, Vocabularies, Weights
-from minillm.runs.kinds._look import inside_of, state_after, text_ids
+from minillm.runs.kinds._look import look_with_state
 from minillm.runs.kinds._text import write_text
 from minillm.runs.kinds._text_data import (
     evaluation_blocks,
@@ -153,10 +153,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
 
     def look(self, run: Run, text: str) -> Inside:
         """See :meth:`minillm.runs.run.Run.look`: with the longest context that was found."""
-        before, ids, notes = text_ids(run.tokenizer, text)
-        state = state_after(run.model, before)
-        logits, contexts = read_counted(run.model, ids, state)
-        return inside_of(run, run.tokenizer, ids, logits=logits, contexts=contexts, notes=notes)
+        return look_with_state(run, text, read_counted)
 
     def evaluate(self, run: Run, given: Given, options: Evaluation) -> Results:
         """Nats and bits per token, and perplexity with and without the unknown words."""
