@@ -9,6 +9,7 @@ them.  Which thread has which block changes no bit.
 include "topic.pxi"
 include "gemm.pxi"
 include "activations.pxi"
+include "normalisation.pxi"
 include "scan.pxi"
 
 cdef enum:
@@ -330,19 +331,19 @@ cdef void convolved_columns_backward(floating *of_type, void *work, Part part) n
                 <floating *>p.dW + first, <floating *>p.db + first, <floating *>p.dbefore + early)
 
 
-# --- one step of Mamba's mixer ------------------------------------------------------
+# --- one step of a layer of Mamba ---------------------------------------------------
 
 
-def mixer_step(
-    const floating[:, ::1] x, const floating[:, :, ::1] before, const floating[:, :, ::1] h,
-    const floating[:, ::1] W_input, const floating[:, ::1] W, const floating[::1] b,
+def mamba_layer_step(
+    const floating[:, ::1] x, double eps, const floating[:, :, ::1] before, const floating[:, :, ::1] h,
+    const floating[::1] gain, const floating[:, ::1] W_input, const floating[:, ::1] W, const floating[::1] b,
     const floating[:, ::1] W_selection, const floating[:, ::1] W_step, const floating[::1] b_step,
     const floating[:, ::1] A_log, const floating[::1] skip, const floating[:, ::1] W_output
 ):
     cdef Py_ssize_t B = x.shape[0], D = x.shape[1], E = skip.shape[0], N = A_log.shape[1], K = W.shape[0]
     cdef Py_ssize_t R = W_step.shape[0], wide = R + 2 * N, item = sizeof(floating), P = K - 1, i
     fits = (
-        B > 0 and D > 0 and E > 0 and N > 0 and R > 0 and K > 1
+        B > 0 and D > 0 and E > 0 and N > 0 and R > 0 and K > 1 and gain.shape[0] == D
         and before.shape[0] == B and before.shape[1] == P and before.shape[2] == E
         and h.shape[0] == B and h.shape[1] == E and h.shape[2] == N
         and W_input.shape[0] == D and W_input.shape[1] == 2 * E and W.shape[1] == E and b.shape[0] == E
@@ -350,28 +351,33 @@ def mixer_step(
         and b_step.shape[0] == E and A_log.shape[0] == E and W_output.shape[0] == E and W_output.shape[1] == D
     )
     if not fits:
-        raise ValueError("mixer_step: the shapes do not fit each other")
+        raise ValueError("mamba_layer_step: the shapes do not fit each other")
     dtype = dtype_of(<floating>0)
-    y, tail, h_new, delta, gated = (
-        empty(shape, dtype) for shape in ((B, D), (B, P, E), (B, E, N), (B, E), (B, E)))
-    cdef Workspace work = Workspace(4 * lines_size(3, 2 * B + D + 2 * E) + ((4 * B + 1) * E + B * wide) * item + 4 * 64)
+    y = np.array(x)  # to which the mixer is added
+    tail, h_new, delta, gated = (
+        empty(shape, dtype) for shape in ((B, P, E), (B, E, N), (B, E), (B, E)))
+    cdef Workspace work = Workspace(4 * lines_size(3, 2 * B + D + 2 * E) + ((4 * B + 1) * E + B * (wide + D)) * item + 5 * 64)
     cdef floating *uz = <floating *>work.take((2 * B + 1) * E * item)
     cdef floating *a = <floating *>work.take(B * E * item)
     cdef floating *u = <floating *>work.take(B * E * item)
     cdef floating *rbc = <floating *>work.take(B * wide * item)
+    cdef floating *normed = <floating *>work.take(B * D * item)
+    cdef floating inverse_rms
     cdef floating *z
     cdef floating *later = <floating *>address(tail)
     cdef floating *steps = <floating *>address(delta)
     cdef floating *states = <floating *>address(h_new)
     cdef floating *s = <floating *>address(gated)
-    multiply(work, B, D, 2 * E, &x[0, 0], D, W_input, <const floating *>NULL, uz)
+    for i in range(B):
+        rms_norm_row(D, &x[i, 0], &gain[0], eps, normed + i * D, &inverse_rms)
+    multiply(work, B, D, 2 * E, normed, D, W_input, <const floating *>NULL, False, uz)
     for i in range(B):
         convolve(1, E, K, E, <const floating *>uz + 2 * i * E, &W[0, 0], &b[0], &before[i, 0, 0], a + i * E)
         memcpy(later + i * P * E, &before[i, 0, 0] + E, (P - 1) * E * item)
         memcpy(later + (i * P + P - 1) * E, uz + 2 * i * E, E * item)
     silu_block(B * E, <const floating *>a, u)
-    multiply(work, B, E, wide, u, E, W_selection, <const floating *>NULL, rbc)
-    multiply(work, B, R, E, rbc, wide, W_step, &b_step[0], a)
+    multiply(work, B, E, wide, u, E, W_selection, <const floating *>NULL, False, rbc)
+    multiply(work, B, R, E, rbc, wide, W_step, &b_step[0], False, a)
     softplus_block(B * E, <const floating *>a, steps)
     for i in range(B):
         z = uz + (2 * i + 1) * E  # behind it is u, which is no longer needed: y, to be gated by it, goes there
@@ -380,18 +386,18 @@ def mixer_step(
             <const floating *>rbc + i * wide + R, <const floating *>rbc + i * wide + R + N, &skip[0], &h[i, 0, 0],
             states + i * E * N, z + E)
         swiglu_row(E, <const floating *>z, s + i * E)
-    multiply(work, B, E, D, s, E, W_output, <const floating *>NULL, <floating *>address(y))
+    multiply(work, B, E, D, s, E, W_output, <const floating *>NULL, True, <floating *>address(y))
     return y, tail, h_new, delta, gated
 
 
 cdef int multiply(
     Workspace work, Py_ssize_t B, Py_ssize_t I, Py_ssize_t O, const floating *x, Py_ssize_t distance,
-    const floating[:, ::1] W, const floating *b, floating *y
+    const floating[:, ::1] W, const floating *b, bint add, floating *y
 ) except -1:
-    """y (B, O) = x W + b, with the rows of x this far from each other; b may be NULL."""
+    """y (B, O) = x W, plus b or (add) plus y, with the rows of x this far from each other; b may be NULL."""
     cdef int threads = max_threads() if B * I * O > SMALL else 1
     return product(
-        B, O, I, lines_of(work, x, B, distance), False, lines_of(work, &W[0, 0], I, O), True, b, False,
+        B, O, I, lines_of(work, x, B, distance), False, lines_of(work, &W[0, 0], I, O), True, b, add,
         <floating **>lines_of(work, <const floating *>y, B, O), threads, False)
 
 

@@ -3,7 +3,7 @@
 A token costs the same at any place of a text: a step reads and writes the state (E, N) and the
 last K - 1 inputs of each layer, and there is no cache that grows.  A prompt is read by the model's
 own layers, in parts, so that its length takes no memory.  A single token is read by
-:func:`_mixer_step`, whose twin runs a mixer in one call: in a small model, the calls of the layer's
+:func:`_mamba_layer_step`, whose twin runs a layer in one call: in a small model, the calls of its
 ops would take longer than the arithmetic.
 
     reader = Reader(model)
@@ -16,7 +16,7 @@ size of the convolution, R rank of the steps.
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,17 +31,18 @@ from minillm.layers.types import Ids, State
 from minillm.models.mamba import Mamba
 from minillm.ops.activations import logistic
 from minillm.ops.linear import matmul
+from minillm.ops.rms_norm import rms_norm_forward
 
 PART = 256  # tokens of a prompt that are read at once
 
-MIXER_WEIGHTS = (
-    *("input.W", "convolution.W", "convolution.b", "selection.W", "step.W", "step.b"),
+LAYER_WEIGHTS = (
+    *("norm.gain", "input.W", "convolution.W", "convolution.b", "selection.W", "step.W", "step.b"),
     *("A_log", "skip", "output.W"),
 )
 
 
 class MixerStep(NamedTuple):
-    """What a mixer did with its state in a step: see :func:`_mixer_step`."""
+    """What a mixer did with its state in a step: see :func:`_mamba_layer_step`."""
 
     delta: NDArray  # (B, E)
     gated: NDArray  # (B, E)
@@ -50,7 +51,7 @@ class MixerStep(NamedTuple):
 class MambaReader(Reader, of=Mamba):
     """A Mamba: prompts by its layers, single tokens by steps that keep nothing for a backward."""
 
-    _weights: FoundWeights | None = None  # of the mixers, at the last step
+    _latest: tuple[Callable[..., Any], FoundWeights] | None = None  # at the last step
 
     def read(self, ids: Ids, state: State) -> tuple[NDArray, State]:
         """See :meth:`Reader.read`.  ValueError for the state of another model, and for no ids."""
@@ -76,31 +77,28 @@ class MambaReader(Reader, of=Mamba):
         x = E.take(ids, axis=0) if isinstance(E, np.ndarray) else E.rows(ids)
         last: State = {}
         steps = []
-        for layer, (run, weights) in enumerate(self._mixers()):
-            prefix = f"layers.{layer}"
-            n, _ = norm(p, f"{prefix}.norm", x, c.eps)
-            own = checks.contiguous(state[f"{prefix}.before"], state[f"{prefix}.h"])
-            y, before, h, delta, gated = run(n, *own, *weights)
-            x = x + y
-            last |= {f"{prefix}.before": before, f"{prefix}.h": h}
+        run, weights = self._layers()
+        for layer in range(c.layers):
+            names = f"layers.{layer}.before", f"layers.{layer}.h"
+            before, h = checks.contiguous(*(state[name] for name in names))
+            own = weights[layer * len(LAYER_WEIGHTS) : (layer + 1) * len(LAYER_WEIGHTS)]
+            x, before, h, delta, gated = run(x, c.eps, before, h, *own)
+            last |= zip(names, (before, h), strict=True)
             steps.append(MixerStep(delta, gated))
         y, _ = norm(p, "norm", x, c.eps)
         return y, last, steps
 
-    def _mixers(self) -> Iterator[tuple[Callable[..., Any], tuple[Any, ...]]]:
-        """Yield the function and the weights of each mixer."""
-        found = self._weights
-        if found is None or not found.are_in(self.model.params):
-            names = [
-                f"layers.{layer}.{name}"
-                for layer in range(self.config.layers)
-                for name in MIXER_WEIGHTS
-            ]
-            found = self._weights = FoundWeights(self.model.params, names)
-        for start in range(0, len(found.arrays), len(MIXER_WEIGHTS)):
-            weights = found.arrays[start : start + len(MIXER_WEIGHTS)]
-            plain = all(isinstance(weight, np.ndarray) for weight in weights)
-            yield _mixer_step if plain else inspect.unwrap(_mixer_step), weights
+    def _layers(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """The function that runs a layer, and the weights of all layers."""
+        found = self._latest
+        if found is None or not found[1].are_in(self.model.params):
+            layers = range(self.config.layers)
+            names = [f"layers.{layer}.{name}" for layer in layers for name in LAYER_WEIGHTS]
+            weights = FoundWeights(self.model.params, names)
+            plain = all(isinstance(weight, np.ndarray) for weight in weights.arrays)
+            run = _mamba_layer_step if plain else inspect.unwrap(_mamba_layer_step)
+            found = self._latest = run, weights
+        return found[0], found[1].arrays
 
     def _require_own(self, state: State, B: int) -> None:
         """ValueError for the state of a model of other sizes, or of other than B texts."""
@@ -117,10 +115,12 @@ class MambaReader(Reader, of=Mamba):
 
 
 @twinned
-def _mixer_step(
+def _mamba_layer_step(
     x: NDArray,
+    eps: float,
     before: NDArray,
     h: NDArray,
+    gain: NDArray,
     W_input: NDArray,
     W: NDArray,
     b: NDArray,
@@ -131,13 +131,14 @@ def _mixer_step(
     skip: NDArray,
     W_output: NDArray,
 ) -> tuple[NDArray, NDArray, NDArray, NDArray, NDArray]:
-    """One step of :func:`minillm.models.mamba.mixer`, without a backward.
+    """x + mixer(norm(x)) for one token, without a backward: see :mod:`minillm.models.mamba`.
 
-    x (B, D), the state and the weights -> y (B, D), the new state, and what the mixer did with it:
+    x (B, D), the state and the weights -> x (B, D), the new state, and what the mixer did with it:
     delta (B, E), how long the step took, and the outputs of the scan, gated, (B, E).
     """
     E, R, N = len(skip), W_step.shape[0], A_log.shape[1]
-    uz = multiply(x, W_input)  # (B, 2E)
+    n, _ = rms_norm_forward(x, gain, eps)
+    uz = multiply(n, W_input)  # (B, 2E)
     window = np.concatenate([before, uz[:, None, :E]], axis=1)  # (B, K, E)
     u = (window * W).sum(axis=1) + b
     u = u * logistic(u)
@@ -148,7 +149,7 @@ def _mixer_step(
     s = (h * c_read[:, None]).sum(axis=2) + skip * u
     z = uz[:, E:]
     gated = s * (z * logistic(z))
-    return multiply(gated, W_output), window[:, 1:].copy(), h, delta, gated
+    return x + multiply(gated, W_output), window[:, 1:].copy(), h, delta, gated
 
 
 def multiply(x: NDArray, W: Any) -> NDArray:
