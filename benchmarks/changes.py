@@ -228,7 +228,7 @@ def compare(
         if untimed := [run for run in paths if run.seed == 0 and run not in times]:
             keep({"machine": described(machine())})
             with threads(1):
-                taken = turns({run: own(run, paths[run]).step for run in untimed}, 20.0)
+                taken = turns({run: own(run, paths[run]).step for run in untimed}, 60.0)
             for run, seconds in taken.items():
                 times[run] = round(1e3 * float(np.median(seconds)), 3)
                 keep(run._asdict() | {"milliseconds": times[run]})

@@ -248,7 +248,7 @@ class Tried(Muon):
                 mean = (update**2).mean(axis=0)
                 squares = self.squares[name] = 0.95 * self.squares.get(name, 0) + 0.05 * mean
                 update /= np.sqrt(squares / (1 - 0.95**self.steps)) + 1e-8
-                update /= math.sqrt((update**2).sum() / min(p.shape))  # its size stays
+                update /= math.sqrt((update**2).sum() / min(p.shape)) + 1e-8  # its size stays
             p *= 1 - learning_rate * self.weight_decay
             p -= LIKE_ADAM * math.sqrt(max(p.shape)) * learning_rate * update
 

@@ -22,6 +22,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from nbformat import NotebookNode
 from notebooks import notebook
 
 DOCS = Path(__file__).resolve().parents[1]
@@ -60,13 +61,12 @@ def kept(page: Path) -> list[str] | None:
     return ["\n".join(lines) for lines in stored["outputs"]]
 
 
-def run(page: Path, threads: int | None = None) -> list[str]:
+def run(page: Path, book: NotebookNode, threads: int | None = None) -> list[str]:
     """Run the cells of a page with so many threads, and return the output of each."""
     # Whoever only reads the book has no nbclient.
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
 
-    book = notebook(page, holes=False)
     limits = {} if threads is None else dict.fromkeys(LIMITS, str(threads))
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(
@@ -112,9 +112,8 @@ def compared(page: Path) -> list[bool]:
     return [start != ":varies:" for start in starts]
 
 
-def is_new(page: Path, outputs: list[str]) -> bool:
-    """Tell whether the outputs are others than those that are kept."""
-    before = kept(page)
+def is_new(page: Path, outputs: list[str], before: list[str] | None) -> bool:
+    """Tell whether the outputs are others than those that were kept before."""
     if before is None:
         return True
     cells = zip(compared(page), outputs, before, strict=True)
@@ -135,20 +134,24 @@ def main(names: list[str]) -> None:
     chosen = [Path(name).resolve() for name in names] or pages()
     cores, total = os.cpu_count() or 1, len(chosen)
 
-    def timed(page: Path) -> tuple[list[str], float]:
+    # All are read before threads run them: Python 3.11 cannot parse sources in two threads at once.
+    books = [notebook(page, holes=False) for page in chosen]
+    before = [kept(page) for page in chosen]
+
+    def timed(page: Path, book: NotebookNode) -> tuple[list[str], float]:
         begin = time.monotonic()
-        return run(page, max(1, cores // total)), time.monotonic() - begin
+        return run(page, book, max(1, cores // total)), time.monotonic() - begin
 
     new = {}
     with ThreadPoolExecutor(cores) as pool:
-        for number, (page, found) in enumerate(zip(chosen, pool.map(timed, chosen), strict=True)):
-            outputs, seconds = found
+        found = pool.map(timed, chosen, books)
+        for number, (page, (outputs, seconds)) in enumerate(zip(chosen, found, strict=True)):
             line = f"[{number + 1}/{total}] {page.stem}: {len(outputs)} cells, {seconds:.0f} s"
             print(line, flush=True)
-            if is_new(page, outputs):
+            if is_new(page, outputs, before[number]):
                 new[page] = outputs
     for page, outputs in new.items():
-        keep(page, outputs if total == 1 else run(page))
+        keep(page, outputs if total == 1 else run(page, notebook(page, holes=False)))
     if new:
         names = ", ".join(f"{page.stem}.json" for page in new)
         sys.exit(f"docs/outputs/cells: new outputs, to be read and committed: {names}")
