@@ -69,7 +69,7 @@ enum { SPAN = 32, COLUMNS = LANES, PARTS = 8, AHEAD = 8 };
  * others.  A and states are (N, COLUMNS), so that y is a sum of vectors rather than a sum inside
  * each of them. */
 #define DEFINE_SELECTIVE(REAL, SUFFIX)                                                             \
-    /* x (n,) -> line (COLUMNS,), with zeros behind.  Rows are too far apart for the processor to foresee\
+    /* x (n,) -> line (COLUMNS,), with zeros behind.  Rows are too far apart for the processor to foresee \
      * the next ones, so the one AHEAD rows further on is asked for. */                            \
     ALWAYS_INLINE void load_line_##SUFFIX(ptrdiff_t n, const REAL *x, ptrdiff_t D, REAL *line)     \
     {                                                                                              \
@@ -106,7 +106,7 @@ enum { SPAN = 32, COLUMNS = LANES, PARTS = 8, AHEAD = 8 };
      * y = c . h + skip x, unless y is NULL. */                                                    \
     ALWAYS_INLINE void selective_step_##SUFFIX(                                                    \
         ptrdiff_t N, const REAL *restrict x, const REAL *restrict delta, const REAL *restrict A,   \
-        const REAL *restrict b, const REAL *restrict c, const REAL *restrict skip, const REAL *before,\
+        const REAL *restrict b, const REAL *restrict c, const REAL *restrict skip, const REAL *before, \
         REAL *h, REAL *restrict e, REAL *restrict y)                                               \
     {                                                                                              \
         const volatile REAL bounds[] = {LEAST_EXPONENT_##SUFFIX, MOST_EXPONENT_##SUFFIX};          \
@@ -141,14 +141,14 @@ enum { SPAN = 32, COLUMNS = LANES, PARTS = 8, AHEAD = 8 };
             load_line_##SUFFIX(n, x + t * D, D, x_t);                                              \
             load_line_##SUFFIX(n, delta + t * D, D, delta_t);                                      \
             if (!y) {                                                                              \
-                selective_step_##SUFFIX(N, x_t, delta_t, A, b + t * N, NULL, NULL, h, h, NULL, NULL);\
+                selective_step_##SUFFIX(N, x_t, delta_t, A, b + t * N, NULL, NULL, h, h, NULL, NULL); \
                 continue;                                                                          \
             }                                                                                      \
-            selective_step_##SUFFIX(N, x_t, delta_t, A, b + t * N, c + t * N, skip, h, h, NULL, y_t);\
+            selective_step_##SUFFIX(N, x_t, delta_t, A, b + t * N, c + t * N, skip, h, h, NULL, y_t); \
             store_line_##SUFFIX(n, y_t, y + t * D);                                              \
         }                                                                                          \
     }                                                                                              \
-    /* A text of one step, whose states (D, N) would be turned for nothing: h from the state before.\
+    /* A text of one step, whose states (D, N) would be turned for nothing: h from the state before. \
      * The sums run as in the scan. */                                                             \
     static void selective_one_##SUFFIX(ptrdiff_t D, ptrdiff_t N, const REAL *restrict x,           \
                                        const REAL *restrict delta, const REAL *restrict A_log,     \
@@ -175,14 +175,15 @@ enum { SPAN = 32, COLUMNS = LANES, PARTS = 8, AHEAD = 8 };
         for (ptrdiff_t k = 0; k < n; k++)                                                          \
             y[k] = x[2 * k] + x[2 * k + 1];                                                        \
     }                                                                                              \
-    /* The sums of n lines of PARTS numbers, which are lost. */                                    \
+    /* The sums of n lines of PARTS numbers, which are lost.  All lines of a span are added up at once,\
+     * in pairs: a sum within one vector alone is a dozen instructions that wait for each other. */\
     static void sum_parts_##SUFFIX(ptrdiff_t n, REAL *parts, REAL *room, REAL *sums)               \
     {                                                                                              \
         add_pairs_##SUFFIX(4 * n, parts, room);                                                    \
         add_pairs_##SUFFIX(2 * n, room, parts);                                                    \
         add_pairs_##SUFFIX(n, parts, sums);                                                        \
     }                                                                                              \
-    /* One step back, from h_t = e h_prev + u b.  dh and dA are added to, the other results are new;\
+    /* One step back, from h_t = e h_prev + u b.  dh and dA are added to, the other results are new; \
      * db and dc (N, PARTS) are parts of sums over the columns. */                                 \
     ALWAYS_INLINE void selective_step_back_##SUFFIX(                                               \
         ptrdiff_t N, const REAL *restrict dy, const REAL *restrict x, const REAL *restrict delta,  \
@@ -214,11 +215,14 @@ enum { SPAN = 32, COLUMNS = LANES, PARTS = 8, AHEAD = 8 };
                 dA[at + i] += dm * delta[i];                                                       \
             }                                                                                      \
             HALF(16, { of_b[l] += of_b[l + width]; of_c[l] += of_c[l + width]; })                  \
-            HALF(8, { db[s * PARTS + l] = of_b[l] + of_b[l + width]; dc[s * PARTS + l] = of_c[l] + of_c[l + width]; })\
+            HALF(8, {                                                                              \
+                db[s * PARTS + l] = of_b[l] + of_b[l + width];                                     \
+                dc[s * PARTS + l] = of_c[l] + of_c[l + width];                                     \
+            })                                                                                     \
         }                                                                                          \
     }                                                                                              \
-    /* At most SPAN steps.  h is the state before them; hs and es (SPAN, N, COLUMNS) and room (5, SPAN, N,\
-     * PARTS / 2) are room.  dh, dA, dskip are added to; db and dc (T, N) are sums over the columns of\
+    /* At most SPAN steps.  h is the state before them; hs and es (SPAN, N, COLUMNS) and room (5, SPAN, N, \
+     * PARTS / 2) are room.  dh, dA, dskip are added to; db and dc (T, N) are sums over the columns of \
      * the block alone. */                                                                         \
     static void selective_span_backward_##SUFFIX(                                                  \
         ptrdiff_t T, ptrdiff_t D, ptrdiff_t N, ptrdiff_t n, const REAL *dy, const REAL *x,         \
@@ -238,7 +242,7 @@ enum { SPAN = 32, COLUMNS = LANES, PARTS = 8, AHEAD = 8 };
         }                                                                                          \
         for (ptrdiff_t t = T - 1; t >= 0; t--) {                                                   \
             const REAL *h_t = hs + t * size, *h_prev = t > 0 ? h_t - size : h;                     \
-            REAL du[COLUMNS], through_A[COLUMNS], dx_t[COLUMNS], ddelta_t[COLUMNS];                                                  \
+            REAL du[COLUMNS], through_A[COLUMNS], dx_t[COLUMNS], ddelta_t[COLUMNS];                \
             load_line_##SUFFIX(n, x + t * D, -D, x_t);                                             \
             load_line_##SUFFIX(n, delta + t * D, -D, delta_t);                                     \
             load_line_##SUFFIX(n, dy + t * D, -D, dy_t);                                           \
@@ -262,7 +266,7 @@ enum { SPAN = 32, COLUMNS = LANES, PARTS = 8, AHEAD = 8 };
 /* The causal convolution of n columns of T steps.  Steps, and the K kernels of W, are D apart.  u is
  * `before`, K - 1 steps, and then x: y_t = b + sum of W_j u_{t+j}. */
 #define DEFINE_CONVOLUTION(REAL, SUFFIX)                                                           \
-    static void convolve_##SUFFIX(ptrdiff_t T, ptrdiff_t D, ptrdiff_t K, ptrdiff_t n, const REAL *x,\
+    static void convolve_##SUFFIX(ptrdiff_t T, ptrdiff_t D, ptrdiff_t K, ptrdiff_t n, const REAL *x, \
                                   const REAL *W, const REAL *b, const REAL *before, REAL *y)       \
     {                                                                                              \
         for (ptrdiff_t t = 0; t < T; t++) {                                                        \
@@ -276,7 +280,7 @@ enum { SPAN = 32, COLUMNS = LANES, PARTS = 8, AHEAD = 8 };
             }                                                                                      \
         }                                                                                          \
     }                                                                                              \
-    /* Step by step of u: du_s = sum of W_j dy_{s-j}, and its share of dW_j.  dW and db are added to. */\
+    /* Step by step of u: du_s = sum of W_j dy_{s-j}, and its share of dW_j.  dW and db are added to. */ \
     static void convolve_backward_##SUFFIX(ptrdiff_t T, ptrdiff_t D, ptrdiff_t K, ptrdiff_t n,     \
                                            const REAL *dy, const REAL *dtail, const REAL *x,       \
                                            const REAL *W, const REAL *before, REAL *dx, REAL *dW,  \
