@@ -1,6 +1,7 @@
 """Speed and memory by the length of a text: an LSTM, a Llama and a Mamba of 0.8 million weights.
 
-    python -m benchmarks.long_texts [--lengths 256 1024 4096 16384 65536] [--threads 1 2]
+    python -m benchmarks.long_texts [--lengths 256 1024 4096 16384 65536] [--models Llama Mamba]
+                                    [--threads 1 2]
 
 For one text of each length: the milliseconds of a training step (loss and backward pass) for 1,000
 tokens, its peak of memory, the microseconds to write one more token after the text, and the bytes
@@ -126,6 +127,8 @@ def bytes_of(state: Any) -> float:
 def main() -> None:
     parser = pytorch.parser(__doc__)
     parser.add_argument("--lengths", type=int, nargs="+", default=[4**n for n in range(4, 9)])
+    names = (*MODELS, MAMBAPY)
+    parser.add_argument("--models", nargs="+", choices=names, default=names)
     parser.add_argument("--cell", help="what a process of its own measures: name, length, threads")
     args = parser.parse_args()
     if args.cell:
@@ -135,7 +138,7 @@ def main() -> None:
     head = "| model | tokens | ms per 1,000 tokens | MB | us per token written | kB kept |"
     for count in pytorch.on_threads(args.threads):
         print(f"{head}\n|---|--:|--:|--:|--:|--:|")
-        for name in (*MODELS, MAMBAPY):
+        for name in args.models:
             for T in args.lengths:
                 if name == MAMBAPY and T > MOST_IN_PYTORCH:
                     continue

@@ -1,5 +1,5 @@
-/* The Gaussian error linear unit in both forms, and the gated unit of a row: ops/gelu.py and
- * ops/swiglu.py have the equations.
+/* The Gaussian error linear unit in both forms, the gated unit of a row, SiLU and softplus: ops/gelu.py,
+ * ops/swiglu.py and ops/activations.py have the equations.
  *
  * In the tanh form, (1 + tanh(u)) / 2 is the sigmoid of 2 u: the same number in fewer steps, and
  * for a negative u with all of its digits.  In the exact form, Phi(x) is the tail Q(-x) of a
@@ -80,16 +80,49 @@
         }                                                                                          \
     }
 
+#define DEFINE_SOFT_UNITS(REAL, SUFFIX, ABS)                                                       \
+    static void silu_##SUFFIX(ptrdiff_t n, const REAL *restrict x, REAL *restrict y)               \
+    {                                                                                              \
+        for (ptrdiff_t i = 0; i < n; i++)                                                          \
+            y[i] = x[i] * sigmoid_##SUFFIX(x[i]);                                                  \
+    }                                                                                              \
+    static void silu_backward_##SUFFIX(ptrdiff_t n, const REAL *restrict dy,                       \
+                                       const REAL *restrict x, REAL *restrict dx)                  \
+    {                                                                                              \
+        for (ptrdiff_t i = 0; i < n; i++) {                                                        \
+            const REAL s = sigmoid_##SUFFIX(x[i]);                                                 \
+            dx[i] = dy[i] * s * (1 + x[i] * (1 - s));                                              \
+        }                                                                                          \
+    }                                                                                              \
+    /* log(1 + exp(x)) = max(x, 0) + log(1 + e), e = exp(-|x|), which keeps its digits where e is small */\
+    static void softplus_##SUFFIX(ptrdiff_t n, const REAL *restrict x, REAL *restrict y)           \
+    {                                                                                              \
+        for (ptrdiff_t i = 0; i < n; i++)                                                          \
+            y[i] = (x[i] > 0 ? x[i] : 0) + log_of_more_##SUFFIX(exp_for_sum_##SUFFIX(-ABS(x[i]))); \
+    }                                                                                              \
+    static void softplus_backward_##SUFFIX(ptrdiff_t n, const REAL *restrict dy,                   \
+                                           const REAL *restrict x, REAL *restrict dx)              \
+    {                                                                                              \
+        for (ptrdiff_t i = 0; i < n; i++)                                                          \
+            dx[i] = dy[i] * sigmoid_##SUFFIX(x[i]);                                                \
+    }
+
 DEFINE_SWIGLU(float, f32)
 DEFINE_SWIGLU(double, f64)
 DEFINE_GELU(float, f32)
 DEFINE_GELU(double, f64)
 DEFINE_EXACT_GELU(float, f32, 14.5, fabsf)
 DEFINE_EXACT_GELU(double, f64, 39, fabs)
+DEFINE_SOFT_UNITS(float, f32, fabsf)
+DEFINE_SOFT_UNITS(double, f64, fabs)
 #define gelu_block(n, x, y) EITHER(gelu, y)(n, x, y)
 #define gelu_block_backward(n, dy, x, dx) EITHER(gelu_backward, dx)(n, dy, x, dx)
 #define exact_gelu_block(n, x, y) EITHER(exact_gelu, y)(n, x, y)
 #define exact_gelu_block_backward(n, dy, x, dx) EITHER(exact_gelu_backward, dx)(n, dy, x, dx)
+#define silu_block(n, x, y) EITHER(silu, y)(n, x, y)
+#define silu_block_backward(n, dy, x, dx) EITHER(silu_backward, dx)(n, dy, x, dx)
+#define softplus_block(n, x, y) EITHER(softplus, y)(n, x, y)
+#define softplus_block_backward(n, dy, x, dx) EITHER(softplus_backward, dx)(n, dy, x, dx)
 /* x and dx: F numbers that gate, and F that are gated */
 #define swiglu_row(F, x, y) EITHER(swiglu, y)(F, x, (x) + (F), y)
 #define swiglu_row_backward(F, dy, x, dx)                                                          \

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The Gaussian error linear unit, element by element, and the gated unit, row by row: the Cython twins
-of their originals.
+"""The Gaussian error linear unit, SiLU and softplus, element by element, and the gated unit, row by row:
+the Cython twins of their originals.
 
 One pass in each direction, in pieces that go to threads: blocks of elements, or rows.
 """
@@ -14,6 +14,8 @@ cdef enum:
 cdef enum Unit:
     GELU
     EXACT_GELU
+    SILU
+    SOFTPLUS
     SWIGLU
 
 cdef struct Work:
@@ -46,6 +48,22 @@ def exact_gelu_forward(const floating[::1] x):
 
 def exact_gelu_backward(const floating[::1] dy, const floating[::1] x):
     return run(EXACT_GELU, x.shape[0], BLOCK, (x.shape[0],), numbers(x), numbers(dy))
+
+
+def silu_forward(const floating[::1] x):
+    return run(SILU, x.shape[0], BLOCK, (x.shape[0],), numbers(x), <const floating *>NULL)
+
+
+def silu_backward(const floating[::1] dy, const floating[::1] x):
+    return run(SILU, x.shape[0], BLOCK, (x.shape[0],), numbers(x), numbers(dy))
+
+
+def softplus_forward(const floating[::1] x):
+    return run(SOFTPLUS, x.shape[0], BLOCK, (x.shape[0],), numbers(x), <const floating *>NULL)
+
+
+def softplus_backward(const floating[::1] dy, const floating[::1] x):
+    return run(SOFTPLUS, x.shape[0], BLOCK, (x.shape[0],), numbers(x), numbers(dy))
 
 
 def swiglu_forward(const floating[:, ::1] x):
@@ -85,6 +103,10 @@ cdef void pieces(floating *of_type, void *work, Part part) noexcept nogil:
                 gelu_block(n, x, result)
             elif w.unit == EXACT_GELU:
                 exact_gelu_block(n, x, result)
+            elif w.unit == SILU:
+                silu_block(n, x, result)
+            elif w.unit == SOFTPLUS:
+                softplus_block(n, x, result)
             else:
                 swiglu_row(n, x, result)
         else:
@@ -93,5 +115,9 @@ cdef void pieces(floating *of_type, void *work, Part part) noexcept nogil:
                 gelu_block_backward(n, dy, x, result)
             elif w.unit == EXACT_GELU:
                 exact_gelu_block_backward(n, dy, x, result)
+            elif w.unit == SILU:
+                silu_block_backward(n, dy, x, result)
+            elif w.unit == SOFTPLUS:
+                softplus_block_backward(n, dy, x, result)
             else:
                 swiglu_row_backward(n, dy, x, result)

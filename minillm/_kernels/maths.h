@@ -33,7 +33,7 @@
 #include <string.h>
 #include "either.h"
 
-/* The coefficients of q and p, the highest power first */
+/* The coefficients of q, p and l, the highest power first */
 #define START(coefficient) sum = coefficient;
 #define THEN(coefficient) sum = sum * x + coefficient;
 #define POLYNOMIAL(REAL, NAME, TERMS)                                                              \
@@ -64,8 +64,19 @@
     THEN(0.060396574890699464128) THEN(-0.18652185795969416326) THEN(0.3871374007422188786)        \
     THEN(-0.60789664197189175887) THEN(0.75528513041575147989)
 
+#define L_f32                                                                                      \
+    START(0.2815777957f) THEN(0.2796515822f) THEN(0.4002459645f) THEN(0.6666632295f) THEN(2)
+#define L_f64                                                                                      \
+    START(0.1778057996229121) THEN(0.09880878969059387) THEN(0.13591287652456496)                  \
+    THEN(0.15363678087245317) THEN(0.1818285969547191) THEN(0.22222190864634755)                   \
+    THEN(0.2857142911160455) THEN(0.39999999995287916) THEN(0.6666666666668257) THEN(2)
+
 /* DIGITS: of the mantissa; BITS: of a number.  LN2_HIGH + LN2_LOW = ln 2.  Beyond LEAST
  * and MOST, exp(x) no longer changes, nor tanh(x) beyond FLAT. */
+#define LEAST_EXPONENT_f32 -88.0296919f /* -127 ln 2 */
+#define MOST_EXPONENT_f32 88.7228391f   /* 128 ln 2 */
+#define LEAST_EXPONENT_f64 -709.0895657128241
+#define MOST_EXPONENT_f64 709.782712893384
 #define DEFINE_MATHS(REAL, SUFFIX, BITS, DIGITS, LN2_HIGH, LN2_LOW, LEAST, MOST, FLAT, K, ABS)     \
     enum { BIAS_##SUFFIX = (1 << (BITS - DIGITS - 2)) - 1 };                                       \
     /* 2^n, of the lowest bits of n alone: unsigned, so that it may wrap */                        \
@@ -78,6 +89,7 @@
     }                                                                                              \
     POLYNOMIAL(REAL, q_##SUFFIX, Q_##SUFFIX)                                                       \
     POLYNOMIAL(REAL, p_##SUFFIX, P_##SUFFIX)                                                       \
+    POLYNOMIAL(REAL, l_##SUFFIX, L_##SUFFIX)                                                       \
     /* x = n ln 2 + r; returns exp(r) - 1 */                                                       \
     ALWAYS_INLINE REAL reduce_##SUFFIX(REAL x, int##BITS##_t *n)                                   \
     {                                                                                              \
@@ -109,6 +121,17 @@
         const REAL p = reduce_##SUFFIX(x, &n), power = power_of_two_##SUFFIX((uint##BITS##_t)n);   \
         return power * p + power;                                                                  \
     }                                                                                              \
+    /* exp(x) of any x.  A subnormal result is 0, as a power_of_two of LEAST_EXPONENT / ln 2 is; it is \
+     * infinite from MOST_EXPONENT - ln 2 / 2 on.  These bounds are arguments, because of constants GCC \
+     * computes all that follows beforehand, and then chooses. */                                  \
+    ALWAYS_INLINE REAL exp_within_##SUFFIX(REAL x, REAL least, REAL most)                          \
+    {                                                                                              \
+        int##BITS##_t n;                                                                           \
+        x = x > most ? most : x;                                                                   \
+        x = x < least ? least : x;                                                                 \
+        const REAL e = reduce_##SUFFIX(x, &n) + 1;                                                 \
+        return e * power_of_two_##SUFFIX((uint##BITS##_t)n);                                       \
+    }                                                                                              \
     /* exp(x) of an x that is not positive, but for rounding.  A subnormal result is 0. */         \
     ALWAYS_INLINE REAL exp_for_sum_##SUFFIX(REAL x)                                                \
     {                                                                                              \
@@ -127,6 +150,12 @@
         const REAL near = exp_of_normal_##SUFFIX(rough);                                           \
         const REAL y = rough + 2 * (x - near) / (x + near), e = exp_of_normal_##SUFFIX(y);         \
         return y + 2 * (x - e) / (x + e);                                                          \
+    }                                                                                              \
+    /* log(1 + e) of an e from 0 to 1: 2 artanh(s) with s = e / (2 + e) */                         \
+    ALWAYS_INLINE REAL log_of_more_##SUFFIX(REAL e)                                                \
+    {                                                                                              \
+        const REAL s = e / (2 + e);                                                                \
+        return s * l_##SUFFIX(s * s);                                                              \
     }                                                                                              \
     /* With an exponential of at most 1, which needs neither bounds nor two factors */             \
     ALWAYS_INLINE REAL sigmoid_##SUFFIX(REAL x)                                                    \

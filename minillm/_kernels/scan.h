@@ -1,5 +1,6 @@
-/* Recurrences without a product by weights in each step, of a block of columns: ops/linear_recurrence.py,
- * ops/selective_scan.py and ops/gated_delta_rule.py have the equations.
+/* Recurrences without a product by weights in each step, and a convolution, of a block of columns:
+ * ops/linear_recurrence.py, ops/selective_scan.py, ops/gated_delta_rule.py and ops/causal_convolution.py
+ * have the equations.
  *
  * All steps of a block are done before the next block, so that its state never leaves the fastest
  * cache.  The columns of a block stand side by side, and the compiler turns the loops over them into
@@ -13,33 +14,54 @@
 #include "lanes.h"
 #include "maths.h"
 
-enum { SPAN = 32, COLUMNS = LANES };
+enum { SPAN = 32, COLUMNS = LANES, PARTS = 8, AHEAD = 8 };
 
+/* Rows are computed by COLUMNS numbers at a time, a count that the compiler knows: as one loop, rows of
+ * 256 numbers took 1.5 times as long.  The backward takes the last ones first, so that memory is read
+ * in one direction all the time, which the processor foresees. */
 #define DEFINE_LINEAR(REAL, SUFFIX)                                                                \
-    /* n columns of T steps that are D apart; h (n,) is the state, before and after */             \
-    static void linear_scan_##SUFFIX(ptrdiff_t T, ptrdiff_t D, ptrdiff_t n,                        \
-                                     const REAL *restrict a, const REAL *restrict b,               \
-                                     REAL *restrict h, REAL *restrict hs)                          \
+    ALWAYS_INLINE void linear_step_##SUFFIX(ptrdiff_t n, const REAL *restrict a,                   \
+                                            const REAL *restrict b, REAL *restrict h,              \
+                                            REAL *restrict hs)                                     \
     {                                                                                              \
-        for (ptrdiff_t t = 0; t < T; t++, a += D, b += D, hs += D)                                 \
-            for (ptrdiff_t i = 0; i < n; i++)                                                      \
-                hs[i] = h[i] = a[i] * h[i] + b[i];                                                 \
+        for (ptrdiff_t i = 0; i < n; i++)                                                          \
+            hs[i] = h[i] = a[i] * h[i] + b[i];                                                     \
+    }                                                                                              \
+    /* n columns of T steps that are D apart; h (n,) is the state, before and after */             \
+    static void linear_scan_##SUFFIX(ptrdiff_t T, ptrdiff_t D, ptrdiff_t n, const REAL *a,         \
+                                     const REAL *b, REAL *h, REAL *hs)                             \
+    {                                                                                              \
+        for (ptrdiff_t t = 0; t < T; t++, a += D, b += D, hs += D) {                               \
+            ptrdiff_t i = 0;                                                                       \
+            for (; i + COLUMNS <= n; i += COLUMNS)                                                 \
+                linear_step_##SUFFIX(COLUMNS, a + i, b + i, h + i, hs + i);                        \
+            linear_step_##SUFFIX(n - i, a + i, b + i, h + i, hs + i);                              \
+        }                                                                                          \
+    }                                                                                              \
+    ALWAYS_INLINE void linear_step_back_##SUFFIX(ptrdiff_t n, const REAL *restrict dhs,            \
+                                                 const REAL *restrict a,                           \
+                                                 const REAL *restrict before, REAL *restrict dh,   \
+                                                 REAL *restrict da, REAL *restrict db)             \
+    {                                                                                              \
+        for (ptrdiff_t i = 0; i < n; i++) {                                                        \
+            const REAL g = dhs[i] + dh[i];                                                         \
+            da[i] = g * before[i];                                                                 \
+            db[i] = g;                                                                             \
+            dh[i] = g * a[i];                                                                      \
+        }                                                                                          \
     }                                                                                              \
     /* dh (n,) is the gradient of the last state, and becomes the one of h0 */                     \
     static void linear_scan_backward_##SUFFIX(ptrdiff_t T, ptrdiff_t D, ptrdiff_t n,               \
-                                              const REAL *restrict dhs, const REAL *restrict a,    \
-                                              const REAL *restrict h0, const REAL *restrict hs,    \
-                                              REAL *restrict dh, REAL *restrict da,                \
-                                              REAL *restrict db)                                   \
+                                              const REAL *dhs, const REAL *a, const REAL *h0,      \
+                                              const REAL *hs, REAL *dh, REAL *da, REAL *db)        \
     {                                                                                              \
         for (ptrdiff_t t = T - 1; t >= 0; t--) {                                                   \
-            const REAL *restrict before = t > 0 ? hs + (t - 1) * D : h0;                           \
-            for (ptrdiff_t i = 0; i < n; i++) {                                                    \
-                const REAL g = dhs[t * D + i] + dh[i];                                             \
-                da[t * D + i] = g * before[i];                                                     \
-                db[t * D + i] = g;                                                                 \
-                dh[i] = g * a[t * D + i];                                                          \
-            }                                                                                      \
+            const REAL *before = t > 0 ? hs + (t - 1) * D : h0;                                    \
+            const ptrdiff_t rest = n % COLUMNS, at = t * D;                                        \
+            for (ptrdiff_t i = n - COLUMNS; i >= 0; i -= COLUMNS)                                  \
+                linear_step_back_##SUFFIX(COLUMNS, dhs + at + i, a + at + i, before + i, dh + i,   \
+                                          da + at + i, db + at + i);                               \
+            linear_step_back_##SUFFIX(rest, dhs + at, a + at, before, dh, da + at, db + at);       \
         }                                                                                          \
     }
 
@@ -47,15 +69,25 @@ enum { SPAN = 32, COLUMNS = LANES };
  * others.  A and states are (N, COLUMNS), so that y is a sum of vectors rather than a sum inside
  * each of them. */
 #define DEFINE_SELECTIVE(REAL, SUFFIX)                                                             \
-    /* x (n,) -> line (COLUMNS,), with zeros behind */                                             \
-    ALWAYS_INLINE void load_line_##SUFFIX(ptrdiff_t n, const REAL *x, REAL *line)                  \
+    /* x (n,) -> line (COLUMNS,), with zeros behind.  Rows are too far apart for the processor to foresee \
+     * the next ones, so the one AHEAD rows further on is asked for. */                            \
+    ALWAYS_INLINE void load_line_##SUFFIX(ptrdiff_t n, const REAL *x, ptrdiff_t D, REAL *line)     \
     {                                                                                              \
+        for (ptrdiff_t i = 0; i < COLUMNS; i += 64 / sizeof(REAL))                                 \
+            __builtin_prefetch(x + AHEAD * D + i);                                                 \
         if (n == COLUMNS) {                                                                        \
             memcpy(line, x, COLUMNS * sizeof(REAL));                                               \
             return;                                                                                \
         }                                                                                          \
         for (ptrdiff_t i = 0; i < COLUMNS; i++)                                                    \
             line[i] = i < n ? x[i] : 0;                                                            \
+    }                                                                                              \
+    ALWAYS_INLINE void store_line_##SUFFIX(ptrdiff_t n, const REAL *line, REAL *x)                 \
+    {                                                                                              \
+        if (n == COLUMNS)                                                                          \
+            memcpy(x, line, COLUMNS * sizeof(REAL));                                               \
+        else                                                                                       \
+            memcpy(x, line, n * sizeof(REAL));                                                     \
     }                                                                                              \
     /* (n, N) -> (N, COLUMNS), and back */                                                         \
     static void turn_##SUFFIX(ptrdiff_t n, ptrdiff_t N, const REAL *rows, REAL *columns)           \
@@ -70,22 +102,33 @@ enum { SPAN = 32, COLUMNS = LANES };
             for (ptrdiff_t s = 0; s < N; s++)                                                      \
                 rows[i * N + s] = columns[s * COLUMNS + i];                                        \
     }                                                                                              \
-    /* One step: h becomes e h + delta x b with e = exp(delta A), which is kept unless e is NULL */ \
-    ALWAYS_INLINE void selective_step_##SUFFIX(ptrdiff_t N, const REAL *restrict x,                \
-                                               const REAL *restrict delta,                         \
-                                               const REAL *restrict A, const REAL *restrict b,     \
-                                               const REAL *before, REAL *h, REAL *e)               \
+    /* One step: h becomes e h + delta x b with e = exp(delta A), which is kept unless e is NULL.  \
+     * y = c . h + skip x, unless y is NULL. */                                                    \
+    ALWAYS_INLINE void selective_step_##SUFFIX(                                                    \
+        ptrdiff_t N, const REAL *restrict x, const REAL *restrict delta, const REAL *restrict A,   \
+        const REAL *restrict b, const REAL *restrict c, const REAL *restrict skip, const REAL *before, \
+        REAL *h, REAL *restrict e, REAL *restrict y)                                               \
     {                                                                                              \
-        REAL u[COLUMNS];                                                                           \
-        for (int i = 0; i < COLUMNS; i++)                                                          \
+        const volatile REAL bounds[] = {LEAST_EXPONENT_##SUFFIX, MOST_EXPONENT_##SUFFIX};          \
+        const REAL least = bounds[0], most = bounds[1];                                            \
+        REAL u[COLUMNS], sum[COLUMNS];                                                             \
+        for (int i = 0; i < COLUMNS; i++) {                                                        \
             u[i] = delta[i] * x[i];                                                                \
-        for (ptrdiff_t s = 0; s < N; s++)                                                          \
+            if (y)                                                                                 \
+                sum[i] = skip[i] * x[i];                                                           \
+        }                                                                                          \
+        for (ptrdiff_t s = 0; s < N; s++, A += COLUMNS, before += COLUMNS, h += COLUMNS)           \
             for (int i = 0; i < COLUMNS; i++) {                                                    \
-                const REAL decay = exp_##SUFFIX(delta[i] * A[s * COLUMNS + i]);                    \
+                const REAL decay = exp_within_##SUFFIX(delta[i] * A[i], least, most);              \
+                const REAL new = decay * before[i] + u[i] * b[s];                                  \
                 if (e)                                                                             \
                     e[s * COLUMNS + i] = decay;                                                    \
-                h[s * COLUMNS + i] = decay * before[s * COLUMNS + i] + u[i] * b[s];                \
+                if (y)                                                                             \
+                    sum[i] += c[s] * new;                                                          \
+                h[i] = new;                                                                        \
             }                                                                                      \
+        if (y)                                                                                     \
+            memcpy(y, sum, sizeof sum);                                                            \
     }                                                                                              \
     /* skip (COLUMNS,).  y may be NULL: only the state is computed */                              \
     static void selective_scan_##SUFFIX(ptrdiff_t T, ptrdiff_t D, ptrdiff_t N, ptrdiff_t n,        \
@@ -95,22 +138,53 @@ enum { SPAN = 32, COLUMNS = LANES };
     {                                                                                              \
         REAL x_t[COLUMNS], delta_t[COLUMNS], y_t[COLUMNS];                                         \
         for (ptrdiff_t t = 0; t < T; t++) {                                                        \
-            load_line_##SUFFIX(n, x + t * D, x_t);                                                 \
-            load_line_##SUFFIX(n, delta + t * D, delta_t);                                         \
-            selective_step_##SUFFIX(N, x_t, delta_t, A, b + t * N, h, h, NULL);                    \
-            if (!y)                                                                                \
+            load_line_##SUFFIX(n, x + t * D, D, x_t);                                              \
+            load_line_##SUFFIX(n, delta + t * D, D, delta_t);                                      \
+            if (!y) {                                                                              \
+                selective_step_##SUFFIX(N, x_t, delta_t, A, b + t * N, NULL, NULL, h, h, NULL, NULL); \
                 continue;                                                                          \
-            for (int i = 0; i < COLUMNS; i++)                                                      \
-                y_t[i] = skip[i] * x_t[i];                                                         \
-            for (ptrdiff_t s = 0; s < N; s++)                                                      \
-                for (int i = 0; i < COLUMNS; i++)                                                  \
-                    y_t[i] += c[t * N + s] * h[s * COLUMNS + i];                                   \
-            memcpy(y + t * D, y_t, n * sizeof(REAL));                                              \
+            }                                                                                      \
+            selective_step_##SUFFIX(N, x_t, delta_t, A, b + t * N, c + t * N, skip, h, h, NULL, y_t); \
+            store_line_##SUFFIX(n, y_t, y + t * D);                                              \
         }                                                                                          \
     }                                                                                              \
-    /* At most SPAN steps.  h is the state before them; hs (SPAN, N, COLUMNS) and es are room.  dh, dA, \
-     * dskip are added to; db and dc (T, N) are sums over the columns of the block alone. */       \
-    /* One step back, from h_t = e h_prev + u b.  dh and dA are added to, the other results are new. */ \
+    /* A text of one step, whose states (D, N) would be turned for nothing: h from the state before. \
+     * The sums run as in the scan. */                                                             \
+    static void selective_one_##SUFFIX(ptrdiff_t D, ptrdiff_t N, const REAL *restrict x,           \
+                                       const REAL *restrict delta, const REAL *restrict A_log,     \
+                                       const REAL *restrict b, const REAL *restrict c,             \
+                                       const REAL *restrict skip, const REAL *restrict before,     \
+                                       REAL *restrict h, REAL *restrict y)                         \
+    {                                                                                              \
+        const volatile REAL bounds[] = {LEAST_EXPONENT_##SUFFIX, MOST_EXPONENT_##SUFFIX};          \
+        const REAL least = bounds[0], most = bounds[1];                                            \
+        for (ptrdiff_t i = 0; i < D; i++, A_log += N, before += N, h += N) {                       \
+            const REAL u = delta[i] * x[i];                                                        \
+            for (ptrdiff_t s = 0; s < N; s++) {                                                    \
+                const REAL A = -exp_within_##SUFFIX(A_log[s], least, most);                        \
+                h[s] = exp_within_##SUFFIX(delta[i] * A, least, most) * before[s] + u * b[s];      \
+            }                                                                                      \
+            y[i] = skip[i] * x[i];                                                                 \
+            for (ptrdiff_t s = 0; s < N; s++)                                                      \
+                y[i] += c[s] * h[s];                                                               \
+        }                                                                                          \
+    }\
+    /* y_k = x_{2 k} + x_{2 k + 1} */                                                              \
+    static void add_pairs_##SUFFIX(ptrdiff_t n, const REAL *restrict x, REAL *restrict y)          \
+    {                                                                                              \
+        for (ptrdiff_t k = 0; k < n; k++)                                                          \
+            y[k] = x[2 * k] + x[2 * k + 1];                                                        \
+    }                                                                                              \
+    /* The sums of n lines of PARTS numbers, which are lost.  All lines of a span are added up at once,\
+     * in pairs: a sum within one vector alone is a dozen instructions that wait for each other. */\
+    static void sum_parts_##SUFFIX(ptrdiff_t n, REAL *parts, REAL *room, REAL *sums)               \
+    {                                                                                              \
+        add_pairs_##SUFFIX(4 * n, parts, room);                                                    \
+        add_pairs_##SUFFIX(2 * n, room, parts);                                                    \
+        add_pairs_##SUFFIX(n, parts, sums);                                                        \
+    }                                                                                              \
+    /* One step back, from h_t = e h_prev + u b.  dh and dA are added to, the other results are new; \
+     * db and dc (N, PARTS) are parts of sums over the columns. */                                 \
     ALWAYS_INLINE void selective_step_back_##SUFFIX(                                               \
         ptrdiff_t N, const REAL *restrict dy, const REAL *restrict x, const REAL *restrict delta,  \
         const REAL *restrict A, const REAL *restrict b, const REAL *restrict c,                    \
@@ -140,39 +214,96 @@ enum { SPAN = 32, COLUMNS = LANES };
                 through_A[i] += dm * A[at + i];                                                    \
                 dA[at + i] += dm * delta[i];                                                       \
             }                                                                                      \
-            db[s] = sum_of_lanes_##SUFFIX(of_b);                                                   \
-            dc[s] = sum_of_lanes_##SUFFIX(of_c);                                                   \
+            HALF(16, { of_b[l] += of_b[l + width]; of_c[l] += of_c[l + width]; })                  \
+            HALF(8, {                                                                              \
+                db[s * PARTS + l] = of_b[l] + of_b[l + width];                                     \
+                dc[s * PARTS + l] = of_c[l] + of_c[l + width];                                     \
+            })                                                                                     \
         }                                                                                          \
     }                                                                                              \
+    /* At most SPAN steps.  h is the state before them; hs and es (SPAN, N, COLUMNS) and room (5, SPAN, N, \
+     * PARTS / 2) are room.  dh, dA, dskip are added to; db and dc (T, N) are sums over the columns of \
+     * the block alone. */                                                                         \
     static void selective_span_backward_##SUFFIX(                                                  \
         ptrdiff_t T, ptrdiff_t D, ptrdiff_t N, ptrdiff_t n, const REAL *dy, const REAL *x,         \
         const REAL *delta, const REAL *A, const REAL *b, const REAL *c, const REAL *skip,          \
-        const REAL *h, REAL *hs, REAL *es, REAL *dh, REAL *dx, REAL *ddelta, REAL *dA, REAL *db,   \
-        REAL *dc, REAL *dskip)                                                                     \
+        const REAL *h, REAL *hs, REAL *es, REAL *room, REAL *dh, REAL *dx, REAL *ddelta, REAL *dA, \
+        REAL *db, REAL *dc, REAL *dskip)                                                           \
     {                                                                                              \
         REAL x_t[COLUMNS], delta_t[COLUMNS], dy_t[COLUMNS];                                        \
-        const ptrdiff_t size = N * COLUMNS;                                                        \
+        const ptrdiff_t size = N * COLUMNS, parts = N * PARTS;                                     \
+        REAL *of_b = room + SPAN * parts / 2, *of_c = of_b + SPAN * parts;                         \
         for (ptrdiff_t t = 0; t < T; t++) {                                                        \
-            load_line_##SUFFIX(n, x + t * D, x_t);                                                 \
-            load_line_##SUFFIX(n, delta + t * D, delta_t);                                         \
-            selective_step_##SUFFIX(N, x_t, delta_t, A, b + t * N,                                 \
-                                    t > 0 ? hs + (t - 1) * size : h, hs + t * size, es + t * size); \
+            load_line_##SUFFIX(n, x + t * D, D, x_t);                                              \
+            load_line_##SUFFIX(n, delta + t * D, D, delta_t);                                      \
+            selective_step_##SUFFIX(N, x_t, delta_t, A, b + t * N, NULL, NULL,                     \
+                                    t > 0 ? hs + (t - 1) * size : h, hs + t * size, es + t * size, \
+                                    NULL);                                                         \
         }                                                                                          \
         for (ptrdiff_t t = T - 1; t >= 0; t--) {                                                   \
             const REAL *h_t = hs + t * size, *h_prev = t > 0 ? h_t - size : h;                     \
-            REAL du[COLUMNS], through_A[COLUMNS];                                                  \
-            load_line_##SUFFIX(n, x + t * D, x_t);                                                 \
-            load_line_##SUFFIX(n, delta + t * D, delta_t);                                         \
-            load_line_##SUFFIX(n, dy + t * D, dy_t);                                               \
+            REAL du[COLUMNS], through_A[COLUMNS], dx_t[COLUMNS], ddelta_t[COLUMNS];                \
+            load_line_##SUFFIX(n, x + t * D, -D, x_t);                                             \
+            load_line_##SUFFIX(n, delta + t * D, -D, delta_t);                                     \
+            load_line_##SUFFIX(n, dy + t * D, -D, dy_t);                                           \
             for (int i = 0; i < COLUMNS; i++)                                                      \
                 dskip[i] += dy_t[i] * x_t[i];                                                      \
             selective_step_back_##SUFFIX(N, dy_t, x_t, delta_t, A, b + t * N, c + t * N, h_t,      \
                                          h_prev, es + t * size, dh, dA, du, through_A,             \
-                                         db + t * N, dc + t * N);                                  \
-            for (ptrdiff_t i = 0; i < n; i++) {                                                    \
-                dx[t * D + i] = du[i] * delta_t[i] + dy_t[i] * skip[i];                            \
-                ddelta[t * D + i] = through_A[i] + du[i] * x_t[i];                                 \
+                                         of_b + t * parts, of_c + t * parts);                      \
+            for (int i = 0; i < COLUMNS; i++) {                                                    \
+                const REAL of_delta = through_A[i] + du[i] * x_t[i];                               \
+                dx_t[i] = du[i] * delta_t[i] + dy_t[i] * skip[i];                                  \
+                ddelta_t[i] = of_delta;                                                            \
             }                                                                                      \
+            store_line_##SUFFIX(n, dx_t, dx + t * D);                                              \
+            store_line_##SUFFIX(n, ddelta_t, ddelta + t * D);                                      \
+        }                                                                                          \
+        sum_parts_##SUFFIX(T * N, of_b, room, db);                                                 \
+        sum_parts_##SUFFIX(T * N, of_c, room, dc);                                                 \
+    }
+
+/* The causal convolution of n columns of T steps.  Steps, and the K kernels of W, are D apart.  u is
+ * `before`, K - 1 steps, and then x: y_t = b + sum of W_j u_{t+j}. */
+#define DEFINE_CONVOLUTION(REAL, SUFFIX)                                                           \
+    static void convolve_##SUFFIX(ptrdiff_t T, ptrdiff_t D, ptrdiff_t K, ptrdiff_t n, const REAL *x, \
+                                  const REAL *W, const REAL *b, const REAL *before, REAL *y)       \
+    {                                                                                              \
+        for (ptrdiff_t t = 0; t < T; t++) {                                                        \
+            REAL *restrict y_t = y + t * D;                                                        \
+            memcpy(y_t, b, n * sizeof(REAL));                                                      \
+            for (ptrdiff_t j = 0; j < K; j++) {                                                    \
+                const ptrdiff_t of_x = t + j - (K - 1);                                            \
+                const REAL *u = of_x < 0 ? before + (t + j) * D : x + of_x * D, *W_j = W + j * D;  \
+                for (ptrdiff_t i = 0; i < n; i++)                                                  \
+                    y_t[i] += W_j[i] * u[i];                                                       \
+            }                                                                                      \
+        }                                                                                          \
+    }                                                                                              \
+    /* Step by step of u: du_s = sum of W_j dy_{s-j}, and its share of dW_j.  dW and db are added to. */ \
+    static void convolve_backward_##SUFFIX(ptrdiff_t T, ptrdiff_t D, ptrdiff_t K, ptrdiff_t n,     \
+                                           const REAL *dy, const REAL *dtail, const REAL *x,       \
+                                           const REAL *W, const REAL *before, REAL *dx, REAL *dW,  \
+                                           REAL *db, REAL *dbefore)                                \
+    {                                                                                              \
+        for (ptrdiff_t s = 0; s < T + K - 1; s++) {                                                \
+            const ptrdiff_t of_x = s - (K - 1);                                                    \
+            const REAL *u = of_x < 0 ? before + s * D : x + of_x * D;                              \
+            REAL *restrict du = of_x < 0 ? dbefore + s * D : dx + of_x * D;                        \
+            if (s < T)                                                                             \
+                memset(du, 0, n * sizeof(REAL));                                                   \
+            else                                                                                   \
+                memcpy(du, dtail + (s - T) * D, n * sizeof(REAL));                                 \
+            for (ptrdiff_t j = s < T ? 0 : s - T + 1; j < K && j <= s; j++) {                      \
+                const REAL *dy_t = dy + (s - j) * D, *W_j = W + j * D;                             \
+                REAL *restrict dW_j = dW + j * D;                                                  \
+                for (ptrdiff_t i = 0; i < n; i++) {                                                \
+                    du[i] += W_j[i] * dy_t[i];                                                     \
+                    dW_j[i] += u[i] * dy_t[i];                                                     \
+                }                                                                                  \
+            }                                                                                      \
+            for (ptrdiff_t i = 0; s < T && i < n; i++)                                             \
+                db[i] += dy[s * D + i];                                                            \
         }                                                                                          \
     }
 
@@ -269,6 +400,8 @@ DEFINE_LINEAR(float, f32)
 DEFINE_LINEAR(double, f64)
 DEFINE_SELECTIVE(float, f32)
 DEFINE_SELECTIVE(double, f64)
+DEFINE_CONVOLUTION(float, f32)
+DEFINE_CONVOLUTION(double, f64)
 DEFINE_DELTA(float, f32)
 DEFINE_DELTA(double, f64)
 #define linear_scan(T, D, n, a, b, h, hs) EITHER(linear_scan, h)(T, D, n, a, b, h, hs)
@@ -278,9 +411,15 @@ DEFINE_DELTA(double, f64)
 #define turn_back(n, N, columns, rows) EITHER(turn_back, rows)(n, N, columns, rows)
 #define selective_scan(T, D, N, n, x, delta, A, b, c, skip, h, y)                                  \
     EITHER(selective_scan, h)(T, D, N, n, x, delta, A, b, c, skip, h, y)
-#define selective_span_backward(T, D, N, n, dy, x, delta, A, b, c, skip, h, hs, es, dh, dx, ddelta, dA, db, dc, dskip) \
+#define selective_one(D, N, x, delta, A_log, b, c, skip, before, h, y)                             \
+    EITHER(selective_one, h)(D, N, x, delta, A_log, b, c, skip, before, h, y)
+#define selective_span_backward(T, D, N, n, dy, x, delta, A, b, c, skip, h, hs, es, room, dh, dx, ddelta, dA, db, dc, dskip) \
     EITHER(selective_span_backward, dh)                                                            \
-    (T, D, N, n, dy, x, delta, A, b, c, skip, h, hs, es, dh, dx, ddelta, dA, db, dc, dskip)
+    (T, D, N, n, dy, x, delta, A, b, c, skip, h, hs, es, room, dh, dx, ddelta, dA, db, dc, dskip)
+#define convolve(T, D, K, n, x, W, b, before, y)                                                   \
+    EITHER(convolve, y)(T, D, K, n, x, W, b, before, y)
+#define convolve_backward(T, D, K, n, dy, dtail, x, W, before, dx, dW, db, dbefore)                \
+    EITHER(convolve_backward, dx)(T, D, K, n, dy, dtail, x, W, before, dx, dW, db, dbefore)
 #define delta_scan(T, K, V, q, k, v, alpha, beta, S, e, o)                                         \
     EITHER(delta_scan, S)(T, K, V, q, k, v, alpha, beta, S, e, o)
 #define delta_span_backward(T, K, V, do_, q, k, v, alpha, beta, S, Ss, es, de, dS, dq, dk, dv, dalpha, dbeta) \

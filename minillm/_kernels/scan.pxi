@@ -1,6 +1,6 @@
 # scan.h, whose functions take floats or doubles.
 cdef extern from "scan.h" nogil:
-    const Py_ssize_t SPAN, COLUMNS
+    const Py_ssize_t SPAN, COLUMNS, PARTS
     void linear_scan(
         Py_ssize_t T, Py_ssize_t D, Py_ssize_t n, const void *a, const void *b, void *h, void *hs)
     void linear_scan_backward(
@@ -11,11 +11,20 @@ cdef extern from "scan.h" nogil:
     void selective_scan(
         Py_ssize_t T, Py_ssize_t D, Py_ssize_t N, Py_ssize_t n, const void *x, const void *delta,
         const void *A, const void *b, const void *c, const void *skip, void *h, void *y)
+    void selective_one(
+        Py_ssize_t D, Py_ssize_t N, const void *x, const void *delta, const void *A_log, const void *b,
+        const void *c, const void *skip, const void *before, void *h, void *y)
     void selective_span_backward(
         Py_ssize_t T, Py_ssize_t D, Py_ssize_t N, Py_ssize_t n, const void *dy, const void *x,
         const void *delta, const void *A, const void *b, const void *c, const void *skip,
-        const void *h, void *hs, void *es, void *dh, void *dx, void *ddelta, void *dA, void *db,
-        void *dc, void *dskip)
+        const void *h, void *hs, void *es, void *room, void *dh, void *dx, void *ddelta, void *dA,
+        void *db, void *dc, void *dskip)
+    void convolve(
+        Py_ssize_t T, Py_ssize_t D, Py_ssize_t K, Py_ssize_t n, const void *x, const void *W, const void *b,
+        const void *before, void *y)
+    void convolve_backward(
+        Py_ssize_t T, Py_ssize_t D, Py_ssize_t K, Py_ssize_t n, const void *dy, const void *dtail,
+        const void *x, const void *W, const void *before, void *dx, void *dW, void *db, void *dbefore)
     void delta_scan(
         Py_ssize_t T, Py_ssize_t K, Py_ssize_t V, const void *q, const void *k, const void *v,
         const void *alpha, const void *beta, void *S, void *e, void *o)

@@ -1,17 +1,20 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Recurrences that a scan computes: the linear one, Mamba's and the gated delta rule, the Cython twins
-of the originals.
+"""Recurrences that a scan computes: the linear one, Mamba's and the gated delta rule; and Mamba's
+convolution.  The Cython twins of the originals.
 
 A thread takes blocks of columns (of heads, for the delta rule), and runs through time with each of
 them.  Which thread has which block changes no bit.
 """
 
 include "topic.pxi"
+include "gemm.pxi"
+include "activations.pxi"
+include "normalisation.pxi"
 include "scan.pxi"
 
 cdef enum:
-    SMALL = 30_000  # numbers that are not worth waking another thread for
-    WIDE = 2048     # columns of a block of the linear recurrence, whose state a fast cache has to hold
+    FEW = 30_000  # numbers that are not worth waking another thread for
+    WIDE = 2048   # columns of a block of the linear recurrence, whose state a fast cache has to hold
 
 cdef struct Linear:
     Py_ssize_t T, D, width  # of a block
@@ -25,6 +28,11 @@ cdef struct Selective:
     Output y, h, dx, ddelta, dA, db, dc, dskip  # h as in Linear; db and dc: a part for each block
     char *own       # the memory of each thread
     Py_ssize_t own_size
+
+cdef struct Convolution:
+    Py_ssize_t B, T, D, K, width  # of a block
+    Input dy, dtail, x, W, b, before
+    Output y, dx, dW, db, dbefore
 
 cdef struct Delta:
     Py_ssize_t T, K, V
@@ -59,7 +67,7 @@ def linear_recurrence_forward(
         return hs, h_last
     p.lengths, p.a, p.b = &lengths[0], &a[0, 0, 0], &b[0, 0, 0]
     p.hs_new, p.h = address(hs), address(h_last)
-    cdef int threads = threads_for(B * p.T * p.D, SMALL)
+    cdef int threads = threads_for(B * p.T * p.D, FEW)
     p.width = width_of(B, p.D, threads)
     with nogil:
         share(<Body>linear_columns[floating], &p, B * blocks_of(p.D, p.width), threads)
@@ -95,7 +103,7 @@ def linear_recurrence_backward(
         return da, db, dh0
     p.lengths, p.dhs, p.a, p.h0 = &lengths[0], &dhs[0, 0, 0], &a[0, 0, 0], &h0[0, 0]
     p.hs, p.h, p.da, p.db = &hs[0, 0, 0], address(dh0), address(da), address(db)
-    cdef int threads = threads_for(B * p.T * p.D, SMALL)
+    cdef int threads = threads_for(B * p.T * p.D, FEW)
     p.width = width_of(B, p.D, threads)
     with nogil:
         share(<Body>linear_columns_backward[floating], &p, B * blocks_of(p.D, p.width), threads)
@@ -135,7 +143,7 @@ def selective_scan_forward(
     find_selective(&p, x, delta, A, b, c, skip)
     p.y, p.h = address(y), address(h_last)
     cdef Py_ssize_t count = p.B * blocks_of(p.D, COLUMNS), line = COLUMNS * sizeof(floating)
-    cdef int threads = threads_for(p.B * p.T * p.D, SMALL)
+    cdef int threads = threads_for(p.B * p.T * p.D, FEW)
     p.own_size = (2 * p.N + 1) * line
     cdef Workspace memory = Workspace(threads * p.own_size)
     p.own = memory.take(threads * p.own_size)
@@ -193,14 +201,19 @@ def selective_scan_backward(
     p.dy, p.h0, p.h = &dy[0, 0, 0], &h0[0, 0, 0], address(dh0)
     p.dx, p.ddelta, p.dA, p.dskip = address(dx), address(ddelta), address(dA), address(dskip)
     p.db, p.dc = address(db), address(dc)
-    cdef int threads = threads_for(p.B * p.T * p.D, SMALL)
-    p.own_size = ((blocks_of(p.T, SPAN) + 2 * SPAN + 3) * p.N + 2) * line
+    cdef int threads = threads_for(p.B * p.T * p.D, FEW)
+    p.own_size = ((blocks_of(p.T, SPAN) + 2 * SPAN + 3) * p.N + 2) * line + room_size(p.N, <floating>0)
     cdef Workspace memory = Workspace(threads * p.own_size)
     p.own = memory.take(threads * p.own_size)
     with nogil:
         share(<Body>selective_columns_backward[floating], &p, blocks, threads)
     # each block had a part of its own, so that this sum has one order
     return dx, ddelta, dA, db.sum(axis=0), dc.sum(axis=0), dskip, dh0
+
+
+cdef inline Py_ssize_t room_size(Py_ssize_t N, floating zero) noexcept nogil:
+    """The bytes in which a span adds up db and dc."""
+    return SPAN * N * PARTS * 5 // 2 * sizeof(floating)
 
 
 cdef void selective_columns_backward(floating *of_type, void *work, Part part) noexcept nogil:
@@ -215,6 +228,7 @@ cdef void selective_columns_backward(floating *of_type, void *work, Part part) n
     cdef floating *dskip = <floating *>cut(&own, line)
     cdef floating *hs = <floating *>cut(&own, SPAN * p.N * line)
     cdef floating *es = <floating *>cut(&own, SPAN * p.N * line)
+    cdef floating *room = <floating *>cut(&own, room_size(p.N, <floating>0))
     cdef floating *starts = <floating *>cut(&own, spans * p.N * line)
     for block in range(part.first, part.last):
         first = block * COLUMNS
@@ -243,12 +257,148 @@ cdef void selective_columns_backward(floating *of_type, void *work, Part part) n
                 selective_span_backward(
                     steps, p.D, p.N, n, <const floating *>p.dy + at, <const floating *>p.x + at,
                     <const floating *>p.delta + at, A, <const floating *>p.b + by_state,
-                    <const floating *>p.c + by_state, skip, starts + span * size, hs, es, dh,
-                    <floating *>p.dx + at, <floating *>p.ddelta + at, dA, <floating *>p.db + of_block,
+                    <const floating *>p.c + by_state, skip, starts + span * size, hs, es, room,
+                    dh, <floating *>p.dx + at, <floating *>p.ddelta + at, dA, <floating *>p.db + of_block,
                     <floating *>p.dc + of_block, dskip)
             turn_back(n, p.N, dh, <floating *>p.h + (row * p.D + first) * p.N)
         turn_back(n, p.N, dA, <floating *>p.dA + first * p.N)
         memcpy(<floating *>p.dskip + first, dskip, n * sizeof(floating))
+
+
+# --- the causal convolution ---------------------------------------------------------
+
+
+def causal_convolution_forward(
+    const floating[:, :, ::1] x, const floating[:, ::1] W, const floating[::1] b,
+    const floating[:, :, ::1] before
+):
+    cdef Convolution p
+    p.B, p.T, p.D, p.K = x.shape[0], x.shape[1], x.shape[2], W.shape[0]
+    y = empty((p.B, p.T, p.D), dtype_of(<floating>0))
+    if y.size == 0:
+        return y
+    p.x, p.W, p.b, p.before, p.y = &x[0, 0, 0], &W[0, 0], &b[0], &before[0, 0, 0], address(y)
+    cdef int threads = threads_for(p.B * p.T * p.D, FEW)
+    p.width = width_of(p.B, p.D, threads)
+    with nogil:
+        share(<Body>convolved_columns[floating], &p, p.B * blocks_of(p.D, p.width), threads)
+    return y
+
+
+cdef void convolved_columns(floating *of_type, void *work, Part part) noexcept nogil:
+    cdef Convolution p = (<Convolution *>work)[0]
+    cdef Py_ssize_t blocks = blocks_of(p.D, p.width), i, row, first, at
+    for i in range(part.first, part.last):
+        row, first = i // blocks, i % blocks * p.width
+        at = row * p.T * p.D + first
+        convolve(
+            p.T, p.D, p.K, min(p.width, p.D - first), <const floating *>p.x + at,
+            <const floating *>p.W + first, <const floating *>p.b + first,
+            <const floating *>p.before + row * (p.K - 1) * p.D + first, <floating *>p.y + at)
+
+
+def causal_convolution_backward(
+    const floating[:, :, ::1] dy, const floating[:, :, ::1] dtail, const floating[:, :, ::1] x,
+    const floating[:, ::1] W, const floating[:, :, ::1] before
+):
+    cdef Convolution p
+    p.B, p.T, p.D, p.K = x.shape[0], x.shape[1], x.shape[2], W.shape[0]
+    dtype = dtype_of(<floating>0)
+    dx, dbefore = empty((p.B, p.T, p.D), dtype), np.array(dtail)
+    dW, db = np.zeros((p.K, p.D), dtype), np.zeros(p.D, dtype)
+    if dx.size == 0:
+        return dx, dW, db, dbefore
+    p.dy, p.dtail, p.x, p.W, p.before = &dy[0, 0, 0], &dtail[0, 0, 0], &x[0, 0, 0], &W[0, 0], &before[0, 0, 0]
+    p.dx, p.dW, p.db, p.dbefore = address(dx), address(dW), address(db), address(dbefore)
+    cdef int threads = threads_for(p.B * p.T * p.D, FEW)
+    p.width = width_of(1, p.D, threads)
+    with nogil:
+        share(<Body>convolved_columns_backward[floating], &p, blocks_of(p.D, p.width), threads)
+    return dx, dW, db, dbefore
+
+
+cdef void convolved_columns_backward(floating *of_type, void *work, Part part) noexcept nogil:
+    cdef Convolution p = (<Convolution *>work)[0]
+    cdef Py_ssize_t block, row, first, at, early
+    for block in range(part.first, part.last):
+        first = block * p.width
+        for row in range(p.B):
+            at, early = row * p.T * p.D + first, row * (p.K - 1) * p.D + first
+            convolve_backward(
+                p.T, p.D, p.K, min(p.width, p.D - first), <const floating *>p.dy + at,
+                <const floating *>p.dtail + early, <const floating *>p.x + at,
+                <const floating *>p.W + first, <const floating *>p.before + early, <floating *>p.dx + at,
+                <floating *>p.dW + first, <floating *>p.db + first, <floating *>p.dbefore + early)
+
+
+# --- one step of a layer of Mamba ---------------------------------------------------
+
+
+def mamba_layer_step(
+    const floating[:, ::1] x, double eps, const floating[:, :, ::1] before, const floating[:, :, ::1] h,
+    const floating[::1] gain, const floating[:, ::1] W_input, const floating[:, ::1] W, const floating[::1] b,
+    const floating[:, ::1] W_selection, const floating[:, ::1] W_step, const floating[::1] b_step,
+    const floating[:, ::1] A_log, const floating[::1] skip, const floating[:, ::1] W_output
+):
+    cdef Py_ssize_t B = x.shape[0], D = x.shape[1], E = skip.shape[0], N = A_log.shape[1], K = W.shape[0]
+    cdef Py_ssize_t R = W_step.shape[0], wide = R + 2 * N, item = sizeof(floating), P = K - 1, i
+    fits = (
+        B > 0 and D > 0 and E > 0 and N > 0 and R > 0 and K > 1 and gain.shape[0] == D
+        and before.shape[0] == B and before.shape[1] == P and before.shape[2] == E
+        and h.shape[0] == B and h.shape[1] == E and h.shape[2] == N
+        and W_input.shape[0] == D and W_input.shape[1] == 2 * E and W.shape[1] == E and b.shape[0] == E
+        and W_selection.shape[0] == E and W_selection.shape[1] == wide and W_step.shape[1] == E
+        and b_step.shape[0] == E and A_log.shape[0] == E and W_output.shape[0] == E and W_output.shape[1] == D
+    )
+    if not fits:
+        raise ValueError("mamba_layer_step: the shapes do not fit each other")
+    dtype = dtype_of(<floating>0)
+    y = np.array(x)  # to which the mixer is added
+    tail, h_new, delta, gated = (
+        empty(shape, dtype) for shape in ((B, P, E), (B, E, N), (B, E), (B, E)))
+    cdef Workspace work = Workspace(4 * lines_size(3, 2 * B + D + 2 * E) + ((4 * B + 1) * E + B * (wide + D)) * item + 5 * 64)
+    cdef floating *uz = <floating *>work.take((2 * B + 1) * E * item)
+    cdef floating *a = <floating *>work.take(B * E * item)
+    cdef floating *u = <floating *>work.take(B * E * item)
+    cdef floating *rbc = <floating *>work.take(B * wide * item)
+    cdef floating *normed = <floating *>work.take(B * D * item)
+    cdef floating inverse_rms
+    cdef floating *z
+    cdef floating *later = <floating *>address(tail)
+    cdef floating *steps = <floating *>address(delta)
+    cdef floating *states = <floating *>address(h_new)
+    cdef floating *s = <floating *>address(gated)
+    for i in range(B):
+        rms_norm_row(D, &x[i, 0], &gain[0], eps, normed + i * D, &inverse_rms)
+    multiply(work, B, D, 2 * E, normed, D, W_input, <const floating *>NULL, False, uz)
+    for i in range(B):
+        convolve(1, E, K, E, <const floating *>uz + 2 * i * E, &W[0, 0], &b[0], &before[i, 0, 0], a + i * E)
+        memcpy(later + i * P * E, &before[i, 0, 0] + E, (P - 1) * E * item)
+        memcpy(later + (i * P + P - 1) * E, uz + 2 * i * E, E * item)
+    silu_block(B * E, <const floating *>a, u)
+    multiply(work, B, E, wide, u, E, W_selection, <const floating *>NULL, False, rbc)
+    multiply(work, B, R, E, rbc, wide, W_step, &b_step[0], False, a)
+    softplus_block(B * E, <const floating *>a, steps)
+    for i in range(B):
+        z = uz + (2 * i + 1) * E  # behind it is u, which is no longer needed: y, to be gated by it, goes there
+        selective_one(
+            E, N, <const floating *>u + i * E, <const floating *>steps + i * E, &A_log[0, 0],
+            <const floating *>rbc + i * wide + R, <const floating *>rbc + i * wide + R + N, &skip[0], &h[i, 0, 0],
+            states + i * E * N, z + E)
+        swiglu_row(E, <const floating *>z, s + i * E)
+    multiply(work, B, E, D, s, E, W_output, <const floating *>NULL, True, <floating *>address(y))
+    return y, tail, h_new, delta, gated
+
+
+cdef int multiply(
+    Workspace work, Py_ssize_t B, Py_ssize_t I, Py_ssize_t O, const floating *x, Py_ssize_t distance,
+    const floating[:, ::1] W, const floating *b, bint add, floating *y
+) except -1:
+    """y (B, O) = x W, plus b or (add) plus y, with the rows of x this far from each other; b may be NULL."""
+    cdef int threads = max_threads() if B * I * O > SMALL else 1
+    return product(
+        B, O, I, lines_of(work, x, B, distance), False, lines_of(work, &W[0, 0], I, O), True, b, add,
+        <floating **>lines_of(work, <const floating *>y, B, O), threads, False)
 
 
 # --- the gated delta rule -----------------------------------------------------------
@@ -266,7 +416,7 @@ def gated_delta_rule_forward(
         return o, S_last
     find_delta(&p, q, k, v, alpha, beta)
     p.o, p.S = address(o), address(S_last)
-    cdef int threads = threads_for(B * N * p.T * p.V, SMALL)
+    cdef int threads = threads_for(B * N * p.T * p.V, FEW)
     p.own_size = (p.V * sizeof(floating) + 63) & -64
     cdef Workspace memory = Workspace(threads * p.own_size)
     p.own = memory.take(threads * p.own_size)
@@ -313,7 +463,7 @@ def gated_delta_rule_backward(
     p.do, p.S0, p.S = &do[0, 0, 0, 0], &S0[0, 0, 0, 0], address(dS0)
     p.dq, p.dk, p.dv = address(dq), address(dk), address(dv)
     p.dalpha, p.dbeta = address(dalpha), address(dbeta)
-    cdef int threads = threads_for(B * N * p.T * p.V, SMALL)
+    cdef int threads = threads_for(B * N * p.T * p.V, FEW)
     cdef Py_ssize_t memories = blocks_of(p.T, SPAN) + SPAN
     p.own_size = (memories * p.K * p.V + (SPAN + 1) * p.V) * sizeof(floating) + 4 * 64
     p.own_size &= -64

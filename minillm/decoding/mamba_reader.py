@@ -2,7 +2,9 @@
 
 A token costs the same at any place of a text: a step reads and writes the state (E, N) and the
 last K - 1 inputs of each layer, and there is no cache that grows.  A prompt is read by the model's
-own layers, in parts, so that its length takes no memory.
+own layers, in parts, so that its length takes no memory.  A single token is read by
+:func:`_mamba_layer_step`, whose twin runs a layer in one call: in a small model, the calls of its
+ops would take longer than the arithmetic.
 
     reader = Reader(model)
     state = reader.zero_state(1)
@@ -13,33 +15,43 @@ Legend: B batch, T time, V vocabulary, D width, E inner width, N size of the sta
 size of the convolution, R rank of the steps.
 """
 
-from typing import NamedTuple
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks, ops
+from minillm import checks
+from minillm._kernels import twinned
+from minillm.decoding.decoder_step import FoundWeights
 from minillm.decoding.reader import Reader
-from minillm.layers import dense
 from minillm.layers.norms import norm
-from minillm.layers.types import Ids, Params, State
-from minillm.models.mamba import Mamba, MambaConfig
+from minillm.layers.types import Ids, State
+from minillm.models.mamba import Mamba
 from minillm.ops.activations import logistic
+from minillm.ops.linear import matmul
+from minillm.ops.rms_norm import rms_norm_forward
 
 PART = 256  # tokens of a prompt that are read at once
 
+LAYER_WEIGHTS = (
+    *("norm.gain", "input.W", "convolution.W", "convolution.b", "selection.W", "step.W", "step.b"),
+    *("A_log", "skip", "output.W"),
+)
+
 
 class MixerStep(NamedTuple):
-    """One step of a mixer: its output, its state, and what it did with the state."""
+    """What a mixer did with its state in a step: see :func:`_mamba_layer_step`."""
 
-    y: NDArray  # (B, D)
-    state: State
-    delta: NDArray  # (B, E) how long the step took
-    gated: NDArray  # (B, E) the outputs of the scan, gated
+    delta: NDArray  # (B, E)
+    gated: NDArray  # (B, E)
 
 
 class MambaReader(Reader, of=Mamba):
     """A Mamba: prompts by its layers, single tokens by steps that keep nothing for a backward."""
+
+    _latest: tuple[Callable[..., Any], FoundWeights] | None = None  # at the last step
 
     def read(self, ids: Ids, state: State) -> tuple[NDArray, State]:
         """See :meth:`Reader.read`.  ValueError for the state of another model, and for no ids."""
@@ -65,15 +77,28 @@ class MambaReader(Reader, of=Mamba):
         x = E.take(ids, axis=0) if isinstance(E, np.ndarray) else E.rows(ids)
         last: State = {}
         steps = []
+        run, weights = self._layers()
         for layer in range(c.layers):
-            prefix = f"layers.{layer}"
-            n, _ = norm(p, f"{prefix}.norm", x, c.eps)
-            step = mixer_step(p, prefix, n, state, c)
-            x = x + step.y
-            last |= step.state
-            steps.append(step)
+            names = f"layers.{layer}.before", f"layers.{layer}.h"
+            before, h = checks.contiguous(*(state[name] for name in names))
+            own = weights[layer * len(LAYER_WEIGHTS) : (layer + 1) * len(LAYER_WEIGHTS)]
+            x, before, h, delta, gated = run(x, c.eps, before, h, *own)
+            last |= zip(names, (before, h), strict=True)
+            steps.append(MixerStep(delta, gated))
         y, _ = norm(p, "norm", x, c.eps)
         return y, last, steps
+
+    def _layers(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """The function that runs a layer, and the weights of all layers."""
+        found = self._latest
+        if found is None or not found[1].are_in(self.model.params):
+            layers = range(self.config.layers)
+            names = [f"layers.{layer}.{name}" for layer in layers for name in LAYER_WEIGHTS]
+            weights = FoundWeights(self.model.params, names)
+            plain = all(isinstance(weight, np.ndarray) for weight in weights.arrays)
+            run = _mamba_layer_step if plain else inspect.unwrap(_mamba_layer_step)
+            found = self._latest = run, weights
+        return found[0], found[1].arrays
 
     def _require_own(self, state: State, B: int) -> None:
         """ValueError for the state of a model of other sizes, or of other than B texts."""
@@ -89,25 +114,44 @@ class MambaReader(Reader, of=Mamba):
                     )
 
 
-def mixer_step(
-    params: Params, prefix: str, x: NDArray, state: State, config: MambaConfig
-) -> MixerStep:
-    """One step of :func:`minillm.models.mamba.mixer`, without a backward: x (B, D)."""
-    p, E, R, N = params, config.inner, config.rank, config.state
-    uz, _ = dense.layer(p, f"{prefix}.input", x)  # (B, 2E)
-    window = np.concatenate([state[f"{prefix}.before"], uz[:, None, :E]], axis=1)  # (B, K, E)
-    u = (window * p[f"{prefix}.convolution.W"]).sum(axis=1) + p[f"{prefix}.convolution.b"]
+@twinned
+def _mamba_layer_step(
+    x: NDArray,
+    eps: float,
+    before: NDArray,
+    h: NDArray,
+    gain: NDArray,
+    W_input: NDArray,
+    W: NDArray,
+    b: NDArray,
+    W_selection: NDArray,
+    W_step: NDArray,
+    b_step: NDArray,
+    A_log: NDArray,
+    skip: NDArray,
+    W_output: NDArray,
+) -> tuple[NDArray, NDArray, NDArray, NDArray, NDArray]:
+    """x + mixer(norm(x)) for one token, without a backward: see :mod:`minillm.models.mamba`.
+
+    x (B, D), the state and the weights -> x (B, D), the new state, and what the mixer did with it:
+    delta (B, E), how long the step took, and the outputs of the scan, gated, (B, E).
+    """
+    E, R, N = len(skip), W_step.shape[0], A_log.shape[1]
+    n, _ = rms_norm_forward(x, gain, eps)
+    uz = multiply(n, W_input)  # (B, 2E)
+    window = np.concatenate([before, uz[:, None, :E]], axis=1)  # (B, K, E)
+    u = (window * W).sum(axis=1) + b
     u = u * logistic(u)
-    rbc, _ = dense.layer(p, f"{prefix}.selection", u)
-    r, b, c = rbc[:, :R], rbc[:, R : R + N], rbc[:, R + N :]
-    a, _ = dense.layer(p, f"{prefix}.step", r)
-    delta, _ = ops.softplus(a)
-    A = -np.exp(p[f"{prefix}.A_log"])
-    u, delta, b, c = (part[:, None] for part in (u, delta, b, c))  # a text of one token
-    skip, h = p[f"{prefix}.skip"], state[f"{prefix}.h"]
-    (s, h), _ = ops.selective_scan(u, delta, A, b, c, skip, h)
+    r, b_write, c_read = np.split(multiply(u, W_selection), [R, R + N], axis=1)
+    delta = np.logaddexp(multiply(r, W_step) + b_step, x.dtype.type(0))  # softplus
+    decay = np.exp(delta[:, :, None] * -np.exp(A_log))  # (B, E, N)
+    h = decay * h + (delta * u)[:, :, None] * b_write[:, None]
+    s = (h * c_read[:, None]).sum(axis=2) + skip * u
     z = uz[:, E:]
-    gated = s[:, 0] * (z * logistic(z))
-    y, _ = dense.layer(p, f"{prefix}.output", gated)
-    own = {f"{prefix}.before": window[:, 1:], f"{prefix}.h": h}
-    return MixerStep(y, own, delta[:, 0], gated)
+    gated = s * (z * logistic(z))
+    return x + multiply(gated, W_output), window[:, 1:].copy(), h, delta, gated
+
+
+def multiply(x: NDArray, W: Any) -> NDArray:
+    """x W, of a weight that may be no array: :class:`minillm.layers.dense.Weight`."""
+    return matmul(x, W) if isinstance(W, np.ndarray) else W.linear(x)[0]

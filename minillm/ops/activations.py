@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks
+from minillm._kernels import twinned
 
 
 def logistic(x: NDArray) -> NDArray:
@@ -70,23 +71,35 @@ def relu(x: NDArray) -> tuple[NDArray, Callable]:
 def silu(x: NDArray) -> tuple[NDArray, Callable]:
     """The sigmoid-weighted linear unit: y = x s with s = sigmoid(x), of any shape.
 
-    ``backward(dy)`` -> dx = dy s (1 + x (1 - s)).  Keeps x and s.
+    ``backward(dy)`` -> dx = dy s (1 + x (1 - s)).  Keeps x.
 
     Source: Elfwing, Uchibe and Doya (2018), "Sigmoid-weighted linear units for
     neural network function approximation in reinforcement learning", equation 5;
     it is the "swish" of Ramachandran, Zoph and Le (2017).
     """
     checks.floats("silu", x=(x, "..."))
-    x = x.view()
-    s = logistic(x)
-    y = x * s
+    shape, flat = x.shape, checks.contiguous(x)[0].ravel()
+    y = silu_forward(flat).reshape(shape)
     upstream = checks.upstream("silu", dy=y)
 
     def backward(dy):
-        # y = x s, where ds/dx = s (1 - s)
-        return upstream(dy) * s * (1 + x * (1 - s))
+        return silu_backward(upstream(dy).ravel(), flat).reshape(shape)
 
     return y, backward
+
+
+@twinned
+def silu_forward(x: NDArray) -> NDArray:
+    """x (N,) -> y (N,)."""
+    return x * logistic(x)
+
+
+@twinned
+def silu_backward(dy: NDArray, x: NDArray) -> NDArray:
+    """dy, x (N,) -> dx (N,)."""
+    s = logistic(x)
+    # y = x s, where ds/dx = s (1 - s)
+    return dy * s * (1 + x * (1 - s))
 
 
 def softplus(x: NDArray) -> tuple[NDArray, Callable]:
@@ -98,11 +111,23 @@ def softplus(x: NDArray) -> tuple[NDArray, Callable]:
     functional knowledge for better option pricing", equation 2.
     """
     checks.floats("softplus", x=(x, "..."))
-    x = x.view()
-    y = np.logaddexp(x, x.dtype.type(0))  # no exp overflows
+    shape, flat = x.shape, checks.contiguous(x)[0].ravel()
+    y = softplus_forward(flat).reshape(shape)
     upstream = checks.upstream("softplus", dy=y)
 
     def backward(dy):
-        return upstream(dy) * logistic(x)
+        return softplus_backward(upstream(dy).ravel(), flat).reshape(shape)
 
     return y, backward
+
+
+@twinned
+def softplus_forward(x: NDArray) -> NDArray:
+    """x (N,) -> y (N,)."""
+    return np.logaddexp(x, x.dtype.type(0))  # no exp overflows
+
+
+@twinned
+def softplus_backward(dy: NDArray, x: NDArray) -> NDArray:
+    """dy, x (N,) -> dx (N,)."""
+    return dy * logistic(x)

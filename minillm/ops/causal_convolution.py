@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks
+from minillm._kernels import twinned
 
 
 def causal_convolution(
@@ -24,7 +25,7 @@ def causal_convolution(
     x (B, T, D), W (K, D) with K > 1, b (D,), before (B, K - 1, D) -> y (B, T, D), and the last
     K - 1 inputs, which come before the next window: tail (B, K - 1, D).
     ``backward(dy, dtail=None)`` -> dx, dW, db, dbefore.  None as a gradient means zero.
-    Keeps the inputs and W.
+    Keeps x, W and before.
 
     Let u be ``before`` and x in a row, so that y_t = b + sum of W_j * u_{t+j}.  Then
 
@@ -42,21 +43,36 @@ def causal_convolution(
             f"causal_convolution: before: expected {K - 1} steps, one fewer than W, "
             f"found {before.shape[1]}"
         )
-    u = np.concatenate([before, x], axis=1)  # (B, K - 1 + T, D)
-    (W,) = checks.contiguous(W)
-    y = np.broadcast_to(b, x.shape).copy()
-    for j in range(K):
-        y += W[j] * u[:, j : j + T]
-    tail = u[:, T:].copy()
+    x, W, b, before = checks.contiguous(x, W, b, before)
+    y = causal_convolution_forward(x, W, b, before)
+    tail = np.concatenate([before[:, T:], x[:, max(0, T - K + 1) :]], axis=1)
     upstream = checks.upstream("causal_convolution", dy=y, dtail=tail)
 
     def backward(dy, dtail=None):
-        dy, dtail = upstream(dy, dtail)
-        du, dW = np.zeros_like(u), np.zeros_like(W)
-        du[:, T:] = dtail
-        for j in range(K):
-            du[:, j : j + T] += W[j] * dy
-            dW[j] = (u[:, j : j + T] * dy).sum(axis=(0, 1))
-        return du[:, K - 1 :].copy(), dW, dy.sum(axis=(0, 1)), du[:, : K - 1].copy()
+        return causal_convolution_backward(*upstream(dy, dtail), x, W, before)
 
     return (y, tail), backward
+
+
+@twinned
+def causal_convolution_forward(x: NDArray, W: NDArray, b: NDArray, before: NDArray) -> NDArray:
+    """-> y (B, T, D)."""
+    T, u = x.shape[1], np.concatenate([before, x], axis=1)  # (B, K - 1 + T, D)
+    y = np.broadcast_to(b, x.shape).copy()
+    for j, W_j in enumerate(W):
+        y += W_j * u[:, j : j + T]
+    return y
+
+
+@twinned
+def causal_convolution_backward(
+    dy: NDArray, dtail: NDArray, x: NDArray, W: NDArray, before: NDArray
+) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """-> dx, dW, db, dbefore."""
+    P, T, u = before.shape[1], x.shape[1], np.concatenate([before, x], axis=1)
+    du, dW = np.zeros_like(u), np.zeros_like(W)
+    du[:, T:] = dtail  # the last P inputs
+    for j, W_j in enumerate(W):
+        du[:, j : j + T] += W_j * dy
+        dW[j] = (u[:, j : j + T] * dy).sum(axis=(0, 1))
+    return du[:, P:].copy(), dW, dy.sum(axis=(0, 1)), du[:, :P].copy()

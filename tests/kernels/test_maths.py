@@ -66,6 +66,23 @@ def test_the_ends(twin, dtype):
     np.testing.assert_array_equal(sigmoid(twin, x), np.array([np.nan, 1, 0, 0.5, 1, 0], dtype))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_digit_of_softplus(twin, dtype):
+    """Of small results, too: log(1 + e) has no digit of an e below the unit of 1."""
+    if np.finfo(np.longdouble).nmant <= np.finfo(np.float64).nmant:
+        pytest.skip("no longer precision here to compare with")
+    x = np.concatenate([points(dtype, np.random.default_rng(0)), np.linspace(-80, 80, 999)])
+    x = x.astype(dtype)
+    truth = np.logaddexp(x.astype(np.longdouble), np.longdouble(0))
+    normal = truth >= np.finfo(dtype).tiny
+    unit = np.spacing(truth.astype(dtype)).astype(np.longdouble)
+    error = np.abs(twin.softplus_forward(x) - truth) / unit
+    assert error[normal].max() <= LIMIT
+    ends = np.array([np.nan, np.inf, -np.inf], dtype)
+    expected = np.array([np.nan, np.inf, 0], dtype)
+    np.testing.assert_array_equal(twin.softplus_forward(ends), expected)
+
+
 # --- the normal distribution, which exact_gelu multiplies by x ------------------------------
 
 

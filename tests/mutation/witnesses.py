@@ -40,7 +40,10 @@ class Witness:
 
 TWINS = tuple(f"tests/kernels/test_{name}.py" for name in ("twins", "threads", "bfloat16"))
 NEAR_OF_TOPIC = {
-    "activations": ((*TWINS, "tests/kernels/test_maths.py"), "gelu or erf or swiglu"),
+    "activations": (
+        (*TWINS, "tests/kernels/test_maths.py"),
+        "gelu or erf or swiglu or silu or softplus",
+    ),
     "adam": (TWINS, "adam or squares or test_scale or optimiser"),
     "attention": (
         (*TWINS, "tests/kernels/test_scaled_attention.py"),

@@ -1,5 +1,7 @@
 """Properties of all ops, for any values."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -240,8 +242,16 @@ def test_reversing_twice_leaves_the_valid_steps(sizes, rng):
 
 @pytest.mark.parametrize(
     "op",
-    [ops.tanh, ops.sigmoid, ops.softmax, ops.gelu, ops.silu, lambda x: ops.gelu(x, False)],
-    ids=["tanh", "sigmoid", "softmax", "gelu", "silu", "exact gelu"],
+    [
+        ops.tanh,
+        ops.sigmoid,
+        ops.softmax,
+        ops.gelu,
+        ops.silu,
+        ops.softplus,
+        partial(ops.gelu, approximate=False),
+    ],
+    ids=["tanh", "sigmoid", "softmax", "gelu", "silu", "softplus", "exact gelu"],
 )
 def test_extremes_overflow_nowhere(op, kernels):
     x = np.array([[-1e4, -88.0, 0.0, 88.0, 1e4]], np.float32)
