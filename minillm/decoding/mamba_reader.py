@@ -42,7 +42,7 @@ LAYER_WEIGHTS = (
 
 
 class MixerStep(NamedTuple):
-    """What a mixer did with its state in a step: see :func:`_mamba_layer_step`."""
+    """The change of a mixer's state in a step: see :func:`_mamba_layer_step`."""
 
     delta: NDArray  # (B, E)
     gated: NDArray  # (B, E)

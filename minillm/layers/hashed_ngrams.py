@@ -13,6 +13,10 @@ row of its hash:
 Where several n-grams share a row, the other tables tell them apart.  The tables start at zero.  A
 step reads one row of each, whatever R is.  Only the optimiser passes over all of them.
 
+A long n-gram that occurs once in the training text predicts it perfectly, and tells nothing about
+another text.  So half of the n-grams are dropped in each step of the training, and the model learns
+to do without them, as an n-gram model backs off to shorter ones.
+
 Legend: B batch, T time, D width, N the longest n-gram, R rows.
 
 Sources: Mikolov, Deoras, Povey, Burget and Cernocky (2011), "Strategies for training large scale
@@ -27,9 +31,11 @@ from numpy.typing import NDArray
 
 from minillm.layers import embedding
 from minillm.layers.fresh import Fresh, zeros
-from minillm.layers.types import Backward, Ids, Params
+from minillm.layers.gradients import merge_gradients
+from minillm.layers.types import Backward, Ids, Params, Rng
 
 BITS = 14  # R = 2^14
+DROPPED = 0.5  # the share of n-grams that a training step with dropout does not see
 A = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio, as an odd number
 
 
@@ -60,14 +66,33 @@ def rows_of(text: Ids, N: int) -> dict[int, NDArray[np.int64]]:
     return rows
 
 
-def layer(params: Params, E: str, ids: Ids, before: Ids) -> tuple[NDArray, Backward]:
+def layer(
+    params: Params, E: str, ids: Ids, before: Ids, rng: Rng = None
+) -> tuple[NDArray, Backward]:
     """The vector of each token and of the n-grams that end there.
 
     E, the name of the table of tokens; ids (B, T); the tokens before, (B, N - 1) -> x (B, T, D).
-    ``backward(dx)`` -> gradients.
+    With rng, half of the n-grams are dropped.  ``backward(dx)`` -> gradients.
     """
-    rows = rows_of(np.concatenate([before, ids], axis=1), before.shape[1] + 1)
-    return embedding.layer(params, {E: ids} | {name_of(n): row for n, row in rows.items()})
+    x, of_tokens = embedding.layer(params, {E: ids})
+    backwards = {}
+    for n, rows in rows_of(np.concatenate([before, ids], axis=1), before.shape[1] + 1).items():
+        y, table_backward = embedding.layer(params, {name_of(n): rows})
+        y, backwards[n] = _dropped(y, table_backward, rng)
+        x = x + y
+
+    def backward(dx):
+        return merge_gradients(of_tokens(dx), *(back(dx) for back in backwards.values()))
+
+    return x, backward
+
+
+def _dropped(y: NDArray, table_backward: Backward, rng: Rng) -> tuple[NDArray, Backward]:
+    """Drop whole vectors of n-grams, y (B, T, D), and scale up the others."""
+    if rng is None:
+        return y, table_backward
+    kept = (rng.random((*y.shape[:2], 1)) >= DROPPED) / y.dtype.type(1 - DROPPED)
+    return y * kept, lambda dy: table_backward(dy * kept)
 
 
 def last_tokens(ids: Ids, before: Ids, lengths: Ids | None = None) -> NDArray[np.int64]:

@@ -70,9 +70,10 @@ class LanguageModelConfig:
 class LanguageModel(base.WindowModel[LanguageModelConfig]):
     """Embedding, L recurrent layers, output layer.
 
-    ``params``: ``embedding.E`` (V, D), absent where D is 0; ``ngrams.2.E`` to ``ngrams.N.E`` (R, D) if
-    there are n-grams; ``layers.0.W_x`` and so on, as the ops name them (with one-hot input, ``layers.0.W_x``
-    has V rows); ``output.W`` (H, V), absent where it is tied to E; ``output.b`` (V,).
+    ``params``: ``embedding.E`` (V, D), absent where D is 0; with n-grams, ``ngrams.2.E`` (R, D) to
+    ``ngrams.N.E``; ``layers.0.W_x`` and so on, as the ops name them (with one-hot input,
+    ``layers.0.W_x`` has V rows); ``output.W`` (H, V), absent where it is tied to E; ``output.b``
+    (V,).
     A state has ``layers.0.h`` (B, H) and, for an lstm, ``layers.0.c``, for each layer; with
     n-grams also the last tokens, ``before`` (B, N - 1).
     """
@@ -167,7 +168,7 @@ class LanguageModel(base.WindowModel[LanguageModelConfig]):
             return recurrent.stack_over_ids(
                 p, "layers", E, ids, state, c.cell, c.layers, lengths, c.dropout, rng
             )
-        x, embed_backward = self.embed(ids, state)
+        x, embed_backward = self.embed(ids, state, rng)
         x, dropout_backward = ops.dropout(x, c.dropout, rng)
         (hs, last), stack_backward = recurrent.stack(
             p, "layers", x, state, c.cell, c.layers, lengths, c.dropout, rng
@@ -180,11 +181,14 @@ class LanguageModel(base.WindowModel[LanguageModelConfig]):
 
         return (hs, last | {"before": before}), backward
 
-    def embed(self, ids: Ids, state: State) -> tuple[NDArray, Backward]:
+    def embed(self, ids: Ids, state: State, rng: Rng = None) -> tuple[NDArray, Backward]:
         """x_t = E[id_t], and the n-grams that end there: ids (B, T) -> x (B, T, D).
 
-        ``backward(dx)`` -> gradients.
+        With rng and dropout, half of the n-grams are dropped.  ``backward(dx)`` -> gradients.
         """
-        if not self.config.ngrams:
-            return embedding.layer(self.params, {"embedding.E": ids})
-        return hashed_ngrams.layer(self.params, "embedding.E", ids, state["before"])
+        c, p = self.config, self.params
+        if not c.ngrams:
+            return embedding.layer(p, {"embedding.E": ids})
+        return hashed_ngrams.layer(
+            p, "embedding.E", ids, state["before"], rng if c.dropout else None
+        )

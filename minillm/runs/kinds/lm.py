@@ -93,7 +93,12 @@ Ctrl-C saves and stops; --resume continues."""
         if settings.tied and given.get("embedding") is None:
             settings = replace(settings, embedding=settings.hidden)
         is_fresh = job.initial is None and job.stored is None
-        if settings.ngrams is None and settings.unit == "character" and settings.embedding and is_fresh:
+        if (
+            settings.ngrams is None
+            and settings.unit == "character"
+            and settings.embedding
+            and is_fresh
+        ):
             settings = replace(settings, ngrams=NGRAMS)
         return replace(settings, ngrams=None) if settings.ngrams == 1 else settings
 
