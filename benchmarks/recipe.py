@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks import changes
 from minillm import ops
-from minillm.layers import dense, embedding
+from minillm.layers import dense, embedding, hashed_ngrams
 from minillm.layers.dense import gated_feed_forward
 from minillm.layers.fresh import Fresh, at_depth, normal, ones, zeros
 from minillm.layers.gradients import backward_through, merge_gradients
@@ -42,6 +42,8 @@ class Config(LlamaConfig):
     skip: bool = False  # each block reads m_0 x + m_1 x_0, with the embedding x_0
     values: bool = False  # each token has a vector of its own that is added to its values
     pairs: bool = False  # a table with a row for each pair of characters is added to x_0
+    ngrams: int = 1  # and tables of hashed n-grams, up to this length
+    wide: bool = False  # weights are drawn with a deviation of 1 / sqrt(D), in place of 0.02
     cap: float = 0.0  # logits are c tanh(z / c)
     shortest: int = 0  # the window of attention grows from this to C
     average: float = 0.0  # the weights that are validated are a mean over about 1 / (1 - a) steps
@@ -57,6 +59,8 @@ TRICKS: dict[str, dict[str, Any]] = {
     "skip from the embedding": {"skip": True},
     "value embeddings": {"values": True},
     "table of pairs": {"pairs": True},
+    "hashed n-grams of 2 to 4": {"ngrams": 4},
+    "larger weights": {"wide": True},
     "soft cap of 15": {"cap": 15.0},
     "short windows first": {"shortest": 16},
     "average of weights": {"average": 0.99},
@@ -92,6 +96,7 @@ class Recorded(Llama):
             params = {n: fresh for n, fresh in params.items() if ".feed_forward." not in n}
         if c.pairs:
             params["pairs.E"] = Fresh((V * V, D), zeros, "table", 0)
+        params |= hashed_ngrams.new_tables(c.ngrams, D)
         for layer in range(c.layers):
             b, own = f"blocks.{layer}", {}
             if c.relu_squared:
@@ -104,6 +109,11 @@ class Recorded(Llama):
                 width = c.key_heads * c.head_width
                 own[f"{b}.values.E"] = Fresh((V, width), zeros, "table")
             params |= at_depth(1 + layer, own)
+        if c.wide:
+            for name in [n for n in params if ".W_" in n]:
+                is_summed = name.endswith(("W_o", "W_down", "W_2"))
+                scale = math.sqrt(D * (2 * c.layers if is_summed else 1))
+                params[name] = params[name]._replace(draw=normal(1 / scale))
         if c.zero_outputs:
             last = ("attention.W_o", "feed_forward.W_down", "feed_forward.W_2")
             for name in [n for n in params if n.endswith(last)]:
@@ -119,6 +129,9 @@ class Recorded(Llama):
             tables["pairs.E"] = (
                 np.concatenate([ids[:, :1], ids[:, :-1]], axis=1) * c.vocabulary + ids
             )
+        text = np.concatenate([ids[:, :1]] * (c.ngrams - 1) + [ids], axis=1)
+        for n, rows in hashed_ngrams.rows_of(text, c.ngrams).items():
+            tables[hashed_ngrams.name_of(n)] = rows
         x0, embed_backward = embedding.layer(p, tables)
         x, backwards, to_first = x0, {}, []
         for prefix in (f"blocks.{layer}" for layer in range(c.layers)):
