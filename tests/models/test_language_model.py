@@ -17,7 +17,14 @@ CELLS = ("rnn", "lstm", "gru")
 
 
 def small(
-    cell="lstm", layers=2, tied=False, dropout=0.0, dtype=np.float64, seed=0, embedding=4, ngrams=None
+    cell="lstm",
+    layers=2,
+    tied=False,
+    dropout=0.0,
+    dtype=np.float64,
+    seed=0,
+    embedding=4,
+    ngrams=None,
 ):
     config = LanguageModelConfig(
         vocabulary=7,
