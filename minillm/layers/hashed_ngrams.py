@@ -3,19 +3,22 @@
     x_t = E[id_t] + E_2[row of (id_{t-1}, id_t)] + ... + E_N[row of (id_{t-N+1} .. id_t)]
 
 A network that reads single characters must first learn to spell.  A table with a row for each
-n-gram gives it spellings as it gives it letters: what often follows ``the``, it can learn from one
-row.  There are V^n n-grams, of which a text has few.  So a table has R rows, and an n-gram has the
-row of its hash:
+n-gram spares it that: what often follows ``the``, it can learn from one row.  V^n n-grams are too
+many for a table, but only a few of them occur in a text.  So a table has R rows, and an n-gram has
+the row of its hash:
 
     key = sum over k < n of (id_{t-k} + 1) A^k mod 2^64
     row = the highest bits of (key xor (key shifted right by 32)) A mod 2^64
 
-Where several n-grams share a row, the other tables tell them apart.  The tables start at zero.  A
-step reads one row of each, whatever R is.  Only the optimiser passes over all of them.
+Where several n-grams share a row, the other tables tell them apart.  The tables start at zero.
+Each token reads one row of each table, whatever R is.  Only the optimiser passes over all rows.
+The gradient of a row is a sum over its uses, as in any table of embeddings:
+
+    dE_n[r] = sum of dx_t over all t whose n-gram has the row r
 
 A long n-gram that occurs once in the training text predicts it perfectly, and tells nothing about
-another text.  So half of the n-grams are dropped in each step of the training, and the model learns
-to do without them, as an n-gram model backs off to shorter ones.
+another text.  So each training step drops half of the n-grams at random.  The model learns to do
+without a long n-gram, as an n-gram model backs off to a shorter one.
 
 Legend: B batch, T time, D width, N the longest n-gram, R rows.
 
@@ -69,7 +72,7 @@ def rows_of(text: Ids, N: int) -> dict[int, NDArray[np.int64]]:
 def layer(
     params: Params, E: str, ids: Ids, before: Ids, rng: Rng = None
 ) -> tuple[NDArray, Backward]:
-    """The vector of each token and of the n-grams that end there.
+    """The sum of the vectors of each token and of the n-grams that end there.
 
     E, the name of the table of tokens; ids (B, T); the tokens before, (B, N - 1) -> x (B, T, D).
     With rng, half of the n-grams are dropped.  ``backward(dx)`` -> gradients.
@@ -96,7 +99,7 @@ def _dropped(y: NDArray, table_backward: Backward, rng: Rng) -> tuple[NDArray, B
 
 
 def last_tokens(ids: Ids, before: Ids, lengths: Ids | None = None) -> NDArray[np.int64]:
-    """The tokens before the next window: the last N - 1, in row b of the first lengths[b]."""
+    """The last N - 1 tokens, (B, N - 1); row b ends after lengths[b] tokens, or after T."""
     text = np.concatenate([before, ids], axis=1)
     ends = np.full(len(ids), ids.shape[1]) if lengths is None else np.asarray(lengths)
     places = ends[:, None] + np.arange(before.shape[1])

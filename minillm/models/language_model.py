@@ -59,7 +59,8 @@ class LanguageModelConfig:
             )
         if self.ngrams is not None:
             sizes.check_at_least(self, 2, "ngrams")
-            sizes.check_at_least(self, 1, "embedding")  # n-grams are added to it
+            if not self.embedding:
+                raise ValueError("embedding: expected 1 or more, for n-grams, found 0")
 
     @property
     def width(self) -> int:
@@ -157,7 +158,7 @@ class LanguageModel(base.WindowModel[LanguageModelConfig]):
     def recurrence(
         self, ids: Ids, state: State, rng: Rng = None, lengths: Ids | None = None
     ) -> tuple[tuple[NDArray, State], Callable]:
-        """x_t = E[id_t] and n-grams, h_t = recurrence(x_t, h_{t-1}).
+        """The vectors of tokens and n-grams, x_t, and h_t = recurrence(x_t, h_{t-1}).
 
         ids (B, T), lengths (B,) or None: all T -> hs (B, T, H), the state after the last step.
         With rng there is dropout before each layer.  ``backward(dhs)`` -> dstate, gradients.
@@ -182,7 +183,7 @@ class LanguageModel(base.WindowModel[LanguageModelConfig]):
         return (hs, last | {"before": before}), backward
 
     def embed(self, ids: Ids, state: State, rng: Rng = None) -> tuple[NDArray, Backward]:
-        """x_t = E[id_t], and the n-grams that end there: ids (B, T) -> x (B, T, D).
+        """x_t = E[id_t], plus the n-grams that end there: ids (B, T) -> x (B, T, D).
 
         With rng and dropout, half of the n-grams are dropped.  ``backward(dx)`` -> gradients.
         """

@@ -129,7 +129,7 @@ class Packed:
 
     With ``recompute``, blocks run again for their backward.
 
-    Raises TypeError for another model, a subclass too: its equations are not those of the blocks.
+    Raises TypeError for any other model, even a subclass, because its blocks may differ.
     """
 
     def __init__(self, model: GPT | Llama | Variant, recompute: bool = False) -> None:

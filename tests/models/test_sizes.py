@@ -84,6 +84,8 @@ def test_nonsense_is_refused(config):
         (GPTConfig(7), {"heads": 3}, "heads: expected a divisor of width, found 3 and"),
         (GPTConfig(7), {"context": 1}, "context: expected 2 or more"),
         (LanguageModelConfig(5), {"tied": True}, "embedding: expected 512, as hidden, for tied"),
+        (LanguageModelConfig(5), {"ngrams": 2, "embedding": 0}, "1 or more, for n-grams, found 0"),
+        (LanguageModelConfig(5), {"ngrams": 1}, "ngrams: expected 2 or more, found 1"),
         (NeuralNGramConfig(5), {"order": 1}, "order: expected 2 or more"),
         (ReaderConfig(5), {"width": 5}, "width: expected an even number"),
         (ReaderConfig(5), {"encoder": "bert", "width": 5}, "heads: expected a divisor of width"),

@@ -13,6 +13,7 @@ from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.variants import Variant, VariantConfig
 from minillm.testing import check_projections
 from minillm.training import packed as module
+from minillm.training.language_model import evaluate_in_context
 from minillm.training.packed import Packed
 
 V, C = 11, 9
@@ -50,6 +51,27 @@ def assert_same(gradients, expected):
     assert gradients.keys() == expected.keys()
     for name, gradient in gradients.items():
         np.testing.assert_allclose(gradient, expected[name], rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+# --- models with blocks of their own --------------------------------------------------
+
+
+class Halved(Llama):
+    def hidden(self, ids, rng=None):
+        y, backward = super().hidden(ids, rng)
+        return y / 2, lambda dy: backward(dy / 2)
+
+
+def test_a_subclass_is_evaluated_by_its_own_forward():
+    model = made("llama")
+    halved = Halved(model.config, params=model.params)
+    ids = drawn((1, 30))[0][0]
+    with pytest.raises(TypeError, match="expected a GPT, a Llama or a Variant, found Halved"):
+        Packed(halved)
+    loss, plain = (evaluate_in_context(each, ids[:C], 4)[0] for each in (halved, model))
+    expected, _ = halved.loss((ids[None, : C - 1], ids[None, 1:C]))
+    assert loss == pytest.approx(expected, rel=1e-9)
+    assert loss != pytest.approx(plain, rel=1e-3)
 
 
 # --- a row is a text: the page ------------------------------------------------------

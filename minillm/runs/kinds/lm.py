@@ -21,7 +21,7 @@ from minillm.runs.settings import (
     with_default,
 )
 
-NGRAMS = 6  # characters that have a vector together, at most
+NGRAMS = 6  # characters of the longest n-gram with a vector of its own
 RATE = 6e-3  # at which an LSTM of 512 learns best; a wide rnn or gru diverges
 
 
@@ -86,7 +86,7 @@ Ctrl-C saves and stops; --resume continues."""
     def complete(
         self, settings: LanguageModelSettings, given: Mapping[str, object], job: Job
     ) -> LanguageModelSettings:
-        """The settings with the cell's rate, a fitting embedding, and n-grams of characters."""
+        """The settings with the cell's rate, a fitting embedding, and n-grams for characters."""
         if settings.learning_rate is None:
             rate = RATE if settings.cell == "lstm" else min(RATE, 0.8 / settings.hidden)
             settings = replace(settings, learning_rate=rate)
