@@ -21,7 +21,7 @@ from minillm.runs.settings import TrainingSettings, size, with_default
 from minillm.text import Vocabulary
 from minillm.training.schedules import SCHEDULES
 
-MUON_RATE = 4e-3  # of a model 128 wide
+MUON_RATE = 8e-3  # of a model 128 wide
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class TransformerSettings(SmoothedTraining, PairSettings):
         TrainingSettings,
         "learning_rate",
         None,
-        default_help="4e-3; with adamw and sgd 2e-3; with --init 0.3 of it",
+        default_help="8e-3; with adamw and sgd 2e-3; with --init 0.3 of it",
     )
     momentum: float = 0.95
 
