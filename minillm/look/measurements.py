@@ -106,7 +106,8 @@ def read_recurrent(model: Any, ids: Ids, state: State) -> tuple[Logits, Norms, l
     c, p, T = model.config, model.params, len(ids)
     E = "embedding.E" if c.embedding else None
     table = E or "layers.0.W_x"
-    own = PartlyTrained(p | {table: p[table][ids]}, [table])
+    rows = model.embed(ids[None], state)[0][0] if E else p[table][ids]
+    own = PartlyTrained(p | {table: rows}, [table])
     (hs, _), backward = recurrent.stack_over_ids(
         own, "layers", E, np.arange(T)[None], state, c.cell, c.layers
     )
@@ -122,7 +123,7 @@ def _activity(model: Any, ids: Ids, state: State) -> list[Activity]:
     cell, lengths, activity = CELLS[c.cell], np.array([len(ids)]), []
     x: NDArray = np.asarray(ids, np.int64)[None]
     if c.embedding:
-        x = p["embedding.E"][x]
+        x, _ = model.embed(x, state)
     for layer in range(c.layers):
         first = [np.ascontiguousarray(state[f"layers.{layer}.{name}"]) for name in cell.state]
         weights = [p[f"layers.{layer}.{name}"] for name in cell.weights]

@@ -19,7 +19,7 @@ from minillm.models.gpt import GPT
 from minillm.models.llama import Llama
 from minillm.models.variants import Variant
 from minillm.training.checkpoints import copy_arrays
-from minillm.training.packed import Packed
+from minillm.training.packed import Packed, has_known_blocks
 from minillm.training.parallel import all_rows, own_generator, own_rows
 from minillm.training.task import position_from, weighted_mean
 
@@ -189,8 +189,8 @@ def evaluate_in_context(model: Any, ids: Ids, batch: int) -> tuple[float, int]:
     """The mean loss over a text in nats per token, and the number of these tokens.
 
     The text is read at most ``batch`` windows at a time.  They overlap by half.  After the first
-    window, each token is therefore predicted from half a context or more.  No block keeps more
-    than its input, because nothing is differentiated.
+    window, each token is therefore predicted from half a context or more.  No block of a GPT or a
+    Llama keeps more than its input, because nothing is differentiated.
     """
     return weighted_mean(
         (ops.cross_entropy(logits, targets)[0], len(targets))
@@ -211,7 +211,8 @@ def _logits_in_context(
     model: Any, ids: Ids, batch: int
 ) -> Iterator[tuple[NDArray[np.floating], NDArray[np.integer]]]:
     """Yield logits (n, V) and their targets (n,), in the order of the text."""
-    hidden = Packed(model, recompute=True).hidden
+    known = has_known_blocks(model)
+    hidden = Packed(model, recompute=True).hidden if known else model.hidden
     context, vocabulary = model.config.context, model.config.vocabulary
     rows = max(1, min(batch, LOGITS_AT_ONCE // (context * vocabulary)))
     at_once = max(1, LOGITS_AT_ONCE // vocabulary)

@@ -119,13 +119,24 @@ def recomputed(
     return y, backward
 
 
+def has_known_blocks(model: object) -> bool:
+    """Whether the blocks of a model are those that :class:`Packed` calls."""
+    return type(model) in (GPT, Llama, Variant)
+
+
 class Packed:
     """A GPT, a Llama or a variant in fine-tuning.
 
     With ``recompute``, blocks run again for their backward.
+
+    Raises TypeError for another model, a subclass too: its equations are not those of the blocks.
     """
 
     def __init__(self, model: GPT | Llama | Variant, recompute: bool = False) -> None:
+        if not has_known_blocks(model):
+            raise TypeError(
+                f"model: expected a GPT, a Llama or a Variant, found {type(model).__name__}"
+            )
         self.model, self.recompute = model, recompute
 
     def loss(

@@ -21,6 +21,7 @@ from minillm.runs.settings import (
     with_default,
 )
 
+NGRAMS = 6  # characters that have a vector together, at most
 RATE = 6e-3  # at which an LSTM of 512 learns best; a wide rnn or gru diverges
 
 
@@ -44,6 +45,15 @@ class LanguageModelSettings(TextSettings, TrainingSettings, AdaptationSettings):
         "width of the embedding; 0: one-hot input, the fastest with few characters",
         least=0,
         default_help="128, or with --tied as --hidden",
+    )
+    ngrams: int | None = option(
+        None,
+        "tokens of the longest n-grams with a vector of their own",
+        "N",
+        least=0,
+        most=100,
+        default_help=f"{NGRAMS} of characters, otherwise 0",
+        of_model=True,
     )
     tied: bool = size(LanguageModelConfig, "tied", "the output layer's weights are the embedding's")
     window: int = option(
@@ -76,12 +86,15 @@ Ctrl-C saves and stops; --resume continues."""
     def complete(
         self, settings: LanguageModelSettings, given: Mapping[str, object], job: Job
     ) -> LanguageModelSettings:
-        """The settings with the cell's rate, and an embedding that fits a tied output."""
+        """The settings with the cell's rate, a fitting embedding, and n-grams of characters."""
         if settings.learning_rate is None:
             rate = RATE if settings.cell == "lstm" else min(RATE, 0.8 / settings.hidden)
             settings = replace(settings, learning_rate=rate)
         if settings.tied and given.get("embedding") is None:
-            return replace(settings, embedding=settings.hidden)
+            settings = replace(settings, embedding=settings.hidden)
+        if settings.ngrams is None:
+            has_ngrams = settings.unit == "char" and settings.embedding > 0
+            settings = replace(settings, ngrams=NGRAMS if has_ngrams else 0)
         return settings
 
     def look(self, run: Run, text: str) -> Inside:
