@@ -38,7 +38,7 @@ from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Ids, Params, Rng
 
 BITS = 14  # R = 2^14
-DROPPED = 0.5  # the share of n-grams that a training step with dropout does not see
+DROPPED = 0.5  # the share of n-grams that a training step does not see
 A = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio, as an odd number
 
 

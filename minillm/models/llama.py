@@ -194,22 +194,22 @@ class Llama(base.Model[LlamaConfig]):
     ) -> tuple[NDArray, Backward]:
         """x_t = E[id_t], plus the n-grams that end there: ids (B, T) -> x (B, T, D).
 
-        With n-grams, the last tokens before are before (B, N - 1); None: ids of 0.  With rng and
-        dropout, half of the n-grams are dropped.  With positions (B, T), a row may hold several
-        texts, each from position 0 on.  ``backward(dx)`` -> gradients.
+        With n-grams, the last tokens before are before (B, N - 1); None: ids of 0.  With rng, half
+        of the n-grams are dropped.  With positions (B, T), a row may hold several texts, each from
+        position 0 on.  ``backward(dx)`` -> gradients.
         """
         c, p = self.config, self.params
         if c.ngrams is None:
             return embedding.layer(p, {"embedding.E": ids})
         if before is None:
             before = np.zeros((len(ids), c.ngrams - 1), np.int64)
-        rng = rng if c.dropout else None
         return hashed_ngrams.layer(p, "embedding.E", ids, before, rng, positions)
 
     def hidden(self, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
         """The vector that predicts the token after each id: ids (B, T) -> y (B, T, D).
 
-        With rng there is dropout.  ``backward(dy)`` -> gradients keyed as ``params``.
+        With rng there is dropout, and n-grams are dropped.  ``backward(dy)`` -> gradients keyed as
+        ``params``.
 
         Raises ValueError for rows longer than the context.
         """
