@@ -70,8 +70,8 @@ def count_ngrams(text: Ids, order: int, start: int) -> list[Counts]:
     The ids are in 0..start; ValueError for any other.  start, the largest, opens a
     sentence: it occurs only as the first word of an n-gram.
 
-    The n-gram that ends at a place of the text consists of a context, which ends at
-    the place before, and the word at the place.  Its suffix ends at the place, too.
+    The n-gram that ends at a position of the text consists of a context, which ends at
+    the position before, and the word at the position.  Its suffix ends there, too.
     `training/ngram_streams.py` counts texts larger than memory.
     """
     text = checked_ids("count_ngrams", "text", text, start)
@@ -79,7 +79,7 @@ def count_ngrams(text: Ids, order: int, start: int) -> list[Counts]:
     word, zeros = np.arange(V, dtype=np.int32), np.zeros(V, np.int32)
     count = np.bincount(text, minlength=V)
     levels = [Counts(zeros, word, zeros, count, word == start)]
-    ending = text  # for each place, the number of the n-gram that ends there, or -1
+    ending = text  # for each position, the number of the n-gram that ends there, or -1
     for _ in range(2, order + 1):
         keys, place, count, suffix = count_longer(text, shifted(-1, ending), ending, V)
         ending = place_of(place, np.arange(len(keys), dtype=np.int32))
