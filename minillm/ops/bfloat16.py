@@ -15,7 +15,7 @@ The gradients of y = round(x) round(W) are those of a product, in bfloat16 too:
     dx = round(dy) round(W)^T        dW = round(x)^T round(dy)
 
 The derivative of rounding is taken as 1.  Its true derivative is 0 almost everywhere, because it is
-a step function, and with 0 nothing would be learned.  Gradients are therefore checked without rounding.
+a step function, and with 0 nothing would be learned.  So gradients are checked without rounding.
 
 Sources: Kalamkar et al. (2019), "A study of BFLOAT16 for deep learning training"; Micikevicius et
 al. (2018), "Mixed precision training"; Bengio, Leonard and Courville (2013), "Estimating or
