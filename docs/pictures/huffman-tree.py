@@ -34,7 +34,11 @@ for parent, *children in EDGES:
         middle = ((start[0] + end[0]) // 2 + side, (start[1] + end[1]) // 2 - 6)
         picture.text(*middle, str(turn), colour=colour, size=16)
 for count, (x, y) in NODES.items():
-    picture.circle(x, y, 22, str(count), colour="second" if count in (18, 10, 4) else "plain", size=17)
+    picture.circle(
+        x, y, 22, str(count), colour="second" if count in (18, 10, 4) else "plain", size=17
+    )
 for word, (x, y, count) in LEAVES.items():
-    picture.box(x, y, 72, 36, f"{word} {count}", colour="second" if word == "cat" else "first", size=17)
+    picture.box(
+        x, y, 72, 36, f"{word} {count}", colour="second" if word == "cat" else "first", size=17
+    )
 picture.save(__file__)

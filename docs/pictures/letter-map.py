@@ -33,6 +33,6 @@ figure, axes = new_figure(5.2, 4.6)
 for group, colour in zip(GROUPS, COLOURS, strict=True):
     for letter in group:
         axes.plot(*points[letter], alpha=0)
-        axes.text(*points[letter], letter, color=colour, ha="center", va="center")
+        axes.text(*points[letter], letter, color=colour, ha="center", va="center", size=15)
 axes.axis("off")
 save(figure, __file__)
