@@ -44,7 +44,7 @@ def test_a_fresh_model_of_characters_has_ngrams_and_stays_here(llama, text_file,
     command = ["train", "llama", text_file, "--out", str(run), *tiny.GPT]
     assert main([*command, "--steps", "1"]) == 0
     assert main(["train", "llama", "--out", str(run), "--resume", "--steps", "2"]) == 0
-    assert minillm.load(run).model.config.ngrams == 6
+    assert minillm.load(run).model.config.ngrams == 4
     assert minillm.load(llama).model.config.ngrams is None
     assert len(minillm.load(run).generate("the ", length=40, seed=1)) == 44
     assert main(["look", str(run), "the cat", "--out", str(tmp_path / "look.html")]) == 0

@@ -17,6 +17,8 @@ from minillm.runs.kinds._ngrams import ngrams_option, with_ngrams
 from minillm.runs.run import Run
 from minillm.runs.settings import TrainingSettings, size, with_default
 
+NGRAMS = 4  # characters of the longest n-gram with a vector of its own; short texts overfit with 6
+
 
 @dataclass(frozen=True)
 class LlamaSettings(CausalSettings):
@@ -45,7 +47,7 @@ class LlamaSettings(CausalSettings):
         rare=True,
     )
     context: int = size(LlamaConfig, "context")
-    ngrams: int | None = ngrams_option()
+    ngrams: int | None = ngrams_option(NGRAMS)
     optimiser: str = with_default(
         TrainingSettings, "optimiser", "muon", default_help="muon; with --init adamw"
     )
@@ -74,7 +76,7 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
 
     def complete(self, settings: Any, given: Mapping[str, object], job: Job) -> Any:
         """The settings with a learning rate, and with n-grams for characters."""
-        return with_ngrams(super().complete(settings, given, job), job)
+        return with_ngrams(super().complete(settings, given, job), job, NGRAMS)
 
     def init_defaults(self, initial: Run, given: Mapping[str, object]) -> dict[str, object]:
         """The defaults with AdamW, which has trained the published models.

@@ -22,6 +22,7 @@ from minillm.runs.settings import (
     with_default,
 )
 
+NGRAMS = 6  # characters of the longest n-gram with a vector of its own
 RATE = 6e-3  # at which an LSTM of 512 learns best; a wide rnn or gru diverges
 
 
@@ -46,7 +47,7 @@ class LanguageModelSettings(TextSettings, TrainingSettings, AdaptationSettings):
         least=0,
         default_help="128, or with --tied as --hidden",
     )
-    ngrams: int | None = ngrams_option()
+    ngrams: int | None = ngrams_option(NGRAMS)
     tied: bool = size(LanguageModelConfig, "tied", "the output layer's weights are the embedding's")
     window: int = option(
         64, "steps of truncated backpropagation through time", "T", least=1, most=65536
@@ -86,7 +87,7 @@ Ctrl-C saves and stops; --resume continues."""
             settings = replace(settings, embedding=settings.hidden)
         if settings.ngrams is None and not settings.embedding:
             return settings  # one-hot input has no vectors to add to
-        return with_ngrams(settings, job)
+        return with_ngrams(settings, job, NGRAMS)
 
     def look(self, run: Run, text: str) -> Inside:
         """See :meth:`minillm.runs.run.Run.look`: with the gates and states of each layer."""
