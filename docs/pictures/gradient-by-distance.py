@@ -1,10 +1,12 @@
 """How much of a gradient arrives k steps earlier in an rnn, a gru and an lstm, all of them fresh.
 
 The loss is a random direction of the last state.  The weights are those with which training starts
-in this package, and for the lstm also those with a larger bias of the forget gate.  A thick curve is
-measured.  The thin one of its colour is the product of the gates that keep the memory (f, or z of
-the gru), by its root mean square over the units.  A circle is an estimate from the mean gates: each
-step multiplies by f + a W, where W is the orthogonal matrix from the state to the candidate.
+in this package, and for the lstm also those with a larger bias of the forget gate.
+
+A thick curve is measured.  The thin one of its colour is the product of the gates that keep the
+memory (f, or z of the gru), by its root mean square over the units.  A circle is an estimate from
+the mean gates: each step multiplies by f + a W, where W is the orthogonal matrix from the state to
+the candidate.
 """
 
 import importlib
