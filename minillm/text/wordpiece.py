@@ -23,27 +23,27 @@ NFD) and loses its nonspacing marks, so é becomes e.  Marks and punctuation fol
 
 **Training** starts with the characters, and repeatedly joins two neighbours to one piece, as for
 byte pairs.  But the next pair is not the most frequent one.  It is the pair that raises the
-likelihood of the text the most.  Suppose that each piece occurs with its share of all N pieces as
+likelihood of the text the most.  Suppose that each piece occurs with its share of all T pieces as
 its probability, whatever its neighbours are.  Then the log-likelihood of the text is
 
-    LL = sum of n log(n / N) = sum of n log n - N log N,    over all pieces, with counts n.
+    LL = sum of c log(c / T) = sum of c log c - T log T,    over all pieces, with counts c.
 
-Joining the n(ab) neighbours a and b makes a new piece with the count n(ab), and takes n(ab) from
-n(a), from n(b) and from N.  No other count changes.  With f(n) = n log n, LL grows by
+Joining the c(ab) neighbours a and b makes a new piece with the count c(ab), and takes c(ab) from
+c(a), from c(b) and from T.  No other count changes.  With f(c) = c log c, LL grows by
 
-    gain(ab) =  f(n(ab))                    the new piece
-              - f(n(a)) + f(n(a) - n(ab))   what is left of a
-              - f(n(b)) + f(n(b) - n(ab))   what is left of b
-              + f(N) - f(N - n(ab))         fewer pieces in all
+    gain(ab) =  f(c(ab))                    the new piece
+              - f(c(a)) + f(c(a) - c(ab))   what is left of a
+              - f(c(b)) + f(c(b) - c(ab))   what is left of b
+              + f(T) - f(T - c(ab))         fewer pieces in all
 
-Where n(ab) is small next to n(a) and n(b), f(n) - f(n - m) is about m (log n + 1), and so
+Where c(ab) is small next to c(a) and c(b), f(c) - f(c - m) is about m (log c + 1), and so
 
-    gain(ab) ~ n(ab) (log(N n(ab) / (n(a) n(b))) - 1).
+    gain(ab) ~ c(ab) (log(T c(ab) / (c(a) c(b))) - 1).
 
-The fraction says how many times as often a and b are neighbours as chance would have it.  A pair
-gains only if that is more than e = 2.7 times: a pair as frequent as by chance loses n(ab).
+The fraction says how many times as often a and b are neighbours as they would be by chance.  Such a
+pair gains only if that is more than e = 2.7 times.  One as frequent as by chance loses c(ab).
 
-By hand, on five words with their counts, N = 113 characters:
+By hand, on five words with their counts, T = 113 characters:
 
     ##u ##g    f(20) - f(36) + f(16) - f(20) + f(0) + f(113) - f(93)  = 28.0
     p ##u      f(17) - f(17) + f(0) - f(36) + f(19) + f(113) - f(96)  = 23.0
@@ -59,10 +59,9 @@ Training stops at the number of pieces that was asked for, or where no pair rais
 
 Widely used trainers take another rule.  Some take the most frequent pair, as for byte pairs, and so
 merge pairs that are frequent only because their characters are.  Others take the largest fraction
-n(ab) / (n(a) n(b)): above, ##g ##s would come first.  Then rare pairs come before all others,
-unless a minimum count is tuned.  Versions of this package up to 2026 held N and the counts of a and
-b fixed, and ranked by n(ab) log(N n(ab) / (n(a) n(b))).  Pieces that were learned by any rule are
-read alike: only the list of pieces matters.
+c(ab) / (c(a) c(b)): above, ##g ##s would come first.  Then rare pairs come before all others,
+unless a minimum count is tuned.  For encoding, it does not matter by which rule the pieces were
+learned.
 
 Sources: Schuster and Nakajima (2012), "Japanese and Korean voice search", section 3: the pair that
 increases the likelihood the most, until there are enough pieces, or the increase is below a
