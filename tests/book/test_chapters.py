@@ -18,16 +18,27 @@ sys.path.insert(0, str(DOCS / "machinery"))
 from notebooks import notebook  # noqa: E402  (the line above says where it is)
 
 
+def own_exercises(path):
+    """The exercises that a chapter names; a chapter in two files, 01 and 01b, has them in both."""
+    named = re.findall("`minillm exercise ([\\w-]+)`", path.read_text())
+    return [exercises()[name] for name in named]
+
+
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_each_exercise_is_a_cell_that_checks_itself(path, tmp_path, capsys):
     sources = [cell.source for cell in notebook(path).cells if cell.cell_type == "code"]
-    own = [each for each in exercises().values() if each.chapter == int(path.stem[:2])]
+    own = own_exercises(path)
     assert own
     for exercise in own:
         (cell,) = (source for source in sources if exercise.source.rstrip() in source)
         (tmp_path / "cell.py").write_text(cell)
         runpy.run_path(str(tmp_path / "cell.py"))
         assert re.match(f"{exercise.name}: .*the hole is not filled", capsys.readouterr().out)
+
+
+def test_each_exercise_is_in_its_chapter():
+    named = [(int(path.stem[:2]), each.name) for path in CHAPTERS for each in own_exercises(path)]
+    assert sorted(named) == sorted((each.chapter, each.name) for each in exercises().values())
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
