@@ -15,30 +15,19 @@ DOCS = Path(__file__).parents[2] / "docs"
 CHAPTERS = sorted((DOCS / "chapters").glob("*.md"))
 sys.path.insert(0, str(DOCS / "machinery"))
 
-from notebooks import notebook  # noqa: E402  (the line above says where it is)
-
-
-def own_exercises(path):
-    """The exercises that a chapter names; a chapter in two files, 01 and 01b, has them in both."""
-    named = re.findall("`minillm exercise ([\\w-]+)`", path.read_text())
-    return [exercises()[name] for name in named]
+from notebooks import EXERCISE, notebook  # noqa: E402  (the line above says where it is)
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_each_exercise_is_a_cell_that_checks_itself(path, tmp_path, capsys):
     sources = [cell.source for cell in notebook(path).cells if cell.cell_type == "code"]
-    own = own_exercises(path)
+    own = EXERCISE.findall(path.read_text())
     assert own
-    for exercise in own:
+    for exercise in map(exercises().get, own):
         (cell,) = (source for source in sources if exercise.source.rstrip() in source)
         (tmp_path / "cell.py").write_text(cell)
         runpy.run_path(str(tmp_path / "cell.py"))
         assert re.match(f"{exercise.name}: .*the hole is not filled", capsys.readouterr().out)
-
-
-def test_each_exercise_is_in_its_chapter():
-    named = [(int(path.stem[:2]), each.name) for path in CHAPTERS for each in own_exercises(path)]
-    assert sorted(named) == sorted((each.chapter, each.name) for each in exercises().values())
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
@@ -47,3 +36,9 @@ def test_the_notebook_is_valid_and_needs_no_directive(path):
     nbformat.validate(book)
     assert "{literalinclude}" not in json.dumps(book)
     assert not re.search(r"^[`:]{3,}\{", "\n".join(cell.source for cell in book.cells), re.M)
+
+
+def test_each_exercise_is_in_its_chapter():
+    """In one of its files, if it has two, such as 10-bert.md and 10b-tokens.md."""
+    named = [(int(p.stem[:2]), name) for p in CHAPTERS for name in EXERCISE.findall(p.read_text())]
+    assert sorted(named) == sorted((each.chapter, each.name) for each in exercises().values())
