@@ -52,6 +52,16 @@ QUOTATIONS = [
         lambda number: [number("| Kneser-Ney, order 10", 1)],
     ),
     (
+        "descent",
+        "the network ends at {:.2f} bits",
+        lambda number: [number("nothing  ", 1)],
+    ),
+    (
+        "descent",
+        "Early stopping alone saves {:.1f} bits",
+        lambda number: [difference(number, "nothing  ", 1, 2)],
+    ),
+    (
         "small-data",
         "adds {:.0f} points to the LSTM at 100 labels",
         lambda number: [number("the same, pre-trained", 1) - number("LSTM from random", 0)],
@@ -101,6 +111,11 @@ QUOTATIONS = [
             milliseconds(number, "NumPy, a step at a time")
             / milliseconds(number, "Cython, 2 threads")
         ],
+    ),
+    (
+        "today",
+        "The untied output gains {:.3f} with AdamW",
+        lambda number: [number("| GPT-2's recipe", 1) - number("| with an untied output")],
     ),
     (
         "your-own",
