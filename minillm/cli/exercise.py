@@ -1,6 +1,7 @@
 """Do an exercise of the book, and have it checked.
 
-Without a name, list the exercises and the ones you have solved.  With a name, write a file with a
+Without a name, list the exercises, with their levels (* to ***) and minutes, and the ones you have
+solved.  With a name, write a file with a
 function that has a hole.  Fill it with any editor; --check compares it with the package on random
 cases, reports which output or gradient is wrong, at which coordinate, and gives a hint.  A second
 failure in the same place gives a second hint.  Your file runs in a process of its own: its output
@@ -67,6 +68,6 @@ def _list(known: dict, progress: dict) -> None:
             chapter = exercise.chapter
             print(f"chapter {chapter}")
         mark = "x" if progress.get(name, {}).get("solved") else " "
-        print(f"  [{mark}] {name:20} {exercise.title}")
+        print(f"  [{mark}] {name:20} {exercise.stars:3} {exercise.minutes:2} min  {exercise.title}")
     solved = sum(bool(progress.get(name, {}).get("solved")) for name in known)
     print(f"{solved} of {len(known)} solved")

@@ -19,6 +19,8 @@ def _square(x):
 
 @exercise(
     "the backward of a square",
+    level=1,
+    minutes=5,
     reference=_square,
     solution="docs/chapters/00-derivatives.md, Elementwise functions multiply",
     cases=_squares,
@@ -55,6 +57,8 @@ def _rows(rng):
 
 @exercise(
     "the three gradients of a linear layer",
+    level=1,
+    minutes=15,
     reference=ops.linear,
     solution="minillm/ops/linear.py: linear",
     cases=_rows,
@@ -108,6 +112,8 @@ def _matrices(rng):
 
 @exercise(
     "the backward of a mean over the last axis",
+    level=1,
+    minutes=10,
     reference=_mean,
     solution="docs/chapters/00-derivatives.md, The chain rule",
     cases=_matrices,

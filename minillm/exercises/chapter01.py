@@ -30,6 +30,8 @@ def _texts(rng):
 
 @exercise(
     "count the n-grams of a text",
+    level=1,
+    minutes=10,
     reference=_count_ngrams,
     solution="docs/chapters/01-counting.md, def ngrams",
     cases=_texts,
@@ -68,6 +70,8 @@ def _predictions(rng):
 
 @exercise(
     "nats, bits and perplexity",
+    level=1,
+    minutes=10,
     reference=_three_units,
     solution="minillm/metrics.py: perplexity",
     cases=_predictions,
@@ -111,6 +115,8 @@ def _tables(rng):
 
 @exercise(
     "smooth a table of counts by add-k",
+    level=1,
+    minutes=10,
     name="add-k",
     reference=_add_k,
     solution="minillm/models/ngram.py: add_k",
@@ -147,6 +153,8 @@ def _one_context(rng):
 
 @exercise(
     "absolute discounting after one context",
+    level=2,
+    minutes=15,
     reference=_absolute,
     solution="minillm/models/ngram.py: discounted",
     cases=_one_context,
@@ -186,6 +194,8 @@ def _counts_of_counts(rng):
 
 @exercise(
     "the three discounts of Kneser-Ney",
+    level=1,
+    minutes=10,
     name="kneser-ney-discounts",
     reference=kneser_ney_discounts,
     solution="minillm/models/ngram.py: kneser_ney_discounts",
@@ -228,6 +238,8 @@ def _pairs(rng):
 
 @exercise(
     "continuation counts",
+    level=2,
+    minutes=15,
     reference=_continuation_counts,
     solution="minillm/models/ngram.py: adjusted_counts",
     cases=_pairs,

@@ -18,6 +18,8 @@ def _logits(rng):
 
 @exercise(
     "softmax of logits of any size",
+    level=1,
+    minutes=10,
     reference=softmax_of_the_package,
     solution="minillm/ops/softmax.py: softmax_forward",
     cases=_logits,
@@ -42,6 +44,8 @@ def softmax_forward(x):
 
 @exercise(
     "the backward of softmax",
+    level=2,
+    minutes=20,
     reference=ops.softmax,
     solution="minillm/ops/softmax.py: softmax_backward",
     cases=lambda rng: list(_logits(rng))[:2],
@@ -74,6 +78,8 @@ def _predictions(rng):
 
 @exercise(
     "cross-entropy and its gradient",
+    level=2,
+    minutes=15,
     reference=ops.cross_entropy,
     solution="minillm/ops/cross_entropy.py: cross_entropy",
     cases=_predictions,
@@ -116,6 +122,8 @@ def _lookups(rng):
 
 @exercise(
     "the gradient of a table of embeddings",
+    level=2,
+    minutes=10,
     reference=ops.embedding,
     solution="minillm/ops/embedding.py: embedding_backward",
     cases=_lookups,
@@ -157,6 +165,8 @@ def _steps(rng):
 
 @exercise(
     "one step of Adam",
+    level=2,
+    minutes=20,
     reference=_adam,
     solution="minillm/training/optimisers.py: _adam_update",
     cases=_steps,
@@ -207,6 +217,8 @@ def _draws(rng):
 
 @exercise(
     "probabilities to draw from: temperature and top-k",
+    level=2,
+    minutes=15,
     reference=lambda logits, temperature, k: sampling.next_probabilities(
         logits, temperature, top_k=k
     ),

@@ -30,6 +30,8 @@ def _predictions(rng):
 
 @exercise(
     "the loss of negative sampling and its gradients",
+    level=2,
+    minutes=20,
     reference=_prediction,
     solution="minillm/models/word2vec.py: _logistic_loss",
     cases=_predictions,
@@ -93,6 +95,8 @@ def _windows(rng):
 
 @exercise(
     "CBOW: the gradient with respect to each vector of a mean",
+    level=2,
+    minutes=10,
     reference=_mean_input,
     solution="minillm/models/word2vec.py: _train_sentences",
     cases=_windows,
@@ -139,6 +143,8 @@ def _counts(rng):
 
 @exercise(
     "the probability that a word stays",
+    level=1,
+    minutes=10,
     reference=lambda counts, threshold: word2vec.keep_table(counts, threshold) / 2**32,
     solution="minillm/models/word2vec.py: keep_table",
     cases=_counts,
@@ -175,6 +181,8 @@ def _noise_cases(rng):
 
 @exercise(
     "the distribution of the negative samples",
+    level=1,
+    minutes=5,
     reference=_noise,
     solution="minillm/models/word2vec.py: alias_table",
     cases=_noise_cases,
@@ -200,6 +208,8 @@ def _word_probability(h, U, turns):
 
 @exercise(
     "hierarchical softmax: the probability of a word",
+    level=1,
+    minutes=5,
     reference=_word_probability,
     solution="minillm/models/word2vec.py: _logistic_loss",
     cases=_predictions,

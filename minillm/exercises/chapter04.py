@@ -27,6 +27,8 @@ def _rnn_step(x, h_prev, W_x, W_h, b):
 
 @exercise(
     "one step of a recurrent network, forward",
+    level=1,
+    minutes=5,
     reference=lambda *args: _rnn_step(*args)[0],
     solution="minillm/ops/rnn.py: rnn_forward",
     cases=_steps,
@@ -71,6 +73,8 @@ STEP_HINTS = {
 
 @exercise(
     "one step of a recurrent network, backward",
+    level=2,
+    minutes=15,
     reference=_rnn_step,
     solution="minillm/ops/rnn.py: rnn_backward",
     cases=_steps,
@@ -112,6 +116,8 @@ def _rnn(x, h0, W_x, W_h, b):
 
 @exercise(
     "backpropagation through time",
+    level=3,
+    minutes=30,
     reference=_rnn,
     solution="minillm/ops/rnn.py: rnn_backward",
     cases=_sequences,
@@ -202,6 +208,8 @@ def _states(rng):
 
 @exercise(
     "an initial state that is learned",
+    level=2,
+    minutes=15,
     reference=_learned_state,
     solution="minillm/ops/rnn.py: rnn_backward",
     cases=_states,
@@ -264,6 +272,8 @@ def _gradients(rng):
 
 @exercise(
     "clipping by the global norm",
+    level=1,
+    minutes=10,
     reference=_clipped,
     solution="minillm/training/optimisers.py: clip_global_norm",
     cases=_gradients,

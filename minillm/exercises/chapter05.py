@@ -38,6 +38,8 @@ def _steps(rng):
 
 @exercise(
     "one step of an LSTM, forward",
+    level=1,
+    minutes=10,
     reference=_step_forward,
     solution="minillm/ops/lstm.py: _cell",
     cases=_steps,
@@ -115,6 +117,8 @@ SIDE_BY_SIDE = (
 
 @exercise(
     "the backward of an LSTM cell",
+    level=2,
+    minutes=25,
     reference=_cell,
     solution="minillm/ops/lstm.py: lstm_backward",
     cases=_cells,
@@ -228,6 +232,8 @@ LSTM_HINTS = {
 
 @exercise(
     "a whole LSTM, backward through time",
+    level=3,
+    minutes=45,
     reference=_lstm,
     solution="minillm/ops/lstm.py: lstm_backward",
     cases=_sequences,
@@ -294,6 +300,8 @@ def _rows_of_lengths(rng):
 
 @exercise(
     "an LSTM whose rows end early",
+    level=3,
+    minutes=30,
     reference=_lstm_with_lengths,
     solution="minillm/ops/lstm.py: lstm_backward",
     cases=_rows_of_lengths,
@@ -368,6 +376,8 @@ def _gru_steps(rng):
 
 @exercise(
     "one step of a GRU, forward",
+    level=1,
+    minutes=10,
     reference=_gru_step,
     solution="minillm/ops/gru.py: _cell",
     cases=_gru_steps,
@@ -423,6 +433,8 @@ GRU_GATES = {
 
 @exercise(
     "a whole GRU, backward through time",
+    level=3,
+    minutes=40,
     reference=_gru,
     solution="minillm/ops/gru.py: gru_backward",
     cases=_gru_sequences,

@@ -27,6 +27,8 @@ def _states(rng):
 
 @exercise(
     "the last valid state of each row, and its backward",
+    level=1,
+    minutes=10,
     reference=_last_state,
     solution="docs/chapters/06-shapes.md, Many to one: pooling",
     cases=_states,
@@ -70,6 +72,8 @@ def _predictions(rng):
 
 @exercise(
     "the mean loss over the real tokens of a padded batch",
+    level=2,
+    minutes=15,
     reference=_masked_loss,
     solution="minillm/models/teacher_forcing.py: target_loss",
     cases=_predictions,
@@ -114,6 +118,8 @@ def _targets(rng):
 
 @exercise(
     "the inputs of a decoder, from its targets",
+    level=1,
+    minutes=5,
     reference=reference_teacher_forcing,
     solution="minillm/models/teacher_forcing.py: teacher_forcing",
     cases=_targets,

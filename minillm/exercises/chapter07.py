@@ -23,6 +23,8 @@ def _queries_and_keys(rng):
 
 @exercise(
     "the scores of dot attention, and their gradients",
+    level=1,
+    minutes=15,
     reference=_dot_scores,
     solution="minillm/ops/multiplicative_attention.py: multiplicative_attention_forward",
     cases=_queries_and_keys,
@@ -73,6 +75,8 @@ def _scores(rng):
 
 @exercise(
     "the softmax over the keys that are not padding",
+    level=2,
+    minutes=15,
     reference=_masked_softmax,
     solution="minillm/ops/softmax.py: masked_softmax",
     cases=_scores,
@@ -133,6 +137,8 @@ _SCORES_FIRST = (
 
 @exercise(
     "dot attention, forward and backward",
+    level=3,
+    minutes=30,
     reference=_only_context(ops.multiplicative_attention),
     solution="minillm/ops/attention.py: attend_backward",
     cases=_attention_inputs,
@@ -194,6 +200,8 @@ def _additive_inputs(rng):
 
 @exercise(
     "the backward of additive attention",
+    level=3,
+    minutes=45,
     reference=_only_context(ops.additive_attention),
     solution="minillm/ops/additive_attention.py: additive_attention_backward",
     cases=_additive_inputs,
@@ -298,6 +306,8 @@ def _decoders(rng):
 
 @exercise(
     "greedy search",
+    level=1,
+    minutes=15,
     reference=_greedy,
     solution="docs/chapters/07-encoder-decoder.md, Writing: greedy and beam search",
     cases=_decoders,
@@ -353,6 +363,8 @@ def _hypotheses(rng):
 
 @exercise(
     "one step of beam search",
+    level=2,
+    minutes=25,
     reference=_beam_step,
     solution="minillm/decoding/beam.py: _extend",
     cases=_hypotheses,

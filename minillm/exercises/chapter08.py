@@ -22,6 +22,8 @@ def _scores(rng):
 
 @exercise(
     "the causal mask",
+    level=1,
+    minutes=10,
     reference=_causal_mask,
     solution="minillm/ops/scaled_dot_product_attention.py: _allowed",
     cases=_scores,
@@ -71,6 +73,8 @@ def _queries(rng):
 
 @exercise(
     "scaled dot-product attention, forward",
+    level=1,
+    minutes=10,
     reference=_attention,
     solution="minillm/ops/scaled_dot_product_attention.py: scaled_attention_forward",
     cases=_queries,
@@ -121,6 +125,8 @@ def _sequences(rng):
 
 @exercise(
     "the backward of causal attention",
+    level=3,
+    minutes=30,
     reference=_causal_attention,
     solution="minillm/ops/scaled_dot_product_attention.py: scaled_attention_backward",
     cases=_sequences,
@@ -179,6 +185,8 @@ def _to_split(rng):
 
 @exercise(
     "split into heads, and the way back",
+    level=2,
+    minutes=15,
     reference=_split,
     solution="minillm/layers/heads.py: split_heads",
     cases=_to_split,
@@ -222,6 +230,8 @@ def _sinusoids(T, D):
 
 @exercise(
     "sines and cosines for positions",
+    level=1,
+    minutes=10,
     reference=_sinusoids,
     solution="minillm/layers/positions.py: sinusoids",
     cases=_places,
@@ -255,6 +265,8 @@ def _rows(rng):
 
 @exercise(
     "layer norm, forward and backward",
+    level=3,
+    minutes=40,
     reference=ops.layer_norm,
     solution="minillm/ops/layer_norm.py: layer_norm_backward",
     cases=_rows,
@@ -328,6 +340,8 @@ def _branches(rng):
 
 @exercise(
     "a residual branch, pre-norm",
+    level=2,
+    minutes=10,
     reference=_residual,
     solution="minillm/layers/block.py: pre_norm",
     cases=_branches,

@@ -13,6 +13,8 @@ def _numbers(rng):
 
 @exercise(
     "the slope of GELU",
+    level=2,
+    minutes=15,
     reference=ops.gelu,
     solution="minillm/ops/gelu.py: gelu_backward",
     cases=_numbers,
@@ -62,6 +64,8 @@ def _ids(rng):
 
 @exercise(
     "embeddings that are used twice",
+    level=2,
+    minutes=15,
     reference=_tied,
     solution="minillm/models/gpt.py: GPT.forward",
     cases=_ids,
@@ -110,6 +114,8 @@ def _steps(rng):
 
 @exercise(
     "a step with a cache",
+    level=2,
+    minutes=15,
     reference=_cache_step,
     solution="minillm/decoding/cache.py: Cache.attend",
     cases=_steps,
@@ -158,6 +164,8 @@ def _distributions(rng):
 
 @exercise(
     "top-p sampling",
+    level=2,
+    minutes=15,
     reference=_top_p,
     solution="minillm/decoding/sampling.py: top_p",
     cases=_distributions,

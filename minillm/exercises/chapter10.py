@@ -31,6 +31,8 @@ def _counted_words(rng):
 
 @exercise(
     "count the pairs of neighbours, and merge the most frequent",
+    level=2,
+    minutes=20,
     reference=_next_merge,
     solution="minillm/text/bpe.py: learn_merges",
     cases=_counted_words,
@@ -88,6 +90,8 @@ def _words_to_encode(rng):
 
 @exercise(
     "encode a word by replaying merges",
+    level=2,
+    minutes=20,
     reference=_encode_word,
     solution="minillm/text/bpe.py: encode_word",
     cases=_words_to_encode,
@@ -140,6 +144,8 @@ def _tokens_to_hide(rng):
 
 @exercise(
     "hide tokens: 80 % masked, 10 % random, 10 % unchanged",
+    level=1,
+    minutes=5,
     reference=_hide,
     solution="minillm/data/masking.py: Masking.hide",
     cases=_tokens_to_hide,
@@ -196,6 +202,8 @@ def _texts_with_gaps(rng):
 
 @exercise(
     "the loss of the gaps only, and its backward",
+    level=2,
+    minutes=15,
     reference=_masked_loss,
     solution="minillm/models/bert.py: BERT.loss",
     cases=_texts_with_gaps,
@@ -260,6 +268,8 @@ def _texts(rng):
 
 @exercise(
     "a vector of a text: the mean of its tokens, scaled to the length 1",
+    level=2,
+    minutes=25,
     reference=_text_vector,
     solution="minillm/ops/pooling.py: mean_pool",
     cases=_texts,

@@ -34,6 +34,8 @@ def _rows_and_additions(rng):
 
 @exercise(
     "LoRA: a linear layer with a trained addition of low rank",
+    level=2,
+    minutes=20,
     reference=_lora,
     solution="minillm/training/lora.py: LowRank",
     cases=_rows_and_additions,
@@ -91,6 +93,8 @@ def _logits_of_spans(rng):
 
 @exercise(
     "the best answer: a span of a text",
+    level=2,
+    minutes=15,
     reference=_best_span,
     solution="minillm/models/question_answering.py: best_spans",
     cases=_logits_of_spans,

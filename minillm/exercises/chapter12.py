@@ -20,6 +20,8 @@ def _predictions(rng):
 
 @exercise(
     "macro-F1: a mean over classes, so that rare ones count",
+    level=1,
+    minutes=15,
     reference=_macro_f1,
     solution="minillm/metrics.py: macro_f1",
     cases=_predictions,
@@ -68,6 +70,8 @@ def _unequal_labels(rng):
 
 @exercise(
     "balanced class weights in the loss",
+    level=2,
+    minutes=15,
     reference=_balanced_loss,
     solution="minillm/training/minibatches.py: balanced_weights",
     cases=_unequal_labels,

@@ -20,6 +20,8 @@ def _sizes(rng):
 
 @exercise(
     "the operations of a linear layer's three products",
+    level=1,
+    minutes=10,
     reference=_operations,
     solution="docs/chapters/13-big-data.md, Operations",
     cases=_sizes,
@@ -73,6 +75,8 @@ def _parts(rng):
 
 @exercise(
     "a batch in parts, with unequal numbers of tokens",
+    level=2,
+    minutes=15,
     reference=_accumulate,
     solution="minillm/training/loop.py: _gradient",
     cases=_parts,

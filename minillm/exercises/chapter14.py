@@ -16,6 +16,8 @@ def _sizes(rng):
 
 @exercise(
     "operations for each byte of a matrix product",
+    level=1,
+    minutes=5,
     reference=_intensity,
     solution="docs/chapters/14-kernels.md, The roofline",
     cases=_sizes,
@@ -47,6 +49,8 @@ def _matrices(rng):
 
 @exercise(
     "a matrix product, tile by tile",
+    level=2,
+    minutes=15,
     reference=_product,
     solution="docs/chapters/14-kernels.md, The plain version",
     cases=_matrices,

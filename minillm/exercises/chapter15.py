@@ -17,6 +17,8 @@ def _central(L, x, h):
 
 @exercise(
     "the central difference",
+    level=1,
+    minutes=5,
     reference=_central,
     solution="docs/chapters/15-proof.md, Two errors",
     cases=_functions,
@@ -42,6 +44,8 @@ def _richardson(L, x, h):
 
 @exercise(
     "Richardson's combination",
+    level=2,
+    minutes=10,
     reference=_richardson,
     solution="docs/chapters/15-proof.md, Two steps whose errors cancel",
     cases=_functions,

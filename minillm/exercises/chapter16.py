@@ -14,6 +14,8 @@ def _rows(rng):
 
 @exercise(
     "root mean square normalisation, forward and backward",
+    level=2,
+    minutes=25,
     reference=ops.rms_norm,
     solution="minillm/ops/rms_norm.py: rms_norm",
     cases=_rows,
@@ -68,6 +70,8 @@ def _sequences(rng):
 
 @exercise(
     "rotary positions, forward and backward",
+    level=2,
+    minutes=20,
     reference=_rotary,
     solution="minillm/ops/rotary.py: rotary",
     cases=_sequences,
@@ -111,6 +115,8 @@ def _any(rng):
 
 @exercise(
     "the backward of SiLU",
+    level=1,
+    minutes=10,
     reference=ops.silu,
     solution="minillm/ops/activations.py: silu",
     cases=_any,

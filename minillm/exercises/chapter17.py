@@ -31,6 +31,8 @@ def _matrices(rng):
 
 @exercise(
     "what LoRA adds to a frozen matrix, forward and backward",
+    level=2,
+    minutes=15,
     reference=_additions,
     solution="minillm/quantised/low_rank.py: QuantisedLowRank",
     cases=_matrices,
@@ -82,6 +84,8 @@ def _pairs(rng):
 
 @exercise(
     "the loss of preferences, forward and backward",
+    level=2,
+    minutes=20,
     reference=_preferences,
     solution="minillm/ops/preference_loss.py: preference_loss",
     cases=_pairs,
@@ -125,6 +129,8 @@ def _groups(rng):
 
 @exercise(
     "advantages within groups",
+    level=1,
+    minutes=10,
     reference=group_advantages,
     solution="minillm/training/rewards.py: group_advantages",
     cases=_groups,

@@ -29,6 +29,8 @@ def _sources(rng):
 
 @exercise(
     "the probability of each word, written or copied",
+    level=2,
+    minutes=15,
     reference=_mixture,
     solution="minillm/decoding/pointer.py: log_mixture",
     cases=_sources,
@@ -79,6 +81,8 @@ def _predictions(rng):
 
 @exercise(
     "the loss of the mixture, forward and backward",
+    level=3,
+    minutes=35,
     reference=_pointer_loss,
     solution="minillm/ops/pointer.py: pointer_cross_entropy",
     cases=_predictions,
@@ -143,6 +147,8 @@ def _attention(rng):
 
 @exercise(
     "the coverage loss, forward and backward",
+    level=3,
+    minutes=35,
     reference=_coverage,
     solution="minillm/ops/coverage.py: coverage",
     cases=_attention,
@@ -206,6 +212,8 @@ def _graphs(rng):
 
 @exercise(
     "the scores of TextRank by power iteration",
+    level=2,
+    minutes=20,
     reference=rank,
     solution="minillm/models/extractive.py: rank",
     cases=_graphs,

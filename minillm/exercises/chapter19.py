@@ -22,6 +22,8 @@ def _stretches(rng):
 
 @exercise(
     "all states of a linear recurrence, in rounds",
+    level=3,
+    minutes=25,
     reference=_scan,
     solution="minillm/ops/linear_recurrence.py: linear_recurrence_forward",
     cases=_stretches,
@@ -72,6 +74,8 @@ CARRIED = (
 
 @exercise(
     "the backward of a linear recurrence",
+    level=2,
+    minutes=20,
     reference=_linear_recurrence,
     solution="minillm/ops/linear_recurrence.py: linear_recurrence_backward",
     cases=_sequences,
@@ -142,6 +146,8 @@ def _gates(rng):
 
 @exercise(
     "the gate of a minGRU",
+    level=2,
+    minutes=15,
     reference=_min_gru_cell,
     solution="minillm/ops/min_gru.py: min_gru",
     cases=_gates,

@@ -46,6 +46,8 @@ class Exercise:
     name: str
     chapter: int
     title: str
+    level: int  # 1 to 3
+    minutes: int
     reference: Callable
     solution: str  # the place in the package: "minillm/ops/linear.py: linear"
     cases: Cases
@@ -60,6 +62,22 @@ class Exercise:
     tolerance: float = 1e-6
     multiplications: Callable[..., tuple[int, int]] | None = None
     function: str = ""  # the name of the hole's function
+
+    @property
+    def stars(self) -> str:
+        """The level: *, ** or ***."""
+        return "*" * self.level
+
+    @property
+    def file(self) -> str:
+        """The name of the reader's file."""
+        return f"{self.name.replace('-', '_')}.py"
+
+    @property
+    def statement(self) -> str:
+        """The function's first line, and its docstring with the shapes."""
+        end = self.source.index('"""', self.source.index('"""') + 3) + 3
+        return self.source[:end]
 
     @property
     def hole(self) -> str:

@@ -15,7 +15,7 @@ PROGRESS = "progress.json"
 
 def file_of(exercise: Exercise, folder: Path) -> Path:
     """The file with the answer to the exercise."""
-    return folder / f"{exercise.name.replace('-', '_')}.py"
+    return folder / exercise.file
 
 
 def write(exercise: Exercise, folder: Path) -> Path:
@@ -26,6 +26,7 @@ def write(exercise: Exercise, folder: Path) -> Path:
         with path.open("x") as file:
             file.write(
                 f'"""Chapter {exercise.chapter}: {exercise.title}.\n\n'
+                f"Level {exercise.stars}, about {exercise.minutes} minutes.  "
                 "Replace each ... and check the answer:\n\n"
                 f'    minillm exercise {exercise.name} --check\n"""\n\n'
                 f"{exercise.hole}"
