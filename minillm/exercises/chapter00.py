@@ -22,7 +22,7 @@ def _square(x):
     level=1,
     minutes=5,
     reference=_square,
-    solution="docs/chapters/00-derivatives.md, Elementwise functions multiply",
+    solution="minillm/exercises/chapter00.py: _square",
     cases=_squares,
     gradients=("dx",),
     hints={
@@ -115,7 +115,7 @@ def _matrices(rng):
     level=1,
     minutes=10,
     reference=_mean,
-    solution="docs/chapters/00-derivatives.md, The chain rule",
+    solution="minillm/exercises/chapter00.py: _mean",
     cases=_matrices,
     gradients=("dx",),
     hints={

@@ -33,7 +33,7 @@ def _texts(rng):
     level=1,
     minutes=10,
     reference=_count_ngrams,
-    solution="docs/chapters/01-counting.md, def ngrams",
+    solution="minillm/exercises/chapter01.py: _count_ngrams",
     cases=_texts,
     outputs=("counts",),
     hints={
@@ -72,6 +72,7 @@ def _predictions(rng):
     "nats, bits and perplexity",
     level=1,
     minutes=10,
+    name="perplexity",
     reference=_three_units,
     solution="minillm/metrics.py: perplexity",
     cases=_predictions,
@@ -91,12 +92,15 @@ def _predictions(rng):
         ),
     },
 )
-def perplexity(p):
-    """Measure a model: p (T,), the probability that it gave to each token -> three numbers."""
+def three_units(p):
+    """Measure a model.
+
+    p (T,), the probability that it gave to each token -> nats, bits, perplexity PP.
+    """
     nats = ...
     bits = ...
-    perplexity = ...
-    return nats, bits, perplexity
+    PP = ...
+    return nats, bits, PP
 
 
 def _add_k(counts, k):

@@ -290,7 +290,7 @@ def _gradients(rng):
     },
 )
 def clip(dW, db, maximum):
-    """DW and db, scaled so that their norm as one long vector is at most ``maximum``."""
+    """Scale dW and db so that their norm, as one long vector, is at most ``maximum``."""
     norm = ...
     factor = ...
     return dW * factor, db * factor

@@ -30,7 +30,7 @@ def _states(rng):
     level=1,
     minutes=10,
     reference=_last_state,
-    solution="docs/chapters/06-shapes.md, Many to one: pooling",
+    solution="minillm/exercises/chapter06.py: _last_state",
     cases=_states,
     gradients=("dhs",),
     hints={

@@ -309,7 +309,7 @@ def _decoders(rng):
     level=1,
     minutes=15,
     reference=_greedy,
-    solution="docs/chapters/07-encoder-decoder.md, Writing: greedy and beam search",
+    solution="minillm/exercises/chapter07.py: _greedy",
     cases=_decoders,
     outputs=("ids",),
     hints={

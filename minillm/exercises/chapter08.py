@@ -204,10 +204,10 @@ def _to_split(rng):
         ),
     },
 )
-def heads(x, heads):
+def heads(x, N):
     """Split the last axis into heads.
 
-    x (B, T, D) -> y (B, N, T, D/N), with N = heads.  ``backward(dy)`` -> dx.
+    x (B, T, D), N heads -> y (B, N, T, D/N).  ``backward(dy)`` -> dx.
     """
     B, T, D = x.shape
     y = ...

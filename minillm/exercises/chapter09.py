@@ -38,7 +38,7 @@ def gelu(x):
     y = x * (1 + t) / 2
 
     def backward(dy):
-        # of u at x
+        # du/dx, the slope of u
         slope = ...
         dx = ...
         return dx
@@ -88,8 +88,10 @@ def tied_embeddings(ids, E):
     y = x @ E.T
 
     def backward(dy):
+        # of the use in y = x E^T
         dE = ...
         dx = ...
+        # of the lookup
         for t in range(len(ids)):
             dE[ids[t]] += ...
         return dE

@@ -60,16 +60,20 @@ def next_merge(words):
     for pieces, n in words.items():
         for pair in pairwise(pieces):
             counts[pair] += ...
-    order = {}
-    for pair in counts:
-        order[pair] = ...
-    pair = min(order, key=order.get)
+
+    def order(pair):
+        # what min compares: of two tuples the first entry, or where it is equal, the next
+        key = ...
+        return key
+
+    pair = min(counts, key=order)
     merged = {}
     for pieces, n in words.items():
         joined, at = [], 0
         while at < len(pieces):
             is_pair = pieces[at : at + 2] == pair
             joined.append(pieces[at] + pieces[at + 1] if is_pair else pieces[at])
+            # how many pieces have been read
             at += ...
         merged[tuple(joined)] = n
     return pair, merged
@@ -172,82 +176,57 @@ def mask_tokens(ids, places, dice, drawn, mask):
     return read
 
 
-def _masked_loss(x, W, places, targets):
-    logits, linear_backward = ops.linear(x[places], W)
-    loss, loss_backward = ops.cross_entropy(logits, targets)
-
-    def backward(dloss=1.0):
-        drows, dW = linear_backward(loss_backward(dloss))
-        dx = np.zeros_like(x)
-        dx[places] = drows
-        return dx, dW
-
-    return loss, backward
+def _visible_token(P, v, kept, replaced):
+    seen = P * replaced / len(P)
+    seen[v] += P[v] * kept
+    return seen / seen.sum()
 
 
-def _texts_with_gaps(rng):
-    for B, T, D, V in ((2, 5, 3, 4), (3, 4, 2, 5)):
-        places = rng.random((B, T)) < 0.4
-        places[0, :2] = True, False
-        yield (
-            "",
-            (
-                rng.standard_normal((B, T, D)),
-                rng.standard_normal((D, V)),
-                places,
-                rng.integers(0, V, places.sum()),
-            ),
-        )
+def _contexts(rng):
+    for V in (4, 7):
+        yield "", (rng.dirichlet(np.ones(V)), 2, 0.1, 0.1)
+    yield "", (rng.dirichlet(np.ones(5)), 4, 0.3, 0.05)
+    yield "none is random", (rng.dirichlet(np.ones(5)), 1, 0.2, 0.0)
+    yield "none is kept", (rng.dirichlet(np.ones(5)), 1, 0.0, 0.2)
 
 
 @exercise(
-    "the loss of the gaps only, and its backward",
+    "how far a visible token is to be believed",
     level=2,
-    minutes=15,
-    reference=_masked_loss,
-    solution="minillm/models/bert.py: BERT.loss",
-    cases=_texts_with_gaps,
-    outputs=("loss",),
-    gradients=("dx", "dW"),
+    minutes=20,
+    reference=_visible_token,
+    solution="minillm/exercises/chapter10.py: _visible_token",
+    cases=_contexts,
+    outputs=("p",),
     hints={
-        "loss": (
-            "The mean is taken over the M gaps, not over all tokens.",
-            "-log p[m, targets[m]], summed over the gaps and divided by len(targets).",
+        "p": (
+            "Bayes' rule: how probable is w from the context alone, times how probable it is to "
+            "see v there if w is the original?  Both causes of v add up.",
+            "likelihood = kept * (np.arange(V) == v) + replaced / V, since a random token is v "
+            "with the probability 1 / V; then p is P * likelihood, divided by its sum.",
         ),
-        "dx": (
-            "The rows of the gaps came from x[places].  All other rows of x did not reach the "
-            "loss on this path.",
-            "dx is zero, except dx[places] = dlogits @ W.T.",
+        "none is random": (
+            "If no token is random, the one that is seen is the original.",
+            "The likelihood of all w except v is 0 here: replaced / V with replaced = 0.",
         ),
-        "dW": (
-            "W is used once for each gap, and the gaps' rows are x[places].  Uses add up.",
-            "rows.T @ dlogits, where dlogits is (p - y) / M.",
+        "none is kept": (
+            "If no token is kept, seeing v says nothing: each original leads to it equally often.",
+            "The likelihood is replaced / V for each w, v included, so p is P.",
         ),
     },
 )
-def gap_loss(x, W, places, targets):
-    """Compute the mean cross-entropy of the tokens in the gaps.
+def visible_token(P, v, kept, replaced):
+    """The probability of each original token at a position that is asked about and shows v.
 
-    x (B, T, D), W (D, V), places (B, T) True at the M gaps, targets (M,) -> loss.
-    ``backward(dloss=1.0)`` -> dx, dW.
+    P (V,): the probability of each token by the context alone; v: the id that is seen.  A position
+    that is asked about keeps its token with the probability ``kept``, and receives a random one of
+    all V tokens with the probability ``replaced``; otherwise it shows [MASK], which v is not
+    -> p (V,).
     """
-    rows = x[places]  # (M, D)
-    logits = rows @ W
-    z = logits - logits.max(axis=1, keepdims=True)
-    log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
-    M = np.arange(len(targets))
-    loss = ...
-
-    def backward(dloss=1.0):
-        dlogits = np.exp(log_p)
-        dlogits[M, targets] -= 1
-        dlogits *= dloss / len(targets)
-        dW = ...
-        dx = np.zeros_like(x)
-        dx[places] = ...
-        return dx, dW
-
-    return loss, backward
+    V = len(P)
+    likelihood = ...
+    p = ...
+    return p
 
 
 def _text_vector(x, lengths):

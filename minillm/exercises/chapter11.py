@@ -3,51 +3,61 @@
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import draw, exercise
 from minillm.models.question_answering import best_spans
 
 
-def _lora(x, A, B, frozen, s):
-    y_frozen, frozen_backward = frozen(x)
+def _lora(x, W, A, B, s):
     xA, A_backward = ops.linear(x, A)
     y, B_backward = ops.linear(xA, B)
 
     def backward(dy):
         dxA, dB = B_backward(s * dy)
         dx, dA = A_backward(dxA)
-        return dx + frozen_backward(dy), dA, dB
+        return dx + dy @ W.T, dA, dB
 
-    return y_frozen + s * y, backward
-
-
-def _frozen_layer(W, b):
-    return lambda x: (x @ W + b, lambda dy: dy @ W.T)
+    return x @ W + s * y, backward
 
 
-def _rows_and_additions(rng):
-    for N, I, O, r, s in ((5, 4, 3, 2, 2.0), (3, 2, 6, 1, 0.5)):
-        frozen = _frozen_layer(rng.standard_normal((I, O)), rng.standard_normal(O))
-        x, A, B = (rng.standard_normal(shape) for shape in ((N, I), (I, r), (r, O)))
-        yield "", (x, A, B, frozen, s)
-        yield "", (x, A, np.zeros((r, O)), frozen, s)
+def _cheapest(x, W, A, B, s):
+    """The multiplications with W, and those of thin products, each computed where it is used."""
+    thin = len(x) * (A.size + B.size)
+    return len(x) * W.size + thin, len(x) * W.size + 3 * thin
+
+
+def _adapters(rng):
+    for N, I, O, r, s in ((2, 6, 7, 1, 2.0), (3, 3, 3, 2, 0.5)):
+        W, (x, A, B) = rng.integers(-3, 4, (I, O)), draw(rng, (N, I), (I, r), (r, O))
+        yield "", (x, W, A, B, s)
+        yield "", (x, W, A, np.zeros((r, O)), s)
 
 
 @exercise(
-    "LoRA: a linear layer with a trained addition of low rank",
+    "LoRA: a frozen linear layer and its adapter of low rank",
     level=2,
     minutes=20,
     reference=_lora,
     solution="minillm/training/lora.py: LowRank",
-    cases=_rows_and_additions,
+    cases=_adapters,
     gradients=("dx", "dA", "dB"),
+    multiplications=_cheapest,
     hints={
+        "forward:order": (
+            "The result is right, but A B is as large as W.  Which order has thin products only?",
+            "x @ W + s * (x @ A) @ B",
+        ),
+        "backward:order": (
+            "The gradients are right, but some product on the way is as large as W: A B or "
+            "x^T dy.  The products that contain r are thin.",
+            "dx = dy W^T + s (dy B^T) A^T, dA = s x^T (dy B^T), dB = s (x A)^T dy.",
+        ),
         "y": (
             "The frozen layer's output, plus s times x through both thin matrices.",
-            "y_frozen + s * (x @ A) @ B",
+            "x @ W + s * (x @ A) @ B",
         ),
         "dx": (
             "x is used twice: by the frozen matrix and by A.  Uses add up.",
-            "frozen_backward(dy) + s * (dy @ B.T) @ A.T",
+            "dy @ W.T + s * (dy @ B.T) @ A.T",
         ),
         "dA": (
             "A is a linear layer with the input x.  Its upstream gradient is that of x A.",
@@ -59,19 +69,18 @@ def _rows_and_additions(rng):
         ),
     },
 )
-def lora(x, A, B, frozen, s):
-    """Compute y = frozen(x) + s x A B, where frozen is a linear layer that is not trained.
+def lora(x, W, A, B, s):
+    """Compute y = x W + s x A B by products of which none but W itself is as large as W.
 
-    x (N, I), A (I, r), B (r, O), s a number -> y (N, O).  frozen(x) returns its output (N, O) and a
-    backward that returns dx only.  ``backward(dy)`` -> dx, dA, dB.
+    x (N, I), W (I, O), A (I, r), B (r, O) with a small r, s a number -> y (N, O).  W is frozen and
+    has no gradient.  ``backward(dy)`` -> dx, dA, dB, by thin products too.
     """
-    y_frozen, frozen_backward = frozen(x)
     y = ...
 
     def backward(dy):
+        dx = ...
         dA = ...
         dB = ...
-        dx = ...
         return dx, dA, dB
 
     return y, backward

@@ -23,7 +23,7 @@ def _sizes(rng):
     level=1,
     minutes=10,
     reference=_operations,
-    solution="docs/chapters/13-big-data.md, Operations",
+    solution="minillm/exercises/chapter13.py: _operations",
     cases=_sizes,
     outputs=("forward", "of_dW", "of_dx"),
     hints={

@@ -1,74 +1,10 @@
-"""Exercises of chapter 17: additions, preferences, rewards."""
+"""Exercises of chapter 17: preferences and rewards."""
 
 import numpy as np
 
 from minillm import ops
 from minillm.exercises.declaration import exercise
 from minillm.training.rewards import group_advantages
-
-
-def _additions(x, A, B):
-    h, A_backward = ops.linear(x, A)
-    y, B_backward = ops.linear(h, B)
-
-    def backward(dy):
-        dh, dB = B_backward(dy)
-        return *A_backward(dh), dB
-
-    return y, backward
-
-
-def _cheapest(x, A, B):
-    """The multiplications of the thin products, each computed anew where it is used."""
-    thin = len(x) * (A.size + B.size)
-    return thin, 3 * thin
-
-
-def _matrices(rng):
-    for M, I, O, r in ((3, 4, 5, 2), (1, 2, 3, 1)):
-        yield "", tuple(rng.standard_normal(shape) for shape in ((M, I), (I, r), (r, O)))
-
-
-@exercise(
-    "what LoRA adds to a frozen matrix, forward and backward",
-    level=2,
-    minutes=15,
-    reference=_additions,
-    solution="minillm/quantised/low_rank.py: QuantisedLowRank",
-    cases=_matrices,
-    gradients=("dx", "dA", "dB"),
-    multiplications=_cheapest,
-    hints={
-        "forward:order": (
-            "The result is right, and A B is as large as W.  Which of the two products is thin?",
-            "(x @ A) @ B",
-        ),
-        "backward:order": (
-            "The gradients are right, and some product on the way is as large as W: A B or x^T dy. "
-            " The products that contain r are thin.",
-            "dx = (dy B^T) A^T, dA = x^T (dy B^T), dB = (x A)^T dy.",
-        ),
-        "y": ("Two products, and the thin one comes first.", "(x A) B"),
-        "dx": ("y is a linear layer of x A, and x A one of x.", "(dy B^T) A^T"),
-        "dA": ("A is a linear layer of x, with the output x A.", "x^T (dy B^T)"),
-        "dB": ("B is a linear layer of x A, with the output y.", "(x A)^T dy"),
-    },
-)
-def additions(x, A, B):
-    """Compute y = x A B, which is added to x W, by thin products: none is as large as W (I, O).
-
-    x (M, I), A (I, r), B (r, O), with a small r -> y (M, O).  ``backward(dy)`` -> dx, dA, dB, by
-    thin products too.
-    """
-    y = ...
-
-    def backward(dy):
-        dx = ...
-        dA = ...
-        dB = ...
-        return dx, dA, dB
-
-    return y, backward
 
 
 def _preferences(chosen, rejected):

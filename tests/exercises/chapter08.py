@@ -57,12 +57,12 @@ ANSWERS = [
     Answer(
         "heads",
         right=[
-            "x.reshape(B, T, heads, D // heads).transpose(0, 2, 1, 3)",
+            "x.reshape(B, T, N, D // N).transpose(0, 2, 1, 3)",
             "dy.transpose(0, 2, 1, 3).reshape(B, T, D)",
         ],
         wrong=[
-            (0, "x.reshape(B, heads, T, D // heads)", "mix up tokens"),
-            (0, "x.reshape(B, T, D // heads, heads).transpose(0, 3, 1, 2)", "columns from n D/N"),
+            (0, "x.reshape(B, N, T, D // N)", "mix up tokens"),
+            (0, "x.reshape(B, T, D // N, N).transpose(0, 3, 1, 2)", "columns from n D/N"),
             (1, "dy.reshape(B, T, D)", "back to where its"),
         ],
     ),

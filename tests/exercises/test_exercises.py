@@ -113,7 +113,7 @@ def test_a_long_exception_is_told_on_one_short_line(tmp_path):
 def test_shapes_that_do_not_fit_get_the_hint_of_what_the_line_computes(tmp_path):
     answers = {answer.exercise: answer for answer in ANSWERS}
     for name, hole, text, hint in (
-        ("gap-loss", 1, "x.T @ dlogits", exercises()["gap-loss"].hints["dW"][1]),
+        ("linear", 1, "x @ dy", exercises()["linear"].hints["dW"][1]),
         ("tiled-product", 0, "column * row", "outer products"),
     ):
         source = answers[name].filled(exercises()[name].source, hole, text)
