@@ -44,6 +44,11 @@ book: .venv/book
 	$(BIN)/sphinx-build -W -n --keep-going -b html docs build/book/html
 	@echo "open build/book/html/index.html"
 
+# For instructors: the right answer of every exercise, which no page of the book contains.
+solutions:
+	mkdir -p build && $(BIN)/python -m tests.exercises > build/solutions.md
+	@echo "open build/solutions.md"
+
 # Runs every cell first, and fails where outputs are others than those in the repository.
 book-full: .venv/test
 	$(BIN)/python docs/machinery/outputs.py

@@ -13,7 +13,7 @@ examples:
   minillm exercise                      the list
   minillm exercise linear               writes exercises/linear.py
   minillm exercise linear --check       right or wrong, and why
-  minillm exercise linear --solution    the place in the package
+  minillm exercise linear --solution    after an attempt: the place in the package
 """
 
 import argparse
@@ -28,7 +28,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="the exercise (default: list all)")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="check your answer")
-    what.add_argument("--solution", action="store_true", help="show where the package does it")
+    what.add_argument(
+        "--solution", action="store_true", help="after an attempt: where the package does it"
+    )
     parser.add_argument(
         "--dir", type=Path, default=Path("exercises"), metavar="DIR", help="your files (exercises)"
     )
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"exercise: expected one of the list, found {args.name!r}{guess}")
     exercise = known[args.name]
     if args.solution:
-        print(exercise.solution)
+        print(desk.solution(exercise, args.dir))
         return 0
     if not args.check:
         print(f"{desk.write(exercise, args.dir)}: fill the hole, then")

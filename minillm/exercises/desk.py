@@ -52,6 +52,16 @@ def check(exercise: Exercise, folder: Path) -> tuple[bool, str]:
     return right, report
 
 
+def solution(exercise: Exercise, folder: Path) -> str:
+    """The place of the solution.  InputError before the first graded attempt."""
+    if not read_progress(folder).get(exercise.name, new_entry())["attempts"]:
+        raise InputError(
+            f"exercise {exercise.name}: expected an attempt before the solution, found none in "
+            f"{folder / PROGRESS}: fill the hole, then minillm exercise {exercise.name} --check"
+        )
+    return exercise.solution
+
+
 def new_entry() -> dict:
     """The progress of an exercise before the first attempt."""
     return {"attempts": 0, "solved": False, "failed": ""}
@@ -63,7 +73,7 @@ def verdict(exercise: Exercise, reports: Generator[Report], entry: dict) -> tupl
         with closing(reports):  # ends the process of the answer
             cases = grade(exercise, reports)
     except WrongAnswer as error:
-        entry["attempts"] += 1
+        entry["attempts"] += error.key != "hole"  # an empty hole is no attempt
         return False, "\n".join([f"{exercise.name}: {error}", *_hints(exercise, error.key, entry)])
     entry["attempts"] += 1
     entry |= {"solved": True, "failed": ""}

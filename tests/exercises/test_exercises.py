@@ -1,6 +1,5 @@
 """Every exercise accepts its right answer, and gives each wrong one the hint that fits."""
 
-import importlib
 import re
 import runpy
 from pathlib import Path
@@ -11,14 +10,9 @@ from minillm.cli import main
 from minillm.exercises import desk, exercises
 from minillm.exercises.answering import cases, reports
 
-from .answers import Answer
+from .__main__ import main as print_solutions
+from .all_answers import ANSWERS
 
-FILES = sorted(Path(__file__).parent.glob("chapter*.py"))
-ANSWERS: list[Answer] = [
-    answer
-    for file in FILES
-    for answer in importlib.import_module(f".{file.stem}", __package__).ANSWERS
-]
 WRONG = [(answer, *wrong) for answer in ANSWERS for wrong in answer.wrong]
 HERE = Path(__file__).parents[2]
 
@@ -86,19 +80,33 @@ def test_the_command_writes_checks_and_lists(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["exercise", "linear"]) == 0
     assert main(["exercise", "linear"]) == 2  # a file is never overwritten
-    assert main(["exercise", "linear", "--check"]) == 1
-    assert main(["exercise", "linear", "--solution"]) == 0
+    assert main(["exercise", "linear", "--check"]) == 1  # an empty hole is no attempt
+    assert main(["exercise", "linear", "--solution"]) == 2
+    assert "expected an attempt before the solution, found none" in capsys.readouterr().err
     assert main(["exercise", "liner"]) == 2
     path = tmp_path / "exercises/linear.py"
     assert "Level *, about 15 minutes." in path.read_text()
     answer = next(answer for answer in ANSWERS if answer.exercise == "linear")
-    source = exercises()["linear"].source
-    path.write_text(path.read_text().replace(source, answer.filled(source)))
+    source, empty = exercises()["linear"].source, path.read_text()
+    path.write_text(empty.replace(source, answer.filled(source, 0, "dy @ W")))
+    assert main(["exercise", "linear", "--check"]) == 1
     capsys.readouterr()
+    assert main(["exercise", "linear", "--solution"]) == 0
+    assert capsys.readouterr().out == "minillm/ops/linear.py: linear\n"
+    path.write_text(empty.replace(source, answer.filled(source)))
     assert main(["exercise", "linear", "--check"]) == 0
     assert capsys.readouterr().out == "linear: right, in 3 cases\n"
     assert main(["exercise"]) == 0
     assert re.search(r"\[x\] linear +\* +15 min  the three", capsys.readouterr().out)
+
+
+def test_the_solutions_for_instructors_contain_every_exercise(capsys):
+    print_solutions()
+    printed = capsys.readouterr().out
+    for name, exercise in exercises().items():
+        assert f"## Chapter {exercise.chapter}, {name}: " in printed
+    assert "dx = dy @ W.T\n" in printed
+    assert "= ...\n" not in printed
 
 
 def test_a_long_exception_is_told_on_one_short_line(tmp_path):
