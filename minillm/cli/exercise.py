@@ -1,11 +1,12 @@
 """Do an exercise of the book, and have it checked.
 
 Without a name, list the exercises, with their levels (* to ***) and minutes, and the ones you have
-solved.  With a name, write a file with a
-function that has a hole.  Fill it with any editor; --check compares it with the package on random
-cases, reports which output or gradient is wrong, at which coordinate, and gives a hint.  A second
-failure in the same place gives a second hint.  Your file runs in a process of its own: its output
-appears on standard error, and it is stopped after a minute without an answer.
+solved.  With a name, write a file with a function that has a hole, or with a backward that has a
+wrong line (find-...).  Fill the hole, or mend the line and name the fault, with any editor.
+--check compares the function with the package on random cases, reports which output or gradient is
+wrong, at which coordinate, and gives a hint.  A second failure in the same place gives a second
+hint.  Your file runs in a process of its own: its output appears on standard error, and it is
+stopped after a minute without an answer.
 
 In a notebook: from minillm.exercises import check; then check(linear), below your function linear.
 
@@ -18,6 +19,7 @@ examples:
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.errors import InputError, did_you_mean
@@ -54,12 +56,16 @@ def run(args: argparse.Namespace) -> int:
         print(desk.solution(exercise, args.dir))
         return 0
     if not args.check:
-        print(f"{desk.write(exercise, args.dir)}: fill the hole, then")
+        print(f"{desk.write(exercise, args.dir)}: {_task(exercise)}, then")
         print(f"minillm exercise {exercise.name} --check")
         return 0
     right, report = desk.check(exercise, args.dir)
     print(report)
     return 0 if right else 1
+
+
+def _task(exercise: Any) -> str:
+    return "mend the wrong line and name the fault" if exercise.bugs else "fill the hole"
 
 
 def _list(known: dict, progress: dict) -> None:
@@ -70,6 +76,6 @@ def _list(known: dict, progress: dict) -> None:
             chapter = exercise.chapter
             print(f"chapter {chapter}")
         mark = "x" if progress.get(name, {}).get("solved") else " "
-        print(f"  [{mark}] {name:20} {exercise.stars:3} {exercise.minutes:2} min  {exercise.title}")
+        print(f"  [{mark}] {name:24} {exercise.stars:3} {exercise.minutes:2} min  {exercise.title}")
     solved = sum(bool(progress.get(name, {}).get("solved")) for name in known)
     print(f"{solved} of {len(known)} solved")

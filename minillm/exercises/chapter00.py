@@ -3,7 +3,7 @@
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 
 
 def _squares(rng):
@@ -133,5 +133,47 @@ def mean(x):
     def backward(dy):
         dx = ...
         return dx
+
+    return y, backward
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _two_layers(rng):
+    for n in (3, 4):  # square, so that a product with a wrong transpose has the same shape
+        yield "", draw(rng, (n, n), (n, n), n, (n, n))
+
+
+@find_the_bug(
+    "find the bug: two layers",
+    level=1,
+    minutes=15,
+    cases=_two_layers,
+    gradients=("dx", "dW", "db", "dU"),
+    bugs=(
+        Bug("order", "dy @ U.T", "dy @ U", "h is the input of the layer y = h U: dh = dy U^T."),
+        Bug("factor", "(1 - h**2)", "(1 - h)", "The slope of h = tanh(a), by h, is 1 - h^2."),
+        Bug("value", "dU = h.T @ dy", "dU = x.T @ dy", "y = h U: U meets h, not x."),
+        Bug("axis", "da.sum(axis=0)", "da.sum(axis=1)", "b is added in every row: sum over these."),
+        Bug("factor", "x.T @ da", "x.T @ da / len(x)", "Uses add up; a mean is not a sum."),
+    ),
+)
+def find_two_layers(x, W, b, U):
+    """Compute y = tanh(x W + b) U.
+
+    x (N, I), W (I, H), b (H,), U (H, O) -> y (N, O).  ``backward(dy)`` -> dx, dW, db, dU.
+    """
+    h = np.tanh(x @ W + b)
+    y = h @ U
+
+    def backward(dy):
+        dU = h.T @ dy
+        dh = dy @ U.T
+        da = dh * (1 - h**2)
+        dx = da @ W.T
+        dW = x.T @ da
+        db = da.sum(axis=0)
+        return dx, dW, db, dU
 
     return y, backward

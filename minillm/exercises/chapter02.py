@@ -4,7 +4,7 @@ import numpy as np
 
 from minillm import ops
 from minillm.decoding import sampling
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.ops.softmax import softmax_forward as softmax_of_the_package
 from minillm.training.optimisers import Adam
 
@@ -252,3 +252,53 @@ def next_probabilities(logits, temperature, k):
     kept = ...
     p = ...
     return p
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _classified(rng):
+    for n in (3, 4):
+        yield "", (*draw(rng, (5, n), (n, n)), rng.integers(0, n, 5))
+
+
+@find_the_bug(
+    "find the bug: a classifier",
+    level=1,
+    minutes=15,
+    cases=_classified,
+    outputs=("loss",),
+    gradients=("dx", "dW"),
+    bugs=(
+        Bug("sign", "targets] -= 1", "targets] += 1", "The gradient by the logits is p - y."),
+        Bug("factor", "dloss * dlogits / N", "dloss * dlogits", "The loss is a mean over N rows."),
+        Bug("order", "dlogits @ W.T", "dlogits @ W", "logits = x W: dx = dlogits W^T."),
+        Bug(
+            "factor",
+            "dloss * dlogits / N",
+            "dlogits / N",
+            "Every gradient has the upstream gradient in it.",
+        ),
+    ),
+)
+def find_classifier(x, W, targets):
+    """Compute the mean cross-entropy of the logits x W.
+
+    x (N, D), W (D, V), targets (N,) -> loss.  ``backward(dloss)`` -> dx, dW.
+    """
+    N = len(x)
+    rows = np.arange(N)
+    logits = x @ W
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    p = p / p.sum(axis=1, keepdims=True)
+    loss = -np.log(p[rows, targets]).mean()
+
+    def backward(dloss):
+        dlogits = p.copy()
+        dlogits[rows, targets] -= 1
+        dlogits = dloss * dlogits / N
+        dW = x.T @ dlogits
+        dx = dlogits @ W.T
+        return dx, dW
+
+    return loss, backward

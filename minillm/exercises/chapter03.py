@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.models import word2vec
 
 SIGMOID = """
@@ -232,3 +232,62 @@ def path_probability(h, U, turns):
     s = U @ h
     p = ...
     return p
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _pair_and_noise(rng):
+    yield "", (*draw(rng, (5, 3), (5, 3)), 2, np.array([1, 4, 4, 0]), np.array([1, 0, 0, 0]))
+    yield "", (*draw(rng, (4, 4), (4, 4)), 1, np.array([3, 1, 3]), np.array([1, 0, 0]))
+
+
+@find_the_bug(
+    "find the bug: skip-gram with its two tables",
+    level=2,
+    minutes=15,
+    cases=_pair_and_noise,
+    imports=SIGMOID,
+    outputs=("loss",),
+    gradients=("dE", "dU"),
+    bugs=(
+        Bug(
+            "path",
+            "np.add.at(dU, ids, np.outer(ds, h))",
+            "dU[ids] = np.outer(ds, h)",
+            "An id may be drawn twice.  Uses add up, and an assignment keeps only the last.",
+        ),
+        Bug(
+            "sign",
+            "sigmoid(s) - labels",
+            "labels - sigmoid(s)",
+            "Of a logistic loss, the gradient by the score is probability minus label.",
+        ),
+        Bug("value", "ds @ U[ids]", "ds @ E[ids]", "s = U[ids] h: the slope by h is U[ids]."),
+        Bug(
+            "value",
+            "np.outer(ds, h)",
+            "np.outer(s, h)",
+            "Row m of U has the slope h, times the gradient with respect to its score.",
+        ),
+    ),
+)
+def find_skip_gram(E, U, center, ids, labels):
+    """Compute the loss of a word with a neighbour and some noise words.
+
+    E and U (V, D) are the tables; center is the word's id, ids (M,) those of the neighbour and the
+    noise, which may be equal; labels (M,), 1 or 0 -> loss.  ``backward(dloss)`` -> dE, dU.
+    """
+    h = E[center]
+    s = U[ids] @ h
+    loss = -np.log(sigmoid(np.where(labels == 1, s, -s))).sum()
+
+    def backward(dloss):
+        ds = dloss * (sigmoid(s) - labels)
+        dh = ds @ U[ids]
+        dE, dU = np.zeros_like(E), np.zeros_like(U)
+        dE[center] = dh
+        np.add.at(dU, ids, np.outer(ds, h))
+        return dE, dU
+
+    return loss, backward

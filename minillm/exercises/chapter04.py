@@ -3,7 +3,7 @@
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import draw, exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.training.optimisers import clip_global_norm
 
 # --- one step -----------------------------------------------------------------------
@@ -294,3 +294,65 @@ def clip(dW, db, maximum):
     norm = ...
     factor = ...
     return dW * factor, db * factor
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _leaky(rng):
+    for B, T, H in ((3, 2, 3), (2, 4, 2)):
+        yield "", (*draw(rng, (B, T, H), (B, H)), rng.uniform(0.2, 0.8, H), *draw(rng, (H, H)))
+
+
+@find_the_bug(
+    "find the bug: a network that keeps a part of its state",
+    level=2,
+    minutes=20,
+    cases=_leaky,
+    outputs=("hs",),
+    gradients=("dx", "dh0", "dk", "dW"),
+    bugs=(
+        Bug(
+            "path",
+            "dh = dh * k + da @ W.T",
+            "dh = da @ W.T",
+            "h_prev has two uses in a step: k h_prev, and h_prev W.  Uses add up.",
+        ),
+        Bug(
+            "sign",
+            "h_prev - n",
+            "n - h_prev",
+            "h = k h_prev + (1 - k) n: k has the slope h_prev - n.",
+        ),
+        Bug("value", "h_prev.T @ da", "hs[:, t].T @ da", "W multiplies the state before the step."),
+        Bug("factor", "(1 - n**2)", "(1 - n)", "The slope of n = tanh(a), by n, is 1 - n^2."),
+        Bug("order", "da @ W.T", "da @ W", "h_prev is the input of h_prev W: da W^T."),
+        Bug("path", "dh = dh + dhs[:, t]", "dh = dhs[:, t]", "h_t is also used in step t + 1."),
+    ),
+)
+def find_leaky_rnn(x, h0, k, W):
+    """Run h_t = k h_{t-1} + (1 - k) tanh(x_t + h_{t-1} W), with a share k of its own for each unit.
+
+    x (B, T, H), h0 (B, H), k (H,), W (H, H) -> hs (B, T, H).  ``backward(dhs)`` -> dx, dh0, dk, dW.
+    """
+    h, hs, ns = h0, [], []
+    for t in range(x.shape[1]):
+        n = np.tanh(x[:, t] + h @ W)
+        h = k * h + (1 - k) * n
+        hs.append(h)
+        ns.append(n)
+    hs = np.stack(hs, axis=1)
+
+    def backward(dhs):
+        dx, dk, dW, dh = (np.zeros_like(array) for array in (x, k, W, h0))
+        for t in reversed(range(x.shape[1])):
+            h_prev, n = hs[:, t - 1] if t > 0 else h0, ns[t]
+            dh = dh + dhs[:, t]
+            dk += (dh * (h_prev - n)).sum(axis=0)
+            da = dh * (1 - k) * (1 - n**2)
+            dx[:, t] = da
+            dW += h_prev.T @ da
+            dh = dh * k + da @ W.T
+        return dx, dh, dk, dW
+
+    return hs, backward

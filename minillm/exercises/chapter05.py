@@ -3,7 +3,7 @@
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import draw, exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.ops.activations import logistic as sigmoid
 
 SIGMOID = """
@@ -508,5 +508,82 @@ def gru(x, h0, W_x, W_h, b_x, b_h):
             db_h += da_h.sum(axis=0)
             dh = ...
         return dx, dh, dW_x, dW_h, db_x, db_h
+
+    return np.stack(hs, axis=1), backward
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+@find_the_bug(
+    "find the bug: an LSTM",
+    level=3,
+    minutes=25,
+    cases=lambda rng: list(_sequences(rng))[1:],
+    imports=SIGMOID,
+    outputs=("hs",),
+    gradients=("dx", "dh0", "dc0", "dW_x", "dW_h", "db"),
+    bugs=(
+        Bug(
+            "path",
+            "dc = dc + dh * o * (1 - tanh_c**2)",
+            "dc = dh * o * (1 - tanh_c**2)",
+            "c_t has two uses: in h_t, and in the cell of the next step.",
+        ),
+        Bug(
+            "order",
+            "df, di, dg = dc * c_prev, dc * g, dc * i",
+            "df, di, dg = dc * g, dc * c_prev, dc * i",
+            "c = f c_prev + i g: each factor gets dc times the other factor of its product.",
+        ),
+        Bug(
+            "value",
+            "dW_h += h_prev.T @ da",
+            "dW_h += (o * tanh_c).T @ da",
+            "W_h multiplies the state before the step.",
+        ),
+        Bug("factor", "dg * (1 - g**2)", "dg * g * (1 - g)", "g is a tanh, not a sigmoid."),
+        Bug(
+            "value",
+            "do = dh * tanh_c",
+            "do = dh * c_prev",
+            "h = o tanh(c): do has the factor tanh(c).",
+        ),
+        Bug("path", "dc * f\n", "np.zeros_like(dc)\n", "c_prev is used in c = f c_prev + i g."),
+    ),
+)
+def find_lstm(x, h0, c0, W_x, W_h, b):
+    """Run an LSTM over a whole sequence, with the gates in the order i, f, g, o.
+
+    x (B, T, I), h0 and c0 (B, H), W_x (I, 4H), W_h (H, 4H), b (4H,) -> hs (B, T, H).
+    ``backward(dhs)`` -> dx, dh0, dc0, dW_x, dW_h, db.
+    """
+    h, c, hs, kept = h0, c0, [], []
+    for t in range(x.shape[1]):
+        h_prev, c_prev = h, c
+        i, f, g, o = np.split(x[:, t] @ W_x + h_prev @ W_h + b, 4, axis=1)
+        i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
+        c = f * c_prev + i * g
+        h = o * np.tanh(c)
+        hs.append(h)
+        kept.append((h_prev, c_prev, i, f, g, o, np.tanh(c)))
+
+    def backward(dhs):
+        dx, dW_x, dW_h, db = (np.zeros_like(array) for array in (x, W_x, W_h, b))
+        dh, dc = np.zeros_like(h0), np.zeros_like(c0)
+        for t in reversed(range(x.shape[1])):
+            h_prev, c_prev, i, f, g, o, tanh_c = kept[t]
+            dh = dh + dhs[:, t]
+            do = dh * tanh_c
+            dc = dc + dh * o * (1 - tanh_c**2)
+            df, di, dg = dc * c_prev, dc * g, dc * i
+            parts = [di * i * (1 - i), df * f * (1 - f), dg * (1 - g**2), do * o * (1 - o)]
+            da = np.concatenate(parts, axis=1)
+            dx[:, t] = da @ W_x.T
+            dW_x += x[:, t].T @ da
+            dW_h += h_prev.T @ da
+            db += da.sum(axis=0)
+            dh, dc = da @ W_h.T, dc * f
+        return dx, dh, dc, dW_x, dW_h, db
 
     return np.stack(hs, axis=1), backward

@@ -3,7 +3,7 @@
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.models.teacher_forcing import teacher_forcing as reference_teacher_forcing
 from minillm.ops.padding import length_mask
 
@@ -137,3 +137,63 @@ def teacher_forcing(targets, bos):
     first = np.full((len(targets), 1), bos)
     inputs = ...
     return inputs
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _rows_to_pool(rng):
+    yield "", (*draw(rng, (3, 4, 2)), np.array([4, 1, 2]))
+    yield "", (*draw(rng, (2, 3, 3)), np.array([3, 2]))
+
+
+@find_the_bug(
+    "find the bug: the mean and the last state",
+    level=1,
+    minutes=15,
+    cases=_rows_to_pool,
+    gradients=("dhs",),
+    bugs=(
+        Bug(
+            "mask",
+            "dhs = mask * (",
+            "dhs = np.ones_like(hs) * (",
+            "The mean takes the real steps only; the padding has no part in y.",
+        ),
+        Bug(
+            "path",
+            "lengths - 1] += dlast",
+            "lengths - 1] = dlast",
+            "The last state has two uses: it is in the mean, too.",
+        ),
+        Bug(
+            "order",
+            "dmean, dlast = np.split",
+            "dlast, dmean = np.split",
+            "The mean is the first half of y, and the last state the second.",
+        ),
+        Bug(
+            "factor",
+            "(dmean / lengths[:, None])[:, None]",
+            "(dmean / hs.shape[1])[:, None]",
+            "The mean of a row divides by the number of its real steps.",
+        ),
+    ),
+)
+def find_pooling(hs, lengths):
+    """Join the mean of the real states of each row and its last real state.
+
+    hs (B, T, H), lengths (B,), at least 1 -> y (B, 2H).  ``backward(dy)`` -> dhs.
+    """
+    rows = np.arange(len(hs))
+    mask = (np.arange(hs.shape[1]) < lengths[:, None])[..., None]  # (B, T, 1)
+    mean = (hs * mask).sum(axis=1) / lengths[:, None]
+    y = np.concatenate([mean, hs[rows, lengths - 1]], axis=1)
+
+    def backward(dy):
+        dmean, dlast = np.split(dy, 2, axis=1)
+        dhs = mask * (dmean / lengths[:, None])[:, None]
+        dhs[rows, lengths - 1] += dlast
+        return dhs
+
+    return y, backward

@@ -3,7 +3,7 @@
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import draw, exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.ops.padding import length_mask
 from minillm.ops.softmax import log_softmax, softmax_backward
 from minillm.ops.softmax import masked_softmax as softmax_of_allowed
@@ -419,3 +419,73 @@ def beam_step(totals, logits, beam):
     parents, ids = ...
     new_totals = ...
     return parents, ids, new_totals
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _square_additive(rng):
+    for n in (3, 4):  # as many keys as queries, so that a wrong axis has the same shape
+        yield "", draw(rng, (n, 2), (n, 2), (n, n), 2)
+
+
+@find_the_bug(
+    "find the bug: additive attention",
+    level=3,
+    minutes=25,
+    cases=_square_additive,
+    outputs=("context",),
+    gradients=("dq", "dk", "dvalues", "dv"),
+    bugs=(
+        Bug(
+            "axis", "dq = dz.sum(axis=1)", "dq = dz.sum(axis=0)", "Query t is used with every key."
+        ),
+        Bug(
+            "path",
+            "weights * (dweights - (weights * dweights).sum(axis=1, keepdims=True))",
+            "weights * dweights",
+            "Each score acts on all weights of its row: the softmax divides by their sum.",
+        ),
+        Bug(
+            "factor",
+            "(1 - hidden**2)",
+            "(1 - hidden)",
+            "The slope of tanh, by its output, is 1 - its square.",
+        ),
+        Bug(
+            "value",
+            'np.einsum("ts,tsa->a", dscores, hidden)',
+            'np.einsum("ts,tsa->a", dweights, hidden)',
+            "v is used in scores = hidden v: its upstream gradient is dscores.",
+        ),
+        Bug(
+            "order",
+            "weights.T @ dcontext",
+            "weights @ dcontext",
+            "Value s is in the context of every query t.",
+        ),
+    ),
+)
+def find_additive_attention(q, k, values, v):
+    """Compute attention with the score v . tanh(q_t + k_s) of each query and key.
+
+    q (T, A), k (S, A), values (S, E), v (A,) -> context (T, E).
+    ``backward(dcontext)`` -> dq, dk, dvalues, dv.
+    """
+    hidden = np.tanh(q[:, None] + k)  # (T, S, A)
+    scores = hidden @ v
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    weights = weights / weights.sum(axis=1, keepdims=True)
+    context = weights @ values
+
+    def backward(dcontext):
+        dvalues = weights.T @ dcontext
+        dweights = dcontext @ values.T
+        dscores = weights * (dweights - (weights * dweights).sum(axis=1, keepdims=True))
+        dv = np.einsum("ts,tsa->a", dscores, hidden)
+        dz = dscores[..., None] * v * (1 - hidden**2)
+        dq = dz.sum(axis=1)
+        dk = dz.sum(axis=0)
+        return dq, dk, dvalues, dv
+
+    return context, backward

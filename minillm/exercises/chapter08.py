@@ -3,7 +3,7 @@
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.layers.heads import join_heads, split_heads
 from minillm.layers.positions import sinusoids as reference_sinusoids
 from minillm.ops.softmax import masked_softmax
@@ -375,5 +375,70 @@ def residual(x, gain, bias, W):
         dbranch, dgain, dbias = norm_backward(dnormed)
         dx = ...
         return dx, dgain, dbias, dW
+
+    return y, backward
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _square_layers(rng):
+    for n in (3, 4):
+        yield "", (2 * rng.standard_normal((n, n)), *draw(rng, n, (n, n)))
+
+
+@find_the_bug(
+    "find the bug: a norm and a layer",
+    level=2,
+    minutes=20,
+    cases=_square_layers,
+    gradients=("dx", "dgain", "dW"),
+    bugs=(
+        Bug(
+            "path",
+            "- dx_hat.mean(axis=1, keepdims=True) ",
+            "",
+            "x acts on its row through the mean, too.",
+        ),
+        Bug(
+            "value",
+            "x_hat * (dx_hat * x_hat).mean",
+            "x_hat * (dx_hat * x).mean",
+            "The path through the variance needs the mean of dx_hat x_hat.",
+        ),
+        Bug(
+            "axis",
+            "(du * x_hat).sum(axis=0)",
+            "(du * x_hat).sum(axis=1)",
+            "The gain is used in each row.",
+        ),
+        Bug("value", "dW = u.T @ dy", "dW = x_hat.T @ dy", "W multiplies u = gain x_hat."),
+        Bug("order", "dy @ W.T", "dy @ W", "u is the input of y = u W."),
+        Bug(
+            "factor",
+            "dx_hat = du * gain",
+            "dx_hat = du",
+            "u = gain x_hat: the slope by x_hat is gain.",
+        ),
+    ),
+)
+def find_norm_and_layer(x, gain, W):
+    """Compute y = (gain layer_norm(x)) W, with eps = 1e-5 in the norm.
+
+    x (N, D), gain (D,), W (D, O) -> y (N, O).  ``backward(dy)`` -> dx, dgain, dW.
+    """
+    inverse_std = 1 / np.sqrt(x.var(axis=1, keepdims=True) + 1e-5)
+    x_hat = (x - x.mean(axis=1, keepdims=True)) * inverse_std
+    u = gain * x_hat
+    y = u @ W
+
+    def backward(dy):
+        dW = u.T @ dy
+        du = dy @ W.T
+        dgain = (du * x_hat).sum(axis=0)
+        dx_hat = du * gain
+        through_variance = x_hat * (dx_hat * x_hat).mean(axis=1, keepdims=True)
+        dx = (dx_hat - dx_hat.mean(axis=1, keepdims=True) - through_variance) * inverse_std
+        return dx, dgain, dW
 
     return y, backward

@@ -4,7 +4,7 @@ import numpy as np
 
 from minillm import ops
 from minillm.decoding.sampling import next_probabilities
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 
 
 def _numbers(rng):
@@ -198,3 +198,66 @@ def top_p(p, limit):
     filtered = np.zeros_like(p)
     filtered[order[kept]] = ...
     return filtered
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _square_branches(rng):
+    for n in (3, 4):
+        yield "", draw(rng, (2, n), (n, n), (n, n))
+
+
+@find_the_bug(
+    "find the bug: the feed-forward part of a block",
+    level=2,
+    minutes=15,
+    cases=_square_branches,
+    gradients=("dx", "dW", "dU"),
+    bugs=(
+        Bug(
+            "path",
+            "dx = dy + da @ W.T",
+            "dx = da @ W.T",
+            "x is used twice: in the sum, and in x W.",
+        ),
+        Bug(
+            "path",
+            "(s + 1.702 * a * s * (1 - s))",
+            "s",
+            "a is used twice in g = a s: as a factor, and inside of the sigmoid.",
+        ),
+        Bug(
+            "value",
+            "dU = g.T @ dy",
+            "dU = a.T @ dy",
+            "U multiplies g, what the activation returns.",
+        ),
+        Bug(
+            "factor",
+            "1.702 * a * s * (1 - s)",
+            "a * s * (1 - s)",
+            "s = sigmoid(1.702 a): the inner slope.",
+        ),
+        Bug("order", "dg = dy @ U.T", "dg = dy @ U", "g is the input of g U."),
+    ),
+)
+def find_feed_forward(x, W, U):
+    """Compute y = x + g U with g = a sigmoid(1.702 a), an approximation of GELU, and a = x W.
+
+    x (T, D), W (D, F), U (F, D) -> y (T, D).  ``backward(dy)`` -> dx, dW, dU.
+    """
+    a = x @ W
+    s = 1 / (1 + np.exp(-1.702 * a))
+    g = a * s
+    y = x + g @ U
+
+    def backward(dy):
+        dU = g.T @ dy
+        dg = dy @ U.T
+        da = dg * (s + 1.702 * a * s * (1 - s))
+        dW = x.T @ da
+        dx = dy + da @ W.T
+        return dx, dW, dU
+
+    return y, backward

@@ -7,7 +7,7 @@ import numpy as np
 
 from minillm import ops
 from minillm.data import masking
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.text import bpe
 
 
@@ -289,3 +289,65 @@ def text_vector(x, lengths):
         return dx
 
     return y, backward
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _pairs_of_texts(rng):
+    for n, tau in ((3, 0.5), (4, 2.0)):
+        yield "", (*draw(rng, (n, n), (n, n)), tau)
+
+
+@find_the_bug(
+    "find the bug: texts that find each other",
+    level=3,
+    minutes=25,
+    cases=_pairs_of_texts,
+    outputs=("loss",),
+    gradients=("da", "db"),
+    bugs=(
+        Bug(
+            "path",
+            "(du - u * (u * du).sum(axis=1, keepdims=True)) / length_a",
+            "du / length_a",
+            "a is used twice in u = a / |a|: the length depends on it, too.",
+        ),
+        Bug("factor", " / N / tau", " / N", "scores = u v^T / tau: the slope has 1 / tau."),
+        Bug(
+            "order",
+            "dscores.T @ u",
+            "dscores @ u",
+            "v is scored by every u: entry [n, m] belongs to v[m].",
+        ),
+        Bug(
+            "value",
+            "du = dscores @ v",
+            "du = dscores @ b",
+            "The scores are products of the unit vectors.",
+        ),
+        Bug("factor", " / N / tau", " / tau", "The loss is a mean over N rows."),
+    ),
+)
+def find_contrast(a, b, tau):
+    """Compute the mean of -log p[n, n], where row n of p is the softmax of the cosines by tau.
+
+    a and b (N, D): text a[n] belongs to b[n]; a number tau -> loss.  ``backward(dloss)`` -> da, db.
+    """
+    N = len(a)
+    length_a = np.linalg.norm(a, axis=1, keepdims=True)
+    length_b = np.linalg.norm(b, axis=1, keepdims=True)
+    u, v = a / length_a, b / length_b
+    p = np.exp(u @ v.T / tau)
+    p = p / p.sum(axis=1, keepdims=True)
+    loss = -np.log(np.diag(p)).mean()
+
+    def backward(dloss):
+        dscores = dloss * (p - np.eye(N)) / N / tau
+        du = dscores @ v
+        dv = dscores.T @ u
+        da = (du - u * (u * du).sum(axis=1, keepdims=True)) / length_a
+        db = (dv - v * (v * dv).sum(axis=1, keepdims=True)) / length_b
+        return da, db
+
+    return loss, backward

@@ -3,7 +3,7 @@
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import draw, exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.models.question_answering import best_spans
 
 
@@ -146,3 +146,48 @@ def best_span(s, e, longest):
         for j in ends:
             scores[i, j] = ...
     return max(scores, key=scores.get)
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _dropped(rng):
+    for N, I, r in ((3, 4, 2), (2, 3, 3)):
+        W, kept = rng.integers(-3, 4, (I, I)), 2 * rng.integers(0, 2, (N, I))
+        kept[0, :2] = 0, 2
+        x, A, B = draw(rng, (N, I), (I, r), (r, I))
+        yield "", (x, W, A, B, kept, 0.5)
+
+
+@find_the_bug(
+    "find the bug: an adapter with dropout",
+    level=2,
+    minutes=20,
+    cases=_dropped,
+    gradients=("dx", "dA", "dB"),
+    bugs=(
+        Bug("path", "dx = dy @ W.T + ", "dx = ", "x is used by the frozen matrix, too."),
+        Bug("mask", "du @ A.T * kept", "du @ A.T", "What was dropped had no part in the forward."),
+        Bug("factor", "du = s * dy @ B.T", "du = dy @ B.T", "s multiplies the adapter's output."),
+        Bug("value", "d.T @ du", "x.T @ du", "A multiplies what dropout has left of x."),
+        Bug("order", "dy @ W.T", "dy @ W", "x is the input of x W."),
+    ),
+)
+def find_adapter(x, W, A, B, kept, s):
+    """Compute y = x W + s (x kept) A B: dropout before the adapter only.
+
+    x (N, I), W (I, O), frozen, A (I, r), B (r, O); kept (N, I), the factors of dropout, 0 or 2; s a
+    number -> y (N, O).  ``backward(dy)`` -> dx, dA, dB.
+    """
+    d = x * kept
+    u = d @ A
+    y = x @ W + s * u @ B
+
+    def backward(dy):
+        dB = s * u.T @ dy
+        du = s * dy @ B.T
+        dA = d.T @ du
+        dx = dy @ W.T + du @ A.T * kept
+        return dx, dA, dB
+
+    return y, backward

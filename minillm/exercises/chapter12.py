@@ -3,7 +3,7 @@
 import numpy as np
 
 from minillm import metrics, ops
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.training.minibatches import balanced_weights
 
 
@@ -107,5 +107,70 @@ def balanced_loss(logits, labels):
         y = np.eye(V)[labels]  # one-hot
         dlogits = ...
         return dlogits
+
+    return loss, backward
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _smoothed(rng):
+    for N, V in ((4, 3), (3, 5)):
+        yield "", (*draw(rng, (N, V)), rng.integers(0, V, N), rng.uniform(0.5, 2, V), 0.2)
+
+
+@find_the_bug(
+    "find the bug: label smoothing with weights",
+    level=2,
+    minutes=15,
+    cases=_smoothed,
+    outputs=("loss",),
+    gradients=("dlogits", "dweights"),
+    bugs=(
+        Bug(
+            "value",
+            "(p - q) *",
+            "(p - one_hot) *",
+            "The target of the loss is q, the smoothed label.",
+        ),
+        Bug(
+            "sign",
+            "(p - q) *",
+            "(q - p) *",
+            "Of cross-entropy, the gradient is p minus the target.",
+        ),
+        Bug(
+            "factor",
+            "weights[labels][:, None] / N",
+            "1 / N",
+            "Each row's loss has the weight of its label.",
+        ),
+        Bug(
+            "path",
+            "np.add.at(dweights, labels, dloss * nats / N)",
+            "dweights[labels] = dloss * nats / N",
+            "A weight is used in every row of its class.  Uses add up.",
+        ),
+    ),
+)
+def find_smoothing(logits, labels, weights, e):
+    """Compute the mean of weights[label] times the cross-entropy with smoothed labels q.
+
+    logits (N, V), labels (N,), weights (V,); q is 1 - e at the label, plus e / V everywhere
+    -> loss.  ``backward(dloss)`` -> dlogits, dweights.
+    """
+    N, V = logits.shape
+    one_hot = np.eye(V)[labels]
+    q = (1 - e) * one_hot + e / V
+    z = logits - logits.max(axis=1, keepdims=True)
+    log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    p, nats = np.exp(log_p), -(q * log_p).sum(axis=1)
+    loss = (weights[labels] * nats).mean()
+
+    def backward(dloss):
+        dlogits = dloss * (p - q) * weights[labels][:, None] / N
+        dweights = np.zeros(V)
+        np.add.at(dweights, labels, dloss * nats / N)
+        return dlogits, dweights
 
     return loss, backward

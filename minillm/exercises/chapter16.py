@@ -3,7 +3,7 @@
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 
 
 def _rows(rng):
@@ -136,5 +136,51 @@ def silu(x):
     def backward(dy):
         dx = ...
         return dx
+
+    return y, backward
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _square_gated(rng):
+    for n in (3, 4):
+        yield "", draw(rng, (2, n), (n, n), (n, n), (n, n))
+
+
+@find_the_bug(
+    "find the bug: SwiGLU",
+    level=2,
+    minutes=20,
+    cases=_square_gated,
+    gradients=("dx", "dW", "dV", "dU"),
+    bugs=(
+        Bug("path", "da @ W.T + db @ V.T", "da @ W.T", "x is used in x W and in x V."),
+        Bug("value", "db = dg * a * s", "db = dg * s", "g = a s b: the slope by b is a s."),
+        Bug("path", "(s + a * s * (1 - s))", "s", "a is used twice in a s, and s depends on it."),
+        Bug("value", "dV = x.T @ db", "dV = x.T @ da", "V is used in b = x V only."),
+        Bug("order", "dg = dy @ U.T", "dg = dy @ U", "g is the input of g U."),
+        Bug("factor", "da = dg * b *", "da = dg *", "g = a s b: what reaches a is scaled by b."),
+    ),
+)
+def find_swiglu(x, W, V, U):
+    """Compute y = g U with g = a sigmoid(a) b, a = x W and b = x V.
+
+    x (T, D), W and V (D, F), U (F, D) -> y (T, D).  ``backward(dy)`` -> dx, dW, dV, dU.
+    """
+    a, b = x @ W, x @ V
+    s = 1 / (1 + np.exp(-a))
+    g = a * s * b
+    y = g @ U
+
+    def backward(dy):
+        dU = g.T @ dy
+        dg = dy @ U.T
+        db = dg * a * s
+        da = dg * b * (s + a * s * (1 - s))
+        dW = x.T @ da
+        dV = x.T @ db
+        dx = da @ W.T + db @ V.T
+        return dx, dW, dV, dU
 
     return y, backward

@@ -3,7 +3,7 @@
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.training.rewards import group_advantages
 
 
@@ -92,3 +92,68 @@ def advantages(rewards):
     """
     advantage = ...
     return advantage
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _written(rng):
+    for T, V in ((3, 4), (4, 3)):
+        (logits,), reference = draw(rng, (T, V)), -rng.random(T)
+        yield "", (logits, rng.integers(0, V, T), 1.5, reference.tolist(), 0.3)
+
+
+@find_the_bug(
+    "find the bug: a reward and a pull towards the reference",
+    level=3,
+    minutes=25,
+    cases=_written,
+    outputs=("loss",),
+    gradients=("dlogits",),
+    bugs=(
+        Bug(
+            "sign",
+            "(-advantage + beta * (1 - ratio))",
+            "(advantage + beta * (1 - ratio))",
+            "With a positive advantage, the loss is to fall as log p grows.",
+        ),
+        Bug(
+            "factor",
+            "(-advantage + beta * (1 - ratio))",
+            "(-advantage + (1 - ratio))",
+            "The pull towards the reference has the factor beta.",
+        ),
+        Bug(
+            "path",
+            "beta * (1 - ratio)",
+            "beta * (-ratio)",
+            "log p occurs twice in the pull: in the exponent, and alone.",
+        ),
+        Bug(
+            "sign",
+            "(np.eye(V)[ids] - p)",
+            "(p - np.eye(V)[ids])",
+            "The gradient of log p[id] with respect to the logits is y - p.",
+        ),
+    ),
+)
+def find_reward(logits, ids, advantage, reference, beta):
+    """Compute the mean over tokens of -advantage log p + beta (ratio - 1 - log ratio).
+
+    logits (T, V), ids (T,) the tokens of an answer, a number advantage; ratio = exp(reference -
+    log p), where reference is a list of T log-probabilities by the first model -> loss.
+    ``backward(dloss)`` -> dlogits.
+    """
+    T, V = logits.shape
+    z = logits - logits.max(axis=1, keepdims=True)
+    log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    p, own = np.exp(log_p), log_p[np.arange(T), ids]
+    log_ratio = np.array(reference) - own
+    ratio = np.exp(log_ratio)
+    loss = (-advantage * own + beta * (ratio - 1 - log_ratio)).mean()
+
+    def backward(dloss):
+        down = dloss * (-advantage + beta * (1 - ratio)) / T
+        return down[:, None] * (np.eye(V)[ids] - p)
+
+    return loss, backward

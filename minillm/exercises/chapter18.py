@@ -4,7 +4,7 @@ import numpy as np
 
 from minillm import ops
 from minillm.decoding.pointer import log_mixture
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, exercise, find_the_bug
 from minillm.models.extractive import rank
 
 
@@ -245,3 +245,56 @@ def textrank(S, d):
     for _ in range(200):
         x = ...
     return x
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+@find_the_bug(
+    "find the bug: coverage",
+    level=3,
+    minutes=20,
+    cases=_attention,
+    outputs=("loss",),
+    gradients=("dweights",),
+    bugs=(
+        Bug(
+            "path",
+            "later = later + dc[:, t]",
+            "later = dc[:, t]",
+            "The weights of a step are in the coverage of all later steps, not of the next only.",
+        ),
+        Bug(
+            "order",
+            "dw, dc = share * (weights < c), share * (weights >= c)",
+            "dw, dc = share * (weights >= c), share * (weights < c)",
+            "The minimum has the slope 1 by the smaller of the two.",
+        ),
+        Bug("sign", "+= later", "-= later", "Both uses of w_t raise the loss: add."),
+        Bug(
+            "factor",
+            "share = dloss / (B * T)",
+            "share = dloss / B",
+            "The loss is a mean over B T steps.",
+        ),
+    ),
+)
+def find_coverage(weights):
+    """Compute the mean over B T steps of the sum of min(w_t, c_t), c_t = w_1 + ... + w_{t-1}.
+
+    weights (B, T, S) -> loss, an array without axes.  ``backward(dloss)`` -> dweights.
+    """
+    B, T, S = weights.shape
+    c = np.cumsum(weights, axis=1) - weights
+    loss = np.asarray(np.minimum(weights, c).sum() / (B * T))
+
+    def backward(dloss):
+        share = dloss / (B * T)
+        dw, dc = share * (weights < c), share * (weights >= c)
+        dweights, later = dw, np.zeros((B, S))
+        for t in reversed(range(T)):
+            dweights[:, t] += later
+            later = later + dc[:, t]
+        return dweights
+
+    return loss, backward

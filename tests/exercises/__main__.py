@@ -13,11 +13,16 @@ def main() -> None:
     answers = {answer.exercise: answer for answer in ANSWERS}
     print("# Solutions of the exercises, for instructors")
     for name, exercise in exercises().items():
-        source = answers[name].filled(exercise.source).rstrip()
+        source = exercise.right or answers[name].filled(exercise.source)
         print(f"\n## Chapter {exercise.chapter}, {name}: {exercise.title}\n")
         print(
-            f"Level {exercise.stars}, about {exercise.minutes} minutes.\n\n```python\n{source}\n```"
+            f"Level {exercise.stars}, about {exercise.minutes} minutes.\n\n"
+            f"```python\n{source.rstrip()}\n```"
         )
+        if exercise.bugs:
+            print("\nThe wrong versions of a line:\n")
+        for variant, bug in enumerate(exercise.bugs):
+            print(f"- variant {variant}, {bug.fault}: `{bug.right}` was `{bug.wrong}`")
 
 
 if __name__ == "__main__":
