@@ -267,3 +267,52 @@ def continuation_counts(pairs):
     count = ...
     p = ...
     return count, p
+
+
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _interpolation(counts, weight, floor):
+    V = len(counts)
+    unigram = (1 - floor) * counts.sum(axis=0) / counts.sum() + floor / V
+    totals = counts.sum(axis=1, keepdims=True)
+    bigram = counts / np.maximum(totals, 1)
+    return np.where(totals > 0, weight * bigram + (1 - weight) * unigram, unigram)
+
+
+def _word_pairs(rng):
+    yield "", (rng.integers(1, 9, (4, 4)), 0.7, 0.1)
+    yield "", (rng.integers(1, 9, (3, 3)), 0.2, 0.5)
+    yield "a context that was never seen", (np.array([[2, 1, 0], [0, 0, 0], [3, 0, 1]]), 0.7, 0.1)
+
+
+@exercise(
+    "interpolation of three models",
+    level=2,
+    minutes=15,
+    reference=_interpolation,
+    solution="minillm/exercises/chapter01.py: _interpolation",
+    cases=_word_pairs,
+    outputs=("p",),
+    hints={
+        "p": (
+            "The unigram counts of w are the pairs that end in w, over all pairs.  Its mixture "
+            "with 1 / V is what each context is mixed with.",
+            "unigram = (1 - floor) * counts.sum(axis=0) / counts.sum() + floor / V; a row is "
+            "weight * counts / its total + (1 - weight) * unigram.",
+        ),
+        "a context that was never seen": (
+            "A row of zeros has no bigram estimate, and its probabilities must sum to 1 too.",
+            "Give such a row the unigram mixture alone: np.where(totals > 0, ..., unigram).",
+        ),
+    },
+)
+def interpolation(counts, weight, floor):
+    """Mix the relative frequencies of pairs with those of words, and these with 1 / V.
+
+    counts (V, V): counts[a, w] is how often w followed a.  weight is the share of the pairs, where
+    a was seen at all; in the rest, floor is the share of 1 / V -> p (V, V), p[a, w] = P(w | a).
+    """
+    V = len(counts)
+    p = ...
+    return p

@@ -254,6 +254,76 @@ def next_probabilities(logits, temperature, k):
     return p
 
 
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _training_loop(x, targets, V, rate, momentum, batch, epochs):
+    W = np.zeros((x.shape[1], V))
+    u, losses = np.zeros_like(W), []
+    for _ in range(epochs):
+        for start in range(0, len(x), batch):
+            rows, ids = x[start : start + batch], targets[start : start + batch]
+            logits, linear_backward = ops.linear(rows, W)
+            _, loss_backward = ops.cross_entropy(logits, ids)
+            u = momentum * u + linear_backward(loss_backward(1.0))[1]
+            W = W - rate * u
+        losses.append(float(ops.cross_entropy(x @ W, targets)[0]))
+    return W, np.array(losses)
+
+
+def _trainings(rng):
+    for label, n, momentum, batch, epochs in (
+        ("one step", 6, 0.9, 6, 1),
+        ("without momentum", 6, 0.0, 3, 2),
+        ("momentum", 6, 0.9, 3, 3),
+        ("a smaller last batch", 7, 0.5, 3, 2),
+    ):
+        yield label, (*draw(rng, (n, 3)), rng.integers(0, 4, n), 4, 0.3, momentum, batch, epochs)
+
+
+@exercise(
+    "a whole training loop",
+    level=3,
+    minutes=40,
+    reference=_training_loop,
+    solution="minillm/exercises/chapter02.py: _training_loop",
+    cases=_trainings,
+    outputs=("W", "losses"),
+    hints={
+        "one step": (
+            "There is one step from W = 0, where p = 1 / V: the gradient is x^T (p - y) over the "
+            "number of rows, and W goes against it.  The loss is measured after the step.",
+            "dlogits = (p - np.eye(V)[ids]) / len(ids), u = momentum * u + rows.T @ dlogits, "
+            "W = W - rate * u; then -np.log(p[np.arange(n), targets]).mean() with a new p.",
+        ),
+        "without momentum": (
+            "Each batch is a step, with the p of the new W and a mean over the rows of the batch.",
+            "for start in range(0, n, batch): rows = x[start : start + batch], and p is computed "
+            "again for these rows.",
+        ),
+        "momentum": (
+            "The velocity is kept from step to step, and from epoch to epoch.",
+            "u begins at zero once, before all loops: u = momentum * u + gradient.",
+        ),
+        "a smaller last batch": (
+            "The last batch has fewer rows, and the mean is over these.  No row is left out.",
+            "Divide by len(ids) of the batch, not by batch.",
+        ),
+    },
+)
+def training_loop(x, targets, V, rate, momentum, batch, epochs):
+    """Train the layer logits = x W by gradient descent with momentum.
+
+    x (n, D), targets (n,) of V classes.  W (D, V) and the velocity u begin at zero.  An epoch takes
+    the rows in their order, ``batch`` at a time; the last batch may be smaller.  After each batch,
+    u becomes momentum u + the gradient of the batch's mean cross-entropy, and W becomes W - rate u
+    -> W, losses (epochs,): the mean loss of all rows after each epoch.
+    """
+    # as many lines as you need
+    W, losses = ...
+    return W, losses
+
+
 # --- find the bug -------------------------------------------------------------------
 
 

@@ -234,6 +234,52 @@ def path_probability(h, U, turns):
     return p
 
 
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _ppmi(counts):
+    total = counts.sum()
+    expected = counts.sum(axis=1, keepdims=True) * counts.sum(axis=0) / total
+    seen = np.where(counts > 0, counts, 1)
+    return np.where(counts > 0, np.maximum(0, np.log(seen / np.maximum(expected, 1e-9))), 0.0)
+
+
+def _cooccurrences(rng):
+    yield "", (rng.integers(1, 20, (3, 4)),)
+    yield "pairs that never occur", (np.array([[9, 0, 1], [1, 5, 0], [0, 2, 7]]),)
+    yield "pairs that never occur", (np.array([[4, 0], [0, 0], [1, 3]]),)
+
+
+@exercise(
+    "positive pointwise mutual information of a table",
+    level=2,
+    minutes=15,
+    reference=_ppmi,
+    solution="minillm/exercises/chapter03.py: _ppmi",
+    cases=_cooccurrences,
+    outputs=("ppmi",),
+    hints={
+        "ppmi": (
+            "PMI compares P(a, b) with P(a) P(b).  Each is a share of all pairs; what is below 0 "
+            "counts as 0.",
+            "ln(counts * total / (row sums * column sums)), the row sums with keepdims=True, then "
+            "np.maximum(0, ...).",
+        ),
+        "pairs that never occur": (
+            "The logarithm of 0 is minus infinity, and 0/0 is no number: both become 0.",
+            "np.where(counts > 0, ..., 0).",
+        ),
+    },
+)
+def ppmi(counts):
+    """Compute max(0, ln(P(a, b) / (P(a) P(b)))) for a table of pairs; 0 for a pair without counts.
+
+    counts (V, C): how often the word a occurred with the context b -> ppmi (V, C).
+    """
+    table = ...
+    return table
+
+
 # --- find the bug -------------------------------------------------------------------
 
 

@@ -512,6 +512,94 @@ def gru(x, h0, W_x, W_h, b_x, b_h):
     return np.stack(hs, axis=1), backward
 
 
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _coupled_cell(a, c_prev, p):
+    a_f, a_g, a_o = np.split(a, 3, axis=1)
+    f, g = sigmoid(a_f), np.tanh(a_g)
+    c = f * c_prev + (1 - f) * g
+    o, tanh_c = sigmoid(a_o + p * c), np.tanh(c)
+
+    def backward(dh, dc):
+        da_o = dh * tanh_c * o * (1 - o)
+        dc = dc + dh * o * (1 - tanh_c**2) + da_o * p
+        da_f = dc * (c_prev - g) * f * (1 - f)
+        da_g = dc * (1 - f) * (1 - g**2)
+        return np.concatenate([da_f, da_g, da_o], axis=1), dc * f, (da_o * c).sum(axis=0)
+
+    def given(dh, dc):
+        zeros = np.zeros_like(c)
+        return backward(zeros if dh is None else dh, zeros if dc is None else dc)
+
+    return (o * tanh_c, c), given
+
+
+def _coupled(rng):
+    for B, H in ((2, 2), (3, 4)):
+        yield "", draw(rng, (B, 3 * H), (B, H), H)
+
+
+@exercise(
+    "a cell with a coupled gate and a peephole",
+    level=3,
+    minutes=40,
+    reference=_coupled_cell,
+    solution="minillm/exercises/chapter05.py: _coupled_cell",
+    cases=_coupled,
+    imports=SIGMOID,
+    outputs=("h", "c"),
+    gradients=("da", "dc_prev", "dp"),
+    hints={
+        "h": (
+            "What is not kept is replaced, in c; and the output gate sees the new cell through the "
+            "peephole, before its sigmoid.",
+            "c = f * c_prev + (1 - f) * g; o = sigmoid(a_o + p * c), with the new c; then "
+            "h = o * np.tanh(c).",
+        ),
+        "dc_prev": (
+            "c has three uses: the next step, tanh(c), and the peephole.  Uses add up.",
+            "da_o = dh * tanh_c * o * (1 - o); dc = dc + dh * o * (1 - tanh_c**2) + da_o * p; then "
+            "dc_prev = dc * f.",
+        ),
+        "dp": (
+            "p is used in every row, with the slope c, the new cell.",
+            "dp = (da_o * c).sum(axis=0).",
+        ),
+        "da": (
+            "Is dc complete?  c has three uses: the next step, tanh(c), and the peephole.",
+            "dc = dc + dh * o * (1 - tanh_c**2) + da_o * p, before the other gates.",
+        ),
+        "da:only": (
+            "dc_prev is right, so dc is complete.  f is used twice: it keeps the old cell, and "
+            "1 - f lets the proposal in.  Each gate has a slope of its own.",
+            "dc * (c_prev - g) * f * (1 - f), dc * (1 - f) * (1 - g**2) and "
+            "dh * tanh_c * o * (1 - o), side by side.",
+        ),
+    },
+)
+def coupled_cell(a, c_prev, p):
+    """Compute c = f c_prev + (1 - f) g and h = o tanh(c), where o = sigmoid(a_o + p c) sees c.
+
+    a (B, 3H): the pre-activations of f, g and o, side by side; c_prev (B, H), p (H,) -> h, c.
+    ``backward(dh, dc)`` -> da, dc_prev, dp.
+    """
+    a_f, a_g, a_o = np.split(a, 3, axis=1)
+    f, g = sigmoid(a_f), np.tanh(a_g)
+    c = ...
+    o = ...
+    h = ...
+
+    def backward(dh, dc):
+        dh = np.zeros_like(h) if dh is None else dh  # None means zero
+        dc = np.zeros_like(c) if dc is None else dc
+        # as many lines as you need
+        da, dc_prev, dp = ...
+        return da, dc_prev, dp
+
+    return (h, c), backward
+
+
 # --- find the bug -------------------------------------------------------------------
 
 

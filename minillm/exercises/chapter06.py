@@ -139,6 +139,65 @@ def teacher_forcing(targets, bos):
     return inputs
 
 
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _mean_max(hs, lengths):
+    mask = (np.arange(hs.shape[1]) < lengths[:, None])[..., None]
+    counted = np.where(mask, hs, -np.inf)
+    first = counted == counted.max(axis=1, keepdims=True)
+    mean = (hs * mask).sum(axis=1) / lengths[:, None]
+
+    def backward(dy):
+        dmean, dmax = np.split(dy, 2, axis=1)
+        return mask * (dmean / lengths[:, None])[:, None] + first * dmax[:, None]
+
+    return np.concatenate([mean, counted.max(axis=1)], axis=1), backward
+
+
+def _negative_states(rng):
+    for B, T, H, label in ((2, 3, 2, "full"), (4, 5, 3, "lengths")):
+        lengths = np.full(B, T) if label == "full" else rng.integers(1, T, size=B)
+        yield label, (rng.standard_normal((B, T, H)) - 2, lengths)
+
+
+@exercise(
+    "mean and max pooling, forward and backward",
+    level=2,
+    minutes=25,
+    reference=_mean_max,
+    solution="minillm/exercises/chapter06.py: _mean_max",
+    cases=_negative_states,
+    gradients=("dhs",),
+    hints={
+        "full": (
+            "Each state is used twice: in the mean with the slope 1 / length, and in the maximum "
+            "with the slope 1 where it is the largest, feature by feature.",
+            "dmean / length at every real step, plus dmax where hs equals hs.max(axis=1, "
+            "keepdims=True).  The mean is the first half of y.",
+        ),
+        "lengths": (
+            "The padding has no part: not in the mean, nor its number, nor in the maximum.  The "
+            "states here are mostly negative, so a padding of 0 would be the maximum.",
+            "np.where(mask, hs, -np.inf).max(axis=1), and the gradient is 0 at the padding.",
+        ),
+    },
+)
+def mean_max(hs, lengths):
+    """Join the mean and the maximum over the real steps of each row.
+
+    hs (B, T, H), lengths (B,), at least 1 -> y (B, 2H), the mean first.  ``backward(dy)`` -> dhs.
+    """
+    # as many lines as you need
+    y = ...
+
+    def backward(dy):
+        dhs = ...
+        return dhs
+
+    return y, backward
+
+
 # --- find the bug -------------------------------------------------------------------
 
 

@@ -421,6 +421,90 @@ def beam_step(totals, logits, beam):
     return parents, ids, new_totals
 
 
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _beam_search(step, state, bos, eos, limit, beam):
+    kept = [(0.0, [], state, bos)]
+    for _ in range(limit):
+        candidates = []
+        for total, ids, state, last in kept:
+            if last == eos:
+                candidates.append((total, ids, state, last))
+                continue
+            log_p, after = step(last, state)
+            candidates += [(total + log_p[k], [*ids, k], after, k) for k in range(len(log_p))]
+        kept = sorted(candidates, key=lambda candidate: -candidate[0])[:beam]
+    total, ids, _, last = kept[0]
+    return (ids[:-1] if last == eos else ids), total
+
+
+def _branching(rng):
+    """Draw models whose next token depends on the last one and on the number of steps."""
+
+    def decoder(table):
+        def step(token, state):
+            return table[state % len(table), token], state + 1
+
+        return step
+
+    eos, bos = 3, 4
+    for label, beam, limit in (
+        ("a beam of 1", 1, 4),
+        ("a beam of 3", 3, 4),
+        ("a beam of 3", 4, 5),
+        ("an end that waits", 3, 6),
+    ):
+        found = False
+        while not found:  # until a greedy search finds a worse output
+            logits = 1.5 * rng.standard_normal((6, 5, 5))
+            logits[..., bos] = -9
+            logits[..., eos] = 1 if label == "an end that waits" else -9
+            case = decoder(log_softmax(logits)), 0, bos, eos, limit
+            found = beam == 1 or _beam_search(*case, beam) != _beam_search(*case, 1)
+        yield label, (*case, beam)
+
+
+@exercise(
+    "a whole beam search",
+    level=3,
+    minutes=45,
+    reference=_beam_search,
+    solution="minillm/exercises/chapter07.py: _beam_search",
+    cases=_branching,
+    outputs=("ids", "total"),
+    hints={
+        "a beam of 1": (
+            "With one hypothesis, this is greedy search, and total sums the log-probabilities.",
+            "Each hypothesis has its own total, ids, state and last token; step(last, state) gives "
+            "log_p and the state for all its extensions.",
+        ),
+        "a beam of 3": (
+            "All extensions of all hypotheses compete, by the total of the whole hypothesis.",
+            "Collect (total + log_p[k], ids + [k], state, k) for each hypothesis and token k, and "
+            "keep the ``beam`` largest totals.",
+        ),
+        "an end that waits": (
+            "A hypothesis that ended with EOS is not extended, but it stays in the competition.",
+            "If its last token is EOS, it is a candidate as it is; EOS counts in the total, and is "
+            "not one of the ids that are returned.",
+        ),
+    },
+)
+def beam_search(step, state, bos, eos, limit, beam):
+    """Find a probable output by a search that keeps the ``beam`` best hypotheses.
+
+    ``step(id, state)`` reads one token, BOS first, and returns the log-probabilities (V,) of the
+    next one, and the state after it; it changes no state.  At each of ``limit`` steps, every
+    hypothesis that has not ended is extended by each of the V tokens; those that ended with EOS
+    stay as they are; of all of them, the ``beam`` most probable are kept -> ids of the best one, a
+    list without EOS, and its log-probability, with that of EOS if it ended.
+    """
+    # as many lines as you need
+    ids, total = ...
+    return ids, total
+
+
 # --- find the bug -------------------------------------------------------------------
 
 

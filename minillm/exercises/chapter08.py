@@ -379,6 +379,208 @@ def residual(x, gain, bias, W):
     return y, backward
 
 
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _self_attention(x, W_qkv, W_o, N):
+    qkv, qkv_backward = ops.linear(x, W_qkv)
+    q, k, v = (split_heads(part, N) for part in np.split(qkv, 3, axis=-1))
+    context, attention_backward = ops.scaled_dot_product_attention(q, k, v, causal=True)
+    y, output_backward = ops.linear(np.ascontiguousarray(join_heads(context)), W_o)
+
+    def backward(dy):
+        dcontext, dW_o = output_backward(dy)
+        parts = attention_backward(np.ascontiguousarray(split_heads(dcontext, N)))
+        dqkv = np.concatenate([join_heads(part) for part in parts], axis=-1)
+        return *qkv_backward(dqkv), dW_o
+
+    return y, backward
+
+
+def _layers_of_attention(rng):
+    for B, T, D, N, label in (
+        (1, 1, 2, 1, "one token"),
+        (2, 3, 2, 1, "one head"),
+        (2, 3, 4, 2, ""),
+    ):
+        yield label, (*draw(rng, (B, T, D), (D, 3 * D), (D, D)), N)
+
+
+@exercise(
+    "self-attention as a layer, forward and backward",
+    level=3,
+    minutes=75,
+    reference=_self_attention,
+    solution="minillm/exercises/chapter08.py: _self_attention",
+    cases=_layers_of_attention,
+    gradients=("dx", "dW_qkv", "dW_o"),
+    hints={
+        "one token": (
+            "A token that is alone attends to itself with the weight 1: y = x W_v W_o, and only "
+            "the last third of W_qkv has a gradient.",
+            "q, k, v = np.split(x @ W_qkv, 3, axis=-1), and y = context @ W_o.",
+        ),
+        "one head": (
+            "Scores over sqrt(D / N), no look at later positions, and a softmax over the keys.",
+            "scores = q k^T / sqrt(D / N), (B, N, T, T), with -np.inf where np.tri(T) is 0.",
+        ),
+        "y": (
+            "With one head, y is right: head n takes the columns from n D / N of q, k and v, and "
+            "its own scale.",
+            "q.reshape(B, T, N, D // N).transpose(0, 2, 1, 3), scale sqrt(D / N); back by "
+            "transpose(0, 2, 1, 3).reshape(B, T, D) before W_o.",
+        ),
+        "dx": (
+            "x is used once, in x W_qkv.  Is dqkv complete: dq, dk and dv, heads joined, side by "
+            "side?",
+            "dx = dqkv @ W_qkv.T, and dqkv = np.concatenate([dq, dk, dv], axis=-1) after each went "
+            "back from (B, N, T, D / N) to (B, T, D).",
+        ),
+        "dW_qkv": (
+            "W_qkv is used at every position of every row: uses add up.  Which third is wrong?  "
+            "For q and k, the softmax subtracts a mean, and the scale counts; for v, the weights "
+            "are transposed.",
+            'np.einsum("btd,bte->de", x, dqkv); dq = dscores k / sqrt(D / N), dk = dscores^T q / '
+            "sqrt(D / N), dv = weights^T dcontext, of each head.",
+        ),
+        "dW_o": (
+            "W_o multiplies the joined contexts, at every position of every row.",
+            'np.einsum("btd,bte->de", context, dy), with the joined context (B, T, D).',
+        ),
+    },
+)
+def self_attention(x, W_qkv, W_o, N):
+    """Compute causal self-attention with N heads.
+
+    x (B, T, D), W_qkv (D, 3D): its thirds give q, k and v; W_o (D, D) multiplies the joined
+    contexts; N divides D -> y (B, T, D).  ``backward(dy)`` -> dx, dW_qkv, dW_o.
+    """
+    B, T, D = x.shape
+    # as many lines as you need
+    y = ...
+
+    def backward(dy):
+        dx, dW_qkv, dW_o = ...
+        return dx, dW_qkv, dW_o
+
+    return y, backward
+
+
+def _online_softmax(blocks, T):
+    scores = np.concatenate([scores for scores, _ in blocks], axis=1)
+    values = np.concatenate([values for _, values in blocks])
+    weights, _ = masked_softmax(scores, np.ones(scores.shape, bool))
+    return weights @ values
+
+
+def _blocks(rng):
+    for label, scale, sizes in (
+        ("", 1, (3,)),
+        ("two blocks", 1, (2, 3)),
+        ("large", 900, (2, 1, 4)),
+    ):
+        yield label, ([(scale * rng.standard_normal((3, S)), *draw(rng, (S, 2))) for S in sizes], 3)
+
+
+@exercise(
+    "softmax and its weighted mean in one pass",
+    level=3,
+    minutes=35,
+    reference=_online_softmax,
+    solution="minillm/exercises/chapter08.py: _online_softmax",
+    cases=_blocks,
+    hints={
+        "y": (
+            "With one block this is softmax(scores) v: p holds exp(scores - m), total its sums.",
+            "p = np.exp(scores - m_new[:, None]), total = p.sum(axis=1) plus what the old total is "
+            "worth, y = p @ values plus what the old y is worth.  The first block meets m = -inf, "
+            "and exp(m - m_new) is 0 there.",
+        ),
+        "two blocks": (
+            "The old sums were made with another maximum than those of this block.  By which "
+            "factor is exp(s - m_new) smaller than exp(s - m)?",
+            "p = np.exp(scores - m_new[:, None]), scale = np.exp(m - m_new), and both old sums "
+            "are multiplied by it: total * scale, y * scale[:, None].",
+        ),
+        "large": (
+            "exp of a large score overflows.  m_new must be the largest score so far, of each row.",
+            "m_new = np.maximum(m, scores.max(axis=1)).",
+        ),
+    },
+)
+def online_softmax(blocks, T):
+    """Compute softmax(scores) values, where scores and values come in blocks of keys.
+
+    blocks: pairs of scores (T, S) and values (S, E), S of each block its own.  A block is read once
+    and not kept -> y (T, E).
+    """
+    m = np.full(T, -np.inf)  # the largest score so far
+    total, y = np.zeros(T), 0.0  # the sums so far, of exp(scores - m), and of it times the values
+    for scores, values in blocks:
+        m_new = ...
+        # what brings the old sums to the new maximum
+        scale = ...
+        p = ...
+        total = ...
+        y = ...
+        m = m_new
+    return y / total[:, None]
+
+
+def _post_norm(x, gain, bias, W):
+    h, linear_backward = ops.linear(x, W)
+    y, norm_backward = ops.layer_norm(x + h, gain, bias)
+
+    def backward(dy):
+        dsum, dgain, dbias = norm_backward(dy)
+        dx, dW = linear_backward(dsum)
+        return dsum + dx, dgain, dbias, dW
+
+    return y, backward
+
+
+@exercise(
+    "a residual branch, post-norm",
+    level=2,
+    minutes=15,
+    reference=_post_norm,
+    solution="minillm/exercises/chapter08.py: _post_norm",
+    cases=_branches,
+    imports="\nfrom minillm import ops",
+    gradients=("dx", "dgain", "dbias", "dW"),
+    hints={
+        "y": (
+            "Post-norm: the branch reads x itself, and the norm comes after the sum.",
+            "h, linear_backward = ops.linear(x, W); y, norm_backward = ops.layer_norm(x + h, gain, "
+            "bias).",
+        ),
+        "dx": (
+            "What leaves the norm reaches both terms of the sum, and x is used twice.",
+            "dsum = norm_backward(dy)[0]; dx = dsum + the gradient that linear_backward(dsum) "
+            "returns.  There is no path around the norm any more.",
+        ),
+        "dW": (
+            "The branch receives what leaves the norm, not dy.",
+            "dbranch, dW = linear_backward(dsum).",
+        ),
+    },
+)
+def post_norm(x, gain, bias, W):
+    """Compute y = layer_norm(x + x W), with ops.layer_norm and ops.linear.
+
+    x (N, D), gain (D,), bias (D,), W (D, D) -> y (N, D).
+    ``backward(dy)`` -> dx, dgain, dbias, dW.
+    """
+    # as many lines as you need
+    y = ...
+
+    def backward(dy):
+        dx, dgain, dbias, dW = ...
+        return dx, dgain, dbias, dW
+
+    return y, backward
+
+
 # --- find the bug -------------------------------------------------------------------
 
 

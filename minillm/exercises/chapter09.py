@@ -200,6 +200,112 @@ def top_p(p, limit):
     return filtered
 
 
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _tiny_gpt(ids, targets, E, P, W_qkv, W_o, W_1, W_2):
+    T = len(ids)
+    x, embedding_backward = ops.embedding(ids, E)
+    x = x + P
+    qkv, qkv_backward = ops.linear(x, W_qkv)
+    q, k, v = (np.ascontiguousarray(part)[None, None] for part in np.split(qkv, 3, axis=1))
+    context, attention_backward = ops.scaled_dot_product_attention(q, k, v, causal=True)
+    attended, o_backward = ops.linear(context[0, 0], W_o)
+    x2 = x + attended
+    a, a_backward = ops.linear(x2, W_1)
+    g, gelu_backward = ops.gelu(a)
+    f, f_backward = ops.linear(g, W_2)
+    x3 = x2 + f
+    logits, logits_backward = ops.linear(x3, np.ascontiguousarray(E.T))
+    loss, loss_backward = ops.cross_entropy(logits, targets)
+
+    def backward(dloss):
+        dx3, dE_transposed = logits_backward(loss_backward(float(dloss)))
+        dg, dW_2 = f_backward(dx3)
+        dbranch, dW_1 = a_backward(gelu_backward(dg))
+        dx2 = dx3 + dbranch
+        dcontext, dW_o = o_backward(dx2)
+        parts = attention_backward(dcontext[None, None])
+        dqkv = np.concatenate([part[0, 0] for part in parts], axis=1)
+        dbranch, dW_qkv = qkv_backward(dqkv)
+        dx = dx2 + dbranch
+        return embedding_backward(dx) + dE_transposed.T, dx, dW_qkv, dW_o, dW_1, dW_2
+
+    return np.asarray(loss), backward
+
+
+def _tiny_texts(rng):
+    for V, T, D, F in ((4, 1, 2, 3), (5, 4, 2, 3)):
+        arrays = draw(rng, (V, D), (T, D), (D, 3 * D), (D, D), (D, F), (F, D))
+        yield "one token" if T == 1 else "", (rng.integers(0, V, T), rng.integers(0, V, T), *arrays)
+
+
+@exercise(
+    "a GPT of one block, and all its gradients",
+    level=3,
+    minutes=90,
+    reference=_tiny_gpt,
+    solution="minillm/exercises/chapter09.py: _tiny_gpt",
+    cases=_tiny_texts,
+    imports="\nfrom minillm import ops",
+    outputs=("loss",),
+    gradients=("dE", "dP", "dW_qkv", "dW_o", "dW_1", "dW_2"),
+    hints={
+        "loss": (
+            "Position t sees the positions up to t, by scores over sqrt(D).  Both branches are "
+            "added to the stream that they read.",
+            "x = E[ids] + P; x = x + attention(x W_qkv) W_o; x = x + gelu(x W_1) W_2; then the "
+            "mean cross-entropy of x E^T.",
+        ),
+        "one token": (
+            "With one token, attention hands v on: the context is v.",
+            "The loss is -log of the softmax of x E^T at the target, after both branches.",
+        ),
+        "dE": (
+            "E has two uses, in the lookup and in the logits, and an id may occur twice.",
+            "dlogits^T x, plus each row of dx, added to the row of its id.  If dP is wrong too, "
+            "begin there: at each residual sum, dx = dx + what comes back through the branch.",
+        ),
+        "dP": (
+            "P is added to the stream: its gradient is that of the first x, after both branches "
+            "have added theirs.",
+            "At each residual sum, dx = dx + the gradient that comes back through the branch.",
+        ),
+        "dW_2": ("The second branch receives the gradient of the last x.", "gelu(a)^T dx."),
+        "dW_1": (
+            "Through W_2 and the slope of GELU: which x does W_1 multiply?",
+            "x after the attention, transposed, times the gradient of a = x W_1.",
+        ),
+        "dW_o": (
+            "What reaches the first branch is the gradient of x after both uses of it: the sum "
+            "and the second branch.",
+            "context^T dx, where dx already has what came back through W_1.",
+        ),
+        "dW_qkv": (
+            "dq, dk and dv side by side are the gradient of x W_qkv.",
+            "x^T times this, with the first x, E[ids] + P.",
+        ),
+    },
+)
+def tiny_gpt(ids, targets, E, P, W_qkv, W_o, W_1, W_2):
+    """Compute the loss of a GPT of one block and one head, without norms and biases.
+
+    The stream begins with x = E[ids] + P.  Causal attention of x W_qkv, times W_o, is added to it;
+    then gelu(x W_1) W_2; the logits are x E^T.  ids and targets (T,), E (V, D), P (T, D),
+    W_qkv (D, 3D), W_o (D, D), W_1 (D, F), W_2 (F, D) -> the mean loss.  Use your own functions of
+    earlier exercises, or those of ``ops``.
+    ``backward(dloss)`` -> dE, dP, dW_qkv, dW_o, dW_1, dW_2.
+    """
+    # as many lines as you need
+    loss = ...
+
+    def backward(dloss):
+        dE, dP, dW_qkv, dW_o, dW_1, dW_2 = ...
+        return dE, dP, dW_qkv, dW_o, dW_1, dW_2
+
+    return loss, backward
+
+
 # --- find the bug -------------------------------------------------------------------
 
 

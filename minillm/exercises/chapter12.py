@@ -1,5 +1,7 @@
 """Exercises of chapter 12: small data."""
 
+import math
+
 import numpy as np
 
 from minillm import metrics, ops
@@ -109,6 +111,73 @@ def balanced_loss(logits, labels):
         return dlogits
 
     return loss, backward
+
+
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _mcnemar(right_a, right_b):
+    only_a, only_b = np.sum(right_a & ~right_b), np.sum(right_b & ~right_a)
+    n, few = int(only_a + only_b), int(min(only_a, only_b))
+    tail = sum(math.comb(n, k) for k in range(few + 1)) / 2**n
+    return int(only_a), int(only_b), min(1.0, 2 * tail)
+
+
+def _two_models(rng):
+    def agreeing(both, only_a, only_b):
+        a = np.repeat([True, True, False], [both, only_a, only_b])
+        order = rng.permutation(len(a))
+        return a[order], np.repeat([True, False, True], [both, only_a, only_b])[order]
+
+    yield "", agreeing(20, 1, 8)
+    yield "", agreeing(400, 12, 5)
+    yield "as many", agreeing(10, 3, 3)
+    yield "no difference", agreeing(10, 0, 0)
+
+
+@exercise(
+    "have two models been told apart?  McNemar's exact test",
+    level=2,
+    minutes=20,
+    reference=_mcnemar,
+    solution="minillm/exercises/chapter12.py: _mcnemar",
+    cases=_two_models,
+    imports="\nfrom math import comb",
+    outputs=("only_a", "only_b", "p"),
+    hints={
+        "only_a": (
+            "Only texts on which the models differ say anything: those that A has right and B not.",
+            "np.sum(right_a & ~right_b).",
+        ),
+        "only_b": ("The texts that B has right and A has not.", "np.sum(right_b & ~right_a)."),
+        "p": (
+            "If both are equally good, each text on which they differ is a fair coin.  How "
+            "probable is a result at least as unequal, to either side?",
+            "With n = only_a + only_b and k from 0 to the smaller one: twice the sum of "
+            "comb(n, k) / 2**n.",
+        ),
+        "as many": (
+            "Twice the tail can be more than 1 where both sides have the middle in them.",
+            "min(1, ...).",
+        ),
+        "no difference": (
+            "Without a text on which they differ, nothing tells them apart: p is 1.",
+            "comb(0, 0) / 2**0 is 1, and twice that is more than 1: min(1, ...).",
+        ),
+    },
+)
+def mcnemar(right_a, right_b):
+    """Test whether two models that were measured on the same texts differ.
+
+    right_a, right_b (n,): True where the model is right -> only_a, only_b: on how many texts only A
+    or only B is right; p: the probability of a split at least as unequal, to either side, if each
+    of these texts were a fair coin, at most 1.
+    """
+    only_a = ...
+    only_b = ...
+    # as many lines as you need
+    p = ...
+    return only_a, only_b, p
 
 
 # --- find the bug -------------------------------------------------------------------

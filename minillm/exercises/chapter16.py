@@ -140,6 +140,65 @@ def silu(x):
     return y, backward
 
 
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _grouped(q, k, v):
+    N, M = len(q), len(k)
+    keys, values = (np.repeat(array, N // M, axis=0) for array in (k, v))
+    y, op_backward = ops.scaled_dot_product_attention(q[None], keys[None], values[None])
+
+    def backward(dy):
+        dq, dkeys, dvalues = op_backward(dy[None])
+        grouped = (M, N // M, *k.shape[1:])
+        return dq[0], dkeys.reshape(grouped).sum(axis=1), dvalues.reshape(grouped).sum(axis=1)
+
+    return y[0], backward
+
+
+def _heads_in_groups(rng):
+    for N, M, label in ((2, 2, "own keys"), (4, 2, "groups"), (3, 1, "groups")):
+        yield label, draw(rng, (N, 3, 2), (M, 4, 2), (M, 4, 2))
+
+
+@exercise(
+    "grouped queries, forward and backward",
+    level=3,
+    minutes=35,
+    reference=_grouped,
+    solution="minillm/exercises/chapter16.py: _grouped",
+    cases=_heads_in_groups,
+    gradients=("dq", "dk", "dv"),
+    hints={
+        "own keys": (
+            "Where N = M, this is attention in N heads, each with the scale of its own width.",
+            "scores = q k^T / sqrt(d) for each head; dscores = weights (dweights - sum of dweights "
+            "weights over the keys).",
+        ),
+        "groups": (
+            "Query heads 0 to N/M - 1 share key head 0, and so on.  A key is used by all of its "
+            "group: uses add up.",
+            "np.repeat(k, N // M, axis=0) in the forward; in the backward, dk of all N heads "
+            "reshaped to (M, N // M, S, d) and summed over axis 1.",
+        ),
+    },
+)
+def grouped_queries(q, k, v):
+    """Attend with N heads of queries to M heads of keys and values, of which N is a multiple.
+
+    q (N, T, d), k and v (M, S, d): key head m serves the N / M query heads from m N / M on; all
+    keys are allowed, and the scale is 1 / sqrt(d) -> y (N, T, d).  ``backward(dy)`` -> dq, dk, dv.
+    """
+    # as many lines as you need
+    y = ...
+
+    def backward(dy):
+        dq, dk, dv = ...
+        return dq, dk, dv
+
+    return y, backward
+
+
 # --- find the bug -------------------------------------------------------------------
 
 

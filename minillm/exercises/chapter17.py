@@ -94,6 +94,63 @@ def advantages(rewards):
     return advantage
 
 
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _dpo_by_numbers(reference, reward, beta, chosen, rejected):
+    policy = reference * np.exp(reward / beta)
+    policy = policy / policy.sum()
+    ratio = np.log(policy / reference)
+    margin = beta * (ratio[chosen] - ratio[rejected])
+    return policy, margin, -beta / (1 + np.exp(margin))
+
+
+def _rewarded(rng):
+    for V, beta in ((3, 0.5), (5, 2.0)):
+        yield "", (rng.dirichlet(np.ones(V)), rng.standard_normal(V), beta, 2, 0)
+
+
+@exercise(
+    "DPO by numbers: the best policy, and the reward that it hides",
+    level=3,
+    minutes=30,
+    reference=_dpo_by_numbers,
+    solution="minillm/exercises/chapter17.py: _dpo_by_numbers",
+    cases=_rewarded,
+    outputs=("policy", "margin", "slope"),
+    tolerance=1e-5,
+    hints={
+        "policy": (
+            "Set the derivative of the objective by p(y) to zero, with a multiplier for the sum of "
+            "p: ln(p / reference) = reward / beta + a constant.",
+            "reference * np.exp(reward / beta), divided by its sum.",
+        ),
+        "margin": (
+            "The constant is the same for both answers, so it cancels.  Compare your margin with "
+            "reward[chosen] - reward[rejected].",
+            "beta * (np.log(policy / reference)[chosen] - np.log(policy / reference)[rejected]).",
+        ),
+        "slope": (
+            "The loss is -ln sigmoid(margin), and the margin moves by beta for each unit of the "
+            "chosen answer's log-probability.",
+            "-beta * sigmoid(-margin); or a central difference of -ln sigmoid(margin + beta e).",
+        ),
+    },
+)
+def dpo_by_numbers(reference, reward, beta, chosen, rejected):
+    """Follow the derivation of DPO for a prompt with V possible answers.
+
+    reference (V,): their probabilities by the first model; reward (V,); beta; two answers' numbers
+    -> policy (V,): the p that makes sum p reward - beta sum p ln(p / reference) largest;
+    margin: beta times the difference of ln(policy / reference) of chosen and rejected;
+    slope: of DPO's loss for this pair, by the log-probability of the chosen answer.
+    """
+    policy = ...
+    margin = ...
+    slope = ...
+    return policy, margin, slope
+
+
 # --- find the bug -------------------------------------------------------------------
 
 

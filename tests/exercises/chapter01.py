@@ -62,4 +62,27 @@ ANSWERS = [
             (1, "count / pairs.sum()", "total of the continuation counts"),
         ],
     ),
+    Answer(
+        "interpolation",
+        right=[
+            "None\n"
+            "    unigram = (1 - floor) * counts.sum(axis=0) / counts.sum() + floor / V\n"
+            "    totals = counts.sum(axis=1, keepdims=True)\n"
+            "    p = weight * counts / np.maximum(totals, 1) + (1 - weight) * unigram\n"
+            "    p = np.where(totals > 0, p, unigram)"
+        ],
+        wrong=[
+            (
+                0,
+                "weight * counts / counts.sum(axis=1, keepdims=True) + (1 - weight) * ("
+                "(1 - floor) * counts.sum(axis=0) / counts.sum() + floor / V)",
+                "A row of zeros has no bigram estimate",
+            ),
+            (
+                0,
+                "weight * counts / counts.sum(axis=1, keepdims=True) + (1 - weight) / V",
+                "The unigram counts of w",
+            ),
+        ],
+    ),
 ]

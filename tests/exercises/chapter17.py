@@ -45,4 +45,24 @@ ANSWERS = [
             ),
         ],
     ),
+    Answer(
+        "dpo-by-numbers",
+        right=[
+            "reference * np.exp(reward / beta) / (reference * np.exp(reward / beta)).sum()",
+            "reward[chosen] - reward[rejected]",
+            "-beta / (1 + np.exp(margin))",
+        ],
+        wrong=[
+            (0, "np.exp(reward / beta) / np.exp(reward / beta).sum()", "with a multiplier"),
+            (0, "reference * np.exp(reward / beta)", "divided by its sum"),
+            (
+                0,
+                "reference * np.exp(beta * reward) / (reference * np.exp(beta * reward)).sum()",
+                "reward / beta",
+            ),
+            (1, "np.log(policy[chosen] / policy[rejected])", "the same for both answers"),
+            (2, "-beta / (1 + np.exp(-margin))", "-ln sigmoid(margin)"),
+            (2, "-1 / (1 + np.exp(margin))", "moves by beta"),
+        ],
+    ),
 ]
