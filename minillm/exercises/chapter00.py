@@ -44,11 +44,11 @@ def square(x):
 
 
 def _rows(rng):
-    for N, I, O in ((4, 3, 2), (1, 3, 3), (5, 1, 4)):
+    for n, I, O in ((4, 3, 2), (1, 3, 3), (5, 1, 4)):
         yield (
             "",
             (
-                rng.standard_normal((N, I)),
+                rng.standard_normal((n, I)),
                 rng.standard_normal((I, O)),
                 rng.standard_normal(O),
             ),
@@ -65,12 +65,12 @@ def _rows(rng):
     gradients=("dx", "dW", "db"),
     hints={
         "dx": (
-            "Each x[n, i] reaches all outputs of its row, with the slopes W[i, :].",
-            "dx must be (N, I): multiply dy (N, O) by W transposed.",
+            "Each x[k, i] reaches all outputs of its row, with the slopes W[i, :].",
+            "dx must be (n, I): multiply dy (n, O) by W transposed.",
         ),
         "dW": (
-            "W[i, o] is used once in each row n, where x[n, i] is its slope.  Uses add up.",
-            "dW must be (I, O): multiply x transposed (I, N) by dy (N, O).",
+            "W[i, o] is used once in each row k, where x[k, i] is its slope.  Uses add up.",
+            "dW must be (I, O): multiply x transposed (I, n) by dy (n, O).",
         ),
         "db": (
             "The bias is added in every row, and uses add up.  A mean is not a sum.",
@@ -85,7 +85,7 @@ def _rows(rng):
 def linear(x, W, b):
     """Compute y = x W + b.
 
-    x (N, I), W (I, O), b (O,) -> y (N, O).  ``backward(dy)`` -> dx, dW, db.
+    x (n, I), W (I, O), b (O,) -> y (n, O).  ``backward(dy)`` -> dx, dW, db.
     """
     y = x @ W + b
 
@@ -162,7 +162,7 @@ def _two_layers(rng):
 def find_two_layers(x, W, b, U):
     """Compute y = tanh(x W + b) U.
 
-    x (N, I), W (I, H), b (H,), U (H, O) -> y (N, O).  ``backward(dy)`` -> dx, dW, db, dU.
+    x (n, I), W (I, H), b (H,), U (H, O) -> y (n, O).  ``backward(dy)`` -> dx, dW, db, dU.
     """
     h = np.tanh(x @ W + b)
     y = h @ U

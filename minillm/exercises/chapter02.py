@@ -92,18 +92,18 @@ def _predictions(rng):
         ),
         "dlogits": (
             "One prediction has the gradient p - y, where y is 1 at the target.  How much of it "
-            "does each row get, if the loss is the mean over N rows?",
-            "p is np.exp(log_p), y is np.eye(V)[targets].  Divide by N.",
+            "does each row get, if the loss is the mean over n rows?",
+            "p is np.exp(log_p), y is np.eye(V)[targets].  Divide by n.",
         ),
     },
 )
 def cross_entropy(logits, targets):
-    """Mean cross-entropy in nats: logits (N, V), targets (N,) -> loss.
+    """Mean cross-entropy in nats: logits (n, V), targets (n,) -> loss.
 
     ``backward(dloss=1.0)`` -> dlogits.
     """
-    N, V = logits.shape
-    rows = np.arange(N)
+    n, V = logits.shape
+    rows = np.arange(n)
     z = logits - logits.max(axis=-1, keepdims=True)
     log_p = z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
     loss = ...
@@ -131,13 +131,13 @@ def _lookups(rng):
     hints={
         "dE": (
             "Row v of E is used at all places where ids == v, with the slope 1.  Uses add up.",
-            "Begin with np.zeros_like(E), and add each dy[n] to row ids[n].  dE[ids] += dy keeps "
+            "Begin with np.zeros_like(E), and add each dy[k] to row ids[k].  dE[ids] += dy keeps "
             "only the last of equal ids; np.add.at(dE, ids, dy) adds all.",
         ),
     },
 )
 def embedding(ids, E):
-    """Look up rows: y = E[ids].  ids (N,), E (V, D) -> y (N, D).  ``backward(dy)`` -> dE (V, D)."""
+    """Look up rows: y = E[ids].  ids (n,), E (V, D) -> y (n, D).  ``backward(dy)`` -> dE (V, D)."""
     y = E[ids]
 
     def backward(dy):
@@ -198,7 +198,7 @@ def _steps(rng):
     },
 )
 def adam(p, g, m, v, t, learning_rate, beta1, beta2, eps):
-    """Take step t (1 is the first) of Adam: parameters p and gradient g -> m, v, p, all (N,).
+    """Take step t (1 is the first) of Adam: parameters p and gradient g -> m, v, p, all (n,).
 
     m and v are the averages before the step.  Those returned are not corrected.
     """
@@ -341,12 +341,12 @@ def _classified(rng):
     gradients=("dx", "dW"),
     bugs=(
         Bug("sign", "targets] -= 1", "targets] += 1", "The gradient by the logits is p - y."),
-        Bug("factor", "dloss * dlogits / N", "dloss * dlogits", "The loss is a mean over N rows."),
+        Bug("factor", "dloss * dlogits / n", "dloss * dlogits", "The loss is a mean over n rows."),
         Bug("order", "dlogits @ W.T", "dlogits @ W", "logits = x W: dx = dlogits W^T."),
         Bug(
             "factor",
-            "dloss * dlogits / N",
-            "dlogits / N",
+            "dloss * dlogits / n",
+            "dlogits / n",
             "Every gradient has the upstream gradient in it.",
         ),
     ),
@@ -354,10 +354,10 @@ def _classified(rng):
 def find_classifier(x, W, targets):
     """Compute the mean cross-entropy of the logits x W.
 
-    x (N, D), W (D, V), targets (N,) -> loss.  ``backward(dloss)`` -> dx, dW.
+    x (n, D), W (D, V), targets (n,) -> loss.  ``backward(dloss)`` -> dx, dW.
     """
-    N = len(x)
-    rows = np.arange(N)
+    n = len(x)
+    rows = np.arange(n)
     logits = x @ W
     p = np.exp(logits - logits.max(axis=1, keepdims=True))
     p = p / p.sum(axis=1, keepdims=True)
@@ -366,7 +366,7 @@ def find_classifier(x, W, targets):
     def backward(dloss):
         dlogits = p.copy()
         dlogits[rows, targets] -= 1
-        dlogits = dloss * dlogits / N
+        dlogits = dloss * dlogits / n
         dW = x.T @ dlogits
         dx = dlogits @ W.T
         return dx, dW

@@ -53,61 +53,6 @@ def causal_mask(scores):
     return masked
 
 
-def _attention(q, k, v):
-    scores = q @ k.T / np.sqrt(q.shape[-1])
-    weights, _ = masked_softmax(scores, np.ones(scores.shape, bool))
-    return weights @ v, weights
-
-
-def _queries(rng):
-    for T, S, D, E in ((3, 4, 1, 2), (3, 4, 5, 2), (1, 3, 4, 4), (4, 1, 2, 3)):
-        yield (
-            "D = 1" if D == 1 else "",
-            (
-                rng.standard_normal((T, D)),
-                rng.standard_normal((S, D)),
-                rng.standard_normal((S, E)),
-            ),
-        )
-
-
-@exercise(
-    "scaled dot-product attention, forward",
-    level=1,
-    minutes=10,
-    reference=_attention,
-    solution="minillm/ops/scaled_dot_product_attention.py: scaled_attention_forward",
-    cases=_queries,
-    outputs=("y", "weights"),
-    hints={
-        "weights": (
-            "The weights are the softmax of the scores over the keys, the last axis.",
-            "Divide by exp_scores.sum(axis=-1, keepdims=True): each row of weights sums to 1.",
-        ),
-        "D = 1": (
-            "Here the scale is 1.  Each output is a sum of the values, by weights that sum to 1 "
-            "over the keys.",
-            "The keys are the last axis of the scores: exp_scores / exp_scores.sum(axis=-1, "
-            "keepdims=True); then y = weights @ v.",
-        ),
-        "y": (
-            "With D = 1 all is right: how are the scores scaled?",
-            "scores = q k^T / sqrt(D) with D = q.shape[-1].",
-        ),
-    },
-)
-def attention(q, k, v):
-    """Attend to all keys: y = softmax(q k^T / sqrt(D)) v.
-
-    q (T, D), k (S, D), v (S, E) -> y (T, E), weights (T, S).
-    """
-    scores = ...
-    exp_scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    weights = ...
-    y = ...
-    return y, weights
-
-
 def _causal_attention(q, k, v):
     heads = (x[None, None] for x in (q, k, v))
     y, op_backward = ops.scaled_dot_product_attention(*heads, causal=True)
@@ -258,8 +203,8 @@ def sinusoids(T, D):
 
 
 def _rows(rng):
-    for N, D in ((3, 5), (4, 2), (1, 6)):
-        x = 3 * rng.standard_normal((N, D)) + 1
+    for n, D in ((3, 5), (4, 2), (1, 6)):
+        x = 3 * rng.standard_normal((n, D)) + 1
         yield "", (x, rng.standard_normal(D), rng.standard_normal(D))
 
 
@@ -296,7 +241,7 @@ def _rows(rng):
 def layer_norm(x, gain, bias):
     """Normalise each row, then apply gain and bias, with eps = 1e-5.
 
-    x (N, D), gain (D,), bias (D,) -> y (N, D).  ``backward(dy)`` -> dx, dgain, dbias.
+    x (n, D), gain (D,), bias (D,) -> y (n, D).  ``backward(dy)`` -> dx, dgain, dbias.
     """
     mean = x.mean(axis=-1, keepdims=True)
     inverse_std = ...
@@ -326,11 +271,11 @@ def _residual(x, gain, bias, W):
 
 
 def _branches(rng):
-    for N, D in ((3, 4), (2, 6)):
+    for n, D in ((3, 4), (2, 6)):
         yield (
             "",
             (
-                rng.standard_normal((N, D)),
+                rng.standard_normal((n, D)),
                 rng.standard_normal(D),
                 rng.standard_normal(D),
                 rng.standard_normal((D, D)),
@@ -362,7 +307,7 @@ def _branches(rng):
 def residual(x, gain, bias, W):
     """Add a branch to the stream: y = x + layer_norm(x) W.
 
-    x (N, D), gain (D,), bias (D,), W (D, D) -> y (N, D).
+    x (n, D), gain (D,), bias (D,), W (D, D) -> y (n, D).
     ``backward(dy)`` -> dx, dgain, dbias, dW.
     """
     normed, norm_backward = ops.layer_norm(x, gain, bias)
@@ -568,7 +513,7 @@ def _post_norm(x, gain, bias, W):
 def post_norm(x, gain, bias, W):
     """Compute y = layer_norm(x + x W), with ops.layer_norm and ops.linear.
 
-    x (N, D), gain (D,), bias (D,), W (D, D) -> y (N, D).
+    x (n, D), gain (D,), bias (D,), W (D, D) -> y (n, D).
     ``backward(dy)`` -> dx, dgain, dbias, dW.
     """
     # as many lines as you need
@@ -627,7 +572,7 @@ def _square_layers(rng):
 def find_norm_and_layer(x, gain, W):
     """Compute y = (gain layer_norm(x)) W, with eps = 1e-5 in the norm.
 
-    x (N, D), gain (D,), W (D, O) -> y (N, O).  ``backward(dy)`` -> dx, dgain, dW.
+    x (n, D), gain (D,), W (D, O) -> y (n, O).  ``backward(dy)`` -> dx, dgain, dW.
     """
     inverse_std = 1 / np.sqrt(x.var(axis=1, keepdims=True) + 1e-5)
     x_hat = (x - x.mean(axis=1, keepdims=True)) * inverse_std

@@ -313,12 +313,12 @@ def _pairs_of_texts(rng):
             "du / length_a",
             "a is used twice in u = a / |a|: the length depends on it, too.",
         ),
-        Bug("factor", " / N / tau", " / N", "scores = u v^T / tau: the slope has 1 / tau."),
+        Bug("factor", " / n / tau", " / n", "scores = u v^T / tau: the slope has 1 / tau."),
         Bug(
             "order",
             "dscores.T @ u",
             "dscores @ u",
-            "v is scored by every u: entry [n, m] belongs to v[m].",
+            "v is scored by every u: entry [i, j] belongs to v[j].",
         ),
         Bug(
             "value",
@@ -326,15 +326,15 @@ def _pairs_of_texts(rng):
             "du = dscores @ b",
             "The scores are products of the unit vectors.",
         ),
-        Bug("factor", " / N / tau", " / tau", "The loss is a mean over N rows."),
+        Bug("factor", " / n / tau", " / tau", "The loss is a mean over n rows."),
     ),
 )
 def find_contrast(a, b, tau):
-    """Compute the mean of -log p[n, n], where row n of p is the softmax of the cosines by tau.
+    """Compute the mean of -log p[i, i], where row i of p is the softmax of the cosines by tau.
 
-    a and b (N, D): text a[n] belongs to b[n]; a number tau -> loss.  ``backward(dloss)`` -> da, db.
+    a and b (n, D): text a[i] belongs to b[i]; a number tau -> loss.  ``backward(dloss)`` -> da, db.
     """
-    N = len(a)
+    n = len(a)
     length_a = np.linalg.norm(a, axis=1, keepdims=True)
     length_b = np.linalg.norm(b, axis=1, keepdims=True)
     u, v = a / length_a, b / length_b
@@ -343,7 +343,7 @@ def find_contrast(a, b, tau):
     loss = -np.log(np.diag(p)).mean()
 
     def backward(dloss):
-        dscores = dloss * (p - np.eye(N)) / N / tau
+        dscores = dloss * (p - np.eye(n)) / n / tau
         du = dscores @ v
         dv = dscores.T @ u
         da = (du - u * (u * du).sum(axis=1, keepdims=True)) / length_a

@@ -26,8 +26,8 @@ def _cheapest(x, W, A, B, s):
 
 
 def _adapters(rng):
-    for N, I, O, r, s in ((2, 6, 7, 1, 2.0), (3, 3, 3, 2, 0.5)):
-        W, (x, A, B) = rng.integers(-3, 4, (I, O)), draw(rng, (N, I), (I, r), (r, O))
+    for n, I, O, r, s in ((2, 6, 7, 1, 2.0), (3, 3, 3, 2, 0.5)):
+        W, (x, A, B) = rng.integers(-3, 4, (I, O)), draw(rng, (n, I), (I, r), (r, O))
         yield "", (x, W, A, B, s)
         yield "", (x, W, A, np.zeros((r, O)), s)
 
@@ -61,7 +61,7 @@ def _adapters(rng):
         ),
         "dA": (
             "A is a linear layer with the input x.  Its upstream gradient is that of x A.",
-            "x A has the gradient s * dy @ B.T (N, r), so dA = x.T @ (s * dy @ B.T).",
+            "x A has the gradient s * dy @ B.T (n, r), so dA = x.T @ (s * dy @ B.T).",
         ),
         "dB": (
             "B is a linear layer with the input x A, and s multiplies its output.",
@@ -72,7 +72,7 @@ def _adapters(rng):
 def lora(x, W, A, B, s):
     """Compute y = x W + s x A B by products of which none but W itself is as large as W.
 
-    x (N, I), W (I, O), A (I, r), B (r, O) with a small r, s a number -> y (N, O).  W is frozen and
+    x (n, I), W (I, O), A (I, r), B (r, O) with a small r, s a number -> y (n, O).  W is frozen and
     has no gradient.  ``backward(dy)`` -> dx, dA, dB, by thin products too.
     """
     y = ...
@@ -152,10 +152,10 @@ def best_span(s, e, longest):
 
 
 def _dropped(rng):
-    for N, I, r in ((3, 4, 2), (2, 3, 3)):
-        W, kept = rng.integers(-3, 4, (I, I)), 2 * rng.integers(0, 2, (N, I))
+    for n, I, r in ((3, 4, 2), (2, 3, 3)):
+        W, kept = rng.integers(-3, 4, (I, I)), 2 * rng.integers(0, 2, (n, I))
         kept[0, :2] = 0, 2
-        x, A, B = draw(rng, (N, I), (I, r), (r, I))
+        x, A, B = draw(rng, (n, I), (I, r), (r, I))
         yield "", (x, W, A, B, kept, 0.5)
 
 
@@ -176,8 +176,8 @@ def _dropped(rng):
 def find_adapter(x, W, A, B, kept, s):
     """Compute y = x W + s (x kept) A B: dropout before the adapter only.
 
-    x (N, I), W (I, O), frozen, A (I, r), B (r, O); kept (N, I), the factors of dropout, 0 or 2; s a
-    number -> y (N, O).  ``backward(dy)`` -> dx, dA, dB.
+    x (n, I), W (I, O), frozen, A (I, r), B (r, O); kept (n, I), the factors of dropout, 0 or 2; s a
+    number -> y (n, O).  ``backward(dy)`` -> dx, dA, dB.
     """
     d = x * kept
     u = d @ A

@@ -74,9 +74,9 @@ def _pointer_loss(logits, z, m, targets):
 
 def _predictions(rng):
     for label, targets in (("", [1]), ("", [3, 0, 2]), ("copied only", [2, 4, 7])):
-        N = len(targets)
-        logits, z = rng.standard_normal((N, 4)), rng.standard_normal(N)
-        yield label, (logits, z, rng.uniform(0.1, 0.9, N), np.array(targets))
+        n = len(targets)
+        logits, z = rng.standard_normal((n, 4)), rng.standard_normal(n)
+        yield label, (logits, z, rng.uniform(0.1, 0.9, n), np.array(targets))
 
 
 @exercise(
@@ -94,32 +94,32 @@ def _predictions(rng):
             "P = g * p_y + (1 - g) * m; then the loss is the mean of -ln P.",
         ),
         "dlogits": (
-            "It is the gradient of cross-entropy, (p - y) / N, times a share of the "
+            "It is the gradient of cross-entropy, (p - y) / n, times a share of the "
             "responsibility.  Which part of P came from the vocabulary?",
-            "r = g * p_y / P; dlogits = r[:, None] * (p - y) / N * dloss",
+            "r = g * p_y / P; dlogits = r[:, None] * (p - y) / n * dloss",
         ),
         "dz": (
             "The gate is a logistic regression with the label r: probability minus label.",
-            "(g - r) / N * dloss",
+            "(g - r) / n * dloss",
         ),
         "dm": (
             "dP/dm = 1 - g, and -ln P has the slope -1/P.  The loss is a mean.",
-            "-(1 - g) / P / N * dloss",
+            "-(1 - g) / P / n * dloss",
         ),
     },
 )
 def pointer_loss(logits, z, m, targets):
     """Compute the mean of -ln P, where P = g p[target] + (1 - g) m is the target's probability.
 
-    g = sigmoid(z), p = softmax(logits); logits (N, V), z (N,), m (N,): the probability of the
-    target if it is copied, targets (N,); p[target] is 0 for a target from V up -> loss, an array
+    g = sigmoid(z), p = softmax(logits); logits (n, V), z (n,), m (n,): the probability of the
+    target if it is copied, targets (n,); p[target] is 0 for a target from V up -> loss, an array
     without axes.  ``backward(dloss)`` -> dlogits, dz, dm.
     """
-    N, V = logits.shape
-    y = targets[:, None] == np.arange(V)  # (N, V): no entry is True for a target from V up
+    n, V = logits.shape
+    y = targets[:, None] == np.arange(V)  # (n, V): no entry is True for a target from V up
     exp = np.exp(logits - logits.max(axis=1, keepdims=True))
     p = exp / exp.sum(axis=1, keepdims=True)
-    p_y = (p * y).sum(axis=1)  # (N,)
+    p_y = (p * y).sum(axis=1)  # (n,)
     g = 1 / (1 + np.exp(-z))
     P = ...
     loss = -np.log(P).mean()

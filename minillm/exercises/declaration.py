@@ -109,7 +109,7 @@ class Exercise:
 
     @property
     def task(self) -> str:
-        """What the reader is to do with the file."""
+        """The task, as the file states it."""
         if self.bugs:
             return "One line of the backward is wrong.\nMend it, name the fault,"
         return "Replace each ..."

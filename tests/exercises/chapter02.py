@@ -44,13 +44,13 @@ ANSWERS = [
     ),
     Answer(
         "cross-entropy",
-        right=["-log_p[rows, targets].mean()", "(np.exp(log_p) - np.eye(V)[targets]) / N"],
+        right=["-log_p[rows, targets].mean()", "(np.exp(log_p) - np.eye(V)[targets]) / n"],
         wrong=[
             (0, "-log_p[rows, targets].sum()", "mean over the rows"),
             (0, "-log_p.mean()", "one entry of each row"),
-            (1, "(log_p - np.eye(V)[targets]) / N", "p is np.exp(log_p)"),
-            (1, "np.exp(log_p) - np.eye(V)[targets]", "Divide by N"),
-            (1, "(np.eye(V)[targets] - np.exp(log_p)) / N", "p - y"),
+            (1, "(log_p - np.eye(V)[targets]) / n", "p is np.exp(log_p)"),
+            (1, "np.exp(log_p) - np.eye(V)[targets]", "Divide by n"),
+            (1, "(np.eye(V)[targets] - np.exp(log_p)) / n", "p - y"),
         ],
     ),
     Answer(

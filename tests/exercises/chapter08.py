@@ -47,23 +47,6 @@ ANSWERS = [
         ],
     ),
     Answer(
-        "attention",
-        right=[
-            "q @ k.T / np.sqrt(q.shape[-1])",
-            "exp_scores / exp_scores.sum(axis=-1, keepdims=True)",
-            "weights @ v",
-        ],
-        wrong=[
-            (0, "q @ k.T", "how are the scores scaled"),
-            (0, "q @ k.T / q.shape[-1]", "sqrt(D)"),
-            (1, "exp_scores / exp_scores.sum(axis=0)", "sum to 1 over the keys"),
-            (1, "exp_scores / exp_scores.sum(axis=0, keepdims=True)", "sum to 1 over the keys"),
-            (1, "exp_scores", "sum to 1 over the keys"),
-            (1, "exp_scores / exp_scores.sum(axis=-1)", "sum to 1 over the keys"),
-            (2, "weights.T @ v", "a sum of the values"),
-        ],
-    ),
-    Answer(
         "attention-backward",
         right=[
             "weights.T @ dy",
