@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 
 import minillm
 from minillm.cli import main
+from minillm.runs.kinds.transformer import MUON_RATE
 
 TINY = ["--width", "8", "--heads", "2", "--layers", "2", "--feed-forward", "12", "--batch", "8"]
 WORDS = ["one", "two", "three", "four", "five"]
@@ -67,6 +68,27 @@ def test_the_weights_of_a_layer_and_a_head(run_folder):
     np.testing.assert_allclose(weights, best.weights, atol=1e-6)
     heads = [run.cross_attention("one two three", ids, 0, head) for head in (0, 1)]
     np.testing.assert_allclose(np.mean(heads, axis=0), weights, atol=1e-6)  # layer 0 of 2
+
+
+def test_muon_unless_a_run_begins_with_another(run_folder, pair_file, tmp_path):
+    """Its rate is its own: AdamW keeps the one that it has with a run of --init, or without."""
+
+    def chosen(*options):
+        assert train(pair_file, tmp_path / "run", *options, "--steps", "1", "--overwrite") == 0
+        return optimiser_of(tmp_path / "run")
+
+    def optimiser_of(folder):
+        settings = minillm.load(folder).settings
+        return settings.optimiser, settings.learning_rate
+
+    assert optimiser_of(run_folder) == ("muon", MUON_RATE)
+    assert chosen("--optimiser", "adamw") == ("adamw", 2e-3)
+    assert chosen("--learning-rate", "0.01") == ("muon", 0.01)
+    command = ["train", "transformer", pair_file, "--init", run_folder, "--steps", "1"]
+    for lora, rate in ((), 6e-4), (("--lora-rank", "1"), 2e-3):
+        out = tmp_path / f"adapted{len(lora)}"
+        assert main([*command, "--out", str(out), *lora]) == 0
+        assert optimiser_of(out) == ("adamw", pytest.approx(rate))
 
 
 def test_one_vocabulary_for_both_sides(tmp_path, pair_file):

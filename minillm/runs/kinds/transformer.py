@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,14 @@ from minillm.look.measurements import read_transformer
 from minillm.models.transformer import Transformer, TransformerConfig
 from minillm.option import option
 from minillm.runs.kind import Job
+from minillm.runs.kinds._adaptation import with_rate
 from minillm.runs.kinds._pairs import BUILT_IN, PairKind, PairSettings, vocabulary_of
 from minillm.runs.run import Run
-from minillm.runs.settings import TrainingSettings, size
+from minillm.runs.settings import TrainingSettings, size, with_default
 from minillm.text import Vocabulary
 from minillm.training.schedules import SCHEDULES
+
+MUON_RATE = 8e-3  # of a model 128 wide
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,16 @@ class TransformerSettings(SmoothedTraining, PairSettings):
         group="the text",
     )
     vocabulary: int = 8000
+    optimiser: str = with_default(
+        TrainingSettings, "optimiser", "muon", default_help="muon; with --init adamw"
+    )
+    learning_rate: float | None = with_default(  # type: ignore[assignment]
+        TrainingSettings,
+        "learning_rate",
+        None,
+        default_help="8e-3; with adamw and sgd 2e-3; with --init 0.3 of it",
+    )
+    momentum: float = 0.95
 
 
 class TransformerKind(PairKind):
@@ -103,9 +116,14 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a tex
         return {"shared": settings.joint}
 
     def init_defaults(self, initial: Run, given: Mapping[str, object]) -> dict[str, object]:
-        """The sizes of a run of transformer."""
+        """The sizes of a run of transformer, and AdamW: LoRA's matrices are thin."""
         joint = getattr(initial.model.config, "shared", False)
-        return super().init_defaults(initial, given) | {"joint": joint}
+        return super().init_defaults(initial, given) | {"joint": joint, "optimiser": "adamw"}
+
+    def complete(self, settings: Any, given: Mapping[str, object], job: Job) -> Any:
+        """The settings with a learning rate, and with a unit where too many words are unknown."""
+        rate = MUON_RATE if settings.optimiser == "muon" else SmoothedTraining.learning_rate
+        return super().complete(with_rate(settings, job, rate), given, job)
 
     def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
         """The vocabularies of source and target, which may be the same."""
