@@ -57,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if not args.check:
         print(f"{desk.write(exercise, args.dir)}: {_task(exercise)}, then")
-        print(f"minillm exercise {exercise.name} --check")
+        folder = "" if args.dir == Path("exercises") else f" --dir {args.dir}"
+        print(f"minillm exercise {exercise.name} --check{folder}")
         return 0
     right, report = desk.check(exercise, args.dir)
     print(report)

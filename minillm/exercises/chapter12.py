@@ -142,7 +142,7 @@ def _two_models(rng):
     reference=_mcnemar,
     solution="minillm/exercises/chapter12.py: _mcnemar",
     cases=_two_models,
-    imports="\nfrom math import comb",
+    imports="from math import comb",
     outputs=("only_a", "only_b", "p"),
     hints={
         "only_a": (
