@@ -1,4 +1,4 @@
-"""The roofline: the speed that memory and multipliers allow, by operations for each byte."""
+"""The roofline: the speed that memory and multipliers allow, by operations per byte."""
 
 import numpy as np
 from plotting import COLOURS, new_figure, save
@@ -20,7 +20,7 @@ for name, x, colour, (dx, dy) in (
 axes.set_xscale("log")
 axes.set_yscale("log")
 axes.set_ylim(1, 300)
-axes.set_xlabel("operations for each byte")
+axes.set_xlabel("operations per byte")
 axes.set_ylabel("GFLOP/s, at most")
 axes.set_yticks([1, 10, 100], ["1", "10", "100"])
 axes.set_xticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])

@@ -70,8 +70,8 @@ def count_ngrams(text: Ids, order: int, start: int) -> list[Counts]:
     The ids are in 0..start; ValueError for any other.  start, the largest, opens a
     sentence: it occurs only as the first word of an n-gram.
 
-    The n-gram that ends at a place of the text consists of a context, which ends at
-    the place before, and the word at the place.  Its suffix ends at the place, too.
+    The n-gram that ends at a position of the text consists of a context, which ends at
+    the position before, and the word at the position.  Its suffix ends there, too.
     `training/ngram_streams.py` counts texts larger than memory.
     """
     text = checked_ids("count_ngrams", "text", text, start)
@@ -79,7 +79,7 @@ def count_ngrams(text: Ids, order: int, start: int) -> list[Counts]:
     word, zeros = np.arange(V, dtype=np.int32), np.zeros(V, np.int32)
     count = np.bincount(text, minlength=V)
     levels = [Counts(zeros, word, zeros, count, word == start)]
-    ending = text  # for each place, the number of the n-gram that ends there, or -1
+    ending = text  # for each position, the number of the n-gram that ends there, or -1
     for _ in range(2, order + 1):
         keys, place, count, suffix = count_longer(text, shifted(-1, ending), ending, V)
         ending = place_of(place, np.arange(len(keys), dtype=np.int32))
@@ -288,7 +288,7 @@ def kneser_ney_discounts(n: NDArray[np.int64]) -> Floats:
 
     where n_r n-grams have a count of r.  If there are too few counts for these estimates, or
     if an estimate is not above 0, the discounts are 0.5, 1 and 1.5.  The estimates maximise the
-    likelihood of n-grams that are left out one by one, approximately (chapter 1 of the book).
+    likelihood of n-grams that are left out one by one, approximately (chapter 1b of the book).
     Source: Chen and Goodman (1999), section 3.
     """
     D = [0, 0.5, 1, 1.5]

@@ -10,12 +10,12 @@ almost the same.  Only the operands of products are rounded, and each time anew:
 float32, since a step of the optimiser is often smaller than 1/256 of a weight, and rounding would
 undo it.  Sums, norms, softmax, attention, losses and the optimiser's moments are float32 as well.
 
-The backward of y = R(x) R(W), where R rounds, is the backward of a product, in bfloat16 too:
+The gradients of y = round(x) round(W) are those of a product, in bfloat16 too:
 
-    dx = R(dy) R(W)^T        dW = R(x)^T R(dy)
+    dx = round(dy) round(W)^T        dW = round(x)^T round(dy)
 
-The derivative of R is taken as 1.  Its true derivative is 0 almost everywhere, because R is a step
-function, and with 0 nothing would be learned.  Gradients are therefore checked without rounding.
+The derivative of rounding is taken as 1.  Its true derivative is 0 almost everywhere, because it is
+a step function, and with 0 nothing would be learned.  So gradients are checked without rounding.
 
 Sources: Kalamkar et al. (2019), "A study of BFLOAT16 for deep learning training"; Micikevicius et
 al. (2018), "Mixed precision training"; Bengio, Leonard and Courville (2013), "Estimating or

@@ -3,10 +3,10 @@
     mpiexec -n 4 minillm train gpt --out runs/gpt
 
 Every rank has a replica of the model, and computes the gradient of its own rows.  The loss of a
-batch is the mean over its N tokens.  Rank r has N_r of them, with the mean loss L_r and its
+batch is the mean over its n tokens.  Rank r has n_r of them, with the mean loss L_r and its
 gradient g_r.  The whole batch then has
 
-    N = sum over r of N_r      L = sum over r of N_r / N L_r      g = sum over r of N_r / N g_r
+    n = sum over r of n_r      L = sum over r of n_r / n L_r      g = sum over r of n_r / n g_r
 
 L and g are means over the ranks, weighted by their tokens.  With g, every rank takes the step that
 one process with the whole batch would take.  So the number of ranks changes only the time, and the
@@ -73,20 +73,20 @@ def own_generator(rng: np.random.Generator) -> np.random.Generator:
 
 
 def mean_over_ranks(loss: float, grads: Arrays, tokens: int) -> tuple[float, Arrays, int]:
-    """L, g and N from the L_r, g_r and N_r of each rank; all g are views of one buffer."""
+    """L, g and n from the L_r, g_r and n_r of each rank; all g are views of one buffer."""
     if ranks().size == 1:
         return loss, grads, tokens
     of_all = np.array([tokens * loss, tokens])
     ranks().sum(of_all)
-    total, N = float(of_all[0]), int(of_all[1])
+    total, n = float(of_all[0]), int(of_all[1])
     ends = np.cumsum([g.size for g in grads.values()])
     flat = np.empty(ends[-1], next(iter(grads.values())).dtype)
     views = dict(zip(grads, np.split(flat, ends[:-1]), strict=True))
     for name, g in grads.items():
         views[name] = views[name].reshape(g.shape)
-        np.multiply(g, tokens / N, out=views[name])
+        np.multiply(g, tokens / n, out=views[name])
     ranks().sum(flat)
-    return total / N, views, N
+    return total / n, views, n
 
 
 def check_replicas(params: Mapping[str, NDArray]) -> None:
