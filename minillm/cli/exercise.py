@@ -1,8 +1,8 @@
 """Do an exercise of the book, and have it checked.
 
 Without a name, list the exercises, with their levels (* to ***) and minutes, and the ones you have
-solved.  With a name, write a file with a function that has a hole, or with a backward that has a
-wrong line (find-...).  Fill the hole, or mend the line and name the fault, with any editor.
+solved.  With a name, write a file with a function that has a hole, or with a backward pass that
+has a wrong line (find-...).  Fill the hole, or mend the line and name the fault, with any editor.
 --check compares the function with the package on random cases, reports which output or gradient is
 wrong, at which coordinate, and gives a hint.  A second failure in the same place gives a second
 hint.  Your file runs in a process of its own: its output appears on standard error, and it is

@@ -124,7 +124,7 @@ def _results(exercise: Exercise, function: Callable, case: Case) -> Iterator[tup
 
 
 def _multiplications(function: Callable, case: Case) -> tuple[int, int]:
-    """The multiplications in products of matrices, of the forward and of the backward."""
+    """The multiplications in products of matrices, of the forward and of the backward pass."""
     with multiplications() as of_forward:
         _, backward = function(*map(counted, case.args))
     with multiplications() as of_backward:

@@ -18,7 +18,7 @@ def _square(x):
 
 
 @exercise(
-    "the backward of a square",
+    "the backward pass of a square",
     level=1,
     minutes=5,
     reference=_square,
@@ -111,7 +111,7 @@ def _matrices(rng):
 
 
 @exercise(
-    "the backward of a mean over the last axis",
+    "the backward pass of a mean over the last axis",
     level=1,
     minutes=10,
     reference=_mean,
@@ -153,7 +153,12 @@ def _two_layers(rng):
     gradients=("dx", "dW", "db", "dU"),
     bugs=(
         Bug("order", "dy @ U.T", "dy @ U", "h is the input of the layer y = h U: dh = dy U^T."),
-        Bug("factor", "(1 - h**2)", "(1 - h)", "The slope of h = tanh(a), by h, is 1 - h^2."),
+        Bug(
+            "factor",
+            "(1 - h**2)",
+            "(1 - h)",
+            "The slope of h = tanh(a), written with h, is 1 - h^2.",
+        ),
         Bug("value", "dU = h.T @ dy", "dU = x.T @ dy", "y = h U: U meets h, not x."),
         Bug("axis", "da.sum(axis=0)", "da.sum(axis=1)", "b is added in every row: sum over these."),
         Bug("factor", "x.T @ da", "x.T @ da / len(x)", "Uses add up; a mean is not a sum."),

@@ -38,7 +38,7 @@ def _texts(rng):
     outputs=("counts",),
     hints={
         "counts": (
-            "An n-gram begins at each place after which n characters are left, the last included.",
+            "An n-gram starts wherever n characters are left, the last such position included.",
             "A text of T characters has T - n + 1 of them: text[k : k + n] for k in "
             "range(len(text) - n + 1).  A new n-gram begins with the count 0.",
         ),
@@ -47,7 +47,7 @@ def _texts(rng):
 def count_ngrams(text, n):
     """Count the n-grams of a text: text (str), n -> a dictionary from n-grams (str) to counts."""
     counts = {}
-    # all places at which an n-gram begins
+    # all positions at which an n-gram begins
     starts = ...
     for start in starts:
         ngram = text[start : start + n]

@@ -43,7 +43,7 @@ def softmax_forward(x):
 
 
 @exercise(
-    "the backward of softmax",
+    "the backward pass of softmax",
     level=2,
     minutes=20,
     reference=ops.softmax,
@@ -130,7 +130,7 @@ def _lookups(rng):
     gradients=("dE",),
     hints={
         "dE": (
-            "Row v of E is used at all places where ids == v, with the slope 1.  Uses add up.",
+            "Row v of E is used at all positions where ids == v, with the slope 1.  Uses add up.",
             "Begin with np.zeros_like(E), and add each dy[k] to row ids[k].  dE[ids] += dy keeps "
             "only the last of equal ids; np.add.at(dE, ids, dy) adds all.",
         ),
@@ -340,7 +340,12 @@ def _classified(rng):
     outputs=("loss",),
     gradients=("dx", "dW"),
     bugs=(
-        Bug("sign", "targets] -= 1", "targets] += 1", "The gradient by the logits is p - y."),
+        Bug(
+            "sign",
+            "targets] -= 1",
+            "targets] += 1",
+            "The gradient with respect to the logits is p - y.",
+        ),
         Bug("factor", "dloss * dlogits / n", "dloss * dlogits", "The loss is a mean over n rows."),
         Bug("order", "dlogits @ W.T", "dlogits @ W", "logits = x W: dx = dlogits W^T."),
         Bug(

@@ -307,9 +307,14 @@ def _pair_and_noise(rng):
             "sign",
             "sigmoid(s) - labels",
             "labels - sigmoid(s)",
-            "Of a logistic loss, the gradient by the score is probability minus label.",
+            "The gradient with respect to a score is probability minus label.",
         ),
-        Bug("value", "ds @ U[ids]", "ds @ E[ids]", "s = U[ids] h: the slope by h is U[ids]."),
+        Bug(
+            "value",
+            "ds @ U[ids]",
+            "ds @ E[ids]",
+            "s = U[ids] h: the slope with respect to h is U[ids].",
+        ),
         Bug(
             "value",
             "np.outer(ds, h)",

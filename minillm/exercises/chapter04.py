@@ -325,7 +325,12 @@ def _leaky(rng):
             "h = k h_prev + (1 - k) n: k has the slope h_prev - n.",
         ),
         Bug("value", "h_prev.T @ da", "hs[:, t].T @ da", "W multiplies the state before the step."),
-        Bug("factor", "(1 - n**2)", "(1 - n)", "The slope of n = tanh(a), by n, is 1 - n^2."),
+        Bug(
+            "factor",
+            "(1 - n**2)",
+            "(1 - n)",
+            "The slope of n = tanh(a), written with n, is 1 - n^2.",
+        ),
         Bug("order", "da @ W.T", "da @ W", "h_prev is the input of h_prev W: da W^T."),
         Bug("path", "dh = dh + dhs[:, t]", "dh = dhs[:, t]", "h_t is also used in step t + 1."),
     ),

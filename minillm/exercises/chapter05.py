@@ -116,7 +116,7 @@ SIDE_BY_SIDE = (
 
 
 @exercise(
-    "the backward of an LSTM cell",
+    "the backward pass of an LSTM cell",
     level=2,
     minutes=25,
     reference=_cell,

@@ -82,17 +82,17 @@ def _predictions(rng):
     hints={
         "loss": (
             "Padding does not count, neither in the sum nor in the number that divides it.",
-            "Add nats times mask over all places, and divide by mask.sum(), not by B T.",
+            "Add nats times mask over all positions, and divide by mask.sum(), not by B T.",
         ),
         "dlogits": (
-            "Each real place has the gradient p - [v = target], each divided by the number that "
-            "divided the loss.  The places in the padding have none.",
+            "Each real position has the gradient p - [v = target], each divided by the number that "
+            "divided the loss.  The positions in the padding have none.",
             "dloss * (p - one_hot) * mask[..., None] / mask.sum()",
         ),
     },
 )
 def masked_loss(logits, targets, lengths):
-    """Compute the mean of -log p[target] over the real places, p = softmax(logits).
+    """Compute the mean of -log p[target] over the real positions, p = softmax(logits).
 
     logits (B, T, V), targets (B, T), lengths (B,) -> loss.  ``backward(dloss)`` -> dlogits.
     """

@@ -155,13 +155,15 @@ _SCORES_FIRST = (
             "dvalues must be (B, S, E): weights, transposed to (B, S, T), times dcontext.",
         ),
         "dquery": (
-            _SOFTMAX_FIRST + "the backward of the softmax subtracts a mean.  Then query t gets a "
+            _SOFTMAX_FIRST
+            + "the backward pass of the softmax subtracts a mean.  Then query t gets a "
             "part from each key.",
             "dscores = weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True)); "
             "dquery = dscores @ keys.",
         ),
         "dkeys": (
-            _SOFTMAX_FIRST + "the backward of the softmax subtracts a mean.  Then key j gets a "
+            _SOFTMAX_FIRST
+            + "the backward pass of the softmax subtracts a mean.  Then key j gets a "
             "part from each query.",
             "dscores = weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True)); "
             "dkeys = dscores.transpose(0, 2, 1) @ query.",
@@ -199,7 +201,7 @@ def _additive_inputs(rng):
 
 
 @exercise(
-    "the backward of additive attention",
+    "the backward pass of additive attention",
     level=3,
     minutes=45,
     reference=_only_context(ops.additive_attention),
@@ -372,7 +374,7 @@ def _hypotheses(rng):
     hints={
         "one hypothesis:ids": (
             "There is one hypothesis, and its logits are log probabilities already.  The best "
-            "extension comes first.  A place in the flattened array (K V) is parent times V plus "
+            "extension comes first.  An index of the flattened array (K V) is parent times V plus "
             "id.",
             "np.argsort sorts upwards: np.argsort(-sums, axis=None)[:beam], then "
             "parents, ids = np.divmod(best, V).",
@@ -396,7 +398,7 @@ def _hypotheses(rng):
             "each row: np.log(np.exp(logits).sum(axis=1, keepdims=True)).",
         ),
         "ids": (
-            "A place in the flattened array (K V) is parent times V plus id.",
+            "An index of the flattened array (K V) is parent times V plus id.",
             "parents, ids = np.divmod(best, V)",
         ),
         "new_totals": (
@@ -534,7 +536,7 @@ def _square_additive(rng):
             "factor",
             "(1 - hidden**2)",
             "(1 - hidden)",
-            "The slope of tanh, by its output, is 1 - its square.",
+            "The slope of tanh, written with its output, is 1 - its square.",
         ),
         Bug(
             "value",

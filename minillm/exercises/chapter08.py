@@ -69,7 +69,7 @@ def _sequences(rng):
 
 
 @exercise(
-    "the backward of causal attention",
+    "the backward pass of causal attention",
     level=3,
     minutes=30,
     reference=_causal_attention,
@@ -143,7 +143,7 @@ def _to_split(rng):
             "Reshape to (B, T, N, D/N) first, then exchange the axes 1 and 2.",
         ),
         "dx": (
-            "Each number of x goes to one place of y, so each gradient goes back to where its "
+            "Each number of x goes to one entry of y, so each gradient goes back to where its "
             "number came from.",
             "Exchange the axes 1 and 2 of dy, then reshape to the shape of x.",
         ),
@@ -565,7 +565,7 @@ def _square_layers(rng):
             "factor",
             "dx_hat = du * gain",
             "dx_hat = du",
-            "u = gain x_hat: the slope by x_hat is gain.",
+            "u = gain x_hat: the slope with respect to x_hat is gain.",
         ),
     ),
 )

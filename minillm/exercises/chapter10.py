@@ -104,7 +104,7 @@ def _words_to_encode(rng):
     hints={
         "pieces": (
             "Of the pairs that stand in the word now, the one that was learned first is merged.",
-            "rank[pair] is its place in merges.  Take the pair of the smallest rank; stop if no "
+            "rank[pair] is its position in merges.  Take the pair of the smallest rank; stop if no "
             "pair of the word is in rank.",
         ),
         "order": (
@@ -163,7 +163,7 @@ def _tokens_to_hide(rng):
     },
 )
 def mask_tokens(ids, places, dice, drawn, mask):
-    """Hide the tokens at the chosen places from the model.
+    """Hide the tokens at the chosen positions from the model.
 
     ids (B, T); places (B, T), True at the tokens to predict; dice (B, T), uniform in 0..1;
     drawn (B, T), random tokens; mask, the id of [MASK] -> the ids that the model reads.

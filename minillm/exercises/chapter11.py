@@ -120,7 +120,7 @@ def _logits_of_spans(rng):
             "s[i] + e[j], where j runs over range(i, min(i + longest, T)).",
         ),
         "one token": (
-            "The last place belongs to the answer: a span of one token has j = i.",
+            "The last position belongs to the answer: a span of one token has j = i.",
             "j runs over range(i, min(i + longest, T)).",
         ),
         "backwards": (
@@ -136,7 +136,7 @@ def _logits_of_spans(rng):
 def best_span(s, e, longest):
     """Find the span with the largest s[i] + e[j].
 
-    s, e (T,): the logits of the first and of the last token of the answer; place 0 is [CLS], and
+    s, e (T,): the logits of the first and of the last token of the answer; position 0 is [CLS], and
     no part of an answer -> i, j, where the span i..j has at most ``longest`` tokens.
     """
     T = len(s)
@@ -167,7 +167,12 @@ def _dropped(rng):
     gradients=("dx", "dA", "dB"),
     bugs=(
         Bug("path", "dx = dy @ W.T + ", "dx = ", "x is used by the frozen matrix, too."),
-        Bug("mask", "du @ A.T * kept", "du @ A.T", "What was dropped had no part in the forward."),
+        Bug(
+            "mask",
+            "du @ A.T * kept",
+            "du @ A.T",
+            "What was dropped had no part in the forward pass.",
+        ),
         Bug("factor", "du = s * dy @ B.T", "du = dy @ B.T", "s multiplies the adapter's output."),
         Bug("value", "d.T @ du", "x.T @ du", "A multiplies what dropout has left of x."),
         Bug("order", "dy @ W.T", "dy @ W", "x is the input of x W."),

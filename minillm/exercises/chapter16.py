@@ -84,7 +84,7 @@ def _sequences(rng):
             "the last axis.",
         ),
         "dx": (
-            "A rotation is a matrix R.  y = R x has the backward R^T dy, and R^T turns back.",
+            "A rotation is a matrix R.  y = R x has the backward pass R^T dy, and R^T turns back.",
             "dfirst cos + dsecond sin, then dsecond cos - dfirst sin.",
         ),
     },
@@ -114,7 +114,7 @@ def _any(rng):
 
 
 @exercise(
-    "the backward of SiLU",
+    "the backward pass of SiLU",
     level=1,
     minutes=10,
     reference=ops.silu,
@@ -178,8 +178,8 @@ def _heads_in_groups(rng):
         "groups": (
             "Query heads 0 to N/M - 1 share key head 0, and so on.  A key is used by all of its "
             "group: uses add up.",
-            "np.repeat(k, N // M, axis=0) in the forward; in the backward, dk of all N heads "
-            "reshaped to (M, N // M, S, d) and summed over axis 1.",
+            "np.repeat(k, N // M, axis=0) in the forward pass; in the backward pass, dk of "
+            "all N heads reshaped to (M, N // M, S, d) and summed over axis 1.",
         ),
     },
 )
@@ -215,7 +215,12 @@ def _square_gated(rng):
     gradients=("dx", "dW", "dV", "dU"),
     bugs=(
         Bug("path", "da @ W.T + db @ V.T", "da @ W.T", "x is used in x W and in x V."),
-        Bug("value", "db = dg * a * s", "db = dg * s", "g = a s b: the slope by b is a s."),
+        Bug(
+            "value",
+            "db = dg * a * s",
+            "db = dg * s",
+            "g = a s b: the slope with respect to b is a s.",
+        ),
         Bug("path", "(s + a * s * (1 - s))", "s", "a is used twice in a s, and s depends on it."),
         Bug("value", "dV = x.T @ db", "dV = x.T @ da", "V is used in b = x V only."),
         Bug("order", "dg = dy @ U.T", "dg = dy @ U", "g is the input of g U."),

@@ -268,7 +268,7 @@ def textrank(S, d):
             "order",
             "dw, dc = share * (weights < c), share * (weights >= c)",
             "dw, dc = share * (weights >= c), share * (weights < c)",
-            "The minimum has the slope 1 by the smaller of the two.",
+            "The minimum has the slope 1 with respect to the smaller of the two.",
         ),
         Bug("sign", "+= later", "-= later", "Both uses of w_t raise the loss: add."),
         Bug(

@@ -73,7 +73,7 @@ CARRIED = (
 
 
 @exercise(
-    "the backward of a linear recurrence",
+    "the backward pass of a linear recurrence",
     level=2,
     minutes=20,
     reference=_linear_recurrence,

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 Cases = Callable[[np.random.Generator], Iterator[tuple[str, tuple]]]
 
 
-# The kinds of faults in a backward.
+# The kinds of faults in a backward pass.
 FAULTS = {
     "sign": "a sign is wrong",
     "factor": "a slope, a scale or another factor is wrong, missing, or one too many",
     "path": "one of several uses is forgotten: its gradient is not added",
     "axis": "a sum runs over the wrong axis",
     "order": "arrays or parts of an array are exchanged, or not transposed",
-    "value": "the formula is right, but it reads another array of the forward",
+    "value": "the formula is right, but it reads another array of the forward pass",
     "mask": "padding, or what was dropped, receives a gradient",
 }
 
@@ -65,7 +65,7 @@ class Exercise:
     mends it and names the kind of fault.
 
     ``multiplications`` takes the arguments and returns how many multiplications the products of
-    matrices in the forward and in the backward may take.
+    matrices in the forward pass and in the backward pass may take.
     """
 
     name: str
@@ -111,7 +111,7 @@ class Exercise:
     def task(self) -> str:
         """The task, as the file states it."""
         if self.bugs:
-            return "One line of the backward is wrong.\nMend it, name the fault,"
+            return "One line of the backward pass is wrong.\nMend it, name the fault,"
         return "Replace each ..."
 
     @property
@@ -127,7 +127,7 @@ class Exercise:
     def with_bug(self, variant: int) -> "Exercise":
         """The exercise with another bug, and the hints of this bug."""
         bug = self.bugs[variant]
-        unchanged = ("The forward was right as it was given: one line of the backward is wrong.",)
+        unchanged = ("The forward pass was right: one line of the backward pass is wrong.",)
         hints: dict[str, tuple[str, ...]] = dict.fromkeys(self.outputs, unchanged)
         shared = (
             "The wrong line is one that every wrong gradient needs, and no right one.  If all are "

@@ -1,7 +1,7 @@
 """Judge an answer by what it returned: outputs first, then gradients, then the convention.
 
 An answer is compared with the reference on random cases.  Only the first fault is reported: which
-output or gradient, at which place, the reader's number and the right one.
+output or gradient, at which coordinate, the reader's number and the right one.
 """
 
 import keyword
@@ -184,7 +184,7 @@ def _compare_results(exercise: Exercise, result: Any, case: Case) -> None:
         if wrong.any():
             index = tuple(int(i) for i in np.argwhere(wrong)[0])
             raise WrongAnswer(
-                f"{name} is wrong at {wrong.sum()} of {wrong.size} places; "
+                f"{name} is wrong at {wrong.sum()} of {wrong.size} entries; "
                 f"{_at(name, index)}: {_two(array[index], np.asarray(truth)[index])}"
                 f"{_in_case(label)}",
                 key,
