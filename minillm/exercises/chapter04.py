@@ -296,6 +296,64 @@ def clip(dW, db, maximum):
     return dW * factor, db * factor
 
 
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _truncated(x, h0, W, dhs, k):
+    h, hs = h0, []
+    for t in range(x.shape[1]):
+        h = np.tanh(x[:, t] + h @ W)
+        hs.append(h)
+    dx, dW, dh = np.zeros_like(x), np.zeros_like(W), np.zeros_like(h0)
+    for t in reversed(range(x.shape[1])):
+        carried = 0 if (t + 1) % k == 0 else dh
+        dx[:, t] = (dhs[:, t] + carried) * (1 - hs[t] ** 2)
+        dW += (hs[t - 1] if t > 0 else h0).T @ dx[:, t]
+        dh = dx[:, t] @ W.T
+    return np.stack(hs, axis=1), dx, dW
+
+
+def _windows(rng):
+    for B, T, H, k in ((2, 3, 2, 3), (2, 4, 3, 2), (3, 6, 2, 3), (1, 3, 2, 1)):
+        label = "one window" if k == T else "windows"
+        yield label, (*draw(rng, (B, T, H), (B, H), (H, H), (B, T, H)), k)
+
+
+@exercise(
+    "backpropagation that is cut at the borders of windows",
+    level=2,
+    minutes=25,
+    reference=_truncated,
+    solution="minillm/exercises/chapter04.py: _truncated",
+    cases=_windows,
+    outputs=("hs", "dx", "dW"),
+    hints={
+        "one window": (
+            "With one window, this is backpropagation through time: x[:, t] is a part of the "
+            "pre-activation, and W multiplies the state before the step.",
+            "From the last step to the first: dh = dhs[:, t] + da @ W.T of the step after; "
+            "da = dh * (1 - h_t**2); dx[:, t] = da; dW += h_prev.T @ da.",
+        ),
+        "windows": (
+            "The state goes on from window to window, and no gradient comes back over the border: "
+            "not even from the first step of a window to the last of the one before.",
+            "Where t + 1 is a multiple of k, what comes from step t + 1 is 0.  W is used in all "
+            "windows: uses add up.",
+        ),
+    },
+)
+def truncated(x, h0, W, dhs, k):
+    """Run h_t = tanh(x_t + h_{t-1} W), and go back through windows of k steps.
+
+    x (B, T, H), T a multiple of k, h0 (B, H), W (H, H); dhs (B, T, H), the gradient that each state
+    receives from the output -> hs (B, T, H), dx, dW, where the gradient does not cross the borders
+    of windows: it is not that of the whole sequence.
+    """
+    # as many lines as you need
+    hs, dx, dW = ...
+    return hs, dx, dW
+
+
 # --- find the bug -------------------------------------------------------------------
 
 

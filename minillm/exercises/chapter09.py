@@ -306,6 +306,50 @@ def tiny_gpt(ids, targets, E, P, W_qkv, W_o, W_1, W_2):
     return loss, backward
 
 
+def _gpt_size(layers, D, V, C):
+    block = 3 * D * D + 3 * D + D * D + D + 2 * 4 * D * D + 4 * D + D + 4 * D
+    return V * D + C * D + layers * block + 2 * D, 4 * 2 * layers * D * C
+
+
+def _gpts(rng):
+    for sizes in ((12, 768, 50257, 1024), (1, 2, 3, 5), (3, 8, 11, 7)):
+        yield "", sizes
+
+
+@exercise(
+    "the size of a GPT-2 and of its cache",
+    level=1,
+    minutes=20,
+    reference=_gpt_size,
+    solution="minillm/exercises/chapter09.py: _gpt_size",
+    cases=_gpts,
+    outputs=("weights", "cache"),
+    hints={
+        "weights": (
+            "Two tables at the bottom, of tokens and of positions; the output has no weights of "
+            "its own.  A block has four matrices, a bias for each, and two norms; one norm ends it "
+            "all.",
+            "The matrices of a block: D by 3D, D by D, D by 4D and 4D by D; their biases 3D, D, 4D "
+            "and D; each norm has 2 D numbers.",
+        ),
+        "cache": (
+            "Each layer keeps a key and a value of D numbers for each position.",
+            "2 layers D C numbers, of 4 bytes each.",
+        ),
+    },
+)
+def gpt_size(layers, D, V, C):
+    """Count the weights of a GPT-2, and the bytes of the cache of a full context.
+
+    It has a vocabulary of V, a context of C positions with a learned vector each, a feed-forward
+    width of 4 D, biases everywhere, and an output layer tied to the embeddings; the cache has
+    numbers of 4 bytes -> weights, cache.
+    """
+    weights = ...
+    cache = ...
+    return weights, cache
+
+
 # --- find the bug -------------------------------------------------------------------
 
 

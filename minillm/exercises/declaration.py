@@ -127,6 +127,7 @@ class Exercise:
     def with_bug(self, variant: int) -> "Exercise":
         """The exercise with another bug, and the hints of this bug."""
         bug = self.bugs[variant]
+        was = bug.wrong.strip() or "left out"
         unchanged = ("The forward pass was right: one line of the backward pass is wrong.",)
         hints: dict[str, tuple[str, ...]] = dict.fromkeys(self.outputs, unchanged)
         shared = (
@@ -139,7 +140,7 @@ class Exercise:
             variant=variant,
             source=self.right.replace(bug.right, bug.wrong),
             hints=hints,
-            solution=f"{bug.right}, where the file has {bug.wrong}; the fault: {bug.fault}",
+            solution=f"{bug.right.strip()} was {was}; the fault: {bug.fault}",
         )
 
 

@@ -22,7 +22,9 @@ def main() -> None:
         if exercise.bugs:
             print("\nThe wrong versions of a line:\n")
         for variant, bug in enumerate(exercise.bugs):
-            print(f"- variant {variant}, {bug.fault}: `{bug.right}` was `{bug.wrong}`")
+            print(
+                f"- variant {variant}, {bug.fault}: `{bug.right.strip()}` was `{bug.wrong.strip()}`"
+            )
 
 
 if __name__ == "__main__":

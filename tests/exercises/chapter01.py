@@ -7,9 +7,9 @@ ANSWERS = [
         "count-ngrams",
         right=["range(len(text) - n + 1)", "counts.get(ngram, 0) + 1"],
         wrong=[
-            (0, "range(len(text) - n)", "the last included"),
+            (0, "range(len(text) - n)", "the last such position included"),
             (0, "range(len(text))", "expected without"),
-            (0, "range(0, len(text) - n + 1, n)", "at each place"),
+            (0, "range(0, len(text) - n + 1, n)", "wherever n characters"),
             (1, "counts.get(ngram, 1) + 1", "begins with the count 0"),
         ],
     ),

@@ -88,4 +88,17 @@ ANSWERS = [
             (1, TINY_BACK.replace("g.T @ dx3", "a.T @ dx3"), "receives the gradient of the last x"),
         ],
     ),
+    Answer(
+        "gpt-size",
+        right=[
+            "V * D + C * D + layers * (12 * D**2 + 13 * D) + 2 * D",
+            "8 * layers * D * C",
+        ],
+        wrong=[
+            (0, "V * D + C * D + layers * (12 * D**2 + 9 * D) + 2 * D", "their biases"),
+            (0, "2 * V * D + C * D + layers * (12 * D**2 + 13 * D) + 2 * D", "no weights of"),
+            (0, "V * D + C * D + layers * (12 * D**2 + 13 * D)", "one norm ends it"),
+            (1, "4 * layers * D * C", "a key and a value"),
+        ],
+    ),
 ]

@@ -112,6 +112,10 @@ def test_the_solutions_for_instructors_contain_every_exercise(capsys):
     assert "= ...\n" not in printed
 
 
+def test_the_size_of_gpt2_small():
+    assert exercises()["gpt-size"].reference(12, 768, 50257, 1024)[0] == 124_439_808
+
+
 def test_a_long_exception_is_told_on_one_short_line(tmp_path):
     raises = "raise RuntimeError('\\x1b[2J' + 'a\\n' * 10000)"
     source = exercises()["square"].source.replace("dx = ...", raises)
