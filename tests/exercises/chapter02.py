@@ -58,7 +58,7 @@ ANSWERS = [
         right=["np.eye(len(E))[ids].T @ dy"],
         wrong=[
             (0, "np.zeros_like(E); dE[ids] += dy", "keeps only the last of equal ids"),
-            (0, "np.zeros_like(E)", "add each dy[n] to row ids[n]"),
+            (0, "np.zeros_like(E)", "add each dy[k] to row ids[k]"),
             (0, "dy", "dE has shape"),
         ],
     ),

@@ -18,12 +18,12 @@ BUGS = [
 ]
 
 
-def checked(tmp_path, exercise, source, fault):
-    """Judge a file twice, for both hints; in this process, which is faster."""
+def checked(tmp_path, exercise, source, fault, times=1):
+    """Judge a file, twice for both hints; in this process, which is faster."""
     path = tmp_path / "file.py"
     path.write_text(exercise.hole.replace(exercise.source, source).replace("...", repr(fault), 1))
     defined, entry, drawn = runpy.run_path(str(path)), desk.new_entry(), cases(exercise)
-    for _ in range(2):
+    for _ in range(times):
         given = reports(exercise, defined[exercise.function], drawn, defined["FAULT"])
         right, report = desk.verdict(exercise, given, entry)
     return right, report
@@ -35,7 +35,7 @@ def test_a_bug_is_found_by_its_mend_and_its_kind(tmp_path, exercise, variant):
     bug = exercise.bugs[variant]
     assert exercise.right.count(bug.right) == 1
     assert bug.fault in FAULTS
-    right, report = checked(tmp_path, exercise, exercise.source, bug.fault)
+    right, report = checked(tmp_path, exercise, exercise.source, bug.fault, times=2)
     assert not right
     assert "the gradient d" in report
     assert bug.hint in report
