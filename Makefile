@@ -8,7 +8,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist 
 # Python compiles what it imports once, and not in each of the many processes of the tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-deep mutants lint book book-full book-check bench kernels wheels bounds sanitize address undefined thread clean
+.PHONY: demo test test-deep mutants lint book book-full book-check solutions bench kernels wheels bounds sanitize address undefined thread clean
 
 # The kernels for the best instruction set of this CPU are enough for the demo, and for a first look at the
 # tests; `make kernels` adds those for its other sets, and .ci/run builds all of them: setup.py.
@@ -43,6 +43,11 @@ lint: .venv/lint
 book: .venv/book
 	$(BIN)/sphinx-build -W -n --keep-going -b html docs build/book/html
 	@echo "open build/book/html/index.html"
+
+# For instructors: the right answer of every exercise, which no page of the book contains.
+solutions: .venv/book
+	mkdir -p build && $(BIN)/python -m tests.exercises > build/solutions.md
+	@echo "open build/solutions.md"
 
 # Runs every cell first, and fails where outputs are others than those in the repository.
 book-full: .venv/test

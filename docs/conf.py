@@ -16,6 +16,7 @@ extensions = [
     "sphinx_exercise",
     "sphinxcontrib.bibtex",
     "cells",
+    "exercise_boxes",
     "formulas",
     "pictures",
 ]

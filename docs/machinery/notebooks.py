@@ -77,7 +77,8 @@ def notebook(path: Path, holes: bool = True) -> nbformat.NotebookNode:
 def _hole(name: str) -> str:
     """The cell of an exercise: a function with a hole, and its check."""
     exercise = exercises()[name]
-    return f"from minillm.exercises import check\n{exercise.hole}\n\ncheck({exercise.function})"
+    arguments = f"{exercise.function}, FAULT" if exercise.bugs else exercise.function
+    return f"from minillm.exercises import check\n{exercise.hole}\n\ncheck({arguments})"
 
 
 def write_all(chapters: Path, folder: Path) -> None:

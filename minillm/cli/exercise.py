@@ -1,10 +1,12 @@
 """Do an exercise of the book, and have it checked.
 
-Without a name, list the exercises and the ones you have solved.  With a name, write a file with a
-function that has a hole.  Fill it with any editor; --check compares it with the package on random
-cases, reports which output or gradient is wrong, at which coordinate, and gives a hint.  A second
-failure in the same place gives a second hint.  Your file runs in a process of its own: its output
-appears on standard error, and it is stopped after a minute without an answer.
+Without a name, list the exercises, with their levels (* to ***) and minutes, and the ones you have
+solved.  With a name, write a file with a function that has a hole, or with a backward pass that
+has a wrong line (find-...).  Fill the hole, or mend the line and name the fault, with any editor.
+--check compares the function with the package on random cases, reports which output or gradient is
+wrong, at which coordinate, and gives a hint.  A second failure in the same place gives a second
+hint.  Your file runs in a process of its own: its output appears on standard error, and it is
+stopped after a minute without an answer.
 
 In a notebook: from minillm.exercises import check; then check(linear), below your function linear.
 
@@ -12,11 +14,12 @@ examples:
   minillm exercise                      the list
   minillm exercise linear               writes exercises/linear.py
   minillm exercise linear --check       right or wrong, and why
-  minillm exercise linear --solution    the place in the package
+  minillm exercise linear --solution    after an attempt: the place in the package
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.errors import InputError, did_you_mean
@@ -27,7 +30,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="the exercise (default: list all)")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--check", action="store_true", help="check your answer")
-    what.add_argument("--solution", action="store_true", help="show where the package does it")
+    what.add_argument(
+        "--solution", action="store_true", help="after an attempt: where the package does it"
+    )
     parser.add_argument(
         "--dir", type=Path, default=Path("exercises"), metavar="DIR", help="your files (exercises)"
     )
@@ -48,15 +53,20 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"exercise: expected one of the list, found {args.name!r}{guess}")
     exercise = known[args.name]
     if args.solution:
-        print(exercise.solution)
+        print(desk.solution(exercise, args.dir))
         return 0
     if not args.check:
-        print(f"{desk.write(exercise, args.dir)}: fill the hole, then")
-        print(f"minillm exercise {exercise.name} --check")
+        print(f"{desk.write(exercise, args.dir)}: {_task(exercise)}, then")
+        folder = "" if args.dir == Path("exercises") else f" --dir {args.dir}"
+        print(f"minillm exercise {exercise.name} --check{folder}")
         return 0
     right, report = desk.check(exercise, args.dir)
     print(report)
     return 0 if right else 1
+
+
+def _task(exercise: Any) -> str:
+    return "mend the wrong line and name the fault" if exercise.bugs else "fill the hole"
 
 
 def _list(known: dict, progress: dict) -> None:
@@ -67,6 +77,6 @@ def _list(known: dict, progress: dict) -> None:
             chapter = exercise.chapter
             print(f"chapter {chapter}")
         mark = "x" if progress.get(name, {}).get("solved") else " "
-        print(f"  [{mark}] {name:20} {exercise.title}")
+        print(f"  [{mark}] {name:24} {exercise.stars:3} {exercise.minutes:2} min  {exercise.title}")
     solved = sum(bool(progress.get(name, {}).get("solved")) for name in known)
     print(f"{solved} of {len(known)} solved")

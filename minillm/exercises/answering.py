@@ -72,17 +72,20 @@ def run_file(name: str, path: str) -> Iterator[Report]:
     exercise = exercises()[name]
     drawn = cases(exercise)  # before the file may change anything
     try:
-        function = runpy.run_path(path).get(exercise.function)
+        defined = runpy.run_path(path)
     except BaseException as error:  # whatever the reader's code raises
         yield {"raised": _described(error, path)}
         return
+    function = defined.get(exercise.function)
     if not callable(function):
         raise InputError(f"{path}: expected a function {exercise.function}, found none")
-    yield from reports(exercise, function, drawn)
+    yield from reports(exercise, function, drawn, defined.get("FAULT", ...))
 
 
-def reports(exercise: Exercise, function: Callable, drawn: list[Case]) -> Generator[Report]:
-    """Yield a report for each case, from this process."""
+def reports(
+    exercise: Exercise, function: Callable, drawn: list[Case], fault: Any = ...
+) -> Generator[Report]:
+    """Yield a report for each case, from this process; then the kind of fault, if it is asked."""
     for case in drawn:
         report: Report = {}
         with np.errstate(all="ignore"):  # nan and infinity are wrong numbers, with a hint
@@ -95,6 +98,8 @@ def reports(exercise: Exercise, function: Callable, drawn: list[Case]) -> Genera
                 code = getattr(inspect.unwrap(function), "__code__", None)
                 report["raised"] = _described(error, code.co_filename if code else "")
         yield report
+    if exercise.bugs:
+        yield {"fault": fault}
 
 
 def _results(exercise: Exercise, function: Callable, case: Case) -> Iterator[tuple[str, Any]]:
@@ -119,7 +124,7 @@ def _results(exercise: Exercise, function: Callable, case: Case) -> Iterator[tup
 
 
 def _multiplications(function: Callable, case: Case) -> tuple[int, int]:
-    """The multiplications in products of matrices, of the forward and of the backward."""
+    """The multiplications in products of matrices, of the forward and of the backward pass."""
     with multiplications() as of_forward:
         _, backward = function(*map(counted, case.args))
     with multiplications() as of_backward:

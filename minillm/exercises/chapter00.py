@@ -3,7 +3,7 @@
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 
 
 def _squares(rng):
@@ -18,9 +18,11 @@ def _square(x):
 
 
 @exercise(
-    "the backward of a square",
+    "the backward pass of a square",
+    level=1,
+    minutes=5,
     reference=_square,
-    solution="docs/chapters/00-derivatives.md, Elementwise functions multiply",
+    solution="minillm/exercises/chapter00.py: _square",
     cases=_squares,
     gradients=("dx",),
     hints={
@@ -42,11 +44,11 @@ def square(x):
 
 
 def _rows(rng):
-    for N, I, O in ((4, 3, 2), (1, 3, 3), (5, 1, 4)):
+    for n, I, O in ((4, 3, 2), (1, 3, 3), (5, 1, 4)):
         yield (
             "",
             (
-                rng.standard_normal((N, I)),
+                rng.standard_normal((n, I)),
                 rng.standard_normal((I, O)),
                 rng.standard_normal(O),
             ),
@@ -55,18 +57,20 @@ def _rows(rng):
 
 @exercise(
     "the three gradients of a linear layer",
+    level=1,
+    minutes=15,
     reference=ops.linear,
     solution="minillm/ops/linear.py: linear",
     cases=_rows,
     gradients=("dx", "dW", "db"),
     hints={
         "dx": (
-            "Each x[n, i] reaches all outputs of its row, with the slopes W[i, :].",
-            "dx must be (N, I): multiply dy (N, O) by W transposed.",
+            "Each x[k, i] reaches all outputs of its row, with the slopes W[i, :].",
+            "dx must be (n, I): multiply dy (n, O) by W transposed.",
         ),
         "dW": (
-            "W[i, o] is used once in each row n, where x[n, i] is its slope.  Uses add up.",
-            "dW must be (I, O): multiply x transposed (I, N) by dy (N, O).",
+            "W[i, o] is used once in each row k, where x[k, i] is its slope.  Uses add up.",
+            "dW must be (I, O): multiply x transposed (I, n) by dy (n, O).",
         ),
         "db": (
             "The bias is added in every row, and uses add up.  A mean is not a sum.",
@@ -81,7 +85,7 @@ def _rows(rng):
 def linear(x, W, b):
     """Compute y = x W + b.
 
-    x (N, I), W (I, O), b (O,) -> y (N, O).  ``backward(dy)`` -> dx, dW, db.
+    x (n, I), W (I, O), b (O,) -> y (n, O).  ``backward(dy)`` -> dx, dW, db.
     """
     y = x @ W + b
 
@@ -107,9 +111,11 @@ def _matrices(rng):
 
 
 @exercise(
-    "the backward of a mean over the last axis",
+    "the backward pass of a mean over the last axis",
+    level=1,
+    minutes=10,
     reference=_mean,
-    solution="docs/chapters/00-derivatives.md, The chain rule",
+    solution="minillm/exercises/chapter00.py: _mean",
     cases=_matrices,
     gradients=("dx",),
     hints={
@@ -127,5 +133,52 @@ def mean(x):
     def backward(dy):
         dx = ...
         return dx
+
+    return y, backward
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _two_layers(rng):
+    for n in (3, 4):  # square, so that a product with a wrong transpose has the same shape
+        yield "", draw(rng, (n, n), (n, n), n, (n, n))
+
+
+@find_the_bug(
+    "find the bug: two layers",
+    level=1,
+    minutes=15,
+    cases=_two_layers,
+    gradients=("dx", "dW", "db", "dU"),
+    bugs=(
+        Bug("order", "dy @ U.T", "dy @ U", "h is the input of the layer y = h U: dh = dy U^T."),
+        Bug(
+            "factor",
+            "(1 - h**2)",
+            "(1 - h)",
+            "The slope of h = tanh(a), written with h, is 1 - h^2.",
+        ),
+        Bug("value", "dU = h.T @ dy", "dU = x.T @ dy", "y = h U: U meets h, not x."),
+        Bug("axis", "da.sum(axis=0)", "da.sum(axis=1)", "b is added in every row: sum over these."),
+        Bug("factor", "x.T @ da", "x.T @ da / len(x)", "Uses add up; a mean is not a sum."),
+    ),
+)
+def find_two_layers(x, W, b, U):
+    """Compute y = tanh(x W + b) U.
+
+    x (n, I), W (I, H), b (H,), U (H, O) -> y (n, O).  ``backward(dy)`` -> dx, dW, db, dU.
+    """
+    h = np.tanh(x @ W + b)
+    y = h @ U
+
+    def backward(dy):
+        dU = h.T @ dy
+        dh = dy @ U.T
+        da = dh * (1 - h**2)
+        dx = da @ W.T
+        dW = x.T @ da
+        db = da.sum(axis=0)
+        return dx, dW, db, dU
 
     return y, backward

@@ -30,13 +30,15 @@ def _texts(rng):
 
 @exercise(
     "count the n-grams of a text",
+    level=1,
+    minutes=10,
     reference=_count_ngrams,
-    solution="docs/chapters/01-counting.md, def ngrams",
+    solution="minillm/exercises/chapter01.py: _count_ngrams",
     cases=_texts,
     outputs=("counts",),
     hints={
         "counts": (
-            "An n-gram begins at each place after which n characters are left, the last included.",
+            "An n-gram starts wherever n characters are left, the last such position included.",
             "A text of T characters has T - n + 1 of them: text[k : k + n] for k in "
             "range(len(text) - n + 1).  A new n-gram begins with the count 0.",
         ),
@@ -45,7 +47,7 @@ def _texts(rng):
 def count_ngrams(text, n):
     """Count the n-grams of a text: text (str), n -> a dictionary from n-grams (str) to counts."""
     counts = {}
-    # all places at which an n-gram begins
+    # all positions at which an n-gram begins
     starts = ...
     for start in starts:
         ngram = text[start : start + n]
@@ -68,6 +70,9 @@ def _predictions(rng):
 
 @exercise(
     "nats, bits and perplexity",
+    level=1,
+    minutes=10,
+    name="perplexity",
     reference=_three_units,
     solution="minillm/metrics.py: perplexity",
     cases=_predictions,
@@ -87,12 +92,15 @@ def _predictions(rng):
         ),
     },
 )
-def perplexity(p):
-    """Measure a model: p (T,), the probability that it gave to each token -> three numbers."""
+def three_units(p):
+    """Measure a model.
+
+    p (T,), the probability that it gave to each token -> nats, bits, perplexity PP.
+    """
     nats = ...
     bits = ...
-    perplexity = ...
-    return nats, bits, perplexity
+    PP = ...
+    return nats, bits, PP
 
 
 def _add_k(counts, k):
@@ -111,6 +119,8 @@ def _tables(rng):
 
 @exercise(
     "smooth a table of counts by add-k",
+    level=1,
+    minutes=10,
     name="add-k",
     reference=_add_k,
     solution="minillm/models/ngram.py: add_k",
@@ -147,6 +157,8 @@ def _one_context(rng):
 
 @exercise(
     "absolute discounting after one context",
+    level=2,
+    minutes=15,
     reference=_absolute,
     solution="minillm/models/ngram.py: discounted",
     cases=_one_context,
@@ -186,6 +198,8 @@ def _counts_of_counts(rng):
 
 @exercise(
     "the three discounts of Kneser-Ney",
+    level=1,
+    minutes=10,
     name="kneser-ney-discounts",
     reference=kneser_ney_discounts,
     solution="minillm/models/ngram.py: kneser_ney_discounts",
@@ -228,6 +242,8 @@ def _pairs(rng):
 
 @exercise(
     "continuation counts",
+    level=2,
+    minutes=15,
     reference=_continuation_counts,
     solution="minillm/models/ngram.py: adjusted_counts",
     cases=_pairs,
@@ -251,3 +267,52 @@ def continuation_counts(pairs):
     count = ...
     p = ...
     return count, p
+
+
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _interpolation(counts, weight, floor):
+    V = len(counts)
+    unigram = (1 - floor) * counts.sum(axis=0) / counts.sum() + floor / V
+    totals = counts.sum(axis=1, keepdims=True)
+    bigram = counts / np.maximum(totals, 1)
+    return np.where(totals > 0, weight * bigram + (1 - weight) * unigram, unigram)
+
+
+def _word_pairs(rng):
+    yield "", (rng.integers(1, 9, (4, 4)), 0.7, 0.1)
+    yield "", (rng.integers(1, 9, (3, 3)), 0.2, 0.5)
+    yield "a context that was never seen", (np.array([[2, 1, 0], [0, 0, 0], [3, 0, 1]]), 0.7, 0.1)
+
+
+@exercise(
+    "interpolation of three models",
+    level=2,
+    minutes=15,
+    reference=_interpolation,
+    solution="minillm/exercises/chapter01.py: _interpolation",
+    cases=_word_pairs,
+    outputs=("p",),
+    hints={
+        "p": (
+            "The unigram counts of w are the pairs that end in w, over all pairs.  Its mixture "
+            "with 1 / V is what each context is mixed with.",
+            "unigram = (1 - floor) * counts.sum(axis=0) / counts.sum() + floor / V; a row is "
+            "weight * counts / its total + (1 - weight) * unigram.",
+        ),
+        "a context that was never seen": (
+            "A row of zeros has no bigram estimate, and its probabilities must sum to 1 too.",
+            "Give such a row the unigram mixture alone: np.where(totals > 0, ..., unigram).",
+        ),
+    },
+)
+def interpolation(counts, weight, floor):
+    """Mix the relative frequencies of pairs with those of words, and these with 1 / V.
+
+    counts (V, V): counts[a, w] is how often w followed a.  weight is the share of the pairs, where
+    a was seen at all; in the rest, floor is the share of 1 / V -> p (V, V), p[a, w] = P(w | a).
+    """
+    V = len(counts)
+    p = ...
+    return p

@@ -4,7 +4,7 @@ import numpy as np
 
 from minillm import ops
 from minillm.decoding import sampling
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.ops.softmax import softmax_forward as softmax_of_the_package
 from minillm.training.optimisers import Adam
 
@@ -18,6 +18,8 @@ def _logits(rng):
 
 @exercise(
     "softmax of logits of any size",
+    level=1,
+    minutes=10,
     reference=softmax_of_the_package,
     solution="minillm/ops/softmax.py: softmax_forward",
     cases=_logits,
@@ -41,7 +43,9 @@ def softmax_forward(x):
 
 
 @exercise(
-    "the backward of softmax",
+    "the backward pass of softmax",
+    level=2,
+    minutes=20,
     reference=ops.softmax,
     solution="minillm/ops/softmax.py: softmax_backward",
     cases=lambda rng: list(_logits(rng))[:2],
@@ -74,6 +78,8 @@ def _predictions(rng):
 
 @exercise(
     "cross-entropy and its gradient",
+    level=2,
+    minutes=15,
     reference=ops.cross_entropy,
     solution="minillm/ops/cross_entropy.py: cross_entropy",
     cases=_predictions,
@@ -86,18 +92,18 @@ def _predictions(rng):
         ),
         "dlogits": (
             "One prediction has the gradient p - y, where y is 1 at the target.  How much of it "
-            "does each row get, if the loss is the mean over N rows?",
-            "p is np.exp(log_p), y is np.eye(V)[targets].  Divide by N.",
+            "does each row get, if the loss is the mean over n rows?",
+            "p is np.exp(log_p), y is np.eye(V)[targets].  Divide by n.",
         ),
     },
 )
 def cross_entropy(logits, targets):
-    """Mean cross-entropy in nats: logits (N, V), targets (N,) -> loss.
+    """Mean cross-entropy in nats: logits (n, V), targets (n,) -> loss.
 
     ``backward(dloss=1.0)`` -> dlogits.
     """
-    N, V = logits.shape
-    rows = np.arange(N)
+    n, V = logits.shape
+    rows = np.arange(n)
     z = logits - logits.max(axis=-1, keepdims=True)
     log_p = z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
     loss = ...
@@ -116,20 +122,22 @@ def _lookups(rng):
 
 @exercise(
     "the gradient of a table of embeddings",
+    level=2,
+    minutes=10,
     reference=ops.embedding,
     solution="minillm/ops/embedding.py: embedding_backward",
     cases=_lookups,
     gradients=("dE",),
     hints={
         "dE": (
-            "Row v of E is used at all places where ids == v, with the slope 1.  Uses add up.",
-            "Begin with np.zeros_like(E), and add each dy[n] to row ids[n].  dE[ids] += dy keeps "
+            "Row v of E is used at all positions where ids == v, with the slope 1.  Uses add up.",
+            "Begin with np.zeros_like(E), and add each dy[k] to row ids[k].  dE[ids] += dy keeps "
             "only the last of equal ids; np.add.at(dE, ids, dy) adds all.",
         ),
     },
 )
 def embedding(ids, E):
-    """Look up rows: y = E[ids].  ids (N,), E (V, D) -> y (N, D).  ``backward(dy)`` -> dE (V, D)."""
+    """Look up rows: y = E[ids].  ids (n,), E (V, D) -> y (n, D).  ``backward(dy)`` -> dE (V, D)."""
     y = E[ids]
 
     def backward(dy):
@@ -157,6 +165,8 @@ def _steps(rng):
 
 @exercise(
     "one step of Adam",
+    level=2,
+    minutes=20,
     reference=_adam,
     solution="minillm/training/optimisers.py: _adam_update",
     cases=_steps,
@@ -188,7 +198,7 @@ def _steps(rng):
     },
 )
 def adam(p, g, m, v, t, learning_rate, beta1, beta2, eps):
-    """Take step t (1 is the first) of Adam: parameters p and gradient g -> m, v, p, all (N,).
+    """Take step t (1 is the first) of Adam: parameters p and gradient g -> m, v, p, all (n,).
 
     m and v are the averages before the step.  Those returned are not corrected.
     """
@@ -207,6 +217,8 @@ def _draws(rng):
 
 @exercise(
     "probabilities to draw from: temperature and top-k",
+    level=2,
+    minutes=15,
     reference=lambda logits, temperature, k: sampling.next_probabilities(
         logits, temperature, top_k=k
     ),
@@ -240,3 +252,128 @@ def next_probabilities(logits, temperature, k):
     kept = ...
     p = ...
     return p
+
+
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _training_loop(x, targets, V, rate, momentum, batch, epochs):
+    W = np.zeros((x.shape[1], V))
+    u, losses = np.zeros_like(W), []
+    for _ in range(epochs):
+        for start in range(0, len(x), batch):
+            rows, ids = x[start : start + batch], targets[start : start + batch]
+            logits, linear_backward = ops.linear(rows, W)
+            _, loss_backward = ops.cross_entropy(logits, ids)
+            u = momentum * u + linear_backward(loss_backward(1.0))[1]
+            W = W - rate * u
+        losses.append(float(ops.cross_entropy(x @ W, targets)[0]))
+    return W, np.array(losses)
+
+
+def _trainings(rng):
+    for label, n, momentum, batch, epochs in (
+        ("one step", 6, 0.9, 6, 1),
+        ("without momentum", 6, 0.0, 3, 2),
+        ("momentum", 6, 0.9, 3, 3),
+        ("a smaller last batch", 7, 0.5, 3, 2),
+    ):
+        yield label, (*draw(rng, (n, 3)), rng.integers(0, 4, n), 4, 0.3, momentum, batch, epochs)
+
+
+@exercise(
+    "a whole training loop",
+    level=3,
+    minutes=40,
+    reference=_training_loop,
+    solution="minillm/exercises/chapter02.py: _training_loop",
+    cases=_trainings,
+    outputs=("W", "losses"),
+    hints={
+        "one step": (
+            "There is one step from W = 0, where p = 1 / V: the gradient is x^T (p - y) over the "
+            "number of rows, and W goes against it.  The loss is measured after the step.",
+            "dlogits = (p - np.eye(V)[ids]) / len(ids), u = momentum * u + rows.T @ dlogits, "
+            "W = W - rate * u; then -np.log(p[np.arange(n), targets]).mean() with a new p.",
+        ),
+        "without momentum": (
+            "Each batch is a step, with the p of the new W and a mean over the rows of the batch.",
+            "for start in range(0, n, batch): rows = x[start : start + batch], and p is computed "
+            "again for these rows.",
+        ),
+        "momentum": (
+            "The velocity is kept from step to step, and from epoch to epoch.",
+            "u begins at zero once, before all loops: u = momentum * u + gradient.",
+        ),
+        "a smaller last batch": (
+            "The last batch has fewer rows, and the mean is over these.  No row is left out.",
+            "Divide by len(ids) of the batch, not by batch.",
+        ),
+    },
+)
+def training_loop(x, targets, V, rate, momentum, batch, epochs):
+    """Train the layer logits = x W by gradient descent with momentum.
+
+    x (n, D), targets (n,) of V classes.  W (D, V) and the velocity u begin at zero.  An epoch takes
+    the rows in their order, ``batch`` at a time; the last batch may be smaller.  After each batch,
+    u becomes momentum u + the gradient of the batch's mean cross-entropy, and W becomes W - rate u
+    -> W, losses (epochs,): the mean loss of all rows after each epoch.
+    """
+    # as many lines as you need
+    W, losses = ...
+    return W, losses
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _classified(rng):
+    for n in (3, 4):
+        yield "", (*draw(rng, (5, n), (n, n)), rng.integers(0, n, 5))
+
+
+@find_the_bug(
+    "find the bug: a classifier",
+    level=1,
+    minutes=15,
+    cases=_classified,
+    outputs=("loss",),
+    gradients=("dx", "dW"),
+    bugs=(
+        Bug(
+            "sign",
+            "targets] -= 1",
+            "targets] += 1",
+            "The gradient with respect to the logits is p - y.",
+        ),
+        Bug("factor", "dloss * dlogits / n", "dloss * dlogits", "The loss is a mean over n rows."),
+        Bug("order", "dlogits @ W.T", "dlogits @ W", "logits = x W: dx = dlogits W^T."),
+        Bug(
+            "factor",
+            "dloss * dlogits / n",
+            "dlogits / n",
+            "Every gradient has the upstream gradient in it.",
+        ),
+    ),
+)
+def find_classifier(x, W, targets):
+    """Compute the mean cross-entropy of the logits x W.
+
+    x (n, D), W (D, V), targets (n,) -> loss.  ``backward(dloss)`` -> dx, dW.
+    """
+    n = len(x)
+    rows = np.arange(n)
+    logits = x @ W
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    p = p / p.sum(axis=1, keepdims=True)
+    loss = -np.log(p[rows, targets]).mean()
+
+    def backward(dloss):
+        dlogits = p.copy()
+        dlogits[rows, targets] -= 1
+        dlogits = dloss * dlogits / n
+        dW = x.T @ dlogits
+        dx = dlogits @ W.T
+        return dx, dW
+
+    return loss, backward

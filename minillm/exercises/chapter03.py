@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.models import word2vec
 
 SIGMOID = """
@@ -30,6 +30,8 @@ def _predictions(rng):
 
 @exercise(
     "the loss of negative sampling and its gradients",
+    level=2,
+    minutes=20,
     reference=_prediction,
     solution="minillm/models/word2vec.py: _logistic_loss",
     cases=_predictions,
@@ -93,6 +95,8 @@ def _windows(rng):
 
 @exercise(
     "CBOW: the gradient with respect to each vector of a mean",
+    level=2,
+    minutes=10,
     reference=_mean_input,
     solution="minillm/models/word2vec.py: _train_sentences",
     cases=_windows,
@@ -139,6 +143,8 @@ def _counts(rng):
 
 @exercise(
     "the probability that a word stays",
+    level=1,
+    minutes=10,
     reference=lambda counts, threshold: word2vec.keep_table(counts, threshold) / 2**32,
     solution="minillm/models/word2vec.py: keep_table",
     cases=_counts,
@@ -175,6 +181,8 @@ def _noise_cases(rng):
 
 @exercise(
     "the distribution of the negative samples",
+    level=1,
+    minutes=5,
     reference=_noise,
     solution="minillm/models/word2vec.py: alias_table",
     cases=_noise_cases,
@@ -200,6 +208,8 @@ def _word_probability(h, U, turns):
 
 @exercise(
     "hierarchical softmax: the probability of a word",
+    level=1,
+    minutes=5,
     reference=_word_probability,
     solution="minillm/models/word2vec.py: _logistic_loss",
     cases=_predictions,
@@ -222,3 +232,113 @@ def path_probability(h, U, turns):
     s = U @ h
     p = ...
     return p
+
+
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _ppmi(counts):
+    total = counts.sum()
+    expected = counts.sum(axis=1, keepdims=True) * counts.sum(axis=0) / total
+    seen = np.where(counts > 0, counts, 1)
+    return np.where(counts > 0, np.maximum(0, np.log(seen / np.maximum(expected, 1e-9))), 0.0)
+
+
+def _cooccurrences(rng):
+    yield "", (rng.integers(1, 20, (3, 4)),)
+    yield "pairs that never occur", (np.array([[9, 0, 1], [1, 5, 0], [0, 2, 7]]),)
+    yield "pairs that never occur", (np.array([[4, 0], [0, 0], [1, 3]]),)
+
+
+@exercise(
+    "positive pointwise mutual information of a table",
+    level=2,
+    minutes=15,
+    reference=_ppmi,
+    solution="minillm/exercises/chapter03.py: _ppmi",
+    cases=_cooccurrences,
+    outputs=("ppmi",),
+    hints={
+        "ppmi": (
+            "PMI compares P(a, b) with P(a) P(b).  Each is a share of all pairs; what is below 0 "
+            "counts as 0.",
+            "ln(counts * total / (row sums * column sums)), the row sums with keepdims=True, then "
+            "np.maximum(0, ...).",
+        ),
+        "pairs that never occur": (
+            "The logarithm of 0 is minus infinity, and 0/0 is no number: both become 0.",
+            "np.where(counts > 0, ..., 0).",
+        ),
+    },
+)
+def ppmi(counts):
+    """Compute max(0, ln(P(a, b) / (P(a) P(b)))) for a table of pairs; 0 for a pair without counts.
+
+    counts (V, C): how often the word a occurred with the context b -> ppmi (V, C).
+    """
+    table = ...
+    return table
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _pair_and_noise(rng):
+    yield "", (*draw(rng, (5, 3), (5, 3)), 2, np.array([1, 4, 4, 0]), np.array([1, 0, 0, 0]))
+    yield "", (*draw(rng, (4, 4), (4, 4)), 1, np.array([3, 1, 3]), np.array([1, 0, 0]))
+
+
+@find_the_bug(
+    "find the bug: skip-gram with its two tables",
+    level=2,
+    minutes=15,
+    cases=_pair_and_noise,
+    imports=SIGMOID,
+    outputs=("loss",),
+    gradients=("dE", "dU"),
+    bugs=(
+        Bug(
+            "path",
+            "np.add.at(dU, ids, np.outer(ds, h))",
+            "dU[ids] = np.outer(ds, h)",
+            "An id may be drawn twice.  Uses add up, and an assignment keeps only the last.",
+        ),
+        Bug(
+            "sign",
+            "sigmoid(s) - labels",
+            "labels - sigmoid(s)",
+            "The gradient with respect to a score is probability minus label.",
+        ),
+        Bug(
+            "value",
+            "ds @ U[ids]",
+            "ds @ E[ids]",
+            "s = U[ids] h: the slope with respect to h is U[ids].",
+        ),
+        Bug(
+            "value",
+            "np.outer(ds, h)",
+            "np.outer(s, h)",
+            "Row m of U has the slope h, times the gradient with respect to its score.",
+        ),
+    ),
+)
+def find_skip_gram(E, U, center, ids, labels):
+    """Compute the loss of a word with a neighbour and some noise words.
+
+    E and U (V, D) are the tables; center is the word's id, ids (M,) those of the neighbour and the
+    noise, which may be equal; labels (M,), 1 or 0 -> loss.  ``backward(dloss)`` -> dE, dU.
+    """
+    h = E[center]
+    s = U[ids] @ h
+    loss = -np.log(sigmoid(np.where(labels == 1, s, -s))).sum()
+
+    def backward(dloss):
+        ds = dloss * (sigmoid(s) - labels)
+        dh = ds @ U[ids]
+        dE, dU = np.zeros_like(E), np.zeros_like(U)
+        dE[center] = dh
+        np.add.at(dU, ids, np.outer(ds, h))
+        return dE, dU
+
+    return loss, backward

@@ -3,7 +3,7 @@
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import draw, exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.training.optimisers import clip_global_norm
 
 # --- one step -----------------------------------------------------------------------
@@ -27,6 +27,8 @@ def _rnn_step(x, h_prev, W_x, W_h, b):
 
 @exercise(
     "one step of a recurrent network, forward",
+    level=1,
+    minutes=5,
     reference=lambda *args: _rnn_step(*args)[0],
     solution="minillm/ops/rnn.py: rnn_forward",
     cases=_steps,
@@ -71,6 +73,8 @@ STEP_HINTS = {
 
 @exercise(
     "one step of a recurrent network, backward",
+    level=2,
+    minutes=15,
     reference=_rnn_step,
     solution="minillm/ops/rnn.py: rnn_backward",
     cases=_steps,
@@ -112,6 +116,8 @@ def _rnn(x, h0, W_x, W_h, b):
 
 @exercise(
     "backpropagation through time",
+    level=3,
+    minutes=30,
     reference=_rnn,
     solution="minillm/ops/rnn.py: rnn_backward",
     cases=_sequences,
@@ -202,6 +208,8 @@ def _states(rng):
 
 @exercise(
     "an initial state that is learned",
+    level=2,
+    minutes=15,
     reference=_learned_state,
     solution="minillm/ops/rnn.py: rnn_backward",
     cases=_states,
@@ -264,6 +272,8 @@ def _gradients(rng):
 
 @exercise(
     "clipping by the global norm",
+    level=1,
+    minutes=10,
     reference=_clipped,
     solution="minillm/training/optimisers.py: clip_global_norm",
     cases=_gradients,
@@ -280,7 +290,132 @@ def _gradients(rng):
     },
 )
 def clip(dW, db, maximum):
-    """DW and db, scaled so that their norm as one long vector is at most ``maximum``."""
+    """Scale dW and db so that their norm, as one long vector, is at most ``maximum``."""
     norm = ...
     factor = ...
     return dW * factor, db * factor
+
+
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _truncated(x, h0, W, dhs, k):
+    h, hs = h0, []
+    for t in range(x.shape[1]):
+        h = np.tanh(x[:, t] + h @ W)
+        hs.append(h)
+    dx, dW, dh = np.zeros_like(x), np.zeros_like(W), np.zeros_like(h0)
+    for t in reversed(range(x.shape[1])):
+        carried = 0 if (t + 1) % k == 0 else dh
+        dx[:, t] = (dhs[:, t] + carried) * (1 - hs[t] ** 2)
+        dW += (hs[t - 1] if t > 0 else h0).T @ dx[:, t]
+        dh = dx[:, t] @ W.T
+    return np.stack(hs, axis=1), dx, dW
+
+
+def _windows(rng):
+    for B, T, H, k in ((2, 3, 2, 3), (2, 4, 3, 2), (3, 6, 2, 3), (1, 3, 2, 1)):
+        label = "one window" if k == T else "windows"
+        yield label, (*draw(rng, (B, T, H), (B, H), (H, H), (B, T, H)), k)
+
+
+@exercise(
+    "backpropagation that is cut at the borders of windows",
+    level=2,
+    minutes=25,
+    reference=_truncated,
+    solution="minillm/exercises/chapter04.py: _truncated",
+    cases=_windows,
+    outputs=("hs", "dx", "dW"),
+    hints={
+        "one window": (
+            "With one window, this is backpropagation through time: x[:, t] is a part of the "
+            "pre-activation, and W multiplies the state before the step.",
+            "From the last step to the first: dh = dhs[:, t] + da @ W.T of the step after; "
+            "da = dh * (1 - h_t**2); dx[:, t] = da; dW += h_prev.T @ da.",
+        ),
+        "windows": (
+            "The state goes on from window to window, and no gradient comes back over the border: "
+            "not even from the first step of a window to the last of the one before.",
+            "Where t + 1 is a multiple of k, what comes from step t + 1 is 0.  W is used in all "
+            "windows: uses add up.",
+        ),
+    },
+)
+def truncated(x, h0, W, dhs, k):
+    """Run h_t = tanh(x_t + h_{t-1} W), and go back through windows of k steps.
+
+    x (B, T, H), T a multiple of k, h0 (B, H), W (H, H); dhs (B, T, H), the gradient that each state
+    receives from the output -> hs (B, T, H), dx, dW, where the gradient does not cross the borders
+    of windows: it is not that of the whole sequence.
+    """
+    # as many lines as you need
+    hs, dx, dW = ...
+    return hs, dx, dW
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _leaky(rng):
+    for B, T, H in ((3, 2, 3), (2, 4, 2)):
+        yield "", (*draw(rng, (B, T, H), (B, H)), rng.uniform(0.2, 0.8, H), *draw(rng, (H, H)))
+
+
+@find_the_bug(
+    "find the bug: a network that keeps a part of its state",
+    level=2,
+    minutes=20,
+    cases=_leaky,
+    outputs=("hs",),
+    gradients=("dx", "dh0", "dk", "dW"),
+    bugs=(
+        Bug(
+            "path",
+            "dh = dh * k + da @ W.T",
+            "dh = da @ W.T",
+            "h_prev has two uses in a step: k h_prev, and h_prev W.  Uses add up.",
+        ),
+        Bug(
+            "sign",
+            "h_prev - n",
+            "n - h_prev",
+            "h = k h_prev + (1 - k) n: k has the slope h_prev - n.",
+        ),
+        Bug("value", "h_prev.T @ da", "hs[:, t].T @ da", "W multiplies the state before the step."),
+        Bug(
+            "factor",
+            "(1 - n**2)",
+            "(1 - n)",
+            "The slope of n = tanh(a), written with n, is 1 - n^2.",
+        ),
+        Bug("order", "da @ W.T", "da @ W", "h_prev is the input of h_prev W: da W^T."),
+        Bug("path", "dh = dh + dhs[:, t]", "dh = dhs[:, t]", "h_t is also used in step t + 1."),
+    ),
+)
+def find_leaky_rnn(x, h0, k, W):
+    """Run h_t = k h_{t-1} + (1 - k) tanh(x_t + h_{t-1} W), with a share k of its own for each unit.
+
+    x (B, T, H), h0 (B, H), k (H,), W (H, H) -> hs (B, T, H).  ``backward(dhs)`` -> dx, dh0, dk, dW.
+    """
+    h, hs, ns = h0, [], []
+    for t in range(x.shape[1]):
+        n = np.tanh(x[:, t] + h @ W)
+        h = k * h + (1 - k) * n
+        hs.append(h)
+        ns.append(n)
+    hs = np.stack(hs, axis=1)
+
+    def backward(dhs):
+        dx, dk, dW, dh = (np.zeros_like(array) for array in (x, k, W, h0))
+        for t in reversed(range(x.shape[1])):
+            h_prev, n = hs[:, t - 1] if t > 0 else h0, ns[t]
+            dh = dh + dhs[:, t]
+            dk += (dh * (h_prev - n)).sum(axis=0)
+            da = dh * (1 - k) * (1 - n**2)
+            dx[:, t] = da
+            dW += h_prev.T @ da
+            dh = dh * k + da @ W.T
+        return dx, dh, dk, dW
+
+    return hs, backward

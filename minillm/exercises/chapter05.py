@@ -3,7 +3,7 @@
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import draw, exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.ops.activations import logistic as sigmoid
 
 SIGMOID = """
@@ -38,6 +38,8 @@ def _steps(rng):
 
 @exercise(
     "one step of an LSTM, forward",
+    level=1,
+    minutes=10,
     reference=_step_forward,
     solution="minillm/ops/lstm.py: _cell",
     cases=_steps,
@@ -114,7 +116,9 @@ SIDE_BY_SIDE = (
 
 
 @exercise(
-    "the backward of an LSTM cell",
+    "the backward pass of an LSTM cell",
+    level=2,
+    minutes=25,
     reference=_cell,
     solution="minillm/ops/lstm.py: lstm_backward",
     cases=_cells,
@@ -228,6 +232,8 @@ LSTM_HINTS = {
 
 @exercise(
     "a whole LSTM, backward through time",
+    level=3,
+    minutes=45,
     reference=_lstm,
     solution="minillm/ops/lstm.py: lstm_backward",
     cases=_sequences,
@@ -294,6 +300,8 @@ def _rows_of_lengths(rng):
 
 @exercise(
     "an LSTM whose rows end early",
+    level=3,
+    minutes=30,
     reference=_lstm_with_lengths,
     solution="minillm/ops/lstm.py: lstm_backward",
     cases=_rows_of_lengths,
@@ -368,6 +376,8 @@ def _gru_steps(rng):
 
 @exercise(
     "one step of a GRU, forward",
+    level=1,
+    minutes=10,
     reference=_gru_step,
     solution="minillm/ops/gru.py: _cell",
     cases=_gru_steps,
@@ -423,6 +433,8 @@ GRU_GATES = {
 
 @exercise(
     "a whole GRU, backward through time",
+    level=3,
+    minutes=40,
     reference=_gru,
     solution="minillm/ops/gru.py: gru_backward",
     cases=_gru_sequences,
@@ -496,5 +508,170 @@ def gru(x, h0, W_x, W_h, b_x, b_h):
             db_h += da_h.sum(axis=0)
             dh = ...
         return dx, dh, dW_x, dW_h, db_x, db_h
+
+    return np.stack(hs, axis=1), backward
+
+
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _coupled_cell(a, c_prev, p):
+    a_f, a_g, a_o = np.split(a, 3, axis=1)
+    f, g = sigmoid(a_f), np.tanh(a_g)
+    c = f * c_prev + (1 - f) * g
+    o, tanh_c = sigmoid(a_o + p * c), np.tanh(c)
+
+    def backward(dh, dc):
+        da_o = dh * tanh_c * o * (1 - o)
+        dc = dc + dh * o * (1 - tanh_c**2) + da_o * p
+        da_f = dc * (c_prev - g) * f * (1 - f)
+        da_g = dc * (1 - f) * (1 - g**2)
+        return np.concatenate([da_f, da_g, da_o], axis=1), dc * f, (da_o * c).sum(axis=0)
+
+    def given(dh, dc):
+        zeros = np.zeros_like(c)
+        return backward(zeros if dh is None else dh, zeros if dc is None else dc)
+
+    return (o * tanh_c, c), given
+
+
+def _coupled(rng):
+    for B, H in ((2, 2), (3, 4)):
+        yield "", draw(rng, (B, 3 * H), (B, H), H)
+
+
+@exercise(
+    "a cell with a coupled gate and a peephole",
+    level=3,
+    minutes=40,
+    reference=_coupled_cell,
+    solution="minillm/exercises/chapter05.py: _coupled_cell",
+    cases=_coupled,
+    imports=SIGMOID,
+    outputs=("h", "c"),
+    gradients=("da", "dc_prev", "dp"),
+    hints={
+        "h": (
+            "What is not kept is replaced, in c; and the output gate sees the new cell through the "
+            "peephole, before its sigmoid.",
+            "c = f * c_prev + (1 - f) * g; o = sigmoid(a_o + p * c), with the new c; then "
+            "h = o * np.tanh(c).",
+        ),
+        "dc_prev": (
+            "c has three uses: the next step, tanh(c), and the peephole.  Uses add up.",
+            "da_o = dh * tanh_c * o * (1 - o); dc = dc + dh * o * (1 - tanh_c**2) + da_o * p; then "
+            "dc_prev = dc * f.",
+        ),
+        "dp": (
+            "p is used in every row, with the slope c, the new cell.",
+            "dp = (da_o * c).sum(axis=0).",
+        ),
+        "da": (
+            "Is dc complete?  c has three uses: the next step, tanh(c), and the peephole.",
+            "dc = dc + dh * o * (1 - tanh_c**2) + da_o * p, before the other gates.",
+        ),
+        "da:only": (
+            "dc_prev is right, so dc is complete.  f is used twice: it keeps the old cell, and "
+            "1 - f lets the proposal in.  Each gate has a slope of its own.",
+            "dc * (c_prev - g) * f * (1 - f), dc * (1 - f) * (1 - g**2) and "
+            "dh * tanh_c * o * (1 - o), side by side.",
+        ),
+    },
+)
+def coupled_cell(a, c_prev, p):
+    """Compute c = f c_prev + (1 - f) g and h = o tanh(c), where o = sigmoid(a_o + p c) sees c.
+
+    a (B, 3H): the pre-activations of f, g and o, side by side; c_prev (B, H), p (H,) -> h, c.
+    ``backward(dh, dc)`` -> da, dc_prev, dp.
+    """
+    a_f, a_g, a_o = np.split(a, 3, axis=1)
+    f, g = sigmoid(a_f), np.tanh(a_g)
+    c = ...
+    o = ...
+    h = ...
+
+    def backward(dh, dc):
+        dh = np.zeros_like(h) if dh is None else dh  # None means zero
+        dc = np.zeros_like(c) if dc is None else dc
+        # as many lines as you need
+        da, dc_prev, dp = ...
+        return da, dc_prev, dp
+
+    return (h, c), backward
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+@find_the_bug(
+    "find the bug: an LSTM",
+    level=3,
+    minutes=25,
+    cases=lambda rng: list(_sequences(rng))[1:],
+    imports=SIGMOID,
+    outputs=("hs",),
+    gradients=("dx", "dh0", "dc0", "dW_x", "dW_h", "db"),
+    bugs=(
+        Bug(
+            "path",
+            "dc = dc + dh * o * (1 - tanh_c**2)",
+            "dc = dh * o * (1 - tanh_c**2)",
+            "c_t has two uses: in h_t, and in the cell of the next step.",
+        ),
+        Bug(
+            "order",
+            "df, di, dg = dc * c_prev, dc * g, dc * i",
+            "df, di, dg = dc * g, dc * c_prev, dc * i",
+            "c = f c_prev + i g: each factor gets dc times the other factor of its product.",
+        ),
+        Bug(
+            "value",
+            "dW_h += h_prev.T @ da",
+            "dW_h += (o * tanh_c).T @ da",
+            "W_h multiplies the state before the step.",
+        ),
+        Bug("factor", "dg * (1 - g**2)", "dg * g * (1 - g)", "g is a tanh, not a sigmoid."),
+        Bug(
+            "value",
+            "do = dh * tanh_c",
+            "do = dh * c_prev",
+            "h = o tanh(c): do has the factor tanh(c).",
+        ),
+        Bug("path", "dc * f\n", "np.zeros_like(dc)\n", "c_prev is used in c = f c_prev + i g."),
+    ),
+)
+def find_lstm(x, h0, c0, W_x, W_h, b):
+    """Run an LSTM over a whole sequence, with the gates in the order i, f, g, o.
+
+    x (B, T, I), h0 and c0 (B, H), W_x (I, 4H), W_h (H, 4H), b (4H,) -> hs (B, T, H).
+    ``backward(dhs)`` -> dx, dh0, dc0, dW_x, dW_h, db.
+    """
+    h, c, hs, kept = h0, c0, [], []
+    for t in range(x.shape[1]):
+        h_prev, c_prev = h, c
+        i, f, g, o = np.split(x[:, t] @ W_x + h_prev @ W_h + b, 4, axis=1)
+        i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
+        c = f * c_prev + i * g
+        h = o * np.tanh(c)
+        hs.append(h)
+        kept.append((h_prev, c_prev, i, f, g, o, np.tanh(c)))
+
+    def backward(dhs):
+        dx, dW_x, dW_h, db = (np.zeros_like(array) for array in (x, W_x, W_h, b))
+        dh, dc = np.zeros_like(h0), np.zeros_like(c0)
+        for t in reversed(range(x.shape[1])):
+            h_prev, c_prev, i, f, g, o, tanh_c = kept[t]
+            dh = dh + dhs[:, t]
+            do = dh * tanh_c
+            dc = dc + dh * o * (1 - tanh_c**2)
+            df, di, dg = dc * c_prev, dc * g, dc * i
+            parts = [di * i * (1 - i), df * f * (1 - f), dg * (1 - g**2), do * o * (1 - o)]
+            da = np.concatenate(parts, axis=1)
+            dx[:, t] = da @ W_x.T
+            dW_x += x[:, t].T @ da
+            dW_h += h_prev.T @ da
+            db += da.sum(axis=0)
+            dh, dc = da @ W_h.T, dc * f
+        return dx, dh, dc, dW_x, dW_h, db
 
     return np.stack(hs, axis=1), backward

@@ -3,7 +3,7 @@
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.models.teacher_forcing import teacher_forcing as reference_teacher_forcing
 from minillm.ops.padding import length_mask
 
@@ -27,8 +27,10 @@ def _states(rng):
 
 @exercise(
     "the last valid state of each row, and its backward",
+    level=1,
+    minutes=10,
     reference=_last_state,
-    solution="docs/chapters/06-shapes.md, Many to one: pooling",
+    solution="minillm/exercises/chapter06.py: _last_state",
     cases=_states,
     gradients=("dhs",),
     hints={
@@ -70,6 +72,8 @@ def _predictions(rng):
 
 @exercise(
     "the mean loss over the real tokens of a padded batch",
+    level=2,
+    minutes=15,
     reference=_masked_loss,
     solution="minillm/models/teacher_forcing.py: target_loss",
     cases=_predictions,
@@ -78,17 +82,17 @@ def _predictions(rng):
     hints={
         "loss": (
             "Padding does not count, neither in the sum nor in the number that divides it.",
-            "Add nats times mask over all places, and divide by mask.sum(), not by B T.",
+            "Add nats times mask over all positions, and divide by mask.sum(), not by B T.",
         ),
         "dlogits": (
-            "Each real place has the gradient p - [v = target], each divided by the number that "
-            "divided the loss.  The places in the padding have none.",
+            "Each real position has the gradient p - [v = target], each divided by the number that "
+            "divided the loss.  The positions in the padding have none.",
             "dloss * (p - one_hot) * mask[..., None] / mask.sum()",
         ),
     },
 )
 def masked_loss(logits, targets, lengths):
-    """Compute the mean of -log p[target] over the real places, p = softmax(logits).
+    """Compute the mean of -log p[target] over the real positions, p = softmax(logits).
 
     logits (B, T, V), targets (B, T), lengths (B,) -> loss.  ``backward(dloss)`` -> dlogits.
     """
@@ -114,6 +118,8 @@ def _targets(rng):
 
 @exercise(
     "the inputs of a decoder, from its targets",
+    level=1,
+    minutes=5,
     reference=reference_teacher_forcing,
     solution="minillm/models/teacher_forcing.py: teacher_forcing",
     cases=_targets,
@@ -131,3 +137,122 @@ def teacher_forcing(targets, bos):
     first = np.full((len(targets), 1), bos)
     inputs = ...
     return inputs
+
+
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _mean_max(hs, lengths):
+    mask = (np.arange(hs.shape[1]) < lengths[:, None])[..., None]
+    counted = np.where(mask, hs, -np.inf)
+    first = counted == counted.max(axis=1, keepdims=True)
+    mean = (hs * mask).sum(axis=1) / lengths[:, None]
+
+    def backward(dy):
+        dmean, dmax = np.split(dy, 2, axis=1)
+        return mask * (dmean / lengths[:, None])[:, None] + first * dmax[:, None]
+
+    return np.concatenate([mean, counted.max(axis=1)], axis=1), backward
+
+
+def _negative_states(rng):
+    for B, T, H, label in ((2, 3, 2, "full"), (4, 5, 3, "lengths")):
+        lengths = np.full(B, T) if label == "full" else rng.integers(1, T, size=B)
+        yield label, (rng.standard_normal((B, T, H)) - 2, lengths)
+
+
+@exercise(
+    "mean and max pooling, forward and backward",
+    level=2,
+    minutes=25,
+    reference=_mean_max,
+    solution="minillm/exercises/chapter06.py: _mean_max",
+    cases=_negative_states,
+    gradients=("dhs",),
+    hints={
+        "full": (
+            "Each state is used twice: in the mean with the slope 1 / length, and in the maximum "
+            "with the slope 1 where it is the largest, feature by feature.",
+            "dmean / length at every real step, plus dmax where hs equals hs.max(axis=1, "
+            "keepdims=True).  The mean is the first half of y.",
+        ),
+        "lengths": (
+            "The padding has no part: not in the mean, nor its number, nor in the maximum.  The "
+            "states here are mostly negative, so a padding of 0 would be the maximum.",
+            "np.where(mask, hs, -np.inf).max(axis=1), and the gradient is 0 at the padding.",
+        ),
+    },
+)
+def mean_max(hs, lengths):
+    """Join the mean and the maximum over the real steps of each row.
+
+    hs (B, T, H), lengths (B,), at least 1 -> y (B, 2H), the mean first.  ``backward(dy)`` -> dhs.
+    """
+    # as many lines as you need
+    y = ...
+
+    def backward(dy):
+        dhs = ...
+        return dhs
+
+    return y, backward
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _rows_to_pool(rng):
+    yield "", (*draw(rng, (3, 4, 2)), np.array([4, 1, 2]))
+    yield "", (*draw(rng, (2, 3, 3)), np.array([3, 2]))
+
+
+@find_the_bug(
+    "find the bug: the mean and the last state",
+    level=1,
+    minutes=15,
+    cases=_rows_to_pool,
+    gradients=("dhs",),
+    bugs=(
+        Bug(
+            "mask",
+            "dhs = mask * (",
+            "dhs = np.ones_like(hs) * (",
+            "The mean takes the real steps only; the padding has no part in y.",
+        ),
+        Bug(
+            "path",
+            "lengths - 1] += dlast",
+            "lengths - 1] = dlast",
+            "The last state has two uses: it is in the mean, too.",
+        ),
+        Bug(
+            "order",
+            "dmean, dlast = np.split",
+            "dlast, dmean = np.split",
+            "The mean is the first half of y, and the last state the second.",
+        ),
+        Bug(
+            "factor",
+            "(dmean / lengths[:, None])[:, None]",
+            "(dmean / hs.shape[1])[:, None]",
+            "The mean of a row divides by the number of its real steps.",
+        ),
+    ),
+)
+def find_pooling(hs, lengths):
+    """Join the mean of the real states of each row and its last real state.
+
+    hs (B, T, H), lengths (B,), at least 1 -> y (B, 2H).  ``backward(dy)`` -> dhs.
+    """
+    rows = np.arange(len(hs))
+    mask = (np.arange(hs.shape[1]) < lengths[:, None])[..., None]  # (B, T, 1)
+    mean = (hs * mask).sum(axis=1) / lengths[:, None]
+    y = np.concatenate([mean, hs[rows, lengths - 1]], axis=1)
+
+    def backward(dy):
+        dmean, dlast = np.split(dy, 2, axis=1)
+        dhs = mask * (dmean / lengths[:, None])[:, None]
+        dhs[rows, lengths - 1] += dlast
+        return dhs
+
+    return y, backward

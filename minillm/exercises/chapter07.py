@@ -3,7 +3,7 @@
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import draw, exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.ops.padding import length_mask
 from minillm.ops.softmax import log_softmax, softmax_backward
 from minillm.ops.softmax import masked_softmax as softmax_of_allowed
@@ -23,6 +23,8 @@ def _queries_and_keys(rng):
 
 @exercise(
     "the scores of dot attention, and their gradients",
+    level=1,
+    minutes=15,
     reference=_dot_scores,
     solution="minillm/ops/multiplicative_attention.py: multiplicative_attention_forward",
     cases=_queries_and_keys,
@@ -73,6 +75,8 @@ def _scores(rng):
 
 @exercise(
     "the softmax over the keys that are not padding",
+    level=2,
+    minutes=15,
     reference=_masked_softmax,
     solution="minillm/ops/softmax.py: masked_softmax",
     cases=_scores,
@@ -133,6 +137,8 @@ _SCORES_FIRST = (
 
 @exercise(
     "dot attention, forward and backward",
+    level=3,
+    minutes=30,
     reference=_only_context(ops.multiplicative_attention),
     solution="minillm/ops/attention.py: attend_backward",
     cases=_attention_inputs,
@@ -149,13 +155,15 @@ _SCORES_FIRST = (
             "dvalues must be (B, S, E): weights, transposed to (B, S, T), times dcontext.",
         ),
         "dquery": (
-            _SOFTMAX_FIRST + "the backward of the softmax subtracts a mean.  Then query t gets a "
+            _SOFTMAX_FIRST
+            + "the backward pass of the softmax subtracts a mean.  Then query t gets a "
             "part from each key.",
             "dscores = weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True)); "
             "dquery = dscores @ keys.",
         ),
         "dkeys": (
-            _SOFTMAX_FIRST + "the backward of the softmax subtracts a mean.  Then key j gets a "
+            _SOFTMAX_FIRST
+            + "the backward pass of the softmax subtracts a mean.  Then key j gets a "
             "part from each query.",
             "dscores = weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True)); "
             "dkeys = dscores.transpose(0, 2, 1) @ query.",
@@ -193,7 +201,9 @@ def _additive_inputs(rng):
 
 
 @exercise(
-    "the backward of additive attention",
+    "the backward pass of additive attention",
+    level=3,
+    minutes=45,
     reference=_only_context(ops.additive_attention),
     solution="minillm/ops/additive_attention.py: additive_attention_backward",
     cases=_additive_inputs,
@@ -298,8 +308,10 @@ def _decoders(rng):
 
 @exercise(
     "greedy search",
+    level=1,
+    minutes=15,
     reference=_greedy,
-    solution="docs/chapters/07-encoder-decoder.md, Writing: greedy and beam search",
+    solution="minillm/exercises/chapter07.py: _greedy",
     cases=_decoders,
     outputs=("ids",),
     hints={
@@ -353,6 +365,8 @@ def _hypotheses(rng):
 
 @exercise(
     "one step of beam search",
+    level=2,
+    minutes=25,
     reference=_beam_step,
     solution="minillm/decoding/beam.py: _extend",
     cases=_hypotheses,
@@ -360,7 +374,7 @@ def _hypotheses(rng):
     hints={
         "one hypothesis:ids": (
             "There is one hypothesis, and its logits are log probabilities already.  The best "
-            "extension comes first.  A place in the flattened array (K V) is parent times V plus "
+            "extension comes first.  An index of the flattened array (K V) is parent times V plus "
             "id.",
             "np.argsort sorts upwards: np.argsort(-sums, axis=None)[:beam], then "
             "parents, ids = np.divmod(best, V).",
@@ -384,7 +398,7 @@ def _hypotheses(rng):
             "each row: np.log(np.exp(logits).sum(axis=1, keepdims=True)).",
         ),
         "ids": (
-            "A place in the flattened array (K V) is parent times V plus id.",
+            "An index of the flattened array (K V) is parent times V plus id.",
             "parents, ids = np.divmod(best, V)",
         ),
         "new_totals": (
@@ -407,3 +421,157 @@ def beam_step(totals, logits, beam):
     parents, ids = ...
     new_totals = ...
     return parents, ids, new_totals
+
+
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _beam_search(step, state, bos, eos, limit, beam):
+    kept = [(0.0, [], state, bos)]
+    for _ in range(limit):
+        candidates = []
+        for total, ids, state, last in kept:
+            if last == eos:
+                candidates.append((total, ids, state, last))
+                continue
+            log_p, after = step(last, state)
+            candidates += [(total + log_p[k], [*ids, k], after, k) for k in range(len(log_p))]
+        kept = sorted(candidates, key=lambda candidate: -candidate[0])[:beam]
+    total, ids, _, last = kept[0]
+    return (ids[:-1] if last == eos else ids), total
+
+
+def _branching(rng):
+    """Draw models whose next token depends on the last one and on the number of steps."""
+
+    def decoder(table):
+        def step(token, state):
+            return table[state % len(table), token], state + 1
+
+        return step
+
+    eos, bos = 3, 4
+    for label, beam, limit in (
+        ("a beam of 1", 1, 4),
+        ("a beam of 3", 3, 4),
+        ("a beam of 3", 4, 5),
+        ("an end that waits", 3, 6),
+    ):
+        found = False
+        while not found:  # until a greedy search finds a worse output
+            logits = 1.5 * rng.standard_normal((6, 5, 5))
+            logits[..., bos] = -9
+            logits[..., eos] = 1 if label == "an end that waits" else -9
+            case = decoder(log_softmax(logits)), 0, bos, eos, limit
+            found = beam == 1 or _beam_search(*case, beam) != _beam_search(*case, 1)
+        yield label, (*case, beam)
+
+
+@exercise(
+    "a whole beam search",
+    level=3,
+    minutes=45,
+    reference=_beam_search,
+    solution="minillm/exercises/chapter07.py: _beam_search",
+    cases=_branching,
+    outputs=("ids", "total"),
+    hints={
+        "a beam of 1": (
+            "With one hypothesis, this is greedy search, and total sums the log-probabilities.",
+            "Each hypothesis has its own total, ids, state and last token; step(last, state) gives "
+            "log_p and the state for all its extensions.",
+        ),
+        "a beam of 3": (
+            "All extensions of all hypotheses compete, by the total of the whole hypothesis.",
+            "Collect (total + log_p[k], ids + [k], state, k) for each hypothesis and token k, and "
+            "keep the ``beam`` largest totals.",
+        ),
+        "an end that waits": (
+            "A hypothesis that ended with EOS is not extended, but it stays in the competition.",
+            "If its last token is EOS, it is a candidate as it is; EOS counts in the total, and is "
+            "not one of the ids that are returned.",
+        ),
+    },
+)
+def beam_search(step, state, bos, eos, limit, beam):
+    """Find a probable output by a search that keeps the ``beam`` best hypotheses.
+
+    ``step(id, state)`` reads one token, BOS first, and returns the log-probabilities (V,) of the
+    next one, and the state after it; it changes no state.  At each of ``limit`` steps, every
+    hypothesis that has not ended is extended by each of the V tokens; those that ended with EOS
+    stay as they are; of all of them, the ``beam`` most probable are kept -> ids of the best one, a
+    list without EOS, and its log-probability, with that of EOS if it ended.
+    """
+    # as many lines as you need
+    ids, total = ...
+    return ids, total
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _square_additive(rng):
+    for n in (3, 4):  # as many keys as queries, so that a wrong axis has the same shape
+        yield "", draw(rng, (n, 2), (n, 2), (n, n), 2)
+
+
+@find_the_bug(
+    "find the bug: additive attention",
+    level=3,
+    minutes=25,
+    cases=_square_additive,
+    outputs=("context",),
+    gradients=("dq", "dk", "dvalues", "dv"),
+    bugs=(
+        Bug(
+            "axis", "dq = dz.sum(axis=1)", "dq = dz.sum(axis=0)", "Query t is used with every key."
+        ),
+        Bug(
+            "path",
+            "weights * (dweights - (weights * dweights).sum(axis=1, keepdims=True))",
+            "weights * dweights",
+            "Each score acts on all weights of its row: the softmax divides by their sum.",
+        ),
+        Bug(
+            "factor",
+            "(1 - hidden**2)",
+            "(1 - hidden)",
+            "The slope of tanh, written with its output, is 1 - its square.",
+        ),
+        Bug(
+            "value",
+            'np.einsum("ts,tsa->a", dscores, hidden)',
+            'np.einsum("ts,tsa->a", dweights, hidden)',
+            "v is used in scores = hidden v: its upstream gradient is dscores.",
+        ),
+        Bug(
+            "order",
+            "weights.T @ dcontext",
+            "weights @ dcontext",
+            "Value s is in the context of every query t.",
+        ),
+    ),
+)
+def find_additive_attention(q, k, values, v):
+    """Compute attention with the score v . tanh(q_t + k_s) of each query and key.
+
+    q (T, A), k (S, A), values (S, E), v (A,) -> context (T, E).
+    ``backward(dcontext)`` -> dq, dk, dvalues, dv.
+    """
+    hidden = np.tanh(q[:, None] + k)  # (T, S, A)
+    scores = hidden @ v
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    weights = weights / weights.sum(axis=1, keepdims=True)
+    context = weights @ values
+
+    def backward(dcontext):
+        dvalues = weights.T @ dcontext
+        dweights = dcontext @ values.T
+        dscores = weights * (dweights - (weights * dweights).sum(axis=1, keepdims=True))
+        dv = np.einsum("ts,tsa->a", dscores, hidden)
+        dz = dscores[..., None] * v * (1 - hidden**2)
+        dq = dz.sum(axis=1)
+        dk = dz.sum(axis=0)
+        return dq, dk, dvalues, dv
+
+    return context, backward

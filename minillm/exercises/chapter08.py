@@ -3,7 +3,7 @@
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.layers.heads import join_heads, split_heads
 from minillm.layers.positions import sinusoids as reference_sinusoids
 from minillm.ops.softmax import masked_softmax
@@ -22,6 +22,8 @@ def _scores(rng):
 
 @exercise(
     "the causal mask",
+    level=1,
+    minutes=10,
     reference=_causal_mask,
     solution="minillm/ops/scaled_dot_product_attention.py: _allowed",
     cases=_scores,
@@ -51,59 +53,6 @@ def causal_mask(scores):
     return masked
 
 
-def _attention(q, k, v):
-    scores = q @ k.T / np.sqrt(q.shape[-1])
-    weights, _ = masked_softmax(scores, np.ones(scores.shape, bool))
-    return weights @ v, weights
-
-
-def _queries(rng):
-    for T, S, D, E in ((3, 4, 1, 2), (3, 4, 5, 2), (1, 3, 4, 4), (4, 1, 2, 3)):
-        yield (
-            "D = 1" if D == 1 else "",
-            (
-                rng.standard_normal((T, D)),
-                rng.standard_normal((S, D)),
-                rng.standard_normal((S, E)),
-            ),
-        )
-
-
-@exercise(
-    "scaled dot-product attention, forward",
-    reference=_attention,
-    solution="minillm/ops/scaled_dot_product_attention.py: scaled_attention_forward",
-    cases=_queries,
-    outputs=("y", "weights"),
-    hints={
-        "weights": (
-            "The weights are the softmax of the scores over the keys, the last axis.",
-            "Divide by exp_scores.sum(axis=-1, keepdims=True): each row of weights sums to 1.",
-        ),
-        "D = 1": (
-            "Here the scale is 1.  Each output is a sum of the values, by weights that sum to 1 "
-            "over the keys.",
-            "The keys are the last axis of the scores: exp_scores / exp_scores.sum(axis=-1, "
-            "keepdims=True); then y = weights @ v.",
-        ),
-        "y": (
-            "With D = 1 all is right: how are the scores scaled?",
-            "scores = q k^T / sqrt(D) with D = q.shape[-1].",
-        ),
-    },
-)
-def attention(q, k, v):
-    """Attend to all keys: y = softmax(q k^T / sqrt(D)) v.
-
-    q (T, D), k (S, D), v (S, E) -> y (T, E), weights (T, S).
-    """
-    scores = ...
-    exp_scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    weights = ...
-    y = ...
-    return y, weights
-
-
 def _causal_attention(q, k, v):
     heads = (x[None, None] for x in (q, k, v))
     y, op_backward = ops.scaled_dot_product_attention(*heads, causal=True)
@@ -120,7 +69,9 @@ def _sequences(rng):
 
 
 @exercise(
-    "the backward of causal attention",
+    "the backward pass of causal attention",
+    level=3,
+    minutes=30,
     reference=_causal_attention,
     solution="minillm/ops/scaled_dot_product_attention.py: scaled_attention_backward",
     cases=_sequences,
@@ -179,6 +130,8 @@ def _to_split(rng):
 
 @exercise(
     "split into heads, and the way back",
+    level=2,
+    minutes=15,
     reference=_split,
     solution="minillm/layers/heads.py: split_heads",
     cases=_to_split,
@@ -190,16 +143,16 @@ def _to_split(rng):
             "Reshape to (B, T, N, D/N) first, then exchange the axes 1 and 2.",
         ),
         "dx": (
-            "Each number of x goes to one place of y, so each gradient goes back to where its "
+            "Each number of x goes to one entry of y, so each gradient goes back to where its "
             "number came from.",
             "Exchange the axes 1 and 2 of dy, then reshape to the shape of x.",
         ),
     },
 )
-def heads(x, heads):
+def heads(x, N):
     """Split the last axis into heads.
 
-    x (B, T, D) -> y (B, N, T, D/N), with N = heads.  ``backward(dy)`` -> dx.
+    x (B, T, D), N heads -> y (B, N, T, D/N).  ``backward(dy)`` -> dx.
     """
     B, T, D = x.shape
     y = ...
@@ -222,6 +175,8 @@ def _sinusoids(T, D):
 
 @exercise(
     "sines and cosines for positions",
+    level=1,
+    minutes=10,
     reference=_sinusoids,
     solution="minillm/layers/positions.py: sinusoids",
     cases=_places,
@@ -248,13 +203,15 @@ def sinusoids(T, D):
 
 
 def _rows(rng):
-    for N, D in ((3, 5), (4, 2), (1, 6)):
-        x = 3 * rng.standard_normal((N, D)) + 1
+    for n, D in ((3, 5), (4, 2), (1, 6)):
+        x = 3 * rng.standard_normal((n, D)) + 1
         yield "", (x, rng.standard_normal(D), rng.standard_normal(D))
 
 
 @exercise(
     "layer norm, forward and backward",
+    level=3,
+    minutes=40,
     reference=ops.layer_norm,
     solution="minillm/ops/layer_norm.py: layer_norm_backward",
     cases=_rows,
@@ -284,7 +241,7 @@ def _rows(rng):
 def layer_norm(x, gain, bias):
     """Normalise each row, then apply gain and bias, with eps = 1e-5.
 
-    x (N, D), gain (D,), bias (D,) -> y (N, D).  ``backward(dy)`` -> dx, dgain, dbias.
+    x (n, D), gain (D,), bias (D,) -> y (n, D).  ``backward(dy)`` -> dx, dgain, dbias.
     """
     mean = x.mean(axis=-1, keepdims=True)
     inverse_std = ...
@@ -314,11 +271,11 @@ def _residual(x, gain, bias, W):
 
 
 def _branches(rng):
-    for N, D in ((3, 4), (2, 6)):
+    for n, D in ((3, 4), (2, 6)):
         yield (
             "",
             (
-                rng.standard_normal((N, D)),
+                rng.standard_normal((n, D)),
                 rng.standard_normal(D),
                 rng.standard_normal(D),
                 rng.standard_normal((D, D)),
@@ -328,6 +285,8 @@ def _branches(rng):
 
 @exercise(
     "a residual branch, pre-norm",
+    level=2,
+    minutes=10,
     reference=_residual,
     solution="minillm/layers/block.py: pre_norm",
     cases=_branches,
@@ -348,7 +307,7 @@ def _branches(rng):
 def residual(x, gain, bias, W):
     """Add a branch to the stream: y = x + layer_norm(x) W.
 
-    x (N, D), gain (D,), bias (D,), W (D, D) -> y (N, D).
+    x (n, D), gain (D,), bias (D,), W (D, D) -> y (n, D).
     ``backward(dy)`` -> dx, dgain, dbias, dW.
     """
     normed, norm_backward = ops.layer_norm(x, gain, bias)
@@ -361,5 +320,272 @@ def residual(x, gain, bias, W):
         dbranch, dgain, dbias = norm_backward(dnormed)
         dx = ...
         return dx, dgain, dbias, dW
+
+    return y, backward
+
+
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _self_attention(x, W_qkv, W_o, N):
+    qkv, qkv_backward = ops.linear(x, W_qkv)
+    q, k, v = (split_heads(part, N) for part in np.split(qkv, 3, axis=-1))
+    context, attention_backward = ops.scaled_dot_product_attention(q, k, v, causal=True)
+    y, output_backward = ops.linear(np.ascontiguousarray(join_heads(context)), W_o)
+
+    def backward(dy):
+        dcontext, dW_o = output_backward(dy)
+        parts = attention_backward(np.ascontiguousarray(split_heads(dcontext, N)))
+        dqkv = np.concatenate([join_heads(part) for part in parts], axis=-1)
+        return *qkv_backward(dqkv), dW_o
+
+    return y, backward
+
+
+def _layers_of_attention(rng):
+    for B, T, D, N, label in (
+        (1, 1, 2, 1, "one token"),
+        (2, 3, 2, 1, "one head"),
+        (2, 3, 4, 2, ""),
+    ):
+        yield label, (*draw(rng, (B, T, D), (D, 3 * D), (D, D)), N)
+
+
+@exercise(
+    "self-attention as a layer, forward and backward",
+    level=3,
+    minutes=75,
+    reference=_self_attention,
+    solution="minillm/exercises/chapter08.py: _self_attention",
+    cases=_layers_of_attention,
+    gradients=("dx", "dW_qkv", "dW_o"),
+    hints={
+        "one token": (
+            "A token that is alone attends to itself with the weight 1: y = x W_v W_o, and only "
+            "the last third of W_qkv has a gradient.",
+            "q, k, v = np.split(x @ W_qkv, 3, axis=-1), and y = context @ W_o.",
+        ),
+        "one head": (
+            "Scores over sqrt(D / N), no look at later positions, and a softmax over the keys.",
+            "scores = q k^T / sqrt(D / N), (B, N, T, T), with -np.inf where np.tri(T) is 0.",
+        ),
+        "y": (
+            "With one head, y is right: head n takes the columns from n D / N of q, k and v, and "
+            "its own scale.",
+            "q.reshape(B, T, N, D // N).transpose(0, 2, 1, 3), scale sqrt(D / N); back by "
+            "transpose(0, 2, 1, 3).reshape(B, T, D) before W_o.",
+        ),
+        "dx": (
+            "x is used once, in x W_qkv.  Is dqkv complete: dq, dk and dv, heads joined, side by "
+            "side?",
+            "dx = dqkv @ W_qkv.T, and dqkv = np.concatenate([dq, dk, dv], axis=-1) after each went "
+            "back from (B, N, T, D / N) to (B, T, D).",
+        ),
+        "dW_qkv": (
+            "W_qkv is used at every position of every row: uses add up.  Which third is wrong?  "
+            "For q and k, the softmax subtracts a mean, and the scale counts; for v, the weights "
+            "are transposed.",
+            'np.einsum("btd,bte->de", x, dqkv); dq = dscores k / sqrt(D / N), dk = dscores^T q / '
+            "sqrt(D / N), dv = weights^T dcontext, of each head.",
+        ),
+        "dW_o": (
+            "W_o multiplies the joined contexts, at every position of every row.",
+            'np.einsum("btd,bte->de", context, dy), with the joined context (B, T, D).',
+        ),
+    },
+)
+def self_attention(x, W_qkv, W_o, N):
+    """Compute causal self-attention with N heads.
+
+    x (B, T, D), W_qkv (D, 3D): its thirds give q, k and v; W_o (D, D) multiplies the joined
+    contexts; N divides D -> y (B, T, D).  ``backward(dy)`` -> dx, dW_qkv, dW_o.
+    """
+    B, T, D = x.shape
+    # as many lines as you need
+    y = ...
+
+    def backward(dy):
+        dx, dW_qkv, dW_o = ...
+        return dx, dW_qkv, dW_o
+
+    return y, backward
+
+
+def _online_softmax(blocks, T):
+    scores = np.concatenate([scores for scores, _ in blocks], axis=1)
+    values = np.concatenate([values for _, values in blocks])
+    weights, _ = masked_softmax(scores, np.ones(scores.shape, bool))
+    return weights @ values
+
+
+def _blocks(rng):
+    for label, scale, sizes in (
+        ("", 1, (3,)),
+        ("two blocks", 1, (2, 3)),
+        ("large", 900, (2, 1, 4)),
+    ):
+        yield label, ([(scale * rng.standard_normal((3, S)), *draw(rng, (S, 2))) for S in sizes], 3)
+
+
+@exercise(
+    "softmax and its weighted mean in one pass",
+    level=3,
+    minutes=35,
+    reference=_online_softmax,
+    solution="minillm/exercises/chapter08.py: _online_softmax",
+    cases=_blocks,
+    hints={
+        "y": (
+            "With one block this is softmax(scores) v: p holds exp(scores - m), total its sums.",
+            "p = np.exp(scores - m_new[:, None]), total = p.sum(axis=1) plus what the old total is "
+            "worth, y = p @ values plus what the old y is worth.  The first block meets m = -inf, "
+            "and exp(m - m_new) is 0 there.",
+        ),
+        "two blocks": (
+            "The old sums were made with another maximum than those of this block.  By which "
+            "factor is exp(s - m_new) smaller than exp(s - m)?",
+            "p = np.exp(scores - m_new[:, None]), scale = np.exp(m - m_new), and both old sums "
+            "are multiplied by it: total * scale, y * scale[:, None].",
+        ),
+        "large": (
+            "exp of a large score overflows.  m_new must be the largest score so far, of each row.",
+            "m_new = np.maximum(m, scores.max(axis=1)).",
+        ),
+    },
+)
+def online_softmax(blocks, T):
+    """Compute softmax(scores) values, where scores and values come in blocks of keys.
+
+    blocks: pairs of scores (T, S) and values (S, E), S of each block its own.  A block is read once
+    and not kept -> y (T, E).
+    """
+    m = np.full(T, -np.inf)  # the largest score so far
+    total, y = np.zeros(T), 0.0  # the sums so far, of exp(scores - m), and of it times the values
+    for scores, values in blocks:
+        m_new = ...
+        # what brings the old sums to the new maximum
+        scale = ...
+        p = ...
+        total = ...
+        y = ...
+        m = m_new
+    return y / total[:, None]
+
+
+def _post_norm(x, gain, bias, W):
+    h, linear_backward = ops.linear(x, W)
+    y, norm_backward = ops.layer_norm(x + h, gain, bias)
+
+    def backward(dy):
+        dsum, dgain, dbias = norm_backward(dy)
+        dx, dW = linear_backward(dsum)
+        return dsum + dx, dgain, dbias, dW
+
+    return y, backward
+
+
+@exercise(
+    "a residual branch, post-norm",
+    level=2,
+    minutes=15,
+    reference=_post_norm,
+    solution="minillm/exercises/chapter08.py: _post_norm",
+    cases=_branches,
+    imports="\nfrom minillm import ops",
+    gradients=("dx", "dgain", "dbias", "dW"),
+    hints={
+        "y": (
+            "Post-norm: the branch reads x itself, and the norm comes after the sum.",
+            "h, linear_backward = ops.linear(x, W); y, norm_backward = ops.layer_norm(x + h, gain, "
+            "bias).",
+        ),
+        "dx": (
+            "What leaves the norm reaches both terms of the sum, and x is used twice.",
+            "dsum = norm_backward(dy)[0]; dx = dsum + the gradient that linear_backward(dsum) "
+            "returns.  There is no path around the norm any more.",
+        ),
+        "dW": (
+            "The branch receives what leaves the norm, not dy.",
+            "dbranch, dW = linear_backward(dsum).",
+        ),
+    },
+)
+def post_norm(x, gain, bias, W):
+    """Compute y = layer_norm(x + x W), with ops.layer_norm and ops.linear.
+
+    x (n, D), gain (D,), bias (D,), W (D, D) -> y (n, D).
+    ``backward(dy)`` -> dx, dgain, dbias, dW.
+    """
+    # as many lines as you need
+    y = ...
+
+    def backward(dy):
+        dx, dgain, dbias, dW = ...
+        return dx, dgain, dbias, dW
+
+    return y, backward
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _square_layers(rng):
+    for n in (3, 4):
+        yield "", (2 * rng.standard_normal((n, n)), *draw(rng, n, (n, n)))
+
+
+@find_the_bug(
+    "find the bug: a norm and a layer",
+    level=2,
+    minutes=20,
+    cases=_square_layers,
+    gradients=("dx", "dgain", "dW"),
+    bugs=(
+        Bug(
+            "path",
+            "- dx_hat.mean(axis=1, keepdims=True) ",
+            "",
+            "x acts on its row through the mean, too.",
+        ),
+        Bug(
+            "value",
+            "x_hat * (dx_hat * x_hat).mean",
+            "x_hat * (dx_hat * x).mean",
+            "The path through the variance needs the mean of dx_hat x_hat.",
+        ),
+        Bug(
+            "axis",
+            "(du * x_hat).sum(axis=0)",
+            "(du * x_hat).sum(axis=1)",
+            "The gain is used in each row.",
+        ),
+        Bug("value", "dW = u.T @ dy", "dW = x_hat.T @ dy", "W multiplies u = gain x_hat."),
+        Bug("order", "dy @ W.T", "dy @ W", "u is the input of y = u W."),
+        Bug(
+            "factor",
+            "dx_hat = du * gain",
+            "dx_hat = du",
+            "u = gain x_hat: the slope with respect to x_hat is gain.",
+        ),
+    ),
+)
+def find_norm_and_layer(x, gain, W):
+    """Compute y = (gain layer_norm(x)) W, with eps = 1e-5 in the norm.
+
+    x (n, D), gain (D,), W (D, O) -> y (n, O).  ``backward(dy)`` -> dx, dgain, dW.
+    """
+    inverse_std = 1 / np.sqrt(x.var(axis=1, keepdims=True) + 1e-5)
+    x_hat = (x - x.mean(axis=1, keepdims=True)) * inverse_std
+    u = gain * x_hat
+    y = u @ W
+
+    def backward(dy):
+        dW = u.T @ dy
+        du = dy @ W.T
+        dgain = (du * x_hat).sum(axis=0)
+        dx_hat = du * gain
+        through_variance = x_hat * (dx_hat * x_hat).mean(axis=1, keepdims=True)
+        dx = (dx_hat - dx_hat.mean(axis=1, keepdims=True) - through_variance) * inverse_std
+        return dx, dgain, dW
 
     return y, backward

@@ -4,7 +4,7 @@ import numpy as np
 
 from minillm import ops
 from minillm.decoding.sampling import next_probabilities
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 
 
 def _numbers(rng):
@@ -13,6 +13,8 @@ def _numbers(rng):
 
 @exercise(
     "the slope of GELU",
+    level=2,
+    minutes=15,
     reference=ops.gelu,
     solution="minillm/ops/gelu.py: gelu_backward",
     cases=_numbers,
@@ -36,7 +38,7 @@ def gelu(x):
     y = x * (1 + t) / 2
 
     def backward(dy):
-        # of u at x
+        # du/dx, the slope of u
         slope = ...
         dx = ...
         return dx
@@ -62,6 +64,8 @@ def _ids(rng):
 
 @exercise(
     "embeddings that are used twice",
+    level=2,
+    minutes=15,
     reference=_tied,
     solution="minillm/models/gpt.py: GPT.forward",
     cases=_ids,
@@ -84,8 +88,10 @@ def tied_embeddings(ids, E):
     y = x @ E.T
 
     def backward(dy):
+        # of the use in y = x E^T
         dE = ...
         dx = ...
+        # of the lookup
         for t in range(len(ids)):
             dE[ids[t]] += ...
         return dE
@@ -110,6 +116,8 @@ def _steps(rng):
 
 @exercise(
     "a step with a cache",
+    level=2,
+    minutes=15,
     reference=_cache_step,
     solution="minillm/decoding/cache.py: Cache.attend",
     cases=_steps,
@@ -158,6 +166,8 @@ def _distributions(rng):
 
 @exercise(
     "top-p sampling",
+    level=2,
+    minutes=15,
     reference=_top_p,
     solution="minillm/decoding/sampling.py: top_p",
     cases=_distributions,
@@ -188,3 +198,216 @@ def top_p(p, limit):
     filtered = np.zeros_like(p)
     filtered[order[kept]] = ...
     return filtered
+
+
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _tiny_gpt(ids, targets, E, P, W_qkv, W_o, W_1, W_2):
+    T = len(ids)
+    x, embedding_backward = ops.embedding(ids, E)
+    x = x + P
+    qkv, qkv_backward = ops.linear(x, W_qkv)
+    q, k, v = (np.ascontiguousarray(part)[None, None] for part in np.split(qkv, 3, axis=1))
+    context, attention_backward = ops.scaled_dot_product_attention(q, k, v, causal=True)
+    attended, o_backward = ops.linear(context[0, 0], W_o)
+    x2 = x + attended
+    a, a_backward = ops.linear(x2, W_1)
+    g, gelu_backward = ops.gelu(a)
+    f, f_backward = ops.linear(g, W_2)
+    x3 = x2 + f
+    logits, logits_backward = ops.linear(x3, np.ascontiguousarray(E.T))
+    loss, loss_backward = ops.cross_entropy(logits, targets)
+
+    def backward(dloss):
+        dx3, dE_transposed = logits_backward(loss_backward(float(dloss)))
+        dg, dW_2 = f_backward(dx3)
+        dbranch, dW_1 = a_backward(gelu_backward(dg))
+        dx2 = dx3 + dbranch
+        dcontext, dW_o = o_backward(dx2)
+        parts = attention_backward(dcontext[None, None])
+        dqkv = np.concatenate([part[0, 0] for part in parts], axis=1)
+        dbranch, dW_qkv = qkv_backward(dqkv)
+        dx = dx2 + dbranch
+        return embedding_backward(dx) + dE_transposed.T, dx, dW_qkv, dW_o, dW_1, dW_2
+
+    return np.asarray(loss), backward
+
+
+def _tiny_texts(rng):
+    for V, T, D, F in ((4, 1, 2, 3), (5, 4, 2, 3)):
+        arrays = draw(rng, (V, D), (T, D), (D, 3 * D), (D, D), (D, F), (F, D))
+        yield "one token" if T == 1 else "", (rng.integers(0, V, T), rng.integers(0, V, T), *arrays)
+
+
+@exercise(
+    "a GPT of one block, and all its gradients",
+    level=3,
+    minutes=90,
+    reference=_tiny_gpt,
+    solution="minillm/exercises/chapter09.py: _tiny_gpt",
+    cases=_tiny_texts,
+    imports="\nfrom minillm import ops",
+    outputs=("loss",),
+    gradients=("dE", "dP", "dW_qkv", "dW_o", "dW_1", "dW_2"),
+    hints={
+        "loss": (
+            "Position t sees the positions up to t, by scores over sqrt(D).  Both branches are "
+            "added to the stream that they read.",
+            "x = E[ids] + P; x = x + attention(x W_qkv) W_o; x = x + gelu(x W_1) W_2; then the "
+            "mean cross-entropy of x E^T.",
+        ),
+        "one token": (
+            "With one token, attention hands v on: the context is v.",
+            "The loss is -log of the softmax of x E^T at the target, after both branches.",
+        ),
+        "dE": (
+            "E has two uses, in the lookup and in the logits, and an id may occur twice.",
+            "dlogits^T x, plus each row of dx, added to the row of its id.  If dP is wrong too, "
+            "begin there: at each residual sum, dx = dx + what comes back through the branch.",
+        ),
+        "dP": (
+            "P is added to the stream: its gradient is that of the first x, after both branches "
+            "have added theirs.",
+            "At each residual sum, dx = dx + the gradient that comes back through the branch.",
+        ),
+        "dW_2": ("The second branch receives the gradient of the last x.", "gelu(a)^T dx."),
+        "dW_1": (
+            "Through W_2 and the slope of GELU: which x does W_1 multiply?",
+            "x after the attention, transposed, times the gradient of a = x W_1.",
+        ),
+        "dW_o": (
+            "What reaches the first branch is the gradient of x after both uses of it: the sum "
+            "and the second branch.",
+            "context^T dx, where dx already has what came back through W_1.",
+        ),
+        "dW_qkv": (
+            "dq, dk and dv side by side are the gradient of x W_qkv.",
+            "x^T times this, with the first x, E[ids] + P.",
+        ),
+    },
+)
+def tiny_gpt(ids, targets, E, P, W_qkv, W_o, W_1, W_2):
+    """Compute the loss of a GPT of one block and one head, without norms and biases.
+
+    The stream begins with x = E[ids] + P.  Causal attention of x W_qkv, times W_o, is added to it;
+    then gelu(x W_1) W_2; the logits are x E^T.  ids and targets (T,), E (V, D), P (T, D),
+    W_qkv (D, 3D), W_o (D, D), W_1 (D, F), W_2 (F, D) -> the mean loss.  Use your own functions of
+    earlier exercises, or those of ``ops``.
+    ``backward(dloss)`` -> dE, dP, dW_qkv, dW_o, dW_1, dW_2.
+    """
+    # as many lines as you need
+    loss = ...
+
+    def backward(dloss):
+        dE, dP, dW_qkv, dW_o, dW_1, dW_2 = ...
+        return dE, dP, dW_qkv, dW_o, dW_1, dW_2
+
+    return loss, backward
+
+
+def _gpt_size(layers, D, V, C):
+    block = 3 * D * D + 3 * D + D * D + D + 2 * 4 * D * D + 4 * D + D + 4 * D
+    return V * D + C * D + layers * block + 2 * D, 4 * 2 * layers * D * C
+
+
+def _gpts(rng):
+    for sizes in ((12, 768, 50257, 1024), (1, 2, 3, 5), (3, 8, 11, 7)):
+        yield "", sizes
+
+
+@exercise(
+    "the size of a GPT-2 and of its cache",
+    level=1,
+    minutes=20,
+    reference=_gpt_size,
+    solution="minillm/exercises/chapter09.py: _gpt_size",
+    cases=_gpts,
+    outputs=("weights", "cache"),
+    hints={
+        "weights": (
+            "Two tables at the bottom, of tokens and of positions; the output has no weights of "
+            "its own.  A block has four matrices, a bias for each, and two norms; one norm ends it "
+            "all.",
+            "The matrices of a block: D by 3D, D by D, D by 4D and 4D by D; their biases 3D, D, 4D "
+            "and D; each norm has 2 D numbers.",
+        ),
+        "cache": (
+            "Each layer keeps a key and a value of D numbers for each position.",
+            "2 layers D C numbers, of 4 bytes each.",
+        ),
+    },
+)
+def gpt_size(layers, D, V, C):
+    """Count the weights of a GPT-2, and the bytes of the cache of a full context.
+
+    It has a vocabulary of V, a context of C positions with a learned vector each, a feed-forward
+    width of 4 D, biases everywhere, and an output layer tied to the embeddings; the cache has
+    numbers of 4 bytes -> weights, cache.
+    """
+    weights = ...
+    cache = ...
+    return weights, cache
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _square_branches(rng):
+    for n in (3, 4):
+        yield "", draw(rng, (2, n), (n, n), (n, n))
+
+
+@find_the_bug(
+    "find the bug: the feed-forward part of a block",
+    level=2,
+    minutes=15,
+    cases=_square_branches,
+    gradients=("dx", "dW", "dU"),
+    bugs=(
+        Bug(
+            "path",
+            "dx = dy + da @ W.T",
+            "dx = da @ W.T",
+            "x is used twice: in the sum, and in x W.",
+        ),
+        Bug(
+            "path",
+            "(s + 1.702 * a * s * (1 - s))",
+            "s",
+            "a is used twice in g = a s: as a factor, and inside of the sigmoid.",
+        ),
+        Bug(
+            "value",
+            "dU = g.T @ dy",
+            "dU = a.T @ dy",
+            "U multiplies g, what the activation returns.",
+        ),
+        Bug(
+            "factor",
+            "1.702 * a * s * (1 - s)",
+            "a * s * (1 - s)",
+            "s = sigmoid(1.702 a): the inner slope.",
+        ),
+        Bug("order", "dg = dy @ U.T", "dg = dy @ U", "g is the input of g U."),
+    ),
+)
+def find_feed_forward(x, W, U):
+    """Compute y = x + g U with g = a sigmoid(1.702 a), an approximation of GELU, and a = x W.
+
+    x (T, D), W (D, F), U (F, D) -> y (T, D).  ``backward(dy)`` -> dx, dW, dU.
+    """
+    a = x @ W
+    s = 1 / (1 + np.exp(-1.702 * a))
+    g = a * s
+    y = x + g @ U
+
+    def backward(dy):
+        dU = g.T @ dy
+        dg = dy @ U.T
+        da = dg * (s + 1.702 * a * s * (1 - s))
+        dW = x.T @ da
+        dx = dy + da @ W.T
+        return dx, dW, dU
+
+    return y, backward

@@ -7,7 +7,7 @@ import numpy as np
 
 from minillm import ops
 from minillm.data import masking
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.text import bpe
 
 
@@ -31,6 +31,8 @@ def _counted_words(rng):
 
 @exercise(
     "count the pairs of neighbours, and merge the most frequent",
+    level=2,
+    minutes=20,
     reference=_next_merge,
     solution="minillm/text/bpe.py: learn_merges",
     cases=_counted_words,
@@ -58,16 +60,20 @@ def next_merge(words):
     for pieces, n in words.items():
         for pair in pairwise(pieces):
             counts[pair] += ...
-    order = {}
-    for pair in counts:
-        order[pair] = ...
-    pair = min(order, key=order.get)
+
+    def order(pair):
+        # what min compares: of two tuples the first entry, or where it is equal, the next
+        key = ...
+        return key
+
+    pair = min(counts, key=order)
     merged = {}
     for pieces, n in words.items():
         joined, at = [], 0
         while at < len(pieces):
             is_pair = pieces[at : at + 2] == pair
             joined.append(pieces[at] + pieces[at + 1] if is_pair else pieces[at])
+            # how many pieces have been read
             at += ...
         merged[tuple(joined)] = n
     return pair, merged
@@ -88,6 +94,8 @@ def _words_to_encode(rng):
 
 @exercise(
     "encode a word by replaying merges",
+    level=2,
+    minutes=20,
     reference=_encode_word,
     solution="minillm/text/bpe.py: encode_word",
     cases=_words_to_encode,
@@ -96,7 +104,7 @@ def _words_to_encode(rng):
     hints={
         "pieces": (
             "Of the pairs that stand in the word now, the one that was learned first is merged.",
-            "rank[pair] is its place in merges.  Take the pair of the smallest rank; stop if no "
+            "rank[pair] is its position in merges.  Take the pair of the smallest rank; stop if no "
             "pair of the word is in rank.",
         ),
         "order": (
@@ -140,6 +148,8 @@ def _tokens_to_hide(rng):
 
 @exercise(
     "hide tokens: 80 % masked, 10 % random, 10 % unchanged",
+    level=1,
+    minutes=5,
     reference=_hide,
     solution="minillm/data/masking.py: Masking.hide",
     cases=_tokens_to_hide,
@@ -153,7 +163,7 @@ def _tokens_to_hide(rng):
     },
 )
 def mask_tokens(ids, places, dice, drawn, mask):
-    """Hide the tokens at the chosen places from the model.
+    """Hide the tokens at the chosen positions from the model.
 
     ids (B, T); places (B, T), True at the tokens to predict; dice (B, T), uniform in 0..1;
     drawn (B, T), random tokens; mask, the id of [MASK] -> the ids that the model reads.
@@ -166,80 +176,57 @@ def mask_tokens(ids, places, dice, drawn, mask):
     return read
 
 
-def _masked_loss(x, W, places, targets):
-    logits, linear_backward = ops.linear(x[places], W)
-    loss, loss_backward = ops.cross_entropy(logits, targets)
-
-    def backward(dloss=1.0):
-        drows, dW = linear_backward(loss_backward(dloss))
-        dx = np.zeros_like(x)
-        dx[places] = drows
-        return dx, dW
-
-    return loss, backward
+def _visible_token(P, v, kept, replaced):
+    seen = P * replaced / len(P)
+    seen[v] += P[v] * kept
+    return seen / seen.sum()
 
 
-def _texts_with_gaps(rng):
-    for B, T, D, V in ((2, 5, 3, 4), (3, 4, 2, 5)):
-        places = rng.random((B, T)) < 0.4
-        places[0, :2] = True, False
-        yield (
-            "",
-            (
-                rng.standard_normal((B, T, D)),
-                rng.standard_normal((D, V)),
-                places,
-                rng.integers(0, V, places.sum()),
-            ),
-        )
+def _contexts(rng):
+    for V in (4, 7):
+        yield "", (rng.dirichlet(np.ones(V)), 2, 0.1, 0.1)
+    yield "", (rng.dirichlet(np.ones(5)), 4, 0.3, 0.05)
+    yield "none is random", (rng.dirichlet(np.ones(5)), 1, 0.2, 0.0)
+    yield "none is kept", (rng.dirichlet(np.ones(5)), 1, 0.0, 0.2)
 
 
 @exercise(
-    "the loss of the gaps only, and its backward",
-    reference=_masked_loss,
-    solution="minillm/models/bert.py: BERT.loss",
-    cases=_texts_with_gaps,
-    outputs=("loss",),
-    gradients=("dx", "dW"),
+    "how far a visible token is to be believed",
+    level=2,
+    minutes=20,
+    reference=_visible_token,
+    solution="minillm/exercises/chapter10.py: _visible_token",
+    cases=_contexts,
+    outputs=("p",),
     hints={
-        "loss": (
-            "The mean is taken over the M gaps, not over all tokens.",
-            "-log p[m, targets[m]], summed over the gaps and divided by len(targets).",
+        "p": (
+            "Bayes' rule: how probable is w from the context alone, times how probable it is to "
+            "see v there if w is the original?  Both causes of v add up.",
+            "likelihood = kept * (np.arange(V) == v) + replaced / V, since a random token is v "
+            "with the probability 1 / V; then p is P * likelihood, divided by its sum.",
         ),
-        "dx": (
-            "The rows of the gaps came from x[places].  All other rows of x did not reach the "
-            "loss on this path.",
-            "dx is zero, except dx[places] = dlogits @ W.T.",
+        "none is random": (
+            "If no token is random, the one that is seen is the original.",
+            "The likelihood of all w except v is 0 here: replaced / V with replaced = 0.",
         ),
-        "dW": (
-            "W is used once for each gap, and the gaps' rows are x[places].  Uses add up.",
-            "rows.T @ dlogits, where dlogits is (p - y) / M.",
+        "none is kept": (
+            "If no token is kept, seeing v says nothing: each original leads to it equally often.",
+            "The likelihood is replaced / V for each w, v included, so p is P.",
         ),
     },
 )
-def gap_loss(x, W, places, targets):
-    """Compute the mean cross-entropy of the tokens in the gaps.
+def visible_token(P, v, kept, replaced):
+    """The probability of each original token at a position that is asked about and shows v.
 
-    x (B, T, D), W (D, V), places (B, T) True at the M gaps, targets (M,) -> loss.
-    ``backward(dloss=1.0)`` -> dx, dW.
+    P (V,): the probability of each token by the context alone; v: the id that is seen.  A position
+    that is asked about keeps its token with the probability ``kept``, and receives a random one of
+    all V tokens with the probability ``replaced``; otherwise it shows [MASK], which v is not
+    -> p (V,).
     """
-    rows = x[places]  # (M, D)
-    logits = rows @ W
-    z = logits - logits.max(axis=1, keepdims=True)
-    log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
-    M = np.arange(len(targets))
-    loss = ...
-
-    def backward(dloss=1.0):
-        dlogits = np.exp(log_p)
-        dlogits[M, targets] -= 1
-        dlogits *= dloss / len(targets)
-        dW = ...
-        dx = np.zeros_like(x)
-        dx[places] = ...
-        return dx, dW
-
-    return loss, backward
+    V = len(P)
+    likelihood = ...
+    p = ...
+    return p
 
 
 def _text_vector(x, lengths):
@@ -260,6 +247,8 @@ def _texts(rng):
 
 @exercise(
     "a vector of a text: the mean of its tokens, scaled to the length 1",
+    level=2,
+    minutes=25,
     reference=_text_vector,
     solution="minillm/ops/pooling.py: mean_pool",
     cases=_texts,
@@ -300,3 +289,65 @@ def text_vector(x, lengths):
         return dx
 
     return y, backward
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _pairs_of_texts(rng):
+    for n, tau in ((3, 0.5), (4, 2.0)):
+        yield "", (*draw(rng, (n, n), (n, n)), tau)
+
+
+@find_the_bug(
+    "find the bug: texts that find each other",
+    level=3,
+    minutes=25,
+    cases=_pairs_of_texts,
+    outputs=("loss",),
+    gradients=("da", "db"),
+    bugs=(
+        Bug(
+            "path",
+            "(du - u * (u * du).sum(axis=1, keepdims=True)) / length_a",
+            "du / length_a",
+            "a is used twice in u = a / |a|: the length depends on it, too.",
+        ),
+        Bug("factor", " / n / tau", " / n", "scores = u v^T / tau: the slope has 1 / tau."),
+        Bug(
+            "order",
+            "dscores.T @ u",
+            "dscores @ u",
+            "v is scored by every u: entry [i, j] belongs to v[j].",
+        ),
+        Bug(
+            "value",
+            "du = dscores @ v",
+            "du = dscores @ b",
+            "The scores are products of the unit vectors.",
+        ),
+        Bug("factor", " / n / tau", " / tau", "The loss is a mean over n rows."),
+    ),
+)
+def find_contrast(a, b, tau):
+    """Compute the mean of -log p[i, i], where row i of p is the softmax of the cosines by tau.
+
+    a and b (n, D): text a[i] belongs to b[i]; a number tau -> loss.  ``backward(dloss)`` -> da, db.
+    """
+    n = len(a)
+    length_a = np.linalg.norm(a, axis=1, keepdims=True)
+    length_b = np.linalg.norm(b, axis=1, keepdims=True)
+    u, v = a / length_a, b / length_b
+    p = np.exp(u @ v.T / tau)
+    p = p / p.sum(axis=1, keepdims=True)
+    loss = -np.log(np.diag(p)).mean()
+
+    def backward(dloss):
+        dscores = dloss * (p - np.eye(n)) / n / tau
+        du = dscores @ v
+        dv = dscores.T @ u
+        da = (du - u * (u * du).sum(axis=1, keepdims=True)) / length_a
+        db = (dv - v * (v * dv).sum(axis=1, keepdims=True)) / length_b
+        return da, db
+
+    return loss, backward

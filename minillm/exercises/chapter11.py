@@ -3,53 +3,65 @@
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.models.question_answering import best_spans
 
 
-def _lora(x, A, B, frozen, s):
-    y_frozen, frozen_backward = frozen(x)
+def _lora(x, W, A, B, s):
     xA, A_backward = ops.linear(x, A)
     y, B_backward = ops.linear(xA, B)
 
     def backward(dy):
         dxA, dB = B_backward(s * dy)
         dx, dA = A_backward(dxA)
-        return dx + frozen_backward(dy), dA, dB
+        return dx + dy @ W.T, dA, dB
 
-    return y_frozen + s * y, backward
-
-
-def _frozen_layer(W, b):
-    return lambda x: (x @ W + b, lambda dy: dy @ W.T)
+    return x @ W + s * y, backward
 
 
-def _rows_and_additions(rng):
-    for N, I, O, r, s in ((5, 4, 3, 2, 2.0), (3, 2, 6, 1, 0.5)):
-        frozen = _frozen_layer(rng.standard_normal((I, O)), rng.standard_normal(O))
-        x, A, B = (rng.standard_normal(shape) for shape in ((N, I), (I, r), (r, O)))
-        yield "", (x, A, B, frozen, s)
-        yield "", (x, A, np.zeros((r, O)), frozen, s)
+def _cheapest(x, W, A, B, s):
+    """The multiplications with W, and those of thin products, each computed where it is used."""
+    thin = len(x) * (A.size + B.size)
+    return len(x) * W.size + thin, len(x) * W.size + 3 * thin
+
+
+def _adapters(rng):
+    for n, I, O, r, s in ((2, 6, 7, 1, 2.0), (3, 3, 3, 2, 0.5)):
+        W, (x, A, B) = rng.integers(-3, 4, (I, O)), draw(rng, (n, I), (I, r), (r, O))
+        yield "", (x, W, A, B, s)
+        yield "", (x, W, A, np.zeros((r, O)), s)
 
 
 @exercise(
-    "LoRA: a linear layer with a trained addition of low rank",
+    "LoRA: a frozen linear layer and its adapter of low rank",
+    level=2,
+    minutes=20,
     reference=_lora,
     solution="minillm/training/lora.py: LowRank",
-    cases=_rows_and_additions,
+    cases=_adapters,
     gradients=("dx", "dA", "dB"),
+    multiplications=_cheapest,
     hints={
+        "forward:order": (
+            "The result is right, but A B is as large as W.  Which order has thin products only?",
+            "x @ W + s * (x @ A) @ B",
+        ),
+        "backward:order": (
+            "The gradients are right, but some product on the way is as large as W: A B or "
+            "x^T dy.  The products that contain r are thin.",
+            "dx = dy W^T + s (dy B^T) A^T, dA = s x^T (dy B^T), dB = s (x A)^T dy.",
+        ),
         "y": (
             "The frozen layer's output, plus s times x through both thin matrices.",
-            "y_frozen + s * (x @ A) @ B",
+            "x @ W + s * (x @ A) @ B",
         ),
         "dx": (
             "x is used twice: by the frozen matrix and by A.  Uses add up.",
-            "frozen_backward(dy) + s * (dy @ B.T) @ A.T",
+            "dy @ W.T + s * (dy @ B.T) @ A.T",
         ),
         "dA": (
             "A is a linear layer with the input x.  Its upstream gradient is that of x A.",
-            "x A has the gradient s * dy @ B.T (N, r), so dA = x.T @ (s * dy @ B.T).",
+            "x A has the gradient s * dy @ B.T (n, r), so dA = x.T @ (s * dy @ B.T).",
         ),
         "dB": (
             "B is a linear layer with the input x A, and s multiplies its output.",
@@ -57,19 +69,18 @@ def _rows_and_additions(rng):
         ),
     },
 )
-def lora(x, A, B, frozen, s):
-    """Compute y = frozen(x) + s x A B, where frozen is a linear layer that is not trained.
+def lora(x, W, A, B, s):
+    """Compute y = x W + s x A B by products of which none but W itself is as large as W.
 
-    x (N, I), A (I, r), B (r, O), s a number -> y (N, O).  frozen(x) returns its output (N, O) and a
-    backward that returns dx only.  ``backward(dy)`` -> dx, dA, dB.
+    x (n, I), W (I, O), A (I, r), B (r, O) with a small r, s a number -> y (n, O).  W is frozen and
+    has no gradient.  ``backward(dy)`` -> dx, dA, dB, by thin products too.
     """
-    y_frozen, frozen_backward = frozen(x)
     y = ...
 
     def backward(dy):
+        dx = ...
         dA = ...
         dB = ...
-        dx = ...
         return dx, dA, dB
 
     return y, backward
@@ -91,6 +102,8 @@ def _logits_of_spans(rng):
 
 @exercise(
     "the best answer: a span of a text",
+    level=2,
+    minutes=15,
     reference=_best_span,
     solution="minillm/models/question_answering.py: best_spans",
     cases=_logits_of_spans,
@@ -107,7 +120,7 @@ def _logits_of_spans(rng):
             "s[i] + e[j], where j runs over range(i, min(i + longest, T)).",
         ),
         "one token": (
-            "The last place belongs to the answer: a span of one token has j = i.",
+            "The last position belongs to the answer: a span of one token has j = i.",
             "j runs over range(i, min(i + longest, T)).",
         ),
         "backwards": (
@@ -123,7 +136,7 @@ def _logits_of_spans(rng):
 def best_span(s, e, longest):
     """Find the span with the largest s[i] + e[j].
 
-    s, e (T,): the logits of the first and of the last token of the answer; place 0 is [CLS], and
+    s, e (T,): the logits of the first and of the last token of the answer; position 0 is [CLS], and
     no part of an answer -> i, j, where the span i..j has at most ``longest`` tokens.
     """
     T = len(s)
@@ -133,3 +146,53 @@ def best_span(s, e, longest):
         for j in ends:
             scores[i, j] = ...
     return max(scores, key=scores.get)
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _dropped(rng):
+    for n, I, r in ((3, 4, 2), (2, 3, 3)):
+        W, kept = rng.integers(-3, 4, (I, I)), 2 * rng.integers(0, 2, (n, I))
+        kept[0, :2] = 0, 2
+        x, A, B = draw(rng, (n, I), (I, r), (r, I))
+        yield "", (x, W, A, B, kept, 0.5)
+
+
+@find_the_bug(
+    "find the bug: an adapter with dropout",
+    level=2,
+    minutes=20,
+    cases=_dropped,
+    gradients=("dx", "dA", "dB"),
+    bugs=(
+        Bug("path", "dx = dy @ W.T + ", "dx = ", "x is used by the frozen matrix, too."),
+        Bug(
+            "mask",
+            "du @ A.T * kept",
+            "du @ A.T",
+            "What was dropped had no part in the forward pass.",
+        ),
+        Bug("factor", "du = s * dy @ B.T", "du = dy @ B.T", "s multiplies the adapter's output."),
+        Bug("value", "d.T @ du", "x.T @ du", "A multiplies what dropout has left of x."),
+        Bug("order", "dy @ W.T", "dy @ W", "x is the input of x W."),
+    ),
+)
+def find_adapter(x, W, A, B, kept, s):
+    """Compute y = x W + s (x kept) A B: dropout before the adapter only.
+
+    x (n, I), W (I, O), frozen, A (I, r), B (r, O); kept (n, I), the factors of dropout, 0 or 2; s a
+    number -> y (n, O).  ``backward(dy)`` -> dx, dA, dB.
+    """
+    d = x * kept
+    u = d @ A
+    y = x @ W + s * u @ B
+
+    def backward(dy):
+        dB = s * u.T @ dy
+        du = s * dy @ B.T
+        dA = d.T @ du
+        dx = dy @ W.T + du @ A.T * kept
+        return dx, dA, dB
+
+    return y, backward

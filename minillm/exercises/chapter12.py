@@ -1,9 +1,11 @@
 """Exercises of chapter 12: small data."""
 
+import math
+
 import numpy as np
 
 from minillm import metrics, ops
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.training.minibatches import balanced_weights
 
 
@@ -20,6 +22,8 @@ def _predictions(rng):
 
 @exercise(
     "macro-F1: a mean over classes, so that rare ones count",
+    level=1,
+    minutes=15,
     reference=_macro_f1,
     solution="minillm/metrics.py: macro_f1",
     cases=_predictions,
@@ -68,6 +72,8 @@ def _unequal_labels(rng):
 
 @exercise(
     "balanced class weights in the loss",
+    level=2,
+    minutes=15,
     reference=_balanced_loss,
     solution="minillm/training/minibatches.py: balanced_weights",
     cases=_unequal_labels,
@@ -103,5 +109,137 @@ def balanced_loss(logits, labels):
         y = np.eye(V)[labels]  # one-hot
         dlogits = ...
         return dlogits
+
+    return loss, backward
+
+
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _mcnemar(right_a, right_b):
+    only_a, only_b = np.sum(right_a & ~right_b), np.sum(right_b & ~right_a)
+    n, few = int(only_a + only_b), int(min(only_a, only_b))
+    tail = sum(math.comb(n, k) for k in range(few + 1)) / 2**n
+    return int(only_a), int(only_b), min(1.0, 2 * tail)
+
+
+def _two_models(rng):
+    def agreeing(both, only_a, only_b):
+        a = np.repeat([True, True, False], [both, only_a, only_b])
+        order = rng.permutation(len(a))
+        return a[order], np.repeat([True, False, True], [both, only_a, only_b])[order]
+
+    yield "", agreeing(20, 1, 8)
+    yield "", agreeing(400, 12, 5)
+    yield "as many", agreeing(10, 3, 3)
+    yield "no difference", agreeing(10, 0, 0)
+
+
+@exercise(
+    "have two models been told apart?  McNemar's exact test",
+    level=2,
+    minutes=20,
+    reference=_mcnemar,
+    solution="minillm/exercises/chapter12.py: _mcnemar",
+    cases=_two_models,
+    imports="from math import comb",
+    outputs=("only_a", "only_b", "p"),
+    hints={
+        "only_a": (
+            "Only texts on which the models differ say anything: those that A has right and B not.",
+            "np.sum(right_a & ~right_b).",
+        ),
+        "only_b": ("The texts that B has right and A has not.", "np.sum(right_b & ~right_a)."),
+        "p": (
+            "If both are equally good, each text on which they differ is a fair coin.  How "
+            "probable is a result at least as unequal, to either side?",
+            "With n = only_a + only_b and k from 0 to the smaller one: twice the sum of "
+            "comb(n, k) / 2**n.",
+        ),
+        "as many": (
+            "Twice the tail can be more than 1 where both sides have the middle in them.",
+            "min(1, ...).",
+        ),
+        "no difference": (
+            "Without a text on which they differ, nothing tells them apart: p is 1.",
+            "comb(0, 0) / 2**0 is 1, and twice that is more than 1: min(1, ...).",
+        ),
+    },
+)
+def mcnemar(right_a, right_b):
+    """Test whether two models that were measured on the same texts differ.
+
+    right_a, right_b (n,): True where the model is right -> only_a, only_b: on how many texts only A
+    or only B is right; p: the probability of a split at least as unequal, to either side, if each
+    of these texts were a fair coin, at most 1.
+    """
+    only_a = ...
+    only_b = ...
+    # as many lines as you need
+    p = ...
+    return only_a, only_b, p
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _smoothed(rng):
+    for N, V in ((4, 3), (3, 5)):
+        yield "", (*draw(rng, (N, V)), rng.integers(0, V, N), rng.uniform(0.5, 2, V), 0.2)
+
+
+@find_the_bug(
+    "find the bug: label smoothing with weights",
+    level=2,
+    minutes=15,
+    cases=_smoothed,
+    outputs=("loss",),
+    gradients=("dlogits", "dweights"),
+    bugs=(
+        Bug(
+            "value",
+            "(p - q) *",
+            "(p - one_hot) *",
+            "The target of the loss is q, the smoothed label.",
+        ),
+        Bug(
+            "sign",
+            "(p - q) *",
+            "(q - p) *",
+            "Of cross-entropy, the gradient is p minus the target.",
+        ),
+        Bug(
+            "factor",
+            "weights[labels][:, None] / N",
+            "1 / N",
+            "Each row's loss has the weight of its label.",
+        ),
+        Bug(
+            "path",
+            "np.add.at(dweights, labels, dloss * nats / N)",
+            "dweights[labels] = dloss * nats / N",
+            "A weight is used in every row of its class.  Uses add up.",
+        ),
+    ),
+)
+def find_smoothing(logits, labels, weights, e):
+    """Compute the mean of weights[label] times the cross-entropy with smoothed labels q.
+
+    logits (N, V), labels (N,), weights (V,); q is 1 - e at the label, plus e / V everywhere
+    -> loss.  ``backward(dloss)`` -> dlogits, dweights.
+    """
+    N, V = logits.shape
+    one_hot = np.eye(V)[labels]
+    q = (1 - e) * one_hot + e / V
+    z = logits - logits.max(axis=1, keepdims=True)
+    log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    p, nats = np.exp(log_p), -(q * log_p).sum(axis=1)
+    loss = (weights[labels] * nats).mean()
+
+    def backward(dloss):
+        dlogits = dloss * (p - q) * weights[labels][:, None] / N
+        dweights = np.zeros(V)
+        np.add.at(dweights, labels, dloss * nats / N)
+        return dlogits, dweights
 
     return loss, backward

@@ -20,8 +20,10 @@ def _sizes(rng):
 
 @exercise(
     "the operations of a linear layer's three products",
+    level=1,
+    minutes=10,
     reference=_operations,
-    solution="docs/chapters/13-big-data.md, Operations",
+    solution="minillm/exercises/chapter13.py: _operations",
     cases=_sizes,
     outputs=("forward", "of_dW", "of_dx"),
     hints={
@@ -73,6 +75,8 @@ def _parts(rng):
 
 @exercise(
     "a batch in parts, with unequal numbers of tokens",
+    level=2,
+    minutes=15,
     reference=_accumulate,
     solution="minillm/training/loop.py: _gradient",
     cases=_parts,

@@ -15,9 +15,11 @@ def _sizes(rng):
 
 
 @exercise(
-    "operations for each byte of a matrix product",
+    "operations per byte of a matrix product",
+    level=1,
+    minutes=5,
     reference=_intensity,
-    solution="docs/chapters/14-kernels.md, The roofline",
+    solution="minillm/exercises/chapter14.py: _intensity",
     cases=_sizes,
     outputs=("intensity",),
     hints={
@@ -28,11 +30,10 @@ def _sizes(rng):
     },
 )
 def intensity(M, K, N):
-    """Operations for each byte of C (M, N) = A (M, K) B (K, N), numbers of 4 bytes."""
+    """Count the operations per byte of C (M, N) = A (M, K) B (K, N), numbers of 4 bytes."""
     operations = ...
     bytes_moved = ...
-    intensity = operations / bytes_moved
-    return intensity
+    return operations / bytes_moved
 
 
 def _product(A, B, rows, columns):
@@ -47,8 +48,10 @@ def _matrices(rng):
 
 @exercise(
     "a matrix product, tile by tile",
+    level=2,
+    minutes=15,
     reference=_product,
-    solution="docs/chapters/14-kernels.md, The plain version",
+    solution="docs/chapters/14-kernels.md: def tiled",
     cases=_matrices,
     outputs=("C",),
     hints={

@@ -15,25 +15,46 @@ def _central(L, x, h):
     return (L(x + h) - L(x - h)) / (2 * h)
 
 
+def _forward_step(L, curvature, eps):
+    return 2 * np.sqrt(eps * L / curvature), 2 * np.sqrt(eps * L * curvature)
+
+
+def _sizes(rng):
+    for eps in (2.2e-16, 1.2e-7):
+        yield "", (rng.uniform(0.5, 5), rng.uniform(0.1, 3), eps)
+
+
 @exercise(
-    "the central difference",
-    reference=_central,
-    solution="docs/chapters/15-proof.md, Two errors",
-    cases=_functions,
-    outputs=("slope",),
-    tolerance=1e-9,
+    "the best step of a difference to one side",
+    level=2,
+    minutes=20,
+    reference=_forward_step,
+    solution="minillm/exercises/chapter15.py: _forward_step",
+    cases=_sizes,
+    outputs=("h", "error"),
     hints={
-        "slope": (
-            "Take the loss on both sides of x, at equal distances: the even terms of the Taylor "
-            "series cancel.",
-            "The two points are 2 h apart: divide L(x + h) - L(x - h) by that.",
+        "h": (
+            "L(x + h) = L + h L' + h^2 L'' / 2: what is left after the division by h?  And two "
+            "values that are wrong by eps L each are divided by h.",
+            "The error is h curvature / 2 + 2 eps L / h.  Its derivative by h is zero at "
+            "h^2 = 4 eps L / curvature.",
+        ),
+        "error": (
+            "Put the best h into the sum of the two errors.",
+            "h * curvature / 2 + 2 * eps * L / h: both terms are equal there.",
         ),
     },
 )
-def central_difference(L, x, h):
-    """Measure the slope of the function L at x, with the points at the distance h from it."""
-    slope = ...
-    return slope
+def forward_step(L, curvature, eps):
+    """Choose the step h of the difference (L(x + h) - L(x)) / h.
+
+    L and curvature: the sizes of the function and of its second derivative near x, both above 0;
+    each value of the function is wrong by up to eps L -> h, which makes the largest error, of
+    truncation and rounding together, as small as possible; and this error.
+    """
+    h = ...
+    error = ...
+    return h, error
 
 
 def _richardson(L, x, h):
@@ -42,8 +63,10 @@ def _richardson(L, x, h):
 
 @exercise(
     "Richardson's combination",
+    level=2,
+    minutes=10,
     reference=_richardson,
-    solution="docs/chapters/15-proof.md, Two steps whose errors cancel",
+    solution="minillm/exercises/chapter15.py: _richardson",
     cases=_functions,
     outputs=("slope",),
     tolerance=1e-9,

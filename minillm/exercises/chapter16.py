@@ -3,7 +3,7 @@
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 
 
 def _rows(rng):
@@ -14,6 +14,8 @@ def _rows(rng):
 
 @exercise(
     "root mean square normalisation, forward and backward",
+    level=2,
+    minutes=25,
     reference=ops.rms_norm,
     solution="minillm/ops/rms_norm.py: rms_norm",
     cases=_rows,
@@ -68,6 +70,8 @@ def _sequences(rng):
 
 @exercise(
     "rotary positions, forward and backward",
+    level=2,
+    minutes=20,
     reference=_rotary,
     solution="minillm/ops/rotary.py: rotary",
     cases=_sequences,
@@ -80,7 +84,7 @@ def _sequences(rng):
             "the last axis.",
         ),
         "dx": (
-            "A rotation is a matrix R.  y = R x has the backward R^T dy, and R^T turns back.",
+            "A rotation is a matrix R.  y = R x has the backward pass R^T dy, and R^T turns back.",
             "dfirst cos + dsecond sin, then dsecond cos - dfirst sin.",
         ),
     },
@@ -110,7 +114,9 @@ def _any(rng):
 
 
 @exercise(
-    "the backward of SiLU",
+    "the backward pass of SiLU",
+    level=1,
+    minutes=10,
     reference=ops.silu,
     solution="minillm/ops/activations.py: silu",
     cases=_any,
@@ -130,5 +136,115 @@ def silu(x):
     def backward(dy):
         dx = ...
         return dx
+
+    return y, backward
+
+
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _grouped(q, k, v):
+    N, M = len(q), len(k)
+    keys, values = (np.repeat(array, N // M, axis=0) for array in (k, v))
+    y, op_backward = ops.scaled_dot_product_attention(q[None], keys[None], values[None])
+
+    def backward(dy):
+        dq, dkeys, dvalues = op_backward(dy[None])
+        grouped = (M, N // M, *k.shape[1:])
+        return dq[0], dkeys.reshape(grouped).sum(axis=1), dvalues.reshape(grouped).sum(axis=1)
+
+    return y[0], backward
+
+
+def _heads_in_groups(rng):
+    for N, M, label in ((2, 2, "own keys"), (4, 2, "groups"), (3, 1, "groups")):
+        yield label, draw(rng, (N, 3, 2), (M, 4, 2), (M, 4, 2))
+
+
+@exercise(
+    "grouped queries, forward and backward",
+    level=3,
+    minutes=35,
+    reference=_grouped,
+    solution="minillm/exercises/chapter16.py: _grouped",
+    cases=_heads_in_groups,
+    gradients=("dq", "dk", "dv"),
+    hints={
+        "own keys": (
+            "Where N = M, this is attention in N heads, each with the scale of its own width.",
+            "scores = q k^T / sqrt(d) for each head; dscores = weights (dweights - sum of dweights "
+            "weights over the keys).",
+        ),
+        "groups": (
+            "Query heads 0 to N/M - 1 share key head 0, and so on.  A key is used by all of its "
+            "group: uses add up.",
+            "np.repeat(k, N // M, axis=0) in the forward pass; in the backward pass, dk of "
+            "all N heads reshaped to (M, N // M, S, d) and summed over axis 1.",
+        ),
+    },
+)
+def grouped_queries(q, k, v):
+    """Attend with N heads of queries to M heads of keys and values, of which N is a multiple.
+
+    q (N, T, d), k and v (M, S, d): key head m serves the N / M query heads from m N / M on; all
+    keys are allowed, and the scale is 1 / sqrt(d) -> y (N, T, d).  ``backward(dy)`` -> dq, dk, dv.
+    """
+    # as many lines as you need
+    y = ...
+
+    def backward(dy):
+        dq, dk, dv = ...
+        return dq, dk, dv
+
+    return y, backward
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _square_gated(rng):
+    for n in (3, 4):
+        yield "", draw(rng, (2, n), (n, n), (n, n), (n, n))
+
+
+@find_the_bug(
+    "find the bug: SwiGLU",
+    level=2,
+    minutes=20,
+    cases=_square_gated,
+    gradients=("dx", "dW", "dV", "dU"),
+    bugs=(
+        Bug("path", "da @ W.T + db @ V.T", "da @ W.T", "x is used in x W and in x V."),
+        Bug(
+            "value",
+            "db = dg * a * s",
+            "db = dg * s",
+            "g = a s b: the slope with respect to b is a s.",
+        ),
+        Bug("path", "(s + a * s * (1 - s))", "s", "a is used twice in a s, and s depends on it."),
+        Bug("value", "dV = x.T @ db", "dV = x.T @ da", "V is used in b = x V only."),
+        Bug("order", "dg = dy @ U.T", "dg = dy @ U", "g is the input of g U."),
+        Bug("factor", "da = dg * b *", "da = dg *", "g = a s b: what reaches a is scaled by b."),
+    ),
+)
+def find_swiglu(x, W, V, U):
+    """Compute y = g U with g = a sigmoid(a) b, a = x W and b = x V.
+
+    x (T, D), W and V (D, F), U (F, D) -> y (T, D).  ``backward(dy)`` -> dx, dW, dV, dU.
+    """
+    a, b = x @ W, x @ V
+    s = 1 / (1 + np.exp(-a))
+    g = a * s * b
+    y = g @ U
+
+    def backward(dy):
+        dU = g.T @ dy
+        dg = dy @ U.T
+        db = dg * a * s
+        da = dg * b * (s + a * s * (1 - s))
+        dW = x.T @ da
+        dV = x.T @ db
+        dx = da @ W.T + db @ V.T
+        return dx, dW, dV, dU
 
     return y, backward

@@ -1,72 +1,10 @@
-"""Exercises of chapter 17: additions, preferences, rewards."""
+"""Exercises of chapter 17: preferences and rewards."""
 
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.training.rewards import group_advantages
-
-
-def _additions(x, A, B):
-    h, A_backward = ops.linear(x, A)
-    y, B_backward = ops.linear(h, B)
-
-    def backward(dy):
-        dh, dB = B_backward(dy)
-        return *A_backward(dh), dB
-
-    return y, backward
-
-
-def _cheapest(x, A, B):
-    """The multiplications of the thin products, each computed anew where it is used."""
-    thin = len(x) * (A.size + B.size)
-    return thin, 3 * thin
-
-
-def _matrices(rng):
-    for M, I, O, r in ((3, 4, 5, 2), (1, 2, 3, 1)):
-        yield "", tuple(rng.standard_normal(shape) for shape in ((M, I), (I, r), (r, O)))
-
-
-@exercise(
-    "what LoRA adds to a frozen matrix, forward and backward",
-    reference=_additions,
-    solution="minillm/quantised/low_rank.py: QuantisedLowRank",
-    cases=_matrices,
-    gradients=("dx", "dA", "dB"),
-    multiplications=_cheapest,
-    hints={
-        "forward:order": (
-            "The result is right, and A B is as large as W.  Which of the two products is thin?",
-            "(x @ A) @ B",
-        ),
-        "backward:order": (
-            "The gradients are right, and some product on the way is as large as W: A B or x^T dy. "
-            " The products that contain r are thin.",
-            "dx = (dy B^T) A^T, dA = x^T (dy B^T), dB = (x A)^T dy.",
-        ),
-        "y": ("Two products, and the thin one comes first.", "(x A) B"),
-        "dx": ("y is a linear layer of x A, and x A one of x.", "(dy B^T) A^T"),
-        "dA": ("A is a linear layer of x, with the output x A.", "x^T (dy B^T)"),
-        "dB": ("B is a linear layer of x A, with the output y.", "(x A)^T dy"),
-    },
-)
-def additions(x, A, B):
-    """Compute y = x A B, which is added to x W, by thin products: none is as large as W (I, O).
-
-    x (M, I), A (I, r), B (r, O), with a small r -> y (M, O).  ``backward(dy)`` -> dx, dA, dB, by
-    thin products too.
-    """
-    y = ...
-
-    def backward(dy):
-        dx = ...
-        dA = ...
-        dB = ...
-        return dx, dA, dB
-
-    return y, backward
 
 
 def _preferences(chosen, rejected):
@@ -82,6 +20,8 @@ def _pairs(rng):
 
 @exercise(
     "the loss of preferences, forward and backward",
+    level=2,
+    minutes=20,
     reference=_preferences,
     solution="minillm/ops/preference_loss.py: preference_loss",
     cases=_pairs,
@@ -125,6 +65,8 @@ def _groups(rng):
 
 @exercise(
     "advantages within groups",
+    level=1,
+    minutes=10,
     reference=group_advantages,
     solution="minillm/training/rewards.py: group_advantages",
     cases=_groups,
@@ -150,3 +92,125 @@ def advantages(rewards):
     """
     advantage = ...
     return advantage
+
+
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _dpo_by_numbers(reference, reward, beta, chosen, rejected):
+    policy = reference * np.exp(reward / beta)
+    policy = policy / policy.sum()
+    ratio = np.log(policy / reference)
+    margin = beta * (ratio[chosen] - ratio[rejected])
+    return policy, margin, -beta / (1 + np.exp(margin))
+
+
+def _rewarded(rng):
+    for V, beta in ((3, 0.5), (5, 2.0)):
+        yield "", (rng.dirichlet(np.ones(V)), rng.standard_normal(V), beta, 2, 0)
+
+
+@exercise(
+    "DPO by numbers: the best policy, and the reward that it hides",
+    level=3,
+    minutes=30,
+    reference=_dpo_by_numbers,
+    solution="minillm/exercises/chapter17.py: _dpo_by_numbers",
+    cases=_rewarded,
+    outputs=("policy", "margin", "slope"),
+    tolerance=1e-5,
+    hints={
+        "policy": (
+            "Set the derivative of the objective by p(y) to zero, with a multiplier for the sum of "
+            "p: ln(p / reference) = reward / beta + a constant.",
+            "reference * np.exp(reward / beta), divided by its sum.",
+        ),
+        "margin": (
+            "The constant is the same for both answers, so it cancels.  Compare your margin with "
+            "reward[chosen] - reward[rejected].",
+            "beta * (np.log(policy / reference)[chosen] - np.log(policy / reference)[rejected]).",
+        ),
+        "slope": (
+            "The loss is -ln sigmoid(margin), and the margin moves by beta for each unit of the "
+            "chosen answer's log-probability.",
+            "-beta * sigmoid(-margin); or a central difference of -ln sigmoid(margin + beta e).",
+        ),
+    },
+)
+def dpo_by_numbers(reference, reward, beta, chosen, rejected):
+    """Follow the derivation of DPO for a prompt with V possible answers.
+
+    reference (V,): their probabilities by the first model; reward (V,); beta; two answers' numbers
+    -> policy (V,): the p that makes sum p reward - beta sum p ln(p / reference) largest;
+    margin: beta times the difference of ln(policy / reference) of chosen and rejected;
+    slope: of DPO's loss for this pair, by the log-probability of the chosen answer.
+    """
+    policy = ...
+    margin = ...
+    slope = ...
+    return policy, margin, slope
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _written(rng):
+    for T, V in ((3, 4), (4, 3)):
+        (logits,), reference = draw(rng, (T, V)), -rng.random(T)
+        yield "", (logits, rng.integers(0, V, T), 1.5, reference.tolist(), 0.3)
+
+
+@find_the_bug(
+    "find the bug: a reward and a pull towards the reference",
+    level=3,
+    minutes=25,
+    cases=_written,
+    outputs=("loss",),
+    gradients=("dlogits",),
+    bugs=(
+        Bug(
+            "sign",
+            "(-advantage + beta * (1 - ratio))",
+            "(advantage + beta * (1 - ratio))",
+            "With a positive advantage, the loss is to fall as log p grows.",
+        ),
+        Bug(
+            "factor",
+            "(-advantage + beta * (1 - ratio))",
+            "(-advantage + (1 - ratio))",
+            "The pull towards the reference has the factor beta.",
+        ),
+        Bug(
+            "path",
+            "beta * (1 - ratio)",
+            "beta * (-ratio)",
+            "log p occurs twice in the pull: in the exponent, and alone.",
+        ),
+        Bug(
+            "sign",
+            "(np.eye(V)[ids] - p)",
+            "(p - np.eye(V)[ids])",
+            "The gradient of log p[id] with respect to the logits is y - p.",
+        ),
+    ),
+)
+def find_reward(logits, ids, advantage, reference, beta):
+    """Compute the mean over tokens of -advantage log p + beta (ratio - 1 - log ratio).
+
+    logits (T, V), ids (T,) the tokens of an answer, a number advantage; ratio = exp(reference -
+    log p), where reference is a list of T log-probabilities by the first model -> loss.
+    ``backward(dloss)`` -> dlogits.
+    """
+    T, V = logits.shape
+    z = logits - logits.max(axis=1, keepdims=True)
+    log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    p, own = np.exp(log_p), log_p[np.arange(T), ids]
+    log_ratio = np.array(reference) - own
+    ratio = np.exp(log_ratio)
+    loss = (-advantage * own + beta * (ratio - 1 - log_ratio)).mean()
+
+    def backward(dloss):
+        down = dloss * (-advantage + beta * (1 - ratio)) / T
+        return down[:, None] * (np.eye(V)[ids] - p)
+
+    return loss, backward

@@ -4,7 +4,7 @@ import numpy as np
 
 from minillm import ops
 from minillm.decoding.pointer import log_mixture
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, exercise, find_the_bug
 from minillm.models.extractive import rank
 
 
@@ -29,6 +29,8 @@ def _sources(rng):
 
 @exercise(
     "the probability of each word, written or copied",
+    level=2,
+    minutes=15,
     reference=_mixture,
     solution="minillm/decoding/pointer.py: log_mixture",
     cases=_sources,
@@ -72,13 +74,15 @@ def _pointer_loss(logits, z, m, targets):
 
 def _predictions(rng):
     for label, targets in (("", [1]), ("", [3, 0, 2]), ("copied only", [2, 4, 7])):
-        N = len(targets)
-        logits, z = rng.standard_normal((N, 4)), rng.standard_normal(N)
-        yield label, (logits, z, rng.uniform(0.1, 0.9, N), np.array(targets))
+        n = len(targets)
+        logits, z = rng.standard_normal((n, 4)), rng.standard_normal(n)
+        yield label, (logits, z, rng.uniform(0.1, 0.9, n), np.array(targets))
 
 
 @exercise(
     "the loss of the mixture, forward and backward",
+    level=3,
+    minutes=35,
     reference=_pointer_loss,
     solution="minillm/ops/pointer.py: pointer_cross_entropy",
     cases=_predictions,
@@ -90,32 +94,32 @@ def _predictions(rng):
             "P = g * p_y + (1 - g) * m; then the loss is the mean of -ln P.",
         ),
         "dlogits": (
-            "It is the gradient of cross-entropy, (p - y) / N, times a share of the "
+            "It is the gradient of cross-entropy, (p - y) / n, times a share of the "
             "responsibility.  Which part of P came from the vocabulary?",
-            "r = g * p_y / P; dlogits = r[:, None] * (p - y) / N * dloss",
+            "r = g * p_y / P; dlogits = r[:, None] * (p - y) / n * dloss",
         ),
         "dz": (
             "The gate is a logistic regression with the label r: probability minus label.",
-            "(g - r) / N * dloss",
+            "(g - r) / n * dloss",
         ),
         "dm": (
             "dP/dm = 1 - g, and -ln P has the slope -1/P.  The loss is a mean.",
-            "-(1 - g) / P / N * dloss",
+            "-(1 - g) / P / n * dloss",
         ),
     },
 )
 def pointer_loss(logits, z, m, targets):
     """Compute the mean of -ln P, where P = g p[target] + (1 - g) m is the target's probability.
 
-    g = sigmoid(z), p = softmax(logits); logits (N, V), z (N,), m (N,): the probability of the
-    target if it is copied, targets (N,); p[target] is 0 for a target from V up -> loss, an array
+    g = sigmoid(z), p = softmax(logits); logits (n, V), z (n,), m (n,): the probability of the
+    target if it is copied, targets (n,); p[target] is 0 for a target from V up -> loss, an array
     without axes.  ``backward(dloss)`` -> dlogits, dz, dm.
     """
-    N, V = logits.shape
-    y = targets[:, None] == np.arange(V)  # (N, V): no entry is True for a target from V up
+    n, V = logits.shape
+    y = targets[:, None] == np.arange(V)  # (n, V): no entry is True for a target from V up
     exp = np.exp(logits - logits.max(axis=1, keepdims=True))
     p = exp / exp.sum(axis=1, keepdims=True)
-    p_y = (p * y).sum(axis=1)  # (N,)
+    p_y = (p * y).sum(axis=1)  # (n,)
     g = 1 / (1 + np.exp(-z))
     P = ...
     loss = -np.log(P).mean()
@@ -143,6 +147,8 @@ def _attention(rng):
 
 @exercise(
     "the coverage loss, forward and backward",
+    level=3,
+    minutes=35,
     reference=_coverage,
     solution="minillm/ops/coverage.py: coverage",
     cases=_attention,
@@ -206,6 +212,8 @@ def _graphs(rng):
 
 @exercise(
     "the scores of TextRank by power iteration",
+    level=2,
+    minutes=20,
     reference=rank,
     solution="minillm/models/extractive.py: rank",
     cases=_graphs,
@@ -237,3 +245,56 @@ def textrank(S, d):
     for _ in range(200):
         x = ...
     return x
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+@find_the_bug(
+    "find the bug: coverage",
+    level=3,
+    minutes=20,
+    cases=_attention,
+    outputs=("loss",),
+    gradients=("dweights",),
+    bugs=(
+        Bug(
+            "path",
+            "later = later + dc[:, t]",
+            "later = dc[:, t]",
+            "The weights of a step are in the coverage of all later steps, not of the next only.",
+        ),
+        Bug(
+            "order",
+            "dw, dc = share * (weights < c), share * (weights >= c)",
+            "dw, dc = share * (weights >= c), share * (weights < c)",
+            "The minimum has the slope 1 with respect to the smaller of the two.",
+        ),
+        Bug("sign", "+= later", "-= later", "Both uses of w_t raise the loss: add."),
+        Bug(
+            "factor",
+            "share = dloss / (B * T)",
+            "share = dloss / B",
+            "The loss is a mean over B T steps.",
+        ),
+    ),
+)
+def find_coverage(weights):
+    """Compute the mean over B T steps of the sum of min(w_t, c_t), c_t = w_1 + ... + w_{t-1}.
+
+    weights (B, T, S) -> loss, an array without axes.  ``backward(dloss)`` -> dweights.
+    """
+    B, T, S = weights.shape
+    c = np.cumsum(weights, axis=1) - weights
+    loss = np.asarray(np.minimum(weights, c).sum() / (B * T))
+
+    def backward(dloss):
+        share = dloss / (B * T)
+        dw, dc = share * (weights < c), share * (weights >= c)
+        dweights, later = dw, np.zeros((B, S))
+        for t in reversed(range(T)):
+            dweights[:, t] += later
+            later = later + dc[:, t]
+        return dweights
+
+    return loss, backward

@@ -4,7 +4,7 @@ import numpy as np
 
 from minillm import ops
 from minillm.exercises.chapter05 import SIGMOID
-from minillm.exercises.declaration import draw, exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.ops.activations import logistic as sigmoid
 
 # --- the scan in rounds -----------------------------------------------------------
@@ -22,6 +22,8 @@ def _stretches(rng):
 
 @exercise(
     "all states of a linear recurrence, in rounds",
+    level=3,
+    minutes=25,
     reference=_scan,
     solution="minillm/ops/linear_recurrence.py: linear_recurrence_forward",
     cases=_stretches,
@@ -71,7 +73,9 @@ CARRIED = (
 
 
 @exercise(
-    "the backward of a linear recurrence",
+    "the backward pass of a linear recurrence",
+    level=2,
+    minutes=20,
     reference=_linear_recurrence,
     solution="minillm/ops/linear_recurrence.py: linear_recurrence_backward",
     cases=_sequences,
@@ -142,6 +146,8 @@ def _gates(rng):
 
 @exercise(
     "the gate of a minGRU",
+    level=2,
+    minutes=15,
     reference=_min_gru_cell,
     solution="minillm/ops/min_gru.py: min_gru",
     cases=_gates,
@@ -179,3 +185,76 @@ def min_gru_cell(v, n, h_prev):
         return dv, dn, dh_prev
 
     return h, backward
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _gated_sequences(rng):
+    for B, T, H in ((2, 3, 2), (3, 4, 3)):
+        yield "", draw(rng, (B, T, H), (B, T, H), (B, H))
+
+
+@find_the_bug(
+    "find the bug: a minGRU over a sequence",
+    level=2,
+    minutes=20,
+    cases=_gated_sequences,
+    imports=SIGMOID,
+    outputs=("hs",),
+    gradients=("dv", "dn", "dh0"),
+    bugs=(
+        Bug(
+            "path",
+            "dh = dh + dhs[:, t]",
+            "dh = dhs[:, t]",
+            "h_t is used in the output and in step t + 1.",
+        ),
+        Bug(
+            "value",
+            "h_prev = hs[:, t - 1] if t > 0 else h0",
+            "h_prev = hs[:, t]",
+            "The gate moves the state before the step.",
+        ),
+        Bug(
+            "sign",
+            "(n[:, t] - h_prev)",
+            "(h_prev - n[:, t])",
+            "z multiplies n, and -z multiplies h_prev.",
+        ),
+        Bug(
+            "factor",
+            "z[:, t] * (1 - z[:, t])",
+            "z[:, t]",
+            "z is a sigmoid of v: its slope is z (1 - z).",
+        ),
+        Bug(
+            "factor",
+            "dh = dh * (1 - z[:, t])",
+            "dh = dh * z[:, t]",
+            "h_prev is kept by the share 1 - z.",
+        ),
+    ),
+)
+def find_min_gru(v, n, h0):
+    """Run h_t = (1 - z_t) h_{t-1} + z_t n_t with z = sigmoid(v).
+
+    v and n (B, T, H), h0 (B, H) -> hs (B, T, H).  ``backward(dhs)`` -> dv, dn, dh0.
+    """
+    z, h, hs = sigmoid(v), h0, []
+    for t in range(v.shape[1]):
+        h = (1 - z[:, t]) * h + z[:, t] * n[:, t]
+        hs.append(h)
+    hs = np.stack(hs, axis=1)
+
+    def backward(dhs):
+        dv, dn, dh = np.zeros_like(v), np.zeros_like(n), np.zeros_like(h0)
+        for t in reversed(range(v.shape[1])):
+            h_prev = hs[:, t - 1] if t > 0 else h0
+            dh = dh + dhs[:, t]
+            dn[:, t] = dh * z[:, t]
+            dv[:, t] = dh * (n[:, t] - h_prev) * z[:, t] * (1 - z[:, t])
+            dh = dh * (1 - z[:, t])
+        return dv, dn, dh
+
+    return hs, backward

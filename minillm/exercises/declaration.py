@@ -3,7 +3,7 @@
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,28 @@ from numpy.typing import NDArray
 Cases = Callable[[np.random.Generator], Iterator[tuple[str, tuple]]]
 
 
+# The kinds of faults in a backward pass.
+FAULTS = {
+    "sign": "a sign is wrong",
+    "factor": "a slope, a scale or another factor is wrong, missing, or one too many",
+    "path": "one of several uses is forgotten: its gradient is not added",
+    "axis": "a sum runs over the wrong axis",
+    "order": "arrays or parts of an array are exchanged, or not transposed",
+    "value": "the formula is right, but it reads another array of the forward pass",
+    "mask": "padding, or what was dropped, receives a gradient",
+}
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A change of one line of a right backward: of the text ``right``, which occurs once."""
+
+    fault: str  # a key of FAULTS
+    right: str
+    wrong: str
+    hint: str
+
+
 def draw(rng: np.random.Generator, *shapes: int | tuple[int, ...]) -> tuple[NDArray, ...]:
     """Arguments of a case: an array of each shape."""
     return tuple(rng.standard_normal(shape) for shape in shapes)
@@ -20,7 +42,7 @@ def draw(rng: np.random.Generator, *shapes: int | tuple[int, ...]) -> tuple[NDAr
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise.
+    """One exercise: a function with a hole, or one with a wrong line, a variant for each bug.
 
     ``reference`` takes the arguments of the hole's function.  If ``gradients`` has names, both
     return ``output(s), backward``, and ``backward(*upstream)`` returns one gradient for each name.
@@ -39,13 +61,18 @@ class Exercise:
       output;
     - "forward:order" and "backward:order", for more multiplications than ``multiplications``.
 
+    With ``bugs``, one for each variant, the function is right except for one line.  The reader
+    mends it and names the kind of fault.
+
     ``multiplications`` takes the arguments and returns how many multiplications the products of
-    matrices in the forward and in the backward may take.
+    matrices in the forward pass and in the backward pass may take.
     """
 
     name: str
     chapter: int
     title: str
+    level: int  # 1 to 3
+    minutes: int
     reference: Callable
     solution: str  # the place in the package: "minillm/ops/linear.py: linear"
     cases: Cases
@@ -56,16 +83,65 @@ class Exercise:
     gates: str = ""
     gated: tuple[str, ...] = ()
     time: dict[str, int] = field(default_factory=dict)
-    hints: dict[str, tuple[str, str]] = field(default_factory=dict)
+    hints: dict[str, tuple[str, ...]] = field(default_factory=dict)
     tolerance: float = 1e-6
     multiplications: Callable[..., tuple[int, int]] | None = None
     function: str = ""  # the name of the hole's function
+    bugs: tuple[Bug, ...] = ()
+    variant: int = 0
+    right: str = ""  # the source without a bug
+
+    @property
+    def stars(self) -> str:
+        """The level: *, ** or ***."""
+        return "*" * self.level
+
+    @property
+    def file(self) -> str:
+        """The name of the reader's file."""
+        return f"{self.name.replace('-', '_')}.py"
+
+    @property
+    def statement(self) -> str:
+        """The function's first line, and its docstring with the shapes."""
+        end = self.source.index('"""', self.source.index('"""') + 3) + 3
+        return self.source[:end]
+
+    @property
+    def task(self) -> str:
+        """The task, as the file states it."""
+        if self.bugs:
+            return "One line of the backward pass is wrong.\nMend it, name the fault,"
+        return "Replace each ..."
 
     @property
     def hole(self) -> str:
         """The text that the reader receives: the function with its hole, below its imports."""
         imports = f"{self.imports}\n" if self.imports else ""
-        return f"import numpy as np\n{imports}\n\n{self.source}"
+        fault = ""
+        if self.bugs:
+            kinds = "\n".join(f"#   {name:8}{text}" for name, text in FAULTS.items())
+            fault = f'\n# The kind of the fault, such as "sign":\n#\n{kinds}\nFAULT = ...\n'
+        return f"import numpy as np\n{imports}{fault}\n\n{self.source}"
+
+    def with_bug(self, variant: int) -> "Exercise":
+        """The exercise with another bug, and the hints of this bug."""
+        bug = self.bugs[variant]
+        was = bug.wrong.strip() or "left out"
+        unchanged = ("The forward pass was right: one line of the backward pass is wrong.",)
+        hints: dict[str, tuple[str, ...]] = dict.fromkeys(self.outputs, unchanged)
+        shared = (
+            "The wrong line is one that every wrong gradient needs, and no right one.  If all are "
+            "wrong, begin with the line that all of them need."
+        )
+        hints |= dict.fromkeys(self.gradients, (shared, bug.hint))
+        return replace(
+            self,
+            variant=variant,
+            source=self.right.replace(bug.right, bug.wrong),
+            hints=hints,
+            solution=f"{bug.right.strip()} was {was}; the fault: {bug.fault}",
+        )
 
 
 EXERCISES: dict[str, Exercise] = {}
@@ -94,5 +170,19 @@ def exercise(title: str, **options: Any) -> Callable[[Callable], Callable]:
             **options,
         )
         return hole
+
+    return register
+
+
+def find_the_bug(
+    title: str, bugs: tuple[Bug, ...], **options: Any
+) -> Callable[[Callable], Callable]:
+    """Register the decorated function, which is right, as an exercise with a wrong line."""
+
+    def register(right: Callable) -> Callable:
+        exercise(title, reference=right, solution="", bugs=bugs, **options)(right)
+        name, entry = EXERCISES.popitem()
+        EXERCISES[name] = replace(entry, right=entry.source).with_bug(0)
+        return right
 
     return register

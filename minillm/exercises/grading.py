@@ -1,7 +1,7 @@
 """Judge an answer by what it returned: outputs first, then gradients, then the convention.
 
 An answer is compared with the reference on random cases.  Only the first fault is reported: which
-output or gradient, at which place, the reader's number and the right one.
+output or gradient, at which coordinate, the reader's number and the right one.
 """
 
 import keyword
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from minillm.errors import short
 from minillm.exercises.answering import Case, Report, cases
-from minillm.exercises.declaration import Exercise
+from minillm.exercises.declaration import FAULTS, Exercise
 from minillm.testing.calls import as_tuple
 from minillm.testing.own_process import NoAnswerError
 
@@ -30,12 +30,14 @@ class WrongAnswer(Exception):
 def grade(exercise: Exercise, reports: Iterator[Report]) -> int:
     """The number of cases that the answer passed.  Raises WrongAnswer at the first failure.
 
-    ``reports`` has one for each case.
+    ``reports`` has one for each case, then one with the kind of fault, if the exercise asks it.
     """
     drawn = cases(exercise)
     try:
-        for case, report in zip(drawn, reports, strict=True):
+        for case, report in zip(drawn, reports, strict=False):  # draws a case first
             _judge(exercise, case, report)
+        if exercise.bugs:
+            _judge_fault(exercise.bugs[exercise.variant].fault, next(reports)["fault"])
     except NoAnswerError as error:
         raise WrongAnswer(str(error), "no answer") from None
     return len(drawn)
@@ -63,6 +65,17 @@ def _judge(exercise: Exercise, case: Case, report: Report) -> None:
                 f"{limit} are enough",
                 f"{part}:order",
             )
+
+
+def _judge_fault(right: str, found: Any) -> None:
+    if found is ...:
+        raise WrongAnswer("the mend is right, FAULT is still ...: the hole is not filled", "hole")
+    if found != right:
+        raise WrongAnswer(
+            f"the mend is right, but FAULT is {short(found)}; expected the kind of the fault that "
+            f"you mended, one of {', '.join(FAULTS)}",
+            "fault",
+        )
 
 
 def _raised(exercise: Exercise, case: Case, report: Report) -> WrongAnswer:
@@ -171,7 +184,7 @@ def _compare_results(exercise: Exercise, result: Any, case: Case) -> None:
         if wrong.any():
             index = tuple(int(i) for i in np.argwhere(wrong)[0])
             raise WrongAnswer(
-                f"{name} is wrong at {wrong.sum()} of {wrong.size} places; "
+                f"{name} is wrong at {wrong.sum()} of {wrong.size} entries; "
                 f"{_at(name, index)}: {_two(array[index], np.asarray(truth)[index])}"
                 f"{_in_case(label)}",
                 key,

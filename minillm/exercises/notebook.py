@@ -1,6 +1,7 @@
 """Check an answer that is written in a cell of a notebook."""
 
 from collections.abc import Callable
+from typing import Any
 
 from minillm.errors import InputError
 from minillm.exercises.answering import cases, reports
@@ -11,11 +12,11 @@ from minillm.exercises.desk import new_entry, verdict
 _entries: dict[str, dict] = {}  # of this session, by exercise
 
 
-def check(function: Callable) -> None:
+def check(function: Callable, fault: Any = ...) -> None:
     """Print whether a function is a right answer, and otherwise what is wrong, with a hint.
 
     The exercise is the one whose function has this name.  A second failure in the same place
-    prints the second hint.
+    prints the second hint.  Where a bug is to be found, ``fault`` is the kind of fault.
 
     >>> def square(x):
     ...     return x**2, lambda dy: 2 * x * dy
@@ -24,7 +25,7 @@ def check(function: Callable) -> None:
     """
     exercise = of_function(function)
     entry = _entries.setdefault(exercise.name, new_entry())
-    print(verdict(exercise, reports(exercise, function, cases(exercise)), entry)[1])
+    print(verdict(exercise, reports(exercise, function, cases(exercise), fault), entry)[1])
 
 
 def of_function(function: Callable) -> Exercise:

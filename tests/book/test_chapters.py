@@ -15,7 +15,8 @@ DOCS = Path(__file__).parents[2] / "docs"
 CHAPTERS = sorted((DOCS / "chapters").glob("*.md"))
 sys.path.insert(0, str(DOCS / "machinery"))
 
-from notebooks import EXERCISE, notebook  # noqa: E402  (the line above says where it is)
+from exercise_boxes import with_statements  # noqa: E402  (the line above says where it is)
+from notebooks import EXERCISE, notebook  # noqa: E402
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
@@ -27,7 +28,16 @@ def test_each_exercise_is_a_cell_that_checks_itself(path, tmp_path, capsys):
         (cell,) = (source for source in sources if exercise.source.rstrip() in source)
         (tmp_path / "cell.py").write_text(cell)
         runpy.run_path(str(tmp_path / "cell.py"))
-        assert re.match(f"{exercise.name}: .*the hole is not filled", capsys.readouterr().out)
+        failure = "is wrong at" if exercise.bugs else "the hole is not filled"
+        assert re.match(f"{exercise.name}: .*{failure}", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_the_box_of_an_exercise_has_its_statement_level_and_file(path):
+    boxes = with_statements(path.read_text())
+    for exercise in map(exercises().get, EXERCISE.findall(path.read_text())):
+        assert exercise.statement in boxes
+        assert f"about {exercise.minutes} minutes, in `exercises/{exercise.file}`" in boxes
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)

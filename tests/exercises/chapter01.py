@@ -7,9 +7,9 @@ ANSWERS = [
         "count-ngrams",
         right=["range(len(text) - n + 1)", "counts.get(ngram, 0) + 1"],
         wrong=[
-            (0, "range(len(text) - n)", "the last included"),
+            (0, "range(len(text) - n)", "the last such position included"),
             (0, "range(len(text))", "expected without"),
-            (0, "range(0, len(text) - n + 1, n)", "at each place"),
+            (0, "range(0, len(text) - n + 1, n)", "wherever n characters"),
             (1, "counts.get(ngram, 1) + 1", "begins with the count 0"),
         ],
     ),
@@ -60,6 +60,29 @@ ANSWERS = [
             (0, "pairs.sum(axis=0)", "not occurrences"),
             (0, "(pairs > 0).sum(axis=1)", "not the words after it"),
             (1, "count / pairs.sum()", "total of the continuation counts"),
+        ],
+    ),
+    Answer(
+        "interpolation",
+        right=[
+            "None\n"
+            "    unigram = (1 - floor) * counts.sum(axis=0) / counts.sum() + floor / V\n"
+            "    totals = counts.sum(axis=1, keepdims=True)\n"
+            "    p = weight * counts / np.maximum(totals, 1) + (1 - weight) * unigram\n"
+            "    p = np.where(totals > 0, p, unigram)"
+        ],
+        wrong=[
+            (
+                0,
+                "weight * counts / counts.sum(axis=1, keepdims=True) + (1 - weight) * ("
+                "(1 - floor) * counts.sum(axis=0) / counts.sum() + floor / V)",
+                "A row of zeros has no bigram estimate",
+            ),
+            (
+                0,
+                "weight * counts / counts.sum(axis=1, keepdims=True) + (1 - weight) / V",
+                "The unigram counts of w",
+            ),
         ],
     ),
 ]

@@ -2,6 +2,22 @@
 
 from .answers import Answer
 
+TRAINING = """None, []
+    n, W = len(x), np.zeros((x.shape[1], V))
+    u = np.zeros_like(W)
+    for _ in range(epochs):
+        for start in range(0, n, batch):
+            ids = targets[start : start + batch]
+            p = np.exp(x[start : start + batch] @ W)
+            p = p / p.sum(axis=1, keepdims=True)
+            dlogits = (p - np.eye(V)[ids]) / len(ids)
+            u = momentum * u + x[start : start + batch].T @ dlogits
+            W = W - rate * u
+        p = np.exp(x @ W)
+        p = p / p.sum(axis=1, keepdims=True)
+        losses.append(-np.log(p[np.arange(n), targets]).mean())
+    losses = np.array(losses)"""
+
 ANSWERS = [
     Answer(
         "softmax-forward",
@@ -28,13 +44,13 @@ ANSWERS = [
     ),
     Answer(
         "cross-entropy",
-        right=["-log_p[rows, targets].mean()", "(np.exp(log_p) - np.eye(V)[targets]) / N"],
+        right=["-log_p[rows, targets].mean()", "(np.exp(log_p) - np.eye(V)[targets]) / n"],
         wrong=[
             (0, "-log_p[rows, targets].sum()", "mean over the rows"),
             (0, "-log_p.mean()", "one entry of each row"),
-            (1, "(log_p - np.eye(V)[targets]) / N", "p is np.exp(log_p)"),
-            (1, "np.exp(log_p) - np.eye(V)[targets]", "Divide by N"),
-            (1, "(np.eye(V)[targets] - np.exp(log_p)) / N", "p - y"),
+            (1, "(log_p - np.eye(V)[targets]) / n", "p is np.exp(log_p)"),
+            (1, "np.exp(log_p) - np.eye(V)[targets]", "Divide by n"),
+            (1, "(np.eye(V)[targets] - np.exp(log_p)) / n", "p - y"),
         ],
     ),
     Answer(
@@ -42,7 +58,7 @@ ANSWERS = [
         right=["np.eye(len(E))[ids].T @ dy"],
         wrong=[
             (0, "np.zeros_like(E); dE[ids] += dy", "keeps only the last of equal ids"),
-            (0, "np.zeros_like(E)", "add each dy[n] to row ids[n]"),
+            (0, "np.zeros_like(E)", "add each dy[k] to row ids[k]"),
             (0, "dy", "dE has shape"),
         ],
     ),
@@ -88,6 +104,28 @@ ANSWERS = [
             (1, "z >= np.sort(z)[k - 1]", "the smallest that is kept"),
             (2, "np.where(kept, softmax(z), 0)", "divides by the sum of the rest"),
             (2, "np.where(kept, z, 0)", "is the softmax of the logits"),
+        ],
+    ),
+    Answer(
+        "training-loop",
+        right=[TRAINING],
+        wrong=[
+            (0, TRAINING.replace("- np.eye(V)[ids]", "+ np.eye(V)[ids]"), "W goes against it"),
+            (0, TRAINING.replace("/ len(ids)", "/ batch"), "the mean is over these"),
+            (0, TRAINING.replace("momentum * u +", ""), "The velocity is kept"),
+            (
+                0,
+                TRAINING.replace("u = np.zeros", "z = np.zeros").replace(
+                    "        for start", "        u = np.zeros_like(W)\n        for start"
+                ),
+                "from epoch to epoch",
+            ),
+            (
+                0,
+                TRAINING.replace("range(0, n, batch)", "range(0, n - batch + 1, batch)"),
+                "No row is left out",
+            ),
+            (0, TRAINING.replace("x[start : start + batch] @ W", "x[:batch] @ W"), "new W"),
         ],
     ),
 ]

@@ -56,4 +56,27 @@ ANSWERS = [
             (0, "np.prod(sigmoid(s))", "where the turn is 1"),
         ],
     ),
+    Answer(
+        "ppmi",
+        right=[
+            "counts * counts.sum() / np.maximum(counts.sum(axis=1, keepdims=True), 1)\n"
+            "    table = table / np.maximum(counts.sum(axis=0), 1)\n"
+            "    table = np.where(counts > 0, np.log(np.maximum(table, 1)), 0)"
+        ],
+        wrong=[
+            (
+                0,
+                "np.log(counts * counts.sum() / counts.sum(axis=1, keepdims=True)"
+                " / counts.sum(axis=0))",
+                "what is below 0 counts as 0",
+            ),
+            (0, "np.maximum(0, np.log(counts / counts.sum()))", "PMI compares"),
+            (
+                0,
+                "np.maximum(0, np.log(counts * counts.sum() / (counts.sum(axis=1, keepdims=True)"
+                " * counts.sum(axis=0))))",
+                "0/0 is no number",
+            ),
+        ],
+    ),
 ]

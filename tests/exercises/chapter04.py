@@ -2,6 +2,19 @@
 
 from .answers import Answer
 
+TRUNCATED = """[h0], np.zeros_like(x), 0
+    h = h0
+    for t in range(x.shape[1]):
+        h = np.tanh(x[:, t] + h @ W)
+        hs.append(h)
+    dh = 0 * h0
+    for t in reversed(range(x.shape[1])):
+        carried = dh @ W.T * ((t + 1) % k > 0)
+        dh = (dhs[:, t] + carried) * (1 - hs[t + 1] ** 2)
+        dx[:, t] = dh
+        dW = dW + hs[t].T @ dh
+    hs = np.stack(hs[1:], axis=1)"""
+
 ANSWERS = [
     Answer(
         "rnn-step",
@@ -71,6 +84,23 @@ ANSWERS = [
             (0, "np.sqrt((dW**2).sum())", "one norm"),
             (0, "(dW**2).sum() + (db**2).sum()", "sqrt(sum"),
             (1, "maximum / norm", "short enough does not change"),
+        ],
+    ),
+    Answer(
+        "truncated",
+        right=[TRUNCATED],
+        wrong=[
+            (0, TRUNCATED.replace(" * ((t + 1) % k > 0)", ""), "no gradient comes back"),
+            (0, TRUNCATED.replace("(t + 1) % k", "t % k"), "From the last step to the first"),
+            (0, TRUNCATED.replace("dh @ W.T", "dh @ W"), "da @ W.T of the step after"),
+            (0, TRUNCATED.replace("dW = dW +", "dW ="), "W multiplies the state before"),
+            (
+                0,
+                TRUNCATED.replace(
+                    "    h = np.tanh", "    h = h * (t % k > 0)\n        h = np.tanh"
+                ),
+                "backpropagation through time",
+            ),
         ],
     ),
 ]

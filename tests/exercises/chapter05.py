@@ -9,6 +9,14 @@ DA = (
     "[di * i * (1 - i), df * f * (1 - f), dg * (1 - g**2), do * o * (1 - o)], axis=1)"
 )
 
+COUPLED = """None, None, None
+        tanh_c = np.tanh(c)
+        da_o = dh * tanh_c * o * (1 - o)
+        dc = dc + dh * o * (1 - tanh_c**2) + da_o * p
+        da_f, da_g = dc * (c_prev - g) * f * (1 - f), dc * (1 - f) * (1 - g**2)
+        da = np.concatenate([da_f, da_g, da_o], axis=1)
+        dc_prev, dp = dc * f, (da_o * c).sum(axis=0)"""
+
 ANSWERS = [
     Answer(
         "lstm-step",
@@ -120,6 +128,18 @@ ANSWERS = [
             (3, "da_x", "scaled by r as well"),
             (4, "da_h @ W_h.T", "two uses"),
             (4, "dh * z + da_h @ W_h.T * 2", "h_prev has two uses"),
+        ],
+    ),
+    Answer(
+        "coupled-cell",
+        right=["f * c_prev + (1 - f) * g", "sigmoid(a_o + p * c)", "o * np.tanh(c)", COUPLED],
+        wrong=[
+            (0, "f * c_prev + f * g", "What is not kept is replaced"),
+            (1, "sigmoid(a_o + p * c_prev)", "with the new c"),
+            (3, COUPLED.replace(" + da_o * p", ""), "and the peephole"),
+            (3, COUPLED.replace("(c_prev - g)", "c_prev"), "f is used twice"),
+            (3, COUPLED.replace("dc * (1 - f) *", "dc * f *"), "lets the proposal in"),
+            (3, COUPLED.replace("(da_o * c).", "(da_o * c_prev)."), "the new cell"),
         ],
     ),
 ]

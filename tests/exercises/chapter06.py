@@ -2,6 +2,16 @@
 
 from .answers import Answer
 
+POOLED = """None
+    mask = (np.arange(hs.shape[1]) < lengths[:, None])[..., None]
+    real = np.where(mask, hs, -np.inf)
+    mean = (hs * mask).sum(axis=1) / lengths[:, None]
+    y = np.concatenate([mean, real.max(axis=1)], axis=1)"""
+POOLED_BACK = """None
+        dmean, dmax = np.split(dy, 2, axis=1)
+        top = real == real.max(axis=1, keepdims=True)
+        dhs = mask * (dmean / lengths[:, None])[:, None] + top * dmax[:, None]"""
+
 ANSWERS = [
     Answer(
         "last-state",
@@ -39,6 +49,17 @@ ANSWERS = [
             (0, "targets", "the step before"),
             (0, "np.concatenate([targets[:, 1:], first], axis=1)", "the step before"),
             (0, "np.concatenate([first, targets], axis=1)", "inputs has shape"),
+        ],
+    ),
+    Answer(
+        "mean-max",
+        right=[POOLED, POOLED_BACK],
+        wrong=[
+            (0, POOLED.replace("-np.inf", "0"), "a padding of 0 would be"),
+            (0, POOLED.replace("/ lengths[:, None]", "/ hs.shape[1]"), "nor its number"),
+            (1, POOLED_BACK.replace("mask * (", "("), "gradient is 0 at the padding"),
+            (1, POOLED_BACK.replace(" + top * dmax[:, None]", ""), "Each state is used twice"),
+            (1, POOLED_BACK.replace("top * ", "mask * "), "where it is the largest"),
         ],
     ),
 ]

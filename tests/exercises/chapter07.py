@@ -4,6 +4,22 @@ from .answers import Answer
 
 SOFTMAX = "weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True))"
 
+BEAM = """None, None
+    kept = [(0.0, [], state)]
+    for _ in range(limit):
+        candidates = []
+        for one in kept:
+            total, ids, state = one
+            if ids[-1:] == [eos]:
+                candidates.append(one)
+                continue
+            log_p, after = step(ids[-1] if ids else bos, state)
+            for k in range(len(log_p)):
+                candidates.append((total + log_p[k], [*ids, k], after))
+        kept = sorted(candidates, key=lambda one: -one[0])[:beam]
+    total, ids, _ = kept[0]
+    ids = ids if ids[-1:] != [eos] else ids[:-1]"""
+
 ANSWERS = [
     Answer(
         "dot-scores",
@@ -126,6 +142,17 @@ ANSWERS = [
             (1, "np.argsort(-sums[0])[:beam]", "orders all of them"),
             (2, "(best // V, best // V)", "parent times V plus id"),
             (3, "totals[parents]", "plus the log probability of its"),
+        ],
+    ),
+    Answer(
+        "beam-search",
+        right=[BEAM],
+        wrong=[
+            (0, BEAM.replace("[:beam]", "[:1]"), "All extensions of all hypotheses compete"),
+            (0, BEAM.replace("total + log_p[k]", "log_p[k]"), "sums the log-probabilities"),
+            (0, BEAM.replace("candidates.append(one)", "pass"), "stays in the competition"),
+            (0, BEAM.replace(" if ids[-1:] != [eos] else ids[:-1]", ""), "not one of the ids"),
+            (0, BEAM.replace("-one[0]", "one[0]"), "this is greedy search"),
         ],
     ),
 ]

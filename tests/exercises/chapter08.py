@@ -4,6 +4,33 @@ from .answers import Answer
 
 SOFTMAX = "weights * (dweights - (dweights * weights).sum(axis=-1, keepdims=True))"
 
+SELF = """None
+    qkv, scale = x @ W_qkv, 1 / (D // N) ** 0.5
+    q, k, v = (
+        part.reshape(B, T, N, D // N).transpose(0, 2, 1, 3) for part in np.split(qkv, 3, axis=-1)
+    )
+    scores = np.where(np.tri(T) > 0, scale * q @ k.transpose(0, 1, 3, 2), -np.inf)
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights = weights / weights.sum(axis=-1, keepdims=True)
+    context = (weights @ v).transpose(0, 2, 1, 3).reshape(B, T, D)
+    y = context @ W_o"""
+SELF_BACK = """None, None, None
+        dW_o = np.einsum("btd,bte->de", context, dy)
+        dheads = (dy @ W_o.T).reshape(B, T, N, D // N).transpose(0, 2, 1, 3)
+        dv = weights.transpose(0, 1, 3, 2) @ dheads
+        dweights = dheads @ v.transpose(0, 1, 3, 2)
+        dscores = weights * (dweights - (dweights * weights).sum(axis=-1, keepdims=True))
+        dq = scale * dscores @ k
+        dk = scale * dscores.transpose(0, 1, 3, 2) @ q
+        parts = [part.transpose(0, 2, 1, 3).reshape(B, T, D) for part in (dq, dk, dv)]
+        dqkv = np.concatenate(parts, axis=-1)
+        dW_qkv = np.einsum("btd,bte->de", x, dqkv)
+        dx = dqkv @ W_qkv.T"""
+POST_BACK = """None, None, None, None
+        dsum, dgain, dbias = norm_backward(dy)
+        dbranch, dW = linear_backward(dsum)
+        dx = dsum + dbranch"""
+
 ANSWERS = [
     Answer(
         "causal-mask",
@@ -17,23 +44,6 @@ ANSWERS = [
             (1, "np.arange(S) < position[:, None]", "itself included"),
             (1, "np.arange(S) >= position[:, None]", "the keys j <= t"),
             (2, "np.where(allowed, scores, -1e9)", "minus infinity"),
-        ],
-    ),
-    Answer(
-        "attention",
-        right=[
-            "q @ k.T / np.sqrt(q.shape[-1])",
-            "exp_scores / exp_scores.sum(axis=-1, keepdims=True)",
-            "weights @ v",
-        ],
-        wrong=[
-            (0, "q @ k.T", "how are the scores scaled"),
-            (0, "q @ k.T / q.shape[-1]", "sqrt(D)"),
-            (1, "exp_scores / exp_scores.sum(axis=0)", "sum to 1 over the keys"),
-            (1, "exp_scores / exp_scores.sum(axis=0, keepdims=True)", "sum to 1 over the keys"),
-            (1, "exp_scores", "sum to 1 over the keys"),
-            (1, "exp_scores / exp_scores.sum(axis=-1)", "sum to 1 over the keys"),
-            (2, "weights.T @ v", "a sum of the values"),
         ],
     ),
     Answer(
@@ -57,12 +67,12 @@ ANSWERS = [
     Answer(
         "heads",
         right=[
-            "x.reshape(B, T, heads, D // heads).transpose(0, 2, 1, 3)",
+            "x.reshape(B, T, N, D // N).transpose(0, 2, 1, 3)",
             "dy.transpose(0, 2, 1, 3).reshape(B, T, D)",
         ],
         wrong=[
-            (0, "x.reshape(B, heads, T, D // heads)", "mix up tokens"),
-            (0, "x.reshape(B, T, D // heads, heads).transpose(0, 3, 1, 2)", "columns from n D/N"),
+            (0, "x.reshape(B, N, T, D // N)", "mix up tokens"),
+            (0, "x.reshape(B, T, D // N, N).transpose(0, 3, 1, 2)", "columns from n D/N"),
             (1, "dy.reshape(B, T, D)", "back to where its"),
         ],
     ),
@@ -106,6 +116,71 @@ ANSWERS = [
             (0, "normed + h", "not to its norm"),
             (1, "dy * h", "handed to the branch unchanged"),
             (2, "dbranch", "x is used twice"),
+        ],
+    ),
+    Answer(
+        "self-attention",
+        right=[SELF, SELF_BACK],
+        wrong=[
+            (0, SELF.replace("D // N) ** 0.5", "D) ** 0.5"), "its own scale"),
+            (0, SELF.replace("np.tri(T) > 0", "True"), "no look at later positions"),
+            (0, SELF.replace("@ W_o", "@ W_o.T"), "y = x W_v W_o"),
+            (
+                0,
+                SELF.replace("reshape(B, T, N, D // N)", "reshape(B, T, D // N, N)").replace(
+                    "transpose(0, 2, 1, 3) for", "transpose(0, 3, 1, 2) for"
+                ),
+                "columns from n D / N",
+            ),
+            (1, SELF_BACK.replace("dk = scale *", "dk ="), "sqrt(D / N)"),
+            (1, SELF_BACK.replace("weights.transpose(0, 1, 3, 2)", "weights"), "sqrt(D / N)"),
+            (
+                1,
+                SELF_BACK.replace('"btd,bte->de", context, dy', '"btd,bte->ed", context, dy'),
+                "the joined context (B, T, D)",
+            ),
+        ],
+    ),
+    Answer(
+        "online-softmax",
+        right=[
+            "np.maximum(m, scores.max(axis=1))",
+            "np.exp(m - m_new)",
+            "np.exp(scores - m_new[:, None])",
+            "total * scale + p.sum(axis=1)",
+            "y * scale[:, None] + p @ values",
+        ],
+        wrong=[
+            (0, "scores.max(axis=1)", "the largest score so far"),
+            (0, "np.zeros(T)", "exp of a large score"),
+            (1, "np.ones(T)", "By which factor"),
+            (1, "np.exp(m_new - m)", "exp(m - m_new) is 0 there"),
+            (2, "np.exp(scores)", "p = np.exp(scores - m_new[:, None])"),
+            (3, "total + p.sum(axis=1)", "both old sums"),
+            (4, "y + p @ values", "both old sums"),
+        ],
+    ),
+    Answer(
+        "post-norm",
+        right=[
+            "None\n    h, linear_backward = ops.linear(x, W)\n"
+            "    y, norm_backward = ops.layer_norm(x + h, gain, bias)",
+            POST_BACK,
+        ],
+        wrong=[
+            (
+                0,
+                "None\n    h, linear_backward = ops.linear(x, W)\n"
+                "    y, norm_backward = ops.layer_norm(h, gain, bias)\n    y = x + y",
+                "the norm comes after the sum",
+            ),
+            (1, POST_BACK.replace("dsum + dbranch", "dbranch"), "x is used twice"),
+            (1, POST_BACK.replace("dsum + dbranch", "dy + dbranch"), "no path around the norm"),
+            (
+                1,
+                POST_BACK.replace("linear_backward(dsum)", "linear_backward(dy)"),
+                "that linear_backward(dsum) returns",
+            ),
         ],
     ),
 ]

@@ -2,6 +2,32 @@
 
 from .answers import Answer
 
+TINY = """None
+    x = E[ids] + P
+    q, k, v = (np.ascontiguousarray(z)[None, None] for z in np.split(x @ W_qkv, 3, axis=1))
+    c, attention_backward = ops.scaled_dot_product_attention(q, k, v, causal=True)
+    c = c[0, 0]
+    x2 = x + c @ W_o
+    a = x2 @ W_1
+    g, gelu_backward = ops.gelu(a)
+    x3 = x2 + g @ W_2
+    loss, loss_backward = ops.cross_entropy(x3 @ E.T, targets)"""
+TINY_BACK = """None, None, None, None, None, None
+        dlogits = loss_backward(float(dloss))
+        dE = dlogits.T @ x3
+        dx3 = dlogits @ E
+        dW_2 = g.T @ dx3
+        da = gelu_backward(dx3 @ W_2.T)
+        dW_1 = x2.T @ da
+        dx2 = dx3 + da @ W_1.T
+        dW_o = c.T @ dx2
+        parts = attention_backward((dx2 @ W_o.T)[None, None])
+        dqkv = np.concatenate([part[0, 0] for part in parts], axis=1)
+        dW_qkv = x.T @ dqkv
+        dx = dx2 + dqkv @ W_qkv.T
+        np.add.at(dE, ids, dx)
+        dP = dx"""
+
 ANSWERS = [
     Answer(
         "gelu",
@@ -45,6 +71,34 @@ ANSWERS = [
             (0, "np.cumsum(ranked) <= limit", "the one that crosses it"),
             (0, "(np.cumsum(ranked) < limit) | (ranked == ranked[0])", "until their sum reaches"),
             (1, "ranked[kept]", "sum to 1 again"),
+        ],
+    ),
+    Answer(
+        "tiny-gpt",
+        right=[TINY, TINY_BACK],
+        wrong=[
+            (0, TINY.replace("causal=True", "causal=False"), "sees the positions up to t"),
+            (0, TINY.replace("x2 = x + c @ W_o", "x2 = c @ W_o"), "after both branches"),
+            (1, TINY_BACK.replace("dE = dlogits.T @ x3", "dE = np.zeros_like(E)"), "two uses"),
+            (1, TINY_BACK.replace("np.add.at(dE, ids, dx)", "dE[ids] += dx"), "may occur twice"),
+            (1, TINY_BACK.replace("dx = dx2 + dqkv", "dx = dqkv"), "at each residual sum"),
+            (1, TINY_BACK.replace("x2.T @ da", "x.T @ da"), "which x does W_1 multiply"),
+            (1, TINY_BACK.replace("dW_qkv = x.T", "dW_qkv = x2.T"), "with the first x"),
+            (1, TINY_BACK.replace("dW_o = c.T @ dx2", "dW_o = c.T @ dx3"), "context^T dx"),
+            (1, TINY_BACK.replace("g.T @ dx3", "a.T @ dx3"), "receives the gradient of the last x"),
+        ],
+    ),
+    Answer(
+        "gpt-size",
+        right=[
+            "V * D + C * D + layers * (12 * D**2 + 13 * D) + 2 * D",
+            "8 * layers * D * C",
+        ],
+        wrong=[
+            (0, "V * D + C * D + layers * (12 * D**2 + 9 * D) + 2 * D", "their biases"),
+            (0, "2 * V * D + C * D + layers * (12 * D**2 + 13 * D) + 2 * D", "no weights of"),
+            (0, "V * D + C * D + layers * (12 * D**2 + 13 * D)", "one norm ends it"),
+            (1, "4 * layers * D * C", "a key and a value"),
         ],
     ),
 ]

@@ -34,12 +34,17 @@ ANSWERS = [
         ],
     ),
     Answer(
-        "gap-loss",
-        right=["-log_p[M, targets].mean()", "rows.T @ dlogits", "dlogits @ W.T"],
+        "visible-token",
+        right=[
+            "kept * (np.arange(V) == v) + replaced / V",
+            "P * likelihood / (P * likelihood).sum()",
+        ],
         wrong=[
-            (0, "-log_p[M, targets].sum() / places.size", "over the M gaps"),
-            (1, "rows.T @ dlogits / len(rows)", "Uses add up"),
-            (2, "dlogits @ W.T / len(rows)", "The rows of the gaps"),
+            (0, "kept * (np.arange(V) == v) + replaced", "with the probability 1 / V"),
+            (0, "kept * (np.arange(V) == v) + replaced / (V - 1)", "random token is v"),
+            (0, "np.where(np.arange(V) == v, kept, replaced / V)", "Both causes of v add up"),
+            (1, "P * likelihood", "divided by its sum"),
+            (1, "likelihood / likelihood.sum()", "from the context alone"),
         ],
     ),
     Answer(

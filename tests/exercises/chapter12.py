@@ -30,4 +30,24 @@ ANSWERS = [
             (1, "dloss * weights * (p - y) / N", "weight of its own label"),
         ],
     ),
+    Answer(
+        "mcnemar",
+        right=[
+            "int(np.sum(right_a & ~right_b))",
+            "int(np.sum(right_b & ~right_a))",
+            "None\n    n, few = only_a + only_b, min(only_a, only_b)\n"
+            "    p = min(1.0, 2 * sum(comb(n, k) for k in range(few + 1)) / 2**n)",
+        ],
+        wrong=[
+            (0, "int(np.sum(right_a))", "A has right and B not"),
+            (1, "int(np.sum(right_b))", "B has right and A has not"),
+            (2, "comb(only_a + only_b, only_a) / 2 ** (only_a + only_b)", "a fair coin"),
+            (
+                2,
+                "2 * sum(comb(only_a + only_b, k) for k in range(min(only_a, only_b) + 1))"
+                " / 2 ** (only_a + only_b)",
+                "min(1, ...)",
+            ),
+        ],
+    ),
 ]

@@ -4,11 +4,12 @@ from .answers import Answer
 
 ANSWERS = [
     Answer(
-        "central-difference",
-        right=["(L(x + h) - L(x - h)) / (2 * h)"],
+        "forward-step",
+        right=["2 * np.sqrt(eps * L / curvature)", "h * curvature / 2 + 2 * eps * L / h"],
         wrong=[
-            (0, "(L(x + h) - L(x)) / h", "on both sides of x"),
-            (0, "(L(x + h) - L(x - h)) / h", "2 h apart"),
+            (0, "(6 * eps) ** (1 / 3)", "what is left after the division by h"),
+            (0, "np.sqrt(eps * L / curvature)", "h^2 = 4 eps L / curvature"),
+            (1, "h * curvature / 2", "the sum of the two errors"),
         ],
     ),
     Answer(

@@ -2,6 +2,20 @@
 
 from .answers import Answer
 
+GROUPED = """None
+    K, V = (np.repeat(z, len(q) // len(k), axis=0) for z in (k, v))
+    weights = np.exp(q @ K.transpose(0, 2, 1) / np.sqrt(q.shape[2]))
+    weights = weights / weights.sum(axis=2, keepdims=True)
+    y = weights @ V"""
+GROUPED_BACK = """None, None, None
+        M = len(k)
+        dweights = dy @ V.transpose(0, 2, 1)
+        dscores = weights * (dweights - (dweights * weights).sum(axis=2, keepdims=True))
+        dscores = dscores / np.sqrt(q.shape[2])
+        dq = dscores @ K
+        dk = (dscores.transpose(0, 2, 1) @ q).reshape(M, -1, *k.shape[1:]).sum(axis=1)
+        dv = (weights.transpose(0, 2, 1) @ dy).reshape(M, -1, *k.shape[1:]).sum(axis=1)"""
+
 ANSWERS = [
     Answer(
         "rms-norm",
@@ -46,6 +60,28 @@ ANSWERS = [
             (0, "dy * s", "a product of two functions"),
             (0, "dy * s * (1 - s)", "a product of two functions"),
             (0, "s * (1 + x * (1 - s))", "a product of two functions"),
+        ],
+    ),
+    Answer(
+        "grouped-queries",
+        right=[GROUPED, GROUPED_BACK],
+        wrong=[
+            (
+                0,
+                GROUPED.replace(
+                    "np.repeat(z, len(q) // len(k), axis=0)", "np.tile(z, (len(q) // len(k), 1, 1))"
+                ),
+                "share key head 0",
+            ),
+            (0, GROUPED.replace(" / np.sqrt(q.shape[2])", ""), "the scale of its own width"),
+            (1, GROUPED_BACK.replace(".sum(axis=1)", ".mean(axis=1)"), "uses add up"),
+            (
+                1,
+                GROUPED_BACK.replace("reshape(M, -1", "reshape(-1, M").replace(
+                    ".sum(axis=1)", ".sum(axis=0)"
+                ),
+                "uses add up",
+            ),
         ],
     ),
 ]

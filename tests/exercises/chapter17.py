@@ -4,27 +4,6 @@ from .answers import Answer
 
 ANSWERS = [
     Answer(
-        "additions",
-        right=[
-            "(x @ A) @ B",
-            "(dy @ B.T) @ A.T",
-            "x.T @ (dy @ B.T)",
-            "(x @ A).T @ dy",
-        ],
-        wrong=[
-            (0, "2 * (x @ A) @ B", "the thin one"),
-            (1, "-(dy @ B.T) @ A.T", "one of x"),
-            (2, "2 * x.T @ (dy @ B.T)", "with the output x A"),
-            (3, "-(x @ A).T @ dy", "of x A"),
-            (0, "x @ (A @ B)", "Which of the two products is thin"),
-            (0, 'np.einsum("mi,ir,ro->mo", x, A, B)', "Which of the two products is thin"),
-            (1, "dy @ (A @ B).T", "is as large as W"),
-            (2, "(x.T @ dy) @ B.T", "is as large as W"),
-            (2, "np.dot(x.T.dot(dy), B.T)", "is as large as W"),
-            (3, "A.T @ (x.T @ dy)", "is as large as W"),
-        ],
-    ),
-    Answer(
         "preference-loss",
         right=[
             "np.log1p(np.exp(-0.5 * (chosen - rejected))).mean()",
@@ -64,6 +43,26 @@ ANSWERS = [
                 "/ np.maximum(rewards.std(axis=1, keepdims=True), 1e-300) + 1",
                 "Each row is a group",
             ),
+        ],
+    ),
+    Answer(
+        "dpo-by-numbers",
+        right=[
+            "reference * np.exp(reward / beta) / (reference * np.exp(reward / beta)).sum()",
+            "reward[chosen] - reward[rejected]",
+            "-beta / (1 + np.exp(margin))",
+        ],
+        wrong=[
+            (0, "np.exp(reward / beta) / np.exp(reward / beta).sum()", "with a multiplier"),
+            (0, "reference * np.exp(reward / beta)", "divided by its sum"),
+            (
+                0,
+                "reference * np.exp(beta * reward) / (reference * np.exp(beta * reward)).sum()",
+                "reward / beta",
+            ),
+            (1, "np.log(policy[chosen] / policy[rejected])", "the same for both answers"),
+            (2, "-beta / (1 + np.exp(-margin))", "-ln sigmoid(margin)"),
+            (2, "-1 / (1 + np.exp(margin))", "moves by beta"),
         ],
     ),
 ]

@@ -1,6 +1,5 @@
 """Every exercise accepts its right answer, and gives each wrong one the hint that fits."""
 
-import importlib
 import re
 import runpy
 from pathlib import Path
@@ -11,14 +10,11 @@ from minillm.cli import main
 from minillm.exercises import desk, exercises
 from minillm.exercises.answering import cases, reports
 
-from .answers import Answer
+from .__main__ import main as print_solutions
+from .all_answers import ANSWERS
 
-FILES = sorted(Path(__file__).parent.glob("chapter*.py"))
-ANSWERS: list[Answer] = [
-    answer
-    for file in FILES
-    for answer in importlib.import_module(f".{file.stem}", __package__).ANSWERS
-]
+FIND = [exercise for exercise in exercises().values() if exercise.bugs]
+BUGS = [(exercise, variant) for exercise in FIND for variant in range(len(exercise.bugs))]
 WRONG = [(answer, *wrong) for answer in ANSWERS for wrong in answer.wrong]
 HERE = Path(__file__).parents[2]
 
@@ -38,7 +34,8 @@ def checked(tmp_path, name: str, source: str) -> tuple[bool, str]:
 
 
 def test_each_exercise_has_an_answer_and_several_mistakes():
-    assert sorted(answer.exercise for answer in ANSWERS) == sorted(exercises())
+    named = [answer.exercise for answer in ANSWERS]
+    assert sorted([*named, *(exercise.name for exercise in FIND)]) == sorted(exercises())
     assert all(len(answer.wrong) >= 2 for answer in ANSWERS)
 
 
@@ -60,14 +57,14 @@ def test_a_wrong_answer_gets_the_hint_that_fits(tmp_path, answer, hole, text, hi
     assert hint in report
 
 
-@pytest.mark.parametrize("name", exercises())
+@pytest.mark.parametrize("name", sorted({answer.exercise for answer in ANSWERS}))
 def test_an_empty_hole_is_told(tmp_path, name):
     right, report = checked(tmp_path, name, exercises()[name].source)
     assert not right
     assert "the hole is not filled" in report
 
 
-@pytest.mark.parametrize("name", exercises())
+@pytest.mark.parametrize("name", sorted({answer.exercise for answer in ANSWERS}))
 def test_the_solution_is_where_it_says(name):
     place = exercises()[name].solution
     file, _, what = re.match(r"([^:,]+)([:,]) (.*)", place).groups()
@@ -86,18 +83,37 @@ def test_the_command_writes_checks_and_lists(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["exercise", "linear"]) == 0
     assert main(["exercise", "linear"]) == 2  # a file is never overwritten
-    assert main(["exercise", "linear", "--check"]) == 1
-    assert main(["exercise", "linear", "--solution"]) == 0
+    assert main(["exercise", "linear", "--check"]) == 1  # an empty hole is no attempt
+    assert main(["exercise", "linear", "--solution"]) == 2
+    assert "expected an attempt before the solution, found none" in capsys.readouterr().err
     assert main(["exercise", "liner"]) == 2
     path = tmp_path / "exercises/linear.py"
+    assert "Level *, about 15 minutes." in path.read_text()
     answer = next(answer for answer in ANSWERS if answer.exercise == "linear")
-    source = exercises()["linear"].source
-    path.write_text(path.read_text().replace(source, answer.filled(source)))
+    source, empty = exercises()["linear"].source, path.read_text()
+    path.write_text(empty.replace(source, answer.filled(source, 0, "dy @ W")))
+    assert main(["exercise", "linear", "--check"]) == 1
     capsys.readouterr()
+    assert main(["exercise", "linear", "--solution"]) == 0
+    assert capsys.readouterr().out == "minillm/ops/linear.py: linear\n"
+    path.write_text(empty.replace(source, answer.filled(source)))
     assert main(["exercise", "linear", "--check"]) == 0
     assert capsys.readouterr().out == "linear: right, in 3 cases\n"
     assert main(["exercise"]) == 0
-    assert "[x] linear" in capsys.readouterr().out
+    assert re.search(r"\[x\] linear +\* +15 min  the three", capsys.readouterr().out)
+
+
+def test_the_solutions_for_instructors_contain_every_exercise(capsys):
+    print_solutions()
+    printed = capsys.readouterr().out
+    for name, exercise in exercises().items():
+        assert f"## Chapter {exercise.chapter}, {name}: " in printed
+    assert "dx = dy @ W.T\n" in printed
+    assert "= ...\n" not in printed
+
+
+def test_the_size_of_gpt2_small():
+    assert exercises()["gpt-size"].reference(12, 768, 50257, 1024)[0] == 124_439_808
 
 
 def test_a_long_exception_is_told_on_one_short_line(tmp_path):
@@ -112,7 +128,7 @@ def test_a_long_exception_is_told_on_one_short_line(tmp_path):
 def test_shapes_that_do_not_fit_get_the_hint_of_what_the_line_computes(tmp_path):
     answers = {answer.exercise: answer for answer in ANSWERS}
     for name, hole, text, hint in (
-        ("gap-loss", 1, "x.T @ dlogits", exercises()["gap-loss"].hints["dW"][1]),
+        ("linear", 1, "x @ dy", exercises()["linear"].hints["dW"][1]),
         ("tiled-product", 0, "column * row", "outer products"),
     ):
         source = answers[name].filled(exercises()[name].source, hole, text)
