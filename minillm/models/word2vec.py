@@ -250,9 +250,10 @@ def _train_sentences(
 def _logistic_loss(h: Floats, U: Floats, labels: Floats) -> tuple[np.floating, Callable]:
     """The loss of one prediction: h (D,), U (M, D), labels (M,) of 0 and 1 -> a scalar.
 
-    ``backward()`` -> dh, dU.  With the score s = u . h, and t = s if label else -s,
+    ``backward()`` -> dh, dU.  With the score s = u . h,
 
-        loss = sum of log(1 + exp(-t))        dloss/ds = sigma(s) - label
+        loss = sum of log(1 + exp(-s)) if label else log(1 + exp(s))
+        dloss/ds = sigma(s) - label
     """
     scores = U @ h
     loss = np.logaddexp(0, np.where(labels == 1, -scores, scores)).sum()
@@ -272,7 +273,7 @@ def _predictions(
 ) -> Iterator[tuple[list[int], int]]:
     """Yield the predictions in a sentence: the input words, whose vectors make h, and the target.
 
-    Each place draws the size of its window, from 1 to ``window``: near words count more often.
+    Each position draws the size of its window, from 1 to ``window``: near words count more often.
     """
     for t, word in enumerate(words):
         reach = 1 + random.below(window)[0]
