@@ -25,14 +25,14 @@ def preference_loss(
     the references (P,) are the same by the model before the training, which is constant.
     -> loss, a scalar.  ``backward(dloss=1.0)`` -> dchosen, drejected (P,).  Keeps the margins.
 
-    Where it comes from.  In reinforcement learning from preferences, a reward r(x, y) is learned
-    first, by which an answer y to x is preferred with probability sigmoid(r(x, y) - r(x, y')).
-    Then the model P is trained for the highest mean of r(x, y) - beta log P(y|x) / P_0(y|x): for
-    reward, but near the model P_0 that it began as.  The best P for a given r is known,
+    Where it comes from.  In reinforcement learning from preferences, a reward R(x, y) is learned
+    first, by which an answer y to x is preferred with probability sigmoid(R(x, y) - R(x, y')).
+    Then the model P is trained for the highest mean of R(x, y) - beta log P(y|x) / P_0(y|x): for
+    reward, but near the model P_0 that it began as.  The best P for a given R is known,
 
-        P(y|x) = P_0(y|x) exp(r(x, y) / beta) / Z(x)
+        P(y|x) = P_0(y|x) exp(R(x, y) / beta) / Z(x)
 
-    so r(x, y) = beta log P(y|x) / P_0(y|x) + beta log Z(x).  In the difference of two rewards Z
+    so R(x, y) = beta log P(y|x) / P_0(y|x) + beta log Z(x).  In the difference of two rewards Z
     cancels, and the loss of the reward is a loss of P itself: no reward is learned, and no answer
     is drawn.
 

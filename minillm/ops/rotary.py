@@ -56,8 +56,9 @@ def rotary(
     Raises TypeError or ValueError where dtypes, shapes or the scaling do not fit, D is odd, a
     position is negative or base is not positive.
     Source: Su, Lu, Pan, Murtadha, Wen and Liu (2021), "RoFormer: enhanced transformer
-    with rotary position embedding", equation 15.  There a pair is x_{2i}, x_{2i + 1};
-    here it is x_i, x_{i + D/2}, as in the weights of GPT-NeoX and Llama.
+    with rotary position embedding", equation 15.  There, and in the weights that Meta
+    published, a pair is x_{2i}, x_{2i + 1}.  Here it is x_i, x_{i + D/2}, as in GPT-NeoX
+    and in Hugging Face's Llamas, whose converter permutes the columns of W_q and W_k.
     """
     B, _, T, D = checks.floats("rotary", x=(x, "B N T D")).values()
     if D % 2 == 1:

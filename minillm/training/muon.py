@@ -1,21 +1,21 @@
 """Muon: momentum, made orthogonal.
 
-The gradient of a matrix usually has a low rank.  Its singular value decomposition G = U S V^T has a
-few large numbers in S, so a step along G goes far in a few directions, and hardly moves in all
-others, which may be as useful.  Muon takes an equal step in all directions:
+The gradient of a matrix usually has a low rank.  Its singular value decomposition G = U Sigma V^T
+has a few large numbers in Sigma, so a step along G goes far in a few directions, and hardly moves
+in all others, which may be as useful.  Muon takes an equal step in all directions:
 
     v = momentum v + (1 - momentum) g
     u = momentum v + (1 - momentum) g           as if one step ahead (Nesterov)
-    O = U V^T, where u = U S V^T
+    O = U V^T, where u = U Sigma V^T
     W = (1 - learning_rate weight_decay) W - 0.2 sqrt(max(I, O)) learning_rate O
 
 Of all matrices whose singular values are at most 1, U V^T has the largest product with u: it is the
 steepest step if the length of a step is the largest factor by which it can stretch a vector.
 
 **Newton-Schulz.**  U V^T without a decomposition, by products alone.  Take an odd polynomial of a
-matrix X = U S V^T.  Since X X^T X = U S V^T V S U^T U S V^T = U S^3 V^T, and so on,
+matrix X = U Sigma V^T.  V^T V and U^T U are identities, so X X^T X = U Sigma^3 V^T, and so on:
 
-    a X + b (X X^T) X + c (X X^T)^2 X = U (a S + b S^3 + c S^5) V^T
+    a X + b (X X^T) X + c (X X^T)^2 X = U (a Sigma + b Sigma^3 + c Sigma^5) V^T
 
 So the polynomial p(s) = a s + b s^3 + c s^5 acts on each singular value, and leaves U and V as they
 are.  X = u / |u| has singular values between 0 and 1, because |u|^2, the sum of the squares of all
@@ -74,7 +74,7 @@ def operations(shape: tuple[int, ...]) -> float:
 
 
 def orthogonal(u: np.ndarray) -> np.ndarray:
-    """U (about 1) V^T for u = U S V^T: (I, O) -> (I, O); zeros for zeros."""
+    """U (about 1) V^T for u = U Sigma V^T: (I, O) -> (I, O); zeros for zeros."""
     X = u if u.shape[0] <= u.shape[1] else u.T
     X = np.ldexp(X, -np.frexp(np.abs(X).max(initial=0))[1])  # squares of 1e-24 would be 0
     X = X / (math.sqrt((X**2).sum()) or 1.0)
