@@ -42,7 +42,6 @@ class Config(LlamaConfig):
     skip: bool = False  # each block reads m_0 x + m_1 x_0, with the embedding x_0
     values: bool = False  # each token has a vector of its own that is added to its values
     pairs: bool = False  # a table with a row for each pair of characters is added to x_0
-    ngrams: int = 1  # and tables of hashed n-grams, up to this length
     wide: bool = False  # weights are drawn with a deviation of 1 / sqrt(D), in place of 0.02
     cap: float = 0.0  # logits are c tanh(z / c)
     shortest: int = 0  # the window of attention grows from this to C
@@ -96,7 +95,6 @@ class Recorded(Llama):
             params = {n: fresh for n, fresh in params.items() if ".feed_forward." not in n}
         if c.pairs:
             params["pairs.E"] = Fresh((V * V, D), zeros, "table", 0)
-        params |= hashed_ngrams.new_tables(c.ngrams, D)
         for layer in range(c.layers):
             b, own = f"blocks.{layer}", {}
             if c.relu_squared:
@@ -129,8 +127,9 @@ class Recorded(Llama):
             tables["pairs.E"] = (
                 np.concatenate([ids[:, :1], ids[:, :-1]], axis=1) * c.vocabulary + ids
             )
-        text = np.concatenate([ids[:, :1]] * (c.ngrams - 1) + [ids], axis=1)
-        for n, rows in hashed_ngrams.rows_of(text, c.ngrams).items():
+        N = c.ngrams or 1  # all n-grams are seen: a training of two epochs does not overfit
+        text = np.concatenate([ids[:, :1]] * (N - 1) + [ids], axis=1)
+        for n, rows in hashed_ngrams.rows_of(text, N).items():
             tables[hashed_ngrams.name_of(n)] = rows
         x0, embed_backward = embedding.layer(p, tables)
         x, backwards, to_first = x0, {}, []

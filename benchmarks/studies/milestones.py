@@ -1,9 +1,10 @@
 """Train the history of language models on one text, each for the same time.
 
 The n-grams of orders 1 to 10, the neural n-gram, three recurrent networks (rnn, lstm, gru), a GPT,
-and two recurrences of today (min_gru, mamba) learn from the same text, character by character.
-They are measured in bits per character on its last tenth, which none of them has seen.  Each of the
-seven networks is trained for M minutes, with the defaults of its kind; counting takes a second.
+two recurrences of today (min_gru, mamba) and a Transformer of today (qwen3) learn from the same
+text, character by character.  They are measured in bits per character on its last tenth, which none
+of them has seen.  Each of the eight networks is trained for M minutes, with the defaults of its
+kind; counting takes a second.
 
 DIR gets the table (milestones.md), the losses by time (milestones.svg), all figures
 (milestones.json), and a run for each model.  Ctrl-C saves and stops.  The same command again
@@ -11,9 +12,9 @@ continues: what is finished is kept.
 
 examples:
   minillm milestones --minutes 0.5
-        on the Python language reference, which ships with every CPython; 4 minutes in all
+        on the Python language reference, which ships with every CPython; 5 minutes in all
   minillm milestones shakespeare.txt --minutes 5 --out runs/shakespeare
-        on a text of your own; 40 minutes in all
+        on a text of your own; 45 minutes in all
   minillm generate runs/milestones/gpt
         each model is a run
 """
@@ -67,6 +68,7 @@ MODELS: dict[str, tuple[str, Settings]] = {
     "gpt": ("gpt", {}),
     "min-gru": ("lm", {"cell": "min_gru", "layers": 2}),
     "mamba": ("mamba", {}),
+    "qwen3": ("variant", {}),
 }
 
 

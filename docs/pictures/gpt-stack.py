@@ -20,7 +20,7 @@ for y, words in ((17, "target"), (452, "input")):
     picture.text(4, y, words, size=17, anchor="start")
 picture.text(4, 47, "loss", size=17, anchor="start", colour="second")
 picture.box(252, 267, 330, 168, colour="first")
-picture.text(252, 200, "$L$ causal blocks, then a norm", size=17)
+picture.text(252, 200, "causal blocks, then a norm", size=17)
 for s, left in enumerate(XS):
     for right in XS[s:]:
         picture.line([(left, 330), (right, 232)], width=1.2, colour="first")

@@ -3,7 +3,7 @@
 from drawing import Drawing
 
 picture = Drawing(440, 330)
-picture.text(36, 50, "$h_{prev}$", colour="fourth", size=18)
+picture.text(36, 50, "$h_{t−1}$", colour="fourth", size=18)
 for x, y, sign in ((170, 50, "×"), (300, 50, "+"), (300, 125, "×"), (335, 205, "+")):
     picture.circle(x, y, 16, sign, size=20)
 picture.circle(240, 240, 16, "×", size=20)
@@ -17,7 +17,7 @@ picture.text(198, 92, "$z$", size=17)
 picture.line([(192, 143), (284, 127)])
 picture.text(240, 117, "$1 − z$", size=17)
 picture.line([(300, 109), (300, 66)])
-picture.box(385, 125, 60, 36, "tanh", colour="third", size=17)
+picture.box(385, 125, 60, 36, "$tanh$", colour="third", size=17)
 picture.line([(355, 125), (316, 125)])
 picture.text(336, 107, "$n$", size=17)
 picture.line([(347, 194), (375, 143)])

@@ -14,7 +14,7 @@ def cell() -> Drawing:
     for x, y, sign in ((95, 55, "×"), (225, 55, "+"), (225, 180, "×"), (385, 205, "×")):
         picture.circle(x, y, 16, sign, size=20)
     picture.box(385, 125, 56, 34, "$tanh$", size=16)
-    picture.box(212, 355, 300, 40, "$a = x W_x + h_{prev} W_h + b$", size=18)
+    picture.box(212, 355, 300, 40, "$a = x W_x + h_{t−1} W_h + b$", size=18)
     picture.circle(110, 424, 20, "$x$", colour="first", size=18)
-    picture.box(310, 424, 80, 36, "$h_{prev}$", colour="first", size=18)
+    picture.box(310, 424, 80, 36, "$h_{t−1}$", colour="first", size=18)
     return picture

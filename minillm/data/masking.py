@@ -1,11 +1,11 @@
 """Masking some tokens of a text, for a model that learns to predict them.
 
-15 % of the tokens of each row are predicted.  If all of them became [MASK], the model would learn
+15% of the tokens of each row are predicted.  If all of them became [MASK], the model would learn
 only about texts that contain [MASK], unlike real texts.  So of these
 
-    80 % become [MASK],
-    10 % become a random token, so that the model does not trust every token that it reads,
-    10 % do not change, so that it does not distrust every token, either.
+    80% become [MASK],
+    10% become a random token, so that the model does not trust every token that it reads,
+    10% do not change, so that it does not distrust every token, either.
 
 Special tokens are neither masked nor drawn.  With whole words, either all pieces of a word are
 predicted or none, because the other pieces of a word reveal too much.
@@ -117,7 +117,7 @@ class Masking:
 
 
 def how_many(may: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The number of places to choose in each row (B,): 15 % of the possible ones, at least one."""
+    """The number of places to choose in each row (B,): 15% of the possible ones, at least one."""
     among = may.sum(axis=1)
     return np.minimum(among, np.maximum(1, np.rint(CHOSEN * among).astype(np.int64)))
 

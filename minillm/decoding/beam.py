@@ -102,9 +102,10 @@ def beam_search(
     are NaN.
 
     Source: Graves (2012), "Sequence transduction with recurrent neural networks",
-    algorithm 1, in the form of Sutskever et al. (2014), section 3.2; Bahdanau et al. (2015),
-    section 5, for the length normalisation (exponent 1); See, Liu and Manning (2017), "Get to the
-    point: summarization with pointer-generator networks", equation 12, for the coverage.
+    algorithm 1, in the form of Sutskever et al. (2014), section 3.2; Jean et al. (2015), "On
+    using very large target vocabulary for neural machine translation", for the length
+    normalisation (exponent 1); See, Liu and Manning (2017), "Get to the point: summarization with
+    pointer-generator networks", equation 12, for the coverage.
     """
     require_whole("beam", beam, most=WIDEST)
     require_whole("limit", limit)

@@ -60,6 +60,12 @@ class Cache:
         """Positions for which the arrays have room."""
         return self.keys[0].shape[2]
 
+    def before(self, n: int) -> NDArray[np.int64]:
+        """The n tokens before the last ones, (B, n); ids of 0 before the first token."""
+        places = self.start[:, None] + np.arange(-n, 0)
+        ids = np.take_along_axis(self.ids, np.maximum(places, 0), axis=1)
+        return np.where(places < 0, 0, ids)
+
     def past(self) -> list[NDArray]:
         """The keys and values of each layer in turn, as the kernels take them."""
         return [array for pair in zip(self.keys, self.values, strict=True) for array in pair]

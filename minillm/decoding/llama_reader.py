@@ -65,9 +65,14 @@ class LlamaReader(CausalReader, of=Llama):
 
     is_gelu = False  # the gate of the feed-forward layers
 
+    def embed(self, ids: Ids, cache: Cache) -> tuple[NDArray, Any]:
+        """The model's ``embed``, with the tokens before: ids (B, T) -> x (B, T, D)."""
+        N = self.config.ngrams
+        return self.model.embed(ids, None if N is None else cache.before(N - 1))
+
     def hidden(self, ids: Ids, cache: Cache) -> NDArray:
         """The model's ``hidden`` with a cache: ids (B, T) -> y (B, T, D)."""
-        x, _ = self.model.embed(ids)
+        x, _ = self.embed(ids, cache)
         positions = cache.start[:, None] + np.arange(ids.shape[1])
         # A row's last position is its last token: padding stays there.
         positions = np.minimum(positions, cache.lengths[:, None] - 1)
@@ -101,10 +106,16 @@ class LlamaReader(CausalReader, of=Llama):
         if weights is None or not weights.are_in(self.model.params):
             weights = self._weights = LlamaWeights(self)
         start = cache.start.copy()  # another thread may write into it
-        x, _ = self.model.embed(checked.ravel())  # (Q, D)
+        x, _ = self.embed(checked, cache)
         cos, sin = weights.cos_and_sin(start[:, None] + np.arange(T), x.dtype)
         logits = _llama_step(
-            weights, x, cos=cos, sin=sin, past=cache.past(), start=start, eps=c.eps
+            weights,
+            x.reshape(B * T, -1),
+            cos=cos,
+            sin=sin,
+            past=cache.past(),
+            start=start,
+            eps=c.eps,
         )
         return logits.reshape(B, T, -1)
 

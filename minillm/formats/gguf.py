@@ -254,6 +254,15 @@ def _with_padding(metadata: Mapping[str, Any], rows: int) -> dict[str, Any]:
     return {**metadata, **padded}
 
 
+def check_has_no_ngrams(config: LlamaConfig) -> None:
+    """InputError for a model with hashed n-grams, which no other program has."""
+    if config.ngrams is not None:
+        raise InputError(
+            "expected a model without n-grams, which other programs lack (train with --ngrams 1), "
+            f"found n-grams of up to {config.ngrams} tokens"
+        )
+
+
 def export_gguf(
     model: Llama | Variant,
     tokenizer: Vocabulary,
@@ -269,9 +278,10 @@ def export_gguf(
     A tokenizer that is not one of byte pairs is left out: llama.cpp then takes only ids.  ``chat``
     has the model's template, and how its authors sample.
 
-    InputError for weights that the type cannot hold.
+    InputError for weights that the type cannot hold, and for a model with n-grams.
     """
     c = model.config
+    check_has_no_ngrams(c)
     tensors: dict[str, tuple[NDArray, str]] = {}
     for weight in _weights(c):
         output = weight.name == ("embedding.E" if c.tied else "output.W")

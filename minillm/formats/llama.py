@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from minillm.data.entries import Entries
 from minillm.errors import Reasons
 from minillm.formats.angles import CONFIG_ENTRIES, config_entries, read_angles
-from minillm.formats.gguf import widths_of
+from minillm.formats.gguf import check_has_no_ngrams, widths_of
 from minillm.formats.huggingface import Transformers, config_from
 from minillm.formats.tensors import Tensor
 from minillm.formats.weights import Weight, weights_of
@@ -95,7 +95,8 @@ class LlamaFolder(Transformers):
         return config
 
     def entries(self, config: LlamaConfig) -> dict[str, Any]:
-        """The angles, eps and the tie."""
+        """The angles, eps and the tie; InputError for a model with n-grams."""
+        check_has_no_ngrams(config)
         return {
             **config_entries(config),
             "rms_norm_eps": config.eps,

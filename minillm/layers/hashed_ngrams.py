@@ -38,7 +38,7 @@ from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Ids, Params, Rng
 
 BITS = 14  # R = 2^14
-DROPPED = 0.5  # the share of n-grams that a training step with dropout does not see
+DROPPED = 0.5  # the share of n-grams that a training step does not see
 A = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio, as an odd number
 
 
@@ -52,10 +52,11 @@ def name_of(n: int) -> str:
     return f"ngrams.{n}.E"
 
 
-def rows_of(text: Ids, N: int) -> dict[int, NDArray[np.int64]]:
+def rows_of(text: Ids, N: int, positions: Ids | None = None) -> dict[int, NDArray[np.int64]]:
     """The row of the n-gram that ends at each token, for n from 2 to N.
 
-    text (B, N - 1 + T) begins with the tokens before -> (B, T) each.
+    text (B, N - 1 + T) begins with the tokens before -> (B, T) each.  With positions (B, T), a row
+    may hold several texts, each from position 0 on: what is before a text has the id 0.
     """
     T = text.shape[1] - (N - 1)
     ids = text.astype(np.uint64) + np.uint64(1)
@@ -63,23 +64,32 @@ def rows_of(text: Ids, N: int) -> dict[int, NDArray[np.int64]]:
     for n in range(2, N + 1):
         with np.errstate(over="ignore"):  # modulo 2^64
             power = power * A
-        key += power * ids[:, N - n : N - n + T]
+        earlier = ids[:, N - n : N - n + T]
+        if positions is not None:
+            earlier = np.where(positions < n - 1, np.uint64(1), earlier)
+        key += power * earlier
         mixed = (key ^ (key >> np.uint64(32))) * A  # the low bits of a key change the high ones
         rows[n] = (mixed >> np.uint64(64 - BITS)).astype(np.int64)
     return rows
 
 
 def layer(
-    params: Params, E: str, ids: Ids, before: Ids, rng: Rng = None
+    params: Params,
+    E: str,
+    ids: Ids,
+    before: Ids,
+    rng: Rng = None,
+    positions: Ids | None = None,
 ) -> tuple[NDArray, Backward]:
     """The sum of the vectors of each token and of the n-grams that end there.
 
     E, the name of the table of tokens; ids (B, T); the tokens before, (B, N - 1) -> x (B, T, D).
-    With rng, half of the n-grams are dropped.  ``backward(dx)`` -> gradients.
+    With rng, half of the n-grams are dropped.  For positions see :func:`rows_of`.
+    ``backward(dx)`` -> gradients.
     """
     x, of_tokens = embedding.layer(params, {E: ids})
-    backwards = {}
-    for n, rows in rows_of(np.concatenate([before, ids], axis=1), before.shape[1] + 1).items():
+    backwards, text = {}, np.concatenate([before, ids], axis=1)
+    for n, rows in rows_of(text, before.shape[1] + 1, positions).items():
         y, table_backward = embedding.layer(params, {name_of(n): rows})
         y, backwards[n] = _dropped(y, table_backward, rng)
         x = x + y

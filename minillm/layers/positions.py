@@ -5,9 +5,9 @@
 
 Attention does not depend on the order of the keys: it sees a sentence as a set.  So each token's
 embedding gets a vector for its position added.  The pairs of columns are like clock hands: the
-fastest turns once in 6 steps, the slowest in 63,000.  A shift by k turns each hand by an angle that
-depends only on k, so P[t + k] is a linear map of P[t], the same for all t.  Nothing is learned, and
-the length of a sentence has no limit.
+fastest turns once in 6 steps, the slowest in 2 pi 10000^(1 - 2/D), which is 60,600 for D = 512.  A
+shift by n turns each hand by an angle that depends only on n, so P[t + n] is a linear map of P[t],
+the same for all t.  Nothing is learned, and the length of a sentence has no limit.
 
 Source: Vaswani et al. (2017), "Attention is all you need", section 3.5.
 """

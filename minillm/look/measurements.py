@@ -20,7 +20,7 @@ from minillm import ops
 from minillm.decoding import Decoder, Reader
 from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.decoding.pointer import log_mixture
-from minillm.layers import dense, recurrent
+from minillm.layers import dense, hashed_ngrams, recurrent
 from minillm.layers.gradients import PartlyTrained, merge_gradients
 from minillm.layers.types import Ids, State
 from minillm.look.attention import attention_weights, self_attention_weights
@@ -46,6 +46,19 @@ def with_rows(model: Any, rows: Mapping[str, Ids]) -> Any:
         for E, table in tables.items()
     }
     changed.params = PartlyTrained(model.params | own, rows)  # no other gradient is needed
+    return changed
+
+
+def with_vectors(model: Any, ids: Ids) -> Any:
+    """The model with a row of E for each token (T,): E[id], and the n-grams that end there."""
+    if getattr(model.config, "ngrams", None) is None:
+        return with_rows(model, {"embedding.E": ids})
+    rows = hashed_ngrams.layer(
+        model.params, "embedding.E", ids[None], np.zeros((1, model.config.ngrams - 1), np.int64)
+    )[0][0]
+    changed = copy(model)
+    changed.config = replace(model.config, ngrams=None)
+    changed.params = PartlyTrained(model.params | {"embedding.E": rows}, ["embedding.E"])
     return changed
 
 
@@ -93,7 +106,7 @@ def of_next(logits: Logits, norms: Norms) -> dict[str, Any]:
 def read_gpt(model: Any, ids: Ids) -> dict[str, Any]:
     """Read a text from position 0: ids (T,) -> logits, gradients, and the attention."""
     T, E = len(ids), "embedding.E"
-    y, hidden_backward = with_rows(model, {"embedding.E": ids}).hidden(np.arange(T)[None])
+    y, hidden_backward = with_vectors(model, ids).hidden(np.arange(T)[None])
     logits, predict_backward = model.predict(y[0])
     dys, _ = predict_backward(next_slopes(logits, ids))
     norms = norms_by_place(dys, T, lambda dy: hidden_backward(dy)[E])

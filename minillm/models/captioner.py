@@ -6,8 +6,9 @@
     P(y_t | y_1 .. y_{t-1}, x) = softmax(h_t W_out + b_out)
 
 Source: Vinyals, Toshev, Bengio and Erhan (2015), "Show and tell: a neural image caption
-generator".  There the image is the first input; here it sets the first state, as in
-Karpathy and Fei-Fei (2015) and in the encoder-decoder.
+generator".  There the image is the first input; here it sets the first state, as in the
+encoder-decoder.  Karpathy and Fei-Fei (2015) add it to the pre-activation of the first step, which
+differs only by the matrix that a first state is multiplied by.
 """
 
 from collections.abc import Callable

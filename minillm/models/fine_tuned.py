@@ -7,12 +7,12 @@
 Published classifiers have a hidden layer between, y = dropout(f(pool of hs W_h + b_h)): f is tanh
 after BERT, RoBERTa and MPNet, relu after DistilBERT, gelu after ELECTRA.  BERT's own is its pooler.
 
-The encoder has learned from much text how words relate, by predicting the next word
+The encoder has learned from large amounts of text how words relate, by predicting the next word
 (:mod:`minillm.models.language_model`, :mod:`minillm.models.gpt`, :mod:`minillm.models.llama`) or
 masked words (:mod:`minillm.models.bert`, :mod:`minillm.models.encoders`).  That needs no labels.
-Training begins with its weights, and only W and b are new, so a few hundred labels may suffice.
-Then all weights are trained a little further, at a small learning rate, which preserves most of
-what the encoder has learned.
+Training starts from its weights, and only W and b are new, so a few hundred labels may suffice.
+All weights are trained a little further, at a small learning rate, which preserves most of what the
+encoder has learned.
 
 ``pooling`` is one of
 

@@ -185,11 +185,9 @@ class LanguageModel(base.WindowModel[LanguageModelConfig]):
     def embed(self, ids: Ids, state: State, rng: Rng = None) -> tuple[NDArray, Backward]:
         """x_t = E[id_t], plus the n-grams that end there: ids (B, T) -> x (B, T, D).
 
-        With rng and dropout, half of the n-grams are dropped.  ``backward(dx)`` -> gradients.
+        With rng, half of the n-grams are dropped.  ``backward(dx)`` -> gradients.
         """
         c, p = self.config, self.params
         if not c.ngrams:
             return embedding.layer(p, {"embedding.E": ids})
-        return hashed_ngrams.layer(
-            p, "embedding.E", ids, state["before"], rng if c.dropout else None
-        )
+        return hashed_ngrams.layer(p, "embedding.E", ids, state["before"], rng)

@@ -1,7 +1,7 @@
 """A reader: it predicts where the answer to a question begins and ends in a text.
 
-Both are places among the tokens of the text, the context.  Each place t has two logits, s_t for the
-beginning of the answer and e_t for its end:
+Both are positions among the tokens of the text, the context.  Each position t has two logits, s_t
+for the beginning of the answer and e_t for its end:
 
     P(begin at t) = softmax over t of s_t        P(end at t) = softmax over t of e_t
     loss = the mean of -log P(begin at its place) and -log P(end at its place)
@@ -284,7 +284,7 @@ def rows_of(
 def best_spans(logits: NDArray, longest: int, number: int = 1) -> list[tuple[int, int, float]]:
     """The spans with the largest s_i + e_j - (s_0 + e_0), best first: (i, j, that score).
 
-    logits (2, T): s and e, minus infinity at places that are not allowed.  A span has 1 to
+    logits (2, T): s and e, minus infinity at positions that are not allowed.  A span has 1 to
     ``longest`` tokens, never [CLS].  If the score is above 0, the span is better than no answer.
 
     >>> best_spans(np.array([[0.0, 1, 3, 2], [0, 4, 2, 1]]), longest=2, number=2)

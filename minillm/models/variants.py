@@ -70,7 +70,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks, ops
-from minillm.layers import dense, embedding
+from minillm.layers import dense
 from minillm.layers.fresh import Fresh, at_depth, ones
 from minillm.layers.gradients import backward_through, merge_gradients
 from minillm.layers.heads import Attend, causal, join_heads, join_qkv, split_heads, split_qkv
@@ -313,12 +313,18 @@ class Variant(base.Model[VariantConfig]):
             params |= at_depth(1 + layer, added)
         return params
 
-    def embed(self, ids: Ids) -> tuple[NDArray, Backward]:
-        """x_t = E[id_t], or sqrt(D) E[id_t]: ids (B, T) -> x (B, T, D).
+    def embed(
+        self,
+        ids: Ids,
+        before: Ids | None = None,
+        rng: Rng = None,
+        positions: Ids | None = None,
+    ) -> tuple[NDArray, Backward]:
+        """Llama's x_t, or sqrt(D) x_t: ids (B, T) -> x (B, T, D).
 
         ``backward(dx)`` -> gradients.
         """
-        x, table_backward = embedding.layer(self.params, {"embedding.E": ids})
+        x, table_backward = Llama.embed(self, ids, before, rng, positions)  # type: ignore[arg-type]
         if not self.config.changes.scaled_embedding:
             return x, table_backward
         scale = x.dtype.type(np.sqrt(self.config.width))
@@ -334,7 +340,7 @@ class Variant(base.Model[VariantConfig]):
         c, p = self.config, self.params
         checks.fits_context(ids.shape[1], c.context)
         positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
-        x, embed_backward = self.embed(ids)  # (B, T, D)
+        x, embed_backward = self.embed(ids, rng=rng)  # (B, T, D)
         x, dropout_backward = ops.dropout(x, c.dropout, rng)
         backwards = {}
         for layer in range(c.layers):
@@ -343,7 +349,7 @@ class Variant(base.Model[VariantConfig]):
 
         def backward(dy):
             dx, of_norm = norm_backward(dy)
-            dx, of_blocks = backward_through(p, backwards, dx, "embedding")
+            dx, of_blocks = backward_through(p, backwards, dx, "embedding", "ngrams")
             of_table = {} if dx is None else embed_backward(dropout_backward(dx))
             return merge_gradients(of_norm, of_blocks, of_table)
 

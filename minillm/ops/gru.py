@@ -57,8 +57,8 @@ def gru(
 
     Raises TypeError or ValueError where dtypes, shapes, ids or lengths do not fit.
     Source: Cho et al. (2014), "Learning phrase representations using RNN
-    encoder-decoder", equations 5 to 8, with z and 1 - z exchanged and the reset
-    applied after the recurrent product, as cuDNN and PyTorch do.
+    encoder-decoder", equations 5 to 8, with the reset applied after the recurrent
+    product, as in the paper's first version, cuDNN and PyTorch.
     """
     states_and_weights = {"h0": (h0, "B H"), "W_x": (W_x, "I 3H"), "W_h": (W_h, "H 3H")}
     biases = {"b_x": (b_x, "3H"), "b_h": (b_h, "3H")}

@@ -21,44 +21,51 @@ of its own.  A vocabulary in lower case has no accents, either: a character is d
 NFD) and loses its nonspacing marks, so é becomes e.  Marks and punctuation follow Unicode 8.0
 (:mod:`minillm.unicode`).
 
-**Training** begins with the characters, and repeatedly joins two neighbours to one piece, as for
+**Training** starts with the characters, and repeatedly joins two neighbours to one piece, as for
 byte pairs.  But the next pair is not the most frequent one.  It is the pair that raises the
-likelihood of the text the most, approximately.  If each piece occurs with the probability
-count / N, whatever its neighbours, then a position where a and b are neighbours has the probability
+likelihood of the text the most.  Suppose that each piece occurs with its share of all T pieces as
+its probability, whatever its neighbours are.  Then the log-likelihood of the text is
 
-    p(a) p(b) = count(a) count(b) / N^2    as two pieces, and
-    p(ab)     = count(ab) / N              as one.
+    LL = sum of c log(c / T) = sum of c log c - T log T,    over all pieces, with counts c.
 
-With N and the counts of all other pieces held fixed, the count(ab) positions together gain this
-log-likelihood:
+Joining the c(ab) neighbours a and b makes a new piece with the count c(ab), and takes c(ab) from
+c(a), from c(b) and from T.  No other count changes.  With f(c) = c log c, LL grows by
 
-    gain(ab) = count(ab) log(N count(ab) / (count(a) count(b)))
+    gain(ab) =  f(c(ab))                    the new piece
+              - f(c(a)) + f(c(a) - c(ab))   what is left of a
+              - f(c(b)) + f(c(b) - c(ab))   what is left of b
+              + f(T) - f(T - c(ab))         fewer pieces in all
 
-The merge also takes count(ab) from count(a), count(b) and N, which changes the probabilities of
-all pieces.  To first order, the log-likelihood grows by count(ab) less than this gain.  The
-difference is left out, so a pair of independent pieces gains nothing, rather than loses.
+Where c(ab) is small next to c(a) and c(b), f(c) - f(c - m) is about m (log c + 1), and so
 
-By hand, on five words with their counts, N = 113 characters:
+    gain(ab) ~ c(ab) (log(T c(ab) / (c(a) c(b))) - 1).
 
-    ##u ##g    20 log(113 x 20 / (36 x 20)) = 22.9
-    p ##u      17 log(113 x 17 / (17 x 36)) = 19.4
-    ##u ##n    16 log(113 x 16 / (36 x 16)) = 18.3
-    h ##u      15 log(113 x 15 / (15 x 36)) = 17.2
-    ##g ##s     5 log(113 x 5  / (20 x 5))  =  8.7
+The fraction says how many times as often a and b are neighbours as they would be by chance.  Such a
+pair gains only if that is more than e = 2.7 times.  One as frequent as by chance loses c(ab).
+
+By hand, on five words with their counts, T = 113 characters:
+
+    ##u ##g    f(20) - f(36) + f(16) - f(20) + f(0) + f(113) - f(93)  = 28.0
+    p ##u      f(17) - f(17) + f(0) - f(36) + f(19) + f(113) - f(96)  = 23.0
+    ##u ##n    f(16) - f(36) + f(20) - f(16) + f(0) + f(113) - f(97)  = 21.4
+    h ##u      f(15) - f(15) + f(0) - f(36) + f(21) + f(113) - f(98)  = 19.8
+    ##g ##s    f(5) - f(20) + f(15) - f(5) + f(0) + f(113) - f(108)   =  9.2
 
 >>> words = {"hug": 10, "pug": 5, "pun": 12, "bun": 4, "hugs": 5}
 >>> learn_pieces(words, 3)
 ['##ug', '##un', 'hug']
 
-Widely used trainers only approximate this.  Some take the most frequent pair, as for byte pairs,
-and so merge pairs that are frequent only because their characters are.  Others take the largest
-fraction count(ab) / (count(a) count(b)), which is the gain of a single place: above, ##g ##s would
-come first.  Then rare pairs come before all others, unless a minimum count is tuned.  The gain
-needs no such bound.
+Training stops at the number of pieces that was asked for, or where no pair raises the likelihood.
 
-Sources: Schuster and Nakajima (2012), "Japanese and Korean voice search", section 3; Devlin et al.
-(2018), "BERT", and its tokenizer.  The paper takes the pair that increases the likelihood the most,
-and leaves open how that is computed: here the counts of a and b are those before the merge.
+Widely used trainers take another rule.  Some take the most frequent pair, as for byte pairs, and so
+merge pairs that are frequent only because their characters are.  Others take the largest fraction
+c(ab) / (c(a) c(b)): above, ##g ##s would come first.  Then rare pairs come before all others,
+unless a minimum count is tuned.  For encoding, it does not matter by which rule the pieces were
+learned.
+
+Sources: Schuster and Nakajima (2012), "Japanese and Korean voice search", section 3: the pair that
+increases the likelihood the most, until there are enough pieces, or the increase is below a
+threshold, here 0; Devlin et al. (2018), "BERT", and its tokenizer.
 
 This page is the definition.  :mod:`minillm.text.wordpiece_fast` learns from large texts, and
 :mod:`minillm.text.word_pieces` has the vocabulary.
@@ -66,7 +73,7 @@ This page is the definition.  :mod:`minillm.text.wordpiece_fast` learns from lar
 
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -158,13 +165,35 @@ def glue(left: str, right: str) -> str:
     return left + right.removeprefix(PREFIX)
 
 
-def gain(pair: Any, left: Any, right: Any, total: Any) -> Any:
-    """The approximate gain of the log-likelihood of a text, in nats, if a pair becomes one piece.
+def neighbours(pieces: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    """The pairs of neighbours that a merge can join: of three equal pieces, only two.
+
+    >>> list(neighbours("aaab"))
+    [('a', 'a'), ('a', 'b')]
+    """
+    before = None
+    for pair in pairwise(pieces):
+        before = None if pair == before and pair[0] == pair[1] else pair
+        if before is not None:
+            yield pair
+
+
+def n_log_n(n: Any) -> Any:
+    """The term of a count in a log-likelihood; 0 for a count of 0."""
+    return n * np.log(np.maximum(n, 1))
+
+
+def gain(pair: Any, left: Any, right: Any, total: Any, same: Any = False) -> Any:
+    """The gain of the log-likelihood of a text, in nats, if a pair becomes one piece.
 
     Counts of occurrences: of the pair, of its left and its right piece, and of all pieces in
-    total.  Numbers, or arrays (P,).  All counts except the new piece's are held fixed.
+    total.  Numbers, or arrays (P,).  same: whether left and right are the same piece.
     """
-    return pair * np.log(pair * total / (left * right))
+    made = n_log_n(pair) + (n_log_n(total) - n_log_n(total - pair))
+    lost_left = n_log_n(left) - n_log_n(left - pair)
+    lost_right = n_log_n(right) - n_log_n(right - pair)
+    lost_twice = n_log_n(left) - n_log_n(left - 2 * pair)
+    return made - np.where(same, lost_twice, lost_left + lost_right)
 
 
 def learn_pieces(words: Mapping[str, int], number: int) -> list[str]:
@@ -185,10 +214,11 @@ def learn_pieces(words: Mapping[str, int], number: int) -> list[str]:
         for word, pieces in texts.items():
             for piece in pieces:
                 counts[piece] += words[word]
-            for pair in pairwise(pieces):
+            for pair in neighbours(pieces):
                 pairs[pair] += words[word]
+        total = counts.total()
         gains = {
-            (left, right): gain(count, counts[left], counts[right], counts.total())
+            (left, right): gain(count, counts[left], counts[right], total, left == right)
             for (left, right), count in pairs.items()
             if count >= LEAST and glue(left, right) not in known
         }

@@ -10,12 +10,11 @@ True
 """
 
 from collections.abc import Mapping
-from itertools import pairwise
 
 import numpy as np
 
 from minillm.text.bpe import join
-from minillm.text.wordpiece import LEAST, gain, glue, spell
+from minillm.text.wordpiece import LEAST, gain, glue, neighbours, spell
 
 
 def learn_pieces(words: Mapping[str, int], number: int) -> list[str]:
@@ -71,7 +70,7 @@ class PairTable:
 
     def _add(self, at: int, weight: int) -> None:
         """Add a weight, which may be negative, to the counts of the pairs of a word."""
-        for pair in pairwise(self._texts[at]):
+        for pair in neighbours(self._texts[at]):
             row = self._row(pair)
             self.count[row] += weight
             self._where[row].add(at)
@@ -80,7 +79,8 @@ class PairTable:
         """The row of the pair that gains the most; None if none gains anything."""
         rows = np.flatnonzero(self.count >= LEAST)
         left, right = self.left[rows], self.right[rows]
-        gains = gain(self.count[rows], self.pieces[left], self.pieces[right], self.pieces.sum())
+        left_count, right_count, total = self.pieces[left], self.pieces[right], self.pieces.sum()
+        gains = gain(self.count[rows], left_count, right_count, total, left == right)
         if not len(rows) or gains.max() <= 0:
             return None
         names, ties = self.names, rows[gains == gains.max()].tolist()

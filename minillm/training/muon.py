@@ -76,7 +76,7 @@ def operations(shape: tuple[int, ...]) -> float:
 def orthogonal(u: np.ndarray) -> np.ndarray:
     """U (about 1) V^T for u = U Sigma V^T: (I, O) -> (I, O); zeros for zeros."""
     X = u if u.shape[0] <= u.shape[1] else u.T
-    X = np.ldexp(X, -np.frexp(np.abs(X).max(initial=0))[1])  # squares of 1e-24 would be 0
+    X = X / (np.abs(X).max(initial=0) or 1)  # otherwise squares of 1e-24 would be 0
     X = X / (math.sqrt((X**2).sum()) or 1.0)
     A = matmul(X, X.T)
     Q = P = _polynomial(A)

@@ -197,7 +197,7 @@ class Packed:
         checks.fits_context(ids.shape[1] if lengths is None else int(lengths.max()), c.context)
         places = np.arange(ids.shape[1]) if lengths is None else positions(lengths)
         x, embed_backward, norm_of, block = self._parts(
-            ids, np.broadcast_to(places, ids.shape), lengths
+            ids, np.broadcast_to(places, ids.shape), lengths, rng
         )
         x, dropout_backward = ops.dropout(x, c.dropout, rng)
         backwards = {}
@@ -209,14 +209,14 @@ class Packed:
 
         def backward(dy):
             dx, of_norm = norm_backward(dy)
-            dx, of_blocks = backward_through(p, backwards, dx, "embedding", "positions")
+            dx, of_blocks = backward_through(p, backwards, dx, "embedding", "ngrams", "positions")
             of_tables = {} if dx is None else embed_backward(dropout_backward(dx))
             return merge_gradients(of_norm, of_blocks, of_tables)
 
         return y, backward
 
     def _parts(
-        self, ids: Ids, places: Ids, lengths: Ids | None
+        self, ids: Ids, places: Ids, lengths: Ids | None, rng: Rng
     ) -> tuple[NDArray, Backward, Op, Callable[[int, NDArray, Rng], Any]]:
         """The embedded tokens, with their backward; the last norm; the block of a layer."""
         model, p = self.model, self.model.params
@@ -238,4 +238,5 @@ class Packed:
                 return variant_block(p, layer, x, places, model.config, rng, own)
             return llama_block(p, f"blocks.{layer}", x, places, model.config, rng, attend())
 
-        return *model.embed(ids), partial(norm, p, "norm", eps=model.config.eps), block
+        embedded = model.embed(ids, rng=rng, positions=places)
+        return *embedded, partial(norm, p, "norm", eps=model.config.eps), block

@@ -36,3 +36,9 @@ def test_the_notebook_is_valid_and_needs_no_directive(path):
     nbformat.validate(book)
     assert "{literalinclude}" not in json.dumps(book)
     assert not re.search(r"^[`:]{3,}\{", "\n".join(cell.source for cell in book.cells), re.M)
+
+
+def test_each_exercise_is_in_its_chapter():
+    """In one of its files, if it has two, such as 10-bert.md and 10b-tokens.md."""
+    named = [(int(p.stem[:2]), name) for p in CHAPTERS for name in EXERCISE.findall(p.read_text())]
+    assert sorted(named) == sorted((each.chapter, each.name) for each in exercises().values())

@@ -38,6 +38,30 @@ def test_a_run_writes_is_measured_and_has_a_picture(llama, tmp_path, capsys):
     assert "layer 0, head 1 (of 2 layers with 2 heads)" in capsys.readouterr().out
 
 
+def test_a_fresh_model_of_characters_has_ngrams_and_stays_here(llama, text_file, tmp_path, capsys):
+    """Other programs have none, so it is neither exported nor quantised."""
+    run = tmp_path / "run"
+    command = ["train", "llama", text_file, "--out", str(run), *tiny.GPT]
+    assert main([*command, "--steps", "1"]) == 0
+    assert main(["train", "llama", "--out", str(run), "--resume", "--steps", "2"]) == 0
+    assert minillm.load(run).model.config.ngrams == 4
+    assert minillm.load(llama).model.config.ngrams is None
+    assert len(minillm.load(run).generate("the ", length=40, seed=1)) == 44
+    assert main(["look", str(run), "the cat", "--out", str(tmp_path / "look.html")]) == 0
+    capsys.readouterr()
+    out = str(tmp_path / "out")
+    for refused in (
+        ["export", str(run), out, "--format", "gguf"],
+        ["quantise", str(run), "--to", "q8_0", "--out", out],
+    ):
+        assert main(refused) == 2
+        assert "expected a model without n-grams" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+    words = str(tmp_path / "words")
+    assert main([*command, "--out", words, "--unit", "word", "--steps", "1"]) == 0
+    assert minillm.load(words).model.config.ngrams is None
+
+
 @pytest.mark.deep
 def test_sizes_without_an_option_come_from_the_run_of_init(llama, text_file, tmp_path):
     """Otherwise an imported model would go on with other angles and another output."""

@@ -30,9 +30,14 @@ OF_TEXT = {
     "gpt": (GPT, GPTConfig(V, **SIZES), GPTReader),
     "llama": (Llama, LlamaConfig(V, **SIZES), LlamaReader),
     "llama, untied": (Llama, LlamaConfig(V, **SIZES, key_heads=1, tied=False), LlamaReader),
+    "llama, n-grams": (Llama, LlamaConfig(V, **SIZES, ngrams=4), LlamaReader),
     "mistral": (Variant, VariantConfig(V, **SIZES, family="mistral", window=3), VariantReader),
     "gemma": (
         *(Variant, VariantConfig(V, **SIZES, family="gemma3", window=3, global_every=2)),
+        VariantReader,
+    ),
+    "gemma, n-grams": (
+        *(Variant, VariantConfig(V, **SIZES, family="gemma3", ngrams=3)),
         VariantReader,
     ),
     "gru": (LanguageModel, LM(V, 4, 5, layers=2, cell="gru"), RecurrentReader),
@@ -57,7 +62,11 @@ ALL = OF_TEXT | OF_PAIRS
 
 def new(name):
     Model, config, _ = ALL[name]
-    return Model(config, np.random.default_rng(0), dtype=np.float64)
+    rng = np.random.default_rng(0)
+    model = Model(config, rng, dtype=np.float64)
+    for table in (table for name, table in model.params.items() if name.startswith("ngrams.")):
+        table += rng.standard_normal(table.shape)  # fresh ones are zeros
+    return model
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -89,7 +98,10 @@ def test_a_model_that_cannot_is_refused():
         Decoder(new("gpt"))
 
 
-@pytest.mark.parametrize("name", ["gpt", "llama", "llama, untied", "mistral", "gemma"])
+@pytest.mark.parametrize(
+    "name",
+    ["gpt", "llama", "llama, untied", "llama, n-grams", "mistral", "gemma", "gemma, n-grams"],
+)
 def test_a_step_is_what_the_blocks_of_the_page_give(kernels, name):
     reader, ids = Reader(new(name)), np.array([[1, 2, 3], [0, 5, 4]])
     with use_kernels(kernels):
@@ -97,6 +109,19 @@ def test_a_step_is_what_the_blocks_of_the_page_give(kernels, name):
         after = state.extended(ids[:, 2:], np.ones(2, int))
         expected = CausalReader.step(reader, ids[:, 2:], after)
         np.testing.assert_allclose(reader.step(ids[:, 2:], after), expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["llama, n-grams", "gemma, n-grams"])
+def test_a_window_begins_with_ngrams_of_its_own_tokens(name):
+    """A text in parts, past the context, is read as each of its windows is."""
+    model = new(name)
+    reader, ids = Reader(model), np.random.default_rng(5).integers(0, V, (1, 33))
+    state, C = reader.zero_state(1), 20
+    for first, last in ((0, 2), (2, 3), (3, 4), (4, C), (C, C + 1), (C + 1, C + 4), (C + 4, 33)):
+        logits, state = reader.read(ids[:, first:last], state)
+        begin = 0 if last <= C else C // 2 if last <= C + C // 2 else C
+        expected, _ = model.forward(ids[:, begin:last])
+        np.testing.assert_allclose(logits, expected[:, -1], rtol=1e-10, atol=1e-12)
 
 
 def test_a_mamba_reads_a_long_prompt_in_parts():

@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from usual import originals_deep
 
+from minillm.layers import hashed_ngrams
 from minillm.layers.norms import norm
 from minillm.models.llama import Llama, LlamaConfig, llama_block
+from minillm.models.variants import Variant, VariantConfig
 from minillm.ops.rotary import frequencies
 from minillm.ops.rotary_scaling import Llama3, LongRope, Yarn
 from minillm.testing import check_gradients
@@ -43,6 +45,44 @@ def test_every_coordinate_of_the_gradient(options):
         return np.asarray(value), lambda dy: tuple(dy * backward()[n] for n in model.params)
 
     check_gradients(loss, *model.params.values(), rng=np.random.default_rng(2))
+
+
+@pytest.mark.parametrize("Model", [Llama, Variant])
+def test_the_gradient_of_rows_of_ngrams(Model):
+    """Rows that are read, at every coordinate; all other rows have none."""
+    config = VariantConfig if Model is Variant else LlamaConfig
+    sizes = {"family": "gemma3"} if Model is Variant else {}
+    model = Model(config(**TINY, **sizes, ngrams=3), np.random.default_rng(0), dtype=np.float64)
+    ids = np.random.default_rng(1).integers(0, 5, (2, 5))
+    before = np.zeros((2, 2), int)
+    rows = hashed_ngrams.rows_of(np.concatenate([before, ids[:, :-1]], axis=1), 3)
+    used = {f"ngrams.{n}.E": np.unique(of_n) for n, of_n in rows.items()}
+    _, backward = model.loss((ids[:, :-1], ids[:, 1:]))
+    for name, gradient in backward().items():
+        if name in used:
+            assert not np.delete(gradient, used[name], axis=0).any()
+
+    def loss(*tables):
+        params = {name: array.copy() for name, array in model.params.items()}
+        for (name, places), table in zip(used.items(), tables, strict=True):
+            params[name][places] = table
+        value, backward = Model(model.config, params=params).loss((ids[:, :-1], ids[:, 1:]))
+        return np.asarray(value), lambda dy: tuple(
+            dy * backward()[name][places] for name, places in used.items()
+        )
+
+    rng = np.random.default_rng(2)
+    tables = [rng.standard_normal((len(places), 4)) for places in used.values()]
+    check_gradients(loss, *tables, rng=rng)
+
+
+def test_ngrams_are_dropped_in_training_alone():
+    model = new(ngrams=3)
+    ids = np.random.default_rng(1).integers(0, 5, (4, 6))
+    known, _ = model.embed(ids)
+    trained, _ = model.embed(ids, rng=np.random.default_rng(3))
+    assert not np.array_equal(known, trained)
+    assert np.array_equal(known, model.embed(ids)[0])
 
 
 @both_twins
@@ -121,6 +161,7 @@ def test_scaled_angles_keep_the_fast_and_stretch_the_slow(factor, low, more, con
             {"rope_scaling": (8, 4, 1, 8192)},
             "rope_scaling: high_frequency_factor: expected more than 4, found 1",
         ),
+        ({"ngrams": 1}, "ngrams: expected 2 or more, found 1"),
         ({"rope_scaling": 3.0}, "rope_scaling: expected the four numbers of Llama 3, found 3.0"),
         ({"rope_scaling": (8, 1, 4)}, "rope_scaling: expected the four numbers of Llama 3, found"),
         (

@@ -3,6 +3,7 @@
 import json
 import random
 import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from minillm.text import (
     vocabulary_from_dict,
     wordpiece,
 )
+from minillm.text.bpe import join
 from minillm.text.word_pieces import SPECIALS, _runs, alphabet, train
 from minillm.text.wordpiece import (
     CharacterTable,
@@ -115,6 +117,37 @@ def test_a_piece_is_the_pair_that_gains_the_most_not_the_most_frequent():
     """##a stands everywhere: what stands beside it says little."""
     words = {"xa": 20, "ya": 20, "za": 20, "qu": 19, "a": 3}
     assert learn_pieces(words, 1) == ["qu"]
+
+
+@given(WORDS)
+def test_the_gain_is_the_rise_of_the_likelihood(words):
+    """Counted before and after, for each pair; also of a piece with itself."""
+    texts = {word: wordpiece.spell(word) for word in words}
+
+    def pieces_and_likelihood(texts):
+        counts = Counter()
+        for word, pieces in texts.items():
+            counts.update({piece: pieces.count(piece) * words[word] for piece in set(pieces)})
+        n = np.array(list(counts.values()), float)
+        return counts, float((n * np.log(n / n.sum())).sum())
+
+    counts, before = pieces_and_likelihood(texts)
+    for pair in {pair for pieces in texts.values() for pair in wordpiece.neighbours(pieces)}:
+        joined = {word: join(pieces, pair, "new") for word, pieces in texts.items()}
+        after_counts, after = pieces_and_likelihood(joined)
+        (left, right), total = pair, counts.total()
+        made = sum(words[w] for w, p in texts.items() for q in wordpiece.neighbours(p) if q == pair)
+        assert made == after_counts["new"]
+        rise = wordpiece.gain(made, counts[left], counts[right], total, left == right)
+        assert rise == pytest.approx(after - before, abs=1e-9)
+
+
+def test_neighbours_by_chance_lose():
+    """To first order their number, which ranking by n log r would leave out."""
+    assert wordpiece.gain(1, 10, 10, 100) == pytest.approx(-0.902, abs=1e-3)
+    n, a, b, total = 10, 3_000, 4_000, 100_000
+    first = n * (np.log(total * n / (a * b)) - 1)
+    assert wordpiece.gain(n, a, b, total) == pytest.approx(first, rel=1e-2)
 
 
 def test_of_equal_gains_the_first_pair():

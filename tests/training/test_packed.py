@@ -25,6 +25,7 @@ CONFIGS = {
         *(Variant, VariantConfig),
         SIZES | {"key_heads": 2, "family": "gemma3", "global_every": 2, "window": 4},
     ),
+    "n-grams": (Llama, LlamaConfig, SIZES | {"feed_forward": 6, "ngrams": 4}),
     "untied": (Llama, LlamaConfig, SIZES | {"feed_forward": 6, "tied": False, "eps": 0.1}),
 }
 LENGTHS = st.lists(st.integers(1, C), min_size=1, max_size=5)

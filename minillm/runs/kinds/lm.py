@@ -11,6 +11,7 @@ from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.option import option
 from minillm.runs.kind import Job
 from minillm.runs.kinds._look import look_with_state
+from minillm.runs.kinds._ngrams import ngrams_option, with_ngrams
 from minillm.runs.kinds._text import TextKind
 from minillm.runs.run import Run
 from minillm.runs.settings import (
@@ -46,15 +47,7 @@ class LanguageModelSettings(TextSettings, TrainingSettings, AdaptationSettings):
         least=0,
         default_help="128, or with --tied as --hidden",
     )
-    ngrams: int | None = option(
-        None,
-        "tokens of the longest n-grams with a vector of their own; 1: none",
-        "N",
-        least=1,
-        most=100,
-        default_help=f"{NGRAMS} of characters, otherwise 1",
-        of_model=True,
-    )
+    ngrams: int | None = ngrams_option(NGRAMS)
     tied: bool = size(LanguageModelConfig, "tied", "the output layer's weights are the embedding's")
     window: int = option(
         64, "steps of truncated backpropagation through time", "T", least=1, most=65536
@@ -92,15 +85,9 @@ Ctrl-C saves and stops; --resume continues."""
             settings = replace(settings, learning_rate=rate)
         if settings.tied and given.get("embedding") is None:
             settings = replace(settings, embedding=settings.hidden)
-        is_fresh = job.initial is None and job.stored is None
-        if (
-            settings.ngrams is None
-            and settings.unit == "character"
-            and settings.embedding
-            and is_fresh
-        ):
-            settings = replace(settings, ngrams=NGRAMS)
-        return replace(settings, ngrams=None) if settings.ngrams == 1 else settings
+        if settings.ngrams is None and not settings.embedding:
+            return settings  # one-hot input has no vectors to add to
+        return with_ngrams(settings, job, NGRAMS)
 
     def look(self, run: Run, text: str) -> Inside:
         """See :meth:`minillm.runs.run.Run.look`: with the gates and states of each layer."""
