@@ -23,10 +23,10 @@ def coverage(
     weights (B, T, S) from 0 up, lengths (B,), the steps of each row (None: all T) -> loss, a
     scalar.  ``backward(dloss=1.0)`` -> dweights.  Keeps where w < c.
 
-    The smaller of w and c has the gradient.  c_r is a sum with a term w_t for each t before r, so
+    The smaller of w and c has the gradient.  c_u is a sum with a term w_t for each t before u, so
     all later steps whose c is the smaller one send theirs to w_t: one sum from the end.
 
-        dw_t = [w_t < c_t] + sum over r > t of [c_r <= w_r]
+        dw_t = [w_t < c_t] + sum over u > t of [c_u <= w_u]
 
     Padding has no loss, and no later step.
     Raises TypeError or ValueError where dtypes, shapes or lengths do not fit.
@@ -49,7 +49,7 @@ def coverage(
     def backward(dloss=1.0):
         share = weights.dtype.type(upstream(dloss) / count)
         old = np.where(real & ~new, share, 0)
-        # dc_r = [c_r <= w_r] goes to each w_t before it
+        # dc_u = [c_u <= w_u] goes to each w_t before it
         later = np.cumsum(old[:, ::-1], axis=1)[:, ::-1] - old
         return np.where(real, np.where(new, share, 0) + later, 0)
 
