@@ -8,7 +8,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist 
 # Python compiles what it imports once, and not in each of the many processes of the tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-deep mutants lint book book-full book-check solutions bench kernels wheels bounds sanitize address undefined thread clean
+.PHONY: demo test test-deep mutants lint book book-full book-check slides pdf solutions bench kernels wheels bounds sanitize address undefined thread clean
 
 # The kernels for the best instruction set of this CPU are enough for the demo, and for a first look at the
 # tests; `make kernels` adds those for its other sets, and .ci/run builds all of them: setup.py.
@@ -44,6 +44,14 @@ book: .venv/book
 	$(BIN)/sphinx-build -W -n --keep-going -b html docs build/book/html
 	@echo "open build/book/html/index.html"
 
+# For teachers: a page of slides for each chapter, or for some: make slides CHAPTERS="05-gates 09-gpt".
+slides: book
+	$(BIN)/python docs/machinery/slides.py build/book/html build/book/slides $(CHAPTERS)
+
+# The whole book on paper.
+pdf: book
+	@$(BIN)/python docs/machinery/printed.py build/book/html build/book/minillm.pdf
+
 # For instructors: the right answer of every exercise, which no page of the book contains.
 solutions: .venv/book
 	mkdir -p build && $(BIN)/python -m tests.exercises > build/solutions.md
@@ -54,11 +62,12 @@ book-full: .venv/test
 	$(BIN)/python docs/machinery/outputs.py
 	$(MAKE) book
 
-# Every page in a headless Chromium, narrow and wide, light and dark.
-book-check: book
+# Every page and all slides in a headless Chromium, narrow and wide, light and dark.
+book-check: slides
 	mkdir -p build/browser && cd build/browser && echo '{"private": true}' > package.json && \
 	  ../../$(BIN)/npm install --silent --no-audit --no-fund puppeteer-core axe-core
 	cd build/browser && ../../$(BIN)/node ../../tests/book/browser.mjs ../book/html
+	cd build/browser && ../../$(BIN)/node ../../tests/book/browser.mjs ../book/slides
 
 bench: .venv/bench
 	$(BIN)/python -m benchmarks

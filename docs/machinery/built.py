@@ -6,11 +6,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 VOID = {"br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
-ANCHOR = re.compile(r'\s*<a class="(?:footnote-reference|headerlink)\b.*?</a>|</?a\b[^>]*>', re.DOTALL)
+ANCHOR = re.compile(
+    r'\s*<a class="(?:footnote-reference|headerlink)\b.*?</a>|</?a\b[^>]*>', re.DOTALL
+)
 
 
 class Element:
-    """An element: its tag, its classes, its children (elements and strings), and its place in the text."""
+    """An element: its tag and classes, its children (elements and strings), its place."""
 
     def __init__(self, tag: str, attributes: dict[str, str], start: int, inner: int):
         self.tag, self.attributes, self.start, self.inner = tag, attributes, start, inner
@@ -65,7 +67,9 @@ class _Builder(HTMLParser):
     def handle_endtag(self, tag):
         element = self.open.pop()
         if element.tag != tag:
-            raise ValueError(f"line {self.getpos()[0]}: expected </{element.tag}>, found </{tag}>")
+            raise ValueError(
+                f"expected </{element.tag}>, found </{tag}> on line {self.getpos()[0]}"
+            )
         element.last = self._place()
         element.end = self.html.index(">", element.last) + 1
 
@@ -78,7 +82,10 @@ def article(page: Path) -> tuple[str, Element]:
     text = page.read_text(encoding="utf-8")
     start = text.index(">", text.index("<article")) + 1
     text = text[start : text.index("</article>", start)]
-    return text, tree(text)
+    try:
+        return text, tree(text)
+    except ValueError as error:  # raw HTML in a page's source, such as a <name> outside of code
+        raise ValueError(f"{page}: {error}") from None
 
 
 def tree(text: str) -> Element:

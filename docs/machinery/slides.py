@@ -1,8 +1,8 @@
 """Make slides from the built chapters: ``python slides.py HTML FOLDER [CHAPTER ...]``.
 
-A section becomes a slide, or several where it has much: its heading, pictures, displayed formulas, lists,
-and boxes "By hand" and "Common mistake".  Its running text is for the teacher to say; only a section that has
-nothing else shows its first paragraph.
+A section becomes a slide, or several if it is long: its heading, pictures, displayed formulas,
+lists, and boxes "By hand" and "Common mistake".  The running text is for the teacher to say; only a
+section that has nothing else shows its first paragraph.
 """
 
 import html
@@ -89,7 +89,11 @@ class Chapter:
         """Yield what a slide shows of a section, with its size in lines."""
         label = ""  # the bold words that begin a paragraph announce the formula below it
         for element in section.elements():
-            if element.tag == "p" and element.text().startswith(bold := first_bold(element)) and bold:
+            if (
+                element.tag == "p"
+                and element.text().startswith(bold := first_bold(element))
+                and bold
+            ):
                 label = self._plain(element.elements()[0])
             shown = element.classes & BOXES or element.tag in ("ul", "ol", "figure")
             formula = "math-wrapper" in element.classes or "formula" in element.classes
