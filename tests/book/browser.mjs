@@ -75,6 +75,18 @@ for (const path of chosen) {
           const excerpt = await page.evaluate((text) => Search.htmlToText(text), chapter);
           if (excerpt.includes("\\mathrm")) tell(path, "an excerpt repeats its formulas as TeX");
         }
+        if (await page.$(".slide")) {
+          await page.keyboard.press("ArrowRight");
+          await page.keyboard.press("ArrowRight");
+          await page.keyboard.press("ArrowLeft");
+          const place = await page.evaluate(() => location.hash);
+          if (place !== "#slide-2") tell(path, `the arrow keys lead to ${place}`);
+          const full = await page.evaluate(() => [...document.querySelectorAll(".slide")].flatMap((slide) => {
+            const body = slide.querySelector(".body");
+            return body.scrollHeight > body.clientHeight + 1 || body.scrollWidth > body.clientWidth + 1 ? [slide.id] : [];
+          }));
+          if (full.length) tell(path, `more than fits: ${full.join(", ")}`);
+        }
         if (await page.$(".katex-error")) tell(path, "a formula is not rendered");
       }
       await page.close();
