@@ -1,7 +1,8 @@
-"""The directive ``picture``: an SVG of docs/pictures inside the page, in the page's colours.
+"""The directives ``picture`` and ``interactive``: an SVG of docs/pictures, in the page's colours.
 
 An image in an ``img`` element does not see the theme of its page.  An SVG in the page does: its
-lines and its text are drawn in ``currentColor``.
+lines and its text are drawn in ``currentColor``.  An interactive picture is an SVG that
+docs/_static/interactive.js replaces by one with sliders.
 """
 
 import html
@@ -24,11 +25,23 @@ def inline_svg(path: Path, alt: str) -> str:
     return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1)
 
 
+def with_numbers(path: Path, alt: str) -> str:
+    """The SVG with what its replacement needs: its name and the numbers of a JSON beside it."""
+    numbers = path.with_suffix(".json")
+    text = numbers.read_text().strip().replace("<", r"\u003c") if numbers.exists() else "null"
+    return (
+        f'<div class="interactive" data-picture="{path.stem}">\n'
+        f'<div class="still">{inline_svg(path, alt)}</div>\n'
+        f'<script type="application/json">{text}</script>\n</div>\n'
+    )
+
+
 class Picture(Directive):
     """``{picture} NAME`` with the option ``alt`` and a caption."""
 
     required_arguments = 1
     has_content = True
+    markup = staticmethod(inline_svg)
     option_spec = {"alt": directives.unchanged_required}  # noqa: RUF012  (docutils reads it from the class)
 
     def run(self) -> list[nodes.Node]:
@@ -37,8 +50,9 @@ class Picture(Directive):
             raise self.error(f"expected a picture, found no {path.name} in docs/pictures")
         if "alt" not in self.options:
             raise self.error(f"{path.name}: expected the option alt, for those who cannot see it")
-        self.state.document.settings.record_dependencies.add(str(path))
-        picture = nodes.raw("", inline_svg(path, self.options["alt"]), format="html")
+        for read in (path, path.with_suffix(".json")):
+            self.state.document.settings.record_dependencies.add(str(read))
+        picture = nodes.raw("", self.markup(path, self.options["alt"]), format="html")
         figure = nodes.figure("", picture, classes=["picture"])
         caption = nodes.Element()
         self.state.nested_parse(self.content, self.content_offset, caption)
@@ -47,6 +61,13 @@ class Picture(Directive):
         return [figure]
 
 
+class Interactive(Picture):
+    """``{interactive} NAME``: the same, with sliders where there is JavaScript."""
+
+    markup = staticmethod(with_numbers)
+
+
 def setup(app):
     app.add_directive("picture", Picture)
+    app.add_directive("interactive", Interactive)
     return {"parallel_read_safe": True}
