@@ -22,10 +22,12 @@ for steps in range(0, 101, 20):
     picture.text(min(at(steps, 0)[0], 426), 251, str(steps), size=14)
 picture.text(240, 268, "steps back", size=14)
 f = 1 / (1 + exp(-BIAS))
-for factor, colour, name, dashed in ((f, "first", "f", False), (f + OTHER, "second", "f + a", True)):
-    end = min(100, LEAST / log10(factor))
-    picture.line([at(0, 0), at(end, end * log10(factor))], colour=colour, dashed=dashed, arrow=False)
-    x, y = at(60, 60 * log10(factor))
+for factor, colour, name in ((f, "first", "f"), (f + OTHER, "second", "f + a")):
+    slope = log10(factor)
+    end = min(100, LEAST / slope)
+    points = [at(0, 0), at(end, end * slope)]
+    picture.line(points, colour=colour, dashed=name != "f", arrow=False)
+    x, y = at(60, 60 * slope)
     picture.circle(x, y, 4, colour=colour)
     picture.text(x + 10, y - 12, f"${name}$", size=16, colour=colour, anchor="start")
 picture.save(__file__)
