@@ -135,7 +135,7 @@ const PICTURES = {
       const end = loss(theta);
       return [shapes, `Momentum ${mu}, learning rate ${rate}: in ${steps} steps the loss ${end < 23 ? "falls" : "rises"} from 23 ` +
         `to ${digits(end)}, and the path crosses the floor of the valley ${crossings === 1 ? "once" : `${crossings} times`}. ` +
-        `Momentum ${mu} converges for rates below ${digits((2 * (1 + mu)) / 30)}.`];
+        `With this momentum, descent converges for rates below ${digits((2 * (1 + mu)) / 30)}.`];
     },
   },
 
