@@ -2,8 +2,9 @@
 
 A chapter is MyST Markdown.  Its code cells become cells; text stays Markdown, in which the
 directives that a notebook does not know are replaced: an include by the source itself, a picture
-by its SVG, a citation by the names of its authors, an exercise by its text.  The function with a
-hole that an exercise asks for is a cell below it, which checks itself.
+by its SVG, a citation by the names of its authors, a dropdown by HTML that folds, an exercise by
+its text.  The function with a hole that an exercise asks for is a cell below it, which checks
+itself.
 
     python docs/machinery/notebooks.py FOLDER
 """
@@ -116,6 +117,8 @@ def _directive(match: re.Match, folder: Path, cited: list[str]) -> str:
     if name == "footbibliography":
         return "\n".join(f"- {_full(key)}" for key in cited)
     content = _markdown(content, folder, cited)
+    if name == "dropdown":
+        return f"<details><summary>{argument}</summary>\n\n{content}\n\n</details>"
     title = (
         f"**{argument or name.capitalize()}.** "
         if name != "exercise"

@@ -48,6 +48,15 @@ def test_the_notebook_is_valid_and_needs_no_directive(path):
     assert not re.search(r"^[`:]{3,}\{", "\n".join(cell.source for cell in book.cells), re.M)
 
 
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_the_exercises_end_with_a_derivation_and_an_experiment_whose_answers_fold(path):
+    (end,) = re.findall(r"^## Exercises$.*(?=^## Sources$)", path.read_text(), re.M | re.S)
+    titles = re.findall(r"^```\{(?:admonition|dropdown)\} ([\w ]+)", end, re.M)
+    assert titles == ["On paper", "Solution", "Experiment", "What to expect"]
+    for title in ("Solution", "What to expect"):
+        assert f"<details><summary>{title}</summary>" in notebook(path).cells[-1].source
+
+
 def test_each_exercise_is_in_its_chapter():
     """In one of its files, if it has two, such as 10-bert.md and 10b-tokens.md."""
     named = [(int(p.stem[:2]), name) for p in CHAPTERS for name in EXERCISE.findall(p.read_text())]

@@ -17,6 +17,7 @@ def ngrams_option(most: int) -> Any:
         most=100,
         default_help=f"{most} of characters, otherwise 1",
         of_model=True,
+        rare=True,
     )
 
 
