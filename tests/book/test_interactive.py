@@ -120,8 +120,8 @@ def says_gate(sentence, bias, a, k):
     pattern = r"f = #, .* after # steps\. After \d+ .* leave # .* f \+ a = # leaves # "
     found = numbers(pattern, sentence)
     expected = (f, np.log(0.5) / np.log(f), f**k, f + a, (f + a) ** k)
-    for pair in zip(found, expected, strict=True):
-        near(*pair)
+    for each in zip(found, expected, strict=True):
+        near(*each)
 
 
 def says_momentum(sentence, mu, rate):
@@ -144,8 +144,11 @@ def says_rotary(sentence, t, distance, pair):
         ops.rotary(x[None, None, None], np.array([[at]]))[0].ravel()
         for x, at in ((q, t), (k, t + distance))
     )
-    (found,) = numbers(r"the score is #, wherever", sentence)
-    near(found, q @ k)
+    pattern = r"by # radians .* query by #, the key by #\. .* the score is #, wherever"
+    theta = 10000 ** (-pair / 4)
+    expected = (theta, t * theta, (t + distance) * theta, q @ k)
+    for each in zip(numbers(pattern, sentence), expected, strict=True):
+        near(*each)
 
 
 CASES = [
