@@ -34,7 +34,7 @@ html_title = "minillm, the book"
 (BUILD / "static").mkdir(parents=True, exist_ok=True)
 html_static_path = ["_static", str(BUILD / "static")]
 html_css_files = ["book.css"]
-html_js_files = ["book.js"]
+html_js_files = ["book.js", "interactive.js"]
 html_extra_path = [str(BUILD / "extra")]
 html_show_copyright = html_show_sphinx = False
 html_copy_source = False

@@ -1,27 +1,12 @@
-"""The directive ``picture``: an SVG of docs/pictures inside the page, in the page's colours.
+"""The directives ``picture`` and ``interactive``: see svgs.py."""
 
-An image in an ``img`` element does not see the theme of its page.  An SVG in the page does: its
-lines and its text are drawn in ``currentColor``.
-"""
-
-import html
-import re
 from pathlib import Path
 
 from docutils import nodes
 from docutils.parsers.rst import Directive, directives
+from svgs import inline_svg, with_numbers
 
 PICTURES = Path(__file__).resolve().parents[1] / "pictures"
-
-
-def inline_svg(path: Path, alt: str) -> str:
-    """The SVG's text for use in a page, where its ids must be unique."""
-    svg = path.read_text()
-    svg = svg[svg.index("<svg") :]
-    prefix = path.stem + "-"
-    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
-    svg = re.sub(r'(url\(|href=")#', rf"\1#{prefix}", svg)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1)
 
 
 class Picture(Directive):
@@ -29,6 +14,7 @@ class Picture(Directive):
 
     required_arguments = 1
     has_content = True
+    markup = staticmethod(inline_svg)
     option_spec = {"alt": directives.unchanged_required}  # noqa: RUF012  (docutils reads it from the class)
 
     def run(self) -> list[nodes.Node]:
@@ -37,8 +23,9 @@ class Picture(Directive):
             raise self.error(f"expected a picture, found no {path.name} in docs/pictures")
         if "alt" not in self.options:
             raise self.error(f"{path.name}: expected the option alt, for those who cannot see it")
-        self.state.document.settings.record_dependencies.add(str(path))
-        picture = nodes.raw("", inline_svg(path, self.options["alt"]), format="html")
+        for read in (path, path.with_suffix(".json")):
+            self.state.document.settings.record_dependencies.add(str(read))
+        picture = nodes.raw("", self.markup(path, self.options["alt"]), format="html")
         figure = nodes.figure("", picture, classes=["picture"])
         caption = nodes.Element()
         self.state.nested_parse(self.content, self.content_offset, caption)
@@ -47,6 +34,13 @@ class Picture(Directive):
         return [figure]
 
 
+class Interactive(Picture):
+    """``{interactive} NAME``: the same, with sliders where there is JavaScript."""
+
+    markup = staticmethod(with_numbers)
+
+
 def setup(app):
     app.add_directive("picture", Picture)
+    app.add_directive("interactive", Interactive)
     return {"parallel_read_safe": True}

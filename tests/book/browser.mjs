@@ -1,5 +1,6 @@
 // Opens every page of the built book in a headless browser, at two widths and in both themes:
-// no console error, no request beyond files, every inner link live, and nothing serious for axe.
+// no console error, no request beyond files, every inner link live, and nothing serious for axe;
+// and each slider of an interactive picture obeys a key.
 //
 //   node browser.mjs FOLDER [PAGE ...]     (make book-check installs what it needs)
 import { readFileSync, readdirSync, existsSync } from "node:fs";
@@ -88,6 +89,13 @@ for (const path of chosen) {
           if (full.length) tell(path, `more than fits: ${full.join(", ")}`);
         }
         if (await page.$(".katex-error")) tell(path, "a formula is not rendered");
+        const sentence = (input) => input.closest(".interactive").querySelector("[role=status]").textContent;
+        for (const input of await page.$$(".interactive input")) {
+          const before = await input.evaluate(sentence);
+          await input.focus();
+          await page.keyboard.press("ArrowLeft");
+          if ((await input.evaluate(sentence)) === before) tell(path, `a key does not move ${await input.evaluate((e) => e.name)}`);
+        }
       }
       await page.close();
     }

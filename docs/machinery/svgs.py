@@ -1,0 +1,31 @@
+"""An SVG of docs/pictures inside a page, in the page's colours.
+
+An image in an ``img`` element does not see the theme of its page.  An SVG in the page does: its
+lines and its text are drawn in ``currentColor``.  An interactive picture is an SVG that
+docs/_static/interactive.js replaces by one with sliders.
+"""
+
+import html
+import re
+from pathlib import Path
+
+
+def inline_svg(path: Path, alt: str) -> str:
+    """The SVG's text for use in a page, where its ids must be unique."""
+    svg = path.read_text()
+    svg = svg[svg.index("<svg") :]
+    prefix = path.stem + "-"
+    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
+    svg = re.sub(r'(url\(|href=")#', rf"\1#{prefix}", svg)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1)
+
+
+def with_numbers(path: Path, alt: str) -> str:
+    """The SVG with what its replacement needs: its name and the numbers of a JSON beside it."""
+    numbers = path.with_suffix(".json")
+    text = numbers.read_text().strip().replace("<", r"\u003c") if numbers.exists() else "null"
+    return (
+        f'<div class="interactive" data-picture="{path.stem}">\n'
+        f'<div class="still">{inline_svg(path, alt)}</div>\n'
+        f'<script type="application/json">{text}</script>\n</div>\n'
+    )
