@@ -17,6 +17,8 @@ from pathlib import Path
 from built import Element, article, contents
 
 HERE = Path(__file__).resolve().parent
+# Sections that every chapter has: the contents leave them out.
+USUAL = {"Summary", "Equations", "History", "Further reading", "Exercises", "Sources"}
 TAG = re.compile(r"<[a-zA-Z][^<>]*>")
 NAMES = re.compile(r'\s(id|for|name|aria-labelledby|aria-describedby)="([^"]*)"')
 LINK = re.compile(r'<a\b[^>]*?\shref="([^"]*)"[^>]*>(.*?)</a>', re.DOTALL)
@@ -80,10 +82,10 @@ class Book:
         text, root = article(self.folder / page)
         top = next(element for element in root.all() if element.tag == "section")
         self._line("page", name_of(page), self._heading(text, top))
-        for section in top.elements():
-            if section.tag == "section" and page != "index.html":
+        for section in top.elements() if page != "index.html" else []:
+            if section.tag == "section" and (name := self._heading(text, section)) not in USUAL:
                 target = f"{name_of(page)}--{section.attributes['id']}"
-                self._line("section", target, self._heading(text, section))
+                self._line("section", target, name)
         self.ids |= {
             f"{name_of(page)}--{e.attributes['id']}" for e in root.all() if "id" in e.attributes
         }
