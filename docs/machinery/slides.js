@@ -1,5 +1,5 @@
 // Arrow keys, space, Page Up and Down, Home and End move by one slide; what is too large for its slide shrinks.
-document.addEventListener("DOMContentLoaded", async () => {
+addEventListener("load", async () => {
   const slides = [...document.querySelectorAll(".slide")];
   if (!slides.length) return;
   const middle = (slide) => Math.abs(slide.getBoundingClientRect().top + slide.offsetHeight / 2 - innerHeight / 2);
@@ -7,7 +7,7 @@ document.addEventListener("DOMContentLoaded", async () => {
   const moves = { ArrowRight: 1, ArrowDown: 1, PageDown: 1, " ": 1, ArrowLeft: -1, ArrowUp: -1, PageUp: -1,
     Home: -Infinity, End: Infinity };
   document.addEventListener("keydown", (event) => {
-    if (!(event.key in moves) || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (event.target.matches("input") || !(event.key in moves) || event.ctrlKey || event.altKey || event.metaKey) return;
     event.preventDefault();
     const next = Math.min(slides.length - 1, Math.max(0, current() + moves[event.key]));
     slides[next].scrollIntoView({ block: "center" });

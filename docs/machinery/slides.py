@@ -28,6 +28,7 @@ PAGE = """<!doctype html>
 <title>{title}</title>
 {styles}
 <script src="_static/slides.js"></script>
+<script defer src="_static/interactive.js"></script>
 </head>
 <body data-theme="light">
 {body}
@@ -158,7 +159,7 @@ def main(book: Path, folder: Path, names: list[str]) -> None:
     katex = next((book / "_static").glob("katex-*"))
     shutil.copytree(katex, static / katex.name)
     files = [book / "_static/pygments.css", book / "_static/book.css", HERE / "slides.css"]
-    for file in [*files, HERE / "slides.js"]:
+    for file in [*files, HERE / "slides.js", book / "_static/interactive.js"]:
         shutil.copy(file, static)
     styles = "\n".join(
         f'<link rel="stylesheet" href="_static/{name}">'

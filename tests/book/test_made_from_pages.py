@@ -84,7 +84,7 @@ def book(tmp_path):
     (folder / "chapters/01-one.html").write_text(ONE)
     (folder / "chapters/02-two.html").write_text(TWO)
     (folder / "_static/katex-1").mkdir(parents=True)
-    for name in ("katex-1/katex.min.css", "pygments.css", "book.css"):
+    for name in ("katex-1/katex.min.css", "pygments.css", "book.css", "interactive.js"):
         (folder / "_static" / name).touch()
     return folder
 
