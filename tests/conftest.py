@@ -27,7 +27,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("ci", max_examples=10, derandomize=True, deadline=None)
 settings.register_profile("few", settings.get_profile("ci"), max_examples=5)
 settings.register_profile(
-    "deep", max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "deep", max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile(
     "mutation",
