@@ -20,11 +20,12 @@ from minillm import ops
 from minillm.decoding import Decoder, Reader
 from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.decoding.pointer import log_mixture
-from minillm.layers import dense, hashed_ngrams, recurrent
+from minillm.layers import dense, recurrent
 from minillm.layers.gradients import PartlyTrained, merge_gradients
 from minillm.layers.types import Ids, State
 from minillm.look.attention import attention_weights, self_attention_weights
 from minillm.look.inside import Activity, AttentionWeights, Copying
+from minillm.models.llama import Llama
 from minillm.models.teacher_forcing import teacher_forcing
 from minillm.ops.gru import gru_forward
 from minillm.ops.lstm import lstm_forward
@@ -53,9 +54,7 @@ def with_vectors(model: Any, ids: Ids) -> Any:
     """The model with a row of E for each token (T,): E[id], and the n-grams that end there."""
     if getattr(model.config, "ngrams", None) is None:
         return with_rows(model, {"embedding.E": ids})
-    rows = hashed_ngrams.layer(
-        model.params, "embedding.E", ids[None], np.zeros((1, model.config.ngrams - 1), np.int64)
-    )[0][0]
+    rows = Llama.embed(model, ids[None])[0][0]  # a variant scales them itself
     changed = copy(model)
     changed.config = replace(model.config, ngrams=None)
     changed.params = PartlyTrained(model.params | {"embedding.E": rows}, ["embedding.E"])

@@ -50,7 +50,7 @@ class Bag(base.LabelModel[BagConfig]):
 
     @staticmethod
     def new_parameters(config: BagConfig) -> dict[str, Fresh]:
-        """Declare zeros: so an n-gram that was never seen has no say; no start is a trap."""
+        """Declare zeros, so an n-gram that was never seen in training has no influence."""
         c = config
         return {"ngrams.W": Fresh((c.buckets, c.classes)), "ngrams.b": Fresh((c.classes,))}
 

@@ -10,7 +10,7 @@ almost the same.  Only the operands of products are rounded, and each time anew:
 float32, since a step of the optimiser is often smaller than 1/256 of a weight, and rounding would
 undo it.  Sums, norms, softmax, attention, losses and the optimiser's moments are float32 as well.
 
-The gradients of y = round(x) round(W) are those of a product, in bfloat16 too:
+The gradients of y = round(x) round(W) are the gradients of a product, in bfloat16 too:
 
     dx = round(dy) round(W)^T        dW = round(x)^T round(dy)
 

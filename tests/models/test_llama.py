@@ -8,6 +8,7 @@ from usual import originals_deep
 
 from minillm.layers import hashed_ngrams
 from minillm.layers.norms import norm
+from minillm.look.measurements import read_gpt
 from minillm.models.llama import Llama, LlamaConfig, llama_block
 from minillm.models.variants import Variant, VariantConfig
 from minillm.ops.rotary import frequencies
@@ -17,6 +18,7 @@ from minillm.testing import check_gradients
 both_twins = pytest.mark.usefixtures("both_twins")
 TINY = {"vocabulary": 5, "context": 6, "layers": 1, "heads": 2, "width": 4, "feed_forward": 3}
 SCALING = Llama3(8.0, 1.0, 4.0, 40.0)
+RNG = np.random.default_rng(7)
 
 
 def new(seed=0, **options):
@@ -74,6 +76,15 @@ def test_the_gradient_of_rows_of_ngrams(Model):
     rng = np.random.default_rng(2)
     tables = [rng.standard_normal((len(places), 4)) for places in used.values()]
     check_gradients(loss, *tables, rng=rng)
+
+
+def test_a_picture_shows_the_logits_of_a_model_with_ngrams():
+    for model in (new(ngrams=3), Variant(VariantConfig(**TINY, family="gemma3", ngrams=3), RNG)):
+        for table in (table for name, table in model.params.items() if name.startswith("ngrams.")):
+            table += RNG.standard_normal(table.shape)
+        ids = np.array([3, 1, 4, 1, 2])
+        expected, _ = model.forward(ids[None])
+        np.testing.assert_allclose(read_gpt(model, ids)["logits"][1:], expected[0], rtol=1e-6)
 
 
 def test_ngrams_are_dropped_in_training_alone():
