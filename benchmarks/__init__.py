@@ -4,7 +4,7 @@
     python -m benchmarks --full           more sizes, and the training steps of all models
     python -m benchmarks compare A B      two files of results: better, worse, no difference
     python -m benchmarks.distances        an own kernel: the figures of the book's page
-    python -m benchmarks.steps            why the fast kernels are fast: the tables of chapter 14
+    python -m benchmarks.steps            why the fast kernels are fast: the tables of chapter 17
     python -m benchmarks.parts            where the time of a training step of a GPT goes
     python -m benchmarks.gpt              writing beside PyTorch, 124 million weights, memory
     python -m benchmarks.llama            a quantised model beside llama.cpp, its divergences

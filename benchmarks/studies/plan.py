@@ -9,7 +9,7 @@ The table compares two ways to use more ranks.
   strong scaling  the same batch, divided among the ranks, as in `minillm train`: shorter steps
 The efficiency is the tokens per second of a rank, relative to a single rank.  Given a budget,
 --hours and --ranks or --flops, the best model for it is reported, too.  The equations are in
-benchmarks/studies/costs.py; chapter 13 of the book derives them.
+benchmarks/studies/costs.py; chapter 16 of the book derives them.
 
 examples:
   minillm plan          the default sizes of `minillm train gpt` and a vocabulary of 10,000

@@ -1,4 +1,4 @@
-"""Train the small GPT of chapter 9, and draw the head that looks most at the character before."""
+"""Train the small GPT of chapter 12, and draw the head that looks most at the character before."""
 
 import numpy as np
 from drawing import Drawing

@@ -1,344 +1,247 @@
-"""Exercises of chapter 3: word2vec."""
+"""Exercises of chapter 3: learning to predict."""
 
 import numpy as np
 
+from minillm import ops
+from minillm.decoding import sampling
 from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
-from minillm.models import word2vec
-
-SIGMOID = """
-
-def sigmoid(s):
-    return 1 / (1 + np.exp(-s))"""
+from minillm.ops.softmax import softmax_forward as softmax_of_the_package
 
 
-def _prediction(h, U, labels):
-    loss, package_backward = word2vec._logistic_loss(h, U, labels.astype(h.dtype))
+def _logits(rng):
+    yield "", (rng.standard_normal((3, 4)),)
+    yield "more axes", (rng.standard_normal((2, 3, 5)),)
+    rows = np.array([[0.0], [5000.0]])  # one maximum does not serve both
+    yield "large logits", (1000 * rng.standard_normal((2, 4)) + rows,)
 
-    def backward(dloss):
-        dh, dU = package_backward()
-        return dloss * dh, dloss * dU
 
-    return loss, backward
+@exercise(
+    "softmax of logits of any size",
+    level=1,
+    minutes=10,
+    reference=softmax_of_the_package,
+    solution="minillm/ops/softmax.py: softmax_forward",
+    cases=_logits,
+    hints={
+        "y": (
+            "Each row is divided by its own sum, so the sum must keep its last axis.",
+            "exp / exp.sum(axis=-1, keepdims=True)",
+        ),
+        "large logits": (
+            "exp overflows above 709, and is 0 below -745.  What can be subtracted from a row "
+            "without a change of y?",
+            "Subtract the largest of each row first: x - x.max(axis=-1, keepdims=True).",
+        ),
+    },
+)
+def softmax_forward(x):
+    """Softmax over the last axis: x (..., V) of any size -> y (..., V)."""
+    exp = ...
+    y = ...
+    return y
+
+
+@exercise(
+    "the backward pass of softmax",
+    level=2,
+    minutes=20,
+    reference=ops.softmax,
+    solution="minillm/ops/softmax.py: softmax_backward",
+    cases=lambda rng: list(_logits(rng))[:2],
+    gradients=("dx",),
+    hints={
+        "dx": (
+            "Each x reaches all y of its row: through itself with y_j, and through the sum with "
+            "- y_i y_j.  Each path counts with its own dy_i.",
+            "dx_j = y_j (dy_j - sum over i of dy_i y_i), the sum over the last axis, kept as an "
+            "axis of length 1.",
+        ),
+    },
+)
+def softmax(x):
+    """Softmax over the last axis.  x (..., V) -> y (..., V).  ``backward(dy)`` -> dx."""
+    exp = np.exp(x - x.max(axis=-1, keepdims=True))
+    y = exp / exp.sum(axis=-1, keepdims=True)
+
+    def backward(dy):
+        dx = ...
+        return dx
+
+    return y, backward
 
 
 def _predictions(rng):
-    for M, D in ((1, 2), (4, 3)):
-        labels = (np.arange(M) == 0).astype(int)
-        yield "", (rng.standard_normal(D), rng.standard_normal((M, D)), labels)
-    yield "", (rng.standard_normal(3), rng.standard_normal((3, 3)), np.array([1, 0, 1]))
+    yield "", (rng.standard_normal((1, 5)), np.array([2]))
+    yield "", (rng.standard_normal((4, 3)), np.array([0, 2, 2, 1]))
 
 
 @exercise(
-    "the loss of negative sampling and its gradients",
-    level=2,
-    minutes=20,
-    reference=_prediction,
-    solution="minillm/models/word2vec.py: _logistic_loss",
-    cases=_predictions,
-    imports=SIGMOID,
-    outputs=("loss",),
-    gradients=("dh", "dU"),
-    hints={
-        "loss": (
-            "Each row is a question.  The model's probability of the right answer is sigmoid(s) "
-            "where the label is 1, and sigmoid(-s) where it is 0.",
-            "loss = -np.log(sigmoid(np.where(labels == 1, s, -s))).sum()",
-        ),
-        "all": (
-            "Both gradients are made of ds.  For each score it is probability minus label, times "
-            "the upstream gradient dloss.",
-            "ds = (sigmoid(s) - labels) * dloss.",
-        ),
-        "dh": (
-            "s = U h: h is used in every row.  Uses add up.",
-            "dh = ds @ U: a sum over the rows, no mean.",
-        ),
-        "dU": (
-            "The score of row m is s_m = u_m . h: only this row reaches it.",
-            "dU = np.outer(ds, h).",
-        ),
-    },
-)
-def negative_sampling(h, U, labels):
-    """Compute the loss of one prediction.
-
-    h (D,) is the input; U (M, D) has a row for each question, and labels (M,) the answers, 1 or 0.
-    -> loss, a number.  ``backward(dloss)`` -> dh, dU.
-    """
-    s = U @ h  # (M,)
-    loss = ...
-
-    def backward(dloss):
-        ds = ...
-        dh = ...
-        dU = ...
-        return dh, dU
-
-    return loss, backward
-
-
-def _mean_input(X, U, labels):
-    loss, package_backward = word2vec._logistic_loss(X.mean(axis=0), U, labels.astype(X.dtype))
-
-    def backward(dloss):
-        dh, dU = package_backward()
-        return dloss * np.tile(dh / len(X), (len(X), 1)), dloss * dU
-
-    return loss, backward
-
-
-def _windows(rng):
-    labels = np.array([1, 0, 0])
-    yield "", (rng.standard_normal((4, 2)), rng.standard_normal((3, 2)), labels)
-    yield "", (rng.standard_normal((3, 3)), rng.standard_normal((3, 3)), labels)
-
-
-@exercise(
-    "CBOW: the gradient with respect to each vector of a mean",
-    level=2,
-    minutes=10,
-    reference=_mean_input,
-    solution="minillm/models/word2vec.py: _train_sentences",
-    cases=_windows,
-    imports=SIGMOID,
-    outputs=("loss",),
-    gradients=("dX", "dU"),
-    hints={
-        "dX": (
-            "h is the mean of the K rows of X: with which slope does each row reach it?",
-            "Each row gets dh / K.  dX must be (K, D), with K equal rows.",
-        ),
-        "dU": ("Each row of U meets the mean h.", "dU = np.outer(ds, h)."),
-    },
-)
-def cbow(X, U, labels):
-    """Compute the loss of a word that its neighbours predict.
-
-    X (K, D) are the neighbours' vectors, U (M, D) and labels (M,) as in negative sampling
-    -> loss.  ``backward(dloss)`` -> dX, dU.
-    """
-    h = X.mean(axis=0)  # (D,)
-    s = U @ h
-    loss = -np.log(sigmoid(np.where(labels == 1, s, -s))).sum()
-
-    def backward(dloss):
-        ds = (sigmoid(s) - labels) * dloss
-        dh = ds @ U
-        dX = ...
-        dU = ...
-        return dX, dU
-
-    return loss, backward
-
-
-def sigmoid(s):
-    """The function that the reader's files get as ``SIGMOID``."""
-    return 1 / (1 + np.exp(-s))
-
-
-def _counts(rng):
-    yield "", (np.array([5000, 900, 70, 20, 9, 3]), 1e-5)
-    yield "rare words", (np.array([5000, 900, 70, 20, 9, 1]), 1e-3)
-
-
-@exercise(
-    "the probability that a word stays",
-    level=1,
-    minutes=10,
-    reference=lambda counts, threshold: word2vec.keep_table(counts, threshold) / 2**32,
-    solution="minillm/models/word2vec.py: keep_table",
-    cases=_counts,
-    outputs=("keep",),
-    hints={
-        "keep": (
-            "f is the word's fraction of the text, not its count.",
-            "keep = (sqrt(f / threshold) + 1) * threshold / f, where this is below 1.",
-        ),
-        "rare words": (
-            "It is a probability: for a rare word the formula gives more than 1.",
-            "np.minimum(1, ...).",
-        ),
-    },
-)
-def subsampling(counts, threshold):
-    """The probability that each word stays in the text: counts (V,) -> keep (V,)."""
-    f = ...
-    keep = ...
-    return keep
-
-
-def _noise(counts, power):
-    """The probabilities that the package's alias table draws."""
-    share, alias = word2vec.alias_table((counts / counts.max()) ** power)
-    part = share / 2**32
-    return (part + np.bincount(alias, 1 - part, len(counts))) / len(counts)
-
-
-def _noise_cases(rng):
-    yield "", (np.array([1000, 100, 10, 1]), 0.75)
-    yield "", (rng.integers(1, 1000, 7), 0.5)
-
-
-@exercise(
-    "the distribution of the negative samples",
-    level=1,
-    minutes=5,
-    reference=_noise,
-    solution="minillm/models/word2vec.py: alias_table",
-    cases=_noise_cases,
-    outputs=("p",),
-    hints={
-        "p": (
-            "The power makes rare words more frequent.  Then the numbers must sum to 1.",
-            "weights = counts**power; p = weights / weights.sum().  The power comes first.",
-        ),
-    },
-    tolerance=1e-5,
-)
-def noise(counts, power):
-    """The probability of each word as a negative sample: counts (V,) -> p (V,)."""
-    p = ...
-    return p
-
-
-def _word_probability(h, U, turns):
-    loss, _ = word2vec._logistic_loss(h, U, turns.astype(h.dtype))
-    return np.exp(-loss)
-
-
-@exercise(
-    "hierarchical softmax: the probability of a word",
-    level=1,
-    minutes=5,
-    reference=_word_probability,
-    solution="minillm/models/word2vec.py: _logistic_loss",
-    cases=_predictions,
-    imports=SIGMOID,
-    outputs=("p",),
-    hints={
-        "p": (
-            "The word is reached if every turn on its path is taken.  The probabilities of "
-            "independent turns multiply.",
-            "The product over the nodes of sigmoid(s) where the turn is 1, sigmoid(-s) where 0.",
-        ),
-    },
-)
-def path_probability(h, U, turns):
-    """The probability of a word in hierarchical softmax.
-
-    h (D,); U (M, D) has a row for each inner node on the word's path; turns (M,) says which way
-    the path goes there, 1 or 0 -> p, a number.
-    """
-    s = U @ h
-    p = ...
-    return p
-
-
-# --- transfer: the answer stands nowhere in the text ----------------------------------
-
-
-def _ppmi(counts):
-    total = counts.sum()
-    expected = counts.sum(axis=1, keepdims=True) * counts.sum(axis=0) / total
-    seen = np.where(counts > 0, counts, 1)
-    return np.where(counts > 0, np.maximum(0, np.log(seen / np.maximum(expected, 1e-9))), 0.0)
-
-
-def _cooccurrences(rng):
-    yield "", (rng.integers(1, 20, (3, 4)),)
-    yield "pairs that never occur", (np.array([[9, 0, 1], [1, 5, 0], [0, 2, 7]]),)
-    yield "pairs that never occur", (np.array([[4, 0], [0, 0], [1, 3]]),)
-
-
-@exercise(
-    "positive pointwise mutual information of a table",
+    "cross-entropy and its gradient",
     level=2,
     minutes=15,
-    reference=_ppmi,
-    solution="minillm/exercises/chapter03.py: _ppmi",
-    cases=_cooccurrences,
-    outputs=("ppmi",),
+    reference=ops.cross_entropy,
+    solution="minillm/ops/cross_entropy.py: cross_entropy",
+    cases=_predictions,
+    outputs=("loss",),
+    gradients=("dlogits",),
     hints={
-        "ppmi": (
-            "PMI compares P(a, b) with P(a) P(b).  Each is a share of all pairs; what is below 0 "
-            "counts as 0.",
-            "ln(counts * total / (row sums * column sums)), the row sums with keepdims=True, then "
-            "np.maximum(0, ...).",
+        "loss": (
+            "The loss is the mean over the rows of minus the logarithm of the target's p.",
+            "-log_p[rows, targets].mean(): one entry of each row.",
         ),
-        "pairs that never occur": (
-            "The logarithm of 0 is minus infinity, and 0/0 is no number: both become 0.",
-            "np.where(counts > 0, ..., 0).",
+        "dlogits": (
+            "One prediction has the gradient p - y, where y is 1 at the target.  How much of it "
+            "does each row get, if the loss is the mean over n rows?",
+            "p is np.exp(log_p), y is np.eye(V)[targets].  Divide by n.",
         ),
     },
 )
-def ppmi(counts):
-    """Compute max(0, ln(P(a, b) / (P(a) P(b)))) for a table of pairs; 0 for a pair without counts.
+def cross_entropy(logits, targets):
+    """Mean cross-entropy in nats: logits (n, V), targets (n,) -> loss.
 
-    counts (V, C): how often the word a occurred with the context b -> ppmi (V, C).
+    ``backward(dloss=1.0)`` -> dlogits.
     """
-    table = ...
-    return table
+    n, V = logits.shape
+    rows = np.arange(n)
+    z = logits - logits.max(axis=-1, keepdims=True)
+    log_p = z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
+    loss = ...
+
+    def backward(dloss=1.0):
+        dlogits = ...
+        return dloss * dlogits
+
+    return loss, backward
+
+
+def _lookups(rng):
+    yield "", (np.array([2, 0, 1]), rng.standard_normal((4, 2)))
+    yield "", (np.array([1, 3, 1, 1, 0]), rng.standard_normal((5, 3)))
+
+
+@exercise(
+    "the gradient of a table of embeddings",
+    level=2,
+    minutes=10,
+    reference=ops.embedding,
+    solution="minillm/ops/embedding.py: embedding_backward",
+    cases=_lookups,
+    gradients=("dE",),
+    hints={
+        "dE": (
+            "Row v of E is used at all positions where ids == v, with the slope 1.  Uses add up.",
+            "Begin with np.zeros_like(E), and add each dy[k] to row ids[k].  dE[ids] += dy keeps "
+            "only the last of equal ids; np.add.at(dE, ids, dy) adds all.",
+        ),
+    },
+)
+def embedding(ids, E):
+    """Look up rows: y = E[ids].  ids (n,), E (V, D) -> y (n, D).  ``backward(dy)`` -> dE (V, D)."""
+    y = E[ids]
+
+    def backward(dy):
+        dE = ...
+        return dE
+
+    return y, backward
+
+
+def _draws(rng):
+    yield "", (rng.standard_normal(6), 1.0, 6)
+    yield "a temperature", (2 * rng.standard_normal(6), 0.5, 6)
+    yield "k of 6", (rng.standard_normal(6), 0.8, 3)
+    yield "k = 1", (rng.standard_normal(6), 1.5, 1)
+
+
+@exercise(
+    "probabilities to draw from: temperature and top-k",
+    level=2,
+    minutes=15,
+    reference=lambda logits, temperature, k: sampling.next_probabilities(
+        logits, temperature, top_k=k
+    ),
+    solution="minillm/decoding/sampling.py: next_probabilities",
+    cases=_draws,
+    imports="from minillm.ops.softmax import softmax_forward as softmax",
+    outputs=("p",),
+    hints={
+        "p": (
+            "At temperature 1 and with k = V, p is the softmax of the logits.  Are all kept then?",
+            "np.sort(z)[-k] is the smallest that is kept, and p is the softmax of what is kept.",
+        ),
+        "a temperature": (
+            "The logits are divided by the temperature, so that a low one makes them differ more.",
+            "z = logits / temperature, before the softmax.",
+        ),
+        "k of 6": (
+            "Exactly k tokens are kept, all others get 0, and the kept ones sum to 1.",
+            "np.sort(z)[-k] is the smallest that is kept.  With -np.inf in place of the others, "
+            "softmax gives them 0 and divides by the sum of the rest.",
+        ),
+        "k = 1": (
+            "With k = 1 only the most probable token is left, with p = 1.",
+            "np.sort(z)[-k] is the smallest that is kept, so z >= that is True for k of them.",
+        ),
+    },
+)
+def next_probabilities(logits, temperature, k):
+    """Turn logits (V,), all different, into p (V,): divided by the temperature, only the k best."""
+    z = ...
+    kept = ...
+    p = ...
+    return p
 
 
 # --- find the bug -------------------------------------------------------------------
 
 
-def _pair_and_noise(rng):
-    yield "", (*draw(rng, (5, 3), (5, 3)), 2, np.array([1, 4, 4, 0]), np.array([1, 0, 0, 0]))
-    yield "", (*draw(rng, (4, 4), (4, 4)), 1, np.array([3, 1, 3]), np.array([1, 0, 0]))
+def _classified(rng):
+    for n in (3, 4):
+        yield "", (*draw(rng, (5, n), (n, n)), rng.integers(0, n, 5))
 
 
 @find_the_bug(
-    "find the bug: skip-gram with its two tables",
-    level=2,
+    "find the bug: a classifier",
+    level=1,
     minutes=15,
-    cases=_pair_and_noise,
-    imports=SIGMOID,
+    cases=_classified,
     outputs=("loss",),
-    gradients=("dE", "dU"),
+    gradients=("dx", "dW"),
     bugs=(
         Bug(
-            "path",
-            "np.add.at(dU, ids, np.outer(ds, h))",
-            "dU[ids] = np.outer(ds, h)",
-            "An id may be drawn twice.  Uses add up, and an assignment keeps only the last.",
-        ),
-        Bug(
             "sign",
-            "sigmoid(s) - labels",
-            "labels - sigmoid(s)",
-            "The gradient with respect to a score is probability minus label.",
+            "targets] -= 1",
+            "targets] += 1",
+            "The gradient with respect to the logits is p - y.",
         ),
+        Bug("factor", "dloss * dlogits / n", "dloss * dlogits", "The loss is a mean over n rows."),
+        Bug("order", "dlogits @ W.T", "dlogits @ W", "logits = x W: dx = dlogits W^T."),
         Bug(
-            "value",
-            "ds @ U[ids]",
-            "ds @ E[ids]",
-            "s = U[ids] h: the slope with respect to h is U[ids].",
-        ),
-        Bug(
-            "value",
-            "np.outer(ds, h)",
-            "np.outer(s, h)",
-            "Row m of U has the slope h, times the gradient with respect to its score.",
+            "factor",
+            "dloss * dlogits / n",
+            "dlogits / n",
+            "Every gradient has the upstream gradient in it.",
         ),
     ),
 )
-def find_skip_gram(E, U, center, ids, labels):
-    """Compute the loss of a word with a neighbour and some noise words.
+def find_classifier(x, W, targets):
+    """Compute the mean cross-entropy of the logits x W.
 
-    E and U (V, D) are the tables; center is the word's id, ids (M,) those of the neighbour and the
-    noise, which may be equal; labels (M,), 1 or 0 -> loss.  ``backward(dloss)`` -> dE, dU.
+    x (n, D), W (D, V), targets (n,) -> loss.  ``backward(dloss)`` -> dx, dW.
     """
-    h = E[center]
-    s = U[ids] @ h
-    loss = -np.log(sigmoid(np.where(labels == 1, s, -s))).sum()
+    n = len(x)
+    rows = np.arange(n)
+    logits = x @ W
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    p = p / p.sum(axis=1, keepdims=True)
+    loss = -np.log(p[rows, targets]).mean()
 
     def backward(dloss):
-        ds = dloss * (sigmoid(s) - labels)
-        dh = ds @ U[ids]
-        dE, dU = np.zeros_like(E), np.zeros_like(U)
-        dE[center] = dh
-        np.add.at(dU, ids, np.outer(ds, h))
-        return dE, dU
+        dlogits = p.copy()
+        dlogits[rows, targets] -= 1
+        dlogits = dloss * dlogits / n
+        dW = x.T @ dlogits
+        dx = dlogits @ W.T
+        return dx, dW
 
     return loss, backward

@@ -1,677 +1,344 @@
-"""Exercises of chapter 5: the LSTM and the GRU."""
+"""Exercises of chapter 5: word2vec."""
 
 import numpy as np
 
-from minillm import ops
 from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
-from minillm.ops.activations import logistic as sigmoid
+from minillm.models import word2vec
 
 SIGMOID = """
 
-def sigmoid(a):
-    return 1 / (1 + np.exp(-a))"""
+def sigmoid(s):
+    return 1 / (1 + np.exp(-s))"""
 
 
-# --- one step of an LSTM ----------------------------------------------------------
+def _prediction(h, U, labels):
+    loss, package_backward = word2vec._logistic_loss(h, U, labels.astype(h.dtype))
+
+    def backward(dloss):
+        dh, dU = package_backward()
+        return dloss * dh, dloss * dU
+
+    return loss, backward
 
 
-def _lstm_step(x, h_prev, c_prev, W_x, W_h, b):
-    """One step of the package's op, with its backward."""
-    (_, h, c), op_backward = ops.lstm(x[:, None], h_prev, c_prev, W_x, W_h, b)
-
-    def backward(dh, dc):
-        dx, *others = op_backward(None, dh, dc)
-        return dx[:, 0], *others
-
-    return (h, c), backward
-
-
-def _step_forward(x, h_prev, c_prev, W_x, W_h, b):
-    h, c = _lstm_step(x, h_prev, c_prev, W_x, W_h, b)[0]
-    return c, h
-
-
-def _steps(rng):
-    for B, I, H in ((2, 3, 2), (3, 2, 4)):
-        yield "", draw(rng, (B, I), (B, H), (B, H), (I, 4 * H), (H, 4 * H), 4 * H)
+def _predictions(rng):
+    for M, D in ((1, 2), (4, 3)):
+        labels = (np.arange(M) == 0).astype(int)
+        yield "", (rng.standard_normal(D), rng.standard_normal((M, D)), labels)
+    yield "", (rng.standard_normal(3), rng.standard_normal((3, 3)), np.array([1, 0, 1]))
 
 
 @exercise(
-    "one step of an LSTM, forward",
-    level=1,
-    minutes=10,
-    reference=_step_forward,
-    solution="minillm/ops/lstm.py: _cell",
-    cases=_steps,
-    outputs=("c", "h"),
-    imports=SIGMOID,
-    hints={
-        "c": (
-            "The cell is the old one times the forget gate f, plus the input gate i times g.",
-            "The gates stand in the order i, f, g, o.  g is a tanh of its pre-activation, the "
-            "others are sigmoids.  c = f * c_prev + i * g.",
-        ),
-        "h": (
-            "The state shows the cell through a tanh, and the output gate o scales it.",
-            "h = o * np.tanh(c), with the new c.",
-        ),
-    },
-)
-def lstm_step(x, h_prev, c_prev, W_x, W_h, b):
-    """Compute one step of an LSTM, with the gates in the order i, f, g, o.
-
-    x (B, I), h_prev and c_prev (B, H), W_x (I, 4H), W_h (H, 4H), b (4H,) -> c, h (B, H).
-    """
-    a = x @ W_x + h_prev @ W_h + b  # (B, 4H)
-    i, f, g, o = np.split(a, 4, axis=1)  # not gates yet
-    c = ...
-    h = ...
-    return c, h
-
-
-def _cell(a, c_prev):
-    """The package's cell: with W_x = 1 and no recurrence, x is the pre-activation."""
-    B, H = c_prev.shape
-    zeros = np.zeros((H, 4 * H))
-    (_, h, c), op_backward = ops.lstm(
-        a[:, None], np.zeros((B, H)), c_prev, np.eye(4 * H), zeros, np.zeros(4 * H)
-    )
-
-    def backward(dh, dc):
-        da, _, dc_prev, *_ = op_backward(None, dh, dc)
-        return da[:, 0], dc_prev
-
-    return (h, c), backward
-
-
-def _cells(rng):
-    yield "", draw(rng, (2, 8), (2, 2))
-    yield "", draw(rng, (3, 12), (3, 3))
-
-
-GATE_HINTS = {
-    "i": (
-        "c = f c_prev + i g, so di = dc g.  Then i is a sigmoid of its pre-activation.",
-        "The slope of a sigmoid is i (1 - i): the part of i is dc * g * i * (1 - i).",
-    ),
-    "f": (
-        "c = f c_prev + i g, so df = dc c_prev.  Then f is a sigmoid of its pre-activation.",
-        "The slope of a sigmoid is f (1 - f): the part of f is dc * c_prev * f * (1 - f).",
-    ),
-    "g": (
-        "c = f c_prev + i g, so dg = dc i.  Then g is a tanh of its pre-activation, no sigmoid.",
-        "The slope of tanh, by its output, is 1 - g**2: the part of g is dc * i * (1 - g**2).",
-    ),
-    "o": (
-        "h = o tanh(c), so do = dh tanh(c), not dh c.  Then o is a sigmoid.",
-        "The slope of a sigmoid is o (1 - o): the part of o is dh * tanh_c * o * (1 - o).",
-    ),
-}
-
-
-SIDE_BY_SIDE = (
-    "da has the shape of a, (B, 4H): the parts of i, f, g and o stand side by side.",
-    "np.concatenate([...], axis=1): without the axis, they stand one below the other.",
-)
-
-
-@exercise(
-    "the backward pass of an LSTM cell",
+    "the loss of negative sampling and its gradients",
     level=2,
-    minutes=25,
-    reference=_cell,
-    solution="minillm/ops/lstm.py: lstm_backward",
-    cases=_cells,
+    minutes=20,
+    reference=_prediction,
+    solution="minillm/models/word2vec.py: _logistic_loss",
+    cases=_predictions,
     imports=SIGMOID,
-    outputs=("h", "c"),
-    gradients=("da", "dc_prev"),
-    gates="ifgo",
-    gated=("da",),
+    outputs=("loss",),
+    gradients=("dh", "dU"),
     hints={
-        "dc_prev": (
-            "Two paths lead from L to c: the gradient dc of the step after, and h = o tanh(c).",
-            "dc = dc + dh * o * (1 - tanh_c**2) first; then c = f c_prev + i g gives "
-            "dc_prev = dc * f.",
+        "loss": (
+            "Each row is a question.  The model's probability of the right answer is sigmoid(s) "
+            "where the label is 1, and sigmoid(-s) where it is 0.",
+            "loss = -np.log(sigmoid(np.where(labels == 1, s, -s))).sum()",
         ),
-        "da": (
-            "Is the gradient of c complete?  h = o tanh(c) adds a second part to dc.",
-            "dc = dc + dh * o * (1 - tanh_c**2): the slope of tanh(c) is made of tanh_c, not of c. "
-            "da has the parts of i, f, g, o side by side, each a gradient times a slope.",
+        "all": (
+            "Both gradients are made of ds.  For each score it is probability minus label, times "
+            "the upstream gradient dloss.",
+            "ds = (sigmoid(s) - labels) * dloss.",
         ),
-        "da:only": (
-            "dc_prev is right, so dc is complete.  A gate's gradient is not yet the gradient of "
-            "its pre-activation: each is multiplied by a slope.",
-            "A sigmoid s has the slope s (1 - s), and the tanh g has 1 - g**2: the part of i is "
-            "di * i * (1 - i).",
+        "dh": (
+            "s = U h: h is used in every row.  Uses add up.",
+            "dh = ds @ U: a sum over the rows, no mean.",
         ),
-        "da:shape": SIDE_BY_SIDE,
-        **{f"da:{gate}": hints for gate, hints in GATE_HINTS.items()},
+        "dU": (
+            "The score of row m is s_m = u_m . h: only this row reaches it.",
+            "dU = np.outer(ds, h).",
+        ),
     },
 )
-def lstm_cell(a, c_prev):
-    """Compute an LSTM's cell from the pre-activations a of its gates, i, f, g, o.
+def negative_sampling(h, U, labels):
+    """Compute the loss of one prediction.
 
-    a (B, 4H), c_prev (B, H) -> h, c (B, H).  ``backward(dh, dc)`` -> da, dc_prev.
+    h (D,) is the input; U (M, D) has a row for each question, and labels (M,) the answers, 1 or 0.
+    -> loss, a number.  ``backward(dloss)`` -> dh, dU.
     """
-    i, f, g, o = np.split(a, 4, axis=1)
-    i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
-    c = f * c_prev + i * g
-    tanh_c = np.tanh(c)
-    h = o * tanh_c
+    s = U @ h  # (M,)
+    loss = ...
 
-    def backward(dh, dc):
-        dh = np.zeros_like(h) if dh is None else dh  # None means zero
-        dc = np.zeros_like(c) if dc is None else dc
-        dc = ...
-        di, df, dg, do = ...
-        dc_prev = ...
-        da = ...
-        return da, dc_prev
+    def backward(dloss):
+        ds = ...
+        dh = ...
+        dU = ...
+        return dh, dU
 
-    return (h, c), backward
+    return loss, backward
 
 
-# --- the whole LSTM -----------------------------------------------------------------
+def _mean_input(X, U, labels):
+    loss, package_backward = word2vec._logistic_loss(X.mean(axis=0), U, labels.astype(X.dtype))
+
+    def backward(dloss):
+        dh, dU = package_backward()
+        return dloss * np.tile(dh / len(X), (len(X), 1)), dloss * dU
+
+    return loss, backward
 
 
-def _lstm(x, h0, c0, W_x, W_h, b):
-    (hs, _, _), op_backward = ops.lstm(x, h0, c0, W_x, W_h, b)
-    return hs, lambda dhs: op_backward(dhs)
-
-
-def _sequences(rng):
-    for B, T, I, H in ((2, 1, 3, 2), (2, 2, 3, 2), (3, 4, 2, 3)):
-        yield "", draw(rng, (B, T, I), (B, H), (B, H), (I, 4 * H), (H, 4 * H), 4 * H)
-
-
-EARLIER = (
-    "The last step is right, the earlier ones are not: something is not carried from step t to "
-    "t - 1.",
-    "Two things are carried.  h_prev is used in a = x W_x + h_prev W_h + b: dh = da @ W_h.T.  "
-    "c_prev is used in c = f c_prev + i g: dc = dc * f.  Each arrives at step t - 1, where dhs[:, "
-    "t - 1] and the part through h are added.",
-)
-LSTM_HINTS = {
-    "dx": (
-        "x[:, t] is used in the pre-activations of step t only.",
-        "a = x W_x + ..., so dx[:, t] = da @ W_x.T.",
-    ),
-    "dx:shape": SIDE_BY_SIDE,
-    "dx:earlier": EARLIER,
-    "dh0": (
-        "h0 is the h_prev of step 0, and h_prev is used in a = x W_x + h_prev W_h + b.",
-        "dh = da @ W_h.T at the end of each step.  After the loop, dh is dh0.",
-    ),
-    "dc0": (
-        "c0 is the c_prev of step 0, and c_prev is used in c = f c_prev + i g.",
-        "dc = dc * f at the end of each step.  After the loop, dc is dc0.",
-    ),
-    "dW_x": (
-        "dW_x is made of x and da.  Is da complete: has dc its part through h = o tanh(c)?",
-        "dc = dc + dh * o * (1 - tanh_c**2).  Uses add up: dW_x += x[:, t].T @ da at each step.",
-    ),
-    "dW_x:only": (
-        "All else is right, so da is.  One W_x has T uses.",
-        "dW_x += x[:, t].T @ da at each step, with +=.",
-    ),
-    "dW_h": (
-        "W_h multiplies the state before the step, not the one after it.  Uses add up.",
-        "dW_h += h_prev.T @ da at each step, with h_prev = h0 at step 0.",
-    ),
-    "db": (
-        "b is used in each row of each step, and uses add up.",
-        "db += da.sum(axis=0) at each step.",
-    ),
-    **{
-        f"{name}:{gate}": hints
-        for name in ("dW_x", "dW_h", "db")
-        for gate, hints in GATE_HINTS.items()
-    },
-}
+def _windows(rng):
+    labels = np.array([1, 0, 0])
+    yield "", (rng.standard_normal((4, 2)), rng.standard_normal((3, 2)), labels)
+    yield "", (rng.standard_normal((3, 3)), rng.standard_normal((3, 3)), labels)
 
 
 @exercise(
-    "a whole LSTM, backward through time",
-    level=3,
-    minutes=45,
-    reference=_lstm,
-    solution="minillm/ops/lstm.py: lstm_backward",
-    cases=_sequences,
+    "CBOW: the gradient with respect to each vector of a mean",
+    level=2,
+    minutes=10,
+    reference=_mean_input,
+    solution="minillm/models/word2vec.py: _train_sentences",
+    cases=_windows,
     imports=SIGMOID,
-    outputs=("hs",),
-    gradients=("dx", "dh0", "dc0", "dW_x", "dW_h", "db"),
-    gates="ifgo",
-    gated=("dW_x", "dW_h", "db"),
-    time={"dx": 1},
-    hints=LSTM_HINTS,
-)
-def lstm(x, h0, c0, W_x, W_h, b):
-    """Run an LSTM over a whole sequence, with the gates in the order i, f, g, o.
-
-    x (B, T, I), h0 and c0 (B, H), W_x (I, 4H), W_h (H, 4H), b (4H,) -> hs (B, T, H).
-    ``backward(dhs)`` -> dx, dh0, dc0, dW_x, dW_h, db.
-    """
-    h, c, hs, kept = h0, c0, [], []
-    for t in range(x.shape[1]):
-        h_prev, c_prev = h, c
-        i, f, g, o = np.split(x[:, t] @ W_x + h_prev @ W_h + b, 4, axis=1)
-        i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
-        c = f * c_prev + i * g
-        h = o * np.tanh(c)
-        hs.append(h)
-        kept.append((h_prev, c_prev, i, f, g, o, np.tanh(c)))
-
-    def backward(dhs):
-        dx, dW_x, dW_h, db = (np.zeros_like(array) for array in (x, W_x, W_h, b))
-        dh, dc = np.zeros_like(h0), np.zeros_like(c0)  # from the step after
-        for t in reversed(range(x.shape[1])):
-            h_prev, c_prev, i, f, g, o, tanh_c = kept[t]
-            dh = dh + dhs[:, t]
-            # all that reaches c_t
-            dc = ...
-            di, df, dg, do = ...
-            da = ...
-            dx[:, t] = ...
-            dW_x += ...
-            dW_h += ...
-            db += ...
-            # what reaches h_{t-1} and c_{t-1} through this step
-            dh = ...
-            dc = ...
-        return dx, dh, dc, dW_x, dW_h, db
-
-    return np.stack(hs, axis=1), backward
-
-
-# --- rows that end early ----------------------------------------------------------
-
-
-def _lstm_with_lengths(x, h0, c0, W_x, W_h, b, lengths):
-    (_, h, _), op_backward = ops.lstm(x, h0, c0, W_x, W_h, b, lengths)
-    return h, lambda dh: op_backward(None, dh)
-
-
-def _rows_of_lengths(rng):
-    for label, lengths in (("equal lengths", [3, 3]), ("lengths", [3, 1, 0, 2])):
-        B, T, I, H = len(lengths), 3, 2, 2
-        arrays = draw(rng, (B, T, I), (B, H), (B, H), (I, 4 * H), (H, 4 * H), 4 * H)
-        yield label, (*arrays, np.array(lengths))
-
-
-@exercise(
-    "an LSTM whose rows end early",
-    level=3,
-    minutes=30,
-    reference=_lstm_with_lengths,
-    solution="minillm/ops/lstm.py: lstm_backward",
-    cases=_rows_of_lengths,
-    imports=SIGMOID,
-    outputs=("h",),
-    gradients=("dx", "dh0", "dc0", "dW_x", "dW_h", "db"),
+    outputs=("loss",),
+    gradients=("dX", "dU"),
     hints={
-        "lengths": (
-            "A row that has ended copies its state: h and c do not change there, and a has no "
-            "influence.",
-            "Forward: np.where(running, h_new, h).  Backward: da is 0 where the row has ended, and "
-            "dh and dc stay as they are there.",
+        "dX": (
+            "h is the mean of the K rows of X: with which slope does each row reach it?",
+            "Each row gets dh / K.  dX must be (K, D), with K equal rows.",
         ),
-        "equal lengths": (
-            "Where all rows run, this is the LSTM without lengths.",
-            "da_t @ W_h.T and dc_t * f are what is carried where the row runs.",
-        ),
+        "dU": ("Each row of U meets the mean h.", "dU = np.outer(ds, h)."),
     },
-    name="lstm-lengths",
 )
-def lstm_lengths(x, h0, c0, W_x, W_h, b, lengths):
-    """Run an LSTM over rows of unequal lengths.
+def cbow(X, U, labels):
+    """Compute the loss of a word that its neighbours predict.
 
-    x (B, T, I), h0 and c0 (B, H), W_x (I, 4H), W_h (H, 4H), b (4H,), lengths (B,) whole numbers
-    -> h (B, H) of each row after its own last step.
-    ``backward(dh)`` -> dx, dh0, dc0, dW_x, dW_h, db.
+    X (K, D) are the neighbours' vectors, U (M, D) and labels (M,) as in negative sampling
+    -> loss.  ``backward(dloss)`` -> dX, dU.
     """
-    h, c, kept = h0, c0, []
-    for t in range(x.shape[1]):
-        running = (t < lengths)[:, None]  # (B, 1): True where the row has a step t
-        h_prev, c_prev = h, c
-        i, f, g, o = np.split(x[:, t] @ W_x + h_prev @ W_h + b, 4, axis=1)
-        i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
-        c_new = f * c_prev + i * g
-        h_new = o * np.tanh(c_new)
-        kept.append((running, h_prev, c_prev, i, f, g, o, np.tanh(c_new)))
-        h = ...
-        c = ...
+    h = X.mean(axis=0)  # (D,)
+    s = U @ h
+    loss = -np.log(sigmoid(np.where(labels == 1, s, -s))).sum()
 
-    def backward(dh):
-        dx, dW_x, dW_h, db = (np.zeros_like(array) for array in (x, W_x, W_h, b))
-        dc = np.zeros_like(c0)
-        for t in reversed(range(x.shape[1])):
-            running, h_prev, c_prev, i, f, g, o, tanh_c = kept[t]
-            dc_t = dc + dh * o * (1 - tanh_c**2)
-            di, df, dg, do = dc_t * g, dc_t * c_prev, dc_t * i, dh * tanh_c
-            parts = [di * i * (1 - i), df * f * (1 - f), dg * (1 - g**2), do * o * (1 - o)]
-            da_t = np.concatenate(parts, axis=1)
-            da = ...
-            dx[:, t] = da @ W_x.T
-            dW_x += x[:, t].T @ da
-            dW_h += h_prev.T @ da
-            db += da.sum(axis=0)
-            dh = ...
-            dc = ...
-        return dx, dh, dc, dW_x, dW_h, db
+    def backward(dloss):
+        ds = (sigmoid(s) - labels) * dloss
+        dh = ds @ U
+        dX = ...
+        dU = ...
+        return dX, dU
 
-    return h, backward
+    return loss, backward
 
 
-# --- the GRU ----------------------------------------------------------------------
+def sigmoid(s):
+    """The function that the reader's files get as ``SIGMOID``."""
+    return 1 / (1 + np.exp(-s))
 
 
-def _gru_step(x, h_prev, W_x, W_h, b_x, b_h):
-    return ops.gru(x[:, None], h_prev, W_x, W_h, b_x, b_h)[0][1]
-
-
-def _gru_steps(rng):
-    for B, I, H in ((2, 3, 2), (3, 2, 4)):
-        yield "", draw(rng, (B, I), (B, H), (I, 3 * H), (H, 3 * H), 3 * H, 3 * H)
+def _counts(rng):
+    yield "", (np.array([5000, 900, 70, 20, 9, 3]), 1e-5)
+    yield "rare words", (np.array([5000, 900, 70, 20, 9, 1]), 1e-3)
 
 
 @exercise(
-    "one step of a GRU, forward",
+    "the probability that a word stays",
     level=1,
     minutes=10,
-    reference=_gru_step,
-    solution="minillm/ops/gru.py: _cell",
-    cases=_gru_steps,
-    imports=SIGMOID,
-    outputs=("h",),
+    reference=lambda counts, threshold: word2vec.keep_table(counts, threshold) / 2**32,
+    solution="minillm/models/word2vec.py: keep_table",
+    cases=_counts,
+    outputs=("keep",),
     hints={
-        "h": (
-            "z keeps the old state, 1 - z takes the candidate n.  The reset r scales h_n, the "
-            "product of the old state with its weights, bias included.",
-            "n = np.tanh(x_n + r * h_n) and h = (1 - z) * n + z * h_prev.",
+        "keep": (
+            "f is the word's fraction of the text, not its count.",
+            "keep = (sqrt(f / threshold) + 1) * threshold / f, where this is below 1.",
+        ),
+        "rare words": (
+            "It is a probability: for a rare word the formula gives more than 1.",
+            "np.minimum(1, ...).",
         ),
     },
 )
-def gru_step(x, h_prev, W_x, W_h, b_x, b_h):
-    """Compute one step of a GRU, with the gates in the order r, z, n.
-
-    x (B, I), h_prev (B, H), W_x (I, 3H), W_h (H, 3H), b_x and b_h (3H,) -> h (B, H).
-    """
-    x_r, x_z, x_n = np.split(x @ W_x + b_x, 3, axis=1)
-    h_r, h_z, h_n = np.split(h_prev @ W_h + b_h, 3, axis=1)
-    r = ...
-    z = ...
-    n = ...
-    h = ...
-    return h
+def subsampling(counts, threshold):
+    """The probability that each word stays in the text: counts (V,) -> keep (V,)."""
+    f = ...
+    keep = ...
+    return keep
 
 
-def _gru(x, h0, W_x, W_h, b_x, b_h):
-    (hs, _), op_backward = ops.gru(x, h0, W_x, W_h, b_x, b_h)
-    return hs, lambda dhs: op_backward(dhs)
+def _noise(counts, power):
+    """The probabilities that the package's alias table draws."""
+    share, alias = word2vec.alias_table((counts / counts.max()) ** power)
+    part = share / 2**32
+    return (part + np.bincount(alias, 1 - part, len(counts))) / len(counts)
 
 
-def _gru_sequences(rng):
-    for B, T, I, H in ((2, 1, 3, 2), (2, 2, 3, 2), (3, 4, 2, 3)):
-        yield "", draw(rng, (B, T, I), (B, H), (I, 3 * H), (H, 3 * H), 3 * H, 3 * H)
-
-
-GRU_GATES = {
-    "r": (
-        "n = tanh(x_n + r h_n), so dr = da_n h_n.  Then r is a sigmoid.",
-        "da_r = dr * r * (1 - r), with da_n = dn * (1 - n**2), not dn, inside dr.",
-    ),
-    "z": (
-        "h = (1 - z) n + z h_prev: z occurs twice, once with a minus.  Uses add up.",
-        "dz = dh * (h_prev - n); then the sigmoid: da_z = dz * z * (1 - z).",
-    ),
-    "n": (
-        "dn = dh (1 - z), and n is a tanh.  By h, the candidate's part is scaled by r as well.",
-        "da_n = dn * (1 - n**2).  In a_x its part is da_n, in a_h it is da_n * r.",
-    ),
-}
+def _noise_cases(rng):
+    yield "", (np.array([1000, 100, 10, 1]), 0.75)
+    yield "", (rng.integers(1, 1000, 7), 0.5)
 
 
 @exercise(
-    "a whole GRU, backward through time",
-    level=3,
-    minutes=40,
-    reference=_gru,
-    solution="minillm/ops/gru.py: gru_backward",
-    cases=_gru_sequences,
-    imports=SIGMOID,
-    outputs=("hs",),
-    gradients=("dx", "dh0", "dW_x", "dW_h", "db_x", "db_h"),
-    gates="rzn",
-    gated=("dW_x", "dW_h", "db_x", "db_h"),
-    time={"dx": 1},
+    "the distribution of the negative samples",
+    level=1,
+    minutes=5,
+    reference=_noise,
+    solution="minillm/models/word2vec.py: alias_table",
+    cases=_noise_cases,
+    outputs=("p",),
     hints={
-        "dx": (
-            "x[:, t] is used in a_x of step t only.",
-            "dx[:, t] = da_x @ W_x.T.",
+        "p": (
+            "The power makes rare words more frequent.  Then the numbers must sum to 1.",
+            "weights = counts**power; p = weights / weights.sum().  The power comes first.",
         ),
-        "dx:earlier": (
-            "The last step is right, the earlier ones are not: the state h_prev has two uses.",
-            "h_prev is used in h = (1 - z) n + z h_prev and in a_h = h_prev W_h + b_h: "
-            "dh = dh * z + da_h @ W_h.T.",
+    },
+    tolerance=1e-5,
+)
+def noise(counts, power):
+    """The probability of each word as a negative sample: counts (V,) -> p (V,)."""
+    p = ...
+    return p
+
+
+def _word_probability(h, U, turns):
+    loss, _ = word2vec._logistic_loss(h, U, turns.astype(h.dtype))
+    return np.exp(-loss)
+
+
+@exercise(
+    "hierarchical softmax: the probability of a word",
+    level=1,
+    minutes=5,
+    reference=_word_probability,
+    solution="minillm/models/word2vec.py: _logistic_loss",
+    cases=_predictions,
+    imports=SIGMOID,
+    outputs=("p",),
+    hints={
+        "p": (
+            "The word is reached if every turn on its path is taken.  The probabilities of "
+            "independent turns multiply.",
+            "The product over the nodes of sigmoid(s) where the turn is 1, sigmoid(-s) where 0.",
         ),
-        "dh0": (
-            "h_prev has two uses in a step: directly, scaled by z, and through W_h.  Uses add up.",
-            "dh = dh * z + da_h @ W_h.T; after the loop, dh is dh0.",
-        ),
-        "dW_x": ("One W_x, T uses: uses add up.", "dW_x += x[:, t].T @ da_x at each step."),
-        "dW_h": (
-            "W_h multiplies h_prev, and its products are a_h, not a_x.",
-            "dW_h += h_prev.T @ da_h at each step.",
-        ),
-        "db_x": ("b_x is added in each row and step.", "db_x += da_x.sum(axis=0)."),
-        "db_h": ("b_h is a part of a_h, not of a_x.", "db_h += da_h.sum(axis=0)."),
-        **{
-            f"{name}:{gate}": hints
-            for name in ("dW_x", "dW_h", "db_x", "db_h")
-            for gate, hints in GRU_GATES.items()
-        },
     },
 )
-def gru(x, h0, W_x, W_h, b_x, b_h):
-    """Run a GRU over a whole sequence, with the gates in the order r, z, n.
+def path_probability(h, U, turns):
+    """The probability of a word in hierarchical softmax.
 
-    x (B, T, I), h0 (B, H), W_x (I, 3H), W_h (H, 3H), b_x and b_h (3H,) -> hs (B, T, H).
-    ``backward(dhs)`` -> dx, dh0, dW_x, dW_h, db_x, db_h.
+    h (D,); U (M, D) has a row for each inner node on the word's path; turns (M,) says which way
+    the path goes there, 1 or 0 -> p, a number.
     """
-    h, hs, kept = h0, [], []
-    for t in range(x.shape[1]):
-        h_prev = h
-        x_r, x_z, x_n = np.split(x[:, t] @ W_x + b_x, 3, axis=1)
-        h_r, h_z, h_n = np.split(h_prev @ W_h + b_h, 3, axis=1)
-        r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
-        n = np.tanh(x_n + r * h_n)
-        h = (1 - z) * n + z * h_prev
-        hs.append(h)
-        kept.append((h_prev, r, z, n, h_n))
-
-    def backward(dhs):
-        gradients = (np.zeros_like(array) for array in (x, W_x, W_h, b_x, b_h))
-        dx, dW_x, dW_h, db_x, db_h = gradients
-        dh = np.zeros_like(h0)  # from the step after
-        for t in reversed(range(x.shape[1])):
-            h_prev, r, z, n, h_n = kept[t]
-            dh = dh + dhs[:, t]
-            da_n = ...
-            da_r = ...
-            da_z = ...
-            da_x = np.concatenate([da_r, da_z, da_n], axis=1)
-            da_h = ...
-            dx[:, t] = da_x @ W_x.T
-            dW_x += x[:, t].T @ da_x
-            dW_h += h_prev.T @ da_h
-            db_x += da_x.sum(axis=0)
-            db_h += da_h.sum(axis=0)
-            dh = ...
-        return dx, dh, dW_x, dW_h, db_x, db_h
-
-    return np.stack(hs, axis=1), backward
+    s = U @ h
+    p = ...
+    return p
 
 
 # --- transfer: the answer stands nowhere in the text ----------------------------------
 
 
-def _coupled_cell(a, c_prev, p):
-    a_f, a_g, a_o = np.split(a, 3, axis=1)
-    f, g = sigmoid(a_f), np.tanh(a_g)
-    c = f * c_prev + (1 - f) * g
-    o, tanh_c = sigmoid(a_o + p * c), np.tanh(c)
-
-    def backward(dh, dc):
-        da_o = dh * tanh_c * o * (1 - o)
-        dc = dc + dh * o * (1 - tanh_c**2) + da_o * p
-        da_f = dc * (c_prev - g) * f * (1 - f)
-        da_g = dc * (1 - f) * (1 - g**2)
-        return np.concatenate([da_f, da_g, da_o], axis=1), dc * f, (da_o * c).sum(axis=0)
-
-    def given(dh, dc):
-        zeros = np.zeros_like(c)
-        return backward(zeros if dh is None else dh, zeros if dc is None else dc)
-
-    return (o * tanh_c, c), given
+def _ppmi(counts):
+    total = counts.sum()
+    expected = counts.sum(axis=1, keepdims=True) * counts.sum(axis=0) / total
+    seen = np.where(counts > 0, counts, 1)
+    return np.where(counts > 0, np.maximum(0, np.log(seen / np.maximum(expected, 1e-9))), 0.0)
 
 
-def _coupled(rng):
-    for B, H in ((2, 2), (3, 4)):
-        yield "", draw(rng, (B, 3 * H), (B, H), H)
+def _cooccurrences(rng):
+    yield "", (rng.integers(1, 20, (3, 4)),)
+    yield "pairs that never occur", (np.array([[9, 0, 1], [1, 5, 0], [0, 2, 7]]),)
+    yield "pairs that never occur", (np.array([[4, 0], [0, 0], [1, 3]]),)
 
 
 @exercise(
-    "a cell with a coupled gate and a peephole",
-    level=3,
-    minutes=40,
-    reference=_coupled_cell,
-    solution="minillm/exercises/chapter05.py: _coupled_cell",
-    cases=_coupled,
-    imports=SIGMOID,
-    outputs=("h", "c"),
-    gradients=("da", "dc_prev", "dp"),
+    "positive pointwise mutual information of a table",
+    level=2,
+    minutes=15,
+    reference=_ppmi,
+    solution="minillm/exercises/chapter05.py: _ppmi",
+    cases=_cooccurrences,
+    outputs=("ppmi",),
     hints={
-        "h": (
-            "What is not kept is replaced, in c; and the output gate sees the new cell through the "
-            "peephole, before its sigmoid.",
-            "c = f * c_prev + (1 - f) * g; o = sigmoid(a_o + p * c), with the new c; then "
-            "h = o * np.tanh(c).",
+        "ppmi": (
+            "PMI compares P(a, b) with P(a) P(b).  Each is a share of all pairs; what is below 0 "
+            "counts as 0.",
+            "ln(counts * total / (row sums * column sums)), the row sums with keepdims=True, then "
+            "np.maximum(0, ...).",
         ),
-        "dc_prev": (
-            "c has three uses: the next step, tanh(c), and the peephole.  Uses add up.",
-            "da_o = dh * tanh_c * o * (1 - o); dc = dc + dh * o * (1 - tanh_c**2) + da_o * p; then "
-            "dc_prev = dc * f.",
-        ),
-        "dp": (
-            "p is used in every row, with the slope c, the new cell.",
-            "dp = (da_o * c).sum(axis=0).",
-        ),
-        "da": (
-            "Is dc complete?  c has three uses: the next step, tanh(c), and the peephole.",
-            "dc = dc + dh * o * (1 - tanh_c**2) + da_o * p, before the other gates.",
-        ),
-        "da:only": (
-            "dc_prev is right, so dc is complete.  f is used twice: it keeps the old cell, and "
-            "1 - f lets the proposal in.  Each gate has a slope of its own.",
-            "dc * (c_prev - g) * f * (1 - f), dc * (1 - f) * (1 - g**2) and "
-            "dh * tanh_c * o * (1 - o), side by side.",
+        "pairs that never occur": (
+            "The logarithm of 0 is minus infinity, and 0/0 is no number: both become 0.",
+            "np.where(counts > 0, ..., 0).",
         ),
     },
 )
-def coupled_cell(a, c_prev, p):
-    """Compute c = f c_prev + (1 - f) g and h = o tanh(c), where o = sigmoid(a_o + p c) sees c.
+def ppmi(counts):
+    """Compute max(0, ln(P(a, b) / (P(a) P(b)))) for a table of pairs; 0 for a pair without counts.
 
-    a (B, 3H): the pre-activations of f, g and o, side by side; c_prev (B, H), p (H,) -> h, c.
-    ``backward(dh, dc)`` -> da, dc_prev, dp.
+    counts (V, C): how often the word a occurred with the context b -> ppmi (V, C).
     """
-    a_f, a_g, a_o = np.split(a, 3, axis=1)
-    f, g = sigmoid(a_f), np.tanh(a_g)
-    c = ...
-    o = ...
-    h = ...
-
-    def backward(dh, dc):
-        dh = np.zeros_like(h) if dh is None else dh  # None means zero
-        dc = np.zeros_like(c) if dc is None else dc
-        # as many lines as you need
-        da, dc_prev, dp = ...
-        return da, dc_prev, dp
-
-    return (h, c), backward
+    table = ...
+    return table
 
 
 # --- find the bug -------------------------------------------------------------------
 
 
+def _pair_and_noise(rng):
+    yield "", (*draw(rng, (5, 3), (5, 3)), 2, np.array([1, 4, 4, 0]), np.array([1, 0, 0, 0]))
+    yield "", (*draw(rng, (4, 4), (4, 4)), 1, np.array([3, 1, 3]), np.array([1, 0, 0]))
+
+
 @find_the_bug(
-    "find the bug: an LSTM",
-    level=3,
-    minutes=25,
-    cases=lambda rng: list(_sequences(rng))[1:],
+    "find the bug: skip-gram with its two tables",
+    level=2,
+    minutes=15,
+    cases=_pair_and_noise,
     imports=SIGMOID,
-    outputs=("hs",),
-    gradients=("dx", "dh0", "dc0", "dW_x", "dW_h", "db"),
+    outputs=("loss",),
+    gradients=("dE", "dU"),
     bugs=(
         Bug(
             "path",
-            "dc = dc + dh * o * (1 - tanh_c**2)",
-            "dc = dh * o * (1 - tanh_c**2)",
-            "c_t has two uses: in h_t, and in the cell of the next step.",
+            "np.add.at(dU, ids, np.outer(ds, h))",
+            "dU[ids] = np.outer(ds, h)",
+            "An id may be drawn twice.  Uses add up, and an assignment keeps only the last.",
         ),
         Bug(
-            "order",
-            "df, di, dg = dc * c_prev, dc * g, dc * i",
-            "df, di, dg = dc * g, dc * c_prev, dc * i",
-            "c = f c_prev + i g: each factor gets dc times the other factor of its product.",
+            "sign",
+            "sigmoid(s) - labels",
+            "labels - sigmoid(s)",
+            "The gradient with respect to a score is probability minus label.",
+        ),
+        Bug(
+            "value",
+            "ds @ U[ids]",
+            "ds @ E[ids]",
+            "s = U[ids] h: the slope with respect to h is U[ids].",
         ),
         Bug(
             "value",
-            "dW_h += h_prev.T @ da",
-            "dW_h += (o * tanh_c).T @ da",
-            "W_h multiplies the state before the step.",
+            "np.outer(ds, h)",
+            "np.outer(s, h)",
+            "Row m of U has the slope h, times the gradient with respect to its score.",
         ),
-        Bug("factor", "dg * (1 - g**2)", "dg * g * (1 - g)", "g is a tanh, not a sigmoid."),
-        Bug(
-            "value",
-            "do = dh * tanh_c",
-            "do = dh * c_prev",
-            "h = o tanh(c): do has the factor tanh(c).",
-        ),
-        Bug("path", "dc * f\n", "np.zeros_like(dc)\n", "c_prev is used in c = f c_prev + i g."),
     ),
 )
-def find_lstm(x, h0, c0, W_x, W_h, b):
-    """Run an LSTM over a whole sequence, with the gates in the order i, f, g, o.
+def find_skip_gram(E, U, center, ids, labels):
+    """Compute the loss of a word with a neighbour and some noise words.
 
-    x (B, T, I), h0 and c0 (B, H), W_x (I, 4H), W_h (H, 4H), b (4H,) -> hs (B, T, H).
-    ``backward(dhs)`` -> dx, dh0, dc0, dW_x, dW_h, db.
+    E and U (V, D) are the tables; center is the word's id, ids (M,) those of the neighbour and the
+    noise, which may be equal; labels (M,), 1 or 0 -> loss.  ``backward(dloss)`` -> dE, dU.
     """
-    h, c, hs, kept = h0, c0, [], []
-    for t in range(x.shape[1]):
-        h_prev, c_prev = h, c
-        i, f, g, o = np.split(x[:, t] @ W_x + h_prev @ W_h + b, 4, axis=1)
-        i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
-        c = f * c_prev + i * g
-        h = o * np.tanh(c)
-        hs.append(h)
-        kept.append((h_prev, c_prev, i, f, g, o, np.tanh(c)))
+    h = E[center]
+    s = U[ids] @ h
+    loss = -np.log(sigmoid(np.where(labels == 1, s, -s))).sum()
 
-    def backward(dhs):
-        dx, dW_x, dW_h, db = (np.zeros_like(array) for array in (x, W_x, W_h, b))
-        dh, dc = np.zeros_like(h0), np.zeros_like(c0)
-        for t in reversed(range(x.shape[1])):
-            h_prev, c_prev, i, f, g, o, tanh_c = kept[t]
-            dh = dh + dhs[:, t]
-            do = dh * tanh_c
-            dc = dc + dh * o * (1 - tanh_c**2)
-            df, di, dg = dc * c_prev, dc * g, dc * i
-            parts = [di * i * (1 - i), df * f * (1 - f), dg * (1 - g**2), do * o * (1 - o)]
-            da = np.concatenate(parts, axis=1)
-            dx[:, t] = da @ W_x.T
-            dW_x += x[:, t].T @ da
-            dW_h += h_prev.T @ da
-            db += da.sum(axis=0)
-            dh, dc = da @ W_h.T, dc * f
-        return dx, dh, dc, dW_x, dW_h, db
+    def backward(dloss):
+        ds = dloss * (sigmoid(s) - labels)
+        dh = ds @ U[ids]
+        dE, dU = np.zeros_like(E), np.zeros_like(U)
+        dE[center] = dh
+        np.add.at(dU, ids, np.outer(ds, h))
+        return dE, dU
 
-    return np.stack(hs, axis=1), backward
+    return loss, backward

@@ -1,258 +1,421 @@
-"""Exercises of chapter 6: sequences of unequal length, pooling, and the inputs of a decoder."""
+"""Exercises of chapter 6: recurrence."""
 
 import numpy as np
 
 from minillm import ops
 from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
-from minillm.models.teacher_forcing import teacher_forcing as reference_teacher_forcing
-from minillm.ops.padding import length_mask
+from minillm.training.optimisers import clip_global_norm
+
+# --- one step -----------------------------------------------------------------------
 
 
-def _last_state(hs, lengths):
-    rows = np.arange(len(hs))
+def _steps(rng):
+    for B, I, H in ((2, 3, 2), (3, 2, 4)):
+        yield "", draw(rng, (B, I), (B, H), (I, H), (H, H), H)
 
-    def backward(dy):
-        dhs = np.zeros_like(hs)
-        dhs[rows, lengths - 1] = dy
-        return dhs
 
-    return hs[rows, lengths - 1], backward
+def _rnn_step(x, h_prev, W_x, W_h, b):
+    """One step of the package's op, with its backward."""
+    (_, h), op_backward = ops.rnn(x[:, None], h_prev, W_x, W_h, b)
+
+    def backward(dh):
+        dx, *others = op_backward(None, dh)
+        return dx[:, 0], *others
+
+    return h, backward
+
+
+@exercise(
+    "one step of a recurrent network, forward",
+    level=1,
+    minutes=5,
+    reference=lambda *args: _rnn_step(*args)[0],
+    solution="minillm/ops/rnn.py: rnn_forward",
+    cases=_steps,
+    outputs=("h",),
+    hints={
+        "h": (
+            "The new state is a tanh of the input and the old state, each times its own weights.",
+            "h = np.tanh(x @ W_x + h_prev @ W_h + b).",
+        ),
+    },
+)
+def rnn_step(x, h_prev, W_x, W_h, b):
+    """Compute one step: x (B, I), h_prev (B, H), W_x (I, H), W_h (H, H), b (H,) -> h (B, H)."""
+    h = ...
+    return h
+
+
+STEP_HINTS = {
+    "all": (
+        "All gradients are made of da.  It is dh times the slope of tanh.",
+        "The slope of h = tanh(a) is 1 - h**2, with a square: da = dh * (1 - h**2).",
+    ),
+    "dx": (
+        "x is used in a = x W_x + h_prev W_h + b, as in a linear layer.",
+        "dx = da @ W_x.T.",
+    ),
+    "dh_prev": (
+        "h_prev is used in a = x W_x + h_prev W_h + b, as the input of a linear layer.",
+        "dh_prev = da @ W_h.T: W_h is square, and its transpose has the same shape.",
+    ),
+    "dW_x": ("As in a linear layer: x transposed times the gradient.", "dW_x = x.T @ da."),
+    "dW_h": (
+        "W_h multiplies h_prev, not h.",
+        "dW_h = h_prev.T @ da.",
+    ),
+    "db": (
+        "b is added in every row, and uses add up.",
+        "db sums da over the rows, axis 0.",
+    ),
+}
+
+
+@exercise(
+    "one step of a recurrent network, backward",
+    level=2,
+    minutes=15,
+    reference=_rnn_step,
+    solution="minillm/ops/rnn.py: rnn_backward",
+    cases=_steps,
+    outputs=("h",),
+    gradients=("dx", "dh_prev", "dW_x", "dW_h", "db"),
+    hints=STEP_HINTS,
+)
+def rnn_step_backward(x, h_prev, W_x, W_h, b):
+    """Compute one step: x (B, I), h_prev (B, H), W_x (I, H), W_h (H, H), b (H,) -> h (B, H).
+
+    ``backward(dh)`` -> dx, dh_prev, dW_x, dW_h, db.
+    """
+    h = np.tanh(x @ W_x + h_prev @ W_h + b)
+
+    def backward(dh):
+        da = ...
+        db = ...
+        dx = ...
+        dh_prev = ...
+        dW_x = ...
+        dW_h = ...
+        return dx, dh_prev, dW_x, dW_h, db
+
+    return h, backward
+
+
+# --- the whole network ----------------------------------------------------------------
+
+
+def _sequences(rng):
+    for B, T, I, H in ((2, 1, 3, 2), (2, 2, 3, 2), (3, 4, 2, 3)):
+        yield "", draw(rng, (B, T, I), (B, H), (I, H), (H, H), H)
+
+
+def _rnn(x, h0, W_x, W_h, b):
+    (hs, _), op_backward = ops.rnn(x, h0, W_x, W_h, b)
+    return hs, lambda dhs: op_backward(dhs)
+
+
+@exercise(
+    "backpropagation through time",
+    level=3,
+    minutes=30,
+    reference=_rnn,
+    solution="minillm/ops/rnn.py: rnn_backward",
+    cases=_sequences,
+    outputs=("hs",),
+    gradients=("dx", "dh0", "dW_x", "dW_h", "db"),
+    time={"dx": 1},
+    hints={
+        "zero": (
+            "Every gradient is zero: nothing arrives from the loss.  Each state is an output, so "
+            "each step receives a part of dhs.",
+            "At the top of the loop dh = dh + dhs[:, t].",
+        ),
+        "all": (
+            "All gradients are made of da.  It is dh times the slope of tanh.",
+            "da = dh * (1 - hs[:, t]**2), with a square, where dh has all that reaches h_t.",
+        ),
+        "dx": (
+            "x[:, t] is used in the pre-activation of step t only.",
+            "dx[:, t] = da @ W_x.T: W_x transposed.",
+        ),
+        "dx:earlier": (
+            "The last step is right, the earlier ones are not.  h_t has two uses: in the output, "
+            "and in step t + 1.  Uses add up.",
+            "At the top of the loop dh = dh + dhs[:, t]; at its end dh = da @ W_h.T, with W_h "
+            "transposed.",
+        ),
+        "dh0": (
+            "h0 is the h_prev of step 0.",
+            "After the loop, dh is dh0: da of step 0 times W_h transposed.",
+        ),
+        "dW_x": ("One W_x, T uses: add.", "dW_x += x[:, t].T @ da."),
+        "dW_h": (
+            "One W_h, T uses: add.  It multiplies the state before the step.",
+            "dW_h += h_prev.T @ da, where h_prev is hs[:, t - 1], or h0 at step 0.",
+        ),
+        "db": ("b is used in each row of each step: add.", "db += da.sum(axis=0)."),
+    },
+)
+def rnn(x, h0, W_x, W_h, b):
+    """Run a recurrent network: x (B, T, I), h0 (B, H), W_x (I, H), W_h (H, H), b (H,) -> hs.
+
+    hs (B, T, H) are the states after each step.  ``backward(dhs)`` -> dx, dh0, dW_x, dW_h, db.
+    """
+    h, hs = h0, np.zeros((*x.shape[:2], len(b)))
+    for t in range(x.shape[1]):
+        h = np.tanh(x[:, t] @ W_x + h @ W_h + b)
+        hs[:, t] = h
+
+    def backward(dhs):
+        dx, dW_x, dW_h, db = (np.zeros_like(array) for array in (x, W_x, W_h, b))
+        dh = np.zeros_like(h0)  # what reaches h_t from step t + 1
+        for t in reversed(range(x.shape[1])):
+            h_prev = hs[:, t - 1] if t > 0 else h0
+            # all that reaches h_t
+            dh = ...
+            da = ...
+            dx[:, t] = ...
+            dW_x += ...
+            dW_h += ...
+            db += ...
+            # what reaches h_{t-1} through this step
+            dh = ...
+        return dx, dh, dW_x, dW_h, db
+
+    return hs, backward
+
+
+# --- the initial state, and the norm -----------------------------------------------
+
+
+def _learned_state(s, x, W_h):
+    """The last state when every row begins with s: the package's op, and a sum over the rows."""
+    B, _, H = x.shape
+    eye, zeros = np.eye(H), np.zeros(H)
+    (_, h), op_backward = ops.rnn(x, np.broadcast_to(s, (B, H)).copy(), eye, W_h, zeros)
+
+    def backward(dh):
+        dx, dh0, _, dW_h, _ = op_backward(None, dh)
+        return dh0.sum(axis=0), dx, dW_h
+
+    return h, backward
 
 
 def _states(rng):
-    for B, T, H, label in ((2, 3, 2, "full"), (4, 5, 3, "lengths")):
-        lengths = np.full(B, T) if label == "full" else rng.integers(1, T, size=B)
-        yield label, (rng.standard_normal((B, T, H)), lengths)
+    for B, T, H in ((1, 2, 3), (4, 3, 2)):
+        yield "", draw(rng, H, (B, T, H), (H, H))
 
 
 @exercise(
-    "the last valid state of each row, and its backward",
-    level=1,
-    minutes=10,
-    reference=_last_state,
-    solution="minillm/exercises/chapter06.py: _last_state",
-    cases=_states,
-    gradients=("dhs",),
-    hints={
-        "y": (
-            "Row b has lengths[b] steps, and they are counted from 0.",
-            "Two arrays of indices choose one step for each row: hs[np.arange(B), lengths - 1].",
-        ),
-        "dhs": (
-            "Which of the states does y depend on?  All others get zero.",
-            "Begin with zeros in the shape of hs, and write dy where y was taken from: "
-            "dhs[np.arange(B), lengths - 1] = dy.",
-        ),
-    },
-)
-def last_state(hs, lengths):
-    """Take the last real state of each row.
-
-    hs (B, T, H), lengths (B,), at least 1 -> y (B, H).  ``backward(dy)`` -> dhs.
-    """
-    B, T, H = hs.shape
-    y = ...
-
-    def backward(dy):
-        dhs = ...
-        return dhs
-
-    return y, backward
-
-
-def _masked_loss(logits, targets, lengths):
-    return ops.cross_entropy(logits, targets, length_mask(lengths, targets.shape[1]))
-
-
-def _predictions(rng):
-    for B, T, V, label in ((2, 2, 3, "full"), (3, 4, 5, "lengths")):
-        lengths = np.full(B, T) if label == "full" else rng.permutation(T)[:B] + 1
-        yield label, (rng.standard_normal((B, T, V)), rng.integers(V, size=(B, T)), lengths)
-
-
-@exercise(
-    "the mean loss over the real tokens of a padded batch",
+    "an initial state that is learned",
     level=2,
     minutes=15,
-    reference=_masked_loss,
-    solution="minillm/models/teacher_forcing.py: target_loss",
-    cases=_predictions,
-    outputs=("loss",),
-    gradients=("dlogits",),
+    reference=_learned_state,
+    solution="minillm/ops/rnn.py: rnn_backward",
+    cases=_states,
+    outputs=("h",),
+    gradients=("ds", "dx", "dW_h"),
+    time={"dx": 1},
     hints={
-        "loss": (
-            "Padding does not count, neither in the sum nor in the number that divides it.",
-            "Add nats times mask over all positions, and divide by mask.sum(), not by B T.",
+        "dx:earlier": (
+            "The last step is right, the earlier ones are not: look at what is handed to the step "
+            "before, and at the shapes of a square matrix and its transpose.",
+            "h_prev is used in a = x + h_prev W_h, so dh = da @ W_h.T.",
         ),
-        "dlogits": (
-            "Each real position has the gradient p - [v = target], each divided by the number that "
-            "divided the loss.  The positions in the padding have none.",
-            "dloss * (p - one_hot) * mask[..., None] / mask.sum()",
+        "ds": (
+            "Every row begins with the same s: it has B uses.",
+            "After the loop, dh is the gradient with respect to the initial state of each row, "
+            "(B, H).  ds is its sum over the rows.",
+        ),
+        "dx": (
+            "x[:, t] is added in the pre-activation: its gradient is da.",
+            "The loss takes only the last state: dh at the last step, then dh = da @ W_h.T.",
+        ),
+        "dW_h": (
+            "One W_h, T uses.",
+            "dW_h += h_prev.T @ da.",
         ),
     },
 )
-def masked_loss(logits, targets, lengths):
-    """Compute the mean of -log p[target] over the real positions, p = softmax(logits).
+def initial_state(s, x, W_h):
+    """Run h_t = tanh(x_t + h_{t-1} W_h) with h_0 = s in every row.
 
-    logits (B, T, V), targets (B, T), lengths (B,) -> loss.  ``backward(dloss)`` -> dlogits.
+    s (H,), x (B, T, H), W_h (H, H) -> h (B, H), the last state.  ``backward(dh)`` -> ds, dx, dW_h.
     """
-    B, T, V = logits.shape
-    exp = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    p = exp / exp.sum(axis=-1, keepdims=True)
-    one_hot = np.eye(V)[targets]  # (B, T, V)
-    nats = -np.log((p * one_hot).sum(axis=-1))  # (B, T)
-    mask = ...
-    loss = ...
+    states = [np.tile(s, (len(x), 1))]  # (B, H)
+    for t in range(x.shape[1]):
+        states.append(np.tanh(x[:, t] + states[t] @ W_h))
 
-    def backward(dloss=1.0):
-        dlogits = ...
-        return dlogits
+    def backward(dh):
+        dx, dW_h = np.zeros_like(x), np.zeros_like(W_h)
+        for t in reversed(range(x.shape[1])):
+            da = dh * (1 - states[t + 1] ** 2)
+            dx[:, t] = da
+            dW_h += states[t].T @ da
+            dh = ...
+        ds = ...
+        return ds, dx, dW_h
 
-    return loss, backward
+    return states[-1], backward
 
 
-def _targets(rng):
-    yield "", (np.array([[4, 2, 9]]), 9)
-    yield "", (rng.integers(8, size=(3, 5)), 8)
+def _clipped(dW, db, maximum):
+    gradients = {"dW": dW.copy(), "db": db.copy()}
+    clip_global_norm(gradients, maximum)
+    return gradients["dW"], gradients["db"]
+
+
+def _gradients(rng):
+    yield "large", (*draw(rng, (3, 4), 4), 0.5)
+    yield "small", (*draw(rng, (2, 2), 2), 100.0)
 
 
 @exercise(
-    "the inputs of a decoder, from its targets",
+    "clipping by the global norm",
     level=1,
-    minutes=5,
-    reference=reference_teacher_forcing,
-    solution="minillm/models/teacher_forcing.py: teacher_forcing",
-    cases=_targets,
-    outputs=("inputs",),
+    minutes=10,
+    reference=_clipped,
+    solution="minillm/training/optimisers.py: clip_global_norm",
+    cases=_gradients,
+    outputs=("dW", "db"),
     hints={
-        "inputs": (
-            "At each step the decoder reads the right token of the step before.  "
-            "Before the first one there is BOS.",
-            "A column of BOS, then all columns of targets but the last one.",
+        "large": (
+            "There is one norm, that of all gradients as one long vector.  The direction stays.",
+            "norm = sqrt(sum of dW**2 + sum of db**2); both are multiplied by maximum / norm.",
+        ),
+        "small": (
+            "A gradient that is short enough does not change.",
+            "The factor is min(1, maximum / norm).",
         ),
     },
 )
-def teacher_forcing(targets, bos):
-    """Make the inputs (B, T) of a decoder that is to predict targets (B, T)."""
-    first = np.full((len(targets), 1), bos)
-    inputs = ...
-    return inputs
+def clip(dW, db, maximum):
+    """Scale dW and db so that their norm, as one long vector, is at most ``maximum``."""
+    norm = ...
+    factor = ...
+    return dW * factor, db * factor
 
 
 # --- transfer: the answer stands nowhere in the text ----------------------------------
 
 
-def _mean_max(hs, lengths):
-    mask = (np.arange(hs.shape[1]) < lengths[:, None])[..., None]
-    counted = np.where(mask, hs, -np.inf)
-    first = counted == counted.max(axis=1, keepdims=True)
-    mean = (hs * mask).sum(axis=1) / lengths[:, None]
+def _truncated(x, h0, W, dhs, k):
+    h, hs = h0, []
+    for t in range(x.shape[1]):
+        h = np.tanh(x[:, t] + h @ W)
+        hs.append(h)
+    dx, dW, dh = np.zeros_like(x), np.zeros_like(W), np.zeros_like(h0)
+    for t in reversed(range(x.shape[1])):
+        carried = 0 if (t + 1) % k == 0 else dh
+        dx[:, t] = (dhs[:, t] + carried) * (1 - hs[t] ** 2)
+        dW += (hs[t - 1] if t > 0 else h0).T @ dx[:, t]
+        dh = dx[:, t] @ W.T
+    return np.stack(hs, axis=1), dx, dW
 
-    def backward(dy):
-        dmean, dmax = np.split(dy, 2, axis=1)
-        return mask * (dmean / lengths[:, None])[:, None] + first * dmax[:, None]
 
-    return np.concatenate([mean, counted.max(axis=1)], axis=1), backward
-
-
-def _negative_states(rng):
-    for B, T, H, label in ((2, 3, 2, "full"), (4, 5, 3, "lengths")):
-        lengths = np.full(B, T) if label == "full" else rng.integers(1, T, size=B)
-        yield label, (rng.standard_normal((B, T, H)) - 2, lengths)
+def _windows(rng):
+    for B, T, H, k in ((2, 3, 2, 3), (2, 4, 3, 2), (3, 6, 2, 3), (1, 3, 2, 1)):
+        label = "one window" if k == T else "windows"
+        yield label, (*draw(rng, (B, T, H), (B, H), (H, H), (B, T, H)), k)
 
 
 @exercise(
-    "mean and max pooling, forward and backward",
+    "backpropagation that is cut at the borders of windows",
     level=2,
     minutes=25,
-    reference=_mean_max,
-    solution="minillm/exercises/chapter06.py: _mean_max",
-    cases=_negative_states,
-    gradients=("dhs",),
+    reference=_truncated,
+    solution="minillm/exercises/chapter06.py: _truncated",
+    cases=_windows,
+    outputs=("hs", "dx", "dW"),
     hints={
-        "full": (
-            "Each state is used twice: in the mean with the slope 1 / length, and in the maximum "
-            "with the slope 1 where it is the largest, feature by feature.",
-            "dmean / length at every real step, plus dmax where hs equals hs.max(axis=1, "
-            "keepdims=True).  The mean is the first half of y.",
+        "one window": (
+            "With one window, this is backpropagation through time: x[:, t] is a part of the "
+            "pre-activation, and W multiplies the state before the step.",
+            "From the last step to the first: dh = dhs[:, t] + da @ W.T of the step after; "
+            "da = dh * (1 - h_t**2); dx[:, t] = da; dW += h_prev.T @ da.",
         ),
-        "lengths": (
-            "The padding has no part: not in the mean, nor its number, nor in the maximum.  The "
-            "states here are mostly negative, so a padding of 0 would be the maximum.",
-            "np.where(mask, hs, -np.inf).max(axis=1), and the gradient is 0 at the padding.",
+        "windows": (
+            "The state goes on from window to window, and no gradient comes back over the border: "
+            "not even from the first step of a window to the last of the one before.",
+            "Where t + 1 is a multiple of k, what comes from step t + 1 is 0.  W is used in all "
+            "windows: uses add up.",
         ),
     },
 )
-def mean_max(hs, lengths):
-    """Join the mean and the maximum over the real steps of each row.
+def truncated(x, h0, W, dhs, k):
+    """Run h_t = tanh(x_t + h_{t-1} W), and go back through windows of k steps.
 
-    hs (B, T, H), lengths (B,), at least 1 -> y (B, 2H), the mean first.  ``backward(dy)`` -> dhs.
+    x (B, T, H), T a multiple of k, h0 (B, H), W (H, H); dhs (B, T, H), the gradient that each state
+    receives from the output -> hs (B, T, H), dx, dW, where the gradient does not cross the borders
+    of windows: it is not that of the whole sequence.
     """
     # as many lines as you need
-    y = ...
-
-    def backward(dy):
-        dhs = ...
-        return dhs
-
-    return y, backward
+    hs, dx, dW = ...
+    return hs, dx, dW
 
 
 # --- find the bug -------------------------------------------------------------------
 
 
-def _rows_to_pool(rng):
-    yield "", (*draw(rng, (3, 4, 2)), np.array([4, 1, 2]))
-    yield "", (*draw(rng, (2, 3, 3)), np.array([3, 2]))
+def _leaky(rng):
+    for B, T, H in ((3, 2, 3), (2, 4, 2)):
+        yield "", (*draw(rng, (B, T, H), (B, H)), rng.uniform(0.2, 0.8, H), *draw(rng, (H, H)))
 
 
 @find_the_bug(
-    "find the bug: the mean and the last state",
-    level=1,
-    minutes=15,
-    cases=_rows_to_pool,
-    gradients=("dhs",),
+    "find the bug: a network that keeps a part of its state",
+    level=2,
+    minutes=20,
+    cases=_leaky,
+    outputs=("hs",),
+    gradients=("dx", "dh0", "dk", "dW"),
     bugs=(
         Bug(
-            "mask",
-            "dhs = mask * (",
-            "dhs = np.ones_like(hs) * (",
-            "The mean takes the real steps only; the padding has no part in y.",
-        ),
-        Bug(
             "path",
-            "lengths - 1] += dlast",
-            "lengths - 1] = dlast",
-            "The last state has two uses: it is in the mean, too.",
+            "dh = dh * k + da @ W.T",
+            "dh = da @ W.T",
+            "h_prev has two uses in a step: k h_prev, and h_prev W.  Uses add up.",
         ),
         Bug(
-            "order",
-            "dmean, dlast = np.split",
-            "dlast, dmean = np.split",
-            "The mean is the first half of y, and the last state the second.",
+            "sign",
+            "h_prev - n",
+            "n - h_prev",
+            "h = k h_prev + (1 - k) n: k has the slope h_prev - n.",
         ),
+        Bug("value", "h_prev.T @ da", "hs[:, t].T @ da", "W multiplies the state before the step."),
         Bug(
             "factor",
-            "(dmean / lengths[:, None])[:, None]",
-            "(dmean / hs.shape[1])[:, None]",
-            "The mean of a row divides by the number of its real steps.",
+            "(1 - n**2)",
+            "(1 - n)",
+            "The slope of n = tanh(a), written with n, is 1 - n^2.",
         ),
+        Bug("order", "da @ W.T", "da @ W", "h_prev is the input of h_prev W: da W^T."),
+        Bug("path", "dh = dh + dhs[:, t]", "dh = dhs[:, t]", "h_t is also used in step t + 1."),
     ),
 )
-def find_pooling(hs, lengths):
-    """Join the mean of the real states of each row and its last real state.
+def find_leaky_rnn(x, h0, k, W):
+    """Run h_t = k h_{t-1} + (1 - k) tanh(x_t + h_{t-1} W), with a share k of its own for each unit.
 
-    hs (B, T, H), lengths (B,), at least 1 -> y (B, 2H).  ``backward(dy)`` -> dhs.
+    x (B, T, H), h0 (B, H), k (H,), W (H, H) -> hs (B, T, H).  ``backward(dhs)`` -> dx, dh0, dk, dW.
     """
-    rows = np.arange(len(hs))
-    mask = (np.arange(hs.shape[1]) < lengths[:, None])[..., None]  # (B, T, 1)
-    mean = (hs * mask).sum(axis=1) / lengths[:, None]
-    y = np.concatenate([mean, hs[rows, lengths - 1]], axis=1)
+    h, hs, ns = h0, [], []
+    for t in range(x.shape[1]):
+        n = np.tanh(x[:, t] + h @ W)
+        h = k * h + (1 - k) * n
+        hs.append(h)
+        ns.append(n)
+    hs = np.stack(hs, axis=1)
 
-    def backward(dy):
-        dmean, dlast = np.split(dy, 2, axis=1)
-        dhs = mask * (dmean / lengths[:, None])[:, None]
-        dhs[rows, lengths - 1] += dlast
-        return dhs
+    def backward(dhs):
+        dx, dk, dW, dh = (np.zeros_like(array) for array in (x, k, W, h0))
+        for t in reversed(range(x.shape[1])):
+            h_prev, n = hs[:, t - 1] if t > 0 else h0, ns[t]
+            dh = dh + dhs[:, t]
+            dk += (dh * (h_prev - n)).sum(axis=0)
+            da = dh * (1 - k) * (1 - n**2)
+            dx[:, t] = da
+            dW += h_prev.T @ da
+            dh = dh * k + da @ W.T
+        return dx, dh, dk, dW
 
-    return y, backward
+    return hs, backward

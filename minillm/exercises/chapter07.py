@@ -1,577 +1,677 @@
-"""Exercises of chapter 7: attention, and the search for the best output."""
+"""Exercises of chapter 7: the LSTM and the GRU."""
 
 import numpy as np
 
 from minillm import ops
 from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
-from minillm.ops.padding import length_mask
-from minillm.ops.softmax import log_softmax, softmax_backward
-from minillm.ops.softmax import masked_softmax as softmax_of_allowed
+from minillm.ops.activations import logistic as sigmoid
+
+SIGMOID = """
+
+def sigmoid(a):
+    return 1 / (1 + np.exp(-a))"""
 
 
-def _dot_scores(query, keys):
-    def backward(dscores):
-        return dscores @ keys, dscores.transpose(0, 2, 1) @ query
-
-    return query @ keys.transpose(0, 2, 1), backward
+# --- one step of an LSTM ----------------------------------------------------------
 
 
-def _queries_and_keys(rng):
-    for B, T, S, D in ((1, 2, 3, 4), (3, 4, 2, 5)):
-        yield "", (rng.standard_normal((B, T, D)), rng.standard_normal((B, S, D)))
+def _lstm_step(x, h_prev, c_prev, W_x, W_h, b):
+    """One step of the package's op, with its backward."""
+    (_, h, c), op_backward = ops.lstm(x[:, None], h_prev, c_prev, W_x, W_h, b)
+
+    def backward(dh, dc):
+        dx, *others = op_backward(None, dh, dc)
+        return dx[:, 0], *others
+
+    return (h, c), backward
+
+
+def _step_forward(x, h_prev, c_prev, W_x, W_h, b):
+    h, c = _lstm_step(x, h_prev, c_prev, W_x, W_h, b)[0]
+    return c, h
+
+
+def _steps(rng):
+    for B, I, H in ((2, 3, 2), (3, 2, 4)):
+        yield "", draw(rng, (B, I), (B, H), (B, H), (I, 4 * H), (H, 4 * H), 4 * H)
 
 
 @exercise(
-    "the scores of dot attention, and their gradients",
+    "one step of an LSTM, forward",
     level=1,
-    minutes=15,
-    reference=_dot_scores,
-    solution="minillm/ops/multiplicative_attention.py: multiplicative_attention_forward",
-    cases=_queries_and_keys,
-    outputs=("scores",),
-    gradients=("dquery", "dkeys"),
+    minutes=10,
+    reference=_step_forward,
+    solution="minillm/ops/lstm.py: _cell",
+    cases=_steps,
+    outputs=("c", "h"),
+    imports=SIGMOID,
     hints={
-        "scores": (
-            "The score of query t and key j is the sum over d of query[b, t, d] keys[b, j, d].",
-            "A product of matrices for each b: (T, D) (D, S).  keys.transpose(0, 2, 1) is "
-            "(B, D, S).",
+        "c": (
+            "The cell is the old one times the forget gate f, plus the input gate i times g.",
+            "The gates stand in the order i, f, g, o.  g is a tanh of its pre-activation, the "
+            "others are sigmoids.  c = f * c_prev + i * g.",
         ),
-        "dquery": (
-            "Query t is compared with every key j, with the slope keys[b, j].  Uses add up.",
-            "dquery must be (B, T, D): multiply dscores (B, T, S) by keys (B, S, D).",
-        ),
-        "dkeys": (
-            "Key j is compared with every query t, with the slope query[b, t].  Uses add up.",
-            "dkeys must be (B, S, D): multiply dscores, transposed to (B, S, T), by query.",
+        "h": (
+            "The state shows the cell through a tanh, and the output gate o scales it.",
+            "h = o * np.tanh(c), with the new c.",
         ),
     },
 )
-def dot_scores(query, keys):
-    """Score each query with each key of its row by their dot product.
+def lstm_step(x, h_prev, c_prev, W_x, W_h, b):
+    """Compute one step of an LSTM, with the gates in the order i, f, g, o.
 
-    query (B, T, D), keys (B, S, D) -> scores (B, T, S).  ``backward(dscores)`` -> dquery, dkeys.
+    x (B, I), h_prev and c_prev (B, H), W_x (I, 4H), W_h (H, 4H), b (4H,) -> c, h (B, H).
     """
-    scores = ...
-
-    def backward(dscores):
-        dquery = ...
-        dkeys = ...
-        return dquery, dkeys
-
-    return scores, backward
+    a = x @ W_x + h_prev @ W_h + b  # (B, 4H)
+    i, f, g, o = np.split(a, 4, axis=1)  # not gates yet
+    c = ...
+    h = ...
+    return c, h
 
 
-def _masked_softmax(scores, lengths):
-    allowed = length_mask(lengths, scores.shape[-1])[:, None]
-    weights, _ = softmax_of_allowed(scores, allowed)
-    return weights, lambda dweights: np.where(allowed, softmax_backward(dweights, weights), 0)
+def _cell(a, c_prev):
+    """The package's cell: with W_x = 1 and no recurrence, x is the pre-activation."""
+    B, H = c_prev.shape
+    zeros = np.zeros((H, 4 * H))
+    (_, h, c), op_backward = ops.lstm(
+        a[:, None], np.zeros((B, H)), c_prev, np.eye(4 * H), zeros, np.zeros(4 * H)
+    )
+
+    def backward(dh, dc):
+        da, _, dc_prev, *_ = op_backward(None, dh, dc)
+        return da[:, 0], dc_prev
+
+    return (h, c), backward
 
 
-def _scores(rng):
-    yield "", (rng.standard_normal((2, 3, 4)), np.array([4, 4]))
-    yield "lengths", (rng.standard_normal((3, 2, 5)), np.array([5, 1, 3]))
-    yield "large scores", (rng.standard_normal((2, 2, 3)) + 1000, np.array([3, 2]))
+def _cells(rng):
+    yield "", draw(rng, (2, 8), (2, 2))
+    yield "", draw(rng, (3, 12), (3, 3))
 
 
-@exercise(
-    "the softmax over the keys that are not padding",
-    level=2,
-    minutes=15,
-    reference=_masked_softmax,
-    solution="minillm/ops/softmax.py: masked_softmax",
-    cases=_scores,
-    outputs=("weights",),
-    gradients=("dscores",),
-    hints={
-        "weights": (
-            "The weights of a row add up to 1 over the real keys.  Is the sum below the fraction "
-            "over these alone?",
-            "Set the scores of the padding to -np.inf before the softmax, with np.where.",
-        ),
-        "large scores": (
-            "exp(1000) is infinite.  A number that is added to all scores of a row cancels.",
-            "Subtract the maximum of each row before exp.",
-        ),
-        "dscores": (
-            "A score has an effect on all weights of its row: the sum below the fraction has it.",
-            "weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True))",
-        ),
-    },
-)
-def masked_softmax(scores, lengths):
-    """Compute the softmax over the first lengths[b] keys; all other weights are zero.
-
-    scores (B, T, S), lengths (B,), at least 1 -> weights (B, T, S).
-    ``backward(dweights)`` -> dscores.
-    """
-    allowed = (np.arange(scores.shape[-1]) < lengths[:, None])[:, None]  # (B, 1, S)
-    weights = ...
-
-    def backward(dweights):
-        dscores = ...
-        return dscores
-
-    return weights, backward
+GATE_HINTS = {
+    "i": (
+        "c = f c_prev + i g, so di = dc g.  Then i is a sigmoid of its pre-activation.",
+        "The slope of a sigmoid is i (1 - i): the part of i is dc * g * i * (1 - i).",
+    ),
+    "f": (
+        "c = f c_prev + i g, so df = dc c_prev.  Then f is a sigmoid of its pre-activation.",
+        "The slope of a sigmoid is f (1 - f): the part of f is dc * c_prev * f * (1 - f).",
+    ),
+    "g": (
+        "c = f c_prev + i g, so dg = dc i.  Then g is a tanh of its pre-activation, no sigmoid.",
+        "The slope of tanh, by its output, is 1 - g**2: the part of g is dc * i * (1 - g**2).",
+    ),
+    "o": (
+        "h = o tanh(c), so do = dh tanh(c), not dh c.  Then o is a sigmoid.",
+        "The slope of a sigmoid is o (1 - o): the part of o is dh * tanh_c * o * (1 - o).",
+    ),
+}
 
 
-def _only_context(op):
-    """Leave the weights out of an attention's outputs."""
-
-    def attention(*args):
-        (context, _), backward = op(*args)
-        return context, backward
-
-    return attention
-
-
-def _attention_inputs(rng):
-    for B, T, S, D, E in ((1, 1, 3, 2, 2), (2, 3, 4, 2, 5)):
-        yield "", draw(rng, (B, T, D), (B, S, D), (B, S, E))
-
-
-_SOFTMAX_FIRST = "If dquery and dkeys are both wrong, look at dscores first: "
-_SCORES_FIRST = (
-    "If all but dvalues are wrong, look at dscores first: the softmax subtracts a mean.  "
+SIDE_BY_SIDE = (
+    "da has the shape of a, (B, 4H): the parts of i, f, g and o stand side by side.",
+    "np.concatenate([...], axis=1): without the axis, they stand one below the other.",
 )
 
 
 @exercise(
-    "dot attention, forward and backward",
-    level=3,
-    minutes=30,
-    reference=_only_context(ops.multiplicative_attention),
-    solution="minillm/ops/attention.py: attend_backward",
-    cases=_attention_inputs,
-    outputs=("context",),
-    gradients=("dquery", "dkeys", "dvalues"),
-    hints={
-        "context": (
-            "Scores of all queries with all keys, a softmax over the keys, the weighted mean of "
-            "the values.",
-            "query @ keys.transpose(0, 2, 1); the softmax over the last axis; weights @ values.",
-        ),
-        "dvalues": (
-            "Value j is in the mean of every query t, with the slope weights[b, t, j].",
-            "dvalues must be (B, S, E): weights, transposed to (B, S, T), times dcontext.",
-        ),
-        "dquery": (
-            _SOFTMAX_FIRST
-            + "the backward pass of the softmax subtracts a mean.  Then query t gets a "
-            "part from each key.",
-            "dscores = weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True)); "
-            "dquery = dscores @ keys.",
-        ),
-        "dkeys": (
-            _SOFTMAX_FIRST
-            + "the backward pass of the softmax subtracts a mean.  Then key j gets a "
-            "part from each query.",
-            "dscores = weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True)); "
-            "dkeys = dscores.transpose(0, 2, 1) @ query.",
-        ),
-    },
-)
-def dot_attention(query, keys, values):
-    """Compute the context of each query: the mean of the values by the softmax of the scores.
-
-    query (B, T, D), keys (B, S, D), values (B, S, E) -> context (B, T, E).
-    ``backward(dcontext)`` -> dquery, dkeys, dvalues.
-    """
-    scores = ...
-    exp = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    weights = ...
-    context = ...
-
-    def backward(dcontext):
-        # context = weights values
-        dweights = ...
-        dvalues = ...
-        # weights = softmax(scores)
-        dscores = ...
-        # scores = query keys^T
-        dquery = ...
-        dkeys = ...
-        return dquery, dkeys, dvalues
-
-    return context, backward
-
-
-def _additive_inputs(rng):
-    for B, T, S, D, C, E, A in ((1, 1, 2, 2, 3, 2, 2), (2, 3, 4, 2, 3, 5, 6)):
-        yield "", draw(rng, (B, T, D), (B, S, C), (B, S, E), (D, A), (C, A), A)
-
-
-@exercise(
-    "the backward pass of additive attention",
-    level=3,
-    minutes=45,
-    reference=_only_context(ops.additive_attention),
-    solution="minillm/ops/additive_attention.py: additive_attention_backward",
-    cases=_additive_inputs,
-    outputs=("context",),
-    gradients=("dquery", "dkeys", "dvalues", "dW_q", "dW_k", "dv"),
-    hints={
-        "dvalues": (
-            "Value j is in the mean of every query t, with the slope weights[b, t, j].",
-            "dvalues must be (B, S, E): weights, transposed to (B, S, T), times dcontext.",
-        ),
-        "dv": (
-            "v is used in every pair of a query and a key, in each row, with the slope hidden.",
-            "Sum dscores[..., None] * hidden over the axes 0, 1 and 2.",
-        ),
-        "dquery": (
-            _SCORES_FIRST + "query W_q has one row for each t, which is used in the pairs of all "
-            "keys: over which axis of dz do the uses add up?",
-            "dscores = weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True)); "
-            "dq = dz.sum(axis=2), since axis 2 of (B, T, S, A) counts the keys; dquery = dq W_q^T.",
-        ),
-        "dW_q": (
-            "query W_q is a linear layer.  Its dW is the sum of query^T dq over the rows and the "
-            "queries, and dq is dz with the uses of all keys added up.",
-            'dq = dz.sum(axis=2); dW_q = np.einsum("btd,bta->da", query, dq).',
-        ),
-        "dkeys": (
-            "keys W_k has one row for each key, which is used in the pairs of all queries: "
-            "over which axis of dz do the uses add up?",
-            "dk = dz.sum(axis=1), since axis 1 of (B, T, S, A) counts the queries; "
-            "dkeys = dk W_k^T.",
-        ),
-        "dW_k": (
-            "keys W_k is a linear layer.  Its dW is the sum of keys^T dk over the rows and the "
-            "keys, and dk is dz with the uses of all queries added up.",
-            'dk = dz.sum(axis=1); dW_k = np.einsum("bsc,bsa->ca", keys, dk).',
-        ),
-    },
-)
-def additive_attention(query, keys, values, W_q, W_k, v):
-    """Compute attention with the score v . tanh(query W_q + key W_k).
-
-    query (B, T, D), keys (B, S, C), values (B, S, E), W_q (D, A), W_k (C, A), v (A,)
-    -> context (B, T, E).  ``backward(dcontext)`` -> dquery, dkeys, dvalues, dW_q, dW_k, dv.
-    """
-    q, k = query @ W_q, keys @ W_k  # (B, T, A), (B, S, A)
-    hidden = np.tanh(q[:, :, None] + k[:, None])  # (B, T, S, A)
-    scores = hidden @ v  # (B, T, S)
-    exp = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    weights = exp / exp.sum(axis=-1, keepdims=True)
-
-    def backward(dcontext):
-        # context = weights values
-        dweights = dcontext @ values.transpose(0, 2, 1)
-        dvalues = ...
-        # weights = softmax(scores)
-        dscores = ...
-        # scores = hidden v
-        dv = ...
-        # hidden = tanh(z), z = q + k for each pair
-        dz = ...
-        # q = query W_q, k = keys W_k
-        dq = ...
-        dk = ...
-        dquery = ...
-        dW_q = ...
-        dkeys = ...
-        dW_k = ...
-        return dquery, dkeys, dvalues, dW_q, dW_k, dv
-
-    return weights @ values, backward
-
-
-def _greedy(step, state, bos, eos, limit):
-    ids, last = [], bos
-    while len(ids) < limit:
-        logits, state = step(last, state)
-        last = int(np.argmax(logits))
-        if last == eos:
-            break
-        ids.append(last)
-    return ids
-
-
-def _decoders(rng):
-    """Draw models whose state counts their steps: they end at a step, or never."""
-
-    def decoder(table):
-        def step(token, state):
-            state = state + 1
-            return table[state % len(table), token], state
-
-        return step
-
-    eos, bos = 4, 5
-    for end, label in ((5, ""), (3, ""), (0, "an empty output"), (None, "the limit")):
-        table = rng.standard_normal((7, 6, 6))
-        table[..., [eos, bos]] = -9.0
-        if end is not None:
-            table[1 + end, :, eos] = 9.0
-        yield label, (decoder(table), 0, bos, eos, 6)
-
-
-@exercise(
-    "greedy search",
-    level=1,
-    minutes=15,
-    reference=_greedy,
-    solution="minillm/exercises/chapter07.py: _greedy",
-    cases=_decoders,
-    outputs=("ids",),
-    hints={
-        "ids": (
-            "Each step reads the token before and the state before, and gives both for the next "
-            "step.  The first token read is BOS.",
-            "logits, state = step(last, state); then last = int(np.argmax(logits)).  Stop at EOS.",
-        ),
-        "an empty output": (
-            "EOS ends the output and is not part of it, even if it is the first token.",
-            "Stop before appending, if last is eos.",
-        ),
-        "the limit": (
-            "A model may never predict EOS.  The output has at most `limit` tokens.",
-            "for _ in range(limit)",
-        ),
-    },
-)
-def greedy(step, state, bos, eos, limit):
-    """Write the most probable token at each step, until EOS or until there are ``limit`` tokens.
-
-    ``step(id, state)`` reads one token and returns logits (V,) for the next token, and the state
-    after it.  BOS is read first.  Return the list of ids, without EOS.
-    """
-    ids, last = [], bos
-    for _ in range(limit):
-        logits, state = ...
-        last = ...
-        ended = ...
-        if ended:
-            break
-        ids.append(last)
-    return ids
-
-
-def _beam_step(totals, logits, beam):
-    sums = totals[:, None] + log_softmax(logits)  # (K, V)
-    best = np.argsort(-sums, axis=None)[:beam]
-    parents, ids = np.divmod(best, logits.shape[1])
-    return parents, ids, sums[parents, ids]
-
-
-def _hypotheses(rng):
-    yield "one hypothesis", (np.zeros(1), log_softmax(rng.standard_normal((1, 6))), 3)
-    for label in ("log probabilities", "", ""):
-        for K, V, beam in ((3, 6, 3), (4, 5, 4), (1, 5, 3)):
-            totals = np.sort(-2 * rng.random(K))[::-1].copy()
-            logits = 2 * rng.standard_normal((K, V)) + 3 * rng.standard_normal((K, 1))
-            yield label, (totals, log_softmax(logits) if label else logits, beam)
-
-
-@exercise(
-    "one step of beam search",
+    "the backward pass of an LSTM cell",
     level=2,
     minutes=25,
-    reference=_beam_step,
-    solution="minillm/decoding/beam.py: _extend",
-    cases=_hypotheses,
-    outputs=("parents", "ids", "new_totals"),
+    reference=_cell,
+    solution="minillm/ops/lstm.py: lstm_backward",
+    cases=_cells,
+    imports=SIGMOID,
+    outputs=("h", "c"),
+    gradients=("da", "dc_prev"),
+    gates="ifgo",
+    gated=("da",),
     hints={
-        "one hypothesis:ids": (
-            "There is one hypothesis, and its logits are log probabilities already.  The best "
-            "extension comes first.  An index of the flattened array (K V) is parent times V plus "
-            "id.",
-            "np.argsort sorts upwards: np.argsort(-sums, axis=None)[:beam], then "
-            "parents, ids = np.divmod(best, V).",
+        "dc_prev": (
+            "Two paths lead from L to c: the gradient dc of the step after, and h = o tanh(c).",
+            "dc = dc + dh * o * (1 - tanh_c**2) first; then c = f c_prev + i g gives "
+            "dc_prev = dc * f.",
         ),
-        "log probabilities:parents": (
-            "The logits are log probabilities already.  All K V extensions compete with each "
-            "other, by the log probability of the whole hypothesis: the parent's total plus the "
-            "token's log probability.",
-            "sums is totals[:, None] + log probabilities, (K, V).  np.argsort(-sums, axis=None) "
-            "orders all of them, not those of each row.",
+        "da": (
+            "Is the gradient of c complete?  h = o tanh(c) adds a second part to dc.",
+            "dc = dc + dh * o * (1 - tanh_c**2): the slope of tanh(c) is made of tanh_c, not of c. "
+            "da has the parts of i, f, g, o side by side, each a gradient times a slope.",
         ),
-        "log probabilities:new_totals": (
-            "The new total of a hypothesis is that of its parent plus the log probability of its "
-            "new token.  Each row of logits holds log probabilities already, and normalising it "
-            "again changes nothing.",
-            "sums[parents, ids].  The log of the sum of exp(logits) is one number for each row.",
+        "da:only": (
+            "dc_prev is right, so dc is complete.  A gate's gradient is not yet the gradient of "
+            "its pre-activation: each is multiplied by a slope.",
+            "A sigmoid s has the slope s (1 - s), and the tanh g has 1 - g**2: the part of i is "
+            "di * i * (1 - i).",
         ),
-        "parents": (
-            "Logits are not log probabilities: each row must be normalised first.",
-            "sums = totals[:, None] + log_p with log_p = logits - log of the sum of exp(logits) of "
-            "each row: np.log(np.exp(logits).sum(axis=1, keepdims=True)).",
+        "da:shape": SIDE_BY_SIDE,
+        **{f"da:{gate}": hints for gate, hints in GATE_HINTS.items()},
+    },
+)
+def lstm_cell(a, c_prev):
+    """Compute an LSTM's cell from the pre-activations a of its gates, i, f, g, o.
+
+    a (B, 4H), c_prev (B, H) -> h, c (B, H).  ``backward(dh, dc)`` -> da, dc_prev.
+    """
+    i, f, g, o = np.split(a, 4, axis=1)
+    i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
+    c = f * c_prev + i * g
+    tanh_c = np.tanh(c)
+    h = o * tanh_c
+
+    def backward(dh, dc):
+        dh = np.zeros_like(h) if dh is None else dh  # None means zero
+        dc = np.zeros_like(c) if dc is None else dc
+        dc = ...
+        di, df, dg, do = ...
+        dc_prev = ...
+        da = ...
+        return da, dc_prev
+
+    return (h, c), backward
+
+
+# --- the whole LSTM -----------------------------------------------------------------
+
+
+def _lstm(x, h0, c0, W_x, W_h, b):
+    (hs, _, _), op_backward = ops.lstm(x, h0, c0, W_x, W_h, b)
+    return hs, lambda dhs: op_backward(dhs)
+
+
+def _sequences(rng):
+    for B, T, I, H in ((2, 1, 3, 2), (2, 2, 3, 2), (3, 4, 2, 3)):
+        yield "", draw(rng, (B, T, I), (B, H), (B, H), (I, 4 * H), (H, 4 * H), 4 * H)
+
+
+EARLIER = (
+    "The last step is right, the earlier ones are not: something is not carried from step t to "
+    "t - 1.",
+    "Two things are carried.  h_prev is used in a = x W_x + h_prev W_h + b: dh = da @ W_h.T.  "
+    "c_prev is used in c = f c_prev + i g: dc = dc * f.  Each arrives at step t - 1, where dhs[:, "
+    "t - 1] and the part through h are added.",
+)
+LSTM_HINTS = {
+    "dx": (
+        "x[:, t] is used in the pre-activations of step t only.",
+        "a = x W_x + ..., so dx[:, t] = da @ W_x.T.",
+    ),
+    "dx:shape": SIDE_BY_SIDE,
+    "dx:earlier": EARLIER,
+    "dh0": (
+        "h0 is the h_prev of step 0, and h_prev is used in a = x W_x + h_prev W_h + b.",
+        "dh = da @ W_h.T at the end of each step.  After the loop, dh is dh0.",
+    ),
+    "dc0": (
+        "c0 is the c_prev of step 0, and c_prev is used in c = f c_prev + i g.",
+        "dc = dc * f at the end of each step.  After the loop, dc is dc0.",
+    ),
+    "dW_x": (
+        "dW_x is made of x and da.  Is da complete: has dc its part through h = o tanh(c)?",
+        "dc = dc + dh * o * (1 - tanh_c**2).  Uses add up: dW_x += x[:, t].T @ da at each step.",
+    ),
+    "dW_x:only": (
+        "All else is right, so da is.  One W_x has T uses.",
+        "dW_x += x[:, t].T @ da at each step, with +=.",
+    ),
+    "dW_h": (
+        "W_h multiplies the state before the step, not the one after it.  Uses add up.",
+        "dW_h += h_prev.T @ da at each step, with h_prev = h0 at step 0.",
+    ),
+    "db": (
+        "b is used in each row of each step, and uses add up.",
+        "db += da.sum(axis=0) at each step.",
+    ),
+    **{
+        f"{name}:{gate}": hints
+        for name in ("dW_x", "dW_h", "db")
+        for gate, hints in GATE_HINTS.items()
+    },
+}
+
+
+@exercise(
+    "a whole LSTM, backward through time",
+    level=3,
+    minutes=45,
+    reference=_lstm,
+    solution="minillm/ops/lstm.py: lstm_backward",
+    cases=_sequences,
+    imports=SIGMOID,
+    outputs=("hs",),
+    gradients=("dx", "dh0", "dc0", "dW_x", "dW_h", "db"),
+    gates="ifgo",
+    gated=("dW_x", "dW_h", "db"),
+    time={"dx": 1},
+    hints=LSTM_HINTS,
+)
+def lstm(x, h0, c0, W_x, W_h, b):
+    """Run an LSTM over a whole sequence, with the gates in the order i, f, g, o.
+
+    x (B, T, I), h0 and c0 (B, H), W_x (I, 4H), W_h (H, 4H), b (4H,) -> hs (B, T, H).
+    ``backward(dhs)`` -> dx, dh0, dc0, dW_x, dW_h, db.
+    """
+    h, c, hs, kept = h0, c0, [], []
+    for t in range(x.shape[1]):
+        h_prev, c_prev = h, c
+        i, f, g, o = np.split(x[:, t] @ W_x + h_prev @ W_h + b, 4, axis=1)
+        i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
+        c = f * c_prev + i * g
+        h = o * np.tanh(c)
+        hs.append(h)
+        kept.append((h_prev, c_prev, i, f, g, o, np.tanh(c)))
+
+    def backward(dhs):
+        dx, dW_x, dW_h, db = (np.zeros_like(array) for array in (x, W_x, W_h, b))
+        dh, dc = np.zeros_like(h0), np.zeros_like(c0)  # from the step after
+        for t in reversed(range(x.shape[1])):
+            h_prev, c_prev, i, f, g, o, tanh_c = kept[t]
+            dh = dh + dhs[:, t]
+            # all that reaches c_t
+            dc = ...
+            di, df, dg, do = ...
+            da = ...
+            dx[:, t] = ...
+            dW_x += ...
+            dW_h += ...
+            db += ...
+            # what reaches h_{t-1} and c_{t-1} through this step
+            dh = ...
+            dc = ...
+        return dx, dh, dc, dW_x, dW_h, db
+
+    return np.stack(hs, axis=1), backward
+
+
+# --- rows that end early ----------------------------------------------------------
+
+
+def _lstm_with_lengths(x, h0, c0, W_x, W_h, b, lengths):
+    (_, h, _), op_backward = ops.lstm(x, h0, c0, W_x, W_h, b, lengths)
+    return h, lambda dh: op_backward(None, dh)
+
+
+def _rows_of_lengths(rng):
+    for label, lengths in (("equal lengths", [3, 3]), ("lengths", [3, 1, 0, 2])):
+        B, T, I, H = len(lengths), 3, 2, 2
+        arrays = draw(rng, (B, T, I), (B, H), (B, H), (I, 4 * H), (H, 4 * H), 4 * H)
+        yield label, (*arrays, np.array(lengths))
+
+
+@exercise(
+    "an LSTM whose rows end early",
+    level=3,
+    minutes=30,
+    reference=_lstm_with_lengths,
+    solution="minillm/ops/lstm.py: lstm_backward",
+    cases=_rows_of_lengths,
+    imports=SIGMOID,
+    outputs=("h",),
+    gradients=("dx", "dh0", "dc0", "dW_x", "dW_h", "db"),
+    hints={
+        "lengths": (
+            "A row that has ended copies its state: h and c do not change there, and a has no "
+            "influence.",
+            "Forward: np.where(running, h_new, h).  Backward: da is 0 where the row has ended, and "
+            "dh and dc stay as they are there.",
         ),
-        "ids": (
-            "An index of the flattened array (K V) is parent times V plus id.",
-            "parents, ids = np.divmod(best, V)",
+        "equal lengths": (
+            "Where all rows run, this is the LSTM without lengths.",
+            "da_t @ W_h.T and dc_t * f are what is carried where the row runs.",
         ),
-        "new_totals": (
-            "The new total of a hypothesis is that of its parent plus the log probability of its "
-            "new token.",
-            "sums[parents, ids]",
+    },
+    name="lstm-lengths",
+)
+def lstm_lengths(x, h0, c0, W_x, W_h, b, lengths):
+    """Run an LSTM over rows of unequal lengths.
+
+    x (B, T, I), h0 and c0 (B, H), W_x (I, 4H), W_h (H, 4H), b (4H,), lengths (B,) whole numbers
+    -> h (B, H) of each row after its own last step.
+    ``backward(dh)`` -> dx, dh0, dc0, dW_x, dW_h, db.
+    """
+    h, c, kept = h0, c0, []
+    for t in range(x.shape[1]):
+        running = (t < lengths)[:, None]  # (B, 1): True where the row has a step t
+        h_prev, c_prev = h, c
+        i, f, g, o = np.split(x[:, t] @ W_x + h_prev @ W_h + b, 4, axis=1)
+        i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
+        c_new = f * c_prev + i * g
+        h_new = o * np.tanh(c_new)
+        kept.append((running, h_prev, c_prev, i, f, g, o, np.tanh(c_new)))
+        h = ...
+        c = ...
+
+    def backward(dh):
+        dx, dW_x, dW_h, db = (np.zeros_like(array) for array in (x, W_x, W_h, b))
+        dc = np.zeros_like(c0)
+        for t in reversed(range(x.shape[1])):
+            running, h_prev, c_prev, i, f, g, o, tanh_c = kept[t]
+            dc_t = dc + dh * o * (1 - tanh_c**2)
+            di, df, dg, do = dc_t * g, dc_t * c_prev, dc_t * i, dh * tanh_c
+            parts = [di * i * (1 - i), df * f * (1 - f), dg * (1 - g**2), do * o * (1 - o)]
+            da_t = np.concatenate(parts, axis=1)
+            da = ...
+            dx[:, t] = da @ W_x.T
+            dW_x += x[:, t].T @ da
+            dW_h += h_prev.T @ da
+            db += da.sum(axis=0)
+            dh = ...
+            dc = ...
+        return dx, dh, dc, dW_x, dW_h, db
+
+    return h, backward
+
+
+# --- the GRU ----------------------------------------------------------------------
+
+
+def _gru_step(x, h_prev, W_x, W_h, b_x, b_h):
+    return ops.gru(x[:, None], h_prev, W_x, W_h, b_x, b_h)[0][1]
+
+
+def _gru_steps(rng):
+    for B, I, H in ((2, 3, 2), (3, 2, 4)):
+        yield "", draw(rng, (B, I), (B, H), (I, 3 * H), (H, 3 * H), 3 * H, 3 * H)
+
+
+@exercise(
+    "one step of a GRU, forward",
+    level=1,
+    minutes=10,
+    reference=_gru_step,
+    solution="minillm/ops/gru.py: _cell",
+    cases=_gru_steps,
+    imports=SIGMOID,
+    outputs=("h",),
+    hints={
+        "h": (
+            "z keeps the old state, 1 - z takes the candidate n.  The reset r scales h_n, the "
+            "product of the old state with its weights, bias included.",
+            "n = np.tanh(x_n + r * h_n) and h = (1 - z) * n + z * h_prev.",
         ),
     },
 )
-def beam_step(totals, logits, beam):
-    """Choose the ``beam`` most probable extensions of K hypotheses, the best first.
+def gru_step(x, h_prev, W_x, W_h, b_x, b_h):
+    """Compute one step of a GRU, with the gates in the order r, z, n.
 
-    totals (K,): the log probability of each hypothesis; logits (K, V) for its next token.
-    Return parents, ids, new_totals, (beam,) each: which hypothesis is continued, by which token,
-    and the log probability of the result.
+    x (B, I), h_prev (B, H), W_x (I, 3H), W_h (H, 3H), b_x and b_h (3H,) -> h (B, H).
     """
-    K, V = logits.shape
-    sums = ...
-    best = ...
-    parents, ids = ...
-    new_totals = ...
-    return parents, ids, new_totals
+    x_r, x_z, x_n = np.split(x @ W_x + b_x, 3, axis=1)
+    h_r, h_z, h_n = np.split(h_prev @ W_h + b_h, 3, axis=1)
+    r = ...
+    z = ...
+    n = ...
+    h = ...
+    return h
+
+
+def _gru(x, h0, W_x, W_h, b_x, b_h):
+    (hs, _), op_backward = ops.gru(x, h0, W_x, W_h, b_x, b_h)
+    return hs, lambda dhs: op_backward(dhs)
+
+
+def _gru_sequences(rng):
+    for B, T, I, H in ((2, 1, 3, 2), (2, 2, 3, 2), (3, 4, 2, 3)):
+        yield "", draw(rng, (B, T, I), (B, H), (I, 3 * H), (H, 3 * H), 3 * H, 3 * H)
+
+
+GRU_GATES = {
+    "r": (
+        "n = tanh(x_n + r h_n), so dr = da_n h_n.  Then r is a sigmoid.",
+        "da_r = dr * r * (1 - r), with da_n = dn * (1 - n**2), not dn, inside dr.",
+    ),
+    "z": (
+        "h = (1 - z) n + z h_prev: z occurs twice, once with a minus.  Uses add up.",
+        "dz = dh * (h_prev - n); then the sigmoid: da_z = dz * z * (1 - z).",
+    ),
+    "n": (
+        "dn = dh (1 - z), and n is a tanh.  By h, the candidate's part is scaled by r as well.",
+        "da_n = dn * (1 - n**2).  In a_x its part is da_n, in a_h it is da_n * r.",
+    ),
+}
+
+
+@exercise(
+    "a whole GRU, backward through time",
+    level=3,
+    minutes=40,
+    reference=_gru,
+    solution="minillm/ops/gru.py: gru_backward",
+    cases=_gru_sequences,
+    imports=SIGMOID,
+    outputs=("hs",),
+    gradients=("dx", "dh0", "dW_x", "dW_h", "db_x", "db_h"),
+    gates="rzn",
+    gated=("dW_x", "dW_h", "db_x", "db_h"),
+    time={"dx": 1},
+    hints={
+        "dx": (
+            "x[:, t] is used in a_x of step t only.",
+            "dx[:, t] = da_x @ W_x.T.",
+        ),
+        "dx:earlier": (
+            "The last step is right, the earlier ones are not: the state h_prev has two uses.",
+            "h_prev is used in h = (1 - z) n + z h_prev and in a_h = h_prev W_h + b_h: "
+            "dh = dh * z + da_h @ W_h.T.",
+        ),
+        "dh0": (
+            "h_prev has two uses in a step: directly, scaled by z, and through W_h.  Uses add up.",
+            "dh = dh * z + da_h @ W_h.T; after the loop, dh is dh0.",
+        ),
+        "dW_x": ("One W_x, T uses: uses add up.", "dW_x += x[:, t].T @ da_x at each step."),
+        "dW_h": (
+            "W_h multiplies h_prev, and its products are a_h, not a_x.",
+            "dW_h += h_prev.T @ da_h at each step.",
+        ),
+        "db_x": ("b_x is added in each row and step.", "db_x += da_x.sum(axis=0)."),
+        "db_h": ("b_h is a part of a_h, not of a_x.", "db_h += da_h.sum(axis=0)."),
+        **{
+            f"{name}:{gate}": hints
+            for name in ("dW_x", "dW_h", "db_x", "db_h")
+            for gate, hints in GRU_GATES.items()
+        },
+    },
+)
+def gru(x, h0, W_x, W_h, b_x, b_h):
+    """Run a GRU over a whole sequence, with the gates in the order r, z, n.
+
+    x (B, T, I), h0 (B, H), W_x (I, 3H), W_h (H, 3H), b_x and b_h (3H,) -> hs (B, T, H).
+    ``backward(dhs)`` -> dx, dh0, dW_x, dW_h, db_x, db_h.
+    """
+    h, hs, kept = h0, [], []
+    for t in range(x.shape[1]):
+        h_prev = h
+        x_r, x_z, x_n = np.split(x[:, t] @ W_x + b_x, 3, axis=1)
+        h_r, h_z, h_n = np.split(h_prev @ W_h + b_h, 3, axis=1)
+        r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
+        n = np.tanh(x_n + r * h_n)
+        h = (1 - z) * n + z * h_prev
+        hs.append(h)
+        kept.append((h_prev, r, z, n, h_n))
+
+    def backward(dhs):
+        gradients = (np.zeros_like(array) for array in (x, W_x, W_h, b_x, b_h))
+        dx, dW_x, dW_h, db_x, db_h = gradients
+        dh = np.zeros_like(h0)  # from the step after
+        for t in reversed(range(x.shape[1])):
+            h_prev, r, z, n, h_n = kept[t]
+            dh = dh + dhs[:, t]
+            da_n = ...
+            da_r = ...
+            da_z = ...
+            da_x = np.concatenate([da_r, da_z, da_n], axis=1)
+            da_h = ...
+            dx[:, t] = da_x @ W_x.T
+            dW_x += x[:, t].T @ da_x
+            dW_h += h_prev.T @ da_h
+            db_x += da_x.sum(axis=0)
+            db_h += da_h.sum(axis=0)
+            dh = ...
+        return dx, dh, dW_x, dW_h, db_x, db_h
+
+    return np.stack(hs, axis=1), backward
 
 
 # --- transfer: the answer stands nowhere in the text ----------------------------------
 
 
-def _beam_search(step, state, bos, eos, limit, beam):
-    kept = [(0.0, [], state, bos)]
-    for _ in range(limit):
-        candidates = []
-        for total, ids, state, last in kept:
-            if last == eos:
-                candidates.append((total, ids, state, last))
-                continue
-            log_p, after = step(last, state)
-            candidates += [(total + log_p[k], [*ids, k], after, k) for k in range(len(log_p))]
-        kept = sorted(candidates, key=lambda candidate: -candidate[0])[:beam]
-    total, ids, _, last = kept[0]
-    return (ids[:-1] if last == eos else ids), total
+def _coupled_cell(a, c_prev, p):
+    a_f, a_g, a_o = np.split(a, 3, axis=1)
+    f, g = sigmoid(a_f), np.tanh(a_g)
+    c = f * c_prev + (1 - f) * g
+    o, tanh_c = sigmoid(a_o + p * c), np.tanh(c)
+
+    def backward(dh, dc):
+        da_o = dh * tanh_c * o * (1 - o)
+        dc = dc + dh * o * (1 - tanh_c**2) + da_o * p
+        da_f = dc * (c_prev - g) * f * (1 - f)
+        da_g = dc * (1 - f) * (1 - g**2)
+        return np.concatenate([da_f, da_g, da_o], axis=1), dc * f, (da_o * c).sum(axis=0)
+
+    def given(dh, dc):
+        zeros = np.zeros_like(c)
+        return backward(zeros if dh is None else dh, zeros if dc is None else dc)
+
+    return (o * tanh_c, c), given
 
 
-def _branching(rng):
-    """Draw models whose next token depends on the last one and on the number of steps."""
-
-    def decoder(table):
-        def step(token, state):
-            return table[state % len(table), token], state + 1
-
-        return step
-
-    eos, bos = 3, 4
-    for label, beam, limit in (
-        ("a beam of 1", 1, 4),
-        ("a beam of 3", 3, 4),
-        ("a beam of 3", 4, 5),
-        ("an end that waits", 3, 6),
-    ):
-        found = False
-        while not found:  # until a greedy search finds a worse output
-            logits = 1.5 * rng.standard_normal((6, 5, 5))
-            logits[..., bos] = -9
-            logits[..., eos] = 1 if label == "an end that waits" else -9
-            case = decoder(log_softmax(logits)), 0, bos, eos, limit
-            found = beam == 1 or _beam_search(*case, beam) != _beam_search(*case, 1)
-        yield label, (*case, beam)
+def _coupled(rng):
+    for B, H in ((2, 2), (3, 4)):
+        yield "", draw(rng, (B, 3 * H), (B, H), H)
 
 
 @exercise(
-    "a whole beam search",
+    "a cell with a coupled gate and a peephole",
     level=3,
-    minutes=45,
-    reference=_beam_search,
-    solution="minillm/exercises/chapter07.py: _beam_search",
-    cases=_branching,
-    outputs=("ids", "total"),
+    minutes=40,
+    reference=_coupled_cell,
+    solution="minillm/exercises/chapter07.py: _coupled_cell",
+    cases=_coupled,
+    imports=SIGMOID,
+    outputs=("h", "c"),
+    gradients=("da", "dc_prev", "dp"),
     hints={
-        "a beam of 1": (
-            "With one hypothesis, this is greedy search, and total sums the log-probabilities.",
-            "Each hypothesis has its own total, ids, state and last token; step(last, state) gives "
-            "log_p and the state for all its extensions.",
+        "h": (
+            "What is not kept is replaced, in c; and the output gate sees the new cell through the "
+            "peephole, before its sigmoid.",
+            "c = f * c_prev + (1 - f) * g; o = sigmoid(a_o + p * c), with the new c; then "
+            "h = o * np.tanh(c).",
         ),
-        "a beam of 3": (
-            "All extensions of all hypotheses compete, by the total of the whole hypothesis.",
-            "Collect (total + log_p[k], ids + [k], state, k) for each hypothesis and token k, and "
-            "keep the ``beam`` largest totals.",
+        "dc_prev": (
+            "c has three uses: the next step, tanh(c), and the peephole.  Uses add up.",
+            "da_o = dh * tanh_c * o * (1 - o); dc = dc + dh * o * (1 - tanh_c**2) + da_o * p; then "
+            "dc_prev = dc * f.",
         ),
-        "an end that waits": (
-            "A hypothesis that ended with EOS is not extended, but it stays in the competition.",
-            "If its last token is EOS, it is a candidate as it is; EOS counts in the total, and is "
-            "not one of the ids that are returned.",
+        "dp": (
+            "p is used in every row, with the slope c, the new cell.",
+            "dp = (da_o * c).sum(axis=0).",
+        ),
+        "da": (
+            "Is dc complete?  c has three uses: the next step, tanh(c), and the peephole.",
+            "dc = dc + dh * o * (1 - tanh_c**2) + da_o * p, before the other gates.",
+        ),
+        "da:only": (
+            "dc_prev is right, so dc is complete.  f is used twice: it keeps the old cell, and "
+            "1 - f lets the proposal in.  Each gate has a slope of its own.",
+            "dc * (c_prev - g) * f * (1 - f), dc * (1 - f) * (1 - g**2) and "
+            "dh * tanh_c * o * (1 - o), side by side.",
         ),
     },
 )
-def beam_search(step, state, bos, eos, limit, beam):
-    """Find a probable output by a search that keeps the ``beam`` best hypotheses.
+def coupled_cell(a, c_prev, p):
+    """Compute c = f c_prev + (1 - f) g and h = o tanh(c), where o = sigmoid(a_o + p c) sees c.
 
-    ``step(id, state)`` reads one token, BOS first, and returns the log-probabilities (V,) of the
-    next one, and the state after it; it changes no state.  At each of ``limit`` steps, every
-    hypothesis that has not ended is extended by each of the V tokens; those that ended with EOS
-    stay as they are; of all of them, the ``beam`` most probable are kept -> ids of the best one, a
-    list without EOS, and its log-probability, with that of EOS if it ended.
+    a (B, 3H): the pre-activations of f, g and o, side by side; c_prev (B, H), p (H,) -> h, c.
+    ``backward(dh, dc)`` -> da, dc_prev, dp.
     """
-    # as many lines as you need
-    ids, total = ...
-    return ids, total
+    a_f, a_g, a_o = np.split(a, 3, axis=1)
+    f, g = sigmoid(a_f), np.tanh(a_g)
+    c = ...
+    o = ...
+    h = ...
+
+    def backward(dh, dc):
+        dh = np.zeros_like(h) if dh is None else dh  # None means zero
+        dc = np.zeros_like(c) if dc is None else dc
+        # as many lines as you need
+        da, dc_prev, dp = ...
+        return da, dc_prev, dp
+
+    return (h, c), backward
 
 
 # --- find the bug -------------------------------------------------------------------
 
 
-def _square_additive(rng):
-    for n in (3, 4):  # as many keys as queries, so that a wrong axis has the same shape
-        yield "", draw(rng, (n, 2), (n, 2), (n, n), 2)
-
-
 @find_the_bug(
-    "find the bug: additive attention",
+    "find the bug: an LSTM",
     level=3,
     minutes=25,
-    cases=_square_additive,
-    outputs=("context",),
-    gradients=("dq", "dk", "dvalues", "dv"),
+    cases=lambda rng: list(_sequences(rng))[1:],
+    imports=SIGMOID,
+    outputs=("hs",),
+    gradients=("dx", "dh0", "dc0", "dW_x", "dW_h", "db"),
     bugs=(
         Bug(
-            "axis", "dq = dz.sum(axis=1)", "dq = dz.sum(axis=0)", "Query t is used with every key."
-        ),
-        Bug(
             "path",
-            "weights * (dweights - (weights * dweights).sum(axis=1, keepdims=True))",
-            "weights * dweights",
-            "Each score acts on all weights of its row: the softmax divides by their sum.",
-        ),
-        Bug(
-            "factor",
-            "(1 - hidden**2)",
-            "(1 - hidden)",
-            "The slope of tanh, written with its output, is 1 - its square.",
-        ),
-        Bug(
-            "value",
-            'np.einsum("ts,tsa->a", dscores, hidden)',
-            'np.einsum("ts,tsa->a", dweights, hidden)',
-            "v is used in scores = hidden v: its upstream gradient is dscores.",
+            "dc = dc + dh * o * (1 - tanh_c**2)",
+            "dc = dh * o * (1 - tanh_c**2)",
+            "c_t has two uses: in h_t, and in the cell of the next step.",
         ),
         Bug(
             "order",
-            "weights.T @ dcontext",
-            "weights @ dcontext",
-            "Value s is in the context of every query t.",
+            "df, di, dg = dc * c_prev, dc * g, dc * i",
+            "df, di, dg = dc * g, dc * c_prev, dc * i",
+            "c = f c_prev + i g: each factor gets dc times the other factor of its product.",
         ),
+        Bug(
+            "value",
+            "dW_h += h_prev.T @ da",
+            "dW_h += (o * tanh_c).T @ da",
+            "W_h multiplies the state before the step.",
+        ),
+        Bug("factor", "dg * (1 - g**2)", "dg * g * (1 - g)", "g is a tanh, not a sigmoid."),
+        Bug(
+            "value",
+            "do = dh * tanh_c",
+            "do = dh * c_prev",
+            "h = o tanh(c): do has the factor tanh(c).",
+        ),
+        Bug("path", "dc * f\n", "np.zeros_like(dc)\n", "c_prev is used in c = f c_prev + i g."),
     ),
 )
-def find_additive_attention(q, k, values, v):
-    """Compute attention with the score v . tanh(q_t + k_s) of each query and key.
+def find_lstm(x, h0, c0, W_x, W_h, b):
+    """Run an LSTM over a whole sequence, with the gates in the order i, f, g, o.
 
-    q (T, A), k (S, A), values (S, E), v (A,) -> context (T, E).
-    ``backward(dcontext)`` -> dq, dk, dvalues, dv.
+    x (B, T, I), h0 and c0 (B, H), W_x (I, 4H), W_h (H, 4H), b (4H,) -> hs (B, T, H).
+    ``backward(dhs)`` -> dx, dh0, dc0, dW_x, dW_h, db.
     """
-    hidden = np.tanh(q[:, None] + k)  # (T, S, A)
-    scores = hidden @ v
-    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
-    weights = weights / weights.sum(axis=1, keepdims=True)
-    context = weights @ values
+    h, c, hs, kept = h0, c0, [], []
+    for t in range(x.shape[1]):
+        h_prev, c_prev = h, c
+        i, f, g, o = np.split(x[:, t] @ W_x + h_prev @ W_h + b, 4, axis=1)
+        i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
+        c = f * c_prev + i * g
+        h = o * np.tanh(c)
+        hs.append(h)
+        kept.append((h_prev, c_prev, i, f, g, o, np.tanh(c)))
 
-    def backward(dcontext):
-        dvalues = weights.T @ dcontext
-        dweights = dcontext @ values.T
-        dscores = weights * (dweights - (weights * dweights).sum(axis=1, keepdims=True))
-        dv = np.einsum("ts,tsa->a", dscores, hidden)
-        dz = dscores[..., None] * v * (1 - hidden**2)
-        dq = dz.sum(axis=1)
-        dk = dz.sum(axis=0)
-        return dq, dk, dvalues, dv
+    def backward(dhs):
+        dx, dW_x, dW_h, db = (np.zeros_like(array) for array in (x, W_x, W_h, b))
+        dh, dc = np.zeros_like(h0), np.zeros_like(c0)
+        for t in reversed(range(x.shape[1])):
+            h_prev, c_prev, i, f, g, o, tanh_c = kept[t]
+            dh = dh + dhs[:, t]
+            do = dh * tanh_c
+            dc = dc + dh * o * (1 - tanh_c**2)
+            df, di, dg = dc * c_prev, dc * g, dc * i
+            parts = [di * i * (1 - i), df * f * (1 - f), dg * (1 - g**2), do * o * (1 - o)]
+            da = np.concatenate(parts, axis=1)
+            dx[:, t] = da @ W_x.T
+            dW_x += x[:, t].T @ da
+            dW_h += h_prev.T @ da
+            db += da.sum(axis=0)
+            dh, dc = da @ W_h.T, dc * f
+        return dx, dh, dc, dW_x, dW_h, db
 
-    return context, backward
+    return np.stack(hs, axis=1), backward

@@ -1,413 +1,577 @@
-"""Exercises of chapter 9: GPT."""
+"""Exercises of chapter 9: attention, and the search for the best output."""
 
 import numpy as np
 
 from minillm import ops
-from minillm.decoding.sampling import next_probabilities
 from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
+from minillm.ops.padding import length_mask
+from minillm.ops.softmax import log_softmax, softmax_backward
+from minillm.ops.softmax import masked_softmax as softmax_of_allowed
 
 
-def _numbers(rng):
-    yield "", (2 * rng.standard_normal((3, 4)),)
+def _dot_scores(query, keys):
+    def backward(dscores):
+        return dscores @ keys, dscores.transpose(0, 2, 1) @ query
+
+    return query @ keys.transpose(0, 2, 1), backward
 
 
-@exercise(
-    "the slope of GELU",
-    level=2,
-    minutes=15,
-    reference=ops.gelu,
-    solution="minillm/ops/gelu.py: gelu_backward",
-    cases=_numbers,
-    gradients=("dx",),
-    hints={
-        "dx": (
-            "x stands in y twice, outside of the tanh and inside u: the product rule has two "
-            "terms.  The slope of tanh(u) is 1 - tanh(u)^2, times du/dx.",
-            "slope = scale (1 + 3 * 0.044715 x^2), and "
-            "dx = dy ((1 + t) / 2 + x (1 - t^2) slope / 2) with t = tanh(u).",
-        ),
-    },
-)
-def gelu(x):
-    """Compute y = x (1 + tanh(u)) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3), elementwise.
-
-    x of any shape -> y.  ``backward(dy)`` -> dx.
-    """
-    scale = np.sqrt(2 / np.pi)
-    t = np.tanh(scale * (x + 0.044715 * x**3))
-    y = x * (1 + t) / 2
-
-    def backward(dy):
-        # du/dx, the slope of u
-        slope = ...
-        dx = ...
-        return dx
-
-    return y, backward
-
-
-def _tied(ids, E):
-    x, embedding_backward = ops.embedding(ids, E)
-    y, linear_backward = ops.linear(x, np.ascontiguousarray(E.T))
-
-    def backward(dy):
-        dx, dE_transposed = linear_backward(dy)
-        return embedding_backward(dx) + dE_transposed.T
-
-    return y, backward
-
-
-def _ids(rng):
-    yield "", (np.array([1, 0, 4]), rng.standard_normal((5, 3)))
-    yield "", (np.array([2, 0, 2, 2]), rng.standard_normal((3, 4)))
+def _queries_and_keys(rng):
+    for B, T, S, D in ((1, 2, 3, 4), (3, 4, 2, 5)):
+        yield "", (rng.standard_normal((B, T, D)), rng.standard_normal((B, S, D)))
 
 
 @exercise(
-    "embeddings that are used twice",
-    level=2,
+    "the scores of dot attention, and their gradients",
+    level=1,
     minutes=15,
-    reference=_tied,
-    solution="minillm/models/gpt.py: GPT.forward",
-    cases=_ids,
-    gradients=("dE",),
+    reference=_dot_scores,
+    solution="minillm/ops/multiplicative_attention.py: multiplicative_attention_forward",
+    cases=_queries_and_keys,
+    outputs=("scores",),
+    gradients=("dquery", "dkeys"),
     hints={
-        "dE": (
-            "E has two uses: it is looked up, and it is the output layer.  Uses add up, and an id "
-            "that occurs twice is looked up twice.",
-            "From y = x E^T comes dy^T x.  From the lookup, each row of dx = dy E is added to what "
-            "the row of its id has already.",
+        "scores": (
+            "The score of query t and key j is the sum over d of query[b, t, d] keys[b, j, d].",
+            "A product of matrices for each b: (T, D) (D, S).  keys.transpose(0, 2, 1) is "
+            "(B, D, S).",
+        ),
+        "dquery": (
+            "Query t is compared with every key j, with the slope keys[b, j].  Uses add up.",
+            "dquery must be (B, T, D): multiply dscores (B, T, S) by keys (B, S, D).",
+        ),
+        "dkeys": (
+            "Key j is compared with every query t, with the slope query[b, t].  Uses add up.",
+            "dkeys must be (B, S, D): multiply dscores, transposed to (B, S, T), by query.",
         ),
     },
 )
-def tied_embeddings(ids, E):
-    """Look up the ids, and compare them with all embeddings: y = E[ids] E^T.
+def dot_scores(query, keys):
+    """Score each query with each key of its row by their dot product.
 
-    ids (T,), E (V, D) -> y (T, V).  ``backward(dy)`` -> dE.
+    query (B, T, D), keys (B, S, D) -> scores (B, T, S).  ``backward(dscores)`` -> dquery, dkeys.
     """
-    x = E[ids]
-    y = x @ E.T
-
-    def backward(dy):
-        # of the use in y = x E^T
-        dE = ...
-        dx = ...
-        # of the lookup
-        for t in range(len(ids)):
-            dE[ids[t]] += ...
-        return dE
-
-    return y, backward
-
-
-def _cache_step(q, k, v, keys, values):
-    keys = np.concatenate([keys, k[:, None]], axis=1)
-    values = np.concatenate([values, v[:, None]], axis=1)
-    context, _ = ops.scaled_dot_product_attention(
-        q[None, :, None], keys[None], values[None], causal=True
-    )
-    return keys, values, context[0, :, 0]
-
-
-def _steps(rng):
-    for N, S, width in ((2, 3, 4), (3, 0, 2), (1, 5, 3)):
-        new = tuple(rng.standard_normal((N, width)) for _ in "qkv")
-        yield "", (*new, *(rng.standard_normal((N, S, width)) for _ in "kv"))
-
-
-@exercise(
-    "a step with a cache",
-    level=2,
-    minutes=15,
-    reference=_cache_step,
-    solution="minillm/decoding/cache.py: Cache.attend",
-    cases=_steps,
-    outputs=("keys", "values", "context"),
-    hints={
-        "keys": (
-            "The new key comes after those that are kept; all of them are kept for the next step.",
-            "np.concatenate([keys, k[:, None]], axis=1): axis 1 counts positions.",
-        ),
-        "values": (
-            "The new value comes after those that are kept.",
-            "np.concatenate([values, v[:, None]], axis=1).",
-        ),
-        "context": (
-            "The new token looks at all keys, its own included, with the scale of attention.",
-            "scores[n, s] = keys[n, s] . q[n] / sqrt(w), (N, S + 1); after a softmax over s, "
-            "context[n] is the sum of weights[n, s] values[n, s] over s.",
-        ),
-    },
-)
-def cache_step(q, k, v, keys, values):
-    """Attend from one new token to all tokens before it and to itself, in N heads.
-
-    q, k, v (N, w) of the new token; keys, values (N, S, w) of the past
-    -> keys and values (N, S + 1, w) with the new ones, and context (N, w).
-    """
-    keys = ...
-    values = ...
     scores = ...
-    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    weights = weights / weights.sum(axis=-1, keepdims=True)
-    context = ...
-    return keys, values, context
+
+    def backward(dscores):
+        dquery = ...
+        dkeys = ...
+        return dquery, dkeys
+
+    return scores, backward
 
 
-def _top_p(p, limit):
-    return next_probabilities(np.log(p), top_p=limit)
+def _masked_softmax(scores, lengths):
+    allowed = length_mask(lengths, scores.shape[-1])[:, None]
+    weights, _ = softmax_of_allowed(scores, allowed)
+    return weights, lambda dweights: np.where(allowed, softmax_backward(dweights, weights), 0)
 
 
-def _distributions(rng):
-    yield "", (np.array([0.1, 0.4, 0.05, 0.3, 0.15]), 0.6)
-    yield "first", (np.array([0.2, 0.5, 0.3]), 0.4)
-    for limit in (0.3, 0.9):
-        yield "", (rng.dirichlet(np.ones(7)), limit)
+def _scores(rng):
+    yield "", (rng.standard_normal((2, 3, 4)), np.array([4, 4]))
+    yield "lengths", (rng.standard_normal((3, 2, 5)), np.array([5, 1, 3]))
+    yield "large scores", (rng.standard_normal((2, 2, 3)) + 1000, np.array([3, 2]))
 
 
 @exercise(
-    "top-p sampling",
+    "the softmax over the keys that are not padding",
     level=2,
     minutes=15,
-    reference=_top_p,
-    solution="minillm/decoding/sampling.py: top_p",
-    cases=_distributions,
-    outputs=("filtered",),
+    reference=_masked_softmax,
+    solution="minillm/ops/softmax.py: masked_softmax",
+    cases=_scores,
+    outputs=("weights",),
+    gradients=("dscores",),
     hints={
-        "filtered": (
-            "Keep tokens from the most probable down, until their sum reaches the limit; the one "
-            "that crosses it is kept, too.  Then the rest must sum to 1 again.",
-            "A token is kept if the sum of those ranked before it is below the limit: "
-            "before = np.cumsum(ranked) - ranked.  Divide by the sum of the kept.",
+        "weights": (
+            "The weights of a row add up to 1 over the real keys.  Is the sum below the fraction "
+            "over these alone?",
+            "Set the scores of the padding to -np.inf before the softmax, with np.where.",
         ),
-        "first": (
-            "The most probable token is always kept, even if it alone exceeds the limit.",
-            "Compare the sum before each token with the limit, not the sum with the token: "
-            "kept = np.cumsum(ranked) - ranked < limit.",
+        "large scores": (
+            "exp(1000) is infinite.  A number that is added to all scores of a row cancels.",
+            "Subtract the maximum of each row before exp.",
+        ),
+        "dscores": (
+            "A score has an effect on all weights of its row: the sum below the fraction has it.",
+            "weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True))",
         ),
     },
 )
-def top_p(p, limit):
-    """Keep the fewest most probable tokens whose probabilities sum to at least ``limit``.
+def masked_softmax(scores, lengths):
+    """Compute the softmax over the first lengths[b] keys; all other weights are zero.
 
-    p (V,) -> filtered (V,): zero for all other tokens, and the sum is 1 again.
+    scores (B, T, S), lengths (B,), at least 1 -> weights (B, T, S).
+    ``backward(dweights)`` -> dscores.
     """
-    order = np.argsort(-p)  # the ids, the most probable first
-    ranked = p[order]
-    # a mask: True for those of the ranked that stay
-    kept = ...
-    filtered = np.zeros_like(p)
-    filtered[order[kept]] = ...
-    return filtered
+    allowed = (np.arange(scores.shape[-1]) < lengths[:, None])[:, None]  # (B, 1, S)
+    weights = ...
+
+    def backward(dweights):
+        dscores = ...
+        return dscores
+
+    return weights, backward
+
+
+def _only_context(op):
+    """Leave the weights out of an attention's outputs."""
+
+    def attention(*args):
+        (context, _), backward = op(*args)
+        return context, backward
+
+    return attention
+
+
+def _attention_inputs(rng):
+    for B, T, S, D, E in ((1, 1, 3, 2, 2), (2, 3, 4, 2, 5)):
+        yield "", draw(rng, (B, T, D), (B, S, D), (B, S, E))
+
+
+_SOFTMAX_FIRST = "If dquery and dkeys are both wrong, look at dscores first: "
+_SCORES_FIRST = (
+    "If all but dvalues are wrong, look at dscores first: the softmax subtracts a mean.  "
+)
+
+
+@exercise(
+    "dot attention, forward and backward",
+    level=3,
+    minutes=30,
+    reference=_only_context(ops.multiplicative_attention),
+    solution="minillm/ops/attention.py: attend_backward",
+    cases=_attention_inputs,
+    outputs=("context",),
+    gradients=("dquery", "dkeys", "dvalues"),
+    hints={
+        "context": (
+            "Scores of all queries with all keys, a softmax over the keys, the weighted mean of "
+            "the values.",
+            "query @ keys.transpose(0, 2, 1); the softmax over the last axis; weights @ values.",
+        ),
+        "dvalues": (
+            "Value j is in the mean of every query t, with the slope weights[b, t, j].",
+            "dvalues must be (B, S, E): weights, transposed to (B, S, T), times dcontext.",
+        ),
+        "dquery": (
+            _SOFTMAX_FIRST
+            + "the backward pass of the softmax subtracts a mean.  Then query t gets a "
+            "part from each key.",
+            "dscores = weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True)); "
+            "dquery = dscores @ keys.",
+        ),
+        "dkeys": (
+            _SOFTMAX_FIRST
+            + "the backward pass of the softmax subtracts a mean.  Then key j gets a "
+            "part from each query.",
+            "dscores = weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True)); "
+            "dkeys = dscores.transpose(0, 2, 1) @ query.",
+        ),
+    },
+)
+def dot_attention(query, keys, values):
+    """Compute the context of each query: the mean of the values by the softmax of the scores.
+
+    query (B, T, D), keys (B, S, D), values (B, S, E) -> context (B, T, E).
+    ``backward(dcontext)`` -> dquery, dkeys, dvalues.
+    """
+    scores = ...
+    exp = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights = ...
+    context = ...
+
+    def backward(dcontext):
+        # context = weights values
+        dweights = ...
+        dvalues = ...
+        # weights = softmax(scores)
+        dscores = ...
+        # scores = query keys^T
+        dquery = ...
+        dkeys = ...
+        return dquery, dkeys, dvalues
+
+    return context, backward
+
+
+def _additive_inputs(rng):
+    for B, T, S, D, C, E, A in ((1, 1, 2, 2, 3, 2, 2), (2, 3, 4, 2, 3, 5, 6)):
+        yield "", draw(rng, (B, T, D), (B, S, C), (B, S, E), (D, A), (C, A), A)
+
+
+@exercise(
+    "the backward pass of additive attention",
+    level=3,
+    minutes=45,
+    reference=_only_context(ops.additive_attention),
+    solution="minillm/ops/additive_attention.py: additive_attention_backward",
+    cases=_additive_inputs,
+    outputs=("context",),
+    gradients=("dquery", "dkeys", "dvalues", "dW_q", "dW_k", "dv"),
+    hints={
+        "dvalues": (
+            "Value j is in the mean of every query t, with the slope weights[b, t, j].",
+            "dvalues must be (B, S, E): weights, transposed to (B, S, T), times dcontext.",
+        ),
+        "dv": (
+            "v is used in every pair of a query and a key, in each row, with the slope hidden.",
+            "Sum dscores[..., None] * hidden over the axes 0, 1 and 2.",
+        ),
+        "dquery": (
+            _SCORES_FIRST + "query W_q has one row for each t, which is used in the pairs of all "
+            "keys: over which axis of dz do the uses add up?",
+            "dscores = weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True)); "
+            "dq = dz.sum(axis=2), since axis 2 of (B, T, S, A) counts the keys; dquery = dq W_q^T.",
+        ),
+        "dW_q": (
+            "query W_q is a linear layer.  Its dW is the sum of query^T dq over the rows and the "
+            "queries, and dq is dz with the uses of all keys added up.",
+            'dq = dz.sum(axis=2); dW_q = np.einsum("btd,bta->da", query, dq).',
+        ),
+        "dkeys": (
+            "keys W_k has one row for each key, which is used in the pairs of all queries: "
+            "over which axis of dz do the uses add up?",
+            "dk = dz.sum(axis=1), since axis 1 of (B, T, S, A) counts the queries; "
+            "dkeys = dk W_k^T.",
+        ),
+        "dW_k": (
+            "keys W_k is a linear layer.  Its dW is the sum of keys^T dk over the rows and the "
+            "keys, and dk is dz with the uses of all queries added up.",
+            'dk = dz.sum(axis=1); dW_k = np.einsum("bsc,bsa->ca", keys, dk).',
+        ),
+    },
+)
+def additive_attention(query, keys, values, W_q, W_k, v):
+    """Compute attention with the score v . tanh(query W_q + key W_k).
+
+    query (B, T, D), keys (B, S, C), values (B, S, E), W_q (D, A), W_k (C, A), v (A,)
+    -> context (B, T, E).  ``backward(dcontext)`` -> dquery, dkeys, dvalues, dW_q, dW_k, dv.
+    """
+    q, k = query @ W_q, keys @ W_k  # (B, T, A), (B, S, A)
+    hidden = np.tanh(q[:, :, None] + k[:, None])  # (B, T, S, A)
+    scores = hidden @ v  # (B, T, S)
+    exp = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights = exp / exp.sum(axis=-1, keepdims=True)
+
+    def backward(dcontext):
+        # context = weights values
+        dweights = dcontext @ values.transpose(0, 2, 1)
+        dvalues = ...
+        # weights = softmax(scores)
+        dscores = ...
+        # scores = hidden v
+        dv = ...
+        # hidden = tanh(z), z = q + k for each pair
+        dz = ...
+        # q = query W_q, k = keys W_k
+        dq = ...
+        dk = ...
+        dquery = ...
+        dW_q = ...
+        dkeys = ...
+        dW_k = ...
+        return dquery, dkeys, dvalues, dW_q, dW_k, dv
+
+    return weights @ values, backward
+
+
+def _greedy(step, state, bos, eos, limit):
+    ids, last = [], bos
+    while len(ids) < limit:
+        logits, state = step(last, state)
+        last = int(np.argmax(logits))
+        if last == eos:
+            break
+        ids.append(last)
+    return ids
+
+
+def _decoders(rng):
+    """Draw models whose state counts their steps: they end at a step, or never."""
+
+    def decoder(table):
+        def step(token, state):
+            state = state + 1
+            return table[state % len(table), token], state
+
+        return step
+
+    eos, bos = 4, 5
+    for end, label in ((5, ""), (3, ""), (0, "an empty output"), (None, "the limit")):
+        table = rng.standard_normal((7, 6, 6))
+        table[..., [eos, bos]] = -9.0
+        if end is not None:
+            table[1 + end, :, eos] = 9.0
+        yield label, (decoder(table), 0, bos, eos, 6)
+
+
+@exercise(
+    "greedy search",
+    level=1,
+    minutes=15,
+    reference=_greedy,
+    solution="minillm/exercises/chapter09.py: _greedy",
+    cases=_decoders,
+    outputs=("ids",),
+    hints={
+        "ids": (
+            "Each step reads the token before and the state before, and gives both for the next "
+            "step.  The first token read is BOS.",
+            "logits, state = step(last, state); then last = int(np.argmax(logits)).  Stop at EOS.",
+        ),
+        "an empty output": (
+            "EOS ends the output and is not part of it, even if it is the first token.",
+            "Stop before appending, if last is eos.",
+        ),
+        "the limit": (
+            "A model may never predict EOS.  The output has at most `limit` tokens.",
+            "for _ in range(limit)",
+        ),
+    },
+)
+def greedy(step, state, bos, eos, limit):
+    """Write the most probable token at each step, until EOS or until there are ``limit`` tokens.
+
+    ``step(id, state)`` reads one token and returns logits (V,) for the next token, and the state
+    after it.  BOS is read first.  Return the list of ids, without EOS.
+    """
+    ids, last = [], bos
+    for _ in range(limit):
+        logits, state = ...
+        last = ...
+        ended = ...
+        if ended:
+            break
+        ids.append(last)
+    return ids
+
+
+def _beam_step(totals, logits, beam):
+    sums = totals[:, None] + log_softmax(logits)  # (K, V)
+    best = np.argsort(-sums, axis=None)[:beam]
+    parents, ids = np.divmod(best, logits.shape[1])
+    return parents, ids, sums[parents, ids]
+
+
+def _hypotheses(rng):
+    yield "one hypothesis", (np.zeros(1), log_softmax(rng.standard_normal((1, 6))), 3)
+    for label in ("log probabilities", "", ""):
+        for K, V, beam in ((3, 6, 3), (4, 5, 4), (1, 5, 3)):
+            totals = np.sort(-2 * rng.random(K))[::-1].copy()
+            logits = 2 * rng.standard_normal((K, V)) + 3 * rng.standard_normal((K, 1))
+            yield label, (totals, log_softmax(logits) if label else logits, beam)
+
+
+@exercise(
+    "one step of beam search",
+    level=2,
+    minutes=25,
+    reference=_beam_step,
+    solution="minillm/decoding/beam.py: _extend",
+    cases=_hypotheses,
+    outputs=("parents", "ids", "new_totals"),
+    hints={
+        "one hypothesis:ids": (
+            "There is one hypothesis, and its logits are log probabilities already.  The best "
+            "extension comes first.  An index of the flattened array (K V) is parent times V plus "
+            "id.",
+            "np.argsort sorts upwards: np.argsort(-sums, axis=None)[:beam], then "
+            "parents, ids = np.divmod(best, V).",
+        ),
+        "log probabilities:parents": (
+            "The logits are log probabilities already.  All K V extensions compete with each "
+            "other, by the log probability of the whole hypothesis: the parent's total plus the "
+            "token's log probability.",
+            "sums is totals[:, None] + log probabilities, (K, V).  np.argsort(-sums, axis=None) "
+            "orders all of them, not those of each row.",
+        ),
+        "log probabilities:new_totals": (
+            "The new total of a hypothesis is that of its parent plus the log probability of its "
+            "new token.  Each row of logits holds log probabilities already, and normalising it "
+            "again changes nothing.",
+            "sums[parents, ids].  The log of the sum of exp(logits) is one number for each row.",
+        ),
+        "parents": (
+            "Logits are not log probabilities: each row must be normalised first.",
+            "sums = totals[:, None] + log_p with log_p = logits - log of the sum of exp(logits) of "
+            "each row: np.log(np.exp(logits).sum(axis=1, keepdims=True)).",
+        ),
+        "ids": (
+            "An index of the flattened array (K V) is parent times V plus id.",
+            "parents, ids = np.divmod(best, V)",
+        ),
+        "new_totals": (
+            "The new total of a hypothesis is that of its parent plus the log probability of its "
+            "new token.",
+            "sums[parents, ids]",
+        ),
+    },
+)
+def beam_step(totals, logits, beam):
+    """Choose the ``beam`` most probable extensions of K hypotheses, the best first.
+
+    totals (K,): the log probability of each hypothesis; logits (K, V) for its next token.
+    Return parents, ids, new_totals, (beam,) each: which hypothesis is continued, by which token,
+    and the log probability of the result.
+    """
+    K, V = logits.shape
+    sums = ...
+    best = ...
+    parents, ids = ...
+    new_totals = ...
+    return parents, ids, new_totals
 
 
 # --- transfer: the answer stands nowhere in the text ----------------------------------
 
 
-def _tiny_gpt(ids, targets, E, P, W_qkv, W_o, W_1, W_2):
-    T = len(ids)
-    x, embedding_backward = ops.embedding(ids, E)
-    x = x + P
-    qkv, qkv_backward = ops.linear(x, W_qkv)
-    q, k, v = (np.ascontiguousarray(part)[None, None] for part in np.split(qkv, 3, axis=1))
-    context, attention_backward = ops.scaled_dot_product_attention(q, k, v, causal=True)
-    attended, o_backward = ops.linear(context[0, 0], W_o)
-    x2 = x + attended
-    a, a_backward = ops.linear(x2, W_1)
-    g, gelu_backward = ops.gelu(a)
-    f, f_backward = ops.linear(g, W_2)
-    x3 = x2 + f
-    logits, logits_backward = ops.linear(x3, np.ascontiguousarray(E.T))
-    loss, loss_backward = ops.cross_entropy(logits, targets)
-
-    def backward(dloss):
-        dx3, dE_transposed = logits_backward(loss_backward(float(dloss)))
-        dg, dW_2 = f_backward(dx3)
-        dbranch, dW_1 = a_backward(gelu_backward(dg))
-        dx2 = dx3 + dbranch
-        dcontext, dW_o = o_backward(dx2)
-        parts = attention_backward(dcontext[None, None])
-        dqkv = np.concatenate([part[0, 0] for part in parts], axis=1)
-        dbranch, dW_qkv = qkv_backward(dqkv)
-        dx = dx2 + dbranch
-        return embedding_backward(dx) + dE_transposed.T, dx, dW_qkv, dW_o, dW_1, dW_2
-
-    return np.asarray(loss), backward
+def _beam_search(step, state, bos, eos, limit, beam):
+    kept = [(0.0, [], state, bos)]
+    for _ in range(limit):
+        candidates = []
+        for total, ids, state, last in kept:
+            if last == eos:
+                candidates.append((total, ids, state, last))
+                continue
+            log_p, after = step(last, state)
+            candidates += [(total + log_p[k], [*ids, k], after, k) for k in range(len(log_p))]
+        kept = sorted(candidates, key=lambda candidate: -candidate[0])[:beam]
+    total, ids, _, last = kept[0]
+    return (ids[:-1] if last == eos else ids), total
 
 
-def _tiny_texts(rng):
-    for V, T, D, F in ((4, 1, 2, 3), (5, 4, 2, 3)):
-        arrays = draw(rng, (V, D), (T, D), (D, 3 * D), (D, D), (D, F), (F, D))
-        yield "one token" if T == 1 else "", (rng.integers(0, V, T), rng.integers(0, V, T), *arrays)
+def _branching(rng):
+    """Draw models whose next token depends on the last one and on the number of steps."""
+
+    def decoder(table):
+        def step(token, state):
+            return table[state % len(table), token], state + 1
+
+        return step
+
+    eos, bos = 3, 4
+    for label, beam, limit in (
+        ("a beam of 1", 1, 4),
+        ("a beam of 3", 3, 4),
+        ("a beam of 3", 4, 5),
+        ("an end that waits", 3, 6),
+    ):
+        found = False
+        while not found:  # until a greedy search finds a worse output
+            logits = 1.5 * rng.standard_normal((6, 5, 5))
+            logits[..., bos] = -9
+            logits[..., eos] = 1 if label == "an end that waits" else -9
+            case = decoder(log_softmax(logits)), 0, bos, eos, limit
+            found = beam == 1 or _beam_search(*case, beam) != _beam_search(*case, 1)
+        yield label, (*case, beam)
 
 
 @exercise(
-    "a GPT of one block, and all its gradients",
+    "a whole beam search",
     level=3,
-    minutes=90,
-    reference=_tiny_gpt,
-    solution="minillm/exercises/chapter09.py: _tiny_gpt",
-    cases=_tiny_texts,
-    imports="\nfrom minillm import ops",
-    outputs=("loss",),
-    gradients=("dE", "dP", "dW_qkv", "dW_o", "dW_1", "dW_2"),
+    minutes=45,
+    reference=_beam_search,
+    solution="minillm/exercises/chapter09.py: _beam_search",
+    cases=_branching,
+    outputs=("ids", "total"),
     hints={
-        "loss": (
-            "Position t sees the positions up to t, by scores over sqrt(D).  Both branches are "
-            "added to the stream that they read.",
-            "x = E[ids] + P; x = x + attention(x W_qkv) W_o; x = x + gelu(x W_1) W_2; then the "
-            "mean cross-entropy of x E^T.",
+        "a beam of 1": (
+            "With one hypothesis, this is greedy search, and total sums the log-probabilities.",
+            "Each hypothesis has its own total, ids, state and last token; step(last, state) gives "
+            "log_p and the state for all its extensions.",
         ),
-        "one token": (
-            "With one token, attention hands v on: the context is v.",
-            "The loss is -log of the softmax of x E^T at the target, after both branches.",
+        "a beam of 3": (
+            "All extensions of all hypotheses compete, by the total of the whole hypothesis.",
+            "Collect (total + log_p[k], ids + [k], state, k) for each hypothesis and token k, and "
+            "keep the ``beam`` largest totals.",
         ),
-        "dE": (
-            "E has two uses, in the lookup and in the logits, and an id may occur twice.",
-            "dlogits^T x, plus each row of dx, added to the row of its id.  If dP is wrong too, "
-            "begin there: at each residual sum, dx = dx + what comes back through the branch.",
-        ),
-        "dP": (
-            "P is added to the stream: its gradient is that of the first x, after both branches "
-            "have added theirs.",
-            "At each residual sum, dx = dx + the gradient that comes back through the branch.",
-        ),
-        "dW_2": ("The second branch receives the gradient of the last x.", "gelu(a)^T dx."),
-        "dW_1": (
-            "Through W_2 and the slope of GELU: which x does W_1 multiply?",
-            "x after the attention, transposed, times the gradient of a = x W_1.",
-        ),
-        "dW_o": (
-            "What reaches the first branch is the gradient of x after both uses of it: the sum "
-            "and the second branch.",
-            "context^T dx, where dx already has what came back through W_1.",
-        ),
-        "dW_qkv": (
-            "dq, dk and dv side by side are the gradient of x W_qkv.",
-            "x^T times this, with the first x, E[ids] + P.",
+        "an end that waits": (
+            "A hypothesis that ended with EOS is not extended, but it stays in the competition.",
+            "If its last token is EOS, it is a candidate as it is; EOS counts in the total, and is "
+            "not one of the ids that are returned.",
         ),
     },
 )
-def tiny_gpt(ids, targets, E, P, W_qkv, W_o, W_1, W_2):
-    """Compute the loss of a GPT of one block and one head, without norms and biases.
+def beam_search(step, state, bos, eos, limit, beam):
+    """Find a probable output by a search that keeps the ``beam`` best hypotheses.
 
-    The stream begins with x = E[ids] + P.  Causal attention of x W_qkv, times W_o, is added to it;
-    then gelu(x W_1) W_2; the logits are x E^T.  ids and targets (T,), E (V, D), P (T, D),
-    W_qkv (D, 3D), W_o (D, D), W_1 (D, F), W_2 (F, D) -> the mean loss.  Use your own functions of
-    earlier exercises, or those of ``ops``.
-    ``backward(dloss)`` -> dE, dP, dW_qkv, dW_o, dW_1, dW_2.
+    ``step(id, state)`` reads one token, BOS first, and returns the log-probabilities (V,) of the
+    next one, and the state after it; it changes no state.  At each of ``limit`` steps, every
+    hypothesis that has not ended is extended by each of the V tokens; those that ended with EOS
+    stay as they are; of all of them, the ``beam`` most probable are kept -> ids of the best one, a
+    list without EOS, and its log-probability, with that of EOS if it ended.
     """
     # as many lines as you need
-    loss = ...
-
-    def backward(dloss):
-        dE, dP, dW_qkv, dW_o, dW_1, dW_2 = ...
-        return dE, dP, dW_qkv, dW_o, dW_1, dW_2
-
-    return loss, backward
-
-
-def _gpt_size(layers, D, V, C):
-    block = 3 * D * D + 3 * D + D * D + D + 2 * 4 * D * D + 4 * D + D + 4 * D
-    return V * D + C * D + layers * block + 2 * D, 4 * 2 * layers * D * C
-
-
-def _gpts(rng):
-    for sizes in ((12, 768, 50257, 1024), (1, 2, 3, 5), (3, 8, 11, 7)):
-        yield "", sizes
-
-
-@exercise(
-    "the size of a GPT-2 and of its cache",
-    level=1,
-    minutes=20,
-    reference=_gpt_size,
-    solution="minillm/exercises/chapter09.py: _gpt_size",
-    cases=_gpts,
-    outputs=("weights", "cache"),
-    hints={
-        "weights": (
-            "Two tables at the bottom, of tokens and of positions; the output has no weights of "
-            "its own.  A block has four matrices, a bias for each, and two norms; one norm ends it "
-            "all.",
-            "The matrices of a block: D by 3D, D by D, D by 4D and 4D by D; their biases 3D, D, 4D "
-            "and D; each norm has 2 D numbers.",
-        ),
-        "cache": (
-            "Each layer keeps a key and a value of D numbers for each position.",
-            "2 layers D C numbers, of 4 bytes each.",
-        ),
-    },
-)
-def gpt_size(layers, D, V, C):
-    """Count the weights of a GPT-2, and the bytes of the cache of a full context.
-
-    It has a vocabulary of V, a context of C positions with a learned vector each, a feed-forward
-    width of 4 D, biases everywhere, and an output layer tied to the embeddings; the cache has
-    numbers of 4 bytes -> weights, cache.
-    """
-    weights = ...
-    cache = ...
-    return weights, cache
+    ids, total = ...
+    return ids, total
 
 
 # --- find the bug -------------------------------------------------------------------
 
 
-def _square_branches(rng):
-    for n in (3, 4):
-        yield "", draw(rng, (2, n), (n, n), (n, n))
+def _square_additive(rng):
+    for n in (3, 4):  # as many keys as queries, so that a wrong axis has the same shape
+        yield "", draw(rng, (n, 2), (n, 2), (n, n), 2)
 
 
 @find_the_bug(
-    "find the bug: the feed-forward part of a block",
-    level=2,
-    minutes=15,
-    cases=_square_branches,
-    gradients=("dx", "dW", "dU"),
+    "find the bug: additive attention",
+    level=3,
+    minutes=25,
+    cases=_square_additive,
+    outputs=("context",),
+    gradients=("dq", "dk", "dvalues", "dv"),
     bugs=(
         Bug(
-            "path",
-            "dx = dy + da @ W.T",
-            "dx = da @ W.T",
-            "x is used twice: in the sum, and in x W.",
+            "axis", "dq = dz.sum(axis=1)", "dq = dz.sum(axis=0)", "Query t is used with every key."
         ),
         Bug(
             "path",
-            "(s + 1.702 * a * s * (1 - s))",
-            "s",
-            "a is used twice in g = a s: as a factor, and inside of the sigmoid.",
-        ),
-        Bug(
-            "value",
-            "dU = g.T @ dy",
-            "dU = a.T @ dy",
-            "U multiplies g, what the activation returns.",
+            "weights * (dweights - (weights * dweights).sum(axis=1, keepdims=True))",
+            "weights * dweights",
+            "Each score acts on all weights of its row: the softmax divides by their sum.",
         ),
         Bug(
             "factor",
-            "1.702 * a * s * (1 - s)",
-            "a * s * (1 - s)",
-            "s = sigmoid(1.702 a): the inner slope.",
+            "(1 - hidden**2)",
+            "(1 - hidden)",
+            "The slope of tanh, written with its output, is 1 - its square.",
         ),
-        Bug("order", "dg = dy @ U.T", "dg = dy @ U", "g is the input of g U."),
+        Bug(
+            "value",
+            'np.einsum("ts,tsa->a", dscores, hidden)',
+            'np.einsum("ts,tsa->a", dweights, hidden)',
+            "v is used in scores = hidden v: its upstream gradient is dscores.",
+        ),
+        Bug(
+            "order",
+            "weights.T @ dcontext",
+            "weights @ dcontext",
+            "Value s is in the context of every query t.",
+        ),
     ),
 )
-def find_feed_forward(x, W, U):
-    """Compute y = x + g U with g = a sigmoid(1.702 a), an approximation of GELU, and a = x W.
+def find_additive_attention(q, k, values, v):
+    """Compute attention with the score v . tanh(q_t + k_s) of each query and key.
 
-    x (T, D), W (D, F), U (F, D) -> y (T, D).  ``backward(dy)`` -> dx, dW, dU.
+    q (T, A), k (S, A), values (S, E), v (A,) -> context (T, E).
+    ``backward(dcontext)`` -> dq, dk, dvalues, dv.
     """
-    a = x @ W
-    s = 1 / (1 + np.exp(-1.702 * a))
-    g = a * s
-    y = x + g @ U
+    hidden = np.tanh(q[:, None] + k)  # (T, S, A)
+    scores = hidden @ v
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    weights = weights / weights.sum(axis=1, keepdims=True)
+    context = weights @ values
 
-    def backward(dy):
-        dU = g.T @ dy
-        dg = dy @ U.T
-        da = dg * (s + 1.702 * a * s * (1 - s))
-        dW = x.T @ da
-        dx = dy + da @ W.T
-        return dx, dW, dU
+    def backward(dcontext):
+        dvalues = weights.T @ dcontext
+        dweights = dcontext @ values.T
+        dscores = weights * (dweights - (weights * dweights).sum(axis=1, keepdims=True))
+        dv = np.einsum("ts,tsa->a", dscores, hidden)
+        dz = dscores[..., None] * v * (1 - hidden**2)
+        dq = dz.sum(axis=1)
+        dk = dz.sum(axis=0)
+        return dq, dk, dvalues, dv
 
-    return y, backward
+    return context, backward

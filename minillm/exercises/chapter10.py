@@ -1,292 +1,527 @@
-"""Exercises of chapter 10: parts of words, gaps, and vectors of texts."""
-
-from collections import Counter
-from itertools import pairwise
+"""Exercises of chapter 10: the Transformer."""
 
 import numpy as np
 
 from minillm import ops
-from minillm.data import masking
 from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
-from minillm.text import bpe
+from minillm.layers.heads import join_heads, split_heads
+from minillm.layers.positions import sinusoids as reference_sinusoids
+from minillm.ops.softmax import masked_softmax
 
 
-def _next_merge(words):
-    merges = bpe.learn_merges({b"".join(pieces): count for pieces, count in words.items()}, 1)
-    pair = merges[0]
-    joined = {tuple(bpe.join(pieces, pair, b"".join(pair))): n for pieces, n in words.items()}
-    return pair, joined
+def _causal_mask(scores):
+    T, S = scores.shape
+    position = S - T + np.arange(T)
+    return np.where(np.arange(S) <= position[:, None], scores, -np.inf)
 
 
-def _counted_words(rng):
-    for words in (
-        {b" sells": 1, b" sea": 1, b"she": 1, b" shells": 1},
-        {b"ab": 1, b"cab": 1, b"de": 5},
-        {b"hug": 10, b"pug": 5, b"pun": 12, b"bun": 4, b"hugs": 5},
-        {b"aaab": 3, b"aaaa": 2, b"ba": 1},
-        {b"cd": 2, b"ab": 2, b"abc": 1, b"dcd": 1},
-    ):
-        yield "", ({tuple(bpe.BYTES[value] for value in word): n for word, n in words.items()},)
+def _scores(rng):
+    yield "", (rng.standard_normal((4, 4)),)
+    yield "past", (rng.standard_normal((2, 5)),)
 
 
 @exercise(
-    "count the pairs of neighbours, and merge the most frequent",
-    level=2,
-    minutes=20,
-    reference=_next_merge,
-    solution="minillm/text/bpe.py: learn_merges",
-    cases=_counted_words,
-    imports="from collections import Counter\nfrom itertools import pairwise",
-    outputs=("pair", "merged"),
+    "the causal mask",
+    level=1,
+    minutes=10,
+    reference=_causal_mask,
+    solution="minillm/ops/scaled_dot_product_attention.py: _allowed",
+    cases=_scores,
+    outputs=("masked",),
     hints={
-        "pair": (
-            "A pair counts as often as its word occurs.  Equal counts are ordered by the pair.",
-            "counts[pair] += n.  The smallest (-counts[pair], pair) is the pair that is wanted.",
+        "masked": (
+            "Query t may look at the keys j <= t, itself included; all other scores are "
+            "minus infinity.",
+            "np.arange(S) <= position[:, None] is True where a key is allowed, and "
+            "np.where(allowed, scores, -np.inf) masks the rest.",
         ),
-        "merged": (
-            "From left to right: if the next two pieces are the pair, append both as one and "
-            "go on behind them.  Of a a a with the pair a a, the first two are joined.",
-            "Append pieces[at] + pieces[at + 1] and add 2 to at; else append pieces[at], add 1.",
+        "past": (
+            "The queries are the last T of S positions: the first query is not at position 0.",
+            "The position of query t is S - T + t.",
         ),
     },
 )
-def next_merge(words):
-    """Take one step of learning byte pairs.
+def causal_mask(scores):
+    """Mask the scores of later keys with minus infinity.
 
-    words: counts, keyed by tuples of pieces, such as {(b"h", b"u", b"g"): 10} -> the most frequent
-    pair of neighbours, of equal ones the first in order; and the words after this merge.
+    scores (T, S), of queries at the last T of S positions -> masked (T, S).
     """
-    counts = Counter()
-    for pieces, n in words.items():
-        for pair in pairwise(pieces):
-            counts[pair] += ...
-
-    def order(pair):
-        # what min compares: of two tuples the first entry, or where it is equal, the next
-        key = ...
-        return key
-
-    pair = min(counts, key=order)
-    merged = {}
-    for pieces, n in words.items():
-        joined, at = [], 0
-        while at < len(pieces):
-            is_pair = pieces[at : at + 2] == pair
-            joined.append(pieces[at] + pieces[at + 1] if is_pair else pieces[at])
-            # how many pieces have been read
-            at += ...
-        merged[tuple(joined)] = n
-    return pair, merged
+    T, S = scores.shape
+    position = ...
+    allowed = ...
+    masked = ...
+    return masked
 
 
-def _encode_word(word, merges):
-    return bpe.encode_word(word, merges)
+def _causal_attention(q, k, v):
+    heads = (x[None, None] for x in (q, k, v))
+    y, op_backward = ops.scaled_dot_product_attention(*heads, causal=True)
+
+    def backward(dy):
+        return tuple(dx[0, 0] for dx in op_backward(dy[None, None]))
+
+    return y[0, 0], backward
 
 
-def _words_to_encode(rng):
-    merges = [(b"s", b"e"), (b"h", b"e"), (b"l", b"l"), (b"ll", b"s"), (b"s", b"he"), (b"a", b"s")]
-    for word in (b"sells", b"shells", b"x"):
-        yield "", (word, merges)
-    yield "order", (b"seashells", merges)
-    yield "order", (b"abc", [(b"b", b"c"), (b"a", b"b")])
-    yield "", (b"sese", merges)
+def _sequences(rng):
+    for T, D in ((4, 3), (3, 5)):
+        yield "", tuple(rng.standard_normal((T, D)) for _ in "qkv")
 
 
 @exercise(
-    "encode a word by replaying merges",
-    level=2,
-    minutes=20,
-    reference=_encode_word,
-    solution="minillm/text/bpe.py: encode_word",
-    cases=_words_to_encode,
-    imports="from itertools import pairwise",
-    outputs=("pieces",),
+    "the backward pass of causal attention",
+    level=3,
+    minutes=30,
+    reference=_causal_attention,
+    solution="minillm/ops/scaled_dot_product_attention.py: scaled_attention_backward",
+    cases=_sequences,
+    gradients=("dq", "dk", "dv"),
     hints={
-        "pieces": (
-            "Of the pairs that stand in the word now, the one that was learned first is merged.",
-            "rank[pair] is its position in merges.  Take the pair of the smallest rank; stop if no "
-            "pair of the word is in rank.",
+        "dv": (
+            "y = weights v is a product of matrices, like x W in chapter 0: v stands where W did.",
+            "dv must be (S, E): multiply weights transposed (S, T) by dy (T, E).",
         ),
-        "order": (
-            "The order is that of learning, not that of the word from left to right.",
-            "min(pairs, key=lambda pair: rank[pair]): a low rank means learned early.",
+        "dq": (
+            "Go back line by line: y = weights v, then the softmax, then scores = q k^T / sqrt(D).",
+            "dweights = dy v^T; dscores = weights (dweights - sum of dweights weights over the "
+            "row); dq = dscores k / sqrt(D).",
+        ),
+        "dk": (
+            "A key is used by every query that sees it, and uses add up.  The scale belongs to "
+            "this line, too.",
+            "dk must be (S, D): multiply dscores transposed (S, T) by q (T, D), and divide by "
+            "sqrt(D).",
         ),
     },
 )
-def bpe_encode(word, merges):
-    """Encode a word.  word: bytes; merges: pairs of bytes in the order of learning -> pieces."""
-    rank = {pair: number for number, pair in enumerate(merges)}
-    pieces = [word[at : at + 1] for at in range(len(word))]
-    while True:
-        pairs = ...
-        if not pairs:
-            return pieces
-        pair = ...
-        at = list(pairwise(pieces)).index(pair)
-        pieces[at : at + 2] = [pieces[at] + pieces[at + 1]]
+def attention_backward(q, k, v):
+    """Attend to the keys up to each query: y = softmax(q k^T / sqrt(D), masked) v.
+
+    q (T, D), k (T, D), v (T, E) -> y (T, E).  ``backward(dy)`` -> dq, dk, dv.
+    """
+    T, D = q.shape
+    scores = np.where(np.tri(T, dtype=bool), q @ k.T / np.sqrt(D), -np.inf)
+    exp_scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights = exp_scores / exp_scores.sum(axis=-1, keepdims=True)
+    y = weights @ v
+
+    def backward(dy):
+        dv = ...
+        dweights = ...
+        dscores = ...
+        dq = ...
+        dk = ...
+        return dq, dk, dv
+
+    return y, backward
 
 
-def _hide(ids, places, dice, drawn, mask):
-    read = np.where(places & (dice < masking.HIDDEN + masking.REPLACED), drawn, ids)
-    return np.where(places & (dice < masking.HIDDEN), mask, read)
+def _split(x, heads):
+    def backward(dy):
+        return join_heads(dy)
+
+    return np.ascontiguousarray(split_heads(x, heads)), backward
 
 
-def _tokens_to_hide(rng):
-    for B, T in ((2, 12), (4, 30)):
-        places = rng.random((B, T)) < 0.5
+def _to_split(rng):
+    for B, T, N, width in ((2, 3, 2, 4), (1, 4, 3, 2)):
+        yield "", (rng.standard_normal((B, T, N * width)), N)
+
+
+@exercise(
+    "split into heads, and the way back",
+    level=2,
+    minutes=15,
+    reference=_split,
+    solution="minillm/layers/heads.py: split_heads",
+    cases=_to_split,
+    gradients=("dx",),
+    hints={
+        "y": (
+            "Head n takes the columns from n D/N on.  A reshape to (B, N, T, D/N) alone would mix "
+            "up tokens.",
+            "Reshape to (B, T, N, D/N) first, then exchange the axes 1 and 2.",
+        ),
+        "dx": (
+            "Each number of x goes to one entry of y, so each gradient goes back to where its "
+            "number came from.",
+            "Exchange the axes 1 and 2 of dy, then reshape to the shape of x.",
+        ),
+    },
+)
+def heads(x, N):
+    """Split the last axis into heads.
+
+    x (B, T, D), N heads -> y (B, N, T, D/N).  ``backward(dy)`` -> dx.
+    """
+    B, T, D = x.shape
+    y = ...
+
+    def backward(dy):
+        dx = ...
+        return dx
+
+    return y, backward
+
+
+def _places(rng):
+    for T, D in ((5, 6), (3, 8), (12, 2)):
+        yield "", (T, D)
+
+
+def _sinusoids(T, D):
+    return reference_sinusoids(np.arange(T), D, np.float64)
+
+
+@exercise(
+    "sines and cosines for positions",
+    level=1,
+    minutes=10,
+    reference=_sinusoids,
+    solution="minillm/layers/positions.py: sinusoids",
+    cases=_places,
+    outputs=("P",),
+    hints={
+        "P": (
+            "Column 2i has the sine, column 2i + 1 the cosine, both of the angle "
+            "t / 10000^(2i / D).",
+            "The angles are np.arange(T)[:, None] / 10000 ** (np.arange(0, D, 2) / D), of shape "
+            "(T, D/2); assign P[:, 0::2] and P[:, 1::2].",
+        ),
+    },
+)
+def sinusoids(T, D):
+    """The vectors of the positions 0 to T - 1, for an even D: P (T, D).
+
+    P[t, 2i] = sin(t / 10000^(2i / D)), P[t, 2i + 1] = cos(t / 10000^(2i / D)).
+    """
+    P = np.zeros((T, D))
+    angles = ...
+    P[:, 0::2] = ...
+    P[:, 1::2] = ...
+    return P
+
+
+def _rows(rng):
+    for n, D in ((3, 5), (4, 2), (1, 6)):
+        x = 3 * rng.standard_normal((n, D)) + 1
+        yield "", (x, rng.standard_normal(D), rng.standard_normal(D))
+
+
+@exercise(
+    "layer norm, forward and backward",
+    level=3,
+    minutes=40,
+    reference=ops.layer_norm,
+    solution="minillm/ops/layer_norm.py: layer_norm_backward",
+    cases=_rows,
+    gradients=("dx", "dgain", "dbias"),
+    hints={
+        "y": (
+            "Subtract each row's mean, and divide by the root of its variance plus eps.",
+            "x_hat = (x - mean) * inverse_std with inverse_std = 1 / sqrt(variance + eps), and "
+            "the variance is the mean of (x - mean)^2: x.var(axis=-1, keepdims=True).",
+        ),
+        "dbias": (
+            "The bias is added in each row.  Uses add up.",
+            "Sum dy over the rows, axis 0.",
+        ),
+        "dgain": (
+            "The gain multiplies x_hat in each row: its slope is x_hat, and uses add up.",
+            "Sum dy * x_hat over the rows, axis 0.",
+        ),
+        "dx": (
+            "x acts on its row on three paths: directly, through the mean, and through the "
+            "variance.  The gradient with respect to x_hat is dy gain.",
+            "dx = (dx_hat - mean(dx_hat) - x_hat mean(dx_hat x_hat)) inverse_std, with means over "
+            "the row.",
+        ),
+    },
+)
+def layer_norm(x, gain, bias):
+    """Normalise each row, then apply gain and bias, with eps = 1e-5.
+
+    x (n, D), gain (D,), bias (D,) -> y (n, D).  ``backward(dy)`` -> dx, dgain, dbias.
+    """
+    mean = x.mean(axis=-1, keepdims=True)
+    inverse_std = ...
+    x_hat = ...
+    y = gain * x_hat + bias
+
+    def backward(dy):
+        dbias = ...
+        dgain = ...
+        dx_hat = ...
+        dx = ...
+        return dx, dgain, dbias
+
+    return y, backward
+
+
+def _residual(x, gain, bias, W):
+    normed, norm_backward = ops.layer_norm(x, gain, bias)
+    h, linear_backward = ops.linear(normed, W)
+
+    def backward(dy):
+        dnormed, dW = linear_backward(dy)
+        dx, dgain, dbias = norm_backward(dnormed)
+        return dy + dx, dgain, dbias, dW
+
+    return x + h, backward
+
+
+def _branches(rng):
+    for n, D in ((3, 4), (2, 6)):
         yield (
             "",
             (
-                rng.integers(5, 50, (B, T)),
-                places,
-                rng.random((B, T)),
-                rng.integers(50, 99, (B, T)),
-                4,
+                rng.standard_normal((n, D)),
+                rng.standard_normal(D),
+                rng.standard_normal(D),
+                rng.standard_normal((D, D)),
             ),
         )
 
 
 @exercise(
-    "hide tokens: 80 % masked, 10 % random, 10 % unchanged",
-    level=1,
-    minutes=5,
-    reference=_hide,
-    solution="minillm/data/masking.py: Masking.hide",
-    cases=_tokens_to_hide,
-    outputs=("read",),
-    hints={
-        "read": (
-            "One die for each token decides among three fates: masked, drawn, unchanged.",
-            "Below 0.8: mask, so dice < 0.8.  From there to 0.9: drawn.  The mask comes last, "
-            "so masked_or_drawn may hold both: dice < 0.9.",
-        ),
-    },
-)
-def mask_tokens(ids, places, dice, drawn, mask):
-    """Hide the tokens at the chosen positions from the model.
-
-    ids (B, T); places (B, T), True at the tokens to predict; dice (B, T), uniform in 0..1;
-    drawn (B, T), random tokens; mask, the id of [MASK] -> the ids that the model reads.
-    """
-    # two masks (B, T), by the dice alone
-    masked = ...
-    masked_or_drawn = ...
-    read = np.where(places & masked_or_drawn, drawn, ids)
-    read = np.where(places & masked, mask, read)
-    return read
-
-
-def _visible_token(P, v, kept, replaced):
-    seen = P * replaced / len(P)
-    seen[v] += P[v] * kept
-    return seen / seen.sum()
-
-
-def _contexts(rng):
-    for V in (4, 7):
-        yield "", (rng.dirichlet(np.ones(V)), 2, 0.1, 0.1)
-    yield "", (rng.dirichlet(np.ones(5)), 4, 0.3, 0.05)
-    yield "none is random", (rng.dirichlet(np.ones(5)), 1, 0.2, 0.0)
-    yield "none is kept", (rng.dirichlet(np.ones(5)), 1, 0.0, 0.2)
-
-
-@exercise(
-    "how far a visible token is to be believed",
+    "a residual branch, pre-norm",
     level=2,
-    minutes=20,
-    reference=_visible_token,
-    solution="minillm/exercises/chapter10.py: _visible_token",
-    cases=_contexts,
-    outputs=("p",),
+    minutes=10,
+    reference=_residual,
+    solution="minillm/layers/block.py: pre_norm",
+    cases=_branches,
+    imports="\nfrom minillm import ops",
+    gradients=("dx", "dgain", "dbias", "dW"),
     hints={
-        "p": (
-            "Bayes' rule: how probable is w from the context alone, times how probable it is to "
-            "see v there if w is the original?  Both causes of v add up.",
-            "likelihood = kept * (np.arange(V) == v) + replaced / V, since a random token is v "
-            "with the probability 1 / V; then p is P * likelihood, divided by its sum.",
+        "y": (
+            "The branch is added to x itself, not to its norm.",
+            "y = x + h.",
         ),
-        "none is random": (
-            "If no token is random, the one that is seen is the original.",
-            "The likelihood of all w except v is 0 here: replaced / V with replaced = 0.",
-        ),
-        "none is kept": (
-            "If no token is kept, seeing v says nothing: each original leads to it equally often.",
-            "The likelihood is replaced / V for each w, v included, so p is P.",
+        "dx": (
+            "x is used twice: in the sum, and as the input of the branch.  Uses add up.",
+            "dx = dy + dbranch, the gradient that comes back through the norm; dy itself is handed "
+            "to the branch unchanged: dh = dy.",
         ),
     },
 )
-def visible_token(P, v, kept, replaced):
-    """The probability of each original token at a position that is asked about and shows v.
+def residual(x, gain, bias, W):
+    """Add a branch to the stream: y = x + layer_norm(x) W.
 
-    P (V,): the probability of each token by the context alone; v: the id that is seen.  A position
-    that is asked about keeps its token with the probability ``kept``, and receives a random one of
-    all V tokens with the probability ``replaced``; otherwise it shows [MASK], which v is not
-    -> p (V,).
+    x (n, D), gain (D,), bias (D,), W (D, D) -> y (n, D).
+    ``backward(dy)`` -> dx, dgain, dbias, dW.
     """
-    V = len(P)
-    likelihood = ...
-    p = ...
-    return p
-
-
-def _text_vector(x, lengths):
-    m, pool_backward = ops.mean_pool(x, lengths)
-    norm = np.linalg.norm(m, axis=1, keepdims=True)
-    y = m / norm
+    normed, norm_backward = ops.layer_norm(x, gain, bias)
+    h, linear_backward = ops.linear(normed, W)
+    y = ...
 
     def backward(dy):
-        return pool_backward((dy - y * (y * dy).sum(axis=1, keepdims=True)) / norm)
+        dh = ...
+        dnormed, dW = linear_backward(dh)
+        dbranch, dgain, dbias = norm_backward(dnormed)
+        dx = ...
+        return dx, dgain, dbias, dW
 
     return y, backward
 
 
-def _texts(rng):
-    yield "", (rng.standard_normal((2, 3, 4)), np.array([3, 3]))
-    yield "lengths", (rng.standard_normal((3, 5, 4)), np.array([5, 2, 1]))
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _self_attention(x, W_qkv, W_o, N):
+    qkv, qkv_backward = ops.linear(x, W_qkv)
+    q, k, v = (split_heads(part, N) for part in np.split(qkv, 3, axis=-1))
+    context, attention_backward = ops.scaled_dot_product_attention(q, k, v, causal=True)
+    y, output_backward = ops.linear(np.ascontiguousarray(join_heads(context)), W_o)
+
+    def backward(dy):
+        dcontext, dW_o = output_backward(dy)
+        parts = attention_backward(np.ascontiguousarray(split_heads(dcontext, N)))
+        dqkv = np.concatenate([join_heads(part) for part in parts], axis=-1)
+        return *qkv_backward(dqkv), dW_o
+
+    return y, backward
+
+
+def _layers_of_attention(rng):
+    for B, T, D, N, label in (
+        (1, 1, 2, 1, "one token"),
+        (2, 3, 2, 1, "one head"),
+        (2, 3, 4, 2, ""),
+    ):
+        yield label, (*draw(rng, (B, T, D), (D, 3 * D), (D, D)), N)
 
 
 @exercise(
-    "a vector of a text: the mean of its tokens, scaled to the length 1",
-    level=2,
-    minutes=25,
-    reference=_text_vector,
-    solution="minillm/ops/pooling.py: mean_pool",
-    cases=_texts,
-    gradients=("dx",),
+    "self-attention as a layer, forward and backward",
+    level=3,
+    minutes=75,
+    reference=_self_attention,
+    solution="minillm/exercises/chapter10.py: _self_attention",
+    cases=_layers_of_attention,
+    gradients=("dx", "dW_qkv", "dW_o"),
     hints={
-        "y": (
-            "The mean is a sum over the tokens of a text, divided by the number of these tokens.",
-            "m = (x * mask[..., None]).sum(axis=1) / lengths[:, None]",
+        "one token": (
+            "A token that is alone attends to itself with the weight 1: y = x W_v W_o, and only "
+            "the last third of W_qkv has a gradient.",
+            "q, k, v = np.split(x @ W_qkv, 3, axis=-1), and y = context @ W_o.",
         ),
-        "lengths": (
-            "The padding takes no part: neither in the sum, nor in the number that divides it, "
-            "nor in the gradient.",
-            "Divide by lengths[:, None], and multiply by mask[..., None] both ways.",
+        "one head": (
+            "Scores over sqrt(D / N), no look at later positions, and a softmax over the keys.",
+            "scores = q k^T / sqrt(D / N), (B, N, T, T), with -np.inf where np.tri(T) is 0.",
+        ),
+        "y": (
+            "With one head, y is right: head n takes the columns from n D / N of q, k and v, and "
+            "its own scale.",
+            "q.reshape(B, T, N, D // N).transpose(0, 2, 1, 3), scale sqrt(D / N); back by "
+            "transpose(0, 2, 1, 3).reshape(B, T, D) before W_o.",
         ),
         "dx": (
-            "Two steps back.  The unit vector: dm is dy without its part along y, over the norm. "
-            "The mean: each token that counts gets dm / length, the padding 0.  If m is a sum and "
-            "no mean, y is the same, and the norm here is too large.",
-            "dm = (dy - y * (y * dy).sum(axis=1, keepdims=True)) / norm (B, D), "
-            "dx = mask[..., None] * (dm / lengths[:, None])[:, None].",
+            "x is used once, in x W_qkv.  Is dqkv complete: dq, dk and dv, heads joined, side by "
+            "side?",
+            "dx = dqkv @ W_qkv.T, and dqkv = np.concatenate([dq, dk, dv], axis=-1) after each went "
+            "back from (B, N, T, D / N) to (B, T, D).",
+        ),
+        "dW_qkv": (
+            "W_qkv is used at every position of every row: uses add up.  Which third is wrong?  "
+            "For q and k, the softmax subtracts a mean, and the scale counts; for v, the weights "
+            "are transposed.",
+            'np.einsum("btd,bte->de", x, dqkv); dq = dscores k / sqrt(D / N), dk = dscores^T q / '
+            "sqrt(D / N), dv = weights^T dcontext, of each head.",
+        ),
+        "dW_o": (
+            "W_o multiplies the joined contexts, at every position of every row.",
+            'np.einsum("btd,bte->de", context, dy), with the joined context (B, T, D).',
         ),
     },
 )
-def text_vector(x, lengths):
-    """Compute a vector of length 1 for each text.
+def self_attention(x, W_qkv, W_o, N):
+    """Compute causal self-attention with N heads.
 
-    x (B, T, D), lengths (B,): tokens past a row's length are padding -> y (B, D).
-    ``backward(dy)`` -> dx.
+    x (B, T, D), W_qkv (D, 3D): its thirds give q, k and v; W_o (D, D) multiplies the joined
+    contexts; N divides D -> y (B, T, D).  ``backward(dy)`` -> dx, dW_qkv, dW_o.
     """
-    mask = np.arange(x.shape[1]) < lengths[:, None]  # (B, T)
-    m = ...
-    norm = np.linalg.norm(m, axis=1, keepdims=True)  # (B, 1)
-    y = m / norm
+    B, T, D = x.shape
+    # as many lines as you need
+    y = ...
 
     def backward(dy):
-        dm = ...
-        dx = ...
-        return dx
+        dx, dW_qkv, dW_o = ...
+        return dx, dW_qkv, dW_o
+
+    return y, backward
+
+
+def _online_softmax(blocks, T):
+    scores = np.concatenate([scores for scores, _ in blocks], axis=1)
+    values = np.concatenate([values for _, values in blocks])
+    weights, _ = masked_softmax(scores, np.ones(scores.shape, bool))
+    return weights @ values
+
+
+def _blocks(rng):
+    for label, scale, sizes in (
+        ("", 1, (3,)),
+        ("two blocks", 1, (2, 3)),
+        ("large", 900, (2, 1, 4)),
+    ):
+        yield label, ([(scale * rng.standard_normal((3, S)), *draw(rng, (S, 2))) for S in sizes], 3)
+
+
+@exercise(
+    "softmax and its weighted mean in one pass",
+    level=3,
+    minutes=35,
+    reference=_online_softmax,
+    solution="minillm/exercises/chapter10.py: _online_softmax",
+    cases=_blocks,
+    hints={
+        "y": (
+            "With one block this is softmax(scores) v: p holds exp(scores - m), total its sums.",
+            "p = np.exp(scores - m_new[:, None]), total = p.sum(axis=1) plus what the old total is "
+            "worth, y = p @ values plus what the old y is worth.  The first block meets m = -inf, "
+            "and exp(m - m_new) is 0 there.",
+        ),
+        "two blocks": (
+            "The old sums were made with another maximum than those of this block.  By which "
+            "factor is exp(s - m_new) smaller than exp(s - m)?",
+            "p = np.exp(scores - m_new[:, None]), scale = np.exp(m - m_new), and both old sums "
+            "are multiplied by it: total * scale, y * scale[:, None].",
+        ),
+        "large": (
+            "exp of a large score overflows.  m_new must be the largest score so far, of each row.",
+            "m_new = np.maximum(m, scores.max(axis=1)).",
+        ),
+    },
+)
+def online_softmax(blocks, T):
+    """Compute softmax(scores) values, where scores and values come in blocks of keys.
+
+    blocks: pairs of scores (T, S) and values (S, E), S of each block its own.  A block is read once
+    and not kept -> y (T, E).
+    """
+    m = np.full(T, -np.inf)  # the largest score so far
+    total, y = np.zeros(T), 0.0  # the sums so far, of exp(scores - m), and of it times the values
+    for scores, values in blocks:
+        m_new = ...
+        # what brings the old sums to the new maximum
+        scale = ...
+        p = ...
+        total = ...
+        y = ...
+        m = m_new
+    return y / total[:, None]
+
+
+def _post_norm(x, gain, bias, W):
+    h, linear_backward = ops.linear(x, W)
+    y, norm_backward = ops.layer_norm(x + h, gain, bias)
+
+    def backward(dy):
+        dsum, dgain, dbias = norm_backward(dy)
+        dx, dW = linear_backward(dsum)
+        return dsum + dx, dgain, dbias, dW
+
+    return y, backward
+
+
+@exercise(
+    "a residual branch, post-norm",
+    level=2,
+    minutes=15,
+    reference=_post_norm,
+    solution="minillm/exercises/chapter10.py: _post_norm",
+    cases=_branches,
+    imports="\nfrom minillm import ops",
+    gradients=("dx", "dgain", "dbias", "dW"),
+    hints={
+        "y": (
+            "Post-norm: the branch reads x itself, and the norm comes after the sum.",
+            "h, linear_backward = ops.linear(x, W); y, norm_backward = ops.layer_norm(x + h, gain, "
+            "bias).",
+        ),
+        "dx": (
+            "What leaves the norm reaches both terms of the sum, and x is used twice.",
+            "dsum = norm_backward(dy)[0]; dx = dsum + the gradient that linear_backward(dsum) "
+            "returns.  There is no path around the norm any more.",
+        ),
+        "dW": (
+            "The branch receives what leaves the norm, not dy.",
+            "dbranch, dW = linear_backward(dsum).",
+        ),
+    },
+)
+def post_norm(x, gain, bias, W):
+    """Compute y = layer_norm(x + x W), with ops.layer_norm and ops.linear.
+
+    x (n, D), gain (D,), bias (D,), W (D, D) -> y (n, D).
+    ``backward(dy)`` -> dx, dgain, dbias, dW.
+    """
+    # as many lines as you need
+    y = ...
+
+    def backward(dy):
+        dx, dgain, dbias, dW = ...
+        return dx, dgain, dbias, dW
 
     return y, backward
 
@@ -294,60 +529,63 @@ def text_vector(x, lengths):
 # --- find the bug -------------------------------------------------------------------
 
 
-def _pairs_of_texts(rng):
-    for n, tau in ((3, 0.5), (4, 2.0)):
-        yield "", (*draw(rng, (n, n), (n, n)), tau)
+def _square_layers(rng):
+    for n in (3, 4):
+        yield "", (2 * rng.standard_normal((n, n)), *draw(rng, n, (n, n)))
 
 
 @find_the_bug(
-    "find the bug: texts that find each other",
-    level=3,
-    minutes=25,
-    cases=_pairs_of_texts,
-    outputs=("loss",),
-    gradients=("da", "db"),
+    "find the bug: a norm and a layer",
+    level=2,
+    minutes=20,
+    cases=_square_layers,
+    gradients=("dx", "dgain", "dW"),
     bugs=(
         Bug(
             "path",
-            "(du - u * (u * du).sum(axis=1, keepdims=True)) / length_a",
-            "du / length_a",
-            "a is used twice in u = a / |a|: the length depends on it, too.",
-        ),
-        Bug("factor", " / n / tau", " / n", "scores = u v^T / tau: the slope has 1 / tau."),
-        Bug(
-            "order",
-            "dscores.T @ u",
-            "dscores @ u",
-            "v is scored by every u: entry [i, j] belongs to v[j].",
+            "- dx_hat.mean(axis=1, keepdims=True) ",
+            "",
+            "x acts on its row through the mean, too.",
         ),
         Bug(
             "value",
-            "du = dscores @ v",
-            "du = dscores @ b",
-            "The scores are products of the unit vectors.",
+            "x_hat * (dx_hat * x_hat).mean",
+            "x_hat * (dx_hat * x).mean",
+            "The path through the variance needs the mean of dx_hat x_hat.",
         ),
-        Bug("factor", " / n / tau", " / tau", "The loss is a mean over n rows."),
+        Bug(
+            "axis",
+            "(du * x_hat).sum(axis=0)",
+            "(du * x_hat).sum(axis=1)",
+            "The gain is used in each row.",
+        ),
+        Bug("value", "dW = u.T @ dy", "dW = x_hat.T @ dy", "W multiplies u = gain x_hat."),
+        Bug("order", "dy @ W.T", "dy @ W", "u is the input of y = u W."),
+        Bug(
+            "factor",
+            "dx_hat = du * gain",
+            "dx_hat = du",
+            "u = gain x_hat: the slope with respect to x_hat is gain.",
+        ),
     ),
 )
-def find_contrast(a, b, tau):
-    """Compute the mean of -log p[i, i], where row i of p is the softmax of the cosines by tau.
+def find_norm_and_layer(x, gain, W):
+    """Compute y = (gain layer_norm(x)) W, with eps = 1e-5 in the norm.
 
-    a and b (n, D): text a[i] belongs to b[i]; a number tau -> loss.  ``backward(dloss)`` -> da, db.
+    x (n, D), gain (D,), W (D, O) -> y (n, O).  ``backward(dy)`` -> dx, dgain, dW.
     """
-    n = len(a)
-    length_a = np.linalg.norm(a, axis=1, keepdims=True)
-    length_b = np.linalg.norm(b, axis=1, keepdims=True)
-    u, v = a / length_a, b / length_b
-    p = np.exp(u @ v.T / tau)
-    p = p / p.sum(axis=1, keepdims=True)
-    loss = -np.log(np.diag(p)).mean()
+    inverse_std = 1 / np.sqrt(x.var(axis=1, keepdims=True) + 1e-5)
+    x_hat = (x - x.mean(axis=1, keepdims=True)) * inverse_std
+    u = gain * x_hat
+    y = u @ W
 
-    def backward(dloss):
-        dscores = dloss * (p - np.eye(n)) / n / tau
-        du = dscores @ v
-        dv = dscores.T @ u
-        da = (du - u * (u * du).sum(axis=1, keepdims=True)) / length_a
-        db = (dv - v * (v * dv).sum(axis=1, keepdims=True)) / length_b
-        return da, db
+    def backward(dy):
+        dW = u.T @ dy
+        du = dy @ W.T
+        dgain = (du * x_hat).sum(axis=0)
+        dx_hat = du * gain
+        through_variance = x_hat * (dx_hat * x_hat).mean(axis=1, keepdims=True)
+        dx = (dx_hat - dx_hat.mean(axis=1, keepdims=True) - through_variance) * inverse_std
+        return dx, dgain, dW
 
-    return loss, backward
+    return y, backward

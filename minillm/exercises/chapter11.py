@@ -1,198 +1,122 @@
-"""Exercises of chapter 11: the uses of a pre-trained model."""
+"""Exercises of chapter 11: parts of words."""
 
-import numpy as np
+from collections import Counter
+from itertools import pairwise
 
-from minillm import ops
-from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
-from minillm.models.question_answering import best_spans
-
-
-def _lora(x, W, A, B, s):
-    xA, A_backward = ops.linear(x, A)
-    y, B_backward = ops.linear(xA, B)
-
-    def backward(dy):
-        dxA, dB = B_backward(s * dy)
-        dx, dA = A_backward(dxA)
-        return dx + dy @ W.T, dA, dB
-
-    return x @ W + s * y, backward
+from minillm.exercises.declaration import exercise
+from minillm.text import bpe
 
 
-def _cheapest(x, W, A, B, s):
-    """The multiplications with W, and those of thin products, each computed where it is used."""
-    thin = len(x) * (A.size + B.size)
-    return len(x) * W.size + thin, len(x) * W.size + 3 * thin
+def _next_merge(words):
+    merges = bpe.learn_merges({b"".join(pieces): count for pieces, count in words.items()}, 1)
+    pair = merges[0]
+    joined = {tuple(bpe.join(pieces, pair, b"".join(pair))): n for pieces, n in words.items()}
+    return pair, joined
 
 
-def _adapters(rng):
-    for n, I, O, r, s in ((2, 6, 7, 1, 2.0), (3, 3, 3, 2, 0.5)):
-        W, (x, A, B) = rng.integers(-3, 4, (I, O)), draw(rng, (n, I), (I, r), (r, O))
-        yield "", (x, W, A, B, s)
-        yield "", (x, W, A, np.zeros((r, O)), s)
+def _counted_words(rng):
+    for words in (
+        {b" sells": 1, b" sea": 1, b"she": 1, b" shells": 1},
+        {b"ab": 1, b"cab": 1, b"de": 5},
+        {b"hug": 10, b"pug": 5, b"pun": 12, b"bun": 4, b"hugs": 5},
+        {b"aaab": 3, b"aaaa": 2, b"ba": 1},
+        {b"cd": 2, b"ab": 2, b"abc": 1, b"dcd": 1},
+    ):
+        yield "", ({tuple(bpe.BYTES[value] for value in word): n for word, n in words.items()},)
 
 
 @exercise(
-    "LoRA: a frozen linear layer and its adapter of low rank",
+    "count the pairs of neighbours, and merge the most frequent",
     level=2,
     minutes=20,
-    reference=_lora,
-    solution="minillm/training/lora.py: LowRank",
-    cases=_adapters,
-    gradients=("dx", "dA", "dB"),
-    multiplications=_cheapest,
+    reference=_next_merge,
+    solution="minillm/text/bpe.py: learn_merges",
+    cases=_counted_words,
+    imports="from collections import Counter\nfrom itertools import pairwise",
+    outputs=("pair", "merged"),
     hints={
-        "forward:order": (
-            "The result is right, but A B is as large as W.  Which order has thin products only?",
-            "x @ W + s * (x @ A) @ B",
+        "pair": (
+            "A pair counts as often as its word occurs.  Equal counts are ordered by the pair.",
+            "counts[pair] += n.  The smallest (-counts[pair], pair) is the pair that is wanted.",
         ),
-        "backward:order": (
-            "The gradients are right, but some product on the way is as large as W: A B or "
-            "x^T dy.  The products that contain r are thin.",
-            "dx = dy W^T + s (dy B^T) A^T, dA = s x^T (dy B^T), dB = s (x A)^T dy.",
-        ),
-        "y": (
-            "The frozen layer's output, plus s times x through both thin matrices.",
-            "x @ W + s * (x @ A) @ B",
-        ),
-        "dx": (
-            "x is used twice: by the frozen matrix and by A.  Uses add up.",
-            "dy @ W.T + s * (dy @ B.T) @ A.T",
-        ),
-        "dA": (
-            "A is a linear layer with the input x.  Its upstream gradient is that of x A.",
-            "x A has the gradient s * dy @ B.T (n, r), so dA = x.T @ (s * dy @ B.T).",
-        ),
-        "dB": (
-            "B is a linear layer with the input x A, and s multiplies its output.",
-            "dB = s * (x @ A).T @ dy",
+        "merged": (
+            "From left to right: if the next two pieces are the pair, append both as one and "
+            "go on behind them.  Of a a a with the pair a a, the first two are joined.",
+            "Append pieces[at] + pieces[at + 1] and add 2 to at; else append pieces[at], add 1.",
         ),
     },
 )
-def lora(x, W, A, B, s):
-    """Compute y = x W + s x A B by products of which none but W itself is as large as W.
+def next_merge(words):
+    """Take one step of learning byte pairs.
 
-    x (n, I), W (I, O), A (I, r), B (r, O) with a small r, s a number -> y (n, O).  W is frozen and
-    has no gradient.  ``backward(dy)`` -> dx, dA, dB, by thin products too.
+    words: counts, keyed by tuples of pieces, such as {(b"h", b"u", b"g"): 10} -> the most frequent
+    pair of neighbours, of equal ones the first in order; and the words after this merge.
     """
-    y = ...
+    counts = Counter()
+    for pieces, n in words.items():
+        for pair in pairwise(pieces):
+            counts[pair] += ...
 
-    def backward(dy):
-        dx = ...
-        dA = ...
-        dB = ...
-        return dx, dA, dB
+    def order(pair):
+        # what min compares: of two tuples the first entry, or where it is equal, the next
+        key = ...
+        return key
 
-    return y, backward
+    pair = min(counts, key=order)
+    merged = {}
+    for pieces, n in words.items():
+        joined, at = [], 0
+        while at < len(pieces):
+            is_pair = pieces[at : at + 2] == pair
+            joined.append(pieces[at] + pieces[at + 1] if is_pair else pieces[at])
+            # how many pieces have been read
+            at += ...
+        merged[tuple(joined)] = n
+    return pair, merged
 
 
-def _best_span(s, e, longest):
-    first, last, _ = best_spans(np.stack([s, e]), longest)[0]
-    return first, last
+def _encode_word(word, merges):
+    return bpe.encode_word(word, merges)
 
 
-def _logits_of_spans(rng):
-    yield "", (np.array([0.0, 5, 1, 2]), np.array([0.0, 1, 2, 6]), 3)
-    yield "one token", (np.array([0.0, 1, 6, 1]), np.array([0.0, 1, 6, 1]), 3)
-    yield "backwards", (np.array([0.0, 1, 1, 5, 2]), np.array([0.0, 6, 1, 3, 2]), 4)
-    yield "longest", (np.array([0.0, 9, 0, 0, 2, 0]), np.array([0.0, 1, 0, 7, 0, 0]), 2)
-    for _ in range(4):
-        yield "", (*rng.standard_normal((2, 12)), 4)
+def _words_to_encode(rng):
+    merges = [(b"s", b"e"), (b"h", b"e"), (b"l", b"l"), (b"ll", b"s"), (b"s", b"he"), (b"a", b"s")]
+    for word in (b"sells", b"shells", b"x"):
+        yield "", (word, merges)
+    yield "order", (b"seashells", merges)
+    yield "order", (b"abc", [(b"b", b"c"), (b"a", b"b")])
+    yield "", (b"sese", merges)
 
 
 @exercise(
-    "the best answer: a span of a text",
+    "encode a word by replaying merges",
     level=2,
-    minutes=15,
-    reference=_best_span,
-    solution="minillm/models/question_answering.py: best_spans",
-    cases=_logits_of_spans,
-    outputs=("first", "last"),
+    minutes=20,
+    reference=_encode_word,
+    solution="minillm/text/bpe.py: encode_word",
+    cases=_words_to_encode,
+    imports="from itertools import pairwise",
+    outputs=("pieces",),
     hints={
-        "first": (
-            "The two ends are chosen together: the largest sum s[i] + e[j] counts.  For each i, j "
-            "runs over all ends of a span that is not too long and lies in the text.",
-            "s[i] + e[j], where j runs over range(i, min(i + longest, T)).",
+        "pieces": (
+            "Of the pairs that stand in the word now, the one that was learned first is merged.",
+            "rank[pair] is its position in merges.  Take the pair of the smallest rank; stop if no "
+            "pair of the word is in rank.",
         ),
-        "last": (
-            "The two ends are chosen together: the largest sum s[i] + e[j] counts.  For each i, j "
-            "runs over all ends of a span that is not too long and lies in the text.",
-            "s[i] + e[j], where j runs over range(i, min(i + longest, T)).",
-        ),
-        "one token": (
-            "The last position belongs to the answer: a span of one token has j = i.",
-            "j runs over range(i, min(i + longest, T)).",
-        ),
-        "backwards": (
-            "An answer cannot end before it begins.  Two separate argmaxes may do that.",
-            "For each i, allow only j from i on.",
-        ),
-        "longest": (
-            "A span has at most longest tokens, i and j among them.",
-            "j - i is at most longest - 1, so j runs over range(i, min(i + longest, T)).",
+        "order": (
+            "The order is that of learning, not that of the word from left to right.",
+            "min(pairs, key=lambda pair: rank[pair]): a low rank means learned early.",
         ),
     },
 )
-def best_span(s, e, longest):
-    """Find the span with the largest s[i] + e[j].
-
-    s, e (T,): the logits of the first and of the last token of the answer; position 0 is [CLS], and
-    no part of an answer -> i, j, where the span i..j has at most ``longest`` tokens.
-    """
-    T = len(s)
-    scores = {}
-    for i in range(1, T):
-        ends = ...
-        for j in ends:
-            scores[i, j] = ...
-    return max(scores, key=scores.get)
-
-
-# --- find the bug -------------------------------------------------------------------
-
-
-def _dropped(rng):
-    for n, I, r in ((3, 4, 2), (2, 3, 3)):
-        W, kept = rng.integers(-3, 4, (I, I)), 2 * rng.integers(0, 2, (n, I))
-        kept[0, :2] = 0, 2
-        x, A, B = draw(rng, (n, I), (I, r), (r, I))
-        yield "", (x, W, A, B, kept, 0.5)
-
-
-@find_the_bug(
-    "find the bug: an adapter with dropout",
-    level=2,
-    minutes=20,
-    cases=_dropped,
-    gradients=("dx", "dA", "dB"),
-    bugs=(
-        Bug("path", "dx = dy @ W.T + ", "dx = ", "x is used by the frozen matrix, too."),
-        Bug(
-            "mask",
-            "du @ A.T * kept",
-            "du @ A.T",
-            "What was dropped had no part in the forward pass.",
-        ),
-        Bug("factor", "du = s * dy @ B.T", "du = dy @ B.T", "s multiplies the adapter's output."),
-        Bug("value", "d.T @ du", "x.T @ du", "A multiplies what dropout has left of x."),
-        Bug("order", "dy @ W.T", "dy @ W", "x is the input of x W."),
-    ),
-)
-def find_adapter(x, W, A, B, kept, s):
-    """Compute y = x W + s (x kept) A B: dropout before the adapter only.
-
-    x (n, I), W (I, O), frozen, A (I, r), B (r, O); kept (n, I), the factors of dropout, 0 or 2; s a
-    number -> y (n, O).  ``backward(dy)`` -> dx, dA, dB.
-    """
-    d = x * kept
-    u = d @ A
-    y = x @ W + s * u @ B
-
-    def backward(dy):
-        dB = s * u.T @ dy
-        du = s * dy @ B.T
-        dA = d.T @ du
-        dx = dy @ W.T + du @ A.T * kept
-        return dx, dA, dB
-
-    return y, backward
+def bpe_encode(word, merges):
+    """Encode a word.  word: bytes; merges: pairs of bytes in the order of learning -> pieces."""
+    rank = {pair: number for number, pair in enumerate(merges)}
+    pieces = [word[at : at + 1] for at in range(len(word))]
+    while True:
+        pairs = ...
+        if not pairs:
+            return pieces
+        pair = ...
+        at = list(pairwise(pieces)).index(pair)
+        pieces[at : at + 2] = [pieces[at] + pieces[at + 1]]

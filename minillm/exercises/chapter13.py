@@ -1,109 +1,234 @@
-"""Exercises of chapter 13: big data."""
+"""Exercises of chapter 13: gaps, and vectors of texts."""
 
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import exercise
+from minillm.data import masking
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 
 
-def _operations(n, I, O):
-    def of(M, K, N):
-        return 2 * M * K * N
-
-    return of(n, I, O), of(I, n, O), of(n, O, I)
+def _hide(ids, places, dice, drawn, mask):
+    read = np.where(places & (dice < masking.HIDDEN + masking.REPLACED), drawn, ids)
+    return np.where(places & (dice < masking.HIDDEN), mask, read)
 
 
-def _sizes(rng):
-    for n, I, O in ((10, 3, 4), (1, 512, 2048), (7, 5, 11)):
-        yield "", (n, I, O)
+def _tokens_to_hide(rng):
+    for B, T in ((2, 12), (4, 30)):
+        places = rng.random((B, T)) < 0.5
+        yield (
+            "",
+            (
+                rng.integers(5, 50, (B, T)),
+                places,
+                rng.random((B, T)),
+                rng.integers(50, 99, (B, T)),
+                4,
+            ),
+        )
 
 
 @exercise(
-    "the operations of a linear layer's three products",
+    "hide tokens: 80 % masked, 10 % random, 10 % unchanged",
     level=1,
-    minutes=10,
-    reference=_operations,
-    solution="minillm/exercises/chapter13.py: _operations",
-    cases=_sizes,
-    outputs=("forward", "of_dW", "of_dx"),
+    minutes=5,
+    reference=_hide,
+    solution="minillm/data/masking.py: Masking.hide",
+    cases=_tokens_to_hide,
+    outputs=("read",),
     hints={
-        "forward": (
-            "Count the entries of y, and the multiplications and additions of one entry.",
-            "y has n O entries, and each is a sum of I products: I multiplications, I additions.",
-        ),
-        "of_dW": (
-            "dW = x^T dy has one entry for each weight, and each is a sum over the rows.",
-            "I O entries of n multiplications and n additions each.",
-        ),
-        "of_dx": (
-            "dx = dy W^T has the entries of x, and each is a sum over the outputs.",
-            "n I entries of O multiplications and O additions each.",
+        "read": (
+            "One die for each token decides among three fates: masked, drawn, unchanged.",
+            "Below 0.8: mask, so dice < 0.8.  From there to 0.9: drawn.  The mask comes last, "
+            "so masked_or_drawn may hold both: dice < 0.9.",
         ),
     },
 )
-def product_operations(n, I, O):
-    """Count multiplications and additions of y = x W, dW = x^T dy and dx = dy W^T.
+def mask_tokens(ids, places, dice, drawn, mask):
+    """Hide the tokens at the chosen positions from the model.
 
-    n rows, I inputs, O outputs -> three numbers.  The bias is left out.  A sum begins at zero: n
-    products are n multiplications and n additions.
+    ids (B, T); places (B, T), True at the tokens to predict; dice (B, T), uniform in 0..1;
+    drawn (B, T), random tokens; mask, the id of [MASK] -> the ids that the model reads.
     """
-    forward = ...
-    of_dW = ...
-    of_dx = ...
-    return forward, of_dW, of_dx
+    # two masks (B, T), by the dice alone
+    masked = ...
+    masked_or_drawn = ...
+    read = np.where(places & masked_or_drawn, drawn, ids)
+    read = np.where(places & masked, mask, read)
+    return read
 
 
-def _accumulate(losses, gradients, counts):
-    tokens = np.array(counts)
-    of_all = tokens.sum()
-    return tokens @ losses / of_all, tokens @ gradients / of_all
+def _visible_token(P, v, kept, replaced):
+    seen = P * replaced / len(P)
+    seen[v] += P[v] * kept
+    return seen / seen.sum()
 
 
-def _parts(rng):
-    logits, targets = rng.standard_normal((12, 4)), rng.integers(0, 4, 12)
-    for label, counts in (("", (3, 9)), ("", (1, 4, 7)), ("equal", (4, 4, 4)), ("", (0, 12))):
-        losses, gradients = [], []
-        first = 0
-        for count in counts:
-            part = slice(first, first + max(count, 1))  # a part without tokens has the weight 0
-            loss, backward = ops.cross_entropy(logits[part], targets[part])
-            losses.append(float(loss))
-            gradients.append(backward().sum(axis=0))
-            first += count
-        yield label, (np.array(losses), np.array(gradients), list(counts))
+def _contexts(rng):
+    for V in (4, 7):
+        yield "", (rng.dirichlet(np.ones(V)), 2, 0.1, 0.1)
+    yield "", (rng.dirichlet(np.ones(5)), 4, 0.3, 0.05)
+    yield "none is random", (rng.dirichlet(np.ones(5)), 1, 0.2, 0.0)
+    yield "none is kept", (rng.dirichlet(np.ones(5)), 1, 0.0, 0.2)
 
 
 @exercise(
-    "a batch in parts, with unequal numbers of tokens",
+    "how far a visible token is to be believed",
     level=2,
-    minutes=15,
-    reference=_accumulate,
-    solution="minillm/training/loop.py: _gradient",
-    cases=_parts,
-    outputs=("loss", "gradient"),
+    minutes=20,
+    reference=_visible_token,
+    solution="minillm/exercises/chapter13.py: _visible_token",
+    cases=_contexts,
+    outputs=("p",),
     hints={
-        "loss": (
-            "The loss of the batch is the mean over its tokens, and not over its parts.",
-            "Multiply each part's mean by its tokens, add up, and divide by all tokens.",
+        "p": (
+            "Bayes' rule: how probable is w from the context alone, times how probable it is to "
+            "see v there if w is the original?  Both causes of v add up.",
+            "likelihood = kept * (np.arange(V) == v) + replaced / V, since a random token is v "
+            "with the probability 1 / V; then p is P * likelihood, divided by its sum.",
         ),
-        "gradient": (
-            "The derivative of a weighted sum is the same weighted sum of the derivatives.",
-            "Add counts[r] * gradients[r], and divide once by the number of all tokens.",
+        "none is random": (
+            "If no token is random, the one that is seen is the original.",
+            "The likelihood of all w except v is 0 here: replaced / V with replaced = 0.",
+        ),
+        "none is kept": (
+            "If no token is kept, seeing v says nothing: each original leads to it equally often.",
+            "The likelihood is replaced / V for each w, v included, so p is P.",
         ),
     },
 )
-def accumulate(losses, gradients, counts):
-    """Join parts of a batch to the loss and the gradient of the whole batch.
+def visible_token(P, v, kept, replaced):
+    """The probability of each original token at a position that is asked about and shows v.
 
-    losses (R,) are means over the tokens of each part, gradients (R, D) those of these losses,
-    counts has the tokens of each part -> loss, gradient (D,).  A part without tokens does not
-    count.
+    P (V,): the probability of each token by the context alone; v: the id that is seen.  A position
+    that is asked about keeps its token with the probability ``kept``, and receives a random one of
+    all V tokens with the probability ``replaced``; otherwise it shows [MASK], which v is not
+    -> p (V,).
     """
-    loss, gradient, tokens = 0.0, np.zeros(gradients.shape[1]), 0
-    for r in range(len(counts)):
-        loss += ...
-        gradient += ...
-        tokens += counts[r]
-    loss = ...
-    gradient = ...
-    return loss, gradient
+    V = len(P)
+    likelihood = ...
+    p = ...
+    return p
+
+
+def _text_vector(x, lengths):
+    m, pool_backward = ops.mean_pool(x, lengths)
+    norm = np.linalg.norm(m, axis=1, keepdims=True)
+    y = m / norm
+
+    def backward(dy):
+        return pool_backward((dy - y * (y * dy).sum(axis=1, keepdims=True)) / norm)
+
+    return y, backward
+
+
+def _texts(rng):
+    yield "", (rng.standard_normal((2, 3, 4)), np.array([3, 3]))
+    yield "lengths", (rng.standard_normal((3, 5, 4)), np.array([5, 2, 1]))
+
+
+@exercise(
+    "a vector of a text: the mean of its tokens, scaled to the length 1",
+    level=2,
+    minutes=25,
+    reference=_text_vector,
+    solution="minillm/ops/pooling.py: mean_pool",
+    cases=_texts,
+    gradients=("dx",),
+    hints={
+        "y": (
+            "The mean is a sum over the tokens of a text, divided by the number of these tokens.",
+            "m = (x * mask[..., None]).sum(axis=1) / lengths[:, None]",
+        ),
+        "lengths": (
+            "The padding takes no part: neither in the sum, nor in the number that divides it, "
+            "nor in the gradient.",
+            "Divide by lengths[:, None], and multiply by mask[..., None] both ways.",
+        ),
+        "dx": (
+            "Two steps back.  The unit vector: dm is dy without its part along y, over the norm. "
+            "The mean: each token that counts gets dm / length, the padding 0.  If m is a sum and "
+            "no mean, y is the same, and the norm here is too large.",
+            "dm = (dy - y * (y * dy).sum(axis=1, keepdims=True)) / norm (B, D), "
+            "dx = mask[..., None] * (dm / lengths[:, None])[:, None].",
+        ),
+    },
+)
+def text_vector(x, lengths):
+    """Compute a vector of length 1 for each text.
+
+    x (B, T, D), lengths (B,): tokens past a row's length are padding -> y (B, D).
+    ``backward(dy)`` -> dx.
+    """
+    mask = np.arange(x.shape[1]) < lengths[:, None]  # (B, T)
+    m = ...
+    norm = np.linalg.norm(m, axis=1, keepdims=True)  # (B, 1)
+    y = m / norm
+
+    def backward(dy):
+        dm = ...
+        dx = ...
+        return dx
+
+    return y, backward
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _pairs_of_texts(rng):
+    for n, tau in ((3, 0.5), (4, 2.0)):
+        yield "", (*draw(rng, (n, n), (n, n)), tau)
+
+
+@find_the_bug(
+    "find the bug: texts that find each other",
+    level=3,
+    minutes=25,
+    cases=_pairs_of_texts,
+    outputs=("loss",),
+    gradients=("da", "db"),
+    bugs=(
+        Bug(
+            "path",
+            "(du - u * (u * du).sum(axis=1, keepdims=True)) / length_a",
+            "du / length_a",
+            "a is used twice in u = a / |a|: the length depends on it, too.",
+        ),
+        Bug("factor", " / n / tau", " / n", "scores = u v^T / tau: the slope has 1 / tau."),
+        Bug(
+            "order",
+            "dscores.T @ u",
+            "dscores @ u",
+            "v is scored by every u: entry [i, j] belongs to v[j].",
+        ),
+        Bug(
+            "value",
+            "du = dscores @ v",
+            "du = dscores @ b",
+            "The scores are products of the unit vectors.",
+        ),
+        Bug("factor", " / n / tau", " / tau", "The loss is a mean over n rows."),
+    ),
+)
+def find_contrast(a, b, tau):
+    """Compute the mean of -log p[i, i], where row i of p is the softmax of the cosines by tau.
+
+    a and b (n, D): text a[i] belongs to b[i]; a number tau -> loss.  ``backward(dloss)`` -> da, db.
+    """
+    n = len(a)
+    length_a = np.linalg.norm(a, axis=1, keepdims=True)
+    length_b = np.linalg.norm(b, axis=1, keepdims=True)
+    u, v = a / length_a, b / length_b
+    p = np.exp(u @ v.T / tau)
+    p = p / p.sum(axis=1, keepdims=True)
+    loss = -np.log(np.diag(p)).mean()
+
+    def backward(dloss):
+        dscores = dloss * (p - np.eye(n)) / n / tau
+        du = dscores @ v
+        dv = dscores.T @ u
+        da = (du - u * (u * du).sum(axis=1, keepdims=True)) / length_a
+        db = (dv - v * (v * dv).sum(axis=1, keepdims=True)) / length_b
+        return da, db
+
+    return loss, backward

@@ -1,76 +1,198 @@
-"""Exercises of chapter 14: fast kernels."""
+"""Exercises of chapter 14: the uses of a pre-trained model."""
 
 import numpy as np
 
-from minillm.exercises.declaration import exercise
+from minillm import ops
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
+from minillm.models.question_answering import best_spans
 
 
-def _intensity(M, K, N):
-    return 2 * M * K * N / (4 * (M * K + K * N + M * N))
+def _lora(x, W, A, B, s):
+    xA, A_backward = ops.linear(x, A)
+    y, B_backward = ops.linear(xA, B)
+
+    def backward(dy):
+        dxA, dB = B_backward(s * dy)
+        dx, dA = A_backward(dxA)
+        return dx + dy @ W.T, dA, dB
+
+    return x @ W + s * y, backward
 
 
-def _sizes(rng):
-    for M, K, N in ((1, 512, 2048), (64, 512, 2048), (7, 3, 5)):
-        yield "", (M, K, N)
+def _cheapest(x, W, A, B, s):
+    """The multiplications with W, and those of thin products, each computed where it is used."""
+    thin = len(x) * (A.size + B.size)
+    return len(x) * W.size + thin, len(x) * W.size + 3 * thin
+
+
+def _adapters(rng):
+    for n, I, O, r, s in ((2, 6, 7, 1, 2.0), (3, 3, 3, 2, 0.5)):
+        W, (x, A, B) = rng.integers(-3, 4, (I, O)), draw(rng, (n, I), (I, r), (r, O))
+        yield "", (x, W, A, B, s)
+        yield "", (x, W, A, np.zeros((r, O)), s)
 
 
 @exercise(
-    "operations per byte of a matrix product",
-    level=1,
-    minutes=5,
-    reference=_intensity,
-    solution="minillm/exercises/chapter14.py: _intensity",
-    cases=_sizes,
-    outputs=("intensity",),
+    "LoRA: a frozen linear layer and its adapter of low rank",
+    level=2,
+    minutes=20,
+    reference=_lora,
+    solution="minillm/training/lora.py: LowRank",
+    cases=_adapters,
+    gradients=("dx", "dA", "dB"),
+    multiplications=_cheapest,
     hints={
-        "intensity": (
-            "Divide the operations by the bytes of three matrices, each moved once.",
-            "2 M K N operations; M K + K N + M N numbers of 4 bytes.",
+        "forward:order": (
+            "The result is right, but A B is as large as W.  Which order has thin products only?",
+            "x @ W + s * (x @ A) @ B",
+        ),
+        "backward:order": (
+            "The gradients are right, but some product on the way is as large as W: A B or "
+            "x^T dy.  The products that contain r are thin.",
+            "dx = dy W^T + s (dy B^T) A^T, dA = s x^T (dy B^T), dB = s (x A)^T dy.",
+        ),
+        "y": (
+            "The frozen layer's output, plus s times x through both thin matrices.",
+            "x @ W + s * (x @ A) @ B",
+        ),
+        "dx": (
+            "x is used twice: by the frozen matrix and by A.  Uses add up.",
+            "dy @ W.T + s * (dy @ B.T) @ A.T",
+        ),
+        "dA": (
+            "A is a linear layer with the input x.  Its upstream gradient is that of x A.",
+            "x A has the gradient s * dy @ B.T (n, r), so dA = x.T @ (s * dy @ B.T).",
+        ),
+        "dB": (
+            "B is a linear layer with the input x A, and s multiplies its output.",
+            "dB = s * (x @ A).T @ dy",
         ),
     },
 )
-def intensity(M, K, N):
-    """Count the operations per byte of C (M, N) = A (M, K) B (K, N), numbers of 4 bytes."""
-    operations = ...
-    bytes_moved = ...
-    return operations / bytes_moved
+def lora(x, W, A, B, s):
+    """Compute y = x W + s x A B by products of which none but W itself is as large as W.
+
+    x (n, I), W (I, O), A (I, r), B (r, O) with a small r, s a number -> y (n, O).  W is frozen and
+    has no gradient.  ``backward(dy)`` -> dx, dA, dB, by thin products too.
+    """
+    y = ...
+
+    def backward(dy):
+        dx = ...
+        dA = ...
+        dB = ...
+        return dx, dA, dB
+
+    return y, backward
 
 
-def _product(A, B, rows, columns):
-    return A @ B
+def _best_span(s, e, longest):
+    first, last, _ = best_spans(np.stack([s, e]), longest)[0]
+    return first, last
 
 
-def _matrices(rng):
-    yield "", (rng.standard_normal((6, 5)), rng.standard_normal((5, 8)), 3, 4)
-    yield "", (rng.standard_normal((7, 5)), rng.standard_normal((5, 9)), 3, 4)
-    yield "", (rng.standard_normal((1, 1)), rng.standard_normal((1, 3)), 2, 2)
+def _logits_of_spans(rng):
+    yield "", (np.array([0.0, 5, 1, 2]), np.array([0.0, 1, 2, 6]), 3)
+    yield "one token", (np.array([0.0, 1, 6, 1]), np.array([0.0, 1, 6, 1]), 3)
+    yield "backwards", (np.array([0.0, 1, 1, 5, 2]), np.array([0.0, 6, 1, 3, 2]), 4)
+    yield "longest", (np.array([0.0, 9, 0, 0, 2, 0]), np.array([0.0, 1, 0, 7, 0, 0]), 2)
+    for _ in range(4):
+        yield "", (*rng.standard_normal((2, 12)), 4)
 
 
 @exercise(
-    "a matrix product, tile by tile",
+    "the best answer: a span of a text",
     level=2,
     minutes=15,
-    reference=_product,
-    solution="docs/chapters/14-kernels.md: def tiled",
-    cases=_matrices,
-    outputs=("C",),
+    reference=_best_span,
+    solution="minillm/models/question_answering.py: best_spans",
+    cases=_logits_of_spans,
+    outputs=("first", "last"),
     hints={
-        "C": (
-            "A tile is the sum over the depth of outer products: a piece of a column of A by a "
-            "piece of a row of B.",
-            "column[:, None] * row has an entry for each row and column of the tile; the tile is "
-            "stored once, after the loop over k.",
+        "first": (
+            "The two ends are chosen together: the largest sum s[i] + e[j] counts.  For each i, j "
+            "runs over all ends of a span that is not too long and lies in the text.",
+            "s[i] + e[j], where j runs over range(i, min(i + longest, T)).",
+        ),
+        "last": (
+            "The two ends are chosen together: the largest sum s[i] + e[j] counts.  For each i, j "
+            "runs over all ends of a span that is not too long and lies in the text.",
+            "s[i] + e[j], where j runs over range(i, min(i + longest, T)).",
+        ),
+        "one token": (
+            "The last position belongs to the answer: a span of one token has j = i.",
+            "j runs over range(i, min(i + longest, T)).",
+        ),
+        "backwards": (
+            "An answer cannot end before it begins.  Two separate argmaxes may do that.",
+            "For each i, allow only j from i on.",
+        ),
+        "longest": (
+            "A span has at most longest tokens, i and j among them.",
+            "j - i is at most longest - 1, so j runs over range(i, min(i + longest, T)).",
         ),
     },
 )
-def tiled_product(A, B, rows, columns):
-    """Multiply A (M, K) by B (K, N) in tiles of ``rows`` by ``columns`` -> C (M, N)."""
-    C = np.full((A.shape[0], B.shape[1]), np.nan)
-    for i in range(0, A.shape[0], rows):
-        for j in range(0, B.shape[1], columns):
-            tile = np.zeros_like(C[i : i + rows, j : j + columns])
-            for k in range(A.shape[1]):
-                column, row = A[i : i + rows, k], B[k, j : j + columns]
-                tile = tile + ...
-            C[i : i + rows, j : j + columns] = ...
-    return C
+def best_span(s, e, longest):
+    """Find the span with the largest s[i] + e[j].
+
+    s, e (T,): the logits of the first and of the last token of the answer; position 0 is [CLS], and
+    no part of an answer -> i, j, where the span i..j has at most ``longest`` tokens.
+    """
+    T = len(s)
+    scores = {}
+    for i in range(1, T):
+        ends = ...
+        for j in ends:
+            scores[i, j] = ...
+    return max(scores, key=scores.get)
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _dropped(rng):
+    for n, I, r in ((3, 4, 2), (2, 3, 3)):
+        W, kept = rng.integers(-3, 4, (I, I)), 2 * rng.integers(0, 2, (n, I))
+        kept[0, :2] = 0, 2
+        x, A, B = draw(rng, (n, I), (I, r), (r, I))
+        yield "", (x, W, A, B, kept, 0.5)
+
+
+@find_the_bug(
+    "find the bug: an adapter with dropout",
+    level=2,
+    minutes=20,
+    cases=_dropped,
+    gradients=("dx", "dA", "dB"),
+    bugs=(
+        Bug("path", "dx = dy @ W.T + ", "dx = ", "x is used by the frozen matrix, too."),
+        Bug(
+            "mask",
+            "du @ A.T * kept",
+            "du @ A.T",
+            "What was dropped had no part in the forward pass.",
+        ),
+        Bug("factor", "du = s * dy @ B.T", "du = dy @ B.T", "s multiplies the adapter's output."),
+        Bug("value", "d.T @ du", "x.T @ du", "A multiplies what dropout has left of x."),
+        Bug("order", "dy @ W.T", "dy @ W", "x is the input of x W."),
+    ),
+)
+def find_adapter(x, W, A, B, kept, s):
+    """Compute y = x W + s (x kept) A B: dropout before the adapter only.
+
+    x (n, I), W (I, O), frozen, A (I, r), B (r, O); kept (n, I), the factors of dropout, 0 or 2; s a
+    number -> y (n, O).  ``backward(dy)`` -> dx, dA, dB.
+    """
+    d = x * kept
+    u = d @ A
+    y = x @ W + s * u @ B
+
+    def backward(dy):
+        dB = s * u.T @ dy
+        du = s * dy @ B.T
+        dA = d.T @ du
+        dx = dy @ W.T + du @ A.T * kept
+        return dx, dA, dB
+
+    return y, backward

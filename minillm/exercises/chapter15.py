@@ -1,92 +1,245 @@
-"""Exercises of chapter 15: proof."""
+"""Exercises of chapter 15: small data."""
+
+import math
 
 import numpy as np
 
-from minillm.exercises.declaration import exercise
+from minillm import metrics, ops
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
+from minillm.training.minibatches import balanced_weights
 
 
-def _functions(rng):
-    yield "", (np.sin, 1.0, 1e-4)
-    yield "", (np.exp, -0.7, 1e-3)
-    yield "", (lambda x: x**3 - x, 2.0, 0.5)
+def _macro_f1(predicted, actual, classes):
+    return metrics.macro_f1(metrics.confusion_matrix(predicted, actual, classes))
 
 
-def _central(L, x, h):
-    return (L(x + h) - L(x - h)) / (2 * h)
-
-
-def _forward_step(L, curvature, eps):
-    return 2 * np.sqrt(eps * L / curvature), 2 * np.sqrt(eps * L * curvature)
-
-
-def _sizes(rng):
-    for eps in (2.2e-16, 1.2e-7):
-        yield "", (rng.uniform(0.5, 5), rng.uniform(0.1, 3), eps)
+def _predictions(rng):
+    yield "", (np.array([0, 0, 1, 1, 1]), np.array([0, 1, 1, 1, 0]), 2)
+    yield "", (rng.integers(0, 4, 40), rng.integers(0, 4, 40), 4)
+    yield "rare", (np.zeros(10, int), np.arange(10) // 9, 2)
+    yield "absent", (np.array([0, 2, 2]), np.array([0, 2, 0]), 4)
 
 
 @exercise(
-    "the best step of a difference to one side",
+    "macro-F1: a mean over classes, so that rare ones count",
+    level=1,
+    minutes=15,
+    reference=_macro_f1,
+    solution="minillm/metrics.py: macro_f1",
+    cases=_predictions,
+    outputs=("score",),
+    name="macro-f1",
+    hints={
+        "score": (
+            "F1 of a class is 2 correct / (how often it was predicted + how often it is there).",
+            "correct is np.sum((predicted == c) & (actual == c)).  The score is the mean of F1.",
+        ),
+        "rare": (
+            "A class that is never predicted has the F1 0, and it counts like any other.",
+            "Take the mean over classes; do not weight them by their number of texts.",
+        ),
+        "absent": (
+            "A class that neither occurs nor is predicted has no F1: 0 / 0.",
+            "Leave out the classes for which predicted + actual is 0.",
+        ),
+    },
+)
+def macro_f1(predicted, actual, classes):
+    """Compute the mean F1 of the classes that occur or are predicted.
+
+    predicted, actual (N,): classes from 0 to classes - 1 -> a number.
+    """
+    scores = []
+    for c in range(classes):
+        correct = np.sum((predicted == c) & (actual == c))
+        total = ...
+        if total > 0:
+            F1 = ...
+            scores.append(F1)
+    score = ...
+    return score
+
+
+def _balanced_loss(logits, labels):
+    weights = balanced_weights(labels, logits.shape[1])
+    return ops.cross_entropy(logits, labels, class_weights=weights)
+
+
+def _unequal_labels(rng):
+    for labels in ([0, 0, 0, 1], [2, 0, 0, 1, 0, 0, 1], [1, 1, 1]):
+        yield "", (rng.standard_normal((len(labels), 3)), np.array(labels))
+
+
+@exercise(
+    "balanced class weights in the loss",
+    level=2,
+    minutes=15,
+    reference=_balanced_loss,
+    solution="minillm/training/minibatches.py: balanced_weights",
+    cases=_unequal_labels,
+    outputs=("loss",),
+    gradients=("dlogits",),
+    hints={
+        "loss": (
+            "All classes that occur get the same total weight, and all weights add up to N.",
+            "A class with n of the N texts, one of C classes that occur, has the weight N / (C n).",
+        ),
+        "dlogits": (
+            "Each text's p - y is multiplied by the weight of its class, and divided by N.",
+            "weights[labels][:, None] * (p - y) / N: each row has the weight of its own label.",
+        ),
+    },
+)
+def balanced_loss(logits, labels):
+    """Compute the mean of w[label] times -log p[label].
+
+    logits (N, V), labels (N,); the weights are such that all classes that occur count
+    equally -> loss.  ``backward(dloss=1.0)`` -> dlogits.
+    """
+    N, V = logits.shape
+    n = np.bincount(labels, minlength=V)  # texts of each class
+    C = np.sum(n > 0)
+    n = np.maximum(n, 1)  # a class without texts is not divided by
+    weights = ...
+    z = logits - logits.max(axis=1, keepdims=True)
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    loss = -np.mean(weights[labels] * np.log(p[np.arange(N), labels]))
+
+    def backward(dloss=1.0):
+        y = np.eye(V)[labels]  # one-hot
+        dlogits = ...
+        return dlogits
+
+    return loss, backward
+
+
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _mcnemar(right_a, right_b):
+    only_a, only_b = np.sum(right_a & ~right_b), np.sum(right_b & ~right_a)
+    n, few = int(only_a + only_b), int(min(only_a, only_b))
+    tail = sum(math.comb(n, k) for k in range(few + 1)) / 2**n
+    return int(only_a), int(only_b), min(1.0, 2 * tail)
+
+
+def _two_models(rng):
+    def agreeing(both, only_a, only_b):
+        a = np.repeat([True, True, False], [both, only_a, only_b])
+        order = rng.permutation(len(a))
+        return a[order], np.repeat([True, False, True], [both, only_a, only_b])[order]
+
+    yield "", agreeing(20, 1, 8)
+    yield "", agreeing(400, 12, 5)
+    yield "as many", agreeing(10, 3, 3)
+    yield "no difference", agreeing(10, 0, 0)
+
+
+@exercise(
+    "have two models been told apart?  McNemar's exact test",
     level=2,
     minutes=20,
-    reference=_forward_step,
-    solution="minillm/exercises/chapter15.py: _forward_step",
-    cases=_sizes,
-    outputs=("h", "error"),
+    reference=_mcnemar,
+    solution="minillm/exercises/chapter15.py: _mcnemar",
+    cases=_two_models,
+    imports="from math import comb",
+    outputs=("only_a", "only_b", "p"),
     hints={
-        "h": (
-            "L(x + h) = L + h L' + h^2 L'' / 2: what is left after the division by h?  And two "
-            "values that are wrong by eps L each are divided by h.",
-            "The error is h curvature / 2 + 2 eps L / h.  Its derivative by h is zero at "
-            "h^2 = 4 eps L / curvature.",
+        "only_a": (
+            "Only texts on which the models differ say anything: those that A has right and B not.",
+            "np.sum(right_a & ~right_b).",
         ),
-        "error": (
-            "Put the best h into the sum of the two errors.",
-            "h * curvature / 2 + 2 * eps * L / h: both terms are equal there.",
+        "only_b": ("The texts that B has right and A has not.", "np.sum(right_b & ~right_a)."),
+        "p": (
+            "If both are equally good, each text on which they differ is a fair coin.  How "
+            "probable is a result at least as unequal, to either side?",
+            "With n = only_a + only_b and k from 0 to the smaller one: twice the sum of "
+            "comb(n, k) / 2**n.",
+        ),
+        "as many": (
+            "Twice the tail can be more than 1 where both sides have the middle in them.",
+            "min(1, ...).",
+        ),
+        "no difference": (
+            "Without a text on which they differ, nothing tells them apart: p is 1.",
+            "comb(0, 0) / 2**0 is 1, and twice that is more than 1: min(1, ...).",
         ),
     },
 )
-def forward_step(L, curvature, eps):
-    """Choose the step h of the difference (L(x + h) - L(x)) / h.
+def mcnemar(right_a, right_b):
+    """Test whether two models that were measured on the same texts differ.
 
-    L and curvature: the sizes of the function and of its second derivative near x, both above 0;
-    each value of the function is wrong by up to eps L -> h, which makes the largest error, of
-    truncation and rounding together, as small as possible; and this error.
+    right_a, right_b (n,): True where the model is right -> only_a, only_b: on how many texts only A
+    or only B is right; p: the probability of a split at least as unequal, to either side, if each
+    of these texts were a fair coin, at most 1.
     """
-    h = ...
-    error = ...
-    return h, error
+    only_a = ...
+    only_b = ...
+    # as many lines as you need
+    p = ...
+    return only_a, only_b, p
 
 
-def _richardson(L, x, h):
-    return (4 * _central(L, x, h / 2) - _central(L, x, h)) / 3
+# --- find the bug -------------------------------------------------------------------
 
 
-@exercise(
-    "Richardson's combination",
+def _smoothed(rng):
+    for N, V in ((4, 3), (3, 5)):
+        yield "", (*draw(rng, (N, V)), rng.integers(0, V, N), rng.uniform(0.5, 2, V), 0.2)
+
+
+@find_the_bug(
+    "find the bug: label smoothing with weights",
     level=2,
-    minutes=10,
-    reference=_richardson,
-    solution="minillm/exercises/chapter15.py: _richardson",
-    cases=_functions,
-    outputs=("slope",),
-    tolerance=1e-9,
-    hints={
-        "slope": (
-            "D(h) = L' + a h^2 and D(h / 2) = L' + a h^2 / 4, up to higher terms: remove a, and "
-            "keep one times L'.",
-            "4 D(h / 2) - D(h) = 3 L', so the slope is (4 D(h / 2) - D(h)) / 3.",
+    minutes=15,
+    cases=_smoothed,
+    outputs=("loss",),
+    gradients=("dlogits", "dweights"),
+    bugs=(
+        Bug(
+            "value",
+            "(p - q) *",
+            "(p - one_hot) *",
+            "The target of the loss is q, the smoothed label.",
         ),
-    },
+        Bug(
+            "sign",
+            "(p - q) *",
+            "(q - p) *",
+            "Of cross-entropy, the gradient is p minus the target.",
+        ),
+        Bug(
+            "factor",
+            "weights[labels][:, None] / N",
+            "1 / N",
+            "Each row's loss has the weight of its label.",
+        ),
+        Bug(
+            "path",
+            "np.add.at(dweights, labels, dloss * nats / N)",
+            "dweights[labels] = dloss * nats / N",
+            "A weight is used in every row of its class.  Uses add up.",
+        ),
+    ),
 )
-def richardson(L, x, h):
-    """Measure the slope of the function L at x, with an error of order h^4.
+def find_smoothing(logits, labels, weights, e):
+    """Compute the mean of weights[label] times the cross-entropy with smoothed labels q.
 
-    Combine the central differences with the steps h and h / 2, so that the terms in h^2 cancel and
-    the slope itself counts once.
+    logits (N, V), labels (N,), weights (V,); q is 1 - e at the label, plus e / V everywhere
+    -> loss.  ``backward(dloss)`` -> dlogits, dweights.
     """
+    N, V = logits.shape
+    one_hot = np.eye(V)[labels]
+    q = (1 - e) * one_hot + e / V
+    z = logits - logits.max(axis=1, keepdims=True)
+    log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    p, nats = np.exp(log_p), -(q * log_p).sum(axis=1)
+    loss = (weights[labels] * nats).mean()
 
-    def D(h):
-        return (L(x + h) - L(x - h)) / (2 * h)
+    def backward(dloss):
+        dlogits = dloss * (p - q) * weights[labels][:, None] / N
+        dweights = np.zeros(V)
+        np.add.at(dweights, labels, dloss * nats / N)
+        return dlogits, dweights
 
-    slope = ...
-    return slope
+    return loss, backward

@@ -1,250 +1,109 @@
-"""Exercises of chapter 16: the parts of today's models."""
+"""Exercises of chapter 16: big data."""
 
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
+from minillm.exercises.declaration import exercise
 
 
-def _rows(rng):
-    for shape in ((3, 5), (1, 2), (4, 1)):
-        yield "", (rng.standard_normal(shape), rng.standard_normal(shape[-1]))
-    yield "eps", (1e-3 * rng.standard_normal((2, 3)), rng.standard_normal(3))
+def _operations(n, I, O):
+    def of(M, K, N):
+        return 2 * M * K * N
+
+    return of(n, I, O), of(I, n, O), of(n, O, I)
 
 
-@exercise(
-    "root mean square normalisation, forward and backward",
-    level=2,
-    minutes=25,
-    reference=ops.rms_norm,
-    solution="minillm/ops/rms_norm.py: rms_norm",
-    cases=_rows,
-    gradients=("dx", "dgain"),
-    hints={
-        "y": (
-            "x_hat = x r with r = 1 / sqrt(mean(x^2) + eps), for each row, and y = gain x_hat.",
-            "r has the shape (n, 1): np.mean(x**2, axis=-1, keepdims=True), with eps inside of "
-            "the root.",
-        ),
-        "eps": (
-            "The rows are small here, and eps counts.",
-            "eps = 1e-5 is added to the mean of the squares, inside of the root.",
-        ),
-        "dx": (
-            "Each x has two paths to x_hat: directly, with the slope r, and through r of its row.",
-            "dx = r (dx_hat - x_hat mean(dx_hat x_hat)), the mean over the row.",
-        ),
-        "dgain": (
-            "The gain is used in every row.  Uses add up.",
-            "Sum dy x_hat over the rows, axis 0.",
-        ),
-    },
-)
-def rms_norm(x, gain):
-    """Normalise each row to a mean square of 1, and multiply by the gain; eps is 1e-5.
-
-    x (n, D), gain (D,) -> y (n, D).  ``backward(dy)`` -> dx, dgain.
-    """
-    r = ...
-    x_hat = x * r
-    y = gain * x_hat
-
-    def backward(dy):
-        dgain = ...
-        dx_hat = dy * gain
-        dx = ...
-        return dx, dgain
-
-    return y, backward
-
-
-def _rotary(x, positions):
-    y, backward = ops.rotary(x[None, None], positions[None])
-    return y[0, 0], lambda dy: backward(dy[None, None])[0, 0]
-
-
-def _sequences(rng):
-    for T, D in ((3, 4), (1, 2), (5, 6)):
-        yield "", (rng.standard_normal((T, D)), rng.integers(1, 9, T))
+def _sizes(rng):
+    for n, I, O in ((10, 3, 4), (1, 512, 2048), (7, 5, 11)):
+        yield "", (n, I, O)
 
 
 @exercise(
-    "rotary positions, forward and backward",
-    level=2,
-    minutes=20,
-    reference=_rotary,
-    solution="minillm/ops/rotary.py: rotary",
-    cases=_sequences,
-    gradients=("dx",),
-    hints={
-        "y": (
-            "Each pair (first, second) is turned by its angle: the first coordinate becomes "
-            "first cos - second sin.",
-            "The second coordinate becomes first sin + second cos; the halves are joined along "
-            "the last axis.",
-        ),
-        "dx": (
-            "A rotation is a matrix R.  y = R x has the backward pass R^T dy, and R^T turns back.",
-            "dfirst cos + dsecond sin, then dsecond cos - dfirst sin.",
-        ),
-    },
-)
-def rotary(x, positions):
-    """Turn the pairs x[t, i], x[t, i + D/2] by the angles positions[t] 10000^(-2 i / D).
-
-    x (T, D) with an even D, positions (T,) -> y (T, D).  ``backward(dy)`` -> dx.
-    """
-    D = x.shape[-1]
-    angles = positions[:, None] * 10000.0 ** (-2 * np.arange(D // 2) / D)
-    cos, sin = np.cos(angles), np.sin(angles)
-    first, second = np.split(x, 2, axis=-1)
-    y = ...
-
-    def backward(dy):
-        dfirst, dsecond = np.split(dy, 2, axis=-1)
-        dx = ...
-        return dx
-
-    return y, backward
-
-
-def _any(rng):
-    yield "", (2 * rng.standard_normal((3, 4)),)
-    yield "", (2 * rng.standard_normal(5),)
-
-
-@exercise(
-    "the backward pass of SiLU",
+    "the operations of a linear layer's three products",
     level=1,
     minutes=10,
-    reference=ops.silu,
-    solution="minillm/ops/activations.py: silu",
-    cases=_any,
-    gradients=("dx",),
+    reference=_operations,
+    solution="minillm/exercises/chapter16.py: _operations",
+    cases=_sizes,
+    outputs=("forward", "of_dW", "of_dx"),
     hints={
-        "dx": (
-            "y = x s is a product of two functions of x: (u v)' = u' v + u v'.",
-            "The slope of s is s (1 - s): dy (s + x s (1 - s)).",
+        "forward": (
+            "Count the entries of y, and the multiplications and additions of one entry.",
+            "y has n O entries, and each is a sum of I products: I multiplications, I additions.",
+        ),
+        "of_dW": (
+            "dW = x^T dy has one entry for each weight, and each is a sum over the rows.",
+            "I O entries of n multiplications and n additions each.",
+        ),
+        "of_dx": (
+            "dx = dy W^T has the entries of x, and each is a sum over the outputs.",
+            "n I entries of O multiplications and O additions each.",
         ),
     },
 )
-def silu(x):
-    """Compute y = x s with s = 1 / (1 + exp(-x)).  ``backward(dy)`` -> dx."""
-    s = 1 / (1 + np.exp(-x))
-    y = x * s
+def product_operations(n, I, O):
+    """Count multiplications and additions of y = x W, dW = x^T dy and dx = dy W^T.
 
-    def backward(dy):
-        dx = ...
-        return dx
-
-    return y, backward
-
-
-# --- transfer: the answer stands nowhere in the text ----------------------------------
+    n rows, I inputs, O outputs -> three numbers.  The bias is left out.  A sum begins at zero: n
+    products are n multiplications and n additions.
+    """
+    forward = ...
+    of_dW = ...
+    of_dx = ...
+    return forward, of_dW, of_dx
 
 
-def _grouped(q, k, v):
-    N, M = len(q), len(k)
-    keys, values = (np.repeat(array, N // M, axis=0) for array in (k, v))
-    y, op_backward = ops.scaled_dot_product_attention(q[None], keys[None], values[None])
-
-    def backward(dy):
-        dq, dkeys, dvalues = op_backward(dy[None])
-        grouped = (M, N // M, *k.shape[1:])
-        return dq[0], dkeys.reshape(grouped).sum(axis=1), dvalues.reshape(grouped).sum(axis=1)
-
-    return y[0], backward
+def _accumulate(losses, gradients, counts):
+    tokens = np.array(counts)
+    of_all = tokens.sum()
+    return tokens @ losses / of_all, tokens @ gradients / of_all
 
 
-def _heads_in_groups(rng):
-    for N, M, label in ((2, 2, "own keys"), (4, 2, "groups"), (3, 1, "groups")):
-        yield label, draw(rng, (N, 3, 2), (M, 4, 2), (M, 4, 2))
+def _parts(rng):
+    logits, targets = rng.standard_normal((12, 4)), rng.integers(0, 4, 12)
+    for label, counts in (("", (3, 9)), ("", (1, 4, 7)), ("equal", (4, 4, 4)), ("", (0, 12))):
+        losses, gradients = [], []
+        first = 0
+        for count in counts:
+            part = slice(first, first + max(count, 1))  # a part without tokens has the weight 0
+            loss, backward = ops.cross_entropy(logits[part], targets[part])
+            losses.append(float(loss))
+            gradients.append(backward().sum(axis=0))
+            first += count
+        yield label, (np.array(losses), np.array(gradients), list(counts))
 
 
 @exercise(
-    "grouped queries, forward and backward",
-    level=3,
-    minutes=35,
-    reference=_grouped,
-    solution="minillm/exercises/chapter16.py: _grouped",
-    cases=_heads_in_groups,
-    gradients=("dq", "dk", "dv"),
+    "a batch in parts, with unequal numbers of tokens",
+    level=2,
+    minutes=15,
+    reference=_accumulate,
+    solution="minillm/training/loop.py: _gradient",
+    cases=_parts,
+    outputs=("loss", "gradient"),
     hints={
-        "own keys": (
-            "Where N = M, this is attention in N heads, each with the scale of its own width.",
-            "scores = q k^T / sqrt(d) for each head; dscores = weights (dweights - sum of dweights "
-            "weights over the keys).",
+        "loss": (
+            "The loss of the batch is the mean over its tokens, and not over its parts.",
+            "Multiply each part's mean by its tokens, add up, and divide by all tokens.",
         ),
-        "groups": (
-            "Query heads 0 to N/M - 1 share key head 0, and so on.  A key is used by all of its "
-            "group: uses add up.",
-            "np.repeat(k, N // M, axis=0) in the forward pass; in the backward pass, dk of "
-            "all N heads reshaped to (M, N // M, S, d) and summed over axis 1.",
+        "gradient": (
+            "The derivative of a weighted sum is the same weighted sum of the derivatives.",
+            "Add counts[r] * gradients[r], and divide once by the number of all tokens.",
         ),
     },
 )
-def grouped_queries(q, k, v):
-    """Attend with N heads of queries to M heads of keys and values, of which N is a multiple.
+def accumulate(losses, gradients, counts):
+    """Join parts of a batch to the loss and the gradient of the whole batch.
 
-    q (N, T, d), k and v (M, S, d): key head m serves the N / M query heads from m N / M on; all
-    keys are allowed, and the scale is 1 / sqrt(d) -> y (N, T, d).  ``backward(dy)`` -> dq, dk, dv.
+    losses (R,) are means over the tokens of each part, gradients (R, D) those of these losses,
+    counts has the tokens of each part -> loss, gradient (D,).  A part without tokens does not
+    count.
     """
-    # as many lines as you need
-    y = ...
-
-    def backward(dy):
-        dq, dk, dv = ...
-        return dq, dk, dv
-
-    return y, backward
-
-
-# --- find the bug -------------------------------------------------------------------
-
-
-def _square_gated(rng):
-    for n in (3, 4):
-        yield "", draw(rng, (2, n), (n, n), (n, n), (n, n))
-
-
-@find_the_bug(
-    "find the bug: SwiGLU",
-    level=2,
-    minutes=20,
-    cases=_square_gated,
-    gradients=("dx", "dW", "dV", "dU"),
-    bugs=(
-        Bug("path", "da @ W.T + db @ V.T", "da @ W.T", "x is used in x W and in x V."),
-        Bug(
-            "value",
-            "db = dg * a * s",
-            "db = dg * s",
-            "g = a s b: the slope with respect to b is a s.",
-        ),
-        Bug("path", "(s + a * s * (1 - s))", "s", "a is used twice in a s, and s depends on it."),
-        Bug("value", "dV = x.T @ db", "dV = x.T @ da", "V is used in b = x V only."),
-        Bug("order", "dg = dy @ U.T", "dg = dy @ U", "g is the input of g U."),
-        Bug("factor", "da = dg * b *", "da = dg *", "g = a s b: what reaches a is scaled by b."),
-    ),
-)
-def find_swiglu(x, W, V, U):
-    """Compute y = g U with g = a sigmoid(a) b, a = x W and b = x V.
-
-    x (T, D), W and V (D, F), U (F, D) -> y (T, D).  ``backward(dy)`` -> dx, dW, dV, dU.
-    """
-    a, b = x @ W, x @ V
-    s = 1 / (1 + np.exp(-a))
-    g = a * s * b
-    y = g @ U
-
-    def backward(dy):
-        dU = g.T @ dy
-        dg = dy @ U.T
-        db = dg * a * s
-        da = dg * b * (s + a * s * (1 - s))
-        dW = x.T @ da
-        dV = x.T @ db
-        dx = da @ W.T + db @ V.T
-        return dx, dW, dV, dU
-
-    return y, backward
+    loss, gradient, tokens = 0.0, np.zeros(gradients.shape[1]), 0
+    for r in range(len(counts)):
+        loss += ...
+        gradient += ...
+        tokens += counts[r]
+    loss = ...
+    gradient = ...
+    return loss, gradient

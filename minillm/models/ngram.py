@@ -288,7 +288,7 @@ def kneser_ney_discounts(n: NDArray[np.int64]) -> Floats:
 
     where n_r n-grams have a count of r.  If there are too few counts for these estimates, or
     if an estimate is not above 0, the discounts are 0.5, 1 and 1.5.  The estimates maximise the
-    likelihood of n-grams that are left out one by one, approximately (chapter 1b of the book).
+    likelihood of n-grams that are left out one by one, approximately (chapter 2 of the book).
     Source: Chen and Goodman (1999), section 3.
     """
     D = [0, 0.5, 1, 1.5]

@@ -58,6 +58,5 @@ def test_the_exercises_end_with_a_derivation_and_an_experiment_whose_answers_fol
 
 
 def test_each_exercise_is_in_its_chapter():
-    """In one of its files, if it has two, such as 10-bert.md and 10b-tokens.md."""
     named = [(int(p.stem[:2]), name) for p in CHAPTERS for name in EXERCISE.findall(p.read_text())]
     assert sorted(named) == sorted((each.chapter, each.name) for each in exercises().values())

@@ -21,7 +21,7 @@ def difference(number, row, later, earlier):
 
 
 def milliseconds(number, row):
-    """The time in a row of chapter 14, whose name may contain figures, too."""
+    """The time in a row of chapter 17, whose name may contain figures, too."""
     return number(f"| {row} |", -3)
 
 

@@ -71,7 +71,7 @@ def test_the_chapter_quotes_the_distribution():
     p = np.array(LETTERS["p"])
     assert (np.diff(p) <= 0).all()
     assert p.sum() == pytest.approx(1, abs=1e-4)
-    chapter = " ".join((DOCS / "chapters/09-gpt.md").read_text().split())
+    chapter = " ".join((DOCS / "chapters/12-gpt.md").read_text().split())
     hot = next_probabilities(np.log(p), 2)
     first, others, heated = (f"{100 * part.sum():.0f}%" for part in (p[:15], p[15:], hot[15:]))
     assert f"characters share {first}. Each of the {len(p) - 15} others" in chapter

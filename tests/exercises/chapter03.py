@@ -4,79 +4,65 @@ from .answers import Answer
 
 ANSWERS = [
     Answer(
-        "negative-sampling",
+        "softmax-forward",
         right=[
-            "-np.log(sigmoid(np.where(labels == 1, s, -s))).sum()",
-            "(sigmoid(s) - labels) * dloss",
-            "ds @ U",
-            "np.outer(ds, h)",
+            "np.exp(x - x.max(axis=-1, keepdims=True))",
+            "exp / exp.sum(axis=-1, keepdims=True)",
         ],
         wrong=[
-            (0, "-np.log(sigmoid(s)).sum()", "sigmoid(-s) where it is 0"),
-            (1, "sigmoid(s) * dloss", "probability minus label"),
-            (1, "(labels - sigmoid(s)) * dloss", "probability minus label"),
-            (2, "(ds @ U) / len(U)", "Uses add up"),
-            (3, "np.outer(ds, ds @ U)", "np.outer(ds, h)"),
+            (0, "np.exp(np.minimum(x, 700))", "Subtract the largest of each row"),
+            (0, "np.exp(x)", "overflow"),
+            (0, "np.exp(x - x.max())", "the largest of each row"),
+            (1, "exp / exp.sum()", "Each row is divided by its own sum"),
+            (1, "exp / exp.max(axis=-1, keepdims=True)", "its own sum"),
         ],
     ),
     Answer(
-        "cbow",
-        right=["np.tile(dh / len(X), (len(X), 1))", "np.outer(ds, h)"],
+        "softmax",
+        right=["y * (dy - (dy * y).sum(axis=-1, keepdims=True))"],
         wrong=[
-            (0, "np.tile(dh, (len(X), 1))", "with which slope"),
-            (0, "dh / len(X)", "dX has shape"),
-            (1, "np.outer(ds, X[0])", "meets the mean"),
+            (0, "dy * y * (1 - y)", "reaches all y of its row"),
+            (0, "y * (dy - dy.sum(axis=-1, keepdims=True))", "sum over i of dy_i y_i"),
+            (0, "y * (dy - (dy * y).sum())", "over the last axis"),
         ],
     ),
     Answer(
-        "subsampling",
+        "cross-entropy",
+        right=["-log_p[rows, targets].mean()", "(np.exp(log_p) - np.eye(V)[targets]) / n"],
+        wrong=[
+            (0, "-log_p[rows, targets].sum()", "mean over the rows"),
+            (0, "-log_p.mean()", "one entry of each row"),
+            (1, "(log_p - np.eye(V)[targets]) / n", "p is np.exp(log_p)"),
+            (1, "np.exp(log_p) - np.eye(V)[targets]", "Divide by n"),
+            (1, "(np.eye(V)[targets] - np.exp(log_p)) / n", "p - y"),
+        ],
+    ),
+    Answer(
+        "embedding",
+        right=["np.eye(len(E))[ids].T @ dy"],
+        wrong=[
+            (0, "np.zeros_like(E); dE[ids] += dy", "keeps only the last of equal ids"),
+            (0, "np.zeros_like(E)", "add each dy[k] to row ids[k]"),
+            (0, "dy", "dE has shape"),
+        ],
+    ),
+    Answer(
+        "next-probabilities",
         right=[
-            "counts / counts.sum()",
-            "np.minimum(1, (np.sqrt(f / threshold) + 1) * threshold / f)",
+            "logits / temperature",
+            "z >= np.sort(z)[-k]",
+            "softmax(np.where(kept, z, -np.inf))",
         ],
         wrong=[
-            (0, "counts", "fraction of the text"),
-            (1, "(np.sqrt(f / threshold) + 1) * threshold / f", "more than 1"),
-            (1, "np.minimum(1, np.sqrt(threshold / f))", "sqrt(f / threshold) + 1"),
-        ],
-    ),
-    Answer(
-        "noise",
-        right=["counts**power / (counts**power).sum()"],
-        wrong=[
-            (0, "counts / counts.sum()", "rare words more frequent"),
-            (0, "(counts / counts.sum()) ** power", "The power comes first"),
-        ],
-    ),
-    Answer(
-        "path-probability",
-        right=["np.prod(sigmoid(np.where(turns == 1, s, -s)))"],
-        wrong=[
-            (0, "np.sum(sigmoid(np.where(turns == 1, s, -s)))", "multiply"),
-            (0, "np.prod(sigmoid(s))", "where the turn is 1"),
-        ],
-    ),
-    Answer(
-        "ppmi",
-        right=[
-            "counts * counts.sum() / np.maximum(counts.sum(axis=1, keepdims=True), 1)\n"
-            "    table = table / np.maximum(counts.sum(axis=0), 1)\n"
-            "    table = np.where(counts > 0, np.log(np.maximum(table, 1)), 0)"
-        ],
-        wrong=[
+            (0, "logits * temperature", "divided by the temperature"),
             (
-                0,
-                "np.log(counts * counts.sum() / counts.sum(axis=1, keepdims=True)"
-                " / counts.sum(axis=0))",
-                "what is below 0 counts as 0",
+                1,
+                "z > np.sort(z)[-k - 1] if k < len(z) else z > z.min()",
+                "the smallest that is kept",
             ),
-            (0, "np.maximum(0, np.log(counts / counts.sum()))", "PMI compares"),
-            (
-                0,
-                "np.maximum(0, np.log(counts * counts.sum() / (counts.sum(axis=1, keepdims=True)"
-                " * counts.sum(axis=0))))",
-                "0/0 is no number",
-            ),
+            (1, "z >= np.sort(z)[k - 1]", "the smallest that is kept"),
+            (2, "np.where(kept, softmax(z), 0)", "divides by the sum of the rest"),
+            (2, "np.where(kept, z, 0)", "is the softmax of the logits"),
         ],
     ),
 ]

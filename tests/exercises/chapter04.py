@@ -2,105 +2,68 @@
 
 from .answers import Answer
 
-TRUNCATED = """[h0], np.zeros_like(x), 0
-    h = h0
-    for t in range(x.shape[1]):
-        h = np.tanh(x[:, t] + h @ W)
-        hs.append(h)
-    dh = 0 * h0
-    for t in reversed(range(x.shape[1])):
-        carried = dh @ W.T * ((t + 1) % k > 0)
-        dh = (dhs[:, t] + carried) * (1 - hs[t + 1] ** 2)
-        dx[:, t] = dh
-        dW = dW + hs[t].T @ dh
-    hs = np.stack(hs[1:], axis=1)"""
+TRAINING = """None, []
+    n, W = len(x), np.zeros((x.shape[1], V))
+    u = np.zeros_like(W)
+    for _ in range(epochs):
+        for start in range(0, n, batch):
+            ids = targets[start : start + batch]
+            p = np.exp(x[start : start + batch] @ W)
+            p = p / p.sum(axis=1, keepdims=True)
+            dlogits = (p - np.eye(V)[ids]) / len(ids)
+            u = momentum * u + x[start : start + batch].T @ dlogits
+            W = W - rate * u
+        p = np.exp(x @ W)
+        p = p / p.sum(axis=1, keepdims=True)
+        losses.append(-np.log(p[np.arange(n), targets]).mean())
+    losses = np.array(losses)"""
 
 ANSWERS = [
     Answer(
-        "rnn-step",
-        right=["np.tanh(x @ W_x + h_prev @ W_h + b)"],
-        wrong=[
-            (0, "x @ W_x + h_prev @ W_h + b", "tanh of the input"),
-            (0, "np.tanh(x @ W_x + h_prev @ W_h.T + b)", "h_prev @ W_h + b"),
-        ],
-    ),
-    Answer(
-        "rnn-step-backward",
+        "adam",
         right=[
-            "dh * (1 - h**2)",
-            "da.sum(axis=0)",
-            "da @ W_x.T",
-            "da @ W_h.T",
-            "x.T @ da",
-            "h_prev.T @ da",
+            "beta1 * m + (1 - beta1) * g",
+            "beta2 * v + (1 - beta2) * g**2",
+            "p - learning_rate * m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + eps)",
         ],
         wrong=[
-            (0, "dh * (1 - h)", "with a square"),
-            (0, "dh", "slope of tanh"),
-            (0, "dh * (1 - h**3)", "with a square"),
-            (1, "da.mean(axis=0)", "sums da over the rows"),
-            (2, "-da @ W_x.T", "dx = da @ W_x.T"),
-            (3, "da @ W_h", "its transpose has the same shape"),
-            (4, "-x.T @ da", "x.T @ da"),
-            (5, "h.T @ da", "multiplies h_prev, not h"),
+            (0, "beta1 * m + g", "the weight of the new one"),
+            (1, "beta2 * v + (1 - beta1) * g**2", "the squares"),
+            (2, "p - learning_rate * m / (np.sqrt(v) + eps)", "began at 0"),
+            (
+                2,
+                "p + learning_rate * m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + eps)",
+                "against the gradient",
+            ),
+            (2, "p - learning_rate * m / v", "over the root of the average square"),
+            (2, "p - learning_rate * m_hat", "the names here are p, g, m, v, t, learning_rate"),
+            (
+                2,
+                "p - learning_rate * m / (1 - beta1**t) / np.sqrt(v / (1 - beta2**t) + eps)",
+                "not under it",
+            ),
         ],
     ),
     Answer(
-        "rnn",
-        right=[
-            "dh + dhs[:, t]",
-            "dh * (1 - hs[:, t] ** 2)",
-            "da @ W_x.T",
-            "x[:, t].T @ da",
-            "h_prev.T @ da",
-            "da.sum(axis=0)",
-            "da @ W_h.T",
-        ],
+        "training-loop",
+        right=[TRAINING],
         wrong=[
-            (0, "dhs[:, t]", "h_t has two uses"),
-            (0, "dh", "nothing arrives from the loss"),
-            (1, "dh * (1 - hs[:, t])", "slope of tanh"),
-            (2, "-da @ W_x.T", "W_x transposed"),
-            (3, "-x[:, t].T @ da", "T uses: add"),
-            (4, "hs[:, t].T @ da", "the state before the step"),
-            (5, "da.mean(axis=0)", "in each row of each step"),
-            (6, "da @ W_h", "W_h transposed"),
-            (6, "np.zeros_like(h0)", "W_h transposed"),
-        ],
-    ),
-    Answer(
-        "initial-state",
-        right=["da @ W_h.T", "dh.sum(axis=0)"],
-        wrong=[
-            (0, "da @ W_h", "a square matrix and its transpose"),
-            (1, "dh.mean(axis=0)", "it has B uses"),
-            (1, "dh", "ds has shape"),
-        ],
-    ),
-    Answer(
-        "clip",
-        right=["np.sqrt((dW**2).sum() + (db**2).sum())", "min(1, maximum / norm)"],
-        wrong=[
-            (0, "np.sqrt((dW**2).sum())", "one norm"),
-            (0, "(dW**2).sum() + (db**2).sum()", "sqrt(sum"),
-            (1, "maximum / norm", "short enough does not change"),
-        ],
-    ),
-    Answer(
-        "truncated",
-        right=[TRUNCATED],
-        wrong=[
-            (0, TRUNCATED.replace(" * ((t + 1) % k > 0)", ""), "no gradient comes back"),
-            (0, TRUNCATED.replace("(t + 1) % k", "t % k"), "From the last step to the first"),
-            (0, TRUNCATED.replace("dh @ W.T", "dh @ W"), "da @ W.T of the step after"),
-            (0, TRUNCATED.replace("dW = dW +", "dW ="), "W multiplies the state before"),
+            (0, TRAINING.replace("- np.eye(V)[ids]", "+ np.eye(V)[ids]"), "W goes against it"),
+            (0, TRAINING.replace("/ len(ids)", "/ batch"), "the mean is over these"),
+            (0, TRAINING.replace("momentum * u +", ""), "The velocity is kept"),
             (
                 0,
-                TRUNCATED.replace(
-                    "    h = np.tanh", "    h = h * (t % k > 0)\n        h = np.tanh"
+                TRAINING.replace("u = np.zeros", "z = np.zeros").replace(
+                    "        for start", "        u = np.zeros_like(W)\n        for start"
                 ),
-                "backpropagation through time",
+                "from epoch to epoch",
             ),
+            (
+                0,
+                TRAINING.replace("range(0, n, batch)", "range(0, n - batch + 1, batch)"),
+                "No row is left out",
+            ),
+            (0, TRAINING.replace("x[start : start + batch] @ W", "x[:batch] @ W"), "new W"),
         ],
     ),
 ]

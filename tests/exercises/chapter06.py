@@ -2,64 +2,105 @@
 
 from .answers import Answer
 
-POOLED = """None
-    mask = (np.arange(hs.shape[1]) < lengths[:, None])[..., None]
-    real = np.where(mask, hs, -np.inf)
-    mean = (hs * mask).sum(axis=1) / lengths[:, None]
-    y = np.concatenate([mean, real.max(axis=1)], axis=1)"""
-POOLED_BACK = """None
-        dmean, dmax = np.split(dy, 2, axis=1)
-        top = real == real.max(axis=1, keepdims=True)
-        dhs = mask * (dmean / lengths[:, None])[:, None] + top * dmax[:, None]"""
+TRUNCATED = """[h0], np.zeros_like(x), 0
+    h = h0
+    for t in range(x.shape[1]):
+        h = np.tanh(x[:, t] + h @ W)
+        hs.append(h)
+    dh = 0 * h0
+    for t in reversed(range(x.shape[1])):
+        carried = dh @ W.T * ((t + 1) % k > 0)
+        dh = (dhs[:, t] + carried) * (1 - hs[t + 1] ** 2)
+        dx[:, t] = dh
+        dW = dW + hs[t].T @ dh
+    hs = np.stack(hs[1:], axis=1)"""
 
 ANSWERS = [
     Answer(
-        "last-state",
+        "rnn-step",
+        right=["np.tanh(x @ W_x + h_prev @ W_h + b)"],
+        wrong=[
+            (0, "x @ W_x + h_prev @ W_h + b", "tanh of the input"),
+            (0, "np.tanh(x @ W_x + h_prev @ W_h.T + b)", "h_prev @ W_h + b"),
+        ],
+    ),
+    Answer(
+        "rnn-step-backward",
         right=[
-            "hs[np.arange(B), lengths - 1]",
-            "np.zeros_like(hs); dhs[np.arange(B), lengths - 1] = dy",
+            "dh * (1 - h**2)",
+            "da.sum(axis=0)",
+            "da @ W_x.T",
+            "da @ W_h.T",
+            "x.T @ da",
+            "h_prev.T @ da",
         ],
         wrong=[
-            (0, "hs[:, -1]", "Row b has lengths[b] steps"),
-            (0, "hs[:, lengths - 1]", "y has shape"),
-            (1, "np.zeros_like(hs); dhs[:, -1] = dy", "Which of the states"),
-            (1, "np.zeros_like(hs) + dy[:, None]", "All others get zero"),
+            (0, "dh * (1 - h)", "with a square"),
+            (0, "dh", "slope of tanh"),
+            (0, "dh * (1 - h**3)", "with a square"),
+            (1, "da.mean(axis=0)", "sums da over the rows"),
+            (2, "-da @ W_x.T", "dx = da @ W_x.T"),
+            (3, "da @ W_h", "its transpose has the same shape"),
+            (4, "-x.T @ da", "x.T @ da"),
+            (5, "h.T @ da", "multiplies h_prev, not h"),
         ],
     ),
     Answer(
-        "masked-loss",
+        "rnn",
         right=[
-            "np.arange(T) < lengths[:, None]",
-            "(nats * mask).sum() / mask.sum()",
-            "dloss * (p - one_hot) * mask[..., None] / mask.sum()",
+            "dh + dhs[:, t]",
+            "dh * (1 - hs[:, t] ** 2)",
+            "da @ W_x.T",
+            "x[:, t].T @ da",
+            "h_prev.T @ da",
+            "da.sum(axis=0)",
+            "da @ W_h.T",
         ],
         wrong=[
-            (0, "np.arange(T) <= lengths[:, None]", "Padding does not count"),
-            (1, "(nats * mask).mean()", "the number that divides it"),
-            (1, "((nats * mask).sum(axis=1) / lengths).mean()", "not by B T"),
-            (2, "dloss * (p - one_hot) / mask.sum()", "in the padding have none"),
-            (2, "dloss * (p - one_hot) * mask[..., None]", "divided the loss"),
-            (2, "(p - one_hot) * mask[..., None] / mask.sum()", "dloss * (p - one_hot)"),
-        ],
-    ),
-    Answer(
-        "teacher-forcing",
-        right=["np.concatenate([first, targets[:, :-1]], axis=1)"],
-        wrong=[
-            (0, "targets", "the step before"),
-            (0, "np.concatenate([targets[:, 1:], first], axis=1)", "the step before"),
-            (0, "np.concatenate([first, targets], axis=1)", "inputs has shape"),
+            (0, "dhs[:, t]", "h_t has two uses"),
+            (0, "dh", "nothing arrives from the loss"),
+            (1, "dh * (1 - hs[:, t])", "slope of tanh"),
+            (2, "-da @ W_x.T", "W_x transposed"),
+            (3, "-x[:, t].T @ da", "T uses: add"),
+            (4, "hs[:, t].T @ da", "the state before the step"),
+            (5, "da.mean(axis=0)", "in each row of each step"),
+            (6, "da @ W_h", "W_h transposed"),
+            (6, "np.zeros_like(h0)", "W_h transposed"),
         ],
     ),
     Answer(
-        "mean-max",
-        right=[POOLED, POOLED_BACK],
+        "initial-state",
+        right=["da @ W_h.T", "dh.sum(axis=0)"],
         wrong=[
-            (0, POOLED.replace("-np.inf", "0"), "a padding of 0 would be"),
-            (0, POOLED.replace("/ lengths[:, None]", "/ hs.shape[1]"), "nor its number"),
-            (1, POOLED_BACK.replace("mask * (", "("), "gradient is 0 at the padding"),
-            (1, POOLED_BACK.replace(" + top * dmax[:, None]", ""), "Each state is used twice"),
-            (1, POOLED_BACK.replace("top * ", "mask * "), "where it is the largest"),
+            (0, "da @ W_h", "a square matrix and its transpose"),
+            (1, "dh.mean(axis=0)", "it has B uses"),
+            (1, "dh", "ds has shape"),
+        ],
+    ),
+    Answer(
+        "clip",
+        right=["np.sqrt((dW**2).sum() + (db**2).sum())", "min(1, maximum / norm)"],
+        wrong=[
+            (0, "np.sqrt((dW**2).sum())", "one norm"),
+            (0, "(dW**2).sum() + (db**2).sum()", "sqrt(sum"),
+            (1, "maximum / norm", "short enough does not change"),
+        ],
+    ),
+    Answer(
+        "truncated",
+        right=[TRUNCATED],
+        wrong=[
+            (0, TRUNCATED.replace(" * ((t + 1) % k > 0)", ""), "no gradient comes back"),
+            (0, TRUNCATED.replace("(t + 1) % k", "t % k"), "From the last step to the first"),
+            (0, TRUNCATED.replace("dh @ W.T", "dh @ W"), "da @ W.T of the step after"),
+            (0, TRUNCATED.replace("dW = dW +", "dW ="), "W multiplies the state before"),
+            (
+                0,
+                TRUNCATED.replace(
+                    "    h = np.tanh", "    h = h * (t % k > 0)\n        h = np.tanh"
+                ),
+                "backpropagation through time",
+            ),
         ],
     ),
 ]

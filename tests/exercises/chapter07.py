@@ -2,157 +2,144 @@
 
 from .answers import Answer
 
-SOFTMAX = "weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True))"
+DC = "dc + dh * o * (1 - tanh_c**2)"
+PARTS = "dc * g, dc * c_prev, dc * i, dh * tanh_c"
+DA = (
+    "np.concatenate("
+    "[di * i * (1 - i), df * f * (1 - f), dg * (1 - g**2), do * o * (1 - o)], axis=1)"
+)
 
-BEAM = """None, None
-    kept = [(0.0, [], state)]
-    for _ in range(limit):
-        candidates = []
-        for one in kept:
-            total, ids, state = one
-            if ids[-1:] == [eos]:
-                candidates.append(one)
-                continue
-            log_p, after = step(ids[-1] if ids else bos, state)
-            for k in range(len(log_p)):
-                candidates.append((total + log_p[k], [*ids, k], after))
-        kept = sorted(candidates, key=lambda one: -one[0])[:beam]
-    total, ids, _ = kept[0]
-    ids = ids if ids[-1:] != [eos] else ids[:-1]"""
+COUPLED = """None, None, None
+        tanh_c = np.tanh(c)
+        da_o = dh * tanh_c * o * (1 - o)
+        dc = dc + dh * o * (1 - tanh_c**2) + da_o * p
+        da_f, da_g = dc * (c_prev - g) * f * (1 - f), dc * (1 - f) * (1 - g**2)
+        da = np.concatenate([da_f, da_g, da_o], axis=1)
+        dc_prev, dp = dc * f, (da_o * c).sum(axis=0)"""
 
 ANSWERS = [
     Answer(
-        "dot-scores",
+        "lstm-step",
         right=[
-            "query @ keys.transpose(0, 2, 1)",
-            "dscores @ keys",
-            "dscores.transpose(0, 2, 1) @ query",
+            "sigmoid(f) * c_prev + sigmoid(i) * np.tanh(g)",
+            "sigmoid(o) * np.tanh(c)",
         ],
         wrong=[
-            (0, "query @ keys.transpose(0, 2, 1) / 2", "the sum over d"),
-            (1, "dscores @ keys / keys.shape[1]", "with every key j"),
-            (2, "dscores.transpose(0, 2, 1) @ query / query.shape[1]", "with every query t"),
-            (2, "dscores @ keys", "dkeys has shape"),
+            (0, "sigmoid(i) * c_prev + sigmoid(f) * np.tanh(g)", "forget gate f"),
+            (0, "sigmoid(f) * c_prev + sigmoid(i) * sigmoid(g)", "g is a tanh"),
+            (1, "sigmoid(o) * c", "through a tanh"),
         ],
     ),
     Answer(
-        "masked-softmax",
+        "lstm-cell",
+        right=[DC, PARTS, "dc * f", DA],
+        wrong=[
+            (0, "dc", "adds a second part to dc"),
+            (0, "dh * o * (1 - tanh_c**2)", "adds a second part to dc"),
+            (0, "dc + dh * o * (1 - tanh_c)", "adds a second part to dc"),
+            (1, "dc * c_prev, dc * g, dc * i, dh * tanh_c", "dc c"),
+            (1, "dc * g, dc * c_prev, dc * i, dh * c", "not dh c"),
+            (1, "dc * g, dc * c, dc * i, dh * tanh_c", "df = dc c_prev"),
+            (2, "dc", "dc_prev = dc * f"),
+            (3, DA.replace("1 - g**2", "1 - g"), "1 - g**2"),
+            (3, DA.replace("dg * (1 - g**2)", "dg * g * (1 - g)"), "no sigmoid"),
+            (3, DA.replace("do * o * (1 - o)", "do * o"), "o (1 - o)"),
+            (3, DA.replace("di * i * (1 - i)", "di * (1 - i)"), "i (1 - i)"),
+            (3, DA.replace(", axis=1", ""), "stand side by side"),
+            (3, "np.concatenate([di, df, dg, do], axis=1)", "multiplied by a slope"),
+        ],
+    ),
+    Answer(
+        "lstm",
         right=[
-            "np.where(allowed, np.exp(scores - scores.max(axis=-1, keepdims=True)), 0); "
-            "weights = weights / weights.sum(axis=-1, keepdims=True)",
-            SOFTMAX,
+            DC,
+            PARTS,
+            DA,
+            "da @ W_x.T",
+            "x[:, t].T @ da",
+            "h_prev.T @ da",
+            "da.sum(axis=0)",
+            "da @ W_h.T",
+            "dc * f",
         ],
         wrong=[
-            (
-                0,
-                "np.exp(scores - scores.max(axis=-1, keepdims=True)); "
-                "weights = np.where(allowed, weights / weights.sum(axis=-1, keepdims=True), 0)",
-                "over the real keys",
-            ),
-            (
-                0,
-                "np.exp(np.minimum(scores, 700)) * allowed; "
-                "weights = weights / weights.sum(axis=-1, keepdims=True)",
-                "Subtract the maximum",
-            ),
-            (1, "weights * dweights", "has an effect on all weights"),
-            (1, "weights * (1 - weights) * dweights", "has an effect on all weights"),
+            (0, "dc", "its part through h"),
+            (0, DC.removeprefix("dc + "), "c_prev is used in c = f c_prev + i g"),
+            (1, PARTS.replace("tanh_c", "tanh_c**2"), "do = dh tanh(c)"),
+            (2, DA.replace("1 - g**2", "1 - g"), "1 - g**2"),
+            (2, DA.replace("df * f * (1 - f)", "df * f"), "f (1 - f)"),
+            (2, DA.replace(", axis=1", ""), "stand side by side"),
+            (3, "da @ W_x.T * 2", "dx[:, t] = da @ W_x.T"),
+            (0, DC.replace("tanh_c**2", "tanh_c"), "dc = dc + dh * o * (1 - tanh_c**2)"),
+            (4, "-x[:, t].T @ da", "One W_x has T uses"),
+            (5, "(o * tanh_c).T @ da", "before the step"),
+            (6, "da.mean(axis=0)", "in each row of each step"),
+            (7, "np.zeros_like(h0)", "h_prev is used in a ="),
+            (7, "da @ W_h", "da (2, 8), W_h (2, 8)"),
+            (8, "dc", "dc = dc * f"),
+            (8, "np.zeros_like(c0)", "c_prev is used in c ="),
         ],
     ),
     Answer(
-        "dot-attention",
+        "lstm-lengths",
         right=[
-            "query @ keys.transpose(0, 2, 1)",
-            "exp / exp.sum(axis=-1, keepdims=True)",
-            "weights @ values",
-            "dcontext @ values.transpose(0, 2, 1)",
-            "weights.transpose(0, 2, 1) @ dcontext",
-            SOFTMAX,
-            "dscores @ keys",
-            "dscores.transpose(0, 2, 1) @ query",
+            "np.where(running, h_new, h)",
+            "np.where(running, c_new, c)",
+            "np.where(running, da_t, 0)",
+            "np.where(running, da @ W_h.T, dh)",
+            "np.where(running, dc_t * f, dc)",
         ],
         wrong=[
-            (1, "exp / exp.sum(axis=1, keepdims=True)", "a softmax over the keys"),
-            (0, "query @ keys.transpose(0, 2, 1) * query.shape[-1] ** -0.5", "Scores of all"),
-            (5, "weights * dweights", "subtracts a mean"),
-            (5, "weights * (1 - weights) * dweights", "subtracts a mean"),
-            (4, "np.ones_like(values) * dcontext.sum(axis=1, keepdims=True)", "with the slope"),
-            (6, "dscores @ keys / keys.shape[1]", "from each key"),
-            (7, "dscores.transpose(0, 2, 1) @ query / 2", "from each query"),
+            (0, "h_new", "copies its state"),
+            (0, "np.where(running, h_new, 0)", "copies its state"),
+            (2, "da_t", "a has no influence"),
+            (3, "da @ W_h.T", "stay as they are"),
+            (4, "dc_t * f", "stay as they are"),
+            (4, "dc", "dc_t * f"),
         ],
     ),
     Answer(
-        "additive-attention",
+        "gru-step",
         right=[
-            "weights.transpose(0, 2, 1) @ dcontext",
-            SOFTMAX,
-            "(dscores[..., None] * hidden).sum(axis=(0, 1, 2))",
-            "dscores[..., None] * v * (1 - hidden**2)",
-            "dz.sum(axis=2)",
-            "dz.sum(axis=1)",
-            "dq @ W_q.T",
-            'np.einsum("btd,bta->da", query, dq)',
-            "dk @ W_k.T",
-            'np.einsum("bsc,bsa->ca", keys, dk)',
+            "sigmoid(x_r + h_r)",
+            "sigmoid(x_z + h_z)",
+            "np.tanh(x_n + r * h_n)",
+            "(1 - z) * n + z * h_prev",
         ],
         wrong=[
-            (1, "weights * dweights", "the softmax subtracts a mean"),
-            (2, "(dscores[..., None] * hidden).mean(axis=(0, 1, 2))", "used in every pair"),
-            (4, "dz.mean(axis=2)", "of all keys"),
-            (5, "dz.mean(axis=1)", "of all queries"),
-            (7, 'np.einsum("btd,bta->da", query, dq) / len(query)', "of all keys added up"),
-            (9, 'np.einsum("bsc,bsa->ca", keys, dk) / len(keys)', "of all queries added up"),
-            (8, "dk @ W_k.T / 2", "over which axis of dz"),
+            (2, "np.tanh(r * (x_n + h_n))", "r scales h_n"),
+            (3, "z * n + (1 - z) * h_prev", "z keeps the old state"),
         ],
     ),
     Answer(
-        "greedy",
-        right=["step(last, state)", "int(np.argmax(logits))", "last == eos"],
-        wrong=[
-            (0, "step(bos, state)", "the token before"),
-            (0, "step(last, 0)", "the state before"),
-            (2, "len(ids) > 0 and last == eos", "is not part of it"),
-            (2, "False", "Stop at EOS"),
-            (2, "last == bos", "Stop at EOS"),
-            (1, "np.argmax(logit)", "logits, state = step(last, state)"),
-        ],
-    ),
-    Answer(
-        "beam-step",
+        "gru",
         right=[
-            "totals[:, None] + logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))",
-            "np.argsort(-sums, axis=None)[:beam]",
-            "np.divmod(best, V)",
-            "sums[parents, ids]",
+            "dh * (1 - z) * (1 - n**2)",
+            "da_n * h_n * r * (1 - r)",
+            "dh * (h_prev - n) * z * (1 - z)",
+            "np.concatenate([da_r, da_z, da_n * r], axis=1)",
+            "dh * z + da_h @ W_h.T",
         ],
         wrong=[
-            (0, "totals[:, None] + logits", "Logits are not log probabilities"),
-            (
-                0,
-                "0 * totals[:, None] + logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))",
-                "the parent's total plus",
-            ),
-            (0, "totals + logits - np.log(np.exp(logits).sum())", "All K V extensions"),
-            (
-                0,
-                "totals[:, None] + logits - np.log(np.exp(logits).sum())",
-                "one number for each row",
-            ),
-            (1, "np.argsort(sums, axis=None)[:beam]", "The best extension comes first"),
-            (1, "np.argsort(-sums[0])[:beam]", "orders all of them"),
-            (2, "(best // V, best // V)", "parent times V plus id"),
-            (3, "totals[parents]", "plus the log probability of its"),
+            (0, "dh * (1 - z) * (1 - n)", "1 - n**2"),
+            (0, "dh * z * (1 - n**2)", "dn = dh (1 - z)"),
+            (1, "dh * (1 - z) * h_n * r * (1 - r)", "not dn"),
+            (2, "dh * h_prev * z * (1 - z)", "once with a minus"),
+            (3, "da_x", "scaled by r as well"),
+            (4, "da_h @ W_h.T", "two uses"),
+            (4, "dh * z + da_h @ W_h.T * 2", "h_prev has two uses"),
         ],
     ),
     Answer(
-        "beam-search",
-        right=[BEAM],
+        "coupled-cell",
+        right=["f * c_prev + (1 - f) * g", "sigmoid(a_o + p * c)", "o * np.tanh(c)", COUPLED],
         wrong=[
-            (0, BEAM.replace("[:beam]", "[:1]"), "All extensions of all hypotheses compete"),
-            (0, BEAM.replace("total + log_p[k]", "log_p[k]"), "sums the log-probabilities"),
-            (0, BEAM.replace("candidates.append(one)", "pass"), "stays in the competition"),
-            (0, BEAM.replace(" if ids[-1:] != [eos] else ids[:-1]", ""), "not one of the ids"),
-            (0, BEAM.replace("-one[0]", "one[0]"), "this is greedy search"),
+            (0, "f * c_prev + f * g", "What is not kept is replaced"),
+            (1, "sigmoid(a_o + p * c_prev)", "with the new c"),
+            (3, COUPLED.replace(" + da_o * p", ""), "and the peephole"),
+            (3, COUPLED.replace("(c_prev - g)", "c_prev"), "f is used twice"),
+            (3, COUPLED.replace("dc * (1 - f) *", "dc * f *"), "lets the proposal in"),
+            (3, COUPLED.replace("(da_o * c).", "(da_o * c_prev)."), "the new cell"),
         ],
     ),
 ]

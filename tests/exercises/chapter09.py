@@ -2,103 +2,157 @@
 
 from .answers import Answer
 
-TINY = """None
-    x = E[ids] + P
-    q, k, v = (np.ascontiguousarray(z)[None, None] for z in np.split(x @ W_qkv, 3, axis=1))
-    c, attention_backward = ops.scaled_dot_product_attention(q, k, v, causal=True)
-    c = c[0, 0]
-    x2 = x + c @ W_o
-    a = x2 @ W_1
-    g, gelu_backward = ops.gelu(a)
-    x3 = x2 + g @ W_2
-    loss, loss_backward = ops.cross_entropy(x3 @ E.T, targets)"""
-TINY_BACK = """None, None, None, None, None, None
-        dlogits = loss_backward(float(dloss))
-        dE = dlogits.T @ x3
-        dx3 = dlogits @ E
-        dW_2 = g.T @ dx3
-        da = gelu_backward(dx3 @ W_2.T)
-        dW_1 = x2.T @ da
-        dx2 = dx3 + da @ W_1.T
-        dW_o = c.T @ dx2
-        parts = attention_backward((dx2 @ W_o.T)[None, None])
-        dqkv = np.concatenate([part[0, 0] for part in parts], axis=1)
-        dW_qkv = x.T @ dqkv
-        dx = dx2 + dqkv @ W_qkv.T
-        np.add.at(dE, ids, dx)
-        dP = dx"""
+SOFTMAX = "weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True))"
+
+BEAM = """None, None
+    kept = [(0.0, [], state)]
+    for _ in range(limit):
+        candidates = []
+        for one in kept:
+            total, ids, state = one
+            if ids[-1:] == [eos]:
+                candidates.append(one)
+                continue
+            log_p, after = step(ids[-1] if ids else bos, state)
+            for k in range(len(log_p)):
+                candidates.append((total + log_p[k], [*ids, k], after))
+        kept = sorted(candidates, key=lambda one: -one[0])[:beam]
+    total, ids, _ = kept[0]
+    ids = ids if ids[-1:] != [eos] else ids[:-1]"""
 
 ANSWERS = [
     Answer(
-        "gelu",
+        "dot-scores",
         right=[
-            "scale * (1 + 3 * 0.044715 * x**2)",
-            "dy * ((1 + t) / 2 + x * (1 - t**2) * slope / 2)",
+            "query @ keys.transpose(0, 2, 1)",
+            "dscores @ keys",
+            "dscores.transpose(0, 2, 1) @ query",
         ],
         wrong=[
-            (0, "scale * (1 + 0.044715 * x**2)", "3 * 0.044715 x^2"),
-            (1, "dy * (1 + t) / 2", "two"),
-            (1, "dy * ((1 + t) / 2 + x * (1 - t**2) / 2)", "times du/dx"),
+            (0, "query @ keys.transpose(0, 2, 1) / 2", "the sum over d"),
+            (1, "dscores @ keys / keys.shape[1]", "with every key j"),
+            (2, "dscores.transpose(0, 2, 1) @ query / query.shape[1]", "with every query t"),
+            (2, "dscores @ keys", "dkeys has shape"),
         ],
     ),
     Answer(
-        "tied-embeddings",
-        right=["dy.T @ x", "dy @ E", "dx[t]"],
-        wrong=[
-            (0, "np.zeros_like(E)", "it is the output layer"),
-            (2, "dE[ids[t]] + dx[t]", "what the row of its id has already"),
-            (2, "0 * dx[t]", "it is looked up"),
-        ],
-    ),
-    Answer(
-        "cache-step",
+        "masked-softmax",
         right=[
-            "np.concatenate([keys, k[:, None]], axis=1)",
-            "np.concatenate([values, v[:, None]], axis=1)",
-            "(keys @ q[:, :, None])[..., 0] / np.sqrt(q.shape[-1])",
-            "(weights[:, None] @ values)[:, 0]",
+            "np.where(allowed, np.exp(scores - scores.max(axis=-1, keepdims=True)), 0); "
+            "weights = weights / weights.sum(axis=-1, keepdims=True)",
+            SOFTMAX,
         ],
         wrong=[
-            (0, "np.concatenate([k[:, None], keys], axis=1)", "after those that are kept"),
-            (2, "(keys @ q[:, :, None])[..., 0]", "the scale of attention"),
-            (3, "(weights[:, None, 1:] @ values[:, 1:])[:, 0]", "its own included"),
+            (
+                0,
+                "np.exp(scores - scores.max(axis=-1, keepdims=True)); "
+                "weights = np.where(allowed, weights / weights.sum(axis=-1, keepdims=True), 0)",
+                "over the real keys",
+            ),
+            (
+                0,
+                "np.exp(np.minimum(scores, 700)) * allowed; "
+                "weights = weights / weights.sum(axis=-1, keepdims=True)",
+                "Subtract the maximum",
+            ),
+            (1, "weights * dweights", "has an effect on all weights"),
+            (1, "weights * (1 - weights) * dweights", "has an effect on all weights"),
         ],
     ),
     Answer(
-        "top-p",
-        right=["np.cumsum(ranked) - ranked < limit", "ranked[kept] / ranked[kept].sum()"],
-        wrong=[
-            (0, "np.cumsum(ranked) <= limit", "the one that crosses it"),
-            (0, "(np.cumsum(ranked) < limit) | (ranked == ranked[0])", "until their sum reaches"),
-            (1, "ranked[kept]", "sum to 1 again"),
-        ],
-    ),
-    Answer(
-        "tiny-gpt",
-        right=[TINY, TINY_BACK],
-        wrong=[
-            (0, TINY.replace("causal=True", "causal=False"), "sees the positions up to t"),
-            (0, TINY.replace("x2 = x + c @ W_o", "x2 = c @ W_o"), "after both branches"),
-            (1, TINY_BACK.replace("dE = dlogits.T @ x3", "dE = np.zeros_like(E)"), "two uses"),
-            (1, TINY_BACK.replace("np.add.at(dE, ids, dx)", "dE[ids] += dx"), "may occur twice"),
-            (1, TINY_BACK.replace("dx = dx2 + dqkv", "dx = dqkv"), "at each residual sum"),
-            (1, TINY_BACK.replace("x2.T @ da", "x.T @ da"), "which x does W_1 multiply"),
-            (1, TINY_BACK.replace("dW_qkv = x.T", "dW_qkv = x2.T"), "with the first x"),
-            (1, TINY_BACK.replace("dW_o = c.T @ dx2", "dW_o = c.T @ dx3"), "context^T dx"),
-            (1, TINY_BACK.replace("g.T @ dx3", "a.T @ dx3"), "receives the gradient of the last x"),
-        ],
-    ),
-    Answer(
-        "gpt-size",
+        "dot-attention",
         right=[
-            "V * D + C * D + layers * (12 * D**2 + 13 * D) + 2 * D",
-            "8 * layers * D * C",
+            "query @ keys.transpose(0, 2, 1)",
+            "exp / exp.sum(axis=-1, keepdims=True)",
+            "weights @ values",
+            "dcontext @ values.transpose(0, 2, 1)",
+            "weights.transpose(0, 2, 1) @ dcontext",
+            SOFTMAX,
+            "dscores @ keys",
+            "dscores.transpose(0, 2, 1) @ query",
         ],
         wrong=[
-            (0, "V * D + C * D + layers * (12 * D**2 + 9 * D) + 2 * D", "their biases"),
-            (0, "2 * V * D + C * D + layers * (12 * D**2 + 13 * D) + 2 * D", "no weights of"),
-            (0, "V * D + C * D + layers * (12 * D**2 + 13 * D)", "one norm ends it"),
-            (1, "4 * layers * D * C", "a key and a value"),
+            (1, "exp / exp.sum(axis=1, keepdims=True)", "a softmax over the keys"),
+            (0, "query @ keys.transpose(0, 2, 1) * query.shape[-1] ** -0.5", "Scores of all"),
+            (5, "weights * dweights", "subtracts a mean"),
+            (5, "weights * (1 - weights) * dweights", "subtracts a mean"),
+            (4, "np.ones_like(values) * dcontext.sum(axis=1, keepdims=True)", "with the slope"),
+            (6, "dscores @ keys / keys.shape[1]", "from each key"),
+            (7, "dscores.transpose(0, 2, 1) @ query / 2", "from each query"),
+        ],
+    ),
+    Answer(
+        "additive-attention",
+        right=[
+            "weights.transpose(0, 2, 1) @ dcontext",
+            SOFTMAX,
+            "(dscores[..., None] * hidden).sum(axis=(0, 1, 2))",
+            "dscores[..., None] * v * (1 - hidden**2)",
+            "dz.sum(axis=2)",
+            "dz.sum(axis=1)",
+            "dq @ W_q.T",
+            'np.einsum("btd,bta->da", query, dq)',
+            "dk @ W_k.T",
+            'np.einsum("bsc,bsa->ca", keys, dk)',
+        ],
+        wrong=[
+            (1, "weights * dweights", "the softmax subtracts a mean"),
+            (2, "(dscores[..., None] * hidden).mean(axis=(0, 1, 2))", "used in every pair"),
+            (4, "dz.mean(axis=2)", "of all keys"),
+            (5, "dz.mean(axis=1)", "of all queries"),
+            (7, 'np.einsum("btd,bta->da", query, dq) / len(query)', "of all keys added up"),
+            (9, 'np.einsum("bsc,bsa->ca", keys, dk) / len(keys)', "of all queries added up"),
+            (8, "dk @ W_k.T / 2", "over which axis of dz"),
+        ],
+    ),
+    Answer(
+        "greedy",
+        right=["step(last, state)", "int(np.argmax(logits))", "last == eos"],
+        wrong=[
+            (0, "step(bos, state)", "the token before"),
+            (0, "step(last, 0)", "the state before"),
+            (2, "len(ids) > 0 and last == eos", "is not part of it"),
+            (2, "False", "Stop at EOS"),
+            (2, "last == bos", "Stop at EOS"),
+            (1, "np.argmax(logit)", "logits, state = step(last, state)"),
+        ],
+    ),
+    Answer(
+        "beam-step",
+        right=[
+            "totals[:, None] + logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))",
+            "np.argsort(-sums, axis=None)[:beam]",
+            "np.divmod(best, V)",
+            "sums[parents, ids]",
+        ],
+        wrong=[
+            (0, "totals[:, None] + logits", "Logits are not log probabilities"),
+            (
+                0,
+                "0 * totals[:, None] + logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))",
+                "the parent's total plus",
+            ),
+            (0, "totals + logits - np.log(np.exp(logits).sum())", "All K V extensions"),
+            (
+                0,
+                "totals[:, None] + logits - np.log(np.exp(logits).sum())",
+                "one number for each row",
+            ),
+            (1, "np.argsort(sums, axis=None)[:beam]", "The best extension comes first"),
+            (1, "np.argsort(-sums[0])[:beam]", "orders all of them"),
+            (2, "(best // V, best // V)", "parent times V plus id"),
+            (3, "totals[parents]", "plus the log probability of its"),
+        ],
+    ),
+    Answer(
+        "beam-search",
+        right=[BEAM],
+        wrong=[
+            (0, BEAM.replace("[:beam]", "[:1]"), "All extensions of all hypotheses compete"),
+            (0, BEAM.replace("total + log_p[k]", "log_p[k]"), "sums the log-probabilities"),
+            (0, BEAM.replace("candidates.append(one)", "pass"), "stays in the competition"),
+            (0, BEAM.replace(" if ids[-1:] != [eos] else ids[:-1]", ""), "not one of the ids"),
+            (0, BEAM.replace("-one[0]", "one[0]"), "this is greedy search"),
         ],
     ),
 ]

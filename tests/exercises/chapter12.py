@@ -2,52 +2,103 @@
 
 from .answers import Answer
 
+TINY = """None
+    x = E[ids] + P
+    q, k, v = (np.ascontiguousarray(z)[None, None] for z in np.split(x @ W_qkv, 3, axis=1))
+    c, attention_backward = ops.scaled_dot_product_attention(q, k, v, causal=True)
+    c = c[0, 0]
+    x2 = x + c @ W_o
+    a = x2 @ W_1
+    g, gelu_backward = ops.gelu(a)
+    x3 = x2 + g @ W_2
+    loss, loss_backward = ops.cross_entropy(x3 @ E.T, targets)"""
+TINY_BACK = """None, None, None, None, None, None
+        dlogits = loss_backward(float(dloss))
+        dE = dlogits.T @ x3
+        dx3 = dlogits @ E
+        dW_2 = g.T @ dx3
+        da = gelu_backward(dx3 @ W_2.T)
+        dW_1 = x2.T @ da
+        dx2 = dx3 + da @ W_1.T
+        dW_o = c.T @ dx2
+        parts = attention_backward((dx2 @ W_o.T)[None, None])
+        dqkv = np.concatenate([part[0, 0] for part in parts], axis=1)
+        dW_qkv = x.T @ dqkv
+        dx = dx2 + dqkv @ W_qkv.T
+        np.add.at(dE, ids, dx)
+        dP = dx"""
+
 ANSWERS = [
     Answer(
-        "macro-f1",
+        "gelu",
         right=[
-            "np.sum(predicted == c) + np.sum(actual == c)",
-            "2 * correct / total",
-            "np.mean(scores)",
+            "scale * (1 + 3 * 0.044715 * x**2)",
+            "dy * ((1 + t) / 2 + x * (1 - t**2) * slope / 2)",
         ],
         wrong=[
-            (0, "np.sum(actual == c)", "how often it was predicted"),
-            (1, "correct / total", "2 correct"),
-            (2, "np.sum(scores) / classes", "neither occurs nor is predicted"),
-            (2, "np.mean(predicted == actual)", "The score is the mean of F1"),
+            (0, "scale * (1 + 0.044715 * x**2)", "3 * 0.044715 x^2"),
+            (1, "dy * (1 + t) / 2", "two"),
+            (1, "dy * ((1 + t) / 2 + x * (1 - t**2) / 2)", "times du/dx"),
         ],
     ),
     Answer(
-        "balanced-loss",
-        right=[
-            "N / (C * np.maximum(n, 1))",
-            "dloss * weights[labels][:, None] * (p - y) / N",
-        ],
+        "tied-embeddings",
+        right=["dy.T @ x", "dy @ E", "dx[t]"],
         wrong=[
-            (0, "1 / np.maximum(n, 1)", "add up to N"),
-            (0, "N / (V * np.maximum(n, 1))", "classes that occur"),
-            (1, "dloss * (p - y) / N", "multiplied by the weight of its class"),
-            (1, "dloss * weights * (p - y) / N", "weight of its own label"),
+            (0, "np.zeros_like(E)", "it is the output layer"),
+            (2, "dE[ids[t]] + dx[t]", "what the row of its id has already"),
+            (2, "0 * dx[t]", "it is looked up"),
         ],
     ),
     Answer(
-        "mcnemar",
+        "cache-step",
         right=[
-            "int(np.sum(right_a & ~right_b))",
-            "int(np.sum(right_b & ~right_a))",
-            "None\n    n, few = only_a + only_b, min(only_a, only_b)\n"
-            "    p = min(1.0, 2 * sum(comb(n, k) for k in range(few + 1)) / 2**n)",
+            "np.concatenate([keys, k[:, None]], axis=1)",
+            "np.concatenate([values, v[:, None]], axis=1)",
+            "(keys @ q[:, :, None])[..., 0] / np.sqrt(q.shape[-1])",
+            "(weights[:, None] @ values)[:, 0]",
         ],
         wrong=[
-            (0, "int(np.sum(right_a))", "A has right and B not"),
-            (1, "int(np.sum(right_b))", "B has right and A has not"),
-            (2, "comb(only_a + only_b, only_a) / 2 ** (only_a + only_b)", "a fair coin"),
-            (
-                2,
-                "2 * sum(comb(only_a + only_b, k) for k in range(min(only_a, only_b) + 1))"
-                " / 2 ** (only_a + only_b)",
-                "min(1, ...)",
-            ),
+            (0, "np.concatenate([k[:, None], keys], axis=1)", "after those that are kept"),
+            (2, "(keys @ q[:, :, None])[..., 0]", "the scale of attention"),
+            (3, "(weights[:, None, 1:] @ values[:, 1:])[:, 0]", "its own included"),
+        ],
+    ),
+    Answer(
+        "top-p",
+        right=["np.cumsum(ranked) - ranked < limit", "ranked[kept] / ranked[kept].sum()"],
+        wrong=[
+            (0, "np.cumsum(ranked) <= limit", "the one that crosses it"),
+            (0, "(np.cumsum(ranked) < limit) | (ranked == ranked[0])", "until their sum reaches"),
+            (1, "ranked[kept]", "sum to 1 again"),
+        ],
+    ),
+    Answer(
+        "tiny-gpt",
+        right=[TINY, TINY_BACK],
+        wrong=[
+            (0, TINY.replace("causal=True", "causal=False"), "sees the positions up to t"),
+            (0, TINY.replace("x2 = x + c @ W_o", "x2 = c @ W_o"), "after both branches"),
+            (1, TINY_BACK.replace("dE = dlogits.T @ x3", "dE = np.zeros_like(E)"), "two uses"),
+            (1, TINY_BACK.replace("np.add.at(dE, ids, dx)", "dE[ids] += dx"), "may occur twice"),
+            (1, TINY_BACK.replace("dx = dx2 + dqkv", "dx = dqkv"), "at each residual sum"),
+            (1, TINY_BACK.replace("x2.T @ da", "x.T @ da"), "which x does W_1 multiply"),
+            (1, TINY_BACK.replace("dW_qkv = x.T", "dW_qkv = x2.T"), "with the first x"),
+            (1, TINY_BACK.replace("dW_o = c.T @ dx2", "dW_o = c.T @ dx3"), "context^T dx"),
+            (1, TINY_BACK.replace("g.T @ dx3", "a.T @ dx3"), "receives the gradient of the last x"),
+        ],
+    ),
+    Answer(
+        "gpt-size",
+        right=[
+            "V * D + C * D + layers * (12 * D**2 + 13 * D) + 2 * D",
+            "8 * layers * D * C",
+        ],
+        wrong=[
+            (0, "V * D + C * D + layers * (12 * D**2 + 9 * D) + 2 * D", "their biases"),
+            (0, "2 * V * D + C * D + layers * (12 * D**2 + 13 * D) + 2 * D", "no weights of"),
+            (0, "V * D + C * D + layers * (12 * D**2 + 13 * D)", "one norm ends it"),
+            (1, "4 * layers * D * C", "a key and a value"),
         ],
     ),
 ]
