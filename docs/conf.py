@@ -19,6 +19,8 @@ extensions = [
     "exercise_boxes",
     "formulas",
     "pictures",
+    "section_search",
+    "terms",
 ]
 exclude_patterns = ["_build", "machinery", "outputs", "pictures"]
 nitpicky = True

@@ -1,6 +1,6 @@
 // Opens every page of the built book in a headless browser, at two widths and in both themes:
 // no console error, no request beyond files, every inner link live, and nothing serious for axe;
-// and each slider of an interactive picture obeys a key.
+// each slider of an interactive picture obeys a key; the search and the index lead into the chapters.
 //
 //   node browser.mjs FOLDER [PAGE ...]     (make book-check installs what it needs)
 import { readFileSync, readdirSync, existsSync } from "node:fs";
@@ -75,7 +75,15 @@ for (const path of chosen) {
           const chapter = readFileSync(join(folder, "chapters", "00-derivatives.html"), "utf8");
           const excerpt = await page.evaluate((text) => Search.htmlToText(text), chapter);
           if (excerpt.includes("\\mathrm")) tell(path, "an excerpt repeats its formulas as TeX");
+          const results = await page.evaluate(() =>
+            Search.performTermsSearch(new Set(["forget", "gate"]), new Set()).map(([name, , anchor]) => [name, anchor.slice(1)]));
+          if (!results.some(([name, anchor]) => name === "chapters/07-gates" && anchor)) tell(path, "the search finds no section");
+          for (const [name, anchor] of results) {
+            if (anchor && !idsOf(join(folder, `${name}.html`)).has(anchor)) tell(path, `the search finds ${name}#${anchor}`);
+          }
         }
+        if (path === join(folder, "genindex.html") && links.filter((link) => /chapters\/.*#index-/.test(link)).length < 100)
+          tell(path, "the index does not lead to the chapters");
         if (await page.$(".slide")) {
           await page.keyboard.press("ArrowRight");
           await page.keyboard.press("ArrowRight");
