@@ -36,6 +36,9 @@ document.addEventListener("DOMContentLoaded", () => {
 });
 
 // The section of each page that contains the most of the terms, and contains them most often: its anchor and title.
+// A section that explains is preferred to one that repeats.
+const REPEATING = ["Summary", "Equations", "History", "Further reading", "Exercises", "Sources"];
+
 function sectionsWith(terms) {
   const found = new Map();
   for (const term of terms) {
@@ -51,7 +54,7 @@ function sectionsWith(terms) {
   const best = new Map(), scores = new Map();
   for (const [number, [different, total]] of found) {
     const [page, anchor, title] = SECTIONS.sections[number];
-    const score = 1e6 * different.size + total;
+    const score = 1e6 * different.size + total - (REPEATING.includes(title) ? 1e5 : 0);
     if (score > (scores.get(page) ?? 0)) {
       scores.set(page, score);
       best.set(page, [anchor, title]);

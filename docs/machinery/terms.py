@@ -29,7 +29,7 @@ def mark(document: nodes.document, names: list[str]) -> None:
         word = name.casefold()
         if node := bold.get(word) or bold.get(f"{word}s"):
             target = "index-" + nodes.make_id(name)
-            entry = addnodes.index(entries=[("single", name, target, "", None)])
+            entry = addnodes.index(entries=[("single", name, target, "main", None)])
             place = [entry, nodes.target("", "", ids=[target])]
             node.parent.insert(node.parent.index(node), place)
 

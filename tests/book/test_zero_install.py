@@ -20,7 +20,9 @@ from notebooks import notebook  # noqa: E402  (the line above says where it is)
 
 COMMAND = re.compile(r"^!((?:.*\\\n)*.*)$", re.MULTILINE)
 BEFORE = "import os; os.environ['MINILLM_KERNELS'] = 'numpy'\n"
-AFTER = "\nprint('kernels:', *(name for name in sys.modules if name.startswith('minillm._kernels.')))"
+AFTER = """
+print("kernels:", *(name for name in sys.modules if name.startswith("minillm._kernels.")))
+"""
 
 
 def cells(page: Path) -> str:
