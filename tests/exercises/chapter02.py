@@ -57,4 +57,20 @@ ANSWERS = [
             ),
         ],
     ),
+    Answer(
+        "mixture-weights",
+        right=[
+            "(weights[:, None] * p / (weights @ p)).mean(axis=1)",
+            "-np.log2(weights @ p).mean()",
+        ],
+        wrong=[
+            (0, "(p / p.sum(axis=0)).mean(axis=1)", "with the present weights"),
+            (0, "p.mean(axis=1) / p.mean(axis=1).sum()", "Bayes' rule"),
+            (0, "weights * p.sum(axis=1) / (weights @ p).sum()", "for each token"),
+            (0, "(weights[:, None] * p / (weights @ p)).sum(axis=1)", ".mean(axis=1)"),
+            (1, "-(weights @ np.log2(p)).mean()", "logarithm of this mean"),
+            (1, "-np.log2((weights @ p).mean())", "weighted mean of the probabilities"),
+            (1, "-np.log(weights @ p).mean()", "in bits"),
+        ],
+    ),
 ]
