@@ -66,4 +66,21 @@ ANSWERS = [
             (0, TRAINING.replace("x[start : start + batch] @ W", "x[:batch] @ W"), "new W"),
         ],
     ),
+    Answer(
+        "factored-step",
+        right=[
+            "beta * rows + (1 - beta) * (g**2).mean(axis=1)",
+            "beta * columns + (1 - beta) * (g**2).mean(axis=0)",
+            "W - rate * g / np.sqrt(rows[:, None] * columns / rows.mean())",
+        ],
+        wrong=[
+            (0, "beta * rows + (1 - beta) * (g**2).sum(axis=1)", "the new ones, as Adam's v"),
+            (0, "beta * rows + (1 - beta) * g.mean(axis=1) ** 2", "(g**2).mean(axis=1)"),
+            (1, "beta * columns + (g**2).mean(axis=0)", "the mean over the other axis"),
+            (2, "W - rate * g / np.sqrt(rows[:, None] * columns)", "which number is missing"),
+            (2, "W - rate * g / (rows[:, None] * columns / rows.mean())", "np.sqrt(v)"),
+            (2, "W + rate * g / np.sqrt(rows[:, None] * columns / rows.mean())", "W - rate * g"),
+            (2, "W - rate * g / np.sqrt((rows[:, None] + columns) / 2)", "A table of rank 1"),
+        ],
+    ),
 ]
