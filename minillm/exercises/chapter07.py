@@ -600,6 +600,71 @@ def coupled_cell(a, c_prev, p):
     return (h, c), backward
 
 
+def _highway(x, W, U, b):
+    h, t = np.tanh(x @ W), sigmoid(x @ U + b)
+
+    def backward(dy):
+        da = dy * t * (1 - h**2)
+        dg = dy * (h - x) * t * (1 - t)
+        return dy * (1 - t) + da @ W.T + dg @ U.T, x.T @ da, x.T @ dg, dg.sum(axis=0)
+
+    return t * h + (1 - t) * x, backward
+
+
+def _square(rng):
+    for n, D in ((2, 2), (4, 3)):
+        yield "", draw(rng, (n, D), (D, D), (D, D), D)
+
+
+@exercise(
+    "a highway layer: a gate from layer to layer",
+    level=2,
+    minutes=25,
+    reference=_highway,
+    solution="minillm/exercises/chapter07.py: _highway",
+    cases=_square,
+    imports=SIGMOID,
+    gradients=("dx", "dW", "dU", "db"),
+    hints={
+        "y": (
+            "Where the gate is 1, the layer computes tanh(x W); where it is 0, it hands x on.",
+            "t * np.tanh(x @ W) + (1 - t) * x with t = sigmoid(x @ U + b).",
+        ),
+        "dx": (
+            "x has three uses: it is handed on, it is the layer's input, and the gate reads it.  "
+            "Uses add up.",
+            "dy * (1 - t) + da @ W.T + dg @ U.T, with the gradients da and dg of the two "
+            "pre-activations.",
+        ),
+        "dW": (
+            "h = tanh(a) reaches y with the slope t, and tanh has a slope of its own.",
+            "x.T @ da with da = dy * t * (1 - h**2).",
+        ),
+        "dU": (
+            "The gate t is used twice, once with a minus; then t is a sigmoid.",
+            "x.T @ dg with dg = dy * (h - x) * t * (1 - t).",
+        ),
+        "db": (
+            "b is added in every row to the gate's pre-activation.",
+            "dg.sum(axis=0).",
+        ),
+    },
+)
+def highway(x, W, U, b):
+    """Compute y = t h + (1 - t) x with h = tanh(x W) and the gate t = sigmoid(x U + b).
+
+    x (n, D), W, U (D, D), b (D,) -> y (n, D).  ``backward(dy)`` -> dx, dW, dU, db.
+    """
+    # as many lines as you need
+    y = ...
+
+    def backward(dy):
+        dx, dW, dU, db = ...
+        return dx, dW, dU, db
+
+    return y, backward
+
+
 # --- find the bug -------------------------------------------------------------------
 
 
