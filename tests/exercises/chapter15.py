@@ -70,9 +70,7 @@ ANSWERS = [
             (0, CALIBRATION.replace("own.mean() *", "1 / bins *"), "not the mean over the bins"),
             (
                 0,
-                CALIBRATION.replace(
-                    "np.minimum((confidence * bins).astype(int), bins - 1)", "_"
-                ).replace("_", "(confidence * bins).astype(int)"),
+                CALIBRATION.replace("np.minimum(", "").replace(", bins - 1)", ""),
                 "belongs to the last bin",
             ),
             (0, CALIBRATION.replace("abs(", "("), "abs(confidence.mean() - right.mean())"),
