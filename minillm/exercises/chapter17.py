@@ -136,3 +136,130 @@ def online_softmax(blocks, T):
         y = ...
         m = m_new
     return y / total[:, None]
+
+
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _cache_misses(places, line, lines):
+    cache, misses = [], 0
+    for place in places:
+        number = place // line
+        if number in cache:
+            cache.remove(number)
+        else:
+            misses += 1
+        cache.append(number)
+        cache = cache[-lines:]
+    return misses
+
+
+def _walks(rng):
+    rows = list(range(64))  # a matrix of 8 rows of 8 numbers
+    columns = [8 * i + j for j in range(8) for i in range(8)]
+    tiles = [
+        8 * (4 * a + i) + 4 * b + j
+        for a in (0, 1)
+        for b in (0, 1)
+        for j in range(4)
+        for i in range(4)
+    ]
+    yield "neighbours", (rows, 4, 16)
+    yield "neighbours", (columns, 4, 16)
+    yield "driven out", (columns, 4, 4)
+    yield "driven out", (tiles, 4, 4)
+    yield "least recently", ([0, 4, 0, 8, 0, 12, 0, 4], 4, 2)
+    yield "least recently", (rng.integers(0, 40, 80).tolist(), 4, 5)
+
+
+@exercise(
+    "count the misses of a cache",
+    level=2,
+    minutes=25,
+    reference=_cache_misses,
+    solution="minillm/exercises/chapter17.py: _cache_misses",
+    cases=_walks,
+    outputs=("misses",),
+    hints={
+        "neighbours": (
+            "A miss brings a whole line: its other numbers are there when they are wanted.",
+            "The line of a number is place // line, and the cache holds lines.",
+        ),
+        "driven out": (
+            "The cache has room for ``lines`` lines.  A line that was driven out is a miss again.",
+            "Keep a list of line numbers, the last used at its end, and cut it to the last "
+            "``lines``.",
+        ),
+        "least recently": (
+            "The line that is driven out was not used for the longest time: each use of a line "
+            "makes it young again, a use without a miss, too.",
+            "On a hit, move the line's number to the end of the list.",
+        ),
+    },
+)
+def cache_misses(places, line, lines):
+    """Count the misses when numbers of memory are read one after the other.
+
+    places: a list of the positions in memory (int, counted in numbers from 0); line: numbers per
+    line of the cache, each beginning at a multiple of it; lines: how many lines the cache holds.
+    It is empty at first; if it is full, a new line takes the place of the one that was used least
+    recently -> misses.
+    """
+    # as many lines as you need
+    misses = ...
+    return misses
+
+
+def _stochastic_rounding(x, u):
+    spacing = 2.0 ** (np.floor(np.log2(np.abs(x))) - 7)
+    below = np.floor(x / spacing) * spacing
+    return below + spacing * (u < (x - below) / spacing)
+
+
+def _to_round(rng):
+    yield "a bfloat16", (np.array([1.5, -2.0, 0.75]), np.array([0.0, 0.5, 0.9]))
+    yield "between 1 and 2", (rng.uniform(1, 2, 20), rng.random(20))
+    yield "positive", (np.exp(3 * rng.standard_normal(30)), rng.random(30))
+    yield "", (rng.standard_normal(30), rng.random(30))
+
+
+@exercise(
+    "rounding that is right on average",
+    level=2,
+    minutes=25,
+    reference=_stochastic_rounding,
+    solution="minillm/exercises/chapter17.py: _stochastic_rounding",
+    cases=_to_round,
+    outputs=("y",),
+    hints={
+        "a bfloat16": (
+            "A number that is a bfloat16 already stays as it is, whatever u is.",
+            "below + spacing * (u < share), where share = (x - below) / spacing is 0 here.",
+        ),
+        "between 1 and 2": (
+            "Between 1 and 2 the spacing is 1/128.  How probable must the upper neighbour be, so "
+            "that the mean over all u is x?",
+            "below = np.floor(x / spacing) * spacing; the upper neighbour where u is smaller than "
+            "(x - below) / spacing.",
+        ),
+        "positive": (
+            "The spacing doubles from each power of two to the next.",
+            "spacing = 2.0 ** (np.floor(np.log2(np.abs(x))) - 7).",
+        ),
+        "y": (
+            "The spacing of a negative number is that of its absolute value.  The two neighbours "
+            "are below and above x on the line, below is the more negative one.",
+            "spacing from np.abs(x), and np.floor(x / spacing) of x with its sign.",
+        ),
+    },
+)
+def stochastic_rounding(x, u):
+    """Round each x to one of its two neighbours in bfloat16, at random, so that the mean is x.
+
+    From 2^e to 2^(e+1), the bfloat16 are 2^(e-7) apart.  x (n,), not 0; u (n,), even between 0 and
+    1: the upper neighbour is taken where u is below a number that makes the mean over u equal x
+    -> y (n,).
+    """
+    # as many lines as you need
+    y = ...
+    return y
