@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 
 
 def _functions(rng):
@@ -90,3 +90,122 @@ def richardson(L, x, h):
 
     slope = ...
     return slope
+
+
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _wrong_coordinate(slopes, claimed):
+    n = len(claimed)
+    directions = (np.arange(n) >> np.arange((n - 1).bit_length())[:, None]) & 1
+    wrong = ~np.isclose(slopes(directions.astype(float)), directions @ claimed)
+    return int(sum(1 << bit for bit in np.flatnonzero(wrong)))
+
+
+def _claims(rng):
+    def measured(g, limit):
+        def slopes(directions):
+            if len(directions) > limit:
+                raise ValueError(f"expected at most {limit} directions, found {len(directions)}")
+            return np.asarray(directions) @ g
+
+        return slopes
+
+    for n, index in ((2, 0), (4, 3), (16, 9), (13, 12), (32, 0)):
+        (g,) = draw(rng, n)
+        claimed = g.copy()
+        claimed[index] += 0.5
+        yield "", (measured(g, (n - 1).bit_length()), claimed)
+
+
+@exercise(
+    "which coordinate is wrong?  A few directions tell",
+    level=3,
+    minutes=30,
+    reference=_wrong_coordinate,
+    solution="minillm/exercises/chapter18.py: _wrong_coordinate",
+    cases=_claims,
+    outputs=("index",),
+    hints={
+        "index": (
+            "A direction of zeros and ones tells whether the wrong coordinate is one of those "
+            "with a 1.  Each answer is one bit of its number.",
+            "Direction b has a 1 at all coordinates whose number has the bit b: (np.arange(n) >> "
+            "b) & 1.  Where slope and claim differ, the bit b of the index is 1.",
+        ),
+    },
+)
+def wrong_coordinate(slopes, claimed):
+    """Find the one coordinate at which a gradient is wrong.
+
+    claimed (n,): a gradient that is wrong at exactly one coordinate, by a lot.
+    ``slopes(directions)`` measures the true slopes (m,) along the rows of directions (m, n), which
+    need not have the length 1.  It costs much: call it once, with as few directions as n needs in
+    the binary system, (n - 1).bit_length(), and not with n -> index (int).
+    """
+    # as many lines as you need
+    index = ...
+    return index
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _functions_of_arrays(rng):
+    yield "", (np.sin, *draw(rng, 3, 3), 1e-4)
+    yield "", (lambda x: x @ x.T, *draw(rng, (2, 3), (2, 2)), 1e-4)
+    yield "", (lambda x: np.cumsum(x, axis=0) ** 2, *draw(rng, (3, 2), (3, 2)), 1e-4)
+
+
+@find_the_bug(
+    "find the bug: a gradient checker",
+    level=2,
+    minutes=20,
+    cases=_functions_of_arrays,
+    outputs=("dx",),
+    tolerance=1e-5,
+    bugs=(
+        Bug(
+            "factor",
+            "above = np.sum(dy * f(x))",
+            "above = np.sum(f(x))",
+            "Both values must be of the same function L.",
+        ),
+        Bug(
+            "value",
+            "        x[index] = centre\n",
+            "",
+            "The next coordinates are measured at another point, if this one is not put back.",
+        ),
+        Bug("factor", "/ (2 * h)", "/ h", "The two points are 2 h apart."),
+        Bug("sign", "(above - below)", "(below - above)", "A slope is positive if L grows with x."),
+        Bug(
+            "value",
+            "x[index] = centre - h",
+            "x[index] = centre",
+            "The second point is as far below the centre as the first is above it.",
+        ),
+        Bug(
+            "value",
+            "centre = x[index]",
+            "centre = x[0]",
+            "The coordinate that is moved is the one that is read.",
+        ),
+    ),
+)
+def find_checker(f, x, dy, h):
+    """Measure the gradient of L = sum of dy f(x) with respect to x by central differences.
+
+    f: a function of an array; x, of any shape; dy, of the shape of f(x); h: the step -> dx, of the
+    shape of x.
+    """
+    x, dx = x.copy(), np.zeros_like(x)
+    for index in np.ndindex(x.shape):
+        centre = x[index]
+        x[index] = centre + h
+        above = np.sum(dy * f(x))
+        x[index] = centre - h
+        below = np.sum(dy * f(x))
+        x[index] = centre
+        dx[index] = (above - below) / (2 * h)
+    return dx

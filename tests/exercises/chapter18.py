@@ -2,6 +2,14 @@
 
 from .answers import Answer
 
+BITS = """0
+    n = len(claimed)
+    directions = np.array([(np.arange(n) >> b) & 1 for b in range((n - 1).bit_length())])
+    measured = slopes(directions)
+    for b in range(len(directions)):
+        if abs(measured[b] - directions[b] @ claimed) > 1e-6:
+            index += 2**b"""
+
 ANSWERS = [
     Answer(
         "forward-step",
@@ -20,6 +28,21 @@ ANSWERS = [
             (0, "4 * D(h / 2) - D(h)", "(4 D(h / 2) - D(h)) / 3"),
             (0, "(D(h / 2) - D(h) / 4) / 3", "(4 D(h / 2) - D(h)) / 3"),
             (0, "(4 * D(h) - D(h / 2)) / 3", "keep one times L'"),
+        ],
+    ),
+    Answer(
+        "wrong-coordinate",
+        right=[BITS],
+        wrong=[
+            (
+                0,
+                "int(np.argmax(np.abs(slopes(np.eye(len(claimed))) - claimed)))",
+                "directions, found",
+            ),
+            (0, BITS.replace(">> b) & 1", ">> b) & 1 == 0"), "Where slope and claim differ"),
+            (0, BITS.replace("2**b", "b"), "one bit of its number"),
+            (0, BITS.replace("> 1e-6", "< 1e-6"), "Each answer is one bit"),
+            (0, BITS.replace("index += 2**b", "index = 2**b"), "the bit b of the index is 1"),
         ],
     ),
 ]
