@@ -156,13 +156,18 @@ def exercise(title: str, **options: Any) -> Callable[[Callable], Callable]:
     """Register the decorated function as the hole of an exercise.
 
     Its source, without the decorator, is the text for the reader.  The name is the function's name
-    with hyphens, unless it is given; the chapter is the number in the module's name.
+    with hyphens, unless it is given; the chapter is the number in the module's name.  With
+    ``blanks``, the function is whole: each of these texts, which occurs once, becomes a hole.  One
+    function can be two exercises, if ``function`` is its name in the reader's file.
     """
 
     def register(hole: Callable) -> Callable:
         source = textwrap.dedent(inspect.getsource(hole))
-        source = source[source.index(f"def {hole.__name__}(") :]
-        name = options.pop("name", hole.__name__.replace("_", "-"))
+        function = options.pop("function", hole.__name__)
+        source = f"def {function}" + source.partition(f"def {hole.__name__}")[2]
+        for blank in options.pop("blanks", ()):
+            source = source.replace(blank, "...")
+        name = options.pop("name", function.replace("_", "-"))
         chapter = int(hole.__module__[-2:])
         if name in EXERCISES:
             raise ValueError(f"exercise {name}: expected one function of this name, found two")
@@ -171,7 +176,7 @@ def exercise(title: str, **options: Any) -> Callable[[Callable], Callable]:
             chapter=chapter,
             title=title,
             source=source,
-            function=hole.__name__,
+            function=function,
             **options,
         )
         return hole
