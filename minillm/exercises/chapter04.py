@@ -68,6 +68,52 @@ def adam(p, g, m, v, t, learning_rate, beta1, beta2, eps):
     return m, v, p
 
 
+def _schedule(k, steps, warm_up, rate):
+    if k < warm_up:
+        return rate * (k + 1) / warm_up
+    return rate * (1 + np.cos(np.pi * (k - warm_up) / (steps - warm_up))) / 2
+
+
+def _moments(rng):
+    for label, k in (("warm-up", 0), ("warm-up", 9), ("", 10), ("", 37), ("", 99)):
+        yield label, (k, 100, 10, 0.03)
+
+
+@exercise(
+    "a learning rate with warm-up and half a cosine",
+    level=1,
+    minutes=10,
+    reference=_schedule,
+    solution="minillm/exercises/chapter04.py: _schedule",
+    cases=_moments,
+    outputs=("eta",),
+    hints={
+        "warm-up": (
+            "The rate grows by equal amounts.  The first step has one of them, and the last step "
+            "of the warm-up the whole rate.",
+            "rate * (k + 1) / warm_up for k < warm_up, because k counts from 0.",
+        ),
+        "eta": (
+            "Behind the warm-up, x runs from 0 to 1 over the steps that remain.",
+            "rate * (1 + np.cos(np.pi * x)) / 2 with x = (k - warm_up) / (steps - warm_up).",
+        ),
+    },
+)
+def schedule(k, steps, warm_up, rate):
+    """Compute the learning rate of step k, where 0 is the first of ``steps``.
+
+    It grows evenly over the first ``warm_up`` steps, of which the last has ``rate``; then it falls
+    as half a cosine, from ``rate`` at step ``warm_up`` towards 0 at step ``steps`` -> eta.
+    """
+    if k < warm_up:
+        eta = ...
+    else:
+        # the part of the rest that is over
+        x = ...
+        eta = ...
+    return eta
+
+
 # --- transfer: the answer stands nowhere in the text ----------------------------------
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import draw, exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 
 
 def _operations(n, I, O):
@@ -229,3 +229,70 @@ def plan_batch(memory, weights, kept, T, wanted):
     # as many lines as you need
     sequences, parts = ...
     return sequences, parts
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _batches(rng):
+    yield "", (*draw(rng, (3, 2), (4, 3)), rng.integers(0, 2, 4), [4], 9.0)
+    yield "", (*draw(rng, (2, 3), (6, 2)), rng.integers(0, 3, 6), [1, 3, 2], 9.0)
+    yield "", (*draw(rng, (2, 3), (5, 2)), rng.integers(0, 3, 5), [2, 3], 0.05)
+
+
+@find_the_bug(
+    "find the bug: a batch in parts",
+    level=1,
+    minutes=15,
+    cases=_batches,
+    outputs=("gradient",),
+    bugs=(
+        Bug("path", "gradient += x[part]", "gradient = x[part]", "The sums of all parts add up."),
+        Bug(
+            "factor",
+            "gradient / len(x)",
+            "gradient / len(sizes)",
+            "The mean is over the rows of the batch, not over the parts.",
+        ),
+        Bug(
+            "range",
+            "start += size",
+            "start += size - 1",
+            "The next part begins where this one ended.",
+        ),
+        Bug(
+            "axis",
+            "p.sum(axis=1, keepdims=True)",
+            "p.sum(axis=0, keepdims=True)",
+            "The probabilities of each row sum to 1.",
+        ),
+        Bug(
+            "value",
+            "targets[part]",
+            "targets[:size]",
+            "The rows of a part have targets of their own.",
+        ),
+        Bug(
+            "order",
+            "min(1, maximum / norm)",
+            "max(1, maximum / norm)",
+            "Clipping only ever makes a gradient shorter.",
+        ),
+    ),
+)
+def find_accumulation(W, x, targets, sizes, maximum):
+    """Compute the gradient of the mean cross-entropy of x W, one part of the rows after the other.
+
+    W (D, V), x (n, D), targets (n,); sizes: a list of the rows of each part, n together; maximum:
+    the largest norm that the result may have -> gradient (D, V).
+    """
+    gradient, start = np.zeros_like(W), 0
+    for size in sizes:
+        part = slice(start, start + size)
+        p = np.exp(x[part] @ W)
+        p = p / p.sum(axis=1, keepdims=True)
+        gradient += x[part].T @ (p - np.eye(W.shape[1])[targets[part]])
+        start += size
+    gradient = gradient / len(x)
+    norm = np.linalg.norm(gradient)
+    return gradient * min(1, maximum / norm)

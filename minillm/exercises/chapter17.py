@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minillm.exercises.declaration import draw, exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.ops.softmax import masked_softmax
 
 
@@ -263,3 +263,82 @@ def stochastic_rounding(x, u):
     # as many lines as you need
     y = ...
     return y
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _keys_in_blocks(rng):
+    for T, S in ((4, 4), (4, 6)):
+        yield "", draw(rng, (T, 4), (S, 4), (S, 4))
+
+
+@find_the_bug(
+    "find the bug: FlashAttention",
+    level=3,
+    minutes=25,
+    cases=_keys_in_blocks,
+    gradients=("dq", "dk", "dv"),
+    bugs=(
+        Bug(
+            "factor",
+            "dq += dscores @ k[part] * scale",
+            "dq += dscores @ k[part]",
+            "The scores are q k^T times the scale.",
+        ),
+        Bug(
+            "path",
+            "(dy @ v[part].T - shared)",
+            "(dy @ v[part].T)",
+            "A weight depends on every score of its row, by the sum that divides it.",
+        ),
+        Bug(
+            "value",
+            "* scale - log_sum)",
+            "* scale - top)",
+            "The weights that are computed again must sum to 1 over all blocks.",
+        ),
+        Bug("path", "dq += dscores", "dq = dscores", "A query is used in every block of keys."),
+        Bug(
+            "value",
+            "dv[part] = weights.T @ dy",
+            "dv[part] = dscores.T @ dy",
+            "A value is multiplied by its weights.",
+        ),
+        Bug(
+            "value",
+            "shared = (dy * y)",
+            "shared = (dy * dy)",
+            "The sum over all keys is dy . y.",
+        ),
+    ),
+)
+def find_flash(q, k, v):
+    """Compute attention over blocks of two keys, without the matrix of all weights.
+
+    q (T, d), k, v (S, d) -> y (T, d).  ``backward(dy)`` -> dq, dk, dv.
+    """
+    scale = 1 / np.sqrt(q.shape[1])
+    parts = [slice(start, start + 2) for start in range(0, len(k), 2)]
+    top, Z, y = np.full((len(q), 1), -np.inf), 0.0, 0.0
+    for part in parts:
+        scores = q @ k[part].T * scale
+        new_top = np.maximum(top, scores.max(axis=1, keepdims=True))
+        correction, p = np.exp(top - new_top), np.exp(scores - new_top)
+        Z = correction * Z + p.sum(axis=1, keepdims=True)
+        y = correction * y + p @ v[part]
+        top = new_top
+    y, log_sum = y / Z, top + np.log(Z)
+
+    def backward(dy):
+        dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
+        shared = (dy * y).sum(axis=1, keepdims=True)
+        for part in parts:
+            weights = np.exp(q @ k[part].T * scale - log_sum)
+            dscores = weights * (dy @ v[part].T - shared)
+            dq += dscores @ k[part] * scale
+            dk[part] = dscores.T @ q * scale
+            dv[part] = weights.T @ dy
+        return dq, dk, dv
+
+    return y, backward

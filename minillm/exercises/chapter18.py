@@ -15,6 +15,98 @@ def _central(L, x, h):
     return (L(x + h) - L(x - h)) / (2 * h)
 
 
+def _richardson(L, x, h):
+    return (4 * _central(L, x, h / 2) - _central(L, x, h)) / 3
+
+
+@exercise(
+    "Richardson's combination",
+    level=2,
+    minutes=10,
+    reference=_richardson,
+    solution="minillm/exercises/chapter18.py: _richardson",
+    cases=_functions,
+    outputs=("slope",),
+    tolerance=1e-9,
+    hints={
+        "slope": (
+            "D(h) = L' + a h^2 and D(h / 2) = L' + a h^2 / 4, up to higher terms: remove a, and "
+            "keep one times L'.",
+            "4 D(h / 2) - D(h) = 3 L', so the slope is (4 D(h / 2) - D(h)) / 3.",
+        ),
+    },
+)
+def richardson(L, x, h):
+    """Measure the slope of the function L at x, with an error of order h^4.
+
+    Combine the central differences with the steps h and h / 2, so that the terms in h^2 cancel and
+    the slope itself counts once.
+    """
+
+    def D(h):
+        return (L(x + h) - L(x - h)) / (2 * h)
+
+    slope = ...
+    return slope
+
+
+def _along(L, gradient, x, u, h):
+    u = u / np.linalg.norm(u)
+    return (L(x + h * u) - L(x - h * u)) / (2 * h), np.sum(u * gradient)
+
+
+def _losses(rng):
+    for L, slope, shape in (
+        (lambda x: np.sum(x**3), lambda x: 3 * x**2, 3),
+        (lambda x: np.sum(np.sin(x)), np.cos, (2, 3)),
+    ):
+        x, u = draw(rng, shape, shape)
+        yield "", (L, slope(x), x, u, 1e-4)
+    x, u = draw(rng, 4, 4)
+    yield "a wrong gradient", (lambda x: np.sum(x**2), x, x, u, 1e-3)
+
+
+@exercise(
+    "measure a slope along a random direction",
+    level=1,
+    minutes=15,
+    reference=_along,
+    solution="minillm/exercises/chapter18.py: _along",
+    cases=_losses,
+    outputs=("measured", "claimed"),
+    hints={
+        "measured": (
+            "All coordinates move at once, along a direction of the length 1.",
+            "(L(x + h * u) - L(x - h * u)) / (2 * h), after u = u / np.linalg.norm(u).",
+        ),
+        "claimed": (
+            "By the chain rule, the slope along u is the sum of u times the gradient, with the "
+            "same u as in the measurement.",
+            "np.sum(u * gradient), after u was divided by its length.",
+        ),
+        "a wrong gradient": (
+            "The claim comes from the given gradient alone, and the measurement from L alone: here "
+            "they differ.",
+            "Do not correct one by the other.",
+        ),
+    },
+)
+def along_direction(L, gradient, x, u, h):
+    """Compare a gradient with the function along one direction.
+
+    L: a function of an array; gradient: its claimed gradient at x; u: a direction, of any length;
+    both of the shape of x; h: the step -> measured: the slope along u, scaled to the length 1, by a
+    central difference of step h; claimed: the same slope by the gradient.
+    """
+    u = ...
+    measured = ...
+    claimed = ...
+    return measured, claimed
+
+
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
 def _forward_step(L, curvature, eps):
     return 2 * np.sqrt(eps * L / curvature), 2 * np.sqrt(eps * L * curvature)
 
@@ -55,44 +147,6 @@ def forward_step(L, curvature, eps):
     h = ...
     error = ...
     return h, error
-
-
-def _richardson(L, x, h):
-    return (4 * _central(L, x, h / 2) - _central(L, x, h)) / 3
-
-
-@exercise(
-    "Richardson's combination",
-    level=2,
-    minutes=10,
-    reference=_richardson,
-    solution="minillm/exercises/chapter18.py: _richardson",
-    cases=_functions,
-    outputs=("slope",),
-    tolerance=1e-9,
-    hints={
-        "slope": (
-            "D(h) = L' + a h^2 and D(h / 2) = L' + a h^2 / 4, up to higher terms: remove a, and "
-            "keep one times L'.",
-            "4 D(h / 2) - D(h) = 3 L', so the slope is (4 D(h / 2) - D(h)) / 3.",
-        ),
-    },
-)
-def richardson(L, x, h):
-    """Measure the slope of the function L at x, with an error of order h^4.
-
-    Combine the central differences with the steps h and h / 2, so that the terms in h^2 cancel and
-    the slope itself counts once.
-    """
-
-    def D(h):
-        return (L(x + h) - L(x - h)) / (2 * h)
-
-    slope = ...
-    return slope
-
-
-# --- transfer: the answer stands nowhere in the text ----------------------------------
 
 
 def _wrong_coordinate(slopes, claimed):

@@ -45,6 +45,20 @@ ANSWERS = [
         ],
     ),
     Answer(
+        "schedule",
+        right=[
+            "rate * (k + 1) / warm_up",
+            "(k - warm_up) / (steps - warm_up)",
+            "rate * (1 + np.cos(np.pi * x)) / 2",
+        ],
+        wrong=[
+            (0, "rate * k / warm_up", "The first step has one of them"),
+            (0, "rate", "the last step of the warm-up the whole rate"),
+            (1, "k / steps", "x runs from 0 to 1"),
+            (2, "rate * np.cos(np.pi * x / 2)", "(1 + np.cos(np.pi * x)) / 2"),
+        ],
+    ),
+    Answer(
         "training-loop",
         right=[TRAINING],
         wrong=[

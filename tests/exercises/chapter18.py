@@ -31,6 +31,21 @@ ANSWERS = [
         ],
     ),
     Answer(
+        "along-direction",
+        right=[
+            "u / np.linalg.norm(u)",
+            "(L(x + h * u) - L(x - h * u)) / (2 * h)",
+            "np.sum(u * gradient)",
+        ],
+        wrong=[
+            (0, "u", "along a direction of the length 1"),
+            (1, "(L(x + h * u) - L(x)) / h", "L(x - h * u)"),
+            (1, "np.sum(u * gradient)", "they differ"),
+            (2, "np.linalg.norm(gradient)", "the sum of u times the gradient"),
+            (2, "(L(x + h * u) - L(x - h * u)) / (2 * h)", "from the given gradient alone"),
+        ],
+    ),
+    Answer(
         "wrong-coordinate",
         right=[BITS],
         wrong=[
