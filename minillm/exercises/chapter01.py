@@ -233,9 +233,9 @@ def _chains(rng):
 def entropy_rate(P):
     """Find how often each symbol occurs in an endless text, and the loss of the best model of it.
 
-    P (V, V): the text is written by a bigram model, P[a, w] = P(w | a); some entries may be 0
-    -> share (V,) of each symbol in the text, and the smallest mean loss that a model of any order
-    can have on it, in bits per symbol.
+    P (V, V): the text is written by a bigram model, P[a, w] = P(w | a).  Some entries may be 0, but
+    from each symbol the text comes to every other one -> share (V,) of each symbol in the text, and
+    the smallest mean loss that a model of any order can have on it, in bits per symbol.
     """
     V = len(P)
     # as many lines as you need

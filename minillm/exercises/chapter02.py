@@ -228,10 +228,11 @@ def _models_on_held_out_text(rng):
 def mixture_weights(p, steps):
     """Learn the weights of M models that are mixed, from the probabilities on held-out text.
 
-    p (M, T): p[m, t] is what model m gave to token t.  The weights begin equal.  Each of ``steps``
-    steps computes, for each token, the probability that each model wrote it, if a model is drawn by
-    the present weights for each token; the new weight of a model is the mean of this over the
-    tokens -> weights (M,), and the mean loss of the mixture, in bits per token.
+    p (M, T): p[m, t] is the probability that model m gave to token t.  Suppose that each token was
+    written by one model, drawn with the weights, which are equal at first.  Each of ``steps`` steps
+    computes, for each token, the probability that each model wrote it; the mean of this over the
+    tokens is the new weight of the model -> weights (M,), and the mean loss of the mixture, in bits
+    per token.
     """
     weights = np.full(len(p), 1 / len(p))
     for _ in range(steps):

@@ -94,7 +94,7 @@ def _moments(rng):
             "rate * (k + 1) / warm_up for k < warm_up, because k counts from 0.",
         ),
         "eta": (
-            "Behind the warm-up, x runs from 0 to 1 over the steps that remain.",
+            "After the warm-up, x runs from 0 to 1 over the steps that remain.",
             "rate * (1 + np.cos(np.pi * x)) / 2 with x = (k - warm_up) / (steps - warm_up).",
         ),
     },
@@ -253,10 +253,10 @@ def _trajectories(rng):
     outputs=("p",),
     bugs=(
         Bug(
-            "order",
-            "min(1, maximum / np.linalg.norm(g))",
-            "max(1, maximum / np.linalg.norm(g))",
-            "Clipping only ever makes a gradient shorter.",
+            "value",
+            "maximum / np.linalg.norm(g)",
+            "maximum / np.linalg.norm(p)",
+            "Clipping asks for the length of the gradient.",
         ),
         Bug(
             "range",

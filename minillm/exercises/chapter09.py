@@ -528,7 +528,7 @@ def _looks(rng):
 
 
 @exercise(
-    "attention by place",
+    "attention by position",
     level=2,
     minutes=30,
     reference=_location_attention,
@@ -557,9 +557,9 @@ def _looks(rng):
     },
 )
 def location_attention(c, b, values):
-    """Look at values by their place alone: y = sum over s of exp(-b (s - c)^2) values[s].
+    """Look at values by their position alone: y = sum over s of exp(-b (s - c)^2) values[s].
 
-    c, b (B,): the centre of each row, a number of any size, and how sharp its look is; values
+    c (B,): the centre of each row, not always a whole number; b (B,): its sharpness; values
     (B, S, E) at the positions s = 0 to S - 1 -> y (B, E).  ``backward(dy)`` -> dc, db, dvalues.
     """
     # as many lines as you need

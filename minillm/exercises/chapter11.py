@@ -227,7 +227,7 @@ def _weighted_pieces(rng):
     outputs=("pieces", "total"),
     hints={
         "pieces": (
-            "The best split of the first n letters ends with some piece; what stands before it is "
+            "The best split of the first n letters ends with some piece; what comes before it is "
             "the best split of fewer letters.  Neither the longest piece nor the most probable one "
             "need be in it.",
             "best[end] is the largest best[start] + log_p[word[start:end]] over all starts; keep "
@@ -297,15 +297,15 @@ def _spelled_words(rng):
         ),
         Bug("range", "at += 2", "at += 1", "After a merge, both pieces have been read."),
         Bug(
-            "value",
+            "order",
             "pairwise(pieces)",
             "pairwise(sorted(pieces))",
             "Pairs are neighbours in the word.",
         ),
         Bug(
-            "path",
+            "value",
             "words = merged",
-            "merged = words",
+            "words = words",
             "The next step has to see the words after this merge.",
         ),
     ),

@@ -273,10 +273,10 @@ def _batches(rng):
             "The rows of a part have targets of their own.",
         ),
         Bug(
-            "order",
-            "min(1, maximum / norm)",
-            "max(1, maximum / norm)",
-            "Clipping only ever makes a gradient shorter.",
+            "value",
+            "np.linalg.norm(gradient)",
+            "np.linalg.norm(W)",
+            "Clipping asks for the length of the gradient.",
         ),
     ),
 )

@@ -256,8 +256,8 @@ def _to_round(rng):
 def stochastic_rounding(x, u):
     """Round each x to one of its two neighbours in bfloat16, at random, so that the mean is x.
 
-    From 2^e to 2^(e+1), the bfloat16 are 2^(e-7) apart.  x (n,), not 0; u (n,), even between 0 and
-    1: the upper neighbour is taken where u is below a number that makes the mean over u equal x
+    From 2^e to 2^(e+1), the bfloat16 are 2^(e-7) apart.  x (n,), not 0; u (n,), uniform between
+    0 and 1: take the upper neighbour where u is below the number that makes the mean over u equal x
     -> y (n,).
     """
     # as many lines as you need

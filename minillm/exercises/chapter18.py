@@ -194,8 +194,8 @@ def wrong_coordinate(slopes, claimed):
 
     claimed (n,): a gradient that is wrong at exactly one coordinate, by a lot.
     ``slopes(directions)`` measures the true slopes (m,) along the rows of directions (m, n), which
-    need not have the length 1.  It costs much: call it once, with as few directions as n needs in
-    the binary system, (n - 1).bit_length(), and not with n -> index (int).
+    need not have the length 1.  It is expensive: call it once, with at most as many directions as
+    n - 1 has binary digits, (n - 1).bit_length() -> index (int).
     """
     # as many lines as you need
     index = ...
@@ -225,12 +225,6 @@ def _functions_of_arrays(rng):
             "above = np.sum(f(x))",
             "Both values must be of the same function L.",
         ),
-        Bug(
-            "value",
-            "        x[index] = centre\n",
-            "",
-            "The next coordinates are measured at another point, if this one is not put back.",
-        ),
         Bug("factor", "/ (2 * h)", "/ h", "The two points are 2 h apart."),
         Bug("sign", "(above - below)", "(below - above)", "A slope is positive if L grows with x."),
         Bug(
@@ -238,12 +232,6 @@ def _functions_of_arrays(rng):
             "x[index] = centre - h",
             "x[index] = centre",
             "The second point is as far below the centre as the first is above it.",
-        ),
-        Bug(
-            "value",
-            "centre = x[index]",
-            "centre = x[0]",
-            "The coordinate that is moved is the one that is read.",
         ),
     ),
 )
