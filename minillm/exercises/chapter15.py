@@ -228,8 +228,8 @@ def calibration_error(confidence, right, bins):
 
     confidence (n,): the probability of the predicted class of each text; right (n,), True where it
     is the label.  Bin m contains the confidences from m / bins to below (m + 1) / bins, and the
-    last one 1, too.  Compare the mean confidence of each bin with its share of right answers -> error,
-    the mean of the absolute differences, in which every text counts the same.
+    last one 1, too.  Compare the mean confidence of each bin with its share of right answers
+    -> error, the mean of the absolute differences, in which every text counts the same.
     """
     # as many lines as you need
     error = ...

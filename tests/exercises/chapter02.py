@@ -55,6 +55,18 @@ ANSWERS = [
                 "weight * counts / counts.sum(axis=1, keepdims=True) + (1 - weight) / V",
                 "The unigram counts of w",
             ),
+            (
+                0,
+                "weight * counts / counts.sum() + (1 - weight) * ("
+                "(1 - floor) * counts.sum(axis=0) / counts.sum() + floor / V)",
+                "weight * counts / its total",
+            ),
+            (
+                0,
+                "weight * counts / counts.sum(axis=1, keepdims=True) + (1 - weight) * ("
+                "(1 - floor) * counts.sum(axis=1) / counts.sum() + floor / V)",
+                "the pairs that end in w",
+            ),
         ],
     ),
     Answer(

@@ -17,6 +17,7 @@ ANSWERS = [
         wrong=[
             (0, "(6 * eps) ** (1 / 3)", "what is left after the division by h"),
             (0, "np.sqrt(eps * L / curvature)", "h^2 = 4 eps L / curvature"),
+            (0, "2 * np.sqrt(eps * curvature / L)", "two values that are wrong by eps L"),
             (1, "h * curvature / 2", "the sum of the two errors"),
         ],
     ),
