@@ -48,7 +48,7 @@ QUOTATIONS = [
     ),
     (
         "predicting",
-        "The counted model of the same order has {:.3f} bits per character",
+        "`chapter 2 <smoothing>`) has {:.3f} bits per character, after a second",
         lambda number: [number("| 6-gram", 1, MILESTONES)],
     ),
     (
