@@ -22,6 +22,7 @@ STORY = {
     "07-gates": ["lstm", "gru"],
     "12-gpt": ["gpt"],
 }
+AHEAD = {"lstm"}  # of counting: the sentences below the tables of chapters 3 to 12 say so
 RECORDS = {record["name"]: record for record in so_far.results()["models"]}
 
 
@@ -38,6 +39,12 @@ def test_the_story_has_the_first_and_the_best_n_gram_and_all_networks():
     counted = {name for name in RECORDS if "curve" not in RECORDS[name]}
     best = min(counted, key=lambda name: RECORDS[name]["bits_per_character"])
     assert [name for name in told if name in counted] == ["1-gram", best]
+
+
+def test_the_networks_that_the_chapters_call_ahead_of_counting_are():
+    bits = {name: record["bits_per_character"] for name, record in RECORDS.items()}
+    best = min(value for name, value in bits.items() if "curve" not in RECORDS[name])
+    assert {name for name, value in bits.items() if value < best} == AHEAD
 
 
 def test_the_section_is_above_the_summary_of_the_chapters_of_models():
