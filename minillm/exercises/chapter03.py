@@ -211,7 +211,7 @@ def _two_levels(h, W, U, classes, targets):
     return np.asarray(class_loss + word_loss), backward
 
 
-def _classified(rng):
+def _words_in_classes(rng):
     for label, classes, n in (
         ("one word per class", [1, 0, 2], 4),
         ("one class", [0, 0, 0, 0], 3),
@@ -229,7 +229,7 @@ def _classified(rng):
     name="two-levels",
     reference=_two_levels,
     solution="minillm/exercises/chapter03.py: _two_levels",
-    cases=_classified,
+    cases=_words_in_classes,
     outputs=("loss",),
     gradients=("dh", "dW", "dU"),
     hints={

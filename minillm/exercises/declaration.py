@@ -130,7 +130,9 @@ class Exercise:
         """The exercise with another bug, and the hints of this bug."""
         bug = self.bugs[variant]
         was = bug.wrong.strip() or "left out"
-        of_outputs = ("The forward pass was right: one line of the backward pass is wrong.",)
+        of_outputs: tuple[str, ...] = (
+            "The forward pass was right: one line of the backward pass is wrong.",
+        )
         shared = (
             "The wrong line is one that every wrong gradient needs, and no right one.  If all are "
             "wrong, begin with the line that all of them need."
