@@ -271,7 +271,7 @@ def page(faults: dict[str, str], seeds: int) -> str:
     return "\n\n".join(
         [
             "```console\n$ python -m benchmarks.thinc\n```",
-            f"thinc {version}, {len(faults)} layers at {seeds} inputs each ({machine()}; {today})",
+            f"thinc {version}, {len(faults)} cases at {seeds} inputs each ({machine()}; {today})",
             table(["layer", "the checker's message", "cause"], *rows).replace("--:", "---"),
             f"Right ({len(faults) - len(wrong)}): {right}.",
             f"Left out: {LEFT_OUT}.",

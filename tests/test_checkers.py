@@ -117,8 +117,8 @@ def test_the_set_stands_alone(tmp_path):
     assert result.returncode == 0, result.stderr
     first, *lines = result.stdout.splitlines()
     assert first.startswith("check: ")
-    assert "of 70 bugs found" in first
-    assert re.search(r"\| mutant \| \d\d \| 0 % \|", result.stdout)
+    assert "1.4 % of 70 bugs found" in first  # a gradient of zeros
+    assert re.search(r"\| mutant \| \d\d \| ", result.stdout)
     assert any(line.startswith("| linear in float32 | ") for line in lines)
 
 

@@ -224,13 +224,17 @@ def difference(line: Line, h: float) -> tuple[float, float, float]:
 
 
 def settled(line: Line, steps: Sequence[float], tolerance: float) -> Slope | None:
-    """The first measured slope with which a narrower step agrees, or None if there is none."""
+    """The first measured slope with which a narrower step agrees, or None if there is none.
+
+    They agree to a tenth of the tolerance, because two such slopes are compared, up to the rounding
+    of both.  All terms of an output may be as large as the largest of ``line.sizes``.
+    """
     before: Slope | None = None
     for step in steps:
-        numeric, rounding, _ = difference(line, step)
+        numeric, _, rounding = difference(line, step)
         slope = Slope(numeric, numeric, rounding)
-        if before and _agree(before, slope, tolerance):
-            return before
+        if before and _agree(before, slope, tolerance / 10):
+            return before._replace(rounding=before.rounding + rounding)
         before = slope
     return None
 

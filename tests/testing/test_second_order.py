@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 
 from benchmarks.bugs import arguments, bugs, by_hand, right_op
+from benchmarks.bugs.right import RIGHT
 from minillm import use_kernels
 from minillm.ops.gradient_cases import CASES
 from minillm.testing import GradientError, check_hvp, check_symmetry
@@ -113,6 +114,21 @@ def test_wrong_backwards_of_the_frozen_set(op):
     chosen = [bug for bug in BUGS.values() if bug.op == op and bug.kind in kinds]
     assert len(chosen) > 0
     assert [str(bug) for bug in chosen if not refused(bug.wrong_op())] == UNSEEN.get(op, [])
+
+
+@pytest.mark.parametrize(
+    ("what", "seeds"),
+    [
+        ("softmax of scores up to 100", range(40)),
+        ("a sigmoid at 10 to 30", range(40)),
+        ("a sum that is always 1", range(10)),
+        ("layer norm, inputs of 1e-6", (49, 71, 79)),
+    ],
+)
+def test_gradients_that_are_hard_to_measure_draw_no_false_alarm(what, seeds):
+    for seed in seeds:
+        op, args = RIGHT[what](np.random.default_rng(seed))
+        check_symmetry(op, *args, rng=np.random.default_rng((seed, 1)))
 
 
 def test_a_gradient_that_jumps_has_no_second_derivative():
