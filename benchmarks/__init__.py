@@ -27,6 +27,8 @@
     python -m benchmarks.bfloat16         training steps and losses in bfloat16, beside autocast
     python -m benchmarks.compatibility    files of other programs: differences from their results
     python -m benchmarks.checkers         gradient checkers: bugs found, false alarms
+    python -m benchmarks.bugs             the same for a checker of yours
+    python -m benchmarks.thinc            the layers of thinc under the gradient checker
     python -m benchmarks.startup          the time before anything happens
 
 Machinery: `minillm.timing` times, keeps, compares and shows; `report` has the project's own table;
