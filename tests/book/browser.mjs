@@ -93,7 +93,7 @@ for (const path of chosen) {
         for (const input of await page.$$(".interactive input")) {
           const before = await input.evaluate(sentence);
           await input.focus();
-          await page.keyboard.press("ArrowLeft");
+          await page.keyboard.press(await input.evaluate((e) => (e.value === e.min ? "ArrowRight" : "ArrowLeft")));
           if ((await input.evaluate(sentence)) === before) tell(path, `a key does not move ${await input.evaluate((e) => e.name)}`);
         }
       }
