@@ -18,9 +18,12 @@ extensions = [
     "cells",
     "exercise_boxes",
     "formulas",
+    "numbering",
     "pictures",
+    "searching",
 ]
-exclude_patterns = ["_build", "machinery", "outputs", "pictures"]
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "_templates", "machinery", "outputs", "pictures"]
 nitpicky = True
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]

@@ -1,17 +1,8 @@
 // What scrolls sideways can be reached and scrolled with the keyboard; Sphinx's captions get the level
-// that their role asks for.  A chapter links to its notebook.  KaTeX writes a formula three times: for
-// the eye, for a screen reader, and as TeX; an excerpt of the search has it once.
+// that their role asks for.  A chapter links to its notebook.
 document.addEventListener("DOMContentLoaded", () => {
   for (const element of document.querySelectorAll("article pre, .formula, .table-wrapper")) {
     if (element.scrollWidth > element.clientWidth) element.tabIndex = 0;
-  }
-  if (typeof Search !== "undefined") {
-    const plain = Search.htmlToText;
-    Search.htmlToText = (text, anchor) => {
-      const page = new DOMParser().parseFromString(text, "text/html");
-      for (const copy of page.querySelectorAll(".katex-html, .katex annotation, svg")) copy.remove();
-      return plain(page.documentElement.outerHTML, anchor);
-    };
   }
   const chapter = location.pathname.match(/\/chapters\/([\w-]+)\.html$/);
   if (chapter) {
