@@ -109,7 +109,7 @@ def _directive(match: re.Match, folder: Path, cited: list[str]) -> str:
     name, argument = match["name"], match["argument"].strip()
     if name == "literalinclude":
         return _included(folder / argument, options)
-    if name in ("picture", "interactive"):
+    if name in ("picture", "interactive", "look"):
         svg = base64.b64encode((DOCS / "pictures" / f"{argument}.svg").read_bytes()).decode()
         return f"![{options['alt']}](data:image/svg+xml;base64,{svg})\n\n*{content}*"
     if name == "math":

@@ -1,10 +1,10 @@
-"""The directives ``picture`` and ``interactive``: see svgs.py."""
+"""The directives ``picture``, ``interactive`` and ``look``: see svgs.py."""
 
 from pathlib import Path
 
 from docutils import nodes
 from docutils.parsers.rst import Directive, directives
-from svgs import inline_svg, with_numbers
+from svgs import beside_page, inline_svg, with_numbers
 
 PICTURES = Path(__file__).resolve().parents[1] / "pictures"
 
@@ -14,6 +14,7 @@ class Picture(Directive):
 
     required_arguments = 1
     has_content = True
+    classes = ("picture",)
     markup = staticmethod(inline_svg)
     option_spec = {"alt": directives.unchanged_required}  # noqa: RUF012  (docutils reads it from the class)
 
@@ -26,7 +27,7 @@ class Picture(Directive):
         for read in (path, path.with_suffix(".json")):
             self.state.document.settings.record_dependencies.add(str(read))
         picture = nodes.raw("", self.markup(path, self.options["alt"]), format="html")
-        figure = nodes.figure("", picture, classes=["picture"])
+        figure = nodes.figure("", picture, classes=[*self.classes])
         caption = nodes.Element()
         self.state.nested_parse(self.content, self.content_offset, caption)
         for paragraph in caption.children:
@@ -40,7 +41,15 @@ class Interactive(Picture):
     markup = staticmethod(with_numbers)
 
 
+class Look(Picture):
+    """``{look} look-NAME``: a page of ``minillm look`` in a frame, and on paper the picture."""
+
+    classes = ("picture", "look")
+    markup = staticmethod(beside_page)
+
+
 def setup(app):
     app.add_directive("picture", Picture)
     app.add_directive("interactive", Interactive)
+    app.add_directive("look", Look)
     return {"parallel_read_safe": True}
