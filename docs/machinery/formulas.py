@@ -85,7 +85,8 @@ def render_page(app, document: nodes.document, page: str) -> None:
 def numbered(html: str, number: str) -> str:
     """A displayed formula with its number, which links to it."""
     name = f"formula-{number.replace('.', '-')}"
-    link = f'<a class="reference formula-number" href="#{name}">({number})</a>'
+    shown = f'<span class="formula-number">({number})</span>'
+    link = f'<a class="reference" href="#{name}">{shown}</a>'
     return f'<div class="equation" id="{name}">{html}{link}</div>'
 
 

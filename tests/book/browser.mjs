@@ -55,7 +55,7 @@ for (const path of chosen) {
       if (width === 1280 && tables) tell(path, `${where}: ${tables} tables wider than their column`);
       await page.evaluate(axe);
       const result = await page.evaluate(() => axe.run(document.querySelector("article") || document.body, {
-        resultTypes: ["violations"], iframes: false,  // the pages in frames are visited, too
+        resultTypes: ["violations"], preload: false, iframes: false,  // pages in frames are visited, too
       }));
       for (const violation of result.violations) {
         if (["serious", "critical"].includes(violation.impact)) {
