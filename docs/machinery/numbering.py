@@ -40,12 +40,12 @@ class Numbers(SphinxTransform):
 
 
 def by_chapter(app, env) -> list[str]:
-    """Begin the numbers of figures and exercises in each chapter again: Fig. 7.1."""
+    """Begin the numbers of figures and exercises on each page again: Fig. 7.1 in chapter 7."""
     for page, kinds in env.toc_fignumbers.items():
         chapter = chapter_of(page)
-        for numbers in kinds.values() if chapter is not None else ():
+        for numbers in kinds.values():
             for count, name in enumerate(numbers, 1):
-                numbers[name] = (chapter, count)
+                numbers[name] = (count,) if chapter is None else (chapter, count)
     return []
 
 

@@ -16,7 +16,11 @@ from built import ANCHOR, SECTION_NUMBER, Element, article, contents
 
 HERE = Path(__file__).resolve().parent
 LEFT_OUT = {"History", "Further reading", "Exercises", "Sources"}
-BOXES = {"admonition-by-hand", "admonition-common-mistake"}
+BOXES = {
+    "admonition-by-hand",
+    "admonition-common-mistake",
+    "warning",
+}  # some mistakes have this class
 FORMULAS = {"math-wrapper", "equation", "formula"}
 LINES = 13.0  # of text that fit a slide below its heading
 WIDTH = 80  # letters of a line

@@ -36,7 +36,7 @@ FORMULA = """<div class="math-wrapper docutils container">
 <math><semantics><mi>y</mi>
 <annotation encoding="application/x-tex">{}</annotation></semantics></math>
 </span><span class="katex-html" aria-hidden="true">y</span></span></span></div>
-<a class="reference" href="#formula-1-1"><span class="formula-number">(1.1)</span></a></div></div>"""
+<a href="#formula-1-1"><span class="formula-number">(1.1)</span></a></div></div>"""
 NUMBER = '<span class="section-number">1.{} </span>'
 ONE = f"""<article role="main">
 <section id="one"><span id="1-one"></span><h1>1 One{LINK.format("one")}</h1>
