@@ -22,6 +22,7 @@ extensions = [
     "numbering",
     "pictures",
     "searching",
+    "terms",
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "_templates", "machinery", "outputs", "pictures"]

@@ -3,6 +3,7 @@
 "use strict";
 (() => {
 const MOST = 40;
+const REPEATING = ["Summary", "Equations", "History", "Further reading", "Exercises", "Sources"];  // others explain
 const query = new URLSearchParams(location.search).get("q") || "";
 const words = (query.toLowerCase().match(/[\p{L}\p{N}]+/gu) || []).map((word) => word.replace(/(?<=...)s$/, ""));
 const patterns = words.map((word) => new RegExp(`(?<![\\p{L}\\p{N}])${word}`, "giu"));
@@ -17,8 +18,9 @@ function score(heading, title, text) {
     sum += own;
   }
   // A heading that is the query, such as a term of the glossary.
-  const bare = heading.replace(/^[\d.]+ /, "").toLowerCase().replace(/s$/, "");
-  return bare === query.trim().toLowerCase().replace(/s$/, "") ? sum + 100 : sum;
+  const bare = heading.replace(/^[\d.]+ /, "");
+  if (REPEATING.includes(bare)) return sum / 4;
+  return bare.toLowerCase().replace(/s$/, "") === query.trim().toLowerCase().replace(/s$/, "") ? sum + 100 : sum;
 }
 
 function marked(text) {

@@ -2,9 +2,9 @@
 
 A chapter is MyST Markdown.  Its code cells become cells; text stays Markdown, in which the
 directives that a notebook does not know are replaced: an include by the source itself, a picture
-by its SVG, a citation by the names of its authors, a dropdown by HTML that folds, an exercise by
-its text.  The function with a hole that an exercise asks for is a cell below it, which checks
-itself.
+by its SVG, the models so far by their table, a citation by the names of its authors, a dropdown by
+HTML that folds, an exercise by its text.  The function with a hole that an exercise asks for is a
+cell below it, which checks itself.
 
     python docs/machinery/notebooks.py FOLDER
 """
@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 
 import nbformat
+import so_far
 from pybtex.database import parse_file
 
 DOCS = Path(__file__).resolve().parents[1]
@@ -110,8 +111,12 @@ def _directive(match: re.Match, folder: Path, cited: list[str]) -> str:
     if name == "literalinclude":
         return _included(folder / argument, options)
     if name in ("picture", "interactive", "look"):
-        svg = base64.b64encode((DOCS / "pictures" / f"{argument}.svg").read_bytes()).decode()
-        return f"![{options['alt']}](data:image/svg+xml;base64,{svg})\n\n*{content}*"
+        svg = (DOCS / "pictures" / f"{argument}.svg").read_text()
+        return _image(svg, options["alt"], content)
+    if name == "so-far":
+        new = argument.split()
+        image = (so_far.grown(new), so_far.alternative(new), so_far.CAPTION)
+        return so_far.text(new) + (f"\n\n{_image(*image)}" if image[0] else "")
     if name == "math":
         return f"$$\n{content}\n$$"
     if name == "footbibliography":
@@ -125,6 +130,12 @@ def _directive(match: re.Match, folder: Path, cited: list[str]) -> str:
         else f"**Exercise: {argument}.** "
     )
     return "\n".join("> " + line for line in (title + content).splitlines())
+
+
+def _image(svg: str, alt: str, caption: str) -> str:
+    """An SVG in the notebook itself."""
+    data = base64.b64encode(svg.encode()).decode()
+    return f"![{alt}](data:image/svg+xml;base64,{data})\n\n*{caption}*"
 
 
 def _included(path: Path, options: dict[str, str]) -> str:

@@ -1,10 +1,12 @@
-"""The directives ``picture``, ``interactive`` and ``look``: see svgs.py."""
+"""The directives ``picture``, ``interactive``, ``look`` (see svgs.py), ``so-far`` (so_far.py)."""
 
 from pathlib import Path
 
+import so_far
 from docutils import nodes
 from docutils.parsers.rst import Directive, directives
-from svgs import beside_page, inline_svg, with_numbers
+from docutils.statemachine import StringList
+from svgs import beside_page, inline, inline_svg, with_numbers
 
 PICTURES = Path(__file__).resolve().parents[1] / "pictures"
 
@@ -48,8 +50,30 @@ class Look(Picture):
     markup = staticmethod(beside_page)
 
 
+class SoFar(Directive):
+    """``{so-far} NAMES``: the models of the chapter, compared with those before them."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
+
+    def run(self) -> list[nodes.Node]:
+        new = self.arguments[0].split()
+        for read in (so_far.KEPT, so_far.PICTURE):
+            self.state.document.settings.record_dependencies.add(str(read))
+        parts = nodes.Element()
+        lines = StringList(so_far.text(new).splitlines())
+        self.state.nested_parse(lines, self.content_offset, parts)
+        if svg := so_far.grown(new):
+            markup = inline(svg, so_far.PICTURE.stem, so_far.alternative(new))
+            picture = nodes.raw("", markup, format="html")
+            caption = nodes.caption("", so_far.CAPTION)
+            parts += nodes.figure("", picture, caption, classes=["picture"])
+        return parts.children
+
+
 def setup(app):
     app.add_directive("picture", Picture)
     app.add_directive("interactive", Interactive)
     app.add_directive("look", Look)
+    app.add_directive("so-far", SoFar)
     return {"parallel_read_safe": True}

@@ -17,8 +17,11 @@ from pathlib import Path
 from built import SECTION_NUMBER, Element, article, contents
 
 HERE = Path(__file__).resolve().parent
-# Sections that every chapter has: the contents leave them out.
-USUAL = {"Summary", "Equations", "History", "Further reading", "Exercises", "Sources"}
+# Sections that chapters have in common: the contents leave them out.
+USUAL = {
+    *("The story so far", "Summary", "Equations"),
+    *("History", "Further reading", "Exercises", "Sources"),
+}
 TAG = re.compile(r"<[a-zA-Z][^<>]*>")
 NAMES = re.compile(r'\s(id|for|name|aria-labelledby|aria-describedby)="([^"]*)"')
 LINK = re.compile(r'<a\b[^>]*?\shref="([^"]*)"[^>]*>(.*?)</a>', re.DOTALL)

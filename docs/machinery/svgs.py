@@ -16,9 +16,13 @@ LOOKS = Path(__file__).resolve().parents[1] / "outputs" / "look"
 
 def inline_svg(path: Path, alt: str) -> str:
     """The SVG's text for use in a page, where its ids must be unique."""
-    svg = path.read_text()
+    return inline(path.read_text(), path.stem, alt)
+
+
+def inline(svg: str, name: str, alt: str) -> str:
+    """The same of the text of an SVG, whose ids begin with its name."""
     svg = svg[svg.index("<svg") :]
-    prefix = path.stem + "-"
+    prefix = name + "-"
     svg = re.sub(r'\bid="', f'id="{prefix}', svg)
     svg = re.sub(r'(url\(|href=")#', rf"\1#{prefix}", svg)
     return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(alt)}"', 1)

@@ -12,7 +12,6 @@ from minillm.cli.studies import program
 
 HERE = Path(__file__).resolve().parent
 OUTPUTS = HERE.parent / "outputs"
-DRAWN = "milestones-builtin-5"
 study = program("milestones")
 
 
@@ -27,6 +26,6 @@ for kept in sorted(OUTPUTS.glob("milestones-*.json")):
     results = json.loads(kept.read_text())
     text = f"```console\n{command(results)}\n```\n\n{study.page(results)}"
     ((folder or OUTPUTS) / f"{kept.stem}.md").write_text(text)
-    if kept.stem == DRAWN:
+    if kept.stem.startswith("milestones-builtin-"):
         picture = study.pictures.milestones(results["models"])
         ((folder or HERE) / "milestones.svg").write_bytes(picture)

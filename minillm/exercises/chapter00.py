@@ -137,6 +137,122 @@ def mean(x):
     return y, backward
 
 
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _distances(x, z):
+    difference = x[:, None] - z
+
+    def backward(dd):
+        each = 2 * dd[..., None] * difference
+        return each.sum(axis=1), -each.sum(axis=0)
+
+    return (difference**2).sum(axis=-1), backward
+
+
+def _two_sets(rng):
+    for n, m, D in ((1, 1, 3), (4, 2, 3), (3, 3, 3)):
+        yield "", draw(rng, (n, D), (m, D))
+
+
+@exercise(
+    "the squared distances between two sets of points",
+    level=2,
+    minutes=20,
+    reference=_distances,
+    solution="minillm/exercises/chapter00.py: _distances",
+    cases=_two_sets,
+    outputs=("d",),
+    gradients=("dx", "dz"),
+    hints={
+        "d": (
+            "One entry for each pair of an x and a z: a sum over the D coordinates.",
+            "((x[:, None] - z) ** 2).sum(axis=-1): x[:, None] - z has the shape (n, m, D).",
+        ),
+        "dx": (
+            "x[i] is used in its distances to all m points z, each time with the slope "
+            "2 (x[i] - z[j]).  Uses add up.",
+            "2 * dd[..., None] * (x[:, None] - z), of shape (n, m, D), summed over axis 1.",
+        ),
+        "dz": (
+            "z[j] is used in its distances to all n points x.  By which sign does the slope differ "
+            "from that of x?",
+            "-2 * dd[..., None] * (x[:, None] - z), summed over axis 0.",
+        ),
+    },
+)
+def distances(x, z):
+    """Compute the squared distance of each point x to each point z.
+
+    x (n, D), z (m, D) -> d (n, m): d[i, j] is the sum of (x[i] - z[j])^2 over the D coordinates.
+    ``backward(dd)`` -> dx, dz.
+    """
+    d = ...
+
+    def backward(dd):
+        dx = ...
+        dz = ...
+        return dx, dz
+
+    return d, backward
+
+
+def _running_mean(x):
+    count = np.arange(1, len(x) + 1)[:, None]
+
+    def backward(dy):
+        return np.cumsum((dy / count)[::-1], axis=0)[::-1]
+
+    return np.cumsum(x, axis=0) / count, backward
+
+
+def _steps(rng):
+    for T, D in ((1, 2), (2, 1), (5, 3)):
+        yield "", draw(rng, (T, D))
+
+
+@exercise(
+    "a running mean",
+    level=2,
+    minutes=20,
+    reference=_running_mean,
+    solution="minillm/exercises/chapter00.py: _running_mean",
+    cases=_steps,
+    gradients=("dx",),
+    time={"dx": 0},
+    hints={
+        "y": (
+            "The first row is x[0] itself, the second one the mean of two rows.",
+            "np.cumsum(x, axis=0) / np.arange(1, T + 1)[:, None].",
+        ),
+        "dx": (
+            "Which means contain x[s], and with which slope?  Start with the last row, which only "
+            "the last mean contains.",
+            "y[t] has the slope 1 / (t + 1) with respect to each x[s] up to s = t.",
+        ),
+        "dx:earlier": (
+            "The last row is right: one mean contains it.  An earlier row is contained in its own "
+            "mean and in all later ones.  Paths add up.",
+            "With share = dy / np.arange(1, T + 1)[:, None], dx[s] is the sum of share[s:]: "
+            "np.cumsum(share[::-1], axis=0)[::-1].",
+        ),
+    },
+)
+def running_mean(x):
+    """Compute the mean of all rows so far: y[t] = (x[0] + ... + x[t]) / (t + 1).
+
+    x (T, D) -> y (T, D).  ``backward(dy)`` -> dx.
+    """
+    T = len(x)
+    y = ...
+
+    def backward(dy):
+        dx = ...
+        return dx
+
+    return y, backward
+
+
 # --- find the bug -------------------------------------------------------------------
 
 

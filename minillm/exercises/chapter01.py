@@ -1,11 +1,12 @@
 """Exercises of chapter 1: counting."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 
 from minillm import metrics
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, exercise, find_the_bug
 from minillm.models.ngram import (
     Length,
     NGramConfig,
@@ -137,3 +138,173 @@ def add_k_smoothing(counts, k):
     C, V = counts.shape
     p = ...
     return p
+
+
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _fair_comparison(nats, tokens, characters, words):
+    text = nats * tokens
+    return text / np.log(2) / characters, np.exp(text / words)
+
+
+def _texts_in_tokens(rng):
+    yield "", (1.2, 500, 500, 90)
+    yield "", (5.6, 1000, 5700, 1000)
+    for _ in range(3):
+        words, tokens, characters = np.sort(rng.integers(50, 900, 3)).tolist()
+        yield "", (float(rng.uniform(0.5, 3)), tokens, characters, words)
+
+
+@exercise(
+    "one unit for models with different tokens",
+    level=1,
+    minutes=15,
+    reference=_fair_comparison,
+    solution="minillm/exercises/chapter01.py: _fair_comparison",
+    cases=_texts_in_tokens,
+    outputs=("bits", "perplexity"),
+    hints={
+        "bits": (
+            "The probability of the whole text does not depend on the tokens that we divide it "
+            "into.  How many nats does the whole text cost?",
+            "The text costs nats * tokens.  Divide by its characters, and by np.log(2) nats per "
+            "bit.",
+        ),
+        "perplexity": (
+            "A perplexity per word is the exponential of a loss per word.",
+            "np.exp(nats * tokens / words): the whole text, divided among its words.",
+        ),
+    },
+)
+def fair_comparison(nats, tokens, characters, words):
+    """Express the loss of a model in units that do not depend on its tokens.
+
+    nats: the mean loss per token, of a text with ``tokens`` tokens, ``characters`` characters and
+    ``words`` words -> the bits per character, and the perplexity per word.
+    """
+    bits = ...
+    perplexity = ...
+    return bits, perplexity
+
+
+def _entropy_rate(P):
+    V = len(P)
+    equations = np.vstack([P.T - np.eye(V), np.ones(V)])
+    share = np.linalg.lstsq(equations, np.append(np.zeros(V), 1), rcond=None)[0]
+    return share, -(share[:, None] * P * np.log2(np.where(P > 0, P, 1))).sum()
+
+
+def _chains(rng):
+    yield "", (np.array([[0.9, 0.1], [0.5, 0.5]]),)
+    yield "", (rng.dirichlet(np.ones(4), 4),)
+    P = rng.dirichlet(np.ones(3), 3)
+    P[1] = 0.5, 0, 0.5
+    yield "a pair that never occurs", (P,)
+
+
+@exercise(
+    "the loss that no model can beat",
+    level=2,
+    minutes=30,
+    reference=_entropy_rate,
+    solution="minillm/exercises/chapter01.py: _entropy_rate",
+    cases=_chains,
+    outputs=("share", "bits"),
+    tolerance=1e-5,
+    hints={
+        "share": (
+            "A symbol comes after some other symbol: its share is the sum over a of the share of a "
+            "times P(w | a).  The shares sum to 1.",
+            "Start with any shares and repeat share = share @ P, some hundred times.",
+        ),
+        "bits": (
+            "After the symbol a, the best model predicts P[a], and its loss is the mean of -log2 "
+            "under P[a] itself.  How often does each a count?",
+            "-(share[:, None] * P * np.log2(P)).sum().",
+        ),
+        "a pair that never occurs": (
+            "What has the probability 0 never occurs and costs nothing, but NumPy computes 0 times "
+            "minus infinity as nan.",
+            "Take np.log2(np.where(P > 0, P, 1)).",
+        ),
+    },
+)
+def entropy_rate(P):
+    """Find how often each symbol occurs in an endless text, and the loss of the best model of it.
+
+    P (V, V): the text is written by a bigram model, P[a, w] = P(w | a).  Some entries may be 0, but
+    from each symbol the text comes to every other one -> share (V,) of each symbol in the text, and
+    the smallest mean loss that a model of any order can have on it, in bits per symbol.
+    """
+    V = len(P)
+    # as many lines as you need
+    share = ...
+    bits = ...
+    return share, bits
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _split_texts(rng):
+    yield "", ("abracadabra", "cadabra", 0.5)
+    yield "", ("the cat sat on the mat", "the dog sat", 0.1)
+    yield "", ("banana", "ananas", 1.0)
+
+
+@find_the_bug(
+    "find the bug: a bigram model on new text",
+    level=1,
+    minutes=15,
+    cases=_split_texts,
+    imports="from collections import Counter\nfrom itertools import pairwise",
+    outputs=("bits",),
+    bugs=(
+        Bug(
+            "order",
+            "pairs[a, w] + k",
+            "pairs[w, a] + k",
+            "The context comes first, in the count too.",
+        ),
+        Bug(
+            "value",
+            "Counter(text[:-1])",
+            "Counter(held_out[:-1])",
+            "A model may count the training text only.",
+        ),
+        Bug(
+            "factor",
+            "+ k * V)",
+            "+ k)",
+            "k was added to the count of each of V words, so the probabilities sum to more than 1.",
+        ),
+        Bug("sign", "bits -= np.log2(p)", "bits += np.log2(p)", "A loss is minus a logarithm."),
+        Bug(
+            "factor",
+            "bits -= np.log2(p)",
+            "bits -= np.log(p)",
+            "The natural logarithm gives nats.",
+        ),
+        Bug(
+            "range",
+            "(len(held_out) - 1)",
+            "len(held_out)",
+            "The first character is not predicted, so the mean has one term less.",
+        ),
+    ),
+)
+def find_bigram(text, held_out, k):
+    """Compute the bits per character that an add-k bigram model of ``text`` has on ``held_out``.
+
+    text, held_out (str), k -> bits: the mean of -log2 P(w | a) over all characters of ``held_out``
+    but the first.  The vocabulary has the characters of both texts.
+    """
+    V = len(set(text + held_out))
+    pairs = Counter(pairwise(text))
+    contexts = Counter(text[:-1])
+    bits = 0.0
+    for a, w in pairwise(held_out):
+        p = (pairs[a, w] + k) / (contexts[a] + k * V)
+        bits -= np.log2(p)
+    return bits / (len(held_out) - 1)

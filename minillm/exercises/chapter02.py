@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minillm.exercises.declaration import exercise
+from minillm.exercises.declaration import Bug, exercise, find_the_bug
 from minillm.models.ngram import Counts, adjusted_counts, discounted, kneser_ney_discounts
 
 
@@ -179,3 +179,130 @@ def interpolation(counts, weight, floor):
     V = len(counts)
     p = ...
     return p
+
+
+def _mixture_weights(p, steps):
+    weights = np.full(len(p), 1 / len(p))
+    for _ in range(steps):
+        joint = weights[:, None] * p
+        weights = (joint / joint.sum(axis=0)).mean(axis=1)
+    return weights, -np.log2(weights @ p).mean()
+
+
+def _models_on_held_out_text(rng):
+    for label, M, T, steps in (("no step", 2, 4, 0), ("one step", 3, 5, 1), ("", 3, 8, 4)):
+        yield label, (rng.uniform(0.01, 0.6, (M, T)), steps)
+
+
+@exercise(
+    "the weights of a mixture, learned on held-out text",
+    level=2,
+    minutes=25,
+    reference=_mixture_weights,
+    solution="minillm/exercises/chapter02.py: _mixture_weights",
+    cases=_models_on_held_out_text,
+    outputs=("weights", "bits"),
+    hints={
+        "weights": (
+            "Each step starts from the weights of the last one: a model that seems better than the "
+            "others is also more probably the source of the next token.",
+            "joint = weights[:, None] * p, with the present weights, in each step.",
+        ),
+        "one step": (
+            "Bayes' rule: that model m wrote a token, and wrote this one, has the probability "
+            "weights[m] p[m, t]; divide by the sum over the models, for each token.",
+            "joint = weights[:, None] * p; weights = (joint / joint.sum(axis=0)).mean(axis=1).",
+        ),
+        "bits": (
+            "The mixture gives a token the weighted mean of the probabilities, and the loss is the "
+            "logarithm of this mean.",
+            "-np.log2(weights @ p).mean(), with the last weights.",
+        ),
+        "no step:bits": (
+            "The mixture gives a token the weighted mean of the probabilities, and the loss is the "
+            "logarithm of this mean, in bits.",
+            "-np.log2(weights @ p).mean().",
+        ),
+    },
+)
+def mixture_weights(p, steps):
+    """Learn the weights of M models that are mixed, from the probabilities on held-out text.
+
+    p (M, T): p[m, t] is the probability that model m gave to token t.  Suppose that each token was
+    written by one model, drawn with the weights, which are equal at first.  Each of ``steps`` steps
+    computes, for each token, the probability that each model wrote it; the mean of this over the
+    tokens is the new weight of the model -> weights (M,), and the mean loss of the mixture, in bits
+    per token.
+    """
+    weights = np.full(len(p), 1 / len(p))
+    for _ in range(steps):
+        weights = ...
+    bits = ...
+    return weights, bits
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _dense_pairs(rng):
+    yield "", (np.array([[0, 9, 1], [2, 0, 1], [0, 0, 3]]), 0.5)
+    yield "", (rng.integers(0, 4, (5, 5)) + np.eye(5, dtype=int), 0.75)
+
+
+@find_the_bug(
+    "find the bug: Kneser-Ney for pairs",
+    level=2,
+    minutes=20,
+    cases=_dense_pairs,
+    outputs=("p",),
+    bugs=(
+        Bug(
+            "mask",
+            "np.maximum(pairs - D, 0)",
+            "(pairs - D)",
+            "From a pair that was never seen nothing can be taken.",
+        ),
+        Bug(
+            "axis",
+            "(pairs > 0).sum(axis=1, keepdims=True)",
+            "(pairs > 0).sum(axis=0, keepdims=True)",
+            "What a context leaves over depends on how many words follow it.",
+        ),
+        Bug(
+            "factor",
+            "D * followers / total",
+            "D / total",
+            "The discount was taken from each follower.",
+        ),
+        Bug(
+            "value",
+            "continuation = (pairs > 0).sum(axis=0)",
+            "continuation = pairs.sum(axis=0)",
+            "The shorter context counts different words before w, not occurrences.",
+        ),
+        Bug(
+            "axis",
+            "continuation = (pairs > 0).sum(axis=0)",
+            "continuation = (pairs > 0).sum(axis=1)",
+            "A continuation count has the words before w, not those after it.",
+        ),
+        Bug(
+            "value",
+            "continuation / continuation.sum()",
+            "continuation / pairs.sum()",
+            "Sum each row of p: continuation counts have a total of their own.",
+        ),
+    ),
+)
+def find_kneser_ney(pairs, D):
+    """Smooth pairs of words by Kneser-Ney, with one discount D.
+
+    pairs (V, V): pairs[a, w] is how often w followed a; each word was seen as a context, and after
+    one -> p (V, V), p[a, w] = P(w | a).
+    """
+    total = pairs.sum(axis=1, keepdims=True)
+    followers = (pairs > 0).sum(axis=1, keepdims=True)
+    share = np.maximum(pairs - D, 0) / total
+    leftover = D * followers / total
+    continuation = (pairs > 0).sum(axis=0)
+    return share + leftover * continuation / continuation.sum()

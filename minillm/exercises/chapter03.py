@@ -192,6 +192,172 @@ def next_probabilities(logits, temperature, k):
     return p
 
 
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _two_levels(h, W, U, classes, targets):
+    n, V = len(h), len(classes)
+    class_loss, class_backward = ops.cross_entropy(h @ W, classes[targets])
+    scores = np.where(classes == classes[targets][:, None], h @ U, -np.inf)
+    p = np.exp(scores - scores.max(axis=1, keepdims=True))
+    p = p / p.sum(axis=1, keepdims=True)
+    word_loss = -np.log(p[np.arange(n), targets]).mean()
+
+    def backward(dloss):
+        da = class_backward(float(dloss))
+        ds = dloss * (p - np.eye(V)[targets]) / n
+        return da @ W.T + ds @ U.T, h.T @ da, h.T @ ds
+
+    return np.asarray(class_loss + word_loss), backward
+
+
+def _words_in_classes(rng):
+    for label, classes, n in (
+        ("one word per class", [1, 0, 2], 4),
+        ("one class", [0, 0, 0, 0], 3),
+        ("", [0, 1, 0, 2, 1, 1], 5),
+    ):
+        C, V = max(classes) + 1, len(classes)
+        arrays = draw(rng, (n, 3), (3, C), (3, V))
+        yield label, (*arrays, np.array(classes), rng.integers(0, V, n))
+
+
+@exercise(
+    "an output layer of two levels",
+    level=3,
+    minutes=40,
+    name="two-levels",
+    reference=_two_levels,
+    solution="minillm/exercises/chapter03.py: _two_levels",
+    cases=_words_in_classes,
+    outputs=("loss",),
+    gradients=("dh", "dW", "dU"),
+    hints={
+        "loss": (
+            "P(word) = P(class) P(word | class).  Which words compete in the second factor?",
+            "A softmax of h W over the classes, at classes[targets]; and a softmax of h U over the "
+            "words of this class only, np.where(classes == classes[targets][:, None], h @ U, "
+            "-np.inf), at the target.  The loss is the mean of minus the sum of both logarithms.",
+        ),
+        "one word per class": (
+            "A class of one word has P(word | class) = 1: the loss is that of the class alone, and "
+            "U has no gradient.",
+            "The cross-entropy of h @ W with the targets classes[targets].",
+        ),
+        "one class": (
+            "If all words have one class, P(class) = 1, and the rest is a softmax over all words.",
+            "The cross-entropy of h @ U with the targets.",
+        ),
+        "dh": (
+            "h has two uses, in the scores of the classes and in those of the words.  Uses add up.",
+            "da @ W.T + ds @ U.T, where da and ds are p minus one-hot, over n, of the two "
+            "softmaxes.",
+        ),
+        "dW": (
+            "A linear layer h W below a cross-entropy whose targets are classes.",
+            "h.T @ da with da = dloss (p - one-hot of classes[targets]) / n.",
+        ),
+        "dU": (
+            "p minus one-hot again, but a word of another class has no part in this softmax, and "
+            "no gradient.",
+            "h.T @ ds with ds = dloss (p - one-hot of targets) / n, and p is 0 outside of the "
+            "target's class.",
+        ),
+    },
+)
+def two_level_loss(h, W, U, classes, targets):
+    """Compute the mean of -ln P(target), where a word is predicted by its class, then within it.
+
+    P(w) = P(class of w) P(w | its class): a softmax of h W over the classes, and one of h U over
+    the words of that class only.  h (n, D), W (D, C), U (D, V), classes (V,): the class of each
+    word, targets (n,) -> loss, an array without axes.  ``backward(dloss)`` -> dh, dW, dU.
+    """
+    # as many lines as you need
+    loss = ...
+
+    def backward(dloss):
+        dh, dW, dU = ...
+        return dh, dW, dU
+
+    return loss, backward
+
+
+def _direct(ids, targets, E, W, U, S):
+    x, E_backward = ops.embedding(ids, E)
+    x = x.reshape(len(ids), -1)
+    a, W_backward = ops.linear(x, W)
+    h = np.tanh(a)
+    from_hidden, U_backward = ops.linear(h, U)
+    from_x, S_backward = ops.linear(x, S)
+    loss, loss_backward = ops.cross_entropy(from_hidden + from_x, targets)
+
+    def backward(dloss):
+        dlogits = loss_backward(float(dloss))
+        dh, dU = U_backward(dlogits)
+        dx, dW = W_backward(dh * (1 - h**2))
+        dx_direct, dS = S_backward(dlogits)
+        return E_backward((dx + dx_direct).reshape(*ids.shape, -1)), dW, dU, dS
+
+    return np.asarray(loss), backward
+
+
+def _contexts(rng):
+    for n, K, V, D, H in ((1, 1, 3, 2, 2), (3, 2, 5, 2, 3)):
+        ids = rng.integers(0, V, (n, K))
+        ids[-1] = ids[0, 0]  # a token that occurs twice
+        arrays = draw(rng, (V, D), (K * D, H), (H, V), (K * D, V))
+        yield "", (ids, rng.integers(0, V, n), *arrays)
+
+
+@exercise(
+    "a neural n-gram with direct connections",
+    level=3,
+    minutes=45,
+    name="direct-connections",
+    reference=_direct,
+    solution="minillm/exercises/chapter03.py: _direct",
+    cases=_contexts,
+    outputs=("loss",),
+    gradients=("dE", "dW", "dU", "dS"),
+    hints={
+        "loss": (
+            "The logits are a sum of two products: the hidden units times U, and x itself times S.",
+            "x = E[ids].reshape(n, K * D); logits = np.tanh(x @ W) @ U + x @ S; then the mean "
+            "cross-entropy.",
+        ),
+        "dE": (
+            "x has two uses, in x W and in x S, and a token may occur at several positions.  Uses "
+            "add up.  If dW is wrong as well, begin with the slope of the tanh.",
+            "dx = da @ W.T + dlogits @ S.T, reshaped to (n, K, D); then np.add.at(dE, ids, dx).",
+        ),
+        "dW": (
+            "W is used before the tanh: which slope is between a = x W and h?",
+            "x.T @ da with da = (dlogits @ U.T) * (1 - h**2).",
+        ),
+        "dU": ("U multiplies the hidden units.", "h.T @ dlogits."),
+        "dS": (
+            "A sum hands its gradient to both terms unchanged, and S multiplies x.",
+            "x.T @ dlogits.",
+        ),
+    },
+)
+def direct_connections(ids, targets, E, W, U, S):
+    """Compute the loss of a neural n-gram in which each vector also reaches the output directly.
+
+    The logits are tanh(x W) U + x S, and x (n, K D) has the K vectors E[ids] of a context side by
+    side.  ids (n, K), targets (n,), E (V, D), W (K D, H), U (H, V), S (K D, V) -> the mean
+    cross-entropy, an array without axes.  ``backward(dloss)`` -> dE, dW, dU, dS.
+    """
+    # as many lines as you need
+    loss = ...
+
+    def backward(dloss):
+        dE, dW, dU, dS = ...
+        return dE, dW, dU, dS
+
+    return loss, backward
+
+
 # --- find the bug -------------------------------------------------------------------
 
 

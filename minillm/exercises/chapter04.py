@@ -3,7 +3,7 @@
 import numpy as np
 
 from minillm import ops
-from minillm.exercises.declaration import draw, exercise
+from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.training.optimisers import Adam
 
 
@@ -66,6 +66,52 @@ def adam(p, g, m, v, t, learning_rate, beta1, beta2, eps):
     v = ...
     p = ...
     return m, v, p
+
+
+def _schedule(k, steps, warm_up, rate):
+    if k < warm_up:
+        return rate * (k + 1) / warm_up
+    return rate * (1 + np.cos(np.pi * (k - warm_up) / (steps - warm_up))) / 2
+
+
+def _moments(rng):
+    for label, k in (("warm-up", 0), ("warm-up", 9), ("", 10), ("", 37), ("", 99)):
+        yield label, (k, 100, 10, 0.03)
+
+
+@exercise(
+    "a learning rate with warm-up and half a cosine",
+    level=1,
+    minutes=10,
+    reference=_schedule,
+    solution="minillm/exercises/chapter04.py: _schedule",
+    cases=_moments,
+    outputs=("eta",),
+    hints={
+        "warm-up": (
+            "The rate grows by equal amounts.  The first step has one of them, and the last step "
+            "of the warm-up the whole rate.",
+            "rate * (k + 1) / warm_up for k < warm_up, because k counts from 0.",
+        ),
+        "eta": (
+            "After the warm-up, x runs from 0 to 1 over the steps that remain.",
+            "rate * (1 + np.cos(np.pi * x)) / 2 with x = (k - warm_up) / (steps - warm_up).",
+        ),
+    },
+)
+def schedule(k, steps, warm_up, rate):
+    """Compute the learning rate of step k, where 0 is the first of ``steps``.
+
+    It grows evenly over the first ``warm_up`` steps, of which the last has ``rate``; then it falls
+    as half a cosine, from ``rate`` at step ``warm_up`` towards 0 at step ``steps`` -> eta.
+    """
+    if k < warm_up:
+        eta = ...
+    else:
+        # the part of the rest that is over
+        x = ...
+        eta = ...
+    return eta
 
 
 # --- transfer: the answer stands nowhere in the text ----------------------------------
@@ -136,3 +182,123 @@ def training_loop(x, targets, V, rate, momentum, batch, epochs):
     # as many lines as you need
     W, losses = ...
     return W, losses
+
+
+def _factored_step(W, g, rows, columns, beta, rate):
+    rows = beta * rows + (1 - beta) * (g**2).mean(axis=1)
+    columns = beta * columns + (1 - beta) * (g**2).mean(axis=0)
+    v = rows[:, None] * columns / rows.mean()
+    return rows, columns, W - rate * g / np.sqrt(v)
+
+
+def _tables_of_weights(rng):
+    for label, I, O, beta in (("one row", 1, 3, 0.5), ("", 3, 2, 0.9), ("", 2, 4, 0.99)):
+        v = rng.uniform(0.1, 2, (I, O))
+        averages = v.mean(axis=1), v.mean(axis=0)
+        yield label, (*draw(rng, (I, O), (I, O)), *averages, beta, 0.01)
+
+
+@exercise(
+    "an Adam with a small memory",
+    level=3,
+    minutes=30,
+    reference=_factored_step,
+    solution="minillm/exercises/chapter04.py: _factored_step",
+    cases=_tables_of_weights,
+    outputs=("rows", "columns", "W"),
+    hints={
+        "rows": (
+            "An average of the old means and of the new ones, as Adam's v.",
+            "beta * rows + (1 - beta) * (g**2).mean(axis=1).",
+        ),
+        "columns": (
+            "As for the rows, with the mean over the other axis.",
+            "beta * columns + (1 - beta) * (g**2).mean(axis=0).",
+        ),
+        "W": (
+            "A table of rank 1 is v[i, o] = r[i] c[o].  Its row means must be rows, and its column "
+            "means columns: which number is missing from rows[i] columns[o]?",
+            "The mean of rows[i] columns[o] over o is rows[i] times the mean of columns, so "
+            "v = rows[:, None] * columns / rows.mean(); then W - rate * g / np.sqrt(v).",
+        ),
+    },
+)
+def factored_step(W, g, rows, columns, beta, rate):
+    """Take a step by g / sqrt(v), where only the row means and the column means of v are kept.
+
+    W, g (I, O): weights and their gradient.  rows (I,), columns (O,): moving averages of the row
+    means and of the column means of g^2, which are updated by ``beta`` as in Adam, without a
+    correction.  v (I, O) is the table of rank 1 that has the new averages as its row means and its
+    column means -> rows, columns, and W after the step with the learning rate ``rate``.
+    """
+    rows = ...
+    columns = ...
+    W = ...
+    return rows, columns, W
+
+
+# --- find the bug -------------------------------------------------------------------
+
+
+def _trajectories(rng):
+    for n, T, maximum in ((2, 1, 9.0), (3, 5, 1.0)):
+        yield "", (*draw(rng, n, (T, n)), 0.1, 3, 0.2, maximum)
+
+
+@find_the_bug(
+    "find the bug: AdamW with warm-up and clipping",
+    level=2,
+    minutes=20,
+    cases=_trajectories,
+    outputs=("p",),
+    bugs=(
+        Bug(
+            "value",
+            "maximum / np.linalg.norm(g)",
+            "maximum / np.linalg.norm(p)",
+            "Clipping asks for the length of the gradient.",
+        ),
+        Bug(
+            "range",
+            "min(1, t / warm_up)",
+            "min(1, (t - 1) / warm_up)",
+            "The first step must not be zero.",
+        ),
+        Bug(
+            "value",
+            "0.01 * g**2",
+            "0.01 * m**2",
+            "v is an average of squared gradients, not of squared averages.",
+        ),
+        Bug(
+            "factor",
+            "m / (1 - 0.9**t)",
+            "m / (1 - 0.9)",
+            "What do the weights of t gradients sum to?",
+        ),
+        Bug(
+            "factor",
+            "(1 - eta * decay)",
+            "(1 - decay)",
+            "In AdamW, the rate of the step scales the decay too.",
+        ),
+        Bug("sign", "p - eta * m_hat", "p + eta * m_hat", "A step goes against the gradient."),
+    ),
+)
+def find_adamw(p, gradients, rate, warm_up, decay, maximum):
+    """Take a step of AdamW for each gradient, with beta1 = 0.9 and beta2 = 0.99.
+
+    p (n,), gradients (T, n), each scaled to a norm of at most ``maximum``; the rate grows evenly
+    over ``warm_up`` steps, of which the last has all of ``rate``; decay, the weight decay -> p (n,)
+    after T steps.
+    """
+    m, v = np.zeros_like(p), np.zeros_like(p)
+    for t, g in enumerate(gradients, 1):
+        g = g * min(1, maximum / np.linalg.norm(g))
+        eta = rate * min(1, t / warm_up)
+        m = 0.9 * m + 0.1 * g
+        v = 0.99 * v + 0.01 * g**2
+        m_hat, v_hat = m / (1 - 0.9**t), v / (1 - 0.99**t)
+        p = (1 - eta * decay) * p
+        p = p - eta * m_hat / (np.sqrt(v_hat) + 1e-8)
+    return p

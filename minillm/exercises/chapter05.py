@@ -234,9 +234,6 @@ def path_probability(h, U, turns):
     return p
 
 
-# --- transfer: the answer stands nowhere in the text ----------------------------------
-
-
 def _ppmi(counts):
     total = counts.sum()
     expected = counts.sum(axis=1, keepdims=True) * counts.sum(axis=0) / total
@@ -278,6 +275,152 @@ def ppmi(counts):
     """
     table = ...
     return table
+
+
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _glove(v, u, b, c, counts):
+    seen = counts > 0
+    weights = np.where(seen, np.minimum(1, (counts / 10) ** 0.75), 0)
+    error = v @ u.T + b[:, None] + c - np.log(np.where(seen, counts, 1))
+
+    def backward(dloss):
+        ds = dloss * 2 * weights * error
+        return ds @ u, ds.T @ v, ds.sum(axis=1), ds.sum(axis=0)
+
+    return (weights * error**2).sum(), backward
+
+
+def _tables_of_pairs(rng):
+    for label, V, low, high in (("", 3, 10, 40), ("rare pairs", 3, 1, 9), ("new pairs", 4, 0, 3)):
+        counts = rng.integers(low, high, (V, V))
+        yield label, (*draw(rng, (V, 2), (V, 2), V, V), counts)
+
+
+@exercise(
+    "GloVe: the logarithm of a table of counts",
+    level=2,
+    minutes=30,
+    reference=_glove,
+    solution="minillm/exercises/chapter05.py: _glove",
+    cases=_tables_of_pairs,
+    outputs=("loss",),
+    gradients=("dv", "du", "db", "dc"),
+    hints={
+        "loss": (
+            "Each pair has the error v_w . u_c + b_w + c_c - ln of its count.",
+            "(weights * error**2).sum() with error = v @ u.T + b[:, None] + c - np.log(counts).",
+        ),
+        "rare pairs": (
+            "The weight of a pair is (count / 10)^0.75, and 1 at most.",
+            "weights = np.minimum(1, (counts / 10) ** 0.75).",
+        ),
+        "new pairs": (
+            "A pair that was never seen has no logarithm, and takes no part.",
+            "np.log(np.where(counts > 0, counts, 1)), and the weight 0: 0 ** 0.75 is 0.",
+        ),
+        "dv": (
+            "v_w is in the errors of its row, with the slopes u_c.  A square has the slope 2, and "
+            "the weight of a pair stays a factor.",
+            "ds @ u with ds = dloss * 2 * weights * error.",
+        ),
+        "du": (
+            "u_c is in the errors of its column, with the slopes v_w.",
+            "ds.T @ v.",
+        ),
+        "db": (
+            "b_w is added to every error of its row.  Uses add up.",
+            "ds.sum(axis=1).",
+        ),
+        "dc": (
+            "c_c is added to every error of its column.  Uses add up.",
+            "ds.sum(axis=0).",
+        ),
+    },
+)
+def glove(v, u, b, c, counts):
+    """Fit the logarithms of the counts of pairs by products of vectors.
+
+    The loss is the sum over all pairs that were seen of f (v_w . u_c + b_w + c_c - ln count)^2,
+    where f = (count / 10)^0.75, but 1 at most.  v, u (V, D), b, c (V,), counts (V, V): how often
+    word w (row) has the neighbour c (column) -> loss, an array without axes.
+    ``backward(dloss)`` -> dv, du, db, dc.
+    """
+    # as many lines as you need
+    loss = ...
+
+    def backward(dloss):
+        dv, du, db, dc = ...
+        return dv, du, db, dc
+
+    return loss, backward
+
+
+def _subwords(E, U, grams, ids, labels):
+    h = E[grams].mean(axis=0)
+    signs = 2 * np.array(labels) - 1
+    scores = signs * (U[ids] @ h)
+
+    def backward(dloss):
+        ds = -dloss * signs * sigmoid(-scores)
+        dE, dU = np.zeros_like(E), np.zeros_like(U)
+        np.add.at(dE, grams, ds @ U[ids] / len(grams))
+        np.add.at(dU, ids, ds[:, None] * h)
+        return dE, dU
+
+    return np.logaddexp(0, -scores).sum(), backward
+
+
+def _words_of_parts(rng):
+    for grams, ids in (([3, 0, 4], [1, 2]), ([2, 2, 0, 1], [0, 2, 1]), ([1, 4], [2, 0, 0])):
+        labels = [1] + [0] * (len(ids) - 1)
+        yield "", (*draw(rng, (5, 3), (3, 3)), grams, ids, labels)
+
+
+@exercise(
+    "fastText: a word is the mean of its parts",
+    level=2,
+    minutes=25,
+    reference=_subwords,
+    solution="minillm/exercises/chapter05.py: _subwords",
+    cases=_words_of_parts,
+    imports=SIGMOID,
+    outputs=("loss",),
+    gradients=("dE", "dU"),
+    hints={
+        "loss": (
+            "h is the mean of the vectors of the parts; then it is negative sampling: -ln "
+            "sigmoid(score) for the label 1, -ln sigmoid(-score) for 0.",
+            "signs = 2 * np.array(labels) - 1; -np.log(sigmoid(signs * (U[ids] @ h))).sum().",
+        ),
+        "dE": (
+            "Each part has the share 1 / G of h, where G is the number of parts.  Two parts may be "
+            "the same row of E, and dE[grams] += ... adds once only.",
+            "dh = dloss * (sigmoid(scores) - labels) @ U[ids], and each row of grams receives "
+            "dh / len(grams): np.add.at(dE, grams, dh / len(grams)).",
+        ),
+        "dU": (
+            "The slope of a score with respect to U[id] is h.  A word may be drawn twice as noise.",
+            "np.add.at(dU, ids, ds[:, None] * h) with ds = dloss * (sigmoid(U[ids] @ h) - labels).",
+        ),
+    },
+)
+def subwords(E, U, grams, ids, labels):
+    """Compute the loss of negative sampling for a word whose vector is the mean of its parts.
+
+    E (B, D): vectors of the parts of words; grams: a list of the G rows of E of the parts of this
+    word; U (V, D), ids: a list of a neighbour and noise words, labels: a 1 or 0 for each of them
+    -> loss, an array without axes.  ``backward(dloss)`` -> dE, dU.
+    """
+    # as many lines as you need
+    loss = ...
+
+    def backward(dloss):
+        dE, dU = ...
+        return dE, dU
+
+    return loss, backward
 
 
 # --- find the bug -------------------------------------------------------------------

@@ -354,6 +354,90 @@ def truncated(x, h0, W, dhs, k):
     return hs, dx, dW
 
 
+def _through_the_output(x, y0, R, U):
+    y, ys, kept = y0, [], []
+    for t in range(x.shape[1]):
+        h = np.tanh(x[:, t] + y @ R)
+        kept.append((y, h))
+        y = h @ U
+        ys.append(y)
+
+    def backward(dys):
+        dx, dR, dU = (np.zeros_like(array) for array in (x, R, U))
+        dy = np.zeros_like(y0)
+        for t in reversed(range(x.shape[1])):
+            y_prev, h = kept[t]
+            dy = dy + dys[:, t]
+            dU += h.T @ dy
+            dx[:, t] = dy @ U.T * (1 - h**2)
+            dR += y_prev.T @ dx[:, t]
+            dy = dx[:, t] @ R.T
+        return dx, dy, dR, dU
+
+    return np.stack(ys, axis=1), backward
+
+
+def _outputs_fed_back(rng):
+    for B, T, H, O in ((2, 1, 3, 2), (2, 2, 3, 2), (3, 4, 2, 3)):
+        yield "", draw(rng, (B, T, H), (B, O), (O, H), (H, O))
+
+
+@exercise(
+    "a recurrence through the output",
+    level=3,
+    minutes=35,
+    name="output-feedback",
+    reference=_through_the_output,
+    solution="minillm/exercises/chapter06.py: _through_the_output",
+    cases=_outputs_fed_back,
+    outputs=("ys",),
+    gradients=("dx", "dy0", "dR", "dU"),
+    time={"ys": 1, "dx": 1},
+    hints={
+        "ys": (
+            "The output of a step is an input of the next one, and the state h is not.",
+            "h = np.tanh(x[:, t] + y @ R); y = h @ U, with y = y0 before the first step.",
+        ),
+        "dx": (
+            "x[:, t] is a part of the pre-activation of its step.",
+            "dx[:, t] = (dy @ U.T) * (1 - h**2), with the whole gradient dy of y_t.",
+        ),
+        "dx:earlier": (
+            "The last step is right, the earlier ones are not: y_t is used in the loss and in step "
+            "t + 1.",
+            "dy = da @ R.T at the end of a step is what y_{t-1} receives, in addition to "
+            "dys[:, t - 1].",
+        ),
+        "dy0": (
+            "y0 is used in the first step only, by R.",
+            "After the loop, dy = da @ R.T of step 0.",
+        ),
+        "dR": (
+            "R multiplies the output of the step before, at every step.  Uses add up.",
+            "dR += y_prev.T @ da, with y_prev = y0 at step 0.",
+        ),
+        "dU": (
+            "U is used at every step, and y_t is used in the loss and in step t + 1.",
+            "dU += h.T @ dy, with the whole gradient dy of y_t.",
+        ),
+    },
+)
+def output_feedback(x, y0, R, U):
+    """Run h_t = tanh(x_t + y_{t-1} R) with the outputs y_t = h_t U: only an output is carried on.
+
+    x (B, T, H), y0 (B, O), R (O, H), U (H, O) -> ys (B, T, O).
+    ``backward(dys)`` -> dx, dy0, dR, dU.
+    """
+    # as many lines as you need
+    ys = ...
+
+    def backward(dys):
+        dx, dy0, dR, dU = ...
+        return dx, dy0, dR, dU
+
+    return ys, backward
+
+
 # --- find the bug -------------------------------------------------------------------
 
 

@@ -230,22 +230,7 @@ LSTM_HINTS = {
 }
 
 
-@exercise(
-    "a whole LSTM, backward through time",
-    level=3,
-    minutes=45,
-    reference=_lstm,
-    solution="minillm/ops/lstm.py: lstm_backward",
-    cases=_sequences,
-    imports=SIGMOID,
-    outputs=("hs",),
-    gradients=("dx", "dh0", "dc0", "dW_x", "dW_h", "db"),
-    gates="ifgo",
-    gated=("dW_x", "dW_h", "db"),
-    time={"dx": 1},
-    hints=LSTM_HINTS,
-)
-def lstm(x, h0, c0, W_x, W_h, b):
+def whole_lstm(x, h0, c0, W_x, W_h, b):
     """Run an LSTM over a whole sequence, with the gates in the order i, f, g, o.
 
     x (B, T, I), h0 and c0 (B, H), W_x (I, 4H), W_h (H, 4H), b (4H,) -> hs (B, T, H).
@@ -268,19 +253,52 @@ def lstm(x, h0, c0, W_x, W_h, b):
             h_prev, c_prev, i, f, g, o, tanh_c = kept[t]
             dh = dh + dhs[:, t]
             # all that reaches c_t
-            dc = ...
-            di, df, dg, do = ...
-            da = ...
-            dx[:, t] = ...
-            dW_x += ...
-            dW_h += ...
-            db += ...
+            dc = dc + dh * o * (1 - tanh_c**2)
+            di, df, dg, do = dc * g, dc * c_prev, dc * i, dh * tanh_c
+            da = np.concatenate(
+                [di * i * (1 - i), df * f * (1 - f), dg * (1 - g**2), do * o * (1 - o)], axis=1
+            )
+            dx[:, t] = da @ W_x.T
+            dW_x += x[:, t].T @ da
+            dW_h += h_prev.T @ da
+            db += da.sum(axis=0)
             # what reaches h_{t-1} and c_{t-1} through this step
-            dh = ...
-            dc = ...
+            dh = da @ W_h.T
+            dc = dc * f
         return dx, dh, dc, dW_x, dW_h, db
 
     return np.stack(hs, axis=1), backward
+
+
+exercise(
+    "a whole LSTM, backward through time",
+    level=3,
+    minutes=45,
+    reference=_lstm,
+    solution="minillm/ops/lstm.py: lstm_backward",
+    cases=_sequences,
+    imports=SIGMOID,
+    outputs=("hs",),
+    gradients=("dx", "dh0", "dc0", "dW_x", "dW_h", "db"),
+    gates="ifgo",
+    gated=("dW_x", "dW_h", "db"),
+    time={"dx": 1},
+    hints=LSTM_HINTS,
+    function="lstm",
+    blanks=(
+        "dc + dh * o * (1 - tanh_c**2)",
+        "dc * g, dc * c_prev, dc * i, dh * tanh_c",
+        """np.concatenate(
+                [di * i * (1 - i), df * f * (1 - f), dg * (1 - g**2), do * o * (1 - o)], axis=1
+            )""",
+        "da @ W_x.T",
+        "x[:, t].T @ da",
+        "h_prev.T @ da",
+        "da.sum(axis=0)",
+        "da @ W_h.T",
+        "dc * f",
+    ),
+)(whole_lstm)
 
 
 # --- rows that end early ----------------------------------------------------------
@@ -600,10 +618,75 @@ def coupled_cell(a, c_prev, p):
     return (h, c), backward
 
 
+def _highway(x, W, U, b):
+    h, t = np.tanh(x @ W), sigmoid(x @ U + b)
+
+    def backward(dy):
+        da = dy * t * (1 - h**2)
+        dg = dy * (h - x) * t * (1 - t)
+        return dy * (1 - t) + da @ W.T + dg @ U.T, x.T @ da, x.T @ dg, dg.sum(axis=0)
+
+    return t * h + (1 - t) * x, backward
+
+
+def _square(rng):
+    for n, D in ((2, 2), (4, 3)):
+        yield "", draw(rng, (n, D), (D, D), (D, D), D)
+
+
+@exercise(
+    "a highway layer: a gate from layer to layer",
+    level=2,
+    minutes=25,
+    reference=_highway,
+    solution="minillm/exercises/chapter07.py: _highway",
+    cases=_square,
+    imports=SIGMOID,
+    gradients=("dx", "dW", "dU", "db"),
+    hints={
+        "y": (
+            "Where the gate is 1, the layer computes tanh(x W); where it is 0, it hands x on.",
+            "t * np.tanh(x @ W) + (1 - t) * x with t = sigmoid(x @ U + b).",
+        ),
+        "dx": (
+            "x has three uses: it is handed on, it is the layer's input, and the gate reads it.  "
+            "Uses add up.",
+            "dy * (1 - t) + da @ W.T + dg @ U.T, with the gradients da and dg of the two "
+            "pre-activations.",
+        ),
+        "dW": (
+            "h = tanh(a) reaches y with the slope t, and tanh has a slope of its own.",
+            "x.T @ da with da = dy * t * (1 - h**2).",
+        ),
+        "dU": (
+            "The gate t is used twice, once with a minus; then t is a sigmoid.",
+            "x.T @ dg with dg = dy * (h - x) * t * (1 - t).",
+        ),
+        "db": (
+            "b is added in every row to the gate's pre-activation.",
+            "dg.sum(axis=0).",
+        ),
+    },
+)
+def highway(x, W, U, b):
+    """Compute y = t h + (1 - t) x with h = tanh(x W) and the gate t = sigmoid(x U + b).
+
+    x (n, D), W, U (D, D), b (D,) -> y (n, D).  ``backward(dy)`` -> dx, dW, dU, db.
+    """
+    # as many lines as you need
+    y = ...
+
+    def backward(dy):
+        dx, dW, dU, db = ...
+        return dx, dW, dU, db
+
+    return y, backward
+
+
 # --- find the bug -------------------------------------------------------------------
 
 
-@find_the_bug(
+find_the_bug(
     "find the bug: an LSTM",
     level=3,
     minutes=25,
@@ -620,8 +703,8 @@ def coupled_cell(a, c_prev, p):
         ),
         Bug(
             "order",
-            "df, di, dg = dc * c_prev, dc * g, dc * i",
-            "df, di, dg = dc * g, dc * c_prev, dc * i",
+            "dc * g, dc * c_prev, dc * i",
+            "dc * c_prev, dc * g, dc * i",
             "c = f c_prev + i g: each factor gets dc times the other factor of its product.",
         ),
         Bug(
@@ -633,45 +716,11 @@ def coupled_cell(a, c_prev, p):
         Bug("factor", "dg * (1 - g**2)", "dg * g * (1 - g)", "g is a tanh, not a sigmoid."),
         Bug(
             "value",
-            "do = dh * tanh_c",
-            "do = dh * c_prev",
+            "dc * i, dh * tanh_c",
+            "dc * i, dh * c_prev",
             "h = o tanh(c): do has the factor tanh(c).",
         ),
         Bug("path", "dc * f\n", "np.zeros_like(dc)\n", "c_prev is used in c = f c_prev + i g."),
     ),
-)
-def find_lstm(x, h0, c0, W_x, W_h, b):
-    """Run an LSTM over a whole sequence, with the gates in the order i, f, g, o.
-
-    x (B, T, I), h0 and c0 (B, H), W_x (I, 4H), W_h (H, 4H), b (4H,) -> hs (B, T, H).
-    ``backward(dhs)`` -> dx, dh0, dc0, dW_x, dW_h, db.
-    """
-    h, c, hs, kept = h0, c0, [], []
-    for t in range(x.shape[1]):
-        h_prev, c_prev = h, c
-        i, f, g, o = np.split(x[:, t] @ W_x + h_prev @ W_h + b, 4, axis=1)
-        i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
-        c = f * c_prev + i * g
-        h = o * np.tanh(c)
-        hs.append(h)
-        kept.append((h_prev, c_prev, i, f, g, o, np.tanh(c)))
-
-    def backward(dhs):
-        dx, dW_x, dW_h, db = (np.zeros_like(array) for array in (x, W_x, W_h, b))
-        dh, dc = np.zeros_like(h0), np.zeros_like(c0)
-        for t in reversed(range(x.shape[1])):
-            h_prev, c_prev, i, f, g, o, tanh_c = kept[t]
-            dh = dh + dhs[:, t]
-            do = dh * tanh_c
-            dc = dc + dh * o * (1 - tanh_c**2)
-            df, di, dg = dc * c_prev, dc * g, dc * i
-            parts = [di * i * (1 - i), df * f * (1 - f), dg * (1 - g**2), do * o * (1 - o)]
-            da = np.concatenate(parts, axis=1)
-            dx[:, t] = da @ W_x.T
-            dW_x += x[:, t].T @ da
-            dW_h += h_prev.T @ da
-            db += da.sum(axis=0)
-            dh, dc = da @ W_h.T, dc * f
-        return dx, dh, dc, dW_x, dW_h, db
-
-    return np.stack(hs, axis=1), backward
+    function="find_lstm",
+)(whole_lstm)

@@ -6,6 +6,7 @@ from minillm import ops
 from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.models.teacher_forcing import teacher_forcing as reference_teacher_forcing
 from minillm.ops.padding import length_mask
+from minillm.ops.softmax import softmax_forward
 
 
 def _last_state(hs, lengths):
@@ -196,6 +197,70 @@ def mean_max(hs, lengths):
         return dhs
 
     return y, backward
+
+
+def _loss_per_text(logits, targets, lengths):
+    p, (_, T, V) = softmax_forward(logits), logits.shape
+    one_hot, mask = np.eye(V)[targets], length_mask(lengths, T)
+    weights = mask / np.maximum(lengths, 1)[:, None] / np.count_nonzero(lengths)
+    loss = -(weights * np.log((p * one_hot).sum(axis=-1))).sum()
+    return loss, lambda dloss: dloss * (p - one_hot) * weights[..., None]
+
+
+def _texts(rng):
+    for label, lengths in (
+        ("equal lengths", [3, 3]),
+        ("lengths", [4, 1, 2]),
+        ("an empty text", [3, 0, 1]),
+    ):
+        B, T, V = len(lengths), max(lengths), 4
+        yield label, (*draw(rng, (B, T, V)), rng.integers(V, size=(B, T)), np.array(lengths))
+
+
+@exercise(
+    "a loss in which every text counts the same",
+    level=2,
+    minutes=20,
+    reference=_loss_per_text,
+    solution="minillm/exercises/chapter08.py: _loss_per_text",
+    cases=_texts,
+    outputs=("loss",),
+    gradients=("dlogits",),
+    hints={
+        "equal lengths": (
+            "With equal lengths, this is the mean over all tokens.",
+            "-np.log of the softmax at the targets, and the mean of it.",
+        ),
+        "lengths": (
+            "First the mean over the real tokens of a text, then the mean over the texts.",
+            "The weight of a token is mask / lengths[:, None] / the number of texts.",
+        ),
+        "an empty text": (
+            "A text without tokens has no mean, and is not one of the texts that are averaged.",
+            "Divide by np.maximum(lengths, 1), and by np.count_nonzero(lengths) texts.",
+        ),
+        "dlogits": (
+            "Each real token has p minus one-hot, times its weight in the loss: which number is "
+            "the loss of a token divided by?",
+            "dloss * (p - one_hot) * weights[..., None], where a token of a text of length T_b has "
+            "the weight 1 / T_b / texts, and the padding 0.",
+        ),
+    },
+)
+def loss_per_text(logits, targets, lengths):
+    """Compute the mean over the texts of their mean losses per token.
+
+    logits (B, T, V), targets (B, T), lengths (B,): what is past the length is padding; a text of
+    the length 0 does not count -> loss, an array without axes.  ``backward(dloss)`` -> dlogits.
+    """
+    # as many lines as you need
+    loss = ...
+
+    def backward(dloss):
+        dlogits = ...
+        return dlogits
+
+    return loss, backward
 
 
 # --- find the bug -------------------------------------------------------------------

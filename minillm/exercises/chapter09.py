@@ -507,6 +507,71 @@ def beam_search(step, state, bos, eos, limit, beam):
     return ids, total
 
 
+def _location_attention(c, b, values):
+    distance = np.arange(values.shape[1]) - c[:, None]
+    weights = np.exp(-b[:, None] * distance**2)
+    y = np.einsum("bs,bse->be", weights, values)
+
+    def backward(dy):
+        down = np.einsum("be,bse->bs", dy, values) * weights
+        dc = (down * 2 * b[:, None] * distance).sum(axis=1)
+        db = -(down * distance**2).sum(axis=1)
+        return dc, db, weights[..., None] * dy[:, None]
+
+    return y, backward
+
+
+def _looks(rng):
+    for B, S, E in ((1, 3, 2), (3, 5, 2)):
+        c, b = rng.uniform(0, S - 1, B), rng.uniform(0.2, 1, B)
+        yield "", (c, b, *draw(rng, (B, S, E)))
+
+
+@exercise(
+    "attention by position",
+    level=2,
+    minutes=30,
+    reference=_location_attention,
+    solution="minillm/exercises/chapter09.py: _location_attention",
+    cases=_looks,
+    gradients=("dc", "db", "dvalues"),
+    hints={
+        "y": (
+            "Position s has the weight exp(-b (s - c)^2), the largest at the centre, and the "
+            "weights are not divided by their sum.",
+            'np.einsum("bs,bse->be", weights, values), with the positions np.arange(S).',
+        ),
+        "dc": (
+            "c moves the weights of all positions.  The slope of exp(u) is exp(u), times the slope "
+            "of u = -b (s - c)^2 with respect to c.",
+            "The sum over s of dweights * weights * 2 * b * (s - c), with dweights = dy . values.",
+        ),
+        "db": (
+            "b scales all exponents: the slope of -b (s - c)^2 with respect to b is -(s - c)^2.",
+            "-(dweights * weights * (s - c)**2).sum(axis=1), with dweights = dy . values.",
+        ),
+        "dvalues": (
+            "A value has the slope of its weight.",
+            "weights[..., None] * dy[:, None].",
+        ),
+    },
+)
+def location_attention(c, b, values):
+    """Look at values by their position alone: y = sum over s of exp(-b (s - c)^2) values[s].
+
+    c (B,): the centre of each row, not always a whole number; b (B,): its sharpness; values
+    (B, S, E) at the positions s = 0 to S - 1 -> y (B, E).  ``backward(dy)`` -> dc, db, dvalues.
+    """
+    # as many lines as you need
+    y = ...
+
+    def backward(dy):
+        dc, db, dvalues = ...
+        return dc, db, dvalues
+
+    return y, backward
+
+
 # --- find the bug -------------------------------------------------------------------
 
 

@@ -6,7 +6,6 @@ from minillm import ops
 from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
 from minillm.layers.heads import join_heads, split_heads
 from minillm.layers.positions import sinusoids as reference_sinusoids
-from minillm.ops.softmax import masked_softmax
 
 
 def _causal_mask(scores):
@@ -409,67 +408,6 @@ def self_attention(x, W_qkv, W_o, N):
         return dx, dW_qkv, dW_o
 
     return y, backward
-
-
-def _online_softmax(blocks, T):
-    scores = np.concatenate([scores for scores, _ in blocks], axis=1)
-    values = np.concatenate([values for _, values in blocks])
-    weights, _ = masked_softmax(scores, np.ones(scores.shape, bool))
-    return weights @ values
-
-
-def _blocks(rng):
-    for label, scale, sizes in (
-        ("", 1, (3,)),
-        ("two blocks", 1, (2, 3)),
-        ("large", 900, (2, 1, 4)),
-    ):
-        yield label, ([(scale * rng.standard_normal((3, S)), *draw(rng, (S, 2))) for S in sizes], 3)
-
-
-@exercise(
-    "softmax and its weighted mean in one pass",
-    level=3,
-    minutes=35,
-    reference=_online_softmax,
-    solution="minillm/exercises/chapter10.py: _online_softmax",
-    cases=_blocks,
-    hints={
-        "y": (
-            "With one block this is softmax(scores) v: p holds exp(scores - m), total its sums.",
-            "p = np.exp(scores - m_new[:, None]), total = p.sum(axis=1) plus what the old total is "
-            "worth, y = p @ values plus what the old y is worth.  The first block meets m = -inf, "
-            "and exp(m - m_new) is 0 there.",
-        ),
-        "two blocks": (
-            "The old sums were made with another maximum than those of this block.  By which "
-            "factor is exp(s - m_new) smaller than exp(s - m)?",
-            "p = np.exp(scores - m_new[:, None]), scale = np.exp(m - m_new), and both old sums "
-            "are multiplied by it: total * scale, y * scale[:, None].",
-        ),
-        "large": (
-            "exp of a large score overflows.  m_new must be the largest score so far, of each row.",
-            "m_new = np.maximum(m, scores.max(axis=1)).",
-        ),
-    },
-)
-def online_softmax(blocks, T):
-    """Compute softmax(scores) values, where scores and values come in blocks of keys.
-
-    blocks: pairs of scores (T, S) and values (S, E), S of each block its own.  A block is read once
-    and not kept -> y (T, E).
-    """
-    m = np.full(T, -np.inf)  # the largest score so far
-    total, y = np.zeros(T), 0.0  # the sums so far, of exp(scores - m), and of it times the values
-    for scores, values in blocks:
-        m_new = ...
-        # what brings the old sums to the new maximum
-        scale = ...
-        p = ...
-        total = ...
-        y = ...
-        m = m_new
-    return y / total[:, None]
 
 
 def _post_norm(x, gain, bias, W):

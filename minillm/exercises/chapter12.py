@@ -200,6 +200,50 @@ def top_p(p, limit):
     return filtered
 
 
+def _gpt_size(layers, D, V, C):
+    block = 3 * D * D + 3 * D + D * D + D + 2 * 4 * D * D + 4 * D + D + 4 * D
+    return V * D + C * D + layers * block + 2 * D, 4 * 2 * layers * D * C
+
+
+def _gpts(rng):
+    for sizes in ((12, 768, 50257, 1024), (1, 2, 3, 5), (3, 8, 11, 7)):
+        yield "", sizes
+
+
+@exercise(
+    "the size of a GPT-2 and of its cache",
+    level=1,
+    minutes=20,
+    reference=_gpt_size,
+    solution="minillm/exercises/chapter12.py: _gpt_size",
+    cases=_gpts,
+    outputs=("weights", "cache"),
+    hints={
+        "weights": (
+            "Two tables at the bottom, of tokens and of positions; the output has no weights of "
+            "its own.  A block has four matrices, a bias for each, and two norms; one norm ends it "
+            "all.",
+            "The matrices of a block: D by 3D, D by D, D by 4D and 4D by D; their biases 3D, D, 4D "
+            "and D; each norm has 2 D numbers.",
+        ),
+        "cache": (
+            "Each layer keeps a key and a value of D numbers for each position.",
+            "2 layers D C numbers, of 4 bytes each.",
+        ),
+    },
+)
+def gpt_size(layers, D, V, C):
+    """Count the weights of a GPT-2, and the bytes of the cache of a full context.
+
+    It has a vocabulary of V, a context of C positions with a learned vector each, a feed-forward
+    width of 4 D, biases everywhere, and an output layer tied to the embeddings; the cache has
+    numbers of 4 bytes -> weights, cache.
+    """
+    weights = ...
+    cache = ...
+    return weights, cache
+
+
 # --- transfer: the answer stands nowhere in the text ----------------------------------
 
 
@@ -306,48 +350,65 @@ def tiny_gpt(ids, targets, E, P, W_qkv, W_o, W_1, W_2):
     return loss, backward
 
 
-def _gpt_size(layers, D, V, C):
-    block = 3 * D * D + 3 * D + D * D + D + 2 * 4 * D * D + 4 * D + D + 4 * D
-    return V * D + C * D + layers * block + 2 * D, 4 * 2 * layers * D * C
+def _parallel_block(x, gain, bias, W, U, V):
+    h, norm_backward = ops.layer_norm(x, gain, bias)
+    g, gelu_backward = ops.gelu(h @ U)
+
+    def backward(dy):
+        da = gelu_backward(dy @ V.T)
+        dx, dgain, dbias = norm_backward(dy @ W.T + da @ U.T)
+        return dx + dy, dgain, dbias, h.T @ dy, h.T @ da, g.T @ dy
+
+    return x + h @ W + g @ V, backward
 
 
-def _gpts(rng):
-    for sizes in ((12, 768, 50257, 1024), (1, 2, 3, 5), (3, 8, 11, 7)):
-        yield "", sizes
+def _streams(rng):
+    for n, D, F in ((2, 3, 4), (3, 4, 3)):
+        yield "", draw(rng, (n, D), D, D, (D, D), (D, F), (F, D))
 
 
 @exercise(
-    "the size of a GPT-2 and of its cache",
-    level=1,
-    minutes=20,
-    reference=_gpt_size,
-    solution="minillm/exercises/chapter12.py: _gpt_size",
-    cases=_gpts,
-    outputs=("weights", "cache"),
+    "a block whose two branches run side by side",
+    level=2,
+    minutes=25,
+    reference=_parallel_block,
+    solution="minillm/exercises/chapter12.py: _parallel_block",
+    cases=_streams,
+    imports="\nfrom minillm import ops",
+    gradients=("dx", "dgain", "dbias", "dW", "dU", "dV"),
     hints={
-        "weights": (
-            "Two tables at the bottom, of tokens and of positions; the output has no weights of "
-            "its own.  A block has four matrices, a bias for each, and two norms; one norm ends it "
-            "all.",
-            "The matrices of a block: D by 3D, D by D, D by 4D and 4D by D; their biases 3D, D, 4D "
-            "and D; each norm has 2 D numbers.",
+        "y": (
+            "Both branches read the same norm of x, and both are added to x itself.",
+            "h, norm_backward = ops.layer_norm(x, gain, bias); g, gelu_backward = ops.gelu(h @ U); "
+            "y = x + h @ W + g @ V.",
         ),
-        "cache": (
-            "Each layer keeps a key and a value of D numbers for each position.",
-            "2 layers D C numbers, of 4 bytes each.",
+        "dx": (
+            "x is used in the sum and in the norm, which is used by two branches.  Uses add up, "
+            "at both places.",
+            "dh = dy @ W.T + da @ U.T goes through norm_backward once; dx = dy + what returns.",
         ),
+        "dW": ("W multiplies the norm of x.", "h.T @ dy."),
+        "dU": (
+            "Between U and the output are the activation and V.",
+            "h.T @ da with da = gelu_backward(dy @ V.T).",
+        ),
+        "dV": ("V multiplies what the activation returns.", "g.T @ dy."),
     },
 )
-def gpt_size(layers, D, V, C):
-    """Count the weights of a GPT-2, and the bytes of the cache of a full context.
+def parallel_block(x, gain, bias, W, U, V):
+    """Compute y = x + h W + gelu(h U) V, where both branches read h = layer_norm(x).
 
-    It has a vocabulary of V, a context of C positions with a learned vector each, a feed-forward
-    width of 4 D, biases everywhere, and an output layer tied to the embeddings; the cache has
-    numbers of 4 bytes -> weights, cache.
+    x (n, D), gain, bias (D,), W (D, D), U (D, F), V (F, D) -> y (n, D).  W stands for attention.
+    ``backward(dy)`` -> dx, dgain, dbias, dW, dU, dV.
     """
-    weights = ...
-    cache = ...
-    return weights, cache
+    # as many lines as you need
+    y = ...
+
+    def backward(dy):
+        dx, dgain, dbias, dW, dU, dV = ...
+        return dx, dgain, dbias, dW, dU, dV
+
+    return y, backward
 
 
 # --- find the bug -------------------------------------------------------------------

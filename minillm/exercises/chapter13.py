@@ -5,6 +5,7 @@ import numpy as np
 from minillm import ops
 from minillm.data import masking
 from minillm.exercises.declaration import Bug, draw, exercise, find_the_bug
+from minillm.ops.softmax import log_softmax
 
 
 def _hide(ids, places, dice, drawn, mask):
@@ -170,6 +171,114 @@ def text_vector(x, lengths):
         return dx
 
     return y, backward
+
+
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _layer_mix(layers, s):
+    w, softmax_backward = ops.softmax(s)
+
+    def backward(dy):
+        dw = (layers * dy).sum(axis=(1, 2))
+        return w[:, None, None] * dy, softmax_backward(dw)
+
+    return np.einsum("l,lnd->nd", w, layers), backward
+
+
+def _layers(rng):
+    for L, n, D in ((1, 2, 3), (3, 2, 4), (4, 3, 2)):
+        yield "", draw(rng, (L, n, D), L)
+
+
+@exercise(
+    "a learned mean of the layers",
+    level=2,
+    minutes=20,
+    reference=_layer_mix,
+    solution="minillm/exercises/chapter13.py: _layer_mix",
+    cases=_layers,
+    gradients=("dlayers", "ds"),
+    hints={
+        "y": (
+            "One weight for each layer, and the weights are positive and sum to 1.",
+            'w = np.exp(s) / np.exp(s).sum(); y = np.einsum("l,lnd->nd", w, layers).',
+        ),
+        "dlayers": (
+            "Layer l has the slope w[l] in every entry of y.",
+            "w[:, None, None] * dy.",
+        ),
+        "ds": (
+            "A weight is used in all n tokens and all D features: uses add up to dw[l].  Then "
+            "the softmax, whose weights depend on every score.",
+            "dw = (layers * dy).sum(axis=(1, 2)); ds = w * (dw - (w * dw).sum()).",
+        ),
+    },
+)
+def layer_mix(layers, s):
+    """Compute the mean of the layers of a model, weighted by softmax(s).
+
+    layers (L, n, D): the vectors of n tokens after each layer; s (L,), learned -> y (n, D).
+    ``backward(dy)`` -> dlayers, ds.
+    """
+    # as many lines as you need
+    y = ...
+
+    def backward(dy):
+        dlayers, ds = ...
+        return dlayers, ds
+
+    return y, backward
+
+
+def _pseudo_likelihood(predict, ids, mask):
+    total = 0.0
+    for t in range(len(ids)):
+        hidden = ids.copy()
+        hidden[t] = mask
+        total += predict(hidden)[t, ids[t]]
+    return total
+
+
+def _masked_models(rng):
+    def model(T, V):
+        E, P, W = draw(rng, (V, 3), (T, 3), (3, V))
+
+        def predict(ids):
+            x = E[ids] + P[: len(ids)]
+            return log_softmax((x + x.mean(axis=0)) @ W)
+
+        return predict
+
+    for T, V in ((1, 4), (3, 5), (6, 4)):
+        yield "", (model(T, V), rng.integers(1, V, T), 0)
+
+
+@exercise(
+    "how probable a masked language model finds a text",
+    level=2,
+    minutes=15,
+    reference=_pseudo_likelihood,
+    solution="minillm/exercises/chapter13.py: _pseudo_likelihood",
+    cases=_masked_models,
+    outputs=("total",),
+    hints={
+        "total": (
+            "A model that sees the token at t need not predict it.  Each token needs a reading of "
+            "its own, in which it is hidden and all others are visible.",
+            "hidden = ids.copy(); hidden[t] = mask; add predict(hidden)[t, ids[t]], for each t.",
+        ),
+    },
+)
+def pseudo_likelihood(predict, ids, mask):
+    """Sum the log-probability of each token, given all others.
+
+    ``predict(ids)`` reads a text (T,) and returns the log-probabilities (T, V) of the tokens at
+    each of its positions; ids (T,): a text; mask: the id of [MASK] -> total.
+    """
+    # as many lines as you need
+    total = ...
+    return total
 
 
 # --- find the bug -------------------------------------------------------------------

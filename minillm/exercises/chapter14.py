@@ -148,6 +148,160 @@ def best_span(s, e, longest):
     return max(scores, key=scores.get)
 
 
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _prefix(q, k, v, K, V):
+    B, T, d = q.shape
+    keys, values = (
+        np.concatenate([np.broadcast_to(own, (B, *own.shape)), array], axis=1)
+        for own, array in ((K, k), (V, v))
+    )
+    arrays = [np.ascontiguousarray(array[:, None]) for array in (q, keys, values)]
+    y, op_backward = ops.scaled_dot_product_attention(*arrays, causal=True)
+
+    def backward(dy):
+        dq, dkeys, dvalues = (array[:, 0] for array in op_backward(dy[:, None]))
+        m = len(K)
+        return (
+            dq,
+            dkeys[:, m:],
+            dvalues[:, m:],
+            dkeys[:, :m].sum(axis=0),
+            dvalues[:, :m].sum(axis=0),
+        )
+
+    return y[:, 0], backward
+
+
+def _prefixed(rng):
+    for B, T, m, d in ((1, 1, 1, 2), (1, 3, 2, 2), (3, 2, 2, 3)):
+        label = "one token" if T == 1 else ""
+        yield label, draw(rng, (B, T, d), (B, T, d), (B, T, d), (m, d), (m, d))
+
+
+@exercise(
+    "prefix tuning: keys and values that are learned",
+    level=3,
+    minutes=35,
+    reference=_prefix,
+    solution="minillm/exercises/chapter14.py: _prefix",
+    cases=_prefixed,
+    gradients=("dq", "dk", "dv", "dK", "dV"),
+    hints={
+        "one token": (
+            "A single token attends to the whole prefix and to itself, by one softmax.",
+            "The keys are K and then k of its row: np.concatenate([K, k[b]]), and the scale is "
+            "1 / sqrt(d).",
+        ),
+        "y": (
+            "Each token sees the whole prefix, and of its text the tokens up to itself.",
+            "Position t sees the first m + t + 1 keys: np.tri(T, m + T, m, dtype=bool).",
+        ),
+        "dq": (
+            "The scores of the prefix are scores like all others: one softmax over m + T keys.",
+            "dq = dscores keys / sqrt(d), with dscores = weights (dweights - sum of dweights "
+            "weights).",
+        ),
+        "dk": (
+            "The keys of the text are those from m on.",
+            "dscores^T q / sqrt(d), of the columns from m on.",
+        ),
+        "dv": (
+            "The values of the text are those from m on.",
+            "weights^T dy, of the columns from m on.",
+        ),
+        "dK": (
+            "The prefix is used in all B rows.  Uses add up.",
+            "The first m rows of dscores^T q / sqrt(d), summed over the batch.",
+        ),
+        "dV": (
+            "The prefix is used in all B rows.  Uses add up.",
+            "The first m rows of weights^T dy, summed over the batch.",
+        ),
+    },
+)
+def prefix_attention(q, k, v, K, V):
+    """Compute causal attention with m more keys and values that are learned, before each text.
+
+    q, k, v (B, T, d); K, V (m, d): the same for all rows, and visible to every query; the scale is
+    1 / sqrt(d) -> y (B, T, d).  ``backward(dy)`` -> dq, dk, dv, dK, dV.
+    """
+    # as many lines as you need
+    y = ...
+
+    def backward(dy):
+        dq, dk, dv, dK, dV = ...
+        return dq, dk, dv, dK, dV
+
+    return y, backward
+
+
+def _many_adapters(x, W, A, B, users):
+    u = np.einsum("ni,nir->nr", x, A[users])
+
+    def backward(dy):
+        du = np.einsum("no,nro->nr", dy, B[users])
+        dA, dB = np.zeros_like(A), np.zeros_like(B)
+        np.add.at(dA, users, x[:, :, None] * du[:, None])
+        np.add.at(dB, users, u[:, :, None] * dy[:, None])
+        return dy @ W.T + np.einsum("nr,nir->ni", du, A[users]), dA, dB
+
+    return x @ W + np.einsum("nr,nro->no", u, B[users]), backward
+
+
+def _users(rng):
+    for I, O, r, users in ((3, 2, 1, [1, 0]), (2, 3, 2, [0, 2, 0, 0]), (3, 3, 2, [1, 1, 1])):
+        W = rng.integers(-3, 4, (I, O))
+        x, A, B = draw(rng, (len(users), I), (3, I, r), (3, r, O))
+        yield "", (x, W, A, B, np.array(users))
+
+
+@exercise(
+    "one batch, many adapters",
+    level=2,
+    minutes=25,
+    reference=_many_adapters,
+    solution="minillm/exercises/chapter14.py: _many_adapters",
+    cases=_users,
+    gradients=("dx", "dA", "dB"),
+    hints={
+        "y": (
+            "All rows share W, and each has the two thin matrices of its own user.",
+            'u = np.einsum("ni,nir->nr", x, A[users]); x @ W + np.einsum("nr,nro->no", u, '
+            "B[users]).",
+        ),
+        "dx": (
+            "x is used by W and by A of its user.  Uses add up.",
+            'dy @ W.T + np.einsum("nr,nir->ni", du, A[users]), with du = dy B^T of each row.',
+        ),
+        "dA": (
+            "The rows of one user add up in the adapter of this user; dA[users] += ... adds only "
+            "one of them.  Who has no row has no gradient.",
+            "np.add.at(dA, users, x[:, :, None] * du[:, None]).",
+        ),
+        "dB": (
+            "B multiplies u = x A, and the rows of one user add up.",
+            "np.add.at(dB, users, u[:, :, None] * dy[:, None]).",
+        ),
+    },
+)
+def many_adapters(x, W, A, B, users):
+    """Compute y[n] = x[n] W + x[n] A[c] B[c] with c = users[n]: each row has an adapter of its own.
+
+    x (n, I), W (I, O), frozen, A (C, I, r), B (C, r, O), users (n,), from 0 to C - 1 -> y (n, O).
+    ``backward(dy)`` -> dx, dA, dB.
+    """
+    # as many lines as you need
+    y = ...
+
+    def backward(dy):
+        dx, dA, dB = ...
+        return dx, dA, dB
+
+    return y, backward
+
+
 # --- find the bug -------------------------------------------------------------------
 
 

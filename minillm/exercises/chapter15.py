@@ -1,6 +1,7 @@
 """Exercises of chapter 15: small data."""
 
 import math
+from itertools import product
 
 import numpy as np
 
@@ -113,9 +114,6 @@ def balanced_loss(logits, labels):
     return loss, backward
 
 
-# --- transfer: the answer stands nowhere in the text ----------------------------------
-
-
 def _mcnemar(right_a, right_b):
     only_a, only_b = np.sum(right_a & ~right_b), np.sum(right_b & ~right_a)
     n, few = int(only_a + only_b), int(min(only_a, only_b))
@@ -178,6 +176,115 @@ def mcnemar(right_a, right_b):
     # as many lines as you need
     p = ...
     return only_a, only_b, p
+
+
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _calibration_error(confidence, right, bins):
+    of = np.minimum((confidence * bins).astype(int), bins - 1)
+    error = 0.0
+    for m in range(bins):
+        if np.any(of == m):
+            error += abs(np.sum(confidence[of == m]) - np.sum(right[of == m])) / len(right)
+    return error
+
+
+def _confidences(rng):
+    yield "one bin", (np.array([0.9, 0.7, 0.8]), np.array([True, False, True]), 1)
+    for n, bins in ((40, 5), (30, 10)):
+        confidence = rng.uniform(0.3, 1, n)
+        yield "", (confidence, rng.random(n) < confidence**2, bins)
+    yield "certain", (np.array([1.0, 1.0, 0.55]), np.array([True, False, True]), 4)
+
+
+@exercise(
+    "calibration: is a classifier as often right as it says?",
+    level=2,
+    minutes=20,
+    reference=_calibration_error,
+    solution="minillm/exercises/chapter15.py: _calibration_error",
+    cases=_confidences,
+    outputs=("error",),
+    hints={
+        "one bin": (
+            "With one bin, this is the distance between the mean confidence and the accuracy.",
+            "abs(confidence.mean() - right.mean()) of the bin.",
+        ),
+        "error": (
+            "Each bin has its own mean confidence and accuracy, and counts by its share of the "
+            "texts; a bin without texts does not count.",
+            "The sum over the bins of len(bin) / n * abs(confidence.mean() - right.mean()), not "
+            "the mean over the bins.",
+        ),
+        "certain": (
+            "A confidence of 1 belongs to the last bin.",
+            "np.minimum((confidence * bins).astype(int), bins - 1) is the number of the bin.",
+        ),
+    },
+)
+def calibration_error(confidence, right, bins):
+    """Compute the mean distance between confidence and accuracy.
+
+    confidence (n,): the probability of the predicted class of each text; right (n,), True where it
+    is the label.  Bin m contains the confidences from m / bins to below (m + 1) / bins, and the
+    last one 1, too.  Compare the mean confidence of each bin with its share of right answers
+    -> error, the mean of the absolute differences, in which every text counts the same.
+    """
+    # as many lines as you need
+    error = ...
+    return error
+
+
+def _paired_test(a, b):
+    difference = a - b
+    signs = np.array(list(product((1, -1), repeat=len(a))))
+    return np.mean(np.abs(signs @ difference) >= abs(difference.sum()))
+
+
+def _runs(rng):
+    yield "always better", (np.array([70, 72, 75]), np.array([68, 71, 70]))
+    yield "", (rng.integers(60, 80, 5), rng.integers(55, 75, 5))
+    yield "", (rng.integers(60, 70, 7), rng.integers(60, 70, 7))
+    yield "equal", (np.array([5, 6, 7, 8]), np.array([6, 5, 8, 7]))
+
+
+@exercise(
+    "two methods over several seeds: an exact test",
+    level=2,
+    minutes=25,
+    reference=_paired_test,
+    solution="minillm/exercises/chapter15.py: _paired_test",
+    cases=_runs,
+    imports="from itertools import product",
+    outputs=("p",),
+    hints={
+        "p": (
+            "If the names of the two methods mean nothing, each seed's difference could as well "
+            "have the other sign.  In how many of the 2^n cases is the sum as far from 0?",
+            "The mean over signs in product((1, -1), repeat=n) of "
+            "abs(signs @ (a - b)) >= abs((a - b).sum()).",
+        ),
+        "always better": (
+            "Three differences of one sign: 2 of the 8 cases are as far from 0, all plus and all "
+            "minus.",
+            "Both sides count, and what happened is one of the cases: p is never 0.",
+        ),
+        "equal": (
+            "A sum of 0 is as near to 0 as can be: every case is at least as far.",
+            "Use >=, not >: p is 1 here.",
+        ),
+    },
+)
+def paired_test(a, b):
+    """Test whether two methods differ, by the results of both with the same n seeds.
+
+    a, b (n,) whole numbers: right answers of each run -> p: the probability that the sum of the
+    differences a - b is at least as far from 0, if the sign of each of them is a fair coin.
+    """
+    # as many lines as you need
+    p = ...
+    return p
 
 
 # --- find the bug -------------------------------------------------------------------

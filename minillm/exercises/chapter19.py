@@ -140,9 +140,6 @@ def silu(x):
     return y, backward
 
 
-# --- transfer: the answer stands nowhere in the text ----------------------------------
-
-
 def _grouped(q, k, v):
     N, M = len(q), len(k)
     keys, values = (np.repeat(array, N // M, axis=0) for array in (k, v))
@@ -195,6 +192,145 @@ def grouped_queries(q, k, v):
     def backward(dy):
         dq, dk, dv = ...
         return dq, dk, dv
+
+    return y, backward
+
+
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _normed_queries(q, k, v, gain):
+    normed_q, q_backward = ops.rms_norm(q, gain)
+    normed_k, k_backward = ops.rms_norm(k, gain)
+    d = q.shape[1]
+    weights, softmax_backward = ops.softmax(normed_q @ normed_k.T / np.sqrt(d))
+
+    def backward(dy):
+        ds = softmax_backward(dy @ v.T) / np.sqrt(d)
+        dq, from_q = q_backward(ds @ normed_k)
+        dk, from_k = k_backward(ds.T @ normed_q)
+        return dq, dk, weights.T @ dy, from_q + from_k
+
+    return weights @ v, backward
+
+
+def _queries(rng):
+    for T, S, d, e in ((1, 2, 3, 2), (3, 4, 2, 3)):
+        yield "", draw(rng, (T, d), (S, d), (S, e), d)
+
+
+@exercise(
+    "attention with normalised queries and keys",
+    level=2,
+    minutes=25,
+    reference=_normed_queries,
+    solution="minillm/exercises/chapter19.py: _normed_queries",
+    cases=_queries,
+    imports="\nfrom minillm import ops",
+    gradients=("dq", "dk", "dv", "dgain"),
+    hints={
+        "y": (
+            "Queries and keys are normalised, values are not; the scale is 1 / sqrt(d) as before.",
+            "normed_q, q_backward = ops.rms_norm(q, gain), the same with k; then ops.softmax("
+            "normed_q @ normed_k.T / np.sqrt(d)), times v.",
+        ),
+        "dq": (
+            "The score is a product with the normalised key, and the norm has a backward pass of "
+            "its own.",
+            "q_backward(ds @ normed_k / np.sqrt(d))[0], with ds from the backward of the softmax.",
+        ),
+        "dk": (
+            "The score is a product with the normalised query, and the norm has a backward pass of "
+            "its own.",
+            "k_backward(ds.T @ normed_q / np.sqrt(d))[0].",
+        ),
+        "dv": ("A value has the slopes of its weights.", "weights.T @ dy."),
+        "dgain": (
+            "One gain has two uses, in the queries and in the keys.  Uses add up.",
+            "The sum of what q_backward and k_backward return for it.",
+        ),
+    },
+)
+def normed_queries(q, k, v, gain):
+    """Compute softmax(q' k'^T / sqrt(d)) v, where q' and k' are the rms_norm of q and k.
+
+    q (T, d), k (S, d), v (S, e), gain (d,), the same for both norms -> y (T, e).  Use ops.rms_norm
+    and ops.softmax.  ``backward(dy)`` -> dq, dk, dv, dgain.
+    """
+    # as many lines as you need
+    y = ...
+
+    def backward(dy):
+        dq, dk, dv, dgain = ...
+        return dq, dk, dv, dgain
+
+    return y, backward
+
+
+def _latent_attention(q, c, K, V):
+    keys, values = c @ K, c @ V
+    y, op_backward = ops.scaled_dot_product_attention(q[None], keys[None], values[None])
+
+    def backward(dy):
+        dq, dkeys, dvalues = (array[0] for array in op_backward(dy[None]))
+        dc = (dkeys @ K.transpose(0, 2, 1) + dvalues @ V.transpose(0, 2, 1)).sum(axis=0)
+        return dq, dc, c.T @ dkeys, c.T @ dvalues
+
+    return y[0], backward
+
+
+def _latents(rng):
+    for label, N, T, S, r, d in (("one head", 1, 2, 3, 2, 3), ("", 3, 2, 4, 2, 3)):
+        yield label, draw(rng, (N, T, d), (S, r), (N, r, d), (N, r, d))
+
+
+@exercise(
+    "latent attention: all keys and values from one small vector",
+    level=3,
+    minutes=40,
+    reference=_latent_attention,
+    solution="minillm/exercises/chapter19.py: _latent_attention",
+    cases=_latents,
+    gradients=("dq", "dc", "dK", "dV"),
+    hints={
+        "one head": (
+            "With one head: the keys c K, the values c V, and attention as always.",
+            "softmax(q keys^T / sqrt(d)) values, the softmax over the S positions.",
+        ),
+        "y": (
+            "Each head has its own K and V, and all heads read the same c.",
+            "keys = c @ K and values = c @ V have the shape (N, S, d).",
+        ),
+        "dq": (
+            "The scores are q times the keys, over sqrt(d), and the softmax subtracts a mean.",
+            "dscores @ keys / sqrt(d).",
+        ),
+        "dc": (
+            "c has 2 N uses: in the keys and in the values of every head.  Uses add up.",
+            "(dkeys @ K.transpose(0, 2, 1) + dvalues @ V.transpose(0, 2, 1)).sum(axis=0).",
+        ),
+        "dK": (
+            "The keys of a head are a linear layer with the input c.",
+            "c.T @ dkeys with dkeys = dscores^T q / sqrt(d) of each head.",
+        ),
+        "dV": (
+            "The values of a head are a linear layer with the input c.",
+            "c.T @ dvalues with dvalues = weights^T dy of each head.",
+        ),
+    },
+)
+def latent_attention(q, c, K, V):
+    """Attend in N heads to keys c K[n] and values c V[n]: a cache has to keep c only.
+
+    q (N, T, d), c (S, r), K, V (N, r, d); all positions are visible, and the scale is 1 / sqrt(d)
+    -> y (N, T, d).  ``backward(dy)`` -> dq, dc, dK, dV.
+    """
+    # as many lines as you need
+    y = ...
+
+    def backward(dy):
+        dq, dc, dK, dV = ...
+        return dq, dc, dK, dV
 
     return y, backward
 

@@ -94,9 +94,6 @@ def advantages(rewards):
     return advantage
 
 
-# --- transfer: the answer stands nowhere in the text ----------------------------------
-
-
 def _dpo_by_numbers(reference, reward, beta, chosen, rejected):
     policy = reference * np.exp(reward / beta)
     policy = policy / policy.sum()
@@ -149,6 +146,140 @@ def dpo_by_numbers(reference, reward, beta, chosen, rejected):
     margin = ...
     slope = ...
     return policy, margin, slope
+
+
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _clipped_objective(log_p, old, advantages, e):
+    ratio, A = np.exp(log_p - np.array(old)), np.array(advantages)
+    plain, clipped = ratio * A, np.clip(ratio, 1 - e, 1 + e) * A
+
+    def backward(dloss):
+        return -dloss * np.where(plain <= clipped, plain, 0) / len(A)
+
+    return -np.minimum(plain, clipped).mean(), backward
+
+
+def _drawn_tokens(rng):
+    for label, shifts, advantages in (
+        ("near", [0.05, -0.1], [1.0, -2.0]),
+        ("a good one, far", [0.5, -0.5], [1.0, 1.5]),
+        ("a bad one, far", [-0.6, 0.7], [-1.0, -2.0]),
+        ("", [0.5, -0.7, 0.1, -0.1, 0.6, -0.5], [1.0, -1.0, 2.0, -0.5, -1.5, 0.8]),
+    ):
+        old = -rng.uniform(0.5, 2, len(shifts))
+        yield label, (old + shifts, old.tolist(), advantages, 0.2)
+
+
+@exercise(
+    "PPO: a policy gradient that does not go too far",
+    level=2,
+    minutes=30,
+    reference=_clipped_objective,
+    solution="minillm/exercises/chapter20.py: _clipped_objective",
+    cases=_drawn_tokens,
+    outputs=("loss",),
+    gradients=("dlog_p",),
+    hints={
+        "near": (
+            "Where the ratio is near 1, nothing is clipped: the loss is minus the mean of ratio "
+            "times advantage.",
+            "ratio = np.exp(log_p - old), with the slope ratio with respect to log_p.",
+        ),
+        "a good one, far": (
+            "The smaller of the two products counts.  With an advantage above 0, a ratio above "
+            "1 + e gains no more, and a ratio below 1 - e is still to grow.",
+            "np.minimum(ratio * A, np.clip(ratio, 1 - e, 1 + e) * A).",
+        ),
+        "a bad one, far": (
+            "With an advantage below 0 the clipped product is the smaller one on the other side: "
+            "at ratios below 1 - e.",
+            "Compare the products, not the ratios: np.minimum(ratio * A, clipped * A).",
+        ),
+        "loss": (
+            "The mean over the tokens, with a minus: the objective is to grow.",
+            "-np.minimum(ratio * A, np.clip(ratio, 1 - e, 1 + e) * A).mean().",
+        ),
+        "dlog_p": (
+            "A token whose clipped product is the smaller one has no gradient: a constant counts "
+            "there.  The others have the slope of ratio A, and the loss is minus a mean.",
+            "-dloss * np.where(ratio * A <= clipped * A, ratio * A, 0) / n.",
+        ),
+    },
+)
+def clipped_objective(log_p, old, advantages, e):
+    """Compute minus the mean over n tokens of min(ratio A, clip(ratio, 1 - e, 1 + e) A).
+
+    log_p (n,): the log-probabilities of drawn tokens; old: a list of these at the time when the
+    tokens were drawn, ratio = exp(log_p - old); advantages: a list of the A of the tokens; clip
+    moves a number to the nearest one of the range -> loss, an array without axes.
+    ``backward(dloss)`` -> dlog_p.
+    """
+    # as many lines as you need
+    loss = ...
+
+    def backward(dloss):
+        dlog_p = ...
+        return dlog_p
+
+    return loss, backward
+
+
+def _best_of(p, reward, n):
+    order = np.argsort(reward)
+    below = np.append(0, np.cumsum(p[order])) ** n
+    q = np.empty_like(p)
+    q[order] = np.diff(below)
+    return q, (q * np.log(q / p)).sum()
+
+
+def _few_answers(rng):
+    yield "one draw", (np.array([0.5, 0.3, 0.2]), np.array([0.0, 1.0, 2.0]), 1)
+    yield "in order", (np.array([0.5, 0.3, 0.2]), np.array([0.0, 1.0, 2.0]), 4)
+    for V, n in ((4, 2), (6, 8)):
+        yield "", (rng.dirichlet(np.ones(V)), rng.standard_normal(V), n)
+
+
+@exercise(
+    "the best of n answers",
+    level=2,
+    minutes=25,
+    reference=_best_of,
+    solution="minillm/exercises/chapter20.py: _best_of",
+    cases=_few_answers,
+    outputs=("q", "KL"),
+    hints={
+        "one draw:q": (
+            "The best of one answer is this answer: q = p.",
+            "With the answers in the order of their rewards: the sum of p up to and with y, to the "
+            "power n, minus the sum below y, to the power n.",
+        ),
+        "in order:q": (
+            "The best of n is y if all n are at most as good as y, and not all of them worse.",
+            "np.diff(np.append(0, np.cumsum(p)) ** n), where the rewards rise.",
+        ),
+        "q": (
+            "Not the number of an answer counts but the order of the rewards.",
+            "order = np.argsort(reward); cumulate p[order]; then q[order] = what comes out.",
+        ),
+        "KL": (
+            "The mean of ln(q / p) over the answers of q: how far the best of n is from p.",
+            "(q * np.log(q / p)).sum().",
+        ),
+    },
+)
+def best_of(p, reward, n):
+    """Find the distribution of the best of n answers that are drawn independently.
+
+    p (V,): the probability of each of V answers; reward (V,), all different -> q (V,): the
+    probability that the answer with the largest reward among n drawn ones is this one; KL: the
+    Kullback-Leibler divergence KL(q || p) in nats.
+    """
+    # as many lines as you need
+    q = ...
+    KL = ...
+    return q, KL
 
 
 # --- find the bug -------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Exercises of chapter 21: the mixture of a pointer-generator, coverage, TextRank."""
 
+from collections import Counter
+
 import numpy as np
 
 from minillm import ops
@@ -245,6 +247,160 @@ def textrank(S, d):
     for _ in range(200):
         x = ...
     return x
+
+
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _f1(one, other):
+    common = (Counter(one) & Counter(other)).total()
+    return 2 * common / (len(one) + len(other)) if one else 0.0
+
+
+def _oracle(sentences, summary, limit):
+    chosen, best = [], 0.0
+    while len(chosen) < limit:
+        scores = []
+        for k in range(len(sentences)):
+            words = [word for j in [*chosen, k] for word in sentences[j]]
+            scores.append(-1.0 if k in chosen else _f1(words, summary))
+        if max(scores) <= best:
+            break
+        best = max(scores)
+        chosen.append(scores.index(best))
+    return sorted(chosen), best
+
+
+def _texts_with_summaries(rng):
+    def split(*texts):
+        return [text.split() for text in texts]
+
+    yield (
+        "one sentence",
+        (
+            split("it rains in the town", "the meeting moved to friday", "see you"),
+            ["meeting", "moved", "to", "friday"],
+            1,
+        ),
+    )
+    yield (
+        "no gain",
+        (split("a b c", "a b", "x y z", "d x y z w v"), ["a", "b", "c", "d"], 3),
+    )
+    yield (
+        "together",
+        (split("c d e", "a b f", "a b c", "g h"), ["a", "b", "c", "d", "e"], 3),
+    )
+    vocabulary = list("abcdefgh")
+    for _ in range(3):
+        texts = [rng.choice(vocabulary, rng.integers(2, 6)).tolist() for _ in range(5)]
+        yield "", (texts, rng.choice(vocabulary, 7).tolist(), 3)
+
+
+@exercise(
+    "the best extract, sentence by sentence",
+    level=2,
+    minutes=30,
+    reference=_oracle,
+    solution="minillm/exercises/chapter21.py: _oracle",
+    cases=_texts_with_summaries,
+    imports="from collections import Counter",
+    outputs=("chosen", "score"),
+    hints={
+        "one sentence": (
+            "ROUGE-1 F1 divides twice the common words by the words of both texts.",
+            "2 * (Counter(one) & Counter(other)).total() / (len(one) + len(other)).",
+        ),
+        "no gain": (
+            "A further sentence can lower F1: its other words count too.  Then the extract is "
+            "complete.",
+            "Stop if the best score with one more sentence is not above the score without it.",
+        ),
+        "together": (
+            "A sentence is worth what it adds to those that were chosen before, not what it is "
+            "worth alone.",
+            "Score the words of all chosen sentences and the candidate together.",
+        ),
+        "chosen": (
+            "In each round, every sentence that is not chosen is tried together with the chosen "
+            "ones; of equally good ones, the first is taken.  The result is in the order of the "
+            "text.",
+            "Keep the best of the candidates, append it, and return sorted(chosen).",
+        ),
+        "score": (
+            "The F1 of the whole extract, not of its last sentence.  A word counts twice if it "
+            "occurs twice in both texts.",
+            "The score of the round in which the last sentence was added, with (Counter(one) & "
+            "Counter(other)).total() common words.",
+        ),
+    },
+)
+def oracle_extract(sentences, summary, limit):
+    """Choose sentences of a text whose words have a high ROUGE-1 F1 with a summary.
+
+    sentences: a list of lists of words (str); summary: a list of words.  Start with none, and add
+    in each round the sentence that makes F1 of all chosen words largest, of equal ones the first;
+    stop when no sentence raises F1, or at ``limit`` sentences -> chosen: their numbers, in the
+    order of the text; score: their F1.
+    """
+    # as many lines as you need
+    chosen, score = ...
+    return chosen, score
+
+
+def _sentinels(ids, spans, first):
+    source, target, at = [], [], 0
+    for number, (start, length) in enumerate(spans):
+        source += [*ids[at:start], first - number]
+        target += [first - number, *ids[start : start + length]]
+        at = start + length
+    return source + ids[at:], [*target, first - len(spans)]
+
+
+def _spans(rng):
+    yield "one span", ([11, 12, 13, 14, 15], [(1, 2)], 99)
+    yield "", ([11, 12, 13, 14, 15, 16, 17], [(0, 1), (3, 2)], 99)
+    yield "at the end", ([5, 6, 7, 8], [(1, 1), (3, 1)], 50)
+    yield "", (rng.integers(0, 20, 12).tolist(), [(2, 3), (6, 1), (9, 2)], 40)
+
+
+@exercise(
+    "T5: write the hidden spans only",
+    level=1,
+    minutes=20,
+    reference=_sentinels,
+    solution="minillm/exercises/chapter21.py: _sentinels",
+    cases=_spans,
+    outputs=("source", "target"),
+    hints={
+        "source": (
+            "What is visible, with one sentinel in the place of each span, whatever its length; "
+            "each span has a sentinel of its own.",
+            "Append ids[at:start] and first - number, and go on at start + length.",
+        ),
+        "target": (
+            "Each span follows its sentinel.  How does a reader of the target know where the last "
+            "span ends?",
+            "Append first - number and ids[start : start + length] for each span, and one more "
+            "sentinel, first - len(spans), at the end.",
+        ),
+        "at the end:source": (
+            "Nothing is visible after the last span here, and nothing follows its sentinel.",
+            "After the loop, append ids[at:], which may be empty.",
+        ),
+    },
+)
+def sentinels(ids, spans, first):
+    """Make a pair of T5's pre-training: source and target together contain each token once.
+
+    ids: a list of tokens; spans: pairs (start, length) from left to right, which do not touch;
+    first: the id of the first sentinel, the next ones are first - 1, first - 2, and so on
+    -> source: ids with a sentinel in the place of each span; target: each sentinel followed by its
+    span, then one further sentinel.
+    """
+    # as many lines as you need
+    source, target = ...
+    return source, target
 
 
 # --- find the bug -------------------------------------------------------------------

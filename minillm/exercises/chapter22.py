@@ -187,6 +187,153 @@ def min_gru_cell(v, n, h_prev):
     return h, backward
 
 
+# --- transfer: the answer stands nowhere in the text ----------------------------------
+
+
+def _restarted(a, b, starts):
+    kept = a * ~starts[..., None]
+    hs, op_backward = _linear_recurrence(kept, b, np.zeros_like(b[:, 0]))
+
+    def backward(dhs):
+        da, db, _ = op_backward(dhs)
+        return da * ~starts[..., None], db
+
+    return hs, backward
+
+
+def _packed(rng):
+    for label, B, T, often in (("one text", 2, 3, 0), ("", 2, 6, 0.4), ("", 1, 5, 0.5)):
+        starts = rng.random((B, T)) < often
+        starts[:, 0], starts[0, -1] = True, often > 0
+        yield label, (*draw(rng, (B, T, 2), (B, T, 2)), starts)
+
+
+@exercise(
+    "a linear recurrence over packed texts",
+    level=2,
+    minutes=25,
+    reference=_restarted,
+    solution="minillm/exercises/chapter22.py: _restarted",
+    cases=_packed,
+    outputs=("hs",),
+    gradients=("da", "db"),
+    time={"hs": 1, "da": 1, "db": 1},
+    hints={
+        "one text": (
+            "Before the first step the state is 0, so h_0 = b_0; then it is the recurrence.",
+            "h = a[:, t] * h + b[:, t], from h = 0.",
+        ),
+        "hs": (
+            "Where a text starts, the state of the text before it must not come in.",
+            "kept = np.where(starts[..., None], 0, a), and the recurrence with kept in the place "
+            "of a.",
+        ),
+        "da": (
+            "Where a text starts, a is not used and has no gradient; elsewhere its slope is the "
+            "state before the step.",
+            "da[:, t] = g * h_prev where not starts[:, t], and 0 otherwise.",
+        ),
+        "da:earlier": (
+            "The last step is right, the earlier ones are not: h_t reaches all later states of its "
+            "own text, and none of the next one.",
+            "g = dhs[:, t] + kept[:, t + 1] * g of the step after, where kept is 0 at a start.",
+        ),
+        "db": (
+            "b_t reaches all later states of its own text, and none of the next one.",
+            "g = dhs[:, t] + kept[:, t + 1] * g of the step after; db[:, t] = g.",
+        ),
+    },
+)
+def restarted(a, b, starts):
+    """Compute h_t = a_t h_{t-1} + b_t, where each row holds several texts, one after the other.
+
+    a, b (B, T, D); starts (B, T), True at the first token of a text, also at t = 0: there the state
+    before it is 0 -> hs (B, T, D).  ``backward(dhs)`` -> da, db.
+    """
+    # as many lines as you need
+    hs = ...
+
+    def backward(dhs):
+        da, db = ...
+        return da, db
+
+    return hs, backward
+
+
+def _decayed_memory(q, k, v, decay):
+    T = len(q)
+    age = np.arange(T)[:, None] - np.arange(T)
+    D = np.where(age >= 0, decay ** np.maximum(age, 0), 0)
+    weights = D * (q @ k.T)
+
+    def backward(dy):
+        dscores = D * (dy @ v.T)
+        return dscores @ k, dscores.T @ q, weights.T @ dy
+
+    return weights @ v, backward
+
+
+def _memories(rng):
+    for label, T, d, e, decay in (
+        ("one step", 1, 2, 3, 0.5),
+        ("no decay", 4, 2, 3, 1.0),
+        ("", 5, 3, 2, 0.8),
+    ):
+        yield label, (*draw(rng, (T, d), (T, d), (T, e)), decay)
+
+
+@exercise(
+    "a memory that fades",
+    level=3,
+    minutes=35,
+    reference=_decayed_memory,
+    solution="minillm/exercises/chapter22.py: _decayed_memory",
+    cases=_memories,
+    gradients=("dq", "dk", "dv"),
+    hints={
+        "one step": (
+            "After one step the memory is k v^T, and the answer to q is (q . k) v.",
+            "S = decay * S + np.outer(k[t], v[t]); y[t] = q[t] @ S, after the writing.",
+        ),
+        "no decay": (
+            "Without decay, y_t is the sum of (q_t . k_s) v_s over all s up to t.",
+            "y = (np.tri(T) * (q @ k.T)) @ v.",
+        ),
+        "y": (
+            "What was written at step s has been multiplied by the decay at each step since then.",
+            "y = (D * (q @ k.T)) @ v with D[t, s] = decay ** (t - s) for s <= t, and 0 otherwise.",
+        ),
+        "dq": (
+            "q_t is multiplied by the memory as it was at step t.",
+            "(D * (dy @ v.T)) @ k.",
+        ),
+        "dk": (
+            "k_s is read by every later query, and by the one of its own step, through the decay.",
+            "(D * (dy @ v.T)).T @ q.",
+        ),
+        "dv": (
+            "v_s is read by every later query, and by the one of its own step, through the decay.",
+            "(D * (q @ k.T)).T @ dy.",
+        ),
+    },
+)
+def decayed_memory(q, k, v, decay):
+    """Write k_t v_t^T into a memory that fades, and read it: S_t = decay S_{t-1} + k_t v_t^T.
+
+    The answers are y_t = q_t S_t, and S is zero before the first step.  q, k (T, d), v (T, e),
+    decay, a number from 0 to 1 -> y (T, e).  Step by step, or all steps at once as in attention.
+    ``backward(dy)`` -> dq, dk, dv.
+    """
+    # as many lines as you need
+    y = ...
+
+    def backward(dy):
+        dq, dk, dv = ...
+        return dq, dk, dv
+
+    return y, backward
+
+
 # --- find the bug -------------------------------------------------------------------
 
 

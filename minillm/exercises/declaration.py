@@ -13,21 +13,22 @@ from numpy.typing import NDArray
 Cases = Callable[[np.random.Generator], Iterator[tuple[str, tuple]]]
 
 
-# The kinds of faults in a backward pass.
+# The kinds of faults in a function, such as a backward pass.
 FAULTS = {
     "sign": "a sign is wrong",
     "factor": "a slope, a scale or another factor is wrong, missing, or one too many",
-    "path": "one of several uses is forgotten: its gradient is not added",
+    "path": "one of several uses or terms is forgotten",
     "axis": "a sum runs over the wrong axis",
     "order": "arrays or parts of an array are exchanged, or not transposed",
-    "value": "the formula is right, but it reads another array of the forward pass",
-    "mask": "padding, or what was dropped, receives a gradient",
+    "value": "the formula is right, but it reads another array or number",
+    "mask": "padding, or what does not occur or was dropped, counts",
+    "range": "a range, a border or an index is off by one",
 }
 
 
 @dataclass(frozen=True)
 class Bug:
-    """A change of one line of a right backward: of the text ``right``, which occurs once."""
+    """A change of one line of a right function: of the text ``right``, which occurs once."""
 
     fault: str  # a key of FAULTS
     right: str
@@ -111,7 +112,8 @@ class Exercise:
     def task(self) -> str:
         """The task, as the file states it."""
         if self.bugs:
-            return "One line of the backward pass is wrong.\nMend it, name the fault,"
+            where = " of the backward pass" if self.gradients else ""
+            return f"One line{where} is wrong.\nMend it, name the fault,"
         return "Replace each ..."
 
     @property
@@ -128,12 +130,17 @@ class Exercise:
         """The exercise with another bug, and the hints of this bug."""
         bug = self.bugs[variant]
         was = bug.wrong.strip() or "left out"
-        unchanged = ("The forward pass was right: one line of the backward pass is wrong.",)
-        hints: dict[str, tuple[str, ...]] = dict.fromkeys(self.outputs, unchanged)
+        of_outputs: tuple[str, ...] = (
+            "The forward pass was right: one line of the backward pass is wrong.",
+        )
         shared = (
             "The wrong line is one that every wrong gradient needs, and no right one.  If all are "
             "wrong, begin with the line that all of them need."
         )
+        if not self.gradients:
+            shared = "Compute a tiny case by hand, and print what each line computes for it."
+            of_outputs = (shared, bug.hint)
+        hints: dict[str, tuple[str, ...]] = dict.fromkeys(self.outputs, of_outputs)
         hints |= dict.fromkeys(self.gradients, (shared, bug.hint))
         return replace(
             self,
@@ -151,13 +158,18 @@ def exercise(title: str, **options: Any) -> Callable[[Callable], Callable]:
     """Register the decorated function as the hole of an exercise.
 
     Its source, without the decorator, is the text for the reader.  The name is the function's name
-    with hyphens, unless it is given; the chapter is the number in the module's name.
+    with hyphens, unless it is given; the chapter is the number in the module's name.  With
+    ``blanks``, the function is whole: each of these texts, which occurs once, becomes a hole.  One
+    function can be two exercises, if ``function`` is its name in the reader's file.
     """
 
     def register(hole: Callable) -> Callable:
         source = textwrap.dedent(inspect.getsource(hole))
-        source = source[source.index(f"def {hole.__name__}(") :]
-        name = options.pop("name", hole.__name__.replace("_", "-"))
+        function = options.pop("function", hole.__name__)
+        source = f"def {function}" + source.partition(f"def {hole.__name__}")[2]
+        for blank in options.pop("blanks", ()):
+            source = source.replace(blank, "...")
+        name = options.pop("name", function.replace("_", "-"))
         chapter = int(hole.__module__[-2:])
         if name in EXERCISES:
             raise ValueError(f"exercise {name}: expected one function of this name, found two")
@@ -166,7 +178,7 @@ def exercise(title: str, **options: Any) -> Callable[[Callable], Callable]:
             chapter=chapter,
             title=title,
             source=source,
-            function=hole.__name__,
+            function=function,
             **options,
         )
         return hole

@@ -1,6 +1,6 @@
 // Opens every page of the built book in a headless browser, at two widths and in both themes:
 // no console error, no request beyond files, every inner link live, and nothing serious for axe;
-// and each slider of an interactive picture obeys a key.
+// each slider of an interactive picture obeys a key; the search and the index lead into the chapters.
 //
 //   node browser.mjs FOLDER [PAGE ...]     (make book-check installs what it needs)
 import { readFileSync, readdirSync, existsSync } from "node:fs";
@@ -85,6 +85,8 @@ for (const path of chosen) {
           const bare = await page.$$eval("article h2", (all) => all.filter((h) => !h.querySelector(".section-number")).length);
           if (bare) tell(path, `${bare} sections without a number`);
         }
+        if (path === join(folder, "genindex.html") && links.filter((link) => /chapters\/.*#index-/.test(link)).length < 100)
+          tell(path, "the index does not lead to the chapters");
         if (await page.$(".slide")) {
           await page.keyboard.press("ArrowRight");
           await page.keyboard.press("ArrowRight");

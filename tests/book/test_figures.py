@@ -13,7 +13,7 @@ import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
 NUMBER = re.compile(r"(?<![\w.])-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[+-]?\d+)?")
-MILESTONES = "outputs/milestones-builtin-5.md"
+MILESTONES = next((DOCS / "outputs").glob("milestones-builtin-*.md")).relative_to(DOCS)
 
 
 def difference(number, row, later, earlier):
@@ -33,13 +33,8 @@ QUOTATIONS = [
     ),
     (
         "smoothing",
-        "| counts of single characters | {:.3f} |",
+        "Counts of single characters need {:.3f} bits",
         lambda number: [number("| 1-gram", 1, MILESTONES)],
-    ),
-    (
-        "smoothing",
-        "| Kneser-Ney, order 6 | {:.3f} |",
-        lambda number: [number("held-out bits per token")],
     ),
     (
         "smoothing",
@@ -49,7 +44,17 @@ QUOTATIONS = [
     (
         "smoothing",
         "between {:.1f} bits and about 1 bit",
-        lambda number: [number("| Kneser-Ney, order 10", 1)],
+        lambda number: [number("| 10-gram", 1, MILESTONES)],
+    ),
+    (
+        "predicting",
+        "`chapter 2 <smoothing>`) has {:.3f} bits per character, after a second",
+        lambda number: [number("| 6-gram", 1, MILESTONES)],
+    ),
+    (
+        "descent",
+        "The counted model of the same order has {:.3f}, after a second",
+        lambda number: [number("| 6-gram", 1, MILESTONES)],
     ),
     (
         "descent",

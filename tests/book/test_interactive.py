@@ -65,7 +65,7 @@ def test_a_notebook_has_the_still_picture(name):
     page = shown_in()[name]
     if page.parent.name == "chapters":
         assert json.dumps(notebook(page)).count("data:image/svg+xml") == len(
-            re.findall(r"\{(?:picture|interactive|look)\}", page.read_text())
+            re.findall(r"\{(?:picture|interactive|look|so-far)\}", page.read_text())
         )
 
 

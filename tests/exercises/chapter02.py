@@ -55,6 +55,34 @@ ANSWERS = [
                 "weight * counts / counts.sum(axis=1, keepdims=True) + (1 - weight) / V",
                 "The unigram counts of w",
             ),
+            (
+                0,
+                "weight * counts / counts.sum() + (1 - weight) * ("
+                "(1 - floor) * counts.sum(axis=0) / counts.sum() + floor / V)",
+                "weight * counts / its total",
+            ),
+            (
+                0,
+                "weight * counts / counts.sum(axis=1, keepdims=True) + (1 - weight) * ("
+                "(1 - floor) * counts.sum(axis=1) / counts.sum() + floor / V)",
+                "the pairs that end in w",
+            ),
+        ],
+    ),
+    Answer(
+        "mixture-weights",
+        right=[
+            "(weights[:, None] * p / (weights @ p)).mean(axis=1)",
+            "-np.log2(weights @ p).mean()",
+        ],
+        wrong=[
+            (0, "(p / p.sum(axis=0)).mean(axis=1)", "with the present weights"),
+            (0, "p.mean(axis=1) / p.mean(axis=1).sum()", "Bayes' rule"),
+            (0, "weights * p.sum(axis=1) / (weights @ p).sum()", "for each token"),
+            (0, "(weights[:, None] * p / (weights @ p)).sum(axis=1)", ".mean(axis=1)"),
+            (1, "-(weights @ np.log2(p)).mean()", "logarithm of this mean"),
+            (1, "-np.log2((weights @ p).mean())", "weighted mean of the probabilities"),
+            (1, "-np.log(weights @ p).mean()", "in bits"),
         ],
     ),
 ]

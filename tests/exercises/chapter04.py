@@ -45,6 +45,20 @@ ANSWERS = [
         ],
     ),
     Answer(
+        "schedule",
+        right=[
+            "rate * (k + 1) / warm_up",
+            "(k - warm_up) / (steps - warm_up)",
+            "rate * (1 + np.cos(np.pi * x)) / 2",
+        ],
+        wrong=[
+            (0, "rate * k / warm_up", "The first step has one of them"),
+            (0, "rate", "the last step of the warm-up the whole rate"),
+            (1, "k / steps", "x runs from 0 to 1"),
+            (2, "rate * np.cos(np.pi * x / 2)", "(1 + np.cos(np.pi * x)) / 2"),
+        ],
+    ),
+    Answer(
         "training-loop",
         right=[TRAINING],
         wrong=[
@@ -64,6 +78,23 @@ ANSWERS = [
                 "No row is left out",
             ),
             (0, TRAINING.replace("x[start : start + batch] @ W", "x[:batch] @ W"), "new W"),
+        ],
+    ),
+    Answer(
+        "factored-step",
+        right=[
+            "beta * rows + (1 - beta) * (g**2).mean(axis=1)",
+            "beta * columns + (1 - beta) * (g**2).mean(axis=0)",
+            "W - rate * g / np.sqrt(rows[:, None] * columns / rows.mean())",
+        ],
+        wrong=[
+            (0, "beta * rows + (1 - beta) * (g**2).sum(axis=1)", "the new ones, as Adam's v"),
+            (0, "beta * rows + (1 - beta) * g.mean(axis=1) ** 2", "(g**2).mean(axis=1)"),
+            (1, "beta * columns + (g**2).mean(axis=0)", "the mean over the other axis"),
+            (2, "W - rate * g / np.sqrt(rows[:, None] * columns)", "which number is missing"),
+            (2, "W - rate * g / (rows[:, None] * columns / rows.mean())", "np.sqrt(v)"),
+            (2, "W + rate * g / np.sqrt(rows[:, None] * columns / rows.mean())", "W - rate * g"),
+            (2, "W - rate * g / np.sqrt((rows[:, None] + columns) / 2)", "A table of rank 1"),
         ],
     ),
 ]

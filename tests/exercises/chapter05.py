@@ -2,6 +2,25 @@
 
 from .answers import Answer
 
+GLOVE = """None
+    seen = counts > 0
+    weights = np.minimum(1, (counts / 10) ** 0.75)
+    error = v @ u.T + b[:, None] + c - np.log(np.where(seen, counts, 1))
+    loss = (weights * error**2).sum()"""
+GLOVE_BACK = """None, None, None, None
+        ds = dloss * 2 * weights * error
+        dv, du, db, dc = ds @ u, ds.T @ v, ds.sum(axis=1), ds.sum(axis=0)"""
+PARTS = """None
+    h = E[grams].mean(axis=0)
+    s = U[ids] @ h
+    signs = 2 * np.array(labels) - 1
+    loss = -np.log(sigmoid(signs * s)).sum()"""
+PARTS_BACK = """None, None
+        ds = dloss * (sigmoid(s) - labels)
+        dE, dU = np.zeros_like(E), np.zeros_like(U)
+        np.add.at(dE, grams, ds @ U[ids] / len(grams))
+        np.add.at(dU, ids, ds[:, None] * h)"""
+
 ANSWERS = [
     Answer(
         "negative-sampling",
@@ -77,6 +96,40 @@ ANSWERS = [
                 " * counts.sum(axis=0))))",
                 "0/0 is no number",
             ),
+        ],
+    ),
+    Answer(
+        "glove",
+        right=[GLOVE, GLOVE_BACK],
+        wrong=[
+            (0, GLOVE.replace(" + b[:, None]", ""), "Each pair has the error"),
+            (
+                0,
+                GLOVE.replace("np.minimum(1, (counts / 10) ** 0.75)", "1.0 * seen"),
+                "and 1 at most",
+            ),
+            (0, GLOVE.replace("np.where(seen, counts, 1)", "counts"), "no logarithm"),
+            (0, GLOVE.replace("np.where(seen, counts, 1)", "counts + 1"), "- ln of its count"),
+            (1, GLOVE_BACK.replace("2 * weights * error", "2 * error"), "stays a factor"),
+            (1, GLOVE_BACK.replace("ds = dloss * 2 *", "ds = dloss *"), "A square has the slope 2"),
+            (1, GLOVE_BACK.replace("ds.T @ v", "ds @ v"), "in the errors of its column"),
+            (1, GLOVE_BACK.replace("ds.sum(axis=1)", "ds.sum(axis=0)"), "every error of its row"),
+        ],
+    ),
+    Answer(
+        "subwords",
+        right=[PARTS, PARTS_BACK],
+        wrong=[
+            (0, PARTS.replace("mean", "sum"), "h is the mean"),
+            (0, PARTS.replace("signs * s", "s"), "for the label 1"),
+            (1, PARTS_BACK.replace(" / len(grams)", ""), "the share 1 / G"),
+            (
+                1,
+                PARTS_BACK.replace("np.add.at(dE, grams, ", "dE[grams] += ("),
+                "adds once only",
+            ),
+            (1, PARTS_BACK.replace("np.add.at(dU, ids, ", "dU[ids] += ("), "drawn twice as noise"),
+            (1, PARTS_BACK.replace("ds[:, None] * h", "-ds[:, None] * h"), "with respect to U[id]"),
         ],
     ),
 ]

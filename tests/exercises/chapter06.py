@@ -15,6 +15,27 @@ TRUNCATED = """[h0], np.zeros_like(x), 0
         dW = dW + hs[t].T @ dh
     hs = np.stack(hs[1:], axis=1)"""
 
+FED_BACK = """None
+    y, ys, kept = y0, [], []
+    for t in range(x.shape[1]):
+        y_prev, h = y, np.tanh(x[:, t] + y @ R)
+        y = h @ U
+        ys.append(y)
+        kept.append((y_prev, h))
+    ys = np.stack(ys, axis=1)"""
+FED_BACK_BACK = """None, None, None, None
+        dx, dR, dU = np.zeros_like(x), np.zeros_like(R), np.zeros_like(U)
+        dy = np.zeros_like(y0)
+        for t in reversed(range(x.shape[1])):
+            y_prev, h = kept[t]
+            dy = dy + dys[:, t]
+            dU += h.T @ dy
+            da = dy @ U.T * (1 - h**2)
+            dx[:, t] = da
+            dR += y_prev.T @ da
+            dy = da @ R.T
+        dy0 = dy"""
+
 ANSWERS = [
     Answer(
         "rnn-step",
@@ -100,6 +121,26 @@ ANSWERS = [
                     "    h = np.tanh", "    h = h * (t % k > 0)\n        h = np.tanh"
                 ),
                 "backpropagation through time",
+            ),
+        ],
+    ),
+    Answer(
+        "output-feedback",
+        right=[FED_BACK, FED_BACK_BACK],
+        wrong=[
+            (
+                0,
+                FED_BACK.replace("x[:, t] + y @ R", "x[:, t] + y0 @ R"),
+                "an input of the next one",
+            ),
+            (1, FED_BACK_BACK.replace("dy = dy + dys", "dy = dys"), "y_t is used in the loss and"),
+            (1, FED_BACK_BACK.replace(" * (1 - h**2)", ""), "a part of the pre-activation"),
+            (1, FED_BACK_BACK.replace("dy0 = dy", "dy0 = dy * 2"), "y0 is used in the first step"),
+            (1, FED_BACK_BACK.replace("dR += y_prev", "dR += (h @ U)"), "of the step before"),
+            (
+                1,
+                FED_BACK_BACK.replace("dU += h.T @ dy", "dU += h.T @ dys[:, t]"),
+                "U is used at every step, and",
             ),
         ],
     ),

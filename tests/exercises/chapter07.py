@@ -17,6 +17,15 @@ COUPLED = """None, None, None
         da = np.concatenate([da_f, da_g, da_o], axis=1)
         dc_prev, dp = dc * f, (da_o * c).sum(axis=0)"""
 
+HIGHWAY = """None
+    h, t = np.tanh(x @ W), sigmoid(x @ U + b)
+    y = t * h + (1 - t) * x"""
+HIGHWAY_BACK = """None, None, None, None
+        da = dy * t * (1 - h**2)
+        dg = dy * (h - x) * t * (1 - t)
+        dx = dy * (1 - t) + da @ W.T + dg @ U.T
+        dW, dU, db = x.T @ da, x.T @ dg, dg.sum(axis=0)"""
+
 ANSWERS = [
     Answer(
         "lstm-step",
@@ -140,6 +149,22 @@ ANSWERS = [
             (3, COUPLED.replace("(c_prev - g)", "c_prev"), "f is used twice"),
             (3, COUPLED.replace("dc * (1 - f) *", "dc * f *"), "lets the proposal in"),
             (3, COUPLED.replace("(da_o * c).", "(da_o * c_prev)."), "the new cell"),
+        ],
+    ),
+    Answer(
+        "highway",
+        right=[HIGHWAY, HIGHWAY_BACK],
+        wrong=[
+            (
+                0,
+                HIGHWAY.replace("t * h + (1 - t) * x", "(1 - t) * h + t * x"),
+                "Where the gate is 1",
+            ),
+            (1, HIGHWAY_BACK.replace("dy * (1 - t) + da", "da"), "it is handed on"),
+            (1, HIGHWAY_BACK.replace(" + dg @ U.T", ""), "the gate reads it"),
+            (1, HIGHWAY_BACK.replace("x.T @ da", "h.T @ da"), "tanh has a slope of its own"),
+            (1, HIGHWAY_BACK.replace("x.T @ dg", "h.T @ dg"), "once with a minus"),
+            (1, HIGHWAY_BACK.replace("dg.sum", "dg.mean"), "b is added in every row"),
         ],
     ),
 ]

@@ -12,6 +12,15 @@ POOLED_BACK = """None
         top = real == real.max(axis=1, keepdims=True)
         dhs = mask * (dmean / lengths[:, None])[:, None] + top * dmax[:, None]"""
 
+PER_TEXT = """None
+    (_, T, V) = logits.shape
+    p = np.exp(logits)
+    p = p / p.sum(axis=-1, keepdims=True)
+    one_hot = np.eye(V)[targets]
+    mask = np.arange(T) < lengths[:, None]
+    weights = mask / np.maximum(lengths, 1)[:, None] / np.count_nonzero(lengths)
+    loss = -(weights * np.log((p * one_hot).sum(axis=-1))).sum()"""
+
 ANSWERS = [
     Answer(
         "last-state",
@@ -60,6 +69,27 @@ ANSWERS = [
             (1, POOLED_BACK.replace("mask * (", "("), "gradient is 0 at the padding"),
             (1, POOLED_BACK.replace(" + top * dmax[:, None]", ""), "Each state is used twice"),
             (1, POOLED_BACK.replace("top * ", "mask * "), "where it is the largest"),
+        ],
+    ),
+    Answer(
+        "loss-per-text",
+        right=[PER_TEXT, "dloss * (p - one_hot) * weights[..., None]"],
+        wrong=[
+            (
+                0,
+                PER_TEXT.replace(
+                    "mask / np.maximum(lengths, 1)[:, None] / np.count_nonzero(lengths)",
+                    "mask / mask.sum()",
+                ),
+                "First the mean over the real tokens",
+            ),
+            (0, PER_TEXT.replace("np.count_nonzero(lengths)", "len(lengths)"), "has no mean"),
+            (0, PER_TEXT.replace("np.maximum(lengths, 1)", "lengths"), "np.count_nonzero(lengths)"),
+            (0, PER_TEXT.replace("mask / np", "1 / np"), "mask / lengths[:, None]"),
+            (0, PER_TEXT.replace("loss = -", "loss = "), "this is the mean over all tokens"),
+            (1, "dloss * (p - one_hot) * mask[..., None] / mask.sum()", "which number"),
+            (1, "dloss * (one_hot - p) * weights[..., None]", "p minus one-hot"),
+            (1, "dloss * (p - one_hot) / lengths[:, None, None]", "times its weight"),
         ],
     ),
 ]

@@ -20,6 +20,16 @@ BEAM = """None, None
     total, ids, _ = kept[0]
     ids = ids if ids[-1:] != [eos] else ids[:-1]"""
 
+PLACE = """None
+    s = np.arange(values.shape[1]) - c[:, None]
+    weights = np.exp(-b[:, None] * s**2)
+    y = (weights[..., None] * values).sum(axis=1)"""
+PLACE_BACK = """None, None, None
+        down = (dy[:, None] * values).sum(axis=2) * weights
+        dc = (down * 2 * b[:, None] * s).sum(axis=1)
+        db = -(down * s**2).sum(axis=1)
+        dvalues = weights[..., None] * dy[:, None]"""
+
 ANSWERS = [
     Answer(
         "dot-scores",
@@ -153,6 +163,31 @@ ANSWERS = [
             (0, BEAM.replace("candidates.append(one)", "pass"), "stays in the competition"),
             (0, BEAM.replace(" if ids[-1:] != [eos] else ids[:-1]", ""), "not one of the ids"),
             (0, BEAM.replace("-one[0]", "one[0]"), "this is greedy search"),
+        ],
+    ),
+    Answer(
+        "location-attention",
+        right=[PLACE, PLACE_BACK],
+        wrong=[
+            (
+                0,
+                PLACE + "\n    y = y / weights.sum(axis=1, keepdims=True)",
+                "not divided by their sum",
+            ),
+            (0, PLACE.replace("- c[:, None]", "- c[:, None] + 1"), "the largest at the centre"),
+            (1, PLACE_BACK.replace("2 * b[:, None] * s", "-2 * b[:, None] * s"), "c moves the"),
+            (1, PLACE_BACK.replace("2 * b[:, None] * s", "2 * s"), "The slope of exp(u)"),
+            (1, PLACE_BACK.replace("-(down", "(down"), "b scales all exponents"),
+            (
+                1,
+                PLACE_BACK.replace(".sum(axis=2) * weights", ".sum(axis=2)"),
+                "The slope of exp(u)",
+            ),
+            (
+                1,
+                PLACE_BACK.replace("weights[..., None] * dy", "b[:, None, None] * dy"),
+                "of its weight",
+            ),
         ],
     ),
 ]

@@ -142,25 +142,6 @@ ANSWERS = [
         ],
     ),
     Answer(
-        "online-softmax",
-        right=[
-            "np.maximum(m, scores.max(axis=1))",
-            "np.exp(m - m_new)",
-            "np.exp(scores - m_new[:, None])",
-            "total * scale + p.sum(axis=1)",
-            "y * scale[:, None] + p @ values",
-        ],
-        wrong=[
-            (0, "scores.max(axis=1)", "the largest score so far"),
-            (0, "np.zeros(T)", "exp of a large score"),
-            (1, "np.ones(T)", "By which factor"),
-            (1, "np.exp(m_new - m)", "exp(m - m_new) is 0 there"),
-            (2, "np.exp(scores)", "p = np.exp(scores - m_new[:, None])"),
-            (3, "total + p.sum(axis=1)", "both old sums"),
-            (4, "y + p @ values", "both old sums"),
-        ],
-    ),
-    Answer(
         "post-norm",
         right=[
             "None\n    h, linear_backward = ops.linear(x, W)\n"

@@ -28,6 +28,16 @@ TINY_BACK = """None, None, None, None, None, None
         np.add.at(dE, ids, dx)
         dP = dx"""
 
+SIDE_BY_SIDE = """None
+    h, norm_backward = ops.layer_norm(x, gain, bias)
+    g, gelu_backward = ops.gelu(h @ U)
+    y = x + h @ W + g @ V"""
+SIDE_BACK = """None, None, None, None, None, None
+        da = gelu_backward(dy @ V.T)
+        dh, dgain, dbias = norm_backward(dy @ W.T + da @ U.T)
+        dx = dy + dh
+        dW, dU, dV = h.T @ dy, h.T @ da, g.T @ dy"""
+
 ANSWERS = [
     Answer(
         "gelu",
@@ -99,6 +109,20 @@ ANSWERS = [
             (0, "2 * V * D + C * D + layers * (12 * D**2 + 13 * D) + 2 * D", "no weights of"),
             (0, "V * D + C * D + layers * (12 * D**2 + 13 * D)", "one norm ends it"),
             (1, "4 * layers * D * C", "a key and a value"),
+        ],
+    ),
+    Answer(
+        "parallel-block",
+        right=[SIDE_BY_SIDE, SIDE_BACK],
+        wrong=[
+            (0, SIDE_BY_SIDE.replace("ops.gelu(h @ U)", "ops.gelu(x @ U)"), "read the same norm"),
+            (0, SIDE_BY_SIDE.replace("x + h @ W", "h + h @ W"), "added to x itself"),
+            (1, SIDE_BACK.replace("dx = dy + dh", "dx = dh"), "x is used in the sum"),
+            (1, SIDE_BACK.replace("dy @ W.T + da", "da"), "which is used by two branches"),
+            (1, SIDE_BACK.replace(" + da @ U.T", ""), "goes through norm_backward once"),
+            (1, SIDE_BACK.replace("h.T @ dy, h", "x.T @ dy, h"), "W multiplies the norm"),
+            (1, SIDE_BACK.replace("h.T @ da", "x.T @ da"), "Between U and the output"),
+            (1, SIDE_BACK.replace("g.T @ dy", "(h @ U).T @ dy"), "what the activation returns"),
         ],
     ),
 ]

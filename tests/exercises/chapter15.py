@@ -2,6 +2,17 @@
 
 from .answers import Answer
 
+CALIBRATION = """0.0
+    of = np.minimum((confidence * bins).astype(int), bins - 1)
+    for m in range(bins):
+        own = of == m
+        if own.any():
+            error += own.mean() * abs(confidence[own].mean() - right[own].mean())"""
+PAIRED = """None
+    d = a - b
+    signs = np.array(list(product((1, -1), repeat=len(d))))
+    p = np.mean(abs(signs @ d) >= abs(d.sum()))"""
+
 ANSWERS = [
     Answer(
         "macro-f1",
@@ -48,6 +59,36 @@ ANSWERS = [
                 " / 2 ** (only_a + only_b)",
                 "min(1, ...)",
             ),
+        ],
+    ),
+    Answer(
+        "calibration-error",
+        right=[CALIBRATION],
+        wrong=[
+            (0, "abs(confidence.mean() - right.mean())", "Each bin has its own"),
+            (0, "abs(confidence - right).mean()", "With one bin, this is the distance"),
+            (0, CALIBRATION.replace("own.mean() *", "1 / bins *"), "not the mean over the bins"),
+            (
+                0,
+                CALIBRATION.replace("np.minimum(", "").replace(", bins - 1)", ""),
+                "belongs to the last bin",
+            ),
+            (0, CALIBRATION.replace("abs(", "("), "abs(confidence.mean() - right.mean())"),
+        ],
+    ),
+    Answer(
+        "paired-test",
+        right=[PAIRED],
+        wrong=[
+            (0, PAIRED.replace(">=", ">"), "2 of the 8 cases"),
+            (
+                0,
+                PAIRED.replace("abs(signs @ d) >= abs(d.sum())", "signs @ d >= d.sum()"),
+                "Both sides",
+            ),
+            (0, PAIRED.replace("d = a - b", "d = np.sign(a - b)"), "have the other sign"),
+            (0, PAIRED.replace("np.mean", "np.sum"), "2 of the 8 cases"),
+            (0, PAIRED.replace("abs(d.sum())", "abs(d).sum()"), "In how many of the 2^n cases"),
         ],
     ),
 ]

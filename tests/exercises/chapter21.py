@@ -2,6 +2,28 @@
 
 from .answers import Answer
 
+ORACLE = """[], 0.0
+    while len(chosen) < limit:
+        scores = {}
+        for k in range(len(sentences)):
+            if k not in chosen:
+                words = [word for j in [*chosen, k] for word in sentences[j]]
+                common = (Counter(words) & Counter(summary)).total()
+                scores[k] = 2 * common / (len(words) + len(summary))
+        best = max(scores, key=scores.get)
+        if scores[best] <= score:
+            break
+        score = scores[best]
+        chosen.append(best)
+    chosen = sorted(chosen)"""
+SENTINELS = """[], []
+    at = 0
+    for number, (start, length) in enumerate(spans):
+        source += [*ids[at:start], first - number]
+        target += [first - number, *ids[start : start + length]]
+        at = start + length
+    source, target = source + ids[at:], [*target, first - len(spans)]"""
+
 ANSWERS = [
     Answer(
         "mixture",
@@ -71,6 +93,47 @@ ANSWERS = [
             (1, "d + (1 - d) * (x @ steps)", "plus d times what arrives"),
             (1, "(1 - d) / len(S) + d * (x @ steps)", "The score of j is 1 - d"),
             (1, "x @ steps", "plus d times what arrives"),
+        ],
+    ),
+    Answer(
+        "oracle-extract",
+        right=[ORACLE],
+        wrong=[
+            (
+                0,
+                ORACLE.replace("2 * common / (len(words) + len(summary))", "common / len(summary)"),
+                "by the words of both texts",
+            ),
+            (
+                0,
+                ORACLE.replace("        if scores[best] <= score:\n            break\n", ""),
+                "can lower F1",
+            ),
+            (0, ORACLE.replace("for j in [*chosen, k]", "for j in [k]"), "what it adds"),
+            (0, ORACLE.replace("\n    chosen = sorted(chosen)", ""), "in the order of the text"),
+            (
+                0,
+                ORACLE.replace(
+                    "(Counter(words) & Counter(summary)).total()", "len(set(words) & set(summary))"
+                ),
+                "occurs twice in both",
+            ),
+            (0, ORACLE.replace("score = scores[best]", "score = max(score, 0.1)"), "divides twice"),
+        ],
+    ),
+    Answer(
+        "sentinels",
+        right=[SENTINELS],
+        wrong=[
+            (0, SENTINELS.replace("first - number]", "first]"), "a sentinel of its own"),
+            (0, SENTINELS.replace("start + length\n", "start + 1\n"), "whatever its length"),
+            (0, SENTINELS.replace("[*target, first - len(spans)]", "target"), "where the last"),
+            (0, SENTINELS.replace("source + ids[at:]", "source"), "at start + length"),
+            (
+                0,
+                SENTINELS.replace("first - number, *ids[start", "*ids[start"),
+                "follows its sentinel",
+            ),
         ],
     ),
 ]

@@ -37,7 +37,7 @@ def test_a_bug_is_found_by_its_mend_and_its_kind(tmp_path, exercise, variant):
     assert bug.fault in FAULTS
     right, report = checked(tmp_path, exercise, exercise.source, bug.fault, times=2)
     assert not right
-    assert "the gradient d" in report
+    assert ("the gradient d" in report) is bool(exercise.gradients)
     assert bug.hint in report
     for fault in (bug.fault, next(fault for fault in FAULTS if fault != bug.fault)):
         right, report = checked(tmp_path, exercise, exercise.right, fault)
