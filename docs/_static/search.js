@@ -5,7 +5,7 @@
 const MOST = 40;
 const REPEATING = ["Summary", "Equations", "History", "Further reading", "Exercises", "Sources"];  // others explain
 const query = new URLSearchParams(location.search).get("q") || "";
-const words = (query.toLowerCase().match(/[\p{L}\p{N}]+/gu) || []).map((word) => word.replace(/(?<=...)s$/, ""));
+const words = (query.toLowerCase().match(/[\p{L}\p{N}]+/gu) || []).map((word) => word.replace(/(?<=..[^s])s$/, ""));
 const patterns = words.map((word) => new RegExp(`(?<![\\p{L}\\p{N}])${word}`, "giu"));
 const phrase = words.length > 1 ? new RegExp(patterns.map((p) => p.source).join("s?[^\\p{L}\\p{N}]+"), "iu") : null;
 const hits = (pattern, text) => (text.match(pattern) || []).length;
