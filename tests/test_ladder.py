@@ -70,17 +70,21 @@ def test_a_rung_whose_library_is_missing_gets_a_line(monkeypatch, capsys):
     assert line.startswith("JAX is left out: import of jax")
 
 
-def test_help_and_a_wrong_number_of_threads(monkeypatch, capsys):
+def test_help(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["ladder", "--help"])
     with pytest.raises(SystemExit) as stopped:
         ladder.main()
     assert stopped.value.code == 0
     assert "milliseconds per step" in capsys.readouterr().out
-    monkeypatch.setattr(sys, "argv", ["ladder", "--threads", "0"])
+
+
+def test_a_wrong_number_of_threads_is_refused_and_leaves_no_file(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(ladder, "in_a_fresh_process", ladder.measured)
+    monkeypatch.setattr(ladder, "RUNGS", {})
+    monkeypatch.setattr(sys, "argv", ["ladder", "--threads", "0", "--out", str(tmp_path)])
     assert ladder.main() == 2
-    assert capsys.readouterr().err == (
-        "benchmarks.ladder: threads: expected 1 or more, found 0\n"
-    )
+    assert capsys.readouterr().err == "benchmarks.ladder: threads: expected 1 or more, found 0\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_race_sets_the_threads_of_numba_too(monkeypatch):

@@ -50,7 +50,7 @@ class Size(NamedTuple):
         return f"{self.layers} x {self.width}, {self.batch} x {self.time}"
 
 
-SIZES = [Size(1, 16, 1, 16), Size(2, 64, 4, 32), Size(4, 128, 12, 64)]
+SIZES = [Size(1, 16, 1, 16), Size(2, 32, 4, 32), Size(4, 128, 12, 64)]
 
 # The rungs by name: the file, and the options of its new_step.
 RUNGS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -177,26 +177,31 @@ def main() -> int:
     parser.add_argument("--threads", type=int, nargs="+", default=counts, metavar="N")
     parser.add_argument("--out", type=Path, default=Path("runs/ladder"), metavar="DIR")
     options = parser.parse_args()
-    try:
-        if min(options.threads) < 1:
-            raise InputError(f"--threads: expected 1 or more, found {min(options.threads)}")
-        results = Results(machine())
-        for count in options.threads:
-            # XLA and Numba read the number of their threads when they start.
-            os.environ |= {"NPROC": str(count), "NUMBA_NUM_THREADS": str(count)}
-            with multiprocessing.get_context("spawn").Pool(1) as process:
-                for record in process.apply(measured, (count,)):
-                    results.add(record)
-    except InputError as error:
-        print(f"benchmarks.ladder: {error}", file=sys.stderr)
-        return 2
+    results = Results(machine())
     with new_file(options.out) as file:
+        path = Path(file.name)
         results.write_to(file)
-    made = Path(file.name).with_suffix(".md")
-    made.write_text(tables(results))
+        try:
+            for count in options.threads:
+                for record in in_a_fresh_process(count):
+                    results.add(record)
+        except InputError as error:
+            print(f"benchmarks.ladder: {error}", file=sys.stderr)
+            return 2
+        finally:
+            if not results.cells:
+                path.unlink()
+    path.with_suffix(".md").write_text(tables(results))
     print(tables(results))
-    print(f"The figures and the tables are {made.with_suffix('')}.jsonl and .md.")
+    print(f"The figures and the tables are {path.with_suffix('')}.jsonl and .md.")
     return 0
+
+
+def in_a_fresh_process(count: int) -> list[Limits | Cell]:
+    """Call `measured` where XLA and Numba start with this number of threads."""
+    os.environ |= {"NPROC": str(count), "NUMBA_NUM_THREADS": str(max(count, 1))}
+    with multiprocessing.get_context("spawn").Pool(1) as process:
+        return process.apply(measured, (count,))
 
 
 if __name__ == "__main__":

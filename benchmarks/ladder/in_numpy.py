@@ -1,9 +1,9 @@
 """The same GPT in NumPy: an array for each matrix, and no loop but over the blocks.
 
-It is in_python line by line: a row of code that computes with all numbers of an array takes the
-place of loops over them.
+It is `in_python` with the same functions: one line that computes with whole arrays takes the place
+of the loops.
 
-Legend: B batch, T time, V vocabulary, D width, N heads.
+Legend: B batch, T time, R = B T rows, V vocabulary, D width, N heads.
 """
 
 import math
@@ -38,33 +38,34 @@ def new_step(config, params, inputs, targets, learning_rate):
 
 def loss_and_gradients(config, p, inputs, targets):
     """The mean loss of the next tokens in nats, and the gradient of each parameter by name."""
-    E, P = p["embedding.E"], p["positions.E"]
+    (B, T), E, P = inputs.shape, p["embedding.E"], p["positions.E"]
     # forward
-    x = E[inputs] + P
+    x = (E[inputs] + P).reshape(B * T, -1)  # products of one matrix each, not of one per text
     backwards = []
     for layer in range(config.layers):
-        x, backward = block(p, f"blocks.{layer}", x, config.heads)
+        x, backward = block(p, f"blocks.{layer}", x, config.heads, T)
         backwards.append(backward)
     y, norm_backward = layer_norm(x, p["norm.gain"], p["norm.bias"])
-    loss, dlogits = cross_entropy(y @ E.T, targets)
+    loss, dlogits = cross_entropy(y @ E.T, targets.ravel())
     # backward
     gradients = {}
-    dE = rows(dlogits).T @ rows(y)
+    dE = dlogits.T @ y
     dx, gradients["norm.gain"], gradients["norm.bias"] = norm_backward(dlogits @ E)
     for backward in reversed(backwards):
         dx, of_block = backward(dx)
         gradients |= of_block
-    np.add.at(dE, inputs, dx)
-    return loss, gradients | {"embedding.E": dE, "positions.E": dx.sum(axis=0)}
+    np.add.at(dE, inputs.ravel(), dx)
+    dP = dx.reshape(B, T, -1).sum(axis=0)
+    return loss, gradients | {"embedding.E": dE, "positions.E": dP}
 
 
-def block(p, name, x, heads):
-    """x + attention(norm_1(x)), then x + feed_forward(norm_2(x)): (B, T, D) -> (B, T, D)."""
+def block(p, name, x, heads, T):
+    """x + attention(norm_1(x)), then x + feed_forward(norm_2(x)): (R, D) -> (R, D)."""
     p = {part.removeprefix(f"{name}."): array for part, array in p.items()}
     # x = x + attention(norm_1(x))
     h, norm_1_backward = layer_norm(x, p["norm_1.gain"], p["norm_1.bias"])
     h, qkv_backward = linear(h, p["attention.W_qkv"], p["attention.b_qkv"])
-    h, attention_backward = attention(h, heads)
+    h, attention_backward = attention(h, heads, T)
     h, o_backward = linear(h, p["attention.W_o"], p["attention.b_o"])
     x = x + h
     # x = x + feed_forward(norm_2(x))
@@ -92,16 +93,11 @@ def block(p, name, x, heads):
 # --- operations -----------------------------------------------------------------------------------
 
 
-def rows(x):
-    """(..., D) -> (N, D)."""
-    return x.reshape(-1, x.shape[-1])
-
-
 def linear(x, W, b):
     """y = x W + b.  backward(dy) -> dx, dW, db."""
 
     def backward(dy):
-        return dy @ W.T, rows(x).T @ rows(dy), rows(dy).sum(axis=0)
+        return dy @ W.T, x.T @ dy, dy.sum(axis=0)
 
     return x @ W + b, backward
 
@@ -117,7 +113,7 @@ def layer_norm(x, gain, bias):
         along_ones = dx_hat.mean(axis=-1, keepdims=True)
         along_x_hat = (dx_hat * x_hat).mean(axis=-1, keepdims=True)
         dx = scale * (dx_hat - along_ones - x_hat * along_x_hat)
-        return dx, rows(dy * x_hat).sum(axis=0), rows(dy).sum(axis=0)
+        return dx, (dy * x_hat).sum(axis=0), dy.sum(axis=0)
 
     return gain * x_hat + bias, backward
 
@@ -133,35 +129,36 @@ def gelu(x):
     return x * (1 + tanh) / 2, backward
 
 
-def attention(qkv, heads):
-    """Causal attention in heads: (B, T, 3 D) -> (B, T, D).  backward(dy) -> dqkv."""
-    B, T, D = *qkv.shape[:2], qkv.shape[2] // 3
+def attention(qkv, heads, T):
+    """Causal attention in heads: (R, 3 D) -> (R, D).  backward(dy) -> dqkv."""
+    R, D = len(qkv), qkv.shape[1] // 3
     width = D // heads
-    q, k, v = qkv.reshape(B, T, 3, heads, width).transpose(2, 0, 3, 1, 4)  # (B, N, T, width) each
+    # (B, N, T, width) each
+    q, k, v = qkv.reshape(-1, T, 3, heads, width).transpose(2, 0, 3, 1, 4)
     scores = q @ k.swapaxes(-1, -2) * width**-0.5
     weights = softmax(np.where(np.tri(T, dtype=bool), scores, -np.inf))
     y = weights @ v
 
     def backward(dy):
         # y = weights v
-        dy = dy.reshape(B, T, heads, width).swapaxes(1, 2)
+        dy = dy.reshape(-1, T, heads, width).swapaxes(1, 2)
         dweights, dv = dy @ v.swapaxes(-1, -2), weights.swapaxes(-1, -2) @ dy
         # weights = softmax(q k^T / sqrt(width))
         mean = (weights * dweights).sum(axis=-1, keepdims=True)
         dscores = weights * (dweights - mean) * width**-0.5
         dqkv = np.stack([dscores @ k, dscores.swapaxes(-1, -2) @ q, dv])
-        return dqkv.transpose(1, 3, 0, 2, 4).reshape(B, T, 3 * D)
+        return dqkv.transpose(1, 3, 0, 2, 4).reshape(R, 3 * D)
 
-    return y.swapaxes(1, 2).reshape(B, T, D), backward
+    return y.swapaxes(1, 2).reshape(R, D), backward
 
 
 def cross_entropy(logits, targets):
     """The mean of -log softmax(logits)[target] over the rows, and dlogits."""
     p = softmax(logits)
-    of_target = (*np.indices(targets.shape, sparse=True), targets)
+    of_target = np.arange(len(targets)), targets
     loss = -np.log(p[of_target]).mean()
     p[of_target] -= 1
-    return loss, p / targets.size
+    return loss, p / len(targets)
 
 
 def softmax(scores):

@@ -3,7 +3,7 @@
 A matrix is a list of rows; the rows of the texts of a batch lie one after the other, T of each.
 Numbers are Python's own, in double precision.
 
-Legend: B batch, T time, V vocabulary, D width, N heads.
+Legend: B batch, T time, R = B T rows, V vocabulary, D width, N heads.
 """
 
 import math
@@ -61,7 +61,7 @@ def loss_and_gradients(config, p, inputs, targets):
 
 
 def block(p, name, x, heads, T):
-    """x + attention(norm_1(x)), then x + feed_forward(norm_2(x)): (B T, D) -> (B T, D)."""
+    """x + attention(norm_1(x)), then x + feed_forward(norm_2(x)): (R, D) -> (R, D)."""
     p = {part.removeprefix(f"{name}."): array for part, array in p.items()}
     # x = x + attention(norm_1(x))
     h, norm_1_backward = layer_norm(x, p["norm_1.gain"], p["norm_1.bias"])
@@ -148,7 +148,7 @@ def gelu(x):
 
 
 def attention(qkv, heads, T):
-    """Causal attention in heads: (B T, 3 D) -> (B T, D).  backward(dy) -> dqkv."""
+    """Causal attention in heads: (R, 3 D) -> (R, D).  backward(dy) -> dqkv."""
     rows, D = len(qkv), len(qkv[0]) // 3
     width = D // heads
     y, kept = [[0.0] * D for _ in range(rows)], []
