@@ -33,7 +33,7 @@ from minillm.timing.results import Cell, Limits, Results, described, machine, ne
 from .. import cases
 
 STEPS, LEARNING_RATE, TOLERANCE = 10, 1e-3, 1e-5
-SECONDS, ROUNDS, LONGEST = 3.0, 9, 0.5  # per size; at least; of a step at the next size
+SECONDS, ROUNDS, LONGEST = 2.0, 5, 0.5  # per size; at least; of a step at the next size
 STEP, KERNELS = "training step", ("lstm", "attention, causal")
 
 
@@ -119,7 +119,7 @@ def measured(count: int) -> list[Limits | Cell]:
             for name, step in new_steps(size, rungs):
                 try:
                     losses[name] = first_losses(step)
-                except RuntimeError as error:  # torch.compile finds no compiler
+                except Exception as error:  # torch.compile, say, finds no compiler
                     left_out(name, error)
                     continue
                 running[name] = step
