@@ -12,7 +12,8 @@ def lstm(x, h0, c0, W_x, W_h, b, dhs):
 
     The terms of the input are one product, and a step has one product, followed by one loop.
     """
-    (B, T, I), H = x.shape, h0.shape[1]
+    B, T, I = x.shape
+    H = h0.shape[1]
     x = np.ascontiguousarray(x.transpose(1, 0, 2)).reshape(T * B, I)
     gates = np.dot(x, W_x).reshape(T, B, 4 * H)  # of the input, then the activations
     hs, cs = np.empty((T + 1, B, H), x.dtype), np.empty((T + 1, B, H), x.dtype)

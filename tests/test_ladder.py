@@ -1,5 +1,6 @@
 """The ladder: all rungs train the same model, and the page has the stored figures."""
 
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,8 @@ import pytest
 from benchmarks.ladder import __main__ as ladder
 from minillm.timing import contest, load
 
-RESULTS = Path(ladder.__file__).parents[1] / "results/ladder"
+ROOT = Path(ladder.__file__).parents[2]
+RESULTS = ROOT / "benchmarks/results/ladder"
 SIZE = ladder.Size(layers=2, width=8, batch=2, time=5, heads=2)
 COMPILERS = ("PyTorch, compiled", "JAX", "Numba")  # these take seconds, or a minute
 
@@ -78,12 +80,13 @@ def test_help(monkeypatch, capsys):
     assert "milliseconds per step" in capsys.readouterr().out
 
 
-def test_a_wrong_number_of_threads_is_refused_and_leaves_no_file(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(ladder, "in_a_fresh_process", ladder.measured)
-    monkeypatch.setattr(ladder, "RUNGS", {})
-    monkeypatch.setattr(sys, "argv", ["ladder", "--threads", "0", "--out", str(tmp_path)])
-    assert ladder.main() == 2
-    assert capsys.readouterr().err == "benchmarks.ladder: threads: expected 1 or more, found 0\n"
+def test_the_command_refuses_a_number_of_threads_and_leaves_no_file(tmp_path):
+    """The refusal comes from the process that would time, so this also tests how it is started."""
+    command = [sys.executable, "-m", "benchmarks.ladder", "--threads", "0", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2
+    *_, line = done.stderr.splitlines()
+    assert line == "benchmarks.ladder: threads: expected 1 or more, found 0"
     assert not list(tmp_path.iterdir())
 
 

@@ -200,8 +200,11 @@ def main() -> int:
 def in_a_fresh_process(count: int) -> list[Limits | Cell]:
     """Call `measured` where XLA and Numba start with this number of threads."""
     os.environ |= {"NPROC": str(count), "NUMBA_NUM_THREADS": str(max(count, 1))}
+    own = importlib.import_module(
+        "benchmarks.ladder.__main__"
+    )  # a name that the process can import
     with multiprocessing.get_context("spawn").Pool(1) as process:
-        return process.apply(measured, (count,))
+        return process.apply(own.measured, (count,))
 
 
 if __name__ == "__main__":

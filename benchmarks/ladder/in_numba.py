@@ -56,14 +56,15 @@ def views(flat, like):
     )
 
 
-@jit
+@serial
 def whole_step(params, gradients, inputs, targets, N, p, g, m, v, size, correction):
     """inputs and targets (R,) -> the loss.  p and its moments, m and v, change in place."""
     E, P, gain_1, bias_1, W_qkv, b_qkv, W_o, b_o = params[:8]
     gain_2, bias_2, W_1, b_1, W_2, b_2, gain, bias = params[8:]
     dE, dP, dgain_1, dbias_1, dW_qkv, db_qkv, dW_o, db_o = gradients[:8]
     dgain_2, dbias_2, dW_1, db_1, dW_2, db_2, dgain, dbias = gradients[8:]
-    (L, D), (T, _), R, F = gain_1.shape, P.shape, len(inputs), b_1.shape[1]
+    L, D = gain_1.shape
+    T, R, F = len(P), len(inputs), b_1.shape[1]
     ones = np.ones(R, E.dtype)
 
     def kept(rows, columns):
