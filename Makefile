@@ -37,6 +37,7 @@ lint: .venv/lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/zizmor --quiet --offline .github
 
 # The book as static pages: build/book/html/index.html.  The outputs of its cells are in the repository,
 # so that readers need neither a compiler nor minutes.
