@@ -1,4 +1,4 @@
-"""What is uploaded: one version, pinned tools, no pickles, nothing for the building machine alone."""
+"""What is uploaded: one version, pinned tools, no pickles, and kernels for all CPUs."""
 
 import ast
 import re
