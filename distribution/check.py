@@ -6,7 +6,7 @@
 command that runs a Python on Linux, such as python3.13, or "qemu-aarch64 -L ROOT
 ROOT/usr/bin/python3.13".  The wheel of its platform is installed in an empty folder, without an
 index.  A free-threaded Python compiles the source distribution instead; so does the first Python of
-all with each of COMPILERS that is found, and with none.
+this machine with each of COMPILERS that is found, and with none.
 """
 
 import json
@@ -19,6 +19,7 @@ import sys
 import tempfile
 import tomllib
 import zipfile
+from itertools import product
 from pathlib import Path
 
 DIST, BUILD = Path("dist").absolute(), Path("build/dist-check").absolute()
@@ -60,9 +61,10 @@ def main() -> None:
         else:
             (wheel,) = (w for p in platforms for w in DIST.glob(f"*-abi3-{p}.whl"))
         run(interpreter, wheel, abi, platforms)
-    interpreter, (abi, platforms) = interpreters[0], platform_of(interpreters[0])
-    download(abi, platforms, *PROJECT["build-system"]["requires"])
-    for compiler in (*filter(shutil.which, COMPILERS), NO_COMPILER):
+    here = [interpreter for interpreter in interpreters if len(interpreter) == 1]
+    for interpreter, compiler in product(here[:1], (*filter(shutil.which, COMPILERS), NO_COMPILER)):
+        abi, platforms = platform_of(interpreter)
+        download(abi, platforms, *PROJECT["build-system"]["requires"])
         print(f"{source.name}, compiled with {compiler}:", flush=True)
         wheel = compiled(source, interpreter, {"CC": compiler, "MINILLM_SETS": "best"})
         run(interpreter, wheel, abi, platforms, built=compiler != NO_COMPILER)
