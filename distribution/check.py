@@ -97,7 +97,9 @@ def download(abi: str, platforms: list[str], *packages: str) -> None:
 def compiled(source: Path, interpreter: list[str], variables: dict[str, str]) -> Path:
     """The wheel that an interpreter of this machine makes of the source distribution."""
     folder = tempfile.mkdtemp(dir=BUILD)
-    command = [*PIP, "--python", *interpreter, "wheel", *FROM_FILES, "--no-deps", "--no-cache-dir"]
+    ask = [*interpreter, "-c", "import sys; print(sys.executable)"]
+    path = subprocess.check_output(ask, text=True).strip()
+    command = [*PIP, "--python", path, "wheel", *FROM_FILES, "--no-deps", "--no-cache-dir"]
     command += ["--wheel-dir", folder, str(source)]
     subprocess.run(command, env=os.environ | variables, check=True)
     (wheel,) = Path(folder).iterdir()
