@@ -35,11 +35,13 @@ ACCEPTED = {
     "musl": ("linux", "musllinux_1_1", "musllinux_1_2"),
 }
 
+SMALL = "--layers 1 --heads 2 --width 32 --context 32 --batch 4".split()
+
 # What runs in each environment: `minillm` and two programs that need nothing else.
 CHECKS = [
     ["{bin}/minillm", "--help"],
     ["{bin}/minillm", "gradcheck", "linear", "lstm", "additive_attention", "--seeds", "1"],
-    ["{bin}/minillm", "train", "gpt", "--steps", "10", "--out", "run"],
+    ["{bin}/minillm", "train", "gpt", "--steps", "10", *SMALL, "--out", "run"],
     ["{bin}/minillm", "generate", "run", "--length", "20", "--seed", "1"],
     ["{tests}/ten_steps.py"],
     ["{tests}/eight_threads.py"],
