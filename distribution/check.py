@@ -35,7 +35,7 @@ ACCEPTED = {
     "musl": ("linux", "musllinux_1_1", "musllinux_1_2"),
 }
 
-SMALL = "--layers 1 --heads 2 --width 32 --context 32 --batch 4".split()
+SMALL = ["--layers", "1", "--heads", "2", "--width", "32", "--context", "32", "--batch", "4"]
 
 # What runs in each environment: `minillm` and two programs that need nothing else.
 CHECKS = [
