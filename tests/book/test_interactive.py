@@ -3,14 +3,13 @@
 import json
 import re
 import runpy
-import shutil
-import subprocess
 import sys
 from math import exp
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import document, needs_chromium
 
 from minillm import ops
 from minillm.decoding.sampling import next_probabilities
@@ -233,19 +232,15 @@ addEventListener("load", () => {
 
 
 @pytest.mark.deep
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium")
+@needs_chromium
 def test_a_browser_moves_the_sliders_and_reads_the_sentences(tmp_path):
     figures = "".join(with_numbers(PICTURES / f"{name}.svg", name) for name in NAMES)
     cases = json.dumps([(name, values) for name, _, values in CASES])
     scripts = f"<script>{SCRIPT}</script><script>const cases = {cases};{MOVE}</script>"
     page = tmp_path / "page.html"
     page.write_text(f"<!DOCTYPE html><meta charset=utf-8><title>t</title>{figures}{scripts}")
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr"]
-    command += ["--virtual-time-budget=3000", "--dump-dom", f"file://{page}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert "CONSOLE" not in done.stderr
-    found = json.loads(done.stdout.partition("<pre>")[2].partition("</pre>")[0])
+    shown = document(page, tmp_path / "profile")
+    found = json.loads(shown.partition("<pre>")[2].partition("</pre>")[0])
     for (name, says, values), (sentence, drawn) in zip(CASES, found, strict=True):
         assert drawn, name
         says(sentence, **values)
