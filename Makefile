@@ -8,7 +8,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist 
 # Python compiles what it imports once, and not in each of the many processes of the tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-deep mutants lint book book-full book-check slides pdf solutions bench kernels wheels bounds sanitize address undefined thread clean
+.PHONY: demo test test-deep mutants lint book book-full book-check slides pdf solutions bench kernels dist dist-check bounds sanitize address undefined thread clean
 
 # The kernels for the best instruction set of this CPU are enough for the demo, and for a first look at the
 # tests; `make kernels` adds those for its other sets, and .ci/run builds all of them: setup.py.
@@ -37,6 +37,7 @@ lint: .venv/lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/zizmor --quiet --offline .github
 
 # The book as static pages: build/book/html/index.html.  The outputs of its cells are in the repository,
 # so that readers need neither a compiler nor minutes.
@@ -77,21 +78,34 @@ kernels: .venv/test
 	$(BIN)/pip install --quiet 'setuptools>=77' 'cython>=3.3'
 	$(BIN)/python setup.py build_ext --inplace
 
-# The wheels of all platforms, in dist/.  Each Python that is named, or found on the PATH, trains ten
-# steps with the wheel of its platform: docs/appendices/platforms.md lists Pythons of other platforms.
-PYTHONS ?= $(shell for minor in 11 12 13 14 15; do command -v python3.$$minor; done)
+# What is uploaded, in dist/: the source distribution and the wheels of all platforms, or of those that
+# are named: make dist PLATFORMS=win_amd64.  Its tools are pinned, in an environment of their own.
+DIST = build/dist-tools/bin/python
 
-wheels: .venv/wheels
-	$(BIN)/python wheels.py $(PYTHONS)
+dist: build/dist-tools/installed
+	$(DIST) distribution/build.py $(PLATFORMS)
+
+# Each Python that is named, or found on the PATH, runs the wheel of its platform in a bare environment;
+# docs/appendices/platforms.md lists Pythons of other platforms.
+PYTHONS ?= $(shell for version in 11 12 13 13t 14 14t 15 15t; do \
+  python3.$$version -c '' 2>/dev/null && command -v python3.$$version; done)
+
+dist-check: build/dist-tools/installed
+	$(DIST) distribution/check.py $(PYTHONS)
+
+build/dist-tools/installed: distribution/requirements.txt
+	$(PYTHON) -m venv build/dist-tools
+	build/dist-tools/bin/pip install --quiet --require-hashes --requirement $<
+	touch $@
 
 .venv/%: pyproject.toml setup.py $(wildcard $(addprefix minillm/_kernels/*.,pyx pxd pxi h))
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-compile --editable '.[$*]'
 	touch $@
 
-# Linters, wheels and the book need no compiled kernels.
-.venv/lint .venv/wheels: .venv/test
-.venv/book .venv/lint .venv/wheels: .venv/%: pyproject.toml
+# Linters and the book need no compiled kernels.
+.venv/lint: .venv/test
+.venv/book .venv/lint: .venv/%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing what \`make $*\` needs, once"
 	@$(BIN)/python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \

@@ -34,7 +34,7 @@ from setuptools.command.build_ext import build_ext
 PACKAGE = Path("minillm/_kernels")
 TOPICS = sorted(path.stem for path in PACKAGE.glob("[a-z]*.pyx"))
 
-# wheels.py compiles for other platforms with zig, and gives zig's name of one.
+# distribution/build.py compiles for other platforms with zig, and gives zig's name of one.
 TARGET = os.environ.get("MINILLM_TARGET", "")
 X86 = (TARGET or platform.machine().lower()).startswith(("x86_64", "amd64"))
 WINDOWS = "-windows-" in TARGET if TARGET else os.name == "nt"
@@ -245,7 +245,7 @@ def translate(translated: str) -> None:
     """Write the C.  Cython stays loaded: a process for each topic would take twice the time."""
     Path("build/kernels").mkdir(parents=True, exist_ok=True)
     if TARGET and Path(f"build/kernels/{translated}.c").exists():
-        return  # wheels.py has deleted what was older: this is of another platform's build
+        return  # of another platform's build, as distribution/build.py starts in an empty folder
     from Cython.Compiler.Main import setuptools_main  # here, where its lack is noted as a failure
 
     ours, sys.argv = sys.argv, cython(translated)[2:]

@@ -4,6 +4,7 @@
     python -m benchmarks --full           more sizes, and the training steps of all models
     python -m benchmarks compare A B      two files of results: better, worse, no difference
     python -m benchmarks.distances        an own kernel: the figures of the book's page
+    python -m benchmarks.ladder           one GPT in Python, NumPy, Cython, PyTorch, JAX, Numba
     python -m benchmarks.steps            why the fast kernels are fast: the tables of chapter 17
     python -m benchmarks.parts            where the time of a training step of a GPT goes
     python -m benchmarks.gpt              writing beside PyTorch, 124 million weights, memory
@@ -27,6 +28,8 @@
     python -m benchmarks.bfloat16         training steps and losses in bfloat16, beside autocast
     python -m benchmarks.compatibility    files of other programs: differences from their results
     python -m benchmarks.checkers         gradient checkers: bugs found, false alarms
+    python -m benchmarks.bugs             the same for a checker of yours
+    python -m benchmarks.thinc            the layers of thinc under the gradient checker
     python -m benchmarks.startup          the time before anything happens
 
 Machinery: `minillm.timing` times, keeps, compares and shows; `report` has the project's own table;

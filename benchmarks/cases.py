@@ -1,8 +1,8 @@
 """The cases of the benchmark: the same work for every contestant, and results to compare.
 
 PyTorch runs eagerly, at its best settings: float32, batch first as our arrays
-are, gradients set to None rather than zero, its fused AdamW.  Where it is not
-installed, the cases have two contestants.
+are, gradients set to None rather than zero, its fused AdamW.  Numba has an LSTM and causal
+attention.  What is not installed is no contestant.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,6 +20,11 @@ from minillm.timing.contest import Case
 
 from .pytorch import torch
 from .training import training_steps
+
+try:
+    from . import numba_kernels
+except ImportError:
+    numba_kernels = None  # type: ignore[assignment]
 
 # batch, time, input, hidden
 FEW = [(1, 100, 64, 128), (32, 64, 128, 256)]
@@ -116,6 +121,9 @@ def recurrence(cell: str, B: int, T: int, I: int, H: int) -> Case:
             return [hs.detach().numpy(), tx.grad.numpy(), *(W.grad.numpy().T for W in weights)]
 
         contestants["PyTorch"] = theirs
+    if numba_kernels and cell == "lstm":
+        numbas = x, *states, W_x, W_h, *biases, dhs
+        contestants["Numba"] = lambda: list(numba_kernels.lstm(*numbas))
     flops = 6.0 * B * T * (I + H) * G * H
     # x is read twice, its gradient written; hs and dhs; matrices as x.
     moved = 4.0 * (B * T * (3 * I + 2 * H) + 3 * (I + H) * G * H)
@@ -141,9 +149,13 @@ def operations(full: bool) -> Iterator[Case]:
         arguments: list[np.ndarray],
         peer: Callable[..., Any],
         moved: float | None = None,
+        numbas: Callable[..., Any] | None = None,
         **agreement: Any,
     ) -> Case:
-        """Compare op and peer: functions of the arguments; of several outputs, the first counts."""
+        """Compare op and peer: functions of the arguments; of several outputs, the first counts.
+
+        numbas, a function of arguments and upstream gradient, returns the output and all gradients.
+        """
 
         def ours(name: str) -> Callable[[], list[np.ndarray]]:
             def run() -> list[np.ndarray]:
@@ -174,6 +186,8 @@ def operations(full: bool) -> Iterator[Case]:
                 return [output.detach().numpy(), *(twin.grad.numpy() for twin in twins)]
 
             contestants["PyTorch"] = theirs
+        if numbas:
+            contestants["Numba"] = lambda: list(numbas(*arguments, upstream))
         if moved is None:  # arguments and their gradients, y and dy
             moved = 2.0 * sum(array.nbytes for array in arguments) + 2.0 * y.nbytes
         return Case(kind, sizes, flops, contestants, moved, **agreement)
@@ -238,6 +252,7 @@ def operations(full: bool) -> Iterator[Case]:
         lambda q, k, v: ops.scaled_dot_product_attention(q, k, v, causal=True),
         heads,
         lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
+        numbas=numba_kernels and numba_kernels.causal_attention,
     )
     yield case(
         "layer_norm",

@@ -15,11 +15,7 @@ import importlib.metadata
 import json
 import logging
 import sys
-import time
-import warnings
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -27,21 +23,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.testing import check_gradients, check_projections
+from minillm.testing import check_gradients, check_projections, check_symmetry
 
-from .bugs import Bug, Op, arguments, as_tuple, bugs, by_hand, right_op, shows
+from .bugs import Op, arguments, as_tuple, bugs, right_op
 from .bugs.cases import CASES
-from .bugs.right import RIGHT
+from .bugs.score import (
+    BUG_SEEDS,
+    RIGHT_SEEDS,
+    Args,
+    Checker,
+    accuse_right_ops,
+    by_kind,
+    by_right_op,
+    escaped,
+    find_bugs,
+    share,
+    table,
+    verdict,
+)
 from .studies.milestones import machine
-
-BUG_SEEDS, RIGHT_SEEDS = 3, 1000
-KINDS = [
-    *("mutant", by_hand.FACTOR, by_hand.SUM, by_hand.ORDER, by_hand.TERM, by_hand.TIME),
-    *(by_hand.MASK, by_hand.KEPT, by_hand.BRANCH, by_hand.PLACE, by_hand.SMALL),
-    *(by_hand.UPSTREAM, by_hand.CONVENTION, by_hand.NONE),
-]
-Args = tuple[Any, ...]
-
 
 # --- an op as a function of its float arrays --------------------------------------------------
 
@@ -111,6 +111,11 @@ def projections(op: Op, args: Args, seed: int) -> None:
         return value, lambda: dict(zip(params, as_tuple(backward(*upstream)), strict=True))
 
     check_projections(loss, params, rng=rng)
+
+
+def symmetry(op: Op, args: Args, seed: int) -> None:
+    """The second derivatives alone: no column of the table, because it cannot see every error."""
+    check_symmetry(op, *args, rng=generator(seed))
 
 
 def torch_slow(op: Op, args: Args, seed: int, fast: bool = False) -> None:
@@ -228,14 +233,6 @@ def with_mygrad(op: Op, args: Args, seed: int) -> None:
         np.testing.assert_allclose(gradient, numeric, rtol=1e-8, atol=1e-8)
 
 
-@dataclass(frozen=True)
-class Checker:
-    name: str
-    check: Callable[[Op, Args, int], None]
-    library: str = ""
-    takes_none: bool = False  # whether its functions see None as the gradient of an output
-
-
 CHECKERS = [
     Checker("minillm", ours, takes_none=True),
     Checker("minillm, projections", projections),
@@ -260,37 +257,6 @@ def available() -> list[Checker]:
     return found
 
 
-# --- the run ----------------------------------------------------------------------------------
-
-QUIET, ALARM, REFUSED = "quiet", "alarm", "refused"
-
-
-def verdict(checker: Checker, op: Op, args: Args, seed: int) -> tuple[str, float]:
-    """The verdict of a checker on an op, and the seconds that it took.
-
-    Any error is an alarm, whatever its kind.  Only where an op is right does it matter that a
-    checker refuses arguments of a type, by a TypeError.
-    """
-    copies = tuple(a.copy() if isinstance(a, np.ndarray) else a for a in args)
-    start = time.perf_counter()
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            checker.check(op, copies, seed)
-        said = QUIET
-    except TypeError:
-        said = REFUSED
-    except Exception:
-        said = ALARM
-    return said, time.perf_counter() - start
-
-
-def clear() -> None:
-    """Let JAX forget the functions that it has compiled."""
-    if "jax" in sys.modules:
-        sys.modules["jax"].clear_caches()
-
-
 def seconds_of(checkers: list[Checker], seeds: int = 3) -> dict[str, float]:
     """The mean seconds that each checker takes for a right op of the set."""
     seconds = {}
@@ -306,74 +272,7 @@ def seconds_of(checkers: list[Checker], seeds: int = 3) -> dict[str, float]:
     return seconds
 
 
-def find_bugs(checkers: list[Checker], chosen: list[Bug], seeds: int) -> dict[str, Any]:
-    """Give each bug to each checker, at the seeds at which it shows.
-
-    A bug counts by the share of these seeds at which it is found.  Returns, for each kind and
-    checker, the sum of the shares and the number of bugs, and for each checker the bugs that it
-    missed at some seed, with their shares.
-    """
-    trusted = {
-        (checker.name, op, seed)
-        for checker in checkers
-        for op in CASES
-        for seed in range(seeds)
-        if verdict(checker, right_op(op), arguments(op, seed), seed)[0] == QUIET
-    }
-    found = {kind: {checker.name: [0.0, 0] for checker in checkers} for kind in KINDS}
-    missed: dict[str, dict[str, float]] = {checker.name: {} for checker in checkers}
-    for number, bug in enumerate(chosen):
-        wrong = bug.wrong_op()
-        shown = [seed for seed in range(seeds) if shows(bug, seed)]
-        for checker in checkers:
-            if bug.kind == by_hand.NONE and not checker.takes_none:
-                continue
-            hits = fmean(
-                (checker.name, bug.op, seed) in trusted
-                and verdict(checker, wrong, arguments(bug.op, seed), seed)[0] != QUIET
-                for seed in shown
-            )
-            count = found[bug.kind][checker.name]
-            count[0], count[1] = count[0] + hits, count[1] + 1
-            if hits < 1:
-                missed[checker.name][str(bug)] = hits
-        if number % 50 == 0:
-            clear()
-            print(f"bug {number} of {len(chosen)}: {bug}", file=sys.stderr, flush=True)
-    return {"found": found, "missed": missed}
-
-
-def accuse_right_ops(checkers: list[Checker], seeds: int) -> dict[str, dict[str, Any]]:
-    """How often each checker accuses a right op; None where it refuses its arguments."""
-    results: dict[str, dict[str, Any]] = defaultdict(dict)
-    for what, draw in RIGHT.items():
-        for checker in checkers:
-            said = []
-            for seed in range(seeds):
-                op, args = draw(np.random.default_rng(seed))
-                said.append(verdict(checker, op, args, seed)[0])
-                if seed % 200 == 0:
-                    clear()
-            refused = said.count(REFUSED) == seeds
-            results[what][checker.name] = None if refused else said.count(ALARM)
-        print(f"{what}: {results[what]}", file=sys.stderr, flush=True)
-    return results
-
-
 # --- the page ---------------------------------------------------------------------------------
-
-
-def table(header: list[str], *rows: list[str]) -> str:
-    lines = [header, ["---", *["--:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def share(part: float, whole: float) -> str:
-    """Format a share; 100 % is all of them, and no rounding."""
-    if not whole:
-        return "-"
-    percent = 100 * part / whole
-    return f"{percent:.0f} %" if percent in (0, 100) else f"{min(percent, 99.9):.1f} %"
 
 
 def page(results: dict[str, Any]) -> str:
@@ -403,37 +302,6 @@ def summary(results: dict[str, Any]) -> str:
         checks = len(in_float64) * results["right_seeds"]
         rows.append([name, share(found, asked), share(alarms, checks), f"{1e3 * seconds:.1f}"])
     return table(["checker", "bugs found", "false alarms in float64", "ms a check"], *rows)
-
-
-def by_kind(found: dict[str, dict[str, Any]]) -> str:
-    names = list(found["mutant"])
-    return table(
-        ["kind", "bugs", *names],
-        *(
-            [kind, str(counts[names[0]][1]), *(share(*counts[name]) for name in names)]
-            for kind, counts in found.items()
-        ),
-    )
-
-
-def by_right_op(right: dict[str, dict[str, int | None]]) -> str:
-    names = list(next(iter(right.values())))
-    rows = [
-        [what, *("-" if counts[name] is None else str(counts[name]) for name in names)]
-        for what, counts in right.items()
-    ]
-    return table(["right op", *names], *rows)
-
-
-def escaped(name: str, missed: dict[str, float]) -> str:
-    """A list of the bugs that a checker missed, by name."""
-    if not missed:
-        return f"**{name}**: no bug escapes."
-    lines = [
-        "- " + bug.replace("*", r"\*") + (f" (found at {part:.0%} of its inputs)" if part else "")
-        for bug, part in missed.items()
-    ]
-    return "\n".join([f":::{{dropdown}} {name}: what escapes ({len(missed)})", *lines, ":::"])
 
 
 def save(folder: Path, results: dict[str, Any]) -> None:

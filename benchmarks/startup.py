@@ -1,7 +1,8 @@
 """The time before anything happens: `python -m benchmarks.startup`.
 
 Targets: `import minillm` in less than 0.05 s, `minillm --help` in less than 0.15 s, each beyond
-the interpreter itself.  Medians of several processes, one after the other.
+the interpreter itself, and `import minillm.testing` in less than 0.15 s beyond `import numpy`.
+Medians of several processes, one after the other.
 """
 
 import subprocess
@@ -12,7 +13,9 @@ from statistics import median
 ROUNDS = 15
 COMMANDS = {
     "python": "pass",
+    "import numpy": "import numpy",
     "import minillm": "import minillm",
+    "import minillm.testing": "import minillm.testing",
     "minillm --help": "import minillm.cli; minillm.cli.main(['--help'])",
     "minillm train lm --help": "import minillm.cli; minillm.cli.main(['train', 'lm', '--help'])",
 }

@@ -6,7 +6,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parent / "build" / "book"
 sys.path.insert(0, str(HERE / "machinery"))
-import notebooks  # noqa: E402  (the line above says where it is)
+import looks  # noqa: E402  (the line above says where they are)
+import notebooks  # noqa: E402
 
 project = "minillm"
 author = "the authors of minillm"
@@ -18,11 +19,13 @@ extensions = [
     "cells",
     "exercise_boxes",
     "formulas",
+    "numbering",
     "pictures",
-    "section_search",
+    "searching",
     "terms",
 ]
-exclude_patterns = ["_build", "machinery", "outputs", "pictures"]
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "_templates", "machinery", "outputs", "pictures"]
 nitpicky = True
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
@@ -42,3 +45,4 @@ html_show_copyright = html_show_sphinx = False
 html_copy_source = False
 
 notebooks.write_all(HERE / "chapters", BUILD / "extra" / "notebooks")
+looks.write_all(BUILD / "extra" / "look")

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from minillm.runs.load import load
     from minillm.runs.train import train
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 __all__ = ["kernels_info", "load", "save", "train", "use_kernels", "use_precision", "use_threads"]
 
 _MODULES = {

@@ -19,8 +19,8 @@ def gradcheck() -> Callable[..., float]:
     gradcheck(op, "B T I, I O, O")     with random ones of these shapes, from 5 seeds
 
     ``seeds`` is another number of seeds, and ``tolerance`` another tolerance than 1e-6.  Further
-    arguments go to ``minillm.testing.arrays``, such as ``T=3`` or ``kinks=0``.  Returns the
-    worst relative error.
+    arguments go to ``minillm.testing.arrays``, such as ``T=3`` or ``kinks=0``; only
+    ``kinks="between"`` goes to ``check_gradients``.  Returns the worst relative error.
     """
     import numpy as np  # with the checker: 100 ms of each start of pytest
 
@@ -30,7 +30,9 @@ def gradcheck() -> Callable[..., float]:
         op: Any, *args: Any, seeds: int = 5, tolerance: float | None = None, **drawn: Any
     ) -> float:
         __tracebackhide__ = True
-        options = {} if tolerance is None else {"tolerance": tolerance}
+        options: dict[str, Any] = {} if tolerance is None else {"tolerance": tolerance}
+        if isinstance(drawn.get("kinks"), str):
+            options["kinks"] = drawn.pop("kinks")
         if args and isinstance(args[0], str):
             cases: list[Any] = [arrays(*args, seed=seed, **drawn) for seed in range(seeds)]
         elif drawn:

@@ -1,7 +1,7 @@
 """Train ten steps with each of the kernels that run here: their losses must agree with NumPy's.
 
-It needs nothing but minillm and what that depends on, because `make wheels` runs it where only the
-wheel is installed.
+It needs nothing but minillm and what that depends on, because `make dist-check` runs it where only
+the wheel is installed.
 """
 
 import math

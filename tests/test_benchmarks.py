@@ -251,6 +251,7 @@ def test_speeds_are_compared_with_ours():
 def test_all_programs_are_listed():
     folder = Path(benchmarks.__file__).parent
     scripts = [p.stem for p in folder.glob("*.py") if '__name__ == "__main__"' in p.read_text()]
+    scripts += [p.parent.name for p in folder.glob("*/__main__.py")]
     listed = re.findall(r"python -m benchmarks\.(\w+)", benchmarks.__doc__)
     assert sorted(listed) == sorted(set(scripts) - {"__main__"})
 

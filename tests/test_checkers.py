@@ -1,11 +1,16 @@
 """The frozen set of bugs by which gradient checkers are compared (benchmarks/bugs)."""
 
 import json
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import benchmarks.bugs
 from benchmarks.bugs import arguments, bugs, digest, right_op, shows
 from benchmarks.bugs.cases import CASES
 from benchmarks.bugs.right import RIGHT
@@ -56,9 +61,92 @@ def test_the_difficult_right_ops_draw_what_they_say():
             op(*args)
 
 
+def alarms(what, seeds):
+    """The seeds at which the checker accuses a right op."""
+    accused = []
+    for seed in seeds:
+        op, args = RIGHT[what](np.random.default_rng(seed))
+        try:
+            check_gradients(op, *args, rng=np.random.default_rng((seed, 1)))
+        except GradientError:
+            accused.append(seed)
+    return accused
+
+
+SATURATED = ["softmax of scores up to 100", "a sigmoid at 10 to 30"]  # 14 alarms in the first run
+
+
+@pytest.mark.parametrize("what", SATURATED)
+def test_saturated_ops_draw_no_false_alarm(what):
+    assert alarms(what, range(5000, 5100)) == []
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("what", SATURATED)
+def test_saturated_ops_draw_no_false_alarm_at_many_seeds(what):
+    assert alarms(what, range(6000, 7500)) == []
+
+
 def test_the_page_is_that_of_the_kept_run():
     outputs = Path(__file__).parents[1] / "docs/outputs"
     results = json.loads((outputs / "checkers.json").read_text())
     assert page(results) + "\n" == (outputs / "checkers.md").read_text()
     assert results["bugs"] == len(BUGS)
     assert list(results["right"]) == list(RIGHT)
+
+
+CHECK = """
+import numpy as np
+
+
+def check(op, args, seed):
+    outputs, backward = op(*args)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    gradients = backward(*(np.ones(np.shape(y)) for y in outputs))
+    gradients = gradients if isinstance(gradients, tuple) else (gradients,)
+    assert any(np.any(gradient) for gradient in gradients)
+"""
+
+
+def test_the_set_stands_alone(tmp_path):
+    """A copy of the folder scores a checker without the package and without the repository."""
+    shutil.copytree(Path(benchmarks.bugs.__file__).parent, tmp_path / "bugs")
+    (tmp_path / "mine.py").write_text(CHECK)
+    program = [sys.executable, "-P", "-c", ALONE, "mine.py:check", "--quick"]
+    result = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    first, *lines = result.stdout.splitlines()
+    assert first.startswith("check: ")
+    assert "1.4 % of 70 bugs found" in first  # a gradient of zeros
+    assert re.search(r"\| mutant \| \d\d \| ", result.stdout)
+    assert any(line.startswith("| linear in float32 | ") for line in lines)
+
+
+ALONE = """
+import runpy, sys
+sys.path.insert(0, ".")
+sys.modules["minillm"] = None
+runpy.run_module("bugs", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_what_is_no_checker_gets_a_line(tmp_path):
+    program = [sys.executable, "-m", "benchmarks.bugs"]
+    for target, message in (
+        ("nothing.py:check", "No such file"),
+        ("math:check", "expected a function check, found none"),
+        ("no_module:check", "No module named 'no_module'"),
+    ):
+        root = Path(__file__).parents[1]
+        result = subprocess.run([*program, target], cwd=root, capture_output=True, text=True)
+        assert result.returncode == 2
+        assert message in result.stderr.splitlines()[-1]
+
+
+def test_a_bug_has_its_source_and_its_inputs():
+    bug = next(bug for bug in BUGS if bug.what == "dW by 0.05 %")
+    assert bug.op == "linear"
+    assert "* 1.0005" in bug.text()
+    assert bug.shows(seed=0)
+    x, W, b = bug.arguments(seed=0)
+    np.testing.assert_array_equal(bug.right_op()(x, W, b)[0], bug.wrong_op()(x, W, b)[0])

@@ -1,18 +1,24 @@
-"""The Python examples of the README are executed as they are written."""
+"""The README: its Python runs, its commands are parsed, its figures are those of the pages."""
 
+import json
 import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from book.commands import arguments_of
 from other_programs import export_gpt2, import_gpt2
 
+from minillm.cli.arguments import command_line
+from minillm.exercises import exercises
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.text import BytePairs
 
 README = Path(__file__).resolve().parent.parent / "README.md"
-EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+TEXT = README.read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+COMMANDS = re.findall(r"`(minillm [^`]+)`", TEXT)  # within a line; tests/book has the blocks
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
@@ -36,3 +42,54 @@ def test_the_files_that_are_downloaded_are_enough_to_import(tmp_path):
 
 def test_there_are_examples():
     assert EXAMPLES
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_within_a_line_is_parsed(command, capsys):
+    """A word in capitals, as in `minillm VERB --help`, stands for others."""
+    (arguments,) = arguments_of(command)
+    verb = arguments[0]
+    if verb == "VERB" or len(arguments) == 1:  # the name of a verb alone
+        assert verb == "VERB" or f"\n  {verb} " in command_line().format_help()
+    elif command == "minillm eval --adapt --mix":
+        command_line().parse_args([verb, "runs/mine", *arguments[1:]])
+    elif command == "minillm train variant":
+        command_line().parse_args([*arguments, "--out", "runs/variant"])
+    else:
+        command_line().parse_args(arguments)
+
+
+def row(page, begin):
+    """The cells after the first one of the only row of a table that begins so."""
+    lines = (README.parent / "docs" / page).read_text(encoding="utf-8").splitlines()
+    (found,) = (line for line in lines if line.startswith(f"| {begin}"))
+    return [cell.strip(" *") for cell in found.split("|")[2:-1]]
+
+
+def test_the_figures_are_those_of_the_pages():
+    text = " ".join(TEXT.split())
+    checkers = "outputs/checkers.md"
+    assert row(checkers, "minillm |")[0] == "100 %"
+    pytorch, jax = (row(checkers, name)[0].replace(" ", "") for name in ("PyTorch, slow", "JAX |"))
+    assert f"PyTorch's gradcheck finds {pytorch} and JAX's {jax}." in text
+    bugs = json.loads((README.parent / "docs/outputs/checkers.json").read_text())
+    assert f"all of {bugs['bugs']} backward passes" in text
+    trained, mixed = (
+        row("appendices/today.md", f"`minillm train variant FILE`{rest}")[1]
+        for rest in (" |", ", then")
+    )
+    assert f"the same model has {trained}, and {mixed} if it may learn" in text
+    today = " ".join((README.parent / "docs/appendices/today.md").read_text("utf-8").split())
+    (theirs, ours) = re.search(
+        r"nanoGPT's README reports ([\d.]+) after three minutes on an A100, measured on random "
+        r"windows of 256 .* in windows of 128, the variant above has ([\d.]+\d)",
+        today,
+    ).groups()
+    assert f"| A100 | 3 | 256 | {theirs} |" in text
+    assert f"| 5 | 128 | {ours} |" in text
+    assert f"with {len(exercises())} exercises" in text
+    lines = (README.parent / "docs/appendices/today.md").read_text("utf-8").splitlines()
+    begin = next(n for n, line in enumerate(lines) if line.startswith("| Q4_1 | minillm"))
+    ours, theirs = (line.split("|")[2:] for line in lines[begin : begin + 2])
+    assert theirs[0].strip() == "llama.cpp"
+    assert all(float(ours[k]) > float(theirs[k]) for k in (3, 4))  # writing, on one thread and two

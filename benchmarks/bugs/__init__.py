@@ -3,6 +3,8 @@
 ``ops.py`` has right ops, ``cases.py`` their inputs.  A bug is one change of the text of
 ``ops.py``: those in ``mutants.jsonl`` were made by the machinery of ``tests/mutation`` (see
 ``freeze.py``), those in ``by_hand.py`` by hand.  ``right.py`` has right ops at difficult places.
+``python -m benchmarks.bugs mine.py:check`` scores a checker.  README.md is for its makers: the
+folder needs nothing else of the repository.
 
 The set was committed before any checker had seen it.  A test holds its digest.
 """
@@ -55,8 +57,8 @@ class Bug:
         """The function whose text changes: the op, or one that it calls."""
         return next(name for name, (a, b) in SPANS.items() if a <= self.line <= b)
 
-    def wrong_op(self) -> Op:
-        """The op with its wrong backward."""
+    def text(self) -> str:
+        """The source of the function with its wrong line."""
         first, last = SPANS[self.function]
         before, after = (
             "".join(LINES[first - 1 : self.line - 1]),
@@ -64,13 +66,29 @@ class Bug:
         )
         if self.old not in after:
             raise ValueError(f"{self}: expected {self.old!r}, found another text")
+        return before + after.replace(self.old, self.new, 1)
+
+    def right_op(self) -> Op:
+        """The op as it should be."""
+        return right_op(self.op)
+
+    def arguments(self, seed: int) -> tuple[Any, ...]:
+        """The inputs of the op: the same for its right and its wrong backwards."""
+        return arguments(self.op, seed)
+
+    def shows(self, seed: int) -> bool:
+        """Whether a caller sees other numbers at these inputs."""
+        return shows(self, seed)
+
+    def wrong_op(self) -> Op:
+        """The op with its wrong backward."""
         # All functions of the page, with globals of their own: the change reaches none of the
         # right ones.
         names: dict[str, Any] = dict(vars(ops))
         for name in SPANS:
             code, defaults = getattr(ops, name).__code__, getattr(ops, name).__defaults__
             names[name] = FunctionType(code, names, name, defaults)
-        exec(compile(before + after.replace(self.old, self.new, 1), str(self), "exec"), names)
+        exec(compile(self.text(), str(self), "exec"), names)
         return names[self.op]
 
 

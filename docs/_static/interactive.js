@@ -1,7 +1,8 @@
 // Pictures of the book that answer to sliders: the directive {interactive} of docs/machinery/pictures.py.
 // Without JavaScript a page shows the still picture.  A picture is an entry of PICTURES: its height, what a
-// screen reader calls it, its sliders (words, least, greatest, step, start), and a function from their values
-// and the numbers of docs/pictures/NAME.json to shapes and a sentence that says the same.
+// screen reader calls it, its sliders (words, least, greatest, step, start), perhaps a hint, and a function from their values
+// and the numbers of docs/pictures/NAME.json to shapes and a sentence that says the same.  A pointer over a shape
+// with data-SLIDER moves that slider.
 "use strict";
 (() => {
 const WIDTH = 440;
@@ -175,12 +176,43 @@ const PICTURES = {
         `wherever the query is.`];
     },
   },
+
+  "gpt-head": {
+    height: 344,
+    label: "Above, a sentence with the weight of each character in percent. Below, a row of weights for each character read.",
+    sliders: { at: ["Character just read", 0, 24, 1, 18], layer: ["Layer", 0, 1, 1, 0], head: ["Head", 0, 3, 1, 3] },
+    hint: "Point at a character or a row, or use the sliders.",
+    draw({ at, layer, head }, { text: sentence, weights }) {
+      const rows = weights[layer][head], x = (s) => 8 + 17 * s, y = (t) => 62 + 11 * t, shapes = [];
+      const shade = (s, top, height, weight) => rectangle(
+        x(s), top, 17, height, { style: `fill:${FIRST}`, "fill-opacity": weight, stroke: INK, "stroke-opacity": 0.12 });
+      const frame = (s, top, count, height) => rectangle(
+        x(s), top, 17 * count, height, { fill: "none", stroke: SECOND, "stroke-width": 2 });
+      const answers = (s, top, count, height, t) => rectangle(
+        x(s), top, 17 * count, height, { fill: "transparent", "data-at": t });
+      [...sentence].forEach((character, s) => {
+        const weight = rows[at][s];  // undefined: masked
+        if (weight !== undefined) shapes.push(shade(s, 24, 28, weight));
+        if (weight >= 0.01) shapes.push(text(x(s) + 8.5, 18, Math.round(100 * weight)));
+        const letter = text(x(s) + 8.5, 43, character.replace(" ", "·"));
+        if (weight === undefined) letter.setAttribute("fill-opacity", 0.5);
+        shapes.push(letter);
+      });
+      rows.forEach((row, t) => shapes.push(...row.map((weight, s) => shade(s, y(t), 11, weight))));
+      shapes.push(frame(at, 24, 1, 28), frame(0, y(at), at + 1, 11));
+      rows.forEach((_, t) => shapes.push(answers(t, 0, 1, 52, t), answers(0, y(t), rows.length, 11, t)));
+      const named = (s) => s === at ? "itself" : `${sentence[s].replace(" ", "a space")} (${at - s} back)`;
+      const best = rows[at].map((weight, s) => [weight, s]).sort(([a, s], [b, t]) => b - a || t - s).slice(0, 3);
+      return [shapes, `Layer ${layer}, head ${head}, after reading “${sentence.slice(0, at + 1)}”. Most weight is on ` +
+        `${best.map(([weight, s]) => `${named(s)}: ${percent(weight)}`).join(", ")}.`];
+    },
+  },
 };
 
 // --- in the page ---------------------------------------------------------------------------------
 
 function show(place) {
-  const { height, label, sliders, draw } = PICTURES[place.dataset.picture];
+  const { height, label, sliders, hint, draw } = PICTURES[place.dataset.picture];
   const numbers = JSON.parse(place.querySelector("script").textContent);
   const drawing = make("svg:svg", { viewBox: `0 0 ${WIDTH} ${height}`, width: WIDTH, role: "img", "aria-label": label });
   const sentence = make("p", { role: "status" }), controls = make("div", { class: "controls" });
@@ -192,6 +224,7 @@ function show(place) {
     inputs[name].addEventListener("input", redraw);
     controls.append(make("label", {}, make("span", {}, words), inputs[name], shown));
   }
+  if (hint) controls.append(make("p", {}, hint));
   function redraw() {
     const entries = Object.entries(inputs);
     const [shapes, words] = draw(Object.fromEntries(entries.map(([name, input]) => [name, input.valueAsNumber])), numbers);
@@ -199,6 +232,11 @@ function show(place) {
     drawing.replaceChildren(...shapes);
     sentence.textContent = words;
   }
+  drawing.addEventListener("pointerover", ({ target }) => {
+    for (const [name, value] of Object.entries(target.dataset)) {
+      if (inputs[name].value !== value) { inputs[name].value = value; redraw(); }
+    }
+  });
   redraw();
   place.querySelector(".still").hidden = true;
   place.append(controls, drawing, sentence);

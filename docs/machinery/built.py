@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
+LIVE = re.compile(r'<div class="live">.*?</div>', re.DOTALL)  # on paper, a picture stands for it
+SECTION_NUMBER = re.compile(r'<span class="section-number">.*?</span>')
 VOID = {"br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
 ANCHOR = re.compile(
     r'\s*<a class="(?:footnote-reference|headerlink)\b.*?</a>|</?a\b[^>]*>', re.DOTALL
@@ -81,7 +83,7 @@ def article(page: Path) -> tuple[str, Element]:
     """Return the article of a page as text, and as a tree whose places are in this text."""
     text = page.read_text(encoding="utf-8")
     start = text.index(">", text.index("<article")) + 1
-    text = text[start : text.index("</article>", start)]
+    text = LIVE.sub("", text[start : text.index("</article>", start)])
     try:
         return text, tree(text)
     except ValueError as error:  # raw HTML in a page's source, such as a <name> outside of code

@@ -110,7 +110,7 @@ def _directive(match: re.Match, folder: Path, cited: list[str]) -> str:
     name, argument = match["name"], match["argument"].strip()
     if name == "literalinclude":
         return _included(folder / argument, options)
-    if name in ("picture", "interactive"):
+    if name in ("picture", "interactive", "look"):
         svg = (DOCS / "pictures" / f"{argument}.svg").read_text()
         return _image(svg, options["alt"], content)
     if name == "so-far":

@@ -1,4 +1,4 @@
-"""The directives ``picture`` and ``interactive`` (see svgs.py), and ``so-far`` (see so_far.py)."""
+"""The directives ``picture``, ``interactive``, ``look`` (see svgs.py), ``so-far`` (so_far.py)."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import so_far
 from docutils import nodes
 from docutils.parsers.rst import Directive, directives
 from docutils.statemachine import StringList
-from svgs import inline, inline_svg, with_numbers
+from svgs import beside_page, inline, inline_svg, with_numbers
 
 PICTURES = Path(__file__).resolve().parents[1] / "pictures"
 
@@ -16,6 +16,7 @@ class Picture(Directive):
 
     required_arguments = 1
     has_content = True
+    classes = ("picture",)
     markup = staticmethod(inline_svg)
     option_spec = {"alt": directives.unchanged_required}  # noqa: RUF012  (docutils reads it from the class)
 
@@ -28,7 +29,7 @@ class Picture(Directive):
         for read in (path, path.with_suffix(".json")):
             self.state.document.settings.record_dependencies.add(str(read))
         picture = nodes.raw("", self.markup(path, self.options["alt"]), format="html")
-        figure = nodes.figure("", picture, classes=["picture"])
+        figure = nodes.figure("", picture, classes=[*self.classes])
         caption = nodes.Element()
         self.state.nested_parse(self.content, self.content_offset, caption)
         for paragraph in caption.children:
@@ -40,6 +41,13 @@ class Interactive(Picture):
     """``{interactive} NAME``: the same, with sliders where there is JavaScript."""
 
     markup = staticmethod(with_numbers)
+
+
+class Look(Picture):
+    """``{look} look-NAME``: a page of ``minillm look`` in a frame, and on paper the picture."""
+
+    classes = ("picture", "look")
+    markup = staticmethod(beside_page)
 
 
 class SoFar(Directive):
@@ -66,5 +74,6 @@ class SoFar(Directive):
 def setup(app):
     app.add_directive("picture", Picture)
     app.add_directive("interactive", Interactive)
+    app.add_directive("look", Look)
     app.add_directive("so-far", SoFar)
     return {"parallel_read_safe": True}

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from built import Element, article, contents
+from built import SECTION_NUMBER, Element, article, contents
 
 HERE = Path(__file__).resolve().parent
 # Sections that chapters have in common: the contents leave them out.
@@ -86,7 +86,10 @@ class Book:
         top = next(element for element in root.all() if element.tag == "section")
         self._line("page", name_of(page), self._heading(text, top))
         for section in top.elements() if page != "index.html" else []:
-            if section.tag == "section" and (name := self._heading(text, section)) not in USUAL:
+            if section.tag != "section":
+                continue
+            name = self._heading(text, section)
+            if SECTION_NUMBER.sub("", name) not in USUAL:
                 target = f"{name_of(page)}--{section.attributes['id']}"
                 self._line("section", target, name)
         self.ids |= {

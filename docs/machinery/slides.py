@@ -12,11 +12,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from built import ANCHOR, Element, article, contents
+from built import ANCHOR, SECTION_NUMBER, Element, article, contents
 
 HERE = Path(__file__).resolve().parent
 LEFT_OUT = {"History", "Further reading", "Exercises", "Sources"}
-BOXES = {"admonition-by-hand", "admonition-common-mistake"}
+BOXES = {
+    "admonition-by-hand",
+    "admonition-common-mistake",
+    "warning",
+}  # some mistakes have this class
+FORMULAS = {"math-wrapper", "equation", "formula"}
 LINES = 13.0  # of text that fit a slide below its heading
 WIDTH = 80  # letters of a line
 
@@ -67,7 +72,7 @@ class Chapter:
 
     def _section(self, section: Element, above: str) -> None:
         heading = self._heading(section)
-        if heading in LEFT_OUT:
+        if SECTION_NUMBER.sub("", heading) in LEFT_OUT:
             return
         if above:
             heading = f"<small>{above}</small> {heading}"
@@ -97,7 +102,7 @@ class Chapter:
             ):
                 label = self._plain(element.elements()[0])
             shown = element.classes & BOXES or element.tag in ("ul", "ol", "figure")
-            formula = "math-wrapper" in element.classes or "formula" in element.classes
+            formula = bool(element.classes & FORMULAS)
             if shown or formula:
                 before = f'<p class="label">{label}</p>' if formula and label else ""
                 yield weight(element) + bool(before), before + self._plain(element)
@@ -118,9 +123,7 @@ def weight(element: Element) -> float:
     for part in element.all():
         if part.tag in ("p", "li", "ul", "pre"):
             lines += 0.6
-        elif part.tag == "annotation" and "formula" in element.classes | {
-            name for e in element.elements() for name in e.classes
-        }:
+        elif part.tag == "annotation" and element.classes & FORMULAS:
             tex = "".join(c for c in part.children if isinstance(c, str))
             tall = 2.4 if re.search(r"\\(frac|sum|prod|int)\b", tex) else 1.4
             lines += tall * (tex.count(r"\\") + 1)

@@ -9,7 +9,7 @@ places = [46, 142, 238]
 for x, word, number, weight in zip(places, "cat", "123", (0.1, 0.8, 0.1), strict=True):
     picture.text(x, 502, word, size=18)
     picture.line([(x, 488), (x, 462)])
-    picture.box(x, 442, 76, 38, f"$memory_{number}$", colour="third", size=15)
+    picture.box(x, 442, 76, 38, f"$memory_{number}$", colour="third", size=14)
     picture.line([(x, 422), (x, 378)])
     picture.circle(x, 354, 23, f"$s_{number}$", size=18)
     picture.line([(x, 331), (x, 289)])

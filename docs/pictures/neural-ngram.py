@@ -16,7 +16,7 @@ rows = (
     (250, "$x W_h + b_h$", "plain", "$dx$"),
     (328, "$h = tanh$", "first", ""),
     (406, "$h W + b$", "plain", "$dh$"),
-    (484, "$p = softmax$", "first", "$dlogits$"),
+    (484, "$p = softmax$", "first", ""),
     (562, "$L = − ln p[target]$", "second", ""),
 )
 for y, words, colour, gradient in rows:
@@ -27,6 +27,7 @@ for y, words, colour, gradient in rows:
     picture.text(MIDDLE + 32, y - 39, gradient, colour="second", size=17, anchor="start")
 around = [(357, 562), (410, 562), (410, 406), (357, 406)]
 picture.line(around, colour="second", dashed=True)
+picture.text(404, 445, "$dlogits$", colour="second", size=17, anchor="end")
 for y, words, gradients in ((250, "$W_h, b_h$", "$dW_h, db_h$"), (406, "$W, b$", "$dW, db$")):
     picture.box(LEFT, y, 100, 40, words, colour="third", size=18)
     picture.line([(112, y - 8), (175, y - 8)])

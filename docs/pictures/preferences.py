@@ -15,11 +15,11 @@ picture.box(345, 70, 138, 46, "policy gradient", size=16, colour="second")
 picture.line([(410, 93), (410, 142)])
 picture.line([(360, 155), (320, 155), (320, 93)], dashed=True)
 picture.text(262, 130, "answers drawn", size=14)
-picture.text(150, 112, "$-$ln $σ(R_w - R_l)$", size=15)
+picture.text(150, 112, "$−$ln $σ(R_w − R_l)$", size=15)
 
 # DPO below
 picture.text(240, 316, "DPO", size=17)
 picture.line([(75, 188), (75, 260), (138, 260)])
-picture.box(240, 260, 204, 46, "$-$ln $σ(β$ margin$)$", size=17, colour="fourth")
+picture.box(240, 260, 204, 46, "$−$ln $σ(β$ margin$)$", size=17, colour="fourth")
 picture.line([(342, 260), (410, 260), (410, 188)])
 picture.save(__file__)

@@ -23,7 +23,7 @@ def straight(through, slope, first, last, colour):
 
 straight(LEFT, slope, 20, 420, "second")  # the secant
 straight(220, -0.3, 60, 380, "first")  # the tangent
-for at, name in ((LEFT, "$x - ε$"), (220, "$x$"), (RIGHT, "$x + ε$")):
+for at, name in ((LEFT, "$x − ε$"), (220, "$x$"), (RIGHT, "$x + ε$")):
     picture.line([(at, round(height(at), 1)), (at, 262)], dashed=True, arrow=False)
     picture.text(at, 280, name, size=17)
     picture.circle(at, round(height(at), 1), 4, colour="second" if at != 220 else "first")

@@ -29,16 +29,17 @@ HEIGHT = 760  # pixels, in a notebook
 class Page:
     """A page about the inside of a model, with the predictions of another model next to them.
 
-    A notebook shows it.  ``inside`` and ``beside`` have the numbers, ``html`` is the file.
+    A notebook shows it.  ``inside`` and ``beside`` have the numbers, ``values`` has them as JSON,
+    ``html`` is the file.
     """
 
     def __init__(self, inside: Inside, beside: Inside | None = None):
         """InputError unless both have split the text into the same tokens."""
         self.inside, self.beside = inside, beside
-        values = page_values(inside)
+        self.values = page_values(inside)
         if beside is not None:
-            values["beside"] = _beside(inside, beside)
-        self.html = render(values)
+            self.values["beside"] = _beside(inside, beside)
+        self.html = render(self.values)
 
     def save(self, path: str | Path) -> None:
         """Write the file."""

@@ -29,6 +29,7 @@ def check_gradients(
     tolerance: float = 1e-6,
     step: float | None = None,
     method: str = "central",
+    kinks: str = "refuse",
 ) -> float:
     """Check the backward of ``op(*args)`` at every coordinate of every float array argument.
 
@@ -52,6 +53,11 @@ def check_gradients(
     differences, for a forward that is analytic and takes complex arrays.  It has no
     truncation and no cancellation, so that the tolerance may be 1e-12.
 
+    At a kink, such as ReLU at 0, the slopes of the two sides differ, and no derivative exists.
+    ``kinks="between"`` accepts every gradient between the two there, as the subgradients of a
+    convex function are; by default such a point is an error.  Each coordinate is compared alone:
+    at a tie of max(a, b), the gradients (1, 1) pass as well as (1, 0).
+
     Returns the worst relative error.  Raises GradientError, which names the worst coordinate
     of a wrong gradient, its analytic and numeric values, a kink if there is one, and
     a cause that fits, if one does.  An exception of the backward is its ``__cause__``.  Raises
@@ -68,7 +74,11 @@ def check_gradients(
     check_options(tolerance, step)
     if method not in ("central", "complex"):
         raise ValueError(f'method: expected "central" or "complex", found {method!r}')
-    compared = check_point(Point(op, args, rng, tolerance, step, method))
+    if kinks not in ("refuse", "between"):
+        raise ValueError(f'kinks: expected "refuse" or "between", found {kinks!r}')
+    if kinks == "between" and method == "complex":
+        raise ValueError('kinks="between": expected method="central", found "complex"')
+    compared = check_point(Point(op, args, rng, tolerance, step, method, kinks))
     return max(gradient.worst.error for gradient in compared)
 
 

@@ -24,11 +24,13 @@ from minillm.testing.slopes import (
     COMPLEX_STEP,
     SHARE,
     STEPS,
+    Kink,
     Line,
     Slope,
+    between,
     compare,
     compare_complex,
-    kink,
+    kink_at,
     output_sizes,
     scales,
     steps_at,
@@ -64,8 +66,10 @@ class Point:
         tolerance: float = 1e-6,
         step: float | None = None,
         method: str = "central",
+        kinks: str = "refuse",
     ) -> None:
         self.op, self.tolerance, self.step, self.method = op, tolerance, step, method
+        self.kinks = kinks
         self.names = parameter_names(op, len(args))
         self.checked = checked_arguments(self.names, args)
         self.args = copies(args)  # are moved
@@ -128,7 +132,8 @@ class Point:
                 f"the gradient with respect to {name} {worst.describe(where, self.tolerance)}; "
                 f"{wrong.sum()} of {wrong.size} of its coordinates are wrong"
             )
-            remark = kink(lines[index], abs(array[index]) or mean)
+            if found := self._kink(lines[index], array[index], mean):
+                remark = found.describe(self.kinks)
         return Compared(
             name=name,
             argument=array,
@@ -175,7 +180,16 @@ class Point:
         x = self.args[k][index]
         size = float(magnitude(x))
         steps = steps_at(x, mean) if self.step is None else [self.step]
-        return compare(line, claim, steps, self.limits[k] / size, self.floor / size, tolerance)
+        limit, floor = self.limits[k] / size, self.floor / size
+        slope = compare(line, claim, steps, limit, floor, tolerance)
+        if slope.verdict == ACCEPTED or self.kinks != "between":
+            return slope
+        found = self._kink(line, x, mean)
+        return between(found, slope, tolerance) if found else slope
+
+    def _kink(self, line: Line, x: float, mean: float) -> Kink | None:
+        steps = steps_at(x, mean) if self.step is None else [self.step, self.step / 7.3]
+        return kink_at(line, steps, self.tolerance)
 
     def _line(self, array: NDArray, index: tuple[int, ...], dy: NDArray, sizes: NDArray) -> Line:
         centre = array[index]

@@ -223,6 +223,22 @@ def difference(line: Line, h: float) -> tuple[float, float, float]:
     return (4 * slopes[1] - slopes[0]) / 3, rounding, widest
 
 
+def settled(line: Line, steps: Sequence[float], tolerance: float) -> Slope | None:
+    """The first measured slope with which a narrower step agrees, or None if there is none.
+
+    They agree to a tenth of the tolerance, because two such slopes are compared, up to the rounding
+    of both.  All terms of an output may be as large as the largest of ``line.sizes``.
+    """
+    before: Slope | None = None
+    for step in steps:
+        numeric, _, rounding = difference(line, step)
+        slope = Slope(numeric, numeric, rounding)
+        if before and _agree(before, slope, tolerance / 10):
+            return before._replace(rounding=before.rounding + rounding)
+        before = slope
+    return None
+
+
 @np.errstate(all="ignore")
 def noise(line: Line, h: float) -> float:
     """A bound on the rounding error of ``difference``, measured on the outputs.
@@ -246,21 +262,72 @@ def noise(line: Line, h: float) -> float:
     return bound / h if np.isfinite(bound) else 0.0
 
 
+class Kink(NamedTuple):
+    """The slopes of the two sides of a point at which they differ."""
+
+    left: float
+    right: float
+    rounding: float  # a bound on the rounding of both
+
+    def describe(self, kinks: str) -> str:
+        """Say what a checker expects at such a point."""
+        sides = f"slope {self.left:.4g} from the left, {self.right:.4g} from the right"
+        expected = "expected a value between them"
+        if kinks != "between":
+            expected = 'where no derivative exists: move it away, or pass kinks="between"'
+        return f"; this point lies on a kink ({sides}), {expected}"
+
+
 @np.errstate(all="ignore")
-def kink(line: Line, scale: float) -> str:
-    """A remark if the slopes from the left and from the right differ, at any distance."""
-    remark = ""
-    for h in (1e-8 * scale, 1e-6 * scale):
-        (left, below), (centre, here), (right, above) = map(line.move, (-h, 0.0, h))
-        from_left = line.dy @ np.where(here == below, 0, here - below) / (centre - left)
-        from_right = line.dy @ np.where(above == here, 0, above - here) / (right - centre)
-        if not abs(from_right - from_left) > 1e-3 * max(abs(from_left), abs(from_right)):
-            return ""
-        remark = (
-            f"; this point lies on a kink (slope {from_left:.4g} from the left, {from_right:.4g} "
-            "from the right), where no derivative exists: move it away"
-        )
-    return remark
+def kink_at(line: Line, steps: Sequence[float], tolerance: float) -> Kink | None:
+    """The slopes of both sides, if they differ, and None where they agree or cannot be measured.
+
+    A slope is measured on one side alone by three steps, h, h / 2 and h / 4.  In their combination
+    (D(h) - 6 D(h / 2) + 8 D(h / 4)) / 3, the errors of order h and h^2 cancel.  As in ``compare``,
+    narrower steps follow until two of them agree, on both sides.  A jump is no kink: the slope of
+    its far side grows without end.
+    """
+    before: tuple[Slope, Slope] | None = None
+    for step in steps:
+        left, right = _one_sided(line, -step), _one_sided(line, step)
+        if before and all(
+            _agree(one, two, tolerance) for one, two in zip(before, (left, right), strict=True)
+        ):
+            rounding = max(left.rounding, right.rounding)
+            size = max(abs(left.numeric), abs(right.numeric))
+            differ = abs(right.numeric - left.numeric) > SHARE * size + 2 * rounding
+            return Kink(left.numeric, right.numeric, rounding) if differ else None
+        before = left, right
+    return None
+
+
+def _one_sided(line: Line, h: float) -> Slope:
+    """The slope of the side to which h leads, of order h^3."""
+    centre, here = line.move(0.0)
+    slope, rounding = 0.0, 0.0
+    for part, weight in ((1, 1 / 3), (2, -2.0), (4, 8 / 3)):
+        moved, there = line.move(h / part)
+        if moved == centre:
+            return Slope(0.0, float("nan"), 0.0)
+        changed = there != here
+        gap = np.subtract(there, here, out=np.zeros_like(line.dy), where=changed)
+        size = np.max(np.maximum(np.abs(there), np.abs(here)), initial=0, where=changed)
+        slope += weight * float(line.dy @ gap) / (moved - centre)
+        bound = ROUNDING * size * (np.abs(line.dy) @ changed)
+        rounding += abs(weight) * float(bound) / abs(moved - centre)
+    return Slope(0.0, slope, rounding)
+
+
+def between(kink: Kink, claimed: Slope, tolerance: float) -> Slope:
+    """The verdict on a claimed slope at a kink, where every slope between both sides is right."""
+    least, most = sorted((kink.left, kink.right))
+    nearest, size = min(max(claimed.analytic, least), most), max(abs(least), abs(most))
+    allowance = min(kink.rounding, SHARE * size)
+    error = relative_error(claimed.analytic, nearest, allowance, tolerance)
+    error = error if np.isfinite(error) else float("inf")
+    allowed = tolerance * max(abs(claimed.analytic), abs(nearest)) + allowance
+    verdict = ACCEPTED if error <= tolerance else WRONG
+    return Slope(claimed.analytic, nearest, kink.rounding, error, allowed, verdict)
 
 
 @np.errstate(all="ignore")

@@ -109,7 +109,9 @@ def race(
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Run all contestants on `count` threads of BLAS, of our kernels, and of PyTorch.
+    """Run all contestants on `count` threads of BLAS, of our kernels, of PyTorch and of Numba.
+
+    Numba has no more threads than it has started with (NUMBA_NUM_THREADS).
 
     InputError without threadpoolctl, which sets the threads of BLAS.
     """
@@ -122,16 +124,21 @@ def threads(count: int) -> Iterator[None]:
             'a race needs the package threadpoolctl, which the extra "race" has'
         ) from None
     kernels_info()  # loads the kernels and their threads: what comes later has no limit
-    torch = sys.modules.get("torch")
+    torch, numba = (sys.modules.get(name) for name in ("torch", "numba"))
     before = torch.get_num_threads() if torch else 1
+    numbas = numba.get_num_threads() if numba else 1
     with threadpool_limits(count), use_threads(count):
         if torch:
             torch.set_num_threads(count)
+        if numba:
+            numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
         try:
             yield
         finally:
             if torch:
                 torch.set_num_threads(before)
+            if numba:
+                numba.set_num_threads(numbas)
 
 
 def timed(case: Case, count: int, seconds: float, rounds: int = ROUNDS) -> Cell:

@@ -202,6 +202,8 @@ def machine() -> dict[str, Any]:
         "numpy": np.__version__,
         "blas": blas(),
         "torch": _version("torch"),
+        "jax": _version("jax"),
+        "numba": _version("numba"),
         "kernels": info["kernels"],
         "held to AVX2": not HELD_TO_AVX2.items() - os.environ.items(),
         "compiler": compiler(),
@@ -266,6 +268,9 @@ def described(machine: dict[str, Any]) -> str:
     """The machine in three lines."""
     caches = ", ".join(f"{name} {size}" for name, size in machine["caches"].items())
     torch = f"PyTorch {machine['torch']}" if machine["torch"] else "no PyTorch"
+    for name, package in (("JAX", "jax"), ("Numba", "numba")):  # older files lack them
+        if version := machine.get(package):
+            torch += f", {name} {version}"
     held = ", both held to AVX2" if machine.get("held to AVX2") else ""
     commit = (machine["commit"] or "unknown")[:10] + ", changed" * machine["dirty"]
     load = "unknown" if machine["load"] is None else f"{machine['load']:.1f}"

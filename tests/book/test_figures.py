@@ -131,16 +131,16 @@ QUOTATIONS = [
 
 
 def chapter(label):
-    """The text of a chapter, and the lines of its tables, outputs and included files."""
-    (path,) = (
-        path for path in (DOCS / "chapters").glob("*.md") if f"({label})=\n" in path.read_text()
-    )
+    """The text of a chapter or appendix; the lines of its tables, outputs and included files."""
+    (path,) = (path for path in DOCS.glob("*/*.md") if f"({label})=\n" in path.read_text())
     text = path.read_text()
     lines = [line for line in text.splitlines() if line.startswith("|")]
-    for output in json.loads((DOCS / "outputs/cells" / f"{path.stem}.json").read_text())["outputs"]:
-        lines += output
-    for name in re.findall(r"\{literalinclude\} \.\./outputs/(\S+)", text):
-        lines += (DOCS / "outputs" / name).read_text().splitlines()
+    if path.parent.name == "chapters":
+        kept = json.loads((DOCS / "outputs/cells" / f"{path.stem}.json").read_text())
+        for output in kept["outputs"]:
+            lines += output
+    for name in re.findall(r"\{literalinclude\} (\.\./outputs/\S+)|\{include\} (\S+)", text):
+        lines += (path.parent / "".join(name)).read_text().splitlines()
     return " ".join(text.split()), lines
 
 

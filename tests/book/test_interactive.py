@@ -3,14 +3,13 @@
 import json
 import re
 import runpy
-import shutil
-import subprocess
 import sys
 from math import exp
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import document, needs_chromium
 
 from minillm import ops
 from minillm.decoding.sampling import next_probabilities
@@ -24,7 +23,9 @@ from svgs import with_numbers  # noqa: E402
 
 SCRIPT = (DOCS / "_static/interactive.js").read_text()
 NAMES = re.findall(r"^  \"?([\w-]+)\"?: \{\n    height:", SCRIPT, re.MULTILINE)
-LETTERS = json.loads((PICTURES / "next-letter.json").read_text())
+LETTERS, HEADS = (
+    json.loads((PICTURES / f"{n}.json").read_text()) for n in ("next-letter", "gpt-head")
+)
 
 
 def shown_in():
@@ -55,7 +56,7 @@ def test_the_page_shows_the_still_picture_and_has_the_numbers(name):
     assert 'role="img" aria-label="a &lt; b"' in still
     text, end = script.split("</script>")
     assert end == "\n</div>\n"  # no other end of a script in the numbers
-    assert json.loads(text) == (LETTERS if name == "next-letter" else None)
+    assert json.loads(text) == {"next-letter": LETTERS, "gpt-head": HEADS}.get(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -63,7 +64,7 @@ def test_a_notebook_has_the_still_picture(name):
     page = shown_in()[name]
     if page.parent.name == "chapters":
         assert json.dumps(notebook(page)).count("data:image/svg+xml") == len(
-            re.findall(r"\{(?:picture|interactive|so-far)\}", page.read_text())
+            re.findall(r"\{(?:picture|interactive|look|so-far)\}", page.read_text())
         )
 
 
@@ -87,6 +88,29 @@ def test_the_distribution_is_the_model_s(monkeypatch):
     characters, p = runpy.run_path(str(PICTURES / "next-letter.py"))["distribution"]()
     assert characters == LETTERS["characters"]
     np.testing.assert_allclose(p, LETTERS["p"], rtol=1e-3)
+
+
+def test_the_weights_are_causal_and_the_chapter_quotes_them():
+    assert "layer 0, head 3" in (PICTURES / "gpt-head.svg").read_text()  # as the sliders start
+    text = HEADS["text"]
+    for head in (head for layer in HEADS["weights"] for head in layer):
+        assert [len(row) for row in head] == list(range(1, len(text) + 1))
+        np.testing.assert_allclose([sum(row) for row in head], 1, atol=0.02)
+    row = HEADS["weights"][0][3][18]
+    assert text[:19].endswith("by the ")
+    assert text[int(np.argmax(row))] == "y"
+    assert max(row) > 0.9
+    assert "almost all weight is on the y of" in (DOCS / "chapters/12-gpt.md").read_text()
+
+
+@pytest.mark.deep
+def test_the_weights_are_the_model_s(monkeypatch):
+    """Roughly: 600 steps differ with the instruction set."""
+    monkeypatch.syspath_prepend(str(PICTURES))
+    weights = runpy.run_path(str(PICTURES / "gpt-head.py"))["attention"]()
+    row = weights[0, 3, 18, :19]
+    np.testing.assert_allclose(row, HEADS["weights"][0][3][18], atol=0.2)
+    assert row.argmax() == 13
 
 
 # --- what the sentences below the pictures have to say --------------------------------------------
@@ -151,6 +175,18 @@ def says_rotary(sentence, t, distance, pair):
         near(*each)
 
 
+def says_head(sentence, at, layer, head):
+    row, text = HEADS["weights"][layer][head][at], HEADS["text"]
+    assert f"Layer {layer}, head {head}, after reading “{text[: at + 1]}”. Most" in sentence
+    found = re.findall(r"(itself|(?:a space|\S) \(\d+ back\)): ([\d.]+)%", sentence)
+    order = sorted(range(at + 1), key=lambda s: -row[s])[:3]
+    assert len(found) == len(order)
+    for s, (name, share) in zip(order, found, strict=True):
+        shown = text[s].replace(" ", "a space")
+        assert name == ("itself" if s == at else f"{shown} ({at - s} back)")
+        assert float(share) == pytest.approx(100 * row[s], abs=0.06)
+
+
 CASES = [
     ("next-letter", says_letters, {"temperature": 1, "top": 1}),
     ("next-letter", says_letters, {"temperature": 0.7, "top": 0.9}),
@@ -167,6 +203,9 @@ CASES = [
     ("rotary", says_rotary, {"t": 30, "distance": 10, "pair": 1}),
     ("rotary", says_rotary, {"t": 12, "distance": -7, "pair": 0}),
     ("rotary", says_rotary, {"t": 0, "distance": 20, "pair": 3}),
+    ("gpt-head", says_head, {"at": 18, "layer": 0, "head": 3}),
+    ("gpt-head", says_head, {"at": 24, "layer": 1, "head": 1}),
+    ("gpt-head", says_head, {"at": 0, "layer": 1, "head": 2}),
 ]
 MOVE = """
 addEventListener("load", () => {
@@ -174,9 +213,11 @@ addEventListener("load", () => {
     const place = document.querySelector(`[data-picture=${picture}]`);
     for (const [name, value] of Object.entries(values)) {
       const input = place.querySelector(`label input[name=${name}]`);
-      input.value = value;
+      const shape = place.querySelector(`:scope > svg [data-${name}="${value}"]`);
+      if (shape) shape.dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));
+      else input.value = value;
       if (input.valueAsNumber !== value) throw new Error(`${name}: ${input.value}`);
-      input.dispatchEvent(new Event("input"));
+      if (!shape) input.dispatchEvent(new Event("input"));
     }
     const svg = place.querySelector(":scope > svg");
     const whole = !/NaN|undefined|Infinity/.test(svg.outerHTML);
@@ -191,19 +232,15 @@ addEventListener("load", () => {
 
 
 @pytest.mark.deep
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium")
+@needs_chromium
 def test_a_browser_moves_the_sliders_and_reads_the_sentences(tmp_path):
     figures = "".join(with_numbers(PICTURES / f"{name}.svg", name) for name in NAMES)
     cases = json.dumps([(name, values) for name, _, values in CASES])
     scripts = f"<script>{SCRIPT}</script><script>const cases = {cases};{MOVE}</script>"
     page = tmp_path / "page.html"
     page.write_text(f"<!DOCTYPE html><meta charset=utf-8><title>t</title>{figures}{scripts}")
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr"]
-    command += ["--virtual-time-budget=3000", "--dump-dom", f"file://{page}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert "CONSOLE" not in done.stderr
-    found = json.loads(done.stdout.partition("<pre>")[2].partition("</pre>")[0])
+    shown = document(page, tmp_path / "profile")
+    found = json.loads(shown.partition("<pre>")[2].partition("</pre>")[0])
     for (name, says, values), (sentence, drawn) in zip(CASES, found, strict=True):
         assert drawn, name
         says(sentence, **values)

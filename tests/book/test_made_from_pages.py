@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "docs/machinery"))
 
 import built
 import printed
+import searching
 import slides
 
 STYLE = Path(__file__).parents[2] / "docs/_static/book.css"
@@ -30,20 +31,25 @@ INDEX = """<div class="sidebar-tree">
 </article>
 """
 FORMULA = """<div class="math-wrapper docutils container">
-<div class="formula"><span class="katex-display"><span class="katex"><span class="katex-mathml">
+<div class="equation"><div class="formula"><span class="katex-display"><span class="katex">
+<span class="katex-mathml">
 <math><semantics><mi>y</mi>
 <annotation encoding="application/x-tex">{}</annotation></semantics></math>
-</span><span class="katex-html" aria-hidden="true">y</span></span></span></div></div>"""
+</span><span class="katex-html" aria-hidden="true">y</span></span></span></div>
+<a href="#formula-1-1"><span class="formula-number">(1.1)</span></a></div></div>"""
+NUMBER = '<span class="section-number">1.{} </span>'
 ONE = f"""<article role="main">
 <section id="one"><span id="1-one"></span><h1>1 One{LINK.format("one")}</h1>
 <p>A problem.</p>
 <div class="admonition-in-this-chapter admonition"><p class="admonition-title">In this chapter</p>
 <p><strong>You will be able to</strong> count.</p><p><strong>Before:</strong> nothing.</p></div>
-<section id="sums"><h2>Sums{LINK.format("sums")}</h2>
+<section id="sums"><h2>{NUMBER.format(1)}Sums{LINK.format("sums")}</h2>
 <p>Said, and <a class="footnote-reference brackets" href="#note" id="id1">[<b>1</b>]</a> cited.</p>
 <p><strong>The first line.</strong> It is short:</p>
 {FORMULA.format("y = x")}
 <figure class="picture" id="id2">
+<div class="live"><iframe src="../look/a.html" title="A"></iframe>
+<p><a class="reference" href="../look/a.html">Open this page alone</a></p></div>
 <svg width="9" height="9"><clipPath id="sum-a"><path d="M0 0"/></clipPath>
 <g clip-path="url(#sum-a)"/></svg>
 <figcaption><p>A sum of <a href="02-two.html#summary">two</a>.</p></figcaption></figure>
@@ -58,9 +64,10 @@ ONE = f"""<article role="main">
 <p>Only code:</p><div class="cell"><pre>print("id=1")</pre></div>
 <details class="sd-dropdown"><summary>The source</summary><ul><li>folded</li></ul></details>
 </section>
-<section id="summary"><h2>Summary</h2><ul><li><p>Five lines.</p></li></ul></section>
+<section id="summary"><h2>{NUMBER.format(3)}Summary</h2>
+<ul><li><p>Five lines.</p></li></ul></section>
 <section id="equations"><h2>Equations</h2>{FORMULA.format("a" + chr(92) * 2 + "b")}</section>
-<section id="history"><h2>History</h2><ul><li>1951</li></ul></section>
+<section id="history"><h2>{NUMBER.format(5)}History</h2><ul><li>1951</li></ul></section>
 <section id="exercises"><h2>Exercises</h2><ul><li>Write.</li></ul></section>
 <aside id="note"><a role="doc-backlink" href="#id1">1</a></aside>
 </section>
@@ -95,7 +102,7 @@ def test_a_section_becomes_a_slide_of_what_can_be_shown(book):
     assert chapter.aim == "<p><strong>You will be able to</strong> count.</p>"
     shown = [(re.sub("<.*?>", "", heading), "".join(pieces)) for heading, pieces in chapter.slides]
     assert [heading for heading, _ in shown] == [
-        *("Sums", "Sums More", "Code &lt;here&gt;", "Summary", "Equations")
+        *("1.1 Sums", "1.1 Sums More", "Code &lt;here&gt;", "1.3 Summary", "Equations")
     ]
     sums, more, code, summary, equations = (text for _, text in shown)
     assert sums.index("The first line.") < sums.index("y = x") < sums.index("<svg")
@@ -104,14 +111,17 @@ def test_a_section_becomes_a_slide_of_what_can_be_shown(book):
     assert code == "<p>Only code:</p>"
     assert "Five lines." in summary
     assert "annotation" in equations
-    assert not re.search(r"<a |¶|Said|Detour|folded|1951|Write", "".join(text for _, text in shown))
+    assert "(1.1)" in equations
+    assert not re.search(
+        r"<a |¶|iframe|alone|Said|Detour|folded|1951|Write", "".join(text for _, text in shown)
+    )
 
 
 def test_what_is_more_than_a_slide_holds_goes_on(book):
     page = book / "chapters/01-one.html"
     page.write_text(ONE.replace(FORMULA.format("y = x"), FORMULA.format("y = x" + r"\\y" * 7)))
     chapter = slides.Chapter(page)
-    assert [heading for heading, _ in chapter.slides[:2]] == ["Sums", "Sums"]
+    assert [heading for heading, _ in chapter.slides[:2]] == [NUMBER.format(1) + "Sums"] * 2
     assert "<svg" not in chapter.slides[0][1][0]
     text = slides.page_of(chapter, "")
     assert text.count("<small>continued</small>") == 1
@@ -153,6 +163,7 @@ def test_the_pages_are_one_whose_links_are_right(book):
     assert 'print("id=1")' in text
     assert '<details open class="sd-dropdown">' in text
     assert "headerlink" not in text
+    assert "iframe" not in text
 
 
 def test_the_contents_list_parts_pages_and_their_own_sections(book):
@@ -164,9 +175,33 @@ def test_the_contents_list_parts_pages_and_their_own_sections(book):
         ("page", "The book", ""),
         ("part", "I Counting &amp; more", ""),
         ("page", "1 One", ""),
-        *(("section", name, "") for name in ("Sums", "Code &lt;here&gt;")),
+        *(("section", name, "") for name in (NUMBER.format(1) + "Sums", "Code &lt;here&gt;")),
         ("page", "2 Two", "7"),
     ]
+
+
+def test_the_search_has_the_sections_and_terms_of_each_page(book):
+    (book / "chapters/02-two.html").write_text(
+        TWO.replace(
+            "<p>See",
+            '<dl class="glossary"><dt id="term-a">alpha<a class="headerlink" href="#">¶</a></dt>'
+            "<dd><p>The first.</p></dd></dl><p>See",
+        )
+    )
+    title, one = searching.entries(book, "chapters/01-one.html")
+    assert title == "1 One"
+    assert [(place, heading) for place, heading, _ in one] == [
+        *(("one", "1 One"), ("sums", "1.1 Sums"), ("more", "More"), ("code", "Code <here>")),
+        *(("summary", "1.3 Summary"), ("equations", "Equations"), ("history", "1.5 History")),
+        ("exercises", "Exercises"),
+    ]
+    texts = {place: text for place, _, text in one}
+    assert "cited" in texts["sums"]
+    assert "Detour" not in texts["sums"]
+    assert "Detour" in texts["more"]
+    assert texts["equations"] == "y (1.1)"  # once, and not as TeX
+    _, two = searching.entries(book, "chapters/02-two.html")
+    assert ("term-a", "alpha", "The first.") in two
 
 
 def test_a_page_with_stray_html_is_named(book):

@@ -5,12 +5,11 @@ What all kinds of runs have in common is in tests/runs/test_look.py.
 
 import json
 import re
-import shutil
-import subprocess
 from copy import copy
 
 import numpy as np
 import pytest
+from browser import document, needs_chromium
 
 from minillm.look import Inside, Page
 from minillm.look.measurements import read_copying_transformer, read_pointer_generator
@@ -137,18 +136,14 @@ def test_gradients_are_those_of_the_loss(model):
 
 
 @pytest.mark.deep
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium")
+@needs_chromium
 def test_a_browser_says_where_a_word_comes_from(model, tmp_path):
     page = page_of(model)
     page.save(tmp_path / "page.html")
     (found,) = re.findall(r'<script type="application/json" id="numbers">(.*?)</script>', page.html)
     gate, copied = (json.loads(found)["attention"][0]["copying"][n][0] for n in ("gates", "copied"))
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr"]
-    command += ["--virtual-time-budget=3000", "--dump-dom", f"file://{tmp_path / 'page.html'}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert "CONSOLE" not in done.stderr
-    words = re.sub(r"<[^>]*>", "", done.stdout)
+    shown = document(tmp_path / "page.html", tmp_path / "profile")
+    words = re.sub(r"<[^>]*>", "", shown)
     assert f"The gate is {gate:.3g}: the probability of a word from the vocabulary" in words
     assert re.search(rf" was copied with probability {100 * copied:.0f}%", words)
-    assert "before" in done.stdout  # the coverage of each source token
+    assert "before" in shown  # the coverage of each source token

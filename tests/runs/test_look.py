@@ -3,13 +3,12 @@
 import json
 import os
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
+from browser import document, needs_chromium
 
 import minillm
 from minillm import ops
@@ -675,7 +674,7 @@ def test_a_kind_that_cannot_be_looked_into(tmp_path, capsys):
 # --- in a browser ---------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium")
+@needs_chromium
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=pytest.mark.deep) for name in ("ngram", "lstm", "bert", "seq2seq")]
@@ -684,12 +683,8 @@ def test_a_kind_that_cannot_be_looked_into(tmp_path, capsys):
 def test_a_browser_draws_the_page_without_an_error(runs, name, tmp_path):
     page = runs(name).look(text_of(name))
     page.save(tmp_path / "page.html")
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr"]
-    command += ["--virtual-time-budget=3000", "--dump-dom", f"file://{tmp_path / 'page.html'}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert "CONSOLE" not in done.stderr
-    main_part = done.stdout.partition("<main")[2].partition("</main>")[0]
+    shown = document(tmp_path / "page.html", tmp_path / "profile")
+    main_part = shown.partition("<main")[2].partition("</main>")[0]
     inside = page.inside
     assert main_part.count('<button class="token') >= len(inside.tokens)
     assert main_part.count("<h2>") == (
@@ -705,3 +700,39 @@ def test_a_browser_draws_the_page_without_an_error(runs, name, tmp_path):
     heads = sum(part.weights[:, :, 0, 0].size + len(part.weights) for part in inside.attention)
     if name in ("gpt", "bert"):
         assert main_part.count('class="head row') == heads  # and their means
+
+
+# A person steps to the next token with a key, clicks the first one, moves the mouse over the last,
+# which changes nothing while a click keeps the choice, and does so again after Escape.
+PERSON = """
+<script>
+  // The clock of the test jumps, and draws no frames.
+  window.requestAnimationFrame = draw => setTimeout(draw, 16);
+  const buttons = [...document.querySelector(".strip").children], last = buttons.at(-1);
+  const chosen = [];
+  const over = () => last.dispatchEvent(new PointerEvent("pointerenter", { pointerType: "mouse" }));
+  const key = name => document.activeElement.dispatchEvent(
+    new KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true }));
+  (async () => {
+    const steps = [() => buttons[1].focus(), () => key("ArrowRight"), () => buttons[0].click(),
+                   over, () => { key("Escape"); over(); }];
+    for (const step of steps) {
+      step();
+      await new Promise(done => setTimeout(done, 50));
+      chosen.push(buttons.findIndex(button => button.ariaPressed === "true"));
+    }
+    document.body.append(Object.assign(document.createElement("output"), { textContent: chosen }));
+  })();
+</script>
+</body>
+"""
+
+
+@pytest.mark.deep
+@needs_chromium
+def test_a_person_chooses_a_token(runs, tmp_path):
+    page = runs("gpt").look(text_of("gpt"))
+    (tmp_path / "page.html").write_text(page.html.replace("</body>", PERSON))
+    shown = document(tmp_path / "page.html", tmp_path / "profile")
+    last = len(page.inside.tokens)  # the one that would come next
+    assert f"<output>1,2,0,0,{last}</output>" in shown

@@ -140,6 +140,95 @@ def test_kinks():
     assert "kink" not in str(caught.value)
 
 
+KINKED = {  # functions of x with a kink, where it is, and the slopes on both sides
+    "relu": (lambda x: np.maximum(x, 0), 0.0, (0, 1)),
+    "absolute value": (np.abs, 0.0, (-1, 1)),
+    "a curve on both sides": (lambda x: np.exp(np.abs(x)), 0.0, (-1, 1)),
+    "two rising slopes": (lambda x: np.maximum(x, 3 * x), 0.0, (1, 3)),
+    "close to a pole": (lambda x: np.abs(np.log(x / 1e-4)), 1e-4, (-1e4, 1e4)),
+    "far away": (lambda x: np.maximum(x, 1e6), 1e6, (0, 1)),
+}
+
+
+@pytest.mark.parametrize("dy", [1, -1])
+@pytest.mark.parametrize("name", KINKED)
+def test_between_the_slopes_of_a_kink_every_gradient_passes(name, dy):
+    function, x, (left, right) = KINKED[name]
+
+    def check(slope, **options):
+        def op(x):
+            return dy * function(x), lambda upstream: np.array([slope * dy]) * upstream
+
+        return check_gradients(op, np.array([x]), rng=np.random.default_rng(0), **options)
+
+    for slope in (left, left + (right - left) / 4, (left + right) / 2, right):
+        assert check(slope, kinks="between") < 1e-6
+    for slope in (right + (right - left) / 2, left - (right - left) / 100, right * (1 + 1e-5)):
+        with pytest.raises(GradientError, match=r"lies on a kink .* expected a value between"):
+            check(slope, kinks="between")
+    with pytest.raises(GradientError, match=r'lies on a kink .* or pass kinks="between"'):
+        check(left)
+    with pytest.raises(GradientError, match="wrong"):
+        check(float("nan"), kinks="between")
+
+
+def test_between_accepts_nothing_where_both_sides_agree():
+    def check(function, slope, x):
+        def op(x):
+            return function(x), lambda dy: slope(x) * dy
+
+        check_gradients(op, np.array(x), rng=np.random.default_rng(0), kinks="between")
+
+    def identity(x):
+        return np.maximum(x, 0) - np.maximum(-x, 0)
+
+    check(identity, np.ones_like, [0.0, 1.0])
+    for function, slope, x in (
+        (identity, lambda x: (x != 0) * 1.0, [0.0, 1.0]),  # relu'(0) = 0 in both terms
+        (np.square, lambda x: 2.001 * x, [0.5]),
+        (lambda x: np.maximum(x, 0), lambda x: (x > 0) / 2, [0.0, 1.0]),
+        (np.sign, np.ones_like, [0.0]),  # a jump
+        (np.sqrt, np.ones_like, [0.0]),  # without a slope on either side
+    ):
+        with pytest.raises(GradientError, match="wrong"):
+            check(function, slope, x)
+
+
+def test_a_tie_is_a_kink_of_both_arguments():
+    def maximum(a, b):
+        def backward(dy):
+            return (a > b) * dy + (a == b) * dy / 4, (b > a) * dy + (a == b) * 3 * dy / 4
+
+        return np.maximum(a, b), backward
+
+    a, b = np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0])
+    check_gradients(maximum, a, b, rng=np.random.default_rng(0), kinks="between")
+    with pytest.raises(GradientError, match="kink"):
+        check_gradients(maximum, a, b, rng=np.random.default_rng(0))
+
+
+def test_a_step_that_is_given_measures_kinks_as_well():
+    x = np.array([0.0, 1.0])
+
+    def relu(x):
+        return np.maximum(x, 0), lambda dy: dy * (x > 0)
+
+    rng = np.random.default_rng(0)
+    assert check_gradients(relu, x, rng=rng, kinks="between", step=1e-5) < 1e-6
+
+
+def test_options_of_kinks():
+    x, rng = np.ones(1), np.random.default_rng(0)
+
+    def op(x):
+        return 2 * x, lambda dy: 2 * dy
+
+    with pytest.raises(ValueError, match='expected "refuse" or "between", found 0'):
+        check_gradients(op, x, rng=rng, kinks=0)
+    with pytest.raises(ValueError, match='expected method="central", found "complex"'):
+        check_gradients(op, x, rng=rng, kinks="between", method="complex")
+
+
 def mutates_argument(x):
     x += 1
     return x * 1, lambda dy: dy

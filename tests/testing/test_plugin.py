@@ -34,6 +34,14 @@ def test_shapes(gradcheck):
     gradcheck((lambda x: x**2, lambda dy, x: 2 * x * dy), "B T", tolerance=1e-5)
 
 
+def test_kinks(gradcheck):
+    def size(x):
+        return np.abs(x), lambda dy: dy * np.sign(x)
+
+    gradcheck(size, np.array([0.0, 2.0]), kinks="between")
+    gradcheck(size, "B T", kinks=0)
+
+
 def test_wrong_shapes(gradcheck):
     gradcheck(wrong, "B T")
 
@@ -67,7 +75,7 @@ def report(tmp_path_factory):
 
 
 def test_right_ops_pass_and_wrong_ones_fail(report):
-    assert "2 failed, 3 passed" in report
+    assert "2 failed, 4 passed" in report
     for name in ("wrong_shapes", "wrong_arrays"):
         assert f"FAILED test_mine.py::test_{name}" in report
 

@@ -1,0 +1,5 @@
+"""The page of ``minillm look`` about the lstm of docs/machinery/looks.py, on paper."""
+
+from looked import draw
+
+draw(__file__)
