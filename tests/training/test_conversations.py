@@ -329,7 +329,10 @@ def test_a_model_learns_what_is_rewarded():
 @given(st.integers(1, 3), st.integers(1, 5), st.integers(0, 3))
 @settings(max_examples=10)
 def test_a_step_with_additions_is_that_of_its_original(B, T, seed):
-    """Both twins, and the model read at once."""
+    """Both twins, and the model read at once.
+
+    An activation between two integers may be rounded to either, which moves the logits of a row.
+    """
     some = model(np.float32, width=32, feed_forward=64, heads=2, key_heads=1, context=40)
     rng = np.random.default_rng(seed)
     targets = [name for name in some.params if ".W_" in name]
@@ -347,9 +350,11 @@ def test_a_step_with_additions_is_that_of_its_original(B, T, seed):
             _, state = reader.read(ids[:, :2], reader.zero_state(B))
             logits[kernels], _ = reader.read_all(ids[:, 2:], state)
     whole, _ = some.forward(ids)
+    size = np.abs(whole).max()
     for found in logits.values():
-        np.testing.assert_allclose(found, logits["numpy"], rtol=2e-4, atol=2e-4)
-        np.testing.assert_allclose(found, whole[:, 2:], rtol=0, atol=0.05 * np.abs(whole).max())
+        np.testing.assert_allclose(found, logits["numpy"], rtol=0, atol=2e-3 * size)
+        assert np.median(np.abs(found - logits["numpy"])) <= 1e-5 * size
+        np.testing.assert_allclose(found, whole[:, 2:], rtol=0, atol=0.05 * size)
 
 
 def test_additions_that_come_later_are_seen():
