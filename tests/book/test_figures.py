@@ -119,7 +119,7 @@ QUOTATIONS = [
     ),
     (
         "today",
-        "The untied output gains {:.3f} with AdamW",
+        "**The untied output** gains {:.3f} with AdamW",
         lambda number: [number("| GPT-2's recipe", 1) - number("| with an untied output")],
     ),
     (
