@@ -21,9 +21,11 @@ test: .venv/test
 	$(PYTEST)
 
 # What takes long, and the gradients of all ops once more, with examples other than those of `make test`
-# but always the same.
+# but always the same (.ci/run leaves these out: MARKS=deep).
+MARKS ?= deep or again
+
 test-deep: .venv/test
-	HYPOTHESIS_PROFILE=deep $(PYTEST) -m "deep or again" --hypothesis-seed 1
+	HYPOTHESIS_PROFILE=deep $(PYTEST) -m "$(MARKS)" --hypothesis-seed 1
 
 # Breaks backwards, optimisers and kernels on purpose, one small change at a time, and fails if
 # no test notices.  Everything takes hours and goes on where it was stopped; for the files that
@@ -58,9 +60,10 @@ solutions: .venv/book
 	mkdir -p build && $(BIN)/python -m tests.exercises > build/solutions.md
 	@echo "open build/solutions.md"
 
-# Runs every cell first, and fails where outputs are others than those in the repository.
+# Runs every cell first, and fails where outputs are others than those in the repository.  .ci/run has
+# PAGES=--quick: the pages whose cells take seconds.
 book-full: .venv/test
-	$(BIN)/python docs/machinery/outputs.py
+	$(BIN)/python docs/machinery/outputs.py $(PAGES)
 	$(MAKE) book
 
 # Every page and all slides in a headless Chromium, narrow and wide, light and dark.

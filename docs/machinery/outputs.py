@@ -1,13 +1,13 @@
 """The outputs of the chapters' cells are kept in docs/outputs/cells: Sphinx runs none.
 
-    python docs/machinery/outputs.py [PAGE ...]
+    python docs/machinery/outputs.py [--quick | PAGE ...]
 
-runs the cells of all pages, or of those that are named, each page in a process and a folder of its
-own, and a page on each core.  It writes the outputs of a page where its cells or what they print
-have changed, and then ends with status 1: they are to be read and committed.  Such a page first
-runs once more, on its own, because some cells print times.  Machines round differently, so that
-numbers may differ by a tenth.  A cell with the option ``varies`` prints times or sampled text, and
-is not compared.
+runs the cells of all pages, of those that took seconds when their outputs were kept, or of those
+that are named, each page in a process and a folder of its own, and a page on each core.  It writes
+the outputs of a page where its cells or what they print have changed, and then ends with status 1:
+they are to be read and committed.  Such a page first runs once more, on its own, because some cells
+print times.  Machines round differently, so that numbers may differ by a tenth.  A cell with the
+option ``varies`` prints times or sampled text, and is not compared.
 """
 
 import asyncio
@@ -29,6 +29,7 @@ DOCS = Path(__file__).resolve().parents[1]
 KEPT = DOCS / "outputs" / "cells"
 NUMBER = re.compile(r"(-?\d(?:[\d,]*\d)?(?:\.\d+)?(?:e[+-]?\d+)?)")
 TIMEOUT = 600  # seconds for a cell
+QUICK = 6  # seconds for a page of --quick
 LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
@@ -120,10 +121,20 @@ def is_new(page: Path, outputs: list[str], before: list[str] | None) -> bool:
     return any(same and not alike(one, other) for same, one, other in cells)
 
 
-def keep(page: Path, outputs: list[str]) -> None:
+def seconds_of(page: Path) -> float:
+    """How long the cells of a page took when their outputs were kept."""
+    path = KEPT / f"{page.stem}.json"
+    return json.loads(path.read_text())["seconds"] if path.exists() else 0
+
+
+def keep(page: Path, outputs: list[str], seconds: float) -> None:
     """Write the outputs of a page."""
     KEPT.mkdir(parents=True, exist_ok=True)
-    stored = {"cells": digest(sources(page)), "outputs": [text.splitlines() for text in outputs]}
+    stored = {
+        "cells": digest(sources(page)),
+        "seconds": round(seconds),
+        "outputs": [text.splitlines() for text in outputs],
+    }
     text = json.dumps(stored, indent=1, ensure_ascii=False)
     (KEPT / f"{page.stem}.json").write_text(text + "\n")
 
@@ -131,7 +142,11 @@ def keep(page: Path, outputs: list[str]) -> None:
 def main(names: list[str]) -> None:
     # Cells run the command minillm.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    chosen = [Path(name).resolve() for name in names] or pages()
+    if names == ["--quick"]:
+        chosen = [page for page in pages() if seconds_of(page) <= QUICK]
+    else:
+        chosen = [Path(name).resolve() for name in names] or pages()
+    chosen.sort(key=seconds_of, reverse=True)  # no core is idle while another runs the longest
     cores, total = os.cpu_count() or 1, len(chosen)
 
     # All are read before threads run them: Python 3.11 cannot parse sources in two threads at once.
@@ -149,9 +164,10 @@ def main(names: list[str]) -> None:
             line = f"[{number + 1}/{total}] {page.stem}: {len(outputs)} cells, {seconds:.0f} s"
             print(line, flush=True)
             if is_new(page, outputs, before[number]):
-                new[page] = outputs
-    for page, outputs in new.items():
-        keep(page, outputs if total == 1 else run(page, notebook(page, holes=False)))
+                new[page] = outputs, seconds
+    for page, (outputs, seconds) in new.items():
+        alone = outputs if total == 1 else run(page, notebook(page, holes=False))
+        keep(page, alone, seconds)
     if new:
         names = ", ".join(f"{page.stem}.json" for page in new)
         sys.exit(f"docs/outputs/cells: new outputs, to be read and committed: {names}")

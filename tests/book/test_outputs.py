@@ -69,7 +69,8 @@ def test_outputs_are_new_where_the_cells_or_what_they_print_changed(page):
         return outputs.is_new(page, list(printed), outputs.kept(page))
 
     assert is_new("3\n3", "0.5 s")
-    outputs.keep(page, ["3\n3", "0.5 s"])
+    outputs.keep(page, ["3\n3", "0.5 s"], 7.4)
+    assert outputs.seconds_of(page) == 7
     assert outputs.kept(page) == ["3\n3", "0.5 s"]
     assert not is_new("3\n3", "0.5 s")
     assert not is_new("3\n3", "0.9 s")  # this cell varies
@@ -80,7 +81,7 @@ def test_outputs_are_new_where_the_cells_or_what_they_print_changed(page):
 
 
 def test_what_is_written_has_a_line_for_each_line(page):
-    outputs.keep(page, ["3\n3", ""])
+    outputs.keep(page, ["3\n3", ""], 1)
     stored = json.loads((outputs.KEPT / "page.json").read_text())
     assert stored["outputs"] == [["3", "3"], []]
 
