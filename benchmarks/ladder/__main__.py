@@ -69,7 +69,7 @@ Step = Callable[[], float]  # it returns the loss before it
 
 
 def installed(names: Iterable[str]) -> dict[str, Callable[..., Step]]:
-    """Those of some rungs whose libraries are there, by name; each of the others gets a line."""
+    """The rungs whose libraries are installed, by name; a line says which ones are missing."""
     found = {}
     for name in names:
         file, options = RUNGS[name]

@@ -1,6 +1,6 @@
 """Draw what stands for a page of ``minillm look`` on paper: its losses, and what is inside.
 
-The numbers are those of the page, in docs/outputs/look (docs/machinery/looks.py).
+The numbers are the page's, in docs/outputs/look (docs/machinery/looks.py).
 """
 
 import base64
