@@ -133,7 +133,7 @@ runpy.run_module("bugs", run_name="__main__", alter_sys=True)
 def test_what_is_no_checker_gets_a_line(tmp_path):
     program = [sys.executable, "-m", "benchmarks.bugs"]
     for target, message in (
-        ("nothing.py:check", "No such file"),
+        ("nothing.py:check", "nothing.py: there is no such file"),
         ("math:check", "expected a function check, found none"),
         ("no_module:check", "No module named 'no_module'"),
     ):

@@ -42,6 +42,8 @@ def loaded(text: str) -> Callable[..., Any]:
             function = runpy.run_path(place).get(name)
         else:
             function = getattr(importlib.import_module(place), name, None)
+    except FileNotFoundError:
+        raise argparse.ArgumentTypeError(f"{place}: there is no such file") from None
     except (ImportError, OSError, ValueError) as error:
         raise argparse.ArgumentTypeError(f"{text}: {error}") from None
     if not callable(function):
