@@ -1,9 +1,15 @@
 """An LSTM and causal attention in Numba, forward and backward: for `benchmarks.cases`."""
 
+import numba
 import numpy as np
 from numba import prange
 
-from .ladder.in_numba import attend, attend_backward, exp, jit, serial
+from .ladder.in_numba import OPTIONS, attend, attend_backward, exp, jit
+
+# Attention, which has no product of a BLAS, runs on several threads.  Numba's other layer, OpenMP,
+# shares its library with PyTorch's, and allows teams within teams there: PyTorch's attention took
+# twenty times as long.
+numba.config.THREADING_LAYER = "workqueue"
 
 
 @jit
@@ -21,7 +27,7 @@ def lstm(x, h0, c0, W_x, W_h, b, dhs):
     # forward
     for t in range(T):
         a = np.dot(hs[t], W_h)
-        for n in prange(B):
+        for n in range(B):
             for j in range(H):
                 i = sigmoid(gates[t, n, j] + a[n, j] + b[j])
                 f = sigmoid(gates[t, n, H + j] + a[n, H + j] + b[H + j])
@@ -35,7 +41,7 @@ def lstm(x, h0, c0, W_x, W_h, b, dhs):
     da, one = np.empty((T, B, 4 * H), x.dtype), np.float32(1)
     dh, dc = np.zeros((B, H), x.dtype), np.zeros((B, H), x.dtype)
     for t in range(T - 1, -1, -1):
-        for n in prange(B):
+        for n in range(B):
             for j in range(H):
                 i, f = gates[t, n, j], gates[t, n, H + j]
                 g, o = gates[t, n, 2 * H + j], gates[t, n, 3 * H + j]
@@ -53,17 +59,17 @@ def lstm(x, h0, c0, W_x, W_h, b, dhs):
     return hs[1:].transpose(1, 0, 2), dx.transpose(1, 0, 2), np.dot(x.T, da), dW_h
 
 
-@serial
+@jit
 def sigmoid(x):
     return np.float32(1) / (np.float32(1) + exp(-x))
 
 
-@serial
+@jit
 def tanh(x):
     return np.float32(1) - np.float32(2) / (exp(np.float32(2) * x) + np.float32(1))
 
 
-@jit
+@numba.njit(**OPTIONS, parallel=numba.get_num_threads() > 1)
 def causal_attention(q, k, v, dy):
     """q, k, v and dy (B, N, T, width) -> y, dq, dk, dv."""
     B, N, T, _ = q.shape

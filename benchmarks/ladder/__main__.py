@@ -33,7 +33,7 @@ from minillm.timing.results import Cell, Limits, Results, described, machine, ne
 from .. import cases
 
 STEPS, LEARNING_RATE, TOLERANCE = 10, 1e-3, 1e-5
-SECONDS, ROUNDS, LONGEST = 2.0, 5, 0.5  # per size; at least; of a step at the next size
+SECONDS, ROUNDS, LONGEST = 20.0, 5, 0.5  # per size; at least; of a step at the next size
 STEP, KERNELS = "training step", ("lstm", "attention, causal")
 
 

@@ -1,7 +1,8 @@
 """The same GPT in Numba: a whole step is one compiled function, whose loops are written out.
 
-Products go to a BLAS, which is SciPy's.  Everything between two of them is a loop over rows or
-heads, in which the threads take turns; sums may be taken in another order, so that they become
+Products go to a BLAS, which is SciPy's, and has the threads.  Everything between two of them is a
+loop, on one thread: with loops on several threads (prange), Numba's threads and the BLAS's wait for
+each other, and the step is slower.  Sums may be taken in another order, so that they become
 vectors.  The weights of all blocks lie side by side, (L, ...), and all weights in one vector.
 
 Legend: B batch, T time, R = B T rows, V vocabulary, L layers, D width, N heads.
@@ -12,7 +13,6 @@ import math
 import numba
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  # Numba's BLAS: there before threads are limited
-from numba import prange
 
 from .in_numpy import BETA1, BETA2, EPS, SCALE, TINY
 
@@ -24,8 +24,7 @@ OF_A_BLOCK = (
 # Sums may be reordered, but NaN and infinity keep their meaning.  A division by zero raises no
 # exception, because a loop that may raise one becomes no vectors.
 OPTIONS = {"fastmath": {"reassoc", "contract", "nsz"}, "error_model": "numpy"}
-serial = numba.njit(**OPTIONS)
-jit = numba.njit(**OPTIONS, parallel=numba.get_num_threads() > 1)
+jit = numba.njit(**OPTIONS)
 
 
 def new_step(config, params, inputs, targets, learning_rate):
@@ -56,7 +55,7 @@ def views(flat, like):
     )
 
 
-@serial
+@jit
 def whole_step(params, gradients, inputs, targets, N, p, g, m, v, size, correction):
     """inputs and targets (R,) -> the loss.  p and its moments, m and v, change in place."""
     E, P, gain_1, bias_1, W_qkv, b_qkv, W_o, b_o = params[:8]
@@ -120,7 +119,7 @@ def whole_step(params, gradients, inputs, targets, N, p, g, m, v, size, correcti
 
 @jit
 def embed(E, P, ids, x):
-    for r in prange(len(ids)):
+    for r in range(len(ids)):
         x[r] = E[ids[r]] + P[r % len(P)]
 
 
@@ -134,21 +133,21 @@ def embed_backward(dx, ids, dE, dP):
 
 @jit
 def add(x, b, y):
-    for r in prange(len(x)):
+    for r in range(len(x)):
         for i in range(len(b)):
             y[r, i] = x[r, i] + b[i]
 
 
 @jit
 def add_branch(x, h, b):
-    for r in prange(len(x)):
+    for r in range(len(x)):
         for i in range(len(b)):
             x[r, i] += h[r, i] + b[i]
 
 
 @jit
 def multiply(x, y):
-    for r in prange(len(x)):
+    for r in range(len(x)):
         for i in range(x.shape[1]):
             x[r, i] *= y[r, i]
 
@@ -156,7 +155,7 @@ def multiply(x, y):
 @jit
 def layer_norm(x, gain, bias, x_hat, scale, y):
     D = len(gain)
-    for r in prange(len(x)):
+    for r in range(len(x)):
         mean = np.float32(0)
         for i in range(D):
             mean += x[r, i]
@@ -174,7 +173,7 @@ def layer_norm(x, gain, bias, x_hat, scale, y):
 def layer_norm_backward(dy, x_hat, scale, gain, dx, dgain, dbias):
     """Add to dx the gradient of the norm's input."""
     R, D = dy.shape
-    for r in prange(R):
+    for r in range(R):
         along_ones = along_x_hat = np.float32(0)
         for i in range(D):
             along_ones += dy[r, i] * gain[i]
@@ -194,7 +193,7 @@ def gelu(x, b, y, slope):
     """y = gelu(x + b), and its derivative."""
     half, one, two = np.float32(0.5), np.float32(1), np.float32(2)
     s, c = np.float32(SCALE), np.float32(0.044715)
-    for r in prange(len(x)):
+    for r in range(len(x)):
         for i in range(len(b)):
             z = x[r, i] + b[i]
             tanh = one - two / (exp(two * s * (z + c * z * z * z)) + one)
@@ -207,7 +206,7 @@ def gelu(x, b, y, slope):
 def attention(qkv, T, N, weights, y):
     """qkv (R, 3 D) -> weights (B, N, T, T) and y (R, D), which are written."""
     width = y.shape[1] // N
-    for job in prange(len(y) // T * N):
+    for job in range(len(y) // T * N):
         row, column = job // N * T, job % N * width
         q, k, v = head(qkv, row, T, column, width)
         y[row : row + T, column : column + width] = attend(q, k, v, weights[job // N, job % N])
@@ -216,7 +215,7 @@ def attention(qkv, T, N, weights, y):
 @jit
 def attention_backward(dy, qkv, T, N, weights, dqkv):
     D, width = dy.shape[1], dy.shape[1] // N
-    for job in prange(len(dy) // T * N):
+    for job in range(len(dy) // T * N):
         row, column = job // N * T, job % N * width
         q, k, v = head(qkv, row, T, column, width)
         d = dy[row : row + T, column : column + width].copy()
@@ -226,7 +225,7 @@ def attention_backward(dy, qkv, T, N, weights, dqkv):
         dqkv[row : row + T, 2 * D + column : 2 * D + column + width] = dv
 
 
-@serial
+@jit
 def head(qkv, row, T, column, width):
     """Copies of the queries, keys and values of one head of one text, (T, width) each."""
     D, rows = qkv.shape[1] // 3, qkv[row : row + T]
@@ -235,7 +234,7 @@ def head(qkv, row, T, column, width):
     return q, k, rows[:, 2 * D + column : 2 * D + column + width].copy()
 
 
-@serial
+@jit
 def attend(q, k, v, weights):
     """Causal attention of one head: q, k, v (T, width) -> y (T, width), and weights (T, T)."""
     (T, width), k_transposed, y = q.shape, k.T.copy(), np.zeros_like(v)
@@ -257,7 +256,7 @@ def attend(q, k, v, weights):
     return y
 
 
-@serial
+@jit
 def attend_backward(dy, q, k, v, weights):
     (T, width), v_transposed = q.shape, v.T.copy()
     dq, dk, dv, ds = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v), np.empty(T, q.dtype)
@@ -279,7 +278,7 @@ def attend_backward(dy, q, k, v, weights):
     return dq, dk, dv
 
 
-@serial
+@jit
 def exp(x):
     """e^x of a float32 between -87 and 88, to 5e-7: 2^n e^r, with |r| up to ln(2) / 2.
 
@@ -298,7 +297,7 @@ def exp(x):
 def cross_entropy(logits, targets):
     """The mean loss; dlogits take the place of the logits."""
     loss, R = 0.0, len(targets)
-    for r in prange(R):
+    for r in range(R):
         row, total = logits[r], np.float32(0)
         largest = row.max()
         for i in range(len(row)):
@@ -315,7 +314,7 @@ def cross_entropy(logits, targets):
 def adam(p, g, m, v, size, correction):
     b1, b2, tiny = np.float32(BETA1), np.float32(BETA2), np.float32(TINY)
     size, correction, one = np.float32(size), np.float32(correction), np.float32(1)
-    for i in prange(len(p)):
+    for i in range(len(p)):
         m[i] = b1 * m[i] + (one - b1) * g[i]
         v[i] = b2 * v[i] + (one - b2) * g[i] * g[i]
         p[i] -= size * m[i] / (np.sqrt(v[i] * correction) + tiny)
