@@ -6,7 +6,8 @@
 command that runs a Python on Linux, such as python3.13, or "qemu-aarch64 -L ROOT
 ROOT/usr/bin/python3.13".  The wheel of its platform is installed in an empty folder, without an
 index.  A free-threaded Python compiles the source distribution instead; so does the first Python of
-this machine with each of COMPILERS that is found, and with none.
+this machine with each of COMPILERS that is found, and with none.  With MODEL in the environment, a
+file of a published chat model (.gguf), each answers a question, too.
 """
 
 import json
@@ -47,6 +48,10 @@ CHECKS = [
     ["{tests}/ten_steps.py"],
     ["{tests}/eight_threads.py"],
 ]
+if "MODEL" in os.environ:
+    model = str(Path(os.environ["MODEL"]).absolute())
+    CHECKS.append(["{bin}/minillm", "chat", model, "--length", "8"])
+QUESTION = "What is the capital of France?"  # only chat reads it
 
 
 def main() -> None:
@@ -120,7 +125,7 @@ def run(
     with tempfile.TemporaryDirectory() as folder:
         install = [*PIP, "install", *FROM_FILES, *tags(abi, platforms), "--target", folder]
         subprocess.run([*install, str(wheel)], check=True)
-        environment = os.environ | {"PYTHONPATH": folder}
+        environment = os.environ | {"PYTHONPATH": folder, "MINILLM_CACHE": f"{folder}/cache"}
         environment["MINILLM_KERNELS"] = "cython" if built else "auto"
         for check in CHECKS:
             # -S: without the packages of the interpreter; -P: without the folder of the program
@@ -128,7 +133,13 @@ def run(
             program = program.format(bin=f"{folder}/bin", tests=Path("tests").absolute())
             command = [*interpreter, "-S", "-P", program, *arguments]
             done = subprocess.run(
-                command, env=environment, cwd=folder, capture_output=True, text=True, check=False
+                command,
+                input=QUESTION,
+                env=environment,
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                check=False,
             )
             if done.returncode:
                 sys.exit(f"{shlex.join(command)}: exit status {done.returncode}\n{done.stderr}")
