@@ -13,7 +13,6 @@ KEY is a fingerprint of the files, the vocabulary and the options.  After a kill
 finds the folder of its key, keeps the parts that have a list, and makes the others again.
 """
 
-import ctypes
 import hashlib
 import os
 import re
@@ -366,5 +365,7 @@ def _return_memory() -> None:
     Blocks of text differ a little in length, so the next one often does not fit into the memory of
     the last.  While 2 GB of text were read, the heap grew to 700 MB, almost all of it free.
     """
-    with suppress(AttributeError, OSError, TypeError):  # not glibc
+    with suppress(ImportError, AttributeError, OSError, TypeError):  # no libffi; not glibc
+        import ctypes
+
         ctypes.CDLL(None).malloc_trim(0)
