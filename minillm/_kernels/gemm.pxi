@@ -36,7 +36,7 @@ cdef enum:
     FEW_BYTES = 4194304  # of a B that FEW_ROWS read: more comes from memory, which gives whole lines fastest
     AT_ONCE = 24         # tiles of all rows, at most, for which a block of B is small
     FEW_COLUMNS = 128    # of that block
-    SUMS_BYTES = 16384   # of a row of C whose sums multiply_lines keeps at a time
+    SUMS_BYTES = 32768   # of rows of C whose sums multiply_lines keeps at a time: a thread's stack may be small
     SMALL = 500000       # multiply-adds that are not worth waking another thread for
 
 
@@ -272,16 +272,16 @@ cdef void multiply_lines(
 ) noexcept nogil:
     """At most 8 rows read `at_once` lines of B at a time: LINES from memory, all K from a cache."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(floating), whole = n1 - (n1 - n0) % lanes
-    cdef Py_ssize_t k, count, last, m
-    cdef char memory[8 * (SUMS_BYTES + 64)]  # each stretch of the depth is summed from zero
+    cdef Py_ssize_t k, count, last, m, row = min(SUMS_BYTES // 2, SUMS_BYTES // max(1, M) // 64 * 64)
+    cdef char memory[SUMS_BYTES + 8 * 64]  # each stretch of the depth is summed from zero
     cdef const floating *a_k[8]
     cdef floating *sums[8]
     multiply_rest(M, whole, n1, K, a, b, bias, add, c)
     at_once = min(at_once, STRETCH)
     while n0 < whole:
-        last, k = min(whole, n0 + SUMS_BYTES // <Py_ssize_t>sizeof(floating)), 0
+        last, k = min(whole, n0 + row // <Py_ssize_t>sizeof(floating)), 0
         for m in range(M):
-            sums[m] = <floating *>(memory + m * padded_row(SUMS_BYTES)) - n0
+            sums[m] = <floating *>(memory + m * padded_row(row)) - n0
             if not add and bias != NULL:
                 copy_columns(c[m] + n0, bias + n0, last - n0)
             elif not add:
