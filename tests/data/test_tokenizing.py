@@ -4,6 +4,8 @@ import gzip
 import json
 import os
 import random
+import subprocess
+import sys
 import threading
 from collections import Counter
 from contextlib import suppress
@@ -279,3 +281,14 @@ def test_a_pipe_is_read_once(tmp_path, small):
         write_shards(tmp_path / "out", [str(tmp_path / "pipe"), str(tmp_path / "text")], VOCABULARY)
     with pytest.raises(InputError, match="deduplicate: it reads a text twice: expected files"):
         write_shards(tmp_path / "other", [str(tmp_path / "pipe")], VOCABULARY, deduplicate=True)
+
+
+def test_a_python_without_ctypes_imports_it_and_keeps_its_memory():
+    """A Python that is built without libffi, as for musl, has none."""
+    program = """if True:
+        import sys
+        sys.modules["_ctypes"] = None
+        from minillm.data import tokenizing
+        tokenizing._return_memory()
+    """
+    subprocess.run([sys.executable, "-c", program], check=True)
