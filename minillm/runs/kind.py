@@ -2,20 +2,18 @@
 
 It tells a command all that it needs to know of a model: the kind's name and help, its settings, how
 its data are opened and its task is made, what ``eval`` measures, and what its runs are able to do.
-The first line of the file's docstring is its title, which ends with the year of the source.
-The command line, :mod:`minillm.runs.load` and :class:`minillm.runs.run.Run` follow from it, so
-that a new kind is ``models/x.py``, ``runs/kinds/x.py`` and their tests.
+Its title, which ends with the year of the source, is a row of ``TITLES`` in
+``runs/kinds/__init__.py``.  The command line, :mod:`minillm.runs.load` and
+:class:`minillm.runs.run.Run` follow from these, so that a new kind is ``models/x.py``,
+``runs/kinds/x.py``, its title and its tests.
 """
 
 import importlib
-import inspect
 import math
 import warnings
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -28,6 +26,7 @@ from minillm.errors import InputError, did_you_mean, short
 from minillm.models.base import Model
 from minillm.option import types_of
 from minillm.runs.folder import RunFolder
+from minillm.runs.kinds import TITLES
 from minillm.runs.settings import Evaluation, Facts, sizes_in
 from minillm.text import Vocabulary, vocabulary_from_dict
 from minillm.training import Summary, Task
@@ -284,28 +283,13 @@ def described(model: Model, tokenizer: Vocabulary) -> str:
     return f"{weights:,} weights in {config.layers} layers, {len(tokenizer):,} tokens"
 
 
-def kinds() -> dict[str, Kind]:
-    """All kinds by name, in order: those in ``runs/kinds`` and any others."""
-    _import_kinds()
-    return dict(sorted(_kinds.items()))
-
-
-def titles() -> dict[str, str]:
-    """The titles of all kinds, in historical order; none is imported for it."""
-    docstrings = {n: inspect.getmodule(type(kind)).__doc__ or "" for n, kind in _kinds.items()}
-    for name, path in _modules().items():
-        docstrings[name] = path.read_text("utf-8").removeprefix('"""')
-    titles = {name: docstring.split("\n")[0].rstrip('."') for name, docstring in docstrings.items()}
-    return dict(sorted(titles.items(), key=lambda entry: (entry[1][-5:], entry[0])))
-
-
 def find_kind(name: str) -> Kind:
     """The kind of that name; only its module is imported.
 
     InputError if there is none.
     """
-    if name not in _kinds and name in _modules():
-        importlib.import_module(f"minillm.runs.kinds.{_modules()[name].stem}")
+    if name not in _kinds and name in TITLES:
+        importlib.import_module(f"minillm.runs.kinds.{name.replace('-', '_')}")
     if name not in _kinds:
         raise InputError(
             f"kind: expected one of {', '.join(kinds())}; found {short(name)}"
@@ -314,14 +298,8 @@ def find_kind(name: str) -> Kind:
     return _kinds[name]
 
 
-@cache
-def _modules() -> dict[str, Path]:
-    """The files in ``runs/kinds`` by the names of their kinds."""
-    paths = sorted(Path(__file__).with_name("kinds").glob("[!_]*.py"))
-    return {path.stem.replace("_", "-"): path for path in paths}
-
-
-@cache
-def _import_kinds() -> None:
-    for name in _modules():
+def kinds() -> dict[str, Kind]:
+    """All kinds by name, in order."""
+    for name in TITLES:
         find_kind(name)
+    return dict(sorted(_kinds.items()))
