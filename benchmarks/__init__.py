@@ -19,7 +19,6 @@
     python -m benchmarks.lora             fine-tuning a chat model beside PyTorch and PEFT
     python -m benchmarks.exported         its exports beside llama.cpp and transformers
     python -m benchmarks.arithmetic       rewards for a model that half masters sums
-    python -m benchmarks.augmentation     changed copies of labelled texts, to train on
     python -m benchmarks.word2vec         speed and quality beside gensim
     python -m benchmarks.ngrams           perplexities, KenLM, texts beyond memory
     python -m benchmarks.tokenizers       byte pairs beside tiktoken, WordPiece beside tokenizers
