@@ -32,10 +32,6 @@ sys.path.insert(0, {root!r})
 
 # The package of an extra -> what needs it, and what is then said.
 MISSING = {
-    "scikit-learn": (
-        "from minillm.data.digits import Digits; Digits()",
-        "digits: it needs the package scikit-learn",
-    ),
     "matplotlib": (
         "from minillm import plots; plots.word_map(['a'], [[0, 0]])",
         "a picture needs the package matplotlib",
@@ -53,6 +49,10 @@ MISSING = {
         "from minillm.data.compressed import ZSTANDARD, decompressed\n"
         "with decompressed(io.BytesIO(ZSTANDARD), 'a.zst') as file: file.read()",
         "a.zst: it is compressed with zstandard, which needs the package zstandard",
+    ),
+    "scikit-learn": (
+        "from minillm.data.digits import Digits; Digits()",
+        "digits: it needs the package scikit-learn",
     ),
     "sacrebleu": (
         "from minillm import metrics; metrics.bleu(['a'], [['a']])",

@@ -75,7 +75,7 @@ def race(
         raise InputError(f"{name}: sizes: expected one or more, found none")
     path = None if report is None else Path(report)
     if path is not None and path.suffix != ".png":
-        raise InputError(f"{path}: expected a report that ends with .png")
+        raise InputError(f"{path}: expected a report ending in .png, found {path.suffix!r}")
     running = dict(contestants)
     with threads(thread_count):
         results = Results(machine())

@@ -241,7 +241,7 @@ def test_all_take_turns_in_each_round(rounds):
         ({"thread_count": 0}, "threads: expected 1 or more, found 0"),
         (
             {"report": "report.pdf"},
-            r"report\.pdf: expected a report that ends with \.png",
+            r"report\.pdf: expected a report ending in \.png, found",
         ),
     ],
 )
