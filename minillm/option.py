@@ -87,8 +87,8 @@ def _constrained(declared: Option, type_: type) -> Any:
         return type_
     finite = sys.float_info.max if type_ is float and declared.below is None else None
     most = finite if declared.most is None else declared.most
-    meta = msgspec.Meta(ge=declared.least, gt=declared.above, le=most, lt=declared.below)
-    return Annotated[type_, meta]
+    bounds: Any = {"ge": declared.least, "gt": declared.above, "le": most, "lt": declared.below}
+    return Annotated[type_, msgspec.Meta(**bounds)]
 
 
 UNDECLARED = Option("", least=-LARGEST, most=LARGEST)
@@ -130,9 +130,13 @@ class FieldType(NamedTuple):
     optional: bool
 
 
-@cache  # it takes a millisecond
 def types_of(settings: type) -> dict[str, FieldType]:
     """The type of each field of a dataclass."""
+    return _types_of(settings)  # once: it takes a millisecond
+
+
+@cache
+def _types_of(settings: type) -> dict[str, FieldType]:
     plain_types = {}
     hints = get_type_hints(settings)
     for entry in fields(settings):
@@ -167,8 +171,9 @@ def checked(
     ``ranges`` are those of fields that the class does not declare.  ``given`` are the names of
     fields that come from elsewhere.
     """
-    known, result = types_of(cls), {}
+    known = types_of(cls)
     check_names(values, known, place)
+    result: dict[str, Any] = {}
     for name, value in values.items():
         plain, several, optional = known[name]
         declared = ranges.get(name) or option_of(cls, name)

@@ -14,8 +14,7 @@ from minillm.cli import main
 from minillm.cli.arguments import VERBS
 from minillm.errors import ELSEWHERE, InputError
 from minillm.option import Size, make, option_of, types_of
-from minillm.runs.kind import find_kind, kinds
-from minillm.runs.kinds import TITLES
+from minillm.runs.kind import TITLES, find_kind, kinds
 
 
 def refused(capsys, *command):

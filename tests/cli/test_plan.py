@@ -110,10 +110,7 @@ def test_this_machine_is_measured(capsys, monkeypatch):
     monkeypatch.setattr(plan, "memory_bandwidth", lambda: 3e9)
     out = planned(capsys, *TINY)
     assert "one rank  7 GFLOP/s in matrix products, 3.0 GB/s of memory (" in out
-    assert (
-        "network   1.25 GB/s, 50 microseconds (mpiexec -n N python -m benchmarks.studies.plan measures it)"
-        in out
-    )
+    assert "network   1.25 GB/s, 50 microseconds (mpiexec -n N python -m " in out
 
 
 @pytest.mark.deep

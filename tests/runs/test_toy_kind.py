@@ -11,8 +11,7 @@ import minillm
 from minillm import ops
 from minillm.cli import main
 from minillm.option import option
-from minillm.runs.kind import find_kind
-from minillm.runs.kinds import TITLES
+from minillm.runs.kind import TITLES, find_kind
 from minillm.runs.kinds._text import TextKind
 from minillm.runs.settings import TextSettings, TrainingSettings, size
 
