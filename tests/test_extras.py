@@ -51,8 +51,8 @@ MISSING = {
         "a.zst: it is compressed with zstandard, which needs the package zstandard",
     ),
     "scikit-learn": (
-        "import minillm.estimators",
-        "minillm.estimators needs the package scikit-learn",
+        "from minillm.data.digits import Digits; Digits()",
+        "digits: it needs the package scikit-learn",
     ),
     "sacrebleu": (
         "from minillm import metrics; metrics.bleu(['a'], [['a']])",

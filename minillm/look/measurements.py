@@ -327,32 +327,10 @@ def read_encoder_decoder(model: Any, source: Ids, target: Ids) -> Translated:
 
 
 def read_pointer_generator(model: Any, source: Ids, target: Ids) -> Translated:
-    """Read a source and its target, as :func:`read_copying` does."""
-    return read_copying(model, source, target, lambda own, *inputs: own.decode(*inputs))
-
-
-def read_copying_transformer(model: Any, source: Ids, target: Ids) -> Translated:
-    """Read a source and its target, as :func:`read_copying` does.
-
-    The other attentions are from the Transformer.
-    """
-    lengths = np.array([len(source)])
-    log_P, by_source, by_target, attention = read_copying(
-        model, source, target, lambda own, *inputs: own.decode(*inputs, lengths)
-    )
-    known = model.known(source), model.known(target)
-    attention += _attention_of_transformer(model.transformer(), *known)
-    return log_P, by_source, by_target, attention
-
-
-def read_copying(
-    model: Any, source: Ids, target: Ids, decode: Callable[[Any, Ids, Any], Any]
-) -> Translated:
     """Read a source and its target, as :func:`read_transformer` does, with a model that copies.
 
     Log P of the vocabulary and of the source's new words is returned in the place of logits.  The
-    attention is the one that copies.  ``decode(model, inputs, encoded source)`` -> (outputs
-    (1, T, D), weights (1, T, S)), backward.
+    attention is the one that copies.
     """
     S, T = len(source), len(target)
     inputs = teacher_forcing(target[None], model.config.bos)[0]
@@ -360,7 +338,7 @@ def read_copying(
     own.config = replace(model.config, vocabulary=S + T)  # a position is no new word
     places = np.arange(S + T)[None]
     encoded, encode_backward = own.encode(places[:, :S], np.array([S]))
-    (y, weights), decode_backward = decode(own, places[:, S:], encoded)
+    (y, weights), decode_backward = own.decode(places[:, S:], encoded)
     (logits, gates), output_backward = model.output(y)
     m, copied_backward = ops.copied_probability(weights, source[None], target[None])
     _, loss_backward = ops.pointer_cross_entropy(logits, gates, m, target[None])

@@ -12,7 +12,6 @@ from minillm.models.bag_of_ngrams import BagConfig
 from minillm.models.bert import BERTConfig
 from minillm.models.captioner import CaptionerConfig
 from minillm.models.classifier import ClassifierConfig
-from minillm.models.copying_transformer import CopyingTransformerConfig
 from minillm.models.encoder_decoder import EncoderDecoderConfig
 from minillm.models.encoders import EncoderConfig
 from minillm.models.fine_tuned import FineTunedConfig
@@ -37,7 +36,6 @@ CONFIGS = [
     *(ImageClassifierConfig(5, 2), LanguageModelConfig(5), NeuralNGramConfig(5)),
     *(EncoderConfig(7), GatedDeltaNetConfig(7), MambaConfig(7), VariantConfig(7)),
     *(
-        CopyingTransformerConfig(5),
         NGramConfig(5, 3),
         PointerGeneratorConfig(5),
         ReaderConfig(5),
