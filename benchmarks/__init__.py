@@ -31,7 +31,7 @@
     python -m benchmarks.thinc            the layers of thinc under the gradient checker
     python -m benchmarks.startup          the time before anything happens
 
-Machinery: `minillm.timing` times, keeps, compares and shows; `report` has the project's own table;
-`cases` and `training` are what the first command times, with `pytorch`, `bert`,
+Machinery: `minillm.timing` times, keeps and shows; `verdicts` compares; `report` has the project's
+own table; `cases` and `training` are what the first command times, with `pytorch`, `bert`,
 `encoder_decoder`, `pointer_generator` and `search` for PyTorch's side.
 """
