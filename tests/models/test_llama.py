@@ -18,7 +18,6 @@ from minillm.testing import check_gradients
 both_twins = pytest.mark.usefixtures("both_twins")
 TINY = {"vocabulary": 5, "context": 6, "layers": 1, "heads": 2, "width": 4, "feed_forward": 3}
 SCALING = Llama3(8.0, 1.0, 4.0, 40.0)
-RNG = np.random.default_rng(7)
 
 
 def new(seed=0, **options):
