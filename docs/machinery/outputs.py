@@ -31,7 +31,6 @@ NUMBER = re.compile(r"(-?\d(?:[\d,]*\d)?(?:\.\d+)?(?:e[+-]?\d+)?)")
 TIMEOUT = 600  # seconds for a cell
 QUICK = 6  # seconds for a page of --quick
 LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-CHECKOUT = {"PYTHONPATH": str(DOCS.parent)}  # has the studies
 ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
@@ -78,7 +77,7 @@ def run(page: Path, book: NotebookNode, threads: int | None = None) -> list[str]
             extra_arguments=["--log-level=ERROR"],  # it would warn of its ports on this machine
         )
         try:
-            asyncio.run(client.async_execute(env=os.environ | limits | CHECKOUT))
+            asyncio.run(client.async_execute(env=os.environ | limits))
         except CellExecutionError as error:
             sys.exit(f"{page.stem}: {error}")
     outputs = [printed(cell.outputs) for cell in book.cells if cell.cell_type == "code"]
