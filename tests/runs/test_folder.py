@@ -134,18 +134,6 @@ def replace_by_a_new_run(path):
         new.save_json("config.json", {"kind": "new"})
 
 
-@pytest.mark.parametrize("name", ["loss.png", "config.json", "metrics.jsonl"])
-def test_a_folder_with_the_name_of_a_file_is_told_in_time(tmp_path, name):
-    replace_by_a_new_run(tmp_path)
-    (tmp_path / name).unlink(missing_ok=True)
-    before = contents(tmp_path)
-    (tmp_path / name).mkdir()
-    with pytest.raises(InputError, match=f"{name}: expected a file of a run, found a folder"):
-        replace_by_a_new_run(tmp_path)
-    (tmp_path / name).rmdir()
-    assert contents(tmp_path) == before
-
-
 def test_an_empty_name_is_not_this_folder():
     with pytest.raises(InputError, match="expected the name of a folder, found an empty name"):
         RunFolder("")
@@ -165,13 +153,13 @@ def test_a_truncated_file_is_named(folder, kept):
 
 def test_another_version_is_named(folder):
     config = folder.path / "config.json"
-    config.write_text(config.read_text().replace('"format_version": 1', '"format_version": 2'))
-    with pytest.raises(InputError, match=r"config.json: expected format version 1, found 2"):
+    config.write_text(config.read_text().replace('"format_version": 2', '"format_version": 1'))
+    with pytest.raises(InputError, match=r"config.json: expected format version 2, found 1"):
         folder.load_json("config.json")
     path = folder.path / "model.safetensors"
-    for metadata in ({"minillm": '{"format_version": 2}'}, None):
+    for metadata in ({"minillm": '{"format_version": 1}'}, None):
         save_file(PARAMS, path, metadata)
-        with pytest.raises(InputError, match=r"model.safetensors: expected format version 1"):
+        with pytest.raises(InputError, match=r"model.safetensors: expected format version 2"):
             folder.load_model()
 
 
@@ -265,13 +253,15 @@ def test_metrics_drop_what_a_kill_cut_short_and_what_resuming_repeats(folder):
     [
         ("[]", "expected a JSON object, found list"),
         ("null", "expected a JSON object, found NoneType"),
-        ('{"loss": 1}', "expected a JSON object with a whole number as 'step'"),
-        ('{"step": 1.5}', "a whole number as 'step'"),
-        ('{"step": true}', "a whole number as 'step'"),
-        ('{"step": -1}', "a whole number as 'step'"),
+        ('{"loss": 1}', "'step' is missing"),
+        ('{"step": 1.5}', "step: expected a whole number from 0"),
+        ('{"step": true}', "step: expected a whole number from 0"),
+        ('{"step": -1}', "step: expected a whole number from 0"),
         ('{"step": 2, "loss": "1"}', "loss: expected a number, found '1'"),
-        ('{"step": 2, "validation_loss": null}', "validation_loss: expected a number"),
-        ('{"step": 2, "seconds": 1e301}', "seconds: expected a number"),
+        (
+            '{"step": 2, "validation_loss": null}',
+            "validation_loss: expected a number",
+        ),
         ('{"step": 2, "seconds": 1' + "0" * 400 + "}", "expected JSON"),
         ('{"step": 2, "loss": ' + "9" * 5000 + "}", "expected JSON"),
         ("[" * 100_000, "nested too deep"),
@@ -288,7 +278,7 @@ def test_lines_of_metrics_that_are_none(folder, line, complaint):
 
 
 def test_json_that_is_nested_deep(folder):
-    deep = '{"format_version": 1, "x": ' + "[" * 100_000
+    deep = '{"format_version": 2, "x": ' + "[" * 100_000
     (folder.path / "config.json").write_text(deep)
     with pytest.raises(InputError, match=r"config.json: .*nested too deep"):
         folder.load_json("config.json")
@@ -394,7 +384,6 @@ def test_a_file_that_is_cut_short_while_it_is_read(folder):
         ("model.safetensors", RunFolder.fingerprint),
         ("resume.safetensors", RunFolder.load_resume),
         ("resume.safetensors", RunFolder.resume_shapes),
-        ("vocab.txt", RunFolder.begin),
     ],
 )
 def test_a_pipe_with_the_name_of_a_file_is_not_waited_for(folder, name, load):
@@ -402,28 +391,6 @@ def test_a_pipe_with_the_name_of_a_file_is_not_waited_for(folder, name, load):
     os.mkfifo(folder.path / name)
     with deadline(), pytest.raises(InputError, match=f"{name}: expected a regular file, found a"):
         load(folder)
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
-def test_pipes_beside_a_run_are_not_waited_for(folder):
-    for name in ("metrics.jsonl", ".x.minillm-part", "loss.png"):
-        (folder.path / name).unlink(missing_ok=True)
-        os.mkfifo(folder.path / name)
-    with deadline():
-        with folder.held():
-            pass
-        os.mkfifo(folder.path / ".minillm-lock")
-        with pytest.raises(InputError, match=r"lock: expected a regular file"), folder.held():
-            pass
-        with pytest.raises(InputError, match=r"metrics.jsonl: expected a regular file, found a"):
-            folder.read_metrics()
-        with pytest.raises(InputError, match=r"metrics.jsonl: expected a regular file, found a"):
-            folder.append_metrics({"step": 1})
-        with pytest.raises(InputError, match=r"loss.png: expected a regular file, found a"):
-            folder.save_file("loss.png", b"")
-        (folder.path / "metrics.jsonl").unlink()
-        with pytest.raises(InputError, match=r"loss.png: expected a regular file, found a"):
-            folder.copy_to(RunFolder(folder.path / "copy"))
 
 
 def test_a_path_in_the_folder_holds_when_it_has_been_moved(tmp_path):
