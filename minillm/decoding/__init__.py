@@ -2,7 +2,6 @@
 
 from minillm.decoding.beam import Hypothesis, beam_search, sample_outputs
 from minillm.decoding.chat import Chat, ChatSampling
-from minillm.decoding.copying_transformer import CopyingTransformerDecoder
 from minillm.decoding.decoder import Decoder
 from minillm.decoding.gpt_reader import GPTReader
 from minillm.decoding.hypotheses import TransformerDecoder
@@ -18,7 +17,6 @@ from minillm.decoding.writer import Writer
 __all__ = [
     "Chat",
     "ChatSampling",
-    "CopyingTransformerDecoder",
     "Decoder",
     "GPTReader",
     "Hypothesis",

@@ -11,7 +11,7 @@ import importlib
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from io import BytesIO
@@ -142,9 +142,6 @@ class Kind:
     evaluation: ClassVar[type[Evaluation]] = Evaluation  # a dataclass: the options of ``eval``
     resumable: ClassVar[bool] = True
 
-    # An option without a value that chooses another kind -> the kind's name, and the option's help.
-    variants: ClassVar[dict[str, tuple[str, str]]] = {}
-
     # The arguments of minillm.train and Run.evaluate that it takes data from, besides files:
     # "text", "sentences", "labels" (with texts), "pairs".
     takes: ClassVar[tuple[str, ...]] = ()
@@ -160,14 +157,6 @@ class Kind:
         super().__init_subclass__(**options)
         if "name" in vars(cls):
             _kinds[cls.name] = cls()
-
-    def variant(self, options: Container[str]) -> "Kind":
-        """The kind that one of the options chooses, or this one.  InputError for two of them."""
-        chosen = [option for option in self.variants if option in options]
-        if len(chosen) > 1:
-            found = " and ".join(f"--{option}" for option in chosen)
-            raise InputError(f"expected one kind of training, found {found}")
-        return find_kind(self.variants[chosen[0]][0]) if chosen else self
 
     # --- settings ---
 

@@ -86,14 +86,11 @@ def test_each_training_is_done_once_and_more_are_added(data, capsys, monkeypatch
     assert main(command(data)) == 0
     assert len(found) == count
     assert results(data) == first
-    assert main(command(data, "--seeds", "3", "--augment", "swap")) == 0
+    assert main(command(data, "--seeds", "3")) == 0
     assert results(data)[: len(first)] == first
-    # one more seed n-grams, three with copies, at two sizes each
-    assert len(found) - count == 2 * (1 + 3)
-    assert [settings.get("augment") for _, _, settings in found[count:]].count("swap") == 6
+    assert len(found) - count == 2  # one more seed, at two sizes
     table = capsys.readouterr().out.rpartition("accuracy in percent")[2]
     assert "3 seeds" in table
-    assert "| n-grams, augmented |" in table
 
 
 def test_an_interrupted_curve_goes_on_with_the_same_results(data, capsys):
@@ -127,23 +124,15 @@ def test_word_vectors_are_a_line_of_their_own(data, monkeypatch):
     write_vectors(data / "vectors.txt", words, vectors)
     found = trained(monkeypatch)
     monkeypatch.chdir(data)
-    options = ["--vectors", "vectors.txt", "--augment", "synonyms"]
+    options = ["--vectors", "vectors.txt"]
     assert main(command(data, "--sizes", "10", "--seeds", "1", *options)) == 0
     path = str(data / "vectors.txt")
-    twin = {"augment": f"synonyms={path}"}
     ngrams = {"steps": 5, "batch": 4, "seed": 0, "kind": "classifier"}
     recurrent = ngrams | {"kind": "recurrent-classifier", "vectors": path}
-    assert [settings for _, _, settings in found] == [
-        ngrams,
-        ngrams | twin,
-        recurrent,
-        recurrent | twin,
-    ]
+    assert [settings for _, _, settings in found] == [ngrams, recurrent]
     assert [r["line"] for r in results(data) if r["line"] != "TF-IDF"] == [
         "n-grams",
-        "n-grams, augmented",
         "word vectors",
-        "word vectors, augmented",
     ]
 
 
@@ -156,15 +145,11 @@ def test_each_run_to_begin_with_is_a_line(data, monkeypatch):
     found = trained(monkeypatch)
     runs = [str(data / "one"), str(data / "two")]
     options = ["--sizes", "10", "--seeds", "1", "--freeze", "1", "--init", *runs]
-    assert main(command(data, *options, "--augment", "swap")) == 0
+    assert main(command(data, *options)) == 0
     tuned = {"steps": 5, "batch": 4, "freeze": "1", "seed": 0, "kind": "finetuned"}
-    assert [settings for _, _, settings in found][2:] == [
-        settings
-        for run in runs
-        for settings in (tuned | {"init": run}, tuned | {"init": run, "augment": "swap"})
-    ]
+    assert [settings for _, _, settings in found][1:] == [tuned | {"init": run} for run in runs]
     assert "freeze" not in found[0][2]
-    assert [r["line"] for r in results(data)][-2:] == ["from two", "from two, augmented"]
+    assert [r["line"] for r in results(data)][-2:] == ["from one", "from two"]
 
 
 def test_without_a_test_every_tenth_text_is_one_and_never_trained_on(data, monkeypatch):
@@ -194,10 +179,7 @@ def test_without_scikit_learn_there_is_no_tfidf(data, monkeypatch, capsys):
         (["--sizes", "81"], "--sizes: expected at most the 80 texts of"),
         (["--sizes", "1"], "at least one text of each of the 2 labels, and 5 of some label"),
         (["--sizes", "4"], "at least one text of each of the 2 labels, and 5 of some label"),
-        (["--augment", "swop"], "--augment: expected some of synonyms"),
-        (["--augment", "back-translation=nowhere+x"], "nowhere: there is no run in it"),
         (["--vectors", "none.txt"], "none.txt: there is no such file"),
-        (["--augment", "synonyms"], "--augment synonyms: expected synonyms=VECTORS, found"),
         (["--init", "a/x", "b/x"], "--init: expected folders of different names, found x again"),
         (["--init", "nowhere"], "nowhere: there is no run in it"),
         (["--class-weights", "odd"], "--class-weights: expected one of"),
