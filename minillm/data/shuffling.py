@@ -72,7 +72,7 @@ def _scatter(shards: Shards, scratch: Path, count: int, seed: int) -> None:
         stop = (block + 1) * BLOCK
         if stop - start > LONGEST + BLOCK:
             raise InputError(
-                f"--shuffle: expected documents of at most {LONGEST:,} tokens, found a longer one "
+                f"shuffle: expected documents of at most {LONGEST:,} tokens, found a longer one "
                 f"from token {start:,} of {shards.path} on: --documents line makes shorter ones"
             )
         *documents, rest = _documents(shards[start:stop], shards.eos)

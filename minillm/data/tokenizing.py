@@ -91,10 +91,10 @@ def write_shards(
     the folder has anything else in it, unless ``overwrite`` replaces its shards.
     """
     if not str(out):
-        raise InputError("--out: expected a folder, found an empty name")
+        raise InputError("out: expected a folder, found an empty name")
     if shuffle is not None and tokenizer.eos is None:
         raise InputError(
-            "--shuffle: expected a vocabulary with a token that ends a document, as byte pairs "
+            "shuffle: expected a vocabulary with a token that ends a document, as byte pairs "
             "have it, found one without"
         )
     folder, job = Path(out), ranks()
@@ -218,7 +218,7 @@ def _is_complete(folder: Path, key: str, work: Path, overwrite: bool) -> bool:
     if not has_index or read_index(folder).get("key") != key:
         raise InputError(
             f"{folder}: expected the shards of this text, vocabulary and options, found others: "
-            "give --overwrite to replace them"
+            "give overwrite to replace them"
         )
     return True
 
@@ -286,8 +286,7 @@ class _Reader:
         """The first 16 bytes of the SHA-256 of each document of a part, (N, 2)."""
         if self.parts[number].once:
             raise InputError(
-                "--deduplicate: it reads a text twice: expected files, found standard input or a "
-                "pipe"
+                "deduplicate: it reads a text twice: expected files, found standard input or a pipe"
             )
         digests, digest = bytearray(), hashlib.sha256()
         for _, text, data in self.pieces(number):

@@ -34,7 +34,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import MISSING, dataclass
 from functools import wraps
 from pathlib import Path
 from typing import IO
@@ -56,9 +55,8 @@ from minillm.data.files import (
 from minillm.errors import InputError, short
 from minillm.formats.tensors import Tensor, open_tensors, write_tensors
 from minillm.mpi import ranks
-from minillm.option import checked, option, types_of
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 1
 
 # Data that were given as Python objects: see minillm/runs/python_data.py.
 DATA_FILES = ("given.txt", "given.jsonl")
@@ -86,17 +84,6 @@ _FILES = (
 _NEW, _WHOLE = ".minillm-new", ".minillm-whole"
 LOCK = ".minillm-lock"  # names the process that holds the folder
 _RUN = "{run}/"  # begins the path of a file in the run's own folder, which may be moved
-
-
-@dataclass(frozen=True)
-class _Record:
-    """The numbers of a line of metrics that have a meaning here."""
-
-    step: int = option(MISSING, "so far", least=0, most=2**63 - 1)
-    loss: float = option(0.0, "of training")
-    validation_loss: float = option(0.0, "on held-out data")
-    ngram_loss: float = option(0.0, "of the best n-gram")
-    seconds: float = option(0.0, "of training so far")
 
 
 def _by_rank_0(method: Callable[..., None]) -> Callable[..., None]:
@@ -129,10 +116,8 @@ class RunFolder:
     def check_free(self, overwrite: bool, resumable: bool = False) -> None:
         """InputError if the folder already has a run, unless it may be replaced."""
         if self.holds_run() and not overwrite:
-            resume = "--resume to continue it, or " if resumable else ""
-            raise InputError(
-                f"{self.path}: it already holds a run: give {resume}--overwrite to replace it"
-            )
+            resume = "resume to continue it, or " if resumable else ""
+            raise InputError(f"{self.path}: it already holds a run: give {resume}overwrite to replace it")
 
     # A new run, and the old one that it replaces
 
@@ -353,8 +338,7 @@ class RunFolder:
                 if line.endswith(b"\n"):
                     place = f"{path}, line {number}"
                     records.append(json_object(line, place))
-                    numbers = types_of(_Record).keys() & records[-1].keys()
-                    checked(_Record, {n: records[-1][n] for n in numbers}, f"{place}: ")
+                    _check_record(records[-1], place)
         return records
 
     @_by_rank_0
@@ -398,6 +382,18 @@ def _open_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
 def _content(path: Path) -> bytes:
     with reading(path, regular=True) as file:
         return file.read()
+
+
+def _check_record(record: dict, place: str) -> None:
+    """InputError for a line of metrics without a step, or with a loss that is no number."""
+    step = record.get("step")
+    losses = [value for name, value in record.items() if name.endswith(("loss", "seconds"))]
+    whole = type(step) is int and step >= 0
+    if not whole or not all(type(value) in (int, float) for value in losses):
+        raise InputError(
+            f"{place}: expected a whole number as 'step', and numbers as losses, "
+            f"found {short(record)}"
+        )
 
 
 def _check_version(path: Path, version: object) -> None:

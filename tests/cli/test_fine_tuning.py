@@ -384,13 +384,13 @@ def test_additions_to_the_encoder_of_a_classifier(bases, train, tmp_path):
 
 def test_what_is_no_adapter(bases, files, train, tmp_path, fails, capsys):
     whole = train(bases / "bert")
-    assert f"{whole}: expected a run with --lora-rank, found one with all weights" in fails(
+    assert f"{whole}: expected a run with a lora_rank, found one with all weights" in fails(
         "export", whole, tmp_path / "x"
     )
     assert "--format: a run of finetuned is exported as peft, found 'huggingface'" in fails(
         "export", whole, tmp_path / "x", "--format", "huggingface"
     )
-    assert "expected a run with --lora-rank, found one with all weights" in fails(
+    assert "expected a run with a lora_rank, found one with all weights" in fails(
         "merge", whole, "--out", tmp_path / "x"
     )
     adapter = tmp_path / "adapter"
@@ -422,7 +422,7 @@ def test_wrong_input(bases, files, tmp_path, fails):
     assert "RUN: expected the folder of a run to begin with, found none" in fails(
         "finetune", "--out", tmp_path / "run"
     )
-    assert "DATA: expected a file or a folder (see --help), found none" in fails(
+    assert "DATA: expected a file or a folder, found none" in fails(
         "finetune", bases / "bert", "--out", tmp_path / "run"
     )
     for freeze in ("4", "-1", "all"):

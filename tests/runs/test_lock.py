@@ -20,6 +20,7 @@ TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 60
 
 HOLDER = """\
 import sys, time
+from pathlib import Path
 from minillm.runs.folder import held
 with held(Path(sys.argv[1])):
     print("held", flush=True)

@@ -61,7 +61,7 @@ def require_text(options: TextEvaluation, expected: str) -> None:
     """InputError if there is an option for texts alone; ``expected`` ends its message."""
     for name in ("adapt", "mix"):
         if getattr(options, name):
-            raise InputError(f"--{name}: expected {expected}")
+            raise InputError(f"{name}: expected {expected}")
 
 
 def results_of(run: Run, given: Given, options: AnswerEvaluation) -> Results | None:
@@ -78,7 +78,7 @@ def results_of(run: Run, given: Given, options: AnswerEvaluation) -> Results | N
     elif given.files and run.chat_template() is not None and all(map(has_summaries, given.files)):
         results = _results_on_conversations(run, given, _compiled(expression))
     if results is None and expression is not None:
-        raise InputError("--pattern: expected a FILE of conversations with it")
+        raise InputError("pattern: expected a FILE of conversations with it")
     if results is not None:
         require_text(options, f"a text, found {given.title}: conversations or questions")
     return results
@@ -91,7 +91,7 @@ def _results_on_lines(run: Run, given: Given, expression: str | None) -> Results
     pattern = _compiled(expression)
     if is_choice(values):
         if pattern is not None:
-            raise InputError("--pattern: expected a FILE of conversations, found multiple choice")
+            raise InputError("pattern: expected a FILE of conversations, found multiple choice")
         choices = [choice for file in given.files for choice in read_choices(file)]
         return {"data": given.title} | on_choices(run, choices)
     if {"messages", "completion", "target"}.isdisjoint(values):
@@ -117,7 +117,7 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
     try:
         return None if pattern is None else re.compile(pattern)
     except re.error as error:
-        raise InputError(f"--pattern: expected a regular expression: {error}") from None
+        raise InputError(f"pattern: expected a regular expression: {error}") from None
 
 
 def on_answers(run: Run, chats: Sequence[Conversation]) -> Results:

@@ -77,7 +77,7 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
             only = not getattr(initial.model.config, "bidirectional", True)
             return super().init_defaults(initial, given) | {"forward_only": only}
         if not initial.model.config.embedding:
-            raise InputError(f"--init {initial.path}: expected an embedding, found one-hot input")
+            raise InputError(f"init: expected an embedding in {initial.path}, found one-hot input")
         sizes = sizes_of(initial, self.settings)
         names = ("hidden", "layers", "cell", "embedding")
         return {name: sizes[name] for name in names} | {"forward_only": True}
