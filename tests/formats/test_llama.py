@@ -131,7 +131,7 @@ PUBLISHED = {  # entries of other programs' files: SmolLM2's, Llama 3's, and tho
 
 def test_unknown_entries_are_named_in_a_warning(tmp_path):
     import_llama(make(tmp_path / "a", **PUBLISHED))  # a warning would be an error
-    more = {"rope_type": "default", "mscale": 2}
+    more = {"rope_type": "default", "scale": 2}
     path = make(tmp_path / "b", **{f"more_{n}": n + 1 for n in range(9)}, rope_scaling=more)
     with pytest.warns(InputWarning) as warned:
         import_llama(path)
@@ -139,7 +139,7 @@ def test_unknown_entries_are_named_in_a_warning(tmp_path):
         "ignored, because they are not known here: "
         + ", ".join(f"'more_{n}'" for n in range(8))
         + " and 1 more",
-        "rope_scaling: ignored, because they are not known here: 'mscale'",
+        "rope_scaling: ignored, because they are not known here: 'scale'",
     ]
 
 
