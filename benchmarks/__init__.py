@@ -19,7 +19,6 @@
     python -m benchmarks.lora             fine-tuning a chat model beside PyTorch and PEFT
     python -m benchmarks.exported         its exports beside llama.cpp and transformers
     python -m benchmarks.arithmetic       rewards for a model that half masters sums
-    python -m benchmarks.augmentation     changed copies of labelled texts, to train on
     python -m benchmarks.word2vec         speed and quality beside gensim
     python -m benchmarks.ngrams           perplexities, KenLM, texts beyond memory
     python -m benchmarks.tokenizers       byte pairs beside tiktoken, WordPiece beside tokenizers
@@ -32,7 +31,7 @@
     python -m benchmarks.thinc            the layers of thinc under the gradient checker
     python -m benchmarks.startup          the time before anything happens
 
-Machinery: `minillm.timing` times, keeps, compares and shows; `report` has the project's own table;
-`cases` and `training` are what the first command times, with `pytorch`, `bert`,
+Machinery: `minillm.timing` times, keeps and shows; `verdicts` compares; `report` has the project's
+own table; `cases` and `training` are what the first command times, with `pytorch`, `bert`,
 `encoder_decoder`, `pointer_generator` and `search` for PyTorch's side.
 """

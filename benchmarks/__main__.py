@@ -17,12 +17,11 @@ from pathlib import Path
 
 from minillm import kernels_info
 from minillm.errors import InputError
-from minillm.timing import verdicts
 from minillm.timing.contest import limits, threads, timed
 from minillm.timing.report import picture
 from minillm.timing.results import HELD_TO_AVX2, Results, load, machine, new_file
 
-from . import report
+from . import report, verdicts
 
 
 def main() -> int:

@@ -3,7 +3,7 @@
     cythonize -i -3 benchmarks/own/distances.pyx
     python -m benchmarks.distances
 
-Prints the table, and writes runs/own-kernel.html and the figures beside it.
+Prints the table, and writes runs/own-kernel.png and the figures beside it.
 """
 
 import sys
@@ -59,7 +59,7 @@ if __name__ == "__main__":
         flops=lambda n: 3 * n * n * D,
         bytes=lambda n: 4 * (2 * n * D + n * n),
         name="distances",
-        report="runs/own-kernel.html",
+        report="runs/own-kernel.png",
     )
     print("$ python -m benchmarks.distances")
     print(listing(results))

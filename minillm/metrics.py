@@ -1,11 +1,6 @@
-"""Measures of models: of probabilities, of outputs, of classes and of word vectors.
-
-A function decorated with ``@text_metric`` or ``@class_metric`` is measured by every evaluation of
-models that write texts or classify.
-"""
+"""Measures of models: of probabilities, of outputs, of classes and of word vectors."""
 
 import importlib
-import inspect
 import math
 import re
 import string
@@ -14,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -57,63 +52,47 @@ def perplexity(nats: float) -> float:
 
 Texts = Sequence[str]
 References = Sequence[Sequence[str]]
-TextMetric = TypeVar("TextMetric", bound=Callable[..., float | dict[str, float]])
 
-TEXT_METRICS: dict[str, Callable[..., float | dict[str, float]]] = {}
-_PACKAGES: dict[str, str] = {}  # the measure -> the package that it needs
-
-
-def text_metric(package: str = "") -> Callable[[TextMetric], TextMetric]:
-    """Register a measure of outputs (N texts) against references (for each output, some texts).
-
-    It returns a number, or several by name.  Its parameters may name options of
-    :func:`measure_texts`: ``split``, which splits a text into tokens, and ``tokenised``, whether
-    words and punctuation marks are already separated by spaces.  ``package`` is one of the extra
-    "metrics" without which there is no such measure.
-    """
-
-    def register(metric: TextMetric) -> TextMetric:
-        TEXT_METRICS[metric.__name__] = metric
-        if package:
-            _PACKAGES[metric.__name__] = package
-        return metric
-
-    return register
+PACKAGES = {"bleu": "sacrebleu", "chrf": "sacrebleu", "rouge": "rouge-score"}  # of the measures
 
 
 def missing_packages() -> dict[str, str]:
     """The measures of outputs whose packages are not installed, with these packages."""
     return {
         name: package
-        for name, package in _PACKAGES.items()
-        if name in TEXT_METRICS and find_spec(package.replace("-", "_")) is None
+        for name, package in PACKAGES.items()
+        if find_spec(package.replace("-", "_")) is None
     }
 
 
-def measure_texts(outputs: Texts, references: References, **options: Any) -> dict[str, float]:
-    """The registered measures of outputs; each gets the options that it names.
+def measure_texts(
+    outputs: Texts,
+    references: References,
+    split: Callable[[str], Sequence[str]] = list,
+    tokenised: bool = False,
+) -> dict[str, float]:
+    """All measures of outputs (N texts) against references (for each output, some texts).
 
-    Measures of :func:`missing_packages` are absent.
+    ``split`` splits a text into tokens; ``tokenised`` says whether words and punctuation marks are
+    already separated by spaces.  Measures of :func:`missing_packages` are absent.
     """
-    results: dict[str, float] = {}
     missing = missing_packages()
-    for name, metric in TEXT_METRICS.items():
-        if name in missing:
-            continue
-        named = options.keys() & inspect.signature(metric).parameters.keys()
-        value = metric(outputs, references, **{option: options[option] for option in named})
-        results |= value if isinstance(value, dict) else {name: value}
-    return results
+    results = {
+        "exact_match": exact_match(outputs, references),
+        "token_error_rate": token_error_rate(outputs, references, split),
+    }
+    if "bleu" not in missing:
+        results["bleu"] = bleu(outputs, references, tokenised)
+        results["chrf"] = chrf(outputs, references)
+    return results if "rouge" in missing else results | rouge(outputs, references)
 
 
-@text_metric()
 def exact_match(outputs: Texts, references: References) -> float:
     """The proportion of outputs that equal one of their references."""
     equal = [output in texts for output, texts in zip(outputs, references, strict=True)]
     return sum(equal) / len(equal)
 
 
-@text_metric()
 def token_error_rate(
     outputs: Texts, references: References, split: Callable[[str], Sequence[str]] = list
 ) -> float:
@@ -135,26 +114,21 @@ def token_error_rate(
     return edits / tokens
 
 
-@text_metric("sacrebleu")
 def bleu(outputs: Texts, references: References, tokenised: bool = False) -> float:
     """The BLEU of a corpus, 0 to 100.  Needs sacrebleu.
 
     Source: Papineni et al. (2002); Post (2018), "A call for clarity in reporting BLEU scores".
     """
-    metric = _imported("sacrebleu").BLEU(
-        tokenize="none" if tokenised else "13a",
-        force=tokenised,  # no warning that the text looks tokenised
-    )
+    tokenizer = "none" if tokenised else "13a"
+    metric = _imported("sacrebleu").BLEU(tokenize=tokenizer, force=tokenised)  # force: no warning
     return metric.corpus_score(list(outputs), _columns(references)).score
 
 
-@text_metric("sacrebleu")
 def chrf(outputs: Texts, references: References) -> float:
     """The chrF2 of a corpus, 0 to 100.  Needs sacrebleu.  Source: Popovic (2015)."""
     return _imported("sacrebleu").CHRF().corpus_score(list(outputs), _columns(references)).score
 
 
-@text_metric("rouge-score")
 def rouge(outputs: Texts, references: References) -> dict[str, float]:
     """ROUGE-1, ROUGE-2 and ROUGE-L: the mean F1 over outputs, 0 to 1.  Needs rouge-score.
 
@@ -184,10 +158,8 @@ def rouge_scores() -> Callable[[str, Sequence[str]], dict[str, float]]:
     )
 
     def score(output: str, known: Sequence[str]) -> dict[str, float]:
-        return {
-            kind: float(best.fmeasure)
-            for kind, best in scorer.score_multi(list(known), output).items()
-        }
+        best = scorer.score_multi(list(known), output)
+        return {kind: float(of_kind.fmeasure) for kind, of_kind in best.items()}
 
     return score
 
@@ -257,8 +229,7 @@ def normalised_answer(text: str) -> list[str]:
 
 def answer_exact(answer: str, references: Sequence[str]) -> float:
     """1 if the answer has the words of one of its references, in the same order, otherwise 0."""
-    words = normalised_answer(answer)
-    return float(any(words == known for known in _references(references)))
+    return float(normalised_answer(answer) in _references(references))
 
 
 def answer_f1(answer: str, references: Sequence[str]) -> float:
@@ -313,21 +284,6 @@ def answer_of_shared_words(question: str, context: str) -> str:
 
 # --- classes -------------------------------------------------------------------------
 
-ClassMetric = Callable[[NDArray[np.integer]], float]
-
-CLASS_METRICS: dict[str, ClassMetric] = {}
-
-
-def class_metric(metric: ClassMetric) -> ClassMetric:
-    """Register a measure of a confusion matrix."""
-    CLASS_METRICS[metric.__name__] = metric
-    return metric
-
-
-def measure_classes(matrix: NDArray[np.integer]) -> dict[str, float]:
-    """All registered measures of a confusion matrix."""
-    return {name: metric(matrix) for name, metric in CLASS_METRICS.items()}
-
 
 def confusion_matrix(
     predicted: NDArray[np.integer], actual: NDArray[np.integer], classes: int
@@ -338,13 +294,16 @@ def confusion_matrix(
     return matrix
 
 
-@class_metric
+def measure_classes(matrix: NDArray[np.integer]) -> dict[str, float]:
+    """All measures of a confusion matrix."""
+    return {"accuracy": accuracy(matrix), "macro_f1": macro_f1(matrix)}
+
+
 def accuracy(matrix: NDArray[np.integer]) -> float:
     """The proportion of correct predictions."""
     return float(np.trace(matrix) / matrix.sum())
 
 
-@class_metric
 def macro_f1(matrix: NDArray[np.integer]) -> float:
     """The mean of F1 over the classes that occur or are predicted.
 

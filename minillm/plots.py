@@ -104,32 +104,19 @@ def attention_map(
     T, S = len(target), len(source)
     cell = min(0.36, max(0.16, 20 / max(T, S)))  # all lengths in inches
     font = min(10.0, 58 * cell)
-    figure = _figure(1, 1)
-    figure.set_layout_engine("none")
-    axes, bar = figure.add_axes((0, 0, 1, 1)), figure.add_axes((0, 0, 1, 1))
-    image = axes.imshow(weights, cmap="Greys", vmin=0, vmax=1, aspect="auto")
-    figure.colorbar(image, cax=bar, label="attention weight")
-    turned = max(map(len, source)) > 2
-    axes.set_xticks(range(S), source, rotation=90 if turned else 0, fontsize=font)
+    beside, above = (0.01 * font * max(map(len, side)) for side in (target, source))  # the labels
+    width = max(beside + S * cell + 1.5, 0.08 * len(caption) + 0.5)
+    figure = _figure(width, above + max(T * cell, 1.3) + 0.8)
+    axes = figure.add_subplot()
+    image = axes.imshow(weights, cmap="Greys", vmin=0, vmax=1)
+    figure.colorbar(image, label="attention weight", fraction=0.15 / (S * cell), aspect=12)
+    axes.set_xticks(range(S), source, fontsize=font, rotation=90 if above > 0.02 * font else 0)
     axes.set_yticks(range(T), target, fontsize=font)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.set_xlabel(caption, fontsize=10, loc="left")
     for label in [*axes.get_xticklabels(), *axes.get_yticklabels()]:
         label.set_parse_math(False)  # a token may be a dollar sign
-
-    figure.draw_without_rendering()  # now the labels have their sizes
-    top = max(t.get_window_extent().height for t in axes.get_xticklabels()) / DPI + 0.2
-    left = max(t.get_window_extent().width for t in axes.get_yticklabels()) / DPI + 0.2
-    bar_height = min(max(T * cell, 1.3), 4)
-    body = max(T * cell, bar_height)
-    below = axes.xaxis.label.get_window_extent()
-    width = left + max(S * cell + 1.1, below.width / DPI + 0.1)
-    height = top + body + (0.35 if caption else 0.15)
-    figure.set_size_inches(width, height)
-    sides = ((axes, left, S * cell, T * cell), (bar, left + S * cell + 0.2, 0.15, bar_height))
-    for place, x, w, h in sides:
-        place.set_position((x / width, 1 - (top + h) / height, w / width, h / height))
     return _png(figure)
 
 
@@ -228,5 +215,5 @@ def _last(seconds: Mapping[int, float], step: int) -> int | None:
 
 def _png(figure: "Figure") -> bytes:
     png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=DPI)
+    figure.savefig(png, format="png", dpi=DPI, bbox_inches="tight")
     return png.getvalue()

@@ -51,8 +51,8 @@ MISSING = {
         "a.zst: it is compressed with zstandard, which needs the package zstandard",
     ),
     "scikit-learn": (
-        "import minillm.estimators",
-        "minillm.estimators needs the package scikit-learn",
+        "from minillm.data.digits import Digits; Digits()",
+        "digits: it needs the package scikit-learn",
     ),
     "sacrebleu": (
         "from minillm import metrics; metrics.bleu(['a'], [['a']])",
@@ -76,7 +76,7 @@ MISSING = {
     ),
     "jinja2": (
         "from minillm.text import ChatTemplate; ChatTemplate('{{ x }}').text([])",
-        'this chat template needs the package jinja2, which the extra "chat" has',
+        "this chat template needs the package jinja2: pip install 'minillm-book[chat]'",
     ),
     "llguidance": (
         "from minillm.decoding.grammar import tokens_of; tokens_of([], [])",

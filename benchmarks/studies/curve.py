@@ -3,21 +3,23 @@
 Train classifiers with more and more of the labelled texts in DATA, measure them on texts that none
 of them sees, and compare their accuracies with TF-IDF and logistic regression (if scikit-learn is
 installed).  One line shows train classifier; --vectors adds a line for train recurrent-classifier,
-and --init a line for finetune of each run; with --augment, each has a second line.  All are trained
-with several seeds, each of which also draws its own texts.  Every result is a line of
+and --init a line for finetune of each run.  All are trained with several seeds, each of which also
+draws its own texts.  Every result is a line of
 DIR/results.jsonl: the same command, or one with more sizes, seeds or lines, trains only missing
 results.
 
 examples:
-  minillm curve questions.tsv --test questions.test.tsv --out curves/questions
-  minillm curve reviews.tsv --out curves/reviews --sizes 50,100,200,400 --seeds 3 --init runs/bert
-  minillm curve questions.tsv --test questions.test.tsv --out curves/questions \\
-      --vectors vectors.bin --augment synonyms,swap,deletion
+  python -m benchmarks.studies.curve questions.tsv --test questions.test.tsv --out curves/questions
+  python -m benchmarks.studies.curve reviews.tsv --out curves/reviews --sizes 50,100,200,400 \\
+      --seeds 3 --init runs/bert
+  python -m benchmarks.studies.curve questions.tsv --test questions.test.tsv \\
+      --out curves/questions --vectors vectors.bin
 """
 
 import argparse
 import hashlib
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from minillm.cli import main
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, add_settings, given_settings, integer
 from minillm.data.files import bounded_lines, json_object, reading, write_file
@@ -42,7 +45,6 @@ from minillm.runs.load import load, open_initial
 from minillm.runs.settings import LoRASettings
 from minillm.runs.train import new_settings, train_run
 
-from ..augmentation import absolute_methods, augmented
 from . import pictures
 
 # For each seed, the labelled texts are put in order, and a training with n labels gets the first n
@@ -75,24 +77,15 @@ class CurveSettings(TextClassifierSettings, LoRASettings):
         "FILE",
         default_help="",
     )
-    augment: str | None = option(
-        None,
-        "a second line for each: also trained on changed copies of the texts, by "
-        "synonyms=VECTORS, insertion=VECTORS, swap, deletion or back-translation=DIR+DIR",
-        "NAME[,NAME...]",
-        group="the text",
-        default_help="",
-    )
 
 
 def lines_of(given: Mapping[str, Any], runs: Sequence[str]) -> dict[str, Settings]:
     """The lines of a curve by name: the kind, and the settings that differ from defaults.
 
-    There is one line for n-grams, one for ``vectors``, and one for each run to fine-tune.  With
-    ``augment``, there is a second one for each of these.
+    There is one line for n-grams, one for ``vectors``, and one for each run to fine-tune.
     """
     of_tuning = types_of(LoRASettings)
-    common = {n: v for n, v in given.items() if n not in ("vectors", "augment", *of_tuning)}
+    common = {n: v for n, v in given.items() if n not in ("vectors", *of_tuning)}
     lines = {"n-grams": common | {"kind": "classifier"}}
     vectors = absolute(given["vectors"]) if given.get("vectors") else None
     if vectors:
@@ -103,13 +96,7 @@ def lines_of(given: Mapping[str, Any], runs: Sequence[str]) -> dict[str, Setting
         if name in lines:
             raise InputError(f"--init: expected folders of different names, found {name[5:]} again")
         lines[name] = common | tuning | {"kind": "finetuned", "init": absolute(path)}
-    if not given.get("augment"):
-        return lines
-    augment = absolute_methods(given["augment"], vectors)
-    both: dict[str, Settings] = {}
-    for name, settings in lines.items():
-        both |= {name: settings, f"{name}, augmented": settings | {"augment": augment}}
-    return both
+    return lines
 
 
 def measure(
@@ -200,7 +187,7 @@ def check_sizes(sizes: Sequence[int], labelled: Sequence[Labelled], data: str) -
 def check_line(settings: Settings) -> None:
     """InputError if the settings of a line are wrong, or their runs or vectors cannot be opened."""
     kind = find_kind(settings.get("kind", "classifier"))
-    given = {name: value for name, value in settings.items() if name not in ("kind", "augment")}
+    given = {name: value for name, value in settings.items() if name != "kind"}
     new_settings(kind, given, open_initial({"init": given.get("init")}))
     if given.get("vectors"):
         open_vectors(given["vectors"])
@@ -253,9 +240,6 @@ def by_training(
     """The measures of a classifier trained on ``part``; None if interrupted."""
     training, validation = hold_out(part, VALIDATION)
     given = dict(settings)
-    if augment := given.pop("augment", None):
-        copies, _ = augmented(training, augment, settings["seed"])
-        training = [*training, *copies]
     with tempfile.TemporaryDirectory(prefix=".training.", dir=folder) as name:
         place = Path(name)
         files = {"data": training, "validation": validation, "test": held_out}
@@ -309,7 +293,7 @@ def table(results: Mapping[str, Mapping[int, Sequence[float]]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-# --- the verb --------------------------------------------------------------------------------
+# --- the program -----------------------------------------------------------------------------
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -323,7 +307,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_option(curve, "--seeds N", "trainings for each point", integer(1, 1000), 5)
     init = "fine-tune these runs, with a line for each"
     curve.add_argument("--init", nargs="+", default=[], metavar="DIR", help=init)
-    add_settings(parser, CurveSettings, without=OWN, common=("vectors", "augment", "lora_rank"))
+    add_settings(parser, CurveSettings, without=OWN, common=("vectors", "lora_rank"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -353,3 +337,7 @@ def sizes_of(text: str) -> list[int]:
     if not all(n.strip().isdecimal() and len(n) < 10 and int(n) > 0 for n in numbers):
         raise InputError(f"--sizes: expected whole numbers with commas between, found {text!r}")
     return sorted({int(n) for n in numbers})
+
+
+if __name__ == "__main__":
+    sys.exit(main(program=sys.modules[__name__]))

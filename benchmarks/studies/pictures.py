@@ -30,20 +30,15 @@ def learning_curve(lines: Mapping[str, Mapping[int, Sequence[float]]]) -> bytes:
     """Plot accuracies by the number of labels: the mean and the standard deviation of each line.
 
     ``lines`` has the accuracies (0 to 1) of several trainings for each line and number of labels.
-    A line named "X, augmented" is dashed, and has the colour of line X.
     """
     figure = plots._figure(7, 4.6)
     axes = figure.add_subplot()
-    colours: dict[str, str] = {}
     for name, points in lines.items():
         sizes = sorted(points)
         values = [100 * np.array(points[size]) for size in sizes]
         means = [v.mean() for v in values]
         spread = [v.std(ddof=1) if len(v) > 1 else np.nan for v in values]
-        begin, _, changed = name.partition(", ")
-        colour = colours.setdefault(begin, f"C{len(colours)}")
-        style: dict[str, Any] = {"color": colour, "linestyle": "--" if changed else "-"}
-        axes.errorbar(sizes, means, spread, marker="o", ms=4, capsize=3, label=name, **style)
+        axes.errorbar(sizes, means, spread, marker="o", ms=4, capsize=3, label=name)
     sizes = sorted({size for points in lines.values() for size in points})
     axes.set_xscale("log")
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])

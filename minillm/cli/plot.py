@@ -41,7 +41,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     words.add_argument("words", nargs="*", metavar="WORD", help="the words to draw")
     add_option(words, "--count N", "draw the N most frequent words", integer(3), 150)
     attention = add("attention", draw_attention)
-    pairs = "seq2seq, transformer, denoiser, summariser, copying-transformer"
+    pairs = "seq2seq, transformer, summariser"
     add_run(attention, f"a run of {pairs}, gpt, llama, variant or chat")
     attention.add_argument("text", metavar="TEXT", help="the source text, or all of it")
     layer = "the layer, from 0 (default: 0 of a GPT, the last but one of a Transformer)"

@@ -12,7 +12,7 @@ has an empty summary.
 examples:
   minillm summarise textrank report.txt --sentences 3
   minillm summarise runs/emails --lines emails.txt > subjects.txt
-        a run of `minillm train summariser`, copying-transformer, seq2seq or transformer
+        a run of `minillm train summariser`, seq2seq or transformer
   minillm summarise runs/smol report.txt --words 60
         a chat model, such as an imported one, or one fine-tuned on pairs
   minillm summarise lead *.txt

@@ -5,14 +5,13 @@ The kinds of models are in historical order.  Each has its own options: minillm 
 
 import argparse
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_flag, add_option, add_settings, given_settings
 from minillm.mpi import ranks
 from minillm.option import types_of
-from minillm.runs.kind import Kind, find_kind, titles
+from minillm.runs.kind import TITLES, Kind, find_kind
 from minillm.runs.load import load
 from minillm.runs.train import train_run
 
@@ -22,25 +21,18 @@ FINETUNED = "finetuned"  # the kind that only `minillm finetune` trains
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare a parser for each kind."""
     choices = parser.add_subparsers(title="kinds", metavar="KIND", required=True)
-    for name, title in titles().items():
+    for name, title in TITLES.items():
         if name == FINETUNED:
             continue
 
         def declare(kind_parser: ArgumentParser, name: str = name) -> None:
-            kind = find_kind(name)
-            chosen = [option for option in kind.variants if f"--{option}" in kind_parser.words]
-            kind_parser.prog = " --".join([kind_parser.prog, *chosen])
-            texts = {option: text for option, (_, text) in kind.variants.items()}
-            add_kind(kind_parser, kind.variant(chosen), texts)
+            add_kind(kind_parser, find_kind(name))
 
         choices.add_parser(name, help=title, declare=declare)
 
 
-def add_kind(parser: ArgumentParser, kind: Kind, variants: Mapping[str, str] = {}) -> None:
-    """Declare the arguments of a training of this kind: a folder, and its settings.
-
-    ``variants`` are the options that choose the kind, and their help.
-    """
+def add_kind(parser: ArgumentParser, kind: Kind) -> None:
+    """Declare the arguments of a training of this kind: a folder, and its settings."""
     parser.description, parser.epilog = kind.description, f"examples:\n{kind.examples}\n"
     folder = parser.add_argument_group("the folder")
     add_option(folder, "--out DIR", "the folder of the run", required=True)
@@ -48,9 +40,7 @@ def add_kind(parser: ArgumentParser, kind: Kind, variants: Mapping[str, str] = {
     if kind.resumable:
         add_flag(existing, "--resume", "continue the run in DIR, which has its settings")
     add_flag(existing, "--overwrite", "replace the run in DIR")
-    groups = add_settings(parser, kind.settings)
-    for option, text in variants.items():
-        add_flag(groups["the text"], f"--{option}", text)
+    add_settings(parser, kind.settings)
     several = "files" in types_of(kind.settings)
     defaults: dict[str, Any] = {"several_files": True} if several else {}
     parser.set_defaults(kind=kind, resume=False, over_ranks=True, command=parser.prog, **defaults)

@@ -29,7 +29,7 @@ from minillm.runs.settings import search_options
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare how to search."""
-    add_run(parser, "a run of seq2seq, transformer, denoiser, summariser or copying-transformer")
+    add_run(parser, "a run of seq2seq, transformer or summariser")
     add_beam(parser)
     best = "print the N best outputs of each line, with their scores"
     add_option(parser, "--n-best N", best, integer(1, 1000))

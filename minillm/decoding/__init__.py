@@ -3,7 +3,6 @@
 from minillm.decoding.batch import write
 from minillm.decoding.beam import Hypothesis, beam_search, sample_outputs
 from minillm.decoding.chat import Chat, ChatSampling
-from minillm.decoding.copying_transformer import CopyingTransformerDecoder
 from minillm.decoding.decoder import Decoder
 from minillm.decoding.gpt_reader import GPTReader
 from minillm.decoding.hypotheses import TransformerDecoder
@@ -19,7 +18,6 @@ from minillm.decoding.translator import Translation, Translator
 __all__ = [
     "Chat",
     "ChatSampling",
-    "CopyingTransformerDecoder",
     "Decoder",
     "GPTReader",
     "Hypothesis",

@@ -20,12 +20,11 @@ from minillm import ops
 from minillm.decoding import Decoder, Reader
 from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.decoding.pointer import log_mixture
-from minillm.layers import dense, recurrent
+from minillm.layers import dense, embedding, recurrent
 from minillm.layers.gradients import PartlyTrained, merge_gradients
 from minillm.layers.types import Ids, State
 from minillm.look.attention import attention_weights, self_attention_weights
 from minillm.look.inside import Activity, AttentionWeights, Copying
-from minillm.models.llama import Llama
 from minillm.models.teacher_forcing import teacher_forcing
 from minillm.ops.gru import gru_forward
 from minillm.ops.lstm import lstm_forward
@@ -54,7 +53,7 @@ def with_vectors(model: Any, ids: Ids) -> Any:
     """The model with a row of E for each token (T,): E[id], and the n-grams that end there."""
     if getattr(model.config, "ngrams", None) is None:
         return with_rows(model, {"embedding.E": ids})
-    rows = Llama.embed(model, ids[None])[0][0]  # a variant scales them itself
+    rows = model.vectors(ids[None])[0][0]
     changed = copy(model)
     changed.config = replace(model.config, ngrams=None)
     changed.params = PartlyTrained(model.params | {"embedding.E": rows}, ["embedding.E"])
@@ -119,11 +118,10 @@ def read_recurrent(model: Any, ids: Ids, state: State) -> dict[str, Any]:
 
     With one-hot input, the input vector of a token is its row of W_x.
     """
-    c, p, T = model.config, model.params, len(ids)
+    c, T = model.config, len(ids)
     E = "embedding.E" if c.embedding else None
     table = E or "layers.0.W_x"
-    rows = model.embed(ids[None], state)[0][0] if E else p[table][ids]
-    own = PartlyTrained(p | {table: rows}, [table])
+    own = with_rows(model, {table: ids}).params
     (hs, _), backward = recurrent.stack_over_ids(
         own, "layers", E, np.arange(T)[None], state, c.cell, c.layers
     )
@@ -139,7 +137,7 @@ def _activity(model: Any, ids: Ids, state: State) -> list[Activity]:
     cell, lengths, activity = CELLS[c.cell], np.array([len(ids)]), []
     x: NDArray = np.asarray(ids, np.int64)[None]
     if c.embedding:
-        x, _ = model.embed(x, state)
+        x, _ = embedding.layer(p, {"embedding.E": x})
     for layer in range(c.layers):
         first = [np.ascontiguousarray(state[f"layers.{layer}.{name}"]) for name in cell.state]
         weights = [p[f"layers.{layer}.{name}"] for name in cell.weights]
@@ -327,32 +325,10 @@ def read_encoder_decoder(model: Any, source: Ids, target: Ids) -> Translated:
 
 
 def read_pointer_generator(model: Any, source: Ids, target: Ids) -> Translated:
-    """Read a source and its target, as :func:`read_copying` does."""
-    return read_copying(model, source, target, lambda own, *inputs: own.decode(*inputs))
-
-
-def read_copying_transformer(model: Any, source: Ids, target: Ids) -> Translated:
-    """Read a source and its target, as :func:`read_copying` does.
-
-    The other attentions are from the Transformer.
-    """
-    lengths = np.array([len(source)])
-    log_P, by_source, by_target, attention = read_copying(
-        model, source, target, lambda own, *inputs: own.decode(*inputs, lengths)
-    )
-    known = model.known(source), model.known(target)
-    attention += _attention_of_transformer(model.transformer(), *known)
-    return log_P, by_source, by_target, attention
-
-
-def read_copying(
-    model: Any, source: Ids, target: Ids, decode: Callable[[Any, Ids, Any], Any]
-) -> Translated:
     """Read a source and its target, as :func:`read_transformer` does, with a model that copies.
 
     Log P of the vocabulary and of the source's new words is returned in the place of logits.  The
-    attention is the one that copies.  ``decode(model, inputs, encoded source)`` -> (outputs
-    (1, T, D), weights (1, T, S)), backward.
+    attention is the one that copies.
     """
     S, T = len(source), len(target)
     inputs = teacher_forcing(target[None], model.config.bos)[0]
@@ -360,7 +336,7 @@ def read_copying(
     own.config = replace(model.config, vocabulary=S + T)  # a position is no new word
     places = np.arange(S + T)[None]
     encoded, encode_backward = own.encode(places[:, :S], np.array([S]))
-    (y, weights), decode_backward = decode(own, places[:, S:], encoded)
+    (y, weights), decode_backward = own.decode(places[:, S:], encoded)
     (logits, gates), output_backward = model.output(y)
     m, copied_backward = ops.copied_probability(weights, source[None], target[None])
     _, loss_backward = ops.pointer_cross_entropy(logits, gates, m, target[None])

@@ -23,21 +23,12 @@ This is PageRank.  The right side is a contraction with the factor d, so iterati
 scores converges to its only solution.  A vertex without edges has the smallest score, 1 - d.  If
 each vertex has an edge, the mean of the scores is 1.
 
-**Maximal marginal relevance**: given vectors of the sentences, those near the centre of the text
-and far from each other.  They are chosen one by one:
-
-    argmax over i of  b cos(v_i, c) - (1 - b) max over chosen j of cos(v_i, v_j)
-
-where c is the sum of the directions of all v, and b the balance.
-
 **Oracle**: the sentences that are most similar to summaries that people wrote.  It knows these
 summaries: no other sentence of the text scores better than the oracle's.
 
 Sources: Mihalcea and Tarau (2004), "TextRank: bringing order into texts", equation 2 and section
-4.1; Brin and Page (1998), "The anatomy of a large-scale hypertextual web search engine"; Carbonell
-and Goldstein (1998), "The use of MMR, diversity-based reranking for reordering documents and
-producing summaries", with the centre of the text in place of a query; Nallapati, Zhai and Zhou
-(2017), "SummaRuNNer", section 3, for the greedy oracle.
+4.1; Brin and Page (1998), "The anatomy of a large-scale hypertextual web search engine"; Nallapati,
+Zhai and Zhou (2017), "SummaRuNNer", section 3, for the greedy oracle.
 """
 
 import re
@@ -134,33 +125,6 @@ def rank(S: NDArray, damping: float = DAMPING) -> NDArray[np.float64]:
     return x
 
 
-def central(
-    sentences: Sequence[str], vectors: NDArray, count: int = 1, balance: float = 0.7
-) -> list[str]:
-    """Sentences near the centre of the text and far from each other, by their vectors (n, D).
-
-    ``balance``: 1 ignores the similarity of the chosen sentences, 0 the centre.
-    """
-    _check(count)
-    if not 0 <= balance <= 1:
-        raise ValueError(f"balance: expected 0 to 1, found {balance}")
-    if np.ndim(vectors) != 2 or len(vectors) != len(sentences):
-        raise ValueError(
-            f"vectors: expected shape ({len(sentences)}, D), found {np.shape(vectors)}"
-        )
-    directions = _directions(vectors)
-    relevance = directions @ _directions(directions.sum(axis=0))
-    redundancy = np.full(len(sentences), -np.inf)  # the largest cosine with a chosen sentence
-    chosen: list[int] = []
-    for _ in range(min(count, len(sentences))):
-        other = redundancy if chosen else np.zeros(len(sentences))
-        scores = balance * relevance - (1 - balance) * other
-        scores[chosen] = -np.inf
-        chosen.append(int(scores.argmax()))
-        redundancy = np.maximum(redundancy, directions @ directions[chosen[-1]])
-    return [sentences[i] for i in sorted(chosen)]
-
-
 def oracle(
     text: str,
     references: Sequence[str],
@@ -195,12 +159,6 @@ def _largest(found: Sequence[str], scores: NDArray, count: int) -> list[str]:
     """The sentences with the largest scores, in the order of the text."""
     best = np.argsort(-scores, kind="stable")[:count]
     return [found[i] for i in sorted(best)]
-
-
-def _directions(vectors: NDArray) -> NDArray:
-    """Vectors (..., D) of length 1; a zero vector stays."""
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors / np.where(lengths > 0, lengths, 1)
 
 
 def _check(count: int) -> None:

@@ -145,11 +145,9 @@ def save(
     """
     found = [kind for kind in kinds().values() if type(model) is kind.model]
     found.sort(key=lambda kind: not isinstance(kind, Imports))  # a chat begins with another run
-    variants = {name for kind in found for name, _ in kind.variants.values()}
-    kind = next((kind for kind in found if kind.name not in variants), None)
-    if kind is None:
+    if not found:
         raise InputError(f"expected a model of one of {', '.join(kinds())}, found {model!r}")
-    folder = RunFolder(out)
+    kind, folder = found[0], RunFolder(out)
     several = tokenizer if isinstance(tokenizer, tuple) else (tokenizer,)
     vocabularies = dict(zip(kind.vocabularies, several, strict=True))
     data = {"imported": "a training in Python", **facts}

@@ -84,7 +84,6 @@ def train(
     InputError for wrong settings or data.
     """
     declared = find_kind(kind)
-    declared = declared.variant([name for name in declared.variants if settings.pop(name, False)])
     check_names(settings, [*types_of(declared.settings), *inspect.signature(train).parameters])
     if resume and out is None:
         raise InputError("resume: expected out, the folder of the run to resume")

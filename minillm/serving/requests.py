@@ -31,10 +31,12 @@ MOST_CHOICES = 2048  # texts of one answer
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 StopText = Annotated[str, Meta(max_length=LONGEST_STOP)]
 
-# Fields that would change the answer, and the value with which they do not, if there is one.
+# Fields that would change the answer, and the value with which they do not.
 NEUTRAL: dict[str, Any] = {
-    "chat_template": None,
+    "chat_template": "",
+    "chat_template_kwargs": {},
     "continue_final_message": False,
+    "dry_multiplier": 0,
     "functions": [],
     "grammar": "",
     "ignore_eos": False,
@@ -46,6 +48,7 @@ NEUTRAL: dict[str, Any] = {
     "suffix": "",
     "typical_p": 1,
     "use_beam_search": False,
+    "xtc_probability": 0,
 }
 NEUTRAL_OF_CHAT: dict[str, Any] = {"echo": False}
 NEUTRAL_OF_COMPLETION: dict[str, Any] = {"response_format": {"type": "text"}, "tools": []}

@@ -1,12 +1,12 @@
 """Timing of functions that do the same work: ``race`` takes a kernel of your own and its original.
 
-    from minillm.timing import compare, listing, load, race
+    from minillm.timing import listing, race
 
     results = race({"NumPy": original, "mine": kernel}, sizes=(64, 256), arguments=make_arguments)
     print(listing(results))
 
-``race(..., report="runs/mine.html")`` also writes the figures to a file, and
-``compare(load(before), load(after))`` compares two of these files.
+``race(..., report="runs/mine.png")`` also draws the times and writes the figures to a file, which
+``load`` reads.  ``python -m benchmarks compare A B``, in the repository, compares two of them.
 
 asv and pyperf time one function after the other, each in processes of its own.  Here the question
 is a ratio: the contestants take turns in one process, so that a machine that slows down for a while
@@ -16,6 +16,5 @@ slows down all of them.
 from minillm.timing.contest import race
 from minillm.timing.report import listing
 from minillm.timing.results import load
-from minillm.timing.verdicts import compare
 
-__all__ = ["compare", "listing", "load", "race"]
+__all__ = ["listing", "load", "race"]

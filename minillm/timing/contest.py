@@ -15,7 +15,7 @@ import numpy as np
 from minillm._kernels import kernels_info, use_threads
 from minillm.errors import InputError, short
 from minillm.ops.linear import matmul
-from minillm.timing import report as reports
+from minillm.timing.report import picture
 from minillm.timing.results import Cell, Limits, Results, machine, new_file
 from minillm.training.optimisers import scale
 
@@ -61,9 +61,8 @@ def race(
     of what the machine can do.  A contestant that takes longer than 0.25 s is left out at larger
     sizes.  ``seconds`` is the time for a size.
 
-    report is a file, .html or .png: the times against the sizes, the roofline, and (in HTML) the
-    table.  The figures are kept next to it, in a new .jsonl file each time.
-    :func:`minillm.timing.compare` takes two of them, and ``listing(results)`` returns the table.
+    report is a file, .png: the times against the sizes, and the roofline.  The figures are kept
+    next to it, in a new .jsonl file each time.  ``listing(results)`` returns the table.
 
     InputError where results disagree, or an argument is not as expected.
     """
@@ -74,7 +73,9 @@ def race(
         )
     if len(sizes) == 0:
         raise InputError(f"{name}: sizes: expected one or more, found none")
-    path = None if report is None else reports.checked(Path(report))
+    path = None if report is None else Path(report)
+    if path is not None and path.suffix != ".png":
+        raise InputError(f"{path}: expected a report ending in .png, found {path.suffix!r}")
     running = dict(contestants)
     with threads(thread_count):
         results = Results(machine())
@@ -100,7 +101,7 @@ def race(
     if path is not None:
         with new_file(path.parent, f"{path.stem}-") as file:
             results.write_to(file)
-        reports.save(results, path)
+        path.write_bytes(picture(results))
     return results
 
 

@@ -1,10 +1,7 @@
 """The table and the picture of a race."""
 
-import base64
-import html
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
@@ -67,35 +64,6 @@ def share(cell: Cell, name: str, limits: Limits) -> str:
 
 
 # --- pictures -------------------------------------------------------------------------------
-
-
-def checked(path: Path) -> Path:
-    """The path of a report.  InputError if it cannot be made."""
-    if path.suffix not in (".html", ".png"):
-        raise InputError(
-            f"{path}: expected a report that ends with .html or .png, "
-            f"found {path.suffix or 'no ending'}"
-        )
-    _figure(1)
-    return path
-
-
-def save(results: Results, path: Path) -> None:
-    """Write the report: a picture, or a page with the picture and the table."""
-    png = picture(results)
-    if path.suffix == ".png":
-        path.write_bytes(png)
-        return
-    name = html.escape(results.cells[0].kind)
-    image = base64.b64encode(png).decode()
-    path.write_text(
-        f'<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>{name}</title>\n'
-        "<style>body { max-width: 75rem; margin: auto; font-family: sans-serif }"
-        " img { max-width: 100% } pre { overflow-x: auto }</style>\n"
-        f'<h1>{name}</h1>\n<img alt="times and roofline" src="data:image/png;base64,{image}">\n'
-        f"<pre>{html.escape(listing(results))}</pre>\n</html>\n",
-        encoding="utf-8",
-    )
 
 
 def picture(results: Results) -> bytes:

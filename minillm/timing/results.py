@@ -7,7 +7,6 @@ number belong to one round, in which all contestants ran one after the other.
 
 import itertools
 import json
-import math
 import os
 import platform
 import re
@@ -17,8 +16,9 @@ from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from statistics import median
-from typing import Any, TextIO
+from typing import Annotated, Any, TextIO
 
+import msgspec
 import numpy as np
 
 from minillm import _kernels, kernels_info
@@ -28,7 +28,11 @@ VERSION = 1
 FINGERPRINT = ("processor", "cores", "caches", "instruction sets")  # of a machine
 VERSIONS = ("python", "numpy", "blas", "torch", "kernels", "compiler")  # of what runs on it
 OTHERS = ("date", "commit", "dirty", "load")
-DAMAGED = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
+DAMAGED = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Counted = Annotated[float, msgspec.Meta(ge=0)]  # 0: not counted
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,8 @@ class Limits:
     """The limits of the machine on some number of threads, as measured in the same run."""
 
     threads: int
-    flops: float  # operations a second, of the fastest matrix product
-    bytes: float  # bytes a second, of an array beyond all caches, read and written
+    flops: Positive  # operations a second, of the fastest matrix product
+    bytes: Positive  # bytes a second, of an array beyond all caches, read and written
 
     def seconds(self, cell: "Cell") -> float:
         """The shortest time that a cell can take (the roofline)."""
@@ -51,9 +55,10 @@ class Cell:
     threads: int
     kind: str
     sizes: str
-    flops: float  # 0: not counted
-    bytes: float  # moved at least, each array once; 0: not counted
-    seconds: dict[str, list[float]]  # of each turn of each contestant
+    flops: Counted
+    bytes: Counted  # moved at least, each array once
+    # Of each turn of each contestant.
+    seconds: dict[str, Annotated[list[Positive], msgspec.Meta(min_length=1)]]
     size: float | None = None
 
     @property
@@ -63,6 +68,15 @@ class Cell:
     def median(self, name: str) -> float:
         """The seconds of a contestant."""
         return median(self.seconds[name])
+
+
+@dataclass
+class Line:
+    """A line of a file has one of these."""
+
+    machine: dict[str, Any] | None = None
+    limits: Limits | None = None
+    cell: Cell | None = None
 
 
 @dataclass
@@ -115,62 +129,49 @@ def load(path: str | Path) -> Results:
     InputError where the file is missing, damaged or of another version.
     """
     try:
-        lines = Path(path).read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected a file of results, found {_reason(error)}") from None
+        lines = Path(path).read_text("utf-8", "replace").splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: expected a file of results, found {error.strerror}") from None
+    if not lines:
+        raise InputError(f"{path}: expected results, found an empty file")
     results = None
     for number, line in enumerate(lines, 1):
         place = f"{path}, line {number}"
         try:
-            ((kind, values),) = json.loads(line).items()
+            found = msgspec.json.decode(line, type=Line)
             if results is None:
-                results = Results(_of_this_version(kind, values, place))
+                results = Results(_of_this_version(found.machine, place))
             else:
-                results.add(_record(kind, values))
+                results.add(_record(found))
         except InputError:
             raise
         except DAMAGED:
             what = "limits or a cell" if results else "a machine"
             raise InputError(f"{place}: expected a record of {what}, found {short(line)}") from None
-    if results is None:
-        raise InputError(f"{path}: expected results, found an empty file")
+    assert results is not None
     without = {cell.threads for cell in results.cells} - results.limits.keys()
     if without:
         raise InputError(f"{path}: expected the limits on {min(without)} threads, found none")
     return results
 
 
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or "bytes that are no text"
+def _of_this_version(machine: dict[str, Any] | None, place: str) -> dict[str, Any]:
+    if machine is None or {*FINGERPRINT, *VERSIONS, *OTHERS} - machine.keys():
+        if machine and (version := machine.get("version")) != VERSION:
+            expected = f"expected results of version {VERSION}"
+            raise InputError(f"{place}: {expected}, found {short(version)}")
+        raise ValueError("machine")
+    described(machine)  # raises TypeError where one is no text or no number
+    return machine
 
 
-def _of_this_version(kind: str, values: dict[str, Any], place: str) -> dict[str, Any]:
-    version = values["version"]
-    if kind != "machine":
-        raise ValueError(kind)
-    if version != VERSION:
-        raise InputError(f"{place}: expected results of version {VERSION}, found {short(version)}")
-    if missing := {*FINGERPRINT, *VERSIONS, *OTHERS} - values.keys():
-        raise ValueError(missing)
-    described(values)  # raises TypeError where one is no text or no number
-    return values
-
-
-def _record(kind: str, values: dict[str, Any]) -> Limits | Cell:
-    """Make a record of a line.  ValueError unless each round has a time of each contestant."""
-    record = {"limits": Limits, "cell": Cell}[kind](**values)
-    if isinstance(record, Limits):
-        times, work, texts = [[record.flops, record.bytes]], [], []
-    else:
-        times, work = list(record.seconds.values()), [record.flops, record.bytes]
-        texts = [record.kind, record.sizes]
-    seconds = np.array(times, float)
-    if seconds.ndim != 2 or not seconds.size or not ((seconds > 0) & (seconds < math.inf)).all():
-        raise ValueError("times")
-    if type(record.threads) is not int or not all(isinstance(text, str) for text in texts):
-        raise ValueError("names")
-    if not all(0 <= number < math.inf for number in work):
-        raise ValueError("work")
+def _record(line: Line) -> Limits | Cell:
+    """The limits or the cell.  ValueError unless each round has a time of each contestant."""
+    record = line.cell or line.limits
+    if record is None:
+        raise ValueError("neither")
+    if isinstance(record, Cell) and len(set(map(len, record.seconds.values()))) != 1:
+        raise ValueError("rounds")
     return record
 
 

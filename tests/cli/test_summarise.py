@@ -19,7 +19,6 @@ RECURRENT = ["--hidden", "8", "--embedding", "6"]
 SIZES = {
     "seq2seq": RECURRENT,
     "summariser": RECURRENT,
-    "copying-transformer": ["--width", "8", "--layers", "1", "--feed-forward", "8"],
 }
 
 

@@ -25,22 +25,13 @@ def pairs(count, seed):
         yield " ".join(words), f"Call {name.lower()}"
 
 
-@pytest.fixture(scope="module", params=["summariser", "copying-transformer"])
-def kind(request):
-    return request.param
-
-
-LEARNING = {
-    "summariser": {"hidden": 24, "embedding": 16, "steps": 250, "learning_rate": 1e-2},
-    "copying-transformer": {"layers": 2, "width": 32, "feed_forward": 64, "steps": 400},
-}
-
-
 @pytest.fixture(scope="module")
-def trained(kind, tmp_path_factory):
-    folder, options = tmp_path_factory.mktemp(kind) / "run", {"batch": 32, "dropout": 0.0}
-    options |= LEARNING[kind]
-    return minillm.train(kind, folder, pairs=list(pairs(600, 1)), quiet=True, **options)
+def trained():
+    sizes = {"hidden": 24, "embedding": 16, "batch": 32, "dropout": 0.0}
+    given = list(pairs(600, 1))
+    return minillm.train(
+        "summariser", pairs=given, steps=250, learning_rate=1e-2, quiet=True, **sizes
+    )
 
 
 @pytest.mark.deep
@@ -63,29 +54,21 @@ def test_the_gate_opens_for_new_words(trained):
     assert copying.copied[-1] == pytest.approx(0, abs=1e-6)  # EOS is in no source; 1 - r in float32
 
 
-SIZES = {
-    "summariser": ["--hidden", "8", "--embedding", "6"],
-    "copying-transformer": ["--width", "8", "--layers", "1", "--feed-forward", "8"],
-}
+SIZES = ["--hidden", "8", "--embedding", "6"]
 TINY = ["--batch", "8", "--minimum-count", "1", "--steps", "3"]
 
 
-@pytest.fixture(scope="module")
-def train(kind):
+def train(data, out, *options):
     """Train a tiny run on pairs."""
-
-    def train(data, out, *options):
-        return main(["train", kind, str(data), "--out", str(out), *options]) == 0
-
-    return train
+    return main(["train", "summariser", str(data), "--out", str(out), *options]) == 0
 
 
 @pytest.fixture(scope="module")
-def folder(kind, train, tmp_path_factory):
+def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("tiny")
     file = root / "pairs.tsv"
     file.write_text("".join(f"{s}\t{t}\n" for s, t in pairs(60, 3)))
-    assert train(file, root / "run", *TINY, *SIZES[kind])
+    assert train(file, root / "run", *TINY, *SIZES)
     return root
 
 
@@ -97,28 +80,28 @@ def test_one_vocabulary_serves_both_sides(folder):
     assert vocabulary_from_dict(run.target.to_dict()).unit == "open word"
 
 
-def test_training_on_from_its_weights_keeps_the_vocabulary(folder, train):
+def test_training_on_from_its_weights_keeps_the_vocabulary(folder):
     out = folder / "more"
     assert train(folder / "pairs.tsv", out, "--init", str(folder / "run"), "--steps", "2")
     assert minillm.load(out).target.tokens == minillm.load(folder / "run").target.tokens
 
 
-def test_resumed_equals_uninterrupted(folder, kind, train):
+def test_resumed_equals_uninterrupted(folder):
     """From a stop in the second epoch, bit for bit."""
     data, whole, parts = folder / "pairs.tsv", folder / "whole", folder / "parts"
-    options = [*SIZES[kind], "--batch", "8", "--coverage", "0.5", "--steps", "12"]
+    options = [*SIZES, "--batch", "8", "--coverage", "0.5", "--steps", "12"]
     assert train(data, whole, *options)
-    stopped_after(9, ["train", kind, data, "--out", parts, *options], MinibatchTask)
-    assert main(["train", kind, "--out", str(parts), "--resume"]) == 0
+    stopped_after(9, ["train", "summariser", data, "--out", parts, *options], MinibatchTask)
+    assert main(["train", "summariser", "--out", str(parts), "--resume"]) == 0
     assert metrics(parts) == metrics(whole)
     first, second = minillm.load(whole), minillm.load(parts)
     for name, array in first.model.params.items():
         np.testing.assert_array_equal(array, second.model.params[name])
 
 
-def test_byte_pairs_can_be_copied_too(folder, kind, train):
+def test_byte_pairs_can_be_copied_too(folder):
     out, options = folder / "bpe", ["--unit", "bpe", "--vocabulary", "300"]
-    assert train(folder / "pairs.tsv", out, *TINY, *SIZES[kind], *options)
+    assert train(folder / "pairs.tsv", out, *TINY, *SIZES, *options)
     run = minillm.load(out)
     assert run.target.unit == "bpe"
     assert isinstance(run.translate("call Ada soon", beam=2), str)

@@ -6,14 +6,13 @@ from model_checks import pairs_to_copy
 
 from minillm.decoding import Decoder, beam_search, sample_outputs
 from minillm.decoding.decoder import select
-from minillm.models.copying_transformer import CopyingTransformer, CopyingTransformerConfig
 from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
 
 pytestmark = pytest.mark.usefixtures("both_twins")
 V = 6
 
 
-def recurrent(dtype=np.float64):
+def small(dtype=np.float64):
     config = PointerGeneratorConfig(V, embedding=4, hidden=5, layers=2)
     model = PointerGenerator(config, np.random.default_rng(0), dtype=dtype)
     model.params["output.b"] += np.random.default_rng(1).standard_normal(V + 1)
@@ -21,25 +20,7 @@ def recurrent(dtype=np.float64):
     return model
 
 
-def transformer(dtype=np.float64, post_norm=False):
-    sizes = {"layers": 2, "heads": 2, "width": 8, "feed_forward": 8, "post_norm": post_norm}
-    config = CopyingTransformerConfig(V, **sizes)
-    model = CopyingTransformer(config, np.random.default_rng(0), dtype=dtype)
-    model.params["pointer.W_q"] *= 3
-    model.params["gate.b"] += 0.3
-    return model
-
-
-def post_norm(dtype=np.float64):
-    return transformer(dtype, post_norm=True)
-
-
-@pytest.fixture(params=[recurrent, transformer, post_norm])
-def small(request):
-    return request.param
-
-
-def test_steps_equal_the_whole_sequence(small):
+def test_steps_equal_the_whole_sequence():
     """Hypotheses that share the memory of a source equal hypotheses with a source each."""
     model = small()
     source, lengths, target, _ = pairs_to_copy(model, np.random.default_rng(5))
@@ -58,7 +39,7 @@ def test_steps_equal_the_whole_sequence(small):
     assert -total / 12 == pytest.approx(loss, rel=1e-10)
 
 
-def test_a_word_is_copied_from_its_own_source_alone(small):
+def test_a_word_is_copied_from_its_own_source_alone():
     decoder = Decoder(small())
     source = np.array([[0, V + 1, V + 2], [V + 1, 1, 0], [2, 2, V + 3]])
     state = decoder.start(source, np.array([3, 2, 2]))  # the last V + 3 is padding
@@ -72,7 +53,7 @@ def test_a_word_is_copied_from_its_own_source_alone(small):
     assert log_P.shape == (1, 1, V + 2)
 
 
-def test_without_new_words_the_vocabulary_is_not_larger(small):
+def test_without_new_words_the_vocabulary_is_not_larger():
     decoder = Decoder(small())
     state = decoder.start(np.array([[1, 2, 0]]), np.array([2]))
     assert decoder.step(np.array([[V]]), state)[0].shape == (1, 1, V + 1)
@@ -80,7 +61,7 @@ def test_without_new_words_the_vocabulary_is_not_larger(small):
 
 @pytest.mark.parametrize("gate", [-100.0, 100.0])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_saturated_gate_leaves_one_of_the_two(small, gate, dtype):
+def test_a_saturated_gate_leaves_one_of_the_two(gate, dtype):
     """Nothing overflows, and log P is exact where the other is impossible."""
     model = small(dtype=dtype)
     model.params["gate.b"][:] = gate
@@ -97,7 +78,7 @@ def test_a_saturated_gate_leaves_one_of_the_two(small, gate, dtype):
     assert not np.isnan(log_P).any()
 
 
-def test_a_beam_scores_as_the_loss_does(small):
+def test_a_beam_scores_as_the_loss_does():
     """Outputs have words that the vocabulary lacks, and that the model reads on with."""
     model = small()
     model.params["gate.b"][:] = -1
@@ -119,7 +100,7 @@ def test_a_beam_scores_as_the_loss_does(small):
     assert copied > 10
 
 
-def test_a_decoder_has_the_weights_that_its_model_has_at_the_start(small):
+def test_a_decoder_has_the_weights_that_its_model_has_at_the_start():
     """Also after a step of training, which changes them in place."""
     model = small()
     decoder, batch = Decoder(model), pairs_to_copy(model, np.random.default_rng(5))
@@ -133,7 +114,7 @@ def test_a_decoder_has_the_weights_that_its_model_has_at_the_start(small):
     assert -log_P[np.arange(3), 0, target[:, 0]].mean() == pytest.approx(loss, rel=1e-10)
 
 
-def test_a_state_can_be_continued_by_another_decoder(small):
+def test_a_state_can_be_continued_by_another_decoder():
     model = small()
     batch = pairs_to_copy(model, np.random.default_rng(5))
     state = Decoder(model).start(*batch[:2])
@@ -143,7 +124,7 @@ def test_a_state_can_be_continued_by_another_decoder(small):
     np.testing.assert_array_equal(found, expected)
 
 
-def test_samples_have_new_words(small):
+def test_samples_have_new_words():
     model = small()
     source, lengths = np.tile([[1, V + 1, V + 2]], (20, 1)), np.full(20, 3)
     outputs = sample_outputs(model, source, lengths, np.random.default_rng(0), 40)

@@ -12,8 +12,7 @@ import pytest
 from browser import document, needs_chromium
 
 from minillm.look import Inside, Page
-from minillm.look.measurements import read_copying_transformer, read_pointer_generator
-from minillm.models.copying_transformer import CopyingTransformer, CopyingTransformerConfig
+from minillm.look.measurements import read_pointer_generator
 from minillm.models.pointer_generator import PointerGenerator, PointerGeneratorConfig
 
 V, S, T, D = 4, 5, 3, 4
@@ -23,34 +22,16 @@ SOURCE, TARGET = (
 )  # more places than words
 
 
-def recurrent():
+@pytest.fixture(scope="module")
+def model():
     config = PointerGeneratorConfig(V, embedding=D, hidden=4, layers=2)
     made = PointerGenerator(config, np.random.default_rng(0), dtype=np.float64)
     made.params["attention.W"] *= 4
     return made
 
 
-def transformer():
-    sizes = {"layers": 2, "heads": 2, "width": D, "feed_forward": 5}
-    config = CopyingTransformerConfig(V, **sizes)
-    made = CopyingTransformer(config, np.random.default_rng(0), dtype=np.float64)
-    made.params["pointer.W_q"] *= 4
-    return made
-
-
-READING = {
-    PointerGenerator: read_pointer_generator,
-    CopyingTransformer: read_copying_transformer,
-}
-
-
-@pytest.fixture(scope="module", params=[recurrent, transformer])
-def model(request):
-    return request.param()
-
-
 def page_of(model):
-    logits, by_source, by_target, attention = READING[type(model)](model, SOURCE, TARGET)
+    logits, by_source, by_target, attention = read_pointer_generator(model, SOURCE, TARGET)
     words = [*"abcd", "(end)", "new", "other"]
     return Page(
         Inside(
@@ -88,10 +69,8 @@ def mixture(model, moved=None, step=0.0):
     own = copy(model)
     own.params, own.known = model.params | {"embedding.E": table}, read
     own.words = lambda source: 99
-    lengths = np.array([S])
-    memory, _ = own.encode(source, lengths)
-    needed = [lengths] if isinstance(model, CopyingTransformer) else []
-    (a, weights), _ = own.decode(inputs, memory, *needed)
+    memory, _ = own.encode(source, np.array([S]))
+    (a, weights), _ = own.decode(inputs, memory)
     (logits, gates), _ = model.output(a)
     g, p = 1 / (1 + np.exp(-gates[0])), np.exp(logits[0])
     p /= p.sum(axis=-1, keepdims=True)
@@ -110,10 +89,8 @@ def test_predictions_gates_and_copies_are_those_of_the_mixture(model):
     np.testing.assert_allclose(inside.probabilities[:T], P, atol=1e-14)
     loss, _ = model.loss((SOURCE[None], np.array([S]), TARGET[None], np.array([T])))
     assert inside.losses.mean() == pytest.approx(loss)
-    attention, *others = inside.attention
-    assert len(others) == (3 if isinstance(model, CopyingTransformer) else 0)
-    for part in inside.attention:
-        np.testing.assert_allclose(part.weights.sum(axis=-1), 1)
+    (attention,) = inside.attention
+    np.testing.assert_allclose(attention.weights.sum(axis=-1), 1)
     np.testing.assert_allclose(attention.copying.gates, g)
     np.testing.assert_allclose(attention.copying.copied, copied, atol=1e-12)
     assert attention.copying.copied[0] == pytest.approx(1)  # the vocabulary lacks it

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from minillm.models import extractive
-from minillm.models.extractive import central, common_words, lead, oracle, rank, textrank
+from minillm.models.extractive import common_words, lead, oracle, rank, textrank
 
 SENTENCES = st.lists(  # without a sentence of one letter, which would be an initial
     st.lists(
@@ -133,52 +133,6 @@ def test_a_text_without_common_words_begins_with_its_summary():
     assert textrank(" ".join(found), 3) == found[:3]
 
 
-# --- vectors --------------------------------------------------------------------------
-
-VECTORS = np.array([[1, 0.1], [1, 0.0], [1, 0.05], [-0.1, 1.0]])
-
-
-def test_maximal_marginal_relevance_weighs_the_centre_against_repetition():
-    names = list("abcd")
-    assert central(names, VECTORS, 1) == ["a"]  # the sum of the directions leans towards d
-    assert central(names, VECTORS, 2, balance=1.0) == ["a", "c"]
-    assert central(names, VECTORS, 2, balance=0.5) == ["a", "d"]
-    assert central(names, VECTORS, 9) == names
-
-
-@given(
-    arrays(float, (5, 3), elements=st.integers(-4, 4).map(float)),
-    st.integers(1, 6),
-    st.floats(0, 1),
-)
-def test_vectors_count_by_their_directions(vectors, count, balance):
-    names = list("abcde")
-    chosen = central(names, vectors, count, balance)
-    assert chosen == central(names, 4 * vectors, count, balance)
-    assert chosen == sorted(chosen)
-    assert len({*chosen}) == min(count, 5)
-
-
-@given(arrays(float, (6, 3), elements=st.floats(-1, 1)), st.floats(0, 1))
-def test_each_chosen_sentence_maximises_the_definition(vectors, balance):
-    def cosine(a, b):
-        lengths = np.linalg.norm(a) * np.linalg.norm(b)
-        return a @ b / lengths if lengths else 0.0
-
-    units = [v / np.linalg.norm(v) if np.linalg.norm(v) else v for v in vectors]
-    centre, before = sum(units), []
-    for count in range(1, 7):
-        chosen = central(range(6), vectors, count, balance)
-        (new,) = {*chosen} - {*before}
-
-        def value(i, before=before):
-            others = [cosine(vectors[i], vectors[j]) for j in before]
-            return balance * cosine(vectors[i], centre) - (1 - balance) * max(others, default=0)
-
-        assert value(new) >= max(value(i) for i in range(6) if i not in before) - 1e-9
-        before = chosen
-
-
 # --- the oracle -----------------------------------------------------------------------
 
 
@@ -211,7 +165,6 @@ def test_the_oracle_adds_sentences_as_long_as_the_score_grows():
 def test_an_empty_text_has_no_sentence():
     for empty in ("", " \n ", "...\n\n***"):
         assert lead(empty) == textrank(empty) == oracle(empty, ["a"], shared) == []
-    assert central([], np.zeros((0, 3))) == []
 
 
 @pytest.mark.parametrize(
@@ -220,13 +173,6 @@ def test_an_empty_text_has_no_sentence():
         (lambda: lead("A.", 0), "count: expected 1 or more, found 0"),
         (lambda: textrank("A.", -1), "count: expected 1 or more, found -1"),
         (lambda: oracle("A.", ["a"], shared, 0), "count: expected 1 or more, found 0"),
-        (lambda: central(["a"], np.ones((1, 2)), 0), "count: expected 1 or more, found 0"),
-        (lambda: central(["a"], np.ones((1, 2)), 1, 1.5), "balance: expected 0 to 1, found 1.5"),
-        (
-            lambda: central(["a"], np.ones((2, 2))),
-            r"vectors: expected shape \(1, D\), found \(2, 2\)",
-        ),
-        (lambda: central(["a"], np.ones(1)), r"vectors: expected shape \(1, D\), found \(1,\)"),
     ],
 )
 def test_wrong_arguments(call, message):

@@ -207,7 +207,7 @@ def test_the_client_of_openai(server, run):
         ({"top_logprobs": 21}, 400, "top_logprobs", "top_logprobs: expected int <= 20, found 21"),
         ({"typical_p": 0.5}, 400, "typical_p", "typical_p: expected 1, found 0.5"),
         ({"ignore_eos": True}, 400, "ignore_eos", "ignore_eos: expected false, found True"),
-        ({"chat_template": "x"}, 400, "chat_template", "chat_template: expected null, found 'x'"),
+        ({"chat_template": "x"}, 400, "chat_template", "chat_template: expected \"\", found 'x'"),
         ({"tools": [{}]}, 400, "tools", "tools[0].type: expected a value, found None"),
         ({"stream": "maybe"}, 400, "stream", "stream: expected bool, found 'maybe'"),
         ({"stream_options": []}, 400, "stream_options", "stream_options: expected object, found "),

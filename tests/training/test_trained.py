@@ -5,7 +5,6 @@ import pytest
 
 from minillm.models import bert, gpt, llama
 from minillm.models.bert import BERT, BERTConfig
-from minillm.models.copying_transformer import CopyingTransformer, CopyingTransformerConfig
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.models.fine_tuned import FineTuned, FineTunedConfig
 from minillm.models.gpt import GPT, GPTConfig
@@ -31,11 +30,6 @@ MODELS = {
     "transformer": (Transformer, TransformerConfig(9, 9, **SIZES, feed_forward=6), PAIRS),
     "shared": (Transformer, TransformerConfig(9, 9, **SIZES, feed_forward=6, shared=True), PAIRS),
     "encoder-decoder": (EncoderDecoder, EncoderDecoderConfig(9, 9, 4, 4, 2), PAIRS),
-    "copying": (
-        CopyingTransformer,
-        CopyingTransformerConfig(9, 0, **SIZES, feed_forward=6, coverage=0.5),
-        PAIRS,
-    ),
     "pointer": (PointerGenerator, PointerGeneratorConfig(9, 0, 4, 4, 2), PAIRS),
     "reader": (Reader, ReaderConfig(9, "bert", context=12, **SIZES), SPANS),
 }

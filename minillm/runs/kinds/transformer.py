@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,12 @@ from minillm.runs.settings import TrainingSettings, size, with_default
 from minillm.text import Vocabulary
 from minillm.training.schedules import SCHEDULES
 
-MUON_RATE = 8e-3  # of a model 128 wide
+ADAM_RATE, MUON_RATE = 2e-3, 8e-3  # of a model 128 wide
 
 
 @dataclass(frozen=True)
-class TransformerTraining(TrainingSettings):
-    """The sizes of a Transformer and its training, whatever its data and its output."""
+class TransformerSettings(PairSettings):
+    """The settings of a Transformer on pairs."""
 
     layers: int = size(
         TransformerConfig, "layers", "blocks of the encoder, and of the decoder", most=256
@@ -52,23 +52,10 @@ class TransformerTraining(TrainingSettings):
         group="gradient descent",
         rare=True,
     )
-    learning_rate: float = 2e-3
     warmup: float = 0.05
     batch: int = 64
     beta2: float = 0.98
-
-
-@dataclass(frozen=True)
-class SmoothedTraining(TransformerTraining):
-    """The same, for a model whose output is a softmax alone."""
-
     label_smoothing: float = size(TransformerConfig, "label_smoothing")
-
-
-@dataclass(frozen=True)
-class TransformerSettings(SmoothedTraining, PairSettings):
-    """The settings of a Transformer on pairs."""
-
     joint: bool = option(
         False,
         "one vocabulary for both sides, one matrix for embeddings and output",
@@ -106,10 +93,6 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a tex
     config = TransformerConfig
     settings = TransformerSettings
     reading = staticmethod(read_transformer)
-    variants: ClassVar[dict[str, tuple[str, str]]] = {
-        "denoise": ("denoiser", "pre-train on texts instead of pairs (--denoise --help)"),
-        "copying": ("copying-transformer", "also copy words of the source (--copying --help)"),
-    }
 
     def sizes(self, settings: TransformerSettings) -> dict[str, object]:  # type: ignore[override]
         """Whether the embeddings are shared."""
@@ -122,7 +105,7 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a tex
 
     def complete(self, settings: Any, given: Mapping[str, object], job: Job) -> Any:
         """The settings with a learning rate, and with a unit where too many words are unknown."""
-        rate = MUON_RATE if settings.optimiser == "muon" else SmoothedTraining.learning_rate
+        rate = MUON_RATE if settings.optimiser == "muon" else ADAM_RATE
         return super().complete(with_rate(settings, job, rate), given, job)
 
     def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
