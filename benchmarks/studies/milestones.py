@@ -58,19 +58,18 @@ Settings = dict[str, Any]
 Results = dict[str, Any]  # the contents of milestones.json
 Report = Callable[[str], None]
 
-TOKENS_ALONE: Settings = {"ngrams": 1}  # as in the chapters: no vectors for n-grams
 # The name of each model -> its kind, and the settings that are not defaults.
 MODELS: dict[str, tuple[str, Settings]] = {
     f"{n}-gram": ("ngram", {"unit": "character", "order": n}) for n in range(1, 11)
 } | {
     "neural-n-gram": ("neural-ngram", {}),
-    "rnn": ("lm", {"cell": "rnn", **TOKENS_ALONE}),
-    "lstm": ("lm", {"cell": "lstm", **TOKENS_ALONE}),
-    "gru": ("lm", {"cell": "gru", **TOKENS_ALONE}),
+    "rnn": ("lm", {"cell": "rnn"}),
+    "lstm": ("lm", {"cell": "lstm"}),
+    "gru": ("lm", {"cell": "gru"}),
     "gpt": ("gpt", {}),
-    "qwen3": ("variant", TOKENS_ALONE),
+    "qwen3": ("variant", {"ngrams": 1}),
     "qwen3-ngrams": ("variant", {}),
-    "min-gru": ("lm", {"cell": "min_gru", "layers": 2, **TOKENS_ALONE}),
+    "min-gru": ("lm", {"cell": "min_gru", "layers": 2}),
     "mamba": ("mamba", {}),
 }
 

@@ -66,7 +66,7 @@ class Format:
 
     def holds(self, model: Any) -> bool:
         """Whether a file can hold this model."""
-        return isinstance(model, self.models)
+        return type(model) in self.models
 
     def recognises(self, path: Path, head: bytes) -> bool:
         """Whether ``read`` reads this folder, or this file, which begins with ``head``."""

@@ -256,10 +256,10 @@ def _with_padding(metadata: Mapping[str, Any], rows: int) -> dict[str, Any]:
 
 def check_has_no_ngrams(config: LlamaConfig) -> None:
     """InputError for a model with hashed n-grams, which no other program has."""
-    if config.ngrams is not None:
+    if ngrams := getattr(config, "ngrams", None):
         raise InputError(
             "expected a model without n-grams, which other programs lack (train with --ngrams 1), "
-            f"found n-grams of up to {config.ngrams} tokens"
+            f"found n-grams of up to {ngrams} tokens"
         )
 
 
