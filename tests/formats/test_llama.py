@@ -16,7 +16,6 @@ from minillm.formats.huggingface import read_chat_template, read_other_tokens
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.rotary_scaling import Linear, Llama3, LongRope, Yarn
 from minillm.runs.conversion import import_file
-from minillm.text import Characters
 from minillm.text.byte_pairs import train
 
 TOKENIZER = train(["she sells sea shells by the sea shore\n"], 262)
@@ -321,13 +320,6 @@ def test_a_pickle_is_refused_with_the_way_out(tmp_path):
         InputError, match=r"'pytorch_model.bin', a pickle, .*: save it with save_pr"
     ):
         import_llama(path)
-
-
-def test_characters_have_no_tokenizer_there(tmp_path):
-    characters = Characters(["a", "b"])
-    model = Llama(replace(CONFIG, vocabulary=len(characters)), np.random.default_rng(0))
-    with pytest.raises(InputError, match="no tokenizer that splits a text into characters"):
-        export_llama(model, characters, tmp_path / "out")
 
 
 def test_the_command_line(tmp_path, capsys):
