@@ -271,27 +271,28 @@ def guarded(name: str, outputs: Any, backward: Callable, order: Order = "C") -> 
     The check raises TypeError for anything but an array of the output's dtype, and ValueError for
     an array of another shape; the message has the name of the backward's parameter.
     """
-    defaults = backward.__defaults__
+    defaults = backward.__defaults__ or ()
     if type(outputs) is tuple:
         expected = [(y.shape, y.dtype) for y in outputs]
 
         def checked(*dys: Any) -> Any:
-            if defaults and len(dys) < len(expected):
-                dys += defaults[len(dys) - len(expected) :]
+            if 0 < (left_out := len(expected) - len(dys)) <= len(defaults):
+                dys += defaults[-left_out:]
+            if len(dys) != len(expected):
+                raise TypeError(f"{name}: expected {len(expected)} gradients, found {len(dys)}")
             given = [
                 np.zeros(shape, dtype)
                 if dy is None
                 else _given(name, backward, k, dy, shape, dtype, order)
-                for k, (dy, (shape, dtype)) in enumerate(zip(dys, expected, strict=False))
+                for k, (dy, (shape, dtype)) in enumerate(zip(dys, expected, strict=True))
             ]
-            return backward(*given, *dys[len(given) :])
+            return backward(*given)
 
     else:
         shape, dtype = outputs.shape, outputs.dtype
 
-        def checked(*dys: Any) -> Any:
-            dy, *others = dys or defaults or (None,)
-            return backward(_given(name, backward, 0, dy, shape, dtype, order), *others)
+        def checked(dy: Any = defaults[0] if defaults else None) -> Any:  # type: ignore[misc]
+            return backward(_given(name, backward, 0, dy, shape, dtype, order))
 
     checked.__wrapped__ = backward  # type: ignore[attr-defined]  # for its signature
     return checked
