@@ -41,6 +41,7 @@ class Config(LlamaConfig):
     zero_outputs: bool = False  # W_o and the last matrix of the feed-forward layer begin at zero
     skip: bool = False  # each block reads m_0 x + m_1 x_0, with the embedding x_0
     values: bool = False  # each token has a vector of its own that is added to its values
+    ngrams: int | None = None  # the longest n-gram with a vector of its own
     pairs: bool = False  # a table with a row for each pair of characters is added to x_0
     wide: bool = False  # weights are drawn with a deviation of 1 / sqrt(D), in place of 0.02
     cap: float = 0.0  # logits are c tanh(z / c)
@@ -90,7 +91,7 @@ class Recorded(Llama):
     def new_parameters(config: Any) -> dict[str, Fresh]:
         """Declare Llama's weights, and what the tricks add."""
         c, V, D = config, config.vocabulary, config.width
-        params = Llama.new_parameters(c)
+        params = Llama.new_parameters(c) | hashed_ngrams.new_tables(c.ngrams or 1, D)
         if c.relu_squared:
             params = {n: fresh for n, fresh in params.items() if ".feed_forward." not in n}
         if c.pairs:

@@ -76,7 +76,7 @@ MISSING = {
     ),
     "jinja2": (
         "from minillm.text import ChatTemplate; ChatTemplate('{{ x }}').text([])",
-        'this chat template needs the package jinja2, which the extra "chat" has',
+        "this chat template needs the package jinja2: pip install 'minillm-book[chat]'",
     ),
     "starlette": (
         "from minillm.cli import serve; serve.run(None)",

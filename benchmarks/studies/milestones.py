@@ -12,9 +12,9 @@ DIR gets the table (milestones.md), the losses by time (milestones.svg), all fig
 continues: what is finished is kept.
 
 examples:
-  minillm milestones --minutes 0.5
+  python -m benchmarks.studies.milestones --minutes 0.5
         on the Python language reference, which ships with every CPython; 5 minutes in all
-  minillm milestones shakespeare.txt --minutes 5 --out runs/shakespeare
+  python -m benchmarks.studies.milestones shakespeare.txt --minutes 5 --out runs/shakespeare
         on a text of your own; 50 minutes in all
   minillm generate runs/milestones/gpt
         each model is a run
@@ -24,12 +24,14 @@ import argparse
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import minillm
+from minillm.cli import main
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_files, add_option, add_seed, integer, number
 from minillm.data import read_text, split_text
@@ -58,19 +60,18 @@ Settings = dict[str, Any]
 Results = dict[str, Any]  # the contents of milestones.json
 Report = Callable[[str], None]
 
-TOKENS_ALONE: Settings = {"ngrams": 1}  # as in the chapters: no vectors for n-grams
 # The name of each model -> its kind, and the settings that are not defaults.
 MODELS: dict[str, tuple[str, Settings]] = {
     f"{n}-gram": ("ngram", {"unit": "character", "order": n}) for n in range(1, 11)
 } | {
     "neural-n-gram": ("neural-ngram", {}),
-    "rnn": ("lm", {"cell": "rnn", **TOKENS_ALONE}),
-    "lstm": ("lm", {"cell": "lstm", **TOKENS_ALONE}),
-    "gru": ("lm", {"cell": "gru", **TOKENS_ALONE}),
+    "rnn": ("lm", {"cell": "rnn"}),
+    "lstm": ("lm", {"cell": "lstm"}),
+    "gru": ("lm", {"cell": "gru"}),
     "gpt": ("gpt", {}),
-    "qwen3": ("variant", TOKENS_ALONE),
+    "qwen3": ("variant", {"ngrams": 1}),
     "qwen3-ngrams": ("variant", {}),
-    "min-gru": ("lm", {"cell": "min_gru", "layers": 2, **TOKENS_ALONE}),
+    "min-gru": ("lm", {"cell": "min_gru", "layers": 2}),
     "mamba": ("mamba", {}),
 }
 
@@ -282,7 +283,7 @@ def verdict(models: Sequence[Mapping[str, Any]]) -> str:
     return f"the best n-gram is the {best}, with {loss[best]:.4f}; better than it: {names}"
 
 
-# --- the verb --------------------------------------------------------------------------------
+# --- the program -----------------------------------------------------------------------------
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -313,3 +314,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"losses by time: {folder / PICTURE}")
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(program=sys.modules[__name__]))

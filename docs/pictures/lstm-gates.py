@@ -17,7 +17,7 @@ import numpy as np
 from plotting import COLOURS, new_figure, plt, save
 
 DATA = Path(__file__).resolve().parents[1] / "outputs" / "lstm-gates.json"
-COMMAND = "minillm train lm --out RUN --hidden 128 --ngrams 1 --minutes 1.8 --seed 1"
+COMMAND = "minillm train lm --out RUN --hidden 128 --minutes 1.8 --seed 1"
 LINE = "of a call (or of a class) are\nevaluated first"
 
 

@@ -66,9 +66,8 @@ class LlamaReader(CausalReader, of=Llama):
     is_gelu = False  # the gate of the feed-forward layers
 
     def embed(self, ids: Ids, cache: Cache) -> tuple[NDArray, Any]:
-        """The model's ``embed``, with the tokens before: ids (B, T) -> x (B, T, D)."""
-        N = self.config.ngrams
-        return self.model.embed(ids, None if N is None else cache.before(N - 1))
+        """The model's ``embed``: ids (B, T) -> x (B, T, D)."""
+        return self.model.embed(ids)
 
     def hidden(self, ids: Ids, cache: Cache) -> NDArray:
         """The model's ``hidden`` with a cache: ids (B, T) -> y (B, T, D)."""
@@ -122,6 +121,11 @@ class LlamaReader(CausalReader, of=Llama):
 
 class VariantReader(LlamaReader, of=Variant):
     """A variant of Llama: its layers may differ in their windows and their angles."""
+
+    def embed(self, ids: Ids, cache: Cache) -> tuple[NDArray, Any]:
+        """The model's ``embed``, with the tokens before: ids (B, T) -> x (B, T, D)."""
+        N = self.config.ngrams
+        return self.model.embed(ids, before=None if N is None else cache.before(N - 1))
 
     def block(self, layer: int, x: NDArray, positions: Ids, attend: Attend) -> NDArray:
         """A block: x (B, T, D) -> (B, T, D)."""

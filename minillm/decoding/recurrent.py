@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from minillm import checks, ops
 from minillm.decoding.reader import Reader
 from minillm.decoding.recurrent_step import stack_step
-from minillm.layers.hashed_ngrams import last_tokens
+from minillm.layers import embedding
 from minillm.layers.types import Ids, State
 from minillm.models.language_model import LanguageModel
 from minillm.models.neural_ngram import NeuralNGram
@@ -24,12 +24,10 @@ class RecurrentReader(Reader, of=LanguageModel):
         if ids.shape[1] == 1:
             x = checks.ids("read", "ids", ids[:, 0], c.vocabulary)
             if c.embedding:
-                x = model.embed(x[:, None], state)[0][:, 0]
+                x, _ = embedding.layer(p, {"embedding.E": x})
             # An output layer that is no array, with LoRA or tied, multiplies by itself.
             output = "output" if isinstance(p.get("output.W"), np.ndarray) else None
             y, last = stack_step(p, "layers", x, state, c.cell, c.layers, output)
-            if "before" in state:
-                last["before"] = last_tokens(ids, state["before"])
             return y if output else model.predict(y)[0], last
         (_, last), _ = model.recurrence(ids, state)
         return model.predict(last[f"layers.{c.layers - 1}.h"])[0], last
@@ -38,13 +36,11 @@ class RecurrentReader(Reader, of=LanguageModel):
 def one_hot(model: LanguageModel) -> LanguageModel:
     """The same model with one-hot input: E W_x replaces W_x.  It writes faster.
 
-    A model with n-grams stays as it is.
-
     The new model takes memory for V (gates H) more numbers.  Later changes of ``params`` do not
     reach it.
     """
     c, p = model.config, model.params
-    if c.embedding == 0 or c.ngrams:
+    if c.embedding == 0:
         return model
     params = {name: p[name] for name in p if name != "embedding.E"}
     params["layers.0.W_x"] = ops.linear(p["embedding.E"], p["layers.0.W_x"])[0]

@@ -43,13 +43,13 @@ A = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio, as an odd
 
 
 def new_tables(N: int, D: int) -> dict[str, Fresh]:
-    """Declare the tables ``ngrams.2.E`` to ``ngrams.N.E``, (R, D)."""
+    """Declare the tables ``embedding.ngrams.2.E`` and so on to N, (R, D)."""
     return {name_of(n): Fresh((1 << BITS, D), zeros, "table", 0) for n in range(2, N + 1)}
 
 
 def name_of(n: int) -> str:
     """The name of the table of n-grams."""
-    return f"ngrams.{n}.E"
+    return f"embedding.ngrams.{n}.E"
 
 
 def rows_of(text: Ids, N: int, positions: Ids | None = None) -> dict[int, NDArray[np.int64]]:
@@ -106,11 +106,3 @@ def _dropped(y: NDArray, table_backward: Backward, rng: Rng) -> tuple[NDArray, B
         return y, table_backward
     kept = (rng.random((*y.shape[:2], 1)) >= DROPPED) / y.dtype.type(1 - DROPPED)
     return y * kept, lambda dy: table_backward(dy * kept)
-
-
-def last_tokens(ids: Ids, before: Ids, lengths: Ids | None = None) -> NDArray[np.int64]:
-    """The last N - 1 tokens, (B, N - 1); row b ends after lengths[b] tokens, or after T."""
-    text = np.concatenate([before, ids], axis=1)
-    ends = np.full(len(ids), ids.shape[1]) if lengths is None else np.asarray(lengths)
-    places = ends[:, None] + np.arange(before.shape[1])
-    return np.take_along_axis(text, places, axis=1).astype(np.int64)

@@ -20,12 +20,11 @@ from minillm import ops
 from minillm.decoding import Decoder, Reader
 from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.decoding.pointer import log_mixture
-from minillm.layers import dense, recurrent
+from minillm.layers import dense, embedding, recurrent
 from minillm.layers.gradients import PartlyTrained, merge_gradients
 from minillm.layers.types import Ids, State
 from minillm.look.attention import attention_weights, self_attention_weights
 from minillm.look.inside import Activity, AttentionWeights, Copying
-from minillm.models.llama import Llama
 from minillm.models.teacher_forcing import teacher_forcing
 from minillm.ops.gru import gru_forward
 from minillm.ops.lstm import lstm_forward
@@ -54,7 +53,7 @@ def with_vectors(model: Any, ids: Ids) -> Any:
     """The model with a row of E for each token (T,): E[id], and the n-grams that end there."""
     if getattr(model.config, "ngrams", None) is None:
         return with_rows(model, {"embedding.E": ids})
-    rows = Llama.embed(model, ids[None])[0][0]  # a variant scales them itself
+    rows = model.vectors(ids[None])[0][0]
     changed = copy(model)
     changed.config = replace(model.config, ngrams=None)
     changed.params = PartlyTrained(model.params | {"embedding.E": rows}, ["embedding.E"])
@@ -119,11 +118,10 @@ def read_recurrent(model: Any, ids: Ids, state: State) -> dict[str, Any]:
 
     With one-hot input, the input vector of a token is its row of W_x.
     """
-    c, p, T = model.config, model.params, len(ids)
+    c, T = model.config, len(ids)
     E = "embedding.E" if c.embedding else None
     table = E or "layers.0.W_x"
-    rows = model.embed(ids[None], state)[0][0] if E else p[table][ids]
-    own = PartlyTrained(p | {table: rows}, [table])
+    own = with_rows(model, {table: ids}).params
     (hs, _), backward = recurrent.stack_over_ids(
         own, "layers", E, np.arange(T)[None], state, c.cell, c.layers
     )
@@ -139,7 +137,7 @@ def _activity(model: Any, ids: Ids, state: State) -> list[Activity]:
     cell, lengths, activity = CELLS[c.cell], np.array([len(ids)]), []
     x: NDArray = np.asarray(ids, np.int64)[None]
     if c.embedding:
-        x, _ = model.embed(x, state)
+        x, _ = embedding.layer(p, {"embedding.E": x})
     for layer in range(c.layers):
         first = [np.ascontiguousarray(state[f"layers.{layer}.{name}"]) for name in cell.state]
         weights = [p[f"layers.{layer}.{name}"] for name in cell.weights]

@@ -118,12 +118,22 @@ class GPT(base.Model[GPTConfig]):
             params |= at_depth(1 + layer, block)
         return params | new_norm("norm", D)
 
-    def embed(self, ids: Ids, positions: Ids) -> tuple[NDArray, Backward]:
+    def embed(self, ids: Ids, positions: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
         """x_t = E[id_t] + P[t]: ids and positions (B, T) -> x (B, T, D).
 
-        ``backward(dx)`` -> gradients.
+        With rng there is dropout.  ``backward(dx)`` -> gradients.
         """
-        return embedding.layer(self.params, {"embedding.E": ids, "positions.E": positions})
+        tables = {"embedding.E": ids, "positions.E": positions}
+        x, tables_backward = embedding.layer(self.params, tables)
+        x, dropout_backward = ops.dropout(x, self.config.dropout, rng)
+        return x, lambda dx: tables_backward(dropout_backward(dx))
+
+    def block(
+        self, layer: int, x: NDArray, positions: Ids, rng: Rng = None, attend: Attend | None = None
+    ) -> tuple[NDArray, Callable]:
+        """:func:`gpt_block` of a layer: x (B, T, D) -> (B, T, D).  The input has the positions."""
+        p, c = self.params, self.config
+        return gpt_block(p, f"blocks.{layer}", x, c.heads, c.dropout, rng, attend or causal)
 
     def hidden(self, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
         """The vector that predicts the token after each id: ids (B, T) -> y (B, T, D).
@@ -135,18 +145,16 @@ class GPT(base.Model[GPTConfig]):
         c, p = self.config, self.params
         checks.fits_context(ids.shape[1], c.context)
         positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
-        x, embed_backward = self.embed(ids, positions)  # (B, T, D)
-        x, dropout_backward = ops.dropout(x, c.dropout, rng)
+        x, embed_backward = self.embed(ids, positions, rng)  # (B, T, D)
         backwards = {}
         for layer in range(c.layers):
-            block = f"blocks.{layer}"
-            x, backwards[block] = gpt_block(p, block, x, c.heads, c.dropout, rng)
+            x, backwards[f"blocks.{layer}"] = self.block(layer, x, positions, rng)
         y, norm_backward = norm(p, "norm", x)
 
         def backward(dy):
             dx, of_norm = norm_backward(dy)
             dx, of_blocks = backward_through(p, backwards, dx, "embedding", "positions")
-            of_tables = {} if dx is None else embed_backward(dropout_backward(dx))
+            of_tables = {} if dx is None else embed_backward(dx)
             return merge_gradients(of_norm, of_blocks, of_tables)
 
         return y, backward

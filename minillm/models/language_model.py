@@ -5,9 +5,7 @@
     y_t = dropout(h_t)                        in training
     P(id_{t+1} | id_1 .. id_t) = softmax(y_t W + b)
 
-An embedding of width 0 means one-hot input: x_t W_x is then a row of W_x.  With ``ngrams``,
-the n-grams that end at the token, of 2 to N tokens, have vectors of their own, which are added to
-x_t: see :mod:`minillm.layers.hashed_ngrams`.
+An embedding of width 0 means one-hot input: x_t W_x is then a row of W_x.
 
 The model is trained by truncated backpropagation through time.  The text is read in windows
 of T steps.  The state at the end of one window is the initial state of the next, but no
@@ -22,11 +20,10 @@ Williams and Peng (1990) for the truncation; Zaremba, Sutskever and Vinyals (201
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
-from minillm.layers import dense, embedding, hashed_ngrams, recurrent
+from minillm.layers import dense, embedding, recurrent
 from minillm.layers.fresh import Fresh, at_depth, normal
 from minillm.layers.gradients import merge_gradients
 from minillm.layers.types import Backward, Ids, Rng, State
@@ -45,7 +42,6 @@ class LanguageModelConfig:
     dropout: float = 0.2
     tied: bool = False  # the output layer's weight is the embedding's: needs D = H
     headless: bool = False  # without an output layer, as the encoder of another model
-    ngrams: int | None = None  # N, the longest n-gram with a vector of its own; None: tokens alone
 
     def __post_init__(self) -> None:
         sizes.check_at_least(self, 1, "vocabulary", "hidden", "layers")
@@ -57,10 +53,6 @@ class LanguageModelConfig:
                 f"embedding: expected {self.hidden}, as hidden, for tied weights, "
                 f"found {self.embedding}"
             )
-        if self.ngrams is not None:
-            sizes.check_at_least(self, 2, "ngrams")
-            if not self.embedding:
-                raise ValueError("embedding: expected 1 or more, for n-grams, found 0")
 
     @property
     def width(self) -> int:
@@ -71,12 +63,10 @@ class LanguageModelConfig:
 class LanguageModel(base.WindowModel[LanguageModelConfig]):
     """Embedding, L recurrent layers, output layer.
 
-    ``params``: ``embedding.E`` (V, D), absent where D is 0; with n-grams, ``ngrams.2.E`` (R, D) to
-    ``ngrams.N.E``; ``layers.0.W_x`` and so on, as the ops name them (with one-hot input,
-    ``layers.0.W_x`` has V rows); ``output.W`` (H, V), absent where it is tied to E; ``output.b``
-    (V,).
-    A state has ``layers.0.h`` (B, H) and, for an lstm, ``layers.0.c``, for each layer; with
-    n-grams also the last tokens, ``before`` (B, N - 1).
+    ``params``: ``embedding.E`` (V, D), absent where D is 0; ``layers.0.W_x`` and so on, as the ops
+    name them (with one-hot input, ``layers.0.W_x`` has V rows); ``output.W`` (H, V), absent where
+    it is tied to E; ``output.b`` (V,).
+    A state has ``layers.0.h`` (B, H) and, for an lstm, ``layers.0.c``, for each layer.
     """
 
     @staticmethod
@@ -89,7 +79,6 @@ class LanguageModel(base.WindowModel[LanguageModelConfig]):
             # A tied E is the output layer too, and logits should start near zero.
             scale = H**-0.5 if c.tied else 1.0
             params["embedding.E"] = Fresh((V, D), normal(scale), "table", 0)
-            params |= hashed_ngrams.new_tables(c.ngrams or 1, D)
         for layer in range(c.layers):
             inputs = H if layer > 0 else D or V
             own = recurrent.new_layer(f"layers.{layer}", c.cell, inputs, H)
@@ -101,12 +90,9 @@ class LanguageModel(base.WindowModel[LanguageModelConfig]):
         return params | dense.new_layer("output", H, V)
 
     def zero_state(self, B: int) -> State:
-        """The state before a text begins, for B texts at a time; all tokens before it are id 0."""
+        """The state before a text begins, for B texts at a time."""
         c = self.config
-        state = recurrent.zero_state(self.params, "layers", c.cell, c.layers, B)
-        if c.ngrams:
-            state["before"] = np.zeros((B, c.ngrams - 1), np.int64)
-        return state
+        return recurrent.zero_state(self.params, "layers", c.cell, c.layers, B)
 
     def forward(
         self, ids: Ids, state: State, rng: Rng = None
@@ -158,36 +144,13 @@ class LanguageModel(base.WindowModel[LanguageModelConfig]):
     def recurrence(
         self, ids: Ids, state: State, rng: Rng = None, lengths: Ids | None = None
     ) -> tuple[tuple[NDArray, State], Callable]:
-        """The vectors of tokens and n-grams, x_t, and h_t = recurrence(x_t, h_{t-1}).
+        """x_t = E[id_t], and h_t = recurrence(x_t, h_{t-1}).
 
         ids (B, T), lengths (B,) or None: all T -> hs (B, T, H), the state after the last step.
         With rng there is dropout before each layer.  ``backward(dhs)`` -> dstate, gradients.
         """
         c, p = self.config, self.params
-        if not c.ngrams:
-            E = "embedding.E" if c.embedding else None
-            return recurrent.stack_over_ids(
-                p, "layers", E, ids, state, c.cell, c.layers, lengths, c.dropout, rng
-            )
-        x, embed_backward = self.embed(ids, state, rng)
-        x, dropout_backward = ops.dropout(x, c.dropout, rng)
-        (hs, last), stack_backward = recurrent.stack(
-            p, "layers", x, state, c.cell, c.layers, lengths, c.dropout, rng
+        E = "embedding.E" if c.embedding else None
+        return recurrent.stack_over_ids(
+            p, "layers", E, ids, state, c.cell, c.layers, lengths, c.dropout, rng
         )
-        before = hashed_ngrams.last_tokens(ids, state["before"], lengths)
-
-        def backward(dhs):
-            dx, dstate, of_stack = stack_backward(dhs)
-            return dstate, merge_gradients(of_stack, embed_backward(dropout_backward(dx)))
-
-        return (hs, last | {"before": before}), backward
-
-    def embed(self, ids: Ids, state: State, rng: Rng = None) -> tuple[NDArray, Backward]:
-        """x_t = E[id_t], plus the n-grams that end there: ids (B, T) -> x (B, T, D).
-
-        With rng, half of the n-grams are dropped.  ``backward(dx)`` -> gradients.
-        """
-        c, p = self.config, self.params
-        if not c.ngrams:
-            return embedding.layer(p, {"embedding.E": ids})
-        return hashed_ngrams.layer(p, "embedding.E", ids, state["before"], rng)

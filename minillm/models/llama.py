@@ -23,8 +23,6 @@ has changed since GPT-2 (2019), line by line:
   2020).
 - There are no biases: without them the training of large models is more stable (Chowdhery et al.
   2022).
-- With ``ngrams``, each token has the vectors of the n-grams that end there, too:
-  x_t = E[id_t] + E_2[..] + ... (:mod:`minillm.layers.hashed_ngrams`).  Published models have none.
 - The output is tied to E in small models, where E has a large part of all weights; in large ones
   it is a matrix of its own, W.
 
@@ -49,7 +47,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks, ops
-from minillm.layers import dense, embedding, hashed_ngrams
+from minillm.layers import dense, embedding
 from minillm.layers.dense import gated_feed_forward
 from minillm.layers.fresh import Fresh, at_depth, normal, ones
 from minillm.layers.gradients import backward_through, merge_gradients
@@ -80,12 +78,9 @@ class LlamaConfig:
     head_width: int = None  # type: ignore[assignment]  # w; None: D / N
     rope_scaling: tuple[float, ...] | Scaling | None = None  # four numbers: Llama 3's
     dropout: float = 0.0
-    ngrams: int | None = None  # the longest n-gram with a vector of its own; None: tokens alone
 
     def __post_init__(self) -> None:
         sizes.check_at_least(self, 1, "vocabulary", "layers", "heads", "width")
-        if self.ngrams is not None:
-            sizes.check_at_least(self, 2, "ngrams")
         if self.head_width is None:
             sizes.check_divides(self, "heads", "width")
         for name, value in (
@@ -154,11 +149,10 @@ def llama_block(
 class Llama(base.Model[LlamaConfig]):
     """Token embeddings, L blocks, a last norm, and an output that may be tied to E.
 
-    ``params``: ``embedding.E`` (V, D); with n-grams, ``ngrams.2.E`` (R, D) to ``ngrams.N.E``;
-    ``norm.gain`` (D,); ``output.W`` (D, V) if it is not tied; and for each block, under
-    ``blocks.0.`` and so on, ``norm_1.gain`` (D,), ``attention.W_qkv`` (D, (N + 2M) w),
-    ``attention.W_o`` (N w, D), ``norm_2.gain`` (D,), ``feed_forward.W_gate_up`` (D, 2F),
-    ``feed_forward.W_down`` (F, D).
+    ``params``: ``embedding.E`` (V, D); ``norm.gain`` (D,); ``output.W`` (D, V) if it is not tied;
+    and for each block, under ``blocks.0.`` and so on, ``norm_1.gain`` (D,), ``attention.W_qkv``
+    (D, (N + 2M) w), ``attention.W_o`` (N w, D), ``norm_2.gain`` (D,), ``feed_forward.W_gate_up``
+    (D, 2F), ``feed_forward.W_down`` (F, D).
     """
 
     @staticmethod
@@ -168,7 +162,6 @@ class Llama(base.Model[LlamaConfig]):
         D, N, M, w, F = c.width, c.heads, c.key_heads, c.head_width, c.feed_forward
         summed = normal(DEVIATION / np.sqrt(2 * c.layers))
         params = {"embedding.E": Fresh((c.vocabulary, D), first, "table", 0)}
-        params |= hashed_ngrams.new_tables(c.ngrams or 1, D)
         for layer in range(c.layers):
             b = f"blocks.{layer}"
             block = {
@@ -186,48 +179,43 @@ class Llama(base.Model[LlamaConfig]):
         return params
 
     def embed(
-        self,
-        ids: Ids,
-        before: Ids | None = None,
-        rng: Rng = None,
-        positions: Ids | None = None,
+        self, ids: Ids, positions: Ids | None = None, rng: Rng = None
     ) -> tuple[NDArray, Backward]:
-        """x_t = E[id_t], plus the n-grams that end there: ids (B, T) -> x (B, T, D).
+        """x_t = E[id_t]: ids (B, T) -> x (B, T, D).  Positions count in the blocks alone.
 
-        With n-grams, the last tokens before are before (B, N - 1); None: ids of 0.  With rng, half
-        of the n-grams are dropped.  With positions (B, T), a row may hold several texts, each from
-        position 0 on.  ``backward(dx)`` -> gradients.
+        With rng there is dropout.  ``backward(dx)`` -> gradients.
         """
-        c, p = self.config, self.params
-        if c.ngrams is None:
-            return embedding.layer(p, {"embedding.E": ids})
-        if before is None:
-            before = np.zeros((len(ids), c.ngrams - 1), np.int64)
-        return hashed_ngrams.layer(p, "embedding.E", ids, before, rng, positions)
+        x, table_backward = embedding.layer(self.params, {"embedding.E": ids})
+        x, dropout_backward = ops.dropout(x, self.config.dropout, rng)
+        return x, lambda dx: table_backward(dropout_backward(dx))
+
+    def block(
+        self, layer: int, x: NDArray, positions: Ids, rng: Rng = None, attend: Attend | None = None
+    ) -> tuple[NDArray, Callable]:
+        """:func:`llama_block` of a layer: x (B, T, D) at positions (B, T) -> (B, T, D)."""
+        p, c = self.params, self.config
+        return llama_block(p, f"blocks.{layer}", x, positions, c, rng, attend or causal)
 
     def hidden(self, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
         """The vector that predicts the token after each id: ids (B, T) -> y (B, T, D).
 
-        With rng there is dropout, and n-grams are dropped.  ``backward(dy)`` -> gradients keyed as
-        ``params``.
+        With rng there is dropout.  ``backward(dy)`` -> gradients keyed as ``params``.
 
         Raises ValueError for rows longer than the context.
         """
         c, p = self.config, self.params
         checks.fits_context(ids.shape[1], c.context)
         positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
-        x, embed_backward = self.embed(ids, rng=rng)  # (B, T, D)
-        x, dropout_backward = ops.dropout(x, c.dropout, rng)
+        x, embed_backward = self.embed(ids, positions, rng)  # (B, T, D)
         backwards = {}
         for layer in range(c.layers):
-            block = f"blocks.{layer}"
-            x, backwards[block] = llama_block(p, block, x, positions, c, rng)
+            x, backwards[f"blocks.{layer}"] = self.block(layer, x, positions, rng)
         y, norm_backward = norm(p, "norm", x, c.eps)
 
         def backward(dy):
             dx, of_norm = norm_backward(dy)
-            dx, of_blocks = backward_through(p, backwards, dx, "embedding", "ngrams")
-            of_table = {} if dx is None else embed_backward(dropout_backward(dx))
+            dx, of_blocks = backward_through(p, backwards, dx, "embedding")
+            of_table = {} if dx is None else embed_backward(dx)
             return merge_gradients(of_norm, of_blocks, of_table)
 
         return y, backward

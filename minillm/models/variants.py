@@ -47,6 +47,10 @@ output is added to sqrt(D) dx.
 
     h = gelu(gate) up        dup = dh gelu(gate)        dgate = gelu'(gate) (dh up)
 
+**Hashed n-grams** (ours, for small models of characters).  Each token has the vectors of the
+n-grams that end there, too: x_t = E[id_t] + E_2[..] + ... (:mod:`minillm.layers.hashed_ngrams`).
+No family has them; a model that other programs read must not.
+
 Legend: B batch, T time, C context, V vocabulary, D width, F feed-forward width, N heads of queries,
 M heads of keys, w width of a head, W window, L layers.
 
@@ -69,14 +73,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm import checks, ops
-from minillm.layers import dense
+from minillm import ops
+from minillm.layers import dense, embedding, hashed_ngrams
 from minillm.layers.fresh import Fresh, at_depth, ones
-from minillm.layers.gradients import backward_through, merge_gradients
+from minillm.layers.gradients import merge_gradients
 from minillm.layers.heads import Attend, causal, join_heads, join_qkv, split_heads, split_qkv
 from minillm.layers.norms import add_norm, norm
 from minillm.layers.types import Backward, Ids, Op, Params, Rng
-from minillm.models import base, sizes
+from minillm.models import sizes
 from minillm.models.llama import Llama, LlamaConfig
 
 
@@ -120,6 +124,7 @@ class VariantConfig(LlamaConfig):
     global_every: int | None = None  # None: the family's; 0: no layer
     unrotated_every: int | None = None  # None: the family's; 0: no layer
     local_base: float = 10000.0  # of the angles in local layers, if others are global
+    ngrams: int | None = None  # the longest n-gram with a vector of its own; None: tokens alone
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -131,6 +136,8 @@ class VariantConfig(LlamaConfig):
             if getattr(self, name) is not None:
                 sizes.check_at_least(self, 0, name)
         sizes.check_above_zero(self, "local_base")
+        if self.ngrams is not None:
+            sizes.check_at_least(self, 2, "ngrams")
         if self.window is not None:
             sizes.check_at_least(self, 1, "window")
             if not changes.windows:
@@ -286,19 +293,22 @@ def variant_block(
     return x + f, backward
 
 
-class Variant(base.Model[VariantConfig]):
-    """Token embeddings, L blocks, a last norm, and an output that may be tied to E.
+class Variant(Llama):
+    """A Llama with other vectors of tokens and other blocks.
 
-    ``params``: as a Llama's, and for each block, where the family has them, ``attention.b_qkv``
+    ``params``: as a Llama's; with n-grams, ``embedding.ngrams.2.E`` (R, D) to
+    ``embedding.ngrams.N.E``; and for each block, where the family has them, ``attention.b_qkv``
     ((N + 2M) w,), ``attention.norm_q.gain`` and ``attention.norm_k.gain`` (w,), and the norms of
     the results, ``attention.norm.gain`` and ``feed_forward.norm.gain`` (D,).
     """
 
+    config: VariantConfig
+
     @staticmethod
-    def new_parameters(config: VariantConfig) -> dict[str, Fresh]:
+    def new_parameters(config: VariantConfig) -> dict[str, Fresh]:  # type: ignore[override]
         """Declare a Llama's parameters, and the changes' own: biases of 0, gains of 1."""
         c, changes = config, config.changes
-        params = Llama.new_parameters(c)
+        params = Llama.new_parameters(c) | hashed_ngrams.new_tables(c.ngrams or 1, c.width)
         for layer in range(c.layers):
             b, added = f"blocks.{layer}", {}
             if changes.bias:
@@ -313,49 +323,45 @@ class Variant(base.Model[VariantConfig]):
             params |= at_depth(1 + layer, added)
         return params
 
+    def vectors(
+        self,
+        ids: Ids,
+        positions: Ids | None = None,
+        rng: Rng = None,
+        before: Ids | None = None,
+    ) -> tuple[NDArray, Backward]:
+        """E[id_t], plus the n-grams that end there: ids (B, T) -> (B, T, D).
+
+        The tokens before are before (B, N - 1); None: ids of 0.  With rng, half of the n-grams are
+        dropped.  With positions (B, T), a row may hold several texts, each from position 0 on.
+        ``backward(dx)`` -> gradients.
+        """
+        N = self.config.ngrams
+        if N is None:
+            return embedding.layer(self.params, {"embedding.E": ids})
+        if before is None:
+            before = np.zeros((len(ids), N - 1), np.int64)
+        return hashed_ngrams.layer(self.params, "embedding.E", ids, before, rng, positions)
+
     def embed(
         self,
         ids: Ids,
-        before: Ids | None = None,
-        rng: Rng = None,
         positions: Ids | None = None,
+        rng: Rng = None,
+        before: Ids | None = None,
     ) -> tuple[NDArray, Backward]:
-        """Llama's x_t, or sqrt(D) x_t: ids (B, T) -> x (B, T, D).
+        """x_t, the vectors of tokens and n-grams, times sqrt(D) if they are scaled.
 
-        ``backward(dx)`` -> gradients.
+        ids (B, T) -> x (B, T, D).  With rng there is dropout.  ``backward(dx)`` -> gradients.
         """
-        x, table_backward = Llama.embed(self, ids, before, rng, positions)  # type: ignore[arg-type]
-        if not self.config.changes.scaled_embedding:
-            return x, table_backward
-        scale = x.dtype.type(np.sqrt(self.config.width))
-        return scale * x, lambda dx: table_backward(scale * dx)
+        c = self.config
+        x, vectors_backward = self.vectors(ids, positions, rng, before)
+        scale = x.dtype.type(np.sqrt(c.width) if c.changes.scaled_embedding else 1)
+        x, dropout_backward = ops.dropout(scale * x, c.dropout, rng)
+        return x, lambda dx: vectors_backward(scale * dropout_backward(dx))
 
-    def hidden(self, ids: Ids, rng: Rng = None) -> tuple[NDArray, Backward]:
-        """The vector that predicts the token after each id: ids (B, T) -> y (B, T, D).
-
-        With rng there is dropout.  ``backward(dy)`` -> gradients keyed as ``params``.
-
-        Raises ValueError for rows longer than the context.
-        """
-        c, p = self.config, self.params
-        checks.fits_context(ids.shape[1], c.context)
-        positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
-        x, embed_backward = self.embed(ids, rng=rng)  # (B, T, D)
-        x, dropout_backward = ops.dropout(x, c.dropout, rng)
-        backwards = {}
-        for layer in range(c.layers):
-            x, backwards[f"blocks.{layer}"] = variant_block(p, layer, x, positions, c, rng)
-        y, norm_backward = norm(p, "norm", x, c.eps)
-
-        def backward(dy):
-            dx, of_norm = norm_backward(dy)
-            dx, of_blocks = backward_through(p, backwards, dx, "embedding", "ngrams")
-            of_table = {} if dx is None else embed_backward(dropout_backward(dx))
-            return merge_gradients(of_norm, of_blocks, of_table)
-
-        return y, backward
-
-    # The logits y E^T or y W, and their mean cross-entropy, do not change: they are Llama's.
-    predict: Callable[..., Any] = Llama.predict
-    forward: Callable[..., Any] = Llama.forward
-    loss: Callable[..., Any] = Llama.loss
+    def block(
+        self, layer: int, x: NDArray, positions: Ids, rng: Rng = None, attend: Attend | None = None
+    ) -> tuple[NDArray, Callable]:
+        """:func:`variant_block` of a layer: x (B, T, D) at positions (B, T) -> (B, T, D)."""
+        return variant_block(self.params, layer, x, positions, self.config, rng, attend)

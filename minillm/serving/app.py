@@ -43,7 +43,6 @@ from minillm.serving.forms import Event, Form
 from minillm.serving.requests import RequestError, Wanted, read
 from minillm.serving.threads import Threads
 from minillm.serving.tools import Answer, CallForm, form_of
-from minillm.text.template_processes import NoTime
 
 T = TypeVar("T")
 
@@ -233,8 +232,6 @@ class Server(EmbeddingServer):
         try:
             watch(0)
             ids = self.chat.encode(messages, watch=watch, tools=tools).tolist()
-        except NoTime as error:
-            raise RequestError(str(error), code="overloaded", status=503) from None
         except InputError as error:
             raise RequestError(str(error)) from None
         ids += self.chat.tokenizer.encode_known(opening).tolist()

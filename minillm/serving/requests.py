@@ -74,6 +74,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "modalities": (["text"],),
     # of vLLM
     "add_generation_prompt": (True,),
+    "chat_template": ("",),  # the model's own is used: a request brings no program
     "chat_template_kwargs": ({},),
     "continue_final_message": (False,),
     "ignore_eos": (False,),

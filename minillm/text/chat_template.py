@@ -11,26 +11,27 @@ one text, with special tokens around each.  ChatML's form is:
 
 The model continues the last line, and ends its answer with ``<|im_end|>``.
 
-A template is a program in the language Jinja.  Hugging Face's folders and GGUF files have one.  The
-few in ``KNOWN`` are Python functions here.  Any other is run by the package jinja2, in a sandbox
-and in a process apart: see :mod:`minillm.text.template_processes`.
+A template is a program in the language Jinja, which a stranger may have written.  Hugging Face's
+folders and GGUF files have one, and ``KNOWN`` has a few.  The package jinja2 runs it in its
+sandbox, which keeps it from files and from Python's internals.
 
 A message may contain the text of a special token, such as ``<|im_end|>``.  It must not become that
-token, because then a user could write messages in the name of others.  So we note who wrote each
-character of the text, the template or a message (:class:`minillm.text.jinja_process.Written`), and
-a special token counts only if the template wrote all of it.  The template sees the messages as they
-are: it may look for ``</think>`` in an earlier answer, and leave out what precedes it.
+token, because then a user could write messages in the name of others.  So the template sees other
+characters, which Unicode keeps for private use, in place of those in a message that begin or end
+the special tokens.  A special token in the text that it writes is therefore its own.  Afterwards
+the characters are put back, as ordinary text.  Added tokens that are not special, such as
+``</think>``, stay in messages: a template may look for them, to leave out what precedes them.
 
 Source: the interface follows ``apply_chat_template`` of Hugging Face's transformers (2023).
 """
 
+import json
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import chain, repeat
-from types import MappingProxyType
+from datetime import datetime
+from functools import lru_cache
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -38,52 +39,14 @@ from numpy.typing import NDArray
 
 from minillm.data.conversations import Message, check_messages
 from minillm.errors import InputError, one_line, short
-from minillm.text import template_processes
 from minillm.text.byte_tokens import ByteTokens
-from minillm.text.jinja_process import TEMPLATE, Written, ours
 from minillm.text.vocabulary import SpecialTokens, Vocabulary, longest_of
-
-SECONDS = 5  # of CPU time that a template may take for a conversation
 
 Tools = Sequence[Mapping[str, Any]]
 
 _NONE = np.zeros(0, np.int32)
-
-
-# --- templates that are known ------------------------------------------------------------------
-
-# Of messages, BOS, and whether to prompt an answer.
-Filled = Callable[[Sequence[Message], str, bool], Written]
-
-
-@dataclass(frozen=True)
-class _Known:
-    source: str  # in Jinja
-    fill: Filled
-
-
-def _chatml(messages: Sequence[Message], bos: str, prompt: bool) -> Written:
-    turns = [
-        ours(f"<|im_start|>{m['role']}\n") + m["content"] + ours("<|im_end|>\n") for m in messages
-    ]
-    return ours("").join(turns) + ours("<|im_start|>assistant\n") * prompt
-
-
-def _smollm2(messages: Sequence[Message], bos: str, prompt: bool) -> Written:
-    """ChatML; a conversation without a system prompt gets one."""
-    if messages and messages[0]["role"] != "system":
-        content = ours("You are a helpful AI assistant named SmolLM, trained by Hugging Face")
-        messages = [{"role": "system", "content": content}, *messages]
-    return _chatml(messages, bos, prompt)
-
-
-def _llama3(messages: Sequence[Message], bos: str, prompt: bool) -> Written:
-    def header(role: str) -> Written:
-        return ours(f"<|start_header_id|>{role}<|end_header_id|>\n\n")
-
-    turns = [header(m["role"]) + m["content"].strip() + ours("<|eot_id|>") for m in messages]
-    return ours(bos) * bool(turns) + ours("").join(turns) + header("assistant") * prompt
-
+_PRIVATE = range(0xE000, 0xF8FF)  # code points for private use
+_MARKS = ("<|", "<\uff5c", "[")  # beginnings of special tokens that some files do not call special
 
 _CHATML_TURNS = (
     "{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}"
@@ -91,26 +54,21 @@ _CHATML_TURNS = (
 )
 
 KNOWN = {
-    "chatml": _Known("{% for message in messages %}" + _CHATML_TURNS, _chatml),
-    "smollm2": _Known(
+    "chatml": "{% for message in messages %}" + _CHATML_TURNS,
+    "smollm2": (
         "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
         "{{ '<|im_start|>system\\nYou are a helpful AI assistant named SmolLM, trained by Hugging "
-        "Face<|im_end|>\\n' }}{% endif %}" + _CHATML_TURNS,
-        _smollm2,
+        "Face<|im_end|>\\n' }}{% endif %}" + _CHATML_TURNS
     ),
-    "llama3": _Known(
+    "llama3": (
         "{% set loop_messages = messages %}{% for message in loop_messages %}"
         "{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n'+ "
         "message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}"
-        "{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}"
+        "{% set content = (bos_token or '') + content %}{% endif %}{{ content }}{% endfor %}"
         "{% if add_generation_prompt %}"
-        "{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}",
-        _llama3,
+        "{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"
     ),
 }
-
-
-# --- any template --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -130,7 +88,7 @@ class ChatTemplate:
 
     def __post_init__(self) -> None:
         if self.source in KNOWN:
-            object.__setattr__(self, "source", KNOWN[self.source].source)
+            object.__setattr__(self, "source", KNOWN[self.source])
 
     def text(
         self,
@@ -145,33 +103,22 @@ class ChatTemplate:
         values: others that the template asks for, such as ``enable_thinking``.
         InputError, in one line, where the template fails or refuses the conversation.
         """
-        return str.__str__(self._text(messages, prompt, tools, values))
-
-    @cached_property
-    def _known(self) -> Filled | None:
-        """The Python function that does what the template does; None if there is none."""
-        source = _with_line_ends(self.source)
-        return next((k.fill for k in KNOWN.values() if _with_line_ends(k.source) == source), None)
-
-    def _text(
-        self,
-        messages: Sequence[Message],
-        prompt: bool,
-        tools: Tools | None = None,
-        others: Mapping[str, Any] = MappingProxyType({}),
-    ) -> Written:
-        plain = all(isinstance(message.get("content"), str) for message in messages)
-        if self._known is not None and plain:
-            return self._known(messages, self.bos, prompt)
         tokens = {f"{name}_token": getattr(self, name) for name in ("bos", "eos", "pad", "unk")}
-        values: dict[str, Any] = {name: token for name, token in tokens.items() if token}
-        values |= {"tools": tools and list(tools), "documents": None}
-        values |= {"add_generation_prompt": prompt, "messages": list(map(dict, messages))}
-        for name in others:
-            if name in tokens or name in values:
+        given: dict[str, Any] = {name: token for name, token in tokens.items() if token}
+        given |= {"tools": tools and list(tools), "documents": None}
+        given |= {"add_generation_prompt": prompt, "messages": list(map(dict, messages))}
+        for name in values:
+            if name in tokens or name in given:
                 raise InputError(f"the chat template: expected other values than {name}, found it")
-        called = {"xml_tools": values["tools"]}  # by SmolLM3
-        return _in_a_process(self.source, {**called, **others, **values})
+        called = {"xml_tools": given["tools"]}  # by SmolLM3
+        try:
+            return _compiled(self.source).render({**called, **values, **given})
+        except InputError:
+            raise
+        except Exception as error:  # a template may call what it likes, and fail anywhere
+            line = getattr(error, "lineno", None)
+            reason = f"line {line}: {error}" if line else str(error) or type(error).__name__
+            raise InputError(f"the chat template: {one_line(reason, 300)}") from None
 
     def encode(
         self,
@@ -186,10 +133,10 @@ class ChatTemplate:
 
         ``watch`` is called now and then with the number of ids so far, and may raise an exception.
         """
-        special = _special_tokens(tokenizer)
         check_messages(messages)
-        text = self._text(messages, prompt, tools, values)
-        return _encoded(text, tokenizer, special, watch, self._free(tokenizer))
+        hidden = _Hidden(tokenizer, self.source, [messages, tools, values])
+        messages, tools, values = map(hidden.hide, (messages, tools, values))
+        return hidden.encode(self.text(messages, prompt, tools, **values), watch)
 
     def encode_answers(
         self,
@@ -209,23 +156,28 @@ class ChatTemplate:
         InputError, with the place of a conversation in its file if it is given, where its text does
         not begin with the text of its first turns.
         """
-        special, ends = _special_tokens(tokenizer), self.ends(tokenizer)
-        free, results = self._free(tokenizer), []
+        ends, results = self.ends(tokenizer), []
         for messages, place in zip(conversations, places, strict=False):
             try:
                 check_messages(messages)
-                pairs = []
-                for at, message in enumerate(messages):
+                hidden, pairs = _Hidden(tokenizer, self.source, messages), []
+                turns = hidden.hide(messages)
+                for at, message in enumerate(turns):
                     if message["role"] == "assistant":
-                        whole = self._text(messages[: at + 1], False)
-                        before = self._text(messages[:at], True) if at else _before_messages(whole)
-                        pairs.append(
-                            [_encoded(t, tokenizer, special, free=free) for t in (before, whole)]
-                        )
+                        before = self.text(turns[:at]) if at else self._around()[0]
+                        whole = self.text(turns[: at + 1], False)
+                        pairs.append([hidden.encode(text) for text in (before, whole)])
                 results.append(_answers(pairs, ends, most))
             except InputError as error:
                 raise InputError(f"{place}: {error}" if place else str(error)) from None
         return results
+
+    def _around(self, *messages: Message) -> tuple[str, str]:
+        """The text before an answer to the messages, and after it."""
+        answer = _absent(self.source)
+        text = self.text([*messages, {"role": "assistant", "content": answer}], False)
+        before, found, after = text.rpartition(answer)
+        return before, after if found else ""
 
     def ends(self, tokenizer: ByteTokens) -> list[int]:
         """The ids that end an answer: the special token after one, EOS, and the end of a text.
@@ -233,17 +185,8 @@ class ChatTemplate:
         InputError if there is none.
         """
         special = _special_tokens(tokenizer)
-        answer = _absent_character(self.source)
-        talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": answer}]
-        text = self._text(talk, False)
-        written = [part for part in special.cut(text) if part in special.ids]
-        if written != [part for part in special.cut(_hidden(text, special)) if part in special.ids]:
-            raise InputError(
-                "the chat template: expected special tokens as texts in it, found one that it "
-                "puts together in a way that is not followed here, such as format"
-            )
-        _, found, after = text.rpartition(answer)
-        ids = [special.ids[part] for part in special.cut(after) if found and part in special.ids]
+        _, after = self._around({"role": "user", "content": "a"})
+        ids = [special.ids[part] for part in special.cut(after) if part in special.ids]
         candidates = (*ids[:1], special.ids.get(self.eos), tokenizer.eos)
         ends = {number for number in candidates if number is not None}
         if not ends:
@@ -252,15 +195,6 @@ class ChatTemplate:
                 f"found {short(after)}"
             )
         return sorted(ends)
-
-    def _free(self, tokenizer: ByteTokens) -> list[str]:
-        """The added tokens that a message may contain: tags of HTML, for example, in Gemma.
-
-        They are part of a text's meaning, no mark of turns: no special ones, not written by the
-        template, and not spelled like marks.
-        """
-        marks = ("<|", "<\uff5c", "[")
-        return [t for t in tokenizer.shown if t not in self.source and not t.startswith(marks)]
 
     @classmethod
     def of(
@@ -302,66 +236,55 @@ class ChatTemplate:
         return cls(texts[0], texts[1], texts[2], sampling, **others)
 
 
-def _with_line_ends(source: str) -> str:
-    r"""A template that has a line's end itself in its literals, where some files have ``\n``."""
-    return source.replace("\\n", "\n")
-
-
 def _special_tokens(tokenizer: ByteTokens) -> SpecialTokens:
     if not isinstance(tokenizer, ByteTokens):
         raise InputError("a chat needs a tokenizer of byte pairs, which has special tokens")
     return tokenizer.special
 
 
-def _absent_character(text: Iterable[str]) -> str:
-    """A character that is not in the text; Unicode keeps some free for such uses."""
-    present = set(text)
-    return next(c for c in map(chr, range(0xFDD0, sys.maxunicode)) if c not in present)
+def _absent(text: str) -> str:
+    """A character for private use that is not in the text."""
+    return next(c for c in map(chr, _PRIVATE) if c not in text)
 
 
-def _hidden(text: Written, special: SpecialTokens, free: Sequence[str] = ()) -> str:
-    """A text of the same length; another character replaces each character of a message.
+class _Hidden:
+    """Messages in which no special token can be read, until their text is encoded."""
 
-    White space stays: a special token may take it, whoever has written it.  So do the ``free``
-    tokens, which messages may contain.
-    """
-    absent, plain = _absent_character(chain.from_iterable(special.ids)), str.__str__(text)
-    runs = [(run[0], plain[run.start() : run.end()]) for run in re.finditer(r"(.)\1*", text.by)]
-    kept = f"{longest_of(free)}|" if free else ""
+    def __init__(self, tokenizer: ByteTokens, source: str, messages: Any):
+        self.tokenizer, self.special = tokenizer, _special_tokens(tokenizer)
+        free = [text for text in tokenizer.shown if not text.startswith(_MARKS)]
+        self._free = re.compile(f"({longest_of(free)})") if free else None
+        used, self._table = source + json.dumps(messages, ensure_ascii=False), dict[int, str]()
+        for text in self.special.ids.keys() - {*free}:
+            ends = [c for c in (text[0], text[-1]) if not c.isalnum()]  # letters are in roles, too
+            for character in ends or text[:1]:
+                if character in used and ord(character) not in self._table:
+                    self._table[ord(character)] = absent = _absent(used)
+                    used += absent
+        self._back = {ord(absent): chr(code) for code, absent in self._table.items()}
 
-    def hide(found: re.Match[str]) -> str:
-        return found[0] if found[0] in free else absent
+    def hide(self, value: Any) -> Any:
+        """The value, such as a message, with private characters in all of its texts."""
+        if isinstance(value, str):
+            parts = self._free.split(value) if self._free else [value]
+            parts[::2] = [part.translate(self._table) for part in parts[::2]]
+            return "".join(parts)
+        if isinstance(value, Mapping):
+            return {self.hide(name): self.hide(entry) for name, entry in value.items()}
+        return list(map(self.hide, value)) if isinstance(value, list | tuple) else value
 
-    return "".join(
-        part if by.startswith(TEMPLATE) else re.sub(rf"{kept}\S", hide, part) for by, part in runs
-    )
-
-
-def _encoded(
-    text: Written,
-    tokenizer: ByteTokens,
-    special: SpecialTokens,
-    watch: Callable[[int], None] = lambda n: None,
-    free: Sequence[str] = (),
-) -> NDArray[np.int32]:
-    """The ids of a text; only what the template wrote can be a special token.
-
-    ``free`` tokens can be written in messages, too.
-    """
-    pieces, n, plain = [_NONE], 0, str.__str__(text)
-    for part, start, end in special.places(_hidden(text, special, free)):
-        watch(n)
-        if part in special.ids:
-            pieces.append(np.array([special.ids[part]], np.int32))
-        else:
-            pieces.append(tokenizer.encode_ordinary(plain[start:end], first=start == 0))
-        n += len(pieces[-1])
-    return np.concatenate(pieces)
-
-
-def _before_messages(text: Written) -> Written:
-    """The beginning that the template writes before the first message."""
-    return text[: len(text) - len(text.by.lstrip(TEMPLATE))]
+    def encode(self, text: str, watch: Callable[[int], None] = lambda n: None) -> NDArray[np.int32]:
+        """The ids of a text that the template made of hidden messages."""
+        pieces, n = [_NONE], 0
+        for part, start, _ in self.special.places(text):
+            watch(n)
+            if part in self.special.ids:
+                pieces.append(np.array([self.special.ids[part]], np.int32))
+            else:
+                part = part.translate(self._back)
+                pieces.append(self.tokenizer.encode_ordinary(part, first=start == 0))
+            n += len(pieces[-1])
+        return np.concatenate(pieces)
 
 
 def _answers(
@@ -389,9 +312,49 @@ def _answers(
     return ids, counted, len(pairs) - kept
 
 
-def _in_a_process(source: str, values: Mapping[str, Any]) -> Written:
-    """Fill in a template with jinja2, in a process with limits."""
-    answer = template_processes.fill_in(source, values, SECONDS)
-    if "error" in answer:
-        raise InputError(f"the chat template: {one_line(answer['error'], 300)}")
-    return Written(answer["text"], answer["by"])
+# --- Jinja, with the functions that transformers adds ---------------------------------------------
+
+
+@lru_cache(maxsize=4)
+def _compiled(source: str) -> Any:
+    """The program of a template."""
+    try:
+        import jinja2.ext  # the extra: 40 ms
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+    except ImportError:
+        raise InputError(
+            "this chat template needs the package jinja2: pip install 'minillm-book[chat]'"
+        ) from None
+
+    class Generation(jinja2.ext.Extension):
+        """``{% generation %}``: answers in the templates of TRL, whose text is all that counts."""
+
+        tags = {"generation"}  # noqa: RUF012  # as the base class has it
+
+        def parse(self, parser: Any) -> Any:
+            line = next(parser.stream).lineno
+            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            return jinja2.nodes.Scope(body, lineno=line)
+
+    def raise_exception(message: str) -> None:
+        raise jinja2.TemplateError(message)
+
+    def tojson(
+        value: Any,
+        ensure_ascii: bool = False,
+        indent: Any = None,
+        separators: Any = None,
+        sort_keys: bool = False,
+    ) -> str:
+        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators,
+                          sort_keys=sort_keys)  # fmt: skip
+
+    def strftime_now(format: str) -> str:  # noqa: A002  (as templates call it)
+        return datetime.now().strftime(format)
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[jinja2.ext.loopcontrols, Generation]
+    )
+    environment.filters["tojson"] = tojson
+    environment.globals |= {"raise_exception": raise_exception, "strftime_now": strftime_now}
+    return environment.from_string(source)

@@ -51,11 +51,11 @@ from numpy.typing import NDArray
 from minillm import checks, ops
 from minillm.layers.gradients import backward_through, merge_gradients
 from minillm.layers.heads import Attend
-from minillm.layers.norms import norm
-from minillm.layers.types import Backward, Ids, Op, Rng
-from minillm.models.gpt import GPT, gpt_block
-from minillm.models.llama import Llama, llama_block
-from minillm.models.variants import Variant, variant_block, within
+from minillm.layers.norms import EPS, norm
+from minillm.layers.types import Backward, Ids, Rng
+from minillm.models.gpt import GPT
+from minillm.models.llama import Llama
+from minillm.models.variants import Variant, VariantConfig, within
 
 
 def positions(lengths: Ids) -> NDArray[np.int64]:
@@ -196,47 +196,24 @@ class Packed:
         c, p = self.model.config, self.model.params
         checks.fits_context(ids.shape[1] if lengths is None else int(lengths.max()), c.context)
         places = np.arange(ids.shape[1]) if lengths is None else positions(lengths)
-        x, embed_backward, norm_of, block = self._parts(
-            ids, np.broadcast_to(places, ids.shape), lengths, rng
-        )
-        x, dropout_backward = ops.dropout(x, c.dropout, rng)
+        places = np.broadcast_to(places, ids.shape)
+        x, embed_backward = self.model.embed(ids, places, rng)
         backwards = {}
         for layer in range(c.layers):
-            forward = partial(block, layer)
+            window = c.window_of(layer) if isinstance(c, VariantConfig) else None
+            attend = within(window) if lengths is None else attend_within(lengths, window)
+
+            def forward(x: NDArray, rng: Rng, layer: int = layer, attend: Attend = attend) -> Any:
+                return self.model.block(layer, x, places, rng, attend)
+
             run = partial(recomputed, forward) if self.recompute else forward
             x, backwards[f"blocks.{layer}"] = run(x, rng)
-        y, norm_backward = norm_of(x)
+        y, norm_backward = norm(p, "norm", x, getattr(c, "eps", EPS))
 
         def backward(dy):
             dx, of_norm = norm_backward(dy)
-            dx, of_blocks = backward_through(p, backwards, dx, "embedding", "ngrams", "positions")
-            of_tables = {} if dx is None else embed_backward(dropout_backward(dx))
+            dx, of_blocks = backward_through(p, backwards, dx, "embedding", "positions")
+            of_tables = {} if dx is None else embed_backward(dx)
             return merge_gradients(of_norm, of_blocks, of_tables)
 
         return y, backward
-
-    def _parts(
-        self, ids: Ids, places: Ids, lengths: Ids | None, rng: Rng
-    ) -> tuple[NDArray, Backward, Op, Callable[[int, NDArray, Rng], Any]]:
-        """The embedded tokens, with their backward; the last norm; the block of a layer."""
-        model, p = self.model, self.model.params
-
-        def attend(window: int | None = None) -> Attend:
-            return within(window) if lengths is None else attend_within(lengths, window)
-
-        if isinstance(model, GPT):
-            c = model.config
-
-            def gpt(layer: int, x: NDArray, rng: Rng) -> Any:
-                return gpt_block(p, f"blocks.{layer}", x, c.heads, c.dropout, rng, attend())
-
-            return *model.embed(ids, places), partial(norm, p, "norm"), gpt
-
-        def block(layer: int, x: NDArray, rng: Rng) -> Any:
-            if isinstance(model, Variant):
-                own = attend(model.config.window_of(layer))
-                return variant_block(p, layer, x, places, model.config, rng, own)
-            return llama_block(p, f"blocks.{layer}", x, places, model.config, rng, attend())
-
-        embedded = model.embed(ids, rng=rng, positions=places)
-        return *embedded, partial(norm, p, "norm", eps=model.config.eps), block

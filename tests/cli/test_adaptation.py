@@ -14,7 +14,7 @@ BLOCKS = ["--width", "8", "--heads", "2", "--layers", "1", "--context", "16"]
 KINDS = {
     "bert": [*BLOCKS, "--vocabulary", "60"],
     "gpt": BLOCKS,
-    "lm": ["--hidden", "8", "--embedding", "4", "--cell", "gru", "--ngrams", "1"],
+    "lm": ["--hidden", "8", "--embedding", "4", "--cell", "gru"],
 }
 LINE = re.compile(r"(gained|(?:not )?forgotten): perplexity on (.*): (\S+) before, (\S+) after")
 

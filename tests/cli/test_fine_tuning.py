@@ -209,7 +209,7 @@ def test_a_language_model_becomes_an_encoder(bases, pairs, tmp_path, capsys):
     command = ["train", "seq2seq", str(pairs / "pairs.tsv"), "--out", str(out), *QUICK]
     text = tmp_path / "text.txt"
     text.write_text("abcdefghijkl \n" * 30)
-    lm = ["train", "lm", str(text), "--hidden", "6", "--embedding", "4", "--ngrams", "1", "--out"]
+    lm = ["train", "lm", str(text), "--hidden", "6", "--embedding", "4", "--out"]
     assert main([*lm, str(tmp_path / "lm"), *QUICK]) == 0
     options = ["--init", str(tmp_path / "lm"), "--unit", "character", "--freeze", "encoder"]
     assert main([*command, *options]) == 0

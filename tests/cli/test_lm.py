@@ -13,7 +13,6 @@ import pytest
 import tiny
 from tiny import TEXT, metrics
 
-from minillm import load
 from minillm.cli import main
 from minillm.runs.folder import RunFolder
 
@@ -141,29 +140,6 @@ def test_the_built_in_corpus(tmp_path, capsys):
     assert main(["train", "lm", "--out", str(out), *options]) == 0
     assert main(["eval", str(out)]) == 0
     assert "last tenth of the built-in corpus" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("options", "ngrams"),
-    [
-        ([], 6),
-        (["--ngrams", "3"], 3),
-        (["--ngrams", "1"], None),
-        (["--embedding", "0"], None),
-        (["--unit", "word"], None),
-    ],
-)
-def test_fresh_models_of_characters_have_ngrams(options, ngrams, tmp_path):
-    text, out, other = tmp_path / "text", tmp_path / "run", tmp_path / "other"
-    text.write_text(TEXT)
-    command = ["train", "lm", str(text), *TINY, *options, "--out", str(out)]
-    assert main([*command, "--steps", "2"]) == 0
-    assert main(["train", "lm", "--out", str(out), "--resume", "--steps", "4"]) == 0
-    assert main(["train", "lm", str(text), "--init", str(out), "--out", str(other), *SHORT]) == 0
-    for folder in (out, other):
-        model = load(folder).model
-        assert model.config.ngrams == ngrams
-        assert ("ngrams.3.E" in model.params) is (ngrams is not None)
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ def test_floats_can_be_trained_and_integers_cannot(imported, tmp_path, capsys):
 
 def test_a_run_over_characters_is_quantised(tmp_path, capsys):
     sizes = {"width": 32, "layers": 1, "heads": 2, "feed_forward": 32, "context": 16}
-    run = minillm.train("llama", tmp_path / "a", text=TEXT, steps=1, ngrams=1, **sizes)
+    run = minillm.train("llama", tmp_path / "a", text=TEXT, steps=1, **sizes)
     assert main(["quantise", str(run.path), "--to", "q8_0", "--out", str(tmp_path / "b")]) == 0
     assert len("".join(minillm.load(tmp_path / "b").write("she", length=4, seed=0))) == 7
 

@@ -24,7 +24,6 @@ def small(
     dtype=np.float64,
     seed=0,
     embedding=4,
-    ngrams=None,
 ):
     config = LanguageModelConfig(
         vocabulary=7,
@@ -34,16 +33,12 @@ def small(
         cell=cell,
         tied=tied,
         dropout=dropout,
-        ngrams=ngrams,
     )
     return LanguageModel(config, np.random.default_rng(seed), dtype=dtype)
 
 
 def random_state(model, B, rng):
-    state = {name: rng.standard_normal(h.shape) for name, h in model.zero_state(B).items()}
-    if "before" in state:
-        state["before"] = rng.integers(0, 7, state["before"].shape)
-    return state
+    return {name: rng.standard_normal(h.shape) for name, h in model.zero_state(B).items()}
 
 
 @originals_deep
@@ -59,41 +54,6 @@ def test_gradient_of_every_parameter(cell, tied, dropout, T):
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 def test_gradient_of_every_parameter_of_one_hot_input(cell, dropout):
     check_gradient(small(cell, dropout=dropout, embedding=0), T=5)
-
-
-@pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_gradient_of_every_parameter_with_ngrams(tied, dropout):
-    check_gradient(small("gru", tied=tied, dropout=dropout, ngrams=3), T=5)
-
-
-def test_ngrams_are_read_across_windows_and_steps():
-    rng = np.random.default_rng(3)
-    model = small(ngrams=4)
-    for table in (f"ngrams.{n}.E" for n in (2, 3, 4)):
-        model.params[table][...] = rng.standard_normal(model.params[table].shape)
-    ids = rng.integers(0, 7, (2, 9))
-    (logits, last), _ = model.forward(ids, model.zero_state(2))
-    state, found = model.zero_state(2), []
-    for part in (ids[:, :2], ids[:, 2:3], ids[:, 3:9]):
-        (part_logits, state), _ = model.forward(part, state)
-        found.append(part_logits)
-    np.testing.assert_allclose(np.concatenate(found, axis=1), logits, rtol=1e-12)
-    reader = Reader(model)
-    state = reader.zero_state(2)
-    for t in range(9):
-        step_logits, state = reader.read(ids[:, t : t + 1], state)
-        np.testing.assert_allclose(step_logits, logits[:, t], rtol=1e-12)
-    assert_same_state(state, last)
-    assert_same_state(last | {"before": ids[:, -3:]}, last)
-
-
-def test_padding_is_not_read_by_ngrams():
-    rng = np.random.default_rng(4)
-    model = small(ngrams=3)
-    ids = rng.integers(0, 7, (2, 5))
-    (_, last), _ = model.recurrence(ids, model.zero_state(2), lengths=np.array([5, 1]))
-    assert last["before"].tolist() == [ids[0, -2:].tolist(), [0, ids[1, 0]]]
 
 
 def assert_same_state(one, other):

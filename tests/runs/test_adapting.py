@@ -121,7 +121,7 @@ def test_what_cannot_adapt_says_so(tmp_path):
     with pytest.raises(InputError, match=r"^adapt: expected a run of .*lm.*, found ngram"):
         ngram.generate("the", adapt=True)
     wide = {"layers": 1, "heads": 2, "width": 32, "feed_forward": 64, "context": 12}
-    shape = {"ngrams": 1, "batch": 2} | wide
+    shape = {"batch": 2} | wide
     minillm.train("llama", tmp_path / "llama", text=TEXT, steps=1, quiet=True, **shape)
     command = ["quantise", tmp_path / "llama", "--to", "q8_0", "--out", tmp_path / "small"]
     assert main(list(map(str, command))) == 0

@@ -30,7 +30,7 @@ KINDS = {
     "gpt": {"width": 8, "heads": 2, "layers": 2, "context": 12, "batch": 4},
     "llama": {"width": 8, "heads": 2, "layers": 2, "context": 12, "batch": 4},
 }
-PARTS = ["network", "cache", "ngram", "unbounded_ngram"]
+PARTS = ["network", "cache", "ngram"]
 
 
 @pytest.fixture(scope="module")
@@ -170,8 +170,8 @@ def test_the_command_prints_it(tmp_path, capsys):
     results = json.loads(capsys.readouterr().out)
     assert results["mixture_nats_per_token"] < results["best_ngram_nats_per_token"]
     assert main(["eval", out, "--mix"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert f"mixture nats per token             {results['mixture_nats_per_token']:.4f}" in lines
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert f"mixture nats per token {results['mixture_nats_per_token']:.4f}" in lines
     ngram = str(tmp_path / "ngram")
     assert main(["train", "ngram", str(tmp_path / "text.txt"), "--out", ngram]) == 0
     assert main(["eval", ngram, "--mix"]) == 2

@@ -374,6 +374,7 @@ def test_a_repeat_penalty_is_a_repetition_penalty(server):
         ({"echo": 1}, "echo", "echo: expected true or false, found 1"),
         ({"best_of": 3}, "best_of", "best_of: expected n, which is 1, found 3"),
         ({"suffix": "end"}, "suffix", "suffix: expected \"\", found 'end'"),
+        ({"chat_template": "{{ 1 }}"}, "chat_template", "chat_template: expected \"\", found '{{ 1 }}'"),
         ({"max_tokens": -1}, "max_tokens", "max_tokens: expected a whole number from 0 up, found"),
         ({"top_logprobs": 1}, "top_logprobs", "top_logprobs: there is no such field"),
         ({"messages": []}, "messages", "messages: there is no such field"),

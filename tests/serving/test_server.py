@@ -22,7 +22,7 @@ from minillm.decoding import Sampling, Writer
 from minillm.decoding.chat import Chat
 from minillm.decoding.pieces import Pieces
 from minillm.decoding.speculation import Speculation
-from minillm.text import ChatTemplate, template_processes
+from minillm.text import ChatTemplate
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("starlette")
@@ -518,18 +518,6 @@ def test_clients_at_once_of_a_model_with_a_template_of_its_own(run):
     finally:
         some.close()
     assert [status for status, _ in answers] == [200] * 100
-
-
-def test_a_lack_of_time_for_a_template_is_no_fault_of_the_client(run, monkeypatch):
-    some = Running(with_template_of_its_own(run))
-    monkeypatch.setattr(template_processes, "LONGEST_WAIT", 0.01)
-    monkeypatch.setattr(template_processes, "MOST", 0)
-    monkeypatch.setattr(template_processes, "_processes", template_processes._Processes())
-    try:
-        status, answer = some.ask(GREEDY)
-    finally:
-        some.close()
-    assert (status, answer["error"]["code"]) == (503, "overloaded")
 
 
 def test_connections_without_a_request_keep_no_other_client_out(run, monkeypatch):

@@ -1,6 +1,6 @@
 """Chat templates: known and unknown ones, parity with transformers, and what users cannot write."""
 
-from functools import cache
+import json
 
 import numpy as np
 import pytest
@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minillm.errors import InputError
-from minillm.text import BytePairs, Characters, ChatTemplate, byte_pairs, chat_template
+from minillm.text import BytePairs, Characters, ChatTemplate, byte_pairs
 from minillm.text.chat_template import KNOWN
-from minillm.text.jinja_process import MESSAGE, TEMPLATE, Written, filler, ours
+
+pytest.importorskip("jinja2")
 
 SPECIALS = (
     *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<s>", "</s>", "<|start_header_id|>"),
@@ -231,21 +232,8 @@ message['content'] + '<|end|>\\n'}}{% elif message['role'] == 'assistant' %}{{'<
 {%- if add_generation_prompt -%}{{ "<|im_start|>assistant\\n" }}{%- endif -%}""",
 }
 
-compiled = cache(filler)
 
-
-@pytest.mark.parametrize("name", KNOWN)
-@given(st.lists(st.sampled_from(TALK), max_size=4), st.booleans())
-def test_a_known_template_is_its_jinja(name, talk, prompt):
-    pytest.importorskip("jinja2")
-    template = ChatTemplate(name, bos="<s>", eos="</s>")
-    values = {"messages": talk, "bos_token": "<s>", "add_generation_prompt": prompt}
-    jinja = compiled(KNOWN[name].source)(values)
-    text = template._text(talk, prompt)
-    assert (text, text.by) == (jinja, jinja.by)
-
-
-@pytest.mark.parametrize("source", [*(known.source for known in KNOWN.values()), *OTHERS.values()])
+@pytest.mark.parametrize("source", [*KNOWN.values(), *OTHERS.values()])
 @pytest.mark.parametrize("prompt", [False, True])
 def test_parity_with_transformers(source, prompt):
     utilities = pytest.importorskip("transformers.utils.chat_template_utils")
@@ -254,9 +242,8 @@ def test_parity_with_transformers(source, prompt):
         (theirs,), _ = utilities.render_jinja_template(
             [talk], chat_template=source, add_generation_prompt=prompt, **names
         )
-        values = {"messages": talk, "add_generation_prompt": prompt, **names}
-        values |= {"tools": None, "documents": None}
-        assert compiled(source)(values) == theirs
+        template = ChatTemplate(source, bos="<s>", eos="</s>", pad="<pad>")
+        assert template.text(talk, prompt) == theirs
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -285,7 +272,6 @@ def test_families_with_tools_as_in_transformers(name, tools, others):
 
 def test_calls_of_tools_are_messages():
     """What they say makes no special tokens; the template's own text does."""
-    pytest.importorskip("jinja2")
     template = ChatTemplate(FAMILIES["qwen"])
     evil = "<|im_end|>"
     call = {"function": {"name": evil, "arguments": {"a": evil}}}
@@ -302,45 +288,29 @@ def test_calls_of_tools_are_messages():
     assert ids.count(TOKENIZER.id_of(evil.encode())) == 4  # system, user, assistant, tool
     with pytest.raises(InputError, match="other values than bos_token"):
         template.text(talk, bos_token="<|im_start|>")
-    values = ChatTemplate("{{ a }}{{ a == '<s>' }}").encode(TOKENIZER, TALK[1:2], a="<s>")
-    assert TOKENIZER.decode(values) == "<s>True"
+    values = ChatTemplate("{{ a }}").encode(TOKENIZER, TALK[1:2], a="<s>")
+    assert TOKENIZER.decode(values) == "<s>"
     assert TOKENIZER.id_of(b"<s>") not in values
 
 
 def test_added_tokens_that_a_message_may_contain():
-    """No special ones, and no marks of the template: tags of HTML in Gemma, for example."""
+    """No special ones, and nothing like marks of turns: tags of HTML in Gemma, for example."""
     names = ["<|im_start|>", "<|im_end|>", "<h1>", "<think>", "<|user|>", "<b>"]
     tokenizer = BytePairs([], names, shown=names[2:5])
-    pytest.importorskip("jinja2")
-    source = KNOWN["chatml"].source + "{{ '<think>' }}"
-    for template in (ChatTemplate(source), ChatTemplate("chatml")):
-        talk = [{"role": "user", "content": "a<h1><think><|user|><b><|im_end|>"}]
-        ids = template.encode(tokenizer, talk, prompt=False).tolist()
-        counts = {name: ids.count(tokenizer.special.ids[name]) for name in names}
-        thinks = 1  # the template's, or the message's where the template has none
-        assert counts == {**dict.fromkeys(names, 0), "<|im_start|>": 1, "<|im_end|>": 1,
-                          "<h1>": 1, "<think>": thinks}  # fmt: skip
-        assert tokenizer.decode(ids) == template.text(talk, False)
+    talk = [{"role": "user", "content": "a<h1><think><|user|><b><|im_end|>"}]
+    ids = ChatTemplate("chatml").encode(tokenizer, talk, prompt=False).tolist()
+    counts = {name: ids.count(tokenizer.special.ids[name]) for name in names}
+    assert counts == {**dict.fromkeys(names[:4], 1), "<|user|>": 0, "<b>": 0}
+    assert tokenizer.decode(ids) == ChatTemplate("chatml").text(talk, False)
 
 
 def test_a_message_without_a_content_is_left_to_the_template():
-    pytest.importorskip("jinja2")
     with pytest.raises(InputError, match="the chat template: "):
         ChatTemplate("chatml").text(CALLED)
     assert "heavy" in ChatTemplate("chatml").text([CALLED[0], CALLED[3]])
 
 
-@pytest.mark.parametrize("name", KNOWN)
-def test_a_known_template_with_line_ends_in_its_literals_is_known(name, monkeypatch):
-    """As GGUF files have it; a process for each answer takes a third of a second."""
-    monkeypatch.setattr(chat_template, "_in_a_process", None)
-    source = KNOWN[name].source.replace("\\n", "\n")
-    assert source != KNOWN[name].source
-    assert ChatTemplate(source).text(TALK) == ChatTemplate(name).text(TALK)
-
-
-def test_an_unknown_template_runs_in_a_process_of_its_own():
-    pytest.importorskip("jinja2")
+def test_a_template_may_refuse_a_conversation():
     template = ChatTemplate(OTHERS["instructions"], bos="<s>", eos="</s>")
     assert template.text(TALK[:3]) == "<s>[INST] Be brief.\n\n 1 < 2? \n [/INST]Yes.</s>"
     message = "^the chat template: Only users and assistants, not system$"
@@ -354,32 +324,17 @@ def test_an_unknown_template_runs_in_a_process_of_its_own():
         ("{% if %}", "line 1: "),
         ("{{ messages[9].x.y }}", "list object has no element 9"),
         ("{{ ''.__class__.__mro__ }}", "access to attribute '__class__' of 'str' object is unsafe"),
-        (
-            "{{ '{0.join.__func__.x}'.format('a' ~ 'b') }}",
-            "access to attribute '__func__' of 'method'",
-        ),
         ("{{ raise_exception('\x1b[2J' + 'a' * 999) }}", "\\x1b[2Jaaa"),
-        ("{{ 'a' * 99999999999 }}", "it needs more than 1024 MB of memory"),
-        ("{% for i in range(9999) %}{{ 'a' * 99999 }}{% endfor %}", "expected at most 16,777,216 "),
+        ("{{ messages.append(1) }}", "access to attribute 'append' of 'list' object is unsafe"),
+        ("{% for i in range(99999999) %}{% endfor %}", "Range too big"),
     ],
 )
 def test_a_template_that_fails_says_so_in_one_line(source, message):
-    pytest.importorskip("jinja2")
-    if "MB" in message:
-        pytest.importorskip("resource")
     with pytest.raises(InputError) as raised:
         ChatTemplate(source).text(TALK)
     assert str(raised.value).startswith(f"the chat template: {message}")
     assert str(raised.value).isprintable()
     assert len(str(raised.value)) < 400
-
-
-def test_a_template_without_an_end_is_stopped(monkeypatch):
-    pytest.importorskip("jinja2")
-    monkeypatch.setattr(chat_template, "SECONDS", 0.5)
-    loops = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
-    with pytest.raises(InputError, match="it was stopped after"):
-        ChatTemplate(loops).text(TALK)
 
 
 # --- messages and special tokens ------------------------------------------------------------------
@@ -402,7 +357,6 @@ def test_what_a_user_writes_never_becomes_a_special_token(name, contents):
 
 
 def test_a_special_token_is_not_put_together_from_a_message_and_its_template():
-    pytest.importorskip("jinja2")
     source = "{% for m in messages %}<|im_{{ m.content | trim }}s>{% endfor %}"
     for content in ("end|>", " end|> ", "x</", "start|><"):
         ids = ChatTemplate(source).encode(TOKENIZER, [{"role": "user", "content": content}])
@@ -416,7 +370,6 @@ def test_a_special_token_is_not_put_together_from_a_message_and_its_template():
         (r"m.content | replace('\n', '')", "<|im_\nend|>"),
         (r"''.join(m.content.split('@'))", "<|im_@end|>"),
         (r"m.content.split('@') | join", "<|im_@end|>"),
-        (r"m.content.replace('cat', '<|im_end|>')", "cat"),
         (r"'%s' % m.content ~ '{}'.format(m.content) ~ ('%s' | format(m.content))", "<|im_end|>"),
         (r"('a' + m.content).split('a')[1]", "<|im_end|>"),
         (r"('a' + m.content)[1:] * 2", "<|im_end|>"),
@@ -429,7 +382,6 @@ def test_a_special_token_is_not_put_together_from_a_message_and_its_template():
 )
 def test_a_template_that_changes_messages_makes_no_special_tokens_of_them(expression, content):
     """Nor where it deletes what separated the parts of one."""
-    pytest.importorskip("jinja2")
     source = "{% macro it(m) %}{{ EXPRESSION }}{% endmacro %}{% for m in messages %}{% set a %}"
     source += "{{ it(m) }}{% endset %}{{ a }}<|im_end|>{{ EXPRESSION }}{% endfor %}"
     template = ChatTemplate(source.replace("EXPRESSION", expression))
@@ -440,84 +392,26 @@ def test_a_template_that_changes_messages_makes_no_special_tokens_of_them(expres
     assert TOKENIZER.decode(ids) == template.text(talk)
 
 
-def test_a_template_sees_the_messages_as_they_are():
-    """That of Qwen3 looks for </think>, to leave out the reasoning of earlier answers."""
-    pytest.importorskip("jinja2")
+def test_a_template_sees_the_added_tokens_of_messages():
+    """The one of Qwen3 looks for </think>, to leave out the reasoning of earlier answers."""
+    names = [*SPECIALS[:3], "<think>", "</think>"]
+    tokenizer = BytePairs([], names, shown=names[3:])
     template = ChatTemplate(OTHERS["reasoning"])
-    ids = template.encode(TOKENIZER, REASONED)
-    np.testing.assert_array_equal(ids, TOKENIZER.encode(template.text(REASONED)))
-    assert "Easy" not in TOKENIZER.decode(ids)
+    ids = template.encode(tokenizer, REASONED)
+    np.testing.assert_array_equal(ids, tokenizer.encode(template.text(REASONED)))
+    assert "Easy" not in tokenizer.decode(ids)
 
 
-@pytest.mark.parametrize(
-    "expression",
-    [
-        "'<|im_' ~ 'end|>'",
-        "'<|' + tag + '|>'",
-        "['<|im', 'end|>'] | join('_')",
-        "'_'.join(('<|im', 'end|>'))",
-        "'a<|IM_END|>a'.strip('a') | lower",
-        "('<|' + tag + 'a|>b') | replace('a', '') | replace('b', '')",
-        "'<|im_end|> x'.split()[0]",
-        "'x ' * 2 + '<|im_end|>'[0:]",
-        "{'a': '<|im_end|>'}.a",
-        "it('<|im_end|>')",
-    ],
-)
-def test_a_template_puts_special_tokens_together(expression):
-    pytest.importorskip("jinja2")
-    source = "{% macro it(x) %}{{ x | trim }}{% endmacro %}{% set tag = 'im_end' %}{{ " + expression
-    text = compiled(source + " }}")({"messages": []})
-    ids = chat_template._encoded(text, TOKENIZER, chat_template._special_tokens(TOKENIZER))
-    np.testing.assert_array_equal(ids, TOKENIZER.encode(str.__str__(text)))
-    assert TOKENIZER.id_of(b"<|im_end|>") in ids
-
-
-def test_special_tokens_whose_author_is_lost_are_refused():
-    """Rather than split into ordinary tokens, which the model does not know at this place."""
-    pytest.importorskip("jinja2")
-    source = "{% for m in messages %}{{ '%s%s' % (m.content, '<|im_end|>') }}{% endfor %}"
-    with pytest.raises(InputError, match="that is not followed here, such as format"):
-        ChatTemplate(source).ends(TOKENIZER)
-
-
-TEXTS = st.text(" abAB@\n", max_size=4)
-
-
-@given(TEXTS, TEXTS, TEXTS, st.integers(-3, 6), st.integers(-1, 2))
-def test_the_author_of_each_character_is_known(first, second, argument, at, count):
-    """The template writes in other letters than messages, so their characters tell the author."""
-    other = str.maketrans("abAB@\n ", "xyXY#\t_")
-
-    def authors(text):
-        return "".join(MESSAGE if c in "abAB@\n " else TEMPLATE for c in text)
-
-    plain = first + second.translate(other) + first
-    text = first + ours(second.translate(other)) + first
-    both = [
-        (text, plain),
-        (text * 2, plain * 2),
-        (2 * text, 2 * plain),
-        (text[at:], plain[at:]),
-        (text[::-1], plain[::-1]),
-        (text.strip(), plain.strip()),
-        (text.strip(argument), plain.strip(argument)),
-        (text.replace(argument, first, count), plain.replace(argument, first, count)),
-        (text.upper(), plain.upper()),
-        (text.lower(), plain.lower()),
-        (text.title(), plain.title()),
-        (text.capitalize(), plain.capitalize()),
-        (text.join([first, text, second]), plain.join([first, plain, second])),
-        *zip(text.split(), plain.split(), strict=True),
-    ]
-    if argument:
-        both += zip(text.split(argument, count), plain.split(argument, count), strict=True)
-    for found, expected in both:
-        assert found == expected
-        if isinstance(found, Written):
-            assert found.by == authors(expected)
-        else:  # an empty argument
-            assert argument == ""
+@given(st.text("<>|[]\ue000\ue001 aé"))
+def test_characters_of_messages_come_back(content):
+    """Whatever stood for them while the template saw the message, private characters included."""
+    template, talk = ChatTemplate("chatml"), [{"role": "user", "content": content}]
+    assert TOKENIZER.decode(template.encode(TOKENIZER, talk)) == template.text(talk)
+    call = {"function": {"name": "f", "arguments": {content: [content, 1]}}}
+    talk = [{"role": "assistant", "content": "a", "tool_calls": [call]}]
+    template = ChatTemplate("{{ messages[0].tool_calls | tojson }}")
+    ids = template.encode(TOKENIZER, talk, tools=[{content: True}])
+    assert json.loads(TOKENIZER.decode(ids)) == [call]
 
 
 @given(st.lists(st.sampled_from(TALK), min_size=1))
@@ -535,7 +429,6 @@ def test_what_ends_an_answer():
 
     assert ends("chatml") == ["<|endoftext|>", "<|im_end|>"]
     assert ends("llama3", bos="<s>", eos="</s>") == ["<|endoftext|>", "</s>", "<|eot_id|>"]
-    pytest.importorskip("jinja2")
     nothing = BytePairs([], ["<s>"])
     with pytest.raises(InputError, match="expected a special token of the tokenizer after an ans"):
         ends("{% for m in messages %}{{ m.content }}\n{% endfor %}", nothing)
@@ -599,17 +492,10 @@ def test_a_greeting_is_an_answer_to_nothing(name):
 
 
 def test_an_error_has_the_place_of_its_conversation():
-    pytest.importorskip("jinja2")
     template = ChatTemplate(OTHERS["instructions"], bos="<s>", eos="</s>")
     good, bad = TALK[1:3], [TALK[1], TALK[0], TALK[2]]
     with pytest.raises(InputError, match=r"^file, line 2: the chat template: Only users and"):
         template.encode_answers(TOKENIZER, [good, bad], 1000, ["file, line 1", "file, line 2"])
-
-
-def test_the_limit_of_characters_is_for_one_conversation():
-    pytest.importorskip("jinja2")
-    template = ChatTemplate("{{ ' ' * 6000000 }}")
-    assert sum(len(template._text(TALK, False)) for _ in range(3)) > 1 << 24
 
 
 def test_a_template_that_changes_earlier_turns_is_refused():
@@ -617,7 +503,6 @@ def test_a_template_that_changes_earlier_turns_is_refused():
         "{% for m in messages %}{% if m.role == 'user' or loop.last %}{{ m.content }}<|im_end|>"
         "{% endif %}{% endfor %}"
     )
-    pytest.importorskip("jinja2")
     with pytest.raises(InputError, match="expected the text of a conversation to begin with"):
         ChatTemplate(source, eos="<|im_end|>").encode_answers(
             TOKENIZER, [[*TALK, {"role": "assistant", "content": "ok"}]], 1000

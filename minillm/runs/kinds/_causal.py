@@ -148,7 +148,7 @@ class CausalKind(CausalAbilities, TextKind):
         config = config_from(settings, self.config, known, vocabulary=rows)
         model = self.model(config, rng)
         notes = []
-        tables = "ngrams."  # dropped by half in training, whether there is dropout or not
+        tables = "embedding.ngrams."  # dropped by half in training, whether there is dropout or not
         weights = sum(p.size for name, p in model.params.items() if not name.startswith(tables))
         fresh = job.initial is None and job.stored is None
         if fresh and settings.dropout == 0 and weights > len(training):

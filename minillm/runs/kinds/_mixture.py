@@ -1,8 +1,8 @@
 """A run's model in a mixture with n-grams, as it reads a text: `eval --mix`.
 
-The parts are the network; the n-gram model of its training text, as `eval` compares it; the
-unbounded n-gram of that text; and a cache, the n-grams of the text that has been read so far.  If
-the training text cannot be opened again, only the network and the cache are mixed.
+The parts are the network; the n-gram model of its training text, as `eval` compares it; and a
+cache, the n-grams of the text that has been read so far.  If the training text cannot be opened
+again, only the network and the cache are mixed.
 
 No token is predicted by anything that was learned from it: the order of the n-gram model is chosen
 on the training text, and the weights start equal, or from the held-out text if another one is read.
@@ -18,7 +18,6 @@ from minillm.errors import InputError
 from minillm.models import ngram_cache
 from minillm.models.mixture import LENGTHS, Mixed, Mixture, class_of
 from minillm.models.ngram import NGram
-from minillm.models.suffix_array import UnboundedNGram
 from minillm.runs.kind import Results
 from minillm.runs.kinds._best_ngram import COUNTED, ngram_of
 from minillm.runs.kinds._text_data import figures_of, held_out_ids, training_ids
@@ -30,13 +29,12 @@ STARTED_ON = 50_000  # tokens of the held-out text, to learn weights from
 Losses = NDArray[np.float64]
 
 
-def counted(run: Run) -> tuple[NGram, UnboundedNGram] | None:
+def counted(run: Run) -> NGram | None:
     """The counts of a run's training text; None if it cannot be opened again."""
     try:
-        training = training_ids(run)[:COUNTED]
+        return ngram_of(training_ids(run)[:COUNTED], run.tokenizer)
     except InputError:
         return None
-    return ngram_of(training, run.tokenizer), UnboundedNGram(training)
 
 
 class MixtureReader:
@@ -44,10 +42,8 @@ class MixtureReader:
 
     def __init__(self, run: Run):
         self.run, self.counted = run, counted(run)
-        self.names = ["network", "cache"]
-        if self.counted is not None:
-            self.names += ["ngram", "unbounded_ngram"]
-        self.mixture = Mixture(len(self.names), len(LENGTHS) ** 2)
+        self.names = ["network", "cache", *["ngram"] * (self.counted is not None)]
+        self.mixture = Mixture(len(self.names), len(LENGTHS))
 
     def start(self, losses_on: Callable[[Ids], Losses]) -> None:
         """Learn weights from the held-out text; if it cannot be opened again, they stay equal."""
@@ -62,14 +58,11 @@ class MixtureReader:
         V, tokens = len(self.run.tokenizer), slice(1, 1 + len(losses))
         ids = np.asarray(ids[: tokens.stop], np.int32)
         cached, context = ngram_cache.read(ids, ORDER, V)
-        p, classes = [np.exp(-losses), cached[tokens]], class_of(context)
+        p = [np.exp(-losses), cached[tokens]]
         if self.counted is not None:
-            ngram, unbounded = self.counted
-            log10_p = ngram.probabilities(np.append(np.int32(V), ids))[1:]
-            matches = unbounded.read(ids)
-            p += [10 ** log10_p[tokens], (matches.followed / matches.count)[tokens]]
-            classes = classes * len(LENGTHS) + class_of(matches.length)
-        return self.mixture.read(np.stack(p), classes[tokens])
+            log10_p = self.counted.probabilities(np.append(np.int32(V), ids))[1:]
+            p.append(10 ** log10_p[tokens])
+        return self.mixture.read(np.stack(p), class_of(context)[tokens])
 
     def results(self, ids: Ids, losses: Losses) -> Results:
         """The figures of the mixture on a text, and the mean of each weight."""

@@ -1,12 +1,14 @@
 """The passages of a text that occur in a run's training text, for a look at the text."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
+from minillm.data.windows import Ids
 from minillm.errors import InputError
 from minillm.look.inside import Inside, Source
-from minillm.models.suffix_array import UnboundedNGram
 from minillm.runs.kinds._best_ngram import COUNTED
 from minillm.runs.kinds._text_data import training_ids
 from minillm.runs.run import Run
@@ -30,7 +32,7 @@ def with_sources(run: Run, text: str, inside: Inside) -> Inside:
     around, least = AROUND.get(vocabulary.unit, 12), LEAST.get(vocabulary.unit, 2)
     ids = np.asarray(vocabulary.encode(text, "TEXT"))
     sources = []
-    for found in UnboundedNGram(training).passages(ids, MOST):
+    for found in passages(training, ids, MOST):
         at, end = found.position, found.position + found.end - found.start
         ranges = (max(0, at - around), at), (at, end), (end, end + around)
         before, passage, after = (
@@ -39,3 +41,46 @@ def with_sources(run: Run, text: str, inside: Inside) -> Inside:
         if end - at >= least:
             sources.append(Source(before, passage, after, at, found.count))
     return replace(inside, sources=sources)
+
+
+class Passage(NamedTuple):
+    """A part of one text, ``ids[start:end]``, that occurs in another."""
+
+    start: int
+    end: int
+    position: int  # of the first occurrence
+    count: int  # of all of them
+
+
+def passages(training: Ids, ids: Ids, most: int) -> list[Passage]:
+    """The longest passages of a text that occur in the training text, without overlaps.
+
+    At most ``most``, the longest first.  A token becomes a character, for Python's own search.
+    """
+    known, text = ("".join(map(chr, part.tolist())) for part in (training, ids))
+    begins, start = [0], 0  # of the longest passage that ends before each position
+    for end in range(1, len(text) + 1):
+        while text[start:end] not in known:
+            start += 1
+        begins.append(start)
+    free = np.ones(len(text), bool)
+    found: list[Passage] = []
+    for end in sorted(range(len(text) + 1), key=lambda end: begins[end] - end):
+        start = begins[end]
+        if len(found) < most and start < end and free[start:end].all():
+            free[start:end] = False
+            at = list(occurrences(known, text[start:end]))
+            found.append(Passage(start, end, at[0], len(at)))
+    return found
+
+
+def occurrences(text: str, pattern: str) -> Iterator[int]:
+    """Yield the positions of a pattern in a text, which may overlap.
+
+    >>> list(occurrences("banana", "ana"))
+    [1, 3]
+    """
+    at = text.find(pattern)
+    while at >= 0:
+        yield at
+        at = text.find(pattern, at + 1)

@@ -3,21 +3,18 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from minillm.errors import InputWarning
 from minillm.formats.format import Contents
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.option import option, option_of
 from minillm.runs.folder import RunFolder
-from minillm.runs.kind import Given, Job, Results
+from minillm.runs.kind import Given, Results
 from minillm.runs.kinds._answering import AnswerEvaluation, results_of
 from minillm.runs.kinds._causal import CausalKind, CausalSettings
-from minillm.runs.kinds._ngrams import ngrams_option, with_ngrams
 from minillm.runs.run import Run
 from minillm.runs.settings import TrainingSettings, size, with_default
-
-NGRAMS = 4  # characters of the longest n-gram with a vector of its own; short texts overfit with 6
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,6 @@ class LlamaSettings(CausalSettings):
         rare=True,
     )
     context: int = size(LlamaConfig, "context")
-    ngrams: int | None = ngrams_option(NGRAMS)
     optimiser: str = with_default(
         TrainingSettings, "optimiser", "muon", default_help="muon; with --init adamw"
     )
@@ -74,10 +70,6 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
     settings = LlamaSettings
     evaluation = AnswerEvaluation
 
-    def complete(self, settings: Any, given: Mapping[str, object], job: Job) -> Any:
-        """The settings with a learning rate, and with n-grams for characters."""
-        return with_ngrams(super().complete(settings, given, job), job, NGRAMS)
-
     def init_defaults(self, initial: Run, given: Mapping[str, object]) -> dict[str, object]:
         """The defaults with AdamW, which has trained the published models.
 
@@ -91,7 +83,7 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
 
     def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
         """See :class:`minillm.runs.kind.Kind`; a longer context than the largest one is cut."""
-        model, most = contents.model, int(option_of(LlamaSettings, "context").most)
+        model, most = contents.model, int(option_of(LlamaSettings, "context").most or 0)
         if model.config.context > most:
             warnings.warn(
                 f"{file}: its context of {model.config.context:,} tokens is cut to {most:,}",

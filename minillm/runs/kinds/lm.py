@@ -11,7 +11,6 @@ from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.option import option
 from minillm.runs.kind import Job
 from minillm.runs.kinds._look import look_with_state
-from minillm.runs.kinds._ngrams import ngrams_option, with_ngrams
 from minillm.runs.kinds._text import TextKind
 from minillm.runs.run import Run
 from minillm.runs.settings import (
@@ -22,7 +21,6 @@ from minillm.runs.settings import (
     with_default,
 )
 
-NGRAMS = 6  # characters of the longest n-gram with a vector of its own
 RATE = 6e-3  # at which an LSTM of 512 learns best; a wide rnn or gru diverges
 
 
@@ -47,7 +45,6 @@ class LanguageModelSettings(TextSettings, TrainingSettings, AdaptationSettings):
         least=0,
         default_help="128, or with --tied as --hidden",
     )
-    ngrams: int | None = ngrams_option(NGRAMS)
     tied: bool = size(LanguageModelConfig, "tied", "the output layer's weights are the embedding's")
     window: int = option(
         64, "steps of truncated backpropagation through time", "T", least=1, most=65536
@@ -79,15 +76,13 @@ Ctrl-C saves and stops; --resume continues."""
     def complete(
         self, settings: LanguageModelSettings, given: Mapping[str, object], job: Job
     ) -> LanguageModelSettings:
-        """The settings with the cell's rate, a fitting embedding, and n-grams for characters."""
+        """The settings with the cell's rate, and a fitting embedding."""
         if settings.learning_rate is None:
             rate = RATE if settings.cell == "lstm" else min(RATE, 0.8 / settings.hidden)
             settings = replace(settings, learning_rate=rate)
         if settings.tied and given.get("embedding") is None:
             settings = replace(settings, embedding=settings.hidden)
-        if settings.ngrams is None and not settings.embedding:
-            return settings  # one-hot input has no vectors to add to
-        return with_ngrams(settings, job, NGRAMS)
+        return settings
 
     def look(self, run: Run, text: str) -> Inside:
         """See :meth:`minillm.runs.run.Run.look`: with the gates and states of each layer."""

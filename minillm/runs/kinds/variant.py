@@ -1,11 +1,16 @@
 """A variant of Llama: the form of Mistral, Qwen, SmolLM, Gemma and Phi (2025)."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from minillm.models.variants import FAMILIES, Variant, VariantConfig
 from minillm.option import option
+from minillm.runs.kind import Job
 from minillm.runs.kinds.llama import LlamaKind, LlamaSettings
 from minillm.runs.settings import size
+
+NGRAMS = 4  # characters of the longest n-gram with a vector of its own; short texts overfit with 6
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,16 @@ class VariantSettings(LlamaSettings):
         most=1 << 20,
         default_help="all before it",
         of_model=True,
+    )
+    ngrams: int | None = option(
+        None,
+        "tokens of the longest n-grams with a vector of their own; 1: none",
+        "N",
+        least=1,
+        most=100,
+        default_help=f"{NGRAMS} of characters, otherwise 1",
+        of_model=True,
+        rare=True,
     )
 
 
@@ -47,3 +62,11 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR --format gguf""
     model = Variant
     config = VariantConfig
     settings = VariantSettings
+
+    def complete(self, settings: Any, given: Mapping[str, object], job: Job) -> Any:
+        """The settings with a learning rate, and with n-grams for a fresh model of characters."""
+        settings = super().complete(settings, given, job)
+        is_fresh = job.initial is None and job.stored is None
+        if settings.ngrams is None and settings.unit == "character" and is_fresh:
+            return replace(settings, ngrams=NGRAMS)
+        return replace(settings, ngrams=None) if settings.ngrams == 1 else settings
