@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol, TypeVar
 
-import msgspec
 import numpy as np
 
 from minillm.errors import InputError, short
@@ -129,14 +128,17 @@ def numbers_from(cls: type[T], values: Any) -> T:
     ValueError unless all numbers lie in 0..2**63.  A number that is infinite by default may be
     infinite.
     """
-    found = msgspec.convert(values, cls)
-    for entry in fields(cls):  # type: ignore[arg-type]
-        number, most = getattr(found, entry.name), 2.0**63
-        if not 0 <= number <= (math.inf if entry.default == math.inf else most):
-            raise ValueError(f"{entry.name}: expected a number from 0 up, found {short(number)}")
-    if extra := values.keys() - {entry.name for entry in fields(cls)}:  # type: ignore[arg-type]
-        raise ValueError(f"expected the numbers of {cls.__name__}, found {short(extra)}")
-    return found
+    entries = {entry.name: entry for entry in fields(cls)}  # type: ignore[arg-type]
+    if not isinstance(values, dict) or not values.keys() <= entries.keys():
+        raise ValueError(f"expected the numbers {', '.join(entries)}, found {short(values)}")
+    for name, value in values.items():
+        whole = entries[name].type in (int, "int")
+        fits = type(value) is int or (type(value) is float and not whole)
+        most = entries[name].default if entries[name].default == math.inf else 2**63
+        if not fits or not 0 <= value <= most:
+            kind = "a whole number" if whole else "a number"
+            raise ValueError(f"{name}: expected {kind} from 0 up, found {short(value)}")
+    return cls(**values)
 
 
 def copy_arrays(arrays: Arrays, into: Arrays, name: str) -> None:
