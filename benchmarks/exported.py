@@ -22,7 +22,7 @@ import minillm
 from minillm.data.python_texts import builtin_corpus
 from minillm.formats.format import Contents
 from minillm.formats.gguf import GGUF
-from minillm.formats.llama import LlamaFolder
+from minillm.formats.llama import LLAMA
 from minillm.ops.softmax import log_softmax
 from minillm.quantised.matrix import dequantised
 
@@ -116,7 +116,7 @@ def in_transformers(run: Any, base: Path, folder: Path, windows: NDArray) -> Non
     report("transformers, merged", here, perplexity(theirs(whole), windows))
     found = GGUF().read(base)
     model, tokenizer = found.model, found.tokenizer
-    LlamaFolder().write(Contents(model, tokenizer), folder / "base")
+    LLAMA.write(Contents(model, tokenizer), folder / "base")
     run.export(folder / "adapter", "peft")
     plain = LlamaForCausalLM.from_pretrained(folder / "base", dtype=torch.float32)
     adapted = PeftModel.from_pretrained(plain, folder / "adapter")

@@ -30,7 +30,7 @@ from minillm._kernels import keep_memory
 from minillm.data.python_texts import standard_library
 from minillm.formats.format import Contents
 from minillm.formats.gguf import GGUF
-from minillm.formats.llama import LlamaFolder
+from minillm.formats.llama import LLAMA
 from minillm.models.llama import Llama
 from minillm.quantised.matrix import dequantised
 from minillm.training import AdamW
@@ -55,7 +55,7 @@ def main() -> None:
         folder = Path(scratch, "theirs")
         found = GGUF().read(args.file)
         model, tokenizer = found.model, found.tokenizer
-        LlamaFolder().write(Contents(model, tokenizer), folder)
+        LLAMA.write(Contents(model, tokenizer), folder)
         if args.only in (None, "memory"):
             memory(args.file, folder)
         if args.only in (None, "losses"):

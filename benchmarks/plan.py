@@ -2,11 +2,11 @@
 
     python -m benchmarks.plan [--ranks 1 2 4] [--threads 1] [--steps 12] [--tiny]
 
-For each number of ranks a job is started.  It measures its machine as `mpiexec -n N minillm plan`
-does, all ranks at once.  Then it trains in the loop of `minillm train`: once with as many rows on
-each rank as one has alone (weak scaling), once with these rows dealt to all (strong scaling).  A
-table in Markdown has the time of a step and the tokens per second, planned and measured (medians),
-and both efficiencies.
+For each number of ranks a job is started.  It measures its machine like `mpiexec -n N python -m
+benchmarks.studies.plan`, all ranks at once.  Then it trains in the loop of `minillm train`: once
+with as many rows on each rank as one has alone (weak scaling), once with these rows dealt to all
+(strong scaling).  A table in Markdown has the time of a step and the tokens per second, planned and
+measured (medians), and both efficiencies.
 """
 
 import argparse

@@ -2,12 +2,26 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 _OPTION = re.compile(r"(?<![\w/'\"-])--([a-z][a-z0-9-]*)")
 _of_command_line = False  # whether messages name options rather than arguments of Python
 MOST_REASONS = 15  # lines of one error
+
+# Names in nanoGPT, Hugging Face and PyTorch -> the names here; a verb or a kind has one of them.
+ELSEWHERE = {
+    "batch_size": "batch",
+    "block_size": "context window",
+    "lr": "learning_rate",
+    "max_iters": "steps",
+    "max_new_tokens": "length",
+    "n_embd": "width hidden",
+    "n_head": "heads",
+    "n_layer": "layers",
+    "num_train_epochs": "epochs",
+    "output_dir": "out",
+}
 
 
 class InputError(ValueError):
@@ -111,9 +125,28 @@ def short(value: object) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint at the nearest spellings among ``known``, or nothing."""
-    close = difflib.get_close_matches(word, list(known), 3, 0.6)
-    return f"; did you mean {', '.join(close)}?" if close else ""
+    """A hint at the name for one of another program, or at the nearest spellings, or nothing.
+
+    >>> did_you_mean("n_layer", ["layers", "heads"]), did_you_mean("--layer", ["--layers"])
+    ('; did you mean layers?', '; did you mean --layers?')
+    """
+    names = {_plain(name): name for name in known}
+    word = _plain(word)
+    here = [name for name in ELSEWHERE.get(word, "").split() if name in names][:1]
+    close = here or difflib.get_close_matches(word, list(names), 3, 0.6)
+    return f"; did you mean {', '.join(names[name] for name in close)}?" if close else ""
+
+
+def _plain(name: str) -> str:
+    return name[:60].strip("-").replace("-", "_").lower()
+
+
+def check_names(names: Iterable[str], known: Collection[str], place: str = "") -> None:
+    """InputError for a name that is not known; its message begins with ``place``."""
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise InputError(f"{place}{name[:60]}: there is no such setting{hint}")
 
 
 def escaped(text: str) -> str:

@@ -20,9 +20,9 @@ MODULES = ["matplotlib.backends.backend_agg", "matplotlib.figure", "sklearn.data
 
 def import_everything():
     """To be called once, before the first fork."""
-    from minillm.cli.arguments import verbs
+    from minillm.cli.arguments import VERBS
 
-    for name in MODULES + [f"minillm.cli.{verb}" for verb, _ in verbs()]:
+    for name in MODULES + [f"minillm.cli.{verb}" for verb in VERBS]:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
 

@@ -27,7 +27,7 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-def stopped_after(steps, command, Task):
+def stopped_after(steps, command, Task, program=None):
     """Run a training of this task, which Ctrl-C stops after so many steps."""
     original, count = Task.training_loss, 0
 
@@ -40,4 +40,4 @@ def stopped_after(steps, command, Task):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Task, "training_loss", counted)
-        assert main([str(part) for part in command]) == 130
+        assert main([str(part) for part in command], program) == 130

@@ -1,8 +1,6 @@
-"""Programs that verbs of the same names run from a checkout of the source.
+"""Studies: programs with a command line like the verbs of minillm.
 
-    minillm milestones    all language models on one text, each for the same time
-    minillm curve         the accuracy of classifiers by the number of labels
-    minillm plan          time and memory of training a GPT or a Llama, in advance
-
-An installed package has the verbs alone, which say where the programs are.
+python -m benchmarks.studies.milestones    all language models on one text, for the same time
+python -m benchmarks.studies.curve         the accuracy of classifiers by the number of labels
+python -m benchmarks.studies.plan          time and memory of training a GPT or a Llama
 """

@@ -9,15 +9,17 @@ DIR/results.jsonl: the same command, or one with more sizes, seeds or lines, tra
 results.
 
 examples:
-  minillm curve questions.tsv --test questions.test.tsv --out curves/questions
-  minillm curve reviews.tsv --out curves/reviews --sizes 50,100,200,400 --seeds 3 --init runs/bert
-  minillm curve questions.tsv --test questions.test.tsv --out curves/questions \\
-      --vectors vectors.bin
+  python -m benchmarks.studies.curve questions.tsv --test questions.test.tsv --out curves/questions
+  python -m benchmarks.studies.curve reviews.tsv --out curves/reviews --sizes 50,100,200,400 \\
+      --seeds 3 --init runs/bert
+  python -m benchmarks.studies.curve questions.tsv --test questions.test.tsv \\
+      --out curves/questions --vectors vectors.bin
 """
 
 import argparse
 import hashlib
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from minillm.cli import main
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, add_settings, given_settings, integer
 from minillm.data.files import bounded_lines, json_object, reading, write_file
@@ -290,7 +293,7 @@ def table(results: Mapping[str, Mapping[int, Sequence[float]]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-# --- the verb --------------------------------------------------------------------------------
+# --- the program -----------------------------------------------------------------------------
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -334,3 +337,7 @@ def sizes_of(text: str) -> list[int]:
     if not all(n.strip().isdecimal() and len(n) < 10 and int(n) > 0 for n in numbers):
         raise InputError(f"--sizes: expected whole numbers with commas between, found {text!r}")
     return sorted({int(n) for n in numbers})
+
+
+if __name__ == "__main__":
+    sys.exit(main(program=sys.modules[__name__]))

@@ -12,9 +12,9 @@ DIR gets the table (milestones.md), the losses by time (milestones.svg), all fig
 continues: what is finished is kept.
 
 examples:
-  minillm milestones --minutes 0.5
+  python -m benchmarks.studies.milestones --minutes 0.5
         on the Python language reference, which ships with every CPython; 5 minutes in all
-  minillm milestones shakespeare.txt --minutes 5 --out runs/shakespeare
+  python -m benchmarks.studies.milestones shakespeare.txt --minutes 5 --out runs/shakespeare
         on a text of your own; 50 minutes in all
   minillm generate runs/milestones/gpt
         each model is a run
@@ -24,12 +24,14 @@ import argparse
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import minillm
+from minillm.cli import main
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_files, add_option, add_seed, integer, number
 from minillm.data import read_text, split_text
@@ -281,7 +283,7 @@ def verdict(models: Sequence[Mapping[str, Any]]) -> str:
     return f"the best n-gram is the {best}, with {loss[best]:.4f}; better than it: {names}"
 
 
-# --- the verb --------------------------------------------------------------------------------
+# --- the program -----------------------------------------------------------------------------
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -312,3 +314,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"losses by time: {folder / PICTURE}")
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(program=sys.modules[__name__]))

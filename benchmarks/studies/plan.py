@@ -12,19 +12,26 @@ The efficiency is the tokens per second of a rank, relative to a single rank.  G
 benchmarks/studies/costs.py; chapter 16 of the book derives them.
 
 examples:
-  minillm plan          the default sizes of `minillm train gpt` and a vocabulary of 10,000
-  minillm plan runs/gpt --tokens 1e9        the model of a run, over a billion tokens
-  mpiexec -n 4 minillm plan --context 1024  with the network measured between 4 ranks
-  minillm plan --hours 24 --ranks 64        the best model for a day on 64 ranks
-  minillm plan --flops 1e20                 the best model for 1e20 operations
+  python -m benchmarks.studies.plan
+        the default sizes of `minillm train gpt` and a vocabulary of 10,000
+  python -m benchmarks.studies.plan runs/gpt --tokens 1e9
+        the model of a run, over a billion tokens
+  mpiexec -n 4 python -m benchmarks.studies.plan --context 1024
+        with the network measured between 4 ranks
+  python -m benchmarks.studies.plan --hours 24 --ranks 64
+        the best model for a day on 64 ranks
+  python -m benchmarks.studies.plan --flops 1e20
+        the best model for 1e20 operations
 """
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from typing import Any
 
 from minillm import kernels_info
+from minillm.cli import main
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, add_settings, given_settings, integer, number
 from minillm.errors import InputError
@@ -143,7 +150,7 @@ def _machine(args: argparse.Namespace, job: Ranks) -> tuple[Machine, list[str]]:
 def _network(args: argparse.Namespace, job: Ranks) -> tuple[float, float, list[str]]:
     """Bytes a second and seconds a message; and lines about them."""
     network, latency = (args.network or 1.25) * 1e9, (args.latency or 50) * 1e-6
-    how, table = "mpiexec -n N minillm plan measures it", []
+    how, table = "mpiexec -n N python -m benchmarks.studies.plan measures it", []
     if args.network or args.latency:
         how = "given"
     elif job.size > 1:
@@ -243,3 +250,7 @@ def _scaled(number: float, units: dict[str, float]) -> str:
     """A number in the largest unit that is not larger, or in the smallest."""
     name = next((name for name in units if number >= units[name]), list(units)[-1])
     return f"{number / units[name]:,.3g} {name}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(program=sys.modules[__name__]))

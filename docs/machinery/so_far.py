@@ -2,7 +2,7 @@
 
 The directive names the models of its chapter.  The table lists their bits per character and those
 of the models before them, the block below it what each of them writes, and the picture of the
-milestones contains their curves alone.  All figures are of the kept run of `minillm milestones`.
+milestones contains their curves alone.  All figures are of the kept run of the study.
 """
 
 import json

@@ -1,24 +1,24 @@
-"""The milestones: the picture, and a table for each kept run of `minillm milestones`.
+"""The milestones: the picture, and a table for each kept run of the study.
 
 After a new run, copy its milestones.json to docs/outputs/milestones-TEXT-MINUTES.json, and start
 this script.
 """
 
+import importlib
 import json
 import sys
 from pathlib import Path
 
-from minillm.cli.studies import program
-
 HERE = Path(__file__).resolve().parent
 OUTPUTS = HERE.parent / "outputs"
-study = program("milestones")
+sys.path.insert(0, str(HERE.parents[1]))
+study = importlib.import_module("benchmarks.studies.milestones")
 
 
 def command(results):
     """The command of a run."""
     file = "" if results["text"] == "the built-in corpus" else f"{results['text']} "
-    return f"$ minillm milestones {file}--minutes {results['minutes']:g}"
+    return f"$ python -m benchmarks.studies.milestones {file}--minutes {results['minutes']:g}"
 
 
 folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None

@@ -1,14 +1,15 @@
 """The command line: ``minillm VERB``, one verb a module.
 
-Each module of this package that defines ``run`` is a verb, and nothing else lists it.  Its
-docstring is the help page: a title, a description, and examples.  ``add_arguments(parser)``
-declares its arguments, and ``run(args)`` does the work and returns the exit status.
+The docstring of a verb's module is its help page: a title, a description, and examples.
+``add_arguments(parser)`` declares its arguments, and ``run(args)`` does the work and returns the
+exit status.  ``VERBS`` in :mod:`minillm.cli.arguments` has the titles.
 """
 
 import errno
 import sys
 import traceback
 from collections.abc import Sequence
+from types import ModuleType
 
 from minillm import mpi
 from minillm.cli import process
@@ -17,8 +18,10 @@ from minillm.errors import DivergedError, InputError, naming_options, one_line
 _TOGETHER = 3.0  # seconds in which an error of all ranks reaches each of them
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, program: ModuleType | None = None) -> int:
     """Run the command line and return its exit status.
+
+    ``program`` is a module in the form of a verb, which is run instead of one: a study.
 
     It is 2 for bad input, 1 for divergence, 130 after Ctrl-C or SIGTERM, 141 if the reader of the
     output has gone.  Without a verb, it shows the help and returns 1, like git.
@@ -28,25 +31,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is not None:
         with naming_options():
-            return _run(argv)
+            return _run(argv, program)
     process.begin()
     process.open_streams()
     mpi.share_cores()
     try:
         with naming_options():
-            return _run(None)
+            return _run(None, program)
     finally:
         process.end_work()
 
 
-def _run(argv: Sequence[str] | None) -> int:
+def _run(argv: Sequence[str] | None, program: ModuleType | None) -> int:
     """Run the command line; an error is reported in one line."""
     # argparse and the rest take 20 ms; signals are handled before
-    from minillm.cli.arguments import command_line
+    from minillm.cli.arguments import command_line, parser_of
 
     try:
         try:
-            parser = command_line()
+            parser = command_line() if program is None else parser_of(program)
             args = parser.parse_args(argv)  # imports the verb and its modules
             if "run" not in args:
                 parser.print_help()

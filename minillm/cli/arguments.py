@@ -3,49 +3,45 @@
 import argparse
 import importlib
 import inspect
-import pkgutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from keyword import iskeyword
+from types import ModuleType
 from typing import Any, NoReturn
 
 import minillm
 from minillm import cli
 from minillm.errors import did_you_mean, one_line, short
 from minillm.mpi import launched_as
-from minillm.option import name_here
 
-# Verbs of other programs -> the verbs here that do the work, or a sentence.
-VERBS_ELSEWHERE: dict[str, tuple[str, ...] | str] = {
-    "complete": ("generate",),
-    "convert": ("import", "export"),
-    "download": "download a model by other means, and read it with minillm import",
-    "encode": ("tokens", "embed"),
-    "evaluate": ("eval",),
-    "fit": ("train",),
-    "help": "minillm --help lists the verbs, and minillm VERB --help explains one",
-    "inspect": ("look", "tokens"),
-    "list": "a run is a folder, the one that --out named",
-    "ls": "a run is a folder, the one that --out named",
-    "new": ("train",),
-    "perplexity": ("eval",),
-    "ppl": ("eval",),
-    "predict": ("generate", "classify", "translate"),
-    "pull": "download a model by other means, and read it with minillm import",
-    "run": ("generate", "chat"),
-    "sample": ("generate",),
-    "score": ("eval",),
-    "server": ("serve",),
-    "show": ("look", "info"),
-    "summarize": ("summarise",),
-    "test": ("eval",),
-    "tokenise": ("tokens", "tokenize"),
-    "tune": ("finetune",),
-    "validate": ("eval",),
-    "version": "minillm --version shows the version",
-    "visualise": ("plot", "look"),
-    "visualize": ("plot", "look"),
-    "write": ("generate",),
+# The verbs and their titles; the module of a verb has its name.
+VERBS = {
+    "analogy": 'Answer "a is to b as c is to what?" with word vectors',
+    "answer": "Answer questions from a text",
+    "chat": "Talk to a model that answers",
+    "classify": "Label texts, line by line",
+    "embed": "Write a vector for each line of text",
+    "eval": "Measure a model on held-out data",
+    "exercise": "Do an exercise of the book, and have it checked",
+    "export": "Write a model in the format of another program",
+    "fill": "Fill in the gaps of a text",
+    "finetune": "Fine-tune a trained model to label texts, to answer, or to summarise",
+    "generate": "Generate text with a language model",
+    "gradcheck": "Check gradients against central differences: every op's, or your own",
+    "grade": "Grade the exercises of a class",
+    "import": "Read a model that another program wrote",
+    "info": "Show which kernels run, on how many threads, and why",
+    "look": "Look inside a model as it reads a text",
+    "merge": "Merge LoRA's updates into the weights that they update",
+    "plot": "Plot loss curves, word maps or attention",
+    "quantise": "Store the weights of a Llama in fewer bits",
+    "serve": "Serve a model with OpenAI's interface and a page, or an encoder's vectors",
+    "similar": "Find the words most similar to a word, or the texts most similar to a text",
+    "summarise": "Summarise texts",
+    "tokenize": "Turn a text into shards of token ids, for texts larger than memory",
+    "tokens": "Show the tokens of a text",
+    "train": "Train a model",
+    "translate": "Translate texts, line by line, with an encoder-decoder",
 }
 
 
@@ -81,6 +77,7 @@ class ArgumentParser(argparse.ArgumentParser):
     """
 
     words: Sequence[str] = ()
+    more = ""  # the end of the help page
 
     def __init__(
         self, *args: Any, declare: "Callable[[ArgumentParser], None] | None" = None, **options: Any
@@ -89,9 +86,7 @@ class ArgumentParser(argparse.ArgumentParser):
         super().__init__(*args, **{**ours, **options})
         self.color = False  # of Python 3.14: a terminal gets no control characters from us
         self.declare = declare
-        self.rare: dict[argparse.Action, str | None] = {}  # options that --help leaves out -> help
-        self.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
-        self.add_argument("--help-all", action=_HelpAll, help=argparse.SUPPRESS)
+        self.add_argument("-h", "--help", "--help-all", action="help", help=argparse.SUPPRESS)
 
     def set_page(self, documented: Any) -> None:
         """Take the help page from the docstring of a verb or of a function.
@@ -104,13 +99,13 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def hide(self, action: argparse.Action) -> None:
         """Leave a rare option out of ``--help``; ``--help-all`` shows it."""
-        self.rare[action], action.help = action.help, argparse.SUPPRESS
+        if "--help-all" not in self.words:
+            action.help = argparse.SUPPRESS
+            self.more = f"\nmore options, rarely needed: {self.prog} --help-all\n"
 
     def format_help(self) -> str:
         """The help page; its end mentions ``--help-all`` if it leaves out options."""
-        hidden = any(action.help is argparse.SUPPRESS for action in self.rare)
-        more = f"\nmore options, rarely needed: {self.prog} --help-all\n"
-        return super().format_help() + more * hidden
+        return super().format_help() + self.more
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse like argparse, but allow FILEs after an option.
@@ -132,15 +127,12 @@ class ArgumentParser(argparse.ArgumentParser):
         return namespace, extras
 
     def _refuse(self, word: str) -> NoReturn:
-        known = {a.dest: str(a.metavar) for a in self._actions if not a.option_strings}
-        known |= {flag[2:].replace("-", "_"): flag for flag in self._known_options()}
         if not word.startswith("-"):
-            hint = ": a text to continue is given as --prompt" if "prompt" in known else ""
+            prompt = "--prompt" in self._option_string_actions
+            hint = ": a text to continue is given as --prompt" if prompt else ""
             self.error(f"expected no further argument, found {short(word)}{hint}")
         name = word.partition("=")[0]
-        hint = name_here(name, known)
-        shown = name if hint.startswith(":") else short(name)
-        self.error(f"there is no option {shown}{hint}")
+        self.error(f"there is no option {short(name)}{did_you_mean(name, self._known_options())}")
 
     def _known_options(self) -> list[str]:
         return [option for option in self._option_string_actions if option.startswith("--")]
@@ -149,16 +141,10 @@ class ArgumentParser(argparse.ArgumentParser):
         """Check a choice like argparse; the message has the nearest spellings."""
         if action.choices is not None and value not in action.choices:
             choices = [str(choice) for choice in action.choices]
-            if action.dest == "verb" and value in VERBS_ELSEWHERE:
-                self.error(f"there is no verb {value}: {_verbs_here(VERBS_ELSEWHERE[value])}")
-            if action.dest == "verb":  # the help lists them, with their titles
-                guess = did_you_mean(str(value), choices)
-                self.error(f"VERB: expected a verb, found {short(value)}{guess}")
-            raise argparse.ArgumentError(
-                action,
-                f"expected one of {', '.join(choices)}; found {short(value)}"
-                f"{did_you_mean(str(value), choices)}",
-            )
+            # The help lists the verbs, with their titles.
+            expected = "a verb, " if action.dest == "verb" else f"one of {', '.join(choices)}; "
+            hint = did_you_mean(str(value), choices)
+            raise argparse.ArgumentError(action, f"expected {expected}found {short(value)}{hint}")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Print a message, which is the same on all ranks, on rank 0 only."""
@@ -175,19 +161,6 @@ class ArgumentParser(argparse.ArgumentParser):
                     self._refuse(word)
             message = f"expected {missing.replace(', ', ' and ')}, found none"
         self.exit(2, f"minillm: {message} (see {self.prog} --help)\n")
-
-
-class _HelpAll(argparse.Action):
-    """Show the help page with all options."""
-
-    def __init__(self, *args: Any, **options: Any):
-        super().__init__(*args, **{**options, "nargs": 0, "default": argparse.SUPPRESS})
-
-    def __call__(self, parser: Any, *unused: Any) -> None:
-        for action, text in parser.rare.items():
-            action.help = text
-        parser.print_help()
-        parser.exit()
 
 
 # --- the verbs --------------------------------------------------------------------------
@@ -210,32 +183,29 @@ minillm VERB --help explains a verb, with examples.
     version = f"minillm {minillm.__version__}"
     parser.add_argument("--version", action="version", version=version, help="show the version")
     choices = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
-    for module, title in verbs():
+    for name, title in VERBS.items():
 
-        def declare(verb_parser: ArgumentParser, module: str = module) -> None:
-            verb = importlib.import_module(f"{cli.__name__}.{module}")
-            verb_parser.set_page(verb)
-            verb.add_arguments(verb_parser)
-            verb_parser.set_defaults(run=verb.run)
+        def declare(verb_parser: ArgumentParser, name: str = name) -> None:
+            module = f"{cli.__name__}.{name}{'_' * iskeyword(name)}"
+            _declare(verb_parser, importlib.import_module(module))
 
-        choices.add_parser(module.rstrip("_"), help=title, declare=declare)
+        choices.add_parser(name, help=title, declare=declare)
     return parser
 
 
-def verbs() -> Iterator[tuple[str, str]]:
-    """The module and the title of each verb, read without importing anything."""
-    for finder, name, _ in pkgutil.iter_modules(cli.__path__):
-        source = Path(finder.path, f"{name}.py").read_text("utf-8")  # type: ignore[union-attr]
-        if "\ndef run(" in source or "\nadd_arguments, run = " in source:
-            yield name, title_of(source.removeprefix('"""'))
+def parser_of(program: ModuleType) -> ArgumentParser:
+    """The parser of a program in the form of a verb."""
+    name = program.__spec__.name if program.__spec__ else program.__name__
+    parser = ArgumentParser(prog=f"python -m {name}")
+    parser.set_defaults(verb=name)
+    _declare(parser, program)
+    return parser
 
 
-def _verbs_here(here: tuple[str, ...] | str) -> str:
-    """The verbs here for a verb of another program, with their titles."""
-    if isinstance(here, str):
-        return here
-    titles = {module.rstrip("_"): title for module, title in verbs()}
-    return "here it is " + " or ".join(f'{verb} ("{titles[verb]}")' for verb in here)
+def _declare(parser: ArgumentParser, verb: ModuleType) -> None:
+    parser.set_page(verb)
+    verb.add_arguments(parser)
+    parser.set_defaults(run=verb.run)
 
 
 def title_of(docstring: str) -> str:

@@ -1,7 +1,9 @@
 """Options: of a kind's settings, and of several verbs."""
 
 import argparse
+import re
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import fields
 from typing import Any
 
@@ -11,9 +13,6 @@ from minillm.option import Option, Size, option_of, types_of
 from minillm.runs.load import load
 from minillm.runs.run import Run
 from minillm.runs.settings import GROUPS, Search, TrainingSettings
-
-_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-
 
 # --- from settings -----------------------------------------------------------------------
 
@@ -87,26 +86,25 @@ def parser_of(declared: Option, type_: type) -> Callable[[str], Any]:
     convert: Callable[[str], Any] = _size if type_ is Size else type_
 
     def parse(text: str) -> Any:
-        try:
+        value: Any = text
+        with suppress(ValueError):
             value = convert(text)
-            right = declared.allows(value)
+        try:
+            return declared.checked(value, type_)
         except ValueError:
-            right = False
-        if not right:
-            is_integer = type_ is int and text.lstrip("-").isdecimal()
-            found = short(text).strip("'") if is_integer else short(text)
-            raise argparse.ArgumentTypeError(f"expected {declared.expected(type_)}, found {found}")
-        return value
+            found = short(value if isinstance(value, int) else text)
+            expected = declared.expected(type_)
+            raise argparse.ArgumentTypeError(f"expected {expected}, found {found}") from None
 
     return parse
 
 
 def _size(text: str) -> int:
     """A number of bytes, such as 500M or 2G."""
-    digits, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
-    if not digits.isdecimal() or (unit and unit not in _UNITS):
+    found = re.fullmatch(r"(\d+)([KMG]?)", text.upper(), re.ASCII)
+    if found is None:
         raise ValueError(text)
-    return int(digits) * _UNITS.get(unit, 1)
+    return int(found[1]) << 10 * " KMG".index(found[2] or " ")
 
 
 # --- of several verbs -----------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Serve a model that answers, with OpenAI's interface and a page, or an encoder's vectors.
+"""Serve a model with OpenAI's interface and a page, or an encoder's vectors.
 
 Programs that use OpenAI's chat completions can use this model: their base URL is the address that
 is printed, followed by /v1, and the model is named like its folder or file.  The address itself

@@ -11,7 +11,7 @@ from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_flag, add_option, add_settings, given_settings
 from minillm.mpi import ranks
 from minillm.option import types_of
-from minillm.runs.kind import Kind, find_kind, titles
+from minillm.runs.kind import TITLES, Kind, find_kind
 from minillm.runs.load import load
 from minillm.runs.train import train_run
 
@@ -21,7 +21,7 @@ FINETUNED = "finetuned"  # the kind that only `minillm finetune` trains
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare a parser for each kind."""
     choices = parser.add_subparsers(title="kinds", metavar="KIND", required=True)
-    for name, title in titles().items():
+    for name, title in TITLES.items():
         if name == FINETUNED:
             continue
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.decoding.penalties import penalised
-from minillm.errors import InputError, short
-from minillm.option import checked, option, option_of
+from minillm.errors import InputError
+from minillm.option import checked, option
 
 # Probabilities (..., n) of the most probable tokens in descending order, and the rule's value ->
 # a mask of those kept.  It keeps the most probable one, and none that follows one that it drops.
@@ -208,7 +208,9 @@ class Sampling:
     repetition_penalty: float = _option(
         1.0, "above 1, tokens of the text so far are less probable", "R", above=0, most=1e6
     )
-    seed: int | None = _option(None, "the same seed draws the same text", "N", least=0, most=2**63)
+    seed: int | None = _option(
+        None, "the same seed draws the same text", "N", least=0, most=2**63 - 1
+    )
 
     def __post_init__(self) -> None:
         checked(type(self), vars(self), "")
@@ -231,11 +233,7 @@ class Sampling:
 
 def _check_ranges(values: dict[str, float | None]) -> None:
     """InputError for a value outside the range of its field in :class:`Sampling`."""
-    for name in values.keys() & Sampling.__dataclass_fields__.keys():
-        declared = option_of(Sampling, name)
-        if not declared.allows(values[name]):
-            expected = declared.expected(float)
-            raise InputError(f"{name}: expected {expected}, found {short(values[name])}")
+    checked(Sampling, {n: v for n, v in values.items() if n in Sampling.__dataclass_fields__})
 
 
 def require_finite(largest: NDArray) -> None:

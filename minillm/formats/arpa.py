@@ -334,3 +334,6 @@ class Arpa(Format):
     def write(self, contents: Contents, path: str | Path, options: Any) -> None:
         """See :func:`write_arpa`."""
         write_arpa(path, contents.tokenizer, contents.model.params)
+
+
+FORMATS = (Arpa(),)

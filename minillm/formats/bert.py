@@ -15,132 +15,81 @@ to the token embedding: it has a bias, but no weight.
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from minillm.data.entries import Entries, in_file
 from minillm.data.files import read_json
 from minillm.errors import InputError, Reasons
 from minillm.formats.classification import Classifier, labels_of
 from minillm.formats.format import Contents
-from minillm.formats.huggingface import (
-    Transformers,
-    byte_pair_files,
-    config_from,
-    json_file,
-    read_dropout,
-)
+from minillm.formats.huggingface import Allowed, Transformers, byte_pair_files, json_file
 from minillm.formats.sentences import Sentences, read_modules, read_sentences, sentence_files
 from minillm.formats.tensors import Tensor
-from minillm.formats.weights import Weight, weights_of
+from minillm.formats.weights import Names, Weight, weights_of
 from minillm.models.bert import BERT, BERTConfig
-from minillm.models.fine_tuned import ENCODERS, FineTuned, FineTunedConfig, encoder_of
+from minillm.models.encoders import FAMILIES, Changes, EncoderConfig
+from minillm.models.fine_tuned import FineTuned, FineTunedConfig, encoder_of
 from minillm.text import Vocabulary, WordPieces, load_tokenizer, tokenizer_files
 from minillm.text.byte_tokens import MASK, ByteTokens
 from minillm.text.sentence_pieces import SentencePieces
 
 BOS, EOS = "<s>", "</s>"  # of tokenizers whose tokens are bytes
 
-_OF_SELF, _QKV = "encoder.layer.*.attention.self", ("query", "key", "value")
 # The name of a model by its heads: for masked words, and for the next sentence.
-_ARCHITECTURES = {
-    (False, False): "BertModel",
-    (True, False): "BertForMaskedLM",
-    (False, True): "BertForNextSentencePrediction",
-    (True, True): "BertForPreTraining",
+_CLASSES = {
+    (False, False): "Model",
+    (True, False): "ForMaskedLM",
+    (False, True): "ForNextSentencePrediction",
+    (True, True): "ForPreTraining",
 }
 
 
-class BERTFolder(Transformers):
-    """Folders of a BERT, and of sentence encoders and classifiers with one."""
+@dataclass(frozen=True, kw_only=True)
+class EncoderFolder(Transformers):
+    """Folders of a BERT or a relative, and of sentence encoders and classifiers with one."""
 
-    models: ClassVar[tuple[type, ...]] = (BERT, FineTuned)
-    kind = "bert"  # of the encoder in a classifier
-    tokenizers: ClassVar[tuple[type, ...]] = (WordPieces, SentencePieces)
-    signature: ClassVar[str | None] = "a folder with a BERT or a later encoder"
-    causal = False
-    roles = ("pad",)
-    model_type = "bert"
-    classifier = Classifier("BertForSequenceClassification", "pooler.dense", "classifier", "tanh")
-    architectures = (*_ARCHITECTURES.values(), classifier.architecture)
-    sizes: ClassVar = {
-        "vocabulary": "vocab_size",
-        "context": "max_position_embeddings",
-        "layers": "num_hidden_layers",
-        "heads": "num_attention_heads",
-        "width": "hidden_size",
-        "inner": "intermediate_size",
-        "segments": "type_vocab_size",
-    }
-    fixed: ClassVar = {
-        "hidden_act": ("gelu",),
-        "position_embedding_type": ("absolute",),
-        "is_decoder": (False,),
-        "add_cross_attention": (False,),
-    }
-    others: ClassVar = {
-        "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout",
-        "directionality", "layer_norm_eps", "pooler_fc_size", "pooler_num_attention_heads",
-        "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type",
-    }  # fmt: skip
-    names: ClassVar = {
-        "embedding.E": "embeddings.word_embeddings.weight",
-        "positions.E": "embeddings.position_embeddings.weight",
-        "segments.E": "embeddings.token_type_embeddings.weight",
-        "embedding.norm.gain": "embeddings.LayerNorm.weight",
-        "embedding.norm.bias": "embeddings.LayerNorm.bias",
-        "blocks.*.attention.W_qkv": tuple(f"{_OF_SELF}.{part}.weight" for part in _QKV),
-        "blocks.*.attention.b_qkv": tuple(f"{_OF_SELF}.{part}.bias" for part in _QKV),
-        "blocks.*.attention.W_o": "encoder.layer.*.attention.output.dense.weight",
-        "blocks.*.attention.b_o": "encoder.layer.*.attention.output.dense.bias",
-        "blocks.*.norm_1.gain": "encoder.layer.*.attention.output.LayerNorm.weight",
-        "blocks.*.norm_1.bias": "encoder.layer.*.attention.output.LayerNorm.bias",
-        "blocks.*.feed_forward.W_1": "encoder.layer.*.intermediate.dense.weight",
-        "blocks.*.feed_forward.b_1": "encoder.layer.*.intermediate.dense.bias",
-        "blocks.*.feed_forward.W_2": "encoder.layer.*.output.dense.weight",
-        "blocks.*.feed_forward.b_2": "encoder.layer.*.output.dense.bias",
-        "blocks.*.norm_2.gain": "encoder.layer.*.output.LayerNorm.weight",
-        "blocks.*.norm_2.bias": "encoder.layer.*.output.LayerNorm.bias",
-        "pooler.W": "pooler.dense.weight",
-        "pooler.b": "pooler.dense.bias",
-        "mask.W": "cls.predictions.transform.dense.weight",
-        "mask.b": "cls.predictions.transform.dense.bias",
-        "mask.norm.gain": "cls.predictions.transform.LayerNorm.weight",
-        "mask.norm.bias": "cls.predictions.transform.LayerNorm.bias",
-        "mask.output_b": "cls.predictions.bias",
-        "next.W": "cls.seq_relationship.weight",
-        "next.b": "cls.seq_relationship.bias",
-    }
-    prefix, heads = "bert.", ("cls.", "classifier.")
-    output = "cls.predictions.decoder.weight"
-    buffers = re.compile(r"embeddings\.(position_ids|token_type_ids)")  # 0, 1, 2, ...
+    kind: str = "bert"  # of the encoder in a classifier
+    family: str = ""  # of :mod:`minillm.models.encoders`; none: a BERT
+    classes: str  # the beginning of the names of its classes in transformers
+    classifier: Classifier
+    tokenizers: tuple[type, ...] = (WordPieces, SentencePieces)
+
+    causal: bool = False
+    fixed: Allowed = field(
+        default_factory=lambda: {
+            "hidden_act": ("gelu",),
+            "position_embedding_type": ("absolute",),
+            "is_decoder": (False,),
+            "add_cross_attention": (False,),
+        }
+    )
 
     @property
-    def model(self) -> Any:
-        """A function of a config and its parameters: the encoder, or a classifier with it."""
-        return lambda config, params: self._class_of(config)(config, params=params)
+    def changes(self) -> Changes:
+        """The changes of the family to a BERT."""
+        return FAMILIES.get(self.family, Changes())
 
-    def _class_of(self, config: Any) -> Any:
+    def model_of(self, config: Any) -> Any:
+        """The class of the encoder, or a classifier with it."""
         return FineTuned if isinstance(config, FineTunedConfig) else self.models[0]
 
     def holds(self, model: Any) -> bool:
         """Whether it is the encoder, or a classifier with it that transformers has, too."""
-        if type(model) not in self.models or not self.describes(encoder_config(model.config)):
+        if type(model) not in self.models:
+            return False
+        config = encoder_config(model.config)
+        if type(config) is not self.config_type or getattr(config, "family", "") != self.family:
             return False
         return not isinstance(model, FineTuned) or self.classifier.fits(model.config)
-
-    def describes(self, config: Any) -> bool:
-        """Whether it is the config of the encoder."""
-        return type(config) is BERTConfig
 
     def weights(self, config: Any) -> Iterator[Weight]:
         """The parameters, which have other names in a classifier."""
         classifier = isinstance(config, FineTunedConfig)
         names = self.classifier.names(self.names) if classifier else self.names
-        return weights_of(self._class_of(config).shapes(config), names, self.transposed)
+        return weights_of(self.model_of(config).shapes(config), names, self.transposed)
 
     def tied(self, config: Any) -> dict[str, tuple[str, str]]:
         """The output for masked tokens, if the model has this head, and its bias."""
@@ -164,7 +113,7 @@ class BERTFolder(Transformers):
         return name
 
     def recognises(self, path: Path, head: bytes) -> bool:
-        """Whether the folder, or the first step of a sentence encoder, has a BERT."""
+        """Whether the folder, or the first step of a sentence encoder, has such a model."""
         return super().recognises(read_modules(path)["Transformer"], head)
 
     def read(self, path: str | Path, baseline: Any = None) -> Contents:
@@ -185,13 +134,12 @@ class BERTFolder(Transformers):
         return replace(contents, facts={"labels": labels, "longest": sentences.longest})
 
     def config(self, file: Entries, tensors: Mapping[str, Tensor]) -> Any:
-        """The sizes; and the heads, or the labels of a classifier."""
-        if self.classifier.architecture not in architectures_of(file):
-            return self.encoder(file, **self.heads_of(file, tensors))
-        encoder = self.encoder(file, **ENCODERS[self.kind].headless)
-        dropout, name = encoder.dropout, self.classifier.dropout
-        if file.values.get(name) is not None:
-            dropout = read_dropout(file, name)
+        """The config of the encoder, or of a classifier, whose encoder has no heads."""
+        names = file.values.get("architectures")
+        if not isinstance(names, list) or self.classifier.architecture not in names:
+            return super().config(file, tensors)
+        encoder, name = super().config(file, {}), self.classifier.dropout
+        dropout = encoder.dropout if file.values.get(name) is None else file.number(name)
         labels = labels_of(file)
         with in_file(file.path):
             return FineTunedConfig(
@@ -203,41 +151,44 @@ class BERTFolder(Transformers):
                 dropout=dropout,
             )
 
-    def encoder(self, file: Entries, **heads: bool) -> Any:
-        """The sizes of the encoder."""
-        reasons, others = Reasons(), dict[str, Any](heads)
-        with reasons:
-            others["dropout"] = read_dropout(file, "hidden_dropout_prob")
-        with reasons:
-            others["eps"] = file.number("layer_norm_eps", 1e-12)
-        with reasons:
-            config = config_from(file, BERTConfig, self.sizes, **others)
-        reasons.check()
-        return config
+    def fields(self, file: Entries, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+        """The heads that have weights, and the numbers that the family's changes need.
 
-    def heads_of(self, file: Entries, tensors: Mapping[str, Tensor]) -> dict[str, bool]:
-        """The heads of the architecture, and all that have weights."""
-        names = architectures_of(file)
-        masked_words, next_sentence = (
-            any(_ARCHITECTURES[heads] in names for heads in _ARCHITECTURES if heads[head])
-            for head in (0, 1)
-        )
-        next_sentence = next_sentence or any_of(tensors, "cls.seq_relationship.")
-        return {
-            "masked_words": masked_words or any_of(tensors, "cls.predictions."),
-            "pooler": next_sentence or any_of(tensors, "pooler."),
-            "next_sentence": next_sentence,
+        Sentence encoders name architectures with heads that they lack.
+        """
+        heads = {"masked_words": "mask.W", "pooler": "pooler.W", "next_sentence": "next.W"}
+        found: dict[str, Any] = {
+            head: self.names[weight] in tensors for head, weight in heads.items()
         }
+        found["pooler"] |= found["next_sentence"]
+        if not self.changes.segments:
+            found["segments"] = 1
+        if self.family:
+            found["family"] = self.family
+            if file.values.get("pad_token_id") is not None:
+                found["padding"] = file.size("pad_token_id", 0)
+        unread = 0
+        if self.changes.after_padding:
+            unread = found.get("padding", EncoderConfig.padding) + 1
+        found["context"] = file.size("max_position_embeddings", unread + 2) - unread
+        if self.changes.narrow:
+            width = file.size("embedding_size")
+            found["embedding"] = None if width == file.size("hidden_size") else width
+        return found
 
-    def entries(self, config: BERTConfig) -> dict[str, Any]:
-        """The heads, and dropout as in our model: none of the attention's weights."""
-        return {
-            "architectures": [_ARCHITECTURES[config.masked_words, config.next_sentence]],
-            "intermediate_size": config.inner or 4 * config.width,
-            "layer_norm_eps": config.eps,
-            "hidden_dropout_prob": config.dropout,
-            "attention_probs_dropout_prob": 0.0,
+    def entries(self, config: Any) -> dict[str, Any]:
+        """The heads, and the numbers of the changes."""
+        entries = super().entries(config) | {
+            "architectures": [self.classes + _CLASSES[config.masked_words, config.next_sentence]],
+            "max_position_embeddings": config.context,
+            self.sizes["inner"]: config.inner or 4 * config.width,
         }
+        if self.family:
+            entries["max_position_embeddings"] += config.unread
+            entries["pad_token_id"] = config.padding
+        if self.changes.narrow:
+            entries["embedding_size"] = config.embedding or config.width
+        return entries
 
     def files(self, contents: Contents) -> dict[str, bytes]:
         """Also the files of sentence-transformers, if the facts name a pooling."""
@@ -298,17 +249,89 @@ class BERTFolder(Transformers):
         return files | {name: json_file(values) for name, values in changed.items()}
 
 
-def architectures_of(file: Entries) -> list[Any]:
-    """The architectures that a config.json names; none if it names them wrongly."""
-    names = file.values.get("architectures")
-    return names if isinstance(names, list) else []
-
-
-def any_of(tensors: Mapping[str, Tensor], prefix: str) -> bool:
-    """Whether the name of a tensor begins with the prefix."""
-    return any(name.startswith(prefix) for name in tensors)
-
-
 def encoder_config(config: Any) -> Any:
     """The config of an encoder, which may be inside a classifier's."""
     return config.encoder if isinstance(config, FineTunedConfig) else config
+
+
+def classes_of(beginning: str) -> tuple[str, ...]:
+    """The names of the classes with these weights in transformers."""
+    ends = (*_CLASSES.values(), "ForSequenceClassification")
+    return tuple(beginning + end for end in ends)
+
+
+def attention(layer: str, parts: tuple[str, str, str], output: str) -> Names:
+    """The names of the four matrices of attention and their biases."""
+    return {
+        "blocks.*.attention.W_qkv": tuple(f"{layer}.{part}.weight" for part in parts),
+        "blocks.*.attention.b_qkv": tuple(f"{layer}.{part}.bias" for part in parts),
+        "blocks.*.attention.W_o": f"{layer}.{output}.weight",
+        "blocks.*.attention.b_o": f"{layer}.{output}.bias",
+    }
+
+
+def masked_words(dense: str, norm: str, bias: str) -> Names:
+    """The names of the head for masked words."""
+    return {
+        "mask.W": f"{dense}.weight",
+        "mask.b": f"{dense}.bias",
+        "mask.norm.gain": f"{norm}.weight",
+        "mask.norm.bias": f"{norm}.bias",
+        "mask.output_b": bias,
+    }
+
+
+_LAYER, _PREDICTIONS = "encoder.layer.*", "cls.predictions"
+BERT_FOLDER = EncoderFolder(
+    signature="a folder with a BERT or a later encoder",
+    models=(BERT, FineTuned),
+    config_type=BERTConfig,
+    model_type="bert",
+    classes="Bert",
+    architectures=classes_of("Bert"),
+    classifier=Classifier("BertForSequenceClassification", "pooler.dense", "classifier", "tanh"),
+    sizes={
+        "vocabulary": "vocab_size",
+        "layers": "num_hidden_layers",
+        "heads": "num_attention_heads",
+        "width": "hidden_size",
+        "inner": "intermediate_size",
+        "segments": "type_vocab_size",
+    },
+    numbers={"dropout": (0.1, "hidden_dropout_prob"), "eps": (1e-12, "layer_norm_eps")},
+    written={"attention_probs_dropout_prob": 0.0},
+    others=("max_position_embeddings",),
+    roles=("pad",),
+    names={
+        "embedding.E": "embeddings.word_embeddings.weight",
+        "positions.E": "embeddings.position_embeddings.weight",
+        "segments.E": "embeddings.token_type_embeddings.weight",
+        "embedding.norm.gain": "embeddings.LayerNorm.weight",
+        "embedding.norm.bias": "embeddings.LayerNorm.bias",
+        **attention(
+            f"{_LAYER}.attention", ("self.query", "self.key", "self.value"), "output.dense"
+        ),
+        "blocks.*.norm_1.gain": f"{_LAYER}.attention.output.LayerNorm.weight",
+        "blocks.*.norm_1.bias": f"{_LAYER}.attention.output.LayerNorm.bias",
+        "blocks.*.feed_forward.W_1": f"{_LAYER}.intermediate.dense.weight",
+        "blocks.*.feed_forward.b_1": f"{_LAYER}.intermediate.dense.bias",
+        "blocks.*.feed_forward.W_2": f"{_LAYER}.output.dense.weight",
+        "blocks.*.feed_forward.b_2": f"{_LAYER}.output.dense.bias",
+        "blocks.*.norm_2.gain": f"{_LAYER}.output.LayerNorm.weight",
+        "blocks.*.norm_2.bias": f"{_LAYER}.output.LayerNorm.bias",
+        "pooler.W": "pooler.dense.weight",
+        "pooler.b": "pooler.dense.bias",
+        **masked_words(
+            f"{_PREDICTIONS}.transform.dense",
+            f"{_PREDICTIONS}.transform.LayerNorm",
+            f"{_PREDICTIONS}.bias",
+        ),
+        "next.W": "cls.seq_relationship.weight",
+        "next.b": "cls.seq_relationship.bias",
+    },
+    prefix="bert.",
+    heads=("cls.", "classifier."),
+    output=f"{_PREDICTIONS}.decoder.weight",
+    buffers=r"embeddings\.(position_ids|token_type_ids)",  # 0, 1, 2, ...
+)
+FORMATS = (BERT_FOLDER,)

@@ -1,4 +1,4 @@
-"""A file format of another program is one declaration, a subclass of :class:`Format`.
+"""A file format of another program is one declaration, an object in the ``FORMATS`` of a module.
 
 It declares the name of the format, the models that a file can hold, how a file is recognised, read
 and written, and the options of writing.  A new format is ``formats/x.py`` and its test; no verb,
@@ -9,9 +9,8 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -51,18 +50,13 @@ class NoOptions:
 class Format:
     """One format.  Formats of different models may share a name, like folders of transformers."""
 
-    name: ClassVar[str]  # the value of ``export --format``
-    models: ClassVar[tuple[type, ...]]  # the classes of models that it holds
-    default: ClassVar[str]  # the file or folder to write in the folder of a run
-    suffix: ClassVar[str | None] = None  # of files that have this format without ``--format``
-    signature: ClassVar[str | None] = None  # for messages: a description of files to read
-    updates: ClassVar[bool] = False  # whether it holds LoRA's updates to a model instead of one
-    options: ClassVar[type] = NoOptions  # of writing: a dataclass, see minillm.option
-
-    @classmethod
-    def declared(cls) -> "list[Format]":
-        """The formats that the class declares: one, unless they are the rows of a table."""
-        return [cls()]
+    name: str  # the value of ``export --format``
+    models: tuple[type, ...]  # the classes of models that it holds
+    default: str  # the file or folder to write in the folder of a run
+    suffix: str | None = None  # of files that have this format without ``--format``
+    signature: str | None = None  # for messages: a description of files to read
+    updates: bool = False  # whether it holds LoRA's updates to a model instead of one
+    options: type = NoOptions  # of writing: a dataclass, see minillm.option
 
     def holds(self, model: Any) -> bool:
         """Whether a file can hold this model."""
@@ -87,15 +81,9 @@ class Format:
 def formats() -> list[Format]:
     """All formats: whole models before updates, and folders before files with a suffix."""
     folder = importlib.import_module(str(__package__))
-    names = [f"{folder.__name__}.{module.name}" for module in pkgutil.iter_modules(folder.__path__)]
-    found = [one for name in names for one in _in_module(name)]
+    modules = [
+        importlib.import_module(f"{folder.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(folder.__path__)
+    ]
+    found = [one for module in modules for one in getattr(module, "FORMATS", ())]
     return sorted(found, key=lambda one: (one.updates, one.suffix is not None, one.name))
-
-
-@cache
-def _in_module(name: str) -> list[Format]:
-    """The formats that a module declares."""
-    values = vars(importlib.import_module(name)).values()
-    classes = [value for value in values if isinstance(value, type) and issubclass(value, Format)]
-    own = [one for one in classes if one.__module__ == name and "models" in vars(one)]
-    return [declared for one in own for declared in one.declared()]

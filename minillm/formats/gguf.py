@@ -7,8 +7,7 @@ llama.cpp rotates the neighbours x_{2i} and x_{2i + 1}; our models rotate x_i an
 rows of each head of a query and a key are therefore in another order.  No block contains parts of
 two rows, so rows of quantised weights can change places without being decoded.
 
-:mod:`minillm.formats.gguf_config` has the sizes, :mod:`minillm.formats.families` what a variant has
-under other names.
+:mod:`minillm.formats.gguf_config` has the sizes, and what a variant has under other names.
 
 Weights that are quantised in the file remain so, as :class:`minillm.quantised.Quantised`.
 """
@@ -28,12 +27,10 @@ from minillm.formats.angles import (
     ANGLE_TENSORS,
     single,
 )
-from minillm.formats.families import GGUF_NAMES
 from minillm.formats.format import Contents, Format, Updates
 from minillm.formats.gguf_config import (
     EMBEDDING,
     OUTPUT,
-    architecture_of,
     check_for_llama_cpp,
     config_of,
     entries_of,
@@ -42,7 +39,7 @@ from minillm.formats.gguf_config import (
 )
 from minillm.formats.gguf_tokenizer import metadata_of, other_tokens_of, tokenizer_of
 from minillm.formats.huggingface import sampling_of
-from minillm.formats.weights import Weight, weights_of
+from minillm.formats.weights import Names, Weight, weights_of
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.models.variants import Variant, VariantConfig
 from minillm.option import option
@@ -53,7 +50,7 @@ from minillm.quantised.matrix import Quantised, dense
 from minillm.quantised.panels import pack
 from minillm.text import ChatTemplate, Vocabulary
 
-_NAMES: dict[str, str | tuple[str, ...]] = {  # ours, theirs
+_NAMES: Names = {  # ours, theirs
     "embedding.E": EMBEDDING,
     "blocks.*.norm_1.gain": "blk.*.attn_norm.weight",
     "blocks.*.attention.W_qkv": tuple(f"blk.*.attn_{name}.weight" for name in "qkv"),
@@ -63,6 +60,12 @@ _NAMES: dict[str, str | tuple[str, ...]] = {  # ours, theirs
     "blocks.*.feed_forward.W_down": "blk.*.ffn_down.weight",
     "norm.gain": "output_norm.weight",
     "output.W": OUTPUT,
+    # of variants
+    "blocks.*.attention.b_qkv": tuple(f"blk.*.attn_{name}.bias" for name in "qkv"),
+    "blocks.*.attention.norm_q.gain": "blk.*.attn_q_norm.weight",
+    "blocks.*.attention.norm_k.gain": "blk.*.attn_k_norm.weight",
+    "blocks.*.attention.norm.gain": "blk.*.post_attention_norm.weight",
+    "blocks.*.feed_forward.norm.gain": "blk.*.post_ffw_norm.weight",
 }
 _SAMPLING = {  # fields of Sampling, and theirs
     "temperature": "temp",
@@ -84,7 +87,7 @@ def _model(config: LlamaConfig) -> Any:
 
 def _weights(config: LlamaConfig) -> Iterator[Weight]:
     """Our parameters, and their tensors."""
-    names = {**_NAMES, **GGUF_NAMES, **row_of(config).gguf_names}
+    names = {**_NAMES, **row_of(config).names}
     return weights_of(_model(config).shapes(config), names, True, widths_of(config))
 
 
@@ -159,7 +162,7 @@ def _check_tensors(path: Path, config: LlamaConfig, tensors: Mapping[str, GGUFTe
     for name in tensors:
         with reasons:
             if name not in known:
-                expected = f"the tensors of a {architecture_of(config)}"
+                expected = f"the tensors of a {row_of(config).name}"
                 found = f"{path}: {short(name)}: expected {expected}, found it"
                 raise InputError(found)
     reasons.check()
@@ -191,7 +194,7 @@ def _query_scale(config: LlamaConfig) -> np.float32:
 
     Its Gemma 3 of 62 layers divides scores by sqrt(D / N), and ours by sqrt(w).
     """
-    largest = architecture_of(config) == "gemma3" and config.layers == 62
+    largest = row_of(config).name == "gemma3" and config.layers == 62
     return np.float32(np.sqrt(config.head_width * config.heads / config.width) if largest else 1)
 
 
@@ -294,7 +297,7 @@ def export_gguf(
     entries, divisors = entries_of(c)
     tensors |= {name: (array, "F32") for name, array in divisors.items()}
     metadata = {
-        "general.architecture": architecture_of(c),
+        "general.architecture": row_of(c).name,
         "general.file_type": TYPES[block_type].file,
         "general.quantization_version": 2,
         **entries,
@@ -418,9 +421,12 @@ class GGUFAdapter(Format):
                     rows = _their_order(B[:, columns].T, _heads(name, config))
                     tensors[f"{name}.lora_b"] = rows, "F32"
         metadata = {
-            "general.architecture": architecture_of(config),
+            "general.architecture": row_of(config).name,
             "general.type": "adapter",
             "adapter.type": "lora",
             "adapter.lora.alpha": contents.alpha / contents.rank * rank,
         }
         write_gguf(path, metadata, tensors)
+
+
+FORMATS = (GGUF(), GGUFAdapter())

@@ -1,12 +1,14 @@
 """Sizes and changes of Llamas and their variants in the metadata of GGUF files.
 
 Most entries have the architecture before their names: llama.context_length, gemma3.block_count.
-:mod:`minillm.formats.families` says what an architecture is to us.
+A row says where the files of a family differ from a Llama's.  To llama.cpp a Mistral is a Llama,
+without a window.  Our files of a Mistral have its window in an entry of our own, which llama.cpp
+ignores.
 """
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,7 @@ from minillm.formats.angles import (
     read_gguf_angles,
     single,
 )
-from minillm.formats.families import FILES, LLAMA, Files, every
-from minillm.formats.huggingface import config_from
+from minillm.formats.weights import Names, every
 from minillm.models.llama import LlamaConfig
 from minillm.models.variants import FAMILIES, VariantConfig
 from minillm.quantised.gguf import GGUFTensor
@@ -59,21 +60,41 @@ _OTHERS = {
 }  # fmt: skip
 
 
-def row_of(config: LlamaConfig) -> Files:
-    """The row of a family, or of a Llama."""
-    return FILES[config.family] if isinstance(config, VariantConfig) else LLAMA
+@dataclass(frozen=True)
+class Architecture:
+    """The GGUF files of a family, where they differ from a Llama's."""
+
+    name: str  # of the architecture
+    names: Names = field(default_factory=dict)
+    neighbours: bool = False  # whether llama.cpp rotates x_{2i} and x_{2i + 1}
+    window: str = "{}.attention.sliding_window"  # the entry of the window
+    no_window: bool = False  # whether llama.cpp has none for the family
 
 
-def architecture_of(config: LlamaConfig) -> str:
-    """The architecture's name in a file."""
-    family = config.family if isinstance(config, VariantConfig) else "llama"
-    return row_of(config).architecture or family
+_QKV, _GATE_UP = "blocks.*.attention.W_qkv", "blocks.*.feed_forward.W_gate_up"
+ARCHITECTURES = {
+    "llama": Architecture("llama", neighbours=True),
+    "mistral": Architecture(
+        "llama", neighbours=True, window="minillm.attention.sliding_window", no_window=True
+    ),
+    "qwen2": Architecture("qwen2"),
+    "qwen3": Architecture("qwen3"),
+    "smollm3": Architecture("smollm3", neighbours=True),
+    "gemma3": Architecture("gemma3"),
+    "phi3": Architecture(
+        "phi3", {_QKV: "blk.*.attn_qkv.weight", _GATE_UP: "blk.*.ffn_up.weight"}, no_window=True
+    ),
+}
 
 
-def _families() -> dict[str, str]:
+def families() -> dict[str, str]:
     """The family of each architecture; a Mistral has a Llama's."""
-    own = {row.architecture or family: family for family, row in FILES.items()}
-    return {"llama": "llama"} | {arch: family for arch, family in own.items() if arch != "llama"}
+    return {row.name: family for family, row in ARCHITECTURES.items() if family != "mistral"}
+
+
+def row_of(config: LlamaConfig) -> Architecture:
+    """The row of a family, or of a Llama."""
+    return ARCHITECTURES[config.family if isinstance(config, VariantConfig) else "llama"]
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -82,23 +103,27 @@ def _families() -> dict[str, str]:
 def config_of(entries: Entries, tensors: Mapping[str, GGUFTensor]) -> LlamaConfig:
     """The sizes; InputError for a model that ours cannot represent."""
     path, metadata, reasons = Path(entries.path), entries.values, Reasons()
-    arch, families = metadata.get("general.architecture"), _families()
-    if not isinstance(arch, str) or arch not in families:
-        raise entries.wrong("general.architecture", " or ".join(map(repr, families)))
+    arch = metadata.get("general.architecture")
+    if not isinstance(arch, str) or arch not in families():
+        raise entries.wrong("general.architecture", " or ".join(map(repr, families())))
     for name, (only, expected) in _FIXED.items():
         with reasons:
             entries.check(f"{arch}.{name}", (only,), expected)
     names = {ours: f"{arch}.{theirs}" for ours, theirs in _SIZES.items()}
     with reasons:
-        config = config_from(
-            entries,
-            LlamaConfig,
-            {o: name for o, name in names.items() if o not in _OPTIONAL or name in metadata},
-            vocabulary=tensor_of(path, tensors, EMBEDDING).shape[0],
-            rotary_base=single(entries, f"{arch}.rope.freq_base", 10000.0),
-            eps=single(entries, f"{arch}.attention.layer_norm_rms_epsilon", 1e-5),
-            tied=OUTPUT not in tensors,
-        )
+        sizes: dict[str, Any] = {
+            ours: entries.size(name)
+            for ours, name in names.items()
+            if ours not in _OPTIONAL or name in metadata
+        }
+        with in_file(path):
+            config = LlamaConfig(
+                **sizes,
+                vocabulary=tensor_of(path, tensors, EMBEDDING).shape[0],
+                rotary_base=single(entries, f"{arch}.rope.freq_base", 10000.0),
+                eps=single(entries, f"{arch}.attention.layer_norm_rms_epsilon", 1e-5),
+                tied=OUTPUT not in tensors,
+            )
         width = config.head_width
         for name in (f"{arch}.rope.dimension_count", f"{arch}.attention.value_length"):
             entries.check(name, (width,), f"{width}, the width of a head")
@@ -122,13 +147,13 @@ def _variant_of(entries: Entries, config: LlamaConfig) -> LlamaConfig:
     llama.cpp has windows in a Gemma 3 only if the file has one; else all layers are whole.
     """
     arch = entries.text("general.architecture")
-    family = _families()[arch]
-    if arch == "llama" and FILES["mistral"].window in entries.values:
+    family = families()[arch]
+    if arch == "llama" and ARCHITECTURES["mistral"].window in entries.values:
         family = "mistral"
     if family == "llama":
         return config
     changes, given, window = FAMILIES[family], dict[str, Any](), 0
-    if changes.windows and (name := FILES[family].window.format(arch)) in entries.values:
+    if changes.windows and (name := ARCHITECTURES[family].window.format(arch)) in entries.values:
         window = entries.size(name, 0)
         given["window"] = window if 0 < window < config.context else None
     if changes.global_every:
@@ -170,7 +195,7 @@ def tensor_of(
 
 def entries_of(config: LlamaConfig) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
     """The entries of a config, and the tensors of its angles: the inverse of :func:`config_of`."""
-    arch = architecture_of(config)
+    arch = row_of(config).name
     angles, divisors = gguf_angles(config, arch)
     entries = {
         **{f"{arch}.{theirs}": getattr(config, ours) for ours, theirs in _SIZES.items()},

@@ -5,22 +5,22 @@
                           each weight
     tokenizer.json        or other files of a tokenizer: see minillm/text/tokenizer_files.py
 
-This page reads and writes the folders of all models; :mod:`minillm.formats.gpt2`,
-:mod:`minillm.formats.bert`, :mod:`minillm.formats.llama`, :mod:`minillm.formats.mamba` and others
-declare the names of their sizes and weights, and the values that our models do not vary.
+The folders of a kind of model are an object of :class:`Transformers`: where its sizes and weights
+are, as plain data.  The modules of the models declare these objects in their ``FORMATS``.
 """
 
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data.entries import Entries
+from minillm.data.entries import Entries, in_file
 from minillm.data.files import (
     LARGEST_JSON,
     new_folder,
@@ -33,7 +33,7 @@ from minillm.data.files import (
 from minillm.errors import InputError, Reasons, short
 from minillm.formats.format import Contents, Format
 from minillm.formats.tensors import Tensor, open_tensors, write_tensors
-from minillm.formats.weights import Weight, weights_of
+from minillm.formats.weights import Names, Weight, weights_of
 from minillm.quantised.matrix import dense
 from minillm.text import (
     BytePairs,
@@ -52,67 +52,95 @@ GENERATION = "generation_config.json"
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")  # ours, and theirs
 LONGEST_NAME = 255  # characters of a file's name
 
-# Entries of any config.json that change no result: facts, training, and how to write, which
+# Parts of the names of entries that change no result: facts, training, and how to write, which
 # generation_config.json says.
-_HARMLESS = {
-    "_attn_implementation", "_attn_implementation_autoset", "_commit_hash", "_name_or_path",
-    "_num_labels", "attn_implementation", "auto_map", "bad_words_ids", "begin_suppress_tokens",
-    "bos_token_id", "chunk_size_feed_forward", "cross_attention_hidden_size",
-    "decoder_start_token_id", "diversity_penalty", "do_sample", "dtype", "early_stopping",
-    "encoder_no_repeat_ngram_size", "eos_token_id", "exponential_decay_length_penalty",
-    "finetuning_task", "forced_bos_token_id", "forced_eos_token_id", "gradient_checkpointing",
-    "id2label", "initializer_range", "is_decoder", "is_encoder_decoder",
-    "keys_to_ignore_at_inference", "label2id", "length_penalty", "max_length", "min_length",
-    "name_or_path", "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_labels",
-    "num_return_sequences", "output_attentions", "output_hidden_states", "output_past",
-    "output_scores", "pad_token_id", "prefix", "problem_type", "pruned_heads",
-    "remove_invalid_values", "repetition_penalty", "return_dict", "return_dict_in_generate",
-    "sep_token_id", "suppress_tokens", "task_specific_params", "temperature", "tf_legacy_loss",
-    "tie_encoder_decoder", "tie_word_embeddings", "tokenizer_class", "top_k", "top_p",
-    "torch_dtype", "torchscript", "transformers.js_config", "transformers_version", "typical_p",
-    "unsloth_fixed", "unsloth_version", "use_bfloat16", "use_cache",
-}  # fmt: skip
-
+_HARMLESS = re.compile(
+    "^_|architectures|auto_map|beam|cache|checkpoint|directionality|dropout|dtype|implementation|"
+    "initializer|keys_to_ignore|label|length|name_or_path|output|pdrop|penalty|pooler_|prefix|"
+    "pretraining|problem_type|repeat|return|sample|special_tokens|stopping|summary_|task|"
+    "temperature|tie_|time_step|token_id|tokenizer|top_|torch|transformers|typical|unsloth|use_bfloat|version"
+)
 _FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
+SILU: dict[str, tuple[Any, ...]] = {"hidden_act": ("silu", "swish")}  # two names of one function
+Allowed = Mapping[str, tuple[Any, ...]]  # the values that entries may have, the default first
 
-Allowed = dict[str, tuple[Any, ...]]  # the values that entries may have, the default first
 
-
+@dataclass(frozen=True, kw_only=True)
 class Transformers(Format):
-    """Folders of one model: a subclass declares the names of its parts in transformers."""
+    """Folders of one kind of model, and the names of its parts in transformers."""
 
     name = "huggingface"
     default = "huggingface"
-    causal: ClassVar[bool] = True  # whether it sees no later tokens
-    roles: ClassVar[tuple[str, ...]] = ("bos", "eos")  # special tokens in config.json
-    model_type: ClassVar[str]  # in config.json
-    architectures: ClassVar[tuple[str, ...]]  # classes of transformers that have these weights
-    sizes: ClassVar[dict[str, str]]  # ours, theirs
-    fixed: ClassVar[Allowed]  # entries that may vary in their model, but not in ours
-    others: ClassVar[set[str]]  # entries that are read below, or that change no result
-    names: ClassVar[Mapping[str, str | tuple[str, ...]]]  # of parameters: ours, theirs
-    tokenizer_class: ClassVar[str]  # of transformers, for byte pairs
-    transposed: ClassVar[bool] = True  # whether their matrices are (out, in)
-    gain: ClassVar[float] = 0.0  # our gains are theirs and this
-    prefix: ClassVar[str]  # of all tensors but the output's, unless a model was saved without it
-    output: ClassVar[str]  # the tensor of the output, which may be tied to the embedding
-    # The beginning, or beginnings, of the names of the tensors without prefix.
-    heads: ClassVar[str | tuple[str, ...]]
-    buffers: ClassVar[re.Pattern]  # names of tensors that are not weights
+    signature: str | None = None
+    models: tuple[type, ...]
+    config_type: type  # of the sizes of our model
+    causal: bool = True  # whether it sees no later tokens
+    gain: float = 0.0  # our gains are theirs and this
 
-    @property
-    def model(self) -> Any:
-        """The class of the model."""
-        return self.models[0]
+    # config.json
+    model_type: str
+    architectures: tuple[str, ...]  # classes of transformers that have these weights
+    sizes: Mapping[str, str]  # ours, theirs
+    # Other fields of ours: a default, and the entries.  The first one is read, all are written.
+    numbers: Mapping[str, tuple[Any, ...]]
+    fixed: Allowed  # entries that may vary in their model, but not in ours
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # None: ours
+    others: tuple[str, ...] = ()  # entries that are read elsewhere, or that change no result
+    written: Mapping[str, Any] = field(default_factory=dict)  # entries of every such model
+    roles: tuple[str, ...] = ("bos", "eos")  # special tokens
+    refused: Mapping[str, str] = field(default_factory=dict)  # types of relatives: reasons
+
+    # weights
+    names: Names  # of parameters: ours, theirs
+    prefix: str  # of all tensors but the output's, unless a model was saved without it
+    output: str = "lm_head.weight"  # which may be tied to the embedding
+    heads: tuple[str, ...] = ("lm_head",)  # beginnings of the names of tensors without the prefix
+    transposed: bool = True  # whether their matrices are (out, in)
+    buffers: str = "(?!)"  # a pattern of the names of tensors that are not weights
+
+    tokenizer_class: str = "PreTrainedTokenizerFast"  # of transformers, for byte pairs
 
     def config(self, file: Entries, tensors: Mapping[str, Tensor]) -> Any:
         """Our config of the model; InputError for one that ours cannot represent."""
-        raise NotImplementedError
+        reasons, found = Reasons(), dict[str, Any]()
+        for ours, (default, theirs, *_) in self.numbers.items():
+            read: Any = file.flag if isinstance(default, bool) else file.number
+            with reasons:
+                found[ours] = read(theirs, default)
+        for ours, theirs in self.sizes.items():
+            if file.values.get(theirs) is not None or theirs not in self.defaults:
+                with reasons:
+                    found[ours] = file.size(theirs)
+        with reasons:
+            found |= self.fields(file, tensors)
+        reasons.check()
+        with in_file(file.path):
+            return self.config_type(**found)
+
+    def fields(self, file: Entries, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+        """The fields of our config that are neither sizes nor numbers."""
+        return {}
 
     def entries(self, config: Any) -> dict[str, Any]:
-        """The entries of config.json besides sizes and fixed ones."""
-        raise NotImplementedError
+        """The entries of config.json for a config of ours."""
+        return {
+            "model_type": self.model_type,
+            "architectures": list(self.architectures[:1]),
+            **{name: allowed[0] for name, allowed in self.fixed.items()},
+            **{theirs: getattr(config, ours) for ours, theirs in self.sizes.items()},
+            "tie_word_embeddings": True,
+            **self.written,
+            **{
+                theirs: getattr(config, ours)
+                for ours, (_, *names) in self.numbers.items()
+                for theirs in names
+            },
+        }
+
+    def completed(self, file: Entries) -> Entries:
+        """The entries, completed by the defaults."""
+        return Entries(file.path, {**self.defaults, **file.values})
 
     def tokenizer_files(self, tokenizer: Any, context: int | None) -> dict[str, bytes]:
         """The files that describe a tokenizer; InputError for one that transformers lacks.
@@ -121,9 +149,14 @@ class Transformers(Format):
         """
         return byte_pair_files(tokenizer, self.tokenizer_class, context)
 
+    def model_of(self, config: Any) -> Any:
+        """The class of the model with this config."""
+        return self.models[0]
+
     def tied(self, config: Any) -> dict[str, tuple[str, str]]:
         """The second names of tensors, their first names, and our parameters."""
-        return {self.output: (str(self.names["embedding.E"]), "embedding.E")}
+        tied = getattr(config, "tied", True)
+        return {self.output: (str(self.names["embedding.E"]), "embedding.E")} if tied else {}
 
     def plain(self, name: str) -> str:
         """The one name of a tensor that may have several."""
@@ -139,12 +172,13 @@ class Transformers(Format):
 
     def weights(self, config: Any) -> Iterator[Weight]:
         """The parameters of a model, and their tensors."""
-        return weights_of(self.model.shapes(config), self.names, self.transposed)
+        return weights_of(self.model_of(config).shapes(config), self.names, self.transposed)
 
     def recognises(self, path: Path, head: bytes) -> bool:
-        """Whether config.json has the model's type."""
+        """Whether config.json has the model's type, or a relative's, which ``read`` refuses."""
         config = path / "config.json"
-        return config.is_file() and read_json(config).get("model_type") == self.model_type
+        found = read_json(config).get("model_type") if config.is_file() else None
+        return isinstance(found, str) and found in (self.model_type, *self.refused)
 
     def read(self, path: str | Path, baseline: Any = None) -> Contents:
         """The model in float32, its tokenizer, and its chat template if there is one.
@@ -180,37 +214,64 @@ class Transformers(Format):
                         f"{folder}: the tensor {self.output} is missing from the weights"
                     )
             with reasons:
-                check_tensors(folder, tensors, weights, tied, self.buffers.fullmatch)
+                tensors = self._check_tensors(folder, tensors, weights, tied)
         reasons.check()
-        params = read_weights(folder, tensors, weights, tied, self.buffers.fullmatch)
-        return Contents(self.model(config, params=params), tokenizer, chat)
+        params = read_weights(tensors, weights, tied)
+        for name in params if self.gain else ():
+            if name.endswith(".gain"):
+                params[name] += np.float32(self.gain)
+        return Contents(self.model_of(config)(config, params=params), tokenizer, chat)
+
+    def _check_tensors(
+        self,
+        folder: Path,
+        tensors: Mapping[str, Tensor],
+        weights: Iterable[Weight],
+        tied: Mapping[str, tuple[str, str]],
+    ) -> dict[str, Tensor]:
+        """All tensors by their first names; InputError for each that is missing or unknown.
+
+        tied maps the second name of a tensor to its first name, and to our parameter, whose numbers
+        the tensor must have.
+        """
+        tensors, reasons, known = dict(tensors), Reasons(), {*tied}
+        for second, (first, _) in tied.items():
+            if second in tensors:
+                tensors.setdefault(first, tensors[second])
+        for weight in weights:
+            known.update(weight.columns)
+            for name, shape in weight.shapes().items():
+                with reasons:
+                    checked(folder, name, tensors.get(name), shape)
+        for name, tensor in tensors.items():
+            with reasons:
+                if name not in known and not re.fullmatch(self.buffers, name):
+                    raise InputError(
+                        f"{tensor.path}: {short(name)}: config.json describes no such tensor"
+                    )
+        reasons.check()
+        return tensors
 
     def write(self, contents: Contents, path: str | Path, options: Any = None) -> None:
         """Write a new folder that transformers loads, with the same outputs; whole or not at all.
 
         InputError for a tokenizer that transformers lacks.
         """
-        files, config = self.files(contents), contents.model.config
-        tensors = {
-            self.stored(name, config): view
-            for weight in self.weights(config)
-            for name, view in weight.views(dense(contents.model.params[weight.name])).items()
-        }
+        files, config, tensors = self.files(contents), contents.model.config, {}
+        for weight in self.weights(config):
+            array = dense(contents.model.params[weight.name])
+            if self.gain and weight.name.endswith(".gain"):
+                array = array - np.float32(self.gain)
+            for name, view in weight.views(array).items():
+                tensors[self.stored(name, config)] = view
         write_folder(path, files, tensors)
 
     def files(self, contents: Contents) -> dict[str, bytes]:
         """The files of a folder besides its weights, by name."""
         config, tokenizer = contents.model.config, contents.tokenizer
         ends = {f"{role}_token_id": getattr(tokenizer, role, None) for role in self.roles}
-        values = {
-            "model_type": self.model_type,
-            "architectures": list(self.architectures[:1]),
-            **{theirs: getattr(config, ours) for ours, theirs in self.sizes.items()},
-            **{name: allowed[0] for name, allowed in self.fixed.items()},
-            "tie_word_embeddings": True,
-            **ends,
-            **self.entries(config),
-        }
+        values = ends | self.entries(config)
+        Entries(f"a {self.model_type}", values).check_all(self.fixed)
         context = getattr(config, "context", None)
         files = self.tokenizer_files(tokenizer, context) | {"config.json": json_file(values)}
         if contents.chat:
@@ -218,22 +279,15 @@ class Transformers(Format):
         return files
 
     def _supported(self, file: Entries, tensors: Mapping[str, Tensor]) -> Any:
-        """Our config of the model; InputError with all entries that ours cannot represent."""
-        if file.values.get("model_type") != self.model_type:
-            raise file.wrong("model_type", repr(self.model_type))
-        reasons = Reasons()
-        with reasons:
-            self._check_known(file)
-        with reasons:
-            config = self.config(file, tensors)
-        reasons.check()
-        return config
+        """Our config of the model; InputError with all entries that ours cannot represent.
 
-    def _check_known(self, file: Entries) -> None:
-        """InputError for a model that ours cannot represent; a warning of unknown entries.
-
-        The file has to name one of the architectures, or none.
+        The file has to name one of the architectures, or none.  Entries that are neither read nor
+        harmless are named in a warning, unless they are null, false, 0 or empty.
         """
+        found = file.values.get("model_type")
+        if found != self.model_type:
+            reason = self.refused.get(str(found))
+            raise file.wrong("model_type", repr(self.model_type) + (f": {reason}" * bool(reason)))
         reasons = Reasons()
         names = file.values.get("architectures") or list(self.architectures)
         with reasons:
@@ -243,33 +297,17 @@ class Transformers(Format):
         fixed = {"quantization_config": (None,), "is_causal": causal, **self.fixed}
         with reasons:
             file.check_all(fixed)
+        read = {name for _, *names in self.numbers.values() for name in names}
+        known = {"model_type", *fixed, *self.defaults, *self.others, *self.sizes.values(), *read}
+        unknown = {n: v for n, v in file.values.items() if v and not _HARMLESS.search(n)}
+        warn_of_unknown(Path(file.path), unknown, known | {*self.written})
+        with reasons:
+            config = self.config(self.completed(file), tensors)
         reasons.check()
-        known = {"model_type", "architectures", *fixed, *self.others, *self.sizes.values()}
-        warn_of_unknown(Path(file.path), file.values, known | _HARMLESS)
+        return config
 
 
 # --- config.json -----------------------------------------------------------------
-
-
-def config_from(file: Entries, config: type, sizes: Mapping[str, str], **others: Any) -> Any:
-    """A config of ours, with sizes (ours, theirs) from a file; InputError if they do not fit."""
-    reasons, found = Reasons(), {}
-    for ours, theirs in sizes.items():
-        with reasons:
-            found[ours] = file.size(theirs)
-    reasons.check()
-    try:
-        return config(**found, **others)
-    except ValueError as error:
-        raise InputError(f"{file.path}: {error}") from None
-
-
-def read_dropout(file: Entries, name: str) -> float:
-    """The dropout, by default 0.1."""
-    value = file.number(name, 0.1)
-    if not 0 <= value < 1:
-        raise file.wrong(name, "a number from 0 to below 1")
-    return value
 
 
 def entries_of(path: Path) -> Entries:
@@ -389,64 +427,26 @@ def _open_listed(index: Path) -> dict[str, Tensor]:
 
 
 def read_weights(
-    folder: Path,
     tensors: Mapping[str, Tensor],
     weights: Iterable[Weight],
     tied: Mapping[str, tuple[str, str]],
-    ignored: Callable[[str], object],
 ) -> dict[str, NDArray]:
-    """All parameters, in float32; every tensor is checked before any array is allocated."""
-    described = {weight.name: weight for weight in weights}
-    tensors = check_tensors(folder, tensors, described.values(), tied, ignored)
+    """All parameters, in float32, of tensors that were checked before any array is allocated."""
     params = {}
-    for weight in described.values():
+    for weight in weights:
         params[weight.name] = np.empty(weight.shape, np.float32)
         for name, view in weight.views(params[weight.name]).items():
             read_finite(tensors[name], name, view)
     for second, (first, ours) in tied.items():
         if second in tensors:
-            tensor = checked(folder, second, tensors[second], described[ours].shape)
             expected = params[ours]
+            tensor = checked(Path(), second, tensors[second], expected.shape)
             if not all(np.array_equal(expected[rows], piece) for rows, piece in tensor.pieces()):
                 raise InputError(
                     f"{tensor.path}: {second}: expected the weights of {first}, found others: "
                     "an output that is not tied to the embedding cannot be run"
                 )
     return params
-
-
-def check_tensors(
-    folder: Path,
-    tensors: Mapping[str, Tensor],
-    weights: Iterable[Weight],
-    tied: Mapping[str, tuple[str, str]],
-    ignored: Callable[[str], object],
-) -> dict[str, Tensor]:
-    """All tensors by their first names; InputError for each that is missing or another model's.
-
-    tied maps the second name of a tensor to its first name, and to our parameter, whose numbers
-    the tensor must have.  ignored: true for the names of buffers.
-    """
-    tensors, reasons = dict(tensors), Reasons()
-    for second, (first, _) in tied.items():
-        if second in tensors:
-            tensors.setdefault(first, tensors[second])
-    ours, known = set[str](), set[str]()
-    for weight in weights:
-        ours.add(weight.name)
-        known.update(weight.columns)
-        for name, shape in weight.shapes().items():
-            with reasons:
-                checked(folder, name, tensors.get(name), shape)
-    known |= {second for second, (_, parameter) in tied.items() if parameter in ours}
-    for name, tensor in tensors.items():
-        with reasons:
-            if name not in known and not ignored(name):
-                raise InputError(
-                    f"{tensor.path}: {short(name)}: config.json describes no such tensor"
-                )
-    reasons.check()
-    return tensors
 
 
 def checked(folder: Path, name: str, tensor: Tensor | None, shape: tuple[int, ...]) -> Tensor:

@@ -6,30 +6,185 @@ tokenizer.json, or vocab.json and merges.txt.
 Its linear layers have weights (out, in), the transpose of ours.  Query, key and value are three
 matrices, of N, M and M heads, and so are gate and up; ours are side by side.  Pairs of rotated
 numbers are halves of a head, as in ours.  :mod:`minillm.formats.angles` reads the angles.
+
+The families of :mod:`minillm.formats.variants` have the same form, and entries for the changes of
+:mod:`minillm.models.variants`.  Two changes can only be represented if they follow a rule.  A list
+of layers (``layer_types``, ``no_rope_layers``) must name every n-th layer.  A Gemma may divide its
+scores by another number than sqrt(w), the root of ``query_pre_attn_scalar``; its quotient with ours
+becomes part of the gain that multiplies each query.
 """
 
-import re
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from minillm.data.entries import Entries
+from minillm.data.files import read_json
 from minillm.errors import Reasons
-from minillm.formats.angles import CONFIG_ENTRIES, config_entries, read_angles
+from minillm.formats.angles import CONFIG_ENTRIES, ORIGINAL, config_entries, read_angles
+from minillm.formats.format import Contents
 from minillm.formats.gguf import check_has_no_ngrams, widths_of
-from minillm.formats.huggingface import Transformers, config_from
+from minillm.formats.huggingface import SILU, Transformers
 from minillm.formats.tensors import Tensor
-from minillm.formats.weights import Weight, weights_of
+from minillm.formats.weights import Weight, every, weights_of
 from minillm.models.llama import Llama, LlamaConfig
+from minillm.models.variants import FAMILIES, Changes
+
+_WHOLE, _LOCAL = "full_attention", "sliding_attention"
+_SCALE = "query_pre_attn_scalar"
+_LOCAL_BASE = "rope_local_base_freq"
+_PATTERNS = ("sliding_window_pattern", "_sliding_window_pattern")  # the second of transformers 5
+READ = (
+    "sliding_window", "layer_types", *_PATTERNS, _LOCAL_BASE, _SCALE,
+    "no_rope_layers", "no_rope_layer_interval",
+)  # fmt: skip
 
 
+@dataclass(frozen=True, kw_only=True)
 class LlamaFolder(Transformers):
-    """Folders of a Llama."""
+    """Folders of a Llama, or of a family of its variants."""
 
-    models: ClassVar[tuple[type, ...]] = (Llama,)
-    signature: ClassVar[str | None] = "a folder with a Llama or one of its variants"
-    model_type = "llama"
-    architectures = ("LlamaForCausalLM", "LlamaModel")
-    sizes: ClassVar = {
+    family: str = ""  # none: a Llama
+
+    @property
+    def changes(self) -> Changes:
+        """The changes of the family to a Llama."""
+        return FAMILIES.get(self.family, Changes())
+
+    def holds(self, model: Any) -> bool:
+        """Whether the model is one of this family."""
+        return super().holds(model) and getattr(model.config, "family", "") == self.family
+
+    def weights(self, config: LlamaConfig) -> Iterator[Weight]:
+        """Keys and values may have fewer heads than queries."""
+        shapes = self.model_of(config).shapes(config)
+        return weights_of(shapes, self.names, self.transposed, widths_of(config))
+
+    def read(self, path: str | Path, baseline: Any = None) -> Contents:
+        """The model; the gain of its queries also scales the scores."""
+        contents = super().read(path, baseline)
+        config, params = contents.model.config, contents.model.params
+        file = self.completed(Entries(path, read_json(Path(path) / "config.json")))
+        scale = np.sqrt(config.head_width / file.number(_SCALE, config.head_width))
+        for name in params:
+            if name.endswith(".norm_q.gain"):
+                params[name] *= np.float32(scale)
+        return contents
+
+    def fields(self, file: Entries, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+        """The angles, and the numbers that the family's changes need."""
+        changes, found, reasons = self.changes, dict[str, Any](), Reasons()
+        if self.family:
+            found["family"] = self.family
+        with reasons:
+            found["rotary_base"], found["rope_scaling"] = read_angles(file)
+        with reasons:
+            if changes.windows:
+                found["window"] = _window(file)
+        with reasons:
+            types = file.values.get("layer_types")
+            if changes.global_every:
+                either = (_LOCAL, _WHOLE)
+                n = _every(file, _PATTERNS, "layer_types", either, changes.global_every)
+                found["global_every"] = n
+                found["local_base"] = file.number(_LOCAL_BASE, 10000.0)
+            elif isinstance(types, list) and any(one != _WHOLE for one in types):
+                raise file.wrong("layer_types", f"{_WHOLE!r} for all layers")
+        with reasons:
+            if changes.unrotated_every:
+                interval, default = ("no_rope_layer_interval",), changes.unrotated_every
+                found["unrotated_every"] = _every(file, interval, "no_rope_layers", (1, 0), default)
+        with reasons:
+            if file.number(_SCALE, 1) <= 0:
+                raise file.wrong(_SCALE, "a number above 0")
+        reasons.check()
+        return found
+
+    def entries(self, config: Any) -> dict[str, Any]:
+        """The angles, and what the family's changes need; InputError for a model with n-grams."""
+        check_has_no_ngrams(config)
+        changes, layers = self.changes, range(config.layers)
+        entries = super().entries(config) | config_entries(config)
+        scaling = entries["rope_scaling"] or {}
+        if ORIGINAL in self.defaults and ORIGINAL in scaling:
+            entries[ORIGINAL] = scaling[ORIGINAL]  # the default would replace the one inside
+        if changes.windows:
+            entries["sliding_window"] = config.window
+        if changes.global_every:
+            none = not (config.global_every or config.window)
+            local = config.local_base if config.global_every else config.rotary_base
+            whole = [none or config.is_global(layer) for layer in layers]
+            entries |= {
+                "sliding_window": config.window or config.context,
+                "layer_types": [_WHOLE if one else _LOCAL for one in whole],
+                _LOCAL_BASE: local,
+                _SCALE: config.head_width,
+            }
+        if changes.unrotated_every:
+            entries["no_rope_layers"] = [int(config.rotation_of(n) is not None) for n in layers]
+        return entries
+
+    def completed(self, file: Entries) -> Entries:
+        """The entries, completed by defaults; the angles are the global layers'."""
+        values = dict(super().completed(file).values)
+        angles = values.get("rope_parameters")
+        if self.changes.global_every and isinstance(angles, dict):
+            of_types = {name: angles.get(name) or {} for name in (_WHOLE, _LOCAL)}
+            if not all(isinstance(one, dict) for one in of_types.values()):
+                raise file.wrong("rope_parameters", "an object for each type of layer")
+            place = f"{file.path}: rope_parameters: {_LOCAL}"
+            Entries(place, of_types[_LOCAL]).check("rope_type", ("default",))
+            values["rope_parameters"] = of_types[_WHOLE]
+            for name, one in (("rope_theta", _WHOLE), (_LOCAL_BASE, _LOCAL)):
+                if "rope_theta" in of_types[one]:
+                    values[name] = of_types[one]["rope_theta"]
+        return Entries(file.path, values)
+
+
+def _window(file: Entries) -> int | None:
+    """The window; None for one that never hides a token."""
+    if file.values.get("sliding_window") is None:
+        return None
+    window = file.size("sliding_window")
+    return window if window < file.size("max_position_embeddings") else None
+
+
+def _every(
+    file: Entries, intervals: Sequence[str], name: str, either: tuple[Any, Any], default: int
+) -> int:
+    """n, if every n-th layer is marked, with the second one of ``either`` in the list ``name``.
+
+    Without a list, n is one of the ``intervals``, or the default.  InputError for other lists.
+    """
+    for interval in intervals:
+        if file.values.get(interval) is not None:
+            default = file.size(interval)
+    values, layers = file.values.get(name), file.size("num_hidden_layers")
+    if values is None:
+        return default
+    if (
+        not isinstance(values, list)
+        or len(values) < layers
+        or {*map(str, values)} - {*map(str, either)}
+    ):
+        expected = " or ".join(map(repr, sorted(either)))
+        raise file.wrong(name, f"a list with {expected} for each of {layers} layers")
+    n = every([value == either[1] for value in values[:layers]], default)
+    if n is None:
+        raise file.wrong(name, "every n-th layer to differ from the others, for one n")
+    return n
+
+
+LLAMA = LlamaFolder(
+    signature="a folder with a Llama or one of its variants",
+    models=(Llama,),
+    config_type=LlamaConfig,
+    model_type="llama",
+    architectures=("LlamaForCausalLM", "LlamaModel"),
+    sizes={
         "vocabulary": "vocab_size",
         "context": "max_position_embeddings",
         "layers": "num_hidden_layers",
@@ -38,17 +193,13 @@ class LlamaFolder(Transformers):
         "width": "hidden_size",
         "feed_forward": "intermediate_size",
         "head_width": "head_dim",
-    }
-    fixed: ClassVar = {
-        "hidden_act": ("silu", "swish"),  # two names of one function
-        "attention_bias": (False,),
-        "mlp_bias": (False,),
-    }
-    others: ClassVar = {
-        *CONFIG_ENTRIES, "rms_norm_eps", "attention_dropout", "pretraining_tp",
-        "is_llama_config", "rope_interleaved", "max_sequence_length",
-    }  # fmt: skip
-    names: ClassVar = {
+    },
+    numbers={"eps": (1e-6, "rms_norm_eps"), "tied": (False, "tie_word_embeddings")},
+    fixed={**SILU, "attention_bias": (False,), "mlp_bias": (False,)},
+    defaults={"num_key_value_heads": None, "head_dim": None},
+    others=(*CONFIG_ENTRIES, "is_llama_config", "rope_interleaved"),
+    written={"attention_dropout": 0.0},
+    names={
         "embedding.E": "embed_tokens.weight",
         "blocks.*.norm_1.gain": "layers.*.input_layernorm.weight",
         "blocks.*.attention.W_qkv": tuple(f"layers.*.self_attn.{n}_proj.weight" for n in "qkv"),
@@ -61,45 +212,8 @@ class LlamaFolder(Transformers):
         "blocks.*.feed_forward.W_down": "layers.*.mlp.down_proj.weight",
         "norm.gain": "norm.weight",
         "output.W": "lm_head.weight",
-    }
-    tokenizer_class = "PreTrainedTokenizerFast"
-    prefix = "model."
-    output, heads = "lm_head.weight", "lm_head"
-    buffers = re.compile(r"layers\.\d+\.self_attn\.rotary_emb\.inv_freq")  # of older versions
-
-    def tied(self, config: LlamaConfig) -> dict[str, tuple[str, str]]:
-        """The output, if it is tied to the embedding."""
-        return super().tied(config) if config.tied else {}
-
-    def weights(self, config: LlamaConfig) -> Iterator[Weight]:
-        """Keys and values may have fewer heads than queries."""
-        return weights_of(self.model.shapes(config), self.names, self.transposed, widths_of(config))
-
-    def config(self, file: Entries, tensors: Mapping[str, Tensor]) -> LlamaConfig:
-        """The sizes, the angles, and whether the output is tied."""
-        given = {
-            ours: theirs
-            for ours, theirs in self.sizes.items()
-            if ours not in ("key_heads", "head_width") or file.values.get(theirs) is not None
-        }
-        reasons, others = Reasons(), dict[str, Any]()
-        with reasons:
-            others["rotary_base"], others["rope_scaling"] = read_angles(file)
-        with reasons:
-            others["eps"] = file.number("rms_norm_eps", 1e-6)
-        with reasons:
-            others["tied"] = file.flag("tie_word_embeddings", False)
-        with reasons:
-            config = config_from(file, LlamaConfig, given, **others)
-        reasons.check()
-        return config
-
-    def entries(self, config: LlamaConfig) -> dict[str, Any]:
-        """The angles, eps and the tie; InputError for a model with n-grams."""
-        check_has_no_ngrams(config)
-        return {
-            **config_entries(config),
-            "rms_norm_eps": config.eps,
-            "tie_word_embeddings": config.tied,
-            "attention_dropout": 0.0,
-        }
+    },
+    prefix="model.",
+    buffers=r"layers\.\d+\.self_attn\.rotary_emb\.inv_freq",  # of older versions
+)
+FORMATS = (LLAMA,)

@@ -24,22 +24,20 @@ scaling factor for fine-tuning with LoRA", for the square root.
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from math import sqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.entries import Entries
-from minillm.data.files import read_json, warn_of_unknown
+from minillm.data.files import read_json
 from minillm.errors import InputError, Reasons, short
 from minillm.formats.format import Format, Updates, formats
 from minillm.formats.huggingface import Transformers, checked, json_file, read_finite, write_folder
 from minillm.formats.tensors import Tensor, open_tensors
-from minillm.formats.weights import Weight
 from minillm.models.bert import BERT
 from minillm.models.encoders import Encoder
 from minillm.models.fine_tuned import PREFIX, FineTuned, encoder_of
@@ -50,78 +48,54 @@ from minillm.quantised.matrix import dense
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
-_SIDES = {"A": ".lora_A.weight", "B": ".lora_B.weight"}
-_OF_TABLES = {"A": ".lora_embedding_A", "B": ".lora_embedding_B"}
+_ADDITION = re.compile(r"(.*)\.lora_(?:([AB])\.weight|embedding_([AB]))")  # of a layer, of a table
 _INNER = ".base_layer."  # in the names of a module's own tensors, if it has an addition
 _SAVED = ".modules_to_save."  # in some names of tensors that replace others
 _UNUSED = ".original_module."  # in the names of those that are replaced, which may be stored, too
 
-# The initial values with which PEFT leaves the weights of the baseline unchanged when it loads the
-# adapter.  Others (PiSSA, OLoRA, CorDA, LoftQ) subtract from these weights.
-_INITIAL = ("gaussian", "eva", "orthogonal", "mica", "lora_ga", True, False, None)
-_CONVERTED = "True, as PEFT saves it with path_initial_model_for_weight_conversion"
-
-# Entries of an adapter that could mean more than W + s A B; the default comes first.
-_FIXED: dict[str, tuple[Any, ...]] = {
-    "bias": ("none", "all", "lora_only"),
-    "use_dora": (False, None),
-    "lora_bias": (False, None),
-    "layer_replication": (None,),
-    "alora_invocation_tokens": (None,),
-    "arrow_config": (None,),
-    "kasa_config": (None,),
-    "monteclora_config": (None,),
-    "use_bdlora": (None, False),
-}
-# Entries that are read below, and others that change no result: the tensors tell which modules
-# have an addition, or other weights.
-_OTHERS = {
-    "peft_type", "r", "lora_alpha", "init_lora_weights", "use_rslora", "rank_pattern",
-    "alpha_pattern", "modules_to_save",
-    "auto_mapping", "base_model_name_or_path", "corda_config", "ensure_weight_tying", "eva_config",
-    "exclude_modules", "fan_in_fan_out", "inference_mode", "layers_pattern", "layers_to_transform",
-    "loftq_config", "lora_dropout", "lora_ga_config", "megatron_config", "megatron_core",
-    "peft_version", "qalora_group_size", "revision", "runtime_config", "target_modules",
-    "target_parameters", "task_type", "trainable_token_indices", "use_qalora", "velora_config",
+# Entries that change no result, because the tensors tell which modules have an addition, or other
+# weights.  Any other entry that is set could mean more than W + s A B.
+_HARMLESS = {
+    "peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "bias",
+    "init_lora_weights", "modules_to_save", "target_modules", "exclude_modules", "layers_pattern",
+    "layers_to_transform", "auto_mapping", "base_model_name_or_path", "ensure_weight_tying",
+    "eva_config", "fan_in_fan_out", "inference_mode", "lora_dropout", "megatron_core",
+    "peft_version", "qalora_group_size", "revision", "runtime_config", "task_type",
 }  # fmt: skip
-
+# Initial values that leave the weights of the baseline unchanged.  Others subtract from them.
+_INITIAL = (True, "gaussian", "eva", "orthogonal", False, None)
+_CONVERTED = "True, as PEFT saves it with path_initial_model_for_weight_conversion"
 
 Adapted = GPT | Llama | Variant | BERT | Encoder
 
 
-def _folder_of(model: Adapted) -> Transformers:
-    """The format of transformers' folders of the model, which has the names of its tensors."""
-    return next(one for one in formats() if isinstance(one, Transformers) and one.holds(model))
+class _Baseline:
+    """A model that has adapters, with the names of its modules and tensors in transformers."""
 
-
-def _modules(model: Adapted) -> dict[str, tuple[str, slice]]:
-    """Our weight that contains each module, and its columns.
-
-    A table that is the output, too, is not one of them: PEFT would change only one of the two.
-    """
-    folder, modules = _folder_of(model), {}
-    tied = {ours for _, ours in folder.tied(model.config).values()}
-    for weight in folder.weights(model.config):
-        if len(weight.shape) == 2 and weight.name not in tied:
-            for name, columns in weight.columns.items():
-                modules[name.removesuffix(".weight")] = (weight.name, columns)
-    return modules
-
-
-def _example(modules: Mapping[str, tuple[str, slice]]) -> str:
-    return next(module for module, (ours, _) in modules.items() if _sides(ours) is _SIDES)
-
-
-def _sides(weight: str) -> dict[str, str]:
-    """The ends of the names of A and B of a weight of ours."""
-    return _OF_TABLES if weight.endswith(".E") else _SIDES
+    def __init__(self, model: Adapted):
+        self.model = model
+        folders = [one for one in formats() if isinstance(one, Transformers)]
+        self.folder = next(one for one in folders if one.holds(model))
+        # Without a table that is the output, too, because PEFT would change only one of the two;
+        # without the gains of a Gemma, which differ from ours.
+        tied = {ours for _, ours in self.folder.tied(model.config).values()}
+        self.weights = [
+            weight
+            for weight in self.folder.weights(model.config)
+            if weight.name not in tied and not (self.folder.gain and weight.name.endswith(".gain"))
+        ]
+        self.modules: dict[str, tuple[str, slice]] = {  # our weight, and its columns
+            name.removesuffix(".weight"): (weight.name, columns)
+            for weight in self.weights
+            if len(weight.shape) == 2
+            for name, columns in weight.columns.items()
+        }
 
 
 # --- reading -----------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Scales:
+class _Scales(NamedTuple):
     """The settings of the additions."""
 
     rank: int
@@ -142,41 +116,41 @@ def read_adapter(folder: str | Path, model: Adapted) -> tuple[dict[str, NDArray]
     Among them are the weights that replace others.  InputError names the file, and the entries or
     tensors that are missing, damaged, or mean more than W + s A B.
     """
-    weights = Path(folder) / WEIGHTS
+    path, baseline, reasons = Path(folder) / WEIGHTS, _Baseline(model), Reasons()
     scales = _read_config(Path(folder) / CONFIG)
-    tensors, _ = open_tensors(weights)
-    modules, reasons = _modules(model), Reasons()
-    stored: dict[tuple[str, str], tuple[str, Tensor]] = {}  # by module and side
+    plain, modules = baseline.folder.plain, baseline.modules
+    names = {name for weight in baseline.weights for name in weight.columns}
+    pairs: dict[str, dict[str, tuple[str, Tensor]]] = {}  # by module and side
     whole: dict[str, Tensor] = {}
-    names = {name for weight in _weights(model) for name in weight.columns}
-    names |= _folder_of(model).tied(model.config).keys()
-    for name, tensor in tensors.items():
-        module, side, full = _module_of(name, model)
+    for name, tensor in open_tensors(path)[0].items():
+        inner = name.removeprefix(_PREFIX) if name.startswith(_PREFIX) else ""
+        own = plain(inner.replace(_INNER, ".").replace(_SAVED, "."))
         with reasons:
-            if module in modules and side:
-                stored[module, side] = full, tensor
-            elif module in names:
-                whole[module] = tensor
+            if (found := _ADDITION.fullmatch(inner)) and plain(found[1]) in modules:
+                pair = pairs.setdefault(plain(found[1]), {})
+                pair[found[2] or found[3]] = found[1], tensor
+            elif own in names:
+                whole[own] = tensor
             elif _UNUSED not in name:
+                example = next(module for module in modules if modules[module][0][-2:] != ".E")
                 raise InputError(
-                    f"{weights}: {short(name)}: expected lora_A or lora_B of a linear layer of the "
-                    f"baseline, such as {_PREFIX}{_example(modules)}{_SIDES['A']}, or one of its "
-                    "tensors"
+                    f"{path}: {short(name)}: expected lora_A or lora_B of a linear layer of the "
+                    f"baseline, such as {_PREFIX}{example}.lora_A.weight, or one of its tensors"
                 )
     reasons.check()
     additions: dict[str, NDArray] = {}
     for module, (ours, columns) in modules.items():
-        if (module, "A") in stored or (module, "B") in stored:
+        if module in pairs:
             with reasons:
-                A, B = _read_pair(weights, module, stored, scales, model, (ours, columns))
+                A, B = _read_pair(path, module, pairs[module], scales, model.params[ours], columns)
                 for name, part, axis in ((f"{ours}.A", A, 1), (f"{ours}.B", B, 0)):
                     parts = [additions[name], part] if name in additions else [part]
                     additions[name] = np.concatenate(parts, axis)
     with reasons:
-        replaced = _read_replaced(weights, whole, model)
+        replaced = _read_replaced(path, whole, baseline)
     reasons.check()
     if not additions:
-        raise InputError(f"{weights}: expected the tensors of additions, found none")
+        raise InputError(f"{path}: expected the tensors of additions, found none")
     scale = scales.of(scales.rank)
     for name in [name for name in replaced if f"{name}.A" in additions]:
         A, B = additions.pop(f"{name}.A"), additions.pop(f"{name}.B")
@@ -187,35 +161,30 @@ def read_adapter(folder: str | Path, model: Adapted) -> tuple[dict[str, NDArray]
 
 def _read_config(path: Path) -> _Scales:
     """The settings; InputError for an adapter that is not W + s A B."""
-    file = Entries(path, {"r": 8, "lora_alpha": 8} | read_json(path))
-    if file.values.get("peft_type") != "LORA":
-        raise file.wrong("peft_type", "'LORA'")
-    reasons = Reasons()
+    values = {"r": 8, "lora_alpha": 8, "use_rslora": False} | read_json(path)
+    file, reasons = Entries(path, values), Reasons()
+    file.check("peft_type", ("LORA",))
+    for name in [name for name, value in values.items() if value and name not in _HARMLESS]:
+        with reasons:
+            raise file.wrong(name, "none: more than W + s A B cannot be added")
     with reasons:
-        file.check_all(_FIXED)
+        file.check("bias", ("none", "all", "lora_only"))
     with reasons:
-        initial = file.values.get("init_lora_weights", True)
-        if (initial.lower() if isinstance(initial, str) else initial) not in _INITIAL:
-            raise file.wrong("init_lora_weights", _CONVERTED)
-    warn_of_unknown(path, file.values, {*_FIXED, *_OTHERS})
+        file.check("init_lora_weights", _INITIAL, _CONVERTED)
     with reasons:
-        r = file.size("r")
+        r, alpha, root = file.size("r"), _alpha(file, "lora_alpha"), file.flag("use_rslora", False)
     with reasons:
-        alpha = _alpha(file, "lora_alpha")
-    with reasons:
-        alphas = file.values.get("alpha_pattern") or {}
+        alphas = values.get("alpha_pattern") or {}
         if not isinstance(alphas, dict) or not all(map(_is_pattern, alphas)):
             raise file.wrong("alpha_pattern", "names of modules with at most two of * + ? {")
         of_modules = Entries(f"{path}: alpha_pattern", alphas)
         alphas = {key: _alpha(of_modules, key) for key in alphas}
-    with reasons:
-        root = file.flag("use_rslora", False) if file.values.get("use_rslora") else False
     reasons.check()
-    return _Scales(r, alpha, root, alphas, bool(file.values.get("rank_pattern")))
+    return _Scales(r, alpha, root, alphas, bool(values.get("rank_pattern")))
 
 
 def _alpha(file: Entries, name: str) -> float:
-    alpha = file.number(name, 8)
+    alpha = file.number(name)
     if not 0 < alpha <= 1e6:
         raise file.wrong(name, "a number above 0, at most 1,000,000")
     return alpha
@@ -230,85 +199,48 @@ def _is_pattern(key: str) -> bool:
     return len(re.findall(r"[*+?{]", key)) <= 2 and not re.search(r"\)[*+?{]", key)
 
 
-def _weights(model: Adapted) -> Iterator[Weight]:
-    """The weights that others may replace: of a Gemma, whose gains differ from ours, no gain."""
-    folder = _folder_of(model)
-    for weight in folder.weights(model.config):
-        if not (folder.gain and weight.name.endswith(".gain")):
-            yield weight
-
-
-def _module_of(name: str, model: Adapted) -> tuple[str, str, str]:
-    """The module of a tensor of an addition, without prefixes, the side, and its whole name.
-
-    For any other tensor its own name, without prefixes, and "".
-    """
-    plain, inner = _folder_of(model).plain, name.removeprefix(_PREFIX)
-    for ends in (_SIDES, _OF_TABLES):
-        for side, ending in ends.items():
-            if inner != name and inner.endswith(ending):
-                module = inner.removesuffix(ending)
-                return plain(module), side, module
-    own = plain(inner.replace(_INNER, ".").replace(_SAVED, "."))
-    return (own if inner != name else ""), "", inner
-
-
 def _read_pair(
     path: Path,
     module: str,
-    stored: Mapping[tuple[str, str], tuple[str, Tensor]],
+    pair: Mapping[str, tuple[str, Tensor]],
     scales: _Scales,
-    model: Adapted,
-    place: tuple[str, slice],
+    W: NDArray,
+    columns: slice,
 ) -> tuple[NDArray, NDArray]:
-    """A (I, r) and B (r, O) of a module, as an addition to our weight, with our one scale."""
-    ours, columns = place
-    if ours.endswith(".E") and not isinstance(model.params[ours], np.ndarray):
+    """A (I, r) and B (r, O) of a module, as an addition to our weight W, with our one scale."""
+    rank, full = scales.rank, ""
+    if "A" in pair:
+        full, first = pair["A"]
+        rank = first.shape[0] if scales.ranks and first.shape else rank
+    if not isinstance(W, np.ndarray) and W.transposed:
         raise InputError(f"{path}: {module}: expected a table of floats, found a quantised one")
-    full, first = stored.get((module, "A"), ("", None))
-    rank = first.shape[0] if scales.ranks and first is not None and first.shape else scales.rank
-    (I, O), width = model.params[ours].shape, columns.stop - columns.start
-    shapes = {"A": (rank, I), "B": (width, rank)}
     arrays = {}
-    for side, shape in shapes.items():
-        name = f"{_PREFIX}...{module}{_sides(ours)[side]}"
-        tensor = checked(path, name, stored.get((module, side), ("", None))[1], shape)
+    for side, shape in (("A", (rank, W.shape[0])), ("B", (columns.stop - columns.start, rank))):
+        name = f"{_PREFIX}...{module}.lora_{side}.weight"
+        tensor = checked(path, name, pair.get(side, ("", None))[1], shape)
         arrays[side] = np.empty(shape, np.float32)
         read_finite(tensor, name, arrays[side])
-    B = np.zeros((rank, O), np.float32)
-    factor = scales.of(rank, full) / scales.of(scales.rank)
-    B[:, columns] = arrays["B"].T * np.float32(factor)
+    B = np.zeros((rank, W.shape[1]), np.float32)
+    B[:, columns] = arrays["B"].T * np.float32(scales.of(rank, full) / scales.of(scales.rank))
     return arrays["A"].T, B
 
 
 def _read_replaced(
-    path: Path, whole: Mapping[str, Tensor], model: Adapted
+    path: Path, whole: Mapping[str, Tensor], baseline: _Baseline
 ) -> dict[str, NDArray[np.float32]]:
     """The weights that an adapter replaces by its own, with all their tensors."""
     replaced, reasons = {}, Reasons()
-    tied, described = _folder_of(model).tied(model.config), {}
-    for weight in _weights(model):
-        given = {name: whole[name] for name in weight.columns if name in whole}
-        if not given:
-            continue
-        before = dense(model.params[weight.name])
-        described[weight.name] = array = before.astype(np.float32)
-        for name, tensor in given.items():
-            with reasons:
-                checked(path, name, tensor, weight.shapes()[name])
-                read_finite(tensor, name, weight.views(array)[name])
-        if not np.array_equal(array, before):
-            replaced[weight.name] = array
-    for second, (first, ours) in tied.items():
-        with reasons:
-            same = second in whole and ours in described
-            if same and not np.array_equal(whole[second].read(), described[ours]):
-                same = False
-            if (second in whole or ours in replaced) and not same:
-                raise InputError(
-                    f"{path}: expected the same weights under {first} and {second}, found others: "
-                    "an output that is not tied to the embedding cannot be run"
-                )
+    for weight in baseline.weights:
+        names = [name for name in weight.columns if name in whole]
+        if names:
+            before = dense(baseline.model.params[weight.name])
+            array = before.astype(np.float32)
+            for name in names:
+                with reasons:
+                    tensor = checked(path, name, whole[name], weight.shapes()[name])
+                    read_finite(tensor, name, weight.views(array)[name])
+            if not np.array_equal(array, before):
+                replaced[weight.name] = array
     reasons.check()
     return replaced
 
@@ -330,47 +262,48 @@ def write_adapter(
     model that they belong to.  ``whole``: it is loaded with its heads; else as a GPT2Model,
     LlamaModel or BertModel.  InputError for an addition that PEFT does not support.
     """
-    parts: dict[str, tuple[NDArray, NDArray]] = {}
-    modules, made = _modules(model), _folder_of(model)
-    supported = {f"{ours}.{side}" for ours, _ in modules.values() for side in "AB"}
-    supported |= {weight.name for weight in _weights(model)}
+    known = _Baseline(model)
+    supported = {f"{ours}.{side}" for ours, _ in known.modules.values() for side in "AB"}
+    supported |= {weight.name for weight in known.weights}
     for name in additions:
         if name not in supported:
             raise InputError(
                 f"{name}: expected an addition to a linear layer, or to a table that is not the "
                 "output, too, found one to another weight"
             )
-    for module, (ours, columns) in modules.items():
+
+    def stored(plain: str) -> str:
+        return known.folder.stored(plain, model.config) if whole else plain
+
+    parts: dict[str, tuple[NDArray, NDArray]] = {}
+    for module, (ours, columns) in known.modules.items():
         if f"{ours}.A" in additions:
             A, B = additions[f"{ours}.A"], additions[f"{ours}.B"]
             part = B[:, columns]
             used = part.any(axis=1) if B.any() else np.ones(len(B), bool)
             if used.any():
                 parts[module] = (A[:, used], part[used])
-
-    def name_of(plain: str) -> str:
-        return made.stored(plain, model.config) if whole else plain
-
     if not parts:
         raise InputError(
             f"{folder}: expected an addition A B, which PEFT needs, found whole weights only: "
             "merge the run, with minillm merge"
         )
-    rank = max(A.shape[1] for A, _ in parts.values())
-    tensors = {}
+    rank, tensors = max(A.shape[1] for A, _ in parts.values()), dict[str, NDArray]()
     for module, (A, B) in parts.items():
-        missing, sides = ((0, rank - A.shape[1]), (0, 0)), _sides(modules[module][0])
-        tensors[_PREFIX + name_of(module) + sides["A"]] = np.pad(A.T, missing)
-        tensors[_PREFIX + name_of(module) + sides["B"]] = np.pad(B, missing).T
-    replaced = _replaced(model, additions)
-    saved = set()
+        missing = ((0, rank - A.shape[1]), (0, 0))
+        ends = (".lora_A.weight", ".lora_B.weight")
+        if known.modules[module][0].endswith(".E"):
+            ends = (".lora_embedding_A", ".lora_embedding_B")
+        tensors[_PREFIX + stored(module) + ends[0]] = np.pad(A.T, missing)
+        tensors[_PREFIX + stored(module) + ends[1]] = np.pad(B, missing).T
+    replaced, saved = _replaced(known, additions), set()
     for name, array in replaced.items():
         module, _, last = name.rpartition(".")
         if module in parts:
             name = f"{module}{_INNER}{last}"
         elif f"{module}.weight" in replaced:
-            saved.add(name_of(module))
-        tensors[_PREFIX + name_of(name)] = array
+            saved.add(stored(module))
+        tensors[_PREFIX + stored(name)] = array
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM" if whole and not isinstance(model, BERT | Encoder) else None,
@@ -387,23 +320,20 @@ def write_adapter(
     write_folder(folder, {CONFIG: json_file(config)}, tensors, WEIGHTS)
 
 
-def _replaced(model: Adapted, arrays: Mapping[str, NDArray]) -> dict[str, NDArray]:
+def _replaced(baseline: _Baseline, arrays: Mapping[str, NDArray]) -> dict[str, NDArray]:
     """The tensors of the weights that replace others, by their names.
 
     PEFT copies whole modules, so the other tensors of these modules are among them.
     """
-    tied = _folder_of(model).tied(model.config)
-    new = {n for weight in _weights(model) if weight.name in arrays for n in weight.columns}
+    new = {n for weight in baseline.weights if weight.name in arrays for n in weight.columns}
     modules = {name.removesuffix(".weight") for name in new if name.endswith(".weight")}
     tensors: dict[str, NDArray] = {}
-    for weight in _weights(model):
+    for weight in baseline.weights:
         names = {n for n in weight.columns if n in new or n.rpartition(".")[0] in modules}
         if names:
-            array = dense(arrays.get(weight.name, model.params[weight.name]))
-            tensors |= {name: weight.views(array)[name] for name in names}
-    return tensors | {
-        second: tensors[first] for second, (first, _) in tied.items() if first in tensors
-    }
+            views = weight.views(dense(arrays.get(weight.name, baseline.model.params[weight.name])))
+            tensors |= {name: views[name] for name in names}
+    return tensors
 
 
 class PEFT(Format):
@@ -441,3 +371,6 @@ class PEFT(Format):
             )
         scale = contents.alpha / contents.rank
         write_adapter(path, model, arrays, scale, contents.baseline, whole)
+
+
+FORMATS = (PEFT(),)

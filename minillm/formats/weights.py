@@ -5,13 +5,14 @@ by side, along the last axis.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 _LAYER = re.compile(r"\.(\d+)\.")
+Names = Mapping[str, str | tuple[str, ...]]  # of tensors: ours, theirs
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Weight:
 
 def weights_of(
     shapes: Mapping[str, tuple[int, ...]],
-    names: Mapping[str, str | tuple[str, ...]],
+    names: Names,
     transposed: bool,
     widths: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Iterator[Weight]:
@@ -57,3 +58,16 @@ def weights_of(
         tensors = [tensor.replace("*", layer[1] if layer else "") for tensor in theirs]
         columns = dict(zip(tensors, map(slice, ends, ends[1:]), strict=True))
         yield Weight(name, shape, columns, transposed and not name.endswith(".E"))
+
+
+def every(marked: Sequence[bool], expected: int) -> int | None:
+    """n, if exactly every n-th layer is marked: ``expected``, if that is true of it.
+
+    None if there is no such n.  Where no layer is marked, n is above the number of layers.
+    """
+    layers = len(marked)
+    first = marked.index(True) if True in marked else layers
+    for n in (expected, first + 1):
+        if n > 0 and list(marked) == [(layer + 1) % n == 0 for layer in range(layers)]:
+            return n
+    return None

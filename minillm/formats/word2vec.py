@@ -200,3 +200,6 @@ class WordVectors(Format):
         """See :func:`write_vectors`."""
         vectors = contents.model.params["vectors"]
         write_vectors(path, contents.tokenizer.words, vectors, options.binary)
+
+
+FORMATS = (WordVectors(),)

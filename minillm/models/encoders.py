@@ -72,7 +72,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import checks, ops
-from minillm.data.masking import MaskedBatch
 from minillm.layers import dense, embedding
 from minillm.layers.fresh import Fresh, at_depth, normal
 from minillm.layers.gradients import backward_through, merge_gradients
@@ -94,15 +93,14 @@ class Changes:
     relative: bool = False  # a bias of the distance, shared by all blocks
     narrow: bool = False  # the embeddings may be narrower than the blocks
     masked_words: bool = True  # there may be a head for masked words
-    pooler: bool = True  # there may be a pooler
 
 
 FAMILIES = {
-    "distilbert": Changes(segments=False, pooler=False),
+    "distilbert": Changes(segments=False),
     "roberta": Changes(after_padding=True),
     "xlm-roberta": Changes(after_padding=True),  # of a hundred languages
     "mpnet": Changes(segments=False, after_padding=True, relative=True),
-    "electra": Changes(narrow=True, masked_words=False, pooler=False),
+    "electra": Changes(narrow=True, masked_words=False),
 }
 
 
@@ -118,17 +116,11 @@ class EncoderConfig(BERTConfig):
         super().__post_init__()
         sizes.check_one_of(self, "family", tuple(FAMILIES))
         sizes.check_at_least(self, 0, "padding")
-        changes, given = self.changes, self.embedding is not None
-        if given:
+        if self.embedding is not None:
             sizes.check_at_least(self, 1, "embedding")
-        for name, found, may in (
-            ("embedding", given, changes.narrow),
-            ("masked_words", self.masked_words, changes.masked_words),
-            ("pooler", self.pooler, changes.pooler),
-            ("next_sentence", self.next_sentence, False),
-        ):
-            if found and not may:
-                found = getattr(self, name)
+        able = {"embedding": self.changes.narrow, "masked_words": self.changes.masked_words}
+        for name, may in {**able, "next_sentence": False}.items():
+            if (found := getattr(self, name)) and not may:
                 raise ValueError(f"{name}: expected none in family {self.family}, found {found}")
 
     @property
@@ -198,11 +190,6 @@ class Encoder(base.Model[EncoderConfig]):
             params["relative.E"] = Fresh((BUCKETS, c.heads), normal(0.02), "table")
         below = {name: fresh for name, fresh in params.items() if name.startswith(_BELOW)}
         return params | at_depth(0, below)
-
-    @property
-    def unused(self) -> list[str]:
-        """The names of the weights that the loss does not use: the pooler's."""
-        return [name for name in ("pooler.W", "pooler.b") if name in self.params]
 
     # --- the equations ----------------------------------------------------------
 
@@ -277,28 +264,11 @@ class Encoder(base.Model[EncoderConfig]):
         real = ids != self.config.padding
         return np.where(real, np.cumsum(real, axis=1), 0) + self.config.padding
 
-    # The head for masked words, h E^T + c, and the filling of masks are BERT's.
+    # The head for masked words, h E^T + c, the filling of masks and the loss are BERT's.
+    unused = BERT.unused
     masked_words: Callable[..., Any] = BERT.masked_words
     fill: Callable[..., NDArray] = BERT.fill
-
-    # --- training ---------------------------------------------------------------
-
-    def loss(self, batch: MaskedBatch, rng: Rng = None) -> tuple[np.floating, Backward]:
-        """The mean cross-entropy of the masked words in nats.
-
-        With rng there is dropout.  ``backward()`` -> gradients keyed as ``params``.
-        """
-        x, hidden_backward = self.hidden(batch.ids, batch.lengths, batch.segments, rng)
-        logits, words_backward = self.masked_words(x[batch.places])  # (M, V)
-        loss, loss_backward = ops.cross_entropy(logits, batch.targets)
-
-        def backward():
-            drows, of_words = words_backward(loss_backward())
-            dx = np.zeros_like(x)
-            dx[batch.places] = drows
-            return merge_gradients(of_words, hidden_backward(dx))
-
-        return loss, backward
+    loss: Callable[..., tuple[np.floating, Backward]] = BERT.loss
 
 
 # The beginnings of the names of the parameters below the blocks.

@@ -16,13 +16,14 @@ from typing import Any
 from numpy.typing import NDArray
 
 from minillm.errors import InputError, short
-from minillm.option import checked, make, names_of_sizes, types_of
+from minillm.option import checked, make, option_of, types_of
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Kind, Stored, Vocabularies, find_kind, kinds
 from minillm.runs.settings import (
     LENGTHS,
     TrainingSettings,
     names_of_data,
+    names_of_sizes,
     sizes_in,
     stored_values,
 )
@@ -160,8 +161,9 @@ def config_of(Config: type, values: dict, settings: type, place: str) -> Any:
             raise InputError(f"{place}{name}: expected an object, found {short(values[name])}")
         inner[name] = config_of(nested[name], values[name], settings, f"{place}{name}: ")
     plain = {name: value for name, value in values.items() if name not in inner}
+    ranges = {name: option_of(settings, name) for name in names_of_sizes(settings)}
+    plain = checked(Config, plain, place, ranges, given=inner)
     try:
-        return Config(**checked(Config, plain, place, settings, given=inner), **inner)
+        return Config(**plain, **inner)
     except (TypeError, ValueError) as error:
-        reason = str(error) if isinstance(error, InputError) else f"{place}{str(error)[:300]}"
-        raise InputError(reason) from None
+        raise InputError(f"{place}{str(error)[:300]}") from None

@@ -2,20 +2,17 @@
 
 It tells a command all that it needs to know of a model: the kind's name and help, its settings, how
 its data are opened and its task is made, what ``eval`` measures, and what its runs are able to do.
-The first line of the file's docstring is its title, which ends with the year of the source.
-The command line, :mod:`minillm.runs.load` and :class:`minillm.runs.run.Run` follow from it, so
-that a new kind is ``models/x.py``, ``runs/kinds/x.py`` and their tests.
+Its title, which ends with the year of the source, is a row of ``TITLES``.
+The command line, :mod:`minillm.runs.load` and :class:`minillm.runs.run.Run` follow from these, so
+that a new kind is ``models/x.py``, ``runs/kinds/x.py``, a row and their tests.
 """
 
 import importlib
-import inspect
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -41,6 +38,31 @@ Vocabularies = Mapping[str, Any]  # by the run's attribute; of word2vec they are
 Weights = Mapping[str, NDArray]
 
 FINE_TUNING_RATE_FACTOR = 0.3  # of the default learning rate, when weights are not fresh
+
+# The kinds and their titles, in historical order; the module of a kind in ``kinds/`` has its name.
+TITLES = {
+    "ngram": "An n-gram model: counted, not trained (1980)",
+    "image-classifier": "The digit that an image shows (1986)",
+    "neural-ngram": "A feed-forward language model over the last few tokens (2003)",
+    "lm": "A recurrent language model of characters or words (2010)",
+    "word2vec": "Word vectors: skip-gram or CBOW (2013)",
+    "recurrent-classifier": "A text classifier that reads a text word by word (2014)",
+    "seq2seq": "An encoder-decoder: translation, pronunciation, summaries (2014)",
+    "captioner": "A description of an image in words (2015)",
+    "classifier": "A text classifier: sentiment, topic, language (2016)",
+    "tokenizer": "Byte pairs and wordpieces: tokens between characters and words (2016)",
+    "qa": "Answers to questions, found in a text (2017)",
+    "summariser": "A summariser: an encoder-decoder that copies from its source (2017)",
+    "transformer": "An encoder-decoder of attention alone: translation, pronunciation (2017)",
+    "bert": "A Transformer that fills gaps, from both sides: BERT (2018)",
+    "finetuned": "A text classifier that begins with a model of many texts (2018)",
+    "gpt": "A Transformer that predicts the next token: GPT (2018)",
+    "encoder": "An encoder after BERT: DistilBERT, RoBERTa, MPNet or ELECTRA (2019)",
+    "chat": "A chat model, fine-tuned on conversations or preferences (2022)",
+    "llama": "The GPT of today: Llama (2023)",
+    "mamba": "A language model whose state has a fixed size: Mamba (2023)",
+    "variant": "A variant of Llama: the form of Mistral, Qwen, SmolLM, Gemma and Phi (2025)",
+}
 
 _kinds: dict[str, "Kind"] = {}
 
@@ -273,28 +295,13 @@ def described(model: Model, tokenizer: Vocabulary) -> str:
     return f"{weights:,} weights in {config.layers} layers, {len(tokenizer):,} tokens"
 
 
-def kinds() -> dict[str, Kind]:
-    """All kinds by name, in order: those in ``runs/kinds`` and any others."""
-    _import_kinds()
-    return dict(sorted(_kinds.items()))
-
-
-def titles() -> dict[str, str]:
-    """The titles of all kinds, in historical order; none is imported for it."""
-    docstrings = {n: inspect.getmodule(type(kind)).__doc__ or "" for n, kind in _kinds.items()}
-    for name, path in _modules().items():
-        docstrings[name] = path.read_text("utf-8").removeprefix('"""')
-    titles = {name: docstring.split("\n")[0].rstrip('."') for name, docstring in docstrings.items()}
-    return dict(sorted(titles.items(), key=lambda entry: (entry[1][-5:], entry[0])))
-
-
 def find_kind(name: str) -> Kind:
     """The kind of that name; only its module is imported.
 
     InputError if there is none.
     """
-    if name not in _kinds and name in _modules():
-        importlib.import_module(f"minillm.runs.kinds.{_modules()[name].stem}")
+    if name not in _kinds and name in TITLES:
+        importlib.import_module(f"minillm.runs.kinds.{name.replace('-', '_')}")
     if name not in _kinds:
         raise InputError(
             f"kind: expected one of {', '.join(kinds())}; found {short(name)}"
@@ -303,14 +310,8 @@ def find_kind(name: str) -> Kind:
     return _kinds[name]
 
 
-@cache
-def _modules() -> dict[str, Path]:
-    """The files in ``runs/kinds`` by the names of their kinds."""
-    paths = sorted(Path(__file__).with_name("kinds").glob("[!_]*.py"))
-    return {path.stem.replace("_", "-"): path for path in paths}
-
-
-@cache
-def _import_kinds() -> None:
-    for name in _modules():
+def kinds() -> dict[str, Kind]:
+    """All kinds by name, in order."""
+    for name in TITLES:
         find_kind(name)
+    return dict(sorted(_kinds.items()))

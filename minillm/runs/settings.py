@@ -9,14 +9,14 @@ A field carries its help and its range: see :mod:`minillm.option`.  A size belon
 default comes from the model's config, and it is stored with the model.
 """
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import partial
 from typing import Any, TypeVar
 
 from minillm.errors import InputError
-from minillm.option import names_of_sizes, option, option_of, types_of, with_default
+from minillm.option import Option, option, option_of, types_of, with_default
 from minillm.training.optimisers import OPTIMISERS
-from minillm.training.options import Options
+from minillm.training.options import LoopSettings, of_descent
 
 LENGTHS = ("minutes", "steps", "epochs")  # of a run, which has one of them
 
@@ -25,37 +25,26 @@ GROUPS = ("the text", "the model", "the run", "gradient descent", "fine-tuning",
 
 S = TypeVar("S")
 
+_RATE: Any = {"metavar": "RATE", "least": 0, "below": 1}
+
 # The descriptions of sizes that several kinds of models have.
-SIZES: dict[str, dict[str, Any]] = {
-    "layers": {"help": "number of layers", "metavar": "L", "most": 1000},
-    "width": {"help": "width of a token's vector", "metavar": "D", "most": 65536},
-    "context": {
-        "help": "how many tokens the model sees",
-        "metavar": "C",
-        "least": 2,
-        "most": 1 << 20,
-    },
-    "hidden": {"help": "width of a layer", "metavar": "H", "most": 65536},
-    "embedding": {"help": "width of the embedding", "metavar": "D", "most": 65536},
-    "heads": {"help": "heads of attention in each block", "metavar": "N", "most": 65536},
-    "cell": {"help": "kind of recurrence"},
-    "dropout": {
-        "help": "fraction of activations zeroed in training",
-        "metavar": "RATE",
-        "least": 0,
-        "below": 1,
-    },
-    "coverage": {
-        "help": "weight of the loss for attending to the same words again",
-        "least": 0,
-    },
-    "label_smoothing": {
-        "help": "probability that is spread over all labels or tokens in training",
-        "metavar": "E",
-        "least": 0,
-        "below": 1,
-        "rare": True,
-    },
+SIZES = {
+    "layers": Option("number of layers", "L", most=1000),
+    "width": Option("width of a token's vector", "D", most=65536),
+    "context": Option("how many tokens the model sees", "C", least=2, most=1 << 20),
+    "hidden": Option("width of a layer", "H", most=65536),
+    "embedding": Option("width of the embedding", "D", most=65536),
+    "heads": Option("heads of attention in each block", "N", most=65536),
+    "cell": Option("kind of recurrence"),
+    "dropout": Option("fraction of activations zeroed in training", **_RATE),
+    "coverage": Option("weight of the loss for attending to the same words again", least=0),
+    "label_smoothing": Option(
+        "probability that is spread over all labels or tokens in training",
+        "E",
+        least=0,
+        below=1,
+        rare=True,
+    ),
 }
 
 
@@ -71,11 +60,12 @@ def size(
     By default, help and range come from ``SIZES``.
     """
     default = config.__dataclass_fields__[name].default  # type: ignore[attr-defined]
-    given = {"help": help, "metavar": metavar}
-    details = SIZES.get(name, {}) | {n: v for n, v in given.items() if v is not None} | details
+    known = SIZES.get(name, Option(""))
+    details.setdefault("help", help or known.help)
+    details.setdefault("metavar", metavar or known.metavar)
     if type(default) is int:
-        details.setdefault("least", 1)
-    return option(default, of_model=True, **details)
+        details.setdefault("least", known.least or 1)
+    return field(default=default, metadata={"option": replace(known, of_model=True, **details)})
 
 
 def config_from(settings: object, config: type[S], base: object = None, **values: object) -> S:
@@ -92,6 +82,11 @@ def config_from(settings: object, config: type[S], base: object = None, **values
         return config(**known | given)
     except ValueError as error:
         raise InputError(str(error)) from None
+
+
+def names_of_sizes(settings: type) -> list[str]:
+    """The names of the settings that the model's config stores."""
+    return [name for name in types_of(settings) if option_of(settings, name).of_model]
 
 
 def sizes_in(config: object, settings: type) -> dict[str, object]:
@@ -113,77 +108,25 @@ def stored_values(settings: object) -> dict[str, object]:
 # --- settings that several kinds share ---------------------------------------------------------
 
 of_text = partial(option, group="the text")
-of_run = partial(option, group="the run", changeable=True)
-of_descent = partial(option, group="gradient descent")
 of_init = partial(option, group="fine-tuning", default_help="")
 of_data = partial(option, None, metavar="DATA", positional=True, data=True)
 of_validation = partial(option, None, group="the text", data=True, default_help="")
 
 
-def of_loop(name: str, help: str, metavar: str | None = None, **details: Any) -> Any:  # noqa: A002
-    """Declare a setting that is an option of the training loop, with its range and default."""
-    default = details.pop("default", Options.__dataclass_fields__[name].default)
-    changes = {"help": help, "metavar": metavar, "group": "the run", "changeable": True} | details
-    return with_default(Options, name, default, **changes)
-
-
 @dataclass(frozen=True)
-class TrainingSettings:
+class TrainingSettings(LoopSettings):
     """Settings of every model that uses the training loop."""
 
-    minutes: float | None = of_loop(
-        "minutes", "train for M minutes; the learning rate follows the clock", "M", default=5.0
-    )
-    steps: int | None = of_loop("steps", "train for N steps", "N")
-    epochs: int | None = of_loop(
-        "epochs", "train until the training data have been read N times", "N"
-    )
+    minutes: float | None = 5.0
     seed: int = option(
         0,
         "seed of the first weights, dropout and shuffling",
         "N",
         least=0,
-        most=2**63,
+        most=2**63 - 1,
         group="the run",
     )
-    precision: str = of_loop(
-        "precision",
-        "precision of the operands of products in training: with bfloat16 they have half the bytes",
-        changeable=False,
-        rare=True,
-    )
-    validations: int | None = of_loop(
-        "validations",
-        "measure the validation loss N times, evenly over the run; fewer times if that would take "
-        "more than a twentieth of the --minutes",
-        "N",
-        rare=True,
-    )
-    patience: int = of_loop(
-        "patience",
-        "stop after N validations in a row without a better loss; 0: never",
-        "N",
-        rare=True,
-    )
-    checkpoint_seconds: float = of_loop(
-        "checkpoint_seconds", "save for --resume every S seconds", "S", rare=True
-    )
     optimiser: str = of_descent("adamw", "update rule", choices=tuple(OPTIMISERS))
-    learning_rate: float = of_descent(
-        3e-3,
-        "peak learning rate, which falls to a hundredth",
-        "R",
-        above=0,
-        changeable=True,
-    )
-    warmup: float = of_loop(
-        "warmup",
-        "fraction of the run in which the rate rises",
-        "F",
-        group="gradient descent",
-        changeable=False,
-        rare=True,
-    )
     weight_decay: float = of_descent(
         0.01,
         "decay of the weights towards zero, relative to the learning rate; adamw and muon only",
@@ -207,18 +150,7 @@ class TrainingSettings:
         below=1,
         rare=True,
     )
-    clip: float = of_loop(
-        "clip", "largest norm of the gradient", "N", group="gradient descent", rare=True
-    )
     batch: int = of_descent(32, "rows in a batch", "B", least=1, most=65536)
-    accumulate: int = of_loop(
-        "accumulate",
-        "accumulate gradients over N batches per step",
-        "N",
-        group="gradient descent",
-        changeable=False,
-        rare=True,
-    )
 
 
 @dataclass(frozen=True)

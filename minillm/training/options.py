@@ -1,59 +1,100 @@
 """The length of a training, its learning rate, and the actions between its steps."""
 
 from dataclasses import dataclass, replace
-
-import numpy as np
+from functools import partial
 
 from minillm._kernels import PRECISIONS
 from minillm.errors import InputError
-from minillm.option import option, option_of, types_of
+from minillm.option import checked, option
 from minillm.training.checkpoints import Summary
 from minillm.training.schedules import SCHEDULES
 from minillm.training.task import Task
 
+of_run = partial(option, group="the run", changeable=True)
+of_descent = partial(option, group="gradient descent")
+
 
 @dataclass(frozen=True)
-class Options:
+class LoopSettings:
+    """Options of the loop that every training has, also on the command line."""
+
+    minutes: float | None = of_run(
+        None,
+        "train for M minutes; the learning rate follows the clock",
+        "M",
+        above=0,
+        most=1e6,
+    )
+    steps: int | None = of_run(None, "train for N steps", "N", least=1, most=10**12)
+    epochs: int | None = of_run(
+        None, "train until the training data have been read N times", "N", least=1, most=10**6
+    )
+    precision: str = option(
+        "float32",
+        "precision of the operands of products in training: with bfloat16 they have half the bytes",
+        choices=PRECISIONS,
+        group="the run",
+        rare=True,
+    )
+    validations: int | None = of_run(
+        10,
+        "measure the validation loss N times, evenly over the run; fewer times if that would take "
+        "more than a twentieth of the minutes",
+        "N",
+        least=1,
+        most=10**6,
+        rare=True,
+    )
+    patience: int = of_run(
+        0,
+        "stop after N validations in a row without a better loss; 0: never",
+        "N",
+        least=0,
+        most=10**6,
+        rare=True,
+    )
+    checkpoint_seconds: float = of_run(
+        30.0, "save for --resume every S seconds", "S", least=0, most=1e9, rare=True
+    )
+    learning_rate: float = of_descent(
+        3e-3, "peak learning rate, which falls to a hundredth", "R", above=0, changeable=True
+    )
+    warmup: float = of_descent(
+        0.02, "fraction of the run in which the rate rises", "F", least=0, below=1, rare=True
+    )
+    clip: float | None = of_descent(
+        1.0, "largest norm of the gradient", "N", above=0, changeable=True, rare=True
+    )
+    accumulate: int = of_descent(
+        1, "accumulate gradients over N batches per step", "N", least=1, most=10**6, rare=True
+    )
+
+
+@dataclass(frozen=True)
+class Options(LoopSettings):
     """The length of a run, its learning rate, and the actions between its steps.
 
     Exactly one of ``steps``, ``minutes`` and ``epochs`` is set.  The run ends after that many.  The
     schedule of the learning rate counts in the same unit.  With ``patience``, the run stops early
-    after that many validations in a row without a new lowest loss.
+    after that many validations in a row without a new lowest loss.  Without ``validations``, there
+    is one after each epoch.
 
     Source: Goodfellow, Bengio and Courville (2016), "Deep learning", algorithm 7.1, for the
     patience.
     """
 
-    steps: int | None = option(None, "steps", least=1, most=10**12)
-    minutes: float | None = option(None, "minutes", above=0, most=1e6)
-    epochs: int | None = option(None, "epochs", least=1, most=10**6)
-    learning_rate: float = option(3e-3, "peak of the learning rate", least=0)
-    warmup: float = option(0.02, "fraction of the run in which the rate rises", least=0, below=1)
     final: float = option(0.01, "fraction of the peak, at the end of the run", least=0)
     schedule: str = option("cosine", "one of SCHEDULES")
-    clip: float | None = option(1.0, "largest norm of the gradient", above=0)
-    accumulate: int = option(1, "batches per step", least=1, most=10**6)
-    validations: int | None = option(
-        10, "validations, evenly over the run; None: one after each epoch", least=1, most=10**6
-    )
-    patience: int = option(0, "validations; 0: the run never stops early", least=0, most=10**6)
-    checkpoint_seconds: float = option(30.0, "seconds between two checkpoints", least=0, most=1e9)
     log_every: int = option(10, "steps per line of metrics", least=1)
-    precision: str = option("float32", "of products: see use_precision", choices=PRECISIONS)
     steps_per_epoch: float = option(0.0, "of the task: see :meth:`of`")
 
     def __post_init__(self) -> None:
+        checked(Options, vars(self))
         if (self.steps, self.minutes, self.epochs).count(None) != 2:
             raise ValueError(
                 "expected exactly one of steps, minutes and epochs, "
                 f"found {self.steps}, {self.minutes} and {self.epochs}"
             )
-        for name, hint in types_of(Options).items():
-            declared, value = option_of(Options, name), getattr(self, name)
-            number = value.item() if isinstance(value, np.generic) else value
-            if value is not None and not declared.allows(number):
-                expected = declared.expected(hint.plain)
-                raise ValueError(f"{name}: expected {expected}, found {value}")
 
     def of(self, task: Task) -> "Options":
         """These options with the length of the task's epochs.

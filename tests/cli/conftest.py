@@ -21,10 +21,10 @@ def pictures():
 def fails(capsys):
     """Run a command that must fail with one line, and return the line."""
 
-    def run(*command):
+    def run(*command, program=None):
         capsys.readouterr()
         try:
-            status = main([str(part) for part in command])
+            status = main([str(part) for part in command], program)
         except SystemExit as exit:
             status = exit.code
         output = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""minillm curve: what each training is given, what is trained once, and bad input."""
+"""The study of small data: what each training is given, what is trained once, and bad input."""
 
 import json
 
@@ -29,7 +29,7 @@ def data(tmp_path):
 
 def command(folder, *options):
     return [
-        *("curve", str(folder / "data.tsv"), "--test", str(folder / "test.tsv")),
+        *(str(folder / "data.tsv"), "--test", str(folder / "test.tsv")),
         *("--out", str(folder / "curve"), "--sizes", "20,10", "--seeds", "2", *TINY, *options),
     ]
 
@@ -55,7 +55,7 @@ def trained(monkeypatch):
 def test_a_curve(data, capsys, monkeypatch):
     pytest.importorskip("sklearn")
     found = trained(monkeypatch)
-    assert main(command(data)) == 0
+    assert main(command(data), curve) == 0
     output = capsys.readouterr().out
     assert "10 labels, seed 1, n-grams: " in output
     assert "| labels | 10 | 20 |\n| --- | ---: | ---: |\n| TF-IDF | 100.0 ± 0.0 |" in output
@@ -81,12 +81,12 @@ def test_a_curve(data, capsys, monkeypatch):
 @pytest.mark.deep
 def test_each_training_is_done_once_and_more_are_added(data, capsys, monkeypatch):
     found = trained(monkeypatch)
-    assert main(command(data)) == 0
+    assert main(command(data), curve) == 0
     first, count = results(data), len(found)
-    assert main(command(data)) == 0
+    assert main(command(data), curve) == 0
     assert len(found) == count
     assert results(data) == first
-    assert main(command(data, "--seeds", "3")) == 0
+    assert main(command(data, "--seeds", "3"), curve) == 0
     assert results(data)[: len(first)] == first
     assert len(found) - count == 2  # one more seed, at two sizes
     table = capsys.readouterr().out.rpartition("accuracy in percent")[2]
@@ -94,27 +94,27 @@ def test_each_training_is_done_once_and_more_are_added(data, capsys, monkeypatch
 
 
 def test_an_interrupted_curve_goes_on_with_the_same_results(data, capsys):
-    assert main(command(data)) == 0
+    assert main(command(data), curve) == 0
     whole = [{k: v for k, v in r.items() if k != "seconds"} for r in results(data)]
     (data / "curve" / "results.jsonl").unlink()
     capsys.readouterr()
-    stopped_after(8, command(data), MinibatchTask)  # within the second training
+    stopped_after(8, command(data), MinibatchTask, curve)  # within the second training
     assert "to continue: the same command again" in capsys.readouterr().out
     kept = results(data)
     assert [r["line"] for r in kept].count("n-grams") == 1
     assert {path.name for path in (data / "curve").iterdir()} == {"curve.png", "results.jsonl"}
-    assert main(command(data)) == 0
+    assert main(command(data), curve) == 0
     assert [{k: v for k, v in r.items() if k != "seconds"} for r in results(data)] == whole
 
 
 def test_other_data_or_settings_are_other_trainings(data, monkeypatch):
     found = trained(monkeypatch)
-    assert main(command(data)) == 0
+    assert main(command(data), curve) == 0
     count = len(found)
-    assert main(command(data, "--batch", "5")) == 0
+    assert main(command(data, "--batch", "5"), curve) == 0
     assert len(found) == 2 * count
     (data / "test.tsv").write_text(lines(4))
-    assert main(command(data)) == 0
+    assert main(command(data), curve) == 0
     assert len(found) == 3 * count
 
 
@@ -125,7 +125,7 @@ def test_word_vectors_are_a_line_of_their_own(data, monkeypatch):
     found = trained(monkeypatch)
     monkeypatch.chdir(data)
     options = ["--vectors", "vectors.txt"]
-    assert main(command(data, "--sizes", "10", "--seeds", "1", *options)) == 0
+    assert main(command(data, "--sizes", "10", "--seeds", "1", *options), curve) == 0
     path = str(data / "vectors.txt")
     ngrams = {"steps": 5, "batch": 4, "seed": 0, "kind": "classifier"}
     recurrent = ngrams | {"kind": "recurrent-classifier", "vectors": path}
@@ -145,7 +145,7 @@ def test_each_run_to_begin_with_is_a_line(data, monkeypatch):
     found = trained(monkeypatch)
     runs = [str(data / "one"), str(data / "two")]
     options = ["--sizes", "10", "--seeds", "1", "--freeze", "1", "--init", *runs]
-    assert main(command(data, *options)) == 0
+    assert main(command(data, *options), curve) == 0
     tuned = {"steps": 5, "batch": 4, "freeze": "1", "seed": 0, "kind": "finetuned"}
     assert [settings for _, _, settings in found][1:] == [tuned | {"init": run} for run in runs]
     assert "freeze" not in found[0][2]
@@ -156,7 +156,7 @@ def test_without_a_test_every_tenth_text_is_one_and_never_trained_on(data, monke
     found = trained(monkeypatch)
     out = str(data / "curve")
     options = ["--out", out, "--sizes", "10,72", "--seeds", "1", *TINY]
-    assert main(["curve", str(data / "data.tsv"), *options]) == 0
+    assert main([str(data / "data.tsv"), *options], curve) == 0
     for part, held_out, _ in found:
         assert len(held_out) == 8
         assert not set(part) & set(held_out)
@@ -164,7 +164,7 @@ def test_without_a_test_every_tenth_text_is_one_and_never_trained_on(data, monke
 
 def test_without_scikit_learn_there_is_no_tfidf(data, monkeypatch, capsys):
     monkeypatch.setattr(curve, "has_sklearn", lambda: False)
-    assert main(command(data, "--sizes", "10", "--seeds", "1")) == 0
+    assert main(command(data, "--sizes", "10", "--seeds", "1"), curve) == 0
     output = capsys.readouterr().out
     assert "TF-IDF is left out: it needs the package scikit-learn" in output
     assert [r["line"] for r in results(data)] == ["n-grams"]
@@ -187,18 +187,18 @@ def test_without_scikit_learn_there_is_no_tfidf(data, monkeypatch, capsys):
     ],
 )
 def test_bad_options(data, fails, options, message):
-    assert message in fails(*command(data, *options))
+    assert message in fails(*command(data, *options), program=curve)
     assert not (data / "curve").exists()
 
 
 def test_bad_data(data, fails):
     (data / "test.tsv").write_text("good\tx\nodd\ty\n")
-    line = fails(*command(data))
+    line = fails(*command(data), program=curve)
     assert "test.tsv, text 2: expected a label that" in line
     assert "found 'odd'" in line
     (data / "data.tsv").write_text("no tab\n")
-    assert "data.tsv, line 1: expected label<TAB>text" in fails(*command(data))
-    assert "none.tsv: there is no such file" in fails("curve", "none.tsv", "--out", "x")
+    assert "data.tsv, line 1: expected label<TAB>text" in fails(*command(data), program=curve)
+    assert "none.tsv: there is no such file" in fails("none.tsv", "--out", "x", program=curve)
 
 
 @pytest.mark.parametrize(
@@ -211,4 +211,4 @@ def test_bad_data(data, fails):
 def test_damaged_results(data, fails, line, message):
     (data / "curve").mkdir()
     (data / "curve" / "results.jsonl").write_text(line + "\n")
-    assert message in fails(*command(data))
+    assert message in fails(*command(data), program=curve)

@@ -18,7 +18,7 @@ TINY = ["--layers", "2", "--heads", "2", "--width", "64", "--context", "100", "-
 
 
 def planned(capsys, *arguments):
-    assert main(["plan", *arguments]) == 0
+    assert main(arguments, plan) == 0
     output = capsys.readouterr()
     assert output.err == ""
     return output.out
@@ -59,7 +59,7 @@ def test_the_defaults_are_those_of_the_training(capsys):
     out = planned(capsys, *MACHINE)
     settings = find_kind("gpt").settings
     with pytest.raises(SystemExit, match="0"):
-        main(["plan", "--help"])
+        main(["--help"], plan)
     assert "the default sizes of `minillm train gpt` and a vocabulary of 10,000" in (
         capsys.readouterr().out
     )
@@ -110,12 +110,12 @@ def test_this_machine_is_measured(capsys, monkeypatch):
     monkeypatch.setattr(plan, "memory_bandwidth", lambda: 3e9)
     out = planned(capsys, *TINY)
     assert "one rank  7 GFLOP/s in matrix products, 3.0 GB/s of memory (" in out
-    assert "network   1.25 GB/s, 50 microseconds (mpiexec -n N minillm plan measures it)" in out
+    assert "network   1.25 GB/s, 50 microseconds (mpiexec -n N python -m " in out
 
 
 @pytest.mark.deep
 def test_ranks_measure_their_network():
-    status, out, errors = run_ranks(2, "-m", "minillm", "plan", *TINY)
+    status, out, errors = run_ranks(2, "-m", "benchmarks.studies.plan", *TINY)
     assert (status, errors) == (0, "")
     assert out.count("(measured between 2 ranks)") == out.count("one rank ") == 1
     sizes = re.findall(r"Allreduce of +([\d.]+ [kM]B): +[\d.]+ [um]?s, +[\d.]+ GB/s", out)
@@ -139,8 +139,8 @@ def test_ranks_measure_their_network():
     ],
 )
 def test_bad_input(fails, arguments, expected):
-    assert expected in fails("plan", *MACHINE, *arguments)
+    assert expected in fails(*MACHINE, *arguments, program=plan)
 
 
 def test_a_run_of_another_kind(ngram, fails):
-    assert "expected a run of gpt or llama, found 'ngram'" in fails("plan", ngram, *MACHINE)
+    assert "expected a run of gpt or llama, found 'ngram'" in fails(ngram, *MACHINE, program=plan)

@@ -7,7 +7,7 @@ import pytest
 from other_programs import export_bert, import_bert
 from safetensors.numpy import load_file, save_file
 
-from minillm.errors import InputError, InputWarning
+from minillm.errors import InputError, InputWarning, short
 from minillm.formats.sentences import Sentences
 from minillm.models.bert import BERT, BERTConfig
 from minillm.text.byte_pairs import train
@@ -412,9 +412,18 @@ def test_another_model(tmp_path, changes, message):
 
 
 @pytest.mark.parametrize("head", [MASKED_WORDS, NEXT, POOLER])
-def test_a_head_that_the_architecture_has(tmp_path, head):
-    tensors = {n: a for n, a in weights().items() if n.removeprefix("bert.") not in head}
-    assert f"the tensor {next(iter(head))} is missing" in refusal(make(tmp_path / "bert", tensors))
+def test_a_part_of_a_head(tmp_path, head):
+    first, last = next(iter(head)), list(head)[-1]
+    tensors = {n: a for n, a in weights().items() if n.removeprefix("bert.") != last}
+    assert f"the tensor {last} is missing" in refusal(make(tmp_path / "bert", tensors))
+    tensors = {n: a for n, a in weights().items() if n.removeprefix("bert.") != first}
+    message = refusal(make(tmp_path / "other", tensors))
+    assert f"{short(last)}: config.json describes no such tensor" in message or head is POOLER
+
+
+def test_a_head_of_the_architecture_that_is_missing(tmp_path):
+    """As in a sentence encoder's folder."""
+    check(make(tmp_path / "bert", weights(BODY | POOLER)), BODY | POOLER)
 
 
 @pytest.mark.parametrize(("name", "of"), [("weight", E_NAME), ("bias", "cls.predictions.bias")])

@@ -132,7 +132,7 @@ PUBLISHED = {  # entries of other programs' files: SmolLM2's, Llama 3's, and tho
 def test_unknown_entries_are_named_in_a_warning(tmp_path):
     import_llama(make(tmp_path / "a", **PUBLISHED))  # a warning would be an error
     more = {"rope_type": "default", "mscale": 2}
-    path = make(tmp_path / "b", **{f"more_{n}": n for n in range(9)}, rope_scaling=more)
+    path = make(tmp_path / "b", **{f"more_{n}": n + 1 for n in range(9)}, rope_scaling=more)
     with pytest.warns(InputWarning) as warned:
         import_llama(path)
     assert [str(one.message).removeprefix(f"{path}/config.json: ") for one in warned] == [

@@ -10,7 +10,7 @@ from other_programs import export_llama, import_llama
 
 from minillm.decoding import Reader
 from minillm.formats.angles import config_entries
-from minillm.formats.llama import LlamaFolder
+from minillm.formats.llama import LLAMA
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.rotary_scaling import Linear, Llama3, LongRope, Yarn
 from minillm.text.byte_pairs import train
@@ -59,7 +59,7 @@ def theirs(model):
     other = transformers.LlamaForCausalLM(config).to(getattr(torch, model.dtype.name)).eval()
     tensors = {
         name: torch.tensor(np.ascontiguousarray(view))
-        for weight in LlamaFolder().weights(c)
+        for weight in LLAMA.weights(c)
         for name, view in weight.views(model.params[weight.name]).items()
     }
     tensors = {n if n == "lm_head.weight" else f"model.{n}": t for n, t in tensors.items()}
@@ -73,7 +73,7 @@ def gradients_of(other, config):
     """Their gradients under our names."""
     by_name = {n.removeprefix("model."): p.grad.numpy() for n, p in other.named_parameters()}
     gradients = {}
-    for weight in LlamaFolder().weights(config):
+    for weight in LLAMA.weights(config):
         gradients[weight.name] = np.empty(weight.shape)
         for name, view in weight.views(gradients[weight.name]).items():
             view[...] = by_name[name]

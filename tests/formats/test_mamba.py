@@ -11,7 +11,7 @@ from minillm.decoding import Reader
 from minillm.errors import InputError
 from minillm.formats import huggingface
 from minillm.formats.format import Contents
-from minillm.formats.mamba import MambaFolder
+from minillm.formats.mamba import MAMBA
 from minillm.models.mamba import Mamba, MambaConfig
 from minillm.text import Characters
 from minillm.text.byte_pairs import train
@@ -52,7 +52,7 @@ def new(**sizes):
 
 
 def write(model, folder, tokenizer=TOKENIZER):
-    MambaFolder().write(Contents(model, tokenizer), folder)
+    MAMBA.write(Contents(model, tokenizer), folder)
     return folder
 
 
@@ -78,7 +78,7 @@ def assert_same(found, model):
 @pytest.mark.parametrize("sizes", [{}, {"tied": False, "eps": 1e-3}])
 def test_written_and_read_back(tmp_path, sizes):
     model = new(**sizes)
-    found = MambaFolder().read(write(model, tmp_path / "out"))
+    found = MAMBA.read(write(model, tmp_path / "out"))
     assert_same(found.model, model)
     assert found.tokenizer.tokens == TOKENIZER.tokens
     settings = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
@@ -128,12 +128,12 @@ def test_the_inner_width_is_written_twice(tmp_path, inner, expand):
     assert (config["intermediate_size"], config.get("expand")) == (inner, expand)
     if expand:
         folder = change(tmp_path / "out", intermediate_size=None)
-        assert MambaFolder().read(folder).model.config.inner == inner
+        assert MAMBA.read(folder).model.config.inner == inner
 
 
 def test_a_published_config_gives_no_warning(tmp_path):
     folder = change(write(new(), tmp_path / "out"), **PUBLISHED)  # a warning would be an error
-    assert_same(MambaFolder().read(folder).model, new())
+    assert_same(MAMBA.read(folder).model, new())
 
 
 @pytest.mark.parametrize("prefix", ["", "backbone."])
@@ -145,7 +145,7 @@ def test_the_older_name_of_the_embedding_and_an_output(tmp_path, prefix):
     tensors = {prefix + name: array for name, array in tensors.items()}
     tensors["lm_head.weight"] = tensors[f"{prefix}embedding.weight"].copy()
     save_file(tensors, folder / "model.safetensors")
-    assert_same(MambaFolder().read(folder).model, new())
+    assert_same(MAMBA.read(folder).model, new())
 
 
 def test_sizes_that_a_config_leaves_out(tmp_path):
@@ -155,7 +155,7 @@ def test_sizes_that_a_config_leaves_out(tmp_path):
         folder, intermediate_size=None, expand=3, state_size=None, conv_kernel=None,
         time_step_rank="auto", layer_norm_epsilon=None, tie_word_embeddings=None,
     )  # fmt: skip
-    assert_same(MambaFolder().read(folder).model, model)
+    assert_same(MAMBA.read(folder).model, model)
 
 
 def test_characters_have_no_tokenizer_there(tmp_path):
@@ -169,7 +169,7 @@ def test_characters_have_no_tokenizer_there(tmp_path):
 
 def refusal(folder):
     with pytest.raises(InputError) as caught:
-        MambaFolder().read(folder)
+        MAMBA.read(folder)
     assert all(str(folder) in reason and "\n" not in reason for reason in caught.value.args)
     return str(caught.value)
 
@@ -241,7 +241,7 @@ def test_frozen(tmp_path, monkeypatch, dtype):
             groups[role][name] = frozen[entry]
     (tmp_path / "config.json").write_text(json.dumps(FROZEN))
     save_file(groups["weight"], tmp_path / "model.safetensors")
-    read = MambaFolder().read(tmp_path).model
+    read = MAMBA.read(tmp_path).model
     model = Mamba(read.config, params={n: p.astype(dtype) for n, p in read.params.items()})
     ids = frozen["ids"]
     np.testing.assert_allclose(logits_of(model, ids[:, :-1]), frozen["logits"], rtol=0, atol=1e-5)
@@ -249,7 +249,7 @@ def test_frozen(tmp_path, monkeypatch, dtype):
     assert float(loss) == pytest.approx(float(frozen["loss"]), rel=1e-6)
     # The gradients have names and layout of the weights: they go the same way.
     save_file(groups["gradient"], tmp_path / "model.safetensors")
-    expected = MambaFolder().read(tmp_path).model.params
+    expected = MAMBA.read(tmp_path).model.params
     scale = max(np.abs(array).max() for array in expected.values())
     gradients = backward()
     assert gradients.keys() == expected.keys()
@@ -300,7 +300,7 @@ def test_their_folder_imports_and_exports(tmp_path, changes):
     write(new(), first)  # for its tokenizer
     (first / "model.safetensors").unlink()
     other.save_pretrained(first)
-    found = MambaFolder().read(first)
+    found = MAMBA.read(first)
     ids = np.random.default_rng(0).integers(0, V, (3, 30))
     # In float32, either program is up to 1.5e-5 from the exact logits, which are as large as 9.
     expected = their_logits(other.double(), ids)
@@ -312,7 +312,7 @@ def test_their_folder_imports_and_exports(tmp_path, changes):
         np.testing.assert_allclose(after, expected[:, t - 1], rtol=0, atol=1e-5)
         after, state = reader.read(ids[:, t : t + 1], state)
 
-    MambaFolder().write(found, again)
+    MAMBA.write(found, again)
     loaded, notes = MambaForCausalLM.from_pretrained(again, output_loading_info=True)
     assert not any(notes.values())
     np.testing.assert_array_equal(their_logits(loaded.double(), ids), expected)
@@ -330,7 +330,7 @@ def test_shards_in_half_precision(tmp_path, dtype):
     (folder / "model.safetensors").unlink()
     other.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size="5KB")
     assert len(list(folder.glob("model-*.safetensors"))) > 2
-    found = in_double(MambaFolder().read(folder).model)
+    found = in_double(MAMBA.read(folder).model)
     ids = np.random.default_rng(0).integers(0, V, (2, 20))
     expected = their_logits(other.double(), ids)
     np.testing.assert_allclose(logits_of(found, ids), expected, rtol=0, atol=1e-5)

@@ -49,6 +49,9 @@ class ToyCounts(Format):
         Arpa().write(contents, path, None)
         arpa = Path(path).read_bytes()
         Path(path).write_bytes(b"toy " + options.title.encode() + b"\\n" + arpa)
+
+
+FORMATS = (ToyCounts(),)
 '''
 
 

@@ -5,16 +5,17 @@ import warnings
 
 import numpy as np
 import pytest
-from other_programs import folder_of, import_gguf
+from other_programs import family_folder, folder_of, import_gguf
 from safetensors.numpy import load_file
 
 import minillm
 from minillm.cli import main
 from minillm.errors import InputError, InputWarning
-from minillm.formats.families import FILES, Files, every
+from minillm.formats import variants
 from minillm.formats.format import Contents, Updates
 from minillm.formats.gguf import GGUF, GGUFAdapter, Options, export_gguf, read_weights
-from minillm.formats.variants import FamilyFolder
+from minillm.formats.gguf_config import ARCHITECTURES, Architecture
+from minillm.formats.weights import every
 from minillm.models.variants import FAMILIES, Changes, Variant, VariantConfig
 from minillm.ops.rotary_scaling import Linear, Llama3, LongRope, Yarn
 from minillm.quantised import Quantised
@@ -45,7 +46,7 @@ def new(family, **options):
 
 def make(path, model, without=(), **changes):
     """A folder of a model, with changes of its config.json."""
-    FamilyFolder(model.config.family).write(Contents(model, TOKENIZER), path)
+    family_folder(model.config.family).write(Contents(model, TOKENIZER), path)
     file = path / "config.json"
     values = json.loads(file.read_text()) | changes
     file.write_text(json.dumps({n: v for n, v in values.items() if n not in without}))
@@ -508,23 +509,26 @@ def test_the_command_line(tmp_path, capsys, family):
     assert "".join(minillm.load(run).write("she", length=20, seed=0)) == text
 
 
-def test_a_new_family_is_a_row_in_two_tables(tmp_path, monkeypatch):
+def test_a_new_family_is_a_row_in_three_tables(tmp_path, monkeypatch):
     changes = Changes(bias=True, head_norms=True, windows=True, global_every=2, four_norms=True)
     names = {
         "blocks.*.attention.norm.gain": "layers.*.attn_norm.weight",
         "blocks.*.feed_forward.norm.gain": "layers.*.ffn_norm.weight",
     }
     monkeypatch.setitem(FAMILIES, "toy", changes)
-    monkeypatch.setitem(FILES, "toy", Files(("ToyForCausalLM",), names=names, gain=1.0))
+    toy = variants.family("toy", "ToyForCausalLM", names=names, gain=1.0)
+    monkeypatch.setattr(variants, "FORMATS", (*variants.FORMATS, toy))
+    monkeypatch.setitem(ARCHITECTURES, "toy", Architecture("toy"))
     model, path = new("toy", window=5), tmp_path / "a"
     make(path, model)
-    assert_equal(FamilyFolder("toy").read(path).model, model)
+    assert_equal(family_folder("toy").read(path).model, model)
     make_gguf(tmp_path / "a.gguf", model)
     assert_equal(import_gguf(tmp_path / "a.gguf")[0], model)
 
 
 def test_every_family_has_files():
-    assert FILES.keys() == FAMILIES.keys()
+    assert {one.family for one in variants.FORMATS} == FAMILIES.keys()
+    assert ARCHITECTURES.keys() == {"llama", *FAMILIES}
 
 
 def test_a_special_token_without_a_row_is_left_out(tmp_path):
@@ -538,7 +542,7 @@ def test_a_special_token_without_a_row_is_left_out(tmp_path):
     )
     sizes = {"context": 8, "layers": 1, "heads": 2, "width": 8, "family": "gemma3"}
     model = Variant(VariantConfig(len(texts), **sizes), np.random.default_rng(0))
-    folder = FamilyFolder("gemma3")
+    folder = family_folder("gemma3")
     folder.write(Contents(model, longer), tmp_path / "gemma")
     found = folder.read(tmp_path / "gemma")
     assert (found.tokenizer.texts, found.tokenizer.specials) == (texts, tokenizer.specials)

@@ -10,9 +10,9 @@ from safetensors.numpy import save_file
 
 from minillm.decoding import Reader
 from minillm.errors import InputWarning
-from minillm.formats.families import FILES
 from minillm.formats.format import Updates
 from minillm.formats.gguf import GGUF, GGUFAdapter, Options, export_gguf
+from minillm.formats.gguf_config import ARCHITECTURES
 from minillm.formats.peft import read_adapter
 from minillm.models.variants import FAMILIES, Variant, VariantConfig
 from minillm.text import tokenizer_files
@@ -177,7 +177,7 @@ def test_gguf_files_beside_llama_cpp(tmp_path, family, entries):
     saved(family, tmp_path / "theirs", **entries)
     contents = folder_of(tmp_path / "theirs").read(tmp_path / "theirs")
     model, path = contents.model, tmp_path / "model.gguf"
-    if FILES[family].no_window and model.config.window:
+    if ARCHITECTURES[family].no_window and model.config.window:
         with pytest.warns(InputWarning, match="llama.cpp ignores the window"):
             GGUF().write(contents, path, Options())
         model = without_window(model)

@@ -18,12 +18,12 @@ from minillm.data.pairs import PairFile
 from minillm.data.squad import read_squad
 from minillm.data.streams import TextStream
 from minillm.formats import arpa, word2vec
-from minillm.formats.bert import BERTFolder
+from minillm.formats.bert import BERT_FOLDER
 from minillm.formats.gguf import GGUF
-from minillm.formats.gpt2 import GPT2Folder
+from minillm.formats.gpt2 import GPT2
 from minillm.formats.huggingface import Transformers
-from minillm.formats.llama import LlamaFolder
-from minillm.formats.mamba import MambaFolder
+from minillm.formats.llama import LLAMA
+from minillm.formats.mamba import MAMBA
 from minillm.formats.peft import read_adapter
 from minillm.models.ngram import NGram, NGramConfig
 from minillm.runs.config import read_config
@@ -220,10 +220,8 @@ def read_wordpieces(folder: Path, rng: random.Random) -> None:
     tokenizer_files(tokenizer)
 
 
-def read_hugging_face(
-    folder: Path, rng: random.Random, format: type[Transformers] | None = None
-) -> None:
-    found = (format() if format else format_of(folder)).read(folder)
+def read_hugging_face(folder: Path, rng: random.Random, format: Transformers | None = None) -> None:
+    found = (format or format_of(folder)).read(folder)
     model, tokenizer = found.model, found.tokenizer
     ids = tokenizer.encode(TEXT)[:20]
     if getattr(model.config, "context", 0) <= 1 << 20:  # a run has no more
@@ -252,13 +250,13 @@ def read_peft(folder: Path, rng: random.Random) -> None:
 
 
 def read_bert(folder: Path, rng: random.Random) -> None:
-    found = BERTFolder().read(folder)
+    found = BERT_FOLDER.read(folder)
     model = found.model
     ids = found.tokenizer.encode(TEXT)[: model.config.context]
     with np.errstate(all="ignore"):
         model.hidden(ids[None])
     if rng.random() < 0.1:
-        BERTFolder().write(found, folder / "again")
+        BERT_FOLDER.write(found, folder / "again")
 
 
 def read_encoder(folder: Path, rng: random.Random) -> None:
@@ -308,9 +306,9 @@ READERS: dict[str, Reader] = dict.fromkeys(KINDS, read_run) | {
     "tokenizer-unigram": read_sentencepieces,
     "wordpieces-bert": read_wordpieces,
     "wordpieces-hugging-face": read_wordpieces,
-    "hugging-face": partial(read_hugging_face, format=GPT2Folder),
-    "hugging-face-llama": partial(read_hugging_face, format=LlamaFolder),
-    "hugging-face-mamba": partial(read_hugging_face, format=MambaFolder),
+    "hugging-face": partial(read_hugging_face, format=GPT2),
+    "hugging-face-llama": partial(read_hugging_face, format=LLAMA),
+    "hugging-face-mamba": partial(read_hugging_face, format=MAMBA),
     "hugging-face-bert": read_bert,
     "hugging-face-encoders": read_encoder,
     "hugging-face-variants": read_hugging_face,

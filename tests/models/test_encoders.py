@@ -166,7 +166,6 @@ def test_the_bias_is_shared_and_depends_on_the_distance():
         ),
         ("roberta", {"embedding": 3}, "embedding: expected none in family roberta, found 3"),
         ("electra", {}, "masked_words: expected none in family electra, found True"),
-        ("distilbert", {"pooler": True}, "pooler: expected none in family distilbert, found True"),
         ("mpnet", {"eps": 0.0}, "eps: expected a finite number above 0, found 0.0"),
         ("mpnet", {"padding": -1}, "padding: expected 0 or more, found -1"),
         (

@@ -193,7 +193,8 @@ def test_a_text_is_generated_at_once(runs):
     text = run.generate("the ", length=9, temperature=0.5, seed=3)
     assert text == "".join(run.write("the ", length=9, temperature=0.5, seed=3))
     assert len(text) > 4
-    for name, here in (("max_new_tokens", "length"), ("temp", "temperature"), ("topk", "top_k")):
+    meant = {"max_new_tokens": "length", "temperatur": "temperature", "topk": "top_k"}
+    for name, here in meant.items():
         with pytest.raises(InputError, match=f"{name}: there is no such setting.*{here}"):
             run.generate("the ", **{name: 5})
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_settings, given_settings
 from minillm.errors import InputError
-from minillm.option import make, names_of_sizes, option, option_of, types_of
+from minillm.option import make, option, option_of, types_of
 from minillm.runs.kind import kinds
-from minillm.runs.settings import config_from, size, stored_values
+from minillm.runs.settings import config_from, names_of_sizes, size, stored_values
 
 KINDS = sorted(name for name in kinds() if not name.startswith("toy"))
 

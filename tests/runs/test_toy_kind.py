@@ -11,7 +11,7 @@ import minillm
 from minillm import ops
 from minillm.cli import main
 from minillm.option import option
-from minillm.runs.kind import find_kind
+from minillm.runs.kind import TITLES, find_kind
 from minillm.runs.kinds._text import TextKind
 from minillm.runs.settings import TextSettings, TrainingSettings, size
 
@@ -71,6 +71,9 @@ class UnigramKind(TextKind):
     settings = UnigramSettings
 
 
+TITLES["toy-unigram"] = "A kind of model that is declared in this file alone"
+
+
 # --- what follows from it --------------------------------------------------------------------
 
 
@@ -109,8 +112,7 @@ def test_a_toy_kind_goes_through_every_command(text_file, tmp_path, capsys):
 def test_its_options_are_checked_and_its_help_is_there(tmp_path, capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["train", "--help"])
-    title = "A kind of model that is declared in this file alone goes through every command"
-    assert " ".join(title.split()) in " ".join(capsys.readouterr().out.split())
+    assert TITLES["toy-unigram"] in " ".join(capsys.readouterr().out.split())
     for options, complaint in [
         (["--scale", "0"], "--scale: expected a number above 0 and at most 10, found '0'"),
         (["--window", "101"], "--window: expected a whole number from 1 to 100, found 101"),

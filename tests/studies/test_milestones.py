@@ -1,4 +1,4 @@
-"""minillm milestones: what is trained and measured, what is kept, and what is shown."""
+"""The milestones: what is trained and measured, what is kept, and what is shown."""
 
 import io
 import json
@@ -52,7 +52,7 @@ def whole(small, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     (folder / "text.txt").write_text(tiny.TEXT)
     with redirect_stdout(io.StringIO()) as output:
-        assert main(command(folder)) == 0
+        assert main(command(folder), milestones) == 0
     return folder, output.getvalue()
 
 
@@ -71,7 +71,7 @@ def finished(whole, text):
 
 def command(folder, *options, steps=4):
     out = str(folder / "out")
-    return ["milestones", str(folder / "text.txt"), "--out", out, "--steps", str(steps), *options]
+    return [str(folder / "text.txt"), "--out", out, "--steps", str(steps), *options]
 
 
 def results(folder):
@@ -134,23 +134,23 @@ def test_the_losses_are_drawn(whole):
 def test_what_is_finished_is_kept(finished, monkeypatch):
     before = (finished / "out" / "milestones.json").read_bytes()
     monkeypatch.setattr(milestones, "train_run", None)  # it is not called
-    assert main(command(finished)) == 0
+    assert main(command(finished), milestones) == 0
     assert (finished / "out" / "milestones.json").read_bytes() == before
     # The last run was finished, and its figures were not: a kill came between.
     cut = results(finished)
     lost = cut["models"].pop()
     (finished / "out" / "milestones.json").write_text(json.dumps(cut))
-    assert main(command(finished)) == 0
+    assert main(command(finished), milestones) == 0
     assert results(finished)["models"][-1] == lost
 
 
 @pytest.mark.deep
 def test_an_interrupted_one_goes_on_with_the_same_results(whole, text, capsys):
-    stopped_after(6, command(text), LanguageModelTask)  # within the rnn
+    stopped_after(6, command(text), LanguageModelTask, milestones)  # within the rnn
     assert "to continue: the same command again" in capsys.readouterr().out
     assert [r["name"] for r in results(text)["models"]][-1] == "neural-n-gram"
     assert milestones.summary_of(text / "out" / "rnn").step == 2
-    assert main(command(text)) == 0
+    assert main(command(text), milestones) == 0
     expected = results(whole[0])["models"]
     assert list(map(without_times, results(text)["models"])) == list(map(without_times, expected))
 
@@ -158,7 +158,7 @@ def test_an_interrupted_one_goes_on_with_the_same_results(whole, text, capsys):
 @pytest.mark.deep
 def test_minutes_are_those_of_each_network(text):
     out = str(text / "out")
-    assert main(["milestones", str(text / "text.txt"), "--out", out, "--minutes", "0.003"]) == 0
+    assert main([str(text / "text.txt"), "--out", out, "--minutes", "0.003"], milestones) == 0
     found = results(text)
     assert found["minutes"] == 0.003
     for record in found["models"]:
@@ -176,12 +176,12 @@ def test_minutes_are_those_of_each_network(text):
 )
 def test_other_milestones_need_another_folder(finished, capsys, options, message):
     before = (finished / "out" / "milestones.json").read_bytes()
-    assert main([*command(finished), *options]) == 2
+    assert main([*command(finished), *options], milestones) == 2
     line = capsys.readouterr().err
     assert message in line
     assert "give another --out, or delete the folder" in line
     (finished / "text.txt").write_text(tiny.TEXT + "more\n")
-    assert main(command(finished)) == 2
+    assert main(command(finished), milestones) == 2
     assert "expected milestones with sha256" in capsys.readouterr().err
     assert (finished / "out" / "milestones.json").read_bytes() == before
 
@@ -192,7 +192,7 @@ def test_bad_input(text, capsys):
         (str(text), f"{text}: "),
         (str(text / "none"), "none: there is no such file"),
     ]:
-        assert main(["milestones", name, "--out", str(text / "out")]) == 2
+        assert main([name, "--out", str(text / "out")], milestones) == 2
         assert message in capsys.readouterr().err
     assert not (text / "out").exists()
 
@@ -208,7 +208,7 @@ def test_bad_input(text, capsys):
 def test_damaged_results(finished, capsys, change, message):
     path = finished / "out" / "milestones.json"
     path.write_text(change(path.read_text()))
-    assert main(command(finished)) == 2
+    assert main(command(finished), milestones) == 2
     assert message in capsys.readouterr().err
 
 

@@ -83,7 +83,7 @@ then: minillm generate DIR, minillm eval DIR, minillm plot attention DIR "a text
 
     def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
         """See :class:`minillm.runs.kind.Kind`; a longer context than the largest one is cut."""
-        model, most = contents.model, int(option_of(LlamaSettings, "context").most)
+        model, most = contents.model, int(option_of(LlamaSettings, "context").most or 0)
         if model.config.context > most:
             warnings.warn(
                 f"{file}: its context of {model.config.context:,} tokens is cut to {most:,}",

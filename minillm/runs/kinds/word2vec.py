@@ -28,11 +28,11 @@ from minillm.runs.settings import (
     FilesSettings,
     TrainingSettings,
     config_from,
-    of_run,
     of_text,
     size,
     with_default,
 )
+from minillm.training.options import of_run
 from minillm.training.progress import minutes_and_seconds
 from minillm.training.word2vec import (
     Progress,
