@@ -115,6 +115,11 @@ def in_python(message: str) -> str:
     return _OPTION.sub(lambda found: found[1].replace("-", "_"), message)
 
 
+def missing_extra(what: str, extra: str) -> InputError:
+    """The error where a package is missing that ``what`` needs."""
+    return InputError(f"{what} needs the packages of: pip install 'minillm-book[{extra}]'")
+
+
 def short(value: object) -> str:
     """The form of a value in a message: on one line, and not too long."""
     try:

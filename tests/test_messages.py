@@ -43,8 +43,6 @@ similar: a run of {} compares two texts, or one with --among FILE
 the model's logits are {}: its weights are damaged, or its training diverged
 the token {} is neither a byte nor made by a merge
 {} is {}: gradients are checked in float64
-{}.{}: this keyword is not supported
-{}: {} refers to itself
 {} needs rng, to draw fresh parameters, or params
 {}: a run of {} takes its data as {}
 {}: config.json says vocab_size {}, but the tokenizer has {} tokens

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.files import naming
-from minillm.data.shards import Shards, write_part
+from minillm.data.shards import Shards, write_shard
 from minillm.errors import InputError
 from minillm.mpi import Ranks
 
@@ -36,28 +36,25 @@ LONGEST = 1 << 25  # tokens of a document
 
 
 def shuffled(
-    shards: Shards, folder: Path, scratch: Path, seed: int, shard_tokens: int, job: Ranks
+    shards: Shards, folder: Path, scratch: Path, seed: int, job: Ranks
 ) -> list[dict[str, Any]]:
     """Write the documents of shards in random order; return the entries of the index.
 
-    ``folder`` gets files of at most ``shard_tokens``; ``scratch`` gets the buckets.  A document
-    ends with EOS.  InputError if one is longer than LONGEST.
+    ``folder`` gets a shard of each bucket; ``scratch`` gets the buckets.  A document ends with EOS.
+    InputError if one is longer than LONGEST.
     """
-    count = -(-len(shards) // BUCKET)
     if job.rank == 0:
         shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed
         scratch.mkdir()
-        _scatter(shards, scratch, count, seed)
+        _scatter(shards, scratch, seed)
     job.wait()
     entries = []
-    for bucket in range(job.rank, count, job.size):
-        if (file := scratch / f"{bucket:05}").exists():
-            documents = _documents(np.fromfile(file, shards.dtype), shards.eos)[:-1]
-            order = np.random.default_rng((seed, 1, bucket)).permutation(len(documents))
-            ids = np.concatenate([documents[k] for k in order])
-            entries.append((bucket, write_part(folder, bucket, [ids], shard_tokens, shards.dtype)))
-    ordered = sorted(chain(*job.gather(entries)))
-    return [entry for _, of_bucket in ordered for entry in of_bucket]
+    for file in sorted(scratch.iterdir())[job.rank :: job.size]:
+        documents = _documents(np.fromfile(file, shards.dtype), shards.eos)[:-1]
+        order = np.random.default_rng((seed, 1, int(file.stem))).permutation(len(documents))
+        ids = [documents[k] for k in order]
+        entries.append(write_shard(folder / file.name, ids, shards.dtype))
+    return sorted(chain(*job.gather(entries)), key=lambda entry: entry["file"])
 
 
 def _documents(ids: NDArray, eos: int | None) -> list[NDArray]:
@@ -65,9 +62,9 @@ def _documents(ids: NDArray, eos: int | None) -> list[NDArray]:
     return np.split(ids, np.flatnonzero(ids == eos) + 1)
 
 
-def _scatter(shards: Shards, scratch: Path, count: int, seed: int) -> None:
+def _scatter(shards: Shards, scratch: Path, seed: int) -> None:
     """Append each document to its bucket, drawn with the block in which the document ends."""
-    start = 0
+    start, count = 0, -(-len(shards) // BUCKET)
     for block in range(-(-len(shards) // BLOCK)):
         stop = (block + 1) * BLOCK
         if stop - start > LONGEST + BLOCK:
@@ -78,7 +75,7 @@ def _scatter(shards: Shards, scratch: Path, count: int, seed: int) -> None:
         *documents, rest = _documents(shards[start:stop], shards.eos)
         bucket_of = np.random.default_rng((seed, 0, block)).integers(0, count, len(documents))
         for bucket in np.unique(bucket_of).tolist():
-            path = scratch / f"{bucket:05}"
+            path = scratch / f"{bucket:05}.bin"
             chosen = np.flatnonzero(bucket_of == bucket)
             with naming(path), open(path, "ab") as file:
                 file.write(np.concatenate([documents[k] for k in chosen]).tobytes())

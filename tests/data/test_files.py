@@ -263,12 +263,12 @@ def test_what_is_written_to_a_full_disk_is_named(tmp_path):
         write_pieces(tmp_path / "given.txt", ["a b c"])
 
     def bucket():
-        (tmp_path / "00000").symlink_to("/dev/full")
+        (tmp_path / "00000.bin").symlink_to("/dev/full")
         vocabulary = Words(["<unk>", "<eos>", "a", "\n"])
         vocabulary.eos = 1
         (tmp_path / "text").write_text("a\n" * 9)
         made = write_shards(tmp_path / "shards", [str(tmp_path / "text")], vocabulary)
-        shuffling._scatter(made, tmp_path, 1, 0)
+        shuffling._scatter(made, tmp_path, 0)
 
     def column():
         (tmp_path / "column").symlink_to("/dev/full")
@@ -276,7 +276,7 @@ def test_what_is_written_to_a_full_disk_is_named(tmp_path):
 
     places = {
         given_text: tmp_path / "given.txt",
-        bucket: tmp_path / "00000",
+        bucket: tmp_path / "00000.bin",
         column: tmp_path / "column",
     }
     for write, place in places.items():

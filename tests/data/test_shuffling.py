@@ -28,11 +28,9 @@ def documents_of(ids):
     return [tuple(d.tolist()) for d in np.split(ids, np.flatnonzero(ids == 1) + 1)[:-1]]
 
 
-def shards_of(folder, lines, shard_tokens=50):
+def shards_of(folder, lines):
     (folder / "text").write_text("\n".join(lines))
-    return write_shards(
-        folder / "shards", [str(folder / "text")], VOCABULARY, shard_tokens, documents="line"
-    )
+    return write_shards(folder / "shards", [str(folder / "text")], VOCABULARY, 60, documents="line")
 
 
 def read(folder, entries):
@@ -43,11 +41,10 @@ def read(folder, entries):
     st.lists(st.text(st.sampled_from("abcdefgh "), max_size=9), min_size=1, max_size=40),
     st.integers(1, 40),
     st.integers(1, 40),
-    st.integers(1, 30),
     st.integers(0, 5),
 )
 def test_it_is_a_permutation_whatever_the_number_of_ranks(
-    tmp_path_factory, lines, block, bucket, shard_tokens, seed
+    tmp_path_factory, lines, block, bucket, seed
 ):
     folder = tmp_path_factory.mktemp("shards")
     shards = shards_of(folder, ["a", *lines])
@@ -60,12 +57,10 @@ def test_it_is_a_permutation_whatever_the_number_of_ranks(
             out.mkdir()
 
             def work(ranks, out=out):
-                scratch = out / "scratch"
-                return shuffled(shards, out, scratch, seed, shard_tokens, ranks)
+                return shuffled(shards, out, out / "scratch", seed, ranks)
 
             entries = on_ranks(size, work)
             assert all(entry == entries[0] for entry in entries)
-            assert all(entry["tokens"] <= shard_tokens for entry in entries[0])
             results.append((entries[0], read(out, entries[0]).tolist()))
     assert results[0] == results[1] == results[2]
     result = documents_of(np.array(results[0][1]))
@@ -77,17 +72,17 @@ def test_all_orders_are_equally_likely(tmp_path, monkeypatch):
     monkeypatch.setattr(shuffling, "BLOCK", 5)
     monkeypatch.setattr(shuffling, "BUCKET", 4)
 
-    def write_part(folder, part, pieces, shard_tokens, dtype):
-        return [np.concatenate(list(pieces)).tolist()]
+    def write_shard(path, pieces, dtype):
+        return {"file": path.name, "ids": np.concatenate(pieces).tolist()}
 
-    monkeypatch.setattr(shuffling, "write_part", write_part)
+    monkeypatch.setattr(shuffling, "write_shard", write_shard)
     shards = shards_of(tmp_path, list("abc"))
     counts = Counter()
     for seed in range(300):
         (parts,) = on_ranks(
-            1, lambda job, s=seed: shuffled(shards, tmp_path, tmp_path / "x", s, 99, job)
+            1, lambda job, s=seed: shuffled(shards, tmp_path, tmp_path / "x", s, job)
         )
-        counts[tuple(np.concatenate(parts)[::3].tolist())] += 1
+        counts[tuple(np.concatenate([part["ids"] for part in parts])[::3].tolist())] += 1
     assert len(counts) == 6
     assert sum((count - 50) ** 2 / 50 for count in counts.values()) < 20.5  # p = 0.001
 
@@ -99,7 +94,7 @@ def test_a_document_that_is_too_long_is_named(tmp_path, monkeypatch):
         monkeypatch.setattr(shuffling, "LONGEST", longest)
 
         def work(job):
-            return shuffled(shards, tmp_path, tmp_path / "x", 0, 99, job)
+            return shuffled(shards, tmp_path, tmp_path / "x", 0, job)
 
         if fails:
             with pytest.raises(InputError, match=r"shuffle: expected documents of at most 20 t"):
@@ -129,22 +124,22 @@ def test_a_shuffling_that_was_killed_begins_again(tmp_path, monkeypatch):
     for stop in (0, 3):
         written = []
 
-        def dies(folder, part, *arguments, stop=stop, written=written):
-            written.append(part)
+        def dies(path, *arguments, stop=stop, written=written):
+            written.append(path)
             if len(written) > stop:
                 raise Killed
-            return real(folder, part, *arguments)
+            return real(path, *arguments)
 
-        real = shuffling.write_part
-        monkeypatch.setattr(shuffling, "write_part", dies)
+        real = shuffling.write_shard
+        monkeypatch.setattr(shuffling, "write_shard", dies)
         with pytest.raises(Killed):
             write_shards(tmp_path / "out", files, VOCABULARY, 50, **options)
-        monkeypatch.setattr(shuffling, "write_part", real)
+        monkeypatch.setattr(shuffling, "write_shard", real)
         with pytest.raises(InputError, match="the shards are not complete"):
             Shards(tmp_path / "out")
     encoded = []
     monkeypatch.setattr(
-        tokenizing, "write_part", lambda *arguments: encoded.append(arguments)
+        tokenizing, "write_shard", lambda *arguments: encoded.append(arguments)
     )  # what was encoded is kept
     again = write_shards(tmp_path / "out", files, VOCABULARY, 50, **options)
     assert not encoded
