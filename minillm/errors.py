@@ -88,6 +88,11 @@ class DivergedError(RuntimeError):
     """
 
 
+def missing_extra(what: str, extra: str) -> InputError:
+    """The error where a package is missing that ``what`` needs."""
+    return InputError(f"{what} needs the packages of: pip install 'minillm-book[{extra}]'")
+
+
 def short(value: object) -> str:
     """The form of a value in a message: on one line, and not too long."""
     try:

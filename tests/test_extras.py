@@ -78,13 +78,17 @@ MISSING = {
         "from minillm.text import ChatTemplate; ChatTemplate('{{ x }}').text([])",
         "this chat template needs the package jinja2: pip install 'minillm-book[chat]'",
     ),
+    "llguidance": (
+        "from minillm.decoding.grammar import tokens_of; tokens_of([], [])",
+        "an answer by a schema needs the packages of: pip install 'minillm-book[json]'",
+    ),
     "starlette": (
         "from minillm.cli import serve; serve.run(None)",
-        'a server needs the packages starlette and uvicorn, which the extra "serve" has',
+        "a server needs the packages of: pip install 'minillm-book[serve]'",
     ),
     "uvicorn": (
         "from minillm.cli import serve; serve.run(None)",
-        'a server needs the packages starlette and uvicorn, which the extra "serve" has',
+        "a server needs the packages of: pip install 'minillm-book[serve]'",
     ),
     "hypothesis": (
         "import minillm.testing.strategies",
@@ -158,6 +162,6 @@ def test_a_missing_package_is_named_with_what_it_is_for(package, without_extras)
 
 def test_every_package_of_an_extra_for_use_is_covered():
     used = set().union(
-        *map(distributions, ("plot", "data", "metrics", "mpi", "race", "chat", "serve"))
+        *map(distributions, ("plot", "data", "metrics", "mpi", "race", "chat", "json", "serve"))
     )
     assert used <= MISSING.keys()

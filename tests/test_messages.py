@@ -43,8 +43,6 @@ similar: a run of {} compares two texts, or one with --among FILE
 the model's logits are {}: its weights are damaged, or its training diverged
 the token {} is neither a byte nor made by a merge
 {} is {}: gradients are checked in float64
-{}.{}: this keyword is not supported
-{}: {} refers to itself
 {} needs rng, to draw fresh parameters, or params
 {}: a run of {} takes its data as {}
 {}: config.json says vocab_size {}, but the tokenizer has {} tokens
@@ -67,7 +65,7 @@ the token {} is neither a byte nor made by a merge
 """
 # In these, what was found is an absent argument, or long, or stands in front:
 PLACES = """
---pattern: expected a FILE of conversations with it
+pattern: expected a FILE of conversations with it
 first.{}: expected offsets that ascend from 0 to {}
 out: expected a folder, which all ranks share
 resume: expected out, the folder of the run to resume
@@ -75,7 +73,7 @@ standard input: expected files, which every rank can read
 started as one of {} processes, but MPI ({}) knows of one: expected the mpiexec that belongs to
 word.{}: expected ids from 0 to {}
 word.{}: expected the words of each context, ascending
-{}: expected --init DIR, the run that its additions are for
+{}: expected init, the run that its additions are for
 {}: expected FILE.py:NAME, the name of a function or of a class
 {}: expected a folder of shards alone, or FILEs of text
 {}: expected additions to {} matrices

@@ -41,8 +41,7 @@ from minillm.data.files import STANDARD_INPUT, bounded_lines, read_json, reading
 from minillm.data.lines import read_lines, text_of
 from minillm.decoding import Chat, ChatSampling, Sampling
 from minillm.decoding.answers import answers
-from minillm.decoding.grammar import Expression
-from minillm.decoding.json_schema import grammar_of
+from minillm.decoding.grammar import Grammar
 from minillm.errors import InputError
 from minillm.runs.run import Run
 from minillm.text.chat_template import KNOWN, Message
@@ -85,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     document = _document(args.file, chat) if args.file is not None else ""
     grammar = None
     if args.schema is not None:
-        grammar = grammar_of(read_json(args.schema), f"{args.schema}: schema")
+        grammar = chat.grammar(read_json(args.schema), f"{args.schema}: schema")
     if args.lines is not None:
         conversations = (
             None if line is None else _asked(beginning, line, document)
@@ -130,7 +129,7 @@ def _answer(
     messages: list[Message],
     length: int | None,
     sampling: Sampling,
-    grammar: Expression | None,
+    grammar: Grammar | None,
 ) -> list[Message]:
     """Write the answer; return the conversation with it, as far as it fits the context."""
     written = []

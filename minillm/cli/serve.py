@@ -21,7 +21,7 @@ from minillm.cli import process
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.chat import add_sampling, chat_of
 from minillm.cli.options import add_option, add_run, integer, open_run
-from minillm.errors import InputError
+from minillm.errors import missing_extra
 from minillm.runs.abilities import Embeds
 
 
@@ -41,9 +41,7 @@ def run(args: argparse.Namespace) -> int:
         from minillm.serving.app import EmbeddingServer, Server, serve
         from minillm.serving.embeddings import Embedder
     except ImportError:
-        raise InputError(
-            'a server needs the packages starlette and uvicorn, which the extra "serve" has'
-        ) from None
+        raise missing_extra("a server", "serve") from None
     name = "".join(c if c.isprintable() else "_" for c in Path(args.run_folder).resolve().name)
     opened = open_run(args)
     server: EmbeddingServer

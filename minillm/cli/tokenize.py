@@ -8,9 +8,8 @@ examples:
   minillm tokenize *.txt --out corpus --tokenizer runs/tokenizer
   minillm tokenize python-source --out corpus --tokenizer runs/gpt
         with the vocabulary of another run
-  mpiexec -n 4 minillm tokenize pages.jsonl.zst *.txt.gz --out corpus --tokenizer runs/tokenizer \\
-      --deduplicate --shuffle
-        on four ranks, without duplicate documents, in random order
+  mpiexec -n 4 minillm tokenize pages.jsonl.zst *.txt.gz --out corpus --tokenizer runs/tokenizer
+        on four ranks
   minillm train gpt corpus --out runs/big
 """
 
@@ -20,8 +19,9 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_files, add_flag, add_option, add_out, integer
-from minillm.data import Shards, write_shards
+from minillm.cli.options import add_files, add_option, add_out, integer
+from minillm.data import write_shards
+from minillm.data.tokenizing import SHARD_BYTES
 from minillm.mpi import ranks
 from minillm.runs.folder import held
 from minillm.text import load_tokenizer
@@ -44,12 +44,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         default="file",
         help="a document is a whole FILE (default), or each line",
     )
-    equal = "drop documents that equal an earlier one (the text is read twice)"
-    add_flag(parser, "--deduplicate", equal)
-    add_flag(parser, "--shuffle", "put the documents in random order")
-    add_option(parser, "--seed N", "seed of that order", integer(0), 0)
-    most = "the most tokens in a file"
-    add_option(parser, "--shard-tokens N", most, integer(1, 1 << 40), 1 << 26)
+    size = "the bytes of text for each shard"
+    add_option(parser, "--shard-bytes N", size, integer(1, 1 << 40), SHARD_BYTES)
     parser.set_defaults(over_ranks=True)
 
 
@@ -72,34 +68,21 @@ def run(args: argparse.Namespace) -> int:
             args.out,
             args.files,
             tokenizer,
-            args.shard_tokens,
+            args.shard_bytes,
             args.overwrite,
             progress,
             documents=args.documents,
-            deduplicate=args.deduplicate,
-            shuffle=args.seed if args.shuffle else None,
         )
     made = sum(job.gather(made))
     if job.rank == 0:
-        print(_report(args, shards))
+        source = shards.source
+        print(
+            f"{args.out}: {len(shards):,} tokens of {source['characters']:,} characters "
+            f"({source['characters'] / len(shards):.2f} each), {shards.dtype.itemsize} bytes each\n"
+            f"the text: {source['bytes']:,} bytes; documents: {source['documents']:,}"
+        )
         if made:
             seconds = time.perf_counter() - started
             on = f" on {job.size} ranks" if job.size > 1 else ""
             print(f"{made:,} tokens in {seconds:.1f} s: {made / seconds:,.0f} per second{on}")
     return 0
-
-
-def _report(args: argparse.Namespace, shards: Shards) -> str:
-    """Two lines: the shards, and the text that they were made from."""
-    source = shards.source
-    characters, documents = source["characters"], source["documents"]
-    dropped = ""
-    if args.deduplicate:
-        equal = source["duplicates"]
-        share = f"{equal / max(1, documents):.1%}"
-        dropped = f", {equal:,} ({share}) equal to an earlier one, which were dropped"
-    return (
-        f"{args.out}: {len(shards):,} tokens of {characters:,} characters "
-        f"({characters / len(shards):.2f} each), {shards.dtype.itemsize} bytes each\n"
-        f"the text: {source['bytes']:,} bytes; documents: {documents:,}{dropped}"
-    )

@@ -1,11 +1,10 @@
-"""The documents of a corpus, and the parts that ranks work on.
+"""The documents of a corpus, and its parts: each becomes a shard.
 
 A document is a whole file, or a line of it; in a file named ``.jsonl`` it is the ``text`` of a
 line's JSON object.  The text of a document always ends with a line's end.
 
-A *part* has about 32 MB: several files, or a stretch of a large one.  The division into parts
-depends only on the files, not on the number of ranks.  So all results are the same for any number
-of ranks.
+A *part* is several small files, or a stretch of a large one.  The division into parts depends only
+on the files, so it is the same for any number of ranks.
 """
 
 import io
@@ -13,7 +12,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -24,7 +22,6 @@ from minillm.data.files import json_object, naming, read_once, reading, shown
 from minillm.data.lines import is_json_lines, lines_of
 from minillm.data.python_texts import TEXTS
 
-PART = 1 << 25  # bytes
 BLOCK = 1 << 21  # bytes of text that are encoded at a time
 
 _SPACES = frozenset(" \t\n\r\f\v")  # white space by every definition
@@ -45,6 +42,7 @@ class Stretch(NamedTuple):
     """Whole lines of a file, from one byte to another; None: to its end."""
 
     file: str
+    size: int
     start: int = 0
     stop: int | None = None
 
@@ -54,63 +52,40 @@ class Stretch(NamedTuple):
         return shown(self.file) + (f", after byte {self.start}" if self.start else "")
 
 
-@dataclass
-class Part:
-    """Consecutive stretches, their size on disk, and whether they can be read only once."""
-
-    stretches: list[Stretch]
-    size: int = 0
-    once: bool = False
+Part = list[Stretch]
 
 
-def parts_of(
-    files: Sequence[str], size: int | None = None, documents: str = "file", whole: bool = False
-) -> list[Part]:
-    """The parts of a corpus: each but the last has at least ``size`` bytes.
+def parts_of(files: Sequence[str], size: int) -> list[Part]:
+    """The parts of a corpus: each but the last has at least ``size`` bytes on disk.
 
-    A file is cut after that many bytes, unless it is compressed, or a document that has to stay
-    ``whole``.
+    A file is cut after that many bytes, unless it is compressed.
     """
-    size = size or PART
     parts: list[Part] = []
     for file in files:
-        split = not whole or documents == "line" or is_json_lines(file)
-        for stretch, length in _stretches(file, size, split):
-            if not parts or parts[-1].size >= size:
-                parts.append(Part([]))
-            parts[-1].stretches.append(stretch)
-            parts[-1].size += length
-            parts[-1].once |= read_once(file)
+        for stretch in _stretches(file, size):
+            if not parts or size_of(parts[-1]) >= size:
+                parts.append([])
+            parts[-1].append(stretch)
     return parts
 
 
-def dealt(parts: Sequence[Part], ranks: int) -> list[list[int]]:
-    """The numbers of the parts that each rank works on, in order.
-
-    The largest part is dealt first, and each goes to the rank with the fewest bytes.  Standard
-    input goes to rank 0, the only rank that has it.
-    """
-    loads = [0] * ranks
-    hands: list[list[int]] = [[] for _ in range(ranks)]
-    for number in sorted(range(len(parts)), key=lambda k: (not parts[k].once, -parts[k].size)):
-        rank = 0 if parts[number].once else loads.index(min(loads))
-        loads[rank] += parts[number].size
-        hands[rank].append(number)
-    return [sorted(hand) for hand in hands]
+def size_of(part: Part) -> int:
+    """The bytes of a part."""
+    return sum(stretch.size for stretch in part)
 
 
-def _stretches(file: str, size: int, split: bool) -> Iterator[tuple[Stretch, int]]:
-    """The stretches of a file, with their sizes.  A missing file is reported when it is read."""
+def _stretches(file: str, size: int) -> Iterator[Stretch]:
+    """The stretches of a file.  A missing file is reported when it is read."""
     if file in TEXTS or read_once(file) or not Path(file).is_file():
-        yield Stretch(file), 0
+        yield Stretch(file, 0)
         return
     start, end = 0, os.path.getsize(file)
-    if split and end > size and not is_compressed(file):
+    if end > size and not is_compressed(file):
         with naming(file), open(file, "rb") as opened:
             while (stop := _line_after(opened, start + size)) is not None:
-                yield Stretch(file, start, stop), stop - start
+                yield Stretch(file, stop - start, start, stop)
                 start = stop
-    yield Stretch(file, start), end - start
+    yield Stretch(file, end - start, start)
 
 
 def _line_after(file: BinaryIO, start: int, block: int = 1 << 16) -> int | None:
@@ -129,34 +104,47 @@ def _line_after(file: BinaryIO, start: int, block: int = 1 << 16) -> int | None:
 # --- documents --------------------------------------------------------------------------
 
 
+def blocks_of(part: Part, documents: str) -> Iterator[list[Piece]]:
+    """The pieces of a part, some BLOCK of text at a time: to encode short ones singly is slow."""
+    block: list[Piece] = []
+    size = 0
+    for place, text in pieces_of(part, documents):
+        block.append((place, text))
+        size += len(text or "")
+        if size >= BLOCK:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
+
+
 def pieces_of(part: Part, documents: str) -> Iterator[Piece]:
     """The texts of a part in pieces; None where a document ends.  documents: "file" or "line"."""
-    for stretch in part.stretches:
+    for stretch in part:
         by_line = documents == "line" or is_json_lines(stretch.file)
-        yield from _of_lines(stretch) if by_line else _of_whole(stretch)
+        with _opened(stretch) as file:
+            yield from (_of_lines if by_line else _of_whole)(stretch, file)
 
 
-def _of_whole(stretch: Stretch) -> Iterator[Piece]:
+def _of_whole(stretch: Stretch, file: BinaryIO) -> Iterator[Piece]:
     lines = 0
-    with _opened(stretch) as file:
-        for text in cut_at_spaces(decoded(file, stretch.name, BLOCK)):
-            yield (f"{stretch.name}, after line {lines}" if lines else stretch.name), text
-            lines += text.count("\n")
+    for text in cut_at_spaces(decoded(file, stretch.name, BLOCK)):
+        yield (f"{stretch.name}, after line {lines}" if lines else stretch.name), text
+        lines += text.count("\n")
     if stretch.stop is None:
         yield stretch.name, None
 
 
-def _of_lines(stretch: Stretch) -> Iterator[Piece]:
+def _of_lines(stretch: Stretch, file: BinaryIO) -> Iterator[Piece]:
     """A document of each line that is not blank."""
     objects = is_json_lines(stretch.file)
-    with _opened(stretch) as file:
-        for line, place in lines_of(file, stretch.name):
-            text = line
-            if objects and line.strip():
-                text = entry(json_object(line, place), "text", str, place)
-            if text.strip():
-                yield place, text if text.endswith("\n") else text + "\n"
-                yield place, None
+    for line, place in lines_of(file, stretch.name):
+        text = line
+        if objects and line.strip():
+            text = entry(json_object(line, place), "text", str, place)
+        if text.strip():
+            yield place, text if text.endswith("\n") else text + "\n"
+            yield place, None
 
 
 @contextmanager
@@ -166,19 +154,18 @@ def _opened(stretch: Stretch) -> Iterator[BinaryIO]:
         yield io.BytesIO(TEXTS[stretch.file]().encode())
         return
     with reading(stretch.file) as file:
-        if stretch.start == 0 and stretch.stop is None:
+        if stretch.start:
+            file.seek(stretch.start)
+        if stretch.stop is not None:
+            yield joined(_bytes(file, stretch.size))
+        else:
             with decompressed(file, stretch.name) as contents:
                 yield contents
-        else:
-            file.seek(stretch.start)
-            yield file if stretch.stop is None else joined(_bytes(file, stretch))
 
 
-def _bytes(file: BinaryIO, stretch: Stretch) -> Iterator[bytes]:
-    assert stretch.stop is not None
-    left = stretch.stop - stretch.start
-    while left and (data := file.read(min(left, _READ))):
-        left -= len(data)
+def _bytes(file: BinaryIO, size: int) -> Iterator[bytes]:
+    while size and (data := file.read(min(size, _READ))):
+        size -= len(data)
         yield data
 
 

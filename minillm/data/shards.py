@@ -2,16 +2,16 @@
 
 A folder of raw integers, a vocabulary and an index:
 
-    00000-00000.bin, ...        the ids, little-endian, without any header
+    00000.bin, 00001.bin, ...   the ids, little-endian, without any header
     vocabulary.json             the vocabulary, in the format of a run
     index.json                  a description of the shards:
 
-    {"format_version": 4,
+    {"format_version": 5,
      "dtype": "uint16",                   or uint32, if the vocabulary is larger than 65,536
      "vocabulary": 50257, "eos": 50256,   its size; the id that follows each document, or null
      "tokenizer_sha256": "...",
      "source": {"files": [...], "sha256": "...", "characters": ..., ...},
-     "shards": [{"file": "00000-00000.bin", "tokens": ..., "sha256": "..."}, ...],
+     "shards": [{"file": "00000.bin", "tokens": ..., "sha256": "..."}, ...],
      "sha256": "..."}                     the fingerprint of these entries
 
 It is written last, so a folder with an index is complete.
@@ -27,9 +27,8 @@ import copy
 import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import accumulate, groupby, pairwise
-from operator import itemgetter
+from collections.abc import Callable, Iterable, Mapping
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ from numpy.typing import NDArray
 from minillm.data.files import file_digest, fill, read_json, replacing, write_file
 from minillm.errors import InputError, short
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 UNFINISHED = "unfinished-"  # begins the name of a folder that exists while shards are written
 HELD_OUT = 10_000_000  # the most tokens that are held out
 
@@ -157,16 +156,13 @@ class Shards:
         mine = self._entries[rank::ranks]
         ends = [end * self.dtype.itemsize for end in accumulate(entry["tokens"] for entry in mine)]
         for entry, end in zip(mine, ends, strict=True):
-            check_shard(self.path, entry)
+            path = self.path / entry["file"]
+            if file_digest(path, regular=True) != entry["sha256"]:
+                raise InputError(
+                    f"{path}: expected what was written, found other bytes: it is damaged"
+                )
             if progress is not None:
                 progress(end, ends[-1])
-
-
-def check_shard(folder: Path, entry: Mapping[str, Any]) -> None:
-    """InputError for a shard that is missing, or has changed since it was written."""
-    path = folder / entry["file"]
-    if file_digest(path, regular=True) != entry["sha256"]:
-        raise InputError(f"{path}: expected what was written, found other bytes: it is damaged")
 
 
 # --- the index --------------------------------------------------------------------------
@@ -209,31 +205,11 @@ def digest_of(values: Mapping[str, Any]) -> str:
 # --- writing ----------------------------------------------------------------------------
 
 
-def write_part(
-    folder: Path, part: int, pieces: Iterable[NDArray], shard_tokens: int, dtype: np.dtype
-) -> list[dict[str, Any]]:
-    """Write pieces of ids as shards of at most ``shard_tokens``; return the index entries.
+def write_shard(path: Path, pieces: Iterable[NDArray], dtype: np.dtype) -> dict[str, Any]:
+    """Write ids, whole or not at all; return the entry of the index.
 
     Memory holds one piece at a time.
     """
-    return [
-        write_shard(folder / f"{part:05}-{number:05}.bin", (ids for _, ids in numbered), dtype)
-        for number, numbered in groupby(_numbered(pieces, shard_tokens), itemgetter(0))
-    ]
-
-
-def _numbered(pieces: Iterable[NDArray], size: int) -> Iterator[tuple[int, NDArray]]:
-    """The pieces, cut where a shard is full, each with the number of its shard."""
-    done = 0
-    for ids in pieces:
-        while len(ids):
-            first = ids[: size - done % size]
-            yield done // size, first
-            done, ids = done + len(first), ids[len(first) :]
-
-
-def write_shard(path: Path, pieces: Iterable[NDArray], dtype: np.dtype) -> dict[str, Any]:
-    """Write ids, whole or not at all; return the entry of the index."""
     digest, tokens = hashlib.sha256(), 0
     with replacing(path) as file:
         for ids in pieces:

@@ -3,20 +3,21 @@
 The corpus is cut into parts (:mod:`minillm.data.documents`), which are dealt to the ranks.  Each
 rank encodes its parts one after the other, in blocks, so its memory stays constant:
 
-    00003-00000.bin, 00003-00001.bin, ...   the shards of part 3
-    unfinished-KEY/00003.json               the list of them, written when the part is complete
+    00003.bin                      the shard of part 3
+    unfinished-KEY/00003.json      its entry of the index, written when the shard is complete
 
-When all parts are done, rank 0 writes the index, in the order of the parts, and removes the lists.
-So the shards are byte for byte the same for any number of ranks.
+When all are done, rank 0 writes the index, in the order of the parts, and removes the entries.  So
+the shards are byte for byte the same for any number of ranks.
 
 KEY is a fingerprint of the files, the vocabulary and the options.  After a kill, the same call
-finds the folder of its key, keeps the parts that have a list, and makes the others again.
+finds the folder of its key, keeps the shards that have an entry, and makes the others again.
 """
 
 import hashlib
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, islice
@@ -26,8 +27,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.data import documents as corpus
-from minillm.data.documents import Piece
+from minillm.data.documents import Part, Piece, blocks_of, parts_of, size_of
 from minillm.data.files import file_digest, read_json, read_once, remove_temporaries, shown
 from minillm.data.python_texts import DEFAULT_TEXT, TEXTS
 from minillm.data.shards import (
@@ -38,16 +38,15 @@ from minillm.data.shards import (
     read_index,
     unsealed,
     write_json,
-    write_part,
     write_sealed,
+    write_shard,
 )
-from minillm.data.shuffling import shuffled
 from minillm.errors import InputError
 from minillm.mpi import Ranks, ranks
 
-SHARD_TOKENS = 1 << 26
-COUNTS = ("bytes", "characters", "documents", "duplicates")  # of the text of a part
-_RETURNED = 4 * corpus.BLOCK  # bytes of text after which free memory is given back
+SHARD_BYTES = 1 << 25  # of text
+_RETURNED = 1 << 23  # bytes of text after which free memory is given back
+COUNTS = ("bytes", "characters", "documents")  # of the text of a part
 
 Report = Callable[[int, int | None, int], None]  # see write_shards
 
@@ -68,48 +67,43 @@ def write_shards(
     out: str | Path,
     files: Sequence[str],
     tokenizer: Tokenizer,
-    shard_tokens: int = SHARD_TOKENS,
+    shard_bytes: int = SHARD_BYTES,
     overwrite: bool = False,
-    progress: Report | None = None,
+    progress: Report = lambda read, total, tokens: None,
     *,
     documents: str = "file",
-    deduplicate: bool = False,
-    shuffle: int | None = None,
 ) -> Shards:
     """Encode texts into the folder ``out``, a block at a time, and open the shards.
 
     ``files`` are paths, built-in texts and ``-``.  Each is a document or, with
     ``documents="line"``, each of its lines is.  EOS follows each document if the vocabulary has it.
-    With ``deduplicate``, only the first of equal documents is kept.  ``shuffle`` is the seed of a
-    random order of the documents.  A shard has at most ``shard_tokens``.
+    A shard has the tokens of about ``shard_bytes`` of files.
 
     ``progress`` is called with the bytes of text that this rank has read, the bytes that it has to
     read, if known, and the tokens that it has made.
 
-    All ranks of a job call this.  Called again after a kill, it keeps the parts that are complete
+    All ranks of a job call this.  Called again after a kill, it keeps the shards that are complete
     and continues; the files are byte for byte the same as without the interruption.  InputError if
     the folder has anything else in it, unless ``overwrite`` replaces its shards.
     """
+    folder, job = Path(out), ranks()
+    names = [str(file) for file in files] or [DEFAULT_TEXT]
     if not str(out):
         raise InputError("out: expected a folder, found an empty name")
-    if shuffle is not None and tokenizer.eos is None:
+    if job.size > 1 and any(map(read_once, names)):
         raise InputError(
-            "shuffle: expected a vocabulary with a token that ends a document, as byte pairs "
-            "have it, found one without"
+            f"{', '.join(map(shown, names))}: expected files, as several ranks read them, found "
+            "standard input or a pipe"
         )
-    folder, job = Path(out), ranks()
     vocabulary = {"format_version": 1, **tokenizer.to_dict()}
-    names = [str(file) for file in files] or [DEFAULT_TEXT]
     index: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "dtype": "uint16" if len(tokenizer) <= 1 << 16 else "uint32",
         "vocabulary": len(tokenizer),
         "eos": tokenizer.eos,
         "tokenizer_sha256": digest_of(vocabulary),
-        "shard_tokens": shard_tokens,
+        "shard_bytes": shard_bytes,
         "documents": documents,
-        "deduplicate": deduplicate,
-        "shuffle": shuffle,
         "source": {"files": list(map(str, files)), "sha256": _fingerprint(names, job)},
     }
     index["key"] = digest_of(index | {"source": index["source"]["sha256"]})
@@ -118,17 +112,15 @@ def write_shards(
         shutil.rmtree(work, ignore_errors=True)
         return Shards(folder)
 
-    records = _encode_parts(names, index, folder, work, tokenizer, overwrite, progress)
-    index["shards"] = [shard for record in records for shard in record["shards"]]
-    index["source"] |= {name: sum(record[name] for record in records) for name in COUNTS}
-    if shuffle is not None:
-        _write_index(work, index, vocabulary, job)
-        buckets = work / "buckets"
-        index["shards"] = shuffled(Shards(work), folder, buckets, shuffle, shard_tokens, job)
-    _write_index(folder, index, vocabulary, job)
+    entries = _encode_parts(names, index, folder, work, tokenizer, overwrite, progress)
+    index["source"] |= {name: sum(entry[name] for entry in entries) for name in COUNTS}
+    index["shards"] = entries
     if job.rank == 0:
+        write_json(folder / "vocabulary.json", vocabulary)
+        write_sealed(folder / "index.json", index)
         shutil.rmtree(work)
         remove_temporaries(folder)
+    job.wait()
     return Shards(folder)
 
 
@@ -139,46 +131,40 @@ def _encode_parts(
     work: Path,
     tokenizer: Tokenizer,
     overwrite: bool,
-    progress: Report | None,
+    progress: Report,
 ) -> list[dict[str, Any]]:
-    """Write the shards of all parts that have no list yet; return all lists.
-
-    Documents that will be shuffled are written into ``work``, others into ``folder``.
-    """
-    job, deduplicate = ranks(), index["deduplicate"]
-    parts = corpus.parts_of(names, documents=index["documents"], whole=deduplicate)
-    own = corpus.dealt(parts, job.size)[job.rank]
+    """Write the shards of all parts that have no entry yet; return all entries."""
+    job, parts = ranks(), parts_of(names, index["shard_bytes"])
+    own = range(job.rank, len(parts), job.size)
     begun = work.exists() and not overwrite
-    records = _records(work, own) if begun else {}
-    missing = [number for number in own if number not in records]
-    to_read = [*own * deduplicate, *missing]
-    reader = _Reader(parts, to_read, index["documents"], tokenizer, progress)
-    repeated = _repeated_ones(reader, own, job) if deduplicate else {}
-    counts = {number: dict.fromkeys(COUNTS, 0) for number in missing}
-    ids = {number: reader.ids(number, counts[number], repeated.get(number)) for number in missing}
+    entries = _entries(work, own) if begun else {}
+    encoder = _Encoder(tokenizer, index["documents"], progress)
+    missing = [(number, parts[number], Counter[str]()) for number in own if number not in entries]
+    encoder.total = _total([part for _, part, _ in missing])
+    ids = [encoder.ids(part, counts) for _, part, counts in missing]
     # An error in the first block of a text is reported before anything is written.
-    first = list(islice(ids[missing[0]], 1)) if missing else []
-    if all(job.gather(not first and not records)):
+    first = list(islice(ids[0], 1)) if missing else []
+    if all(job.gather(not first and not entries)):
         raise InputError(f"{', '.join(map(shown, names))}: it has no tokens"[:300])
     if job.rank == 0:
         if not begun:
             _remove_shards(folder)
         work.mkdir(parents=True, exist_ok=True)
     job.wait()
-    encoded = folder if index["shuffle"] is None else work
     dtype = np.dtype(index["dtype"]).newbyteorder("<")
-    for number in missing:
-        blocks, first = chain(first, ids[number]), []
-        shards = write_part(encoded, number, blocks, index["shard_tokens"], dtype)
-        records[number] = {"shards": shards, **counts[number]}
-        write_sealed(work / f"{number:05}.json", records[number])
-    return _of_all(job, records)
-
-
-def _of_all(job: Ranks, values: Mapping[int, Any]) -> list[Any]:
-    """The values of the parts of all ranks, in the order of the parts."""
-    joined = {number: value for of_rank in job.gather(values) for number, value in of_rank.items()}
+    for (number, _, counts), blocks in zip(missing, ids, strict=True):
+        entry = write_shard(folder / f"{number:05}.bin", chain(first, blocks), dtype)
+        entries[number] = entry | {name: counts[name] for name in COUNTS}
+        write_sealed(work / f"{number:05}.json", {"shard": entries[number]})
+        first = []
+    joined = {number: entry for of_rank in job.gather(entries) for number, entry in of_rank.items()}
     return [joined[number] for number in sorted(joined)]
+
+
+def _total(parts: Sequence[Part]) -> int | None:
+    """The bytes of parts; None if they are not known, as those of standard input."""
+    sizes = list(map(size_of, parts))
+    return sum(sizes) if all(sizes) else None
 
 
 def _fingerprint(names: Sequence[str], job: Ranks) -> str:
@@ -187,7 +173,7 @@ def _fingerprint(names: Sequence[str], job: Ranks) -> str:
     It is random if one of them can be read only once, because nothing can be continued then.
     """
     if any(map(read_once, names)):
-        return job.broadcast(os.urandom(32).hex())
+        return os.urandom(32).hex()
     own = {name: _digest(name) for name in names[job.rank :: job.size]}
     digests = {name: digest for of_rank in job.gather(own) for name, digest in of_rank.items()}
     return digest_of({"files": [digests[name] for name in names]})
@@ -223,22 +209,14 @@ def _is_complete(folder: Path, key: str, work: Path, overwrite: bool) -> bool:
     return True
 
 
-def _records(folder: Path, parts: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """The lists of the parts that are complete.  InputError for a damaged list."""
+def _entries(folder: Path, parts: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """The entries of the shards that are complete.  InputError for a damaged one."""
     paths = {number: folder / f"{number:05}.json" for number in parts}
     return {
-        number: unsealed(read_json(path), path) for number, path in paths.items() if path.exists()
+        number: unsealed(read_json(path), path)["shard"]
+        for number, path in paths.items()
+        if path.exists()
     }
-
-
-def _write_index(
-    folder: Path, index: Mapping[str, Any], vocabulary: Mapping[str, Any], job: Ranks
-) -> None:
-    """Complete the folder; all ranks wait for it."""
-    if job.rank == 0:
-        write_json(folder / "vocabulary.json", vocabulary)
-        write_sealed(folder / "index.json", index)
-    job.wait()
 
 
 def _remove_shards(folder: Path) -> None:
@@ -247,115 +225,44 @@ def _remove_shards(folder: Path) -> None:
     for entry in folder.glob("*"):
         if entry.name.startswith(UNFINISHED):
             shutil.rmtree(entry)
-        elif re.fullmatch(r"\d{5,}-\d{5,}\.bin", entry.name):
+        elif re.fullmatch(r"\d{5,}\.bin", entry.name):
             entry.unlink()
 
 
 # --- the parts of a rank ----------------------------------------------------------------
 
 
-class _Reader:
-    """A reader and encoder of the parts of this rank, which reports its progress."""
+class _Encoder:
+    """An encoder of the parts of this rank, which reports its progress."""
 
-    def __init__(
-        self,
-        parts: Sequence[corpus.Part],
-        to_read: Sequence[int],
-        documents: str,
-        tokenizer: Tokenizer,
-        progress: Report | None,
-    ):
-        """to_read: the numbers of the parts that will be read, for the progress."""
-        self.parts, self.documents = parts, documents
-        self.tokenizer, self.progress = tokenizer, progress
-        sizes = [parts[number].size for number in to_read]
-        self.total = sum(sizes) if all(sizes) else None
+    total: int | None = None  # bytes to read, if known
+
+    def __init__(self, tokenizer: Tokenizer, documents: str, progress: Report):
+        self.tokenizer, self.documents, self.progress = tokenizer, documents, progress
+        self.end = np.array([] if tokenizer.eos is None else [tokenizer.eos], np.int32)
         self.read = self.tokens = 0
 
-    def pieces(self, number: int) -> Iterator[tuple[str, str | None, bytes]]:
-        """The pieces of a part, each with its text in UTF-8."""
-        for place, text in corpus.pieces_of(self.parts[number], self.documents):
-            data = (text or "").encode()
-            if self.read // _RETURNED < (self.read + len(data)) // _RETURNED:
+    def ids(self, part: Part, counts: Counter[str]) -> Iterator[NDArray[np.int32]]:
+        """The ids of a part in blocks, with EOS after each document; ``counts`` grow."""
+        for block in blocks_of(part, self.documents):
+            ids = self._encoded(block)
+            size = sum(len(text.encode()) for _, text in block if text is not None)
+            counts["bytes"] += size
+            counts["characters"] += sum(len(text) for _, text in block if text is not None)
+            counts["documents"] += sum(text is None for _, text in block)
+            self.read, self.tokens = self.read + size, self.tokens + len(ids)
+            self.progress(self.read, self.total, self.tokens)
+            if len(ids):
+                yield ids
+            if self.read % _RETURNED < size:
                 _return_memory()
-            self.read += len(data)
-            self._report()
-            yield place, text, data
-
-    def digests(self, number: int) -> NDArray[np.uint64]:
-        """The first 16 bytes of the SHA-256 of each document of a part, (N, 2)."""
-        if self.parts[number].once:
-            raise InputError(
-                "deduplicate: it reads a text twice: expected files, found standard input or a pipe"
-            )
-        digests, digest = bytearray(), hashlib.sha256()
-        for _, text, data in self.pieces(number):
-            digest.update(data)
-            if text is None:
-                digests += digest.digest()[:16]
-                digest = hashlib.sha256()
-        return np.frombuffer(digests, np.uint64).reshape(-1, 2)
-
-    def ids(
-        self, number: int, counts: dict[str, int], is_dropped: NDArray[np.bool_] | None
-    ) -> Iterator[NDArray[np.int32]]:
-        """The ids of a part in blocks, with EOS after each document; ``counts`` grow.
-
-        is_dropped: for each document, whether it equals an earlier one; None: all stay.
-        """
-        group: list[Piece] = []  # because encoding short documents one by one is slow
-        characters = 0
-        for place, text, data in self.pieces(number):
-            dropped = is_dropped is not None and bool(is_dropped[counts["documents"]])
-            counts["bytes"] += len(data)
-            counts["characters"] += len(text or "")
-            counts["documents"] += text is None
-            counts["duplicates"] += dropped and text is None
-            if not dropped:
-                group.append((place, text))
-                characters += len(text or "")
-            if characters >= corpus.BLOCK:
-                yield self._encoded(group)
-                group, characters = [], 0
-        ids = self._encoded(group)
-        if len(ids):
-            yield ids
 
     def _encoded(self, pieces: Sequence[Piece]) -> NDArray[np.int32]:
-        eos = self.tokenizer.eos
-        end = np.array([] if eos is None else [eos], np.int32)
         places = [place for place, text in pieces if text is not None]
         texts = [text for _, text in pieces if text is not None]
         encoded = iter(self.tokenizer.encode_each(texts, places))
-        ids = [end if text is None else next(encoded) for _, text in pieces]
-        joined = np.concatenate([end[:0], *ids])
-        self.tokens += len(joined)
-        self._report()
-        return joined
-
-    def _report(self) -> None:
-        if self.progress is not None:
-            self.progress(self.read, self.total, self.tokens)
-
-
-def _repeated_ones(reader: _Reader, own: Sequence[int], job: Ranks) -> dict[int, NDArray[np.bool_]]:
-    """For each document of each part, whether it equals an earlier one of the corpus."""
-    of_parts = _of_all(job, {number: reader.digests(number) for number in own})
-    ends = np.cumsum([len(digests) for digests in of_parts])
-    return dict(enumerate(np.split(repeated(np.concatenate(of_parts)), ends[:-1])))
-
-
-def repeated(digests: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """For each digest, (N, 2) -> (N,), whether an earlier one is equal.
-
-    >>> repeated(np.array([[1, 2], [3, 4], [1, 2], [1, 4]], np.uint64)).tolist()
-    [False, False, True, False]
-    """
-    order = np.lexsort(digests.T)  # equal ones stay in their order
-    ordered = digests[order]
-    later = np.zeros(len(digests), bool)
-    later[order[1:]] = (ordered[1:] == ordered[:-1]).all(axis=1)
-    return later
+        ids = [self.end if text is None else next(encoded) for _, text in pieces]
+        return np.concatenate(ids)
 
 
 def _return_memory() -> None:

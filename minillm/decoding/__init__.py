@@ -1,5 +1,6 @@
 """Decoding: reading on with a model, from its logits to tokens, and to texts."""
 
+from minillm.decoding.batch import write
 from minillm.decoding.beam import Hypothesis, beam_search, sample_outputs
 from minillm.decoding.chat import Chat, ChatSampling
 from minillm.decoding.decoder import Decoder
@@ -11,8 +12,8 @@ from minillm.decoding.pointer import PointerDecoder
 from minillm.decoding.reader import Reader
 from minillm.decoding.recurrent import NeuralNGramReader, RecurrentReader
 from minillm.decoding.sampling import Sampling, next_probabilities, sample
+from minillm.decoding.text import Text
 from minillm.decoding.translator import Translation, Translator
-from minillm.decoding.writer import Writer
 
 __all__ = [
     "Chat",
@@ -27,12 +28,13 @@ __all__ = [
     "Reader",
     "RecurrentReader",
     "Sampling",
+    "Text",
     "TransformerDecoder",
     "Translation",
     "Translator",
-    "Writer",
     "beam_search",
     "next_probabilities",
     "sample",
     "sample_outputs",
+    "write",
 ]

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from minillm.decoding.batch import Batch, Kept
 from minillm.decoding.chat import Chat
-from minillm.decoding.grammar import Expression
+from minillm.decoding.grammar import Grammar
 from minillm.decoding.sampling import Sampling
-from minillm.decoding.writer import Text
+from minillm.decoding.text import Text
 from minillm.errors import InputError
 from minillm.text.chat_template import Message
 
@@ -20,14 +20,15 @@ def answers(
     length: int | None = None,
     sampling: Sampling | None = None,
     is_enough: Callable[[str], bool] | None = None,
-    grammar: Expression | None = None,
+    grammar: Grammar | None = None,
 ) -> Iterator[str | InputError]:
     """Yield the answers to conversations, in their order.
 
     The answer to a conversation that does not fit the context is an InputError, which is not
-    raised.  The answer to None is empty, and the one to an InputError is that error.  For
-    ``length``, ``sampling`` and ``grammar`` see :meth:`Chat.answer`.  An answer also ends where
-    ``is_enough`` of it is true; it may then exceed by a few tokens what would have been enough.
+    raised, nor is one that ends an answer.  The answer to None is empty, and the one to an
+    InputError is that error.  For ``length``, ``sampling`` and ``grammar`` see :meth:`Chat.answer`.
+    An answer also ends where ``is_enough`` of it is true; it may then exceed by a few tokens what
+    would have been enough.
     """
     batch = Batch(chat.reader, Kept(chat.reader))
     begun = (_begun(chat, one, length, sampling, grammar) for one in conversations)
@@ -40,13 +41,13 @@ def answers(
         if not ordered:
             return
         for text in batch.step():
-            if text.ended is None and is_enough is not None and is_enough(_text(chat, text)):
+            if text.ended is None and is_enough is not None and is_enough(_written(chat, text)):
                 text.ended = "length"
             if text.ended is not None:
                 batch.remove(text)
         while ordered and not (isinstance(ordered[0], Text) and ordered[0].ended is None):
             entry = ordered.popleft()
-            yield _text(chat, entry) if isinstance(entry, Text) else entry
+            yield _answer(chat, entry) if isinstance(entry, Text) else entry
 
 
 def _begun(
@@ -54,7 +55,7 @@ def _begun(
     messages: Sequence[Message] | InputError | None,
     length: int | None,
     sampling: Sampling | None,
-    grammar: Expression | None,
+    grammar: Grammar | None,
 ) -> Text | str | InputError:
     """The text to continue to an answer."""
     if messages is None or isinstance(messages, InputError):
@@ -66,7 +67,16 @@ def _begun(
     return chat.to_continue(ids, length, sampling, grammar)
 
 
-def _text(chat: Chat, text: Text) -> str:
+def _answer(chat: Chat, text: Text) -> str | InputError:
+    """The answer in a text that has ended."""
+    if isinstance(text.ended, InputError):
+        return text.ended
+    if isinstance(text.ended, Exception):
+        raise text.ended
+    return _written(chat, text)
+
+
+def _written(chat: Chat, text: Text) -> str:
     """The answer in a text, so far."""
     ids = text.ids[text.prompt :]
     return "".join(chat.text(iter(ids[:-1] if text.ended == "stop" else ids)))

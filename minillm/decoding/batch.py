@@ -5,13 +5,15 @@ time.  So requests that come at the same time share each pass.  A text joins the
 prompt has been read, and leaves them when it ends.  Long prompts are read in parts, between the
 passes, so no request waits for another's whole prompt.
 
-A text that is alone is written with guesses, as by a :class:`~minillm.decoding.writer.Writer`.
+A text that is alone is written with guesses (:mod:`minillm.decoding.speculation`): a pass reads the
+last id of the text and guesses of the ids after it.
 
 Source: Yu et al. (2022), "Orca: a distributed serving system for Transformer-based generative
 models", section 3.1, which calls it iteration-level scheduling.
 """
 
 import threading
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +23,7 @@ from minillm.decoding.cache import Cache, gathered
 from minillm.decoding.prompt_scores import PromptScores
 from minillm.decoding.reader import Reader
 from minillm.decoding.speculation import is_worthwhile
-from minillm.decoding.writer import Pass, Text
+from minillm.decoding.text import Text
 
 PART = 256  # tokens of a prompt that are read at once
 
@@ -70,9 +72,11 @@ class Batch:
     """Texts that a model continues.
 
     ``add`` a text, call ``step`` until it has ``ended``, and ``remove`` it then, or earlier.
+    Without ``kept`` caches, prompts are read whole.  Only the caches of causal Transformers can be
+    kept or joined: another model continues one text at a time.
     """
 
-    def __init__(self, model: Any, kept: Kept):
+    def __init__(self, model: Any, kept: Kept | None = None):
         self.reader: Any = Reader(model)
         self.kept = kept
         self.reading: list[Prompt] = []
@@ -99,7 +103,10 @@ class Batch:
             if prompt.texts[0].ids == text.ids:
                 prompt.texts.append(text)
                 return
-        self.reading.append(Prompt([text], *self.kept.take(np.array(text.ids, np.int32))))
+        begin = 0, self.reader.zero_state(1)
+        if self.kept is not None:
+            begin = self.kept.take(np.array(text.ids, np.int32))
+        self.reading.append(Prompt([text], *begin))
 
     def step(self) -> list[Text]:
         """Draw an id of each text that writes, and read a part of a prompt: -> those that grew.
@@ -107,25 +114,50 @@ class Batch:
         A text that is alone may get several ids.
         """
         grown = list(self.writing)
-        if len(grown) == 1 and self._guess and len(self) == 1:
-            self._write_alone(*grown)
-        elif grown:
-            last = np.array([text.ids[-1:] for text in grown])  # (B, 1)
-            logits, self._cache = self.reader.read(last, self._cache)
-            for text, of_text in zip(grown, logits, strict=True):
-                text.draw(of_text)
-                text.speculation.elapse(1)
+        if grown:
+            self._write(grown)
         if self.reading:
             grown += self._read()
         if self.unscored or self.scoring:
             grown += self._score()
         return grown
 
+    def _write(self, texts: list[Text]) -> None:
+        """Read the last id of each text, and draw the next one."""
+        last = np.array([text.ids[-1:] for text in texts])  # (B, 1)
+        if self._guess and len(self) == 1:
+            [text] = texts
+            free = self.reader.config.context - int(self._cache.lengths[0])
+            guesses = text.speculation.guess(text.ids, max(0, min(text.left, free) - 1))
+            if guesses:
+                self._write_guessed(text, guesses)
+                return
+        logits, self._cache = self.reader.read(last, self._cache)
+        for text, of_text in zip(texts, logits, strict=True):
+            text.draw(of_text)
+            text.speculation.elapse(1)
+
+    def _write_guessed(self, text: Text, guesses: list[int]) -> None:
+        """Draw ids as long as they are as guessed, and one more.
+
+        The first id drawn follows the last of the text, the second follows the first guess if that
+        was right, and so on.
+        """
+        ids = np.array([[text.ids[-1], *guesses]])
+        logits, cache = self.reader.read_all(ids, self._cache)
+        right = 0
+        while text.draw(logits[0, right]) in guesses[right : right + 1] and text.ended is None:
+            right += 1
+        text.speculation.learn(len(guesses), right)
+        # The wrong guesses leave the cache.
+        self._cache = cache.cut(cache.lengths - (len(guesses) - right), last=True)
+
     def _read(self) -> list[Text]:
         """Read a part of the first prompt: -> the texts that it begins, if that was the last."""
         texts, n, cache = self.reading.pop(0)
         length = texts[0].prompt
-        end = n + PART if length != n + PART + 1 else n + PART - 1  # not a single one last
+        end = n + PART - (length == n + PART + 1)  # not a single one last
+        end = length if self.kept is None else end
         logits, cache = self.reader.read(np.array([texts[0].ids[n:end]]), cache)
         if end < length:
             self.reading.append(Prompt(texts, end, cache))
@@ -133,7 +165,10 @@ class Batch:
         for text in texts:
             text.draw(logits[0])
             text.speculation.elapse(length)
-        self._change([*range(len(self.writing))], [(text, cache, 0) for text in texts])
+        if len(self) == 0 and len(texts) == 1:
+            self.writing, self._cache = texts, cache
+        else:
+            self._change([*range(len(self.writing))], [(text, cache, 0) for text in texts])
         return texts
 
     def _score(self) -> list[Text]:
@@ -155,23 +190,17 @@ class Batch:
             self.scoring = None
         return begun
 
-    def _write_alone(self, text: Text) -> None:
-        """Draw ids as long as they are as guessed, and one more."""
-        one = Pass(self.reader, text, text.ids[-1:], self._cache, guess=True)
-        while one.has_next and text.ended is None:
-            one.draw()
-        self._cache = one.end()
-
     def remove(self, text: Text) -> None:
         """Let a text leave; its cache is kept, in case the conversation continues."""
         if text in self.writing:
             row = self.writing.index(text)
-            self.kept.keep(gathered([(self._cache, row)]))
+            if self.kept is not None:
+                self.kept.keep(gathered([(self._cache, row)]))
             self._change([other for other in range(len(self.writing)) if other != row], [])
         for prompt in self.reading:
             if text in prompt.texts:
                 prompt.texts.remove(text)
-                if prompt.read and not prompt.texts:
+                if self.kept is not None and prompt.read and not prompt.texts:
                     self.kept.keep(prompt.cache)
         self.reading = [prompt for prompt in self.reading if prompt.texts]
         if text in self.unscored:
@@ -186,3 +215,24 @@ class Batch:
         self.writing = [self.writing[row] for row in rows] + [text for text, _, _ in new]
         caches = [(self._cache, row) for row in rows] + [(cache, row) for _, cache, row in new]
         self._cache = gathered(caches) if caches else None
+
+
+def write(model: Any, text: Text, kept: Kept | None = None) -> Iterator[int]:
+    """Continue one text; its ids are yielded as they are drawn, but for one that ends it.
+
+    >>> text = Text(prompt, 100, Sampling(seed=1), stop=frozenset([eos]))  # doctest: +SKIP
+    >>> ids = list(write(model, text))  # doctest: +SKIP
+
+    The cache of a conversation is ``kept``.  An exception that ends the text is raised.
+    """
+    batch = Batch(model, kept)
+    batch.add(text)
+    try:
+        while text.ended is None:
+            begin = len(text.ids)
+            batch.step()
+            yield from text.ids[begin : -1 if text.ended == "stop" else None]
+    finally:
+        batch.remove(text)
+    if isinstance(text.ended, Exception):
+        raise text.ended

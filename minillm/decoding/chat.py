@@ -20,13 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.conversations import Message, check_messages
-from minillm.decoding.batch import Batch, Kept
-from minillm.decoding.grammar import Expression
+from minillm.decoding.batch import Kept, write
+from minillm.decoding.grammar import Grammar, json_rules, tokens_of
 from minillm.decoding.pieces import Pieces
 from minillm.decoding.reader import Reader
 from minillm.decoding.sampling import Sampling
-from minillm.decoding.token_masks import Constrained, TokenMasks, trie_of
-from minillm.decoding.writer import Adjustment, Text
+from minillm.decoding.text import Adjustment, Text
 from minillm.errors import InputError
 from minillm.option import make, with_default
 from minillm.text import banned_ids
@@ -74,7 +73,7 @@ class Chat:
         length: int | None = None,
         sampling: Sampling | None = None,
         report: Callable[[str], None] = warnings.warn,
-        grammar: Expression | None = None,
+        grammar: Grammar | None = None,
     ) -> Iterator[str]:
         """An answer of ``length`` tokens at most, piece by piece as it is drawn.
 
@@ -92,7 +91,7 @@ class Chat:
                 "left out"
             )
         ids = self.encode(fitting).tolist()
-        written = self._write(self.to_continue(ids, length, sampling, grammar))
+        written = write(self.reader, self.to_continue(ids, length, sampling, grammar), self.kept)
         return self.text(written, after=ids[-1])
 
     def encode(self, messages: Sequence[Message], **options: Any) -> Ids:
@@ -142,38 +141,37 @@ class Chat:
         ids: Sequence[int],
         length: int | None = None,
         sampling: Sampling | None = None,
-        grammar: Expression | None = None,
+        grammar: Grammar | None = None,
         adjustments: Sequence[Adjustment] = (),
         **options: Any,
     ) -> Text:
         """The text of these ids, to be continued by ``length`` tokens at most that fit.
 
         The new tokens belong to the ``grammar``.  The ``options`` are fields of
-        :class:`minillm.decoding.writer.Text`.
+        :class:`minillm.decoding.text.Text`.
         """
         if grammar is not None:
-            adjustments = [*adjustments, Constrained(self.masks, grammar, self.ends)]
+            adjustments = [*adjustments, grammar.start()]
         free = self.reader.config.context - len(ids)
         length = free if length is None else min(length, free)
         ends, sampling = frozenset(self.ends), sampling or self.sampling
         return Text(list(ids), length, sampling, ends, self.banned, adjustments, **options)
 
-    @cached_property
-    def masks(self) -> TokenMasks:
-        """The tokens that the states of grammars allow."""
-        return TokenMasks(trie_of(self.tokenizer))
+    def grammar(self, schema: Any, name: str = "schema") -> Grammar:
+        """The grammar of the answers in JSON that satisfy a schema.
 
-    def _write(self, text: Text) -> Iterator[int]:
-        """Write an answer; its ids are yielded as they are drawn."""
-        batch = Batch(self.reader, self.kept)
-        batch.add(text)
-        try:
-            while text.ended is None:
-                begin = len(text.ids)
-                batch.step()
-                yield from text.ids[begin : -1 if text.ended == "stop" else None]
-        finally:
-            batch.remove(text)
+        InputError, which begins with ``name``, for a schema that cannot be enforced.
+        """
+        return self.compiled(json_rules(schema, name), name)
+
+    def compiled(self, rules: str, name: str) -> Grammar:
+        """A grammar of answers by its rules: see :class:`minillm.decoding.grammar.Grammar`."""
+        return Grammar(self._tokens, rules, name)
+
+    @cached_property
+    def _tokens(self) -> Any:
+        """The tokens, in the form that grammars need."""
+        return tokens_of(self.tokenizer, self.ends)
 
 
 def _turns(messages: Sequence[Message]) -> tuple[list[Message], list[list[Message]]]:

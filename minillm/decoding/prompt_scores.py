@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from minillm.decoding.cache import Cache
 from minillm.decoding.scores import Score, score
-from minillm.decoding.writer import Text
+from minillm.decoding.text import Text
 
 PART = 256  # tokens of all prompts together that are read at once
 

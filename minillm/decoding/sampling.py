@@ -176,7 +176,7 @@ _option = partial(option, group="sampling")
 
 @dataclass(frozen=True)
 class Sampling:
-    """The rules of drawing a token, in a writer, a chat, the server and on the command line.
+    """The rules of drawing a token, of a text, a chat, the server and on the command line.
 
     A generator of random numbers starts from ``seed``; None: from an unpredictable one.
     InputError for a value out of its range.

@@ -117,7 +117,9 @@ class RunFolder:
         """InputError if the folder already has a run, unless it may be replaced."""
         if self.holds_run() and not overwrite:
             resume = "resume to continue it, or " if resumable else ""
-            raise InputError(f"{self.path}: it already holds a run: give {resume}overwrite to replace it")
+            raise InputError(
+                f"{self.path}: it already holds a run: give {resume}overwrite to replace it"
+            )
 
     # A new run, and the old one that it replaces
 
@@ -389,7 +391,7 @@ def _check_record(record: dict, place: str) -> None:
     step = record.get("step")
     losses = [value for name, value in record.items() if name.endswith(("loss", "seconds"))]
     whole = type(step) is int and step >= 0
-    if not whole or not all(type(value) in (int, float) for value in losses):
+    if not whole or not all(type(value) in (int, float) and not value > 1e300 for value in losses):
         raise InputError(
             f"{place}: expected a whole number as 'step', and numbers as losses, "
             f"found {short(record)}"

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from minillm.decoding import Chat, Reader, Sampling
 from minillm.decoding.causal import CausalReader
-from minillm.decoding.json_schema import grammar_of
 from minillm.decoding.summaries import Length
 from minillm.errors import InputError
 from minillm.formats.format import Contents, Format, Updates, formats
@@ -173,7 +172,7 @@ class Run:
         Each message has a "role" ("system", "user" or "assistant") and a "content".  ``length``
         counts tokens; None: as many as fit the context.  The oldest turns are left out if not all
         fit it, and ``report`` is called with a line about it.  With a ``schema``, the answer is
-        JSON that satisfies it: see :mod:`minillm.decoding.json_schema`.  The other arguments are
+        JSON that satisfies it: see :mod:`minillm.decoding.grammar`.  The other arguments are
         the fields of :class:`minillm.decoding.Sampling`; the defaults come from the model's files,
         or from :class:`minillm.decoding.ChatSampling`.
 
@@ -182,7 +181,7 @@ class Run:
         """
         chat = self.answering
         check_names(sampling, [*types_of(Sampling), "length", "schema"])
-        grammar = None if schema is None else grammar_of(schema)
+        grammar = None if schema is None else chat.grammar(schema)
         return chat.answer(messages, length, chat.sampling_with(**sampling), report, grammar)
 
     @cached_property

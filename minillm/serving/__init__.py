@@ -6,7 +6,6 @@ requests.py     the fields of a request, and its errors
 tools.py        functions that an answer may call, and the forms of calls
 forms.py        the objects of an answer
 connections.py  the connections and the hosts that are let in
-threads.py      threads for the work before an answer
 app.py          the paths, and the answers to them
 page.html       a page to talk to the model
 """

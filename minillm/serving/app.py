@@ -18,11 +18,11 @@ import threading
 import time
 import traceback
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import anyio
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -33,6 +33,7 @@ from starlette.routing import Route
 
 from minillm.decoding import Sampling
 from minillm.decoding.chat import Chat
+from minillm.decoding.grammar import ANY_OBJECT, Grammar
 from minillm.decoding.mean_states import mean_states
 from minillm.decoding.pieces import Pieces
 from minillm.errors import InputError, one_line
@@ -41,7 +42,6 @@ from minillm.serving.embeddings import Embedder, answered
 from minillm.serving.engine import Engine, Full, Growth, Job
 from minillm.serving.forms import Event, Form
 from minillm.serving.requests import RequestError, Wanted, read
-from minillm.serving.threads import Threads
 from minillm.serving.tools import Answer, CallForm, form_of
 
 T = TypeVar("T")
@@ -61,12 +61,13 @@ PAGE_POLICY = (
 class Prompt(NamedTuple):
     """The ids of the messages or of a prompt, and the text of a prompt.
 
-    ``opening``: the text at the end of the ids that begins the answer: it has to be a call of a
-    function.
+    The answer has to be in the ``grammar``.  ``opening``: the text at the end of the ids that
+    begins the answer, which has to be a call of a function.
     """
 
     ids: list[int]
     text: str = ""
+    grammar: Grammar | None = None
     opening: str = ""
 
 
@@ -76,7 +77,7 @@ class EmbeddingServer:
     def __init__(self, name: str, embedder: Embedder):
         self.name, self.embedder = name, embedder
         self.began = int(time.time())
-        self._embedding = Threads(1)  # it uses all cores by itself
+        self._embedding = anyio.CapacityLimiter(1)  # it uses all cores by itself
 
     def application(self, local: str | None) -> Starlette:
         """The application; ``local`` is the address of the server if only this machine reaches it.
@@ -144,8 +145,9 @@ class Server(EmbeddingServer):
         super().__init__(name, Embedder(chat.tokenizer, chat.reader.config.width, vectors, 1))
         self.chat, self.sampling = chat, sampling
         self.engine = Engine(chat, parallel, WAITING)
-        self._encoding = Threads(ENCODED)
-        self._longest = max(map(len, chat.tokenizer.tokens))
+        self._encoding = anyio.CapacityLimiter(ENCODED)
+        tokens = map(chat.tokenizer.token, range(len(chat.tokenizer)))
+        self._longest = max(map(len, tokens))
 
     def close(self) -> None:
         """End the thread of the engine."""
@@ -172,13 +174,13 @@ class Server(EmbeddingServer):
             self.name,
             self.chat.tokenizer,
             [(prompt.ids, prompt.text) for prompt in prompts],
-            wanted.n,
+            wanted.fields.n,
             wanted.echo,
         )
         events = self._events(request, prompts, wanted)
-        if wanted.stream:
+        if wanted.fields.stream:
             first = await anext(events)  # an error at once gets its status
-            stream = form.stream(first, events, wanted.usage)
+            stream = form.stream(first, events, wanted.fields.stream_options.include_usage)
             return StreamingResponse(stream, media_type="text/event-stream")
         return JSONResponse(form.whole([event async for event in events]))
 
@@ -187,10 +189,7 @@ class Server(EmbeddingServer):
 
         def work(gone: threading.Event) -> tuple[Wanted, list[Prompt]]:
             wanted = read(body, self.name, self.sampling, len(self.chat.tokenizer), chat)
-            if chat:
-                wanted, opening = self._with_tools(wanted)
-                return wanted, [Prompt(self._encoded(wanted, opening, gone), opening=opening)]
-            return wanted, self._prompts(wanted, gone)
+            return wanted, [self._talk(wanted, gone)] if chat else self._prompts(wanted, gone)
 
         return await _worked(request, self._encoding, work)
 
@@ -199,19 +198,26 @@ class Server(EmbeddingServer):
         """The form of the calls of the model.  InputError if it has none."""
         return form_of(self.chat.template.source)
 
-    def _with_tools(self, wanted: Wanted) -> tuple[Wanted, str]:
-        """The request with the grammar of a call that it forces, and the opening of the call."""
-        tools, opening = wanted.tools, ""
+    def _talk(self, wanted: Wanted, gone: threading.Event) -> Prompt:
+        """The messages as a prompt, with the grammar of the answer and its opening."""
+        tools, form, name = wanted.tools, wanted.fields.response_format, "response_format"
+        grammar, opening, schema = None, "", ANY_OBJECT
         try:
             if tools or any(m["role"] == "tool" or "tool_calls" in m for m in wanted.messages):
-                form = self._form
-                if tools and tools.forced:
-                    wanted, opening = replace(wanted, grammar=tools.grammar(form)), form.opening
+                name = "tools"
+                calls = self._form
+                rules = tools.rules(calls) if tools else None
+                if rules is not None:
+                    grammar, opening = self.chat.compiled(rules, name), calls.opening
+            elif form.type != "text":
+                if form.type == "json_schema":
+                    if form.json_schema is None:
+                        raise InputError(f"{name}.json_schema: expected a schema, found none")
+                    schema = form.json_schema.schema
+                grammar = self.chat.grammar(schema, f"{name}.json_schema.schema")
         except InputError as error:
-            raise RequestError(str(error), "tools") from None
-        if wanted.grammar is not None:
-            _ = self.chat.masks  # of the vocabulary: not in the thread of the connections
-        return wanted, opening
+            raise RequestError(str(error), name) from None
+        return Prompt(self._encoded(wanted, opening, gone), "", grammar, opening)
 
     def _encoded(self, wanted: Wanted, opening: str, gone: threading.Event) -> list[int]:
         """The ids of the messages and of an opening.  What cannot fit is not encoded."""
@@ -282,18 +288,18 @@ class Server(EmbeddingServer):
         """The jobs of a request: ``n`` choices for each prompt."""
         jobs: list[Job] = []
         for prompt in prompts:
-            for choice in range(wanted.n):
+            for choice in range(wanted.fields.n):
                 text = self.chat.to_continue(
                     prompt.ids,
                     wanted.length,
                     wanted.sampling_of(choice),
-                    grammar=wanted.grammar,
+                    grammar=prompt.grammar,
                     adjustments=wanted.adjustments(),
                     top=wanted.top,
                     scores_prompt=wanted.echo and wanted.top is not None,
                 )
                 shown = self._form.texts if wanted.tools else ()
-                pieces = Pieces(self.chat.tokenizer, wanted.stop, shown, prompt.ids[-1])
+                pieces = Pieces(self.chat.tokenizer, wanted.fields.stop, shown, prompt.ids[-1])
                 echo = prompt.text if wanted.echo else ""
                 jobs.append(Job(text, pieces, partial(deliver, len(jobs)), echo))
         return jobs
@@ -318,7 +324,7 @@ class Server(EmbeddingServer):
         jobs = self._jobs(prompts, wanted, deliver)
         answers: list[Answer] = []
         if wanted.tools:
-            names = wanted.tools.names
+            names = wanted.tools.functions
             answers = [Answer(self._form, names, prompts[0].opening) for _ in jobs]
         try:
             self.engine.submit(jobs)
@@ -332,6 +338,8 @@ class Server(EmbeddingServer):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK):
                         event = await queue.get()
+                if isinstance(event, InputError):  # such as a mask that needs too much work
+                    raise RequestError(str(event), status=500)
                 if isinstance(event, Exception):
                     raise event
                 if event is not None and answers:
@@ -355,10 +363,13 @@ def _with_calls(event: Event, answer: Answer) -> Event:
     return event._replace(piece=piece, reason=reason, calls=answer.calls)
 
 
-async def _worked(request: Request, threads: Threads, work: Callable[[threading.Event], T]) -> T:
+async def _worked(
+    request: Request, most: anyio.CapacityLimiter, work: Callable[[threading.Event], T]
+) -> T:
     """The result of some work in a thread; its event is set if the client leaves."""
     gone = threading.Event()
-    task = asyncio.ensure_future(threads.run(partial(work, gone)))
+    running = anyio.to_thread.run_sync(partial(work, gone), limiter=most, abandon_on_cancel=True)
+    task = asyncio.ensure_future(running)
     try:
         while not (await asyncio.wait({task}, timeout=LOOK))[0]:
             if await request.is_disconnected():

@@ -5,22 +5,14 @@ All vectors have the length 1, as OpenAI's have, so their products are cosines.
 
 import base64
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from minillm.errors import InputError
-from minillm.option import option
-from minillm.serving.requests import (
-    IGNORED,
-    RequestError,
-    check_fields,
-    check_names,
-    fields_of,
-    texts_or_ids,
-)
+from minillm.serving.requests import RequestError, converted, fields_of, texts_or_ids
 from minillm.text import Vocabulary
 
 MOST = 2048  # texts of a request
@@ -37,25 +29,23 @@ class Embedder(NamedTuple):
     least: int = 0
 
 
-@dataclass(frozen=True)
-class EmbeddingFields:
-    """Fields with one value each."""
+class EmbeddingFields(Struct):
+    """The fields of a request."""
 
-    encoding_format: str = option("float", "how vectors are written", choices=("float", "base64"))
-    dimensions: int | None = option(None, "the numbers of a vector that are kept", least=1)
+    input: Any  # see texts_or_ids
+    encoding_format: Annotated[str, Meta(pattern="^(float|base64)$")] = "float"
+    dimensions: Annotated[int, Meta(ge=1)] | None = None
 
 
 def answered(
     body: bytes, name: str, embedder: Embedder, check: Callable[[], None]
 ) -> dict[str, Any]:
     """The answer to the body of a request; ``check`` is called now and then, and may raise."""
-    values = fields_of(body, name)
-    check_names(values, ["input", "encoding_format", "dimensions", *IGNORED], {})
-    given: EmbeddingFields = check_fields(EmbeddingFields, values)
+    given: EmbeddingFields = converted(fields_of(body, name), EmbeddingFields)
     if given.dimensions is not None and given.dimensions > embedder.width:
         message = f"dimensions: expected at most {embedder.width}, found {given.dimensions}"
         raise RequestError(message, "dimensions")
-    texts = texts_or_ids("input", values.get("input"), len(embedder.tokenizer), MOST)
+    texts = texts_or_ids("input", given.input, len(embedder.tokenizer), MOST)
     tokens = 0
     vectors: list[NDArray] = []
     for start in range(0, len(texts), AT_ONCE):

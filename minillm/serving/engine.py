@@ -10,7 +10,7 @@ from minillm.decoding.batch import Batch, Kept
 from minillm.decoding.chat import Chat
 from minillm.decoding.pieces import Pieces
 from minillm.decoding.scores import Score
-from minillm.decoding.writer import Text
+from minillm.decoding.text import Text
 
 
 class Full(Exception):

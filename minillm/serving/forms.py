@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from starlette.requests import ClientDisconnect
 
 from minillm.decoding.scores import Score
-from minillm.errors import InputError
 from minillm.serving.requests import RequestError
 from minillm.serving.tools import Call
 from minillm.text import ByteTokens
@@ -106,7 +105,9 @@ class Form:
             yield b"data: [DONE]\n\n"
         except ClientDisconnect:
             pass
-        except (InputError, MemoryError) as error:
+        except RequestError as error:
+            yield self._line(error.body)
+        except MemoryError as error:
             yield self._line(RequestError(str(error), status=500).body)
         finally:
             await others.aclose()  # type: ignore[attr-defined]

@@ -18,19 +18,45 @@ third).
 import json
 import re
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from minillm.decoding.grammar import Expression, choice, literal, sequence
-from minillm.decoding.json_schema import grammar_of
+from msgspec import Meta, Struct
+
+from minillm.decoding.grammar import json_rules
 from minillm.errors import InputError, short
 
-NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
 MOST_TOOLS = 128
 
 # Parameters of a function that are not described: it has none.
 NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "additionalProperties": False}
+
+
+class Function(Struct):
+    """A function; its parameters are a schema."""
+
+    name: Annotated[str, Meta(pattern="^[A-Za-z0-9_.-]{1,64}$")]
+    parameters: dict[str, Any] | None = None
+
+
+class Tool(Struct):
+    """A tool that an answer may call."""
+
+    type: Annotated[str, Meta(pattern="^function$")]
+    function: Function
+
+
+class FunctionName(Struct):
+    """The name of a function."""
+
+    name: str
+
+
+class NamedTool(Struct):
+    """The tool that an answer has to call."""
+
+    function: FunctionName
 
 
 class Call(NamedTuple):
@@ -67,20 +93,20 @@ class CallForm:
         """The opening and the marks, which may be special tokens."""
         return (self.opening, *self.marks)
 
-    def grammar(self, functions: Mapping[str, Expression]) -> Expression:
-        """The grammar of one call after the opening; ``functions`` has the arguments of each."""
-        calls = choice(
-            *(
-                sequence(
-                    literal(f'{{"name": "{name}", "{self.arguments}": '.encode()),
-                    arguments,
-                    literal(b"}"),
-                )
-                for name, arguments in functions.items()
-            )
-        )
-        before, after = (literal(bracket.encode()) for bracket in self.brackets)
-        return sequence(choice(literal(b""), literal(b" ")), before, calls, after)
+    def rules(self, functions: Mapping[str, Any]) -> str:
+        """The rules of one call after the opening; ``functions`` has the schema of each.
+
+        See :func:`minillm.decoding.grammar.json_rules`.
+        """
+        before, after = map(json.dumps, self.brackets)
+        names = " | ".join(f"call_{at}" for at in range(len(functions)))
+        rules = f'start: " "? {before} ({names}) {after}\n'
+        for at, (name, schema) in enumerate(functions.items()):
+            begin = json.dumps(f'{{"name": "{name}", "{self.arguments}": ')
+            rules += f'call_{at}: {begin} arguments_{at} "}}"\n'
+            place = f"tools: {name}: parameters"
+            rules += json_rules(schema, place, f"arguments_{at}")
+        return rules
 
     def calls(self, text: str, names: Collection[str]) -> list[Call] | None:
         """The calls in a text that begins with the opening; None if it has none, or others."""
@@ -147,67 +173,35 @@ class Tools:
     ``forced``; it chooses for itself if there is none.
     """
 
+    functions: dict[str, Any]  # their schemas, by name
     described: list[dict[str, Any]]
     forced: tuple[str, ...]
 
-    @property
-    def names(self) -> list[str]:
-        """The names of the functions."""
-        return [tool["function"]["name"] for tool in self.described]
-
-    def grammar(self, form: CallForm) -> Expression | None:
-        """The grammar of a forced call; None if the model chooses."""
-        if not self.forced:
-            return None
-        return form.grammar(
-            {
-                tool["function"]["name"]: grammar_of(
-                    tool["function"].get("parameters") or NO_PARAMETERS, _place(number)
-                )
-                for number, tool in enumerate(self.described)
-                if tool["function"]["name"] in self.forced
-            }
-        )
+    def rules(self, form: CallForm) -> str | None:
+        """The rules of a forced call; None if the model chooses."""
+        forced = {name: self.functions[name] for name in self.forced}
+        return form.rules(forced) if forced else None
 
 
-def read_tools(tools: Any, selected: Any) -> Tools | None:
+def chosen(
+    tools: Sequence[Tool], choice: str | NamedTool, described: list[dict[str, Any]]
+) -> Tools | None:
     """The tools of a request, and the selection among them, as ``tool_choice`` describes it.
 
     None if there are none, or none is to be called.  InputError names what is wrong.
     """
-    if not isinstance(tools, list) or len(tools) > MOST_TOOLS:
-        raise InputError(f"tools: expected a list of at most {MOST_TOOLS}, found {short(tools)}")
-    described = [_described(tool, number) for number, tool in enumerate(tools)]
-    names = [tool["function"]["name"] for tool in described]
-    if len(set(names)) < len(names):
-        raise InputError(f"tools: expected different names, found {short(names)}")
-    function = selected.get("function") if isinstance(selected, dict) else None
-    if isinstance(function, dict) and function.get("name") in names:
-        return Tools(described, (function["name"],))
-    if selected not in ("none", "auto", "required") or (selected == "required" and not names):
-        expected = '"none", "auto", "required" or the name of a tool'
-        raise InputError(f"tool_choice: expected {expected}, found {short(selected)}")
-    if not names or selected == "none":
+    functions = {tool.function.name: tool.function.parameters or NO_PARAMETERS for tool in tools}
+    if len(functions) < len(tools):
+        raise InputError(f"tools: expected different names, found {short(sorted(functions))}")
+    if choice == "none" or (choice == "auto" and not functions):
         return None
-    return Tools(described, tuple(names) if selected == "required" else ())
-
-
-def _described(tool: Any, number: int) -> dict[str, Any]:
-    """A tool after a check."""
-    function = tool.get("function") if isinstance(tool, dict) else None
-    if not isinstance(function, dict) or tool.get("type") != "function":
-        raise InputError(f"tools[{number}]: expected a function, found {short(tool)}")
-    name, parameters = function.get("name"), function.get("parameters", {})
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        expected = "a name of letters, digits, _, - and ."
-        raise InputError(f"tools[{number}].function.name: expected {expected}, found {short(name)}")
-    if not isinstance(parameters, dict):
-        raise InputError(f"{_place(number)}: expected a schema, found {short(parameters)}")
-    return tool
-
-
-def _place(number: int) -> str:
-    return f"tools[{number}].function.parameters"
+    forced = tuple(functions) if choice == "required" else ()
+    if isinstance(choice, NamedTool):
+        forced = (choice.function.name,)
+    if choice != "auto" and not (forced and forced[0] in functions):
+        found = short(forced[0] if forced else choice)
+        raise InputError(f"tool_choice: expected the name of a tool, found {found}")
+    return Tools(functions, described, forced)
 
 
 @dataclass

@@ -82,7 +82,7 @@ def test_resumed_equals_uninterrupted(text_file, tmp_path, options):
 def test_shards_train_as_the_text_does(finished, text_file, tmp_path):
     shards = str(tmp_path / "shards")
     command = ["tokenize", text_file, "--out", shards, "--tokenizer", str(finished)]
-    assert main([*command, "--shard-tokens", "500"]) == 0
+    assert main([*command, "--shard-bytes", "500"]) == 0
     out = str(tmp_path / "run")
     assert main(["train", "bert", shards, "--out", out, "--steps", "3", *TINY]) == 0
     assert minillm.load(out).evaluate()["masked_tokens"] > 0

@@ -283,7 +283,7 @@ def test_a_schema_that_cannot_be_a_grammar(folder, tmp_path, capsys):
     file = tmp_path / "schema.json"
     file.write_text('{"not": {}}')
     assert main(["chat", str(folder), "--schema", str(file)]) == 2
-    expected = f"minillm: {file}: schema.not: this keyword is not supported\n"
+    expected = f'minillm: {file}: schema: Unimplemented keys: ["not"]\n'
     assert capsys.readouterr().err == expected
     with pytest.raises(InputError, match=r"schema: expected a schema, found 1"):
         minillm.load(folder).chat([user("x")], schema=1)

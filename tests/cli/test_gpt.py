@@ -19,10 +19,10 @@ TINY = tiny.GPT
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory, text_file, gpt):
-    """The text in shards of 500 tokens, with the vocabulary of the finished run."""
+    """The text in shards of some 500 tokens, with the vocabulary of the finished run."""
     folder = tmp_path_factory.mktemp("shards") / "shards"
     command = ["tokenize", text_file, "--out", str(folder), "--tokenizer", str(gpt)]
-    assert main([*command, "--shard-tokens", "500"]) == 0
+    assert main([*command, "--shard-bytes", "500"]) == 0
     return folder
 
 
@@ -283,12 +283,13 @@ def test_bad_shards_are_named(shards, gpt, text_file, tmp_path, fails):
     assert "expected a folder of shards alone" in fails("train", "gpt", shards, text_file, *out)
     assert "there are no shards in it" in fails("train", "gpt", tmp_path, *out)
     bad = shutil.copytree(shards, tmp_path / "bad")
-    ids = np.fromfile(bad / "00000-00001.bin", np.uint16)
-    (ids + 100).tofile(bad / "00000-00001.bin")
+    ids = np.fromfile(bad / "00001.bin", np.uint16)
+    (ids + 100).tofile(bad / "00001.bin")
     line = fails("eval", gpt, bad)
-    assert "00000-00001.bin, token 0: expected an id below" in line
-    (bad / "00000-00001.bin").write_bytes(b"123")
-    assert "00000-00001.bin: expected 500 ids of 2 bytes" in fails("train", "gpt", bad, *out)
+    assert "00001.bin, token 0: expected an id below" in line
+    (bad / "00001.bin").write_bytes(b"123")
+    expected = f"00001.bin: expected {len(ids)} ids of 2 bytes"
+    assert expected in fails("train", "gpt", bad, *out)
     assert not (tmp_path / "out").exists()
 
 
@@ -349,7 +350,7 @@ def test_shards_that_have_changed(shards, tmp_path, text_file, gpt, fails):
     folder, out = shutil.copytree(shards, tmp_path / "shards"), tmp_path / "run"
     assert main(["train", "gpt", str(folder), "--out", str(out), "--steps", "2", *TINY]) == 0
     again = ["tokenize", text_file, "--out", str(folder), "--tokenizer", str(gpt)]
-    assert main([*again, "--shard-tokens", "600", "--overwrite"]) == 0
+    assert main([*again, "--shard-bytes", "600", "--overwrite"]) == 0
     assert "has changed since the run was started" in fails("eval", out)
     resume = ["train", "gpt", "--out", out, "--resume", "--steps", "4"]
     assert "has changed since the run was started" in fails(*resume)

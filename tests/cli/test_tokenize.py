@@ -36,7 +36,7 @@ def tokenize(paths, out, *options):
 
 def test_it_says_what_there_is(paths, tmp_path, capsys):
     out = tmp_path / "deep" / "out"
-    assert main(tokenize(paths, out, "--shard-tokens", "200000")) == 0
+    assert main(tokenize(paths, out, "--shard-bytes", "200000")) == 0
     report = (
         f"{out}: {len(TEXT):,} tokens of {len(TEXT):,} characters (1.00 each), 2 bytes each\n"
         f"the text: {len(TEXT):,} bytes; documents: 1\n"
@@ -47,7 +47,7 @@ def test_it_says_what_there_is(paths, tmp_path, capsys):
     assert re.fullmatch(rate, output.removeprefix(report))
     np.testing.assert_array_equal(Shards(out)[:], Characters.from_text(TEXT).encode(TEXT))
     before = {path: path.stat().st_mtime_ns for path in out.glob("*.bin")}
-    assert main(tokenize(paths, out, "--shard-tokens", "200000")) == 0  # it is complete
+    assert main(tokenize(paths, out, "--shard-bytes", "200000")) == 0  # it is complete
     assert capsys.readouterr().out == report
     assert {path: path.stat().st_mtime_ns for path in out.glob("*.bin")} == before
 
@@ -61,7 +61,7 @@ def test_the_vocabulary_of_shards_is_a_tokenizer(paths, tmp_path, capsys):
 
 @pytest.mark.deep
 def test_after_kills_it_ends_with_the_same_bytes(paths, tmp_path):
-    options = ["--shard-tokens", "6000"]
+    options = ["--shard-bytes", "6000"]
     whole, out = tmp_path / "whole", tmp_path / "out"
     assert main(tokenize(paths, whole, *options)) == 0
     wanted = 5
@@ -93,25 +93,16 @@ def test_a_folder_that_another_command_is_writing_into_is_refused(paths, tmp_pat
     assert main(tokenize(paths, out)) == 0
 
 
-def test_compressed_lines_without_duplicates_in_random_order(paths, tmp_path, capsys):
-    lines = [f"line {k % 50} of a text\n" for k in range(200)]
+def test_compressed_lines_are_documents(paths, tmp_path, capsys):
+    lines = [f"line {k} of a text\n" for k in range(50)]
     (tmp_path / "lines.gz").write_bytes(gzip.compress("".join(lines).encode()))
     values = {"format_version": 1, **byte_pairs.train([TEXT[:2000]], 280).to_dict()}
     (tmp_path / "run" / "vocabulary.json").write_text(json.dumps(values))
     paths = str(tmp_path / "lines.gz"), paths[1]
-    options = ["--documents", "line", "--deduplicate", "--shuffle", "--seed"]
-    for name, seed in (("one", "3"), ("two", "3"), ("other", "4")):
-        assert main(tokenize(paths, tmp_path / name, *options, seed)) == 0
-        output = capsys.readouterr().out
-        assert "documents: 200, 150 (75.0%) equal to an earlier one, which were dropped" in output
-    one, two, other = (Shards(tmp_path / name) for name in ("one", "two", "other"))
-    assert one.sha256 == two.sha256 != other.sha256
-    texts = [load_tokenizer(paths[1]).decode(shards[:].tolist()) for shards in (one, other)]
-    found = [text.split("<|endoftext|>") for text in texts]
-    for documents in found:
-        assert documents.pop() == ""
-        assert sorted(documents) == sorted(lines[:50])
-    assert found[0] != found[1] != lines[:50] != found[0]
+    assert main(tokenize(paths, tmp_path / "out", "--documents", "line")) == 0
+    assert "documents: 50\n" in capsys.readouterr().out
+    text = load_tokenizer(paths[1]).decode(Shards(tmp_path / "out")[:].tolist())
+    assert text.split("<|endoftext|>") == [*lines, ""]
 
 
 def test_bad_input(paths, tmp_path, capsys):
@@ -130,7 +121,7 @@ def test_bad_input(paths, tmp_path, capsys):
         (tokenize(paths, ""), "--out: expected a folder, found an empty name"),
         (tokenize(paths, text), "text: expected a folder, found a file"),
         (tokenize(paths, run), "expected a new or empty folder, found 'vocabulary.json' in it"),
-        (tokenize(paths, out, "--shard-tokens", "0"), "--shard-tokens"),
+        (tokenize(paths, out, "--shard-bytes", "0"), "--shard-bytes"),
     ):
         try:
             status = main(command)

@@ -4,13 +4,12 @@ import gzip
 import json
 import re
 
-import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minillm.data import files, read_text
-from minillm.data.documents import Part, cut_at_spaces, dealt, parts_of, pieces_of
+from minillm.data.documents import cut_at_spaces, parts_of, pieces_of, size_of
 from minillm.errors import InputError
 from minillm.text import build_vocabulary
 from minillm.text.bpe import split_words
@@ -47,7 +46,7 @@ def test_parts_have_the_tokens_of_the_whole(tmp_path_factory, contents, size, un
         files.append(str(folder / str(number)))
         (folder / str(number)).write_bytes(("a" + "\n".join(lines)).encode())
     parts = parts_of(files, size)
-    assert all(part.size >= size for part in parts[:-1])
+    assert all(size_of(part) >= size for part in parts[:-1])
     assert texts_of(parts) == [read_text([file]) for file in files]
     whole = read_text(files)
     vocabulary = build_vocabulary([whole], unit, 1, 400)
@@ -63,15 +62,10 @@ def test_large_files_are_cut_in_parts_of_about_the_size(tmp_path):
         (tmp_path / name).write_bytes(data)
     parts = parts_of([str(tmp_path / "plain")], 1000)
     assert len(parts) == -(-len(text) // 1000)
-    assert max(part.size for part in parts[:-1]) < 1020
-    assert len(parts_of([str(tmp_path / "plain")], 1000, whole=True)) == 1
-    assert len(parts_of([str(tmp_path / "plain")], 1000, "line", whole=True)) == len(parts)
-    objects = tmp_path / "objects.jsonl"
-    objects.write_text(text.replace("the line ", '{"text": "a"}'))
-    assert len(parts_of([str(objects)], 1000, whole=True)) > 1
+    assert max(map(size_of, parts[:-1])) < 1020
     assert len(parts_of([str(tmp_path / "packed")], 1000)) == 1
     several = parts_of([str(tmp_path / "plain")] * 3, 40_000)
-    assert [len(part.stretches) for part in several] == [2, 1]
+    assert [len(part) for part in several] == [2, 1]
 
 
 @given(LINES, st.integers(1, 60))
@@ -91,7 +85,7 @@ def test_lines_and_json_lines_are_the_same_documents(tmp_path_factory, lines, si
 
 def test_a_text_of_json_lines_may_have_lines(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "one\\ntwo"}\n\n{"text": ""}\n{"text": "3\\n"}')
-    assert texts_of(parts_of([str(tmp_path / "a.jsonl")])) == ["one\ntwo\n", "3\n"]
+    assert texts_of(parts_of([str(tmp_path / "a.jsonl")], 99)) == ["one\ntwo\n", "3\n"]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +101,7 @@ def test_a_text_of_json_lines_may_have_lines(tmp_path):
 def test_lines_without_a_document_are_named(tmp_path, content, complaint):
     (tmp_path / "a.jsonl").write_text(content)
     with pytest.raises(InputError, match=complaint):
-        texts_of(parts_of([str(tmp_path / "a.jsonl")]))
+        texts_of(parts_of([str(tmp_path / "a.jsonl")], 99))
 
 
 def test_a_bad_byte_in_a_part_is_named_with_its_place(tmp_path):
@@ -120,19 +114,7 @@ def test_a_line_that_is_too_long_for_a_document_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "LONGEST_LINE", 50)
     (tmp_path / "text").write_text("a\n" + 40 * "b" + "\nc\n" + 100 * "d")
     with pytest.raises(InputError, match="text, line 4: expected a line of at most 50 bytes"):
-        texts_of(parts_of([str(tmp_path / "text")]), "line")
-
-
-@given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), max_size=30), st.integers(1, 6))
-def test_each_part_is_dealt_once(sizes, ranks):
-    parts = [Part([], size, once) for size, once in sizes]
-    hands = dealt(parts, ranks)
-    assert sorted(number for hand in hands for number in hand) == list(range(len(parts)))
-    assert all(hand == sorted(hand) for hand in hands)
-    assert not any(parts[number].once for hand in hands[1:] for number in hand)
-    loads = [sum(parts[number].size for number in hand) for hand in hands]
-    if not any(part.once for part in parts):  # no more than the largest part apart
-        assert np.ptp(loads) <= max([0, *(part.size for part in parts)])
+        texts_of(parts_of([str(tmp_path / "text")], 999), "line")
 
 
 @given(st.lists(st.text(st.sampled_from("ab1 .\n\t\x1c\u3000'"), max_size=12)), st.integers(1, 30))

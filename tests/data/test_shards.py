@@ -23,7 +23,7 @@ from minillm.data import (
 from minillm.errors import InputError
 from minillm.text import Characters, Words
 
-TEXT = "".join(f"line {k} of the text,  with some   more\n\n" for k in range(60))
+TEXT = "".join(f"line {k:02} of the text,  with some   more, 50 tokens\n" for k in range(60))
 
 
 class WithEos(Words):
@@ -42,7 +42,7 @@ def text_file(tmp_path):
 @pytest.fixture
 def folder(tmp_path, text_file):
     """Shards of 500 tokens each."""
-    write_shards(tmp_path / "shards", [text_file], Characters.from_text(TEXT), 500)
+    write_shards(tmp_path / "shards", [text_file], Characters.from_text(TEXT), 498)
     return tmp_path / "shards"
 
 
@@ -54,16 +54,16 @@ def files_of(folder):
 
 
 def test_a_shard_that_is_deleted_or_cut_short_after_opening_is_named(folder):
-    opened, shard = Shards(folder), folder / "00000-00001.bin"
+    opened, shard = Shards(folder), folder / "00001.bin"
     shard.write_bytes(shard.read_bytes()[:-2])
-    with pytest.raises(InputError, match=r"00000-00001.bin: it has been cut short since it was"):
+    with pytest.raises(InputError, match=r"00001.bin: it has been cut short since it was"):
         opened[500:1500]
-    with pytest.raises(InputError, match=r"00000-00001.bin: expected what was written, found oth"):
+    with pytest.raises(InputError, match=r"00001.bin: expected what was written, found oth"):
         opened.verify()
     shard.unlink()
-    with pytest.raises(InputError, match=r"00000-00001.bin: cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"00001.bin: cannot be read: No such file"):
         opened[500:1500]
-    with pytest.raises(InputError, match=r"00000-00001.bin: there is no such file"):
+    with pytest.raises(InputError, match=r"00001.bin: there is no such file"):
         opened.verify()
 
 
@@ -148,18 +148,18 @@ def test_a_large_vocabulary_takes_four_bytes(tmp_path, text_file):
 
 def test_a_folder_with_other_files_is_not_overwritten(tmp_path, text_file, folder):
     characters, before = Characters.from_text(TEXT), files_of(folder)
-    (tmp_path / "other").write_text("text\n")
+    (tmp_path / "other").write_text("text\ntext\n")
     for files, vocabulary, size in (
-        ([str(tmp_path / "other")], characters, 500),
-        ([text_file], Words.from_text(TEXT), 500),
-        ([text_file], Characters.from_text(TEXT + "\0"), 500),
+        ([str(tmp_path / "other")], characters, 498),
+        ([text_file], Words.from_text(TEXT), 498),
+        ([text_file], Characters.from_text(TEXT + "\0"), 498),
         ([text_file], characters, 400),
     ):
         with pytest.raises(InputError, match=r"expected the shards of this .*: give overwrite"):
             write_shards(folder, files, vocabulary, size)
     assert files_of(folder) == before
     write_shards(folder, [str(tmp_path / "other")], characters, 3, overwrite=True)
-    np.testing.assert_array_equal(Shards(folder)[:], characters.encode("text\n"))
+    np.testing.assert_array_equal(Shards(folder)[:], characters.encode("text\ntext\n"))
     assert len(list(folder.glob("*.bin"))) == 2
 
     with pytest.raises(InputError, match="expected a folder, found a file"):
@@ -178,16 +178,16 @@ def test_an_unknown_character_is_named_with_its_place(tmp_path, text_file, monke
     monkeypatch.setattr(documents, "BLOCK", 128)
     (tmp_path / "bad").write_text(TEXT + "\u2026\n")
     with pytest.raises(InputError, match=r"bad, after line \d+, line \d, column 1: the char"):
-        write_shards(tmp_path / "out", [str(tmp_path / "bad")], Characters.from_text(TEXT), 100)
+        write_shards(tmp_path / "out", [str(tmp_path / "bad")], Characters.from_text(TEXT))
 
 
 def test_memory_is_flat(tmp_path, monkeypatch):
     monkeypatch.setattr(documents, "BLOCK", 1 << 14)
     vocabulary, peaks = Characters.from_text(TEXT), []
-    for name, times in (("warm", 10), ("short", 100), ("long", 800)):  # to 1.9 MB
+    for name, times in (("warm", 10), ("short", 100), ("long", 800)):  # to 2.4 MB
         (tmp_path / name).write_text(TEXT * times)
         tracemalloc.start()
-        opened = write_shards(tmp_path / f"{name}.out", [str(tmp_path / name)], vocabulary, 1 << 19)
+        opened = write_shards(tmp_path / f"{name}.out", [str(tmp_path / name)], vocabulary, 1 << 22)
         windows = RandomWindows(opened, 8, 64)
         for _ in range(200):
             windows.next()
@@ -207,7 +207,7 @@ def test_reading_large_shards_takes_little_memory(folder):
     index["shards"][0]["tokens"] = 1 << 27
     del index["sha256"]
     shards.write_sealed(folder / "index.json", index)
-    with open(folder / "00000-00000.bin", "r+b") as file:
+    with open(folder / "00000.bin", "r+b") as file:
         file.truncate(1 << 28)
     windows = RandomWindows(Shards(folder), 64, 64)
     resident = []
@@ -222,7 +222,7 @@ def test_reading_large_shards_takes_little_memory(folder):
 
 
 def test_damaged_shards_are_named(folder):
-    shard = folder / "00000-00002.bin"
+    shard = folder / "00002.bin"
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-1])
     with pytest.raises(InputError, match=r"00002\.bin: expected 500 ids .* found 999 bytes"):
@@ -234,7 +234,7 @@ def test_damaged_shards_are_named(folder):
     shard.write_bytes(whole[:14] + V.to_bytes(2, "little") + whole[16:])
     opened = Shards(folder)
     opened[:1007]
-    complaint = rf"00000-00002\.bin, token 7: expected an id below {V}, found {V}"
+    complaint = rf"00002\.bin, token 7: expected an id below {V}, found {V}"
     for read in (
         lambda: opened[990:1010],
         lambda: opened[np.array([[3, 1007], [4, 5]])],
@@ -254,9 +254,9 @@ def test_damaged_shards_are_named(folder):
         (b"", r"index\.json: expected JSON, but it is damaged"),
         (b"[" * 100_000, r"index\.json: expected JSON, but it is damaged"),
         (b"[1]", r"index\.json: expected a JSON object, found list"),
-        (b'{"format_version": 3}', r"index\.json: expected format version 4, found 3: it was"),
+        (b'{"format_version": 4}', r"index\.json: expected format version 5, found 4: it was"),
         (
-            b'{"format_version": 4}',
+            b'{"format_version": 5}',
             r"index\.json: expected what `minillm tokenize` wrote, found it",
         ),
     ],

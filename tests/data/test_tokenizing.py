@@ -70,8 +70,7 @@ def together(size, out, files, vocabulary=VOCABULARY, *arguments, **options):
 
 @pytest.fixture
 def small(monkeypatch):
-    """Parts and blocks of a few bytes."""
-    monkeypatch.setattr(documents, "PART", 60)
+    """Blocks of a few bytes."""
     monkeypatch.setattr(documents, "BLOCK", 16)
 
 
@@ -117,56 +116,26 @@ def corpus(folder, seed=0, count=40):
     return files, texts
 
 
-@pytest.mark.parametrize("options", [{}, {"deduplicate": True}, {"shuffle": 5}])
-def test_any_number_of_ranks_makes_the_same_shards(tmp_path, small, options):
+def test_any_number_of_ranks_makes_the_same_shards(tmp_path, small):
     files, texts = corpus(tmp_path)
-    one = together(1, tmp_path / "1", files, VOCABULARY, 50, **options)
-    assert len(documents.parts_of(files)) > 8
-    wanted = expected(texts)
-    if options.get("deduplicate"):
-        wanted = Counter(dict.fromkeys(wanted, 1))
-    assert documents_of(one) == wanted
+    one = together(1, tmp_path / "1", files, VOCABULARY, 60)
+    assert len(documents.parts_of(files, 60)) > 8
+    assert documents_of(one) == expected(texts)
     found = one.source
     assert found["documents"] == len(texts)
     assert found["characters"] == found["bytes"] == sum(map(len, texts))
-    equal = len(texts) - len(set(texts)) if options.get("deduplicate") else 0
-    assert found["duplicates"] == equal
     for size in (2, 3, 20):
-        together(size, tmp_path / str(size), files, VOCABULARY, 50, **options)
+        together(size, tmp_path / str(size), files, VOCABULARY, 60)
         assert files_of(tmp_path / str(size)) == files_of(tmp_path / "1")
-
-
-def test_duplicates_keep_the_order_of_the_first_ones(tmp_path):
-    (tmp_path / "a").write_text("a b\nc\na b\nd\nc\n")
-    shards = write_shards(
-        tmp_path / "out", [str(tmp_path / "a")], VOCABULARY, documents="line", deduplicate=True
-    )
-    a, b, c, d, end = VOCABULARY.encode("a b c d\n").tolist()
-    assert shards[:].tolist() == [a, b, end, 1, c, end, 1, d, end, 1]
-    assert (shards.source["documents"], shards.source["duplicates"]) == (5, 2)
-
-
-@given(st.lists(st.integers(0, 12), max_size=60))
-def test_all_but_the_first_of_equal_documents_are_found(documents):
-    digests = np.array([(d % 3, d // 3) for d in documents], np.uint64).reshape(-1, 2)
-    later = [d in documents[:k] for k, d in enumerate(documents)]
-    assert tokenizing.repeated(digests).tolist() == later
-
-
-def test_digests_that_differ_in_one_bit_are_different():
-    values = [*(1 << bit for bit in range(128)), 1 << 64]
-    digests = np.array([(value >> 64, value % (1 << 64)) for value in values], np.uint64)
-    assert np.flatnonzero(tokenizing.repeated(digests)).tolist() == [128]
 
 
 def test_a_file_in_several_parts_is_one_document(tmp_path, small):
     for name, start in (("x", "a b c\n"), ("y", "b b c\n"), ("z", "a b c\n")):
         (tmp_path / name).write_text(start + "d e f g\n" * 20)
     files = [str(tmp_path / name) for name in "xyz"]
-    shards = together(2, tmp_path / "out", files)
+    shards = together(2, tmp_path / "out", files, VOCABULARY, 60)
+    assert len(list(shards.path.glob("*.bin"))) > 6
     assert (shards[:] == 1).sum() == shards.source["documents"] == 3
-    shards = together(2, tmp_path / "dropped", files, deduplicate=True)  # these are not cut
-    assert (shards.source["documents"], shards.source["duplicates"]) == (3, 1)
 
 
 @given(
@@ -174,10 +143,9 @@ def test_a_file_in_several_parts_is_one_document(tmp_path, small):
     st.integers(1, 4),
     st.integers(1, 90),
     st.integers(1, 40),
-    st.integers(1, 40),
     st.sampled_from(["file", "line"]),
 )
-def test_every_token_once(tmp_path_factory, contents, size, part, block, shard_tokens, kind):
+def test_every_token_once(tmp_path_factory, contents, size, part, block, kind):
     folder, files, texts = tmp_path_factory.mktemp("corpus"), [], []
     for number, words in enumerate([["a"], *contents]):
         text = "h" + " ".join(words).replace(" \n ", "\n") + "\n"
@@ -186,37 +154,34 @@ def test_every_token_once(tmp_path_factory, contents, size, part, block, shard_t
         own = text.split("\n") if kind == "line" else [text[:-1]]
         texts += [each + "\n" for each in own if each.strip()]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(documents, "PART", part)
         patched.setattr(documents, "BLOCK", block)
-        shards = together(size, folder / "out", files, VOCABULARY, shard_tokens, documents=kind)
+        shards = together(size, folder / "out", files, VOCABULARY, part, documents=kind)
     ids = [id for text in texts for id in (*VOCABULARY.encode(text).tolist(), 1)]
     assert shards[:].tolist() == ids
     assert shards.source["documents"] == len(texts)
 
 
 @pytest.mark.deep
-@pytest.mark.parametrize("options", [{}, {"deduplicate": True}, {"shuffle": 5}])
-def test_after_kills_any_number_of_ranks_ends_with_the_same_bytes(tmp_path, small, options):
+def test_after_kills_any_number_of_ranks_ends_with_the_same_bytes(tmp_path, small):
     files, _ = corpus(tmp_path)
-    whole = together(1, tmp_path / "whole", files, VOCABULARY, 20, **options)
+    whole = together(1, tmp_path / "whole", files, VOCABULARY, 60)
     out, kept, sizes = tmp_path / "out", [0], random.Random(0)
     for pieces in range(5, 120, 9):
         with suppress(Killed):
-            together(sizes.randint(1, 4), out, files, Dying(pieces), 20, **options)
+            together(sizes.randint(1, 4), out, files, Dying(pieces), 60)
         kept.append(len(list(out.rglob("*.bin"))))
     assert len(set(kept)) > 4
-    if not options.get("shuffle"):
-        assert kept == sorted(kept)
-    together(3, out, files, VOCABULARY, 20, **options)
+    assert kept == sorted(kept)
+    together(3, out, files, VOCABULARY, 60)
     assert files_of(out) == files_of(whole.path)
-    together(3, out, files, Dying(0), 20, **options)  # complete: nothing is encoded again
+    together(3, out, files, Dying(0), 60)  # complete: nothing is encoded again
 
 
 def test_continuing_with_another_text_is_refused(tmp_path, small):
     files, _ = corpus(tmp_path)
     out = tmp_path / "out"
     with pytest.raises(Killed):
-        together(1, out, files, Dying(9), 20)
+        together(1, out, files, Dying(40), 60)
     before = files_of(out)
     assert len(before) > 4
     text = (tmp_path / "0.txt").read_text()
@@ -225,28 +190,27 @@ def test_continuing_with_another_text_is_refused(tmp_path, small):
         with pytest.raises(
             InputError, match=r"expected the shards of this text.* found others: give overwrite"
         ):
-            together(1, out, files, VOCABULARY, 20)
+            together(1, out, files, VOCABULARY, 60)
         assert files_of(out) == before
     (tmp_path / "0.txt").write_text(text)
-    for options in ({"documents": "line"}, {"deduplicate": True}, {"shuffle": 1}):
-        with pytest.raises(InputError, match="expected the shards of this text"):
-            together(1, out, files, VOCABULARY, 20, **options)
-    together(1, out, files, VOCABULARY, 20)
+    with pytest.raises(InputError, match="expected the shards of this text"):
+        together(1, out, files, VOCABULARY, 60, documents="line")
+    together(1, out, files, VOCABULARY, 60)
     with pytest.raises(InputError, match="expected the shards of this text"):  # complete, too
-        together(2, out, files[1:], VOCABULARY, 20)
+        together(2, out, files[1:], VOCABULARY, 60)
 
 
 @pytest.mark.parametrize(
     "damage", ["{", "[]", '{"shards": 3}', '{"shards": [{"file": "../x"}], "sha256": ""}']
 )
-def test_a_damaged_list_of_shards_is_named(tmp_path, small, damage):
+def test_a_damaged_entry_of_a_shard_is_named(tmp_path, small, damage):
     files, _ = corpus(tmp_path)
     with pytest.raises(Killed):
-        together(1, tmp_path / "out", files, Dying(9), 20)
+        together(1, tmp_path / "out", files, Dying(40), 60)
     (path,) = (tmp_path / "out").glob("unfinished-*/00000.json")
     path.write_text(damage)
     with pytest.raises(InputError, match=r"00000\.json: expected "):
-        together(1, tmp_path / "out", files, VOCABULARY, 20)
+        together(1, tmp_path / "out", files, VOCABULARY, 60)
 
 
 def test_errors_in_the_input_write_nothing(tmp_path, small):
@@ -272,15 +236,16 @@ def test_a_pipe_is_read_once(tmp_path, small):
 
     feeding = threading.Thread(target=feed)
     feeding.start()
-    shards = together(3, tmp_path / "out", [str(tmp_path / "pipe"), str(tmp_path / "text")])
+    files = [str(tmp_path / "pipe"), str(tmp_path / "text")]
+    shards = write_shards(tmp_path / "out", files, VOCABULARY, 60)
     feeding.join()
     assert documents_of(shards) == expected(["d e f\n" * 30, "a b c\n" * 30])
     with pytest.raises(
         InputError, match=r"expected the shards of this text.* found others: give overwrite"
     ):
-        write_shards(tmp_path / "out", [str(tmp_path / "pipe"), str(tmp_path / "text")], VOCABULARY)
-    with pytest.raises(InputError, match="deduplicate: it reads a text twice: expected files"):
-        write_shards(tmp_path / "other", [str(tmp_path / "pipe")], VOCABULARY, deduplicate=True)
+        write_shards(tmp_path / "out", files, VOCABULARY, 60)
+    with pytest.raises(InputError, match="expected files, as several ranks read them, found st"):
+        together(2, tmp_path / "other", files)
 
 
 def test_a_python_without_ctypes_imports_it_and_keeps_its_memory():

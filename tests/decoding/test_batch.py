@@ -1,16 +1,17 @@
-"""Texts that are continued together are the same as alone."""
+"""Texts that are continued together are the same as alone, and one that is alone is written."""
 
 import numpy as np
 import pytest
 from chatting import TOKENIZER, model
+from fake_models import TinyLanguageModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minillm.decoding import Reader, Sampling, Writer, batch, prompt_scores
+from minillm.decoding import Reader, Sampling, Text, batch, prompt_scores, write
 from minillm.decoding.batch import Batch, Kept
 from minillm.decoding.cache import gathered
 from minillm.decoding.pieces import Pieces
-from minillm.decoding.writer import Text
+from minillm.errors import InputError
 from minillm.ops.softmax import log_softmax
 
 READER = Reader(model())
@@ -19,10 +20,10 @@ TEXTS = st.lists(st.tuples(PROMPTS, st.integers(1, 12), st.integers(0, 5)), min_
 
 
 def alone(prompt, length, sampling, stop=()):
-    writer = Writer(READER, sampling, stop=stop, banned=[3])
-    writer.read(prompt)
-    list(writer.write(length))
-    return writer.text.ids
+    """The ids of a text whose prompt is read whole, and that is written by itself."""
+    text = Text(list(prompt), length, sampling, frozenset(stop), [3])
+    list(write(READER, text))
+    return text.ids
 
 
 @given(TEXTS, st.booleans(), st.integers(2, 5), st.integers(1, 3))
@@ -193,6 +194,105 @@ def test_gathered_rows_continue_as_they_would_have(texts):
         expected, _ = READER.read(np.array([[*text, 5]]), READER.zero_state(1))
         np.testing.assert_allclose(of_row, expected[0], rtol=1e-3, atol=1e-3)
     assert joined.lengths.tolist() == [len(text) + 1 for text in texts]
+
+
+class Failing:
+    """An adjustment that raises an exception when the third token is drawn."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def adjust(self, logits, written):
+        if len(written) == 2:
+            raise self.error
+        return logits
+
+
+def test_a_text_that_fails_ends_alone():
+    errors = [InputError("no token"), RuntimeError("a defect")]
+    some, prompts = Batch(READER, Kept(READER)), [[1, 2], [4, 5], [6], [7, 8, 9]]
+    texts = [
+        Text(list(prompt), 8, Sampling(temperature=0), banned=[3], adjustments=[Failing(error)])
+        for prompt, error in zip(prompts[:2], errors, strict=True)
+    ]
+    texts += [Text(list(prompt), 8, Sampling(temperature=0), banned=[3]) for prompt in prompts[2:]]
+    for text in texts:
+        some.add(text)
+    while len(some):
+        for text in some.step():
+            if text.ended is not None:
+                some.remove(text)
+    assert [text.ended for text in texts] == [*errors, "length", "length"]
+    for text, prompt in zip(texts, prompts, strict=True):
+        whole = alone(prompt, 8, Sampling(temperature=0))
+        assert text.ids == (whole if text.ended == "length" else whole[: len(prompt) + 2])
+
+
+# --- one text ----------------------------------------------------------------------------------
+
+
+class Counter:
+    """It continues 0, 1, 2, ... round a vocabulary of five, and nearly always."""
+
+    def __init__(self):
+        self.reads = []
+
+    def zero_state(self, B):
+        return {}
+
+    def read(self, ids, state):
+        self.reads.append(ids.tolist())
+        return 3.0 * np.eye(5, dtype=np.float32)[(ids[:, -1] + 1) % 5], state
+
+
+def written(model, prompt, length, *options, **values):
+    sampling = Sampling(**{"temperature": 1.0, "seed": 0, **values})
+    return list(write(model, Text(list(prompt), length, sampling, *options)))
+
+
+def test_a_prompt_is_read_at_once_and_nothing_after_the_last_id():
+    model = Counter()
+    ids = write(model, Text([4, 4, 1], 3, Sampling(temperature=0)))
+    assert next(ids) == 2
+    assert model.reads == [[[4, 4, 1]]]  # each is yielded when it is drawn
+    assert list(ids) == [3, 4]
+    assert model.reads[1:] == [[[2]], [[3]]]
+    assert written(model, [1], 0) == []
+    assert len(model.reads) == 3
+
+
+@pytest.mark.parametrize("model", [TinyLanguageModel(5), READER])
+def test_a_text_goes_on_where_another_ended(model):
+    whole = written(model, [1, 2], 12, temperature=0)
+    for cut in range(12):
+        assert written(model, [1, 2, *whole[:cut]], 12 - cut, temperature=0) == whole[cut:]
+
+
+def test_a_stop_id_ends_the_text_and_is_not_yielded():
+    free = written(TinyLanguageModel(5), [1], 20)
+    for stop in set(free):
+        found = written(TinyLanguageModel(5), [1], 20, frozenset([stop]))
+        assert found == free[: free.index(stop)]
+
+
+def test_one_seed_writes_one_text_and_banned_ids_are_never_drawn():
+    texts = [written(Counter(), [0], 60, seed=seed) for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+    assert 2 in texts[0]
+    assert 2 not in written(Counter(), [0], 60, frozenset(), [2], seed=1)
+
+
+def test_nothing_to_continue():
+    with pytest.raises(ValueError, match=r"^Text: ids: expected one or more, found none$"):
+        Text([], 3)
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0}, {"top_p": 0.5}])
+def test_logits_that_are_nan_are_an_error(options):
+    model = TinyLanguageModel(5)
+    model.U[:, 3] = np.nan
+    with pytest.raises(InputError, match="the model's logits are NaN"):
+        written(model, [1, 2], 1, **options)
 
 
 # --- pieces ------------------------------------------------------------------------------------

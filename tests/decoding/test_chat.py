@@ -1,5 +1,6 @@
 """Conversations: what is read again, what is left out, and what is written."""
 
+import json
 import threading
 from copy import deepcopy
 
@@ -9,10 +10,8 @@ from chatting import SPECIALS, TEMPLATE, TOKENIZER, assistant, model, system, us
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from minillm.decoding import Chat, Reader, Sampling, Writer
+from minillm.decoding import Chat, Reader, Sampling, Text, write
 from minillm.decoding.answers import answers
-from minillm.decoding.grammar import read
-from minillm.decoding.json_schema import grammar_of
 from minillm.decoding.pieces import Pieces
 from minillm.errors import InputError
 
@@ -44,13 +43,12 @@ def answer(some, messages, *options, **named):
 
 
 def expected_answer(messages, length, sampling, context=128):
-    """By a writer that reads the whole conversation."""
-    some = model(context=context)
-    writer = Writer(some, sampling, banned=[], stop=TEMPLATE.ends(TOKENIZER))
-    ids = TEMPLATE.encode(TOKENIZER, messages)
-    writer.read(ids)
+    """By a text whose conversation is read whole."""
+    ids = TEMPLATE.encode(TOKENIZER, messages).tolist()
+    ends = frozenset(TEMPLATE.ends(TOKENIZER))
+    text = Text(ids, min(length, context - len(ids)), sampling, ends)
     special = [TOKENIZER.id_of(text.encode()) for text in SPECIALS]
-    written = writer.write(min(length, context - len(ids)))
+    written = write(model(context=context), text)
     return TOKENIZER.decode(id for id in written if id not in special)
 
 
@@ -155,7 +153,7 @@ def test_a_last_turn_that_does_not_fit_is_an_error():
 
 
 def written(some, ids, length=None):
-    return list(some._write(some.to_continue(ids.tolist(), length, GREEDY)))
+    return list(write(some.reader, some.to_continue(ids.tolist(), length, GREEDY), some.kept))
 
 
 def test_an_answer_ends_with_the_context():
@@ -179,11 +177,13 @@ def test_an_answer_ends_before_the_token_that_ends_a_turn():
 @given(st.integers(0, 2**32 - 1))
 def test_an_answer_belongs_to_its_grammar(seed):
     """Also with guesses of the next tokens, and for many conversations together."""
-    grammar = grammar_of({"type": "array", "items": {"enum": ["cat", 12]}, "maxItems": 4})
     some, sampling = chat(context=256), Sampling(temperature=1.0, seed=seed)
+    grammar = some.grammar({"type": "array", "items": {"enum": ["cat", 12]}, "maxItems": 4})
     talk = [user("the cat")]
     text = answer(some, talk, 100, sampling, grammar=grammar)
-    assert read(grammar, text.encode()).has_empty
+    value = json.loads(text)
+    assert len(value) <= 4
+    assert set(value) <= {"cat", 12}
     together = answers(some, [talk, talk], 100, sampling, grammar=grammar)
     assert list(together) == [text, text]
     cut = answer(some, talk, 2, sampling, grammar=grammar)

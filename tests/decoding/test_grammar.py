@@ -1,207 +1,262 @@
-"""Grammars by derivatives, and the masks of tokens, against the plain definitions."""
+"""Answers by a schema: each text satisfies it, whatever the logits are, and no schema stalls."""
 
-import re
+import contextlib
+import json
+import time
 
+import chatting
+import jsonschema
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm.decoding import token_masks
-from minillm.decoding.grammar import (
-    EMPTY,
-    NOTHING,
-    Rule,
-    allowed,
-    choice,
-    literal,
-    literals,
-    one_of,
-    read,
-    repeat,
-    sequence,
-)
-from minillm.decoding.token_masks import Constrained, TokenMasks, Trie, trie_of
+pytest.importorskip("llguidance")
+
+from minillm.decoding.batch import write
+from minillm.decoding.grammar import ANY_OBJECT, LARGEST, Grammar, json_rules, tokens_of
+from minillm.decoding.text import Text
 from minillm.errors import InputError
 from minillm.text import byte_pairs
 
-WORDS = st.lists(st.text("abc", max_size=4).map(str.encode), max_size=6)
+TOKENIZER = chatting.TOKENIZER
+END = TOKENIZER.eos
+TOKENS = tokens_of(TOKENIZER, [END])
+BYTES = [TOKENIZER.token(number) for number in range(len(TOKENIZER))]
+CLOSING = [number for number, text in enumerate(BYTES) if text in (b'"', b"}", b"]")]
 
 
-def has(grammar, text):
-    return read(grammar, text).has_empty
+def grammar_of(schema, name="schema", tokens=TOKENS):
+    return Grammar(tokens, json_rules(schema, name), name)
 
 
-def brackets():
-    """The texts of brackets that match, such as b"[[][]]"."""
-    rule = Rule()
-    rule.definition = sequence(literal(b"["), repeat(rule), literal(b"]"))
-    return rule
+def allowed(grammar, text):
+    """What may come after a text of which each byte is a token."""
+    one = grammar.start()
+    mask = one.adjust(np.zeros(len(BYTES)), [BYTES.index(bytes([byte])) for byte in text])
+    return {BYTES[number] for number in np.flatnonzero(np.isfinite(mask))}
 
 
-@st.composite
-def expressions(draw, depth=3):
-    """A grammar, and the regular expression for the same texts."""
-    if depth == 0 or draw(st.booleans()):
-        byte = draw(st.sampled_from(["a", "b", "[ab]"]))
-        return one_of(byte.strip("[]").encode()), byte
-    kind = draw(st.sampled_from(["sequence", "choice", "repeat"]))
-    one, pattern = draw(expressions(depth - 1))
-    if kind == "repeat":
-        least = draw(st.integers(0, 2))
-        most = draw(st.none() | st.integers(least, 3))
-        if one.has_empty:
-            return one, pattern
-        return repeat(one, least, most), f"(?:{pattern}){{{least},{'' if most is None else most}}}"
-    other, beside = draw(expressions(depth - 1))
-    if kind == "choice":
-        return choice(one, other), f"(?:{pattern}|{beside})"
-    return sequence(one, other), pattern + beside
+def has(schema, text):
+    try:
+        return b"<|endoftext|>" in allowed(grammar_of(schema), text.encode())
+    except InputError:
+        return False
 
 
-# --- texts ---------------------------------------------------------------------------------------
+def written(grammar, seed, most=600):
+    """A text by random logits in which what closes is probable."""
+    rng, one, ids = np.random.default_rng(seed), grammar.start(), []
+    while END not in ids:
+        assert len(ids) < most
+        logits = rng.normal(size=len(BYTES))
+        logits[CLOSING] += 3
+        adjusted = one.adjust(logits, ids)
+        possible = np.isfinite(adjusted)
+        np.testing.assert_array_equal(adjusted[possible], logits[possible])
+        ids.append(int(adjusted.argmax()))
+    return b"".join(BYTES[number] for number in ids[:-1]).decode()
 
 
-def test_a_grammar_has_its_texts_only():
-    date = sequence(
-        repeat(one_of(b"0123456789"), 1, 2), literal(b"."), literals([b"May", b"March"])
+LEAVES = st.one_of(
+    st.sampled_from(["integer", "boolean", "null"]).map(lambda kind: {"type": kind}),
+    st.sampled_from(["date", "uuid"]).map(lambda form: {"type": "string", "format": form}),
+    st.tuples(st.integers(0, 2), st.integers(2, 4)).map(
+        lambda both: {"type": "string", "minLength": both[0], "maxLength": both[1]}
+    ),
+    st.lists(st.text(max_size=3) | st.integers(-9, 9) | st.none(), min_size=1, max_size=3).map(
+        lambda values: {"enum": values}
+    ),
+    st.just({"type": "string", "pattern": "^[a-c]+$"}),
+    st.just({"type": "integer", "minimum": -3, "maximum": 12}),
+    st.just({"$ref": "#/$defs/tree"}),
+)
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=3)
+
+
+def nested(inner):
+    return st.one_of(
+        st.dictionaries(NAMES, inner, max_size=4).map(
+            lambda of: {
+                "type": "object",
+                "properties": of,
+                "required": sorted(of)[:2],
+                "additionalProperties": False,
+            }
+        ),
+        st.tuples(inner, st.integers(0, 3)).map(
+            lambda both: {"type": "array", "items": both[0], "maxItems": both[1]}
+        ),
+        st.lists(inner, min_size=1, max_size=3).map(lambda parts: {"anyOf": parts}),
     )
-    assert [
-        has(date, t) for t in (b"1.May", b"31.March", b"311.May", b".May", b"1.Ma", b"1.Mays")
-    ] == [
-        *(True, True),
-        *(False,) * 4,
-    ]
-    assert read(date, b"1.Ma") is not NOTHING
-    assert read(date, b"1.Mays") is NOTHING
 
 
-@given(expressions(), st.lists(st.text("abc", max_size=6), min_size=1))
-def test_it_has_the_texts_of_the_regular_expression(both, texts):
-    expression, pattern = both
-    for text in texts:
-        assert has(expression, text.encode()) == bool(re.fullmatch(pattern, text))
+TREE = {
+    "type": "object",
+    "properties": {"left": {"$ref": "#/$defs/tree"}, "n": {"type": "integer"}},
+    "required": ["n"],
+    "additionalProperties": False,
+}
+SCHEMAS = st.recursive(LEAVES, nested, max_leaves=8).map(
+    lambda schema: {**schema, "$defs": {"tree": TREE}}
+)
 
 
-@given(expressions(), st.text("abc", max_size=6))
-def test_bytes_of_a_class_have_the_same_derivative(both, text):
-    state = read(both[0], text.encode())
-    for byte in b"abcx":
-        same = np.flatnonzero(state.classes == state.classes[byte]).tolist()
-        assert {state.derivative(other) for other in same} == {state.derivative(byte)}
-
-
-def test_rules_nest_brackets():
-    for text, expected in ((b"[]", True), (b"[[][[]]]", True), (b"[[]", False), (b"[]]", False)):
-        assert has(brackets(), text) == expected
-    deep = b"[" * 3000
-    assert has(brackets(), deep + b"]" * 3000)
-    assert read(brackets(), deep) is not NOTHING
-
-
-def test_equal_expressions_are_one():
-    a, b, c = (literal(text) for text in (b"a", b"b", b"c"))
-    assert sequence(sequence(a, b), c) is sequence(a, sequence(b, c)) is literal(b"abc")
-    assert choice(a, choice(b, c)) is choice(c, b, a, NOTHING, a)
-    assert choice(a, a) is a is sequence(EMPTY, a, EMPTY)
-    assert NOTHING is choice() is sequence(a, NOTHING) is repeat(NOTHING, 1) is one_of(b"")
-    assert EMPTY is literal(b"") is repeat(a, 0, 0) is repeat(NOTHING)
-
-
-@given(WORDS, WORDS)
-def test_literals_are_these_texts(words, others):
-    grammar = literals(words)
-    for text in words + others:
-        assert has(grammar, text) == (text in words)
-
-
-def test_literals_may_be_long():
-    long = b"x" * 20_000
-    assert has(literals([long, long + b"y", long + b"z"]), long + b"z")
-
-
-# --- tokens --------------------------------------------------------------------------------------
-
-
-@given(expressions(), WORDS, WORDS)
-def test_masks_equal_the_definition(both, tokens, texts):
-    masks = TokenMasks(Trie(tokens))
-    for text in [b"", *texts]:
-        state = read(both[0], text)
-        for _ in range(2):  # the second one is remembered
-            assert masks.allowed(state).tolist() == allowed(state, tokens)
-
-
-def test_masks_of_rules_equal_the_definition(monkeypatch):
-    monkeypatch.setattr(token_masks, "MOST_STATES", 5)  # states are forgotten
-    tokens = [b"[", b"]", b"[]", b"[[", b"]]", b"]][[", b"", b"[", b"[[[]]]x"]
-    masks, state = TokenMasks(Trie(tokens)), brackets()
-    for byte in b"[[][[]]]":
-        assert masks.allowed(state).tolist() == allowed(state, tokens)
-        state = state.derivative(byte)
-    assert not masks.allowed(state).any()
-
-
-def nested(depth):
-    """Brackets in brackets, with a state of its own for each depth."""
-    inner = literal(b"x")
-    for at in range(depth):
-        inner = choice(
-            *(sequence(literal(b"["), inner, repeat(literal(b"]"), 1, at + k)) for k in (1, 2))
-        )
-    return inner
-
-
-def test_masks_that_need_too_much_work_allow_fewer_tokens(monkeypatch):
-    tokens = [b"[" * n for n in range(1, 20)] + [b"y"]
-    full = TokenMasks(Trie(tokens)).allowed(nested(12))
-    assert full.tolist() == [True] * 12 + [False] * 8
-    monkeypatch.setattr(token_masks, "MOST_WORK", 20)
-    masks = TokenMasks(Trie(tokens))
-    some = masks.allowed(nested(12))
-    assert 0 < some.sum() < 12
-    assert not (some & ~full).any()
-    state = nested(12)
-    for _ in range(12):  # tokens of one byte lead on
-        assert masks.allowed(state)[0]
-        state = read(state, b"[")
-
-
-def test_special_tokens_are_no_text():
-    tokenizer = byte_pairs.train(["yes yes <end>"], 262, ["<end>"])
-    trie, end = trie_of(tokenizer), tokenizer.id_of(b"<end>")
-    assert trie.tokens[end] == b""
-    assert trie.tokens[:end] == tokenizer.tokens[:end]
-    assert not TokenMasks(trie).allowed(repeat(one_of(range(256))))[end]
+@given(SCHEMAS, st.integers(0, 2**32 - 1))
+def test_every_text_satisfies_its_schema(schema, seed):
+    value = json.loads(written(grammar_of(schema), seed))
+    jsonschema.Draft202012Validator(schema).validate(value)
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_a_constrained_text_belongs_to_the_grammar(seed):
-    """Whatever the logits are; and it ends only where it is complete."""
-    rng, tokens = np.random.default_rng(seed), [b"y", b"e", b"s", b"ye", b"no", b"n", b"<end>"]
-    grammar, end = literals([b"yes", b"no", b"yesno"]), 6
-    one = Constrained(TokenMasks(Trie([*tokens[:end], b"", b"o"])), grammar, [end])
-    ids = []
-    while end not in ids:
-        logits = rng.normal(size=8)
-        adjusted = one.adjust(logits, ids)
-        finite = np.isfinite(adjusted)
-        assert np.array_equal(adjusted[finite], logits[finite])
-        assert not finite[:end].any() or not finite[end] or ids
-        ids.append(int(adjusted.argmax()))
-    written = b"".join([*tokens[:end], b"", b"o"][token] for token in ids)
-    assert has(grammar, written)
+def test_any_object_is_json(seed):
+    assert isinstance(json.loads(written(grammar_of(ANY_OBJECT), seed)), dict)
 
 
-def test_rows_past_the_tokens_are_not_allowed():
-    one = Constrained(TokenMasks(Trie([b"y", b"n", b""])), literal(b"y"), [2])
-    assert one.adjust(np.array([1.0, 2, 3, 4, 5]), []).tolist() == [1, *[-np.inf] * 4]
+PERSON = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+    "required": ["name"],
+    "additionalProperties": False,
+}
 
 
-def test_a_vocabulary_without_a_byte_of_the_grammar():
-    one = Constrained(TokenMasks(Trie([b"y", b"n", b""])), literal(b"yes"), [2])
-    assert np.isfinite(one.adjust(np.zeros(3), [])).tolist() == [True, False, False]
-    with pytest.raises(
-        InputError, match=r"^the grammar: expected a token that may come next, found none$"
-    ):
-        one.adjust(np.zeros(3), [0])
+@pytest.mark.parametrize(
+    ("schema", "text", "expected"),
+    [
+        (PERSON, '{"name":"Ada"}', True),
+        (PERSON, '{"name": "é", "age": 36}', True),
+        (PERSON, '{\n  "name": "a\\n"\n}', True),
+        (PERSON, '{"age":36,"name":"Ada"}', False),  # another order
+        (PERSON, '{"name":  "Ada"}', False),  # two spaces
+        (PERSON, '{"age":36}', False),
+        (PERSON, '{"name":"Ada","more":1}', False),
+        (PERSON, '{"name":"Ada","age":036}', False),
+        (PERSON, '{"name":"a\nb"}', False),
+        (PERSON, '{"name":"Ada"} ', False),
+        (True, '[1, "a", null]', True),
+        ({"oneOf": [{"type": "integer"}, {"type": "string"}]}, "1", True),
+        ({"allOf": [{"type": "integer"}, {"minimum": 3}]}, "2", False),
+        ({"x-guidance": {"lenient": True, "whitespace_pattern": "x"}}, "[x]", False),
+    ],
+)
+def test_texts_of_a_schema(schema, text, expected):
+    assert has(schema, text) == expected
+
+
+def test_masks_are_what_reading_each_token_says():
+    """Token by token, the plain definition: a continuation is possible after its bytes."""
+    grammar = grammar_of({"enum": ["the cat", "the dog", "that"]})
+    for text in (b"", b'"', b'"th', b'"the ', b'"that"'):
+        for number, token in enumerate(BYTES[:-3]):
+            one = grammar.start()
+            ids = [BYTES.index(bytes([byte])) for byte in text + token]
+            try:
+                one.adjust(np.zeros(len(BYTES)), ids)
+                possible = True
+            except InputError:
+                possible = False
+            assert possible == (token in allowed(grammar, text)), (text, token, number)
+
+
+def test_special_tokens_and_rows_past_the_tokens_are_no_text():
+    tokenizer = byte_pairs.train(["yes yes"], 258, ["<end>", "<hidden>"])
+    ends = [tokenizer.id_of(b"<end>")]
+    grammar = grammar_of({"type": "string"}, tokens=tokens_of(tokenizer, ends))
+    one, inside = grammar.start(), [tokenizer.id_of(b'"')]
+    mask = np.isfinite(one.adjust(np.zeros(len(tokenizer) + 5), inside))
+    assert mask[tokenizer.id_of(b"y")]
+    assert not mask[tokenizer.special_ids].any()
+    assert not mask[len(tokenizer) :].any()
+
+
+def test_a_text_is_complete_or_ends_with_an_error():
+    """Its model's logits do not matter; a vocabulary without a byte of the grammar does."""
+
+    class Even:
+        def zero_state(self, B):
+            return None
+
+        def read(self, ids, state):
+            return np.zeros((len(ids), len(BYTES))), state
+
+    text = Text([0], 20, stop=frozenset([END]), adjustments=[grammar_of({"const": "hi"}).start()])
+    assert b"".join(BYTES[number] for number in write(Even(), text)) == b'"hi"'
+    assert text.ended == "stop"
+
+    class Lacking:
+        """All bytes but y."""
+
+        hidden = frozenset([0])
+
+        def __len__(self):
+            return 256
+
+        def token(self, number):
+            return b"<end>" if number == 0 else bytes([number]) if number != ord("y") else b""
+
+    grammar = grammar_of({"const": "hey"}, tokens=tokens_of(Lacking(), [0]))
+    text = Text([1], 20, stop=frozenset([0]), adjustments=[grammar.start()])
+    with pytest.raises(InputError, match=r"^schema: expected a token that may come n"):
+        list(write(Even(), text))
+    assert bytes(text.ids[1:]) == b'"he'
+
+
+def nests(depth):
+    return {"type": "array", "items": nests(depth - 1)} if depth else {"type": "null"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        (1, "schema: expected a schema, found 1"),
+        (False, "schema: expected a schema, found False"),
+        (object, "schema: expected a schema, found <class 'object'>"),
+        ({"const": float("nan")}, "schema: expected a schema in JSON, found {'const': nan}"),
+        ({"title": "x" * LARGEST}, "schema: expected at most 100,000 characters, found 100,"),
+        ({"not": {}}, 'schema: Unimplemented keys: ["not"]'),
+        ({"type": "text"}, "schema: Invalid type: text"),
+        ({"pattern": "("}, "schema: regex parse error:"),
+        ({"$ref": "#/$defs/a"}, "schema: "),
+        ({"$ref": "https://x"}, "schema: Resource 'https://x' is not present"),
+        ({"enum": []}, "schema: Unsatisfiable schema"),
+        ({"anyOf": [{"$ref": "#"}]}, "schema: expected a token that may come next, found none"),
+        (nests(300), "schema: "),
+        (nests(900), "schema: "),
+    ],
+)
+def test_what_is_refused_is_named(schema, message):
+    with pytest.raises(InputError) as error:
+        grammar_of(schema)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
+
+
+A = {"anyOf": [{"properties": {f"{i}p{j}": True for j in range(20)}} for i in range(100)]}
+HOSTILE = [
+    {"allOf": [A, A]},
+    {"enum": [f"v{n}" for n in range(10_000)]},
+    {"properties": {str(n): True for n in range(3000)}},
+    {"type": "string", "pattern": "((a{1,100}){1,100}){1,100}"},
+    {"type": "string", "pattern": "(.*a){12}b.{20}"},
+    {"type": "string", "pattern": ".*" + "(a|b|c).{0,30}" * 30},
+    {"items": {"anyOf": [{"pattern": f".*{chr(97 + n % 26)}.{{{n}}}"} for n in range(200)]}},
+    {"$ref": "#/$defs/a30", "$defs": {
+        f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{max(0, n - 1)}"}] * 2} for n in range(31)
+    }},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("schema", HOSTILE)
+def test_a_hostile_schema_is_refused_or_takes_little_time(schema):
+    """Seconds would be a stall: all answers of a server wait for a mask."""
+    times = [time.perf_counter()]
+    with contextlib.suppress(InputError):
+        one = grammar_of(schema).start()
+        times.append(time.perf_counter())
+        rng, ids = np.random.default_rng(0), []
+        while END not in ids and len(ids) < 100:
+            ids.append(int(one.adjust(rng.normal(size=len(BYTES)), ids).argmax()))
+            times.append(time.perf_counter())
+    assert max(np.diff([*times, time.perf_counter()])) < 3

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from minillm.decoding import Sampling, Writer, next_probabilities, sample, sampling
+from minillm.decoding import Sampling, Text, next_probabilities, sample, sampling, write
 from minillm.decoding.sampling import next_probabilities_fast
 from minillm.errors import InputError
 from minillm.option import option
@@ -150,10 +150,9 @@ def test_rules_act_one_after_the_other():
     np.testing.assert_allclose(p, np.array([0, 64, 0, 16, 0]) / 80)
 
 
-def test_a_writer_pays_for_what_it_has_read_and_written():
-    writer = Writer(TinyModel(), Sampling(temperature=0, repetition_penalty=10.0))
-    writer.read([1, 4])
-    assert list(writer.write(3)) == [2, 0, 1]
+def test_a_text_pays_for_what_it_has_read_and_written():
+    text = Text([1, 4], 3, Sampling(temperature=0, repetition_penalty=10.0))
+    assert list(write(TinyModel(), text)) == [2, 0, 1]
 
 
 def test_a_new_rule_is_one_function_and_one_field(monkeypatch):
@@ -171,9 +170,8 @@ def test_a_new_rule_is_one_function_and_one_field(monkeypatch):
     p = next_probabilities(LOGITS, top_a=0.5)
     whole = softmax(LOGITS)
     np.testing.assert_array_equal(p > 0, whole >= 0.5 * whole.max() ** 2)
-    writer = Writer(TinyModel(), Mine(top_a=1.9, temperature=1.0))
-    writer.read([0])
-    assert list(writer.write(3)) == [1, 1, 1]
+    text = Text([0], 3, Mine(top_a=1.9, temperature=1.0))
+    assert list(write(TinyModel(), text)) == [1, 1, 1]
     with pytest.raises(InputError, match="top_a: expected"):
         Mine(top_a=11.0)
 

@@ -6,7 +6,7 @@ from chatting import model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minillm.decoding import Reader, Sampling, Writer, speculation
+from minillm.decoding import Reader, Sampling, Text, batch, speculation, write
 from minillm.decoding.speculation import OF_GUESS, ORDERS, SHARE, OwnNGrams, Speculation
 from minillm.models.llama import Llama, LlamaConfig
 
@@ -28,11 +28,20 @@ class Script(Speculation):
         self.learned.append((guessed, right))
 
 
-def writer(guesses=None, sampling=None, **options):
-    some = Writer(READER, sampling or Sampling(temperature=1.0, seed=3), **options)
-    some._guess = guesses is not None
-    some.text.speculation = Script(guesses)
+def text(prompt, length, guesses=None, sampling=None, stop=()):
+    some = Text(
+        list(prompt), length, sampling or Sampling(temperature=1.0, seed=3), frozenset(stop)
+    )
+    some.speculation = Script(guesses or (lambda ids: []))
     return some
+
+
+def written(*options, **values):
+    """The ids that are written, and the text."""
+    some = text(*options, **values)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch, "is_worthwhile", lambda reader: True)
+        return list(write(READER, some)), some
 
 
 @given(
@@ -46,48 +55,27 @@ def writer(guesses=None, sampling=None, **options):
 def test_a_text_is_the_same_with_guesses(prompt, seed, right, options, stopping):
     """Each guess has so many right tokens, and then wrong ones; the context is reached, too."""
     sampling = Sampling(seed=seed, repetition_penalty=1.1, **options)
-    plain = writer(sampling=sampling)
-    plain.read(prompt)
-    list(plain.write(60))
-    stop = [plain.text.ids[-8]] if stopping else []
-    plain = writer(sampling=sampling, stop=stop)
-    plain.read(prompt)
-    expected = list(plain.write(60))
+    _, plain = written(prompt, 60, sampling=sampling)
+    stop = [plain.ids[-8]] if stopping else []
+    expected, plain = written(prompt, 60, sampling=sampling, stop=stop)
     turns = iter(right * 60)
 
-    def guesses(text):
+    def guesses(ids):
         n = next(turns)
-        return [*plain.text.ids[len(text) : len(text) + n], 1, 2]
+        return [*plain.ids[len(ids) : len(ids) + n], 1, 2]
 
-    some = writer(guesses, sampling, stop=stop)
-    some.read(prompt)
-    assert list(some.write(60)) == expected
-    assert some.text.ids == plain.text.ids
+    found, some = written(prompt, 60, guesses, sampling, stop)
+    assert found == expected
+    assert some.ids == plain.ids
     if len(expected) > 10:
-        assert len(some.text.speculation.learned) > 0
+        assert len(some.speculation.learned) > 0
 
 
 def test_a_right_guess_saves_a_pass():
-    plain = writer()
-    plain.read([1, 2])
-    expected = list(plain.write(12))
-    some = writer(lambda text: plain.text.ids[len(text) : len(text) + 4])
-    some.read([1, 2])
-    assert list(some.write(12)) == expected
-    assert some.text.speculation.learned == [(4, 4), (4, 4)]  # 1, 5, 5 and 1 tokens
-
-
-def test_a_writer_that_is_given_up_among_guesses_can_go_on():
-    plain = writer()
-    plain.read([1, 2])
-    expected = list(plain.write(20))
-    some = writer(lambda text: plain.text.ids[len(text) : len(text) + 6])
-    some.read([1, 2])
-    ids = some.write(20)
-    assert [next(ids) for _ in range(4)] == expected[:4]
-    ids.close()
-    assert some.state.lengths.tolist() == [2 + 3]  # all but the last id
-    assert list(some.write(8)) == expected[4:12]
+    expected, plain = written([1, 2], 12)
+    found, some = written([1, 2], 12, lambda ids: plain.ids[len(ids) : len(ids) + 4])
+    assert found == expected
+    assert some.speculation.learned == [(4, 4), (4, 4)]  # 1, 5, 5 and 1 tokens
 
 
 class Uniforms:
@@ -104,7 +92,8 @@ class Uniforms:
 def test_tokens_after_guesses_have_their_exact_probabilities(guess):
     """The second token is drawn for evenly spaced uniform numbers, after each right first one."""
     sampling = Sampling(temperature=1.0, top_k=3)
-    logits, state = READER.read(np.array([[1, 2]]), READER.zero_state(1))
+    _, before = READER.read(np.array([[1]]), READER.zero_state(1))
+    logits, state = READER.read(np.array([[2]]), before)
     p_first = sampling.probabilities(logits[0])
     first = int(np.argsort(-p_first)[guess])
     below = p_first[:first].sum() + p_first[first] / 2  # the uniform number that draws it
@@ -112,14 +101,13 @@ def test_tokens_after_guesses_have_their_exact_probabilities(guess):
     p = sampling.probabilities(after[0])
     counts, N = np.zeros(len(p)), 40
     for number in range(N):
-        some = writer(lambda text: [first, int(p.argmax()), 0], sampling)
-        some.text.rng = Uniforms(below, (number + 0.5) / N)
-        some.read([1])
-        some.text.ids.append(2)  # as if it had been drawn
-        some._pass.drawn = 1
-        drawn = list(some.write(2))
-        assert drawn[0] == first
-        counts[drawn[1]] += 1
+        some = text([1, 2], 2, lambda ids: [first, int(p.argmax()), 0], sampling)
+        some.rng = Uniforms(below, (number + 0.5) / N)
+        one = batch.Batch(READER)
+        one._guess, one.writing, one._cache = True, [some], before
+        one.step()
+        assert some.ids[2] == first
+        counts[some.ids[3]] += 1
     np.testing.assert_allclose(counts / N, p, atol=1 / N)
 
 
@@ -195,13 +183,12 @@ def test_right_guesses_grow_and_save_steps():
 def test_only_large_models_guess(monkeypatch):
     config = LlamaConfig(vocabulary=10, context=64, layers=1, heads=2, width=16)
     large = Llama(config, np.random.default_rng(0))
-    assert not Writer(large)._guess
+    assert not batch.Batch(large)._guess
     monkeypatch.setattr(speculation, "LEAST_WEIGHTS", 1000)
-    assert not Writer(READER)._guess  # it reads one token at a time
-    some = Writer(large, Sampling(temperature=0, repetition_penalty=0.2))  # it repeats itself
-    some.read([1, 2, 3, 4] * 8)
-    learned = []
-    monkeypatch.setattr(some.text.speculation, "learn", lambda *counts: learned.append(counts))
+    assert not batch.Batch(READER)._guess  # it reads one token at a time
+    repeats = Sampling(temperature=0, repetition_penalty=0.2)
+    some, learned = Text([1, 2, 3, 4] * 8, 12, repeats), []
+    monkeypatch.setattr(some.speculation, "learn", lambda *counts: learned.append(counts))
     monkeypatch.setattr(speculation, "SHARE", 1.0)
-    list(some.write(12))
+    list(write(large, some))
     assert learned

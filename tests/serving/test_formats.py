@@ -9,8 +9,11 @@ from chatting import user
 
 import minillm
 from minillm.decoding.chat import Chat
+from minillm.decoding.grammar import Constrained
+from minillm.errors import InputError
 from minillm.text import ChatTemplate
 
+pytest.importorskip("llguidance")
 pytest.importorskip("uvicorn")
 pytest.importorskip("starlette")
 
@@ -107,15 +110,44 @@ def test_requests_at_once_have_grammars_of_their_own(server):
     assert texts[2] <= {"true", "false"}
 
 
+def test_a_mask_that_fails_ends_its_own_answer(server, monkeypatch):
+    """The other answers in the batch go on, and so does the server."""
+    original = Constrained.adjust
+
+    def failing(self, logits, written):
+        if len(written) == 3:
+            raise InputError("schema: its patterns need too much work")
+        return original(self, logits, written)
+
+    plain = {**ASKED, "temperature": 0, "max_tokens": 40}
+    expected = server.text(plain)
+    monkeypatch.setattr(Constrained, "adjust", failing)
+    asked = [{**ASKED, "response_format": of_schema(PERSON)}, plain] * 3
+    with ThreadPoolExecutor() as threads:
+        answers = list(threads.map(server.ask, asked))
+    for status, answer in answers[::2]:
+        assert (status, answer["error"]["type"]) == (500, "server_error")
+        assert answer["error"]["message"] == "schema: its patterns need too much work"
+    texts = [answer["choices"][0]["message"]["content"] for _, answer in answers[1::2]]
+    assert texts == [expected] * 3
+    body = json.dumps({**asked[0], "stream": True})
+    _, text = server.raw("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+    assert b"its patterns need too much work" in text
+
+
 @pytest.mark.parametrize(
     ("form", "message"),
     [
-        ("json", "response_format.type: expected text, json_object or json_schema, found 'json'"),
-        ({"type": "x"}, "response_format.type: expected text, json_object or json_schema, found"),
-        ({"type": "json_schema"}, "response_format.json_schema: expected an object with a schema"),
+        ("json", "response_format: expected object, found 'json'"),
         (
-            of_schema({"items": {"minimum": 1}}),
-            "response_format.json_schema.schema.items.minimum: this keyword is not supported",
+            {"type": "x"},
+            "response_format.type: expected str matching regex '^(text|json_object|json_schema)$'",
+        ),
+        ({"type": "json_schema"}, "response_format.json_schema: expected a schema, found none"),
+        (of_schema(3), "response_format.json_schema.schema: expected a schema, found 3"),
+        (
+            of_schema({"items": {"not": {}}}),
+            'response_format.json_schema.schema: Unimplemented keys: ["not"]',
         ),
     ],
 )
@@ -202,8 +234,14 @@ def test_the_template_gets_the_tools_unless_none_is_to_be_called(with_tools, cho
 @pytest.mark.parametrize(
     ("changes", "param", "message"),
     [
-        ({"tools": [{}]}, "tools", "tools[0]: expected a function, found {}"),
-        ({"tools": TOOLS, "tool_choice": "any"}, "tool_choice", 'tool_choice: expected "none", '),
+        ({"tools": [{}]}, "tools", "tools[0].type: expected a value, found None"),
+        ({"tools": [TOOLS[1]] * 129}, "tools", "tools: expected array of length <= 128, found "),
+        (
+            {"tools": [{"type": "function", "function": {"name": "a b"}}]},
+            "tools",
+            "tools[0].function.name: expected str matching regex",
+        ),
+        ({"tools": TOOLS, "tool_choice": "any"}, "tool_choice", "tool_choice: expected str matchi"),
         (
             {"tools": TOOLS, "response_format": {"type": "json_object"}},
             "response_format",

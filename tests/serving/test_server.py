@@ -18,7 +18,7 @@ from chatting import system, user
 
 import minillm
 from minillm.cli import main
-from minillm.decoding import Sampling, Writer
+from minillm.decoding import Sampling, Text, write
 from minillm.decoding.chat import Chat
 from minillm.decoding.pieces import Pieces
 from minillm.decoding.speculation import Speculation
@@ -104,12 +104,11 @@ def test_a_completion(server, run):
 def test_guesses_change_no_answer(server, run, monkeypatch):
     """Not even where a stop text ends among several right guesses."""
     prompt, whole = run.answering.encode(TALK).tolist(), expected(run, TALK, 30)
-    writer = Writer(run.model, Sampling(temperature=0), banned=run.answering.banned)
-    writer.read(prompt)
-    list(writer.write(30))
+    written = Text(prompt, 30, Sampling(temperature=0), banned=run.answering.banned)
+    list(write(run.model, written))
 
     def guess(self, text, most):
-        return writer.text.ids[len(text) :][: min(5, most)]
+        return written.ids[len(text) :][: min(5, most)]
 
     monkeypatch.setattr(Speculation, "guess", guess)
     monkeypatch.setattr(server.server.engine._batch, "_guess", True)
@@ -159,8 +158,8 @@ def test_the_client_of_openai(server, run):
         text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
         assert text == expected(run, TALK)
         assert [model.id for model in client.models.list()] == ["run"]
-        with pytest.raises(openai.BadRequestError, match="there is no such field"):
-            client.chat.completions.create(**GREEDY, extra_body={"colour": 1})
+        with pytest.raises(openai.BadRequestError, match="ignore_eos: expected false, found True"):
+            client.chat.completions.create(**GREEDY, extra_body={"ignore_eos": True})
         with pytest.raises(openai.NotFoundError):
             client.chat.completions.create(**{**GREEDY, "model": "gpt"})
         client.chat.completions.create(**GREEDY, extra_body={"min_p": 0.1, "top_k": 3})
@@ -172,68 +171,46 @@ def test_the_client_of_openai(server, run):
 @pytest.mark.parametrize(
     ("changes", "status", "param", "message"),
     [
-        ({"messages": None}, 400, "messages", "messages: expected a list of one or more, found No"),
+        ({"messages": None}, 400, "messages", "messages: expected a value, found None"),
         ({"messages": []}, 400, "messages", "messages: expected a list of one or more, found []"),
+        ({"messages": 3}, 400, "messages", "messages: expected array, found 3"),
         ({"messages": [{"role": "x"}]}, 400, "messages[0].role", "messages[0].role: expected one"),
         ({"messages": [user(3)]}, 400, "messages[0].content", "messages[0].content: expected a te"),
-        ({"messages": [user("\ud800")]}, 400, "messages[0].content, line 1, column 1", "messages"),
+        ({"messages": [user("\ud800")]}, 400, None, "expected a body in JSON: "),
         ({"model": "gpt-4"}, 404, "model", "model: expected 'run', found 'gpt-4'"),
         ({"model": None}, 400, "model", "model: expected a name, found None"),
         ({"temperature": -1}, 400, "temperature", "temperature: expected a number at least 0, f"),
         ({"temperature": "hot"}, 400, "temperature", "temperature: expected a number at least 0"),
         ({"top_p": 1.5}, 400, "top_p", "top_p: expected a number above 0 and at most 1, found 1.5"),
-        ({"max_tokens": 0}, 400, "max_tokens", "max_tokens: expected a whole number from 1 up, fo"),
-        ({"max_tokens": -1}, 400, "max_tokens", "max_tokens: expected a whole number from 1 up, f"),
-        ({"max_tokens": 2.5}, 400, "max_tokens", "max_tokens: expected a whole number from 1 up,"),
-        ({"stop": [3]}, 400, "stop", "stop: expected at most 16 texts, found [3]"),
-        ({"stop": ["a"] * 17}, 400, "stop", "stop: expected at most 16 texts, found "),
-        ({"stop": "y" * 1001}, 400, "stop", "stop: expected at most 1,000 characters, found 1,001"),
+        ({"max_tokens": 0}, 400, "max_tokens", "max_tokens: expected int >= 1, found 0"),
+        ({"max_tokens": 2.5}, 400, "max_tokens", "max_tokens: expected int | null, found 2.5"),
+        ({"stop": [3]}, 400, "stop", "stop[0]: expected str, found 3"),
+        ({"stop": ["a"] * 17}, 400, "stop", "stop: expected array of length <= 16, found "),
+        ({"stop": "y" * 1001}, 400, "stop", "stop: expected str of length <= 1000, found 'yyy"),
         ({"top_k": -2}, 400, "top_k", "top_k: expected a whole number from 1 to 1000000, found -2"),
         ({"top_k": False}, 400, "top_k", "top_k: expected a whole number from 1 to 1000000, foun"),
-        ({"seed": 1.5}, 400, "seed", "seed: expected a whole number"),
-        ({"seed": 2**63}, 400, "seed", "seed: expected a whole number"),
-        ({"frequency_penalty": 2.5}, 400, "frequency_penalty", "frequency_penalty: expected a num"),
-        ({"presence_penalty": float("nan")}, 400, "presence_penalty", "presence_penalty: expected"),
+        ({"seed": 1.5}, 400, "seed", "seed: expected int, found 1.5"),
+        ({"seed": 2**63}, 400, "seed", "seed: expected int <= 9223372036854775807, found 92"),
+        ({"frequency_penalty": 2.5}, 400, "frequency_penalty", "frequency_penalty: expected flo"),
+        ({"presence_penalty": float("nan")}, 400, None, "expected a body in JSON: "),
         ({"repetition_penalty": 0}, 400, "repetition_penalty", "repetition_penalty: expected a nu"),
-        ({"repeat_penalty": 0}, 400, "repeat_penalty", "repeat_penalty: expected a number above "),
-        (
-            {"repeat_penalty": 2, "repetition_penalty": 2},
-            400,
-            "repeat_penalty",
-            "repeat_penalty: expected one name, found repetition_penalty as well",
-        ),
-        ({"logit_bias": []}, 400, "logit_bias", "logit_bias: expected an object of token ids and "),
+        ({"repeat_penalty": 2}, 400, "repeat_penalty", "repeat_penalty: expected 1, found 2"),
+        ({"logit_bias": []}, 400, "logit_bias", "logit_bias: expected object, found []"),
         ({"logit_bias": {"999": 1}}, 400, "logit_bias", "logit_bias: expected token ids below 29"),
         ({"logit_bias": {"-1": 1}}, 400, "logit_bias", "logit_bias: expected token ids below 295"),
-        ({"logit_bias": {"²": 1}}, 400, "logit_bias", "logit_bias: expected token ids below 295"),
-        ({"logit_bias": {"1": 101}}, 400, "logit_bias", "logit_bias: expected biases from -100 to"),
-        (
-            {"logit_bias": {"1": float("nan")}},
-            400,
-            "logit_bias",
-            "logit_bias: expected biases from -100 to 100, found nan",
-        ),
-        ({"n": True}, 400, "n", "n: expected a whole number from 1 to 128, found True"),
-        ({"n": 0}, 400, "n", "n: expected a whole number from 1 to 128, found 0"),
-        ({"n": 10**9}, 400, "n", "n: expected a whole number from 1 to 128, found 1000000000"),
-        ({"logprobs": 2}, 400, "logprobs", "logprobs: expected true or false, found 2"),
-        (
-            {"logprobs": True, "top_logprobs": 21},
-            400,
-            "top_logprobs",
-            "top_logprobs: expected a wh",
-        ),
-        ({"top_logprobs": 1}, 400, "top_logprobs", "top_logprobs: expected logprobs true with it"),
+        ({"logit_bias": {"²": 1}}, 400, "logit_bias", "logit_bias: expected int, found {'²': 1}"),
+        ({"logit_bias": {"1": 101}}, 400, "logit_bias", "logit_bias[...]: expected float <= 100"),
+        ({"n": True}, 400, "n", "n: expected int, found True"),
+        ({"n": 0}, 400, "n", "n: expected int >= 1, found 0"),
+        ({"n": 10**9}, 400, "n", "n: expected int <= 128, found 1000000000"),
+        ({"logprobs": 2}, 400, "logprobs", "logprobs: expected bool, found 2"),
+        ({"top_logprobs": 21}, 400, "top_logprobs", "top_logprobs: expected int <= 20, found 21"),
         ({"typical_p": 0.5}, 400, "typical_p", "typical_p: expected 1, found 0.5"),
         ({"ignore_eos": True}, 400, "ignore_eos", "ignore_eos: expected false, found True"),
-        ({"best_of": 1}, 400, "best_of", "best_of: there is no such field"),
-        ({"a" * 99: 1}, 400, "a" * 57 + "...", f"{'a' * 57}...: there is no such field"),
-        ({"a\x1b\ud800": 1}, 400, r"a\x1b\ud800", r"a\x1b\ud800: there is no such field"),
-        ({"tools": [{}]}, 400, "tools", "tools[0]: expected a function, found {}"),
-        ({"stream": 1}, 400, "stream", "stream: expected true or false, found 1"),
-        ({"stream_options": []}, 400, "stream_options", "stream_options: expected an object, fo"),
-        ({"colour": "red"}, 400, "colour", "colour: there is no such field"),
-        ({"prompt": "a"}, 400, "prompt", "prompt: there is no such field"),
+        ({"chat_template": "x"}, 400, "chat_template", "chat_template: expected \"\", found 'x'"),
+        ({"tools": [{}]}, 400, "tools", "tools[0].type: expected a value, found None"),
+        ({"stream": "maybe"}, 400, "stream", "stream: expected bool, found 'maybe'"),
+        ({"stream_options": []}, 400, "stream_options", "stream_options: expected object, found "),
         ({"messages": [user("cat " * 800)]}, 400, "messages", "expected less than 512 tokens, fou"),
     ],
 )
@@ -267,7 +244,7 @@ def test_fields_that_change_nothing_are_accepted(server, run, stream):
         {"seed": -1},
         {"logit_bias": {}, "logprobs": False, "top_logprobs": 0},
         {"cache_prompt": True, "ignore_eos": False, "typical_p": 1.0, "repeat_penalty": 1.0},
-        {"repetition_penalty": 1.0, "mirostat": 0, "mirostat_tau": 5.0, "min_tokens": 0},
+        {"repetition_penalty": 1.0, "mirostat": 0, "mirostat_tau": 5.0, "colour": "red"},
         {"max_tokens": 8.0, "temperature": 0.0, "top_p": 1, "seed": 3.0},
     ],
 )
@@ -706,4 +683,4 @@ def test_a_signal_ends_the_process_in_the_middle_of_requests(tmp_path, kind):
 def test_a_missing_package_is_named(run, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "minillm.serving.app", None)
     assert main(["serve", str(run.path)]) == 2
-    assert "a server needs the packages starlette and uvicorn" in capsys.readouterr().err
+    assert "pip install 'minillm-book[serve]'" in capsys.readouterr().err

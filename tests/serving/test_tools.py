@@ -3,24 +3,23 @@
 import json
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minillm.decoding.grammar import read
-from minillm.decoding.json_schema import grammar_of
+pytest.importorskip("llguidance")
+
+from minillm.decoding.grammar import Grammar, tokens_of
 from minillm.errors import InputError
-from minillm.serving.tools import FORMS, Answer, form_of, read_tools
+from minillm.serving.tools import FORMS, Answer, Function, NamedTool, Tool, chosen, form_of
 
 HERMES, MISTRAL, LLAMA = FORMS
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 
 
-def tool(name="weather", **function):
-    return {"type": "function", "function": {"name": name, **function}}
-
-
-WEATHER, TIME = tool(parameters=SCHEMA), tool("time")
+WEATHER = Tool("function", Function("weather", SCHEMA))
+TIME = Tool("function", Function("time"))
 CALL = {"name": "weather", "arguments": {"city": "Zürich"}}
 OF_LLAMA = {"name": "weather", "parameters": {"city": "Zürich"}}
 WANTED = [("weather", {"city": "Zürich"})]
@@ -79,17 +78,36 @@ def test_arguments_are_json_that_a_file_can_hold():
     assert answer.calls[0].arguments == '{"\\u00e9": "\\ud800"}'
 
 
+class Bytes:
+    """A tokenizer of bytes, of which 255 ends a text."""
+
+    hidden = frozenset([255])
+
+    def __len__(self):
+        return 256
+
+    def token(self, number):
+        return bytes([number])
+
+
+def has(rules, text):
+    one = Grammar(tokens_of(Bytes(), [255]), rules, "tools").start()
+    try:
+        return np.isfinite(one.adjust(np.zeros(256), list(text.encode())))[255]
+    except InputError:
+        return False
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_a_forced_call_is_found_again(form):
-    functions = {"weather": grammar_of(SCHEMA), "time": grammar_of({"type": "object"})}
-    grammar = form.grammar(functions)
+    rules = form.rules({"weather": SCHEMA, "time": {"type": "object"}})
     before, after = form.brackets
     for name, arguments in (("weather", '{"city":"Bern"}'), ("time", "{}")):
         text = f'{before}{{"name": "{name}", "{form.arguments}": {arguments}}}{after}'
-        assert read(grammar, text.encode()).has_empty
+        assert has(rules, text)
+        assert has(rules, f" {text}")
         assert grown(form, [form.opening + text]) == ("", [(name, json.loads(arguments))])
-    wrong = f'{before}{{"name": "time", "{form.arguments}": []}}{after}'
-    assert not read(grammar, wrong.encode()).has_empty
+    assert not has(rules, f'{before}{{"name": "time", "{form.arguments}": []}}{after}')
 
 
 def test_the_form_of_a_template():
@@ -104,41 +122,33 @@ def test_the_form_of_a_template():
 
 
 def test_what_is_forced():
-    assert read_tools([], "auto") is read_tools([], "none") is read_tools([WEATHER], "none") is None
-    assert read_tools([WEATHER, TIME], "auto").forced == ()
-    assert read_tools([WEATHER, TIME], "required").forced == ("weather", "time")
-    named = {"type": "function", "function": {"name": "time"}}
-    one = read_tools([WEATHER, TIME], named)
-    assert (one.forced, one.described, one.names) == (("time",), [WEATHER, TIME], NAMES)
-    assert read(one.grammar(HERMES), b'{"name": "time", "arguments": {}}').has_empty
-    assert not read(one.grammar(HERMES), b'{"name": "time", "arguments": {"a":1}}').has_empty
-    assert not read(one.grammar(HERMES), b'{"name": "weather"').has_empty
-    assert read_tools([WEATHER], "auto").grammar(HERMES) is None
+    both, described = [WEATHER, TIME], [{"a": 1}, {"b": 2}]
+    assert chosen([], "auto", []) is chosen([], "none", []) is chosen(both, "none", []) is None
+    assert chosen(both, "auto", described).forced == ()
+    assert chosen(both, "auto", described).rules(HERMES) is None
+    assert chosen(both, "required", described).forced == ("weather", "time")
+    one = chosen(both, NamedTool(Function("time")), described)
+    assert (one.forced, one.described, list(one.functions)) == (("time",), described, NAMES)
+    assert has(one.rules(HERMES), '{"name": "time", "arguments": {}}')
+    assert not has(one.rules(HERMES), '{"name": "time", "arguments": {"a":1}}')
+    assert not has(one.rules(HERMES), '{"name": "weather", "arguments": {"city":"a"}}')
 
 
 @pytest.mark.parametrize(
     ("tools", "selected", "message"),
     [
-        ("x", "auto", "tools: expected a list of at most 128, found 'x'"),
-        ([TIME] * 129, "auto", "tools: expected a list of at most 128, found "),
-        ([TIME, TIME], "auto", "tools: expected different names, found "),
-        ([1], "auto", "tools[0]: expected a function, found 1"),
-        ([TIME, {"type": "code"}], "auto", "tools[1]: expected a function, found {'type': 'code'}"),
-        ([tool("a b")], "auto", "tools[0].function.name: expected a name of letters, digits, _, "),
-        ([tool(parameters=1)], "auto", "tools[0].function.parameters: expected a schema, found 1"),
-        ([], "required", 'tool_choice: expected "none", "auto", "required" or the name of a tool'),
-        ([TIME], "any", 'tool_choice: expected "none", "auto", "required" or the name of a tool'),
-        ([TIME], {"function": {"name": "x"}}, "tool_choice: expected "),
-        ([TIME], {"function": "time"}, "tool_choice: expected "),
+        ([TIME, TIME], "auto", "tools: expected different names, found ['time']"),
+        ([], "required", "tool_choice: expected the name of a tool, found 'required'"),
+        ([TIME], NamedTool(Function("x")), "tool_choice: expected the name of a tool, found 'x'"),
     ],
 )
 def test_what_is_wrong_is_named(tools, selected, message):
     with pytest.raises(InputError) as error:
-        read_tools(tools, selected)
-    assert str(error.value).startswith(message)
+        chosen(tools, selected, [])
+    assert str(error.value) == message
 
 
 def test_a_schema_that_cannot_be_forced_is_named():
-    tools = read_tools([TIME, tool(parameters={"not": {}})], "required")
-    with pytest.raises(InputError, match=r"^tools\[1\]\.function\.parameters\.not: this keyword"):
-        tools.grammar(HERMES)
+    rules = HERMES.rules({"time": {"not": {}}})
+    with pytest.raises(InputError, match=r'^tools: Unimplemented keys: \["not"\]$'):
+        Grammar(tokens_of(Bytes(), [255]), rules, "tools")

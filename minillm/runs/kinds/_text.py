@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from minillm.data.files import copy_file
 from minillm.data.registry import absolute
 from minillm.data.windows import Ids
-from minillm.decoding import Sampling, Writer
+from minillm.decoding import Sampling, Text, write
 from minillm.errors import InputError
 from minillm.formats.format import Contents
 from minillm.look.inside import Inside
@@ -65,10 +65,10 @@ def write_text(
     if tokenizer.eos is not None:
         ends.append(tokenizer.eos)
     banned = banned_ids(tokenizer, documents, model.config.vocabulary)
-    writer = Writer(model, sampling, banned=banned, stop=ends)
     opening = np.array([opening_id(tokenizer, documents)])
-    writer.read(tokenizer.opened(ids) if len(ids) else opening)
-    return tokenizer.stream(chain(ids, writer.write(length)))
+    read = (tokenizer.opened(ids) if len(ids) else opening).tolist()
+    text = Text(read, length, sampling or Sampling(), frozenset(ends), banned)
+    return tokenizer.stream(chain(ids, write(model, text)))
 
 
 def _one_token(tokenizer: Vocabulary, text: str) -> int:
