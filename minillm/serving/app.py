@@ -39,9 +39,9 @@ from minillm.decoding.pieces import Pieces
 from minillm.errors import InputError, one_line
 from minillm.serving import connections
 from minillm.serving.embeddings import Embedder, answered
-from minillm.serving.engine import Engine, Full, Growth, Job
-from minillm.serving.forms import Event, Form
-from minillm.serving.requests import RequestError, Wanted, read
+from minillm.serving.engine import Engine, Event, Full, Job
+from minillm.serving.forms import Form
+from minillm.serving.requests import RequestError, Wanted, read, refusing
 from minillm.serving.tools import Answer, CallForm, form_of
 
 T = TypeVar("T")
@@ -200,23 +200,21 @@ class Server(EmbeddingServer):
 
     def _talk(self, wanted: Wanted, gone: threading.Event) -> Prompt:
         """The messages as a prompt, with the grammar of the answer and its opening."""
-        tools, form, name = wanted.tools, wanted.fields.response_format, "response_format"
+        tools, form = wanted.tools, wanted.fields.response_format
         grammar, opening, schema = None, "", ANY_OBJECT
-        try:
-            if tools or any(m["role"] == "tool" or "tool_calls" in m for m in wanted.messages):
-                name = "tools"
+        if tools or any(m["role"] == "tool" or "tool_calls" in m for m in wanted.messages):
+            with refusing("tools"):
                 calls = self._form
-                rules = tools.rules(calls) if tools else None
-                if rules is not None:
-                    grammar, opening = self.chat.compiled(rules, name), calls.opening
-            elif form.type != "text":
+                if tools and tools.forced:
+                    grammar, opening = (
+                        self.chat.compiled(calls.rules(tools.forced), "tools"),
+                        calls.opening,
+                    )
+        elif form.type != "text":
+            with refusing("response_format"):
                 if form.type == "json_schema":
-                    if form.json_schema is None:
-                        raise InputError(f"{name}.json_schema: expected a schema, found none")
-                    schema = form.json_schema.schema
-                grammar = self.chat.grammar(schema, f"{name}.json_schema.schema")
-        except InputError as error:
-            raise RequestError(str(error), name) from None
+                    schema = form.json_schema and form.json_schema.schema
+                grammar = self.chat.grammar(schema, "response_format.json_schema.schema")
         return Prompt(self._encoded(wanted, opening, gone), "", grammar, opening)
 
     def _encoded(self, wanted: Wanted, opening: str, gone: threading.Event) -> list[int]:
@@ -235,11 +233,9 @@ class Server(EmbeddingServer):
         calls = [message["tool_calls"] for message in messages if "tool_calls" in message]
         texts = [message["content"] for message in messages]
         self._check_size("messages", [*texts, *map(json.dumps, [*calls, *(tools or [])])])
-        try:
-            watch(0)
+        watch(0)
+        with refusing("messages"):
             ids = self.chat.encode(messages, watch=watch, tools=tools).tolist()
-        except InputError as error:
-            raise RequestError(str(error)) from None
         ids += self.chat.tokenizer.encode_known(opening).tolist()
         self._check_length("messages", len(ids))
         return ids
@@ -253,10 +249,8 @@ class Server(EmbeddingServer):
             name = "prompt" if len(wanted.prompts) == 1 else f"prompt[{number}]"
             if isinstance(prompt, str):
                 self._check_size(name, [prompt])
-                try:
+                with refusing("prompt"):
                     ids = tokenizer.opened(tokenizer.encode_known(prompt, name)).tolist()
-                except InputError as error:
-                    raise RequestError(str(error), "prompt") from None
                 read = Prompt(ids or [tokenizer.bos or 0], prompt)
             else:
                 read = Prompt(prompt, tokenizer.decode(prompt) if wanted.echo else "")
@@ -283,7 +277,7 @@ class Server(EmbeddingServer):
         return RequestError(where + message, param, "context_length_exceeded")
 
     def _jobs(
-        self, prompts: list[Prompt], wanted: Wanted, deliver: Callable[[int, Growth], None]
+        self, prompts: list[Prompt], wanted: Wanted, deliver: Callable[[Event | Exception], None]
     ) -> list[Job]:
         """The jobs of a request: ``n`` choices for each prompt."""
         jobs: list[Job] = []
@@ -301,7 +295,7 @@ class Server(EmbeddingServer):
                 shown = self._form.texts if wanted.tools else ()
                 pieces = Pieces(self.chat.tokenizer, wanted.fields.stop, shown, prompt.ids[-1])
                 echo = prompt.text if wanted.echo else ""
-                jobs.append(Job(text, pieces, partial(deliver, len(jobs)), echo))
+                jobs.append(Job(text, pieces, deliver, len(jobs), echo))
         return jobs
 
     async def _events(
@@ -311,21 +305,15 @@ class Server(EmbeddingServer):
         loop = asyncio.get_running_loop()
         queue = asyncio.Queue[Event | Exception]()
 
-        def deliver(choice: int, growth: Growth) -> None:
-            piece, scores, reason = growth
-            event: Event | Exception
-            if isinstance(reason, Exception):
-                event = reason
-            else:
-                event = Event(choice, piece, scores, reason, jobs[choice].written)
+        def deliver(event: Event | Exception) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has been closed
                 loop.call_soon_threadsafe(queue.put_nowait, event)
 
         jobs = self._jobs(prompts, wanted, deliver)
         answers: list[Answer] = []
         if wanted.tools:
-            names = wanted.tools.functions
-            answers = [Answer(self._form, names, prompts[0].opening) for _ in jobs]
+            opening = prompts[0].opening
+            answers = [Answer(self._form, wanted.tools.names, opening) for _ in jobs]
         try:
             self.engine.submit(jobs)
         except Full:

@@ -5,31 +5,16 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from starlette.requests import ClientDisconnect
 
 from minillm.decoding.scores import Score
+from minillm.serving.engine import Event
 from minillm.serving.requests import RequestError
-from minillm.serving.tools import Call
 from minillm.text import ByteTokens
 
 LEAST = -9999.0  # a log-probability in JSON, which has no infinity
-
-
-class Event(NamedTuple):
-    """A piece of one of the choices: see :class:`minillm.serving.engine.Growth`.
-
-    ``written`` is the number of tokens that this choice has so far.  ``calls`` are the functions
-    that an answer calls; its last event has them.
-    """
-
-    choice: int
-    piece: str
-    scores: list[Score]
-    reason: str | None
-    written: int
-    calls: Sequence[Call] = ()
 
 
 class Form:
