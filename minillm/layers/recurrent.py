@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm import ops
+from minillm.layers import dense
 from minillm.layers.fresh import Fresh, Shape, side_by_side, uniform
 from minillm.layers.gradients import is_trained, merge_gradients
 from minillm.layers.types import Ids, Params, Rng, State
@@ -263,6 +264,29 @@ def _lowest_trained(params: Params, prefix: str, embedding: str | None, layers: 
         return 0
     numbers = (n for n in range(layers) if is_trained(params, f"{prefix}.{n}"))
     return next(numbers, layers)
+
+
+def bridge(params: Params, last: State) -> tuple[State, Callable]:
+    """Map the last states of an encoder (B, M) to the first states of a decoder (B, H).
+
+    The maps ``bridge.0.h`` and so on are affine, with a tanh for h, because a decoder's h has
+    values in [-1, 1].  ``backward(dstate)`` -> dlast, gradients.
+    """
+    state, backwards = {}, {}
+    for entry in (name.removeprefix("encoder.") for name in last):
+        activation = ops.tanh if entry.endswith(".h") else None
+        state[f"decoder.{entry}"], backwards[entry] = dense.layer(
+            params, f"bridge.{entry}", last[f"encoder.{entry}"], activation
+        )
+
+    def backward(dstate):
+        dlast, parts = {}, []
+        for entry, entry_backward in backwards.items():
+            dlast[f"encoder.{entry}"], of_entry = entry_backward(dstate[f"decoder.{entry}"])
+            parts.append(of_entry)
+        return dlast, merge_gradients(*parts)
+
+    return state, backward
 
 
 def require_own(state: State, prefix: str, cell: str, layers: int) -> None:

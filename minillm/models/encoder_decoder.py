@@ -173,7 +173,7 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
         memory, memory_backward = attention.KINDS[c.attention].prepare(
             p, "attention", hs, last[top], lengths, c.hidden
         )
-        state, bridge_backward = self._bridge(last)
+        state, bridge_backward = recurrent.bridge(p, last)
 
         def backward(dstate):
             dlast, of_bridge = bridge_backward(dstate)
@@ -184,31 +184,6 @@ class EncoderDecoder(base.Model[EncoderDecoderConfig]):
             return merge_gradients(of_encoder, of_bridge, of_memory)
 
         return state | memory, backward
-
-    def _bridge(self, last: State) -> tuple[State, Callable]:
-        """Map the last states of the encoder (B, M) to the first of the decoder (B, H).
-
-        The map is affine, with a tanh for h, because the decoder's h has values in [-1, 1].
-        ``backward(dstate)`` -> dlast, gradients.
-        """
-        c = self.config
-        state, backwards = {}, {}
-        for layer in range(c.layers):
-            for name in recurrent.CELLS[c.cell].state:
-                entry = f"{layer}.{name}"
-                activation = ops.tanh if name == "h" else None
-                state[f"decoder.{entry}"], backwards[entry] = dense.layer(
-                    self.params, f"bridge.{entry}", last[f"encoder.{entry}"], activation
-                )
-
-        def backward(dstate):
-            dlast, parts = {}, []
-            for entry, entry_backward in backwards.items():
-                dlast[f"encoder.{entry}"], of_entry = entry_backward(dstate[f"decoder.{entry}"])
-                parts.append(of_entry)
-            return dlast, merge_gradients(*parts)
-
-        return state, backward
 
     # --- the decoder ----------------------------------------------------------
 

@@ -173,7 +173,7 @@ class PointerGenerator(base.Model[PointerGeneratorConfig]):
             c.dropout,
             rng,
         )  # (B, S, M)
-        state, bridge_backward = self._bridge(last)
+        state, bridge_backward = recurrent.bridge(p, last)
 
         def backward(dstate):
             dlast, of_bridge = bridge_backward(dstate)
@@ -186,28 +186,6 @@ class PointerGenerator(base.Model[PointerGeneratorConfig]):
             "memory.lengths": np.array(lengths),
         }
         return state | memory_of_source, backward
-
-    def _bridge(self, last: State) -> tuple[State, Callable]:
-        """Map the last states of the encoder (B, M) to the first of the decoder (B, H).
-
-        The map is affine, with a tanh for h, because the decoder's h has values in [-1, 1].
-        ``backward(dstate)`` -> dlast, gradients.
-        """
-        state, backwards = {}, {}
-        for entry in (name.removeprefix("encoder.") for name in last):
-            activation = ops.tanh if entry.endswith(".h") else None
-            state[f"decoder.{entry}"], backwards[entry] = dense.layer(
-                self.params, f"bridge.{entry}", last[f"encoder.{entry}"], activation
-            )
-
-        def backward(dstate):
-            dlast, parts = {}, []
-            for entry, entry_backward in backwards.items():
-                dlast[f"encoder.{entry}"], of_entry = entry_backward(dstate[f"decoder.{entry}"])
-                parts.append(of_entry)
-            return dlast, merge_gradients(*parts)
-
-        return state, backward
 
     # --- the decoder ----------------------------------------------------------
 

@@ -204,25 +204,6 @@ def test_to_go_on_with_a_run_of_the_same_kind(name, again):
         assert getattr(run, vocabulary).to_dict() == getattr(base, vocabulary).to_dict()
 
 
-def test_a_language_model_becomes_an_encoder(bases, pairs, tmp_path, capsys):
-    out = tmp_path / "run"
-    command = ["train", "seq2seq", str(pairs / "pairs.tsv"), "--out", str(out), *QUICK]
-    text = tmp_path / "text.txt"
-    text.write_text("abcdefghijkl \n" * 30)
-    lm = ["train", "lm", str(text), "--hidden", "6", "--embedding", "4", "--out"]
-    assert main([*lm, str(tmp_path / "lm"), *QUICK]) == 0
-    options = ["--init", str(tmp_path / "lm"), "--unit", "character", "--freeze", "encoder"]
-    assert main([*command, *options]) == 0
-    printed = capsys.readouterr().out
-    assert "; left: output.W, output.b\n" in printed
-    base, run = minillm.load(tmp_path / "lm"), minillm.load(out)
-    assert run.source.to_dict() == base.tokenizer.to_dict()
-    np.testing.assert_array_equal(run.model.params["source.E"], base.model.params["embedding.E"])
-    for name in ("W_x", "W_h", "b"):
-        ours, theirs = run.model.params[f"encoder.0.{name}"], base.model.params[f"layers.0.{name}"]
-        np.testing.assert_array_equal(ours, theirs)
-
-
 def test_a_shorter_context_has_the_first_positions(again, monkeypatch):
     monkeypatch.setattr("minillm.training.Options.progress", lambda *_: 1.0)
     base, run = again("gpt", "--context", "9")

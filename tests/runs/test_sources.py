@@ -21,7 +21,7 @@ def test_passages_are_the_longest_ones(text, ids):
     free = np.ones(len(ids), bool)
     for passage in found:
         places = occurrences(text, ids[passage.start : passage.end])
-        assert (passage.position, passage.count) == (places[0], len(places))
+        assert (passage.position, passage.times) == (places[0], len(places))
         assert free[passage.start : passage.end].all()
         free[passage.start : passage.end] = False
     lengths = [passage.end - passage.start for passage in found]

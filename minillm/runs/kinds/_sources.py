@@ -39,7 +39,7 @@ def with_sources(run: Run, text: str, inside: Inside) -> Inside:
             vocabulary.decode(training[slice(*part)].tolist()) for part in ranges
         )
         if end - at >= least:
-            sources.append(Source(before, passage, after, at, found.count))
+            sources.append(Source(before, passage, after, at, found.times))
     return replace(inside, sources=sources)
 
 
@@ -49,7 +49,7 @@ class Passage(NamedTuple):
     start: int
     end: int
     position: int  # of the first occurrence
-    count: int  # of all of them
+    times: int  # that it occurs
 
 
 def passages(training: Ids, ids: Ids, most: int) -> list[Passage]:
@@ -57,7 +57,7 @@ def passages(training: Ids, ids: Ids, most: int) -> list[Passage]:
 
     At most ``most``, the longest first.  A token becomes a character, for Python's own search.
     """
-    known, text = ("".join(map(chr, part.tolist())) for part in (training, ids))
+    known, text = ("".join(map(chr, np.asarray(part).tolist())) for part in (training, ids))
     begins, start = [0], 0  # of the longest passage that ends before each position
     for end in range(1, len(text) + 1):
         while text[start:end] not in known:

@@ -3,18 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from minillm.data.pairs import PairData
-from minillm.errors import InputError
 from minillm.layers import attention
 from minillm.layers.recurrent import CELLS
 from minillm.look.measurements import read_encoder_decoder
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.option import option
-from minillm.runs.kind import Data, Job, sizes_of
-from minillm.runs.kinds._pairs import BUILT_IN, PairKind, PairSettings, vocabulary_of
+from minillm.runs.kinds._pairs import BUILT_IN, PairKind, PairSettings
 from minillm.runs.run import Run
 from minillm.runs.settings import size
-from minillm.text import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -69,33 +65,7 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a sou
         """The direction of the encoder."""
         return {"bidirectional": not settings.forward_only}
 
-    # --- a run of lm becomes the encoder ---
-
     def init_defaults(self, initial: Run, given: Mapping[str, object]) -> dict[str, object]:
-        """The sizes of a run of seq2seq; or of an lm, which becomes the encoder."""
-        if initial.kind.name != "lm":
-            only = not getattr(initial.model.config, "bidirectional", True)
-            return super().init_defaults(initial, given) | {"forward_only": only}
-        if not initial.model.config.embedding:
-            raise InputError(f"--init {initial.path}: expected an embedding, found one-hot input")
-        sizes = sizes_of(initial, self.settings)
-        names = ("hidden", "layers", "cell", "embedding")
-        return {name: sizes[name] for name in names} | {"forward_only": True}
-
-    def tokenizer_options(self, initial: Run) -> tuple[str, ...]:
-        """The options of both sides; with an lm, --unit sets the target's alone."""
-        return super().tokenizer_options(initial) if initial.kind is self else ()
-
-    def names_from(self, initial: Run, data: Data) -> dict[str, str]:
-        """The same names; of an lm, the embedding and the layers become the encoder."""
-        if initial.kind is self:
-            return super().names_from(initial, data)
-        layers = [name for name in initial.model.params if name.startswith("layers.")]
-        return {n: n.replace("layers", "encoder", 1) for n in layers} | {"embedding.E": "source.E"}
-
-    def new_vocabularies(self, pairs: PairData, job: Job) -> tuple[Vocabulary, Vocabulary]:
-        """The vocabularies; an lm brings the source's."""
-        if job.initial is None or job.initial.kind is self:
-            return super().new_vocabularies(pairs, job)
-        target = vocabulary_of(pairs, job, 1)
-        return job.initial.tokenizer, target
+        """The sizes of a run of seq2seq."""
+        only = not getattr(initial.model.config, "bidirectional", True)
+        return super().init_defaults(initial, given) | {"forward_only": only}
