@@ -11,13 +11,15 @@ import functools
 import math
 import numbers
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Order = Literal["C", "K"]
+Op = TypeVar("Op", bound=Callable[..., tuple[Any, Callable]])
 
+_Array = np.ndarray
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))  # in this machine's byte order
 _MOST_BYTES = 2**40
 _ARRAYS = (np.ndarray, np.memmap)  # not matrices or masked arrays: their * and @ differ
@@ -216,60 +218,103 @@ def flag(op: str, name: str, value: Any) -> bool:
 
 
 def contiguous(*arrays: NDArray | None) -> tuple[Any, ...]:
-    """The arrays in C order, each as a new array object; None stays.
-
-    Only arrays in another order are copied.  The others are views, so that a later change of an
-    argument's ``shape`` does not reach them.
-    """
-    return tuple(
-        [a if a is None else a.view() if a.flags.c_contiguous else a.copy("C") for a in arrays]
-    )
+    """The arrays in C order, and None for None; only arrays in another order are copied."""
+    return tuple([a if a is None or a.flags.c_contiguous else a.copy("C") for a in arrays])
 
 
 def strided(x: NDArray) -> NDArray:
     """x with its strides; it is copied only if its last axis is not contiguous."""
     contiguous = x.strides[-1] == x.itemsize or x.shape[-1] == 1
-    return x.view(np.ndarray) if contiguous else np.ascontiguousarray(x)
+    return x if contiguous else np.ascontiguousarray(x)
 
 
-def upstream(op: str, order: Order = "C", /, **outputs: NDArray) -> Callable[..., Any]:
-    """The check of upstream gradients that a backward starts with.
+# --- the door of an op -------------------------------------------------------------------
+#
+# An op keeps arrays for its backward, and kernels trust their shapes.  So no array object is shared
+# with the caller, who may set its ``shape`` between the two passes: the op gets views of its
+# arguments, and the caller views of its outputs.  The pages need not think of it.
 
-    A forward calls it with its outputs, each under the name of its gradient and in the order
-    of the backward's arguments:
 
-        upstream = checks.upstream("lstm", dhs=hs, dh_last=h_last, dc_last=c_last)
+def op(function: Op) -> Op:
+    """Mark an op.  Its backward gets gradients in C order, and zeros in place of None."""
+    return _with_door(function, "C")
 
-    The check takes these gradients and returns them in C order ("K": in the order they have): a
-    tuple, or a single array if there is one output.  It keeps shapes and dtypes, but no output.
-    With several outputs, None means a gradient of zero.
 
-    The check raises TypeError for anything but an array of the output's dtype (a scalar may be a
-    Python number), and ValueError for an array of another shape.
+def op_of_strides(function: Op) -> Op:
+    """Mark an op that takes arrays and upstream gradients with any strides."""
+    return _with_door(function, "K")
+
+
+def _with_door(function: Any, order: Order) -> Any:
+    name = function.__name__
+
+    @functools.wraps(function)
+    def call(*args: Any, **named: Any) -> tuple[Any, Callable]:
+        own = [a.view() if isinstance(a, _Array) else a for a in args]
+        for key, a in named.items():
+            named[key] = a.view() if isinstance(a, _Array) else a
+        outputs, backward = function(*own, **named)
+        backward = guarded(name, outputs, backward, order)
+        if type(outputs) is tuple:
+            return tuple([y.view() for y in outputs]), backward
+        return outputs.view() if isinstance(outputs, _Array) else outputs, backward
+
+    return call
+
+
+def guarded(name: str, outputs: Any, backward: Callable, order: Order = "C") -> Callable:
+    """A backward that checks its upstream gradients; a page's own takes one for each output.
+
+    With several outputs, None stands for zeros, and so does a gradient that is left out.  The
+    gradient of a scalar is 1 by default, and may be a Python number.
+
+    The check raises TypeError for anything but an array of the output's dtype, and ValueError for
+    an array of another shape; the message has the name of the backward's parameter.
     """
-    if len(outputs) == 1:
-        ((name, y),) = outputs.items()
-        return functools.partial(checked_gradient, op, name, order, y.shape, y.dtype)
-    expected = [(op, name, order, y.shape, y.dtype) for name, y in outputs.items()]
+    defaults = backward.__defaults__ or ()
+    if type(outputs) is tuple:
+        expected = [(y.shape, y.dtype) for y in outputs]
 
-    def check(*gradients: NDArray | None) -> tuple[NDArray, ...]:
-        return tuple(
-            np.zeros(*output[3:]) if gradient is None else checked_gradient(*output, gradient)
-            for gradient, output in zip(gradients, expected, strict=True)
-        )
+        def checked(*dys: Any) -> Any:
+            if 0 < (left_out := len(expected) - len(dys)) <= len(defaults):
+                dys += defaults[-left_out:]
+            if len(dys) != len(expected):
+                raise TypeError(f"{name}: expected {len(expected)} gradients, found {len(dys)}")
+            given = [
+                np.zeros(shape, dtype)
+                if dy is None
+                else _given(name, backward, k, dy, shape, dtype, order)
+                for k, (dy, (shape, dtype)) in enumerate(zip(dys, expected, strict=True))
+            ]
+            return backward(*given)
 
-    return check
+    else:
+        shape, dtype = outputs.shape, outputs.dtype
+
+        def checked(dy: Any = defaults[0] if defaults else None) -> Any:  # type: ignore[misc]
+            return backward(_given(name, backward, 0, dy, shape, dtype, order))
+
+    checked.__wrapped__ = backward  # type: ignore[attr-defined]  # for its signature
+    return checked
 
 
-def checked_gradient(
-    op: str, name: str, order: Order, shape: tuple[int, ...], dtype: np.dtype, gradient: NDArray
+def _given(
+    name: str,
+    backward: Any,
+    number: int,
+    dy: Any,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    order: Order,
 ) -> NDArray:
-    """An upstream gradient that has the shape and the dtype of its output."""
-    if shape == () and type(gradient) in (int, float):
-        return np.asarray(gradient, dtype)
-    if not isinstance(gradient, np.generic):  # NumPy's scalars are what arrays without axes become
-        require_array(op, name, gradient)
-    if gradient.dtype != dtype:
-        raise TypeError(f"{op}: {name}: expected {dtype}, found {gradient.dtype}")
-    _check_shape(op, name, gradient, shape)
-    return np.asarray(gradient, order=order)
+    """An upstream gradient, checked; a number for a scalar becomes an array."""
+    if type(dy) is not _Array or dy.dtype != dtype or dy.shape != shape:
+        if shape == () and type(dy) in (int, float):
+            return np.asarray(dy, dtype)
+        parameter = backward.__code__.co_varnames[number]
+        if not isinstance(dy, np.generic):  # NumPy's scalars are what arrays without axes become
+            require_array(name, parameter, dy)
+        if dy.dtype != dtype:
+            raise TypeError(f"{name}: {parameter}: expected {dtype}, found {dy.dtype}")
+        _check_shape(name, parameter, dy, shape)
+    return np.asarray(dy, order=order)

@@ -8,9 +8,8 @@ examples:
   minillm tokenize *.txt --out corpus --tokenizer runs/tokenizer
   minillm tokenize python-source --out corpus --tokenizer runs/gpt
         with the vocabulary of another run
-  mpiexec -n 4 minillm tokenize pages.jsonl.zst *.txt.gz --out corpus --tokenizer runs/tokenizer \\
-      --shuffle
-        on four ranks, in random order
+  mpiexec -n 4 minillm tokenize pages.jsonl.zst *.txt.gz --out corpus --tokenizer runs/tokenizer
+        on four ranks
   minillm train gpt corpus --out runs/big
 """
 
@@ -20,7 +19,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from minillm.cli.arguments import ArgumentParser
-from minillm.cli.options import add_files, add_flag, add_option, add_out, integer
+from minillm.cli.options import add_files, add_option, add_out, integer
 from minillm.data import write_shards
 from minillm.data.tokenizing import SHARD_BYTES
 from minillm.mpi import ranks
@@ -45,8 +44,6 @@ def add_arguments(parser: ArgumentParser) -> None:
         default="file",
         help="a document is a whole FILE (default), or each line",
     )
-    add_flag(parser, "--shuffle", "put the documents in random order")
-    add_option(parser, "--seed N", "seed of that order", integer(0), 0)
     size = "the bytes of text for each shard"
     add_option(parser, "--shard-bytes N", size, integer(1, 1 << 40), SHARD_BYTES)
     parser.set_defaults(over_ranks=True)
@@ -75,7 +72,6 @@ def run(args: argparse.Namespace) -> int:
             args.overwrite,
             progress,
             documents=args.documents,
-            shuffle=args.seed if args.shuffle else None,
         )
     made = sum(job.gather(made))
     if job.rank == 0:

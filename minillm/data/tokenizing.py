@@ -41,7 +41,6 @@ from minillm.data.shards import (
     write_sealed,
     write_shard,
 )
-from minillm.data.shuffling import shuffled
 from minillm.errors import InputError
 from minillm.mpi import Ranks, ranks
 
@@ -73,14 +72,12 @@ def write_shards(
     progress: Report = lambda read, total, tokens: None,
     *,
     documents: str = "file",
-    shuffle: int | None = None,
 ) -> Shards:
     """Encode texts into the folder ``out``, a block at a time, and open the shards.
 
     ``files`` are paths, built-in texts and ``-``.  Each is a document or, with
     ``documents="line"``, each of its lines is.  EOS follows each document if the vocabulary has it.
-    ``shuffle`` is the seed of a random order of the documents.  A shard has the tokens of about
-    ``shard_bytes`` of files.
+    A shard has the tokens of about ``shard_bytes`` of files.
 
     ``progress`` is called with the bytes of text that this rank has read, the bytes that it has to
     read, if known, and the tokens that it has made.
@@ -93,11 +90,6 @@ def write_shards(
     names = [str(file) for file in files] or [DEFAULT_TEXT]
     if not str(out):
         raise InputError("--out: expected a folder, found an empty name")
-    if shuffle is not None and tokenizer.eos is None:
-        raise InputError(
-            "--shuffle: expected a vocabulary with a token that ends a document, as byte pairs "
-            "have it, found one without"
-        )
     if job.size > 1 and any(map(read_once, names)):
         raise InputError(
             f"{', '.join(map(shown, names))}: expected files, as several ranks read them, found "
@@ -112,7 +104,6 @@ def write_shards(
         "tokenizer_sha256": digest_of(vocabulary),
         "shard_bytes": shard_bytes,
         "documents": documents,
-        "shuffle": shuffle,
         "source": {"files": list(map(str, files)), "sha256": _fingerprint(names, job)},
     }
     index["key"] = digest_of(index | {"source": index["source"]["sha256"]})
@@ -124,13 +115,12 @@ def write_shards(
     entries = _encode_parts(names, index, folder, work, tokenizer, overwrite, progress)
     index["source"] |= {name: sum(entry[name] for entry in entries) for name in COUNTS}
     index["shards"] = entries
-    if shuffle is not None:
-        _write_index(work, index, vocabulary, job)
-        index["shards"] = shuffled(Shards(work), folder, work / "buckets", shuffle, job)
-    _write_index(folder, index, vocabulary, job)
     if job.rank == 0:
+        write_json(folder / "vocabulary.json", vocabulary)
+        write_sealed(folder / "index.json", index)
         shutil.rmtree(work)
         remove_temporaries(folder)
+    job.wait()
     return Shards(folder)
 
 
@@ -143,10 +133,7 @@ def _encode_parts(
     overwrite: bool,
     progress: Report,
 ) -> list[dict[str, Any]]:
-    """Write the shards of all parts that have no entry yet; return all entries.
-
-    Documents that will be shuffled are written into ``work``, others into ``folder``.
-    """
+    """Write the shards of all parts that have no entry yet; return all entries."""
     job, parts = ranks(), parts_of(names, index["shard_bytes"])
     own = range(job.rank, len(parts), job.size)
     begun = work.exists() and not overwrite
@@ -164,10 +151,9 @@ def _encode_parts(
             _remove_shards(folder)
         work.mkdir(parents=True, exist_ok=True)
     job.wait()
-    encoded = folder if index["shuffle"] is None else work
     dtype = np.dtype(index["dtype"]).newbyteorder("<")
     for (number, _, counts), blocks in zip(missing, ids, strict=True):
-        entry = write_shard(encoded / f"{number:05}.bin", chain(first, blocks), dtype)
+        entry = write_shard(folder / f"{number:05}.bin", chain(first, blocks), dtype)
         entries[number] = entry | {name: counts[name] for name in COUNTS}
         write_sealed(work / f"{number:05}.json", {"shard": entries[number]})
         first = []
@@ -231,16 +217,6 @@ def _entries(folder: Path, parts: Sequence[int]) -> dict[int, dict[str, Any]]:
         for number, path in paths.items()
         if path.exists()
     }
-
-
-def _write_index(
-    folder: Path, index: Mapping[str, Any], vocabulary: Mapping[str, Any], job: Ranks
-) -> None:
-    """Complete the folder; all ranks wait for it."""
-    if job.rank == 0:
-        write_json(folder / "vocabulary.json", vocabulary)
-        write_sealed(folder / "index.json", index)
-    job.wait()
 
 
 def _remove_shards(folder: Path) -> None:

@@ -86,20 +86,6 @@ class Attention:
         raise NotImplementedError
 
 
-KINDS: dict[str, Attention] = {}
-
-
-def kind(name: str) -> Callable[[type[Attention]], type[Attention]]:
-    """A decorator that enters a class into ``KINDS``."""
-
-    def enter(cls: type[Attention]) -> type[Attention]:
-        KINDS[name] = cls()
-        return cls
-
-    return enter
-
-
-@kind("none")
 class NoAttention(Attention):
     """The encoder's last state as the context of every step."""
 
@@ -118,7 +104,6 @@ class NoAttention(Attention):
         return (context, None), backward
 
 
-@kind("dot")
 class Dot(Attention):
     """score = q k^T, where k is hs.
 
@@ -138,7 +123,6 @@ class Dot(Attention):
         return ops.multiplicative_attention(query, keys, values, None, lengths)
 
 
-@kind("general")
 class General(Attention):
     """score = q W k^T, where k is hs."""
 
@@ -153,7 +137,6 @@ class General(Attention):
         return ops.multiplicative_attention(query, keys, values, W, lengths)
 
 
-@kind("additive")
 class Additive(Attention):
     """score = v . tanh(q W_q + k), where k is hs W_k + b_k."""
 
@@ -172,3 +155,11 @@ class Additive(Attention):
     def op(self, query, keys, values, lengths, W_q, v):
         """See :func:`minillm.ops.additive_attention`."""
         return ops.additive_attention(query, keys, values, W_q, None, v, lengths)
+
+
+KINDS: dict[str, Attention] = {
+    "none": NoAttention(),
+    "dot": Dot(),
+    "general": General(),
+    "additive": Additive(),
+}

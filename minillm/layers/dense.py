@@ -155,7 +155,6 @@ def affine(
 
 def _constant(W: NDArray, x: NDArray, b: NDArray | None) -> Product:
     """y = x W + b of a constant W.  ``backward(dy)`` -> dx, no gradients.  Keeps W."""
-    transpose = W.T  # its shape stays, whatever the caller does
     y, _ = ops.linear(x, W, b)
-    upstream = checks.upstream("dense", dy=y)
-    return y, lambda dy: (ops.linear(upstream(dy), transpose)[0], {})
+    transpose = W.T
+    return y, checks.guarded("dense", y, lambda dy: (ops.linear(dy, transpose)[0], {}))

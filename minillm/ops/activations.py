@@ -1,8 +1,4 @@
-"""Element-wise non-linearities: tanh, the sigmoid, ReLU, SiLU and softplus.
-
-A backward keeps a view of x or y that is not the caller's, so that setting the ``shape`` of
-the caller's array between the two does not change the gradient.
-"""
+"""Element-wise non-linearities: tanh, the sigmoid, ReLU, SiLU and softplus."""
 
 from collections.abc import Callable
 
@@ -18,6 +14,7 @@ def logistic(x: NDArray) -> NDArray:
     return 0.5 * np.tanh(0.5 * x) + 0.5
 
 
+@checks.op
 def tanh(x: NDArray) -> tuple[NDArray, Callable]:
     """The hyperbolic tangent: y = tanh(x), of any shape.
 
@@ -25,14 +22,14 @@ def tanh(x: NDArray) -> tuple[NDArray, Callable]:
     """
     checks.floats("tanh", x=(x, "..."))
     y = np.tanh(x)
-    upstream = checks.upstream("tanh", dy=y)
 
     def backward(dy):
-        return upstream(dy) * (1 - y**2)
+        return dy * (1 - y**2)
 
-    return y.view(), backward
+    return y, backward
 
 
+@checks.op
 def sigmoid(x: NDArray) -> tuple[NDArray, Callable]:
     """The logistic function: y = 1 / (1 + exp(-x)), of any shape.
 
@@ -40,14 +37,14 @@ def sigmoid(x: NDArray) -> tuple[NDArray, Callable]:
     """
     checks.floats("sigmoid", x=(x, "..."))
     y = logistic(x)
-    upstream = checks.upstream("sigmoid", dy=y)
 
     def backward(dy):
-        return upstream(dy) * y * (1 - y)
+        return dy * y * (1 - y)
 
-    return y.view(), backward
+    return y, backward
 
 
+@checks.op
 def relu(x: NDArray) -> tuple[NDArray, Callable]:
     """The rectifier: y = max(x, 0), of any shape.
 
@@ -58,16 +55,15 @@ def relu(x: NDArray) -> tuple[NDArray, Callable]:
     Boltzmann machines".
     """
     checks.floats("relu", x=(x, "..."))
-    x = x.view()
     y = np.maximum(x, 0)
-    upstream = checks.upstream("relu", dy=y)
 
     def backward(dy):
-        return upstream(dy) * (x > 0)
+        return dy * (x > 0)
 
     return y, backward
 
 
+@checks.op
 def silu(x: NDArray) -> tuple[NDArray, Callable]:
     """The sigmoid-weighted linear unit: y = x s with s = sigmoid(x), of any shape.
 
@@ -78,12 +74,11 @@ def silu(x: NDArray) -> tuple[NDArray, Callable]:
     it is the "swish" of Ramachandran, Zoph and Le (2017).
     """
     checks.floats("silu", x=(x, "..."))
-    shape, flat = x.shape, checks.contiguous(x)[0].ravel()
-    y = silu_forward(flat).reshape(shape)
-    upstream = checks.upstream("silu", dy=y)
+    flat = x.ravel()
+    y = silu_forward(flat).reshape(x.shape)
 
     def backward(dy):
-        return silu_backward(upstream(dy).ravel(), flat).reshape(shape)
+        return silu_backward(dy.ravel(), flat).reshape(x.shape)
 
     return y, backward
 
@@ -102,6 +97,7 @@ def silu_backward(dy: NDArray, x: NDArray) -> NDArray:
     return dy * s * (1 + x * (1 - s))
 
 
+@checks.op
 def softplus(x: NDArray) -> tuple[NDArray, Callable]:
     """A smooth ReLU, which is always positive: y = log(1 + exp(x)), of any shape.
 
@@ -111,12 +107,11 @@ def softplus(x: NDArray) -> tuple[NDArray, Callable]:
     functional knowledge for better option pricing", equation 2.
     """
     checks.floats("softplus", x=(x, "..."))
-    shape, flat = x.shape, checks.contiguous(x)[0].ravel()
-    y = softplus_forward(flat).reshape(shape)
-    upstream = checks.upstream("softplus", dy=y)
+    flat = x.ravel()
+    y = softplus_forward(flat).reshape(x.shape)
 
     def backward(dy):
-        return softplus_backward(upstream(dy).ravel(), flat).reshape(shape)
+        return softplus_backward(dy.ravel(), flat).reshape(x.shape)
 
     return y, backward
 

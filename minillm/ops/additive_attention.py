@@ -12,6 +12,7 @@ from minillm.ops.linear import linear
 from minillm.ops.padding import length_mask, zero_padding
 
 
+@checks.op
 def additive_attention(
     query: NDArray,
     keys: NDArray,
@@ -52,10 +53,8 @@ def additive_attention(
     k, k_backward = (keys, None) if W_k is None else linear(present, W_k)
     q, k, values, v = checks.contiguous(q, k, values, v)
     context, weights = additive_attention_forward(q, k, values, v, steps)
-    upstream = checks.upstream("additive_attention", dcontext=context, dweights=weights)
 
     def backward(dcontext, dweights=None):
-        dcontext, dweights = upstream(dcontext, dweights)
         dq, dk, dvalues, dv = additive_attention_backward(
             dcontext=dcontext,
             dweights=dweights,
@@ -72,7 +71,7 @@ def additive_attention(
         dkeys, dW_k = k_backward(dk)
         return dquery, dkeys, dvalues, dW_q, dW_k, dv
 
-    return (context, weights.view()), backward
+    return (context, weights), backward
 
 
 @twinned

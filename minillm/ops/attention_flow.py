@@ -11,6 +11,7 @@ from minillm.ops.padding import length_mask, zero_padding
 from minillm.ops.softmax import masked_softmax
 
 
+@checks.op
 def attention_flow(
     h: NDArray,
     u: NDArray,
@@ -54,7 +55,6 @@ def attention_flow(
     question_steps = np.full(B, J) if question_lengths is None else question_lengths
     question_steps = checks.ids(op, "question_lengths", question_steps, J + 1, (B,))
     h, u = zero_padding(h, steps), zero_padding(u, question_steps)
-    w_h, w_u, w_hu = (np.array(w) for w in (w_h, w_u, w_hu))
     question_mask = length_mask(question_steps, J)[:, None]  # (B, 1, J)
 
     # s_tj - w_h . h_t, which is the same for all j: (h_t * w_hu + w_u) . u_j
@@ -70,11 +70,10 @@ def attention_flow(
     c = b @ h  # (B, 1, D)
 
     g = zero_padding(np.concatenate([h, v, h * v, h * c], axis=2), steps)
-    upstream = checks.upstream(op, dg=g)
 
     def backward(dg):
         # g = [h, v, h v, h c]
-        dh, dv, dhv, dhc = np.split(zero_padding(upstream(dg), steps), 4, axis=2)
+        dh, dv, dhv, dhc = np.split(zero_padding(dg, steps), 4, axis=2)
         dh = dh + dhv * v + dhc * c
         dv = dv + dhv * h
         dc = (dhc * h).sum(axis=1, keepdims=True)  # (B, 1, D)

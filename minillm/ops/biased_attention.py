@@ -10,6 +10,7 @@ from minillm.ops.attention import attend, attend_backward, attending
 from minillm.ops.padding import length_mask, zero_padding
 
 
+@checks.op
 def biased_attention(
     q: NDArray,
     k: NDArray,
@@ -38,16 +39,14 @@ def biased_attention(
     shapes = {"q": (q, "B N T D"), "k": (k, "B N S D"), "v": (v, "B N S E")}
     sizes = checks.floats(op, **shapes, bias=(bias, "N T S"))
     steps = checks.sequence_lengths(op, lengths, sizes["B"], sizes["S"])
-    q, bias = q.view(), bias.view()  # their shapes stay, whatever the caller does
     k, v = zero_padding(k, steps), zero_padding(v, steps)
     scale = q.dtype.type(sizes["D"] ** -0.5)
     allowed = length_mask(steps, sizes["S"])[:, None, None]  # (B, 1, 1, S)
     y, weights = attend(q @ k.mT * scale + bias, v, allowed)
-    upstream = checks.upstream(op, dy=y)
 
     def backward(dy):
         # y = softmax(scores) v
-        dscores, dv = attend_backward(upstream(dy), 0.0, v, weights, allowed)
+        dscores, dv = attend_backward(dy, 0.0, v, weights, allowed)
         # scores = q k^T / sqrt(D) + bias
         attends = attending(weights)
         dq = np.where(attends, dscores @ k, 0) * scale

@@ -9,6 +9,7 @@ from minillm import checks
 from minillm.ops.padding import length_mask
 
 
+@checks.op
 def coverage(
     weights: NDArray, lengths: NDArray[np.integer] | None = None
 ) -> tuple[np.floating, Callable]:
@@ -44,10 +45,9 @@ def coverage(
     c = np.cumsum(w, axis=1) - w
     loss = np.minimum(w, c).sum() / weights.dtype.type(count)
     new = w < c
-    upstream = checks.upstream("coverage", dloss=loss)
 
     def backward(dloss=1.0):
-        share = weights.dtype.type(upstream(dloss) / count)
+        share = weights.dtype.type(dloss / count)
         old = np.where(real & ~new, share, 0)
         # dc_u = [c_u <= w_u] goes to each w_t before it
         later = np.cumsum(old[:, ::-1], axis=1)[:, ::-1] - old

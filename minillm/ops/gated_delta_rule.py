@@ -26,6 +26,7 @@ from minillm._kernels import twinned
 from minillm.ops.recurrence import Array
 
 
+@checks.op
 def gated_delta_rule(
     q: NDArray, k: NDArray, v: NDArray, alpha: NDArray, beta: NDArray, S0: NDArray
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
@@ -61,10 +62,8 @@ def gated_delta_rule(
     )
     q, k, v, alpha, beta, S0 = checks.contiguous(q, k, v, alpha, beta, S0)
     o, S_last = gated_delta_rule_forward(q, k, v, alpha, beta, S0)
-    upstream = checks.upstream("gated_delta_rule", do=o, dS_last=S_last)
 
     def backward(do, dS_last=None):
-        do, dS_last = upstream(do, dS_last)
         return gated_delta_rule_backward(do, dS_last, q, k, v, alpha, beta, S0)
 
     return (o, S_last), backward

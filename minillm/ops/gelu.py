@@ -13,6 +13,7 @@ _SCALE = float(np.sqrt(2 / np.pi))
 _DENSITY_AT_ZERO = float(np.sqrt(1 / (2 * np.pi)))  # of the standard normal distribution
 
 
+@checks.op
 def gelu(x: NDArray, approximate: bool = True) -> tuple[NDArray, Callable]:
     """The Gaussian error linear unit: x times the probability that a standard normal is below x.
 
@@ -35,17 +36,14 @@ def gelu(x: NDArray, approximate: bool = True) -> tuple[NDArray, Callable]:
     """
     checks.floats("gelu", x=(x, "..."))
     tanh_form = checks.flag("gelu", "approximate", approximate)
-    shape = x.shape
-    flat = checks.contiguous(x)[0].ravel()
-    y = (gelu_forward(flat) if tanh_form else exact_gelu_forward(flat)).reshape(shape)
-    upstream = checks.upstream("gelu", dy=y)
+    flat = x.ravel()
+    y = gelu_forward(flat) if tanh_form else exact_gelu_forward(flat)
 
     def backward(dy):
-        dflat = upstream(dy).ravel()
-        dx = gelu_backward(dflat, flat) if tanh_form else exact_gelu_backward(dflat, flat)
-        return dx.reshape(shape)
+        of_form = gelu_backward if tanh_form else exact_gelu_backward
+        return of_form(dy.ravel(), flat).reshape(x.shape)
 
-    return y, backward
+    return y.reshape(x.shape), backward
 
 
 @twinned

@@ -25,6 +25,7 @@ from minillm.ops.recurrence import (
 )
 
 
+@checks.op
 def gru(
     x: NDArray,
     h0: NDArray,
@@ -66,10 +67,8 @@ def gru(
     steps = checks.sequence_lengths("gru", lengths, sizes["B"], sizes["T"])
     x, h0, W_x, W_h, b_x, b_h = checks.contiguous(x, h0, W_x, W_h, b_x, b_h)
     hs, h_last, gates, h_n = gru_forward(x, h0, W_x, W_h, b_x, b_h, steps)
-    upstream = checks.upstream("gru", dhs=hs, dh_last=h_last)
 
     def backward(dhs, dh_last=None):
-        dhs, dh_last = upstream(dhs, dh_last)
         gradients = gru_backward(
             dhs=dhs,
             dh_last=dh_last,
@@ -84,7 +83,7 @@ def gru(
         )
         return without_ids(*gradients)
 
-    return (hs.view(), h_last), backward
+    return (hs, h_last), backward
 
 
 @twinned

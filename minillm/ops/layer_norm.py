@@ -10,6 +10,7 @@ from minillm._kernels import twinned
 from minillm.ops.rms_norm import rms_norm_backward, rms_norm_forward
 
 
+@checks.op
 def layer_norm(
     x: NDArray, gain: NDArray, bias: NDArray, eps: float = 1e-5
 ) -> tuple[NDArray, Callable]:
@@ -38,18 +39,16 @@ def layer_norm(
     """
     checks.floats("layer_norm", x=(x, "... D"), gain=(gain, "D"), bias=(bias, "D"))
     eps = checks.positive("layer_norm", "eps", eps)
-    shape, D = x.shape, x.shape[-1]
-    x_, gain_, bias_ = checks.contiguous(x, gain, bias)
-    rows = x_.reshape(-1, D)
-    y, mean, inverse_std = layer_norm_forward(rows, gain_, bias_, eps)
-    upstream = checks.upstream("layer_norm", dy=y.reshape(shape))
+    x, gain, bias = checks.contiguous(x, gain, bias)
+    rows = x.reshape(-1, len(gain))
+    y, mean, inverse_std = layer_norm_forward(rows, gain, bias, eps)
 
     def backward(dy):
-        drows = upstream(dy).reshape(-1, D)
-        dx, dgain, dbias = layer_norm_backward(drows, rows, gain_, mean, inverse_std)
-        return dx.reshape(shape), dgain, dbias
+        drows = dy.reshape(rows.shape)
+        dx, dgain, dbias = layer_norm_backward(drows, rows, gain, mean, inverse_std)
+        return dx.reshape(x.shape), dgain, dbias
 
-    return y.reshape(shape), backward
+    return y.reshape(x.shape), backward
 
 
 @twinned
@@ -80,6 +79,7 @@ def layer_norm_backward(
     return dx, dgain, dbias
 
 
+@checks.op
 def add_norm(
     x: NDArray, h: NDArray | None, gain: NDArray, bias: NDArray | None, eps: float = 1e-5
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
@@ -103,25 +103,21 @@ def add_norm(
     if h is not None and h.shape != x.shape:
         raise ValueError(f"add_norm: h: expected {x.shape}, the shape of x, found {h.shape}")
     eps = checks.positive("add_norm", "eps", eps)
-    shape, D = x.shape, x.shape[-1]
-    x_, gain_, bias_ = checks.contiguous(x, gain, bias)
-    rows = x_.reshape(-1, D)
+    shape, terms, plain = x.shape, 1 if h is None else 2, bias is None
+    gain, (x, h, bias) = np.ascontiguousarray(gain), checks.contiguous(x, h, bias)
+    rows = x.reshape(-1, len(gain))
     if h is None:
-        total, (y, *kept) = rows, _norm_forward(rows, gain_, bias_, eps)
+        total, (y, *kept) = rows, _norm_forward(rows, gain, bias, eps)
     else:
-        added_rows = np.ascontiguousarray(h).reshape(-1, D)
-        total, y, *kept = add_norm_forward(rows, added_rows, gain_, bias_, eps)
-    outputs = total.reshape(shape), y.reshape(shape)
-    upstream = checks.upstream("add_norm", dtotal=outputs[0], dy=outputs[1])
-    terms, plain = 1 if h is None else 2, bias is None  # the backward keeps neither h nor bias
+        total, y, *kept = add_norm_forward(rows, h.reshape(rows.shape), gain, bias, eps)
 
-    def backward(dtotal, dy):
-        dtotal, dy = (d.reshape(-1, D) for d in upstream(dtotal, dy))
-        dx, dgain, dbias = add_norm_backward(dtotal, dy, total, gain_, *kept)
+    def backward(dtotal, dy):  # keeps neither x, h nor bias
+        dtotal, dy = dtotal.reshape(total.shape), dy.reshape(total.shape)
+        dx, dgain, dbias = add_norm_backward(dtotal, dy, total, gain, *kept)
         gradients = (dx.reshape(shape),) * terms + (dgain, dbias)
         return gradients[:-1] if plain else gradients
 
-    return outputs, backward
+    return (total.reshape(shape), y.reshape(shape)), backward
 
 
 def _norm_forward(

@@ -10,6 +10,7 @@ from minillm._kernels import rounds_to_bfloat16, twinned
 from minillm.ops.bfloat16 import round_to_bfloat16
 
 
+@checks.op
 def linear(x: NDArray, W: NDArray, b: NDArray | None = None) -> tuple[NDArray, Callable]:
     """An affine map, y = x W + b; without b, the linear map y = x W.
 
@@ -24,15 +25,14 @@ def linear(x: NDArray, W: NDArray, b: NDArray | None = None) -> tuple[NDArray, C
     Raises TypeError or ValueError where dtypes or shapes do not fit.
     """
     checks.floats("linear", x=(x, "... I"), W=(W, "I O"), b=(b, "O?"))
-    (bias,), shape, weights = checks.contiguous(b), x.shape, W.view()
-    rows = x.reshape(-1, W.shape[0])
-    y = matmul(rows, weights, bias).reshape(*shape[:-1], W.shape[1])
-    upstream = checks.upstream("linear", dy=y)
+    (I, O), (bias,) = W.shape, checks.contiguous(b)
+    rows = x.reshape(-1, I)
+    y = matmul(rows, W, bias).reshape(*x.shape[:-1], O)
 
     def backward(dy):
-        drows = upstream(dy).reshape(-1, weights.shape[1])
+        drows = dy.reshape(-1, O)
         # y = x W + b
-        dx = matmul(drows, weights.T).reshape(shape)
+        dx = matmul(drows, W.T).reshape(x.shape)
         if bias is None:
             return dx, matmul(rows.T, drows)
         dW, db = weight_gradients(np.ascontiguousarray(rows), drows)

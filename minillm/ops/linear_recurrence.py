@@ -32,6 +32,7 @@ from minillm.ops.padding import zero_padding
 from minillm.ops.recurrence import Array, Lengths, sequence
 
 
+@checks.op
 def linear_recurrence(
     a: NDArray, b: NDArray, h0: NDArray, lengths: NDArray[np.integer] | None = None
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
@@ -55,13 +56,11 @@ def linear_recurrence(
     steps = checks.sequence_lengths("linear_recurrence", lengths, sizes["B"], sizes["T"])
     a, b, h0 = checks.contiguous(a, b, h0)
     hs, h_last = linear_recurrence_forward(a, b, h0, steps)
-    upstream = checks.upstream("linear_recurrence", dhs=hs, dh_last=h_last)
 
     def backward(dhs, dh_last=None):
-        dhs, dh_last = upstream(dhs, dh_last)
         return linear_recurrence_backward(dhs, dh_last, a, h0, hs, steps)
 
-    return (hs.view(), h_last), backward
+    return (hs, h_last), backward
 
 
 @twinned

@@ -9,6 +9,7 @@ from minillm import checks
 from minillm.ops.cross_entropy import cross_entropy_backward, cross_entropy_forward
 
 
+@checks.op
 def log_likelihood(logits: NDArray, targets: NDArray[np.integer]) -> tuple[NDArray, Callable]:
     """log p[target] of each place in nats, where p is the softmax of the logits.
 
@@ -31,11 +32,10 @@ def log_likelihood(logits: NDArray, targets: NDArray[np.integer]) -> tuple[NDArr
     rows = checks.contiguous(logits)[0].reshape(-1, V)
     nats, p = cross_entropy_forward(rows, kept_targets, 0.0)
     log_p = -nats.reshape(shape[:-1])
-    upstream = checks.upstream("log_likelihood", dlog_p=log_p)
 
     def backward(dlog_p):
         # -log p has the slope p - one_hot(target)
-        weights = -np.asarray(upstream(dlog_p)).ravel()
+        weights = -np.asarray(dlog_p).ravel()
         return cross_entropy_backward(p, kept_targets, weights, 0.0).reshape(shape)
 
     return log_p, backward

@@ -24,6 +24,7 @@ from minillm.ops.recurrence import (
 )
 
 
+@checks.op
 def lstm(
     x: NDArray,
     h0: NDArray,
@@ -62,10 +63,8 @@ def lstm(
     steps = checks.sequence_lengths("lstm", lengths, sizes["B"], sizes["T"])
     x, h0, c0, W_x, W_h, b = checks.contiguous(x, h0, c0, W_x, W_h, b)
     hs, h_last, c_last, gates, cs = lstm_forward(x, h0, c0, W_x, W_h, b, steps)
-    upstream = checks.upstream("lstm", dhs=hs, dh_last=h_last, dc_last=c_last)
 
     def backward(dhs, dh_last=None, dc_last=None):
-        dhs, dh_last, dc_last = upstream(dhs, dh_last, dc_last)
         gradients = lstm_backward(
             dhs=dhs,
             dh_last=dh_last,
@@ -82,7 +81,7 @@ def lstm(
         )
         return without_ids(*gradients)
 
-    return (hs.view(), h_last, c_last), backward
+    return (hs, h_last, c_last), backward
 
 
 @twinned

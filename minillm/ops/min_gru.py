@@ -18,6 +18,7 @@ from minillm.ops.recurrence import (
 )
 
 
+@checks.op
 def min_gru(
     x: NDArray,
     h0: NDArray,
@@ -54,11 +55,9 @@ def min_gru(
     z, n = _gates(input_term(x, W_x, b, steps))
     kept = 1 - z
     hs, h_last = linear_recurrence_forward(kept, z * n, h0, steps)
-    upstream = checks.upstream("min_gru", dhs=hs, dh_last=h_last)
 
     def backward(dhs, dh_last=None):
         # h = (1 - z) h_prev + z n
-        dhs, dh_last = upstream(dhs, dh_last)
         dkept, dnew, dh0 = linear_recurrence_backward(dhs, dh_last, kept, h0, hs, steps)
         # z = sigmoid(a_z); n = a_n
         da_z = (dnew * n - dkept) * z * kept
@@ -67,7 +66,7 @@ def min_gru(
         dx, dW_x, db = input_term_backward(da, x, W_x, steps)
         return without_ids(dx, dh0, dW_x, db)
 
-    return (hs.view(), h_last), backward
+    return (hs, h_last), backward
 
 
 def _gates(a: Array) -> tuple[Array, Array]:

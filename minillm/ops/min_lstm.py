@@ -18,6 +18,7 @@ from minillm.ops.recurrence import (
 )
 
 
+@checks.op
 def min_lstm(
     x: NDArray,
     h0: NDArray,
@@ -57,11 +58,9 @@ def min_lstm(
     x, h0, W_x, b = checks.contiguous(x, h0, W_x, b)
     f, i, n, k = _gates(input_term(x, W_x, b, steps))
     hs, h_last = linear_recurrence_forward(k, (1 - k) * n, h0, steps)
-    upstream = checks.upstream("min_lstm", dhs=hs, dh_last=h_last)
 
     def backward(dhs, dh_last=None):
         # h = k h_prev + (1 - k) n
-        dhs, dh_last = upstream(dhs, dh_last)
         dkept, dnew, dh0 = linear_recurrence_backward(dhs, dh_last, k, h0, hs, steps)
         # k = f / (f + i); f, i = sigmoid(a); n = a_n
         slope = (dkept - dnew * n) * k * (1 - k)
@@ -70,7 +69,7 @@ def min_lstm(
         dx, dW_x, db = input_term_backward(da, x, W_x, steps)
         return without_ids(dx, dh0, dW_x, db)
 
-    return (hs.view(), h_last), backward
+    return (hs, h_last), backward
 
 
 def _gates(a: Array) -> tuple[Array, Array, Array, Array]:

@@ -12,6 +12,7 @@ from minillm.ops.linear import linear
 from minillm.ops.padding import length_mask, zero_padding
 
 
+@checks.op
 def multiplicative_attention(
     query: NDArray,
     keys: NDArray,
@@ -43,10 +44,8 @@ def multiplicative_attention(
     q, q_backward = (query, None) if W is None else linear(query, W)
     q, keys, values = checks.contiguous(q, keys, values)
     context, weights = multiplicative_attention_forward(q, keys, values, steps)
-    upstream = checks.upstream("multiplicative_attention", dcontext=context, dweights=weights)
 
     def backward(dcontext, dweights=None):
-        dcontext, dweights = upstream(dcontext, dweights)
         dq, dkeys, dvalues = multiplicative_attention_backward(
             dcontext=dcontext,
             dweights=dweights,
@@ -61,7 +60,7 @@ def multiplicative_attention(
         dquery, dW = q_backward(dq)
         return dquery, dkeys, dvalues, dW
 
-    return (context, weights.view()), backward
+    return (context, weights), backward
 
 
 @twinned

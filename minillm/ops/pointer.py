@@ -12,6 +12,7 @@ from minillm.ops.cross_entropy import cross_entropy_backward, cross_entropy_forw
 _LARGEST = 2**31  # ids are only compared, so none is too large for a table
 
 
+@checks.op
 def copied_probability(
     weights: NDArray, source: NDArray[np.integer], targets: NDArray[np.integer]
 ) -> tuple[NDArray, Callable]:
@@ -38,10 +39,9 @@ def copied_probability(
     targets = checks.ids("copied_probability", "targets", targets, _LARGEST, (B, T))
     (weights,) = checks.contiguous(weights)
     m = copied_probability_forward(weights, source, targets)
-    upstream = checks.upstream("copied_probability", dm=m)
 
     def backward(dm):
-        return copied_probability_backward(upstream(dm), source, targets)
+        return copied_probability_backward(dm, source, targets)
 
     return m, backward
 
@@ -64,6 +64,7 @@ def copied_probability_backward(
     return np.where(same, dm[:, :, None], 0)
 
 
+@checks.op
 def pointer_cross_entropy(
     logits: NDArray, gates: NDArray, copied: NDArray, targets: NDArray[np.integer]
 ) -> tuple[np.floating, Callable]:
@@ -121,10 +122,9 @@ def pointer_cross_entropy(
     log_P = np.maximum(log_P, np.log(np.finfo(dtype).tiny))
     loss = -log_P.sum() / dtype.type(count)
     r = np.exp(written - log_P)
-    upstream = checks.upstream("pointer_cross_entropy", dloss=loss)
 
     def backward(dloss=1.0):
-        share = np.where(possible, dtype.type(upstream(dloss) / count), 0)
+        share = np.where(possible, dtype.type(dloss / count), 0)
         dlogits = cross_entropy_backward(p, known, share * r, 0.0)
         dz = share * (np.exp(log_g) - r)
         dm = -share * np.exp(log_rest - log_P)

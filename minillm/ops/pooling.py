@@ -13,6 +13,7 @@ from minillm import checks
 from minillm.ops.padding import length_mask, zero_padding
 
 
+@checks.op
 def mean_pool(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[NDArray, Callable]:
     """The mean over time: y = sum over t of x_t / length.
 
@@ -22,15 +23,15 @@ def mean_pool(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[N
     steps = checks.sequence_lengths("mean_pool", lengths, B, T)
     count = np.maximum(steps, 1)[:, None].astype(x.dtype)  # (B, 1)
     y = zero_padding(x, steps).sum(axis=1) / count
-    upstream = checks.upstream("mean_pool", dy=y)
 
     def backward(dy):
-        share = (upstream(dy) / count)[:, None]  # (B, 1, D)
+        share = (dy / count)[:, None]  # (B, 1, D)
         return zero_padding(np.broadcast_to(share, (B, T, D)), steps)
 
     return y, backward
 
 
+@checks.op
 def max_pool(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[NDArray, Callable]:
     """The largest value of each feature over time: y_d = max over t of x_td.
 
@@ -46,11 +47,10 @@ def max_pool(x: NDArray, lengths: NDArray[np.integer] | None = None) -> tuple[ND
     place = among.argmax(axis=1)[:, None]  # (B, 1, D)
     empty = (steps == 0)[:, None]
     y = np.where(empty, 0, np.take_along_axis(x, place, axis=1)[:, 0])
-    upstream = checks.upstream("max_pool", dy=y)
 
     def backward(dy):
         dx = np.zeros((B, T, D), dtype)
-        np.put_along_axis(dx, place, np.where(empty, 0, upstream(dy))[:, None], axis=1)
+        np.put_along_axis(dx, place, np.where(empty, 0, dy)[:, None], axis=1)
         return dx
 
     return y, backward

@@ -9,6 +9,7 @@ from minillm import checks
 from minillm.ops.activations import logistic
 
 
+@checks.op
 def preference_loss(
     chosen: NDArray,
     rejected: NDArray,
@@ -56,11 +57,10 @@ def preference_loss(
     dtype = chosen.dtype
     z = dtype.type(beta) * ((chosen - reference_chosen) - (rejected - reference_rejected))
     loss = np.logaddexp(dtype.type(0), -z).sum() / dtype.type(P)  # -log sigmoid(z) = log(1 + e^-z)
-    upstream = checks.upstream("preference_loss", dloss=loss)
 
     def backward(dloss=1.0):
         # loss = mean of -log sigmoid(z)
-        dz = -logistic(-z) * dtype.type(upstream(dloss) / P)
+        dz = -logistic(-z) * dtype.type(dloss / P)
         # z = beta (chosen - rejected + constant)
         dchosen = dtype.type(beta) * dz
         return dchosen, -dchosen

@@ -9,6 +9,7 @@ from minillm import checks
 from minillm._kernels import twinned
 
 
+@checks.op
 def rms_norm(x: NDArray, gain: NDArray, eps: float = 1e-5) -> tuple[NDArray, Callable]:
     """Normalise each row to a mean square of 1, then apply a learned gain.
 
@@ -30,18 +31,15 @@ def rms_norm(x: NDArray, gain: NDArray, eps: float = 1e-5) -> tuple[NDArray, Cal
     """
     checks.floats("rms_norm", x=(x, "... D"), gain=(gain, "D"))
     eps = checks.positive("rms_norm", "eps", eps)
-    shape, D = x.shape, x.shape[-1]
-    x_, gain_ = checks.contiguous(x, gain)
-    rows = x_.reshape(-1, D)
-    y, inverse_rms = rms_norm_forward(rows, gain_, eps)
-    upstream = checks.upstream("rms_norm", dy=y.reshape(shape))
+    x, gain = checks.contiguous(x, gain)
+    rows = x.reshape(-1, len(gain))
+    y, inverse_rms = rms_norm_forward(rows, gain, eps)
 
     def backward(dy):
-        drows = upstream(dy).reshape(-1, D)
-        dx, dgain = rms_norm_backward(drows, rows, gain_, inverse_rms)
-        return dx.reshape(shape), dgain
+        dx, dgain = rms_norm_backward(dy.reshape(rows.shape), rows, gain, inverse_rms)
+        return dx.reshape(x.shape), dgain
 
-    return y.reshape(shape), backward
+    return y.reshape(x.shape), backward
 
 
 @twinned

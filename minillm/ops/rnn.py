@@ -23,6 +23,7 @@ from minillm.ops.recurrence import (
 )
 
 
+@checks.op
 def rnn(
     x: NDArray,
     h0: NDArray,
@@ -53,16 +54,14 @@ def rnn(
     steps = checks.sequence_lengths("rnn", lengths, sizes["B"], sizes["T"])
     x, h0, W_x, W_h, b = checks.contiguous(x, h0, W_x, W_h, b)
     hs, h_last = rnn_forward(x, h0, W_x, W_h, b, steps)
-    upstream = checks.upstream("rnn", dhs=hs, dh_last=h_last)
 
     def backward(dhs, dh_last=None):
-        dhs, dh_last = upstream(dhs, dh_last)
         gradients = rnn_backward(
             dhs=dhs, dh_last=dh_last, x=x, h0=h0, W_x=W_x, W_h=W_h, lengths=steps, hs=hs
         )
         return without_ids(*gradients)
 
-    return (hs.view(), h_last), backward
+    return (hs, h_last), backward
 
 
 @twinned

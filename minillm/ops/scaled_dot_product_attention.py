@@ -16,6 +16,7 @@ from minillm.ops.attention import Array, Lengths
 from minillm.ops.softmax import masked_softmax, softmax_backward
 
 
+@checks.op_of_strides
 def scaled_dot_product_attention(
     q: NDArray,
     k: NDArray,
@@ -82,10 +83,9 @@ def scaled_dot_product_attention(
             raise ValueError(f"{op}: window: expected None without causal, found {window}")
     inputs = checks.strided(q), checks.strided(k), checks.strided(v), steps, causal, first, window
     y, log_sums = scaled_attention_forward(*inputs)
-    upstream = checks.upstream(op, "K", dy=y)
 
     def backward(dy):
-        return scaled_attention_backward(checks.strided(upstream(dy)), *inputs, log_sums)
+        return scaled_attention_backward(checks.strided(dy), *inputs, log_sums)
 
     return y, backward
 

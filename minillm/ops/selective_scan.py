@@ -26,6 +26,7 @@ from minillm._kernels import twinned
 from minillm.ops.recurrence import Array
 
 
+@checks.op
 def selective_scan(
     x: NDArray, delta: NDArray, A: NDArray, b: NDArray, c: NDArray, skip: NDArray, h0: NDArray
 ) -> tuple[tuple[NDArray, NDArray], Callable]:
@@ -61,10 +62,8 @@ def selective_scan(
     )
     x, delta, A, b, c, skip, h0 = checks.contiguous(x, delta, A, b, c, skip, h0)
     y, h_last = selective_scan_forward(x, delta, A, b, c, skip, h0)
-    upstream = checks.upstream("selective_scan", dy=y, dh_last=h_last)
 
     def backward(dy, dh_last=None):
-        dy, dh_last = upstream(dy, dh_last)
         return selective_scan_backward(dy, dh_last, x, delta, A, b, c, skip, h0)
 
     return (y, h_last), backward

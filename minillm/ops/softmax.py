@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from minillm import checks
 
 
+@checks.op
 def softmax(x: NDArray) -> tuple[NDArray, Callable]:
     """Positive weights that sum to one over the last axis: y_i = exp(x_i) / sum_j exp(x_j).
 
@@ -30,12 +31,11 @@ def softmax(x: NDArray) -> tuple[NDArray, Callable]:
     """
     checks.floats("softmax", x=(x, "... D"))
     y = softmax_forward(x)
-    upstream = checks.upstream("softmax", dy=y)
 
     def backward(dy):
-        return softmax_backward(upstream(dy), y)
+        return softmax_backward(dy, y)
 
-    return y.view(), backward
+    return y, backward
 
 
 def exponentials(x: NDArray) -> tuple[NDArray, NDArray, NDArray]:

@@ -10,6 +10,7 @@ from minillm._kernels import twinned
 from minillm.ops.activations import logistic
 
 
+@checks.op
 def swiglu(x: NDArray) -> tuple[NDArray, Callable]:
     """One half of each row gates the other.
 
@@ -30,10 +31,9 @@ def swiglu(x: NDArray) -> tuple[NDArray, Callable]:
         raise ValueError(f"swiglu: x: expected an even number of columns, found shape {shape}")
     rows = checks.contiguous(x)[0].reshape(-1, D)
     y = swiglu_forward(rows).reshape(*shape[:-1], D // 2)
-    upstream = checks.upstream("swiglu", dy=y)
 
     def backward(dy):
-        return swiglu_backward(upstream(dy).reshape(-1, D // 2), rows).reshape(shape)
+        return swiglu_backward(dy.reshape(-1, D // 2), rows).reshape(shape)
 
     return y, backward
 

@@ -121,6 +121,7 @@ def dense(weight: Any) -> NDArray:
     return weight if isinstance(weight, np.ndarray) else weight.dense()
 
 
+@checks.op
 def quantised_linear(x: NDArray, W: Quantised) -> tuple[NDArray, Callable]:
     """A linear map with a quantised matrix, y = x W, where an x of float32 is rounded.
 
@@ -140,11 +141,9 @@ def quantised_linear(x: NDArray, W: Quantised) -> tuple[NDArray, Callable]:
         y = _quantised_product(rows, W.parts)
     else:
         y = matmul(rows, W.dense().astype(x.dtype))
-    y = y.reshape(*shape[:-1], O)
-    upstream = checks.upstream("quantised_linear", dy=y)
 
     def backward(dy):
-        drows = upstream(dy).reshape(-1, O)
+        drows = dy.reshape(-1, O)
         # y = x W
         dx = np.zeros((len(drows), I), dy.dtype)
         for first in range(0, O, step):
@@ -153,7 +152,7 @@ def quantised_linear(x: NDArray, W: Quantised) -> tuple[NDArray, Callable]:
             dx += matmul(drows[:, first:last], weights)
         return dx.reshape(shape)
 
-    return y, backward
+    return y.reshape(*shape[:-1], O), backward
 
 
 @twinned

@@ -21,7 +21,7 @@ from minillm.models.variants import Variant
 from minillm.training.checkpoints import copy_arrays
 from minillm.training.packed import Packed, has_known_blocks
 from minillm.training.parallel import all_rows, own_generator, own_rows
-from minillm.training.task import position_from, weighted_mean
+from minillm.training.task import position_from
 
 LOGITS_AT_ONCE = 1 << 25  # the most numbers in a batch of validation
 
@@ -161,20 +161,12 @@ def stretches(ids: Ids, tokens: int, count: int = 10) -> np.ndarray:
 
 def evaluate(model: Any, ids: np.ndarray, batch: int, window: int) -> tuple[float, int]:
     """The mean loss over a text in nats per token, and the number of these tokens."""
-
-    def losses() -> Iterator[tuple[np.floating, int]]:
-        state = None
-        for inputs, targets in windows_once(ids, batch, window):
-            if state is None:
-                state = model.zero_state(len(inputs))
-            (loss, state), _ = model.window_loss(inputs, targets, state)
-            yield loss, targets.size
-
-    return weighted_mean(losses())
+    losses = token_losses(model, ids, batch, window)
+    return float(losses.mean()), len(losses)
 
 
 def token_losses(model: Any, ids: np.ndarray, batch: int, window: int) -> NDArray[np.float64]:
-    """The loss of each token that :func:`evaluate` measures, in nats, in the order of the text."""
+    """The loss of each token of a text after the first, in nats, in the order of the text."""
     losses, state = [], None
     for inputs, targets in windows_once(ids, batch, window):
         if state is None:
@@ -188,18 +180,19 @@ def token_losses(model: Any, ids: np.ndarray, batch: int, window: int) -> NDArra
 def evaluate_in_context(model: Any, ids: Ids, batch: int) -> tuple[float, int]:
     """The mean loss over a text in nats per token, and the number of these tokens.
 
+    See :func:`token_losses_in_context`.
+    """
+    losses = token_losses_in_context(model, ids, batch)
+    return float(losses.mean()), len(losses)
+
+
+def token_losses_in_context(model: Any, ids: Ids, batch: int) -> NDArray[np.float64]:
+    """The loss of each token of a text after the first, in nats, in the order of the text.
+
     The text is read at most ``batch`` windows at a time.  They overlap by half.  After the first
     window, each token is therefore predicted from half a context or more.  No block of a GPT or a
     Llama keeps more than its input, because nothing is differentiated.
     """
-    return weighted_mean(
-        (ops.cross_entropy(logits, targets)[0], len(targets))
-        for logits, targets in _logits_in_context(model, ids, batch)
-    )
-
-
-def token_losses_in_context(model: Any, ids: Ids, batch: int) -> NDArray[np.float64]:
-    """The loss of each token that :func:`evaluate_in_context` measures, in nats, in text order."""
     losses = [
         -ops.log_likelihood(logits, targets)[0]
         for logits, targets in _logits_in_context(model, ids, batch)

@@ -24,12 +24,19 @@ class Layout:
     """The names, shapes and dtypes of parameters, which gradients and moments share.
 
     TypeError unless every parameter is an array of floats; ValueError if one array appears twice,
-    or cannot be changed in place.
+    because a step would change it twice, or if one cannot be changed in place.
     """
 
     def __init__(self, params: Arrays):
         require_floats("params", params)
-        require_distinct(params=params)
+        owners: dict[int, str] = {}  # by the address of the first number
+        for name, p in params.items():
+            address = p.__array_interface__["data"][0] if p.size else id(p)
+            if (other := owners.setdefault(address, name)) != name:
+                raise ValueError(
+                    f"params[{other!r}] and params[{name!r}]: expected two arrays, found one: "
+                    "a tied weight has one name, and the sum of its gradients"
+                )
         self.expected = {name: (p.shape, p.dtype) for name, p in params.items()}
         self.check("params", params)
 
@@ -42,7 +49,6 @@ class Layout:
         require_from_zero("learning_rate", learning_rate)
         for argument, arrays in changed.items():
             self.check(argument, arrays)
-        require_distinct(**changed)
         self.check("grads", grads, changed=False)
 
     def check(self, argument: str, arrays: Arrays, changed: bool = True) -> None:
@@ -97,24 +103,3 @@ def require_floats(argument: str, arrays: Arrays) -> None:
             raise TypeError(
                 f"{argument}[{name!r}]: expected a NumPy array of float32 or float64, found {found}"
             )
-
-
-def require_distinct(**groups: Arrays) -> None:
-    """ValueError if one array has two names, because a step or a scaling would change it twice."""
-    owners = [
-        id(a if a.base is None else a.base) for arrays in groups.values() for a in arrays.values()
-    ]
-    if len(set(owners)) == len(owners):
-        return  # arrays can only overlap if the same object owns their memory
-    labels: dict[int, str] = {}  # by the address of the first number
-    for argument, arrays in groups.items():
-        for name, array in arrays.items():
-            if array.size == 0:
-                continue
-            label = f"{argument}[{name!r}]"
-            other = labels.setdefault(array.__array_interface__["data"][0], label)
-            if other != label:
-                raise ValueError(
-                    f"{other} and {label}: expected two arrays, found one: a tied weight has one "
-                    "name, and the sum of its gradients"
-                )

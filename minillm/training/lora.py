@@ -67,25 +67,37 @@ class LowRank:
     def linear(
         self, x: NDArray, b: NDArray | None = None
     ) -> tuple[NDArray, Callable[[NDArray], tuple[NDArray, Gradients]]]:
-        """y = x W' + b: x (..., I) -> y (..., O).  ``backward(dy)`` -> dx, {".A": dA, ".B": dB}.
-
-        Keeps x, W', A and B.
-        """
-        W, A, B = self.array.view(), self.A.view(), self.B.view()
-        checks.floats("LowRank", W=(W, "I O"), A=(A, "I R"), B=(B, "R O"))
-        y, _ = ops.linear(x, W, b)
-        rows, upstream = x.reshape(-1, len(W)), checks.upstream("LowRank", dy=y)
+        """y = x W' + b: x (..., I) -> y (..., O).  ``backward(dy)`` -> dx, {".A": dA, ".B": dB}."""
+        y, op_backward = low_rank_linear(x, self.array, self.A, self.B, b)
 
         def backward(dy):
-            dy = upstream(dy)
-            # y = x (W + A B) + b
-            dx, _ = ops.linear(dy, W.T)
-            drows = dy.reshape(-1, W.shape[1])
-            dA = product(rows.T, product(drows, B.T))
-            dB = product(product(rows, A).T, drows)
+            dx, dA, dB = op_backward(dy)
             return dx, {".A": dA, ".B": dB}
 
         return y, backward
+
+
+@checks.op
+def low_rank_linear(
+    x: NDArray, W: NDArray, A: NDArray, B: NDArray, b: NDArray | None = None
+) -> tuple[NDArray, Callable]:
+    """y = x W + b, where the matrix W (I, O) includes the product of A (I, r) and B (r, O).
+
+    ``backward(dy)`` -> dx, dA, dB, by the products at the top of this page.  Keeps x, W, A and B.
+    """
+    checks.floats("LowRank", W=(W, "I O"), A=(A, "I R"), B=(B, "R O"))
+    y, _ = ops.linear(x, W, b)
+    rows = x.reshape(-1, len(W))
+
+    def backward(dy):
+        # y = x (W + A B) + b
+        dx, _ = ops.linear(dy, W.T)
+        drows = dy.reshape(-1, W.shape[1])
+        dA = product(rows.T, product(drows, B.T))
+        dB = product(product(rows, A).T, drows)
+        return dx, dA, dB
+
+    return y, backward
 
 
 def new_additions(

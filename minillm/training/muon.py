@@ -53,7 +53,7 @@ import numpy as np
 
 from minillm import checks
 from minillm.ops.linear import matmul
-from minillm.training.layout import Arrays, Layout, named, require_distinct
+from minillm.training.layout import Arrays, Layout, named
 from minillm.training.optimisers import AdamW, optimiser
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # a, b, c
@@ -115,7 +115,6 @@ class Muon:
         """Take a step down ``grads``, which has the keys and shapes of the parameters."""
         self.layout.check_step(grads, learning_rate, params=self.params)
         self.hidden.check("v", self.v)
-        require_distinct(params=self.params, v=self.v)
         self.rest.params = self._rest_of(self.params)
         self.rest.step(self._rest_of(grads), learning_rate)
         for name, v in self.v.items():

@@ -15,14 +15,7 @@ import numpy as np
 from minillm import checks
 from minillm._kernels import twinned
 from minillm.errors import short
-from minillm.training.layout import (
-    Arrays,
-    Layout,
-    named,
-    require_distinct,
-    require_floats,
-    require_from_zero,
-)
+from minillm.training.layout import Arrays, Layout, named, require_floats, require_from_zero
 
 
 class Optimiser(Protocol):
@@ -194,15 +187,14 @@ class AdamW(Adam):
 def clip_global_norm(grads: Arrays, maximum: float | None) -> float:
     """The norm of ``grads`` as one long vector; they are scaled in place to at most ``maximum``.
 
-    Without a maximum, nothing is scaled.  Raises ValueError before anything is scaled if an array
-    cannot be changed, or would be scaled twice because it has two names.
+    Without a maximum, nothing is scaled, and an array that has two names is scaled once.  Raises
+    ValueError before anything is scaled if an array cannot be changed.
 
     Source: Pascanu, Mikolov and Bengio (2013), algorithm 1.
     """
     if maximum is not None and not maximum > 0:
         raise ValueError(f"maximum: expected above 0, found {maximum}")
     require_floats("grads", grads)
-    require_distinct(grads=grads)
     for name, g in grads.items():
         if maximum is not None and not g.flags.writeable:
             raise ValueError(
@@ -211,7 +203,7 @@ def clip_global_norm(grads: Arrays, maximum: float | None) -> float:
     with np.errstate(over="ignore"):  # the norm is infinite then
         norm = math.sqrt(sum_of_squares([np.ascontiguousarray(g) for g in grads.values()]))
     if maximum is not None and maximum < norm < math.inf:
-        scale(list(grads.values()), maximum / norm)
+        scale(list({id(g): g for g in grads.values()}.values()), maximum / norm)
     return norm
 
 

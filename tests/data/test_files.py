@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minillm.data import shuffling, write_shards
 from minillm.data.files import (
     LONGEST_NUMBER,
     is_stream,
@@ -30,7 +29,6 @@ from minillm.data.lines import read_rows
 from minillm.data.streams import OnDisk
 from minillm.errors import InputError
 from minillm.runs.python_data import write_pieces
-from minillm.text import Words
 
 
 def test_a_file_is_replaced(tmp_path):
@@ -262,21 +260,12 @@ def test_what_is_written_to_a_full_disk_is_named(tmp_path):
         (tmp_path / "given.txt").symlink_to("/dev/full")
         write_pieces(tmp_path / "given.txt", ["a b c"])
 
-    def bucket():
-        (tmp_path / "00000.bin").symlink_to("/dev/full")
-        vocabulary = Words(["<unk>", "<eos>", "a", "\n"])
-        vocabulary.eos = 1
-        (tmp_path / "text").write_text("a\n" * 9)
-        made = write_shards(tmp_path / "shards", [str(tmp_path / "text")], vocabulary)
-        shuffling._scatter(made, tmp_path, 0)
-
     def column():
         (tmp_path / "column").symlink_to("/dev/full")
         OnDisk(tmp_path / "column", np.int8).extend(np.zeros(1))
 
     places = {
         given_text: tmp_path / "given.txt",
-        bucket: tmp_path / "00000.bin",
         column: tmp_path / "column",
     }
     for write, place in places.items():

@@ -116,17 +116,16 @@ def corpus(folder, seed=0, count=40):
     return files, texts
 
 
-@pytest.mark.parametrize("options", [{}, {"shuffle": 5}])
-def test_any_number_of_ranks_makes_the_same_shards(tmp_path, small, options):
+def test_any_number_of_ranks_makes_the_same_shards(tmp_path, small):
     files, texts = corpus(tmp_path)
-    one = together(1, tmp_path / "1", files, VOCABULARY, 60, **options)
+    one = together(1, tmp_path / "1", files, VOCABULARY, 60)
     assert len(documents.parts_of(files, 60)) > 8
     assert documents_of(one) == expected(texts)
     found = one.source
     assert found["documents"] == len(texts)
     assert found["characters"] == found["bytes"] == sum(map(len, texts))
     for size in (2, 3, 20):
-        together(size, tmp_path / str(size), files, VOCABULARY, 60, **options)
+        together(size, tmp_path / str(size), files, VOCABULARY, 60)
         assert files_of(tmp_path / str(size)) == files_of(tmp_path / "1")
 
 
@@ -163,21 +162,19 @@ def test_every_token_once(tmp_path_factory, contents, size, part, block, kind):
 
 
 @pytest.mark.deep
-@pytest.mark.parametrize("options", [{}, {"shuffle": 5}])
-def test_after_kills_any_number_of_ranks_ends_with_the_same_bytes(tmp_path, small, options):
+def test_after_kills_any_number_of_ranks_ends_with_the_same_bytes(tmp_path, small):
     files, _ = corpus(tmp_path)
-    whole = together(1, tmp_path / "whole", files, VOCABULARY, 60, **options)
+    whole = together(1, tmp_path / "whole", files, VOCABULARY, 60)
     out, kept, sizes = tmp_path / "out", [0], random.Random(0)
     for pieces in range(5, 120, 9):
         with suppress(Killed):
-            together(sizes.randint(1, 4), out, files, Dying(pieces), 60, **options)
+            together(sizes.randint(1, 4), out, files, Dying(pieces), 60)
         kept.append(len(list(out.rglob("*.bin"))))
     assert len(set(kept)) > 4
-    if not options.get("shuffle"):
-        assert kept == sorted(kept)
-    together(3, out, files, VOCABULARY, 60, **options)
+    assert kept == sorted(kept)
+    together(3, out, files, VOCABULARY, 60)
     assert files_of(out) == files_of(whole.path)
-    together(3, out, files, Dying(0), 60, **options)  # complete: nothing is encoded again
+    together(3, out, files, Dying(0), 60)  # complete: nothing is encoded again
 
 
 def test_continuing_with_another_text_is_refused(tmp_path, small):
@@ -196,9 +193,8 @@ def test_continuing_with_another_text_is_refused(tmp_path, small):
             together(1, out, files, VOCABULARY, 60)
         assert files_of(out) == before
     (tmp_path / "0.txt").write_text(text)
-    for options in ({"documents": "line"}, {"shuffle": 1}):
-        with pytest.raises(InputError, match="expected the shards of this text"):
-            together(1, out, files, VOCABULARY, 60, **options)
+    with pytest.raises(InputError, match="expected the shards of this text"):
+        together(1, out, files, VOCABULARY, 60, documents="line")
     together(1, out, files, VOCABULARY, 60)
     with pytest.raises(InputError, match="expected the shards of this text"):  # complete, too
         together(2, out, files[1:], VOCABULARY, 60)

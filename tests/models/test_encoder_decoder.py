@@ -7,7 +7,7 @@ from usual import originals_deep, usual_kernels
 
 from minillm import ops
 from minillm.decoding.decoder import Decoder, select
-from minillm.layers.attention import KINDS, Attention, kind
+from minillm.layers.attention import KINDS, Attention
 from minillm.layers.fresh import Fresh, uniform
 from minillm.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from minillm.training import Adam
@@ -177,8 +177,7 @@ class Location(Attention):
 
 def test_a_new_attention_is_one_class(monkeypatch):
     """Config, gradients, loss and steps accept it by its name."""
-    monkeypatch.setitem(KINDS, "location", None)  # is taken out again afterwards
-    kind("location")(Location)
+    monkeypatch.setitem(KINDS, "location", Location())
     check(small(attention="location", layers=2, dropout=0.3))
     test_steps_equal_the_whole_sequence("location", "gru")
     test_padding_and_batch_mates_change_nothing("location", bidirectional=True)

@@ -53,6 +53,10 @@ def test_a_wrong_upstream_gradient_is_refused(name, kernels, dtype):
             for wrong in wrong_types(dy):
                 with pytest.raises(TypeError, match=f"{name}: d[A-Za-z_]+: expected "):
                     call(wrong)
+        for few_or_many in ((), (*upstream, upstream[0])):
+            if few_or_many or upstream[0].ndim:  # the gradient of a loss is 1
+                with pytest.raises(TypeError):
+                    backward(*few_or_many)
         if len(upstream) == 1:
             with pytest.raises(TypeError, match=f"{name}: d[A-Za-z_]+: expected .*found NoneType"):
                 backward(None)

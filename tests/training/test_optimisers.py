@@ -225,25 +225,16 @@ def test_a_moment_on_a_read_only_map_is_refused(tmp_path, kernels):
 def test_one_array_under_two_names_is_refused(case, kernels, view):
     W = np.ones((7, 5))
     both = {"tied": W, "b": np.ones(5), "W": view(W)}
-    message = r"\['tied'\] and {0}\['W'\]: expected two arrays, found one: a tied weight has"
-    with use_kernels(kernels), pytest.raises(ValueError, match="params" + message.format("params")):
+    message = r"params\['tied'\] and params\['W'\]: expected two arrays, found one: a tied weight"
+    with use_kernels(kernels), pytest.raises(ValueError, match=message):
         CASES[case][0](both)
-    params = {name: a.copy() for name, a in both.items()}
-    optimiser = CASES[case][0](params)
-    params["W"], before = view(params["tied"]).reshape(params["W"].shape), params["tied"].copy()
-    with use_kernels(kernels), pytest.raises(ValueError, match="params" + message.format("params")):
-        optimiser.step({name: p.copy() for name, p in params.items()}, 0.1)
-    assert np.array_equal(params["tied"], before)
-    with use_kernels(kernels), pytest.raises(ValueError, match="grads" + message.format("grads")):
-        clip_global_norm(both, 1.0)
-    assert (W == 1).all()
 
 
-def test_moments_that_are_one_array_are_refused():
-    optimiser = Adam(parameters())
-    optimiser.v = optimiser.m
-    with pytest.raises(ValueError, match=r"m\['W'\] and v\['W'\]: expected two arrays"):
-        optimiser.step(parameters(seed=1), 0.1)
+def test_a_gradient_under_two_names_is_scaled_once(kernels):
+    g = np.full(2, 2.0)
+    with use_kernels(kernels):
+        assert clip_global_norm({"a": g, "b": g}, 1.0) == pytest.approx(4)
+    np.testing.assert_allclose(g, 0.5)
 
 
 @pytest.mark.parametrize("case", CASES)
