@@ -3,9 +3,9 @@
     python -m benchmarks.exported RUN FILE.gguf [--tokens 2048]
 
 RUN is a run of `minillm finetune` over the weights of FILE.  It is exported as a GGUF file with the
-additions merged (float32, Q8_0, Q4_0) and as an adapter, which llama.cpp loads through the package
-llama-cpp-python, and as a folder and an adapter, which transformers and peft load.  The text is
-from the built-in corpus, in windows of 512 tokens.  Our figure is measured on the exported file,
+additions merged (float32, Q8_0, Q4_0), which llama.cpp loads through the package llama-cpp-python,
+and as a folder and an adapter, which transformers and peft load.  The text is from the built-in
+corpus, in windows of 512 tokens.  Our figure is measured on the exported file,
 read again; for an adapter, on the run.  Packages that are not installed are left out.
 """
 
@@ -73,11 +73,9 @@ def in_llama_cpp(run: Any, base: Path, folder: Path, windows: NDArray) -> None:
     """Compare with llama.cpp."""
     import llama_cpp
 
-    def theirs(file: Path, adapter: Path | None = None) -> Logits:
+    def theirs(file: Path) -> Logits:
         options: dict[str, Any] = {"n_ctx": WINDOW, "n_batch": WINDOW, "verbose": False}
-        model = llama_cpp.Llama(
-            str(file), lora_path=str(adapter) if adapter else None, logits_all=True, **options
-        )
+        model = llama_cpp.Llama(str(file), logits_all=True, **options)
 
         def logits(ids: NDArray) -> NDArray:
             model.reset()
@@ -91,10 +89,6 @@ def in_llama_cpp(run: Any, base: Path, folder: Path, windows: NDArray) -> None:
         run.export(file, "gguf", quantise=type)
         here = perplexity(ours(GGUF().read(file).model), windows)
         report(f"llama.cpp, merged, {type}", here, perplexity(theirs(file), windows))
-    adapter = folder / "adapter.gguf"
-    run.export(adapter, "gguf-adapter")
-    here = perplexity(ours(run.model), windows)
-    report("llama.cpp, adapter", here, perplexity(theirs(base, adapter), windows))
 
 
 def in_transformers(run: Any, base: Path, folder: Path, windows: NDArray) -> None:

@@ -45,7 +45,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         choices=sorted({one.name for one in formats()}),
         help="the format, if a kind of model has several: peft has only LoRA's updates, "
         "huggingface the model with them, gguf the file that llama.cpp reads (the default for a "
-        "name that ends with .gguf), gguf-adapter a file with LoRA's updates for it",
+        "name that ends with .gguf)",
     )
     for options in _options():
         for name in types_of(options):

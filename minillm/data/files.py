@@ -1,12 +1,10 @@
 """Files: opened with one-line errors, read within limits, written whole or not at all."""
 
 import errno
-import gc
 import hashlib
 import io
 import json
 import os
-import re
 import shutil
 import stat
 import sys
@@ -31,10 +29,10 @@ except ImportError:  # Windows
 STANDARD_INPUT = "-"
 TEMPORARY = ".minillm-part"  # the suffix of temporary names
 LARGEST_JSON = 1 << 28  # bytes
-LONGEST_NUMBER = 100  # digits of a whole number in JSON
 MOST_IN_MEMORY = 1 << 30  # bytes of one text or file that are kept in memory
 LONGEST_LINE = 1 << 24  # bytes
 MOST_NAMED = 8  # entries in one warning
+_OPEN = {"/dev/stdout": 1, "/dev/stderr": 2}  # a file there is written on, not replaced
 
 
 def shown(path: str | Path) -> str:
@@ -160,41 +158,15 @@ def json_object(text: bytes | str, place: str) -> dict[str, Any]:
     return _json(text, place, dict)
 
 
-def _whole_number(digits: str) -> int:
-    """A whole number of a JSON text.
-
-    ValueError for one that no count, size or random state has, and that would not fit a message:
-    Python does not write the numbers that follow from one of thousands of digits.
-    """
-    count = len(digits.removeprefix("-"))
-    if count > LONGEST_NUMBER:
-        raise ValueError(
-            f"expected numbers of at most {LONGEST_NUMBER} digits, found one of {count:,}"
-        )
-    return int(digits)
-
-
-_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
-_LARGE = b"0" * (LONGEST_NUMBER + 1)
-_DECODER = json.JSONDecoder(parse_int=_whole_number)  # a call for each number takes time
-_FAST_DECODER = json.JSONDecoder()
-
-
 def _json(text: bytes | str, place: str, kind: type) -> Any:
-    collecting = gc.isenabled()
-    gc.disable()  # a tree has no cycles, and to look for them takes half of the time
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8-sig", "surrogatepass")  # without a byte order mark
-        digits = text.encode("utf-8", "surrogatepass").translate(_DIGITS)
-        values = (_DECODER if _LARGE in digits else _FAST_DECODER).decode(text)
+        values = json.loads(text)
     except RecursionError:
         raise InputError(f"{place}: expected JSON, but it is damaged: nested too deep") from None
     except ValueError as error:
         raise InputError(f"{place}: expected JSON, but it is damaged: {error}") from None
-    finally:
-        if collecting:
-            gc.enable()
     if not isinstance(values, kind):
         expected = "object" if kind is dict else "list"
         raise InputError(f"{place}: expected a JSON {expected}, found {type(values).__name__}")
@@ -247,7 +219,7 @@ def naming(path: str | Path) -> Iterator[None]:
 
 def is_stream(path: str | Path) -> bool:
     """Whether ``path`` cannot be replaced: it exists, but is no regular file and no folder."""
-    return _descriptor(path) is not None or is_special(path)
+    return str(path) in _OPEN or is_special(path)
 
 
 def check_regular(path: str | Path) -> None:
@@ -265,17 +237,9 @@ def is_special(path: str | Path) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def _descriptor(path: str | Path) -> int | None:
-    """The file descriptor of the open stream that ``path`` names, or None."""
-    match = re.fullmatch(r"/dev/(stdout|stderr|fd/(\d{1,9}))", str(path))
-    if match is None:
-        return None
-    return {"stdout": 1, "stderr": 2}.get(match[1]) or int(match[2])
-
-
 @contextmanager
 def _stream(path: str | Path) -> Iterator[BinaryIO]:
-    descriptor = _descriptor(path)
+    descriptor = _OPEN.get(str(path))
     with open(path if descriptor is None else os.dup(descriptor), "wb") as file:
         yield file
 

@@ -5,15 +5,17 @@
 The places are in no order, and values and count are longer than memory.  They are cut into tables
 that fit.  One pass over the places deals them to the tables, in files.  Each table in turn answers
 the places in its file, in the same order.  A second pass over the places takes each answer from the
-file of its table.  All files are read from front to back.  Among ranks, the same is done before,
-with messages in place of files.
+file of its table.  All files are read from front to back.
+
+Several ranks are dealt to in the same way before; then they exchange the files.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from minillm.data.streams import OnDisk, Spill
 from minillm.mpi import Ranks
@@ -51,105 +53,39 @@ class Streams:
         return max(self.ranks.gather(-(-length // size)))
 
 
-def _deal(places: NDArray, bounds: NDArray) -> tuple[NDArray[np.int64], list[NDArray]]:
-    """Sort places by their part: return the order, and the places of each part.
-
-    Part r has bounds[r] to bounds[r + 1] - 1; its places are counted from its beginning.
-    """
-    owner = (np.searchsorted(bounds, places, "right") - 1).astype(np.int16)
-    order = np.argsort(owner, kind="stable")
-    cuts = np.cumsum(np.bincount(owner, minlength=len(bounds) - 1))[:-1]
-    return order, np.split((places - bounds[owner])[order].astype(np.int32), cuts)
-
-
-def _send(streams: Streams, places: OnDisk, bounds: NDArray) -> tuple[OnDisk, list[list[int]]]:
-    """Send all places to their ranks: return those received, and their number in each round."""
-    received, sizes = streams.spill.new(np.int32), []
-    block = streams.block
-    for k in range(streams.rounds(len(places), block)):
-        _, parts = _deal(places[k * block : (k + 1) * block], bounds)
-        parts = streams.ranks.exchange(parts)
-        received.extend(np.concatenate(parts))
-        sizes.append([len(part) for part in parts])
-    return received, sizes
-
-
 def gather(streams: Streams, values: OnDisk, places: OnDisk, bounds: NDArray) -> OnDisk:
     """values[places]; rank r has the values bounds[r] to bounds[r + 1] - 1."""
-    if streams.ranks.size == 1:
-        return _gather_here(streams, values, places)
-    received, sizes = _send(streams, places, bounds)
-    all_answers = _gather_here(streams, values, received)
-    out, at, block = streams.spill.new(values.dtype), 0, streams.block
-    for k, size in enumerate(sizes):
-        answers = all_answers[at : at + sum(size)]
-        at += sum(size)
-        returned = streams.ranks.exchange(np.split(answers, np.cumsum(size)[:-1]))
-        order, _ = _deal(places[k * block : (k + 1) * block], bounds)
-        out.extend(_back(order, np.concatenate(returned)))
-    return out
-
-
-def _back(order: NDArray[np.int64], answers: NDArray) -> NDArray:
-    """Undo the sorting of `_deal`."""
-    out = np.empty_like(answers)
-    out[order] = answers
-    return out
+    asked = _exchanged(streams, _dealt(streams, places, bounds), np.int32)
+    answers = [_gather_here(streams, values, each) for each in asked]
+    return _merged(streams, places, bounds, _exchanged(streams, answers, values.dtype))
 
 
 def _gather_here(streams: Streams, values: OnDisk, places: OnDisk) -> OnDisk:
-    """Gather from one rank's values, table by table."""
-    new, block = streams.spill.new, streams.block
-    bounds, dealt = _tables(streams, places, len(values), streams.table)
-    answered = []
-    for k, column in enumerate(dealt):
-        table = values[bounds[k] : bounds[k + 1]]
-        answered.append(new(values.dtype))
-        for part in column.blocks(block):
-            answered[-1].extend(table[part])
-            streams.progress(f"suffixes: {sum(map(len, answered)):,} of {len(places):,} read")
-    if len(answered) == 1:
-        return answered[0]
-    out, position = new(values.dtype), np.zeros(len(answered), np.int64)
-    for part in places.blocks(block):
-        order, parts = _deal(part, bounds)
-        sizes = [len(each) for each in parts]
-        answers = [
-            column[at : at + size]
-            for column, at, size in zip(answered, position, sizes, strict=True)
-        ]
-        position += sizes
-        out.extend(_back(order, np.concatenate(answers)))
-    return out
-
-
-def _tables(
-    streams: Streams, places: OnDisk, length: int, size: int
-) -> tuple[NDArray, list[OnDisk]]:
-    """Cut ``length`` elements into tables: return their bounds, and the places in each."""
-    bounds = np.append(np.arange(0, length, size), length)
-    if len(bounds) <= 2:
-        return np.array([0, length]), [places]
-    dealt = [streams.spill.new(np.int32) for _ in bounds[1:]]
-    for part in places.blocks(streams.block):
-        for column, each in zip(dealt, _deal(part, bounds)[1], strict=True):
-            column.extend(each)
-    return bounds, dealt
+    """Gather from this rank's values, table by table."""
+    bounds, answers = _bounds(len(values), streams.table), []
+    dealt = _dealt(streams, places, bounds)
+    for (begin, end), column in zip(pairwise(bounds), dealt, strict=True):
+        table = values[begin:end]
+        answers.append(streams.spill.new(values.dtype))
+        for part in column.blocks(streams.block):
+            answers[-1].extend(table[part])
+            streams.progress(f"suffixes: {sum(map(len, answers)):,} of {len(places):,} read")
+    return _merged(streams, places, bounds, answers)
 
 
 def tally(streams: Streams, places: OnDisk, bounds: NDArray) -> OnDisk:
     """The frequency in places of each number of this rank, bounds[r] to bounds[r + 1] - 1."""
-    if streams.ranks.size > 1:
-        places, _ = _send(streams, places, bounds)
-    length = int(np.diff(bounds)[streams.ranks.rank])
-    table = streams.table // 2 + 1
-    parts, dealt = _tables(streams, places, length, table)
+    received = _exchanged(streams, _dealt(streams, places, bounds), np.int32)
+    size, length = streams.table // 2 + 1, int(np.diff(bounds)[streams.ranks.rank])
+    parts = _bounds(length, size)
+    dealt = [_dealt(streams, column, parts) for column in received]
     out = streams.spill.new(np.int64)
-    for size, column in zip(np.diff(parts), dealt, strict=True):
-        count = np.zeros(size, np.int64)
-        for part in column.blocks(table // 2 + 1):
-            count += np.bincount(part, minlength=size)
-            streams.progress(f"suffixes: {len(out):,} of {length:,} counted")
+    for table, (begin, end) in enumerate(pairwise(parts)):
+        count = np.zeros(end - begin, np.int64)
+        for columns in dealt:
+            for part in columns[table].blocks(size // 2 + 1):
+                count += np.bincount(part, minlength=len(count))
+                streams.progress(f"suffixes: {len(out):,} of {length:,} counted")
         out.extend(count)
     return out
 
@@ -159,15 +95,72 @@ def collected(streams: Streams, column: OnDisk, shift: int) -> OnDisk:
 
     The sum of the shifts of lower ranks is added to each column.
     """
-    ranks, block = streams.ranks, streams.block
+    ranks, new = streams.ranks, streams.spill.new
     if ranks.size == 1:
         return column
-    whole, nothing = streams.spill.new(column.dtype), np.zeros(0, column.dtype)
-    shifts = np.append(0, np.cumsum(ranks.gather(shift)))
-    for source, length in enumerate(ranks.gather(len(column))):
-        for at in range(0, length, block):
-            piece = column[at : at + block] if ranks.rank == source else nothing
-            received = ranks.exchange([piece, *[nothing] * (ranks.size - 1)])
-            if ranks.rank == 0:
-                whole.extend(received[source] + shifts[source])
+    nothing = [new(column.dtype) for _ in range(1, ranks.size)]
+    whole, shifts = new(column.dtype), np.append(0, np.cumsum(ranks.gather(shift)))
+    received = _exchanged(streams, [column, *nothing], column.dtype)
+    for each, added in zip(received, shifts[:-1], strict=True):
+        for part in each.blocks(streams.block):
+            whole.extend(part + added)
     return whole
+
+
+# --- dealing ----------------------------------------------------------------------------
+
+
+def _bounds(length: int, size: int) -> NDArray:
+    """The bounds of tables of ``size`` elements; there is at least one table."""
+    return np.append(np.arange(0, max(1, length), size), length)
+
+
+def _order(places: NDArray, bounds: NDArray) -> tuple[NDArray[np.int64], NDArray, NDArray]:
+    """The order that sorts places by their part, the parts, and the number of places in each.
+
+    Part r has bounds[r] to bounds[r + 1] - 1.
+    """
+    owner = (np.searchsorted(bounds, places, "right") - 1).astype(np.int16)
+    return np.argsort(owner, kind="stable"), owner, np.bincount(owner, minlength=len(bounds) - 1)
+
+
+def _dealt(streams: Streams, places: OnDisk, bounds: NDArray) -> list[OnDisk]:
+    """The places in each part, counted from its beginning."""
+    if len(bounds) == 2:
+        return [places]
+    dealt = [streams.spill.new(np.int32) for _ in bounds[1:]]
+    for block in places.blocks(streams.block):
+        order, owner, sizes = _order(block, bounds)
+        here = (block - bounds[owner])[order]
+        for column, part in zip(dealt, np.split(here, np.cumsum(sizes)[:-1]), strict=True):
+            column.extend(part)
+    return dealt
+
+
+def _merged(streams: Streams, places: OnDisk, bounds: NDArray, answers: Sequence[OnDisk]) -> OnDisk:
+    """The answers of each part in the order of the places: undo `_dealt`."""
+    if len(answers) == 1:
+        return answers[0]
+    out, position = streams.spill.new(answers[0].dtype), np.zeros(len(answers), np.int64)
+    for block in places.blocks(streams.block):
+        order, _, sizes = _order(block, bounds)
+        ends = position + sizes
+        parts = zip(answers, position, ends, strict=True)
+        merged = np.empty(len(block), out.dtype)
+        merged[order] = np.concatenate([column[begin:end] for column, begin, end in parts])
+        out.extend(merged)
+        position = ends
+    return out
+
+
+def _exchanged(streams: Streams, columns: Sequence[OnDisk], dtype: DTypeLike) -> Sequence[OnDisk]:
+    """Send column r to rank r; return the columns that the ranks sent here."""
+    if streams.ranks.size == 1:
+        return columns
+    received = [streams.spill.new(dtype) for _ in columns]
+    block = streams.block // len(columns) + 1
+    for k in range(streams.rounds(max(map(len, columns)), block)):
+        parts = streams.ranks.exchange([each[k * block : (k + 1) * block] for each in columns])
+        for column, part in zip(received, parts, strict=True):
+            column.extend(part)
+    return received

@@ -5,8 +5,8 @@ In transformers' config.json they are in ``rope_theta`` and ``rope_scaling``, or
 architecture, and divisors of the angles are tensors.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, replace
 from typing import Any
 
 import numpy as np
@@ -30,9 +30,24 @@ from minillm.ops.rotary_scaling import (
 # --- config.json ---------------------------------------------------------------------------------
 
 ORIGINAL = "original_max_position_embeddings"
-_PARTIAL: dict[str, tuple[Any, ...]] = {"partial_rotary_factor": (1.0, None)}
-_OF_ALL = {"rope_theta", "rope_type", "type", ORIGINAL, *_PARTIAL}
-CONFIG_ENTRIES = {"rope_theta", "rope_scaling", "rope_parameters", ORIGINAL, *_PARTIAL}
+CONFIG_ENTRIES = (
+    "rope_theta", "rope_scaling", "rope_parameters", ORIGINAL, "partial_rotary_factor",
+)  # fmt: skip
+_CLASSES = {"linear": Linear, "llama3": Llama3, "yarn": Yarn, "longrope": LongRope}
+# "su" is an older name.  "dynamic" changes the angles of texts that are longer than the context,
+# and our models read none.
+_KINDS = {"default": "", "dynamic": "", **{kind: kind for kind in _CLASSES}, "su": "longrope"}
+_OF_ALL = {
+    "rope_theta", "rope_type", "partial_rotary_factor", "factor", "mscale", "mscale_all_dim",
+    ORIGINAL,
+}  # fmt: skip
+_THEIRS = {  # names of the fields of ours
+    "low_frequency_factor": "low_freq_factor",
+    "high_frequency_factor": "high_freq_factor",
+    "original_context": ORIGINAL,
+    "short": "short_factor",
+    "long": "long_factor",
+}
 
 
 def read_angles(file: Entries) -> tuple[float, Scaling | None]:
@@ -49,118 +64,71 @@ def read_angles(file: Entries) -> tuple[float, Scaling | None]:
     angles = {"rope_theta": values.get("rope_theta", 10000.0)} | given
     if values.get(ORIGINAL) is not None:
         angles[ORIGINAL] = values[ORIGINAL]
-    base, scaling = angles_in(f"{file.path}: {name}", angles, file)
-    if scaling is not None:
-        file.check_all(_PARTIAL)
-    return base, scaling
-
-
-def angles_in(place: str, angles: Mapping[str, Any], file: Entries) -> tuple[float, Scaling | None]:
-    """The base and the scaling of one object in a config.json, which ``place`` names in errors."""
-    kind = angles.get("rope_type", angles.get("type", "default"))
-    given = {name: value for name, value in angles.items() if value is not None}
-    part = Entries(place, given | {"rope_type": kind})
-    base = part.number("rope_theta", 10000.0)
-    part.check_all(_PARTIAL)
-    if kind not in _READERS:
-        raise part.wrong("rope_type", " or ".join(map(repr, _READERS)))
-    read, names = _READERS[kind]
-    warn_of_unknown(place, given, _OF_ALL | names)
-    if read is None:
+    angles = {name: value for name, value in angles.items() if value is not None}
+    angles.setdefault("rope_type", angles.pop("type", "default"))
+    part = Entries(f"{file.path}: {name}", angles)
+    base, kind = part.number("rope_theta", 10000.0), angles["rope_type"]
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise part.wrong("rope_type", " or ".join(map(repr, _KINDS)))
+    for one in (part, file):
+        one.check("partial_rotary_factor", (1.0, None))
+    Class: Any = _CLASSES.get(_KINDS[kind])
+    read = {_THEIRS.get(entry.name, entry.name) for entry in fields(Class)} if Class else set()
+    warn_of_unknown(part.path, angles, read | _OF_ALL)
+    if Class is None:
         return base, None
-    context = file.size("max_position_embeddings")
-    with in_file(place):
-        return base, read(part, context, part.number(ORIGINAL, context))
+    with in_file(part.path):
+        return base, _read(part, Class, file.size("max_position_embeddings"))
+
+
+def _read(part: Entries, Class: Any, context: int) -> Scaling:
+    """A scaling from the entries of its fields, some of which have defaults."""
+    defaults, found = _defaults(part, Class, context), dict[str, Any]()
+    for entry in fields(Class):
+        theirs = _THEIRS.get(entry.name, entry.name)
+        default = defaults.get(entry.name, entry.default)
+        if entry.name in ("short", "long"):
+            found[entry.name] = part.numbers(theirs)
+        elif isinstance(default, bool):
+            found[entry.name] = part.flag(theirs, default)
+        else:
+            found[entry.name] = part.number(theirs, *(() if default is MISSING else (default,)))
+    return Class(**found)
+
+
+def _defaults(part: Entries, Class: Any, context: int) -> dict[str, float]:
+    """The numbers that follow from others; NaN, which no scaling takes, of a division by 0."""
+    original = part.number(ORIGINAL, context)
+    found = {"original_context": original}
+    if Class is Yarn or Class is LongRope:
+        found["factor"] = part.number("factor", _ratio(context, original))
+    if Class is LongRope:
+        found["attention_factor"] = longrope_attention_factor(found["factor"], original)
+    if Class is Yarn:
+        scales = [part.number(name, 0.0) for name in ("mscale", "mscale_all_dim")]
+        if not all(scales):
+            scales = [1.0, 0.0]
+        above, below = (yarn_attention_factor(found["factor"], scale) for scale in scales)
+        found["attention_factor"] = _ratio(above, below)
+    return found
 
 
 def _ratio(a: float, b: float) -> float:
-    """a / b, or NaN, which no scaling takes."""
     return a / b if b else float("nan")
-
-
-def _linear(part: Entries, context: int, original: float) -> Scaling:
-    return Linear(part.number("factor"))
-
-
-def _llama3(part: Entries, context: int, original: float) -> Scaling:
-    low, high = part.number("low_freq_factor"), part.number("high_freq_factor")
-    return Llama3(part.number("factor"), low, high, original)
-
-
-def _yarn(part: Entries, context: int, original: float) -> Scaling:
-    factor = part.number("factor", _ratio(context, original))
-    attention = yarn_attention_factor(factor)
-    scales = [part.number(name, 0.0) for name in ("mscale", "mscale_all_dim")]
-    if all(scales):
-        above, below = (yarn_attention_factor(factor, scale) for scale in scales)
-        attention = _ratio(above, below)
-    return Yarn(
-        factor,
-        original,
-        part.number("beta_fast", 32.0),
-        part.number("beta_slow", 1.0),
-        part.flag("truncate", True),
-        part.number("attention_factor", attention),
-    )
-
-
-def _longrope(part: Entries, context: int, original: float) -> Scaling:
-    factor = part.number("factor", _ratio(context, original))
-    return LongRope(
-        part.numbers("short_factor"),
-        part.numbers("long_factor"),
-        original,
-        part.number("attention_factor", longrope_attention_factor(factor, original)),
-    )
-
-
-_OF_LONGROPE = {"factor", "attention_factor", "short_factor", "long_factor"}
-_OF_YARN = {"factor", "attention_factor", "beta_fast", "beta_slow", "truncate"}
-# By rope_type: a reader, and the entries that it obeys.  "dynamic" changes the angles of texts that
-# are longer than the context, and our models read none.
-_READERS: dict[str, tuple[Callable[[Entries, int, float], Scaling] | None, set[str]]] = {
-    "default": (None, set()),
-    "dynamic": (None, {"factor"}),
-    "linear": (_linear, {"factor"}),
-    "llama3": (_llama3, {"factor", "low_freq_factor", "high_freq_factor"}),
-    "yarn": (_yarn, _OF_YARN | {"mscale", "mscale_all_dim"}),
-    "longrope": (_longrope, _OF_LONGROPE),
-    "su": (_longrope, _OF_LONGROPE),  # its older name
-}
 
 
 def config_entries(config: LlamaConfig) -> dict[str, Any]:
     """The entries of a config.json: the inverse of :func:`read_angles`."""
-    return {"rope_theta": config.rotary_base, "rope_scaling": _object(config)}
-
-
-def _object(config: LlamaConfig) -> dict[str, Any] | None:
-    scaling = config.rope_scaling
+    scaling, entries = config.rope_scaling, {"rope_theta": config.rotary_base}
     if scaling is None:
-        return None
-    if isinstance(scaling, Linear):
-        return {"rope_type": "linear", "factor": scaling.factor}
-    assert isinstance(scaling, Llama3 | Yarn | LongRope)
-    original = {ORIGINAL: int(scaling.original_context)}
-    if isinstance(scaling, Llama3):
-        return {
-            "rope_type": "llama3",
-            "factor": scaling.factor,
-            "low_freq_factor": scaling.low_frequency_factor,
-            "high_freq_factor": scaling.high_frequency_factor,
-            **original,
-        }
-    if isinstance(scaling, Yarn):
-        own = {name: getattr(scaling, name) for name in sorted(_OF_YARN)}
-        return {"rope_type": "yarn", **own, **original}
-    return {
-        "rope_type": "longrope",
-        "factor": max(1.0, config.context / scaling.original_context),
-        "attention_factor": scaling.attention_factor,
-        "short_factor": list(scaling.short),
-        "long_factor": list(scaling.long),
-        **original,
-    }
+        return entries | {"rope_scaling": None}
+    kind = next(kind for kind, Class in _CLASSES.items() if isinstance(scaling, Class))
+    found = {_THEIRS.get(name, name): value for name, value in vars(scaling).items()}
+    if ORIGINAL in found:
+        found[ORIGINAL] = int(found[ORIGINAL])
+    if isinstance(scaling, LongRope):
+        found["factor"] = max(1.0, config.context / scaling.original_context)
+    return entries | {"rope_scaling": {"rope_type": kind, **found}}
 
 
 # --- GGUF ----------------------------------------------------------------------------------------
@@ -168,7 +136,7 @@ def _object(config: LlamaConfig) -> dict[str, Any] | None:
 _LLAMA3 = "rope_freqs.weight"  # (w/2,): a divisor of each angle
 _SHORT, _LONG = "rope_factors_short.weight", "rope_factors_long.weight"
 ANGLE_TENSORS = (_LLAMA3, _SHORT, _LONG)
-_KINDS = ("linear", "none", "yarn", "longrope")  # the first is llama.cpp's default
+_GGUF_KINDS = ("linear", "none", "yarn", "longrope")  # the first is llama.cpp's default
 # Entries that may vary in llama.cpp, but not in ours: the only values, and what they mean.  In most
 # architectures llama.cpp ignores the two betas, so that it does not run what the authors meant.
 _FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
@@ -177,12 +145,6 @@ _FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
     "yarn_ext_factor": ((1, -1), "1: other mixtures of angles cannot be run"),
     "yarn_attn_factor": ((1, -1), "1: scaled attention cannot be run"),
     "yarn_log_multiplier": ((0,), "0: scaled attention cannot be run"),
-}
-GGUF_ENTRIES = {  # behind the architecture
-    "rope.scale_linear",
-    *(f"rope.scaling.{name}" for name in _FIXED),
-    *(f"rope.scaling.{name}" for name in ("type", "factor", "attn_factor", "finetuned")),
-    "rope.scaling.original_context_length",
 }
 _SCALING = Llama3(1.0, 1.0, 4.0, 8192.0)  # of all Llamas since 3.1, except for the factor
 
@@ -202,9 +164,9 @@ def read_gguf_angles(
 ) -> Scaling | None:
     """The scaling of the angles in a GGUF file with these ANGLE_TENSORS, (w/2,) each."""
     prefix, reasons = f"{architecture}.rope.scaling.", Reasons()
-    kind = file.values.get(f"{prefix}type", _KINDS[0])
+    kind = file.values.get(f"{prefix}type", _GGUF_KINDS[0])
     with reasons:
-        file.check(f"{prefix}type", _KINDS)
+        file.check(f"{prefix}type", _GGUF_KINDS)
     for name, (only, expected) in _FIXED.items():
         with reasons:
             file.check(f"{prefix}{name}", only, expected)

@@ -27,7 +27,7 @@ from minillm.formats.angles import (
     ANGLE_TENSORS,
     single,
 )
-from minillm.formats.format import Contents, Format, Updates
+from minillm.formats.format import Contents, Format
 from minillm.formats.gguf_config import (
     EMBEDDING,
     OUTPUT,
@@ -360,7 +360,7 @@ class GGUF(Format):
         """The model in a file, its tokenizer, and its chat template if there is one."""
         reasons = Reasons()
         config: Any = None
-        metadata, tensors = open_gguf(path, reasons=reasons)
+        metadata, tensors = open_gguf(path)
         entries = Entries(Path(path), _without_padding(metadata))
         with reasons:
             config = config_of(entries, tensors)
@@ -390,43 +390,4 @@ class GGUF(Format):
             export_gguf(contents.model, contents.tokenizer, path, kind, contents.chat)
 
 
-class GGUFAdapter(Format):
-    """GGUF files of LoRA's updates to such a model, which llama.cpp adds to a model: W + s A B.
-
-    Theirs has alpha / r in place of s.  Each of their matrices gets A (r, I) and its columns of B
-    (O, r), transposed; rows of queries and keys are in their order.
-    """
-
-    name = "gguf-adapter"
-    models = (Llama, Variant)
-    default = "adapter.gguf"
-    updates = True
-
-    def write(self, contents: Updates, path: str | Path, options: Any = None) -> None:
-        """Write a file with all updates in float32."""
-        config, arrays = contents.model.config, contents.arrays
-        if replaced := arrays.keys() & contents.model.params.keys():
-            raise InputError(
-                f"{path}: expected updates alone, found {min(replaced)}, a whole weight: merge the "
-                "run, with minillm merge, and export the result"
-            )
-        tensors: dict[str, tuple[NDArray, str]] = {}
-        rank = 0
-        for weight in _weights(config):
-            if f"{weight.name}.A" in arrays:
-                A, B = arrays[f"{weight.name}.A"], arrays[f"{weight.name}.B"]
-                rank = len(B)
-                for name, columns in weight.columns.items():
-                    tensors[f"{name}.lora_a"] = A.T, "F32"
-                    rows = _their_order(B[:, columns].T, _heads(name, config))
-                    tensors[f"{name}.lora_b"] = rows, "F32"
-        metadata = {
-            "general.architecture": row_of(config).name,
-            "general.type": "adapter",
-            "adapter.type": "lora",
-            "adapter.lora.alpha": contents.alpha / contents.rank * rank,
-        }
-        write_gguf(path, metadata, tensors)
-
-
-FORMATS = (GGUF(), GGUFAdapter())
+FORMATS = (GGUF(),)

@@ -16,11 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.entries import Entries, in_file
-from minillm.data.files import warn_of_unknown
 from minillm.errors import InputError, InputWarning, Reasons
 from minillm.formats.angles import (
     ANGLE_TENSORS,
-    GGUF_ENTRIES,
     gguf_angles,
     read_gguf_angles,
     single,
@@ -48,16 +46,6 @@ _FIXED: dict[str, tuple[Any, str]] = {
     "attn_logit_softcapping": (0, "0: limited scores cannot be run"),
     "final_logit_softcapping": (0, "0: limited logits cannot be run"),
 }
-# Entries that are read below, and others that change no result: llama.cpp obeys them in models of
-# other architectures, if at all.
-_OTHERS = {
-    *_SIZES.values(), *_FIXED, *GGUF_ENTRIES,
-    "attention.layer_norm_rms_epsilon", "attention.value_length", "rope.dimension_count",
-    "rope.freq_base", "rope.freq_base_swa", "attention.clamp_kqv", "attention.scale",
-    "attention.sliding_window", "attention.sliding_window_pattern", "embedding_scale",
-    "expert_used_count", "logit_scale", "residual_scale", "tensor_data_layout",
-    "vocab_size",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -136,8 +124,6 @@ def config_of(entries: Entries, tensors: Mapping[str, GGUFTensor]) -> LlamaConfi
         scaling = read_gguf_angles(entries, arch, config, divisors)
         config = replace(config, rope_scaling=scaling)
     reasons.check()
-    own = {name: value for name, value in metadata.items() if name.startswith(f"{arch}.")}
-    warn_of_unknown(path, own, {f"{arch}.{name}" for name in _OTHERS})
     return config
 
 

@@ -55,10 +55,11 @@ LONGEST_NAME = 255  # characters of a file's name
 # Parts of the names of entries that change no result: facts, training, and how to write, which
 # generation_config.json says.
 _HARMLESS = re.compile(
-    "^_|architectures|auto_map|beam|cache|checkpoint|directionality|dropout|dtype|implementation|"
-    "initializer|keys_to_ignore|label|length|name_or_path|output|pdrop|penalty|pooler_|prefix|"
-    "pretraining|problem_type|repeat|return|sample|special_tokens|stopping|summary_|task|"
-    "temperature|tie_|time_step|token_id|tokenizer|top_|torch|transformers|typical|unsloth|use_bfloat|version"
+    "^(_|output_|pooler_|return_|summary_|tie_|time_step|top_|unsloth_)|^prefix$|architectures|"
+    "auto_map|beam|cache|checkpoint|directionality|do_sample|dropout|dtype|implementation|"
+    "initializer|keys_to_ignore|label|(max|min)(_sequence)?_length|name_or_path|no_repeat|pdrop|"
+    "penalty|predict_special|pretraining|problem_type|return_sequences|stopping|suppress_tokens|"
+    "task|temperature|tokenizer|token_id|torch|transformers|typical_p|use_bfloat|version"
 )
 _FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 

@@ -35,6 +35,7 @@ Source: ggml's ``ggml-quants.c`` (Gerganov et al., from 2023 on).
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -238,14 +239,6 @@ def encode(array: NDArray, block_type: str) -> Bytes:
     return rows
 
 
-def _encode_f32(x: NDArray) -> Bytes:
-    return _bytes(x, "<f4")
-
-
-def _encode_f16(x: NDArray) -> Bytes:
-    return _bytes(x, "<f2")
-
-
 def _encode_bf16(x: NDArray) -> Bytes:
     """Round to the nearest number whose lower half is zero, and a tie to the even one."""
     bits = x.view(np.uint32).astype(np.uint64)
@@ -439,8 +432,8 @@ def _joined(*parts: NDArray) -> Bytes:
 TYPES = {
     known.name: known
     for known in (
-        Type("F32", 0, 0, 1, 4, _encode_f32),
-        Type("F16", 1, 1, 1, 2, _encode_f16),
+        Type("F32", 0, 0, 1, 4, partial(_bytes, dtype="<f4")),
+        Type("F16", 1, 1, 1, 2, partial(_bytes, dtype="<f2")),
         Type("Q4_0", 2, 2, 32, 18, _encode_q4_0, _decode_q4_0),
         Type("Q4_1", 3, 3, 32, 20, _encode_q4_1, _decode_q4_1),
         Type("Q5_0", 6, 8, 32, 22, _encode_q5_0, _decode_q5_0),

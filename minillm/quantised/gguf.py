@@ -20,7 +20,7 @@ Source: ggml's ``docs/gguf.md`` (Gerganov et al. 2023).
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.files import fill, reading, replacing
-from minillm.errors import InputError, Reasons, short
+from minillm.errors import InputError, short
 from minillm.quantised.blocks import TYPES, Bytes, decode, encode
 
 MAGIC = b"GGUF"
@@ -112,14 +112,11 @@ def is_gguf(path: str | Path) -> bool:
     return False
 
 
-def open_gguf(
-    path: str | Path, lists: bool = True, reasons: Reasons | None = None
-) -> tuple[dict[str, Any], dict[str, GGUFTensor]]:
+def open_gguf(path: str | Path, lists: bool = True) -> tuple[dict[str, Any], dict[str, GGUFTensor]]:
     """The metadata of a file, and its tensors by name, none of them read yet.
 
     A value is a number, a truth value, a text, a list of texts, or an array of numbers.  Without
     ``lists``, lists of texts are skipped and stay empty: a tokenizer's have 100,000 entries.
-    ``reasons`` collects the types that cannot be read, so that the rest can be checked, too.
 
     InputError if the file is missing or damaged, or has types that cannot be read; every count and
     size is compared with the size of the file before memory is taken.
@@ -147,37 +144,18 @@ def open_gguf(
         alignment = metadata.get("general.alignment", ALIGNMENT)
         if type(alignment) is not int or not 0 < alignment <= 1 << 16 or alignment % 8:
             raise head.wrong("general.alignment", "a multiple of 8, at most 65,536", alignment)
-        with reasons or nullcontext():
-            _check_types(head.name, {name: kind for name, (kind, _, _) in declared.items()})
         return metadata, _placed(head, declared, alignment)
-
-
-def _check_types(path: str, types: Mapping[str, str]) -> None:
-    """InputError for types that cannot be read, a reason for each."""
-    reasons = Reasons()
-    for kind in dict.fromkeys(types.values()):
-        with reasons:
-            if kind not in TYPES:
-                first, *others = [name for name, one in types.items() if one == kind]
-                found = f"{kind}, as in {len(others)} more tensors" if others else kind
-                raise InputError(
-                    f"{path}: {short(first)}: expected one of {', '.join(TYPES)}, found {found}"
-                )
-    reasons.check()
 
 
 def _placed(
     head: "_Head", declared: Mapping[str, tuple[str, tuple[int, ...], int]], alignment: int
 ) -> dict[str, GGUFTensor]:
-    """The tensors; each begins where the one before it ends, if this has a known type."""
+    """The tensors; each begins where the one before it ends."""
     data, end, tensors = _aligned(head.at, alignment), 0, {}
     for name, (block_type, shape, offset) in declared.items():
         tensors[name] = tensor = GGUFTensor(Path(head.name), block_type, shape, data + offset)
-        if offset != end >= 0:
+        if offset != end:
             raise head.wrong(f"{short(name)}: offset", f"{end:,}", offset)
-        if block_type not in TYPES:
-            end = -1  # unknown
-            continue
         if tensor.begin + tensor.nbytes > head.size:
             raise InputError(
                 f"{head.name}: {short(name)}: expected {tensor.nbytes:,} bytes from "
@@ -264,21 +242,24 @@ class _Head:
         return np.dtype(_NUMBERS[kind])
 
     def tensor(self, name: str) -> tuple[str, tuple[int, ...], int]:
-        """The type, which may be unknown, the shape and the offset of a tensor."""
+        """The type, the shape and the offset of a tensor."""
         place = short(name)
         dimensions = self.number("<u4", place)
         if not 1 <= dimensions <= MOST_DIMENSIONS:
             raise self.wrong(place, f"1 to {MOST_DIMENSIONS} dimensions", dimensions)
         sizes = [self.number("<u8", place) for _ in range(dimensions)]
         number, offset = self.number("<u4", place), self.number("<u8", place)
-        kind, shape = _BY_NUMBER.get(number), tuple(reversed(sizes))
-        multiple = kind.weights if kind else 1
-        if prod(shape) < 1 or prod(shape) > 8 * self.size or shape[-1] % multiple:
-            raise self.wrong(
-                place, f"rows of a multiple of {multiple} numbers, which fit the file", shape
+        if number not in _BY_NUMBER:
+            found = _OTHERS.get(number, f"type {number}")
+            raise InputError(
+                f"{self.name}: {place}: expected one of {', '.join(TYPES)}, found {found}"
             )
-        name = kind.name if kind else _OTHERS.get(number, f"type {number}")
-        return name, shape, offset
+        kind, shape = _BY_NUMBER[number], tuple(reversed(sizes))
+        if prod(shape) < 1 or prod(shape) > 8 * self.size or shape[-1] % kind.weights:
+            raise self.wrong(
+                place, f"rows of a multiple of {kind.weights} numbers, which fit the file", shape
+            )
+        return kind.name, shape, offset
 
 
 # --- writing -------------------------------------------------------------------------------------

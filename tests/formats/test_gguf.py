@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from other_programs import import_gguf
 
 from minillm.errors import InputError, InputWarning
-from minillm.formats.format import Updates
-from minillm.formats.gguf import GGUFAdapter, export_gguf, read_weights
+from minillm.formats.gguf import export_gguf, read_weights
 from minillm.models.gpt import GPTConfig
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.rotary_scaling import Linear, LongRope, Yarn
@@ -289,10 +288,9 @@ def test_one_scaling_only(path):
         export_gguf(new(rope_scaling=Yarn(2.0, 9, 16.0)), TOKENIZER, path)
 
 
-def test_unknown_entries_are_named_in_a_warning(path):
+def test_entries_that_are_unknown_are_ignored(path):
     export_gguf(new(), TOKENIZER, path)
-    with pytest.warns(InputWarning, match=r"model.gguf: ignored.*here: 'llama.more'$"):
-        changed(path, **{"llama.more": 3, "general.more": "text"})
+    assert changed(path, **{"llama.more": 3, "general.more": "text"})[0].config == CONFIG
 
 
 @pytest.mark.parametrize(
@@ -319,20 +317,14 @@ def test_other_tensors_are_refused(path, arrays, complaint):
 def test_all_reasons_are_named_at_once(path):
     export_gguf(new(), TOKENIZER, path, "Q8_0")
     data = path.read_bytes()
-    for name, kind in (("blk.0.attn_v", 99), ("blk.1.attn_v", 16), ("blk.1.attn_output", 16)):
-        at = data.index(f"{name}.weight".encode()) + len(f"{name}.weight") + 20
-        data = data[:at] + kind.to_bytes(4, "little") + data[at + 4 :]
     data = data.replace(b"\5\0\0\0\0\0\0\0llama", b"\5\0\0\0\0\0\0\0other")
     data = data.replace(b"\4\0\0\0\0\0\0\0gpt2", b"\4\0\0\0\0\0\0\0none")
     path.write_bytes(data)
     with pytest.raises(InputError) as error:
         import_gguf(path)
-    first, second, third, fourth = (reason.removeprefix(f"{path}: ") for reason in error.value.args)
-    assert first.endswith("found type 99")
-    assert "attn_output" in second or "attn_v" in second
-    assert second.endswith("found IQ2_XXS, as in 1 more tensors")
-    assert third.startswith("general.architecture: expected 'llama' or 'qwen2' or ")
-    assert fourth.startswith("tokenizer.ggml.model: expected ")
+    first, second = (reason.removeprefix(f"{path}: ") for reason in error.value.args)
+    assert first.startswith("general.architecture: expected 'llama' or 'qwen2' or ")
+    assert second.startswith("tokenizer.ggml.model: expected ")
     of_sizes = {"llama.expert_count": 8, "llama.block_count": 0, "llama.attention.causal": False}
     assert len(refused(path, of_sizes | {"tokenizer.ggml.merges": 3}).splitlines()) == 4
     tensors = refused(path, without=["output_norm.weight", "blk.1.attn_v.weight"])
@@ -428,33 +420,6 @@ def test_transformers_has_the_same_logits(path, type):
         theirs = model(torch.tensor(ids)).logits.numpy()
     ours, _ = dequantised(import_gguf(path)[0]).forward(ids)
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
-
-
-def test_an_adapter_adds_what_merging_adds(tmp_path):
-    """Each of their matrices: W + alpha / r lora_b lora_a, in their order of rows."""
-    rng = np.random.default_rng(0)
-    config, additions, scale, r = CONFIG, {}, 0.7, 3
-    model = new()
-    merged = dict(model.params)
-    for name, W in model.params.items():
-        if ".W_" in name:
-            A, B = (rng.standard_normal(shape) for shape in ((len(W), r), (r, W.shape[1])))
-            additions |= {f"{name}.A": A.astype(np.float32), f"{name}.B": B.astype(np.float32)}
-            merged[name] = W + np.float32(scale) * (additions[f"{name}.A"] @ additions[f"{name}.B"])
-    files = {name: tmp_path / f"{name}.gguf" for name in ("base", "merged", "adapter")}
-    export_gguf(model, TOKENIZER, files["base"])
-    export_gguf(Llama(config, params=merged), TOKENIZER, files["merged"])
-    GGUFAdapter().write(Updates(model, additions, r, scale * r), files["adapter"])
-    (_, base), (_, whole), (metadata, adapter) = (open_gguf(path) for path in files.values())
-    assert metadata["general.type"] == "adapter"
-    changed = {name.removesuffix(".lora_a") for name in adapter if name.endswith(".lora_a")}
-    assert len(changed) == 7 * config.layers
-    for name, tensor in base.items():
-        expected = tensor.read()
-        if name in changed:
-            a, b = (adapter[f"{name}.lora_{side}"].read() for side in "ab")
-            expected = expected + metadata["adapter.lora.alpha"] / r * (b @ a)
-        np.testing.assert_allclose(whole[name].read(), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

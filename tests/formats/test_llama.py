@@ -16,7 +16,6 @@ from minillm.formats.huggingface import read_chat_template, read_other_tokens
 from minillm.models.llama import Llama, LlamaConfig
 from minillm.ops.rotary_scaling import Linear, Llama3, LongRope, Yarn
 from minillm.runs.conversion import import_file
-from minillm.text import Characters
 from minillm.text.byte_pairs import train
 
 TOKENIZER = train(["she sells sea shells by the sea shore\n"], 262)
@@ -131,7 +130,7 @@ PUBLISHED = {  # entries of other programs' files: SmolLM2's, Llama 3's, and tho
 
 def test_unknown_entries_are_named_in_a_warning(tmp_path):
     import_llama(make(tmp_path / "a", **PUBLISHED))  # a warning would be an error
-    more = {"rope_type": "default", "mscale": 2}
+    more = {"rope_type": "default", "scale": 2}
     path = make(tmp_path / "b", **{f"more_{n}": n + 1 for n in range(9)}, rope_scaling=more)
     with pytest.warns(InputWarning) as warned:
         import_llama(path)
@@ -139,7 +138,7 @@ def test_unknown_entries_are_named_in_a_warning(tmp_path):
         "ignored, because they are not known here: "
         + ", ".join(f"'more_{n}'" for n in range(8))
         + " and 1 more",
-        "rope_scaling: ignored, because they are not known here: 'mscale'",
+        "rope_scaling: ignored, because they are not known here: 'scale'",
     ]
 
 
@@ -321,13 +320,6 @@ def test_a_pickle_is_refused_with_the_way_out(tmp_path):
         InputError, match=r"'pytorch_model.bin', a pickle, .*: save it with save_pr"
     ):
         import_llama(path)
-
-
-def test_characters_have_no_tokenizer_there(tmp_path):
-    characters = Characters(["a", "b"])
-    model = Llama(replace(CONFIG, vocabulary=len(characters)), np.random.default_rng(0))
-    with pytest.raises(InputError, match="no tokenizer that splits a text into characters"):
-        export_llama(model, characters, tmp_path / "out")
 
 
 def test_the_command_line(tmp_path, capsys):

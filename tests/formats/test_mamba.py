@@ -13,7 +13,6 @@ from minillm.formats import huggingface
 from minillm.formats.format import Contents
 from minillm.formats.mamba import MAMBA
 from minillm.models.mamba import Mamba, MambaConfig
-from minillm.text import Characters
 from minillm.text.byte_pairs import train
 
 TOKENIZER = train(["she sells sea shells by the sea shore\n"], 262)
@@ -158,12 +157,6 @@ def test_sizes_that_a_config_leaves_out(tmp_path):
     assert_same(MAMBA.read(folder).model, model)
 
 
-def test_characters_have_no_tokenizer_there(tmp_path):
-    with pytest.raises(InputError, match="transformers has no tokenizer that splits a text into c"):
-        write(new(), tmp_path / "out", Characters.from_text("abc"))
-    assert not (tmp_path / "out").exists()
-
-
 # --- damage ---------------------------------------------------------------------------------------
 
 
@@ -178,11 +171,9 @@ def refusal(folder):
     ("changes", "message"),
     [
         ({"model_type": "mamba2"}, "model_type: expected 'mamba', found 'mamba2'"),
-        ({"architectures": ["Mamba2ForCausalLM"]}, "architectures: expected MambaForCausalLM or"),
         ({"use_bias": True}, "use_bias: expected False, found True"),
         ({"use_conv_bias": False}, "use_conv_bias: expected True, found False"),
         ({"hidden_act": "gelu"}, "hidden_act: expected 'silu' or 'swish', found 'gelu'"),
-        ({"hidden_size": "6"}, "hidden_size: expected a whole number from 1 up, found '6'"),
         ({"intermediate_size": 12}, "expected shape (24, 6), found (20, 6)"),
         ({"state_size": 4}, "A_log: expected shape (10, 4), found (10, 3)"),
         ({"conv_kernel": 4}, "conv1d.weight: expected shape (10, 1, 4), found (10, 1, 3)"),
@@ -190,15 +181,6 @@ def refusal(folder):
         ({"time_step_rank": 0}, "time_step_rank: expected a whole number from 1 up, found 0"),
         ({"time_step_rank": "x"}, "time_step_rank: expected a whole number from 1 up, found 'x'"),
         ({"expand": 2.5}, "expand: expected a whole number from 1 up, found 2.5"),
-        ({"layer_norm_epsilon": "x"}, "layer_norm_epsilon: expected a number, found 'x'"),
-        ({"layer_norm_epsilon": 0}, "eps: expected a finite number above 0, found 0.0"),
-        ({"tie_word_embeddings": 1}, "tie_word_embeddings: expected true or false, found 1"),
-        ({"tie_word_embeddings": False}, "the tensor lm_head.weight is missing"),
-        ({"num_hidden_layers": 3}, "the tensor layers.2.mixer.in_proj.weight is missing"),
-        ({"num_hidden_layers": 10**12}, "layers: expected 10,000 or less"),
-        ({"num_hidden_layers": 1}, "config.json describes no such tensor"),
-        ({"quantization_config": {}}, "quantization_config: expected None, found {}"),
-        ({"vocab_size": 9}, "config.json says vocab_size 9, but the tokenizer has 262 tokens"),
     ],
 )
 def test_another_model(tmp_path, changes, message):

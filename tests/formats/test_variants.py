@@ -12,8 +12,8 @@ import minillm
 from minillm.cli import main
 from minillm.errors import InputError, InputWarning
 from minillm.formats import variants
-from minillm.formats.format import Contents, Updates
-from minillm.formats.gguf import GGUF, GGUFAdapter, Options, export_gguf, read_weights
+from minillm.formats.format import Contents
+from minillm.formats.gguf import GGUF, Options, export_gguf, read_weights
 from minillm.formats.gguf_config import ARCHITECTURES, Architecture
 from minillm.formats.weights import every
 from minillm.models.variants import FAMILIES, Changes, Variant, VariantConfig
@@ -221,21 +221,6 @@ def test_quantised_weights_stay_quantised(tmp_path, family):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * np.ptp(expected))
     again = Variant(model.config, params=read_weights(path, model.config))
     np.testing.assert_array_equal(again.forward(ids)[0], model.forward(ids)[0])
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_adapters_of_gguf_files(tmp_path, family):
-    model, name = new(family), "blocks.1.attention.W_qkv"
-    A, B = np.ones((32, 2), np.float32), np.arange(128, dtype=np.float32).reshape(2, 64)
-    updates = Updates(model, {f"{name}.A": A, f"{name}.B": B}, rank=2, alpha=4.0)
-    GGUFAdapter().write(updates, tmp_path / "a.gguf")
-    metadata, tensors = open_gguf(tmp_path / "a.gguf")
-    assert metadata["general.architecture"] == open_gguf(
-        make_gguf(tmp_path / "b.gguf", model)
-    )[0]["general.architecture"]  # fmt: skip
-    last = "qkv" if family == "phi3" else "v"
-    rows = B.T if family == "phi3" else B.T[48:]
-    np.testing.assert_array_equal(tensors[f"blk.1.attn_{last}.weight.lora_b"].read(), rows)
 
 
 # --- config.json -----------------------------------------------------------------

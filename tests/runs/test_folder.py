@@ -272,7 +272,7 @@ def test_metrics_drop_what_a_kill_cut_short_and_what_resuming_repeats(folder):
         ('{"step": 2, "loss": "1"}', "loss: expected a number, found '1'"),
         ('{"step": 2, "validation_loss": null}', "validation_loss: expected a number"),
         ('{"step": 2, "seconds": 1e301}', "seconds: expected a number"),
-        ('{"step": 2, "seconds": 1' + "0" * 400 + "}", "expected JSON"),
+        ('{"step": 2, "seconds": 1' + "0" * 400 + "}", "seconds: expected a number"),
         ('{"step": 2, "loss": ' + "9" * 5000 + "}", "expected JSON"),
         ("[" * 100_000, "nested too deep"),
         ("\udcff", "expected JSON"),
