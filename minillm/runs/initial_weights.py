@@ -78,7 +78,7 @@ def _check_tokenizer(kind: Kind, initial: Run, given: Mapping[str, object]) -> N
         if name == "unit" and tokenizer is not None:
             known = tokenizer.unit
         if value not in (None, False, known):
-            raise InputError(f"{name}: with the run of init {comes}; found {value}")
+            raise InputError(f"{name}: expected the one of init, because {comes}; found {value}")
 
 
 def take_weights(

@@ -20,7 +20,7 @@ import traceback
 from collections.abc import AsyncIterator, Callable
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TypeVar
 
 import anyio
 import uvicorn
@@ -33,15 +33,15 @@ from starlette.routing import Route
 
 from minillm.decoding import Sampling
 from minillm.decoding.chat import Chat
-from minillm.decoding.grammar import ANY_OBJECT, Grammar
+from minillm.decoding.grammar import ANY_OBJECT
 from minillm.decoding.mean_states import mean_states
 from minillm.decoding.pieces import Pieces
 from minillm.errors import InputError, one_line
 from minillm.serving import connections
 from minillm.serving.embeddings import Embedder, answered
-from minillm.serving.engine import Engine, Full, Growth, Job
-from minillm.serving.forms import Event, Form
-from minillm.serving.requests import RequestError, Wanted, read
+from minillm.serving.engine import Engine, Event, Full, Job
+from minillm.serving.forms import Form, Prompt
+from minillm.serving.requests import RequestError, Wanted, read, refusing
 from minillm.serving.tools import Answer, CallForm, form_of
 
 T = TypeVar("T")
@@ -56,19 +56,6 @@ LOOK = 0.5  # seconds between looks at whether a client that waits is still ther
 PAGE_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'"
 )
-
-
-class Prompt(NamedTuple):
-    """The ids of the messages or of a prompt, and the text of a prompt.
-
-    The answer has to be in the ``grammar``.  ``opening``: the text at the end of the ids that
-    begins the answer, which has to be a call of a function.
-    """
-
-    ids: list[int]
-    text: str = ""
-    grammar: Grammar | None = None
-    opening: str = ""
 
 
 class EmbeddingServer:
@@ -89,10 +76,10 @@ class EmbeddingServer:
             routes=self._routes(),
             middleware=only,
             exception_handlers={
-                RequestError: _error,
                 ClientDisconnect: _gone,
-                HTTPException: _http_error,
-                Exception: _failure,
+                RequestError: _refused,
+                HTTPException: _refused,
+                Exception: _refused,
             },
         )
 
@@ -121,15 +108,7 @@ class EmbeddingServer:
 
     async def embeddings(self, request: Request) -> Response:
         """The vectors of texts."""
-        body = await _body(request)
-
-        def work(gone: threading.Event) -> dict[str, Any]:
-            def check() -> None:
-                if gone.is_set():
-                    raise ClientDisconnect
-
-            return answered(body, self.name, self.embedder, check)
-
+        work = partial(answered, await _body(request), self.name, self.embedder)
         return JSONResponse(await _worked(request, self._embedding, work))
 
     async def refuse(self, request: Request) -> Response:
@@ -169,14 +148,7 @@ class Server(EmbeddingServer):
     async def answer(self, request: Request, chat: bool) -> Response:
         """Answer a chat, or continue a text or several."""
         wanted, prompts = await self._read(request, await _body(request), chat)
-        form = Form(
-            chat,
-            self.name,
-            self.chat.tokenizer,
-            [(prompt.ids, prompt.text) for prompt in prompts],
-            wanted.fields.n,
-            wanted.echo,
-        )
+        form = Form(chat, self.name, self.chat.tokenizer, prompts, wanted)
         events = self._events(request, prompts, wanted)
         if wanted.fields.stream:
             first = await anext(events)  # an error at once gets its status
@@ -187,9 +159,9 @@ class Server(EmbeddingServer):
     async def _read(self, request: Request, body: bytes, chat: bool) -> tuple[Wanted, list[Prompt]]:
         """The checked request, and the ids of its texts."""
 
-        def work(gone: threading.Event) -> tuple[Wanted, list[Prompt]]:
+        def work(check: Callable[[], None]) -> tuple[Wanted, list[Prompt]]:
             wanted = read(body, self.name, self.sampling, len(self.chat.tokenizer), chat)
-            return wanted, [self._talk(wanted, gone)] if chat else self._prompts(wanted, gone)
+            return wanted, [self._talk(wanted, check)] if chat else self._prompts(wanted, check)
 
         return await _worked(request, self._encoding, work)
 
@@ -198,92 +170,77 @@ class Server(EmbeddingServer):
         """The form of the calls of the model.  InputError if it has none."""
         return form_of(self.chat.template.source)
 
-    def _talk(self, wanted: Wanted, gone: threading.Event) -> Prompt:
+    def _talk(self, wanted: Wanted, check: Callable[[], None]) -> Prompt:
         """The messages as a prompt, with the grammar of the answer and its opening."""
-        tools, form, name = wanted.tools, wanted.fields.response_format, "response_format"
+        tools, form = wanted.tools, wanted.fields.response_format
         grammar, opening, schema = None, "", ANY_OBJECT
-        try:
-            if tools or any(m["role"] == "tool" or "tool_calls" in m for m in wanted.messages):
-                name = "tools"
+        if tools or any(m["role"] == "tool" or "tool_calls" in m for m in wanted.messages):
+            with refusing("tools"):
                 calls = self._form
-                rules = tools.rules(calls) if tools else None
-                if rules is not None:
-                    grammar, opening = self.chat.compiled(rules, name), calls.opening
-            elif form.type != "text":
+                if tools and tools.forced:
+                    grammar = self.chat.compiled(calls.rules(tools.forced), "tools")
+                    opening = calls.opening
+        elif form.type != "text":
+            with refusing("response_format"):
                 if form.type == "json_schema":
-                    if form.json_schema is None:
-                        raise InputError(f"{name}.json_schema: expected a schema, found none")
-                    schema = form.json_schema.schema
-                grammar = self.chat.grammar(schema, f"{name}.json_schema.schema")
-        except InputError as error:
-            raise RequestError(str(error), name) from None
-        return Prompt(self._encoded(wanted, opening, gone), "", grammar, opening)
+                    schema = form.json_schema and form.json_schema.schema
+                grammar = self.chat.grammar(schema, "response_format.json_schema.schema")
+        return Prompt(self._encoded(wanted, opening, check), "", grammar, opening)
 
-    def _encoded(self, wanted: Wanted, opening: str, gone: threading.Event) -> list[int]:
+    def _encoded(self, wanted: Wanted, opening: str, check: Callable[[], None]) -> list[int]:
         """The ids of the messages and of an opening.  What cannot fit is not encoded."""
-        messages, tools = wanted.messages, wanted.tools.described if wanted.tools else None
-        context = self.chat.reader.config.context
+        messages, tools = wanted.messages, wanted.tools.described if wanted.tools else []
 
-        def watch(n: int) -> None:
-            if gone.is_set():
-                raise ClientDisconnect
-            if n >= context:
-                raise self._too_long("messages", f"{n:,} or more")
+        def watch(tokens: int) -> None:
+            check()
+            self._check_fits("messages", tokens, f"{tokens:,} or more")
 
-        if len(messages) >= context:
-            raise self._too_long("messages", f"{len(messages):,} messages")
+        self._check_fits("messages", len(messages), f"{len(messages):,} messages")
         calls = [message["tool_calls"] for message in messages if "tool_calls" in message]
         texts = [message["content"] for message in messages]
-        self._check_size("messages", [*texts, *map(json.dumps, [*calls, *(tools or [])])])
-        try:
-            watch(0)
-            ids = self.chat.encode(messages, watch=watch, tools=tools).tolist()
-        except InputError as error:
-            raise RequestError(str(error)) from None
+        self._check_size("messages", *texts, *map(json.dumps, [*calls, *tools]))
+        check()
+        with refusing("messages"):
+            ids = self.chat.encode(messages, watch=watch, tools=tools or None).tolist()
         ids += self.chat.tokenizer.encode_known(opening).tolist()
-        self._check_length("messages", len(ids))
+        self._check_fits("messages", len(ids))
         return ids
 
-    def _prompts(self, wanted: Wanted, gone: threading.Event) -> list[Prompt]:
+    def _prompts(self, wanted: Wanted, check: Callable[[], None]) -> list[Prompt]:
         """The prompts of a completion, and their ids."""
         tokenizer, prompts = self.chat.tokenizer, []
         for number, prompt in enumerate(wanted.prompts):
-            if gone.is_set():
-                raise ClientDisconnect
+            check()
             name = "prompt" if len(wanted.prompts) == 1 else f"prompt[{number}]"
             if isinstance(prompt, str):
-                self._check_size(name, [prompt])
-                try:
+                self._check_size(name, prompt)
+                with refusing("prompt"):
                     ids = tokenizer.opened(tokenizer.encode_known(prompt, name)).tolist()
-                except InputError as error:
-                    raise RequestError(str(error), "prompt") from None
                 read = Prompt(ids or [tokenizer.bos or 0], prompt)
             else:
                 read = Prompt(prompt, tokenizer.decode(prompt) if wanted.echo else "")
-            self._check_length(name, len(read.ids), only_scored=wanted.length == 0)
+            self._check_fits(name, len(read.ids), room=int(wanted.length == 0))
             prompts.append(read)
         return prompts
 
-    def _check_size(self, name: str, texts: list[str]) -> None:
+    def _check_size(self, name: str, *texts: str) -> None:
         """RequestError for texts of so many bytes that they cannot fit the context."""
         size = sum(len(text.encode("utf-8", "replace")) for text in texts)
-        if size >= (self.chat.reader.config.context + 1) * self._longest:
-            raise self._too_long(name, f"{size:,} bytes")
+        self._check_fits(name, size // self._longest - 1, f"{size:,} bytes")
 
-    def _check_length(self, name: str, length: int, only_scored: bool = False) -> None:
-        """RequestError unless there is room for a token after a prompt, if there will be one."""
-        if length >= self.chat.reader.config.context + only_scored:
-            raise self._too_long(name, f"{length:,}", only_scored)
+    def _check_fits(self, name: str, tokens: int, found: str = "", room: int = 0) -> None:
+        """RequestError unless so many tokens leave room in the context for another.
 
-    def _too_long(self, name: str, found: str, only_scored: bool = False) -> RequestError:
-        most = self.chat.reader.config.context + only_scored
-        message = f"expected less than {most:,} tokens, found {found}"
-        where = "" if name in ("messages", "prompt") else f"{name}: "
-        param = name.partition("[")[0]
-        return RequestError(where + message, param, "context_length_exceeded")
+        A ``room`` of 1: they may fill the context, because they are scored only.
+        """
+        most = self.chat.reader.config.context + room
+        if tokens >= most:
+            where = "" if name in ("messages", "prompt") else f"{name}: "
+            message = f"{where}expected less than {most:,} tokens, found {found or f'{tokens:,}'}"
+            raise RequestError(message, name.partition("[")[0], "context_length_exceeded")
 
     def _jobs(
-        self, prompts: list[Prompt], wanted: Wanted, deliver: Callable[[int, Growth], None]
+        self, prompts: list[Prompt], wanted: Wanted, deliver: Callable[[Event | Exception], None]
     ) -> list[Job]:
         """The jobs of a request: ``n`` choices for each prompt."""
         jobs: list[Job] = []
@@ -301,7 +258,7 @@ class Server(EmbeddingServer):
                 shown = self._form.texts if wanted.tools else ()
                 pieces = Pieces(self.chat.tokenizer, wanted.fields.stop, shown, prompt.ids[-1])
                 echo = prompt.text if wanted.echo else ""
-                jobs.append(Job(text, pieces, partial(deliver, len(jobs)), echo))
+                jobs.append(Job(text, pieces, deliver, len(jobs), echo))
         return jobs
 
     async def _events(
@@ -311,21 +268,15 @@ class Server(EmbeddingServer):
         loop = asyncio.get_running_loop()
         queue = asyncio.Queue[Event | Exception]()
 
-        def deliver(choice: int, growth: Growth) -> None:
-            piece, scores, reason = growth
-            event: Event | Exception
-            if isinstance(reason, Exception):
-                event = reason
-            else:
-                event = Event(choice, piece, scores, reason, jobs[choice].written)
+        def deliver(event: Event | Exception) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has been closed
                 loop.call_soon_threadsafe(queue.put_nowait, event)
 
         jobs = self._jobs(prompts, wanted, deliver)
         answers: list[Answer] = []
         if wanted.tools:
-            names = wanted.tools.functions
-            answers = [Answer(self._form, names, prompts[0].opening) for _ in jobs]
+            opening = prompts[0].opening
+            answers = [Answer(self._form, wanted.tools.names, opening) for _ in jobs]
         try:
             self.engine.submit(jobs)
         except Full:
@@ -338,8 +289,8 @@ class Server(EmbeddingServer):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK):
                         event = await queue.get()
-                if isinstance(event, InputError):  # such as a mask that needs too much work
-                    raise RequestError(str(event), status=500)
+                if isinstance(event, InputError | MemoryError):
+                    raise RequestError(str(event), status=500)  # such as a mask with too much work
                 if isinstance(event, Exception):
                     raise event
                 if event is not None and answers:
@@ -364,11 +315,16 @@ def _with_calls(event: Event, answer: Answer) -> Event:
 
 
 async def _worked(
-    request: Request, most: anyio.CapacityLimiter, work: Callable[[threading.Event], T]
+    request: Request, most: anyio.CapacityLimiter, work: Callable[[Callable[[], None]], T]
 ) -> T:
-    """The result of some work in a thread; its event is set if the client leaves."""
+    """The result of some work in a thread.  What it receives raises an error if the client left."""
     gone = threading.Event()
-    running = anyio.to_thread.run_sync(partial(work, gone), limiter=most, abandon_on_cancel=True)
+
+    def check() -> None:
+        if gone.is_set():
+            raise ClientDisconnect
+
+    running = anyio.to_thread.run_sync(work, check, limiter=most, abandon_on_cancel=True)
     task = asyncio.ensure_future(running)
     try:
         while not (await asyncio.wait({task}, timeout=LOOK))[0]:
@@ -400,26 +356,20 @@ async def _body(request: Request) -> bytes:
     return b"".join(parts)
 
 
-async def _error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestError)
-    return JSONResponse(error.body, error.status)
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    message = f"{request.method} {request.url.path[:60]}: {error.detail}"
-    return JSONResponse(RequestError(message, status=error.status_code).body, error.status_code)
-
-
 async def _gone(request: Request, error: Exception) -> Response:
     return Response(status_code=499)  # the client has left
 
 
-async def _failure(request: Request, error: Exception) -> Response:
-    """A failure of ours: its traceback is printed."""
-    for line in "".join(traceback.format_exception(error)).splitlines():
-        print(one_line(line, 1000), file=sys.stderr, flush=True)
-    return JSONResponse(RequestError(f"the server failed: {error}", status=500).body, 500)
+async def _refused(request: Request, error: Exception) -> Response:
+    """The answer to an error; the traceback of a failure of ours is printed."""
+    if isinstance(error, HTTPException):
+        message = f"{request.method} {request.url.path[:60]}: {error.detail}"
+        error = RequestError(message, status=error.status_code)
+    elif not isinstance(error, RequestError):
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            print(one_line(line, 1000), file=sys.stderr, flush=True)
+        error = RequestError(f"the server failed: {error}", status=500)
+    return JSONResponse(error.body, error.status)
 
 
 def serve(server: EmbeddingServer, host: str, port: int, started: Callable[[str], None]) -> None:

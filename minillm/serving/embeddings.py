@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from minillm.errors import InputError
-from minillm.serving.requests import RequestError, converted, fields_of, texts_or_ids
+from minillm.serving.requests import RequestError, converted, fields_of, refusing, texts_or_ids
 from minillm.text import Vocabulary
 
 MOST = 2048  # texts of a request
@@ -50,10 +50,8 @@ def answered(
     vectors: list[NDArray] = []
     for start in range(0, len(texts), AT_ONCE):
         check()
-        try:
+        with refusing("input"):
             ids = [_ids(embedder, texts, at) for at in range(len(texts))[start : start + AT_ONCE]]
-        except InputError as error:
-            raise RequestError(str(error), "input") from None
         tokens += sum(map(len, ids))
         vectors.extend(_unit(embedder.vectors(ids)[:, : given.dimensions]))
     data = [

@@ -11,40 +11,53 @@ from minillm.decoding.chat import Chat
 from minillm.decoding.pieces import Pieces
 from minillm.decoding.scores import Score
 from minillm.decoding.text import Text
+from minillm.serving.tools import Call
 
 
 class Full(Exception):
     """Too many requests wait."""
 
 
-class Growth(NamedTuple):
-    """A piece of an answer, the scores of its new tokens, and why it has ended, if it has.
+class Event(NamedTuple):
+    """A piece of one of the choices of an answer, the scores of its new tokens, and how it ended.
 
-    The reason is "stop", "length", or an exception.
+    The reason is "stop", "length" or "tool_calls".  ``written`` is the number of tokens that this
+    choice has so far.  ``calls`` are the functions that an answer calls; its last event has them.
     """
 
+    choice: int
     piece: str
     scores: list[Score]
-    reason: str | Exception | None
+    reason: str | None
+    written: int
+    calls: Sequence[Call] = ()
 
 
 class Job:
-    """A text that the engine continues.
+    """A text that the engine continues, one of the choices of an answer.
 
-    ``deliver`` is called, in the engine's thread, whenever the text has grown.  The first piece
-    begins with the ``echo``.
+    ``deliver`` is called, in the engine's thread, with an event whenever the text has grown, and
+    with an exception that ends it.  The first piece begins with the ``echo``.
     """
 
     def __init__(
-        self, text: Text, pieces: Pieces, deliver: Callable[[Growth], None], echo: str = ""
+        self,
+        text: Text,
+        pieces: Pieces,
+        deliver: Callable[[Event | Exception], None],
+        choice: int = 0,
+        echo: str = "",
     ):
-        self.text, self.pieces, self.deliver = text, pieces, deliver
+        self.text, self.pieces, self.deliver, self.choice = text, pieces, deliver, choice
         self.written = 0  # tokens that have been drawn, up to one that completes a stop text
         self._echo, self._delivered = echo, 0
 
     def grow(self) -> bool:
         """Deliver what new ids have added; whether the text has ended."""
         text = self.text
+        if isinstance(text.ended, Exception):
+            self.deliver(text.ended)
+            return True
         piece, self._echo = self._echo, ""
         new = text.ids[text.prompt + self.written :]
         for at, token in enumerate(new):
@@ -59,7 +72,7 @@ class Job:
         scores = text.scores[self._delivered : scored]
         self._delivered += len(scores)
         reason = "stop" if self.pieces.stopped else text.ended
-        self.deliver(Growth(piece, scores, reason))
+        self.deliver(Event(self.choice, piece, scores, reason, self.written))
         return reason is not None
 
 
@@ -146,4 +159,4 @@ class Engine:
         self._batch = Batch(self.chat.reader, self._kept)
         for job in jobs:
             with contextlib.suppress(Exception):
-                job.deliver(Growth("", [], error))
+                job.deliver(error)

@@ -9,47 +9,41 @@ from typing import Any, NamedTuple
 
 from starlette.requests import ClientDisconnect
 
+from minillm.decoding.grammar import Grammar
 from minillm.decoding.scores import Score
-from minillm.serving.requests import RequestError
-from minillm.serving.tools import Call
+from minillm.serving.engine import Event
+from minillm.serving.requests import RequestError, Wanted
 from minillm.text import ByteTokens
 
 LEAST = -9999.0  # a log-probability in JSON, which has no infinity
 
 
-class Event(NamedTuple):
-    """A piece of one of the choices: see :class:`minillm.serving.engine.Growth`.
+class Prompt(NamedTuple):
+    """The ids of the messages or of a prompt, and the text of a prompt.
 
-    ``written`` is the number of tokens that this choice has so far.  ``calls`` are the functions
-    that an answer calls; its last event has them.
+    The answer has to be in the ``grammar``.  ``opening``: the text at the end of the ids that
+    begins the answer, which has to be a call of a function.
     """
 
-    choice: int
-    piece: str
-    scores: list[Score]
-    reason: str | None
-    written: int
-    calls: Sequence[Call] = ()
+    ids: list[int]
+    text: str = ""
+    grammar: Grammar | None = None
+    opening: str = ""
 
 
 class Form:
-    """The objects of the answers to one request.
-
-    The answers are ``n`` choices for each of the prompts, which are ids and a text.  With ``echo``,
-    the text of a choice begins with its prompt.
-    """
+    """The objects of the answers to one request: its ``n`` choices for each of the prompts."""
 
     def __init__(
         self,
         chat: bool,
         model: str,
         tokenizer: ByteTokens,
-        prompts: Sequence[tuple[list[int], str]],
-        n: int,
-        echo: bool,
+        prompts: Sequence[Prompt],
+        wanted: Wanted,
     ):
-        self.chat, self.choices = chat, n * len(prompts)
-        self.prompt_tokens = sum(len(ids) for ids, _ in prompts)
+        self.chat, self.choices = chat, wanted.fields.n * len(prompts)
+        self.prompt_tokens = sum(len(prompt.ids) for prompt in prompts)
         self.object = "chat.completion" if chat else "text_completion"
         self.common = {
             "id": f"{'chatcmpl' if chat else 'cmpl'}-{secrets.token_hex(12)}",
@@ -58,7 +52,9 @@ class Form:
         }
         kind = ChatLogProbs if chat else CompletionLogProbs
         self.logprobs = [
-            kind(tokenizer, prompt if echo else None) for prompt in prompts for _ in range(n)
+            kind(tokenizer, prompt if wanted.echo else None)
+            for prompt in prompts
+            for _ in range(wanted.fields.n)
         ]
         self.written = [0] * self.choices
 
@@ -107,8 +103,6 @@ class Form:
             pass
         except RequestError as error:
             yield self._line(error.body)
-        except MemoryError as error:
-            yield self._line(RequestError(str(error), status=500).body)
         finally:
             await others.aclose()  # type: ignore[attr-defined]
 
@@ -147,7 +141,7 @@ class ChatLogProbs:
     The rows of a model past its tokenizer's tokens, which only fill up a matrix, are not listed.
     """
 
-    def __init__(self, tokenizer: ByteTokens, prompt: tuple[list[int], str] | None):
+    def __init__(self, tokenizer: ByteTokens, prompt: Prompt | None):
         self.tokenizer = tokenizer
 
     def add(self, scores: list[Score]) -> dict[str, Any]:
@@ -173,14 +167,13 @@ class CompletionLogProbs:
     are not counted.
     """
 
-    def __init__(self, tokenizer: ByteTokens, prompt: tuple[list[int], str] | None):
+    def __init__(self, tokenizer: ByteTokens, prompt: Prompt | None):
         self.tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._place = 0
         if prompt is not None:
-            ids, text = prompt
-            whole = b"".join(tokenizer.token(token) for token in ids).decode("utf-8", "replace")
-            self._place = min(0, len(text) - len(whole))
+            whole = b"".join(map(tokenizer.token, prompt.ids)).decode("utf-8", "replace")
+            self._place = min(0, len(prompt.text) - len(whole))
 
     def add(self, scores: list[Score]) -> dict[str, Any]:
         """The object for the next tokens."""

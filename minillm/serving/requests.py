@@ -5,7 +5,8 @@ A field that is not listed here is ignored, as by most servers, unless it would 
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from minillm.decoding.penalties import Bias, Occurrences
 from minillm.decoding.text import Adjustment
 from minillm.errors import InputError, one_line, short
 from minillm.option import make
-from minillm.serving.tools import MOST_TOOLS, NamedTool, Tool, Tools, chosen
+from minillm.serving.tools import MOST_TOOLS, Tool, Tools, chosen
 
 SAMPLING = tuple(entry.name for entry in fields(Sampling))
 
@@ -95,7 +96,7 @@ class ChatFields(Fields, kw_only=True):
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] = 0
     response_format: ResponseFormat = ResponseFormat("text")
     tools: Annotated[list[Tool], Meta(max_length=MOST_TOOLS)] = []
-    tool_choice: Annotated[str, Meta(pattern="^(none|auto|required)$")] | NamedTool = "auto"
+    tool_choice: Annotated[str, Meta(pattern="^(none|auto|required)$")] | Tool = "auto"
 
 
 class CompletionFields(Fields, kw_only=True):
@@ -118,6 +119,15 @@ class RequestError(Exception):
         kind = "invalid_request_error" if status < 500 else "server_error"
         error = {"message": message, "type": kind, "param": param, "code": code}
         self.body = {"error": error}
+
+
+@contextmanager
+def refusing(param: str | None = None) -> Iterator[None]:
+    """Turn an InputError into a RequestError; the field is named, or begins the message."""
+    try:
+        yield
+    except InputError as error:
+        raise RequestError(str(error), param or str(error).partition(":")[0]) from None
 
 
 @dataclass(frozen=True)
@@ -165,14 +175,17 @@ def read(body: bytes, model: str, defaults: Sampling, vocabulary: int, chat: boo
     given.stop = [text for text in given.stop if text]  # empty ones stop nothing
     sampling = _sampling(values, defaults)
     if chat:
-        tools = _tools(given, values.get("tools", []))
+        with refusing():
+            tools = chosen(given.tools, given.tool_choice, values.get("tools", []))
+            messages: list[Message] = [_message(message) for message in given.messages]
+            check_messages(messages)
         if tools is not None and given.response_format.type != "text":
             message = 'response_format: expected {"type": "text"} with tools, found another'
             raise RequestError(message, "response_format", "unsupported_value")
         return Wanted(
             given,
             sampling,
-            messages=_messages(given.messages),
+            messages=messages,
             prompts=[],
             length=given.max_completion_tokens or given.max_tokens,
             top=given.top_logprobs if given.logprobs else None,
@@ -233,25 +246,8 @@ def _check_neutral(values: Mapping[str, Any], neutral: Mapping[str, Any]) -> Non
             raise RequestError(message, name, "unsupported_value")
 
 
-def _tools(given: ChatFields, described: list[Any]) -> Tools | None:
-    """The tools of a chat, if one may be called; the template takes them as ``described``."""
-    try:
-        return chosen(given.tools, given.tool_choice, described)
-    except InputError as error:
-        raise RequestError(str(error), str(error).partition(":")[0]) from None
-
-
-def _messages(messages: list[dict[str, Any]]) -> list[Message]:
-    """The messages, with contents that are lists of texts joined, and developers as the system."""
-    try:
-        read: list[Message] = [_message(message) for message in messages]
-        check_messages(read)
-    except InputError as error:
-        raise RequestError(str(error), str(error).partition(":")[0]) from None
-    return read
-
-
-def _message(message: dict[str, Any]) -> dict[str, Any]:
+def _message(message: dict[str, Any]) -> Message:
+    """A message; a content that is a list of texts is joined, and a developer is the system."""
     content, role = message.get("content"), message.get("role")
     if isinstance(content, list) and all(map(_is_text, content)):
         content = "".join(part["text"] for part in content)
@@ -317,10 +313,8 @@ def _sampling(values: Mapping[str, Any], defaults: Sampling) -> Sampling:
     if seed is not None:
         seed = converted(seed, Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)], "seed")
         given["seed"] = None if seed == -1 else seed % 2**63  # -1: any, as in llama.cpp
-    try:
+    with refusing():
         return make(Sampling, {**vars(defaults), **given})
-    except InputError as error:
-        raise RequestError(str(error), str(error).partition(":")[0]) from None
 
 
 def _whole(value: Any) -> Any:

@@ -29,7 +29,7 @@ from minillm.errors import InputError, short
 
 MOST_TOOLS = 128
 
-# Parameters of a function that are not described: it has none.
+# Of a function without a description of its parameters.
 NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "additionalProperties": False}
 
 
@@ -45,18 +45,6 @@ class Tool(Struct):
 
     type: Annotated[str, Meta(pattern="^function$")]
     function: Function
-
-
-class FunctionName(Struct):
-    """The name of a function."""
-
-    name: str
-
-
-class NamedTool(Struct):
-    """The tool that an answer has to call."""
-
-    function: FunctionName
 
 
 class Call(NamedTuple):
@@ -108,9 +96,9 @@ class CallForm:
             rules += json_rules(schema, place, f"arguments_{at}")
         return rules
 
-    def calls(self, text: str, names: Collection[str]) -> list[Call] | None:
-        """The calls in a text that begins with the opening; None if it has none, or others."""
-        calls: list[Any] = []
+    def calls(self, text: str, names: Collection[str]) -> list[Call]:
+        """The calls in a text that begins with the opening; none if it has others, too."""
+        found: list[Any] = []
         rest = text.removeprefix(self.opening).strip()
         while rest:
             mark = next((mark for mark in self.marks if rest.startswith(mark)), "")
@@ -119,19 +107,16 @@ class CallForm:
                     value, end = _DECODER.raw_decode(rest)
                 except (ValueError, RecursionError):
                     break
-                calls += value if isinstance(value, list) else [value]
+                found += value if isinstance(value, list) else [value]
                 rest = rest[end:]
             rest = rest.removeprefix(mark).lstrip()
-        if not calls or not all(self._is_call(call, names) for call in calls):
-            return None
-        return [Call(call["name"], _in_json(call[self.arguments])) for call in calls]
-
-    def _is_call(self, value: Any, names: Collection[str]) -> bool:
-        return (
-            isinstance(value, dict)
-            and value.get("name") in list(names)
-            and isinstance(value.get(self.arguments), dict)
-        )
+        try:
+            calls = [(call["name"], call[self.arguments]) for call in found]
+        except (TypeError, KeyError):
+            return []
+        if not all(name in list(names) and isinstance(values, dict) for name, values in calls):
+            return []
+        return [Call(name, json.dumps(values)) for name, values in calls]
 
 
 FORMS = (
@@ -148,12 +133,6 @@ def _refuse(constant: str) -> None:
 _DECODER = json.JSONDecoder(parse_constant=_refuse)
 
 
-def _in_json(value: Any) -> str:
-    """The JSON of a value; halves of characters, which UTF-8 cannot hold, are escapes."""
-    text = json.dumps(value, ensure_ascii=False)
-    return json.dumps(value) if re.search("[\ud800-\udfff]", text) else text
-
-
 def form_of(template: str) -> CallForm:
     """The form of the calls of a model with a chat template in Jinja.  InputError for none."""
     if not re.search(r"\b(xml_)?tools\b", template):  # SmolLM3 calls them so
@@ -165,26 +144,20 @@ def form_of(template: str) -> CallForm:
     return found
 
 
-@dataclass(frozen=True)
-class Tools:
+class Tools(NamedTuple):
     """The functions of a request.
 
-    The template receives ``described``.  The model must call one of the functions named in
-    ``forced``; it chooses for itself if there is none.
+    The template receives ``described``.  The model must call one of those in ``forced``, which has
+    their schemas by name; it chooses for itself if there is none.
     """
 
-    functions: dict[str, Any]  # their schemas, by name
+    names: list[str]
     described: list[dict[str, Any]]
-    forced: tuple[str, ...]
-
-    def rules(self, form: CallForm) -> str | None:
-        """The rules of a forced call; None if the model chooses."""
-        forced = {name: self.functions[name] for name in self.forced}
-        return form.rules(forced) if forced else None
+    forced: dict[str, Any]
 
 
 def chosen(
-    tools: Sequence[Tool], choice: str | NamedTool, described: list[dict[str, Any]]
+    tools: Sequence[Tool], choice: str | Tool, described: list[dict[str, Any]]
 ) -> Tools | None:
     """The tools of a request, and the selection among them, as ``tool_choice`` describes it.
 
@@ -195,13 +168,13 @@ def chosen(
         raise InputError(f"tools: expected different names, found {short(sorted(functions))}")
     if choice == "none" or (choice == "auto" and not functions):
         return None
-    forced = tuple(functions) if choice == "required" else ()
-    if isinstance(choice, NamedTool):
-        forced = (choice.function.name,)
-    if choice != "auto" and not (forced and forced[0] in functions):
-        found = short(forced[0] if forced else choice)
-        raise InputError(f"tool_choice: expected the name of a tool, found {found}")
-    return Tools(functions, described, forced)
+    name = choice.function.name if isinstance(choice, Tool) else None
+    forced = {
+        one: schema for one, schema in functions.items() if choice == "required" or one == name
+    }
+    if choice != "auto" and not forced:
+        raise InputError(f"tool_choice: expected the name of a tool, found {short(name or choice)}")
+    return Tools(list(functions), described, forced)
 
 
 @dataclass
@@ -232,9 +205,6 @@ class Answer:
 
     def end(self) -> str:
         """The rest of the text, if it is no call."""
-        calls = self.form.calls(self.held, self.names)
-        if calls is None or not self.held.startswith(self.form.opening):
-            shown, self.held = self.held, ""
-            return shown
-        self.calls = calls
-        return ""
+        if self.held.startswith(self.form.opening):
+            self.calls = self.form.calls(self.held, self.names)
+        return "" if self.calls else self.held

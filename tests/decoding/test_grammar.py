@@ -221,6 +221,7 @@ def nests(depth):
         ({"$ref": "https://x"}, "schema: Resource 'https://x' is not present"),
         ({"enum": []}, "schema: Unsatisfiable schema"),
         ({"anyOf": [{"$ref": "#"}]}, "schema: expected a token that may come next, found none"),
+        ({"properties": {str(n): True for n in range(3000)}}, "schema: grammar size"),
         (nests(300), "schema: "),
         (nests(900), "schema: "),
     ],
@@ -237,7 +238,7 @@ A = {"anyOf": [{"properties": {f"{i}p{j}": True for j in range(20)}} for i in ra
 HOSTILE = [
     {"allOf": [A, A]},
     {"enum": [f"v{n}" for n in range(10_000)]},
-    {"properties": {str(n): True for n in range(3000)}},
+    {"properties": {str(n): True for n in range(2000)}},
     {"type": "string", "pattern": "((a{1,100}){1,100}){1,100}"},
     {"type": "string", "pattern": "(.*a){12}b.{20}"},
     {"type": "string", "pattern": ".*" + "(a|b|c).{0,30}" * 30},
@@ -251,12 +252,12 @@ HOSTILE = [
 @pytest.mark.parametrize("schema", HOSTILE)
 def test_a_hostile_schema_is_refused_or_takes_little_time(schema):
     """Seconds would be a stall: all answers of a server wait for a mask."""
-    times = [time.perf_counter()]
+    times = [time.process_time()]
     with contextlib.suppress(InputError):
         one = grammar_of(schema).start()
-        times.append(time.perf_counter())
+        times.append(time.process_time())
         rng, ids = np.random.default_rng(0), []
         while END not in ids and len(ids) < 100:
             ids.append(int(one.adjust(rng.normal(size=len(BYTES)), ids).argmax()))
-            times.append(time.perf_counter())
-    assert max(np.diff([*times, time.perf_counter()])) < 3
+            times.append(time.process_time())
+    assert max(np.diff([*times, time.process_time()])) < 3

@@ -257,7 +257,10 @@ def test_places_are_those_of_the_text():
     ids = [TOKENIZER.id_of(token) for token in (b"<|im_start|>", b" the", b" cat")]
     scores = [forms.Score(id, None, []) for id in ids]
     for text, places in (("<|im_start|> the cat", [0, 12, 16]), ("the cat", [0, 0, 3])):
-        assert forms.CompletionLogProbs(TOKENIZER, (ids, text)).add(scores)["text_offset"] == places
+        assert (
+            forms.CompletionLogProbs(TOKENIZER, forms.Prompt(ids, text)).add(scores)["text_offset"]
+            == places
+        )
 
 
 def test_a_silent_token_takes_no_room_in_the_text(server):

@@ -143,7 +143,10 @@ def test_a_mask_that_fails_ends_its_own_answer(server, monkeypatch):
             {"type": "x"},
             "response_format.type: expected str matching regex '^(text|json_object|json_schema)$'",
         ),
-        ({"type": "json_schema"}, "response_format.json_schema: expected a schema, found none"),
+        (
+            {"type": "json_schema"},
+            "response_format.json_schema.schema: expected a schema, found None",
+        ),
         (of_schema(3), "response_format.json_schema.schema: expected a schema, found 3"),
         (
             of_schema({"items": {"not": {}}}),
@@ -198,7 +201,7 @@ def test_a_call_that_the_model_chose(with_tools, monkeypatch):
     [choice] = answer["choices"]
     assert choice["message"]["content"] == "I see. "
     [found] = choice["message"]["tool_calls"]
-    assert found["function"] == {"name": "time", "arguments": '{"zone": "é"}'}
+    assert found["function"] == {"name": "time", "arguments": '{"zone": "\\u00e9"}'}
     assert choice["finish_reason"] == "tool_calls"
 
 

@@ -12,7 +12,7 @@ pytest.importorskip("llguidance")
 
 from minillm.decoding.grammar import Grammar, tokens_of
 from minillm.errors import InputError
-from minillm.serving.tools import FORMS, Answer, Function, NamedTool, Tool, chosen, form_of
+from minillm.serving.tools import FORMS, Answer, Function, Tool, chosen, form_of
 
 HERMES, MISTRAL, LLAMA = FORMS
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -124,14 +124,14 @@ def test_the_form_of_a_template():
 def test_what_is_forced():
     both, described = [WEATHER, TIME], [{"a": 1}, {"b": 2}]
     assert chosen([], "auto", []) is chosen([], "none", []) is chosen(both, "none", []) is None
-    assert chosen(both, "auto", described).forced == ()
-    assert chosen(both, "auto", described).rules(HERMES) is None
-    assert chosen(both, "required", described).forced == ("weather", "time")
-    one = chosen(both, NamedTool(Function("time")), described)
-    assert (one.forced, one.described, list(one.functions)) == (("time",), described, NAMES)
-    assert has(one.rules(HERMES), '{"name": "time", "arguments": {}}')
-    assert not has(one.rules(HERMES), '{"name": "time", "arguments": {"a":1}}')
-    assert not has(one.rules(HERMES), '{"name": "weather", "arguments": {"city":"a"}}')
+    assert chosen(both, "auto", described).forced == {}
+    assert list(chosen(both, "required", described).forced) == ["weather", "time"]
+    one = chosen(both, TIME, described)
+    assert (one.names, one.described, list(one.forced)) == (NAMES, described, ["time"])
+    rules = HERMES.rules(one.forced)
+    assert has(rules, '{"name": "time", "arguments": {}}')
+    assert not has(rules, '{"name": "time", "arguments": {"a":1}}')
+    assert not has(rules, '{"name": "weather", "arguments": {"city":"a"}}')
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,11 @@ def test_what_is_forced():
     [
         ([TIME, TIME], "auto", "tools: expected different names, found ['time']"),
         ([], "required", "tool_choice: expected the name of a tool, found 'required'"),
-        ([TIME], NamedTool(Function("x")), "tool_choice: expected the name of a tool, found 'x'"),
+        (
+            [TIME],
+            Tool("function", Function("x")),
+            "tool_choice: expected the name of a tool, found 'x'",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(tools, selected, message):
