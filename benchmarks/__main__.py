@@ -18,10 +18,11 @@ from pathlib import Path
 from minillm import kernels_info
 from minillm.errors import InputError
 from minillm.timing.contest import limits, threads, timed
-from minillm.timing.report import picture
-from minillm.timing.results import HELD_TO_AVX2, Results, load, machine, new_file
+from minillm.timing.results import HELD_TO_AVX2, machine
 
 from . import report, verdicts
+from .files import Kept, load, new_file
+from .roofline import picture
 
 
 def main() -> int:
@@ -73,7 +74,7 @@ def timing(arguments: list[str]) -> None:
 
     from .cases import cases  # imports PyTorch: seconds, which a refusal need not wait for
 
-    results = Results(machine())
+    results = Kept(machine())
     with new_file(options.out) as file:
         path = Path(file.name)
         results.write_to(file)

@@ -478,7 +478,7 @@ def adapter(family: str, entries: Mapping[str, Any], values: Mapping[str, Any]) 
 # --- chat templates ----------------------------------------------------------------------------
 
 TURNS = "{% for m in messages %}"
-TEMPLATES = {name: known.source for name, known in KNOWN.items()} | {
+TEMPLATES = {**KNOWN} | {
     "[INST]": "{{ bos_token }}" + TURNS + "{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] "
     "+ ' [/INST]' }}{% else %}{{ m['content'] + eos_token }}{% endif %}{% endfor %}",
     "turns of Gemma": "{{ bos_token }}" + TURNS + "{{ '<start_of_turn>' + ('model' if m.role == "

@@ -7,10 +7,14 @@ Prints the table, and writes runs/own-kernel.png and the figures beside it.
 """
 
 import sys
+from pathlib import Path
 
 import numpy as np
 
 from minillm.timing import listing, race
+
+from .files import Kept, new_file
+from .roofline import picture
 
 try:
     from .own import distances  # type: ignore[attr-defined]  # compiled by hand
@@ -59,7 +63,9 @@ if __name__ == "__main__":
         flops=lambda n: 3 * n * n * D,
         bytes=lambda n: 4 * (2 * n * D + n * n),
         name="distances",
-        report="runs/own-kernel.png",
     )
+    with new_file(Path("runs"), "own-kernel-") as file:
+        Kept(results.machine, results.limits, results.cells).write_to(file)
+    Path("runs/own-kernel.png").write_bytes(picture(results))
     print("$ python -m benchmarks.distances")
     print(listing(results))

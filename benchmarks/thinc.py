@@ -22,10 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from minillm.testing import GradientError, check_gradients, op_of_layer
+from minillm.testing import GradientError, check_gradients
 
 from .bugs.score import table
 from .studies.milestones import machine
+from .thinc_layers import op_of_layer
 
 Generator = np.random.Generator
 Case = Callable[[Generator], tuple[Any, Any]]  # draws a layer, which is initialised, and its input

@@ -21,7 +21,9 @@ import numpy as np
 
 from minillm.timing.contest import ROUNDS
 from minillm.timing.report import aligned
-from minillm.timing.results import FINGERPRINT, VERSIONS, Cell, Results, described
+from minillm.timing.results import Cell, Results, described
+
+from .files import FINGERPRINT, VERSIONS
 
 RESAMPLES = 2000
 OUTSIDE = 0.005  # the part of the resamples on either side of the interval

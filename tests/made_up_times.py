@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from minillm.timing.results import Cell, Limits, Results, new_file
+from benchmarks.files import Kept, new_file
+from minillm.timing.results import Cell, Limits
 
 LIMITS = Limits(1, 1e11, 2e10)
 
@@ -28,7 +29,7 @@ def times(seed, rounds, spread=0.05, **medians):
 
 def kept(here, *cells, folder, **changed):
     """Write a file of results, and return its path."""
-    results = Results({**here, **changed}, {1: LIMITS}, list(cells))
+    results = Kept({**here, **changed}, {1: LIMITS}, list(cells))
     with new_file(folder) as file:
         results.write_to(file)
     return Path(file.name)

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from benchmarks.files import load
 from benchmarks.ladder import __main__ as ladder
-from minillm.timing import contest, load
+from minillm.timing import contest
 
 ROOT = Path(ladder.__file__).parents[2]
 RESULTS = ROOT / "benchmarks/results/ladder"

@@ -28,9 +28,10 @@ from numpy.typing import DTypeLike
 from minillm.errors import InputError
 from minillm.models.gpt import GPT, GPTConfig
 from minillm.timing.contest import Case, check_agreement, limits, threads, timed, turns
-from minillm.timing.results import Cell, Limits, Results, described, machine, new_file
+from minillm.timing.results import Cell, Limits, Results, described, machine
 
 from .. import cases
+from ..files import Kept, new_file
 
 STEPS, LEARNING_RATE, TOLERANCE = 10, 1e-3, 1e-5
 SECONDS, ROUNDS, LONGEST = 20.0, 5, 0.5  # per size; at least; of a step at the next size
@@ -177,7 +178,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, nargs="+", default=counts, metavar="N")
     parser.add_argument("--out", type=Path, default=Path("runs/ladder"), metavar="DIR")
     options = parser.parse_args()
-    results = Results(machine())
+    results = Kept(machine())
     with new_file(options.out) as file:
         path = Path(file.name)
         results.write_to(file)

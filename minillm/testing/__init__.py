@@ -2,8 +2,7 @@
 
 ``check_gradients`` checks one op at every coordinate, ``check_projections`` a
 whole model along random directions.  ``arrays`` draws arguments of given shapes, and
-``as_op`` makes an op of a pair of functions, of a class, or of a function of PyTorch or JAX, and
-``op_of_layer`` one of a layer of thinc.
+``as_op`` makes an op of a pair of functions, of a class, or of a function of PyTorch or JAX.
 
 On request: ``check_layouts`` gives the op arrays that are strided, read-only, broadcast or
 empty, ``check_float32`` compares float32 with float64, ``check_jvp`` a Jacobian-vector product
@@ -17,7 +16,6 @@ tests, and ``minillm.pytest_plugin`` has the fixture ``gradcheck``.
 from minillm.testing.adapters import as_op
 from minillm.testing.calls import GradientError
 from minillm.testing.gradients import check_gradients
-from minillm.testing.layers import op_of_layer
 from minillm.testing.legends import arrays
 from minillm.testing.projections import check_projections
 from minillm.testing.second_order import check_hvp, check_symmetry
@@ -34,5 +32,4 @@ __all__ = [
     "check_layouts",
     "check_projections",
     "check_symmetry",
-    "op_of_layer",
 ]

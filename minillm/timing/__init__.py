@@ -5,9 +5,6 @@
     results = race({"NumPy": original, "mine": kernel}, sizes=(64, 256), arguments=make_arguments)
     print(listing(results))
 
-``race(..., report="runs/mine.png")`` also draws the times and writes the figures to a file, which
-``load`` reads.  ``python -m benchmarks compare A B``, in the repository, compares two of them.
-
 asv and pyperf time one function after the other, each in processes of its own.  Here the question
 is a ratio: the contestants take turns in one process, so that a machine that slows down for a while
 slows down all of them.
@@ -15,6 +12,5 @@ slows down all of them.
 
 from minillm.timing.contest import race
 from minillm.timing.report import listing
-from minillm.timing.results import load
 
-__all__ = ["listing", "load", "race"]
+__all__ = ["listing", "race"]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,7 @@ import numpy as np
 from minillm._kernels import kernels_info, use_threads
 from minillm.errors import InputError, short
 from minillm.ops.linear import matmul
-from minillm.timing.report import picture
-from minillm.timing.results import Cell, Limits, Results, machine, new_file
+from minillm.timing.results import Cell, Limits, Results, machine
 from minillm.training.optimisers import scale
 
 ROUNDS = 5  # at least: with fewer, no difference between two files can be told from chance
@@ -51,7 +49,6 @@ def race(
     tolerance: float = 1e-4,
     thread_count: int = 1,
     seconds: float = 1.0,
-    report: str | Path | None = None,
 ) -> Results:
     """Time functions of the same arguments in turns, at several sizes.
 
@@ -61,8 +58,7 @@ def race(
     of what the machine can do.  A contestant that takes longer than 0.25 s is left out at larger
     sizes.  ``seconds`` is the time for a size.
 
-    report is a file, .png: the times against the sizes, and the roofline.  The figures are kept
-    next to it, in a new .jsonl file each time.  ``listing(results)`` returns the table.
+    ``listing(results)`` returns the table.
 
     InputError where results disagree, or an argument is not as expected.
     """
@@ -73,9 +69,6 @@ def race(
         )
     if len(sizes) == 0:
         raise InputError(f"{name}: sizes: expected one or more, found none")
-    path = None if report is None else Path(report)
-    if path is not None and path.suffix != ".png":
-        raise InputError(f"{path}: expected a report ending in .png, found {path.suffix!r}")
     running = dict(contestants)
     with threads(thread_count):
         results = Results(machine())
@@ -98,10 +91,6 @@ def race(
             if not running:
                 break
         results.add(limits(thread_count))
-    if path is not None:
-        with new_file(path.parent, f"{path.stem}-") as file:
-            results.write_to(file)
-        path.write_bytes(picture(results))
     return results
 
 

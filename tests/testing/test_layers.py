@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from benchmarks.thinc_layers import op_of_layer
 from minillm.errors import InputError
-from minillm.testing import GradientError, check_gradients, op_of_layer
+from minillm.testing import GradientError, check_gradients
 
 
 class Layer:

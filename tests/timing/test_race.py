@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_times import LIMITS, kept, times
 
-from benchmarks import verdicts
+from benchmarks import roofline, verdicts
+from benchmarks.files import load
 from minillm.errors import InputError
-from minillm.timing import contest, load, race, report
+from minillm.timing import contest, race
 from minillm.timing.results import Cell, Limits, Results, machine
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -239,10 +240,6 @@ def test_all_take_turns_in_each_round(rounds):
         ({"contestants": {"one": abs, "two": 3}}, "contestants: expected two functions"),
         ({"sizes": ()}, "sizes: expected one or more"),
         ({"thread_count": 0}, "threads: expected 1 or more, found 0"),
-        (
-            {"report": "report.pdf"},
-            r"report\.pdf: expected a report ending in \.png, found",
-        ),
     ],
 )
 def test_wrong_arguments_of_a_race(options, message, quick):
@@ -251,28 +248,18 @@ def test_wrong_arguments_of_a_race(options, message, quick):
 
 
 @pytest.mark.deep
-def test_the_report_and_the_figures_beside_it(quick, tmp_path):
+def test_the_picture_of_a_race(quick):
     pytest.importorskip("matplotlib")
-    path = tmp_path / "reports/squares.png"
-    for _ in range(2):
-        results = run(
-            {"NumPy": np.square, "<twin>": lambda x: x * x},
-            sizes=(2, 4, 8),
-            flops=lambda n: n,
-            bytes=lambda n: 16 * n,
-            report=path,
-        )
-    assert path.read_bytes().startswith(b"\x89PNG")
-    files = sorted(path.parent.glob("squares-*.jsonl"))
-    assert len(files) == 2
-    assert load(files[1]).cells == results.cells or load(files[0]).cells == results.cells
+    contestants = {"NumPy": np.square, "<twin>": lambda x: x * x}
+    results = run(contestants, (2, 4, 8), flops=lambda n: n, bytes=lambda n: 16 * n)
+    assert roofline.picture(results).startswith(b"\x89PNG")
     assert [cell.size for cell in results.cells] == [2, 4, 8]
 
 
 ELSEWHERE = """
 import sys
 import numpy as np
-from minillm.timing import listing, load, race
+from minillm.timing import listing, race
 
 results = race({"NumPy": np.square, "twin": lambda x: x * x}, [3], np.ones, seconds=0.0)
 print(listing(results))
@@ -297,8 +284,8 @@ def test_a_race_needs_no_repository(tmp_path):
 @given(scale=st.floats(1e-6, 1), power=st.floats(0, 4), first=st.integers(1, 50))
 def test_the_slope_is_the_power(scale, power, first):
     points = [(n * first, scale * (n * first) ** power) for n in (1, 2, 4, 8)]
-    assert report.slope(points) == pytest.approx(power, abs=1e-6)
-    assert report.slope(points[:1]) is None
+    assert roofline.slope(points) == pytest.approx(power, abs=1e-6)
+    assert roofline.slope(points[:1]) is None
 
 
 @given(flops=st.floats(1, 1e15), moved=st.floats(1, 1e15))
