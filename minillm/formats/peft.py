@@ -138,7 +138,8 @@ def read_adapter(folder: str | Path, model: Adapted) -> tuple[dict[str, NDArray]
                 example = next(module for module in modules if modules[module][0][-2:] != ".E")
                 raise InputError(
                     f"{path}: {short(name)}: expected lora_A or lora_B of a linear layer of the "
-                    f"baseline, such as {_PREFIX}{example}.lora_A.weight, or one of its tensors"
+                    f"baseline, such as {_PREFIX}{example}.lora_A.weight, or one of its tensors, "
+                    "found it"
                 )
     reasons.check()
     additions: dict[str, NDArray] = {}
