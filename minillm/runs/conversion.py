@@ -116,7 +116,7 @@ def import_file(
     reader = format_of(file) if init is None else recognised(file)[0]
     if init is not None and (reader is None or not reader.updates):
         known = [one.signature for one in formats() if one.signature and one.updates]
-        raise InputError(f"init: {file}: expected {' or '.join(known)}")
+        raise InputError(f"init: expected {' or '.join(known)}, found {file}")
     assert reader is not None
     if init is None and reader.updates:
         raise InputError(f"{file}: expected init, the run that its additions are for")
