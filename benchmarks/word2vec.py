@@ -49,9 +49,10 @@ def ours(lines: Lines, minimum: int, epochs: int, threads: int, seed: int, **opt
         Word2VecConfig(len(words), **options), words.counts, np.random.default_rng(seed)
     )
     progress = Progress()
-    corpus = Corpus(words, lines, Spill(), 1 << 40)
     raw = sum(map(len, lines.sentences))
-    shares = list(corpus.shares())
+    with Spill() as spill:
+        corpus = Corpus(words, lines, spill)
+        shares = list(corpus.shares())
     start = time.perf_counter()
     for _ in range(epochs):
         for each in shares:
@@ -153,9 +154,10 @@ def loss_of(model: Word2Vec, words: WordCounts, weights: dict, lines: Lines) -> 
     for key, array in weights.items():
         model.params[key][:] = array
     total, predictions = 0.0, 0
-    for each in Corpus(words, lines, Spill(), 1 << 40).shares():
-        loss, n = model.learn(each.ids, each.starts, np.zeros(each.sentences), 12345)
-        total, predictions = total + loss, predictions + n
+    with Spill() as spill:
+        for each in Corpus(words, lines, spill).shares():
+            loss, n = model.learn(each.ids, each.starts, np.zeros(each.sentences), 12345)
+            total, predictions = total + loss, predictions + n
     return total / predictions
 
 

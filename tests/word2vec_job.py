@@ -6,8 +6,10 @@ trains twice, in one go and stopped by signals again and again.  Both must end w
 vectors, which rank 0 writes into FILE, with the losses.
 """
 
+import atexit
 import signal
 import sys
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import numpy as np
@@ -45,6 +47,11 @@ class Lines:
 WORDS = WordCounts([str(word) for word in range(V)], np.arange(V, 0, -1), True)
 
 
+OPENED = ExitStack()
+SPILL = OPENED.enter_context(Spill())
+atexit.register(OPENED.close)
+
+
 def text(seed=0, count=200):
     rng = np.random.default_rng(seed)
     sentences = [rng.integers(0, V, n).tolist() for n in rng.integers(0, 12, count)]
@@ -52,7 +59,7 @@ def text(seed=0, count=200):
 
 
 def corpus_of(lines, rank=0, size=1):
-    return Corpus(WORDS, lines, Spill(), 1 << 40, rank, size)
+    return Corpus(WORDS, lines, SPILL, rank, size)
 
 
 def new_model():

@@ -10,6 +10,8 @@ import numpy as np
 
 from minillm.errors import InputError, Reasons, short
 
+LARGEST = 10**40  # a size; one of thousands of digits cannot even be written into a message
+
 
 @dataclass(frozen=True)
 class Entries:
@@ -67,7 +69,7 @@ class Entries:
     def size(self, name: str, least: int = 1) -> int:
         """A whole number from ``least`` up."""
         value = self.values.get(name)
-        if type(value) is not int or value < least:
+        if type(value) is not int or not least <= value <= LARGEST:
             raise self.wrong(name, f"a whole number from {least} up")
         return value
 

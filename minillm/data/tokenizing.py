@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
@@ -46,7 +46,6 @@ from minillm.mpi import Ranks, ranks
 
 SHARD_BYTES = 1 << 25  # of text
 _RETURNED = 1 << 23  # bytes of text after which free memory is given back
-COUNTS = ("bytes", "characters", "documents")  # of the text of a part
 
 Report = Callable[[int, int | None, int], None]  # see write_shards
 
@@ -112,10 +111,32 @@ def write_shards(
         shutil.rmtree(work, ignore_errors=True)
         return Shards(folder)
 
-    entries = _encode_parts(names, index, folder, work, tokenizer, overwrite, progress)
-    index["source"] |= {name: sum(entry[name] for entry in entries) for name in COUNTS}
-    index["shards"] = entries
+    parts, encoder = parts_of(names, shard_bytes), _Encoder(tokenizer, documents, progress)
+    begun = work.exists() and not overwrite
+    own = range(job.rank, len(parts), job.size)
+    missing = [k for k in own if not (begun and _entry(work, k).exists())]
+    encoder.set_total([parts[k] for k in missing])
+    # An error in the first block of a text is reported before anything is written.
+    ahead = encoder.ids(parts[missing[0]]) if missing else iter(())
+    first = list(islice(ahead, 1))
+    if all(job.gather(not first and not begun)):
+        raise InputError(f"{', '.join(map(shown, names))}: it has no tokens"[:300])
     if job.rank == 0:
+        if not begun:
+            _remove_shards(folder)
+        work.mkdir(parents=True, exist_ok=True)
+    job.wait()
+    dtype = np.dtype(index["dtype"]).newbyteorder("<")
+    for k in missing:
+        blocks = chain(first, ahead) if k == missing[0] else encoder.ids(parts[k])
+        shard = write_shard(folder / f"{k:05}.bin", blocks, dtype)
+        write_sealed(_entry(work, k), {"shard": shard, "counts": encoder.counted()})
+    job.wait()
+    if job.rank == 0:
+        paths = [_entry(work, k) for k in range(len(parts))]
+        entries = [unsealed(read_json(path), path) for path in paths]
+        index["shards"] = [entry["shard"] for entry in entries]
+        index["source"] |= sum((Counter(entry["counts"]) for entry in entries), Counter())
         write_json(folder / "vocabulary.json", vocabulary)
         write_sealed(folder / "index.json", index)
         shutil.rmtree(work)
@@ -124,47 +145,9 @@ def write_shards(
     return Shards(folder)
 
 
-def _encode_parts(
-    names: Sequence[str],
-    index: Mapping[str, Any],
-    folder: Path,
-    work: Path,
-    tokenizer: Tokenizer,
-    overwrite: bool,
-    progress: Report,
-) -> list[dict[str, Any]]:
-    """Write the shards of all parts that have no entry yet; return all entries."""
-    job, parts = ranks(), parts_of(names, index["shard_bytes"])
-    own = range(job.rank, len(parts), job.size)
-    begun = work.exists() and not overwrite
-    entries = _entries(work, own) if begun else {}
-    encoder = _Encoder(tokenizer, index["documents"], progress)
-    missing = [(number, parts[number], Counter[str]()) for number in own if number not in entries]
-    encoder.total = _total([part for _, part, _ in missing])
-    ids = [encoder.ids(part, counts) for _, part, counts in missing]
-    # An error in the first block of a text is reported before anything is written.
-    first = list(islice(ids[0], 1)) if missing else []
-    if all(job.gather(not first and not entries)):
-        raise InputError(f"{', '.join(map(shown, names))}: it has no tokens"[:300])
-    if job.rank == 0:
-        if not begun:
-            _remove_shards(folder)
-        work.mkdir(parents=True, exist_ok=True)
-    job.wait()
-    dtype = np.dtype(index["dtype"]).newbyteorder("<")
-    for (number, _, counts), blocks in zip(missing, ids, strict=True):
-        entry = write_shard(folder / f"{number:05}.bin", chain(first, blocks), dtype)
-        entries[number] = entry | {name: counts[name] for name in COUNTS}
-        write_sealed(work / f"{number:05}.json", {"shard": entries[number]})
-        first = []
-    joined = {number: entry for of_rank in job.gather(entries) for number, entry in of_rank.items()}
-    return [joined[number] for number in sorted(joined)]
-
-
-def _total(parts: Sequence[Part]) -> int | None:
-    """The bytes of parts; None if they are not known, as those of standard input."""
-    sizes = list(map(size_of, parts))
-    return sum(sizes) if all(sizes) else None
+def _entry(work: Path, part: int) -> Path:
+    """The file that says that the shard of a part is complete."""
+    return work / f"{part:05}.json"
 
 
 def _fingerprint(names: Sequence[str], job: Ranks) -> str:
@@ -209,16 +192,6 @@ def _is_complete(folder: Path, key: str, work: Path, overwrite: bool) -> bool:
     return True
 
 
-def _entries(folder: Path, parts: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """The entries of the shards that are complete.  InputError for a damaged one."""
-    paths = {number: folder / f"{number:05}.json" for number in parts}
-    return {
-        number: unsealed(read_json(path), path)["shard"]
-        for number, path in paths.items()
-        if path.exists()
-    }
-
-
 def _remove_shards(folder: Path) -> None:
     """Remove all shards, and what other calls left unfinished."""
     (folder / "index.json").unlink(missing_ok=True)
@@ -233,23 +206,34 @@ def _remove_shards(folder: Path) -> None:
 
 
 class _Encoder:
-    """An encoder of the parts of this rank, which reports its progress."""
-
-    total: int | None = None  # bytes to read, if known
+    """An encoder of the parts of this rank, one after the other, which reports its progress."""
 
     def __init__(self, tokenizer: Tokenizer, documents: str, progress: Report):
         self.tokenizer, self.documents, self.progress = tokenizer, documents, progress
         self.end = np.array([] if tokenizer.eos is None else [tokenizer.eos], np.int32)
         self.read = self.tokens = 0
+        self.total: int | None = None
+        self._counts: Counter[str] = Counter()
 
-    def ids(self, part: Part, counts: Counter[str]) -> Iterator[NDArray[np.int32]]:
-        """The ids of a part in blocks, with EOS after each document; ``counts`` grow."""
+    def set_total(self, parts: Sequence[Part]) -> None:
+        """Set the bytes to read; those of standard input are not known."""
+        sizes = list(map(size_of, parts))
+        self.total = sum(sizes) if all(sizes) else None
+
+    def counted(self) -> dict[str, int]:
+        """The counts of the text since the last call."""
+        counts, self._counts = self._counts, Counter()
+        return dict(counts)
+
+    def ids(self, part: Part) -> Iterator[NDArray[np.int32]]:
+        """The ids of a part in blocks, with EOS after each document."""
         for block in blocks_of(part, self.documents):
             ids = self._encoded(block)
-            size = sum(len(text.encode()) for _, text in block if text is not None)
-            counts["bytes"] += size
-            counts["characters"] += sum(len(text) for _, text in block if text is not None)
-            counts["documents"] += sum(text is None for _, text in block)
+            texts = [text for _, text in block if text is not None]
+            size = sum(len(text.encode()) for text in texts)
+            self._counts["bytes"] += size
+            self._counts["characters"] += sum(map(len, texts))
+            self._counts["documents"] += len(block) - len(texts)
             self.read, self.tokens = self.read + size, self.tokens + len(ids)
             self.progress(self.read, self.total, self.tokens)
             if len(ids):

@@ -1,7 +1,7 @@
 """The corpus of word2vec: the words that have a vector, and the sentences of a text as their ids.
 
-A text of any size is read as a stream.  Its ids stay in memory as far as they fit, the rest is on
-the disk.  Each of several ranks has its share of the sentences.
+A text of any size is read as a stream.  Its ids are kept on the disk, which the system caches in
+free memory.  Each of several ranks has its share of the sentences.
 """
 
 from collections import Counter
@@ -117,7 +117,7 @@ class Share:
 
 
 class Corpus:
-    """The sentences of a text as ids: the first ``memory`` bytes in memory, the rest on disk.
+    """The sentences of a text as ids, on the disk.
 
     About SHARED_WORDS words at a time are divided among ``size`` ranks: each has consecutive
     sentences, with about the same number of words.  ``words`` and ``sentences`` are the numbers of
@@ -129,12 +129,11 @@ class Corpus:
         words: WordCounts,
         text: TextStream,
         spill: Spill,
-        memory: int,
         rank: int = 0,
         size: int = 1,
     ):
         self._shares: list[Share] = []
-        self.words, self.sentences, used = 0, 0, 0
+        self.words = self.sentences = 0
         for ids, starts in encode_sentences(text.blocks(), words):
             for first, last in pairwise(_cuts(starts)):
                 begin, end = starts[first], starts[last]
@@ -142,12 +141,10 @@ class Corpus:
                 bounds = begin + (end - begin) * np.arange(size + 1) // size
                 a, b = first + np.searchsorted(starts[first:last], bounds[rank : rank + 2])
                 part, part_starts = ids[starts[a] : starts[b]], starts[a : b + 1] - starts[a]
-                used += part.nbytes + part_starts.nbytes
-                keep = spill.keep if used > memory else np.array
                 self._shares.append(
                     Share(
-                        ids=keep(part),
-                        starts=keep(part_starts),
+                        ids=spill.keep(part),
+                        starts=spill.keep(part_starts),
                         words=int(end - begin),
                         sentences=last - first,
                         words_before=int(starts[a] - begin),

@@ -6,7 +6,6 @@ import pytest
 
 import minillm
 from minillm.cli import main
-from minillm.runs.kinds._summaries import summary_table
 
 TINY = ["--hidden", "8", "--embedding", "6", "--batch", "8", "--minimum-count", "1", "--steps", "2"]
 NAMES = ["Ada", "Bob", "Cleo", "Dan", "Eve"]
@@ -42,20 +41,6 @@ def run_folder(files):
     return files / "run"
 
 
-def test_the_first_summaries_are_in_the_folder_to_read(run_folder):
-    table = (run_folder / "summaries.md").read_text()
-    held_out = list(texts())[-6:]
-    assert table.count("\n> ") == table.count("- summary: ") == 6
-    for text, known in held_out:
-        assert f"> {text}\n" in table
-        assert "\n".join(f"- reference: {one}" for one in known) in table
-
-
-def test_a_table_has_a_line_for_each_text():
-    table = summary_table(["one\ntwo"], ["three\nfour"], [["five"]])
-    assert "> one\n> two\n\n- summary: three four\n- reference: five\n" in table
-
-
 def test_summaries_are_measured_against_their_sources_and_beside_extracts(run_folder, capsys):
     pytest.importorskip("rouge_score")
     assert main(["eval", str(run_folder), "--json", "--beam", "2"]) == 0
@@ -83,10 +68,9 @@ def test_references_may_be_repeated_lines_or_lists(run_folder, files):
     assert not any(name.startswith(("lead", "textrank", "oracle")) for name in of_lists)
 
 
-def test_any_kind_of_pairs_measures_summaries(files, capsys):
+def test_any_kind_of_pairs_measures_summaries(files):
     out = files / "seq2seq"
     assert main(["train", "seq2seq", str(files / "pairs.tsv"), "--out", str(out), *TINY]) == 0
-    assert f"more of them: {out / 'summaries.md'}\n" in capsys.readouterr().out
     results = minillm.load(out).evaluate(beam=1)
     assert "new_words" in results
     short = [("one two", "two one"), ("two three", "three two")]

@@ -138,15 +138,6 @@ def test_resumed_is_uninterrupted(tmp_path, run_folder, text_file, monkeypatch):
         assert (folder / name).read_bytes() == (run_folder / name).read_bytes()
 
 
-@pytest.mark.usefixtures("small_blocks")
-def test_on_the_disk_is_in_memory(tmp_path, run_folder, text_file):
-    folder = tmp_path / "run"
-    arguments = ["--out", str(folder), "--memory", "1K"]
-    assert main(["train", "word2vec", text_file, *TINY, *arguments]) == 0
-    model = (folder / "model.safetensors").read_bytes()
-    assert model == (run_folder / "model.safetensors").read_bytes()
-
-
 def test_a_long_line_is_several_sentences(monkeypatch):
     monkeypatch.setattr(word2vec_corpus, "LONGEST", 3)
     words = word2vec_corpus.WordCounts(["a", "b"], np.array([2, 1]), False)

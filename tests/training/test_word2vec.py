@@ -11,10 +11,8 @@ from memory_store import Memory
 from mpiexec import ROOT, run
 from word2vec_job import SEED, SETTINGS, WORDS, Lines, V, corpus_of, new_model, text
 
-from minillm.data.streams import Spill
 from minillm.training import word2vec, word2vec_corpus
 from minillm.training.word2vec import Progress, learning_rates
-from minillm.training.word2vec_corpus import Corpus
 
 # --- shares -------------------------------------------------------------------------------
 
@@ -60,16 +58,6 @@ def test_the_first_shares_can_be_left_out(monkeypatch):
         assert [later.ids.tolist() for later in corpus.shares(skip)] == whole[k:]
         skip += share.sentences
     assert skip == corpus.sentences
-
-
-def test_a_share_is_kept_on_the_disk(monkeypatch):
-    monkeypatch.setattr(word2vec_corpus, "SHARED_WORDS", 50)
-    with Spill() as spill:
-        on_disk = Corpus(WORDS, text(), spill, 100, 1, 2)
-        pairs = zip(on_disk.shares(), corpus_of(text(), 1, 2).shares(), strict=True)
-        for results, expected in pairs:
-            np.testing.assert_array_equal(results.ids, expected.ids)
-            np.testing.assert_array_equal(results.starts, expected.starts)
 
 
 # --- one rank ----------------------------------------------------------------------------

@@ -23,13 +23,7 @@ from minillm.metrics import frequency_loss
 from minillm.option import option
 from minillm.runs.kind import Data, Given, Job, Kind, Parts, Results
 from minillm.runs.kinds._look import inside_of
-from minillm.runs.kinds._summaries import (
-    SHOWN,
-    TABLE,
-    extract_results,
-    summary_results,
-    summary_table,
-)
+from minillm.runs.kinds._summaries import extract_results, summary_results
 from minillm.runs.kinds._vocabulary import vocabulary_for
 from minillm.runs.run import Run
 from minillm.runs.settings import (
@@ -291,21 +285,14 @@ class PairKind(Kind):
         return f"{run.data['data']}, {part}", list(open_data(run.data).pairs(part))
 
     def sample(self, run: Run) -> Iterator[str]:
-        """Yield outputs for a few held-out sources; write a table of them if they are summaries."""
+        """Yield outputs for a few held-out sources."""
         held_out = self.held_out(run, Given(), None)[1][:JUDGED]
-        summaries = self.task(run, held_out) == "summary"
-        shown = SHOWN if summaries else EXAMPLES
-        references = dict(islice(by_source(held_out).items(), shown))
+        references = dict(islice(by_source(held_out).items(), EXAMPLES))
         outputs = run.translate([*references])
         yield "held-out examples: the source, the output, the target\n"
-        for source, output in islice(zip(references, outputs, strict=True), EXAMPLES):
+        for source, output in zip(references, outputs, strict=True):
             texts = (shorten(text, 100) for text in (source, output, references[source][0]))
             yield "  {}\n    -> {}\n    == {}\n".format(*texts)
-        if summaries:
-            table = summary_table([*references], outputs, [*references.values()])
-            with run.folder.held():
-                run.folder.save_file(TABLE, table.encode("utf-8", "surrogatepass"))
-            yield f"more of them: {run.path / TABLE}\n"
 
     def evaluate(self, run: Run, given: Given, options: PairEvaluation) -> Results:
         """The loss, the share of exact outputs, and the usual measures of the task."""

@@ -12,8 +12,6 @@ from minillm.models.extractive import lead, oracle, textrank
 from minillm.runs.kind import Results
 from minillm.summary_metrics import measure_summaries
 
-SHOWN = 10  # summaries in a run's folder
-TABLE = "summaries.md"
 SCALE = "stemmed, 0 to 1; of several references, the best"
 
 
@@ -47,17 +45,3 @@ def extract_results(sources: Sequence[str], references: Sequence[Sequence[str]])
         scores = metrics.rouge(extracts, references)
         results |= {f"{name}_{kind}": value for kind, value in scores.items()}
     return results
-
-
-def summary_table(
-    sources: Sequence[str], outputs: Sequence[str], references: Sequence[Sequence[str]]
-) -> str:
-    """A page of texts with their summaries, to read."""
-    parts = ["# Summaries of held-out texts\n"]
-    rows = zip(sources, outputs, references, strict=True)
-    for number, (source, output, known) in enumerate(rows, start=1):
-        lines = [f"## {number}", "", *(f"> {line}".rstrip() for line in source.splitlines()), ""]
-        lines += [f"- summary: {' '.join(output.split())}"]
-        lines += [f"- reference: {' '.join(text.split())}" for text in known]
-        parts.append("\n".join(lines) + "\n")
-    return "\n".join(parts)

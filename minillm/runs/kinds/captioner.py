@@ -16,7 +16,7 @@ from minillm.metrics import frequency_loss
 from minillm.models.captioner import Captioner, CaptionerConfig
 from minillm.option import option
 from minillm.runs.kind import Given, Job, Kind, Parts, Results
-from minillm.runs.kinds._images import ImageSettings, held_out_images
+from minillm.runs.kinds.image_classifier import ImageSettings, held_out_images
 from minillm.runs.run import Run
 from minillm.runs.settings import (
     Facts,

@@ -5,16 +5,26 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from minillm import ops
 from minillm.data import registry
 from minillm.errors import InputError
 from minillm.models.image_classifier import ImageClassifier, ImageClassifierConfig
+from minillm.option import option
 from minillm.runs.kind import Given, Job, Kind, Parts, Results
-from minillm.runs.kinds._images import ImageSettings, held_out_images
 from minillm.runs.kinds._labelled import class_results, classification_parts, classified
 from minillm.runs.run import Classified, Run
 from minillm.runs.settings import Evaluation, LabelFacts, LabelledSettings, config_from, size
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """The setting of every model of images."""
+
+    data: str = option(
+        "digits", "the built-in set", "DATA", choices=("digits",), positional=True, data=True
+    )
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,16 @@ scikit-learn's bundled set (it needs the package scikit-learn)."""
         name, (images, classes) = held_out_images(run, given, options.part)
         probabilities, _ = ops.softmax(run.model.forward(images)[0])
         return class_results(name, probabilities, classes, run.data["labels"])
+
+
+def held_out_images(
+    run: Run, given: Given, part: str | None
+) -> tuple[str, tuple[NDArray, NDArray[np.integer]]]:
+    """The name, images and classes of the data to measure on."""
+    if given.title:
+        raise InputError("FILE: images are measured on the built-in set only (--part)")
+    part, name = part or "validation", run.data["data"]
+    return f"{name}, {part}", registry.open_images(name).part(part)
 
 
 def read_image(item: str | Iterable[float], place: str, pixels: int) -> list[float]:

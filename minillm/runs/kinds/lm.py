@@ -5,12 +5,10 @@ from dataclasses import dataclass, replace
 
 from minillm.decoding.recurrent import one_hot
 from minillm.layers.recurrent import CELLS
-from minillm.look.inside import Inside
 from minillm.look.measurements import read_recurrent
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.option import option
 from minillm.runs.kind import Job
-from minillm.runs.kinds._look import look_with_state
 from minillm.runs.kinds._text import TextKind
 from minillm.runs.run import Run
 from minillm.runs.settings import (
@@ -72,6 +70,7 @@ Ctrl-C saves and stops; --resume continues."""
     model = LanguageModel
     config = LanguageModelConfig
     settings = LanguageModelSettings
+    reading = staticmethod(read_recurrent)
 
     def complete(
         self, settings: LanguageModelSettings, given: Mapping[str, object], job: Job
@@ -83,10 +82,6 @@ Ctrl-C saves and stops; --resume continues."""
         if settings.tied and given.get("embedding") is None:
             settings = replace(settings, embedding=settings.hidden)
         return settings
-
-    def look(self, run: Run, text: str) -> Inside:
-        """See :meth:`minillm.runs.run.Run.look`: with the gates and states of each layer."""
-        return look_with_state(run, text, read_recurrent)
 
     def writing_model(self, run: Run, length: int) -> LanguageModel:
         """The model with E W_x computed, if that has fewer rows than there are steps."""

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from minillm.formats.format import Contents
-from minillm.look.inside import Inside
 from minillm.look.measurements import read_mamba
 from minillm.models.mamba import Mamba, MambaConfig
 from minillm.option import option
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Job
 from minillm.runs.kinds._adaptation import with_rate
-from minillm.runs.kinds._look import look_with_state
 from minillm.runs.kinds._text import TextKind, save_imported
 from minillm.runs.run import Run
 from minillm.runs.settings import (
@@ -104,6 +102,7 @@ then: minillm generate DIR, minillm eval DIR, minillm look DIR "a text", minillm
     model: ClassVar[type] = Mamba
     config: ClassVar[type] = MambaConfig
     settings = MambaSettings
+    reading = staticmethod(read_mamba)
     padded = True
 
     def complete(
@@ -115,10 +114,6 @@ then: minillm generate DIR, minillm eval DIR, minillm look DIR "a text", minillm
     def init_defaults(self, initial: Run, given: Mapping[str, object]) -> dict[str, object]:
         """The defaults with AdamW, which has trained the published models."""
         return super().init_defaults(initial, given) | {"optimiser": "adamw"}
-
-    def look(self, run: Run, text: str) -> Inside:
-        """See :meth:`minillm.runs.run.Run.look`: with what each layer keeps, and its outputs."""
-        return look_with_state(run, text, read_mamba)
 
     def import_model(self, contents: Contents, file: str, folder: RunFolder) -> str:
         """See :class:`minillm.runs.kind.Kind`."""

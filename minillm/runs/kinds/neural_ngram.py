@@ -2,13 +2,10 @@
 
 from dataclasses import dataclass
 
-from minillm.look.inside import Inside
 from minillm.look.measurements import read_windows
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from minillm.option import option
-from minillm.runs.kinds._look import look_with_state
 from minillm.runs.kinds._text import TextKind
-from minillm.runs.run import Run
 from minillm.runs.settings import TextSettings, TrainingSettings, size
 
 
@@ -45,7 +42,4 @@ then: minillm generate DIR, minillm eval DIR"""
     settings = NeuralNGramSettings
     model = NeuralNGram
     config = NeuralNGramConfig
-
-    def look(self, run: Run, text: str) -> Inside:
-        """See :meth:`minillm.runs.run.Run.look`."""
-        return look_with_state(run, text, read_windows)
+    reading = staticmethod(read_windows)

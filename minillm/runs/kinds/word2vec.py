@@ -15,7 +15,6 @@ from minillm.formats.word2vec import write_vectors
 from minillm.models.vectors import Vectors
 from minillm.models.word2vec import Word2Vec, Word2VecConfig
 from minillm.mpi import ranks
-from minillm.option import Size
 from minillm.runs.config import save_config, save_run, save_vocabularies
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Given, Job, Kind, Results, Stored, Vocabularies, Weights
@@ -83,15 +82,6 @@ class Word2VecSettings(FilesSettings):
         group="the text",
     )
     minimum_count: int = of_text(5, "words seen less often are left out", "N", least=1, most=10**12)
-    memory: Size = of_text(  # noqa: RUF009
-        1 << 30,
-        "memory for the ids of the text; the rest is read from disk",
-        "SIZE",
-        least=1,
-        most=1 << 60,
-        default_help="1G",
-        rare=True,
-    )
     epochs: int = of_run(20, "number of times to read the text", "N", least=1, most=10**6)
     threads: int = of_run(
         1,
@@ -180,7 +170,7 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
         job.record(text.sha256, name_of(job.data))
         model, words, progress = self._begin(job, settings, text)
         with Spill() as spill:
-            corpus = Corpus(words, text, spill, settings.memory, me.rank, me.size)
+            corpus = Corpus(words, text, spill, me.rank, me.size)
             if progress.words >= settings.epochs * corpus.words:
                 raise InputError(
                     f"{folder.path}: the run is complete after {progress.words:,} words, "
