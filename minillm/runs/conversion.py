@@ -87,7 +87,7 @@ def _import_updates(reader: Format, file: str, baseline: str, folder: RunFolder)
     if type(base.model) not in [kind.model for kind in able]:
         names = [kind.name for kind in able]
         raise InputError(
-            f"--init: expected a run of {', '.join(names[:-1])} or {names[-1]}, found one of "
+            f"init: expected a run of {', '.join(names[:-1])} or {names[-1]}, found one of "
             f"{base.kind.name}"
         )
     shapes = type(base.model).shapes(base.model.config)
@@ -116,10 +116,10 @@ def import_file(
     reader = format_of(file) if init is None else recognised(file)[0]
     if init is not None and (reader is None or not reader.updates):
         known = [one.signature for one in formats() if one.signature and one.updates]
-        raise InputError(f"{file}: --init: expected {' or '.join(known)}")
+        raise InputError(f"init: expected {' or '.join(known)}, found {file}")
     assert reader is not None
     if init is None and reader.updates:
-        raise InputError(f"{file}: expected --init DIR, the run that its additions are for")
+        raise InputError(f"{file}: expected init, the run that its additions are for")
     with folder.held():
         folder.check_free(overwrite)
         if init is not None:

@@ -42,10 +42,10 @@ def with_init_defaults(
     """
     given = with_one_length(kind.settings, given)
     if initial is None:
-        _check_without(given, ONLY_WITH_INIT, "--init DIR")
+        _check_without(given, ONLY_WITH_INIT, "init")
         return given
     if not given.get("lora_rank"):
-        _check_without(given, ONLY_WITH_LORA, "--lora-rank R")
+        _check_without(given, ONLY_WITH_LORA, "lora_rank")
     defaults = kind.init_defaults(initial, given)
     _check_tokenizer(kind, initial, given)
     return {**defaults, **given}
@@ -64,7 +64,7 @@ def with_one_length(settings: type, given: Mapping[str, object]) -> dict[str, ob
 def _check_without(given: Mapping[str, object], names: Iterable[str], needed: str) -> None:
     for name in names:
         if given.get(name):
-            raise InputError(f"--{name.replace('_', '-')}: expected {needed} with it, found none")
+            raise InputError(f"{name}: expected {needed} with it, found none")
 
 
 def _check_tokenizer(kind: Kind, initial: Run, given: Mapping[str, object]) -> None:
@@ -78,8 +78,7 @@ def _check_tokenizer(kind: Kind, initial: Run, given: Mapping[str, object]) -> N
         if name == "unit" and tokenizer is not None:
             known = tokenizer.unit
         if value not in (None, False, known):
-            option = f"--{name.replace('_', '-')}"
-            raise InputError(f"{option}: with --init {initial.path} {comes}; found {value}")
+            raise InputError(f"{name}: expected the one of init, because {comes}; found {value}")
 
 
 def take_weights(
@@ -199,11 +198,11 @@ def unfrozen(model: Model, freeze: str | None) -> list[str]:
     if freeze == "encoder":
         left = [name for name in names if not name.startswith(ENCODER)]
         if len(left) == len(names):
-            raise InputError("--freeze: expected a number: this model has no encoder")
+            raise InputError("freeze: expected a number: this model has no encoder")
         return left
     if not freeze.isdecimal() or len(freeze) > 9 or int(freeze) > top:
         raise InputError(
-            f"--freeze: expected a number from 0 to {top}, or encoder; found {short(freeze)}"
+            f"freeze: expected a number from 0 to {top}, or encoder; found {short(freeze)}"
         )
     return [name for name in names if depth[name] >= int(freeze)]
 
@@ -225,11 +224,11 @@ def lora_targets(
     if settings.lora_targets == "attention":
         targets = [name for name in targets if "attention" in name]
         if not targets:
-            raise InputError("--lora-targets: expected all: this model has no attention")
+            raise InputError("lora_targets: expected all: this model has no attention")
     for name in targets:
         if settings.lora_rank > min(weights[name].shape):
             raise InputError(
-                f"--lora-rank: expected at most {min(weights[name].shape)}, the smaller side of "
+                f"lora_rank: expected at most {min(weights[name].shape)}, the smaller side of "
                 f"{name}, found {settings.lora_rank}"
             )
     return targets

@@ -193,7 +193,7 @@ class Kind:
         """
         if not self.begins_with(initial):
             raise InputError(
-                f"--init: expected a run of {self.name}, found one of {initial.kind.name} in "
+                f"init: expected a run of {self.name}, found one of {initial.kind.name} in "
                 f"{initial.path}"
             )
         defaults = sizes_of(initial, self.settings)

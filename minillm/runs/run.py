@@ -144,10 +144,10 @@ class Run:
         """This run with a model that has learned a prompt."""
         if not isinstance(self.kind, Adapts):
             able = " or ".join(kind.name for kind in kinds().values() if isinstance(kind, Adapts))
-            raise InputError(f"--adapt: expected a run of {able}, found {self.kind.name}")
-        ids = self.tokenizer.opened(self.tokenizer.encode_known(prompt, "--prompt"))
+            raise InputError(f"adapt: expected a run of {able}, found {self.kind.name}")
+        ids = self.tokenizer.opened(self.tokenizer.encode_known(prompt, "prompt"))
         if len(ids) < 2:
-            raise InputError(f"--adapt: expected a --prompt of 2 tokens or more, found {len(ids)}")
+            raise InputError(f"adapt: expected a prompt of 2 tokens or more, found {len(ids)}")
         run = copy(self)
         run.model = self.kind.adapted(self, ids).model
         return run
@@ -210,7 +210,7 @@ class Run:
         if stored is None:
             raise InputError(
                 f"{self._place()}the run has no chat template: expected one of "
-                f"{', '.join(KNOWN)} as --template"
+                f"{', '.join(KNOWN)} as the template"
             )
         return Chat(self.reader, self.tokenizer, stored)  # type: ignore[arg-type]
 
@@ -346,7 +346,7 @@ class Run:
         if target is not None:
             if "target" not in self.vocabularies:
                 raise InputError(
-                    f"--target: expected a run of a translator with it, found {self.kind.name!r}"
+                    f"target: expected a run of a translator with it, found {self.kind.name!r}"
                 )
             options["target"] = target
         elif beside is not None and "target" in self.vocabularies:
@@ -445,7 +445,7 @@ class Run:
             having = [one.name for one in formats() if name in types_of(one.options)]
             if having:
                 raise InputError(
-                    f"--{name}: expected the format {' or '.join(having)} with it, "
+                    f"{name}: expected the format {' or '.join(having)} with it, "
                     f"found {chosen.name}"
                 )
         written: Any = make(chosen.options, given)
@@ -476,7 +476,7 @@ class Run:
         chosen = next((one for one in able if one.name == name), None)
         if chosen is None:
             raise InputError(
-                f"--format: a run of {self.kind.name} is exported as "
+                f"format: a run of {self.kind.name} is exported as "
                 f"{' or '.join(one.name for one in able)}, found {name!r}"
             )
         return chosen
@@ -513,8 +513,7 @@ class Run:
             having = [kind.name for kind in kinds().values() if name in types_of(kind.evaluation)]
             if having:
                 raise InputError(
-                    f"--{name.replace('_', '-')}: expected a run of {' or '.join(having)}, "
-                    f"found {self.kind.name}"
+                    f"{name}: expected a run of {' or '.join(having)}, found {self.kind.name}"
                 )
         return make(self.kind.evaluation, options)
 

@@ -23,7 +23,7 @@ import numpy as np
 from minillm._kernels import slow_bfloat16
 from minillm.data.files import STANDARD_INPUT
 from minillm.data.registry import absolute
-from minillm.errors import DivergedError, InputError, in_python
+from minillm.errors import DivergedError, InputError
 from minillm.mpi import ranks
 from minillm.option import check_names, make, option_of, types_of
 from minillm.plots import loss_curve
@@ -114,7 +114,7 @@ def train(
                 settings,
                 resume=resume,
                 overwrite=overwrite,
-                report=lambda line: show(in_python(line)),
+                report=show,
                 quiet=quiet,
                 resume_command=f'minillm.train("{declared.name}", "{folder}", resume=True)',
                 attached={path.name: path} if path is not None else {},
@@ -241,7 +241,7 @@ def _changed(folder: RunFolder, stored: Any, given: Mapping[str, object]) -> Any
         before, now = getattr(stored, name), getattr(new, name)
         if not (declared.changeable or declared.data) and now != before:
             raise InputError(
-                f"--{name.replace('_', '-')}: the run in {folder.path} has {before}, "
+                f"{name}: the run in {folder.path} has {before}, "
                 f"found {now}: it cannot change when a run is resumed"
             )
     return replace(stored, **{name: getattr(new, name) for name in given})
@@ -326,7 +326,7 @@ def _with_fast_precision(options: Options, report: Callable[[str], None]) -> Opt
     """Replace bfloat16 by float32 where bfloat16 is slower, and report it."""
     if options.precision != "bfloat16" or not (why := slow_bfloat16()):
         return options
-    report(f"--precision: bfloat16 would be slower here, so float32 is used: {why}")
+    report(f"precision: bfloat16 would be slower here, so float32 is used: {why}")
     return replace(options, precision="float32")
 
 
@@ -384,12 +384,12 @@ def _check_unfinished(folder: RunFolder, options: Options, begin: Summary) -> No
     if options.progress(begin.step, begin.seconds) >= 1:
         raise InputError(
             f"{folder.path}: the run is complete {how_far}: "
-            "raise --epochs, --steps or --minutes to continue"
+            "raise epochs, steps or minutes to continue"
         )
     if options.gives_up(begin):
         raise InputError(
             f"{folder.path}: the run stopped early {how_far}: {_no_better(begin)}: "
-            "raise --patience to continue"
+            "raise patience to continue"
         )
 
 

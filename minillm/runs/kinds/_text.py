@@ -59,9 +59,9 @@ def write_text(
     was trained on ``documents`` starts a document, and ends it with EOS.  BOS precedes the prompt
     if the vocabulary says so, and is not written.  Nor is the unknown word.
     """
-    ids = tokenizer.encode_known(prompt, "--prompt")
+    ids = tokenizer.encode_known(prompt, "prompt")
     if prompt and not len(ids):
-        raise InputError(f"--prompt: expected one token or more, found none in {prompt!r}")
+        raise InputError(f"prompt: expected one token or more, found none in {prompt!r}")
     ends = [_one_token(tokenizer, text) for text in stop]
     if tokenizer.eos is not None:
         ends.append(tokenizer.eos)
@@ -73,9 +73,9 @@ def write_text(
 
 
 def _one_token(tokenizer: Vocabulary, text: str) -> int:
-    ids = tokenizer.encode_known(text, "--stop")
+    ids = tokenizer.encode_known(text, "stop")
     if len(ids) != 1:
-        raise InputError(f"--stop: expected a single {unit_name(tokenizer)}, found {text!r}")
+        raise InputError(f"stop: expected a single {unit_name(tokenizer)}, found {text!r}")
     return int(ids[0])
 
 
@@ -151,7 +151,7 @@ class WritingKind(Kind):
         """
         if any(not isinstance(weight, np.ndarray) for weight in run.model.params.values()):
             raise InputError(
-                "--adapt: expected weights in floats, which can learn, found quantised ones "
+                "adapt: expected weights in floats, which can learn, found quantised ones "
                 "(`minillm quantise --to f32` makes floats of them)"
             )
         return adapt(run.model, ids)

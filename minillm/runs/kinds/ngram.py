@@ -111,7 +111,7 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
         settings: NGramSettings = job.settings
         if list(settings.prune) != sorted(settings.prune):
             raise InputError(
-                f"--prune: expected counts that do not fall, found {list(settings.prune)}"
+                f"prune: expected counts that do not fall, found {list(settings.prune)}"
             )
         start, rank = time.perf_counter(), ranks().rank
         report = partial(print, file=sys.stderr) if rank == 0 and not job.quiet else lambda _: None
