@@ -10,7 +10,6 @@
     metrics.jsonl        a line every few steps, and one for each validation
     given.txt            data that were passed as Python objects
     loss.png             the loss curve
-    summaries.md         of a model that summarises: some held-out texts with their summaries
 
 Each file is written under a temporary name, synced to disk, then renamed.  A kill at any moment
 leaves the last good file.  Only metrics.jsonl grows in place.  A line that a kill cut short is
@@ -72,7 +71,6 @@ _FILES = (
     "resume.safetensors",
     "metrics.jsonl",
     "loss.png",
-    "summaries.md",
     *DATA_FILES,
     "tokenizer.json",  # of a tokenizer, for other programs
     "vocab.json",
