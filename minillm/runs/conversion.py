@@ -15,7 +15,6 @@ from minillm.models.llama import Llama
 from minillm.models.variants import Variant
 from minillm.option import make, types_of
 from minillm.quantised.matrix import dequantised
-from minillm.runs.abilities import Imports
 from minillm.runs.additions import check_additions
 from minillm.runs.config import ToSave, read_config, save_run
 from minillm.runs.folder import RunFolder
@@ -144,7 +143,7 @@ def save(
     InputError for a model that belongs to no kind.
     """
     found = [kind for kind in kinds().values() if type(model) is kind.model]
-    found.sort(key=lambda kind: not isinstance(kind, Imports))  # a chat begins with another run
+    found.sort(key=lambda kind: not hasattr(kind, "import_model"))  # a chat begins with another run
     if not found:
         raise InputError(f"expected a model of one of {', '.join(kinds())}, found {model!r}")
     kind, folder = found[0], RunFolder(out)

@@ -27,7 +27,6 @@ from minillm.errors import DivergedError, InputError
 from minillm.mpi import ranks
 from minillm.option import check_names, make, option_of, types_of
 from minillm.plots import loss_curve
-from minillm.runs.abilities import Trains
 from minillm.runs.config import read_config, save_config, save_vocabularies
 from minillm.runs.folder import RunFolder
 from minillm.runs.initial_weights import (
@@ -268,7 +267,7 @@ def _train(kind: Kind, job: Job) -> bool:
 
     A kind with ``train`` trains itself; any other is trained by gradient descent.
     """
-    if isinstance(kind, Trains):
+    if hasattr(kind, "train"):
         return kind.train(job)
     training = _prepare(kind, job)
     job = training.job  # without the run of --init, whose weights are no longer needed
