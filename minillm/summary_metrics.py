@@ -39,7 +39,7 @@ def measure_summaries(outputs: Sequence[str], sources: Sequence[str]) -> dict[st
 
     >>> measured = measure_summaries(["Oil is up today"], ["Gas is up, oil is cheap"])
     >>> measured["density"], measured["new_words"], measured["new_bigrams"]
-    (1.25, 0.25, 0.6666666666666666)
+    (1.25, 0.25, 0.3333333333333333)
     >>> measure_summaries(["12 of 3.5 in Q4", "at 7"], ["3.5 in q4", "7"])["new_numbers"]
     0.25
     """

@@ -6,7 +6,9 @@
 
 The library llguidance knows JSON schemas and finds the tokens: it reads the vocabulary, a trie,
 with an Earley parser over the derivatives of regular expressions.  Here are the limits of its work,
-and the rule of sampling.  Its texts satisfy the schema, with the properties in the schema's order.
+and the rule of sampling.  Its texts satisfy the schema.  They are narrower in three ways, so that a
+model comes to an end: properties have the order of the schema, an object has no others than the
+schema names (if it names any), and white space is short.
 
 Sources: Willard and Louf (2023), "Efficient guided generation for large language models"; Moskal et
 al. (2024), "llguidance"; JSON Schema, draft 2020-12.
@@ -33,10 +35,14 @@ FUEL = 200_000  # of the lexer for a mask: 14 ms
 ITEMS = 50_000  # of the parser for a mask: 3 ms
 STATES = 50_000  # of the lexer, 1 to 2 kB each
 
-# Between values is no white space, one space, or the end of a line and up to 16 spaces, so that a
-# model comes to an end.
+# Between values is no white space, one space, or the end of a line and up to 16 spaces.
 OPTIONS = {"whitespace_pattern": r"( |\n {0,16})?"}
 ANY_OBJECT = {"type": "object"}
+
+# Keywords with schemas by name, with one or a list of them, and of schemas beside each other.
+NAMED = {"properties", "$defs", "definitions"}
+INNER = {"items", "additionalProperties", "anyOf", "oneOf"}
+BESIDE = {"anyOf", "oneOf", "$ref", "patternProperties", "unevaluatedProperties"}
 
 
 def json_rules(schema: Any, name: str = "schema", rule: str = "start") -> str:
@@ -49,12 +55,35 @@ def json_rules(schema: Any, name: str = "schema", rule: str = "start") -> str:
     if not isinstance(schema, dict):
         raise InputError(f"{name}: expected a schema, found {short(schema)}")
     try:
-        text = json.dumps({**schema, "x-guidance": OPTIONS}, allow_nan=False)
+        closed = schema if '"allOf"' in json.dumps(schema) else _closed(schema)
+        text = json.dumps({**closed, "x-guidance": OPTIONS}, allow_nan=False)
     except (TypeError, ValueError, RecursionError):
         raise InputError(f"{name}: expected a schema in JSON, found {short(schema)}") from None
     if len(text) > LARGEST:
         raise InputError(f"{name}: expected at most {LARGEST:,} characters, found {len(text):,}")
     return f"{rule}: %json {text}\n"
+
+
+def _closed(schema: Any) -> Any:
+    """A schema whose objects have no properties but those that it names, if it names any.
+
+    Schemas beside others, each of which has a part of the properties, are left as they are.
+    """
+    if isinstance(schema, list):
+        return [_closed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed, named = dict(schema), schema.get("properties")
+    for word in NAMED & schema.keys():
+        if isinstance(schema[word], dict):
+            closed[word] = {name: _closed(inner) for name, inner in schema[word].items()}
+    for word in INNER & schema.keys():
+        closed[word] = _closed(schema[word])
+    if named and BESIDE & schema.keys():
+        return schema
+    if named and all(name in named for name in schema.get("required", [])):
+        closed.setdefault("additionalProperties", False)
+    return closed
 
 
 def tokens_of(tokenizer: ByteTokens, ends: Collection[int]) -> "LLTokenizer":

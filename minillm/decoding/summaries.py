@@ -17,7 +17,6 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -117,10 +116,33 @@ def summaries(
     exceeds the context.  The answers to its parts pass through ``progress(answers, total=n)``.
     """
     limited = replace(length, words=length.words or WORDS)
-    tokens = TOKENS * (length.words or WORDS)
-    requests = _Requests(chat, length, report, progress)
-    asked = (requests.of(text, place) for text, place in zip(texts, places, strict=True))
-    return _answered(chat, asked, limited, tokens)
+    room = room_for_text(chat, length)
+
+    def request(text: str, place: str) -> list[Message] | InputError:
+        """The messages that ask for a summary of a text, or of the summaries of its parts."""
+        if room < LEAST:
+            return InputError(
+                f"the model: expected a context with room for {LEAST} tokens of a text, found "
+                f"{max(0, room)} of {chat.reader.config.context}"
+            )
+        while (tokens := len(chat.tokenizer.encode_ordinary(text))) > room:
+            parts = parts_of(text, chat.tokenizer, room)
+            report(
+                f"{place}: {tokens:,} tokens, {room:,} fit the context: {len(parts)} "
+                "parts are summarised, and then their summaries"
+            )
+            asked = (summary_request(part) for part in parts)
+            found = _answered(
+                chat, asked, Length(words=WORDS), min(TOKENS * WORDS, room // SHORTER)
+            )
+            shown = progress(found, total=len(parts))
+            text = " ".join(one for one in shown if isinstance(one, str))
+        if not text.strip():
+            return InputError(f"{place}: expected a text, found an empty one")
+        return summary_request(text, *vars(length).values())
+
+    asked = (request(text, place) for text, place in zip(texts, places, strict=True))
+    return _answered(chat, asked, limited, TOKENS * (length.words or WORDS))
 
 
 def _answered(
@@ -169,45 +191,10 @@ def _whole_words(text: str) -> str:
     return re.sub(r"\S+$", "", text)
 
 
-# --- texts that exceed the context ---------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Requests:
-    """The messages that ask for a summary of a text, or of the summaries of its parts."""
-
-    chat: Chat
-    length: Length
-    report: Callable[[str], None]
-    progress: Callable[..., Any]
-
-    def of(self, text: str, place: str) -> list[Message] | InputError:
-        """The messages; InputError for an empty text, and a context without room for one."""
-        if (room := self._room) < LEAST:
-            return InputError(
-                f"the model: expected a context with room for {LEAST} tokens of a text, found "
-                f"{max(0, room)} of {self.chat.reader.config.context}"
-            )
-        while (tokens := len(self.chat.tokenizer.encode_ordinary(text))) > room:
-            parts = parts_of(text, self.chat.tokenizer, room)
-            self.report(
-                f"{place}: {tokens:,} tokens, {room:,} fit the context: {len(parts)} "
-                "parts are summarised, and then their summaries"
-            )
-            asked = (summary_request(part) for part in parts)
-            answer_tokens = min(TOKENS * WORDS, room // SHORTER)
-            found = _answered(self.chat, asked, Length(words=WORDS), answer_tokens)
-            shown = self.progress(found, total=len(parts))
-            text = " ".join(one for one in shown if isinstance(one, str))
-        if not text.strip():
-            return InputError(f"{place}: expected a text, found an empty one")
-        return summary_request(text, *vars(self.length).values())
-
-    @cached_property
-    def _room(self) -> int:
-        """The number of tokens of a text that fit the context with the prompt and any answer."""
-        prompt = summary_request("", *vars(self.length).values())
-        return self.chat.most_tokens() - len(self.chat.encode(prompt)) - SPARE
+def room_for_text(chat: Chat, length: Length) -> int:
+    """The number of tokens of a text that fit the context with the prompt and any answer."""
+    prompt = summary_request("", *vars(length).values())
+    return chat.most_tokens() - len(chat.encode(prompt)) - SPARE
 
 
 def parts_of(text: str, tokenizer: ByteTokens, most: int) -> list[str]:

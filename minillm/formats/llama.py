@@ -168,7 +168,7 @@ def _every(
     if (
         not isinstance(values, list)
         or len(values) < layers
-        or {*map(str, values)} - {*map(str, either)}
+        or any(value not in either for value in values)
     ):
         expected = " or ".join(map(repr, sorted(either)))
         raise file.wrong(name, f"a list with {expected} for each of {layers} layers")

@@ -78,11 +78,14 @@ class _Baseline:
         self.folder = next(one for one in folders if one.holds(model))
         # Without a table that is the output, too, because PEFT would change only one of the two;
         # without the gains of a Gemma, which differ from ours.
-        tied = {ours for _, ours in self.folder.tied(model.config).values()}
+        tied = self.folder.tied(model.config).items()
+        tables = {ours for _, (_, ours) in tied if ours.endswith(".E")}
+        self.first = {second: first for second, (first, ours) in tied if ours not in tables}
         self.weights = [
             weight
             for weight in self.folder.weights(model.config)
-            if weight.name not in tied and not (self.folder.gain and weight.name.endswith(".gain"))
+            if weight.name not in tables
+            and not (self.folder.gain and weight.name.endswith(".gain"))
         ]
         self.modules: dict[str, tuple[str, slice]] = {  # our weight, and its columns
             name.removesuffix(".weight"): (weight.name, columns)
@@ -129,13 +132,14 @@ def read_adapter(folder: str | Path, model: Adapted) -> tuple[dict[str, NDArray]
             if (found := _ADDITION.fullmatch(inner)) and plain(found[1]) in modules:
                 pair = pairs.setdefault(plain(found[1]), {})
                 pair[found[2] or found[3]] = found[1], tensor
-            elif own in names:
-                whole[own] = tensor
+            elif baseline.first.get(own, own) in names:
+                whole[baseline.first.get(own, own)] = tensor
             elif _UNUSED not in name:
                 example = next(module for module in modules if modules[module][0][-2:] != ".E")
                 raise InputError(
                     f"{path}: {short(name)}: expected lora_A or lora_B of a linear layer of the "
-                    f"baseline, such as {_PREFIX}{example}.lora_A.weight, or one of its tensors"
+                    f"baseline, such as {_PREFIX}{example}.lora_A.weight, or one of its tensors, "
+                    "found it"
                 )
     reasons.check()
     additions: dict[str, NDArray] = {}

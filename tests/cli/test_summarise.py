@@ -155,7 +155,7 @@ def test_what_cannot_summarise(chat, fails, gpt, lm, files):
     )
     assert "expected a run with a chat template" in fails("summarise", gpt, files[0])
     assert "expected a run of chat or " in fails("summarise", lm, files[0])
-    assert "there is no verb summarize: here it is summarise" in fails("summarize", lm)
+    assert "did you mean summarise?" in fails("summarize", lm)
     run = minillm.load(chat)
     for options, message in (
         ({"words": 0}, "words: expected a whole number from 1"),

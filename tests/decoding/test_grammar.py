@@ -76,13 +76,8 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
 
 def nested(inner):
     return st.one_of(
-        st.dictionaries(NAMES, inner, max_size=4).map(
-            lambda of: {
-                "type": "object",
-                "properties": of,
-                "required": sorted(of)[:2],
-                "additionalProperties": False,
-            }
+        st.dictionaries(NAMES, inner, min_size=1, max_size=4).map(
+            lambda of: {"type": "object", "properties": of, "required": sorted(of)[:2]}
         ),
         st.tuples(inner, st.integers(0, 3)).map(
             lambda both: {"type": "array", "items": both[0], "maxItems": both[1]}
@@ -95,7 +90,6 @@ TREE = {
     "type": "object",
     "properties": {"left": {"$ref": "#/$defs/tree"}, "n": {"type": "integer"}},
     "required": ["n"],
-    "additionalProperties": False,
 }
 SCHEMAS = st.recursive(LEAVES, nested, max_leaves=8).map(
     lambda schema: {**schema, "$defs": {"tree": TREE}}
@@ -117,7 +111,6 @@ PERSON = {
     "type": "object",
     "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
     "required": ["name"],
-    "additionalProperties": False,
 }
 
 
@@ -137,6 +130,12 @@ PERSON = {
         (True, '[1, "a", null]', True),
         ({"oneOf": [{"type": "integer"}, {"type": "string"}]}, "1", True),
         ({"allOf": [{"type": "integer"}, {"minimum": 3}]}, "2", False),
+        ({"properties": {"a": True}}, '{"a":1}', True),
+        ({"properties": {"a": True}}, '{"b":1}', False),
+        ({"properties": {"a": True}, "additionalProperties": True}, '{"b":1}', True),
+        ({"properties": {"a": True}, "required": ["b"]}, '{"b":1}', True),
+        ({"anyOf": [{"properties": {"a": True}}]}, '{"b":1}', False),
+        ({"allOf": [{"properties": {"a": True}}, {"required": ["b"]}]}, '{"b":1}', True),
         ({"x-guidance": {"lenient": True, "whitespace_pattern": "x"}}, "[x]", False),
     ],
 )

@@ -154,7 +154,7 @@ def test_a_long_text_is_summarised_in_parts(chat):
         [summary], notes = summarised(chat, text)
         assert len(notes) == levels
         assert notes[0].startswith("text 1: ")
-        room = page._Requests(chat, Length(words=4), print, list)._room
+        room = page.room_for_text(chat, Length(words=4))
         for note in notes:
             parts = parts_of(text, TOKENIZER, room)
             assert f"{len(parts)} parts are summarised" in note

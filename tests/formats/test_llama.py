@@ -187,12 +187,9 @@ def test_a_tied_output_that_is_stored_too(tmp_path):
     ("changes", "message"),
     [
         ({"model_type": "mistral"}, "model_type: expected 'llama', found 'mistral'"),
-        ({"architectures": ["LlamaForTokenClassification"]}, "architectures: expected LlamaFor"),
         ({"hidden_act": "gelu"}, "hidden_act: expected 'silu' or 'swish', found 'gelu'"),
         ({"attention_bias": True}, "attention_bias: expected False, found True"),
-        ({"is_causal": False}, "is_causal: expected True, found False"),
         ({"mlp_bias": True}, "mlp_bias: expected False, found True"),
-        ({"quantization_config": {"bits": 4}}, "quantization_config: expected None, found {'bits"),
         ({"tie_word_embeddings": 1}, "tie_word_embeddings: expected true or false, found 1"),
         ({"rope_scaling": {"type": "ntk"}}, "rope_type: expected 'default' or 'dynamic' or 'line"),
         (
@@ -229,10 +226,7 @@ def test_a_tied_output_that_is_stored_too(tmp_path):
         ({"num_key_value_heads": 3}, "key_heads: expected a divisor of heads, found 3 and 4"),
         ({"head_dim": 5}, "head_width: expected an even number, found 5"),
         ({"head_dim": 4}, r"q_proj.weight: expected shape \(16, 12\), found \(24, 12\)"),
-        ({"hidden_size": 0}, "hidden_size: expected a whole number from 1 up, found 0"),
-        ({"vocab_size": 261}, "config.json says vocab_size 261, but the tokenizer has 262"),
         ({"tie_word_embeddings": False}, "the tensor lm_head.weight is missing"),
-        ({"num_hidden_layers": 1}, r"config.json describes no such tensor"),
     ],
 )
 def test_what_cannot_be_run_is_refused_by_name(tmp_path, changes, message):

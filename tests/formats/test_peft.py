@@ -399,6 +399,7 @@ def test_the_variants_of_llama_have_them_too(family, tmp_path):
         ("gpt", ["c_attn", "wpe"], {"bias": "all"}),
         ("gpt", ["c_attn"], {"bias": "all", "modules_to_save": ["ln_f"]}),
         ("bert", ["query"], {"bias": "lora_only"}),
+        ("bert", ["query"], {"bias": "all"}),
         ("bert", ["query"], {"modules_to_save": ["transform", "position_embeddings"]}),
         ("llama", ["q_proj"], {"modules_to_save": ["norm", "embed_tokens", "lm_head"]}),
         ("llama", ["q_proj", "embed_tokens", "lm_head"], {"rank_pattern": {"lm_head": 3}}),

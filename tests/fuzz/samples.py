@@ -367,7 +367,7 @@ def _texts(root: Path) -> None:
         classifier = FineTuned(config, np.random.default_rng(0))
         contents = Contents(classifier, PIECES, facts={"labels": ["a", "b"]})
         folder.write(contents, root / "hugging-face-encoders" / f"{family}-labels")
-        words = replace(encoder, masked_words=changes.masked_words, pooler=changes.pooler)
+        words = replace(encoder, masked_words=changes.masked_words, pooler=True)
         contents = Contents(encoders.Encoder(words, np.random.default_rng(0)), PIECES)
         folder.write(contents, root / "hugging-face-encoders" / family)
     bert = root / "hugging-face-bert"

@@ -17,7 +17,7 @@ Source: Gao et al. (2021), "A framework for few-shot language model evaluation",
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -69,48 +69,36 @@ def results_of(run: Run, given: Given, options: AnswerEvaluation) -> Results | N
 
     InputError for other data with ``pattern``, and for these data with ``adapt`` or ``mix``.
     """
-    results, expression = None, options.pattern
-    if given.pairs is not None:
-        chats = [summarised(pair, "pairs") for pair in given.pairs]
-        results = _results_on_conversations(run, given, _compiled(expression), chats)
-    elif given.files and all(map(is_json_lines, given.files)):
-        results = _results_on_lines(run, given, expression)
-    elif given.files and run.chat_template() is not None and all(map(has_summaries, given.files)):
-        results = _results_on_conversations(run, given, _compiled(expression))
-    if results is None and expression is not None:
-        raise InputError("--pattern: expected a FILE of conversations with it")
-    if results is not None:
-        require_text(options, f"a text, found {given.title}: conversations or questions")
-    return results
-
-
-def _results_on_lines(run: Run, given: Given, expression: str | None) -> Results | None:
-    """The figures on JSON lines; None for lines of another kind."""
-    first = next((line for line, _ in read_lines(given.files[0]) if line.strip()), "")
-    values = json_object(first, f"{given.files[0]}, line 1")
-    pattern = _compiled(expression)
-    if is_choice(values):
+    pattern, items = _compiled(options.pattern), _items_of(run, given)
+    if items is None:
         if pattern is not None:
-            raise InputError("--pattern: expected a FILE of conversations, found multiple choice")
-        choices = [choice for file in given.files for choice in read_choices(file)]
-        return {"data": given.title} | on_choices(run, choices)
-    if {"messages", "completion", "target"}.isdisjoint(values):
+            raise InputError("--pattern: expected a FILE of conversations with it")
         return None
-    return _results_on_conversations(run, given, pattern)
-
-
-def _results_on_conversations(
-    run: Run,
-    given: Given,
-    pattern: re.Pattern[str] | None,
-    chats: Sequence[Conversation] | None = None,
-) -> Results:
-    """The figures on conversations, by default those of the files, or their pairs."""
-    if chats is None:
-        read = read_conversations(*given.files)
-        chats = [chat for chat in read if isinstance(chat, Conversation)]
+    require_text(options, f"a text, found {given.title}: conversations or questions")
+    choices = [item for item in items if isinstance(item, Choice)]
+    if choices and pattern is not None:
+        raise InputError("--pattern: expected a FILE of conversations, found multiple choice")
+    if choices:
+        return {"data": given.title} | on_choices(run, choices)
+    chats = [item for item in items if isinstance(item, Conversation)]
     results: Results = {"data": given.title} | on_answers(run, chats)
     return results if pattern is None else results | on_matches(run, chats, pattern)
+
+
+def _items_of(run: Run, given: Given) -> list[Any] | None:
+    """The questions of multiple choice, or the conversations of pairs or files; None: a text."""
+    if given.pairs is not None:
+        return [summarised(pair, "pairs") for pair in given.pairs]
+    if given.files and all(map(is_json_lines, given.files)):
+        first = next((line for line, _ in read_lines(given.files[0]) if line.strip()), "")
+        values = json_object(first, f"{given.files[0]}, line 1")
+        if is_choice(values):
+            return [choice for file in given.files for choice in read_choices(file)]
+        if {"messages", "completion", "target"}.isdisjoint(values):
+            return None
+    elif not given.files or run.chat_template() is None or not all(map(has_summaries, given.files)):
+        return None
+    return [*read_conversations(*given.files)]
 
 
 def _compiled(pattern: str | None) -> re.Pattern[str] | None:
