@@ -19,7 +19,6 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,6 @@ from minillm.errors import InputError
 from minillm.mpi import Ranks, ranks
 
 SHARD_BYTES = 1 << 25  # of text
-_RETURNED = 1 << 23  # bytes of text after which free memory is given back
 
 Report = Callable[[int, int | None, int], None]  # see write_shards
 
@@ -234,8 +232,6 @@ class _Encoder:
             self.progress(self.read, self.total, self.tokens)
             if len(ids):
                 yield ids
-            if self.read % _RETURNED < size:
-                _return_memory()
 
     def _encoded(self, pieces: Sequence[Piece]) -> NDArray[np.int32]:
         places = [place for place, text in pieces if text is not None]
@@ -243,15 +239,3 @@ class _Encoder:
         encoded = iter(self.tokenizer.encode_each(texts, places))
         ids = [self.end if text is None else next(encoded) for _, text in pieces]
         return np.concatenate(ids)
-
-
-def _return_memory() -> None:
-    """Give free memory back to the system, because glibc keeps it.
-
-    Blocks of text differ a little in length, so the next one often does not fit into the memory of
-    the last.  While 2 GB of text were read, the heap grew to 700 MB, almost all of it free.
-    """
-    with suppress(ImportError, AttributeError, OSError, TypeError):  # no libffi; not glibc
-        import ctypes
-
-        ctypes.CDLL(None).malloc_trim(0)
