@@ -2,11 +2,8 @@
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 
-_OPTION = re.compile(r"(?<![\w/'\"-])--([a-z][a-z0-9-]*)")
-_of_command_line = False  # whether messages name options rather than arguments of Python
 MOST_REASONS = 15  # lines of one error
 
 # Names in nanoGPT, Hugging Face and PyTorch -> the names here; a verb or a kind has one of them.
@@ -27,16 +24,13 @@ ELSEWHERE = {
 class InputError(ValueError):
     """Bad input: a file, a line or an argument that is not as expected.
 
-    The message is one line: "PLACE: expected ..., found ...".  The command line prints it and exits
-    with status 2.  A message names the options of the command line, such as ``--lora-rank``; for a
-    caller in Python they become ``lora_rank``.
+    The message is one line: "PLACE: expected ..., found ...".  The place may be the name of an
+    argument, such as ``lora_rank``.  The command line prints the message, with its option in the
+    place of such a name, and exits with status 2.
 
     A file may be refused for several reasons (:class:`Reasons`): each is such a line, and they are
     the ``args`` of the error.
     """
-
-    def __init__(self, *reasons: str):
-        super().__init__(*(reasons if _of_command_line else map(in_python, reasons)))
 
     @property
     def lines(self) -> list[str]:
@@ -92,27 +86,6 @@ class DivergedError(RuntimeError):
     The input may be correct: a lower learning rate often helps.  The command line prints the
     message, one line, and exits with status 1.
     """
-
-
-@contextmanager
-def naming_options() -> Iterator[None]:
-    """Let messages name the options of the command line, which calls this."""
-    global _of_command_line
-    before, _of_command_line = _of_command_line, True
-    try:
-        yield
-    finally:
-        _of_command_line = before
-
-
-def in_python(message: str) -> str:
-    """A message with the arguments of Python in the place of options.
-
-    >>> in_python("--lora-rank: expected 1 or more, found 0 (see --help)")
-    'lora_rank: expected 1 or more, found 0'
-    """
-    message = message.replace(" (see --help)", "")
-    return _OPTION.sub(lambda found: found[1].replace("-", "_"), message)
 
 
 def missing_extra(what: str, extra: str) -> InputError:

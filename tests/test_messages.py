@@ -23,17 +23,17 @@ EXCEPTIONS = {
     "the system or a library says what it found": r"cannot be read: |is damaged: |: \{\}$",
     "something is absent": r"\b(is missing|(has|have|is|are) no(ne)?)\b|is not among the",
     "it says what was found in other words": r"expected .*(, but |, because |, as |: )",
-    "the user chooses how to go on": r": (give|raise) .*--",
+    "the user chooses how to go on": r": (give|raise) ",
 }
 
 # The beginnings of other messages.  These name two facts that do not fit, or what cannot be done:
 FACTS = """
 --among: a run of {} compares words, not texts
---embedding: the vectors of {} have {} numbers each, found {}
---format: a run of {} is exported as {}, found {}
+embedding: the vectors of {} have {} numbers each, found {}
+format: a run of {} is exported as {}, found {}
 --n-best: there is one output of each line with --temperature
---{}: the run in {} has {}, found {}: it cannot change when a run is resumed
-FILE: images are measured on the built-in set only (--part)
+{}: the run in {} has {}, found {}: it cannot change when a run is resumed
+FILE: images are measured on the built-in set only (part)
 a chat needs a tokenizer of byte pairs, which has special tokens
 added_tokens: {} of {} cannot be done here
 its sizes do not agree with the tensors stored
@@ -51,7 +51,7 @@ the token {} is neither a byte nor made by a merge
 {}: it has been cut short since it was opened
 {}: it has {} under two names
 {}: it is in use by {}
-{}: its weights are quantised, and cannot be trained: train additions to them, with --lora-rank
+{}: its weights are quantised, and cannot be trained: train additions to them, with lora_rank
 {}: only a run of llama has quantised weights
 {}: the model knows {} tokens, but {} has {}
 {}: the shards are not complete: run the same `minillm tokenize` again to continue
@@ -65,7 +65,7 @@ the token {} is neither a byte nor made by a merge
 """
 # In these, what was found is an absent argument, or long, or stands in front:
 PLACES = """
---pattern: expected a FILE of conversations with it
+pattern: expected a FILE of conversations with it
 first.{}: expected offsets that ascend from 0 to {}
 out: expected a folder, which all ranks share
 resume: expected out, the folder of the run to resume
@@ -73,7 +73,7 @@ standard input: expected files, which every rank can read
 started as one of {} processes, but MPI ({}) knows of one: expected the mpiexec that belongs to
 word.{}: expected ids from 0 to {}
 word.{}: expected the words of each context, ascending
-{}: expected --init DIR, the run that its additions are for
+{}: expected init, the run that its additions are for
 {}: expected FILE.py:NAME, the name of a function or of a class
 {}: expected a folder of shards alone, or FILEs of text
 {}: expected additions to {} matrices

@@ -8,12 +8,12 @@ exit status.  ``VERBS`` in :mod:`minillm.cli.arguments` has the titles.
 import errno
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from types import ModuleType
 
 from minillm import mpi
 from minillm.cli import process
-from minillm.errors import DivergedError, InputError, naming_options, one_line
+from minillm.errors import DivergedError, InputError, one_line
 
 _TOGETHER = 3.0  # seconds in which an error of all ranks reaches each of them
 
@@ -30,14 +30,12 @@ def main(argv: Sequence[str] | None = None, program: ModuleType | None = None) -
     ends it at once until the work begins, and after the work.
     """
     if argv is not None:
-        with naming_options():
-            return _run(argv, program)
+        return _run(argv, program)
     process.begin()
     process.open_streams()
     mpi.share_cores()
     try:
-        with naming_options():
-            return _run(None, program)
+        return _run(None, program)
     finally:
         process.end_work()
 
@@ -47,10 +45,12 @@ def _run(argv: Sequence[str] | None, program: ModuleType | None) -> int:
     # argparse and the rest take 20 ms; signals are handled before
     from minillm.cli.arguments import command_line, parser_of
 
+    flags: Container[str] = ()
     try:
         try:
             parser = command_line() if program is None else parser_of(program)
             args = parser.parse_args(argv)  # imports the verb and its modules
+            flags = getattr(args, "flags", ())
             if "run" not in args:
                 parser.print_help()
                 return 1
@@ -67,7 +67,7 @@ def _run(argv: Sequence[str] | None, program: ModuleType | None) -> int:
             if sys.stdout is not None:  # here, an error can still be reported
                 sys.stdout.flush()
     except InputError as error:
-        return _fail(*error.lines)
+        return _fail(*(_with_option(line, flags) for line in error.lines))
     except BrokenPipeError:  # the reader of our output has gone, as in `minillm generate | head`
         process.drop_output()
         mpi.ranks().abort(128 + 13)
@@ -87,6 +87,13 @@ def _run(argv: Sequence[str] | None, program: ModuleType | None) -> int:
         if mpi.ranks().size == 1:
             raise
         return _report([traceback.format_exc()], 1)
+
+
+def _with_option(message: str, flags: Container[str]) -> str:
+    """A message that begins with the option, if it begins with the name of that in Python."""
+    name, _, rest = message.partition(": ")
+    flag = f"--{name.replace('_', '-')}"
+    return f"{flag}: {rest}" if flag in flags else message
 
 
 def _message(error: OSError) -> str:

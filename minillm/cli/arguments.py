@@ -117,6 +117,8 @@ class ArgumentParser(argparse.ArgumentParser):
             self.declare(self)
             self.declare = None
         namespace, extras = super().parse_known_args(args, namespace)
+        if "flags" not in namespace:  # the innermost parser has those of the command
+            namespace.flags = tuple(self._option_string_actions)
         if "several_files" in namespace:
             files = [word for word in extras if word == "-" or not word.startswith("-")]
             extras = [word for word in extras if word not in files]

@@ -33,7 +33,7 @@ import numpy as np
 from minillm import kernels_info, use_kernels
 from minillm.cli.arguments import ArgumentParser
 from minillm.cli.options import add_option, integer, number
-from minillm.errors import InputError, did_you_mean, naming_options, told
+from minillm.errors import InputError, did_you_mean, told
 from minillm.ops.gradient_cases import CASES
 from minillm.testing import GradientError, arrays, as_op, check_gradients
 from minillm.testing.calls import equal, last_line
@@ -148,28 +148,27 @@ def check_file(
     sys.path.insert(0, str(Path(path).resolve().parent))  # the file may import its neighbours
     worst: dict[str, float] = {}
     failure = ""
-    with naming_options():
-        try:
-            thing = _defined(path, name)
-            op = _alive(as_op(thing))
-            legend = legend or _stated(op, thing)
-            for seed in range(seeds):
-                case = arrays(legend, seed=seed)
-                point = _point(op, case, options)
-                try:
-                    compared = check_point(point)
-                except GradientError as error:
-                    failure = f"{error}\nto repeat: {case.call(thing, **options)}"
-                    break
-                for gradient in compared:
-                    before = worst.get(gradient.name, 0.0)
-                    worst[gradient.name] = max(gradient.worst.error, before)
-        except InputError:
-            raise
-        except BaseException as error:  # whatever the reader's code raises
-            raise InputError(
-                f'expected an op of arguments "{legend}", found {_told(error, path)}'
-            ) from None
+    try:
+        thing = _defined(path, name)
+        op = _alive(as_op(thing))
+        legend = legend or _stated(op, thing)
+        for seed in range(seeds):
+            case = arrays(legend, seed=seed)
+            point = _point(op, case, options)
+            try:
+                compared = check_point(point)
+            except GradientError as error:
+                failure = f"{error}\nto repeat: {case.call(thing, **options)}"
+                break
+            for gradient in compared:
+                before = worst.get(gradient.name, 0.0)
+                worst[gradient.name] = max(gradient.worst.error, before)
+    except InputError:
+        raise
+    except BaseException as error:  # whatever the reader's code raises
+        raise InputError(
+            f'expected an op of arguments "{legend}", found {_told(error, path)}'
+        ) from None
     yield legend, worst, failure
 
 

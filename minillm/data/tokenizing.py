@@ -75,7 +75,7 @@ def write_shards(
     folder, job = Path(out), ranks()
     names = [str(file) for file in files] or [DEFAULT_TEXT]
     if not str(out):
-        raise InputError("--out: expected a folder, found an empty name")
+        raise InputError("out: expected a folder, found an empty name")
     if job.size > 1 and any(map(read_once, names)):
         raise InputError(
             f"{', '.join(map(shown, names))}: expected files, as several ranks read them, found "
@@ -181,7 +181,7 @@ def _is_complete(folder: Path, key: str, work: Path, overwrite: bool) -> bool:
     if not has_index or read_index(folder).get("key") != key:
         raise InputError(
             f"{folder}: expected the shards of this text, vocabulary and options, found others: "
-            "give --overwrite to replace them"
+            "give overwrite to replace them"
         )
     return True
 

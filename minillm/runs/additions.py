@@ -36,7 +36,7 @@ def has_additions(settings: object) -> bool:
 def check_additions(run: "Run") -> None:
     """InputError for a run that stores its weights themselves."""
     if not has_additions(run.settings):
-        raise InputError(f"{run.path}: expected a run with --lora-rank, found one with all weights")
+        raise InputError(f"{run.path}: expected a run with a lora_rank, found one with all weights")
 
 
 def scale_of(settings: LoRASettings) -> float:

@@ -15,7 +15,6 @@ from minillm.models.llama import Llama
 from minillm.models.variants import Variant
 from minillm.option import make, types_of
 from minillm.quantised.matrix import dequantised
-from minillm.runs.abilities import Imports
 from minillm.runs.additions import check_additions
 from minillm.runs.config import ToSave, read_config, save_run
 from minillm.runs.folder import RunFolder
@@ -87,7 +86,7 @@ def _import_updates(reader: Format, file: str, baseline: str, folder: RunFolder)
     if type(base.model) not in [kind.model for kind in able]:
         names = [kind.name for kind in able]
         raise InputError(
-            f"--init: expected a run of {', '.join(names[:-1])} or {names[-1]}, found one of "
+            f"init: expected a run of {', '.join(names[:-1])} or {names[-1]}, found one of "
             f"{base.kind.name}"
         )
     shapes = type(base.model).shapes(base.model.config)
@@ -116,10 +115,10 @@ def import_file(
     reader = format_of(file) if init is None else recognised(file)[0]
     if init is not None and (reader is None or not reader.updates):
         known = [one.signature for one in formats() if one.signature and one.updates]
-        raise InputError(f"{file}: --init: expected {' or '.join(known)}")
+        raise InputError(f"init: expected {' or '.join(known)}, found {file}")
     assert reader is not None
     if init is None and reader.updates:
-        raise InputError(f"{file}: expected --init DIR, the run that its additions are for")
+        raise InputError(f"{file}: expected init, the run that its additions are for")
     with folder.held():
         folder.check_free(overwrite)
         if init is not None:
@@ -144,7 +143,7 @@ def save(
     InputError for a model that belongs to no kind.
     """
     found = [kind for kind in kinds().values() if type(model) is kind.model]
-    found.sort(key=lambda kind: not isinstance(kind, Imports))  # a chat begins with another run
+    found.sort(key=lambda kind: not hasattr(kind, "import_model"))  # a chat begins with another run
     if not found:
         raise InputError(f"expected a model of one of {', '.join(kinds())}, found {model!r}")
     kind, folder = found[0], RunFolder(out)

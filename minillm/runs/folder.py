@@ -10,7 +10,6 @@
     metrics.jsonl        a line every few steps, and one for each validation
     given.txt            data that were passed as Python objects
     loss.png             the loss curve
-    summaries.md         of a model that summarises: some held-out texts with their summaries
 
 Each file is written under a temporary name, synced to disk, then renamed.  A kill at any moment
 leaves the last good file.  Only metrics.jsonl grows in place.  A line that a kill cut short is
@@ -21,12 +20,10 @@ configuration and, if it replaces an old run, its first weights.  Then it is ren
 step, to ``.minillm-whole``, and its files are moved.  If a kill stops that, the next process that
 opens the run moves the rest.
 
-Only one process at a time writes a run.  It holds two locks of the operating system, which end with
-it: one of the folder, and one of the file ``.minillm-lock`` in it, which names the process.  If
-another program deletes the file, the folder's lock still holds.  On file systems that lock no
-folders, such as NFS, the file's lock holds.  A system without such locks, such as Windows, does not
-notice a second process.  If a job has several ranks, only rank 0 writes the run and locks its
-folder.
+Only one process at a time writes a run: it holds a lock of the operating system, which ends with
+it, of the file ``.minillm-lock``, which names the process.  A system without such locks, such as
+Windows, does not notice a second process.  If a job has several ranks, only rank 0 writes the run
+and locks its folder.
 """
 
 import json
@@ -34,23 +31,22 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.files import (
     bounded_lines,
-    check_regular,
     file_digest,
     json_object,
     lock,
     naming,
     read_json,
-    read_json_list,
     reading,
     remove_temporaries,
     write_file,
@@ -75,19 +71,16 @@ _FILES = (
     "resume.safetensors",
     "metrics.jsonl",
     "loss.png",
-    "summaries.md",
     *DATA_FILES,
     "tokenizer.json",  # of a tokenizer, for other programs
     "vocab.json",
     "merges.txt",
     "vocab.txt",
     "tokenizer_config.json",
-    "config.json",  # written and moved last: a folder with it is complete
+    "config.json",  # written last: a folder with it is complete
 )
 _NEW, _WHOLE = ".minillm-new", ".minillm-whole"
-_LIST = "files.json"  # names the files of a complete run
 LOCK = ".minillm-lock"  # names the process that holds the folder
-MOST_FAILURES = 100  # to make a folder
 _RUN = "{run}/"  # begins the path of a file in the run's own folder, which may be moved
 
 
@@ -121,15 +114,15 @@ class RunFolder:
     def check_free(self, overwrite: bool, resumable: bool = False) -> None:
         """InputError if the folder already has a run, unless it may be replaced."""
         if self.holds_run() and not overwrite:
-            resume = "--resume to continue it, or " if resumable else ""
+            resume = "resume to continue it, or " if resumable else ""
             raise InputError(
-                f"{self.path}: it already holds a run: give {resume}--overwrite to replace it"
+                f"{self.path}: it already holds a run: give {resume}overwrite to replace it"
             )
 
     # A new run, and the old one that it replaces
 
     @contextmanager
-    def held(self, wait: float = 0.0) -> Iterator[None]:
+    def held(self, wait: float = 0.02) -> Iterator[None]:
         """Make and lock the folder, and finish what a killed process left undone.
 
         InputError if another process holds the lock for more than ``wait`` seconds.
@@ -163,12 +156,8 @@ class RunFolder:
 
     @_by_rank_0
     def begin(self) -> None:
-        """Begin a new run.  An old one remains until the new one is complete; other files remain.
-
-        InputError if a folder or a pipe has the name of one of a run's files.
-        """
+        """Begin a new run.  An old one remains until it is complete; other files remain."""
         for name in _FILES:
-            check_regular(self.path / name)
             if (self.path / name).is_dir():
                 raise InputError(f"{self.path / name}: expected a file of a run, found a folder")
         self._place = self.path / _NEW
@@ -190,12 +179,10 @@ class RunFolder:
 
     def _replace(self) -> None:
         """Put the new run in its place, if it is complete."""
-        if self._place == self.path:
+        if self._place == self.path or not (self._place / "config.json").exists():
             return
-        new = [name for name in _FILES if (self._place / name).exists()]
-        if "config.json" in new and (not self.holds_run() or {*WEIGHTS} & {*new}):
+        if not self.holds_run() or any((self._place / name).exists() for name in WEIGHTS):
             with naming(self.path):
-                write_file(self._place / _LIST, json.dumps(new).encode())
                 os.rename(self._place, self.path / _WHOLE)
             self._place = self.path
             self._move_whole()
@@ -205,15 +192,12 @@ class RunFolder:
         whole = self.path / _WHOLE
         if not whole.is_dir():
             return
-        if (whole / _LIST).exists():
-            new = read_json_list(whole / _LIST)
+        if (whole / "config.json").exists():  # it is moved first: this is the beginning
             for name in _FILES:
-                with naming(self.path / name):
-                    if (whole / name).exists():
-                        os.replace(whole / name, self.path / name)
-                    elif name not in new:
-                        (self.path / name).unlink(missing_ok=True)
-            (whole / _LIST).unlink()  # last: its absence means that all files are moved
+                (self.path / name).unlink(missing_ok=True)
+        for name in reversed(_FILES):
+            with naming(self.path / name), suppress(FileNotFoundError):
+                os.replace(whole / name, self.path / name)
         shutil.rmtree(whole)
 
     # JSON
@@ -280,7 +264,6 @@ class RunFolder:
     def save_quantised(self, write: Callable[[Path], None]) -> None:
         """Let ``write`` make the file of weights that are quantised."""
         path = self._place / "model.gguf"
-        check_regular(path)
         with naming(self.path / path.name):
             write(path)
 
@@ -338,14 +321,13 @@ class RunFolder:
     def append_metrics(self, record: dict) -> None:
         """Add a line to ``metrics.jsonl``."""
         path = self._place / "metrics.jsonl"
-        check_regular(path)
         with naming(path), open(path, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def read_metrics(self) -> list[dict]:
         """The lines of ``metrics.jsonl``, without one that a kill cut short.
 
-        Each is an object with a "step"; InputError, with the line's number, for any other.
+        InputError, with the line's number, for one without a step, or with a wrong number.
         """
         path = self._place / "metrics.jsonl"
         records: list[dict] = []
@@ -367,12 +349,10 @@ class RunFolder:
         self._write("metrics.jsonl", "".join(kept).encode())
 
     def _write(self, name: str, data: bytes) -> None:
-        check_regular(self._place / name)
         with naming(self.path / name):
             write_file(self._place / name, data)
 
     def _write_tensors(self, name: str, arrays: Mapping[str, np.ndarray], values: dict) -> None:
-        check_regular(self._place / name)
         values = {"format_version": FORMAT_VERSION, **values}
         with naming(self.path / name):
             write_tensors(self._place / name, arrays, {"minillm": json.dumps(values)})
@@ -405,16 +385,15 @@ def _content(path: Path) -> bytes:
 
 
 def _check_record(record: dict, place: str) -> None:
-    """InputError for a line of metrics without a step, or with a value that is not a number."""
+    """InputError for a line of metrics without a step, or with a loss that is no number."""
     step = record.get("step")
-    if type(step) is not int or not 0 <= step < 2**63:
+    losses = [value for name, value in record.items() if name.endswith(("loss", "seconds"))]
+    whole = type(step) is int and step >= 0
+    if not whole or not all(type(value) in (int, float) and not value > 1e300 for value in losses):
         raise InputError(
-            f"{place}: expected a JSON object with a whole number as 'step', found {short(step)}"
+            f"{place}: expected a whole number as 'step', and numbers as losses, "
+            f"found {short(record)}"
         )
-    for name in ("loss", "validation_loss", "ngram_loss", "seconds"):
-        value = record.get(name, 0)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value > 1e300:
-            raise InputError(f"{place}: {name}: expected a number, found {short(value)}")
 
 
 def _check_version(path: Path, version: object) -> None:
@@ -429,7 +408,7 @@ def _check_version(path: Path, version: object) -> None:
 
 
 @contextmanager
-def held(folder: Path, wait: float = 0.0) -> Iterator[None]:
+def held(folder: Path, wait: float = 0.02) -> Iterator[None]:
     """Make the folder, and lock it until the block ends.
 
     A folder that was made here and is empty at the end is removed.  InputError, with the name of
@@ -438,69 +417,45 @@ def held(folder: Path, wait: float = 0.0) -> Iterator[None]:
     if folder.is_file():
         raise InputError(f"{folder}: expected a folder, found a file")
     made = [path for path in (folder, *folder.parents) if not path.exists()]
+    until = time.monotonic() + wait
+    try:
+        while (file := _locked(folder)) is None:
+            if time.monotonic() >= until:
+                with naming(folder):
+                    who = (folder / LOCK).read_text("utf-8") or "another process"
+                raise InputError(f"{folder}: it is in use by {who}")
+            time.sleep(0.01)
+        with file:
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # Windows deletes no open file
+                    (folder / LOCK).unlink()
+    finally:
+        with suppress(OSError):  # it is not empty
+            for path in made:
+                path.rmdir()
+
+
+def _locked(folder: Path) -> IO | None:
+    """The locked file, which names this process; None if another one holds it."""
+    path = folder / LOCK
     try:
         with naming(folder):
-            locked = _locked(folder, time.monotonic() + wait)
-    except OSError:
-        _remove_empty(made)
-        raise
-    with locked:
-        try:
-            yield
-        finally:
-            with suppress(OSError):  # Windows deletes no open file
-                (folder / LOCK).unlink()
-            _remove_empty(made)  # before the lock ends: another process may wait for it
-
-
-def _remove_empty(folders: Sequence[Path]) -> None:
-    with suppress(OSError):  # it is not empty
-        for folder in folders:
-            folder.rmdir()
-
-
-def _locked(folder: Path, until: float) -> ExitStack:
-    """The lock, which is closed to end it; the lock file names this process."""
-    path, failures = folder / LOCK, 0
-    while True:
-        try:
             folder.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, FileNotFoundError):
-            failures += 1
-            if failures == MOST_FAILURES:
-                raise
-            continue  # its last holder may have just removed the folder, or a folder above it
-        check_regular(path)
-        with ExitStack() as opened:
-            try:
-                descriptors = {}
-                if os.name != "nt":  # Windows opens no folders
-                    descriptors[folder] = os.open(folder, os.O_RDONLY)
-                    opened.callback(os.close, descriptors[folder])
-                file = opened.enter_context(open(path, "a+", encoding="utf-8"))
-            except FileNotFoundError:
-                continue  # its last holder has just removed the folder
-            descriptors[path] = file.fileno()
-            if any(lock(descriptor) is False for descriptor in descriptors.values()):
-                if time.monotonic() >= until:
-                    file.seek(0)
-                    raise InputError(
-                        f"{folder}: it is in use by {file.read() or 'another process'}"
-                    )
-                time.sleep(0.01)
-                continue
-            if not all(_is_at(descriptor, place) for place, descriptor in descriptors.items()):
-                continue  # locked, but deleted by its last holder
-            with suppress(OSError):  # on a full disk, the lock works without a name
-                file.truncate(0)
-                since = time.strftime("%Y-%m-%d %H:%M:%S")
-                file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}")
-                file.flush()
-            return opened.pop_all()
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
-    except FileNotFoundError:
-        return False
+            file = open(path, "a+", encoding="utf-8")  # noqa: SIM115  (closed by the caller)
+    except (FileExistsError, FileNotFoundError):
+        return None  # its last holder has just removed the folder, or a folder above it
+    with ExitStack() as failed:
+        failed.push(file)
+        if lock(file) is False:
+            return None
+        if not (path.exists() and os.path.samestat(os.fstat(file.fileno()), os.stat(path))):
+            return None  # its last holder has just removed the file that was opened here
+        with suppress(OSError):  # on a full disk, the lock works without a name
+            file.truncate(0)
+            since = time.strftime("%Y-%m-%d %H:%M:%S")
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {since}")
+            file.flush()
+        failed.pop_all()
+    return file

@@ -8,8 +8,8 @@ All weights are trained, or the upper layers, or LoRA's updates.  A run with LoR
 updates, and weights that its model has and the run of ``--init`` has not.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from functools import partial
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from minillm.runs.settings import LENGTHS, LoRASettings, TrainingSettings
 from minillm.training.layout import Arrays
 from minillm.training.lora import LoRA, Merging, new_additions
 from minillm.training.muon import is_hidden
-from minillm.training.optimisers import Optimiser
+from minillm.training.optimisers import Optimiser, new_optimiser
 from minillm.training.trained import Trained, depths
 
 ONLY_WITH_INIT = ("freeze", "lora_rank", "lora_alpha", "lora_targets", "replay")
@@ -42,10 +42,10 @@ def with_init_defaults(
     """
     given = with_one_length(kind.settings, given)
     if initial is None:
-        _check_without(given, ONLY_WITH_INIT, "--init DIR")
+        _check_without(given, ONLY_WITH_INIT, "init")
         return given
     if not given.get("lora_rank"):
-        _check_without(given, ONLY_WITH_LORA, "--lora-rank R")
+        _check_without(given, ONLY_WITH_LORA, "lora_rank")
     defaults = kind.init_defaults(initial, given)
     _check_tokenizer(kind, initial, given)
     return {**defaults, **given}
@@ -64,7 +64,7 @@ def with_one_length(settings: type, given: Mapping[str, object]) -> dict[str, ob
 def _check_without(given: Mapping[str, object], names: Iterable[str], needed: str) -> None:
     for name in names:
         if given.get(name):
-            raise InputError(f"--{name.replace('_', '-')}: expected {needed} with it, found none")
+            raise InputError(f"{name}: expected {needed} with it, found none")
 
 
 def _check_tokenizer(kind: Kind, initial: Run, given: Mapping[str, object]) -> None:
@@ -78,8 +78,7 @@ def _check_tokenizer(kind: Kind, initial: Run, given: Mapping[str, object]) -> N
         if name == "unit" and tokenizer is not None:
             known = tokenizer.unit
         if value not in (None, False, known):
-            option = f"--{name.replace('_', '-')}"
-            raise InputError(f"{option}: with --init {initial.path} {comes}; found {value}")
+            raise InputError(f"{name}: expected the one of init, because {comes}; found {value}")
 
 
 def take_weights(
@@ -122,29 +121,18 @@ def _listed(names: list[str], most: int = 6) -> str:
 ENCODER = ("encoder.", "source.")  # begin the names of weights of a larger model's encoder
 
 
-@dataclass(frozen=True)
-class TrainedPart:
-    """The weights that are trained (None: all), the arrays that are stored, and the optimiser."""
-
-    trained: Trained | None
-    stored: Arrays
-    optimiser: Optimiser
-
-
 def trained_part(
-    kind: Kind,
-    job: Job,
-    parts: Parts,
-    new_optimiser: Callable[[Arrays], Optimiser],
-    rng: np.random.Generator,
-) -> TrainedPart:
+    kind: Kind, job: Job, parts: Parts, rng: np.random.Generator
+) -> tuple[Trained | None, Arrays, Optimiser]:
     """Take the weights of ``--init``, and choose which of the model's are trained.
 
+    Return the weights that are trained (None: all), the arrays that are stored, and the optimiser.
     The notes of ``parts`` get lines on both.
     """
+    optimiser_of = partial(new_optimiser, job.settings.optimiser, settings=job.settings)
     settings, params = job.settings, parts.model.params
     if job.initial is None:
-        return TrainedPart(None, params, new_optimiser(params))
+        return None, params, optimiser_of(params)
     new: set[str] = set()
     if has_additions(settings):
         sha256, init = job.initial.folder.fingerprint(), job.data["init"]
@@ -159,22 +147,20 @@ def trained_part(
         chosen.pop(name, None)
     whole = sum(array.size for array in params.values())
     if not has_additions(settings):
-        trained = Trained(chosen)
-        part = TrainedPart(trained, params, new_optimiser(chosen))
+        trained, stored, optimiser = Trained(chosen), params, optimiser_of(chosen)
     else:
         targets = lora_targets(parts.model, chosen, settings, new)
         additions = new_additions(params, targets, settings.lora_rank, rng)
         if begun_with := job.stored is None and job.data.get("begun_with"):
             _copy_additions(begun_with, additions)
         lora = LoRA(parts.model, additions, scale_of(settings))
-        arrays = additions | {name: params[name] for name in sorted(new)}
-        trained = Trained(arrays, lora)
-        part = TrainedPart(trained, arrays, Merging(new_optimiser(arrays), lora))
+        stored = additions | {name: params[name] for name in sorted(new)}
+        trained, optimiser = Trained(stored, lora), Merging(optimiser_of(stored), lora)
     trained.mark(parts.model)
     count = sum(array.size for array in trained.params.values())
     if count != whole:
         parts.notes.append(f"trained are {count:,} of {whole:,} weights, {count / whole:.2%}")
-    return part
+    return trained, stored, optimiser
 
 
 def _copy_additions(path: str, additions: Arrays) -> None:
@@ -199,11 +185,11 @@ def unfrozen(model: Model, freeze: str | None) -> list[str]:
     if freeze == "encoder":
         left = [name for name in names if not name.startswith(ENCODER)]
         if len(left) == len(names):
-            raise InputError("--freeze: expected a number: this model has no encoder")
+            raise InputError("freeze: expected a number: this model has no encoder")
         return left
     if not freeze.isdecimal() or len(freeze) > 9 or int(freeze) > top:
         raise InputError(
-            f"--freeze: expected a number from 0 to {top}, or encoder; found {short(freeze)}"
+            f"freeze: expected a number from 0 to {top}, or encoder; found {short(freeze)}"
         )
     return [name for name in names if depth[name] >= int(freeze)]
 
@@ -225,11 +211,11 @@ def lora_targets(
     if settings.lora_targets == "attention":
         targets = [name for name in targets if "attention" in name]
         if not targets:
-            raise InputError("--lora-targets: expected all: this model has no attention")
+            raise InputError("lora_targets: expected all: this model has no attention")
     for name in targets:
         if settings.lora_rank > min(weights[name].shape):
             raise InputError(
-                f"--lora-rank: expected at most {min(weights[name].shape)}, the smaller side of "
+                f"lora_rank: expected at most {min(weights[name].shape)}, the smaller side of "
                 f"{name}, found {settings.lora_rank}"
             )
     return targets

@@ -134,7 +134,7 @@ def weights_from(
         if isinstance(array, Quantised) and not constant:
             raise InputError(
                 f"{initial.path}: its weights are quantised, and cannot be trained: train "
-                "additions to them, with --lora-rank, or make a run of floats, with minillm "
+                "additions to them, with lora_rank, or make a run of floats, with minillm "
                 "quantise --to f32"
             )
         if ours.endswith("positions.E"):

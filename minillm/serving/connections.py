@@ -4,6 +4,7 @@ import asyncio
 import re
 import socket
 from ipaddress import IPv6Address, ip_address
+from typing import Any
 
 import h11
 from starlette.datastructures import Headers
@@ -21,7 +22,7 @@ LONGEST_HEADER = 10  # seconds
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens on an address.  InputError for one that cannot be used."""
     if not host:  # it would be every address of this machine
-        raise InputError("--host: expected an address, found ''")
+        raise InputError("host: expected an address, found ''")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         address = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0][4]
@@ -72,19 +73,19 @@ class Connection(H11Protocol):
     If there are too many, the one that has been waiting for a request longest is closed.
     """
 
+    _timer: asyncio.TimerHandle | None = None
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the header of a request."""
         super().connection_made(transport)
         self._began = self.loop.time()
-        self._timer: asyncio.TimerHandle | None = None
         self._watch()
-        if len(self.connections) >= MOST:
-            others = [some for some in self.connections if isinstance(some, Connection)]
-            waiting = [some for some in others if some._waits and some is not self]
-            if waiting:
-                oldest = min(waiting, key=lambda some: some._began)
-                self.connections.discard(oldest)
-                oldest.timeout_keep_alive_handler()
+        others: Any = self.connections - {self}
+        waiting = [some for some in others if some._waits]
+        if len(self.connections) >= MOST and waiting:
+            oldest = min(waiting, key=lambda some: some._began)
+            self.connections.discard(oldest)
+            oldest.timeout_keep_alive_handler()
 
     def data_received(self, data: bytes) -> None:
         """Read a part of a request."""
@@ -94,21 +95,18 @@ class Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End the connection."""
         super().connection_lost(exc)
-        self._stop_timer()
+        self._watch(ended=True)
 
     @property
     def _waits(self) -> bool:
         """Whether the header of the next request is not complete."""
         return self.conn.their_state is h11.IDLE
 
-    def _watch(self) -> None:
+    def _watch(self, ended: bool = False) -> None:
         """Limit the time until a header is complete."""
-        if not self._waits:
-            self._stop_timer()
-        elif self._timer is None:
-            self._timer = self.loop.call_later(LONGEST_HEADER, self.timeout_keep_alive_handler)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
+        if self._waits and not ended:
+            close = self.timeout_keep_alive_handler
+            self._timer = self._timer or self.loop.call_later(LONGEST_HEADER, close)
+        elif self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -209,7 +209,7 @@ def _merged(
 def _check_numbers(many: int, what: str) -> None:
     """InputError if there are more n-grams than numbers."""
     if many >= 2**31:
-        raise InputError(f"--order: expected below 2**31 {what}, found {many:,} or more")
+        raise InputError(f"order: expected below 2**31 {what}, found {many:,} or more")
 
 
 def _numbered(

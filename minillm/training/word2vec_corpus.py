@@ -77,7 +77,7 @@ def count_words(
         report(
             f"{len(frequent):,} of {len(counter):,} different words occur {minimum_count} times or "
             f"more, {counts.sum() / counter.total():.0%} of the text; the others have no vector "
-            "(--minimum-count)"
+            "(minimum_count)"
         )
     return WordCounts(frequent, counts, pretokenised)
 

@@ -88,7 +88,7 @@ def test_more_of_the_same_text_is_nothing_forgotten(bases, files, tmp_path, caps
 def test_replay_needs_a_run_to_begin_with(files, tmp_path, capsys):
     command = ["train", "gpt", str(files / "domain.txt"), "--out", str(tmp_path / "x")]
     assert main([*command, "--replay", "0.5"]) == 2
-    assert "--replay: expected --init DIR with it, found none" in capsys.readouterr().err
+    assert "--replay: expected init with it, found none" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
 
 

@@ -65,7 +65,7 @@ def test_a_run_that_stopped_early_says_so_and_goes_on_with_more_patience(
     resume = ["train", "classifier", "--out", str(out), "--resume"]
     line = fails(*resume)
     assert "the run stopped early after " in line
-    assert "1 validation in a row without a better loss: raise --patience to continue" in line
+    assert "1 validation in a row without a better loss: raise patience to continue" in line
     assert "the run stopped early after " in fails(*resume, "--epochs", "90")
     assert main([*resume, "--patience", "4"]) == 0
     assert main([*train, "--patience", "4", "--out", str(whole)]) == 0

@@ -365,19 +365,19 @@ def test_additions_to_the_encoder_of_a_classifier(bases, train, tmp_path):
 
 def test_what_is_no_adapter(bases, files, train, tmp_path, fails, capsys):
     whole = train(bases / "bert")
-    assert f"{whole}: expected a run with --lora-rank, found one with all weights" in fails(
+    assert f"{whole}: expected a run with a lora_rank, found one with all weights" in fails(
         "export", whole, tmp_path / "x"
     )
     assert "--format: a run of finetuned is exported as peft, found 'huggingface'" in fails(
         "export", whole, tmp_path / "x", "--format", "huggingface"
     )
-    assert "expected a run with --lora-rank, found one with all weights" in fails(
+    assert "expected a run with a lora_rank, found one with all weights" in fails(
         "merge", whole, "--out", tmp_path / "x"
     )
     adapter = tmp_path / "adapter"
     assert main(["export", str(train(bases / "gpt", *LORA, name="y")), str(adapter)]) == 0
     out = ["--out", tmp_path / "x"]
-    assert "expected --init DIR, the run that its additions are for" in fails(
+    assert "expected init, the run that its additions are for" in fails(
         "import", adapter, *out
     )
     assert (
@@ -403,13 +403,13 @@ def test_wrong_input(bases, files, tmp_path, fails):
     assert "RUN: expected the folder of a run to begin with, found none" in fails(
         "finetune", "--out", tmp_path / "run"
     )
-    assert "DATA: expected a file or a folder (see --help), found none" in fails(
+    assert "DATA: expected a file or a folder, found none" in fails(
         "finetune", bases / "bert", "--out", tmp_path / "run"
     )
     for freeze in ("4", "-1", "all"):
         line = fails(*bert, "--freeze", freeze)
         assert f"--freeze: expected a number from 0 to 3, or encoder; found '{freeze}'" in line
-    assert "--lora-alpha: expected --lora-rank R with it, found none" in fails(
+    assert "--lora-alpha: expected lora_rank with it, found none" in fails(
         *bert, "--lora-alpha", "1"
     )
     assert "--lora-rank: expected at most 8, the smaller side of encoder.blocks.0." in fails(
@@ -430,9 +430,9 @@ def test_wrong_input(bases, files, tmp_path, fails):
     assert "found one of word2vec" in line
     assert not (tmp_path / "run" / "config.json").exists()
     gpt = ["train", "gpt", files / "text.txt", "--out", tmp_path / "run", *QUICK]
-    assert "--freeze: expected --init DIR with it, found none" in fails(*gpt, "--freeze", "1")
-    assert "--lora-rank: expected --init DIR with it, found none" in fails(*gpt, "--lora-rank", "1")
-    comes = f"with --init {bases / 'gpt'} its tokenizer is taken (280 tokens, bpe); found"
+    assert "--freeze: expected init with it, found none" in fails(*gpt, "--freeze", "1")
+    assert "--lora-rank: expected init with it, found none" in fails(*gpt, "--lora-rank", "1")
+    comes = "expected the one of init, because its tokenizer is taken (280 tokens, bpe); found"
     init = ["--init", bases / "gpt"]
     assert f"--unit: {comes} word" in fails(*gpt, *init, "--unit", "word")
     assert f"--tokenizer: {comes} {bases / 'lm'}" in fails(*gpt, *init, "--tokenizer", bases / "lm")

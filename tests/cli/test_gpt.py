@@ -343,7 +343,7 @@ def test_shards_of_another_vocabulary(gpt, shards, tmp_path, fails):
     assert f"{folder}: the text has changed since the run was started" in line
     new = ["--out", tmp_path / "new", "--steps", "1", *TINY]
     line = fails("train", "gpt", shards, "--tokenizer", other, *new)
-    assert "expected shards of the vocabulary of --tokenizer" in line
+    assert "expected shards of the vocabulary of tokenizer" in line
 
 
 def test_shards_that_have_changed(shards, tmp_path, text_file, gpt, fails):

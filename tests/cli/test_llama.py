@@ -125,7 +125,7 @@ def test_bos_precedes_what_is_read_and_is_not_written(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--key-heads", "3"], "key_heads: expected a divisor of heads, found 3 and 2"),
+        (["--key-heads", "3"], "--key-heads: expected a divisor of heads, found 3 and 2"),
         (["--heads", "8"], "head_width: expected 2 or more, found 1"),
     ],
 )

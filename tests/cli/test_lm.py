@@ -240,8 +240,7 @@ def test_a_run_can_be_made_longer(run_folder, capsys, fails):
 def test_an_existing_run_is_not_lost(run_folder, text_file, fails, capsys):
     before = {path.name: path.read_bytes() for path in run_folder.iterdir()}
     line = fails("train", "lm", text_file, "--out", run_folder, *TINY)
-    assert "--resume" in line
-    assert "--overwrite" in line
+    assert "give resume to continue it, or overwrite to replace it" in line
     assert {path.name: path.read_bytes() for path in run_folder.iterdir()} == before
     overwrite = ["--overwrite", "--steps", "2", "--hidden", "9"]
     assert main(["train", "lm", text_file, "--out", str(run_folder), *TINY, *overwrite]) == 0
@@ -290,7 +289,7 @@ def test_nonsense_options(text_file, tmp_path, fails, options, complaint):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--prompt", "the Cat"], "--prompt, line 1, column 5: the character 'C' (U+0043)"),
+        (["--prompt", "the Cat"], "prompt, line 1, column 5: the character 'C' (U+0043)"),
         (["--temperature", "-0.1"], "--temperature"),
         (["--top-p", "3"], "--top-p: expected a number above 0 and at most 1, found '3'"),
         (["--top-k", "0"], "--top-k"),

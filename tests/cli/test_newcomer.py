@@ -317,7 +317,7 @@ def test_rare_words_are_read_as_characters_unless_words_are_asked_for(
     command = ["train", kind, path, "--steps", "1", *PAIR_SIZES[kind], "--out"]
     assert main([*command, str(tmp_path / "characters")]) == 0
     printed = capsys.readouterr().out
-    assert f"{UNKNOWN}: too many, so the unit is character; --unit sets another one\n" in printed
+    assert f"{UNKNOWN}: too many, so the unit is character; unit sets another one\n" in printed
     run = minillm.load(tmp_path / "characters")
     assert (run.settings.unit, run.source.unit, run.target.unit) == ("character",) * 3
     assert "unknown_target_words" not in evaluated(tmp_path / "characters")

@@ -137,7 +137,7 @@ def test_resumed_equals_uninterrupted(tmp_path, pair_file, options):
         (
             reversed_pairs(),
             ["--max-length", "2"],
-            "no option --max-length: here it is --max-source",
+            "no option '--max-length'",
         ),
         (reversed_pairs(), ["--validation", "none.tsv"], r"none.tsv: there is no such file"),
     ],

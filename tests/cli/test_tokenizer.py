@@ -267,7 +267,7 @@ def test_bad_options(tmp_path, text_file, fails):
     learn = ["train", "tokenizer", text_file, "--out", out]
     message = fails(*learn, "--vocabulary", "256")
     assert "--vocabulary: expected at least 257 byte pairs, found 256" in message
-    assert "--cased: expected --unit wordpiece" in fails(*learn, "--cased")
+    assert "--cased: expected the unit wordpiece" in fails(*learn, "--cased")
     with pytest.raises(SystemExit):
         main([*learn, "--vocabulary", "6", "--unit", "wordpiece"])
     assert not (tmp_path / "out").exists()

@@ -66,9 +66,9 @@ def test_a_toy_text_is_told_what_it_loses(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert (
         "2 of 5 different words occur 5 times or more, 79% of the text; the others have no vector "
-        "(--minimum-count)\n"
+        "(minimum_count)\n"
     ) in printed
-    assert "2 vectors; nothing was predicted, because --minimum-count and --subsample" in printed
+    assert "2 vectors; nothing was predicted, because minimum_count and subsample" in printed
     assert main([*command, "--overwrite", "--minimum-count", "1", "--subsample", "0"]) == 0
     printed = capsys.readouterr().out
     assert "different words" not in printed
@@ -199,7 +199,7 @@ def test_a_complete_run_is_said_to_be_so_and_goes_on_with_more_epochs(
     for epochs in ([], ["--epochs", "3"], ["--epochs", "1"]):
         message = fails(*command, *epochs)
         assert "the run is complete after 9,600 words, 0:0" in message
-        assert message.endswith(": raise --epochs to continue\n")
+        assert message.endswith(": raise epochs to continue\n")
     assert (folders[0] / "model.safetensors").read_bytes() == before
     for folder in folders:
         assert main([*map(str, command[:3]), str(folder), "--resume", "--epochs", "6"]) == 0

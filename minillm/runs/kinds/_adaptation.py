@@ -48,7 +48,7 @@ def with_replay(training: Ids, job: Job) -> Ids:
     if not share or job.initial is None:
         return training
     if isinstance(training, Shards):
-        raise InputError("--replay: expected FILEs of text to adapt to, found shards")
+        raise InputError("replay: expected FILEs of text to adapt to, found shards")
     return in_turns(training[:], training_ids(job.initial), share)
 
 

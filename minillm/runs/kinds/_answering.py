@@ -61,7 +61,7 @@ def require_text(options: TextEvaluation, expected: str) -> None:
     """InputError if there is an option for texts alone; ``expected`` ends its message."""
     for name in ("adapt", "mix"):
         if getattr(options, name):
-            raise InputError(f"--{name}: expected {expected}")
+            raise InputError(f"{name}: expected {expected}")
 
 
 def results_of(run: Run, given: Given, options: AnswerEvaluation) -> Results | None:
@@ -72,12 +72,12 @@ def results_of(run: Run, given: Given, options: AnswerEvaluation) -> Results | N
     pattern, items = _compiled(options.pattern), _items_of(run, given)
     if items is None:
         if pattern is not None:
-            raise InputError("--pattern: expected a FILE of conversations with it")
+            raise InputError("pattern: expected a FILE of conversations with it")
         return None
     require_text(options, f"a text, found {given.title}: conversations or questions")
     choices = [item for item in items if isinstance(item, Choice)]
     if choices and pattern is not None:
-        raise InputError("--pattern: expected a FILE of conversations, found multiple choice")
+        raise InputError("pattern: expected a FILE of conversations, found multiple choice")
     if choices:
         return {"data": given.title} | on_choices(run, choices)
     chats = [item for item in items if isinstance(item, Conversation)]
@@ -105,7 +105,7 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
     try:
         return None if pattern is None else re.compile(pattern)
     except re.error as error:
-        raise InputError(f"--pattern: expected a regular expression: {error}") from None
+        raise InputError(f"pattern: expected a regular expression: {error}") from None
 
 
 def on_answers(run: Run, chats: Sequence[Conversation]) -> Results:

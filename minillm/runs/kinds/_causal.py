@@ -90,7 +90,7 @@ class CausalAbilities(WritingKind):
         config = run.model.config
         for name, value, count in (("layer", layer, config.layers), ("head", head, config.heads)):
             if not 0 <= value < count:
-                raise InputError(f"--{name}: expected 0 to {count - 1}, found {value}")
+                raise InputError(f"{name}: expected 0 to {count - 1}, found {value}")
         ids = run.tokenizer.opened(run.tokenizer.encode_known(text, "TEXT"))
         most = min(config.context, MOST_DRAWN)
         if not 1 <= len(ids) <= most:
@@ -110,8 +110,7 @@ class CausalAbilities(WritingKind):
         """See :meth:`minillm.runs.run.Run.summaries`; InputError without a chat template."""
         for name in search:
             raise InputError(
-                f"--{name.replace('_', '-')}: expected a run that was trained on pairs, "
-                f"found one of {run.kind.name}"
+                f"{name}: expected a run that was trained on pairs, found one of {run.kind.name}"
             )
         if run.chat_template() is None:
             raise InputError(
@@ -154,7 +153,7 @@ class CausalKind(CausalAbilities, TextKind):
         if fresh and settings.dropout == 0 and weights > len(training):
             notes.append(
                 f"the model has {weights:,} weights, and the text {len(training):,} "
-                f"{unit_name(tokenizer)}s: if it overfits, try --dropout 0.1"
+                f"{unit_name(tokenizer)}s: if it overfits, try a dropout of 0.1"
             )
 
         def sample() -> str:

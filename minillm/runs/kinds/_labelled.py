@@ -139,7 +139,7 @@ class TextClassifierKind(Kind):
             if not texts:
                 raise InputError(f"{name}: expected a label with a text, found none")
         elif options.part == "test":
-            raise InputError("--part: the data have no test part: give the FILE to measure on")
+            raise InputError("part: the data have no test part: give the FILE to measure on")
         elif not run.data.get("data"):
             origin = run.data.get("imported")
             raise InputError(
@@ -165,7 +165,7 @@ class TextClassifierKind(Kind):
 def open_data(data: Data) -> LabelledData:
     """The labelled texts of a file or a folder."""
     if not data.get("data"):
-        raise InputError("DATA: expected a file or a folder (see --help), found none")
+        raise InputError("DATA: expected a file or a folder, found none")
     return registry.open_labelled(data["data"], data.get("validation"))
 
 

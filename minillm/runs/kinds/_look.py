@@ -54,8 +54,15 @@ def inside_of(run: Run, vocabulary: Vocabulary, shown: NDArray, **parts: Any) ->
     return Inside(**{**names, "ids": np.asarray(shown, np.int64), **parts})
 
 
-def look_with_state(run: Run, text: str, read: Callable[..., Mapping[str, Any]]) -> Inside:
-    """The look at a text by a model with a state: ``read(model, ids, state)`` measures the end."""
-    before, ids, notes = text_ids(run.tokenizer, text)
-    state = state_after(run.model, before)
-    return inside_of(run, run.tokenizer, ids, notes=notes, **read(run.model, ids, state))
+def look_by(read: Callable[..., Mapping[str, Any]]) -> Callable[[Any, Run, str], Inside]:
+    """The ``look`` of a kind whose models have a state: ``read(model, ids, state)`` measures.
+
+    See :meth:`minillm.runs.run.Run.look`, and for ``read`` :mod:`minillm.look.measurements`.
+    """
+
+    def look(kind: Any, run: Run, text: str) -> Inside:
+        before, ids, notes = text_ids(run.tokenizer, text)
+        state = state_after(run.model, before)
+        return inside_of(run, run.tokenizer, ids, notes=notes, **read(run.model, ids, state))
+
+    return look

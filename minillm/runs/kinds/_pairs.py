@@ -143,7 +143,7 @@ class PairKind(Kind):
             changed = replace(settings, unit="bpe", vocabulary=size)
         job.report(
             f"{describe_unknown(shares)}: too many, so the unit is {changed.unit}; "
-            "--unit sets another one"
+            "unit sets another one"
         )
         return changed
 
@@ -164,7 +164,7 @@ class PairKind(Kind):
         training, validation = columns
         if source.unknown is not None or target.unknown is not None:
             shares = unknown_shares(validation, source, target)
-            many = ": the model cannot write them; --unit character has none"
+            many = ": the model cannot write them; the unit character has none"
             notes.append(describe_unknown(shares) + many * (max(shares) > MOST_UNKNOWN))
         job.record(fingerprint(training), data["data"], "the data have")
         lengths = self.vocabulary_sizes(len(source), len(target))
@@ -248,7 +248,7 @@ class PairKind(Kind):
             ids = [*hypothesis.ids, *[eos] * hypothesis.ended]
             notes.append("the target is the model's own output")
         else:
-            ids = [*run.target.encode_target(target, text, longest, "--target"), eos]
+            ids = [*run.target.encode_target(target, text, longest, "target"), eos]
             notes.append("the target is the given one")
             if len(ids) > MOST:
                 notes.append(f"the first {MOST} of its {len(ids) - 1:,} tokens are shown")
@@ -365,7 +365,7 @@ def output_results(
 def open_data(data: Data) -> PairData:
     """The pairs of a file or of a built-in set."""
     if not data.get("data"):
-        raise InputError("DATA: expected a file or a built-in set (see --help), found none")
+        raise InputError("DATA: expected a file or a built-in set, found none")
     return registry.open_pairs(data["data"], data.get("validation"))
 
 

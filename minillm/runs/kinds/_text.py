@@ -1,6 +1,6 @@
 """The shared parts of models of running text: training, writing and measuring."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any, ClassVar
@@ -22,7 +22,6 @@ from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Given, Job, Kind, Parts, Results, Stored, described
 from minillm.runs.kinds._adaptation import gained_and_forgotten, with_replay
 from minillm.runs.kinds._best_ngram import best_ngram, inside_beside, results_beside
-from minillm.runs.kinds._look import look_with_state
 from minillm.runs.kinds._mixture import MixtureReader
 from minillm.runs.kinds._sources import with_sources
 from minillm.runs.kinds._text_data import evaluation_ids, figures_of, open_text, results_on
@@ -59,9 +58,9 @@ def write_text(
     was trained on ``documents`` starts a document, and ends it with EOS.  BOS precedes the prompt
     if the vocabulary says so, and is not written.  Nor is the unknown word.
     """
-    ids = tokenizer.encode_known(prompt, "--prompt")
+    ids = tokenizer.encode_known(prompt, "prompt")
     if prompt and not len(ids):
-        raise InputError(f"--prompt: expected one token or more, found none in {prompt!r}")
+        raise InputError(f"prompt: expected one token or more, found none in {prompt!r}")
     ends = [_one_token(tokenizer, text) for text in stop]
     if tokenizer.eos is not None:
         ends.append(tokenizer.eos)
@@ -73,9 +72,9 @@ def write_text(
 
 
 def _one_token(tokenizer: Vocabulary, text: str) -> int:
-    ids = tokenizer.encode_known(text, "--stop")
+    ids = tokenizer.encode_known(text, "stop")
     if len(ids) != 1:
-        raise InputError(f"--stop: expected a single {unit_name(tokenizer)}, found {text!r}")
+        raise InputError(f"stop: expected a single {unit_name(tokenizer)}, found {text!r}")
     return int(ids[0])
 
 
@@ -151,7 +150,7 @@ class WritingKind(Kind):
         """
         if any(not isinstance(weight, np.ndarray) for weight in run.model.params.values()):
             raise InputError(
-                "--adapt: expected weights in floats, which can learn, found quantised ones "
+                "adapt: expected weights in floats, which can learn, found quantised ones "
                 "(`minillm quantise --to f32` makes floats of them)"
             )
         return adapt(run.model, ids)
@@ -182,13 +181,6 @@ class TextKind(WritingKind):
 
     Its settings have ``unit``, ``batch`` and ``window``.
     """
-
-    # How the model reads a text from a state: see minillm.look.measurements.
-    reading: ClassVar[Callable[..., Mapping[str, Any]]]
-
-    def look(self, run: Run, text: str) -> Inside:
-        """See :meth:`minillm.runs.run.Run.look`; with the states of the model."""
-        return look_with_state(run, text, self.reading)
 
     def new_model(self, job: Job, vocabulary: int, rng: np.random.Generator) -> Any:
         """The model with fresh parameters, of the sizes of the run to begin or to go on with."""

@@ -53,7 +53,7 @@ def open_text(job: Job) -> TextOfRun:
     shards = open_shards(data["files"])
     if shards is not None:
         tokenizer = vocabulary_for(job, "", lambda: tokenizer_of(shards))
-        check_same_vocabulary(shards, tokenizer, "--tokenizer")
+        check_same_vocabulary(shards, tokenizer, "tokenizer")
         job.record(shards.sha256, name_of(data))
         verify(shards)
         return TextOfRun(tokenizer, *shards.split(), Facts(documents=shards.eos is not None))
@@ -106,7 +106,7 @@ def evaluation_ids(
 ) -> tuple[str, Ids]:
     """The name and the ids of the text to measure on; for shards, their held-out end."""
     if part == "test":
-        raise InputError("--part: the text of a language model has no test part")
+        raise InputError("part: the text of a language model has no test part")
     if given is None or not given.title:
         ids = held_out_ids(run)
         part = "end" if open_shards(run.data["files"]) else "last tenth"
@@ -123,7 +123,7 @@ def evaluation_blocks(
 ) -> tuple[str, Iterator[str]]:
     """The name of the text to measure on, and its blocks."""
     if part == "test":
-        raise InputError("--part: a text has no test part")
+        raise InputError("part: a text has no test part")
     if given.title:
         return given.title, given.blocks()
     check_kept(run)
@@ -139,7 +139,7 @@ def check_longer(training: Ids, context: int) -> None:
     """InputError unless the training text is longer than a context."""
     if len(training) <= context:
         raise InputError(
-            f"--context: expected less than the {len(training):,} tokens of the training text, "
+            f"context: expected less than the {len(training):,} tokens of the training text, "
             f"found {context}"
         )
 

@@ -44,7 +44,7 @@ def check_size(unit: str, size: int | None) -> None:
         "wordpiece": (LEAST_WORD_PIECES, "wordpieces"),
     }.get(unit, (0, ""))
     if size is not None and size < least:
-        raise InputError(f"--vocabulary: expected at least {least} {name}, found {size}")
+        raise InputError(f"vocabulary: expected at least {least} {name}, found {size}")
 
 
 # --- the special tokens that an encoder needs: for BERT [CLS], [SEP], [MASK] ---------------------

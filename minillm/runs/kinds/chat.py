@@ -192,7 +192,7 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
         if not has_additions(initial.settings):
             if given.get("lora_rank") == 0:
                 raise InputError(
-                    "--lora-rank: expected 1 or more, because the weights of "
+                    "lora_rank: expected 1 or more, because the weights of "
                     f"{initial.path} are quantised, found 0"
                 )
             return {}
@@ -203,7 +203,7 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
         for name, value in continued.items():
             if given.get(name) not in (None, value):
                 raise InputError(
-                    f"--{name.replace('_', '-')}: expected {value}, that of the additions in "
+                    f"{name}: expected {value}, that of the additions in "
                     f"{initial.path}, which are trained further; found {given[name]}"
                 )
         return continued
@@ -261,7 +261,7 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
             if not encoded[part]:
                 raise InputError(
                     f"{name_of(data)}: expected a conversation of at most {most} tokens among "
-                    f"those for {part}, found none: see --max-length"
+                    f"those for {part}, found none: see max_length"
                 )
             shortened, missing = shortened + counts[0], missing + counts[1]
         training, validation = encoded["training"], encoded["validation"]
@@ -326,7 +326,7 @@ then: minillm chat DIR, minillm eval DIR, minillm merge DIR, minillm export DIR 
         part = options.part or "validation"
         parts = read_parts(run.data)
         if part not in parts:
-            raise InputError(f"--part: {name_of(run.data)} has no {part} part")
+            raise InputError(f"part: {name_of(run.data)} has no {part} part")
         chats = [item for item in parts[part] if isinstance(item, Conversation)]
         if not chats:
             raise InputError(f"{run.path}: expected a FILE: its own data are preferences")

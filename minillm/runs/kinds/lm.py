@@ -9,6 +9,7 @@ from minillm.look.measurements import read_recurrent
 from minillm.models.language_model import LanguageModel, LanguageModelConfig
 from minillm.option import option
 from minillm.runs.kind import Job
+from minillm.runs.kinds._look import look_by
 from minillm.runs.kinds._text import TextKind
 from minillm.runs.run import Run
 from minillm.runs.settings import (
@@ -70,7 +71,7 @@ Ctrl-C saves and stops; --resume continues."""
     model = LanguageModel
     config = LanguageModelConfig
     settings = LanguageModelSettings
-    reading = staticmethod(read_recurrent)
+    look = look_by(read_recurrent)
 
     def complete(
         self, settings: LanguageModelSettings, given: Mapping[str, object], job: Job

@@ -11,6 +11,7 @@ from minillm.option import option
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Job
 from minillm.runs.kinds._adaptation import with_rate
+from minillm.runs.kinds._look import look_by
 from minillm.runs.kinds._text import TextKind, save_imported
 from minillm.runs.run import Run
 from minillm.runs.settings import (
@@ -102,7 +103,7 @@ then: minillm generate DIR, minillm eval DIR, minillm look DIR "a text", minillm
     model: ClassVar[type] = Mamba
     config: ClassVar[type] = MambaConfig
     settings = MambaSettings
-    reading = staticmethod(read_mamba)
+    look = look_by(read_mamba)
     padded = True
 
     def complete(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from minillm.look.measurements import read_windows
 from minillm.models.neural_ngram import NeuralNGram, NeuralNGramConfig
 from minillm.option import option
+from minillm.runs.kinds._look import look_by
 from minillm.runs.kinds._text import TextKind
 from minillm.runs.settings import TextSettings, TrainingSettings, size
 
@@ -42,4 +43,4 @@ then: minillm generate DIR, minillm eval DIR"""
     settings = NeuralNGramSettings
     model = NeuralNGram
     config = NeuralNGramConfig
-    reading = staticmethod(read_windows)
+    look = look_by(read_windows)

@@ -13,7 +13,6 @@ from minillm.data.streams import Spill, TextStream
 from minillm.decoding import Sampling
 from minillm.errors import InputError
 from minillm.formats.format import Contents
-from minillm.look.inside import Inside
 from minillm.look.measurements import read_counted
 from minillm.metrics import perplexity
 from minillm.models.ngram import SMOOTHINGS, NGram, NGramConfig
@@ -22,7 +21,7 @@ from minillm.option import Size
 from minillm.runs.config import save_run
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Given, Job, Kind, Results, Stored, Vocabularies, Weights
-from minillm.runs.kinds._look import look_with_state
+from minillm.runs.kinds._look import look_by
 from minillm.runs.kinds._text import write_text
 from minillm.runs.kinds._text_data import (
     evaluation_blocks,
@@ -105,13 +104,14 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
     settings = NGramSettings
     takes: ClassVar[tuple[str, ...]] = ("text",)
     resumable = False
+    look = look_by(read_counted)
 
     def train(self, job: Job) -> bool:
         """Count, smooth, save, and measure on the held-out text."""
         settings: NGramSettings = job.settings
         if list(settings.prune) != sorted(settings.prune):
             raise InputError(
-                f"--prune: expected counts that do not fall, found {list(settings.prune)}"
+                f"prune: expected counts that do not fall, found {list(settings.prune)}"
             )
         start, rank = time.perf_counter(), ranks().rank
         report = partial(print, file=sys.stderr) if rank == 0 and not job.quiet else lambda _: None
@@ -150,10 +150,6 @@ then: minillm generate DIR, minillm eval DIR, minillm export DIR model.arpa"""
     ) -> Iterator[str]:
         """See :meth:`minillm.runs.run.Run.write`."""
         return write_text(run.model, run.tokenizer, prompt, length, sampling, stop)
-
-    def look(self, run: Run, text: str) -> Inside:
-        """See :meth:`minillm.runs.run.Run.look`: with the longest context that was found."""
-        return look_with_state(run, text, read_counted)
 
     def evaluate(self, run: Run, given: Given, options: Evaluation) -> Results:
         """Nats and bits per token, and perplexity with and without the unknown words."""

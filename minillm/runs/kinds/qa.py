@@ -125,7 +125,7 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
         """
         if initial.kind.name not in ("bert", self.name):
             raise InputError(
-                f"--init: expected a run of bert or {self.name}, found one of {initial.kind.name} "
+                f"init: expected a run of bert or {self.name}, found one of {initial.kind.name} "
                 f"in {initial.path}"
             )
         config = initial.model.config
@@ -242,7 +242,7 @@ def _encoder_of(config: ReaderConfig | BERTConfig) -> dict[str, object]:
 def name_of(data: Data) -> str:
     """The file of questions; InputError if there is none."""
     if not data.get("data"):
-        raise InputError("FILE: expected a file of questions (see --help), found none")
+        raise InputError("FILE: expected a file of questions, found none")
     return data["data"]
 
 

@@ -86,7 +86,7 @@ then: minillm classify DIR, minillm eval DIR"""
         width = open_vectors(settings.vectors).vectors.shape[1]
         if given.get("embedding") not in (None, width):
             raise InputError(
-                f"--embedding: the vectors of {settings.vectors} have {width} numbers each, "
+                f"embedding: the vectors of {settings.vectors} have {width} numbers each, "
                 f"found {settings.embedding}"
             )
         return replace(settings, embedding=width)

@@ -92,7 +92,7 @@ then: minillm train lm FILE --tokenizer runs/pairs --out DIR, minillm eval runs/
         check_size(settings.unit, settings.vocabulary)
         if settings.cased and settings.unit != "wordpiece":
             raise InputError(
-                "--cased: expected --unit wordpiece with it: byte pairs keep upper case"
+                "cased: expected the unit wordpiece with it: byte pairs keep upper case"
             )
         start = time.perf_counter()
         text = TextStream(job.data["files"])

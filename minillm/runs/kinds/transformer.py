@@ -122,7 +122,7 @@ then: minillm translate DIR, minillm eval DIR, minillm plot attention DIR "a tex
         config = run.model.config
         for name, value, count in (("layer", layer, config.layers), ("head", head, config.heads)):
             if value is not None and not 0 <= value < count:
-                raise InputError(f"--{name}: expected 0 to {count - 1}, found {value}")
+                raise InputError(f"{name}: expected 0 to {count - 1}, found {value}")
         source = run.source.encode(text)[: run.settings.max_source]
         decoder = TransformerDecoder(run.model)
         weights = decoder.attention_weights(

@@ -174,7 +174,7 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
             if progress.words >= settings.epochs * corpus.words:
                 raise InputError(
                     f"{folder.path}: the run is complete after {progress.words:,} words, "
-                    f"{minutes_and_seconds(progress.seconds)}: raise --epochs to continue"
+                    f"{minutes_and_seconds(progress.seconds)}: raise epochs to continue"
                 )
             me.wait()  # all have read the folder, which rank 0 writes from here on
             if not job.stored:
@@ -197,7 +197,7 @@ then: minillm similar DIR WORD, minillm analogy DIR A B C, minillm plot words DI
         result = f"loss {loss:.4f} nats per prediction"
         if loss == 0:  # a prediction always has a loss
             result = (
-                "nothing was predicted, because --minimum-count and --subsample left no two words "
+                "nothing was predicted, because minimum_count and subsample left no two words "
                 "of a line"
             )
         job.report(f"{len(words):,} vectors; {result}")
