@@ -108,7 +108,7 @@ def _stored_from(kind: Kind, values: dict, place: str) -> Stored:
     """The configuration in the JSON form; InputError, after ``place``, if it is wrong."""
     config = config_of(kind.config_of(values["model"]), values["model"], kind.settings, place)
     sizes = sizes_in(config, kind.settings)
-    check_names(values["training"], types_of(kind.settings).keys() - sizes, place)
+    check_names(values["training"], types_of(kind.settings).keys() - sizes, f"{place}training: ")
     settings = make(kind.settings, {**values["training"], **sizes}, place)
     _check_data(kind, values["data"], config, place)
     return Stored(kind, config, settings, values["data"], values.get("unit", ""))
