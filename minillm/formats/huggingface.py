@@ -36,10 +36,9 @@ from minillm.formats.tensors import Tensor, open_tensors, write_tensors
 from minillm.formats.weights import Names, Weight, weights_of
 from minillm.quantised.matrix import dense
 from minillm.text import (
-    BytePairs,
     ByteTokens,
     ChatTemplate,
-    SentencePieces,
+    PublishedTokenizer,
     Vocabulary,
     load_tokenizer,
     tokenizer_files,
@@ -100,8 +99,6 @@ class Transformers(Format):
     transposed: bool = True  # whether their matrices are (out, in)
     buffers: str = "(?!)"  # a pattern of the names of tensors that are not weights
 
-    tokenizer_class: str = "PreTrainedTokenizerFast"  # of transformers, for byte pairs
-
     def config(self, file: Entries, tensors: Mapping[str, Tensor]) -> Any:
         """Our config of the model; InputError for one that ours cannot represent."""
         reasons, found = Reasons(), dict[str, Any]()
@@ -148,7 +145,7 @@ class Transformers(Format):
 
         ``context``: the largest number of tokens that the model reads, if there is one.
         """
-        return byte_pair_files(tokenizer, self.tokenizer_class, context)
+        return byte_pair_files(tokenizer, context)
 
     def model_of(self, config: Any) -> Any:
         """The class of the model with this config."""
@@ -197,7 +194,7 @@ class Transformers(Format):
             config = self._supported(file, tensors)
         with reasons:
             tokenizer = self.read_tokenizer(folder)
-            if config and isinstance(tokenizer, SentencePieces):
+            if config and isinstance(tokenizer, PublishedTokenizer):
                 with suppress(ValueError):  # Gemma 3 has a token for images, which has no row
                     tokenizer = tokenizer.cut(config.vocabulary)
             if config and len(tokenizer) > config.vocabulary:
@@ -473,9 +470,7 @@ def read_finite(tensor: Tensor, name: str, array: NDArray) -> None:
 # --- writing ---------------------------------------------------------------------
 
 
-def byte_pair_files(
-    tokenizer: Vocabulary, tokenizer_class: str, context: int | None
-) -> dict[str, bytes]:
+def byte_pair_files(tokenizer: Vocabulary, context: int | None) -> dict[str, bytes]:
     """The files that describe a tokenizer, by name.
 
     InputError for a tokenizer that has other tokens than bytes.
@@ -487,12 +482,8 @@ def byte_pair_files(
     settings: dict[str, Any] = {
         **({} if context is None else {"model_max_length": context}),
         "clean_up_tokenization_spaces": False,
-        "tokenizer_class": tokenizer_class,
+        "tokenizer_class": "PreTrainedTokenizerFast",  # the file has all of its steps
     }
-    if isinstance(tokenizer, BytePairs):
-        settings["add_prefix_space"] = False
-    else:  # its class may have other steps than the file
-        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
     unknown = tokenizer.eos if tokenizer.unknown is None else tokenizer.unknown
     roles = {"bos_token": tokenizer.bos, "eos_token": tokenizer.eos, "unk_token": unknown}
     for name, token in roles.items():

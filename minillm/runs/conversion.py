@@ -22,7 +22,7 @@ from minillm.runs.importing import format_of, import_with, importers, recognised
 from minillm.runs.kind import Stored, kinds
 from minillm.runs.load import load, weights_from
 from minillm.runs.run import Run
-from minillm.text import Vocabulary, unit_to_learn
+from minillm.text import Vocabulary
 
 MERGED = "Q8_0"  # the type of weights that are merged with a quantised baseline
 
@@ -163,6 +163,6 @@ def _units(settings: type, tokenizer: Vocabulary) -> dict[str, object]:
     """The settings that describe the tokens."""
     known = {"pretokenised": getattr(tokenizer, "pretokenised", None)}
     if isinstance(tokenizer, Vocabulary):
-        known["unit"] = unit_to_learn(tokenizer)
+        known["unit"] = tokenizer.unit
     names = types_of(settings)
     return {name: value for name, value in known.items() if name in names and value is not None}

@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minillm.data.conversations import Message, check_messages
-from minillm.errors import InputError, one_line, short
+from minillm.errors import InputError, missing_extra, one_line, short
 from minillm.text.byte_tokens import ByteTokens
 from minillm.text.vocabulary import SpecialTokens, Vocabulary, longest_of
 
@@ -322,9 +322,7 @@ def _compiled(source: str) -> Any:
         import jinja2.ext  # the extra: 40 ms
         from jinja2.sandbox import ImmutableSandboxedEnvironment
     except ImportError:
-        raise InputError(
-            "this chat template needs the package jinja2: pip install 'minillm-book[chat]'"
-        ) from None
+        raise missing_extra("a chat template", "chat") from None
 
     class Generation(jinja2.ext.Extension):
         """``{% generation %}``: answers in the templates of TRL, whose text is all that counts."""

@@ -14,7 +14,7 @@ from minillm.text import byte_pairs, word_pieces
 from minillm.text.byte_pairs import END_OF_TEXT, BytePairs
 from minillm.text.characters import Characters
 from minillm.text.open_words import OpenWords
-from minillm.text.sentence_pieces import SentencePieces
+from minillm.text.published import PUBLISHED, PublishedTokenizer
 from minillm.text.vocabulary import Vocabulary
 from minillm.text.word_pieces import WordPieces
 from minillm.text.words import Words, blocks, split_words
@@ -93,23 +93,14 @@ def build_vocabulary(
     return UNITS[unit].learn(texts, Limits(minimum_count, maximum_size, held_out, always))
 
 
-def unit_to_learn(vocabulary: Vocabulary) -> str:
-    """The unit that a setting of a model with this vocabulary has.
-
-    SentencePiece's tokens are not learned here: byte pairs are the most similar unit.
-    """
-    return "bpe" if isinstance(vocabulary, SentencePieces) else vocabulary.unit
-
-
 def vocabulary_from_dict(values: object) -> Vocabulary:
     """The vocabulary that ``to_dict`` described; ValueError if it is damaged."""
     if not isinstance(values, dict):
         raise ValueError(f"expected an object, found {type(values).__name__}")
-    # Open words serve models that copy, and SentencePiece's tokens are not learned here, so
-    # neither is a unit that every model could have.
-    learned = (unit.vocabulary for unit in UNITS.values())
-    known: list[type[Vocabulary]] = [*learned, OpenWords, SentencePieces]
-    vocabularies = {vocabulary.unit: vocabulary for vocabulary in known}
+    # Open words serve models that copy, and published tokenizers are not learned here, so neither
+    # is a unit that every model could have.
+    vocabularies = {unit.vocabulary.unit: unit.vocabulary for unit in UNITS.values()}
+    vocabularies |= {OpenWords.unit: OpenWords, PUBLISHED: PublishedTokenizer}
     unit = values.get("unit")
     if not isinstance(unit, str) or unit not in vocabularies:
         raise ValueError(f'expected "unit": one of {", ".join(vocabularies)}, found {short(unit)}')

@@ -20,9 +20,7 @@ class Vocabulary(ABC):
     """
 
     unit: str  # of its tokens: "character", "word", "bpe" and so on
-    tokens: Sequence[
-        Any
-    ]  # by id; bytes of byte pairs and SentencePiece's pieces, otherwise strings
+    tokens: Sequence[Any]  # by id; bytes of byte pairs and published tokens, otherwise strings
     pretokenised: bool = False  # the tokens of a text are separated by white space
     bos: int | None = None  # opens every text
     add_bos: bool = False  # whether ``encode`` puts BOS before a text
@@ -206,7 +204,7 @@ class Memory(dict[str, Any]):
 
 def unit_name(vocabulary: Vocabulary) -> str:
     """The name of one token, as a noun with a regular plural."""
-    units = {"bpe": "token", "wordpiece": "token", "sentencepiece": "token", "open word": "word"}
+    units = {"bpe": "token", "wordpiece": "token", "open word": "word"}
     return units.get(vocabulary.unit, vocabulary.unit)
 
 
