@@ -20,6 +20,8 @@ from minillm.option import checked, make, option_of, types_of
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Kind, Stored, Vocabularies, find_kind, kinds
 from minillm.runs.settings import (
+    LENGTHS,
+    TrainingSettings,
     names_of_data,
     names_of_sizes,
     sizes_in,
@@ -110,6 +112,9 @@ def _stored_from(kind: Kind, values: dict, place: str) -> Stored:
     sizes = sizes_in(config, kind.settings)
     check_names(values["training"], types_of(kind.settings).keys() - sizes, f"{place}training: ")
     settings = make(kind.settings, {**values["training"], **sizes}, place)
+    lengths = [getattr(settings, name, None) for name in LENGTHS]
+    if isinstance(settings, TrainingSettings) and lengths.count(None) != len(LENGTHS) - 1:
+        raise InputError(f"{place}expected one of {', '.join(LENGTHS)}, found {lengths}")
     _check_data(kind, values["data"], config, place)
     return Stored(kind, config, settings, values["data"], values.get("unit", ""))
 
