@@ -76,7 +76,11 @@ MISSING = {
     ),
     "jinja2": (
         "from minillm.text import ChatTemplate; ChatTemplate('{{ x }}').text([])",
-        "this chat template needs the package jinja2: pip install 'minillm-book[chat]'",
+        "a chat template needs the packages of: pip install 'minillm-book[chat]'",
+    ),
+    "tokenizers": (
+        "from minillm.text.published import in_library; in_library('{}')",
+        "this tokenizer needs the packages of: pip install 'minillm-book[hf]'",
     ),
     "llguidance": (
         "from minillm.decoding.grammar import tokens_of; tokens_of([], [])",
@@ -162,6 +166,8 @@ def test_a_missing_package_is_named_with_what_it_is_for(package, without_extras)
 
 def test_every_package_of_an_extra_for_use_is_covered():
     used = set().union(
-        *map(distributions, ("plot", "data", "metrics", "mpi", "race", "chat", "json", "serve"))
+        *map(
+            distributions, ("plot", "data", "metrics", "mpi", "race", "hf", "chat", "json", "serve")
+        )
     )
     assert used <= MISSING.keys()

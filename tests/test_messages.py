@@ -61,7 +61,6 @@ the token {} is neither a byte nor made by a merge
 {}: {} changed since the run was started
 {}: {} has {} rows, but the tokenizer has {} tokens
 {}: {}: config.json describes no such tensor
-{}training: {} is a size of the model
 """
 # In these, what was found is an absent argument, or long, or stands in front:
 PLACES = """

@@ -16,7 +16,6 @@ from minillm.data.files import is_stream, write_file
 from minillm.decoding.hypotheses import TransformerDecoder
 from minillm.errors import InputError
 from minillm.plots import attention_map, loss_curve, loss_curves, word_map
-from minillm.runs.abilities import Attends, AttendsToSource, Copies
 from minillm.runs.config import read_config
 from minillm.runs.folder import RunFolder
 from minillm.runs.settings import search_options
@@ -122,8 +121,8 @@ def draw_attention(args: argparse.Namespace) -> None:
     """
     run = open_run(args)
     chosen = args.layer is not None or args.head is not None
-    crosses = isinstance(run.kind, AttendsToSource)
-    if isinstance(run.kind, Attends) or (chosen and not crosses):
+    crosses = run.has("cross_attention")
+    if run.has("attention") or (chosen and not crosses):
         layer, head = args.layer or 0, args.head or 0
         weights, tokens = run.attention(args.text, layer, head)
         caption, config = f"layer {layer}, head {head}", run.model.config
@@ -152,7 +151,7 @@ def draw_attention(args: argparse.Namespace) -> None:
         raise InputError(f"{args.run_folder}: this model has no attention (--attention none)")
     source = run.source.split(args.text)[: cross.shape[1]]
     target = list(map(run.labels(args.text), [*ids, *eos]))
-    if isinstance(run.kind, Copies):
+    if run.has("copying"):
         copying = run.kind.copying(run, args.text, [*ids, *eos])
         gates = [f"p_gen {g:.2f}" for g in copying.gates]
         target = [f"{word}  {gate}" for word, gate in zip(target, gates, strict=True)]

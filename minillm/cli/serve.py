@@ -22,7 +22,6 @@ from minillm.cli.arguments import ArgumentParser
 from minillm.cli.chat import add_sampling, chat_of
 from minillm.cli.options import add_option, add_run, integer, open_run
 from minillm.errors import missing_extra
-from minillm.runs.abilities import Embeds
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -45,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     name = "".join(c if c.isprintable() else "_" for c in Path(args.run_folder).resolve().name)
     opened = open_run(args)
     server: EmbeddingServer
-    if isinstance(opened.kind, Embeds):
+    if opened.has("embed"):
         width = opened.embed([]).shape[1]
         server = EmbeddingServer(name, Embedder(opened.tokenizer, width, opened.embed))
     else:

@@ -22,7 +22,6 @@ from minillm.data.lines import read_lines
 from minillm.data.word_sets import read_scored_pairs
 from minillm.errors import InputError
 from minillm.metrics import cosines, similarity_correlation
-from minillm.runs.abilities import Embeds
 from minillm.runs.run import Run
 
 
@@ -38,7 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the words or texts, or the correlation."""
     run = open_run(args)
-    if isinstance(run.kind, Embeds):
+    if run.has("embed"):
         return _compare_texts(args, run)
     if args.among:
         raise InputError(f"--among: a run of {run.kind.name} compares words, not texts")

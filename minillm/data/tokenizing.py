@@ -19,10 +19,9 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,27 +44,14 @@ from minillm.errors import InputError
 from minillm.mpi import Ranks, ranks
 
 SHARD_BYTES = 1 << 25  # of text
-_RETURNED = 1 << 23  # bytes of text after which free memory is given back
 
 Report = Callable[[int, int | None, int], None]  # see write_shards
-
-
-class Tokenizer(Protocol):
-    """The attributes of a :class:`minillm.text.Vocabulary` that are used here."""
-
-    eos: int | None
-
-    def __len__(self) -> int: ...
-
-    def encode_each(self, texts: Sequence[str], names: Sequence[str]) -> list[NDArray]: ...
-
-    def to_dict(self) -> dict: ...
 
 
 def write_shards(
     out: str | Path,
     files: Sequence[str],
-    tokenizer: Tokenizer,
+    tokenizer: Any,
     shard_bytes: int = SHARD_BYTES,
     overwrite: bool = False,
     progress: Report = lambda read, total, tokens: None,
@@ -75,8 +61,9 @@ def write_shards(
     """Encode texts into the folder ``out``, a block at a time, and open the shards.
 
     ``files`` are paths, built-in texts and ``-``.  Each is a document or, with
-    ``documents="line"``, each of its lines is.  EOS follows each document if the vocabulary has it.
-    A shard has the tokens of about ``shard_bytes`` of files.
+    ``documents="line"``, each of its lines is.  ``tokenizer`` is a
+    :class:`minillm.text.Vocabulary`; its EOS follows each document, if there is one.  A shard has
+    the tokens of about ``shard_bytes`` of files.
 
     ``progress`` is called with the bytes of text that this rank has read, the bytes that it has to
     read, if known, and the tokens that it has made.
@@ -133,14 +120,7 @@ def write_shards(
         write_sealed(_entry(work, k), {"shard": shard, "counts": encoder.counted()})
     job.wait()
     if job.rank == 0:
-        paths = [_entry(work, k) for k in range(len(parts))]
-        entries = [unsealed(read_json(path), path) for path in paths]
-        index["shards"] = [entry["shard"] for entry in entries]
-        index["source"] |= sum((Counter(entry["counts"]) for entry in entries), Counter())
-        write_json(folder / "vocabulary.json", vocabulary)
-        write_sealed(folder / "index.json", index)
-        shutil.rmtree(work)
-        remove_temporaries(folder)
+        _complete(folder, work, len(parts), index, vocabulary)
     job.wait()
     return Shards(folder)
 
@@ -148,6 +128,20 @@ def write_shards(
 def _entry(work: Path, part: int) -> Path:
     """The file that says that the shard of a part is complete."""
     return work / f"{part:05}.json"
+
+
+def _complete(
+    folder: Path, work: Path, parts: int, index: dict[str, Any], vocabulary: dict[str, Any]
+) -> None:
+    """Write the index from the entries of all parts, and remove them.  InputError for damage."""
+    paths = [_entry(work, k) for k in range(parts)]
+    entries = [unsealed(read_json(path), path) for path in paths]
+    index["shards"] = [entry["shard"] for entry in entries]
+    index["source"] |= sum((Counter(entry["counts"]) for entry in entries), Counter())
+    write_json(folder / "vocabulary.json", vocabulary)
+    write_sealed(folder / "index.json", index)
+    shutil.rmtree(work)
+    remove_temporaries(folder)
 
 
 def _fingerprint(names: Sequence[str], job: Ranks) -> str:
@@ -208,7 +202,7 @@ def _remove_shards(folder: Path) -> None:
 class _Encoder:
     """An encoder of the parts of this rank, one after the other, which reports its progress."""
 
-    def __init__(self, tokenizer: Tokenizer, documents: str, progress: Report):
+    def __init__(self, tokenizer: Any, documents: str, progress: Report):
         self.tokenizer, self.documents, self.progress = tokenizer, documents, progress
         self.end = np.array([] if tokenizer.eos is None else [tokenizer.eos], np.int32)
         self.read = self.tokens = 0
@@ -238,8 +232,6 @@ class _Encoder:
             self.progress(self.read, self.total, self.tokens)
             if len(ids):
                 yield ids
-            if self.read % _RETURNED < size:
-                _return_memory()
 
     def _encoded(self, pieces: Sequence[Piece]) -> NDArray[np.int32]:
         places = [place for place, text in pieces if text is not None]
@@ -247,15 +239,3 @@ class _Encoder:
         encoded = iter(self.tokenizer.encode_each(texts, places))
         ids = [self.end if text is None else next(encoded) for _, text in pieces]
         return np.concatenate(ids)
-
-
-def _return_memory() -> None:
-    """Give free memory back to the system, because glibc keeps it.
-
-    Blocks of text differ a little in length, so the next one often does not fit into the memory of
-    the last.  While 2 GB of text were read, the heap grew to 700 MB, almost all of it free.
-    """
-    with suppress(ImportError, AttributeError, OSError, TypeError):  # no libffi; not glibc
-        import ctypes
-
-        ctypes.CDLL(None).malloc_trim(0)

@@ -32,9 +32,13 @@ from minillm.formats.weights import Names, Weight, weights_of
 from minillm.models.bert import BERT, BERTConfig
 from minillm.models.encoders import FAMILIES, Changes, EncoderConfig
 from minillm.models.fine_tuned import FineTuned, FineTunedConfig, encoder_of
-from minillm.text import Vocabulary, WordPieces, load_tokenizer, tokenizer_files
-from minillm.text.byte_tokens import MASK, ByteTokens
-from minillm.text.sentence_pieces import SentencePieces
+from minillm.text import (
+    PublishedTokenizer,
+    Vocabulary,
+    WordPieces,
+    load_tokenizer,
+    tokenizer_json,
+)
 
 BOS, EOS = "<s>", "</s>"  # of tokenizers whose tokens are bytes
 
@@ -55,7 +59,6 @@ class EncoderFolder(Transformers):
     family: str = ""  # of :mod:`minillm.models.encoders`; none: a BERT
     classes: str  # the beginning of the names of its classes in transformers
     classifier: Classifier
-    tokenizers: tuple[type, ...] = (WordPieces, SentencePieces)
 
     causal: bool = False
     fixed: Allowed = field(
@@ -208,11 +211,12 @@ class EncoderFolder(Transformers):
         The kind of run puts them around texts, so the tokenizer does not.
         """
         tokenizer = load_tokenizer(folder)
-        if isinstance(tokenizer, ByteTokens):
+        if isinstance(tokenizer, PublishedTokenizer):
             tokenizer.add_bos = tokenizer.add_eos = False
-            ids = tokenizer.special.ids
-            tokenizer.bos, tokenizer.eos = ids.get(BOS), ids.get(EOS)
-        if not isinstance(tokenizer, self.tokenizers):
+            if tokenizer.unit != "wordpiece":
+                ids = tokenizer.special.ids
+                tokenizer.bos, tokenizer.eos = ids.get(BOS), ids.get(EOS)
+        if not isinstance(tokenizer, PublishedTokenizer):
             raise InputError(
                 f"{folder}: expected a tokenizer of pieces of words, found {tokenizer.unit}"
             )
@@ -224,22 +228,27 @@ class EncoderFolder(Transformers):
         return tokenizer
 
     def tokenizer_files(self, tokenizer: Any, context: int | None) -> dict[str, bytes]:
-        """Files of word pieces, of byte pairs as RoBERTa's are, or as XLM-R's are."""
+        """Files of pieces of words, of byte pairs as RoBERTa's are, or as XLM-R's are."""
         if isinstance(tokenizer, WordPieces):
-            return tokenizer_files(tokenizer)
-        xlm = isinstance(tokenizer, SentencePieces)
-        name = "XLMRobertaTokenizer" if xlm else "RobertaTokenizer"
-        files = byte_pair_files(tokenizer, name, context)
-        ids, settings = tokenizer.special.ids, json.loads(files["tokenizer_config.json"])
-        whole = json.loads(files["tokenizer.json"])
-        processor = {"type": "RobertaProcessing", "trim_offsets": True, "add_prefix_space": False}
-        whole["post_processor"] = processor | {"cls": [BOS, ids[BOS]], "sep": [EOS, ids[EOS]]}
-        mask = next(token for token in whole["added_tokens"] if token["content"] == MASK)
-        settings |= {"cls_token": BOS, "sep_token": EOS}
+            tokenizer = PublishedTokenizer(tokenizer_json.of_ours(tokenizer))
+        files = byte_pair_files(tokenizer, context)
+        settings, whole = (json.loads(file) for file in reversed(files.values()))
+        ids, texts = tokenizer.special.ids, tokenizer.texts
+        cls, sep = tokenizer.cls, tokenizer.sep
+        if not self.changes.segments:
+            settings["model_input_names"] = ["input_ids", "attention_mask"]
+        if tokenizer.unit != "wordpiece":
+            processor = {"type": "RobertaProcessing", "trim_offsets": True}
+            processor |= {"add_prefix_space": False, "cls": [BOS, cls], "sep": [EOS, sep]}
+            whole["post_processor"] = processor
+        mask = next(token for token in whole["added_tokens"] if token["id"] == tokenizer.mask)
+        settings |= {"bos_token": texts[cls], "eos_token": texts[sep]}
+        settings |= {"cls_token": texts[cls], "sep_token": texts[sep]}
         settings |= {
             "mask_token": {"__type": "AddedToken"} | {n: v for n, v in mask.items() if n != "id"}
         }
-        settings |= {f"{role}_token": f"<{role}>" for role in ("pad", "unk") if f"<{role}>" in ids}
+        for role, names in {"pad": ("[PAD]", "<pad>"), "unk": ("[UNK]", "<unk>")}.items():
+            settings |= {f"{role}_token": name for name in names if name in ids}
         changed = {"tokenizer.json": whole, "tokenizer_config.json": settings}
         return files | {name: json_file(values) for name, values in changed.items()}
 

@@ -17,8 +17,6 @@ from minillm.formats.classification import Classifier
 from minillm.formats.weights import Names
 from minillm.models.encoders import BUCKETS, FAMILIES, Encoder, EncoderConfig
 from minillm.models.fine_tuned import FineTuned
-from minillm.text import WordPieces
-from minillm.text.byte_tokens import ByteTokens
 
 
 def family(
@@ -55,7 +53,6 @@ def family(
         config_type=EncoderConfig,
         kind="encoder",
         family=name,
-        tokenizers=(WordPieces, ByteTokens),
         model_type=name,
         classes=classes,
         architectures=architectures,

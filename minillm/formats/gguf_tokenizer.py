@@ -1,7 +1,12 @@
-"""Tokenizers in the metadata of GGUF files, as llama.cpp stores them."""
+"""Tokenizers in the metadata of GGUF files, as llama.cpp stores them.
+
+The entries say the same as a tokenizer.json, so they become one, and are made of one
+(:mod:`minillm.text.tokenizer_json`).  Only the words of byte pairs are not in a file: it has a name
+for them, which stands for expressions in the program.
+"""
 
 import warnings
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,71 +15,123 @@ from numpy.typing import NDArray
 
 from minillm.data.entries import Entries, in_file
 from minillm.errors import InputError, InputWarning, short
-from minillm.text import BytePairs, Vocabulary
-from minillm.text.byte_tokens import ByteTokens
-from minillm.text.sentence_pieces import SPACE, SentencePieces
-from minillm.text.sentencepiece_files import (
+from minillm.text import BytePairs, PublishedTokenizer, Vocabulary
+from minillm.text.bpe import PATTERN
+from minillm.text.published import SPACE, is_byte, steps_of
+from minillm.text.tokenizer_json import (
+    BY_REGEX,
     BYTE,
     CONTROL,
     DEFINED,
     NORMAL,
-    UNKNOWN,
-    UNUSED,
-    assembled,
-    scores_in,
+    UNKNOWN_TYPE,
+    added_tokens,
+    byte_pairs,
+    of_ours,
+    sentence_pieces,
+    template,
 )
-from minillm.text.tokenizer_files import assemble, spell, unspell
 
 _PREFIX = "tokenizer.ggml."
 _NAME, _TAKING = "general.name", "Phi-3"  # of a model whose special tokens take white space
 _TAKING_NONE = ("<unk>", "<s>", "<|endoftext|>")  # although they are special there
+
+# Endings in either case; letters, with any sign before them; others with the ends of their line.
+_ENDINGS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+_LETTERS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
+_SIGNS = r" ?[^\s\p{L}\p{N}]+[\r\n]*"
+_SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
+# Capitals before small letters, one of them at least; marks and letters without case are both.
+_CAPITALS, _SMALL = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_SMALL_WORD = rf"[^\r\n\p{{L}}\p{{N}}]?{_CAPITALS}*{_SMALL}+"
+_LARGE_WORD = rf"[^\r\n\p{{L}}\p{{N}}]?{_CAPITALS}+{_SMALL}*"
+_ASCII_SIGNS = r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]"""
 
 
 @dataclass(frozen=True)
 class _Words:
     """The words of byte pairs, by the names that files have for them.
 
-    pattern: one of PATTERNS.  The other fields are options of BytePairs that the files do not
+    Of several expressions, each cuts the parts that are left by the ones before it: what it matches
+    is a part, and so is the text between two matches.  The other fields are what the files do not
     state.  llama.cpp composes no characters, but the tokenizer of Qwen, which has read the training
     texts, does.
     """
 
     names: tuple[str, ...]
-    pattern: str
+    expressions: tuple[str, ...]
     whole: bool = False
     nfc: bool = False
     add_bos: bool = False
 
 
-_WORDS = [  # of several for one pattern, the first that fits is written, by its first name
+_LLAMA = (rf"{_ENDINGS}|{_LETTERS}|\p{{N}}{{1,3}}|{_SIGNS}|{_SPACES}",)
+_QWEN = (rf"{_ENDINGS}|{_LETTERS}|\p{{N}}|{_SIGNS}|{_SPACES}",)
+_WORDS = [  # of several for the same words, the first that fits is written, by its first name
     _Words(("gpt-2", "phi-2", "mpt", "olmo", "jais", "trillion", "granite-docling", "gigachat",
-            "a.x-4.0", "mellum", "exaone4"), "gpt-2"),
+            "a.x-4.0", "mellum", "exaone4"), (PATTERN,)),
     _Words(("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"),
-           "smollm"),
+           (r"\p{N}", PATTERN)),
     _Words(("llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0",
-            "lfm2"), "llama-bpe", whole=True, add_bos=True),
-    _Words(("smaug-bpe", "dbrx", "glm4", "chatglm-bpe"), "llama-bpe"),
-    _Words(("qwen2", "megrez"), "qwen2", nfc=True),
-    _Words(("deepseek-r1-qwen", "stablelm2", "hunyuan", "solar-open", "grok-2", "kormo"), "qwen2"),
-    _Words(("qwen35",), "qwen35", nfc=True),
-    _Words(("tekken",), "tekken", whole=True, add_bos=True),
-    _Words(("gpt-4o", "llama4", "kanana2"), "gpt-4o"),
-    _Words(("deepseek-llm",), "deepseek-llm"),
-    _Words(("deepseek-coder",), "deepseek-coder"),
-    _Words(("deepseek-v3", "hunyuan-dense"), "deepseek-v3"),
-    _Words(("falcon",), "falcon"),
-    _Words(("default",), "default"),
+            "lfm2"), _LLAMA, whole=True, add_bos=True),
+    _Words(("smaug-bpe", "dbrx", "glm4", "chatglm-bpe"), _LLAMA),
+    _Words(("qwen2", "megrez"), _QWEN, nfc=True),
+    _Words(("deepseek-r1-qwen", "stablelm2", "hunyuan", "solar-open", "grok-2", "kormo"), _QWEN),
+    _Words(("qwen35",), (
+        rf"{_ENDINGS}|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+|\p{{N}}"
+        rf"| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*|{_SPACES}",), nfc=True),
+    # A word ends before a capital that follows a small letter.
+    _Words(("tekken",), (
+        rf"{_SMALL_WORD}|{_LARGE_WORD}|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_SPACES}",),
+        whole=True, add_bos=True),
+    _Words(("gpt-4o", "llama4", "kanana2"), (
+        rf"{_SMALL_WORD}{_ENDINGS}?|{_LARGE_WORD}{_ENDINGS}?|\p{{N}}{{1,3}}"
+        rf"| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_SPACES}",)),
+    _Words(("deepseek-coder",), (
+        r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+",
+        r"\p{N}")),
+    _Words(("deepseek-v3", "hunyuan-dense"), (
+        r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+        rf"{_ASCII_SIGNS}[A-Za-z]+|[^\r\n\p{{L}}\p{{P}}\p{{S}}]?[\p{{L}}\p{{M}}]+"
+        rf"| ?[\p{{P}}\p{{S}}]+[\r\n]*|{_SPACES}")),
+    _Words(("falcon",), (r"[\p{P}\$\+<=>\^~\|`]+", PATTERN, "[0-9][0-9][0-9]")),
+    _Words(("default",), (r"[\p{P}\$\+<=>\^~\|]+", PATTERN, r"\p{N}+", "[0-9][0-9][0-9]")),
 ]  # fmt: skip
+
+
+def _pre_tokenizer(expressions: tuple[str, ...]) -> dict[str, Any]:
+    """The pre-tokenizer that cuts words by these expressions."""
+    if expressions == (PATTERN,):
+        return BY_REGEX
+    splits = [
+        {"type": "Split", "pattern": {"Regex": e}, "behavior": "Isolated", "invert": False}
+        for e in expressions
+    ]
+    steps = [*splits, {**BY_REGEX, "use_regex": False}]
+    return {"type": "Sequence", "pretokenizers": steps}
+
+
+def _expressions(pre_tokenizer: Any) -> tuple[str, ...]:
+    """The inverse of :func:`_pre_tokenizer`, for other forms of the same steps, too."""
+    found = []
+    for step in steps_of(pre_tokenizer):
+        match step:
+            case {"type": "Digits", "individual_digits": True}:
+                found.append(r"\p{N}")
+            case {"type": "Split", "pattern": {"Regex": expression}}:
+                found.append(expression.replace("\r", r"\r").replace("\n", r"\n"))
+            case {"type": "ByteLevel"} if step.get("use_regex") is not False:
+                found.append(PATTERN)
+    return tuple(found)
 
 
 # --- reading -------------------------------------------------------------------------------------
 
 
-def tokenizer_of(entries: Entries) -> ByteTokens:
+def tokenizer_of(entries: Entries) -> PublishedTokenizer:
     """The tokenizer; InputError for one of another kind."""
     name = f"{_PREFIX}model"
-    readers = {"gpt2": _byte_pairs, "llama": _pieces, "t5": _pieces}
-    read = readers.get(entries.text(name, "none"))
+    read = {"gpt2": _byte_pairs, "llama": _pieces, "t5": _pieces}.get(entries.text(name, "none"))
     if read is None:
         raise entries.wrong(name, "'gpt2', byte pairs, or 'llama' or 't5', SentencePiece")
     tokens = _texts(entries, f"{_PREFIX}tokens")
@@ -90,25 +147,33 @@ def tokenizer_of(entries: Entries) -> ByteTokens:
         return read(entries, tokens, types)
 
 
-def _byte_pairs(entries: Entries, tokens: list[str], types: NDArray) -> BytePairs:
+def _byte_pairs(entries: Entries, tokens: list[str], types: NDArray) -> PublishedTokenizer:
     name = entries.text(f"{_PREFIX}pre", "default")
     words = next((words for words in _WORDS if name in words.names), None)
     if words is None:
         known = [name for words in _WORDS for name in words.names]
         raise entries.wrong(f"{_PREFIX}pre", " or ".join(map(repr, known)))
-    return assemble(
-        {token: at for at, token in enumerate(tokens)},
-        [_pair(merge) for merge in _texts(entries, f"{_PREFIX}merges")],
-        {tokens[at]: at for at in np.flatnonzero(types != NORMAL).tolist()},
-        pattern=words.pattern,
+    merges = [merge.split(" ") for merge in _texts(entries, f"{_PREFIX}merges")]
+    if wrong := [merge for merge in merges if len(merge) != 2]:
+        raise ValueError(f"expected merges of two tokens, found {short(' '.join(wrong[0]))}")
+    ids = {token: at for at, token in enumerate(tokens)}
+    added = added_tokens({tokens[at]: at for at in np.flatnonzero(types != NORMAL).tolist()})
+    for token in added:
+        token["special"] = bool(types[token["id"]] != DEFINED)
+    ends, frame = _ends(entries, tokens, words.add_bos, False)
+    values = byte_pairs(
+        ids,
+        merges,
+        added,
+        words=_pre_tokenizer(words.expressions),
         whole=words.whole,
         nfc=words.nfc,
-        shown=[tokens[at] for at in np.flatnonzero(types == DEFINED).tolist()],
-        **_frame(entries, tokens, words.add_bos, False),
+        template=frame,
     )
+    return PublishedTokenizer(values, ends.get("bos"), ends.get("eos"))
 
 
-def _pieces(entries: Entries, tokens: list[str], types: NDArray) -> SentencePieces:
+def _pieces(entries: Entries, tokens: list[str], types: NDArray) -> PublishedTokenizer:
     """SentencePiece's tokens: byte pairs by score, or a unigram model ("t5").
 
     llama.cpp lets the special tokens of Phi-3 take the white space after them, by the model's name.
@@ -120,51 +185,48 @@ def _pieces(entries: Entries, tokens: list[str], types: NDArray) -> SentencePiec
     table = entries.values.get(f"{_PREFIX}precompiled_charsmap", np.zeros(0, np.uint8))
     if not isinstance(table, np.ndarray):
         raise entries.wrong(f"{_PREFIX}precompiled_charsmap", "bytes")
-    names = {
-        name: tokens[at]
-        for name in ("unknown", "bos", "eos")
-        if type(at := entries.values.get(f"{_PREFIX}{name}_token_id")) is int
-        and 0 <= at < len(tokens)
-    }
+    ends, frame = _ends(entries, tokens, not unigram, unigram)
+    unknown = entries.values.get(f"{_PREFIX}unknown_token_id")
+    named = unknown if type(unknown) is int and 0 <= unknown < len(tokens) else None
     kinds = [
-        CONTROL if kind == UNUSED or token in names.values() else kind
+        CONTROL if token in ends.values() else kind
         for token, kind in zip(tokens, types.tolist(), strict=True)
     ]
     special = [t for t, kind in zip(tokens, kinds, strict=True) if kind in (CONTROL, DEFINED)]
     taking = _TAKING.lower() in entries.text(_NAME, "").lower().replace("phi3", "phi-3")
-    return assembled(
+    values = sentence_pieces(
         tokens,
-        scores.astype(np.float64).tolist(),
+        scores.tolist(),
         kinds,
         unigram=unigram,
-        charsmap=b64encode(table.astype(np.uint8).tobytes()).decode() if unigram else "",
+        table=table.astype(np.uint8).tobytes() if unigram else b"",
         squeeze=unigram and entries.flag(f"{_PREFIX}remove_extra_whitespaces", False),
-        prefix="each" if entries.flag(f"{_PREFIX}add_space_prefix", not unigram) else "none",
-        rstrip=_taking(special) if taking else [],
-        **({"unknown": names["unknown"]} if "unknown" in names else {}),
-        **_frame(entries, tokens, not unigram, unigram),
+        prefix=entries.flag(f"{_PREFIX}add_space_prefix", not unigram),
+        flags={t: {"rstrip": True} for t in special if taking and t not in _TAKING_NONE},
+        template=frame,
+        **({} if named is None else {"unknown": tokens[named]}),
     )
+    return PublishedTokenizer(values, ends.get("bos"), ends.get("eos"))
 
 
-def _taking(special: list[str]) -> list[str]:
-    """The special tokens that take the white space after them, in llama.cpp's Phi-3."""
-    return [text for text in special if text not in _TAKING_NONE]
+def _ends(
+    entries: Entries, tokens: list[str], add_bos: bool, add_eos: bool
+) -> tuple[dict[str, str], dict[str, Any] | None]:
+    """The texts of BOS and EOS, and the post-processor that adds them to a text.
 
-
-def _frame(entries: Entries, tokens: list[str], add_bos: bool, add_eos: bool) -> dict[str, Any]:
-    """The texts of BOS and EOS, and whether they are added to a text; with defaults for the latter.
-
-    InputError for an id that no token has.
+    add_bos, add_eos: whether it does so by default.  InputError for an id that no token has.
     """
-    frame: dict[str, Any] = {}
+    ends: dict[str, str] = {}
+    added: list[str | None] = []
     for name, adds in (("bos", add_bos), ("eos", add_eos)):
         at = entries.values.get(f"{_PREFIX}{name}_token_id")
         if at is not None:
             if type(at) is not int or not 0 <= at < len(tokens):
                 raise entries.wrong(f"{_PREFIX}{name}_token_id", f"0 to {len(tokens) - 1}")
-            frame[name] = tokens[at]
-            frame[f"add_{name}"] = entries.flag(f"{_PREFIX}add_{name}_token", adds)
-    return frame
+            ends[name] = tokens[at]
+            adds = entries.flag(f"{_PREFIX}add_{name}_token", adds)
+        added.append(ends.get(name) if adds else None)
+    return ends, template({token: at for at, token in enumerate(tokens)}, *added)
 
 
 def _texts(entries: Entries, name: str) -> list[str]:
@@ -172,13 +234,6 @@ def _texts(entries: Entries, name: str) -> list[str]:
     if not isinstance(texts, list):
         raise entries.wrong(name, "a list of texts")
     return texts
-
-
-def _pair(merge: str) -> tuple[bytes, bytes]:
-    left, space, right = merge.partition(" ")
-    if not (left and right and space) or " " in right:
-        raise ValueError(f"expected merges of two tokens, found {short(merge)}")
-    return unspell(left), unspell(right)
 
 
 def other_tokens_of(entries: Entries) -> dict[str, str]:
@@ -197,66 +252,76 @@ def other_tokens_of(entries: Entries) -> dict[str, str]:
 
 
 def metadata_of(tokenizer: Vocabulary) -> dict[str, Any]:
-    """The metadata that describe a tokenizer."""
-    if isinstance(tokenizer, SentencePieces):
-        return _of_pieces(tokenizer)
-    if not isinstance(tokenizer, BytePairs):
-        return {f"{_PREFIX}model": "none"}
-    special = {at: text for text, at in tokenizer.special.ids.items()}
-    tokens = [special.get(at) or spell(token) for at, token in enumerate(tokenizer.tokens)]
-    return _with_prefix(
-        model="gpt2",
-        pre=_name_of_words(tokenizer),
-        tokens=tokens,
-        token_type=np.array([_type_of(tokenizer, at) for at in range(len(tokens))], np.int32),
-        merges=[f"{spell(a)} {spell(b)}" for a, b in tokenizer.merges],
-        **_frame_of(tokenizer),
-    )
-
-
-def _of_pieces(tokenizer: SentencePieces) -> dict[str, Any]:
-    """The metadata of SentencePiece's tokens.
+    """The metadata that describe a tokenizer.
 
     A warning if the file cannot say exactly how a text is cut.
     """
-    scores, same = scores_in(tokenizer)
-    reasons = {
-        "merges in another order than by score": not same,
-        "texts that begin with a space": tokenizer.prefix in ("missing", "first"),
-        "words that begin with each space": tokenizer.separate and not tokenizer.unigram,
-        "its normalisation": bool(tokenizer.charsmap or tokenizer.squeeze)
-        and not tokenizer.unigram,
-        "tokens that take white space": bool(tokenizer.lstrip or tokenizer.rstrip)
-        and not _is_phi3(tokenizer),
-    }
-    _warn_of(reasons)
-    tokens, shown = list(tokenizer.texts), set(tokenizer.shown)
-    types = [_type_of(tokenizer, at) for at in range(len(tokens))]
-    for at, text in enumerate(tokens):
+    if isinstance(tokenizer, BytePairs):
+        tokenizer = PublishedTokenizer(of_ours(tokenizer))
+    if not isinstance(tokenizer, PublishedTokenizer) or tokenizer.unit == "wordpiece":
+        return {f"{_PREFIX}model": "none"}
+    values, shown = tokenizer.values, set(tokenizer.shown)
+    model, taking = values["model"], [t for t in values["added_tokens"] if t["rstrip"]]
+    types = np.full(len(tokenizer), NORMAL, np.int32)
+    for text, at in tokenizer.special.ids.items():
+        types[at] = DEFINED if text in shown else CONTROL
+    metadata = {"tokens": tokenizer.texts, "token_type": types}
+    for name in ("bos", "eos"):
+        metadata[f"add_{name}_token"] = getattr(tokenizer, f"add_{name}")
+        if (at := getattr(tokenizer, name)) is not None:
+            metadata[f"{name}_token_id"] = at
+    if tokenizer.spelling == "bytes":
+        merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
+        metadata |= {"model": "gpt2", "merges": merges, "pre": _name_of_words(values)}
+    else:
+        metadata |= _of_pieces(tokenizer, values, types)
+    phi3 = {t["content"] for t in taking} == {*tokenizer.special.ids} - {*_TAKING_NONE}
+    named = {_NAME: _TAKING} if taking and phi3 else {}
+    _warn_of({"tokens that take white space": taking and not phi3})
+    return named | {_PREFIX + name: value for name, value in metadata.items()}
+
+
+def _of_pieces(
+    tokenizer: PublishedTokenizer, values: dict[str, Any], types: NDArray
+) -> dict[str, Any]:
+    """The metadata of SentencePiece's tokens; a token's score is minus the rank of its merge."""
+    model, texts, shown = values["model"], list(tokenizer.texts), set(tokenizer.shown)
+    normalizer, words = steps_of(values["normalizer"]), steps_of(values["pre_tokenizer"])
+    for at, text in enumerate(texts):
         if text in shown:
-            tokens[at] = text.replace(SPACE, " ")
-        elif at == tokenizer.unknown:
-            types[at] = UNKNOWN
-        elif types[at] == NORMAL and at not in tokenizer.pieces.values():
+            texts[at] = text.replace(SPACE, " ")
+        elif types[at] == NORMAL and model.get("byte_fallback") and is_byte(text):
             types[at] = BYTE
-    values: dict[str, Any] = {"model": "llama", "pre": "default", "tokens": tokens}
-    if tokenizer.unigram:
-        table = np.frombuffer(b64decode(tokenizer.charsmap), np.uint8)
-        values |= {"model": "t5", "remove_extra_whitespaces": tokenizer.squeeze}
-        values |= {"precompiled_charsmap": table} if len(table) else {}
+    tables = [step["precompiled_charsmap"] for step in normalizer if "precompiled_charsmap" in step]
+    squeezes = any(step.get("pattern") == {"Regex": " {2,}"} for step in normalizer)
+    squeezes = squeezes or any(step.get("type") == "WhitespaceSplit" for step in words)
+    metadata: dict[str, Any] = {"model": "llama", "pre": "default", "tokens": texts}
+    metadata["add_space_prefix"] = tokenizer.opens
     if tokenizer.unknown is not None:
-        values["unknown_token_id"] = tokenizer.unknown
-    name = {_NAME: _TAKING} if _is_phi3(tokenizer) else {}
-    return name | _with_prefix(
-        **values,
-        scores=np.array(scores, np.float32),
-        token_type=np.array(types, np.int32),
-        add_space_prefix=tokenizer.prefix != "none",
-        **_frame_of(tokenizer),
+        types[tokenizer.unknown] = UNKNOWN_TYPE
+        metadata["unknown_token_id"] = tokenizer.unknown
+    if unigram := model["type"] == "Unigram":
+        scores = [score for _, score in model["vocab"]]
+        scores += [0.0] * (len(texts) - len(scores))
+        metadata |= {"model": "t5", "remove_extra_whitespaces": squeezes}
+        if tables:
+            metadata["precompiled_charsmap"] = np.frombuffer(b64decode(tables[0]), np.uint8)
+    else:
+        merges = [m.split(" ") if isinstance(m, str) else m for m in model["merges"]]
+        ranks = {"".join(pair): rank for rank, pair in reversed([*enumerate(merges)])}
+        scores = [-float(ranks.get(text, len(merges))) for text in tokenizer.texts]
+    _warn_of(
+        {
+            "texts that begin with a space": any(
+                step.get("prepend_scheme") in ("always", "first") for step in words
+            ),
+            "its normalisation": not unigram and bool(tables or squeezes),
+        }
     )
+    return metadata | {"scores": np.array(scores, np.float32)}
 
 
-def _warn_of(reasons: dict[str, bool]) -> None:
+def _warn_of(reasons: dict[str, Any]) -> None:
     """Warn of what a file cannot say."""
     if any(reasons.values()):
         found = ", ".join(reason for reason, holds in reasons.items() if holds)
@@ -267,54 +332,18 @@ def _warn_of(reasons: dict[str, bool]) -> None:
         )
 
 
-def _is_phi3(tokenizer: SentencePieces) -> bool:
-    """Whether white space is taken by the same tokens as in Phi-3, which llama.cpp looks for."""
-    taking = set(tokenizer.rstrip)
-    fits = bool(taking) and not tokenizer.lstrip and taking == set(_taking(tokenizer.specials))
-    return fits and {*_TAKING_NONE, "</s>"} <= set(tokenizer.texts)
-
-
-def _with_prefix(**values: Any) -> dict[str, Any]:
-    return {_PREFIX + name: value for name, value in values.items()}
-
-
-def _type_of(tokenizer: ByteTokens, number: int) -> int:
-    """The type of a token: normal, special, or special and shown."""
-    if number in tokenizer.hidden:
-        return CONTROL
-    return DEFINED if number in tokenizer.special.ids.values() else NORMAL
-
-
-def _frame_of(tokenizer: ByteTokens) -> dict[str, Any]:
-    frame: dict[str, Any] = {}
-    for name, number, adds in (
-        ("bos", tokenizer.bos, tokenizer.add_bos),
-        ("eos", tokenizer.eos, tokenizer.add_eos),
-    ):
-        frame[f"add_{name}_token"] = adds
-        if number is not None:
-            frame[f"{name}_token_id"] = number
-    return frame
-
-
-def _name_of_words(tokenizer: BytePairs) -> str:
-    """The name of the words of byte pairs; of those that cut alike, the best for the options.
-
-    A warning if no name has these options.
-    """
-    fitting = [words for words in _WORDS if words.pattern == tokenizer.pattern]
-
-    def unlike(words: _Words) -> int:
-        """The number of options that these words have otherwise."""
-        return (words.whole != tokenizer.whole) + (words.nfc != tokenizer.nfc)
-
-    best = min(fitting, key=unlike)
+def _name_of_words(values: dict[str, Any]) -> str:
+    """The name of the words of byte pairs; of those that cut alike, the best for the options."""
+    expressions, nfc = _expressions(values["pre_tokenizer"]), values["normalizer"] is not None
+    fitting = [words for words in _WORDS if words.expressions == expressions]
+    if not fitting:
+        raise InputError(f"expected words that llama.cpp has, found those of {short(expressions)}")
+    whole = bool(values["model"].get("ignore_merges"))
+    best = min(fitting, key=lambda words: (words.whole != whole) + (words.nfc != nfc))
     _warn_of(
         {
-            "tokens that merges do not make": best.whole != tokenizer.whole
-            and tokenizer.has_unmerged,
-            "composed characters": best.nfc != tokenizer.nfc,
-            "tokens that take white space": bool(tokenizer.lstrip or tokenizer.rstrip),
+            "tokens that merges do not make": whole and not best.whole,
+            "composed characters": nfc != best.nfc,
         }
     )
     return best.names[0]

@@ -52,6 +52,5 @@ GPT2 = Transformers(
     prefix="transformer.",
     transposed=False,
     buffers=r"h\.\d+\.attn\.(masked_)?bias",  # masks of older versions
-    tokenizer_class="GPT2Tokenizer",
 )
 FORMATS = (GPT2,)

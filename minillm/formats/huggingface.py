@@ -35,10 +35,9 @@ from minillm.formats.tensors import Tensor, open_tensors, write_tensors
 from minillm.formats.weights import Names, Weight, check_tensors, weights_of
 from minillm.quantised.matrix import dense
 from minillm.text import (
-    BytePairs,
     ByteTokens,
     ChatTemplate,
-    SentencePieces,
+    PublishedTokenizer,
     Vocabulary,
     load_tokenizer,
     tokenizer_files,
@@ -89,8 +88,6 @@ class Transformers(Format):
     transposed: bool = True  # whether their matrices are (out, in)
     buffers: str = "(?!)"  # a pattern of the names of tensors that are not weights
 
-    tokenizer_class: str = "PreTrainedTokenizerFast"  # of transformers, for byte pairs
-
     def config(self, file: Entries, tensors: Mapping[str, Tensor]) -> Any:
         """Our config of the model; InputError for one that ours cannot represent."""
         found = dict[str, Any]()
@@ -133,7 +130,7 @@ class Transformers(Format):
 
         ``context``: the largest number of tokens that the model reads, if there is one.
         """
-        return byte_pair_files(tokenizer, self.tokenizer_class, context)
+        return byte_pair_files(tokenizer, context)
 
     def model_of(self, config: Any) -> Any:
         """The class of the model with this config."""
@@ -178,7 +175,7 @@ class Transformers(Format):
         tensors = open_weights(folder, self.plain)
         config = self._supported(file, tensors)
         tokenizer = self.read_tokenizer(folder)
-        if isinstance(tokenizer, SentencePieces):
+        if isinstance(tokenizer, PublishedTokenizer):
             with suppress(ValueError):  # Gemma 3 has a token for images, which has no row
                 tokenizer = tokenizer.cut(config.vocabulary)
         if len(tokenizer) > config.vocabulary:
@@ -410,9 +407,7 @@ def read_finite(tensor: Tensor, name: str, array: NDArray) -> None:
 # --- writing ---------------------------------------------------------------------
 
 
-def byte_pair_files(
-    tokenizer: Vocabulary, tokenizer_class: str, context: int | None
-) -> dict[str, bytes]:
+def byte_pair_files(tokenizer: Vocabulary, context: int | None) -> dict[str, bytes]:
     """The files that describe a tokenizer, by name.
 
     InputError for a tokenizer that has other tokens than bytes.
@@ -424,12 +419,8 @@ def byte_pair_files(
     settings: dict[str, Any] = {
         **({} if context is None else {"model_max_length": context}),
         "clean_up_tokenization_spaces": False,
-        "tokenizer_class": tokenizer_class,
+        "tokenizer_class": "PreTrainedTokenizerFast",  # the file has all of its steps
     }
-    if isinstance(tokenizer, BytePairs):
-        settings["add_prefix_space"] = False
-    else:  # its class may have other steps than the file
-        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
     unknown = tokenizer.eos if tokenizer.unknown is None else tokenizer.unknown
     roles = {"bos_token": tokenizer.bos, "eos_token": tokenizer.eos, "unk_token": unknown}
     for name, token in roles.items():

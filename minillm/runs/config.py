@@ -15,7 +15,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from minillm.errors import InputError, short
+from minillm.errors import InputError, check_names, short, told
 from minillm.option import checked, make, option_of, types_of
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Kind, Stored, Vocabularies, find_kind, kinds
@@ -91,48 +91,32 @@ def read_config(folder: RunFolder, kind: Kind | None = None) -> Stored:
     InputError also names a file that is missing, incomplete or damaged.
     """
     folder.settle()
-    values = folder.load_json("config.json")
-    path = folder.path / "config.json"
-    kind = _kind_of(values, path, kind)
-    for entry in ("model", "training", "data"):
-        if not isinstance(values.get(entry), dict):
-            raise InputError(f"{path}: expected an object {entry!r}")
-    if not isinstance(values.get("unit", ""), str):
-        raise InputError(f"{path}: unit: expected a text, found {short(values['unit'])}")
-    values["data"] = folder.located(values["data"])
-    return _stored_from(kind, values, f"{path}: its configuration is damaged: ")
+    values, path = folder.load_json("config.json"), folder.path / "config.json"
+    known = [kind.name] if kind else list(kinds())
+    if values.get("kind") not in known:
+        found = short(values.get("kind"))
+        raise InputError(f"{path}: expected a run of {' or '.join(known)}, found {found}")
+    place = f"{path}: its configuration is damaged: "
+    try:
+        values["data"] = folder.located(values["data"])
+        return _stored_from(kind or find_kind(values["kind"]), values, place)
+    except InputError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{place}{told(error)}") from None
 
 
 def _stored_from(kind: Kind, values: dict, place: str) -> Stored:
     """The configuration in the JSON form; InputError, after ``place``, if it is wrong."""
     config = config_of(kind.config_of(values["model"]), values["model"], kind.settings, place)
-    settings = _settings_of(kind, values["training"], config, place)
+    sizes = sizes_in(config, kind.settings)
+    check_names(values["training"], types_of(kind.settings).keys() - sizes, f"{place}training: ")
+    settings = make(kind.settings, {**values["training"], **sizes}, place)
+    lengths = [getattr(settings, name, None) for name in LENGTHS]
+    if isinstance(settings, TrainingSettings) and lengths.count(None) != len(LENGTHS) - 1:
+        raise InputError(f"{place}expected one of {', '.join(LENGTHS)}, found {lengths}")
     _check_data(kind, values["data"], config, place)
     return Stored(kind, config, settings, values["data"], values.get("unit", ""))
-
-
-def _kind_of(values: dict, path: Path, expected: Kind | None) -> Kind:
-    name = values.get("kind")
-    if isinstance(name, str) and (expected is None or name == expected.name):
-        try:
-            return find_kind(name)
-        except InputError:
-            pass
-    known = [expected.name] if expected else list(kinds())
-    raise InputError(f"{path}: expected a run of {' or '.join(known)}, found {short(name)}")
-
-
-def _settings_of(kind: Kind, training: dict, config: Any, place: str) -> Any:
-    """The stored settings, with the sizes from the model's config."""
-    sizes = names_of_sizes(kind.settings)
-    if twice := set(sizes) & training.keys():
-        raise InputError(f"{place}training: {min(twice)!r} is a size of the model")
-    settings = make(kind.settings, {**training, **sizes_in(config, kind.settings)}, place)
-    if isinstance(settings, TrainingSettings):
-        lengths = [getattr(settings, name) for name in LENGTHS]
-        if lengths.count(None) != len(LENGTHS) - 1:
-            raise InputError(f"{place}expected one of {', '.join(LENGTHS)}, found {lengths}")
-    return settings
 
 
 def _check_data(kind: Kind, data: Data, config: Any, place: str) -> None:
@@ -155,11 +139,11 @@ def config_of(Config: type, values: dict, settings: type, place: str) -> Any:
     InputError for wrong names or types, and for sizes out of the ranges of the settings.  The
     config itself checks the rest.
     """
-    inner, nested = {}, Config.nested(values) if hasattr(Config, "nested") else {}
-    for name in nested.keys() & values.keys():
-        if not isinstance(values[name], dict):
-            raise InputError(f"{place}{name}: expected an object, found {short(values[name])}")
-        inner[name] = config_of(nested[name], values[name], settings, f"{place}{name}: ")
+    nested = Config.nested(values) if hasattr(Config, "nested") else {}
+    inner = {
+        name: config_of(nested[name], values[name], settings, f"{place}{name}: ")
+        for name in nested.keys() & values.keys()
+    }
     plain = {name: value for name, value in values.items() if name not in inner}
     ranges = {name: option_of(settings, name) for name in names_of_sizes(settings)}
     plain = checked(Config, plain, place, ranges, given=inner)

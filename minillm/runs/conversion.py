@@ -15,7 +15,6 @@ from minillm.models.llama import Llama
 from minillm.models.variants import Variant
 from minillm.option import make, types_of
 from minillm.quantised.matrix import dequantised
-from minillm.runs.abilities import Imports
 from minillm.runs.additions import check_additions
 from minillm.runs.config import ToSave, read_config, save_run
 from minillm.runs.folder import RunFolder
@@ -23,7 +22,7 @@ from minillm.runs.importing import format_of, import_with, importers, recognised
 from minillm.runs.kind import Stored, kinds
 from minillm.runs.load import load, weights_from
 from minillm.runs.run import Run
-from minillm.text import Vocabulary, unit_to_learn
+from minillm.text import Vocabulary
 
 MERGED = "Q8_0"  # the type of weights that are merged with a quantised baseline
 
@@ -144,7 +143,7 @@ def save(
     InputError for a model that belongs to no kind.
     """
     found = [kind for kind in kinds().values() if type(model) is kind.model]
-    found.sort(key=lambda kind: not isinstance(kind, Imports))  # a chat begins with another run
+    found.sort(key=lambda kind: not hasattr(kind, "import_model"))  # a chat begins with another run
     if not found:
         raise InputError(f"expected a model of one of {', '.join(kinds())}, found {model!r}")
     kind, folder = found[0], RunFolder(out)
@@ -164,6 +163,6 @@ def _units(settings: type, tokenizer: Vocabulary) -> dict[str, object]:
     """The settings that describe the tokens."""
     known = {"pretokenised": getattr(tokenizer, "pretokenised", None)}
     if isinstance(tokenizer, Vocabulary):
-        known["unit"] = unit_to_learn(tokenizer)
+        known["unit"] = tokenizer.unit
     names = types_of(settings)
     return {name: value for name, value in known.items() if name in names and value is not None}

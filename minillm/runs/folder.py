@@ -73,9 +73,6 @@ _FILES = (
     "loss.png",
     *DATA_FILES,
     "tokenizer.json",  # of a tokenizer, for other programs
-    "vocab.json",
-    "merges.txt",
-    "vocab.txt",
     "tokenizer_config.json",
     "config.json",  # written last: a folder with it is complete
 )

@@ -19,6 +19,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from minillm import __version__
 from minillm.data.compressed import decompressed
@@ -29,9 +30,8 @@ from minillm.formats.format import Format, formats
 from minillm.formats.huggingface import Transformers
 from minillm.formats.sentences import read_modules
 from minillm.mpi import ranks
-from minillm.runs.abilities import Imports
 from minillm.runs.folder import FORMAT_VERSION, RunFolder
-from minillm.runs.kind import Kind, kinds
+from minillm.runs.kind import kinds
 
 MARK = "imported.json"
 WAIT = 3600.0  # seconds for another process that imports the same source
@@ -155,11 +155,10 @@ def import_with(reader: Format, file: str, folder: RunFolder) -> str:
     """Make a run of a file of another program; return a line about it."""
     contents = reader.read(file)
     kind = next(kind for kind in importers(reader) if kind.model is type(contents.model))
-    assert isinstance(kind, Imports)
     return kind.import_model(contents, file, folder)
 
 
-def importers(reader: Format) -> list[Kind]:
+def importers(reader: Format) -> list[Any]:
     """The kinds of the models in a format."""
-    able = [kind for kind in kinds().values() if isinstance(kind, Imports)]
+    able = [kind for kind in kinds().values() if hasattr(kind, "import_model")]
     return [kind for kind in able if kind.model in reader.models]

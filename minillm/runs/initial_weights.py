@@ -8,8 +8,8 @@ All weights are trained, or the upper layers, or LoRA's updates.  A run with LoR
 updates, and weights that its model has and the run of ``--init`` has not.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from functools import partial
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from minillm.runs.settings import LENGTHS, LoRASettings, TrainingSettings
 from minillm.training.layout import Arrays
 from minillm.training.lora import LoRA, Merging, new_additions
 from minillm.training.muon import is_hidden
-from minillm.training.optimisers import Optimiser
+from minillm.training.optimisers import Optimiser, new_optimiser
 from minillm.training.trained import Trained, depths
 
 ONLY_WITH_INIT = ("freeze", "lora_rank", "lora_alpha", "lora_targets", "replay")
@@ -121,29 +121,18 @@ def _listed(names: list[str], most: int = 6) -> str:
 ENCODER = ("encoder.", "source.")  # begin the names of weights of a larger model's encoder
 
 
-@dataclass(frozen=True)
-class TrainedPart:
-    """The weights that are trained (None: all), the arrays that are stored, and the optimiser."""
-
-    trained: Trained | None
-    stored: Arrays
-    optimiser: Optimiser
-
-
 def trained_part(
-    kind: Kind,
-    job: Job,
-    parts: Parts,
-    new_optimiser: Callable[[Arrays], Optimiser],
-    rng: np.random.Generator,
-) -> TrainedPart:
+    kind: Kind, job: Job, parts: Parts, rng: np.random.Generator
+) -> tuple[Trained | None, Arrays, Optimiser]:
     """Take the weights of ``--init``, and choose which of the model's are trained.
 
+    Return the weights that are trained (None: all), the arrays that are stored, and the optimiser.
     The notes of ``parts`` get lines on both.
     """
+    optimiser_of = partial(new_optimiser, job.settings.optimiser, settings=job.settings)
     settings, params = job.settings, parts.model.params
     if job.initial is None:
-        return TrainedPart(None, params, new_optimiser(params))
+        return None, params, optimiser_of(params)
     new: set[str] = set()
     if has_additions(settings):
         sha256, init = job.initial.folder.fingerprint(), job.data["init"]
@@ -158,22 +147,20 @@ def trained_part(
         chosen.pop(name, None)
     whole = sum(array.size for array in params.values())
     if not has_additions(settings):
-        trained = Trained(chosen)
-        part = TrainedPart(trained, params, new_optimiser(chosen))
+        trained, stored, optimiser = Trained(chosen), params, optimiser_of(chosen)
     else:
         targets = lora_targets(parts.model, chosen, settings, new)
         additions = new_additions(params, targets, settings.lora_rank, rng)
         if begun_with := job.stored is None and job.data.get("begun_with"):
             _copy_additions(begun_with, additions)
         lora = LoRA(parts.model, additions, scale_of(settings))
-        arrays = additions | {name: params[name] for name in sorted(new)}
-        trained = Trained(arrays, lora)
-        part = TrainedPart(trained, arrays, Merging(new_optimiser(arrays), lora))
+        stored = additions | {name: params[name] for name in sorted(new)}
+        trained, optimiser = Trained(stored, lora), Merging(optimiser_of(stored), lora)
     trained.mark(parts.model)
     count = sum(array.size for array in trained.params.values())
     if count != whole:
         parts.notes.append(f"trained are {count:,} of {whole:,} weights, {count / whole:.2%}")
-    return part
+    return trained, stored, optimiser
 
 
 def _copy_additions(path: str, additions: Arrays) -> None:

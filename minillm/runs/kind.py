@@ -149,8 +149,11 @@ class Given:
 class Kind:
     """One kind of model.  Every command knows all subclasses with a ``name``.
 
-    In addition to the methods below, a kind defines the methods of its abilities, which
-    :mod:`minillm.runs.abilities` lists.
+    In addition to the methods below, a kind defines those that its runs need, each with the name
+    and, after the run, the arguments of a method of :class:`minillm.runs.run.Run`.  A kind with
+    ``train(job)`` trains without the loop, and returns False if the training was interrupted; one
+    with ``import_model(contents, file, folder)`` makes a run of a model of another program, and
+    returns a line about it.
     """
 
     name: ClassVar[str]

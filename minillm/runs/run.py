@@ -6,7 +6,7 @@ from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -18,22 +18,6 @@ from minillm.formats.format import Contents, Format, Updates, formats
 from minillm.look.page import Page
 from minillm.models.vectors import Vectors
 from minillm.option import check_names, make, types_of
-from minillm.runs.abilities import (
-    Adapts,
-    Answers,
-    Attends,
-    AttendsToSource,
-    Classifies,
-    Compares,
-    Embeds,
-    Fills,
-    HasVectors,
-    Looks,
-    Summarises,
-    Traces,
-    Translates,
-    Writes,
-)
 from minillm.runs.additions import updates_of
 from minillm.runs.folder import RunFolder
 from minillm.runs.kind import Data, Given, Kind, Results, Vocabularies, kinds
@@ -41,8 +25,6 @@ from minillm.runs.python_data import named_as, python_data
 from minillm.runs.settings import Evaluation, SummarySearch
 from minillm.text import ChatTemplate, Vocabulary
 from minillm.text.chat_template import KNOWN, Message
-
-Ability = TypeVar("Ability")
 
 
 class Classified(NamedTuple):
@@ -71,8 +53,9 @@ class Run:
     ``model``; ``tokenizer``, or ``source`` and ``target`` of an encoder-decoder; ``settings``;
     ``data``: the paths of the data, and facts about them; ``kind``, ``folder``.
 
-    The abilities of a run depend on its kind.  For an ability that it lacks, InputError names the
-    kinds that have it.  One text gets one answer, a list of texts a list of answers.
+    What a run is able to do depends on its kind, which has methods that receive the run, then the
+    arguments of the method here.  For one that its kind lacks, InputError names the kinds that have
+    it.  One text gets one answer, a list of texts a list of answers.
     """
 
     tokenizer: Vocabulary
@@ -81,7 +64,7 @@ class Run:
 
     def __init__(
         self,
-        kind: Kind,
+        kind: Any,  # a Kind with the methods that its runs need
         folder: RunFolder,
         model: Any,
         vocabularies: Vocabularies,
@@ -135,21 +118,19 @@ class Run:
         >>> run = minillm.load("runs/first")  # doctest: +SKIP
         >>> "".join(run.write("The ", length=200, seed=1))  # doctest: +SKIP
         """
-        kind = self._able(Writes)
+        write = self._ability("write")
         check_names(sampling, [*types_of(Sampling), "length", "stop", "adapt"])
         options = make(Sampling, sampling)
-        return kind.write(self._adapted(prompt) if adapt else self, prompt, length, options, stop)
+        return write(self._adapted(prompt) if adapt else self, prompt, length, options, stop)
 
     def _adapted(self, prompt: str) -> "Run":
         """This run with a model that has learned a prompt."""
-        if not isinstance(self.kind, Adapts):
-            able = " or ".join(kind.name for kind in kinds().values() if isinstance(kind, Adapts))
-            raise InputError(f"adapt: expected a run of {able}, found {self.kind.name}")
+        adapted = self._ability("adapted", "adapt: ")
         ids = self.tokenizer.opened(self.tokenizer.encode_known(prompt, "prompt"))
         if len(ids) < 2:
             raise InputError(f"adapt: expected a prompt of 2 tokens or more, found {len(ids)}")
         run = copy(self)
-        run.model = self.kind.adapted(self, ids).model
+        run.model = adapted(self, ids).model
         return run
 
     def generate(self, prompt: str = "", **options: Any) -> str:
@@ -246,8 +227,8 @@ class Run:
         """
         if isinstance(texts, str):
             return self.hypotheses([texts], **options)[0]
-        kind = self._able(Translates)
-        return kind.hypotheses(self, texts, **options) if len(texts) else []
+        hypotheses = self._ability("hypotheses")
+        return hypotheses(self, texts, **options) if len(texts) else []
 
     def summarise(
         self,
@@ -293,11 +274,11 @@ class Run:
         :mod:`minillm.decoding.summaries`.  ``report`` is called with a line about such a text.
         ``places`` name the texts in these lines.
         """
-        kind = self._able(Summarises)
+        summaries = self._ability("summaries")
         make(SummarySearch, search)
         length = make(Length, {"sentences": sentences, "words": words})
         places = places or [f"text {number + 1}" for number in range(len(texts))]
-        return kind.summaries(self, texts, places, length, report, **search)
+        return summaries(self, texts, places, length, report, **search)
 
     def labels(self, text: str) -> Callable[[int], str]:
         """The label of each id of an output; ids above EOS are words that its source has added."""
@@ -320,14 +301,14 @@ class Run:
         ``ids`` are the output's, with EOS.  Layers and heads are counted from 0.  The
         default is the last layer but one, and the mean over all heads.
         """
-        return self._able(AttendsToSource).cross_attention(self, text, ids, layer, head)
+        return self._ability("cross_attention")(self, text, ids, layer, head)
 
     def attention(self, text: str, layer: int, head: int) -> tuple[NDArray, list[str]]:
         """The attention weights (T, T) between the tokens of a text, and the tokens.
 
         Layers and heads are counted from 0.
         """
-        return self._able(Attends).attention(self, text, layer, head)
+        return self._ability("attention")(self, text, layer, head)
 
     def look(self, text: Any, beside: "Run | None" = None, target: str | None = None) -> Any:
         """A page that shows what the model does with a text: see :mod:`minillm.look`.
@@ -351,16 +332,14 @@ class Run:
             options["target"] = target
         elif beside is not None and "target" in self.vocabularies:
             options["target"] = self.translate(text)
-        inside = self._able(Looks).look(self, text, **options)
-        if isinstance(self.kind, Traces):
-            inside = self.kind.with_sources(self, text, inside)
+        inside = self._ability("look")(self, text, **options)
+        if self.has("with_sources"):
+            inside = self._ability("with_sources")(self, text, inside)
         if beside is None:
-            kind = self.kind
-            return Page(
-                inside, kind.look_beside(self, text) if isinstance(kind, Compares) else None
-            )
+            simple = self._ability("look_beside")(self, text) if self.has("look_beside") else None
+            return Page(inside, simple)
         options = options if "target" in beside.vocabularies else {}
-        return Page(inside, beside._able(Looks).look(beside, text, **options))
+        return Page(inside, beside._ability("look")(beside, text, **options))
 
     def classify(self, items: Any, places: Sequence[str] | None = None) -> Any:
         """The label of each text, or of each image (its pixels, 0 to 1), as Classified.
@@ -369,8 +348,8 @@ class Run:
         """
         if isinstance(items, str) or getattr(items, "ndim", 2) == 1:
             return self.classify([items], places)[0]
-        kind = self._able(Classifies)
-        return kind.classify(self, items, places) if len(items) else []
+        classify = self._ability("classify")
+        return classify(self, items, places) if len(items) else []
 
     def answer(self, questions: str | Sequence[str], context: str) -> Any:
         """The answer to each question, as a part of a context of any length.
@@ -386,8 +365,8 @@ class Run:
         self, questions: Sequence[str], context: str, number: int = 1
     ) -> list[list[Answered]]:
         """The best ``number`` answers to each question about a context, best first."""
-        kind = self._able(Answers)
-        return kind.answers(self, questions, context, number) if len(questions) else []
+        answers = self._ability("answers")
+        return answers(self, questions, context, number) if len(questions) else []
 
     @property
     def vectors(self) -> Vectors:
@@ -396,7 +375,7 @@ class Run:
         >>> run = minillm.load("runs/w")  # doctest: +SKIP
         >>> run.vectors["class"], run.vectors.most_similar("class", topn=3)  # doctest: +SKIP
         """
-        return self._able(HasVectors).vectors(self)
+        return self._ability("vectors")(self)
 
     def fill(self, texts: str | Sequence[str], top: int = 5) -> Any:
         """For each [MASK] in a text the ``top`` most probable tokens and probabilities.
@@ -405,10 +384,10 @@ class Run:
 
         >>> minillm.load("runs/bert").fill("the [MASK] statement")  # doctest: +SKIP
         """
-        kind = self._able(Fills)
+        fill = self._ability("fill")
         if isinstance(texts, str):
-            return kind.fill(self, texts, top)
-        return [kind.fill(self, text, top) for text in texts]
+            return fill(self, texts, top)
+        return [fill(self, text, top) for text in texts]
 
     def embed(self, texts: str | Sequence[str | NDArray], pooling: str | None = None) -> NDArray:
         """The vector of one text, (D,), or of each of a list, (n, D).
@@ -420,10 +399,12 @@ class Run:
         beginning of a text is read if it is longer than the model's context, or than the limit in
         those files.
         """
-        kind = self._able(Embeds)
-        if isinstance(texts, str):
-            return kind.embed(self, [texts], pooling)[0]
-        return kind.embed(self, texts, pooling)
+        embed = self._ability("embed")
+        return (
+            embed(self, [texts], pooling)[0]
+            if isinstance(texts, str)
+            else embed(self, texts, pooling)
+        )
 
     def export(
         self,
@@ -517,14 +498,17 @@ class Run:
                 )
         return make(self.kind.evaluation, options)
 
-    def _able(self, ability: type[Ability]) -> Ability:
-        """The kind, which has the ability; InputError if it lacks it."""
-        if isinstance(self.kind, ability):
-            return self.kind
-        able = " or ".join(kind.name for kind in kinds().values() if isinstance(kind, ability))
-        raise InputError(
-            f"{self._place('config.json')}expected a run of {able}, found {self.kind.name!r}"
-        )
+    def has(self, ability: str) -> bool:
+        """Whether the kind has a method of this name, which it needs for one of these."""
+        return hasattr(self.kind, ability)
+
+    def _ability(self, name: str, place: str | None = None) -> Callable[..., Any]:
+        """The kind's method of this name; InputError, which names the able kinds, without it."""
+        if self.has(name):
+            return getattr(self.kind, name)
+        able = " or ".join(kind.name for kind in kinds().values() if hasattr(kind, name))
+        place = self._place("config.json") if place is None else place
+        raise InputError(f"{place}expected a run of {able}, found {self.kind.name!r}")
 
     def _place(self, file: str = "") -> str:
         """The beginning of a message; a run in memory has no place to name."""

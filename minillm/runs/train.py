@@ -13,7 +13,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,11 +27,9 @@ from minillm.errors import DivergedError, InputError
 from minillm.mpi import ranks
 from minillm.option import check_names, make, option_of, types_of
 from minillm.plots import loss_curve
-from minillm.runs.abilities import Trains
 from minillm.runs.config import read_config, save_config, save_vocabularies
 from minillm.runs.folder import RunFolder
 from minillm.runs.initial_weights import (
-    TrainedPart,
     trained_part,
     with_init_defaults,
     with_one_length,
@@ -46,7 +44,6 @@ from minillm.training import (
     Options,
     Summary,
     loop,
-    new_optimiser,
     restore_checkpoint,
     save_checkpoint,
 )
@@ -250,127 +247,78 @@ def _changed(folder: RunFolder, stored: Any, given: Mapping[str, object]) -> Any
 # --- training --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Training:
-    """Everything that gradient descent on the weights of one run needs."""
-
-    kind: Kind
-    job: Job
-    parts: Parts
-    part: TrainedPart  # of the model
-    options: Options
-    rng: np.random.Generator
-    chat: ChatTemplate | None  # of the run of --init, if its model has the same class
-
-
 def _train(kind: Kind, job: Job) -> bool:
     """Train the job's run, and return False if it was interrupted.
 
     A kind with ``train`` trains itself; any other is trained by gradient descent.
     """
-    if isinstance(kind, Trains):
+    if hasattr(kind, "train"):
         return kind.train(job)
-    training = _prepare(kind, job)
-    job = training.job  # without the run of --init, whose weights are no longer needed
-    start = _restore(training) if job.stored else Summary()
-    training = replace(training, options=_with_fast_precision(training.options, job.report))
-    ranks().wait()  # all have read the folder; from here on, rank 0 writes it
-    _write_beginning(training, start)
-    summary = _descend(training, start)
-    ranks().wait()  # the run is on the disk
-    if not job.quiet:
-        _report(training, summary)
-    return not summary.interrupted
-
-
-def _prepare(kind: Kind, job: Job) -> _Training:
-    """Open the data, make the model, and choose the weights to train.
-
-    The run of ``--init`` is in memory only until this function returns.
-    """
-    settings = job.settings
+    settings, folder, stored_run = job.settings, job.folder, job.stored
     rng = np.random.default_rng(settings.seed)
-    opened = job
-    if job.stored or "begun_with" in job.data:
-        opened = replace(job, initial=open_initial(job.data))
-    if job.stored:
-        check_resumable(job.folder, job.stored)
-    parts = kind.prepare(opened, rng)
-    part = trained_part(
-        kind, opened, parts, lambda params: new_optimiser(settings.optimiser, params, settings), rng
-    )
-    options = _options(settings).of(parts.task)
-    chat = _chat_template(opened, parts.model)
-    return _Training(kind, replace(job, initial=None), parts, part, options, rng, chat)
 
+    # Open the data, make the model, and choose the weights to train.
+    if stored_run or "begun_with" in job.data:
+        job = replace(job, initial=open_initial(job.data))
+    if stored_run:
+        check_resumable(folder, stored_run)
+    parts = kind.prepare(job, rng)
+    trained, stored, optimiser = trained_part(kind, job, parts, rng)
+    chat = _chat_template(job.initial, parts.model)
+    job = replace(job, initial=None)  # its weights are no longer needed
+    task: Any = parts.task
 
-def _chat_template(job: Job, model: object) -> ChatTemplate | None:
-    """The chat template of the run of ``--init`` if its model has the same class."""
-    if job.initial is None or type(job.initial.model) is not type(model):
-        return None
-    return job.initial.chat_template()
-
-
-def _restore(training: _Training) -> Summary:
-    """Restore the checkpoint, and return the progress so far.
-
-    InputError if the run is already complete.
-    """
-    folder, part, task = training.job.folder, training.part, training.parts.task
-    start = restore_checkpoint(folder, part.stored, part.optimiser, task, training.rng)
-    _check_unfinished(folder, training.options, start)
-    return start
-
-
-def _with_fast_precision(options: Options, report: Callable[[str], None]) -> Options:
-    """Replace bfloat16 by float32 where bfloat16 is slower, and report it."""
-    if options.precision != "bfloat16" or not (why := slow_bfloat16()):
-        return options
-    report(f"precision: bfloat16 would be slower here, so float32 is used: {why}")
-    return replace(options, precision="float32")
-
-
-def _write_beginning(training: _Training, start: Summary) -> None:
-    """Report the notes, and write the configuration; for a new run, a checkpoint before it."""
-    job, parts = training.job, training.parts
+    # Begin, or go on from the checkpoint.
+    options, start = _options(settings).of(task), Summary()
+    if stored_run:
+        start = restore_checkpoint(folder, stored, optimiser, task, rng)
+        _check_unfinished(folder, options, start)
+    if options.precision == "bfloat16" and (why := slow_bfloat16()):
+        job.report(f"precision: bfloat16 would be slower here, so float32 is used: {why}")
+        options = replace(options, precision="float32")
+    ranks().wait()  # all have read the folder; from here on, rank 0 writes it
     for note in parts.notes:
         job.report(note)
-    if job.stored:
-        _report_the_schedule(job, training.options, parts, start)
+    if stored_run:
+        _report_the_schedule(job, stored_run, options, task, start)
     else:
-        _write_new_run(training, start)
+        folder.begin()
+        save_vocabularies(folder, kind, parts.vocabularies)
+        if chat is not None:
+            folder.save_json("chat.json", chat.to_dict())
+        save_checkpoint(folder, stored, optimiser, task, rng, start)
     data = job.data_with(parts.facts)
-    stored = Stored(training.kind, parts.model.config, job.settings, data, parts.unit)
-    save_config(job.folder, stored)
+    save_config(folder, Stored(kind, parts.model.config, settings, data, parts.unit))
 
-
-def _write_new_run(training: _Training, start: Summary) -> None:
-    """Write all files of a new run but the configuration."""
-    folder, parts, part = training.job.folder, training.parts, training.part
-    folder.begin()
-    save_vocabularies(folder, training.kind, parts.vocabularies)
-    if training.chat is not None:
-        folder.save_json("chat.json", training.chat.to_dict())
-    save_checkpoint(folder, part.stored, part.optimiser, parts.task, training.rng, start)
-
-
-def _descend(training: _Training, start: Summary) -> Summary:
-    """Run the training loop."""
-    job, parts, part = training.job, training.parts, training.part
-    task: Any = parts.task
-    return loop.train(
-        params=part.stored,
-        optimiser=part.optimiser,
-        trained=part.trained,
+    summary = loop.train(
+        params=stored,
+        optimiser=optimiser,
+        trained=trained,
         task=task,
-        options=training.options,
-        rng=training.rng,
-        store=job.folder,
+        options=options,
+        rng=rng,
+        store=folder,
         start=start,
         quiet=job.quiet,
         unit=parts.item or parts.unit,
         items=(lambda: task.rows) if parts.item else None,
     )
+    ranks().wait()  # the run is on the disk
+    if not job.quiet:
+        _report_losses(job, parts, options, summary)
+        for line in kind.closing(job, parts, summary):
+            job.report(line)
+        _draw_losses(job, parts)
+        if summary.interrupted:
+            job.report(f"to continue: {job.resume_command}")
+    return not summary.interrupted
+
+
+def _chat_template(initial: Run | None, model: object) -> ChatTemplate | None:
+    """The chat template of the run of ``--init`` if its model has the same class."""
+    if initial is None or type(initial.model) is not type(model):
+        return None
+    return initial.chat_template()
 
 
 def _options(settings: object) -> Options:
@@ -396,12 +344,13 @@ def _check_unfinished(folder: RunFolder, options: Options, begin: Summary) -> No
 # --- the report ------------------------------------------------------------------------------
 
 
-def _report_the_schedule(job: Job, options: Options, parts: Parts, begin: Summary) -> None:
+def _report_the_schedule(
+    job: Job, stored: Stored, options: Options, task: Any, begin: Summary
+) -> None:
     """Report if the learning rate goes back up, because a longer run has a longer schedule."""
-    assert job.stored is not None
     before, now = (
         o.rate(min(1.0, o.progress(begin.step, begin.seconds)))
-        for o in (_options(job.stored.settings).of(parts.task), options)
+        for o in (_options(stored.settings).of(task), options)
     )
     if now > 1.01 * before:
         job.report(
@@ -414,19 +363,9 @@ def _no_better(summary: Summary) -> str:
     return f"{count} in a row without a better loss"
 
 
-def _report(training: _Training, summary: Summary) -> None:
-    job = training.job
-    _report_losses(training, summary)
-    for line in training.kind.closing(job, training.parts, summary):
-        job.report(line)
-    _draw_losses(training)
-    if summary.interrupted:
-        job.report(f"to continue: {job.resume_command}")
-
-
-def _report_losses(training: _Training, summary: Summary) -> None:
+def _report_losses(job: Job, parts: Parts, options: Options, summary: Summary) -> None:
     """Report how far the training went, and the best validation loss."""
-    report, unit, options = training.job.report, training.parts.unit, training.options
+    report, unit = job.report, parts.unit
     early = options.gives_up(summary)
     how_far = f"{summary.step:,} steps, {summary.tokens:,} {unit}s"
     best = f"step {summary.best_step:,}"
@@ -439,17 +378,15 @@ def _report_losses(training: _Training, summary: Summary) -> None:
         report(f"{_no_better(summary)}: the best was at {best}")
     if math.isfinite(summary.best_loss):
         report(f"validation loss {summary.best_loss:.4f} nats per {unit} ({best})")
-    baseline = training.parts.baseline
-    if BASELINE_FRACTION * baseline < summary.best_loss < math.inf:
+    if BASELINE_FRACTION * parts.baseline < summary.best_loss < math.inf:
         report(
             f"the model has barely learned: always predicting by frequency gives a loss of "
-            f"{baseline:.4f}; train it longer"
+            f"{parts.baseline:.4f}; train it longer"
         )
 
 
-def _draw_losses(training: _Training) -> None:
+def _draw_losses(job: Job, parts: Parts) -> None:
     """Draw the loss curve, and report where it is."""
-    job, parts = training.job, training.parts
     try:
         extra = extra_of(job.settings, parts.model.config)
         job.folder.save_file("loss.png", loss_curve(job.folder.read_metrics(), parts.unit, extra))

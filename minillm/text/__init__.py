@@ -4,13 +4,12 @@ from minillm.text.byte_pairs import BytePairs
 from minillm.text.byte_tokens import ByteTokens
 from minillm.text.characters import Characters
 from minillm.text.chat_template import ChatTemplate
-from minillm.text.sentence_pieces import SentencePieces
+from minillm.text.published import PublishedTokenizer
 from minillm.text.tokenizer_files import load_tokenizer, tokenizer_files
 from minillm.text.units import (
     SIZE,
     UNITS,
     build_vocabulary,
-    unit_to_learn,
     vocabulary_from_dict,
 )
 from minillm.text.vocabulary import (
@@ -30,7 +29,7 @@ __all__ = [
     "ByteTokens",
     "Characters",
     "ChatTemplate",
-    "SentencePieces",
+    "PublishedTokenizer",
     "Vocabulary",
     "WordPieces",
     "Words",
@@ -44,6 +43,5 @@ __all__ = [
     "split_words",
     "tokenizer_files",
     "unit_name",
-    "unit_to_learn",
     "vocabulary_from_dict",
 ]

@@ -24,8 +24,7 @@ To encode a word, replay the merges in the order of learning, which is their ran
 [b' se', b'a', b's', b'he', b'lls']
 
 GPT-2's pattern defines a word: a run of letters, of digits or of anything else, with the space
-before it.  No merge crosses words, so "dog." and "dog!" do not become tokens.  Later models cut
-numbers: SmolLM into single digits, Llama 3 into groups of three.
+before it.  No merge crosses words, so "dog." and "dog!" do not become tokens.
 
 Sources: Sennrich, Haddow and Birch (2016), "Neural machine translation of rare words with subword
 units"; on bytes, and with the pattern: Radford et al. (2019), "Language models are unsupervised
@@ -42,7 +41,7 @@ and :mod:`minillm.text.byte_pairs` the vocabulary and its files.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any
 
 from minillm.unicode import check_encodable, without_late_letters
@@ -63,106 +62,33 @@ PATTERN = (
     r"| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+"
     r"|\s+(?!\S)|\s+"
 )
-# Endings in either case; letters, with any sign before them; others with the ends of their line.
-_ENDINGS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
-_SIGNS = r" ?[^\s\p{L}\p{N}]+[\r\n]*"
-_SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
-# Capitals before small letters, one of them at least; marks and letters without case are both.
-_CAPITALS, _SMALL = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-_SMALL_WORD = rf"[^\r\n\p{{L}}\p{{N}}]?{_CAPITALS}*{_SMALL}+"
-_LARGE_WORD = rf"[^\r\n\p{{L}}\p{{N}}]?{_CAPITALS}+{_SMALL}*"
-_LETTERS_WITH_CASE = """
-41-5A 61-7A B5 C0-D6 D8-F6 F8-1BA 1BC-1BF 1C4-293 295-2AF 370-373 376 377 37B-37D 37F 386 388-38A
-38C 38E-3A1 3A3-3F5 3F7-481 48A-52F 531-556 10A0-10C5 13A0-13F5 13F8-13FD 1C90-1CBA 1CBD-1CBF
-1D00-1D2B 1D6B-1D77 1D79-1D9A 1E00-1F15 1F18-1F1D 1F20-1F45 1F48-1F4D 1F50-1F57 1F59 1F5B 1F5D
-1F5F-1F7D 1F80-1FB4 1FB6-1FBC 1FBE 1FC2-1FC4 1FC6-1FCC 1FD0-1FD3 1FD6-1FDB 1FE0-1FEC 1FF2-1FF4
-1FF6-1FFC 2102 2107 210A-2113 2115 2119-211D 2124 2126 2128 212A-212D 212F-2134 2139 213C-213F
-2145-2149 214E 2183 2184 2C00-2C7B 2C7E-2CE4 2CEB-2CEE 2CF2 2CF3 A640-A66D A680-A69B A722-A76F
-A771-A787 A78B-A78E AB70-ABBF FB00-FB06 FB13-FB17 FF21-FF3A FF41-FF5A 10400-1044F 104B0-104D3
-104D8-104FB 10C80-10CB2 10CC0-10CF2 118A0-118DF 1E900-1E943
-"""  # of Unicode 12
-
-
-def _class(ranges: str) -> str:
-    """A class of characters for an expression; the ranges are hexadecimal numbers."""
-    ends = (part.split("-") for part in ranges.split())
-    return f"[{''.join('-'.join(chr(int(code, 16)) for code in end) for end in ends)}]"
-
-
-_EAST_ASIAN = _class("4E00-9FA5 800-4E00 AC00-D7FF")
-_WIDE_SIGNS = _class("21-2F 3A-7E FF01-FF0F FF1A-FF5E 2018-201F 3000-3002")
-_ASCII_SIGNS = r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]"""
-
-# By the names that GGUF files have for them.  Of several expressions, each cuts the parts that are
-# left by the ones before it: what it matches is a part, and so is the text between two matches.
-PATTERNS: dict[str, tuple[str, ...]] = {
-    "gpt-2": (PATTERN,),
-    # A digit is a word, and has nothing before it: all of the white space is a word.
-    "smollm": (
-        r"'s|'t|'re|'ve|'m|'ll|'d"
-        r"| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+"
-        r"|\s+(?=\p{N})|\s+(?!\S)|\s+",
-    ),
-    # Up to three digits, or single ones.
-    "llama-bpe": (rf"{_ENDINGS}|{_WORDS}|\p{{N}}{{1,3}}|{_SIGNS}|{_SPACES}",),
-    "qwen2": (rf"{_ENDINGS}|{_WORDS}|\p{{N}}|{_SIGNS}|{_SPACES}",),
-    "qwen35": (
-        rf"{_ENDINGS}|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+|\p{{N}}"
-        rf"| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*|{_SPACES}",
-    ),
-    # A word ends before a capital that follows a small letter.
-    "tekken": (rf"{_SMALL_WORD}|{_LARGE_WORD}|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_SPACES}",),
-    "gpt-4o": (
-        rf"{_SMALL_WORD}{_ENDINGS}?|{_LARGE_WORD}{_ENDINGS}?|\p{{N}}{{1,3}}"
-        rf"| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_SPACES}",
-    ),
-    "deepseek-llm": (
-        *(r"[\r\n]", rf"\s?{_class(_LETTERS_WITH_CASE)}+", rf"\s?{_WIDE_SIGNS}+", r"\s+$"),
-        *(rf"{_EAST_ASIAN}+", r"\p{N}"),
-    ),
-    "deepseek-coder": (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", rf"{_EAST_ASIAN}+", r"\p{N}"),
-    "deepseek-v3": (
-        *(r"\p{N}{1,3}", rf"{_class('4E00-9FA5 3040-309F 30A0-30FF')}+"),
-        rf"{_ASCII_SIGNS}[A-Za-z]+|[^\r\n\p{{L}}\p{{P}}\p{{S}}]?[\p{{L}}\p{{M}}]+"
-        rf"| ?[\p{{P}}\p{{S}}]+[\r\n]*|{_SPACES}",
-    ),
-    "falcon": (r"[\p{P}\$\+<=>\^~\|`]+", PATTERN, "[0-9][0-9][0-9]"),
-    "default": (r"[\p{P}\$\+<=>\^~\|]+", PATTERN, r"\p{N}+", "[0-9][0-9][0-9]"),
-}
 
 
 @cache
-def compiled(pattern: str) -> list[Any]:
-    """One of PATTERNS, by its name, as expressions of the package regex."""
+def _compiled() -> Any:
+    """The pattern, for the package regex."""
     import regex  # not re, which has no \p{L}; saves 10 ms if the twin splits words
 
-    return [regex.compile(f"({expression})") for expression in PATTERNS[pattern]]
+    return regex.compile(PATTERN)
 
 
-def cut_words(text: str, pattern: str = "gpt-2") -> list[str]:
+def cut_words(text: str) -> list[str]:
     """The words of a text; together they are the text.
 
-    >>> cut_words("HTTPServer 12", "tekken")
-    ['HTTPServer', ' ', '1', '2']
+    >>> cut_words("Don't  say été!")[:4]
+    ['Don', "'t", ' ', ' say']
     """
-    parts = [text]
-    for expression in compiled(pattern):
-        parts = [part for whole in parts for part in expression.split(whole) if part]
-    return parts
+    ends = [match.end() for match in _compiled().finditer(without_late_letters(text))]
+    return [text[start:end] for start, end in pairwise([0, *ends])]
 
 
-def split_words(text: str, pattern: str = "gpt-2") -> list[bytes]:
+def split_words(text: str) -> list[bytes]:
     """The words of a text, each as its bytes.
-
-    >>> split_words("Don't  say été!")[:4]
-    [b'Don', b"'t", b' ', b' say']
 
     InputError for a lone surrogate.
     """
     check_encodable(text, "text")
-    ends = accumulate(map(len, cut_words(without_late_letters(text), pattern)), initial=0)
-    return [text[start:end].encode() for start, end in pairwise(ends)]
+    return [word.encode() for word in cut_words(text)]
 
 
 # --- training ------------------------------------------------------------------------------------

@@ -12,10 +12,9 @@ True
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from minillm._kernels import twinned
 from minillm.errors import short
 from minillm.text.bpe import BYTES, LONGEST, Pair, cut_words, join
-from minillm.unicode import check_encodable, without_late_letters
+from minillm.unicode import check_encodable
 
 # --- words ---------------------------------------------------------------------------------------
 
@@ -35,13 +34,7 @@ def word_ends(text: str) -> NDArray[np.int64]:
     >>> word_ends("Don't  say été!")
     array([ 3,  5,  6, 10, 16, 17])
     """
-    return ends_by(text, "gpt-2")
-
-
-def ends_by(text: str, pattern: str) -> NDArray[np.int64]:
-    """The ends of the words that one of PATTERNS defines, like :func:`word_ends`."""
-    lengths = [len(word.encode()) for word in cut_words(without_late_letters(text), pattern)]
-    return np.cumsum(lengths, dtype=np.int64)
+    return np.cumsum([len(word.encode()) for word in cut_words(text)], dtype=np.int64)
 
 
 def split_words(text: str) -> list[bytes]:
@@ -110,13 +103,11 @@ class MergeTable:
 
     ``by_pair`` maps a pair to its rank and its result.  The twin uses sorted arrays: the pairs with
     left token n are first[n] to first[n + 1]; right (M,) and rank (M,) are in this order.
-
-    ``whole`` has words that are a token but that merges do not make whole, and their numbers.
     """
 
     def __init__(self, tokens: list[bytes], pairs: Iterable[Sequence[int]], results: Sequence[int]):
         """ValueError if two of the pairs are the same."""
-        self.tokens, self.whole = tokens, dict[bytes, list[int]]()
+        self.tokens = tokens
         self.pairs = np.fromiter(chain.from_iterable(pairs), np.int32).reshape(-1, 2)
         self.result = np.array(results, np.int32)
         keys = self.pairs[:, 0].astype(np.int64) * len(tokens) + self.pairs[:, 1]
@@ -138,29 +129,20 @@ class MergeTable:
 
 
 def encode_word(word: bytes, table: MergeTable) -> list[int]:
-    """The numbers of a word's tokens: the pair of the lowest rank is always merged next."""
-    return merge(word, table.by_pair.get)
-
-
-def merge(
-    word: Sequence[int], ranked: Callable[[tuple[int, int]], tuple[Any, int] | None]
-) -> list[int]:
-    """The numbers of a word's tokens, from the numbers of its bytes or characters.
-
-    ranked: the rank and the result of a pair, if it can be merged.
+    """The numbers of a word's tokens: the pair of the lowest rank is always merged next.
 
     It takes n log n steps.  A heap has the places where a pair can be merged, and each place knows
     its neighbours.  Heap entries that a merge has made invalid are skipped.
     """
     numbers: list[int | None] = list(word)
     before, after = list(range(-1, len(word) - 1)), list(range(1, len(word) + 1))
-    heap: list[tuple[Any, int]] = []
+    heap: list[tuple[int, int]] = []
 
-    def pair_at(at: int) -> tuple[Any, int] | None:
+    def pair_at(at: int) -> tuple[int, int] | None:
         """The rank and the result of the pair that begins at a place."""
         if at < 0 or after[at] >= len(word):
             return None
-        return ranked((numbers[at], numbers[after[at]]))  # type: ignore[arg-type]
+        return table.by_pair.get((numbers[at], numbers[after[at]]))  # type: ignore[arg-type]
 
     def push(at: int) -> None:
         if (pair := pair_at(at)) is not None:
@@ -185,23 +167,13 @@ def merge(
     return [number for number in numbers if number is not None]
 
 
+@twinned
 def encode_words(data: bytes, ends: NDArray[np.int64], table: MergeTable) -> NDArray[np.int32]:
     """The numbers of the tokens of words, (T,): word w is data[ends[w - 1] : ends[w]].
 
-    Each different word is merged once; a word of ``table.whole`` is not merged.  The twin knows
-    no such words, so the tokenizers that have them (Llama 3) use the plain function.
+    Each different word is merged once.
     """
-    encode = _merge_words if table.whole else _encode_words
-    return encode(data, ends, table)
-
-
-@twinned
-def _encode_words(data: bytes, ends: NDArray[np.int64], table: MergeTable) -> NDArray[np.int32]:
-    return _merge_words(data, ends, table)
-
-
-def _merge_words(data: bytes, ends: NDArray[np.int64], table: MergeTable) -> NDArray[np.int32]:
-    merged = dict(table.whole)
+    merged = dict[bytes, list[int]]()
     numbers: list[int] = []
     for start, end in pairwise([0, *ends.tolist()]):
         word = data[start:end]

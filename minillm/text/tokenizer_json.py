@@ -1,209 +1,200 @@
-"""The parts of a tokenizer.json that all kinds of tokenizers share: added tokens, steps, a frame.
+"""Tokenizers as a tokenizer.json, from what other files say of them, and from our own.
 
 The file is Hugging Face's.  Its parts are objects with a "type", and several of one kind are the
 steps of a "Sequence".
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from minillm.data.entries import Entries
-from minillm.errors import short
-from minillm.text.byte_tokens import ByteTokens
-from minillm.text.vocabulary import flag
+from minillm.text.byte_pairs import BytePairs
+from minillm.text.published import SPACE, spell
+from minillm.text.word_pieces import WordPieces
+from minillm.text.wordpiece import LONGEST, PREFIX, UNKNOWN
 
-# --- reading -------------------------------------------------------------------------------------
+NORMAL, UNKNOWN_TYPE, CONTROL, DEFINED, UNUSED, BYTE = range(1, 7)  # of SentencePiece
 
-
-def ids_of(values: object, expected: str) -> dict[str, int]:
-    if not isinstance(values, dict) or not {*map(type, values.values())} <= {int}:
-        raise ValueError(f"expected {expected}")
-    return values
+BY_REGEX = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+_METASPACE = {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": "never", "split": True}
 
 
-@dataclass(frozen=True)
-class Added:
-    """The added tokens of a tokenizer.json: their ids, and those with flags."""
+def byte_pairs(
+    ids: Mapping[str, int],
+    merges: Sequence[Sequence[str]],
+    added: Iterable[Mapping[str, Any]],
+    *,
+    words: Mapping[str, Any] = BY_REGEX,
+    whole: bool = False,
+    nfc: bool = False,
+    template: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Byte pairs, which files spell by :func:`minillm.text.published.spell`.
 
-    ids: dict[str, int]
-    shown: list[str]
-    lstrip: list[str]
-    rstrip: list[str]
-
-    @property
-    def options(self) -> dict[str, list[str]]:
-        """The options of :class:`minillm.text.byte_tokens.ByteTokens` that follow from them."""
-        return {"shown": self.shown, "lstrip": self.lstrip, "rstrip": self.rstrip}
-
-
-def added_of(entries: object, *refused: str) -> Added:
-    """The added tokens; ValueError for one with a flag that is refused."""
-    if not isinstance(entries, list):
-        raise ValueError(f"added_tokens: expected a list, found {short(entries)}")
-    added = Added({}, [], [], [])
-    for entry in entries:
-        token = entry.get("content") if isinstance(entry, dict) else None
-        if not isinstance(token, str) or type(entry.get("id")) is not int or token in added.ids:
-            raise ValueError(
-                f"added_tokens: expected distinct tokens with ids, found {short(entry)}"
-            )
-        for name in ("single_word", *refused):
-            if flag(entry, name, False):
-                raise ValueError(f"added_tokens: {name} of {short(token)} cannot be done here")
-        added.ids[token] = entry["id"]
-        if not flag(entry, "special", True):
-            added.shown.append(token)
-        for name, texts in (("lstrip", added.lstrip), ("rstrip", added.rstrip)):
-            if flag(entry, name, False):
-                texts.append(token)
-    return added
-
-
-def with_added(ids: dict[str, int], added: dict[str, int]) -> dict[str, int]:
-    """All tokens and their ids; ValueError for an added token that has another id."""
-    for token, number in added.items():
-        if ids.get(token, number) != number:
-            raise ValueError(f"expected the id {ids[token]} of {short(token)}, found {number}")
-    return ids | added
-
-
-def merges_of(model: Mapping[str, Any]) -> list[Any]:
-    """The merges of a model in tokenizer.json; each should be two texts."""
-    merges = model.get("merges")
-    if not isinstance(merges, list):
-        raise ValueError(f"expected model.merges: a list of pairs, found {short(merges)}")
-    if str not in {*map(type, merges)}:
-        return merges
-    return [pair.split(" ") if isinstance(pair, str) else pair for pair in merges]
-
-
-def steps_of(part: Any, name: str) -> list[Any]:
-    """The steps of a part of tokenizer.json, which may be a sequence of them, or null.
-
-    name: of the list in a sequence, such as "normalizers".
+    words: the pre-tokenizer, GPT-2's by default.  whole: a word that is a token is not merged.
     """
-    match part:
-        case None:
-            return []
-        case {"type": "Sequence"} if isinstance(part.get(name), list):
-            return [step for one in part[name] for step in steps_of(one, name)]
-    return [part]
-
-
-def frame_of(file: Entries) -> dict[str, Any]:
-    """The options that say what a post-processor puts around a text; InputError for other things.
-
-    They are bos and add_bos, eos and add_eos.
-    """
-    steps = steps_of(file.values.get("post_processor"), "processors")
-    frame: dict[str, Any] = {}
-    for step in steps:
-        match step:
-            case {"type": "ByteLevel"}:
-                pass  # changes no ids
-            case {"type": "TemplateProcessing", "special_tokens": {**specials}} if not specials:
-                pass  # transformers 5 writes a template that adds nothing
-            case {"type": "TemplateProcessing", "single": [*pieces]} if not frame:
-                frame = _frame_in(pieces)
-            case {
-                "type": "RobertaProcessing",
-                "cls": [str(bos), int()],
-                "sep": [str(eos), int()],
-            } if not frame and not step.get("add_prefix_space"):
-                frame = {"bos": bos, "add_bos": True, "eos": eos, "add_eos": True}
-            case _:
-                Entries(file.path, {"post_processor": step}).check_nested(
-                    {"post_processor.type": ("ByteLevel", None)}
-                )
-                raise file.wrong("post_processor", "a single template")
-    return frame
-
-
-def _frame_in(pieces: list[Any]) -> dict[str, Any]:
-    match pieces:
-        case [{"SpecialToken": {"id": str(bos)}}, {"Sequence": {"id": "A"}}]:
-            return {"bos": bos, "add_bos": True}
-        case [{"Sequence": {"id": "A"}}, {"SpecialToken": {"id": str(eos)}}]:
-            return {"eos": eos, "add_eos": True}
-        case [
-            {"SpecialToken": {"id": str(bos)}},
-            {"Sequence": {"id": "A"}},
-            {"SpecialToken": {"id": str(eos)}},
-        ]:
-            return {"bos": bos, "add_bos": True, "eos": eos, "add_eos": True}
-        case [{"Sequence": {"id": "A"}}]:
-            return {}
-    raise ValueError(
-        f"post_processor: expected BOS at most before a text and EOS after it, "
-        f"found {short(pieces)}"
+    model = {"type": "BPE", "vocab": dict(ids), "merges": merges, "ignore_merges": whole}
+    return _tokenizer_json(
+        added,
+        normalizer={"type": "NFC"} if nfc else None,
+        pre_tokenizer=words,
+        post_processor=template,
+        decoder=BY_REGEX,
+        model=model,
     )
 
 
-# --- writing -------------------------------------------------------------------------------------
+def sentence_pieces(
+    texts: Sequence[str],
+    scores: Sequence[float],
+    types: Sequence[int],
+    *,
+    unigram: bool,
+    table: bytes = b"",
+    squeeze: bool = False,
+    prefix: bool = True,
+    unknown: str = "<unk>",
+    flags: Mapping[str, dict[str, bool]] | None = None,
+    template: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """SentencePiece's tokens: pairs of the best score are merged first, or a unigram model.
+
+    A pair has no rank there: two neighbours are merged if together they are a token.  So all pairs
+    that make a token are merges here, in the order of its score.
+
+    types: NORMAL and so on, of each token.  table: the replacements of the normaliser.  squeeze:
+    several spaces are one.  prefix: a space is put before a text.  flags: more of added tokens.
+
+    Source: Kudo and Richardson (2018), "SentencePiece: a simple and language independent subword
+    tokenizer and detokenizer for neural text processing".
+    """
+    ids = {text: number for number, text in enumerate(texts)}
+    if len(ids) < len(texts):
+        raise ValueError("expected distinct tokens, found one twice")
+    fallback = BYTE in types
+    special = (UNKNOWN_TYPE, CONTROL, DEFINED, UNUSED)
+    added = [
+        {"id": number, "content": text, "special": kind != DEFINED, **(flags or {}).get(text, {})}
+        for number, (text, kind) in enumerate(zip(texts, types, strict=True))
+        if kind in special or text == unknown
+    ]
+    if unigram:
+        vocab = [[text, float(score)] for text, score in zip(texts, scores, strict=True)]
+        model: dict[str, Any] = {"type": "Unigram", "unk_id": ids.get(unknown), "vocab": vocab}
+    else:
+        pieces = {text: at for text, at in ids.items() if types[at] in (NORMAL, DEFINED)}
+        pairs = [
+            (-scores[at], pieces[text[:n]], pieces[text[n:]])
+            for text, at in pieces.items()
+            for n in range(1, len(text))
+            if text[:n] in pieces and text[n:] in pieces
+        ]
+        merges = [[texts[a], texts[b]] for _, a, b in sorted(pairs)]
+        model = {"type": "BPE", "unk_token": unknown if unknown in ids else None, "fuse_unk": True}
+        model |= {"vocab": ids, "merges": merges}
+    steps: list[dict[str, Any]] = []
+    if table:
+        steps.append({"type": "Precompiled", "precompiled_charsmap": b64encode(table).decode()})
+    if squeeze:
+        steps += [_replace({"Regex": r"\A +| +\z"}, ""), _replace({"Regex": " {2,}"}, " ")]
+    if prefix:
+        steps.append({"type": "Prepend", "prepend": SPACE})
+    steps.append(_replace({"String": " "}, SPACE))
+    strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if prefix else []
+    decoders = [_replace({"String": SPACE}, " "), {"type": "ByteFallback"}, {"type": "Fuse"}]
+    # Words are remembered; they may be cut where no token reaches across the beginning of one.
+    reaching = any(SPACE in text.lstrip(SPACE) for text, at in ids.items() if types[at] == NORMAL)
+    words = {"type": "Split", "pattern": {"Regex": f"{SPACE}+[^{SPACE}]*|[^{SPACE}]+"}}
+    return _tokenizer_json(
+        added,
+        normalizer={"type": "Sequence", "normalizers": steps},
+        pre_tokenizer=None if reaching else words | {"behavior": "Isolated", "invert": False},
+        post_processor=template,
+        decoder={"type": "Sequence", "decoders": decoders + strip},
+        model=model | {"byte_fallback": fallback},
+    )
 
 
-def tokenizer_json(added: list[dict[str, Any]], **parts: Any) -> bytes:
-    """The content of tokenizer.json."""
-    head = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added}
-    return json_bytes({**head, **parts})
+def word_pieces(
+    ids: Mapping[str, int],
+    added: Iterable[Mapping[str, Any]],
+    lower_case: bool = True,
+    strip_accents: bool | None = None,
+    split_ideographs: bool = True,
+    template: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """BERT's WordPiece.  strip_accents: None means the value of lower_case."""
+    return _tokenizer_json(
+        added,
+        normalizer={
+            "type": "BertNormalizer",
+            "clean_text": True,
+            "handle_chinese_chars": split_ideographs,
+            "strip_accents": strip_accents,
+            "lowercase": lower_case,
+        },
+        pre_tokenizer={"type": "BertPreTokenizer"},
+        post_processor=template,
+        decoder={"type": "WordPiece", "prefix": PREFIX, "cleanup": True},
+        model={
+            "type": "WordPiece",
+            "unk_token": UNKNOWN,
+            "continuing_subword_prefix": PREFIX,
+            "max_input_chars_per_word": LONGEST,
+            "vocab": dict(ids),
+        },
+    )
 
 
-def added_tokens(tokenizer: ByteTokens) -> list[dict[str, Any]]:
-    """The special tokens of a tokenizer, by id, as tokenizer.json has them."""
+def of_ours(tokenizer: BytePairs | WordPieces) -> dict[str, Any]:
+    """The tokenizer.json of a tokenizer that was learned here."""
+    if isinstance(tokenizer, WordPieces):
+        ids = {token: number for number, token in enumerate(tokenizer.tokens)}
+        specials = {text: ids[text] for text in tokenizer.specials}
+        frame = template(ids, "[CLS]", "[SEP]") if {"[CLS]", "[SEP]"} <= specials.keys() else None
+        return word_pieces(ids, added_tokens(specials), tokenizer.lower_case, template=frame)
+    specials = tokenizer.special.ids
+    special = {number: text for text, number in specials.items()}
+    ids = {special.get(n) or spell(token): n for n, token in enumerate(tokenizer.tokens)}
+    merges = [[spell(left), spell(right)] for left, right in tokenizer.merges]
+    return byte_pairs(ids, merges, added_tokens(specials))
+
+
+def added_tokens(ids: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Special tokens, in the order of their ids."""
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     return [
-        {"id": number, **added_token(text)}
-        | {
-            "lstrip": text in tokenizer.lstrip,
-            "rstrip": text in tokenizer.rstrip,
-            "special": text not in tokenizer.shown,
-        }
-        for text, number in sorted(tokenizer.special.ids.items(), key=lambda entry: entry[1])
+        {"id": number, "content": text, **flags, "special": True}
+        for text, number in sorted(ids.items(), key=lambda entry: entry[1])
     ]
 
 
-def added_token(text: str) -> dict[str, Any]:
-    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-    return {"content": text, **flags, "special": True}
+def template(ids: Mapping[str, int], first: str | None, last: str | None) -> dict[str, Any] | None:
+    """The post-processor that puts special tokens around a text, and after a second one."""
 
+    def pieces(names: Sequence[str | None], at: int) -> list[dict[str, Any]]:
+        text = {"Sequence": {"id": "AB"[at], "type_id": at}}
+        around = [{"SpecialToken": {"id": name, "type_id": at}} if name else None for name in names]
+        return [piece for piece in (*around[:-1], text, around[-1]) if piece]
 
-def frame_template(tokenizer: ByteTokens) -> dict[str, Any] | None:
-    """The template that puts BOS before a text, and EOS after it; None if there is neither."""
-    ids: dict[str, int] = {}
-    frame: list[str | None] = [None]
-    for number, adds, at in (
-        (tokenizer.bos, tokenizer.add_bos, 0),
-        (tokenizer.eos, tokenizer.add_eos, len(frame) + 1),
-    ):
-        if adds and number is not None:
-            text = tokenizer.tokens[number].decode()
-            ids[text] = number
-            frame.insert(at, text)
-    return template_of(ids, frame, frame) if ids else None
-
-
-def template_of(
-    ids: Mapping[str, int], first: Sequence[str | None], second: Sequence[str | None]
-) -> dict[str, Any]:
-    """The post-processor that puts special tokens around a text, and around a second one.
-
-    The texts, which are None here, are of segments 0 and 1.
-    """
-
-    def pieces(names: Sequence[str | None], n: int) -> list[dict[str, Any]]:
-        text = {"Sequence": {"id": "AB"[n], "type_id": n}}
-        return [{"SpecialToken": {"id": name, "type_id": n}} if name else text for name in names]
-
+    if first is None and last is None:
+        return None
     return {
         "type": "TemplateProcessing",
-        "single": pieces(first, 0),
-        "pair": [*pieces(first, 0), *pieces(second, 1)],
+        "single": pieces([first, last], 0),
+        "pair": [*pieces([first, last], 0), *pieces([last], 1)],
         "special_tokens": {
-            name: {"id": name, "ids": [ids[name]], "tokens": [name]} for name in first if name
+            name: {"id": name, "ids": [ids[name]], "tokens": [name]}
+            for name in (first, last)
+            if name
         },
     }
 
 
-def json_bytes(values: dict[str, Any]) -> bytes:
-    return (json.dumps(values, ensure_ascii=False, indent=1) + "\n").encode()
+def _replace(pattern: Mapping[str, str], content: str) -> dict[str, Any]:
+    return {"type": "Replace", "pattern": pattern, "content": content}
+
+
+def _tokenizer_json(added: Iterable[Mapping[str, Any]], **parts: Any) -> dict[str, Any]:
+    head = {"version": "1.0", "truncation": None, "padding": None}
+    return {**head, "added_tokens": list(map(dict, added)), **parts}

@@ -17,21 +17,14 @@ from minillm.unicode import check_encodable
 
 PAD, CLS, SEP, MASK = "[PAD]", "[CLS]", "[SEP]", "[MASK]"
 SPECIALS = (PAD, UNKNOWN, CLS, SEP, MASK)
-# MPNet's names of the same roles; its unknown token is BERT's.
-MPNET_PAD, MPNET_CLS, MPNET_SEP, MPNET_MASK = "<pad>", "<s>", "</s>", "<mask>"
+CLOSING = frozenset(".,?!")  # written without a space before them
 RAREST = 1e-6  # a character with a smaller share of a text has no piece
 LEAST_SIZE = len(SPECIALS) + 2
 
 # A text may be cut at Unicode's white space, without the control characters, which are removed.
 _WHITE = "\t\n\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _WHITE_SPACE, _RUN = re.compile(f"[{_WHITE}]"), re.compile(f"[^{_WHITE}]+")
-_CONTROL_SPACE = re.compile("[\x0b\x0c\x1c-\x1f\x85]")  # white space for Python, not for BERT
 _WORD = re.compile(r"\S+")
-
-
-def _runs(text: str) -> list[str]:
-    """The parts of a text between white space."""
-    return _RUN.findall(text) if _CONTROL_SPACE.search(text) else text.split()
 
 
 # --- training ------------------------------------------------------------------------------------
@@ -92,11 +85,6 @@ def train(texts: Iterable[str], size: int, lower_case: bool = True) -> "WordPiec
 # --- encoding ------------------------------------------------------------------------------------
 
 
-def _bytes(ids: list[int]) -> bytes:
-    """Ids as bytes, because bytes are joined faster than lists."""
-    return np.array(ids, np.int32).tobytes()
-
-
 class WordPieces(Vocabulary):
     """A vocabulary of pieces of words, and of special tokens.
 
@@ -115,54 +103,30 @@ class WordPieces(Vocabulary):
     unit = "wordpiece"
     unknown: int
 
-    def __init__(
-        self,
-        tokens: Sequence[str],
-        lower_case: bool = True,
-        strip_accents: bool | None = None,
-        split_ideographs: bool = True,
-        specials: Sequence[str] = SPECIALS,
-        normalised: Sequence[str] = (),
-    ):
-        """``tokens`` by id; [UNK] is among them.
+    def __init__(self, tokens: Sequence[str], lower_case: bool = True):
+        """``tokens`` by id; [UNK] is among them.  In lower case, there are no accents, either.
 
-        strip_accents: None means the value of lower_case, as in most of BERT's files.
-        specials: tokens that are written only as their exact text; those not in ``tokens`` are
-        ignored.  normalised: specials that may also be written in upper case, with accents and so
-        on, as words may.  ValueError for tokens that are no vocabulary.
+        ValueError for tokens that are no vocabulary.
         """
-        self.tokens = check_texts(list(tokens), "tokens")
-        self.lower_case, self.split_ideographs = lower_case, split_ideographs
-        self.strip_accents = lower_case if strip_accents is None else strip_accents
+        self.tokens, self.lower_case = check_texts(list(tokens), "tokens"), lower_case
         self._ids = {token: number for number, token in enumerate(self.tokens)}
         if UNKNOWN not in self._ids:
             raise ValueError(f"tokens: expected {UNKNOWN} among them, found {short(self.tokens)}")
-        if len(self._ids) < len(self.tokens):
-            twice = next(
-                token for number, token in enumerate(self.tokens) if self._ids[token] != number
+        if len(self._ids) < len(self.tokens) or "" in self._ids:
+            raise ValueError(
+                f"tokens: expected distinct texts that are not empty, found {short(self.tokens)}"
             )
-            raise ValueError(f"tokens: expected distinct ones, found {short(twice)} twice")
-        if "" in self._ids:
-            raise ValueError("tokens: expected texts that are not empty, found an empty one")
-        self.specials = [token for token in dict.fromkeys(specials) if token in self._ids]
-        self._special = SpecialTokens({token: self._ids[token] for token in self.specials})
-        self.normalised = [token for token in normalised if token in self._special.ids]
-        self._pieces = {t: number for t, number in self._ids.items() if t not in self._special.ids}
+        special = {token: self._ids[token] for token in SPECIALS if token in self._ids}
+        self.specials, self._special = list(special), SpecialTokens(special)
+        self._pieces = {t: number for t, number in self._ids.items() if t not in special}
         self._longest = max(map(len, self._pieces), default=0)
-        self.table = CharacterTable(lower_case, self.strip_accents, split_ideographs)
-        self._encoded, self._spans = Memory(self._encode_run), Memory(self._spans_of_run)
-        changed = {token.translate(self.table): token for token in self.normalised}
-        self._changed = SpecialTokens({text: self._ids[token] for text, token in changed.items()})
+        self.table = CharacterTable(lower_case)
+        self._spans = Memory(self._spans_of_run)
         self.unknown = self._ids[UNKNOWN]
-        self.pad = self.padding = self._role(PAD, MPNET_PAD)
-        self.cls = self.bos = self._role(CLS, MPNET_CLS)
-        self.sep = self.eos = self._role(SEP, MPNET_SEP)
-        self.mask = self._role(MASK, MPNET_MASK)
-
-    def _role(self, *names: str) -> int | None:
-        """The id of the first of these tokens that is special; None if none is."""
-        found = (self._special.ids[name] for name in names if name in self._special.ids)
-        return next(found, None)
+        self.pad = self.padding = special.get(PAD)
+        self.mask = special.get(MASK)
+        self.cls = self.bos = special.get(CLS)
+        self.sep = self.eos = special.get(SEP)
 
     @property
     def special_ids(self) -> list[int]:
@@ -179,16 +143,9 @@ class WordPieces(Vocabulary):
 
         InputError, with ``name``, line and column, for a lone surrogate.
         """
-        runs: list[bytes] = []
-        for part in self.cut(text, name):
-            if part in self._special.ids:
-                runs.append(_bytes([self._special.ids[part]]))
-            elif self.normalised:
-                runs += self._encode_changed(part.translate(self.table))
-            else:
-                for block in blocks(part, _WHITE_SPACE):
-                    runs += map(self._encoded.__getitem__, _runs(block))
-        return np.frombuffer(b"".join(runs), np.int32).copy()
+        check_encodable(text, name)
+        parts = [self.encode_with_offsets(block)[0] for block in blocks(text, _WHITE_SPACE)]
+        return np.concatenate([np.zeros(0, np.int32), *parts])
 
     def encode_with_offsets(
         self, text: str, name: str = "text"
@@ -211,23 +168,6 @@ class WordPieces(Vocabulary):
         rows = np.concatenate(spans)
         offsets = rows[:, 1:] + np.repeat(starts, list(map(len, spans)))[:, None]
         return rows[:, 0].astype(np.int32), offsets
-
-    def _encode_changed(self, text: str) -> Iterator[bytes]:
-        """The ids of a text in which every character has been replaced.
-
-        A special token is there as its text is after the same replacement, in which a sign has a
-        space on both sides: "< unk >" for "<unk>", but "<  unk  >" for "< unk >".
-        """
-        for part in self._changed.cut(text):
-            if part in self._changed.ids:
-                yield _bytes([self._changed.ids[part]])
-            else:
-                yield from map(self._encoded.__getitem__, part.split())
-
-    def _encode_run(self, run: str) -> bytes:
-        return _bytes(
-            [number for word in basic_tokens(run, self.table) for number, _ in self._match(word)]
-        )
 
     def _spans_of_run(self, run: str) -> NDArray[np.int64]:
         """The id of each piece of a run, and its beginning and end in the run, (T, 3)."""
@@ -261,13 +201,7 @@ class WordPieces(Vocabulary):
     def encode_known(self, text: str, name: str = "text") -> NDArray[np.int32]:
         """Like :meth:`encode`, but InputError, with ``name``, for a word that becomes [UNK]."""
         ids = self.encode(text, name)
-        if self.unknown in ids:
-            for number, (start, end) in zip(*self.encode_with_offsets(text, name), strict=True):
-                if number == self.unknown and text[start:end] != UNKNOWN:
-                    raise InputError(
-                        f"{name}: the word {short(text[start:end])} cannot be made of the "
-                        f"{len(self):,} pieces that the model knows"
-                    )
+        check_known(self, ids, text, name)
         return ids
 
     def stream(self, ids: Iterable[int], unknown_words: Iterable[str] = ()) -> Iterator[str]:
@@ -283,7 +217,7 @@ class WordPieces(Vocabulary):
                 token = next(names, UNKNOWN)
             if before and token.startswith(PREFIX) and number != self.unknown:
                 yield token.removeprefix(PREFIX)
-            elif not before or token in _CLOSING:
+            elif not before or token in CLOSING:
                 yield token
             else:
                 yield " " + token
@@ -299,19 +233,20 @@ class WordPieces(Vocabulary):
 
     def to_dict(self) -> dict:
         """The JSON form; :func:`minillm.text.vocabulary_from_dict` reads it back."""
-        options = {name: getattr(self, name) for name in _OPTIONS}
-        if self.normalised:
-            options["normalised"] = self.normalised
-        return {"unit": self.unit, "tokens": self.tokens, "specials": self.specials, **options}
+        return {"unit": self.unit, "tokens": self.tokens, "lower_case": self.lower_case}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "WordPieces":
         """The tokenizer that ``to_dict`` described; ValueError if it is damaged."""
-        tokens, specials = (check_texts(values.get(name), name) for name in ("tokens", "specials"))
-        options = {name: flag(values, name) for name in _OPTIONS}
-        normalised = check_texts(values.get("normalised", []), "normalised")
-        return cls(tokens, specials=specials, normalised=normalised, **options)
+        return cls(check_texts(values.get("tokens"), "tokens"), flag(values, "lower_case"))
 
 
-_OPTIONS = ("lower_case", "strip_accents", "split_ideographs")
-_CLOSING = frozenset(".,?!")  # written without a space before them
+def check_known(tokenizer: Any, ids: NDArray[np.int32], text: str, name: str) -> None:
+    """InputError, with ``name``, if a word of ``text`` is among its ids as [UNK]."""
+    if tokenizer.unknown in ids:
+        for number, (start, end) in zip(*tokenizer.encode_with_offsets(text, name), strict=True):
+            if number == tokenizer.unknown and text[start:end] != UNKNOWN:
+                raise InputError(
+                    f"{name}: the word {short(text[start:end])} cannot be made of the "
+                    f"{len(tokenizer):,} pieces that the model knows"
+                )

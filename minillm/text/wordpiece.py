@@ -18,8 +18,8 @@ some place, the whole word becomes the unknown token, [UNK].
 **The words** follow BERT's basic tokenizer.  Control characters, and those for private use,
 are removed; all other white space separates; each CJK ideograph and each punctuation mark is a word
 of its own.  A vocabulary in lower case has no accents, either: a character is decomposed (Unicode's
-NFD) and loses its nonspacing marks, so é becomes e.  Marks and punctuation follow Unicode 8.0
-(:mod:`minillm.unicode`).
+NFD) and loses its nonspacing marks, so é becomes e.  Marks and punctuation are those of Python's
+Unicode; the published programs have an older one, and few characters differ.
 
 **Training** starts with the characters, and repeatedly joins two neighbours to one piece, as for
 byte pairs.  But the next pair is not the most frequent one.  It is the pair that raises the
@@ -80,7 +80,6 @@ from typing import Any
 import numpy as np
 
 from minillm.text.bpe import join
-from minillm.unicode import category
 
 UNKNOWN = "[UNK]"
 PREFIX = "##"  # of a piece that is not the first of its word
@@ -105,47 +104,44 @@ def is_punctuation(character: str) -> bool:
     """Whether it is punctuation in Unicode, or an ASCII symbol: $ and ` are, € is not."""
     if character.isascii():
         return character.isprintable() and not character.isalnum() and character != " "
-    return category(character).startswith("P")
+    return unicodedata.category(character).startswith("P")
 
 
 class CharacterTable(dict[int, str]):
     """The replacement of each character, for ``str.translate``; filled as characters occur.
 
-    Letters remain, in lower case and without accents if the options say so.  A character that is a
+    Letters remain; with ``lower_case``, in lower case and without accents.  A character that is a
     word of its own gets a space on both sides.
     """
 
-    def __init__(self, lower_case: bool, strip_accents: bool, split_ideographs: bool):
+    def __init__(self, lower_case: bool):
         super().__init__()
-        self._options = lower_case, strip_accents, split_ideographs
+        self.lower_case = lower_case
 
     def __missing__(self, code: int) -> str:
         self[code] = replacement = self._of(chr(code))
         return replacement
 
     def _of(self, character: str) -> str:
-        lower_case, strip_accents, split_ideographs = self._options
-        kind = category(character)
+        kind = unicodedata.category(character)
         if kind.startswith("Z") or character in "\t\n\r":
             return " "
         if kind in ("Cc", "Cf", "Co") or character == "\ufffd":
             return ""
-        alone = split_ideographs and is_ideograph(character)
-        if strip_accents and kind != "Cn":
+        alone = is_ideograph(character)
+        if self.lower_case:  # each by itself: a sigma at the end of a word is like any other
             parts = unicodedata.normalize("NFD", character)
-            character = "".join(part for part in parts if category(part) != "Mn")
-        if lower_case:  # each by itself: a sigma at the end of a word is like any other
-            character = "".join(part.lower() for part in character)
+            character = "".join(p.lower() for p in parts if unicodedata.category(p) != "Mn")
         return "".join(f" {c} " if alone or is_punctuation(c) else c for c in character)
 
 
 def basic_tokens(text: str, table: CharacterTable | None = None) -> list[str]:
     """The words of a text, as in BERT's basic tokenizer; without a table, in lower case.
 
-    >>> basic_tokens("naïve 東京 $5", CharacterTable(False, False, True))
+    >>> basic_tokens("naïve 東京 $5", CharacterTable(False))
     ['naïve', '東', '京', '$', '5']
     """
-    return text.translate(CharacterTable(True, True, True) if table is None else table).split()
+    return text.translate(CharacterTable(True) if table is None else table).split()
 
 
 # --- training ------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ class Options(LoopSettings):
     def __post_init__(self) -> None:
         checked(Options, vars(self))
         if (self.steps, self.minutes, self.epochs).count(None) != 2:
-            raise ValueError(
+            raise InputError(
                 "expected exactly one of steps, minutes and epochs, "
                 f"found {self.steps}, {self.minutes} and {self.epochs}"
             )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny
 from other_programs import family_folder
+from published import of_pairs
 
 import minillm
 from minillm.cli import main
@@ -13,7 +14,7 @@ from minillm.errors import InputError
 from minillm.formats.format import Contents
 from minillm.models.encoders import Encoder, EncoderConfig
 from minillm.models.fine_tuned import FineTuned, FineTunedConfig
-from minillm.text.byte_pairs import BytePairs, train
+from minillm.text.byte_pairs import train
 
 TEXT = tiny.TEXT
 LABELLED = "cat\tthe cat sat\ndog\tthe dog sat\n" * 20
@@ -33,7 +34,7 @@ def imported(tmp_path_factory):
     """A RoBERTa of byte pairs, imported: not to be changed."""
     specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     merges = train([TEXT], 280, []).merges
-    tokenizer = BytePairs(merges, specials, bos="<s>", eos="</s>", lstrip=["<mask>"])
+    tokenizer = of_pairs(merges, specials, bos="<s>", eos="</s>", lstrip=["<mask>"])
     given = {"segments": 1, "family": "roberta", "padding": 1, "eps": 1e-5}
     config = EncoderConfig(len(tokenizer), **SIZES, **given)
     folder = tmp_path_factory.mktemp("imported")

@@ -377,9 +377,7 @@ def test_what_is_no_adapter(bases, files, train, tmp_path, fails, capsys):
     adapter = tmp_path / "adapter"
     assert main(["export", str(train(bases / "gpt", *LORA, name="y")), str(adapter)]) == 0
     out = ["--out", tmp_path / "x"]
-    assert "expected init, the run that its additions are for" in fails(
-        "import", adapter, *out
-    )
+    assert "expected init, the run that its additions are for" in fails("import", adapter, *out)
     assert (
         "--init: expected a run of bert, encoder, gpt, llama or variant, found one of lm"
         in fails("import", adapter, *out, "--init", bases / "lm")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny
 from other_programs import export_llama
+from published import of_pairs
 
 import minillm
 from minillm.cli import main
@@ -102,7 +103,7 @@ def test_additions_there_and_back_and_a_classifier(llama, text_file, tmp_path):
 
 
 def test_bos_precedes_what_is_read_and_is_not_written(tmp_path, monkeypatch):
-    tokenizer = BytePairs([], ["<s>"], bos="<s>", add_bos=True)
+    tokenizer = of_pairs([], ["<s>"], bos="<s>", framed=["bos"])
     model = Llama(LlamaConfig(257, 16, 1, 2, width=8), np.random.default_rng(0))
     export_llama(model, tokenizer, tmp_path / "theirs")
     assert main(["import", str(tmp_path / "theirs"), "--out", str(tmp_path / "run")]) == 0

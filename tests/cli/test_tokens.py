@@ -49,4 +49,4 @@ def test_the_vocabularies_of_an_encoder_decoder(tmp_path, capsys):
 
 def test_what_cannot_be_split(gpt, tmp_path, fails):
     assert "TEXT, line 1, column 2: the character '§'" in fails("tokens", gpt, "t§")
-    assert "expected one of tokenizer.json" in fails("tokens", tmp_path, "a")
+    assert "expected one of vocabulary.json" in fails("tokens", tmp_path, "a")

@@ -4,8 +4,6 @@ import gzip
 import json
 import os
 import random
-import subprocess
-import sys
 import threading
 from collections import Counter
 from contextlib import suppress
@@ -246,14 +244,3 @@ def test_a_pipe_is_read_once(tmp_path, small):
         write_shards(tmp_path / "out", files, VOCABULARY, 60)
     with pytest.raises(InputError, match="expected files, as several ranks read them, found st"):
         together(2, tmp_path / "other", files)
-
-
-def test_a_python_without_ctypes_imports_it_and_keeps_its_memory():
-    """A Python that is built without libffi, as for musl, has none."""
-    program = """if True:
-        import sys
-        sys.modules["_ctypes"] = None
-        from minillm.data import tokenizing
-        tokenizing._return_memory()
-    """
-    subprocess.run([sys.executable, "-c", program], check=True)

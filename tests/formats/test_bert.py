@@ -5,16 +5,19 @@ import json
 import numpy as np
 import pytest
 from other_programs import export_bert, import_bert
+from published import old_files
 from safetensors.numpy import save_file
 
 from minillm.errors import InputError, short
 from minillm.formats.sentences import Sentences
 from minillm.models.bert import BERT, BERTConfig
+from minillm.text import PublishedTokenizer, tokenizer_json
 from minillm.text.byte_pairs import train
 from minillm.text.tokenizer_files import tokenizer_files
 from minillm.text.word_pieces import SPECIALS, WordPieces
 
 PIECES = WordPieces([*SPECIALS, "the", "sea", "##shell", "##s", "é", "##é", "S"], lower_case=False)
+THEIRS = PublishedTokenizer(tokenizer_json.of_ours(PIECES)).to_dict()
 V, C, D, F, LAYERS = len(PIECES), 16, 6, 10, 2
 CONFIG = {
     "model_type": "bert",
@@ -101,7 +104,7 @@ def weights(names=ALL, prefix="bert."):
 def make(path, tensors=None, config=CONFIG, tokenizer=PIECES, **changes):
     """A folder as transformers writes it, with its tokenizer."""
     path.mkdir()
-    for name, content in tokenizer_files(tokenizer).items():
+    for name, content in (tokenizer_files(tokenizer) | old_files(tokenizer)).items():
         (path / name).write_bytes(content)
     (path / "config.json").write_text(json.dumps(config | changes))
     save_file(weights() if tensors is None else tensors, path / "model.safetensors")
@@ -117,7 +120,7 @@ def check(path, names=ALL):
         "next_sentence": NEXT.keys() <= names.keys(),
     }
     assert model.config == BERTConfig(V, C, LAYERS, 3, D, F, 2, 0.25, 1e-12, **heads)
-    assert tokenizer.to_dict() == PIECES.to_dict()
+    assert tokenizer.to_dict() == THEIRS
     assert model.params.keys() == {ours.split()[0] for ours, _ in names.values()}
     for theirs in names:
         ours, _, part = names[theirs][0].partition(" ")
@@ -192,6 +195,7 @@ def test_defaults_of_the_config(tmp_path):
 def test_each_file_of_the_tokenizer_is_enough(tmp_path, left_out):
     path = make(tmp_path / "bert")
     (path / left_out).unlink()
+    (path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
     check(path)
 
 
@@ -199,16 +203,16 @@ def test_tokenizer_config_overrides_tokenizer_json(tmp_path):
     """As in transformers."""
     path = make(tmp_path / "bert")
     file = path / "tokenizer_config.json"
-    values = json.loads(file.read_text())
+    values = {"tokenizer_class": "BertTokenizer"}
     file.write_text(json.dumps(values | {"do_lower_case": True, "strip_accents": None}))
     _, tokenizer, _ = import_bert(path)
-    assert tokenizer.split("THE É") == ["the", "É"]  # e is not in the vocabulary
+    assert tokenizer.split("THE É") == ["the", "[UNK]"]  # e is not in the vocabulary
     file.write_text(json.dumps(values | {"do_lower_case": True, "strip_accents": False}))
     assert import_bert(path)[1].split("THE É") == ["the", "é"]
     file.write_text(json.dumps(values | {"do_lower_case": 1}))
-    assert "do_lower_case: expected true or false" in refusal(path)
+    assert "found by tokenizers: " in refusal(path)
     file.write_text(json.dumps({"do_lower_case": 1, "tokenizer_class": "PreTrainedTokenizerFast"}))
-    assert import_bert(path)[1].to_dict() == PIECES.to_dict()
+    assert import_bert(path)[1].to_dict() == THEIRS
 
 
 # --- sentence encoders -------------------------------------------------------------------------
@@ -419,10 +423,10 @@ def test_tokenizers_of_others(tmp_path):
     path = make(tmp_path / "bert")
     for file in ("tokenizer.json", "vocab.txt", "tokenizer_config.json"):
         (path / file).unlink()
-    assert "expected one of tokenizer.json" in refusal(path)
+    assert "expected one of vocabulary.json" in refusal(path)
     for name, content in tokenizer_files(train(["sea"], 260)).items():
         (path / name).write_bytes(content)
-    assert "expected a tokenizer of pieces of words" in refusal(path)
+    assert "expected a tokenizer with [CLS], [SEP] and [MASK]" in refusal(path)
     pieces = WordPieces(["[UNK]", *PIECES.tokens[5:]])
     message = refusal(make(tmp_path / "other", tokenizer=pieces))
     assert "expected a tokenizer with [CLS], [SEP] and [MASK]" in message
@@ -450,11 +454,11 @@ def test_written_and_read_back(tmp_path, masked_words, next_sentence, inner):
     for name, array in model.params.items():
         np.testing.assert_array_equal(again.params[name], array)
     assert sentences == Sentences()
-    assert tokenizer.to_dict() == PIECES.to_dict()
+    assert tokenizer.to_dict() == THEIRS
     assert again.config.inner == (inner or 4 * D)
     assert again.config.eps == model.config.eps == 1e-7
     names = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
-    assert {file.name for file in path.iterdir()} == names | {"vocab.txt"}
+    assert {file.name for file in path.iterdir()} == names
     assert [file.name for file in tmp_path.iterdir()] == ["out"]
 
 

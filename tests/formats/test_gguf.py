@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from other_programs import import_gguf
+from published import WORDS, of_pairs, of_pieces
 
 from minillm.errors import InputError, InputWarning
 from minillm.formats.gguf import export_gguf, read_weights
@@ -20,15 +21,11 @@ from minillm.quantised import Quantised
 from minillm.quantised.blocks import TYPES
 from minillm.quantised.gguf import open_gguf, write_gguf
 from minillm.quantised.matrix import dequantised
-from minillm.text import BytePairs, Characters, ChatTemplate
-from minillm.text.bpe import PATTERNS
+from minillm.text import Characters, ChatTemplate
 from minillm.text.byte_pairs import train
-from minillm.text.sentence_pieces import SentencePieces
 
 PLAIN = train(["she sells sea shells by the sea shore\n"], 262)
-TOKENIZER = BytePairs(
-    PLAIN.merges, ["<|bos|>", "<|eos|>"], pattern="smollm", bos="<|bos|>", eos="<|eos|>"
-)
+TOKENIZER = of_pairs(PLAIN.merges, ["<|bos|>", "<|eos|>"], "smollm", bos="<|bos|>", eos="<|eos|>")
 CONFIG = LlamaConfig(
     len(TOKENIZER), 16, 2, heads=4, key_heads=2, width=32, feed_forward=64, head_width=8,
     rotary_base=500.0, eps=1e-6,
@@ -232,7 +229,7 @@ def refused(path, metadata=None, arrays=None, without=()):
         ({"tokenizer.ggml.tokens": 3}, "tokenizer.ggml.tokens: expected a list of texts"),
         ({"tokenizer.ggml.tokens": ["a", "a"]}, "tokenizer.ggml.token_type: expected 2 numbers"),
         ({"tokenizer.ggml.merges": ["a"]}, "expected merges of two tokens, found 'a'"),
-        ({"tokenizer.ggml.merges": ["q q"]}, "the vocabulary has no id for 'qq'"),
+        ({"tokenizer.ggml.merges": ["q q"]}, "found by tokenizers: "),
         ({"tokenizer.ggml.eos_token_id": 9999}, "tokenizer.ggml.eos_token_id: expected 0 to 262"),
         ({"tokenizer.chat_template": 3}, "tokenizer.chat_template: expected a text, found 3"),
     ],
@@ -342,10 +339,10 @@ def changed(path, **metadata):
 
 @pytest.mark.parametrize("add_bos", [True, False])
 def test_llama_3_has_whole_words_and_bos(path, add_bos):
-    tokenizer = BytePairs(
-        [(b"b", b"c"), (b"a", b"b"), (b"ab", b"c")], ["<|begin_of_text|>", "<|eot_id|>"],
-        pattern="llama-bpe", whole=True, bos="<|begin_of_text|>", eos="<|eot_id|>",
-        add_bos=add_bos,
+    names = ["<|begin_of_text|>", "<|eot_id|>"]
+    tokenizer = of_pairs(
+        [(b"b", b"c"), (b"a", b"b"), (b"ab", b"c")], names, "llama-bpe", (), *names,
+        ["bos"] * add_bos, whole=True,
     )  # fmt: skip
     export_gguf(new(vocabulary=len(tokenizer)), tokenizer, path)
     again = import_gguf(path)[1]
@@ -405,58 +402,63 @@ def test_transformers_has_the_same_logits(path, type):
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-@pytest.mark.parametrize("pattern", PATTERNS)
-@pytest.mark.parametrize("options", [{}, {"nfc": True}, {"whole": True, "add_bos": True}])
-def test_words_and_options_of_byte_pairs_are_written_and_read_back(path, pattern, options):
+@pytest.mark.parametrize("words", WORDS)
+@pytest.mark.parametrize("options", [{}, {"nfc": True}, {"whole": True, "framed": ["bos"]}])
+def test_words_and_options_of_byte_pairs_are_written_and_read_back(path, words, options):
     """As far as the names of words have the options; the others are not in such files."""
     names = ["<|bos|>", "<|eos|>", "<think>"]
-    tokenizer = BytePairs(
-        TOKENIZER.merges, names, pattern=pattern, bos=names[0], eos=names[1], shown=names[2:],
-        **options,
-    )  # fmt: skip
-    composed = {"qwen2": [True, False], "qwen35": [True]}.get(pattern, [False])
-    lost = ("nfc" in options) not in composed
-    with pytest.warns(InputWarning, match="composed") if lost else nullcontext():
+    tokenizer = of_pairs(PLAIN.merges, names, words, names[2:], *names[:2], **options)
+    composed = {"qwen2": [True, False], "deepseek-r1-qwen": [True, False], "qwen35": [True]}
+    composed = composed.get(words, [False])
+    lost = ["composed"] * (options.get("nfc", False) not in composed)
+    lost += ["merges do not make"] * (
+        "whole" in options and words not in ("llama-bpe", "smaug-bpe", "tekken")
+    )
+    with pytest.warns(InputWarning, match=lost[0]) if lost else nullcontext():
         export_gguf(new(vocabulary=len(tokenizer)), tokenizer, path)
-    again = import_gguf(path)[1]
-    expected, found = tokenizer.to_dict(), again.to_dict()
-    pre = open_gguf(path)[0]["tokenizer.ggml.pre"]
-    if (pattern, *options) in [("qwen2",), ("qwen2", "nfc"), ("tekken", "whole", "add_bos")]:
+    again, pre = import_gguf(path)[1], open_gguf(path)[0]["tokenizer.ggml.pre"]
+    assert pre in WORDS
+    assert (again.tokens, again.special.ids, again.shown) == (
+        tokenizer.tokens, tokenizer.special.ids, tokenizer.shown,
+    )  # fmt: skip
+    assert (again.bos, again.eos, again.add_bos) == (256 + 5, 262, "framed" in options)
+    expected, found = tokenizer.values, again.values
+    assert found["pre_tokenizer"] == expected["pre_tokenizer"]
+    if not lost and (pre != "tekken" or "whole" in options):  # which are whole there
         assert found == expected
-        assert pre in ("qwen2", "deepseek-r1-qwen", "tekken")
-    for one in (expected, found):
-        one.pop("nfc", None)
-        one.pop("whole", None)
-    assert found == expected
 
 
-def test_byte_pairs_that_a_file_cannot_describe(path):
-    merges = [(b"a", b"a"), (b"aa", b"b"), (b"a", b"b")]  # no merges make aab of a.a.b
-    for options, reason in (
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
         ({"whole": True}, "tokens that merges do not make"),
         ({"rstrip": ["<x>"]}, "tokens that take white space"),
-    ):
-        tokenizer = BytePairs(merges[1:] + merges[:1], ["<x>"], **options)
-        with pytest.warns(InputWarning, match=f"no entries for {reason}: a few texts"):
-            export_gguf(new(vocabulary=len(tokenizer)), tokenizer, path)
+    ],
+)
+def test_byte_pairs_that_a_file_cannot_describe(path, options, reason):
+    tokenizer = of_pairs([], ["<x>", "<y>"], **options)
+    with pytest.warns(InputWarning, match=f"no entries for {reason}: a few texts"):
+        export_gguf(new(vocabulary=len(tokenizer)), tokenizer, path)
+
+
+SCORES = {"▁": -6.0, "a": -7.0, "b": -8.0, "▁a": -1.0, "ab": -2.0, "▁ab": -3.0}
 
 
 def pieces(**options):
     """SentencePiece's tokens, all of which a GGUF file can describe."""
-    texts = ["<unk>", "<s>", "</s>", *(f"<0x{value:02X}>" for value in range(256))]
-    texts += ["▁", "a", "b", "▁a", "ab", "▁ab", "<|end|>", "<|endoftext|>", "▁▁"]
-    scores = [0.0] * 259 + [-6.0, -7.0, -8.0, -1.0, -2.0, -3.0, 0.0, 0.0, 0.0]
-    options = {"byte_fallback": True, "add_bos": True, "shown": ["▁▁"], **options}
-    specials = ["<s>", "</s>", "<|end|>", "<|endoftext|>", "▁▁"]
-    return SentencePieces(texts, scores, None, specials, **options)
+    special = ["<|end|>", "<|endoftext|>", "▁▁"]
+    return of_pieces(SCORES, special, special[2:], **{"framed": ["bos"], **options})
+
+
+TAKING = {text: {"rstrip": True} for text in ("</s>", "<|end|>", "▁▁")}
 
 
 @pytest.mark.parametrize(
     ("options", "kind"),
     [
         ({}, "llama"),
-        ({"prefix": "none", "add_eos": True}, "llama"),
-        ({"rstrip": ["</s>", "<|end|>", "▁▁"]}, "llama"),
+        ({"prefix": False, "framed": ["bos", "eos"]}, "llama"),
+        ({"flags": TAKING}, "llama"),
         ({"unigram": True}, "t5"),
         ({"unigram": True, "squeeze": True}, "t5"),
     ],
@@ -468,23 +470,17 @@ def test_sentencepieces_tokens_are_written_and_read_back(path, options, kind):
     assert metadata["tokenizer.ggml.model"] == kind
     types = metadata["tokenizer.ggml.token_type"].tolist()
     assert types == [2, 3, 3, *[6] * 256, *[1] * 6, 3, 3, 4]
-    expected = tokenizer.to_dict()
-    for name in ("texts", "specials", "shown", "rstrip"):  # spaces are spaces in such tokens
-        if name in expected:
-            expected[name] = [text.replace("▁▁", "  ") for text in expected[name]]
-    assert again.to_dict() == expected
-    for text in ("ab a", "é<|end|>\n ab", "b a  b", ""):
-        assert again.encode(text)[-1:].tolist() == tokenizer.encode(text)[-1:].tolist()
+    assert again.texts == [text.replace("▁▁", "  ") for text in tokenizer.texts]
+    assert again.hidden == tokenizer.hidden
+    for text in ("ab a", "é<|end|>\n ab", "b a b", "", "bab<|endoftext|>a"):
+        assert again.encode(text).tolist() == tokenizer.encode(text).tolist(), text
 
 
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"prefix": "first"}, "texts that begin with a space"),
-        ({"separate": True}, "words that begin with each space"),
         ({"squeeze": True}, "its normalisation"),
-        ({"lstrip": ["<|end|>"]}, "tokens that take white space"),
-        ({"rstrip": ["<|end|>"]}, "tokens that take white space"),
+        ({"flags": {"<|end|>": {"rstrip": True}}}, "tokens that take white space"),
     ],
 )
 def test_a_tokenizer_that_a_file_cannot_describe(path, options, reason):
@@ -498,7 +494,7 @@ def test_a_tokenizer_that_a_file_cannot_describe(path, options, reason):
     [
         ("scores", np.zeros(3, np.float32), "scores: expected 268 numbers"),
         ("scores", None, "scores: expected 268 numbers, found None"),
-        ("scores", np.full(268, np.nan, np.float32), "scores: expected finite numbers"),
+        ("scores", np.full(268, np.nan, np.float32), "found by tokenizers: "),
         ("precompiled_charsmap", 3, "precompiled_charsmap: expected bytes"),
         ("precompiled_charsmap", np.zeros(9, np.uint8), "expected a table of characters"),
         ("bos_token_id", 999, "bos_token_id: expected 0 to 267"),

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from published import WORDS, of_pairs
 
 from minillm.formats.gguf import export_gguf
 from minillm.models.llama import Llama, LlamaConfig
-from minillm.text import BytePairs, load_tokenizer
-from minillm.text.bpe import PATTERNS
+from minillm.text import load_tokenizer
 from minillm.text.byte_pairs import train
 
 llama_cpp = pytest.importorskip("llama_cpp")
@@ -21,7 +21,7 @@ TEXTS = (
     *("I'LL say  1234.)\n\n(yes)", "HTTPServer camelCase's", "a\t\n \r\n b", "<s>x</s> <think> y"),
 )
 # llama.cpp's expressions approximate these.
-APPROXIMATE = ("tekken", "gpt-4o", "deepseek-llm")
+APPROXIMATE = ("tekken", "gpt-4o")
 
 
 def theirs(tokenizer, folder):
@@ -43,11 +43,11 @@ def test_sentencepieces_tokens(name, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:this file has no entries for composed")  # qwen35 composes
-@pytest.mark.parametrize("pattern", [name for name in PATTERNS if name not in APPROXIMATE])
-def test_words_of_byte_pairs(pattern, tmp_path):
+@pytest.mark.parametrize("words", [name for name in WORDS if name not in APPROXIMATE])
+def test_words_of_byte_pairs(words, tmp_path):
     names = ["<s>", "</s>", "<think>"]
     merges = train(TEXTS, 400).merges
-    tokenizer = BytePairs(merges, names, pattern=pattern, bos="<s>", eos="</s>", shown=["<think>"])
+    tokenizer = of_pairs(merges, names, words, ["<think>"], "<s>", "</s>")
     encode = theirs(tokenizer, tmp_path)
     for text in TEXTS:
         assert tokenizer.encode_known(text).tolist() == encode(text)

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from other_programs import family_folder, folder_of, import_gguf
+from published import of_pieces
 from safetensors.numpy import load_file
 
 import minillm
@@ -22,7 +23,6 @@ from minillm.quantised import Quantised
 from minillm.quantised.gguf import open_gguf, write_gguf
 from minillm.quantised.matrix import dense
 from minillm.runs.importing import format_of
-from minillm.text import SentencePieces
 from minillm.text.byte_pairs import train
 
 TOKENIZER = train(["she sells sea shells by the sea shore\n"], 262)
@@ -507,19 +507,14 @@ def test_every_family_has_files():
 
 def test_a_special_token_without_a_row_is_left_out(tmp_path):
     """As Gemma 3's for images."""
-    texts = ["<unk>", "<s>", "</s>", *(f"<0x{value:02X}>" for value in range(256)), "▁", "a"]
-    options = {"byte_fallback": True}
-    specials = ["<s>", "</s>"]
-    tokenizer = SentencePieces(texts, [0.0] * len(texts), None, specials, **options)
-    longer = SentencePieces(
-        [*texts, "<image>"], [0.0] * (len(texts) + 1), None, [*specials, "<image>"], **options
-    )
+    tokenizer = of_pieces({"▁": 0, "a": 0})
+    longer, texts = of_pieces({"▁": 0, "a": 0}, ["<image>"]), tokenizer.texts
     sizes = {"context": 8, "layers": 1, "heads": 2, "width": 8, "family": "gemma3"}
     model = Variant(VariantConfig(len(texts), **sizes), np.random.default_rng(0))
     folder = family_folder("gemma3")
     folder.write(Contents(model, longer), tmp_path / "gemma")
     found = folder.read(tmp_path / "gemma")
-    assert (found.tokenizer.texts, found.tokenizer.specials) == (texts, tokenizer.specials)
+    assert found.tokenizer.values == tokenizer.values
     smaller = Variant(VariantConfig(len(texts) - 1, **sizes), np.random.default_rng(0))
     folder.write(Contents(smaller, tokenizer), tmp_path / "smaller")
     with pytest.raises(InputError, match="but the tokenizer has 261 tokens"):

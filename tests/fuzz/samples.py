@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from other_programs import family_folder
+from published import old_files
 from safetensors.numpy import load_file, save_file
 
 from minillm.data import Minibatches, RandomWindows, Sequences, write_shards
@@ -305,15 +306,15 @@ def _texts(root: Path) -> None:
     files = tokenizer_files(PAIRS_OF_BYTES)
     _write(root / "tokenizer-hugging-face" / "small" / "tokenizer.json", files["tokenizer.json"])
     for file in ("vocab.json", "merges.txt"):
-        _write(root / "tokenizer-gpt2" / "small" / file, files[file])
+        _write(root / "tokenizer-gpt2" / "small" / file, old_files(PAIRS_OF_BYTES)[file])
     _write(root / "tokenizer-gpt2" / "small" / "config.json", "{}")  # as such folders have
     for name, files in _sentencepiece_files().items():
         for file, data in files.items():
             _write(root / name / "small" / file, data)
     files = tokenizer_files(PIECES)
     _write(root / "wordpieces-hugging-face" / "small" / "tokenizer.json", files["tokenizer.json"])
-    for file in ("vocab.txt", "tokenizer_config.json"):
-        _write(root / "wordpieces-bert" / "small" / file, files[file])
+    for file, data in (old_files(PIECES) | {"tokenizer_config.json": b"{}"}).items():
+        _write(root / "wordpieces-bert" / "small" / file, data)
     model = GPT(GPTConfig(len(PAIRS_OF_BYTES), 8, 2, 2, 4), np.random.default_rng(0))
     (root / "hugging-face").mkdir()
     for name in ("pairs", "in-two-files"):
@@ -378,4 +379,5 @@ def _texts(root: Path) -> None:
         BERT_FOLDER.write(Contents(model, PIECES, facts=asdict(sentences)), bert / name)
     _in_two_files(bert / "sentences")
     (bert / "words" / "tokenizer.json").unlink()
+    _write(bert / "words" / "vocab.txt", old_files(PIECES)["vocab.txt"])
     _write(root / "images" / "lines" / "images.txt", "0 0.5 1 0 0.25 1\n" * 3)

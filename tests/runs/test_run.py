@@ -321,7 +321,7 @@ WRONG = {
         ("training", {"learning_rate": -1}, "learning_rate: expected a number above 0"),
         ("training", {"learning_rate": 10**400}, "learning_rate: expected "),
         ("training", {"x" * 5000: 1}, "there is no such setting"),
-        ("training", {"hidden": 8}, "training: 'hidden' is a size of the model"),
+        ("training", {"hidden": 8}, "training: hidden: there is no such setting"),
         ("training", {"minutes": 1.0}, "expected one of minutes, steps, epochs"),
         ("data", {"files": REMOVED}, "data: 'files' is missing"),
     ],

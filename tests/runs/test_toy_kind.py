@@ -37,16 +37,18 @@ class Unigram:
     def zero_state(self, B):
         return {"seen": np.zeros(B, np.float32)}
 
+    def forward(self, ids, state, rng=None):
+        logits = np.tile(self.config.scale * self.params["logits"], (*ids.shape, 1))
+
+        def backward(dlogits):
+            return {"logits": self.config.scale * dlogits.sum(axis=(0, 1))}
+
+        return (logits, {"seen": state["seen"] + ids.shape[1]}), backward
+
     def window_loss(self, inputs, targets, state, rng=None):
-        logits = np.broadcast_to(
-            self.config.scale * self.params["logits"], (*targets.shape, self.config.vocabulary)
-        )
-        loss, loss_backward = ops.cross_entropy(np.ascontiguousarray(logits), targets)
-
-        def backward():
-            return {"logits": self.config.scale * loss_backward().sum(axis=(0, 1))}
-
-        return (loss, {"seen": state["seen"] + inputs.shape[1]}), backward
+        (logits, state), logits_backward = self.forward(inputs, state, rng)
+        loss, loss_backward = ops.cross_entropy(logits, targets)
+        return (loss, state), lambda: logits_backward(loss_backward())
 
     def read(self, ids, state):
         logits = np.tile(self.config.scale * self.params["logits"], (len(ids), 1))

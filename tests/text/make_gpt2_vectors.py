@@ -12,8 +12,9 @@ import json
 import sys
 from pathlib import Path
 
+from minillm.text import load_tokenizer
 from minillm.text.bpe import PATTERN, split_words
-from minillm.text.tokenizer_files import load_tokenizer, spell
+from minillm.text.published import spell
 
 TEXTS = [
     "Hello world! I'm sure they'll say we've won; it's what you'd think, isn't it? 'tis, DON'T.",

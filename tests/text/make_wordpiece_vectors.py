@@ -11,7 +11,7 @@ texts come of the library tokenizers, which transformers uses for BERT.
 import json
 from pathlib import Path
 
-from minillm.text import WordPieces, tokenizer_files
+from minillm.text.tokenizer_json import added_tokens, word_pieces
 from minillm.text.word_pieces import SPECIALS, train
 
 TEXTS = [
@@ -53,14 +53,16 @@ def main() -> None:
         learned = train(TEXTS * 2, 900, lower_case=options["lower_case"]).tokens
         short = [token for token in learned if len(token.removeprefix("##")) <= 3]
         kept = [token for id, token in enumerate(short) if token.isascii() or id % 9]
-        tokenizer = WordPieces([*SPECIALS, *kept], **options)
-        reference = Tokenizer.from_str(tokenizer_files(tokenizer)["tokenizer.json"].decode())
+        tokens = [*SPECIALS, *kept]
+        ids = {token: number for number, token in enumerate(tokens)}
+        added = added_tokens({token: ids[token] for token in SPECIALS})
+        reference = Tokenizer.from_str(json.dumps(word_pieces(ids, added, **options)))
         texts = []
         for text in TEXTS:
             encoding = reference.encode(text, add_special_tokens=False)
             decoded = reference.decode(encoding.ids, skip_special_tokens=False)
             texts.append([text, encoding.ids, [list(pair) for pair in encoding.offsets], decoded])
-        cases.append({**options, "tokens": tokenizer.tokens, "texts": texts})
+        cases.append({**options, "tokens": tokens, "texts": texts})
     with open(Path(__file__).with_name("wordpiece_vectors.json"), "w") as file:
         file.write("[\n" + ",\n".join(json.dumps(case) for case in cases) + "\n]\n")
 

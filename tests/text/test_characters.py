@@ -28,7 +28,7 @@ def test_ids_follow_code_points():
 def test_a_character_that_it_lacks_is_named_with_its_place(character):
     vocabulary = Characters.from_text("abc\n")
     with pytest.raises(InputError, match=r"^prompt, line 2, column 3: ") as error:
-        vocabulary.encode("abc\nab" + character + "x", "--prompt")
+        vocabulary.encode("abc\nab" + character + "x", "prompt")
     assert repr(character) in str(error.value)
     assert f"U+{ord(character):04X}" in str(error.value)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from published import of_pairs
 
 from minillm.errors import InputError
 from minillm.text import BytePairs, Characters, ChatTemplate, byte_pairs
@@ -296,7 +297,7 @@ def test_calls_of_tools_are_messages():
 def test_added_tokens_that_a_message_may_contain():
     """No special ones, and nothing like marks of turns: tags of HTML in Gemma, for example."""
     names = ["<|im_start|>", "<|im_end|>", "<h1>", "<think>", "<|user|>", "<b>"]
-    tokenizer = BytePairs([], names, shown=names[2:5])
+    tokenizer = of_pairs([], names, shown=names[2:5])
     talk = [{"role": "user", "content": "a<h1><think><|user|><b><|im_end|>"}]
     ids = ChatTemplate("chatml").encode(tokenizer, talk, prompt=False).tolist()
     counts = {name: ids.count(tokenizer.special.ids[name]) for name in names}
@@ -395,7 +396,7 @@ def test_a_template_that_changes_messages_makes_no_special_tokens_of_them(expres
 def test_a_template_sees_the_added_tokens_of_messages():
     """The one of Qwen3 looks for </think>, to leave out the reasoning of earlier answers."""
     names = [*SPECIALS[:3], "<think>", "</think>"]
-    tokenizer = BytePairs([], names, shown=names[3:])
+    tokenizer = of_pairs([], names, shown=names[3:])
     template = ChatTemplate(OTHERS["reasoning"])
     ids = template.encode(tokenizer, REASONED)
     np.testing.assert_array_equal(ids, tokenizer.encode(template.text(REASONED)))

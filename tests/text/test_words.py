@@ -42,7 +42,7 @@ def test_equal_counts_go_by_alphabet():
 def test_an_unknown_word_in_a_prompt_is_named():
     vocabulary = Words.from_text("to be or not")
     with pytest.raises(InputError, match=r"^prompt: the word 'sleep' "):
-        vocabulary.encode_known("to sleep", "--prompt")
+        vocabulary.encode_known("to sleep", "prompt")
     assert vocabulary.encode_known("to <unk>").tolist() == vocabulary.encode("to sleep").tolist()
 
 

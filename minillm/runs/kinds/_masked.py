@@ -42,7 +42,7 @@ from minillm.runs.settings import (
     size,
     with_default,
 )
-from minillm.text import Vocabulary, WordPieces
+from minillm.text import Vocabulary
 from minillm.training import Summary
 from minillm.training.language_model import stretches
 from minillm.training.masked import MaskedTask, evaluate_filling
@@ -110,11 +110,10 @@ class MaskedKind(Kind):
     takes: ClassVar[tuple[str, ...]] = ("text",)
     facts = SentenceFacts
     padded = True
-    tokenizers: ClassVar[tuple[type, ...]] = (WordPieces,)
 
     def open_vocabulary(self, values: Mapping[str, object]) -> Vocabulary:
         """A vocabulary with tokens that open and close a text, and a mask."""
-        return framing_vocabulary(values, self.tokenizers)
+        return framing_vocabulary(values)
 
     def heads(self, settings: Any, initial: Any) -> dict[str, bool]:
         """The heads to train, in addition to the heads of ``initial``, a config or None."""
@@ -135,7 +134,7 @@ class MaskedKind(Kind):
         opened, training, validation, facts = open_text(job)
         training = with_replay(training, job)
         source = job.data.get("init") or job.data.get("tokenizer") or "its text"
-        tokenizer = with_frame(opened, source, self.tokenizers)
+        tokenizer = with_frame(opened, source)
         frame = frame_of(tokenizer)
         check_longer(training, settings.context)
         rows = len(tokenizer) if initial is None else initial.vocabulary
@@ -273,13 +272,15 @@ def masking_of(tokenizer: Vocabulary, whole_words: bool) -> Masking:
     ordinary[tokenizer.special_ids] = False
     continues = None
     if whole_words:
-        continues = np.array([_continues(token) for token in tokenizer.tokens])
+        continues = np.array([_continues(tokenizer, number) for number in range(len(tokenizer))])
     return Masking(frame_of(tokenizer).mask, ordinary, continues)
 
 
-def _continues(token: str | bytes) -> bool:
+def _continues(tokenizer: Vocabulary, number: int) -> bool:
     """Whether a token continues a word: a piece does with ##, a byte pair without a space."""
-    return token.startswith("##") if isinstance(token, str) else not token.startswith(b" ")
+    if tokenizer.unit == "wordpiece":
+        return tokenizer.show(number).startswith("##")
+    return not tokenizer.token(number).startswith(b" ")
 
 
 def hidden_passages(

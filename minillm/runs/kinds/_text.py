@@ -27,7 +27,7 @@ from minillm.runs.kinds._sources import with_sources
 from minillm.runs.kinds._text_data import evaluation_ids, figures_of, open_text, results_on
 from minillm.runs.run import Run
 from minillm.runs.settings import Evaluation, TextEvaluation, config_from
-from minillm.text import Vocabulary, banned_ids, opening_id, unit_name, unit_to_learn
+from minillm.text import Vocabulary, banned_ids, opening_id, unit_name
 from minillm.training import Summary
 from minillm.training.dynamic_evaluation import Adapted, adapt
 from minillm.training.language_model import (
@@ -39,7 +39,7 @@ from minillm.training.language_model import (
 
 LENGTH = 500  # tokens to write by default
 # Tokens of a sample.
-SHOWN = {"character": 240, "word": 60, "bpe": 100, "wordpiece": 100, "sentencepiece": 100}
+SHOWN = {"character": 240, "word": 60, "bpe": 100, "wordpiece": 100}
 
 
 def write_text(
@@ -86,7 +86,7 @@ def save_imported(kind: Kind, contents: Contents, file: str, folder: RunFolder) 
     model, tokenizer, chat = contents.model, contents.tokenizer, contents.chat
     if chat is not None:
         make(Sampling, chat.sampling, f"{file}: its values for sampling: ")
-    settings = kind.settings(unit=unit_to_learn(tokenizer))
+    settings = kind.settings(unit=tokenizer.unit)
     data = {"files": [], "imported": absolute(file), "documents": tokenizer.eos is not None}
     stored = Stored(kind, model.config, settings, data)
     quantised = any(not isinstance(weight, np.ndarray) for weight in model.params.values())

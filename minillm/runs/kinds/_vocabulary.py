@@ -6,7 +6,13 @@ from typing import NamedTuple, TypeVar
 from minillm.data.shards import digest_of
 from minillm.errors import InputError
 from minillm.runs.kind import Job
-from minillm.text import Vocabulary, WordPieces, load_tokenizer, vocabulary_from_dict
+from minillm.text import (
+    PublishedTokenizer,
+    Vocabulary,
+    WordPieces,
+    load_tokenizer,
+    vocabulary_from_dict,
+)
 
 Made = TypeVar("Made")
 
@@ -58,27 +64,23 @@ class Frame(NamedTuple):
     mask: int
 
 
-def framing_vocabulary(
-    values: Mapping[str, object], classes: tuple[type, ...] = (WordPieces,)
-) -> Vocabulary:
-    """A vocabulary of these classes with the special tokens; ValueError for any other."""
+def framing_vocabulary(values: Mapping[str, object]) -> Vocabulary:
+    """A vocabulary with the special tokens; ValueError for any other."""
     tokenizer = vocabulary_from_dict(values)
-    if not has_frame(tokenizer, classes):
+    if not has_frame(tokenizer):
         raise ValueError("expected a vocabulary with [CLS], [SEP] and [MASK], found one without")
     return tokenizer
 
 
-def has_frame(tokenizer: Vocabulary, classes: tuple[type, ...] = (WordPieces,)) -> bool:
-    """Whether a vocabulary is of one of the classes, and has the special tokens."""
+def has_frame(tokenizer: Vocabulary) -> bool:
+    """Whether a vocabulary is one of an encoder, with the special tokens."""
     tokens = tokenizer.bos, tokenizer.eos, tokenizer.mask
-    return isinstance(tokenizer, classes) and None not in tokens
+    return isinstance(tokenizer, WordPieces | PublishedTokenizer) and None not in tokens
 
 
-def with_frame(
-    tokenizer: Vocabulary, source: str, classes: tuple[type, ...] = (WordPieces,)
-) -> Vocabulary:
+def with_frame(tokenizer: Vocabulary, source: str) -> Vocabulary:
     """The vocabulary.  InputError, with its ``source``, if it lacks the special tokens."""
-    if not has_frame(tokenizer, classes):
+    if not has_frame(tokenizer):
         raise InputError(
             f"{source}: expected a vocabulary of unit wordpiece, with [CLS], [SEP] and [MASK], "
             f"found one of unit {tokenizer.unit}"

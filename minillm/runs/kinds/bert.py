@@ -6,8 +6,6 @@ from typing import Any
 from minillm.models.bert import BERT, BERTConfig
 from minillm.runs.kinds._masked import MaskedKind, MaskedSettings
 from minillm.runs.settings import size
-from minillm.text import WordPieces
-from minillm.text.sentence_pieces import SentencePieces
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,6 @@ then: minillm fill DIR "the [MASK] statement", minillm embed DIR < lines.txt,
     model = BERT
     config = BERTConfig
     settings = BERTSettings
-    tokenizers = (WordPieces, SentencePieces)  # multilingual sentence encoders have the latter
 
     def heads(self, settings: BERTSettings, initial: Any) -> dict[str, bool]:
         """The head for masked words, and a pooler for the next sentence."""

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from minillm.models.encoders import FAMILIES, Encoder, EncoderConfig
 from minillm.runs.kinds._masked import MaskedKind, MaskedSettings
 from minillm.runs.settings import size
-from minillm.text import WordPieces
-from minillm.text.byte_tokens import ByteTokens
 
 
 @dataclass(frozen=True)
@@ -39,4 +37,3 @@ then: minillm fill DIR "the <mask> statement", minillm embed DIR < lines.txt, mi
     model = Encoder
     config = EncoderConfig
     settings = EncoderSettings
-    tokenizers = (WordPieces, ByteTokens)

@@ -87,7 +87,7 @@ def held_out_images(
 ) -> tuple[str, tuple[NDArray, NDArray[np.integer]]]:
     """The name, images and classes of the data to measure on."""
     if given.title:
-        raise InputError("FILE: images are measured on the built-in set only (--part)")
+        raise InputError("FILE: images are measured on the built-in set only (part)")
     part, name = part or "validation", run.data["data"]
     return f"{name}, {part}", registry.open_images(name).part(part)
 

@@ -31,7 +31,7 @@ from minillm.runs.settings import (
     size,
     with_default,
 )
-from minillm.text import Vocabulary, WordPieces, build_vocabulary
+from minillm.text import Vocabulary, build_vocabulary
 from minillm.training import Summary
 from minillm.training.minibatches import SpanTask, fingerprint
 
@@ -170,16 +170,14 @@ then: minillm answer DIR --context FILE "What is ...?", minillm eval DIR [FILE]"
             facts=QuestionFacts(unanswered=not all(q.answers for q in parts["training"])),
         )
 
-    def _vocabulary(self, job: Job, questions: Sequence[Question]) -> WordPieces:
+    def _vocabulary(self, job: Job, questions: Sequence[Question]) -> Vocabulary:
         tokenizer = vocabulary_for(
             job,
             "wordpiece",
             lambda: build_vocabulary(texts_of(questions), "wordpiece", 1, job.settings.vocabulary),
         )
         source = job.data.get("init") or job.data.get("tokenizer") or "its text"
-        tokenizer = with_frame(tokenizer, source)
-        assert isinstance(tokenizer, WordPieces)
-        return tokenizer
+        return with_frame(tokenizer, source)
 
     def closing(self, job: Job, parts: Parts, summary: Summary) -> Iterator[str]:
         """Yield the share of answers with the correct first and last token."""

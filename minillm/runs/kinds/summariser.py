@@ -117,7 +117,7 @@ then: minillm summarise DIR report.txt, minillm eval DIR, minillm plot attention
         return super().hypotheses(run, texts, **search_options(SummarySearch()) | options)
 
     def copying(self, run: Run, text: str, ids: Sequence[int]) -> Copying:
-        """See :class:`minillm.runs.abilities.Copies`."""
+        """The tokens of an output that are copied from its source."""
         source = run.source.encode(text)[: run.settings.max_source]
         attention = self.reading(run.model, source, np.array(ids))[3][0]
         assert attention.copying is not None  # such a model always copies

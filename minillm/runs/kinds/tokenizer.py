@@ -70,9 +70,8 @@ class TokenizerKind(Kind):
 Learn byte pairs from a text: beginning with the 256 bytes, the most frequent pair of neighbours
 repeatedly becomes a token.  Or learn BERT's wordpieces: beginning with the characters, the pair
 that makes the text most likely becomes a token.  Files of any size are read as streams.  The last
-tenth is held out, to measure the bytes per token on unseen text.  The folder also has files for
-other programs: tokenizer.json, and vocab.json with merges.txt, or vocab.txt with
-tokenizer_config.json."""
+tenth is held out, to measure the bytes per token on unseen text.  The folder also has a
+tokenizer.json, for other programs."""
     examples = """\
   minillm train tokenizer --out runs/pairs
         on the Python language reference, which ships with every CPython

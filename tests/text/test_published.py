@@ -1,0 +1,511 @@
+"""Published tokenizers: ids of the libraries, files that are read and written, what is refused."""
+
+import json
+import os
+from base64 import b64decode
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from published import BYTE_TEXTS, WORDS, of_pairs, of_pieces, of_words
+from waiting import deadline
+
+from minillm.decoding.pieces import Pieces
+from minillm.errors import InputError
+from minillm.text import (
+    BytePairs,
+    Characters,
+    PublishedTokenizer,
+    load_tokenizer,
+    tokenizer_files,
+    vocabulary_from_dict,
+    word_pieces,
+)
+from minillm.text.byte_pairs import train
+from minillm.text.published import spell, unspell
+from minillm.text.tokenizer_files import fields
+from minillm.text.unigram import segment
+
+library = pytest.importorskip("tokenizers")
+
+TEXT = (
+    "she sells sea shells by the sea shore; the shells she sells are sea shells, I'm sure. é😀é😀"
+)
+HARD = (
+    *(
+        "I'LL say  1234.)\n\n(yes)",
+        "HTTPServer camelCase's été e\u0301a a\u0301",
+        "漢字かな ab한국 ①½",
+    ),
+    *(
+        "a\t\n \r\n  b  ",
+        " \u00a0\u3000x\u2028",
+        "ab12 -345,6 $x+=y`z`",
+        "😀👍🏽 \u0378\u0558 x",
+        "",
+    ),
+)
+PAIRS = train([TEXT * 2], 300)
+VECTORS = json.loads(Path(__file__).with_name("sentencepiece_vectors.json").read_text())
+MODELS = VECTORS["models"]
+SMALL = {"▁": -9.0, "▁s": -1.0, "s": -9.0, "e": -9.0, "a": -9.0, "ea": -2.0}
+
+
+def write(folder, files):
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def tokenizer_config(folder, **values):
+    (folder / "tokenizer_config.json").write_text(json.dumps(values))
+
+
+def fails(path):
+    with pytest.raises(InputError) as error:
+        load_tokenizer(path)
+    message = str(error.value)
+    assert "\n" not in message
+    assert len(message) < 500
+    return message
+
+
+def same_ids(one, other, texts=(TEXT, *HARD)):
+    return all(one.encode(text).tolist() == other.encode(text).tolist() for text in texts)
+
+
+# --- ids -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_ids_are_those_of_sentencepiece(name, tmp_path):
+    """The library tokenizers drops a mark after a character that its table of changes knows."""
+    (tmp_path / "tokenizer.model").write_bytes(b64decode(MODELS[name]["model"]))
+    tokenizer = load_tokenizer(tmp_path)
+    for text, expected in zip(VECTORS["texts"], MODELS[name]["ids"], strict=True):
+        if not ("table" in name and "\u0301" in text):
+            assert tokenizer.encode_known(text).tolist() == expected, text
+            assert tokenizer.encode_ordinary(text).tolist() == expected, text
+    same = [t for t in VECTORS["texts"] if "  " not in t and t.strip(" ") == t and "▁" not in t]
+    for text in same if name.startswith("pairs") and name != "pairs without bytes" else ():
+        ids = tokenizer.encode_known(text)
+        assert tokenizer.decode(ids) == "".join(tokenizer.stream(ids)) == text
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_ids_are_those_of_the_library(words):
+    """Of the same tokenizer.json, which we have written; and so are they after a JSON form."""
+    names = ["<|begin|>", "<|end|>", "<think>"]
+    tokenizer = of_pairs(
+        train(HARD, 330).merges, names, words, names[2:], *names[:2], ["bos"], nfc=words == "qwen2"
+    )
+    theirs = library.Tokenizer.from_str(json.dumps(tokenizer.values))
+    again = vocabulary_from_dict(json.loads(json.dumps(tokenizer.to_dict())))
+    for text in (*HARD, "a<|end|> <think>"):
+        ids = tokenizer.encode(text)
+        assert ids.tolist() == theirs.encode(text).ids == again.encode(text).tolist()
+        assert ids.dtype == np.int32
+        if words != "qwen2":
+            assert tokenizer.decode(tokenizer.encode_known(text)) == text
+    assert (again.to_dict(), again.tokens) == (tokenizer.to_dict(), tokenizer.tokens)
+    assert (again.bos, again.add_bos, again.add_eos) == (tokenizer.bos, True, False)
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_ids_of_pieces_of_words(case):
+    options = json.loads(Path(__file__).with_name("wordpiece_vectors.json").read_text())[case]
+    tokens, texts = options.pop("tokens"), options.pop("texts")
+    tokenizer = of_words(tokens, word_pieces.SPECIALS, **options)
+    for text, ids, offsets, decoded in texts:
+        found = tokenizer.encode_with_offsets(text)
+        assert found[0].tolist() == tokenizer.encode(text).tolist() == ids
+        assert found[1].tolist() == offsets
+        assert tokenizer.decode(ids) == decoded
+    assert (tokenizer.cls, tokenizer.sep, tokenizer.mask, tokenizer.pad) == (2, 3, 4, 0)
+    assert [tokenizer.show(n) for n in range(len(tokens))] == tokens
+    with pytest.raises(InputError, match="X: the word '漢漢' cannot be made of the 7 pieces"):
+        of_words([*word_pieces.SPECIALS, "a", "##b"], word_pieces.SPECIALS,
+                 split_ideographs=False).encode_known("ab [UNK] 漢漢", "X")  # fmt: skip
+
+
+@given(st.text("abc▁é", max_size=8), st.dictionaries(st.text("abc▁", min_size=1, max_size=4),
+                                                    st.integers(-9, 0), max_size=12))  # fmt: skip
+def test_the_best_path_is_the_best_of_all(text, scores):
+    """By the definition, and of equally good ones a path as good in the library."""
+
+    def best(rest):
+        """The largest sum of all segmentations."""
+        if not rest:
+            return 0.0
+        parts = [(scores.get(rest[:n], -30.0 if n == 1 else None), n) for n in range(1, 5)]
+        parts = [(score, n) for score, n in parts if score is not None and n <= len(rest)]
+        return max(score + best(rest[n:]) for score, n in parts)
+
+    found = segment(text, scores, -30.0)
+    assert "".join(found) == text
+    assert sum(scores.get(part, -30.0) for part in found) == best(text)
+    scores = dict.fromkeys("abc▁é", -10) | scores
+    tokenizer = of_pieces(scores, unigram=True, prefix=False)
+    for ids in (tokenizer.encode(text), tokenizer.encode_ordinary(text)):
+        assert sum(scores[tokenizer.texts[n]] for n in ids) == sum(
+            map(scores.get, segment(text, scores))
+        )
+
+
+# --- texts and special tokens --------------------------------------------------------------------
+
+
+def test_the_text_of_a_special_token_may_stay_text():
+    """In encode_ordinary; a unigram model alone would find its token."""
+    pairs = of_pairs(PAIRS.merges, ["<s>", "<|im_end|>"])
+    pieces = [of_pieces(SMALL, ["<|im_end|>"], unigram=unigram) for unigram in (False, True)]
+    for tokenizer in (pairs, *pieces):
+        for text in ("<s>", "a<|im_end|>", "\ufdd0<s>", "</s>ea<s>"):
+            ids = tokenizer.encode_ordinary(text)
+            assert not {*ids.tolist()} & {*tokenizer.special.ids.values()} - {tokenizer.unknown}
+            assert tokenizer.decode(ids) in (text, text.replace("\ufdd0", "\ufffd"))
+        assert tokenizer.special.ids["<|im_end|>"] in tokenizer.encode("a<|im_end|>")
+        with pytest.raises(InputError, match="NAME, line 1, column 2: expected text, found a lone"):
+            tokenizer.encode_each(["a", "a\ud800"], ["", "NAME"])
+
+
+def test_bytes_of_tokens_and_characters_in_parts():
+    tokenizer = of_pieces(SMALL)
+    ids = tokenizer.encode("sea éea")
+    assert [tokenizer.texts[n] for n in ids] == ["▁s", "ea", "▁", "<0xC3>", "<0xA9>", "ea"]
+    assert [tokenizer.tokens[n] for n in ids[:5]] == [b" s", b"ea", b" ", b"\xc3", b"\xa9"]
+    assert tokenizer.decode(ids) == "sea éea"
+    assert list(tokenizer.stream(ids)) == ["s", "ea", " ", "é", "ea"]
+    assert tokenizer.show(int(ids[3])) == "\\xc3"
+    assert tokenizer.tokens[tokenizer.line_end] == b"\n"
+    end = tokenizer.special.ids["</s>"]
+    for after, expected in ((end, "sea éea"), (None, "sea éea"), (ids[0], " sea éea")):
+        pieces = Pieces(tokenizer, after=after)
+        assert "".join(pieces.add(n) for n in [*ids.tolist(), end]) + pieces.end() == expected
+    without = of_pieces({"▁": -1.0, "a": -2.0}, bytes_too=False)
+    assert without.encode("aéèa é").tolist() == [3, 4, 0, 4, 3, 0]
+    assert (without.unknown, 0 in without.hidden) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        ({"prepend_scheme": "always"}, "▁a<s>▁a<s>▁a"),
+        ({"prepend_scheme": "first", "split": False}, "▁a<s>a<s>▁a"),
+        ({"prepend_scheme": "never", "split": False}, "a<s>a<s>▁a"),
+        ({"add_prefix_space": True}, "▁a<s>▁a<s>▁a"),
+    ],
+)
+def test_where_a_space_is_put_before_a_text(step, expected):
+    """Between special tokens, too, as in a chat, where a part is known to be the first or not."""
+    values = of_pieces({"▁": -1.0, "a": -2.0}).values
+    values |= {"normalizer": None}
+    values["pre_tokenizer"] = {"type": "Metaspace", "replacement": "▁", **step}
+    tokenizer = PublishedTokenizer(values)
+    assert "".join(tokenizer.texts[n] for n in tokenizer.encode("a<s>a<s> a")) == expected
+    for first, part in ((True, expected.split("<s>")[0]), (False, expected.split("<s>")[1])):
+        ids = tokenizer.encode_ordinary("a", first=first)
+        assert "".join(tokenizer.texts[n] for n in ids) == part
+    assert tokenizer.decode(tokenizer.encode_known("a a")) == "a a"
+
+
+@pytest.mark.parametrize("framed", [["bos"], ["eos"], ["bos", "eos"], []])
+def test_the_frame_of_a_text(framed):
+    names = ["<s>", "</s>", "<|endoftext|>"]
+    tokenizer = of_pairs(PAIRS.merges, names, bos="<s>", eos="</s>", framed=framed)
+    assert (tokenizer.add_bos, tokenizer.add_eos) == ("bos" in framed, "eos" in framed)
+    theirs = library.Tokenizer.from_str(json.dumps(tokenizer.values))
+    for text in (TEXT, "", "<s>"):
+        assert tokenizer.encode(text).tolist() == theirs.encode(text).ids
+    again = vocabulary_from_dict(tokenizer.to_dict() | {"add_bos": False, "add_eos": False})
+    assert (again.add_bos, again.add_eos) == (False, False)
+    assert PublishedTokenizer(of_pairs([], names).values).bos == 258  # the usual name
+
+
+def test_flags_of_added_tokens():
+    """The white space beside a token is its own if its flags say so; NFC composes characters."""
+    names = ["<a>", "<b>", "<c>"]
+    tokenizer = of_pairs(
+        PAIRS.merges, names, nfc=True, shown=["<a>"], lstrip=["<b>", "<c>"], rstrip=["<b>"]
+    )
+    assert tokenizer.hidden == {tokenizer.special.ids[name] for name in names[1:]}
+    assert tokenizer.encode("x \n<b>\t\u3000y").tolist() == tokenizer.encode("x<b>y").tolist()
+    assert tokenizer.encode("e\u0301").tolist() == tokenizer.encode("\xe9").tolist()
+    for text in (
+        "x \n<b>\t\u3000y",
+        " <c> <b> <a> ",
+        "\x1c<b>\x1c",
+        "e\u0301\u212b",
+        "<b> <b> <c>",
+    ):
+        parts = tokenizer.special.places(text)  # as chat templates cut a text
+        ids = []
+        for part, start in parts:
+            if part in tokenizer.special.ids:
+                ids.append(tokenizer.special.ids[part])
+            else:
+                ids += tokenizer.encode_ordinary(part, start == 0).tolist()
+        assert ids == tokenizer.encode(text).tolist()
+
+
+def test_added_tokens_at_the_end_may_be_cut():
+    """Gemma 3 has a token for images, and its text models have no row for it."""
+    for unigram in (False, True):
+        whole = of_pieces({"a": -1, "▁a": -2}, unigram=unigram)
+        longer = of_pieces({"a": -1, "▁a": -2}, ["<image>", "<end>"], unigram=unigram)
+        assert longer.cut(len(whole)).values == whole.values
+        assert longer.cut(99999).to_dict() == longer.to_dict()
+        for size in (260, 1):
+            with pytest.raises(ValueError, match=f"expected {size} tokens, found 263"):
+                longer.cut(size)
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def test_bytes_are_spelled_as_gpt2_does():
+    assert spell(b" a\n\xe9\x00\xad\xff") == "ĠaĊéĀŃÿ"
+    assert unspell("ĠaĊéĀŃÿ") == b" a\n\xe9\x00\xad\xff"
+    every = bytes(range(256))
+    assert unspell(spell(every)) == every
+    with pytest.raises(ValueError, match="' '"):
+        unspell("a b")
+
+
+def test_the_files_of_gpt2_and_of_runs(tmp_path):
+    values = json.loads(tokenizer_files(PAIRS)["tokenizer.json"])
+    merges = [" ".join(pair) for pair in values["model"]["merges"]]
+    lines = "\r\n".join(["#version: 0.2", *merges, ""]).encode()
+    write(
+        tmp_path, {"vocab.json": json.dumps(values["model"]["vocab"]).encode(), "merges.txt": lines}
+    )
+    for place in (tmp_path, str(tmp_path / "vocab.json"), tmp_path / "merges.txt"):
+        read = load_tokenizer(place)
+        assert read.tokens == PAIRS.tokens
+        assert (read.bos, read.eos) == (PAIRS.bos, PAIRS.eos)
+        assert same_ids(read, PAIRS, [TEXT + "<|endoftext|>", *HARD])
+    for one in (PAIRS, read, Characters("".join(sorted(set(TEXT))))):
+        run = {"format_version": 1, **one.to_dict()}
+        write(tmp_path, {"vocabulary.json": json.dumps(run).encode()})
+        assert same_ids(load_tokenizer(tmp_path / "vocabulary.json"), one, [TEXT])
+
+
+def test_a_tokenizer_as_other_programs_write_it(tmp_path):
+    """Merges as pairs, an added token beyond the vocabulary, no flags that have defaults."""
+    vocabulary = {spell(bytes([value])): value + 1 for value in range(256)}
+    vocabulary |= {"<pad>": 0, "Ġt": 257, "he": 258, "Ġthe": 259}
+    values = {
+        "truncation": {"max_length": 5},
+        "added_tokens": [
+            {"id": 0, "content": "<pad>", "special": True},
+            {"id": 260, "content": "two words", "special": False},
+        ],
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True},
+        "model": {"vocab": vocabulary, "merges": [["Ġ", "t"], ["h", "e"], ["Ġt", "he"]]},
+    }
+    write(tmp_path, {"tokenizer.json": json.dumps(values).encode()})
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer.encode("he two words the<pad>").tolist() == [258, 33, 260, 259, 0]
+    assert (tokenizer.special_ids, tokenizer.bos) == ([0, 260], None)
+
+
+@pytest.mark.parametrize("lower_case", [True, False])
+def test_the_files_of_bert(tmp_path, lower_case):
+    pieces = word_pieces.train([TEXT * 2], 80, lower_case)
+    files = tokenizer_files(pieces)
+    vocab = "".join(f"{token}\n" for token in pieces.tokens).encode()
+    texts = [TEXT + "[MASK] \u00c9t\u00e9 The the", *HARD]
+    for name, data in (("vocab.txt", vocab), ("tokenizer.json", files["tokenizer.json"])):
+        folder = tmp_path / name.replace(".", "")
+        folder.mkdir()
+        write(folder, {name: data})
+        tokenizer_config(folder, do_lower_case=lower_case)
+        read = load_tokenizer(folder)
+        assert (read.texts, read.unit) == (pieces.tokens, "wordpiece")
+        assert same_ids(read, pieces, texts)
+        assert (read.cls, read.sep, read.mask, read.add_bos) == (2, 3, 4, False)
+    (tmp_path / "vocabtxt/tokenizer_config.json").unlink()  # as released in 2018
+    lower = load_tokenizer(tmp_path / "vocabtxt")
+    assert lower.encode("SHE").tolist() == lower.encode("she").tolist()
+    tokenizer_config(
+        tmp_path / "tokenizerjson", do_lower_case=True, tokenizer_class="BertTokenizer"
+    )
+    read = load_tokenizer(tmp_path / "tokenizerjson")
+    assert same_ids(read, lower, ["SHE sells"])
+
+
+def test_a_configuration_adds_tokens_and_names_ends(tmp_path):
+    (tmp_path / "tokenizer.model").write_bytes(b64decode(MODELS["pairs"]["model"]))
+    plain = load_tokenizer(tmp_path)
+    count = len(plain)
+    assert (plain.add_bos, plain.tokens[plain.bos]) == (True, b"<s>")
+    added = {
+        "2": {"content": "</s>", "special": True},
+        str(count): {"__type": "AddedToken", "content": "<|end|>", "special": True, "rstrip": True},
+        str(count + 1): {"content": "<think>", "special": False},
+    }
+    config = {"added_tokens_decoder": added, "add_bos_token": False, "add_eos_token": True}
+    tokenizer_config(tmp_path, **config)
+    tokenizer = load_tokenizer(tmp_path)
+    ids = tokenizer.encode("the cat<|end|>\n<think>")
+    assert ids[-3:].tolist() == [count, count + 1, tokenizer.eos]
+    assert (count in tokenizer.hidden, count + 1 in tokenizer.hidden) == (True, False)
+    np.testing.assert_array_equal(ids[:-3], plain.encode_known("the cat"))
+    tokenizer_config(tmp_path, eos_token={"content": "<s>"})
+    assert load_tokenizer(tmp_path).eos == 1
+    del added[str(count)]
+    tokenizer_config(tmp_path, **config)
+    assert f"added_tokens_decoder: expected ids from {count} on without gaps" in fails(tmp_path)
+
+
+def test_the_ids_of_xlm_roberta(tmp_path):
+    """Those of fairseq: its four special tokens come first, and <mask> last."""
+    data = b64decode(MODELS["unigram"]["model"])
+    write(tmp_path, {"sentencepiece.bpe.model": data, "spiece.model": data})
+    read = load_tokenizer(tmp_path / "sentencepiece.bpe.model")
+    plain = load_tokenizer(tmp_path / "spiece.model")
+    assert read.texts[:4] == ["<s>", "<pad>", "</s>", "<unk>"]
+    assert (read.bos, read.eos, read.unknown, read.mask) == (0, 2, 3, len(plain) + 1)
+    ids = plain.encode_known("the cat sat")
+    assert read.encode("the cat sat").tolist() == [0, *(ids + 1).tolist(), 2]
+    tokenizer_config(tmp_path, tokenizer_class="CamembertTokenizer")
+    assert load_tokenizer(tmp_path / "sentencepiece.bpe.model").texts == plain.texts
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+
+def test_a_config_that_makes_other_ids_is_refused(tmp_path):
+    write(tmp_path, tokenizer_files(PAIRS))
+    for name in ("GPT2Tokenizer", "GPT2TokenizerFast", None):
+        tokenizer_config(tmp_path, add_prefix_space=True, tokenizer_class=name)
+        assert "add_prefix_space: expected False, found True" in fails(tmp_path)
+    tokenizer_config(tmp_path, add_prefix_space=True, tokenizer_class="PreTrainedTokenizerFast")
+    assert load_tokenizer(tmp_path).tokens == PAIRS.tokens
+    tokenizer_config(tmp_path, split_special_tokens=True)
+    assert "split_special_tokens: expected False, found True" in fails(tmp_path)
+
+
+def test_missing_files_are_named(tmp_path):
+    assert "expected one of vocabulary.json, tokenizer.json, vocab.json" in fails(tmp_path)
+    assert "there is no such file" in fails(tmp_path / "none")
+    write(tmp_path, {"vocab.json": b"{}"})
+    assert f"{tmp_path / 'merges.txt'}: there is no such file" == fails(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+@pytest.mark.parametrize("name", ["tokenizer.json", "vocab.json", "vocabulary.json", "vocab.txt"])
+def test_a_pipe_with_the_name_of_a_file_is_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with deadline():
+        assert f"{name}: expected a regular file, found a pipe" in fails(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "complaint"),
+    [
+        *((name, data, "expected JSON, but it is damaged")
+          for name in ("tokenizer.json", "vocab.json", "vocabulary.json")
+          for data in (b"", b"{", b"\xff{}", b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}")),
+        ("tokenizer.json", b"[1]", "expected a JSON object, found list"),
+        ("merges.txt", "#version: 0.2\nĠ s\nĠ\n".encode(), "line 3: expected two tokens"),
+        ("merges.txt", b"#version: 0.2\n\xff\n", "merges.txt, line 2: expected UTF-8"),
+        ("merges.txt", b"a b\n", "vocab.json: expected a tokenizer, found by tokenizers: "),
+        ("vocab.txt", b"", ": expected lines of text, found an empty file"),
+        ("vocab.txt", b"[UNK]\na\n\nb\n", ", line 3: expected a token, found nothing"),
+        ("vocab.txt", b"[UNK]\na\nb\na\n", ", line 4: expected each token once, found 'a' again"),
+        ("vocab.txt", b"[UNK]\n\xff\n", ", line 2: expected UTF-8 text, found the byte 0xff"),
+        ("vocabulary.json", b'{"unit": "bpe"}', "format_version: expected 1, found None"),
+        ("vocabulary.json", b'{"unit": "x", "format_version": 1}', "open word, published, found"),
+    ],
+)  # fmt: skip
+def test_damaged_files(tmp_path, name, data, complaint):
+    vocab = json.dumps({spell(bytes([n])): n for n in range(256)}).encode()
+    write(tmp_path, {"vocab.json": vocab, "merges.txt": b"#version: 0.2\n", name: data})
+    assert complaint in fails(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda v: v["model"].update(type="WordLevel"), "model.type: expected BPE, Unigram or W"),
+        (lambda v: v["model"].update(type="Unigram"), "found by tokenizers: "),
+        (lambda v: v["model"].update(type="WordPiece"), "continuing_subword_prefix: expected ##"),
+        (lambda v: v["model"].update(dropout=0.1), "model.dropout: expected none, found 0.1"),
+        (lambda v: v["model"].update(end_of_word_suffix="</w>"), "model.end_of_word_suffix"),
+        (lambda v: v.update(pre_tokenizer={"type": "Nothing"}), "found by tokenizers: "),
+        (lambda v: v.update(pre_tokenizer=None, decoder=None), "pre_tokenizer: expected ByteLevel"),
+        (lambda v: v["model"].update(vocab=[]), "found by tokenizers: "),
+        (lambda v: v["model"]["vocab"].update(a=2), "each number from 0 to"),
+        (lambda v: v["model"]["vocab"].update(qqq=999), "each number from 0 to"),
+        (lambda v: v["model"].update(merges=[["a"]]), "found by tokenizers: "),
+        (lambda v: v["model"]["merges"].append(["漢", "s"]), "found by tokenizers: "),
+        (lambda v: v.update(added_tokens={}), "added_tokens: expected tokens with ids, found {}"),
+        (lambda v: v.update(added_tokens=[3]), "added_tokens: expected tokens with ids"),
+        (lambda v: v["added_tokens"][0].update(id=5), "expected the id 285 of '<|endoftext|>'"),
+        (lambda v: v.update(normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"}),
+         "expected a table of characters, found 3 bytes of others"),
+        (lambda v: v.update(post_processor={
+            "type": "TemplateProcessing", "pair": [],
+            "single": [{"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}}] * 2
+            + [{"Sequence": {"id": "A", "type_id": 0}}],
+            "special_tokens": {"<|endoftext|>": {"id": "<|endoftext|>", "ids": [285],
+                                                 "tokens": ["<|endoftext|>"]}}}),
+         "expected one token at most before a text"),
+    ],
+)  # fmt: skip
+def test_an_unsupported_tokenizer_json_is_refused(tmp_path, change, complaint):
+    values = json.loads(tokenizer_files(PAIRS)["tokenizer.json"])
+    change(values)
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(values))
+    message = fails(tmp_path)
+    assert message.startswith(f"{path}: ")
+    assert complaint in message
+
+
+def test_a_damaged_model_is_refused(tmp_path):
+    data = b64decode(MODELS["pairs"]["model"])
+    path = tmp_path / "tokenizer.model"
+    for damaged, complaint in (
+        (data[:-1], "Protocol Buffers, but it is damaged"),
+        (b"\xff" * 20, "Protocol Buffers, but it is damaged"),
+        (b"", "expected a unigram model or byte pairs"),
+        (data + b"\x12\x02\x18\x03", "expected a unigram model or byte pairs, found type 3"),
+        (data + b"\x12\x05\x18\x02\xc0\x01\x01", 'expected "▁" in place of the space'),
+    ):
+        path.write_bytes(damaged)
+        assert fails(tmp_path).startswith(f"{path}: ")
+        assert complaint in fails(tmp_path)
+    assert list(fields(b"\x08\x96\x01\x12\x02hi")) == [(1, 150), (2, b"hi")]
+
+
+def test_a_damaged_vocabulary_of_a_run_is_refused():
+    values = of_pieces(SMALL).to_dict()
+    for change, complaint in (
+        ({"tokenizer": 3}, "model.type"),
+        ({"bos": 3}, "bos, eos"),
+        ({"add_bos": None}, "add_bos: expected true or false"),
+    ):
+        with pytest.raises(ValueError, match=complaint):
+            vocabulary_from_dict(values | change)
+
+
+def test_what_other_programs_load(tmp_path):
+    """A folder with our tokenizers, by transformers; and what it writes, here."""
+    transformers = pytest.importorskip("transformers")
+    pieces = word_pieces.train([TEXT * 2], 80)
+    for name, ours in (("pieces", pieces), ("pairs", PAIRS)):
+        folder = tmp_path / name
+        folder.mkdir()
+        files = {"tokenizer_config.json": b'{"tokenizer_class": "GPT2Tokenizer"}'}
+        write(folder, files | tokenizer_files(ours))
+        theirs = transformers.AutoTokenizer.from_pretrained(folder)
+        for text in (TEXT, *HARD):
+            assert theirs(text, add_special_tokens=False)["input_ids"] == ours.encode(text).tolist()
+        theirs.save_pretrained(folder / "saved")
+        assert same_ids(load_tokenizer(folder / "saved"), ours)
+    assert BytePairs.from_dict(PAIRS.to_dict()).tokens == PAIRS.tokens
+    assert len(BYTE_TEXTS) == 256
