@@ -51,14 +51,14 @@ def test_what_is_left_out_is_said(folder, typed, capsys):
     typed("the cat sat on the mat\n" * 4)
     assert main(["chat", str(folder), *GREEDY]) == 0
     output = capsys.readouterr()
-    line = "minillm: the oldest 3 turns no longer fit the context of 128 tokens, and are left out\n"
+    line = "minillm: the context of 128 tokens no longer holds all turns: left out 3\n"
     assert line in output.err
     assert output.out.count("\n") >= 4
 
 
 def test_run_chat_warns_of_it(folder):
     talk = [user("the cat sat"), assistant("on the mat"), user("the dog sat on the log")] * 4
-    with pytest.warns(UserWarning, match="the oldest 6 turns no longer fit the context"):
+    with pytest.warns(UserWarning, match="no longer holds all turns: left out 6"):
         "".join(minillm.load(folder).chat(talk, length=20))
 
 
