@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 from minillm.data.conversations import Message, check_messages
 from minillm.errors import InputError, missing_extra, one_line, short
 from minillm.text.byte_tokens import ByteTokens
-from minillm.text.vocabulary import SpecialTokens, Vocabulary, longest_of
+from minillm.text.vocabulary import SpecialTokens, Vocabulary, any_of
 
 Tools = Sequence[Mapping[str, Any]]
 
@@ -253,7 +253,7 @@ class _Hidden:
     def __init__(self, tokenizer: ByteTokens, source: str, messages: Any):
         self.tokenizer, self.special = tokenizer, _special_tokens(tokenizer)
         free = [text for text in tokenizer.shown if not text.startswith(_MARKS)]
-        self._free = re.compile(f"({longest_of(free)})") if free else None
+        self._free = re.compile(f"({any_of(free)})") if free else None
         used, self._table = source + json.dumps(messages, ensure_ascii=False), dict[int, str]()
         for text in self.special.ids.keys() - {*free}:
             ends = [c for c in (text[0], text[-1]) if not c.isalnum()]  # letters are in roles, too
@@ -276,7 +276,7 @@ class _Hidden:
     def encode(self, text: str, watch: Callable[[int], None] = lambda n: None) -> NDArray[np.int32]:
         """The ids of a text that the template made of hidden messages."""
         pieces, n = [_NONE], 0
-        for part, start, _ in self.special.places(text):
+        for part, start in self.special.places(text):
             watch(n)
             if part in self.special.ids:
                 pieces.append(np.array([self.special.ids[part]], np.int32))

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from minillm.errors import missing_extra, one_line, short
 from minillm.text.byte_tokens import MASK, ByteTokens
-from minillm.text.vocabulary import SpecialTokens, check_texts, flag, visible
+from minillm.text.vocabulary import SpecialTokens, check_texts, flag, parts_between, visible
 from minillm.text.word_pieces import CLOSING, check_known
 from minillm.text.wordpiece import PREFIX
 from minillm.unicode import check_encodable
@@ -110,6 +110,20 @@ def _refusals() -> Iterator[None]:
         raise ValueError(f"expected a tokenizer, found by tokenizers: {reason}") from None
 
 
+class _AddedTokens(SpecialTokens):
+    """Added tokens, which the package looks for: some take the white space beside them."""
+
+    def __init__(self, ids: Mapping[str, int], values: Mapping[str, Any]):
+        self.ids, self._library = dict(ids), in_library(json.dumps(values))
+
+    def places(self, text: str) -> list[tuple[str, int]]:
+        """The parts of a text, and where each begins; a model without tokens finds no others."""
+        found = self._library.encode(text, add_special_tokens=False)
+        tokens = map(self._library.id_to_token, found.ids)
+        places = zip(tokens, found.offsets, strict=True)
+        return parts_between(text, ((token, *place) for token, place in places))
+
+
 class PublishedTokenizer(ByteTokens):
     """A tokenizer.json: its ids are those of the package tokenizers.
 
@@ -149,8 +163,7 @@ class PublishedTokenizer(ByteTokens):
             self.tokens[token["id"]] = f"{before}{token['content']}".encode()
         self.line_end = self.tokens.index(b"\n") if b"\n" in self.tokens else None
         ids = {token["content"]: token["id"] for token in added}
-        taking = ([t["content"] for t in added if t[name]] for name in ("lstrip", "rstrip"))
-        self.special = SpecialTokens(ids, *taking)
+        self.special = _AddedTokens(ids, whole | {"model": _NOTHING, "normalizer": None})
         self.shown = [token["content"] for token in added if not token["special"]]
         self.hidden = frozenset(ids.values()) - {ids[text] for text in self.shown}
         if self.spelling != "bytes":
@@ -376,8 +389,8 @@ def _spelling(values: Mapping[str, Any]) -> str:
     found = [step.get(name) for step in steps for name in names]
     if model["type"] == "Unigram" or SPACE in found or {"String": SPACE} in found:
         return SPACE
-    found = short(values["pre_tokenizer"])
-    raise ValueError(f"pre_tokenizer: expected ByteLevel, or ▁ for spaces, found {found}")
+    part = short(values["pre_tokenizer"])
+    raise ValueError(f"pre_tokenizer: expected ByteLevel, or ▁ for spaces, found {part}")
 
 
 def _texts(library: Any, added: Sequence[Mapping[str, Any]]) -> list[str]:

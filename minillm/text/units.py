@@ -1,12 +1,7 @@
-"""The registry of the units of text: characters, words, byte pairs, pieces of words.
-
-A new unit is a page with its vocabulary, and an entry in UNITS.
-"""
+"""The registry of the units of text: characters, words, byte pairs, pieces of words."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable
 from itertools import chain
 
 from minillm.errors import short
@@ -21,52 +16,13 @@ from minillm.text.words import Words, blocks, split_words
 
 SIZE = 8000  # default number of byte pairs, and of pieces of words
 
-
-@dataclass(frozen=True)
-class Limits:
-    """The limits of a vocabulary that is learned: see :func:`build_vocabulary`."""
-
-    minimum_count: int
-    maximum_size: int | None
-    held_out: Iterable[str]
-    always: Iterable[str]
-
-    @property
-    def size(self) -> int:
-        """The number of byte pairs or pieces of words."""
-        return SIZE if self.maximum_size is None else self.maximum_size
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A unit of text: the class of its vocabularies, and the function that learns one."""
-
-    vocabulary: type[Vocabulary]
-    learn: Callable[[Iterable[str], Limits], Vocabulary]
-
-
-def _learn_words(texts: Iterable[str], limits: Limits, pretokenised: bool) -> Words:
-    counts: Counter[str] = Counter()
-    for text in texts:
-        for block in blocks(text):
-            counts.update(split_words(block, pretokenised))
-    return Words.from_counts(
-        counts, limits.minimum_count, limits.maximum_size, pretokenised, limits.always
-    )
-
-
-def _learn_byte_pairs(texts: Iterable[str], limits: Limits) -> BytePairs:
-    return byte_pairs.train(texts, limits.size, (END_OF_TEXT, *limits.always))
-
-
-UNITS = {
-    "character": Unit(
-        Characters, lambda texts, limits: Characters.from_texts(chain(texts, limits.held_out))
-    ),
-    "word": Unit(Words, partial(_learn_words, pretokenised=False)),
-    "token": Unit(Words, partial(_learn_words, pretokenised=True)),
-    "bpe": Unit(BytePairs, _learn_byte_pairs),
-    "wordpiece": Unit(WordPieces, lambda texts, limits: word_pieces.train(texts, limits.size)),
+# The classes of the vocabularies that are learned here.
+UNITS: dict[str, type[Vocabulary]] = {
+    "character": Characters,
+    "word": Words,
+    "token": Words,
+    "bpe": BytePairs,
+    "wordpiece": WordPieces,
 }
 
 
@@ -90,7 +46,18 @@ def build_vocabulary(
     """
     if unit not in UNITS:
         raise ValueError(f"unit: expected one of {', '.join(UNITS)}, found {short(unit)}")
-    return UNITS[unit].learn(texts, Limits(minimum_count, maximum_size, held_out, always))
+    size = SIZE if maximum_size is None else maximum_size
+    if unit == "character":
+        return Characters.from_texts(chain(texts, held_out))
+    if unit == "bpe":
+        return byte_pairs.train(texts, size, (END_OF_TEXT, *always))
+    if unit == "wordpiece":
+        return word_pieces.train(texts, size)
+    counts: Counter[str] = Counter()
+    for text in texts:
+        for block in blocks(text):
+            counts.update(split_words(block, pretokenised=unit == "token"))
+    return Words.from_counts(counts, minimum_count, maximum_size, unit == "token", always)
 
 
 def vocabulary_from_dict(values: object) -> Vocabulary:
@@ -99,7 +66,7 @@ def vocabulary_from_dict(values: object) -> Vocabulary:
         raise ValueError(f"expected an object, found {type(values).__name__}")
     # Open words serve models that copy, and published tokenizers are not learned here, so neither
     # is a unit that every model could have.
-    vocabularies = {unit.vocabulary.unit: unit.vocabulary for unit in UNITS.values()}
+    vocabularies = {vocabulary.unit: vocabulary for vocabulary in UNITS.values()}
     vocabularies |= {OpenWords.unit: OpenWords, PUBLISHED: PublishedTokenizer}
     unit = values.get("unit")
     if not isinstance(unit, str) or unit not in vocabularies:

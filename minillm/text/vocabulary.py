@@ -1,7 +1,6 @@
 """The interface of every vocabulary: texts to ids, and back."""
 
 import operator
-import os.path
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -118,68 +117,35 @@ class SpecialTokens:
 
     >>> SpecialTokens({"<a>": 0, "<a><b>": 1}).cut("one<a>two<a><b>")
     ['one', '<a>', 'two', '<a><b>']
-
-    Those in ``lstrip`` take the white space before them, those in ``rstrip`` after them:
-
-    >>> SpecialTokens({"<a>": 0}, rstrip=["<a>"]).places("one <a> two")
-    [('one ', 0, 4), ('<a>', 4, 8), ('two', 8, 11)]
     """
 
-    def __init__(
-        self, ids: Mapping[str, int], lstrip: Iterable[str] = (), rstrip: Iterable[str] = ()
-    ):
+    def __init__(self, ids: Mapping[str, int]):
         self.ids = dict(ids)
-        self._lstrip, self._rstrip = frozenset(lstrip), frozenset(rstrip)
-        self._pattern = re.compile(longest_of(list(self.ids)))
+        self._pattern = re.compile(any_of(ids))
 
     def cut(self, text: str) -> list[str]:
         """The text, cut before and after each special token."""
-        return [part for part, _, _ in self.places(text)]
+        return [part for part, _ in self.places(text)]
 
-    def places(self, text: str) -> list[tuple[str, int, int]]:
-        """The parts of :meth:`cut`, and where each begins and ends in the text."""
-        if not self.ids or (len(self.ids) < 100 and not any(token in text for token in self.ids)):
-            return [(text, 0, len(text))]
-        found, at = [], 0
-        for match in self._pattern.finditer(text):
-            token, (start, end) = match[0], match.span()
-            if start < at:  # a token that is white space, which another one took
-                continue
-            if token in self._lstrip:
-                start = at + len(text[at:start].rstrip(_WHITE))
-            if token in self._rstrip:
-                end = len(text) - len(text[end:].lstrip(_WHITE))
-            found += [(text[at:start], at, start), (token, start, end)]
-            at = end
-        found.append((text[at:], at, len(text)))
-        return [place for place in found if place[0]]
+    def places(self, text: str) -> list[tuple[str, int]]:
+        """The parts of :meth:`cut`, and where each begins in the text."""
+        if not any(token in text for token in self.ids):
+            return [(text, 0)]
+        return parts_between(text, ((m[0], *m.span()) for m in self._pattern.finditer(text)))
 
 
-# Unicode's white space; Python's has more.
-_WHITE = (
-    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000"
-)
+def parts_between(text: str, found: Iterable[tuple[str, int, int]]) -> list[tuple[str, int]]:
+    """The tokens found in a text, and the parts between them, and where each of these begins."""
+    parts, at = [], 0
+    for token, start, end in found:
+        parts += [(text[at:start], at), (token, start)]
+        at = end
+    return [part for part in [*parts, (text[at:], at)] if part[0]]
 
 
-def longest_of(texts: Sequence[str]) -> str:
-    """An expression that matches the longest of the texts that can begin at a position.
-
-    Texts that begin alike share their beginning, so thousands of them are looked for at once.
-
-    >>> longest_of(["ab", "abc", "d"])
-    '(?:ab(?:c)?|d)'
-    """
-    by_first: dict[str, list[str]] = {}
-    for text in texts:
-        by_first.setdefault(text[:1], []).append(text)
-    ends = bool(by_first.pop("", []))
-    branches = []
-    for group in by_first.values():
-        shared = os.path.commonprefix(group)  # noqa: RUF071  (of characters, as it should be)
-        rest = [text[len(shared) :] for text in group]
-        branches.append(re.escape(shared) + (longest_of(rest) if any(rest) else ""))
-    return f"(?:{'|'.join(branches)}){'?' * ends}"
+def any_of(texts: Iterable[str]) -> str:
+    """An expression that matches the longest of the texts that can begin at a position."""
+    return "|".join(map(re.escape, sorted(texts, key=len, reverse=True)))
 
 
 REMEMBERED = 1 << 16  # results that are remembered

@@ -24,13 +24,7 @@ LEAST_SIZE = len(SPECIALS) + 2
 # A text may be cut at Unicode's white space, without the control characters, which are removed.
 _WHITE = "\t\n\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _WHITE_SPACE, _RUN = re.compile(f"[{_WHITE}]"), re.compile(f"[^{_WHITE}]+")
-_CONTROL_SPACE = re.compile("[\x0b\x0c\x1c-\x1f\x85]")  # white space for Python, not for BERT
 _WORD = re.compile(r"\S+")
-
-
-def _runs(text: str) -> list[str]:
-    """The parts of a text between white space."""
-    return _RUN.findall(text) if _CONTROL_SPACE.search(text) else text.split()
 
 
 # --- training ------------------------------------------------------------------------------------
@@ -91,11 +85,6 @@ def train(texts: Iterable[str], size: int, lower_case: bool = True) -> "WordPiec
 # --- encoding ------------------------------------------------------------------------------------
 
 
-def _bytes(ids: list[int]) -> bytes:
-    """Ids as bytes, because bytes are joined faster than lists."""
-    return np.array(ids, np.int32).tobytes()
-
-
 class WordPieces(Vocabulary):
     """A vocabulary of pieces of words, and of special tokens.
 
@@ -132,7 +121,7 @@ class WordPieces(Vocabulary):
         self._pieces = {t: number for t, number in self._ids.items() if t not in special}
         self._longest = max(map(len, self._pieces), default=0)
         self.table = CharacterTable(lower_case)
-        self._encoded, self._spans = Memory(self._encode_run), Memory(self._spans_of_run)
+        self._spans = Memory(self._spans_of_run)
         self.unknown = self._ids[UNKNOWN]
         self.pad = self.padding = special.get(PAD)
         self.mask = special.get(MASK)
@@ -154,14 +143,9 @@ class WordPieces(Vocabulary):
 
         InputError, with ``name``, line and column, for a lone surrogate.
         """
-        runs: list[bytes] = []
-        for part in self.cut(text, name):
-            if part in self._special.ids:
-                runs.append(_bytes([self._special.ids[part]]))
-            else:
-                for block in blocks(part, _WHITE_SPACE):
-                    runs += map(self._encoded.__getitem__, _runs(block))
-        return np.frombuffer(b"".join(runs), np.int32).copy()
+        check_encodable(text, name)
+        parts = [self.encode_with_offsets(block)[0] for block in blocks(text, _WHITE_SPACE)]
+        return np.concatenate([np.zeros(0, np.int32), *parts])
 
     def encode_with_offsets(
         self, text: str, name: str = "text"
@@ -184,11 +168,6 @@ class WordPieces(Vocabulary):
         rows = np.concatenate(spans)
         offsets = rows[:, 1:] + np.repeat(starts, list(map(len, spans)))[:, None]
         return rows[:, 0].astype(np.int32), offsets
-
-    def _encode_run(self, run: str) -> bytes:
-        return _bytes(
-            [number for word in basic_tokens(run, self.table) for number, _ in self._match(word)]
-        )
 
     def _spans_of_run(self, run: str) -> NDArray[np.int64]:
         """The id of each piece of a run, and its beginning and end in the run, (T, 3)."""

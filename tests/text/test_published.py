@@ -242,7 +242,7 @@ def test_flags_of_added_tokens():
     ):
         parts = tokenizer.special.places(text)  # as chat templates cut a text
         ids = []
-        for part, start, _ in parts:
+        for part, start in parts:
             if part in tokenizer.special.ids:
                 ids.append(tokenizer.special.ids[part])
             else:

@@ -20,7 +20,7 @@ from minillm.text import (
 )
 from minillm.text.bpe import join
 from minillm.text.tokenizer_json import of_ours
-from minillm.text.word_pieces import SPECIALS, _runs, alphabet, train
+from minillm.text.word_pieces import _RUN, SPECIALS, alphabet, train
 from minillm.text.wordpiece import (
     CharacterTable,
     basic_tokens,
@@ -96,7 +96,7 @@ def test_texts_are_cut_only_where_words_end():
     """Each character of the first plane between two letters."""
     every = "a".join(chr(code) for code in range(0x10000) if not 0xD800 <= code < 0xE000)
     table = CharacterTable(True)
-    words = [word for run in _runs(every) for word in basic_tokens(run, table)]
+    words = [word for run in _RUN.findall(every) for word in basic_tokens(run, table)]
     assert words == basic_tokens(every, table)
     assert len(words) > 50_000
 
@@ -253,7 +253,7 @@ def test_words_that_are_too_long(tokenizer):
 def test_a_text_without_white_space_takes_no_time(tokenizer):
     text = "漢字" * 100_000
     assert len(tokenizer.encode(text)) == 200_000
-    assert len(tokenizer._encoded) < 1000  # it is not kept
+    assert len(tokenizer._spans) < 1000  # it is not kept
 
 
 def test_long_texts_and_more_words_than_are_kept(tokenizer, monkeypatch):
@@ -264,7 +264,7 @@ def test_long_texts_and_more_words_than_are_kept(tokenizer, monkeypatch):
     text = SEA + "sea\x0bshells sea\x0cshells sea\x1cshells  sea\x85shells " * 3
     expected = [once.tokens[id] for id in tokenizer.encode(text)]
     assert once.split(text) == [once.tokens[id] for id in once.encode(text)] == expected
-    assert len(once._encoded) <= 5
+    assert len(once._spans) <= 5
 
 
 @given(TEXTS)
