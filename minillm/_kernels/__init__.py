@@ -33,8 +33,8 @@ from minillm.errors import InputError, short
 
 TOPICS = (
     *("matmul", "embedding", "recurrent", "attention", "cross_entropy", "activations"),
-    *("normalisation", "rotary", "adam", "decoder", "quantised", "llama"),
-    *("pointer", "scan", "ngram", "word2vec", "bpe"),
+    *("normalisation", "rotary", "adam", "step", "quantised"),
+    *("scan", "ngram", "word2vec", "bpe"),
 )
 INSTRUCTION_SETS = ("avx512", "avx2", "baseline")  # best first
 PRECISIONS = ("float32", "bfloat16")
