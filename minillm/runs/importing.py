@@ -29,7 +29,6 @@ from minillm.errors import InputError
 from minillm.formats.format import Format, formats
 from minillm.formats.huggingface import Transformers
 from minillm.formats.sentences import read_modules
-from minillm.mpi import ranks
 from minillm.runs.folder import FORMAT_VERSION, RunFolder
 from minillm.runs.kind import kinds
 
@@ -41,7 +40,7 @@ SUFFIXES = (".json", ".safetensors", ".txt", ".jinja")  # of the files in a fold
 def run_folder(path: str | Path) -> RunFolder:
     """The folder of a run or, for a model of another program, of its import in the cache.
 
-    InputError for a file that is no model, or in a job of several ranks, which would all import it.
+    InputError for a file that is no model.
     """
     path = Path(path) if str(path) else path
     if not _is_foreign(path):
@@ -57,10 +56,6 @@ def run_folder(path: str | Path) -> RunFolder:
     folder, state = RunFolder(cache_folder() / f"{source.name}-{digest}"), _state(source)
     if _is_import(folder, state):
         return folder
-    if ranks().size > 1:
-        raise InputError(
-            f"{path}: expected a run, because several processes use it: first minillm import {path}"
-        )
     with folder.held(WAIT):
         if not _is_import(folder, state):  # another process may just have made it
             import_with(found, str(path), folder)

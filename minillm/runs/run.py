@@ -494,7 +494,7 @@ class Run:
             having = [kind.name for kind in kinds().values() if name in types_of(kind.evaluation)]
             if having:
                 raise InputError(
-                    f"{name}: expected a run of {' or '.join(having)}, found {self.kind.name!r}"
+                    f"{name}: expected a run of {' or '.join(having)}, found {self.kind.name}"
                 )
         return make(self.kind.evaluation, options)
 
