@@ -158,6 +158,8 @@ def _messages(values: Any, name: str, role: str, place: str) -> list[Message]:
     value = values.get(name)
     if isinstance(value, str) and name != "messages":
         return [{"role": role, "content": entry(values, name, str, place)}]
+    if not isinstance(value, list) and name != "messages":
+        raise InputError(f"{place}: {name}: expected a text or messages, found {short(value)}")
     if value != []:
         check_messages(value, f"{place}: {name}", ROLES)
     return [{"role": message["role"], "content": message["content"]} for message in value]

@@ -52,18 +52,12 @@ class MaskedBatch(NamedTuple):
         ids, lengths, segments, places, targets, unrelated, share = self
         taken = np.zeros(len(ids), bool)
         taken[rows] = True
-        kept_targets = targets[taken[np.nonzero(places)[0]]]
-        if len(kept_targets):
-            share *= float(taken.mean()) * len(targets) / len(kept_targets)
-        return MaskedBatch(
-            ids[rows],
-            lengths[rows],
-            segments[rows],
-            places[rows],
-            targets=kept_targets,
-            unrelated=None if unrelated is None else unrelated[rows],
-            share=share,
-        )
+        kept = targets[taken[np.nonzero(places)[0]]]
+        if len(kept):
+            share *= float(taken.mean()) * len(targets) / len(kept)
+        read, size, segment, place = ids[rows], lengths[rows], segments[rows], places[rows]
+        follows = None if unrelated is None else unrelated[rows]
+        return MaskedBatch(read, size, segment, place, kept, follows, share)
 
 
 def parts_of_one(batches: Sequence[MaskedBatch]) -> list[MaskedBatch]:

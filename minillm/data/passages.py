@@ -87,12 +87,8 @@ def framed(rows: Iterable[list[NDArray]], cls: int, sep: int, padding: int = 0) 
     """
     whole, numbers = [], []
     for parts in rows:
-        pieces = [np.array([cls])]
-        for part in parts:
-            pieces += [np.asarray(part, np.int64), np.array([sep])]
-        whole.append(np.concatenate(pieces))
-        sizes = [len(part) + 1 for part in parts]
-        sizes[0] += 1
+        whole.append(np.concatenate([[cls], *([*part, sep] for part in parts)]))
+        sizes = [len(part) + 1 + (number == 0) for number, part in enumerate(parts)]
         numbers.append(np.repeat(np.arange(len(parts)), sizes))
     lengths = np.array([len(row) for row in whole], np.int64)
     ids = np.full((len(whole), lengths.max()), padding, np.int64)

@@ -184,27 +184,14 @@ def read_index(folder: Path) -> dict[str, Any]:
             f"{path}: expected format version {FORMAT_VERSION}, found {short(version)}: it was "
             "written by another version of minillm"
         )
-    return unsealed(index, path)
-
-
-def unsealed(values: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The entries that :func:`write_sealed` wrote.  InputError if they have changed."""
-    if values.pop("sha256", None) != digest_of(values):
+    if index.pop("sha256", None) != digest_of(index):
         raise InputError(f"{path}: expected what `minillm tokenize` wrote, found it damaged")
-    return values
+    return index
 
 
 def digest_of(values: Mapping[str, Any]) -> str:
     """The fingerprint of an object of JSON."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-# --- writing ----------------------------------------------------------------------------
-
-
-def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
-    """Write an object with its fingerprint, whole or not at all."""
-    write_json(path, {**values, "sha256": digest_of(values)})
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -33,7 +33,6 @@ from minillm.data.shards import (
     digest_of,
     read_index,
     write_json,
-    write_sealed,
 )
 from minillm.errors import InputError
 
@@ -113,7 +112,8 @@ def write_shards(
         raise InputError(f"{', '.join(map(shown, names))}: it has no tokens"[:300])
     index["source"] |= counts
     write_json(folder / "vocabulary.json", vocabulary)
-    write_sealed(folder / "index.json", {**index, "shards": shards})
+    index["shards"] = shards
+    write_json(folder / "index.json", index | {"sha256": digest_of(index)})
     mark.unlink()
     remove_temporaries(folder)
     return Shards(folder)

@@ -23,25 +23,17 @@ def test_names_and_paths(tmp_path, monkeypatch):
 
 
 def test_every_set_is_named_among_those_of_its_kind():
-    assert {entry.kind for entry in registry.BUILT_IN} == {
-        "text",
-        "pairs",
-        "images",
-        "chats",
-    }
+    assert {entry.kind for entry in registry.BUILT_IN} == {"text", "pairs", "images"}
     for entry in registry.BUILT_IN:
         assert entry.name in registry.names_of(entry.kind).split(", ")
 
 
-def test_default_units_and_tasks():
-    assert registry.default_units("cmudict-stress") == ("character", "token")
-    assert registry.default_units("numbers-en-fr") == ("word", "word")
-    assert registry.default_units("/a/file.tsv") == ("word", "word")
+def test_units_and_tasks():
+    assert registry.set_of_pairs("cmudict-stress").units == ("character", "token")
+    assert registry.set_of_pairs("numbers-en-fr").units == ("word", "word")
+    assert registry.set_of_pairs("/a/file.tsv").units == ("word", "word")
     tasks = {"cmudict": "pronunciation", "docstrings": "summary", "file.tsv": "translation"}
-    assert {name: registry.task_of(name) for name in tasks} == tasks
-    summaries = [("a long text " * 20, "a text")]
-    assert registry.task_of("file.tsv", summaries) == "summary"
-    assert registry.task_of("numbers-en-fr", summaries) == "translation"
+    assert {name: registry.set_of_pairs(name).task for name in tasks} == tasks
 
 
 def test_texts_may_be_built_in(tmp_path):

@@ -7,7 +7,7 @@ from typing import ClassVar, cast
 
 import numpy as np
 
-from minillm.data import registry
+from minillm.data import docstring_chats
 from minillm.data.conversations import (
     Conversation,
     Message,
@@ -389,7 +389,7 @@ def _with_less_text(
 
 def name_of(data: Data) -> str:
     """The files or the built-in set."""
-    return ", ".join(data["files"]) or registry.DEFAULT_CHATS
+    return ", ".join(data["files"]) or docstring_chats.NAME
 
 
 def _is_preferences(files: Sequence[str]) -> bool:
@@ -405,7 +405,7 @@ def read_parts(data: Data) -> dict[str, list[Conversation]]:
     A tenth is held out, by the first question, so that no question is in both parts.
     """
     if not data["files"]:
-        return dict(registry.open_chats(registry.DEFAULT_CHATS))
+        return dict(docstring_chats.docstring_chats())
     items = [*read_conversations(*data["files"])]
     questions = sorted({item.key for item in items})
     if len(questions) < 10:
