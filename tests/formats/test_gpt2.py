@@ -303,7 +303,7 @@ def test_damaged_indices(tmp_path):
     weight_map = values["weight_map"]
     assert "c.safetensors: there is no such file" in refused(weight_map | {some: "c.safetensors"})
     outside = weight_map | {some: "../gpt2/a.safetensors"}
-    assert "expected a file in the same folder, found '../gpt2/a.safetensors'" in refused(outside)
+    assert "files in the same folder, found '../gpt2/a.safetensors'" in refused(outside)
     assert "found 'xxxx" in refused(weight_map | {some: "x" * 5000})
     assert r"found '\n'" in refused(weight_map | {some: "\n"})
     assert r"the tensor 'a\nb' is missing" in refused(weight_map | {"a\nb": weight_map[some]})
