@@ -46,6 +46,12 @@ class Running:
         self.address = started.get(timeout=30)
         self.port = int(self.address.rpartition(":")[2])
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
     def close(self):
         while self.uvicorn is None:
             time.sleep(0.01)

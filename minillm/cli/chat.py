@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         return [*messages, {"role": "user", "content": line}]
 
     if args.lines is not None:
-        conversations = (line and asked(beginning, line) for line in _lines(args.lines))
+        conversations = (asked(beginning, one) if one else None for one in _lines(args.lines))
         written = answers(chat, conversations, args.length, sampling, grammar=grammar)
         for number, answer in enumerate(written, 1):
             if isinstance(answer, InputError):

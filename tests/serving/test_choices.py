@@ -3,18 +3,11 @@
 import json
 import time
 
-import chatting
 import msgspec
 import numpy as np
 import pytest
 from chatting import TOKENIZER, user
-
-import minillm
-
-pytest.importorskip("uvicorn")
-pytest.importorskip("starlette")
-
-from running_server import Running, expected
+from running_server import expected
 
 from minillm.decoding import Reader, Sampling
 from minillm.decoding.batch import Batch, Kept
@@ -24,22 +17,11 @@ from minillm.serving import app, forms, requests
 from minillm.serving.embeddings import EmbeddingFields
 from minillm.serving.engine import Engine
 
+CONTEXT = 128
 TALK = [user("the cat")]
 CHAT = {"model": "run", "messages": TALK, "temperature": 0, "max_tokens": 8}
 TEXT = {"model": "run", "temperature": 0, "max_tokens": 5}
 COMPLETIONS = "/v1/completions"
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return minillm.load(chatting.save(tmp_path_factory.mktemp("choices") / "run", context=128))
-
-
-@pytest.fixture(scope="module")
-def server(run):
-    some = Running(run.answering)
-    yield some
-    some.close()
 
 
 def choices(server, values, path="/v1/chat/completions"):
