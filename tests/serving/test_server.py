@@ -9,8 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import chatting
 import pytest
@@ -96,9 +96,8 @@ def test_guesses_change_no_answer(server, run, monkeypatch):
     monkeypatch.setattr(Speculation, "guess", guess)
     monkeypatch.setattr(server.server.engine._batch, "_guess", True)
     assert server.text({**GREEDY, "max_tokens": 30}) == whole
-    deltas = [e["choices"][0]["delta"] for e in server.events({**GREEDY, "max_tokens": 30})]
-    assert "".join(delta.get("content", "") for delta in deltas) == whole
-    assert len(deltas) < 15
+    text, events = server.streamed({**GREEDY, "max_tokens": 30})
+    assert (text, events < 15) == (whole, True)
     stop = whole[3:6]
     assert server.text({**GREEDY, "max_tokens": 30, "stop": [stop]}) == whole[: whole.index(stop)]
 
@@ -258,16 +257,18 @@ def test_a_wrong_body(server, body, status, message):
     assert answer["error"]["message"].startswith(message)
 
 
-def test_other_wrong_requests(server):
-    assert server.ask(GREEDY, "/v1/responses")[0] == 404
-    assert server.ask(None, "/v1/chat/completions", "GET")[0] == 405
-    status, answer = server.ask(GREEDY, **{"Content-Type": "text/plain"})
-    assert (status, answer["error"]["message"]) == (
-        415,
-        "Content-Type: expected application/json, found text/plain",
-    )
-    answer, _ = server.raw("GET", "/v1/models", None, {"Host": "elsewhere.example"})
-    assert answer.status == 400
+@pytest.mark.parametrize(
+    ("path", "method", "kind", "status", "message"),
+    [
+        ("responses", "POST", "application/json", 404, "POST /v1/responses: Not Found"),
+        ("completions", "GET", "application/json", 405, "GET /v1/completions: Method Not Allowed"),
+        ("completions", "POST", "text/plain", 415, "Content-Type: expected application/json, foun"),
+    ],
+)
+def test_a_wrong_path_or_kind(server, path, method, kind, status, message):
+    found, answer = server.ask(GREEDY, f"/v1/{path}", method, **{"Content-Type": kind})
+    assert found == status
+    assert answer["error"]["message"].startswith(message)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "LOCALHOST", "0.0.0.0"])
@@ -317,28 +318,25 @@ def test_a_failure_is_said_and_the_next_request_is_answered(
 # --- many clients --------------------------------------------------------------------------------
 
 
-def test_requests_at_once_get_the_answers_that_they_get_alone(server, run):
+OWN = "{% for m in messages %}<|im_start|>{{ m.content | trim }}<|im_end|>{% endfor %}"
+
+
+@pytest.mark.parametrize("source", ["chatml", OWN])
+def test_requests_at_once_get_the_answers_that_they_get_alone(run, source):
     texts = ["the cat", "the dog sat", "on the mat and the log", "log"]
-    talks = [[user(f"{texts[k % 4]} {k}")] for k in range(40)]
-    answers = {}
+    talks = [[user(f" {texts[k % 4]} {k} ")] for k in range(40)]
+    template = ChatTemplate(source)
 
     def ask(k):
         asked = {**GREEDY, "messages": talks[k], "max_tokens": 4 + k % 5}
-        if k % 2:
-            answers[k] = server.text(asked)
-        else:
-            events = server.events(asked)
-            deltas = [event["choices"][0]["delta"] for event in events]
-            answers[k] = "".join(delta.get("content", "") for delta in deltas)
+        return some.text(asked) if k % 2 else some.streamed(asked)[0]
 
-    threads = [threading.Thread(target=ask, args=(k,)) for k in range(len(talks))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with Running(Chat(run.model, run.tokenizer, template)) as some:
+        with ThreadPoolExecutor(40) as threads:
+            found = list(threads.map(ask, range(40)))
+        some.idle()
     for k, talk in enumerate(talks):
-        assert answers[k] == expected(run, talk, 4 + k % 5)
-    server.idle()
+        assert found[k] == expected(run, talk, 4 + k % 5, template)
 
 
 def test_a_client_that_leaves_stops_its_answer(server, run, monkeypatch):
@@ -404,30 +402,6 @@ def test_encoding_ends_when_the_messages_no_longer_fit(server, run, monkeypatch)
     assert status == 400
     assert answer["error"]["message"].endswith(" or more")
     assert 50 < len(encoded) < 512
-
-
-def with_template_of_its_own(run):
-    pytest.importorskip("jinja2")
-    source = "{% for m in messages %}<|im_start|>{{ m.content | trim }}<|im_end|>{% endfor %}"
-    return Chat(run.model, run.tokenizer, ChatTemplate(source))
-
-
-def test_clients_at_once_of_a_model_with_a_template_of_its_own(run):
-    some = Running(with_template_of_its_own(run))
-    answers = []
-
-    def ask(k):
-        answers.append(some.ask({**GREEDY, "messages": [user(f" the cat {k} ")]}))
-
-    try:
-        threads = [threading.Thread(target=ask, args=(k,)) for k in range(100)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        some.close()
-    assert [status for status, _ in answers] == [200] * 100
 
 
 def test_connections_without_a_request_keep_no_other_client_out_for_long(run, monkeypatch):
@@ -508,19 +482,25 @@ def test_the_engine_ends_jobs_that_wait_or_run():
 # --- the command line ----------------------------------------------------------------------------
 
 
-def test_the_verb(run, capsys, monkeypatch):
-    called = {}
+@pytest.fixture
+def served(monkeypatch):
+    """What the verb serves: the server, the host and the port."""
+    found = []
 
     def serve(server, host, port, started):
-        called.update(server=server, host=host, port=port)
+        found[:] = server, host, port
         started("http://127.0.0.1:1")
         server.engine.close()
 
     monkeypatch.setattr(app, "serve", serve)
+    return found
+
+
+def test_the_verb(run, capsys, served):
     assert main(["serve", str(run.path), "--port", "1", "--parallel", "3", "--min-p", "0.1"]) == 0
-    assert called["server"].engine.parallel == 3
-    assert called["server"].sampling == run.answering.sampling_with(min_p=0.1)
-    assert (called["host"], called["port"]) == ("127.0.0.1", 1)
+    assert served[0].engine.parallel == 3
+    assert served[0].sampling == run.answering.sampling_with(min_p=0.1)
+    assert served[1:] == ["127.0.0.1", 1]
     line = "http://127.0.0.1:1 answers as run; the base URL is http://127.0.0.1:1/v1\n"
     assert capsys.readouterr().out == line
 
@@ -548,22 +528,14 @@ def test_what_is_no_address(run, capsys, host, message):
     assert len(error) < 140
 
 
-def test_a_folder_whose_name_is_no_text(run, tmp_path, capsys, monkeypatch):
+def test_a_folder_whose_name_is_no_text(run, tmp_path, capsys, served):
     folder = tmp_path / os.fsdecode(b"by\xff \x1bte")
     try:
         shutil.copytree(run.path, folder)
     except OSError:
         pytest.skip("files have no such names here")
-    names = []
-
-    def serve(server, host, port, started):
-        started("http://127.0.0.1:1")
-        names.append(server.name)
-        server.engine.close()
-
-    monkeypatch.setattr(app, "serve", serve)
     assert main(["serve", str(folder)]) == 0
-    assert names == ["by_ _te"]
+    assert served[0].name == "by_ _te"
     assert "answers as by_ _te;" in capsys.readouterr().out
 
 
