@@ -8,8 +8,7 @@ import os
 import shutil
 import stat
 import sys
-import warnings
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from io import FileIO
 from itertools import count
@@ -19,7 +18,7 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from minillm.errors import InputError, InputWarning, short
+from minillm.errors import InputError
 
 try:
     import fcntl
@@ -31,7 +30,6 @@ TEMPORARY = ".minillm-part"  # the suffix of temporary names
 LARGEST_JSON = 1 << 28  # bytes
 MOST_IN_MEMORY = 1 << 30  # bytes of one text or file that are kept in memory
 LONGEST_LINE = 1 << 24  # bytes
-MOST_NAMED = 8  # entries in one warning
 _OPEN = {"/dev/stdout": 1, "/dev/stderr": 2}  # a file there is written on, not replaced
 
 
@@ -56,8 +54,8 @@ def reading(path: str | Path, regular: bool = False) -> Iterator[BinaryIO]:
             raise InputError("standard input: cannot be read: it is closed")
         opened: AbstractContextManager[BinaryIO] = nullcontext(sys.stdin.buffer)
     else:
-        if regular:
-            check_regular(path)
+        if regular and is_stream(path):  # opening a pipe waits, and a device may have no end
+            raise InputError(f"{path}: expected a regular file, found a pipe or a device")
         try:
             opened = open(path, "rb")  # noqa: SIM115  (closed below)
         except FileNotFoundError:
@@ -125,40 +123,22 @@ def bounded_lines(file: BinaryIO, name: str, start: int = 1) -> Iterator[bytes]:
         yield line
 
 
-def read_json(path: str | Path, regular: bool = True) -> dict[str, Any]:
+def read_json(path: str | Path, regular: bool = True, kind: type = dict) -> Any:
     """The object in a JSON file of at most LARGEST_JSON bytes; InputError for anything else.
 
-    regular: see :func:`reading`.
+    regular: see :func:`reading`; kind: list for a file with a list.
     """
     with reading(path, regular) as file:
-        return json_object(read_all(file, str(path), LARGEST_JSON), str(path))
-
-
-def read_json_list(path: str | Path) -> list[Any]:
-    """The list in a JSON file: see :func:`read_json`."""
-    with reading(path, regular=True) as file:
-        return _json(read_all(file, str(path), LARGEST_JSON), str(path), list)
-
-
-def warn_of_unknown(place: str | Path, values: Mapping[str, Any], known: Container[str]) -> None:
-    """Warn of the entries of a file that a reader neither obeys nor knows to be harmless.
-
-    A reader refuses an entry that it knows and cannot obey.  An entry that is null says nothing.
-    """
-    names = [name for name, value in values.items() if value is not None and name not in known]
-    if names:
-        shown = ", ".join(map(short, names[:MOST_NAMED]))
-        more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
-        text = f"{place}: ignored, because they are not known here: {shown}{more}"
-        warnings.warn(text, InputWarning, stacklevel=2)
+        return json_of(read_all(file, str(path), LARGEST_JSON), str(path), kind)
 
 
 def json_object(text: bytes | str, place: str) -> dict[str, Any]:
     """A JSON object; InputError, with its place, for anything else."""
-    return _json(text, place, dict)
+    return json_of(text, place, dict)
 
 
-def _json(text: bytes | str, place: str, kind: type) -> Any:
+def json_of(text: bytes | str, place: str, kind: type) -> Any:
+    """A JSON value of a kind, dict or list; InputError, with its place, for anything else."""
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8-sig", "surrogatepass")  # without a byte order mark
@@ -218,23 +198,12 @@ def naming(path: str | Path) -> Iterator[None]:
 
 
 def is_stream(path: str | Path) -> bool:
-    """Whether ``path`` cannot be replaced: it exists, but is no regular file and no folder."""
-    return str(path) in _OPEN or is_special(path)
-
-
-def check_regular(path: str | Path) -> None:
-    """InputError for a pipe or a device: opening a pipe waits, and a device may have no end."""
-    if is_special(path):
-        raise InputError(f"{path}: expected a regular file, found a pipe or a device")
-
-
-def is_special(path: str | Path) -> bool:
-    """Whether ``path`` exists, but is no regular file and no folder: a pipe, a device."""
+    """Whether ``path`` is a pipe, a device or an open stream, which cannot be replaced."""
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):  # it does not exist
         return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    return str(path) in _OPEN or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 @contextmanager
@@ -293,7 +262,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
 def remove_temporaries(folder: Path) -> None:
     """Remove what killed writers left in a folder that only this process writes."""
     for path in folder.glob(f"*{TEMPORARY}"):
-        if not is_special(path):
+        if not is_stream(path):
             path.unlink()
 
 

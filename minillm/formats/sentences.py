@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from minillm.data.entries import Entries
-from minillm.data.files import read_json, read_json_list
+from minillm.data.files import read_json
 from minillm.errors import InputError, short
 from minillm.formats.huggingface import entries_of, is_name, json_file
 
@@ -60,7 +60,7 @@ def read_modules(folder: Path) -> dict[str, Path]:
         return {"Transformer": folder}
     _read_config(folder)
     steps = []
-    for entry in read_json_list(path):
+    for entry in read_json(path, kind=list):
         match entry:
             case {"type": str(name), "path": str(place)} if not place or is_name(place):
                 steps.append((name.rpartition(".")[2], folder / place))
@@ -76,20 +76,16 @@ def read_modules(folder: Path) -> dict[str, Path]:
 
 
 def read_sentences(
-    folder: Path, modules: Mapping[str, Path], width: int | None, context: int
+    folder: Path, modules: Mapping[str, Path], width: int, context: int
 ) -> Sentences:
-    """The settings in the files; InputError for a pooling that is not supported.
-
-    width: None if it is not known.
-    """
+    """The settings in the files; InputError for a pooling that is not supported."""
     longest = _read_longest(modules["Transformer"], context)
     if "Pooling" not in modules:
         return Sentences(longest=longest)
     path = modules["Pooling"] / "config.json"
     values = read_json(path)
-    if width is not None:
-        for name in ("embedding_dimension", "word_embedding_dimension"):
-            Entries(path, values).check(name, (width,), f"{width}, the width of the model")
+    for name in ("embedding_dimension", "word_embedding_dimension"):
+        Entries(path, values).check(name, (width,), f"{width}, the width of the model")
     pooling = values.get("pooling_mode")
     if pooling is None:
         names = {flag: name for name, flag in _POOLINGS.values()}

@@ -79,7 +79,8 @@ def load_tokenizer(path: str | Path) -> Vocabulary:
         values = read_json(path)
         with in_file(path):
             if isinstance(values.get("unit"), str):
-                Entries(path, values).check_nested({"format_version": (_FORMAT_VERSION,)})
+                if values.get("format_version") != _FORMAT_VERSION:
+                    raise Entries(path, values).wrong("format_version", str(_FORMAT_VERSION))
                 return vocabulary_from_dict(values)
         if "model" not in values:
             values = _byte_pairs(path, values, config)

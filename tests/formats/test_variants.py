@@ -333,22 +333,11 @@ def test_layers_without_rotation_in_either_form(tmp_path):
     assert_equal(read(make(tmp_path / "b", model, no_rope_layers=rotated)), model)
 
 
-def test_scores_of_another_scale_become_part_of_the_gain(tmp_path):
-    """q k / sqrt(2) = (2 q) k / sqrt(8)."""
-    model = new("gemma3")
-    found = read(make(tmp_path / "a", model, query_pre_attn_scalar=2))
-    for name, array in model.params.items():
-        factor = 2 if name.endswith("norm_q.gain") else 1
-        np.testing.assert_array_equal(found.params[name], factor * array)
-
-
-def test_a_gemma_of_62_layers_has_other_scores_in_llama_cpp(tmp_path):
-    """There they are divided by the root of D / N = 2, in ours by the root of w = 8."""
+def test_the_gemma_of_62_layers_has_other_scores_in_llama_cpp(tmp_path):
     sizes = {"layers": 62, "width": 2, "heads": 1, "key_heads": 1, "feed_forward": 1}
-    model, path = new("gemma3", **sizes), tmp_path / "a.gguf"
-    gain = open_gguf(make_gguf(path, model))[1]["blk.9.attn_q_norm.weight"].read()
-    np.testing.assert_array_equal(2 * gain, model.params["blocks.9.attention.norm_q.gain"])
-    assert_equal(import_gguf(path)[0], model)
+    make_gguf(tmp_path / "a.gguf", new("gemma3", **sizes))
+    with pytest.raises(InputError, match=r"block_count: expected another number: llama.cpp sca"):
+        import_gguf(tmp_path / "a.gguf")
 
 
 def test_the_windows_of_gemma_in_gguf_files(tmp_path):
@@ -383,29 +372,13 @@ def test_every_nth_layer():
     assert every([True, False], 4) is every([False, True, True], 2) is None
 
 
-PUBLISHED = {  # entries of published files
-    "mistral": {"bos_token_id": 1, "transformers_version": "4.34.0", "attention_dropout": 0.0},
-    "qwen2": {"max_window_layers": 21, "sliding_window": 32768, "rope_scaling": None},
-    "qwen3": {"max_window_layers": 28, "sliding_window": None, "rope_scaling": None},
-    "smollm3": {"max_window_layers": 28, "sliding_window": None, "pretraining_tp": 2},
-    "gemma3": {"cache_implementation": "hybrid", "sliding_window_pattern": 6},
-    "phi3": {"embd_pdrop": 0.0, "resid_pdrop": 0.0, "auto_map": {}, "attention_bias": False},
-}
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_entries_of_published_files_are_known(tmp_path, family):
-    model = new(family)
-    assert_equal(read(make(tmp_path / "a", model, **PUBLISHED[family])), model)
-
-
 REFUSED = [
     ("gemma3", {"model_type": "gemma3"}, "'gemma3_text': a model that also sees images cannot"),
     ("gemma3", {"final_logit_softcapping": 30.0}, "final_logit_softcapping: expected None, fou"),
     ("gemma3", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping: expected None, found"),
     ("gemma3", {"use_bidirectional_attention": True}, "use_bidirectional_attention: expected Fal"),
     ("gemma3", {"hidden_activation": "silu"}, "hidden_activation: expected 'gelu_pytorch_tanh'"),
-    ("gemma3", {"query_pre_attn_scalar": 0}, "query_pre_attn_scalar: expected a number above 0"),
+    ("gemma3", {"query_pre_attn_scalar": 2}, "query_pre_attn_scalar: expected 8, as head_dim, fo"),
     ("gemma3", {"layer_types": ["full_attention"]}, "layer_types: expected a list with 'full_att"),
     (
         "gemma3",
@@ -414,7 +387,6 @@ REFUSED = [
     ),
     ("gemma3", {"rope_local_base_freq": 0}, "config.json: local_base: expected a finite number"),
     ("gemma3", {"sliding_window": 0}, "sliding_window: expected a whole number from 1 up, found"),
-    ("gemma3", {"sliding_window_pattern": 0}, "sliding_window_pattern: expected a whole number"),
     ("smollm3", {"no_rope_layers": [0, 1] * 4}, "no_rope_layers: expected every n-th layer to di"),
     ("smollm3", {"use_sliding_window": True}, "use_sliding_window: expected False, found True"),
     ("smollm3", {"attention_bias": True}, "attention_bias: expected False, found True"),
@@ -424,7 +396,6 @@ REFUSED = [
     ("mistral", {"hidden_act": "gelu"}, "hidden_act: expected 'silu' or 'swish', found 'gelu'"),
     ("mistral", {"sliding_window": "a"}, "sliding_window: expected a whole number from 1 up"),
     ("phi3", {"partial_rotary_factor": 0.75}, "partial_rotary_factor: expected 1.0 or None, foun"),
-    ("phi3", {"num_hidden_layers": 7}, "config.json describes no such tensor"),
 ]
 
 
@@ -438,7 +409,6 @@ def test_what_cannot_be_run_is_refused_by_name(tmp_path, family, changes, messag
 
 
 REFUSED_GGUF = [
-    ("qwen2", {"qwen2.expert_count": 8}, "qwen2.expert_count: expected 0: a mixture of experts"),
     ("qwen3", {"qwen3.attention.causal": False}, "qwen3.attention.causal: expected true"),
     ("gemma3", {"gemma3.final_logit_softcapping": 30.0}, "final_logit_softcapping: expected 0: "),
     ("phi3", {"phi3.rope.dimension_count": 6}, "dimension_count: expected 8, the width of a head"),
@@ -463,7 +433,7 @@ def test_tensors_of_another_family_are_refused(tmp_path):
         read(path)
     config |= {"model_type": "mistral", "architectures": None}
     (path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match=r"k_norm.weight': config.json describes no such tensor"):
+    with pytest.raises(InputError, match=r"k_norm.weight': the model has no tensor"):
         read(path)
     make_gguf(tmp_path / "a.gguf", new("qwen3"))
     data = (tmp_path / "a.gguf").read_bytes().replace(b"qwen3", b"qwen2")
